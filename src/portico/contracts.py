@@ -1,0 +1,352 @@
+"""The small types and protocols that the floors meet through.
+
+Nothing here does I/O or imports more than the standard library's cheap parts. Times are wall-clock milliseconds since the epoch
+(`..._ms`, `expires_at`) or seconds (`..._s`, `interval`), as each docstring says.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+    from portico.secret import Secret
+
+ApiKind = Literal["anthropic-messages", "openai-completions", "openai-responses"]
+JsonValue = None | bool | int | float | str | list["JsonValue"] | dict[str, "JsonValue"]
+
+
+# --- time ------------------------------------------------------------------------------------------------------------------
+
+
+class Clock(Protocol):
+    """Time, injected so that tests need not wait."""
+
+    def wall_ms(self) -> int:
+        """Milliseconds since the epoch; jumps when the clock is set and runs on through sleep."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds from an arbitrary start; never goes back, may stand still during sleep."""
+        ...
+
+    async def sleep(self, seconds: float) -> None:
+        """Let others run for `seconds`."""
+        ...
+
+
+# --- the authorization server, as this client knows it ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Redirect:
+    """Where the authorization server may send the browser back to (RFC 8252 section 7.3).
+
+    `port` 0 asks for any free port. `path` None makes a fresh random path for each flow, which tells issuers apart.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    path: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class OAuthServer:
+    """One authorization server as one client is registered with it: a plain description, from a plugin's table or config.
+
+    `redirect` None means that no redirect URI is known for this client id, whatever the server's metadata says.
+    `relocated` maps URLs that the server has moved to their new place: a POST answered by 307/308 to exactly that URL is sent
+    there, any other redirect is refused.
+    `iss_advertised` is RFC 9207's `authorization_response_iss_parameter_supported`.
+    """
+
+    issuer: str
+    client_id: str
+    token_endpoint: str
+    scope: str = ""
+    authorization_endpoint: str | None = None
+    device_authorization_endpoint: str | None = None
+    revocation_endpoint: str | None = None
+    redirect: Redirect | None = None
+    response_mode: Literal["query", "form_post"] = "query"
+    dialect: str = "standard"
+    audience: str | None = None
+    iss_advertised: bool = False
+    relocated: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class FormRequest:
+    """A form-encoded POST to be sent as it is. Values that are secrets stay `Secret` until the bytes are made."""
+
+    url: str
+    form: Mapping[str, str | Secret]
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class HttpReply:
+    """What came back: status, lower-case header names, the body up to the client's cap, and when the request left (wall ms)."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: Secret
+    url: str
+    sent_at_ms: int
+
+
+class FormPoster(Protocol):
+    """Sends a `FormRequest` once; never follows a redirect but to `relocated`.
+
+    Raises:
+        NetworkError: nothing usable came back.
+    """
+
+    async def post_form(self, request: FormRequest, *, relocated: Mapping[str, str], timeout_s: float = 30.0) -> HttpReply: ...
+
+
+@dataclass(frozen=True, slots=True)
+class DeviceAuthorization:
+    """A pending device sign-in (RFC 8628 section 3.2).
+
+    `device_code` is None in dialects that poll by user code. `expires_at` is wall ms; `interval` is seconds.
+    """
+
+    user_code: str
+    verification_uri: str
+    expires_at: int
+    interval: float
+    verification_uri_complete: str | None = None
+    device_code: Secret | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Pending:
+    """Poll again after the interval; `slow_down` adds five seconds to it for good (RFC 8628 section 3.5)."""
+
+    slow_down: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class TokenGrant:
+    """A token reply that has been validated. `expires_at` is wall ms, None where the server gave no lifetime.
+
+    `refresh` None means that the reply carried none: on a refresh the old one stays.
+    `notice` is text from the provider for the user, already free of control characters.
+    """
+
+    access: Secret
+    refresh: Secret | None
+    expires_at: int | None
+    scope: str | None = None
+    resource_url: str | None = None
+    notice: str | None = None
+
+
+class TokenDialect(Protocol):
+    """How one family of servers words its requests and replies. Pure: no I/O, no clock, no state.
+
+    Every `read_...` raises `OAuthError` for an error reply or one that does not hold what it must; `Denied` and `TimedOut`
+    where the reply says so.
+    """
+
+    name: str
+
+    def device_request(self, server: OAuthServer, *, challenge: str, state: str) -> FormRequest: ...
+
+    def read_device_reply(self, reply: HttpReply, *, state: str) -> DeviceAuthorization: ...
+
+    def poll_request(self, server: OAuthServer, device: DeviceAuthorization, *, verifier: Secret) -> FormRequest: ...
+
+    def read_poll_reply(self, reply: HttpReply) -> Pending | TokenGrant: ...
+
+    def code_request(self, server: OAuthServer, *, code: Secret, redirect_uri: str, verifier: Secret) -> FormRequest: ...
+
+    def refresh_request(self, server: OAuthServer, refresh: Secret) -> FormRequest: ...
+
+    def read_token_reply(self, reply: HttpReply) -> TokenGrant: ...
+
+    def revoke_request(
+        self, server: OAuthServer, token: Secret, hint: Literal["refresh_token", "access_token"]
+    ) -> FormRequest: ...
+
+
+# --- providers and models --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class ModelCost:
+    """US dollars per million tokens."""
+
+    input: float
+    output: float
+    cache_read: float = 0.0
+    cache_write: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class ModelSpec:
+    """One model of a provider's catalogue. None means: no public source says. `source` is that source."""
+
+    id: str
+    name: str
+    context_window: int | None = None
+    max_tokens: int | None = None
+    cost: ModelCost | None = None
+    reasoning: bool = False
+    input: tuple[str, ...] = ("text",)
+    alias: str | None = None
+    note: str | None = None
+    source: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderSpec:
+    """A provider of models.
+
+    `base_urls` maps a region to the API base (a provider without regions has the one key `""`).
+    `hosts` maps a region to the only hosts its credential may be sent to.
+    `env_keys` are the environment variables that hold a credential, in the order they are tried.
+    `auth_header` is how the credential travels: `Authorization: Bearer` or `x-api-key`.
+    """
+
+    id: str
+    label: str
+    api: ApiKind
+    base_urls: Mapping[str, str]
+    hosts: Mapping[str, frozenset[str]]
+    models: tuple[ModelSpec, ...] = ()
+    env_keys: tuple[str, ...] = ()
+    auth_header: Literal["bearer", "x-api-key"] = "bearer"
+    aliases: tuple[str, ...] = ()
+    placeholder_key: str | None = None
+
+
+# --- signing in ------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Region:
+    """One of an auth choice's portals: `id` is what `--region` takes, `profile` names the default profile."""
+
+    id: str
+    label: str
+    hint: str
+    profile: str
+
+
+@dataclass(frozen=True, slots=True)
+class AcceptedGrant:
+    """What a provider's own checks made of a validated reply: the API base to use, what to tell the user."""
+
+    api_base: str
+    notes: tuple[str, ...] = ()
+
+
+class AuthMethod(Protocol):
+    """How one auth choice signs in, as its plugin tells it; the host runs the flow."""
+
+    choice: str
+    provider: str
+    label: str
+    regions: tuple[Region, ...]
+    default_model: str
+    hint: str
+
+    def server(self, region: str) -> OAuthServer:
+        """The authorization server of `region`, with the user's overrides from the plugin's config applied.
+
+        `issuer` alone may be known: empty endpoints are then found by discovery.
+        """
+        ...
+
+    def flow(self, region: str) -> Literal["auto", "browser", "device"]:
+        """The flow the user's plugin config asks for."""
+        ...
+
+    def accept(self, region: str, grant: TokenGrant) -> AcceptedGrant:
+        """Hold what the reply says (its `resource_url`, say) to what this region may be.
+
+        Raises:
+            OAuthError: the reply names a place that is not this region's.
+        """
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """One row of a menu."""
+
+    value: str
+    label: str
+    hint: str = ""
+
+
+class Prompter(Protocol):
+    """Asks a person. `interactive` False: nobody can be asked, and each question raises UsageError naming `flag`."""
+
+    interactive: bool
+
+    def choose(self, question: str, choices: Sequence[Choice], *, flag: str, default: str | None = None) -> str: ...
+
+    def confirm(self, question: str, *, flag: str, default: bool = False) -> bool: ...
+
+    def text(self, question: str, *, flag: str, default: str | None = None) -> str: ...
+
+    def secret(self, question: str, *, flag: str) -> Secret: ...
+
+
+# --- what plugins may bring besides ----------------------------------------------------------------------------------------
+
+
+class Emulator(Protocol):
+    """A stand-in for a provider's servers, run by `portico emulator`. `hosts` are the real host names it answers for."""
+
+    id: str
+    label: str
+    hosts: tuple[str, ...]
+
+    def app(self, options: EmulatorOptions) -> object:
+        """An `aiohttp.web.Application` that answers for every one of `hosts`, told apart by the Host header."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class EmulatorOptions:
+    """What `portico emulator run` was asked for. `access_ttl_s` is the lifetime of access tokens in seconds."""
+
+    redirect: bool = False
+    access_ttl_s: float | None = None
+    auto_approve: bool = False
+    knobs: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a doctor check saw."""
+
+    id: str
+    level: Literal["ok", "warning", "error"]
+    message: str
+    why: str | None = None
+    hint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DoctorCheck:
+    """One check of `doctor`: `run` is called in the event loop and bounded by the caller."""
+
+    id: str
+    label: str
+    run: Callable[[], Awaitable[Sequence[Finding]]]
+
+
+@dataclass(frozen=True, slots=True)
+class CliCommand:
+    """A command that a plugin adds. `target` is `module:function`, called with the words after the command's name."""
+
+    name: str
+    summary: str
+    target: str

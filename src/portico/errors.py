@@ -1,0 +1,172 @@
+"""Everything that can go wrong in a way a user can act on.
+
+    PorticoError                 id, what, why, where, what to do next, exit code
+     +-- UsageError              2    the command line does not make sense
+     +-- SignInNeeded            3    no usable credential
+     +-- Denied                  4    the user or the provider said no
+     +-- TimedOut                5    nobody approved in time
+     +-- NoWayToSignIn           6    no flow can run here
+     +-- StoreError              7    the keyring, the sealed file or the profile index failed
+     |    +-- StoreUnknown       7    a write timed out: it may or may not have happened
+     +-- NetworkError            8    the network or the far side failed; trying again may help
+     |    +-- OAuthError         8    the authorization server answered with an error (RFC 6749 section 5.2)
+     +-- ConfigError             9    a configuration or plugin cannot be used as it stands
+     +-- LockBusy               10    another process holds the lock
+     +-- NotRevoked             11    signed out here; the provider was not told
+
+An exception outside this tree is a bug and keeps its traceback. Hints name commands as `{prog} ...`; the program name that the
+user typed is put in when the error is shown.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Final
+
+
+class ExitCode:
+    """The exit codes of every command. `models status --check` alone keeps OpenClaw's 1 and 2."""
+
+    OK: Final = 0
+    INTERNAL: Final = 1
+    USAGE: Final = 2
+    SIGN_IN_NEEDED: Final = 3
+    DENIED: Final = 4
+    TIMED_OUT: Final = 5
+    NO_WAY_TO_SIGN_IN: Final = 6
+    STORE_FAILED: Final = 7
+    NETWORK: Final = 8
+    CONFIG: Final = 9
+    LOCK_BUSY: Final = 10
+    NOT_REVOKED: Final = 11
+    EXPIRING: Final = 12
+    INTERRUPTED: Final = 130
+
+
+class PorticoError(Exception):
+    """A failure the user can act on.
+
+    Args:
+        id: stable kebab-case name of the failure; documentation and scripts refer to it.
+        message: what went wrong, one sentence.
+        why: the cause, where it is known.
+        where: `file:line:column` or a URL without its query.
+        hint: what to do next; `{prog}` stands for the program name.
+    """
+
+    exit_code: ClassVar[int] = ExitCode.INTERNAL
+
+    def __init__(
+        self, id: str, message: str, *, why: str | None = None, where: str | None = None, hint: str | None = None
+    ) -> None:
+        super().__init__(message)
+        self.id = id
+        self.message = message
+        self.why = why
+        self.where = where
+        self.hint = hint
+
+    def __str__(self) -> str:
+        place = f"{self.where}: " if self.where else ""
+        cause = f" ({self.why})" if self.why else ""
+        return f"{place}{self.message}{cause}"
+
+    def as_json(self, program: str) -> dict[str, object]:
+        """The error as the `error` object of `--json` output."""
+        optional = {"why": self.why, "where": self.where, "hint": self.hint_for(program)}
+        known = {name: value for name, value in optional.items() if value is not None}
+        return {"id": self.id, "message": self.message, "exitCode": self.exit_code, **known}
+
+    def hint_for(self, program: str) -> str | None:
+        """The hint with the program's name put in."""
+        return self.hint.replace("{prog}", program) if self.hint is not None else None
+
+
+class UsageError(PorticoError):
+    """The command line does not make sense."""
+
+    exit_code = ExitCode.USAGE
+
+
+class SignInNeeded(PorticoError):
+    """No usable credential: only a person can mend it, by signing in."""
+
+    exit_code = ExitCode.SIGN_IN_NEEDED
+
+
+class Denied(PorticoError):
+    """The user, or the provider, said no."""
+
+    exit_code = ExitCode.DENIED
+
+
+class TimedOut(PorticoError):
+    """Nobody approved in time."""
+
+    exit_code = ExitCode.TIMED_OUT
+
+
+class NoWayToSignIn(PorticoError):
+    """No flow can run here: none is served, or what it needs is missing."""
+
+    exit_code = ExitCode.NO_WAY_TO_SIGN_IN
+
+
+class StoreError(PorticoError):
+    """The keyring, the sealed file or the profile index failed."""
+
+    exit_code = ExitCode.STORE_FAILED
+
+
+class StoreUnknown(StoreError):
+    """A write ran past its deadline: it may or may not have happened."""
+
+
+class NetworkError(PorticoError):
+    """The network or the far side failed in a way that trying again may mend."""
+
+    exit_code = ExitCode.NETWORK
+
+
+class OAuthError(NetworkError):
+    """The authorization server answered with an error.
+
+    Attributes:
+        code: the `error` value as RFC 6749 section 5.2 or RFC 8628 section 3.5 names it, or None where the reply had none.
+        retry_after: seconds the server asked to wait, or None.
+        transient: whether trying the same request again can help; False also means that stored tokens are spent or refused.
+    """
+
+    def __init__(
+        self,
+        id: str,
+        message: str,
+        *,
+        code: str | None = None,
+        transient: bool = False,
+        retry_after: float | None = None,
+        why: str | None = None,
+        where: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(id, message, why=why, where=where, hint=hint)
+        self.code = code
+        self.transient = transient
+        self.retry_after = retry_after
+
+
+class ConfigError(PorticoError):
+    """A configuration or a plugin cannot be used as it stands."""
+
+    exit_code = ExitCode.CONFIG
+
+
+class LockBusy(PorticoError):
+    """Another process holds the lock and did not let go in time."""
+
+    exit_code = ExitCode.LOCK_BUSY
+
+
+class NotRevoked(PorticoError):
+    """Signed out on this machine; the provider could not be told."""
+
+    exit_code = ExitCode.NOT_REVOKED

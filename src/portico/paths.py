@@ -1,0 +1,101 @@
+"""Every file and folder that Portico touches, with its mode.
+
+| what | default | mode |
+|---|---|---|
+| config file | `<user config folder>/portico.json5` | 0600, as found if it exists |
+| state folder | `<user state folder>` | 0700 |
+| `auth-profiles.json` | state folder; no secrets | 0600 |
+| `sealed/` | state folder; AES-256-GCM records | 0700, files 0600 |
+| `locks/` | state folder; never deleted | 0700, files 0600 |
+| `gateway.json`, `gateway.log` | state folder | 0600 |
+| `emulator.json` | state folder | 0600 |
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+CONFIG_ENV: Final = "PORTICO_CONFIG"
+STATE_ENV: Final = "PORTICO_STATE_DIR"
+FOLDER_MODE: Final = 0o700
+FILE_MODE: Final = 0o600
+_APP: Final = "portico"
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """The places of one installation.
+
+    `state_id` is empty for the default state folder; for any other it tells that folder's keyring records apart.
+    """
+
+    config: Path
+    state: Path
+    state_id: str
+
+    @property
+    def index(self) -> Path:
+        return self.state / "auth-profiles.json"
+
+    @property
+    def sealed(self) -> Path:
+        return self.state / "sealed"
+
+    @property
+    def locks(self) -> Path:
+        return self.state / "locks"
+
+    @property
+    def gateway(self) -> Path:
+        return self.state / "gateway.json"
+
+    @property
+    def gateway_log(self) -> Path:
+        return self.state / "gateway.log"
+
+    @property
+    def emulator(self) -> Path:
+        return self.state / "emulator.json"
+
+
+def resolve_paths(config: str | None = None, env: Mapping[str, str] | None = None) -> Paths:
+    """The places to use: `--config`, then `PORTICO_CONFIG` and `PORTICO_STATE_DIR`, then the platform's own folders."""
+    env = os.environ if env is None else env
+    chosen_config = config or env.get(CONFIG_ENV)
+    chosen_state = env.get(STATE_ENV)
+    state = Path(chosen_state).expanduser().absolute() if chosen_state else _default_state()
+    config_file = Path(chosen_config).expanduser().absolute() if chosen_config else _default_config()
+    return Paths(config=config_file, state=state, state_id=_state_id(state) if chosen_state else "")
+
+
+def make_private_folder(folder: Path) -> Path:
+    """Create `folder` (0700) and its parents; tighten it if it was wider."""
+    folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+    if os.name == "posix" and folder.stat().st_mode & 0o077:
+        folder.chmod(FOLDER_MODE)
+    return folder
+
+
+def _state_id(state: Path) -> str:
+    if state == _default_state():
+        return ""
+    return hashlib.sha256(str(state).encode()).hexdigest()[:8]
+
+
+def _default_state() -> Path:
+    from platformdirs import user_state_path
+
+    return user_state_path(_APP, appauthor=False)
+
+
+def _default_config() -> Path:
+    from platformdirs import user_config_path
+
+    return user_config_path(_APP, appauthor=False) / "portico.json5"

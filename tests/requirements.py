@@ -1,0 +1,90 @@
+"""What Portico promises, entry by entry, and where each promise comes from.
+
+A test claims an entry with `@pytest.mark.requirement("E4")`. `tests/test_requirements.py` holds the two against each other both
+ways: an entry without a test fails, and so does a claim of an entry that is not here. `E` entries are faults that a client of this
+kind is known to meet; `P` entries are what the provider page lets a user do; `S` entries are Portico's own promises.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Final
+
+
+@dataclass(frozen=True, slots=True)
+class Requirement:
+    """A promise: where it comes from and what must happen. `why_not` says why it cannot apply, in place of a test."""
+
+    source: str
+    behaviour: str
+    why_not: str | None = None
+
+
+REQUIREMENTS: Final[dict[str, Requirement]] = {
+    # --- the provider page ---------------------------------------------------------------------------------------------
+    "P1": Requirement("provider page: models", "the catalogue knows both M2.1 models, with context, output limit and prices"),
+    "P2": Requirement("provider page: OAuth", "the page's three commands sign in, Global and CN, without an API key"),
+    "P8": Requirement("provider page: notes", "a model reference is `provider/model`"),
+    "P12": Requirement("provider page: notes", "`models list` shows the models, `models set` changes the default"),
+    "P14": Requirement("provider page: troubleshooting", "model ids are case-sensitive; a wrong case gets a did-you-mean"),
+    "P16": Requirement("README: always signed in", "tokens are refreshed in the background, and on demand when nothing runs"),
+    # --- the callback server -------------------------------------------------------------------------------------------
+    "E1": Requirement("RFC 8252 section 8.3", "every bound socket is loopback, whatever container marks and HOST/BIND say"),
+    "E2": Requirement("RFC 8252 section 7.3", "the listener is bound before the URL is built; the URL names its port"),
+    "E3": Requirement("gemini-cli#22767", "a fixed port that is taken is a clear error in under a second, with no browser"),
+    "E4": Requirement("CVE-2025-66416", "a request with any Host but the listener's own is refused; the login goes on"),
+    "E5": Requirement("RFC 8252 section 8.10", "a method the callback does not take gets 405; the login goes on"),
+    "E6": Requirement("google-auth-oauthlib#28", "any other path gets 404; the login goes on"),
+    "E7": Requirement("RFC 9700 section 4.7.1", "a wrong, empty, missing, stale or cut state is refused before any token request"),
+    "E8": Requirement("CVE-2026-42073", "`error=` counts only with the right state, and then ends the login as denied"),
+    "E9": Requirement("RFC 6749 section 3.1", "duplicate or contradictory parameters are refused; the login goes on"),
+    "E10": Requirement("RFC 9207 section 2.4", "`iss` must match exactly when present, and must be present when advertised"),
+    "E11": Requirement("RFC 6749 section 4.1.2", "a good callback sent many times makes one token request"),
+    "E12": Requirement("RFC 8252 section 7.3", "a browser that closes before reading the page does not lose the login"),
+    "E13": Requirement("RFC 9700 section 4.11", "oversized and malformed queries are refused or decoded right, never a crash"),
+    "E14": Requirement("CVE-2025-62800", "no page ever shows received text"),
+    "E15": Requirement("OAuth 2.1 section 2.3.6", "every answer carries no-store, no-referrer, a CSP and nosniff; no CORS"),
+    "E16": Requirement("OAuth 2.1 section 2.3.6", "the address bar is left without the code; a reload is harmless"),
+    "E17": Requirement("CWE-400", "slow, half-open and huge requests do not keep the true redirect waiting"),
+    "E18": Requirement("RFC 8252 section 8.3", "an unanswered login ends with advice, its socket closed"),
+    "E19": Requirement("gh auth login", "Ctrl-C at any step exits 130 and leaves nothing behind"),
+    "E20": Requirement("RFC 9700 section 4.7.1", "two logins at once do not cross"),
+    "E21": Requirement("CVE-2025-6514", "a missing, failing, hanging or hostile browser launcher never blocks the login"),
+    "E22": Requirement("CVE-2026-4519", "an authorization URL that is not plain https (or loopback http) is never opened or shown"),
+    "E23": Requirement("RFC 8252 appendix B", "SSH, containers and no display get the device flow or a pasted redirect"),
+    "E24": Requirement("aiohttp: AppRunner.cleanup", "the callback server is gone within two seconds of the end"),
+    "E25": Requirement("asyncio debug mode", "no transport is left open, no exception unretrieved"),
+    # --- token endpoint, discovery, device flow ------------------------------------------------------------------------
+    "E26": Requirement("RFC 6749 section 5.2", "each error code has its own outcome; unknown ones are shown escaped and capped"),
+    "E30": Requirement("RFC 9700 section 4.12", "a redirect of a token request is not followed, and no secret is sent on"),
+    "E31": Requirement("RFC 6749 section 10.9", "bad certificates are refused; SSL_CERT_FILE and proxies are honoured"),
+    "E33": Requirement("RFC 8414 section 3.3", "metadata with a foreign issuer or a hostile endpoint is refused"),
+    "E34": Requirement("RFC 7636 section 4", "every flow has its own S256 challenge, made from the system's randomness"),
+    "E35": Requirement("RFC 8628 section 3.5", "pending, slow_down, denied, expired and lost polls behave as the RFC says"),
+    # --- storage -------------------------------------------------------------------------------------------------------
+    "E36": Requirement("python keyring", "every way a keyring can fail is named with its class and the next step, in bounded time"),
+    "E37": Requirement("entireio/cli#2495", "the store is probed before a browser opens, and a finished login is never lost"),
+    "E38": Requirement("cli/cli#8954", "storage is never weaker than was asked for, and a read never switches the store"),
+    "E39": Requirement("python keyring#355", "records of any size come back whole, or are refused clearly"),
+    "E40": Requirement("RFC 9700 section 4.14", "an overwritten token is left nowhere"),
+    "E41": Requirement("claude-code#79407", "a kill at any step of a write leaves the old or the new record whole"),
+    "E42": Requirement("openclaw#88028", "a full, read-only or failing disk is named, and never taken for an empty store"),
+    "E43": Requirement("deepchat#2304", "a damaged file is kept aside, other profiles survive, and the way back is told"),
+    "E44": Requirement("CVE-2025-46327", "no file is ever wider than 0600; links, FIFOs and wide folders are tightened or refused"),
+    "E45": Requirement("openclaw#3611", "two processes writing different profiles lose no update"),
+    "E46": Requirement("openclaw#63470", "a file of a future format is refused without damage"),
+    "E47": Requirement("RFC 7009", "logout revokes, deletes every copy, and says what it could not do"),
+    # --- command line --------------------------------------------------------------------------------------------------
+    "E78": Requirement("README: exit codes", "exit codes tell apart what a script must tell apart"),
+    "E83": Requirement("CVE-2026-34525", "dependency floors hold, and lowering one fails a test"),
+    # --- Portico's own -------------------------------------------------------------------------------------------------
+    "S1": Requirement("docs/architecture.md: floors", "a module imports only from its own floor or below"),
+    "S2": Requirement("docs/architecture.md: plugins", "a plugin that is not enabled is never imported"),
+    "S3": Requirement("docs/architecture.md: plugins", "one plugin that fails does not stop the others, and is reported"),
+    "S4": Requirement("docs/architecture.md: start-up", "help, version and a fresh token import no HTTP library"),
+    "S5": Requirement("THREAT_MODEL.md", "no canary secret is in any output, log, file, argv or environment of a test run"),
+    "S6": Requirement("docs/architecture.md: config", "an edit changes no byte of the config file but its own"),
+    "S7": Requirement("docs/architecture.md: emulator", "the emulator behaves as MiniMax's clients show the real service does"),
+    "S8": Requirement("docs/architecture.md: refresh", "a token is refreshed once, under the lock, and stored before it is used"),
+    "S9": Requirement("README: gateway", "gateway run, start, stop, status and restart say truly what they did"),
+}
