@@ -1,0 +1,1 @@
+"""Keeping signed-in profiles fresh."""

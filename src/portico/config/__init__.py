@@ -1,0 +1,1 @@
+"""The configuration: JSON5 text that is edited in place, and what it means."""

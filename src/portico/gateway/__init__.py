@@ -1,0 +1,1 @@
+"""The background process that keeps tokens fresh and answers local tools."""

@@ -1,0 +1,1 @@
+"""Model references, the catalogue, and the loader that makes a model callable."""

@@ -1,0 +1,1 @@
+"""The sign-in as steps over a prompter."""

@@ -1,0 +1,1 @@
+"""Providers that come with Portico, registered through the same hooks as any plugin."""
