@@ -1,0 +1,144 @@
+"""From words to a handler: global options, then the command's module, then its arguments."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING
+
+from portico.cli.commands import COMMANDS
+from portico.errors import ExitCode, PorticoError, UsageError
+
+if TYPE_CHECKING:
+    from argparse import Namespace
+    from types import ModuleType
+    from typing import TextIO
+
+    from portico.cli.runtime import Runtime
+
+
+def dispatch(words: list[str], program: str) -> int:
+    """Run the command that `words` name and return its exit code.
+
+    Raises:
+        UsageError: there is no such command, or its arguments do not make sense.
+    """
+    given, rest = _leading_options(words)
+    if "version" in given:
+        return _say_version(program)
+    if rest[:1] == ["help"]:
+        rest = [*rest[1:], "--help"]
+    if "help" in given or rest == ["--help"]:
+        return _say_help(program, sys.stdout)
+    if not rest:
+        _say_help(program, sys.stderr)
+        return ExitCode.USAGE
+    if rest[0] in COMMANDS:
+        return _run_own(rest[0], rest[1:], given, program)
+    return _run_plugin_command(rest[0], rest[1:], given, program)
+
+
+def _run_own(name: str, words: list[str], given: dict[str, str], program: str) -> int:
+    from portico.cli.parser import add_global_options, make_parser
+
+    module = _module(name)
+    parser = make_parser(program, name, COMMANDS[name].summary)
+    module.configure(parser)
+    add_global_options(parser)
+    args = parser.parse_args(words)
+    handler = getattr(args, "handler", None)
+    if handler is None:
+        args.parser.print_help(sys.stderr)
+        return ExitCode.USAGE
+    code: int = handler(args, _runtime(given, args, program))
+    return code
+
+
+def _module(name: str) -> ModuleType:
+    from importlib import import_module
+
+    module = COMMANDS[name].module
+    try:
+        return import_module(module)
+    except ModuleNotFoundError as exc:
+        if exc.name != module:
+            raise
+        raise UsageError("command-missing", f"This build has no `{name}` command.") from exc
+
+
+def _runtime(given: dict[str, str], args: Namespace | None, program: str) -> Runtime:
+    from portico.cli.runtime import Options, Runtime
+
+    after = vars(args) if args is not None else {}
+    options = Options(
+        config=after.get("config", given.get("config")),
+        json=bool(after.get("json") or "json" in given),
+        quiet=bool(after.get("quiet") or "quiet" in given),
+        verbose=bool(after.get("verbose") or "verbose" in given),
+        no_color=bool(after.get("no_color") or "no-color" in given),
+    )
+    return Runtime(program, options)
+
+
+def _run_plugin_command(name: str, words: list[str], given: dict[str, str], program: str) -> int:
+    runtime = _runtime(given, None, program)
+    try:
+        command = runtime.plugins.cli_command(name)
+    except PorticoError:
+        command = None  # a broken configuration must not hide that the word is misspelt
+    if command is None:
+        raise _unknown_command(name)
+    from portico.plugins.commands import run_command
+
+    return run_command(command, words)
+
+
+def _unknown_command(name: str) -> UsageError:
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, COMMANDS, n=1)
+    hint = f"Did you mean `{{prog}} {close[0]}`?" if close else "See `{prog} --help`."
+    return UsageError("unknown-command", f"Unknown command: {name}", hint=hint)
+
+
+def _leading_options(words: list[str]) -> tuple[dict[str, str], list[str]]:
+    """The global options before the command, and the rest."""
+    given: dict[str, str] = {}
+    rest = list(words)
+    while rest and rest[0].startswith("-"):
+        word = rest.pop(0)
+        flag, equals, value = word.partition("=")
+        if flag == "--config":
+            if not equals and not rest:
+                raise UsageError("usage", "Argument --config: expected a path.")
+            given["config"] = value if equals else rest.pop(0)
+        elif word in _FLAGS:
+            given[_FLAGS[word]] = ""
+        else:
+            raise UsageError("unknown-option", f"Unknown option: {flag}", hint="See `{prog} --help`.")
+    return given, rest
+
+
+_FLAGS = {
+    "--json": "json",
+    "--quiet": "quiet",
+    "--verbose": "verbose",
+    "--no-color": "no-color",
+    "--version": "version",
+    "-V": "version",
+    "--help": "help",
+    "-h": "help",
+}
+
+
+def _say_version(program: str) -> int:
+    from portico import __version__
+
+    print(f"{program} {__version__}")  # noqa: T201 - answered before there is an Output
+    return ExitCode.OK
+
+
+def _say_help(program: str, stream: TextIO) -> int:
+    from portico.cli.help import top_level_help
+
+    print(top_level_help(program), file=stream)
+    return ExitCode.OK

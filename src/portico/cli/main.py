@@ -1,0 +1,114 @@
+"""The entry point: quick answers first, then one command, and the one place where failures become exit codes."""
+
+from __future__ import annotations
+
+import sys
+
+TYPE_CHECKING = False  # `typing` would be a third of what `--version` costs
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_PIPE_CLOSED = 141  # 128 + SIGPIPE: what a shell reports for any tool whose reader went away
+
+
+def main(argv: Sequence[str] | None = None, program: str | None = None) -> int:
+    """Run one command line.
+
+    Args:
+        argv: the words after the program's name; None takes the process's own.
+        program: the name for usage and hints; None takes the one this process was called by.
+
+    Returns:
+        The exit code, one of `portico.errors.ExitCode`.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    name = program or program_name(sys.argv[0])
+    _make_output_safe()
+    try:
+        code = _answer(words, name)
+        _flush()
+    except SystemExit as exc:
+        return exc.code if isinstance(exc.code, int) else int(exc.code is not None)
+    except KeyboardInterrupt:
+        return _interrupted(words, name)
+    except BrokenPipeError:
+        _forget_stdout()
+        return _PIPE_CLOSED
+    except Exception as exc:  # noqa: BLE001 - the one catch point: everything becomes an exit code here
+        return _fail(exc, words, name)
+    return code
+
+
+def program_name(argv0: str) -> str:
+    """What usage and hints call this program: the name it was started by, `portico` for `python -m portico`."""
+    name = argv0.replace("\\", "/").rpartition("/")[2]
+    for suffix in (".exe", ".py", "-script.py"):
+        name = name.removesuffix(suffix)
+    return "portico" if name in {"", "-c", "-m", "__main__"} else name
+
+
+def _answer(words: list[str], program: str) -> int:
+    if words in (["--version"], ["-V"]):
+        from portico import __version__
+
+        print(f"{program} {__version__}")  # noqa: T201 - answered before there is an Output
+        return 0
+    if words in (["--help"], ["-h"], ["help"]):
+        from portico.cli.help import top_level_help
+
+        print(top_level_help(program))  # noqa: T201 - answered before there is an Output
+        return 0
+    from portico.cli.dispatch import dispatch
+
+    return dispatch(words, program)
+
+
+def _fail(exc: Exception, words: list[str], program: str) -> int:
+    from portico.cli.failures import report
+
+    try:
+        return report(exc, json_output=wants_json(words), program=program)
+    except (BrokenPipeError, ValueError):
+        _forget_stdout()
+        return _PIPE_CLOSED
+    except OSError:
+        _forget_stdout()
+        return 1
+
+
+def _interrupted(words: list[str], program: str) -> int:
+    from portico.errors import ExitCode, PorticoError
+
+    class Interrupted(PorticoError):
+        exit_code = ExitCode.INTERRUPTED
+
+    return _fail(Interrupted("interrupted", "Interrupted."), words, program)
+
+
+def wants_json(words: Sequence[str]) -> bool:
+    """Whether `--json` was given, also on a line that cannot be parsed."""
+    options = words[: words.index("--")] if "--" in words else words
+    return "--json" in options
+
+
+def _make_output_safe() -> None:
+    # A console that lacks a character gets its escape, not a crash (cp1252, ASCII). Streams are None when closed.
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="backslashreplace")
+
+
+def _flush() -> None:
+    if sys.stdout is not None:
+        sys.stdout.flush()
+
+
+def _forget_stdout() -> None:
+    # The interpreter flushes stdout once more at exit and would complain about the same pipe.
+    import os
+
+    try:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (OSError, ValueError, AttributeError):
+        sys.stdout = None  # what Python itself does for a closed stdout

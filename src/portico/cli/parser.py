@@ -1,0 +1,85 @@
+"""argparse, as every command uses it: errors are `UsageError`, examples keep their lines, global options work everywhere."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING, NoReturn
+
+from portico.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+
+class CommandParser(argparse.ArgumentParser):
+    """The parser given to `configure`; its subparsers are of the same kind.
+
+    `{prog}` in a description or epilog becomes the program's name.
+    """
+
+    program: str = "portico"
+
+    def __init__(self, *args: object, **kwargs: object) -> None:
+        kwargs.setdefault("allow_abbrev", False)
+        kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
+        super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # passed through as argparse's own subparsers pass them
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError("usage", f"{_sentence(message)}.", hint=f"Usage: {self.usage_line()}")
+
+    def usage_line(self) -> str:
+        """The usage on one line, without its prefix."""
+        return " ".join(self.format_usage().split()).removeprefix("usage: ")
+
+    def format_help(self) -> str:
+        return super().format_help().replace("{prog}", self.program)
+
+    def _check_value(self, action: argparse.Action, value: object) -> None:
+        if action.choices is not None and value not in action.choices:
+            raise argparse.ArgumentError(action, _unknown(str(value), map(str, action.choices)))
+
+
+def make_parser(program: str, command: str, summary: str) -> CommandParser:
+    """The parser of one top-level command."""
+    # Subparsers are made by argparse from the class alone, so the program's name travels on a class of its own.
+    named: type[CommandParser] = type("CommandParser", (CommandParser,), {"program": program})
+    return named(prog=f"{program} {command}", description=f"{summary}.")
+
+
+def add_global_options(parser: argparse.ArgumentParser) -> None:
+    """Let the global options stand after the command, at every level, and let each level know its own parser."""
+    group = parser.add_argument_group("global options")
+    for flag, settings in _GLOBAL.items():
+        if flag not in parser._option_string_actions:  # noqa: SLF001 - argparse offers no other way to ask
+            group.add_argument(flag, default=argparse.SUPPRESS, **settings)  # type: ignore[arg-type]  # keyword table
+    parser.set_defaults(parser=parser)
+    for child in _children(parser):
+        add_global_options(child)
+
+
+_GLOBAL: dict[str, dict[str, str]] = {
+    "--config": {"metavar": "PATH", "help": "use this configuration file"},
+    "--json": {"action": "store_true", "help": "print JSON for programs"},
+    "--quiet": {"action": "store_true", "help": "print results and errors only"},
+    "--verbose": {"action": "store_true", "help": "print more"},
+    "--no-color": {"action": "store_true", "help": "print without colour"},
+}
+
+
+def _children(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+    for action in parser._actions:  # noqa: SLF001 - argparse offers no other way to ask
+        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001 - the only name this class has
+            yield from {id(child): child for child in action.choices.values()}.values()
+
+
+def _unknown(value: str, known: Iterable[str]) -> str:
+    from difflib import get_close_matches
+
+    names = list(known)
+    close = get_close_matches(value, names, n=1)
+    advice = f"did you mean '{close[0]}'?" if close else f"choose from {', '.join(names)}"
+    return f"unknown '{value}': {advice}"
+
+
+def _sentence(message: str) -> str:
+    return message[:1].upper() + message[1:].removesuffix(".")

@@ -1,0 +1,150 @@
+"""The composition root: every part of Portico, wired once and only when a command asks for it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from portico.clock import SystemClock
+from portico.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from portico.auth.broker import TokenBroker
+    from portico.cli.render import Output
+    from portico.config.layers import LoadedConfig
+    from portico.contracts import Clock, FormPoster, Prompter
+    from portico.oauth.client import OAuthClient
+    from portico.paths import Paths
+    from portico.plugins.manager import PluginHost
+    from portico.store.profiles import ProfileIndex
+    from portico.store.vault import StoreName, Vault
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The global options as they were given."""
+
+    config: str | None = None
+    json: bool = False
+    quiet: bool = False
+    verbose: bool = False
+    no_color: bool = False
+
+
+class Runtime:
+    """What a command handler gets: options, output, and the parts behind lazy attributes."""
+
+    def __init__(
+        self,
+        program: str,
+        options: Options | None = None,
+        *,
+        env: Mapping[str, str] | None = None,
+        clock: Clock | None = None,
+        out: Output | None = None,
+        prompter: Prompter | None = None,
+    ) -> None:
+        self.program = program
+        self.options = options or Options()
+        self.env: Mapping[str, str] = os.environ if env is None else env
+        self.clock: Clock = clock or SystemClock()
+        self._given_out = out
+        self._given_prompter = prompter
+
+    @cached_property
+    def out(self) -> Output:
+        from portico.cli.render import Output, wants_color
+
+        if self._given_out is not None:
+            return self._given_out
+        given = self.options
+        color = wants_color(self.env, sys.stdout, no_color=given.no_color)
+        return Output(json=given.json, quiet=given.quiet, verbose=given.verbose, color=color)
+
+    @cached_property
+    def prompter(self) -> Prompter:
+        """Asks at the terminal; with `--json`, or without a terminal, nobody is asked."""
+        from portico.cli.prompt import NonInteractive, make_prompter
+
+        if self._given_prompter is not None:
+            return self._given_prompter
+        return NonInteractive() if self.options.json else make_prompter()
+
+    @cached_property
+    def paths(self) -> Paths:
+        """Where everything is.
+
+        Raises:
+            ConfigError: no home folder is known and no folder was named.
+        """
+        from portico.paths import resolve_paths
+
+        try:
+            paths = resolve_paths(self.options.config, self.env)
+        except (RuntimeError, OSError) as exc:
+            raise _no_home(str(exc)) from exc
+        if not (paths.config.is_absolute() and paths.state.is_absolute()):
+            raise _no_home("HOME is not set and this user has no home folder.")
+        return paths
+
+    @cached_property
+    def config(self) -> LoadedConfig:
+        return self._load_config()
+
+    def reload_config(self) -> LoadedConfig:
+        """Read the configuration again, after it was edited; the plugin host is made anew with it."""
+        self.__dict__["config"] = loaded = self._load_config()
+        self.__dict__.pop("plugins", None)
+        return loaded
+
+    @cached_property
+    def plugins(self) -> PluginHost:
+        from portico.plugins.manager import PluginHost
+
+        return PluginHost(self.config.config.plugins, paths=self.paths, env=self.env)
+
+    @cached_property
+    def index(self) -> ProfileIndex:
+        from portico.store.profiles import ProfileIndex
+
+        return ProfileIndex(self.paths)
+
+    def http(self) -> OAuthClient:
+        """A client for token endpoints: an async context manager, for one command's run."""
+        from portico.oauth.client import OAuthClient
+
+        return OAuthClient(clock=self.clock)
+
+    def broker(self, http: FormPoster, *, store: StoreName | None = None) -> TokenBroker:
+        """The owner of refresh, over this runtime's vault and plugins."""
+        from portico.auth.broker import TokenBroker
+
+        return TokenBroker(
+            vault=self.vault(store),
+            index=self.index,
+            dialects=self.plugins.dialect,
+            http=http,
+            clock=self.clock,
+            paths=self.paths,
+        )
+
+    def vault(self, store: StoreName | None = None) -> Vault:
+        """The door to the secrets, in the named store or in the one that a profile says."""
+        from portico.store.vault import Vault
+
+        return Vault(self.paths, self.index, store=store, passphrase=self._passphrase(), env=self.env)
+
+    def _load_config(self) -> LoadedConfig:
+        from portico.config.layers import load_config
+
+        return load_config(self.paths, self.env)
+
+
+def _no_home(why: str) -> ConfigError:
+    hint = "Set HOME, or set PORTICO_CONFIG and PORTICO_STATE_DIR."
+    return ConfigError("no-home", "Portico does not know where its files are.", why=why, hint=hint)
