@@ -1,0 +1,228 @@
+"""Reading and writing files that are nobody else's business.
+
+A write is whole or not there: a temporary file beside the target (0600 from its first instant), fsync, rename, fsync of the
+folder. A read tells "absent" from every other failure: an unreadable file taken for an empty one gets other profiles erased.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import stat
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from portico.errors import StoreError
+from portico.paths import FILE_MODE, make_private_folder
+from portico.store.steps import no_step
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from portico.store.steps import OnStep
+
+_READ_LIMIT: Final = 16 << 20
+_SHARED_FLAGS: Final = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+_READ_FLAGS: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _SHARED_FLAGS
+_CREATE_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SHARED_FLAGS
+_REPLACE_TRIES: Final = 20 if sys.platform == "win32" else 1
+_ADVICE: Final = {
+    errno.ENOSPC: "free some space on that disk and run the command again; nothing stored before was touched",
+    errno.EDQUOT: "free some of your disk quota and run the command again; nothing stored before was touched",
+    errno.EFBIG: "raise the file size limit of this shell (ulimit -f) and run the command again",
+    errno.EROFS: "that file system is read-only: set PORTICO_STATE_DIR to a folder that can be written",
+    errno.EACCES: "make that place yours (chown), or set PORTICO_STATE_DIR to a folder that is",
+    errno.EPERM: "make that place yours (chown), or set PORTICO_STATE_DIR to a folder that is",
+    errno.EMFILE: "this process has too many files open: raise its limit (ulimit -n)",
+    errno.EIO: "the disk reports an error: check it before you go on",
+}
+
+
+def write_private(path: Path, data: bytes, *, durable: bool = True, on_step: OnStep = no_step) -> None:
+    """Replace `path` by a 0600 file that holds `data`; on any failure what was there stays as it was.
+
+    A link, FIFO or folder in the target's place is refused. `durable` False leaves out the two fsyncs: for content that a power
+    cut may lose.
+
+    Raises:
+        StoreError: the write failed, or the target is not a plain file of ours.
+    """
+    try:
+        make_private_folder(path.parent)
+        check_folder(path.parent)
+        with contextlib.suppress(FileNotFoundError):
+            _check_plain(path, path.lstat())
+        temporary = write_temporary(path, data, durable=durable, on_step=on_step)
+        try:
+            replace(temporary, path)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        on_step("renamed")
+        if durable:
+            sync_folder(path.parent)
+            on_step("folder-synced")
+    except OSError as error:
+        raise file_error("store-write-failed", f"cannot write {path}", error) from error
+
+
+def read_private(path: Path) -> bytes | None:
+    """The bytes of `path`, None only where there is no such file. A mode wider than 0600 is tightened first.
+
+    Raises:
+        StoreError: the file is there and cannot be read, is not a plain file, or belongs to somebody else.
+    """
+    try:
+        fd = os.open(path, _READ_FLAGS)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise _unsafe(path, "it is a symbolic link") from None
+        raise file_error("store-read-failed", f"cannot read {path}", error) from error
+    try:
+        found = os.fstat(fd)
+        _check_plain(path, found)
+        if os.name == "posix" and found.st_mode & 0o077:
+            os.fchmod(fd, FILE_MODE)
+        with os.fdopen(fd, "rb", closefd=False) as file:
+            data = file.read(_READ_LIMIT + 1)
+    except OSError as error:
+        raise file_error("store-read-failed", f"cannot read {path}", error) from error
+    finally:
+        os.close(fd)
+    if len(data) > _READ_LIMIT:
+        raise _unsafe(path, f"it is larger than {_READ_LIMIT >> 20} MiB")
+    return data
+
+
+def set_aside(path: Path) -> Path:
+    """Rename a damaged file to `<name>.corrupt-<time>-<random>` (0600) beside it, and say where it is now.
+
+    Raises:
+        StoreError: it cannot be renamed.
+    """
+    kept = path.with_name(f"{path.name}.corrupt-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(3)}")
+    try:
+        if os.name == "posix":
+            path.chmod(FILE_MODE)
+        path.rename(kept)
+    except OSError as error:
+        raise file_error("store-write-failed", f"cannot set the damaged {path} aside", error) from error
+    return kept
+
+
+def remove_private(path: Path) -> None:
+    """Delete `path` and what killed writes have left of it; nothing happens where nothing is.
+
+    Raises:
+        StoreError: something is there and stays.
+    """
+    try:
+        path.unlink(missing_ok=True)
+        for temporary in temporaries(path):
+            temporary.unlink(missing_ok=True)
+    except OSError as error:
+        raise file_error("store-write-failed", f"cannot delete {path}", error) from error
+
+
+def write_temporary(path: Path, data: bytes, *, durable: bool = True, on_step: OnStep = no_step) -> Path:
+    """A new 0600 file beside `path` with `data` in it, on disk; nothing is left behind on failure.
+
+    Raises:
+        OSError: as the system says it.
+    """
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+    fd = os.open(temporary, _CREATE_FLAGS, FILE_MODE)
+    try:
+        try:
+            if os.name == "posix":
+                os.fchmod(fd, FILE_MODE)  # a umask of 0777 would have left no mode at all
+            on_step("temp-opened")
+            rest = memoryview(data)
+            while rest:
+                rest = rest[os.write(fd, rest) :]
+            on_step("temp-written")
+            if durable:
+                os.fsync(fd)
+                on_step("temp-synced")
+        finally:
+            os.close(fd)
+    except BaseException:
+        temporary.unlink(missing_ok=True)
+        raise
+    return temporary
+
+
+def temporaries(path: Path) -> Iterator[Path]:
+    """What unfinished writes of `path` have left, including one that is going on now."""
+    prefix = f".{path.name}."
+    with contextlib.suppress(FileNotFoundError), os.scandir(path.parent) as entries:
+        yield from (Path(entry.path) for entry in entries if entry.name.startswith(prefix) and entry.name.endswith(".tmp"))
+
+
+def replace(temporary: Path, path: Path) -> None:
+    """Rename over `path`; on Windows tried again for a second while a scanner or a reader has the old file open.
+
+    Raises:
+        OSError: as the system says it.
+    """
+    for left in reversed(range(_REPLACE_TRIES)):
+        try:
+            temporary.replace(path)
+        except PermissionError:
+            if not left:
+                raise
+            time.sleep(0.05)
+        else:
+            return
+
+
+def sync_folder(folder: Path) -> None:
+    """Make a rename in `folder` last through a power cut. Windows has no such call and needs none.
+
+    Raises:
+        OSError: as the system says it.
+    """
+    if os.name != "posix":
+        return
+    fd = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        os.fsync(fd)
+    finally:
+        os.close(fd)
+
+
+def check_folder(folder: Path) -> None:
+    """Refuse a folder, or a link to one, that belongs to somebody else.
+
+    Raises:
+        StoreError: it does.
+        OSError: it cannot be looked at.
+    """
+    if os.name == "posix" and {folder.stat().st_uid, folder.lstat().st_uid} != {os.geteuid()}:
+        raise _unsafe(folder, "it belongs to another user")
+
+
+def file_error(id: str, message: str, error: OSError) -> StoreError:
+    """`error` as a user reads it: which file, the system's words, and what to do."""
+    name = errno.errorcode.get(error.errno or 0, type(error).__name__)
+    return StoreError(id, message, why=f"{error.strerror or error} [{name}]", hint=_ADVICE.get(error.errno or 0))
+
+
+def _check_plain(path: Path, found: os.stat_result) -> None:
+    if not stat.S_ISREG(found.st_mode):
+        kinds = {stat.S_IFLNK: "a symbolic link", stat.S_IFDIR: "a folder", stat.S_IFIFO: "a FIFO"}
+        raise _unsafe(path, f"it is {kinds.get(stat.S_IFMT(found.st_mode), 'not a plain file')}")
+    if os.name == "posix" and found.st_uid != os.geteuid():
+        raise _unsafe(path, "it belongs to another user")
+
+
+def _unsafe(path: Path, why: str) -> StoreError:
+    return StoreError(
+        "store-unsafe-file", f"refusing to use {path}", why=why, hint=f"look at who put it there, then move it away: {path}"
+    )

@@ -1,0 +1,178 @@
+"""A lock between processes, on a file that is never deleted.
+
+The lock is `flock` (POSIX) or a locked byte range (Windows) and not the file's existence: the system lets go of it when its
+holder dies, and there is no age or process id to guess from. Deleting such a file on release lets two holders in, each with its
+own inode. `fcntl.lockf` is not used: its locks belong to the process, so a second holder inside one process would be admitted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Final
+
+from portico.errors import LockBusy, StoreError
+from portico.paths import FILE_MODE, make_private_folder
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+DEFAULT_TIMEOUT_S: Final = 10.0
+_FIRST_PAUSE_S: Final = 0.001
+_LONGEST_PAUSE_S: Final = 0.05
+# Windows locks are mandatory: a byte far behind the text leaves the holder's process id readable to others.
+_LOCKED_BYTE: Final = 1 << 30
+_OPEN_FLAGS: Final = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _try_lock(fd: int) -> bool:
+        os.lseek(fd, _LOCKED_BYTE, os.SEEK_SET)
+        try:
+            msvcrt.locking(fd, msvcrt.LK_NBLCK, 1)
+        except PermissionError:
+            return False
+        return True
+
+    def _unlock(fd: int) -> None:
+        os.lseek(fd, _LOCKED_BYTE, os.SEEK_SET)
+        msvcrt.locking(fd, msvcrt.LK_UNLCK, 1)
+else:
+    import fcntl
+
+    def _try_lock(fd: int) -> bool:
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            return False
+        return True
+
+    def _unlock(fd: int) -> None:
+        fcntl.flock(fd, fcntl.LOCK_UN)
+
+
+class FileLock:
+    """One holder at a time, among processes and within one. Not reentrant: a second `acquire` waits like anybody else's.
+
+    `what` names the guarded thing in messages.
+    """
+
+    def __init__(self, path: Path, *, what: str = "this file") -> None:
+        self.path = path
+        self._what = what
+        self._fd: int | None = None
+
+    @property
+    def held(self) -> bool:
+        """Whether this object holds the lock."""
+        return self._fd is not None
+
+    def try_acquire(self) -> bool:
+        """Take the lock if it is free now.
+
+        Raises:
+            StoreError: the lock file cannot be opened or locked at all.
+        """
+        if self._fd is not None:
+            return False
+        try:
+            fd = self._open()
+        except OSError as error:
+            raise self._failed(error) from error
+        try:
+            if not _try_lock(fd) or not self._is_current(fd):
+                os.close(fd)
+                return False
+            os.ftruncate(fd, 0)
+            os.lseek(fd, 0, os.SEEK_SET)
+            os.write(fd, f"{os.getpid()}\n".encode())
+        except OSError as error:
+            os.close(fd)
+            raise self._failed(error) from error
+        self._fd = fd
+        return True
+
+    def acquire(self, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+        """Take the lock, waiting up to `timeout_s` seconds.
+
+        Raises:
+            LockBusy: somebody else held it all that time.
+            StoreError: the lock file cannot be opened or locked at all.
+        """
+        deadline = time.monotonic() + timeout_s
+        pause = _FIRST_PAUSE_S
+        while not self.try_acquire():
+            left = deadline - time.monotonic()
+            if left <= 0:
+                raise self.busy(timeout_s)
+            time.sleep(min(pause, left))
+            pause = min(pause * 2, _LONGEST_PAUSE_S)
+
+    def release(self) -> None:
+        """Let go. Releasing a lock that is not held does nothing."""
+        fd, self._fd = self._fd, None
+        if fd is None:
+            return
+        with contextlib.suppress(OSError):
+            os.ftruncate(fd, 0)
+        try:
+            _unlock(fd)
+        finally:
+            os.close(fd)
+
+    def holder(self) -> int | None:
+        """The process id that the holder wrote, None where nobody holds it or nothing can be read."""
+        try:
+            return int(self.path.read_text(encoding="ascii"))
+        except (OSError, ValueError):
+            return None
+
+    def busy(self, waited_s: float) -> LockBusy:
+        """The error of a caller that has waited in vain."""
+        pid = self.holder()
+        who = f"process {pid}" if pid is not None else "another process"
+        return LockBusy(
+            "lock-busy",
+            f"{who} is using {self._what}",
+            why=f"waited {waited_s:g} s for {self.path}",
+            hint="try again when it has finished" if pid is None else f"try again, or look at what process {pid} is doing",
+        )
+
+    def _open(self) -> int:
+        make_private_folder(self.path.parent)
+        return os.open(self.path, _OPEN_FLAGS, FILE_MODE)
+
+    def _is_current(self, fd: int) -> bool:
+        """Whether the locked file is still the one at the path: somebody may have deleted it behind our back."""
+        try:
+            return os.path.samestat(os.fstat(fd), self.path.stat())
+        except FileNotFoundError:
+            return False
+
+    def _failed(self, error: OSError) -> StoreError:
+        return StoreError(
+            "lock-failed",
+            f"cannot lock {self._what}",
+            why=f"{self.path}: {error.strerror}",
+            hint=f"check that {self.path.parent} is a folder you own, on a file system that can lock files",
+        )
+
+
+@contextlib.contextmanager
+def file_lock(path: Path, timeout_s: float = DEFAULT_TIMEOUT_S, what: str = "this file") -> Iterator[FileLock]:
+    """Hold the lock at `path` for the length of a `with` block.
+
+    Raises:
+        LockBusy: somebody else held it for all of `timeout_s` seconds.
+        StoreError: the lock file cannot be opened or locked at all.
+    """
+    lock = FileLock(path, what=what)
+    lock.acquire(timeout_s)
+    try:
+        yield lock
+    finally:
+        lock.release()

@@ -1,0 +1,144 @@
+"""The lock between processes."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from portico.errors import LockBusy, StoreError
+from portico.store.lock import FileLock, file_lock
+
+HOLDER = """
+import sys
+from pathlib import Path
+from portico.store.lock import FileLock
+lock = FileLock(Path(sys.argv[1]))
+lock.acquire(5)
+print("held", flush=True)
+sys.stdin.readline()
+lock.release()
+print("released", flush=True)
+sys.stdin.readline()
+"""
+
+COUNTER = """
+import sys
+from pathlib import Path
+from portico.store.lock import file_lock
+lock, counter = Path(sys.argv[1]), Path(sys.argv[2])
+for _ in range(int(sys.argv[3])):
+    with file_lock(lock, 20):
+        counter.write_text(str(int(counter.read_text()) + 1))
+"""
+
+
+def start_holder(path):
+    child = subprocess.Popen(
+        [sys.executable, "-c", HOLDER, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment()
+    )
+    assert child.stdout.readline() == "held\n"
+    return child
+
+
+def environment():
+    return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+
+
+def test_a_lock_held_by_another_process_is_busy_and_names_that_process(tmp_path):
+    path = tmp_path / "locks" / "one.lock"
+    with start_holder(path) as child:
+        with pytest.raises(LockBusy) as caught, file_lock(path, 0.05, what="the profile index"):
+            pass
+        child.stdin.write("\n\n")
+    assert caught.value.id == "lock-busy"
+    assert str(child.pid) in caught.value.message
+    assert "the profile index" in caught.value.message
+
+
+def test_the_lock_is_free_once_its_holder_lets_go_and_its_file_stays(tmp_path):
+    path = tmp_path / "one.lock"
+    with start_holder(path) as child:
+        inode = path.stat().st_ino
+        child.stdin.write("\n")
+        child.stdin.flush()
+        assert child.stdout.readline() == "released\n"
+        with file_lock(path, 1):
+            assert path.stat().st_ino == inode
+        child.stdin.write("\n")
+    assert path.stat().st_ino == inode
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+def test_a_killed_holder_lets_go(tmp_path):
+    path = tmp_path / "one.lock"
+    with start_holder(path) as child:
+        child.kill()
+        child.wait()
+        with file_lock(path, 1) as lock:
+            assert lock.held
+
+
+def test_a_second_holder_in_one_process_is_not_admitted(tmp_path):
+    first, second = FileLock(tmp_path / "one.lock"), FileLock(tmp_path / "one.lock")
+    assert first.try_acquire()
+    assert not second.try_acquire()
+    assert not first.try_acquire()
+    first.release()
+    assert second.try_acquire()
+    second.release()
+
+
+def test_a_thread_waits_for_the_lock_of_another(tmp_path):
+    path = tmp_path / "one.lock"
+    got = threading.Event()
+
+    def wait_for_it():
+        with file_lock(path, 5):
+            got.set()
+
+    with file_lock(path, 1):
+        waiter = threading.Thread(target=wait_for_it)
+        waiter.start()
+        assert not got.wait(0.05)
+    waiter.join(5)
+    assert got.is_set()
+
+
+def test_a_lock_file_deleted_behind_its_holder_admits_no_one_to_the_old_inode(tmp_path):
+    path = tmp_path / "one.lock"
+    stale, fresh = FileLock(path), FileLock(path)
+    opened = stale._open
+
+    def open_then_lose():
+        fd = opened()
+        path.unlink()
+        stale._open = opened
+        return fd
+
+    stale._open = open_then_lose
+    assert not stale.try_acquire()
+    assert fresh.try_acquire()
+    assert not stale.try_acquire()
+    fresh.release()
+
+
+def test_many_processes_counting_under_the_lock_lose_no_count(tmp_path):
+    counter = tmp_path / "counter"
+    counter.write_text("0")
+    command = [sys.executable, "-c", COUNTER, str(tmp_path / "one.lock"), str(counter), "60"]
+    children = [subprocess.Popen(command, env=environment()) for _ in range(4)]
+    assert [child.wait(30) for child in children] == [0, 0, 0, 0]
+    assert counter.read_text() == "240"
+
+
+@pytest.mark.requirement("E44")
+def test_a_symbolic_link_in_the_place_of_the_lock_is_refused(tmp_path):
+    (tmp_path / "one.lock").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(StoreError) as caught:
+        FileLock(tmp_path / "one.lock").try_acquire()
+    assert caught.value.id == "lock-failed"
+    assert not (tmp_path / "elsewhere").exists()
