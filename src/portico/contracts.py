@@ -312,6 +312,18 @@ class Emulator(Protocol):
         """An `aiohttp.web.Application` that answers for every one of `hosts`, told apart by the Host header."""
         ...
 
+    def config(self, options: EmulatorOptions) -> Mapping[str, JsonValue]:
+        """What the user's config has to say so that real commands meet what `options` add to the real service."""
+        ...
+
+    def approval_url(self, user_code: str) -> str:
+        """The page where a person would approve `user_code`."""
+        ...
+
+    def loopback_port(self, options: EmulatorOptions) -> int | None:
+        """A port on 127.0.0.1 where the app answers plain HTTP too (0: any), for a service that is local in real life."""
+        ...
+
 
 @dataclass(frozen=True, slots=True)
 class EmulatorOptions:
