@@ -1,0 +1,48 @@
+from __future__ import annotations
+
+import os
+import stat
+import sys
+
+import pytest
+
+from portico.paths import make_private_folder, resolve_paths
+
+
+def test_the_config_flag_wins_over_the_environment(tmp_path):
+    env = {"PORTICO_CONFIG": str(tmp_path / "env.json5"), "PORTICO_STATE_DIR": str(tmp_path / "state")}
+
+    assert resolve_paths(str(tmp_path / "flag.json5"), env).config == tmp_path / "flag.json5"
+    assert resolve_paths(None, env).config == tmp_path / "env.json5"
+
+
+def test_a_state_folder_of_its_own_has_an_id_of_its_own(tmp_path):
+    one = resolve_paths(None, {"PORTICO_STATE_DIR": str(tmp_path / "one")})
+    two = resolve_paths(None, {"PORTICO_STATE_DIR": str(tmp_path / "two")})
+
+    assert one.state_id
+    assert one.state_id != two.state_id
+
+
+def test_the_default_state_folder_has_no_id_even_when_it_is_named():
+    default = resolve_paths(None, {})
+
+    assert default.state_id == ""
+    assert resolve_paths(None, {"PORTICO_STATE_DIR": str(default.state)}).state_id == ""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX modes")
+@pytest.mark.requirement("E44")
+def test_a_private_folder_that_was_wide_is_tightened(tmp_path):
+    folder = tmp_path / "state"
+    folder.mkdir()
+    folder.chmod(0o777)
+    before = os.umask(0)
+    try:
+        make_private_folder(folder)
+        make_private_folder(tmp_path / "new" / "deep")
+    finally:
+        os.umask(before)
+
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert stat.S_IMODE((tmp_path / "new" / "deep").stat().st_mode) == 0o700
