@@ -14,7 +14,8 @@ TEXT = "s3cr3t-value-0123456789"
 
 
 @pytest.mark.parametrize(
-    "show", [str, repr, "{}".format, "{:>40}".format, lambda secret: f"{secret!r}", lambda secret: "%s" % secret]
+    "show",
+    [str, repr, "{}".format, "{:>40}".format, lambda secret: f"{secret!r}", lambda secret: "%s" % secret],  # noqa: UP031 - the old operator is one of the ways
 )
 def test_no_way_of_formatting_a_secret_shows_it(show):
     assert TEXT not in show(Secret(TEXT))
