@@ -1,0 +1,63 @@
+"""What every test of this repository stands on, the host's and the plugins': fixtures, session rules, the final canary scan."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from portico.testing import pytest_plugin
+from tests import session_rules
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from subprocess import CompletedProcess
+
+    from portico.paths import Paths
+    from portico.testing.clock import FakeClock
+    from portico.testing.secret_service import SecretService
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Bring in the fixtures for plugin authors and the rules of this repository."""
+    # An installed Portico brings the plugin by its entry point, under this name; a bare checkout has no entry points.
+    if not config.pluginmanager.has_plugin("portico"):
+        config.pluginmanager.register(pytest_plugin, "portico")
+    config.pluginmanager.register(session_rules.SessionRules(config), "portico-session-rules")
+
+
+@pytest.fixture
+def paths(portico_paths: Paths) -> Paths:
+    """Config and state in `tmp_path`; HOME, XDG and PORTICO variables point there, and no proxy is set."""
+    return portico_paths
+
+
+@pytest.fixture
+def fake_clock(portico_clock: FakeClock) -> FakeClock:
+    """A clock that moves as soon as somebody waits for it."""
+    return portico_clock
+
+
+@pytest.fixture
+def secret_service(portico_secret_service: SecretService) -> SecretService:
+    """The session's real Secret Service, reachable through the environment."""
+    return portico_secret_service
+
+
+@pytest.fixture
+def run_portico(portico_run: Callable[..., CompletedProcess[str]]) -> Callable[..., CompletedProcess[str]]:
+    """`python -m portico` as a real process; its output is kept for the canary scan."""
+    return portico_run
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _debug_log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    with session_rules.debug_log(tmp_path_factory.getbasetemp()):
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _no_blocking_calls(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Fail an async test in which Portico's own code blocks the event loop."""
+    with session_rules.no_blocking_calls(request.node):
+        yield

@@ -1,0 +1,84 @@
+"""Time that a test moves by hand, or that moves as soon as somebody waits for it."""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import itertools
+from typing import Final
+
+# A fixed, round instant (2033-05-18T03:33:20Z): failures show the same figures every time.
+START_MS: Final = 2_000_000_000_000
+# Passes of the event loop that a sleeper leaves to others before the clock moves on to it.
+_PASSES: Final = 3
+
+
+class FakeClock:
+    """`portico.contracts.Clock` without waiting.
+
+    With `auto` (the default) a `sleep` moves the clock to the earliest sleeper's time after a few passes of the event loop, so
+    that code which waits runs straight through. Real input and output do not hold the clock back: where a sleeper stands for
+    a deadline of something real, use `auto=False` and move the clock with `advance`.
+
+    `slept` lists the seconds of every sleep asked for, in order.
+    """
+
+    def __init__(self, wall_ms: int = START_MS, *, auto: bool = True) -> None:
+        self.auto = auto
+        self.slept: list[float] = []
+        self._wall_ms = wall_ms
+        self._monotonic = 1_000.0
+        self._order = itertools.count()
+        self._pumping_in: asyncio.AbstractEventLoop | None = None
+        self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
+
+    def wall_ms(self) -> int:
+        return self._wall_ms
+
+    def monotonic(self) -> float:
+        return self._monotonic
+
+    def advance(self, seconds: float) -> None:
+        """Let `seconds` pass, and wake every sleeper whose time has come."""
+        self._move_to(self._monotonic + seconds)
+        while self._sleepers and self._sleepers[0][0] <= self._monotonic:
+            _wake(heapq.heappop(self._sleepers)[2])
+
+    def jump(self, seconds: float) -> None:
+        """Set the wall clock by `seconds`, as a user or a suspended machine does: the monotonic clock stands still."""
+        self._wall_ms += round(seconds * 1000)
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        if seconds <= 0:
+            await asyncio.sleep(0)
+            return
+        loop = asyncio.get_running_loop()
+        waiter = loop.create_future()
+        heapq.heappush(self._sleepers, (self._monotonic + seconds, next(self._order), waiter))
+        if self.auto and self._pumping_in is not loop:
+            self._pumping_in = loop
+            self._wake_earliest_after(_PASSES)
+        await waiter
+
+    def _wake_earliest_after(self, passes: int) -> None:
+        """Wake one sleeper, leave the loop to it for as many passes, and so on until none is left."""
+        while self._sleepers and self._sleepers[0][2].done():
+            heapq.heappop(self._sleepers)
+        if not self._sleepers:
+            self._pumping_in = None
+            return
+        if passes == 0:
+            deadline, _, waiter = heapq.heappop(self._sleepers)
+            self._move_to(max(deadline, self._monotonic))
+            waiter.set_result(None)
+        asyncio.get_running_loop().call_soon(self._wake_earliest_after, passes - 1 if passes else _PASSES)
+
+    def _move_to(self, monotonic: float) -> None:
+        self._wall_ms += round((monotonic - self._monotonic) * 1000)
+        self._monotonic = monotonic
+
+
+def _wake(waiter: asyncio.Future[None]) -> None:
+    if not waiter.done():
+        waiter.set_result(None)

@@ -1,0 +1,72 @@
+"""Running Portico as its users do: a process of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import portico
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from portico.paths import Paths
+
+# The one command made to print a secret: its standard output is not kept.
+_PRINTS_SECRET: Final = ("auth", "token")
+_SOURCE: Final = Path(portico.__file__).parent.parent
+
+
+@dataclass(frozen=True, slots=True)
+class PorticoRunner:
+    """Runs `python -m portico ARGS` with `paths` and the environment of this process, in which `env` replaces and None removes.
+
+    What it printed is kept in `outputs`, one folder of files per run, for a canary scan.
+    """
+
+    paths: Paths
+    outputs: Path
+
+    def __call__(
+        self,
+        *args: str,
+        env: Mapping[str, str | None] | None = None,
+        input: str | None = None,
+        timeout: float = 30.0,
+        prints_secret: bool = False,
+    ) -> subprocess.CompletedProcess[str]:
+        """Run to the end. `prints_secret` says that a secret on standard output is what was asked for (`--reveal`).
+
+        Raises:
+            subprocess.TimeoutExpired: after `timeout` seconds.
+        """
+        command = [sys.executable, "-m", "portico", *args]
+        stdin = {"input": input} if input is not None else {"stdin": subprocess.DEVNULL}
+        done: subprocess.CompletedProcess[str] = subprocess.run(
+            command, env=self.environment(env), capture_output=True, timeout=timeout, check=False, encoding="utf-8", **stdin
+        )
+        self._keep(done, with_stdout=not prints_secret and args[: len(_PRINTS_SECRET)] != _PRINTS_SECRET)
+        return done
+
+    def environment(self, env: Mapping[str, str | None] | None = None) -> dict[str, str]:
+        """The environment a run gets, for tests that start the process themselves."""
+        from portico.paths import CONFIG_ENV, STATE_ENV
+
+        own = {
+            CONFIG_ENV: str(self.paths.config),
+            STATE_ENV: str(self.paths.state),
+            "PYTHONPATH": os.pathsep.join(filter(None, (str(_SOURCE), os.environ.get("PYTHONPATH")))),
+            "PYTHONIOENCODING": "utf-8",
+        }
+        merged: dict[str, str | None] = {**os.environ, **own, **(env or {})}
+        return {name: value for name, value in merged.items() if value is not None}
+
+    def _keep(self, done: subprocess.CompletedProcess[str], *, with_stdout: bool) -> None:
+        self.outputs.mkdir(parents=True, exist_ok=True)
+        number = len(list(self.outputs.iterdir()))
+        kept = done.stderr + (done.stdout if with_stdout else "")
+        (self.outputs / f"{number:03d}.txt").write_text(kept, encoding="utf-8")

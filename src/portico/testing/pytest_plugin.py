@@ -1,0 +1,86 @@
+"""Fixtures for the authors of plugins: installed with Portico, pytest finds this by its entry point.
+
+| fixture | what it gives |
+|---|---|
+| `portico_paths` | `Paths` in `tmp_path`, with an environment of its own: HOME, XDG folders, no `PORTICO_*`, no proxies |
+| `portico_clock` | a `FakeClock` |
+| `portico_secret_service` | a real Secret Service, started once per session; skips where none can run |
+| `portico_run` | `run(*args, env=, input=, timeout=)`: `python -m portico` in a process of its own |
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from portico.paths import Paths
+    from portico.testing.clock import FakeClock
+    from portico.testing.process import PorticoRunner
+    from portico.testing.secret_service import SecretService
+
+_FOLDERS = {
+    "HOME": "home",
+    "USERPROFILE": "home",
+    "XDG_CONFIG_HOME": "home/.config",
+    "XDG_STATE_HOME": "home/.local/state",
+    "XDG_DATA_HOME": "home/.local/share",
+    "XDG_CACHE_HOME": "home/.cache",
+}
+_CLEARED = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "ssl_cert_file", "ssl_cert_dir", "browser", "minimax_region")
+
+
+@pytest.fixture
+def portico_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
+    """Config and state in `tmp_path`, and an environment that leads nowhere else."""
+    from portico.paths import CONFIG_ENV, STATE_ENV, resolve_paths
+
+    for name in list(os.environ):
+        if name.upper().startswith("PORTICO_") or name.lower() in _CLEARED:
+            monkeypatch.delenv(name)
+    for name, folder in _FOLDERS.items():
+        (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+        monkeypatch.setenv(name, str(tmp_path / folder))
+    monkeypatch.setenv(CONFIG_ENV, str(tmp_path / "portico.json5"))
+    monkeypatch.setenv(STATE_ENV, str(tmp_path / "state"))
+    return resolve_paths()
+
+
+@pytest.fixture
+def portico_clock() -> FakeClock:
+    """A clock that moves when somebody waits for it."""
+    from portico.testing.clock import FakeClock
+
+    return FakeClock()
+
+
+@pytest.fixture(scope="session")
+def _portico_secret_service() -> Iterator[SecretService]:
+    from portico.testing.secret_service import missing_part, secret_service
+
+    reason = missing_part()
+    if reason is not None:
+        pytest.skip(reason)
+    with secret_service() as service:
+        yield service
+
+
+@pytest.fixture
+def portico_secret_service(_portico_secret_service: SecretService, monkeypatch: pytest.MonkeyPatch) -> SecretService:
+    """The session's real Secret Service, named in the environment of this test alone."""
+    for name, value in _portico_secret_service.env.items():
+        monkeypatch.setenv(name, value)
+    return _portico_secret_service
+
+
+@pytest.fixture
+def portico_run(portico_paths: Paths, tmp_path: Path) -> PorticoRunner:
+    """Runs `python -m portico` with this test's paths; outputs land under `tmp_path/outputs`, where the canary scan looks."""
+    from portico.testing.process import PorticoRunner
+
+    return PorticoRunner(portico_paths, tmp_path / "outputs")

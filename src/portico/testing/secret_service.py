@@ -1,0 +1,183 @@
+"""A real Secret Service of one's own: a private D-Bus with a gnome-keyring-daemon on it, both gone at the end.
+
+Nothing of the user's desktop is touched: the bus has its own socket and starts no services, and the daemon has its own HOME,
+runtime folder and login keyring. Used by tests, by the benchmarks and by the demo.
+
+    with secret_service() as service:
+        subprocess.run([...], env={**os.environ, **service.env})
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import ExitStack, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from jeepney.io.blocking import DBusConnection
+
+PROGRAMS: Final = ("dbus-daemon", "gnome-keyring-daemon")
+_START_S: Final = 10.0
+_STOP_S: Final = 5.0
+# No <servicedir>: a client that finds no service on this bus must not wake one of the user's.
+_BUS_CONFIG: Final = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
+ "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
+<busconfig>
+  <type>session</type>
+  <listen>unix:path={socket}</listen>
+  <auth>EXTERNAL</auth>
+  <policy context="default">
+    <allow send_destination="*" eavesdrop="true"/>
+    <allow eavesdrop="true"/>
+    <allow own="*"/>
+  </policy>
+</busconfig>
+"""
+
+
+class SecretServiceError(RuntimeError):
+    """The private Secret Service cannot be started here; the text says which part is missing or failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredItem:
+    """What the Secret Service shows of a record without giving its secret away."""
+
+    label: str
+    attributes: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class SecretService:
+    """A running private Secret Service; `env` is what a client's environment needs to reach it."""
+
+    address: str
+    folder: Path
+    daemon: subprocess.Popen[bytes]
+
+    @property
+    def env(self) -> dict[str, str]:
+        return {"DBUS_SESSION_BUS_ADDRESS": self.address}
+
+    def items(self) -> list[StoredItem]:
+        """Every record of the default collection, without its secret."""
+        import secretstorage
+
+        with closing(_connect(self.address)) as bus:
+            collection = secretstorage.get_default_collection(bus)
+            return [StoredItem(item.get_label(), item.get_attributes()) for item in collection.get_all_items()]
+
+    def lock(self) -> None:
+        """Lock the default collection, as a desktop does when its user leaves."""
+        import secretstorage
+
+        with closing(_connect(self.address)) as bus:
+            secretstorage.get_default_collection(bus).lock()
+
+
+def missing_part() -> str | None:
+    """Why no private Secret Service can run here, or None."""
+    if sys.platform != "linux":
+        return f"a Secret Service is a Linux thing; this is {sys.platform}"
+    absent = [program for program in PROGRAMS if shutil.which(program) is None]
+    if absent:
+        return f"{' and '.join(absent)} not installed"
+    try:
+        import secretstorage  # noqa: F401 - keyring brings it on Linux; without it nothing could speak to the service
+    except ImportError:
+        return "the Python package secretstorage is not installed"
+    return None
+
+
+@contextmanager
+def secret_service(password: str = "portico") -> Iterator[SecretService]:  # noqa: S107 - it guards an empty throwaway keyring
+    """Start a private bus and keyring daemon with an unlocked, empty login collection.
+
+    Raises:
+        SecretServiceError: a part is missing, or did not start within ten seconds.
+    """
+    reason = missing_part()
+    if reason is not None:
+        raise SecretServiceError(reason)
+    with ExitStack() as stack:
+        # A socket's path holds at most 107 bytes, so this lives right under the system's temporary folder.
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="portico-bus-", ignore_cleanup_errors=True)))
+        address = f"unix:path={folder / 'bus'}"
+        env = _own_environment(folder, address)
+        bus = _start(["dbus-daemon", "--nofork", f"--config-file={_bus_config(folder)}"], env, stack)
+        _wait_for((folder / "bus").exists, bus)
+        command = ["gnome-keyring-daemon", "--unlock", "--foreground", "--components=secrets", f"--control-directory={folder}"]
+        daemon = _start(command, env, stack, stdin=password.encode())
+        _wait_for(lambda: _is_unlocked(address), daemon)
+        yield SecretService(address, folder, daemon)
+
+
+def _own_environment(folder: Path, address: str) -> dict[str, str]:
+    kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL") if name in os.environ}
+    own = {"HOME": folder, "XDG_RUNTIME_DIR": folder, "XDG_DATA_HOME": folder / "data", "XDG_CONFIG_HOME": folder / "config"}
+    return {**kept, **{name: str(path) for name, path in own.items()}, "DBUS_SESSION_BUS_ADDRESS": address}
+
+
+def _bus_config(folder: Path) -> Path:
+    config = folder / "bus.conf"
+    config.write_text(_BUS_CONFIG.format(socket=folder / "bus"), encoding="utf-8")
+    return config
+
+
+def _start(command: list[str], env: dict[str, str], stack: ExitStack, *, stdin: bytes = b"") -> subprocess.Popen[bytes]:
+    log = stack.enter_context((Path(env["HOME"]) / f"{command[0]}.log").open("wb"))
+    # A session of its own: the terminal's Ctrl-C is for the program that uses the service, which still needs it to clean up.
+    process = subprocess.Popen(
+        command, env=env, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+    )
+    stack.callback(_stop, process)
+    if process.stdin is not None:
+        with process.stdin:
+            process.stdin.write(stdin)
+    return process
+
+
+def _stop(process: subprocess.Popen[bytes]) -> None:
+    process.terminate()
+    try:
+        process.wait(_STOP_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+
+
+def _wait_for(ready: Callable[[], bool], process: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + _START_S
+    while not ready():
+        if process.poll() is not None or time.monotonic() > deadline:
+            state = "did not start in time" if process.returncode is None else f"ended with status {process.returncode}"
+            raise SecretServiceError(f"{process.args!r} {state}")
+        time.sleep(0.01)
+
+
+def _connect(address: str) -> DBusConnection:
+    from jeepney.io.blocking import open_dbus_connection
+    from secretstorage.util import add_match_rules
+
+    connection = open_dbus_connection(address)
+    add_match_rules(connection)
+    return connection
+
+
+def _is_unlocked(address: str) -> bool:
+    import secretstorage
+
+    try:
+        with closing(_connect(address)) as bus:
+            return not secretstorage.get_default_collection(bus).is_locked()
+    except (OSError, secretstorage.SecretStorageException):
+        return False

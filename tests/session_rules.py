@@ -1,0 +1,116 @@
+"""The rules of a whole test run: time limits, no silent skips where skips are forbidden, tests of other systems, the canary scan."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+from contextlib import contextmanager, nullcontext
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from portico.testing import canary
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+
+NO_SKIP_ENV: Final = "PORTICO_NO_SKIP"
+TEST_TIMEOUT_S: Final = 60
+PLATFORMS: Final = {"linux": "linux", "macos": "darwin", "windows": "win32"}
+_SCANNED: Final = ("portico", "minimax_portal_auth")
+_LOG: Final = "portico-debug.log"
+
+
+class SessionRules:
+    """A pytest plugin with the rules of this repository."""
+
+    def __init__(self, config: pytest.Config) -> None:
+        self.skipped: list[str] = []
+        self.shown: list[str] = []
+        self.leaks: list[str] = []
+        for name, system in PLATFORMS.items():
+            config.addinivalue_line("markers", f"{name}: needs {system}; deselected, and listed, anywhere else")
+        if not config.pluginmanager.has_plugin("timeout"):
+            config.addinivalue_line("markers", "timeout(seconds): the limit of this test where pytest-timeout is installed")
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_collection_modifyitems(self, config: pytest.Config, items: list[pytest.Item]) -> None:
+        foreign = [item for item in items if _is_foreign(item)]
+        if not config.option.markexpr:
+            foreign += [item for item in items if item.get_closest_marker("slow") and item not in foreign]
+        if foreign:
+            items[:] = [item for item in items if item not in foreign]
+            config.hook.pytest_deselected(items=foreign)
+            self.shown.extend(f"deselected: {item.nodeid}" for item in foreign)
+        if config.pluginmanager.has_plugin("timeout"):
+            for item in items:
+                if item.get_closest_marker("timeout") is None:
+                    item.add_marker(pytest.mark.timeout(TEST_TIMEOUT_S))
+
+    def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
+        if report.skipped and not hasattr(report, "wasxfail"):
+            reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+            self.skipped.append(f"{report.nodeid}: {reason}")
+        if report.passed:
+            leaked = canary.in_text("\n".join(text for _, text in report.sections))
+            self.leaks.extend(f"{report.nodeid}: captured output: {found}" for found in leaked)
+
+    def pytest_collectreport(self, report: pytest.CollectReport) -> None:
+        if report.skipped:
+            reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
+            self.skipped.append(f"{report.nodeid}: {reason}")
+
+    @pytest.hookimpl(trylast=True)
+    def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
+        base = session.config._tmp_path_factory._basetemp  # asking through the API would make the folder
+        self.leaks.extend(leaks_of_the_run(base))
+        forbidden = bool(os.environ.get(NO_SKIP_ENV)) and bool(self.skipped)
+        if exitstatus == pytest.ExitCode.OK and (self.leaks or forbidden):
+            session.exitstatus = pytest.ExitCode.TESTS_FAILED
+
+    def pytest_terminal_summary(self, terminalreporter: pytest.TerminalReporter) -> None:
+        for line in self.shown:
+            terminalreporter.write_line(line)
+        for leak in self.leaks:
+            terminalreporter.write_line(f"LEAKED: {leak}", red=True)
+        if os.environ.get(NO_SKIP_ENV):
+            for skip in self.skipped:
+                terminalreporter.write_line(f"SKIPPED, and skips are forbidden here: {skip}", red=True)
+
+
+@contextmanager
+def debug_log(base: Path) -> Iterator[None]:
+    """Every log record of the run, at DEBUG where a test asks for that, in a file that the canary scan reads."""
+    handler = logging.FileHandler(base / _LOG, encoding="utf-8")
+    root = logging.getLogger()
+    root.addHandler(handler)
+    try:
+        yield
+    finally:
+        root.removeHandler(handler)
+        handler.close()
+
+
+def leaks_of_the_run(base: Path | None) -> list[str]:
+    """Canaries where no secret may be: files of the run and the environment of the process."""
+    in_environment = [f"environment: {name}" for name in canary.in_mapping(os.environ)]
+    return in_environment + (canary.find_canaries(base) if base is not None else [])
+
+
+def no_blocking_calls(item: pytest.Item) -> AbstractContextManager[object]:
+    """Forbid calls that block the event loop, made from Portico's own code, while an async test runs."""
+    if item.get_closest_marker("asyncio") is None:
+        return nullcontext()
+    try:
+        from blockbuster import blockbuster_ctx
+    except ImportError:
+        return nullcontext()
+    return blockbuster_ctx(list(_SCANNED), excluded_modules=["portico.testing"])
+
+
+def _is_foreign(item: pytest.Item) -> bool:
+    wanted = {system for name, system in PLATFORMS.items() if item.get_closest_marker(name)}
+    return bool(wanted) and sys.platform not in wanted
