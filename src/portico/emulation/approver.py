@@ -1,0 +1,146 @@
+"""A browser that approves: `python -m portico.emulation.approver URL`.
+
+Stands in for a person and a browser where there is neither: it opens the page, submits the approval form, and follows where the
+page leads, up to the command's own loopback address and what that shows. It knows the pages of Portico's emulators alone; the
+real service asks for a real person. Standard library only, since `$BROWSER` should start fast. Proxy and trust come from the
+environment (`HTTPS_PROXY`, `NO_PROXY`, `SSL_CERT_FILE`), as in any other program.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import urllib.error
+import urllib.parse
+import urllib.request
+from dataclasses import dataclass, field
+from html.parser import HTMLParser
+from typing import Final
+
+_MAX_PAGES: Final = 8
+_MAX_BODY: Final = 256 * 1024
+_LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
+_DECISION: Final = "decision"
+
+
+class ApprovalFailed(Exception):
+    """The pages did not lead to an approval."""
+
+
+@dataclass(slots=True)
+class Page:
+    """What the approver sees of a page: its first form, and where a `refresh` leads."""
+
+    url: str
+    action: str | None = None
+    fields: dict[str, str] = field(default_factory=dict)
+    decisions: set[str] = field(default_factory=set)
+    refresh: str | None = None
+    text: str = ""
+
+
+class _Reader(HTMLParser):
+    def __init__(self, page: Page) -> None:
+        super().__init__()
+        self._page = page
+        self._in_form = False
+        self._hidden = 0
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        values = {name: value or "" for name, value in attrs}
+        if tag == "form" and self._page.action is None:
+            self._in_form = True
+            self._page.action = urllib.parse.urljoin(self._page.url, values.get("action", ""))
+        elif tag == "meta" and values.get("http-equiv", "").lower() == "refresh":
+            target = values.get("content", "").partition("=")[2]
+            self._page.refresh = urllib.parse.urljoin(self._page.url, target) if target else None
+        elif tag in {"style", "script", "title"}:
+            self._hidden += 1
+        elif self._in_form and (name := values.get("name")):
+            self._field(tag, name, values)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag == "form":
+            self._in_form = False
+        elif tag in {"style", "script", "title"}:
+            self._hidden = max(0, self._hidden - 1)
+
+    def handle_data(self, data: str) -> None:
+        if not self._hidden and data.strip():
+            self._page.text = f"{self._page.text} {data.strip()}".strip()
+
+    def _field(self, tag: str, name: str, values: dict[str, str]) -> None:
+        if name == _DECISION:
+            self._page.decisions.add(values.get("value", ""))
+        elif tag == "input":
+            self._page.fields[name] = values.get("value", "")
+
+
+def approve(url: str, *, decision: str = "approve", timeout_s: float = 20.0) -> Page:
+    """Walk from `url` through the approval to the last page, and return that.
+
+    Raises:
+        ApprovalFailed: a page could not be opened, or no page asked for a decision.
+    """
+    page = _open(_request(url), timeout_s)
+    decided = False
+    for _ in range(_MAX_PAGES):
+        request = _next_step(page, None if decided else decision)
+        if request is None:
+            break
+        decided = decided or decision in page.decisions
+        page = _open(request, timeout_s)
+    if not decided:
+        raise ApprovalFailed(f"no page asked for a decision; the last one says: {page.text[:300] or '(nothing)'}")
+    return page
+
+
+def _next_step(page: Page, decision: str | None) -> urllib.request.Request | None:
+    """The request that a person's next click, or the page by itself, would make."""
+    if page.action is not None and decision in page.decisions:
+        return _request(page.action, {**page.fields, _DECISION: decision or ""})
+    hands_over = page.action is not None and not page.decisions and urllib.parse.urlsplit(page.action).hostname in _LOOPBACK
+    if page.action is not None and hands_over:
+        return _request(page.action, page.fields)
+    return _request(page.refresh) if page.refresh and page.refresh != page.url else None
+
+
+def _request(url: str, form: dict[str, str] | None = None) -> urllib.request.Request:
+    if urllib.parse.urlsplit(url).scheme not in {"http", "https"}:
+        raise ApprovalFailed("only http and https addresses are opened")
+    data = urllib.parse.urlencode(form).encode() if form is not None else None
+    return urllib.request.Request(url, data=data)  # noqa: S310 - the scheme has just been checked
+
+
+def _open(request: urllib.request.Request, timeout_s: float) -> Page:
+    where = urllib.parse.urlsplit(request.full_url)
+    try:
+        with urllib.request.urlopen(request, timeout=timeout_s) as reply:  # noqa: S310 - `_request` made it, for http(s) alone
+            body = reply.read(_MAX_BODY).decode("utf-8", "replace")
+            page = Page(url=reply.url)
+    except urllib.error.HTTPError as error:
+        body = error.read(_MAX_BODY).decode("utf-8", "replace")
+        page = Page(url=error.url or request.full_url)
+        error.close()
+    except (OSError, ValueError) as error:
+        raise ApprovalFailed(f"cannot open {where.scheme}://{where.netloc}{where.path}: {error}") from error
+    _Reader(page).feed(body)
+    return page
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Approve (or, with `--deny`, refuse) what the page at URL asks for."""
+    parser = argparse.ArgumentParser(prog="portico.emulation.approver", description=main.__doc__)
+    parser.add_argument("url", metavar="URL")
+    parser.add_argument("--deny", action="store_true", help="refuse instead")
+    args = parser.parse_args(argv)
+    try:
+        approve(args.url, decision="deny" if args.deny else "approve")
+    except ApprovalFailed as failure:
+        sys.stderr.write(f"approver: {failure}\n")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,149 @@
+"""Run emulators, and the environment that makes real commands meet them."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, cast
+
+from portico.emulation.authority import make_authority
+from portico.emulation.proxy import EmulationProxy
+from portico.paths import CONFIG_ENV, STATE_ENV, make_private_folder
+
+if TYPE_CHECKING:
+    import asyncio
+    from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+    from pathlib import Path
+
+    from aiohttp import web
+
+    from portico.contracts import Emulator, EmulatorOptions, JsonValue
+    from portico.emulation.authority import Authority
+
+_NO_PROXY: Final = "127.0.0.1,localhost,::1"
+_SHUTDOWN_S: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class EmulationInfo:
+    """A running emulation.
+
+    `env` is what a command's environment needs on top of its own; nothing else on the machine is changed. `config` and `state`
+    are throwaway places inside the run's folder, and exist in `env` so that the user's own are not touched. `loopback` are the
+    plain HTTP addresses of services that are local in real life; `notes` tell what could not be had.
+    """
+
+    proxy_url: str
+    ca_file: Path
+    config: Path
+    state: Path
+    env: Mapping[str, str]
+    loopback: Mapping[str, str]
+    notes: tuple[str, ...] = ()
+
+
+@asynccontextmanager
+async def run_emulation(emulators: Sequence[Emulator], options: EmulatorOptions, folder: Path) -> AsyncIterator[EmulationInfo]:
+    """Answer for the hosts of `emulators` until the block ends. `folder` takes the CA file and the throwaway config and state.
+
+    Raises:
+        UsageError: an emulator does not know one of `options.knobs`.
+    """
+    import asyncio
+
+    places = await asyncio.to_thread(_make_places, emulators, options, folder)
+    async with AsyncExitStack() as stack:
+        hosts: dict[str, Callable[[], asyncio.Protocol]] = {}
+        loopback: dict[str, str] = {}
+        notes: list[str] = []
+        for emulator in emulators:
+            runner = await _served(emulator, options, stack)
+            assert runner.server is not None  # noqa: S101 - `setup` made it
+            hosts.update(dict.fromkeys(emulator.hosts, runner.server))
+            loopback |= await _on_loopback(runner, emulator, options, notes)
+        proxy = EmulationProxy(hosts, places.authority.server)
+        await proxy.start()
+        stack.push_async_callback(proxy.close)
+        yield EmulationInfo(
+            proxy_url=proxy.url,
+            ca_file=places.authority.ca_file,
+            config=places.config,
+            state=places.state,
+            env=_environment(proxy.url, places),
+            loopback=loopback,
+            notes=tuple(notes),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Places:
+    authority: Authority
+    config: Path
+    state: Path
+
+
+def _make_places(emulators: Sequence[Emulator], options: EmulatorOptions, folder: Path) -> _Places:
+    make_private_folder(folder)
+    authority = make_authority(folder, [host for emulator in emulators for host in emulator.hosts])
+    config = folder / "portico.json5"
+    _write_config(config, emulators, options)
+    return _Places(authority, config, make_private_folder(folder / "state"))
+
+
+async def _served(emulator: Emulator, options: EmulatorOptions, stack: AsyncExitStack) -> web.AppRunner:
+    from aiohttp import web
+
+    app = cast("web.Application", emulator.app(options))
+    runner = web.AppRunner(app, access_log=None, shutdown_timeout=_SHUTDOWN_S, handle_signals=False)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+    return runner
+
+
+async def _on_loopback(runner: web.AppRunner, emulator: Emulator, options: EmulatorOptions, notes: list[str]) -> dict[str, str]:
+    from aiohttp import web
+
+    port = emulator.loopback_port(options)
+    if port is None:
+        return {}
+    try:
+        site = web.TCPSite(runner, "127.0.0.1", port)
+        await site.start()
+    except OSError as error:
+        notes.append(f"127.0.0.1:{port} is taken ({error.strerror or error}); {emulator.label} does not answer there.")
+        return {}
+    return {emulator.id: f"http://127.0.0.1:{runner.addresses[-1][1]}"}
+
+
+def _write_config(path: Path, emulators: Sequence[Emulator], options: EmulatorOptions) -> None:
+    merged: dict[str, JsonValue] = {}
+    for emulator in emulators:
+        _merge(merged, emulator.config(options))
+    path.touch(mode=0o600)
+    path.write_text(json.dumps(merged, indent=2) + "\n", encoding="utf-8")
+
+
+def _merge(into: dict[str, JsonValue], more: Mapping[str, JsonValue]) -> None:
+    for key, value in more.items():
+        present = into.get(key)
+        if isinstance(present, dict) and isinstance(value, dict):
+            _merge(present, value)
+        else:
+            into[key] = value
+
+
+def _environment(proxy_url: str, places: _Places) -> Mapping[str, str]:
+    """Both spellings of the proxy names: programs differ in which they read first, and one set by the user would win."""
+    return {
+        "HTTPS_PROXY": proxy_url,
+        "https_proxy": proxy_url,
+        "NO_PROXY": _NO_PROXY,
+        "no_proxy": _NO_PROXY,
+        "SSL_CERT_FILE": str(places.authority.ca_file),
+        "BROWSER": f"{shlex.quote(sys.executable)} -m portico.emulation.approver %s",
+        STATE_ENV: str(places.state),
+        CONFIG_ENV: str(places.config),
+    }

@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import shlex
+import subprocess
+from typing import TYPE_CHECKING
+
+import pytest
+from aiohttp import web
+
+if TYPE_CHECKING:
+    from portico.emulation.run import EmulationInfo
+
+
+async def run_browser(info: EmulationInfo, url: str, *more: str) -> subprocess.CompletedProcess[str]:
+    """Start `$BROWSER` the way the standard library's `webbrowser` does."""
+    words = [word.replace("%s", url) for word in shlex.split(info.env["BROWSER"])] + list(more)
+    return await asyncio.to_thread(
+        subprocess.run, words, env={**os.environ, **info.env}, capture_output=True, text=True, timeout=20, check=False
+    )
+
+
+async def test_the_browser_variable_approves_what_its_page_asks(emulation, small) -> None:
+    done = await run_browser(emulation, "https://login.example/approve?code=AB%26CD")
+    assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+    assert small.decisions == [("AB&CD", "approve")]
+
+
+async def test_it_can_refuse(emulation, small) -> None:
+    await run_browser(emulation, small.approval_url("ABCD"), "--deny")
+    assert small.decisions == [("ABCD", "deny")]
+
+
+async def test_it_follows_to_the_commands_own_loopback_address_past_the_proxy(emulation, small, aiohttp_server) -> None:
+    seen: list[str] = []
+
+    async def callback(request: web.Request) -> web.Response:
+        seen.append(request.path_qs)
+        if request.query:
+            raise web.HTTPSeeOther("/done")
+        return web.Response(text="<p>You can close this page.</p>", content_type="text/html")
+
+    app = web.Application()
+    app.router.add_get("/callback", callback)
+    app.router.add_get("/done", callback)
+    server = await aiohttp_server(app)
+    small.then = str(server.make_url("/callback?code=x"))
+    assert (await run_browser(emulation, small.approval_url("ABCD"))).returncode == 0
+    assert seen == ["/callback?code=x", "/done"]
+
+
+async def test_it_hands_a_form_over_to_loopback_as_a_page_with_form_post_would(emulation, small, aiohttp_server) -> None:
+    seen: list[dict[str, str]] = []
+
+    async def callback(request: web.Request) -> web.Response:
+        seen.append({name: str(value) for name, value in (await request.post()).items()})
+        return web.Response(text="ok")
+
+    async def page(request: web.Request) -> web.Response:
+        form = f'<form method="post" action="{server.make_url("/callback")}"><input name="code" value="x"></form>'
+        return web.Response(text=form, content_type="text/html")
+
+    app = web.Application()
+    app.router.add_post("/callback", callback)
+    app.router.add_get("/form", page)
+    server = await aiohttp_server(app)
+    small.then = str(server.make_url("/form"))
+    assert (await run_browser(emulation, small.approval_url("ABCD"))).returncode == 0
+    assert seen == [{"code": "x"}]
+
+
+@pytest.mark.parametrize("url", ["file:///etc/hostname", "https://login.example/hello", "https://elsewhere.example/"])
+async def test_it_says_why_it_could_not_approve(emulation, url: str) -> None:
+    done = await run_browser(emulation, url)
+    assert done.returncode == 1
+    assert done.stderr.startswith("approver: ")
