@@ -1,0 +1,195 @@
+"""Records in the operating system's keyring: every call bounded in time, every exception one that a user can act on."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import threading
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
+
+from portico.errors import StoreError, StoreUnknown
+from portico.secret import Secret, redact
+from portico.store.deadline import DeadlinePassed, Deadlines, call_with_deadline
+from portico.store.keyring_backend import FILE_HINT, FREEDESKTOP, WINDOWS, choose_backend, class_name, load_backend, unit_limit
+from portico.store.records import SERVICE
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from keyring.backend import KeyringBackend
+
+    from portico.store.profile_record import StoreName
+
+T = TypeVar("T")
+
+_LOCKED: Final = frozenset({"KeyringLocked", "LockedException", "PromptDismissedException", "KeychainDenied"})
+_ABSENT: Final = frozenset({"NoKeyringError", "SecretServiceNotAvailableException", "InitError"})
+_MACOS_NO_PROMPT: Final = "-25308"  # errSecInteractionNotAllowed: an SSH session; keyring calls it "Unknown Error"
+_COPIES: Final = 8
+
+
+class KeyringStore:
+    """One keyring. `backend` names its class, None to choose the best; `on_wait` is told when a prompt is being waited for."""
+
+    name: StoreName = "keyring"
+
+    def __init__(
+        self,
+        backend: str | None = None,
+        *,
+        env: Mapping[str, str] | None = None,
+        deadlines: Deadlines | None = None,
+        on_wait: Callable[[str], None] | None = None,
+    ) -> None:
+        self._wanted = backend
+        self._env = os.environ if env is None else env
+        self._deadlines = deadlines or Deadlines()
+        self._on_wait = on_wait
+        self._loaded: KeyringBackend | None = None
+        self._turn = threading.Lock()  # two prompts at once have been seen to deadlock (poetry#8623)
+        self._unfinished: list[threading.Thread] = []
+
+    @property
+    def backend(self) -> str:
+        """The class in use.
+
+        Raises:
+            StoreError: none can be used.
+        """
+        return class_name(self._backend())
+
+    @property
+    def limit(self) -> int | None:
+        """The longest record in UTF-16 units, None where none is known."""
+        return unit_limit(self.backend)
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether a write that timed out is still going on."""
+        self._unfinished = [thread for thread in self._unfinished if thread.is_alive()]
+        return bool(self._unfinished)
+
+    def get(self, user: str) -> Secret | None:
+        """The record of `user`, None only where there is none.
+
+        Raises:
+            StoreError: the keyring failed, is locked, or did not answer in time.
+        """
+        backend = self._backend()
+        value = self._call("read", lambda: backend.get_password(SERVICE, user))
+        return None if value is None else Secret(value)
+
+    def set(self, user: str, value: Secret) -> None:
+        """Keep `value` as the record of `user`.
+
+        Raises:
+            StoreUnknown: the keyring did not answer in time: the record may or may not be there.
+            StoreError: the keyring failed or is locked.
+        """
+        backend = self._backend()
+        self._call("write", lambda: backend.set_password(SERVICE, user, value.reveal()), value)
+
+    def delete(self, user: str) -> None:
+        """Remove the record of `user` and every copy that the keyring has made of it.
+
+        Raises:
+            StoreUnknown: the keyring did not answer in time.
+            StoreError: the keyring failed or is locked, or the record stays.
+        """
+        from keyring.errors import PasswordDeleteError
+
+        backend = self._backend()
+
+        def remove() -> bool:
+            for _ in range(_COPIES):
+                with contextlib.suppress(PasswordDeleteError):  # also what "there is none" is called
+                    backend.delete_password(SERVICE, user)
+                if backend.get_password(SERVICE, user) is None:
+                    return True
+            return False
+
+        if not self._call("delete", remove):
+            raise StoreError("keyring-failed", f"{self.backend} still has a record that was deleted", hint=self._advice())
+
+    def _backend(self) -> KeyringBackend:
+        if self._loaded is None:
+            wanted = self._wanted
+            if wanted is not None:
+                self._loaded = load_backend(wanted)
+            else:
+                self._loaded = self._call("read", lambda: choose_backend(self._env))
+        return self._loaded
+
+    def _call(self, doing: Literal["read", "write", "delete"], call: Callable[[], T], *known: Secret) -> T:
+        seconds = self._deadlines.read_s if doing == "read" else self._deadlines.write_s
+        if not self._turn.acquire(timeout=self._deadlines.prompt_s):
+            raise StoreError("keyring-timeout", "another call to the keyring has not come back", hint=self._advice())
+        try:
+            return call_with_deadline(call, seconds, more=self._patience)
+        except DeadlinePassed as late:
+            raise self._late(doing, late) from None
+        except StoreError:
+            raise
+        except Exception as error:  # noqa: BLE001 - secretstorage, jeepney, pywin32 and GLib errors come through keyring raw
+            raise self._translated(doing, error, *known) from None
+        finally:
+            self._turn.release()
+
+    def _patience(self) -> float:
+        """Further seconds to wait: those for a person, if it is a person that the keyring is waiting for."""
+        if self._wanted_name() == WINDOWS or not self._prompting():
+            return 0.0
+        if self._on_wait is not None:
+            self._on_wait("The keyring is locked: please answer its prompt.")
+        return self._deadlines.prompt_s
+
+    def _prompting(self) -> bool:
+        if self._wanted_name() != FREEDESKTOP:
+            return self._loaded is not None
+        try:
+            return call_with_deadline(_collection_is_locked, 1.0)
+        except Exception:  # noqa: BLE001 - a service that cannot even say this is not waiting for anybody
+            return False
+
+    def _wanted_name(self) -> str | None:
+        return self._wanted if self._loaded is None else class_name(self._loaded)
+
+    def _late(self, doing: str, late: DeadlinePassed) -> StoreError:
+        who = self._wanted_name() or "the keyring"
+        if doing == "read":
+            return StoreError("keyring-timeout", f"{who} did not answer", why=str(late), hint=self._advice())
+        self._unfinished.append(late.worker)
+        return StoreUnknown(
+            "keyring-unknown",
+            f"{who} did not say whether it could {doing} the record",
+            why=str(late),
+            hint=f"{self._advice()}; what may have been left is tidied up the next time",
+        )
+
+    def _translated(self, doing: str, error: Exception, *known: Secret) -> StoreError:
+        who = self._wanted_name() or "the keyring"
+        kinds = {kind.__name__ for kind in type(error).__mro__}
+        text = redact(str(error), *known)
+        why = f"{type(error).__module__}.{type(error).__name__}: {text}"
+        if kinds & _LOCKED or _MACOS_NO_PROMPT in text:
+            return StoreError("keyring-locked", f"{who} is locked", why=why, hint=self._advice())
+        if kinds & _ABSENT or isinstance(error, ConnectionError):
+            return StoreError("keyring-unavailable", f"{who} cannot be reached", why=why, hint=FILE_HINT)
+        return StoreError("keyring-failed", f"{who} could not {doing} the record", why=why, hint=self._advice())
+
+    def _advice(self) -> str:
+        name = self._wanted_name() or ""
+        if ".macOS." in name:
+            return "unlock it (over SSH: security unlock-keychain) and run the command again"
+        return "unlock the keyring (log in to the desktop, or answer its prompt) and run the command again"
+
+
+def _collection_is_locked() -> bool:
+    """Whether the default collection waits for its password, or does not exist yet and waits for a new one."""
+    import secretstorage
+
+    with contextlib.closing(secretstorage.dbus_init()) as connection:
+        try:
+            return bool(secretstorage.get_collection_by_alias(connection, "default").is_locked())
+        except secretstorage.ItemNotFoundException:
+            return True

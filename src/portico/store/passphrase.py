@@ -1,0 +1,84 @@
+"""Where the sealed file store's passphrase comes from."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import TYPE_CHECKING, Final
+
+from portico.errors import StoreError
+from portico.secret import Secret
+from portico.store.atomic import file_error
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+FILE_ENV: Final = "PORTICO_PASSPHRASE_FILE"
+TEXT_ENV: Final = "PORTICO_PASSPHRASE"
+# No child process is to get these: a browser or a tool has no business with the store.
+SECRET_VARIABLES: Final = (FILE_ENV, TEXT_ENV)
+_FILE_LIMIT: Final = 64 * 1024
+
+
+class PassphraseSource:
+    """The passphrase: from the file that `PORTICO_PASSPHRASE_FILE` names, from `PORTICO_PASSPHRASE`, or from a person.
+
+    `prompt` is called with the question, once when a store is opened and twice when one is made.
+    """
+
+    def __init__(self, env: Mapping[str, str] | None = None, prompt: Callable[[str], Secret] | None = None) -> None:
+        self._env = os.environ if env is None else env
+        self._prompt = prompt
+
+    def get(self, *, new: bool = False) -> Secret:
+        """The passphrase; `new` says that a store is about to be made with it.
+
+        Raises:
+            StoreError: there is none, it is empty, its file cannot be read, or the two that were typed differ.
+        """
+        path = self._env.get(FILE_ENV)
+        if path:
+            return _not_empty(_first_line(path), f"the file in {FILE_ENV}")
+        if TEXT_ENV in self._env:
+            return _not_empty(self._env[TEXT_ENV], TEXT_ENV)
+        if self._prompt is None:
+            raise StoreError(
+                "passphrase-needed",
+                "the sealed file store needs its passphrase",
+                why="nobody can be asked here",
+                hint=f"set {FILE_ENV} to a file that holds it, or {TEXT_ENV}",
+            )
+        return self._asked(self._prompt, new=new)
+
+    def _asked(self, prompt: Callable[[str], Secret], *, new: bool) -> Secret:
+        first = prompt("New passphrase for the token store" if new else "Passphrase of the token store")
+        if new and first and prompt("The same passphrase again") != first:
+            raise StoreError("passphrase-mismatch", "the two passphrases differ", hint="run the command again")
+        return _not_empty(first.reveal(), "the passphrase typed")
+
+
+def _first_line(path: str) -> str:
+    try:
+        fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+        with os.fdopen(fd, "rb") as file:
+            _check(os.fstat(fd))
+            return file.read(_FILE_LIMIT).decode().split("\n", 1)[0].rstrip("\r")
+    except OSError as error:
+        raise file_error("passphrase-unreadable", f"cannot use the passphrase in {path}", error) from error
+    except UnicodeDecodeError:
+        raise StoreError("passphrase-unreadable", f"cannot use the passphrase in {path}", why="not UTF-8") from None
+
+
+def _check(found: os.stat_result) -> None:
+    # Who may read it is the deployer's choice: container secrets are often readable by all inside.
+    if not stat.S_ISREG(found.st_mode):
+        raise OSError(errno.EINVAL, "not a plain file")
+    if os.name == "posix" and found.st_mode & 0o022:
+        raise OSError(errno.EPERM, "others may write to it")
+
+
+def _not_empty(value: str, what: str) -> Secret:
+    if not value:
+        raise StoreError("passphrase-needed", f"{what} is empty", hint=f"put a passphrase there, or unset {TEXT_ENV}")
+    return Secret(value)

@@ -1,0 +1,205 @@
+"""What is known about a signed-in account, without any secret, and how it is written in the index."""
+
+from __future__ import annotations
+
+from dataclasses import MISSING, dataclass, fields
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+if TYPE_CHECKING:
+    from portico.contracts import JsonValue, OAuthServer
+
+StoreName = Literal["keyring", "file"]
+Slot = Literal["a", "b"]
+JsonObject = dict[str, "JsonValue"]
+
+_NONE: Final = type(None)
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The last refresh of a profile that failed: `at` in wall ms, `id` a PorticoError id, `code` the OAuth error (RFC 6749 5.2).
+
+    `terminal` means that no further refresh can help: only signing in again can.
+    """
+
+    at: int
+    id: str
+    message: str
+    terminal: bool
+    code: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """One signed-in account. Times are wall ms.
+
+    `generation` changes with every token that is stored, and never comes back, not even by signing out and in again.
+    `store`, `backend` and `slot` say where the tokens are; `backend` is the class of the keyring, None for the sealed file.
+    `relocated` holds (old URL, new URL) pairs. `config_pending` marks a sign-in whose config edit has not been made yet.
+    """
+
+    id: str
+    provider: str
+    plugin: str
+    region: str
+    issuer: str
+    client_id: str
+    dialect: str
+    api_base: str
+    token_endpoint: str
+    created_at: int
+    type: str = "oauth"
+    revocation_endpoint: str | None = None
+    scope: str = ""
+    audience: str | None = None
+    relocated: tuple[tuple[str, str], ...] = ()
+    store: StoreName = "keyring"
+    backend: str | None = None
+    slot: Slot | None = None
+    generation: int = 0
+    expires_at: int | None = None
+    refreshed_at: int | None = None
+    has_refresh: bool = False
+    failure: Failure | None = None
+    config_pending: bool = False
+
+    def server(self) -> OAuthServer:
+        """The authorization server that issued the tokens, as a refresh and a revocation need it."""
+        from portico.contracts import OAuthServer
+
+        return OAuthServer(
+            issuer=self.issuer,
+            client_id=self.client_id,
+            token_endpoint=self.token_endpoint,
+            scope=self.scope,
+            revocation_endpoint=self.revocation_endpoint,
+            dialect=self.dialect,
+            audience=self.audience,
+            relocated=dict(self.relocated),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """A token record that may exist, and that is rubbish unless its profile points at it."""
+
+    profile: str
+    store: StoreName
+    backend: str | None
+    slot: Slot
+
+
+# field -> (key in the file, the exact types it may have there)
+_PROFILE_KEYS: Final[dict[str, tuple[str, tuple[type, ...]]]] = {
+    "provider": ("provider", (str,)),
+    "plugin": ("plugin", (str,)),
+    "region": ("region", (str,)),
+    "issuer": ("issuer", (str,)),
+    "client_id": ("clientId", (str,)),
+    "dialect": ("dialect", (str,)),
+    "api_base": ("apiBase", (str,)),
+    "token_endpoint": ("tokenEndpoint", (str,)),
+    "created_at": ("createdAt", (int,)),
+    "type": ("type", (str,)),
+    "revocation_endpoint": ("revocationEndpoint", (str, _NONE)),
+    "scope": ("scope", (str,)),
+    "audience": ("audience", (str, _NONE)),
+    "store": ("store", (str,)),
+    "backend": ("backend", (str, _NONE)),
+    "slot": ("slot", (str, _NONE)),
+    "generation": ("generation", (int,)),
+    "expires_at": ("expiresAt", (int, _NONE)),
+    "refreshed_at": ("refreshedAt", (int, _NONE)),
+    "has_refresh": ("hasRefresh", (bool,)),
+    "config_pending": ("configPending", (bool,)),
+}
+_FAILURE_KEYS: Final[dict[str, tuple[str, tuple[type, ...]]]] = {
+    "at": ("at", (int,)),
+    "id": ("id", (str,)),
+    "message": ("message", (str,)),
+    "terminal": ("terminal", (bool,)),
+    "code": ("code", (str, _NONE)),
+}
+_LEFTOVER_KEYS: Final[dict[str, tuple[str, tuple[type, ...]]]] = {
+    "profile": ("profile", (str,)),
+    "store": ("store", (str,)),
+    "backend": ("backend", (str, _NONE)),
+    "slot": ("slot", (str,)),
+}
+
+
+def profile_to_json(profile: Profile, previous: JsonObject) -> JsonObject:
+    """`profile` for the file, on top of what the file had: fields that this version does not know stay."""
+    failure = None if profile.failure is None else _to_json(profile.failure, _FAILURE_KEYS)
+    relocated: JsonObject = dict(profile.relocated)
+    known = {**_to_json(profile, _PROFILE_KEYS), "relocated": relocated or None, "failure": failure}
+    return {name: value for name, value in {**previous, **known}.items() if value is not None}
+
+
+def profile_from_json(id: str, value: JsonValue) -> Profile:
+    """The profile that the file describes.
+
+    Raises:
+        ValueError: a field is missing or has the wrong type; the message names it.
+    """
+    entry = _object(value, "the profile")
+    found = _from_json(Profile, entry, _PROFILE_KEYS)
+    _check_place(found)
+    relocated = _object(entry.get("relocated", {}), "relocated")
+    if not all(type(target) is str for target in relocated.values()):
+        raise ValueError("relocated")
+    failure = entry.get("failure")
+    return Profile(
+        id=id,
+        relocated=tuple((old, str(new)) for old, new in relocated.items()),
+        failure=None if failure is None else Failure(**_from_json(Failure, _object(failure, "failure"), _FAILURE_KEYS)),
+        **found,
+    )
+
+
+def leftover_to_json(leftover: Leftover) -> JsonObject:
+    """`leftover` for the file."""
+    return {name: value for name, value in _to_json(leftover, _LEFTOVER_KEYS).items() if value is not None}
+
+
+def leftover_from_json(value: JsonValue) -> Leftover:
+    """The leftover that the file describes.
+
+    Raises:
+        ValueError: a field is missing or has the wrong type; the message names it.
+    """
+    found = _from_json(Leftover, _object(value, "the leftover"), _LEFTOVER_KEYS)
+    _check_place(found)
+    return Leftover(**found)
+
+
+def _to_json(record: Profile | Failure | Leftover, keys: dict[str, tuple[str, tuple[type, ...]]]) -> JsonObject:
+    return {key: getattr(record, name) for name, (key, _) in keys.items()}
+
+
+def _from_json(kind: type, entry: JsonObject, keys: dict[str, tuple[str, tuple[type, ...]]]) -> dict[str, Any]:
+    required = {field.name for field in fields(kind) if field.default is MISSING}
+    found: dict[str, Any] = {}
+    for name, (key, types) in keys.items():
+        value = entry.get(key)
+        if value is None and (name not in required or _NONE in types):
+            if name in required:
+                found[name] = None
+            continue
+        if type(value) not in types:  # exact: True is no generation
+            raise ValueError(key)
+        found[name] = value
+    return found
+
+
+def _check_place(found: dict[str, Any]) -> None:
+    if found.get("store", "keyring") not in {"keyring", "file"}:
+        raise ValueError("store")
+    if found.get("slot") not in {None, "a", "b"}:
+        raise ValueError("slot")
+
+
+def _object(value: JsonValue, what: str) -> JsonObject:
+    if not isinstance(value, dict):
+        raise ValueError(what)  # noqa: TRY004 - one kind of error for every way a file can be wrong
+    return value

@@ -1,0 +1,135 @@
+"""The secret record of a profile: what is in it, where it lies, and what a place that keeps records can do."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+from portico.errors import StoreError
+from portico.secret import Secret
+
+if TYPE_CHECKING:
+    from portico.store.profile_record import Profile, StoreName
+
+SERVICE: Final = "portico"
+RECORD_VERSION: Final = 1
+RECORD_LIMIT: Final = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Tokens:
+    """What a profile's record holds. `expires_at` is wall ms, None where the server gave no lifetime."""
+
+    access: Secret
+    refresh: Secret | None
+    expires_at: int | None
+    generation: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class RecordPlace:
+    """Where a record lies: `service` and `user` are the keyring's words, and name the sealed file too."""
+
+    store: StoreName
+    backend: str | None
+    service: str
+    user: str
+
+    def __str__(self) -> str:
+        return f"{self.service} / {self.user} in {self.backend or 'the sealed file store'}"
+
+
+class RecordStore(Protocol):
+    """A place that keeps records by user. Every method raises `StoreError`, and `StoreUnknown` for a write that timed out."""
+
+    name: StoreName
+
+    @property
+    def backend(self) -> str | None:
+        """The class that does the work, None where there is no choice of it."""
+        ...
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether a write that timed out is still going on in this process."""
+        ...
+
+    def get(self, user: str) -> Secret | None:
+        """The record, None only where there is none."""
+        ...
+
+    def set(self, user: str, value: Secret) -> None: ...
+
+    def delete(self, user: str) -> None:
+        """Remove every copy of the record; nothing happens where there is none."""
+        ...
+
+
+def record_user(profile_id: str, slot: str, state_id: str) -> str:
+    """The user under which a record is kept; any state folder but the default one has its own."""
+    return f"{profile_id}#{slot}@{state_id}" if state_id else f"{profile_id}#{slot}"
+
+
+def encode_record(profile: Profile, tokens: Tokens, generation: int) -> Secret:
+    """The record as text.
+
+    Raises:
+        StoreError: it is longer than any store takes.
+    """
+    refresh = None if tokens.refresh is None else tokens.refresh.reveal()
+    record = {
+        "v": RECORD_VERSION,
+        "generation": generation,
+        "type": profile.type,
+        "provider": profile.provider,
+        "access": tokens.access.reveal(),
+        "refresh": refresh,
+        "expiresAt": tokens.expires_at,
+        "region": profile.region,
+        "apiBase": profile.api_base,
+        "clientId": profile.client_id,
+    }
+    text = json.dumps(record, ensure_ascii=False, separators=(",", ":"))
+    if len(text) > RECORD_LIMIT:
+        raise StoreError(
+            "record-too-long",
+            f"the tokens of {profile.id} are too long to be kept",
+            why=f"{len(text):,} characters, and {RECORD_LIMIT:,} is the most",
+            hint="the provider sent something that is hardly a token: tell its plugin's author",
+        )
+    return Secret(text)
+
+
+def decode_record(value: Secret, place: RecordPlace) -> Tokens:
+    """The tokens in a record's text.
+
+    Raises:
+        StoreError: it is of a later version, or damaged.
+    """
+    try:
+        record = json.loads(value.reveal())
+    except (ValueError, RecursionError):
+        raise _damaged(place, "not JSON") from None
+    if not isinstance(record, dict):
+        raise _damaged(place, "not a JSON object")
+    version = record.get("v")
+    if type(version) is int and version > RECORD_VERSION:
+        raise StoreError(
+            "record-newer",
+            "these tokens were stored by a later version of this program",
+            why=f"{place}: format {version}; this version knows {RECORD_VERSION}",
+            hint="upgrade; nothing has been changed",
+        )
+    access, refresh, expires_at, generation = (record.get(key) for key in ("access", "refresh", "expiresAt", "generation"))
+    if version != RECORD_VERSION or type(generation) is not int or not isinstance(access, str) or not access:
+        raise _damaged(place, "`v`, `generation` or `access` is missing or wrong")
+    if not isinstance(refresh, str | None) or type(expires_at) not in {int, type(None)}:
+        raise _damaged(place, "`refresh` or `expiresAt` is wrong")
+    return Tokens(Secret(access), Secret(refresh) if refresh else None, expires_at, generation)
+
+
+def _damaged(place: RecordPlace, why: str) -> StoreError:
+    return StoreError(
+        "record-damaged", "the stored tokens are damaged", why=f"{place}: {why}", hint="sign in again: {prog} onboard"
+    )

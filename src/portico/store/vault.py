@@ -1,0 +1,334 @@
+"""The one door to the tokens.
+
+Each profile has two slots, and its index entry points at one. A commit notes its intent in the index, writes the idle slot, reads
+it back, moves the pointer, and deletes the old slot. So keychains that delete before they add, vaults that copy what they lose,
+and a kill at any instant lose nothing and leave no old token: what a dead process left is in the index's list of leftovers.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from portico.errors import SignInNeeded, StoreError, StoreUnknown, UsageError
+from portico.secret import Secret
+from portico.store.deadline import Deadlines
+from portico.store.lock import FileLock
+from portico.store.profiles import IndexDraft, Leftover, Profile, ProfileIndex, Slot, StoreName
+from portico.store.records import SERVICE, RecordPlace, RecordStore, Tokens, decode_record, encode_record, record_user
+from portico.store.steps import no_step
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+
+    from portico.paths import Paths
+    from portico.store.passphrase import PassphraseSource
+    from portico.store.steps import OnStep
+
+__all__ = ("RecordPlace", "Tokens", "Vault")
+
+_READ_TRIES: Final = 5
+_LOCK_MARGIN_S: Final = 15.0
+_LONGEST_ID: Final = 200
+
+
+class Vault:
+    """Reads, commits and deletes the tokens of profiles, wherever each keeps them. Blocking: call it from a thread, not a loop.
+
+    `store` is the store the user has chosen, None where none was: commits then stay where the profile or the last sign-in was,
+    the keyring otherwise. Reading never depends on it. `passphrase` is for the sealed file store alone.
+    """
+
+    def __init__(
+        self,
+        paths: Paths,
+        index: ProfileIndex,
+        *,
+        store: StoreName | None = None,
+        passphrase: PassphraseSource | None = None,
+        env: Mapping[str, str] | None = None,
+        deadlines: Deadlines | None = None,
+        on_wait: Callable[[str], None] | None = None,
+        on_step: OnStep = no_step,
+    ) -> None:
+        self._paths = paths
+        self._index = index
+        self._chosen = store
+        self._passphrase = passphrase
+        self._env = os.environ if env is None else env
+        self._deadlines = deadlines or Deadlines()
+        self._on_wait = on_wait
+        self._on_step = on_step
+        self._stores: dict[tuple[StoreName, str | None], RecordStore] = {}
+        self._probed: RecordStore | None = None
+
+    def probe(self) -> RecordPlace:
+        """Show that the chosen store works (write, read back, delete), and remember it. Before any browser opens.
+
+        Raises:
+            StoreError: it does not work.
+        """
+        remembered = self._index.view().remembered
+        name = self._chosen or (remembered.name if remembered else "keyring")
+        store = self._store(name, None)
+        user = record_user(f"probe-{secrets.token_hex(6)}", "a", self._paths.state_id)
+        value = Secret(secrets.token_urlsafe(24))
+        store.set(user, value)
+        found = store.get(user)
+        store.delete(user)
+        if found != value:
+            raise _forgetful(store)
+        self._index.remember_store(store.name, store.backend)
+        self._probed = store
+        return RecordPlace(store.name, store.backend, SERVICE, user)
+
+    def place(self, profile_id: str) -> RecordPlace:
+        """Where the tokens of a profile lie.
+
+        Raises:
+            SignInNeeded: no such profile.
+            StoreError: the index cannot be read.
+        """
+        profile, slot = self._signed_in(profile_id)
+        return self._place(profile.store, profile.backend, profile_id, slot)
+
+    def read(self, profile_id: str) -> Tokens:
+        """The tokens of a profile, from the store that holds them and no other.
+
+        Raises:
+            SignInNeeded: no such profile.
+            StoreError: the index or the store failed, or the record is missing or damaged.
+        """
+        for _ in range(_READ_TRIES):
+            profile, slot = self._signed_in(profile_id)
+            place = self._place(profile.store, profile.backend, profile_id, slot)
+            value = self._store(profile.store, profile.backend).get(place.user)
+            if value is not None:
+                tokens = decode_record(value, place)
+                if tokens.generation == profile.generation:
+                    return tokens
+            if self._index.get(profile_id) == profile:
+                break  # nobody moved the pointer meanwhile: the record is truly not there
+        raise StoreError(
+            "record-missing",
+            f"the tokens of {profile_id} are no longer in the store",
+            why=f"{place}: {'no record' if value is None else 'a record of another generation'}",
+            hint="sign in again: {prog} onboard",
+        )
+
+    def commit(self, profile: Profile, tokens: Tokens, *, expect_generation: int | None = None) -> Profile:
+        """Store `tokens` durably and point `profile`'s index entry at them; the entry as it now is. The old tokens are deleted.
+
+        With `expect_generation`, only if the profile's generation is still that one.
+
+        Raises:
+            StoreError: nothing was stored; `generation-changed` where somebody else has stored newer tokens.
+            StoreUnknown: a write timed out; the old tokens are still the profile's.
+            LockBusy: another process is storing tokens of this profile.
+        """
+        _check_id(profile.id)
+        with self._locked(profile.id):
+            with contextlib.suppress(StoreError):
+                self._discard(profile.id)
+            current = self._current(profile.id)
+            _check_generation(profile.id, current, expect_generation)
+            store = self._store_for(current)
+            slot: Slot = "b" if current is not None and current.slot == "a" else "a"
+            new = Leftover(profile.id, store.name, store.backend, slot)
+            generation = self._index.edit(lambda draft: _intend(draft, new))
+            self._on_step("intent")
+            stored = replace(
+                profile,
+                store=store.name,
+                backend=store.backend,
+                slot=slot,
+                generation=generation,
+                expires_at=tokens.expires_at,
+                has_refresh=tokens.refresh is not None,
+            )
+            self._write(store, stored, slot, encode_record(stored, tokens, generation))
+            self._index.edit(lambda draft: draft.put(stored))
+            self._on_step("flipped")
+            self._discard(profile.id)
+            return stored
+
+    def delete(self, profile_id: str) -> tuple[str, ...]:
+        """Forget a profile and delete every copy of its tokens; what could not be deleted, to be tried again by `sweep`.
+
+        Raises:
+            StoreError: the index cannot be read or written.
+            LockBusy: another process is storing tokens of this profile.
+        """
+        with self._locked(profile_id):
+            self._index.edit(lambda draft: _forget(draft, profile_id))
+            self._on_step("forgotten")
+            return self._discard(profile_id)
+
+    def sweep(self) -> tuple[str, ...]:
+        """Delete what killed or timed-out writes have left; what could not be deleted. Cheap where nothing was left.
+
+        Raises:
+            StoreError: the index cannot be read or written.
+        """
+        stuck: list[str] = []
+        for profile_id in dict.fromkeys(leftover.profile for leftover in self._index.view().leftovers):
+            lock = self._lock(profile_id)
+            if not lock.try_acquire():
+                continue  # a commit is going on, and tidies up itself
+            try:
+                stuck += self._discard(profile_id)
+            finally:
+                lock.release()
+        return tuple(stuck)
+
+    def _write(self, store: RecordStore, stored: Profile, slot: Slot, record: Secret) -> None:
+        user = record_user(stored.id, slot, self._paths.state_id)
+        try:
+            store.set(user, record)
+            self._on_step("written")
+            if store.get(user) != record:
+                raise _forgetful(store)
+            self._on_step("verified")
+        except StoreUnknown:
+            raise
+        except StoreError:
+            with contextlib.suppress(StoreError):
+                self._discard(stored.id)
+            raise
+
+    def _discard(self, profile_id: str) -> tuple[str, ...]:
+        """Under the profile's lock: delete its leftovers, but the one it points at; what could not be deleted."""
+        draft = self._index.view()
+        mine = [leftover for leftover in draft.leftovers if leftover.profile == profile_id]
+        if not mine:
+            return ()
+        live = _pointed_at(draft, profile_id)
+        gone, stuck = {leftover for leftover in mine if leftover == live}, []
+        for leftover in mine:
+            if leftover == live:
+                continue
+            place = self._place(leftover.store, leftover.backend, profile_id, leftover.slot)
+            try:
+                self._delete_record(place)
+                gone.add(leftover)
+                self._on_step("deleted")
+            except StoreError as error:
+                stuck.append(f"{place}: {error}")
+
+        def clear(fresh: IndexDraft) -> None:
+            fresh.leftovers = tuple(leftover for leftover in fresh.leftovers if leftover not in gone)
+
+        self._index.edit(clear, durable=False)
+        self._on_step("cleared")
+        return tuple(stuck)
+
+    def _delete_record(self, place: RecordPlace) -> None:
+        store = self._store(place.store, place.backend)
+        if store.unsettled:
+            raise StoreUnknown("keyring-unknown", "a write that timed out is still going on")
+        store.delete(place.user)
+
+    def _signed_in(self, profile_id: str) -> tuple[Profile, Slot]:
+        profile = self._index.get(profile_id)
+        if profile is None or profile.slot is None:
+            raise SignInNeeded("not-signed-in", f"{profile_id} is not signed in", hint="{prog} onboard")
+        return profile, profile.slot
+
+    def _current(self, profile_id: str) -> Profile | None:
+        draft = self._index.view()
+        return None if profile_id in draft.damaged else draft.get(profile_id)
+
+    def _store_for(self, current: Profile | None) -> RecordStore:
+        """The store for new tokens: the one chosen, else the profile's, else the one that worked last, else the keyring."""
+        if self._probed is not None:
+            return self._probed
+        if current is not None and current.slot is not None and self._chosen in {None, current.store}:
+            return self._store(current.store, current.backend)
+        remembered = self._index.view().remembered
+        if remembered is not None and self._chosen in {None, remembered.name}:
+            return self._store(remembered.name, remembered.backend)
+        return self._store(self._chosen or "keyring", None)
+
+    def _store(self, name: StoreName, backend: str | None) -> RecordStore:
+        known = self._stores.get((name, backend))
+        if known is None:
+            known = self._stores[name, backend] = self._open(backend)
+        return known
+
+    def _open(self, backend: str | None) -> RecordStore:
+        from portico.store.keyring_store import KeyringStore
+
+        return KeyringStore(backend, env=self._env, deadlines=self._deadlines, on_wait=self._on_wait)
+
+    def _place(self, store: StoreName, backend: str | None, profile_id: str, slot: Slot) -> RecordPlace:
+        return RecordPlace(store, backend, SERVICE, record_user(profile_id, slot, self._paths.state_id))
+
+    def _lock(self, profile_id: str) -> FileLock:
+        import hashlib
+
+        name = hashlib.sha256(profile_id.encode()).hexdigest()[:16]
+        return FileLock(self._paths.locks / f"vault-{name}.lock", what=f"the tokens of {profile_id}")
+
+    @contextlib.contextmanager
+    def _locked(self, profile_id: str) -> Iterator[None]:
+        lock = self._lock(profile_id)
+        lock.acquire(self._deadlines.prompt_s + _LOCK_MARGIN_S)
+        try:
+            yield
+        finally:
+            lock.release()
+
+
+def _intend(draft: IndexDraft, new: Leftover) -> int:
+    old = _pointed_at(draft, new.profile)
+    draft.leftovers = (*draft.leftovers, new, *_some(old))
+    return draft.next_generation()
+
+
+def _forget(draft: IndexDraft, profile_id: str) -> None:
+    known = _pointed_at(draft, profile_id)
+    remembered = draft.remembered
+    if known is None and profile_id in draft.damaged and remembered is not None:
+        known = Leftover(profile_id, remembered.name, remembered.backend, "a")
+    if known is not None:
+        draft.leftovers = (*draft.leftovers, replace(known, slot="a"), replace(known, slot="b"))
+    draft.remove(profile_id)
+
+
+def _pointed_at(draft: IndexDraft, profile_id: str) -> Leftover | None:
+    profile = None if profile_id in draft.damaged else draft.get(profile_id)
+    if profile is None or profile.slot is None:
+        return None
+    return Leftover(profile_id, profile.store, profile.backend, profile.slot)
+
+
+def _some(leftover: Leftover | None) -> Iterable[Leftover]:
+    return () if leftover is None else (leftover,)
+
+
+def _check_id(profile_id: str) -> None:
+    if not profile_id or not profile_id.isprintable() or len(profile_id) > _LONGEST_ID:
+        raise UsageError(
+            "bad-profile-name", "a profile name is 1 to 200 printable characters", hint="choose another with --profile"
+        )
+
+
+def _check_generation(profile_id: str, current: Profile | None, expected: int | None) -> None:
+    if expected is None or (current is not None and current.generation == expected):
+        return
+    raise StoreError(
+        "generation-changed",
+        f"newer tokens of {profile_id} have been stored meanwhile",
+        why=f"expected generation {expected}, found {'none' if current is None else current.generation}",
+    )
+
+
+def _forgetful(store: RecordStore) -> StoreError:
+    return StoreError(
+        "store-forgetful",
+        f"{store.backend or 'the sealed file store'} did not give back what it was given",
+        hint="choose another store: {prog} onboard --store file",
+    )
