@@ -1,0 +1,118 @@
+"""Authlib's client as the maker of URLs and request bodies, without its ways of sending, guessing and remembering.
+
+Authlib's `OAuth2Client` calls `_fetch_token`, `_refresh_token` and `_http_post` with a finished body; here they hand that body
+back as a `FormRequest` and send nothing. So RFC 6749's wording is Authlib's, and what this program must decide itself stays
+outside: state and `iss` are checked by `authorization_response`, replies by `token_response`, refresh by the broker.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, cast
+from urllib.parse import parse_qsl
+
+from authlib.oauth2 import OAuth2Client
+
+from portico.contracts import FormRequest
+from portico.oauth import pkce
+from portico.secret import Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from portico.contracts import OAuthServer
+
+ACCEPT_JSON: Final = {"Accept": "application/json"}
+_SECRET_FIELDS: Final = frozenset({"code", "code_verifier", "refresh_token", "token", "device_code"})
+
+
+class PublicClient(OAuth2Client):
+    """One public client at one authorization server: makes requests, sends none.
+
+    The PKCE method is always set, since without it Authlib drops the challenge and says nothing; every grant type is named, since
+    Authlib otherwise guesses one; and whatever would parse or keep a reply is closed.
+    """
+
+    def __init__(self, server: OAuthServer) -> None:
+        super().__init__(
+            None,
+            client_id=server.client_id,
+            scope=server.scope or None,
+            code_challenge_method=pkce.METHOD,
+            token_endpoint_auth_method="none",  # noqa: S106 - the method of a public client (RFC 7591 section 2)
+            revocation_endpoint_auth_method="none",
+        )
+        self._server = server
+
+    def authorization_url(self, endpoint: str, *, redirect_uri: str, state: Secret, verifier: Secret) -> str:
+        """The URL the browser opens (RFC 6749 section 4.1.1, RFC 7636 section 4.3)."""
+        if not state or not verifier:
+            raise ValueError("an authorization request needs a state and a verifier")
+        url, _ = self.create_authorization_url(
+            endpoint,
+            state=state.reveal(),
+            code_verifier=verifier.reveal(),
+            redirect_uri=redirect_uri,
+            audience=self._server.audience,
+            response_mode=self._server.response_mode if self._server.response_mode != "query" else None,
+        )
+        return url
+
+    def code_form(self, code: Secret, *, redirect_uri: str, verifier: Secret) -> FormRequest:
+        """The exchange of a code (RFC 6749 section 4.1.3)."""
+        return self._made(
+            self.fetch_token(
+                self._server.token_endpoint,
+                grant_type="authorization_code",
+                code=code.reveal(),
+                redirect_uri=redirect_uri,
+                code_verifier=verifier.reveal(),
+            )
+        )
+
+    def grant_form(self, url: str, grant_type: str, **fields: str) -> FormRequest:
+        """A request of an extension grant (RFC 6749 section 4.5), such as the device grant's poll."""
+        return self._made(self.fetch_token(url, "", "POST", None, None, grant_type, None, scope=None, **fields))
+
+    def refresh_form(self, refresh: Secret) -> FormRequest:
+        """A refresh with the scope of the original grant, which is asked for by naming none (RFC 6749 section 6)."""
+        return self._made(
+            self.refresh_token(
+                self._server.token_endpoint, refresh_token=refresh.reveal(), scope=None, audience=self._server.audience
+            )
+        )
+
+    def revoke_form(self, url: str, token: Secret, hint: Literal["refresh_token", "access_token"]) -> FormRequest:
+        """A revocation (RFC 7009 section 2.1)."""
+        revoke: Any = self.revoke_token
+        return self._made(revoke(url, token=token.reveal(), token_type_hint=hint))
+
+    def parse_response_token(self, _resp: object) -> NoReturn:
+        """Closed: Authlib takes `{}` and an error page's JSON for a token."""
+        raise TypeError("replies are read by portico.oauth.token_response")
+
+    def ensure_active_token(self, _token: object = None) -> NoReturn:
+        """Closed: Authlib sends a refresh token that another task has already spent."""
+        raise TypeError("tokens are refreshed by portico.auth.broker")
+
+    @staticmethod
+    def _made(request: object) -> FormRequest:
+        return cast("FormRequest", request)
+
+    def _fetch_token(self, url: str, body: str = "", auth: Any = None, **_unused: object) -> FormRequest:
+        return _form_request(url, body, auth)
+
+    def _refresh_token(self, url: str, body: str = "", auth: Any = None, **_unused: object) -> FormRequest:
+        return _form_request(url, body, auth)
+
+    def _http_post(self, url: str, body: str = "", auth: Any = None, **_unused: object) -> FormRequest:
+        return _form_request(url, body, auth)
+
+
+def _form_request(url: str, body: str, auth: Any) -> FormRequest:
+    """The body that Authlib made, with the client's own authentication put in and its secrets wrapped again."""
+    url, headers, body = auth.prepare("POST", url, dict(ACCEPT_JSON), body)
+    return FormRequest(url=url, form=_wrapped(parse_qsl(body, keep_blank_values=True)), headers=headers)
+
+
+def _wrapped(pairs: Iterable[tuple[str, str]]) -> dict[str, str | Secret]:
+    return {name: Secret(value) if name in _SECRET_FIELDS else value for name, value in pairs}

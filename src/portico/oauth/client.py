@@ -1,0 +1,205 @@
+"""The HTTP client for authorization servers: one form or one metadata request at a time, over aiohttp."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final, Self
+from urllib.parse import urljoin
+
+import aiohttp
+
+from portico import __version__
+from portico.clock import SystemClock
+from portico.contracts import HttpReply
+from portico.errors import NetworkError
+from portico.oauth import pkce
+from portico.oauth.authlib_core import ACCEPT_JSON, PublicClient
+from portico.oauth.endpoints import check_endpoint_url
+from portico.oauth.resolver import DaemonResolver
+from portico.oauth.urls import without_query
+from portico.secret import Secret
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from portico.contracts import Clock, FormRequest, OAuthServer
+
+BODY_CAP: Final = 1024 * 1024
+CONNECT_TIMEOUT_S: Final = 8.0
+_KEEPS_METHOD: Final = frozenset({307, 308})
+_REDIRECTS: Final = range(300, 400)
+_HTTP_NOT_MODIFIED: Final = 304
+OFFLINE_HINT: Final = (
+    "Check the connection and HTTPS_PROXY. To try it without a network: `{prog} emulator run`, then `{prog} emulator env`."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorizationRequest:
+    """A sign-in that is under way: the URL for the browser, and what its answer and the exchange will be held to."""
+
+    url: str = field(repr=False)
+    state: Secret
+    verifier: Secret
+    redirect_uri: str
+
+
+class OAuthClient:
+    """`portico.contracts.FormPoster` over aiohttp.
+
+    A session is opened at the first request and closed with the context. Proxies and `SSL_CERT_FILE` of the environment are
+    honoured; no redirect is ever followed but a 307 or 308 to the one place that `relocated` names; nothing is logged.
+    """
+
+    def __init__(self, *, clock: Clock | None = None, connect_timeout_s: float = CONNECT_TIMEOUT_S) -> None:
+        self._clock: Clock = clock or SystemClock()
+        self._connect_timeout_s = connect_timeout_s
+        self._session: aiohttp.ClientSession | None = None
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close the session, if one was opened."""
+        if self._session is not None:
+            session, self._session = self._session, None
+            await session.close()
+
+    @staticmethod
+    def authorization_request(server: OAuthServer, redirect_uri: str) -> AuthorizationRequest:
+        """A fresh authorization request: own state, own verifier, S256 always.
+
+        Raises:
+            ConfigError: `endpoint-refused`: the authorization endpoint may not be opened.
+        """
+        endpoint = check_endpoint_url(server.authorization_endpoint, "authorization endpoint")
+        state, verifier = pkce.new_state(), pkce.new_verifier()
+        url = PublicClient(server).authorization_url(endpoint, redirect_uri=redirect_uri, state=state, verifier=verifier)
+        return AuthorizationRequest(check_endpoint_url(url, "authorization URL"), state, verifier, redirect_uri)
+
+    async def post_form(self, request: FormRequest, *, relocated: Mapping[str, str], timeout_s: float = 30.0) -> HttpReply:
+        """Send `request` once.
+
+        Raises:
+            NetworkError: `network`, `certificate-refused`, `redirect-refused`, `reply-too-long`.
+            ConfigError: `endpoint-refused`: the URL may not be sent anything.
+        """
+        url = check_endpoint_url(request.url, "endpoint")
+        data = {name: value.reveal() if isinstance(value, Secret) else value for name, value in request.form.items()}
+        headers = dict(request.headers)
+        async with _deadline(timeout_s, url):
+            reply = await self._send("POST", url, headers, data)
+            place = _moved_to(reply)
+            if place is not None and reply.status in _KEEPS_METHOD and relocated.get(url) == place:
+                reply = await self._send("POST", check_endpoint_url(place, "endpoint"), headers, data)
+        return _not_elsewhere(reply)
+
+    async def get(self, url: str, *, timeout_s: float = 10.0) -> HttpReply:
+        """Fetch a metadata document. Raises as `post_form` does."""
+        url = check_endpoint_url(url, "metadata URL")
+        async with _deadline(timeout_s, url):
+            return _not_elsewhere(await self._send("GET", url, ACCEPT_JSON, None))
+
+    async def _send(self, method: str, url: str, headers: Mapping[str, str], data: Mapping[str, str] | None) -> HttpReply:
+        sent_at_ms = self._clock.wall_ms()
+        try:
+            async with self._opened().request(method, url, headers=headers, data=data, allow_redirects=False) as response:
+                body = await _capped(response, url)
+                names = {name.lower(): value for name, value in response.headers.items()}
+                return HttpReply(response.status, names, Secret(body), url, sent_at_ms)
+        except (aiohttp.ClientError, ConnectionError, TimeoutError, OSError, ValueError) as error:
+            raise _network_error(error, url) from None
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            # A context of our own: aiohttp makes its default one when it is imported, before SSL_CERT_FILE may be set.
+            connector = aiohttp.TCPConnector(ssl=ssl.create_default_context(), resolver=DaemonResolver(), limit=16)
+            self._session = aiohttp.ClientSession(
+                connector=connector,
+                trust_env=True,
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=aiohttp.ClientTimeout(total=None, connect=self._connect_timeout_s),
+                headers={"User-Agent": f"portico/{__version__}"},
+            )
+        return self._session
+
+
+@asynccontextmanager
+async def _deadline(seconds: float, url: str) -> AsyncIterator[None]:
+    """`asyncio.timeout` that ends as a `NetworkError` naming the server."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as error:
+        raise _network_error(error, url) from None
+
+
+async def _capped(response: aiohttp.ClientResponse, url: str) -> str:
+    body = bytearray()
+    async for chunk in response.content.iter_chunked(64 * 1024):
+        body += chunk
+        if len(body) > BODY_CAP:
+            response.close()
+            raise NetworkError(
+                "reply-too-long", "The server's answer is too long to be one.", why="over 1 MiB", where=without_query(url)
+            )
+    return body.decode("utf-8", errors="surrogateescape")
+
+
+def _moved_to(reply: HttpReply) -> str | None:
+    location = reply.headers.get("location")
+    if reply.status not in _REDIRECTS or not location:
+        return None
+    try:
+        return urljoin(reply.url, location)
+    except ValueError:
+        return None
+
+
+def _not_elsewhere(reply: HttpReply) -> HttpReply:
+    if reply.status in _REDIRECTS and reply.status != _HTTP_NOT_MODIFIED:
+        raise NetworkError(
+            "redirect-refused",
+            "The server sends this request elsewhere, and a request with credentials is not sent on.",
+            why=f"HTTP {reply.status}",
+            where=without_query(reply.url),
+            hint="A captive portal may be answering: open any page in a browser, then try again.",
+        )
+    return reply
+
+
+def _network_error(error: Exception, url: str) -> NetworkError:
+    where = without_query(url)
+    if isinstance(error, (aiohttp.ClientSSLError, ssl.SSLError)):
+        return NetworkError(
+            "certificate-refused",
+            "The server's certificate cannot be trusted.",
+            why=_certificate_reason(error),
+            where=where,
+            hint="If your network replaces certificates, point SSL_CERT_FILE at its authority.",
+        )
+    why = "no answer in time" if isinstance(error, TimeoutError) else _reason(error)
+    return NetworkError("network", "The server cannot be reached.", why=why, where=where, hint=OFFLINE_HINT)
+
+
+def _certificate_reason(error: Exception) -> str:
+    inner = getattr(error, "certificate_error", error)
+    return str(getattr(inner, "verify_message", "") or "TLS failed")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "its name cannot be resolved"
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return f"the proxy answered HTTP {error.status}"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return error.os_error.strerror or "the connection failed"
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return "it hung up"
+    return "the exchange broke off"

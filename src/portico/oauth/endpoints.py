@@ -1,0 +1,123 @@
+"""Where an authorization server's endpoints are: what is known, and what its metadata adds (RFC 8414)."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, Protocol
+from urllib.parse import urlsplit
+
+from portico.errors import ConfigError, NetworkError, OAuthError
+from portico.oauth import pkce
+from portico.oauth.token_response import HTTP_OK, read_json_object
+from portico.oauth.urls import why_not_a_safe_url, without_query
+
+if TYPE_CHECKING:
+    from portico.contracts import HttpReply, OAuthServer
+    from portico.oauth.token_response import Fields
+
+_OPTIONAL: Final = ("authorization_endpoint", "device_authorization_endpoint", "revocation_endpoint")
+
+
+class Getter(Protocol):
+    """Fetches a document; `OAuthClient` is one."""
+
+    async def get(self, url: str, *, timeout_s: float = 10.0) -> HttpReply: ...
+
+
+def check_endpoint_url(url: object, name: str = "endpoint") -> str:
+    """`url`, if it may be requested or opened.
+
+    Raises:
+        ConfigError: `endpoint-refused`. The URL itself is not repeated: it may be made to fool the reader.
+    """
+    why = why_not_a_safe_url(url)
+    if why is not None or not isinstance(url, str):
+        raise ConfigError(
+            "endpoint-refused",
+            f"The {name} is not a URL that can be used safely.",
+            why=why,
+            hint="Correct it in the provider's settings; if the server's own metadata names it, do not sign in there.",
+        )
+    return url
+
+
+def needs_discovery(server: OAuthServer) -> bool:
+    """Whether `server` lacks an endpoint that every sign-in needs."""
+    return not server.token_endpoint or not (server.authorization_endpoint or server.device_authorization_endpoint)
+
+
+async def discover(server: OAuthServer, http: Getter) -> OAuthServer:
+    """`server` with what it lacks filled in from its metadata; what is already known stays, and no request is made if all is.
+
+    RFC 8414 section 3 first, then OpenID Connect's `openid-configuration`.
+
+    Raises:
+        NetworkError: the server cannot be reached.
+        OAuthError: `discovery-failed`: neither document is there or usable, or it is another issuer's (RFC 8414 section 3.3).
+        ConfigError: `endpoint-refused`, `pkce-not-offered`.
+    """
+    if not needs_discovery(server):
+        return server
+    metadata = await _fetch_metadata(server.issuer, http)
+    methods = metadata.get("code_challenge_methods_supported")
+    if isinstance(methods, list) and pkce.METHOD not in methods:
+        raise ConfigError(
+            "pkce-not-offered",
+            "The server does not offer PKCE with S256, without which the sign-in could be stolen.",
+            where=server.issuer,
+        )
+    return _filled(server, metadata)
+
+
+def metadata_urls(issuer: str) -> tuple[str, ...]:
+    """Where the metadata of `issuer` may stand (RFC 8414 sections 3.1 and 5)."""
+    check_endpoint_url(issuer, "issuer")
+    parts = urlsplit(issuer)
+    origin, path = f"{parts.scheme}://{parts.netloc}", parts.path.rstrip("/")
+    if parts.query:
+        raise ConfigError("endpoint-refused", "An issuer has no query (RFC 8414 section 2).", where=without_query(issuer))
+    return (
+        f"{origin}/.well-known/oauth-authorization-server{path}",
+        f"{origin}{path}/.well-known/openid-configuration",
+    )
+
+
+async def _fetch_metadata(issuer: str, http: Getter) -> Fields:
+    why = "it serves none"
+    for url in metadata_urls(issuer):
+        try:
+            reply = await http.get(url)
+            if reply.status != HTTP_OK:
+                continue
+            fields = read_json_object(reply)
+        except NetworkError as error:
+            if error.id in {"network", "certificate-refused"}:
+                raise
+            why = error.message
+            continue
+        if fields.get("issuer") != issuer:
+            why = "it names another issuer"
+            break
+        return fields
+    raise OAuthError(
+        "discovery-failed",
+        "The server's metadata cannot be used to find its endpoints.",
+        why=why,
+        where=without_query(issuer),
+        hint="Check `issuer` in the provider's settings, or name the endpoints there.",
+    )
+
+
+def _filled(server: OAuthServer, metadata: Fields) -> OAuthServer:
+    token = server.token_endpoint or check_endpoint_url(metadata.get("token_endpoint"), "token endpoint")
+    filled = replace(
+        server,
+        token_endpoint=token,
+        iss_advertised=server.iss_advertised or metadata.get("authorization_response_iss_parameter_supported") is True,
+    )
+    found: dict[str, str] = {}
+    for name in _OPTIONAL:
+        value = metadata.get(name)
+        if getattr(server, name) is None and value is not None:
+            found[name] = check_endpoint_url(value, name.replace("_", " "))
+    return replace(filled, **found)  # type: ignore[arg-type]  # the keys are the three optional endpoints

@@ -1,0 +1,135 @@
+"""What each error of an authorization server means for the user (RFC 6749 sections 4.1.2.1, 5.2; RFC 8628 section 3.5)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from portico.errors import Denied, OAuthError, PorticoError, TimedOut
+from portico.oauth.urls import without_query
+from portico.secret import redact
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from portico.contracts import HttpReply, JsonValue
+
+
+@dataclass(frozen=True, slots=True)
+class _Meaning:
+    message: str
+    hint: str | None = None
+    transient: bool = False
+
+
+_SIGN_IN: Final = "Sign in again: `{prog} onboard`."
+_REGISTRATION: Final = (
+    "The client id or its registration does not fit this server: check the provider's settings in `{prog} config`."
+)
+_RETRY: Final = "Try again in a moment."
+
+_MEANINGS: Final[Mapping[str, _Meaning]] = {
+    "invalid_request": _Meaning("The server calls the request malformed.", _REGISTRATION),
+    "invalid_client": _Meaning("The server does not know this client.", _REGISTRATION),
+    "invalid_grant": _Meaning("The server no longer accepts this code or token.", _SIGN_IN),
+    "unauthorized_client": _Meaning("This client may not sign in this way.", _REGISTRATION),
+    "unsupported_grant_type": _Meaning("The server does not offer this way of signing in.", _REGISTRATION),
+    "unsupported_response_type": _Meaning("The server does not offer this way of signing in.", _REGISTRATION),
+    "invalid_scope": _Meaning("The server refuses the scope that was asked for.", _REGISTRATION),
+    "unsupported_token_type": _Meaning("The server cannot revoke this kind of token."),
+    "server_error": _Meaning("The server failed.", _RETRY, transient=True),
+    "temporarily_unavailable": _Meaning("The server is busy.", _RETRY, transient=True),
+    "slow_down": _Meaning("The server asks for a slower pace.", _RETRY, transient=True),
+    "authorization_pending": _Meaning("The sign-in has not been approved yet.", _RETRY, transient=True),
+}
+_SERVER_SIDE: Final = frozenset({408, 425, 429})
+_SERVER_ERROR: Final = 500
+
+
+def oauth_error(reply: HttpReply, fields: Mapping[str, JsonValue]) -> PorticoError:
+    """The error that a reply stands for: `Denied`, `TimedOut` or `OAuthError`.
+
+    A reply whose `error` is absent, null or not text is no answer of an authorization server, whatever its status: it is
+    transient, and stored tokens stay as they are.
+    """
+    code = fields.get("error")
+    if not isinstance(code, str) or not code:
+        return unreadable(reply, "it holds neither a token nor an error code")
+    transient = reply.status in _SERVER_SIDE or reply.status >= _SERVER_ERROR
+    return error_for(
+        code,
+        description=fields.get("error_description"),
+        where=without_query(reply.url),
+        transient=transient,
+        wait=retry_after(reply),
+    )
+
+
+def error_for(
+    code: str,
+    *,
+    description: JsonValue = None,
+    where: str | None = None,
+    transient: bool = False,
+    wait: float | None = None,
+) -> PorticoError:
+    """The error that `code` stands for. Text of the server's is shown escaped, capped and redacted."""
+    shown_code = plain_text(code, 60) or "unknown"
+    said = plain_text(description, 200)
+    why = redact(f"{shown_code}: {said}" if said else shown_code)
+    if code == "access_denied":
+        return Denied("access-denied", "The sign-in was denied.", why=why, where=where, hint="Run the command again to retry.")
+    if code == "expired_token":
+        return TimedOut("code-expired", "The code expired before it was approved.", why=why, where=where, hint=_SIGN_IN)
+    meaning = _MEANINGS.get(code, _Meaning("The server refused, with an error that is not a standard one."))
+    identity = code.replace("_", "-") if code in _MEANINGS else "oauth-error"
+    return OAuthError(
+        identity,
+        meaning.message,
+        code=plain_text(code, 60),
+        transient=transient or meaning.transient,
+        retry_after=wait,
+        why=why,
+        where=where,
+        hint=meaning.hint or _RETRY,
+    )
+
+
+def unreadable(reply: HttpReply, why: str) -> OAuthError:
+    """The error for a reply that is no answer of an authorization server. Trying again may help."""
+    return OAuthError(
+        "reply-unreadable",
+        f"The server's answer (HTTP {reply.status}) is not a token reply.",
+        why=why,
+        where=without_query(reply.url),
+        transient=True,
+        retry_after=retry_after(reply),
+        hint="A proxy or a captive portal may be answering in the server's place. Open any page in a browser, then try again.",
+    )
+
+
+def invalid(reply: HttpReply, why: str) -> OAuthError:
+    """The error for a JSON reply that does not hold what it must. `why` names fields, never their values."""
+    return OAuthError(
+        "reply-invalid",
+        "The server's token reply cannot be used.",
+        why=why,
+        where=without_query(reply.url),
+        transient=True,
+        hint="Try again; if it stays so, the server has changed and `{prog}` needs an update.",
+    )
+
+
+def retry_after(reply: HttpReply) -> float | None:
+    """Seconds of a `Retry-After` header in its number form (RFC 9110 section 10.2.3), else None."""
+    value = reply.headers.get("retry-after", "").strip()
+    return float(value) if value.isascii() and value.isdigit() and len(value) <= len("604800") else None
+
+
+def plain_text(value: JsonValue, limit: int = 500) -> str | None:
+    """`value` as text that a terminal can show: no control, format or bidirectional characters, at most `limit` long."""
+    if not isinstance(value, str):
+        return None
+    shown = "".join(character if character.isprintable() else " " for character in value[: limit * 4])
+    shown = " ".join(shown.split())
+    return (shown if len(shown) <= limit else shown[: limit - 1] + "…") or None
