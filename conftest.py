@@ -24,6 +24,7 @@ def pytest_configure(config: pytest.Config) -> None:
     if not config.pluginmanager.has_plugin("portico"):
         config.pluginmanager.register(pytest_plugin, "portico")
     config.pluginmanager.register(session_rules.SessionRules(config), "portico-session-rules")
+    session_rules.set_property_test_size()
 
 
 @pytest.fixture

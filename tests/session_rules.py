@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 NO_SKIP_ENV: Final = "PORTICO_NO_SKIP"
 TEST_TIMEOUT_S: Final = 60
+PROFILE_ENV: Final = "HYPOTHESIS_PROFILE"
+PROPERTY_CASES: Final = {"test": 1_000, "soak": 100_000}
 PLATFORMS: Final = {"linux": "linux", "macos": "darwin", "windows": "win32"}
 _SCANNED: Final = ("portico", "minimax_portal_auth")
 _LOG: Final = "portico-debug.log"
@@ -92,6 +94,20 @@ def debug_log(base: Path) -> Iterator[None]:
     finally:
         root.removeHandler(handler)
         handler.close()
+
+
+def set_property_test_size() -> None:
+    """10^3 cases, the same ones each time, or the 10^5 random ones of `make soak`."""
+    try:
+        from hypothesis import HealthCheck, settings
+    except ImportError:
+        return
+    for name, cases in PROPERTY_CASES.items():
+        slow = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+        settings.register_profile(
+            name, max_examples=cases, deadline=None, derandomize=name == "test", database=None, suppress_health_check=slow
+        )
+    settings.load_profile(os.environ.get(PROFILE_ENV, "test"))
 
 
 def leaks_of_the_run(base: Path | None) -> list[str]:

@@ -1,0 +1,68 @@
+"""Every module can be imported first and alone, with every warning an error, and without starting anything heavy by surprise."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from tests.source_tree import HOST, PLUGINS, ROOT, modules
+
+MODULES = [module.name for source in (HOST, *PLUGINS) for module in modules(source) if not module.name.endswith("__main__")]
+# One interpreter imports module after module, each with a fresh `sys.modules`, since a process for each would take minutes.
+_PROBE = """
+import sys, importlib, traceback
+failed = 0
+for name in sys.argv[1:]:
+    for other in [each for each in sys.modules if each.split(".")[0] in ("portico", "minimax_portal_auth")]:
+        del sys.modules[other]
+    try:
+        importlib.import_module(name)
+    except Exception:
+        failed += 1
+        print(name, traceback.format_exc())
+sys.exit(bool(failed))
+"""
+_HEAVY = ("aiohttp", "keyring", "authlib", "asyncio", "cryptography", "questionary", "rich", "segno", "importlib.metadata", "ssl")
+
+
+def _python(*args: str) -> subprocess.CompletedProcess[str]:
+    path = os.pathsep.join(map(str, (HOST, *PLUGINS)))
+    env = {**os.environ, "PYTHONPATH": path, "PYTHONWARNDEFAULTENCODING": "0"}
+    return subprocess.run(
+        [sys.executable, *args], env=env, cwd=ROOT, capture_output=True, encoding="utf-8", timeout=60, check=False
+    )
+
+
+def test_every_module_imports_alone_with_warnings_as_errors() -> None:
+    done = _python("-W", "error", "-c", _PROBE, *MODULES)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.requirement("S4")
+@pytest.mark.parametrize("module", ["portico.cli.main", "portico.store.profiles", "portico.auth.freshness", "portico.errors"])
+def test_the_fast_path_imports_nothing_heavy(module: str) -> None:
+    done = _python("-c", f"import sys, {module}; print(*[name for name in {_HEAVY!r} if name in sys.modules])")
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.split() == []
+
+
+@pytest.mark.requirement("S4")
+@pytest.mark.parametrize("argument", ["--version", "--help"])
+def test_version_and_help_import_nothing_heavy(argument: str) -> None:
+    code = f"""
+import sys
+from portico.cli.main import main
+sys.argv = ["portico", {argument!r}]
+try:
+    code = main()
+except SystemExit as exit:
+    code = exit.code
+print(*[name for name in {_HEAVY!r} if name in sys.modules], file=sys.stderr)
+sys.exit(code)
+"""
+    done = _python("-c", code)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.split() == []
