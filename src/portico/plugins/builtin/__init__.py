@@ -1,1 +1,1 @@
-"""Providers that come with Portico, registered through the same hooks as any plugin."""
+"""The providers that come with Portico; they register through the same hooks as anybody's."""

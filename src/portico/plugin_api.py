@@ -1,0 +1,181 @@
+'''All that a plugin may import.
+
+A plugin is a package with a manifest, `portico.plugin.json`, beside its `__init__.py`:
+
+    {
+      "id": "acme-auth", "name": "Acme", "description": "Sign in to Acme",
+      "module": "acme_auth.plugin", "providers": ["acme"]
+    }
+
+a module that implements hooks of `portico.plugins.spec`:
+
+    from portico.plugin_api import ProviderSpec, hookimpl
+
+    @hookimpl
+    def portico_providers():
+        """Acme's models."""
+        yield ProviderSpec(
+            id="acme", label="Acme", api="openai-completions",
+            base_urls={"": "https://api.acme.example/v1"}, hosts={"": frozenset({"api.acme.example"})},
+            env_keys=("ACME_API_KEY",),
+        )
+
+and, to be found once it is installed, an entry point in its `pyproject.toml`:
+
+    [project.entry-points."portico.plugins"]
+    acme-auth = "acme_auth.plugin"
+
+While writing it, name its folder in the config instead: `plugins: { load: { paths: ["~/acme-auth"] } }`. `portico plugins doctor`
+says what does not fit; `PORTICO_TRACE_PLUGINS=1` shows every hook call.
+'''
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final
+
+import pluggy
+
+from portico.contracts import (
+    AcceptedGrant,
+    ApiKind,
+    AuthMethod,
+    Choice,
+    CliCommand,
+    Clock,
+    DeviceAuthorization,
+    DoctorCheck,
+    Emulator,
+    EmulatorOptions,
+    Finding,
+    FormPoster,
+    FormRequest,
+    HttpReply,
+    JsonValue,
+    ModelCost,
+    ModelSpec,
+    OAuthServer,
+    Pending,
+    Prompter,
+    ProviderSpec,
+    Redirect,
+    Region,
+    TokenDialect,
+    TokenGrant,
+)
+from portico.errors import (
+    ConfigError,
+    Denied,
+    ExitCode,
+    NetworkError,
+    NotRevoked,
+    NoWayToSignIn,
+    OAuthError,
+    PorticoError,
+    SignInNeeded,
+    StoreError,
+    TimedOut,
+    UsageError,
+)
+from portico.secret import Secret, redact
+
+if TYPE_CHECKING:
+    from portico.oauth.standard import StandardDialect
+    from portico.oauth.token_errors import error_for, oauth_error
+    from portico.oauth.token_response import (
+        invalid,
+        normalise_expiry,
+        plain_text,
+        read_json_object,
+        read_token,
+        read_token_fields,
+        retry_after,
+        unreadable,
+    )
+    from portico.oauth.urls import is_loopback, why_not_a_safe_url, without_query
+
+__all__ = [
+    "AcceptedGrant",
+    "ApiKind",
+    "AuthMethod",
+    "Choice",
+    "CliCommand",
+    "Clock",
+    "ConfigError",
+    "Denied",
+    "DeviceAuthorization",
+    "DoctorCheck",
+    "Emulator",
+    "EmulatorOptions",
+    "ExitCode",
+    "Finding",
+    "FormPoster",
+    "FormRequest",
+    "HttpReply",
+    "JsonValue",
+    "ModelCost",
+    "ModelSpec",
+    "NetworkError",
+    "NoWayToSignIn",
+    "NotRevoked",
+    "OAuthError",
+    "OAuthServer",
+    "Pending",
+    "PorticoError",
+    "Prompter",
+    "ProviderSpec",
+    "Redirect",
+    "Region",
+    "Secret",
+    "SignInNeeded",
+    "StandardDialect",
+    "StoreError",
+    "TimedOut",
+    "TokenDialect",
+    "TokenGrant",
+    "UsageError",
+    "error_for",
+    "hookimpl",
+    "invalid",
+    "is_loopback",
+    "normalise_expiry",
+    "oauth_error",
+    "plain_text",
+    "read_json_object",
+    "read_token",
+    "read_token_fields",
+    "redact",
+    "retry_after",
+    "unreadable",
+    "why_not_a_safe_url",
+    "without_query",
+]
+
+hookimpl = pluggy.HookimplMarker("portico")
+
+# What only a dialect needs is loaded when it is named, so that a plugin can be listed without the OAuth engine.
+_LAZY: Final = {
+    "StandardDialect": "portico.oauth.standard",
+    "error_for": "portico.oauth.token_errors",
+    "oauth_error": "portico.oauth.token_errors",
+    "invalid": "portico.oauth.token_response",
+    "normalise_expiry": "portico.oauth.token_response",
+    "plain_text": "portico.oauth.token_response",
+    "read_json_object": "portico.oauth.token_response",
+    "read_token": "portico.oauth.token_response",
+    "read_token_fields": "portico.oauth.token_response",
+    "retry_after": "portico.oauth.token_response",
+    "unreadable": "portico.oauth.token_response",
+    "is_loopback": "portico.oauth.urls",
+    "why_not_a_safe_url": "portico.oauth.urls",
+    "without_query": "portico.oauth.urls",
+}
+
+
+def __getattr__(name: str) -> Any:
+    module = _LAZY.get(name)
+    if module is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(module), name)
+    globals()[name] = value
+    return value

@@ -1,0 +1,112 @@
+"""Holding a plugin's own config to the `configSchema` of its manifest.
+
+The part of JSON Schema that such schemas use: `type`, `enum`, `const`, `properties`, `required`, `additionalProperties`, `items`,
+`anyOf`, `oneOf`, `minimum`, `maximum`, `minLength`, and `$ref` into the schema's own `$defs`. Other keywords say nothing here.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from portico.contracts import JsonValue
+
+_TYPES: Final[dict[str, tuple[type, ...]]] = {
+    "object": (dict,),
+    "array": (list,),
+    "string": (str,),
+    "boolean": (bool,),
+    "null": (type(None),),
+    "integer": (int,),
+    "number": (int, float),
+}
+
+
+def config_problems(schema: Mapping[str, JsonValue], value: object) -> Iterator[str]:
+    """What in `value` the schema does not allow, each as `path: message`."""
+    return _Checker(schema).problems(schema, value, "")
+
+
+class _Checker:
+    def __init__(self, root: Mapping[str, Any]) -> None:
+        self._definitions: Mapping[str, Any] = root.get("$defs") or {}
+
+    def problems(self, schema: Mapping[str, Any], value: object, path: str) -> Iterator[str]:
+        place = path or "config"
+        schema = self._resolved(schema)
+        wanted = schema.get("type")
+        if wanted is not None and not _is_of_type(value, wanted):
+            yield f"{place}: must be {_named(wanted)}"
+            return
+        for keyword, check in _CHECKS.items():
+            if keyword in schema and not check(schema[keyword], value):
+                yield f"{place}: must satisfy {keyword} {schema[keyword]!r}"
+        for keyword in ("anyOf", "oneOf"):
+            choices = schema.get(keyword)
+            if isinstance(choices, list) and not any(not [*self.problems(choice, value, path)] for choice in choices):
+                yield f"{place}: matches none of what is allowed"
+        if isinstance(value, dict):
+            yield from self._in_object(schema, value, path)
+        items = schema.get("items")
+        if isinstance(value, list) and isinstance(items, dict):
+            for number, item in enumerate(value):
+                yield from self.problems(items, item, f"{path}[{number}]")
+
+    def _resolved(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
+        reference = schema.get("$ref")
+        if not isinstance(reference, str):
+            return schema
+        target: Mapping[str, Any] = self._definitions.get(reference.removeprefix("#/$defs/"), {})
+        return target
+
+    def _in_object(self, schema: Mapping[str, Any], value: Mapping[str, object], path: str) -> Iterator[str]:
+        known: Mapping[str, Any] = schema.get("properties") or {}
+        others = schema.get("additionalProperties", True)
+        for name in schema.get("required") or ():
+            if name not in value:
+                yield f"{_join(path, name)}: is required"
+        for name, item in value.items():
+            if name in known:
+                yield from self.problems(known[name], item, _join(path, name))
+            elif isinstance(others, dict):
+                yield from self.problems(others, item, _join(path, name))
+            elif others is False:
+                yield f"{_join(path, name)}: is not known{_suggestion(name, known)}"
+
+
+def _suggestion(name: str, known: Mapping[str, object]) -> str:
+    from difflib import get_close_matches
+
+    close = get_close_matches(name, known, n=1)
+    return f"; did you mean {close[0]}?" if close else ""
+
+
+def _is_of_type(value: object, wanted: object) -> bool:
+    if isinstance(wanted, list):
+        return any(_is_of_type(value, each) for each in wanted)
+    if isinstance(value, bool):
+        return wanted == "boolean"
+    return isinstance(value, _TYPES.get(str(wanted), (object,)))
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool)
+
+
+_CHECKS: Final[dict[str, Callable[[Any, Any], bool]]] = {
+    "enum": lambda choices, value: value in choices,
+    "const": lambda constant, value: bool(value == constant),
+    "minimum": lambda least, value: not _is_number(value) or value >= least,
+    "maximum": lambda most, value: not _is_number(value) or value <= most,
+    "minLength": lambda least, value: not isinstance(value, str) or len(value) >= least,
+}
+
+
+def _named(wanted: object) -> str:
+    return " or ".join(map(str, wanted)) if isinstance(wanted, list) else str(wanted)
+
+
+def _join(path: str, name: str) -> str:
+    return f"{path}.{name}" if path else name

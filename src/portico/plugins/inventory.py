@@ -1,0 +1,86 @@
+"""What plugins there are and which of them are on, worked out from manifests and config alone."""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import TYPE_CHECKING
+
+from portico.plugins import discovery
+from portico.plugins.decision import decide
+from portico.plugins.records import Candidate, Diagnostic, PluginRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from portico.config.schema import PluginsConfig
+    from portico.paths import Paths
+
+
+class Inventory:
+    """The plugins found, first come first: paths from the config, installed distributions, bundled ones.
+
+    `records` holds one plugin an id; `overridden` the later copies, without those that an installed distribution replaces.
+    """
+
+    def __init__(
+        self, config: PluginsConfig, *, paths: Paths, env: Mapping[str, str], bundled: Sequence[Path] | None = None
+    ) -> None:
+        self._config = config
+        self._env = env
+        self.records: dict[str, PluginRecord] = {}
+        self.overridden: list[PluginRecord] = []
+        self._problems: list[Diagnostic] = []
+        folders = discovery.bundled_folders() if bundled is None else bundled
+        own = [discovery.in_folder(folder, "bundled") for folder in folders]
+        self._bundled_ids = {candidate.manifest.id for candidate in own}
+        for found in chain(
+            discovery.in_load_paths(config.load_paths, paths.config.parent),
+            discovery.installed(),
+            own,
+        ):
+            if isinstance(found, Candidate):
+                self._add(found)
+            else:
+                self._problems.append(found)
+
+    def _add(self, candidate: Candidate) -> None:
+        id = candidate.manifest.id
+        bundled = candidate.origin != "config" and id in self._bundled_ids
+        record = PluginRecord(candidate, decide(id, self._config, self._env, bundled=bundled), error=candidate.problem)
+        first = self.records.setdefault(id, record)
+        if first is record:
+            return
+        if not (candidate.origin == "bundled" and first.candidate.origin == "installed"):
+            self.overridden.append(record.overridden_by(first))
+
+    def diagnostics(self) -> list[Diagnostic]:
+        """What is wrong with the plugins section and with the places it names."""
+        return [*self._problems, *self._stale(), *self._unused()]
+
+    def _stale(self) -> Iterator[Diagnostic]:
+        named = {
+            "plugins.entries": self._config.entries,
+            "plugins.allow": self._config.allow or (),
+            "plugins.deny": self._config.deny,
+        }
+        for place, ids in named.items():
+            for id in ids:
+                if id not in self.records:
+                    yield Diagnostic("warning", f"{place}: plugin not found: {id}{self._suggestion(id)}", plugin=id)
+
+    def _unused(self) -> Iterator[Diagnostic]:
+        for id, entry in self._config.entries.items():
+            record = self.records.get(id)
+            if entry.config and record is not None and not record.enabled:
+                yield Diagnostic("warning", f"plugin disabled ({record.decision.reason}) but config is present", plugin=id)
+
+    def _suggestion(self, id: str) -> str:
+        near = self.nearest(id)
+        return f"; did you mean {near}?" if near else ""
+
+    def nearest(self, name: str) -> str | None:
+        """The id closest to a misspelt one."""
+        from difflib import get_close_matches
+
+        return next(iter(get_close_matches(name.lower(), self.records, n=1)), None)

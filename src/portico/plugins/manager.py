@@ -1,0 +1,209 @@
+"""The plugin host: what plugins there are, which are on, and what those that are on bring.
+
+A plugin that is off is never imported. One that cannot be read, imported, registered or called is reported and left out.
+"""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from portico.errors import ConfigError, UsageError
+from portico.plugins import decision
+from portico.plugins.inventory import Inventory
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+    from pathlib import Path
+
+    from portico.config.schema import PluginsConfig
+    from portico.contracts import AuthMethod, CliCommand, DoctorCheck, Emulator, ProviderSpec, TokenDialect
+    from portico.paths import Paths
+    from portico.plugins.records import Diagnostic, PluginRecord
+    from portico.plugins.registry import Registry
+
+
+class PluginHost:
+    """The plugins of one run.
+
+    Args:
+        config: the config's `plugins` section.
+        paths: relative `plugins.load.paths` start at the config file's folder.
+        env: `PORTICO_LOAD_PLUGINS` (empty, or ids with commas) narrows what is on; `PORTICO_TRACE_PLUGINS=1` tells hook calls.
+        bundled: the package folders of the plugins that come with Portico; None finds them.
+    """
+
+    def __init__(
+        self, config: PluginsConfig, *, paths: Paths, env: Mapping[str, str], bundled: Sequence[Path] | None = None
+    ) -> None:
+        self._config = config
+        self._paths = paths
+        self._env = env
+        self._bundled = bundled
+
+    # --- what there is, without importing anything ---
+
+    @cached_property
+    def _inventory(self) -> Inventory:
+        return Inventory(self._config, paths=self._paths, env=self._env, bundled=self._bundled)
+
+    def records(self) -> list[PluginRecord]:
+        """Every plugin found, first come first; then the later copies of an id, shown as overridden."""
+        return [*self._inventory.records.values(), *self._inventory.overridden]
+
+    def record(self, name: str) -> PluginRecord | None:
+        """The plugin of this id, or of this name in any case."""
+        records = self._inventory.records
+        named = (record for record in records.values() if record.name.lower() == name.lower())
+        return records.get(name) or next(named, None)
+
+    def find(self, name: str) -> PluginRecord:
+        """The plugin of this id or name.
+
+        Raises:
+            UsageError: `plugin-not-found`, with the nearest id.
+        """
+        record = self.record(name)
+        if record is None:
+            near = self._inventory.nearest(name)
+            hint = f"Did you mean {near}?" if near else "See `{prog} plugins list`."
+            raise UsageError("plugin-not-found", f"Plugin not found: {name}", hint=hint)
+        return record
+
+    def diagnostics(self) -> list[Diagnostic]:
+        """What is wrong with the plugins section and with the places it names; none of it stops another command."""
+        return self._inventory.diagnostics()
+
+    def why_not(self, id: str) -> str | None:
+        """Why the plugin is off or has failed; None where nothing is known against it."""
+        return self.find(id).why
+
+    def plugin_for_choice(self, choice: str) -> str | None:
+        """The id of the plugin whose manifest announces this auth choice."""
+        return next((r.id for r in self._known() if choice in {each.id for each in r.manifest.auth_choices}), None)
+
+    def plugin_for_dialect(self, name: str) -> str | None:
+        """The id of the plugin whose manifest announces this token dialect."""
+        return next((record.id for record in self._known() if name in record.manifest.dialects), None)
+
+    def plugin_for_emulator(self, id: str) -> str | None:
+        """The id of the plugin whose manifest announces this emulator."""
+        return next((record.id for record in self._known() if id in record.manifest.emulators), None)
+
+    def _known(self) -> Collection[PluginRecord]:
+        return self._inventory.records.values()
+
+    def enabling(self, id: str) -> PluginHost:
+        """A host in which the plugin is on, as it will be once `decision.enable` has been written.
+
+        Raises:
+            ConfigError: `plugin-disabled`: the config or the environment blocks it whatever its entry says.
+        """
+        config = decision.enabled_in(self._config, self.find(id).id)
+        blocked = decision.why_blocked(id, config, self._env)
+        if blocked is not None:
+            raise decision.refuse(id, blocked)
+        return PluginHost(config, paths=self._paths, env=self._env, bundled=self._bundled)
+
+    # --- loading ---
+
+    def load(self, only: Collection[str] | None = None) -> None:
+        """Import and register the plugins that are on, or those of them that `only` names. Failures are recorded, not raised."""
+        if any(record.enabled for record in self._known()):
+            self._registry.load(only)
+
+    def require(self, id: str) -> PluginRecord:
+        """The plugin, loaded.
+
+        Raises:
+            UsageError: `plugin-not-found`.
+            ConfigError: `plugin-disabled` or `plugin-failed`.
+        """
+        record = self.find(id)
+        if not record.enabled:
+            raise decision.refuse(id, record.decision)
+        self.load({record.id})
+        record = self.find(id)
+        if record.error is not None and not record.loaded:
+            raise _failed(record)
+        return record
+
+    @cached_property
+    def _registry(self) -> Registry:
+        from portico.plugins.registry import Registry
+
+        return Registry(self._inventory, self._config, self._env)
+
+    # --- what the loaded plugins bring ---
+
+    def providers(self) -> tuple[ProviderSpec, ...]:
+        """The providers of the built-ins and of every plugin that is on."""
+        return tuple(self._registry.gather("portico_providers"))
+
+    def auth_methods(self) -> tuple[AuthMethod, ...]:
+        """The sign-in methods of every plugin that is on."""
+        return tuple(self._registry.gather("portico_auth_methods"))
+
+    def emulators(self) -> tuple[Emulator, ...]:
+        """The emulators of every plugin that is on."""
+        return tuple(self._registry.gather("portico_emulators"))
+
+    def doctor_checks(self) -> tuple[DoctorCheck, ...]:
+        """The doctor checks of every plugin that is on."""
+        return tuple(self._registry.gather("portico_doctor_checks"))
+
+    def cli_commands(self) -> tuple[CliCommand, ...]:
+        """The commands of every plugin that is on."""
+        return tuple(self._registry.gather("portico_cli_commands"))
+
+    def cli_command(self, name: str) -> CliCommand | None:
+        """The command of this name that a plugin adds."""
+        return next((command for command in self.cli_commands() if command.name == name), None)
+
+    def auth_method(self, choice: str) -> AuthMethod:
+        """The method of an auth choice; only the plugin that announces it is loaded.
+
+        Raises:
+            UsageError: `unknown-auth-choice`.
+            ConfigError: the plugin is off or has failed.
+        """
+        owner = self.plugin_for_choice(choice)
+        if owner is None:
+            raise UsageError("unknown-auth-choice", f"Unknown auth choice: {choice}")
+        method: AuthMethod = self._one("portico_auth_methods", owner, choice)
+        return method
+
+    def dialect(self, name: str) -> TokenDialect:
+        """The token dialect of this name; only the plugin that announces it is loaded.
+
+        Raises:
+            ConfigError: `unknown-dialect`, or the plugin is off or has failed.
+        """
+        if name == "standard":
+            from portico.oauth.standard import StandardDialect
+
+            return StandardDialect()
+        owner = self.plugin_for_dialect(name)
+        if owner is None:
+            hint = "The plugin that this sign-in was made with is gone: see `{prog} plugins list`."
+            raise ConfigError("unknown-dialect", f"No plugin knows the token dialect {name}.", hint=hint)
+        dialect: TokenDialect = self._one("portico_token_dialects", owner, name)
+        return dialect
+
+    def _one(self, hook: str, owner: str, key: str) -> Any:
+        from portico.plugins.contributions import KINDS
+
+        self.require(owner)
+        kind = KINDS[hook]
+        for item in self._registry.gather(hook, {owner}):
+            if getattr(item, kind.key) == key:
+                return item
+        record = self.find(owner)
+        if record.error is not None:
+            raise _failed(record)
+        raise ConfigError("plugin-incomplete", f'Plugin "{owner}" announces the {kind.label} {key} but does not bring it.')
+
+
+def _failed(record: PluginRecord) -> ConfigError:
+    hint = f"See `{{prog}} plugins info {record.id}`."
+    return ConfigError("plugin-failed", f'Plugin "{record.id}" cannot be used.', why=record.error, hint=hint)

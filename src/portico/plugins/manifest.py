@@ -1,0 +1,149 @@
+"""`portico.plugin.json`: what a plugin is, read without importing it.
+
+    {
+      "id": "acme-auth", "name": "Acme", "description": "Sign in to Acme", "version": "1.0",
+      "module": "acme_auth.plugin",
+      "providers": ["acme"],
+      "authChoices": [{"id": "acme", "provider": "acme", "label": "Acme", "hint": "browser sign-in"}],
+      "dialects": ["acme"], "emulators": ["acme"],
+      "configSchema": {"type": "object", "properties": {}}
+    }
+
+`id`, `name`, `description` and `module` are required; `module` is what is imported once the plugin is on. The file lies in the
+folder of `module`'s top package.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from portico.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from pathlib import Path
+
+    from portico.contracts import JsonValue
+
+MANIFEST_NAME: Final = "portico.plugin.json"
+_LARGEST: Final = 256 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class AuthChoice:
+    """One value of `--auth-choice`, as the plugin's manifest announces it."""
+
+    id: str
+    provider: str
+    label: str
+    hint: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Manifest:
+    """The content of one `portico.plugin.json`."""
+
+    path: Path
+    id: str
+    name: str
+    description: str
+    module: str
+    version: str | None = None
+    providers: tuple[str, ...] = ()
+    auth_choices: tuple[AuthChoice, ...] = ()
+    dialects: tuple[str, ...] = ()
+    emulators: tuple[str, ...] = ()
+    config_schema: Mapping[str, JsonValue] = field(default_factory=dict)
+
+
+def read_manifest(path: Path) -> Manifest:
+    """The manifest at `path`.
+
+    Raises:
+        ConfigError: `plugin-manifest`: it is missing, unreadable, or does not say what it must.
+    """
+    fields = _read_object(path)
+    problem = _first_problem(fields)
+    if problem is not None:
+        raise _bad(path, problem)
+    return Manifest(
+        path=path,
+        id=fields["id"],
+        name=fields["name"],
+        description=fields["description"],
+        module=fields["module"],
+        version=fields.get("version"),
+        providers=tuple(fields.get("providers", ())),
+        auth_choices=tuple(_choice(choice) for choice in fields.get("authChoices", ())),
+        dialects=tuple(fields.get("dialects", ())),
+        emulators=tuple(fields.get("emulators", ())),
+        config_schema=fields.get("configSchema", {"type": "object", "additionalProperties": False}),
+    )
+
+
+def _read_object(path: Path) -> dict[str, Any]:
+    import json
+
+    try:
+        text = path.read_bytes()[: _LARGEST + 1]
+    except FileNotFoundError:
+        raise _bad(path, "plugin manifest not found") from None
+    except OSError as exc:
+        raise _bad(path, f"plugin manifest cannot be read: {exc.strerror}") from exc
+    if len(text) > _LARGEST:
+        raise _bad(path, f"plugin manifest is larger than {_LARGEST} bytes")
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as exc:
+        raise _bad(path, f"failed to parse plugin manifest: {exc}") from None
+    if not isinstance(value, dict):
+        raise _bad(path, "plugin manifest must be an object")
+    return value
+
+
+def _first_problem(fields: Mapping[str, object]) -> str | None:
+    return next(_problems(fields), None)
+
+
+def _problems(fields: Mapping[str, object]) -> Iterator[str]:
+    for name in ("id", "name", "description", "module"):
+        value = fields.get(name)
+        if not isinstance(value, str) or not value.strip():
+            yield f"plugin manifest requires {name}"
+    if not _is_id(str(fields["id"])):
+        yield f"plugin manifest id must be lower-case letters, digits and hyphens, not {fields['id']!r}"
+    if not all(part.isidentifier() for part in str(fields["module"]).split(".")):
+        yield f"plugin manifest module must be a dotted name, not {fields['module']!r}"
+    if not isinstance(fields.get("version", ""), str):
+        yield "plugin manifest version must be a string"
+    for name in ("providers", "dialects", "emulators"):
+        if not _is_strings(fields.get(name, [])):
+            yield f"plugin manifest {name} must be a list of strings"
+    choices = fields.get("authChoices", [])
+    if not isinstance(choices, list) or not all(map(_is_choice, choices)):
+        yield "plugin manifest authChoices must be a list of {id, provider, label, hint?}"
+    if not isinstance(fields.get("configSchema", {}), dict):
+        yield "plugin manifest configSchema must be an object"
+
+
+def _is_id(text: str) -> bool:
+    return text.isascii() and text == text.lower() and text.replace("-", "").isalnum() and not text.startswith("-")
+
+
+def _is_strings(value: object) -> bool:
+    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+
+
+def _is_choice(value: object) -> bool:
+    if not isinstance(value, dict) or not isinstance(value.get("hint", ""), str):
+        return False
+    return all(isinstance(value.get(name), str) for name in ("id", "provider", "label"))
+
+
+def _choice(value: Mapping[str, str]) -> AuthChoice:
+    return AuthChoice(value["id"], value["provider"], value["label"], value.get("hint", ""))
+
+
+def _bad(path: Path, message: str) -> ConfigError:
+    return ConfigError("plugin-manifest", message, where=str(path))
