@@ -1,0 +1,62 @@
+"""JSON answers of a token endpoint, in the words of RFC 6749 section 5."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from aiohttp import web
+
+if TYPE_CHECKING:
+    from aiohttp.typedefs import Handler, Middleware
+
+    from portico.testing.as_tokens import Issued, PresentedTokens, TokenRefused
+
+NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
+
+
+def token_reply(issued: Issued) -> web.Response:
+    """A successful answer (section 5.1)."""
+    lifetime = int(issued.ttl_s) if issued.ttl_s == int(issued.ttl_s) else issued.ttl_s
+    fields = {
+        "access_token": issued.access,
+        "token_type": "Bearer",
+        "expires_in": lifetime,
+        "refresh_token": issued.refresh,
+        "scope": issued.family.scope,
+    }
+    return web.json_response(fields, headers=NO_STORE)
+
+
+def refusal(refused: TokenRefused, *, status: int = 400) -> web.Response:
+    """An error answer (section 5.2)."""
+    description = {"error_description": refused.description} if refused.description else {}
+    return web.json_response({"error": refused.code, **description}, status=status, headers=NO_STORE)
+
+
+async def read_form(request: web.Request) -> dict[str, str]:
+    """The fields of a form-encoded POST, each at most once; empty where the body is something else."""
+    if request.content_type != "application/x-www-form-urlencoded":
+        return {}
+    form = await request.post()
+    if any(len(form.getall(name)) > 1 for name in form):
+        return {}
+    return {name: value for name, value in form.items() if isinstance(value, str)}
+
+
+def note_refresh_tokens(presented: PresentedTokens) -> Middleware:
+    """A middleware that notes each refresh token sent in to be refreshed, before anything may go wrong with its request."""
+
+    @web.middleware
+    async def note(request: web.Request, handler: Handler) -> web.StreamResponse:
+        if request.method == "POST":
+            form = await read_form(request)
+            if form.get("grant_type") == "refresh_token" and "refresh_token" in form:
+                presented.note(form["refresh_token"])
+        return await handler(request)
+
+    return note
+
+
+def issuer_of(request: web.Request) -> str:
+    """The issuer that a request was addressed to: an origin, without a slash."""
+    return f"{request.scheme}://{request.host}"

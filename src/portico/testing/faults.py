@@ -1,0 +1,163 @@
+"""Faults that a test server is told to make, endpoint by endpoint, one request after the other.
+
+    faults = Faults()
+    app = web.Application(middlewares=[faults.middleware])
+    faults.add("/token", Fault(status=503, headers={"Retry-After": "2"}), Fault(drop="after"))
+
+The first request to `/token` gets the 503, the second is processed and its answer is lost, the third is served as ever.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict, deque
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal
+
+from aiohttp import web
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from aiohttp.typedefs import Handler, Middleware
+
+
+class Gate:
+    """Where a request waits until a test lets it go."""
+
+    def __init__(self) -> None:
+        self._reached = asyncio.Event()
+        self._open = asyncio.Event()
+
+    async def reached(self) -> None:
+        """Return once a request waits here."""
+        await self._reached.wait()
+
+    def release(self) -> None:
+        """Let every request go, those to come as well."""
+        self._open.set()
+
+    async def wait(self) -> None:
+        """The request's side of the gate."""
+        self._reached.set()
+        await self._open.wait()
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """What happens to one request, in this order: the delay, the gate, then what the rest says.
+
+    `delay_s` seconds pass first; `gate` holds the request until it is released.
+    `drop` "before" closes the connection and processes nothing; "after" processes the request and closes without an answer.
+    `status`, `body`, `headers`: this answer in place of the true one, and nothing is processed (`processed` True: it is).
+    `half` sends the head and half of the body (the true one where no status is given), then closes.
+    """
+
+    delay_s: float = 0.0
+    gate: Gate | None = None
+    drop: Literal["before", "after"] | None = None
+    status: int | None = None
+    body: str | bytes = b""
+    headers: Mapping[str, str] = field(default_factory=dict)
+    processed: bool = False
+    half: bool = False
+
+
+class Faults:
+    """A queue of faults per path, and how many requests each path has had.
+
+    `requests` counts every request that arrived, dropped ones too.
+    """
+
+    def __init__(self) -> None:
+        self.requests: Counter[str] = Counter()
+        self._queues: defaultdict[str, deque[Fault | None]] = defaultdict(deque)
+        self._always: dict[str, Fault] = {}
+        self._gates: list[Gate] = []
+
+    def add(self, path: str, *faults: Fault | None) -> None:
+        """Queue `faults` for the next requests to `path`; None serves one request as ever."""
+        self._queues[path].extend(faults)
+        self._gates += [fault.gate for fault in faults if fault is not None and fault.gate is not None]
+
+    def always(self, path: str, fault: Fault | None) -> None:
+        """Meet every request to `path` that no queued fault is for with `fault`; None ends that."""
+        if fault is None:
+            self._always.pop(path, None)
+            return
+        self._always[path] = fault
+        if fault.gate is not None:
+            self._gates.append(fault.gate)
+
+    def clear(self) -> None:
+        """Forget every fault, and let go of whoever waits."""
+        self._queues.clear()
+        self._always.clear()
+        self.release_all()
+
+    def release_all(self) -> None:
+        """Open every gate."""
+        for gate in self._gates:
+            gate.release()
+
+    def attach(self, app: web.Application) -> None:
+        """Put the faults before `app`'s handlers, and open the gates when it shuts down."""
+        app.middlewares.append(self.middleware)
+        app.on_shutdown.append(self._shut_down)
+
+    @property
+    def middleware(self) -> Middleware:
+        """The aiohttp middleware that makes the faults."""
+
+        @web.middleware
+        async def meet(request: web.Request, handler: Handler) -> web.StreamResponse:
+            return await self._meet(request, handler)
+
+        return meet
+
+    async def _shut_down(self, _app: web.Application) -> None:
+        self.release_all()
+
+    async def _meet(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        self.requests[request.path] += 1
+        queue = self._queues.get(request.path)
+        fault = queue.popleft() if queue else self._always.get(request.path)
+        if fault is None:
+            return await handler(request)
+        await asyncio.sleep(fault.delay_s)
+        if fault.gate is not None:
+            await fault.gate.wait()
+        if fault.drop == "before":
+            return _dropped(request)
+        return await _faulty_answer(request, handler, fault)
+
+
+async def _faulty_answer(request: web.Request, handler: Handler, fault: Fault) -> web.StreamResponse:
+    answer: web.StreamResponse | None = None
+    if fault.status is None or fault.processed:
+        answer = await handler(request)
+    if fault.drop == "after":
+        return _dropped(request)
+    if fault.status is not None:
+        body = fault.body.encode() if isinstance(fault.body, str) else fault.body
+        answer = web.Response(status=fault.status, body=body, headers=fault.headers)
+    assert answer is not None
+    return await _half(request, answer) if fault.half else answer
+
+
+async def _half(request: web.Request, answer: web.StreamResponse) -> web.StreamResponse:
+    whole = answer.body if isinstance(answer, web.Response) else b""
+    assert isinstance(whole, bytes)
+    cut = web.StreamResponse(status=answer.status, headers=answer.headers)
+    cut.content_length = len(whole)
+    await cut.prepare(request)
+    await cut.write(whole[: len(whole) // 2])
+    if request.transport is not None:
+        request.transport.close()
+    return cut
+
+
+def _dropped(request: web.Request) -> web.StreamResponse:
+    if request.transport is not None:
+        request.transport.abort()
+    return web.Response()
