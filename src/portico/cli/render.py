@@ -41,6 +41,11 @@ class Output:
         """One line of the result, on stdout."""
         _write(self.stdout, text)
 
+    def write(self, text: str) -> None:
+        """A piece of the result as it arrives, on stdout, without an end of line."""
+        if self.stdout is not None:
+            print(text, end="", file=self.stdout, flush=True)
+
     def note(self, text: str) -> None:
         """A remark for the person, on stderr; nothing when quiet."""
         if not self.quiet:

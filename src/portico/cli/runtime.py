@@ -75,6 +75,18 @@ class Runtime:
             return self._given_prompter
         return NonInteractive() if self.options.json else make_prompter()
 
+    def unattended(self) -> Runtime:
+        """The same run with nobody to ask, as `--non-interactive` wants it."""
+        from portico.cli.prompt import NonInteractive
+
+        return Runtime(self.program, self.options, env=self.env, clock=self.clock, out=self.out, prompter=NonInteractive())
+
+    async def read_line(self) -> str:
+        """One line from the terminal; may be cancelled."""
+        from portico.cli.prompt import read_line
+
+        return await read_line()
+
     @cached_property
     def paths(self) -> Paths:
         """Where everything is.
@@ -113,6 +125,14 @@ class Runtime:
         from portico.store.profiles import ProfileIndex
 
         return ProfileIndex(self.paths)
+
+    def gateway_runs(self) -> bool:
+        """Whether a gateway of this state folder is running, and so has to be restarted to see a new configuration."""
+        if not self.paths.gateway.exists():
+            return False
+        from portico.gateway.service import running
+
+        return running(self.paths) is not None
 
     def http(self) -> OAuthClient:
         """A client for token endpoints: an async context manager, for one command's run."""

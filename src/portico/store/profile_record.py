@@ -35,7 +35,8 @@ class Profile:
 
     `generation` changes with every token that is stored, and never comes back, not even by signing out and in again.
     `store`, `backend` and `slot` say where the tokens are; `backend` is the class of the keyring, None for the sealed file.
-    `relocated` holds (old URL, new URL) pairs. `config_pending` marks a sign-in whose config edit has not been made yet.
+    `relocated` holds (old URL, new URL) pairs. `config_pending` marks a sign-in whose config edit has not been made yet,
+    `default_pending` that this edit also changes the default model.
     """
 
     id: str
@@ -62,6 +63,7 @@ class Profile:
     has_refresh: bool = False
     failure: Failure | None = None
     config_pending: bool = False
+    default_pending: bool = False
 
     def server(self) -> OAuthServer:
         """The authorization server that issued the tokens, as a refresh and a revocation need it."""
@@ -112,6 +114,7 @@ _PROFILE_KEYS: Final[dict[str, tuple[str, tuple[type, ...]]]] = {
     "refreshed_at": ("refreshedAt", (int, _NONE)),
     "has_refresh": ("hasRefresh", (bool,)),
     "config_pending": ("configPending", (bool,)),
+    "default_pending": ("defaultPending", (bool,)),
 }
 _FAILURE_KEYS: Final[dict[str, tuple[str, tuple[type, ...]]]] = {
     "at": ("at", (int,)),
