@@ -1,0 +1,136 @@
+"""Which models there are: what the plugins' providers bring, and over it what the config says.
+
+A config value wins over a plugin's; models that a config block does not list stay callable, as `models.mode: "merge"` promises.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from portico.models.reference import ModelReference, parse_reference
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
+
+    from portico.config.schema import Config, ProviderConfig
+    from portico.contracts import ApiKind, ModelSpec, ProviderSpec
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """A provider as this installation has it. `spec` is None where only the config knows it, `config` where only plugins do."""
+
+    id: str
+    models: tuple[ModelSpec, ...]
+    spec: ProviderSpec | None = None
+    config: ProviderConfig | None = None
+
+    @property
+    def api(self) -> ApiKind | None:
+        """The protocol to speak: the config's word, else the plugin's."""
+        if self.config is not None and self.config.api is not None:
+            return self.config.api
+        return self.spec.api if self.spec is not None else None
+
+    def model(self, model_id: str) -> ModelSpec | None:
+        """The model of exactly this id."""
+        return next((model for model in self.models if model.id == model_id), None)
+
+
+class Catalog:
+    """Every provider and model that can be named, and the aliases for them."""
+
+    def __init__(self, config: Config, specs: Iterable[ProviderSpec]) -> None:
+        self._config = config
+        self._specs = {spec.id: spec for spec in specs}
+
+    @cached_property
+    def providers(self) -> Mapping[str, Provider]:
+        """Providers by id; with `models.mode: "replace"` only those that the config lists."""
+        configured = self._config.models.providers
+        named = dict.fromkeys(configured)
+        if self._config.models.mode != "replace":
+            named = {**dict.fromkeys(self._specs), **named}
+        return {id: _merged(id, self._specs.get(id), configured.get(id)) for id in named}
+
+    @cached_property
+    def aliases(self) -> Mapping[str, ModelReference]:
+        """Lower-case alias to model; the config's aliases first, then those the plugins propose for their own models."""
+        proposed = {
+            model.alias.lower(): ModelReference(provider.id, model.id)
+            for provider in self.providers.values()
+            for model in provider.models
+            if model.alias
+        }
+        chosen = {
+            settings.alias.lower(): parse_reference(key)
+            for key, settings in self._config.agents.models.items()
+            if settings.alias and "/" in key
+        }
+        return {**proposed, **chosen}
+
+    def references(self) -> Iterator[ModelReference]:
+        """Every known model, by provider and id."""
+        known = (ModelReference(provider.id, model.id) for provider in self.providers.values() for model in provider.models)
+        return iter(sorted(known))
+
+    def find(self, reference: ModelReference) -> ModelSpec | None:
+        """The model of exactly this provider and id."""
+        provider = self.providers.get(reference.provider)
+        return provider.model(reference.model) if provider is not None else None
+
+    def expand(self, text: str) -> ModelReference:
+        """An alias, a bare model id that only one provider has, or `provider/model`.
+
+        Raises:
+            UsageError: `invalid-model-reference`.
+        """
+        name = text.strip()
+        alias = self.aliases.get(name.lower())
+        if alias is not None:
+            return alias
+        if "/" not in name:
+            holders = [reference for reference in self.references() if reference.model == name]
+            if len(holders) == 1:
+                return holders[0]
+        return parse_reference(name)
+
+    def near(self, text: str, *, count: int = 3) -> list[str]:
+        """Known spellings close to `text`: the wrong case first (provider page: troubleshooting), then near misses."""
+        import difflib
+
+        names = [str(reference) for reference in self.references()]
+        wanted = text.strip().lower()
+        same = [name for name in names if name.lower() == wanted or name.lower().partition("/")[2] == wanted]
+        by_lower = {name.lower(): name for name in [*names, *self.aliases]}
+        close = [by_lower[match] for match in difflib.get_close_matches(wanted, by_lower, n=count, cutoff=0.75)]
+        return list(dict.fromkeys([*same, *close]))[:count]
+
+
+def host_of(url: str) -> str:
+    """The host of `url`, lower-case; empty where there is none."""
+    from urllib.parse import urlsplit
+
+    return (urlsplit(url).hostname or "").lower()
+
+
+def _merged(id: str, spec: ProviderSpec | None, config: ProviderConfig | None) -> Provider:
+    own = {model.id: model for model in spec.models} if spec is not None else {}
+    listed = {model.id: _filled(model, own.get(model.id)) for model in config.models} if config is not None else {}
+    return Provider(id, tuple({**own, **listed}.values()), spec, config)
+
+
+def _filled(configured: ModelSpec, known: ModelSpec | None) -> ModelSpec:
+    if known is None:
+        return configured
+    return replace(
+        configured,
+        context_window=configured.context_window or known.context_window,
+        max_tokens=configured.max_tokens or known.max_tokens,
+        cost=configured.cost or known.cost,
+        alias=known.alias,
+        note=known.note,
+        source=known.source if configured.cost in {None, known.cost} else None,
+    )
