@@ -91,13 +91,14 @@ def encode_record(profile: Profile, tokens: Tokens, generation: int) -> Secret:
         "clientId": profile.client_id,
     }
     text = json.dumps(record, ensure_ascii=False, separators=(",", ":"))
+    hint = "the provider sent something that is hardly a token: tell its plugin's author"
     if len(text) > RECORD_LIMIT:
-        raise StoreError(
-            "record-too-long",
-            f"the tokens of {profile.id} are too long to be kept",
-            why=f"{len(text):,} characters, and {RECORD_LIMIT:,} is the most",
-            hint="the provider sent something that is hardly a token: tell its plugin's author",
-        )
+        why = f"{len(text):,} characters, and {RECORD_LIMIT:,} is the most"
+        raise StoreError("record-too-long", f"the tokens of {profile.id} are too long to be kept", why=why, hint=hint)
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        raise StoreError("record-not-text", f"the tokens of {profile.id} are not text", hint=hint) from None
     return Secret(text)
 
 

@@ -255,13 +255,20 @@ class Vault:
     def _store(self, name: StoreName, backend: str | None) -> RecordStore:
         known = self._stores.get((name, backend))
         if known is None:
-            known = self._stores[name, backend] = self._open(backend)
+            known = self._stores[name, backend] = self._open(name, backend)
         return known
 
-    def _open(self, backend: str | None) -> RecordStore:
-        from portico.store.keyring_store import KeyringStore
+    def _open(self, name: StoreName, backend: str | None) -> RecordStore:
+        if name == "file":
+            from portico.store.passphrase import PassphraseSource
+            from portico.store.sealed_file import SealedFileStore
 
-        return KeyringStore(backend, env=self._env, deadlines=self._deadlines, on_wait=self._on_wait)
+            return SealedFileStore(self._paths, self._passphrase or PassphraseSource(self._env), on_step=self._on_step)
+        from portico.store.keyring_store import KeyringStore
+        from portico.store.long_record import LongRecordStore
+
+        keyring = KeyringStore(backend, env=self._env, deadlines=self._deadlines, on_wait=self._on_wait)
+        return LongRecordStore(keyring, self._paths.sealed, may_seal=self._chosen != "keyring", on_step=self._on_step)
 
     def _place(self, store: StoreName, backend: str | None, profile_id: str, slot: Slot) -> RecordPlace:
         return RecordPlace(store, backend, SERVICE, record_user(profile_id, slot, self._paths.state_id))
