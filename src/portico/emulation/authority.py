@@ -32,7 +32,7 @@ class Authority:
 
 
 def make_authority(folder: Path, hosts: Sequence[str]) -> Authority:
-    """A new CA, its certificate in `folder`, and one server certificate for all of `hosts`, whose key is on disk while it loads."""
+    """A new CA, its certificate in `folder`, and one server certificate for all `hosts` (its key on disk only to be loaded)."""
     from cryptography.hazmat.primitives.asymmetric import ec
     from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 

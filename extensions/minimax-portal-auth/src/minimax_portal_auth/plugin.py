@@ -1,0 +1,89 @@
+"""What the plugin registers with its host."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from minimax_portal_auth.dialects import DIALECTS
+from minimax_portal_auth.families import FAMILIES
+from minimax_portal_auth.models import MODELS
+from minimax_portal_auth.overrides import configured_portals
+from minimax_portal_auth.portals import PORTALS
+from minimax_portal_auth.resource import api_base_for
+from portico.plugin_api import AcceptedGrant, AuthMethod, ProviderSpec, hookimpl
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from minimax_portal_auth.portals import Flow, Portal
+    from portico.plugin_api import JsonValue, OAuthServer, Region, TokenDialect, TokenGrant
+
+PROVIDER: Final = "minimax-portal"
+DEFAULT_MODEL: Final = f"{PROVIDER}/MiniMax-M2.1"
+BORROWED_CLIENT_HINT: Final = (
+    "Signs in with OpenClaw's public client id: MiniMax's page will name OpenClaw, and MiniMax can withdraw it. "
+    "Set another with portals.<region>.clientId."
+)
+
+
+def _hosts(portal: Portal) -> frozenset[str]:
+    """Every host that a token of this region may be sent to, whichever family's client it was granted to."""
+    region = portal.region.id
+    bases = [*portal.origins, *(family.api_bases[region] for family in FAMILIES.values() if region in family.api_bases)]
+    return frozenset(host for base in bases if (host := urlsplit(base).hostname))
+
+
+SPEC: Final = ProviderSpec(
+    id=PROVIDER,
+    label="MiniMax",
+    api="anthropic-messages",
+    base_urls=MappingProxyType({region: portal.api_base for region, portal in PORTALS.items()}),
+    hosts=MappingProxyType({region: _hosts(portal) for region, portal in PORTALS.items()}),
+    models=MODELS,
+    aliases=("minimax",),
+    placeholder_key="minimax-oauth",
+)
+
+
+class MinimaxPortal:
+    """`--auth-choice minimax-portal`: the Global and the CN portal."""
+
+    choice = PROVIDER
+    provider = PROVIDER
+    label = "MiniMax OAuth"
+    regions: tuple[Region, ...] = tuple(portal.region for portal in PORTALS.values())
+    default_model = DEFAULT_MODEL
+    hint = BORROWED_CLIENT_HINT
+
+    def __init__(self, config: Mapping[str, JsonValue]) -> None:
+        self._portals = configured_portals(config)
+
+    def server(self, region: str) -> OAuthServer:
+        return self._portals[region].server
+
+    def flow(self, region: str) -> Flow:
+        return self._portals[region].flow
+
+    def accept(self, region: str, grant: TokenGrant) -> AcceptedGrant:
+        notes = (grant.notice,) if grant.notice else ()
+        return AcceptedGrant(api_base=api_base_for(self._portals[region], grant.resource_url), notes=notes)
+
+
+@hookimpl
+def portico_providers() -> Iterable[ProviderSpec]:
+    """MiniMax's models as a signed-in account reaches them."""
+    return (SPEC,)
+
+
+@hookimpl
+def portico_auth_methods(config: Mapping[str, JsonValue]) -> Iterable[AuthMethod]:
+    """The one auth choice, with the user's own portals applied."""
+    return (MinimaxPortal(config),)
+
+
+@hookimpl
+def portico_token_dialects() -> Sequence[TokenDialect]:
+    """How MiniMax words its replies."""
+    return DIALECTS

@@ -1,0 +1,34 @@
+"""The API base that a token reply may name, held to its region.
+
+`resource_url` has another form for each client: OpenClaw's ends in `/anthropic`, MiniMax's own CLI gets a bare origin. A token is
+worth stealing, so nothing of that field is kept but which of the portal's own origins it names.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from minimax_portal_auth.portals import origin
+from portico.plugin_api import OAuthError, plain_text, why_not_a_safe_url
+
+if TYPE_CHECKING:
+    from minimax_portal_auth.portals import Portal
+
+
+def api_base_for(portal: Portal, resource_url: str | None) -> str:
+    """The base that inference requests go to: the portal's own, or that of another of its origins where the reply names it.
+
+    Raises:
+        OAuthError: `resource-url`: the reply names a place that is not this region's.
+    """
+    if not resource_url:
+        return portal.api_base
+    place = origin(resource_url) if why_not_a_safe_url(resource_url) is None else None
+    if place not in portal.origins:
+        raise OAuthError(
+            "resource-url",
+            f"The token reply names an API that is not the {portal.region.label} portal's: {plain_text(resource_url, 100)}",
+            why=f"this token may go to {', '.join(sorted(portal.origins))} alone; nothing was stored",
+            hint="Sign in with the account's own --region, or set portals.<region>.apiBase for a portal of your own.",
+        )
+    return portal.api_base if place == origin(portal.api_base) else f"{place}/anthropic"
