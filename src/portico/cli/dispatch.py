@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from portico.cli.runtime import Runtime
+    from portico.contracts import CliCommand
 
 
 def dispatch(words: list[str], program: str) -> int:
@@ -87,9 +88,15 @@ def _run_plugin_command(name: str, words: list[str], given: dict[str, str], prog
         command = None  # a broken configuration must not hide that the word is misspelt
     if command is None:
         raise _unknown_command(name)
-    from portico.plugins.commands import run_command
+    return _call(command, words)
 
-    return run_command(command, words)
+
+def _call(command: CliCommand, words: list[str]) -> int:
+    from importlib import import_module
+
+    module, _, function = command.target.partition(":")
+    code: int = getattr(import_module(module), function)(words)
+    return code
 
 
 def _unknown_command(name: str) -> UsageError:

@@ -25,18 +25,21 @@ class CommandParser(argparse.ArgumentParser):
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # passed through as argparse's own subparsers pass them
 
     def error(self, message: str) -> NoReturn:
-        raise UsageError("usage", f"{_sentence(message)}.", hint=f"Usage: {self.usage_line()}")
-
-    def usage_line(self) -> str:
-        """The usage on one line, without its prefix."""
-        return " ".join(self.format_usage().split()).removeprefix("usage: ")
+        usage = " ".join(self.format_usage().split()).removeprefix("usage: ")
+        raise UsageError("usage", _sentence(message), hint=f"Usage: {usage}")
 
     def format_help(self) -> str:
         return super().format_help().replace("{prog}", self.program)
 
     def _check_value(self, action: argparse.Action, value: object) -> None:
-        if action.choices is not None and value not in action.choices:
-            raise argparse.ArgumentError(action, _unknown(str(value), map(str, action.choices)))
+        if action.choices is None or value in action.choices:
+            return
+        near = _nearest(str(value), map(str, action.choices))
+        if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001 - the only name this class has
+            hint = f"Did you mean `{self.prog} {near}`?" if near else f"See `{self.prog} --help`."
+            raise UsageError("unknown-command", f"Unknown command: {self.prog.partition(' ')[2]} {value}", hint=hint)
+        known = f"did you mean {near}?" if near else f"choose from {', '.join(map(str, action.choices))}"
+        raise argparse.ArgumentError(action, f"unknown value {value}: {known}")
 
 
 def make_parser(program: str, command: str, summary: str) -> CommandParser:
@@ -48,6 +51,8 @@ def make_parser(program: str, command: str, summary: str) -> CommandParser:
 
 def add_global_options(parser: argparse.ArgumentParser) -> None:
     """Let the global options stand after the command, at every level, and let each level know its own parser."""
+    # They are listed once, in the help; in every usage line they would hide what is the command's own.
+    parser.usage = parser.format_usage().removeprefix("usage: ").strip().replace("%", "%%")
     group = parser.add_argument_group("global options")
     for flag, settings in _GLOBAL.items():
         if flag not in parser._option_string_actions:  # noqa: SLF001 - argparse offers no other way to ask
@@ -72,14 +77,11 @@ def _children(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentPars
             yield from {id(child): child for child in action.choices.values()}.values()
 
 
-def _unknown(value: str, known: Iterable[str]) -> str:
+def _nearest(value: str, known: Iterable[str]) -> str | None:
     from difflib import get_close_matches
 
-    names = list(known)
-    close = get_close_matches(value, names, n=1)
-    advice = f"did you mean '{close[0]}'?" if close else f"choose from {', '.join(names)}"
-    return f"unknown '{value}': {advice}"
+    return next(iter(get_close_matches(value, list(known), n=1)), None)
 
 
 def _sentence(message: str) -> str:
-    return message[:1].upper() + message[1:].removesuffix(".")
+    return message[:1].upper() + message[1:] + ("" if message.endswith((".", "?")) else ".")

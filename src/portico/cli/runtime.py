@@ -21,8 +21,11 @@ if TYPE_CHECKING:
     from portico.oauth.client import OAuthClient
     from portico.paths import Paths
     from portico.plugins.manager import PluginHost
+    from portico.secret import Secret
+    from portico.store.passphrase import PassphraseSource
+    from portico.store.profile_record import StoreName
     from portico.store.profiles import ProfileIndex
-    from portico.store.vault import StoreName, Vault
+    from portico.store.vault import Vault
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +160,15 @@ class Runtime:
         """The door to the secrets, in the named store or in the one that a profile says."""
         from portico.store.vault import Vault
 
-        return Vault(self.paths, self.index, store=store, passphrase=self._passphrase(), env=self.env)
+        return Vault(self.paths, self.index, store=store, passphrase=self._passphrase(), env=self.env, on_wait=self.out.note)
+
+    def _passphrase(self) -> PassphraseSource:
+        from portico.store.passphrase import FILE_ENV, PassphraseSource
+
+        def ask(question: str) -> Secret:
+            return self.prompter.secret(question, flag=f"the passphrase in {FILE_ENV}")
+
+        return PassphraseSource(self.env, ask if self.prompter.interactive else None)
 
     def _load_config(self) -> LoadedConfig:
         from portico.config.layers import load_config

@@ -152,9 +152,15 @@ class PluginHost:
         """The doctor checks of every plugin that is on."""
         return tuple(self._registry.gather("portico_doctor_checks"))
 
-    def cli_commands(self) -> tuple[CliCommand, ...]:
-        """The commands of every plugin that is on."""
-        return tuple(self._registry.gather("portico_cli_commands"))
+    def dialects(self) -> tuple[TokenDialect, ...]:
+        """The token dialects of every plugin that is on; the host's own `standard` is not among them."""
+        return tuple(self._registry.gather("portico_token_dialects"))
+
+    def cli_commands(self, only: Collection[str] | None = None) -> tuple[CliCommand, ...]:
+        """The commands of every plugin that is on, or of those that `only` names."""
+        if not any(record.enabled for record in self._known()):
+            return ()
+        return tuple(self._registry.gather("portico_cli_commands", only))
 
     def cli_command(self, name: str) -> CliCommand | None:
         """The command of this name that a plugin adds."""
