@@ -47,7 +47,6 @@ bench: $(PYTHON)  ## start-up, token, sign-in and size, as ratios against named 
 
 venv: $(VENV_PYTHON)  ## make .venv with the pinned packages
 
-ifneq ($(PYTHON),$(SYSTEM))
 $(VENV_PYTHON):
 	@test -n "$(SYSTEM)" || { echo "Python 3.11 or newer is needed; none was found on PATH." >&2; exit 1; }
 	@if command -v uv >/dev/null 2>&1; then \
@@ -59,9 +58,10 @@ $(VENV_PYTHON):
 	  $(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock && \
 	  $(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .; \
 	fi || { rm -rf .venv; exit 1; }
-else
-$(SYSTEM):
-	@:
+
+ifeq ($(PYTHON),$(SYSTEM))
+.PHONY: $(SYSTEM)
+$(SYSTEM): ;
 endif
 
 lock:  ## renew requirements.lock (all platforms, hashes, no addresses) and constraints.txt; needs uv
