@@ -45,7 +45,9 @@ def _run_own(name: str, words: list[str], given: dict[str, str], program: str) -
     parser = make_parser(program, name, COMMANDS[name].summary)
     module.configure(parser)
     add_global_options(parser)
-    args = parser.parse_args(words)
+    args, unknown = parser.parse_known_args(words)
+    if unknown:
+        args.parser.refuse(unknown)
     handler = getattr(args, "handler", None)
     if handler is None:
         args.parser.print_help(sys.stderr)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, NoReturn
 from portico.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -27,6 +27,11 @@ class CommandParser(argparse.ArgumentParser):
     def error(self, message: str) -> NoReturn:
         usage = " ".join(self.format_usage().split()).removeprefix("usage: ")
         raise UsageError("usage", _sentence(message), hint=f"Usage: {usage}")
+
+    def refuse(self, unknown: Sequence[str]) -> NoReturn:
+        """Fail for words that this command does not take."""
+        near = _nearest(unknown[0].partition("=")[0], self._option_string_actions) if unknown[0].startswith("-") else None
+        self.error(f"unknown argument {unknown[0]}{f': did you mean {near}?' if near else ''}")
 
     def format_help(self) -> str:
         return super().format_help().replace("{prog}", self.program)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -59,10 +61,38 @@ def _plugin_folders(root: Path) -> list[Path]:
 
 def installed() -> Iterator[Candidate | Diagnostic]:
     """The plugins of installed distributions, by their entry points."""
+    if not _may_be_installed():
+        return
     from importlib.metadata import entry_points
 
     for point in entry_points(group=ENTRY_POINT_GROUP):
         yield _from_entry_point(point)
+
+
+def _may_be_installed() -> bool:
+    # Looking for the group's name in a few small files costs a tenth of importing `importlib.metadata`. What only that can read
+    # (an archive on the path, another finder of distributions) is left to it.
+    if any(hasattr(finder, "find_distributions") for finder in sys.meta_path if finder is not PathFinder):
+        return True
+    return any(map(_mentions_group, sys.path))
+
+
+def _mentions_group(folder: str) -> bool:
+    try:
+        names = [entry.name for entry in Path(folder).iterdir()]
+    except NotADirectoryError:
+        return True
+    except OSError:
+        return False
+    files = (Path(folder, name, "entry_points.txt") for name in names if name.endswith((".dist-info", ".egg-info")))
+    return any(_mentions(file) for file in files)
+
+
+def _mentions(file: Path) -> bool:
+    try:
+        return ENTRY_POINT_GROUP.encode() in file.read_bytes()
+    except OSError:
+        return False
 
 
 def _from_entry_point(point: EntryPoint) -> Candidate | Diagnostic:
