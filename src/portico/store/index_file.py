@@ -87,6 +87,7 @@ class IndexFile:
             temporary.unlink(missing_ok=True)
             os.link(self.path, temporary)
             temporary.replace(self.backup)
+            temporary.unlink(missing_ok=True)  # rename(2) leaves it where both names are one file already
 
     def _recover(self, cause: ValueError) -> StoreError:
         """Under the lock: set the damaged file aside and put the last good copy back. The error to raise."""

@@ -26,6 +26,8 @@ _LOCKED: Final = frozenset({"KeyringLocked", "LockedException", "PromptDismissed
 _ABSENT: Final = frozenset({"NoKeyringError", "SecretServiceNotAvailableException", "InitError"})
 _MACOS_NO_PROMPT: Final = "-25308"  # errSecInteractionNotAllowed: an SSH session; keyring calls it "Unknown Error"
 _COPIES: Final = 8
+# The part of a deadline kept for asking the service whether it waits for a person.
+_ASKING: Final = 0.2
 
 
 class KeyringStore:
@@ -125,7 +127,8 @@ class KeyringStore:
         if not self._turn.acquire(timeout=self._deadlines.prompt_s):
             raise StoreError("keyring-timeout", "another call to the keyring has not come back", hint=self._advice())
         try:
-            return call_with_deadline(call, seconds, more=self._patience)
+            asking_s = seconds * _ASKING
+            return call_with_deadline(call, seconds - asking_s, more=lambda: self._patience(asking_s))
         except DeadlinePassed as late:
             raise self._late(doing, late) from None
         except StoreError:
@@ -135,19 +138,19 @@ class KeyringStore:
         finally:
             self._turn.release()
 
-    def _patience(self) -> float:
+    def _patience(self, asking_s: float) -> float:
         """Further seconds to wait: those for a person, if it is a person that the keyring is waiting for."""
-        if self._wanted_name() == WINDOWS or not self._prompting():
+        if self._wanted_name() == WINDOWS or not self._prompting(asking_s):
             return 0.0
         if self._on_wait is not None:
             self._on_wait("The keyring is locked: please answer its prompt.")
         return self._deadlines.prompt_s
 
-    def _prompting(self) -> bool:
+    def _prompting(self, asking_s: float) -> bool:
         if self._wanted_name() != FREEDESKTOP:
             return self._loaded is not None
         try:
-            return call_with_deadline(_collection_is_locked, 1.0)
+            return call_with_deadline(_collection_is_locked, asking_s)
         except Exception:  # noqa: BLE001 - a service that cannot even say this is not waiting for anybody
             return False
 

@@ -1,0 +1,58 @@
+"""Fixtures that the tests of the store share."""
+
+from __future__ import annotations
+
+import pytest
+
+from portico.store import sealed_file
+from portico.store.passphrase import PassphraseSource
+from portico.store.profiles import ProfileIndex
+from portico.testing.canary import canary
+from portico.testing.secret_service import missing_part
+from portico.testing.secret_service import secret_service as run_secret_service
+from tests.store.parts import HERE, FakeWin32Cred, InMemory, OtherInMemory, WinError
+
+
+@pytest.fixture
+def index(paths) -> ProfileIndex:
+    return ProfileIndex(paths)
+
+
+@pytest.fixture
+def own_secret_service(monkeypatch):
+    """One for this test alone, to be locked, stopped or killed."""
+    if missing_part() is not None:
+        pytest.skip(missing_part())
+    with run_secret_service() as service:
+        for name, value in service.env.items():
+            monkeypatch.setenv(name, value)
+        yield service
+
+
+@pytest.fixture
+def in_memory():
+    """The name of a backend that keeps what it is given, empty again afterwards."""
+    yield f"{HERE}.InMemory"
+    InMemory.kept.clear()
+    OtherInMemory.kept.clear()
+
+
+@pytest.fixture
+def win_vault(monkeypatch):
+    """keyring's own Windows backend over the Credential Locker's calls and its limit."""
+    from keyring.backends import Windows
+
+    vault = FakeWin32Cred()
+    monkeypatch.setattr(Windows, "win32cred", vault, raising=False)
+    monkeypatch.setattr(Windows, "pywintypes", type("pywintypes", (), {"error": WinError}), raising=False)
+    return vault
+
+
+@pytest.fixture
+def quick_scrypt(monkeypatch):
+    monkeypatch.setattr(sealed_file, "_COST", {"n": 16, "r": 1, "p": 1})
+
+
+@pytest.fixture
+def passphrase(quick_scrypt) -> PassphraseSource:
+    return PassphraseSource({"PORTICO_PASSPHRASE": canary("passphrase")})
