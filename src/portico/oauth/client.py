@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import ssl
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Self
 from urllib.parse import urljoin
 
@@ -15,8 +14,8 @@ from portico import __version__
 from portico.clock import SystemClock
 from portico.contracts import HttpReply
 from portico.errors import NetworkError
-from portico.oauth import pkce
-from portico.oauth.authlib_core import ACCEPT_JSON, PublicClient
+from portico.oauth.authlib_core import ACCEPT_JSON
+from portico.oauth.authorization_request import AuthorizationRequest, new_authorization_request
 from portico.oauth.endpoints import check_endpoint_url
 from portico.oauth.resolver import DaemonResolver
 from portico.oauth.urls import without_query
@@ -35,16 +34,6 @@ _HTTP_NOT_MODIFIED: Final = 304
 OFFLINE_HINT: Final = (
     "Check the connection and HTTPS_PROXY. To try it without a network: `{prog} emulator run`, then `{prog} emulator env`."
 )
-
-
-@dataclass(frozen=True, slots=True)
-class AuthorizationRequest:
-    """A sign-in that is under way: the URL for the browser, and what its answer and the exchange will be held to."""
-
-    url: str = field(repr=False)
-    state: Secret
-    verifier: Secret
-    redirect_uri: str
 
 
 class OAuthClient:
@@ -73,15 +62,8 @@ class OAuthClient:
 
     @staticmethod
     def authorization_request(server: OAuthServer, redirect_uri: str) -> AuthorizationRequest:
-        """A fresh authorization request: own state, own verifier, S256 always.
-
-        Raises:
-            ConfigError: `endpoint-refused`: the authorization endpoint may not be opened.
-        """
-        endpoint = check_endpoint_url(server.authorization_endpoint, "authorization endpoint")
-        state, verifier = pkce.new_state(), pkce.new_verifier()
-        url = PublicClient(server).authorization_url(endpoint, redirect_uri=redirect_uri, state=state, verifier=verifier)
-        return AuthorizationRequest(check_endpoint_url(url, "authorization URL"), state, verifier, redirect_uri)
+        """A fresh authorization request; see `new_authorization_request`."""
+        return new_authorization_request(server, redirect_uri)
 
     async def post_form(self, request: FormRequest, *, relocated: Mapping[str, str], timeout_s: float = 30.0) -> HttpReply:
         """Send `request` once.

@@ -48,9 +48,7 @@ class StrayRequest:
 
 @dataclass(frozen=True, slots=True)
 class RedirectCaught:
-    """The authorization server's answer arrived and is genuine. `pasted`: by the user's hand and not by the browser."""
-
-    pasted: bool = False
+    """The authorization server's answer arrived and is genuine."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,0 +1,98 @@
+"""Which program shows a page to this user, from what the environment says; nothing is started here."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_TEXT_BROWSERS: Final = frozenset(
+    {"www-browser", "w3m", "lynx", "links", "links2", "elinks", "edbrowse", "browsh", "carbonyl", "retawq"}
+)
+_LINUX_LAUNCHERS: Final = (("xdg-open",), ("gio", "open"), ("x-www-browser",), ("firefox",), ("chromium",), ("google-chrome",))
+_CONTAINER_MARKS: Final = ("/.dockerenv", "/run/.containerenv")
+_CONTAINER_VARIABLES: Final = ("CODESPACES", "REMOTE_CONTAINERS", "KUBERNETES_SERVICE_HOST", "container")
+
+
+@dataclass(frozen=True, slots=True)
+class Launcher:
+    """A program and its arguments; the URL goes where `%s` stands, or to the end."""
+
+    words: tuple[str, ...]
+
+    def argv(self, url: str) -> list[str]:
+        if any("%s" in word for word in self.words):
+            return [word.replace("%s", url) for word in self.words]
+        return [*self.words, url]
+
+
+_WINDOWS_LAUNCHER: Final = ("rundll32.exe", "url.dll,FileProtocolHandler")
+_SYSTEM_LAUNCHERS: Final = {"darwin": Launcher(("/usr/bin/open",)), "win32": Launcher(_WINDOWS_LAUNCHER)}
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Where the program runs: environment, platform and the root of the file system (which a test replaces)."""
+
+    env: Mapping[str, str]
+    platform: str = sys.platform
+    root: Path = Path("/")
+
+    def choose(self) -> Launcher | str:
+        """The launcher to use, or why there is none: a short phrase that follows "no browser was opened:"."""
+        if self.env.get("BROWSER"):
+            return self._from_variable(self.env["BROWSER"])
+        if self.env.get("SSH_CONNECTION") or self.env.get("SSH_TTY"):
+            return "this is an SSH session"
+        if self.platform in _SYSTEM_LAUNCHERS:
+            return _SYSTEM_LAUNCHERS[self.platform]
+        if self._is_wsl():
+            return self._first_of((("wslview",), _WINDOWS_LAUNCHER))
+        if not (self.env.get("DISPLAY") or self.env.get("WAYLAND_DISPLAY")):
+            return "this is a container" if self._is_container() else "there is no graphical display"
+        return self._first_of(_LINUX_LAUNCHERS)
+
+    def _from_variable(self, value: str) -> Launcher | str:
+        why = "$BROWSER names no program that is there"
+        for command in value.split(os.pathsep):
+            chosen = self._parse(command)
+            if isinstance(chosen, Launcher):
+                return chosen
+            why = chosen or why
+        return why
+
+    def _parse(self, command: str) -> Launcher | str | None:
+        try:
+            # Backslashes separate folders on Windows, where a word keeps its quotes.
+            words = shlex.split(command, posix=self.platform != "win32")
+        except ValueError:
+            return "$BROWSER cannot be read"
+        if not words or shutil.which(words[0], path=self.env.get("PATH")) is None:
+            return None
+        if Path(words[0]).name in _TEXT_BROWSERS:
+            return "$BROWSER is a text browser, which would take over this terminal"
+        # A `%s` among other words of one argument is code for some interpreter, and a URL must not become part of it.
+        if any("%s" in word and any(character.isspace() for character in word) for word in words):
+            return "$BROWSER puts the address inside a script"
+        return Launcher(tuple(words))
+
+    def _first_of(self, launchers: Sequence[tuple[str, ...]]) -> Launcher | str:
+        for words in launchers:
+            found = shutil.which(words[0], path=self.env.get("PATH"))
+            if found is not None and Path(found).resolve().name not in _TEXT_BROWSERS:
+                return Launcher(words)
+        return "no browser is installed"
+
+    def _is_wsl(self) -> bool:
+        return self.platform == "linux" and bool(self.env.get("WSL_DISTRO_NAME"))
+
+    def _is_container(self) -> bool:
+        marked = any((self.root / mark.lstrip("/")).exists() for mark in _CONTAINER_MARKS)
+        return marked or any(self.env.get(name) for name in _CONTAINER_VARIABLES)

@@ -1,0 +1,140 @@
+"""Signing in through the browser: authorization code with PKCE over a loopback redirect (RFC 8252, RFC 7636)."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from portico.clock import SystemClock
+from portico.contracts import Redirect, TokenGrant
+from portico.errors import Denied, PorticoError, TimedOut
+from portico.oauth.authorization_request import new_authorization_request
+from portico.oauth.authorization_response import ExpectedAnswer, UnfitResponse, read_pasted
+from portico.oauth.callback import CallbackServer
+from portico.oauth.deadline import Deadline
+from portico.oauth.events import AuthorizeUrl, BrowserNotOpened, Exchanging, Finished, RedirectCaught, StrayRequest
+from portico.oauth.tasks import first_of, helpers
+
+if TYPE_CHECKING:
+    from portico.contracts import Clock, FormPoster, OAuthServer, TokenDialect
+    from portico.oauth.authorization_request import AuthorizationRequest
+    from portico.oauth.browser import BrowserOpener
+    from portico.oauth.events import EventHandler
+    from portico.secret import Secret
+
+Finish = Callable[[TokenGrant], Awaitable[None]]
+Paste = Callable[[], Awaitable[str]]
+
+DEFAULT_TIMEOUT_S: Final = 300.0
+_TIMED_OUT_HINT: Final = (
+    "Run the command again. If the browser is on another machine, use `--flow device`, or forward the port that "
+    "`--callback-port` names with `ssh -L`, or paste the address of the page that could not be opened."
+)
+
+
+async def browser_flow(
+    server: OAuthServer,
+    dialect: TokenDialect,
+    http: FormPoster,
+    *,
+    finish: Finish,
+    on_event: EventHandler,
+    opener: BrowserOpener,
+    paste: Paste | None = None,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+    clock: Clock | None = None,
+) -> None:
+    """Sign in and hand the grant to `finish`; the browser's page shows the outcome after `finish` has returned or raised.
+
+    Args:
+        server: the authorization server.
+        dialect: how it words requests and replies.
+        http: sends the exchange.
+        finish: stores the grant; what it raises ends the sign-in.
+        on_event: told what happens.
+        opener: opens the browser.
+        paste: returns the next line that the user pasted; None where there is no terminal.
+        timeout_s: how long the user may take, in seconds.
+        clock: the time.
+
+    Raises:
+        Denied, OAuthError, NetworkError: as the user or the server had it.
+        TimedOut: `sign-in-timed-out`.
+        NoWayToSignIn: `callback-port-taken`.
+        ConfigError: `endpoint-refused`, `redirect-not-loopback`.
+    """
+    listener = CallbackServer(
+        server.redirect or Redirect(),
+        method="POST" if server.response_mode == "form_post" else "GET",
+        on_stray=lambda reason: on_event(StrayRequest(reason)),
+    )
+    async with helpers() as start, listener as callback:
+        request = new_authorization_request(server, callback.redirect_uri)
+        callback.expect(ExpectedAnswer.for_server(server, request.state))
+        not_opened = opener.obstacle()
+        on_event(AuthorizeUrl(request.url, not_opened is None, callback.redirect_uri, not_opened))
+        if not_opened is None:
+            start(open_page(opener, request.url, on_event))
+        async with helpers() as start_reading:
+            if paste is not None:
+                start_reading(_take_pasted(callback, paste, on_event))
+            await _answered(callback, Deadline(clock or SystemClock(), timeout_s))
+        on_event(RedirectCaught())
+        await _Completion(server, dialect, http, finish, on_event).run(callback, request)
+    on_event(Finished("browser"))
+
+
+async def _answered(callback: CallbackServer, deadline: Deadline) -> None:
+    if await first_of(callback.answer(), deadline.passed()) == 1:
+        raise TimedOut("sign-in-timed-out", "Nobody finished the sign-in in time.", hint=_TIMED_OUT_HINT)
+
+
+async def open_page(opener: BrowserOpener, url: str, on_event: EventHandler) -> None:
+    """Open `url`, and say so if the browser was not there after all."""
+    if not await opener.open(url):
+        on_event(BrowserNotOpened("the browser could not be started"))
+
+
+async def _take_pasted(callback: CallbackServer, paste: Paste, on_event: EventHandler) -> None:
+    """Hold every pasted line to the same checks as a request, until one passes or the input ends."""
+    while True:
+        try:
+            line = await paste()
+        except (EOFError, OSError):
+            return
+        if not line.strip():
+            continue
+        try:
+            callback.take(read_pasted(line, callback.redirect_uri))
+        except UnfitResponse as unfit:
+            on_event(StrayRequest(unfit.reason))
+        else:
+            return
+
+
+@dataclass(frozen=True, slots=True)
+class _Completion:
+    """From a genuine answer to a stored grant, with the waiting browser told how it went."""
+
+    server: OAuthServer
+    dialect: TokenDialect
+    http: FormPoster
+    finish: Finish
+    on_event: EventHandler
+
+    async def run(self, callback: CallbackServer, request: AuthorizationRequest) -> None:
+        try:
+            await self.finish(await self._exchange(await callback.answer(), request))
+        except BaseException as error:
+            callback.settle("denied" if isinstance(error, Denied) else "failed")
+            raise
+        callback.settle("signed-in")
+
+    async def _exchange(self, answer: Secret | PorticoError, request: AuthorizationRequest) -> TokenGrant:
+        if isinstance(answer, PorticoError):
+            raise answer
+        self.on_event(Exchanging())
+        form = self.dialect.code_request(self.server, code=answer, redirect_uri=request.redirect_uri, verifier=request.verifier)
+        reply = await self.http.post_form(form, relocated=self.server.relocated)
+        return self.dialect.read_token_reply(reply)

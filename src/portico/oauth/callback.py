@@ -1,0 +1,162 @@
+"""The callback server: catches one authorization response on the loopback interface (RFC 8252 section 7.3).
+
+It is bound before the URL is built, takes exactly one answer, and whatever else arrives is refused and changes nothing. The
+browser is held until the code is exchanged and stored, then sent on to a clean address whose page tells what truly happened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from typing import TYPE_CHECKING, Final, Literal, Self
+
+from aiohttp import web
+
+from portico.oauth.authorization_response import ExpectedAnswer, UnfitResponse, read_parameters
+from portico.oauth.callback_http import Answer, QuietServer, is_for, page, read_form
+from portico.oauth.loopback import bind_loopback
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from portico.contracts import Redirect
+    from portico.errors import PorticoError
+    from portico.secret import Secret
+
+Outcome = Literal["signed-in", "denied", "failed"]
+
+_TOKEN_BYTES: Final = 16
+_HOLD_S: Final = 30.0
+_SHOW_S: Final = 1.0
+_SHUTDOWN_S: Final = 0.25
+_HTTP_PORT: Final = 80
+_STATUS_OF: Final = {"host": 421, "path": 404, "method": 405, "body-too-long": 413}
+
+
+class CallbackServer:
+    """One sign-in's listener, as an async context manager.
+
+    Args:
+        redirect: where to listen.
+        method: `GET` for the query response mode, `POST` for `form_post`.
+        on_stray: told the reason of each request that was refused.
+        hold_s: how long a browser is held while the exchange runs, in seconds.
+    """
+
+    def __init__(
+        self,
+        redirect: Redirect,
+        *,
+        method: Literal["GET", "POST"] = "GET",
+        on_stray: Callable[[str], None] = lambda _reason: None,
+        hold_s: float = _HOLD_S,
+    ) -> None:
+        self._redirect = redirect
+        self._method = method
+        self._on_stray = on_stray
+        self._hold_s = hold_s
+        self._path = redirect.path or f"/callback/{secrets.token_urlsafe(_TOKEN_BYTES)}"
+        self._result_path = f"/result/{secrets.token_urlsafe(_TOKEN_BYTES)}"
+        self._expected: ExpectedAnswer | None = None
+        self._hosts: frozenset[str] = frozenset()
+        self._port = 0
+
+    async def __aenter__(self) -> Self:
+        loop = asyncio.get_running_loop()
+        self._answer: asyncio.Future[Secret | PorticoError] = loop.create_future()
+        self._outcome: asyncio.Future[Outcome] = loop.create_future()
+        self._shown = asyncio.Event()
+        self._browser_waits = 0
+        sockets = bind_loopback(self._redirect)
+        self._port = sockets[0].getsockname()[1]
+        self._hosts = _host_names(self._redirect.host, self._port)
+        self._runner = web.ServerRunner(QuietServer(self._handle), shutdown_timeout=_SHUTDOWN_S)
+        await self._runner.setup()
+        for listener in sockets:
+            await web.SockSite(self._runner, listener).start()
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        if not self._outcome.done():
+            self._outcome.set_result("failed")
+        try:
+            async with asyncio.timeout(_SHOW_S if self._browser_waits else 0):
+                await self._shown.wait()
+        except TimeoutError:
+            pass
+        finally:
+            await self._runner.cleanup()
+
+    @property
+    def redirect_uri(self) -> str:
+        """The redirect URI to ask for: the port is the one that is bound."""
+        host = f"[{self._redirect.host}]" if ":" in self._redirect.host else self._redirect.host
+        return f"http://{host}:{self._port}{self._path}"
+
+    @property
+    def addresses(self) -> Sequence[tuple[object, ...]]:
+        """The sockets' own addresses."""
+        return self._runner.addresses
+
+    def expect(self, expected: ExpectedAnswer) -> None:
+        """From now on, take the answer that matches `expected`."""
+        self._expected = expected
+
+    async def answer(self) -> Secret | PorticoError:
+        """The code, or the error that the server reported."""
+        return await asyncio.shield(self._answer)
+
+    def take(self, parameters: Sequence[tuple[str, str]]) -> None:
+        """Accept an answer, however it came; a repeated one changes nothing.
+
+        Raises:
+            UnfitResponse: it is not the answer to this sign-in.
+        """
+        if self._expected is None:
+            raise UnfitResponse("too-early")
+        answer = self._expected.read(parameters)
+        if not self._answer.done():
+            self._answer.set_result(answer)
+
+    def settle(self, outcome: Outcome) -> None:
+        """Tell the waiting browser how the sign-in ended."""
+        if not self._outcome.done():
+            self._outcome.set_result(outcome)
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        path, _, query = request.raw_path.partition("?")
+        if not is_for(request, self._hosts):
+            return self._refuse("host")
+        if path == self._result_path and request.method == "GET":
+            return await self._show_result()
+        if path != self._path:
+            return self._refuse("path")
+        if request.method != self._method:
+            return self._refuse("method", Allow=self._method)
+        try:
+            self.take(read_parameters(query if self._method == "GET" else await read_form(request)))
+        except UnfitResponse as unfit:
+            return self._refuse(unfit.reason)
+        self._browser_waits += 1
+        await self._outcome_within(self._hold_s)
+        return Answer(303, Location=self._result_path)
+
+    async def _show_result(self) -> web.StreamResponse:
+        await self._outcome_within(self._hold_s)
+        if not self._outcome.done():
+            return page("pending")
+        # The listener's shutdown lets requests in progress finish, and this is one.
+        self._shown.set()
+        return page(self._outcome.result())
+
+    async def _outcome_within(self, seconds: float) -> None:
+        await asyncio.wait({self._outcome}, timeout=seconds)
+
+    def _refuse(self, reason: str, **headers: str) -> Answer:
+        self._on_stray(reason)
+        return page("refused", _STATUS_OF.get(reason), **headers)
+
+
+def _host_names(host: str, port: int) -> frozenset[str]:
+    shown = f"[{host}]" if ":" in host else host
+    return frozenset({f"{shown}:{port}"} | ({shown} if port == _HTTP_PORT else set()))

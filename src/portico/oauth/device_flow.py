@@ -1,0 +1,130 @@
+"""Signing in with a code on another page (RFC 8628), and the dialects of it that poll by user code."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from portico.clock import SystemClock
+from portico.contracts import Pending
+from portico.errors import NetworkError, NoWayToSignIn, OAuthError, TimedOut
+from portico.oauth import pkce
+from portico.oauth.browser_flow import DEFAULT_TIMEOUT_S, open_page
+from portico.oauth.deadline import Deadline
+from portico.oauth.events import DeviceCode, Finished, PollRetry, PollSlowed
+from portico.oauth.tasks import helpers
+from portico.oauth.urls import why_not_a_safe_url
+
+if TYPE_CHECKING:
+    from portico.contracts import Clock, DeviceAuthorization, FormPoster, OAuthServer, TokenDialect, TokenGrant
+    from portico.oauth.browser import BrowserOpener
+    from portico.oauth.browser_flow import Finish
+    from portico.oauth.events import EventHandler
+    from portico.secret import Secret
+
+_SLOW_DOWN_S: Final = 5.0
+_MAX_BACKOFF_S: Final = 60.0
+_POLL_TIMEOUT_S: Final = 30.0
+
+
+async def device_flow(
+    server: OAuthServer,
+    dialect: TokenDialect,
+    http: FormPoster,
+    *,
+    finish: Finish,
+    on_event: EventHandler,
+    opener: BrowserOpener | None = None,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+    clock: Clock | None = None,
+) -> None:
+    """Get a code, show it, poll until it is approved, and hand the grant to `finish`.
+
+    The wait ends with the code's lifetime or `timeout_s` (seconds), whichever is first. `opener` None opens no browser.
+
+    Raises:
+        NoWayToSignIn: `no-flow-served`: the server has no device endpoint.
+        Denied, OAuthError, NetworkError: as the user or the server had it; lost polls are repeated.
+        TimedOut: `code-expired`.
+    """
+    if not server.device_authorization_endpoint:
+        raise NoWayToSignIn("no-flow-served", "This server offers no sign-in by device code.", where=server.issuer)
+    clock = clock or SystemClock()
+    verifier, state = pkce.new_verifier(), pkce.new_state().reveal()
+    request = dialect.device_request(server, challenge=pkce.challenge_of(verifier), state=state)
+    device = dialect.read_device_reply(await http.post_form(request, relocated=server.relocated), state=state)
+    page = _safe_page(device)
+    deadline = Deadline(clock, min(timeout_s, (device.expires_at - clock.wall_ms()) / 1000))
+    not_opened = opener.obstacle() if opener is not None else None
+    opened = opener is not None and not_opened is None
+    on_event(DeviceCode(device, opened, not_opened))
+    async with helpers() as start:
+        if opener is not None and opened:
+            start(open_page(opener, page, on_event))
+        grant = await _Polling(server, dialect, http, device, verifier, on_event, deadline, clock).run()
+        await finish(grant)
+    on_event(Finished("device"))
+
+
+def _safe_page(device: DeviceAuthorization) -> str:
+    """The page to open, once both of its forms have been found safe to show."""
+    for url in (device.verification_uri, device.verification_uri_complete):
+        why = why_not_a_safe_url(url) if url is not None else None
+        if why is not None:
+            raise OAuthError(
+                "verification-uri-refused",
+                "The server names a page that is not safe to open, so its code is not shown either.",
+                why=why,
+                hint="Do not sign in there. Check the provider's endpoints in the settings.",
+            )
+    return device.verification_uri_complete or device.verification_uri
+
+
+@dataclass(slots=True)
+class _Polling:
+    """RFC 8628 section 3.4 and 3.5."""
+
+    server: OAuthServer
+    dialect: TokenDialect
+    http: FormPoster
+    device: DeviceAuthorization
+    verifier: Secret
+    on_event: EventHandler
+    deadline: Deadline
+    clock: Clock
+
+    async def run(self) -> TokenGrant:
+        interval, lost = self.device.interval, 0
+        while True:
+            await self._wait(min(interval * 2**lost, max(interval, _MAX_BACKOFF_S)))
+            try:
+                answer = await self._poll()
+            except NetworkError as error:
+                if isinstance(error, OAuthError) and not error.transient:
+                    raise
+                lost += 1
+                self.on_event(PollRetry(error.id))
+                await self._wait(_asked_to_wait(error))
+                continue
+            if not isinstance(answer, Pending):
+                return answer
+            lost = 0
+            if answer.slow_down:
+                interval += _SLOW_DOWN_S
+                self.on_event(PollSlowed(interval))
+
+    async def _poll(self) -> Pending | TokenGrant:
+        request = self.dialect.poll_request(self.server, self.device, verifier=self.verifier)
+        timeout_s = max(1.0, min(_POLL_TIMEOUT_S, self.deadline.remaining()))
+        return self.dialect.read_poll_reply(
+            await self.http.post_form(request, relocated=self.server.relocated, timeout_s=timeout_s)
+        )
+
+    async def _wait(self, seconds: float) -> None:
+        await self.clock.sleep(min(seconds, self.deadline.remaining()))
+        if self.deadline.remaining() <= 0:
+            raise TimedOut("code-expired", "Nobody approved the code in time.", hint="Run the command again to get a new code.")
+
+
+def _asked_to_wait(error: NetworkError) -> float:
+    return (error.retry_after or 0.0) if isinstance(error, OAuthError) else 0.0

@@ -1,0 +1,153 @@
+"""Choosing the flow of a sign-in, and running two side by side where both can lead to the end."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Literal, Protocol
+
+from portico.clock import SystemClock
+from portico.contracts import FormPoster
+from portico.errors import Denied, NoWayToSignIn, PorticoError
+from portico.oauth.browser_flow import DEFAULT_TIMEOUT_S, browser_flow
+from portico.oauth.device_flow import device_flow
+from portico.oauth.endpoints import Getter, discover
+from portico.oauth.events import DeviceUnavailable
+from portico.oauth.tasks import let_go
+
+if TYPE_CHECKING:
+    from portico.contracts import Clock, OAuthServer, TokenDialect, TokenGrant
+    from portico.oauth.browser import BrowserOpener
+    from portico.oauth.browser_flow import Finish, Paste
+    from portico.oauth.events import EventHandler
+
+Flow = Literal["auto", "browser", "device"]
+
+
+class SignInClient(FormPoster, Getter, Protocol):
+    """What a sign-in needs of the HTTP client; `OAuthClient` is one."""
+
+
+async def sign_in(
+    server: OAuthServer,
+    dialect: TokenDialect,
+    http: SignInClient,
+    *,
+    finish: Finish,
+    on_event: EventHandler,
+    opener: BrowserOpener,
+    flow: Flow = "auto",
+    force: bool = False,
+    paste: Paste | None = None,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+    clock: Clock | None = None,
+) -> None:
+    """Sign in and hand the grant to `finish`, which is called once.
+
+    `auto`: where a redirect is known for this client, the browser flow, with the device flow beside it if that is served;
+    otherwise the device flow. Metadata finds endpoints and never decides the flow: it describes the server and not this client's
+    registration. `force` tries the browser flow without a known redirect. The other arguments are `browser_flow`'s.
+
+    Raises:
+        NoWayToSignIn: `redirect-not-offered`, `no-flow-served`.
+        PorticoError: whatever the flow raises.
+    """
+    check_flow(server, flow, force=force)
+    server = await discover(server, http)
+    run = _Run(server, dialect, http, finish, on_event, opener, paste, timeout_s, clock or SystemClock())
+    if flow == "device" or (flow == "auto" and server.redirect is None):
+        await run.device(opener)
+    elif flow == "auto" and server.device_authorization_endpoint:
+        await run.side_by_side()
+    else:
+        await run.browser()
+
+
+def check_flow(server: OAuthServer, flow: Flow, *, force: bool = False) -> None:
+    """Refuse, without a request, a flow that is known to lead nowhere.
+
+    Raises:
+        NoWayToSignIn: `redirect-not-offered`: no redirect URI is known for this client.
+    """
+    if flow == "browser" and server.redirect is None and not force:
+        raise NoWayToSignIn(
+            "redirect-not-offered",
+            "No redirect is known for this client id, so the browser cannot bring the answer back.",
+            where=server.issuer or None,
+            hint=(
+                "Use `--flow device`. If you have a client id with a registered redirect, set `clientId`, `redirect` and "
+                "`authorizationEndpoint` under `plugins.entries.<plugin>.config.portals.<region>`. "
+                "`--force` tries all the same."
+            ),
+        )
+
+
+@dataclass(slots=True)
+class _Run:
+    server: OAuthServer
+    dialect: TokenDialect
+    http: FormPoster
+    finish: Finish
+    on_event: EventHandler
+    opener: BrowserOpener
+    paste: Paste | None
+    timeout_s: float
+    clock: Clock
+    _finishing: asyncio.Task[None] | None = field(default=None)
+
+    async def browser(self) -> None:
+        if not self.server.authorization_endpoint:
+            raise NoWayToSignIn("no-flow-served", "This server has no authorization endpoint.", where=self.server.issuer)
+        await browser_flow(
+            self.server,
+            self.dialect,
+            self.http,
+            finish=self._finish_once,
+            on_event=self.on_event,
+            opener=self.opener,
+            paste=self.paste,
+            timeout_s=self.timeout_s,
+            clock=self.clock,
+        )
+
+    async def device(self, opener: BrowserOpener | None) -> None:
+        await device_flow(
+            self.server,
+            self.dialect,
+            self.http,
+            finish=self._finish_once,
+            on_event=self.on_event,
+            opener=opener,
+            timeout_s=self.timeout_s,
+            clock=self.clock,
+        )
+
+    async def side_by_side(self) -> None:
+        """The browser flow decides, unless the device flow gets there first or its user says no."""
+        browser, device = asyncio.create_task(self.browser()), asyncio.create_task(self.device(None))
+        try:
+            await asyncio.wait({browser, device}, return_when=asyncio.FIRST_COMPLETED)
+            if not browser.done() and not _is_over(device):
+                self.on_event(DeviceUnavailable(_reason(device)))
+                await asyncio.wait({browser})
+            (browser if browser.done() else device).result()
+        finally:
+            await let_go(browser, device)
+
+    async def _finish_once(self, grant: TokenGrant) -> None:
+        """Finish with the first grant. A second one, of the other flow, is dropped, and its flow ends as the first does."""
+        if self._finishing is not None:
+            await asyncio.shield(self._finishing)
+            return
+        self._finishing = asyncio.ensure_future(self.finish(grant))
+        await self._finishing
+
+
+def _is_over(device: asyncio.Task[None]) -> bool:
+    error = device.exception()
+    return not isinstance(error, PorticoError) or isinstance(error, Denied)
+
+
+def _reason(device: asyncio.Task[None]) -> str:
+    error = device.exception()
+    return error.id if isinstance(error, PorticoError) else ""
