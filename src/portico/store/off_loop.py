@@ -1,10 +1,11 @@
-"""Blocking calls made away from the event loop, on daemon threads: those of the default executor would hold the interpreter at exit."""
+"""Blocking calls made away from the event loop, on daemon threads: the default executor's would hold the interpreter at exit."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import threading
+from functools import partial
 from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
@@ -22,9 +23,9 @@ def start_off_loop(call: Callable[[], T]) -> asyncio.Future[T]:
         try:
             result = call()
         except BaseException as error:  # noqa: BLE001 - re-raised where the future is awaited, whatever it is
-            tell(lambda error=error: future.set_exception(error))
+            tell(partial(future.set_exception, error))
         else:
-            tell(lambda: future.set_result(result))
+            tell(partial(future.set_result, result))
 
     def tell(settle: Callable[[], None]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop was closed: nobody is left to be told

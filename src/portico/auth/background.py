@@ -1,0 +1,97 @@
+"""Keeping every sign-in fresh while nobody asks.
+
+The wall clock is looked at every second, against a list that is read again when the index changes: a suspended machine, a clock
+that is set and a sign-in by another process are all noticed within a second, and no long timer can oversleep.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from portico.auth.freshness import profile_due
+from portico.errors import PorticoError
+from portico.store.off_loop import off_loop
+
+if TYPE_CHECKING:
+    from portico.auth.broker import TokenBroker
+    from portico.contracts import Clock
+    from portico.store.profiles import Profile, ProfileIndex
+
+TICK_S: Final = 1.0
+# A token that lives for seconds is left to whoever needs it.
+_SHORTEST_PAUSE_MS: Final = 5_000
+
+_log = logging.getLogger(__name__)
+
+
+class BackgroundRefresh:
+    """Refreshes each profile when it is due. `run` goes on until it is cancelled, whatever fails."""
+
+    def __init__(self, broker: TokenBroker, index: ProfileIndex, clock: Clock) -> None:
+        self._broker = broker
+        self._index = index
+        self._clock = clock
+        self._running: dict[str, asyncio.Task[None]] = {}
+        self._began: dict[str, int] = {}
+        self._said: dict[str, str] = {}
+
+    async def run(self) -> None:
+        """Watch and refresh. Cancelled, it waits for a refresh that was already sent."""
+        try:
+            while True:
+                await self._tick()
+                await self._clock.sleep(TICK_S)
+        finally:
+            await self._stop()
+
+    async def _tick(self) -> None:
+        for profile in await self._profiles():
+            if self._wants(profile):
+                self._began[profile.id] = self._clock.wall_ms()
+                task = asyncio.create_task(self._refresh(profile.id), name=f"refresh {profile.id}")
+                self._running[profile.id] = task
+                task.add_done_callback(partial(self._done, profile.id))
+
+    def _done(self, profile_id: str, _task: asyncio.Task[None]) -> None:
+        self._running.pop(profile_id, None)
+
+    async def _profiles(self) -> tuple[Profile, ...]:
+        try:
+            # A look at the file's time and size, unless it has changed.
+            profiles = await off_loop(self._index.profiles)
+        except PorticoError as error:
+            self._say("the profile index", error)
+            return ()
+        self._said.pop("the profile index", None)
+        return profiles
+
+    def _wants(self, profile: Profile) -> bool:
+        now = self._clock.wall_ms()
+        pause = now - self._began.get(profile.id, 0)
+        return profile.id not in self._running and profile_due(profile, now) and not 0 <= pause < _SHORTEST_PAUSE_MS
+
+    async def _refresh(self, profile_id: str) -> None:
+        try:
+            if await self._broker.refresh_if_due(profile_id):
+                self._said.pop(profile_id, None)
+                _log.info("%s: refreshed", profile_id)
+        except PorticoError as error:
+            self._say(profile_id, error)
+        except Exception:  # noqa: BLE001 - a plugin that fails in one profile must not end the watch over the others
+            _log.exception("%s: refreshing failed in a way it should not", profile_id)
+
+    def _say(self, what: str, error: PorticoError) -> None:
+        """Log a failure when it begins or changes, not at every try."""
+        if self._said.get(what) != error.id:
+            self._said[what] = error.id
+            _log.warning("%s: %s [%s]", what, error, error.id)
+
+    async def _stop(self) -> None:
+        tasks = list(self._running.values())
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)

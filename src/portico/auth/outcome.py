@@ -1,0 +1,84 @@
+"""What a failed refresh means: whether trying again may help, and when."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from portico.errors import Denied, OAuthError, SignInNeeded, TimedOut
+from portico.store.profiles import Failure
+
+if TYPE_CHECKING:
+    from portico.errors import PorticoError
+    from portico.store.profiles import Profile
+
+_FIRST_PAUSE_S: Final = 1.0
+_LONGEST_PAUSE_S: Final = 60.0
+_LONGEST_ASKED_S: Final = 900.0
+_RECENT_MS: Final = 5_000
+
+
+def is_terminal(error: PorticoError) -> bool:
+    """Whether the server has refused the refresh token, so that only signing in again can help."""
+    if isinstance(error, OAuthError):
+        return not error.transient
+    return isinstance(error, (Denied, TimedOut))
+
+
+def failure_of(error: PorticoError, now_ms: int) -> Failure:
+    """`error` as the profile index keeps it."""
+    code = error.code if isinstance(error, OAuthError) else None
+    return Failure(at=now_ms, id=error.id, message=str(error), terminal=is_terminal(error), code=code)
+
+
+def sign_in_expired(profile: Profile) -> SignInNeeded:
+    """The error for a profile that can give no further token."""
+    if profile.failure is not None and profile.failure.terminal:
+        why = profile.failure.message
+    else:
+        why = "the access token has ended and there is no refresh token"
+    hint = f"sign in again: {{prog}} models auth login --provider {profile.provider}"
+    return SignInNeeded("sign-in-expired", f"the sign-in {profile.id} has ended", why=why, hint=hint)
+
+
+def failed_recently(profile: Profile, now_ms: int) -> bool:
+    """Whether a refresh, perhaps another process's, failed a moment ago."""
+    return profile.failure is not None and 0 <= now_ms - profile.failure.at < _RECENT_MS
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """No further attempt of this process before `until_ms` (wall): exponential with full jitter, at most a minute.
+
+    A server's Retry-After is kept, up to a quarter of an hour.
+    """
+
+    error: PorticoError
+    attempts: int
+    until_ms: int
+    began_ms: int
+
+    @classmethod
+    def after(cls, error: PorticoError, previous: Pause | None, now_ms: int) -> Pause:
+        """The pause that follows `error`."""
+        attempts = previous.attempts + 1 if previous is not None else 1
+        longest = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** min(attempts, 10))
+        seconds = random.uniform(longest / 2, longest)  # noqa: S311 - spreads retries; nothing to guess
+        if isinstance(error, OAuthError) and error.retry_after is not None:
+            seconds = max(seconds, min(error.retry_after, _LONGEST_ASKED_S))
+        return cls(error, attempts, now_ms + round(seconds * 1000), now_ms)
+
+    def holds(self, now_ms: int) -> bool:
+        """Whether to wait still; not where the clock was set back meanwhile."""
+        return self.began_ms <= now_ms < self.until_ms
+
+    def as_error(self) -> PorticoError:
+        """The error for a caller that comes during the pause."""
+        error = self.error
+        return type(error)(error.id, error.message, why=error.why, where=error.where, hint=error.hint)
+
+
+def with_failure(profile: Profile, failure: Failure, generation: int) -> Profile:
+    """`profile` with the failure noted, if its tokens are still those that failed."""
+    return replace(profile, failure=failure) if profile.generation == generation else profile
