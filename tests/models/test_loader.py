@@ -25,6 +25,7 @@ PORTAL = ProviderSpec(
     placeholder_key="minimax-oauth",
 )
 KEYED = replace(PORTAL, id="minimax", env_keys=("MINIMAX_API_KEY",), placeholder_key=None)
+ORDER = '{"minimax-portal": ["minimax-portal:default"]}'
 REF = "minimax-portal/MiniMax-M2.1"
 
 
@@ -144,8 +145,7 @@ def test_without_a_name_the_default_is_loaded_and_a_wrong_default_is_the_configs
         (f'{{models: {{providers: {{"minimax-portal": {{baseUrl: "{CN}"}}}}}}}}', {}, "minimax-portal:cn"),
         ("{}", {"MINIMAX_REGION": "cn"}, "minimax-portal:cn"),
         (
-            f'{{auth: {{order: {{"minimax-portal": ["minimax-portal:default"]}}}},'
-            f' models: {{providers: {{"minimax-portal": {{baseUrl: "{CN}"}}}}}}}}',
+            f'{{auth: {{order: {ORDER}}}, models: {{providers: {{"minimax-portal": {{baseUrl: "{CN}"}}}}}}}}',
             {},
             "minimax-portal:default",
         ),

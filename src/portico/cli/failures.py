@@ -7,6 +7,10 @@ import sys
 from portico.errors import ExitCode, PorticoError
 
 
+# Messages that the provider page quotes: they open their line, so that a search for them finds it.
+_QUOTED = frozenset({"unknown-model"})
+
+
 def report(exc: Exception, *, json_output: bool, program: str) -> int:
     """Show `exc` and return its exit code. What is not a `PorticoError` is a bug and keeps its traceback, redacted."""
     if isinstance(exc, OSError) and exc.filename is None and _is_about_output(exc):
@@ -27,7 +31,8 @@ def report(exc: Exception, *, json_output: bool, program: str) -> int:
 def render(exc: PorticoError, program: str) -> str:
     """The block that a person reads: what, why, and what to do next."""
     place = f"{exc.where}: " if exc.where else ""
-    lines = [f"{program}: {place}{exc.message}"]
+    speaker = "" if exc.id in _QUOTED else f"{program}: "
+    lines = [f"{speaker}{place}{exc.message}"]
     if exc.why:
         lines.append(f"  {exc.why}")
     hint = exc.hint_for(program)

@@ -104,9 +104,11 @@ class Catalog:
         names = [str(reference) for reference in self.references()]
         wanted = text.strip().lower()
         same = [name for name in names if name.lower() == wanted or name.lower().partition("/")[2] == wanted]
+        if same:
+            return same[:count]
         by_lower = {name.lower(): name for name in [*names, *self.aliases]}
         close = [by_lower[match] for match in difflib.get_close_matches(wanted, by_lower, n=count, cutoff=0.75)]
-        return list(dict.fromkeys([*same, *close]))[:count]
+        return list(dict.fromkeys(close))
 
 
 def host_of(url: str) -> str:

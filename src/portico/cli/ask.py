@@ -1,0 +1,59 @@
+"""`ask`: one question to a model, its answer streamed to stdout."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from portico.errors import ExitCode
+
+if TYPE_CHECKING:
+    import argparse
+
+    from portico.cli.runtime import Runtime
+    from portico.models.loader import CallableModel
+
+_EXAMPLES = """examples:
+  {prog} ask "Why is the sky blue?"
+  {prog} ask --model minimax-portal/MiniMax-M2.1-lightning "Say it in one sentence."
+"""
+_CONNECT_S = 10.0
+_SILENCE_S = 120.0
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `ask`."""
+    parser.epilog = _EXAMPLES
+    parser.add_argument("--model", metavar="REF", help="provider/model or an alias; else the default model")
+    parser.add_argument("text", metavar="TEXT", help="the question")
+    parser.set_defaults(handler=ask)
+
+
+def ask(args: argparse.Namespace, rt: Runtime) -> int:
+    """Stream one answer."""
+    import asyncio
+
+    from portico.models.loader import ModelLoader
+
+    loader = ModelLoader(rt.config.config, rt.plugins.providers(), rt.index.profiles(), rt.config.env)
+    model = loader.load(args.model)
+    rt.out.detail(f"{model.reference} at {model.base_url}, credential from {model.source}")
+    asyncio.run(_stream(model, args.text, rt))
+    return ExitCode.OK
+
+
+async def _stream(model: CallableModel, text: str, rt: Runtime) -> None:
+    from aiohttp import ClientSession, ClientTimeout
+
+    from portico.models.messages import stream_answer
+
+    pieces = []
+    timeout = ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=_SILENCE_S)
+    async with rt.http() as http, ClientSession(trust_env=True, timeout=timeout) as session:
+        async for piece in stream_answer(model, text, session=session, broker=rt.broker(http)):
+            pieces.append(piece)
+            if not rt.out.is_json:
+                rt.out.write(piece)
+    if rt.out.is_json:
+        rt.out.json({"model": str(model.reference), "source": model.source, "answer": "".join(pieces)})
+    else:
+        rt.out.line()

@@ -1,0 +1,75 @@
+"""`auth`: which sign-ins there are, one access token for another tool, and signing out.
+
+`auth token` is called by other tools on each of their starts: nothing is imported here that it does not need.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False  # `typing` is a visible part of what a fresh token costs
+if TYPE_CHECKING:
+    import argparse
+
+    from portico.cli.runtime import Runtime
+
+_EXAMPLES = """examples:
+  {prog} auth list --verbose            where each sign-in is kept
+  {prog} auth token                     one access token on stdout, for an apiKeyHelper
+  {prog} auth logout minimax-portal:cn --yes
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the subcommands of `auth`."""
+    parser.epilog = _EXAMPLES
+    commands = parser.add_subparsers(metavar="COMMAND")
+    add_list(commands)
+    status = commands.add_parser("status", help="whether each sign-in is fresh", epilog="example:\n  {prog} auth status --json")
+    status.set_defaults(handler=status_)
+    token = commands.add_parser("token", help="print one access token", epilog="example:\n  {prog} auth token")
+    token.add_argument("profile", nargs="?", metavar="PROFILE")
+    token.set_defaults(handler=token_)
+    add_logout(commands)
+
+
+def add_list(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `list` to `auth` or to `models auth`."""
+    parser = commands.add_parser("list", help="list the sign-ins", epilog="example:\n  {prog} auth list --verbose")
+    parser.set_defaults(handler=list_)
+
+
+def add_logout(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `logout` to `auth` or to `models auth`."""
+    epilog = "example:\n  {prog} auth logout minimax-portal:default --yes"
+    parser = commands.add_parser("logout", help="revoke a sign-in and delete its tokens", epilog=epilog)
+    parser.add_argument("profile", nargs="?", metavar="PROFILE")
+    parser.add_argument("--all", action="store_true", help="sign out of every profile")
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.set_defaults(handler=logout)
+
+
+def token_(args: argparse.Namespace, rt: Runtime) -> int:
+    """Print one access token and nothing else."""
+    from portico.cli.token import print_token
+
+    return print_token(args.profile, rt)
+
+
+def list_(_args: argparse.Namespace, rt: Runtime) -> int:
+    """List the profiles."""
+    from portico.cli.auth_view import show_list
+
+    return show_list(rt)
+
+
+def status_(_args: argparse.Namespace, rt: Runtime) -> int:
+    """Say how fresh each profile is."""
+    from portico.cli.auth_view import show_status
+
+    return show_status(rt)
+
+
+def logout(args: argparse.Namespace, rt: Runtime) -> int:
+    """Sign out of one profile or of all."""
+    from portico.cli.logout import run_logout
+
+    return run_logout(args.profile, rt, all_profiles=args.all, yes=args.yes)

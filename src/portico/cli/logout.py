@@ -1,0 +1,76 @@
+"""`auth logout`: revoke, delete every copy, and say what could not be done."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from portico.errors import ExitCode, NotRevoked, StoreError, UsageError
+
+if TYPE_CHECKING:
+    from portico.cli.runtime import Runtime
+    from portico.onboarding.sign_out import SignedOut
+    from portico.store.profiles import Profile
+
+
+def run_logout(asked: str | None, rt: Runtime, *, all_profiles: bool, yes: bool) -> int:
+    """Sign out of `asked`, of the only profile, or of all of them.
+
+    Raises:
+        NotRevoked: everything is deleted here, but a provider was not told.
+        StoreError: a copy of a token could not be deleted.
+    """
+    import asyncio
+
+    profiles = _chosen(asked, rt, all_profiles=all_profiles)
+    if not profiles:
+        rt.out.note("Nobody is signed in.")
+        if rt.out.is_json:
+            rt.out.json({"signedOut": []})
+        return ExitCode.OK
+    names = ", ".join(profile.id for profile in profiles)
+    if not yes and not rt.prompter.confirm(f"Sign out of {names}?", flag="--yes"):
+        rt.out.note("Nothing was changed.")
+        return ExitCode.OK
+    return _told(asyncio.run(_sign_out(profiles, rt)), rt)
+
+
+def _chosen(asked: str | None, rt: Runtime, *, all_profiles: bool) -> list[Profile]:
+    from portico.cli.token import pick_profile
+
+    if all_profiles and asked is not None:
+        raise UsageError("usage", "Give a profile or --all, not both.")
+    everyone = list(rt.index.profiles())
+    if all_profiles or (asked is None and not everyone):
+        return everyone
+    if asked is None and len(everyone) > 1:
+        names = "|".join(profile.id for profile in everyone)
+        raise UsageError("which-profile", "There are several sign-ins.", hint=f"{{prog}} auth logout {names}, or --all")
+    return [pick_profile(asked, rt)]
+
+
+async def _sign_out(profiles: list[Profile], rt: Runtime) -> list[SignedOut]:
+    from portico.onboarding.sign_out import sign_out
+
+    async with rt.http() as http:
+        return [await sign_out(rt, profile, http) for profile in profiles]
+
+
+def _told(results: list[SignedOut], rt: Runtime) -> int:
+    kept = [result for result in results if result.left]
+    unrevoked = [result for result in results if result.not_revoked is not None]
+    for result in results:
+        rt.out.note(f"Signed out: {result.profile_id}" + ("" if result.not_revoked else " (revoked at the provider)"))
+    if kept:
+        what = "; ".join(f"{result.profile_id}: {', '.join(result.left)}" for result in kept)
+        raise StoreError("not-deleted", "Some copies of the tokens could not be deleted.", why=what)
+    if unrevoked:
+        why = "; ".join(f"{result.profile_id}: {result.not_revoked}" for result in unrevoked)
+        raise NotRevoked(
+            "not-revoked",
+            "Signed out on this machine, but not revoked at the provider.",
+            why=why,
+            hint="The access token ends by itself; to end the sign-in at once, remove this application on the provider's site.",
+        )
+    if rt.out.is_json:
+        rt.out.json({"signedOut": [result.profile_id for result in results]})
+    return ExitCode.OK

@@ -1,0 +1,93 @@
+"""One access token on stdout, as an `apiKeyHelper` wants it. A fresh one costs no HTTP library, no event loop and no plugin."""
+
+from __future__ import annotations
+
+from portico.errors import ExitCode, SignInNeeded, UsageError
+
+TYPE_CHECKING = False  # `typing` is a visible part of what a fresh token costs
+if TYPE_CHECKING:
+    from portico.cli.runtime import Runtime
+    from portico.secret import Secret
+    from portico.store.profiles import Profile
+
+
+def print_token(asked: str | None, rt: Runtime) -> int:
+    """Print the access token of `asked`, or of the profile that the default model uses.
+
+    Raises:
+        SignInNeeded: there is none; nothing has been printed.
+    """
+    profile = pick_profile(asked, rt)
+    token = _fresh(profile, rt) or _refreshed(profile, rt)
+    _say_trouble(profile.id, rt)
+    rt.out.line(token.reveal())
+    return ExitCode.OK
+
+
+def pick_profile(asked: str | None, rt: Runtime) -> Profile:
+    """The profile of this id, or the only one, or the default model's.
+
+    Raises:
+        SignInNeeded: `not-signed-in`.
+        UsageError: `which-profile`, where nothing decides between several.
+    """
+    profiles = {profile.id: profile for profile in rt.index.profiles()}
+    if asked is not None:
+        if asked not in profiles:
+            raise _not_signed_in(f"There is no sign-in called {asked}.", list(profiles), asked)
+        return profiles[asked]
+    if not profiles:
+        raise _not_signed_in("Nobody is signed in.", [], "")
+    return next(iter(profiles.values())) if len(profiles) == 1 else _of_default_model(profiles, rt)
+
+
+def _of_default_model(profiles: dict[str, Profile], rt: Runtime) -> Profile:
+    from portico.models.loader import ModelLoader
+
+    config = rt.config.config
+    loader = ModelLoader(config, (), tuple(profiles.values()), rt.config.env)
+    if config.agents.primary is not None:
+        provider = loader.catalog.providers.get(loader.catalog.expand(config.agents.primary).provider)
+        profile = loader.profile_for(provider) if provider is not None else None
+        if profile is not None:
+            return profile
+    hint = "{prog} auth token " + "|".join(profiles)
+    raise UsageError("which-profile", "There are several sign-ins, and the default model uses none of them.", hint=hint)
+
+
+def _fresh(profile: Profile, rt: Runtime) -> Secret | None:
+    from portico.auth.freshness import is_usable, profile_due
+
+    now = rt.clock.wall_ms()
+    if profile_due(profile, now) or not is_usable(profile.expires_at, now):
+        return None
+    tokens = rt.vault().read(profile.id)
+    return tokens.access if is_usable(tokens.expires_at, now) else None
+
+
+def _refreshed(profile: Profile, rt: Runtime) -> Secret:
+    import asyncio
+
+    async def refresh() -> Secret:
+        async with rt.http() as http:
+            token = await rt.broker(http).access(profile.id)
+        return token.token
+
+    return asyncio.run(refresh())
+
+
+def _say_trouble(profile_id: str, rt: Runtime) -> None:
+    profile = rt.index.get(profile_id)
+    if profile is not None and profile.failure is not None and profile.failure.terminal:
+        rt.out.warn(f"{rt.program}: {profile_id} cannot be refreshed any more: {profile.failure.message} Sign in again soon.")
+
+
+def _not_signed_in(message: str, known: list[str], asked: str) -> SignInNeeded:
+    from difflib import get_close_matches
+
+    close = get_close_matches(asked, known, n=1)
+    if close:
+        hint = f"Did you mean {close[0]}?"
+    else:
+        hint = "{prog} auth list" if known else "{prog} onboard --auth-choice minimax-portal"
+    return SignInNeeded("not-signed-in", message, hint=hint)

@@ -1,0 +1,35 @@
+"""Staying signed in while no command runs: the gateway's background process, offered at the end of a sign-in."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from portico.errors import PorticoError
+
+if TYPE_CHECKING:
+    from portico.onboarding.workbench import Workbench
+
+
+def settle(bench: Workbench, wanted: bool | None) -> str | None:
+    """Start the background process if it is wanted; the words for the summary, None where there is nothing to say.
+
+    Args:
+        wanted: None asks, where somebody can be asked. A process that cannot be started does not undo a sign-in.
+    """
+    from portico.gateway import service
+
+    running = service.running(bench.paths)
+    if running is not None:
+        return f"the gateway keeps it fresh (pid {running.pid})"
+    if wanted is None:
+        wanted = bench.prompter.interactive and bench.prompter.confirm(
+            "Stay signed in? A background process refreshes the tokens before they end.", flag="--background", default=True
+        )
+    if not wanted:
+        return f"none; tokens are refreshed when used (to change that: {bench.program} gateway start)"
+    try:
+        started = service.start(bench.paths, port=bench.config.config.gateway.port)
+    except PorticoError as error:
+        bench.out.warn(f"The background process did not start: {error}")
+        return f"not started (try: {bench.program} gateway start)"
+    return f"the gateway keeps it fresh (pid {started.pid}) until this machine restarts"

@@ -1,0 +1,66 @@
+"""What happens to a profile that a new sign-in takes the place of."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from portico.errors import PorticoError, UsageError
+
+if TYPE_CHECKING:
+    from portico.contracts import AuthMethod, FormPoster
+    from portico.onboarding.request import SignInRequest
+    from portico.onboarding.workbench import Workbench
+    from portico.store.profiles import Profile
+    from portico.store.vault import Tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Replaced:
+    """The profile as it was, and its tokens where they could be read."""
+
+    profile: Profile
+    tokens: Tokens | None
+
+
+def to_replace(bench: Workbench, request: SignInRequest, profile_id: str, method: AuthMethod) -> Replaced | None:
+    """The sign-in that `profile_id` holds already and that the user agrees to lose; None where there is none.
+
+    Raises:
+        UsageError: `profile-taken` by another provider; `profile-exists` where nobody can be asked; `profile-kept`.
+    """
+    profile = bench.index.get(profile_id)
+    if profile is None:
+        return None
+    if profile.provider != method.provider:
+        why = f"it is a profile of {profile.provider}"
+        raise UsageError("profile-taken", f"Profile {profile_id} is taken.", why=why, hint="Choose another: --profile NAME")
+    if not request.replace:
+        _ask(bench, profile_id)
+    try:
+        return Replaced(profile, bench.vault().read(profile_id))
+    except PorticoError:
+        return Replaced(profile, None)  # what cannot be read cannot be revoked; it is replaced all the same
+
+
+async def revoke_replaced(bench: Workbench, replaced: Replaced | None, http: FormPoster) -> bool | None:
+    """Tell the provider to revoke the old tokens, now that the new ones are stored; whether it could be told."""
+    from portico.onboarding.sign_out import revoke_tokens
+
+    if replaced is None:
+        return None
+    if replaced.tokens is None:
+        return False
+    return await revoke_tokens(bench, replaced.profile, replaced.tokens, http) is None
+
+
+def _ask(bench: Workbench, profile_id: str) -> None:
+    if not bench.prompter.interactive:
+        raise UsageError(
+            "profile-exists",
+            f"{profile_id} is signed in already.",
+            hint="Give --replace to sign in again (the old sign-in is revoked), or --profile NAME to keep both.",
+        )
+    question = f"{profile_id} is signed in already. Replace it? The old sign-in is revoked."
+    if not bench.prompter.confirm(question, flag="--replace"):
+        raise UsageError("profile-kept", f"{profile_id} stays as it is.", hint="Give --profile NAME to keep both.")

@@ -1,0 +1,55 @@
+"""Signing out: the provider is told first, then every copy on this machine goes, whatever the provider said."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from portico.errors import PorticoError
+from portico.store.off_loop import off_loop
+
+if TYPE_CHECKING:
+    from portico.contracts import FormPoster
+    from portico.onboarding.workbench import Workbench
+    from portico.store.profiles import Profile
+    from portico.store.vault import Tokens
+
+REVOKE_WITHIN_S: Final = 10.0
+
+
+@dataclass(frozen=True, slots=True)
+class SignedOut:
+    """What became of one profile. `not_revoked` says why the provider was not told, `left` what could not be deleted."""
+
+    profile_id: str
+    not_revoked: str | None
+    left: tuple[str, ...]
+
+
+async def sign_out(bench: Workbench, profile: Profile, http: FormPoster) -> SignedOut:
+    """Revoke `profile`'s tokens (RFC 7009, at most 10 s) and delete every copy of them.
+
+    Raises:
+        StoreError: the index cannot be changed.
+    """
+    vault = bench.vault()
+    try:
+        tokens = await off_loop(lambda: vault.read(profile.id))
+    except PorticoError as error:
+        not_revoked: str | None = f"its tokens cannot be read: {error.message}"
+    else:
+        not_revoked = await revoke_tokens(bench, profile, tokens, http)
+    left = await off_loop(lambda: vault.delete(profile.id))
+    return SignedOut(profile.id, not_revoked, left)
+
+
+async def revoke_tokens(bench: Workbench, profile: Profile, tokens: Tokens, http: FormPoster) -> str | None:
+    """Tell the provider to revoke `tokens`; None when it has, else why it has not."""
+    from portico.oauth.revocation import revoke
+
+    try:
+        dialect = bench.plugins.dialect(profile.dialect)
+        await revoke(profile.server(), dialect, http, refresh=tokens.refresh, access=tokens.access, timeout_s=REVOKE_WITHIN_S)
+    except PorticoError as error:
+        return str(error)
+    return None

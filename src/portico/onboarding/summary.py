@@ -1,0 +1,65 @@
+"""The last words of a sign-in: who, which region, until when, which model, and what to run next."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from portico.onboarding.times import in_words, iso
+
+if TYPE_CHECKING:
+    from portico.onboarding.sign_in import SignedIn
+    from portico.onboarding.workbench import Workbench
+
+
+def tell(bench: Workbench, done: SignedIn, *, background: str | None) -> None:
+    """Print what was done: lines on stderr for a person, one JSON object on stdout for a program."""
+    if bench.out.is_json:
+        bench.out.event(as_json(bench, done, background=background))
+        return
+    for line in _lines(bench, done, background):
+        bench.out.note(line)
+
+
+def as_json(bench: Workbench, done: SignedIn, *, background: str | None) -> dict[str, object]:
+    """The outcome as the last event of `--json` output."""
+    profile = done.profile
+    return {
+        "event": "signed-in",
+        "profile": profile.id,
+        "provider": profile.provider,
+        "region": profile.region,
+        "apiBase": profile.api_base,
+        "expiresAt": profile.expires_at,
+        "store": profile.store,
+        "defaultModel": bench.config.config.agents.primary,
+        "config": str(bench.paths.config),
+        "oldRevoked": done.old_revoked,
+        "background": background,
+        "notes": list(done.notes),
+    }
+
+
+def _lines(bench: Workbench, done: SignedIn, background: str | None) -> list[str]:
+    profile, prog = done.profile, bench.program
+    primary = bench.config.config.agents.primary
+    until = in_words(profile.expires_at, bench.clock.wall_ms())
+    lines = ["", f"Signed in: {profile.id}", f"  Region         {done.region.label} ({profile.api_base})"]
+    lines.append(f"  Access token   good for {until}" + (", then refreshed by itself" if profile.has_refresh else ""))
+    lines.append(f"  Kept in        {'the OS keyring' if profile.store == 'keyring' else 'a sealed file'}")
+    if primary == done.method.default_model:
+        lines.append(f"  Default model  {primary}")
+    else:
+        lines.append(f"  Default model  {primary or 'none'} (unchanged); this sign-in also has {done.method.default_model}")
+    lines.append(f"  Config         {bench.paths.config}" + ("" if done.config_changed else " (already as it should be)"))
+    lines += [f"  Background     {background}"] if background else []
+    lines += [f"  Note           {note}" for note in done.notes]
+    if done.old_revoked is not None:
+        lines.append("  Old sign-in    " + ("revoked" if done.old_revoked else "replaced here; the provider was not told"))
+    return [*lines, "", f'Next:  {prog} ask "Hello"   |   {prog} auth list   |   {prog} models list', ""]
+
+
+def when(profile_expiry: int | None, now_ms: int) -> str:
+    """An expiry for a table: in words, and as a date."""
+    if profile_expiry is None:
+        return "no expiry told"
+    return f"{in_words(profile_expiry, now_ms)} ({iso(profile_expiry)})"

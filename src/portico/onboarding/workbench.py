@@ -1,0 +1,77 @@
+"""What onboarding needs from the program around it; the composition root is one of these."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Protocol
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from typing import TextIO
+
+    from portico.auth.broker import TokenBroker
+    from portico.config.layers import LoadedConfig
+    from portico.contracts import Clock, FormPoster, Prompter
+    from portico.oauth.client import OAuthClient
+    from portico.paths import Paths
+    from portico.plugins.manager import PluginHost
+    from portico.store.profiles import ProfileIndex, StoreName
+    from portico.store.vault import Vault
+
+
+class Speaker(Protocol):
+    """Where words go: results on stdout, remarks on stderr, one JSON object per step where JSON was asked for."""
+
+    is_json: bool
+    stderr: TextIO
+
+    def line(self, text: str = "") -> None: ...
+
+    def note(self, text: str) -> None: ...
+
+    def detail(self, text: str) -> None: ...
+
+    def warn(self, text: str) -> None: ...
+
+    def json(self, value: object) -> None: ...
+
+    def event(self, event: Mapping[str, object]) -> None: ...
+
+    def table(self, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None: ...
+
+
+class Workbench(Protocol):
+    """The parts of one run."""
+
+    program: str
+    env: Mapping[str, str]
+    clock: Clock
+
+    @property
+    def paths(self) -> Paths: ...
+
+    @property
+    def out(self) -> Speaker: ...
+
+    @property
+    def prompter(self) -> Prompter: ...
+
+    @property
+    def config(self) -> LoadedConfig: ...
+
+    @property
+    def plugins(self) -> PluginHost: ...
+
+    @property
+    def index(self) -> ProfileIndex: ...
+
+    async def read_line(self) -> str:
+        """One line from the terminal; may be cancelled."""
+        ...
+
+    def reload_config(self) -> LoadedConfig: ...
+
+    def vault(self, store: StoreName | None = None) -> Vault: ...
+
+    def http(self) -> OAuthClient: ...
+
+    def broker(self, http: FormPoster, *, store: StoreName | None = None) -> TokenBroker: ...

@@ -1,0 +1,109 @@
+"""What a person and a program see while a sign-in runs."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import pytest
+
+from portico.cli.render import Output
+from portico.contracts import DeviceAuthorization
+from portico.oauth import events
+from portico.onboarding.view import SignInView, tunnel_line
+from portico.secret import Secret
+from portico.testing.canary import canary
+
+URL = "https://account.minimax.io/authorize?client_id=x&redirect_uri=http%3A%2F%2F127.0.0.1%3A4711%2Fcb"
+REDIRECT = "http://127.0.0.1:4711/cb"
+SSH = {"SSH_CONNECTION": "10.0.0.1 50000 10.0.0.2 22", "USER": "ada"}
+
+
+def shown(*happened, json_output=False, env=None, show_qr=False, verbose=False):
+    out = Output(json=json_output, verbose=verbose, stdout=io.StringIO(), stderr=io.StringIO())
+    view = SignInView(out, env or {}, "openclaw", show_qr=show_qr)
+    for event in happened:
+        view(event)
+    return out.stdout.getvalue(), out.stderr.getvalue()
+
+
+def device():
+    return DeviceAuthorization(
+        user_code="ABCD-EFGH",
+        verification_uri="https://account.minimax.io/device",
+        expires_at=1,
+        interval=5,
+        device_code=Secret(canary("device")),
+    )
+
+
+def test_an_opened_browser_still_gets_its_address_on_stderr_and_nothing_on_stdout():
+    stdout, stderr = shown(events.AuthorizeUrl(URL, opened=True, redirect_uri=REDIRECT))
+
+    assert stdout == ""
+    assert URL in stderr
+    assert "was opened" in stderr
+
+
+def test_the_device_code_is_shown_with_its_address_and_a_qr_code():
+    pytest.importorskip("segno", reason="segno draws the QR code")
+
+    _, stderr = shown(events.DeviceCode(device(), opened=False), show_qr=True)
+
+    assert "https://account.minimax.io/device" in stderr
+    assert "ABCD-EFGH" in stderr
+    assert "█" in stderr or "▀" in stderr
+
+
+@pytest.mark.requirement("E23")
+def test_over_ssh_the_exact_tunnel_line_is_shown():
+    _, stderr = shown(events.AuthorizeUrl(URL, opened=False, redirect_uri=REDIRECT), env=SSH)
+
+    assert "ssh -N -L 4711:127.0.0.1:4711 ada@10.0.0.2" in stderr
+    assert tunnel_line(REDIRECT, {}) is None
+    assert tunnel_line("", SSH) is None
+
+
+def test_with_json_each_event_is_one_line_on_stdout_without_secrets():
+    stdout, stderr = shown(
+        events.DeviceCode(device(), opened=False),
+        events.PollSlowed(10.0),
+        events.RedirectCaught(),
+        events.Finished("device"),
+        json_output=True,
+    )
+
+    lines = [json.loads(line) for line in stdout.splitlines()]
+    assert [line["event"] for line in lines] == ["device-code", "poll-slowed", "redirect-caught", "finished"]
+    assert lines[0] == {
+        "event": "device-code",
+        "userCode": "ABCD-EFGH",
+        "verificationUri": "https://account.minimax.io/device",
+        "expiresAt": 1,
+        "interval": 5,
+        "opened": False,
+    }
+    assert stderr == ""
+    assert "CANARY" not in stdout
+
+
+def test_every_event_of_the_flows_can_be_shown_both_ways():
+    happened = [
+        events.AuthorizeUrl(URL, opened=False, redirect_uri=REDIRECT, not_opened="no display"),
+        events.DeviceCode(device(), opened=True),
+        events.BrowserNotOpened("it failed"),
+        events.StrayRequest("wrong state"),
+        events.RedirectCaught(),
+        events.Exchanging(),
+        events.PollSlowed(10.0),
+        events.PollRetry("no answer"),
+        events.DeviceUnavailable("not served"),
+        events.Finished("browser"),
+    ]
+
+    stdout, _ = shown(*happened, json_output=True)
+    _, stderr = shown(*happened, verbose=True)
+
+    assert len(stdout.splitlines()) == len(happened)
+    for said in ("no display", "it failed", "wrong state", "10 s", "no answer", "not served"):
+        assert said in stderr
