@@ -1,0 +1,502 @@
+"""The callback server, over raw sockets: what it refuses, what it answers, and that the sign-in goes on all the while."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import socket
+import time
+from dataclasses import replace
+from urllib.parse import quote, urlencode
+
+import pytest
+
+from portico.contracts import Redirect
+from portico.errors import ConfigError, Denied, NoWayToSignIn, OAuthError
+from portico.oauth.callback import CallbackServer
+from portico.oauth.events import AuthorizeUrl, StrayRequest
+from portico.testing.authorization_server import AuthorizationServer, Fault, Gate
+from tests.oauth.parts import get, pending_login, raw
+
+TOKEN = "/token"
+XSS = (
+    "<script>alert(1)</script>",
+    '"><svg onload=alert(1)>',
+    "</title><script>alert(1)</script>",
+    "+ADw-script+AD4-alert(1)+ADw-/script+AD4-",
+    "javascript:alert(1)//" + "A" * 7000,
+)
+
+
+@pytest.mark.requirement("E1")
+@pytest.mark.parametrize("host", ["127.0.0.1", "::1", "localhost"])
+async def test_every_socket_is_loopback_whatever_the_surroundings_say(host, monkeypatch):
+    monkeypatch.setenv("HOST", "0.0.0.0")
+    monkeypatch.setenv("BIND", "0.0.0.0")
+    monkeypatch.setenv("container", "docker")
+
+    async with CallbackServer(Redirect(host=host)) as callback:
+        bound = {address[0] for address in callback.addresses}
+
+    assert bound <= {"127.0.0.1", "::1"}
+
+
+@pytest.mark.requirement("E1")
+@pytest.mark.parametrize("host", ["0.0.0.0", "::", "", "192.0.2.1", "127.evil.com", "example.com"])
+async def test_a_redirect_host_that_is_not_loopback_is_refused(host):
+    with pytest.raises(ConfigError) as refused:
+        async with CallbackServer(Redirect(host=host)):
+            raise AssertionError("it listens")
+
+    assert refused.value.id == "redirect-not-loopback"
+
+
+@pytest.mark.requirement("E2")
+async def test_the_listener_is_there_when_the_url_is_shown_and_the_url_names_its_port():
+    async with pending_login() as login:
+        assert (await get(login.port, "/")).status == 404
+        assert login.redirect_uri.startswith(f"http://127.0.0.1:{login.port}/callback/")
+
+
+@pytest.mark.requirement("E2")
+async def test_each_flow_has_its_own_port_and_path():
+    async with pending_login() as one, pending_login() as other:
+        assert one.port != other.port
+        assert one.path != other.path
+
+
+@pytest.mark.requirement("E3")
+@pytest.mark.parametrize(("taken", "host"), [("127.0.0.1", "127.0.0.1"), ("127.0.0.1", "localhost"), ("::1", "localhost")])
+async def test_a_taken_port_is_a_clear_error_at_once_and_its_owner_hears_nothing(taken, host):
+    with socket.socket(socket.AF_INET6 if ":" in taken else socket.AF_INET) as owner:
+        owner.bind((taken, 0))
+        owner.listen()
+        owner.setblocking(False)
+        port = owner.getsockname()[1]
+        started = time.monotonic()
+        with pytest.raises(NoWayToSignIn) as error:
+            async with CallbackServer(Redirect(host=host, port=port)):
+                raise AssertionError("it listens")
+
+        assert time.monotonic() - started < 1
+        assert error.value.id == "callback-port-taken"
+        assert str(port) in error.value.message
+        with pytest.raises(BlockingIOError):
+            owner.accept()
+
+
+async def test_a_fixed_port_can_be_used_again_at_once():
+    async with CallbackServer(Redirect()) as first:
+        port = first.addresses[0][1]
+    async with CallbackServer(Redirect(port=port, path="/cb")) as second:
+        assert second.redirect_uri == f"http://127.0.0.1:{port}/cb"
+
+
+async def test_localhost_listens_on_both_families_on_one_port():
+    async with CallbackServer(Redirect(host="localhost")) as callback:
+        addresses = callback.addresses
+
+    assert {address[0] for address in addresses} == {"127.0.0.1", "::1"}
+    assert len({address[1] for address in addresses}) == 1
+
+
+@pytest.mark.requirement("E4")
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "Host: evil.com",
+        "Host: evil.com:{port}",
+        "Host: 127.0.0.1",
+        "Host: 127.0.0.1:1",
+        "Host: localhost:{port}",
+        "Host: 127.0.0.1.evil.com:{port}",
+        "Host: 127.0.0.1:{port}@evil",
+        "Host: [::1]:{port}",
+        "Host:",
+        "Accept: */*",
+        "Host: 127.0.0.1:{port}\r\nHost: 127.0.0.1:{port}",
+        "Host: 127.0.0.1:{port}\r\nHost: evil.com",
+    ],
+)
+async def test_a_request_for_another_host_is_refused_and_the_login_goes_on(lines):
+    async with pending_login() as login:
+        target = f"{login.path}?{urlencode(login.answer())}"
+        for version in ("1.1", "1.0"):
+            text = f"GET {target} HTTP/{version}\r\n{lines.format(port=login.port)}\r\n\r\n"
+            assert 400 <= (await raw(login.port, text.encode())).status < 500
+
+        assert (await login.finish()).status == 200
+
+
+@pytest.mark.requirement("E4")
+async def test_a_target_that_is_a_whole_url_is_refused_although_the_host_header_is_right():
+    async with pending_login() as login:
+        for origin in ("http://evil.com", f"http://127.0.0.1:{login.port}"):
+            assert (await get(login.port, f"{origin}{login.path}?{urlencode(login.answer())}")).status == 421
+
+        assert (await login.finish()).status == 200
+
+
+@pytest.mark.requirement("E5")
+@pytest.mark.parametrize("method", ["HEAD", "OPTIONS", "PUT", "TRACE", "POST", "DELETE", "PATCH"])
+async def test_a_method_that_is_not_the_callbacks_gets_405_and_the_login_goes_on(method):
+    async with pending_login() as login:
+        refused = await login.send(method=method)
+
+        assert refused.status == 405
+        assert refused.headers["allow"] == "GET"
+        assert (await login.finish()).status == 200
+
+
+@pytest.mark.requirement("E6")
+async def test_any_other_path_gets_404_and_the_login_goes_on():
+    async with pending_login() as login:
+        query = urlencode(login.answer())
+        paths = ["/", "/favicon.ico", "/robots.txt", "/cancel", "//cb", f"/{login.path}", f"{login.path}/", f"{login.path}%2f"]
+        paths += [login.path.upper(), f"{login.path};a", f"/x/..{login.path}", quote(login.path, safe=""), "/callback"]
+        statuses = {path: (await get(login.port, f"{path}?{query}")).status for path in paths}
+
+        assert {status for path, status in statuses.items() if path.startswith("/")} == {404}
+        assert all(400 <= status < 500 for status in statuses.values())
+        assert (await login.finish()).status == 200
+
+
+@pytest.mark.requirement("E7")
+async def test_an_answer_without_this_flows_state_is_refused_before_any_token_request():
+    server = AuthorizationServer()
+    async with pending_login() as earlier:
+        stale = earlier.state
+    async with pending_login(server) as login:
+        cut = login.state[:-1]
+        for state in ("", None, stale, cut, login.state + "x", login.state.swapcase(), "é", "\udcff"):
+            answer = login.answer(state=state)
+            assert (await login.send(urlencode(answer, errors="surrogateescape"))).status == 400
+
+        assert server.faults.requests[TOKEN] == 0
+        assert (await login.finish()).status == 200
+
+
+@pytest.mark.requirement("E8")
+async def test_an_error_without_the_right_state_does_not_end_the_login():
+    async with pending_login() as login:
+        for query in ("error=access_denied", "error=access_denied&state=wrong", "error=access_denied&state="):
+            assert (await login.send(query)).status == 400
+
+        assert (await login.finish()).status == 200
+
+
+@pytest.mark.requirement("E8")
+async def test_a_denial_with_the_right_state_ends_the_login_as_denied():
+    async with pending_login() as login:
+        caught = await login.send(login.answer(code=None, error="access_denied"))
+        page = await get(login.port, caught.headers["location"])
+
+        with pytest.raises(Denied) as denied:
+            await login.task
+
+    assert (caught.status, page.status) == (303, 403)
+    assert "denied" in page.body
+    assert denied.value.exit_code == 4
+
+
+@pytest.mark.requirement("E8")
+async def test_another_error_with_the_right_state_is_mapped():
+    async with pending_login() as login:
+        await login.send(login.answer(code=None, error="invalid_scope", error_description="no such scope"))
+
+        with pytest.raises(OAuthError) as error:
+            await login.task
+
+    assert error.value.id == "invalid-scope"
+    assert error.value.why == "invalid_scope: no such scope"
+
+
+@pytest.mark.requirement("E9")
+async def test_duplicate_and_contradictory_parameters_are_refused_and_the_login_goes_on():
+    async with pending_login() as login:
+        good = urlencode(login.answer())
+        for extra in ("code=x", f"state={login.state}", f"iss={quote(login.issuer)}", "error=x", "error=x&error=y", "code="):
+            assert (await login.send(f"{good}&{extra}")).status == 400
+            assert (await login.send(f"{extra}&{good}")).status == 400
+        for changes in ({"code": ""}, {"code": None}, {"code": None, "error": ""}):
+            assert (await login.send(login.answer(**changes))).status == 400
+
+        assert (await login.finish()).status == 200
+
+
+@pytest.mark.requirement("E10")
+@pytest.mark.parametrize("advertised", [True, False])
+@pytest.mark.parametrize("kind", ["code", "error"])
+async def test_the_issuer_must_match_exactly_on_codes_and_on_errors(advertised, kind):
+    async with pending_login(change=lambda server: replace(server, iss_advertised=advertised)) as login:
+        right = {} if kind == "code" else {"code": None, "error": "server_error"}
+        for issuer in (login.issuer + "/", login.issuer.upper(), "https://other.test", ""):
+            assert (await login.send(login.answer(**right, iss=issuer))).status == 400
+
+        without = await login.send(login.answer(**right, iss=None))
+        if advertised:
+            assert without.status == 400
+            assert (await login.finish()).status == 200
+        else:
+            assert without.status == 303
+
+
+@pytest.mark.requirement("E11")
+async def test_fifty_good_callbacks_at_once_make_one_token_request():
+    server = AuthorizationServer()
+    async with pending_login(server) as login:
+        answer = login.answer()
+        replies = await asyncio.gather(*(login.send(answer) for _ in range(50)))
+        await asyncio.wait_for(login.task, 5)
+
+    assert {reply.status for reply in replies} == {303}
+    assert server.faults.requests[TOKEN] == 1
+    assert len(login.grants) == 1
+
+
+@pytest.mark.requirement("E12")
+async def test_a_browser_that_closes_before_reading_the_page_does_not_lose_the_login():
+    async with pending_login() as login:
+        _, writer = await asyncio.open_connection("127.0.0.1", login.port)
+        request = f"GET {login.path}?{urlencode(login.answer())} HTTP/1.1\r\nHost: 127.0.0.1:{login.port}\r\n\r\n"
+        writer.write(request.encode())
+        await writer.drain()
+        writer.transport.abort()
+        await asyncio.wait_for(login.task, 5)
+
+    assert len(login.grants) == 1
+
+
+@pytest.mark.requirement("E13")
+@pytest.mark.parametrize(
+    "extra",
+    ["x=" + "a" * 8_000, "x=" + "a" * 65_536, "x=%zz", "x=%", "x=%00", "code=%0d%0aa", "x=%ff", "x=\xff", "a=1&" * 5_000],
+)
+async def test_oversized_and_malformed_queries_are_refused_or_read_right_and_never_crash(extra):
+    async with pending_login() as login:
+        reply = await login.send(f"{extra}&{urlencode({'state': login.state})}")
+
+        assert 400 <= reply.status < 500
+        assert "Traceback" not in reply.body
+        assert (await login.finish()).status == 200
+
+
+@pytest.mark.requirement("E13")
+async def test_plus_and_percent_in_a_code_are_decoded_right():
+    server = AuthorizationServer()
+    async with pending_login(server) as login:
+        seen = []
+        server.codes.redeem = lambda code, **_rest: seen.append(code) or _refuse()
+        await login.send(f"code=a%2Bb+c%25&state={login.state}&iss={quote(login.issuer)}")
+        with pytest.raises(OAuthError):
+            await login.task
+
+    assert seen == ["a+b c%"]
+
+
+def _refuse():
+    from portico.testing.as_tokens import TokenRefused
+
+    raise TokenRefused("invalid_grant")
+
+
+@pytest.mark.requirement("E14")
+@pytest.mark.parametrize("attack", XSS)
+async def test_no_page_shows_received_text(attack):
+    async with pending_login() as login:
+        encoded = quote(attack)
+        targets = [
+            f"{login.path}?{name}={encoded}&state=x" for name in ("error", "error_description", "error_uri", "state", "code")
+        ]
+        targets += [f"{login.path}?iss={encoded}", f"{login.path}?{encoded}=1", f"/{encoded}"]
+        bodies = [(await get(login.port, target)).body for target in targets]
+        bodies.append((await get(login.port, "/", headers=f"X-Evil: {attack}\r\nReferer: {attack}\r\n")).body)
+        bodies.append((await raw(login.port, f"{attack} / HTTP/1.1\r\n\r\n".encode())).body)
+        caught = await login.send(login.answer(code=None, error=attack[:200], error_description=attack))
+        bodies.append((await get(login.port, caught.headers["location"])).body)
+        with pytest.raises(OAuthError):
+            await login.task
+
+    assert not [body for body in bodies if attack[:20] in body or "alert(1)" in body]
+    assert all(body.startswith("<!doctype html>") for body in bodies)
+
+
+@pytest.mark.requirement("E15")
+async def test_every_answer_carries_the_security_headers_and_no_trace_of_the_software():
+    async with pending_login() as login:
+        caught = await login.send()
+        page = await get(login.port, caught.headers["location"])
+        await login.task
+    async with pending_login() as login:
+        replies = [caught, page, await get(login.port, "/"), await login.send("x=1"), await login.send(method="PUT")]
+        replies += [await login.send(host="evil.com"), await raw(login.port, b"nonsense\r\n\r\n")]
+        replies.append(await get(login.port, login.path, method="OPTIONS", headers="Origin: https://evil.com\r\n"))
+
+    for reply in replies:
+        policy = reply.headers["content-security-policy"]
+        assert reply.headers["cache-control"] == "no-store"
+        assert reply.headers["referrer-policy"] == "no-referrer"
+        assert reply.headers["x-content-type-options"] == "nosniff"
+        assert reply.headers["connection"] == "close"
+        assert "server" not in reply.headers
+        assert not [name for name in reply.headers if name.startswith("access-control")]
+        for directive in ("default-src 'none'", "base-uri 'none'", "form-action 'none'", "frame-ancestors 'none'"):
+            assert directive in policy
+        assert "unsafe" not in policy
+        if reply.body:
+            assert reply.headers["content-type"] == "text/html; charset=utf-8"
+
+
+@pytest.mark.requirement("E16")
+async def test_the_browser_ends_on_an_address_without_the_code_and_a_reload_is_harmless():
+    server, gate = AuthorizationServer(), Gate()
+
+    async def finish(_grant):
+        await gate.wait()
+
+    async with pending_login(server, finish=finish) as login:
+        answer = login.answer()
+        first = asyncio.create_task(login.send(answer))
+        await gate.reached()
+        second = asyncio.create_task(login.send(answer))
+        gate.release()
+        caught, repeated = await first, await second
+        clean = caught.headers["location"]
+        pages = await asyncio.gather(get(login.port, clean), get(login.port, clean))
+        await login.task
+
+    assert caught.status == repeated.status == 303
+    assert re.fullmatch(r"/result/[\w-]{20,}", clean)
+    assert answer["code"] not in caught.head + caught.body
+    assert {page.status for page in pages} == {200}
+    assert server.faults.requests[TOKEN] == 1
+
+
+async def test_the_page_tells_that_the_exchange_failed():
+    server = AuthorizationServer()
+    server.faults.add(TOKEN, Fault(status=400, body='{"error":"invalid_grant"}'))
+    async with pending_login(server) as login:
+        caught = await login.send()
+        page = await get(login.port, caught.headers["location"])
+        with pytest.raises(OAuthError):
+            await login.task
+
+    assert page.status == 502
+    assert "did not finish" in page.body
+
+
+async def test_the_page_tells_that_storing_failed():
+    async def finish(_grant):
+        raise ConfigError("full", "The disk is full.")
+
+    async with pending_login(finish=finish) as login:
+        caught = await login.send()
+        page = await get(login.port, caught.headers["location"])
+        with pytest.raises(ConfigError):
+            await login.task
+
+    assert page.status == 502
+
+
+async def test_the_browser_is_held_only_so_long_and_then_told_that_it_is_pending():
+    async with CallbackServer(Redirect(), hold_s=0.01) as callback:
+        from portico.oauth.authorization_response import ExpectedAnswer
+        from portico.secret import Secret
+
+        callback.expect(ExpectedAnswer(Secret("s" * 43), "https://as.test", iss_required=False))
+        port = callback.addresses[0][1]
+        path = callback.redirect_uri.removeprefix(f"http://127.0.0.1:{port}")
+        caught = await get(port, f"{path}?code=c&state={'s' * 43}")
+        waiting = await get(port, caught.headers["location"])
+        callback.settle("signed-in")
+        done = await get(port, caught.headers["location"])
+
+    assert (waiting.status, waiting.headers["refresh"]) == (200, "2")
+    assert "Almost there" in waiting.body
+    assert "signed in" in done.body
+
+
+@pytest.mark.requirement("E17")
+async def test_slow_half_open_and_huge_requests_do_not_keep_the_true_redirect_waiting():
+    async with pending_login() as login:
+        loris = [await asyncio.open_connection("127.0.0.1", login.port) for _ in range(200)]
+        for _, writer in loris:
+            writer.write(b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\nX-A: ")
+        started = time.monotonic()
+        page = await login.finish()
+        took = time.monotonic() - started
+        for _, writer in loris:
+            writer.transport.abort()
+
+    assert page.status == 200
+    assert took < 1
+
+
+@pytest.mark.requirement("E17")
+async def test_a_form_post_answer_is_taken_and_a_huge_one_is_not_read():
+    async with pending_login(change=lambda server: replace(server, response_mode="form_post")) as login:
+        form = urlencode(login.answer())
+        head = "Content-Type: application/x-www-form-urlencoded\r\nContent-Length: {}\r\n"
+        huge = await get(login.port, login.path, method="POST", headers=head.format(10 * 2**30), body="x" * 10)
+        chunked = "Content-Type: application/x-www-form-urlencoded\r\nTransfer-Encoding: chunked\r\n"
+        flood = await get(login.port, login.path, method="POST", headers=chunked, body="18000\r\n" + "x" * 0x18000 + "\r\n")
+        wrong_type = await get(
+            login.port, login.path, method="POST", headers="Content-Type: text/plain\r\nContent-Length: 1\r\n", body="x"
+        )
+        by_get = await login.send(form)
+        caught = await get(login.port, login.path, method="POST", headers=head.format(len(form)), body=form)
+        page = await get(login.port, caught.headers["location"])
+        await asyncio.wait_for(login.task, 5)
+
+    assert (huge.status, flood.status, wrong_type.status, by_get.status) == (413, 413, 400, 405)
+    assert (caught.status, page.status) == (303, 200)
+    assert login.parameters["response_mode"] == "form_post"
+
+
+@pytest.mark.requirement("E24")
+async def test_the_server_is_gone_within_two_seconds_whatever_connections_are_open():
+    async with pending_login() as login:
+        _, idle = await asyncio.open_connection("127.0.0.1", login.port)
+        _, half = await asyncio.open_connection("127.0.0.1", login.port)
+        half.write(b"GET /callback HTTP/1.1\r\nHost:")
+        caught = await login.send()
+        started = time.monotonic()
+        await login.task
+        took = time.monotonic() - started
+        for writer in (idle, half):
+            writer.transport.abort()
+
+        assert caught.status == 303
+        assert took < 2
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", login.port)
+
+
+@pytest.mark.requirement("E24")
+async def test_a_cancelled_login_closes_its_listener_with_a_browser_still_held():
+    gate = Gate()
+
+    async def finish(_grant):
+        await gate.wait()
+
+    async with pending_login(finish=finish) as login:
+        held = asyncio.create_task(login.send())
+        await gate.reached()
+        login.task.cancel()
+        started = time.monotonic()
+        await asyncio.gather(login.task, return_exceptions=True)
+
+        assert time.monotonic() - started < 2
+        assert (await held).status == 303
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", login.port)
+
+
+async def test_stray_requests_are_told_by_reason_only():
+    async with pending_login() as login:
+        await login.send("state=<script>")
+        await get(login.port, "/favicon.ico")
+        reasons = [event.reason for event in login.events.of(StrayRequest)]
+
+    assert reasons == ["state-mismatch", "path"]
+    assert len(login.events.of(AuthorizeUrl)) == 1
