@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from minimax_portal_auth.portals import Flow, Portal
-    from portico.plugin_api import JsonValue, OAuthServer, Region, TokenDialect, TokenGrant
+    from portico.plugin_api import Emulator, JsonValue, OAuthServer, Region, TokenDialect, TokenGrant
 
 PROVIDER: Final = "minimax-portal"
 DEFAULT_MODEL: Final = f"{PROVIDER}/MiniMax-M2.1"
@@ -87,3 +87,11 @@ def portico_auth_methods(config: Mapping[str, JsonValue]) -> Iterable[AuthMethod
 def portico_token_dialects() -> Sequence[TokenDialect]:
     """How MiniMax words its replies."""
     return DIALECTS
+
+
+@hookimpl
+def portico_emulators() -> Iterable[Emulator]:
+    """A stand-in for MiniMax's account service and API."""
+    from minimax_portal_auth.emulator import MinimaxEmulator
+
+    return (MinimaxEmulator(),)

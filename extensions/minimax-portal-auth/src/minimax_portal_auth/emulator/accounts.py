@@ -1,0 +1,68 @@
+"""The two account spaces, and the clients that MiniMax's account service knows.
+
+A token, a code and a refresh token belong to the region that issued them; the other region has never heard of them.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from minimax_portal_auth.families import DEVICE_CODE, FAMILIES
+from portico.testing.as_authorize import AuthorizeEndpoint, Client
+from portico.testing.as_grants import CodeTable, DeviceTable
+from portico.testing.as_replies import issuer_of
+from portico.testing.as_tokens import TokenMint
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from minimax_portal_auth.emulator.places import RegionId
+    from portico.plugin_api import Clock
+
+PLAN_TTL_S: Final = 172_800.0  # OpenClaw's client sees two days (openclaw#79731)
+CODE_TTL_S: Final = 3600.0  # MiniMax Code's sees one hour
+DEVICE_TTL_S: Final = 300.0
+# What the deterministic quota starts from, as in the side-by-side capture of openclaw#81115.
+USED_AT_START: Final = 151
+
+
+@dataclass(frozen=True, slots=True)
+class KnownClient:
+    """A registered client: how it is answered, and what `client=` and `resource_url` say to it."""
+
+    id: str
+    product: str
+    scope: str
+    standard: bool
+    access_ttl_s: float
+    resource_suffix: str | None
+
+
+def _known(client_id: str) -> KnownClient:
+    family = FAMILIES[client_id]
+    standard = family.dialect == DEVICE_CODE
+    suffix = None if standard else "/anthropic" if family.product == "OpenClaw" else ""
+    return KnownClient(client_id, family.product, family.scope, standard, CODE_TTL_S if standard else PLAN_TTL_S, suffix)
+
+
+CLIENTS: Final[Mapping[str, KnownClient]] = MappingProxyType({client_id: _known(client_id) for client_id in FAMILIES})
+
+
+class AccountSpace:
+    """One region's accounts: what was issued, what waits for approval, and how much of the plan is used."""
+
+    def __init__(self, region: RegionId, *, clock: Clock | None, interval_s: float) -> None:
+        self.region = region
+        self.mint = TokenMint(clock=clock)
+        self.devices = DeviceTable(clock=clock, ttl_s=DEVICE_TTL_S, interval_s=interval_s, strict_interval=False)
+        self.codes = CodeTable(clock=clock)
+        clients = {known.id: Client(known.id, known.product) for known in CLIENTS.values()}
+        self.authorize = AuthorizeEndpoint(clients, self.codes, issuer_of)
+        self.used = USED_AT_START
+
+    def client_of(self, access: str) -> KnownClient | None:
+        """The client whose token `access` is, while it is good here."""
+        family = self.mint.family_of(access)
+        return CLIENTS.get(family.client_id) if family is not None else None

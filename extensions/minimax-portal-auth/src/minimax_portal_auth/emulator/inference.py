@@ -1,0 +1,138 @@
+"""MiniMax's API hosts: inference in both shapes, and the refusals that users have met (CodexBar#1615, MiniMax-M2.7#36)."""
+
+from __future__ import annotations
+
+import secrets
+from typing import TYPE_CHECKING, Any, Final
+
+from aiohttp import web
+
+from minimax_portal_auth.emulator import answers
+from minimax_portal_auth.models import MODELS
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from minimax_portal_auth.emulator.accounts import AccountSpace
+    from minimax_portal_auth.emulator.knobs import Knobs
+    from minimax_portal_auth.emulator.places import Place
+
+_LOGIN_FAIL: Final = "login fail: Please carry the API secret key in the 'X-Api-Key' field of the request header"
+_RESETS: Final = (
+    "usage limit exceeded, 5-hour usage limit reached for Token Plan Starter (0/0 used), resets at 2026-05-15T15:00:00Z (2056)"
+)
+_IDS: Final = tuple(model.id for model in MODELS)
+_EMULATED_KEY: Final = "sk-emulator"
+
+
+def credential(request: web.Request) -> str | None:
+    """What a request authenticates with: a bearer token, or `x-api-key`."""
+    scheme, _, value = request.headers.get("Authorization", "").partition(" ")
+    bearer = value.strip() if scheme.lower() == "bearer" else ""
+    return bearer or request.headers.get("x-api-key") or None
+
+
+class Inference:
+    """One region's models. `own` is the region's account space, `other` the one whose tokens are refused by name."""
+
+    def __init__(self, own: AccountSpace, other: AccountSpace, knobs: Knobs) -> None:
+        self._own = own
+        self._other = other
+        self._knobs = knobs
+
+    async def messages(self, request: web.Request, _place: Place) -> web.StreamResponse:
+        """POST /anthropic/v1/messages."""
+        return await self._answer(request, answers.anthropic_message, answers.anthropic_events)
+
+    async def count_tokens(self, request: web.Request, _place: Place) -> web.StreamResponse:
+        """POST /anthropic/v1/messages/count_tokens."""
+        refused = self._refusal(request)
+        if refused is not None:
+            return refused
+        return web.json_response({"input_tokens": answers.answer_to(await read_body(request)).input_tokens})
+
+    async def chat(self, request: web.Request, _place: Place) -> web.StreamResponse:
+        """POST /v1/chat/completions."""
+        return await self._answer(request, answers.chat_completion, answers.chat_events)
+
+    async def responses(self, request: web.Request, _place: Place) -> web.StreamResponse:
+        """POST /v1/responses."""
+        return await self._answer(request, answers.response_object, answers.response_events)
+
+    async def models(self, request: web.Request, _place: Place) -> web.StreamResponse:
+        """GET /v1/models."""
+        return self._refusal(request) or answers.model_list(list(_IDS))
+
+    async def agent_messages(self, request: web.Request, place: Place) -> web.StreamResponse:
+        """POST /mavis/api/v1/llm/v1/messages on the agent host: a bearer token of MiniMax Code, nothing else."""
+        bearer = request.headers.get("Authorization", "").partition(" ")[2]
+        client = self._own.client_of(bearer)
+        if client is None or not client.standard:
+            return web.json_response({"code": 401, "message": "token is required"}, status=401)
+        return await self.messages(request, place)
+
+    def knows(self, key: str) -> bool:
+        """Whether `key` is a credential of this region: a token it issued, or one of the emulator's own keys."""
+        if key in {self._knobs.api_key, f"{_EMULATED_KEY}-{self._own.region}"}:
+            return True
+        return self._own.client_of(key) is not None
+
+    async def _answer(
+        self,
+        request: web.Request,
+        whole: Callable[[answers.Answer], dict[str, object]],
+        events: Callable[[answers.Answer], Any],
+    ) -> web.StreamResponse:
+        refused = self._refusal(request)
+        if refused is not None:
+            return refused
+        body = await read_body(request)
+        refused = self._plan_refusal(request, str(body.get("model", "")))
+        if refused is not None:
+            return refused
+        self._own.used += 1
+        answer = answers.answer_to(body)
+        if body.get("stream") is True:
+            return await answers.stream(request, events(answer))
+        return web.json_response(whole(answer))
+
+    def _refusal(self, request: web.Request) -> web.Response | None:
+        key = credential(request)
+        if key is not None and self.knows(key):
+            return None
+        foreign = key is not None and self._other.client_of(key) is not None
+        if request.path.startswith("/v1/"):
+            said = "invalid api key (2049)" if key else f"{_LOGIN_FAIL} (1004)"
+            return _error(401, "authorized_error", said, http_code="401")
+        said = "invalid api key (2049)" if foreign else "invalid api key" if key else _LOGIN_FAIL
+        return _error(401, "authentication_error", said)
+
+    def _plan_refusal(self, request: web.Request, model: str) -> web.Response | None:
+        extra = {"http_code": "400"} if request.path.startswith("/v1/") else {}
+        if self._knobs.quota == "exhausted":
+            return _error(429, "rate_limit_error", _RESETS)
+        if model == self._knobs.refuse_model:
+            return _error(400, "invalid_request_error", f"your current plan does not support model {model} (2061)", **extra)
+        if model not in _IDS:
+            return _error(400, "invalid_request_error", f"invalid params, unknown model '{model[:80]}' (2013)", **extra)
+        return None
+
+
+async def read_body(request: web.Request) -> dict[str, object]:
+    """The JSON object of a request.
+
+    Raises:
+        web.HTTPBadRequest: there is none.
+    """
+    try:
+        body = await request.json()
+    except ValueError:
+        body = None
+    if not isinstance(body, dict):
+        raise web.HTTPBadRequest(text='{"type":"error","error":{"type":"invalid_request_error","message":"invalid json (2013)"}}')
+    return body
+
+
+def _error(status: int, kind: str, message: str, **more: str) -> web.Response:
+    error = {"type": kind, "message": message, **more}
+    return web.json_response({"type": "error", "error": error, "request_id": secrets.token_hex(16)}, status=status)

@@ -1,0 +1,124 @@
+"""What can be turned at the emulator: `portico emulator run --knob NAME=VALUE`."""
+
+from __future__ import annotations
+
+import difflib
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Final
+
+from portico.plugin_api import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+EXPIRY_UNITS: Final = ("ms", "s", "relative")
+FAULTS: Final = ("500", "503", "html", "oversize", "drop", "slow")
+OMITTABLE: Final = ("refresh_token", "resource_url", "interval", "expired_in", "state")
+_MAX_PORT: Final = 65535
+
+
+@dataclass(frozen=True, slots=True)
+class Knobs:
+    """The emulator's knobs; the defaults are the real service as its clients show it.
+
+    `expiry`: unit of `expired_in`. `omit`: fields left out of replies. `resource_url`, `notice`: put into token replies.
+    `status`: answered to every poll. `interval`: seconds between polls. `www`: send people to the stale www host.
+    `legacy`: `/oauth/*` on the API hosts answers itself and does not redirect. `device_fault`, `token_fault`: what goes wrong
+    there. `quota`: `exhausted`, `none` (no plan). `refuse_model`: a model that the plan does not include. `api_key`: a key that
+    is accepted beside tokens. `anthropic`: `overloaded`. `lmstudio`: the port for a local LM Studio (0: any; `off`).
+    """
+
+    expiry: str = "ms"
+    omit: frozenset[str] = frozenset()
+    resource_url: str | None = None
+    notice: str | None = None
+    status: str | None = None
+    interval: float = 3.0
+    www: bool = False
+    legacy: bool = False
+    device_fault: str | None = None
+    token_fault: str | None = None
+    quota: str | None = None
+    refuse_model: str | None = None
+    api_key: str | None = None
+    anthropic: str | None = None
+    lmstudio: int | None = None
+
+
+def parse_knobs(given: Mapping[str, str]) -> Knobs:
+    """The knobs as the command line named them.
+
+    Raises:
+        UsageError: `emulator-knob`: no such knob, or a value it does not take.
+    """
+    values: dict[str, object] = {}
+    for name, value in given.items():
+        key = name.replace("-", "_")
+        if key not in _READ:
+            raise _unknown(name)
+        try:
+            values[key] = _READ[key](value)
+        except ValueError as error:
+            raise UsageError("emulator-knob", f"The knob {name} does not take {value!r}.", why=str(error) or None) from None
+    return Knobs(**values)  # type: ignore[arg-type]  # each reader gives its field's type
+
+
+def _unknown(name: str) -> UsageError:
+    known = sorted(field.name.replace("_", "-") for field in fields(Knobs))
+    near = difflib.get_close_matches(name, known, n=1)
+    hint = f"Did you mean {near[0]}?" if near else "Knobs: " + ", ".join(known)
+    return UsageError("emulator-knob", f"The emulator has no knob {name!r}.", hint=hint)
+
+
+def _one_of(*choices: str) -> Callable[[str], str]:
+    def read(value: str) -> str:
+        if value not in choices:
+            raise ValueError("one of " + ", ".join(choices))
+        return value
+
+    return read
+
+
+def _names(value: str) -> frozenset[str]:
+    names = frozenset(filter(None, value.split(",")))
+    if not names <= set(OMITTABLE):
+        raise ValueError("some of " + ",".join(OMITTABLE))
+    return names
+
+
+def _switch(value: str) -> bool:
+    return _one_of("on", "off")(value) == "on"
+
+
+def _port(value: str) -> int | None:
+    if value == "off":
+        return None
+    if not value.isdigit() or int(value) > _MAX_PORT:
+        raise ValueError("a port, 0 for any, or off")
+    return int(value)
+
+
+def _seconds(value: str) -> float:
+    seconds = float(value)
+    if not 0 <= seconds <= 600:  # noqa: PLR2004 - ten minutes is longer than any code lives
+        raise ValueError("seconds from 0 to 600")
+    return seconds
+
+
+_READ: Final[Mapping[str, Callable[[str], object]]] = {
+    "expiry": _one_of(*EXPIRY_UNITS),
+    "omit": _names,
+    "resource_url": str,
+    "notice": str,
+    "status": str,
+    "interval": _seconds,
+    "www": _switch,
+    "legacy": _switch,
+    "device_fault": _one_of(*FAULTS),
+    "token_fault": _one_of(*FAULTS),
+    "quota": _one_of("exhausted", "none"),
+    "refuse_model": str,
+    "api_key": str,
+    "anthropic": _one_of("overloaded"),
+    "lmstudio": _port,
+}

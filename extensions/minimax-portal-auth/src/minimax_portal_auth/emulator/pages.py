@@ -1,0 +1,62 @@
+"""The pages a person sees. Every one of them says whose it is: none pretends to be MiniMax's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+
+from portico.testing import as_pages
+from portico.testing.as_replies import read_form
+
+if TYPE_CHECKING:
+    from aiohttp.typedefs import Handler
+
+    from minimax_portal_auth.emulator.accounts import AccountSpace
+    from minimax_portal_auth.emulator.places import Place
+
+BANNER: Final = "This is Portico's emulator, not MiniMax. No account is touched and no password is asked for."
+REDIRECT_BANNER: Final = (
+    "MiniMax has no such page for third parties: this way of signing in, by a redirect, is an extension of the emulator's own."
+)
+_MAIN: Final = "<main>"
+
+
+def approval_path(user_code: str) -> str:
+    """The path and query of the page that asks about `user_code`."""
+    return f"/oauth-authorize?user_code={user_code}"
+
+
+class ApprovalPages:
+    """`/oauth-authorize`: the code is filled in from the address, a person allows or denies.
+
+    The page finds the codes of every region, its own first, so that one address is enough to approve any code.
+    """
+
+    def __init__(self, own: AccountSpace, others: list[AccountSpace]) -> None:
+        self._spaces = [own, *others]
+
+    async def show(self, request: web.Request, _place: Place) -> web.StreamResponse:
+        return as_pages.device_entry("/oauth-authorize", request.query.get("user_code", ""))
+
+    async def decide(self, request: web.Request, _place: Place) -> web.StreamResponse:
+        form = await read_form(request)
+        code, approved = form.get("user_code", ""), form.get("decision") == "approve"
+        if not any(space.devices.decide(code, approved=approved) for space in self._spaces):
+            return as_pages.device_entry("/oauth-authorize", "", note="No sign-in waits under this code, or it has expired.")
+        return as_pages.message("Signed in" if approved else "Refused", "You may close this page and go back to the terminal.")
+
+
+@web.middleware
+async def say_whose_page_it_is(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """Put the banner on every HTML page."""
+    response = await handler(request)
+    if isinstance(response, web.Response) and response.content_type == "text/html" and response.text:
+        note = REDIRECT_BANNER if request.path == "/oauth2/authorize" else ""
+        response.text = response.text.replace(_MAIN, f'{_MAIN}<p class="note" role="note">{BANNER} {note}</p>', 1)
+    return response
+
+
+async def homepage(_request: web.Request, _place: Place) -> web.StreamResponse:
+    """Where the stale www address leads: a page without any approval on it."""
+    return as_pages.message("Home", "There is nothing to approve on this page.")

@@ -1,0 +1,51 @@
+"""The host names the emulator answers for, and what each of them is."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, Literal
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+Role = Literal["account", "api", "platform", "www", "agent", "anthropic", "lmstudio"]
+RegionId = Literal["global", "cn"]
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One host: its part in the service, its region, and the domain its sister hosts share."""
+
+    host: str
+    role: Role
+    region: RegionId = "global"
+    domain: str = ""
+
+    def sister(self, role: Role) -> str:
+        """The base URL of the host with `role` under the same domain."""
+        return f"https://{role}.{self.domain}"
+
+
+def _minimax(domain: str, region: RegionId, *roles: Role) -> list[Place]:
+    return [Place(f"{role}.{domain}", role, region, domain) for role in roles]
+
+
+PLACES: Final[Mapping[str, Place]] = MappingProxyType(
+    {
+        place.host: place
+        for place in (
+            *_minimax("minimax.io", "global", "account", "api", "platform", "www", "agent"),
+            *_minimax("minimaxi.com", "cn", "account", "api", "platform"),
+            *_minimax("minimax.cn", "cn", "account", "api", "platform", "agent"),
+            Place("api.anthropic.com", "anthropic"),
+        )
+    }
+)
+LM_STUDIO: Final = Place("127.0.0.1", "lmstudio")
+
+
+def place_of(host: str) -> Place | None:
+    """The place that a Host header names; every loopback name is LM Studio."""
+    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+    return LM_STUDIO if name in {"127.0.0.1", "localhost", "[::1]"} else PLACES.get(name.lower())

@@ -1,0 +1,151 @@
+"""The emulated service as one application: every host, told apart by the Host header; 404 where MiniMax has nothing."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+
+from minimax_portal_auth.emulator import pages
+from minimax_portal_auth.emulator.accounts import AccountSpace
+from minimax_portal_auth.emulator.inference import Inference
+from minimax_portal_auth.emulator.knobs import parse_knobs
+from minimax_portal_auth.emulator.neighbours import Anthropic, LmStudio
+from minimax_portal_auth.emulator.places import Place, place_of
+from minimax_portal_auth.emulator.remains import Remains
+from minimax_portal_auth.emulator.sign_in import SignIn
+from portico.testing import as_metadata
+from portico.testing.as_replies import issuer_of, note_refresh_tokens
+from portico.testing.as_tokens import PresentedTokens
+from portico.testing.faults import Fault, Faults
+
+if TYPE_CHECKING:
+    from minimax_portal_auth.emulator.places import RegionId, Role
+    from portico.plugin_api import Clock, EmulatorOptions
+
+Handler = Callable[[web.Request, Place], Awaitable[web.StreamResponse]]
+Routes = dict[tuple[str, str], Handler]
+
+_NOT_FOUND: Final = "404 page not found"
+_FAULTS: Final = {
+    "500": Fault(status=500, body='{"error":"server_error"}', headers={"Content-Type": "application/json"}),
+    "503": Fault(status=503, body='{"error":"temporarily_unavailable"}', headers={"Content-Type": "application/json"}),
+    "html": Fault(status=200, body="<html><body>Please wait...</body></html>", headers={"Content-Type": "text/html"}),
+    "oversize": Fault(status=200, body="{" + " " * (4 << 20), headers={"Content-Type": "application/json"}),
+    "drop": Fault(drop="after"),
+    "slow": Fault(delay_s=20.0),
+}
+
+
+class MinimaxService:
+    """One run of the emulator. `spaces` hold what was issued per region, `presented` every refresh token that came in, and
+    `faults` makes requests go wrong by path.
+
+    Raises:
+        UsageError: `emulator-knob`.
+    """
+
+    def __init__(self, options: EmulatorOptions, *, clock: Clock | None = None) -> None:
+        self.knobs = parse_knobs(options.knobs)
+        self.spaces: dict[RegionId, AccountSpace] = {
+            "global": AccountSpace("global", clock=clock, interval_s=self.knobs.interval),
+            "cn": AccountSpace("cn", clock=clock, interval_s=self.knobs.interval),
+        }
+        self.faults = Faults()
+        self.presented = PresentedTokens()
+        self._options = options
+        self._routes: dict[tuple[RegionId, Role], Routes] = {}
+        for region, space in self.spaces.items():
+            self._add_region(region, space, self.spaces["cn" if region == "global" else "global"])
+        anthropic, lm_studio = Anthropic(self.knobs), LmStudio()
+        self._routes["global", "anthropic"] = {
+            ("POST", "/v1/messages"): anthropic.messages,
+            ("GET", "/v1/models"): anthropic.models,
+        }
+        self._routes["global", "lmstudio"] = {
+            ("POST", "/v1/chat/completions"): lm_studio.chat,
+            ("POST", "/v1/responses"): lm_studio.responses,
+            ("GET", "/v1/models"): lm_studio.models,
+        }
+
+    def app(self) -> web.Application:
+        """The aiohttp application."""
+        app = web.Application(middlewares=[note_refresh_tokens(self.presented), pages.say_whose_page_it_is])
+        self.faults.attach(app)
+        for path, fault in (("/oauth2/device/code", self.knobs.device_fault), ("/oauth2/token", self.knobs.token_fault)):
+            self.faults.always(path, _FAULTS[fault] if fault else None)
+        app.router.add_route("*", "/{path:.*}", self._dispatch)
+        return app
+
+    async def _dispatch(self, request: web.Request) -> web.StreamResponse:
+        place = place_of(request.host)
+        routes = self._routes.get((place.region, place.role)) if place else None
+        handler = routes.get((request.method, request.path)) if routes else None
+        if place is None or handler is None:
+            return web.Response(status=404, text=_NOT_FOUND)
+        return await handler(request, place)
+
+    def _add_region(self, region: RegionId, space: AccountSpace, other: AccountSpace) -> None:
+        inference = Inference(space, other, self.knobs)
+        remains = Remains(space, inference, self.knobs)
+        sign_in = SignIn(space, self.knobs, self._options)
+        approval = pages.ApprovalPages(space, [other])
+        approve: Routes = {("GET", "/oauth-authorize"): approval.show, ("POST", "/oauth-authorize"): approval.decide}
+        self._routes[region, "platform"] = approve
+        self._routes[region, "account"] = approve | self._account(sign_in, space)
+        self._routes[region, "www"] = {("GET", "/"): pages.homepage, ("GET", "/oauth-authorize"): _to_homepage}
+        self._routes[region, "agent"] = {("POST", "/mavis/api/v1/llm/v1/messages"): inference.agent_messages}
+        self._routes[region, "api"] = self._legacy(sign_in) | {
+            ("POST", "/anthropic/v1/messages"): inference.messages,
+            ("POST", "/anthropic/v1/messages/count_tokens"): inference.count_tokens,
+            ("POST", "/v1/chat/completions"): inference.chat,
+            ("POST", "/v1/responses"): inference.responses,
+            ("GET", "/v1/models"): inference.models,
+            ("GET", "/v1/token_plan/remains"): remains.token_plan,
+            ("GET", "/v1/coding_plan/remains"): remains.coding_plan,
+            ("GET", "/v1/api/openplatform/coding_plan/remains"): remains.coding_plan,
+        }
+
+    def _account(self, sign_in: SignIn, space: AccountSpace) -> Routes:
+        served: Routes = {
+            ("POST", "/oauth2/device/code"): sign_in.device_code,
+            ("POST", "/oauth2/token"): sign_in.token,
+            ("POST", "/oauth2/revoke"): sign_in.revoke,
+        }
+        if not self._options.redirect:
+            return served
+        space.authorize.auto_approve = self._options.auto_approve
+        return served | {
+            ("GET", "/oauth2/authorize"): lambda request, _place: space.authorize.show(request),
+            ("POST", "/oauth2/authorize"): lambda request, _place: space.authorize.decide(request),
+            ("GET", "/.well-known/oauth-authorization-server"): _metadata,
+            ("GET", "/.well-known/openid-configuration"): _metadata,
+        }
+
+    def _legacy(self, sign_in: SignIn) -> Routes:
+        if self.knobs.legacy:
+            return {("POST", "/oauth/code"): sign_in.device_code, ("POST", "/oauth/token"): sign_in.token}
+        return {("POST", "/oauth/code"): _moved("/oauth2/device/code"), ("POST", "/oauth/token"): _moved("/oauth2/token")}
+
+
+def _moved(path: str) -> Handler:
+    async def redirect(_request: web.Request, place: Place) -> web.StreamResponse:
+        return web.Response(status=307, headers={"Location": place.sister("account") + path})
+
+    return redirect
+
+
+async def _to_homepage(_request: web.Request, _place: Place) -> web.StreamResponse:
+    return web.Response(status=307, headers={"Location": "/"})
+
+
+async def _metadata(request: web.Request, _place: Place) -> web.StreamResponse:
+    issuer = issuer_of(request)
+    endpoints = {
+        "authorization_endpoint": f"{issuer}/oauth2/authorize",
+        "token_endpoint": f"{issuer}/oauth2/token",
+        "device_authorization_endpoint": f"{issuer}/oauth2/device/code",
+        "revocation_endpoint": f"{issuer}/oauth2/revoke",
+    }
+    return web.json_response(as_metadata.document(issuer, send_iss=True) | endpoints)
