@@ -157,7 +157,7 @@ class Section:
             path = (*self.path, key)
             if key in silent:
                 continue
-            if meant := nearest(key, [known for known in self._known if known not in self.members]):
+            if meant := nearest(key, self._known):
                 self._report.error(path, "is not a key that Portico knows", f"did you mean `{meant}`?", of_key=True)
             elif warn:
                 self._report.warn(path, "is not a key that Portico knows; it has no effect")

@@ -1,0 +1,215 @@
+"""Edits of generated texts, held against a plain dictionary and an independent JSON5 reader."""
+
+from __future__ import annotations
+
+import copy
+import json
+import math
+import re
+from random import Random
+
+import pytest
+
+from portico.config.document import Document
+
+hypothesis = pytest.importorskip("hypothesis", reason="hypothesis, which makes up the texts, is not installed")
+st = pytest.importorskip("hypothesis.strategies")
+pyjson5 = pytest.importorskip("pyjson5", reason="pyjson5, the independent reader, is not installed")
+
+# Six properties share the run's budget of cases.
+few = hypothesis.settings(max_examples=hypothesis.settings.default.max_examples // 6)
+KEYS = st.sampled_from(
+    ["a", "b", "apiKey", "$x", "minimax/MiniMax-M2.1", "with.dot", "", "é", "true", "it's", 'say "hi"', "\u2028"]
+)
+SCALARS = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-(10**20), 10**20),
+    st.floats(allow_nan=False, allow_infinity=False),
+    st.just(math.inf),
+    st.just(-math.inf),
+    st.text(st.characters(exclude_categories=["Cs"]), max_size=8),
+)
+VALUES = st.recursive(
+    SCALARS, lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(KEYS, inner, max_size=4)), max_leaves=12
+)
+OBJECTS = st.dictionaries(KEYS, VALUES, max_size=5)
+
+
+class Writer:
+    """Writes a value the way a person might: any quotes, comments anywhere, commas at will."""
+
+    def __init__(self, random: Random) -> None:
+        self.random = random
+        self.newline = random.choice(["\n", "\r\n"])
+        self.comments = 0
+        self.density = random.choice([0.0, 0.1, 0.4])
+
+    def document(self, value: object) -> str:
+        bom = self.random.choice(["", "", "\ufeff"])
+        return bom + self.gap() + self.value(value) + self.gap()
+
+    def gap(self) -> str:
+        parts = [self.random.choice(["", " ", "", "  ", self.newline, self.newline + "  ", "\t"])]
+        while self.random.random() < self.density:
+            self.comments += 1
+            comment = f"c{self.comments} }},]{{[: \"'"
+            parts.append(f"//{comment}{self.newline}" if self.random.random() < 0.5 else f"/*{comment}*/")
+            parts.append(self.random.choice(["", " ", self.newline, self.newline + "    "]))
+        return "".join(parts)
+
+    def value(self, value: object) -> str:
+        if isinstance(value, dict):
+            members = [f"{self.gap()}{self.key(key)}{self.gap()}:{self.gap()}{self.value(item)}" for key, item in value.items()]
+            return "{" + self.joined(members) + "}"
+        if isinstance(value, list):
+            return "[" + self.joined([f"{self.gap()}{self.value(item)}" for item in value]) + "]"
+        if isinstance(value, str):
+            return self.string(value)
+        if isinstance(value, float) and math.isinf(value):
+            return "Infinity" if value > 0 else "-Infinity"
+        if isinstance(value, int) and not isinstance(value, bool) and value >= 0 and self.random.random() < 0.3:
+            return hex(value)
+        return json.dumps(value)
+
+    def joined(self, parts: list[str]) -> str:
+        text = "".join(f"{part}{self.gap()}," for part in parts)
+        return (text if self.random.random() < 0.5 else text[:-1]) + self.gap()
+
+    def key(self, key: str) -> str:
+        return key if re.fullmatch(r"[A-Za-z_$][\w$]*", key) and self.random.random() < 0.6 else self.string(key)
+
+    def string(self, text: str) -> str:
+        body = json.dumps(text, ensure_ascii=self.random.random() < 0.3)[1:-1]
+        if self.random.random() < 0.1:
+            body = f"\\{self.newline}" + body
+        if self.random.random() < 0.5:
+            return f'"{body}"'
+        return "'" + body.replace('\\"', '"').replace("'", "\\'") + "'"
+
+
+@st.composite
+def documents(draw):
+    value = draw(OBJECTS)
+    text = Writer(Random(draw(st.integers(0, 2**32)))).document(value)
+    return Document.parse(text, name=draw(st.sampled_from(["a.json5", "a.json"]))), value
+
+
+def paths_of(value: object, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    return [path, *(found for key, item in inner for found in paths_of(item, (*path, key)))]
+
+
+def at(value, path):
+    for step in path:
+        value = value[step]
+    return value
+
+
+def put(value, path, new):
+    if not path:
+        return copy.deepcopy(new)
+    changed = copy.deepcopy(value)
+    at(changed, path[:-1])[path[-1]] = copy.deepcopy(new)
+    return changed
+
+
+def laid_over(old, patch):
+    if not isinstance(old, dict) or not isinstance(patch, dict):
+        return patch
+    return {**old, **{key: laid_over(old[key], item) if key in old else item for key, item in patch.items()}}
+
+
+def comments(text: str) -> list[str]:
+    return re.findall(r"(?://|/\*)(c[0-9]+) ", text)
+
+
+def is_left_of(short: str, long: str) -> bool:
+    """Whether `short` is `long` with characters taken away."""
+    rest = iter(long)
+    return all(character in rest for character in short)
+
+
+def read_by_others(text: str) -> object:
+    return pyjson5.decode(text.removeprefix("\ufeff"))
+
+
+@few
+@hypothesis.given(documents())
+def test_any_text_means_what_an_independent_reader_says(given_document):
+    document, value = given_document
+    assert document.value() == value == read_by_others(document.text)
+
+
+@pytest.mark.requirement("S6")
+@few
+@hypothesis.given(documents(), st.data(), VALUES)
+def test_setting_a_value_changes_that_value_alone(given_document, data, new):
+    document, value = given_document
+    path = data.draw(st.sampled_from(paths_of(value)))
+    hypothesis.assume(path)
+    changed = document.set(path, new)
+    assert changed.value() == put(value, path, new) == read_by_others(changed.text)
+    start, end = span(document, path)
+    assert changed.text.startswith(document.text[:start])
+    assert changed.text.endswith(document.text[end:])
+
+
+@pytest.mark.requirement("S6")
+@few
+@hypothesis.given(documents(), st.data(), KEYS, VALUES)
+def test_a_new_member_takes_no_byte_away(given_document, data, key, new):
+    document, value = given_document
+    parents = [path for path in paths_of(value) if isinstance(at(value, path), dict) and key not in at(value, path)]
+    hypothesis.assume(parents)
+    path = (*data.draw(st.sampled_from(parents)), key)
+    changed = document.set(path, new)
+    assert changed.value() == put(value, path, new) == read_by_others(changed.text)
+    assert is_left_of(re.sub(r"\s", "", document.text), changed.text)
+    assert comments(changed.text) == comments(document.text)
+    if at(value, path[:-1]):
+        assert is_left_of(document.text, changed.text)
+
+
+@pytest.mark.requirement("S6")
+@few
+@hypothesis.given(documents(), st.data())
+def test_taking_a_value_away_adds_no_byte_and_keeps_the_comments_of_others(given_document, data):
+    document, value = given_document
+    path = data.draw(st.sampled_from(paths_of(value)))
+    hypothesis.assume(path)
+    expected = copy.deepcopy(value)
+    del at(expected, path[:-1])[path[-1]]
+    changed = document.unset(path)
+    assert changed.value() == expected == read_by_others(changed.text)
+    assert is_left_of(changed.text, document.text)
+    start, end = span(document, path)
+    assert set(comments(document.text[:start])) <= set(comments(changed.text))
+    lost = [name for name in comments(document.text[end:]) if name not in comments(changed.text)]
+    assert not lost or comments(document.text[end:])[: len(lost)] == lost
+
+
+@pytest.mark.requirement("S6")
+@few
+@hypothesis.given(documents(), OBJECTS)
+def test_a_merged_patch_is_laid_over_the_value_and_keeps_every_comment_outside_of_what_it_replaces(given_document, patch):
+    document, value = given_document
+    changed = document.merge(patch)
+    assert changed.value() == laid_over(value, patch) == read_by_others(changed.text)
+    assert changed.merge(patch).text == changed.text
+    if not any(key in value for key in patch):
+        assert comments(changed.text) == comments(document.text)
+
+
+@few
+@hypothesis.given(documents(), st.data())
+def test_setting_what_is_there_already_changes_nothing(given_document, data):
+    document, value = given_document
+    path = data.draw(st.sampled_from(paths_of(value)))
+    assert document.set(path, at(value, path)) is document
+
+
+def span(document: Document, path: tuple[str | int, ...]) -> tuple[int, int]:
+    """Where the entry at `path` stands, its key included."""
+    entry = document._entry(path[:-1], path[-1])
+    return entry.start, entry.end
