@@ -27,6 +27,17 @@ def test_keyring_stores_and_reads_through_the_real_service(secret_service: Secre
     assert not [item for item in secret_service.items() if item.attributes.get("service") == "portico-test"]
 
 
+def test_a_locked_service_says_so_and_is_not_reused(secret_service: SecretService) -> None:
+    assert secret_service.clear()
+    secret_service.lock()
+    assert not secret_service.clear()
+
+
+def test_after_a_test_that_locked_it_the_service_works_again(secret_service: SecretService) -> None:
+    assert secret_service.items() == []
+    assert secret_service.clear()
+
+
 def test_the_service_is_a_private_one_and_leaves_nothing_behind(secret_service: SecretService) -> None:
     with module.secret_service() as another:
         assert another.address != secret_service.address

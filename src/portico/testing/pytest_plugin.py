@@ -4,13 +4,14 @@
 |---|---|
 | `portico_paths` | `Paths` in `tmp_path`, with an environment of its own: HOME, XDG folders, no `PORTICO_*`, no proxies |
 | `portico_clock` | a `FakeClock` |
-| `portico_secret_service` | a real Secret Service, started once per session; skips where none can run |
+| `portico_secret_service` | a real Secret Service, unlocked and empty; skips where none can run |
 | `portico_run` | `run(*args, env=, input=, timeout=)`: `python -m portico` in a process of its own |
 """
 
 from __future__ import annotations
 
 import os
+from contextlib import ExitStack
 from typing import TYPE_CHECKING
 
 import pytest
@@ -59,23 +60,42 @@ def portico_clock() -> FakeClock:
     return FakeClock()
 
 
+class _SharedSecretService:
+    """One Secret Service for the tests of a session: emptied between them, and replaced where one locked or killed it."""
+
+    def __init__(self, stack: ExitStack) -> None:
+        self._stack = stack
+        self._service: SecretService | None = None
+
+    def empty(self) -> SecretService:
+        from portico.testing.secret_service import secret_service
+
+        if self._service is None or not self._service.clear():
+            self._stack.close()
+            self._service = self._stack.enter_context(secret_service())
+        return self._service
+
+
 @pytest.fixture(scope="session")
-def _portico_secret_service() -> Iterator[SecretService]:
-    from portico.testing.secret_service import missing_part, secret_service
+def _portico_shared_secret_service() -> Iterator[_SharedSecretService]:
+    from portico.testing.secret_service import missing_part
 
     reason = missing_part()
     if reason is not None:
         pytest.skip(reason)
-    with secret_service() as service:
-        yield service
+    with ExitStack() as stack:
+        yield _SharedSecretService(stack)
 
 
 @pytest.fixture
-def portico_secret_service(_portico_secret_service: SecretService, monkeypatch: pytest.MonkeyPatch) -> SecretService:
-    """The session's real Secret Service, named in the environment of this test alone."""
-    for name, value in _portico_secret_service.env.items():
+def portico_secret_service(
+    _portico_shared_secret_service: _SharedSecretService, monkeypatch: pytest.MonkeyPatch
+) -> SecretService:
+    """A real Secret Service, unlocked and empty, named in the environment of this test alone."""
+    service = _portico_shared_secret_service.empty()
+    for name, value in service.env.items():
         monkeypatch.setenv(name, value)
-    return _portico_secret_service
+    return service
 
 
 @pytest.fixture

@@ -76,6 +76,17 @@ class SecretService:
             collection = secretstorage.get_default_collection(bus)
             return [StoredItem(item.get_label(), item.get_attributes()) for item in collection.get_all_items()]
 
+    def clear(self) -> bool:
+        """Delete every record; whether that worked and the collection is as usable as a new one."""
+        import secretstorage
+
+        if not _is_unlocked(self.address):
+            return False
+        with closing(_connect(self.address)) as bus:
+            for item in secretstorage.get_default_collection(bus).get_all_items():
+                item.delete()
+        return True
+
     def lock(self) -> None:
         """Lock the default collection, as a desktop does when its user leaves."""
         import secretstorage
