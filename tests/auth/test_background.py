@@ -1,0 +1,170 @@
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+
+import pytest
+
+from portico.auth.background import BackgroundRefresh
+from portico.testing.authorization_server import Fault, Gate
+from tests.auth.parts import PROFILE, until
+
+
+@contextlib.asynccontextmanager
+async def running(account, broker=None):
+    """The task, and a way to let seconds pass one tick at a time."""
+    background = BackgroundRefresh(broker or account.broker(), account.index, account.clock)
+    task = asyncio.create_task(background.run())
+
+    async def ticks(count):
+        for _ in range(count):
+            slept = len(account.clock.slept)
+            account.clock.advance(1)
+            await until(lambda slept=slept: len(account.clock.slept) > slept)
+            await until(lambda: not background._running or "held" in flags)
+
+    flags = set()
+    try:
+        await until(lambda: account.clock.slept)
+        yield ticks, flags
+    finally:
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+
+@pytest.mark.requirement("P16")
+async def test_a_token_is_replaced_in_the_store_while_nobody_asks(account):
+    account.sign_in(ttl_s=30)
+    before = account.vault.read(PROFILE)
+    async with running(account) as (ticks, _):
+        await ticks(23)
+        assert account.posts == 0
+        await ticks(1)
+        assert account.posts == 1
+        await ticks(48)
+    assert account.posts == 3
+    assert account.server.presented.twice == []
+    after = account.vault.read(PROFILE)
+    assert after.access != before.access
+    assert account.server.mint.family_of(after.access.reveal()) is not None
+
+
+async def test_every_profile_is_kept_fresh(account):
+    for name in ("test:default", "test:cn", "test:third"):
+        account.sign_in(name, ttl_s=30)
+    async with running(account) as (ticks, _):
+        await ticks(24)
+    assert account.posts == 3
+
+
+async def test_a_sign_in_by_another_process_is_noticed_within_a_second(account):
+    async with running(account) as (ticks, _):
+        await ticks(100)
+        account.sign_in(ttl_s=30)
+        account.clock.jump(29)
+        await ticks(1)
+    assert account.posts == 1
+
+
+async def test_sleep_and_a_set_clock_do_not_matter(account):
+    account.sign_in(ttl_s=3600)
+    async with running(account) as (ticks, _):
+        account.clock.jump(8 * 3600)
+        await ticks(1)
+        assert account.posts == 1
+        account.clock.jump(-3600)
+        await ticks(30)
+    assert account.posts == 1
+
+
+@pytest.mark.parametrize(("ttl_s", "most"), [(1, 12), (5, 12), (30, 3), (60, 2)])
+async def test_short_lived_tokens_make_no_storm(account, ttl_s, most):
+    account.sign_in(ttl_s=ttl_s)
+    async with running(account) as (ticks, _):
+        await ticks(60)
+    assert 1 <= account.posts <= most
+
+
+async def test_a_failing_server_is_tried_again_and_said_once(account, caplog):
+    account.sign_in(ttl_s=600)
+    account.server.faults.always("/token", Fault(status=503, body=b""))
+    with caplog.at_level(logging.INFO, "portico.auth"):
+        async with running(account) as (ticks, _):
+            account.clock.jump(600)
+            await ticks(120)
+            assert 3 <= account.posts <= 12
+            assert [record.levelname for record in caplog.records] == ["WARNING"]
+            account.server.faults.always("/token", None)
+            await ticks(61)
+    assert account.index.get(PROFILE).failure is None
+    assert caplog.messages[-1] == f"{PROFILE}: refreshed"
+
+
+async def test_a_dead_sign_in_is_left_alone(account):
+    account.sign_in(ttl_s=30)
+    account.server.mint.revoke(account.vault.read(PROFILE).refresh.reveal())
+    async with running(account) as (ticks, _):
+        await ticks(80)
+    assert account.posts == 1
+    assert account.index.get(PROFILE).failure.terminal
+
+
+async def test_a_damaged_index_does_not_end_the_watch(account, caplog):
+    account.sign_in(ttl_s=30)
+    content = account.paths.index.read_bytes()
+    async with running(account) as (ticks, _):
+        account.paths.index.unlink()
+        account.paths.index.mkdir()
+        await ticks(3)
+        account.paths.index.rmdir()
+        account.paths.index.write_bytes(content)
+        account.paths.index.chmod(0o600)
+        await ticks(24)
+    assert account.posts == 1
+    assert len([record for record in caplog.records if record.levelno == logging.WARNING]) == 1
+
+
+@pytest.mark.requirement("P16")
+async def test_a_timer_and_a_caller_at_the_same_instant_make_one_request(account):
+    account.sign_in(ttl_s=30)
+    broker = account.broker()
+    async with running(account, broker) as (ticks, _):
+        account.clock.jump(29)
+        await asyncio.gather(ticks(1), *(broker.access(PROFILE) for _ in range(20)))
+    assert account.posts == 1
+
+
+async def test_the_end_waits_for_a_refresh_that_was_sent(account):
+    account.sign_in(ttl_s=30)
+    gate = Gate()
+    account.server.faults.add("/token", Fault(gate=gate))
+    async with asyncio.timeout(5):
+        background = BackgroundRefresh(account.broker(), account.index, account.clock)
+        account.clock.jump(29)
+        task = asyncio.create_task(background.run())
+        await gate.reached()
+        task.cancel()
+        await asyncio.sleep(0)
+        gate.release()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+    assert account.server.mint.is_current(account.vault.read(PROFILE).refresh.reveal())
+
+
+async def test_a_refresh_that_hangs_does_not_hold_up_other_profiles(account):
+    gate = Gate()
+    account.sign_in("test:slow", ttl_s=30)
+    account.server.faults.add("/token", Fault(gate=gate))
+    async with running(account) as (ticks, flags):
+        flags.add("held")
+        account.clock.jump(29)
+        await ticks(1)
+        async with asyncio.timeout(5):
+            await gate.reached()
+        account.sign_in("test:quick", ttl_s=30)
+        account.clock.jump(29)
+        await ticks(1)
+        await until(lambda: account.posts == 2)
+        gate.release()

@@ -1,0 +1,412 @@
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from portico.errors import LockBusy, NetworkError, SignInNeeded, StoreError
+from portico.secret import Secret
+from portico.store.lock import FileLock
+from portico.store.records import Tokens
+from portico.testing.authorization_server import CLIENT_ID, Fault, Gate
+from portico.testing.canary import canary
+from tests.auth.parts import PROFILE, OffLoop, a_profile, turns, until
+
+
+async def test_a_fresh_token_is_handed_out_without_asking_anybody(account):
+    profile = account.sign_in()
+    access = await account.broker().access(PROFILE)
+    assert access.generation == profile.generation
+    assert account.holds(access)
+    assert account.posts == 0
+
+
+@pytest.mark.requirement("S8")
+@pytest.mark.parametrize("ttl_s", [1, 30, 60, 3600])
+async def test_two_hundred_callers_at_expiry_make_one_request(account, ttl_s):
+    account.sign_in(ttl_s=ttl_s)
+    account.clock.advance(ttl_s)
+    broker = account.broker()
+    tokens = await asyncio.gather(*(broker.access(PROFILE) for _ in range(200)))
+    assert account.posts == 1
+    assert len({access.generation for access in tokens}) == 1
+    assert account.holds(tokens[0])
+
+
+async def test_a_token_is_replaced_in_its_margin_and_not_before(account):
+    account.sign_in(ttl_s=3600)
+    broker = account.broker()
+    account.clock.advance(3299)
+    await broker.access(PROFILE)
+    assert account.posts == 0
+    account.clock.advance(1)
+    assert account.holds(await broker.access(PROFILE))
+    assert account.posts == 1
+
+
+async def test_what_the_index_says_follows_the_refresh(account):
+    before = account.sign_in(ttl_s=60)
+    account.clock.advance(60)
+    access = await account.broker().access(PROFILE)
+    after = account.index.get(PROFILE)
+    assert after.generation == access.generation > before.generation
+    assert after.expires_at == account.clock.wall_ms() + 60_000
+    assert after.refreshed_at == account.clock.wall_ms()
+    assert (after.created_at, after.failure) == (before.created_at, None)
+
+
+@pytest.mark.requirement("S8")
+async def test_the_token_is_stored_before_anybody_gets_it(account):
+    account.sign_in(ttl_s=60)
+    account.clock.advance(60)
+    steps = []
+    stored_at = {}
+
+    def look(step):
+        steps.append(step)
+        stored_at[step] = account.vault.real.read(PROFILE).generation
+
+    access = await account.broker(on_step=look).access(PROFILE)
+    assert steps == ["locked", "decided", "answered", "validated", "stored"]
+    assert stored_at["validated"] < stored_at["stored"] == access.generation
+
+
+async def test_the_old_refresh_token_stays_where_the_reply_brings_none(account):
+    account.sign_in(ttl_s=60)
+    old = account.vault.read(PROFILE).refresh
+    account.clock.advance(60)
+    reply = f'{{"access_token":"{canary("at")}","token_type":"Bearer","expires_in":60,"refresh_token":null}}'
+    account.server.faults.add("/token", Fault(status=200, body=reply))
+    await account.broker().access(PROFILE)
+    assert account.vault.read(PROFILE).refresh == old
+    assert account.index.get(PROFILE).has_refresh
+
+
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (200, "{}"),
+        (200, "[]"),
+        (200, '{"access_token":"","token_type":"Bearer"}'),
+        (200, '{"access_token":"a\\r\\nb","token_type":"Bearer"}'),
+        (200, '{"access_token":"a","token_type":"mac"}'),
+        (200, "<html>captive portal</html>"),
+        (403, '{"message":"blocked"}'),
+        (429, "{}"),
+        (500, ""),
+        (502, "<html>bad gateway</html>"),
+        (503, '{"error":"temporarily_unavailable"}'),
+    ],
+)
+async def test_a_bad_answer_leaves_the_stored_tokens_as_they_are_and_the_token_serves_to_its_end(account, status, body):
+    account.sign_in(ttl_s=100)
+    before = account.vault.read(PROFILE)
+    account.clock.advance(90)
+    account.server.faults.add("/token", Fault(status=status, body=body))
+    broker = account.broker()
+    assert (await broker.access(PROFILE)).token == before.access
+    assert account.vault.read(PROFILE) == before
+    failure = account.index.get(PROFILE).failure
+    assert not failure.terminal
+    account.clock.advance(10)
+    account.server.faults.always("/token", Fault(status=status, body=body))
+    account.clock.advance(60)
+    with pytest.raises(NetworkError):
+        await broker.access(PROFILE)
+
+
+async def test_a_failing_server_is_asked_less_and_less_often(account):
+    account.sign_in(ttl_s=3600)
+    account.clock.advance(3600)
+    account.server.faults.always("/token", Fault(status=503, body=b""))
+    broker = account.broker()
+    for _ in range(600):
+        with pytest.raises(NetworkError):
+            await broker.access(PROFILE)
+        account.clock.advance(3)
+    assert 30 <= account.posts <= 70
+    account.server.faults.always("/token", None)
+    account.clock.advance(60)
+    assert account.holds(await broker.access(PROFILE))
+
+
+async def test_retry_after_is_waited_for(account):
+    account.sign_in(ttl_s=60)
+    account.clock.advance(60)
+    account.server.faults.add("/token", Fault(status=429, body='{"error":"slow_down"}', headers={"Retry-After": "300"}))
+    broker = account.broker()
+    for _ in range(3):
+        with pytest.raises(NetworkError):
+            await broker.access(PROFILE)
+        account.clock.advance(99)
+    assert account.posts == 1
+    account.clock.advance(4)
+    assert account.holds(await broker.access(PROFILE))
+
+
+async def test_a_revoked_sign_in_is_asked_about_once_and_never_again(account):
+    account.sign_in(ttl_s=60)
+    account.clock.advance(60)
+    account.server.mint.revoke(account.vault.read(PROFILE).refresh.reveal())
+    broker = account.broker()
+    for _ in range(24):
+        with pytest.raises(SignInNeeded) as raised:
+            await broker.access(PROFILE)
+        assert raised.value.id == "sign-in-expired"
+        assert not await broker.refresh_if_due(PROFILE)
+        account.clock.advance(3600)
+    with pytest.raises(SignInNeeded):
+        await account.broker().access(PROFILE)
+    assert account.posts == 1
+    failure = account.index.get(PROFILE).failure
+    assert (failure.terminal, failure.id, failure.code) == (True, "invalid-grant", "invalid_grant")
+
+
+async def test_after_a_refusal_the_access_token_serves_to_its_end(account):
+    account.sign_in(ttl_s=100)
+    before = account.vault.read(PROFILE)
+    account.clock.advance(90)
+    account.server.faults.add("/token", Fault(status=400, body='{"error":"invalid_grant"}'))
+    broker = account.broker()
+    for _ in range(3):
+        assert (await broker.access(PROFILE)).token == before.access
+    account.clock.advance(10)
+    with pytest.raises(SignInNeeded):
+        await broker.access(PROFILE)
+    assert account.posts == 1
+
+
+async def test_a_new_sign_in_clears_a_refusal(account):
+    account.sign_in(ttl_s=60)
+    account.clock.advance(60)
+    account.server.faults.add("/token", Fault(status=400, body='{"error":"invalid_grant"}'))
+    broker = account.broker()
+    with pytest.raises(SignInNeeded):
+        await broker.access(PROFILE)
+    account.sign_in(ttl_s=60)
+    assert account.holds(await broker.access(PROFILE))
+
+
+async def test_without_a_refresh_token_the_end_of_the_token_is_the_end_of_the_sign_in(account):
+    account.sign_in(ttl_s=60, refresh=False)
+    broker = account.broker()
+    account.clock.advance(59)
+    assert account.holds(await broker.access(PROFILE))
+    account.clock.advance(1)
+    with pytest.raises(SignInNeeded):
+        await broker.access(PROFILE)
+    assert account.posts == 0
+
+
+async def test_a_rejected_token_is_replaced_once_and_a_later_one_is_adopted(account):
+    first = account.sign_in(ttl_s=3600).generation
+    broker = account.broker()
+    fresh = await asyncio.gather(*(broker.access(PROFILE, rejected_generation=first) for _ in range(20)))
+    assert account.posts == 1
+    assert {access.generation for access in fresh} == {account.index.get(PROFILE).generation}
+    again = await account.broker().access(PROFILE, rejected_generation=first)
+    assert again == fresh[0]
+    assert account.posts == 1
+
+
+async def test_what_another_process_has_rotated_is_adopted(account):
+    account.sign_in(ttl_s=60)
+    account.clock.advance(50)
+    idle, busy = account.broker(), account.broker()
+    for _ in range(5):
+        assert await busy.refresh_if_due(PROFILE)
+        account.clock.advance(50)
+    assert await busy.refresh_if_due(PROFILE)
+    access = await idle.access(PROFILE)
+    assert account.posts == 6
+    assert account.server.presented.twice == []
+    assert account.holds(access)
+
+
+async def test_a_caller_that_is_cancelled_does_not_stop_a_refresh_that_was_sent(account):
+    account.sign_in(ttl_s=60)
+    account.clock.advance(60)
+    gate = Gate()
+    account.server.faults.add("/token", Fault(gate=gate))
+    caller = asyncio.create_task(account.broker().access(PROFILE))
+    async with asyncio.timeout(5):
+        await gate.reached()
+        for _ in range(3):
+            caller.cancel()
+            await turns()
+        assert not caller.done(), "the last caller may be the program's end"
+        gate.release()
+        with pytest.raises(asyncio.CancelledError):
+            await caller
+    assert account.server.mint.is_current(account.vault.read(PROFILE).refresh.reveal())
+    assert account.posts == 1
+
+
+async def test_one_of_several_callers_may_leave_at_once(account):
+    account.sign_in(ttl_s=60)
+    account.clock.advance(60)
+    gate = Gate()
+    account.server.faults.add("/token", Fault(gate=gate))
+    broker = account.broker()
+    leaves, stays = (asyncio.create_task(broker.access(PROFILE)) for _ in range(2))
+    async with asyncio.timeout(5):
+        await gate.reached()
+        leaves.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await leaves
+        gate.release()
+        assert account.holds(await stays)
+    assert account.posts == 1
+
+
+async def test_a_refresh_that_nobody_waits_for_is_not_sent(account):
+    account.sign_in(ttl_s=60)
+    account.clock.advance(60)
+    broker = account.broker()
+    lock = OffLoop(FileLock(next_lock(account, broker)))
+    lock.acquire(1)
+    caller = asyncio.create_task(broker.access(PROFILE))
+    await until(lambda: broker._flights)
+    caller.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await caller
+    flight = next(iter(broker._flights.values()))
+    lock.release()
+    await until(flight.outcome.done)
+    assert account.posts == 0
+    assert account.index.get(PROFILE).failure is None
+    assert account.holds(await broker.access(PROFILE))
+
+
+def next_lock(account, broker):
+    return broker._transactions._lock_path(PROFILE)
+
+
+async def test_while_another_process_refreshes_a_good_token_is_used_at_once(account):
+    account.sign_in(ttl_s=100)
+    before = account.vault.read(PROFILE)
+    account.clock.advance(90)
+    broker = account.broker()
+    lock = OffLoop(FileLock(next_lock(account, broker)))
+    lock.acquire(1)
+    assert (await broker.access(PROFILE)).token == before.access
+    assert not await broker.refresh_if_due(PROFILE)
+    lock.release()
+    assert account.posts == 0
+    assert account.index.get(PROFILE).failure is None
+
+
+async def test_without_a_good_token_a_hung_refresh_of_another_process_is_named(account, monkeypatch):
+    monkeypatch.setattr("portico.auth.broker.PATIENCE_S", 0.05)
+    account.sign_in(ttl_s=60)
+    account.clock.advance(60)
+    broker = account.broker()
+    lock = OffLoop(FileLock(next_lock(account, broker)))
+    lock.acquire(1)
+    with pytest.raises(LockBusy, match="process"):
+        await broker.access(PROFILE)
+    lock.release()
+    assert account.holds(await broker.access(PROFILE))
+
+
+async def test_a_new_sign_in_during_a_refresh_wins(account):
+    account.sign_in(ttl_s=60)
+    account.clock.advance(60)
+    gate = Gate()
+    account.server.faults.add("/token", Fault(gate=gate))
+    caller = asyncio.create_task(account.broker().access(PROFILE))
+    async with asyncio.timeout(5):
+        await gate.reached()
+        issued = account.server.mint.start(CLIENT_ID)
+        tokens = Tokens(Secret(issued.access), Secret(issued.refresh), issued.expires_at)
+        account.vault.commit(a_profile(account.base, account.clock), tokens)
+        gate.release()
+        access = await caller
+    assert access.token.reveal() == issued.access
+    assert account.vault.read(PROFILE).refresh.reveal() == issued.refresh
+
+
+async def test_a_sign_out_during_a_refresh_is_not_undone(account):
+    account.sign_in(ttl_s=60)
+    account.clock.advance(60)
+    gate = Gate()
+    account.server.faults.add("/token", Fault(gate=gate))
+    caller = asyncio.create_task(account.broker().access(PROFILE))
+    async with asyncio.timeout(5):
+        await gate.reached()
+        account.vault.delete(PROFILE)
+        gate.release()
+        with pytest.raises(SignInNeeded):
+            await caller
+    assert account.index.get(PROFILE) is None
+
+
+class FullStore:
+    """A vault whose commits fail while it is full."""
+
+    def __init__(self, vault):
+        self._vault = vault
+        self.full = True
+
+    def read(self, profile_id):
+        return self._vault.read(profile_id)
+
+    def commit(self, profile, tokens, **expected):
+        if self.full:
+            raise StoreError("disk-full", "no space left")
+        return self._vault.commit(profile, tokens, **expected)
+
+
+async def test_tokens_that_no_store_took_are_kept_and_stored_before_anything_else_is_sent(account):
+    account.sign_in(ttl_s=60)
+    account.clock.advance(60)
+    store = FullStore(account.vault.real)
+    broker = account.broker(vault=store)
+    with pytest.raises(StoreError, match="no space"):
+        await broker.access(PROFILE)
+    account.clock.advance(5)
+    with pytest.raises(StoreError, match="no space"):
+        await broker.access(PROFILE)
+    store.full = False
+    account.clock.advance(10)
+    assert account.holds(await broker.access(PROFILE))
+    assert account.posts == 1
+
+
+@pytest.mark.parametrize("drop", ["before", "after"])
+async def test_a_lost_connection_is_no_refusal(account, drop):
+    account.sign_in(ttl_s=100)
+    before = account.vault.read(PROFILE)
+    account.clock.advance(90)
+    account.server.faults.add("/token", Fault(drop=drop))
+    assert (await account.broker().access(PROFILE)).token == before.access
+    assert account.index.get(PROFILE).failure.id == "network"
+
+
+async def test_no_refresh_token_leaves_the_broker(account):
+    account.sign_in(ttl_s=60)
+    account.clock.advance(60)
+    access = await account.broker().access(PROFILE)
+    refresh = account.vault.read(PROFILE).refresh
+    assert refresh not in [getattr(access, name) for name in access.__slots__]
+    assert "CANARY" not in repr(access)
+
+
+async def test_an_unknown_profile_is_not_signed_in(account):
+    with pytest.raises(SignInNeeded) as raised:
+        await account.broker().access("nobody:default")
+    assert raised.value.id == "not-signed-in"
+    assert not await account.broker().refresh_if_due("nobody:default")
+
+
+async def test_a_profile_whose_lifetime_is_unknown_is_refreshed_on_rejection_only(account):
+    generation = account.sign_in().generation
+    account.vault.commit(account.index.get(PROFILE), replace(account.vault.read(PROFILE), expires_at=None))
+    broker = account.broker()
+    account.clock.advance(10**6)
+    access = await broker.access(PROFILE)
+    assert access.generation > generation
+    assert account.posts == 0
+    await broker.access(PROFILE, rejected_generation=access.generation)
+    assert account.posts == 1
