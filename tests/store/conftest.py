@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import gc
+import threading
+import warnings
+
 import pytest
 
 from portico.store import sealed_file
@@ -27,6 +31,12 @@ def own_secret_service(monkeypatch):
         for name, value in service.env.items():
             monkeypatch.setenv(name, value)
         yield service
+    for thread in threading.enumerate():
+        if thread.name == "portico-keyring":
+            thread.join(10)
+    with warnings.catch_warnings():  # keyring leaves its connection open when a collection stays locked
+        warnings.simplefilter("ignore", ResourceWarning)
+        gc.collect()
 
 
 @pytest.fixture

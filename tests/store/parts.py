@@ -90,6 +90,10 @@ class Broken(InMemory):
         raise RuntimeError("no such device")
 
 
+# keyring offers every class it has seen to whoever asks for the best one: these are for those who name them.
+KeyringBackend._classes -= {InMemory, OtherInMemory, Forgetful, Leaky, Stuck, PlaintextKeyring, Broken}
+
+
 class WinError(Exception):
     """pywintypes.error as pywin32 raises it: not a KeyringError, not an OSError."""
 
@@ -107,7 +111,7 @@ class FakeWin32Cred:
     def __init__(self):
         self.credentials = {}
 
-    def CredRead(self, *, Type, TargetName):
+    def CredRead(self, *, Type, TargetName):  # noqa: N803 - win32cred's own names
         if TargetName not in self.credentials:
             raise WinError(1168, "CredRead", "Element not found.")
         return self.credentials[TargetName]
@@ -118,7 +122,7 @@ class FakeWin32Cred:
             raise WinError(1783, "CredWrite", "The stub received bad data.")
         self.credentials[credential["TargetName"]] = {**credential, "CredentialBlob": blob}
 
-    def CredDelete(self, *, Type, TargetName):
+    def CredDelete(self, *, Type, TargetName):  # noqa: N803 - win32cred's own names
         if self.credentials.pop(TargetName, None) is None:
             raise WinError(1168, "CredDelete", "Element not found.")
 

@@ -176,8 +176,9 @@ class KeyringStore:
         why = f"{type(error).__module__}.{type(error).__name__}: {text}"
         if kinds & _LOCKED or _MACOS_NO_PROMPT in text:
             return StoreError("keyring-locked", f"{who} is locked", why=why, hint=self._advice())
-        if kinds & _ABSENT or isinstance(error, ConnectionError):
-            return StoreError("keyring-unavailable", f"{who} cannot be reached", why=why, hint=FILE_HINT)
+        if kinds & _ABSENT or isinstance(error, ConnectionError | FileNotFoundError):
+            hint = f"start it (log in to the desktop) and run the command again, or do without: {FILE_HINT}"
+            return StoreError("keyring-unavailable", f"{who} cannot be reached", why=why, hint=hint)
         return StoreError("keyring-failed", f"{who} could not {doing} the record", why=why, hint=self._advice())
 
     def _advice(self) -> str:

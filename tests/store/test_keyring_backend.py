@@ -1,0 +1,173 @@
+"""Which keyring is used, and which is not."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+
+import pytest
+
+from portico.errors import StoreError
+from portico.store.keyring_backend import BACKEND_ENV, choose_backend, class_name, load_backend, unit_limit
+from tests.store.parts import HERE
+
+SECRET_SERVICE = "keyring.backends.SecretService.Keyring"
+
+CHAIN = """
+import sys
+import keyring.backend
+from keyring.backend import KeyringBackend
+from keyring.backends.chainer import ChainerBackend
+from portico.store.keyring_backend import choose_backend, class_name
+
+keyring.backend._load_plugins = lambda: None
+
+class Base(KeyringBackend):
+    def get_password(self, service, username): pass
+    def set_password(self, service, username, password): pass
+
+class PlaintextKeyring(Base):
+    priority = 9
+
+if sys.argv[1] == "with an allowed member":
+    class Second(Base):
+        priority = 2
+    class First(Base):
+        priority = 3
+    Base.priority = 1
+else:
+    Base.priority = 0
+    class OtherPlaintextKeyring(Base):
+        priority = 8
+
+print([type(ring).__name__ for ring in ChainerBackend.backends])
+try:
+    print(class_name(choose_backend({"PYTHON_KEYRING_BACKEND": "keyring.backends.chainer.ChainerBackend"})))
+except Exception as error:
+    print(error.id, error)
+"""
+
+
+def in_a_new_process(code, *words):
+    environment = {name: value for name, value in os.environ.items() if name != "DBUS_SESSION_BUS_ADDRESS"}
+    environment["PYTHONPATH"] = os.pathsep.join(sys.path)
+    done = subprocess.run([sys.executable, "-c", code, *words], env=environment, capture_output=True, text=True, check=True)
+    return done.stdout.splitlines()
+
+
+@pytest.fixture
+def no_bus(monkeypatch, paths):
+    monkeypatch.delenv("DBUS_SESSION_BUS_ADDRESS", raising=False)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(paths.state))
+
+
+def test_the_secret_service_is_chosen_where_it_runs(secret_service):
+    assert class_name(choose_backend({})) == SECRET_SERVICE
+
+
+@pytest.mark.requirement("E36")
+def test_without_any_keyring_every_kind_is_named_with_its_reason_and_the_next_step(no_bus):
+    with pytest.raises(StoreError) as caught:
+        choose_backend({})
+    assert caught.value.id == "no-keyring"
+    assert f"{SECRET_SERVICE}: Unable to initialize SecretService" in caught.value.why
+    assert "{prog} onboard --store file" in caught.value.hint
+
+
+@pytest.mark.requirement("E36")
+@pytest.mark.requirement("E38")
+@pytest.mark.parametrize(
+    "name",
+    ["keyring.backends.null.Keyring", "keyring.backends.fail.Keyring", f"{HERE}.PlaintextKeyring", "keyrings.alt.file.Any"],
+)
+def test_keyrings_that_forget_fail_or_keep_plain_text_are_refused(name, tmp_path, monkeypatch):
+    package = tmp_path / "keyrings" / "alt"
+    package.mkdir(parents=True)
+    (package / "file.py").write_text("from tests.store.parts import InMemory\nclass Any(InMemory): pass\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    for act in (lambda: choose_backend({BACKEND_ENV: name}), lambda: load_backend(name)):
+        with pytest.raises(StoreError) as caught:
+            act()
+        assert caught.value.id == "keyring-refused"
+        assert name in caught.value.message
+        assert caught.value.hint
+
+
+@pytest.mark.requirement("E36")
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("no.such.Thing", "ModuleNotFoundError"),
+        ("nodots", "ValueError"),
+        (f"{HERE}.NoSuchClass", "AttributeError"),
+        (f"{HERE}.Broken", "RuntimeError: no such device"),
+        ("keyring.backends.macOS.Keyring", "RuntimeError: macOS required"),
+    ],
+)
+def test_a_backend_that_cannot_be_used_is_named_with_its_reason(name, reason):
+    with pytest.raises(StoreError) as caught:
+        choose_backend({BACKEND_ENV: name})
+    assert caught.value.id == "keyring-unusable"
+    assert name in caught.value.message
+    assert reason in caught.value.why
+    assert BACKEND_ENV in caught.value.hint
+
+
+@pytest.mark.requirement("E36")
+@pytest.mark.parametrize("value", ["", "  "])
+def test_an_empty_variable_is_named(value):
+    with pytest.raises(StoreError) as caught:
+        choose_backend({BACKEND_ENV: value})
+    assert BACKEND_ENV in caught.value.message
+    assert "empty" in caught.value.message
+
+
+@pytest.mark.requirement("E36")
+def test_of_a_chainer_its_first_allowed_member_is_used():
+    members, chosen = in_a_new_process(CHAIN, "with an allowed member")
+    assert members == "['PlaintextKeyring', 'First', 'Second', 'Base']"
+    assert chosen == "__main__.First"
+
+
+@pytest.mark.requirement("E36")
+def test_a_chainer_without_an_allowed_member_is_refused():
+    members, answer = in_a_new_process(CHAIN, "without one")
+    assert members == "['PlaintextKeyring', 'OtherPlaintextKeyring']"
+    assert answer.startswith("keyring-refused the keyring keyring.backends.chainer.ChainerBackend")
+
+
+@pytest.mark.requirement("E36")
+def test_the_keyring_s_own_config_file_is_honoured_and_held_to_the_same_rules(monkeypatch, tmp_path, paths):
+    from keyring.util import platform_
+
+    monkeypatch.setattr(platform_, "config_root", lambda: tmp_path)
+    config = tmp_path / "keyringrc.cfg"
+    config.write_text(f"[backend]\ndefault-keyring={HERE}.InMemory\n")
+    assert class_name(choose_backend({})) == f"{HERE}.InMemory"
+    config.write_text("[backend]\ndefault-keyring=keyring.backends.null.Keyring\n")
+    with pytest.raises(StoreError) as caught:
+        choose_backend({})
+    assert caught.value.id == "keyring-refused"
+    config.write_text("[backend]\ndefault-keyring=no.such.Thing\n")
+    with pytest.raises(StoreError) as caught:
+        choose_backend({})
+    assert caught.value.id == "keyring-unusable"
+
+
+def test_the_limit_belongs_to_the_backend_class():
+    assert unit_limit("keyring.backends.Windows.WinVaultKeyring") == 1280
+    assert unit_limit(SECRET_SERVICE) is None
+
+
+@pytest.mark.requirement("S4")
+def test_a_recorded_backend_is_loaded_without_looking_for_others():
+    code = (
+        "import sys, importlib.metadata as md, keyring.backend\n"
+        "def scan(*a, **k): raise SystemExit('scanned')\n"
+        "md.entry_points = scan; keyring.backend.metadata.entry_points = scan\n"
+        "from portico.store.keyring_backend import load_backend, class_name\n"
+        f"print(class_name(load_backend('{SECRET_SERVICE}')))\n"
+        "print([name for name in ('keyring.backends.kwallet', 'keyring.backends.macOS', 'aiohttp', 'authlib') if name in sys.modules])"
+    )
+    assert in_a_new_process(code) == [SECRET_SERVICE, "[]"]

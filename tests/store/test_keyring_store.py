@@ -1,0 +1,222 @@
+"""Records in a keyring: bounded in time, every failure named."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import closing
+
+import pytest
+
+from portico.errors import StoreError, StoreUnknown
+from portico.secret import Secret
+from portico.store.deadline import Deadlines
+from portico.store.keyring_store import KeyringStore
+from portico.testing.canary import canary
+from tests.store.parts import HERE
+
+SECRET_SERVICE = "keyring.backends.SecretService.Keyring"
+USER = "minimax-portal:default#a"
+# keyring itself leaves its connection open when a collection stays locked.
+pytestmark = pytest.mark.filterwarnings("ignore:unclosed .*portico-bus:ResourceWarning")
+QUICK = Deadlines(read_s=0.4, write_s=0.4, prompt_s=0.2)
+
+
+def unlock(service):
+    """Unlock the login collection without a prompt, by gnome-keyring's own back door for tests."""
+    import secretstorage
+    from jeepney import DBusAddress, new_method_call
+    from jeepney.io.blocking import open_dbus_connection
+    from secretstorage.util import format_secret, open_session
+
+    interface = "org.gnome.keyring.InternalUnsupportedGuiltRiddenInterface"
+    back_door = DBusAddress("/org/freedesktop/secrets", "org.freedesktop.secrets", interface)
+    with closing(open_dbus_connection(service.address)) as bus:
+        path = secretstorage.get_default_collection(bus).collection_path
+        password = format_secret(open_session(bus), "portico", "text/plain")
+        bus.send_and_get_reply(new_method_call(back_door, "UnlockWithMasterPassword", "o(oayays)", (path, password)))
+
+
+@pytest.fixture
+def prompter_bus(own_secret_service):
+    from jeepney.io.blocking import open_dbus_connection
+
+    with closing(open_dbus_connection(own_secret_service.address)) as bus:
+        yield bus
+
+
+@pytest.fixture
+def silent_prompter(own_secret_service, prompter_bus):
+    """A service whose prompter takes the question and never answers."""
+    from jeepney.bus_messages import message_bus
+
+    prompter_bus.send_and_get_reply(message_bus.RequestName("org.gnome.keyring.SystemPrompter"))
+    return own_secret_service
+
+
+@pytest.mark.requirement("E39")
+@pytest.mark.parametrize("size", [1, 1279, 1280, 1281, 10_000, 60_000])
+def test_records_of_any_size_come_back_whole_from_the_secret_service(secret_service, size):
+    store = KeyringStore(SECRET_SERVICE)
+    value = Secret(("\U0001f511é" + canary("at") * size)[:size])
+    store.set(USER, value)
+    assert store.get(USER) == value
+    store.delete(USER)
+    assert store.get(USER) is None
+    assert secret_service.items() == []
+
+
+def test_deleting_what_is_not_there_is_no_error(secret_service):
+    KeyringStore(SECRET_SERVICE).delete("nobody#a")
+
+
+@pytest.mark.requirement("E36")
+def test_a_locked_keyring_whose_prompt_is_dismissed_is_locked_and_not_empty(own_secret_service):
+    store = KeyringStore(SECRET_SERVICE)
+    value = Secret(canary("at"))
+    store.set(USER, value)
+    own_secret_service.lock()
+    for act in (lambda: store.get(USER), lambda: store.set(USER, value), lambda: store.delete(USER)):
+        with pytest.raises(StoreError) as caught:
+            act()
+        assert caught.value.id == "keyring-locked"
+        assert SECRET_SERVICE in caught.value.message
+        assert "KeyringLocked" in caught.value.why
+        assert "unlock" in caught.value.hint
+    unlock(own_secret_service)
+    assert store.get(USER) == value
+
+
+@pytest.mark.requirement("E36")
+def test_a_prompt_that_nobody_answers_is_waited_for_no_longer_than_said(silent_prompter):
+    waits = []
+    store = KeyringStore(SECRET_SERVICE, deadlines=QUICK, on_wait=waits.append)
+    store.set(USER, Secret(canary("at")))
+    silent_prompter.lock()
+    begun = time.monotonic()
+    with pytest.raises(StoreError) as caught:
+        store.get(USER)
+    assert caught.value.id == "keyring-timeout"
+    assert time.monotonic() - begun < QUICK.read_s + QUICK.prompt_s + 0.5
+    assert len(waits) == 1
+    with pytest.raises(StoreUnknown):
+        store.set(USER, Secret(canary("at")))
+
+
+@pytest.mark.requirement("E36")
+def test_a_keyring_unlocked_while_its_prompt_is_waited_for_gives_the_record(silent_prompter, prompter_bus):
+    def unlock_and_close_the_prompt(_text):
+        unlock(silent_prompter)
+        prompter_bus.close()
+
+    store = KeyringStore(SECRET_SERVICE, deadlines=Deadlines(read_s=0.4, prompt_s=20), on_wait=unlock_and_close_the_prompt)
+    value = Secret(canary("at"))
+    store.set(USER, value)
+    silent_prompter.lock()
+    assert store.get(USER) == value
+
+
+@pytest.mark.requirement("E36")
+def test_a_hung_service_is_given_up_and_its_late_write_is_known_to_be_going_on(own_secret_service):
+    store = KeyringStore(SECRET_SERVICE, deadlines=QUICK)
+    store.set(USER, Secret(canary("at")))
+    own_secret_service.daemon.send_signal(signal.SIGSTOP)
+    try:
+        begun = time.monotonic()
+        with pytest.raises(StoreError) as caught:
+            store.get(USER)
+        assert (caught.value.id, time.monotonic() - begun < QUICK.read_s + 0.3) == ("keyring-timeout", True)
+        with pytest.raises(StoreUnknown) as unknown:
+            store.set(USER, Secret(canary("at")))
+        assert unknown.value.id == "keyring-unknown"
+        assert store.unsettled
+        worker = store._unfinished[0]
+    finally:
+        own_secret_service.daemon.send_signal(signal.SIGCONT)
+    worker.join(10)
+    assert not store.unsettled
+
+
+@pytest.mark.requirement("E36")
+def test_a_service_that_dies_in_the_middle_of_a_call_is_named(own_secret_service):
+    store = KeyringStore(SECRET_SERVICE, deadlines=Deadlines(read_s=20))
+    store.set(USER, Secret(canary("at")))
+    own_secret_service.daemon.send_signal(signal.SIGSTOP)
+    killer = threading.Timer(0.2, own_secret_service.daemon.kill)
+    killer.start()
+    with pytest.raises(StoreError) as caught:
+        store.get(USER)
+    killer.join()
+    assert caught.value.id in {"keyring-unavailable", "keyring-failed"}
+    assert SECRET_SERVICE in caught.value.message
+    assert caught.value.hint
+
+
+@pytest.mark.requirement("E36")
+def test_without_a_bus_the_recorded_keyring_is_unavailable_and_not_empty(monkeypatch):
+    monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nonexistent/bus")
+    with pytest.raises(StoreError) as caught:
+        KeyringStore(SECRET_SERVICE).get(USER)
+    assert caught.value.id in {"keyring-unavailable", "keyring-failed"}
+    assert "--store file" in caught.value.hint
+
+
+@pytest.mark.requirement("E36")
+def test_an_error_that_is_no_keyring_error_is_wrapped_and_does_not_quote_the_secret(in_memory):
+    value = canary("at")
+    with pytest.raises(StoreError) as caught:
+        KeyringStore(f"{HERE}.Leaky").set(USER, Secret(value))
+    assert caught.value.id == "keyring-failed"
+    assert "OSError" in caught.value.why
+    assert value not in f"{caught.value!r} {caught.value} {caught.value.__cause__!r}"
+
+
+@pytest.mark.requirement("E36")
+def test_the_keychain_s_refusal_over_ssh_counts_as_locked(in_memory):
+    store = KeyringStore(in_memory)
+
+    def refuse(*_args):
+        from keyring.errors import KeyringError
+
+        raise KeyringError("Can't get password from keychain: (-25308, 'Unknown Error')")
+
+    store._backend().get_password = refuse
+    with pytest.raises(StoreError) as caught:
+        store.get(USER)
+    assert caught.value.id == "keyring-locked"
+
+
+@pytest.mark.requirement("E36")
+def test_a_call_that_never_comes_back_does_not_delay_the_end_of_the_process():
+    code = (
+        "from portico.store.deadline import Deadlines\n"
+        "from portico.store.keyring_store import KeyringStore\n"
+        "from portico.errors import StoreError\n"
+        f"store = KeyringStore('{HERE}.Stuck', deadlines=Deadlines(0.1, 0.1, 0.1))\n"
+        "try: store.get('a')\n"
+        "except StoreError as error: print(error.id)\n"
+    )
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=20, check=True)
+    assert done.stdout == "keyring-timeout\n"
+
+
+@pytest.mark.requirement("E40")
+def test_deleting_removes_every_copy_the_credential_locker_has_made(win_vault):
+    from keyring.backends.Windows import WinVaultKeyring
+
+    store = KeyringStore("keyring.backends.Windows.WinVaultKeyring")
+    assert isinstance(store._backend(), WinVaultKeyring)
+    first, second, other = canary("at"), canary("at"), canary("at")
+    store.set("p#a", Secret(first))
+    store.set("q#a", Secret(other))
+    store.set("p#a", Secret(second))
+    assert first in win_vault.everything()
+    store.delete("p#a")
+    assert first not in win_vault.everything()
+    assert second not in win_vault.everything()
+    assert store.get("q#a") == Secret(other)

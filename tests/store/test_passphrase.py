@@ -1,0 +1,69 @@
+"""Where the passphrase comes from."""
+
+from __future__ import annotations
+
+import pytest
+
+from portico.errors import StoreError
+from portico.secret import Secret
+from portico.store.passphrase import PassphraseSource
+from portico.testing.canary import canary, exempt
+
+FILE, TEXT = "PORTICO_PASSPHRASE_FILE", "PORTICO_PASSPHRASE"
+
+
+def answers(*texts):
+    given = iter(texts)
+    return lambda _question: Secret(next(given))
+
+
+def test_the_file_comes_before_the_variable_and_both_before_a_person(tmp_path):
+    in_file, in_variable, typed = canary("file"), canary("variable"), canary("typed")
+    path = exempt(tmp_path / "passphrase")
+    path.write_text(f"{in_file}\r\nsecond line\n")
+    path.chmod(0o600)
+    ask = answers(typed, typed)
+    assert PassphraseSource({FILE: str(path), TEXT: in_variable}, ask).get() == Secret(in_file)
+    assert PassphraseSource({TEXT: in_variable}, ask).get() == Secret(in_variable)
+    assert PassphraseSource({}, ask).get() == Secret(typed)
+
+
+def test_a_new_passphrase_is_typed_twice():
+    one, two = canary("one"), canary("two")
+    assert PassphraseSource({}, answers(one, one)).get(new=True) == Secret(one)
+    with pytest.raises(StoreError) as caught:
+        PassphraseSource({}, answers(one, two)).get(new=True)
+    assert caught.value.id == "passphrase-mismatch"
+
+
+@pytest.mark.requirement("E36")
+def test_where_nobody_can_be_asked_the_variables_are_named():
+    with pytest.raises(StoreError) as caught:
+        PassphraseSource({}).get()
+    assert caught.value.id == "passphrase-needed"
+    assert FILE in caught.value.hint
+
+
+def test_an_empty_passphrase_is_refused(tmp_path):
+    path = tmp_path / "passphrase"
+    path.write_text("\n")
+    path.chmod(0o600)
+    for source in (PassphraseSource({TEXT: ""}), PassphraseSource({FILE: str(path)}), PassphraseSource({}, answers(""))):
+        with pytest.raises(StoreError) as caught:
+            source.get()
+        assert caught.value.id == "passphrase-needed"
+
+
+@pytest.mark.requirement("E44")
+@pytest.mark.parametrize("kind", ["absent", "folder", "writable by others", "not text"])
+def test_a_passphrase_file_that_cannot_be_trusted_is_named(tmp_path, kind):
+    path = tmp_path / "passphrase"
+    if kind == "folder":
+        path.mkdir()
+    elif kind != "absent":
+        path.write_bytes(b"\xff\xfe" if kind == "not text" else b"words")
+        path.chmod(0o666 if kind == "writable by others" else 0o600)
+    with pytest.raises(StoreError) as caught:
+        PassphraseSource({FILE: str(path)}).get()
+    assert caught.value.id == "passphrase-unreadable"
+    assert str(path) in caught.value.message
