@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
@@ -145,17 +146,25 @@ async def read_line() -> str:
         # A console cannot be waited for without a thread; after a cancel this one takes one more line with it.
         _read_in_thread(loop, line)
         return _decoded(await line)
-    descriptor = sys.stdin.fileno()
+    descriptor = _terminal_descriptor()
     loop.add_reader(descriptor, _collect, descriptor, line, bytearray())
     try:
         return _decoded(await line)
     finally:
         loop.remove_reader(descriptor)
+        os.close(descriptor)
+
+
+def _terminal_descriptor() -> int:
+    # A descriptor of our own may be non-blocking; the one we were given is shared with the shell, which would be so too.
+    descriptor = sys.stdin.fileno()
+    try:
+        return os.open(os.ttyname(descriptor), os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK)
+    except OSError:
+        return os.dup(descriptor)
 
 
 def _collect(descriptor: int, line: Any, buffer: bytearray) -> None:
-    import os
-
     chunk = os.read(descriptor, 65536)
     buffer += chunk
     if (not chunk or b"\n" in chunk) and not line.done():

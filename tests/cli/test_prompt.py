@@ -1,0 +1,164 @@
+"""Asking a person, on a real pseudo-terminal where one is needed."""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import os
+import subprocess
+import sys
+
+import pytest
+
+from portico.cli.prompt import MenuPrompter, NonInteractive, NumberedPrompter, make_prompter, read_line
+from portico.contracts import Choice
+from portico.errors import UsageError
+
+REGIONS = [Choice("global", "Global", "api.minimax.io"), Choice("cn", "CN", "api.minimaxi.com")]
+POSIX = pytest.mark.skipif(sys.platform == "win32", reason="POSIX terminals")
+
+
+def _numbered(answers):
+    return NumberedPrompter(io.StringIO(answers), io.StringIO())
+
+
+@pytest.mark.parametrize(("typed", "answer"), [("2\n", "cn"), ("cn\n", "cn"), ("\n", "global"), ("9\nx\n\u00b2\n0\n2\n", "cn")])
+def test_a_numbered_menu_takes_numbers_and_values_and_asks_again_for_anything_else(typed, answer):
+    prompter = _numbered(typed)
+    assert prompter.choose("Select endpoint", REGIONS, flag="--region", default="global") == answer
+    assert "  2) CN - api.minimaxi.com\n" in prompter._stderr.getvalue()
+
+
+@pytest.mark.parametrize(("typed", "default", "answer"), [("y\n", False, True), ("\n", True, True), ("?\nNO\n", True, False)])
+def test_a_question_is_answered_with_yes_or_no(typed, default, answer):
+    assert _numbered(typed).confirm("Replace?", flag="--replace", default=default) is answer
+
+
+@pytest.mark.parametrize(("typed", "answer"), [("mine\n", "mine"), ("\n", "default")])
+def test_a_text_may_have_a_default(typed, answer):
+    assert _numbered(typed).text("Name", flag="--profile", default="default") == answer
+
+
+@pytest.mark.parametrize("prompter", [NonInteractive(), _numbered("")], ids=["nobody", "input that ended"])
+def test_where_nobody_answers_the_error_names_the_flag(prompter):
+    with pytest.raises(UsageError) as caught:
+        prompter.choose("Select endpoint?", REGIONS, flag="--region")
+    assert (caught.value.id, caught.value.message) == ("input-needed", "Select endpoint: nobody can be asked here.")
+    assert "--region" in caught.value.hint
+    for ask in (prompter.confirm, prompter.text):
+        with pytest.raises(UsageError, match="nobody can be asked"):
+            ask("Sure?", flag="--yes")
+
+
+def test_nobody_is_asked_for_a_secret():
+    with pytest.raises(UsageError, match="nobody can be asked"):
+        NonInteractive().secret("Passphrase", flag="PORTICO_PASSPHRASE_FILE")
+
+
+def test_without_a_terminal_nobody_is_asked():
+    assert not make_prompter(io.StringIO(), io.StringIO()).interactive
+    closed = io.StringIO()
+    closed.close()
+    assert not make_prompter(closed, closed).interactive
+
+
+class _Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_a_terminal_gets_menus_or_numbers_where_the_menus_are_missing(monkeypatch):
+    pytest.importorskip("questionary", reason="questionary draws the menus")
+    assert isinstance(make_prompter(_Terminal(), _Terminal()), MenuPrompter)
+    monkeypatch.setitem(sys.modules, "questionary", None)
+    assert isinstance(make_prompter(_Terminal(), _Terminal()), NumberedPrompter)
+
+
+SCRIPT = """
+import asyncio, sys
+from portico.cli.prompt import make_prompter
+from portico.contracts import Choice
+prompter = make_prompter()
+def ask():
+    return [
+        prompter.choose("Endpoint", [Choice("global", "Global", "io"), Choice("cn", "CN", "com")], flag="--region"),
+        prompter.confirm("Stay", flag="--background", default=True),
+        prompter.text("Name", flag="--profile", default="default"),
+        len(prompter.secret("Phrase", flag="--x").reveal()),
+    ]
+async def inside(): return ask()
+print(ask() if sys.argv[1] == "outside" else asyncio.run(inside()))
+"""
+# What is typed once the last question has been drawn.
+KEYS = [(b"Endpoint", b"\x1b[B\r"), (b"Stay", b"n"), (b"Name", b"2\r"), (b"Phrase", b"hunter22\r")]
+
+
+@POSIX
+@pytest.mark.parametrize("loop", ["outside", "inside"])
+def test_menus_work_on_a_real_terminal_and_leave_stdout_alone(loop):
+    pytest.importorskip("questionary", reason="questionary draws the menus")
+    import pty
+
+    master, terminal = pty.openpty()
+    env = {**os.environ, "PROMPT_TOOLKIT_NO_CPR": "1", "TERM": "xterm"}
+    command = [sys.executable, "-c", SCRIPT, loop]
+    with subprocess.Popen(
+        command, stdin=terminal, stdout=subprocess.PIPE, stderr=terminal, env=env, start_new_session=True
+    ) as child:
+        os.close(terminal)
+        shown = b""
+        for question, keys in KEYS:
+            while question not in shown:
+                shown += os.read(master, 4096)
+            os.write(master, keys)
+            shown = b"" if question == b"Phrase" else shown.partition(question)[2]
+        _drain(master, child)
+        stdout = child.stdout.read().decode()
+    os.close(master)
+    assert stdout == "['cn', False, 'default2', 8]\n"
+
+
+def _drain(master, child):
+    while child.poll() is None:
+        try:
+            if b"hunter22" in os.read(master, 4096):
+                child.kill()
+        except OSError:
+            break
+
+
+@pytest.fixture
+def typed(monkeypatch):
+    import pty
+
+    master, terminal = pty.openpty()
+    with os.fdopen(terminal, "r") as stream:
+        monkeypatch.setattr(sys, "stdin", stream)
+        yield lambda data: os.write(master, data)
+    os.close(master)
+
+
+@POSIX
+async def test_a_line_is_read_from_the_terminal(typed):
+    typed(b"http://127.0.0.1/callback?code=x\n")
+    assert await asyncio.wait_for(read_line(), 10) == "http://127.0.0.1/callback?code=x"
+
+
+@POSIX
+async def test_a_cancelled_read_takes_no_later_line_with_it(typed):
+    first = asyncio.create_task(read_line())
+    await asyncio.sleep(0)
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+    typed(b"second\n")
+    assert await asyncio.wait_for(read_line(), 10) == "second"
+
+
+@POSIX
+async def test_an_empty_line_is_empty_and_the_end_of_input_is_an_error(typed):
+    typed(b"\n")
+    assert await asyncio.wait_for(read_line(), 10) == ""
+    typed(b"\x04")
+    with pytest.raises(EOFError):
+        await asyncio.wait_for(read_line(), 10)

@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import io
+import json
+import sys
+
+import pytest
+
+from portico.cli.render import Output, plain_table, wants_color
+
+HEADERS = ("Name", "Source")
+ROWS = [("acme", "/a/very/long/path/to/somewhere/else"), ("b", "")]
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def _output(**options):
+    return Output(stdout=io.StringIO(), stderr=io.StringIO(), **options)
+
+
+def test_results_go_to_stdout_and_remarks_to_stderr():
+    out = _output(verbose=True)
+    out.line("result")
+    out.note("remark")
+    out.detail("more")
+    out.warn("look")
+    assert (out.stdout.getvalue(), out.stderr.getvalue()) == ("result\n", "remark\nmore\nlook\n")
+
+
+def test_quiet_keeps_results_and_warnings_only():
+    out = _output(quiet=True)
+    out.line("result")
+    out.note("remark")
+    out.detail("more")
+    out.warn("look")
+    assert (out.stdout.getvalue(), out.stderr.getvalue()) == ("result\n", "look\n")
+
+
+def test_json_is_indented_by_two_and_events_are_one_line_each():
+    out = _output(json=True)
+    out.json({"a": ["\u4e2d"]})
+    out.event({"event": "one"})
+    assert out.stdout.getvalue() == '{\n  "a": [\n    "\u4e2d"\n  ]\n}\n{"event": "one"}\n'
+
+
+def test_events_are_silent_without_json():
+    out = _output()
+    out.event({"event": "one"})
+    assert out.stdout.getvalue() == ""
+
+
+def test_a_piped_table_has_columns_as_wide_as_their_content():
+    assert plain_table(HEADERS, ROWS, width=None) == [
+        "Name  Source",
+        "----  -----------------------------------",
+        "acme  /a/very/long/path/to/somewhere/else",
+        "b",
+    ]
+
+
+@pytest.mark.parametrize("width", [20, 30, 40])
+def test_a_narrow_table_folds_its_widest_column_and_loses_nothing(width):
+    lines = plain_table(HEADERS, ROWS, width=width)
+    assert max(map(len, lines)) <= width
+    assert "".join(line[6:] for line in lines[2:]) == ROWS[0][1]
+
+
+def test_a_table_on_a_terminal_shows_what_the_plain_one_shows(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    out = Output(stdout=Terminal(), stderr=io.StringIO())
+    out.table(HEADERS, [("[red]acme[/red]", "x")])
+    assert "[red]acme[/red]" in out.stdout.getvalue()
+    assert "Source" in out.stdout.getvalue()
+
+
+def test_a_table_needs_no_rich(monkeypatch):
+    monkeypatch.setitem(sys.modules, "rich", None)
+    monkeypatch.setenv("COLUMNS", "20")
+    out = Output(stdout=Terminal(), stderr=io.StringIO())
+    out.table(HEADERS, ROWS)
+    assert out.stdout.getvalue().startswith("Name  Source\n")
+
+
+@pytest.mark.parametrize(
+    ("env", "no_color", "stream", "expected"),
+    [
+        ({}, False, Terminal(), True),
+        ({"NO_COLOR": "1"}, False, Terminal(), False),
+        ({"NO_COLOR": ""}, False, Terminal(), True),
+        ({"TERM": "dumb"}, False, Terminal(), False),
+        ({}, True, Terminal(), False),
+        ({}, False, io.StringIO(), False),
+        ({}, False, None, False),
+    ],
+)
+def test_colour_is_for_terminals_that_did_not_decline_it(env, no_color, stream, expected):
+    assert wants_color(env, stream, no_color=no_color) is expected
+
+
+def test_styles_are_left_out_where_colour_is_off():
+    assert (_output().styled("x", "1"), _output(color=True).styled("x", "1")) == ("x", "\x1b[1mx\x1b[0m")
+
+
+def test_a_closed_stdout_takes_what_is_written_to_it(monkeypatch):
+    monkeypatch.setattr(sys, "stdout", None)
+    out = Output(stderr=io.StringIO())
+    out.line("gone")
+    out.write("gone")
+    out.table(HEADERS, ROWS)
+    out.json(json.loads("{}"))

@@ -1,0 +1,129 @@
+from __future__ import annotations
+
+import pytest
+
+from portico.config.schema import PluginEntry
+from portico.errors import ConfigError, UsageError
+from portico.oauth.standard import StandardDialect
+from tests.plugins.trees import GOOD, was_imported, write_plugin
+
+DIALECT = (
+    GOOD
+    + """
+from portico.plugin_api import StandardDialect
+
+class Words(StandardDialect):
+    name = "acme-words"
+
+@hookimpl
+def portico_token_dialects():
+    return [Words()]
+"""
+)
+METHOD = (
+    GOOD
+    + """
+class Method:
+    choice, provider, label, hint = "acme", "acme", "Acme", ""
+    regions, default_model = (), "acme/one"
+    def server(self, region): ...
+    def flow(self, region): ...
+    def accept(self, region, grant): ...
+
+@hookimpl
+def portico_auth_methods(config):
+    return [Method()]
+"""
+)
+CHOICES = [{"id": "acme", "provider": "acme", "label": "Acme"}]
+
+
+def test_without_plugins_there_are_the_built_in_providers(make_host):
+    assert [provider.id for provider in make_host().providers()] == ["minimax", "anthropic", "openai", "lmstudio"]
+
+
+@pytest.mark.requirement("S2")
+def test_asking_everything_of_a_host_imports_no_plugin_that_is_off(tmp_path, make_host):
+    folder = write_plugin(tmp_path, code=METHOD, authChoices=CHOICES, dialects=["acme-words"])
+    host = make_host(bundled=[folder])
+    for ask in (host.providers, host.auth_methods, host.dialects, host.emulators, host.doctor_checks, host.cli_commands):
+        ask()
+    host.load({"acme-auth"})
+    for one in (lambda: host.auth_method("acme"), lambda: host.dialect("acme-words"), lambda: host.require("acme-auth")):
+        with pytest.raises(ConfigError) as caught:
+            one()
+        assert (caught.value.id, caught.value.why) == ("plugin-disabled", "bundled (disabled by default)")
+    assert not was_imported(folder)
+
+
+def test_an_auth_choice_leads_to_its_plugin_and_loads_no_other(tmp_path, make_host):
+    owner = write_plugin(tmp_path / "a", "owner", code=METHOD, authChoices=CHOICES)
+    other = write_plugin(tmp_path / "b", "other")
+    host = make_host(owner, other)
+    assert host.plugin_for_choice("acme") == "owner"
+    assert host.auth_method("acme").label == "Acme"
+    assert was_imported(owner)
+    assert not was_imported(other)
+
+
+def test_a_dialect_leads_to_its_plugin_and_standard_is_the_hosts_own(tmp_path, make_host):
+    host = make_host(write_plugin(tmp_path, code=DIALECT, dialects=["acme-words"]))
+    assert host.dialect("acme-words").name == "acme-words"
+    assert isinstance(host.dialect("standard"), StandardDialect)
+    with pytest.raises(ConfigError, match="No plugin knows the token dialect gone"):
+        host.dialect("gone")
+
+
+def test_a_plugin_that_does_not_bring_what_it_announces_is_told_so(tmp_path, make_host):
+    host = make_host(write_plugin(tmp_path, dialects=["promised"], authChoices=CHOICES))
+    with pytest.raises(ConfigError, match="announces the token dialect promised but does not bring it"):
+        host.dialect("promised")
+    with pytest.raises(UsageError, match="Unknown auth choice: acmee"):
+        host.auth_method("acmee")
+
+
+def test_a_plugin_that_failed_says_why_where_it_is_needed(tmp_path, make_host):
+    host = make_host(write_plugin(tmp_path, code="raise OSError('no card reader')", dialects=["d"]))
+    with pytest.raises(ConfigError) as caught:
+        host.dialect("d")
+    assert (caught.value.id, caught.value.why) == ("plugin-failed", "failed to load plugin: OSError: no card reader")
+    assert host.why_not("acme-auth") == caught.value.why
+
+
+def test_a_host_that_enables_a_plugin_leaves_the_first_host_as_it_was(tmp_path, make_host):
+    host = make_host(bundled=[write_plugin(tmp_path)], allow=("other",))
+    enabling = host.enabling("acme-auth")
+    assert enabling.require("acme-auth").status == "loaded"
+    assert host.record("acme-auth").status == "disabled"
+
+
+@pytest.mark.parametrize("plugins", [{"deny": ("acme-auth",)}, {"enabled": False}])
+def test_a_plugin_that_the_config_blocks_cannot_be_enabled_in_passing(tmp_path, make_host, plugins):
+    host = make_host(bundled=[write_plugin(tmp_path)], **plugins)
+    with pytest.raises(ConfigError) as caught:
+        host.enabling("acme-auth")
+    assert caught.value.id == "plugin-disabled"
+
+
+def test_a_plugin_is_found_by_id_or_by_name_and_a_typo_gets_the_nearest_id(tmp_path, make_host):
+    host = make_host(write_plugin(tmp_path))
+    assert host.find("acme-auth") is host.find("the ACME-auth")
+    with pytest.raises(UsageError, match="Plugin not found: acme-outh") as caught:
+        host.find("acme-outh")
+    assert caught.value.hint == "Did you mean acme-auth?"
+
+
+def test_the_trace_tells_each_hook_call_and_no_value(tmp_path, make_host, capsys):
+    make_host(write_plugin(tmp_path), env={"PORTICO_TRACE_PLUGINS": "1"}).providers()
+    lines = capsys.readouterr().err.splitlines()
+    assert any(line.startswith("plugins: portico_providers: acme-auth (") for line in lines)
+
+
+def test_the_trace_shows_where_a_plugin_failed(tmp_path, make_host, capsys):
+    make_host(write_plugin(tmp_path, code="1 / 0"), env={"PORTICO_TRACE_PLUGINS": "1"}).load()
+    assert "ZeroDivisionError" in capsys.readouterr().err
+
+
+def test_an_entry_without_a_word_on_enabled_leaves_the_default(tmp_path, make_host):
+    host = make_host(write_plugin(tmp_path), entries={"acme-auth": PluginEntry()})
+    assert host.record("acme-auth").status == "enabled"
