@@ -202,7 +202,8 @@ async def test_a_denial_with_the_right_state_ends_the_login_as_denied():
 @pytest.mark.requirement("E8")
 async def test_another_error_with_the_right_state_is_mapped():
     async with pending_login() as login:
-        await login.send(login.answer(code=None, error="invalid_scope", error_description="no such scope"))
+        caught = await login.send(login.answer(code=None, error="invalid_scope", error_description="no such scope"))
+        await get(login.port, caught.headers["location"])
 
         with pytest.raises(OAuthError) as error:
             await login.task
@@ -247,6 +248,7 @@ async def test_fifty_good_callbacks_at_once_make_one_token_request():
     async with pending_login(server) as login:
         answer = login.answer()
         replies = await asyncio.gather(*(login.send(answer) for _ in range(50)))
+        await get(login.port, replies[0].headers["location"])
         await asyncio.wait_for(login.task, 5)
 
     assert {reply.status for reply in replies} == {303}
@@ -262,9 +264,11 @@ async def test_a_browser_that_closes_before_reading_the_page_does_not_lose_the_l
         writer.write(request.encode())
         await writer.drain()
         writer.transport.abort()
+        started = time.monotonic()
         await asyncio.wait_for(login.task, 5)
 
     assert len(login.grants) == 1
+    assert time.monotonic() - started < 0.9, "it waited for a browser that had gone"
 
 
 @pytest.mark.requirement("E13")
@@ -287,7 +291,8 @@ async def test_plus_and_percent_in_a_code_are_decoded_right():
     async with pending_login(server) as login:
         seen = []
         server.codes.redeem = lambda code, **_rest: seen.append(code) or _refuse()
-        await login.send(f"code=a%2Bb+c%25&state={login.state}&iss={quote(login.issuer)}")
+        caught = await login.send(f"code=a%2Bb+c%25&state={login.state}&iss={quote(login.issuer)}")
+        await get(login.port, caught.headers["location"])
         with pytest.raises(OAuthError):
             await login.task
 

@@ -50,9 +50,10 @@ class BrowserOpener:
         self._env = os.environ if env is None else env
         self._enabled = enabled
         self._surroundings = surroundings or Surroundings(self._env)
+        self._chosen: Launcher | str | None = None
 
     def obstacle(self) -> str | None:
-        """Why no browser can be opened here; None where one can."""
+        """Why no browser can be opened here; None where one can. Looks at files."""
         chosen = self._choice()
         return chosen if isinstance(chosen, str) else None
 
@@ -63,13 +64,17 @@ class BrowserOpener:
             ConfigError: `endpoint-refused`: the URL may not be opened.
         """
         check_endpoint_url(url, "page to open")
-        chosen = self._choice()
+        chosen = await asyncio.to_thread(self._choice)
         if isinstance(chosen, str):
             return False
         return await _started(chosen.argv(url), child_environment(self._env))
 
     def _choice(self) -> Launcher | str:
-        return self._surroundings.choose() if self._enabled else "it was not to be opened"
+        if not self._enabled:
+            return "it was not to be opened"
+        if self._chosen is None:
+            self._chosen = self._surroundings.choose()
+        return self._chosen
 
 
 async def _started(argv: list[str], env: dict[str, str]) -> bool:

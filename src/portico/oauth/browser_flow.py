@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -72,7 +73,7 @@ async def browser_flow(
     async with helpers() as start, listener as callback:
         request = new_authorization_request(server, callback.redirect_uri)
         callback.expect(ExpectedAnswer.for_server(server, request.state))
-        not_opened = opener.obstacle()
+        not_opened = await asyncio.to_thread(opener.obstacle)
         on_event(AuthorizeUrl(request.url, not_opened is None, callback.redirect_uri, not_opened))
         if not_opened is None:
             start(open_page(opener, request.url, on_event))

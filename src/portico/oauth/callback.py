@@ -139,6 +139,8 @@ class CallbackServer:
             return self._refuse(unfit.reason)
         self._browser_waits += 1
         await self._outcome_within(self._hold_s)
+        if request.transport is None or request.transport.is_closing():
+            self._one_has_gone()
         return Answer(303, Location=self._result_path)
 
     async def _show_result(self) -> web.StreamResponse:
@@ -148,6 +150,12 @@ class CallbackServer:
         # The listener's shutdown lets requests in progress finish, and this is one.
         self._shown.set()
         return page(self._outcome.result())
+
+    def _one_has_gone(self) -> None:
+        """A browser that closed its tab will not ask for the result; with the last one there is nobody to wait for."""
+        self._browser_waits -= 1
+        if not self._browser_waits:
+            self._shown.set()
 
     async def _outcome_within(self, seconds: float) -> None:
         await asyncio.wait({self._outcome}, timeout=seconds)

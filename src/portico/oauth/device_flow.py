@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -55,7 +56,7 @@ async def device_flow(
     device = dialect.read_device_reply(await http.post_form(request, relocated=server.relocated), state=state)
     page = _safe_page(device)
     deadline = Deadline(clock, min(timeout_s, (device.expires_at - clock.wall_ms()) / 1000))
-    not_opened = opener.obstacle() if opener is not None else None
+    not_opened = await asyncio.to_thread(opener.obstacle) if opener is not None else None
     opened = opener is not None and not_opened is None
     on_event(DeviceCode(device, opened, not_opened))
     async with helpers() as start:

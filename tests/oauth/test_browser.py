@@ -1,0 +1,200 @@
+"""Opening the browser: which program, how it is started, and that it can never hold up a sign-in."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from portico.errors import ConfigError
+from portico.oauth.browser import BrowserOpener, child_environment
+from portico.oauth.browser_choice import Launcher, Surroundings
+from portico.oauth.events import BrowserNotOpened
+from portico.testing.canary import canary
+from tests.oauth.parts import LIMIT_S, pending_login
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+URL = "https://as.test/authorize?a=1&b=2"
+LAUNCHER = ("xdg-open",)
+
+
+@pytest.fixture
+def program(tmp_path):
+    """Makes an executable script and gives its path."""
+
+    def make(name: str, body: str) -> str:
+        path = tmp_path / name
+        path.write_text(f"#!/bin/sh\n{body}\n")
+        path.chmod(path.stat().st_mode | stat.S_IXUSR)
+        return str(path)
+
+    return make
+
+
+def surroundings(tmp_path: Path, platform: str = "linux", **env: str) -> Surroundings:
+    return Surroundings({"PATH": str(tmp_path), **env}, platform=platform, root=tmp_path)
+
+
+async def eventually(path: Path) -> str:
+    async with asyncio.timeout(LIMIT_S):
+        while not path.exists() or not path.read_text():
+            await asyncio.sleep(0.01)
+    return path.read_text()
+
+
+@pytest.mark.requirement("E21")
+@pytest.mark.linux
+async def test_the_url_is_one_argument_and_no_shell_reads_it(program, tmp_path):
+    seen = tmp_path / "seen"
+    browser = program("firefox", f'printf "%s\\n" "$#" "$@" > {seen}.part; mv {seen}.part {seen}')
+
+    assert await BrowserOpener({"BROWSER": browser, "PATH": os.environ["PATH"]}).open(URL)
+    assert await eventually(seen) == f"1\n{URL}\n"
+
+
+@pytest.mark.requirement("E21")
+@pytest.mark.linux
+@pytest.mark.parametrize("command", ["/no/such/browser", "false", "'unbalanced"])
+async def test_a_missing_or_failing_launcher_is_told_and_the_login_goes_on(command):
+    opener = BrowserOpener({"BROWSER": command, "PATH": os.environ["PATH"]})
+    async with pending_login(opener=opener) as login:
+        if await asyncio.to_thread(opener.obstacle) is None:
+            await login.events.first(BrowserNotOpened)
+
+        assert (await login.finish()).status == 200
+
+
+@pytest.mark.requirement("E21")
+@pytest.mark.linux
+async def test_nobody_waits_for_a_launcher_that_hangs(program):
+    opener = BrowserOpener({"BROWSER": program("firefox", "exec sleep 5"), "PATH": os.environ["PATH"]})
+    started = time.monotonic()
+    async with pending_login(opener=opener) as login:
+        assert (await login.finish()).status == 200
+
+    assert time.monotonic() - started < 2
+
+
+@pytest.mark.requirement("E21")
+@pytest.mark.linux
+async def test_a_launcher_gets_no_terminal_and_none_of_our_streams(program, tmp_path, capfd):
+    seen = tmp_path / "seen"
+    browser = program(
+        "firefox", f"echo noise; echo noise >&2; (tty; readlink /proc/self/fd/0 /proc/self/fd/1) > {seen}.p; mv {seen}.p {seen}"
+    )
+
+    assert await BrowserOpener({"BROWSER": browser, "PATH": os.environ["PATH"]}).open(URL)
+    assert "not a tty" in await eventually(seen)
+    assert "noise" not in "".join(capfd.readouterr())
+
+
+@pytest.mark.linux
+async def test_a_launcher_inherits_no_secret(program, tmp_path):
+    seen = tmp_path / "seen"
+    secret = canary("passphrase")
+    browser = program("firefox", f"env | grep -c -e {secret[:14]} > {seen}.p; mv {seen}.p {seen}")
+    env = {"BROWSER": browser, "PATH": os.environ["PATH"], "PORTICO_PASSPHRASE": secret, "ANTHROPIC_API_KEY": secret}
+
+    assert await BrowserOpener(env).open(URL)
+    assert (await eventually(seen)).strip() == "0"
+
+
+def test_what_browsers_need_stays_in_their_environment():
+    env = {"DBUS_SESSION_BUS_ADDRESS": "b", "XAUTHORITY": "x", "DISPLAY": ":0", "SSL_CERT_FILE": "c", "PORTICO_STATE_DIR": "s"}
+    secret = {
+        "PORTICO_PASSPHRASE": "",
+        "PORTICO_PASSPHRASE_FILE": "",
+        "OPENAI_API_KEY": "",
+        "GITHUB_TOKEN": "",
+        "db_password": "",
+    }
+
+    assert child_environment({**env, **secret}) == env
+
+
+@pytest.mark.requirement("E22")
+@pytest.mark.parametrize(
+    "url", ["--version", "file:///etc/passwd", "http://public.test/", "https://as.test/$(id)", "https://a b"]
+)
+async def test_the_opener_itself_refuses_a_url_that_is_not_plain(url, program):
+    with pytest.raises(ConfigError):
+        await BrowserOpener({"BROWSER": program("firefox", "exit 0"), "PATH": os.environ["PATH"]}).open(url)
+
+
+@pytest.mark.requirement("E21")
+@pytest.mark.parametrize("name", ["w3m", "lynx", "links", "elinks", "www-browser"])
+def test_a_text_browser_never_takes_the_terminal(name, program, tmp_path):
+    program(name, "exit 0")
+
+    assert "text browser" in str(surroundings(tmp_path, BROWSER=name).choose())
+
+
+@pytest.mark.requirement("E21")
+def test_a_default_launcher_that_is_a_text_browser_is_passed_over(program, tmp_path):
+    program("w3m", "exit 0")
+    (tmp_path / "x-www-browser").symlink_to(tmp_path / "w3m")
+    here = surroundings(tmp_path, DISPLAY=":0")
+    assert here.choose() == "no browser is installed"
+
+    program("firefox", "exit 0")
+    assert here.choose() == Launcher(("firefox",))
+
+
+@pytest.mark.requirement("E21")
+def test_the_variable_browser_is_a_list_of_commands_and_never_a_script(program, tmp_path):
+    program("firefox", "exit 0")
+    program("sh", "exit 0")
+    choose = lambda value: surroundings(tmp_path, BROWSER=value).choose()  # noqa: E731
+
+    assert choose("nowhere:firefox --new-tab %s") == Launcher(("firefox", "--new-tab", "%s"))
+    assert Launcher(("firefox", "--url=%s")).argv(URL) == ["firefox", f"--url={URL}"]
+    assert "script" in str(choose("sh -c 'firefox %s'"))
+    assert "no program" in str(choose("nowhere"))
+
+
+@pytest.mark.requirement("E23")
+@pytest.mark.parametrize(
+    ("env", "why"),
+    [
+        ({}, "display"),
+        ({"SSH_CONNECTION": "a", "DISPLAY": ":0"}, "SSH"),
+        ({"SSH_TTY": "/dev/pts/0"}, "SSH"),
+        ({"CODESPACES": "true"}, "container"),
+        ({"container": "podman"}, "container"),
+        ({"WSL_DISTRO_NAME": "Debian"}, "no browser"),
+        ({"DISPLAY": ":0"}, "no browser"),
+    ],
+)
+def test_surroundings_without_a_browser_are_named(env, why, tmp_path):
+    assert why in str(surroundings(tmp_path, **env).choose())
+
+
+@pytest.mark.requirement("E23")
+def test_a_container_is_known_by_its_mark(tmp_path):
+    (tmp_path / ".dockerenv").touch()
+
+    assert "container" in str(surroundings(tmp_path).choose())
+
+
+def test_an_explicit_browser_counts_everywhere(program, tmp_path):
+    program("code-browser", "exit 0")
+
+    assert surroundings(tmp_path, SSH_CONNECTION="a", BROWSER="code-browser").choose() == Launcher(("code-browser",))
+
+
+@pytest.mark.parametrize("platform", ["darwin", "win32"])
+def test_other_systems_use_their_own_launcher(platform, tmp_path):
+    assert isinstance(surroundings(tmp_path, platform).choose(), Launcher)
+
+
+async def test_no_browser_means_none(tmp_path):
+    opener = BrowserOpener({"BROWSER": "firefox"}, enabled=False)
+
+    assert opener.obstacle()
+    assert not await opener.open(URL)

@@ -1,0 +1,254 @@
+"""The browser flow from its start to its end, at a real authorization server."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import warnings
+from dataclasses import replace
+from urllib.parse import urlencode
+
+import pytest
+
+from portico.contracts import Redirect
+from portico.errors import ConfigError, NetworkError, NoWayToSignIn, OAuthError, TimedOut
+from portico.oauth.browser_flow import browser_flow
+from portico.oauth.client import OAuthClient
+from portico.oauth.events import AuthorizeUrl, BrowserNotOpened, Exchanging, Finished, RedirectCaught, StrayRequest
+from portico.oauth.standard import StandardDialect
+from portico.testing.authorization_server import AuthorizationServer, Fault, serve
+from portico.testing.clock import FakeClock
+from tests.oauth.parts import Events, NoBrowser, get, pending_login
+
+HOSTILE = (
+    "file:///etc/passwd",
+    "javascript:alert(1)",
+    "search-ms:query=x",
+    "--version",
+    "%action--version",
+    " https://as.test/authorize",
+    "HTTPS://as.test/authorize",
+    "http://as.test/authorize",
+    "http://127.evil.com/authorize",
+    "https://user:pw@as.test/authorize",
+    "https://as.test/\nauthorize",
+    "https://as.test/$(calc)",
+    "https://as.test/`calc`",
+    'https://as.test/"',
+    "https://as.test/%USERPROFILE%|x",
+    "https://[fe80::1%25eth0]/authorize",
+    "https://as.test:99999/authorize",
+    "https://0x7f.1/authorize",
+    "https://",
+    "",
+)
+
+
+class Opener:
+    """Counts what it was asked to open; `works` says whether it could."""
+
+    def __init__(self, *, works: bool = True) -> None:
+        self.opened: list[str] = []
+        self._works = works
+
+    def obstacle(self) -> str | None:
+        return None
+
+    async def open(self, url: str) -> bool:
+        self.opened.append(url)
+        return self._works
+
+
+async def test_a_sign_in_runs_from_the_url_to_the_grant():
+    opener = Opener()
+    async with pending_login(opener=opener) as login:
+        page = await login.finish()
+
+    assert opener.opened == [login.authorize_url]
+    assert "You are signed in" in page.body
+    assert [type(event) for event in login.events.seen] == [AuthorizeUrl, RedirectCaught, Exchanging, Finished]
+    assert login.events.seen[-1] == Finished("browser")
+    assert login.grants[0].refresh
+
+
+async def test_the_page_is_shown_only_after_the_grant_is_stored():
+    stored = asyncio.Event()
+
+    async def finish(_grant):
+        await asyncio.sleep(0.02)
+        stored.set()
+
+    async with pending_login(finish=finish) as login:
+        await login.send()
+
+        assert stored.is_set()
+
+
+async def test_a_browser_that_does_not_open_is_told_and_the_login_goes_on():
+    async with pending_login(opener=Opener(works=False)) as login:
+        await login.events.first(BrowserNotOpened)
+
+        assert (await login.finish()).status == 200
+
+
+@pytest.mark.requirement("E18")
+async def test_an_unanswered_login_ends_with_advice_and_a_closed_socket():
+    clock = FakeClock(auto=False)
+    async with pending_login(clock=clock, timeout_s=300) as login:
+        for _ in range(61):
+            await asyncio.sleep(0.001)
+            clock.advance(5)
+        with pytest.raises(TimedOut) as late:
+            await asyncio.wait_for(login.task, 5)
+
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", login.port)
+
+    assert late.value.exit_code == 5
+    assert "--flow device" in (late.value.hint or "")
+
+
+@pytest.mark.requirement("E18")
+async def test_the_time_that_a_machine_slept_counts():
+    clock = FakeClock(auto=False)
+    async with pending_login(clock=clock, timeout_s=300) as login:
+        clock.jump(8 * 3600)
+        clock.advance(5)
+        with pytest.raises(TimedOut):
+            await asyncio.wait_for(login.task, 5)
+
+
+@pytest.mark.requirement("E20")
+async def test_two_logins_at_once_both_finish_and_their_states_do_not_cross():
+    server = AuthorizationServer()
+    async with pending_login(server) as one, pending_login(server) as other:
+        crossed = await get(one.port, f"{one.path}?{urlencode(one.answer(state=other.state))}")
+        assert crossed.status == 400
+
+        pages = await asyncio.gather(other.finish(), one.finish())
+
+    assert [page.status for page in pages] == [200, 200]
+    assert one.grants[0].access != other.grants[0].access
+
+
+@pytest.mark.requirement("E22")
+@pytest.mark.parametrize("endpoint", HOSTILE)
+async def test_a_hostile_authorization_url_is_refused_before_it_is_shown_or_opened(endpoint):
+    opener, events = Opener(), Events()
+    async with serve(AuthorizationServer()) as base_url, OAuthClient() as http:
+        described = replace(AuthorizationServer().description(base_url), authorization_endpoint=endpoint)
+        with pytest.raises(ConfigError) as refused:
+            await _flow(described, http, opener=opener, on_event=events)
+
+    assert refused.value.id == "endpoint-refused"
+    assert (opener.opened, events.seen) == ([], [])
+    assert not endpoint.strip() or endpoint not in str(refused.value)
+
+
+async def _flow(described, http, **options):
+    async def keep(_grant):
+        raise AssertionError("there is a grant")
+
+    known = {"finish": keep, "on_event": Events(), "opener": NoBrowser(), "timeout_s": 60}
+    await browser_flow(described, StandardDialect(), http, **{**known, **options})
+
+
+@pytest.mark.requirement("E3")
+async def test_a_taken_port_ends_the_flow_before_a_browser_opens():
+    opener, events = Opener(), Events()
+    async with serve(AuthorizationServer()) as base_url, OAuthClient() as http:
+        port = int(base_url.rpartition(":")[2])
+        described = replace(AuthorizationServer().description(base_url), redirect=Redirect(port=port))
+        with pytest.raises(NoWayToSignIn) as error:
+            await _flow(described, http, opener=opener, on_event=events)
+
+    assert error.value.id == "callback-port-taken"
+    assert (opener.opened, events.seen) == ([], [])
+
+
+@pytest.mark.requirement("E23")
+async def test_a_pasted_redirect_url_passes_the_same_checks():
+    lines: asyncio.Queue[str] = asyncio.Queue()
+    async with pending_login(paste=lines.get) as login:
+        answer = login.answer()
+        for wrong in (
+            answer["code"],
+            "",
+            f"https://evil.test/?{urlencode(answer)}",
+            f"{login.redirect_uri}/?{urlencode(answer)}",
+            f"{login.redirect_uri}?{urlencode({**answer, 'state': 'x'})}",
+            f"{login.redirect_uri}?{urlencode({**answer, 'iss': 'https://evil.test'})}",
+            f"{login.redirect_uri}?{urlencode(answer)}&code=twice",
+        ):
+            lines.put_nowait(wrong)
+        lines.put_nowait(f"  {login.redirect_uri}?{urlencode(answer)}\n")
+        await asyncio.wait_for(login.task, 5)
+        reasons = [event.reason for event in login.events.of(StrayRequest)]
+
+    assert len(login.grants) == 1
+    assert reasons == [
+        "pasted-text-is-not-the-redirect-url",
+        "pasted-text-is-not-the-redirect-url",
+        "pasted-text-is-not-the-redirect-url",
+        "state-mismatch",
+        "iss-mismatch",
+        "duplicate-parameter",
+    ]
+
+
+async def test_the_end_of_the_input_leaves_the_browser_to_finish():
+    async def paste():
+        raise EOFError
+
+    async with pending_login(paste=paste) as login:
+        assert (await login.finish()).status == 200
+
+
+async def test_a_lost_exchange_is_a_network_error_and_the_code_is_not_sent_again():
+    server = AuthorizationServer()
+    server.faults.add("/token", Fault(drop="after"))
+    async with pending_login(server) as login:
+        caught = await login.send()
+        page = await get(login.port, caught.headers["location"])
+        with pytest.raises(NetworkError) as error:
+            await login.task
+
+    assert error.value.id == "network"
+    assert page.status == 502
+    assert server.faults.requests["/token"] == 1
+
+
+async def test_a_refused_code_is_told_with_what_to_do():
+    server = AuthorizationServer()
+    async with pending_login(server) as login:
+        caught = await login.send(login.answer(code="never-issued"))
+        await get(login.port, caught.headers["location"])
+        with pytest.raises(OAuthError) as error:
+            await login.task
+
+    assert (error.value.id, error.value.code, error.value.transient) == ("invalid-grant", "invalid_grant", False)
+
+
+@pytest.mark.requirement("E25")
+async def test_nothing_is_left_open_or_unretrieved():
+    loop = asyncio.get_running_loop()
+    loop.set_debug(True)
+    told: list[object] = []
+    loop.set_exception_handler(lambda _loop, context: told.append(context))
+    before = asyncio.all_tasks()
+    with warnings.catch_warnings(record=True) as warned:
+        warnings.simplefilter("always")
+        async with pending_login() as login:
+            await get(login.port, "/")
+            await login.finish()
+        async with pending_login() as login:
+            await login.send(login.answer(code=None, error="access_denied"))
+        async with pending_login() as login:
+            login.task.cancel()
+        for _ in range(3):
+            await asyncio.sleep(0)
+            gc.collect()
+
+    assert told == []
+    assert [str(warning.message) for warning in warned if issubclass(warning.category, ResourceWarning)] == []
+    assert asyncio.all_tasks() == before
