@@ -27,6 +27,19 @@ async def test_the_browser_variable_approves_what_its_page_asks(emulation, small
     assert small.decisions == [("AB&CD", "approve")]
 
 
+async def test_a_page_that_asks_again_has_not_taken_the_decision(emulation, small) -> None:
+    small.then = "/approve?code=ABCD"
+    done = await run_browser(emulation, small.approval_url("ABCD"))
+    assert done.returncode == 1
+    assert "asks again" in done.stderr
+
+
+async def test_it_runs_whatever_folder_and_python_path_it_is_started_with(emulation, small, tmp_path, monkeypatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    assert (await run_browser(emulation, small.approval_url("ABCD"))).returncode == 0
+
+
 async def test_it_can_refuse(emulation, small) -> None:
     await run_browser(emulation, small.approval_url("ABCD"), "--deny")
     assert small.decisions == [("ABCD", "deny")]

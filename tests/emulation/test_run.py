@@ -20,7 +20,7 @@ async def test_the_environment_names_the_proxy_the_authority_a_browser_and_throw
     assert env["HTTPS_PROXY"] == env["https_proxy"] == emulation.proxy_url
     assert "127.0.0.1" in env["NO_PROXY"].split(",")
     assert env["SSL_CERT_FILE"] == str(emulation.ca_file)
-    assert env["BROWSER"].endswith(" -m portico.emulation.approver %s")
+    assert env["BROWSER"].endswith("approver.py %s")
     assert {env["PORTICO_STATE_DIR"], env["PORTICO_CONFIG"]} == {str(emulation.state), str(emulation.config)}
     assert emulation.state.is_relative_to(tmp_path)
 

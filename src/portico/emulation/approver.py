@@ -80,7 +80,7 @@ def approve(url: str, *, decision: str = "approve", timeout_s: float = 20.0) -> 
     """Walk from `url` through the approval to the last page, and return that.
 
     Raises:
-        ApprovalFailed: a page could not be opened, or no page asked for a decision.
+        ApprovalFailed: a page could not be opened, no page asked for a decision, or the decision was not taken.
     """
     page = _open(_request(url), timeout_s)
     decided = False
@@ -90,6 +90,8 @@ def approve(url: str, *, decision: str = "approve", timeout_s: float = 20.0) -> 
             break
         decided = decided or decision in page.decisions
         page = _open(request, timeout_s)
+    if decided and decision in page.decisions:
+        raise ApprovalFailed(f"the page asks again: {page.text[:300]}")
     if not decided:
         raise ApprovalFailed(f"no page asked for a decision; the last one says: {page.text[:300] or '(nothing)'}")
     return page

@@ -9,6 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
+from portico.emulation import approver
 from portico.emulation.authority import make_authority
 from portico.emulation.proxy import EmulationProxy
 from portico.paths import CONFIG_ENV, STATE_ENV, make_private_folder
@@ -136,14 +137,18 @@ def _merge(into: dict[str, JsonValue], more: Mapping[str, JsonValue]) -> None:
 
 
 def _environment(proxy_url: str, places: _Places) -> Mapping[str, str]:
-    """Both spellings of the proxy names: programs differ in which they read first, and one set by the user would win."""
+    """What leads a command here.
+
+    Both spellings of the proxy names are set: programs differ in which they read first, and one set by the user would win. The
+    approver is started by its path, so that it runs whatever folder and `PYTHONPATH` a browser is started with.
+    """
     return {
         "HTTPS_PROXY": proxy_url,
         "https_proxy": proxy_url,
         "NO_PROXY": _NO_PROXY,
         "no_proxy": _NO_PROXY,
         "SSL_CERT_FILE": str(places.authority.ca_file),
-        "BROWSER": f"{shlex.quote(sys.executable)} -m portico.emulation.approver %s",
+        "BROWSER": f"{shlex.quote(sys.executable)} -I {shlex.quote(approver.__file__)} %s",
         STATE_ENV: str(places.state),
         CONFIG_ENV: str(places.config),
     }

@@ -1,0 +1,88 @@
+"""Where a running emulator notes how to reach it, for the commands of another terminal."""
+
+from __future__ import annotations
+
+import json
+import socket
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Final
+from urllib.parse import quote, urlsplit
+
+from portico.errors import PorticoError
+from portico.store.atomic import read_private, remove_private, write_private
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from portico.contracts import Emulator
+    from portico.emulation.run import EmulationInfo
+
+_CODE: Final = "{code}"
+_REACHABLE_S: Final = 2.0
+
+
+class EmulatorNotRunning(PorticoError):
+    """No emulator answers where one was noted, or none was noted."""
+
+
+@dataclass(frozen=True, slots=True)
+class EmulatorState:
+    """`env` leads a command to the emulator; `approvals` are the addresses of its approval pages, for any code."""
+
+    proxy_url: str
+    env: Mapping[str, str]
+    approvals: Sequence[str]
+
+    def approval_urls(self, user_code: str) -> list[str]:
+        """The pages that may know `user_code`."""
+        return [page.replace(_CODE, quote(user_code.strip(), safe="")) for page in self.approvals]
+
+
+def state_of(info: EmulationInfo, emulators: Sequence[Emulator]) -> EmulatorState:
+    """What to note of a running emulation."""
+    return EmulatorState(info.proxy_url, dict(info.env), [emulator.approval_url(_CODE) for emulator in emulators])
+
+
+def write_state(state: EmulatorState, *files: Path) -> None:
+    """Note `state` in each of `files`.
+
+    Raises:
+        StoreError: a file cannot be written.
+    """
+    data = json.dumps(asdict(state), indent=2).encode()
+    for file in files:
+        write_private(file, data, durable=False)
+
+
+def remove_state(*files: Path) -> None:
+    """Remove the notes again."""
+    for file in files:
+        remove_private(file)
+
+
+def read_state(file: Path) -> EmulatorState:
+    """The emulator noted in `file`, if it still answers.
+
+    Raises:
+        EmulatorNotRunning: `emulator-not-running`.
+        StoreError: the file cannot be read.
+    """
+    data = read_private(file)
+    try:
+        fields = json.loads(data) if data is not None else None
+        state = EmulatorState(fields["proxy_url"], fields["env"], fields["approvals"]) if fields else None
+    except (ValueError, KeyError, TypeError):
+        state = None
+    if state is None or not _answers(state.proxy_url):
+        raise EmulatorNotRunning("emulator-not-running", "No emulator is running.", hint="Start one: `{prog} emulator run`.")
+    return state
+
+
+def _answers(proxy_url: str) -> bool:
+    where = urlsplit(proxy_url)
+    try:
+        with socket.create_connection((where.hostname or "", where.port or 0), timeout=_REACHABLE_S):
+            return True
+    except OSError:
+        return False
