@@ -205,8 +205,8 @@ def portico_cli_commands():
 
 def talk(words):
     if words[:1] == ["fail"]:
-        import portico.plugin_api
-        raise getattr(portico.plugin_api, words[1])("acme-failed", "Acme failed.", hint="Try `{prog} acme`.")
+        import portico.errors
+        raise getattr(portico.errors, words[1])("acme-failed", "Acme failed.", hint="Try `{prog} acme`.")
     if words == ["bug"]:
         raise RuntimeError("access_token=CANARY-not-shown")
     if words == ["wait"]:
@@ -282,6 +282,7 @@ CODES = {
     "NetworkError": 8,
     "OAuthError": 8,
     "ConfigError": 9,
+    "LockBusy": 10,
     "NotRevoked": 11,
 }
 

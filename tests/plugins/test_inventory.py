@@ -1,9 +1,14 @@
 from __future__ import annotations
 
+import os
+import shutil
+import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+import portico
 from portico.config.schema import PluginEntry
 from portico.plugins import discovery
 from tests.plugins.trees import install, was_imported, write_plugin
@@ -106,3 +111,17 @@ def test_config_of_a_plugin_that_is_off_is_a_warning(tmp_path, make_host):
 
 def test_the_bundled_plugin_is_found_in_a_checkout():
     assert "minimax_portal_auth" in [folder.name for folder in discovery.bundled_folders()]
+
+
+def test_the_bundled_plugin_is_found_where_the_wheel_puts_it(tmp_path):
+    source = Path(portico.__file__).parent
+    extension = source.parents[1] / "extensions" / "minimax-portal-auth" / "src" / "minimax_portal_auth"
+    site = tmp_path / "site-packages"
+    shutil.copytree(source, site / "portico", ignore=shutil.ignore_patterns("__pycache__"))
+    shutil.copytree(extension, site / "portico" / "_bundled" / extension.name)
+    words = ["plugins", "enable", "minimax-portal-auth"]
+    env = {**os.environ, "PYTHONPATH": str(site), "PORTICO_STATE_DIR": str(tmp_path), "PORTICO_CONFIG": str(tmp_path / "c.json5")}
+    done = subprocess.run(
+        [sys.executable, "-m", "portico", *words], env=env, capture_output=True, encoding="utf-8", cwd=tmp_path, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, 'Enabled plugin "minimax-portal-auth".\n', "")

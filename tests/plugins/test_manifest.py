@@ -37,6 +37,8 @@ def test_a_manifest_without_a_schema_takes_no_config(tmp_path):
         ({}, "plugin manifest requires id"),
         ({**GOOD, "id": " "}, "plugin manifest requires id"),
         ({**GOOD, "name": 3}, "plugin manifest requires name"),
+        ({**GOOD, "name": "\x1b[2J"}, "name must be one line of printable text"),
+        ({**GOOD, "authChoices": [{"id": "a", "provider": "a", "label": "\x1b[2J"}]}, "authChoices must be a list"),
         ({**GOOD, "id": "Ac/me"}, "lower-case letters"),
         ({**GOOD, "module": "../evil"}, "must be a dotted name"),
         ({**GOOD, "version": 1}, "version must be a string"),

@@ -9,6 +9,7 @@ BROKEN = {
     "an exception while importing": ("raise RuntimeError('boom')", "failed to load plugin: RuntimeError: boom"),
     "a syntax error": ("def", "failed to load plugin: SyntaxError"),
     "a missing dependency": ("import nothing_of_this_name", "ModuleNotFoundError: No module named 'nothing_of_this_name'"),
+    "an exception that would repaint the terminal": ("raise RuntimeError('\x1b[2J')", "RuntimeError: [2J"),
     "an exit while importing": ("raise SystemExit(3)", "failed to load plugin: SystemExit: 3"),
     "no hook at all": ("x = 1", "implements no hook"),
     "a misspelt hook": (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 
 TYPE_CHECKING = False  # `typing` would be a third of what `--version` costs
@@ -23,10 +24,10 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> int:
     """
     words = list(sys.argv[1:] if argv is None else argv)
     name = program or program_name(sys.argv[0])
-    _make_output_safe()
+    _make_streams_safe()
     try:
         code = _answer(words, name)
-        _flush()
+        sys.stdout.flush()
     except SystemExit as exc:
         return exc.code if isinstance(exc.code, int) else int(exc.code is not None)
     except KeyboardInterrupt:
@@ -91,24 +92,18 @@ def wants_json(words: Sequence[str]) -> bool:
     return "--json" in options
 
 
-def _make_output_safe() -> None:
-    # A console that lacks a character gets its escape, not a crash (cp1252, ASCII). Streams are None when closed.
+def _make_streams_safe() -> None:
+    # A closed stream would give its descriptor to the next file or socket that is opened, and whatever prints would write there.
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: SIM115, PTH123 - it lives as long as the process
+    # A console that lacks a character gets its escape, not a crash (cp1252, ASCII).
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")
 
 
-def _flush() -> None:
-    if sys.stdout is not None:
-        sys.stdout.flush()
-
-
 def _forget_stdout() -> None:
     # The interpreter flushes stdout once more at exit and would complain about the same pipe.
-    import os
-
-    try:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-    except (OSError, ValueError, AttributeError):
-        sys.stdout = None  # what Python itself does for a closed stdout
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

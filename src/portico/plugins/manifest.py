@@ -107,15 +107,13 @@ def _first_problem(fields: Mapping[str, object]) -> str | None:
 
 
 def _problems(fields: Mapping[str, object]) -> Iterator[str]:
-    for name in ("id", "name", "description", "module"):
-        value = fields.get(name)
-        if not isinstance(value, str) or not value.strip():
-            yield f"plugin manifest requires {name}"
+    yield from _problems_of_texts(fields)
     if not _is_id(str(fields["id"])):
         yield f"plugin manifest id must be lower-case letters, digits and hyphens, not {fields['id']!r}"
     if not all(part.isidentifier() for part in str(fields["module"]).split(".")):
         yield f"plugin manifest module must be a dotted name, not {fields['module']!r}"
-    if not isinstance(fields.get("version", ""), str):
+    version = fields.get("version", "")
+    if not isinstance(version, str) or not version.isprintable():
         yield "plugin manifest version must be a string"
     for name in ("providers", "dialects", "emulators"):
         if not _is_strings(fields.get(name, [])):
@@ -127,18 +125,28 @@ def _problems(fields: Mapping[str, object]) -> Iterator[str]:
         yield "plugin manifest configSchema must be an object"
 
 
+def _problems_of_texts(fields: Mapping[str, object]) -> Iterator[str]:
+    for name in ("id", "name", "description", "module"):
+        value = fields.get(name)
+        if not isinstance(value, str) or not value.strip():
+            yield f"plugin manifest requires {name}"
+        elif not value.isprintable():
+            yield f"plugin manifest {name} must be one line of printable text"
+
+
 def _is_id(text: str) -> bool:
     return text.isascii() and text == text.lower() and text.replace("-", "").isalnum() and not text.startswith("-")
 
 
 def _is_strings(value: object) -> bool:
-    return isinstance(value, list) and all(isinstance(each, str) for each in value)
+    return isinstance(value, list) and all(isinstance(each, str) and each.isprintable() for each in value)
 
 
 def _is_choice(value: object) -> bool:
-    if not isinstance(value, dict) or not isinstance(value.get("hint", ""), str):
+    if not isinstance(value, dict):
         return False
-    return all(isinstance(value.get(name), str) for name in ("id", "provider", "label"))
+    texts = [value.get("id"), value.get("provider"), value.get("label"), value.get("hint", "")]
+    return _is_strings(texts)
 
 
 def _choice(value: Mapping[str, str]) -> AuthChoice:

@@ -127,9 +127,10 @@ class Registry:
 
 
 def _describe(exc: BaseException) -> str:
+    from portico.oauth.token_response import plain_text
     from portico.secret import redact
 
-    if isinstance(exc, PorticoError):
-        return str(exc)
-    text = " ".join(redact(str(exc)).split())[:300]
-    return f"{type(exc).__name__}: {text}" if text else type(exc).__name__
+    text = plain_text(redact(str(exc)), 300)
+    if text is None:
+        return type(exc).__name__
+    return text if isinstance(exc, PorticoError) else f"{type(exc).__name__}: {text}"
