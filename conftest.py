@@ -7,15 +7,18 @@ from typing import TYPE_CHECKING
 import pytest
 
 from portico.testing import pytest_plugin
-from tests import session_rules
+from tests import minimax_session, session_rules
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
     from subprocess import CompletedProcess
 
     from portico.paths import Paths
     from portico.testing.clock import FakeClock
+    from portico.testing.process import PorticoRunner
     from portico.testing.secret_service import SecretService
+    from tests.minimax_session import MinimaxSession
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -49,6 +52,14 @@ def secret_service(portico_secret_service: SecretService) -> SecretService:
 def run_portico(portico_run: Callable[..., CompletedProcess[str]]) -> Callable[..., CompletedProcess[str]]:
     """`python -m portico` as a real process; its output is kept for the canary scan."""
     return portico_run
+
+
+@pytest.fixture
+def minimax(
+    run_portico: PorticoRunner, tmp_path: Path, request: pytest.FixtureRequest
+) -> Iterator[Callable[..., MinimaxSession]]:
+    """Starts MiniMax's emulator, `minimax(access_ttl_s=5)` say, and gives a session whose real commands meet it."""
+    yield from minimax_session.sessions(run_portico, tmp_path, request)
 
 
 @pytest.fixture(scope="session", autouse=True)

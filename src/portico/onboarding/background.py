@@ -10,23 +10,21 @@ if TYPE_CHECKING:
     from portico.onboarding.workbench import Workbench
 
 
-def settle(bench: Workbench, wanted: bool | None) -> str | None:
-    """Start the background process if it is wanted; the words for the summary, None where there is nothing to say.
+def settle(bench: Workbench, wanted: bool | None) -> str:
+    """Start the background process if it is wanted, and say in words what is so; `wanted` None asks, where somebody is there.
 
-    Args:
-        wanted: None asks, where somebody can be asked. A process that cannot be started does not undo a sign-in.
+    A process that cannot be started does not undo a sign-in.
     """
-    from portico.gateway import service
-
-    running = service.running(bench.paths)
-    if running is not None:
-        return f"the gateway keeps it fresh (pid {running.pid})"
+    if bench.gateway_runs():
+        return "the gateway that runs keeps it fresh"
     if wanted is None:
         wanted = bench.prompter.interactive and bench.prompter.confirm(
             "Stay signed in? A background process refreshes the tokens before they end.", flag="--background", default=True
         )
     if not wanted:
         return f"none; tokens are refreshed when used (to change that: {bench.program} gateway start)"
+    from portico.gateway import service
+
     try:
         started = service.start(bench.paths, port=bench.config.config.gateway.port)
     except PorticoError as error:

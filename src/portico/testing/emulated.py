@@ -1,0 +1,71 @@
+"""Emulators on a thread of their own, so that a test can run real commands against them and wait for each."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+    from pathlib import Path
+
+    from portico.contracts import Emulator, EmulatorOptions
+    from portico.emulation.run import EmulationInfo
+
+_START_S = 20.0
+
+
+@contextmanager
+def emulated(emulators: Sequence[Emulator], options: EmulatorOptions, folder: Path) -> Iterator[EmulationInfo]:
+    """Run `emulators` until the block ends; what `portico.emulation.run.run_emulation` says of them.
+
+    Raises:
+        PorticoError: they cannot be run with these options.
+    """
+    run = _Run(emulators, options, folder)
+    thread = threading.Thread(target=run, name="emulation", daemon=True)
+    thread.start()
+    try:
+        yield run.info()
+    finally:
+        run.stop()
+        thread.join(_START_S)
+
+
+class _Run:
+    def __init__(self, emulators: Sequence[Emulator], options: EmulatorOptions, folder: Path) -> None:
+        self._arguments = (emulators, options, folder)
+        self._ready = threading.Event()
+        self._info: EmulationInfo | None = None
+        self._failure: BaseException | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._over: asyncio.Event | None = None
+
+    def __call__(self) -> None:
+        try:
+            asyncio.run(self._run())
+        except BaseException as error:  # noqa: BLE001 - re-raised on the test's thread
+            self._failure = error
+        finally:
+            self._ready.set()
+
+    async def _run(self) -> None:
+        from portico.emulation.run import run_emulation
+
+        self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
+        async with run_emulation(*self._arguments) as info:
+            self._info = info
+            self._ready.set()
+            await self._over.wait()
+
+    def info(self) -> EmulationInfo:
+        assert self._ready.wait(_START_S)
+        if self._info is None:
+            raise self._failure or RuntimeError("the emulation did not start")
+        return self._info
+
+    def stop(self) -> None:
+        if self._loop is not None and self._over is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._over.set)

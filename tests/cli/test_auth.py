@@ -1,0 +1,174 @@
+"""`auth`, and the same commands under `models auth`: real processes, the emulator, whichever store works here."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from portico.store.profiles import Failure, ProfileIndex
+from portico.testing.canary import in_text
+from tests.minimax_session import CN, GLOBAL, secret_service_users
+
+HEAVY = ("aiohttp", "asyncio", "pluggy", "authlib", "questionary", "rich")
+
+
+@pytest.fixture
+def session(minimax):
+    return minimax()
+
+
+def records(session):
+    """The names of token records in any store."""
+    sealed = [path.name for path in session.paths.sealed.glob("*") if path.name != "store.json"]
+    if "DBUS_SESSION_BUS_ADDRESS" not in os.environ:
+        return sealed
+    return sealed + [user for user in secret_service_users() if user.endswith(session.paths.state_id)]
+
+
+def test_with_nobody_signed_in_token_prints_nothing_and_exits_3(session):
+    done = session.run("auth", "token")
+
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "onboard --auth-choice minimax-portal" in done.stderr
+    assert session.run("auth", "status").returncode == 3
+    assert session.ok("auth", "list") == ""
+    assert json.loads(session.ok("auth", "list", "--json")) == {"profiles": []}
+    assert session.run("auth", "logout", "--yes").returncode == 0
+
+
+def test_token_prints_one_token_and_a_newline_and_nothing_else(session):
+    session.sign_in("--region", "global")
+
+    done = session.run("auth", "token")
+
+    assert done.returncode == 0
+    assert done.stderr == ""
+    token, end = done.stdout[:-1], done.stdout[-1:]
+    assert (in_text(token), end) == ([token], "\n")
+
+
+@pytest.mark.requirement("S4")
+def test_a_fresh_token_costs_no_http_library_no_event_loop_and_no_plugin(session):
+    session.sign_in("--region", "global")
+    script = (
+        "import sys; sys.argv[0] = 'portico'; from portico.cli.main import main; code = main(['auth', 'token']);"
+        f"print(code, [name for name in {HEAVY!r} if name in sys.modules], file=sys.stderr)"
+    )
+
+    done = subprocess.run(
+        [sys.executable, "-c", script],
+        env=session.run_portico.environment(session.env),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+
+    assert done.stderr.splitlines()[-1] == "0 []"
+
+
+@pytest.mark.requirement("P16")
+def test_a_token_that_is_due_is_refreshed_on_demand_when_nothing_runs(minimax):
+    session = minimax(access_ttl_s=1)
+    session.sign_in("--region", "global")
+    generation = session.profiles()[0]["generation"]
+
+    tokens = {session.ok("auth", "token")}
+    while session.profiles()[0]["generation"] == generation:
+        tokens.add(session.ok("auth", "token"))
+    tokens.add(session.ok("auth", "token"))
+
+    assert len(tokens) > 1
+
+
+def test_list_and_status_show_what_is_known_and_never_a_secret(session):
+    session.sign_in("--region", "cn")
+
+    plain, verbose = session.ok("auth", "list"), session.ok("auth", "list", "--verbose")
+    status = session.ok("auth", "status")
+
+    assert CN in plain
+    for field in ("portico", f"{CN}#a@", "https://account.minimaxi.com", "https://api.minimaxi.com/anthropic"):
+        assert field in verbose
+    assert f"{CN}: ok" in status
+    assert json.loads(session.ok("auth", "status", "--json"))["profiles"][0]["region"] == "cn"
+    assert session.ok("models", "auth", "list") == plain
+
+
+def test_a_profile_that_cannot_be_refreshed_is_told_on_every_channel(session):
+    session.sign_in("--region", "global")
+    failure = Failure(at=1, id="sign-in-expired", message="The provider refused the refresh token.", terminal=True)
+    ProfileIndex(session.paths).update(GLOBAL, lambda profile: replace(profile, failure=failure))
+
+    assert "sign in again" in session.ok("auth", "list")
+    status = session.run("auth", "status")
+    assert status.returncode == 3
+    assert "refused the refresh token" in status.stdout
+    token = session.run("auth", "token")
+    assert token.returncode == 0
+    assert "Sign in again" in token.stderr
+
+
+@pytest.mark.requirement("E47")
+def test_logout_revokes_deletes_and_says_so(session):
+    session.sign_in("--region", "global")
+
+    done = session.run("auth", "logout", "--yes")
+
+    assert done.returncode == 0
+    assert f"Signed out: {GLOBAL} (revoked at the provider)" in done.stderr
+    assert session.run("auth", "token").returncode == 3
+    assert records(session) == []
+
+
+@pytest.mark.requirement("E47")
+def test_logout_with_the_provider_away_deletes_all_the_same_and_exits_11(session, unused_tcp_port):
+    session.sign_in("--region", "global")
+
+    done = session.run("auth", "logout", "--yes", env={"HTTPS_PROXY": f"http://127.0.0.1:{unused_tcp_port}", "https_proxy": None})
+
+    assert done.returncode == 11
+    assert "not revoked" in done.stderr
+    assert session.run("auth", "token").returncode == 3
+    assert records(session) == []
+
+
+def test_logout_of_one_of_two_leaves_the_other_and_all_takes_both(session):
+    session.sign_in("--region", "global")
+    session.sign_in("--region", "cn")
+
+    unclear = session.run("auth", "logout", "--yes")
+    assert unclear.returncode == 2
+    assert GLOBAL in unclear.stderr
+    assert session.run("auth", "logout", "minimax-portal:cm", "--yes").stderr.count(f"Did you mean {CN}?") == 1
+
+    session.ok("models", "auth", "logout", CN, "--yes")
+    assert [profile["id"] for profile in session.profiles()] == [GLOBAL]
+    session.sign_in("--region", "cn")
+    out = json.loads(session.ok("auth", "logout", "--all", "--yes", "--json"))
+    assert out == {"signedOut": [GLOBAL, CN]}
+    assert session.profiles() == []
+
+
+def test_logout_without_a_terminal_wants_yes(session):
+    session.sign_in("--region", "global")
+
+    done = session.run("auth", "logout")
+
+    assert done.returncode == 2
+    assert "--yes" in done.stderr
+    assert session.profiles()
+
+
+def test_of_two_sign_ins_token_takes_the_default_models(session):
+    session.sign_in("--region", "global")
+    session.sign_in("--region", "cn")
+
+    assert session.ok("auth", "token") == session.ok("auth", "token", CN)
+    session.ok("config", "set", "models.providers.minimax-portal.baseUrl", "https://api.minimax.io/anthropic")
+    assert session.ok("auth", "token") == session.ok("auth", "token", GLOBAL)

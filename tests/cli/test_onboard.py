@@ -1,0 +1,202 @@
+"""`onboard` and `models auth login`: what is asked, what is refused before a browser opens, what a program reads."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+
+import pytest
+
+from portico.store.profiles import ProfileIndex
+from tests.minimax_session import CN, GLOBAL, SIGN_IN, events
+
+BROWSER = ("--flow", "browser")
+
+
+@pytest.fixture
+def session(minimax):
+    return minimax()
+
+
+@pytest.fixture
+def no_browser(tmp_path):
+    """A $BROWSER that leaves a mark when it is opened."""
+    mark = tmp_path / "opened"
+    return {"BROWSER": f"{sys.executable} -c open({str(mark)!r},'w') %s"}, mark
+
+
+def test_without_a_terminal_the_choice_and_the_region_are_named_by_their_flags(session):
+    choice = session.run("onboard", "--non-interactive")
+    region = session.run(*SIGN_IN)
+
+    assert (choice.returncode, region.returncode) == (2, 2)
+    assert "--auth-choice {minimax-portal}" in choice.stderr
+    assert "--region {global,cn}" in region.stderr
+
+
+def test_a_wrong_choice_and_a_wrong_region_get_a_hint(session):
+    choice = session.run("onboard", "--auth-choice", "minimax-portl")
+    region = session.run(*SIGN_IN, "--region", "mars")
+
+    assert "Did you mean --auth-choice minimax-portal?" in choice.stderr
+    assert "--region global|cn" in region.stderr
+
+
+@pytest.mark.requirement("P2")
+def test_a_sign_in_enables_the_plugin_writes_the_config_and_says_what_is_now_so(session):
+    done = session.run(*SIGN_IN, "--region", "global", *BROWSER, *session.store)
+
+    assert done.returncode == 0
+    assert done.stdout == ""
+    for said in ('Enabled plugin "minimax-portal-auth".', f"Signed in: {GLOBAL}", "minimax-portal/MiniMax-M2.1", "Next:"):
+        assert said in done.stderr
+    assert session.ok("config", "get", "agents.defaults.model.primary").strip() in {
+        "minimax-portal/MiniMax-M2.1",
+        '"minimax-portal/MiniMax-M2.1"',
+    }
+    assert ProfileIndex(session.paths).get(GLOBAL).config_pending is False
+
+
+def test_with_json_every_step_is_one_object_on_stdout_and_the_last_one_is_the_outcome(session):
+    steps = session.sign_in("--region", "cn")
+
+    assert [step["event"] for step in steps] == ["authorize-url", "redirect-caught", "exchanging", "finished", "signed-in"]
+    assert steps[0]["redirectUri"].startswith("http://127.0.0.1:")
+    assert (steps[-1]["profile"], steps[-1]["region"]) == (CN, "cn")
+    assert steps[-1]["apiBase"] == "https://api.minimaxi.com/anthropic"
+    assert steps[-1]["defaultModel"] == "minimax-portal/MiniMax-M2.1"
+
+
+def test_a_plugin_that_the_config_denies_is_not_enabled_and_the_reason_is_given(session, no_browser):
+    env, opened = no_browser
+    session.ok("config", "set", "plugins.deny", '["minimax-portal-auth"]')
+    before = session.paths.config.read_bytes()
+
+    done = session.run(*SIGN_IN, "--region", "global", *BROWSER, env=env)
+
+    assert done.returncode == 9
+    assert "denylist" in done.stderr
+    assert session.paths.config.read_bytes() == before
+    assert not opened.exists()
+
+
+@pytest.mark.requirement("E37")
+def test_a_store_that_does_not_work_is_found_out_before_any_browser_opens(session, no_browser):
+    env, opened = no_browser
+
+    done = session.run(
+        *SIGN_IN, "--region", "global", *BROWSER, env={**env, "DBUS_SESSION_BUS_ADDRESS": "unix:path=/nonexistent"}
+    )
+
+    assert done.returncode == 7
+    assert "--store file" in done.stderr
+    assert not opened.exists()
+    assert session.profiles() == []
+
+
+def test_a_browser_flow_without_a_redirect_is_refused_at_once_and_names_the_device_flow(minimax, no_browser):
+    env, opened = no_browser
+    session = minimax(redirect=False)
+
+    done = session.run(*SIGN_IN, "--region", "global", *BROWSER, "--json", env=env)
+
+    error = json.loads(done.stdout)["error"]
+    assert (done.returncode, error["id"], error["exitCode"]) == (6, "redirect-not-offered", 6)
+    assert "--flow device" in error["hint"]
+    assert not opened.exists()
+
+
+def test_signing_in_twice_wants_replace_and_then_revokes_the_old(session):
+    session.sign_in("--region", "global")
+    first = ProfileIndex(session.paths).get(GLOBAL)
+
+    again = session.run(*SIGN_IN, "--region", "global", *BROWSER, *session.store)
+    assert again.returncode == 2
+    assert "--replace" in again.stderr
+
+    assert session.sign_in("--region", "global", "--replace")[-1]["oldRevoked"] is True
+    assert ProfileIndex(session.paths).get(GLOBAL).generation > first.generation
+    assert len(session.profiles()) == 1
+
+
+def test_both_regions_and_a_named_profile_live_side_by_side(session):
+    session.sign_in("--region", "global")
+    session.sign_in("--region", "cn")
+    session.sign_in("--region", "cn", "--profile", "minimax-portal:work")
+
+    assert [profile["id"] for profile in session.profiles()] == [GLOBAL, CN, "minimax-portal:work"]
+
+
+def test_the_fixed_callback_port_is_used(session, unused_tcp_port):
+    steps = session.sign_in("--region", "global", "--callback-port", str(unused_tcp_port))
+
+    assert steps[0]["redirectUri"].startswith(f"http://127.0.0.1:{unused_tcp_port}/")
+
+
+def test_nobody_approving_ends_in_time_with_its_own_exit_code(session):
+    done = session.run(*SIGN_IN, "--region", "global", *BROWSER, *session.store, "--no-browser", "--timeout", "0.5", "--json")
+
+    assert done.returncode == 5
+    assert events(done.stdout)[-1]["error"]["exitCode"] == 5
+    assert session.profiles() == []
+
+
+def test_a_provider_that_cannot_be_reached_ends_quickly_and_names_the_emulator(session, unused_tcp_port):
+    proxy = f"http://127.0.0.1:{unused_tcp_port}"
+
+    done = session.run(
+        *SIGN_IN,
+        "--region",
+        "global",
+        "--flow",
+        "device",
+        *session.store,
+        env={"HTTPS_PROXY": proxy, "https_proxy": proxy},
+        timeout=10,
+    )
+
+    assert done.returncode == 8
+    assert "emulator" in done.stderr
+
+
+def test_models_auth_login_is_the_same_sign_in_and_leaves_a_default_alone(session):
+    session.ok("config", "set", "agents.defaults.model.primary", "anthropic/claude-opus-4-6")
+    login = ("models", "auth", "login", "--non-interactive", "--no-background", *BROWSER, *session.store, "--json")
+
+    steps = events(session.ok(*login, "--provider", "minimax-portal", "--method", "oauth-cn"))
+    assert (steps[-1]["region"], steps[-1]["defaultModel"]) == ("cn", "anthropic/claude-opus-4-6")
+
+    steps = events(session.ok(*login, "--provider", "minimax-portal", "--region", "global", "--set-default"))
+    assert steps[-1]["defaultModel"] == "minimax-portal/MiniMax-M2.1"
+
+    assert session.run(*login, "--provider", "nobody").returncode == 2
+    assert session.run(*login, "--provider", "minimax-portal", "--method", "magic").returncode == 2
+
+
+@pytest.mark.requirement("E41")
+def test_a_sign_in_that_was_killed_before_its_config_edit_is_finished_by_the_next_run(session):
+    from dataclasses import replace
+
+    session.sign_in("--region", "global")
+    session.ok("config", "unset", "models")
+    session.ok("config", "unset", "agents")
+    ProfileIndex(session.paths).update(GLOBAL, lambda profile: replace(profile, config_pending=True, default_pending=True))
+
+    session.sign_in("--region", "cn", "--profile", "minimax-portal:other")
+
+    assert "minimax-portal/MiniMax-M2.1" in session.ok("config", "get", "agents.defaults.model.primary")
+    assert ProfileIndex(session.paths).get(GLOBAL).config_pending is False
+
+
+def test_the_browser_is_started_without_the_stores_passphrase(session, tmp_path):
+    seen = tmp_path / "environment"
+    script = tmp_path / "browser.sh"
+    script.write_text(f"#!/bin/sh\nenv > {seen}\nexec {session.env['BROWSER'].replace('%s', chr(34) + '$1' + chr(34))}\n")
+    script.chmod(0o700)
+    secrets = {"PORTICO_PASSPHRASE": session.env.get("PORTICO_PASSPHRASE", "not-to-be-seen"), "PORTICO_PASSPHRASE_FILE": None}
+
+    session.sign_in("--region", "global", env={"BROWSER": str(script), **secrets})
+
+    assert "PORTICO_PASSPHRASE" not in seen.read_text()
+    assert f"HOME={os.environ['HOME']}" in seen.read_text()

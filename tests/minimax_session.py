@@ -1,0 +1,113 @@
+"""Real commands against MiniMax's emulator, with the paths of one test."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from minimax_portal_auth.emulator import MinimaxEmulator
+from portico.contracts import EmulatorOptions
+from portico.paths import CONFIG_ENV, STATE_ENV
+from portico.testing.canary import canary
+from portico.testing.emulated import emulated
+from portico.testing.secret_service import missing_part
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from contextlib import AbstractContextManager
+    from pathlib import Path
+    from subprocess import CompletedProcess
+
+    import pytest
+
+    from portico.emulation.run import EmulationInfo
+    from portico.testing.process import PorticoRunner
+
+GLOBAL, CN = "minimax-portal:default", "minimax-portal:cn"
+SIGN_IN = ("onboard", "--auth-choice", "minimax-portal", "--non-interactive", "--no-background")
+
+
+@dataclass
+class MinimaxSession:
+    """One emulator and the commands that meet it. `env` is what they get on top of the runner's own."""
+
+    info: EmulationInfo
+    run_portico: PorticoRunner
+    redirect: bool = False
+    store: tuple[str, ...] = ()
+    env: dict[str, str] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        self.env = {name: value for name, value in self.info.env.items() if name not in {CONFIG_ENV, STATE_ENV}} | self.env
+        self.paths.config.parent.mkdir(parents=True, exist_ok=True)
+        if not self.paths.config.exists():
+            self.paths.config.write_text(self.info.config.read_text(encoding="utf-8"), encoding="utf-8")
+
+    @property
+    def paths(self):
+        return self.run_portico.paths
+
+    def run(self, *args: str, env: Mapping[str, str | None] | None = None, **more: Any) -> CompletedProcess[str]:
+        return self.run_portico(*args, env={**self.env, **(env or {})}, **more)
+
+    def ok(self, *args: str, **more: Any) -> str:
+        """Standard output of a command that ends well."""
+        done = self.run(*args, **more)
+        assert done.returncode == 0, f"{args} ended with {done.returncode}:\n{done.stderr}\n{done.stdout}"
+        return done.stdout
+
+    def sign_in(self, *options: str, **more: Any) -> list[dict[str, Any]]:
+        """The events of a sign-in that ends well; by the browser flow, which waits for no poll, where it is on."""
+        flow = ("--flow", "browser") if self.redirect else ()
+        return events(self.ok(*SIGN_IN, "--json", *flow, *self.store, *options, **more))
+
+    def profiles(self) -> list[dict[str, Any]]:
+        return json.loads(self.ok("auth", "list", "--verbose", "--json"))["profiles"]
+
+
+def events(text: str) -> list[dict[str, Any]]:
+    """Standard output of a command with `--json`, one object per line."""
+    return [json.loads(line) for line in text.splitlines()]
+
+
+def start(folder: Path, **options: Any) -> AbstractContextManager[EmulationInfo]:
+    """The emulator, until the block ends."""
+    return emulated([MinimaxEmulator()], EmulatorOptions(**options), folder)
+
+
+def secret_service_users() -> list[str]:
+    """The `username` attribute of every record of Portico's in the Secret Service; no secret is asked for."""
+    import secretstorage
+
+    with closing(secretstorage.dbus_init()) as bus:
+        found = secretstorage.search_items(bus, {"service": "portico"})
+        return sorted(item.get_attributes()["username"] for item in found)
+
+
+def sealed_store() -> dict[str, str]:
+    """The environment of a sealed file store, for machines without a keyring."""
+    return {"PORTICO_PASSPHRASE": canary("passphrase")}
+
+
+def any_store(request: pytest.FixtureRequest) -> tuple[dict[str, str], tuple[str, ...]]:
+    """A real keyring where one can run, else a sealed file: the environment, and the options of a sign-in."""
+    if missing_part() is None:
+        request.getfixturevalue("secret_service")
+        return {}, ()
+    return sealed_store(), ("--store", "file")
+
+
+def sessions(run_portico: PorticoRunner, folder: Path, request: pytest.FixtureRequest) -> Iterator[Any]:
+    """What the fixture `minimax` gives: a function that starts an emulator and hands out its session."""
+    from contextlib import ExitStack
+
+    with ExitStack() as stack:
+
+        def begin(*, redirect: bool = True, **options: Any) -> MinimaxSession:
+            env, store = any_store(request)
+            info = stack.enter_context(start(folder / "emulation", redirect=redirect, **options))
+            return MinimaxSession(info, run_portico, redirect, store, env)
+
+        yield begin
