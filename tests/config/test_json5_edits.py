@@ -16,8 +16,8 @@ hypothesis = pytest.importorskip("hypothesis", reason="hypothesis, which makes u
 st = pytest.importorskip("hypothesis.strategies")
 pyjson5 = pytest.importorskip("pyjson5", reason="pyjson5, the independent reader, is not installed")
 
-# Six properties share the run's budget of cases.
-few = hypothesis.settings(max_examples=hypothesis.settings.default.max_examples // 6)
+# Six properties share the run's budget of cases, and the other tests have theirs.
+few = hypothesis.settings(max_examples=hypothesis.settings.default.max_examples // 10)
 KEYS = st.sampled_from(
     ["a", "b", "apiKey", "$x", "minimax/MiniMax-M2.1", "with.dot", "", "é", "true", "it's", 'say "hi"', "\u2028"]
 )

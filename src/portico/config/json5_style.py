@@ -82,11 +82,11 @@ def _unit(text: str, tall: list[Container]) -> str | None:
         outer, inner = line_indent(text, container.start), line_indent(text, container.entries[0].start)
         if inner.startswith(outer) and inner != outer:
             steps[inner[len(outer) :]] += 1
-    return steps.most_common(1)[0][0] if steps else None
+    return max(steps, key=steps.__getitem__) if steps else None
 
 
 def _quote(text: str, members: list[Entry], keys: list[str]) -> str:
     """The commonest quote of values, else of keys."""
     values = [text[entry.node.start] for entry in members if isinstance(entry.node, Scalar)]
-    marks = [mark for mark in values if mark in "\"'"] or [key[0] for key in keys if key[0] in "\"'"]
-    return Counter(marks).most_common(1)[0][0] if marks else '"'
+    marks = Counter(mark for mark in values if mark in "\"'") or Counter(key[0] for key in keys if key[0] in "\"'")
+    return max(marks, key=marks.__getitem__) if marks else '"'

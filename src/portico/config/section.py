@@ -40,11 +40,11 @@ class Report:
 
     def error(self, path: ConfigPath, message: str, hint: str | None = None, *, of_key: bool = False) -> None:
         where = self._document.where(path, of_key=of_key)
-        self.problems.append(Problem("error", where, path, f"`{format_path(path)}` {message}", hint))
+        self.problems.append(Problem("error", where, path, f"{_named(path)} {message}", hint))
 
     def warn(self, path: ConfigPath, message: str, hint: str | None = None, *, where: str | None = None) -> None:
         where = where or self._document.where(path, of_key=True)
-        self.problems.append(Problem("warning", where, path, f"`{format_path(path)}` {message}", hint))
+        self.problems.append(Problem("warning", where, path, f"{_named(path)} {message}", hint))
 
 
 class Section:
@@ -185,3 +185,7 @@ def nearest(word: str, words: Iterable[str]) -> str | None:
 
 def _folded(word: str) -> str:
     return word.lower().replace("_", "").replace("-", "")
+
+
+def _named(path: ConfigPath) -> str:
+    return f"`{format_path(path)}`" if path else "the configuration"
