@@ -7,14 +7,14 @@ import tempfile
 import time
 from pathlib import Path
 
-from figures import Figure, compile_everything, environment, launcher, medians
+from figures import Figure, compile_everything, environment, launcher, ratios
 
 GOAL = 1.0
 FLOOR = "x = `keyring get` of the same item"
 HOUR_MS = 3_600_000
 
 
-def measure(rounds: int = 15) -> list[Figure]:
+def measure(rounds: int = 25) -> list[Figure]:
     """The token command as a ratio to `keyring get`."""
     from portico.testing.secret_service import secret_service
 
@@ -26,12 +26,10 @@ def measure(rounds: int = 15) -> list[Figure]:
         )
         os.environ |= service.env
         place, user, profile = _signed_in(env)
-        commands = {
-            "floor": [*launcher(folder, "keyring", "keyring.cli"), "get", place, user],
-            "token": [*launcher(folder, "portico", "portico.cli.main"), "auth", "token", profile],
-        }
-        times = medians(commands, env, rounds=rounds)
-    return [Figure("portico auth token", times["token"] / times["floor"], GOAL, "x", FLOOR)]
+        floor = [*launcher(folder, "keyring", "keyring.cli"), "get", place, user]
+        token = [*launcher(folder, "portico", "portico.cli.main"), "auth", "token", profile]
+        found = ratios(floor, {"token": token}, env, rounds=rounds)
+    return [Figure("portico auth token", found["token"], GOAL, "x", FLOOR)]
 
 
 def _signed_in(env: dict[str, str]) -> tuple[str, str, str]:

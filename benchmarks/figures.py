@@ -59,13 +59,21 @@ def launcher(folder: Path, name: str, module: str, function: str = "main") -> li
     return [sys.executable, str(script)]
 
 
-def medians(commands: Mapping[str, Sequence[str]], env: Mapping[str, str], *, rounds: int) -> dict[str, float]:
-    """Median wall seconds of each command; every round runs them all, so that a busy machine is busy for all."""
-    times: dict[str, list[float]] = {name: [] for name in commands}
+def ratios(
+    floor: Sequence[str], commands: Mapping[str, Sequence[str]], env: Mapping[str, str], *, rounds: int
+) -> dict[str, float]:
+    """Each command's wall time over that of `floor`: the median of the rounds' ratios, `floor` run right before each command."""
+    found: dict[str, list[float]] = {name: [] for name in commands}
     for number in range(rounds + 1):
         for name, command in commands.items():
-            began = time.perf_counter()
-            subprocess.run(command, env=dict(env), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True, timeout=60)
+            floor_s = _wall_s(floor, env)
+            ratio = _wall_s(command, env) / floor_s
             if number:  # the first round warms caches
-                times[name].append(time.perf_counter() - began)
-    return {name: statistics.median(each) for name, each in times.items()}
+                found[name].append(ratio)
+    return {name: statistics.median(each) for name, each in found.items()}
+
+
+def _wall_s(command: Sequence[str], env: Mapping[str, str]) -> float:
+    began = time.perf_counter()
+    subprocess.run(command, env=dict(env), stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, check=True, timeout=60)
+    return time.perf_counter() - began

@@ -6,7 +6,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from figures import Figure, compile_everything, environment, launcher, medians
+from figures import Figure, compile_everything, environment, launcher, ratios
 
 FLOOR = "x = `python -c pass`"
 GOALS = {"--version": 2.5, "--help": 6.0, "plugins list": 12.0}
@@ -17,10 +17,10 @@ def measure(rounds: int = 15) -> list[Figure]:
     compile_everything()
     with tempfile.TemporaryDirectory(prefix="portico-bench-") as folder:
         portico = launcher(Path(folder), "portico", "portico.cli.main")
-        commands = {"floor": [sys.executable, "-c", "pass"]} | {name: [*portico, *name.split()] for name in GOALS}
+        commands = {name: [*portico, *name.split()] for name in GOALS}
         env = environment(PORTICO_STATE_DIR=f"{folder}/state", PORTICO_CONFIG=f"{folder}/portico.json5")
-        times = medians(commands, env, rounds=rounds)
-    return [Figure(f"portico {name}", times[name] / times["floor"], goal, "x", FLOOR) for name, goal in GOALS.items()]
+        found = ratios([sys.executable, "-c", "pass"], commands, env, rounds=rounds)
+    return [Figure(f"portico {name}", found[name], goal, "x", FLOOR) for name, goal in GOALS.items()]
 
 
 if __name__ == "__main__":
