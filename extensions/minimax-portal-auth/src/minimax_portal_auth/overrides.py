@@ -111,7 +111,7 @@ def _configured(portal: Portal, reader: _Reader) -> Portal:
     if known:
         changes["redirect"] = redirect
     portal = replace(portal, server=replace(portal.server, **changes))
-    if portal.server.redirect and portal.server.token_endpoint and not portal.server.authorization_endpoint:
+    if portal.server.redirect and "issuer" not in reader.source and not portal.server.authorization_endpoint:
         reader.wrong("redirect", "an `authorizationEndpoint` beside it, or the `issuer` alone so that discovery finds one")
     return _with_api(portal, reader)
 
