@@ -53,6 +53,7 @@ def win_vault(monkeypatch):
     from keyring.backends import Windows
 
     vault = FakeWin32Cred()
+    monkeypatch.setattr(Windows, "missing_deps", None)
     monkeypatch.setattr(Windows, "win32cred", vault, raising=False)
     monkeypatch.setattr(Windows, "pywintypes", type("pywintypes", (), {"error": WinError}), raising=False)
     return vault

@@ -33,6 +33,7 @@ __all__ = ("RecordPlace", "Tokens", "Vault")
 _READ_TRIES: Final = 5
 _LOCK_MARGIN_S: Final = 15.0
 _LONGEST_ID: Final = 200
+_PROBE: Final = "probe"
 
 
 class Vault:
@@ -74,11 +75,12 @@ class Vault:
         remembered = self._index.view().remembered
         name = self._chosen or (remembered.name if remembered else "keyring")
         store = self._store(name, None)
-        user = record_user(f"probe-{secrets.token_hex(6)}", "a", self._paths.state_id)
+        user = record_user(_PROBE, _PROBE, self._paths.state_id)
         value = Secret(secrets.token_urlsafe(24))
-        store.set(user, value)
-        found = store.get(user)
-        store.delete(user)
+        with self._locked(_PROBE):
+            store.set(user, value)
+            found = store.get(user)
+            store.delete(user)
         if found != value:
             raise _forgetful(store)
         self._index.remember_store(store.name, store.backend)

@@ -1,0 +1,49 @@
+"""A kill at any step of a commit or a delete: the old state or the new one, whole, and nothing left over."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from portico.store.steps import COMMIT_STEPS, DELETE_STEPS, FILE_STEPS
+
+
+SCENARIOS = ("first", "again", "delete")
+
+
+@pytest.mark.requirement("E41")
+@pytest.mark.parametrize(
+    ("store", "scenario", "which"),
+    [
+        *(("file", scenario, "every") for scenario in SCENARIOS),
+        *(("keyring", scenario, "own") for scenario in SCENARIOS),
+        ("long", "again", "own"),
+        *(pytest.param(store, one, "every", marks=pytest.mark.slow) for store in ("keyring", "long") for one in SCENARIOS),
+    ],
+)
+def test_a_kill_at_any_step_leaves_the_old_or_the_new_state_whole(secret_service, store, scenario, which):
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-m", "tests.store.kill_matrix", store, scenario, which]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+    reports = [json.loads(line) for line in done.stdout.splitlines()]
+    expected = {*(DELETE_STEPS if scenario == "delete" else COMMIT_STEPS), *(FILE_STEPS if which == "every" else ())}
+    if scenario == "first":
+        expected.remove("deleted")  # there is nothing old to delete
+    assert {report["step"] for report in reports} >= expected
+    old = "none" if scenario == "first" else "old"
+    new = "none" if scenario == "delete" else "new"
+    for report in reports:
+        assert report["before"] in {old, new}, report
+        assert report["after"] == report["before"], report
+        assert report["records"] == (report["after"] != "none"), report
+        assert (report["stuck"], report["leftovers"], report["again"]) == ([], 0, "new"), report
+        assert report["keyed"] == (store == "long" and report["after"] == "new"), report
+    states = [report["before"] for report in reports]
+    turn = states.index(new) if new != old else 0
+    assert states == [old] * turn + [new] * (len(states) - turn)
+    assert secret_service.items() == []
