@@ -160,9 +160,11 @@ class Runtime:
         """The door to the secrets, in the named store or in the one that a profile says."""
         from portico.store.vault import Vault
 
-        return Vault(self.paths, self.index, store=store, passphrase=self._passphrase(), env=self.env, on_wait=self.out.note)
+        return Vault(self.paths, self.index, store=store, passphrase=self.passphrase, env=self.env, on_wait=self.out.note)
 
-    def _passphrase(self) -> PassphraseSource:
+    @cached_property
+    def passphrase(self) -> PassphraseSource:
+        """The sealed file store's passphrase, asked once."""
         from portico.store.passphrase import FILE_ENV, PassphraseSource
 
         def ask(question: str) -> Secret:

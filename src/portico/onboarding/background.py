@@ -26,7 +26,7 @@ def settle(bench: Workbench, wanted: bool | None) -> str:
     from portico.gateway import service
 
     try:
-        started = service.start(bench.paths, port=bench.config.config.gateway.port)
+        started = service.start(bench.paths, port=bench.config.config.gateway.port, passphrase=bench.passphrase, env=bench.env)
     except PorticoError as error:
         bench.out.warn(f"The background process did not start: {error}")
         return f"not started (try: {bench.program} gateway start)"

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from portico.oauth.client import OAuthClient
     from portico.paths import Paths
     from portico.plugins.manager import PluginHost
+    from portico.store.passphrase import PassphraseSource
     from portico.store.profiles import ProfileIndex, StoreName
     from portico.store.vault import Vault
 
@@ -63,6 +64,9 @@ class Workbench(Protocol):
 
     @property
     def index(self) -> ProfileIndex: ...
+
+    @property
+    def passphrase(self) -> PassphraseSource: ...
 
     def gateway_runs(self) -> bool: ...
 

@@ -24,12 +24,13 @@ _FILE_LIMIT: Final = 64 * 1024
 class PassphraseSource:
     """The passphrase: from the file that `PORTICO_PASSPHRASE_FILE` names, from `PORTICO_PASSPHRASE`, or from a person.
 
-    `prompt` is called with the question, once when a store is opened and twice when one is made.
+    `prompt` is called with the question, once when a store is opened and twice when one is made; the answer is kept.
     """
 
     def __init__(self, env: Mapping[str, str] | None = None, prompt: Callable[[str], Secret] | None = None) -> None:
         self._env = os.environ if env is None else env
         self._prompt = prompt
+        self._typed: Secret | None = None
 
     def get(self, *, new: bool = False) -> Secret:
         """The passphrase; `new` says that a store is about to be made with it.
@@ -49,7 +50,9 @@ class PassphraseSource:
                 why="nobody can be asked here",
                 hint=f"set {FILE_ENV} to a file that holds it, or {TEXT_ENV}",
             )
-        return self._asked(self._prompt, new=new)
+        if self._typed is None or new:
+            self._typed = self._asked(self._prompt, new=new)
+        return self._typed
 
     def _asked(self, prompt: Callable[[str], Secret], *, new: bool) -> Secret:
         first = prompt("New passphrase for the token store" if new else "Passphrase of the token store")
