@@ -1,0 +1,69 @@
+"""What the gateway does besides answering: every sign-in kept fresh, and a log of it that holds no secret."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING
+
+from portico.auth.background import BackgroundRefresh
+from portico.auth.broker import TokenBroker
+from portico.errors import PorticoError
+from portico.secret import Secret, redact
+from portico.store.off_loop import off_loop
+from portico.store.passphrase import TEXT_ENV, PassphraseSource
+from portico.store.vault import Vault
+
+if TYPE_CHECKING:
+    from portico.cli.runtime import Runtime
+    from portico.contracts import TokenDialect
+
+_LONGEST_LINE = 64 * 1024
+_log = logging.getLogger(__name__)
+
+
+async def keep_fresh(rt: Runtime, passphrase: Secret | None) -> None:
+    """Refresh every profile when it is due, until cancelled. `passphrase` opens the sealed file store."""
+    given = rt.env if passphrase is None else {TEXT_ENV: passphrase.reveal()}
+    vault = Vault(rt.paths, rt.index, passphrase=PassphraseSource(given), env=rt.env)
+    async with rt.http() as http:
+        broker = TokenBroker(
+            vault=vault,
+            index=rt.index,
+            dialects=lambda name: _dialect(rt, name),
+            http=http,
+            clock=rt.clock,
+            paths=rt.paths,
+        )
+        try:
+            await off_loop(vault.sweep)
+        except PorticoError as error:
+            _log.warning("leftovers of earlier runs could not be looked for: %s", error)
+        await BackgroundRefresh(broker, rt.index, rt.clock).run()
+
+
+def _dialect(rt: Runtime, name: str) -> TokenDialect:
+    try:
+        return rt.plugins.dialect(name)
+    except PorticoError:
+        rt.reload_config()  # the plugin may have been switched on since this process began
+        return rt.plugins.dialect(name)
+
+
+def passphrase_from_stdin() -> Secret:
+    """The first line of standard input."""
+    return Secret(sys.stdin.buffer.readline(_LONGEST_LINE).decode().rstrip("\r\n"))
+
+
+def log_to_stderr(*, verbose: bool) -> None:
+    """Log Portico's own remarks, with the time of each."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Redacted("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logger = logging.getLogger("portico")
+    logger.addHandler(handler)
+    logger.setLevel(logging.DEBUG if verbose else logging.INFO)
+
+
+class _Redacted(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record))

@@ -1,0 +1,115 @@
+"""Starting the gateway as a background process of its own, that outlives the command and the terminal."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import portico
+from portico.errors import ConfigError
+from portico.gateway.state import running
+from portico.paths import CONFIG_ENV, FILE_MODE, STATE_ENV, make_private_folder
+from portico.store.atomic import file_error, replace
+from portico.store.passphrase import SECRET_VARIABLES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from portico.gateway.state import GatewayState
+    from portico.paths import Paths
+    from portico.secret import Secret
+
+READY_S: Final = 20.0
+_LOOK_EVERY_S: Final = 0.05
+_LOG_LIMIT: Final = 1 << 20
+_INSTALLED: Final = frozenset({"site-packages", "dist-packages"})
+
+
+def spawn(paths: Paths, port: int, *, env: Mapping[str, str], passphrase: Secret | None) -> GatewayState:
+    """Start a gateway and return once it answers. The passphrase goes through a pipe: arguments and environments can be read.
+
+    Raises:
+        ConfigError: `gateway-failed`: it ended, or did not answer in time; the reason is in its log.
+        StoreError: the log cannot be opened.
+    """
+    # -P: a module in the folder of the moment must not be taken for one of ours.
+    command = [sys.executable, "-P", "-m", "portico", "gateway", "run", "--port", str(port)]
+    if passphrase is not None:
+        command.append("--passphrase-stdin")
+    log = _open_log(paths.gateway_log)
+    try:
+        began = os.fstat(log).st_size
+        stdin = subprocess.PIPE if passphrase is not None else subprocess.DEVNULL
+        child = subprocess.Popen(
+            command, stdin=stdin, stdout=log, stderr=log, env=_environment(paths, env), cwd=paths.state, **_detached()
+        )
+    finally:
+        os.close(log)
+    if passphrase is not None and child.stdin is not None:
+        try:
+            child.stdin.write(passphrase.reveal().encode() + b"\n")
+            child.stdin.close()
+        except BrokenPipeError:
+            pass  # it has ended already, and its log says why
+    return _when_ready(paths, child, began)
+
+
+def _when_ready(paths: Paths, child: subprocess.Popen[bytes], log_began: int) -> GatewayState:
+    deadline = time.monotonic() + READY_S
+    while time.monotonic() < deadline:
+        ended = child.poll() is not None
+        state = running(paths)
+        # On Windows a virtual environment's python.exe is a launcher: the process that serves is its child.
+        if state is not None and (state.pid == child.pid or sys.platform == "win32"):
+            child.returncode = 0  # from here on nobody waits for it
+            return state
+        if ended:
+            raise _failed(paths, f"it ended with exit code {child.returncode}", log_began)
+        time.sleep(_LOOK_EVERY_S)
+    child.kill()
+    child.wait()
+    raise _failed(paths, f"it did not answer within {READY_S:g} s", log_began)
+
+
+def _failed(paths: Paths, what: str, log_began: int) -> ConfigError:
+    with paths.gateway_log.open("rb") as log:
+        log.seek(log_began)
+        lines = log.read(_LOG_LIMIT).decode(errors="replace").split("\n")
+    said = " / ".join(line.strip() for line in lines if line.strip())[-400:]
+    hint = f"see {paths.gateway_log}, or run it in the foreground: {{prog}} gateway run"
+    return ConfigError("gateway-failed", f"the gateway did not start: {what}", why=said or None, hint=hint)
+
+
+def _environment(paths: Paths, env: Mapping[str, str]) -> dict[str, str]:
+    """The environment without the passphrase, and with what makes the child the same installation from any folder."""
+    kept = {name: value for name, value in env.items() if name not in SECRET_VARIABLES}
+    python_path = [str(Path(entry).absolute()) for entry in kept.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    source = Path(portico.__file__).absolute().parent.parent
+    if not _INSTALLED & set(source.parts):
+        python_path.append(str(source))
+    own = {CONFIG_ENV: str(paths.config), STATE_ENV: str(paths.state)}
+    return {**kept, **own, **({"PYTHONPATH": os.pathsep.join(dict.fromkeys(python_path))} if python_path else {})}
+
+
+def _open_log(path: Path) -> int:
+    make_private_folder(path.parent)
+    try:
+        if path.exists() and path.lstat().st_size > _LOG_LIMIT:
+            replace(path, path.with_name(f"{path.name}.old"))
+        log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), FILE_MODE)
+        if os.name == "posix":
+            os.fchmod(log, FILE_MODE)
+    except OSError as error:
+        raise file_error("store-write-failed", f"cannot write {path}", error) from error
+    return log
+
+
+def _detached() -> dict[str, Any]:
+    if sys.platform == "win32":
+        flags = subprocess.CREATE_NEW_PROCESS_GROUP | subprocess.DETACHED_PROCESS
+        return {"creationflags": flags}
+    return {"start_new_session": True}

@@ -1,0 +1,130 @@
+"""One gateway process, in the foreground: from the bound port to the drained end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import secrets
+import signal
+import sys
+from typing import TYPE_CHECKING, Final
+
+from aiohttp import web
+
+from portico.contracts import Redirect
+from portico.errors import ConfigError, LockBusy, NoWayToSignIn, StoreError
+from portico.gateway.app import make_app
+from portico.gateway.state import GatewayState, gateway_lock, read_state, remove_state, write_state
+from portico.oauth.loopback import bind_loopback
+from portico.store.off_loop import off_loop
+
+if TYPE_CHECKING:
+    import socket
+    from collections.abc import Callable, Coroutine
+
+    from portico.contracts import Clock
+    from portico.paths import Paths
+
+_SHUTDOWN_S: Final = 5.0
+_SIGNALS: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGBREAK") if hasattr(signal, name))
+
+_log = logging.getLogger(__name__)
+
+
+def run_gateway(
+    paths: Paths,
+    port: int,
+    work: Callable[[], Coroutine[object, object, None]],
+    *,
+    clock: Clock,
+    announce: Callable[[GatewayState], None],
+) -> None:
+    """Serve on 127.0.0.1:`port` (0: any) and do `work`, until a signal asks to end; then let what was begun finish.
+
+    `announce` is called once it answers.
+
+    Raises:
+        LockBusy: `gateway-running`: this state folder has one.
+        ConfigError: `port-taken`.
+        StoreError: its state file cannot be written.
+    """
+    lock = gateway_lock(paths)
+    if not lock.try_acquire():
+        raise already_running(paths)
+    try:
+        with bound(port) as listener:
+            state = GatewayState(os.getpid(), listener.getsockname()[1], clock.wall_ms(), secrets.token_hex(8))
+            asyncio.run(_serve(paths, state, listener, work, announce))
+    finally:
+        lock.release()
+
+
+def bound(port: int) -> socket.socket:
+    """A listening socket on 127.0.0.1.
+
+    Raises:
+        ConfigError: `port-taken`.
+    """
+    try:
+        return bind_loopback(Redirect(port=port))[0]
+    except NoWayToSignIn as error:
+        raise ConfigError(
+            "port-taken",
+            f"port {port} on 127.0.0.1 cannot be used",
+            why=error.why,
+            hint="choose another: {prog} gateway start --port PORT, or {prog} config set gateway.port PORT",
+        ) from None
+
+
+def already_running(paths: Paths) -> LockBusy:
+    """The error for a second gateway of one state folder."""
+    state = read_state(paths)
+    who = f"process {state.pid}, port {state.port}" if state is not None else f"process {gateway_lock(paths).holder() or '?'}"
+    hint = "look at it: {prog} gateway status; or start it anew: {prog} gateway restart"
+    return LockBusy("gateway-running", "a gateway is already running", why=who, hint=hint)
+
+
+async def _serve(
+    paths: Paths,
+    state: GatewayState,
+    listener: socket.socket,
+    work: Callable[[], Coroutine[object, object, None]],
+    announce: Callable[[GatewayState], None],
+) -> None:
+    ending = _on_signal()
+    runner = web.AppRunner(make_app(state), access_log=None, shutdown_timeout=_SHUTDOWN_S)
+    await runner.setup()
+    working = asyncio.create_task(work(), name="gateway work")
+    try:
+        await web.SockSite(runner, listener).start()
+        await off_loop(lambda: write_state(paths, state))
+        announce(state)
+        await asyncio.wait([working, ending], return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            working.result()
+        _log.info("ending")
+    finally:
+        working.cancel()
+        await asyncio.wait([working])
+        await runner.cleanup()
+        with contextlib.suppress(StoreError):
+            await off_loop(lambda: remove_state(paths, state))
+
+
+def _on_signal() -> asyncio.Future[None]:
+    """A future that is done when the process is asked to end."""
+    loop = asyncio.get_running_loop()
+    ending: asyncio.Future[None] = loop.create_future()
+
+    def end() -> None:
+        if not ending.done():
+            ending.set_result(None)
+
+    for number in _SIGNALS:
+        if sys.platform == "win32":
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(end))
+        else:
+            loop.add_signal_handler(number, end)
+    return ending

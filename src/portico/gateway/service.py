@@ -1,0 +1,149 @@
+"""Starting, finding and ending the gateway of a state folder. Each says what is so, not what was meant."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from typing import TYPE_CHECKING, Final, Literal
+
+from portico.errors import LockBusy
+from portico.gateway.state import GatewayState, answers, gateway_lock, read_state, remove_state, running
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from portico.paths import Paths
+    from portico.secret import Secret
+    from portico.store.passphrase import PassphraseSource
+
+__all__ = ("GatewayState", "passphrase_for", "restart", "running", "start", "status", "stop")
+
+Condition = Literal["running", "stopped", "unresponsive"]
+
+# A refresh that was sent is waited for: its answer may be the only copy of the next token.
+_DRAIN_S: Final = 50.0
+_LOOK_EVERY_S: Final = 0.02
+
+
+def start(
+    paths: Paths, *, port: int, passphrase: PassphraseSource | None = None, env: Mapping[str, str] | None = None
+) -> GatewayState:
+    """Start a gateway in the background and return once it answers. `passphrase` is asked only if the file store is in use.
+
+    Raises:
+        LockBusy: `gateway-running`.
+        ConfigError: `port-taken`, `gateway-failed`.
+        StoreError: the file store's passphrase cannot be had, or the state folder cannot be used.
+    """
+    env = os.environ if env is None else env
+    secret = passphrase_for(paths, passphrase, env)
+    return _start(paths, port, secret, env)
+
+
+def stop(paths: Paths) -> GatewayState | None:
+    """Ask the gateway to end and wait until it has; None where none is running. A stale state file is taken away.
+
+    Raises:
+        LockBusy: `gateway-unresponsive`, `gateway-not-stopping`.
+        StoreError: the state file cannot be read.
+    """
+    state = read_state(paths)
+    if state is None or not answers(state):
+        if not _held(paths):
+            remove_state(paths)
+            return None
+        raise _unresponsive(paths)
+    # The process that answered as ours a moment ago is the one that is signalled.
+    with contextlib.suppress(ProcessLookupError):
+        os.kill(state.pid, signal.SIGTERM)
+    deadline = time.monotonic() + _DRAIN_S
+    while _held(paths):
+        if time.monotonic() > deadline:
+            raise LockBusy("gateway-not-stopping", f"the gateway (pid {state.pid}) was asked to end and has not")
+        time.sleep(_LOOK_EVERY_S)
+    _reap(state.pid)
+    remove_state(paths, state)
+    return state
+
+
+def restart(
+    paths: Paths, *, port: int, passphrase: PassphraseSource | None = None, env: Mapping[str, str] | None = None
+) -> tuple[GatewayState, GatewayState] | None:
+    """Stop the gateway and start another; (old, new), or None where none was running: then nothing is started.
+
+    Raises: as `stop` and `start` do.
+    """
+    env = os.environ if env is None else env
+    if status(paths)[0] == "stopped":
+        stop(paths)
+        return None
+    secret = passphrase_for(paths, passphrase, env)
+    old = stop(paths)
+    return None if old is None else (old, _start(paths, port, secret, env))
+
+
+def status(paths: Paths) -> tuple[Condition, GatewayState | None]:
+    """`running` with its state, `stopped`, or `unresponsive`: a process is there and does not answer (yet).
+
+    Raises:
+        StoreError: the state file cannot be read.
+    """
+    state = running(paths)
+    if state is not None:
+        return "running", state
+    return ("unresponsive" if _held(paths) else "stopped"), None
+
+
+def passphrase_for(paths: Paths, source: PassphraseSource | None, env: Mapping[str, str]) -> Secret | None:
+    """What a gateway needs to open the store; None where no sign-in is in the sealed file.
+
+    Raises:
+        StoreError: it is needed and cannot be had.
+    """
+    from portico.store.passphrase import PassphraseSource as Source
+    from portico.store.profiles import ProfileIndex
+
+    view = ProfileIndex(paths).view()
+    chosen = view.remembered is not None and view.remembered.name == "file"
+    if not chosen and all(profile.store != "file" for profile in view.profiles):
+        return None
+    return (source or Source(env)).get()
+
+
+def _start(paths: Paths, port: int, secret: Secret | None, env: Mapping[str, str]) -> GatewayState:
+    from portico.gateway.child import spawn
+    from portico.gateway.server import already_running, bound
+
+    if _held(paths):
+        raise already_running(paths)
+    # Asked here too, since an error in this terminal is worth more than one in the log.
+    bound(port).close()
+    return spawn(paths, port, env=env, passphrase=secret)
+
+
+def _held(paths: Paths) -> bool:
+    """Whether a gateway process is there, answering or not: the system takes the lock from one that has died."""
+    lock = gateway_lock(paths)
+    if not lock.try_acquire():
+        return True
+    lock.release()
+    return False
+
+
+def _reap(pid: int) -> None:
+    """If it was a child of this process, let the system forget it."""
+    if hasattr(os, "waitpid"):
+        with contextlib.suppress(OSError):
+            os.waitpid(pid, getattr(os, "WNOHANG", 0))
+
+
+def _unresponsive(paths: Paths) -> LockBusy:
+    pid = gateway_lock(paths).holder()
+    return LockBusy(
+        "gateway-unresponsive",
+        f"a gateway process is there (pid {pid or 'unknown'}) and does not answer",
+        why="it cannot be told for certain from another program, so it was not ended",
+        hint=f"look at {paths.gateway_log}; then end process {pid or ''} yourself".rstrip(),
+    )

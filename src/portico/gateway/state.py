@@ -1,0 +1,110 @@
+"""The note that a running gateway leaves of itself, and the question whether the note is true.
+
+A process id alone says nothing: after a crash another program may have it. So a gateway counts as running when what listens on
+the noted port answers `/health` with the noted instance.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from portico.store.atomic import read_private, remove_private, write_private
+from portico.store.lock import FileLock
+
+if TYPE_CHECKING:
+    from portico.paths import Paths
+
+_PROBE_S: Final = 2.0
+_HTTP_OK: Final = 200
+_LONGEST_ANSWER: Final = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class GatewayState:
+    """One gateway process. `started_at` is wall ms; `instance` is random and told to anybody who asks."""
+
+    pid: int
+    port: int
+    started_at: int
+    instance: str
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def as_json(self) -> dict[str, object]:
+        """The state as the file and `/health` hold it."""
+        return {"pid": self.pid, "port": self.port, "startedAt": self.started_at, "instance": self.instance}
+
+
+def gateway_lock(paths: Paths) -> FileLock:
+    """Held by a gateway for as long as it lives: at most one for each state folder."""
+    return FileLock(paths.locks / "gateway.lock", what="the gateway")
+
+
+def write_state(paths: Paths, state: GatewayState) -> None:
+    """Leave the note.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    write_private(paths.gateway, json.dumps(state.as_json()).encode(), durable=False)
+
+
+def read_state(paths: Paths) -> GatewayState | None:
+    """What the note says, whether it is true or not; None where there is none that can be understood.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    data = read_private(paths.gateway)
+    return _parse(data) if data is not None else None
+
+
+def remove_state(paths: Paths, state: GatewayState | None = None) -> None:
+    """Take the note away; with `state`, only if it is that one's.
+
+    Raises:
+        StoreError: it is there and stays.
+    """
+    if state is None or read_state(paths) == state:
+        remove_private(paths.gateway)
+
+
+def running(paths: Paths) -> GatewayState | None:
+    """The gateway of this state folder, if it is there and answers.
+
+    Raises:
+        StoreError: the state file cannot be read.
+    """
+    state = read_state(paths)
+    return state if state is not None and answers(state) else None
+
+
+def answers(state: GatewayState) -> bool:
+    """Whether the noted gateway answers on its port. Asked directly, whatever proxies the environment names."""
+    from http.client import HTTPConnection, HTTPException
+
+    connection = HTTPConnection("127.0.0.1", state.port, timeout=_PROBE_S)
+    try:
+        connection.request("GET", "/health")
+        reply = connection.getresponse()
+        body = reply.read(_LONGEST_ANSWER)
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()
+    return reply.status == _HTTP_OK and _parse(body) == state
+
+
+def _parse(data: bytes) -> GatewayState | None:
+    try:
+        fields = json.loads(data)
+        pid, port, at, instance = (fields[name] for name in ("pid", "port", "startedAt", "instance"))
+    except (ValueError, LookupError, TypeError):
+        return None
+    if not (all(type(number) is int for number in (pid, port, at)) and 0 < port < 1 << 16 and pid > 0):
+        return None
+    return GatewayState(pid, port, at, instance) if isinstance(instance, str) else None
