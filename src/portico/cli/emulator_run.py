@@ -1,0 +1,115 @@
+"""The running emulator: set up, advice, the wait, and a clean floor afterwards."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from portico.errors import ConfigError, ExitCode, LockBusy, NoWayToSignIn
+
+if TYPE_CHECKING:
+    from portico.cli.runtime import Runtime
+    from portico.contracts import Emulator, EmulatorOptions
+    from portico.emulation.run import EmulationInfo
+
+_SHOWN_HOSTS = 4
+
+
+def run_emulator(rt: Runtime, options: EmulatorOptions, *, region: str) -> int:
+    """Run until Ctrl-C or SIGTERM; that is the end it is made for, so the code is 0.
+
+    Raises:
+        LockBusy: `emulator-running`.
+        NoWayToSignIn: `no-emulator`: no plugin brings one.
+    """
+    import shutil
+    import tempfile
+
+    from portico.cli.demo_stage import clear_away
+    from portico.paths import make_private_folder
+    from portico.store.lock import FileLock
+
+    emulators = known_emulators(rt)
+    lock = FileLock(make_private_folder(rt.paths.locks) / "emulator.lock", what="the emulator")
+    if not lock.try_acquire():
+        holder = lock.holder()
+        why = f"process {holder}" if holder else None
+        raise LockBusy("emulator-running", "An emulator is running already.", why=why, hint="Use it: `{prog} emulator env`.")
+    with contextlib.ExitStack() as floor:
+        floor.callback(lock.release)
+        folder = Path(tempfile.mkdtemp(prefix="portico-emulator-")).resolve()
+        floor.callback(shutil.rmtree, folder, ignore_errors=True)
+        floor.callback(clear_away, folder)
+        with contextlib.suppress(KeyboardInterrupt):
+            asyncio.run(_run(rt, emulators, options, folder, region))
+    rt.out.note("The emulator has ended; what it made is removed.")
+    return ExitCode.OK
+
+
+def known_emulators(rt: Runtime) -> tuple[Emulator, ...]:
+    """The emulators of every plugin that announces one, also of plugins that are off: running one enables nothing.
+
+    Raises:
+        NoWayToSignIn: `no-emulator`.
+    """
+    host = rt.plugins
+    for record in host.records():
+        if record.manifest.emulators and not record.enabled:
+            with contextlib.suppress(ConfigError):  # blocked by the user's own config: left out
+                host = host.enabling(record.id)
+    emulators = host.emulators()
+    if not emulators:
+        raise NoWayToSignIn("no-emulator", "No plugin brings an emulator.", hint="See `{prog} plugins list`.")
+    return emulators
+
+
+async def _run(rt: Runtime, emulators: tuple[Emulator, ...], options: EmulatorOptions, folder: Path, region: str) -> None:
+    from portico.emulation.run import run_emulation
+    from portico.emulation.state import remove_state, state_of, write_state
+
+    ended = _ended()
+    async with run_emulation(emulators, options, folder) as info:
+        # A shell that was pointed here has another state folder than this one, and both may ask for the emulator.
+        files = (rt.paths.emulator, info.state / rt.paths.emulator.name)
+        await asyncio.to_thread(write_state, state_of(info, emulators), *files)
+        try:
+            _tell(rt, emulators, info, options, region)
+            await ended.wait()
+        finally:
+            remove_state(*files)
+
+
+def _ended() -> asyncio.Event:
+    ended = asyncio.Event()
+    if sys.platform != "win32":
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
+        asyncio.get_running_loop().add_signal_handler(signal.SIGINT, ended.set)
+    return ended
+
+
+def _tell(rt: Runtime, emulators: tuple[Emulator, ...], info: EmulationInfo, options: EmulatorOptions, region: str) -> None:
+    hosts = [host for emulator in emulators for host in emulator.hosts]
+    if rt.out.is_json:
+        ready = {"event": "ready", "proxyUrl": info.proxy_url, "hosts": hosts, "loopback": dict(info.loopback)}
+        rt.out.event({**ready, "env": dict(info.env), "notes": list(info.notes)})
+        return
+    flow = "browser" if options.redirect else "device"
+    shown = ", ".join(hosts[:_SHOWN_HOSTS])
+    rt.out.line(f"Portico's emulator answers for {shown} and {len(hosts) - _SHOWN_HOSTS} more, on this machine only.")
+    if options.redirect:
+        rt.out.line("Its redirect is an extension: MiniMax itself offers third parties only the device code.")
+    rt.out.line("")
+    rt.out.line("In another terminal:")
+    rt.out.line(f'  eval "$({rt.program} emulator env)"')
+    rt.out.line(f"  {rt.program} onboard --auth-choice minimax-portal --region {region} --flow {flow}")
+    rt.out.line("")
+    rt.out.line(f"$BROWSER approves there by itself; by hand: {rt.program} emulator approve CODE")
+    for address in info.loopback.values():
+        rt.out.line(f"A local LM Studio is played at {address}/v1")
+    for note in info.notes:
+        rt.out.note(note)
+    rt.out.line("Ctrl-C ends it and removes everything it made.")

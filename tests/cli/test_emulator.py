@@ -1,0 +1,149 @@
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from portico.cli.emulator import shell_lines
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+Start = Callable[..., tuple[subprocess.Popen[str], dict[str, Any]]]
+
+
+@pytest.fixture
+def temporary(tmp_path: Path) -> Path:
+    """Where the emulator makes its throwaway folder, in place of the machine's own /tmp."""
+    folder = tmp_path / "tmp"
+    folder.mkdir()
+    return folder
+
+
+@pytest.fixture
+def start_emulator(run_portico, temporary: Path) -> Iterator[Start]:
+    """Start `portico emulator run --json ...`, and give its process and what it says when it is ready."""
+    running: list[subprocess.Popen[str]] = []
+
+    def start(*words: str) -> tuple[subprocess.Popen[str], dict[str, Any]]:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "portico", "emulator", "run", "--json", *words],
+            env=run_portico.environment({"TMPDIR": str(temporary)}),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        running.append(process)
+        return process, json.loads(process.stdout.readline())
+
+    yield start
+    for process in running:
+        if process.poll() is None:
+            process.kill()
+        process.communicate(timeout=10)
+
+
+def end(process: subprocess.Popen[str], how: signal.Signals) -> tuple[int, str]:
+    process.send_signal(how)
+    _, err = process.communicate(timeout=15)
+    return process.returncode, err
+
+
+def test_env_and_approve_say_that_none_is_running(run_portico) -> None:
+    for words in (("env",), ("approve", "ABCD-EFGH")):
+        done = run_portico("emulator", *words)
+        assert done.returncode == 1
+        assert "No emulator is running." in done.stderr
+        assert "portico emulator run" in done.stderr
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX")
+@pytest.mark.parametrize("how", [signal.SIGINT, signal.SIGTERM])
+def test_it_runs_until_it_is_told_to_end_and_leaves_nothing(start_emulator, run_portico, temporary: Path, paths, how) -> None:
+    process, ready = start_emulator()
+    assert ready["event"] == "ready"
+    assert "account.minimax.io" in ready["hosts"]
+    assert paths.emulator.exists()
+    assert any(temporary.iterdir())
+    assert end(process, how) == (0, "The emulator has ended; what it made is removed.\n")
+    assert not list(temporary.iterdir())
+    assert not paths.emulator.exists()
+    assert "No emulator is running." in run_portico("emulator", "env").stderr
+
+
+def test_a_second_one_is_refused_and_the_first_is_named(start_emulator, run_portico) -> None:
+    process, _ = start_emulator()
+    done = run_portico("emulator", "run")
+    assert done.returncode == 10
+    assert "already" in done.stderr
+    assert str(process.pid) in done.stderr
+
+
+def test_env_prints_what_points_a_shell_at_it(start_emulator, run_portico) -> None:
+    _, ready = start_emulator()
+    as_json = json.loads(run_portico("emulator", "env", "--shell", "json").stdout)
+    assert as_json == ready["env"]
+    lines = run_portico("emulator", "env", "--shell", "bash").stdout.splitlines()
+    said = dict(shlex.split(line)[1].split("=", 1) for line in lines)
+    assert said == ready["env"]
+    # A shell that is pointed at it has another state folder, and asks there.
+    assert json.loads(run_portico("emulator", "env", "--json", env=ready["env"]).stdout) == ready["env"]
+
+
+def test_approve_finds_a_waiting_code(start_emulator, run_portico) -> None:
+    import ssl
+    import urllib.request
+
+    from minimax_portal_auth.families import OPENCLAW_CLIENT
+
+    _, ready = start_emulator("--access-ttl", "30")
+    context = ssl.create_default_context(cafile=ready["env"]["SSL_CERT_FILE"])
+    opener = urllib.request.build_opener(
+        urllib.request.ProxyHandler({"https": ready["proxyUrl"]}), urllib.request.HTTPSHandler(context=context)
+    )
+
+    def post(path: str, form: str) -> dict[str, Any]:
+        with opener.open(f"https://account.minimaxi.com/oauth2/{path}", data=form.encode(), timeout=10) as reply:
+            return json.load(reply)
+
+    code = post("device/code", f"client_id={OPENCLAW_CLIENT}&scope=x&state=s")["user_code"]
+    poll = f"grant_type=urn:ietf:params:oauth:grant-type:user_code&client_id={OPENCLAW_CLIENT}&user_code={code}"
+    assert post("token", poll) == {"status": "pending"}
+    done = run_portico("emulator", "approve", code.lower())
+    assert (done.returncode, done.stderr) == (0, "Approved.\n")
+    assert post("token", poll)["status"] == "success"
+    unknown = run_portico("emulator", "approve", "ZZZZ-ZZZZ")
+    assert unknown.returncode == 1
+    assert "No sign-in waits under this code" in unknown.stderr
+
+
+@pytest.mark.parametrize(
+    ("words", "says"),
+    [
+        (("--knob", "expirey=s"), "Did you mean expiry?"),
+        (("--knob", "notice"), "NAME=VALUE"),
+        (("--access-ttl", "0"), "above 0"),
+        (("--access-ttl", "soon"), "above 0"),
+    ],
+)
+def test_what_cannot_be_turned_is_told_before_anything_starts(run_portico, temporary: Path, words, says: str) -> None:
+    done = run_portico("emulator", "run", *words, env={"TMPDIR": str(temporary)})
+    assert done.returncode == 2
+    assert says in done.stderr
+    assert not list(temporary.iterdir())
+
+
+def test_fish_gets_its_own_quoting() -> None:
+    assert shell_lines({"A": r"it's \ here"}, "fish") == [r"set -gx A 'it\'s \\ here'"]
+
+
+def test_running_it_enables_no_plugin(start_emulator, paths) -> None:
+    start_emulator()
+    assert not paths.config.exists()
