@@ -90,6 +90,15 @@ def test_an_edit_keeps_the_mode_and_is_never_wider_on_the_way(written, given):
     assert mode(written.path.with_name("portico.json5.bak")) == 0o600
 
 
+@posix
+@pytest.mark.requirement("E44")
+def test_an_edit_keeps_the_owner(written):
+    owner = 65534 if os.geteuid() == 0 else os.geteuid()
+    os.chown(written.path, owner, -1)
+    assert written.edit(port(2))
+    assert written.path.stat().st_uid == owner
+
+
 @pytest.mark.requirement("S6")
 def test_an_edit_keeps_every_other_byte_of_the_file(written):
     odd = "\ufeff// caf\u00e9\r\n{\r\n\tgateway: { port: 1 }, /* \u2028 */\r\n}"
