@@ -82,6 +82,21 @@ def test_enable_and_disable_say_what_they_did_and_do_nothing_twice(run_portico, 
     ]
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX signals")
+def test_a_running_gateway_has_to_be_restarted(run_portico, acme, unused_tcp_port):
+    started = run_portico("gateway", "start", "--port", str(unused_tcp_port))
+    assert started.returncode == 0, started.stderr
+    try:
+        said = [run_portico("plugins", verb, "acme-auth").stdout for verb in ("enable", "enable", "disable")]
+    finally:
+        run_portico("gateway", "stop")
+    assert said == [
+        'Enabled plugin "acme-auth". Restart the gateway to apply.\n',
+        'Plugin "acme-auth" is already enabled.\n',
+        'Disabled plugin "acme-auth". Restart the gateway to apply.\n',
+    ]
+
+
 def test_enable_loads_the_plugin_and_the_list_then_says_loaded(run_portico, acme):
     run_portico("plugins", "enable", "acme-auth")
     assert was_imported(acme)

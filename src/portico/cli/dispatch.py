@@ -10,7 +10,6 @@ from portico.errors import ExitCode, PorticoError, UsageError
 
 if TYPE_CHECKING:
     from argparse import Namespace
-    from types import ModuleType
     from typing import TextIO
 
     from portico.cli.runtime import Runtime
@@ -39,9 +38,11 @@ def dispatch(words: list[str], program: str) -> int:
 
 
 def _run_own(name: str, words: list[str], given: dict[str, str], program: str) -> int:
+    from importlib import import_module
+
     from portico.cli.parser import add_global_options, make_parser
 
-    module = _module(name)
+    module = import_module(COMMANDS[name].module)
     parser = make_parser(program, name, COMMANDS[name].summary)
     module.configure(parser)
     add_global_options(parser)
@@ -54,18 +55,6 @@ def _run_own(name: str, words: list[str], given: dict[str, str], program: str) -
         return ExitCode.USAGE
     code: int = handler(args, _runtime(given, args, program))
     return code
-
-
-def _module(name: str) -> ModuleType:
-    from importlib import import_module
-
-    module = COMMANDS[name].module
-    try:
-        return import_module(module)
-    except ModuleNotFoundError as exc:
-        if exc.name != module:
-            raise
-        raise UsageError("command-missing", f"This build has no `{name}` command.") from exc
 
 
 def _runtime(given: dict[str, str], args: Namespace | None, program: str) -> Runtime:

@@ -101,7 +101,9 @@ class Output:
             from rich.text import Text
         except ImportError:
             return False
-        table = Table(*headers, box=box.SIMPLE_HEAD, pad_edge=False)
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False)
+        for header in headers:
+            table.add_column(header, overflow="fold")
         for row in rows:
             table.add_row(*map(Text, row))
         Console(file=self.stdout, no_color=not self.color, highlight=False).print(table)

@@ -44,8 +44,8 @@ class Registry:
         self.load(only)
         kind = KINDS[hook]
         owners: dict[str, str] = {}
-        for name, plugin in self._pluggy.list_name_plugin():
-            if plugin is None or (only is not None and name not in only):
+        for name, plugin in self._implementers(hook):
+            if only is not None and name not in only:
                 continue
             for item in self._ask(hook, name, plugin):
                 key = getattr(item, kind.key)
@@ -60,6 +60,10 @@ class Registry:
         from portico.plugins.loading import new_registry
 
         return new_registry(self._env)
+
+    def _implementers(self, hook: str) -> list[tuple[str, object]]:
+        names = {impl.plugin_name for impl in getattr(self._pluggy.hook, hook).get_hookimpls()}
+        return [(name, plugin) for name, plugin in self._pluggy.list_name_plugin() if name in names]
 
     def _load_one(self, record: PluginRecord) -> None:
         from portico.plugins.config_schema import config_problems
