@@ -114,7 +114,8 @@ def _store(stage: Stage) -> list[str]:
 
         from portico.store.atomic import write_private
 
-        stage.tell(f"No keyring here ({error.why or error.message}): a sealed file with a throwaway passphrase is used instead.")
+        stage.tell("No keyring can be used here; a sealed file with a throwaway passphrase takes its place.")
+        stage.more(f"why: {(error.why or error.message).partition(';')[0]}")
         passphrase = stage.folder / "passphrase"
         write_private(passphrase, secrets.token_urlsafe(24).encode())
         stage.env[FILE_ENV] = str(passphrase)

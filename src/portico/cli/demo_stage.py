@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from portico.paths import Paths
 
 PLUGIN: Final = "minimax-portal-auth"
-ACCESS_TTL_S: Final = 5.0
+ACCESS_TTL_S: Final = 4.0
 _COMMAND_S: Final = 150.0
 _LET_GO_S: Final = 5.0
 # What the user's own shell says about Portico and MiniMax has no place in the demo.
