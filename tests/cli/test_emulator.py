@@ -4,8 +4,10 @@ import json
 import os
 import shlex
 import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -48,6 +50,23 @@ def start_emulator(run_portico, temporary: Path) -> Iterator[Start]:
         if process.poll() is None:
             process.kill()
         process.communicate(timeout=10)
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return probe.getsockname()[1]
+
+
+def is_gone_soon(pid: int) -> bool:
+    """Whether a process that has been told to end is gone, reaped by whoever must, within five seconds."""
+    deadline = time.monotonic() + 5
+    while time.monotonic() < deadline:
+        try:
+            os.kill(pid, 0)
+        except ProcessLookupError:
+            return True
+        time.sleep(0.02)
+    return False
 
 
 def end(process: subprocess.Popen[str], how: signal.Signals) -> tuple[int, str]:
@@ -147,3 +166,20 @@ def test_fish_gets_its_own_quoting() -> None:
 def test_running_it_enables_no_plugin(start_emulator, paths) -> None:
     start_emulator()
     assert not paths.config.exists()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX")
+def test_its_end_takes_keyring_records_and_the_background_process_with_it(start_emulator, run_portico, secret_service) -> None:
+    process, ready = start_emulator("--redirect")
+    there = ready["env"]
+    port = run_portico("config", "set", "gateway.port", str(free_port()), env=there)
+    assert port.returncode == 0, port.stderr
+    words = ("--auth-choice", "minimax-portal", "--non-interactive", "--background", "--region", "cn", "--flow", "browser")
+    done = run_portico("onboard", *words, env=there)
+    assert done.returncode == 0, done.stderr
+    assert len(secret_service.items()) == 1
+    status = json.loads(run_portico("gateway", "status", "--json", env=there).stdout)
+    code, _ = end(process, signal.SIGINT)
+    assert code == 0
+    assert secret_service.items() == []
+    assert is_gone_soon(status["pid"])
