@@ -6,7 +6,7 @@ import asyncio
 import ssl
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, Self
-from urllib.parse import urljoin
+from urllib.parse import urljoin, urlsplit
 
 import aiohttp
 
@@ -18,7 +18,8 @@ from portico.oauth.authlib_core import ACCEPT_JSON
 from portico.oauth.authorization_request import AuthorizationRequest, new_authorization_request
 from portico.oauth.endpoints import check_endpoint_url
 from portico.oauth.resolver import DaemonResolver
-from portico.oauth.urls import without_query
+from portico.oauth.tasks import let_go
+from portico.oauth.urls import is_loopback, without_query
 from portico.secret import Secret
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ class OAuthClient:
     def __init__(self, *, clock: Clock | None = None, connect_timeout_s: float = CONNECT_TIMEOUT_S) -> None:
         self._clock: Clock = clock or SystemClock()
         self._connect_timeout_s = connect_timeout_s
-        self._session: aiohttp.ClientSession | None = None
+        self._sessions: dict[bool, aiohttp.ClientSession] = {}
+        self._tls: asyncio.Task[ssl.SSLContext] | None = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -55,10 +57,17 @@ class OAuthClient:
         await self.close()
 
     async def close(self) -> None:
-        """Close the session, if one was opened."""
-        if self._session is not None:
-            session, self._session = self._session, None
+        """Close what was opened."""
+        while self._sessions:
+            _, session = self._sessions.popitem()
             await session.close()
+        if self._tls is not None:
+            await let_go(self._tls)
+            self._tls = None
+
+    async def warm_up(self, url: str) -> None:
+        """Load the trusted certificates now, if a request to `url` will need them: it takes tens of milliseconds."""
+        await self._trust_for(url)
 
     @staticmethod
     def authorization_request(server: OAuthServer, redirect_uri: str) -> AuthorizationRequest:
@@ -91,25 +100,36 @@ class OAuthClient:
     async def _send(self, method: str, url: str, headers: Mapping[str, str], data: Mapping[str, str] | None) -> HttpReply:
         sent_at_ms = self._clock.wall_ms()
         try:
-            async with self._opened().request(method, url, headers=headers, data=data, allow_redirects=False) as response:
+            trust = await self._trust_for(url)
+            session = self._session_for(url)
+            async with session.request(method, url, headers=headers, data=data, ssl=trust, allow_redirects=False) as response:
                 body = await _capped(response, url)
                 names = {name.lower(): value for name, value in response.headers.items()}
                 return HttpReply(response.status, names, Secret(body), url, sent_at_ms)
         except (aiohttp.ClientError, ConnectionError, TimeoutError, OSError, ValueError) as error:
             raise _network_error(error, url) from None
 
-    def _opened(self) -> aiohttp.ClientSession:
-        if self._session is None:
-            # A context of our own: aiohttp makes its default one when it is imported, before SSL_CERT_FILE may be set.
-            connector = aiohttp.TCPConnector(ssl=ssl.create_default_context(), resolver=DaemonResolver(), limit=16)
-            self._session = aiohttp.ClientSession(
+    def _session_for(self, url: str) -> aiohttp.ClientSession:
+        # A proxy cannot reach a server on this machine, whatever NO_PROXY forgets to say.
+        proxied = not is_loopback(urlsplit(url).hostname or "")
+        if proxied not in self._sessions:
+            connector = aiohttp.TCPConnector(resolver=DaemonResolver(), limit=16)
+            self._sessions[proxied] = aiohttp.ClientSession(
                 connector=connector,
-                trust_env=True,
+                trust_env=proxied,
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=None, connect=self._connect_timeout_s),
                 headers={"User-Agent": f"portico/{__version__}"},
             )
-        return self._session
+        return self._sessions[proxied]
+
+    async def _trust_for(self, url: str) -> ssl.SSLContext | bool:
+        # A context of our own: aiohttp makes its default one when it is imported, before SSL_CERT_FILE may be set.
+        if not url.startswith("https:"):
+            return True
+        if self._tls is None:
+            self._tls = asyncio.create_task(asyncio.to_thread(ssl.create_default_context))
+        return await asyncio.shield(self._tls)
 
 
 @asynccontextmanager

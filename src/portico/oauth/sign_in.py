@@ -3,29 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from portico.clock import SystemClock
 from portico.contracts import FormPoster
-from portico.errors import Denied, NoWayToSignIn, PorticoError
+from portico.errors import Denied, NotRevoked, NoWayToSignIn, PorticoError
 from portico.oauth.browser_flow import DEFAULT_TIMEOUT_S, browser_flow
 from portico.oauth.device_flow import device_flow
 from portico.oauth.endpoints import Getter, discover
-from portico.oauth.events import DeviceUnavailable
-from portico.oauth.tasks import let_go
+from portico.oauth.events import DeviceUnavailable, RedirectCaught
+from portico.oauth.revocation import revoke
+from portico.oauth.tasks import helpers, let_go
 
 if TYPE_CHECKING:
     from portico.contracts import Clock, OAuthServer, TokenDialect, TokenGrant
     from portico.oauth.browser import BrowserOpener
     from portico.oauth.browser_flow import Finish, Paste
-    from portico.oauth.events import EventHandler
+    from portico.oauth.events import Event, EventHandler
 
 Flow = Literal["auto", "browser", "device"]
+
+_LAST_PAGE_S: Final = 2.0
 
 
 class SignInClient(FormPoster, Getter, Protocol):
     """What a sign-in needs of the HTTP client; `OAuthClient` is one."""
+
+    async def warm_up(self, url: str) -> None: ...
 
 
 async def sign_in(
@@ -55,12 +61,9 @@ async def sign_in(
     check_flow(server, flow, force=force)
     server = await discover(server, http)
     run = _Run(server, dialect, http, finish, on_event, opener, paste, timeout_s, clock or SystemClock())
-    if flow == "device" or (flow == "auto" and server.redirect is None):
-        await run.device(opener)
-    elif flow == "auto" and server.device_authorization_endpoint:
-        await run.side_by_side()
-    else:
-        await run.browser()
+    async with helpers() as start:
+        start(http.warm_up(server.token_endpoint))
+        await run.flow(flow)
 
 
 def check_flow(server: OAuthServer, flow: Flow, *, force: bool = False) -> None:
@@ -93,7 +96,16 @@ class _Run:
     paste: Paste | None
     timeout_s: float
     clock: Clock
-    _finishing: asyncio.Task[None] | None = field(default=None)
+    _finishing: asyncio.Task[None] | None = None
+    _caught: bool = False
+
+    async def flow(self, flow: Flow) -> None:
+        if flow == "device" or (flow == "auto" and self.server.redirect is None):
+            await self.device(self.opener)
+        elif flow == "auto" and self.server.device_authorization_endpoint:
+            await self.side_by_side()
+        else:
+            await self.browser()
 
     async def browser(self) -> None:
         if not self.server.authorization_endpoint:
@@ -103,7 +115,7 @@ class _Run:
             self.dialect,
             self.http,
             finish=self._finish_once,
-            on_event=self.on_event,
+            on_event=self._note,
             opener=self.opener,
             paste=self.paste,
             timeout_s=self.timeout_s,
@@ -127,17 +139,30 @@ class _Run:
         browser, device = asyncio.create_task(self.browser()), asyncio.create_task(self.device(None))
         try:
             await asyncio.wait({browser, device}, return_when=asyncio.FIRST_COMPLETED)
-            if not browser.done() and not _is_over(device):
+            decisive = browser if browser.done() else device
+            if decisive is device and not _is_over(device):
                 self.on_event(DeviceUnavailable(_reason(device)))
                 await asyncio.wait({browser})
-            (browser if browser.done() else device).result()
+                decisive = browser
+            elif decisive is device and self._caught:
+                # The page that the browser waits for can still tell the truth.
+                await asyncio.wait({browser}, timeout=_LAST_PAGE_S)
+            decisive.result()
         finally:
             await let_go(browser, device)
 
+    def _note(self, event: Event) -> None:
+        self._caught = self._caught or isinstance(event, RedirectCaught)
+        self.on_event(event)
+
     async def _finish_once(self, grant: TokenGrant) -> None:
-        """Finish with the first grant. A second one, of the other flow, is dropped, and its flow ends as the first does."""
+        """Finish with the first grant. A second one, of the other flow, is given back, and its flow ends as the first does."""
         if self._finishing is not None:
             await asyncio.shield(self._finishing)
+            with suppress(NotRevoked):
+                await revoke(
+                    self.server, self.dialect, self.http, refresh=grant.refresh, access=grant.access, timeout_s=_LAST_PAGE_S
+                )
             return
         self._finishing = asyncio.ensure_future(self.finish(grant))
         await self._finishing

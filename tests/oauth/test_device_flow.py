@@ -1,0 +1,309 @@
+"""The device flow by RFC 8628, with time injected and a real authorization server."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import replace
+
+import pytest
+
+from portico.errors import Denied, NoWayToSignIn, OAuthError, TimedOut
+from portico.oauth.client import OAuthClient
+from portico.oauth.device_flow import device_flow
+from portico.oauth.events import DeviceCode, Finished, PollRetry, PollSlowed
+from portico.oauth.standard import StandardDialect
+from portico.testing.authorization_server import AuthorizationServer, Fault, serve
+from portico.testing.clock import FakeClock
+from tests.oauth.parts import Events, reply
+
+DEVICE, TOKEN = "/device_authorization", "/token"
+PENDING = Fault(status=400, body='{"error": "authorization_pending"}')
+SLOW = Fault(status=400, body='{"error": "slow_down"}')
+
+
+class Opener:
+    def __init__(self, obstacle: str | None = None) -> None:
+        self.opened: list[str] = []
+        self._obstacle = obstacle
+
+    def obstacle(self) -> str | None:
+        return self._obstacle
+
+    async def open(self, url: str) -> bool:
+        self.opened.append(url)
+        return True
+
+
+class Run:
+    """One device sign-in: `polls` holds the seconds since the code was shown at which each poll was sent."""
+
+    def __init__(self, *faults: Fault | None, approve: bool = True) -> None:
+        self.clock = FakeClock()
+        self.server = AuthorizationServer(clock=self.clock)
+        self.server.devices.strict_interval = False
+        self.server.faults.add(TOKEN, *faults)
+        self.events, self.grants, self.polls = Events(), [], []
+        self._approve = approve
+
+    async def go(self, change=lambda described: described, **options) -> None:
+        async with serve(self.server) as base_url, OAuthClient(clock=self.clock) as http:
+            await device_flow(
+                change(self.server.description(base_url)),
+                _Timed(self),
+                http,
+                finish=self._keep,
+                on_event=self._see,
+                clock=self.clock,
+                **{"timeout_s": 900, **options},
+            )
+
+    async def _keep(self, grant) -> None:
+        self.grants.append(grant)
+
+    def _see(self, event) -> None:
+        self.events(event)
+        if isinstance(event, DeviceCode):
+            self.shown_at = self.clock.monotonic()
+            if self._approve:
+                self.server.devices.decide(event.device.user_code, approved=True)
+
+
+class _Timed(StandardDialect):
+    def __init__(self, run: Run) -> None:
+        self._run = run
+
+    def poll_request(self, server, device, *, verifier):
+        self._run.polls.append(self._run.clock.monotonic() - self._run.shown_at)
+        return super().poll_request(server, device, verifier=verifier)
+
+
+async def test_an_approved_code_becomes_a_grant():
+    run, opener = Run(), Opener()
+    await run.go(opener=opener)
+
+    shown = run.events.of(DeviceCode)[0]
+    assert run.grants[0].refresh
+    assert opener.opened == [shown.device.verification_uri_complete]
+    assert (shown.opened, shown.not_opened) == (True, None)
+    assert run.events.seen[-1] == Finished("device")
+
+
+async def test_without_a_browser_the_reason_is_told():
+    run, opener = Run(), Opener("this is an SSH session")
+    await run.go(opener=opener)
+
+    assert opener.opened == []
+    assert run.events.of(DeviceCode)[0].not_opened == "this is an SSH session"
+
+
+@pytest.mark.requirement("E35")
+async def test_pending_polls_keep_the_interval():
+    run = Run(PENDING, PENDING, PENDING)
+    await run.go()
+
+    assert run.polls == [5, 10, 15, 20]
+
+
+@pytest.mark.requirement("E35")
+async def test_each_slow_down_adds_five_seconds_for_good():
+    run = Run(SLOW, SLOW, SLOW, PENDING)
+    await run.go()
+
+    assert run.polls == [5, 15, 30, 50, 70]
+    assert [event.interval for event in run.events.of(PollSlowed)] == [10, 15, 20]
+
+
+@pytest.mark.requirement("E35")
+@pytest.mark.parametrize(
+    "lost",
+    [
+        Fault(drop="before"),
+        Fault(status=503),
+        Fault(status=502, body="<html>"),
+        Fault(status=429, body="{}"),
+        Fault(status=302, headers={"Location": "https://evil.test/"}),
+        Fault(status=200, body="{"),
+    ],
+)
+async def test_a_lost_poll_is_repeated_with_growing_pauses(lost):
+    run = Run(lost, lost, lost, PENDING, None)
+    await run.go()
+
+    assert run.polls == [5, 15, 35, 75, 80]
+    assert len(run.events.of(PollRetry)) == 3
+    assert len(run.grants) == 1
+
+
+@pytest.mark.requirement("E35")
+async def test_retry_after_is_honoured():
+    run = Run(Fault(status=503, headers={"Retry-After": "30"}))
+    await run.go()
+
+    assert run.polls == [5, 45]
+
+
+@pytest.mark.requirement("E35")
+async def test_a_denial_ends_it():
+    run = Run(approve=False)
+    see = run._see
+
+    def deny(event):
+        see(event)
+        if isinstance(event, DeviceCode):
+            run.server.devices.decide(event.device.user_code, approved=False)
+
+    run._see = deny
+    with pytest.raises(Denied):
+        await run.go()
+
+    assert run.grants == []
+
+
+@pytest.mark.requirement("E35")
+async def test_a_refusal_that_will_not_pass_ends_it():
+    run = Run(PENDING, Fault(status=400, body='{"error": "invalid_grant"}'))
+    with pytest.raises(OAuthError) as error:
+        await run.go()
+
+    assert error.value.code == "invalid_grant"
+    assert len(run.polls) == 2
+
+
+@pytest.mark.requirement("E35")
+@pytest.mark.parametrize("timeout_s", [900, 60])
+async def test_nobody_waits_longer_than_the_code_lives_or_the_user_allows(timeout_s):
+    run = Run(approve=False)
+    started = run.clock.monotonic()
+    with pytest.raises(TimedOut) as late:
+        await run.go(timeout_s=timeout_s)
+
+    assert run.clock.monotonic() - started == min(timeout_s, 300)
+    assert late.value.exit_code == 5
+
+
+@pytest.mark.requirement("E35")
+async def test_a_server_that_says_expired_ends_it():
+    run = Run(Fault(status=400, body='{"error": "expired_token"}'))
+    with pytest.raises(TimedOut):
+        await run.go()
+
+
+@pytest.mark.requirement("E35")
+@pytest.mark.parametrize("jump_s", [8 * 3600, -10 * 365 * 86_400])
+async def test_a_jumping_clock_neither_ends_it_wrongly_nor_makes_it_endless(jump_s):
+    run = Run(approve=False)
+    run.server.devices.ttl_s = 10**7
+    see = run._see
+
+    def jump(event):
+        see(event)
+        if isinstance(event, DeviceCode):
+            run.clock.jump(jump_s)
+
+    run._see = jump
+    started = run.clock.monotonic()
+    with pytest.raises(TimedOut):
+        await run.go(timeout_s=300)
+
+    assert run.clock.monotonic() - started <= 300
+
+
+@pytest.mark.requirement("E35")
+@pytest.mark.parametrize(("interval", "first"), [(None, 5), (0, 1), (0.5, 1), (7, 7), (10**9, None)])
+async def test_an_absent_tiny_or_huge_interval_is_bounded(interval, first):
+    fields = {
+        "device_code": "dc",
+        "user_code": "AAAA",
+        "verification_uri": "https://as.test/device",
+        "expires_in": 300,
+        "interval": interval,
+    }
+    run = Run(Fault(status=400, body='{"error": "access_denied"}'))
+    run.server.faults.add(DEVICE, Fault(status=200, body=json.dumps(fields)))
+    started = run.clock.monotonic()
+    with pytest.raises(TimedOut if first is None else Denied):
+        await run.go()
+
+    assert run.polls == ([] if first is None else [first])
+    assert run.clock.monotonic() - started <= 300
+
+
+@pytest.mark.requirement("E35")
+@pytest.mark.parametrize("field", ["verification_uri", "verification_uri_complete"])
+@pytest.mark.parametrize(
+    "url", ["javascript:alert(1)", "file:///etc/passwd", "http://public.test/", "https://as.test/$(x)", "--x"]
+)
+async def test_a_hostile_page_is_neither_shown_nor_opened(field, url):
+    fields = {"device_code": "dc", "user_code": "AAAA", "verification_uri": "https://as.test/device", "expires_in": 300}
+    run, opener = Run(), Opener()
+    run.server.faults.add(DEVICE, Fault(status=200, body=json.dumps({**fields, field: url})))
+    with pytest.raises(OAuthError) as error:
+        await run.go(opener=opener)
+
+    assert error.value.id == "verification-uri-refused"
+    assert url not in str(error.value)
+    assert (run.events.seen, opener.opened) == ([], [])
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"device_code": None},
+        {"device_code": "a\nb"},
+        {"user_code": ""},
+        {"user_code": "A" * 65},
+        {"user_code": "A\x1b[31m"},
+        {"user_code": "\u202e1234"},
+        {"verification_uri": None},
+        {"verification_uri": 5},
+        {"expires_in": None},
+        {"expires_in": True},
+        {"expires_in": -1},
+        {"interval": "5"},
+        {"interval": True},
+        {"interval": -1},
+        {"interval": 1e308},
+    ],
+)
+def test_a_device_reply_that_does_not_hold_what_it_must_is_refused(changes):
+    fields = {"device_code": "dc", "user_code": "AAAA", "verification_uri": "https://as.test/d", "expires_in": 300, **changes}
+    with pytest.raises(OAuthError) as error:
+        StandardDialect().read_device_reply(reply(json.dumps(fields)), state="s")
+
+    assert error.value.id == "reply-invalid"
+
+
+def test_the_older_name_of_the_page_is_read():
+    fields = {"device_code": "dc", "user_code": "AAAA", "verification_url": "https://as.test/d", "expires_in": 300}
+
+    assert StandardDialect().read_device_reply(reply(json.dumps(fields)), state="s").verification_uri == "https://as.test/d"
+
+
+async def test_a_server_without_a_device_endpoint_is_said_to_have_none():
+    run = Run()
+    with pytest.raises(NoWayToSignIn) as error:
+        await run.go(lambda described: replace(described, device_authorization_endpoint=None))
+
+    assert error.value.id == "no-flow-served"
+
+
+async def test_a_refused_device_request_is_told():
+    run = Run()
+    with pytest.raises(OAuthError) as error:
+        await run.go(lambda described: replace(described, client_id="unknown"))
+
+    assert error.value.id == "invalid-client"
+
+
+async def test_a_cancelled_wait_leaves_no_task_behind():
+    before = asyncio.all_tasks()
+    run = Run(approve=False)
+    run.clock = FakeClock(auto=False)
+    task = asyncio.create_task(run.go())
+    await run.events.first(DeviceCode)
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+
+    assert asyncio.all_tasks() == before

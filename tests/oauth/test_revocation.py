@@ -1,0 +1,114 @@
+"""Telling the server that tokens are no longer wanted (RFC 7009)."""
+
+from __future__ import annotations
+
+import json
+import time
+from contextlib import asynccontextmanager
+from dataclasses import replace
+
+import pytest
+
+from portico.errors import NotRevoked
+from portico.oauth.client import OAuthClient
+from portico.oauth.revocation import revoke
+from portico.oauth.standard import StandardDialect
+from portico.secret import Secret
+from portico.testing.authorization_server import CLIENT_ID, AuthorizationServer, Fault, serve
+from portico.testing.canary import canary
+
+REVOKE = "/revoke"
+
+
+@asynccontextmanager
+async def signed_out(*faults, change=lambda described: described, access=True, **options):
+    server = AuthorizationServer()
+    server.faults.add(REVOKE, *faults)
+    issued = server.mint.start(CLIENT_ID, "profile")
+    async with serve(server) as base_url, OAuthClient() as http:
+
+        async def go():
+            await revoke(
+                change(server.description(base_url)),
+                StandardDialect(),
+                http,
+                refresh=Secret(issued.refresh),
+                access=Secret(issued.access) if access else None,
+                **options,
+            )
+
+        yield server, issued, go
+
+
+async def test_both_tokens_are_revoked():
+    async with signed_out() as (server, issued, go):
+        await go()
+
+    assert server.faults.requests[REVOKE] == 2
+    assert issued.family.revoked
+
+
+async def test_unknown_tokens_count_as_revoked():
+    async with signed_out() as (_, _, go):
+        await go()
+        await go()
+
+
+async def test_an_access_token_that_cannot_be_revoked_by_itself_falls_with_its_refresh_token():
+    async with signed_out(None, Fault(status=400, body='{"error": "unsupported_token_type"}')) as (_, issued, go):
+        await go()
+
+    assert issued.family.revoked
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [Fault(status=503), Fault(status=400, body='{"error": "invalid_client"}'), Fault(drop="before"), Fault(status=302)],
+)
+async def test_a_server_that_does_not_revoke_is_said_not_to_have(fault):
+    async with signed_out(fault, fault) as (_, issued, go):
+        with pytest.raises(NotRevoked) as error:
+            await go()
+
+    assert (error.value.id, error.value.exit_code) == ("not-revoked", 11)
+    assert error.value.hint
+    assert issued.refresh not in str(error.value)
+
+
+async def test_the_second_token_is_tried_though_the_first_failed():
+    async with signed_out(Fault(status=503)) as (server, _, go):
+        with pytest.raises(NotRevoked):
+            await go()
+
+    assert server.faults.requests[REVOKE] == 2
+
+
+async def test_a_server_that_hangs_is_given_up_on():
+    async with signed_out(Fault(delay_s=3), timeout_s=0.1) as (server, _, go):
+        started = time.monotonic()
+        with pytest.raises(NotRevoked) as error:
+            await go()
+        server.faults.clear()
+
+        assert time.monotonic() - started < 2
+    assert error.value.why == "no answer in time"
+
+
+async def test_a_provider_without_revocation_is_said_to_have_none():
+    async with signed_out(change=lambda described: replace(described, revocation_endpoint=None)) as (_, _, go):
+        with pytest.raises(NotRevoked) as error:
+            await go()
+
+    assert error.value.id == "revocation-not-offered"
+
+
+async def test_a_token_that_a_server_repeats_in_its_error_is_not_shown():
+    secret = canary("at")
+    body = json.dumps({"error": "odd", "error_description": f"no such {secret}"})
+    server = AuthorizationServer()
+    server.faults.always(REVOKE, Fault(status=400, body=body))
+    async with serve(server) as base_url, OAuthClient() as http:
+        with pytest.raises(NotRevoked) as error:
+            await revoke(server.description(base_url), StandardDialect(), http, refresh=Secret(secret), access=None)
+
+    assert secret not in str(error.value)

@@ -1,0 +1,264 @@
+"""Which flow a sign-in takes, and what happens when two run side by side."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from urllib.parse import parse_qs, urlencode, urlsplit
+
+import pytest
+
+from portico.contracts import Redirect
+from portico.errors import ConfigError, Denied, NoWayToSignIn, OAuthError
+from portico.oauth.client import OAuthClient
+from portico.oauth.events import AuthorizeUrl, DeviceCode, DeviceUnavailable, Finished
+from portico.oauth.sign_in import sign_in
+from portico.oauth.standard import StandardDialect
+from portico.testing.authorization_server import AuthorizationServer, Fault, Gate, serve
+from tests.oauth.parts import Events, NoBrowser, get
+
+DEVICE, TOKEN = "/device_authorization", "/token"
+
+
+class Opener:
+    def __init__(self) -> None:
+        self.opened: list[str] = []
+
+    def obstacle(self) -> str | None:
+        return None
+
+    async def open(self, url: str) -> bool:
+        self.opened.append(url)
+        return True
+
+
+class Run:
+    """One sign-in at a real authorization server."""
+
+    def __init__(self, *, redirect: bool = True) -> None:
+        self.server = AuthorizationServer()
+        self.server.devices.interval_s = 1
+        self.server.devices.strict_interval = False
+        self.events, self.grants, self.opener = Events(), [], Opener()
+        self._redirect = redirect
+
+    @asynccontextmanager
+    async def started(self, change=lambda described: described, **options):
+        async def keep(grant):
+            self.grants.append(grant)
+
+        async with serve(self.server) as base_url, OAuthClient() as http:
+            described = change(self.server.description(base_url, redirect=self._redirect))
+            known = {"finish": keep, "on_event": self.events, "opener": self.opener, "timeout_s": 60}
+            task = asyncio.create_task(sign_in(described, StandardDialect(), http, **{**known, **options}))
+            try:
+                yield task
+            finally:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
+
+    def approve_device(self, *, approved: bool = True) -> None:
+        code = self.events.of(DeviceCode)[0].device.user_code
+        assert self.server.devices.decide(code, approved=approved)
+
+    async def come_back(self, **answer: str) -> int:
+        """Walk the redirect as a browser does and give the status of the page it ends on."""
+        asked = {
+            name: values[0] for name, values in parse_qs(urlsplit((await self.events.first(AuthorizeUrl)).url).query).items()
+        }
+        if not answer:
+            answer = {
+                "code": self.server.codes.issue(
+                    asked["client_id"], asked["redirect_uri"], asked["code_challenge"], asked["scope"]
+                )
+            }
+        place = urlsplit(asked["redirect_uri"])
+        issuer = self.events.of(AuthorizeUrl)[0].url.partition("/authorize")[0]
+        query = urlencode({**answer, "state": asked["state"], "iss": issuer})
+        caught = await get(place.port or 0, f"{place.path}?{query}")
+        return (await get(place.port or 0, caught.headers["location"])).status
+
+
+async def test_auto_without_a_known_redirect_is_the_device_flow():
+    run = Run(redirect=False)
+    async with run.started() as task:
+        shown = await run.events.first(DeviceCode)
+        run.approve_device()
+        await asyncio.wait_for(task, 5)
+
+    assert run.opener.opened == [shown.device.verification_uri_complete]
+    assert run.events.of(AuthorizeUrl) == []
+    assert run.events.seen[-1] == Finished("device")
+
+
+async def test_auto_with_a_redirect_runs_both_with_one_tab_and_the_browser_may_win():
+    run = Run()
+    async with run.started() as task:
+        code = await run.events.first(DeviceCode)
+        page = await run.come_back()
+        await asyncio.wait_for(task, 5)
+
+    assert page == 200
+    assert run.opener.opened == [run.events.of(AuthorizeUrl)[0].url]
+    assert not code.opened
+    assert len(run.grants) == 1
+    assert run.events.seen[-1] == Finished("browser")
+
+
+async def test_auto_with_a_redirect_lets_the_device_win_and_closes_the_listener():
+    run = Run()
+    async with run.started() as task:
+        await run.events.first(DeviceCode)
+        port = urlsplit((await run.events.first(AuthorizeUrl)).redirect_uri).port
+        run.approve_device()
+        await asyncio.wait_for(task, 5)
+        with pytest.raises(ConnectionRefusedError):
+            await asyncio.open_connection("127.0.0.1", port)
+
+    assert len(run.grants) == 1
+    assert run.events.seen[-1] == Finished("device")
+
+
+async def test_both_at_the_same_moment_finish_once_and_the_page_is_true():
+    run, gate = Run(), Gate()
+
+    async def slow(grant):
+        run.grants.append(grant)
+        await gate.wait()
+
+    async with run.started(finish=slow) as task:
+        await run.events.first(DeviceCode)
+        run.approve_device()
+        await gate.reached()
+        page = asyncio.create_task(run.come_back())
+        while not run.server.faults.requests[TOKEN] >= 2:
+            await asyncio.sleep(0.01)
+        gate.release()
+        await asyncio.wait_for(task, 5)
+
+    assert len(run.grants) == 1
+    assert await page == 200
+    assert run.server.faults.requests["/revoke"] == 2, "the second grant was not given back"
+
+
+@pytest.mark.parametrize("fault", [Fault(status=404, body="no"), Fault(status=400, body='{"error": "unauthorized_client"}')])
+async def test_a_device_flow_that_fails_beside_leaves_the_browser_to_finish(fault):
+    run = Run()
+    run.server.faults.always(DEVICE, fault)
+    async with run.started() as task:
+        await run.events.first(DeviceUnavailable)
+        assert await run.come_back() == 200
+        await asyncio.wait_for(task, 5)
+
+    assert len(run.grants) == 1
+
+
+async def test_a_no_on_either_page_ends_both():
+    run = Run()
+    async with run.started() as task:
+        await run.events.first(DeviceCode)
+        run.approve_device(approved=False)
+        with pytest.raises(Denied):
+            await asyncio.wait_for(task, 5)
+
+    run = Run()
+    async with run.started() as task:
+        assert await run.come_back(error="access_denied") == 403
+        with pytest.raises(Denied):
+            await asyncio.wait_for(task, 5)
+
+
+async def test_a_server_without_device_endpoint_gets_the_browser_flow_alone():
+    run = Run()
+    async with run.started(lambda described: replace(described, device_authorization_endpoint=None)) as task:
+        assert await run.come_back() == 200
+        await asyncio.wait_for(task, 5)
+
+    assert run.events.of(DeviceCode) == []
+
+
+async def test_browser_without_a_known_redirect_is_refused_at_once_with_the_ways_out():
+    run = Run(redirect=False)
+    started = time.monotonic()
+    async with run.started(flow="browser") as task:
+        with pytest.raises(NoWayToSignIn) as error:
+            await task
+
+    assert time.monotonic() - started < 1
+    assert (error.value.id, error.value.exit_code) == ("redirect-not-offered", 6)
+    assert all(word in (error.value.hint or "") for word in ("--flow device", "--force", "redirect", "clientId"))
+    assert run.server.faults.requests.total() == 0
+    assert run.opener.opened == []
+
+
+async def test_force_tries_the_browser_without_a_known_redirect():
+    run = Run(redirect=False)
+    async with run.started(flow="browser", force=True) as task:
+        assert await run.come_back() == 200
+        await asyncio.wait_for(task, 5)
+
+
+@pytest.mark.parametrize("flow", ["auto", "device", "browser"])
+async def test_a_server_that_serves_no_flow_is_said_to_serve_none(flow):
+    def change(described):
+        lacking = {"device_authorization_endpoint": None, "redirect": None}
+        if flow == "browser":
+            lacking = {"authorization_endpoint": None, "redirect": Redirect()}
+        return replace(described, **lacking)
+
+    run = Run()
+    async with run.started(change, flow=flow) as task:
+        with pytest.raises(NoWayToSignIn) as error:
+            await task
+
+    assert error.value.id == "no-flow-served"
+
+
+async def test_endpoints_are_found_and_metadata_does_not_decide_the_flow():
+    run = Run(redirect=False)
+    bare = {"token_endpoint": "", "authorization_endpoint": None, "device_authorization_endpoint": None}
+    async with run.started(lambda described: replace(described, **bare)) as task:
+        await run.events.first(DeviceCode)
+        run.approve_device()
+        await asyncio.wait_for(task, 5)
+
+    assert run.events.of(AuthorizeUrl) == []
+
+
+@pytest.mark.requirement("E23")
+async def test_where_no_browser_can_open_the_url_and_the_code_are_offered_and_a_paste_is_taken():
+    run = Run()
+    lines: asyncio.Queue[str] = asyncio.Queue()
+    async with run.started(opener=NoBrowser(), paste=lines.get) as task:
+        shown = await run.events.first(AuthorizeUrl)
+        await run.events.first(DeviceCode)
+        asked = {name: values[0] for name, values in parse_qs(urlsplit(shown.url).query).items()}
+        code = run.server.codes.issue(asked["client_id"], asked["redirect_uri"], asked["code_challenge"], asked["scope"])
+        issuer = shown.url.partition("/authorize")[0]
+        lines.put_nowait(f"{asked['redirect_uri']}?{urlencode({'code': code, 'state': asked['state'], 'iss': issuer})}")
+        await asyncio.wait_for(task, 5)
+
+    assert shown.not_opened == "this is a test"
+    assert len(run.grants) == 1
+
+
+async def test_a_failure_to_store_ends_both_flows():
+    run = Run()
+
+    async def full(_grant):
+        raise ConfigError("full", "The disk is full.")
+
+    async with run.started(finish=full) as task:
+        assert await run.come_back() == 502
+        with pytest.raises(ConfigError):
+            await asyncio.wait_for(task, 5)
+
+
+async def test_a_failed_exchange_ends_both_flows():
+    run = Run()
+    async with run.started() as task:
+        assert await run.come_back(code="never-issued") == 502
+        with pytest.raises(OAuthError):
+            await asyncio.wait_for(task, 5)
