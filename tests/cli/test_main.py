@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -204,9 +205,21 @@ def test_closed_streams_are_no_crash(run_portico, line):
     assert done.stderr == ""
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX pipes")
+@pytest.mark.parametrize("words", [["--version"], ["--help"], ["plugins", "--help"], ["plugins", "list"]])
+def test_a_reader_that_is_gone_already_is_no_crash(run_portico, words):
+    reader, writer = os.pipe()
+    os.close(reader)
+    command = [sys.executable, "-m", "portico", *words]
+    done = subprocess.run(command, env=run_portico.environment(), stdout=writer, stderr=subprocess.PIPE, check=False)
+    os.close(writer)
+    assert (done.returncode, done.stderr) == (141, b"")
+
+
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux's /dev/full")
 def test_output_that_cannot_be_written_is_a_failure_in_one_line(run_portico):
     done = _shell(run_portico, "portico plugins list >/dev/full")
+    done = _shell(run_portico, "portico plugins list --json >/dev/full")
     assert done.returncode == 1
     assert done.stderr == "portico: The output could not be written.\n  No space left on device\n"
 

@@ -222,6 +222,8 @@ def talk(words):
     if words[:1] == ["fail"]:
         import portico.errors
         raise getattr(portico.errors, words[1])("acme-failed", "Acme failed.", hint="Try `{prog} acme`.")
+    if words == ["exit"]:
+        raise SystemExit("had enough")
     if words == ["bug"]:
         raise RuntimeError("access_token=CANARY-not-shown")
     if words == ["wait"]:
@@ -338,6 +340,16 @@ def test_an_interrupt_ends_with_130_and_no_traceback(run_portico, installed):
         process.send_signal(signal.SIGINT)
         _, stderr = process.communicate(timeout=20)
     assert (process.returncode, stderr) == (130, "portico: Interrupted.\n")
+
+
+def test_a_misspelt_command_of_a_plugin_gets_a_did_you_mean(run_portico, installed):
+    done = run_portico("acmme", env=installed[1])
+    assert (done.returncode, done.stderr) == (2, "portico: Unknown command: acmme\n  Did you mean `portico acme`?\n")
+
+
+def test_a_command_that_exits_with_a_text_says_it(run_portico, installed):
+    done = run_portico("acme", "exit", env=installed[1])
+    assert (done.returncode, done.stdout, done.stderr) == (1, "", "had enough\n")
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX pipes")

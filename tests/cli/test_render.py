@@ -100,10 +100,6 @@ def test_colour_is_for_terminals_that_did_not_decline_it(env, no_color, stream, 
     assert wants_color(env, stream, no_color=no_color) is expected
 
 
-def test_styles_are_left_out_where_colour_is_off():
-    assert (_output().styled("x", "1"), _output(color=True).styled("x", "1")) == ("x", "\x1b[1mx\x1b[0m")
-
-
 def test_a_closed_stdout_takes_what_is_written_to_it(monkeypatch):
     monkeypatch.setattr(sys, "stdout", None)
     out = Output(stderr=io.StringIO())

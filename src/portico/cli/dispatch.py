@@ -74,12 +74,12 @@ def _runtime(given: dict[str, str], args: Namespace | None, program: str) -> Run
 def _run_plugin_command(name: str, words: list[str], given: dict[str, str], program: str) -> int:
     runtime = _runtime(given, None, program)
     try:
-        command = runtime.plugins.cli_command(name)
+        commands = {command.name: command for command in runtime.plugins.cli_commands()}
     except PorticoError:
-        command = None  # a broken configuration must not hide that the word is misspelt
-    if command is None:
-        raise _unknown_command(name)
-    return _call(command, words)
+        commands = {}  # a broken configuration must not hide that the word is misspelt
+    if name not in commands:
+        raise _unknown_command(name, [*COMMANDS, *commands])
+    return _call(commands[name], words)
 
 
 def _call(command: CliCommand, words: list[str]) -> int:
@@ -90,10 +90,10 @@ def _call(command: CliCommand, words: list[str]) -> int:
     return code
 
 
-def _unknown_command(name: str) -> UsageError:
+def _unknown_command(name: str, known: list[str]) -> UsageError:
     from difflib import get_close_matches
 
-    close = get_close_matches(name, COMMANDS, n=1)
+    close = get_close_matches(name, known, n=1)
     hint = f"Did you mean `{{prog}} {close[0]}`?" if close else "See `{prog} --help`."
     return UsageError("unknown-command", f"Unknown command: {name}", hint=hint)
 

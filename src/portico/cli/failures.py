@@ -2,30 +2,50 @@
 
 from __future__ import annotations
 
+import errno
 import sys
+from typing import Final
 
 from portico.errors import ExitCode, PorticoError
+
+OUTPUT_FAILED: Final = "output-failed"
+_NO_OUTPUT: Final = (errno.ENOSPC, errno.EDQUOT, errno.EBADF, errno.EIO)
 
 
 # Messages that the provider page quotes: they open their line, so that a search for them finds it.
 _QUOTED = frozenset({"unknown-model"})
 
 
-def report(exc: Exception, *, json_output: bool, program: str) -> int:
-    """Show `exc` and return its exit code. What is not a `PorticoError` is a bug and keeps its traceback, redacted."""
-    if isinstance(exc, OSError) and exc.filename is None and _is_about_output(exc):
-        exc = PorticoError("output-failed", "The output could not be written.", why=exc.strerror)
-        json_output = False
-    if not isinstance(exc, PorticoError):
-        _show_traceback(exc)
-        exc = PorticoError("internal-error", f"Internal error: {type(exc).__name__}.", hint="This is a bug: please report it.")
-    if json_output:
+class Interrupted(PorticoError):
+    """The user pressed Ctrl-C."""
+
+    exit_code = ExitCode.INTERRUPTED
+
+
+def explain(exc: BaseException) -> PorticoError:
+    """`exc` as a failure to show. What no one expected is a bug: its traceback is printed, redacted."""
+    if isinstance(exc, PorticoError):
+        return exc
+    if isinstance(exc, KeyboardInterrupt):
+        return Interrupted("interrupted", "Interrupted.")
+    if isinstance(exc, OSError) and exc.filename is None and exc.errno in _NO_OUTPUT:
+        return PorticoError(OUTPUT_FAILED, "The output could not be written.", why=exc.strerror)
+    _print_traceback(exc)
+    return PorticoError("internal-error", f"Internal error: {type(exc).__name__}.", hint="This is a bug: please report it.")
+
+
+def show(failure: PorticoError, *, json_output: bool, program: str) -> None:
+    """Print `failure` where it is looked for.
+
+    Raises:
+        OSError: that place cannot be written to.
+    """
+    if json_output and failure.id != OUTPUT_FAILED:
         import json
 
-        print(json.dumps({"error": exc.as_json(program)}), flush=True)  # noqa: T201 - the Output may be what failed
+        print(json.dumps({"error": failure.as_json(program)}), flush=True)  # noqa: T201 - the Output may be what failed
     else:
-        print(render(exc, program), file=sys.stderr, flush=True)  # noqa: T201 - the Output may be what failed
-    return exc.exit_code
+        print(render(failure, program), file=sys.stderr, flush=True)  # noqa: T201 - the Output may be what failed
 
 
 def render(exc: PorticoError, program: str) -> str:
@@ -41,19 +61,10 @@ def render(exc: PorticoError, program: str) -> str:
     return "\n".join(lines)
 
 
-def _show_traceback(exc: Exception) -> None:
+def _print_traceback(exc: BaseException) -> None:
     import traceback
 
     from portico.secret import redact
 
     text = "".join(traceback.format_exception(exc))
     print(redact(text), file=sys.stderr, end="", flush=True)  # noqa: T201 - the Output may be what failed
-
-
-def _is_about_output(exc: OSError) -> bool:
-    import errno
-
-    return exc.errno in {errno.ENOSPC, errno.EDQUOT, errno.EBADF, errno.EIO}
-
-
-__all__ = ["ExitCode", "render", "report"]

@@ -37,6 +37,6 @@ def top_level_help(program: str) -> str:
             f'  {program} ask "Why is the sky blue?"',
             f"  {program} plugins list",
             "",
-            f"Plugins can add commands: `{program} plugins list`.",
+            f"Plugins can add commands: `{program} plugins list --verbose` names them.",
         ]
     )

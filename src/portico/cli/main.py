@@ -26,16 +26,12 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> int:
     name = program or program_name(sys.argv[0])
     _make_streams_safe()
     try:
-        code = _answer(words, name)
+        code = _run(words, name)
         sys.stdout.flush()
-    except SystemExit as exc:
-        return exc.code if isinstance(exc.code, int) else int(exc.code is not None)
-    except KeyboardInterrupt:
-        return _interrupted(words, name)
     except BrokenPipeError:
         _forget_stdout()
         return _PIPE_CLOSED
-    except Exception as exc:  # noqa: BLE001 - the one catch point: everything becomes an exit code here
+    except (Exception, KeyboardInterrupt) as exc:  # noqa: BLE001 - the one catch point: everything becomes an exit code here
         return _fail(exc, words, name)
     return code
 
@@ -46,6 +42,15 @@ def program_name(argv0: str) -> str:
     for suffix in (".exe", ".py", "-script.py"):
         name = name.removesuffix(suffix)
     return "portico" if name in {"", "-c", "-m", "__main__"} else name
+
+
+def _run(words: list[str], program: str) -> int:
+    try:
+        return _answer(words, program)
+    except SystemExit as exc:
+        if isinstance(exc.code, str):
+            print(exc.code, file=sys.stderr)  # noqa: T201 - what Python does with such an exit
+        return exc.code if isinstance(exc.code, int) else int(exc.code is not None)
 
 
 def _answer(words: list[str], program: str) -> int:
@@ -64,30 +69,19 @@ def _answer(words: list[str], program: str) -> int:
     return dispatch(words, program)
 
 
-def _fail(exc: Exception, words: list[str], program: str) -> int:
-    from portico.cli.failures import report
+def _fail(exc: BaseException, words: list[str], program: str) -> int:
+    from portico.cli.failures import explain, show
 
+    failure = explain(exc)
     try:
-        return report(exc, json_output=wants_json(words), program=program)
-    except (BrokenPipeError, ValueError):
-        _forget_stdout()
-        return _PIPE_CLOSED
+        show(failure, json_output=_wants_json(words), program=program)
     except OSError:
         _forget_stdout()
-        return 1
+    return failure.exit_code
 
 
-def _interrupted(words: list[str], program: str) -> int:
-    from portico.errors import ExitCode, PorticoError
-
-    class Interrupted(PorticoError):
-        exit_code = ExitCode.INTERRUPTED
-
-    return _fail(Interrupted("interrupted", "Interrupted."), words, program)
-
-
-def wants_json(words: Sequence[str]) -> bool:
-    """Whether `--json` was given, also on a line that cannot be parsed."""
+def _wants_json(words: Sequence[str]) -> bool:
+    # Asked of the bare words, since the line may be one that cannot be parsed.
     options = words[: words.index("--")] if "--" in words else words
     return "--json" in options
 

@@ -86,10 +86,6 @@ class Output:
 
         return shutil.get_terminal_size().columns
 
-    def styled(self, text: str, code: str) -> str:
-        """`text` in an SGR style such as "1" (bold) or "31" (red), where colour is on."""
-        return f"\x1b[{code}m{text}\x1b[0m" if self.color else text
-
     def _is_terminal(self) -> bool:
         return self.stdout is not None and self.stdout.isatty()
 

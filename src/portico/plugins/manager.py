@@ -162,10 +162,6 @@ class PluginHost:
             return ()
         return tuple(self._registry.gather("portico_cli_commands", only))
 
-    def cli_command(self, name: str) -> CliCommand | None:
-        """The command of this name that a plugin adds."""
-        return next((command for command in self.cli_commands() if command.name == name), None)
-
     def auth_method(self, choice: str) -> AuthMethod:
         """The method of an auth choice; only the plugin that announces it is loaded.
 
