@@ -41,8 +41,10 @@ def make_authority(folder: Path, hosts: Sequence[str]) -> Authority:
     leaf = _server_certificate(ca, ca_key, server_key.public_key(), hosts)
     ca_file = folder / "ca.pem"
     ca_file.write_bytes(ca.public_bytes(Encoding.PEM))
+    # The CA goes along: a browser can then be told to trust it by its fingerprint alone.
+    chain = leaf.public_bytes(Encoding.PEM) + ca.public_bytes(Encoding.PEM)
     key = server_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    return Authority(ca_file=ca_file, server=_server_context(folder / "server.pem", key + leaf.public_bytes(Encoding.PEM)))
+    return Authority(ca_file=ca_file, server=_server_context(folder / "server.pem", key + chain))
 
 
 def _server_context(chain_file: Path, chain: bytes) -> ssl.SSLContext:

@@ -1,0 +1,108 @@
+"""A machine with Portico on it: a command called `openclaw`, a real keyring, and the emulator as a process of its own."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.e2e.terminal import Terminal
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from portico.testing.secret_service import SecretService
+
+_LAUNCHER = "#!{python}\nimport sys\nfrom portico.cli.main import main\nsys.exit(main())\n"
+
+
+@dataclass
+class Machine:
+    """Where a user sits. `env` is the shell's environment, `outputs` what the canary scan reads."""
+
+    folder: Path
+    env: dict[str, str]
+    keyring: SecretService
+    outputs: Path
+    terminals: list[Terminal] = field(default_factory=list)
+
+    def type(self, *words: str, keep: bool = True, **env: str) -> subprocess.CompletedProcess[str]:
+        """`openclaw WORDS`, without a terminal."""
+        done = subprocess.run(
+            ["openclaw", *words],
+            env={**self.env, **env},
+            capture_output=True,
+            text=True,
+            stdin=subprocess.DEVNULL,
+            timeout=60,
+            check=False,
+        )
+        self.keep(done.stderr + (done.stdout if keep else ""))
+        return done
+
+    def sit_down(self, *words: str, **env: str) -> Terminal:
+        """`openclaw WORDS`, in a terminal."""
+        terminal = Terminal(["openclaw", *words], {**self.env, **env})
+        self.terminals.append(terminal)
+        return terminal
+
+    def keep(self, text: str) -> None:
+        """Leave `text` where the canary scan looks."""
+        (self.outputs / f"{len(list(self.outputs.iterdir())):03d}.txt").write_text(text, encoding="utf-8")
+
+    def records(self) -> list[str]:
+        """The users of Portico's records in the Secret Service, as its attributes show them."""
+        items = (item.attributes for item in self.keyring.items())
+        return sorted(item["username"] for item in items if item.get("service") == "portico")
+
+    @contextmanager
+    def emulator(self, *options: str):
+        """`openclaw emulator run`, and this machine's shell pointed at it as `emulator env` says."""
+        process = subprocess.Popen(
+            ["openclaw", "emulator", "run", "--json", *options], env=self.env, stdout=subprocess.PIPE, text=True
+        )
+        before = self.env
+        try:
+            assert process.stdout is not None
+            ready = json.loads(process.stdout.readline())
+            shell = subprocess.run(
+                ["bash", "-c", 'eval "$(openclaw emulator env --shell bash)"; env -0'],
+                env=self.env,
+                capture_output=True,
+                text=True,
+                check=True,
+            )
+            self.env = dict(line.split("=", 1) for line in shell.stdout.split("\0") if line)
+            yield ready
+        finally:
+            self.env = before
+            process.send_signal(signal.SIGTERM)
+            assert process.wait(30) == 0
+            process.stdout.close()
+
+
+@pytest.fixture
+def machine(paths, secret_service, tmp_path):
+    folder, outputs = tmp_path / "bin", tmp_path / "outputs"
+    folder.mkdir()
+    outputs.mkdir(exist_ok=True)
+    launcher = folder / "portico"
+    launcher.write_text(_LAUNCHER.format(python=sys.executable), encoding="utf-8")
+    launcher.chmod(0o755)
+    (folder / "openclaw").symlink_to(launcher)
+    import portico
+
+    source = os.path.dirname(os.path.dirname(portico.__file__))
+    env = {**os.environ, "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": source}
+    user = Machine(tmp_path, env, secret_service, outputs)
+    yield user
+    for terminal in user.terminals:
+        terminal.kill()
+        user.keep(terminal.text)
