@@ -41,6 +41,14 @@ def unlock(service):
         bus.send_and_get_reply(new_method_call(back_door, "UnlockWithMasterPassword", "o(oayays)", (path, password)))
 
 
+def pid_of_bus(service):
+    from jeepney.bus_messages import message_bus
+    from jeepney.io.blocking import open_dbus_connection
+
+    with closing(open_dbus_connection(service.address)) as bus:
+        return bus.send_and_get_reply(message_bus.GetConnectionUnixProcessID("org.freedesktop.DBus")).body[0]
+
+
 @pytest.fixture
 def prompter_bus(own_secret_service):
     from jeepney.io.blocking import open_dbus_connection
@@ -142,11 +150,13 @@ def test_a_hung_service_is_given_up_and_its_late_write_is_known_to_be_going_on(o
 
 
 @pytest.mark.requirement("E36")
-def test_a_service_that_dies_in_the_middle_of_a_call_is_named(own_secret_service):
+@pytest.mark.parametrize("victim", ["service", "bus"])
+def test_a_service_that_dies_in_the_middle_of_a_call_is_named(own_secret_service, victim):
     store = KeyringStore(SECRET_SERVICE, deadlines=Deadlines(read_s=20))
     store.set(USER, Secret(canary("at")))
     own_secret_service.daemon.send_signal(signal.SIGSTOP)
-    killer = threading.Timer(0.2, own_secret_service.daemon.kill)
+    pid = own_secret_service.daemon.pid if victim == "service" else pid_of_bus(own_secret_service)
+    killer = threading.Timer(0.2, os.kill, [pid, signal.SIGKILL])
     killer.start()
     with pytest.raises(StoreError) as caught:
         store.get(USER)

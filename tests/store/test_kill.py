@@ -11,7 +11,6 @@ import pytest
 
 from portico.store.steps import COMMIT_STEPS, DELETE_STEPS, FILE_STEPS
 
-
 SCENARIOS = ("first", "again", "delete")
 
 
@@ -20,7 +19,8 @@ SCENARIOS = ("first", "again", "delete")
     ("store", "scenario", "which"),
     [
         *(("file", scenario, "every") for scenario in SCENARIOS),
-        *(("keyring", scenario, "own") for scenario in SCENARIOS),
+        ("keyring", "again", "own"),
+        ("keyring", "delete", "own"),
         ("long", "again", "own"),
         *(pytest.param(store, one, "every", marks=pytest.mark.slow) for store in ("keyring", "long") for one in SCENARIOS),
     ],

@@ -377,6 +377,23 @@ def test_what_a_timed_out_write_has_left_is_swept_and_the_old_tokens_stay(own_se
     assert index.view().leftovers == ()
 
 
+def test_what_a_killed_commit_has_left_goes_with_the_next_read(paths, index, in_memory):
+    class Killed(BaseException):
+        pass
+
+    def die(step):
+        if step == "flipped":
+            raise Killed
+
+    memory_vault(paths).commit(a_profile(), some_tokens())
+    with pytest.raises(Killed):
+        memory_vault(paths, on_step=die).commit(a_profile(), some_tokens())
+    assert len(InMemory.kept) == 2
+    assert memory_vault(paths).read(ID).generation == 2
+    assert len(InMemory.kept) == 1
+    assert index.view().leftovers == ()
+
+
 def test_a_sweep_leaves_a_commit_that_is_going_on_alone(paths, index, in_memory):
     vault = memory_vault(paths)
     swept = []
@@ -468,7 +485,7 @@ def test_a_passphrase_from_the_vault_s_environment_is_used(paths, index, quick_s
 
 
 @pytest.mark.requirement("E45")
-@pytest.mark.parametrize("count", [25, pytest.param(500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [15, pytest.param(500, marks=pytest.mark.slow)])
 def test_two_processes_storing_different_accounts_lose_no_tokens(paths, index, secret_service, count):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     commands = [[sys.executable, "-c", WRITER, id, str(count)] for id in ("left:one", "right:one")]

@@ -13,16 +13,17 @@ import secrets
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from portico.errors import SignInNeeded, StoreError, StoreUnknown, UsageError
+from portico.errors import LockBusy, SignInNeeded, StoreError, StoreUnknown, UsageError
 from portico.secret import Secret
 from portico.store.deadline import Deadlines
+from portico.store.leftovers import forget, intend, pointed_at
 from portico.store.lock import FileLock
 from portico.store.profiles import IndexDraft, Leftover, Profile, ProfileIndex, Slot, StoreName
 from portico.store.records import SERVICE, RecordPlace, RecordStore, Tokens, decode_record, encode_record, record_user
 from portico.store.steps import no_step
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
     from portico.paths import Paths
     from portico.store.passphrase import PassphraseSource
@@ -85,6 +86,8 @@ class Vault:
             raise _forgetful(store)
         self._index.remember_store(store.name, store.backend)
         self._probed = store
+        with contextlib.suppress(StoreError, LockBusy):
+            self.sweep()
         return RecordPlace(store.name, store.backend, SERVICE, user)
 
     def place(self, profile_id: str) -> RecordPlace:
@@ -111,6 +114,7 @@ class Vault:
             if value is not None:
                 tokens = decode_record(value, place)
                 if tokens.generation == profile.generation:
+                    self._tidy(profile)
                     return tokens
             if self._index.get(profile_id) == profile:
                 break  # nobody moved the pointer meanwhile: the record is truly not there
@@ -140,7 +144,7 @@ class Vault:
             store = self._store_for(current)
             slot: Slot = "b" if current is not None and current.slot == "a" else "a"
             new = Leftover(profile.id, store.name, store.backend, slot)
-            generation = self._index.edit(lambda draft: _intend(draft, new))
+            generation = self._index.edit(lambda draft: intend(draft, new))
             self._on_step("intent")
             stored = replace(
                 profile,
@@ -165,7 +169,7 @@ class Vault:
             LockBusy: another process is storing tokens of this profile.
         """
         with self._locked(profile_id):
-            self._index.edit(lambda draft: _forget(draft, profile_id))
+            self._index.edit(lambda draft: forget(draft, profile_id))
             self._on_step("forgotten")
             return self._discard(profile_id)
 
@@ -185,6 +189,19 @@ class Vault:
             finally:
                 lock.release()
         return tuple(stuck)
+
+    def _tidy(self, profile: Profile) -> None:
+        """Delete what killed writes of `profile` have left, if that is in the store which has just answered."""
+        here = (profile.id, profile.store, profile.backend)
+        if all((leftover.profile, leftover.store, leftover.backend) != here for leftover in self._index.view().leftovers):
+            return
+        lock = self._lock(profile.id)
+        with contextlib.suppress(StoreError, LockBusy):
+            if lock.try_acquire():
+                try:
+                    self._discard(profile.id)
+                finally:
+                    lock.release()
 
     def _write(self, store: RecordStore, stored: Profile, slot: Slot, record: Secret) -> None:
         user = record_user(stored.id, slot, self._paths.state_id)
@@ -207,7 +224,7 @@ class Vault:
         mine = [leftover for leftover in draft.leftovers if leftover.profile == profile_id]
         if not mine:
             return ()
-        live = _pointed_at(draft, profile_id)
+        live = pointed_at(draft, profile_id)
         gone, stuck = {leftover for leftover in mine if leftover == live}, []
         for leftover in mine:
             if leftover == live:
@@ -289,33 +306,6 @@ class Vault:
             yield
         finally:
             lock.release()
-
-
-def _intend(draft: IndexDraft, new: Leftover) -> int:
-    old = _pointed_at(draft, new.profile)
-    draft.leftovers = (*draft.leftovers, new, *_some(old))
-    return draft.next_generation()
-
-
-def _forget(draft: IndexDraft, profile_id: str) -> None:
-    known = _pointed_at(draft, profile_id)
-    remembered = draft.remembered
-    if known is None and profile_id in draft.damaged and remembered is not None:
-        known = Leftover(profile_id, remembered.name, remembered.backend, "a")
-    if known is not None:
-        draft.leftovers = (*draft.leftovers, replace(known, slot="a"), replace(known, slot="b"))
-    draft.remove(profile_id)
-
-
-def _pointed_at(draft: IndexDraft, profile_id: str) -> Leftover | None:
-    profile = None if profile_id in draft.damaged else draft.get(profile_id)
-    if profile is None or profile.slot is None:
-        return None
-    return Leftover(profile_id, profile.store, profile.backend, profile.slot)
-
-
-def _some(leftover: Leftover | None) -> Iterable[Leftover]:
-    return () if leftover is None else (leftover,)
 
 
 def _check_id(profile_id: str) -> None:
