@@ -8,6 +8,8 @@ import sys
 import pytest
 
 from portico import plugin_api
+from portico.config.schema import PluginsConfig
+from portico.plugins.manager import PluginHost
 
 
 @pytest.mark.parametrize("name", plugin_api.__all__)
@@ -24,3 +26,31 @@ def test_importing_the_plugin_api_loads_no_oauth_engine():
     code = "import sys, portico.plugin_api; print([n for n in sys.modules if 'oauth' in n or n in ('aiohttp', 'authlib', 'ssl')])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_the_quick_start_makes_a_working_plugin(paths, tmp_path):
+    manifest, code = _snippets(plugin_api.__doc__)[:2]
+    folder = tmp_path / "acme_auth"
+    folder.mkdir()
+    (folder / "portico.plugin.json").write_text(manifest)
+    (folder / "__init__.py").write_text("")
+    (folder / "plugin.py").write_text(code)
+    host = PluginHost(PluginsConfig(load_paths=(str(folder),)), paths=paths, env={}, bundled=[])
+    assert "acme" in [provider.id for provider in host.providers()]
+    assert host.record("acme-auth").status == "loaded"
+
+
+def _snippets(text):
+    """The indented blocks of `text`; a blank line goes on with the block it stands in."""
+    blocks, inside = [], False
+    for line in text.splitlines():
+        if line.startswith("    "):
+            if not inside:
+                blocks.append([])
+            blocks[-1].append(line[4:])
+            inside = True
+        elif line:
+            inside = False
+        elif inside:
+            blocks[-1].append("")
+    return ["\n".join(block) for block in blocks]
