@@ -131,14 +131,15 @@ def _say_running(rt: Runtime, state: GatewayState) -> None:
 
 
 def _port(args: argparse.Namespace, rt: Runtime) -> int:
-    """`--port`, the environment's, or the configuration's."""
+    """`--port`, the environment's, or the configuration's; that one is read, and has to be right, in any case."""
+    configured = rt.config.config.gateway.port
     if args.port is not None:
         if not 0 <= args.port <= _LAST_PORT:
             raise UsageError("usage", f"Argument --port: {args.port} is not a port (0 to {_LAST_PORT}).")
         return int(args.port)
     text = rt.env.get(PORT_ENV)
     if text is None:
-        return rt.config.config.gateway.port
+        return configured
     if not (text.isascii() and text.isdigit() and int(text) <= _LAST_PORT):
         raise ConfigError("bad-port", f"{PORT_ENV} is not a port.", why=repr(text), hint=f"set it to 0 to {_LAST_PORT}")
     return int(text)

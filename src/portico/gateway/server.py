@@ -43,6 +43,7 @@ def run_gateway(
 ) -> None:
     """Serve on 127.0.0.1:`port` (0: any) and do `work`, until a signal asks to end; then let what was begun finish.
 
+    The caller's process is the gateway from now on, and should end when this returns.
     `announce` is called once it answers.
 
     Raises:
@@ -54,11 +55,14 @@ def run_gateway(
     if not lock.try_acquire():
         raise already_running(paths)
     try:
-        with bound(port) as listener:
-            state = GatewayState(os.getpid(), listener.getsockname()[1], clock.wall_ms(), secrets.token_hex(8))
-            asyncio.run(_serve(paths, state, listener, work, announce))
-    finally:
+        listener = bound(port)
+    except BaseException:
         lock.release()
+        raise
+    # From here on the lock goes with the process, so that whoever finds it free knows that the process is gone.
+    with listener:
+        state = GatewayState(os.getpid(), listener.getsockname()[1], clock.wall_ms(), secrets.token_hex(8))
+        asyncio.run(_serve(paths, state, listener, work, announce))
 
 
 def bound(port: int) -> socket.socket:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+import sys
 import time
 from typing import TYPE_CHECKING, Final, Literal
 
@@ -133,10 +134,10 @@ def _held(paths: Paths) -> bool:
 
 
 def _reap(pid: int) -> None:
-    """If it was a child of this process, let the system forget it."""
-    if hasattr(os, "waitpid"):
-        with contextlib.suppress(OSError):
-            os.waitpid(pid, getattr(os, "WNOHANG", 0))
+    """If it was a child of this process, let the system forget it; it has let go of its lock, so it is about to be gone."""
+    if sys.platform != "win32":
+        with contextlib.suppress(ChildProcessError):
+            os.waitpid(pid, 0)
 
 
 def _unresponsive(paths: Paths) -> LockBusy:

@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+
+import pytest
+
+from portico.errors import PorticoError
+from portico.gateway import service
+from portico.gateway.state import gateway_lock
+
+
+@pytest.fixture
+def gateway_paths(paths):
+    """Paths whose gateway, if a test leaves one, is ended."""
+    yield paths
+    with contextlib.suppress(PorticoError):
+        service.stop(paths)
+    pid = gateway_lock(paths).holder()
+    if pid is not None and pid != os.getpid():
+        os.kill(pid, signal.SIGKILL)
+        os.waitpid(pid, 0)

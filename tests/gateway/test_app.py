@@ -1,0 +1,89 @@
+"""Who the gateway answers, over raw sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import pytest
+from aiohttp import web
+
+from portico.gateway.app import make_app
+from portico.gateway.server import bound
+from portico.gateway.state import GatewayState
+from tests.gateway.parts import status_of, talk
+
+
+@pytest.fixture
+async def port():
+    listener = bound(0)
+    state = GatewayState(4711, listener.getsockname()[1], 1_700_000_000_000, "abcd")
+    runner = web.AppRunner(make_app(state), access_log=None)
+    await runner.setup()
+    await web.SockSite(runner, listener).start()
+    yield state.port
+    await runner.cleanup()
+
+
+async def ask(port, *headers, target="/health", method="GET", host=True):
+    lines = [f"{method} {target} HTTP/1.1", *([f"Host: 127.0.0.1:{port}"] if host else []), "Connection: close", *headers]
+    return await asyncio.to_thread(talk, port, ("\r\n".join(lines) + "\r\n\r\n").encode())
+
+
+@pytest.mark.requirement("S9")
+async def test_health_says_which_gateway_it_is_and_nothing_secret(port):
+    head, _, body = (await ask(port)).partition(b"\r\n\r\n")
+    fields = json.loads(body)
+    version = fields.pop("version")
+    assert version
+    assert fields == {"status": "ok", "pid": 4711, "port": port, "startedAt": 1_700_000_000_000, "instance": "abcd"}
+    assert b"Access-Control" not in head
+    assert b"aiohttp" not in head
+    assert b"Cache-Control: no-store" in head
+    assert b"X-Content-Type-Options: nosniff" in head
+
+
+async def test_localhost_is_another_name_for_it(port):
+    assert status_of(await ask(port, f"Host: localhost:{port}", host=False)) == 200
+
+
+@pytest.mark.parametrize("target", ["/health", "/", "/nowhere"])
+@pytest.mark.parametrize("method", ["GET", "POST", "OPTIONS"])
+@pytest.mark.parametrize(
+    "host",
+    [
+        "evil.example",
+        "evil.example:{port}",
+        "127.0.0.1",
+        "127.0.0.1:1",
+        "127.0.0.1.evil.example:{port}",
+        "127.evil.com:{port}",
+        "",
+    ],
+)
+async def test_a_foreign_host_is_refused_on_every_path(port, host, method, target):
+    answer = await ask(port, f"Host: {host.format(port=port)}", host=False, target=target, method=method)
+    assert status_of(answer) == 421
+    assert b"abcd" not in answer
+
+
+async def test_a_missing_double_or_absolute_host_is_refused(port):
+    assert status_of(await ask(port, host=False)) in {400, 421}
+    assert status_of(await ask(port, "Host: evil.example")) in {400, 421}
+    assert status_of(await ask(port, target="http://evil.example/health")) == 421
+
+
+@pytest.mark.parametrize(
+    "header",
+    ["Origin: https://evil.example", "Origin: null", "Sec-Fetch-Site: cross-site", "Sec-Fetch-Site: same-site"],
+)
+@pytest.mark.parametrize(("method", "target"), [("GET", "/health"), ("OPTIONS", "/health"), ("POST", "/nowhere")])
+async def test_what_a_web_page_sends_is_refused(port, header, method, target):
+    answer = await ask(port, header, method=method, target=target)
+    assert status_of(answer) == 403
+    assert b"Access-Control" not in answer
+
+
+async def test_there_is_nothing_else_yet(port):
+    assert status_of(await ask(port, target="/v1/models")) == 404
+    assert status_of(await ask(port, method="POST", target="/health")) == 405

@@ -1,0 +1,204 @@
+"""The life of a gateway process, with real processes."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import stat
+import subprocess
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from portico.clock import SystemClock
+from portico.errors import ConfigError, LockBusy, StoreError
+from portico.gateway import service
+from portico.gateway.state import GatewayState, gateway_lock, write_state
+from portico.secret import Secret
+from portico.store.passphrase import PassphraseSource
+from portico.store.profiles import ProfileIndex
+from portico.store.records import Tokens
+from portico.store.vault import Vault
+from portico.testing.authorization_server import CLIENT_ID, AuthorizationServer, Fault, Gate, serve
+from portico.testing.canary import canary, in_text
+from tests.auth.parts import PROFILE, OffLoop, a_profile, until
+from tests.gateway.parts import wait_until
+
+pytestmark = pytest.mark.requirement("S9")
+
+
+def alive(pid):
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_started_it_answers_and_stopped_it_is_gone(gateway_paths):
+    state = service.start(gateway_paths, port=0)
+    assert service.running(gateway_paths) == state
+    assert alive(state.pid)
+    assert service.status(gateway_paths) == ("running", state)
+    assert os.getsid(state.pid) != os.getsid(0), "it does not go with this terminal"
+    assert service.stop(gateway_paths) == state
+    assert not alive(state.pid)
+    assert not gateway_paths.gateway.exists()
+    assert service.status(gateway_paths) == ("stopped", None)
+
+
+def test_stopping_and_restarting_nothing_is_said_so(gateway_paths):
+    assert service.stop(gateway_paths) is None
+    assert service.restart(gateway_paths, port=0) is None
+    assert service.running(gateway_paths) is None
+
+
+def test_a_restart_is_another_process(gateway_paths):
+    first = service.start(gateway_paths, port=0)
+    old, new = service.restart(gateway_paths, port=0)
+    assert old == first
+    assert new.instance != old.instance
+    assert service.running(gateway_paths) == new
+    assert not alive(old.pid)
+
+
+def test_a_second_gateway_is_refused_by_name(gateway_paths):
+    state = service.start(gateway_paths, port=0)
+    with pytest.raises(LockBusy) as raised:
+        service.start(gateway_paths, port=0)
+    assert raised.value.id == "gateway-running"
+    assert str(state.pid) in raised.value.why
+    assert service.running(gateway_paths) == state
+
+
+def test_a_taken_port_is_refused_and_its_owner_is_sent_nothing(gateway_paths):
+    with socket.create_server(("127.0.0.1", 0)) as owner:
+        with pytest.raises(ConfigError) as raised:
+            service.start(gateway_paths, port=owner.getsockname()[1])
+        assert raised.value.id == "port-taken"
+        owner.settimeout(0.1)
+        with pytest.raises(TimeoutError):
+            owner.accept()
+    assert not gateway_paths.gateway.exists()
+
+
+def test_a_gateway_that_was_killed_is_not_running_and_another_can_start(gateway_paths):
+    first = service.start(gateway_paths, port=0)
+    os.kill(first.pid, signal.SIGKILL)
+    os.waitpid(first.pid, 0)
+    assert gateway_paths.gateway.exists()
+    assert service.status(gateway_paths) == ("stopped", None)
+    assert service.stop(gateway_paths) is None
+    assert not gateway_paths.gateway.exists(), "the stale note is gone"
+    assert service.start(gateway_paths, port=0) != first
+
+
+def test_a_process_that_only_has_the_noted_id_is_not_signalled(gateway_paths):
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as innocent:
+        try:
+            write_state(gateway_paths, GatewayState(innocent.pid, 9, 5, "gone"))
+            assert service.stop(gateway_paths) is None
+            assert innocent.poll() is None
+        finally:
+            innocent.kill()
+
+
+def test_a_gateway_that_does_not_answer_is_named_and_not_killed(gateway_paths, monkeypatch):
+    monkeypatch.setattr("portico.gateway.state._PROBE_S", 0.2)
+    state = service.start(gateway_paths, port=0)
+    os.kill(state.pid, signal.SIGSTOP)
+    try:
+        assert service.status(gateway_paths) == ("unresponsive", None)
+        with pytest.raises(LockBusy, match=str(state.pid)) as raised:
+            service.stop(gateway_paths)
+        assert raised.value.id == "gateway-unresponsive"
+    finally:
+        os.kill(state.pid, signal.SIGCONT)
+    wait_until(lambda: service.running(gateway_paths) is not None)
+
+
+def test_a_gateway_that_cannot_start_says_why(gateway_paths):
+    gateway_paths.config.write_text("{ gateway: { port: 'many' } }")
+    with pytest.raises(ConfigError) as raised:
+        service.start(gateway_paths, port=0)
+    assert raised.value.id == "gateway-failed"
+    assert "portico.json5" in raised.value.why
+
+
+def use_file_store(paths, passphrase):
+    vault = Vault(paths, ProfileIndex(paths), store="file", passphrase=passphrase)
+    vault.probe()
+    return vault
+
+
+def test_the_passphrase_goes_through_a_pipe_and_nowhere_else(gateway_paths, monkeypatch):
+    secret = canary("passphrase")
+    environment = {**os.environ, "PORTICO_PASSPHRASE": secret, "PORTICO_PASSPHRASE_FILE": ""}
+    use_file_store(gateway_paths, PassphraseSource(environment))
+    state = service.start(gateway_paths, port=0, env=environment)
+    process = Path(f"/proc/{state.pid}")
+    if process.exists():
+        environ = (process / "environ").read_bytes().decode()
+        arguments = (process / "cmdline").read_bytes().decode()
+        assert in_text(environ + arguments) == []
+        assert "PORTICO_PASSPHRASE=" not in environ
+        assert "--passphrase-stdin" in arguments
+    assert stat.S_IMODE(gateway_paths.gateway_log.stat().st_mode) == 0o600
+
+
+def test_without_the_passphrase_it_needs_it_is_not_started(gateway_paths):
+    use_file_store(gateway_paths, PassphraseSource({"PORTICO_PASSPHRASE": canary("passphrase")}))
+    with pytest.raises(StoreError) as raised:
+        service.start(gateway_paths, port=0)
+    assert raised.value.id == "passphrase-needed"
+
+
+@pytest.fixture
+async def signed_in(gateway_paths):
+    """A sign-in in the file store whose token is due, and the environment to start a gateway with."""
+    environment = {**os.environ, "PORTICO_PASSPHRASE": canary("passphrase")}
+    vault = OffLoop(Vault(gateway_paths, ProfileIndex(gateway_paths), store="file", passphrase=PassphraseSource(environment)))
+    server, clock = AuthorizationServer(access_ttl_s=3600), SystemClock()
+    async with serve(server) as base:
+        issued = server.mint.start(CLIENT_ID)
+        profile = replace(a_profile(base, clock), created_at=clock.wall_ms() - 100_000)
+        vault.commit(profile, Tokens(Secret(issued.access), Secret(issued.refresh), clock.wall_ms() + 1_000))
+        yield server, vault, environment
+        await until_gone(gateway_paths)
+
+
+async def until_gone(paths):
+    OffLoop(service).stop(paths)
+    await until(lambda: not OffLoop(gateway_lock(paths)).holder())
+
+
+@pytest.mark.requirement("P16")
+async def test_a_token_is_refreshed_in_the_store_while_no_command_is_run(gateway_paths, signed_in):
+    server, vault, environment = signed_in
+    before = vault.read(PROFILE)
+    OffLoop(service).start(gateway_paths, port=0, env=environment)
+    await until(lambda: server.presented.total == 1)
+    await until(lambda: vault.read(PROFILE).generation > before.generation)
+    after = vault.read(PROFILE)
+    assert server.mint.family_of(after.access.reveal()) is not None
+    await until(lambda: f"{PROFILE}: refreshed" in gateway_paths.gateway_log.read_text())
+
+
+async def test_a_stop_waits_for_a_refresh_that_was_sent(gateway_paths, signed_in):
+    server, vault, environment = signed_in
+    gate = Gate()
+    server.faults.add("/token", Fault(gate=gate))
+    before = vault.read(PROFILE)
+    blocking = OffLoop(service)
+    state = blocking.start(gateway_paths, port=0, env=environment)
+    await gate.reached()
+    os.kill(state.pid, signal.SIGTERM)
+    await until(lambda: "ending" in gateway_paths.gateway_log.read_text())
+    assert alive(state.pid)
+    gate.release()
+    await until(lambda: blocking.status(gateway_paths)[0] == "stopped")
+    assert vault.read(PROFILE).generation > before.generation
+    assert server.mint.is_current(vault.read(PROFILE).refresh.reveal())
