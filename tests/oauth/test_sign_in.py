@@ -10,6 +10,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 
+from portico.clock import SystemClock
 from portico.contracts import Redirect
 from portico.errors import ConfigError, Denied, NoWayToSignIn, OAuthError
 from portico.oauth.client import OAuthClient
@@ -34,6 +35,13 @@ class Opener:
         return True
 
 
+class Hasty(SystemClock):
+    """Polls come quickly; nothing here waits for a deadline."""
+
+    async def sleep(self, seconds: float) -> None:
+        await super().sleep(seconds / 50)
+
+
 class Run:
     """One sign-in at a real authorization server."""
 
@@ -51,7 +59,7 @@ class Run:
 
         async with serve(self.server) as base_url, OAuthClient() as http:
             described = change(self.server.description(base_url, redirect=self._redirect))
-            known = {"finish": keep, "on_event": self.events, "opener": self.opener, "timeout_s": 60}
+            known = {"finish": keep, "on_event": self.events, "opener": self.opener, "timeout_s": 600, "clock": Hasty()}
             task = asyncio.create_task(sign_in(described, StandardDialect(), http, **{**known, **options}))
             try:
                 yield task

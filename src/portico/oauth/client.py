@@ -17,6 +17,7 @@ from portico.errors import NetworkError
 from portico.oauth.authlib_core import ACCEPT_JSON
 from portico.oauth.authorization_request import AuthorizationRequest, new_authorization_request
 from portico.oauth.endpoints import check_endpoint_url
+from portico.oauth.http_errors import network_error
 from portico.oauth.resolver import DaemonResolver
 from portico.oauth.tasks import let_go
 from portico.oauth.urls import is_loopback, without_query
@@ -32,9 +33,6 @@ CONNECT_TIMEOUT_S: Final = 8.0
 _KEEPS_METHOD: Final = frozenset({307, 308})
 _REDIRECTS: Final = range(300, 400)
 _HTTP_NOT_MODIFIED: Final = 304
-OFFLINE_HINT: Final = (
-    "Check the connection and HTTPS_PROXY. To try it without a network: `{prog} emulator run`, then `{prog} emulator env`."
-)
 
 
 class OAuthClient:
@@ -107,7 +105,7 @@ class OAuthClient:
                 names = {name.lower(): value for name, value in response.headers.items()}
                 return HttpReply(response.status, names, Secret(body), url, sent_at_ms)
         except (aiohttp.ClientError, ConnectionError, TimeoutError, OSError, ValueError) as error:
-            raise _network_error(error, url) from None
+            raise network_error(error, url) from None
 
     def _session_for(self, url: str) -> aiohttp.ClientSession:
         # A proxy cannot reach a server on this machine, whatever NO_PROXY forgets to say.
@@ -139,7 +137,7 @@ async def _deadline(seconds: float, url: str) -> AsyncIterator[None]:
         async with asyncio.timeout(seconds):
             yield
     except TimeoutError as error:
-        raise _network_error(error, url) from None
+        raise network_error(error, url) from None
 
 
 async def _capped(response: aiohttp.ClientResponse, url: str) -> str:
@@ -174,34 +172,3 @@ def _not_elsewhere(reply: HttpReply) -> HttpReply:
             hint="A captive portal may be answering: open any page in a browser, then try again.",
         )
     return reply
-
-
-def _network_error(error: Exception, url: str) -> NetworkError:
-    where = without_query(url)
-    if isinstance(error, (aiohttp.ClientSSLError, ssl.SSLError)):
-        return NetworkError(
-            "certificate-refused",
-            "The server's certificate cannot be trusted.",
-            why=_certificate_reason(error),
-            where=where,
-            hint="If your network replaces certificates, point SSL_CERT_FILE at its authority.",
-        )
-    why = "no answer in time" if isinstance(error, TimeoutError) else _reason(error)
-    return NetworkError("network", "The server cannot be reached.", why=why, where=where, hint=OFFLINE_HINT)
-
-
-def _certificate_reason(error: Exception) -> str:
-    inner = getattr(error, "certificate_error", error)
-    return str(getattr(inner, "verify_message", "") or "TLS failed")
-
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, aiohttp.ClientConnectorDNSError):
-        return "its name cannot be resolved"
-    if isinstance(error, aiohttp.ClientHttpProxyError):
-        return f"the proxy answered HTTP {error.status}"
-    if isinstance(error, aiohttp.ClientConnectorError):
-        return error.os_error.strerror or "the connection failed"
-    if isinstance(error, aiohttp.ServerDisconnectedError):
-        return "it hung up"
-    return "the exchange broke off"

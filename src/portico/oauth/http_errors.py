@@ -1,0 +1,47 @@
+"""Failures of the network in the user's words."""
+
+from __future__ import annotations
+
+import ssl
+from typing import Final
+
+import aiohttp
+
+from portico.errors import NetworkError
+from portico.oauth.urls import without_query
+
+OFFLINE_HINT: Final = (
+    "Check the connection and HTTPS_PROXY. To try it without a network: `{prog} emulator run`, then `{prog} emulator env`."
+)
+
+
+def network_error(error: Exception, url: str) -> NetworkError:
+    """What a failure of aiohttp, of TLS or of the socket means for the user. `url` is shown without its query."""
+    where = without_query(url)
+    if isinstance(error, (aiohttp.ClientSSLError, ssl.SSLError)):
+        return NetworkError(
+            "certificate-refused",
+            "The server's certificate cannot be trusted.",
+            why=_certificate_reason(error),
+            where=where,
+            hint="If your network replaces certificates, point SSL_CERT_FILE at its authority.",
+        )
+    why = "no answer in time" if isinstance(error, TimeoutError) else _reason(error)
+    return NetworkError("network", "The server cannot be reached.", why=why, where=where, hint=OFFLINE_HINT)
+
+
+def _certificate_reason(error: Exception) -> str:
+    inner = getattr(error, "certificate_error", error)
+    return str(getattr(inner, "verify_message", "") or "TLS failed")
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, aiohttp.ClientConnectorDNSError):
+        return "its name cannot be resolved"
+    if isinstance(error, aiohttp.ClientHttpProxyError):
+        return f"the proxy answered HTTP {error.status}"
+    if isinstance(error, aiohttp.ClientConnectorError):
+        return error.os_error.strerror or "the connection failed"
+    if isinstance(error, aiohttp.ServerDisconnectedError):
+        return "it hung up"
+    return "the exchange broke off"
