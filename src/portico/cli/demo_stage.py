@@ -93,7 +93,7 @@ def run_on_stage(rt: Runtime, play: Play) -> int:
     try:
         return asyncio.run(_play(rt, play, folder))
     finally:
-        with _undisturbed():
+        with undisturbed():
             clear_away(folder)
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -170,7 +170,7 @@ def _end_on_terminate() -> None:
 
 
 @contextlib.contextmanager
-def _undisturbed() -> Iterator[None]:
+def undisturbed() -> Iterator[None]:
     """Clearing away takes a moment; a second Ctrl-C in it would leave things behind."""
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:

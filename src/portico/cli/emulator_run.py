@@ -29,7 +29,7 @@ def run_emulator(rt: Runtime, options: EmulatorOptions, *, region: str) -> int:
     import shutil
     import tempfile
 
-    from portico.cli.demo_stage import clear_away
+    from portico.cli.demo_stage import clear_away, undisturbed
     from portico.paths import make_private_folder
     from portico.store.lock import FileLock
 
@@ -39,13 +39,15 @@ def run_emulator(rt: Runtime, options: EmulatorOptions, *, region: str) -> int:
         holder = lock.holder()
         why = f"process {holder}" if holder else None
         raise LockBusy("emulator-running", "An emulator is running already.", why=why, hint="Use it: `{prog} emulator env`.")
-    with contextlib.ExitStack() as floor:
-        floor.callback(lock.release)
-        folder = Path(tempfile.mkdtemp(prefix="portico-emulator-")).resolve()
-        floor.callback(shutil.rmtree, folder, ignore_errors=True)
-        floor.callback(clear_away, folder)
+    folder = Path(tempfile.mkdtemp(prefix="portico-emulator-")).resolve()
+    try:
         with contextlib.suppress(KeyboardInterrupt):
             asyncio.run(_run(rt, emulators, options, folder, region))
+    finally:
+        with undisturbed(), contextlib.ExitStack() as floor:
+            floor.callback(lock.release)
+            floor.callback(shutil.rmtree, folder, ignore_errors=True)
+            clear_away(folder)
     rt.out.note("The emulator has ended; what it made is removed.")
     return ExitCode.OK
 
