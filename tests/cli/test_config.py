@@ -8,6 +8,8 @@ import json
 import pytest
 
 from portico.cli.main import main
+from portico.gateway import service
+from portico.paths import resolve_paths
 from portico.testing.canary import canary, exempt
 
 TEXT = """{
@@ -84,6 +86,16 @@ def test_set_changes_one_value_and_says_so(portico, config):
     assert portico("set", "gateway.port", "18501") == (0, "Updated gateway.port.\n", "")
     assert config.read_text(encoding="utf-8") == TEXT.replace("18500", "18501")
     assert portico("set", "gateway.port", "18501") == (0, "gateway.port is set to that already.\n", "")
+
+
+def test_set_tells_to_restart_a_gateway_that_runs(portico):
+    paths = resolve_paths()
+    service.start(paths, port=0)
+    try:
+        assert portico("set", "gateway.port", "18501")[1] == "Updated gateway.port. Restart the gateway to apply.\n"
+        assert portico("unset", "gateway")[1] == "Removed gateway. Restart the gateway to apply.\n"
+    finally:
+        service.stop(paths)
 
 
 def test_set_takes_json5_or_else_plain_text(portico, config):
