@@ -10,14 +10,16 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _SOURCE: Final = "https://platform.minimax.io/docs/api-reference/text-anthropic-api"
+_M2_1_PRICES: Final = "https://docs.litellm.ai/docs/providers/minimax"
 _LIGHTNING: Final = "faster than M2.1: the same input price, a higher output price"
 _CONTEXT: Final = 204_800
 
 
-def _model(
-    id: str, name: str, cost: ModelCost | None = None, *, max_tokens: int | None = None, note: str | None = None
-) -> ModelSpec:
-    return ModelSpec(id, name, _CONTEXT, max_tokens, cost, reasoning=True, note=note, source=_SOURCE)
+_OUTPUT: Final = 131_072
+
+
+def _model(id: str, name: str, cost: ModelCost, *, note: str | None = None, source: str = _SOURCE) -> ModelSpec:
+    return ModelSpec(id, name, _CONTEXT, _OUTPUT, cost, reasoning=True, note=note, source=source)
 
 
 PROVIDER: Final = ProviderSpec(
@@ -31,12 +33,18 @@ PROVIDER: Final = ProviderSpec(
     },
     env_keys=("MINIMAX_API_KEY",),
     models=(
-        _model("MiniMax-M2.1", "MiniMax M2.1"),
-        _model("MiniMax-M2.1-lightning", "MiniMax M2.1 Lightning", note=_LIGHTNING),
-        _model("MiniMax-M2.5", "MiniMax M2.5", ModelCost(0.3, 1.2, 0.03, 0.375), max_tokens=131_072),
-        _model("MiniMax-M2.5-highspeed", "MiniMax M2.5 Highspeed", ModelCost(0.6, 2.4, 0.03, 0.375), max_tokens=131_072),
-        _model("MiniMax-M2.7", "MiniMax M2.7", ModelCost(0.3, 1.2, 0.06, 0.375), max_tokens=131_072),
-        _model("MiniMax-M2.7-highspeed", "MiniMax M2.7 Highspeed", ModelCost(0.6, 2.4, 0.06, 0.375), max_tokens=131_072),
+        _model("MiniMax-M2.1", "MiniMax M2.1", ModelCost(0.3, 1.2, 0.03, 0.375), source=_M2_1_PRICES),
+        _model(
+            "MiniMax-M2.1-lightning",
+            "MiniMax M2.1 Lightning",
+            ModelCost(0.3, 2.4, 0.03, 0.375),
+            note=_LIGHTNING,
+            source=_M2_1_PRICES,
+        ),
+        _model("MiniMax-M2.5", "MiniMax M2.5", ModelCost(0.3, 1.2, 0.03, 0.375)),
+        _model("MiniMax-M2.5-highspeed", "MiniMax M2.5 Highspeed", ModelCost(0.6, 2.4, 0.03, 0.375)),
+        _model("MiniMax-M2.7", "MiniMax M2.7", ModelCost(0.3, 1.2, 0.06, 0.375)),
+        _model("MiniMax-M2.7-highspeed", "MiniMax M2.7 Highspeed", ModelCost(0.6, 2.4, 0.06, 0.375)),
     ),
 )
 

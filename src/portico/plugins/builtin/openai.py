@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from portico.plugin_api import ModelSpec, ProviderSpec, hookimpl
+from portico.plugin_api import ProviderSpec, hookimpl
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-
-_SOURCE: Final = "https://platform.openai.com/docs/models"
 
 PROVIDER: Final = ProviderSpec(
     id="openai",
@@ -18,11 +16,10 @@ PROVIDER: Final = ProviderSpec(
     base_urls={"": "https://api.openai.com/v1"},
     hosts={"": frozenset({"api.openai.com"})},
     env_keys=("OPENAI_API_KEY",),
-    models=(ModelSpec("gpt-5.2", "GPT-5.2", reasoning=True, input=("text", "image"), source=_SOURCE),),
 )
 
 
 @hookimpl
 def portico_providers() -> Iterable[ProviderSpec]:
-    """OpenAI."""
+    """OpenAI, whose models are those the configuration names."""
     return (PROVIDER,)
