@@ -6,15 +6,12 @@ would hang until the resolver gives up. Daemon threads do not.
 
 from __future__ import annotations
 
-import asyncio
 import socket
-import threading
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from aiohttp.abc import AbstractResolver, ResolveResult
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
+from portico.store.off_loop import off_loop
 
 _AddressInfo = Any  # typeshed names a union of tuples here that no function signature can repeat
 
@@ -23,9 +20,12 @@ class DaemonResolver(AbstractResolver):
     """The system's own look-up, each on a daemon thread."""
 
     async def resolve(self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET) -> list[ResolveResult]:
-        found = await _on_daemon_thread(
-            lambda: socket.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
-        )
+        try:
+            found = await off_loop(
+                lambda: socket.getaddrinfo(host, port, family=family, type=socket.SOCK_STREAM, flags=socket.AI_ADDRCONFIG)
+            )
+        except UnicodeError:
+            raise OSError("the name cannot be looked up") from None
         return [_result(host, info) for info in found]
 
     async def close(self) -> None:
@@ -42,30 +42,3 @@ def _result(host: str, info: _AddressInfo) -> ResolveResult:
         proto=proto,
         flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
     )
-
-
-async def _on_daemon_thread(look_up: Callable[[], list[_AddressInfo]]) -> list[_AddressInfo]:
-    loop = asyncio.get_running_loop()
-    future: asyncio.Future[list[_AddressInfo]] = loop.create_future()
-
-    def settle(result: list[_AddressInfo] | None, error: OSError | None) -> None:
-        if future.done():
-            return
-        if error is not None:
-            future.set_exception(error)
-        else:
-            future.set_result(result or [])
-
-    def run() -> None:
-        result, failure = None, None
-        try:
-            result = look_up()
-        except OSError as error:
-            failure = error
-        except UnicodeError:
-            failure = OSError("the name cannot be looked up")
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(settle, result, failure)
-
-    threading.Thread(target=run, name="portico-resolver", daemon=True).start()
-    return await future
