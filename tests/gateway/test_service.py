@@ -202,3 +202,19 @@ async def test_a_stop_waits_for_a_refresh_that_was_sent(gateway_paths, signed_in
     await until(lambda: blocking.status(gateway_paths)[0] == "stopped")
     assert vault.read(PROFILE).generation > before.generation
     assert server.mint.is_current(vault.read(PROFILE).refresh.reveal())
+
+
+@pytest.mark.requirement("P16")
+async def test_a_token_is_refreshed_in_the_keyring_while_no_command_is_run(gateway_paths, secret_service):
+    vault = OffLoop(Vault(gateway_paths, ProfileIndex(gateway_paths), store="keyring"))
+    server, clock = AuthorizationServer(access_ttl_s=3600), SystemClock()
+    async with serve(server) as base:
+        issued = server.mint.start(CLIENT_ID)
+        profile = replace(a_profile(base, clock), created_at=clock.wall_ms() - 100_000)
+        before = vault.commit(profile, Tokens(Secret(issued.access), Secret(issued.refresh), clock.wall_ms() + 1_000))
+        OffLoop(service).start(gateway_paths, port=0)
+        await until(lambda: vault.read(PROFILE).generation > before.generation)
+        OffLoop(service).stop(gateway_paths)
+    assert server.presented.total == 1
+    assert server.mint.is_current(vault.read(PROFILE).refresh.reveal())
+    vault.delete(PROFILE)

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import pytest
+
+from portico.auth.outcome import Pause, failure_of, is_terminal
+from portico.errors import ConfigError, Denied, LockBusy, NetworkError, OAuthError, StoreError
+from portico.oauth.token_errors import error_for
+
+
+@pytest.mark.parametrize("code", ["invalid_grant", "invalid_client", "unauthorized_client", "invalid_scope"])
+def test_a_refusal_by_the_server_is_final(code):
+    error = error_for(code)
+    assert is_terminal(error)
+    assert failure_of(error, 5).code == code
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        error_for("server_error"),
+        error_for("temporarily_unavailable"),
+        error_for("invalid_grant", transient=True),
+        OAuthError("reply-unreadable", "a page", transient=True),
+        NetworkError("network", "unreachable"),
+        StoreError("disk-full", "full"),
+        ConfigError("plugin-off", "off"),
+        LockBusy("lock-busy", "busy"),
+    ],
+)
+def test_anything_else_may_be_tried_again(error):
+    assert not is_terminal(error)
+
+
+def test_a_denial_is_final():
+    assert is_terminal(Denied("access-denied", "no"))
+
+
+def test_pauses_grow_to_a_minute_and_are_spread():
+    pause, seconds = None, []
+    for _ in range(12):
+        pause = Pause.after(NetworkError("network", "down"), pause, 0)
+        seconds.append(pause.until_ms / 1000)
+    assert 1 <= seconds[0] <= 2
+    assert all(30 <= later <= 60 for later in seconds[6:])
+    assert len(set(seconds)) == 12
+
+
+def test_retry_after_lengthens_a_pause_within_reason():
+    def asked(wait):
+        return Pause.after(OAuthError("x", "busy", transient=True, retry_after=wait), None, 0).until_ms / 1000
+
+    assert asked(120) == 120
+    assert asked(10**6) == 900
+    assert asked(0) >= 1
+
+
+def test_a_clock_that_is_set_back_ends_the_pause():
+    pause = Pause.after(NetworkError("network", "down"), None, 1_000_000)
+    assert pause.holds(1_000_500)
+    assert not pause.holds(999_999)
+    assert not pause.holds(pause.until_ms)
+
+
+def test_a_caller_in_a_pause_gets_the_same_kind_of_error():
+    error = StoreError("disk-full", "no space", why="ENOSPC", hint="make room")
+    again = Pause.after(error, None, 0).as_error()
+    assert type(again) is StoreError
+    assert again is not error
+    assert (again.id, again.message, again.why, again.hint) == (error.id, error.message, error.why, error.hint)
