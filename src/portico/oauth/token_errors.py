@@ -24,7 +24,7 @@ class _Meaning:
 
 _SIGN_IN: Final = "Sign in again: `{prog} onboard`."
 _REGISTRATION: Final = (
-    "The client id or its registration does not fit this server: check the provider's settings in `{prog} config`."
+    "The client id or its registration does not fit this server: check them in the file that `{prog} config path` names."
 )
 _RETRY: Final = "Try again in a moment."
 

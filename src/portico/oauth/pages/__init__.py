@@ -84,7 +84,7 @@ PAGES: Final[Mapping[PageName, Page]] = {
         502,
         "bad",
         "The sign-in did not finish",
-        "Nothing was stored on this computer. The terminal says what went wrong.",
+        "The terminal says what went wrong, and what to do next.",
         "You can close this tab and go back to the terminal.",
     ),
     "pending": Page(
