@@ -9,15 +9,15 @@ import subprocess
 import sys
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
+import portico
 from tests.e2e.terminal import Terminal
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from portico.testing.secret_service import SecretService
 
 _LAUNCHER = "#!{python}\nimport sys\nfrom portico.cli.main import main\nsys.exit(main())\n"
@@ -97,10 +97,8 @@ def machine(paths, secret_service, tmp_path):
     launcher.write_text(_LAUNCHER.format(python=sys.executable), encoding="utf-8")
     launcher.chmod(0o755)
     (folder / "openclaw").symlink_to(launcher)
-    import portico
-
-    source = os.path.dirname(os.path.dirname(portico.__file__))
-    env = {**os.environ, "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": source}
+    source = Path(portico.__file__).parent.parent
+    env = {**os.environ, "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(source)}
     user = Machine(tmp_path, env, secret_service, outputs)
     yield user
     for terminal in user.terminals:

@@ -33,7 +33,12 @@ class Terminal:
             fcntl.ioctl(0, termios.TIOCSCTTY, 0)
 
         self.process = subprocess.Popen(
-            argv, stdin=slave, stdout=slave, stderr=slave, env={**env, "TERM": "xterm"}, preexec_fn=own_terminal
+            argv,
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
+            env={**env, "TERM": "xterm"},
+            preexec_fn=own_terminal,  # noqa: PLW1509 - no other threads run in these tests, and only two system calls are made
         )
         os.close(slave)
         self.raw = ""
