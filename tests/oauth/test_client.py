@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import datetime as dt
 import gzip
 import json
@@ -18,6 +19,7 @@ from aiohttp import web
 from portico.contracts import FormRequest
 from portico.errors import ConfigError, NetworkError
 from portico.oauth.client import BODY_CAP, OAuthClient
+from portico.oauth.proxy import Proxy, proxy_for
 from portico.secret import Secret
 from portico.testing.canary import canary
 
@@ -285,6 +287,54 @@ async def test_the_proxy_of_the_environment_is_used_and_never_for_this_machine(m
 
     assert asked == ["CONNECT as.test:443 HTTP/1.1"]
     assert error.value.why == "the proxy answered HTTP 403"
+
+
+@pytest.mark.requirement("E31")
+async def test_the_credentials_of_a_proxy_go_to_the_proxy_and_those_of_netrc_go_nowhere(monkeypatch, tmp_path):
+    seen = []
+
+    async def proxy(reader, writer):
+        seen.append((await reader.readuntil(b"\r\n\r\n")).decode())
+        writer.write(b"HTTP/1.1 403 Forbidden\r\n\r\n")
+        writer.close()
+
+    async def headers(request):
+        seen.append(str(dict(request.headers)))
+        return web.json_response({})
+
+    netrc = tmp_path / "netrc"
+    netrc.write_text("default login anyone password netrc-secret\n")
+    netrc.chmod(0o600)
+    monkeypatch.setenv("NETRC", str(netrc))
+    listening = await asyncio.start_server(proxy, "127.0.0.1", 0)
+    monkeypatch.setenv("https_proxy", f"http://us%40er:p%3Aw@127.0.0.1:{listening.sockets[0].getsockname()[1]}")
+    async with listening, server(headers) as (port, _):
+        with pytest.raises(NetworkError):
+            await post("https://as.test/token")
+        await post(f"http://127.0.0.1:{port}/token")
+
+    expected = base64.b64encode(b"us@er:p:w").decode()
+    assert f"Proxy-Authorization: Basic {expected}" in seen[0]
+    assert len(seen) == 2
+    assert not [text for text in seen if "\nAuthorization" in text or "'Authorization'" in text]
+
+
+@pytest.mark.parametrize("value", ["socks5://127.0.0.1:1", "https://127.0.0.1:1", "http://", "http://a:99999"])
+async def test_a_proxy_that_cannot_be_used_is_said_and_not_gone_around(value, monkeypatch):
+    monkeypatch.setenv("https_proxy", value)
+    with pytest.raises(NetworkError) as error:
+        await post("https://as.test/token")
+
+    assert error.value.id == "proxy-unusable"
+
+
+def test_no_proxy_is_honoured_and_a_bare_host_is_an_http_proxy(monkeypatch):
+    monkeypatch.setenv("https_proxy", "proxy.test:3128")
+    monkeypatch.setenv("no_proxy", "direct.test")
+
+    assert proxy_for("https://direct.test/") is None
+    assert proxy_for("https://as.test/") == Proxy("http://proxy.test:3128")
+    assert proxy_for("https://127.0.0.1/") is None
 
 
 @pytest.fixture

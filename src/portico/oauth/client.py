@@ -6,7 +6,7 @@ import asyncio
 import ssl
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final, Self
-from urllib.parse import urljoin, urlsplit
+from urllib.parse import urljoin
 
 import aiohttp
 
@@ -18,9 +18,10 @@ from portico.oauth.authlib_core import ACCEPT_JSON
 from portico.oauth.authorization_request import AuthorizationRequest, new_authorization_request
 from portico.oauth.endpoints import check_endpoint_url
 from portico.oauth.http_errors import network_error
+from portico.oauth.proxy import proxy_for
 from portico.oauth.resolver import DaemonResolver
 from portico.oauth.tasks import let_go
-from portico.oauth.urls import is_loopback, without_query
+from portico.oauth.urls import without_query
 from portico.secret import Secret
 
 if TYPE_CHECKING:
@@ -45,7 +46,7 @@ class OAuthClient:
     def __init__(self, *, clock: Clock | None = None, connect_timeout_s: float = CONNECT_TIMEOUT_S) -> None:
         self._clock: Clock = clock or SystemClock()
         self._connect_timeout_s = connect_timeout_s
-        self._sessions: dict[bool, aiohttp.ClientSession] = {}
+        self._session: aiohttp.ClientSession | None = None
         self._tls: asyncio.Task[ssl.SSLContext] | None = None
 
     async def __aenter__(self) -> Self:
@@ -56,8 +57,8 @@ class OAuthClient:
 
     async def close(self) -> None:
         """Close what was opened."""
-        while self._sessions:
-            _, session = self._sessions.popitem()
+        if self._session is not None:
+            session, self._session = self._session, None
             await session.close()
         if self._tls is not None:
             await let_go(self._tls)
@@ -96,30 +97,35 @@ class OAuthClient:
             return _not_elsewhere(await self._send("GET", url, ACCEPT_JSON, None))
 
     async def _send(self, method: str, url: str, headers: Mapping[str, str], data: Mapping[str, str] | None) -> HttpReply:
+        trust = await self._trust_for(url)
+        proxy = proxy_for(url)
         sent_at_ms = self._clock.wall_ms()
         try:
-            trust = await self._trust_for(url)
-            session = self._session_for(url)
-            async with session.request(method, url, headers=headers, data=data, ssl=trust, allow_redirects=False) as response:
+            async with self._opened().request(
+                method,
+                url,
+                headers=headers,
+                data=data,
+                allow_redirects=False,
+                ssl=trust,
+                proxy=proxy.url if proxy else None,
+                proxy_headers=proxy.headers() if proxy else None,
+            ) as response:
                 body = await _capped(response, url)
                 names = {name.lower(): value for name, value in response.headers.items()}
                 return HttpReply(response.status, names, Secret(body), url, sent_at_ms)
         except (aiohttp.ClientError, ConnectionError, TimeoutError, OSError, ValueError) as error:
             raise network_error(error, url) from None
 
-    def _session_for(self, url: str) -> aiohttp.ClientSession:
-        # A proxy cannot reach a server on this machine, whatever NO_PROXY forgets to say.
-        proxied = not is_loopback(urlsplit(url).hostname or "")
-        if proxied not in self._sessions:
-            connector = aiohttp.TCPConnector(resolver=DaemonResolver(), limit=16)
-            self._sessions[proxied] = aiohttp.ClientSession(
-                connector=connector,
-                trust_env=proxied,
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(resolver=DaemonResolver(), limit=16),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=None, connect=self._connect_timeout_s),
                 headers={"User-Agent": f"portico/{__version__}"},
             )
-        return self._sessions[proxied]
+        return self._session
 
     async def _trust_for(self, url: str) -> ssl.SSLContext | bool:
         # A context of our own: aiohttp makes its default one when it is imported, before SSL_CERT_FILE may be set.
