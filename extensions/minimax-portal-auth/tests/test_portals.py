@@ -72,6 +72,8 @@ def test_what_config_says_wins_over_what_is_known_of_a_client() -> None:
 def test_an_issuer_alone_leaves_the_endpoints_to_discovery() -> None:
     known = server({"issuer": "https://login.example"})
     assert known.issuer == "https://login.example"
+    # An issuer is compared as it stands (RFC 9207 section 2.4): Auth0's, for one, end in a slash.
+    assert server({"issuer": "https://login.example/"}).issuer == "https://login.example/"
     assert known.token_endpoint == ""
     assert known.device_authorization_endpoint is known.authorization_endpoint is known.revocation_endpoint is None
     assert known.relocated == {}

@@ -66,7 +66,7 @@ class _Reader:
         if why is not None:
             self.wrong(key, f"an https URL (or http on a loopback address); {why}")
             return None
-        return value.rstrip("/")
+        return value
 
     def group(self, key: str) -> _Reader:
         value = self.source.get(key, {})
@@ -135,8 +135,8 @@ def _with_api(portal: Portal, reader: _Reader) -> Portal:
     if flow is not None and flow not in get_args(Flow):
         reader.wrong("flow", "one of " + ", ".join(get_args(Flow)))
         flow = None
-    api_base = reader.url("apiBase")
-    if api_base is not None:
+    api_base = (reader.url("apiBase") or "").rstrip("/")
+    if api_base:
         portal = replace(portal, api_base=api_base, origins=frozenset({origin(api_base)}))
     return replace(portal, flow=flow) if flow else portal  # type: ignore[arg-type]  # held to Flow's values above
 
