@@ -28,6 +28,7 @@ def pytest_configure(config: pytest.Config) -> None:
         config.pluginmanager.register(pytest_plugin, "portico")
     config.pluginmanager.register(session_rules.SessionRules(config), "portico-session-rules")
     session_rules.set_property_test_size()
+    session_rules.lead_children_to_the_checkout()
 
 
 @pytest.fixture

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from portico.testing import canary
+from tests.source_tree import HOST, PLUGINS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -108,6 +109,12 @@ def set_property_test_size() -> None:
             name, max_examples=cases, deadline=None, derandomize=name == "test", database=None, suppress_health_check=slow
         )
     settings.load_profile(os.environ.get(PROFILE_ENV, "test"))
+
+
+def lead_children_to_the_checkout() -> None:
+    """Let every Python that a test starts import this checkout, as pytest's own `pythonpath` lets the tests."""
+    inherited = os.environ.get("PYTHONPATH")
+    os.environ["PYTHONPATH"] = os.pathsep.join([*map(str, (HOST, *PLUGINS)), *([inherited] if inherited else [])])
 
 
 def leaks_of_the_run(base: Path | None) -> list[str]:

@@ -19,12 +19,27 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.requirement("S5")
 
-LEAKS = {
-    "file": "def test_it(tmp_path):\n    (tmp_path / 'state.json').write_text(canary('at'))",
-    "log": "def test_it():\n    logging.getLogger('portico').error('got %s', canary('rt'))",
-    "output": "def test_it():\n    print(canary('code'))",
-    "environment": "def test_it():\n    os.environ['LEFT_BEHIND'] = canary('key')",
-}
+LEAKS = """
+def test_a_file(tmp_path):
+    (tmp_path / "state.json").write_text(canary("file"))
+
+def test_a_log():
+    logging.getLogger("portico").error("got %s", canary("log"))
+
+def test_an_output():
+    print(canary("output"))
+
+def test_an_environment():
+    os.environ["LEFT_BEHIND"] = canary("environment")
+"""
+CLEAN = """
+def test_it(tmp_path):
+    (tmp_path / "a").write_text("nothing here")
+
+@pytest.mark.skip(reason="no such part")
+def test_skipped():
+    pass
+"""
 
 
 def _run_in_own_session(tmp_path: Path, body: str, env: dict[str, str]) -> CompletedProcess[str]:
@@ -74,23 +89,21 @@ def inner_run(tmp_path: Path) -> Callable[..., CompletedProcess[str]]:
     return run
 
 
-@pytest.mark.parametrize("kind", LEAKS)
-def test_a_run_with_a_leak_is_red_and_names_the_place(kind: str, inner_run: Callable[..., CompletedProcess[str]]) -> None:
-    done = inner_run(LEAKS[kind])
+def test_a_run_with_leaks_is_red_and_names_each_place(inner_run: Callable[..., CompletedProcess[str]]) -> None:
+    done = inner_run(LEAKS)
     assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout + done.stderr
-    assert "1 passed" in done.stdout
-    assert "LEAKED: " in done.stdout
-
-
-def test_a_run_without_a_leak_is_green(inner_run: Callable[..., CompletedProcess[str]]) -> None:
-    done = inner_run("def test_it(tmp_path):\n    (tmp_path / 'a').write_text('nothing here')")
-    assert done.returncode == 0, done.stdout + done.stderr
+    assert "4 passed" in done.stdout
+    leaked = [line for line in done.stdout.splitlines() if line.startswith("LEAKED: ")]
+    assert any("state.json: CANARY-file-" in line for line in leaked)
+    assert any("portico-debug.log: CANARY-log-" in line for line in leaked)
+    assert any("test_an_output: captured output: CANARY-output-" in line for line in leaked)
+    assert "LEAKED: environment: LEFT_BEHIND" in leaked
 
 
 def test_a_skip_is_red_where_skips_are_forbidden_and_green_elsewhere(inner_run: Callable[..., CompletedProcess[str]]) -> None:
-    body = "@pytest.mark.skip(reason='no such part')\ndef test_it():\n    pass\n\ndef test_other():\n    pass"
-    assert inner_run(body).returncode == 0
-    red = inner_run(body, PORTICO_NO_SKIP="1")
+    green = inner_run(CLEAN)
+    assert green.returncode == 0, green.stdout + green.stderr
+    red = inner_run(CLEAN, PORTICO_NO_SKIP="1")
     assert red.returncode == pytest.ExitCode.TESTS_FAILED
     assert "skips are forbidden here" in red.stdout
     assert "no such part" in red.stdout

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 PROGRAMS: Final = ("dbus-daemon", "gnome-keyring-daemon")
 _START_S: Final = 10.0
-_STOP_S: Final = 5.0
+_STOP_S: Final = 1.0
 # No <servicedir>: a client that finds no service on this bus must not wake one of the user's.
 _BUS_CONFIG: Final = """<!DOCTYPE busconfig PUBLIC "-//freedesktop//DTD D-Bus Bus Configuration 1.0//EN"
  "http://www.freedesktop.org/standards/dbus/1.0/busconfig.dtd">
