@@ -1,0 +1,73 @@
+"""`ask`: a signed-in model answers, and what is said when it cannot."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.minimax_session import GLOBAL
+
+
+@pytest.fixture
+def session(minimax):
+    return minimax()
+
+
+def test_the_default_model_answers_on_stdout_and_only_the_answer(session):
+    session.sign_in("--region", "global")
+
+    done = session.run("ask", "Why?")
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "answering as MiniMax-M2.1. You said: Why?" in done.stdout
+    named = json.loads(session.ok("ask", "--model", "minimax-m2.1-lightning", "--json", "Why?"))
+    assert named["model"] == "minimax-portal/MiniMax-M2.1-lightning"
+    assert named["source"] == f"profile {GLOBAL}"
+    assert "answering as MiniMax-M2.1-lightning" in named["answer"]
+
+
+def test_without_any_credential_the_first_line_is_the_pages_and_the_ways_out_follow(session):
+    done = session.run("ask", "--model", "minimax/MiniMax-M2.1", "Why?")
+
+    assert done.returncode == 3
+    assert done.stderr.splitlines()[0] == "Unknown model: minimax/MiniMax-M2.1"
+    for way in ("MINIMAX_API_KEY", "models.providers.minimax", "onboard --auth-choice minimax-portal"):
+        assert way in done.stderr
+
+
+@pytest.mark.requirement("P14")
+def test_a_wrong_case_is_not_sent(session):
+    session.sign_in("--region", "global")
+
+    done = session.run("ask", "--model", "minimax-portal/minimax-m2.1", "Why?")
+
+    assert done.returncode == 2
+    assert "Did you mean minimax-portal/MiniMax-M2.1?" in done.stderr
+
+
+def test_with_nothing_set_up_it_says_what_to_do(session):
+    done = session.run("ask", "Why?")
+
+    assert done.returncode == 9
+    assert "models set" in done.stderr
+
+
+@pytest.mark.requirement("P16")
+def test_a_token_that_ended_is_replaced_before_the_question_is_sent(minimax):
+    session = minimax(access_ttl_s=1)
+    session.sign_in("--region", "global")
+    generation = session.profiles()[0]["generation"]
+
+    while session.profiles()[0]["generation"] == generation:
+        assert "answering as MiniMax-M2.1" in session.ok("ask", "Still there?")
+
+
+def test_without_a_network_it_ends_with_its_own_code_and_names_the_emulator(session, unused_tcp_port):
+    session.sign_in("--region", "global")
+    proxy = f"http://127.0.0.1:{unused_tcp_port}"
+
+    done = session.run("ask", "Why?", env={"HTTPS_PROXY": proxy, "https_proxy": proxy}, timeout=10)
+
+    assert done.returncode == 8
+    assert "emulator" in done.stderr
