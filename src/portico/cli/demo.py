@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 _EXAMPLES = """examples:
   {prog} demo                               browser flow, Global portal
   {prog} demo --flow device --region cn     device code, CN portal
-  {prog} demo --keep                        stay there afterwards, to try commands by hand
+  {prog} demo --keep                        leave emulator and sign-in, to try commands by hand
 
 No account and no network are needed: MiniMax is played by an emulator on this machine. The redirect of the browser flow is the
 emulator's own; MiniMax itself offers third parties only the device code.
@@ -24,13 +24,19 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EXAMPLES
     parser.add_argument("--flow", choices=("browser", "device"), default="browser", help="how to sign in (browser)")
     parser.add_argument("--region", choices=("global", "cn"), default="global", help="which portal (global)")
-    parser.add_argument("--keep", action="store_true", help="keep emulator and sign-in until Ctrl-C")
+    parser.add_argument("--keep", action="store_true", help="leave emulator and sign-in for trying commands")
     parser.set_defaults(handler=demo)
 
 
 def demo(args: argparse.Namespace, rt: Runtime) -> int:
     """Play the whole sign-in."""
     from portico.cli.demo_play import Play
-    from portico.cli.demo_stage import run_on_stage
+    from portico.cli.demo_stage import run_on_stage, terminated_as_interrupted
 
-    return run_on_stage(rt, Play(flow=args.flow, region=args.region, keep=args.keep))
+    play = Play(flow=args.flow, region=args.region, keep=args.keep)
+    with terminated_as_interrupted():
+        if not args.keep:
+            return run_on_stage(rt, play)
+        from portico.cli.demo_keep import run_and_keep
+
+        return run_and_keep(rt, play)

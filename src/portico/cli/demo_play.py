@@ -35,9 +35,8 @@ class Play:
         await self._show_place(stage)
         await self._wait_for_refresh(stage)
         await self._ask(stage)
-        if self.keep:
-            return await _stay(stage)
-        await self._sign_out(stage)
+        if not self.keep:
+            await self._sign_out(stage)
         return ExitCode.OK
 
     async def _sign_in(self, stage: Stage, store: list[str]) -> None:
@@ -122,20 +121,6 @@ def _store(stage: Stage) -> list[str]:
         return ["--store", "file"]
     stage.tell(f"The keyring works: {place.backend}.")
     return []
-
-
-async def _stay(stage: Stage) -> int:
-    import shlex
-
-    names = sorted(name for name, value in stage.env.items() if stage.rt.env.get(name) != value)
-    exports = stage.folder / "env.sh"
-    exports.write_text("".join(f"export {name}={shlex.quote(stage.env[name])}\n" for name in names), encoding="utf-8")
-    prog = stage.rt.program
-    stage.tell("Emulator and sign-in stay until Ctrl-C. In another terminal:")
-    for command in (f". {exports}", f"{prog} auth list --verbose", f'{prog} ask "What can you do?"'):
-        stage.more(command)
-    await asyncio.get_running_loop().create_future()
-    return ExitCode.OK
 
 
 def _first_line(text: str) -> str:

@@ -12,22 +12,21 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from portico.cli.demo_browser import PID_FILE, window
 from portico.errors import PorticoError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator
+    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 
     from portico.cli.demo_play import Play
     from portico.cli.runtime import Runtime
     from portico.contracts import Emulator
-    from portico.emulation.run import EmulationInfo
     from portico.paths import Paths
 
 PLUGIN: Final = "minimax-portal-auth"
 ACCESS_TTL_S: Final = 4.0
 _COMMAND_S: Final = 150.0
 _LET_GO_S: Final = 5.0
-# What the user's own shell says about Portico and MiniMax has no place in the demo.
 _FOREIGN: Final = ("PORTICO_", "MINIMAX_")
 
 
@@ -99,7 +98,6 @@ def run_on_stage(rt: Runtime, play: Play) -> int:
 
 
 async def _play(rt: Runtime, play: Play, folder: Path) -> int:
-    _end_on_terminate()
     async with set_up(rt, folder) as stage:
         return await play.run(stage)
 
@@ -115,11 +113,17 @@ async def set_up(rt: Runtime, folder: Path) -> AsyncIterator[Stage]:
     emulators = [emulator for emulator in _emulators(rt) if emulator.id == "minimax"]
     options = EmulatorOptions(redirect=True, access_ttl_s=ACCESS_TTL_S)
     async with run_emulation(emulators, options, folder) as info:
-        own = {name: value for name, value in rt.env.items() if not name.upper().startswith(_FOREIGN)}
-        env = {**own, **info.env}
+        env = {**clean_environment(rt.env), **info.env}
+        paths = resolve_paths(env=env)
+        env["BROWSER"] = window(env, folder, proxy_url=info.proxy_url, ca_file=info.ca_file) or env["BROWSER"]
         hosts = tuple(host for emulator in emulators for host in emulator.hosts)
-        _choose_port(info)
-        yield Stage(rt, folder, env, resolve_paths(env=env), hosts, began)
+        choose_port(paths.config, paths.locks)
+        yield Stage(rt, folder, env, paths, hosts, began)
+
+
+def clean_environment(env: Mapping[str, str]) -> dict[str, str]:
+    """`env` without what the user's shell says about Portico and MiniMax: it has no place in the demo."""
+    return {name: value for name, value in env.items() if not name.upper().startswith(_FOREIGN)}
 
 
 def clear_away(folder: Path) -> None:
@@ -140,7 +144,7 @@ def clear_away(folder: Path) -> None:
             vault.delete(profile.id)
         vault.sweep()
     with contextlib.suppress(OSError, ValueError):
-        os.kill(int((folder / "browser.pid").read_text(encoding="ascii")), signal.SIGTERM)
+        os.kill(int((folder / PID_FILE).read_text(encoding="ascii")), signal.SIGTERM)
 
 
 def _emulators(rt: Runtime) -> tuple[Emulator, ...]:
@@ -152,7 +156,7 @@ def _emulators(rt: Runtime) -> tuple[Emulator, ...]:
     return PluginHost(config, paths=rt.paths, env={}).emulators()
 
 
-def _choose_port(info: EmulationInfo) -> None:
+def choose_port(config: Path, locks: Path) -> None:
     """Give the demo's background process a port of its own: the user's may run already."""
     import socket
 
@@ -160,13 +164,17 @@ def _choose_port(info: EmulationInfo) -> None:
 
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
-    ConfigFile(info.config, info.state / "locks").edit(lambda document: document.set(("gateway", "port"), port))
+    ConfigFile(config, locks).edit(lambda document: document.set(("gateway", "port"), port))
 
 
-def _end_on_terminate() -> None:
-    task = asyncio.current_task()
-    if task is not None and sys.platform != "win32":
-        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+@contextlib.contextmanager
+def terminated_as_interrupted() -> Iterator[None]:
+    """SIGTERM ends the block as Ctrl-C does, so that it clears away after itself."""
+    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextlib.contextmanager
