@@ -35,7 +35,9 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
     "E4": Requirement("CVE-2025-66416", "a request with any Host but the listener's own is refused; the login goes on"),
     "E5": Requirement("RFC 8252 section 8.10", "a method the callback does not take gets 405; the login goes on"),
     "E6": Requirement("google-auth-oauthlib#28", "any other path gets 404; the login goes on"),
-    "E7": Requirement("RFC 9700 section 4.7.1", "a wrong, empty, missing, stale or cut state is refused before any token request"),
+    "E7": Requirement(
+        "RFC 9700 section 4.7.1", "a wrong, empty, missing, stale or cut state is refused before any token request"
+    ),
     "E8": Requirement("CVE-2026-42073", "`error=` counts only with the right state, and then ends the login as denied"),
     "E9": Requirement("RFC 6749 section 3.1", "duplicate or contradictory parameters are refused; the login goes on"),
     "E10": Requirement("RFC 9207 section 2.4", "`iss` must match exactly when present, and must be present when advertised"),
@@ -50,7 +52,9 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
     "E19": Requirement("gh auth login", "Ctrl-C at any step exits 130 and leaves nothing behind"),
     "E20": Requirement("RFC 9700 section 4.7.1", "two logins at once do not cross"),
     "E21": Requirement("CVE-2025-6514", "a missing, failing, hanging or hostile browser launcher never blocks the login"),
-    "E22": Requirement("CVE-2026-4519", "an authorization URL that is not plain https (or loopback http) is never opened or shown"),
+    "E22": Requirement(
+        "CVE-2026-4519", "an authorization URL that is not plain https (or loopback http) is never opened or shown"
+    ),
     "E23": Requirement("RFC 8252 appendix B", "SSH, containers and no display get the device flow or a pasted redirect"),
     "E24": Requirement("aiohttp: AppRunner.cleanup", "the callback server is gone within two seconds of the end"),
     "E25": Requirement("asyncio debug mode", "no transport is left open, no exception unretrieved"),
@@ -62,7 +66,9 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
     "E34": Requirement("RFC 7636 section 4", "every flow has its own S256 challenge, made from the system's randomness"),
     "E35": Requirement("RFC 8628 section 3.5", "pending, slow_down, denied, expired and lost polls behave as the RFC says"),
     # --- storage -------------------------------------------------------------------------------------------------------
-    "E36": Requirement("python keyring", "every way a keyring can fail is named with its class and the next step, in bounded time"),
+    "E36": Requirement(
+        "python keyring", "every way a keyring can fail is named with its class and the next step, in bounded time"
+    ),
     "E37": Requirement("entireio/cli#2495", "the store is probed before a browser opens, and a finished login is never lost"),
     "E38": Requirement("cli/cli#8954", "storage is never weaker than was asked for, and a read never switches the store"),
     "E39": Requirement("python keyring#355", "records of any size come back whole, or are refused clearly"),
@@ -70,7 +76,9 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
     "E41": Requirement("claude-code#79407", "a kill at any step of a write leaves the old or the new record whole"),
     "E42": Requirement("openclaw#88028", "a full, read-only or failing disk is named, and never taken for an empty store"),
     "E43": Requirement("deepchat#2304", "a damaged file is kept aside, other profiles survive, and the way back is told"),
-    "E44": Requirement("CVE-2025-46327", "no file is ever wider than 0600; links, FIFOs and wide folders are tightened or refused"),
+    "E44": Requirement(
+        "CVE-2025-46327", "no file is ever wider than 0600; links, FIFOs and wide folders are tightened or refused"
+    ),
     "E45": Requirement("openclaw#3611", "two processes writing different profiles lose no update"),
     "E46": Requirement("openclaw#63470", "a file of a future format is refused without damage"),
     "E47": Requirement("RFC 7009", "logout revokes, deletes every copy, and says what it could not do"),
