@@ -11,12 +11,17 @@ import struct
 import subprocess
 import termios
 import time
+from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-ENTER, DOWN, CTRL_C = "\r", "\x1b[B", "\x03"
+# Menus are drawn where questionary is installed; numbered lines take their place where it is not.
+_MENUS = find_spec("questionary") is not None
+ENTER, CTRL_C = "\r", "\x03"
+SECOND = "\x1b[B\r" if _MENUS else "2\r"
+YES, NO = ("y", "n") if _MENUS else ("y\r", "n\r")
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1b[()][A-Z0-9]|\x1b[=>]")
 _CURSOR_QUESTION = "\x1b[6n"
 

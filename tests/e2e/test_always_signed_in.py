@@ -11,6 +11,7 @@ import pytest
 from portico.paths import STATE_ENV, resolve_paths
 from portico.store.profiles import ProfileIndex
 from portico.testing.canary import in_text
+from tests.e2e.terminal import YES
 from tests.minimax_session import GLOBAL
 
 
@@ -60,7 +61,7 @@ def test_the_prompt_for_the_background_process_starts_it(machine, unused_tcp_por
         machine.type("config", "set", "gateway.port", str(unused_tcp_port))
         terminal = machine.sit_down("onboard", "--auth-choice", "minimax-portal", "--region", "cn")
         terminal.expect("Stay signed in")
-        terminal.press("y")
+        terminal.press(YES)
         terminal.expect("the gateway keeps it fresh")
 
         assert terminal.end() == 0

@@ -8,13 +8,13 @@ import re
 import pytest
 
 from portico.testing.canary import in_text
-from tests.e2e.terminal import DOWN, ENTER
+from tests.e2e.terminal import ENTER, NO, SECOND
 from tests.minimax_session import CN, GLOBAL
 
 MODELS = ["minimax-portal/MiniMax-M2.1", "minimax-portal/MiniMax-M2.1-lightning"]
 
 
-def onboard(machine, keys, *, stay="n"):
+def onboard(machine, keys, *, stay=NO):
     terminal = machine.sit_down("onboard", "--auth-choice", "minimax-portal")
     terminal.expect("Select MiniMax.*endpoint")
     terminal.expect("api.minimax.io")
@@ -29,7 +29,7 @@ def onboard(machine, keys, *, stay="n"):
 
 @pytest.mark.requirement("P2")
 @pytest.mark.requirement("P12")
-@pytest.mark.parametrize(("region", "keys", "profile"), [("global", ENTER, GLOBAL), ("cn", DOWN + ENTER, CN)])
+@pytest.mark.parametrize(("region", "keys", "profile"), [("global", ENTER, GLOBAL), ("cn", SECOND, CN)])
 def test_the_pages_three_commands_sign_in_and_the_model_answers(machine, region, keys, profile):
     with machine.emulator():
         enabled = machine.type("plugins", "enable", "minimax-portal-auth")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from portico.errors import ExitCode
+from portico.onboarding.pending import finish_pending
 from portico.onboarding.times import in_words, iso
 
 if TYPE_CHECKING:
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
 def show_list(rt: Runtime) -> int:
     """`auth list`: one row per profile; with `--verbose` also store, service and user."""
+    finish_pending(rt)
     profiles = rt.index.profiles()
     if rt.out.is_json:
         rt.out.json({"profiles": [_as_json(profile, rt, verbose=rt.out.verbose) for profile in profiles]})

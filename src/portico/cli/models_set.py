@@ -19,7 +19,9 @@ def set_default(text: str, rt: Runtime) -> int:
     from portico.models.catalog import Catalog
     from portico.models.loader import did_you_mean
     from portico.onboarding.default_model import with_default
+    from portico.onboarding.pending import finish_pending
 
+    finish_pending(rt)
     catalog = Catalog(rt.config.config, rt.plugins.providers())
     reference = catalog.expand(text)
     if catalog.find(reference) is None:

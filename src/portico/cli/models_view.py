@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from portico.errors import ExitCode, UsageError
 from portico.models.loader import ModelLoader
 from portico.models.reference import ModelReference
+from portico.onboarding.pending import finish_pending
 
 if TYPE_CHECKING:
     from portico.cli.runtime import Runtime
@@ -33,6 +34,7 @@ def show_models(rt: Runtime, *, everything: bool, plain: bool, provider: str | N
     """
     if plain and rt.out.is_json:
         raise UsageError("usage", "Choose either --json or --plain, not both.")
+    finish_pending(rt)
     rows = [row for row in _rows(rt, everything=everything) if provider in {None, row.reference.provider}]
     if rt.out.is_json:
         rt.out.json({"count": len(rows), "models": [_as_json(row) for row in rows]})

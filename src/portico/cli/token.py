@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from portico.cli.trouble import say_trouble
 from portico.errors import ExitCode, SignInNeeded, UsageError
 
 TYPE_CHECKING = False  # `typing` is a visible part of what a fresh token costs
@@ -19,7 +20,7 @@ def print_token(asked: str | None, rt: Runtime) -> int:
     """
     profile = pick_profile(asked, rt)
     token = _fresh(profile, rt) or _refreshed(profile, rt)
-    _say_trouble(profile.id, rt)
+    say_trouble(rt, profile.id)
     rt.out.line(token.reveal())
     return ExitCode.OK
 
@@ -74,12 +75,6 @@ def _refreshed(profile: Profile, rt: Runtime) -> Secret:
         return token.token
 
     return asyncio.run(refresh())
-
-
-def _say_trouble(profile_id: str, rt: Runtime) -> None:
-    profile = rt.index.get(profile_id)
-    if profile is not None and profile.failure is not None and profile.failure.terminal:
-        rt.out.warn(f"{rt.program}: {profile_id} cannot be refreshed any more: {profile.failure.message} Sign in again soon.")
 
 
 def _not_signed_in(message: str, known: list[str], asked: str) -> SignInNeeded:

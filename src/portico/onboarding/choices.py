@@ -62,7 +62,8 @@ def region_of(bench: Workbench, method: AuthMethod, asked: str | None) -> Region
         return method.regions[0]
     if asked is None:
         rows = [Choice(region.id, region.label, region.hint) for region in method.regions]
-        asked = bench.prompter.choose(f"Select {method.label} endpoint", rows, flag="--region", default=rows[0].value)
+        label = next((spec.label for spec in bench.plugins.providers() if spec.id == method.provider), method.label)
+        asked = bench.prompter.choose(f"Select {label} endpoint", rows, flag="--region", default=rows[0].value)
     if asked not in regions:
         raise UsageError("unknown-region", f"Unknown region: {asked}", hint=f"--region {'|'.join(regions)}")
     return regions[asked]

@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from portico.onboarding import choices, config_patch, storing
+from portico.onboarding.pending import finish_pending
 from portico.onboarding.replacing import revoke_replaced, to_replace
 from portico.onboarding.sign_out import revoke_tokens
 from portico.onboarding.view import SignInView
@@ -67,26 +68,14 @@ def sign_in(bench: Workbench, request: SignInRequest) -> SignedIn:
 async def _carried_out(bench: Workbench, plan: _Plan) -> SignedIn:
     from portico.oauth.endpoints import discover
 
+    if plan.method.hint:
+        bench.out.note(plan.method.hint)
+
     async with bench.http() as http:
         plan = replace(plan, server=await discover(plan.server, http))
         done = await _run(bench, plan, http)
         revoked = await revoke_replaced(bench, plan.replaced, http)
     return replace(done, old_revoked=revoked)
-
-
-def finish_pending(bench: Workbench) -> tuple[str, ...]:
-    """Write the config for profiles whose sign-in was stored and then killed; return their ids."""
-    pending = [profile for profile in bench.index.profiles() if profile.config_pending]
-    for profile in pending:
-        method = _method_of(bench, profile)
-        if method is not None:
-            config_patch.write_config(bench, profile, method)
-    return tuple(profile.id for profile in pending)
-
-
-def _method_of(bench: Workbench, profile: Profile) -> AuthMethod | None:
-    methods = (method for method in bench.plugins.auth_methods() if method.provider == profile.provider)
-    return next((method for method in methods if profile.region in {region.id for region in method.regions}), None)
 
 
 def _plan(bench: Workbench, request: SignInRequest) -> _Plan:
