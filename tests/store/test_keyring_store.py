@@ -16,8 +16,9 @@ from portico.errors import StoreError, StoreUnknown
 from portico.secret import Secret
 from portico.store.deadline import Deadlines
 from portico.store.keyring_store import KeyringStore
+from portico.store.lock import file_lock
 from portico.testing.canary import canary
-from tests.store.parts import HERE
+from tests.store.parts import HERE, InMemory
 
 SECRET_SERVICE = "keyring.backends.SecretService.Keyring"
 USER = "minimax-portal:default#a"
@@ -213,6 +214,33 @@ def test_a_call_that_never_comes_back_does_not_delay_the_end_of_the_process():
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=20, check=True)
     assert done.stdout == "keyring-timeout\n"
+
+
+def test_a_turn_that_does_not_come_is_taken_all_the_same(in_memory, tmp_path):
+    store = KeyringStore(in_memory, deadlines=Deadlines(read_s=0.05), lock=tmp_path / "keyring.lock")
+    value = Secret(canary("at"))
+    with file_lock(tmp_path / "keyring.lock"):
+        store.set(USER, value)
+        assert store.get(USER) == value
+    with file_lock(tmp_path / "keyring.lock", 0):
+        pass
+
+
+def test_an_item_that_moves_while_it_is_looked_up_is_looked_up_again(in_memory, monkeypatch):
+    class ItemNotFoundException(Exception):
+        """Named as secretstorage's own."""
+
+    get_password = InMemory.get_password
+
+    def moved(*_args):
+        monkeypatch.setattr(InMemory, "get_password", get_password)
+        raise ItemNotFoundException
+
+    store = KeyringStore(in_memory)
+    value = Secret(canary("at"))
+    store.set(USER, value)
+    monkeypatch.setattr(InMemory, "get_password", moved)
+    assert store.get(USER) == value
 
 
 @pytest.mark.requirement("E40")

@@ -7,14 +7,16 @@ import os
 import threading
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
-from portico.errors import StoreError, StoreUnknown
+from portico.errors import LockBusy, StoreError, StoreUnknown
 from portico.secret import Secret, redact
 from portico.store.deadline import DeadlinePassed, Deadlines, call_with_deadline
 from portico.store.keyring_backend import FILE_HINT, FREEDESKTOP, WINDOWS, choose_backend, class_name, load_backend, unit_limit
+from portico.store.lock import FileLock
 from portico.store.records import SERVICE
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
 
     from keyring.backend import KeyringBackend
 
@@ -31,7 +33,11 @@ _ASKING: Final = 0.2
 
 
 class KeyringStore:
-    """One keyring. `backend` names its class, None to choose the best; `on_wait` is told when a prompt is being waited for."""
+    """One keyring. `backend` names its class, None to choose the best; `on_wait` is told when a prompt is being waited for.
+
+    `lock` is the file on which processes take turns: gnome-keyring 42 has been seen to lose sight of items, and to abort, when
+    two of them write at once. It is a courtesy: a turn that does not come in time is taken all the same.
+    """
 
     name: StoreName = "keyring"
 
@@ -42,11 +48,13 @@ class KeyringStore:
         env: Mapping[str, str] | None = None,
         deadlines: Deadlines | None = None,
         on_wait: Callable[[str], None] | None = None,
+        lock: Path | None = None,
     ) -> None:
         self._wanted = backend
         self._env = os.environ if env is None else env
         self._deadlines = deadlines or Deadlines()
         self._on_wait = on_wait
+        self._lock = lock
         self._loaded: KeyringBackend | None = None
         self._turn = threading.Lock()  # two prompts at once have been seen to deadlock (poetry#8623)
         self._unfinished: list[threading.Thread] = []
@@ -78,7 +86,7 @@ class KeyringStore:
             StoreError: the keyring failed, is locked, or did not answer in time.
         """
         backend = self._backend()
-        value = self._call("read", lambda: backend.get_password(SERVICE, user))
+        value = self._call("read", lambda: _get_password(backend, user))
         return None if value is None else Secret(value)
 
     def set(self, user: str, value: Secret) -> None:
@@ -128,7 +136,8 @@ class KeyringStore:
             raise StoreError("keyring-timeout", "another call to the keyring has not come back", hint=self._advice())
         try:
             asking_s = seconds * _ASKING
-            return call_with_deadline(call, seconds - asking_s, more=lambda: self._patience(asking_s))
+            with self._file_turn():
+                return call_with_deadline(call, seconds - asking_s, more=lambda: self._patience(asking_s))
         except DeadlinePassed as late:
             raise self._late(doing, late) from None
         except StoreError:
@@ -137,6 +146,18 @@ class KeyringStore:
             raise self._translated(doing, error, *known) from None
         finally:
             self._turn.release()
+
+    @contextlib.contextmanager
+    def _file_turn(self) -> Iterator[None]:
+        lock = None if self._lock is None else FileLock(self._lock, what="the keyring")
+        if lock is not None:
+            with contextlib.suppress(LockBusy, StoreError):
+                lock.acquire(self._deadlines.read_s)
+        try:
+            yield
+        finally:
+            if lock is not None:
+                lock.release()
 
     def _patience(self, asking_s: float) -> float:
         """Further seconds to wait: those for a person, if it is a person that the keyring is waiting for."""
@@ -186,6 +207,15 @@ class KeyringStore:
         if ".macOS." in name:
             return "unlock it (over SSH: security unlock-keychain) and run the command again"
         return "unlock the keyring (log in to the desktop, or answer its prompt) and run the command again"
+
+
+def _get_password(backend: KeyringBackend, user: str) -> str | None:
+    try:
+        return backend.get_password(SERVICE, user)
+    except Exception as error:
+        if type(error).__name__ != "ItemNotFoundException":  # found, and gone before it could be read
+            raise
+    return backend.get_password(SERVICE, user)
 
 
 def _collection_is_locked() -> bool:

@@ -286,7 +286,8 @@ class Vault:
         from portico.store.keyring_store import KeyringStore
         from portico.store.long_record import LongRecordStore
 
-        keyring = KeyringStore(backend, env=self._env, deadlines=self._deadlines, on_wait=self._on_wait)
+        lock = self._paths.locks / "keyring.lock"
+        keyring = KeyringStore(backend, env=self._env, deadlines=self._deadlines, on_wait=self._on_wait, lock=lock)
         return LongRecordStore(keyring, self._paths.sealed, may_seal=self._chosen != "keyring", on_step=self._on_step)
 
     def _place(self, store: StoreName, backend: str | None, profile_id: str, slot: Slot) -> RecordPlace:
