@@ -349,7 +349,8 @@ def test_a_reader_who_is_overtaken_by_a_commit_reads_again(paths, index, in_memo
 
     def overtaken(self, service, username):
         monkeypatch.setattr(InMemory, "get_password", get_password)
-        memory_vault(paths).commit(a_profile(), newer)
+        # The reader has the turn at the keyring for as long as this takes.
+        memory_vault(paths, deadlines=Deadlines(read_s=0.01)).commit(a_profile(), newer)
         return get_password(self, service, username)
 
     monkeypatch.setattr(InMemory, "get_password", overtaken)
