@@ -31,10 +31,10 @@ browser: $(PYTHON)  ## the tests that drive a real Chromium
 	@$(RUN) -m pytest -q -k "browser or chromium" $(ARGS)
 
 soak: $(PYTHON)  ## property tests with 10^5 cases, and the long runs
-	@HYPOTHESIS_PROFILE=soak $(RUN) -m pytest -q -m "slow or not slow" --timeout=3600 $(ARGS)
+	@HYPOTHESIS_PROFILE=soak PORTICO_TEST_TIMEOUT_S=3600 $(RUN) -m pytest -q -m "slow or not slow" $(ARGS)
 
 chaos: $(PYTHON)  ## the kill matrix: SIGKILL at every step of a write
-	@$(RUN) -m pytest -q -m "slow or not slow" -k "kill or crash or chaos" $(ARGS)
+	@PORTICO_TEST_TIMEOUT_S=600 $(RUN) -m pytest -q -m "slow or not slow" -k "kill or crash or chaos" $(ARGS)
 
 lint: $(PYTHON)  ## ruff, mypy --strict, the floors
 	@$(PYTHON) -m ruff check .

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 NO_SKIP_ENV: Final = "PORTICO_NO_SKIP"
+TIMEOUT_ENV: Final = "PORTICO_TEST_TIMEOUT_S"
 TEST_TIMEOUT_S: Final = 60
 PROFILE_ENV: Final = "HYPOTHESIS_PROFILE"
 PROPERTY_CASES: Final = {"test": 1_000, "soak": 100_000}
@@ -49,9 +50,10 @@ class SessionRules:
             config.hook.pytest_deselected(items=foreign)
             self.shown.extend(f"deselected: {item.nodeid}" for item in foreign)
         if config.pluginmanager.has_plugin("timeout"):
+            limit = float(os.environ.get(TIMEOUT_ENV, TEST_TIMEOUT_S))
             for item in items:
                 if item.get_closest_marker("timeout") is None:
-                    item.add_marker(pytest.mark.timeout(TEST_TIMEOUT_S))
+                    item.add_marker(pytest.mark.timeout(limit))
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
         if report.skipped and not hasattr(report, "wasxfail"):
