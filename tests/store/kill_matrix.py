@@ -56,7 +56,7 @@ def in_a_child(call) -> int:
         try:
             call()
         except BaseException as error:  # noqa: BLE001 - a forked child must never return into its parent's code
-            tell({"failed": repr(error)})
+            tell({"failed": f"{type(error).__name__}: {error}"})
             os._exit(1)
         os._exit(0)
     return os.waitpid(pid, 0)[1]

@@ -22,13 +22,17 @@ SCENARIOS = ("first", "again", "delete")
         ("keyring", "again", "own"),
         ("keyring", "delete", "own"),
         ("long", "again", "own"),
-        *(pytest.param(store, one, "every", marks=pytest.mark.slow) for store in ("keyring", "long") for one in SCENARIOS),
+        *(
+            pytest.param(store, one, "every", marks=[pytest.mark.slow, pytest.mark.timeout(300)])
+            for store in ("keyring", "long")
+            for one in SCENARIOS
+        ),
     ],
 )
 def test_a_kill_at_any_step_leaves_the_old_or_the_new_state_whole(secret_service, store, scenario, which):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-m", "tests.store.kill_matrix", store, scenario, which]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120, check=False)
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
     reports = [json.loads(line) for line in done.stdout.splitlines()]
     expected = {*(DELETE_STEPS if scenario == "delete" else COMMIT_STEPS), *(FILE_STEPS if which == "every" else ())}

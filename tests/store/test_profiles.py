@@ -259,11 +259,11 @@ def test_a_kill_at_any_step_of_a_save_leaves_the_old_or_the_new_index(paths, ind
 
 
 @pytest.mark.requirement("E45")
-@pytest.mark.parametrize("count", [50, pytest.param(500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [50, pytest.param(500, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
 def test_two_processes_writing_different_profiles_lose_no_update(paths, index, count):
     commands = [[sys.executable, "-c", WRITER, str(paths.state), name, str(count)] for name in ("left", "right")]
     writers = [subprocess.Popen(command, env=environment()) for command in commands]
-    assert [writer.wait(300) for writer in writers] == [0, 0]
+    assert [writer.wait(600) for writer in writers] == [0, 0]
     found = {profile.id for profile in index.profiles()}
     assert found == {f"{name}:{number}" for name in ("left", "right") for number in range(count)}
     assert [index.get(f"{name}:0").refreshed_at for name in ("left", "right")] == [count, count]

@@ -486,7 +486,7 @@ def test_a_passphrase_from_the_vault_s_environment_is_used(paths, index, quick_s
 
 
 @pytest.mark.requirement("E45")
-@pytest.mark.parametrize("count", [15, pytest.param(500, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("count", [15, pytest.param(500, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
 def test_two_processes_storing_different_accounts_lose_no_tokens(paths, index, secret_service, count):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     commands = [[sys.executable, "-c", WRITER, id, str(count)] for id in ("left:one", "right:one")]
