@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
-from contextlib import closing
+import os
+from contextlib import closing, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
+from subprocess import CompletedProcess
 from typing import TYPE_CHECKING, Any
 
 from minimax_portal_auth.emulator import MinimaxEmulator
+from portico.cli.main import main
 from portico.contracts import EmulatorOptions
 from portico.paths import CONFIG_ENV, STATE_ENV
 from portico.testing.canary import canary
@@ -18,7 +22,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from contextlib import AbstractContextManager
     from pathlib import Path
-    from subprocess import CompletedProcess
 
     import pytest
 
@@ -49,8 +52,15 @@ class MinimaxSession:
     def paths(self):
         return self.run_portico.paths
 
-    def run(self, *args: str, env: Mapping[str, str | None] | None = None, **more: Any) -> CompletedProcess[str]:
-        return self.run_portico(*args, env={**self.env, **(env or {})}, **more)
+    def run(self, *args: str, env: Mapping[str, str | None] | None = None) -> CompletedProcess[str]:
+        """One command, in this process: what a process of its own adds is what `tests/e2e` shows."""
+        merged = self.run_portico.environment({**self.env, **(env or {})})
+        done = _in_this_process(args, merged)
+        outputs = self.run_portico.outputs
+        outputs.mkdir(parents=True, exist_ok=True)
+        shown = done.stderr + ("" if args[:2] == ("auth", "token") else done.stdout)
+        (outputs / f"{len(list(outputs.iterdir())):03d}.txt").write_text(shown, encoding="utf-8")
+        return done
 
     def ok(self, *args: str, **more: Any) -> str:
         """Standard output of a command that ends well."""
@@ -65,6 +75,20 @@ class MinimaxSession:
 
     def profiles(self) -> list[dict[str, Any]]:
         return json.loads(self.ok("auth", "list", "--verbose", "--json"))["profiles"]
+
+
+def _in_this_process(args: tuple[str, ...], env: Mapping[str, str]) -> CompletedProcess[str]:
+    out, err = io.StringIO(), io.StringIO()
+    before = dict(os.environ)
+    try:
+        os.environ.clear()
+        os.environ.update(env)
+        with redirect_stdout(out), redirect_stderr(err):
+            code = main(list(args), program="portico")
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
+    return CompletedProcess(args, code, out.getvalue(), err.getvalue())
 
 
 def events(text: str) -> list[dict[str, Any]]:

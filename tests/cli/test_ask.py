@@ -67,7 +67,7 @@ def test_without_a_network_it_ends_with_its_own_code_and_names_the_emulator(sess
     session.sign_in("--region", "global")
     proxy = f"http://127.0.0.1:{unused_tcp_port}"
 
-    done = session.run("ask", "Why?", env={"HTTPS_PROXY": proxy, "https_proxy": proxy}, timeout=10)
+    done = session.run("ask", "Why?", env={"HTTPS_PROXY": proxy, "https_proxy": proxy})
 
     assert done.returncode == 8
     assert "emulator" in done.stderr

@@ -146,14 +146,7 @@ def test_a_provider_that_cannot_be_reached_ends_quickly_and_names_the_emulator(s
     proxy = f"http://127.0.0.1:{unused_tcp_port}"
 
     done = session.run(
-        *SIGN_IN,
-        "--region",
-        "global",
-        "--flow",
-        "device",
-        *session.store,
-        env={"HTTPS_PROXY": proxy, "https_proxy": proxy},
-        timeout=10,
+        *SIGN_IN, "--region", "global", "--flow", "device", *session.store, env={"HTTPS_PROXY": proxy, "https_proxy": proxy}
     )
 
     assert done.returncode == 8

@@ -6,10 +6,11 @@ import json
 from dataclasses import dataclass
 
 import pytest
-from aiohttp import ClientSession, web
+from aiohttp import web
 
 from portico.contracts import ModelSpec
 from portico.errors import ConfigError, NetworkError, SignInNeeded
+from portico.models.http import ModelHttp
 from portico.models.loader import CallableModel
 from portico.models.messages import messages_url, stream_answer
 from portico.models.reference import ModelReference
@@ -80,9 +81,9 @@ async def ask(server, broker, **changes):
         "source": "profile minimax-portal:default",
         "profile_id": "minimax-portal:default",
     }
-    async with ClientSession() as session:
+    async with ModelHttp() as http:
         model = CallableModel(**{**known, **changes})
-        return [piece async for piece in stream_answer(model, "Why?", session=session, broker=broker)]
+        return [piece async for piece in stream_answer(model, "Why?", http=http, broker=broker)]
 
 
 async def test_the_answer_comes_piece_by_piece_with_the_profiles_token_and_the_exact_model_id(api):

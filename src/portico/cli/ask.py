@@ -16,8 +16,6 @@ _EXAMPLES = """examples:
   {prog} ask "Why is the sky blue?"
   {prog} ask --model minimax-portal/MiniMax-M2.1-lightning "Say it in one sentence."
 """
-_CONNECT_S = 10.0
-_SILENCE_S = 120.0
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -47,14 +45,12 @@ def ask(args: argparse.Namespace, rt: Runtime) -> int:
 
 
 async def _stream(model: CallableModel, text: str, rt: Runtime) -> None:
-    from aiohttp import ClientSession, ClientTimeout
-
+    from portico.models.http import ModelHttp
     from portico.models.messages import stream_answer
 
     pieces = []
-    timeout = ClientTimeout(total=None, sock_connect=_CONNECT_S, sock_read=_SILENCE_S)
-    async with rt.http() as http, ClientSession(trust_env=True, timeout=timeout) as session:
-        async for piece in stream_answer(model, text, session=session, broker=rt.broker(http)):
+    async with rt.http() as oauth, ModelHttp() as http:
+        async for piece in stream_answer(model, text, http=http, broker=rt.broker(oauth)):
             pieces.append(piece)
             if not rt.out.is_json:
                 rt.out.write(piece)

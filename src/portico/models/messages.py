@@ -16,9 +16,10 @@ from portico.secret import Secret, redact
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from aiohttp import ClientResponse, ClientSession
+    from aiohttp import ClientResponse
 
     from portico.auth.broker import TokenBroker
+    from portico.models.http import ModelHttp
     from portico.models.loader import CallableModel
 
 API_VERSION: Final = "2023-06-01"
@@ -31,9 +32,7 @@ _SERVER_ERROR: Final = 500
 _REDIRECT: Final = range(300, 400)
 
 
-async def stream_answer(
-    model: CallableModel, question: str, *, session: ClientSession, broker: TokenBroker
-) -> AsyncIterator[str]:
+async def stream_answer(model: CallableModel, question: str, *, http: ModelHttp, broker: TokenBroker) -> AsyncIterator[str]:
     """The answer's text, piece by piece.
 
     A token that the provider refuses is refreshed once and the question sent once more.
@@ -49,34 +48,27 @@ async def stream_answer(
             f"{model.reference} is served over {model.api}, which `ask` does not speak.",
             hint=f"Set models.providers.{model.reference.provider}.api to anthropic-messages, with the base URL for it.",
         )
-    response = await _send(model, question, session=session, broker=broker)
+    response = await _send(model, question, http=http, broker=broker)
     async with response:
         async for piece in _text(response, model):
             yield piece
 
 
-async def _send(model: CallableModel, question: str, *, session: ClientSession, broker: TokenBroker) -> ClientResponse:
+async def _send(model: CallableModel, question: str, *, http: ModelHttp, broker: TokenBroker) -> ClientResponse:
     if model.profile_id is None:
-        response = await _post(model, question, model.key, session)
+        response = await _post(model, question, model.key, http)
         return await _accepted(response, model, model.key)
     token = await broker.access(model.profile_id)
-    response = await _post(model, question, token.token, session)
+    response = await _post(model, question, token.token, http)
     if response.status == _UNAUTHORIZED:
         response.release()
         token = await broker.access(model.profile_id, rejected_generation=token.generation)
-        response = await _post(model, question, token.token, session)
+        response = await _post(model, question, token.token, http)
     return await _accepted(response, model, token.token)
 
 
-async def _post(model: CallableModel, question: str, key: Secret | None, session: ClientSession) -> ClientResponse:
-    from aiohttp import ClientError
-
-    try:
-        return await session.post(
-            messages_url(model.base_url), json=_body(model, question), headers=_headers(model, key), allow_redirects=False
-        )
-    except (ClientError, TimeoutError, OSError) as exc:
-        raise _unreachable(model, exc) from exc
+async def _post(model: CallableModel, question: str, key: Secret | None, http: ModelHttp) -> ClientResponse:
+    return await http.post(messages_url(model.base_url), body=_body(model, question), headers=_headers(model, key))
 
 
 def messages_url(base_url: str) -> str:
@@ -164,14 +156,3 @@ def shown(text: str, *known: Secret | None) -> str:
     """Received text, fit for a terminal: no control characters, no credential, at most 300 characters."""
     safe = redact(text, *(secret for secret in known if secret is not None))
     return "".join(each if each.isprintable() else " " for each in safe[:_SHOWN_LIMIT]).strip()
-
-
-def _unreachable(model: CallableModel, exc: Exception) -> NetworkError:
-    from portico.models.catalog import host_of
-
-    return NetworkError(
-        "network",
-        f"{host_of(model.base_url)} cannot be reached.",
-        why=str(exc) or type(exc).__name__,
-        hint="To try it without the network: {prog} emulator run",
-    )

@@ -1,0 +1,45 @@
+"""The client for model APIs: what of the environment it uses, and what it never sends."""
+
+from __future__ import annotations
+
+import pytest
+from aiohttp import web
+
+from portico.errors import ConfigError
+from portico.models.http import ModelHttp
+
+
+@pytest.fixture
+async def echo(aiohttp_server):
+    async def handle(request):
+        answer = web.json_response({"headers": dict(request.headers)})
+        answer.set_cookie("session", "1")
+        return answer
+
+    app = web.Application()
+    app.router.add_post("/", handle)
+    return await aiohttp_server(app)
+
+
+async def test_a_netrc_entry_for_the_host_is_not_sent_and_cookies_are_not_kept(echo, monkeypatch, tmp_path):
+    netrc = tmp_path / "netrc"
+    netrc.write_text("default login somebody password something\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+
+    async with ModelHttp() as http:
+        for _ in range(2):
+            async with await http.post(str(echo.make_url("/")), body={}, headers={"X-Own": "1"}) as answer:
+                headers = (await answer.json())["headers"]
+
+    assert headers["X-Own"] == "1"
+    assert "Authorization" not in headers
+    assert "Cookie" not in headers
+    assert headers["User-Agent"].startswith("portico/")
+
+
+async def test_a_url_that_would_carry_the_credential_in_the_clear_is_refused():
+    async with ModelHttp() as http:
+        with pytest.raises(ConfigError) as caught:
+            await http.post("http://api.minimax.io/anthropic/v1/messages", body={}, headers={})
+
+    assert caught.value.id == "endpoint-refused"
