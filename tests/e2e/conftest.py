@@ -15,10 +15,13 @@ from typing import TYPE_CHECKING
 import pytest
 
 import portico
-from tests.e2e.terminal import Terminal
 
 if TYPE_CHECKING:
     from portico.testing.secret_service import SecretService
+    from tests.e2e.terminal import Terminal
+
+if sys.platform == "win32":
+    collect_ignore_glob = ["test_*.py"]  # pseudo-terminals and signals are as POSIX has them
 
 _LAUNCHER = "#!{python}\nimport sys\nfrom portico.cli.main import main\nsys.exit(main())\n"
 
@@ -49,6 +52,9 @@ class Machine:
 
     def sit_down(self, *words: str, **env: str) -> Terminal:
         """`openclaw WORDS`, in a terminal."""
+        pytest.importorskip("questionary", reason="questionary draws the menus that are answered here")
+        from tests.e2e.terminal import Terminal
+
         terminal = Terminal(["openclaw", *words], {**self.env, **env})
         self.terminals.append(terminal)
         return terminal
