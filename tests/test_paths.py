@@ -24,11 +24,45 @@ def test_a_state_folder_of_its_own_has_an_id_of_its_own(tmp_path):
     assert one.state_id != two.state_id
 
 
-def test_the_default_state_folder_has_no_id_even_when_it_is_named():
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """A home folder with nothing in it, and no variable that moves what belongs into it."""
+    for name in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(name, str(tmp_path))
+    monkeypatch.delenv("XDG_STATE_HOME", raising=False)
+    return tmp_path
+
+
+def test_the_default_state_folder_has_no_id_even_when_it_is_named(home, monkeypatch):
     default = resolve_paths(None, {})
 
     assert default.state_id == ""
     assert resolve_paths(None, {"PORTICO_STATE_DIR": str(default.state)}).state_id == ""
+    monkeypatch.setenv("XDG_STATE_HOME", str(default.state.parent))
+    assert resolve_paths(None, {}).state_id == ""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")
+def test_a_state_folder_has_one_id_however_it_is_spelled(tmp_path):
+    real = tmp_path / "real"
+    real.mkdir()
+    (tmp_path / "link").symlink_to(real)
+
+    spellings = (real, tmp_path / "link", real / ".." / "real")
+    ids = {resolve_paths(None, {"PORTICO_STATE_DIR": str(spelling)}).state_id for spelling in spellings}
+    assert len(ids) == 1
+    assert ids != {""}
+
+
+@pytest.mark.linux
+def test_default_state_folders_that_xdg_state_home_has_moved_share_no_records(home, monkeypatch):
+    ids = {resolve_paths(None, {}).state_id}
+    for name in ("one", "two"):
+        monkeypatch.setenv("XDG_STATE_HOME", str(home / name))
+        moved = resolve_paths(None, {})
+        ids.add(moved.state_id)
+        assert resolve_paths(None, {"PORTICO_STATE_DIR": str(moved.state)}) == moved
+    assert len(ids) == 3
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX modes")

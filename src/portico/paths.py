@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -33,7 +34,8 @@ _APP: Final = "portico"
 class Paths:
     """The places of one installation.
 
-    `state_id` is empty for the default state folder; for any other it tells that folder's keyring records apart.
+    `state_id` is empty for the state folder that an account has where nothing moves it; for any other, however its path is
+    spelled, it tells that folder's keyring records apart.
     """
 
     config: Path
@@ -72,7 +74,7 @@ def resolve_paths(config: str | None = None, env: Mapping[str, str] | None = Non
     chosen_state = env.get(STATE_ENV)
     state = Path(chosen_state).expanduser().absolute() if chosen_state else _default_state()
     config_file = Path(chosen_config).expanduser().absolute() if chosen_config else _default_config()
-    return Paths(config=config_file, state=state, state_id=_state_id(state) if chosen_state else "")
+    return Paths(config=config_file, state=state, state_id=_state_id(state))
 
 
 def make_private_folder(folder: Path) -> Path:
@@ -84,9 +86,21 @@ def make_private_folder(folder: Path) -> Path:
 
 
 def _state_id(state: Path) -> str:
-    if state == _default_state():
-        return ""
-    return hashlib.sha256(str(state).encode()).hexdigest()[:8]
+    folder = _true_path(state)
+    return "" if folder == _true_path(_unmoved_state()) else hashlib.sha256(os.fsencode(folder)).hexdigest()[:8]
+
+
+def _true_path(path: Path) -> str:
+    # A second spelling of one folder must not hide its records from a sign-out.
+    return os.path.normcase(os.path.realpath(path))
+
+
+def _unmoved_state() -> Path:
+    """The default state folder where XDG_STATE_HOME does not move it, as two of one account may be moved apart."""
+    if os.name == "nt":
+        return _default_state()
+    base = "~/Library/Application Support" if sys.platform == "darwin" else "~/.local/state"
+    return Path(os.path.expanduser(base)) / _APP  # noqa: PTH111 - Path's own raises where no home is known
 
 
 def _default_state() -> Path:
