@@ -81,7 +81,7 @@ from portico.secret import Secret, redact
 
 if TYPE_CHECKING:
     from portico.oauth.standard import StandardDialect
-    from portico.oauth.token_errors import error_for, oauth_error
+    from portico.oauth.token_errors import error_for, may_pass, oauth_error
     from portico.oauth.token_response import (
         invalid,
         normalise_expiry,
@@ -138,6 +138,7 @@ __all__ = [
     "hookimpl",
     "invalid",
     "is_loopback",
+    "may_pass",
     "normalise_expiry",
     "oauth_error",
     "plain_text",
@@ -157,6 +158,7 @@ hookimpl = pluggy.HookimplMarker("portico")
 _LAZY: Final = {
     "StandardDialect": "portico.oauth.standard",
     "error_for": "portico.oauth.token_errors",
+    "may_pass": "portico.oauth.token_errors",
     "oauth_error": "portico.oauth.token_errors",
     "invalid": "portico.oauth.token_response",
     "normalise_expiry": "portico.oauth.token_response",

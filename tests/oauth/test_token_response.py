@@ -204,6 +204,22 @@ def test_the_servers_own_words_are_shown_escaped_capped_and_without_secrets():
 
 
 @pytest.mark.requirement("E26")
+@pytest.mark.parametrize("status", [403, 408, 425, 429, 500])
+def test_a_firewalls_or_a_busy_servers_no_is_no_verdict_on_the_grant(status):
+    with pytest.raises(OAuthError) as error:
+        StandardDialect().read_token_reply(reply('{"error": "blocked_by_waf"}', status))
+
+    assert error.value.transient
+
+
+@pytest.mark.parametrize("code", ["invalid_grant", "invalid_client", "unauthorized_client"])
+def test_a_forbidden_that_names_the_grant_or_the_client_is_final(code):
+    with pytest.raises(OAuthError) as error:
+        StandardDialect().read_token_reply(reply(f'{{"error": "{code}"}}', 403))
+
+    assert not error.value.transient
+
+
 def test_an_error_on_a_server_side_status_is_transient_and_keeps_retry_after():
     with pytest.raises(OAuthError) as error:
         StandardDialect().read_token_reply(reply('{"error": "invalid_grant"}', 503, Retry_After="7"))

@@ -218,14 +218,21 @@ def test_a_no_is_told_apart(dialect, body: object, status: int, kind: type[Excep
     [
         ({"status": "error"}, 200, "sign-in-failed", False),
         ({"status": "failed"}, 200, "sign-in-failed", False),
-        ({"status": "surprise"}, 200, "unknown-status", False),
         ({"error": "invalid_grant"}, 400, "invalid-grant", False),
         ({"error": "server_error"}, 500, "server-error", True),
         ({"base_resp": {"status_code": 1004, "status_msg": "token not match group"}}, 200, "minimax-refused", False),
         ({"base_resp": {"status_code": 1001, "status_msg": "timeout"}}, 200, "minimax-refused", True),
         ({"base_resp": {"status_msg": "invalid_grant"}}, 400, "invalid-grant", False),
-        ({"base_resp": {"status_msg": "sorry"}}, 403, "minimax-refused", False),
-        ({"base_resp": {"status_code": 0}, "status": "surprise"}, 200, "unknown-status", False),
+        ({"base_resp": {"status_code": "1004", "status_msg": "login fail"}}, 403, "minimax-refused", False),
+        ({"base_resp": {"status_code": "1002", "status_msg": "rate limit"}}, 200, "minimax-refused", True),
+        ({"base_resp": {"status_msg": "sorry"}}, 403, "minimax-refused", True),
+        ({"base_resp": {"status_msg": "invalid_grant"}}, 403, "invalid-grant", False),
+        ({"base_resp": {"status_msg": "invalid_grant"}}, 429, "invalid-grant", True),
+        ({"base_resp": {}}, 429, "minimax-refused", True),
+        ({"base_resp": {"status_code": 0}}, 408, "minimax-refused", True),
+        ({"base_resp": {"status_code": 2056, "status_msg": "usage limit"}}, 429, "minimax-refused", True),
+        ({"status": "error"}, 429, "sign-in-failed", True),
+        ({"error": "blocked_by_waf"}, 403, "oauth-error", True),
         ({}, 502, "reply-unreadable", True),
         ("<html>bad gateway</html>", 502, "reply-unreadable", True),
         ("[]", 200, "reply-unreadable", True),
@@ -239,6 +246,23 @@ def test_every_other_reply_is_a_typed_error(body: object, status: int, id: str, 
     for read in (U.read_poll_reply, U.read_token_reply):
         with pytest.raises(OAuthError) as raised:
             read(reply(body, status))
+        assert (raised.value.id, raised.value.transient) == (id, transient)
+
+
+@pytest.mark.parametrize("dialect", DIALECTS, ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize(
+    ("body", "id"),
+    [
+        ({"base_resp": {"status_code": 4242, "status_msg": "maintenance"}}, "minimax-refused"),
+        ({"base_resp": {"status_code": "soon"}}, "minimax-refused"),
+        ({"status": "surprise"}, "unknown-status"),
+        ({"base_resp": {"status_code": 0}, "status": "surprise"}, "unknown-status"),
+    ],
+)
+def test_words_that_nobody_knows_end_a_sign_in_but_never_a_stored_one(dialect, body: object, id: str) -> None:
+    for read, transient in ((dialect.read_poll_reply, False), (dialect.read_token_reply, True)):
+        with pytest.raises(OAuthError) as raised:
+            read(reply(body))
         assert (raised.value.id, raised.value.transient) == (id, transient)
 
 

@@ -43,7 +43,17 @@ _MEANINGS: Final[Mapping[str, _Meaning]] = {
     "authorization_pending": _Meaning("The sign-in has not been approved yet.", _RETRY, transient=True),
 }
 _SERVER_SIDE: Final = frozenset({408, 425, 429})
+_FORBIDDEN: Final = 403
 _SERVER_ERROR: Final = 500
+
+
+def may_pass(status: int, *, named: bool) -> bool:
+    """Whether a failure with this HTTP status may pass by itself, so that stored tokens stay as they are.
+
+    `named`: the reply names what is wrong with the grant or the client. A 403 without that is more often a firewall's or a
+    gateway's than the authorization server's, which answers 400 or 401 (RFC 6749 section 5.2).
+    """
+    return status in _SERVER_SIDE or status >= _SERVER_ERROR or (status == _FORBIDDEN and not named)
 
 
 def oauth_error(reply: HttpReply, fields: Mapping[str, JsonValue]) -> PorticoError:
@@ -55,12 +65,11 @@ def oauth_error(reply: HttpReply, fields: Mapping[str, JsonValue]) -> PorticoErr
     code = fields.get("error")
     if not isinstance(code, str) or not code:
         return unreadable(reply, "it holds neither a token nor an error code")
-    transient = reply.status in _SERVER_SIDE or reply.status >= _SERVER_ERROR
     return error_for(
         code,
         description=fields.get("error_description"),
         where=without_query(reply.url),
-        transient=transient,
+        transient=may_pass(reply.status, named=code in _MEANINGS),
         wait=retry_after(reply),
     )
 

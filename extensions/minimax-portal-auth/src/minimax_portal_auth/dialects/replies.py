@@ -13,6 +13,7 @@ from portico.plugin_api import (
     OAuthError,
     Pending,
     error_for,
+    may_pass,
     oauth_error,
     plain_text,
     read_json_object,
@@ -40,6 +41,9 @@ _WORD_LIMIT: Final = 60
 
 # `base_resp.status_code` values that MiniMax documents as passing troubles of its own: unknown, timeout, rate, internal, system.
 _TRANSIENT_CODES: Final = frozenset({1000, 1001, 1002, 1024, 1033, 1039, 1041, 2045})
+# Those that are a verdict on the credential: not authorized, invalid key.
+_FINAL_CODES: Final = frozenset({1004, 2049})
+_MAX_DIGITS: Final = 9
 
 
 def read_progress(reply: HttpReply) -> Fields | Pending:
@@ -50,27 +54,32 @@ def read_progress(reply: HttpReply) -> Fields | Pending:
         TimedOut: the code expired.
         OAuthError: any other no, and every reply that is none of these; an unknown `status` ends the sign-in and is shown.
     """
-    fields = read_json_object(reply)
-    word = _word(fields)
-    if word in _PENDING:
-        return Pending()
-    if word in _SLOWER:
-        return Pending(slow_down=True)
-    failure = _failure(reply, fields, word)
-    if failure is not None:
-        raise failure
-    return fields
+    return _read(reply, unknown_passes=False)
 
 
 def read_success(reply: HttpReply) -> Fields:
     """The fields of a reply that says yes.
 
     Raises:
-        PorticoError: as in `read_progress`; "pending" is no answer here.
+        PorticoError: as in `read_progress`, but what is not known is transient here: a new word of the server's must not cost a
+            stored sign-in. "pending" is no answer.
     """
-    fields = read_progress(reply)
+    fields = _read(reply, unknown_passes=True)
     if isinstance(fields, Pending):
         raise error_for("authorization_pending", where=without_query(reply.url), transient=True)
+    return fields
+
+
+def _read(reply: HttpReply, *, unknown_passes: bool) -> Fields | Pending:
+    fields = read_json_object(reply)
+    word = _word(fields)
+    if word in _PENDING:
+        return Pending()
+    if word in _SLOWER:
+        return Pending(slow_down=True)
+    failure = _failure(reply, fields, word, unknown_passes=unknown_passes)
+    if failure is not None:
+        raise failure
     return fields
 
 
@@ -81,7 +90,7 @@ def _word(fields: Fields) -> str | None:
     return status if isinstance(status, str) and status else None
 
 
-def _failure(reply: HttpReply, fields: Fields, word: str | None) -> PorticoError | None:
+def _failure(reply: HttpReply, fields: Fields, word: str | None, *, unknown_passes: bool) -> PorticoError | None:
     where = without_query(reply.url)
     if word in _DENIED:
         return error_for("access_denied", description=fields.get("error_description"), where=where)
@@ -89,43 +98,53 @@ def _failure(reply: HttpReply, fields: Fields, word: str | None) -> PorticoError
         return error_for("expired_token", description=fields.get("error_description"), where=where)
     if fields.get("error"):
         return oauth_error(reply, fields)
-    envelope = _envelope_failure(reply, fields)
+    envelope = _envelope_failure(reply, fields, unknown_passes=unknown_passes)
     if envelope is not None:
         return envelope
     if word is not None and word != _SUCCESS:
-        return _bad_status(reply, fields, word)
+        return _bad_status(reply, fields, word, unknown_passes=unknown_passes)
     return None if _OK <= reply.status < _MULTIPLE_CHOICES else oauth_error(reply, fields)
 
 
-def _envelope_failure(reply: HttpReply, fields: Fields) -> PorticoError | None:
+def _envelope_failure(reply: HttpReply, fields: Fields, *, unknown_passes: bool) -> PorticoError | None:
     envelope = fields.get("base_resp")
     if not isinstance(envelope, dict):
         return None
-    code, said = envelope.get("status_code"), plain_text(envelope.get("status_msg"), 200)
-    if code in {0, None} and reply.status < _MULTIPLE_CHOICES:
+    code, said = _number(envelope.get("status_code")), plain_text(envelope.get("status_msg"), 200)
+    if (code == 0 or envelope.get("status_code") is None) and reply.status < _MULTIPLE_CHOICES:
         return None
     if said in {"invalid_grant", "access_denied", "expired_token", "invalid_client"}:
-        return error_for(said, where=without_query(reply.url))
-    number = code if isinstance(code, int) and not isinstance(code, bool) else None
+        return error_for(said, where=without_query(reply.url), transient=may_pass(reply.status, named=True))
+    final = code in _FINAL_CODES
+    shown = str(code) if code is not None else None
     return OAuthError(
         "minimax-refused",
         "MiniMax refused the request.",
-        code=str(number) if number is not None else None,
-        transient=number in _TRANSIENT_CODES or reply.status >= 500,  # noqa: PLR2004 - the server's own failures
+        code=shown,
+        transient=may_pass(reply.status, named=final) or code in _TRANSIENT_CODES or (unknown_passes and not final),
         retry_after=retry_after(reply),
-        why=": ".join(part for part in (str(number) if number is not None else None, said) if part) or f"HTTP {reply.status}",
+        why=": ".join(part for part in (shown, said) if part) or f"HTTP {reply.status}",
         where=without_query(reply.url),
         hint="Check that the account has a Coding Plan or Token Plan, and that --region is the account's own.",
     )
 
 
-def _bad_status(reply: HttpReply, fields: Fields, word: str) -> OAuthError:
+def _number(value: JsonValue) -> int | None:
+    """A status code, also where it comes as digits in a text; None where it is neither."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _MAX_DIGITS:
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+def _bad_status(reply: HttpReply, fields: Fields, word: str, *, unknown_passes: bool) -> OAuthError:
     known = word in _FAILED
     said = plain_text(fields.get("error_description") or fields.get("message"), 200)
     return OAuthError(
         "sign-in-failed" if known else "unknown-status",
         "MiniMax could not complete the sign-in." if known else "MiniMax answered with a status that is not known.",
         code=plain_text(word, _WORD_LIMIT),
+        transient=may_pass(reply.status, named=False) or (unknown_passes and not known),
+        retry_after=retry_after(reply),
         why=said or f"status: {plain_text(word, _WORD_LIMIT)}",
         where=without_query(reply.url),
         hint="Start again; if it stays so, check that the account may use the portal.",
