@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import socket
 import stat
 import subprocess
 import sys
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -71,6 +73,18 @@ def test_a_second_gateway_is_refused_by_name(gateway_paths):
         service.start(gateway_paths, port=0)
     assert raised.value.id == "gateway-running"
     assert str(state.pid) in raised.value.why
+    assert service.running(gateway_paths) == state
+
+
+def test_looking_at_the_gateway_does_not_keep_one_from_starting(gateway_paths):
+    gateway_paths.locks.mkdir(parents=True)
+    with gateway_lock(gateway_paths).path.open("w") as looked_at:
+        fcntl.flock(looked_at, fcntl.LOCK_SH)
+        assert service.status(gateway_paths) == ("stopped", None), "two that look do not see each other"
+        gone = threading.Timer(0.4, looked_at.close)
+        gone.start()
+        state = service.start(gateway_paths, port=0)
+        gone.join()
     assert service.running(gateway_paths) == state
 
 

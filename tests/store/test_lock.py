@@ -142,3 +142,16 @@ def test_a_symbolic_link_in_the_place_of_the_lock_is_refused(tmp_path):
         FileLock(tmp_path / "one.lock").try_acquire()
     assert caught.value.id == "lock-failed"
     assert not (tmp_path / "elsewhere").exists()
+
+
+def test_looking_takes_nothing_creates_nothing_and_is_not_fooled_by_the_dead(tmp_path):
+    path = tmp_path / "locks" / "one.lock"
+    assert not FileLock(path).is_taken()
+    assert not path.parent.exists()
+    with start_holder(path) as child:
+        assert FileLock(path).is_taken()
+        assert FileLock(path).holder() == child.pid
+        child.kill()
+    assert path.read_text() == f"{child.pid}\n"
+    assert not FileLock(path).is_taken()
+    assert FileLock(path).holder() is None

@@ -9,6 +9,7 @@ import os
 import secrets
 import signal
 import sys
+import time
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
@@ -26,8 +27,11 @@ if TYPE_CHECKING:
 
     from portico.contracts import Clock
     from portico.paths import Paths
+    from portico.store.lock import FileLock
 
 _SHUTDOWN_S: Final = 5.0
+_LOOKING_S: Final = 1.0
+_TRY_EVERY_S: Final = 0.005
 _SIGNALS: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGBREAK") if hasattr(signal, name))
 
 _log = logging.getLogger(__name__)
@@ -51,9 +55,7 @@ def run_gateway(
         ConfigError: `port-taken`.
         StoreError: its state file cannot be written.
     """
-    lock = gateway_lock(paths)
-    if not lock.try_acquire():
-        raise already_running(paths)
+    lock = _taken_lock(paths)
     try:
         listener = bound(port)
     except BaseException:
@@ -63,6 +65,17 @@ def run_gateway(
     with listener:
         state = GatewayState(os.getpid(), listener.getsockname()[1], clock.wall_ms(), secrets.token_hex(8))
         asyncio.run(_serve(paths, state, listener, work, announce))
+
+
+def _taken_lock(paths: Paths) -> FileLock:
+    """The lock of the state folder's gateway, held by this process; one that only looks at it is waited for."""
+    lock = gateway_lock(paths)
+    deadline = time.monotonic() + _LOOKING_S
+    while not lock.try_acquire():
+        if lock.is_taken() or time.monotonic() > deadline:
+            raise already_running(paths)
+        time.sleep(_TRY_EVERY_S)
+    return lock
 
 
 def bound(port: int) -> socket.socket:

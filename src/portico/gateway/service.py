@@ -126,11 +126,7 @@ def _start(paths: Paths, port: int, secret: Secret | None, env: Mapping[str, str
 
 def _held(paths: Paths) -> bool:
     """Whether a gateway process is there, answering or not: the system takes the lock from one that has died."""
-    lock = gateway_lock(paths)
-    if not lock.try_acquire():
-        return True
-    lock.release()
-    return False
+    return gateway_lock(paths).is_taken()
 
 
 def _reap(pid: int) -> None:

@@ -25,7 +25,8 @@ _FIRST_PAUSE_S: Final = 0.001
 _LONGEST_PAUSE_S: Final = 0.05
 # Windows locks are mandatory: a byte far behind the text leaves the holder's process id readable to others.
 _LOCKED_BYTE: Final = 1 << 30
-_OPEN_FLAGS: Final = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+_LOOK_FLAGS: Final = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+_OPEN_FLAGS: Final = _LOOK_FLAGS | os.O_CREAT
 
 if sys.platform == "win32":
     import msvcrt
@@ -38,18 +39,23 @@ if sys.platform == "win32":
             return False
         return True
 
+    _try_share = _try_lock  # there is no shared lock in msvcrt; two that look at the same instant may see each other
+
     def _unlock(fd: int) -> None:
         os.lseek(fd, _LOCKED_BYTE, os.SEEK_SET)
         msvcrt.locking(fd, msvcrt.LK_UNLCK, 1)
 else:
     import fcntl
 
-    def _try_lock(fd: int) -> bool:
+    def _try_lock(fd: int, mode: int = fcntl.LOCK_EX) -> bool:
         try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            fcntl.flock(fd, mode | fcntl.LOCK_NB)
         except BlockingIOError:
             return False
         return True
+
+    def _try_share(fd: int) -> bool:
+        return _try_lock(fd, fcntl.LOCK_SH)
 
     def _unlock(fd: int) -> None:
         fcntl.flock(fd, fcntl.LOCK_UN)
@@ -124,11 +130,31 @@ class FileLock:
         finally:
             os.close(fd)
 
+    def is_taken(self) -> bool:
+        """Whether somebody holds the lock now. Looks do not see one another; an `acquire` that meets one has to try again.
+
+        Raises:
+            StoreError: the lock file cannot be opened or locked at all.
+        """
+        try:
+            fd = os.open(self.path, _LOOK_FLAGS)
+        except FileNotFoundError:
+            return False
+        except OSError as error:
+            raise self._failed(error) from error
+        try:
+            return not _try_share(fd)
+        except OSError as error:
+            raise self._failed(error) from error
+        finally:
+            os.close(fd)
+
     def holder(self) -> int | None:
         """The process id that the holder wrote, None where nobody holds it or nothing can be read."""
         try:
-            return int(self.path.read_text(encoding="ascii"))
-        except (OSError, ValueError):
+            # One that was killed has left its id behind.
+            return int(self.path.read_text(encoding="ascii")) if self.is_taken() else None
+        except (OSError, ValueError, StoreError):
             return None
 
     def busy(self, waited_s: float) -> LockBusy:
