@@ -122,6 +122,7 @@ async def test_each_slow_down_adds_five_seconds_for_good():
         Fault(status=503),
         Fault(status=502, body="<html>"),
         Fault(status=429, body="{}"),
+        Fault(status=429, body='{"error": {"type": "rate_limit_error"}}'),
         Fault(status=302, headers={"Location": "https://evil.test/"}),
         Fault(status=200, body="{"),
     ],

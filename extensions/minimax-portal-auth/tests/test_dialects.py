@@ -1,12 +1,15 @@
 from __future__ import annotations
 
 import json
+from contextlib import suppress
+from functools import partial
+from itertools import product
 
 import pytest
 
 from minimax_portal_auth.dialects import DIALECTS
 from minimax_portal_auth.plugin import MinimaxPortal
-from portico.plugin_api import Denied, HttpReply, OAuthError, Pending, Secret, TimedOut
+from portico.plugin_api import Denied, HttpReply, OAuthError, Pending, PorticoError, Secret, StandardDialect, TimedOut
 from portico.testing.canary import canary
 
 NOW = 1_795_400_000_000
@@ -121,13 +124,24 @@ def test_expired_in_is_read_by_its_size(given: int) -> None:
 
 
 @pytest.mark.parametrize(
-    ("given", "seconds"), [(3000, 3.0), (500, 2.0), (3, 2.0), (None, 2.0), ("5", 2.0), (-1, 2.0), (True, 2.0)]
+    ("given", "seconds"),
+    [
+        (3000, 3.0),
+        (500, 2.0),
+        (3, 2.0),
+        (None, 2.0),
+        ("5", 2.0),
+        (-1, 2.0),
+        (True, 2.0),
+        pytest.param(10**400, 2.0, id="huge"),
+        ([], 2.0),
+    ],
 )
 def test_the_interval_is_milliseconds_and_never_below_two_seconds(given: object, seconds: float) -> None:
     assert U.read_device_reply(reply({**USER_CODE, "interval": given}), state="st").interval == seconds
 
 
-@pytest.mark.parametrize("echo", ["other", "", None, 7, "sté"])
+@pytest.mark.parametrize("echo", ["other", "", None, 7, "sté", "\ud800", ["st"], {"st": 1}])
 def test_a_reply_that_does_not_echo_the_state_is_refused(echo: object) -> None:
     with pytest.raises(OAuthError) as raised:
         U.read_device_reply(reply({**USER_CODE, "state": echo}), state="st")
@@ -304,6 +318,25 @@ def test_a_grant_of_another_scope_is_refused() -> None:
         with pytest.raises(OAuthError) as raised:
             read(reply(body))
         assert raised.value.id == "scope-missing"
+
+
+FIELDS = (
+    "access_token refresh_token token_type expires_in expired_in status scope resource_url error error_description message "
+    "notification_message device_code user_code verification_uri verification_uri_complete interval state base_resp"
+).split()
+ODD = (None, True, 0, -1, 1, 1e308, 10**400, "", "a b", "3600", "\ud800", "é", "success", "pending", [], [1], {}, {"a": 1})
+ENVELOPES = tuple({"status_code": value, "status_msg": value} for value in ODD)
+
+
+@pytest.mark.parametrize("dialect", (*DIALECTS, StandardDialect()), ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize("status", [200, 400, 429])
+def test_a_field_of_any_kind_makes_an_answer_or_an_error_that_is_told(dialect, status: int) -> None:
+    for body in (granted(), {}, USER_CODE, DEVICE_CODE):
+        for name, value in product(FIELDS, (*ODD, *ENVELOPES)):
+            answer = reply({**body, name: value}, status)
+            for read in (dialect.read_token_reply, dialect.read_poll_reply, partial(dialect.read_device_reply, state="st")):
+                with suppress(PorticoError):
+                    read(answer)
 
 
 def test_no_error_holds_a_token() -> None:

@@ -57,7 +57,7 @@ class StandardDialect:
     def read_poll_reply(self, reply: HttpReply) -> Pending | TokenGrant:
         if reply.status != HTTP_OK:
             code = read_json_object(reply).get("error")
-            if code in {"authorization_pending", "slow_down"}:
+            if isinstance(code, str) and code in {"authorization_pending", "slow_down"}:
                 return Pending(slow_down=code == "slow_down")
         return self.read_token_reply(reply)
 

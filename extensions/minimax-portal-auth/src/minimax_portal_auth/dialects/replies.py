@@ -6,7 +6,6 @@ Progress and failure come in three shapes: an OAuth `error` (RFC 6749), a `statu
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Final
 
 from portico.plugin_api import (
@@ -38,6 +37,7 @@ _EXPIRED: Final = frozenset({"expired", "expired_token"})
 _SUCCESS: Final = "success"
 _FAILED: Final = frozenset({"error", "failed"})
 _WORD_LIMIT: Final = 60
+_MAX_INTERVAL: Final = 10**9
 
 # `base_resp.status_code` values that MiniMax documents as passing troubles of its own: unknown, timeout, rate, internal, system.
 _TRANSIENT_CODES: Final = frozenset({1000, 1001, 1002, 1024, 1033, 1039, 1041, 2045})
@@ -177,8 +177,8 @@ def required_page(reply: HttpReply, fields: Fields, name: str) -> str:
 
 
 def seconds_of(value: JsonValue, *, per_second: float, floor: float, default: float) -> float:
-    """A poll interval in seconds; the default where it is absent or no number, and never below the floor."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value) or value <= 0:
+    """A poll interval in seconds; the default where it is absent or no usable number, and never below the floor."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= _MAX_INTERVAL:
         return default
     return max(value / per_second, floor)
 

@@ -132,7 +132,8 @@ def with_audience(form: dict[str, str | Secret], server: OAuthServer) -> dict[st
 
 
 def _check_echo(reply: HttpReply, echoed: JsonValue, state: str) -> None:
-    if not isinstance(echoed, str) or not hmac.compare_digest(echoed.encode(), state.encode()):
+    # JSON can hold a lone surrogate, which is no UTF-8.
+    if not isinstance(echoed, str) or not hmac.compare_digest(echoed.encode("utf-8", "surrogatepass"), state.encode()):
         raise OAuthError(
             "state-mismatch",
             "MiniMax's answer does not belong to this sign-in.",
