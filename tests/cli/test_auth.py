@@ -156,6 +156,45 @@ def test_logout_of_one_of_two_leaves_the_other_and_all_takes_both(session):
     assert session.profiles() == []
 
 
+def damage(session, profile_id):
+    document = json.loads(session.paths.index.read_text())
+    document["profiles"][profile_id]["createdAt"] = "x"
+    session.paths.index.write_text(json.dumps(document))
+
+
+@pytest.mark.requirement("E43")
+def test_a_sign_in_whose_entry_is_damaged_is_shown_as_such(session):
+    session.sign_in("--region", "global")
+    damage(session, GLOBAL)
+
+    assert "damaged" in session.ok("auth", "list")
+    assert "damaged" in session.ok("auth", "list", "--verbose")
+    assert json.loads(session.ok("auth", "list", "--json")) == {"profiles": [{"id": GLOBAL, "status": "damaged"}]}
+    status = session.run("auth", "status")
+    assert status.returncode == 3
+    assert f"{GLOBAL}: damaged" in status.stdout
+    assert json.loads(session.run("auth", "status", "--json").stdout)["profiles"][0]["status"] == "damaged"
+    for asked in ((), (GLOBAL,)):
+        token = session.run("auth", "token", *asked)
+        assert token.stdout == ""
+        assert f"the index's entry of {GLOBAL} is damaged" in token.stderr
+
+
+@pytest.mark.requirement("E47")
+@pytest.mark.parametrize("asked", [(GLOBAL,), ("--all",), ()])
+def test_logout_of_a_damaged_sign_in_deletes_its_tokens_and_says_that_it_is_not_revoked(session, asked):
+    session.sign_in("--region", "global")
+    damage(session, GLOBAL)
+
+    done = session.run("auth", "logout", *asked, "--yes")
+
+    assert done.returncode == 11
+    assert f"Signed out: {GLOBAL}" in done.stderr
+    assert "is damaged" in done.stderr
+    assert records(session) == []
+    assert session.profiles() == []
+
+
 def test_logout_without_a_terminal_wants_yes(session):
     session.sign_in("--region", "global")
 

@@ -173,6 +173,28 @@ def test_deleting_leaves_nothing_of_a_profile(any_vault, request, paths):
     assert list(paths.locks.glob("vault-*.lock"))
 
 
+@pytest.mark.requirement("E43")
+@pytest.mark.requirement("E47")
+@pytest.mark.parametrize("store", ["keyring", "file"])
+@pytest.mark.parametrize(
+    "damage", [{"createdAt": "x"}, {"store": "cloud"}, {"store": 7, "backend": 7, "slot": 7}, "nonsense"], ids=str
+)
+def test_deleting_a_profile_whose_entry_is_damaged_leaves_none_of_its_tokens(paths, passphrase, in_memory, store, damage):
+    vault = memory_vault(paths, store=store, passphrase=passphrase)
+    vault.commit(a_profile(), some_tokens())
+    vault.commit(a_profile(), some_tokens())
+    document = json.loads(paths.index.read_text())
+    entry = document["profiles"][ID]
+    document["profiles"][ID] = {**entry, **damage} if isinstance(damage, dict) else damage
+    paths.index.write_text(json.dumps(document))
+
+    assert memory_vault(paths).delete(ID) == ()
+
+    assert InMemory.kept == {}
+    assert list(paths.sealed.glob("*.sealed")) == []
+    assert ProfileIndex(paths).view().damaged == ()
+
+
 @pytest.mark.requirement("E47")
 @pytest.mark.filterwarnings("ignore:unclosed .*portico-bus:ResourceWarning")  # keyring leaves it open when it stays locked
 def test_what_could_not_be_deleted_is_said_and_tried_again(own_secret_service, paths, index):

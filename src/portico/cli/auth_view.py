@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from portico.errors import ExitCode
 from portico.onboarding.pending import finish_pending
@@ -10,41 +10,58 @@ from portico.onboarding.times import in_words, iso
 
 if TYPE_CHECKING:
     from portico.cli.runtime import Runtime
-    from portico.store.profiles import Profile
+    from portico.store.profiles import IndexDraft, Profile
+
+_DAMAGED: Final = "damaged"  # its entry in the index, that is: nothing more is known
 
 
 def show_list(rt: Runtime) -> int:
     """`auth list`: one row per profile; with `--verbose` also store, service and user."""
     finish_pending(rt)
-    profiles = rt.index.profiles()
+    index = rt.index.view()
     if rt.out.is_json:
-        rt.out.json({"profiles": [_as_json(profile, rt, verbose=rt.out.verbose) for profile in profiles]})
-    elif not profiles:
-        rt.out.note(f"Nobody is signed in. Sign in: {rt.program} onboard --auth-choice minimax-portal")
+        rt.out.json({"profiles": _all_as_json(index, rt, verbose=rt.out.verbose)})
+    elif not index.profiles and not index.damaged:
+        _say_nobody(rt)
     elif rt.out.verbose:
-        for profile in profiles:
+        for profile in index.profiles:
             _show_one(profile, rt)
+        for id in index.damaged:
+            rt.out.line(f"{id}\n  {'status':<10} {_DAMAGED}")
     else:
-        rows = [[profile.id, profile.region, condition(profile, now(rt)), _expiry(profile, rt)] for profile in profiles]
+        rows = [[profile.id, profile.region, condition(profile, now(rt)), _expiry(profile, rt)] for profile in index.profiles]
+        rows += [[id, "?", _DAMAGED, "?"] for id in index.damaged]
         rt.out.table(["Profile", "Region", "Status", "Access token"], rows)
     return ExitCode.OK
 
 
 def show_status(rt: Runtime) -> int:
     """`auth status`: the same profiles, judged; exit code 3 without any, or where one needs a new sign-in."""
-    profiles = rt.index.profiles()
+    index = rt.index.view()
+    profiles = index.profiles
     if rt.out.is_json:
-        rt.out.json({"signedIn": bool(profiles), "profiles": [_as_json(profile, rt, verbose=True) for profile in profiles]})
-    elif not profiles:
-        rt.out.note(f"Nobody is signed in. Sign in: {rt.program} onboard --auth-choice minimax-portal")
-    for profile in profiles if not rt.out.is_json else ():
+        rt.out.json({"signedIn": bool(profiles), "profiles": _all_as_json(index, rt, verbose=True)})
+    else:
+        _say_status(index, rt)
+    healthy = profiles and not index.damaged and not any(needs_sign_in(profile, now(rt)) for profile in profiles)
+    return ExitCode.OK if healthy else ExitCode.SIGN_IN_NEEDED
+
+
+def _say_status(index: IndexDraft, rt: Runtime) -> None:
+    if not index.profiles and not index.damaged:
+        _say_nobody(rt)
+    for profile in index.profiles:
         rt.out.line(f"{profile.id}: {condition(profile, now(rt))}, access token {_expiry(profile, rt)}")
         if profile.failure is not None:
             rt.out.line(f"  last refresh failed: {profile.failure.message}")
         if needs_sign_in(profile, now(rt)):
             rt.out.line(f"  sign in again: {rt.program} onboard --auth-choice minimax-portal --replace")
-    healthy = profiles and not any(needs_sign_in(profile, now(rt)) for profile in profiles)
-    return ExitCode.OK if healthy else ExitCode.SIGN_IN_NEEDED
+    for id in index.damaged:
+        rt.out.line(f"{id}: {_DAMAGED}\n  delete its tokens: {rt.program} auth logout {id}")
+
+
+def _say_nobody(rt: Runtime) -> None:
+    rt.out.note(f"Nobody is signed in. Sign in: {rt.program} onboard --auth-choice minimax-portal")
 
 
 def now(rt: Runtime) -> int:
@@ -92,6 +109,11 @@ def _show_one(profile: Profile, rt: Runtime) -> None:
     rt.out.line(profile.id)
     for name, value in fields.items():
         rt.out.line(f"  {name:<10} {value}")
+
+
+def _all_as_json(index: IndexDraft, rt: Runtime, *, verbose: bool) -> list[dict[str, object]]:
+    damaged: list[dict[str, object]] = [{"id": id, "status": _DAMAGED} for id in index.damaged]
+    return [_as_json(profile, rt, verbose=verbose) for profile in index.profiles] + damaged
 
 
 def _as_json(profile: Profile, rt: Runtime, *, verbose: bool) -> dict[str, object]:

@@ -9,7 +9,6 @@ from portico.errors import ExitCode, NotRevoked, StoreError, UsageError
 if TYPE_CHECKING:
     from portico.cli.runtime import Runtime
     from portico.onboarding.sign_out import SignedOut
-    from portico.store.profiles import Profile
 
 
 def run_logout(asked: str | None, rt: Runtime, *, all_profiles: bool, yes: bool) -> int:
@@ -21,38 +20,38 @@ def run_logout(asked: str | None, rt: Runtime, *, all_profiles: bool, yes: bool)
     """
     import asyncio
 
-    profiles = _chosen(asked, rt, all_profiles=all_profiles)
-    if not profiles:
+    chosen = _chosen(asked, rt, all_profiles=all_profiles)
+    if not chosen:
         rt.out.note("Nobody is signed in.")
         if rt.out.is_json:
             rt.out.json({"signedOut": []})
         return ExitCode.OK
-    names = ", ".join(profile.id for profile in profiles)
-    if not yes and not rt.prompter.confirm(f"Sign out of {names}?", flag="--yes"):
+    if not yes and not rt.prompter.confirm(f"Sign out of {', '.join(chosen)}?", flag="--yes"):
         rt.out.note("Nothing was changed.")
         return ExitCode.OK
-    return _told(asyncio.run(_sign_out(profiles, rt)), rt)
+    return _told(asyncio.run(_sign_out(chosen, rt)), rt)
 
 
-def _chosen(asked: str | None, rt: Runtime, *, all_profiles: bool) -> list[Profile]:
-    from portico.cli.token import pick_profile
+def _chosen(asked: str | None, rt: Runtime, *, all_profiles: bool) -> list[str]:
+    from portico.cli.token import not_signed_in
 
     if all_profiles and asked is not None:
         raise UsageError("usage", "Give a profile or --all, not both.")
-    everyone = list(rt.index.profiles())
-    if all_profiles or (asked is None and not everyone):
-        return everyone
-    if asked is None and len(everyone) > 1:
-        names = "|".join(profile.id for profile in everyone)
-        raise UsageError("which-profile", "There are several sign-ins.", hint=f"{{prog}} auth logout {names}, or --all")
-    return [pick_profile(asked, rt)]
+    index = rt.index.view()
+    everyone = [*(profile.id for profile in index.profiles), *index.damaged]
+    if asked is None and not all_profiles and len(everyone) > 1:
+        hint = f"{{prog}} auth logout {'|'.join(everyone)}, or --all"
+        raise UsageError("which-profile", "There are several sign-ins.", hint=hint)
+    if asked is not None and asked not in everyone:
+        raise not_signed_in(asked, everyone)
+    return everyone if asked is None else [asked]
 
 
-async def _sign_out(profiles: list[Profile], rt: Runtime) -> list[SignedOut]:
+async def _sign_out(chosen: list[str], rt: Runtime) -> list[SignedOut]:
     from portico.onboarding.sign_out import sign_out
 
     async with rt.http() as http:
-        return [await sign_out(rt, profile, http) for profile in profiles]
+        return [await sign_out(rt, profile_id, http) for profile_id in chosen]
 
 
 def _told(results: list[SignedOut], rt: Runtime) -> int:

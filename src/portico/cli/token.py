@@ -30,15 +30,19 @@ def pick_profile(asked: str | None, rt: Runtime) -> Profile:
 
     Raises:
         SignInNeeded: `not-signed-in`.
+        StoreError: `profile-damaged`.
         UsageError: `which-profile`, where nothing decides between several.
     """
-    profiles = {profile.id: profile for profile in rt.index.profiles()}
-    if asked is not None:
-        if asked not in profiles:
-            raise _not_signed_in(f"There is no sign-in called {asked}.", list(profiles), asked)
-        return profiles[asked]
+    index = rt.index.view()
+    profiles = {profile.id: profile for profile in index.profiles}
+    wanted = asked if asked is not None or profiles else next(iter(index.damaged), None)
+    if wanted is not None:
+        profile = index.get(wanted)
+        if profile is None:
+            raise not_signed_in(wanted, list(profiles))
+        return profile
     if not profiles:
-        raise _not_signed_in("Nobody is signed in.", [], "")
+        raise not_signed_in(None, [])
     return next(iter(profiles.values())) if len(profiles) == 1 else _of_default_model(profiles, rt)
 
 
@@ -77,12 +81,14 @@ def _refreshed(profile: Profile, rt: Runtime) -> Secret:
     return asyncio.run(refresh())
 
 
-def _not_signed_in(message: str, known: list[str], asked: str) -> SignInNeeded:
+def not_signed_in(asked: str | None, known: list[str]) -> SignInNeeded:
+    """The error of a profile that is not there, with the nearest that is."""
     from difflib import get_close_matches
 
-    close = get_close_matches(asked, known, n=1)
+    close = get_close_matches(asked or "", known, n=1)
     if close:
         hint = f"Did you mean {close[0]}?"
     else:
         hint = "{prog} auth list" if known else "{prog} onboard --auth-choice minimax-portal"
+    message = "Nobody is signed in." if asked is None else f"There is no sign-in called {asked}."
     return SignInNeeded("not-signed-in", message, hint=hint)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from portico.contracts import FormPoster
     from portico.onboarding.workbench import Workbench
     from portico.store.profiles import Profile
-    from portico.store.vault import Tokens
+    from portico.store.vault import Tokens, Vault
 
 REVOKE_WITHIN_S: Final = 10.0
 
@@ -26,21 +26,25 @@ class SignedOut:
     left: tuple[str, ...]
 
 
-async def sign_out(bench: Workbench, profile: Profile, http: FormPoster) -> SignedOut:
-    """Revoke `profile`'s tokens (RFC 7009, at most 10 s) and delete every copy of them.
+async def sign_out(bench: Workbench, profile_id: str, http: FormPoster) -> SignedOut:
+    """Revoke a profile's tokens (RFC 7009, at most 10 s) and delete every copy of them, also where its entry is damaged.
 
     Raises:
         StoreError: the index cannot be changed.
     """
     vault = bench.vault()
+    not_revoked = await _revoke_stored(bench, vault, profile_id, http)
+    left = await off_loop(lambda: vault.delete(profile_id))
+    return SignedOut(profile_id, not_revoked, left)
+
+
+async def _revoke_stored(bench: Workbench, vault: Vault, profile_id: str, http: FormPoster) -> str | None:
     try:
-        tokens = await off_loop(lambda: vault.read(profile.id))
+        tokens = await off_loop(lambda: vault.read(profile_id))
+        profile = bench.index.get(profile_id)
     except PorticoError as error:
-        not_revoked: str | None = f"its tokens cannot be read: {error.message}"
-    else:
-        not_revoked = await revoke_tokens(bench, profile, tokens, http)
-    left = await off_loop(lambda: vault.delete(profile.id))
-    return SignedOut(profile.id, not_revoked, left)
+        return f"its tokens cannot be read: {error.message}"
+    return None if profile is None else await revoke_tokens(bench, profile, tokens, http)
 
 
 async def revoke_tokens(bench: Workbench, profile: Profile, tokens: Tokens, http: FormPoster) -> str | None:

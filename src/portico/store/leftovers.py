@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from portico.store.profiles import Leftover
+from portico.store.profiles import Leftover, RememberedStore
 
 if TYPE_CHECKING:
-    from portico.store.profiles import IndexDraft
+    from portico.store.profiles import IndexDraft, Slot
+
+SLOTS: Final[tuple[Slot, ...]] = ("a", "b")
 
 
 def pointed_at(draft: IndexDraft, profile_id: str) -> Leftover | None:
@@ -27,11 +28,22 @@ def intend(draft: IndexDraft, new: Leftover) -> int:
 
 
 def forget(draft: IndexDraft, profile_id: str) -> None:
-    """Take a profile out of the index, and note both of its slots for deletion."""
-    known = pointed_at(draft, profile_id)
-    remembered = draft.remembered
-    if known is None and profile_id in draft.damaged and remembered is not None:
-        known = Leftover(profile_id, remembered.name, remembered.backend, "a")
-    if known is not None:
-        draft.leftovers = (*draft.leftovers, replace(known, slot="a"), replace(known, slot="b"))
+    """Take a profile out of the index, and note both slots of every store that may hold its tokens for deletion."""
+    both = [Leftover(profile_id, store.name, store.backend, slot) for store in _stores(draft, profile_id) for slot in SLOTS]
+    draft.leftovers = (*draft.leftovers, *both)
     draft.remove(profile_id)
+
+
+def _stores(draft: IndexDraft, profile_id: str) -> list[RememberedStore]:
+    """The store that the profile's entry names; where that cannot be read, every store there is."""
+    known = pointed_at(draft, profile_id)
+    if known is not None:
+        return [RememberedStore(known.store, known.backend)]
+    if profile_id not in draft.damaged:
+        return []
+    named = draft.store_of_damaged(profile_id)
+    if named is not None:
+        return [named]
+    remembered = draft.remembered
+    keyring = remembered if remembered is not None and remembered.name == "keyring" else RememberedStore("keyring", None)
+    return [keyring, RememberedStore("file", None)]

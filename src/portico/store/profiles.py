@@ -78,6 +78,16 @@ class IndexDraft:
                 hint=f"sign in again, or remove it: {{prog}} auth logout {id}",
             ) from None
 
+    def store_of_damaged(self, id: str) -> RememberedStore | None:
+        """The store that a damaged entry names, None where that part of it is damaged too."""
+        entry = self._entries[id]
+        if not isinstance(entry, dict):
+            return None
+        if entry.get("store") == "file":
+            return RememberedStore("file", None)
+        backend = entry.get("backend")
+        return RememberedStore("keyring", backend) if entry.get("store") == "keyring" and isinstance(backend, str) else None
+
     def put(self, profile: Profile) -> None:
         """Add `profile`, or replace the one of its id."""
         previous = self._entries.get(profile.id)
