@@ -320,15 +320,32 @@ def test_a_grant_of_another_scope_is_refused() -> None:
         assert raised.value.id == "scope-missing"
 
 
-FIELDS = (
-    "access_token refresh_token token_type expires_in expired_in status scope resource_url error error_description message "
-    "notification_message device_code user_code verification_uri verification_uri_complete interval state base_resp"
-).split()
+FIELDS = [
+    "access_token",
+    "refresh_token",
+    "token_type",
+    "expires_in",
+    "expired_in",
+    "status",
+    "scope",
+    "resource_url",
+    "error",
+    "error_description",
+    "message",
+    "notification_message",
+    "device_code",
+    "user_code",
+    "verification_uri",
+    "verification_uri_complete",
+    "interval",
+    "state",
+    "base_resp",
+]
 ODD = (None, True, 0, -1, 1, 1e308, 10**400, "", "a b", "3600", "\ud800", "é", "success", "pending", [], [1], {}, {"a": 1})
 ENVELOPES = tuple({"status_code": value, "status_msg": value} for value in ODD)
 
 
-@pytest.mark.parametrize("dialect", (*DIALECTS, StandardDialect()), ids=lambda dialect: dialect.name)
+@pytest.mark.parametrize("dialect", [*DIALECTS, StandardDialect()], ids=lambda dialect: dialect.name)
 @pytest.mark.parametrize("status", [200, 400, 429])
 def test_a_field_of_any_kind_makes_an_answer_or_an_error_that_is_told(dialect, status: int) -> None:
     for body in (granted(), {}, USER_CODE, DEVICE_CODE):
