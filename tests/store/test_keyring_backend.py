@@ -49,6 +49,19 @@ except Exception as error:
 """
 
 
+WATCHED = """
+import sys
+begun = []
+sys.addaudithook(lambda event, args: begun.append(event) if event in {"subprocess.Popen", "os.system", "os.posix_spawn"} else None)
+from portico.store.keyring_backend import choose_backend
+try:
+    choose_backend({})
+except Exception as error:
+    print(error.id)
+print(begun, [name for name in ("macOS", "Windows") if f"keyring.backends.{name}" in sys.modules])
+"""
+
+
 def in_a_new_process(code, *words):
     environment = {name: value for name, value in os.environ.items() if name != "DBUS_SESSION_BUS_ADDRESS"}
     environment["PYTHONPATH"] = os.pathsep.join(sys.path)
@@ -73,6 +86,11 @@ def test_without_any_keyring_every_kind_is_named_with_its_reason_and_the_next_st
     assert caught.value.id == "no-keyring"
     assert f"{SECRET_SERVICE}: Unable to initialize SecretService" in caught.value.why
     assert "{prog} onboard --store file" in caught.value.hint
+
+
+@pytest.mark.linux
+def test_choosing_a_keyring_runs_no_program_and_looks_at_none_of_another_system():
+    assert in_a_new_process(WATCHED) == ["no-keyring", "[] []"]
 
 
 @pytest.mark.requirement("E36")

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from portico.errors import StoreError
@@ -26,6 +30,15 @@ def test_the_file_comes_before_the_variable_and_both_before_a_person(tmp_path):
     assert PassphraseSource({FILE: str(path), TEXT: in_variable}, ask).get() == Secret(in_file)
     assert PassphraseSource({TEXT: in_variable}, ask).get() == Secret(in_variable)
     assert PassphraseSource({}, ask).get() == Secret(typed)
+
+
+def test_a_passphrase_that_was_read_is_no_longer_in_the_environment_of_child_processes(monkeypatch):
+    monkeypatch.setenv(TEXT, canary("variable"))
+    expected = Secret(os.environ[TEXT])
+    source = PassphraseSource()
+    assert [source.get(), source.get(new=True)] == [expected, expected]
+    child = subprocess.run([sys.executable, "-c", f"import os; print({TEXT!r} in os.environ)"], capture_output=True, check=True)
+    assert child.stdout.strip() == b"False"
 
 
 def test_a_new_passphrase_is_typed_twice():

@@ -8,6 +8,7 @@ operating systems' own; any other has to be named by the user (`PYTHON_KEYRING_B
 from __future__ import annotations
 
 import importlib
+import sys
 from typing import TYPE_CHECKING, Final, cast
 
 from portico.errors import StoreError
@@ -23,7 +24,9 @@ KWALLET: Final = "keyring.backends.kwallet.DBusKeyring"
 LIBSECRET: Final = "keyring.backends.libsecret.Keyring"
 MACOS: Final = "keyring.backends.macOS.Keyring"
 WINDOWS: Final = "keyring.backends.Windows.WinVaultKeyring"
-OF_THE_SYSTEM: Final = (FREEDESKTOP, MACOS, WINDOWS, KWALLET, LIBSECRET)
+# Another system's backend is not even imported: macOS's looks for its framework by `ctypes.util.find_library`, which anywhere
+# else runs the compiler and the linker, with this process's environment.
+OF_THE_SYSTEM: Final = {"darwin": (MACOS,), "win32": (WINDOWS,)}.get(sys.platform, (FREEDESKTOP, KWALLET, LIBSECRET))
 
 # Windows: CRED_MAX_CREDENTIAL_BLOB_SIZE is 2,560 bytes, python keyring #355 and #540.
 _LIMITS: Final = {WINDOWS: 1280}

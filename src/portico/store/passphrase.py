@@ -25,12 +25,14 @@ class PassphraseSource:
     """The passphrase: from the file that `PORTICO_PASSPHRASE_FILE` names, from `PORTICO_PASSPHRASE`, or from a person.
 
     `prompt` is called with the question, once when a store is opened and twice when one is made; the answer is kept.
+    The process's own `PORTICO_PASSPHRASE` is taken away when it is read, so that no child process inherits it.
     """
 
     def __init__(self, env: Mapping[str, str] | None = None, prompt: Callable[[str], Secret] | None = None) -> None:
         self._env = os.environ if env is None else env
         self._prompt = prompt
         self._typed: Secret | None = None
+        self._taken: Secret | None = None
 
     def get(self, *, new: bool = False) -> Secret:
         """The passphrase; `new` says that a store is about to be made with it.
@@ -41,8 +43,10 @@ class PassphraseSource:
         path = self._env.get(FILE_ENV)
         if path:
             return _not_empty(_first_line(path), f"the file in {FILE_ENV}")
+        if self._taken is not None:
+            return self._taken
         if TEXT_ENV in self._env:
-            return _not_empty(self._env[TEXT_ENV], TEXT_ENV)
+            return self._taken_from_environment()
         if self._prompt is None:
             raise StoreError(
                 "passphrase-needed",
@@ -53,6 +57,12 @@ class PassphraseSource:
         if self._typed is None or new:
             self._typed = self._asked(self._prompt, new=new)
         return self._typed
+
+    def _taken_from_environment(self) -> Secret:
+        self._taken = _not_empty(self._env[TEXT_ENV], TEXT_ENV)
+        if self._env is os.environ:
+            del os.environ[TEXT_ENV]
+        return self._taken
 
     def _asked(self, prompt: Callable[[str], Secret], *, new: bool) -> Secret:
         first = prompt("New passphrase for the token store" if new else "Passphrase of the token store")
