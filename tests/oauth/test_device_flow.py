@@ -8,6 +8,7 @@ from dataclasses import replace
 
 import pytest
 
+from portico.contracts import OAuthServer
 from portico.errors import Denied, NoWayToSignIn, OAuthError, TimedOut
 from portico.oauth.client import OAuthClient
 from portico.oauth.device_flow import device_flow
@@ -245,6 +246,29 @@ async def test_a_hostile_page_is_neither_shown_nor_opened(field, url):
     assert error.value.id == "verification-uri-refused"
     assert url not in str(error.value)
     assert (run.events.seen, opener.opened) == ([], [])
+
+
+class Replying:
+    """Answers every request as a device endpoint would."""
+
+    def __init__(self, **fields: object) -> None:
+        self._body = json.dumps(fields)
+
+    async def post_form(self, request, *, relocated, timeout_s=30.0):
+        return reply(self._body)
+
+
+@pytest.mark.requirement("E35")
+@pytest.mark.parametrize("field", ["verification_uri", "verification_uri_complete"])
+async def test_a_server_elsewhere_cannot_send_the_browser_to_a_service_of_this_machine(field):
+    fields = {"device_code": "dc", "user_code": "AAAA", "verification_uri": "https://as.test/device", "expires_in": 300}
+    http, seen, opener = Replying(**{**fields, field: "http://127.0.0.1:631/admin?delete=1"}), Events(), Opener()
+    server = OAuthServer("https://as.test", "c", "https://as.test/token", device_authorization_endpoint="https://as.test/device")
+    with pytest.raises(OAuthError) as error:
+        await device_flow(server, StandardDialect(), http, finish=opener.open, on_event=seen, opener=opener, clock=FakeClock())
+
+    assert error.value.id == "verification-uri-refused"
+    assert (seen.seen, opener.opened) == ([], [])
 
 
 @pytest.mark.parametrize(

@@ -2,19 +2,31 @@
 
 from __future__ import annotations
 
+import json
 from contextlib import asynccontextmanager
 from dataclasses import replace
 
 import pytest
 from aiohttp import web
 
-from portico.contracts import OAuthServer
+from portico.contracts import HttpReply, OAuthServer
 from portico.errors import ConfigError, NetworkError, OAuthError
 from portico.oauth.client import OAuthClient
 from portico.oauth.endpoints import discover, metadata_urls, needs_discovery
+from portico.secret import Secret
 from portico.testing.authorization_server import AuthorizationServer, Fault, serve
 
 METADATA = "/.well-known/oauth-authorization-server"
+
+
+class Serving:
+    """Answers every request for metadata with the same document."""
+
+    def __init__(self, metadata: dict[str, str]) -> None:
+        self._metadata = metadata
+
+    async def get(self, url: str, *, timeout_s: float = 10.0) -> HttpReply:
+        return HttpReply(200, {}, Secret(json.dumps(self._metadata)), url, 0)
 
 
 def bare(issuer: str) -> OAuthServer:
@@ -127,6 +139,19 @@ async def test_a_hostile_endpoint_in_metadata_is_refused(field, value):
 
     assert error.value.id == "endpoint-refused"
     assert str(value) not in str(error.value)
+
+
+@pytest.mark.requirement("E33")
+@pytest.mark.parametrize(
+    "field", ["token_endpoint", "authorization_endpoint", "device_authorization_endpoint", "revocation_endpoint"]
+)
+@pytest.mark.parametrize("value", ["http://127.0.0.1:6379/x", "http://localhost/x", "http://[::1]:631/admin"])
+async def test_metadata_of_a_server_elsewhere_names_no_service_of_this_machine_over_plain_http(field, value):
+    metadata = {"issuer": "https://as.test", "token_endpoint": "https://as.test/t", field: value}
+    with pytest.raises(ConfigError) as error:
+        await discover(bare("https://as.test"), Serving(metadata))
+
+    assert error.value.id == "endpoint-refused"
 
 
 @pytest.mark.requirement("E33")

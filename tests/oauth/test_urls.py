@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from portico.oauth.urls import is_loopback, why_not_a_safe_url, without_query
+from portico.oauth.urls import is_loopback, why_not_a_safe_url, why_not_named_by, without_query
 
 GOOD = (
     "https://as.test",
@@ -77,6 +77,22 @@ def test_any_other_url_may_not_and_the_reason_repeats_nothing_of_it(url):
 
     assert why
     assert not (isinstance(url, str) and len(url) > 8 and url in why)
+
+
+@pytest.mark.requirement("E22")
+@pytest.mark.parametrize(
+    ("url", "namer", "may"),
+    [
+        ("http://127.0.0.1:631/admin", "https://as.test/device", False),
+        ("http://127.0.0.1:631/admin", "", False),
+        ("http://localhost:8080/device", "http://127.0.0.1:8080/device", True),
+        ("https://as.test/device", "http://127.0.0.1:8080/device", True),
+        ("https://as.test/device", "https://as.test/device", True),
+        ("http://as.test/device", "http://127.0.0.1:8080/device", False),
+    ],
+)
+def test_only_a_server_on_this_machine_may_name_a_page_here_over_plain_http(url, namer, may):
+    assert (why_not_named_by(namer, url) is None) is may
 
 
 @pytest.mark.parametrize(

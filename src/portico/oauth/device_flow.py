@@ -14,7 +14,7 @@ from portico.oauth.browser_flow import DEFAULT_TIMEOUT_S, open_page
 from portico.oauth.deadline import Deadline
 from portico.oauth.events import DeviceCode, Finished, PollRetry, PollSlowed
 from portico.oauth.tasks import helpers
-from portico.oauth.urls import why_not_a_safe_url
+from portico.oauth.urls import why_not_named_by
 
 if TYPE_CHECKING:
     from portico.contracts import Clock, DeviceAuthorization, FormPoster, OAuthServer, TokenDialect, TokenGrant
@@ -54,7 +54,7 @@ async def device_flow(
     verifier, state = pkce.new_verifier(), pkce.new_state().reveal()
     request = dialect.device_request(server, challenge=pkce.challenge_of(verifier), state=state)
     device = dialect.read_device_reply(await http.post_form(request, relocated=server.relocated), state=state)
-    page = _safe_page(device)
+    page = _safe_page(device, server.device_authorization_endpoint)
     deadline = Deadline(clock, min(timeout_s, (device.expires_at - clock.wall_ms()) / 1000))
     not_opened = await asyncio.to_thread(opener.obstacle) if opener is not None else None
     opened = opener is not None and not_opened is None
@@ -67,10 +67,10 @@ async def device_flow(
     on_event(Finished("device"))
 
 
-def _safe_page(device: DeviceAuthorization) -> str:
-    """The page to open, once both of its forms have been found safe to show."""
+def _safe_page(device: DeviceAuthorization, endpoint: str) -> str:
+    """The page to open, once both of its forms have been found safe to show: the device endpoint may name it."""
     for url in (device.verification_uri, device.verification_uri_complete):
-        why = why_not_a_safe_url(url) if url is not None else None
+        why = why_not_named_by(endpoint, url) if url is not None else None
         if why is not None:
             raise OAuthError(
                 "verification-uri-refused",

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from portico.errors import ConfigError, NetworkError, OAuthError
 from portico.oauth import pkce
 from portico.oauth.token_response import HTTP_OK, read_json_object
-from portico.oauth.urls import why_not_a_safe_url, without_query
+from portico.oauth.urls import why_not_a_safe_url, why_not_named_by, without_query
 
 if TYPE_CHECKING:
     from portico.contracts import HttpReply, OAuthServer
@@ -30,7 +30,10 @@ def check_endpoint_url(url: object, name: str = "endpoint") -> str:
     Raises:
         ConfigError: `endpoint-refused`. The URL itself is not repeated: it may be made to fool the reader.
     """
-    why = why_not_a_safe_url(url)
+    return _checked(url, why_not_a_safe_url(url), name)
+
+
+def _checked(url: object, why: str | None, name: str) -> str:
     if why is not None or not isinstance(url, str):
         raise ConfigError(
             "endpoint-refused",
@@ -109,15 +112,17 @@ async def _fetch_metadata(issuer: str, http: Getter) -> Fields:
 
 
 def _filled(server: OAuthServer, metadata: Fields) -> OAuthServer:
-    token = server.token_endpoint or check_endpoint_url(metadata.get("token_endpoint"), "token endpoint")
     filled = replace(
         server,
-        token_endpoint=token,
+        token_endpoint=server.token_endpoint or _named(server, metadata, "token_endpoint"),
         iss_advertised=server.iss_advertised or metadata.get("authorization_response_iss_parameter_supported") is True,
     )
     found: dict[str, str] = {}
     for name in _OPTIONAL:
-        value = metadata.get(name)
-        if getattr(server, name) is None and value is not None:
-            found[name] = check_endpoint_url(value, name.replace("_", " "))
+        if getattr(server, name) is None and metadata.get(name) is not None:
+            found[name] = _named(server, metadata, name)
     return replace(filled, **found)  # type: ignore[arg-type]  # the keys are the three optional endpoints
+
+
+def _named(server: OAuthServer, metadata: Fields, name: str) -> str:
+    return _checked(metadata.get(name), why_not_named_by(server.issuer, metadata.get(name)), name.replace("_", " "))

@@ -51,6 +51,18 @@ def _why_not_these(parts: SplitResult, port: int | None) -> str | None:
     return None
 
 
+def why_not_named_by(namer: str, url: object) -> str | None:
+    """Why `url`, which the server at `namer` names in an answer, may not be requested or opened; None where it may.
+
+    Plain http is for a server that is itself met that way, on this machine: one elsewhere could make Portico, or the browser,
+    knock at whatever listens here.
+    """
+    why = why_not_a_safe_url(url)
+    if why is None and str(url).startswith("http://") and not namer.startswith("http://"):
+        return "it is not https, and the server that names it is not on this machine"
+    return why
+
+
 def is_loopback(host: str) -> bool:
     """Whether `host` is `localhost` or a loopback IP literal. A name such as `127.evil.com` is neither."""
     if host == "localhost":
