@@ -158,6 +158,53 @@ def test_the_variable_browser_is_a_list_of_commands_and_never_a_script(program, 
     assert "no program" in str(choose("nowhere"))
 
 
+@pytest.mark.requirement("E21")
+@pytest.mark.parametrize(
+    "command",
+    [
+        "sh -c %s",
+        "sh -c",
+        "/bin/bash -lc %s",
+        "env sh -c %s",
+        "xterm -e %s",
+        "python3.11 -Ic %s",
+        "python3 -c%s",
+        "node --eval=%s",
+        "perl -e %s",
+        "perl %s",
+        "sh -c 'firefox $0' %s",
+        "cmd /c start %s",
+        "powershell -Command Start-Process %s",
+        "pwsh -Com %s",
+        "ssh desk firefox %s",
+    ],
+)
+def test_the_variable_browser_never_makes_the_address_code(command, tmp_path, program):
+    for name in ("sh", "env", "xterm", "python3.11", "python3", "node", "perl", "cmd", "powershell", "pwsh", "ssh"):
+        program(name, "exit 0")
+    words = command.replace("/bin/bash", program("bash", "exit 0"))
+
+    assert "code" in str(surroundings(tmp_path, BROWSER=words).choose())
+
+
+@pytest.mark.requirement("E21")
+def test_a_windows_shell_is_known_in_any_spelling(tmp_path, program):
+    shell = program("PowerShell.EXE", "exit 0")
+
+    assert "code" in str(surroundings(tmp_path, platform="win32", BROWSER=f"{shell} Start-Process %s").choose())
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["firefox -private-window %s", "opera -newpage %s", "python3 -I approver.py %s", "python3 -c print %s", "env firefox %s"],
+)
+def test_the_variable_browser_may_name_any_program_that_takes_an_address(command, tmp_path, program):
+    for name in ("firefox", "opera", "python3", "env"):
+        program(name, "exit 0")
+
+    assert surroundings(tmp_path, BROWSER=command).choose() == Launcher(tuple(command.split()))
+
+
 @pytest.mark.requirement("E23")
 @pytest.mark.parametrize(
     ("env", "why"),

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import sys
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -16,6 +18,28 @@ if TYPE_CHECKING:
 _TEXT_BROWSERS: Final = frozenset(
     {"www-browser", "w3m", "lynx", "links", "links2", "elinks", "edbrowse", "browsh", "carbonyl", "retawq"}
 )
+# These make one line of code of all their arguments, or take a first one for a program's text.
+_SHELLS: Final = frozenset(
+    {
+        "ash",
+        "bash",
+        "busybox",
+        "cmd",
+        "csh",
+        "dash",
+        "fish",
+        "ksh",
+        "mksh",
+        "perl",
+        "powershell",
+        "pwsh",
+        "sh",
+        "ssh",
+        "tcsh",
+        "zsh",
+    }
+)
+_CODE_FOLLOWS: Final = re.compile(r"-[a-z]{0,3}[ce]|--?(?:command|eval|exec|execute|print)=?|/[ck]", re.IGNORECASE)
 _LINUX_LAUNCHERS: Final = (("xdg-open",), ("gio", "open"), ("x-www-browser",), ("firefox",), ("chromium",), ("google-chrome",))
 _CONTAINER_MARKS: Final = ("/.dockerenv", "/run/.containerenv")
 _CONTAINER_VARIABLES: Final = ("CODESPACES", "REMOTE_CONTAINERS", "KUBERNETES_SERVICE_HOST", "container")
@@ -81,6 +105,8 @@ class Surroundings:
         # A `%s` among other words of one argument is code for some interpreter, and a URL must not become part of it.
         if any("%s" in word and any(character.isspace() for character in word) for word in words):
             return "$BROWSER puts the address inside a script"
+        if _makes_code_of_it(words):
+            return "$BROWSER would run the address as code"
         return Launcher(tuple(words))
 
     def _first_of(self, launchers: Sequence[tuple[str, ...]]) -> Launcher | str:
@@ -96,3 +122,19 @@ class Surroundings:
     def _is_container(self) -> bool:
         marked = any((self.root / mark.lstrip("/")).exists() for mark in _CONTAINER_MARKS)
         return marked or any(self.env.get(name) for name in _CONTAINER_VARIABLES)
+
+
+def _makes_code_of_it(words: Sequence[str]) -> bool:
+    """Whether a shell stands before the address, or a switch after which some interpreter expects code.
+
+    A URL may hold `&`, and so more than one command.
+    """
+    given = words if any("%s" in word for word in words) else (*words, "%s")
+    switches = [word.partition("%s")[0] or before for before, word in pairwise(given) if "%s" in word]
+    return any(_program(word) in _SHELLS for word in given) or any(map(_CODE_FOLLOWS.fullmatch, switches))
+
+
+def _program(word: str) -> str:
+    """The name of a program without its folder, its `.exe` and its version."""
+    name = re.split(r"[/\\]", word.strip("\"'"))[-1].lower().removesuffix(".exe")
+    return name.rstrip("0123456789.")
