@@ -9,15 +9,18 @@ import pytest
 from aiohttp import web
 
 from portico.gateway.app import make_app
+from portico.gateway.proof import is_proof, new_challenge, new_key
 from portico.gateway.server import bound
 from portico.gateway.state import GatewayState
-from tests.gateway.parts import status_of, talk
+from tests.gateway.parts import body_of, status_of, talk
+
+KEY = new_key()
 
 
 @pytest.fixture
 async def port():
     listener = bound(0)
-    state = GatewayState(4711, listener.getsockname()[1], 1_700_000_000_000, "abcd")
+    state = GatewayState(4711, listener.getsockname()[1], 1_700_000_000_000, "abcd", KEY)
     runner = web.AppRunner(make_app(state), access_log=None)
     await runner.setup()
     await web.SockSite(runner, listener).start()
@@ -41,6 +44,20 @@ async def test_health_says_which_gateway_it_is_and_nothing_secret(port):
     assert b"aiohttp" not in head
     assert b"Cache-Control: no-store" in head
     assert b"X-Content-Type-Options: nosniff" in head
+
+
+async def test_a_challenge_is_answered_with_what_only_the_key_can_make(port):
+    challenge, other = new_challenge(), new_challenge()
+    proof = json.loads(body_of(await ask(port, target=f"/health?challenge={challenge}")))["proof"]
+    assert is_proof(KEY, challenge, proof)
+    assert not is_proof(KEY, other, proof), "an answer that was heard cannot be used again"
+    assert not is_proof(new_key(), challenge, proof)
+    assert KEY.reveal() not in proof
+
+
+@pytest.mark.parametrize("challenge", ["", "00", "zz" * 32, "0" * 65, "%C3%A9"])
+async def test_what_is_no_challenge_is_not_signed(port, challenge):
+    assert "proof" not in json.loads(body_of(await ask(port, target=f"/health?challenge={challenge}")))
 
 
 async def test_localhost_is_another_name_for_it(port):

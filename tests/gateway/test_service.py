@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import json
 import os
 import signal
 import socket
@@ -18,7 +19,8 @@ import pytest
 from portico.clock import SystemClock
 from portico.errors import ConfigError, LockBusy, StoreError
 from portico.gateway import service
-from portico.gateway.state import GatewayState, gateway_lock, write_state
+from portico.gateway.ending import ask_to_end
+from portico.gateway.state import gateway_lock, write_state
 from portico.secret import Secret
 from portico.store.passphrase import PassphraseSource
 from portico.store.profiles import ProfileIndex
@@ -27,7 +29,7 @@ from portico.store.vault import Vault
 from portico.testing.authorization_server import CLIENT_ID, AuthorizationServer, Fault, Gate, serve
 from portico.testing.canary import canary, in_text
 from tests.auth.parts import PROFILE, OffLoop, a_profile, until
-from tests.gateway.parts import wait_until
+from tests.gateway.parts import body_of, get, somebody_on, wait_until
 
 pytestmark = pytest.mark.requirement("S9")
 
@@ -110,14 +112,56 @@ def test_a_gateway_that_was_killed_is_not_running_and_another_can_start(gateway_
     assert service.start(gateway_paths, port=0) != first
 
 
-def test_a_process_that_only_has_the_noted_id_is_not_signalled(gateway_paths):
-    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as innocent:
-        try:
-            write_state(gateway_paths, GatewayState(innocent.pid, 9, 5, "gone"))
-            assert service.stop(gateway_paths) is None
-            assert innocent.poll() is None
-        finally:
-            innocent.kill()
+@pytest.fixture
+def innocent():
+    """A process that has nothing to do with a gateway."""
+    with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as process:
+        yield process
+        process.kill()
+
+
+def killed_gateway(paths):
+    """The note of a gateway that was killed, and what it told everybody while it lived."""
+    state = service.start(paths, port=0)
+    told = body_of(get(state.port))
+    os.kill(state.pid, signal.SIGKILL)
+    os.waitpid(state.pid, 0)
+    return state, told
+
+
+def test_a_program_that_repeats_what_a_dead_gateway_told_is_not_taken_for_it(gateway_paths):
+    state, told = killed_gateway(gateway_paths)
+    with somebody_on(state.port, told):
+        assert service.status(gateway_paths) == ("stopped", None)
+        assert service.start(gateway_paths, port=0).port != state.port
+
+
+def test_a_process_that_came_to_a_dead_gateways_id_is_not_signalled_whatever_answers(gateway_paths, innocent):
+    state, told = killed_gateway(gateway_paths)
+    write_state(gateway_paths, replace(state, pid=innocent.pid))
+    with somebody_on(state.port, json.dumps({**json.loads(told), "pid": innocent.pid}).encode()):
+        assert service.stop(gateway_paths) is None
+    assert innocent.poll() is None
+
+
+def test_a_process_that_only_has_the_noted_id_is_not_signalled_while_another_is_the_gateway(gateway_paths, innocent):
+    state = service.start(gateway_paths, port=0)
+    write_state(gateway_paths, replace(state, pid=innocent.pid))
+    with pytest.raises(LockBusy) as raised:
+        service.stop(gateway_paths)
+    assert raised.value.id == "gateway-unresponsive"
+    assert str(state.pid) in raised.value.message
+    assert innocent.poll() is None
+    write_state(gateway_paths, state)
+
+
+def test_a_process_that_is_not_ours_any_more_when_it_is_pinned_is_not_signalled(innocent):
+    ask_to_end(innocent.pid, lambda: False)
+    with pytest.raises(subprocess.TimeoutExpired):
+        innocent.wait(0.1)
+    ask_to_end(innocent.pid, lambda: True)
+    assert innocent.wait(10) == -signal.SIGTERM
+    ask_to_end(innocent.pid, lambda: True)  # it has gone: nothing happens
 
 
 def test_a_gateway_that_does_not_answer_is_named_and_not_killed(gateway_paths, monkeypatch):

@@ -1,48 +1,33 @@
 from __future__ import annotations
 
-import http.server
 import json
+import os
 import stat
-import threading
+from dataclasses import replace
 
 import pytest
 
 from portico.gateway.server import bound
-from portico.gateway.state import GatewayState, read_state, remove_state, running, write_state
+from portico.gateway.state import GatewayState, gateway_lock, read_state, remove_state, running, write_state
+from portico.secret import Secret
+from tests.gateway.parts import somebody_on
+
+OURS = GatewayState(4711, 18444, 5, "abcd", Secret("00" * 32))
 
 
 @pytest.fixture
 def somebody_else():
-    """A web server that answers every path with another gateway's state; what it was asked is noted."""
-    seen = []
-
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            seen.append(dict(self.headers))
-            body = json.dumps(GatewayState(1, self.server.server_port, 5, "other").as_json()).encode()
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *args):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
-    server.seen = seen
-    yield server
-    server.shutdown()
-    server.server_close()
-    thread.join()
+    """A web server that answers every path with another gateway's state."""
+    with somebody_on(0, json.dumps({**OURS.as_json(), "proof": "00" * 32}).encode()) as server:
+        yield server
 
 
 def test_the_note_is_private_and_comes_back_whole(paths):
-    state = GatewayState(1, 18444, 5, "abcd")
+    state = OURS
     write_state(paths, state)
     assert read_state(paths) == state
     assert stat.S_IMODE(paths.gateway.stat().st_mode) == 0o600
-    remove_state(paths, GatewayState(2, 18444, 6, "later"))
+    remove_state(paths, replace(OURS, pid=2, instance="later"))
     assert read_state(paths) == state, "another gateway's note is left alone"
     remove_state(paths, state)
     assert read_state(paths) is None
@@ -56,8 +41,10 @@ def test_the_note_is_private_and_comes_back_whole(paths):
         "[]",
         "null",
         "{}",
-        '{"pid":"1","port":1,"startedAt":1,"instance":"a"}',
-        '{"pid":1,"port":70000,"startedAt":1,"instance":"a"}',
+        '{"pid":"1","port":1,"startedAt":1,"instance":"a","key":"00"}',
+        '{"pid":1,"port":70000,"startedAt":1,"instance":"a","key":"00"}',
+        '{"pid":1,"port":1,"startedAt":1,"instance":"a"}',
+        '{"pid":1,"port":1,"startedAt":1,"instance":"a","key":""}',
     ],
 )
 def test_a_note_that_makes_no_sense_is_no_gateway(paths, text):
@@ -67,18 +54,33 @@ def test_a_note_that_makes_no_sense_is_no_gateway(paths, text):
     assert running(paths) is None
 
 
+@pytest.fixture
+def lock_held(paths):
+    """This process is the holder of the gateway's lock."""
+    lock = gateway_lock(paths)
+    assert lock.try_acquire()
+    yield
+    lock.release()
+
+
 @pytest.mark.requirement("S9")
-def test_another_program_on_the_port_is_not_taken_for_ours_and_gets_no_credential(paths, somebody_else):
-    write_state(paths, GatewayState(1, somebody_else.server_port, 5, "ours"))
+def test_another_program_on_the_port_is_not_taken_for_ours_and_gets_no_credential(paths, somebody_else, lock_held):
+    write_state(paths, replace(OURS, pid=os.getpid(), port=somebody_else.server_port))
     assert running(paths) is None
     assert {name.lower() for name in somebody_else.seen[0]} <= {"host", "accept-encoding"}
 
 
-def test_proxies_of_the_environment_are_not_asked(paths, somebody_else, monkeypatch):
+def test_nobody_is_asked_while_the_noted_process_does_not_hold_the_lock(paths, somebody_else, lock_held):
+    write_state(paths, replace(OURS, pid=os.getppid(), port=somebody_else.server_port))
+    assert running(paths) is None
+    assert somebody_else.seen == []
+
+
+def test_proxies_of_the_environment_are_not_asked(paths, somebody_else, lock_held, monkeypatch):
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{somebody_else.server_port}")
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{somebody_else.server_port}")
     with bound(0) as silent:
         port = silent.getsockname()[1]
-    write_state(paths, GatewayState(1, port, 5, "other"))
+    write_state(paths, replace(OURS, pid=os.getpid(), port=port))
     assert running(paths) is None
     assert somebody_else.seen == []

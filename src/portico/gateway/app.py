@@ -8,6 +8,7 @@ from aiohttp import web
 
 from portico import __version__
 from portico.gateway.guard import guard, harden, local_hosts
+from portico.gateway.proof import is_challenge, prove
 
 if TYPE_CHECKING:
     from portico.gateway.state import GatewayState
@@ -16,10 +17,12 @@ HEALTH = "/health"
 
 
 def make_app(state: GatewayState) -> web.Application:
-    """The application of one gateway process. `/health` needs no key and holds nothing secret."""
+    """The application of one gateway process. `/health` needs no key and holds nothing secret; a challenge is answered."""
 
-    async def health(_request: web.Request) -> web.Response:
-        return web.json_response({"status": "ok", "version": __version__, **state.as_json()})
+    async def health(request: web.Request) -> web.Response:
+        challenge = request.query.get("challenge", "")
+        proof = {"proof": prove(state.key, challenge)} if is_challenge(challenge) else {}
+        return web.json_response({"status": "ok", "version": __version__, **state.as_json(), **proof})
 
     app = web.Application(middlewares=[guard(local_hosts(state.port))])
     app.on_response_prepare.append(harden)

@@ -17,6 +17,7 @@ from aiohttp import web
 from portico.contracts import Redirect
 from portico.errors import ConfigError, LockBusy, NoWayToSignIn, StoreError
 from portico.gateway.app import make_app
+from portico.gateway.proof import new_key
 from portico.gateway.state import GatewayState, gateway_lock, read_state, remove_state, write_state
 from portico.oauth.loopback import bind_loopback
 from portico.store.off_loop import off_loop
@@ -63,7 +64,7 @@ def run_gateway(
         raise
     # From here on the lock goes with the process, so that whoever finds it free knows that the process is gone.
     with listener:
-        state = GatewayState(os.getpid(), listener.getsockname()[1], clock.wall_ms(), secrets.token_hex(8))
+        state = GatewayState(os.getpid(), listener.getsockname()[1], clock.wall_ms(), secrets.token_hex(8), new_key())
         asyncio.run(_serve(paths, state, listener, work, announce))
 
 

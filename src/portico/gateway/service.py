@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import os
-import signal
 import sys
 import time
 from typing import TYPE_CHECKING, Final, Literal
 
 from portico.errors import LockBusy
-from portico.gateway.state import GatewayState, answers, gateway_lock, read_state, remove_state, running
+from portico.gateway.ending import ask_to_end
+from portico.gateway.state import GatewayState, gateway_lock, holds_lock, remove_state, running
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -50,17 +50,15 @@ def stop(paths: Paths) -> GatewayState | None:
         LockBusy: `gateway-unresponsive`, `gateway-not-stopping`.
         StoreError: the state file cannot be read.
     """
-    state = read_state(paths)
-    if state is None or not answers(state):
+    state = running(paths)
+    if state is None:
         if not _held(paths):
             remove_state(paths)
             return None
         raise _unresponsive(paths)
-    # The process that answered as ours a moment ago is the one that is signalled.
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(state.pid, signal.SIGTERM)
+    ask_to_end(state.pid, lambda: holds_lock(paths, state))
     deadline = time.monotonic() + _DRAIN_S
-    while _held(paths):
+    while holds_lock(paths, state):
         if time.monotonic() > deadline:
             raise LockBusy("gateway-not-stopping", f"the gateway (pid {state.pid}) was asked to end and has not")
         time.sleep(_LOOK_EVERY_S)

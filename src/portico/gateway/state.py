@@ -1,7 +1,7 @@
 """The note that a running gateway leaves of itself, and the question whether the note is true.
 
-A process id alone says nothing: after a crash another program may have it. So a gateway counts as running when what listens on
-the noted port answers `/health` with the noted instance.
+A process id alone says nothing: after a crash another program may have it, and a third one the port. So a gateway counts as
+running when the noted process holds the gateway's lock and what listens on the noted port proves that it knows the noted key.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from portico.secret import Secret
 from portico.store.atomic import read_private, remove_private, write_private
 from portico.store.lock import FileLock
 
@@ -23,19 +24,20 @@ _LONGEST_ANSWER: Final = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class GatewayState:
-    """One gateway process. `started_at` is wall ms; `instance` is random and told to anybody who asks."""
+    """One gateway process. `started_at` is wall ms; `instance` is random and told to anybody; `key` to nobody."""
 
     pid: int
     port: int
     started_at: int
     instance: str
+    key: Secret
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.port}"
 
     def as_json(self) -> dict[str, object]:
-        """The state as the file and `/health` hold it."""
+        """What anybody may know of it."""
         return {"pid": self.pid, "port": self.port, "startedAt": self.started_at, "instance": self.instance}
 
 
@@ -50,7 +52,7 @@ def write_state(paths: Paths, state: GatewayState) -> None:
     Raises:
         StoreError: it cannot be written.
     """
-    write_private(paths.gateway, json.dumps(state.as_json()).encode(), durable=False)
+    write_private(paths.gateway, json.dumps({**state.as_json(), "key": state.key.reveal()}).encode(), durable=False)
 
 
 def read_state(paths: Paths) -> GatewayState | None:
@@ -80,31 +82,49 @@ def running(paths: Paths) -> GatewayState | None:
         StoreError: the state file cannot be read.
     """
     state = read_state(paths)
-    return state if state is not None and answers(state) else None
+    return state if state is not None and holds_lock(paths, state) and _answers(state) else None
 
 
-def answers(state: GatewayState) -> bool:
+def holds_lock(paths: Paths, state: GatewayState) -> bool:
+    """Whether the noted process is a gateway now, answering or not: the system takes the lock from one that has died."""
+    return gateway_lock(paths).holder() == state.pid
+
+
+def _answers(state: GatewayState) -> bool:
     """Whether the noted gateway answers on its port. Asked directly, whatever proxies the environment names."""
     from http.client import HTTPConnection, HTTPException
 
+    from portico.gateway.proof import is_proof, new_challenge
+
+    challenge = new_challenge()
     connection = HTTPConnection("127.0.0.1", state.port, timeout=_PROBE_S)
     try:
-        connection.request("GET", "/health")
+        connection.request("GET", f"/health?challenge={challenge}")
         reply = connection.getresponse()
         body = reply.read(_LONGEST_ANSWER)
     except (OSError, HTTPException):
         return False
     finally:
         connection.close()
-    return reply.status == _HTTP_OK and _parse(body) == state
+    return reply.status == _HTTP_OK and is_proof(state.key, challenge, _proof_in(body))
+
+
+def _proof_in(body: bytes) -> object:
+    try:
+        fields = json.loads(body)
+    except ValueError:
+        return None
+    return fields.get("proof") if isinstance(fields, dict) else None
 
 
 def _parse(data: bytes) -> GatewayState | None:
     try:
         fields = json.loads(data)
-        pid, port, at, instance = (fields[name] for name in ("pid", "port", "startedAt", "instance"))
+        pid, port, at, instance, key = (fields[name] for name in ("pid", "port", "startedAt", "instance", "key"))
     except (ValueError, LookupError, TypeError):
         return None
     if not (all(type(number) is int for number in (pid, port, at)) and 0 < port < 1 << 16 and pid > 0):
         return None
-    return GatewayState(pid, port, at, instance) if isinstance(instance, str) else None
+    if not (isinstance(instance, str) and isinstance(key, str) and key):
+        return None
+    return GatewayState(pid, port, at, instance, Secret(key))

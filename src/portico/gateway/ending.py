@@ -1,0 +1,51 @@
+"""Asking the gateway's process to end, and no other that has come to its id."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import sys
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+
+def ask_to_end(pid: int, is_ours: Callable[[], bool]) -> None:
+    """Send SIGTERM to process `pid`, if `is_ours` says so; nothing happens where the process has gone.
+
+    On Linux the process is pinned first (pidfd_open(2)), so that what `is_ours` says cannot have become untrue of it.
+    """
+    with contextlib.suppress(ProcessLookupError):
+        pinned = _pin(pid)
+        try:
+            if is_ours():
+                _signal(pid, pinned)
+        finally:
+            if pinned is not None:
+                os.close(pinned)
+
+
+if sys.platform == "linux":
+
+    def _pin(pid: int) -> int | None:
+        try:
+            return os.pidfd_open(pid)
+        except ProcessLookupError:
+            raise
+        except OSError:
+            return None  # older than Linux 5.3, or a sandbox without the call
+
+    def _signal(pid: int, pinned: int | None) -> None:
+        if pinned is None:
+            os.kill(pid, signal.SIGTERM)
+        else:
+            signal.pidfd_send_signal(pinned, signal.SIGTERM)
+else:
+
+    def _pin(_pid: int) -> int | None:
+        return None
+
+    def _signal(pid: int, _pinned: int | None) -> None:
+        os.kill(pid, signal.SIGTERM)
