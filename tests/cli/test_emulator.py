@@ -7,16 +7,19 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
+from typing import Any
 
 import pytest
 
 from portico.cli.emulator import shell_lines
-
-if TYPE_CHECKING:
-    from pathlib import Path
+from portico.emulation.state import EmulatorState, write_state
+from portico.testing.canary import canary
 
 Start = Callable[..., tuple[subprocess.Popen[str], dict[str, Any]]]
 
@@ -103,6 +106,37 @@ def test_a_second_one_is_refused_and_the_first_is_named(start_emulator, run_port
     assert done.returncode == 10
     assert "already" in done.stderr
     assert str(process.pid) in done.stderr
+
+
+@pytest.mark.linux
+def test_approve_starts_its_helper_without_the_stores_passphrase(run_portico, paths) -> None:
+    secret, seen = canary("passphrase"), []
+
+    class Page(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            seen.extend(environment_of(f"/{self.path.strip('/')}"))
+            self.send_error(404)
+
+        def log_message(self, *_words: object) -> None: ...
+
+    with HTTPServer(("127.0.0.1", 0), Page) as page:
+        threading.Thread(target=page.serve_forever, daemon=True).start()
+        address = f"http://127.0.0.1:{page.server_port}"
+        write_state(EmulatorState(address, {"NO_PROXY": "127.0.0.1"}, [f"{address}/{{code}}"]), paths.emulator)
+        run_portico("emulator", "approve", "ABCD-EFGH", env={"PORTICO_PASSPHRASE": secret})
+        page.shutdown()
+    assert "NO_PROXY=127.0.0.1" in seen
+    assert not any(secret in each for each in seen)
+
+
+def environment_of(argument: str) -> list[str]:
+    """The environment of the approver whose last argument ends like this."""
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            words = (process / "cmdline").read_text().rstrip("\0").split("\0")
+            if words[-1].endswith(argument) and any(word.endswith("approver.py") for word in words):
+                return (process / "environ").read_text().split("\0")
+    return []
 
 
 def test_env_prints_what_points_a_shell_at_it(start_emulator, run_portico) -> None:

@@ -104,13 +104,15 @@ def approve(args: argparse.Namespace, rt: Runtime) -> int:
 
     from portico.emulation import approver
     from portico.emulation.state import read_state
+    from portico.oauth.browser import child_environment
 
     state = read_state(rt.paths.emulator)
+    environment = {**child_environment(rt.env), **state.env}
     deny = ["--deny"] if args.deny else []
     said = ""
     for url in state.approval_urls(args.code):
         command = [sys.executable, "-I", approver.__file__, *deny, "--", url]
-        done = subprocess.run(command, env={**rt.env, **state.env}, capture_output=True, text=True, check=False)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if done.returncode == ExitCode.OK:
             rt.out.note("Refused." if args.deny else "Approved.")
             if rt.out.is_json:
