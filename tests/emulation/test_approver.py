@@ -5,6 +5,7 @@ import os
 import shlex
 import subprocess
 from typing import TYPE_CHECKING
+from urllib.parse import quote
 
 import pytest
 from aiohttp import web
@@ -63,24 +64,52 @@ async def test_it_follows_to_the_commands_own_loopback_address_past_the_proxy(em
     assert seen == ["/callback?code=x", "/done"]
 
 
-async def test_it_hands_a_form_over_to_loopback_as_a_page_with_form_post_would(emulation, small, aiohttp_server) -> None:
-    seen: list[dict[str, str]] = []
+@pytest.fixture
+async def local(small, aiohttp_server) -> LocalService:
+    """A service on this machine that takes forms, and whose page `/form` leads to it as a page with `form_post` would."""
+    service = LocalService()
+    server = await aiohttp_server(service.app)
+    service.address = str(server.make_url("/callback"))
+    small.then = str(server.make_url("/form"))
+    return service
 
-    async def callback(request: web.Request) -> web.Response:
-        seen.append({name: str(value) for name, value in (await request.post()).items()})
+
+class LocalService:
+    def __init__(self) -> None:
+        self.seen: list[dict[str, str]] = []
+        self.address = ""
+        self.button = ""
+        self.app = web.Application()
+        self.app.router.add_post("/callback", self._callback)
+        self.app.router.add_get("/form", self._form)
+
+    async def _callback(self, request: web.Request) -> web.Response:
+        self.seen.append({name: str(value) for name, value in (await request.post()).items()})
         return web.Response(text="ok")
 
-    async def page(request: web.Request) -> web.Response:
-        form = f'<form method="post" action="{server.make_url("/callback")}"><input name="code" value="x"></form>'
+    async def _form(self, _request: web.Request) -> web.Response:
+        form = f'<form method="post" action="{self.address}"><input name="code" value="x">{self.button}</form>'
         return web.Response(text=form, content_type="text/html")
 
-    app = web.Application()
-    app.router.add_post("/callback", callback)
-    app.router.add_get("/form", page)
-    server = await aiohttp_server(app)
-    small.then = str(server.make_url("/form"))
-    assert (await run_browser(emulation, small.approval_url("ABCD"))).returncode == 0
-    assert seen == [{"code": "x"}]
+
+async def test_it_hands_a_form_over_to_the_redirect_as_a_page_with_form_post_would(emulation, small, local) -> None:
+    url = f"{small.approval_url('ABCD')}&redirect_uri={quote(local.address, safe='')}"
+    assert (await run_browser(emulation, url)).returncode == 0
+    assert local.seen == [{"code": "x"}]
+
+
+@pytest.mark.parametrize("redirect", ["", "&redirect_uri=http%3A%2F%2F127.0.0.1%3A1%2Fcallback", "&redirect_uri=file%3A%2F%2F"])
+async def test_it_hands_no_form_to_another_service_of_this_machine(emulation, small, local, redirect: str) -> None:
+    assert (await run_browser(emulation, small.approval_url("ABCD") + redirect)).returncode == 0
+    assert small.decisions == [("ABCD", "approve")]
+    assert local.seen == []
+
+
+async def test_it_decides_nothing_on_a_page_of_another_service_of_this_machine(emulation, local) -> None:
+    local.button = '<button name="decision" value="approve">Yes</button>'
+    done = await run_browser(emulation, local.address.replace("/callback", "/form"))
+    assert done.returncode == 1
+    assert local.seen == []
 
 
 @pytest.mark.parametrize("url", ["file:///etc/hostname", "https://login.example/hello", "https://elsewhere.example/"])

@@ -17,12 +17,21 @@ if TYPE_CHECKING:
 
 async def test_the_environment_names_the_proxy_the_authority_a_browser_and_throwaway_places(emulation, tmp_path: Path) -> None:
     env = emulation.env
-    assert env["HTTPS_PROXY"] == env["https_proxy"] == emulation.proxy_url
+    schemes = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
+    assert {env.get(name) for name in schemes} == {emulation.proxy_url}
     assert "127.0.0.1" in env["NO_PROXY"].split(",")
     assert env["SSL_CERT_FILE"] == str(emulation.ca_file)
     assert env["BROWSER"].endswith("approver.py %s")
     assert {env["PORTICO_STATE_DIR"], env["PORTICO_CONFIG"]} == {str(emulation.state), str(emulation.config)}
     assert emulation.state.is_relative_to(tmp_path)
+
+
+async def test_a_program_that_is_led_here_reaches_nobody_else_by_plain_http_either(emulation, monkeypatch) -> None:
+    for name, value in emulation.env.items():
+        monkeypatch.setenv(name, value)
+    async with aiohttp.ClientSession(trust_env=True) as session, session.get("http://elsewhere.example/") as reply:
+        assert reply.status == 403
+        assert "Portico's emulator" in await reply.text()
 
 
 async def test_the_throwaway_config_says_what_the_emulator_adds(small, tmp_path: Path) -> None:

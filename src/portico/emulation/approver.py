@@ -3,7 +3,7 @@
 Stands in for a person and a browser where there is neither: it opens the page, submits the approval form, and follows where the
 page leads, up to the command's own loopback address and what that shows. It knows the pages of Portico's emulators alone; the
 real service asks for a real person. Standard library only, since `$BROWSER` should start fast. Proxy and trust come from the
-environment (`HTTPS_PROXY`, `NO_PROXY`, `SSL_CERT_FILE`), as in any other program.
+environment (`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`, `SSL_CERT_FILE`), as in any other program.
 """
 
 from __future__ import annotations
@@ -82,10 +82,11 @@ def approve(url: str, *, decision: str = "approve", timeout_s: float = 20.0) -> 
     Raises:
         ApprovalFailed: a page could not be opened, no page asked for a decision, or the decision was not taken.
     """
+    redirect = _redirect_of(url)
     page = _open(_request(url), timeout_s)
     decided = False
     for _ in range(_MAX_PAGES):
-        request = _next_step(page, None if decided else decision)
+        request = _next_step(page, None if decided else decision, redirect)
         if request is None:
             break
         decided = decided or decision in page.decisions
@@ -97,14 +98,28 @@ def approve(url: str, *, decision: str = "approve", timeout_s: float = 20.0) -> 
     return page
 
 
-def _next_step(page: Page, decision: str | None) -> urllib.request.Request | None:
-    """The request that a person's next click, or the page by itself, would make."""
-    if page.action is not None and decision in page.decisions:
-        return _request(page.action, {**page.fields, _DECISION: decision or ""})
-    hands_over = page.action is not None and not page.decisions and urllib.parse.urlsplit(page.action).hostname in _LOOPBACK
-    if page.action is not None and hands_over:
-        return _request(page.action, page.fields)
+def _next_step(page: Page, decision: str | None, redirect: str | None) -> urllib.request.Request | None:
+    """The request that a person's next click, or the page by itself, would make.
+
+    A form goes to an emulated host, which is what the proxy lets https reach, or to the redirect URI that the sign-in named: what
+    else listens on this machine is none of the emulator's.
+    """
+    action = page.action or ""
+    if decision in page.decisions and _is_emulated(action):
+        return _request(action, {**page.fields, _DECISION: decision or ""})
+    if action == redirect and not page.decisions:
+        return _request(action, page.fields)
     return _request(page.refresh) if page.refresh and page.refresh != page.url else None
+
+
+def _is_emulated(url: str) -> bool:
+    parts = urllib.parse.urlsplit(url)
+    return parts.scheme == "https" and parts.hostname not in _LOOPBACK
+
+
+def _redirect_of(url: str) -> str | None:
+    """The `redirect_uri` of an authorization request (RFC 6749 section 4.1.1)."""
+    return next(iter(urllib.parse.parse_qs(urllib.parse.urlsplit(url).query).get("redirect_uri", ())), None)
 
 
 def _request(url: str, form: dict[str, str] | None = None) -> urllib.request.Request:

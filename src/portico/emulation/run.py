@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from portico.emulation.authority import Authority
 
 _NO_PROXY: Final = "127.0.0.1,localhost,::1"
+_PROXY_VARIABLES: Final = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
 _SHUTDOWN_S: Final = 0.5
 
 
@@ -139,12 +140,12 @@ def _merge(into: dict[str, JsonValue], more: Mapping[str, JsonValue]) -> None:
 def _environment(proxy_url: str, places: _Places) -> Mapping[str, str]:
     """What leads a command here.
 
-    Both spellings of the proxy names are set: programs differ in which they read first, and one set by the user would win. The
-    approver is started by its path, so that it runs whatever folder and `PYTHONPATH` a browser is started with.
+    Both spellings of the proxy names are set: programs differ in which they read first, and one set by the user would win. Plain
+    http is led here too, where it is refused, so that none of it leaves the machine. The approver is started by its path, so that
+    it runs whatever folder and `PYTHONPATH` a browser is started with.
     """
     return {
-        "HTTPS_PROXY": proxy_url,
-        "https_proxy": proxy_url,
+        **dict.fromkeys(_PROXY_VARIABLES, proxy_url),
         "NO_PROXY": _NO_PROXY,
         "no_proxy": _NO_PROXY,
         "SSL_CERT_FILE": str(places.authority.ca_file),
