@@ -39,6 +39,7 @@ def a_profile(base: str, clock, id: str = PROFILE) -> Profile:
         dialect="standard",
         api_base="https://api.example",
         token_endpoint=f"{base}/token",
+        revocation_endpoint=f"{base}/revoke",
         created_at=clock.wall_ms(),
     )
 

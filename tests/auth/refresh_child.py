@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import os
 import sys
 
 from portico.auth import transaction
@@ -12,6 +12,7 @@ from portico.clock import SystemClock
 from portico.oauth.client import OAuthClient
 from portico.paths import resolve_paths
 from portico.store import sealed_file
+from portico.store.lock import FileLock
 from portico.store.profiles import ProfileIndex
 from portico.store.vault import Vault
 from portico.testing.as_tokens import token_hash
@@ -35,5 +36,5 @@ async def main() -> None:
 if __name__ == "__main__":
     sealed_file._COST = {"n": 16, "r": 1, "p": 1}
     if "--without-lock" in sys.argv:
-        transaction.file_lock = lambda *_args, **_named: contextlib.nullcontext()
+        transaction.refresh_lock = lambda paths, _profile_id: FileLock(paths.locks / f"{os.getpid()}.lock")
     asyncio.run(main())

@@ -5,7 +5,9 @@ from dataclasses import replace
 
 import pytest
 
-from portico.errors import LockBusy, NetworkError, SignInNeeded, StoreError
+from portico.auth.refresh_lock import refresh_lock
+from portico.errors import LockBusy, NetworkError, OAuthError, SignInNeeded, StoreError
+from portico.oauth.standard import StandardDialect
 from portico.secret import Secret
 from portico.store.lock import FileLock
 from portico.store.records import Tokens
@@ -264,7 +266,7 @@ async def test_a_refresh_that_nobody_waits_for_is_not_sent(account):
     account.sign_in(ttl_s=60)
     account.clock.advance(60)
     broker = account.broker()
-    lock = OffLoop(FileLock(next_lock(account, broker)))
+    lock = OffLoop(FileLock(lock_path(account)))
     lock.acquire(1)
     caller = asyncio.create_task(broker.access(PROFILE))
     await until(lambda: broker._flights)
@@ -279,8 +281,8 @@ async def test_a_refresh_that_nobody_waits_for_is_not_sent(account):
     assert account.holds(await broker.access(PROFILE))
 
 
-def next_lock(account, broker):
-    return broker._transactions._lock_path(PROFILE)
+def lock_path(account):
+    return refresh_lock(account.paths, PROFILE).path
 
 
 async def test_while_another_process_refreshes_a_good_token_is_used_at_once(account):
@@ -288,7 +290,7 @@ async def test_while_another_process_refreshes_a_good_token_is_used_at_once(acco
     before = account.vault.read(PROFILE)
     account.clock.advance(90)
     broker = account.broker()
-    lock = OffLoop(FileLock(next_lock(account, broker)))
+    lock = OffLoop(FileLock(lock_path(account)))
     lock.acquire(1)
     assert (await broker.access(PROFILE)).token == before.access
     assert not await broker.refresh_if_due(PROFILE)
@@ -302,7 +304,7 @@ async def test_without_a_good_token_a_hung_refresh_of_another_process_is_named(a
     account.sign_in(ttl_s=60)
     account.clock.advance(60)
     broker = account.broker()
-    lock = OffLoop(FileLock(next_lock(account, broker)))
+    lock = OffLoop(FileLock(lock_path(account)))
     lock.acquire(1)
     with pytest.raises(LockBusy, match="process"):
         await broker.access(PROFILE)
@@ -340,6 +342,72 @@ async def test_a_sign_out_during_a_refresh_is_not_undone(account):
         with pytest.raises(SignInNeeded):
             await caller
     assert account.index.get(PROFILE) is None
+
+
+@pytest.mark.parametrize("then", ["signed out", "signed in anew"])
+async def test_what_a_refresh_brings_after_its_sign_in_has_ended_is_revoked(account, then):
+    account.sign_in(ttl_s=60)
+    account.clock.advance(60)
+    gate = Gate()
+    account.server.faults.add("/token", Fault(gate=gate))
+    caller = asyncio.create_task(account.broker().access(PROFILE))
+    async with asyncio.timeout(5):
+        await gate.reached()
+        account.vault.delete(PROFILE)
+        if then == "signed in anew":
+            account.clock.advance(1)
+            account.sign_in()
+        gate.release()
+        outcome = await asyncio.gather(caller, return_exceptions=True)
+    first, *later = account.server.mint.families
+    assert first.revoked
+    assert not any(family.revoked for family in later)
+    assert isinstance(outcome[0], SignInNeeded) if then == "signed out" else account.holds(outcome[0])
+
+
+async def test_what_a_refresh_brings_beside_another_of_the_same_sign_in_is_not_revoked(account):
+    profile = account.sign_in(ttl_s=60)
+    account.clock.advance(60)
+    gate = Gate()
+    account.server.faults.add("/token", Fault(gate=gate))
+    caller = asyncio.create_task(account.broker().access(PROFILE))
+    async with asyncio.timeout(5):
+        await gate.reached()
+        issued = account.server.mint.start(CLIENT_ID)
+        account.vault.commit(profile, Tokens(Secret(issued.access), Secret(issued.refresh), issued.expires_at))
+        gate.release()
+        assert account.holds(await caller)
+    assert not any(family.revoked for family in account.server.mint.families)
+
+
+class Broken(StandardDialect):
+    """A plugin's, with a bug: its error quotes the reply."""
+
+    def __init__(self, step):
+        self._step = step
+
+    def refresh_request(self, server, refresh):
+        if self._step == "request":
+            raise TypeError(refresh.reveal())
+        return super().refresh_request(server, refresh)
+
+    def read_token_reply(self, reply):
+        raise KeyError(reply.body.reveal())
+
+
+@pytest.mark.parametrize("step", ["request", "reply"])
+async def test_a_dialect_that_breaks_is_a_failure_that_may_pass_and_is_not_asked_again_at_once(account, step):
+    account.sign_in(ttl_s=60)
+    account.clock.advance(60)
+    broker = account.broker(dialects=lambda _name: Broken(step))
+    for _ in range(2):
+        with pytest.raises(OAuthError) as raised:
+            await broker.access(PROFILE)
+        assert raised.value.id == "reply-invalid"
+        assert "CANARY" not in repr(raised.value) + str(raised.value.why)
+    assert account.posts == (1 if step == "reply" else 0)
+    failure = account.index.get(PROFILE).failure
+    assert (failure.id, failure.terminal) == ("reply-invalid", False)
 
 
 class FullStore:

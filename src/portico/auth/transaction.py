@@ -8,20 +8,21 @@ have sent, and nobody uses a reply before it is stored.
 from __future__ import annotations
 
 import contextlib
-import hashlib
+import logging
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final, Protocol
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
+from portico.auth.dialect_calls import asked
 from portico.auth.freshness import is_usable, issued_at, refresh_due
 from portico.auth.outcome import failure_of, is_terminal, sign_in_expired, with_failure
-from portico.errors import LockBusy, PorticoError, StoreError, StoreUnknown
-from portico.store.lock import file_lock
+from portico.auth.refresh_lock import refresh_lock
+from portico.errors import LockBusy, NotRevoked, PorticoError, StoreError, StoreUnknown
 from portico.store.records import Tokens
 from portico.store.steps import no_step
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Iterator, Mapping
 
     from portico.contracts import Clock, FormRequest, HttpReply, TokenDialect
     from portico.paths import Paths
@@ -32,6 +33,9 @@ if TYPE_CHECKING:
 
 REFRESH_STEPS: Final = ("locked", "decided", "answered", "validated", "stored")
 _TRIES: Final = 3
+_log = logging.getLogger(__name__)
+
+TokenHint = Literal["refresh_token", "access_token"]
 
 
 class Send(Protocol):
@@ -111,29 +115,36 @@ class Transactions:
             NetworkError: the server could not be asked, or did not answer well; trying again may help.
             StoreError: reading or storing failed.
         """
-        with file_lock(self._lock_path(profile_id), wait_s, what=f"the refresh of {profile_id}"):
+        lock = refresh_lock(self.paths, profile_id)
+        lock.acquire(wait_s)
+        try:
             self.on_step("locked")
-            held = self._with_unstored(profile_id)
-            if held.tokens.generation != stale_generation and held.usable(self.clock.wall_ms()):
-                return Refreshed(held.access, posted=False)
-            if held.tokens.refresh is None or (held.profile.failure is not None and held.profile.failure.terminal):
-                raise sign_in_expired(held.profile)
-            self.on_step("decided")
-            # A fence belongs here: a durable note of the token about to be sent, for whoever comes after a crash.
-            return self._exchange(held, held.tokens.refresh, send)
+            return self._refresh_alone(profile_id, stale_generation, send)
+        finally:
+            lock.release()
+
+    def _refresh_alone(self, profile_id: str, stale_generation: int, send: Send) -> Refreshed:
+        held = self._with_unstored(profile_id, send)
+        if held.tokens.generation != stale_generation and held.usable(self.clock.wall_ms()):
+            return Refreshed(held.access, posted=False)
+        if held.tokens.refresh is None or (held.profile.failure is not None and held.profile.failure.terminal):
+            raise sign_in_expired(held.profile)
+        self.on_step("decided")
+        # A fence belongs here: a durable note of the token about to be sent, for whoever comes after a crash.
+        return self._exchange(held, held.tokens.refresh, send)
 
     def _exchange(self, held: Held, refresh: Secret, send: Send) -> Refreshed:
         profile = held.profile
         try:
             dialect = self.dialects(profile.dialect)
-            request = dialect.refresh_request(profile.server(), refresh)
+            request = asked(profile.dialect, lambda: dialect.refresh_request(profile.server(), refresh))
             reply = send(request, relocated=dict(profile.relocated))
             self.on_step("answered")
-            grant = dialect.read_token_reply(reply)
+            grant = asked(profile.dialect, lambda: dialect.read_token_reply(reply))
             self.on_step("validated")
             tokens = Tokens(grant.access, grant.refresh or refresh, grant.expires_at)
             self.unstored[profile.id] = (replace(profile, refreshed_at=reply.sent_at_ms, failure=None), tokens)
-            stored = self._with_unstored(profile.id)
+            stored = self._with_unstored(profile.id, send)
         except PorticoError as error:
             return self._failed(held, error)
         self.on_step("stored")
@@ -154,7 +165,7 @@ class Transactions:
             raise sign_in_expired(replace(held.profile, failure=failure)) from error
         raise error
 
-    def _with_unstored(self, profile_id: str) -> Held:
+    def _with_unstored(self, profile_id: str, send: Send) -> Held:
         """The tokens as they are, after storing those that are still in memory only: the ones before them are spent."""
         waiting = self.unstored.get(profile_id)
         if waiting is None:
@@ -165,10 +176,31 @@ class Transactions:
         except StoreError as error:
             if error.id != "generation-changed":
                 raise
-            self.unstored.pop(profile_id, None)  # a new sign-in, or a sign-out, came first and wins
+            self._drop(profile, tokens, send)  # a new sign-in, or a sign-out, came first and wins
             return self.held(profile_id)
         self.unstored.pop(profile_id, None)
         return Held(stored, replace(tokens, generation=stored.generation))
+
+    def _drop(self, profile: Profile, tokens: Tokens, send: Send) -> None:
+        """Forget tokens that came too late, and revoke them if their sign-in has ended: whoever ended it did not know of them."""
+        current = self.index.get(profile.id)
+        if current is None or current.created_at != profile.created_at:
+            for token, hint in _pair(tokens):
+                try:
+                    self._revoke(profile, token, hint, send)
+                except PorticoError as error:
+                    _log.warning("%s: a token that came after its sign-in had ended is not revoked: %s", profile.id, error)
+        self.unstored.pop(profile.id, None)
+
+    def _revoke(self, profile: Profile, token: Secret, hint: TokenHint, send: Send) -> None:
+        server = profile.server()
+        if server.revocation_endpoint is None:
+            raise NotRevoked("revocation-not-offered", "The provider has no known way of revoking tokens.")
+        dialect = self.dialects(profile.dialect)
+        request = asked(profile.dialect, lambda: dialect.revoke_request(server, token, hint))
+        status = send(request, relocated=dict(profile.relocated)).status
+        if status != HTTPStatus.OK:
+            raise NotRevoked("not-revoked", "The provider would not revoke it.", why=f"HTTP {status}")
 
     def _commit(self, profile: Profile, tokens: Tokens) -> Profile:
         """Store, and try again at once where it failed plainly: these may be the only copy."""
@@ -180,6 +212,8 @@ class Transactions:
                     raise
         raise AssertionError("unreachable: the last try returned or raised")
 
-    def _lock_path(self, profile_id: str) -> Path:
-        name = hashlib.sha256(profile_id.encode()).hexdigest()[:16]
-        return self.paths.locks / f"refresh-{name}.lock"
+
+def _pair(tokens: Tokens) -> Iterator[tuple[Secret, TokenHint]]:
+    if tokens.refresh is not None:
+        yield tokens.refresh, "refresh_token"
+    yield tokens.access, "access_token"

@@ -5,16 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from portico.errors import PorticoError
+from portico.auth.refresh_lock import refresh_lock
+from portico.errors import LockBusy, PorticoError, StoreError
 from portico.store.off_loop import off_loop
 
 if TYPE_CHECKING:
     from portico.contracts import FormPoster
     from portico.onboarding.workbench import Workbench
+    from portico.store.lock import FileLock
     from portico.store.profiles import Profile
     from portico.store.vault import Tokens, Vault
 
 REVOKE_WITHIN_S: Final = 10.0
+REFRESH_WITHIN_S: Final = 10.0
+_STILL_REFRESHING: Final = "a refresh that another process has under way may still bring tokens; that process revokes them"
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,19 +33,34 @@ class SignedOut:
 async def sign_out(bench: Workbench, profile_id: str, http: FormPoster) -> SignedOut:
     """Revoke a profile's tokens (RFC 7009, at most 10 s) and delete every copy of them, also where its entry is damaged.
 
+    A refresh under way is waited for, since what it brings is to be revoked as well; 10 s at most.
+
     Raises:
         StoreError: the index cannot be changed.
     """
     vault = bench.vault()
-    not_revoked = await _revoke_stored(bench, vault, profile_id, http)
-    left = await off_loop(lambda: vault.delete(profile_id))
-    return SignedOut(profile_id, not_revoked, left)
+    lock = refresh_lock(bench.paths, profile_id)
+    try:
+        alone = await off_loop(lambda: _acquired(lock))
+        not_revoked = await _revoke_stored(bench, vault, profile_id, http)
+        left = await off_loop(lambda: vault.delete(profile_id))
+    finally:
+        lock.release()
+    return SignedOut(profile_id, not_revoked if alone else not_revoked or _STILL_REFRESHING, left)
+
+
+def _acquired(lock: FileLock) -> bool:
+    try:
+        lock.acquire(REFRESH_WITHIN_S)
+    except (LockBusy, StoreError):
+        return False
+    return True
 
 
 async def _revoke_stored(bench: Workbench, vault: Vault, profile_id: str, http: FormPoster) -> str | None:
     try:
         tokens = await off_loop(lambda: vault.read(profile_id))
-        profile = bench.index.get(profile_id)
+        profile = await off_loop(lambda: bench.index.get(profile_id))
     except PorticoError as error:
         return f"its tokens cannot be read: {error.message}"
     return None if profile is None else await revoke_tokens(bench, profile, tokens, http)

@@ -1,0 +1,36 @@
+"""Calls into a dialect, which is a plugin's and meets whatever a server may send."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from traceback import extract_tb
+from typing import TYPE_CHECKING, TypeVar
+
+from portico.errors import OAuthError, PorticoError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+T = TypeVar("T")
+
+
+def asked(dialect: str, call: Callable[[], T]) -> T:
+    """What a method of `dialect` returns.
+
+    Raises:
+        PorticoError: as the method raised it; anything else is `reply-invalid`, which another try may mend. Of the original only
+            its kind and place are kept: its text may quote a token.
+    """
+    try:
+        return call()
+    except PorticoError:
+        raise
+    except Exception as error:  # noqa: BLE001 - whatever a plugin raises
+        place = extract_tb(error.__traceback__)[-1]
+        raise OAuthError(
+            "reply-invalid",
+            "The provider's reply could not be understood.",
+            transient=True,
+            why=f"the dialect {dialect} failed with {type(error).__name__} at {Path(place.filename).name}:{place.lineno}",
+            hint="tell its plugin's author",
+        ) from None

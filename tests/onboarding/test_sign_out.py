@@ -1,0 +1,69 @@
+"""Signing out while the sign-in is in use."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+
+from portico.auth.refresh_lock import refresh_lock
+from portico.onboarding import sign_out as module
+from portico.onboarding.sign_out import sign_out
+from portico.testing.authorization_server import Fault, Gate
+from tests.auth.parts import PROFILE, OffLoop, dialects, until
+
+
+@pytest.fixture
+def bench(account):
+    plugins = SimpleNamespace(dialect=dialects)
+    return SimpleNamespace(paths=account.paths, plugins=plugins, index=account.index.real, vault=lambda: account.vault.real)
+
+
+@pytest.fixture
+def revoked(account, monkeypatch):
+    """Every token that the server was told to revoke."""
+    told = []
+    honest = account.server.mint.revoke
+    monkeypatch.setattr(account.server.mint, "revoke", lambda token: (told.append(token), honest(token)))
+    return told
+
+
+@pytest.mark.requirement("E47")
+async def test_a_sign_out_waits_for_the_refresh_under_way_and_revokes_what_it_brings(account, bench, revoked):
+    account.sign_in(ttl_s=60)
+    before = account.vault.read(PROFILE)
+    account.clock.advance(60)
+    gate = Gate()
+    account.server.faults.add("/token", Fault(gate=gate))
+    async with asyncio.timeout(5):
+        caller = asyncio.create_task(account.broker().access(PROFILE))
+        await gate.reached()
+        leaving = asyncio.create_task(sign_out(bench, PROFILE, account.http))
+        done, _ = await asyncio.wait([leaving], timeout=0.2)
+        gate.release()
+        access, result = await caller, await leaving
+
+    assert not done
+    assert (result.not_revoked, result.left) == (None, ())
+    assert before.refresh.reveal() not in revoked
+    assert access.token.reveal() in revoked
+    assert len(revoked) == 2
+    assert account.index.get(PROFILE) is None
+
+
+@pytest.mark.requirement("E47")
+async def test_a_refresh_that_does_not_end_does_not_keep_a_sign_out_waiting_and_is_told(account, bench, revoked, monkeypatch):
+    monkeypatch.setattr(module, "REFRESH_WITHIN_S", 0.05)
+    account.sign_in()
+    lock = OffLoop(refresh_lock(account.paths, PROFILE))
+    lock.acquire(1)
+    async with asyncio.timeout(5):
+        result = await sign_out(bench, PROFILE, account.http)
+    lock.release()
+
+    assert "refresh" in result.not_revoked
+    assert len(revoked) == 2
+    assert account.index.get(PROFILE) is None
+    await until(lock.try_acquire)
+    lock.release()
