@@ -8,7 +8,7 @@ import json
 import pytest
 from aiohttp import web
 
-from portico.gateway.app import make_app
+from portico.gateway.app import make_server
 from portico.gateway.proof import is_proof, new_challenge, new_key
 from portico.gateway.server import bound
 from portico.gateway.state import GatewayState
@@ -21,7 +21,7 @@ KEY = new_key()
 async def port():
     listener = bound(0)
     state = GatewayState(4711, listener.getsockname()[1], 1_700_000_000_000, "abcd", KEY)
-    runner = web.AppRunner(make_app(state), access_log=None)
+    runner = web.ServerRunner(make_server(state))
     await runner.setup()
     await web.SockSite(runner, listener).start()
     yield state.port
@@ -104,3 +104,27 @@ async def test_what_a_web_page_sends_is_refused(port, header, method, target):
 async def test_there_is_nothing_else_yet(port):
     assert status_of(await ask(port, target="/v1/models")) == 404
     assert status_of(await ask(port, method="POST", target="/health")) == 405
+
+
+RUBBISH = [
+    b"GET /CANARY HTTP/9.9\r\n\r\n",
+    b"GET /health HTTP/1.1\r\nHost: {host}\r\nAuthorization Bearer CANARY\r\n\r\n",
+    b"GET /health HTTP/1.1\r\nHost: {host}\r\nHost: CANARY\r\n\r\n",
+    b"GET /" + b"CANARY" * 6000 + b" HTTP/1.1\r\nHost: {host}\r\n\r\n",
+    b"CANARY\x00\xff\r\n\r\n",
+    b"POST /health HTTP/1.1\r\nHost: {host}\r\nContent-Length: CANARY\r\n\r\n",
+    b"GET /CANARY HTTP/1.1\r\nHost: CANARY\r\nExpect: CANARY\r\nConnection: close\r\n\r\n",
+    b"GET /CANARY HTTP/1.1\r\nHost: {host}\r\nExpect: CANARY\r\nConnection: close\r\n\r\n",
+]
+
+
+@pytest.mark.parametrize("request_", RUBBISH)
+async def test_rubbish_is_refused_as_quietly_as_anything_else(port, request_, caplog):
+    caplog.set_level("INFO")
+    answer = await asyncio.to_thread(talk, port, request_.replace(b"{host}", f"127.0.0.1:{port}".encode()))
+    assert status_of(answer) in {400, 404, 421}
+    assert b"CANARY" not in answer
+    assert b"aiohttp" not in answer
+    assert b"Cache-Control: no-store" in answer
+    assert json.loads(body_of(answer))["error"]["id"]
+    assert caplog.text == ""

@@ -29,7 +29,7 @@ from portico.store.vault import Vault
 from portico.testing.authorization_server import CLIENT_ID, AuthorizationServer, Fault, Gate, serve
 from portico.testing.canary import canary, in_text
 from tests.auth.parts import PROFILE, OffLoop, a_profile, until
-from tests.gateway.parts import body_of, get, somebody_on, wait_until
+from tests.gateway.parts import body_of, get, somebody_on, status_of, talk, wait_until
 
 pytestmark = pytest.mark.requirement("S9")
 
@@ -184,6 +184,17 @@ def test_a_gateway_that_cannot_start_says_why(gateway_paths):
         service.start(gateway_paths, port=0)
     assert raised.value.id == "gateway-failed"
     assert "portico.json5" in raised.value.why
+
+
+def test_nothing_that_is_sent_to_it_gets_into_its_log(gateway_paths):
+    state = service.start(gateway_paths, port=0)
+    before = gateway_paths.gateway_log.read_bytes()
+    for rubbish in (b"GET /" + b"A" * 20_000 + b" HTTP/1.1\r\n\r\n", b"GET / HTTP/1.1\r\nAuthorization Bearer A\r\n\r\n"):
+        assert status_of(talk(state.port, rubbish)) == 400
+    service.stop(gateway_paths)
+    said = gateway_paths.gateway_log.read_bytes().removeprefix(before)
+    assert said.endswith(b"ending\n")
+    assert said.count(b"\n") == 1
 
 
 def use_file_store(paths, passphrase):

@@ -52,14 +52,15 @@ def _add_port(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, rt: Runtime) -> int:
     """Serve until a signal asks to end."""
-    from portico.cli.gateway_work import keep_fresh, log_to_stderr, passphrase_from_stdin
+    from portico.cli.gateway_work import keep_fresh, passphrase_from_stdin
+    from portico.gateway.log import log_to_stderr
     from portico.gateway.server import run_gateway
     from portico.gateway.service import passphrase_for
 
     port = _port(args, rt)
     given = passphrase_from_stdin() if args.passphrase_stdin else None
     passphrase = given or passphrase_for(rt.paths, rt.passphrase, rt.env)
-    log_to_stderr(verbose=rt.options.verbose)
+    log_to_stderr(rt.paths.gateway_log, verbose=rt.options.verbose)
     run_gateway(
         rt.paths, port, lambda: keep_fresh(rt, passphrase), clock=rt.clock, announce=lambda state: _say_running(rt, state)
     )

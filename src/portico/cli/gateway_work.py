@@ -1,4 +1,4 @@
-"""What the gateway does besides answering: every sign-in kept fresh, and a log of it that holds no secret."""
+"""What the gateway does besides answering: every sign-in kept fresh."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from portico.auth.background import BackgroundRefresh
 from portico.auth.broker import TokenBroker
 from portico.errors import PorticoError
-from portico.secret import Secret, redact
+from portico.secret import Secret
 from portico.store.off_loop import off_loop
 from portico.store.passphrase import TEXT_ENV, PassphraseSource
 from portico.store.vault import Vault
@@ -53,17 +53,3 @@ def _dialect(rt: Runtime, name: str) -> TokenDialect:
 def passphrase_from_stdin() -> Secret:
     """The first line of standard input."""
     return Secret(sys.stdin.buffer.readline(_LONGEST_LINE).decode().rstrip("\r\n"))
-
-
-def log_to_stderr(*, verbose: bool) -> None:
-    """Log Portico's own remarks, with the time of each."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Redacted("%(asctime)s %(levelname)s %(name)s: %(message)s"))
-    logger = logging.getLogger("portico")
-    logger.addHandler(handler)
-    logger.setLevel(logging.DEBUG if verbose else logging.INFO)
-
-
-class _Redacted(logging.Formatter):
-    def format(self, record: logging.LogRecord) -> str:
-        return redact(super().format(record))

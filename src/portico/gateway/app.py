@@ -4,27 +4,34 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from aiohttp import web
-
 from portico import __version__
-from portico.gateway.guard import guard, harden, local_hosts
+from portico.gateway.guard import answer, local_hosts, refusal, refused
 from portico.gateway.proof import is_challenge, prove
+from portico.oauth.quiet_http import QuietServer
 
 if TYPE_CHECKING:
+    from aiohttp import web
+
     from portico.gateway.state import GatewayState
 
 HEALTH = "/health"
 
 
-def make_app(state: GatewayState) -> web.Application:
-    """The application of one gateway process. `/health` needs no key and holds nothing secret; a challenge is answered."""
+def make_server(state: GatewayState) -> QuietServer:
+    """The server of one gateway process. `/health` needs no key and holds nothing secret; a challenge is answered."""
+    hosts = local_hosts(state.port)
 
-    async def health(request: web.Request) -> web.Response:
-        challenge = request.query.get("challenge", "")
-        proof = {"proof": prove(state.key, challenge)} if is_challenge(challenge) else {}
-        return web.json_response({"status": "ok", "version": __version__, **state.as_json(), **proof})
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        return refusal(request, hosts) or _respond(request, state)
 
-    app = web.Application(middlewares=[guard(local_hosts(state.port))])
-    app.on_response_prepare.append(harden)
-    app.router.add_get(HEALTH, health)
-    return app
+    return QuietServer(handle, refused)
+
+
+def _respond(request: web.BaseRequest, state: GatewayState) -> web.StreamResponse:
+    if request.path != HEALTH:
+        return refused(404, "not-found")
+    if request.method not in {"GET", "HEAD"}:
+        return refused(405, "wrong-method", Allow="GET, HEAD")
+    challenge = request.query.get("challenge", "")
+    proof = {"proof": prove(state.key, challenge)} if is_challenge(challenge) else {}
+    return answer(200, {"status": "ok", "version": __version__, **state.as_json(), **proof})

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 import portico
 from portico.errors import ConfigError
+from portico.gateway.log import LIMIT, open_log
 from portico.gateway.state import running
-from portico.paths import CONFIG_ENV, FILE_MODE, STATE_ENV, make_private_folder
-from portico.store.atomic import file_error, replace
+from portico.paths import CONFIG_ENV, STATE_ENV
 from portico.store.passphrase import SECRET_VARIABLES
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 READY_S: Final = 20.0
 _LOOK_EVERY_S: Final = 0.05
-_LOG_LIMIT: Final = 1 << 20
 _INSTALLED: Final = frozenset({"site-packages", "dist-packages"})
 
 
@@ -40,7 +39,7 @@ def spawn(paths: Paths, port: int, *, env: Mapping[str, str], passphrase: Secret
     command = [sys.executable, "-P", "-m", "portico", "gateway", "run", "--port", str(port)]
     if passphrase is not None:
         command.append("--passphrase-stdin")
-    log = _open_log(paths.gateway_log)
+    log = open_log(paths.gateway_log)
     try:
         began = os.fstat(log).st_size
         stdin = subprocess.PIPE if passphrase is not None else subprocess.DEVNULL
@@ -78,7 +77,7 @@ def _when_ready(paths: Paths, child: subprocess.Popen[bytes], log_began: int) ->
 def _failed(paths: Paths, what: str, log_began: int) -> ConfigError:
     with paths.gateway_log.open("rb") as log:
         log.seek(log_began)
-        lines = log.read(_LOG_LIMIT).decode(errors="replace").split("\n")
+        lines = log.read(LIMIT).decode(errors="replace").split("\n")
     said = " / ".join(line.strip() for line in lines if line.strip())[-400:]
     hint = f"see {paths.gateway_log}, or run it in the foreground: {{prog}} gateway run"
     return ConfigError("gateway-failed", f"the gateway did not start: {what}", why=said or None, hint=hint)
@@ -93,19 +92,6 @@ def _environment(paths: Paths, env: Mapping[str, str]) -> dict[str, str]:
         python_path.append(str(source))
     own = {CONFIG_ENV: str(paths.config), STATE_ENV: str(paths.state)}
     return {**kept, **own, **({"PYTHONPATH": os.pathsep.join(dict.fromkeys(python_path))} if python_path else {})}
-
-
-def _open_log(path: Path) -> int:
-    make_private_folder(path.parent)
-    try:
-        if path.exists() and path.lstat().st_size > _LOG_LIMIT:
-            replace(path, path.with_name(f"{path.name}.old"))
-        log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), FILE_MODE)
-        if os.name == "posix":
-            os.fchmod(log, FILE_MODE)
-    except OSError as error:
-        raise file_error("store-write-failed", f"cannot write {path}", error) from error
-    return log
 
 
 def _detached() -> dict[str, Any]:

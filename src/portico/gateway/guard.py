@@ -6,17 +6,16 @@ cross-site request. Either shows in a header that the browser sets and the page 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from typing import TYPE_CHECKING, Final
 
-from aiohttp import web
-
-from portico.oauth.callback_http import is_for
+from portico.oauth.quiet_http import QuietAnswer, is_for
 
 if TYPE_CHECKING:
-    from aiohttp.typedefs import Handler, Middleware
+    from aiohttp import web
 
-_SAME_SITE = frozenset({"same-origin", "none"})
-_HEADERS = {
+_SAME_SITE: Final = frozenset({"same-origin", "none"})
+_HEADERS: Final = {
     "Cache-Control": "no-store",
     "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
     "Referrer-Policy": "no-referrer",
@@ -29,26 +28,21 @@ def local_hosts(port: int) -> frozenset[str]:
     return frozenset({f"127.0.0.1:{port}", f"localhost:{port}"})
 
 
-def guard(hosts: frozenset[str]) -> Middleware:
-    """A middleware that refuses, on every path, a foreign Host (421) and whatever a web page sends (403)."""
-
-    @web.middleware
-    async def check(request: web.Request, handler: Handler) -> web.StreamResponse:
-        if not is_for(request, hosts):
-            return _refused(421, "wrong-host")
-        site = request.headers.get("Sec-Fetch-Site", "none")
-        if "Origin" in request.headers or site not in _SAME_SITE:
-            return _refused(403, "wrong-origin")
-        return await handler(request)
-
-    return check
+def refusal(request: web.BaseRequest, hosts: frozenset[str]) -> QuietAnswer | None:
+    """The answer to a foreign Host (421) and to whatever a web page sends (403), on every path; None for all others."""
+    if not is_for(request, hosts):
+        return refused(421, "wrong-host")
+    site = request.headers.get("Sec-Fetch-Site", "none")
+    if "Origin" in request.headers or site not in _SAME_SITE:
+        return refused(403, "wrong-origin")
+    return None
 
 
-async def harden(_request: web.Request, response: web.StreamResponse) -> None:
-    """Signal handler for every answer: security headers, and no name of the server software."""
-    response.headers.update(_HEADERS)
-    response.headers["Server"] = "portico"
+def answer(status: int, value: object, **headers: str) -> QuietAnswer:
+    """A JSON answer with the security headers."""
+    return QuietAnswer(status, json.dumps(value).encode(), content_type="application/json", headers={**_HEADERS, **headers})
 
 
-def _refused(status: int, id: str) -> web.Response:
-    return web.json_response({"error": {"id": id}}, status=status)
+def refused(status: int, id: str = "bad-request", **headers: str) -> QuietAnswer:
+    """An answer that says why not, and nothing that was received."""
+    return answer(status, {"error": {"id": id}}, **headers)

@@ -16,7 +16,7 @@ from aiohttp import web
 
 from portico.contracts import Redirect
 from portico.errors import ConfigError, LockBusy, NoWayToSignIn, StoreError
-from portico.gateway.app import make_app
+from portico.gateway.app import make_server
 from portico.gateway.proof import new_key
 from portico.gateway.state import GatewayState, gateway_lock, read_state, remove_state, write_state
 from portico.oauth.loopback import bind_loopback
@@ -112,7 +112,7 @@ async def _serve(
     announce: Callable[[GatewayState], None],
 ) -> None:
     ending = _on_signal()
-    runner = web.AppRunner(make_app(state), access_log=None, shutdown_timeout=_SHUTDOWN_S)
+    runner = web.ServerRunner(make_server(state), shutdown_timeout=_SHUTDOWN_S)
     await runner.setup()
     working = asyncio.create_task(work(), name="gateway work")
     try:

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Final, Literal, Self
 from aiohttp import web
 
 from portico.oauth.authorization_response import ExpectedAnswer, UnfitResponse, read_parameters
-from portico.oauth.callback_http import Answer, QuietServer, is_for, page, read_form
+from portico.oauth.callback_http import Answer, page, read_form, refuse
 from portico.oauth.loopback import bind_loopback
+from portico.oauth.quiet_http import QuietServer, is_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -70,7 +71,7 @@ class CallbackServer:
         sockets = bind_loopback(self._redirect)
         self._port = sockets[0].getsockname()[1]
         self._hosts = _host_names(self._redirect.host, self._port)
-        self._runner = web.ServerRunner(QuietServer(self._handle), shutdown_timeout=_SHUTDOWN_S)
+        self._runner = web.ServerRunner(QuietServer(self._handle, refuse), shutdown_timeout=_SHUTDOWN_S)
         await self._runner.setup()
         for listener in sockets:
             await web.SockSite(self._runner, listener).start()

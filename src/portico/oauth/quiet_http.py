@@ -1,0 +1,87 @@
+"""An HTTP server that gives nothing away: what a request may look like, and answers that hold nothing it brought.
+
+aiohttp's own defaults would name its version, echo a malformed request line and log what was received:
+`RequestHandler.handle_error` and the response class here replace them. A malformed request reaches no handler at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Any, Final
+
+from aiohttp import web
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Mapping
+
+_IDLE_TIMEOUT_S: Final = 10.0
+_LINE_CAP: Final = 16 * 1024
+_log = logging.getLogger(__name__)
+
+
+class QuietAnswer(web.Response):
+    """A response without the name of the server software, after which the connection is closed."""
+
+    def __init__(self, status: int, body: bytes, *, content_type: str, headers: Mapping[str, str]) -> None:
+        super().__init__(status=status, body=body, headers=headers)
+        if body:
+            self.content_type, self.charset = content_type, "utf-8"
+        self.force_close()
+
+    async def _prepare_headers(self) -> None:
+        await super()._prepare_headers()
+        self.headers.popall("Server", None)
+
+
+class QuietServer(web.Server):
+    """aiohttp's low-level server with bounded requests and no access log.
+
+    `refuse` makes the answer, of a given status, to what cannot be understood or handled.
+    """
+
+    def __init__(
+        self, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], refuse: Callable[[int], web.StreamResponse]
+    ) -> None:
+        super().__init__(handler)
+        self.refuse = refuse
+
+    def __call__(self) -> web.RequestHandler:
+        limits: dict[str, Any] = {
+            "access_log": None,
+            "keepalive_timeout": _IDLE_TIMEOUT_S,
+            "lingering_time": 0,
+            "max_line_size": _LINE_CAP,
+            "max_field_size": _LINE_CAP,
+        }
+        return _Handler(self, **limits)
+
+
+class _Handler(web.RequestHandler):
+    __slots__ = ("_refuse",)
+
+    def __init__(self, server: QuietServer, **limits: Any) -> None:
+        super().__init__(server, loop=asyncio.get_running_loop(), logger=_log, **limits)
+        self._refuse = server.refuse
+
+    def handle_error(
+        self,
+        request: web.BaseRequest,
+        status: int = 500,
+        exc: BaseException | None = None,
+        message: str | None = None,  # noqa: ARG002 - it repeats what was received
+    ) -> web.StreamResponse:
+        _log.debug("a request could not be handled: %s", type(exc).__name__)
+        if request.writer.output_size > 0:
+            raise ConnectionError("the answer has begun already")
+        return self._refuse(status)
+
+
+def is_for(request: web.BaseRequest, hosts: frozenset[str]) -> bool:
+    """Whether the request's own Host header is one of `hosts`, given once, and its target is in origin form.
+
+    `request.host` will not do: aiohttp takes it from the target where that is a whole URL, and from the socket where there is no
+    header at all.
+    """
+    given = request.headers.getall("Host", [])
+    return len(given) == 1 and given[0].lower() in hosts and request.raw_path.startswith("/")
