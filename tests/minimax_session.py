@@ -55,7 +55,7 @@ class MinimaxSession:
     def run(self, *args: str, env: Mapping[str, str | None] | None = None) -> CompletedProcess[str]:
         """One command, in this process: what a process of its own adds is what `tests/e2e` shows."""
         merged = self.run_portico.environment({**self.env, **(env or {})})
-        done = _in_this_process(args, merged)
+        done = in_this_process(args, merged)
         outputs = self.run_portico.outputs
         outputs.mkdir(parents=True, exist_ok=True)
         shown = done.stderr + ("" if args[:2] == ("auth", "token") else done.stdout)
@@ -77,7 +77,7 @@ class MinimaxSession:
         return json.loads(self.ok("auth", "list", "--verbose", "--json"))["profiles"]
 
 
-def _in_this_process(args: tuple[str, ...], env: Mapping[str, str]) -> CompletedProcess[str]:
+def in_this_process(args: tuple[str, ...], env: Mapping[str, str]) -> CompletedProcess[str]:
     out, err = io.StringIO(), io.StringIO()
     before = dict(os.environ)
     try:

@@ -7,7 +7,7 @@ Nothing here does I/O or imports more than the standard library's cheap parts. T
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -271,6 +271,19 @@ class AuthMethod(Protocol):
 
         Raises:
             OAuthError: the reply names a place that is not this region's.
+        """
+        ...
+
+
+@runtime_checkable
+class KnowsClients(Protocol):
+    """An auth method that also knows the provider's other public clients: a sign-in that another tool made can be taken over."""
+
+    def for_client(self, client_id: str) -> AuthMethod:
+        """The same choice as the client `client_id` uses it, at the provider's own portals.
+
+        Raises:
+            ConfigError: `unknown-client`.
         """
         ...
 

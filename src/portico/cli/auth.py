@@ -15,11 +15,14 @@ _EXAMPLES = """examples:
   {prog} auth list --verbose            where each sign-in is kept
   {prog} auth token                     one access token on stdout, for an apiKeyHelper
   {prog} auth logout minimax-portal:cn --yes
+  {prog} auth import --dry-run          take over another tool's sign-in
 """
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands of `auth`."""
+    from portico.cli.auth_import import add_import
+
     parser.epilog = _EXAMPLES
     commands = parser.add_subparsers(metavar="COMMAND")
     add_list(commands)
@@ -29,6 +32,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     token.add_argument("profile", nargs="?", metavar="PROFILE")
     token.set_defaults(handler=token_)
     add_logout(commands)
+    add_import(commands)
 
 
 def add_list(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -12,7 +12,7 @@ from minimax_portal_auth.models import MODELS
 from minimax_portal_auth.overrides import configured_portals
 from minimax_portal_auth.portals import PORTALS
 from minimax_portal_auth.resource import api_base_for
-from portico.plugin_api import AcceptedGrant, AuthMethod, ProviderSpec, hookimpl
+from portico.plugin_api import AcceptedGrant, AuthMethod, ConfigError, ProviderSpec, hookimpl, plain_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -69,6 +69,12 @@ class MinimaxPortal:
     def accept(self, region: str, grant: TokenGrant) -> AcceptedGrant:
         notes = (grant.notice,) if grant.notice else ()
         return AcceptedGrant(api_base=api_base_for(self._portals[region], grant.resource_url), notes=notes)
+
+    def for_client(self, client_id: str) -> MinimaxPortal:
+        """The choice as another product's client uses it, at MiniMax's own portals: where that product has signed in."""
+        if client_id not in FAMILIES:
+            raise ConfigError("unknown-client", f"No public source knows this client id of MiniMax: {plain_text(client_id, 80)}")
+        return MinimaxPortal({"portals": {region: {"clientId": client_id} for region in PORTALS}})
 
 
 @hookimpl

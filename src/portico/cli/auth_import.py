@@ -1,0 +1,150 @@
+"""`auth import`: take over a MiniMax sign-in that another tool keeps."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False  # `auth token` imports this module's neighbours, and `typing` is a visible part of what it costs
+if TYPE_CHECKING:
+    import argparse
+
+    from portico.cli.runtime import Runtime
+    from portico.onboarding.importing import Candidate, ImportRequest, Takeover
+
+TOOLS = ("openclaw", "mmx", "hermes", "opencode")
+_EPILOG = """examples:
+  {prog} auth import --dry-run                       what there is, and what would be done
+  {prog} auth import --from mmx
+  {prog} auth import --from openclaw --path ~/backup/auth-profiles.json --region global
+  {prog} auth import --from hermes --yes --remove-source
+
+what is read:
+  openclaw   ~/.openclaw/agents/main/agent/auth-profiles.json (OPENCLAW_STATE_DIR, OPENCLAW_AGENT_DIR)
+  mmx        ~/.mmx/config.json (MMX_CONFIG_DIR)
+  hermes     ~/.hermes/auth.json (HERMES_HOME)
+  opencode   ~/.local/share/opencode/auth.json (XDG_DATA_HOME)
+MiniMax Code's own sign-in is left alone: its refresh token works once, and the app would be signed out.
+API keys are not taken over; only sign-ins are.
+"""
+_EXPLANATION = (
+    "A refresh token that rotates can have only one owner: whichever tool refreshes first ends the sign-in of the other. "
+    "From now on {program} refreshes this one."
+)
+
+
+def add_import(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `import` to `auth`."""
+    summary = "take over a MiniMax sign-in that another tool keeps"
+    parser = commands.add_parser("import", help=summary, description=f"{summary.capitalize()}.", epilog=_EPILOG)
+    parser.add_argument("--from", dest="tool", choices=TOOLS, help="whose sign-in; default: look at all of them")
+    parser.add_argument("--path", metavar="FILE", help="that tool's file, where it is not in its usual place")
+    parser.add_argument("--region", metavar="ID", help="global or cn, where the file does not tell")
+    parser.add_argument("--profile", metavar="NAME", help="keep the sign-in under this name")
+    parser.add_argument("--store", choices=("keyring", "file"), help="where the tokens are kept")
+    parser.add_argument("--dry-run", action="store_true", help="say what would be done; change nothing")
+    parser.add_argument("--yes", action="store_true", help="do not ask; the other tool's copy stays, unless --remove-source")
+    removal = parser.add_mutually_exclusive_group()
+    removal.add_argument(
+        "--remove-source", dest="remove_source", action="store_true", default=None, help="take it out of the other tool's file"
+    )
+    removal.add_argument("--keep-source", dest="remove_source", action="store_false", help="leave the other tool's file as it is")
+    parser.set_defaults(handler=import_, remove_source=None)
+
+
+def import_(args: argparse.Namespace, rt: Runtime) -> int:
+    """Take over what is found."""
+    from portico.errors import ExitCode
+    from portico.onboarding import importing
+
+    request = importing.ImportRequest(
+        tool=args.tool,
+        path=args.path,
+        region=args.region,
+        profile=args.profile,
+        store=args.store,
+        dry_run=args.dry_run,
+        yes=args.yes,
+        remove_source=args.remove_source,
+    )
+    warnings = importing.warnings(rt)
+    for warning in warnings:
+        rt.out.note(warning)
+    takeovers = importing.check(rt, request, importing.find(rt, request))
+    for takeover in takeovers:
+        rt.out.note(f"{'Would take over' if request.dry_run else 'Found'}: {_words(takeover, rt)}")
+    if request.dry_run:
+        if rt.out.is_json:
+            rt.out.json({"dryRun": True, "found": [_as_json(each, None) for each in takeovers], "warnings": warnings})
+        return ExitCode.OK
+    rt.out.note(_EXPLANATION.format(program=rt.program))
+    if not request.yes and not rt.prompter.confirm("Take over?", flag="--yes", default=True):
+        rt.out.note("Nothing was changed.")
+        return ExitCode.OK
+    done = [_as_json(takeover, _carry_out(takeover, request, rt)) for takeover in takeovers]
+    if rt.out.is_json:
+        rt.out.json({"imported": done, "warnings": warnings})
+    spent = any(each["source"] == "changed" for each in done)
+    return ExitCode.SIGN_IN_NEEDED if spent else ExitCode.OK
+
+
+def _carry_out(takeover: Takeover, request: ImportRequest, rt: Runtime) -> str:
+    """Store, and then what becomes of the other copy: `removed`, `kept`, `gone` or `changed`."""
+    from portico.onboarding import importing
+
+    profile = takeover.profile
+    if takeover.present:
+        rt.out.note(f"{profile.id}: stored already")
+    else:
+        stored = importing.keep(rt, takeover, chosen=request.store)
+        rt.out.note(f"{profile.id}: stored in {'the OS keyring' if stored.store == 'keyring' else 'a sealed file'}")
+    candidate = takeover.candidate
+    if not _wants_removal(candidate, request, rt):
+        rt.out.warn(f"{candidate.path} still holds it: sign out in {candidate.importer.label} before it refreshes.")
+        return "kept"
+    outcome = importing.remove(candidate)
+    if outcome == "changed":
+        rt.out.warn(
+            f"{candidate.importer.label} has refreshed meanwhile, so what was taken over is spent; its file was left alone."
+        )
+        rt.out.warn(f"  End {candidate.importer.label}, then: {rt.program} auth logout {profile.id}, and import again.")
+    else:
+        rt.out.note(f"{candidate.path}: that sign-in is {'taken out' if outcome == 'removed' else 'no longer there'}")
+    return outcome
+
+
+def _wants_removal(candidate: Candidate, request: ImportRequest, rt: Runtime) -> bool:
+    if request.remove_source is not None:
+        return request.remove_source
+    if request.yes or not rt.prompter.interactive:
+        return False
+    question = f"Remove {candidate.importer.label}'s copy from {candidate.path}? {candidate.importer.label} is then signed out."
+    return rt.prompter.confirm(question, flag="--remove-source", default=False)
+
+
+def _words(takeover: Takeover, rt: Runtime) -> str:
+    from portico.onboarding.times import in_words
+
+    candidate, profile = takeover.candidate, takeover.profile
+    until = in_words(profile.expires_at, rt.clock.wall_ms())
+    lasting = until if until.startswith("expired") else f"good for {until}"
+    refresh = "with a refresh token" if profile.has_refresh else "without a refresh token"
+    already = "; stored already" if takeover.present else ""
+    return (
+        f"{candidate.importer.label}'s sign-in in {candidate.path}, as {profile.id} "
+        f"({profile.region}; access token {lasting}, {refresh}{already})"
+    )
+
+
+def _as_json(takeover: Takeover, source: str | None) -> dict[str, object]:
+    candidate, profile = takeover.candidate, takeover.profile
+    value: dict[str, object] = {
+        "from": candidate.importer.name,
+        "file": str(candidate.path),
+        "profile": profile.id,
+        "provider": profile.provider,
+        "region": profile.region,
+        "clientId": profile.client_id,
+        "apiBase": profile.api_base,
+        "expiresAt": profile.expires_at,
+        "hasRefresh": profile.has_refresh,
+        "present": takeover.present,
+    }
+    return value if source is None else {**value, "source": source}

@@ -1,0 +1,323 @@
+"""Taking over a sign-in that another tool keeps: found, checked as a sign-in is, stored, and only then taken out over there.
+
+A refresh token that rotates has one owner: the first of two tools that refreshes ends the other's sign-in, and a server that sees
+a spent token again revokes everything (RFC 9700 section 4.14). So nothing is copied without saying so, nothing replaces a
+sign-in that is there, and nothing is removed without being told to.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NoReturn
+from urllib.parse import urlsplit
+
+from portico.auth.importers.source import read_source, remove_from_source
+from portico.auth.importers.tools import IMPORTERS, minimax_code_stores
+from portico.contracts import Choice, KnowsClients, TokenGrant
+from portico.errors import ConfigError, OAuthError, PorticoError, SignInNeeded, UsageError
+from portico.onboarding import choices, config_patch, storing
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from portico.auth.importers.found import FoundCredential, Importer
+    from portico.contracts import AuthMethod, OAuthServer
+    from portico.onboarding.workbench import Workbench
+    from portico.store.profiles import Profile, StoreName
+
+CHOICE: Final = "minimax-portal"
+
+
+@dataclass(frozen=True, slots=True)
+class ImportRequest:
+    """One `auth import`: each field None where the user did not say. `remove_source` None: ask, where somebody is there."""
+
+    tool: str | None = None
+    path: str | None = None
+    region: str | None = None
+    profile: str | None = None
+    store: StoreName | None = None
+    dry_run: bool = False
+    yes: bool = False
+    remove_source: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A credential in a tool's file."""
+
+    importer: Importer
+    path: Path
+    credential: FoundCredential
+
+
+@dataclass(frozen=True, slots=True)
+class Takeover:
+    """A candidate that passed every check, and the profile it becomes. `present`: this very sign-in is stored already."""
+
+    candidate: Candidate
+    profile: Profile
+    method: AuthMethod
+    present: bool = False
+
+
+def find(bench: Workbench, request: ImportRequest) -> list[Candidate]:
+    """What there is to take over, of one tool.
+
+    Raises:
+        SignInNeeded: `nothing-to-import`, naming where was looked.
+        UsageError: several tools have something and nobody can be asked.
+        ConfigError: `import-unreadable`.
+    """
+    home = Path(bench.env.get("HOME") or Path.home())
+    if request.path is not None and request.tool is None:
+        raise UsageError("usage", "--path names a file of one tool.", hint=f"Give --from {'|'.join(_names())} as well.")
+    places = [
+        (importer, place)
+        for importer in IMPORTERS
+        if request.tool in {None, importer.name}
+        for place in ([Path(request.path).expanduser()] if request.path is not None else importer.places(bench.env, home))
+    ]
+    if request.path is not None and not places[0][1].exists():
+        raise ConfigError("import-unreadable", f"There is no such file: {request.path}", why=f"expected {places[0][0].expected}")
+    found = [Candidate(importer, place, credential) for importer, place in places for credential in read_source(importer, place)]
+    if not found:
+        _nothing(places)
+    tool = _chosen(bench, found)
+    return [candidate for candidate in found if candidate.importer.name == tool]
+
+
+def warnings(bench: Workbench) -> list[str]:
+    """What to know about sign-ins that cannot be taken over."""
+    stores = minimax_code_stores(Path(bench.env.get("HOME") or Path.home()))
+    return [
+        f"MiniMax Code is signed in too ({store}). Its sign-in stays its own: refreshed elsewhere, it would sign that app out."
+        for store in stores
+    ]
+
+
+def check(bench: Workbench, request: ImportRequest, candidates: Sequence[Candidate]) -> list[Takeover]:
+    """Hold each candidate to what a sign-in is held to. Nothing is written; the keyring is read only where a profile is there.
+
+    Raises:
+        UsageError: the region is not known and nobody can be asked; the profile's name is taken; `profile-exists`.
+        ConfigError: `import-foreign`, `unknown-client`, `import-ended`, or the plugin cannot be used.
+    """
+    if request.profile is not None and len(candidates) > 1:
+        names = ", ".join(str(candidate.credential.at[-1]) for candidate in candidates)
+        raise UsageError(
+            "usage", "--profile names one sign-in, and the file has several.", why=names, hint="Leave --profile out."
+        )
+    plugin_id = bench.plugins.plugin_for_choice(CHOICE)
+    if plugin_id is None:
+        raise ConfigError("plugin-not-found", "No plugin brings MiniMax's sign-in.", hint="{prog} plugins list")
+    host = bench.plugins if bench.plugins.find(plugin_id).enabled else bench.plugins.enabling(plugin_id)
+    own = host.auth_method(CHOICE)
+    if not isinstance(own, KnowsClients):
+        raise ConfigError("import-unsupported", f"Plugin {plugin_id} cannot take over another tool's sign-in.")
+    takeovers = []
+    for candidate in candidates:
+        method = own.for_client(candidate.credential.client_id)
+        takeovers.append(_takeover(bench, request, candidate, method, plugin_id))
+    ids = [takeover.profile.id for takeover in takeovers]
+    for twice in {id for id in ids if ids.count(id) > 1}:
+        raise UsageError("profile-exists", f"Two of these sign-ins would become {twice}.", hint="Take one out of the file first.")
+    return takeovers
+
+
+def keep(bench: Workbench, takeover: Takeover, *, chosen: StoreName | None) -> Profile:
+    """Store the tokens, then write the config. The other tool's file is not touched, whatever fails.
+
+    Raises:
+        StoreError, ConfigError, LockBusy: as a sign-in does; what was stored is finished by the next run.
+    """
+    from portico.store.vault import Tokens
+
+    choices.method_for(bench, CHOICE)  # turns the plugin on in the config, as a sign-in does
+    credential = takeover.candidate.credential
+    store = storing.ready_store(bench, chosen or bench.config.config.auth.store)
+    tokens = Tokens(credential.access, credential.refresh, credential.expires_at, generation=0)
+    stored = bench.vault(store).commit(takeover.profile, tokens)
+    config_patch.write_config(bench, stored, takeover.method)
+    return stored
+
+
+def remove(candidate: Candidate) -> str:
+    """Take the credential out of the other tool's file; `removed`, `gone` or `changed`.
+
+    Raises:
+        ConfigError, LockBusy: it stays there.
+    """
+    return remove_from_source(candidate.importer, candidate.path, candidate.credential)
+
+
+def _takeover(bench: Workbench, request: ImportRequest, candidate: Candidate, method: AuthMethod, plugin_id: str) -> Takeover:
+    credential = candidate.credential
+    region = _region(bench, request, candidate, method)
+    server = method.server(region)
+    _check_portal(candidate, server)
+    api_base = _api_base(candidate, method, region)
+    now = bench.clock.wall_ms()
+    if credential.refresh is None and credential.expires_at is not None and credential.expires_at <= now:
+        raise ConfigError(
+            "import-ended",
+            f"The sign-in in {candidate.path} has ended.",
+            why="its access token has expired and there is no refresh token beside it",
+            hint=f"sign in instead: {{prog}} onboard --auth-choice {CHOICE}",
+        )
+    default = next(each.profile for each in method.regions if each.id == region)
+    profile = _profile(bench, candidate, method, server, request.profile or default, plugin_id, region, api_base)
+    return Takeover(candidate, profile, method, present=_is_present(bench, profile, credential))
+
+
+def _region(bench: Workbench, request: ImportRequest, candidate: Candidate, method: AuthMethod) -> str:
+    """The region that the file tells, else the answer of a person: a token sent to the wrong one is shown to a stranger."""
+    credential, known = candidate.credential, [region.id for region in method.regions]
+    told = credential.region
+    if told is None and credential.api_url is not None:
+        fitting = [region for region in known if _accepts(method, region, credential)]
+        told = fitting[0] if len(fitting) == 1 else None
+        if not fitting:
+            _foreign(candidate, f"its API, {_host(credential.api_url)}, is none of MiniMax's")
+    if told is not None and told not in known:
+        _foreign(candidate, f"region {told[:40]} is none of {', '.join(known)}")
+    if told is not None and request.region not in {None, told}:
+        why = f"{candidate.path} says {told}"
+        raise UsageError(
+            "unknown-region", f"That sign-in is not of region {request.region}.", why=why, hint="Leave --region out."
+        )
+    return told or choices.region_of(bench, method, request.region).id
+
+
+def _check_portal(candidate: Candidate, server: OAuthServer) -> None:
+    """A tool that signed in somewhere else has tokens that this region's server must not see."""
+    url = candidate.credential.portal_url
+    hosts = {_host(place) for place in (server.issuer, server.token_endpoint, *server.relocated)}
+    if url is not None and (not url.startswith("https://") or _host(url) not in hosts):
+        _foreign(candidate, f"it was signed in at {_host(url)}, and this region signs in at {_host(server.issuer)}")
+
+
+def _api_base(candidate: Candidate, method: AuthMethod, region: str) -> str:
+    credential = candidate.credential
+    try:
+        return method.accept(region, _grant(credential)).api_base
+    except OAuthError:
+        _foreign(candidate, f"its API, {_host(credential.api_url or '')}, is not one of region {region}")
+
+
+def _accepts(method: AuthMethod, region: str, credential: FoundCredential) -> bool:
+    try:
+        method.accept(region, _grant(credential))
+    except OAuthError:
+        return False
+    return True
+
+
+def _grant(credential: FoundCredential) -> TokenGrant:
+    return TokenGrant(credential.access, credential.refresh, credential.expires_at, resource_url=credential.api_url)
+
+
+def _is_present(bench: Workbench, profile: Profile, credential: FoundCredential) -> bool:
+    """Whether this very sign-in is stored under this name already.
+
+    Raises:
+        UsageError: another is, or this one is under another name: it would have two owners in one house.
+    """
+    for other in bench.index.profiles():
+        if other.provider != profile.provider:
+            continue
+        same = _holds(bench, other.id, credential)
+        if same and other.id == profile.id:
+            return True
+        if same:
+            raise UsageError("already-imported", f"That sign-in is stored already, as {other.id}.", hint="Leave --profile out.")
+    if bench.index.get(profile.id) is not None:
+        raise UsageError(
+            "profile-exists",
+            f"{profile.id} is signed in already.",
+            hint=f"Keep both: --profile NAME; or sign out first: {{prog}} auth logout {profile.id}",
+        )
+    return False
+
+
+def _holds(bench: Workbench, profile_id: str, credential: FoundCredential) -> bool:
+    try:
+        tokens = bench.vault().read(profile_id)
+    except PorticoError:
+        return False
+    return tokens.access == credential.access or (tokens.refresh is not None and tokens.refresh == credential.refresh)
+
+
+def _profile(
+    bench: Workbench,
+    candidate: Candidate,
+    method: AuthMethod,
+    server: OAuthServer,
+    profile_id: str,
+    plugin_id: str,
+    region: str,
+    api_base: str,
+) -> Profile:
+    from portico.onboarding.sign_in import wants_default
+    from portico.store.profiles import Profile
+
+    credential = candidate.credential
+    return Profile(
+        id=profile_id,
+        provider=method.provider,
+        plugin=plugin_id,
+        region=region,
+        issuer=server.issuer,
+        client_id=server.client_id,
+        dialect=server.dialect,
+        api_base=api_base,
+        token_endpoint=server.token_endpoint,
+        revocation_endpoint=server.revocation_endpoint,
+        scope=server.scope,
+        audience=server.audience,
+        relocated=tuple(server.relocated.items()),
+        expires_at=credential.expires_at,
+        created_at=bench.clock.wall_ms(),
+        has_refresh=credential.refresh is not None,
+        config_pending=True,
+        default_pending=wants_default(bench, None),
+    )
+
+
+def _chosen(bench: Workbench, found: Sequence[Candidate]) -> str:
+    tools = {candidate.importer.name: candidate for candidate in found}
+    if len(tools) == 1:
+        return next(iter(tools))
+    rows = [Choice(name, candidate.importer.label, str(candidate.path)) for name, candidate in tools.items()]
+    return bench.prompter.choose("Whose sign-in should be taken over?", rows, flag="--from")
+
+
+def _names() -> list[str]:
+    return [importer.name for importer in IMPORTERS]
+
+
+def _host(url: str) -> str:
+    try:
+        return urlsplit(url).hostname or "an unreadable address"
+    except ValueError:
+        return "an unreadable address"
+
+
+def _nothing(places: Sequence[tuple[Importer, Path]]) -> NoReturn:
+    looked = "; ".join(f"{place} ({'no sign-in with MiniMax in it' if place.exists() else 'not there'})" for _, place in places)
+    raise SignInNeeded(
+        "nothing-to-import",
+        "There is no MiniMax sign-in of another tool to take over.",
+        why=f"looked at {looked}",
+        hint=f"name the file: --from {'|'.join(_names())} --path FILE; or sign in: {{prog}} onboard --auth-choice {CHOICE}",
+    )
+
+
+def _foreign(candidate: Candidate, why: str) -> NoReturn:
+    raise ConfigError(
+        "import-foreign",
+        f"The sign-in in {candidate.path} is not one of MiniMax's portals; nothing was stored.",
+        why=why,
+        hint=f"sign in instead: {{prog}} onboard --auth-choice {CHOICE}",
+    )

@@ -1,0 +1,153 @@
+"""Each tool's format, read: the documented file gives its sign-in, and everything else an error that names file and field."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from portico.auth.importers.source import read_source
+from portico.auth.importers.tools import IMPORTERS, minimax_code_stores
+from portico.errors import ConfigError
+from portico.testing.canary import in_text
+from tests.auth.importers.samples import EXPIRES_MS, TOOLS, Sample
+
+BY_NAME = {importer.name: importer for importer in IMPORTERS}
+CLIENTS = {
+    "openclaw": "78257093-7e40-4613-99e0-527b14b39113",
+    "mmx": "659cf4c1-615c-45f6-a5f6-4bf15eb476e5",
+    "hermes": "78257093-7e40-4613-99e0-527b14b39113",
+    "opencode": "d38bdbee-2b8c-4c74-9a9c-5875fabe6317",
+}
+# What OpenClaw 2026.2.6-3 itself wrote after a sign-in at its portal.
+OF_OPENCLAW = """{
+  "version": 1,
+  "profiles": {
+    "minimax-portal:default": {
+      "type": "oauth",
+      "provider": "minimax-portal",
+      "access": "sample-access-token",
+      "refresh": "sample-refresh-token",
+      "expires": 1795416295019
+    }
+  }
+}
+"""
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_the_tools_own_file_gives_its_sign_in(tool, tmp_path):
+    sample = Sample(tool)
+    path = sample.write(tmp_path)
+    assert path in BY_NAME[tool].places({}, tmp_path)
+
+    (found,) = read_source(BY_NAME[tool], path)
+
+    assert found.access.reveal() == sample.access
+    assert found.refresh is not None
+    assert found.refresh.reveal() == sample.refresh
+    assert found.expires_at == EXPIRES_MS
+    assert found.client_id == CLIENTS[tool]
+    assert found.api_url is not None
+    assert in_text(repr(found)) == []
+
+
+def test_what_openclaw_itself_wrote_is_read(tmp_path):
+    path = tmp_path / "auth-profiles.json"
+    path.write_text(OF_OPENCLAW, encoding="utf-8")
+
+    (found,) = read_source(BY_NAME["openclaw"], path)
+
+    assert found.access.reveal() == "sample-access-token"
+    assert found.expires_at == 1795416295019
+    assert found.region is None
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_a_file_without_a_sign_in_at_minimax_gives_none(tool, tmp_path):
+    path = Sample(tool).write(tmp_path)
+    path.write_text("{}", encoding="utf-8")
+
+    assert read_source(BY_NAME[tool], path) == ()
+    assert read_source(BY_NAME[tool], tmp_path / "nowhere.json") == ()
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+@pytest.mark.parametrize(
+    "damage",
+    [b"", b"{", b"[]", b'"x"', b"\xff\xfe{}", b'{"profiles":3,"oauth":[],"providers":"x","minimax-coding-plan":1}', b"[" * 9000],
+)
+def test_a_damaged_file_is_named_with_what_was_expected(tool, damage, tmp_path):
+    path = Sample(tool).write(tmp_path)
+    path.write_bytes(damage)
+
+    with pytest.raises(ConfigError) as caught:
+        read_source(BY_NAME[tool], path)
+
+    assert caught.value.id == "import-unreadable"
+    assert str(path) in caught.value.message
+    assert "expected `" in str(caught.value.why)
+    assert path.read_bytes() == damage
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+@pytest.mark.parametrize("value", [3, True, ["x"], {"a": 1}, "has a space", "line\nbreak", "x" * 70_000])
+def test_what_is_no_token_is_refused_and_never_shown(tool, value, tmp_path):
+    name = "access_token" if tool in {"mmx", "hermes"} else "access"
+    path = Sample(tool).write(tmp_path, entry={name: value})
+
+    with pytest.raises(ConfigError) as caught:
+        read_source(BY_NAME[tool], path)
+
+    assert name in str(caught.value.why)
+    assert "has a space" not in str(caught.value)
+    assert in_text(str(caught.value)) == []
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+@pytest.mark.parametrize("value", [True, -1, 1e300, "soon", "2026-01-01T00:00:00", []])
+def test_what_is_no_time_is_refused(tool, value, tmp_path):
+    name = "expires_at" if tool in {"mmx", "hermes"} else "expires"
+    path = Sample(tool).write(tmp_path, entry={name: value})
+
+    with pytest.raises(ConfigError, match=name):
+        read_source(BY_NAME[tool], path)
+
+
+def test_times_are_read_in_every_form_that_these_tools_have_written(tmp_path):
+    for value in (EXPIRES_MS, EXPIRES_MS // 1000, "2100-01-01T00:00:00+00:00", "2100-01-01T00:00:00.000Z"):
+        path = Sample("mmx").write(tmp_path, entry={"expires_at": value})
+        assert read_source(BY_NAME["mmx"], path)[0].expires_at == EXPIRES_MS
+
+
+def test_an_empty_refresh_token_is_none(tmp_path):
+    path = Sample("mmx").write(tmp_path, entry={"refresh_token": ""})
+    assert read_source(BY_NAME["mmx"], path)[0].refresh is None
+
+
+def test_a_copy_that_openclaw_made_of_another_tools_sign_in_is_not_its_own(tmp_path):
+    path = Sample("openclaw").write(tmp_path)
+    content = json.loads(path.read_text(encoding="utf-8"))
+    profiles = content["profiles"]
+    profiles["minimax-portal:minimax-cli"] = profiles.pop("minimax-portal:default")
+    path.write_text(json.dumps(content), encoding="utf-8")
+
+    assert read_source(BY_NAME["openclaw"], path) == ()
+
+
+def test_a_folder_or_a_pipe_in_the_files_place_is_refused_and_does_not_hang(tmp_path):
+    import os
+
+    (tmp_path / "folder").mkdir()
+    os.mkfifo(tmp_path / "pipe")
+    for name in ("folder", "pipe"):
+        with pytest.raises(ConfigError, match=name):
+            read_source(BY_NAME["mmx"], tmp_path / name)
+
+
+def test_minimax_codes_own_store_is_noticed(tmp_path):
+    store = tmp_path / ".minimax/auth/prod/en/mcode-public/auth.json"
+    assert minimax_code_stores(tmp_path) == ()
+    store.parent.mkdir(parents=True)
+    store.write_text("not even read", encoding="utf-8")
+    assert minimax_code_stores(tmp_path) == (store,)

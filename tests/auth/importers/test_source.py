@@ -1,0 +1,109 @@
+"""Taking one credential out of another tool's file, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+import pytest
+
+from portico.auth.importers import source
+from portico.auth.importers.source import read_source, remove_from_source
+from portico.errors import ConfigError, LockBusy
+from portico.secret import Secret
+from portico.testing.canary import canary
+from tests.auth.importers.samples import TOOLS, Sample
+from tests.auth.importers.test_readers import BY_NAME
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_only_that_credential_goes_and_the_mode_stays(tool, tmp_path):
+    sample = Sample(tool)
+    path = sample.write(tmp_path)
+    path.chmod(0o640)
+    before = json.loads(path.read_text(encoding="utf-8"))
+    (found,) = read_source(BY_NAME[tool], path)
+
+    assert remove_from_source(BY_NAME[tool], path, found) == "removed"
+
+    after = path.read_text(encoding="utf-8")
+    assert sample.access not in after
+    assert sample.refresh not in after
+    parent = before
+    for step in found.at[:-1]:
+        parent = parent[step]
+    del parent[found.at[-1]]
+    assert json.loads(after) == before
+    assert path.stat().st_mode & 0o777 == 0o640
+    assert list(path.parent.glob(".*.tmp")) == []
+    assert remove_from_source(BY_NAME[tool], path, found) == "gone"
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_tokens_that_the_tool_has_stored_meanwhile_are_left_alone(tool, tmp_path):
+    path = Sample(tool).write(tmp_path)
+    (found,) = read_source(BY_NAME[tool], path)
+    before = path.read_bytes()
+
+    assert remove_from_source(BY_NAME[tool], path, replace(found, refresh=Secret(canary("rt")))) == "changed"
+    assert path.read_bytes() == before
+
+
+def test_a_link_stays_a_link(tmp_path):
+    path = Sample("mmx").write(tmp_path)
+    real = path.rename(tmp_path / "config.json")
+    path.symlink_to(real)
+    (found,) = read_source(BY_NAME["mmx"], path)
+
+    assert remove_from_source(BY_NAME["mmx"], path, found) == "removed"
+    assert path.is_symlink()
+    assert "oauth" not in json.loads(real.read_text(encoding="utf-8"))
+
+
+def test_a_file_that_cannot_be_written_stays_whole_and_is_named(tmp_path, monkeypatch):
+    path = Sample("mmx").write(tmp_path)
+    (found,) = read_source(BY_NAME["mmx"], path)
+    before = path.read_bytes()
+
+    def full(*_args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(source, "write_temporary", full)
+    with pytest.raises(ConfigError, match="No space left on device") as caught:
+        remove_from_source(BY_NAME["mmx"], path, found)
+
+    assert caught.value.id == "source-not-removed"
+    assert path.read_bytes() == before
+
+
+def test_the_lock_that_openclaw_itself_takes_is_waited_for(tmp_path, monkeypatch):
+    path = Sample("openclaw").write(tmp_path)
+    (found,) = read_source(BY_NAME["openclaw"], path)
+    monkeypatch.setattr(source, "_LOCK_S", 0.1)
+    lock = path.with_name("auth-profiles.json.lock")
+    lock.mkdir()
+
+    with pytest.raises(LockBusy, match="OpenClaw is using"):
+        remove_from_source(BY_NAME["openclaw"], path, found)
+
+    lock.rmdir()
+    assert remove_from_source(BY_NAME["openclaw"], path, found) == "removed"
+    assert not lock.exists()
+
+
+def test_a_file_that_is_replaced_at_the_last_moment_is_looked_at_again(tmp_path, monkeypatch):
+    path = Sample("mmx").write(tmp_path)
+    (found,) = read_source(BY_NAME["mmx"], path)
+    real, theirs = source.write_temporary, Sample("mmx")
+    writes = []
+
+    def meanwhile(target, data):
+        writes.append(target)
+        if len(writes) == 1:
+            theirs.write(tmp_path)
+        return real(target, data)
+
+    monkeypatch.setattr(source, "write_temporary", meanwhile)
+
+    assert remove_from_source(BY_NAME["mmx"], path, found) == "changed"
+    assert theirs.refresh in path.read_text(encoding="utf-8")

@@ -1,0 +1,280 @@
+"""`auth import` against the emulator: whose sign-in, which region, one owner, and nothing lost."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from portico.paths import STATE_ENV, resolve_paths
+from portico.store.passphrase import PassphraseSource
+from portico.store.profiles import ProfileIndex
+from portico.store.vault import Vault
+from portico.testing.canary import in_text
+from tests.auth.importers.samples import GLOBAL_API, TOOLS, Sample
+from tests.minimax_session import CN, GLOBAL, any_store, events, in_this_process
+from tests.minimax_session import SIGN_IN as ONBOARD
+
+FAMILY = {
+    "openclaw": ("78257093-7e40-4613-99e0-527b14b39113", "minimax-user-code"),
+    "mmx": ("659cf4c1-615c-45f6-a5f6-4bf15eb476e5", "minimax-user-code-8628"),
+    "hermes": ("78257093-7e40-4613-99e0-527b14b39113", "minimax-user-code"),
+    "opencode": ("d38bdbee-2b8c-4c74-9a9c-5875fabe6317", "minimax-user-code-8628"),
+}
+OTHER_REGION = {
+    "openclaw": {"base": "https://api.minimaxi.com/anthropic"},
+    "mmx": {"entry": {"region": "cn", "resource_url": "https://api.minimax.cn"}},
+    "hermes": {"entry": {"region": "cn", "portal_base_url": "https://api.minimaxi.com", "inference_base_url": ""}},
+}
+FOREIGN = {
+    "openclaw": {"base": "https://api.evil.example/anthropic"},
+    "mmx": {"entry": {"resource_url": "https://api.minimax.io.evil.example"}},
+    "hermes": {"entry": {"portal_base_url": "https://evil.example"}},
+    "opencode": {"entry": {"enterpriseUrl": "http://api.minimax.io/anthropic"}},
+}
+
+
+class Desk:
+    """Commands in one home folder, with whichever store works here."""
+
+    def __init__(self, run_portico, home, request) -> None:
+        self.run_portico = run_portico
+        self.home = home
+        self.env, options = any_store(request)
+        self.env |= {"HOME": str(home), "XDG_DATA_HOME": None}
+        self.options = options
+
+    def run(self, *args, **env):
+        return in_this_process(args, self.run_portico.environment({**self.env, **env}))
+
+    def imported(self, *args, **env):
+        return self.run("auth", "import", "--yes", *self.options, *args, **env)
+
+    def vault(self):
+        paths = self.run_portico.paths
+        return Vault(paths, ProfileIndex(paths), passphrase=PassphraseSource(self.env), env=self.env)
+
+
+@pytest.fixture
+def desk(run_portico, tmp_path, request):
+    home = tmp_path / "home"
+    home.mkdir(exist_ok=True)
+    return Desk(run_portico, home, request)
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_each_tools_sign_in_becomes_a_profile_of_its_own_client_and_its_file_stays(desk, tool):
+    sample = Sample(tool)
+    path = sample.write(desk.home)
+    before = path.read_bytes()
+
+    done = desk.imported("--json")
+
+    assert done.returncode == 0, done.stderr
+    (value,) = json.loads(done.stdout)["imported"]
+    assert (value["from"], value["profile"], value["region"], value["source"]) == (tool, GLOBAL, "global", "kept")
+    assert (value["apiBase"], value["hasRefresh"]) == (GLOBAL_API, True)
+    profile = ProfileIndex(desk.run_portico.paths).get(GLOBAL)
+    assert (profile.client_id, profile.dialect) == FAMILY[tool]
+    assert profile.issuer == "https://account.minimax.io"
+    assert not profile.config_pending
+    tokens = desk.vault().read(GLOBAL)
+    assert (tokens.access.reveal(), tokens.refresh.reveal()) == (sample.access, sample.refresh)
+    assert path.read_bytes() == before
+    assert "only one owner" in done.stderr
+    assert str(path) in done.stderr
+    assert in_text(done.stdout + done.stderr) == []
+    assert desk.run("models", "list", "--plain").stdout.split() == [
+        "minimax-portal/MiniMax-M2.1",
+        "minimax-portal/MiniMax-M2.1-lightning",
+    ]
+
+
+@pytest.mark.parametrize("tool", OTHER_REGION)
+def test_the_region_is_the_files_own(desk, tool):
+    Sample(tool).write(desk.home, **OTHER_REGION[tool])
+
+    done = desk.imported("--from", tool)
+
+    assert done.returncode == 0, done.stderr
+    profile = ProfileIndex(desk.run_portico.paths).get(CN)
+    assert (profile.region, profile.issuer) == ("cn", "https://account.minimaxi.com")
+    wrong = desk.imported("--from", tool, "--region", "global", "--profile", "other")
+    assert wrong.returncode == 2
+
+
+@pytest.mark.parametrize("tool", FOREIGN)
+def test_a_sign_in_of_another_place_is_refused(desk, tool):
+    sample = Sample(tool)
+    path = sample.write(desk.home, **FOREIGN[tool])
+
+    done = desk.imported("--remove-source")
+
+    assert done.returncode == 9
+    assert "nothing was stored" in done.stderr
+    assert ProfileIndex(desk.run_portico.paths).profiles() == ()
+    assert sample.refresh in path.read_text(encoding="utf-8")
+
+
+def test_a_client_that_nobody_knows_is_refused(desk):
+    Sample("hermes").write(desk.home, entry={"client_id": "00000000-0000-0000-0000-000000000000"})
+
+    done = desk.imported()
+
+    assert done.returncode == 9
+    assert "client id" in done.stderr
+
+
+def test_without_a_region_in_the_file_it_has_to_be_given(desk):
+    path = Sample("openclaw").write(desk.home)
+    moved = path.rename(desk.home / "auth-profiles.json")
+    from portico.testing.canary import exempt
+
+    exempt(moved)
+    options = ("--from", "openclaw", "--path", str(moved))
+
+    asked = desk.imported(*options)
+    assert asked.returncode == 2
+    assert "--region" in asked.stderr
+    assert ProfileIndex(desk.run_portico.paths).profiles() == ()
+    assert desk.imported(*options, "--region", "cn").returncode == 0
+    assert ProfileIndex(desk.run_portico.paths).get(CN).region == "cn"
+
+
+def test_a_dry_run_changes_nothing_at_all(desk):
+    path = Sample("mmx").write(desk.home)
+    before = path.read_bytes()
+
+    done = desk.run("auth", "import", "--dry-run")
+    as_json = json.loads(desk.run("auth", "import", "--dry-run", "--json").stdout)
+
+    assert done.returncode == 0
+    assert f"Would take over: mmx's sign-in in {path}, as {GLOBAL}" in done.stderr
+    assert as_json["dryRun"] is True
+    assert as_json["found"][0]["profile"] == GLOBAL
+    assert not desk.run_portico.paths.config.exists()
+    assert not desk.run_portico.paths.index.exists()
+    assert path.read_bytes() == before
+
+
+def test_without_a_terminal_yes_is_needed_and_removal_is_never_assumed(desk):
+    path = Sample("mmx").write(desk.home)
+    before = path.read_bytes()
+
+    done = desk.run("auth", "import")
+
+    assert done.returncode == 2
+    assert "--yes" in done.stderr
+    assert ProfileIndex(desk.run_portico.paths).profiles() == ()
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("tool", TOOLS)
+def test_remove_source_leaves_one_owner(desk, tool):
+    sample = Sample(tool)
+    path = sample.write(desk.home)
+
+    done = desk.imported("--remove-source", "--json")
+
+    assert json.loads(done.stdout)["imported"][0]["source"] == "removed"
+    left = path.read_text(encoding="utf-8")
+    assert sample.refresh not in left
+    assert sample.access not in left
+    assert path.stat().st_mode & 0o777 == 0o600
+    assert desk.vault().read(GLOBAL).refresh.reveal() == sample.refresh
+    again = desk.imported("--from", tool)
+    assert again.returncode == 3
+    assert str(path) in again.stderr
+
+
+def test_the_same_sign_in_is_not_taken_twice_and_another_is_never_replaced(desk):
+    first = Sample("mmx")
+    first.write(desk.home)
+    assert desk.imported().returncode == 0
+    generation = ProfileIndex(desk.run_portico.paths).get(GLOBAL).generation
+
+    again = desk.imported("--json")
+    under_another_name = desk.imported("--profile", "second")
+    Sample("mmx").write(desk.home)
+    another = desk.imported()
+
+    assert json.loads(again.stdout)["imported"][0]["present"] is True
+    assert under_another_name.returncode == 2
+    assert GLOBAL in under_another_name.stderr
+    assert another.returncode == 2
+    assert "--profile NAME" in another.stderr
+    assert ProfileIndex(desk.run_portico.paths).get(GLOBAL).generation == generation
+    assert desk.vault().read(GLOBAL).refresh.reveal() == first.refresh
+    assert desk.imported("--profile", "second").returncode == 0
+    assert [profile.id for profile in ProfileIndex(desk.run_portico.paths).profiles()] == [GLOBAL, "second"]
+
+
+def test_of_several_tools_one_has_to_be_named(desk):
+    Sample("mmx").write(desk.home)
+    Sample("opencode").write(desk.home)
+
+    assert "--from {mmx,opencode}" in desk.imported().stderr
+    assert desk.imported("--from", "opencode").returncode == 0
+
+
+def test_an_ended_sign_in_without_a_refresh_token_is_not_worth_taking(desk):
+    Sample("mmx", expires_ms=int(time.time() * 1000) - 1000).write(desk.home, entry={"refresh_token": ""})
+
+    done = desk.imported()
+
+    assert done.returncode == 9
+    assert "has ended" in done.stderr
+
+
+def test_with_nothing_there_it_says_where_it_looked_and_exits_3(desk):
+    done = desk.imported()
+
+    assert done.returncode == 3
+    for place in (".openclaw", ".mmx/config.json", ".hermes/auth.json", "opencode/auth.json"):
+        assert place in done.stderr
+
+
+def test_minimax_code_is_warned_about_and_left_alone(desk):
+    store = desk.home / ".minimax/auth/prod/cn/mcode-public/auth.json"
+    store.parent.mkdir(parents=True)
+    store.write_text("{}", encoding="utf-8")
+    Sample("mmx").write(desk.home)
+
+    done = desk.imported("--json")
+
+    assert str(store) in json.loads(done.stdout)["warnings"][0]
+    assert store.read_text(encoding="utf-8") == "{}"
+
+
+def test_a_store_that_fails_leaves_the_other_tools_copy(desk):
+    sample = Sample("mmx")
+    path = sample.write(desk.home)
+
+    done = desk.imported("--remove-source", "--store", "keyring", PYTHON_KEYRING_BACKEND="keyring.backends.fail.Keyring")
+
+    assert done.returncode == 7
+    assert sample.refresh in path.read_text(encoding="utf-8")
+
+
+def test_an_imported_sign_in_is_refreshed_as_its_own_client(minimax, tmp_path):
+    session = minimax(access_ttl_s=1)
+    session.env["HOME"] = str(tmp_path / "home")
+    theirs = {STATE_ENV: str(tmp_path / "theirs"), "PORTICO_CONFIG": str(tmp_path / "theirs.json5")}
+    (tmp_path / "theirs.json5").write_text(session.info.config.read_text(encoding="utf-8"), encoding="utf-8")
+    place = "plugins.entries.minimax-portal-auth.config.portals.global.clientId"
+    session.ok("config", "set", place, FAMILY["mmx"][0], env=theirs)
+    events(session.ok(*ONBOARD, "--json", "--flow", "browser", "--region", "global", *session.store, env=theirs))
+    paths = resolve_paths(env=theirs)
+    tokens = Vault(paths, ProfileIndex(paths), passphrase=PassphraseSource(session.env), env=session.env).read(GLOBAL)
+    sample = Sample("mmx", tokens.access.reveal(), tokens.refresh.reveal(), tokens.expires_at)
+    sample.write(tmp_path / "home")
+
+    session.ok("auth", "import", "--yes", "--remove-source", *session.store)
+    first = session.profiles()[0]
+    deadline = time.monotonic() + 20
+    while session.profiles()[0]["generation"] == first["generation"]:
+        assert time.monotonic() < deadline
+        session.ok("auth", "token")
+
+    assert session.profiles()[0]["clientId"] == FAMILY["mmx"][0]
