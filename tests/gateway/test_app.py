@@ -128,3 +128,22 @@ async def test_rubbish_is_refused_as_quietly_as_anything_else(port, request_, ca
     assert b"Cache-Control: no-store" in answer
     assert json.loads(body_of(answer))["error"]["id"]
     assert caplog.text == ""
+
+
+async def test_a_head_that_does_not_end_is_not_waited_for(port, monkeypatch):
+    monkeypatch.setattr("portico.oauth.quiet_http._IDLE_TIMEOUT_S", 0.1)
+    for begun in (b"", b"G", b"GET /health HTTP/1.1\r\nHost: a\r\n"):
+        assert await asyncio.to_thread(talk, port, begun) == b""
+
+
+async def test_the_longest_waiting_connection_makes_room_for_a_new_one(port, monkeypatch):
+    monkeypatch.setattr("portico.oauth.quiet_http._MOST_CONNECTIONS", 2)
+    first, second = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+    for _, writer in (first, second):
+        writer.write(b"GET /health")
+    assert status_of(await ask(port)) == 200
+    assert await first[0].read() == b""
+    second[1].write(f" HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
+    assert status_of(await second[0].read()) == 200
+    for _, writer in (first, second):
+        writer.close()

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import json
 import os
+import resource
 import signal
 import socket
 import stat
@@ -195,6 +197,22 @@ def test_nothing_that_is_sent_to_it_gets_into_its_log(gateway_paths):
     said = gateway_paths.gateway_log.read_bytes().removeprefix(before)
     assert said.endswith(b"ending\n")
     assert said.count(b"\n") == 1
+
+
+def test_half_open_connections_do_not_take_it_down(gateway_paths):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (256, hard))  # the least that systems give: macOS
+    try:
+        state = service.start(gateway_paths, port=0)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    with contextlib.ExitStack() as connections:
+        for _ in range(400):
+            connection = connections.enter_context(socket.create_connection(("127.0.0.1", state.port)))
+            connection.sendall(b"G")
+        assert service.running(gateway_paths) == state
+        service.stop(gateway_paths)
+    assert "Too many open files" not in gateway_paths.gateway_log.read_text()
 
 
 def use_file_store(paths, passphrase):

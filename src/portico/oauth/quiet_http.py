@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _IDLE_TIMEOUT_S: Final = 10.0
 _LINE_CAP: Final = 16 * 1024
+# Well below the fewest descriptors that a system gives a process (macOS: 256), with room for a burst of as many.
+_MOST_CONNECTIONS: Final = 64
 _log = logging.getLogger(__name__)
 
 
@@ -35,7 +37,9 @@ class QuietAnswer(web.Response):
 
 
 class QuietServer(web.Server):
-    """aiohttp's low-level server with bounded requests and no access log.
+    """aiohttp's low-level server with bounded requests and connections, and no access log.
+
+    A request's head has ten seconds to arrive.
 
     `refuse` makes the answer, of a given status, to what cannot be understood or handled.
     """
@@ -45,6 +49,13 @@ class QuietServer(web.Server):
     ) -> None:
         super().__init__(handler)
         self.refuse = refuse
+
+    def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
+        """Take a connection; with too many, the one that has waited longest for its request is closed, or else this one."""
+        super().connection_made(handler, transport)
+        if len(self.connections) > _MOST_CONNECTIONS:
+            waiting = (each for each in self.connections if isinstance(each, _Handler) and each.is_waiting)
+            next(waiting, handler).force_close()
 
     def __call__(self) -> web.RequestHandler:
         limits: dict[str, Any] = {
@@ -63,6 +74,11 @@ class _Handler(web.RequestHandler):
     def __init__(self, server: QuietServer, **limits: Any) -> None:
         super().__init__(server, loop=asyncio.get_running_loop(), logger=_log, **limits)
         self._refuse = server.refuse
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether the head of a request has still to come."""
+        return not (self._request_in_progress or self._messages or self._force_close)
 
     def handle_error(
         self,
