@@ -20,6 +20,7 @@ import pytest
 from portico.cli.emulator import shell_lines
 from portico.emulation.state import EmulatorState, write_state
 from portico.testing.canary import canary
+from tests.plugins.trees import was_imported, write_plugin
 
 Start = Callable[..., tuple[subprocess.Popen[str], dict[str, Any]]]
 
@@ -200,6 +201,15 @@ def test_fish_gets_its_own_quoting() -> None:
 def test_running_it_enables_no_plugin(start_emulator, paths) -> None:
     start_emulator()
     assert not paths.config.exists()
+
+
+def test_it_imports_no_plugin_that_the_user_switched_off(start_emulator, run_portico, paths, tmp_path: Path) -> None:
+    folder = write_plugin(tmp_path / "plugins", "acme-auth", emulators=["acme"])
+    plugins = {"load": {"paths": [str(folder)]}, "entries": {"acme-auth": {"enabled": False}}}
+    paths.config.write_text(json.dumps({"plugins": plugins}))
+    _, ready = start_emulator()
+    assert "account.minimax.io" in ready["hosts"]
+    assert not was_imported(folder)
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are POSIX")

@@ -81,6 +81,33 @@ def test_a_plugin_that_the_config_denies_is_not_enabled_and_the_reason_is_given(
     assert not opened.exists()
 
 
+def test_a_plugin_that_the_user_switched_off_stays_off_and_the_way_on_is_named(session, no_browser):
+    env, opened = no_browser
+    session.ok("plugins", "enable", "minimax-portal-auth")
+    session.ok("plugins", "disable", "minimax-portal-auth")
+    before = session.paths.config.read_bytes()
+
+    done = session.run(*SIGN_IN, "--region", "global", *BROWSER, env=env)
+
+    assert done.returncode == 9
+    assert "portico plugins enable minimax-portal-auth" in done.stderr
+    assert session.paths.config.read_bytes() == before
+    assert not opened.exists()
+
+
+def test_a_plugin_that_does_not_load_is_not_enabled(session, no_browser):
+    env, opened = no_browser
+    portals = "plugins.entries.minimax-portal-auth.config.portals"
+    session.ok("config", "set", portals, '{"global": {"flow": "sideways"}}')
+    before = session.paths.config.read_bytes()
+
+    done = session.run(*SIGN_IN, "--region", "global", *BROWSER, env=env)
+
+    assert done.returncode == 9
+    assert session.paths.config.read_bytes() == before
+    assert not opened.exists()
+
+
 @pytest.mark.requirement("E37")
 def test_a_store_that_does_not_work_is_found_out_before_any_browser_opens(session, no_browser):
     env, opened = no_browser

@@ -97,12 +97,32 @@ def test_a_host_that_enables_a_plugin_leaves_the_first_host_as_it_was(tmp_path, 
     assert host.record("acme-auth").status == "disabled"
 
 
-@pytest.mark.parametrize("plugins", [{"deny": ("acme-auth",)}, {"enabled": False}])
+@pytest.mark.parametrize(
+    "plugins", [{"deny": ("acme-auth",)}, {"enabled": False}, {"entries": {"acme-auth": PluginEntry(enabled=False)}}]
+)
 def test_a_plugin_that_the_config_blocks_cannot_be_enabled_in_passing(tmp_path, make_host, plugins):
     host = make_host(bundled=[write_plugin(tmp_path)], **plugins)
     with pytest.raises(ConfigError) as caught:
         host.enabling("acme-auth")
     assert caught.value.id == "plugin-disabled"
+
+
+def test_a_plugin_that_the_user_switched_off_is_named_with_the_way_to_switch_it_on(tmp_path, make_host):
+    host = make_host(write_plugin(tmp_path), entries={"acme-auth": PluginEntry(enabled=False)})
+    with pytest.raises(ConfigError) as caught:
+        host.enabling("acme-auth")
+    assert caught.value.hint == "Run `{prog} plugins enable acme-auth`."
+
+
+@pytest.mark.parametrize("off", [PluginEntry(enabled=False), PluginEntry(enabled=True)])
+def test_of_several_plugins_that_announce_a_choice_one_that_is_on_comes_first_and_then_the_bundled_one(tmp_path, make_host, off):
+    announced = {"authChoices": CHOICES, "dialects": ["acme-words"], "emulators": ["acme"]}
+    other = write_plugin(tmp_path / "a", "other", **announced)
+    own = write_plugin(tmp_path / "b", "own", **announced)
+    host = make_host(other, bundled=[own], entries={"other": off})
+    expected = "other" if off.enabled else "own"
+    found = {host.plugin_for_choice("acme"), host.plugin_for_dialect("acme-words"), host.plugin_for_emulator("acme")}
+    assert found == {expected}
 
 
 def test_a_plugin_is_found_by_id_or_by_name_and_a_typo_gets_the_nearest_id(tmp_path, make_host):

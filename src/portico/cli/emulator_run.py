@@ -53,7 +53,7 @@ def run_emulator(rt: Runtime, options: EmulatorOptions, *, region: str) -> int:
 
 
 def known_emulators(rt: Runtime) -> tuple[Emulator, ...]:
-    """The emulators of every plugin that announces one, also of plugins that are off: running one enables nothing.
+    """The emulators of every plugin that announces one, also of those that are off by default: running one enables nothing.
 
     Raises:
         NoWayToSignIn: `no-emulator`.
@@ -61,7 +61,7 @@ def known_emulators(rt: Runtime) -> tuple[Emulator, ...]:
     host = rt.plugins
     for record in host.records():
         if record.manifest.emulators and not record.enabled:
-            with contextlib.suppress(ConfigError):  # blocked by the user's own config: left out
+            with contextlib.suppress(ConfigError):  # switched off or blocked by the user: left out
                 host = host.enabling(record.id)
     emulators = host.emulators()
     if not emulators:

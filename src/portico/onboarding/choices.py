@@ -38,7 +38,7 @@ def choice_of_provider(bench: Workbench, provider: str) -> str:
 
 
 def method_for(bench: Workbench, choice: str) -> AuthMethod:
-    """The method of `choice`; its plugin is turned on in the config, unless the config denies it.
+    """The method of `choice`; a plugin that is off by default is turned on in the config, once it has been seen to work.
 
     Raises:
         UsageError: `unknown-auth-choice`.
@@ -47,7 +47,8 @@ def method_for(bench: Workbench, choice: str) -> AuthMethod:
     plugin_id = bench.plugins.plugin_for_choice(choice)
     if plugin_id is None:
         raise _unknown_choice(bench, choice)
-    _enable(bench, plugin_id)
+    if not bench.plugins.find(plugin_id).enabled:
+        _enable(bench, plugin_id, choice)
     return bench.plugins.auth_method(choice)
 
 
@@ -74,12 +75,10 @@ def _announced(bench: Workbench) -> list[AuthChoice]:
     return [choice for manifest in manifests if manifest is not None for choice in manifest.auth_choices]
 
 
-def _enable(bench: Workbench, plugin_id: str) -> None:
+def _enable(bench: Workbench, plugin_id: str, choice: str) -> None:
     from portico.plugins.decision import enable
 
-    if bench.plugins.find(plugin_id).enabled:
-        return
-    bench.plugins.enabling(plugin_id)
+    bench.plugins.enabling(plugin_id).auth_method(choice)
     bench.config.file.edit(lambda document: enable(document, plugin_id))
     bench.reload_config()
     bench.out.note(f'Enabled plugin "{plugin_id}".')

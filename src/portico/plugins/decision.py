@@ -31,13 +31,11 @@ ON: Final = Decision(enabled=True)
 
 def decide(id: str, config: PluginsConfig, env: Mapping[str, str], *, bundled: bool) -> Decision:
     """Whether the plugin `id` is on. `bundled`: it comes with Portico, so it is off until somebody asks for it."""
-    blocked = why_blocked(id, config, env)
-    if blocked is not None:
-        return blocked
+    off = why_blocked(id, config, env) or switched_off(id, config)
+    if off is not None:
+        return off
     entry = config.entries.get(id)
-    if entry is not None and entry.enabled is not None:
-        return ON if entry.enabled else _off("disabled in config", "config", f"Run `{{prog}} plugins enable {id}`.")
-    if bundled:
+    if bundled and (entry is None or entry.enabled is None):
         return _off("bundled (disabled by default)", "bundled", f"Run `{{prog}} plugins enable {id}`.")
     return ON
 
@@ -54,6 +52,14 @@ def why_blocked(id: str, config: PluginsConfig, env: Mapping[str, str]) -> Decis
     if wanted is not None and id not in {word.strip() for word in wanted.split(",")}:
         return _off(f"not in {LOAD_ENV}", "environment", f"Unset {LOAD_ENV}, or add {id} to it.")
     return None
+
+
+def switched_off(id: str, config: PluginsConfig) -> Decision | None:
+    """The user's own word that the plugin `id` is off, which only `plugins enable` takes back; None where there is none."""
+    entry = config.entries.get(id)
+    if entry is None or entry.enabled is not False:
+        return None
+    return _off("disabled in config", "config", f"Run `{{prog}} plugins enable {id}`.")
 
 
 def enabled_in(config: PluginsConfig, id: str) -> PluginsConfig:

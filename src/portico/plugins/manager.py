@@ -13,12 +13,13 @@ from portico.plugins import decision
 from portico.plugins.inventory import Inventory
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
     from pathlib import Path
 
     from portico.config.schema import PluginsConfig
     from portico.contracts import AuthMethod, CliCommand, DoctorCheck, Emulator, ProviderSpec, TokenDialect
     from portico.paths import Paths
+    from portico.plugins.manifest import Manifest
     from portico.plugins.records import Diagnostic, PluginRecord
     from portico.plugins.registry import Registry
 
@@ -80,15 +81,21 @@ class PluginHost:
 
     def plugin_for_choice(self, choice: str) -> str | None:
         """The id of the plugin whose manifest announces this auth choice."""
-        return next((r.id for r in self._known() if choice in {each.id for each in r.manifest.auth_choices}), None)
+        return self._claimant(lambda manifest: choice in {each.id for each in manifest.auth_choices})
 
     def plugin_for_dialect(self, name: str) -> str | None:
         """The id of the plugin whose manifest announces this token dialect."""
-        return next((record.id for record in self._known() if name in record.manifest.dialects), None)
+        return self._claimant(lambda manifest: name in manifest.dialects)
 
     def plugin_for_emulator(self, id: str) -> str | None:
         """The id of the plugin whose manifest announces this emulator."""
-        return next((record.id for record in self._known() if id in record.manifest.emulators), None)
+        return self._claimant(lambda manifest: id in manifest.emulators)
+
+    def _claimant(self, announces: Callable[[Manifest], bool]) -> str | None:
+        """Of several plugins that announce one thing, one that is on comes first, then one that comes with Portico."""
+        claimants = [record for record in self._known() if announces(record.manifest)]
+        first = min(claimants, key=lambda record: (not record.enabled, record.candidate.origin != "bundled"), default=None)
+        return first.id if first is not None else None
 
     def _known(self) -> Collection[PluginRecord]:
         return self._inventory.records.values()
@@ -96,13 +103,15 @@ class PluginHost:
     def enabling(self, id: str) -> PluginHost:
         """A host in which the plugin is on, as it will be once `decision.enable` has been written.
 
+        This lifts the default that keeps a bundled plugin off, and never what the user has said.
+
         Raises:
-            ConfigError: `plugin-disabled`: the config or the environment blocks it whatever its entry says.
+            ConfigError: `plugin-disabled`: its own entry switches it off, or the config or the environment blocks it.
         """
         config = decision.enabled_in(self._config, self.find(id).id)
-        blocked = decision.why_blocked(id, config, self._env)
-        if blocked is not None:
-            raise decision.refuse(id, blocked)
+        off = decision.why_blocked(id, config, self._env) or decision.switched_off(id, self._config)
+        if off is not None:
+            raise decision.refuse(id, off)
         return PluginHost(config, paths=self._paths, env=self._env, bundled=self._bundled)
 
     # --- loading ---
