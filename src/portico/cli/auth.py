@@ -22,6 +22,7 @@ _EXAMPLES = """examples:
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands of `auth`."""
     from portico.cli.auth_import import add_import
+    from portico.cli.auth_order import add_order
 
     parser.epilog = _EXAMPLES
     commands = parser.add_subparsers(metavar="COMMAND")
@@ -33,6 +34,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     token.set_defaults(handler=token_)
     add_logout(commands)
     add_import(commands)
+    add_order(commands)
 
 
 def add_list(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

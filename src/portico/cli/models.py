@@ -36,6 +36,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def _configure_auth(parser: argparse.ArgumentParser) -> None:
     from portico.cli.auth import add_list, add_logout
+    from portico.cli.auth_order import add_order
     from portico.cli.sign_in_options import add_sign_in_options
 
     commands = parser.add_subparsers(metavar="COMMAND")
@@ -49,6 +50,7 @@ def _configure_auth(parser: argparse.ArgumentParser) -> None:
     login.set_defaults(handler=login_)
     add_list(commands)
     add_logout(commands)
+    add_order(commands)
 
 
 def list_(args: argparse.Namespace, rt: Runtime) -> int:
