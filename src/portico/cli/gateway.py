@@ -62,7 +62,12 @@ def run(args: argparse.Namespace, rt: Runtime) -> int:
     passphrase = given or passphrase_for(rt.paths, rt.passphrase, rt.env)
     log_to_stderr(rt.paths.gateway_log, verbose=rt.options.verbose)
     run_gateway(
-        rt.paths, port, lambda: keep_fresh(rt, passphrase), clock=rt.clock, announce=lambda state: _say_running(rt, state)
+        rt.paths,
+        port,
+        lambda: keep_fresh(rt, passphrase),
+        clock=rt.clock,
+        opens_sealed=passphrase is not None,
+        announce=lambda state: _say_running(rt, state),
     )
     return ExitCode.OK
 

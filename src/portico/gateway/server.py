@@ -44,12 +44,13 @@ def run_gateway(
     work: Callable[[], Coroutine[object, object, None]],
     *,
     clock: Clock,
+    opens_sealed: bool,
     announce: Callable[[GatewayState], None],
 ) -> None:
     """Serve on 127.0.0.1:`port` (0: any) and do `work`, until a signal asks to end; then let what was begun finish.
 
     The caller's process is the gateway from now on, and should end when this returns.
-    `announce` is called once it answers.
+    `announce` is called once it answers; `opens_sealed` says that `work` has the sealed file store's passphrase.
 
     Raises:
         LockBusy: `gateway-running`: this state folder has one.
@@ -64,7 +65,8 @@ def run_gateway(
         raise
     # From here on the lock goes with the process, so that whoever finds it free knows that the process is gone.
     with listener:
-        state = GatewayState(os.getpid(), listener.getsockname()[1], clock.wall_ms(), secrets.token_hex(8), new_key())
+        port, instance = listener.getsockname()[1], secrets.token_hex(8)
+        state = GatewayState(os.getpid(), port, clock.wall_ms(), instance, new_key(), opens_sealed)
         asyncio.run(_serve(paths, state, listener, work, announce))
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from portico.secret import Secret
     from portico.store.passphrase import PassphraseSource
 
-__all__ = ("GatewayState", "passphrase_for", "restart", "running", "start", "status", "stop")
+__all__ = ("GatewayState", "lacks_passphrase", "passphrase_for", "restart", "running", "start", "status", "stop")
 
 Condition = Literal["running", "stopped", "unresponsive"]
 
@@ -102,13 +102,21 @@ def passphrase_for(paths: Paths, source: PassphraseSource | None, env: Mapping[s
         StoreError: it is needed and cannot be had.
     """
     from portico.store.passphrase import PassphraseSource as Source
+
+    return (source or Source(env)).get() if _uses_sealed_file(paths) else None
+
+
+def lacks_passphrase(paths: Paths, state: GatewayState) -> bool:
+    """Whether a sign-in is in the sealed file that this gateway cannot open: it was put there after the gateway started."""
+    return not state.opens_sealed and _uses_sealed_file(paths)
+
+
+def _uses_sealed_file(paths: Paths) -> bool:
     from portico.store.profiles import ProfileIndex
 
     view = ProfileIndex(paths).view()
     chosen = view.remembered is not None and view.remembered.name == "file"
-    if not chosen and all(profile.store != "file" for profile in view.profiles):
-        return None
-    return (source or Source(env)).get()
+    return chosen or any(profile.store == "file" for profile in view.profiles)
 
 
 def _start(paths: Paths, port: int, secret: Secret | None, env: Mapping[str, str]) -> GatewayState:

@@ -24,13 +24,17 @@ _LONGEST_ANSWER: Final = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class GatewayState:
-    """One gateway process. `started_at` is wall ms; `instance` is random and told to anybody; `key` to nobody."""
+    """One gateway process. `started_at` is wall ms; `instance` is random and told to anybody; `key` to nobody.
+
+    `opens_sealed`: it was given the sealed file store's passphrase, and has it until it ends.
+    """
 
     pid: int
     port: int
     started_at: int
     instance: str
     key: Secret
+    opens_sealed: bool = False
 
     @property
     def url(self) -> str:
@@ -52,7 +56,8 @@ def write_state(paths: Paths, state: GatewayState) -> None:
     Raises:
         StoreError: it cannot be written.
     """
-    write_private(paths.gateway, json.dumps({**state.as_json(), "key": state.key.reveal()}).encode(), durable=False)
+    note = {**state.as_json(), "key": state.key.reveal(), "opensSealed": state.opens_sealed}
+    write_private(paths.gateway, json.dumps(note).encode(), durable=False)
 
 
 def read_state(paths: Paths) -> GatewayState | None:
@@ -127,4 +132,4 @@ def _parse(data: bytes) -> GatewayState | None:
         return None
     if not (isinstance(instance, str) and isinstance(key, str) and key):
         return None
-    return GatewayState(pid, port, at, instance, Secret(key))
+    return GatewayState(pid, port, at, instance, Secret(key), fields.get("opensSealed") is True)

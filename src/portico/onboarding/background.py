@@ -16,7 +16,7 @@ def settle(bench: Workbench, wanted: bool | None) -> str:
     A process that cannot be started does not undo a sign-in.
     """
     if bench.gateway_runs():
-        return "the gateway that runs keeps it fresh"
+        return _kept_by_the_one_that_runs(bench)
     if wanted is None:
         wanted = bench.prompter.interactive and bench.prompter.confirm(
             "Stay signed in? A background process refreshes the tokens before they end.", flag="--background", default=True
@@ -31,3 +31,18 @@ def settle(bench: Workbench, wanted: bool | None) -> str:
         bench.out.warn(f"The background process did not start: {error}")
         return f"not started (try: {bench.program} gateway start)"
     return f"the gateway keeps it fresh (pid {started.pid}) until this machine restarts"
+
+
+def _kept_by_the_one_that_runs(bench: Workbench) -> str:
+    """A gateway gets the sealed file store's passphrase when it starts: one that started without it is started anew."""
+    from portico.gateway import service
+
+    try:
+        state = service.running(bench.paths)
+        if state is not None and service.lacks_passphrase(bench.paths, state):
+            service.restart(bench.paths, port=state.port, passphrase=bench.passphrase, env=bench.env)
+            return "the gateway keeps it fresh; it was restarted, since it did not have the passphrase of the token store"
+    except PorticoError as error:
+        bench.out.warn(f"The gateway was not restarted with the passphrase of the token store: {error}")
+        return f"the gateway cannot refresh it before it is restarted: {bench.program} gateway restart"
+    return "the gateway that runs keeps it fresh"

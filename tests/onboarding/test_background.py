@@ -1,0 +1,59 @@
+"""What a sign-in does with a gateway that runs already; real gateway processes."""
+
+from __future__ import annotations
+
+import io
+import os
+
+import pytest
+
+from portico.cli.render import Output
+from portico.cli.runtime import Runtime
+from portico.gateway import service
+from portico.onboarding import background
+from portico.store.passphrase import PassphraseSource
+from portico.store.profiles import ProfileIndex
+from portico.store.vault import Vault
+from portico.testing.canary import canary
+
+
+@pytest.fixture
+def running(paths):
+    """A gateway that was started before there was a sealed file store."""
+    yield service.start(paths, port=0)
+    service.stop(paths)
+
+
+@pytest.fixture
+def with_passphrase(paths):
+    """The environment of a sign-in that has just put its tokens into the sealed file store."""
+    environment = {**os.environ, "PORTICO_PASSPHRASE": canary("passphrase")}
+    Vault(paths, ProfileIndex(paths), store="file", passphrase=PassphraseSource(environment)).probe()
+    return environment
+
+
+def bench(env):
+    said = Output(json=False, quiet=False, verbose=False, color=False, stdout=io.StringIO(), stderr=io.StringIO())
+    return Runtime("portico", env=env, out=said).unattended()
+
+
+def test_a_gateway_without_the_passphrase_is_restarted_with_it_and_only_once(paths, running, with_passphrase):
+    assert "it was restarted" in background.settle(bench(with_passphrase), None)
+    restarted = service.running(paths)
+    assert restarted.instance != running.instance
+    assert (restarted.port, restarted.opens_sealed) == (running.port, True)
+    assert background.settle(bench(with_passphrase), None) == "the gateway that runs keeps it fresh"
+    assert service.running(paths) == restarted
+
+
+def test_where_it_cannot_be_restarted_that_is_said_and_it_goes_on(paths, running, with_passphrase):
+    without = {name: value for name, value in with_passphrase.items() if name != "PORTICO_PASSPHRASE"}
+    rt = bench(without)
+    assert background.settle(rt, None) == "the gateway cannot refresh it before it is restarted: portico gateway restart"
+    assert "passphrase" in rt.out.stderr.getvalue()
+    assert service.running(paths) == running
+
+
+def test_a_sign_in_in_the_keyring_leaves_the_running_gateway_alone(paths, running):
+    assert background.settle(bench(dict(os.environ)), None) == "the gateway that runs keeps it fresh"
+    assert service.running(paths) == running
