@@ -1,4 +1,4 @@
-"""`portico gateway`, run as its users run it."""
+"""`portico gateway` by its words and exit codes. Gateways are real processes; the commands about them run in this one."""
 
 from __future__ import annotations
 
@@ -9,13 +9,19 @@ import sys
 
 import pytest
 
+from portico.gateway import service
+from tests.minimax_session import in_this_process
+
 pytestmark = pytest.mark.requirement("S9")
 
 
 @pytest.fixture
-def gateway(run_portico):
-    yield lambda *words, **more: run_portico("gateway", *words, **more)
-    run_portico("gateway", "stop")
+def gateway(run_portico, paths):
+    def run(*words, env=None):
+        return in_this_process(("gateway", *words), run_portico.environment(env or {}))
+
+    yield run
+    service.stop(paths)
 
 
 def test_start_status_restart_and_stop_say_what_they_did(gateway):
@@ -76,7 +82,7 @@ def test_in_the_foreground_it_runs_until_interrupted_and_admits_no_second(run_po
         try:
             said = json.loads(foreground.stdout.readline())
             assert (said["event"], said["pid"]) == ("running", foreground.pid)
-            second = gateway("run", "--port", "0")
+            second = run_portico("gateway", "run", "--port", "0")
             assert second.returncode == 10
             assert "already running" in second.stderr
             foreground.send_signal(signal.SIGINT)
