@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import os
 
 import pytest
 
@@ -144,6 +145,41 @@ def test_set_mends_a_file_that_has_errors(portico, config):
     assert portico("validate")[0] == 9
     assert portico("set", "plugins.enabled", "true")[0] == 0
     assert portico("validate") == (0, f"{config} is valid.\n", "")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX modes")
+@pytest.mark.requirement("E44")
+@pytest.mark.parametrize(("mode", "warned"), [(0o644, False), (0o600, False), (0o664, True), (0o646, True)])
+def test_a_file_that_others_may_write_is_warned_of(portico, config, capsys, mode, warned):
+    config.chmod(mode)
+
+    code, out, _ = portico("validate")
+    main(["plugins", "list"], program="portico")
+
+    assert code == 0
+    assert ("may change it" in out) is warned
+    assert ("may change it" in capsys.readouterr().err) is warned
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX modes")
+@pytest.mark.requirement("E44")
+@pytest.mark.parametrize(
+    ("path", "value", "mode"),
+    [
+        ("env.MINIMAX_API_KEY", canary("key"), 0o600),
+        ("models.providers.mine", f"{{ baseUrl: 'https://api.example', apiKey: '{canary('key')}' }}", 0o600),
+        ("env.MINIMAX_API_KEY", "${ELSEWHERE}", 0o666),
+        ("gateway.port", "18501", 0o666),
+    ],
+    ids=["key", "key in an object", "reference", "no secret"],
+)
+def test_setting_a_secret_makes_the_file_private(portico, config, path, value, mode):
+    exempt(config)
+    config.chmod(0o666)
+
+    assert portico("set", path, value)[0] == 0
+
+    assert config.stat().st_mode & 0o777 == mode
 
 
 def test_unset_takes_one_value_away(portico, config):

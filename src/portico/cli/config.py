@@ -68,12 +68,13 @@ def get(args: argparse.Namespace, rt: Runtime) -> int:
 
 def set_(args: argparse.Namespace, rt: Runtime) -> int:
     """Set one value."""
-    from portico.cli.config_values import change, given_value
+    from portico.cli.config_values import change, given_value, masked
     from portico.config.document import parse_path
 
     at = parse_path(args.path)
     value = given_value(args.value, strict=rt.out.is_json)
-    changed = change(rt, lambda document: document.set(at, value))
+    secret = masked(value, str(at[-1])) != value
+    changed = change(rt, lambda document: document.set(at, value), private=secret)
     return _done(rt, changed, f"Updated {args.path}", f"{args.path} is set to that already")
 
 

@@ -42,8 +42,11 @@ def show(rt: Runtime, at: str | None, *, reveal: bool) -> int:
     return ExitCode.OK
 
 
-def change(rt: Runtime, edit: Callable[[Document], Document]) -> bool:
-    """Edit the file; what would make an error in it is refused, errors it had before are no hindrance to mending them."""
+def change(rt: Runtime, edit: Callable[[Document], Document], *, private: bool = False) -> bool:
+    """Edit the file; what would make an error in it is refused, errors it had before are no hindrance to mending them.
+
+    `private`: a secret comes into it, and nobody else is to read or write it from then on.
+    """
 
     def checked(document: Document) -> Document:
         changed = edit(document)
@@ -52,7 +55,7 @@ def change(rt: Runtime, edit: Callable[[Document], Document]) -> bool:
         refuse_errors(f"{document.name} as it would be", new)
         return changed
 
-    return _file(rt).edit(checked)
+    return _file(rt).edit(checked, private=private)
 
 
 def given_value(text: str, *, strict: bool) -> JsonValue:
@@ -105,7 +108,8 @@ def names_secret(name: str) -> bool:
 
 def show_problems(rt: Runtime) -> int:
     """Print every problem of the file; the exit code says whether one is an error."""
-    _, problems = check(_file(rt).load())
+    file = _file(rt)
+    problems = [*check(file.load())[1], *file.warnings()]
     errors = sum(problem.level == "error" for problem in problems)
     if rt.out.is_json:
         listed = [

@@ -109,7 +109,10 @@ class Runtime:
 
     @cached_property
     def config(self) -> LoadedConfig:
-        return self._load_config()
+        loaded = self._load_config()
+        for warning in loaded.file.warnings():
+            self.out.warn(f"{self.program}: {warning}")
+        return loaded
 
     def reload_config(self) -> LoadedConfig:
         """Read the configuration again, after it was edited; the plugin host is made anew with it."""

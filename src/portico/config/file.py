@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING, Final
 
 from portico.config.document import Document
 from portico.config.json5_lines import position
+from portico.config.section import Problem
 from portico.errors import ConfigError, LockBusy
-from portico.paths import FOLDER_MODE
+from portico.paths import FILE_MODE, FOLDER_MODE
 from portico.store.atomic import replace, sync_folder, temporaries, write_temporary
 from portico.store.lock import file_lock
 from portico.store.steps import no_step
@@ -53,11 +54,25 @@ class ConfigFile:
         """
         return self._parsed(self._read())
 
-    def edit(self, change: Callable[[Document], Document]) -> bool:
+    def warnings(self) -> tuple[Problem, ...]:
+        """What is wrong with the file itself: whoever may write it names the hosts that tokens and keys are sent to."""
+        if os.name != "posix":
+            return ()
+        try:
+            mode = stat.S_IMODE(self.path.stat().st_mode)
+        except OSError:
+            return ()
+        if not mode & 0o022:
+            return ()
+        hint = f"chmod go-w {self.path}"
+        return (Problem("warning", str(self.path), (), f"other users may change it (its mode is {mode:04o})", hint),)
+
+    def edit(self, change: Callable[[Document], Document], *, private: bool = False) -> bool:
         """Put what `change` makes of the file in its place, and say whether that differs.
 
         Programs that edit through here wait for each other. One that does not, an editor say, is noticed until just before the
         file is replaced, and `change` is then called again with what it wrote. The five last versions are kept as `.bak` files.
+        `private` takes the file away from everybody else; otherwise it keeps its mode.
 
         Raises:
             ConfigError: the file cannot be read or written (`config-write-failed`); it then is as it was.
@@ -72,7 +87,7 @@ class ConfigFile:
                 text = change(document).text
                 if text == document.text:
                     return False
-                if self._replace(target, before, text.encode()):
+                if self._replace(target, before, text.encode(), private=private):
                     return True
         raise LockBusy("config-changing", f"{self.path} is being changed by another program", hint="close it there and try again")
 
@@ -103,7 +118,7 @@ class ConfigFile:
             raise _failed(f"cannot read {self.path}", error, "config-unreadable") from error
         raise ConfigError("config-unreadable", f"{self.path} is not a plain file", hint="name another file with `--config`")
 
-    def _replace(self, target: Path, before: bytes | None, after: bytes) -> bool:
+    def _replace(self, target: Path, before: bytes | None, after: bytes, *, private: bool) -> bool:
         """Put `after` in the place of `before`; False if something else stands there by now."""
         try:
             target.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
@@ -111,7 +126,7 @@ class ConfigFile:
                 leftover.unlink(missing_ok=True)
             temporary = write_temporary(target, after, on_step=self._on_step)
             try:
-                _look_like(temporary, target)
+                _look_like(temporary, target, mode=FILE_MODE if private else 0o777)
                 if self._read() != before:
                     return False
                 if before is not None:
@@ -130,8 +145,8 @@ class ConfigFile:
         return True
 
 
-def _look_like(temporary: Path, target: Path) -> None:
-    """Give `temporary` the mode and owner of `target`, whose own mode says whether it may be written at all."""
+def _look_like(temporary: Path, target: Path, *, mode: int) -> None:
+    """Give `temporary` the owner of `target` and at most `mode` of its mode, which says too whether it may be written at all."""
     with contextlib.suppress(FileNotFoundError):
         found = target.stat()
         if not os.access(target, os.W_OK):
@@ -139,7 +154,7 @@ def _look_like(temporary: Path, target: Path) -> None:
         if os.name == "posix":
             if os.geteuid() == 0 and found.st_uid != 0:
                 os.chown(temporary, found.st_uid, found.st_gid)
-            temporary.chmod(stat.S_IMODE(found.st_mode) & 0o777)
+            temporary.chmod(stat.S_IMODE(found.st_mode) & mode)
 
 
 def _back_up(target: Path, data: bytes) -> None:

@@ -45,7 +45,7 @@ def load_config(paths: Paths, env: Mapping[str, str] | None = None) -> LoadedCon
     config, problems = check(document)
     refuse_errors(document.name, problems)
     merged = with_defaults(os.environ if env is None else env, config.env)
-    return LoadedConfig(config, document, file, tuple(problems), merged)
+    return LoadedConfig(config, document, file, (*problems, *file.warnings()), merged)
 
 
 def refuse_errors(name: str, problems: Sequence[Problem]) -> None:
