@@ -21,6 +21,8 @@ def print_token(asked: str | None, rt: Runtime) -> int:
     profile = pick_profile(asked, rt)
     token = _fresh(profile, rt) or _refreshed(profile, rt)
     say_trouble(rt, profile.id)
+    if rt.out.stdout is not None and rt.out.stdout.isatty():
+        rt.out.note("This is a credential, and it stays in the terminal's scrollback: give it to a tool, and paste it nowhere.")
     rt.out.line(token.reveal())
     return ExitCode.OK
 
