@@ -253,7 +253,10 @@ class AuthMethod(Protocol):
     label: str
     regions: tuple[Region, ...]
     default_model: str
-    hint: str
+
+    def hint(self, region: str) -> str:
+        """What a user should know before signing in to `region`; empty where there is nothing. Shown once, at the first step."""
+        ...
 
     def server(self, region: str) -> OAuthServer:
         """The authorization server of `region`, with the user's overrides from the plugin's config applied.

@@ -58,6 +58,26 @@ def test_a_sign_in_enables_the_plugin_writes_the_config_and_says_what_is_now_so(
     assert ProfileIndex(session.paths).get(GLOBAL).config_pending is False
 
 
+def test_a_borrowed_client_id_is_told_once_and_ones_own_is_not_remarked_on(session):
+    person = session.run(*SIGN_IN, "--region", "global", *BROWSER, *session.store)
+    program = session.sign_in("--region", "cn")
+    own = (
+        "config",
+        "set",
+        "plugins.entries.minimax-portal-auth.config.portals.global.clientId",
+        "659cf4c1-615c-45f6-a5f6-4bf15eb476e5",
+    )
+    session.ok(*own)
+    other = session.run(*SIGN_IN, "--region", "global", "--replace", *BROWSER, *session.store)
+
+    assert (person.returncode, other.returncode) == (0, 0)
+    assert person.stderr.count("OpenClaw's public client id") == 1
+    assert "portals.global.clientId" in person.stderr
+    assert "portals.cn.clientId" in program[0]["hint"]
+    assert not any("hint" in step for step in program[1:])
+    assert "OpenClaw" not in other.stderr
+
+
 def test_with_json_every_step_is_one_object_on_stdout_and_the_last_one_is_the_outcome(session):
     steps = session.sign_in("--region", "cn")
 

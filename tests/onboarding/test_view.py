@@ -19,9 +19,9 @@ REDIRECT = "http://127.0.0.1:4711/cb"
 SSH = {"SSH_CONNECTION": "10.0.0.1 50000 10.0.0.2 22", "USER": "ada"}
 
 
-def shown(*happened, json_output=False, env=None, show_qr=False, verbose=False):
+def shown(*happened, json_output=False, env=None, show_qr=False, verbose=False, hint=""):
     out = Output(json=json_output, verbose=verbose, stdout=io.StringIO(), stderr=io.StringIO())
-    view = SignInView(out, env or {}, "openclaw", show_qr=show_qr)
+    view = SignInView(out, env or {}, "openclaw", show_qr=show_qr, hint=hint)
     for event in happened:
         view(event)
     return out.stdout.getvalue(), out.stderr.getvalue()
@@ -85,6 +85,17 @@ def test_with_json_each_event_is_one_line_on_stdout_without_secrets():
     }
     assert stderr == ""
     assert "CANARY" not in stdout
+
+
+def test_the_methods_hint_is_told_once_with_the_first_event():
+    happened = (events.DeviceCode(device(), opened=False), events.PollSlowed(10.0), events.Finished("device"))
+
+    said, _ = shown(*happened, json_output=True, hint="Another's client id.")
+    _, stderr = shown(*happened, hint="Another's client id.")
+
+    assert [json.loads(line).get("hint") for line in said.splitlines()] == ["Another's client id.", None, None]
+    assert stderr.count("Another's client id.") == 1
+    assert stderr.index("Another's") < stderr.index("ABCD-EFGH")
 
 
 def test_every_event_of_the_flows_can_be_shown_both_ways():

@@ -24,11 +24,12 @@ METHOD = (
     GOOD
     + """
 class Method:
-    choice, provider, label, hint = "acme", "acme", "Acme", ""
+    choice, provider, label = "acme", "acme", "Acme"
     regions, default_model = (), "acme/one"
     def server(self, region): ...
     def flow(self, region): ...
     def accept(self, region, grant): ...
+    def hint(self, region): ...
 
 @hookimpl
 def portico_auth_methods(config):

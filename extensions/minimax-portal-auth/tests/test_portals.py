@@ -50,8 +50,10 @@ def test_the_prompt_shows_the_hosts_that_the_provider_page_names() -> None:
 
 
 def test_the_hint_says_whose_client_id_it_is_and_how_to_set_another() -> None:
-    assert "OpenClaw" in MinimaxPortal({}).hint
-    assert "clientId" in MinimaxPortal({}).hint
+    method = MinimaxPortal({"portals": {"cn": {"clientId": "my-own"}}})
+    assert "OpenClaw" in method.hint("global")
+    assert "portals.global.clientId" in method.hint("global")
+    assert method.hint("cn") == ""
 
 
 @pytest.mark.parametrize("region", ["global", "cn"])

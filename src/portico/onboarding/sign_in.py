@@ -68,9 +68,6 @@ def sign_in(bench: Workbench, request: SignInRequest) -> SignedIn:
 async def _carried_out(bench: Workbench, plan: _Plan) -> SignedIn:
     from portico.oauth.endpoints import discover
 
-    if plan.method.hint:
-        bench.out.note(plan.method.hint)
-
     async with bench.http() as http:
         plan = replace(plan, server=await discover(plan.server, http))
         done = await _run(bench, plan, http)
@@ -112,7 +109,9 @@ async def _run(bench: Workbench, plan: _Plan, http: OAuthClient) -> SignedIn:
         flow=plan.flow,
         force=request.force,
         finish=finish,
-        on_event=SignInView(bench.out, bench.env, bench.program, show_qr=bench.prompter.interactive),
+        on_event=SignInView(
+            bench.out, bench.env, bench.program, show_qr=bench.prompter.interactive, hint=plan.method.hint(plan.region.id)
+        ),
         opener=BrowserOpener(bench.env, enabled=request.open_browser),
         paste=bench.read_line if bench.prompter.interactive else None,
         timeout_s=request.timeout_s or DEFAULT_TIMEOUT_S,

@@ -16,18 +16,22 @@ if TYPE_CHECKING:
 
 
 class SignInView:
-    """Turns the flow's events into lines on stderr, or into one JSON object each on stdout."""
+    """Turns the flow's events into lines on stderr, or into one JSON object each on stdout. `hint` goes with the first one."""
 
-    def __init__(self, out: Speaker, env: Mapping[str, str], program: str, *, show_qr: bool) -> None:
+    def __init__(self, out: Speaker, env: Mapping[str, str], program: str, *, show_qr: bool, hint: str = "") -> None:
         self._out = out
         self._env = env
         self._program = program
         self._show_qr = show_qr
+        self._hint = hint
 
     def __call__(self, event: object) -> None:
         """Show one of `portico.oauth.events`; events that have no words here are shown in JSON only."""
         name = type(event).__name__
-        self._out.event({"event": _kebab(name), **_fields(event)})
+        hint, self._hint = self._hint, ""
+        self._out.event({"event": _kebab(name), **_fields(event), **({"hint": hint} if hint else {})})
+        if hint and not self._out.is_json:
+            self._out.note(hint)
         show = getattr(self, f"_on_{name}", None)
         if show is not None and not self._out.is_json:
             show(event)

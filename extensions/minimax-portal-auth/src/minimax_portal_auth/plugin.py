@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from minimax_portal_auth.dialects import DIALECTS
-from minimax_portal_auth.families import FAMILIES
+from minimax_portal_auth.families import FAMILIES, OPENCLAW_CLIENT
 from minimax_portal_auth.models import MODELS
 from minimax_portal_auth.overrides import configured_portals
 from minimax_portal_auth.portals import PORTALS
@@ -24,7 +24,7 @@ PROVIDER: Final = "minimax-portal"
 DEFAULT_MODEL: Final = f"{PROVIDER}/MiniMax-M2.1"
 BORROWED_CLIENT_HINT: Final = (
     "Signs in with OpenClaw's public client id: MiniMax's page will name OpenClaw, and MiniMax can withdraw it. "
-    "Set another with portals.<region>.clientId."
+    "Set another with plugins.entries.minimax-portal-auth.config.portals.{region}.clientId."
 )
 
 
@@ -55,10 +55,13 @@ class MinimaxPortal:
     label = "MiniMax OAuth"
     regions: tuple[Region, ...] = tuple(portal.region for portal in PORTALS.values())
     default_model = DEFAULT_MODEL
-    hint = BORROWED_CLIENT_HINT
 
     def __init__(self, config: Mapping[str, JsonValue]) -> None:
         self._portals = configured_portals(config)
+
+    def hint(self, region: str) -> str:
+        borrowed = self._portals[region].server.client_id == OPENCLAW_CLIENT
+        return BORROWED_CLIENT_HINT.format(region=region) if borrowed else ""
 
     def server(self, region: str) -> OAuthServer:
         return self._portals[region].server
