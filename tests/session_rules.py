@@ -26,6 +26,7 @@ PROPERTY_CASES: Final = {"test": 1_000, "soak": 100_000}
 PLATFORMS: Final = {"linux": "linux", "macos": "darwin", "windows": "win32"}
 _SCANNED: Final = ("portico", "minimax_portal_auth")
 _LOG: Final = "portico-debug.log"
+_WORKER_KEY: Final = "portico-session-rules"
 
 
 class SessionRules:
@@ -68,10 +69,21 @@ class SessionRules:
             reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
             self.skipped.append(f"{report.nodeid}: {reason}")
 
+    @pytest.hookimpl(optionalhook=True)
+    def pytest_testnodedown(self, node: object) -> None:
+        """Take over what a worker of pytest-xdist has found: each scans its own files, since it knows which are exempt."""
+        found = getattr(node, "workeroutput", {}).get(_WORKER_KEY, {"leaks": [], "shown": []})
+        self.leaks.extend(found["leaks"])
+        self.shown.extend(line for line in found["shown"] if line not in self.shown)
+
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         base = session.config._tmp_path_factory._basetemp  # asking through the API would make the folder
-        self.leaks.extend(leaks_of_the_run(base))
+        has_workers = bool(getattr(session.config.option, "numprocesses", None))
+        self.leaks.extend(leaks_of_the_run(None if has_workers else base))
+        if hasattr(session.config, "workeroutput"):
+            session.config.workeroutput[_WORKER_KEY] = {"leaks": self.leaks, "shown": self.shown}
+            return
         forbidden = bool(os.environ.get(NO_SKIP_ENV)) and bool(self.skipped)
         if exitstatus == pytest.ExitCode.OK and (self.leaks or forbidden):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED
