@@ -11,6 +11,9 @@ VENV_PYTHON := $(if $(filter Windows_NT,$(OS)),.venv/Scripts/python.exe,.venv/bi
 PYTHON := $(if $(wildcard $(VENV_PYTHON)),$(VENV_PYTHON),$(if $(HAS_GIVEN),$(SYSTEM),$(VENV_PYTHON)))
 RUN := PYTHONPATH=src$(if $(filter Windows_NT,$(OS)),;,:)extensions/minimax-portal-auth/src $(PYTHON)
 
+# Most tests wait for a process of their own, so one worker more than there are processors; one process without pytest-xdist.
+WORKERS = $(shell $(PYTHON) -c 'import os, xdist; print("-n", (os.cpu_count() or 1) + 1)' 2>/dev/null)
+
 FLOW ?=
 REGION ?=
 ARGS ?=
@@ -25,7 +28,7 @@ demo: $(PYTHON)  ## sign in, refresh and ask a model, against the emulator (FLOW
 	@$(RUN) -m portico demo $(if $(FLOW),--flow $(FLOW)) $(if $(REGION),--region $(REGION)) $(ARGS)
 
 test: $(PYTHON)  ## every test that can run here; what cannot is skipped with its reason
-	@$(RUN) -m pytest -q $(ARGS)
+	@$(RUN) -m pytest -q $(WORKERS) $(ARGS)
 
 browser: $(PYTHON)  ## the tests that drive a real Chromium
 	@$(RUN) -m pytest -q -k "browser or chromium" $(ARGS)
