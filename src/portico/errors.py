@@ -122,9 +122,15 @@ class StoreUnknown(StoreError):
 
 
 class NetworkError(PorticoError):
-    """The network or the far side failed in a way that trying again may mend."""
+    """The network or the far side failed in a way that trying again may mend.
+
+    Attributes:
+        unsent: the request is known not to have left: no name, no connection, no TLS. Otherwise it may have been received and
+            acted upon, whatever came back.
+    """
 
     exit_code = ExitCode.NETWORK
+    unsent: bool = False
 
 
 class OAuthError(NetworkError):

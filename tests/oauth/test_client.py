@@ -192,6 +192,7 @@ async def test_a_server_that_hangs_ends_at_the_deadline():
 
     assert error.value.id == "network"
     assert error.value.why == "no answer in time"
+    assert not error.value.unsent
     assert time.monotonic() - started < 2
 
 
@@ -205,6 +206,7 @@ async def test_a_server_that_hangs_up_is_a_network_error():
             await post(f"http://127.0.0.1:{port}/token")
 
     assert error.value.id == "network"
+    assert not error.value.unsent
 
 
 async def test_without_a_network_the_way_to_try_it_is_told():
@@ -217,6 +219,7 @@ async def test_without_a_network_the_way_to_try_it_is_told():
     assert error.value.id == "network"
     assert error.value.where == f"http://127.0.0.1:{port}/token"
     assert "{prog} emulator run" in (error.value.hint or "")
+    assert error.value.unsent
 
 
 @pytest.mark.linux
@@ -230,11 +233,12 @@ async def test_a_connection_that_is_never_answered_ends_after_the_connect_timeou
             one.setblocking(False)
             one.connect_ex(address)
         started = time.monotonic()
-        with pytest.raises(NetworkError):
+        with pytest.raises(NetworkError) as error:
             await post(f"http://127.0.0.1:{address[1]}/", connect_timeout_s=0.2, timeout_s=5)
         for one in waiting:
             one.close()
 
+    assert error.value.unsent
     assert time.monotonic() - started < 2
     assert OAuthClient()._connect_timeout_s < 10
 
@@ -371,6 +375,7 @@ async def test_a_bad_certificate_is_refused_and_nothing_is_sent(fault, authority
             await post(f"https://127.0.0.1:{port}/token", form={"code": Secret("c")})
 
     assert error.value.id == "certificate-refused"
+    assert error.value.unsent
     assert "SSL_CERT_FILE" in (error.value.hint or "")
     assert posted == []
 

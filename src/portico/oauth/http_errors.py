@@ -14,10 +14,24 @@ OFFLINE_HINT: Final = (
     "Check the connection and HTTPS_PROXY. To try it without a network: `{prog} emulator run`, then `{prog} emulator env`."
 )
 
+# Each of these ends the attempt while the connection is being made.
+_BEFORE_SENDING: Final = (
+    aiohttp.ClientConnectorError,
+    aiohttp.ClientSSLError,
+    aiohttp.ClientHttpProxyError,
+    aiohttp.ConnectionTimeoutError,
+    aiohttp.InvalidURL,
+)
+
 
 def network_error(error: Exception, url: str) -> NetworkError:
     """What a failure of aiohttp, of TLS or of the socket means for the user. `url` is shown without its query."""
-    where = without_query(url)
+    failure = _meaning(error, without_query(url))
+    failure.unsent = isinstance(error, _BEFORE_SENDING)
+    return failure
+
+
+def _meaning(error: Exception, where: str) -> NetworkError:
     if isinstance(error, (aiohttp.ClientSSLError, ssl.SSLError)):
         return NetworkError(
             "certificate-refused",
