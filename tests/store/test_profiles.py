@@ -13,7 +13,7 @@ from dataclasses import replace
 import pytest
 
 from portico.errors import StoreError
-from portico.store.profiles import Failure, Leftover, ProfileIndex, RememberedStore
+from portico.store.profiles import Failure, Fence, Leftover, ProfileIndex, RememberedStore
 from portico.store.steps import FILE_STEPS
 from tests.store.parts import a_profile
 
@@ -66,6 +66,7 @@ def test_a_profile_comes_back_as_it_was_put(paths, index):
         refreshed_at=2,
         has_refresh=True,
         failure=Failure(3, "network", "no answer", terminal=False, code=None),
+        fence=Fence(generation=4, token="5e1f", started_at=5, sends=1, pid=6, boot_id="b"),
         config_pending=True,
     )
     index.put(profile)
@@ -191,7 +192,7 @@ def test_a_byte_order_mark_does_no_harm(paths, index):
 @pytest.mark.parametrize(
     ("field", "value"),
     [("issuer", None), ("generation", "7"), ("generation", True), ("slot", "c"), ("store", "cloud"), ("relocated", {"a": 1}),
-     ("failure", {"at": 1}), ("hasRefresh", 1), ("expiresAt", 1.5)],
+     ("failure", {"at": 1}), ("fence", {"generation": 1}), ("hasRefresh", 1), ("expiresAt", 1.5)],
 )  # fmt: skip
 def test_one_damaged_entry_leaves_the_others_alone(paths, index, field, value):
     index.put(a_profile("good:one"))

@@ -30,6 +30,22 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Fence:
+    """A refresh token that may be spent: the note of a refresh that was sent and whose outcome is not stored yet.
+
+    `token` is the SHA-256 of the refresh token, in hex; `generation` that of the tokens it belongs to; `sends` how often it may
+    have reached the server, the first of them at `started_at` (wall ms). `pid` and `boot_id` tell who sent it last.
+    """
+
+    generation: int
+    token: str
+    started_at: int
+    sends: int
+    pid: int
+    boot_id: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
     """One signed-in account. Times are wall ms.
 
@@ -62,6 +78,7 @@ class Profile:
     refreshed_at: int | None = None
     has_refresh: bool = False
     failure: Failure | None = None
+    fence: Fence | None = None
     config_pending: bool = False
     default_pending: bool = False
 
@@ -123,6 +140,14 @@ _FAILURE_KEYS: Final[dict[str, tuple[str, tuple[type, ...]]]] = {
     "terminal": ("terminal", (bool,)),
     "code": ("code", (str, _NONE)),
 }
+_FENCE_KEYS: Final[dict[str, tuple[str, tuple[type, ...]]]] = {
+    "generation": ("generation", (int,)),
+    "token": ("token", (str,)),
+    "started_at": ("startedAt", (int,)),
+    "sends": ("sends", (int,)),
+    "pid": ("pid", (int,)),
+    "boot_id": ("bootId", (str,)),
+}
 _LEFTOVER_KEYS: Final[dict[str, tuple[str, tuple[type, ...]]]] = {
     "profile": ("profile", (str,)),
     "store": ("store", (str,)),
@@ -134,8 +159,9 @@ _LEFTOVER_KEYS: Final[dict[str, tuple[str, tuple[type, ...]]]] = {
 def profile_to_json(profile: Profile, previous: JsonObject) -> JsonObject:
     """`profile` for the file, on top of what the file had: fields that this version does not know stay."""
     failure = None if profile.failure is None else _to_json(profile.failure, _FAILURE_KEYS)
+    fence = None if profile.fence is None else _to_json(profile.fence, _FENCE_KEYS)
     relocated: JsonObject = dict(profile.relocated)
-    known = {**_to_json(profile, _PROFILE_KEYS), "relocated": relocated or None, "failure": failure}
+    known = {**_to_json(profile, _PROFILE_KEYS), "relocated": relocated or None, "failure": failure, "fence": fence}
     return {name: value for name, value in {**previous, **known}.items() if value is not None}
 
 
@@ -151,11 +177,12 @@ def profile_from_json(id: str, value: JsonValue) -> Profile:
     relocated = _object(entry.get("relocated", {}), "relocated")
     if not all(type(target) is str for target in relocated.values()):
         raise ValueError("relocated")
-    failure = entry.get("failure")
+    failure, fence = entry.get("failure"), entry.get("fence")
     return Profile(
         id=id,
         relocated=tuple((old, str(new)) for old, new in relocated.items()),
         failure=None if failure is None else Failure(**_from_json(Failure, _object(failure, "failure"), _FAILURE_KEYS)),
+        fence=None if fence is None else Fence(**_from_json(Fence, _object(fence, "fence"), _FENCE_KEYS)),
         **found,
     )
 
@@ -176,7 +203,7 @@ def leftover_from_json(value: JsonValue) -> Leftover:
     return Leftover(**found)
 
 
-def _to_json(record: Profile | Failure | Leftover, keys: dict[str, tuple[str, tuple[type, ...]]]) -> JsonObject:
+def _to_json(record: Profile | Failure | Fence | Leftover, keys: dict[str, tuple[str, tuple[type, ...]]]) -> JsonObject:
     return {key: getattr(record, name) for name, (key, _) in keys.items()}
 
 

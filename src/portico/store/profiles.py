@@ -12,6 +12,7 @@ from portico.errors import StoreError
 from portico.store.index_file import IndexFile
 from portico.store.profile_record import (
     Failure,
+    Fence,
     Leftover,
     Profile,
     Slot,
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
     from portico.store.profile_record import JsonObject
     from portico.store.steps import OnStep
 
-__all__ = ("Failure", "IndexDraft", "Leftover", "Profile", "ProfileIndex", "RememberedStore", "Slot", "StoreName")
+__all__ = ("Failure", "Fence", "IndexDraft", "Leftover", "Profile", "ProfileIndex", "RememberedStore", "Slot", "StoreName")
 
 T = TypeVar("T")
 
