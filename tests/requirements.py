@@ -82,8 +82,16 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
     "E45": Requirement("openclaw#3611", "two processes writing different profiles lose no update"),
     "E46": Requirement("openclaw#63470", "a file of a future format is refused without damage"),
     "E47": Requirement("RFC 7009", "logout revokes, deletes every copy, and says what it could not do"),
+    # --- refresh -------------------------------------------------------------------------------------------------------
+    "E53": Requirement(
+        "authlib: update_token",
+        "new tokens that no store takes are served from memory, never the old ones, and stored when possible",
+    ),
     # --- command line --------------------------------------------------------------------------------------------------
     "E78": Requirement("README: exit codes", "exit codes tell apart what a script must tell apart"),
+    "E81": Requirement(
+        "openclaw#66952", "status never calls an ended sign-in ok, and tells ended, refused, unanswered and unreadable apart"
+    ),
     "E83": Requirement("CVE-2026-34525", "dependency floors hold, and lowering one fails a test"),
     # --- Portico's own -------------------------------------------------------------------------------------------------
     "S1": Requirement("docs/architecture.md: floors", "a module imports only from its own floor or below"),

@@ -82,6 +82,7 @@ class Account:
             "http": self.http,
             "clock": self.clock,
             "paths": self.paths,
+            "spread": lambda: 0.0,
         }
         return TokenBroker(**{**parts, **changed})
 

@@ -19,6 +19,14 @@ from portico.testing.as_tokens import token_hash
 from tests.auth.parts import PROFILE, dialects
 
 
+class NoLock:
+    def acquire(self, timeout_s):
+        pass
+
+    def release(self):
+        pass
+
+
 async def main() -> None:
     paths = resolve_paths()
     index = ProfileIndex(paths)

@@ -11,7 +11,6 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from portico.auth.freshness import profile_due
 from portico.errors import PorticoError
 from portico.store.off_loop import off_loop
 
@@ -71,7 +70,7 @@ class BackgroundRefresh:
     def _wants(self, profile: Profile) -> bool:
         now = self._clock.wall_ms()
         pause = now - self._began.get(profile.id, 0)
-        return profile.id not in self._running and profile_due(profile, now) and not 0 <= pause < _SHORTEST_PAUSE_MS
+        return profile.id not in self._running and not 0 <= pause < _SHORTEST_PAUSE_MS and self._broker.may_refresh(profile)
 
     async def _refresh(self, profile_id: str) -> None:
         try:

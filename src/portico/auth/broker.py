@@ -6,12 +6,17 @@ remembered in the index and never asked for twice; where the network or the serv
 
 from __future__ import annotations
 
+import random
 from typing import TYPE_CHECKING, Final
 
-from portico.auth.flight import POST_TIMEOUT_S, Flight
-from portico.auth.freshness import profile_due
+from portico.auth.exchange import POST_TIMEOUT_S, RETRY_TIMEOUT_S
+from portico.auth.flight import Flight
+from portico.auth.freshness import is_usable, profile_due
+from portico.auth.held import AccessToken, Ages, Held, Refreshed
+from portico.auth.memory import Memory
 from portico.auth.outcome import Pause, failed_recently, sign_in_expired
-from portico.auth.transaction import AccessToken, Held, Refreshed, Transactions
+from portico.auth.transaction import Transactions, Wish
+from portico.auth.unstored import Unstored
 from portico.errors import LockBusy, PorticoError
 from portico.store.off_loop import off_loop
 from portico.store.steps import no_step
@@ -28,11 +33,18 @@ if TYPE_CHECKING:
 __all__ = ("AccessToken", "TokenBroker")
 
 # Longer than a refresh may take, so that a waiting caller finds the new token and not a busy lock.
-PATIENCE_S: Final = POST_TIMEOUT_S + 15.0
+PATIENCE_S: Final = POST_TIMEOUT_S + RETRY_TIMEOUT_S + 15.0
+
+
+def _any_spread() -> float:
+    return random.uniform(-1, 1)  # noqa: S311 - spreads processes; nothing to guess
 
 
 class TokenBroker:
-    """Hands out access tokens, refreshed where they must be. For one event loop; `dialects` is called on another thread."""
+    """Hands out access tokens, refreshed where they must be. For one event loop; `dialects` is called on another thread.
+
+    `spread` gives -1 to 1, and moves this process's refreshes by a tenth of the margin.
+    """
 
     def __init__(
         self,
@@ -44,16 +56,21 @@ class TokenBroker:
         clock: Clock,
         paths: Paths,
         on_step: OnStep = no_step,
+        spread: Callable[[], float] = _any_spread,
     ) -> None:
-        self._transactions = Transactions(vault, index, dialects, clock, paths, on_step)
+        self._ages = Ages(clock)
+        self._unstored = Unstored(vault, index)
+        self._transactions = Transactions(vault, index, dialects, clock, self._ages, paths, self._unstored, on_step)
+        self._memory = Memory(clock, self._ages)
         self._index = index
         self._http = http
         self._clock = clock
+        self._spread = spread()
         self._flights: dict[tuple[str, bool], Flight] = {}
         self._pauses: dict[str, Pause] = {}
 
     async def access(self, profile_id: str, *, rejected_generation: int | None = None) -> AccessToken:
-        """A token that is good now.
+        """A token that is good now. What other processes do to the profile is seen within a second.
 
         Args:
             profile_id: whose.
@@ -62,18 +79,23 @@ class TokenBroker:
         Raises:
             SignInNeeded: `not-signed-in`, or `sign-in-expired`: only a person can help.
             NetworkError: the token has ended and no other can be had now.
-            StoreError: the store or the index failed.
+            StoreError: the store or the index failed, or the profile is another account's now.
             LockBusy: another process is refreshing and does not finish.
         """
-        held = await off_loop(lambda: self._transactions.held(profile_id))
-        now = self._clock.wall_ms()
-        good = held.usable(now) and held.tokens.generation != rejected_generation
-        if good and not self._worth_trying(held, now):
-            return held.access
+        remembered = self._memory.get(profile_id)
+        if remembered is not None and remembered.generation != rejected_generation:
+            return remembered
+        return await self._access(profile_id, self._unstored.stored_as.get(rejected_generation or 0, rejected_generation))
+
+    async def _access(self, profile_id: str, rejected_generation: int | None) -> AccessToken:
+        held = await off_loop(lambda: self._look(profile_id))
+        good = self._usable(held) and held.tokens.generation != rejected_generation
+        if good and not self.may_refresh(held.profile):
+            return self._memory.keep(held, self._spread)
         try:
-            return await self._refreshed(held, rejected_generation, patient=not good)
+            return await self._refreshed(held, rejected_generation, needed=not good)
         except PorticoError:
-            if good and held.usable(self._clock.wall_ms()):
+            if good and self._usable(held):
                 return held.access
             raise
 
@@ -84,52 +106,66 @@ class TokenBroker:
             PorticoError: as for `access`; not where another process is refreshing.
         """
         profile = await off_loop(lambda: self._index.get(profile_id))
-        if profile is None or not self._may_try(profile, self._clock.wall_ms()):
+        if profile is None or not self.may_refresh(profile):
             return False
         try:
-            return (await self._fly(profile_id, profile.generation, patient=False)).posted
+            return (await self._fly(profile, self._stale(profile), needed=False)).posted
         except LockBusy:
             return False
 
-    def _worth_trying(self, held: Held, now: int) -> bool:
-        """Whether to refresh a token that is still good."""
-        return held.due(now) and self._may_try(held.profile, now)
-
-    def _may_try(self, profile: Profile, now: int) -> bool:
+    def may_refresh(self, profile: Profile) -> bool:
+        """Whether it is time for the profile's next token, or to store the one in memory, and no failure says to wait."""
+        if not profile_due(profile, self._ages.now(profile), self._spread) and profile.id not in self._unstored.waiting:
+            return False
+        now = self._clock.wall_ms()
         pause = self._pauses.get(profile.id)
-        waiting = (pause is not None and pause.holds(now)) or failed_recently(profile, now)
-        return profile_due(profile, now) and not waiting
+        return (pause is None or not pause.holds(now)) and not failed_recently(profile, now)
 
-    async def _refreshed(self, held: Held, rejected_generation: int | None, *, patient: bool) -> AccessToken:
+    def _look(self, profile_id: str) -> Held:
+        """The tokens as they are now; the store is not asked again for those that the index still points at."""
+        known = self._memory.known(profile_id)
+        if known is not None and known.stored:
+            profile = self._index.get(profile_id)
+            if profile is not None and profile.generation == known.profile.generation:
+                return Held(profile, known.tokens)
+        return self._transactions.held(profile_id)
+
+    def _usable(self, held: Held) -> bool:
+        return is_usable(held.tokens.expires_at, self._ages.now(held.profile))
+
+    async def _refreshed(self, held: Held, rejected_generation: int | None, *, needed: bool) -> AccessToken:
         profile = held.profile
         if not profile.has_refresh or (profile.failure is not None and profile.failure.terminal):
             raise sign_in_expired(profile)
         pause = self._pauses.get(profile.id)
         if pause is not None and pause.holds(self._clock.wall_ms()):
             raise pause.as_error()
-        access = (await self._fly(profile.id, held.tokens.generation, patient=patient)).access
-        if access.generation == rejected_generation:  # joined a flight that had set out for the rejected one
-            access = (await self._fly(profile.id, access.generation, patient=patient)).access
-        return access
+        stale = held.tokens.generation if needed else self._stale(profile)
+        fresh = (await self._fly(profile, stale, needed=needed)).held
+        if fresh.tokens.generation == rejected_generation:  # joined a flight that had set out for the rejected one
+            fresh = (await self._fly(fresh.profile, fresh.tokens.generation, needed=needed)).held
+        return self._memory.keep(fresh, self._spread)
 
-    async def _fly(self, profile_id: str, stale_generation: int, *, patient: bool) -> Refreshed:
+    def _stale(self, profile: Profile) -> int | None:
+        """The generation to replace; None where there is only a pair in memory to be stored."""
+        return profile.generation if profile_due(profile, self._ages.now(profile), self._spread) else None
+
+    async def _fly(self, profile: Profile, stale_generation: int | None, *, needed: bool) -> Refreshed:
         """Join the refresh of this profile that is under way, or begin it."""
-        key = (profile_id, patient)
+        key = (profile.id, needed)
         flight = self._flights.get(key)
         if flight is None or flight.abandoned or flight.outcome.done():
-            wait_s = PATIENCE_S if patient else 0.0
-            flight = Flight(
-                self._http, lambda send: self._transactions.refresh(profile_id, stale_generation, send, wait_s=wait_s)
-            )
+            wish = Wish(profile, stale_generation, needed, PATIENCE_S if needed else 0.0)
+            flight = Flight(self._http, self._clock, lambda send: self._transactions.refresh(wish, send))
             self._flights[key] = flight
         try:
             refreshed = await flight.join()
         except LockBusy:
             raise
         except PorticoError as error:
-            self._note(profile_id, error)
+            self._note(profile.id, error)
             raise
-        self._pauses.pop(profile_id, None)
+        self._pauses.pop(profile.id, None)
         return refreshed
 
     def _note(self, profile_id: str, error: PorticoError) -> None:

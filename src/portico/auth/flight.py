@@ -8,15 +8,20 @@ import threading
 from typing import TYPE_CHECKING, Final
 
 from portico.errors import NetworkError
+from portico.oauth.deadline import Deadline
+from portico.oauth.http_errors import network_error
+from portico.oauth.tasks import let_go
 from portico.store.off_loop import start_off_loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from portico.auth.transaction import Refreshed, Send
-    from portico.contracts import FormPoster, FormRequest, HttpReply
+    from portico.auth.exchange import Send
+    from portico.auth.held import Refreshed
+    from portico.contracts import Clock, FormPoster, FormRequest, HttpReply
 
-POST_TIMEOUT_S: Final = 30.0
+# Short enough that a suspended machine's wall clock ends a request right after it wakes.
+_STEP_S: Final = 1.0
 
 
 class Abandoned(Exception):
@@ -26,14 +31,15 @@ class Abandoned(Exception):
 class Flight:
     """Created in the event loop; `run` is called with a `Send` on a daemon thread."""
 
-    def __init__(self, http: FormPoster, run: Callable[[Send], Refreshed]) -> None:
+    def __init__(self, http: FormPoster, clock: Clock, run: Callable[[Send], Refreshed]) -> None:
         self._http = http
+        self._clock = clock
         self._loop = asyncio.get_running_loop()
         self._waiting = 0
         self._guard = threading.Lock()
-        self._sent = False
+        self._claimed = False
         self._abandoned = False
-        self.outcome: asyncio.Future[Refreshed] = start_off_loop(lambda: run(self._send))
+        self.outcome: asyncio.Future[Refreshed] = start_off_loop(lambda: run(self))
         self.outcome.add_done_callback(_seen)
 
     async def join(self) -> Refreshed:
@@ -52,6 +58,57 @@ class Flight:
         finally:
             self._waiting -= 1
 
+    @property
+    def abandoned(self) -> bool:
+        return self._abandoned
+
+    def claim(self) -> None:
+        """From now on the refresh cannot be given up.
+
+        Raises:
+            Abandoned: it has been.
+        """
+        with self._guard:
+            if self._abandoned:
+                raise Abandoned
+            self._claimed = True
+
+    def post(self, request: FormRequest, *, relocated: Mapping[str, str], timeout_s: float) -> HttpReply:
+        """Send `request` once, from the flight's thread, and wait for at most `timeout_s` seconds of wall or monotonic time.
+
+        Raises:
+            NetworkError: nothing came back, or the program is ending (`refresh-interrupted`).
+        """
+        posting = self._post(request, relocated, timeout_s)
+        try:
+            sent = asyncio.run_coroutine_threadsafe(posting, self._loop)
+        except RuntimeError:  # the loop was closed
+            posting.close()
+            error = _interrupted()
+            error.unsent = True
+            raise error from None
+        try:
+            return sent.result()
+        except concurrent.futures.CancelledError:
+            raise _interrupted() from None
+
+    async def _post(self, request: FormRequest, relocated: Mapping[str, str], timeout_s: float) -> HttpReply:
+        posting = asyncio.ensure_future(self._http.post_form(request, relocated=relocated, timeout_s=timeout_s))
+        ending = asyncio.ensure_future(self._end_of(timeout_s))
+        try:
+            await asyncio.wait((posting, ending), return_when=asyncio.FIRST_COMPLETED)
+            if posting.done():
+                return posting.result()
+        finally:
+            await let_go(posting, ending)
+        raise network_error(TimeoutError(), request.url)
+
+    async def _end_of(self, timeout_s: float) -> None:
+        """Return at the deadline. A timer alone would stand still while the machine sleeps."""
+        deadline = Deadline(self._clock, timeout_s)
+        while (left := deadline.remaining()) > 0:
+            await self._clock.sleep(min(left, _STEP_S))
+
     async def _settled(self) -> None:
         while not self.outcome.done():
             try:
@@ -60,26 +117,14 @@ class Flight:
                 continue
 
     def _abandon(self) -> bool:
-        """Give up, unless it was sent; whether nothing was sent."""
+        """Give up, unless it was claimed; whether nothing was sent."""
         with self._guard:
-            self._abandoned = not self._sent
+            self._abandoned = not self._claimed
             return self._abandoned
 
-    @property
-    def abandoned(self) -> bool:
-        return self._abandoned
 
-    def _send(self, request: FormRequest, *, relocated: Mapping[str, str]) -> HttpReply:
-        with self._guard:
-            if self._abandoned:
-                raise Abandoned
-            self._sent = True
-        posting = self._http.post_form(request, relocated=relocated, timeout_s=POST_TIMEOUT_S)
-        sent = asyncio.run_coroutine_threadsafe(posting, self._loop)
-        try:
-            return sent.result()
-        except concurrent.futures.CancelledError:
-            raise NetworkError("refresh-interrupted", "the refresh was interrupted", why="the program is ending") from None
+def _interrupted() -> NetworkError:
+    return NetworkError("refresh-interrupted", "the refresh was interrupted", why="the program is ending")
 
 
 def _seen(outcome: asyncio.Future[Refreshed]) -> None:

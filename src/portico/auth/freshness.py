@@ -8,6 +8,8 @@ if TYPE_CHECKING:
 
 LONGEST_MARGIN_MS = 300_000
 _SHARE_OF_LIFETIME = 5
+_SPREAD = 0.1
+_CLOCK_ERROR_MS = 60_000
 
 
 def margin_ms(lifetime_ms: int) -> int:
@@ -23,9 +25,19 @@ def is_usable(expires_at: int | None, now_ms: int) -> bool:
     return expires_at is None or now_ms < expires_at
 
 
-def refresh_due(expires_at: int | None, issued_at: int, now_ms: int) -> bool:
-    """Whether it is time for the next token; never where the end is not known."""
-    return expires_at is not None and now_ms >= expires_at - margin_ms(expires_at - issued_at)
+def due_at(expires_at: int, issued_at: int, spread: float = 0.0) -> int:
+    """When it is time for the next token. `spread`, -1 to 1, moves that by a tenth of the margin, so that processes differ."""
+    return expires_at - round(margin_ms(expires_at - issued_at) * (1 + spread * _SPREAD))
+
+
+def refresh_due(expires_at: int | None, issued_at: int, now_ms: int, spread: float = 0.0) -> bool:
+    """Whether it is time for the next token; never where the end is not known.
+
+    A token from the future was given while the clock was wrong: when it ends cannot be known, and the next one's end will be.
+    """
+    if expires_at is None:
+        return False
+    return now_ms >= due_at(expires_at, issued_at, spread) or now_ms < issued_at - _CLOCK_ERROR_MS
 
 
 def issued_at(profile: Profile) -> int:
@@ -33,7 +45,7 @@ def issued_at(profile: Profile) -> int:
     return profile.created_at if profile.refreshed_at is None else profile.refreshed_at
 
 
-def profile_due(profile: Profile, now_ms: int) -> bool:
+def profile_due(profile: Profile, now_ms: int, spread: float = 0.0) -> bool:
     """Whether it is time for the profile's next token, and one can be had: by a refresh token that has not been refused."""
     ended = profile.failure is not None and profile.failure.terminal
-    return profile.has_refresh and not ended and refresh_due(profile.expires_at, issued_at(profile), now_ms)
+    return profile.has_refresh and not ended and refresh_due(profile.expires_at, issued_at(profile), now_ms, spread)

@@ -1,219 +1,188 @@
 """One refresh, from the lock to the store. Blocking: the broker runs it on a thread of its own, where no caller can cancel it.
 
-The order is the whole point: lock, read again, decide, send once, validate, store, and only then hand out. Rotating servers take
-a refresh token once and revoke everything at its second use (RFC 9700 section 4.14), so nobody sends one that another process may
-have sent, and nobody uses a reply before it is stored.
+The order is the whole point: lock, read again, decide, raise the fence, send, validate, store, and only then hand out. Rotating
+servers take a refresh token once and revoke everything at its second use (RFC 9700 section 4.14), so nobody sends one that
+another process may have sent, and nobody uses a reply before it is stored. The one exception is a lost answer: its token is sent
+again at once, since servers forgive that for some seconds and the sign-in is over otherwise.
 """
 
 from __future__ import annotations
 
 import contextlib
-import logging
-from dataclasses import dataclass, field, replace
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Final, Literal, Protocol
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
 
-from portico.auth.dialect_calls import asked
-from portico.auth.freshness import is_usable, issued_at, refresh_due
-from portico.auth.outcome import failure_of, is_terminal, sign_in_expired, with_failure
+from portico.auth.exchange import Exchange
+from portico.auth.fence import MAX_SENDS, pending
+from portico.auth.freshness import is_usable
+from portico.auth.held import Held, Refreshed, check_same_account
+from portico.auth.outcome import answer_lost, answers_missing, failure_of, is_terminal, sign_in_expired
+from portico.auth.overtaken import revoke_if_ended
 from portico.auth.refresh_lock import refresh_lock
-from portico.errors import LockBusy, NotRevoked, PorticoError, StoreError, StoreUnknown
+from portico.auth.unstored import Overtaken, Unstored
+from portico.errors import LockBusy, OAuthError, PorticoError, StoreError
 from portico.store.records import Tokens
 from portico.store.steps import no_step
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable
 
-    from portico.contracts import Clock, FormRequest, HttpReply, TokenDialect
+    from portico.auth.exchange import Send
+    from portico.auth.held import Ages
+    from portico.contracts import Clock, TokenDialect
     from portico.paths import Paths
-    from portico.secret import Secret
-    from portico.store.profiles import Profile, ProfileIndex
+    from portico.store.lock import FileLock
+    from portico.store.profiles import Failure, Fence, Profile, ProfileIndex
     from portico.store.steps import OnStep
     from portico.store.vault import Vault
 
-REFRESH_STEPS: Final = ("locked", "decided", "answered", "validated", "stored")
+REFRESH_STEPS: Final = ("locked", "decided", "fenced", "answered", "validated", "stored")
 _TRIES: Final = 3
-_log = logging.getLogger(__name__)
-
-TokenHint = Literal["refresh_token", "access_token"]
-
-
-class Send(Protocol):
-    """Sends a request once, from this thread; raises `Abandoned` where nobody wants its answer any more."""
-
-    def __call__(self, request: FormRequest, *, relocated: Mapping[str, str]) -> HttpReply: ...
 
 
 @dataclass(frozen=True, slots=True)
-class AccessToken:
-    """What a user of tokens gets: never a refresh token. `expires_at` is wall ms, None where the server gave no lifetime."""
+class Wish:
+    """What a caller wants: a token of `profile` newer than `stale_generation`, or any that is good where that is None.
 
-    token: Secret
-    generation: int
-    expires_at: int | None
-    profile_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Refreshed:
-    """A usable token, and whether it was asked for now (or else adopted from whoever did)."""
-
-    access: AccessToken
-    posted: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """A profile and its tokens, of the same generation."""
+    `needed` says that the caller cannot do with the stale one; `wait_s` how long it waits while another process refreshes.
+    """
 
     profile: Profile
-    tokens: Tokens
-
-    @property
-    def access(self) -> AccessToken:
-        return AccessToken(self.tokens.access, self.tokens.generation, self.tokens.expires_at, self.profile.id)
-
-    def usable(self, now_ms: int) -> bool:
-        return is_usable(self.tokens.expires_at, now_ms)
-
-    def due(self, now_ms: int) -> bool:
-        return refresh_due(self.tokens.expires_at, issued_at(self.profile), now_ms)
+    stale_generation: int | None
+    needed: bool
+    wait_s: float
 
 
 @dataclass(frozen=True, slots=True)
 class Transactions:
-    """The parts of a refresh. `unstored` keeps what a server gave and no store would take, to be stored before anything else."""
+    """The parts of a refresh."""
 
     vault: Vault
     index: ProfileIndex
     dialects: Callable[[str], TokenDialect]
     clock: Clock
+    ages: Ages
     paths: Paths
+    unstored: Unstored
     on_step: OnStep = no_step
-    unstored: dict[str, tuple[Profile, Tokens]] = field(default_factory=dict)
 
     def held(self, profile_id: str) -> Held:
-        """The profile and its tokens as they are now.
+        """The profile and its newest tokens.
 
         Raises:
             SignInNeeded: `not-signed-in`.
             StoreError: the index or the store failed.
         """
         for _ in range(_TRIES):
+            in_memory = self.unstored.get(profile_id)
+            if in_memory is not None:
+                return in_memory
             profile = self.index.get(profile_id)
             tokens = self.vault.read(profile_id)
             if profile is not None and profile.generation == tokens.generation:
                 return Held(profile, tokens)
         raise StoreError("generation-changed", f"the tokens of {profile_id} keep changing", hint="try again")
 
-    def refresh(self, profile_id: str, stale_generation: int, send: Send, *, wait_s: float) -> Refreshed:
-        """A usable token of a generation other than the stale one.
+    def refresh(self, wish: Wish, send: Send) -> Refreshed:
+        """What `wish` asks for.
 
         Raises:
             LockBusy: somebody else was refreshing for all of `wait_s` seconds.
             SignInNeeded: only a person can help.
             NetworkError: the server could not be asked, or did not answer well; trying again may help.
-            StoreError: reading or storing failed.
+            StoreError: reading or storing failed, or the sign-in is another's now (`account-changed`).
         """
-        lock = refresh_lock(self.paths, profile_id)
-        lock.acquire(wait_s)
+        lock = self._lock(wish)
         try:
             self.on_step("locked")
-            return self._refresh_alone(profile_id, stale_generation, send)
+            return self._refresh_alone(wish, send)
         finally:
+            self._let_go(wish.profile.id, lock)
+
+    def _lock(self, wish: Wish) -> FileLock:
+        kept = self.unstored.locks.pop(wish.profile.id, None)
+        if kept is not None:
+            return kept
+        lock = refresh_lock(self.paths, wish.profile.id)
+        lock.acquire(wish.wait_s)
+        return lock
+
+    def _let_go(self, profile_id: str, lock: FileLock) -> None:
+        if profile_id in self.unstored.waiting:
+            self.unstored.locks[profile_id] = lock
+        else:
             lock.release()
 
-    def _refresh_alone(self, profile_id: str, stale_generation: int, send: Send) -> Refreshed:
-        held = self._with_unstored(profile_id, send)
-        if held.tokens.generation != stale_generation and held.usable(self.clock.wall_ms()):
-            return Refreshed(held.access, posted=False)
-        if held.tokens.refresh is None or (held.profile.failure is not None and held.profile.failure.terminal):
+    def _refresh_alone(self, wish: Wish, send: Send) -> Refreshed:
+        held = self._settled(wish.profile.id, send)
+        usable = self._usable(held)
+        if held.tokens.generation != wish.stale_generation and usable:
+            check_same_account(wish.profile, held.profile)
+            return Refreshed(held, posted=False)
+        refresh = held.tokens.refresh
+        if refresh is None or (held.profile.failure is not None and held.profile.failure.terminal):
             raise sign_in_expired(held.profile)
+        earlier = pending(held.profile, refresh)
+        if earlier is not None and earlier.sends >= MAX_SENDS and usable and not wish.needed:
+            raise answers_missing(earlier)
         self.on_step("decided")
-        # A fence belongs here: a durable note of the token about to be sent, for whoever comes after a crash.
-        return self._exchange(held, held.tokens.refresh, send)
-
-    def _exchange(self, held: Held, refresh: Secret, send: Send) -> Refreshed:
-        profile = held.profile
+        exchange = Exchange(self.index, self.dialects, self.clock, self.on_step, held, refresh)
         try:
-            dialect = self.dialects(profile.dialect)
-            request = asked(profile.dialect, lambda: dialect.refresh_request(profile.server(), refresh))
-            reply = send(request, relocated=dict(profile.relocated))
-            self.on_step("answered")
-            grant = asked(profile.dialect, lambda: dialect.read_token_reply(reply))
-            self.on_step("validated")
-            tokens = Tokens(grant.access, grant.refresh or refresh, grant.expires_at)
-            self.unstored[profile.id] = (replace(profile, refreshed_at=reply.sent_at_ms, failure=None), tokens)
-            stored = self._with_unstored(profile.id, send)
+            grant, sent_at = exchange.run(send)
         except PorticoError as error:
-            return self._failed(held, error)
-        self.on_step("stored")
-        return Refreshed(stored.access, posted=True)
+            return self._failed(exchange, error)
+        tokens = Tokens(grant.access, grant.refresh or refresh, grant.expires_at)
+        self.unstored.add(replace(exchange.held.profile, refreshed_at=sent_at), tokens)
+        return self._stored(exchange.held.profile, send)
 
-    def _failed(self, held: Held, error: PorticoError) -> Refreshed:
+    def _stored(self, profile: Profile, send: Send) -> Refreshed:
+        """Store what has just been given, or serve it from memory and say so wherever that can be said."""
+        held = self._settled(profile.id, send)
+        self.ages.now(held.profile)  # from here on its age is known, whatever is done to the wall clock
+        check_same_account(profile, held.profile)
+        if held.stored:
+            self.on_step("stored")
+        else:
+            self._note(profile, failure_of(self.unstored.failed[profile.id], self.clock.wall_ms()), profile.fence)
+        return Refreshed(held, posted=True)
+
+    def _settled(self, profile_id: str, send: Send) -> Held:
+        """The tokens as they are, after trying to store those that are in memory only: the ones before them are spent."""
+        try:
+            return self.unstored.store(profile_id) or self.held(profile_id)
+        except Overtaken as overtaken:
+            send.claim()
+            revoke_if_ended(overtaken.held, self.index, self.dialects, send)
+            return self.held(profile_id)
+
+    def _failed(self, exchange: Exchange, error: PorticoError) -> Refreshed:
         """Adopt what a new sign-in has stored meanwhile; else note the failure and raise it."""
-        now = self.clock.wall_ms()
-        if is_terminal(error):
-            fresh = self.held(held.profile.id)
-            if fresh.tokens.generation != held.tokens.generation and fresh.usable(now):
-                return Refreshed(fresh.access, posted=True)
-        failure = failure_of(error, now)
-        # The failure itself matters more than that it could not be written down.
-        with contextlib.suppress(StoreError, LockBusy):
-            self.index.update(held.profile.id, lambda profile: with_failure(profile, failure, held.profile.generation))
-        if failure.terminal:
-            raise sign_in_expired(replace(held.profile, failure=failure)) from error
+        asked = exchange.held
+        terminal = is_terminal(error)
+        if terminal or error.id == "generation-changed":
+            fresh = self.held(asked.profile.id)
+            if fresh.tokens.generation != asked.tokens.generation and self._usable(fresh):
+                check_same_account(asked.profile, fresh.profile)
+                return Refreshed(fresh, posted=terminal)
+        if terminal:
+            self.unstored.forget(asked.profile.id)
+            if exchange.lost and isinstance(error, OAuthError):
+                error = answer_lost(error, exchange.fence)
+        failure = failure_of(error, self.clock.wall_ms())
+        self._note(asked.profile, failure, None if terminal else exchange.fence)
+        if terminal:
+            raise sign_in_expired(replace(asked.profile, failure=failure)) from error
         raise error
 
-    def _with_unstored(self, profile_id: str, send: Send) -> Held:
-        """The tokens as they are, after storing those that are still in memory only: the ones before them are spent."""
-        waiting = self.unstored.get(profile_id)
-        if waiting is None:
-            return self.held(profile_id)
-        profile, tokens = waiting
-        try:
-            stored = self._commit(profile, tokens)
-        except StoreError as error:
-            if error.id != "generation-changed":
-                raise
-            self._drop(profile, tokens, send)  # a new sign-in, or a sign-out, came first and wins
-            return self.held(profile_id)
-        self.unstored.pop(profile_id, None)
-        return Held(stored, replace(tokens, generation=stored.generation))
+    def _note(self, profile: Profile, failure: Failure, fence: Fence | None) -> None:
+        """Write both into the index, if the profile's tokens are still those they are about."""
 
-    def _drop(self, profile: Profile, tokens: Tokens, send: Send) -> None:
-        """Forget tokens that came too late, and revoke them if their sign-in has ended: whoever ended it did not know of them."""
-        current = self.index.get(profile.id)
-        if current is None or current.created_at != profile.created_at:
-            for token, hint in _pair(tokens):
-                try:
-                    self._revoke(profile, token, hint, send)
-                except PorticoError as error:
-                    _log.warning("%s: a token that came after its sign-in had ended is not revoked: %s", profile.id, error)
-        self.unstored.pop(profile.id, None)
+        def noted(now: Profile) -> Profile:
+            return replace(now, failure=failure, fence=fence) if now.generation == profile.generation else now
 
-    def _revoke(self, profile: Profile, token: Secret, hint: TokenHint, send: Send) -> None:
-        server = profile.server()
-        if server.revocation_endpoint is None:
-            raise NotRevoked("revocation-not-offered", "The provider has no known way of revoking tokens.")
-        dialect = self.dialects(profile.dialect)
-        request = asked(profile.dialect, lambda: dialect.revoke_request(server, token, hint))
-        status = send(request, relocated=dict(profile.relocated)).status
-        if status != HTTPStatus.OK:
-            raise NotRevoked("not-revoked", "The provider would not revoke it.", why=f"HTTP {status}")
+        # The failure itself matters more than that it could not be written down.
+        with contextlib.suppress(StoreError, LockBusy):
+            self.index.update(profile.id, noted)
 
-    def _commit(self, profile: Profile, tokens: Tokens) -> Profile:
-        """Store, and try again at once where it failed plainly: these may be the only copy."""
-        for left in reversed(range(_TRIES)):
-            try:
-                return self.vault.commit(profile, tokens, expect_generation=profile.generation)
-            except StoreError as error:
-                if not left or isinstance(error, StoreUnknown) or error.id == "generation-changed":
-                    raise
-        raise AssertionError("unreachable: the last try returned or raised")
-
-
-def _pair(tokens: Tokens) -> Iterator[tuple[Secret, TokenHint]]:
-    if tokens.refresh is not None:
-        yield tokens.refresh, "refresh_token"
-    yield tokens.access, "access_token"
+    def _usable(self, held: Held) -> bool:
+        return is_usable(held.tokens.expires_at, self.ages.now(held.profile))

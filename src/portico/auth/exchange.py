@@ -1,0 +1,118 @@
+"""One refresh token at its server: a fence before each send, and one more send at once where an answer was lost.
+
+Servers that rotate refresh tokens forgive a second use for some seconds (Okta 0 to 60, Amazon Cognito 0 to 60, Auth0 as set), so
+a lost answer is asked for again right away or not at all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
+
+from portico.auth import fence as fences
+from portico.auth.dialect_calls import asked
+from portico.errors import NetworkError, PorticoError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from typing import Protocol
+
+    from portico.auth.held import Held
+    from portico.contracts import Clock, FormRequest, HttpReply, TokenDialect, TokenGrant
+    from portico.secret import Secret
+    from portico.store.profiles import Fence, Profile, ProfileIndex
+    from portico.store.steps import OnStep
+
+    class Send(Protocol):
+        """The way from a refresh's thread to the server."""
+
+        def claim(self) -> None:
+            """From now on no caller can stop the refresh; raises `Abandoned` where nobody wants it any more."""
+            ...
+
+        def post(self, request: FormRequest, *, relocated: Mapping[str, str], timeout_s: float) -> HttpReply:
+            """Send a request once."""
+            ...
+
+
+POST_TIMEOUT_S: Final = 30.0
+RETRY_TIMEOUT_S: Final = 10.0
+_OK: Final = range(200, 300)
+# The server has answered; only its answer is of no use.
+_ANSWERED: Final = frozenset({"redirect-refused", "reply-too-long"})
+_INTERRUPTED: Final = "refresh-interrupted"
+
+
+@dataclass(slots=True)
+class Exchange:
+    """`fence` is what the index is to say of the token if this fails; `lost` whether an answer to it has been lost."""
+
+    index: ProfileIndex
+    dialects: Callable[[str], TokenDialect]
+    clock: Clock
+    on_step: OnStep
+    held: Held
+    refresh: Secret
+    fence: Fence | None = field(init=False)
+    lost: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.fence = fences.pending(self.held.profile, self.refresh)
+        self.lost = self.fence is not None
+
+    def run(self, send: Send) -> tuple[TokenGrant, int]:
+        """The grant, and when it was asked for (wall ms).
+
+        Raises:
+            PorticoError: there is none.
+        """
+        profile = self.held.profile
+        dialect = self.dialects(profile.dialect)
+        request = asked(profile.dialect, lambda: dialect.refresh_request(profile.server(), self.refresh))
+        send.claim()
+        try:
+            reply = self._sent(request, send, POST_TIMEOUT_S)
+        except NetworkError as error:
+            if not _is_lost(error) or error.id == _INTERRUPTED:
+                raise
+            reply = self._sent(request, send, RETRY_TIMEOUT_S)
+        self.on_step("answered")
+        before, self.fence = self.fence, self.held.profile.fence
+        try:
+            grant = asked(profile.dialect, lambda: dialect.read_token_reply(reply))
+        except PorticoError:
+            if reply.status not in _OK:  # what a server calls a failure has spent nothing
+                self.fence = before
+            raise
+        self.on_step("validated")
+        return grant, reply.sent_at_ms
+
+    def _sent(self, request: FormRequest, send: Send, timeout_s: float) -> HttpReply:
+        self._raise_fence()
+        self.on_step("fenced")
+        try:
+            return send.post(request, relocated=dict(self.held.profile.relocated), timeout_s=timeout_s)
+        except NetworkError as error:
+            if _is_lost(error):
+                self.lost, self.fence = True, self.held.profile.fence
+            raise
+
+    def _raise_fence(self) -> None:
+        """Note durably that the token is being sent. Tokens in memory go without: nobody else has them."""
+        if not self.held.stored:
+            return
+        generation = self.held.profile.generation
+        fence = fences.raised(self.held.profile, self.refresh, self.clock.wall_ms())
+
+        def put_up(now: Profile) -> Profile:
+            return replace(now, fence=fence) if now.generation == generation else now
+
+        profile = self.index.update(self.held.profile.id, put_up)
+        if profile is None or profile.generation != generation:
+            raise StoreError("generation-changed", f"newer tokens of {self.held.profile.id} were stored", hint="try again")
+        self.held = replace(self.held, profile=profile)
+
+
+def _is_lost(error: NetworkError) -> bool:
+    """Whether the server may have taken the token all the same."""
+    return not error.unsent and error.id not in _ANSWERED

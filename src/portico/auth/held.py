@@ -1,0 +1,92 @@
+"""What the broker holds and hands out: tokens with the profile they belong to, and how old they are by both clocks."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from portico.errors import StoreError
+
+if TYPE_CHECKING:
+    from portico.contracts import Clock
+    from portico.secret import Secret
+    from portico.store.profiles import Profile
+    from portico.store.records import Tokens
+
+
+@dataclass(frozen=True, slots=True)
+class AccessToken:
+    """What a user of tokens gets: never a refresh token. `expires_at` is wall ms, None where the server gave no lifetime.
+
+    `generation` is negative for a token that no store has taken yet.
+    """
+
+    token: Secret
+    generation: int
+    expires_at: int | None
+    profile_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """A profile and its tokens: those of the store, of the profile's generation, or newer ones that are in memory only."""
+
+    profile: Profile
+    tokens: Tokens
+
+    @property
+    def access(self) -> AccessToken:
+        return AccessToken(self.tokens.access, self.tokens.generation, self.tokens.expires_at, self.profile.id)
+
+    @property
+    def stored(self) -> bool:
+        return self.tokens.generation == self.profile.generation
+
+
+@dataclass(frozen=True, slots=True)
+class Refreshed:
+    """A usable token, and whether it was asked for now (or else adopted from whoever did)."""
+
+    held: Held
+    posted: bool
+
+    @property
+    def access(self) -> AccessToken:
+        return self.held.access
+
+
+class Ages:
+    """What time it is for a profile's tokens: the wall clock, but never less than the time that has truly passed.
+
+    A wall clock that is set back would let a token live on after its end; so each generation is anchored in both clocks when it
+    is first seen. A clock that is set forward, or a machine that slept, counts.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._clock = clock
+        self._seen: dict[str, tuple[int, int, float]] = {}
+
+    def now(self, profile: Profile) -> int:
+        """Wall ms, for the tokens that `profile` has."""
+        seen = self._seen.get(profile.id)
+        if seen is None or seen[0] != profile.generation:
+            seen = self._seen[profile.id] = (profile.generation, self._clock.wall_ms(), self._clock.monotonic())
+        _, wall, monotonic = seen
+        return max(self._clock.wall_ms(), wall + int((self._clock.monotonic() - monotonic) * 1000))
+
+
+def check_same_account(asked: Profile, found: Profile) -> None:
+    """Refuse tokens that another server, client or region has given under the same name.
+
+    Raises:
+        StoreError: `account-changed`.
+    """
+    names = ("provider", "region", "issuer", "client_id")
+    changed = [name for name in names if getattr(asked, name) != getattr(found, name)]
+    if changed:
+        raise StoreError(
+            "account-changed",
+            f"{asked.id} was signed in to another account while its token was refreshed",
+            why=f"another {' and '.join(changed).replace('_', ' ')}",
+            hint="run the command again to use the new sign-in",
+        )

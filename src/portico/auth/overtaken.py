@@ -1,0 +1,54 @@
+"""What becomes of tokens that came after their sign-in had ended: whoever ended it did not know of them, so they are revoked."""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final, Literal
+
+from portico.auth.dialect_calls import asked
+from portico.errors import NotRevoked, PorticoError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from portico.auth.exchange import Send
+    from portico.auth.held import Held
+    from portico.contracts import TokenDialect
+    from portico.secret import Secret
+    from portico.store.profiles import Profile, ProfileIndex
+    from portico.store.records import Tokens
+
+REVOKE_TIMEOUT_S: Final = 10.0
+_log = logging.getLogger(__name__)
+
+TokenHint = Literal["refresh_token", "access_token"]
+
+
+def revoke_if_ended(late: Held, index: ProfileIndex, dialects: Callable[[str], TokenDialect], send: Send) -> None:
+    """Revoke `late` unless the sign-in it came from goes on; a failure is logged."""
+    current = index.get(late.profile.id)
+    if current is not None and current.created_at == late.profile.created_at:
+        return
+    for token, hint in _pair(late.tokens):
+        try:
+            _revoke(late.profile, token, hint, dialects, send)
+        except PorticoError as error:
+            _log.warning("%s: a token that came after its sign-in had ended is not revoked: %s", late.profile.id, error)
+
+
+def _revoke(profile: Profile, token: Secret, hint: TokenHint, dialects: Callable[[str], TokenDialect], send: Send) -> None:
+    server = profile.server()
+    if server.revocation_endpoint is None:
+        raise NotRevoked("revocation-not-offered", "The provider has no known way of revoking tokens.")
+    dialect = dialects(profile.dialect)
+    request = asked(profile.dialect, lambda: dialect.revoke_request(server, token, hint))
+    status = send.post(request, relocated=dict(profile.relocated), timeout_s=REVOKE_TIMEOUT_S).status
+    if status != HTTPStatus.OK:
+        raise NotRevoked("not-revoked", "The provider would not revoke it.", why=f"HTTP {status}")
+
+
+def _pair(tokens: Tokens) -> Iterator[tuple[Secret, TokenHint]]:
+    if tokens.refresh is not None:
+        yield tokens.refresh, "refresh_token"
+    yield tokens.access, "access_token"
