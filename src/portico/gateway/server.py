@@ -31,6 +31,10 @@ if TYPE_CHECKING:
     from portico.store.lock import FileLock
 
 _SHUTDOWN_S: Final = 5.0
+# asyncio accepts as many as the backlog in one go, before the server hears of any and can close others for them. So it is told
+# a small one, and the system a larger one.
+_ACCEPTED_AT_ONCE: Final = 16
+_QUEUE: Final = 128
 _LOOKING_S: Final = 1.0
 _TRY_EVERY_S: Final = 0.005
 _SIGNALS: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGBREAK") if hasattr(signal, name))
@@ -118,7 +122,8 @@ async def _serve(
     await runner.setup()
     working = asyncio.create_task(work(), name="gateway work")
     try:
-        await web.SockSite(runner, listener).start()
+        await web.SockSite(runner, listener, backlog=_ACCEPTED_AT_ONCE).start()
+        listener.listen(_QUEUE)
         await off_loop(lambda: write_state(paths, state))
         announce(state)
         await asyncio.wait([working, ending], return_when=asyncio.FIRST_COMPLETED)
