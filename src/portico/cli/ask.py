@@ -30,7 +30,6 @@ def ask(args: argparse.Namespace, rt: Runtime) -> int:
     """Stream one answer."""
     import asyncio
 
-    from portico.cli.trouble import say_trouble
     from portico.models.loader import ModelLoader
     from portico.onboarding.pending import finish_pending
 
@@ -39,8 +38,6 @@ def ask(args: argparse.Namespace, rt: Runtime) -> int:
     model = loader.load(args.model)
     rt.out.detail(f"{model.reference} at {model.base_url}, credential from {model.source}")
     asyncio.run(_stream(model, args.text, rt))
-    if model.profile_id is not None:
-        say_trouble(rt, model.profile_id)
     return ExitCode.OK
 
 

@@ -27,11 +27,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EXAMPLES
     commands = parser.add_subparsers(metavar="COMMAND")
     add_list(commands)
-    status = commands.add_parser("status", help="whether each sign-in is fresh", epilog="example:\n  {prog} auth status --json")
-    status.set_defaults(handler=status_)
+    add_status(commands)
     token = commands.add_parser("token", help="print one access token", epilog="example:\n  {prog} auth token")
     token.add_argument("profile", nargs="?", metavar="PROFILE")
-    token.set_defaults(handler=token_)
+    token.set_defaults(handler=token_, tells_trouble=False)
     add_logout(commands)
     add_import(commands)
     add_order(commands)
@@ -41,6 +40,18 @@ def add_list(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> N
     """Add `list` to `auth` or to `models auth`."""
     parser = commands.add_parser("list", help="list the sign-ins", epilog="example:\n  {prog} auth list --verbose")
     parser.set_defaults(handler=list_)
+
+
+def add_status(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `status` to `auth`."""
+    epilog = (
+        "example:\n  {prog} auth status --check --json\n\n"
+        "exit code: 0 fine; 3 a sign-in is needed; with --check also 12 where one ends within 24 h and cannot be refreshed,\n"
+        "and 7 where the store does not give the tokens back.\n"
+    )
+    parser = commands.add_parser("status", help="how each sign-in is, and what to do", epilog=epilog)
+    parser.add_argument("--check", action="store_true", help="look into the store too, and tell more by the exit code")
+    parser.set_defaults(handler=status_)
 
 
 def add_logout(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
@@ -67,11 +78,11 @@ def list_(_args: argparse.Namespace, rt: Runtime) -> int:
     return show_list(rt)
 
 
-def status_(_args: argparse.Namespace, rt: Runtime) -> int:
-    """Say how fresh each profile is."""
-    from portico.cli.auth_view import show_status
+def status_(args: argparse.Namespace, rt: Runtime) -> int:
+    """Say how each profile is."""
+    from portico.cli.auth_status import show_status
 
-    return show_status(rt)
+    return show_status(rt, check=args.check)
 
 
 def logout(args: argparse.Namespace, rt: Runtime) -> int:

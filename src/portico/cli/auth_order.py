@@ -21,13 +21,13 @@ Sign-ins that are not in the order are not used while it stands.
 def add_order(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add `order` to `auth` or to `models auth`."""
     summary = "which of a provider's sign-ins is used first"
-    parser = commands.add_parser("order", help=summary, description=f"{summary.capitalize()}.", epilog=_EPILOG)
+    parser = commands.add_parser("order", help=summary, description=f"{summary[:1].upper()}{summary[1:]}.", epilog=_EPILOG)
     orders = parser.add_subparsers(metavar="COMMAND")
     _add(orders, "get", "print the order", "get --provider minimax-portal --json", get)
     example = "set --provider minimax-portal work minimax-portal:default"
     setting = _add(orders, "set", "use these sign-ins, the first one first", example, set_)
     setting.add_argument("profiles", nargs="*", metavar="PROFILE", help="sign-ins of that provider")
-    _add(orders, "clear", "let Portico choose again", "clear --provider minimax-portal", clear)
+    _add(orders, "clear", "take the order away", "clear --provider minimax-portal", clear)
 
 
 def _add(
@@ -38,7 +38,7 @@ def _add(
     handler: Callable[[argparse.Namespace, Runtime], int],
 ) -> argparse.ArgumentParser:
     epilog = f"example:\n  {{prog}} auth order {example}\n"
-    parser = commands.add_parser(name, help=summary, description=f"{summary.capitalize()}.", epilog=epilog)
+    parser = commands.add_parser(name, help=summary, description=f"{summary[:1].upper()}{summary[1:]}.", epilog=epilog)
     parser.add_argument("--provider", metavar="ID", help="the provider, or an alias of it")
     parser.set_defaults(handler=handler)
     return parser

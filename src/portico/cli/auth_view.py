@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from portico.auth.health import health_of
 from portico.errors import ExitCode
 from portico.onboarding.pending import finish_pending
 from portico.onboarding.times import in_words, iso
@@ -12,7 +13,7 @@ if TYPE_CHECKING:
     from portico.cli.runtime import Runtime
     from portico.store.profiles import IndexDraft, Profile
 
-_DAMAGED: Final = "damaged"  # its entry in the index, that is: nothing more is known
+DAMAGED: Final = "damaged"  # its entry in the index, that is: nothing more is known
 
 
 def show_list(rt: Runtime) -> int:
@@ -20,47 +21,23 @@ def show_list(rt: Runtime) -> int:
     finish_pending(rt)
     index = rt.index.view()
     if rt.out.is_json:
-        rt.out.json({"profiles": _all_as_json(index, rt, verbose=rt.out.verbose)})
+        rt.out.json({"profiles": all_as_json(index, rt, verbose=rt.out.verbose)})
     elif not index.profiles and not index.damaged:
-        _say_nobody(rt)
+        say_nobody(rt)
     elif rt.out.verbose:
         for profile in index.profiles:
             _show_one(profile, rt)
         for id in index.damaged:
-            rt.out.line(f"{id}\n  {'status':<10} {_DAMAGED}")
+            rt.out.line(f"{id}\n  {'status':<10} {DAMAGED}")
     else:
-        rows = [[profile.id, profile.region, condition(profile, now(rt)), _expiry(profile, rt)] for profile in index.profiles]
-        rows += [[id, "?", _DAMAGED, "?"] for id in index.damaged]
+        rows = [[profile.id, profile.region, condition(profile, now(rt)), expiry(profile, rt)] for profile in index.profiles]
+        rows += [[id, "?", DAMAGED, "?"] for id in index.damaged]
         rt.out.table(["Profile", "Region", "Status", "Access token"], rows)
     return ExitCode.OK
 
 
-def show_status(rt: Runtime) -> int:
-    """`auth status`: the same profiles, judged; exit code 3 without any, or where one needs a new sign-in."""
-    index = rt.index.view()
-    profiles = index.profiles
-    if rt.out.is_json:
-        rt.out.json({"signedIn": bool(profiles), "profiles": _all_as_json(index, rt, verbose=True)})
-    else:
-        _say_status(index, rt)
-    healthy = profiles and not index.damaged and not any(needs_sign_in(profile, now(rt)) for profile in profiles)
-    return ExitCode.OK if healthy else ExitCode.SIGN_IN_NEEDED
-
-
-def _say_status(index: IndexDraft, rt: Runtime) -> None:
-    if not index.profiles and not index.damaged:
-        _say_nobody(rt)
-    for profile in index.profiles:
-        rt.out.line(f"{profile.id}: {condition(profile, now(rt))}, access token {_expiry(profile, rt)}")
-        if profile.failure is not None:
-            rt.out.line(f"  last refresh failed: {profile.failure.message}")
-        if needs_sign_in(profile, now(rt)):
-            rt.out.line(f"  sign in again: {rt.program} onboard --auth-choice minimax-portal --replace")
-    for id in index.damaged:
-        rt.out.line(f"{id}: {_DAMAGED}\n  delete its tokens: {rt.program} auth logout {id}")
-
-
-def _say_nobody(rt: Runtime) -> None:
+def say_nobody(rt: Runtime) -> None:
+    """Say how to begin."""
     rt.out.note(f"Nobody is signed in. Sign in: {rt.program} onboard --auth-choice minimax-portal")
 
 
@@ -69,25 +46,13 @@ def now(rt: Runtime) -> int:
     return rt.clock.wall_ms()
 
 
-def needs_sign_in(profile: Profile, now_ms: int) -> bool:
-    """Whether only a person can mend this profile."""
-    if profile.failure is not None and profile.failure.terminal:
-        return True
-    return not profile.has_refresh and profile.expires_at is not None and profile.expires_at <= now_ms
-
-
 def condition(profile: Profile, now_ms: int) -> str:
-    """One word, or few: `ok`, `refresh due`, `refresh failing`, `sign in again`."""
-    if needs_sign_in(profile, now_ms):
-        return "sign in again"
-    if profile.failure is not None:
-        return "refresh failing"
-    if profile.expires_at is not None and profile.expires_at <= now_ms:
-        return "refresh due"
-    return "ok"
+    """One word, or few: as `auth.health` sums it up."""
+    return health_of(profile, now_ms).word
 
 
-def _expiry(profile: Profile, rt: Runtime) -> str:
+def expiry(profile: Profile, rt: Runtime) -> str:
+    """When the access token ends, in words."""
     words = in_words(profile.expires_at, now(rt))
     return words if words.startswith(("expired", "as long")) else f"expires in {words}"
 
@@ -95,7 +60,7 @@ def _expiry(profile: Profile, rt: Runtime) -> str:
 def _show_one(profile: Profile, rt: Runtime) -> None:
     place = rt.vault().place(profile.id)
     fields = {
-        "status": f"{condition(profile, now(rt))}, access token {_expiry(profile, rt)}",
+        "status": f"{condition(profile, now(rt))}, access token {expiry(profile, rt)}",
         "region": profile.region,
         "API base": profile.api_base,
         "issuer": profile.issuer,
@@ -111,8 +76,9 @@ def _show_one(profile: Profile, rt: Runtime) -> None:
         rt.out.line(f"  {name:<10} {value}")
 
 
-def _all_as_json(index: IndexDraft, rt: Runtime, *, verbose: bool) -> list[dict[str, object]]:
-    damaged: list[dict[str, object]] = [{"id": id, "status": _DAMAGED} for id in index.damaged]
+def all_as_json(index: IndexDraft, rt: Runtime, *, verbose: bool) -> list[dict[str, object]]:
+    """Every profile, and then the damaged ones."""
+    damaged: list[dict[str, object]] = [{"id": id, "status": DAMAGED} for id in index.damaged]
     return [_as_json(profile, rt, verbose=verbose) for profile in index.profiles] + damaged
 
 

@@ -6,10 +6,11 @@ import sys
 from typing import TYPE_CHECKING
 
 from portico.cli.commands import COMMANDS
-from portico.errors import ExitCode, PorticoError, UsageError
+from portico.errors import ExitCode, PorticoError, SignInNeeded, UsageError
 
 if TYPE_CHECKING:
     from argparse import Namespace
+    from collections.abc import Callable
     from typing import TextIO
 
     from portico.cli.runtime import Runtime
@@ -53,7 +54,23 @@ def _run_own(name: str, words: list[str], given: dict[str, str], program: str) -
     if handler is None:
         args.parser.print_help(sys.stderr)
         return ExitCode.USAGE
-    code: int = handler(args, _runtime(given, args, program))
+    return _carry_out(handler, args, _runtime(given, args, program))
+
+
+def _carry_out(handler: Callable[[Namespace, Runtime], int], args: Namespace, runtime: Runtime) -> int:
+    """Run the command; beside it, tell of sign-ins that have ended, unless that is what the command itself failed for."""
+    if not getattr(args, "tells_trouble", True):
+        return handler(args, runtime)
+    from portico.cli.trouble import say_ended
+
+    try:
+        code = handler(args, runtime)
+    except SignInNeeded:
+        raise
+    except PorticoError:
+        say_ended(runtime)
+        raise
+    say_ended(runtime)
     return code
 
 

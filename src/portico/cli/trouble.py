@@ -1,4 +1,4 @@
-"""Telling, beside any command that uses a sign-in, that it is about to end: before requests start to fail."""
+"""Telling of sign-ins that have ended, from the first refusal on: before requests start to fail, and beside every command."""
 
 from __future__ import annotations
 
@@ -14,3 +14,24 @@ def say_trouble(rt: Runtime, profile_id: str) -> None:
         return
     rt.out.warn(f"{rt.program}: {profile_id} cannot be refreshed any more: {profile.failure.message}")
     rt.out.warn(f"  Sign in again: {rt.program} onboard --auth-choice minimax-portal --replace")
+
+
+def say_ended(rt: Runtime) -> None:
+    """One line on stderr for all sign-ins that the provider has refused to refresh for good; nothing when quiet.
+
+    Whatever is wrong with the index is for the commands that need it to say.
+    """
+    from portico.auth.health import refused, sign_in_again
+    from portico.errors import PorticoError
+
+    try:
+        ended = refused(rt.index.profiles())
+    except PorticoError:
+        return
+    if len(ended) == 1 and ended[0].failure is not None:
+        remedy = sign_in_again(ended[0]).replace("{prog}", rt.program)
+        why = " ".join(ended[0].failure.message.split())
+        rt.out.note(f"{rt.program}: {ended[0].id} has to be signed in again: {why} - {remedy}")
+    elif ended:
+        names = ", ".join(profile.id for profile in ended)
+        rt.out.note(f"{rt.program}: these have to be signed in again: {names} - see {rt.program} auth status")

@@ -1,0 +1,92 @@
+"""How a sign-in is, as its index entry tells: no keyring is opened and no server is asked. Pure; times are wall ms.
+
+An access token that has ended is never called ok, and a refresh token that was refused is not the same as a server that did not
+answer (openclaw#42721, openclaw#66952).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+from portico.auth.freshness import is_usable
+from portico.errors import ExitCode
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from portico.store.profiles import Profile
+
+EXPIRING_MS: Final = 24 * 3_600_000
+
+Word = Literal["ok", "expiring", "refresh due", "refresh failing", "sign in again"]
+Access = Literal["good", "ended", "unknown"]
+Refresh = Literal["works", "not tried yet", "failing", "refused", "none"]
+
+
+@dataclass(frozen=True, slots=True)
+class Health:
+    """One sign-in. `word` sums up; `access` is the token's state, `refresh` that of the way to the next one.
+
+    `exit_code` is what a check of this sign-in alone ends with.
+    """
+
+    word: Word
+    access: Access
+    refresh: Refresh
+    exit_code: int
+
+
+def health_of(profile: Profile, now_ms: int) -> Health:
+    """How `profile` is at `now_ms`."""
+    access = _access(profile, now_ms)
+    refresh = _refresh(profile)
+    if refresh == "refused" or (refresh == "none" and access == "ended"):
+        return Health("sign in again", access, refresh, ExitCode.SIGN_IN_NEEDED)
+    if refresh == "failing":
+        return Health("refresh failing", access, refresh, ExitCode.EXPIRING if access == "ended" else ExitCode.OK)
+    if refresh == "none" and profile.expires_at is not None and profile.expires_at - now_ms <= EXPIRING_MS:
+        return Health("expiring", access, refresh, ExitCode.EXPIRING)
+    return Health("refresh due" if access == "ended" else "ok", access, refresh, ExitCode.OK)
+
+
+def needs_sign_in(profile: Profile, now_ms: int) -> bool:
+    """Whether only a person can mend this sign-in."""
+    return health_of(profile, now_ms).exit_code == ExitCode.SIGN_IN_NEEDED
+
+
+def refused(profiles: Iterable[Profile]) -> list[Profile]:
+    """Those whose refresh the provider has refused for good."""
+    return [profile for profile in profiles if profile.failure is not None and profile.failure.terminal]
+
+
+def check_code(profiles: Iterable[Profile], now_ms: int) -> int:
+    """The exit code of a check of them all: the worst of theirs, and `SIGN_IN_NEEDED` where there is none."""
+    codes = {health_of(profile, now_ms).exit_code for profile in profiles} or {ExitCode.SIGN_IN_NEEDED}
+    return next(code for code in (ExitCode.SIGN_IN_NEEDED, ExitCode.EXPIRING, ExitCode.OK) if code in codes)
+
+
+def sign_in_again(profile: Profile) -> str:
+    """The command that mends it; `{prog}` stands for the program name."""
+    region = f" --region {profile.region}" if profile.region else ""
+    return f"{{prog}} models auth login --provider {profile.provider}{region} --profile {_quoted(profile.id)} --replace"
+
+
+def _access(profile: Profile, now_ms: int) -> Access:
+    if profile.expires_at is None:
+        return "unknown"
+    return "good" if is_usable(profile.expires_at, now_ms) else "ended"
+
+
+def _refresh(profile: Profile) -> Refresh:
+    if profile.failure is not None:
+        return "refused" if profile.failure.terminal else ("failing" if profile.has_refresh else "none")
+    if not profile.has_refresh:
+        return "none"
+    return "works" if profile.refreshed_at is not None else "not tried yet"
+
+
+def _quoted(text: str) -> str:
+    from shlex import quote
+
+    return quote(text)

@@ -1,0 +1,65 @@
+"""What a sign-in's index entry tells of it: an ended token is never ok, and each trouble has its own name and code."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from portico.auth.health import check_code, health_of, needs_sign_in, sign_in_again
+from portico.errors import ExitCode
+from portico.store.profiles import Failure
+from tests.auth.parts import a_profile
+
+HOUR = 3_600_000
+REFUSED = Failure(at=1, id="sign-in-expired", message="refused", terminal=True, code="invalid_grant")
+AWAY = Failure(at=1, id="network", message="no answer", terminal=False)
+
+
+@pytest.fixture
+def profile(fake_clock):
+    now = fake_clock.wall_ms()
+    return replace(a_profile("https://as.example", fake_clock), has_refresh=True, expires_at=now + 48 * HOUR)
+
+
+@pytest.mark.requirement("E81")
+@pytest.mark.parametrize(
+    ("changed", "left_h", "expected"),
+    [
+        ({}, 48, ("ok", "good", "not tried yet", 0)),
+        ({"refreshed_at": 1}, 1, ("ok", "good", "works", 0)),
+        ({"refreshed_at": 1}, -1, ("refresh due", "ended", "works", 0)),
+        ({"failure": AWAY}, 1, ("refresh failing", "good", "failing", 0)),
+        ({"failure": AWAY}, -1, ("refresh failing", "ended", "failing", 12)),
+        ({"failure": REFUSED}, 48, ("sign in again", "good", "refused", 3)),
+        ({"failure": REFUSED}, -1, ("sign in again", "ended", "refused", 3)),
+        ({"has_refresh": False}, 48, ("ok", "good", "none", 0)),
+        ({"has_refresh": False}, 24, ("expiring", "good", "none", 12)),
+        ({"has_refresh": False}, -1, ("sign in again", "ended", "none", 3)),
+        ({"has_refresh": False}, None, ("ok", "unknown", "none", 0)),
+        ({"failure": AWAY, "has_refresh": False}, -1, ("sign in again", "ended", "none", 3)),
+    ],
+)
+def test_each_state_has_its_own_word_and_code(profile, fake_clock, changed, left_h, expected):
+    now = fake_clock.wall_ms()
+    ends = None if left_h is None else now + left_h * HOUR
+    health = health_of(replace(profile, expires_at=ends, **changed), now)
+
+    assert (health.word, health.access, health.refresh, health.exit_code) == expected
+    assert needs_sign_in(replace(profile, expires_at=ends, **changed), now) == (expected[3] == 3)
+
+
+def test_the_worst_of_several_counts(profile, fake_clock):
+    now = fake_clock.wall_ms()
+    ending = replace(profile, has_refresh=False, expires_at=now + HOUR)
+
+    assert check_code([], now) == ExitCode.SIGN_IN_NEEDED
+    assert check_code([profile], now) == ExitCode.OK
+    assert check_code([profile, ending], now) == ExitCode.EXPIRING
+    assert check_code([ending, replace(profile, failure=REFUSED)], now) == ExitCode.SIGN_IN_NEEDED
+
+
+def test_the_remedy_names_region_and_profile_as_a_shell_takes_them(profile):
+    assert sign_in_again(replace(profile, id="my work", region="cn")) == (
+        "{prog} models auth login --provider test --region cn --profile 'my work' --replace"
+    )
