@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 EXPIRING_MS: Final = 24 * 3_600_000
 
-Word = Literal["ok", "expiring", "refresh due", "refresh failing", "sign in again"]
+Word = Literal["ok", "expiring", "refresh due", "refresh failing", "sign in again", "sign-out unfinished"]
 Access = Literal["good", "ended", "unknown"]
 Refresh = Literal["works", "not tried yet", "failing", "refused", "none"]
 
@@ -41,6 +41,8 @@ def health_of(profile: Profile, now_ms: int) -> Health:
     """How `profile` is at `now_ms`."""
     access = _access(profile, now_ms)
     refresh = _refresh(profile)
+    if profile.sign_out_unfinished:
+        return Health("sign-out unfinished", access, refresh, ExitCode.SIGN_IN_NEEDED)
     if refresh == "refused" or (refresh == "none" and access == "ended"):
         return Health("sign in again", access, refresh, ExitCode.SIGN_IN_NEEDED)
     if refresh == "failing":
@@ -57,7 +59,8 @@ def needs_sign_in(profile: Profile, now_ms: int) -> bool:
 
 def refused(profiles: Iterable[Profile]) -> list[Profile]:
     """Those whose refresh the provider has refused for good."""
-    return [profile for profile in profiles if profile.failure is not None and profile.failure.terminal]
+    ended = (profile for profile in profiles if profile.failure is not None and profile.failure.terminal)
+    return [profile for profile in ended if not profile.sign_out_unfinished]
 
 
 def check_code(profiles: Iterable[Profile], now_ms: int) -> int:

@@ -41,6 +41,8 @@ def show_status(rt: Runtime, *, check: bool = False) -> int:
 
 def advice(profile: Profile, health: Health) -> str | None:
     """What a person should do about it; None where nothing. `{prog}` stands for the program name."""
+    if health.word == "sign-out unfinished":
+        return f"finish signing out: {{prog}} auth logout {profile.id}"
     if health.word in {"sign in again", "expiring"}:
         return f"sign in again: {sign_in_again(profile)}"
     if health.word == "refresh failing":

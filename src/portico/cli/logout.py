@@ -58,10 +58,10 @@ def _told(results: list[SignedOut], rt: Runtime) -> int:
     kept = [result for result in results if result.left]
     unrevoked = [result for result in results if result.not_revoked is not None]
     for result in results:
-        rt.out.note(f"Signed out: {result.profile_id}" + ("" if result.not_revoked else " (revoked at the provider)"))
+        said = "Sign-out unfinished" if result.left else "Signed out"
+        rt.out.note(f"{said}: {result.profile_id} ({'not ' if result.not_revoked else ''}revoked at the provider)")
     if kept:
-        what = "; ".join(f"{result.profile_id}: {', '.join(result.left)}" for result in kept)
-        raise StoreError("not-deleted", "Some copies of the tokens could not be deleted.", why=what)
+        raise _unfinished(kept)
     if unrevoked:
         why = "; ".join(f"{result.profile_id}: {result.not_revoked}" for result in unrevoked)
         raise NotRevoked(
@@ -73,3 +73,15 @@ def _told(results: list[SignedOut], rt: Runtime) -> int:
     if rt.out.is_json:
         rt.out.json({"signedOut": [result.profile_id for result in results]})
     return ExitCode.OK
+
+
+def _unfinished(kept: list[SignedOut]) -> StoreError:
+    alive = any(result.not_revoked for result in kept)
+    state = "are still there, and not revoked at the provider" if alive else "are revoked at the provider, but still there"
+    again = kept[0].profile_id if len(kept) == 1 else "--all"
+    return StoreError(
+        "not-deleted",
+        f"The sign-out is not finished: the tokens {state}.",
+        why="; ".join(f"{result.profile_id}: {', '.join(result.left)}" for result in kept),
+        hint=f"When the store can be reached again, finish it: {{prog}} auth logout {again}",
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from portico.cli.trouble import say_trouble
 from portico.errors import ExitCode, SignInNeeded, UsageError
 
 TYPE_CHECKING = False  # `typing` is a visible part of what a fresh token costs
@@ -20,7 +19,6 @@ def print_token(asked: str | None, rt: Runtime) -> int:
     """
     profile = pick_profile(asked, rt)
     token = _fresh(profile, rt) or _refreshed(profile, rt)
-    say_trouble(rt, profile.id)
     if rt.out.stdout is not None and rt.out.stdout.isatty():
         rt.out.note("This is a credential, and it stays in the terminal's scrollback: give it to a tool, and paste it nowhere.")
     rt.out.line(token.reveal())
@@ -42,7 +40,11 @@ def pick_profile(asked: str | None, rt: Runtime) -> Profile:
         profile = index.get(wanted)
         if profile is None:
             raise not_signed_in(wanted, list(profiles))
+        if profile.sign_out_unfinished:
+            hint = f"Finish it: {{prog}} auth logout {wanted}"
+            raise SignInNeeded("not-signed-in", f"{wanted} was signed out; its tokens are yet to be deleted.", hint=hint)
         return profile
+    profiles = {id: profile for id, profile in profiles.items() if not profile.sign_out_unfinished}
     if not profiles:
         raise not_signed_in(None, [])
     return next(iter(profiles.values())) if len(profiles) == 1 else _of_default_model(profiles, rt)

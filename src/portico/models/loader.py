@@ -93,7 +93,7 @@ class ModelLoader:
         A profile that needs a new sign-in comes last.
         """
         order = self._config.auth.order.get(provider.id, ())
-        own = [profile for profile in self._profiles if profile.provider == provider.id]
+        own = [one for one in self._profiles if one.provider == provider.id and not one.sign_out_unfinished]
         if order:
             own = [profile for profile in own if profile.id in order]
         written = provider.config.base_url if provider.config is not None else None

@@ -1,19 +1,23 @@
-"""Signing out: the provider is told first, then every copy on this machine goes, whatever the provider said."""
+"""Signing out: the provider is told first, then every copy on this machine goes, whatever the provider said.
+
+Where a copy cannot be deleted, the entry stays as an unfinished sign-out, which no command uses and the next sign-out finishes.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from portico.auth.refresh_lock import refresh_lock
 from portico.errors import LockBusy, PorticoError, StoreError
 from portico.store.off_loop import off_loop
+from portico.store.profile_record import SIGN_OUT_UNFINISHED, Failure
 
 if TYPE_CHECKING:
     from portico.contracts import FormPoster
     from portico.onboarding.workbench import Workbench
     from portico.store.lock import FileLock
-    from portico.store.profiles import Profile
+    from portico.store.profiles import IndexDraft, Profile
     from portico.store.vault import Tokens, Vault
 
 REVOKE_WITHIN_S: Final = 10.0
@@ -43,10 +47,26 @@ async def sign_out(bench: Workbench, profile_id: str, http: FormPoster) -> Signe
     try:
         alone = await off_loop(lambda: _acquired(lock))
         not_revoked = await _revoke_stored(bench, vault, profile_id, http)
-        left = await off_loop(lambda: vault.delete(profile_id))
+        left = await off_loop(lambda: _deleted(bench, vault, profile_id))
     finally:
         lock.release()
     return SignedOut(profile_id, not_revoked if alone else not_revoked or _STILL_REFRESHING, left)
+
+
+def _deleted(bench: Workbench, vault: Vault, profile_id: str) -> tuple[str, ...]:
+    """Delete every copy; what could not be deleted, whose entry is then put back as unfinished."""
+    entry = next((profile for profile in bench.index.profiles() if profile.id == profile_id), None)
+    left = vault.delete(profile_id)
+    if not left or entry is None:
+        return left
+    failure = Failure(bench.clock.wall_ms(), SIGN_OUT_UNFINISHED, "Its tokens could not be deleted.", terminal=True)
+
+    def put_back(draft: IndexDraft) -> None:
+        if all(profile.id != profile_id for profile in draft.profiles):  # nobody has signed in anew meanwhile
+            draft.put(replace(entry, failure=failure))
+
+    bench.index.edit(put_back)
+    return left
 
 
 def _acquired(lock: FileLock) -> bool:

@@ -12,6 +12,7 @@ StoreName = Literal["keyring", "file"]
 Slot = Literal["a", "b"]
 JsonObject = dict[str, "JsonValue"]
 
+SIGN_OUT_UNFINISHED: Final = "sign-out-unfinished"
 _NONE: Final = type(None)
 
 
@@ -81,6 +82,11 @@ class Profile:
     fence: Fence | None = None
     config_pending: bool = False
     default_pending: bool = False
+
+    @property
+    def sign_out_unfinished(self) -> bool:
+        """Whether it was signed out while its tokens could not be deleted: it is kept only so that this can be finished."""
+        return self.failure is not None and self.failure.id == SIGN_OUT_UNFINISHED
 
     def server(self) -> OAuthServer:
         """The authorization server that issued the tokens, as a refresh and a revocation need it."""
