@@ -96,6 +96,8 @@ def test_kept_it_prints_three_commands_that_work_and_ends_with_its_emulator(desk
     assert done.returncode == 0, done.stderr
     pid = int(re.search(r"kill (\d+)", done.stdout)[1])
     try:
+        again = portico("demo", "--keep", timeout=60)
+        assert (again.returncode, "running already" in again.stderr) == (10, True)
         first, second, third = (line.strip() for line in done.stdout.splitlines()[-4:-1])
         script = f"set -e\n{first}\n{second}\n{third}".replace("portico ", f"{sys.executable} -m portico ")
         shell = subprocess.run(

@@ -82,9 +82,47 @@ def end(process: subprocess.Popen[str], how: signal.Signals) -> tuple[int, str]:
 def test_env_and_approve_say_that_none_is_running(run_portico) -> None:
     for words in (("env",), ("approve", "ABCD-EFGH")):
         done = run_portico("emulator", *words)
-        assert done.returncode == 1
+        assert done.returncode == 2
         assert "No emulator is running." in done.stderr
         assert "portico emulator run" in done.stderr
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_a_shell_that_evaluates_env_notices_that_none_is_running(run_portico, shell) -> None:
+    assert run_portico("emulator", "env", "--shell", shell).stdout == "false\n"
+    assert run_portico("emulator", "env", "--shell", "json").stdout == ""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX")
+def test_a_shell_that_was_pointed_at_an_ended_one_is_told_and_finds_the_next(start_emulator, run_portico) -> None:
+    first, ready = start_emulator()
+    there = ready["env"]
+    end(first, signal.SIGINT)
+
+    listed = run_portico("auth", "list", env=there)
+    assert listed.returncode == 9
+    assert "The emulator that this shell was pointed at has ended." in listed.stderr
+    assert not Path(there["PORTICO_STATE_DIR"]).exists()
+    assert run_portico("emulator", "env", env=there).stdout == "false\n"
+
+    _, second = start_emulator()
+    assert json.loads(run_portico("emulator", "env", "--json", env=there).stdout) == second["env"]
+    done = run_portico("emulator", "run", env=there)
+    assert (done.returncode, "running already" in done.stderr) == (10, True)
+
+
+def test_wrong_settings_of_its_plugin_do_not_keep_it_from_running(start_emulator, paths) -> None:
+    entry = {"enabled": True, "config": {"portals": {"globl": {}}}}
+    paths.config.write_text(json.dumps({"plugins": {"entries": {"minimax-portal-auth": entry}}}))
+    _, ready = start_emulator()
+    assert "account.minimax.io" in ready["hosts"]
+
+
+def test_where_the_user_switched_its_plugin_off_that_is_named(run_portico, paths) -> None:
+    paths.config.write_text(json.dumps({"plugins": {"entries": {"minimax-portal-auth": {"enabled": False}}}}))
+    done = run_portico("emulator", "run")
+    assert done.returncode == 6
+    assert "minimax-portal-auth: disabled in config" in done.stderr
 
 
 @pytest.mark.skipif(os.name != "posix", reason="signals are POSIX")
@@ -147,7 +185,7 @@ def test_env_prints_what_points_a_shell_at_it(start_emulator, run_portico) -> No
     lines = run_portico("emulator", "env", "--shell", "bash").stdout.splitlines()
     said = dict(shlex.split(line)[1].split("=", 1) for line in lines)
     assert said == ready["env"]
-    # A shell that is pointed at it has another state folder, and asks there.
+    # A shell that is pointed at it has another state folder.
     assert json.loads(run_portico("emulator", "env", "--json", env=ready["env"]).stdout) == ready["env"]
 
 
@@ -174,8 +212,8 @@ def test_approve_finds_a_waiting_code(start_emulator, run_portico) -> None:
     assert (done.returncode, done.stderr) == (0, "Approved.\n")
     assert post("token", poll)["status"] == "success"
     unknown = run_portico("emulator", "approve", "ZZZZ-ZZZZ")
-    assert unknown.returncode == 1
-    assert "No sign-in waits under this code" in unknown.stderr
+    assert unknown.returncode == 2
+    assert unknown.stderr.startswith("portico: No sign-in waits under the code ZZZZ-ZZZZ.\n")
 
 
 @pytest.mark.parametrize(

@@ -25,7 +25,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--flow", choices=("browser", "device"), default="browser", help="how to sign in (browser)")
     parser.add_argument("--region", choices=("global", "cn"), default="global", help="which portal (global)")
     parser.add_argument("--keep", action="store_true", help="leave emulator and sign-in for trying commands")
-    parser.set_defaults(handler=demo)
+    parser.set_defaults(handler=demo, tells_trouble=False)
 
 
 def demo(args: argparse.Namespace, rt: Runtime) -> int:
@@ -33,6 +33,7 @@ def demo(args: argparse.Namespace, rt: Runtime) -> int:
     from portico.cli.demo_play import Play
     from portico.cli.demo_stage import run_on_stage, terminated_as_interrupted
 
+    rt = rt.outside_emulator()
     play = Play(flow=args.flow, region=args.region, keep=args.keep)
     with terminated_as_interrupted():
         if not args.keep:

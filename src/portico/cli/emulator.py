@@ -31,7 +31,7 @@ _APPROVE_EXAMPLES = """examples:
   {prog} emulator approve ABCD-EFGH
   {prog} emulator approve ABCD-EFGH --deny
 """
-_SHELLS = ("bash", "fish", "json")
+_SHELLS = ("bash", "zsh", "fish", "json")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -48,14 +48,14 @@ def configure(parser: argparse.ArgumentParser) -> None:
     running.add_argument("--access-ttl", type=_positive, metavar="S", help="lifetime of access tokens, in seconds")
     running.add_argument("--auto-approve", action="store_true", help="approve every sign-in at once")
     running.add_argument("--knob", action="append", default=[], metavar="NAME=VALUE", help="turn something, such as notice=Hello")
-    running.set_defaults(handler=run)
+    running.set_defaults(handler=run, tells_trouble=False)
     leading = commands.add_parser("env", help="print the variables that point a shell at the emulator", epilog=_ENV_EXAMPLES)
     leading.add_argument("--shell", choices=_SHELLS, help="for which shell (default: yours)")
-    leading.set_defaults(handler=env)
+    leading.set_defaults(handler=env, tells_trouble=False)
     approving = commands.add_parser("approve", help="approve a sign-in by its code", epilog=_APPROVE_EXAMPLES)
     approving.add_argument("code", metavar="CODE", help="the code that the sign-in shows")
     approving.add_argument("--deny", action="store_true", help="refuse it instead")
-    approving.set_defaults(handler=approve)
+    approving.set_defaults(handler=approve, tells_trouble=False)
 
 
 def run(args: argparse.Namespace, rt: Runtime) -> int:
@@ -63,6 +63,7 @@ def run(args: argparse.Namespace, rt: Runtime) -> int:
     from portico.cli.emulator_run import run_emulator
     from portico.contracts import EmulatorOptions
 
+    rt = rt.outside_emulator()
     options = EmulatorOptions(
         redirect=args.redirect, access_ttl_s=args.access_ttl, auto_approve=args.auto_approve, knobs=_knobs(args.knob)
     )
@@ -73,8 +74,14 @@ def env(args: argparse.Namespace, rt: Runtime) -> int:
     """Print the variables that point a shell at the running emulator."""
     from portico.emulation.state import read_state
 
-    values = read_state(rt.paths.emulator).env
+    rt = rt.outside_emulator()
     shell = "json" if rt.out.is_json else args.shell or ("fish" if rt.env.get("SHELL", "").endswith("fish") else "bash")
+    try:
+        values = read_state(rt.paths.emulator).env
+    except PorticoError:
+        if shell != "json":
+            rt.out.line("false")  # what `eval` then carries out, in every shell: of nothing at all it would make a success
+        raise
     if shell == "json":
         rt.out.json(dict(values))
     else:
@@ -84,8 +91,8 @@ def env(args: argparse.Namespace, rt: Runtime) -> int:
 
 
 def shell_lines(values: Mapping[str, str], shell: str) -> list[str]:
-    """The lines that set `values` in `shell`, `bash` or `fish`."""
-    if shell == "bash":
+    """The lines that set `values` in `shell`."""
+    if shell != "fish":
         from shlex import quote
 
         return [f"export {name}={quote(value)}" for name, value in values.items()]
@@ -97,7 +104,8 @@ def approve(args: argparse.Namespace, rt: Runtime) -> int:
     """Approve or refuse a sign-in, on the emulator's own page.
 
     Raises:
-        PorticoError: `emulator-not-approved`: no page took the code.
+        UsageError: `emulator-unknown-code`: no sign-in waits under it.
+        PorticoError: `emulator-not-approved`: a page did not take it.
     """
     import subprocess
     import sys
@@ -106,7 +114,7 @@ def approve(args: argparse.Namespace, rt: Runtime) -> int:
     from portico.emulation.state import read_state
     from portico.oauth.browser import child_environment
 
-    state = read_state(rt.paths.emulator)
+    state = read_state(rt.outside_emulator().paths.emulator)
     environment = {**child_environment(rt.env), **state.env}
     deny = ["--deny"] if args.deny else []
     said = ""
@@ -118,8 +126,12 @@ def approve(args: argparse.Namespace, rt: Runtime) -> int:
             if rt.out.is_json:
                 rt.out.json({"code": args.code, "approved": not args.deny})
             return ExitCode.OK
-        said = done.stderr.strip().removeprefix("approver: ")
-    raise PorticoError("emulator-not-approved", f"The emulator did not take the code {args.code}.", why=said or None)
+        if done.returncode != approver.NOT_TAKEN:
+            said = done.stderr.strip().removeprefix("approver: ")
+    if not said:
+        hint = "A code is good once, and for a few minutes."
+        raise UsageError("emulator-unknown-code", f"No sign-in waits under the code {args.code}.", hint=hint)
+    raise PorticoError("emulator-not-approved", f"The emulator did not take the code {args.code}.", why=said)
 
 
 def _knobs(given: list[str]) -> dict[str, str]:

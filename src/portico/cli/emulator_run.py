@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -58,14 +59,24 @@ def known_emulators(rt: Runtime) -> tuple[Emulator, ...]:
     Raises:
         NoWayToSignIn: `no-emulator`.
     """
-    host = rt.plugins
+    from portico.plugins.manager import PluginHost
+
+    # Which plugins may be used is the user's word; their settings are for the real services, and may be wrong.
+    config = rt.config.config.plugins
+    unset = {id: replace(entry, config={}) for id, entry in config.entries.items()}
+    host = PluginHost(replace(config, entries=unset), paths=rt.paths, env=rt.env)
+    off = []
     for record in host.records():
         if record.manifest.emulators and not record.enabled:
-            with contextlib.suppress(ConfigError):  # switched off or blocked by the user: left out
+            try:
                 host = host.enabling(record.id)
+            except ConfigError:
+                off.append(f"{record.id}: {record.why}")
     emulators = host.emulators()
     if not emulators:
-        raise NoWayToSignIn("no-emulator", "No plugin brings an emulator.", hint="See `{prog} plugins list`.")
+        failed = [f"{record.id}: {record.error}" for record in host.records() if record.manifest.emulators and record.error]
+        why = "; ".join([*off, *failed]) or None
+        raise NoWayToSignIn("no-emulator", "No plugin brings an emulator.", why=why, hint="See `{prog} plugins list`.")
     return emulators
 
 
@@ -75,14 +86,13 @@ async def _run(rt: Runtime, emulators: tuple[Emulator, ...], options: EmulatorOp
 
     ended = _ended()
     async with run_emulation(emulators, options, folder) as info:
-        # A shell that was pointed here has another state folder than this one, and both may ask for the emulator.
-        files = (rt.paths.emulator, info.state / rt.paths.emulator.name)
-        await asyncio.to_thread(write_state, state_of(info, emulators), *files)
+        state = state_of(info, emulators, rt.paths.state)
+        await asyncio.to_thread(write_state, state, rt.paths.emulator)
         try:
-            _tell(rt, emulators, info, options, region)
+            _tell(rt, emulators, replace(info, env=state.env), options, region)
             await ended.wait()
         finally:
-            remove_state(*files)
+            remove_state(rt.paths.emulator)
 
 
 def _ended() -> asyncio.Event:

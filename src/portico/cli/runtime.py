@@ -97,7 +97,7 @@ class Runtime:
         Raises:
             ConfigError: no home folder is known and no folder was named.
         """
-        from portico.paths import resolve_paths
+        from portico.paths import EMULATOR_ENV, resolve_paths
 
         try:
             paths = resolve_paths(self.options.config, self.env)
@@ -105,7 +105,26 @@ class Runtime:
             raise _no_home(str(exc)) from exc
         if not (paths.config.is_absolute() and paths.state.is_absolute()):
             raise _no_home("HOME is not set and this user has no home folder.")
+        if EMULATOR_ENV in self.env and not paths.state.parent.exists():
+            raise _emulator_ended()
         return paths
+
+    def outside_emulator(self) -> Runtime:
+        """The same run as in a shell that is not pointed at an emulator."""
+        from portico.paths import CONFIG_ENV, EMULATOR_ENV, STATE_ENV
+
+        home = self.env.get(EMULATOR_ENV)
+        if home is None:
+            return self
+        env = {name: value for name, value in self.env.items() if name not in {CONFIG_ENV, EMULATOR_ENV}}
+        return Runtime(
+            self.program,
+            self.options,
+            env={**env, STATE_ENV: home},
+            clock=self.clock,
+            out=self.out,
+            prompter=self._given_prompter,
+        )
 
     @cached_property
     def config(self) -> LoadedConfig:
@@ -179,6 +198,11 @@ class Runtime:
         from portico.config.layers import load_config
 
         return load_config(self.paths, self.env)
+
+
+def _emulator_ended() -> ConfigError:
+    hint = 'Start one and run `eval "$({prog} emulator env)"` again, or use a new shell for the real thing.'
+    return ConfigError("emulator-ended", "The emulator that this shell was pointed at has ended.", hint=hint)
 
 
 def _no_home(why: str) -> ConfigError:

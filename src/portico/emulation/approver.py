@@ -21,10 +21,15 @@ _MAX_PAGES: Final = 8
 _MAX_BODY: Final = 256 * 1024
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 _DECISION: Final = "decision"
+NOT_TAKEN: Final = 3  # the exit code
 
 
 class ApprovalFailed(Exception):
     """The pages did not lead to an approval."""
+
+
+class NotTaken(ApprovalFailed):
+    """The page asked again after the decision: what it names is not waiting for one."""
 
 
 @dataclass(slots=True)
@@ -80,7 +85,8 @@ def approve(url: str, *, decision: str = "approve", timeout_s: float = 20.0) -> 
     """Walk from `url` through the approval to the last page, and return that.
 
     Raises:
-        ApprovalFailed: a page could not be opened, no page asked for a decision, or the decision was not taken.
+        NotTaken: the page asked again.
+        ApprovalFailed: a page could not be opened, or no page asked for a decision.
     """
     redirect = _redirect_of(url)
     page = _open(_request(url), timeout_s)
@@ -92,7 +98,7 @@ def approve(url: str, *, decision: str = "approve", timeout_s: float = 20.0) -> 
         decided = decided or decision in page.decisions
         page = _open(request, timeout_s)
     if decided and decision in page.decisions:
-        raise ApprovalFailed(f"the page asks again: {page.text[:300]}")
+        raise NotTaken(f"the page asks again: {page.text[:300]}")
     if not decided:
         raise ApprovalFailed(f"no page asked for a decision; the last one says: {page.text[:300] or '(nothing)'}")
     return page
@@ -155,7 +161,7 @@ def main(argv: list[str] | None = None) -> int:
         approve(args.url, decision="deny" if args.deny else "approve")
     except ApprovalFailed as failure:
         sys.stderr.write(f"approver: {failure}\n")
-        return 1
+        return NOT_TAKEN if isinstance(failure, NotTaken) else 1
     return 0
 
 

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlsplit
 
-from portico.errors import PorticoError
+from portico.errors import UsageError
+from portico.paths import EMULATOR_ENV
 from portico.store.atomic import read_private, remove_private, write_private
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ _CODE: Final = "{code}"
 _REACHABLE_S: Final = 2.0
 
 
-class EmulatorNotRunning(PorticoError):
+class EmulatorNotRunning(UsageError):
     """No emulator answers where one was noted, or none was noted."""
 
 
@@ -39,26 +40,27 @@ class EmulatorState:
         return [page.replace(_CODE, quote(user_code.strip(), safe="")) for page in self.approvals]
 
 
-def state_of(info: EmulationInfo, emulators: Sequence[Emulator]) -> EmulatorState:
-    """What to note of a running emulation."""
-    return EmulatorState(info.proxy_url, dict(info.env), [emulator.approval_url(_CODE) for emulator in emulators])
+def state_of(info: EmulationInfo, emulators: Sequence[Emulator], home: Path) -> EmulatorState:
+    """What to note of a running emulation. `home` is the state folder that the note lies in.
+
+    It goes into the environment too: a shell that was pointed here has another state folder, one that ends with the emulator.
+    """
+    env = {**info.env, EMULATOR_ENV: str(home)}
+    return EmulatorState(info.proxy_url, env, [emulator.approval_url(_CODE) for emulator in emulators])
 
 
-def write_state(state: EmulatorState, *files: Path) -> None:
-    """Note `state` in each of `files`.
+def write_state(state: EmulatorState, file: Path) -> None:
+    """Note `state` in `file`.
 
     Raises:
-        StoreError: a file cannot be written.
+        StoreError: it cannot be written.
     """
-    data = json.dumps(asdict(state), indent=2).encode()
-    for file in files:
-        write_private(file, data, durable=False)
+    write_private(file, json.dumps(asdict(state), indent=2).encode(), durable=False)
 
 
-def remove_state(*files: Path) -> None:
-    """Remove the notes again."""
-    for file in files:
-        remove_private(file)
+def remove_state(file: Path) -> None:
+    """Remove the note again."""
+    remove_private(file)
 
 
 def read_state(file: Path) -> EmulatorState:
