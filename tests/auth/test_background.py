@@ -3,10 +3,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from dataclasses import replace
 
 import pytest
 
 from portico.auth.background import BackgroundRefresh
+from portico.store.profiles import Failure
 from portico.testing.authorization_server import Fault, Gate
 from tests.auth.parts import PROFILE, until
 
@@ -168,3 +170,17 @@ async def test_a_refresh_that_hangs_does_not_hold_up_other_profiles(account):
         await ticks(1)
         await until(lambda: account.posts == 2)
         gate.release()
+
+
+async def test_a_refusal_that_another_process_met_is_logged_once_and_a_new_sign_in_ends_that(account, caplog):
+    account.sign_in(ttl_s=3600)
+    failure = Failure(at=1, id="sign-in-expired", message="invalid_grant", terminal=True)
+    async with running(account) as (ticks, _):
+        for _ in range(2):
+            account.index.update(PROFILE, lambda profile: replace(profile, failure=failure))
+            await ticks(3)
+            account.index.update(PROFILE, lambda profile: replace(profile, failure=None))
+            await ticks(2)
+    said = [record.getMessage() for record in caplog.records if "sign-in-expired" in record.getMessage()]
+    assert len(said) == 2
+    assert all("invalid_grant" in line for line in said)

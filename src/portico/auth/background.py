@@ -11,6 +11,7 @@ import logging
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+from portico.auth.outcome import sign_in_expired
 from portico.errors import PorticoError
 from portico.store.off_loop import off_loop
 
@@ -48,11 +49,20 @@ class BackgroundRefresh:
 
     async def _tick(self) -> None:
         for profile in await self._profiles():
+            self._tell_of_end(profile)
             if self._wants(profile):
                 self._began[profile.id] = self._clock.wall_ms()
                 task = asyncio.create_task(self._refresh(profile.id), name=f"refresh {profile.id}")
                 self._running[profile.id] = task
                 task.add_done_callback(partial(self._done, profile.id))
+
+    def _tell_of_end(self, profile: Profile) -> None:
+        """Log a refusal whoever met it, and be ready to log the next once the user has signed in again."""
+        ended = sign_in_expired(profile)
+        if profile.failure is not None and profile.failure.terminal:
+            self._say(profile.id, ended)
+        elif self._said.get(profile.id) == ended.id:
+            del self._said[profile.id]
 
     def _done(self, profile_id: str, _task: asyncio.Task[None]) -> None:
         self._running.pop(profile_id, None)

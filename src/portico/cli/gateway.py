@@ -107,18 +107,31 @@ def restart(args: argparse.Namespace, rt: Runtime) -> int:
 
 
 def status(_args: argparse.Namespace, rt: Runtime) -> int:
-    """Say what is so."""
+    """Say what is so, also of sign-ins that it cannot keep fresh any more."""
     from portico.gateway import service
     from portico.onboarding.times import iso
 
     what, state = service.status(rt.paths)
-    fields: dict[str, object] = {"status": what, "log": str(rt.paths.gateway_log)}
+    ended = _ended(rt)
+    fields: dict[str, object] = {"status": what, "log": str(rt.paths.gateway_log), "signInNeeded": ended}
     if state is not None:
         text = f"The gateway is running (pid {state.pid}) on {state.url} since {iso(state.started_at)}."
+        text += f"\nIt cannot keep these fresh, sign in again: {', '.join(ended)}" if ended else ""
         return _answer(rt, state, fields, text)
     if what == "unresponsive":
         return _answer(rt, None, fields, f"A gateway process is there and does not answer: see {rt.paths.gateway_log}")
     return _answer(rt, None, fields, "No gateway is running.")
+
+
+def _ended(rt: Runtime) -> list[str]:
+    """The sign-ins that were refused for good, as far as the index can be read."""
+    from portico.auth.health import refused
+    from portico.errors import PorticoError
+
+    try:
+        return [profile.id for profile in refused(rt.index.profiles())]
+    except PorticoError:
+        return []
 
 
 def _answer(rt: Runtime, state: GatewayState | None, fields: dict[str, object], text: str) -> int:

@@ -1,15 +1,35 @@
-"""Asking the gateway's process to end, and no other that has come to its id."""
+"""Asking the gateway's process to end, and no other that has come to its id; and being asked."""
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import os
 import signal
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+_SIGNALS: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGBREAK") if hasattr(signal, name))
+
+
+def asked_to_end() -> asyncio.Future[None]:
+    """A future that is done when this process is asked to end; from here on its signals do nothing else."""
+    loop = asyncio.get_running_loop()
+    ending: asyncio.Future[None] = loop.create_future()
+
+    def end() -> None:
+        if not ending.done():
+            ending.set_result(None)
+
+    for number in _SIGNALS:
+        if sys.platform == "win32":
+            signal.signal(number, lambda *_: loop.call_soon_threadsafe(end))
+        else:
+            loop.add_signal_handler(number, end)
+    return ending
 
 
 def ask_to_end(pid: int, is_ours: Callable[[], bool]) -> None:

@@ -7,8 +7,6 @@ import contextlib
 import logging
 import os
 import secrets
-import signal
-import sys
 import time
 from typing import TYPE_CHECKING, Final
 
@@ -17,6 +15,7 @@ from aiohttp import web
 from portico.contracts import Redirect
 from portico.errors import ConfigError, LockBusy, NoWayToSignIn, StoreError
 from portico.gateway.app import make_server
+from portico.gateway.ending import asked_to_end
 from portico.gateway.proof import new_key
 from portico.gateway.state import GatewayState, gateway_lock, read_state, remove_state, write_state
 from portico.oauth.loopback import bind_loopback
@@ -37,7 +36,6 @@ _ACCEPTED_AT_ONCE: Final = 16
 _QUEUE: Final = 128
 _LOOKING_S: Final = 1.0
 _TRY_EVERY_S: Final = 0.005
-_SIGNALS: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGBREAK") if hasattr(signal, name))
 
 _log = logging.getLogger(__name__)
 
@@ -117,7 +115,7 @@ async def _serve(
     work: Callable[[], Coroutine[object, object, None]],
     announce: Callable[[GatewayState], None],
 ) -> None:
-    ending = _on_signal()
+    ending = asked_to_end()
     runner = web.ServerRunner(make_server(state), shutdown_timeout=_SHUTDOWN_S)
     await runner.setup()
     working = asyncio.create_task(work(), name="gateway work")
@@ -136,20 +134,3 @@ async def _serve(
         await runner.cleanup()
         with contextlib.suppress(StoreError):
             await off_loop(lambda: remove_state(paths, state))
-
-
-def _on_signal() -> asyncio.Future[None]:
-    """A future that is done when the process is asked to end."""
-    loop = asyncio.get_running_loop()
-    ending: asyncio.Future[None] = loop.create_future()
-
-    def end() -> None:
-        if not ending.done():
-            ending.set_result(None)
-
-    for number in _SIGNALS:
-        if sys.platform == "win32":
-            signal.signal(number, lambda *_: loop.call_soon_threadsafe(end))
-        else:
-            loop.add_signal_handler(number, end)
-    return ending
