@@ -19,8 +19,8 @@ REDIRECT = "http://127.0.0.1:4711/cb"
 SSH = {"SSH_CONNECTION": "10.0.0.1 50000 10.0.0.2 22", "USER": "ada"}
 
 
-def shown(*happened, json_output=False, env=None, show_qr=False, verbose=False, hint=""):
-    out = Output(json=json_output, verbose=verbose, stdout=io.StringIO(), stderr=io.StringIO())
+def shown(*happened, json_output=False, env=None, show_qr=False, verbose=False, hint="", quiet=False):
+    out = Output(json=json_output, verbose=verbose, quiet=quiet, stdout=io.StringIO(), stderr=io.StringIO())
     view = SignInView(out, env or {}, "openclaw", show_qr=show_qr, hint=hint)
     for event in happened:
         view(event)
@@ -45,14 +45,54 @@ def test_an_opened_browser_still_gets_its_address_on_stderr_and_nothing_on_stdou
     assert "was opened" in stderr
 
 
-def test_the_device_code_is_shown_with_its_address_and_a_qr_code():
+QR_CHARACTERS = ("█", "▀")
+
+
+def test_on_a_high_terminal_the_qr_code_comes_first_and_the_code_to_enter_last(monkeypatch):
     pytest.importorskip("segno", reason="segno draws the QR code")
+    monkeypatch.setenv("LINES", "60")
+
+    _, stderr = shown(events.DeviceCode(device(), opened=False), show_qr=True, hint="Another's client id.")
+
+    drawn = max(stderr.rfind(character) for character in QR_CHARACTERS)
+    said = [stderr.index(words) for words in ("Another's client id.", "https://account.minimax.io/device", "ABCD-EFGH")]
+    assert 0 <= drawn < said[0]
+    assert said == sorted(said)
+    assert stderr.rstrip().endswith("ABCD-EFGH")
+
+
+def test_on_a_terminal_of_24_lines_no_qr_code_pushes_the_code_out_of_sight(monkeypatch):
+    monkeypatch.setenv("LINES", "24")
 
     _, stderr = shown(events.DeviceCode(device(), opened=False), show_qr=True)
 
-    assert "https://account.minimax.io/device" in stderr
     assert "ABCD-EFGH" in stderr
-    assert "█" in stderr or "▀" in stderr
+    assert not any(character in stderr for character in QR_CHARACTERS)
+    assert len(stderr.splitlines()) < 24
+
+
+@pytest.mark.parametrize(
+    ("event", "needed"),
+    [
+        (events.AuthorizeUrl(URL, opened=False, redirect_uri=REDIRECT), URL),
+        (events.AuthorizeUrl(URL, opened=True, redirect_uri=REDIRECT), URL),
+        (events.DeviceCode(device(), opened=False), "ABCD-EFGH"),
+    ],
+)
+def test_the_address_and_the_code_are_shown_also_when_quiet(event, needed):
+    _, stderr = shown(event, quiet=True, hint="Another's client id.")
+
+    assert needed in stderr
+    assert "Another's" not in stderr
+
+
+def test_the_second_of_two_ways_to_approve_says_that_it_is_the_other_one():
+    both = (events.AuthorizeUrl(URL, opened=False, redirect_uri=REDIRECT), events.DeviceCode(device(), opened=False))
+
+    for happened in (both, both[::-1]):
+        _, stderr = shown(*happened)
+        assert stderr.count("Or: ") == 1
+        assert stderr.index("Or: ") > min(stderr.index(URL), stderr.index("ABCD-EFGH"))
 
 
 @pytest.mark.requirement("E23")

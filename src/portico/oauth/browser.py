@@ -71,7 +71,7 @@ class BrowserOpener:
 
     def _choice(self) -> Launcher | str:
         if not self._enabled:
-            return "it was not to be opened"
+            return "you asked for none (--no-browser)"
         if self._chosen is None:
             self._chosen = self._surroundings.choose()
         return self._chosen

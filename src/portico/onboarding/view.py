@@ -3,20 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import is_dataclass
-from typing import TYPE_CHECKING
+from io import StringIO
+from typing import TYPE_CHECKING, Final, cast
 
 from portico.secret import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from typing import TextIO
 
-    from portico.contracts import DeviceAuthorization
     from portico.oauth import events
     from portico.onboarding.workbench import Speaker
 
 
+_ROOM_BESIDE_QR: Final = 14  # lines of a terminal for what is said after the QR code: all of it is to be in sight at once
+
+
 class SignInView:
-    """Turns the flow's events into lines on stderr, or into one JSON object each on stdout. `hint` goes with the first one."""
+    """Turns the flow's events into lines on stderr, or into one JSON object each on stdout. `hint` goes with the first one.
+
+    Addresses and codes are what a sign-in is for: they are shown also when quiet.
+    """
 
     def __init__(self, out: Speaker, env: Mapping[str, str], program: str, *, show_qr: bool, hint: str = "") -> None:
         self._out = out
@@ -24,35 +31,43 @@ class SignInView:
         self._program = program
         self._show_qr = show_qr
         self._hint = hint
+        self._asked = False
 
     def __call__(self, event: object) -> None:
         """Show one of `portico.oauth.events`; events that have no words here are shown in JSON only."""
         name = type(event).__name__
         hint, self._hint = self._hint, ""
         self._out.event({"event": _kebab(name), **_fields(event), **({"hint": hint} if hint else {})})
-        if hint and not self._out.is_json:
+        if self._out.is_json:
+            return
+        if name == "DeviceCode" and self._show_qr:
+            self._draw_qr(cast("events.DeviceCode", event))  # before any word, so that the words are what stays on the screen
+        if hint:
             self._out.note(hint)
         show = getattr(self, f"_on_{name}", None)
-        if show is not None and not self._out.is_json:
+        if show is not None:
             show(event)
 
     def _on_AuthorizeUrl(self, event: events.AuthorizeUrl) -> None:  # noqa: N802 - named for its event
         if event.opened:
-            self._out.note(f"Your browser was opened to approve the sign-in. If it did not open:\n\n  {event.url}\n")
+            self._out.warn(f"{self._or()}Your browser was opened to approve the sign-in. If it did not open:\n\n  {event.url}\n")
             return
         self._say_why(event.not_opened)
-        self._out.note(f"Open this address to approve the sign-in:\n\n  {event.url}\n")
+        self._out.warn(f"{self._or()}Open this address to approve the sign-in:\n\n  {event.url}\n")
         line = tunnel_line(event.redirect_uri, self._env)
         if line is not None:
-            self._out.note(f"That browser must reach this machine. From the machine it runs on, first:\n\n  {line}\n")
+            self._out.warn(f"That browser must reach this machine. From the machine it runs on, first:\n\n  {line}\n")
 
     def _on_DeviceCode(self, event: events.DeviceCode) -> None:  # noqa: N802 - named for its event
         device = event.device
         self._say_why(event.not_opened)
-        opened = "Your browser was opened there." if event.opened else "Any browser will do, on any machine."
-        self._out.note(f"Open {device.verification_uri}\nand enter the code  {device.user_code}\n{opened}")
-        if self._show_qr and not event.opened:
-            self._draw_qr(device)
+        page = "Your browser was opened on this page" if event.opened else "Open this page in any browser, on any machine"
+        self._out.warn(f"{self._or()}{page}:\n\n  {device.verification_uri}\n\nThere, enter the code\n\n  {device.user_code}\n")
+
+    def _or(self) -> str:
+        """What begins the second of two ways to approve."""
+        asked, self._asked = self._asked, True
+        return "Or: " if asked else ""
 
     def _on_BrowserNotOpened(self, event: events.BrowserNotOpened) -> None:  # noqa: N802 - named for its event
         self._say_why(event.reason)
@@ -79,13 +94,29 @@ class SignInView:
         if reason is not None:
             self._out.note(f"No browser was opened: {reason}.")
 
-    def _draw_qr(self, device: DeviceAuthorization) -> None:
+    def _draw_qr(self, event: events.DeviceCode) -> None:
+        """The page as a QR code, where the terminal keeps the words after it in sight as well."""
+        if event.opened:
+            return
         try:
             import segno
         except ImportError:
             return
-        address = device.verification_uri_complete or device.verification_uri
-        segno.make(address, error="l").terminal(out=self._out.stderr, compact=True)
+        drawn = StringIO()
+        address = event.device.verification_uri_complete or event.device.verification_uri
+        segno.make(address, error="l").terminal(out=drawn, compact=True)
+        if drawn.getvalue().count("\n") + _ROOM_BESIDE_QR <= _rows(self._out.stderr):
+            self._out.note(drawn.getvalue())
+
+
+def _rows(stream: TextIO) -> int:
+    import os
+    import shutil
+
+    try:
+        return os.get_terminal_size(stream.fileno()).lines
+    except (OSError, ValueError):
+        return shutil.get_terminal_size().lines
 
 
 def tunnel_line(redirect_uri: str, env: Mapping[str, str]) -> str | None:
