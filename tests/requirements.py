@@ -62,6 +62,7 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
     "E26": Requirement("RFC 6749 section 5.2", "each error code has its own outcome; unknown ones are shown escaped and capped"),
     "E30": Requirement("RFC 9700 section 4.12", "a redirect of a token request is not followed, and no secret is sent on"),
     "E31": Requirement("RFC 6749 section 10.9", "bad certificates are refused; SSL_CERT_FILE and proxies are honoured"),
+    "E32": Requirement("claude-code#93014", "a lost answer is asked for once more at once; a server that hangs meets a deadline"),
     "E33": Requirement("RFC 8414 section 3.3", "metadata with a foreign issuer or a hostile endpoint is refused"),
     "E34": Requirement("RFC 7636 section 4", "every flow has its own S256 challenge, made from the system's randomness"),
     "E35": Requirement("RFC 8628 section 3.5", "pending, slow_down, denied, expired and lost polls behave as the RFC says"),
@@ -83,10 +84,14 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
     "E46": Requirement("openclaw#63470", "a file of a future format is refused without damage"),
     "E47": Requirement("RFC 7009", "logout revokes, deletes every copy, and says what it could not do"),
     # --- refresh -------------------------------------------------------------------------------------------------------
+    "E50": Requirement("openclaw#26322", "processes at expiry make one request and get the same token"),
+    "E51": Requirement("claude-code#93014", "a kill at any step of a refresh leaves a sign-in, or says that its answer was lost"),
     "E53": Requirement(
         "authlib: update_token",
         "new tokens that no store takes are served from memory, never the old ones, and stored when possible",
     ),
+    "E56": Requirement("Meridian#897", "sleep ends a request that hangs, and a token that ended meanwhile is replaced on waking"),
+    "E61": Requirement("openclaw#57107", "a hung refresh elsewhere keeps nobody from a good token, and is named in bounded time"),
     # --- command line --------------------------------------------------------------------------------------------------
     "E78": Requirement("README: exit codes", "exit codes tell apart what a script must tell apart"),
     "E81": Requirement(

@@ -1,18 +1,29 @@
-"""One process that wants a token: says `ready`, waits for the barrier, and says which token it got, by its hash."""
+"""One process that wants a token: says `ready`, waits for the barrier, and says what it got.
+
+    python -m tests.auth.refresh_child [--die-at STEP | --stop-at STEP] [--without-lock] [--without-re-read] [--watch]
+
+Its last line is the SHA-256 of the access token, or `id: why` of the failure. STEP is one of the refresh or of the commit in it:
+there it kills or stops itself. `--watch` does not ask but refreshes in the background, until there is another token.
+"""
 
 from __future__ import annotations
 
+import argparse
 import asyncio
+import contextlib
 import os
+import signal
 import sys
 
+from portico.auth import broker as broker_module
 from portico.auth import transaction
+from portico.auth.background import BackgroundRefresh
 from portico.auth.broker import TokenBroker
 from portico.clock import SystemClock
+from portico.errors import PorticoError
 from portico.oauth.client import OAuthClient
 from portico.paths import resolve_paths
 from portico.store import sealed_file
-from portico.store.lock import FileLock
 from portico.store.profiles import ProfileIndex
 from portico.store.vault import Vault
 from portico.testing.as_tokens import token_hash
@@ -27,22 +38,77 @@ class NoLock:
         pass
 
 
-async def main() -> None:
+def without_re_read():
+    """Under the lock, a process goes by what it read before it had the lock."""
+    honest, first = transaction.Transactions.held, {}
+
+    def held(self, profile_id):
+        if profile_id not in first:
+            first[profile_id] = honest(self, profile_id)
+        return first[profile_id]
+
+    transaction.Transactions.held = held
+
+
+def on_step_of(args):
+    def on_step(step):
+        if step == args.die_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        if step == args.stop_at:
+            say("stopping")
+            os.kill(os.getpid(), signal.SIGSTOP)
+
+    return on_step
+
+
+def say(text):
+    sys.stdout.write(f"{text}\n")
+    sys.stdout.flush()
+
+
+async def watched(broker, index, vault):
+    before = index.get(PROFILE).generation
+    task = asyncio.create_task(BackgroundRefresh(broker, index, SystemClock()).run())
+    while (await asyncio.to_thread(index.get, PROFILE)).generation == before:
+        await asyncio.sleep(0.05)
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+    return vault.read(PROFILE).access
+
+
+async def main(args) -> None:
     paths = resolve_paths()
     index = ProfileIndex(paths)
+    on_step = on_step_of(args)
+    vault = Vault(paths, index, store="file", on_step=on_step)
     async with OAuthClient() as http:
         broker = TokenBroker(
-            vault=Vault(paths, index, store="file"), index=index, dialects=dialects, http=http, clock=SystemClock(), paths=paths
+            vault=vault, index=index, dialects=dialects, http=http, clock=SystemClock(), paths=paths, on_step=on_step
         )
-        sys.stdout.write("ready\n")
-        sys.stdout.flush()
+        say("ready")
         sys.stdin.readline()
-        access = await broker.access(PROFILE)
-    sys.stdout.write(f"{token_hash(access.token.reveal())}\n")
+        try:
+            token = await watched(broker, index, vault) if args.watch else (await broker.access(PROFILE)).token
+            say(token_hash(token.reveal()))
+        except PorticoError as error:
+            say(f"{error.id}: {error}")
 
 
 if __name__ == "__main__":
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--die-at")
+    parser.add_argument("--stop-at")
+    parser.add_argument("--without-lock", action="store_true")
+    parser.add_argument("--without-re-read", action="store_true")
+    parser.add_argument("--watch", action="store_true")
+    parser.add_argument("--patience", type=float)
+    arguments = parser.parse_args()
     sealed_file._COST = {"n": 16, "r": 1, "p": 1}
-    if "--without-lock" in sys.argv:
-        transaction.refresh_lock = lambda paths, _profile_id: FileLock(paths.locks / f"{os.getpid()}.lock")
-    asyncio.run(main())
+    if arguments.without_lock:
+        transaction.refresh_lock = lambda *_args: NoLock()
+    if arguments.without_re_read:
+        without_re_read()
+    if arguments.patience is not None:
+        broker_module.PATIENCE_S = arguments.patience
+    asyncio.run(main(arguments))

@@ -4,59 +4,117 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
-from dataclasses import replace
+import shutil
+import signal
 
 import pytest
 
 from portico.clock import SystemClock
-from portico.secret import Secret
-from portico.store.records import Tokens
-from portico.store.vault import Vault
-from portico.testing.as_tokens import token_hash
-from portico.testing.authorization_server import CLIENT_ID, Fault
-from portico.testing.canary import canary, exempt
-from tests.auth.parts import PROFILE, OffLoop, a_profile
+from portico.store import sealed_file
+from portico.testing.authorization_server import Fault
+from tests.auth.parts import PROFILE, until
+from tests.auth.processes import race, said, scene
 
 
-async def children(account, tmp_path, count, *flags):
-    """Start `count` processes from the same expired token, let them go at once, and return what they got."""
-    secret = tmp_path / "passphrase"
-    secret.write_text(canary("passphrase"))
-    environment = {**os.environ, "PORTICO_PASSPHRASE_FILE": str(exempt(secret)), "PYTHONPATH": os.pathsep.join(sys.path)}
-    clock = SystemClock()
-    account.server.mint.clock = clock
-    issued = account.server.mint.start(CLIENT_ID)
-    vault = OffLoop(Vault(account.paths, account.index.real, store="file", env=environment))
-    expired = Tokens(Secret(issued.access), Secret(issued.refresh), clock.wall_ms() - 1)
-    vault.commit(replace(a_profile(account.base, clock), created_at=clock.wall_ms() - 60_000), expired)
-    # The server takes its time, so that whoever may ask does so before the first answer.
-    account.server.faults.always("/token", Fault(delay_s=0.3))
-    pipe = asyncio.subprocess.PIPE
-    command = (sys.executable, "-m", "tests.auth.refresh_child", *flags)
-    running = [
-        await asyncio.create_subprocess_exec(*command, env=environment, stdin=pipe, stdout=pipe, stderr=pipe)
-        for _ in range(count)
-    ]
-    async with asyncio.timeout(30):
-        for child in running:
-            assert await child.stdout.readline() == b"ready\n", (await child.stderr.read()).decode()
-        ended = await asyncio.gather(*(child.communicate(b"go\n") for child in running))
-    return [out.decode().strip() for out, _ in ended], vault
+@pytest.fixture(autouse=True)
+def _cheap_passphrase(monkeypatch, paths):
+    monkeypatch.setattr(sealed_file, "_COST", {"n": 16, "r": 1, "p": 1})
 
 
 @pytest.mark.requirement("S8")
-@pytest.mark.parametrize("count", [2, 6])
-async def test_processes_at_expiry_make_one_request_and_get_the_same_token(account, tmp_path, count):
-    got, vault = await children(account, tmp_path, count)
-    assert account.posts == 1
-    assert got == [token_hash(vault.read(PROFILE).access.reveal())] * count
-    assert len(account.server.mint.live_families) == 1
+@pytest.mark.requirement("E50")
+@pytest.mark.parametrize("count", [2, 6, pytest.param(20, marks=[pytest.mark.slow, pytest.mark.timeout(120)])])
+async def test_processes_at_expiry_make_one_request_and_get_the_same_token(tmp_path, count):
+    async with scene(tmp_path / "one") as here:
+        here.sign_in()
+        got = await race(here, count)
+        assert here.server.presented.total == 1
+        assert got == [here.current] * count
+        assert len(here.server.mint.live_families) == 1
 
 
-async def test_without_the_lock_they_would_ask_twice_and_lose_the_sign_in(account, tmp_path):
-    """What the test above would see if the lock did nothing: it is the lock that it shows."""
-    await children(account, tmp_path, 2, "--without-lock")
-    assert account.posts == 2
-    assert account.server.presented.twice
-    assert account.server.mint.live_families == []
+@pytest.mark.slow
+@pytest.mark.timeout(1200)
+async def test_the_race_of_two_processes_is_won_two_hundred_times_in_a_row(tmp_path):
+    for number in range(200):
+        async with scene(tmp_path / str(number)) as here:
+            here.sign_in()
+            got = await race(here, 2)
+            assert (here.server.presented.total, got) == (1, [here.current] * 2), number
+
+
+async def test_without_the_lock_they_would_ask_twice_and_lose_the_sign_in(tmp_path):
+    """What the race would see if the lock did nothing: it is the lock that it shows."""
+    async with scene(tmp_path / "one") as here:
+        here.sign_in()
+        await race(here, 2, "--without-lock")
+        assert here.server.presented.total == 2
+        assert here.server.presented.twice
+        assert here.server.mint.live_families == []
+
+
+async def test_without_the_second_reading_under_the_lock_the_loser_would_get_no_token(tmp_path):
+    """What the race would see if nobody read again under the lock. The fence still keeps the old token from being sent twice."""
+    async with scene(tmp_path / "one") as here:
+        here.sign_in()
+        got = await race(here, 2, "--without-re-read")
+        assert sorted(text.partition(":")[0] for text in got) == sorted([here.current, "generation-changed"])
+        assert here.server.presented.twice == []
+
+
+@pytest.mark.requirement("E61")
+async def test_a_stopped_holder_of_the_lock_keeps_nobody_from_a_good_token_and_is_named_to_the_others(tmp_path):
+    async with scene(tmp_path / "one") as here:
+        here.sign_in(expires_in_s=5, lifetime_s=100)
+        before = here.current
+        holder = await here.start("--stop-at", "fenced")
+        holder.stdin.write(b"go\n")
+        assert await holder.stdout.readline() == b"stopping\n"
+        assert await asyncio.wait_for(here.run(), 4) == before
+
+        waiting = await here.start("--patience", "0.5")
+        await until(lambda: (here.vault.read(PROFILE).expires_at or 0) < SystemClock().wall_ms(), 10)
+        message = await asyncio.wait_for(said(waiting), 5)
+        assert message.startswith("lock-busy: ")
+        assert f"process {holder.pid} " in message
+        assert here.server.presented.total == 0
+
+        os.kill(holder.pid, signal.SIGCONT)
+        out, _ = await holder.communicate()
+        assert out.decode().split() == [here.current]
+        assert here.server.presented.total == 1
+
+
+@pytest.mark.requirement("E56")
+@pytest.mark.skipif(shutil.which("faketime") is None, reason="faketime is not installed")
+async def test_a_process_that_slept_eight_hours_refreshes_within_seconds_of_waking(tmp_path):
+    """The wall clock of a real process is moved on by libfaketime while its monotonic clock goes on as before."""
+    offset = tmp_path / "offset"
+    offset.write_text("+0")
+    preload = await _libfaketime()
+    moved = {
+        "LD_PRELOAD": preload,
+        "FAKETIME_TIMESTAMP_FILE": str(offset),
+        "FAKETIME_CACHE_DURATION": "1",
+        "DONT_FAKE_MONOTONIC": "1",
+    }
+    async with scene(tmp_path / "one") as here:
+        here.sign_in(expires_in_s=3600, lifetime_s=3600)
+        child = await here.start("--watch", **moved)
+        child.stdin.write(b"go\n")
+        await asyncio.sleep(1.5)
+        assert here.server.presented.total == 0
+        # The network is not there yet when it wakes.
+        here.server.faults.add("/token", Fault(drop="before"), Fault(drop="before"))
+        offset.write_text("+8h")
+        assert (await asyncio.wait_for(child.stdout.readline(), 30)).decode().strip() == here.current
+        assert here.server.mint.live_families
+
+
+async def _libfaketime():
+    """The library that `faketime` preloads."""
+    program = await asyncio.create_subprocess_exec(
+        "faketime", "-f", "+0", "sh", "-c", "echo $LD_PRELOAD", stdout=asyncio.subprocess.PIPE
+    )
+    out, _ = await program.communicate()
+    return out.decode().strip()

@@ -73,7 +73,7 @@ class Exchange:
         try:
             reply = self._sent(request, send, POST_TIMEOUT_S)
         except NetworkError as error:
-            if not _is_lost(error) or error.id == _INTERRUPTED:
+            if not _is_lost(error) or error.id == _INTERRUPTED or not self._may_repeat():
                 raise
             reply = self._sent(request, send, RETRY_TIMEOUT_S)
         self.on_step("answered")
@@ -96,6 +96,9 @@ class Exchange:
             if _is_lost(error):
                 self.lost, self.fence = True, self.held.profile.fence
             raise
+
+    def _may_repeat(self) -> bool:
+        return self.fence is None or self.fence.sends < fences.MAX_SENDS
 
     def _raise_fence(self) -> None:
         """Note durably that the token is being sent. Tokens in memory go without: nobody else has them."""

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
     from portico.auth.exchange import Send
     from portico.auth.held import Ages
     from portico.contracts import Clock, TokenDialect
+    from portico.errors import NetworkError
     from portico.paths import Paths
     from portico.store.lock import FileLock
     from portico.store.profiles import Failure, Fence, Profile, ProfileIndex
@@ -124,7 +125,7 @@ class Transactions:
             raise sign_in_expired(held.profile)
         earlier = pending(held.profile, refresh)
         if earlier is not None and earlier.sends >= MAX_SENDS and usable and not wish.needed:
-            raise answers_missing(earlier)
+            raise self._answers_missing(held.profile, earlier)
         self.on_step("decided")
         exchange = Exchange(self.index, self.dialects, self.clock, self.on_step, held, refresh)
         try:
@@ -134,6 +135,12 @@ class Transactions:
         tokens = Tokens(grant.access, grant.refresh or refresh, grant.expires_at)
         self.unstored.add(replace(exchange.held.profile, refreshed_at=sent_at), tokens)
         return self._stored(exchange.held.profile, send)
+
+    def _answers_missing(self, profile: Profile, fence: Fence) -> NetworkError:
+        error = answers_missing(fence)
+        if profile.failure is None or profile.failure.id != error.id:
+            self._note(profile, failure_of(error, self.clock.wall_ms()), fence)
+        return error
 
     def _stored(self, profile: Profile, send: Send) -> Refreshed:
         """Store what has just been given, or serve it from memory and say so wherever that can be said."""

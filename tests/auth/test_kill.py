@@ -1,0 +1,87 @@
+"""SIGKILL at each step of a refresh, and what the next process makes of it."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+import pytest
+
+from portico.auth.transaction import REFRESH_STEPS
+from portico.store import sealed_file
+from portico.store.steps import COMMIT_STEPS
+from tests.auth.parts import PROFILE
+from tests.auth.processes import REUSE, said, scene
+
+NOT_SENT = ("locked", "decided", "fenced")
+LOST = ("processed", "answered", "validated", "intent", "written", "verified")
+STORED = ("flipped", "deleted", "cleared", "stored")
+STEPS = (*NOT_SENT, *LOST, *STORED)
+AT_ONCE = 3
+
+
+def test_every_step_has_its_place_in_the_matrix():
+    assert {*REFRESH_STEPS, *COMMIT_STEPS, "processed"} == {*STEPS}
+
+
+@pytest.mark.requirement("E51")
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize(
+    ("reuse", "steps"),
+    [
+        (REUSE[0], ("fenced", "processed", "verified", "flipped")),
+        *(pytest.param(each, STEPS, marks=pytest.mark.slow) for each in REUSE),
+    ],
+    ids=lambda value: value if isinstance(value, str) else f"{len(value)} steps",
+)
+async def test_a_kill_at_any_step_leaves_a_sign_in_or_the_reason_why_there_is_none(
+    tmp_path, monkeypatch, paths, capsys, reuse, steps
+):
+    monkeypatch.setattr(sealed_file, "_COST", {"n": 16, "r": 1, "p": 1})
+    turn = asyncio.Semaphore(AT_ONCE)
+
+    async def one(step):
+        async with turn:
+            return await killed_at(step, tmp_path / step, reuse)
+
+    rows = await asyncio.gather(*(one(step) for step in steps))
+    with capsys.disabled():
+        sys.stdout.write(f"\n  a refresh token that comes again {reuse}\n")
+        for step, (outcome, posts, twice, _) in zip(steps, rows, strict=True):
+            sys.stdout.write(f"    killed at {step:<10} {outcome:<22} {posts} requests, {twice} sent twice\n")
+    for step, (outcome, posts, twice, first_was_sent_again) in zip(steps, rows, strict=True):
+        if step in LOST:
+            assert outcome == ("has a token" if reuse == REUSE[2] else "sign-in-expired"), step
+            assert (posts, twice, first_was_sent_again) == (2, 1, True), step
+        else:
+            assert (outcome, posts, twice) == ("has a token", 1, 0), step
+
+
+async def killed_at(step, folder, reuse):
+    """What the next process got, how many requests there were, and which refresh tokens came more than once."""
+    async with scene(folder, reuse) as here:
+        issued = here.sign_in()
+        if step == "processed":
+            here.server.hold = True
+            child = await here.start()
+            child.stdin.write(b"go\n")
+            await here.server.processed.wait()
+            child.kill()
+            await child.communicate()
+            here.server.hold = False
+            here.server.let_go.set()
+        else:
+            assert await said(await here.start("--die-at", step)) is None
+        got = await here.run()
+        again = await here.run()
+        outcome = "has a token" if got == here.current else got.partition(":")[0]
+        profile = here.index.get(PROFILE)
+        if outcome == "has a token":
+            assert again == got
+            assert (profile.fence, profile.failure) == (None, None)
+        else:
+            assert (profile.failure.id, profile.failure.terminal) == ("refresh-answer-lost", True), got
+            assert "lost on its way" in got
+            assert again.startswith("sign-in-expired")
+        presented = here.server.presented
+        return outcome, presented.total, len(presented.twice), presented.times(issued.refresh) == 2
