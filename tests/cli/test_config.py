@@ -211,3 +211,40 @@ def test_a_file_that_is_not_json5_is_named_with_the_place(portico, config):
         assert (code, out) == (9, "")
         assert f"{config}:3:1: a value is missing here" in err
     assert portico("path")[0] == 0
+
+
+ENTRY = "plugins.entries.minimax-portal-auth.config"
+
+
+@pytest.mark.parametrize(
+    ("path", "value", "said"),
+    [
+        (f"{ENTRY}.portals.globl.clientId", "x", f"`{ENTRY}.portals.globl` is not known; did you mean global?"),
+        (f"{ENTRY}.portals.global.flow", "sideways", f"`{ENTRY}.portals.global.flow` must satisfy enum"),
+    ],
+)
+def test_what_a_plugin_would_not_load_with_is_refused_and_found(portico, config, path, value, said):
+    code, _, err = portico("set", path, value)
+    assert code == 9
+    assert said in err
+    assert config.read_text(encoding="utf-8") == TEXT
+
+    at = path.removeprefix(f"{ENTRY}.portals.").split(".")
+    entry = {"config": {"portals": {at[0]: {at[1]: value}}}}
+    config.write_text(json.dumps({"plugins": {"entries": {"minimax-portal-auth": entry}}}), encoding="utf-8")
+    code, out, _ = portico("validate")
+    assert code == 9
+    assert out.startswith(f"error: {config}:1:")
+    assert said in out
+
+
+def test_a_plugins_right_settings_are_taken(portico):
+    assert portico("set", f"{ENTRY}.portals.cn.clientId", "mine")[0] == 0
+    assert portico("validate")[0] == 0
+
+
+def test_setting_what_nobody_reads_is_warned_of(portico):
+    code, out, err = portico("set", "portals.global.clientId", "mine")
+    assert (code, out) == (0, "Updated portals.global.clientId.\n")
+    assert err == "portico: `portals` is not a key that Portico knows; it has no effect.\n"
+    assert portico("set", "logging.level", "debug")[2] == ""

@@ -30,7 +30,7 @@ SCHEMA = {
     ],
 )
 def test_what_the_schema_allows_passes(value):
-    assert list(config_problems(SCHEMA, value)) == []
+    assert list(map(str, config_problems(SCHEMA, value))) == []
 
 
 @pytest.mark.parametrize(
@@ -51,4 +51,4 @@ def test_what_the_schema_allows_passes(value):
     ],
 )
 def test_what_the_schema_does_not_allow_is_named_with_its_place_and_without_its_value(value, problem):
-    assert list(config_problems(SCHEMA, value)) == [problem]
+    assert list(map(str, config_problems(SCHEMA, value))) == [problem]

@@ -69,12 +69,15 @@ def get(args: argparse.Namespace, rt: Runtime) -> int:
 def set_(args: argparse.Namespace, rt: Runtime) -> int:
     """Set one value."""
     from portico.cli.config_values import change, given_value, masked
+    from portico.config.checker import is_known
     from portico.config.document import parse_path
 
     at = parse_path(args.path)
     value = given_value(args.value, strict=rt.out.is_json)
     secret = masked(value, str(at[-1])) != value
     changed = change(rt, lambda document: document.set(at, value), private=secret)
+    if not is_known(str(at[0])):
+        rt.out.warn(f"{rt.program}: `{at[0]}` is not a key that Portico knows; it has no effect.")
     return _done(rt, changed, f"Updated {args.path}", f"{args.path} is set to that already")
 
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from portico.cli.runtime import Runtime
+    from portico.config.section import Problem
     from portico.contracts import JsonValue
 
 _SECRET_ENDINGS: Final = ("key", "token", "secret", "password", "passphrase", "authorization", "cookie", "credential")
@@ -50,8 +51,8 @@ def change(rt: Runtime, edit: Callable[[Document], Document], *, private: bool =
 
     def checked(document: Document) -> Document:
         changed = edit(document)
-        had = {(problem.path, problem.message) for problem in check(document)[1]}
-        new = [problem for problem in check(changed)[1] if (problem.path, problem.message) not in had]
+        had = {(problem.path, problem.message) for problem in _problems(rt, document)}
+        new = [problem for problem in _problems(rt, changed) if (problem.path, problem.message) not in had]
         refuse_errors(f"{document.name} as it would be", new)
         return changed
 
@@ -109,7 +110,7 @@ def names_secret(name: str) -> bool:
 def show_problems(rt: Runtime) -> int:
     """Print every problem of the file; the exit code says whether one is an error."""
     file = _file(rt)
-    problems = [*check(file.load())[1], *file.warnings()]
+    problems = [*_problems(rt, file.load()), *file.warnings()]
     errors = sum(problem.level == "error" for problem in problems)
     if rt.out.is_json:
         listed = [
@@ -124,6 +125,13 @@ def show_problems(rt: Runtime) -> int:
         missing = "" if rt.paths.config.exists() else " It does not exist, which is the same as an empty one."
         rt.out.line(f"{rt.paths.config} is valid.{missing}")
     return ExitCode.CONFIG if errors else ExitCode.OK
+
+
+def _problems(rt: Runtime, document: Document) -> list[Problem]:
+    from portico.plugins.entry_config import entry_problems
+
+    config, problems = check(document)
+    return [*problems, *entry_problems(document, config.plugins, paths=rt.paths, env=rt.env)]
 
 
 def _file(rt: Runtime) -> ConfigFile:

@@ -34,6 +34,14 @@ _PROFILE_MODES: Final[tuple[Literal["api_key", "oauth", "token"], ...]] = ("api_
 _API_KINDS: Final[tuple[ApiKind, ...]] = get_args(ApiKind)
 
 
+_OWN: Final = ("env", "auth", "models", "agents", "plugins", "gateway", "$include")
+
+
+def is_known(section: str) -> bool:
+    """Whether Portico or OpenClaw has a use for this top-level key."""
+    return section in _OWN or section in foreign_keys.SECTIONS
+
+
 def check(document: Document) -> tuple[Config, list[Problem]]:
     """What `document` says, and all that is wrong with it, in the order of the text."""
     report = Report(document)

@@ -6,7 +6,9 @@ The part of JSON Schema that such schemas use: `type`, `enum`, `const`, `propert
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from portico.config.config_path import ConfigPath, format_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -24,35 +26,44 @@ _TYPES: Final[dict[str, tuple[type, ...]]] = {
 }
 
 
-def config_problems(schema: Mapping[str, JsonValue], value: object) -> Iterator[str]:
-    """What in `value` the schema does not allow, each as `path: message`."""
-    return _Checker(schema).problems(schema, value, "")
+class SchemaProblem(NamedTuple):
+    """Something that a schema does not allow, and where in the value it is."""
+
+    path: ConfigPath
+    message: str
+
+    def __str__(self) -> str:
+        return f"{format_path(self.path) or 'config'}: {self.message}"
+
+
+def config_problems(schema: Mapping[str, JsonValue], value: object) -> Iterator[SchemaProblem]:
+    """What in `value` the schema does not allow."""
+    return _Checker(schema).problems(schema, value, ())
 
 
 class _Checker:
     def __init__(self, root: Mapping[str, Any]) -> None:
         self._definitions: Mapping[str, Any] = root.get("$defs") or {}
 
-    def problems(self, schema: Mapping[str, Any], value: object, path: str) -> Iterator[str]:
-        place = path or "config"
+    def problems(self, schema: Mapping[str, Any], value: object, path: ConfigPath) -> Iterator[SchemaProblem]:
         schema = self._resolved(schema)
         wanted = schema.get("type")
         if wanted is not None and not _is_of_type(value, wanted):
-            yield f"{place}: must be {_named(wanted)}"
+            yield SchemaProblem(path, f"must be {_named(wanted)}")
             return
         for keyword, check in _CHECKS.items():
             if keyword in schema and not check(schema[keyword], value):
-                yield f"{place}: must satisfy {keyword} {schema[keyword]!r}"
+                yield SchemaProblem(path, f"must satisfy {keyword} {schema[keyword]!r}")
         for keyword in ("anyOf", "oneOf"):
             choices = schema.get(keyword)
             if isinstance(choices, list) and not any(not [*self.problems(choice, value, path)] for choice in choices):
-                yield f"{place}: matches none of what is allowed"
+                yield SchemaProblem(path, "matches none of what is allowed")
         if isinstance(value, dict):
             yield from self._in_object(schema, value, path)
         items = schema.get("items")
         if isinstance(value, list) and isinstance(items, dict):
             for number, item in enumerate(value):
-                yield from self.problems(items, item, f"{path}[{number}]")
+                yield from self.problems(items, item, (*path, number))
 
     def _resolved(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
         reference = schema.get("$ref")
@@ -61,19 +72,19 @@ class _Checker:
         target: Mapping[str, Any] = self._definitions.get(reference.removeprefix("#/$defs/"), {})
         return target
 
-    def _in_object(self, schema: Mapping[str, Any], value: Mapping[str, object], path: str) -> Iterator[str]:
+    def _in_object(self, schema: Mapping[str, Any], value: Mapping[str, object], path: ConfigPath) -> Iterator[SchemaProblem]:
         known: Mapping[str, Any] = schema.get("properties") or {}
         others = schema.get("additionalProperties", True)
         for name in schema.get("required") or ():
             if name not in value:
-                yield f"{_join(path, name)}: is required"
+                yield SchemaProblem((*path, name), "is required")
         for name, item in value.items():
             if name in known:
-                yield from self.problems(known[name], item, _join(path, name))
+                yield from self.problems(known[name], item, (*path, name))
             elif isinstance(others, dict):
-                yield from self.problems(others, item, _join(path, name))
+                yield from self.problems(others, item, (*path, name))
             elif others is False:
-                yield f"{_join(path, name)}: is not known{_suggestion(name, known)}"
+                yield SchemaProblem((*path, name), f"is not known{_suggestion(name, known)}")
 
 
 def _suggestion(name: str, known: Mapping[str, object]) -> str:
@@ -106,7 +117,3 @@ _CHECKS: Final[dict[str, Callable[[Any, Any], bool]]] = {
 
 def _named(wanted: object) -> str:
     return " or ".join(map(str, wanted)) if isinstance(wanted, list) else str(wanted)
-
-
-def _join(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name

@@ -71,7 +71,7 @@ class Registry:
 
         problems = [*config_problems(record.manifest.config_schema, self._config_of(record.id))]
         if problems:
-            self._update(record.id, error=f"invalid config: {'; '.join(problems)}")
+            self._update(record.id, error=f"invalid config: {'; '.join(map(str, problems))}")
             return
         with self._isolated(record.id, "failed to load plugin"):
             module = import_plugin(record.candidate)
