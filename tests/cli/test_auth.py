@@ -274,3 +274,42 @@ def test_of_two_sign_ins_token_takes_the_default_models(session):
     assert session.ok("auth", "token") == session.ok("auth", "token", CN)
     session.ok("config", "set", "models.providers.minimax-portal.baseUrl", "https://api.minimax.io/anthropic")
     assert session.ok("auth", "token") == session.ok("auth", "token", GLOBAL)
+
+
+def used(session):
+    return [profile["id"] for profile in session.profiles() if profile["inUse"]]
+
+
+def test_of_two_sign_ins_the_one_in_use_is_marked_and_named_and_another_can_be_chosen(session):
+    session.sign_in("--region", "global")
+    session.sign_in("--region", "cn")
+
+    assert used(session) == [CN]
+    assert f"{CN}: ok (in use)" in session.ok("auth", "status")
+    for command in (("auth", "token"), ("ask", "Why?")):
+        assert f"Using {CN}, and not {GLOBAL}." in session.run(*command).stderr
+    chosen = session.run("ask", "--profile", GLOBAL, "--json", "Why?")
+    assert (chosen.stderr, json.loads(chosen.stdout)["source"]) == ("", f"profile {GLOBAL}")
+    session.ok("auth", "order", "set", "--provider", "minimax-portal", GLOBAL, CN)
+    assert used(session) == [GLOBAL]
+    assert session.run("ask", "Why?").stderr == ""
+
+
+def test_after_a_sign_out_the_configs_api_base_is_that_of_the_sign_in_that_remains(session):
+    session.sign_in("--region", "global")
+    session.sign_in("--region", "cn")
+
+    session.ok("auth", "logout", CN, "--yes")
+
+    assert "https://api.minimax.io/anthropic" in session.ok("config", "get", "models.providers.minimax-portal.baseUrl")
+    assert used(session) == [GLOBAL]
+
+
+def test_list_reports_a_config_that_is_broken_or_not_there(session, tmp_path):
+    broken = tmp_path / "broken.json5"
+    broken.write_text("{ nope", encoding="utf-8")
+
+    for config in (broken, tmp_path / "missing.json5"):
+        done = session.run("auth", "list", "--config", str(config))
+        assert done.returncode == 9
+        assert str(config) in done.stderr

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import sys
 
 import pytest
 
+from portico.config.file import ConfigFile
 from portico.store.profiles import ProfileIndex
 from tests.minimax_session import CN, GLOBAL, SIGN_IN, events
 
@@ -117,8 +119,8 @@ def test_a_plugin_that_the_user_switched_off_stays_off_and_the_way_on_is_named(s
 
 def test_a_plugin_that_does_not_load_is_not_enabled(session, no_browser):
     env, opened = no_browser
-    portals = "plugins.entries.minimax-portal-auth.config.portals"
-    session.ok("config", "set", portals, '{"global": {"flow": "sideways"}}')
+    flow = ("plugins", "entries", "minimax-portal-auth", "config", "portals", "global", "flow")
+    ConfigFile(session.paths.config, session.paths.locks).edit(lambda document: document.set(flow, "sideways"))
     before = session.paths.config.read_bytes()
 
     done = session.run(*SIGN_IN, "--region", "global", *BROWSER, env=env)
@@ -173,6 +175,26 @@ def test_both_regions_and_a_named_profile_live_side_by_side(session):
     session.sign_in("--region", "cn", "--profile", "minimax-portal:work")
 
     assert [profile["id"] for profile in session.profiles()] == [GLOBAL, CN, "minimax-portal:work"]
+
+
+@pytest.mark.parametrize(
+    ("command", "needed"),
+    [
+        (SIGN_IN, "--profile minimax-portal:work"),
+        (("models", "auth", "login", "--provider", "minimax-portal", "--non-interactive"), "--model minimax-portal/MiniMax-M2.1"),
+    ],
+)
+def test_the_next_command_that_is_named_asks_with_the_sign_in_just_made(session, command, needed):
+    session.sign_in("--region", "global")
+    if command[0] == "models":
+        session.ok("config", "set", "agents.defaults.model.primary", "anthropic/claude-opus-4-6")
+
+    done = session.run(*command, "--region", "global", "--profile", "minimax-portal:work", *BROWSER, *session.store)
+
+    line = next(line for line in done.stderr.splitlines() if line.startswith("Next:"))
+    words = shlex.split(line.removeprefix("Next:").partition("|")[0])
+    assert needed in line
+    assert json.loads(session.ok(*words[1:], "--json"))["source"] == "profile minimax-portal:work"
 
 
 def test_the_fixed_callback_port_is_used(session, unused_tcp_port):

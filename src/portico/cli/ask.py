@@ -22,6 +22,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `ask`."""
     parser.epilog = _EXAMPLES
     parser.add_argument("--model", metavar="REF", help="provider/model or an alias; else the default model")
+    parser.add_argument("--profile", metavar="PROFILE", help="the sign-in to use; `auth list` names them")
     parser.add_argument("text", metavar="TEXT", help="the question")
     parser.set_defaults(handler=ask)
 
@@ -30,12 +31,16 @@ def ask(args: argparse.Namespace, rt: Runtime) -> int:
     """Stream one answer."""
     import asyncio
 
+    from portico.cli.token import pick_profile, say_which
     from portico.models.loader import ModelLoader
     from portico.onboarding.pending import finish_pending
 
     finish_pending(rt)
     loader = ModelLoader(rt.config.config, rt.plugins.providers(), rt.index.profiles(), rt.config.env)
-    model = loader.load(args.model)
+    profile = pick_profile(args.profile, rt) if args.profile is not None else None
+    model = loader.load(args.model, profile=profile)
+    if profile is None and model.profile_id is not None:
+        say_which(loader, model.profile_id, rt)
     rt.out.detail(f"{model.reference} at {model.base_url}, credential from {model.source}")
     asyncio.run(_stream(model, args.text, rt))
     return ExitCode.OK

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from portico.auth.health import check_code, health_of, sign_in_again
-from portico.cli.auth_view import DAMAGED, all_as_json, expiry, now, say_nobody
+from portico.cli.auth_view import DAMAGED, all_as_json, expiry, in_use, now, say_nobody
 from portico.errors import ExitCode, PorticoError
 from portico.onboarding.times import in_words, iso
 
@@ -32,8 +32,9 @@ def show_status(rt: Runtime, *, check: bool = False) -> int:
     elif not index.profiles and not index.damaged:
         say_nobody(rt)
     else:
+        used = in_use(index, rt) if len(index.profiles) > 1 else frozenset()
         for profile in index.profiles:
-            _say(profile, unreadable.get(profile.id), rt)
+            _say(profile, unreadable.get(profile.id), rt, in_use=profile.id in used)
         for id in index.damaged:
             rt.out.line(f"{id}: {DAMAGED}\n  to do         delete its tokens: {rt.program} auth logout {id}")
     return code
@@ -71,9 +72,9 @@ def _unreadable(index: IndexDraft, rt: Runtime) -> dict[str, PorticoError]:
     return found
 
 
-def _say(profile: Profile, unreadable: PorticoError | None, rt: Runtime) -> None:
+def _say(profile: Profile, unreadable: PorticoError | None, rt: Runtime, *, in_use: bool) -> None:
     health = health_of(profile, now(rt))
-    rt.out.line(f"{profile.id}: {'store unreadable' if unreadable else health.word}")
+    rt.out.line(f"{profile.id}: {'store unreadable' if unreadable else health.word}{' (in use)' if in_use else ''}")
     fields = {
         "access token": expiry(profile, rt),
         "refresh": _refresh_words(profile, health, rt),

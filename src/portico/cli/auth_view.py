@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from portico.auth.health import health_of
-from portico.errors import ExitCode
+from portico.errors import ConfigError, ExitCode
 from portico.onboarding.pending import finish_pending
 from portico.onboarding.times import in_words, iso
 
@@ -18,22 +18,47 @@ DAMAGED: Final = "damaged"  # its entry in the index, that is: nothing more is k
 
 def show_list(rt: Runtime) -> int:
     """`auth list`: one row per profile; with `--verbose` also store, service and user."""
+    _check_config(rt)
     finish_pending(rt)
     index = rt.index.view()
+    used = in_use(index, rt)
     if rt.out.is_json:
         rt.out.json({"profiles": all_as_json(index, rt, verbose=rt.out.verbose)})
     elif not index.profiles and not index.damaged:
         say_nobody(rt)
     elif rt.out.verbose:
         for profile in index.profiles:
-            _show_one(profile, rt)
+            _show_one(profile, used, rt)
         for id in index.damaged:
             rt.out.line(f"{id}\n  {'status':<10} {DAMAGED}")
     else:
-        rows = [[profile.id, profile.region, condition(profile, now(rt)), expiry(profile, rt)] for profile in index.profiles]
-        rows += [[id, "?", DAMAGED, "?"] for id in index.damaged]
-        rt.out.table(["Profile", "Region", "Status", "Access token"], rows)
+        _show_table(index, used, rt)
     return ExitCode.OK
+
+
+def in_use(index: IndexDraft, rt: Runtime) -> frozenset[str]:
+    """The sign-ins that are used where nobody says which.
+
+    Raises:
+        ConfigError: the config decides that, and cannot be read.
+    """
+    from portico.models.loader import ModelLoader
+
+    return ModelLoader(rt.config.config, (), index.profiles, rt.config.env).in_use()
+
+
+def _check_config(rt: Runtime) -> None:
+    if rt.options.config is not None and not rt.paths.config.exists():
+        raise ConfigError("config-missing", f"Config path not found: {rt.paths.config}")
+
+
+def _show_table(index: IndexDraft, used: frozenset[str], rt: Runtime) -> None:
+    rows = [
+        [profile.id, profile.region, condition(profile, now(rt)), expiry(profile, rt), "yes" if profile.id in used else "no"]
+        for profile in index.profiles
+    ]
+    rows += [[id, "?", DAMAGED, "?", "no"] for id in index.damaged]
+    rt.out.table(["Profile", "Region", "Status", "Access token", "In use"], rows)
 
 
 def say_nobody(rt: Runtime) -> None:
@@ -57,10 +82,11 @@ def expiry(profile: Profile, rt: Runtime) -> str:
     return words if words.startswith(("expired", "as long")) else f"expires in {words}"
 
 
-def _show_one(profile: Profile, rt: Runtime) -> None:
+def _show_one(profile: Profile, used: frozenset[str], rt: Runtime) -> None:
     place = rt.vault().place(profile.id)
     fields = {
         "status": f"{condition(profile, now(rt))}, access token {expiry(profile, rt)}",
+        "in use": "yes" if profile.id in used else "no",
         "region": profile.region,
         "API base": profile.api_base,
         "issuer": profile.issuer,
@@ -79,7 +105,8 @@ def _show_one(profile: Profile, rt: Runtime) -> None:
 def all_as_json(index: IndexDraft, rt: Runtime, *, verbose: bool) -> list[dict[str, object]]:
     """Every profile, and then the damaged ones."""
     damaged: list[dict[str, object]] = [{"id": id, "status": DAMAGED} for id in index.damaged]
-    return [_as_json(profile, rt, verbose=verbose) for profile in index.profiles] + damaged
+    used = in_use(index, rt)
+    return [{**_as_json(profile, rt, verbose=verbose), "inUse": profile.id in used} for profile in index.profiles] + damaged
 
 
 def _as_json(profile: Profile, rt: Runtime, *, verbose: bool) -> dict[str, object]:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from portico.errors import ExitCode, NotRevoked, StoreError, UsageError
+from portico.errors import ExitCode, NotRevoked, PorticoError, StoreError, UsageError
 
 if TYPE_CHECKING:
     from portico.cli.runtime import Runtime
     from portico.onboarding.sign_out import SignedOut
+    from portico.store.profiles import Profile
 
 
 def run_logout(asked: str | None, rt: Runtime, *, all_profiles: bool, yes: bool) -> int:
@@ -29,7 +30,21 @@ def run_logout(asked: str | None, rt: Runtime, *, all_profiles: bool, yes: bool)
     if not yes and not rt.prompter.confirm(f"Sign out of {', '.join(chosen)}?", flag="--yes"):
         rt.out.note("Nothing was changed.")
         return ExitCode.OK
-    return _told(asyncio.run(_sign_out(chosen, rt)), rt)
+    before = {profile.id: profile for profile in rt.index.profiles()}
+    results = asyncio.run(_sign_out(chosen, rt))
+    for result in results:
+        if not result.left and result.profile_id in before:
+            _follow(before[result.profile_id], rt)
+    return _told(results, rt)
+
+
+def _follow(gone: Profile, rt: Runtime) -> None:
+    from portico.onboarding.following import follow_remaining
+
+    try:
+        follow_remaining(rt, gone)
+    except PorticoError as error:
+        rt.out.warn(f"The config still names the API base of {gone.id}: {error}")
 
 
 def _chosen(asked: str | None, rt: Runtime, *, all_profiles: bool) -> list[str]:

@@ -7,21 +7,25 @@ from portico.errors import ExitCode, SignInNeeded, UsageError
 TYPE_CHECKING = False  # `typing` is a visible part of what a fresh token costs
 if TYPE_CHECKING:
     from portico.cli.runtime import Runtime
+    from portico.models.loader import ModelLoader
     from portico.secret import Secret
     from portico.store.profiles import Profile
 
 
 def print_token(asked: str | None, rt: Runtime) -> int:
-    """Print the access token of `asked`, or of the profile that the default model uses.
+    """Print the access token of `asked`, or of the profile that the default model uses; with `--json` also when it ends.
 
     Raises:
         SignInNeeded: there is none; nothing has been printed.
     """
     profile = pick_profile(asked, rt)
-    token = _fresh(profile, rt) or _refreshed(profile, rt)
+    token, expires_at = _fresh(profile, rt) or _refreshed(profile, rt)
     if rt.out.stdout is not None and rt.out.stdout.isatty():
         rt.out.note("This is a credential, and it stays in the terminal's scrollback: give it to a tool, and paste it nowhere.")
-    rt.out.line(token.reveal())
+    if rt.out.is_json:
+        rt.out.json({"profile": profile.id, "token": token.reveal(), "expiresAt": expires_at})
+    else:
+        rt.out.line(token.reveal())
     return ExitCode.OK
 
 
@@ -59,28 +63,36 @@ def _of_default_model(profiles: dict[str, Profile], rt: Runtime) -> Profile:
         provider = loader.catalog.providers.get(loader.catalog.expand(config.agents.primary).provider)
         profile = loader.profile_for(provider) if provider is not None else None
         if profile is not None:
+            say_which(loader, profile.id, rt)
             return profile
     hint = "{prog} auth token " + "|".join(profiles)
     raise UsageError("which-profile", "There are several sign-ins, and the default model uses none of them.", hint=hint)
 
 
-def _fresh(profile: Profile, rt: Runtime) -> Secret | None:
+def say_which(loader: ModelLoader, profile_id: str, rt: Runtime) -> None:
+    """Name the sign-in that was taken, on stderr, where another could have been."""
+    rivals = loader.rivals(profile_id)
+    if rivals:
+        rt.out.note(f"Using {profile_id}, and not {' or '.join(rivals)}.")
+
+
+def _fresh(profile: Profile, rt: Runtime) -> tuple[Secret, int | None] | None:
     from portico.auth.freshness import is_usable, profile_due
 
     now = rt.clock.wall_ms()
     if profile_due(profile, now) or not is_usable(profile.expires_at, now):
         return None
     tokens = rt.vault().read(profile.id)
-    return tokens.access if is_usable(tokens.expires_at, now) else None
+    return (tokens.access, tokens.expires_at) if is_usable(tokens.expires_at, now) else None
 
 
-def _refreshed(profile: Profile, rt: Runtime) -> Secret:
+def _refreshed(profile: Profile, rt: Runtime) -> tuple[Secret, int | None]:
     import asyncio
 
-    async def refresh() -> Secret:
+    async def refresh() -> tuple[Secret, int | None]:
         async with rt.http() as http:
             token = await rt.broker(http).access(profile.id)
-        return token.token
+        return token.token, token.expires_at
 
     return asyncio.run(refresh())
 

@@ -66,11 +66,11 @@ class ModelLoader:
         self._profiles = profiles
         self._env = env
 
-    def load(self, text: str | None = None) -> CallableModel:
-        """The model to call.
+    def load(self, text: str | None = None, *, profile: Profile | None = None) -> CallableModel:
+        """The model to call, with `profile`'s token where one is given.
 
         Raises:
-            UsageError, ConfigError: `unknown-model`, with the spelling that was meant; `no-default-model`.
+            UsageError, ConfigError: `unknown-model`, with the spelling that was meant; `no-default-model`; `wrong-provider`.
             SignInNeeded: `unknown-model`, where the provider has no credential of any kind.
         """
         reference = self.catalog.expand(text or self._default())
@@ -78,7 +78,12 @@ class ModelLoader:
         spec = self._spec(provider, reference)
         if provider is None or spec is None:
             raise self._unknown(provider, reference, UsageError if text is not None else ConfigError)
-        credential = self._credential(provider)
+        if profile is not None and profile.provider != provider.id:
+            hint = f"Give a model of it: --model {profile.provider}/MODEL"
+            raise UsageError(
+                "wrong-provider", f"{profile.id} is a sign-in to {profile.provider}, not to {provider.id}.", hint=hint
+            )
+        credential = _of_profile(profile) if profile is not None else self._credential(provider)
         if credential is None:
             raise _no_credential(provider, reference)
         return self._callable(provider, reference, spec, credential)
@@ -106,6 +111,21 @@ class ModelLoader:
             return dead, place, not fits, profile.created_at
 
         return min(own, key=rank, default=None)
+
+    def in_use(self) -> frozenset[str]:
+        """The ids of the profiles that are taken where nobody says which: one of each provider."""
+        configured = self._config.models.providers
+        providers = (Provider(id, (), config=configured.get(id)) for id in {one.provider for one in self._profiles})
+        taken = map(self.profile_for, providers)
+        return frozenset(profile.id for profile in taken if profile is not None)
+
+    def rivals(self, profile_id: str) -> tuple[str, ...]:
+        """The sign-ins that could have been taken in its place; none where `auth.order` says which comes first."""
+        provider = next((one.provider for one in self._profiles if one.id == profile_id), None)
+        if provider in self._config.auth.order:
+            return ()
+        own = (one for one in self._profiles if one.provider == provider and not one.sign_out_unfinished)
+        return tuple(one.id for one in own if one.id != profile_id)
 
     def _default(self) -> str:
         primary = self._config.agents.primary
@@ -144,7 +164,7 @@ class ModelLoader:
     def _credential(self, provider: Provider) -> _Credential | None:
         profile = self.profile_for(provider)
         if profile is not None:
-            return _Credential(f"profile {profile.id}", profile.api_base, profile_id=profile.id)
+            return _of_profile(profile)
         spec, config = provider.spec, provider.config
         for name in spec.env_keys if spec is not None else ():
             if value := self._env.get(name):
@@ -193,6 +213,10 @@ class ModelLoader:
         asked = self._env.get(REGION_ENV, "").lower()
         regions = provider.spec.base_urls
         return regions.get(asked) or next(iter(regions.values()))
+
+
+def _of_profile(profile: Profile) -> _Credential:
+    return _Credential(f"profile {profile.id}", profile.api_base, profile_id=profile.id)
 
 
 def _auth_header(provider: Provider) -> Literal["bearer", "x-api-key"]:

@@ -55,7 +55,22 @@ def _lines(bench: Workbench, done: SignedIn, background: str | None) -> list[str
     lines += [f"  Note           {note}" for note in done.notes]
     if done.old_revoked is not None:
         lines.append("  Old sign-in    " + ("revoked" if done.old_revoked else "replaced here; the provider was not told"))
-    return [*lines, "", f'Next:  {prog} ask "Hello"   |   {prog} auth list   |   {prog} models list', ""]
+    return [*lines, "", f'Next:  {_ask(bench, done)} "Hello"   |   {prog} auth list   |   {prog} models list', ""]
+
+
+def _ask(bench: Workbench, done: SignedIn) -> str:
+    """The command that asks a model of this sign-in: the default one and the sign-in in use need not be this one's."""
+    from portico.models.loader import ModelLoader
+
+    config = bench.config.config
+    loader = ModelLoader(config, bench.plugins.providers(), bench.index.profiles(), bench.config.env)
+    words = [bench.program, "ask"]
+    primary = config.agents.primary
+    if primary is None or loader.catalog.expand(primary).provider != done.profile.provider:
+        words.append(f"--model {done.method.default_model}")
+    if done.profile.id not in loader.in_use():
+        words.append(f"--profile {done.profile.id}")
+    return " ".join(words)
 
 
 def when(profile_expiry: int | None, now_ms: int) -> str:

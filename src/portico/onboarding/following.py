@@ -1,0 +1,34 @@
+"""After a sign-out: the config's API base goes over to the sign-in that remains, for the tools that read it there."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from portico.onboarding.workbench import Workbench
+    from portico.store.profiles import Profile
+
+
+def follow_remaining(bench: Workbench, gone: Profile) -> None:
+    """Where the provider's `baseUrl` is still that of `gone`, make it that of the sign-in which is used from now on.
+
+    Raises:
+        ConfigError, LockBusy, StoreError: the config or the index cannot be read or changed.
+    """
+    profiles = bench.index.profiles()
+    if all(profile.provider != gone.provider for profile in profiles):
+        return
+    from portico.models.catalog import Provider, host_of
+    from portico.models.loader import ModelLoader
+
+    config = bench.config.config
+    block = config.models.providers.get(gone.provider)
+    written = block.base_url if block is not None else None
+    if written is None or host_of(written) != host_of(gone.api_base):
+        return
+    left = ModelLoader(config, (), profiles, bench.config.env).profile_for(Provider(gone.provider, (), config=block))
+    if left is None or host_of(left.api_base) == host_of(written):
+        return
+    path = ("models", "providers", gone.provider, "baseUrl")
+    bench.config.file.edit(lambda document: document.set(path, left.api_base))
+    bench.reload_config()
