@@ -60,6 +60,9 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
     "E25": Requirement("asyncio debug mode", "no transport is left open, no exception unretrieved"),
     # --- token endpoint, discovery, device flow ------------------------------------------------------------------------
     "E26": Requirement("RFC 6749 section 5.2", "each error code has its own outcome; unknown ones are shown escaped and capped"),
+    "E27": Requirement("authlib: refresh_token", "an error page or a reply without `error` leaves the stored tokens as they are"),
+    "E28": Requirement("RFC 6749 section 5.1", "a token reply that is not one is refused whole, and never stored"),
+    "E29": Requirement("RFC 6749 section 6", "a refresh without a new refresh token keeps the old one"),
     "E30": Requirement("RFC 9700 section 4.12", "a redirect of a token request is not followed, and no secret is sent on"),
     "E31": Requirement("RFC 6749 section 10.9", "bad certificates are refused; SSL_CERT_FILE and proxies are honoured"),
     "E32": Requirement("claude-code#93014", "a lost answer is asked for once more at once; a server that hangs meets a deadline"),
@@ -84,14 +87,28 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
     "E46": Requirement("openclaw#63470", "a file of a future format is refused without damage"),
     "E47": Requirement("RFC 7009", "logout revokes, deletes every copy, and says what it could not do"),
     # --- refresh -------------------------------------------------------------------------------------------------------
+    "E49": Requirement(
+        "authlib: ensure_active_token", "callers in one process at expiry make one request, however short tokens live"
+    ),
     "E50": Requirement("openclaw#26322", "processes at expiry make one request and get the same token"),
     "E51": Requirement("claude-code#93014", "a kill at any step of a refresh leaves a sign-in, or says that its answer was lost"),
+    "E52": Requirement("authlib: refresh_token", "a caller that leaves in the middle of a refresh does not lose it"),
     "E53": Requirement(
         "authlib: update_token",
         "new tokens that no store takes are served from memory, never the old ones, and stored when possible",
     ),
+    "E54": Requirement("codex#46028", "a refused token that another process replaced is no logout; a true refusal is met once"),
+    "E55": Requirement("codex#46028", "a process that was idle while others refreshed sends no old token"),
     "E56": Requirement("Meridian#897", "sleep ends a request that hangs, and a token that ended meanwhile is replaced on waking"),
+    "E57": Requirement("copilot-api#170", "a wrong or changed clock makes no storm and lengthens no token's life"),
+    "E58": Requirement("openclaw#26322", "while the server is down tokens serve to their end, and requests grow rare"),
+    "E59": Requirement("openclaw#8405", "a timer and a caller at the same instant make one request"),
+    "E60": Requirement("hermes#92606", "a new sign-in wins over a refresh under way, which hands out no other account's token"),
     "E61": Requirement("openclaw#57107", "a hung refresh elsewhere keeps nobody from a good token, and is named in bounded time"),
+    "E62": Requirement("openclaw#57107", "where nothing can be locked or noted nothing is sent, and the place is named"),
+    "E69": Requirement(
+        "claude-code-proxy#42", "requests refused with an old token make one refresh and are each sent again once"
+    ),
     # --- command line --------------------------------------------------------------------------------------------------
     "E78": Requirement("README: exit codes", "exit codes tell apart what a script must tell apart"),
     "E81": Requirement(

@@ -128,6 +128,7 @@ async def test_a_damaged_index_does_not_end_the_watch(account, caplog):
     assert len([record for record in caplog.records if record.levelno == logging.WARNING]) == 1
 
 
+@pytest.mark.requirement("E59")
 @pytest.mark.requirement("P16")
 async def test_a_timer_and_a_caller_at_the_same_instant_make_one_request(account):
     account.sign_in(ttl_s=30)

@@ -24,6 +24,7 @@ async def test_a_fresh_token_is_handed_out_without_asking_anybody(account):
     assert account.posts == 0
 
 
+@pytest.mark.requirement("E49")
 @pytest.mark.requirement("S8")
 @pytest.mark.parametrize("ttl_s", [1, 30, 60, 3600])
 async def test_two_hundred_callers_at_expiry_make_one_request(account, ttl_s):
@@ -74,6 +75,7 @@ async def test_the_token_is_stored_before_anybody_gets_it(account):
     assert stored_at["validated"] < stored_at["stored"] == access.generation
 
 
+@pytest.mark.requirement("E29")
 async def test_the_old_refresh_token_stays_where_the_reply_brings_none(account):
     account.sign_in(ttl_s=60)
     old = account.vault.read(PROFILE).refresh
@@ -118,6 +120,7 @@ async def test_a_bad_answer_leaves_the_stored_tokens_as_they_are_and_the_token_s
         await broker.access(PROFILE)
 
 
+@pytest.mark.requirement("E58")
 async def test_a_failing_server_is_asked_less_and_less_often(account):
     account.sign_in(ttl_s=3600)
     account.clock.advance(3600)
@@ -147,6 +150,7 @@ async def test_retry_after_is_waited_for(account):
     assert account.holds(await broker.access(PROFILE))
 
 
+@pytest.mark.requirement("E54")
 async def test_a_revoked_sign_in_is_asked_about_once_and_never_again(account):
     account.sign_in(ttl_s=60)
     account.clock.advance(60)
@@ -212,6 +216,7 @@ async def test_a_rejected_token_is_replaced_once_and_a_later_one_is_adopted(acco
     assert account.posts == 1
 
 
+@pytest.mark.requirement("E55")
 async def test_what_another_process_has_rotated_is_adopted(account):
     account.sign_in(ttl_s=60)
     account.clock.advance(50)
@@ -226,6 +231,7 @@ async def test_what_another_process_has_rotated_is_adopted(account):
     assert account.holds(access)
 
 
+@pytest.mark.requirement("E52")
 async def test_a_caller_that_is_cancelled_does_not_stop_a_refresh_that_was_sent(account):
     account.sign_in(ttl_s=60)
     account.clock.advance(60)
@@ -285,6 +291,7 @@ def lock_path(account):
     return refresh_lock(account.paths, PROFILE).path
 
 
+@pytest.mark.requirement("E61")
 async def test_while_another_process_refreshes_a_good_token_is_used_at_once(account):
     account.sign_in(ttl_s=100)
     before = account.vault.read(PROFILE)
@@ -312,6 +319,7 @@ async def test_without_a_good_token_a_hung_refresh_of_another_process_is_named(a
     assert account.holds(await broker.access(PROFILE))
 
 
+@pytest.mark.requirement("E60")
 async def test_a_new_sign_in_during_a_refresh_wins(account):
     account.sign_in(ttl_s=60)
     account.clock.advance(60)
@@ -327,6 +335,23 @@ async def test_a_new_sign_in_during_a_refresh_wins(account):
         access = await caller
     assert access.token.reveal() == issued.access
     assert account.vault.read(PROFILE).refresh.reveal() == issued.refresh
+
+
+@pytest.mark.requirement("E54")
+async def test_a_refusal_of_tokens_that_were_replaced_meanwhile_is_no_logout(account):
+    account.sign_in(ttl_s=60)
+    account.clock.advance(60)
+    gate = Gate()
+    account.server.faults.add("/token", Fault(gate=gate, status=400, body='{"error":"invalid_grant"}'))
+    caller = asyncio.create_task(account.broker().access(PROFILE))
+    async with asyncio.timeout(5):
+        await gate.reached()
+        issued = account.server.mint.start(CLIENT_ID)
+        account.vault.commit(account.index.get(PROFILE), Tokens(Secret(issued.access), Secret(issued.refresh), issued.expires_at))
+        gate.release()
+        assert (await caller).token.reveal() == issued.access
+    assert account.index.get(PROFILE).failure is None
+    assert account.posts == 1
 
 
 async def test_a_sign_out_during_a_refresh_is_not_undone(account):

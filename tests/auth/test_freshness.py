@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from portico.auth.freshness import is_usable, margin_ms, refresh_due
+from portico.auth.freshness import due_at, is_usable, margin_ms, refresh_due
 
 
 @pytest.mark.parametrize(
@@ -25,3 +25,18 @@ def test_a_token_is_usable_until_its_very_end_and_for_ever_without_one():
     assert not is_usable(1_000, 1_000)
     assert is_usable(None, 10**15)
     assert not refresh_due(None, 0, 10**15)
+
+
+@pytest.mark.parametrize("lifetime_ms", [1_000, 30_000, 1_500_000, 3_600_000])
+@pytest.mark.parametrize("spread", [-1.0, -0.3, 0.0, 1.0])
+def test_processes_differ_by_a_tenth_of_the_margin_and_never_by_a_lifetime(lifetime_ms, spread):
+    due = due_at(lifetime_ms, 0, spread)
+    assert due == lifetime_ms - round(margin_ms(lifetime_ms) * (1 + spread / 10))
+    assert 0.75 * lifetime_ms < due <= lifetime_ms
+    assert not refresh_due(lifetime_ms, 0, due - 1, spread)
+    assert refresh_due(lifetime_ms, 0, due, spread)
+
+
+def test_a_token_that_was_given_in_the_future_is_due():
+    assert refresh_due(10**9 + 3_600_000, 10**9, 0)
+    assert not refresh_due(10**9 + 3_600_000, 10**9, 10**9 - 59_000)

@@ -1,0 +1,97 @@
+"""Clocks that are wrong, set, or changed under a running program."""
+
+from __future__ import annotations
+
+import pytest
+
+from portico.errors import NetworkError
+from portico.testing.authorization_server import Fault
+from portico.testing.clock import FakeClock
+from tests.auth.parts import PROFILE
+
+HOUR = 3600
+YEAR = 365 * 24 * HOUR
+
+
+@pytest.mark.requirement("E57")
+@pytest.mark.parametrize("jump", [-60, -HOUR, -10 * YEAR])
+async def test_a_clock_that_is_set_back_lengthens_no_life(account, jump):
+    account.sign_in(ttl_s=HOUR)
+    broker = account.broker()
+    first = await broker.access(PROFILE)
+    account.clock.jump(jump)
+    assert await broker.access(PROFILE) == first
+    account.clock.advance(HOUR - 400)
+    assert await broker.access(PROFILE) == first
+    account.clock.advance(101)
+    second = await broker.access(PROFILE)
+    assert second.token != first.token
+    for _ in range(50):
+        account.clock.advance(60)
+        assert await broker.access(PROFILE) == second
+    assert account.posts == 1
+
+
+@pytest.mark.requirement("E57")
+@pytest.mark.parametrize("jump", [HOUR, 8 * HOUR, 10 * YEAR])
+async def test_a_clock_that_is_set_on_and_back_again_makes_no_storm(account, jump):
+    account.sign_in(ttl_s=HOUR)
+    broker = account.broker()
+    await broker.access(PROFILE)
+    account.clock.jump(jump)
+    await broker.access(PROFILE)
+    assert account.posts == 1
+    account.clock.jump(-jump)
+    for _ in range(55):
+        await broker.access(PROFILE)
+        account.clock.advance(60)
+    assert account.posts == 1
+    account.clock.advance(5 * 60)
+    await broker.access(PROFILE)
+    assert account.posts == 2
+
+
+@pytest.mark.requirement("E57")
+async def test_a_new_process_replaces_a_token_from_the_future_once(account):
+    account.sign_in(ttl_s=HOUR)
+    account.clock.jump(-10 * YEAR)
+    account.server.mint.clock = FakeClock()
+    for _ in range(3):
+        await account.broker().access(PROFILE)
+    assert account.posts == 1
+
+
+@pytest.mark.requirement("E57")
+async def test_a_server_whose_clock_is_wrong_changes_nothing(account):
+    account.server.mint.clock = FakeClock(account.clock.wall_ms() + 300_000)
+    account.sign_in(ttl_s=HOUR)
+    account.clock.advance(HOUR)
+    broker = account.broker()
+    await broker.access(PROFILE)
+    assert account.index.get(PROFILE).expires_at == account.clock.wall_ms() + HOUR * 1000
+    for _ in range(20):
+        await broker.access(PROFILE)
+        account.clock.advance(60)
+    assert account.posts == 1
+
+
+@pytest.mark.requirement("E58")
+async def test_while_the_server_is_down_tokens_serve_to_their_end_and_all_is_well_afterwards(account):
+    account.sign_in(ttl_s=HOUR)
+    account.clock.advance(HOUR - 300)
+    account.server.faults.always("/token", Fault(status=503, body=b"", headers={"Retry-After": "20"}))
+    broker = account.broker()
+    before = account.vault.read(PROFILE)
+    for _ in range(59):
+        assert (await broker.access(PROFILE)).token == before.access
+        account.clock.advance(5)
+    account.clock.advance(5)
+    for _ in range(240):
+        with pytest.raises(NetworkError, match="503"):
+            await broker.access(PROFILE)
+        account.clock.advance(30)
+    assert account.posts <= 7500 / 20
+    account.server.faults.always("/token", None)
+    account.clock.advance(60)
+    assert account.holds(await broker.access(PROFILE))
+    assert account.server.presented.times(account.vault.read(PROFILE).refresh.reveal()) == 0
