@@ -23,6 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands of `auth`."""
     from portico.cli.auth_import import add_import
     from portico.cli.auth_order import add_order
+    from portico.cli.keep_fresh import add_keep_fresh
 
     parser.epilog = _EXAMPLES
     commands = parser.add_subparsers(metavar="COMMAND")
@@ -34,6 +35,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_logout(commands)
     add_import(commands)
     add_order(commands)
+    add_keep_fresh(commands)
 
 
 def add_list(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

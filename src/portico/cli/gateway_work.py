@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import sys
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from portico.auth.background import BackgroundRefresh
@@ -15,6 +16,8 @@ from portico.store.passphrase import TEXT_ENV, PassphraseSource
 from portico.store.vault import Vault
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from portico.cli.runtime import Runtime
     from portico.contracts import TokenDialect
 
@@ -24,10 +27,21 @@ _log = logging.getLogger(__name__)
 
 async def keep_fresh(rt: Runtime, passphrase: Secret | None) -> None:
     """Refresh every profile when it is due, until cancelled. `passphrase` opens the sealed file store."""
+    async with refreshing(rt, passphrase) as broker:
+        await BackgroundRefresh(broker, rt.index, rt.clock).run()
+
+
+@asynccontextmanager
+async def refreshing(rt: Runtime, passphrase: Secret | None) -> AsyncIterator[TokenBroker]:
+    """A broker that needs nobody to be asked, after looking for what killed processes have left."""
     given = rt.env if passphrase is None else {TEXT_ENV: passphrase.reveal()}
     vault = Vault(rt.paths, rt.index, passphrase=PassphraseSource(given), env=rt.env)
     async with rt.http() as http:
-        broker = TokenBroker(
+        try:
+            await off_loop(vault.sweep)
+        except PorticoError as error:
+            _log.warning("leftovers of earlier runs could not be looked for: %s", error)
+        yield TokenBroker(
             vault=vault,
             index=rt.index,
             dialects=lambda name: _dialect(rt, name),
@@ -35,11 +49,6 @@ async def keep_fresh(rt: Runtime, passphrase: Secret | None) -> None:
             clock=rt.clock,
             paths=rt.paths,
         )
-        try:
-            await off_loop(vault.sweep)
-        except PorticoError as error:
-            _log.warning("leftovers of earlier runs could not be looked for: %s", error)
-        await BackgroundRefresh(broker, rt.index, rt.clock).run()
 
 
 def _dialect(rt: Runtime, name: str) -> TokenDialect:

@@ -86,12 +86,17 @@ def _failed(paths: Paths, what: str, log_began: int) -> ConfigError:
 def _environment(paths: Paths, env: Mapping[str, str]) -> dict[str, str]:
     """The environment without the passphrase, and with what makes the child the same installation from any folder."""
     kept = {name: value for name, value in env.items() if name not in SECRET_VARIABLES}
-    python_path = [str(Path(entry).absolute()) for entry in kept.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    return {**kept, **same_installation(paths, env)}
+
+
+def same_installation(paths: Paths, env: Mapping[str, str]) -> dict[str, str]:
+    """The variables that make a process this installation, with this configuration and state, from any folder."""
+    python_path = [str(Path(entry).absolute()) for entry in env.get("PYTHONPATH", "").split(os.pathsep) if entry]
     source = Path(portico.__file__).absolute().parent.parent
     if not _INSTALLED & set(source.parts):
         python_path.append(str(source))
     own = {CONFIG_ENV: str(paths.config), STATE_ENV: str(paths.state)}
-    return {**kept, **own, **({"PYTHONPATH": os.pathsep.join(dict.fromkeys(python_path))} if python_path else {})}
+    return {**own, **({"PYTHONPATH": os.pathsep.join(dict.fromkeys(python_path))} if python_path else {})}
 
 
 def _detached() -> dict[str, Any]:

@@ -1,0 +1,187 @@
+"""`auth keep-fresh` as a process of its own: in the foreground, once, and handed to a service manager."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from portico.store.profiles import Failure, ProfileIndex
+from portico.testing.canary import in_text
+from tests.auth.test_user_service import FAKE
+from tests.minimax_session import CN, GLOBAL
+
+
+def start(session, *words, **env):
+    return subprocess.Popen(
+        [sys.executable, "-m", "portico", "auth", "keep-fresh", *words],
+        env=session.run_portico.environment({**session.env, **env}),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+        text=True,
+    )
+
+
+def generation(session, id=GLOBAL):
+    return ProfileIndex(session.paths).get(id).generation
+
+
+@pytest.mark.requirement("P16")
+def test_in_the_foreground_it_refreshes_until_it_is_asked_to_end(minimax, tmp_path):
+    session = minimax(access_ttl_s=2)
+    session.sign_in("--region", "global")
+    before, place = generation(session), str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+        manager.bind(place)
+        manager.settimeout(20)
+        process = start(session, "--json", NOTIFY_SOCKET=place)
+        try:
+            assert manager.recv(100) == b"READY=1"
+            running = json.loads(process.stdout.readline())
+            assert (running["event"], running["pid"], running["profiles"]) == ("running", process.pid, [GLOBAL])
+            deadline = time.monotonic() + 20
+            while generation(session) == before:
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+        finally:
+            process.send_signal(signal.SIGTERM)
+            out, log = process.communicate(timeout=30)
+        assert manager.recv(100) == b"STOPPING=1"
+    assert process.returncode == 0
+    assert f"{GLOBAL}: refreshed" in log
+    assert in_text(out + log) == []
+
+
+def test_once_refreshes_what_is_due_and_ends_as_status_would(minimax):
+    session = minimax(access_ttl_s=2)
+    assert session.run("auth", "keep-fresh", "--once").returncode == 3
+    session.sign_in("--region", "global")
+    before = generation(session)
+    deadline = time.monotonic() + 20
+    while generation(session) == before:
+        assert time.monotonic() < deadline
+        value = json.loads(session.ok("auth", "keep-fresh", "--once", "--json"))
+        time.sleep(0.05)
+
+    assert value == {"exitCode": 0, "profiles": [{"id": GLOBAL, "result": "refreshed"}]}
+
+
+def test_once_tells_by_its_exit_code_what_it_could_not_do(minimax, unused_tcp_port):
+    session = minimax()
+    session.sign_in("--region", "global")
+    session.sign_in("--region", "cn")
+    index = ProfileIndex(session.paths)
+    index.update(GLOBAL, lambda profile: replace(profile, expires_at=1, created_at=0))
+    away = {"HTTPS_PROXY": f"http://127.0.0.1:{unused_tcp_port}", "https_proxy": None}
+
+    done = session.run("auth", "keep-fresh", "--once", "--json", env=away)
+
+    assert done.returncode == 12
+    results = {each["id"]: each["result"] for each in json.loads(done.stdout)["profiles"]}
+    assert results == {GLOBAL: "failed", CN: "not due"}
+    refused = Failure(at=1, id="sign-in-expired", message="refused", terminal=True)
+    index.update(CN, lambda profile: replace(profile, failure=refused))
+    ended = session.run("auth", "keep-fresh", "--once")
+    assert ended.returncode == 3
+    assert f"{CN}: not due" in ended.stderr
+
+
+@pytest.fixture
+def systemctl(tmp_path):
+    """A `systemctl` on PATH that records what it is asked."""
+    folder = tmp_path / "programs"
+    folder.mkdir()
+    program, log = folder / "systemctl", tmp_path / "asked.jsonl"
+    program.write_text(FAKE.format(python=sys.executable, log=str(log), refuses="nothing"), encoding="utf-8")
+    program.chmod(0o755)
+    home = tmp_path / "home"
+    return {"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", "HOME": str(home), "XDG_CONFIG_HOME": str(home / "config")}, log
+
+
+@pytest.mark.linux
+def test_install_and_uninstall_leave_what_they_say(run_portico, systemctl, tmp_path):
+    env, log = systemctl
+    secret = {"HTTPS_PROXY": "http://me:hunter2@proxy.example:8080", "SSL_CERT_FILE": "/etc/ca.pem", "MINIMAX_API_KEY": "hunter3"}
+
+    done = run_portico("auth", "keep-fresh", "--install", "--json", env={**env, **secret})
+
+    assert done.returncode == 0, done.stderr
+    value = json.loads(done.stdout)
+    unit = tmp_path / f"home/config/systemd/user/{value['name']}.service"
+    assert value == {"installed": True, "kind": "systemd user unit", "name": value["name"], "path": str(unit)}
+    assert value["name"] == f"portico-keep-fresh-{run_portico.paths.state_id}"
+    text = unit.read_text(encoding="utf-8")
+    assert f'Environment="PORTICO_STATE_DIR={run_portico.paths.state}"' in text
+    assert f'Environment="PORTICO_CONFIG={run_portico.paths.config}"' in text
+    assert 'Environment="SSL_CERT_FILE=/etc/ca.pem"' in text
+    assert "hunter" not in text
+    asked = [json.loads(line)[2] for line in log.read_text(encoding="utf-8").splitlines()]
+    assert asked == ["show", "daemon-reload", "enable", "restart"]
+
+    gone = run_portico("auth", "keep-fresh", "--uninstall", env=env)
+    assert gone.stdout == f"Stopped and removed: {value['name']}\n"
+    assert not unit.exists()
+    assert run_portico("auth", "keep-fresh", "--uninstall", env=env).stdout == "Nothing is installed; nothing was changed.\n"
+
+
+@pytest.mark.linux
+def test_what_the_unit_runs_really_runs(run_portico, systemctl, tmp_path):
+    env, _ = systemctl
+    path = json.loads(run_portico("auth", "keep-fresh", "--install", "--json", env=env).stdout)["path"]
+    lines = Path(path).read_text(encoding="utf-8").splitlines()
+    command = shlex.split(next(line for line in lines if line.startswith("ExecStart=")).removeprefix("ExecStart="))
+    own = dict(
+        shlex.split(line.removeprefix("Environment="))[0].split("=", 1) for line in lines if line.startswith("Environment=")
+    )
+
+    done = subprocess.run(
+        [*command, "--once"], env={**own, "HOME": str(tmp_path)}, cwd="/", capture_output=True, text=True, check=False
+    )
+
+    assert done.returncode == 3
+    assert "Nobody is signed in" in done.stderr
+
+
+@pytest.mark.linux
+def test_without_a_service_manager_the_line_for_cron_is_printed_and_works(run_portico, tmp_path):
+    (tmp_path / "empty").mkdir()
+
+    done = run_portico("auth", "keep-fresh", "--install", env={"PATH": str(tmp_path / "empty")})
+
+    assert done.returncode == 9
+    assert "there is no systemctl here" in done.stderr
+    line = next(line for line in done.stderr.splitlines() if "with cron: " in line).partition("with cron: ")[2]
+    assert line.startswith("*/4 * * * * ")
+    job = subprocess.run(
+        ["/bin/sh", "-c", line.removeprefix("*/4 * * * * ").replace("\\%", "%")],
+        env={"HOME": str(tmp_path)},
+        cwd="/",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (job.returncode, job.stderr) == (3, "")
+
+
+@pytest.mark.linux
+def test_a_sealed_store_wants_its_passphrase_in_a_file_and_the_unit_names_only_the_file(run_portico, systemctl, tmp_path):
+    env, _ = systemctl
+    ProfileIndex(run_portico.paths).remember_store("file")
+
+    refused = run_portico("auth", "keep-fresh", "--install", env={**env, "PORTICO_PASSPHRASE": "hunter2"})
+    assert refused.returncode == 7
+    assert "PORTICO_PASSPHRASE_FILE" in refused.stderr
+    done = run_portico("auth", "keep-fresh", "--install", "--json", env={**env, "PORTICO_PASSPHRASE_FILE": str(tmp_path / "key")})
+
+    text = Path(json.loads(done.stdout)["path"]).read_text(encoding="utf-8")
+    assert f'Environment="PORTICO_PASSPHRASE_FILE={tmp_path / "key"}"' in text
