@@ -255,7 +255,10 @@ class AuthMethod(Protocol):
     default_model: str
 
     def hint(self, region: str) -> str:
-        """What a user should know before signing in to `region`; empty where there is nothing. Shown once, at the first step."""
+        """What a user should know before signing in to `region`; empty where there is nothing. Shown once, at the first step.
+
+        `{prog}` in it stands for the program's name.
+        """
         ...
 
     def server(self, region: str) -> OAuthServer:

@@ -56,6 +56,15 @@ def test_token_prints_one_token_and_a_newline_and_nothing_else(session):
     assert (in_text(token), end) == ([token], "\n")
 
 
+def test_as_json_token_tells_when_it_ends(session):
+    session.sign_in("--region", "global")
+
+    said = json.loads(session.ok("auth", "token", "--json"))
+
+    (profile,) = json.loads(session.ok("auth", "list", "--json"))["profiles"]
+    assert said == {"profile": profile["id"], "token": session.ok("auth", "token").strip(), "expiresAt": profile["expiresAt"]}
+
+
 class Terminal(io.StringIO):
     def isatty(self):
         return True

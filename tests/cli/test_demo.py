@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import re
 import shutil
@@ -86,6 +87,26 @@ def test_interrupted_it_leaves_nothing_either(desk, after, sign):
 
     assert process.returncode == 130
     assert left() == []
+
+
+def test_as_json_each_step_is_one_event(desk):
+    portico, _ = desk
+
+    done = portico("demo", "--flow", "device", "--json", timeout=60)
+
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert {event["event"] for event in events} == {"step", "detail"}
+    assert events[-1]["text"].startswith("Done.")
+
+
+def test_kept_it_names_what_is_wrong_in_the_users_configuration(desk, paths):
+    portico, _ = desk
+    paths.config.write_text("{ gateway: { prot: 1 } }")
+
+    done = portico("demo", "--keep")
+
+    assert done.returncode == 9
+    assert f"{paths.config}:1:14" in done.stderr
 
 
 def test_kept_it_prints_three_commands_that_work_and_ends_with_its_emulator(desk):

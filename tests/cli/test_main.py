@@ -16,7 +16,7 @@ from portico.cli.main import main, program_name
 from portico.cli.parser import add_global_options, make_parser
 
 
-@pytest.mark.parametrize("words", [["--version"], ["-V"], ["--json", "--version"]])
+@pytest.mark.parametrize("words", [["--version"], ["-V"], ["--quiet", "--version"]])
 def test_the_version_is_one_line(words, capsys):
     assert main(words, program="portico") == 0
     assert capsys.readouterr().out == f"portico {portico.__version__}\n"
@@ -27,6 +27,7 @@ def test_help_lists_every_command_and_an_example(words, capsys):
     assert main(words, program="portico") == 0
     shown = capsys.readouterr().out
     assert all(f"  {name} " in shown for name in COMMANDS)
+    assert "  help " in shown
     assert "portico onboard --auth-choice minimax-portal" in shown
 
 
@@ -48,6 +49,8 @@ def test_a_group_without_its_command_prints_its_help_and_is_a_usage_error(capsys
     ("words", "first"),
     [
         (["help", "plugins"], "usage: portico plugins [-h] <command> ..."),
+        (["plugins", "help"], "usage: portico plugins [-h] <command> ..."),
+        (["plugins", "help", "enable"], "usage: portico plugins enable [-h] id"),
         (["plugins", "--help"], "usage: portico plugins [-h] <command> ..."),
         (["help", "plugins", "enable"], "usage: portico plugins enable [-h] id"),
     ],
@@ -79,6 +82,7 @@ def test_the_help_of_every_command_has_an_example_in_the_programs_own_name(name)
         assert "example" in shown, each.prog
         assert "  openclaw " in shown.partition("example")[2], each.prog
         assert "portico " not in shown, each.prog
+        assert each.description, each.prog
 
 
 @pytest.mark.parametrize(
@@ -91,6 +95,16 @@ def test_the_help_of_every_command_has_an_example_in_the_programs_own_name(name)
         (["plugins", "list", "--enab"], "Unknown argument --enab: did you mean --enabled?", "Usage: portico plugins list"),
         (["plugins", "info"], "The following arguments are required: id.", "Usage: portico plugins info [-h] id"),
         (["--jsno", "plugins"], "Unknown option: --jsno", "See `portico --help`."),
+        (
+            ["emulator", "run", "--rediret"],
+            "Unknown argument --rediret: did you mean --redirect?",
+            "See `portico emulator run --help`.",
+        ),
+        (
+            ["gateway", "start", "--port", "x"],
+            "Argument --port: expected a whole number, not 'x'.",
+            "Usage: portico gateway start",
+        ),
         (["--config"], "Argument --config: expected a path.", ""),
     ],
 )
@@ -101,6 +115,20 @@ def test_a_line_that_makes_no_sense_is_a_usage_error_with_what_was_meant(words, 
     assert captured.out == ""
     assert captured.err.startswith(f"portico: {message}\n")
     assert hint in captured.err
+
+
+@pytest.mark.parametrize("words", [["--json"], ["plugins", "--json"], ["--json", "auth"]])
+def test_no_command_is_json_too_where_that_was_asked_for(words, capsys):
+    assert main(words, program="portico") == 2
+    captured = capsys.readouterr()
+    assert captured.err == ""
+    assert json.loads(captured.out)["error"]["id"] == "no-command"
+
+
+@pytest.mark.parametrize("words", [["--version", "--json"], ["--json", "--version"]])
+def test_the_version_is_json_where_that_was_asked_for(words, capsys):
+    assert main(words, program="portico") == 0
+    assert json.loads(capsys.readouterr().out) == {"program": "portico", "version": portico.__version__}
 
 
 def test_a_usage_error_is_json_where_json_was_asked_for_anywhere_on_the_line(paths, capsys):

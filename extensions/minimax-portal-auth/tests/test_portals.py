@@ -52,7 +52,8 @@ def test_the_prompt_shows_the_hosts_that_the_provider_page_names() -> None:
 def test_the_hint_says_whose_client_id_it_is_and_how_to_set_another() -> None:
     method = MinimaxPortal({"portals": {"cn": {"clientId": "my-own"}}})
     assert "OpenClaw" in method.hint("global")
-    assert "portals.global.clientId" in method.hint("global")
+    command = "{prog} config set plugins.entries.minimax-portal-auth.config.portals.global.clientId ID"
+    assert method.hint("global").endswith(command)
     assert method.hint("cn") == ""
 
 

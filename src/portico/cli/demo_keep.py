@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from portico.errors import ExitCode, LockBusy, PorticoError
+from portico.errors import ConfigError, ExitCode, LockBusy, PorticoError
 
 if TYPE_CHECKING:
     from portico.cli.demo_play import Play
@@ -65,8 +65,10 @@ def _first_word(emulator: subprocess.Popen[bytes]) -> dict[str, Any]:
     if "env" in ready:
         return ready
     error = ready.get("error", {})
-    if error.get("exitCode") == ExitCode.LOCK_BUSY:
-        raise LockBusy(error["id"], error["message"], why=error.get("why"), hint=error.get("hint"))
+    kind = {ExitCode.LOCK_BUSY: LockBusy, ExitCode.CONFIG: ConfigError}.get(error.get("exitCode"))
+    if kind is not None:
+        said = {name: error.get(name) for name in ("why", "where", "hint")}
+        raise kind(error["id"], error["message"], **said)
     raise PorticoError("demo-failed", "The emulator did not start.", why=error.get("message"), hint=error.get("hint"))
 
 

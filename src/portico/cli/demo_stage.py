@@ -52,11 +52,18 @@ class Stage:
 
     def tell(self, text: str) -> None:
         """One line of the transcript, with the seconds since the start."""
-        self.rt.out.line(f"[{time.monotonic() - self.began:5.1f} s] {text}")
+        seconds = time.monotonic() - self.began
+        if self.rt.out.is_json:
+            self.rt.out.event({"event": "step", "seconds": round(seconds, 1), "text": text})
+        else:
+            self.rt.out.line(f"[{seconds:5.1f} s] {text}")
 
     def more(self, text: str) -> None:
         """A line that belongs to the one before."""
-        self.rt.out.line(f"            {text}")
+        if self.rt.out.is_json:
+            self.rt.out.event({"event": "detail", "text": text})
+        else:
+            self.rt.out.line(f"            {text}")
 
     async def command(self, *words: str, on_line: Callable[[str], None] | None = None) -> Said:
         """Run one of Portico's commands as a user would; `on_line` is told each line of its result as it comes.

@@ -25,12 +25,14 @@ def dispatch(words: list[str], program: str) -> int:
     """
     given, rest = _leading_options(words)
     if "version" in given:
-        return _say_version(program)
+        return _say_version(program, as_json="json" in given)
     if rest[:1] == ["help"]:
         rest = [*rest[1:], "--help"]
     if "help" in given or rest == ["--help"]:
         return _say_help(program, sys.stdout)
     if not rest:
+        if "json" in given:
+            raise _no_command(program)
         _say_help(program, sys.stderr)
         return ExitCode.USAGE
     if rest[0] in COMMANDS:
@@ -41,17 +43,21 @@ def dispatch(words: list[str], program: str) -> int:
 def _run_own(name: str, words: list[str], given: dict[str, str], program: str) -> int:
     from importlib import import_module
 
-    from portico.cli.parser import add_global_options, make_parser
+    from portico.cli.parser import add_global_options, has_commands, make_parser
 
     module = import_module(COMMANDS[name].module)
     parser = make_parser(program, name, COMMANDS[name].summary)
     module.configure(parser)
     add_global_options(parser)
+    if words[:1] == ["help"] and has_commands(parser):
+        words = [*words[1:], "--help"]
     args, unknown = parser.parse_known_args(words)
     if unknown:
         args.parser.refuse(unknown)
     handler = getattr(args, "handler", None)
     if handler is None:
+        if "json" in given or "json" in args:
+            raise _no_command(args.parser.prog)
         args.parser.print_help(sys.stderr)
         return ExitCode.USAGE
     return _carry_out(handler, args, _runtime(given, args, program))
@@ -107,6 +113,10 @@ def _call(command: CliCommand, words: list[str]) -> int:
     return code
 
 
+def _no_command(prog: str) -> UsageError:
+    return UsageError("no-command", "No command was given.", hint=f"See `{prog} --help`.")
+
+
 def _unknown_command(name: str, known: list[str]) -> UsageError:
     from difflib import get_close_matches
 
@@ -145,10 +155,13 @@ _FLAGS = {
 }
 
 
-def _say_version(program: str) -> int:
+def _say_version(program: str, *, as_json: bool) -> int:
+    import json
+
     from portico import __version__
 
-    print(f"{program} {__version__}")  # noqa: T201 - answered before there is an Output
+    said = json.dumps({"program": program, "version": __version__}) if as_json else f"{program} {__version__}"
+    print(said)  # noqa: T201 - answered before there is an Output
     return ExitCode.OK
 
 

@@ -26,6 +26,7 @@ def top_level_help(program: str) -> str:
             "",
             "commands:",
             *(f"  {name:{width}}  {command.summary}" for name, command in COMMANDS.items()),
+            f"  {'help':{width}}  Print this, or the help of the command named after it",
             "",
             "options, before or after the command:",
             *(f"  {flag:13}  {what}" for flag, what in GLOBAL_OPTIONS),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from portico.errors import UsageError
 
@@ -12,6 +12,10 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from _typeshed import SupportsWrite
+
+
+_LONGEST_USAGE: Final = 72
+_PLAIN_WORDS: Final = {"float": "a number", "int": "a whole number"}
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -28,8 +32,11 @@ class CommandParser(argparse.ArgumentParser):
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # passed through as argparse's own subparsers pass them
 
     def error(self, message: str) -> NoReturn:
+        for kind, words in _PLAIN_WORDS.items():
+            message = message.replace(f"invalid {kind} value:", f"expected {words}, not")
         usage = " ".join(self.format_usage().split()).removeprefix("usage: ")
-        raise UsageError("usage", _sentence(message), hint=f"Usage: {usage}")
+        hint = f"Usage: {usage}" if len(usage) <= _LONGEST_USAGE else f"See `{self.prog} --help`."
+        raise UsageError("usage", _sentence(message), hint=hint)
 
     def refuse(self, unknown: Sequence[str]) -> NoReturn:
         """Fail for words that this command does not take."""
@@ -71,8 +78,15 @@ def add_global_options(parser: argparse.ArgumentParser) -> None:
         if flag not in parser._option_string_actions:  # noqa: SLF001 - argparse offers no other way to ask
             group.add_argument(flag, default=argparse.SUPPRESS, **settings)  # type: ignore[arg-type]  # keyword table
     parser.set_defaults(parser=parser)
-    for child in _children(parser):
+    for child, summary in _children(parser):
+        if child.description is None and summary:
+            child.description = f"{summary[:1].upper()}{summary[1:]}."
         add_global_options(child)
+
+
+def has_commands(parser: argparse.ArgumentParser) -> bool:
+    """Whether the parser takes a command of its own next."""
+    return any(_children(parser))
 
 
 _GLOBAL: dict[str, dict[str, str]] = {
@@ -84,10 +98,12 @@ _GLOBAL: dict[str, dict[str, str]] = {
 }
 
 
-def _children(parser: argparse.ArgumentParser) -> Iterator[argparse.ArgumentParser]:
+def _children(parser: argparse.ArgumentParser) -> Iterator[tuple[argparse.ArgumentParser, str | None]]:
+    """The parsers of the commands of `parser`, each with what the list of commands says of it."""
     for action in parser._actions:  # noqa: SLF001 - argparse offers no other way to ask
         if isinstance(action, argparse._SubParsersAction):  # noqa: SLF001 - the only name this class has
-            yield from {id(child): child for child in action.choices.values()}.values()
+            summaries = {each.dest: each.help for each in action._choices_actions}  # noqa: SLF001 - the same
+            yield from {id(child): (child, summaries.get(name)) for name, child in action.choices.items()}.values()
 
 
 def _nearest(value: str, known: Iterable[str]) -> str | None:

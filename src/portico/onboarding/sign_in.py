@@ -102,6 +102,7 @@ async def _run(bench: Workbench, plan: _Plan, http: OAuthClient) -> SignedIn:
         done.append(await _keep(bench, plan, grant, http))
 
     request = plan.request
+    hint = plan.method.hint(plan.region.id).replace("{prog}", bench.program)
     await run_flow(
         plan.server,
         plan.dialect,
@@ -109,9 +110,7 @@ async def _run(bench: Workbench, plan: _Plan, http: OAuthClient) -> SignedIn:
         flow=plan.flow,
         force=request.force,
         finish=finish,
-        on_event=SignInView(
-            bench.out, bench.env, bench.program, show_qr=bench.prompter.interactive, hint=plan.method.hint(plan.region.id)
-        ),
+        on_event=SignInView(bench.out, bench.env, bench.program, show_qr=bench.prompter.interactive, hint=hint),
         opener=BrowserOpener(bench.env, enabled=request.open_browser),
         paste=bench.read_line if bench.prompter.interactive else None,
         timeout_s=request.timeout_s or DEFAULT_TIMEOUT_S,
