@@ -20,7 +20,7 @@ user typed is put in when the error is shown.
 
 from __future__ import annotations
 
-from typing import ClassVar, Final
+from typing import ClassVar, Final, Self
 
 
 class ExitCode:
@@ -76,6 +76,12 @@ class PorticoError(Exception):
         known = {name: value for name, value in optional.items() if value is not None}
         return {"id": self.id, "message": self.message, "exitCode": self.exit_code, **known}
 
+    def copy(self) -> Self:
+        """The same error without its traceback and cause, to be raised once more."""
+        again = type(self).__new__(type(self), *self.args)
+        again.__dict__.update(self.__dict__)
+        return again
+
     def hint_for(self, program: str) -> str | None:
         """The hint with the program's name put in."""
         return self.hint.replace("{prog}", program) if self.hint is not None else None
@@ -130,7 +136,19 @@ class NetworkError(PorticoError):
     """
 
     exit_code = ExitCode.NETWORK
-    unsent: bool = False
+
+    def __init__(
+        self,
+        id: str,
+        message: str,
+        *,
+        unsent: bool = False,
+        why: str | None = None,
+        where: str | None = None,
+        hint: str | None = None,
+    ) -> None:
+        super().__init__(id, message, why=why, where=where, hint=hint)
+        self.unsent = unsent
 
 
 class OAuthError(NetworkError):

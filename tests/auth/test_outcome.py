@@ -56,8 +56,7 @@ def test_the_longest_pauses_are_a_minute_with_full_jitter(monkeypatch):
 
 def test_a_network_that_is_not_there_is_looked_for_every_few_seconds_for_a_minute(monkeypatch):
     monkeypatch.setattr("random.uniform", lambda _low, high: high)
-    offline = NetworkError("network", "no name")
-    offline.unsent = True
+    offline = NetworkError("network", "no name", unsent=True)
     pause, seconds = None, []
     for _ in range(14):
         pause = Pause.after(offline, pause, 0)
@@ -87,3 +86,15 @@ def test_a_caller_in_a_pause_gets_the_same_kind_of_error():
     assert type(again) is StoreError
     assert again is not error
     assert (again.id, again.message, again.why, again.hint) == (error.id, error.message, error.why, error.hint)
+
+
+def test_a_caller_in_a_pause_still_gets_what_decides_whether_to_try_again():
+    busy = OAuthError("server-busy", "busy", code="slow_down", transient=True, retry_after=7)
+    again = Pause.after(busy, None, 0).as_error()
+    assert isinstance(again, OAuthError)
+    assert (again.code, again.transient, again.retry_after) == ("slow_down", True, 7)
+    assert not is_terminal(again)
+
+    offline = Pause.after(NetworkError("network", "no name", unsent=True), None, 0).as_error()
+    assert isinstance(offline, NetworkError)
+    assert offline.unsent

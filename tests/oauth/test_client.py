@@ -330,6 +330,7 @@ async def test_a_proxy_that_cannot_be_used_is_said_and_not_gone_around(value, mo
         await post("https://as.test/token")
 
     assert error.value.id == "proxy-unusable"
+    assert error.value.unsent
 
 
 def test_no_proxy_is_honoured_and_a_bare_host_is_an_http_proxy(monkeypatch):

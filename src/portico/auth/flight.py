@@ -84,9 +84,7 @@ class Flight:
             sent = asyncio.run_coroutine_threadsafe(posting, self._loop)
         except RuntimeError:  # the loop was closed
             posting.close()
-            error = _interrupted()
-            error.unsent = True
-            raise error from None
+            raise _interrupted(unsent=True) from None
         try:
             return sent.result()
         except concurrent.futures.CancelledError:
@@ -123,8 +121,8 @@ class Flight:
             return self._abandoned
 
 
-def _interrupted() -> NetworkError:
-    return NetworkError("refresh-interrupted", "the refresh was interrupted", why="the program is ending")
+def _interrupted(*, unsent: bool = False) -> NetworkError:
+    return NetworkError("refresh-interrupted", "the refresh was interrupted", unsent=unsent, why="the program is ending")
 
 
 def _seen(outcome: asyncio.Future[Refreshed]) -> None:

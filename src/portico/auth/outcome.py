@@ -90,8 +90,7 @@ class Pause:
 
     def as_error(self) -> PorticoError:
         """The error for a caller that comes during the pause."""
-        error = self.error
-        return type(error)(error.id, error.message, why=error.why, where=error.where, hint=error.hint)
+        return self.error.copy()
 
 
 def answer_lost(error: OAuthError, fence: Fence | None) -> OAuthError:

@@ -26,22 +26,18 @@ _BEFORE_SENDING: Final = (
 
 def network_error(error: Exception, url: str) -> NetworkError:
     """What a failure of aiohttp, of TLS or of the socket means for the user. `url` is shown without its query."""
-    failure = _meaning(error, without_query(url))
-    failure.unsent = isinstance(error, _BEFORE_SENDING)
-    return failure
-
-
-def _meaning(error: Exception, where: str) -> NetworkError:
+    where, unsent = without_query(url), isinstance(error, _BEFORE_SENDING)
     if isinstance(error, (aiohttp.ClientSSLError, ssl.SSLError)):
         return NetworkError(
             "certificate-refused",
             "The server's certificate cannot be trusted.",
+            unsent=unsent,
             why=_certificate_reason(error),
             where=where,
             hint="If your network replaces certificates, point SSL_CERT_FILE at its authority.",
         )
     why = "no answer in time" if isinstance(error, TimeoutError) else _reason(error)
-    return NetworkError("network", "The server cannot be reached.", why=why, where=where, hint=OFFLINE_HINT)
+    return NetworkError("network", "The server cannot be reached.", unsent=unsent, why=why, where=where, hint=OFFLINE_HINT)
 
 
 def _certificate_reason(error: Exception) -> str:

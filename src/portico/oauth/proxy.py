@@ -62,6 +62,7 @@ def _read(parts: SplitResult) -> Proxy:
             "proxy-unusable",
             "The proxy that the environment names cannot be used.",
             why="only plain HTTP proxies, such as http://proxy.example:3128, are supported",
+            unsent=True,
             hint="Set HTTPS_PROXY to an http:// proxy, or list the host in NO_PROXY to go there directly.",
         )
     host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
