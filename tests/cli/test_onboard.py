@@ -29,9 +29,12 @@ def no_browser(tmp_path):
 
 
 def test_without_a_terminal_the_choice_and_the_region_are_named_by_their_flags(session):
+    before = session.paths.config.read_bytes()
+
     choice = session.run("onboard", "--non-interactive")
     region = session.run(*SIGN_IN)
 
+    assert session.paths.config.read_bytes() == before
     assert (choice.returncode, region.returncode) == (2, 2)
     assert "--auth-choice {minimax-portal}" in choice.stderr
     assert "--region {global,cn}" in region.stderr
@@ -133,6 +136,7 @@ def test_a_plugin_that_does_not_load_is_not_enabled(session, no_browser):
 @pytest.mark.requirement("E37")
 def test_a_store_that_does_not_work_is_found_out_before_any_browser_opens(session, no_browser):
     env, opened = no_browser
+    before = session.paths.config.read_bytes()
 
     done = session.run(
         *SIGN_IN, "--region", "global", *BROWSER, env={**env, "DBUS_SESSION_BUS_ADDRESS": "unix:path=/nonexistent"}
@@ -140,6 +144,7 @@ def test_a_store_that_does_not_work_is_found_out_before_any_browser_opens(sessio
 
     assert done.returncode == 7
     assert "--store file" in done.stderr
+    assert session.paths.config.read_bytes() == before
     assert not opened.exists()
     assert session.profiles() == []
 

@@ -1,4 +1,4 @@
-"""From the name of an auth choice to the plugin's method, with the plugin turned on for it."""
+"""From the name of an auth choice to the plugin that brings it, turned on for it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from portico.errors import UsageError
 if TYPE_CHECKING:
     from portico.contracts import AuthMethod, Region
     from portico.onboarding.workbench import Workbench
+    from portico.plugins.manager import PluginHost
     from portico.plugins.manifest import AuthChoice
 
 
@@ -37,22 +38,38 @@ def choice_of_provider(bench: Workbench, provider: str) -> str:
     return found
 
 
-def method_for(bench: Workbench, choice: str) -> AuthMethod:
-    """The method of `choice`; a plugin that is off by default is turned on in the config, once it has been seen to work.
+def host_for(bench: Workbench, choice: str) -> PluginHost:
+    """The host in which the plugin of `choice` is on: one that is off by default is on in it, and in the config by `enable` only.
 
     Raises:
         UsageError: `unknown-auth-choice`.
-        ConfigError: `plugin-disabled`, with what blocks it; `plugin-failed`.
+        ConfigError: `plugin-disabled`, with what blocks it.
     """
     plugin_id = bench.plugins.plugin_for_choice(choice)
     if plugin_id is None:
         raise _unknown_choice(bench, choice)
-    if not bench.plugins.find(plugin_id).enabled:
-        _enable(bench, plugin_id, choice)
-    return bench.plugins.auth_method(choice)
+    return bench.plugins if bench.plugins.find(plugin_id).enabled else bench.plugins.enabling(plugin_id)
 
 
-def region_of(bench: Workbench, method: AuthMethod, asked: str | None) -> Region:
+def enable(bench: Workbench, choice: str) -> None:
+    """Write into the config that the plugin of `choice` is on, if it is off by default and has been seen to work.
+
+    Raises:
+        UsageError, ConfigError: as `host_for`; `plugin-failed`.
+    """
+    from portico.plugins import decision
+
+    host = host_for(bench, choice)
+    plugin_id = bench.plugins.plugin_for_choice(choice)
+    if host is bench.plugins or plugin_id is None:
+        return
+    host.auth_method(choice)
+    bench.config.file.edit(lambda document: decision.enable(document, plugin_id))
+    bench.reload_config()
+    bench.out.note(f'Enabled plugin "{plugin_id}".')
+
+
+def region_of(bench: Workbench, method: AuthMethod, asked: str | None, *, host: PluginHost | None = None) -> Region:
     """The region that was asked for, else the answer to the prompt; a method with one region asks nothing.
 
     Raises:
@@ -63,7 +80,7 @@ def region_of(bench: Workbench, method: AuthMethod, asked: str | None) -> Region
         return method.regions[0]
     if asked is None:
         rows = [Choice(region.id, region.label, region.hint) for region in method.regions]
-        label = next((spec.label for spec in bench.plugins.providers() if spec.id == method.provider), method.label)
+        label = next((spec.label for spec in (host or bench.plugins).providers() if spec.id == method.provider), method.label)
         asked = bench.prompter.choose(f"Select {label} endpoint", rows, flag="--region", default=rows[0].value)
     if asked not in regions:
         raise UsageError("unknown-region", f"Unknown region: {asked}", hint=f"--region {'|'.join(regions)}")
@@ -73,15 +90,6 @@ def region_of(bench: Workbench, method: AuthMethod, asked: str | None) -> Region
 def _announced(bench: Workbench) -> list[AuthChoice]:
     manifests = [record.manifest for record in bench.plugins.records()]
     return [choice for manifest in manifests if manifest is not None for choice in manifest.auth_choices]
-
-
-def _enable(bench: Workbench, plugin_id: str, choice: str) -> None:
-    from portico.plugins.decision import enable
-
-    bench.plugins.enabling(plugin_id).auth_method(choice)
-    bench.config.file.edit(lambda document: enable(document, plugin_id))
-    bench.reload_config()
-    bench.out.note(f'Enabled plugin "{plugin_id}".')
 
 
 def _unknown_choice(bench: Workbench, choice: str) -> UsageError:

@@ -134,7 +134,7 @@ def keep(bench: Workbench, takeover: Takeover, *, chosen: StoreName | None) -> P
     """
     from portico.store.vault import Tokens
 
-    choices.method_for(bench, CHOICE)  # turns the plugin on in the config, as a sign-in does
+    choices.enable(bench, CHOICE)
     credential = takeover.candidate.credential
     store = storing.ready_store(bench, chosen or bench.config.config.auth.store)
     tokens = Tokens(credential.access, credential.refresh, credential.expires_at, generation=0)

@@ -1,7 +1,7 @@
 """The sign-in, start to end: plugin, region, store, flow, tokens, config, background.
 
-Everything that can be refused is refused before a browser opens. Between the vault's commit and the config's write the profile
-carries `config_pending`, so that a run which is killed there is finished by the next one.
+Everything that can be refused is refused before anything is written or a browser opens. Between the vault's commit and the
+config's write the profile carries `config_pending`, so that a run which is killed there is finished by the next one.
 """
 
 from __future__ import annotations
@@ -62,7 +62,9 @@ def sign_in(bench: Workbench, request: SignInRequest) -> SignedIn:
     import asyncio
 
     finish_pending(bench)
-    return asyncio.run(_carried_out(bench, _plan(bench, request)))
+    plan = _plan(bench, request)
+    choices.enable(bench, request.choice)
+    return asyncio.run(_carried_out(bench, plan))
 
 
 async def _carried_out(bench: Workbench, plan: _Plan) -> SignedIn:
@@ -78,14 +80,15 @@ async def _carried_out(bench: Workbench, plan: _Plan) -> SignedIn:
 def _plan(bench: Workbench, request: SignInRequest) -> _Plan:
     from portico.oauth.sign_in import check_flow
 
-    method = choices.method_for(bench, request.choice)
-    region = choices.region_of(bench, method, request.region)
+    host = choices.host_for(bench, request.choice)
+    method = host.auth_method(request.choice)
+    region = choices.region_of(bench, method, request.region, host=host)
     server = method.server(region.id)
     if request.callback_port is not None and server.redirect is not None:
         server = replace(server, redirect=replace(server.redirect, port=request.callback_port))
     flow = request.flow or method.flow(region.id)
     check_flow(server, flow, force=request.force)
-    dialect = bench.plugins.dialect(server.dialect)
+    dialect = host.dialect(server.dialect)
     profile_id = request.profile or region.profile
     replaced = to_replace(bench, request, profile_id, method)
     store = storing.ready_store(bench, request.store or bench.config.config.auth.store)
