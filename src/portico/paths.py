@@ -8,6 +8,7 @@
 | `sealed/` | state folder; AES-256-GCM records | 0700, files 0600 |
 | `locks/` | state folder; never deleted | 0700, files 0600 |
 | `gateway.json`, `gateway.log` | state folder | 0600 |
+| `keep-fresh.log` | state folder; launchd's alone, systemd has its journal | 0600 |
 | `emulator.json` | state folder | 0600 |
 """
 

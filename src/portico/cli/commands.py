@@ -18,7 +18,7 @@ class Command(NamedTuple):
 
 COMMANDS: Final[dict[str, Command]] = {
     "onboard": Command("portico.cli.onboard", "Sign in to a provider and make one of its models the default"),
-    "auth": Command("portico.cli.auth", "Show sign-ins, print an access token, sign out"),
+    "auth": Command("portico.cli.auth", "Show sign-ins, keep them fresh, print an access token, sign out"),
     "models": Command("portico.cli.models", "List models, choose the default, sign in to a provider"),
     "ask": Command("portico.cli.ask", "Ask a model one question and stream the answer"),
     "plugins": Command("portico.cli.plugins", "List, inspect, enable and disable plugins"),
