@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 import time
 from contextlib import asynccontextmanager
 from dataclasses import replace
@@ -14,7 +15,7 @@ from portico.clock import SystemClock
 from portico.contracts import Redirect
 from portico.errors import ConfigError, Denied, NoWayToSignIn, OAuthError
 from portico.oauth.client import OAuthClient
-from portico.oauth.events import AuthorizeUrl, DeviceCode, DeviceUnavailable, Finished
+from portico.oauth.events import AuthorizeUrl, BrowserNotOpened, DeviceCode, DeviceUnavailable, Finished
 from portico.oauth.sign_in import sign_in
 from portico.oauth.standard import StandardDialect
 from portico.testing.authorization_server import AuthorizationServer, Fault, Gate, serve
@@ -270,3 +271,62 @@ async def test_a_failed_exchange_ends_both_flows():
         assert await run.come_back(code="never-issued") == 502
         with pytest.raises(OAuthError):
             await asyncio.wait_for(task, 5)
+
+
+async def test_a_browser_that_fails_while_the_device_flow_stores_does_not_stop_it():
+    run, gate = Run(), Gate()
+
+    async def slow(grant):
+        await gate.wait()
+        run.grants.append(grant)
+
+    async with run.started(finish=slow) as task:
+        await run.events.first(DeviceCode)
+        run.approve_device()
+        await gate.reached()
+        page = asyncio.create_task(run.come_back(error="access_denied"))
+        assert await page == 403
+        gate.release()
+        await asyncio.wait_for(task, 5)
+
+    assert len(run.grants) == 1
+    assert run.events.seen[-1] == Finished("device")
+
+
+async def test_a_failure_to_store_what_the_device_flow_brought_ends_the_browser_flow_too():
+    run = Run()
+
+    async def full(_grant):
+        raise ConfigError("full", "The disk is full.")
+
+    async with run.started(finish=full) as task:
+        await run.events.first(DeviceCode)
+        run.approve_device()
+        with pytest.raises(ConfigError):
+            await asyncio.wait_for(task, 5)
+
+
+async def test_a_callback_port_that_is_taken_leaves_the_device_flow_to_finish():
+    run = Run()
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        redirect = Redirect(port=taken.getsockname()[1])
+        async with run.started(lambda described: replace(described, redirect=redirect)) as task:
+            await run.events.first(DeviceCode)
+            reason = (await run.events.first(BrowserNotOpened)).reason
+            run.approve_device()
+            await asyncio.wait_for(task, 5)
+
+    assert str(redirect.port) in reason
+    assert len(run.grants) == 1
+
+
+async def test_where_neither_flow_can_start_the_device_flows_failure_is_told():
+    run = Run()
+    run.server.faults.always(DEVICE, Fault(status=400, body='{"error": "unauthorized_client"}'))
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        redirect = Redirect(port=taken.getsockname()[1])
+        async with run.started(lambda described: replace(described, redirect=redirect)) as task:
+            with pytest.raises(OAuthError) as error:
+                await asyncio.wait_for(task, 5)
+
+    assert error.value.code == "unauthorized_client"

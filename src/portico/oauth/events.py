@@ -34,7 +34,7 @@ class DeviceCode:
 
 @dataclass(frozen=True, slots=True)
 class BrowserNotOpened:
-    """The browser that was started is not there after all."""
+    """The browser that was started is not there after all, or its flow cannot run and the device flow goes on."""
 
     reason: str
 

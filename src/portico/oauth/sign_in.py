@@ -13,7 +13,7 @@ from portico.errors import Denied, NotRevoked, NoWayToSignIn, PorticoError
 from portico.oauth.browser_flow import DEFAULT_TIMEOUT_S, browser_flow
 from portico.oauth.device_flow import device_flow
 from portico.oauth.endpoints import Getter, discover
-from portico.oauth.events import DeviceUnavailable, RedirectCaught
+from portico.oauth.events import BrowserNotOpened, DeviceUnavailable, RedirectCaught
 from portico.oauth.revocation import revoke
 from portico.oauth.tasks import helpers, let_go
 
@@ -97,6 +97,7 @@ class _Run:
     timeout_s: float
     clock: Clock
     _finishing: asyncio.Task[None] | None = None
+    _winner: asyncio.Task[None] | None = None
     _caught: bool = False
 
     async def flow(self, flow: Flow) -> None:
@@ -135,21 +136,31 @@ class _Run:
         )
 
     async def side_by_side(self) -> None:
-        """The browser flow decides, unless the device flow gets there first or its user says no."""
+        """The flow with the first grant decides; before there is one, the browser flow's failure or a no on the device's page."""
         browser, device = asyncio.create_task(self.browser()), asyncio.create_task(self.device(None))
         try:
             await asyncio.wait({browser, device}, return_when=asyncio.FIRST_COMPLETED)
-            decisive = browser if browser.done() else device
-            if decisive is device and not _is_over(device):
-                self.on_event(DeviceUnavailable(_reason(device)))
-                await asyncio.wait({browser})
-                decisive = browser
-            elif decisive is device and self._caught:
+            decisive = self._winner or self._still_to_decide(browser, device)
+            await asyncio.wait({decisive})
+            if decisive is device and self._caught:
                 # The page that the browser waits for can still tell the truth.
                 await asyncio.wait({browser}, timeout=_LAST_PAGE_S)
             decisive.result()
         finally:
             await let_go(browser, device)
+
+    def _still_to_decide(self, browser: asyncio.Task[None], device: asyncio.Task[None]) -> asyncio.Task[None]:
+        """One of them has failed without a grant: the other, if it may still lead to the end, else the one that failed."""
+        if not browser.done():
+            if _is_over(device):
+                return device
+            self.on_event(DeviceUnavailable(_reason(device)))
+            return browser
+        failure = browser.exception()
+        if not isinstance(failure, NoWayToSignIn):
+            return browser
+        self.on_event(BrowserNotOpened(failure.message.rstrip(".")))
+        return device
 
     def _note(self, event: Event) -> None:
         self._caught = self._caught or isinstance(event, RedirectCaught)
@@ -164,6 +175,7 @@ class _Run:
                     self.server, self.dialect, self.http, refresh=grant.refresh, access=grant.access, timeout_s=_LAST_PAGE_S
                 )
             return
+        self._winner = asyncio.current_task()
         self._finishing = asyncio.ensure_future(self.finish(grant))
         await self._finishing
 
