@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import io
 import json
+import sys
 
 import pytest
 
@@ -71,3 +73,60 @@ def test_without_a_network_it_ends_with_its_own_code_and_names_the_emulator(sess
 
     assert done.returncode == 8
     assert "emulator" in done.stderr
+
+
+def test_a_model_that_neither_the_catalogue_nor_the_provider_knows_is_unknown(session):
+    session.sign_in("--region", "global")
+
+    done = session.run("ask", "--model", "minimax-portal/M2", "Why?")
+
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[0] == "Unknown model: minimax-portal/M2"
+    assert "Did you mean minimax-portal/MiniMax-M2, " in done.stderr
+
+
+def test_a_part_of_a_models_name_gets_a_did_you_mean(session):
+    session.sign_in("--region", "global")
+
+    done = session.run("ask", "--model", "M2.1", "Why?")
+
+    assert done.returncode == 2
+    assert "Did you mean minimax/MiniMax-M2.1, minimax-portal/MiniMax-M2.1, " in done.stderr
+
+
+def test_signed_out_the_first_way_out_is_to_sign_in(session):
+    session.sign_in("--region", "global")
+    session.ok("auth", "logout", "--yes")
+
+    done = session.run("ask", "Why?")
+
+    assert (done.returncode, done.stderr.splitlines()[0]) == (3, "Unknown model: minimax-portal/MiniMax-M2.1")
+    assert "one of: sign in: portico onboard --auth-choice minimax-portal" in done.stderr
+
+
+def test_a_model_of_a_plugin_that_is_off_names_the_command_that_turns_it_on(session):
+    for command in (
+        ("ask", "--model", "minimax-portal/MiniMax-M2.1", "Why?"),
+        ("models", "list", "--provider", "minimax-portal"),
+    ):
+        done = session.run(*command)
+        assert done.returncode == 2
+        assert "portico plugins enable minimax-portal-auth" in done.stderr
+
+
+@pytest.mark.parametrize("words", [("-",), ()])
+def test_the_question_may_come_from_standard_input(session, monkeypatch, words):
+    session.sign_in("--region", "global")
+    monkeypatch.setattr(sys, "stdin", io.StringIO("Why is it so?"))
+
+    assert "You said: Why is it so?" in session.ok("ask", *words)
+
+
+@pytest.mark.parametrize("words", [("",), ("  ",), ("-",), ()])
+def test_no_question_is_refused(session, monkeypatch, words):
+    monkeypatch.setattr(sys, "stdin", io.StringIO(""))
+
+    done = session.run("ask", *words)
+
+    assert done.returncode == 2
+    assert "There is no question." in done.stderr

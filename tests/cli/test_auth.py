@@ -293,6 +293,9 @@ def test_of_two_sign_ins_the_one_in_use_is_marked_and_named_and_another_can_be_c
     session.sign_in("--region", "global")
     session.sign_in("--region", "cn")
 
+    several = session.run("auth", "token", "minimax-portal")
+    assert several.returncode == 3
+    assert f"Did you mean {GLOBAL} or {CN}?" in several.stderr
     assert used(session) == [CN]
     assert f"{CN}: ok (in use)" in session.ok("auth", "status")
     for command in (("auth", "token"), ("ask", "Why?")):

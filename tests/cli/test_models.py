@@ -92,3 +92,10 @@ def test_set_refuses_what_is_no_reference(configured):
 
     assert done.returncode == 2
     assert "Invalid model reference: MiniMax-M9" in done.stderr
+
+
+def test_list_refuses_a_provider_that_nobody_brings(configured):
+    done = configured("models", "list", "--provider", "minimax-portl")
+
+    assert done.returncode == 2
+    assert "Did you mean minimax-portal?" in done.stderr

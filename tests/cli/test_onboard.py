@@ -44,8 +44,20 @@ def test_a_wrong_choice_and_a_wrong_region_get_a_hint(session):
     choice = session.run("onboard", "--auth-choice", "minimax-portl")
     region = session.run(*SIGN_IN, "--region", "mars")
 
-    assert "Did you mean --auth-choice minimax-portal?" in choice.stderr
+    near = session.run(*SIGN_IN, "--region", "cnn")
+    short = session.run("onboard", "--auth-choice", "minimax", "--non-interactive")
+
+    for done in (choice, short):
+        assert "Did you mean --auth-choice minimax-portal?" in done.stderr
     assert "--region global|cn" in region.stderr
+    assert "Did you mean --region cn?" in near.stderr
+
+
+def test_models_auth_login_without_a_terminal_names_its_own_option(session):
+    done = session.run("models", "auth", "login", "--non-interactive")
+
+    assert done.returncode == 2
+    assert "Give --provider {minimax-portal}." in done.stderr
 
 
 @pytest.mark.requirement("P2")

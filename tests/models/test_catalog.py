@@ -90,6 +90,7 @@ def test_an_alias_in_the_config_comes_before_a_plugins():
         ("minimax-portal/MINIMAX-M2.1-LIGHTNING", "minimax-portal/MiniMax-M2.1-lightning"),
         ("minimax-portal/MiniMax-M21", "minimax-portal/MiniMax-M2.1"),
         ("minimaxportal/MiniMax-M2.1", "minimax-portal/MiniMax-M2.1"),
+        ("minimax-portal/M2", "minimax-portal/MiniMax-M2.1"),
     ],
 )
 def test_a_wrong_case_or_a_near_miss_names_the_spelling_that_was_meant(typed, meant):

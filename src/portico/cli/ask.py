@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from portico.errors import ExitCode
+from portico.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     import argparse
@@ -23,7 +23,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EXAMPLES
     parser.add_argument("--model", metavar="REF", help="provider/model or an alias; else the default model")
     parser.add_argument("--profile", metavar="PROFILE", help="the sign-in to use; `auth list` names them")
-    parser.add_argument("text", metavar="TEXT", help="the question")
+    parser.add_argument("text", nargs="?", metavar="TEXT", help="the question; -, or nothing in a pipe: read it from there")
     parser.set_defaults(handler=ask)
 
 
@@ -33,17 +33,30 @@ def ask(args: argparse.Namespace, rt: Runtime) -> int:
 
     from portico.cli.token import pick_profile, say_which
     from portico.models.loader import ModelLoader
+    from portico.onboarding.choices import switched_off
     from portico.onboarding.pending import finish_pending
 
+    question = _question(args.text)
     finish_pending(rt)
-    loader = ModelLoader(rt.config.config, rt.plugins.providers(), rt.index.profiles(), rt.config.env)
+    off = switched_off(rt.plugins.records())
+    loader = ModelLoader(rt.config.config, rt.plugins.providers(), rt.index.profiles(), rt.config.env, switched_off=off)
     profile = pick_profile(args.profile, rt) if args.profile is not None else None
     model = loader.load(args.model, profile=profile)
     if profile is None and model.profile_id is not None:
         say_which(loader, model.profile_id, rt)
     rt.out.detail(f"{model.reference} at {model.base_url}, credential from {model.source}")
-    asyncio.run(_stream(model, args.text, rt))
+    asyncio.run(_stream(model, question, rt))
     return ExitCode.OK
+
+
+def _question(text: str | None) -> str:
+    import sys
+
+    piped = text is None and not sys.stdin.isatty()
+    question = sys.stdin.read() if text == "-" or piped else text or ""
+    if not question.strip():
+        raise UsageError("usage", "There is no question.", hint='{prog} ask "Hello", or give it to standard input: {prog} ask -')
+    return question
 
 
 async def _stream(model: CallableModel, text: str, rt: Runtime) -> None:

@@ -26,7 +26,7 @@ def login(args: argparse.Namespace, rt: Runtime) -> int:
     from portico.onboarding import choices
 
     bench = rt.unattended() if args.non_interactive else rt
-    choice = choices.choice_of_provider(bench, args.provider) if args.provider else choices.choose(bench)
+    choice = choices.choice_of_provider(bench, args.provider) if args.provider else choices.choose_provider(bench)
     request = request_from(args, choice=choice, make_default=True if args.set_default else None)
     return run_sign_in(bench, replace(request, region=request.region or _region(args.method)))
 

@@ -17,7 +17,7 @@ def set_default(text: str, rt: Runtime) -> int:
         UsageError: `unknown-model`, with what was probably meant.
     """
     from portico.models.catalog import Catalog
-    from portico.models.loader import did_you_mean
+    from portico.models.reference import did_you_mean
     from portico.onboarding.default_model import with_default
     from portico.onboarding.pending import finish_pending
 

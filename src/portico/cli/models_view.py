@@ -14,7 +14,8 @@ if TYPE_CHECKING:
     from portico.cli.runtime import Runtime
     from portico.contracts import ModelSpec
 
-_KIBI: Final = 1024
+_K: Final = 1000
+_M: Final = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +31,13 @@ def show_models(rt: Runtime, *, everything: bool, plain: bool, provider: str | N
     """Print the models.
 
     Raises:
-        UsageError: `--json` with `--plain`.
+        UsageError: `--json` with `--plain`; `unknown-provider`.
     """
     if plain and rt.out.is_json:
         raise UsageError("usage", "Choose either --json or --plain, not both.")
     finish_pending(rt)
+    if provider is not None:
+        _check_provider(provider, rt)
     rows = [row for row in _rows(rt, everything=everything) if provider in {None, row.reference.provider}]
     if rt.out.is_json:
         rt.out.json({"count": len(rows), "models": [_as_json(row) for row in rows]})
@@ -48,6 +51,24 @@ def show_models(rt: Runtime, *, everything: bool, plain: bool, provider: str | N
     else:
         rt.out.note(f"No models found. See {rt.program} models list --all")
     return ExitCode.OK
+
+
+def _check_provider(provider: str, rt: Runtime) -> None:
+    from difflib import get_close_matches
+
+    from portico.models.catalog import Catalog
+    from portico.onboarding.choices import switched_off
+
+    off = switched_off(rt.plugins.records())
+    known = Catalog(rt.config.config, rt.plugins.providers()).providers
+    if provider in known:
+        return
+    if provider in off:
+        hint: str | None = f"{{prog}} plugins enable {off[provider]}"
+    else:
+        near = next(iter(get_close_matches(provider, [*known, *off], n=1)), None)
+        hint = f"Did you mean {near}?" if near else f"--provider {'|'.join(known)}"
+    raise UsageError("unknown-provider", f"Unknown provider: {provider}", hint=hint)
 
 
 def _rows(rt: Runtime, *, everything: bool) -> list[_Row]:
@@ -95,7 +116,7 @@ def _is_local(url: str | None) -> bool:
 
 def _cells(row: _Row) -> list[str]:
     spec = row.spec
-    size = f"{round(spec.context_window / _KIBI)}k" if spec is not None and spec.context_window else "-"
+    size = _tokens(spec.context_window) if spec is not None and spec.context_window else "-"
     price = f"${spec.cost.input:g}/${spec.cost.output:g}" if spec is not None and spec.cost is not None else "-"
     return [
         str(row.reference),
@@ -121,3 +142,8 @@ def _as_json(row: _Row) -> dict[str, object]:
         "tags": list(row.tags),
         "missing": spec is None,
     }
+
+
+def _tokens(count: int) -> str:
+    """A number of tokens in a table's cell, in the decimal units of the providers' own pages."""
+    return f"{round(count / _M, 1):g}M" if count >= _M else f"{round(count / _K)}k"

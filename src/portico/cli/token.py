@@ -101,9 +101,10 @@ def not_signed_in(asked: str | None, known: list[str]) -> SignInNeeded:
     """The error of a profile that is not there, with the nearest that is."""
     from difflib import get_close_matches
 
-    close = get_close_matches(asked or "", known, n=1)
+    close = [id for id in known if asked and (id.startswith(asked) or id.endswith(f":{asked}"))]
+    close = close or get_close_matches(asked or "", known, n=1)
     if close:
-        hint = f"Did you mean {close[0]}?"
+        hint = f"Did you mean {' or '.join(close)}?"
     else:
         hint = "{prog} auth list" if known else "{prog} onboard --auth-choice minimax-portal"
     message = "Nobody is signed in." if asked is None else f"There is no sign-in called {asked}."

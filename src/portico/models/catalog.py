@@ -95,10 +95,10 @@ class Catalog:
             holders = [reference for reference in self.references() if reference.model == name]
             if len(holders) == 1:
                 return holders[0]
-        return parse_reference(name)
+        return parse_reference(name, near=() if "/" in name else self.near(name))
 
     def near(self, text: str, *, count: int = 3) -> list[str]:
-        """Known spellings close to `text`: the wrong case first (provider page: troubleshooting), then near misses."""
+        """Known spellings close to `text`: the wrong case (provider page: troubleshooting), else a part, else near misses."""
         import difflib
 
         names = [str(reference) for reference in self.references()]
@@ -106,9 +106,18 @@ class Catalog:
         same = [name for name in names if name.lower() == wanted or name.lower().partition("/")[2] == wanted]
         if same:
             return same[:count]
+        whole = sorted((name for name in names if wanted and _starts_a_part(wanted, name.lower())), key=len)
+        if whole:
+            return whole[:count]
         by_lower = {name.lower(): name for name in [*names, *self.aliases]}
         close = [by_lower[match] for match in difflib.get_close_matches(wanted, by_lower, n=count, cutoff=0.75)]
         return list(dict.fromkeys(close))
+
+
+def _starts_a_part(wanted: str, name: str) -> bool:
+    """Whether `wanted`, with or without `name`'s provider, begins a hyphenated part of its model id: M2 of MiniMax-M2.1."""
+    provider, _, model = name.partition("/")
+    return f"-{wanted.removeprefix(f'{provider}/')}" in f"-{model}"
 
 
 def host_of(url: str) -> str:

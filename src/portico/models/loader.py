@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Literal
 from portico.contracts import ModelSpec
 from portico.errors import ConfigError, SignInNeeded, UsageError
 from portico.models.catalog import Catalog, Provider, host_of
+from portico.models.reference import did_you_mean
 from portico.secret import Secret
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ class CallableModel:
     """Everything a request needs but the profile's token.
 
     Either `profile_id` names the profile whose token to ask the broker for, or `key` is the credential, or the provider
-    takes none. `source` tells where the credential comes from, in words.
+    takes none. `source` tells where the credential comes from, in words. `listed`: the catalogue has the model; `near` is what
+    was probably meant where it does not.
     """
 
     reference: ModelReference
@@ -42,6 +44,8 @@ class CallableModel:
     headers: Mapping[str, str] = field(default_factory=dict)
     profile_id: str | None = None
     key: Secret | None = None
+    listed: bool = True
+    near: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +59,24 @@ class _Credential:
 class ModelLoader:
     """Turns `provider/model`, an alias or nothing (the default) into a `CallableModel`.
 
-    `env` is the environment with the config's own variables behind it, as `LoadedConfig.env` has it.
+    `env` is the environment with the config's own variables behind it, as `LoadedConfig.env` has it. `switched_off` names the
+    plugins that are off, by the providers that they would bring.
     """
 
     def __init__(
-        self, config: Config, specs: Iterable[ProviderSpec], profiles: Sequence[Profile], env: Mapping[str, str]
+        self,
+        config: Config,
+        specs: Iterable[ProviderSpec],
+        profiles: Sequence[Profile],
+        env: Mapping[str, str],
+        *,
+        switched_off: Mapping[str, str] | None = None,
     ) -> None:
         self.catalog = Catalog(config, specs)
         self._config = config
         self._profiles = profiles
         self._env = env
+        self._switched_off = switched_off or {}
 
     def load(self, text: str | None = None, *, profile: Profile | None = None) -> CallableModel:
         """The model to call, with `profile`'s token where one is given.
@@ -85,7 +97,7 @@ class ModelLoader:
             )
         credential = _of_profile(profile) if profile is not None else self._credential(provider)
         if credential is None:
-            raise _no_credential(provider, reference)
+            raise self._no_credential(provider, reference)
         return self._callable(provider, reference, spec, credential)
 
     def has_credential(self, provider: Provider) -> bool:
@@ -152,6 +164,10 @@ class ModelLoader:
     def _unknown(
         self, provider: Provider | None, reference: ModelReference, kind: type[UsageError | ConfigError]
     ) -> UsageError | ConfigError:
+        plugin = self._switched_off.get(reference.provider)
+        if plugin is not None:
+            why = f'the plugin that brings provider {reference.provider} is off: "{plugin}"'
+            return kind("unknown-model", f"Unknown model: {reference}", why=why, hint=f"{{prog}} plugins enable {plugin}")
         if self._wrong_case(reference):
             why = "model ids are case-sensitive"
         elif provider is None:
@@ -160,6 +176,22 @@ class ModelLoader:
             why = f"provider {provider.id} lists no model {reference.model}"
         hint = did_you_mean(self.catalog.near(str(reference))) or "{prog} models list --all"
         return kind("unknown-model", f"Unknown model: {reference}", why=why, hint=hint)
+
+    def _no_credential(self, provider: Provider, reference: ModelReference) -> SignInNeeded:
+        keys = provider.spec.env_keys if provider.spec is not None else ()
+        ways = [f"set {keys[0]}"] if keys else []
+        ways += [f"add an apiKey to models.providers.{provider.id} in the config"]
+        sign_in = "sign in: {prog} onboard --auth-choice minimax-portal"
+        ways = [*ways, sign_in] if keys else [sign_in, *ways]  # without a key of its own, signing in is how it is meant
+        plugin = self._switched_off.get(provider.id)
+        if plugin is not None:
+            ways.insert(0, f"{{prog}} plugins enable {plugin}")
+        return SignInNeeded(
+            "unknown-model",
+            f"Unknown model: {reference}",
+            why=f"no credential for provider {provider.id}: no auth profile, no environment key, no key in the config",
+            hint="one of: " + "; ".join(ways),
+        )
 
     def _credential(self, provider: Provider) -> _Credential | None:
         profile = self.profile_for(provider)
@@ -192,6 +224,7 @@ class ModelLoader:
                 why=f"models.providers.{provider.id} has no {'baseUrl' if base_url is None else 'api'}",
                 hint="{prog} config set models.providers." + provider.id + (".baseUrl URL" if base_url is None else ".api KIND"),
             )
+        listed = provider.model(reference.model) is not None
         return CallableModel(
             reference,
             spec,
@@ -202,6 +235,8 @@ class ModelLoader:
             headers=provider.config.headers if provider.config is not None else {},
             profile_id=credential.profile_id,
             key=credential.key,
+            listed=listed,
+            near=() if listed else tuple(self.catalog.near(str(reference))),
         )
 
     def base_url(self, provider: Provider) -> str | None:
@@ -224,24 +259,6 @@ def _auth_header(provider: Provider) -> Literal["bearer", "x-api-key"]:
     if chosen is not None:
         return "bearer" if chosen or provider.api != "anthropic-messages" else "x-api-key"
     return provider.spec.auth_header if provider.spec is not None else "bearer"
-
-
-def _no_credential(provider: Provider, reference: ModelReference) -> SignInNeeded:
-    keys = provider.spec.env_keys if provider.spec is not None else ()
-    ways = [f"set {keys[0]}"] if keys else []
-    ways += [f"add an apiKey to models.providers.{provider.id} in the config"]
-    ways += ["sign in: {prog} onboard --auth-choice minimax-portal"]
-    return SignInNeeded(
-        "unknown-model",
-        f"Unknown model: {reference}",
-        why=f"no credential for provider {provider.id}: no auth profile, no environment key, no key in the config",
-        hint="one of: " + "; ".join(ways),
-    )
-
-
-def did_you_mean(names: Sequence[str]) -> str | None:
-    """`Did you mean x, y?`, None without names."""
-    return f"Did you mean {', '.join(names)}?" if names else None
 
 
 def declared_hosts(spec: ProviderSpec) -> frozenset[str]:

@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final
 
-from portico.errors import ConfigError, NetworkError, SignInNeeded
+from portico.errors import ConfigError, NetworkError, SignInNeeded, UsageError
+from portico.models.reference import did_you_mean
 from portico.models.server_events import read_events
 from portico.secret import Secret, redact
 
@@ -27,6 +28,7 @@ _MAX_TOKENS: Final = 8192
 _ERROR_BODY_LIMIT: Final = 64 * 1024
 _SHOWN_LIMIT: Final = 300
 _UNAUTHORIZED: Final = 401
+_NO_SUCH: Final = (400, 404)  # MiniMax answers 400 "unknown model" (2013), Anthropic 404 "model: ..."
 _TOO_MANY: Final = 429
 _SERVER_ERROR: Final = 500
 _REDIRECT: Final = range(300, 400)
@@ -40,6 +42,7 @@ async def stream_answer(model: CallableModel, question: str, *, http: ModelHttp,
     Raises:
         SignInNeeded: no credential, or the provider refuses it also when fresh.
         NetworkError: `rate-limited`, `provider-failed`, `provider-refused`, or `answer-cut` in the middle of a stream.
+        UsageError: `unknown-model`: neither the catalogue nor the provider knows it.
         ConfigError: `protocol-unknown`: the model is not served over this protocol.
     """
     if model.api != "anthropic-messages":
@@ -99,9 +102,12 @@ async def _accepted(response: ClientResponse, model: CallableModel, key: Secret 
     raise _refusal(response.status, shown(_message(raw), key), model)
 
 
-def _refusal(status: int, message: str, model: CallableModel) -> NetworkError | SignInNeeded:
+def _refusal(status: int, message: str, model: CallableModel) -> NetworkError | SignInNeeded | UsageError:
     said = f"{status}: {message}" if message else f"HTTP {status}"
     name = model.reference.provider
+    if status in _NO_SUCH and "model" in message.lower() and not model.listed:
+        hint = did_you_mean(model.near) or "{prog} models list --all"
+        return UsageError("unknown-model", f"Unknown model: {model.reference}", why=f"{name} answers {said}", hint=hint)
     if status == _UNAUTHORIZED:
         return SignInNeeded(
             "credential-refused",

@@ -6,8 +6,12 @@ The provider's id is case-insensitive, the model's id is not: `minimax/minimax-m
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from portico.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -21,8 +25,13 @@ class ModelReference:
         return f"{self.provider}/{self.model}"
 
 
-def parse_reference(text: str) -> ModelReference:
-    """Split `provider/model` at the first slash: a model's own id may hold more of them.
+def did_you_mean(names: Sequence[str]) -> str | None:
+    """`Did you mean x, y?`, None without names."""
+    return f"Did you mean {', '.join(names)}?" if names else None
+
+
+def parse_reference(text: str, *, near: Sequence[str] = ()) -> ModelReference:
+    """Split `provider/model` at the first slash: a model's own id may hold more of them. `near` is what it may have meant.
 
     Raises:
         UsageError: `invalid-model-reference`, where a side is empty or there is no slash.
@@ -33,6 +42,6 @@ def parse_reference(text: str) -> ModelReference:
             "invalid-model-reference",
             f"Invalid model reference: {text}",
             why="a reference is provider/model",
-            hint="{prog} models list --all",
+            hint=did_you_mean(near) or "{prog} models list --all",
         )
     return ModelReference(provider.strip().lower(), model.strip())

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
 from portico.contracts import Choice
 from portico.errors import UsageError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
+
     from portico.contracts import AuthMethod, Region
     from portico.onboarding.workbench import Workbench
     from portico.plugins.manager import PluginHost
     from portico.plugins.manifest import AuthChoice
+    from portico.plugins.records import PluginRecord
 
 
 def choose(bench: Workbench, question: str = "Which provider?") -> str:
@@ -22,6 +26,23 @@ def choose(bench: Workbench, question: str = "Which provider?") -> str:
     """
     choices = [Choice(choice.id, choice.label, choice.hint) for choice in _announced(bench)]
     return bench.prompter.choose(question, choices, flag="--auth-choice")
+
+
+def switched_off(records: Iterable[PluginRecord]) -> dict[str, str]:
+    """The providers that only a plugin which is off would bring, with its id."""
+    listed = [(provider, record) for record in records for provider in record.manifest.providers]
+    on = {provider for provider, record in listed if record.enabled}
+    return {provider: record.id for provider, record in listed if provider not in on}
+
+
+def choose_provider(bench: Workbench) -> str:
+    """As `choose`, by the provider's name; the auth choice that signs in to it.
+
+    Raises:
+        UsageError: nobody can be asked; the hint names the providers.
+    """
+    choices = [Choice(choice.provider, choice.label, choice.hint) for choice in _announced(bench)]
+    return choice_of_provider(bench, bench.prompter.choose("Which provider?", choices, flag="--provider"))
 
 
 def choice_of_provider(bench: Workbench, provider: str) -> str:
@@ -83,7 +104,9 @@ def region_of(bench: Workbench, method: AuthMethod, asked: str | None, *, host: 
         label = next((spec.label for spec in (host or bench.plugins).providers() if spec.id == method.provider), method.label)
         asked = bench.prompter.choose(f"Select {label} endpoint", rows, flag="--region", default=rows[0].value)
     if asked not in regions:
-        raise UsageError("unknown-region", f"Unknown region: {asked}", hint=f"--region {'|'.join(regions)}")
+        near = next(iter(get_close_matches(asked.lower(), regions, n=1)), None)
+        hint = f"Did you mean --region {near}?" if near else f"--region {'|'.join(regions)}"
+        raise UsageError("unknown-region", f"Unknown region: {asked}", hint=hint)
     return regions[asked]
 
 
@@ -93,9 +116,7 @@ def _announced(bench: Workbench) -> list[AuthChoice]:
 
 
 def _unknown_choice(bench: Workbench, choice: str) -> UsageError:
-    from difflib import get_close_matches
-
     known = [each.id for each in _announced(bench)]
-    close = get_close_matches(choice, known, n=1)
+    close = [id for id in known if id.startswith(f"{choice}-")] or get_close_matches(choice, known, n=1)
     hint = f"Did you mean --auth-choice {close[0]}?" if close else f"--auth-choice {'|'.join(known)}"
     return UsageError("unknown-auth-choice", f"Unknown auth choice: {choice}", hint=hint)
