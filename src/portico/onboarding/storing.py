@@ -10,7 +10,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from portico.contracts import Choice
-from portico.errors import StoreError
+from portico.errors import LockBusy, StoreError
+from portico.store.leftovers import pointed_at
 from portico.store.off_loop import off_loop
 
 if TYPE_CHECKING:
@@ -54,18 +55,20 @@ async def store(
     """Commit the tokens and return the profile as it is now in the index.
 
     Raises:
-        StoreError: no store took them; the grant was revoked, or the message says that it could not be.
+        StoreError, LockBusy: no store took them; the grant was revoked, or the message says that it could not be.
     """
     current: StoreName | None = chosen
     while True:
         try:
             return await _commit(bench, profile, tokens, current)
-        except StoreError as error:
-            picked = await off_loop(partial(_next_store, bench, error, current))
-            if picked is None:
+        except (StoreError, LockBusy) as error:
+            used = await off_loop(partial(_used, bench, profile.id, current))
+            answer = await off_loop(partial(_asked, bench, error, used))
+            if answer == "drop":
                 revoked = await give_back()
                 raise _not_kept(error, revoked=revoked) from error
-            current = picked
+            if answer == "other":
+                current = _OTHER[used]
 
 
 async def _commit(bench: Workbench, profile: Profile, tokens: Tokens, chosen: StoreName | None) -> Profile:
@@ -73,33 +76,48 @@ async def _commit(bench: Workbench, profile: Profile, tokens: Tokens, chosen: St
     for left in reversed(range(tries)):
         try:
             return await off_loop(partial(bench.vault(chosen).commit, profile, tokens))
-        except StoreError:
+        except (StoreError, LockBusy):
             if not left:
                 raise
             await bench.clock.sleep(_PAUSE_S)
     raise AssertionError("unreachable: the last try returned or raised")
 
 
-def _next_store(bench: Workbench, error: StoreError, current: StoreName | None) -> StoreName | None:
+def _used(bench: Workbench, profile_id: str, chosen: StoreName | None) -> StoreName:
+    """The store that a commit goes to: chosen, the profile's, the one that worked last, the keyring."""
+    if chosen is not None:
+        return chosen
+    try:
+        index = bench.index.view()
+    except StoreError:
+        return "keyring"
+    record = pointed_at(index, profile_id)
+    if record is not None:
+        return record.store
+    return index.remembered.name if index.remembered is not None else "keyring"
+
+
+def _asked(bench: Workbench, error: StoreError | LockBusy, used: StoreName) -> str:
     if not bench.prompter.interactive:
-        return None
+        return "drop"
     bench.out.warn(f"{error}\nYou are signed in; the tokens are still in memory and wait for a place.")
     rows = [
-        Choice("again", "Try again", _LABEL[current or "keyring"]),
-        Choice("other", "Use the other store", _LABEL[_OTHER[current or "keyring"]]),
+        Choice("again", "Try again", _LABEL[used]),
+        Choice("other", "Use the other store", _LABEL[_OTHER[used]]),
         Choice("drop", "Give up", "the sign-in is revoked"),
     ]
-    answer = bench.prompter.choose("Where should they go?", rows, flag="--store", default="other")
-    if answer == "drop":
-        return None
-    return _OTHER[current or "keyring"] if answer == "other" else (current or "keyring")
+    return bench.prompter.choose("Where should they go?", rows, flag="--store", default="other")
 
 
-def _not_kept(error: StoreError, *, revoked: bool) -> StoreError:
-    fate = "the sign-in was revoked again" if revoked else "the provider could not be told to revoke the sign-in"
+def fate(*, revoked: bool) -> str:
+    """What became of a sign-in that is not kept, as the end of a sentence."""
+    return "the sign-in was revoked again" if revoked else "the provider could not be told to revoke the sign-in"
+
+
+def _not_kept(error: StoreError | LockBusy, *, revoked: bool) -> StoreError | LockBusy:
     return type(error)(
         error.id,
-        f"{error.message} The new tokens were not kept; {fate}.",
+        f"{error.message.rstrip('.')}. The new tokens were not kept; {fate(revoked=revoked)}.",
         why=error.why,
         where=error.where,
         hint=error.hint or "{prog} onboard --auth-choice minimax-portal --store file",

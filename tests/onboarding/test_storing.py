@@ -1,0 +1,174 @@
+"""Keeping what a finished sign-in brought, when the store fails at the last moment."""
+
+from __future__ import annotations
+
+import asyncio
+from types import SimpleNamespace
+
+import pytest
+
+from portico.errors import LockBusy, StoreError
+from portico.onboarding import storing
+from portico.store import sealed_file, vault
+from portico.store.deadline import Deadlines
+from portico.store.lock import file_lock
+from portico.store.passphrase import PassphraseSource
+from portico.store.profiles import ProfileIndex
+from portico.store.vault import Vault
+from portico.testing.canary import canary
+from portico.testing.clock import FakeClock
+from tests.store.parts import HERE, InMemory, a_profile, some_tokens
+
+AWAY, THERE = f"{HERE}.Broken", f"{HERE}.InMemory"
+
+
+class Person:
+    """Answers what comes next in `answers`, and keeps the rows shown. `meanwhile` happens before each answer."""
+
+    def __init__(self, *answers, meanwhile=lambda: None):
+        self.interactive = bool(answers)
+        self.shown = []
+        self._answers = list(answers)
+        self._meanwhile = meanwhile
+
+    def choose(self, _title, rows, **_how):
+        self.shown.append({row.value: row.hint for row in rows})
+        self._meanwhile()
+        return self._answers.pop(0)
+
+
+class Bench:
+    """The store's part of a run; its environment can change while it lasts."""
+
+    def __init__(self, paths):
+        self.paths = paths
+        self.index = ProfileIndex(paths)
+        self.clock = FakeClock()
+        self.prompter = Person()
+        self.out = SimpleNamespace(warn=lambda _text: None)
+        self.env = {"PYTHON_KEYRING_BACKEND": AWAY, "PORTICO_PASSPHRASE": canary("passphrase")}
+        self.deadlines = Deadlines(prompt_s=0.1)
+        self.given_back = 0
+
+    def vault(self, store=None):
+        passphrase = PassphraseSource(self.env)
+        return Vault(self.paths, self.index, store=store, passphrase=passphrase, env=self.env, deadlines=self.deadlines)
+
+    async def give_back(self):
+        self.given_back += 1
+        return True
+
+    def store(self, chosen=None):
+        self.tokens = some_tokens()
+        return asyncio.run(storing.store(self, a_profile(), self.tokens, chosen=chosen, give_back=self.give_back))
+
+    def keyring_comes_back(self):
+        self.env["PYTHON_KEYRING_BACKEND"] = THERE
+
+    def folder_in_the_way(self):
+        self.paths.sealed.write_text("in the way")
+
+    def folder_comes_back(self):
+        self.paths.sealed.unlink()
+
+
+@pytest.fixture
+def bench(paths, monkeypatch):
+    monkeypatch.setattr(vault, "_LOCK_MARGIN_S", 0)
+    monkeypatch.setattr(sealed_file, "_COST", {"n": 16, "r": 1, "p": 1})
+    yield Bench(paths)
+    InMemory.kept.clear()
+
+
+@pytest.mark.requirement("E37")
+def test_with_the_keyring_failing_the_other_store_is_the_sealed_file(bench):
+    bench.prompter = Person("other")
+
+    stored = bench.store()
+
+    assert stored.store == "file"
+    assert "keyring" in bench.prompter.shown[0]["again"]
+    assert "sealed" in bench.prompter.shown[0]["other"]
+    assert bench.vault().read(stored.id).access == bench.tokens.access
+    assert bench.given_back == 0
+
+
+@pytest.mark.requirement("E37")
+@pytest.mark.parametrize("known_by", ["the store that worked last", "the profile"])
+def test_with_the_sealed_file_failing_the_other_store_is_the_keyring(bench, known_by):
+    if known_by == "the profile":
+        bench.vault("file").commit(a_profile(), some_tokens())
+        bench.paths.sealed.rename(bench.paths.sealed.with_name("away"))
+    else:
+        bench.index.remember_store("file")
+    bench.folder_in_the_way()
+    bench.prompter = Person("other", meanwhile=bench.keyring_comes_back)
+
+    stored = bench.store()
+
+    assert stored.store == "keyring"
+    assert "sealed" in bench.prompter.shown[0]["again"]
+    assert "keyring" in bench.prompter.shown[0]["other"]
+    assert bench.vault().read(stored.id).access == bench.tokens.access
+
+
+@pytest.mark.requirement("E37")
+@pytest.mark.parametrize("remembered", ["keyring", "file"])
+def test_trying_again_goes_to_the_same_store(bench, remembered):
+    bench.index.remember_store(remembered, AWAY if remembered == "keyring" else None)
+    if remembered == "file":
+        bench.folder_in_the_way()
+    else:
+        bench.index.remember_store("keyring")
+
+    def mend():
+        bench.keyring_comes_back()
+        if remembered == "file":
+            bench.folder_comes_back()
+
+    bench.prompter = Person("again", meanwhile=mend)
+
+    assert (bench.store()).store == remembered
+    assert bench.given_back == 0
+
+
+@pytest.mark.requirement("E37")
+def test_what_is_given_up_is_given_back_to_the_provider_and_said(bench):
+    bench.prompter = Person("drop")
+
+    with pytest.raises(StoreError) as caught:
+        bench.store()
+
+    assert bench.given_back == 1
+    assert "the sign-in was revoked again" in caught.value.message
+    assert bench.index.profiles() == ()
+
+
+@pytest.mark.requirement("E37")
+@pytest.mark.parametrize("kind", [StoreError, LockBusy])
+def test_with_nobody_to_ask_a_failing_store_is_tried_three_times_and_the_grant_given_back(bench, kind, monkeypatch):
+    tries = []
+    commit = Vault.commit
+    monkeypatch.setattr(Vault, "commit", lambda *args, **named: (tries.append(1), commit(*args, **named)))
+    lock = bench.vault()._lock(a_profile().id)
+    if kind is LockBusy:
+        bench.keyring_comes_back()
+        lock.acquire()
+
+    with pytest.raises(kind) as caught:
+        bench.store()
+
+    lock.release()
+    assert (len(tries), bench.given_back) == (3, 1)
+    assert ". The new tokens were not kept; the sign-in was revoked again." in caught.value.message
+
+
+@pytest.mark.requirement("E37")
+def test_at_a_terminal_a_lock_that_another_process_holds_can_be_waited_for(bench):
+    bench.keyring_comes_back()
+    holder = file_lock(bench.vault()._lock(a_profile().id).path)
+    holder.__enter__()
+    bench.prompter = Person("again", meanwhile=lambda: holder.__exit__(None, None, None))
+
+    assert (bench.store()).store == "keyring"
+    assert bench.given_back == 0
