@@ -53,7 +53,7 @@ def test_events_are_silent_without_json():
 
 
 def test_a_piped_table_has_columns_as_wide_as_their_content():
-    assert plain_table(HEADERS, ROWS, width=None) == [
+    assert plain_table(HEADERS, ROWS) == [
         "Name  Source",
         "----  -----------------------------------",
         "acme  /a/very/long/path/to/somewhere/else",
@@ -61,11 +61,31 @@ def test_a_piped_table_has_columns_as_wide_as_their_content():
     ]
 
 
-@pytest.mark.parametrize("width", [20, 30, 40])
-def test_a_narrow_table_folds_its_widest_column_and_loses_nothing(width):
-    lines = plain_table(HEADERS, ROWS, width=width)
-    assert max(map(len, lines)) <= width
-    assert "".join(line[6:] for line in lines[2:]) == ROWS[0][1]
+def test_where_a_table_does_not_fit_its_cells_are_stacked_and_none_is_broken(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "20")
+    out = Output(stdout=Terminal(), stderr=io.StringIO())
+    out.table(HEADERS, ROWS)
+    assert out.stdout.getvalue() == "acme\n  Source: /a/very/long/path/to/somewhere/else\nb\n"
+
+
+def test_a_remark_is_wrapped_between_words_and_no_command_or_url_is_broken(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "30")
+    out = Output(stdout=io.StringIO(), stderr=Terminal())
+    out.note("  Say it again with `portico auth list --verbose --json` or see https://example.com/a/very/long/path now.")
+    assert out.stderr.getvalue().splitlines() == [
+        "  Say it again with",
+        "  `portico auth list --verbose --json`",
+        "  or see",
+        "  https://example.com/a/very/long/path",
+        "  now.",
+    ]
+
+
+def test_a_remark_that_is_piped_stays_one_line(monkeypatch):
+    monkeypatch.setenv("COLUMNS", "30")
+    out = _output()
+    out.warn("a word " * 20)
+    assert out.stderr.getvalue() == "a word " * 20 + "\n"
 
 
 def test_a_table_on_a_terminal_shows_what_the_plain_one_shows(monkeypatch):
@@ -78,7 +98,7 @@ def test_a_table_on_a_terminal_shows_what_the_plain_one_shows(monkeypatch):
 
 def test_a_table_needs_no_rich(monkeypatch):
     monkeypatch.setitem(sys.modules, "rich", None)
-    monkeypatch.setenv("COLUMNS", "20")
+    monkeypatch.setenv("COLUMNS", "60")
     out = Output(stdout=Terminal(), stderr=io.StringIO())
     out.table(HEADERS, ROWS)
     assert out.stdout.getvalue().startswith("Name  Source\n")

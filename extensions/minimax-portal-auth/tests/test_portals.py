@@ -53,7 +53,7 @@ def test_the_hint_says_whose_client_id_it_is_and_how_to_set_another() -> None:
     method = MinimaxPortal({"portals": {"cn": {"clientId": "my-own"}}})
     assert "OpenClaw" in method.hint("global")
     command = "{prog} config set plugins.entries.minimax-portal-auth.config.portals.global.clientId ID"
-    assert method.hint("global").endswith(command)
+    assert f"`{command}`" in method.hint("global")
     assert method.hint("cn") == ""
 
 

@@ -45,7 +45,9 @@ def show(failure: PorticoError, *, json_output: bool, program: str) -> None:
 
         print(json.dumps({"error": failure.as_json(program)}), flush=True)  # noqa: T201 - the Output may be what failed
     else:
-        print(render(failure, program), file=sys.stderr, flush=True)  # noqa: T201 - the Output may be what failed
+        from portico.cli.wrapping import fitted
+
+        print(fitted(render(failure, program), sys.stderr), file=sys.stderr, flush=True)  # noqa: T201 - the Output may be what failed
 
 
 def render(exc: PorticoError, program: str) -> str:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from portico.plugins.records import PluginRecord
 
 _COLUMNS = ("Name", "ID", "Status", "Source", "Version")
+_ROOM_FOR_SOURCE = 120
 
 
 def show_list(rt: Runtime, *, only_loaded: bool) -> None:
@@ -36,9 +37,15 @@ def show_list(rt: Runtime, *, only_loaded: bool) -> None:
         if rt.options.verbose:
             _show_blocks(rt, shown)
         else:
-            rt.out.table(_COLUMNS, [_row(record) for record in shown])
+            _show_table(rt, [_row(record) for record in shown])
     for diagnostic in diagnostics:
         rt.out.note(f"{diagnostic.level}: {diagnostic.message}")
+
+
+def _show_table(rt: Runtime, rows: list[tuple[str, ...]]) -> None:
+    room = rt.out.room()
+    kept = [column for column in _COLUMNS if column != "Source" or room is None or room >= _ROOM_FOR_SOURCE]
+    rt.out.table(kept, [[row[_COLUMNS.index(column)] for column in kept] for row in rows])
 
 
 def _row(record: PluginRecord) -> tuple[str, ...]:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from typing import TextIO
 
 _GAP = "  "
-_NARROWEST = 8
+_WIDEST_GAP = 3  # rich leaves more room between columns than the plain table
 
 
 class Output:
@@ -49,16 +49,16 @@ class Output:
     def note(self, text: str) -> None:
         """A remark for the person, on stderr; nothing when quiet."""
         if not self.quiet:
-            _write(self.stderr, text)
+            self._remark(text)
 
     def detail(self, text: str) -> None:
         """A remark that only `--verbose` shows, on stderr."""
         if self.verbose:
-            _write(self.stderr, text)
+            self._remark(text)
 
     def warn(self, text: str) -> None:
         """Something that needs attention, on stderr; said also when quiet."""
-        _write(self.stderr, text)
+        self._remark(text)
 
     def json(self, value: object) -> None:
         """The whole result as JSON, on stdout."""
@@ -74,20 +74,32 @@ class Output:
             _write(self.stdout, json.dumps(event, ensure_ascii=False))
 
     def table(self, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Rows under headers, no wider than the terminal; drawn by rich on a terminal, plain when piped."""
-        if self._is_terminal() and self._draw_rich(headers, rows):
+        """Rows under headers; drawn by rich on a terminal, plain when piped.
+
+        Where the terminal is too narrow, the cells of a row stand below each other: a broken reference cannot be copied.
+        """
+        room = self.room()
+        if room is not None and _widest(headers, rows) > room:
+            lines = stacked_table(headers, rows)
+        elif room is not None and self._draw_rich(headers, rows):
             return
-        for line in plain_table(headers, rows, width=self.width() if self._is_terminal() else None):
+        else:
+            lines = plain_table(headers, rows)
+        for line in lines:
             self.line(line)
 
-    def width(self) -> int:
-        """Columns of the terminal; 80 where nobody knows."""
+    def room(self) -> int | None:
+        """Columns of the terminal that results go to; None where they go elsewhere."""
         import shutil
 
+        if self.stdout is None or not self.stdout.isatty():
+            return None
         return shutil.get_terminal_size().columns
 
-    def _is_terminal(self) -> bool:
-        return self.stdout is not None and self.stdout.isatty()
+    def _remark(self, text: str) -> None:
+        from portico.cli.wrapping import fitted
+
+        _write(self.stderr, fitted(text, self.stderr) if self.stderr is not None else text)
 
     def _draw_rich(self, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
         try:
@@ -106,29 +118,30 @@ class Output:
         return True
 
 
-def plain_table(headers: Sequence[str], rows: Sequence[Sequence[str]], *, width: int | None) -> list[str]:
-    """The lines of a table in plain text; the widest columns are folded until it fits `width` columns (None: any)."""
-    widths = [max(len(cell) for cell in column) for column in zip(headers, *rows, strict=True)]
-    if width is not None:
-        _narrow(widths, width - len(_GAP) * (len(widths) - 1))
+def plain_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table in plain text, its columns as wide as their content."""
+    widths = _widths(headers, rows)
     ruled = [tuple(headers), tuple("-" * each for each in widths), *rows]
-    return [line for row in ruled for line in _row_lines(row, widths)]
+    return [_GAP.join(cell.ljust(each) for cell, each in zip(row, widths, strict=True)).rstrip() for row in ruled]
 
 
-def _narrow(widths: list[int], room: int) -> None:
-    while sum(widths) > room and max(widths) > _NARROWEST:
-        widest = widths.index(max(widths))
-        widths[widest] -= 1
+def stacked_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
+    """The lines of a table one cell to a line, under the first cell of each row."""
+    return [line for row in rows for line in (row[0], *_below(headers[1:], row[1:]))]
 
 
-def _row_lines(row: Sequence[str], widths: Sequence[int]) -> list[str]:
-    folded = [[cell[at : at + each] for at in range(0, len(cell), each)] or [""] for cell, each in zip(row, widths, strict=True)]
-    height = max(map(len, folded))
-    padded = [[*cell, *[""] * (height - len(cell))] for cell in folded]
-    return [
-        _GAP.join(part.ljust(each) for part, each in zip(parts, widths, strict=True)).rstrip()
-        for parts in zip(*padded, strict=True)
-    ]
+def _below(headers: Sequence[str], cells: Sequence[str]) -> list[str]:
+    return [f"{_GAP}{header}: {cell}" for header, cell in zip(headers, cells, strict=True) if cell]
+
+
+def _widths(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
+    return [max(len(cell) for cell in column) for column in zip(headers, *rows, strict=True)]
+
+
+def _widest(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    """Columns that the table takes in whichever way it is drawn."""
+    widths = _widths(headers, rows)
+    return sum(widths) + _WIDEST_GAP * (len(widths) - 1)
 
 
 def wants_color(env: Mapping[str, str], stream: TextIO | None, *, no_color: bool) -> bool:

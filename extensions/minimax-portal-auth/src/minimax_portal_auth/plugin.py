@@ -24,7 +24,7 @@ PROVIDER: Final = "minimax-portal"
 DEFAULT_MODEL: Final = f"{PROVIDER}/MiniMax-M2.1"
 BORROWED_CLIENT_HINT: Final = (
     "Signs in with OpenClaw's public client id: MiniMax's page will name OpenClaw, and MiniMax can withdraw it. "
-    "Another is set by: {{prog}} config set plugins.entries.minimax-portal-auth.config.portals.{region}.clientId ID"
+    "Another is set by `{{prog}} config set plugins.entries.minimax-portal-auth.config.portals.{region}.clientId ID`."
 )
 
 
