@@ -9,14 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from portico.errors import PorticoError
 from portico.onboarding import choices, config_patch, storing
 from portico.onboarding.pending import finish_pending
 from portico.onboarding.replacing import revoke_replaced, to_replace
-from portico.onboarding.sign_out import revoke_tokens
+from portico.onboarding.sign_out import revoke_at
 from portico.onboarding.view import SignInView
 
 if TYPE_CHECKING:
-    from portico.contracts import AcceptedGrant, AuthMethod, OAuthServer, Region, TokenDialect, TokenGrant
+    from portico.contracts import AuthMethod, OAuthServer, Region, TokenDialect, TokenGrant
     from portico.oauth.client import OAuthClient
     from portico.onboarding.replacing import Replaced
     from portico.onboarding.request import FlowName, SignInRequest
@@ -126,8 +127,7 @@ async def _keep(bench: Workbench, plan: _Plan, grant: TokenGrant, http: OAuthCli
     """Check the grant, store it, write the config: what the browser's page waits for. An interrupt waits for it, too."""
     import asyncio
 
-    accepted = plan.method.accept(plan.region.id, grant)
-    keeping = asyncio.ensure_future(_kept(bench, plan, grant, accepted, http))
+    keeping = asyncio.ensure_future(_kept(bench, plan, grant, http))
     try:
         return await asyncio.shield(keeping)
     except asyncio.CancelledError:
@@ -135,16 +135,22 @@ async def _keep(bench: Workbench, plan: _Plan, grant: TokenGrant, http: OAuthCli
         raise
 
 
-async def _kept(bench: Workbench, plan: _Plan, grant: TokenGrant, accepted: AcceptedGrant, http: OAuthClient) -> SignedIn:
+async def _kept(bench: Workbench, plan: _Plan, grant: TokenGrant, http: OAuthClient) -> SignedIn:
     from portico.store.off_loop import off_loop
     from portico.store.vault import Tokens
 
-    profile = _profile(bench, plan, grant, accepted.api_base)
     tokens = Tokens(grant.access, grant.refresh, grant.expires_at, generation=0)
 
     async def give_back() -> bool:
-        return await revoke_tokens(bench, profile, tokens, http) is None
+        return await revoke_at(plan.server, plan.dialect, tokens, http) is None
 
+    try:
+        accepted = plan.method.accept(plan.region.id, grant)
+    except PorticoError as error:
+        revoked = await give_back()
+        error.message = f"{error.message.rstrip('.')}; {storing.fate(revoked=revoked)}."
+        raise
+    profile = _profile(bench, plan, grant, accepted.api_base)
     stored = await storing.store(bench, profile, tokens, chosen=plan.store, give_back=give_back)
     changed = await off_loop(lambda: config_patch.write_config(bench, stored, plan.method))
     return SignedIn(stored, plan.method, plan.region, accepted.notes, changed)

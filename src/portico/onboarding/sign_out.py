@@ -14,7 +14,7 @@ from portico.store.off_loop import off_loop
 from portico.store.profile_record import SIGN_OUT_UNFINISHED, Failure
 
 if TYPE_CHECKING:
-    from portico.contracts import FormPoster
+    from portico.contracts import FormPoster, OAuthServer, TokenDialect
     from portico.onboarding.workbench import Workbench
     from portico.store.lock import FileLock
     from portico.store.profiles import IndexDraft, Profile
@@ -88,11 +88,19 @@ async def _revoke_stored(bench: Workbench, vault: Vault, profile_id: str, http: 
 
 async def revoke_tokens(bench: Workbench, profile: Profile, tokens: Tokens, http: FormPoster) -> str | None:
     """Tell the provider to revoke `tokens`; None when it has, else why it has not."""
+    try:
+        dialect = bench.plugins.dialect(profile.dialect)
+    except PorticoError as error:
+        return str(error)
+    return await revoke_at(profile.server(), dialect, tokens, http)
+
+
+async def revoke_at(server: OAuthServer, dialect: TokenDialect, tokens: Tokens, http: FormPoster) -> str | None:
+    """Tell `server` to revoke `tokens`, which need no profile; None when it has, else why it has not."""
     from portico.oauth.revocation import revoke
 
     try:
-        dialect = bench.plugins.dialect(profile.dialect)
-        await revoke(profile.server(), dialect, http, refresh=tokens.refresh, access=tokens.access, timeout_s=REVOKE_WITHIN_S)
+        await revoke(server, dialect, http, refresh=tokens.refresh, access=tokens.access, timeout_s=REVOKE_WITHIN_S)
     except PorticoError as error:
         return str(error)
     return None

@@ -1,0 +1,35 @@
+"""The end of a sign-in: what the provider has issued is kept, or given back."""
+
+from __future__ import annotations
+
+import pytest
+
+from minimax_portal_auth.plugin import MinimaxPortal
+from portico.errors import OAuthError
+from portico.onboarding import sign_out
+from tests.minimax_session import SIGN_IN
+
+
+@pytest.fixture
+def refusing(monkeypatch):
+    """The plugin refuses every grant, as it does one whose reply names an API of somebody else's."""
+
+    def refuse(*_args):
+        raise OAuthError("resource-url", "The token reply names an API that is not the Global portal's.")
+
+    monkeypatch.setattr(MinimaxPortal, "accept", refuse)
+
+
+@pytest.mark.requirement("E37")
+@pytest.mark.parametrize("answers", [True, False])
+def test_a_grant_that_the_plugin_refuses_is_given_back_to_the_provider(minimax, refusing, monkeypatch, answers):
+    session = minimax()
+    if not answers:
+        monkeypatch.setattr(sign_out, "REVOKE_WITHIN_S", 0)
+
+    done = session.run(*SIGN_IN, "--region", "global", "--flow", "browser", *session.store)
+
+    said = "the sign-in was revoked again" if answers else "the provider could not be told to revoke the sign-in"
+    assert done.returncode == 8
+    assert f"not the Global portal's; {said}." in done.stderr
+    assert session.profiles() == []
