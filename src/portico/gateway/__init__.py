@@ -1,1 +1,1 @@
-"""The background process that keeps tokens fresh and answers local tools."""
+"""The background process that keeps tokens fresh; over HTTP it tells only that it is there."""

@@ -19,7 +19,7 @@ _NO_SUCH_FAMILY: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})
 
 
 def bind_loopback(redirect: Redirect) -> list[socket.socket]:
-    """Bound, not yet listening sockets for `redirect`, all on one port.
+    """Sockets that listen for `redirect`, all on one port.
 
     `localhost` is a name that a browser may resolve to either family, so both are bound, or neither: a stranger on the other one
     would be sent the code. A machine without IPv6 has nobody on `::1`, and IPv4 alone is enough there.
