@@ -11,6 +11,7 @@ import pytest
 
 from portico.config.file import ConfigFile
 from portico.store.profiles import ProfileIndex
+from portico.testing.canary import canary
 from tests.minimax_session import CN, GLOBAL, SIGN_IN, events
 
 BROWSER = ("--flow", "browser")
@@ -155,7 +156,7 @@ def test_a_store_that_does_not_work_is_found_out_before_any_browser_opens(sessio
     )
 
     assert done.returncode == 7
-    assert "--store file" in done.stderr
+    assert "portico onboard --auth-choice minimax-portal --store file" in done.stderr
     assert session.paths.config.read_bytes() == before
     assert not opened.exists()
     assert session.profiles() == []
@@ -212,6 +213,33 @@ def test_the_next_command_that_is_named_asks_with_the_sign_in_just_made(session,
     words = shlex.split(line.removeprefix("Next:").partition("|")[0])
     assert needed in line
     assert json.loads(session.ok(*words[1:], "--json"))["source"] == "profile minimax-portal:work"
+
+
+def test_a_profile_is_named_after_its_provider(session):
+    session.sign_in("--region", "global", "--profile", "work")
+
+    assert [profile["id"] for profile in session.profiles()] == ["minimax-portal:work"]
+
+
+@pytest.mark.parametrize("name", ["we ird/../x", "", "a\nb", "x" * 201])
+def test_a_profile_name_that_would_have_to_be_quoted_is_refused(session, no_browser, name):
+    env, opened = no_browser
+
+    done = session.run(*SIGN_IN, "--region", "global", *BROWSER, *session.store, "--profile", name, env=env)
+
+    assert done.returncode == 2
+    assert "no name for a sign-in" in done.stderr
+    assert not opened.exists()
+
+
+def test_a_store_that_was_chosen_last_time_is_named_with_the_way_back(session):
+    sealed = {"PORTICO_PASSPHRASE": canary("passphrase")} | session.env
+    session.sign_in("--region", "global", "--store", "file", env=sealed)
+
+    done = session.run(*SIGN_IN, "--region", "cn", *BROWSER, env=sealed)
+
+    assert done.returncode == 0
+    assert "sealed file, as last time; --store keyring" in done.stderr
 
 
 def test_the_fixed_callback_port_is_used(session, unused_tcp_port):

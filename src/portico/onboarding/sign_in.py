@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 from portico.errors import PorticoError
 from portico.onboarding import choices, config_patch, storing
 from portico.onboarding.pending import finish_pending
+from portico.onboarding.profile_name import profile_named
 from portico.onboarding.replacing import revoke_replaced, to_replace
 from portico.onboarding.sign_out import revoke_at
 from portico.onboarding.view import SignInView
@@ -90,9 +91,9 @@ def _plan(bench: Workbench, request: SignInRequest) -> _Plan:
     flow = request.flow or method.flow(region.id)
     check_flow(server, flow, force=request.force)
     dialect = host.dialect(server.dialect)
-    profile_id = request.profile or region.profile
+    profile_id = region.profile if request.profile is None else profile_named(bench, request.profile, method.provider)
     replaced = to_replace(bench, request, profile_id, method)
-    store = storing.ready_store(bench, request.store or bench.config.config.auth.store)
+    store = storing.ready_store(bench, request.store or bench.config.config.auth.store, choice=request.choice)
     return _Plan(request, method, region, profile_id, server, dialect, flow, store, replaced)
 
 

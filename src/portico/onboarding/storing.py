@@ -27,17 +27,28 @@ _OTHER: Final[dict[str, StoreName]] = {"keyring": "file", "file": "keyring"}
 _LABEL: Final = {"keyring": "the OS keyring", "file": "a file sealed with a passphrase"}
 
 
-def ready_store(bench: Workbench, asked: StoreName | None) -> StoreName | None:
+def ready_store(bench: Workbench, asked: StoreName | None, *, choice: str | None = None) -> StoreName | None:
     """Show that the store works (write, read back, delete) before any browser opens; the store to use.
+
+    `choice` is the auth choice of the sign-in that waits for it, which the error's hint repeats.
 
     Raises:
         StoreError: it does not, and nobody chose the other one.
     """
+    if asked is None and bench.index.store_name == "file":
+        bench.out.note("The tokens go into the sealed file, as last time; --store keyring puts them into the OS keyring.")
     try:
         bench.vault(asked).probe()
     except StoreError as error:
+        for reason in getattr(error, "reasons", ()):
+            bench.out.detail(reason)
+        if choice is not None and error.hint is not None:
+            error.hint = error.hint.replace("{prog} onboard --store", f"{{prog}} onboard --auth-choice {choice} --store")
         other = _OTHER[bench.index.store_name or "keyring"]
-        if asked is not None or not bench.prompter.interactive or not _wants(bench, error, other):
+        if asked is not None or not bench.prompter.interactive:
+            raise
+        if not _wants(bench, error, other):
+            error.why = None  # it was told with the question
             raise
         bench.vault(other).probe()
         return other

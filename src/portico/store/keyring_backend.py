@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final, cast
 from portico.errors import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from keyring.backend import KeyringBackend
 
@@ -38,6 +38,20 @@ _REFUSED: Final = {
     "keyrings.cryptfile": "it asks for its password on the terminal of whoever calls it",
 }
 FILE_HINT: Final = "{prog} onboard --store file   (keeps the tokens in a file sealed with a passphrase)"
+
+
+_NOBODY_ANSWERS: Final = {
+    "darwin": "the macOS keychain cannot be used",
+    "win32": "the Windows credential manager cannot be used",
+}.get(sys.platform, "no Secret Service (gnome-keyring, KeePassXC) and no KWallet answers in this session")
+
+
+class NoKeyring(StoreError):
+    """No keyring works here. `reasons` tells for each kind what it lacks."""
+
+    def __init__(self, reasons: Sequence[str]) -> None:
+        super().__init__("no-keyring", "no keyring can be used here", why=_NOBODY_ANSWERS, hint=FILE_HINT)
+        self.reasons = tuple(reasons)
 
 
 def class_name(backend: KeyringBackend | type[KeyringBackend]) -> str:
@@ -122,7 +136,7 @@ def _best_of_the_system() -> KeyringBackend:
         except Exception as error:  # noqa: BLE001 - `priority` raises what its platform raises
             reasons.append(f"{name}: {error}")
     if not viable:
-        raise StoreError("no-keyring", "no keyring can be used here", why="; ".join(reasons), hint=FILE_HINT)
+        raise NoKeyring(reasons)
     return max(viable, key=lambda entry: entry[0])[1]
 
 
