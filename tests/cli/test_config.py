@@ -248,3 +248,17 @@ def test_setting_what_nobody_reads_is_warned_of(portico):
     assert (code, out) == (0, "Updated portals.global.clientId.\n")
     assert err == "portico: `portals` is not a key that Portico knows; it has no effect.\n"
     assert portico("set", "logging.level", "debug")[2] == ""
+
+
+@pytest.mark.parametrize("words", [("config", "validate"), ("config", "get"), ("plugins", "list")])
+def test_a_file_that_is_named_has_to_be_there_unless_it_is_being_made(words, config, tmp_path, capsys):
+    missing = tmp_path / "misspelt.json5"
+    assert main([*words, "--config", str(missing)], program="portico") == 9
+    assert f"There is no configuration at {missing}." in capsys.readouterr().err
+    assert main(["config", "set", "gateway.port", "18501", "--config", str(missing)], program="portico") == 0
+    assert main([*words, "--config", str(missing)], program="portico") == 0
+
+
+def test_the_placeholder_of_a_signed_in_provider_is_shown(portico):
+    assert portico("set", "models.providers.minimax-portal.apiKey", "minimax-oauth")[0] == 0
+    assert portico("get", "models.providers.minimax-portal.apiKey") == (0, "minimax-oauth\n", "")

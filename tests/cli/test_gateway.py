@@ -30,6 +30,7 @@ def test_start_status_restart_and_stop_say_what_they_did(gateway):
     assert done.stdout.startswith("The gateway is running (pid ")
     assert gateway("status").stdout.startswith(done.stdout.rstrip(".\n"))
     assert gateway("start").stdout.startswith("The gateway is already running (pid ")
+    assert gateway("start", "--port", "99999").returncode == 2
     assert gateway("restart", "--port", "0").stdout.startswith("The gateway was restarted on http://127.0.0.1:")
     assert gateway("stop").stdout.endswith("has ended.\n")
     assert gateway("status").stdout == "No gateway is running.\n"

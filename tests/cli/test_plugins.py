@@ -40,6 +40,12 @@ def test_the_list_shows_the_bundled_plugin_with_what_its_manifest_says(run_porti
     assert row.split("  ")[:3] == ["MiniMax OAuth", MINIMAX, "disabled (bundled)"]
 
 
+def test_the_beginning_of_an_id_is_enough_to_suggest_it(run_portico):
+    done = run_portico("plugins", "enable", "minimax")
+    assert done.returncode == 2
+    assert "Did you mean minimax-portal-auth?" in done.stderr
+
+
 def test_the_list_as_json_has_the_plugins_and_the_diagnostics(run_portico, acme):
     listed = json.loads(run_portico("plugins", "list", "--json").stdout)
     record = next(each for each in listed["plugins"] if each["id"] == "acme-auth")

@@ -22,6 +22,9 @@ if TYPE_CHECKING:
 
 _SECRET_ENDINGS: Final = ("key", "token", "secret", "password", "passphrase", "authorization", "cookie", "credential")
 
+# What stands where a key would, for a provider that is signed in to or asks for none: public words, worth seeing.
+_PLACEHOLDERS: Final = frozenset({"minimax-oauth", "qwen-oauth", "lmstudio"})
+
 
 class PathNotFound(PorticoError):
     """The configuration has nothing at a path. OpenClaw's exit code for it is 1."""
@@ -29,6 +32,7 @@ class PathNotFound(PorticoError):
 
 def show(rt: Runtime, at: str | None, *, reveal: bool) -> int:
     """Print the value at `at`, or all of it: text as it is, anything else as JSON, secrets masked unless `reveal`."""
+    rt.refuse_missing_config()
     steps = parse_path(at) if at is not None else ()
     try:
         value = _file(rt).load().get(steps)
@@ -97,7 +101,7 @@ def masked(value: JsonValue, name: str) -> JsonValue:
         return {key: masked(item, key) for key, item in value.items()}
     if isinstance(value, list):
         return [masked(item, name) for item in value]
-    if not isinstance(value, str) or not value or is_reference(value):
+    if not isinstance(value, str) or not value or is_reference(value) or value in _PLACEHOLDERS:
         return value
     return REDACTED if names_secret(name) else redact(value)
 
@@ -109,6 +113,7 @@ def names_secret(name: str) -> bool:
 
 def show_problems(rt: Runtime) -> int:
     """Print every problem of the file; the exit code says whether one is an error."""
+    rt.refuse_missing_config()
     file = _file(rt)
     problems = [*_problems(rt, file.load()), *file.warnings()]
     errors = sum(problem.level == "error" for problem in problems)

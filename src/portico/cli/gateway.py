@@ -76,10 +76,11 @@ def start(args: argparse.Namespace, rt: Runtime) -> int:
     """Start it, unless it runs already."""
     from portico.gateway import service
 
+    port = _port(args, rt)
     present = service.running(rt.paths)
     if present is not None:
         return _answer(rt, present, {"started": False}, f"The gateway is already running (pid {present.pid}) on {present.url}.")
-    state = service.start(rt.paths, port=_port(args, rt), passphrase=rt.passphrase, env=rt.env)
+    state = service.start(rt.paths, port=port, passphrase=rt.passphrase, env=rt.env)
     return _answer(rt, state, {"started": True}, f"The gateway is running (pid {state.pid}) on {state.url}.")
 
 

@@ -133,6 +133,16 @@ class Runtime:
             self.out.warn(f"{self.program}: {warning}")
         return loaded
 
+    def refuse_missing_config(self) -> None:
+        """A file that `--config` names has to be there, unless the command makes it.
+
+        Raises:
+            ConfigError: `config-not-found`.
+        """
+        if self.options.config is not None and not os.path.lexists(self.paths.config):
+            hint = "Mind its spelling; `{prog} config set` makes a new one."
+            raise ConfigError("config-not-found", f"There is no configuration at {self.paths.config}.", hint=hint)
+
     def reload_config(self) -> LoadedConfig:
         """Read the configuration again, after it was edited; the plugin host is made anew with it."""
         self.__dict__["config"] = loaded = self._load_config()
@@ -197,6 +207,7 @@ class Runtime:
     def _load_config(self) -> LoadedConfig:
         from portico.config.layers import load_config
 
+        self.refuse_missing_config()
         return load_config(self.paths, self.env)
 
 

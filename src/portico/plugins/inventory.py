@@ -80,7 +80,8 @@ class Inventory:
         return f"; did you mean {near}?" if near else ""
 
     def nearest(self, name: str) -> str | None:
-        """The id closest to a misspelt one."""
+        """The id closest to a misspelt or shortened one."""
         from difflib import get_close_matches
 
-        return next(iter(get_close_matches(name.lower(), self.records, n=1)), None)
+        begun = [id for id in self.records if id.startswith(name.lower())]
+        return next(iter([*get_close_matches(name.lower(), self.records, n=1), *begun]), None)
