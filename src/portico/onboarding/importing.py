@@ -17,6 +17,7 @@ from portico.auth.importers.tools import IMPORTERS, minimax_code_stores
 from portico.contracts import Choice, KnowsClients, TokenGrant
 from portico.errors import ConfigError, OAuthError, PorticoError, SignInNeeded, UsageError
 from portico.onboarding import choices, config_patch, storing
+from portico.onboarding.new_profile import new_profile
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -119,7 +120,7 @@ def check(bench: Workbench, request: ImportRequest, candidates: Sequence[Candida
     takeovers = []
     for candidate in candidates:
         method = own.for_client(candidate.credential.client_id)
-        takeovers.append(_takeover(bench, request, candidate, method, plugin_id))
+        takeovers.append(_takeover(bench, request, candidate, method))
     ids = [takeover.profile.id for takeover in takeovers]
     for twice in {id for id in ids if ids.count(id) > 1}:
         raise UsageError("profile-exists", f"Two of these sign-ins would become {twice}.", hint="Take one out of the file first.")
@@ -152,7 +153,7 @@ def remove(candidate: Candidate) -> str:
     return remove_from_source(candidate.importer, candidate.path, candidate.credential)
 
 
-def _takeover(bench: Workbench, request: ImportRequest, candidate: Candidate, method: AuthMethod, plugin_id: str) -> Takeover:
+def _takeover(bench: Workbench, request: ImportRequest, candidate: Candidate, method: AuthMethod) -> Takeover:
     credential = candidate.credential
     region = _region(bench, request, candidate, method)
     server = method.server(region)
@@ -167,7 +168,16 @@ def _takeover(bench: Workbench, request: ImportRequest, candidate: Candidate, me
             hint=f"sign in instead: {{prog}} onboard --auth-choice {CHOICE}",
         )
     default = next(each.profile for each in method.regions if each.id == region)
-    profile = _profile(bench, candidate, method, server, request.profile or default, plugin_id, region, api_base)
+    profile = new_profile(
+        bench,
+        method,
+        server,
+        _grant(credential),
+        id=request.profile or default,
+        region=region,
+        api_base=api_base,
+        make_default=None,
+    )
     return Takeover(candidate, profile, method, present=_is_present(bench, profile, credential))
 
 
@@ -247,42 +257,6 @@ def _holds(bench: Workbench, profile_id: str, credential: FoundCredential) -> bo
     except PorticoError:
         return False
     return tokens.access == credential.access or (tokens.refresh is not None and tokens.refresh == credential.refresh)
-
-
-def _profile(
-    bench: Workbench,
-    candidate: Candidate,
-    method: AuthMethod,
-    server: OAuthServer,
-    profile_id: str,
-    plugin_id: str,
-    region: str,
-    api_base: str,
-) -> Profile:
-    from portico.onboarding.sign_in import wants_default
-    from portico.store.profiles import Profile
-
-    credential = candidate.credential
-    return Profile(
-        id=profile_id,
-        provider=method.provider,
-        plugin=plugin_id,
-        region=region,
-        issuer=server.issuer,
-        client_id=server.client_id,
-        dialect=server.dialect,
-        api_base=api_base,
-        token_endpoint=server.token_endpoint,
-        revocation_endpoint=server.revocation_endpoint,
-        scope=server.scope,
-        audience=server.audience,
-        relocated=tuple(server.relocated.items()),
-        expires_at=credential.expires_at,
-        created_at=bench.clock.wall_ms(),
-        has_refresh=credential.refresh is not None,
-        config_pending=True,
-        default_pending=wants_default(bench, None),
-    )
 
 
 def _chosen(bench: Workbench, found: Sequence[Candidate]) -> str:

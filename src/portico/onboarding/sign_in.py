@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from portico.errors import PorticoError
 from portico.onboarding import choices, config_patch, storing
+from portico.onboarding.new_profile import new_profile
 from portico.onboarding.pending import finish_pending
 from portico.onboarding.profile_name import profile_named
 from portico.onboarding.replacing import revoke_replaced, to_replace
@@ -151,39 +152,16 @@ async def _kept(bench: Workbench, plan: _Plan, grant: TokenGrant, http: OAuthCli
         revoked = await give_back()
         error.message = f"{error.message.rstrip('.')}; {storing.fate(revoked=revoked)}."
         raise
-    profile = _profile(bench, plan, grant, accepted.api_base)
+    profile = new_profile(
+        bench,
+        plan.method,
+        plan.server,
+        grant,
+        id=plan.profile_id,
+        region=plan.region.id,
+        api_base=accepted.api_base,
+        make_default=plan.request.make_default,
+    )
     stored = await storing.store(bench, profile, tokens, chosen=plan.store, give_back=give_back)
     changed = await off_loop(lambda: config_patch.write_config(bench, stored, plan.method))
     return SignedIn(stored, plan.method, plan.region, accepted.notes, changed)
-
-
-def wants_default(bench: Workbench, asked: bool | None) -> bool:
-    """Whether the sign-in changes the default model: as asked, else only where there is none."""
-    return bench.config.config.agents.primary is None if asked is None else asked
-
-
-def _profile(bench: Workbench, plan: _Plan, grant: TokenGrant, api_base: str) -> Profile:
-    from portico.store.profiles import Profile
-
-    server = plan.server
-    return Profile(
-        id=plan.profile_id,
-        provider=plan.method.provider,
-        plugin=bench.plugins.plugin_for_choice(plan.method.choice) or "",
-        region=plan.region.id,
-        issuer=server.issuer,
-        client_id=server.client_id,
-        dialect=server.dialect,
-        api_base=api_base,
-        token_endpoint=server.token_endpoint,
-        revocation_endpoint=server.revocation_endpoint,
-        scope=grant.scope or server.scope,
-        audience=server.audience,
-        relocated=tuple(server.relocated.items()),
-        store=plan.store or "keyring",
-        expires_at=grant.expires_at,
-        created_at=bench.clock.wall_ms(),
-        has_refresh=grant.refresh is not None,
-        config_pending=True,
-        default_pending=wants_default(bench, plan.request.make_default),
-    )
