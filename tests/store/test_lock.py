@@ -10,7 +10,7 @@ import threading
 import pytest
 
 from portico.errors import LockBusy, StoreError
-from portico.store.lock import FileLock, file_lock
+from portico.store.lock import FileLock, file_lock, named_lock
 
 HOLDER = """
 import sys
@@ -155,3 +155,13 @@ def test_looking_takes_nothing_creates_nothing_and_is_not_fooled_by_the_dead(tmp
     assert path.read_text() == f"{child.pid}\n"
     assert not FileLock(path).is_taken()
     assert FileLock(path).holder() is None
+
+
+@pytest.mark.parametrize("name", ["minimax-portal:default", "../../up", "a/b", "\U0001f511", "x" * 1000])
+def test_a_lock_is_named_after_anything_and_stays_in_its_folder(tmp_path, name):
+    path = named_lock(tmp_path, "vault", name, what="it").path
+    assert path.parent == tmp_path
+    assert path != named_lock(tmp_path, "refresh", name, what="it").path
+    assert path != named_lock(tmp_path, "vault", name.upper() + "x", what="it").path
+    with file_lock(path):
+        assert path.exists()

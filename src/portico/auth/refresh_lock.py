@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
 from typing import TYPE_CHECKING
 
-from portico.store.lock import FileLock
+from portico.store.lock import named_lock
 
 if TYPE_CHECKING:
     from portico.paths import Paths
+    from portico.store.lock import FileLock
 
 
 def refresh_lock(paths: Paths, profile_id: str) -> FileLock:
     """The lock between processes; not taken yet."""
-    name = hashlib.sha256(profile_id.encode()).hexdigest()[:16]
-    return FileLock(paths.locks / f"refresh-{name}.lock", what=f"the refresh of {profile_id}")
+    return named_lock(paths.locks, "refresh", profile_id, what=f"the refresh of {profile_id}")

@@ -188,6 +188,14 @@ class FileLock:
         )
 
 
+def named_lock(folder: Path, kind: str, name: str | Path, *, what: str) -> FileLock:
+    """The lock in `folder` for the one thing of its `kind` that is called `name`, whatever characters that has; not taken yet."""
+    import hashlib
+
+    digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
+    return FileLock(folder / f"{kind}-{digest}.lock", what=what)
+
+
 @contextlib.contextmanager
 def file_lock(path: Path, timeout_s: float = DEFAULT_TIMEOUT_S, what: str = "this file") -> Iterator[FileLock]:
     """Hold the lock at `path` for the length of a `with` block.

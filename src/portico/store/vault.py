@@ -17,7 +17,7 @@ from portico.errors import LockBusy, SignInNeeded, StoreError, StoreUnknown, Usa
 from portico.secret import Secret
 from portico.store.deadline import Deadlines
 from portico.store.leftovers import forget, intend, pointed_at
-from portico.store.lock import FileLock
+from portico.store.lock import named_lock
 from portico.store.profiles import IndexDraft, Leftover, Profile, ProfileIndex, Slot, StoreName
 from portico.store.records import SERVICE, RecordPlace, RecordStore, Tokens, decode_record, encode_record, record_user
 from portico.store.steps import no_step
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from portico.paths import Paths
+    from portico.store.lock import FileLock
     from portico.store.passphrase import PassphraseSource
     from portico.store.steps import OnStep
 
@@ -294,10 +295,7 @@ class Vault:
         return RecordPlace(store, backend, SERVICE, record_user(profile_id, slot, self._paths.state_id))
 
     def _lock(self, profile_id: str) -> FileLock:
-        import hashlib
-
-        name = hashlib.sha256(profile_id.encode()).hexdigest()[:16]
-        return FileLock(self._paths.locks / f"vault-{name}.lock", what=f"the tokens of {profile_id}")
+        return named_lock(self._paths.locks, "vault", profile_id, what=f"the tokens of {profile_id}")
 
     @contextlib.contextmanager
     def _locked(self, profile_id: str) -> Iterator[None]:
