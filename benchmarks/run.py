@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parent)]
 
-NAMES = ("size", "startup", "auth_token", "sign_in")
+NAMES = ("size", "startup", "auth_token", "sign_in", "refresh")
 
 
 def main(names: list[str]) -> int:

@@ -6,11 +6,12 @@ remembered in the index and never asked for twice; where the network or the serv
 
 from __future__ import annotations
 
+import asyncio
 import random
 from typing import TYPE_CHECKING, Final
 
 from portico.auth.exchange import POST_TIMEOUT_S, RETRY_TIMEOUT_S
-from portico.auth.flight import Flight
+from portico.auth.flight import Flight, seen
 from portico.auth.freshness import is_usable, profile_due
 from portico.auth.held import AccessToken, Ages, Held, Refreshed
 from portico.auth.memory import Memory
@@ -18,7 +19,7 @@ from portico.auth.outcome import Pause, failed_recently, sign_in_expired
 from portico.auth.transaction import Transactions, Wish
 from portico.auth.unstored import Unstored
 from portico.errors import LockBusy, PorticoError
-from portico.store.off_loop import off_loop
+from portico.store.off_loop import off_loop, start_off_loop
 from portico.store.steps import no_step
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class TokenBroker:
         self._clock = clock
         self._spread = spread()
         self._flights: dict[tuple[str, bool], Flight] = {}
+        self._looks: dict[str, asyncio.Future[Held]] = {}
         self._pauses: dict[str, Pause] = {}
 
     async def access(self, profile_id: str, *, rejected_generation: int | None = None) -> AccessToken:
@@ -88,7 +90,7 @@ class TokenBroker:
         return await self._access(profile_id, self._unstored.stored_as.get(rejected_generation or 0, rejected_generation))
 
     async def _access(self, profile_id: str, rejected_generation: int | None) -> AccessToken:
-        held = await off_loop(lambda: self._look(profile_id))
+        held = await self._looked(profile_id)
         good = self._usable(held) and held.tokens.generation != rejected_generation
         if good and not self.may_refresh(held.profile):
             return self._memory.keep(held, self._spread)
@@ -120,6 +122,14 @@ class TokenBroker:
         now = self._clock.wall_ms()
         pause = self._pauses.get(profile.id)
         return (pause is None or not pause.holds(now)) and not failed_recently(profile, now)
+
+    async def _looked(self, profile_id: str) -> Held:
+        """What `_look` finds, once for all who ask at the same time."""
+        look = self._looks.get(profile_id)
+        if look is None or look.done():
+            look = self._looks[profile_id] = start_off_loop(lambda: self._look(profile_id))
+            look.add_done_callback(seen)
+        return await asyncio.shield(look)
 
     def _look(self, profile_id: str) -> Held:
         """The tokens as they are now; the store is not asked again for those that the index still points at."""

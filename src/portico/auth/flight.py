@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import concurrent.futures
 import threading
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from portico.errors import NetworkError
 from portico.oauth.deadline import Deadline
@@ -40,7 +40,7 @@ class Flight:
         self._claimed = False
         self._abandoned = False
         self.outcome: asyncio.Future[Refreshed] = start_off_loop(lambda: run(self))
-        self.outcome.add_done_callback(_seen)
+        self.outcome.add_done_callback(seen)
 
     async def join(self) -> Refreshed:
         """The outcome, whoever began.
@@ -125,6 +125,7 @@ def _interrupted(*, unsent: bool = False) -> NetworkError:
     return NetworkError("refresh-interrupted", "the refresh was interrupted", unsent=unsent, why="the program is ending")
 
 
-def _seen(outcome: asyncio.Future[Refreshed]) -> None:
+def seen(outcome: asyncio.Future[Any]) -> None:
+    """Done callback: an outcome that nobody waits for any more is no mistake."""
     if not outcome.cancelled():
         outcome.exception()

@@ -9,6 +9,7 @@ again at once, since servers forgive that for some seconds and the sign-in is ov
 from __future__ import annotations
 
 import contextlib
+import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
@@ -39,6 +40,8 @@ if TYPE_CHECKING:
 
 REFRESH_STEPS: Final = ("locked", "decided", "fenced", "answered", "validated", "stored")
 _TRIES: Final = 3
+# Between two looks at the lock and at the index, which cost some microseconds.
+_LOOK_S: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,19 +97,39 @@ class Transactions:
             StoreError: reading or storing failed, or the sign-in is another's now (`account-changed`).
         """
         lock = self._lock(wish)
+        if isinstance(lock, Refreshed):
+            return lock
         try:
             self.on_step("locked")
             return self._refresh_alone(wish, send)
         finally:
             self._let_go(wish.profile.id, lock)
 
-    def _lock(self, wish: Wish) -> FileLock:
+    def _lock(self, wish: Wish) -> FileLock | Refreshed:
+        """The lock, or what its holder has stored while it was waited for: that can be had by all at once."""
         kept = self.unstored.locks.pop(wish.profile.id, None)
         if kept is not None:
             return kept
         lock = refresh_lock(self.paths, wish.profile.id)
-        lock.acquire(wish.wait_s)
+        deadline = time.monotonic() + wish.wait_s
+        while not lock.try_acquire():
+            adopted = self._adopted(wish)
+            if adopted is not None:
+                return adopted
+            if time.monotonic() >= deadline:
+                raise lock.busy(wish.wait_s)
+            time.sleep(_LOOK_S)
         return lock
+
+    def _adopted(self, wish: Wish) -> Refreshed | None:
+        profile = self.index.get(wish.profile.id)
+        if profile is None or wish.stale_generation is None or profile.generation == wish.profile.generation:
+            return None
+        held = self.held(profile.id)
+        if held.tokens.generation == wish.stale_generation or not self._usable(held):
+            return None
+        check_same_account(wish.profile, held.profile)
+        return Refreshed(held, posted=False)
 
     def _let_go(self, profile_id: str, lock: FileLock) -> None:
         if profile_id in self.unstored.waiting:
@@ -137,7 +160,7 @@ class Transactions:
         return self._stored(exchange.held.profile, send)
 
     def _answers_missing(self, profile: Profile, fence: Fence) -> NetworkError:
-        error = answers_missing(fence)
+        error = answers_missing(profile, fence)
         if profile.failure is None or profile.failure.id != error.id:
             self._note(profile, failure_of(error, self.clock.wall_ms()), fence)
         return error
