@@ -52,14 +52,15 @@ venv: $(VENV_PYTHON)  ## make .venv with the pinned packages
 
 $(VENV_PYTHON):
 	@test -n "$(SYSTEM)" || { echo "Python 3.11 or newer is needed; none was found on PATH." >&2; exit 1; }
+	@echo "Making .venv with the pinned packages: once, about a minute." >&2
 	@if command -v uv >/dev/null 2>&1; then \
 	  uv venv --quiet --allow-existing --python "$$(command -v $(SYSTEM))" .venv && \
 	  uv pip install --quiet --python .venv --require-hashes -r requirements.lock && \
 	  uv pip install --quiet --python .venv --no-deps --no-build-isolation -e .; \
 	else \
 	  $(SYSTEM) -m venv .venv && \
-	  $(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock && \
-	  $(VENV_PYTHON) -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .; \
+	  $(VENV_PYTHON) -m pip install -qq --disable-pip-version-check --require-hashes -r requirements.lock && \
+	  $(VENV_PYTHON) -m pip install -qq --disable-pip-version-check --no-deps --no-build-isolation -e .; \
 	fi || { rm -rf .venv; exit 1; }
 
 ifeq ($(PYTHON),$(SYSTEM))

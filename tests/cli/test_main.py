@@ -209,7 +209,7 @@ def test_a_character_that_the_console_lacks_is_escaped(run_portico, paths, tmp_p
 def test_paths_with_spaces_and_other_scripts_work(run_portico, tmp_path):
     folder = tmp_path / "my files \u4e2d"
     folder.mkdir()
-    (folder / "c.json5").touch()
+    (folder / "c.json5").write_text("{}")
     done = run_portico("--config", str(folder / "c.json5"), "plugins", "disable", "minimax-portal-auth")
     assert done.returncode == 0, done.stderr
     done = run_portico("--config", str(folder / "c.json5"), "plugins", "enable", "minimax-portal-auth")
