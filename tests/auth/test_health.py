@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from portico.auth.health import check_code, health_of, needs_sign_in, sign_in_again
+from portico.auth.health import check_code, health_of, needs_sign_in
 from portico.errors import ExitCode
 from portico.store.profiles import Failure
 from tests.auth.parts import a_profile
@@ -57,9 +57,3 @@ def test_the_worst_of_several_counts(profile, fake_clock):
     assert check_code([profile], now) == ExitCode.OK
     assert check_code([profile, ending], now) == ExitCode.EXPIRING
     assert check_code([ending, replace(profile, failure=REFUSED)], now) == ExitCode.SIGN_IN_NEEDED
-
-
-def test_the_remedy_names_region_and_profile_as_a_shell_takes_them(profile):
-    assert sign_in_again(replace(profile, id="my work", region="cn")) == (
-        "{prog} models auth login --provider test --region cn --profile 'my work' --replace"
-    )

@@ -1,10 +1,15 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from portico.auth.outcome import Pause, failure_of, is_terminal
+from portico.auth.outcome import Pause, answers_missing, failure_of, is_terminal, sign_in_expired
 from portico.errors import ConfigError, Denied, LockBusy, NetworkError, OAuthError, StoreError
 from portico.oauth.token_errors import error_for
+from portico.store.profiles import Fence
+from portico.store.remedy import sign_in_again
+from tests.auth.parts import a_profile
 
 
 @pytest.mark.parametrize("code", ["invalid_grant", "invalid_client", "unauthorized_client", "invalid_scope"])
@@ -98,3 +103,11 @@ def test_a_caller_in_a_pause_still_gets_what_decides_whether_to_try_again():
     offline = Pause.after(NetworkError("network", "no name", unsent=True), None, 0).as_error()
     assert isinstance(offline, NetworkError)
     assert offline.unsent
+
+
+def test_every_remedy_names_the_sign_in_that_it_is_for(fake_clock):
+    profile = replace(a_profile("https://as.example", fake_clock), id="minimax-portal:cn", region="cn")
+    refused = replace(profile, failure=failure_of(error_for("invalid_client"), 5))
+    fence = Fence(generation=1, token="", started_at=0, sends=3, pid=1)
+    for error in (sign_in_expired(profile), sign_in_expired(refused), answers_missing(profile, fence)):
+        assert sign_in_again(profile) in error.hint

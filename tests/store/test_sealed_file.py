@@ -91,7 +91,6 @@ def test_a_damaged_record_is_kept_aside_and_the_others_survive(paths, store, dam
     with pytest.raises(StoreError) as caught:
         store.get(USER)
     assert caught.value.id == "record-damaged"
-    assert "sign in again" in caught.value.hint
     (kept,) = paths.sealed.glob("*.corrupt-*")
     assert kept.name in caught.value.message
     assert stat.S_IMODE(kept.stat().st_mode) == 0o600

@@ -26,6 +26,8 @@ SECRET_SERVICE = "keyring.backends.SecretService.Keyring"
 WINDOWS = "keyring.backends.Windows.WinVaultKeyring"
 BACKEND_ENV = "PYTHON_KEYRING_BACKEND"
 ID = "minimax-portal:default"
+CN = "minimax-portal:cn"
+CN_REMEDY = "sign in again: {prog} models auth login --provider minimax-portal --region cn --profile minimax-portal:cn --replace"
 
 WRITER = """
 import sys
@@ -329,13 +331,13 @@ def test_moving_to_another_store_empties_the_old_one(paths, index, passphrase, s
 def test_a_damaged_record_is_named_and_left_for_a_look(paths, index, in_memory, text):
     vault = memory_vault(paths)
     vault.commit(a_profile("other:one"), some_tokens())
-    vault.commit(a_profile(), some_tokens())
-    place = vault.place(ID)
+    vault.commit(a_profile(CN, region="cn"), some_tokens())
+    place = vault.place(CN)
     InMemory.kept[place.service, place.user] = text
     with pytest.raises(StoreError) as caught:
-        vault.read(ID)
+        vault.read(CN)
     assert caught.value.id == "record-damaged"
-    assert "sign in again" in caught.value.hint
+    assert caught.value.hint == CN_REMEDY
     assert place.user in caught.value.why
     assert vault.read("other:one")
 
@@ -355,12 +357,19 @@ def test_a_record_of_a_later_version_is_refused_and_not_touched(paths, index, in
 
 def test_a_record_that_is_gone_is_not_a_profile_that_never_was(paths, index, in_memory):
     vault = memory_vault(paths)
-    vault.commit(a_profile(), some_tokens())
+    vault.commit(a_profile(CN, region="cn"), some_tokens())
     InMemory.kept.clear()
     with pytest.raises(StoreError) as caught:
-        vault.read(ID)
+        vault.read(CN)
     assert caught.value.id == "record-missing"
-    assert "sign in again" in caught.value.hint
+    assert caught.value.hint == CN_REMEDY
+
+
+def test_a_profile_that_never_got_tokens_is_told_how_it_gets_them(paths, index, in_memory):
+    index.put(a_profile(CN, region="cn"))
+    with pytest.raises(SignInNeeded) as caught:
+        memory_vault(paths).read(CN)
+    assert caught.value.hint == CN_REMEDY
 
 
 def test_a_reader_who_is_overtaken_by_a_commit_reads_again(paths, index, in_memory, monkeypatch):

@@ -69,12 +69,6 @@ def check_code(profiles: Iterable[Profile], now_ms: int) -> int:
     return next(code for code in (ExitCode.SIGN_IN_NEEDED, ExitCode.EXPIRING, ExitCode.OK) if code in codes)
 
 
-def sign_in_again(profile: Profile) -> str:
-    """The command that mends it; `{prog}` stands for the program name."""
-    region = f" --region {profile.region}" if profile.region else ""
-    return f"{{prog}} models auth login --provider {profile.provider}{region} --profile {_quoted(profile.id)} --replace"
-
-
 def _access(profile: Profile, now_ms: int) -> Access:
     if profile.expires_at is None:
         return "unknown"
@@ -87,9 +81,3 @@ def _refresh(profile: Profile) -> Refresh:
     if not profile.has_refresh:
         return "none"
     return "works" if profile.refreshed_at is not None else "not tried yet"
-
-
-def _quoted(text: str) -> str:
-    from shlex import quote
-
-    return quote(text)

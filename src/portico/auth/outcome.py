@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 from portico.auth.fence import told
 from portico.errors import Denied, NetworkError, OAuthError, PorticoError, SignInNeeded, TimedOut
 from portico.store.profiles import Failure
+from portico.store.remedy import sign_in_again
 
 if TYPE_CHECKING:
     from portico.store.profiles import Fence, Profile
@@ -47,10 +48,10 @@ def sign_in_expired(profile: Profile) -> SignInNeeded:
     if profile.failure is not None and profile.failure.code in _REGISTRATION:
         hint = (
             "the client id, or its registration, does not fit this server: mend it in the file that `{prog} config path` names, "
-            f"then sign in again: {{prog}} models auth login --provider {profile.provider}"
+            f"then sign in again: {sign_in_again(profile)}"
         )
     else:
-        hint = f"sign in again: {{prog}} models auth login --provider {profile.provider}"
+        hint = f"sign in again: {sign_in_again(profile)}"
     return SignInNeeded("sign-in-expired", f"the sign-in {profile.id} has ended", why=why, hint=hint)
 
 
@@ -108,11 +109,11 @@ def answer_lost(error: OAuthError, fence: Fence | None) -> OAuthError:
     )
 
 
-def answers_missing(fence: Fence) -> NetworkError:
+def answers_missing(profile: Profile, fence: Fence) -> NetworkError:
     """The error while a token is not sent once more, since that could end an access token which still serves."""
     return NetworkError(
         "refresh-answer-lost",
         f"the answers to {fence.sends} refreshes were lost; the sign-in may be over when the access token ends",
         why=told(fence),
-        hint="sign in again before then: {prog} onboard --replace",
+        hint=f"sign in again before then: {sign_in_again(profile)}",
     )

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from portico.auth.health import check_code, health_of, sign_in_again
+from portico.auth.health import check_code, health_of
 from portico.cli.auth_view import DAMAGED, all_as_json, expiry, in_use, now, say_nobody
 from portico.errors import ExitCode, PorticoError
 from portico.onboarding.times import in_words, iso
+from portico.store.remedy import sign_in_again
 
 if TYPE_CHECKING:
     from portico.auth.health import Health

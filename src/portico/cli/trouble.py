@@ -12,8 +12,9 @@ def say_ended(rt: Runtime) -> None:
 
     Whatever is wrong with the index is for the commands that need it to say.
     """
-    from portico.auth.health import refused, sign_in_again
+    from portico.auth.health import refused
     from portico.errors import PorticoError
+    from portico.store.remedy import sign_in_again
 
     try:
         ended = refused(rt.index.profiles())

@@ -58,9 +58,7 @@ class LongRecordStore:
         record = self._sealed.read(user, _key_in(value, user))
         if record is None:
             path = self._sealed.path(user)
-            raise StoreError(
-                "record-damaged", f"{path} is gone: the keyring holds only its key", hint="sign in again: {prog} onboard"
-            )
+            raise StoreError("record-damaged", f"{path} is gone: the keyring holds only its key")
         return record
 
     def set(self, user: str, value: Secret) -> None:
@@ -105,6 +103,4 @@ def _key_in(value: Secret, user: str) -> bytes:
             return from_base64(pointer.get("key"))
         raise SealError("not a pointer to a sealed record")
     except ValueError as error:
-        raise StoreError(
-            "record-damaged", "the stored tokens are damaged", why=f"{user}: {error}", hint="sign in again: {prog} onboard"
-        ) from None
+        raise StoreError("record-damaged", "the stored tokens are damaged", why=f"{user}: {error}") from None

@@ -131,6 +131,4 @@ def decode_record(value: Secret, place: RecordPlace) -> Tokens:
 
 
 def _damaged(place: RecordPlace, why: str) -> StoreError:
-    return StoreError(
-        "record-damaged", "the stored tokens are damaged", why=f"{place}: {why}", hint="sign in again: {prog} onboard"
-    )
+    return StoreError("record-damaged", "the stored tokens are damaged", why=f"{place}: {why}")

@@ -149,7 +149,6 @@ class SealedRecords:
                 "record-damaged",
                 f"the sealed record {path} is damaged; it is kept as {set_aside(path).name}",
                 why=f"{user}: {error}",
-                hint="sign in again: {prog} onboard; other profiles are not affected",
             ) from None
 
     def delete(self, user: str) -> None:

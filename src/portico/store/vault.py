@@ -20,6 +20,7 @@ from portico.store.leftovers import forget, intend, pointed_at
 from portico.store.lock import named_lock
 from portico.store.profiles import IndexDraft, Leftover, Profile, ProfileIndex, Slot, StoreName
 from portico.store.records import SERVICE, RecordPlace, RecordStore, Tokens, decode_record, encode_record, record_user
+from portico.store.remedy import sign_in_again
 from portico.store.steps import no_step
 
 if TYPE_CHECKING:
@@ -111,19 +112,17 @@ class Vault:
         for _ in range(_READ_TRIES):
             profile, slot = self._signed_in(profile_id)
             place = self._place(profile.store, profile.backend, profile_id, slot)
-            value = self._store(profile.store, profile.backend).get(place.user)
-            if value is not None:
-                tokens = decode_record(value, place)
-                if tokens.generation == profile.generation:
-                    self._tidy(profile)
-                    return tokens
+            tokens = self._record(profile, place)
+            if tokens is not None and tokens.generation == profile.generation:
+                self._tidy(profile)
+                return tokens
             if self._index.get(profile_id) == profile:
                 break  # nobody moved the pointer meanwhile: the record is truly not there
         raise StoreError(
             "record-missing",
             f"the tokens of {profile_id} are no longer in the store",
-            why=f"{place}: {'no record' if value is None else 'a record of another generation'}",
-            hint="sign in again: {prog} onboard",
+            why=f"{place}: {'no record' if tokens is None else 'a record of another generation'}",
+            hint=f"sign in again: {sign_in_again(profile)}",
         )
 
     def commit(self, profile: Profile, tokens: Tokens, *, expect_generation: int | None = None) -> Profile:
@@ -191,6 +190,15 @@ class Vault:
                 lock.release()
         return tuple(stuck)
 
+    def _record(self, profile: Profile, place: RecordPlace) -> Tokens | None:
+        try:
+            value = self._store(profile.store, profile.backend).get(place.user)
+            return None if value is None else decode_record(value, place)
+        except StoreError as error:
+            if error.id == "record-damaged":  # whoever found it damaged knows its place and not whose it is
+                error.hint = f"sign in again: {sign_in_again(profile)}"
+            raise
+
     def _tidy(self, profile: Profile) -> None:
         """Delete what killed writes of `profile` have left, if that is in the store which has just answered."""
         here = (profile.id, profile.store, profile.backend)
@@ -254,7 +262,8 @@ class Vault:
     def _signed_in(self, profile_id: str) -> tuple[Profile, Slot]:
         profile = self._index.get(profile_id)
         if profile is None or profile.slot is None:
-            raise SignInNeeded("not-signed-in", f"{profile_id} is not signed in", hint="{prog} onboard")
+            hint = "{prog} onboard" if profile is None else f"sign in again: {sign_in_again(profile)}"
+            raise SignInNeeded("not-signed-in", f"{profile_id} is not signed in", hint=hint)
         return profile, profile.slot
 
     def _current(self, profile_id: str) -> Profile | None:
