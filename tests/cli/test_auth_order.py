@@ -11,6 +11,7 @@ from portico.store.profiles import Failure, ProfileIndex
 from tests.auth.parts import a_profile
 from tests.minimax_session import CN, GLOBAL, in_this_process
 
+WORK = "minimax-portal:work"
 PROVIDER = ("--provider", "minimax-portal")
 
 
@@ -33,13 +34,13 @@ def test_the_order_is_set_shown_and_cleared_with_every_comment_kept(two, words):
     config.write_text("// mine\n" + config.read_text(encoding="utf-8"), encoding="utf-8")
 
     assert "Order: (none)" in two.ok(*words, "order", "get", *PROVIDER)
-    assert f"Order: work, {GLOBAL}" in two.ok(*words, "order", "set", *PROVIDER, "work", GLOBAL, "work")
+    assert f"Order: {WORK}, {GLOBAL}" in two.ok(*words, "order", "set", *PROVIDER, WORK, GLOBAL, WORK)
     value = json.loads(two.ok(*words, "order", "get", *PROVIDER, "--json"))
     assert value == {
         "provider": "minimax-portal",
         "config": str(config),
-        "order": ["work", GLOBAL],
-        "profiles": [GLOBAL, "work"],
+        "order": [WORK, GLOBAL],
+        "profiles": [GLOBAL, WORK],
     }
     assert config.read_text(encoding="utf-8").startswith("// mine\n")
     assert "Cleared the order." in two.ok(*words, "order", "clear", *PROVIDER)
@@ -47,10 +48,10 @@ def test_the_order_is_set_shown_and_cleared_with_every_comment_kept(two, words):
 
 
 def test_the_first_of_the_order_is_the_one_that_is_used_and_accounts_never_mix(two):
-    tokens = {id: two.ok("auth", "token", id) for id in (GLOBAL, "work")}
+    tokens = {id: two.ok("auth", "token", id) for id in (GLOBAL, WORK)}
     assert len(set(tokens.values())) == 2
 
-    for order in (("work", GLOBAL), (GLOBAL, "work"), ("work",)):
+    for order in ((WORK, GLOBAL), (GLOBAL, WORK), (WORK,)):
         two.ok("auth", "order", "set", *PROVIDER, *order)
         assert two.ok("auth", "token") == tokens[order[0]]
         assert json.loads(two.ok("ask", "--json", "Who?"))["source"] == f"profile {order[0]}"
@@ -58,14 +59,14 @@ def test_the_first_of_the_order_is_the_one_that_is_used_and_accounts_never_mix(t
 
 def test_one_that_needs_a_new_sign_in_steps_back_and_one_that_is_left_out_never_steps_in(two):
     failure = Failure(at=1, id="sign-in-expired", message="The provider refused the refresh token.", terminal=True)
-    tokens = {id: two.ok("auth", "token", id) for id in (GLOBAL, "work")}
-    ProfileIndex(two.paths).update("work", lambda profile: replace(profile, failure=failure))
+    tokens = {id: two.ok("auth", "token", id) for id in (GLOBAL, WORK)}
+    ProfileIndex(two.paths).update(WORK, lambda profile: replace(profile, failure=failure))
 
-    two.ok("auth", "order", "set", *PROVIDER, "work", GLOBAL)
+    two.ok("auth", "order", "set", *PROVIDER, WORK, GLOBAL)
     assert two.ok("auth", "token") == tokens[GLOBAL]
-    done = two.run("auth", "order", "set", *PROVIDER, "work")
+    done = two.run("auth", "order", "set", *PROVIDER, WORK)
     assert f"Not used while this order stands: {GLOBAL}" in done.stderr
-    assert two.ok("auth", "token") == tokens["work"]
+    assert two.ok("auth", "token") == tokens[WORK]
 
 
 def test_an_alias_means_its_provider(session):

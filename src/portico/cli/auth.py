@@ -40,7 +40,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def add_list(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add `list` to `auth` or to `models auth`."""
-    parser = commands.add_parser("list", help="list the sign-ins", epilog="example:\n  {prog} auth list --verbose")
+    epilog = (
+        "example:\n  {prog} auth list --verbose\n\n"
+        "With --verbose --json, `generation` numbers the stored tokens, counted over all sign-ins and never twice;\n"
+        "`refreshedAt` is null until the first refresh.\n"
+    )
+    parser = commands.add_parser("list", help="list the sign-ins", epilog=epilog)
     parser.set_defaults(handler=list_)
 
 

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
 _EPILOG = """examples:
   {prog} auth order get --provider minimax-portal
-  {prog} auth order set --provider minimax-portal work minimax-portal:default
+  {prog} auth order set --provider minimax-portal minimax-portal:work minimax-portal:default
   {prog} auth order clear --provider minimax-portal
 
 Sign-ins that are not in the order are not used while it stands.
@@ -24,7 +24,7 @@ def add_order(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> 
     parser = commands.add_parser("order", help=summary, description=f"{summary[:1].upper()}{summary[1:]}.", epilog=_EPILOG)
     orders = parser.add_subparsers(metavar="COMMAND")
     _add(orders, "get", "print the order", "get --provider minimax-portal --json", get)
-    example = "set --provider minimax-portal work minimax-portal:default"
+    example = "set --provider minimax-portal minimax-portal:work minimax-portal:default"
     setting = _add(orders, "set", "use these sign-ins, the first one first", example, set_)
     setting.add_argument("profiles", nargs="*", metavar="PROFILE", help="sign-ins of that provider")
     _add(orders, "clear", "take the order away", "clear --provider minimax-portal", clear)
