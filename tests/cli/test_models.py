@@ -46,6 +46,16 @@ def test_all_lists_every_known_model_and_plain_only_their_names(configured):
     assert only == [name for name in every if name.startswith("minimax-portal/")]
 
 
+@pytest.mark.parametrize(("tokens", "shown"), [(200_000, "200k"), (1_000_000, "1M"), (1_048_576, "1M"), (1_500_000, "1.5M")])
+def test_a_context_window_is_shown_in_decimal_units(configured, tokens, shown):
+    model = f"{{ baseUrl: 'https://a.example', models: [{{ id: 'thing', contextWindow: {tokens} }}] }}"
+    assert configured("config", "set", "models.providers.acme", model).returncode == 0
+
+    (row,) = (line for line in configured("models", "list").stdout.splitlines() if line.startswith("acme/thing"))
+
+    assert row.split()[2] == shown
+
+
 def test_a_model_that_nobody_brings_is_tagged_missing(configured):
     configured("config", "set", "agents.defaults.model.fallbacks", '["acme/thing"]')
 

@@ -30,7 +30,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     add_list(commands)
     add_status(commands)
     token = commands.add_parser("token", help="print one access token", epilog="example:\n  {prog} auth token")
-    token.add_argument("profile", nargs="?", metavar="PROFILE")
+    token.add_argument("profile", nargs="?", metavar="PROFILE", help="such as minimax-portal:cn (default: the one in use)")
     token.set_defaults(handler=token_, tells_trouble=False)
     add_logout(commands)
     add_import(commands)
@@ -65,7 +65,7 @@ def add_logout(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Add `logout` to `auth` or to `models auth`."""
     epilog = "example:\n  {prog} auth logout minimax-portal:default --yes"
     parser = commands.add_parser("logout", help="revoke a sign-in and delete its tokens", epilog=epilog)
-    parser.add_argument("profile", nargs="?", metavar="PROFILE")
+    parser.add_argument("profile", nargs="?", metavar="PROFILE", help="such as minimax-portal:cn (default: the only one)")
     parser.add_argument("--all", action="store_true", help="sign out of every profile")
     parser.add_argument("--yes", action="store_true", help="do not ask")
     parser.set_defaults(handler=logout)
