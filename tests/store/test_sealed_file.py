@@ -111,6 +111,18 @@ def test_records_without_their_key_file_are_named_and_then_kept_aside(paths, sto
 
 
 @pytest.mark.requirement("E43")
+def test_records_without_their_key_file_stay_in_place_until_there_is_a_passphrase(paths, store, passphrase):
+    value = Secret(canary("at"))
+    store.set(USER, value)
+    key = (paths.sealed / "store.json").rename(paths.state / "backup.json")
+    with pytest.raises(StoreError) as caught:
+        SealedFileStore(paths, PassphraseSource({})).set("new:one#a", Secret(canary("at")))
+    assert caught.value.id == "passphrase-needed"
+    key.rename(paths.sealed / "store.json")
+    assert SealedFileStore(paths, passphrase).get(USER) == value
+
+
+@pytest.mark.requirement("E43")
 @pytest.mark.parametrize(
     "change",
     [{"kdf": None}, {"data": "!"}, {"v": None}, {"kdf": {"name": "scrypt", "n": 1 << 30, "r": 8, "p": 1, "salt": "AAAA"}},

@@ -93,12 +93,12 @@ class SealedFileStore:
         self._records.delete(user)
 
     def _make(self) -> bytes:
+        key = new_key()
+        stretched: dict[str, Any] = {"name": "scrypt", "salt": to_base64(new_key()[:_SALT_BYTES]), **_COST}
+        derived = _stretch(self._passphrase.get(new=True), stretched)  # without one, the records wait for their key's backup
         remove_private(self._key_path)  # what a killed process has left of it
         for orphan in self._records.all():  # sealed with a key that is gone
             set_aside(orphan)
-        key = new_key()
-        stretched: dict[str, Any] = {"name": "scrypt", "salt": to_base64(new_key()[:_SALT_BYTES]), **_COST}
-        derived = _stretch(self._passphrase.get(new=True), stretched)
         data = json.dumps({"v": VERSION, "kdf": stretched, **seal(derived, key, _context(stretched))}).encode()
         write_private(self._key_path, data)
         self._opened = (data, key)
