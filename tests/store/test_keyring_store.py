@@ -113,7 +113,7 @@ def test_a_prompt_that_nobody_answers_is_waited_for_no_longer_than_said(silent_p
     assert time.monotonic() - begun < QUICK.read_s + QUICK.prompt_s + 0.5
     assert len(waits) == 1
     with pytest.raises(StoreUnknown):
-        store.set(USER, Secret(canary("at")))
+        KeyringStore(SECRET_SERVICE, deadlines=QUICK).set(USER, Secret(canary("at")))
 
 
 @pytest.mark.requirement("E36")
@@ -137,7 +137,7 @@ def test_a_hung_service_is_given_up_and_its_late_write_is_known_to_be_going_on(o
     try:
         begun = time.monotonic()
         with pytest.raises(StoreError) as caught:
-            store.get(USER)
+            KeyringStore(SECRET_SERVICE, deadlines=QUICK).get(USER)
         assert (caught.value.id, time.monotonic() - begun < QUICK.read_s + 0.3) == ("keyring-timeout", True)
         with pytest.raises(StoreUnknown) as unknown:
             store.set(USER, Secret(canary("at")))
@@ -199,6 +199,29 @@ def test_the_keychain_s_refusal_over_ssh_counts_as_locked(in_memory):
     with pytest.raises(StoreError) as caught:
         store.get(USER)
     assert caught.value.id == "keyring-locked"
+
+
+@pytest.mark.requirement("E36")
+def test_while_a_read_that_timed_out_is_still_inside_the_keyring_nothing_else_goes_in(in_memory):
+    store = KeyringStore(in_memory, deadlines=Deadlines(read_s=0.1, write_s=0.1, prompt_s=0))
+    value, answer, inside = Secret(canary("at")), threading.Event(), []
+    store.set(USER, value)
+    backend = store._backend()
+    honest = backend.get_password
+
+    def slow(*args):
+        inside.append(threading.current_thread())
+        answer.wait(10)
+        return honest(*args)
+
+    backend.get_password = slow
+    for act in (lambda: store.get(USER), lambda: store.get(USER), lambda: store.set(USER, value), lambda: store.delete(USER)):
+        with pytest.raises(StoreError) as caught:
+            act()
+        assert (caught.value.id, type(caught.value), len(inside)) == ("keyring-timeout", StoreError, 1)
+    answer.set()
+    inside[0].join(10)
+    assert store.get(USER) == value
 
 
 @pytest.mark.requirement("E36")

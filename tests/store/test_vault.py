@@ -20,7 +20,7 @@ from portico.store.passphrase import PassphraseSource
 from portico.store.profiles import Leftover, ProfileIndex
 from portico.store.vault import Tokens, Vault
 from portico.testing.canary import canary, find_canaries
-from tests.store.parts import HERE, InMemory, a_profile, some_tokens
+from tests.store.parts import HERE, InMemory, Leaky, a_profile, some_tokens
 
 SECRET_SERVICE = "keyring.backends.SecretService.Keyring"
 WINDOWS = "keyring.backends.Windows.WinVaultKeyring"
@@ -424,6 +424,42 @@ def test_what_a_killed_commit_has_left_goes_with_the_next_read(paths, index, in_
     assert memory_vault(paths).read(ID).generation == 2
     assert len(InMemory.kept) == 1
     assert index.view().leftovers == ()
+
+
+@pytest.mark.parametrize("error", [StoreError("index-failed", "the disk is full"), LockBusy("lock-busy", "the index is in use")])
+def test_a_commit_whose_tidying_up_fails_has_stored_its_tokens_all_the_same(paths, index, in_memory, monkeypatch, error):
+    memory_vault(paths).commit(a_profile(), some_tokens())
+
+    def fail(*_args, **_named):
+        raise error
+
+    def spoil(step):
+        if step == "flipped":
+            monkeypatch.setattr(ProfileIndex, "edit", fail)
+
+    tokens = some_tokens()
+    stored = memory_vault(paths, on_step=spoil).commit(a_profile(), tokens)
+    monkeypatch.undo()
+
+    assert index.get(ID) == stored
+    assert same(memory_vault(paths).read(ID), tokens)
+    assert memory_vault(paths).sweep() == ()
+    assert len(InMemory.kept) == 1
+
+
+def test_an_index_in_use_does_not_hide_what_failed_or_keep_a_commit_from_beginning(paths, index, in_memory, monkeypatch):
+    vault = memory_vault(paths)
+
+    def busy(*_args):
+        raise LockBusy("lock-busy", "the index is in use")
+
+    monkeypatch.setattr(vault, "_discard", busy)
+    vault.commit(a_profile(), some_tokens())
+    with monkeypatch.context() as patch:
+        patch.setattr(InMemory, "set_password", Leaky.set_password)
+        with pytest.raises(StoreError) as caught:
+            vault.commit(a_profile(), some_tokens())
+    assert caught.value.id == "keyring-failed"
 
 
 def test_a_sweep_leaves_a_commit_that_is_going_on_alone(paths, index, in_memory):

@@ -75,7 +75,7 @@ class KeyringStore:
 
     @property
     def unsettled(self) -> bool:
-        """Whether a write that timed out is still going on."""
+        """Whether a call that timed out is still going on."""
         self._unfinished = [thread for thread in self._unfinished if thread.is_alive()]
         return bool(self._unfinished)
 
@@ -133,7 +133,10 @@ class KeyringStore:
     def _call(self, doing: Literal["read", "write", "delete"], call: Callable[[], T], *known: Secret) -> T:
         seconds = self._deadlines.read_s if doing == "read" else self._deadlines.write_s
         if not self._turn.acquire(timeout=self._deadlines.prompt_s):
-            raise StoreError("keyring-timeout", "another call to the keyring has not come back", hint=self._advice())
+            raise self._occupied()
+        if self.unsettled:  # a worker without a turn, inside all the same
+            self._turn.release()
+            raise self._occupied()
         try:
             asking_s = seconds * _ASKING
             with self._file_turn():
@@ -178,11 +181,14 @@ class KeyringStore:
     def _wanted_name(self) -> str | None:
         return self._wanted if self._loaded is None else class_name(self._loaded)
 
+    def _occupied(self) -> StoreError:
+        return StoreError("keyring-timeout", "another call to the keyring has not come back", hint=self._advice())
+
     def _late(self, doing: str, late: DeadlinePassed) -> StoreError:
         who = self._wanted_name() or "the keyring"
+        self._unfinished.append(late.worker)
         if doing == "read":
             return StoreError("keyring-timeout", f"{who} did not answer", why=str(late), hint=self._advice())
-        self._unfinished.append(late.worker)
         return StoreUnknown(
             "keyring-unknown",
             f"{who} did not say whether it could {doing} the record",

@@ -43,7 +43,7 @@ class LongRecordStore:
 
     @property
     def unsettled(self) -> bool:
-        """Whether a write that timed out is still going on."""
+        """Whether a call that timed out is still going on."""
         return self._keyring.unsettled
 
     def get(self, user: str) -> Secret | None:

@@ -52,7 +52,7 @@ class RecordStore(Protocol):
 
     @property
     def unsettled(self) -> bool:
-        """Whether a write that timed out is still going on in this process."""
+        """Whether a call that timed out is still going on in this process."""
         ...
 
     def get(self, user: str) -> Secret | None:

@@ -137,8 +137,7 @@ class Vault:
         """
         _check_id(profile.id)
         with self._locked(profile.id):
-            with contextlib.suppress(StoreError):
-                self._discard(profile.id)
+            self._tidy_up(profile.id)
             current = self._current(profile.id)
             _check_generation(profile.id, current, expect_generation)
             store = self._store_for(current)
@@ -158,7 +157,7 @@ class Vault:
             self._write(store, stored, slot, encode_record(stored, tokens, generation))
             self._index.edit(lambda draft: draft.put(stored))
             self._on_step("flipped")
-            self._discard(profile.id)
+            self._tidy_up(profile.id)
             return stored
 
     def delete(self, profile_id: str) -> tuple[str, ...]:
@@ -223,9 +222,13 @@ class Vault:
         except StoreUnknown:
             raise
         except StoreError:
-            with contextlib.suppress(StoreError):
-                self._discard(stored.id)
+            self._tidy_up(stored.id)
             raise
+
+    def _tidy_up(self, profile_id: str) -> None:
+        """Discard what can be discarded: what a commit has done does not hang on it, and `sweep` collects the rest."""
+        with contextlib.suppress(StoreError, LockBusy):
+            self._discard(profile_id)
 
     def _discard(self, profile_id: str) -> tuple[str, ...]:
         """Under the profile's lock: delete its leftovers, but the one it points at; what could not be deleted."""
@@ -256,7 +259,7 @@ class Vault:
     def _delete_record(self, place: RecordPlace) -> None:
         store = self._store(place.store, place.backend)
         if store.unsettled:
-            raise StoreUnknown("keyring-unknown", "a write that timed out is still going on")
+            raise StoreUnknown("keyring-unknown", "a call that timed out is still going on")
         store.delete(place.user)
 
     def _signed_in(self, profile_id: str) -> tuple[Profile, Slot]:
