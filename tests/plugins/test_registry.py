@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import sys
+from concurrent.futures import ThreadPoolExecutor, wait
+from threading import Event
+from types import SimpleNamespace
+
 import pytest
 
 from tests.plugins.trees import write_plugin
@@ -112,8 +117,6 @@ def test_a_package_of_a_name_already_loaded_from_elsewhere_is_an_error_of_that_p
 
 
 def test_a_package_that_failed_to_import_leaves_no_half_made_module(tmp_path, make_host):
-    import sys
-
     folder = write_plugin(tmp_path)
     (folder / "__init__.py").write_text("raise RuntimeError('early')")
     host = make_host(folder)
@@ -131,3 +134,21 @@ def test_a_plugin_is_imported_and_asked_once(tmp_path, make_host):
     host.providers()
     host.load()
     assert (folder / "log").read_text() == "imported asked "
+
+
+@pytest.mark.parametrize("same_host", [True, False])
+def test_threads_that_want_a_plugin_while_it_is_imported_wait_for_it(tmp_path, make_host, monkeypatch, same_host):
+    gate = SimpleNamespace(entered=Event(), go=Event())
+    monkeypatch.setitem(sys.modules, "gate_of_this_test", gate)
+    code = "import gate_of_this_test as gate\ngate.entered.set()\nassert gate.go.wait(10)\n" + HOOKS
+    code += "class Words(StandardDialect):\n    name = 'words'\n@hookimpl\ndef portico_token_dialects(): return [Words()]"
+    folder = write_plugin(tmp_path, code=code, dialects=["words"])
+    host, stdout = make_host(folder), sys.stdout
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(host.dialect, "words")
+        assert gate.entered.wait(10)
+        second = pool.submit((host if same_host else make_host(folder)).dialect, "words")
+        wait([second], timeout=0.2)
+        gate.go.set()
+        assert (first.result(10).name, second.result(10).name) == ("words", "words")
+    assert sys.stdout is stdout

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from portico.auth.background import BackgroundRefresh
 from portico.auth.broker import TokenBroker
-from portico.errors import PorticoError
+from portico.errors import ConfigError, PorticoError
 from portico.secret import Secret
 from portico.store.off_loop import off_loop
 from portico.store.passphrase import TEXT_ENV, PassphraseSource
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from portico.contracts import TokenDialect
 
 _LONGEST_LINE = 64 * 1024
+_MAY_HAVE_CHANGED = frozenset({"unknown-dialect", "plugin-disabled"})
 _log = logging.getLogger(__name__)
 
 
@@ -44,18 +45,25 @@ async def refreshing(rt: Runtime, passphrase: Secret | None) -> AsyncIterator[To
         yield TokenBroker(
             vault=vault,
             index=rt.index,
-            dialects=lambda name: _dialect(rt, name),
+            dialects=lambda name: find_dialect(rt, name),
             http=http,
             clock=rt.clock,
             paths=rt.paths,
         )
 
 
-def _dialect(rt: Runtime, name: str) -> TokenDialect:
+def find_dialect(rt: Runtime, name: str) -> TokenDialect:
+    """The token dialect of this name, from a plugin that may have been added or switched on since this process began.
+
+    Raises:
+        ConfigError: as `PluginHost.dialect` has it.
+    """
     try:
         return rt.plugins.dialect(name)
-    except PorticoError:
-        rt.reload_config()  # the plugin may have been switched on since this process began
+    except ConfigError as error:
+        if error.id not in _MAY_HAVE_CHANGED:
+            raise
+        rt.reload_config()
         return rt.plugins.dialect(name)
 
 

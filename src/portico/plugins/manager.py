@@ -6,7 +6,7 @@ A plugin that is off is never imported. One that cannot be read, imported, regis
 from __future__ import annotations
 
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from portico.errors import ConfigError, UsageError
 from portico.plugins import decision
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from portico.plugins.manifest import Manifest
     from portico.plugins.records import Diagnostic, PluginRecord
     from portico.plugins.registry import Registry
+
+T = TypeVar("T")
 
 
 class PluginHost:
@@ -46,7 +48,7 @@ class PluginHost:
 
     @cached_property
     def _inventory(self) -> Inventory:
-        return Inventory(self._config, paths=self._paths, env=self._env, bundled=self._bundled)
+        return _shared(self, "_inventory", Inventory(self._config, paths=self._paths, env=self._env, bundled=self._bundled))
 
     def records(self) -> list[PluginRecord]:
         """Every plugin found, first come first; then the later copies of an id, shown as overridden."""
@@ -141,7 +143,7 @@ class PluginHost:
     def _registry(self) -> Registry:
         from portico.plugins.registry import Registry
 
-        return Registry(self._inventory, self._config, self._env)
+        return _shared(self, "_registry", Registry(self._inventory, self._config, self._env))
 
     # --- what the loaded plugins bring ---
 
@@ -213,6 +215,12 @@ class PluginHost:
         if record.error is not None:
             raise _failed(record)
         raise ConfigError("plugin-incomplete", f'Plugin "{owner}" announces the {kind.label} {key} but does not bring it.')
+
+
+def _shared(host: PluginHost, name: str, made: T) -> T:
+    """`made`, or what another thread has made first: from Python 3.12 on, `cached_property` lets two of them in."""
+    first: T = host.__dict__.setdefault(name, made)
+    return first
 
 
 def _failed(record: PluginRecord) -> ConfigError:

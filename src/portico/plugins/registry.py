@@ -6,7 +6,8 @@ import sys
 from contextlib import contextmanager, redirect_stdout
 from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from threading import RLock
+from typing import TYPE_CHECKING, Any, Final
 
 from portico.errors import ConfigError, PorticoError
 from portico.plugins.contributions import KINDS
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
     from portico.config.schema import PluginsConfig
     from portico.plugins.inventory import Inventory
     from portico.plugins.records import PluginRecord
+
+# Dialects are asked for on the threads of refreshes, while stdout and the loaded modules belong to the whole process.
+_ONE_AT_A_TIME: Final = RLock()
 
 
 class Registry:
@@ -33,15 +37,20 @@ class Registry:
 
     def load(self, only: Collection[str] | None = None) -> None:
         """Import and register the plugins that are on, or those of them that `only` names."""
-        for record in list(self._inventory.records.values()):
-            wanted = record.enabled and record.error is None and (only is None or record.id in only)
-            if wanted and record.id not in self._attempted:
-                self._attempted.add(record.id)
-                self._load_one(record)
+        with _ONE_AT_A_TIME:
+            for record in list(self._inventory.records.values()):
+                wanted = record.enabled and record.error is None and (only is None or record.id in only)
+                if wanted and record.id not in self._attempted:
+                    self._attempted.add(record.id)
+                    self._load_one(record)
 
-    def gather(self, hook: str, only: Collection[str] | None = None) -> Iterator[Any]:
+    def gather(self, hook: str, only: Collection[str] | None = None) -> list[Any]:
         """What the built-ins and the plugins answer to `hook`; of two things of one name the first stays."""
-        self.load(only)
+        with _ONE_AT_A_TIME:
+            self.load(only)
+            return list(self._gathered(hook, only))
+
+    def _gathered(self, hook: str, only: Collection[str] | None) -> Iterator[Any]:
         kind = KINDS[hook]
         owners: dict[str, str] = {}
         for name, plugin in self._implementers(hook):

@@ -1,0 +1,40 @@
+"""A gateway reads the configuration again for a plugin that it does not have, and for no other trouble with one."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import pytest
+
+from portico.cli.gateway_work import find_dialect
+from portico.errors import ConfigError
+from portico.oauth.standard import StandardDialect
+
+
+class Runtime:
+    """Plugins that fail with `error` until the configuration is read again."""
+
+    def __init__(self, error: ConfigError) -> None:
+        self.reloads = 0
+        self.plugins = SimpleNamespace(dialect=self._dialect)
+        self._error = error
+
+    def _dialect(self, _name):
+        if not self.reloads:
+            raise self._error
+        return StandardDialect()
+
+    def reload_config(self):
+        self.reloads += 1
+
+
+@pytest.mark.parametrize("id", ["unknown-dialect", "plugin-disabled"])
+def test_a_plugin_that_was_switched_on_meanwhile_is_found(id):
+    assert find_dialect(Runtime(ConfigError(id, "not here")), "words").name == "standard"
+
+
+def test_a_plugin_that_has_failed_is_not_loaded_again_by_every_refresh():
+    runtime = Runtime(ConfigError("plugin-failed", "broken"))
+    with pytest.raises(ConfigError, match="broken"):
+        find_dialect(runtime, "words")
+    assert runtime.reloads == 0
