@@ -14,6 +14,8 @@ from dataclasses import replace
 import pytest
 
 from portico.cli.main import main
+from portico.store import vault
+from portico.store.lock import file_lock, named_lock
 from portico.store.profiles import Failure, ProfileIndex
 from portico.testing.canary import in_text
 from tests.minimax_session import CN, GLOBAL, secret_service_users
@@ -223,7 +225,7 @@ def test_logout_of_one_of_two_leaves_the_other_and_all_takes_both(session):
     assert [profile["id"] for profile in session.profiles()] == [GLOBAL]
     session.sign_in("--region", "cn")
     out = json.loads(session.ok("auth", "logout", "--all", "--yes", "--json"))
-    assert out == {"signedOut": [GLOBAL, CN]}
+    assert out == {"signedOut": [GLOBAL, CN], "notRevoked": {}, "unfinished": {}}
     assert session.profiles() == []
 
 
@@ -264,6 +266,26 @@ def test_logout_of_a_damaged_sign_in_deletes_its_tokens_and_says_that_it_is_not_
     assert "is damaged" in done.stderr
     assert records(session) == []
     assert session.profiles() == []
+
+
+@pytest.mark.requirement("E47")
+def test_what_cannot_be_deleted_of_one_sign_in_hides_nothing_of_the_others(session, monkeypatch):
+    for region in ("global", "cn"):
+        session.sign_in("--region", region)
+    damage(session, CN)
+    monkeypatch.setattr(vault, "_LOCK_MARGIN_S", -60)
+
+    with file_lock(named_lock(session.paths.locks, "vault", GLOBAL, what="it").path):
+        done = session.run("auth", "logout", "--all", "--yes", "--json")
+
+    out = json.loads(done.stdout)
+    assert (done.returncode, out["error"]["id"], out["signedOut"]) == (7, "not-deleted", [CN])
+    assert "is using the tokens" in out["unfinished"][GLOBAL][0]
+    assert list(out["notRevoked"]) == [CN]
+    for said in (GLOBAL, "is using the tokens", CN, "is damaged"):
+        assert said in out["error"]["why"]
+    assert f"Sign-out unfinished: {GLOBAL} (revoked at the provider)" in done.stderr
+    assert [profile["id"] for profile in session.profiles()] == [GLOBAL]
 
 
 def test_logout_without_a_terminal_wants_yes(session):

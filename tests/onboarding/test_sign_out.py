@@ -67,3 +67,16 @@ async def test_a_refresh_that_does_not_end_does_not_keep_a_sign_out_waiting_and_
     assert account.index.get(PROFILE) is None
     await until(lock.try_acquire)
     lock.release()
+
+
+@pytest.mark.requirement("E47")
+async def test_a_lock_that_cannot_be_opened_is_not_taken_for_another_process(account, bench):
+    account.sign_in()
+    path = refresh_lock(account.paths, PROFILE).path
+    OffLoop(path).mkdir(parents=True)
+    async with asyncio.timeout(5):
+        result = await sign_out(bench, PROFILE, account.http)
+
+    assert "cannot lock the refresh" in result.not_revoked
+    assert "another process has under way" not in result.not_revoked
+    assert result.left == ()

@@ -16,7 +16,7 @@ def run_logout(asked: str | None, rt: Runtime, *, all_profiles: bool, yes: bool)
     """Sign out of `asked`, of the only profile, or of all of them.
 
     Raises:
-        NotRevoked: everything is deleted here, but a provider was not told.
+        NotRevoked: everything is deleted here, but a provider was not told. With `--json` it is in the report, as the next is.
         StoreError: a copy of a token could not be deleted.
     """
     import asyncio
@@ -24,9 +24,7 @@ def run_logout(asked: str | None, rt: Runtime, *, all_profiles: bool, yes: bool)
     chosen = _chosen(asked, rt, all_profiles=all_profiles)
     if not chosen:
         rt.out.note("Nobody is signed in.")
-        if rt.out.is_json:
-            rt.out.json({"signedOut": []})
-        return ExitCode.OK
+        return _told([], rt)
     if not yes and not rt.prompter.confirm(f"Sign out of {', '.join(chosen)}?", flag="--yes"):
         rt.out.note("Nothing was changed.")
         return ExitCode.OK
@@ -70,33 +68,51 @@ async def _sign_out(chosen: list[str], rt: Runtime) -> list[SignedOut]:
 
 
 def _told(results: list[SignedOut], rt: Runtime) -> int:
-    kept = [result for result in results if result.left]
-    unrevoked = [result for result in results if result.not_revoked is not None]
     for result in results:
         said = "Sign-out unfinished" if result.left else "Signed out"
         rt.out.note(f"{said}: {result.profile_id} ({'not ' if result.not_revoked else ''}revoked at the provider)")
-    if kept:
-        raise _unfinished(kept)
-    if unrevoked:
-        why = "; ".join(f"{result.profile_id}: {result.not_revoked}" for result in unrevoked)
-        raise NotRevoked(
-            "not-revoked",
-            "Signed out on this machine, but not revoked at the provider.",
-            why=why,
-            hint="The access token ends by itself; to end the sign-in at once, remove this application on the provider's site.",
-        )
+    failure = _failure(results)
     if rt.out.is_json:
-        rt.out.json({"signedOut": [result.profile_id for result in results]})
-    return ExitCode.OK
+        report = {
+            "signedOut": [result.profile_id for result in results if not result.left],
+            "notRevoked": {result.profile_id: result.not_revoked for result in results if result.not_revoked},
+            "unfinished": {result.profile_id: result.left for result in results if result.left},
+        }
+        rt.out.json(report if failure is None else {**report, "error": failure.as_json(rt.program)})
+    elif failure is not None:
+        raise failure
+    return ExitCode.OK if failure is None else failure.exit_code
 
 
-def _unfinished(kept: list[SignedOut]) -> StoreError:
+def _failure(results: list[SignedOut]) -> PorticoError | None:
+    """The worst that has happened, and what has happened to every profile."""
+    kept = [result for result in results if result.left]
+    why = "; ".join(_trouble(result) for result in results if result.left or result.not_revoked)
+    if kept:
+        return _unfinished(kept, why)
+    if not why:
+        return None
+    return NotRevoked(
+        "not-revoked",
+        "Signed out on this machine, but not revoked at the provider.",
+        why=why,
+        hint="The access token ends by itself; to end the sign-in at once, remove this application on the provider's site.",
+    )
+
+
+def _trouble(result: SignedOut) -> str:
+    left = f"still there: {', '.join(result.left)}" if result.left else ""
+    not_revoked = f"not revoked: {result.not_revoked}" if result.not_revoked else ""
+    return f"{result.profile_id}: {', '.join(filter(None, (left, not_revoked)))}"
+
+
+def _unfinished(kept: list[SignedOut], why: str) -> StoreError:
     alive = any(result.not_revoked for result in kept)
     state = "are still there, and not revoked at the provider" if alive else "are revoked at the provider, but still there"
     again = kept[0].profile_id if len(kept) == 1 else "--all"
     return StoreError(
         "not-deleted",
         f"The sign-out is not finished: the tokens {state}.",
-        why="; ".join(f"{result.profile_id}: {', '.join(result.left)}" for result in kept),
+        why=why,
         hint=f"When the store can be reached again, finish it: {{prog}} auth logout {again}",
     )

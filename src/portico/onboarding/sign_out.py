@@ -38,22 +38,27 @@ async def sign_out(bench: Workbench, profile_id: str, http: FormPoster) -> Signe
     """Revoke a profile's tokens (RFC 7009, at most 10 s) and delete every copy of them, also where its entry is damaged.
 
     A refresh under way is waited for, since what it brings is to be revoked as well; 10 s at most.
-
-    Raises:
-        StoreError: the index cannot be changed.
     """
     vault = bench.vault()
     lock = refresh_lock(bench.paths, profile_id)
     try:
-        alone = await off_loop(lambda: _acquired(lock))
+        not_alone = await off_loop(lambda: _why_not_alone(lock))
         not_revoked = await _revoke_stored(bench, vault, profile_id, http)
         left = await off_loop(lambda: _deleted(bench, vault, profile_id))
     finally:
         lock.release()
-    return SignedOut(profile_id, not_revoked if alone else not_revoked or _STILL_REFRESHING, left)
+    return SignedOut(profile_id, not_revoked or not_alone, left)
 
 
 def _deleted(bench: Workbench, vault: Vault, profile_id: str) -> tuple[str, ...]:
+    """Delete every copy; what could not be deleted, or why nothing could be."""
+    try:
+        return _deleted_or_put_back(bench, vault, profile_id)
+    except (StoreError, LockBusy) as error:
+        return (str(error),)
+
+
+def _deleted_or_put_back(bench: Workbench, vault: Vault, profile_id: str) -> tuple[str, ...]:
     """Delete every copy; what could not be deleted, whose entry is then put back as unfinished."""
     entry = next((profile for profile in bench.index.profiles() if profile.id == profile_id), None)
     left = vault.delete(profile_id)
@@ -69,12 +74,15 @@ def _deleted(bench: Workbench, vault: Vault, profile_id: str) -> tuple[str, ...]
     return left
 
 
-def _acquired(lock: FileLock) -> bool:
+def _why_not_alone(lock: FileLock) -> str | None:
+    """None once the lock is taken, else why a refresh may be under way all the same."""
     try:
         lock.acquire(REFRESH_WITHIN_S)
-    except (LockBusy, StoreError):
-        return False
-    return True
+    except LockBusy:
+        return _STILL_REFRESHING
+    except StoreError as error:
+        return f"{error}; a refresh that is under way may still bring tokens"
+    return None
 
 
 async def _revoke_stored(bench: Workbench, vault: Vault, profile_id: str, http: FormPoster) -> str | None:
