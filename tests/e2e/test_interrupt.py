@@ -16,15 +16,15 @@ from portico.store.profiles import ProfileIndex
 from tests.e2e.terminal import CTRL_C
 from tests.minimax_session import GLOBAL, SIGN_IN
 
-# Stops the world where the test wants to press Ctrl-C: told on stdout, released by nothing but the interrupt.
+# Stops the world where the test wants to press Ctrl-C: told on stdout, released by the end of stdin, which follows the interrupt.
 _PAUSED = """
-import sys, time
+import os, sys
 from portico.{module} import {owner} as owner
 original = getattr(owner, {name!r})
 def paused(*args, **kwargs):
     setattr(owner, {name!r}, original)
     print('{{"event": "paused"}}', flush=True)
-    time.sleep(0.3)
+    os.read(0, 1)
     return original(*args, **kwargs)
 setattr(owner, {name!r}, paused)
 from portico.cli.main import main
@@ -43,6 +43,7 @@ def start(session, *options, script=None, **env):
     return subprocess.Popen(
         [*command, *SIGN_IN, "--region", "global", "--json", *session.store, *options],
         env=session.run_portico.environment({**session.env, **env}),
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -153,6 +154,7 @@ def test_a_streaming_answer(session):
     process = subprocess.Popen(
         [sys.executable, "-c", script, "ask", "Tell me a long story."],
         env=session.run_portico.environment(session.env),
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
