@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import logging
-from http import HTTPStatus
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING
 
 from portico.auth.dialect_calls import asked
 from portico.errors import NotRevoked, PorticoError
+from portico.oauth.revocation import DEFAULT_TIMEOUT_S, why_not_revoked
+from portico.secret import redact
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -15,14 +16,12 @@ if TYPE_CHECKING:
     from portico.auth.exchange import Send
     from portico.auth.held import Held
     from portico.contracts import TokenDialect
+    from portico.oauth.revocation import TokenHint
     from portico.secret import Secret
     from portico.store.profiles import Profile, ProfileIndex
     from portico.store.records import Tokens
 
-REVOKE_TIMEOUT_S: Final = 10.0
 _log = logging.getLogger(__name__)
-
-TokenHint = Literal["refresh_token", "access_token"]
 
 
 def revoke_if_ended(late: Held, index: ProfileIndex, dialects: Callable[[str], TokenDialect], send: Send) -> None:
@@ -43,9 +42,10 @@ def _revoke(profile: Profile, token: Secret, hint: TokenHint, dialects: Callable
         raise NotRevoked("revocation-not-offered", "The provider has no known way of revoking tokens.")
     dialect = dialects(profile.dialect)
     request = asked(profile.dialect, lambda: dialect.revoke_request(server, token, hint))
-    status = send.post(request, relocated=dict(profile.relocated), timeout_s=REVOKE_TIMEOUT_S).status
-    if status != HTTPStatus.OK:
-        raise NotRevoked("not-revoked", "The provider would not revoke it.", why=f"HTTP {status}")
+    reply = send.post(request, relocated=dict(profile.relocated), timeout_s=DEFAULT_TIMEOUT_S)
+    why = why_not_revoked(reply, hint)
+    if why is not None:
+        raise NotRevoked("not-revoked", "The provider would not revoke it.", why=redact(why, token))
 
 
 def _pair(tokens: Tokens) -> Iterator[tuple[Secret, TokenHint]]:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 DEFAULT_TIMEOUT_S: Final = 10.0
 
+TokenHint = Literal["refresh_token", "access_token"]
+
 
 async def revoke(
     server: OAuthServer,
@@ -65,19 +67,25 @@ async def _revoke_one(
     dialect: TokenDialect,
     http: FormPoster,
     token: Secret,
-    hint: Literal["refresh_token", "access_token"],
+    hint: TokenHint,
 ) -> list[str]:
     try:
         reply = await http.post_form(dialect.revoke_request(server, token, hint), relocated=server.relocated)
-        if reply.status != HTTP_OK:
-            raise _refusal(reply)
     except PorticoError as error:
-        # An access token that cannot be revoked by itself falls with its refresh token (RFC 7009 section 2.1).
-        if hint == "access_token" and getattr(error, "code", None) == "unsupported_token_type":
-            return []
         return [redact(error.why or error.message, token)]
-    return []
+    why = why_not_revoked(reply, hint)
+    return [] if why is None else [redact(why, token)]
 
 
-def _refusal(reply: HttpReply) -> PorticoError:
-    return oauth_error(reply, read_json_object(reply))
+def why_not_revoked(reply: HttpReply, hint: TokenHint) -> str | None:
+    """What a server says against revoking a token, None where it did (RFC 7009 section 2.2). The text may repeat the token."""
+    if reply.status == HTTP_OK:
+        return None
+    try:
+        error: PorticoError = oauth_error(reply, read_json_object(reply))
+    except PorticoError as unreadable:
+        error = unreadable
+    # An access token that cannot be revoked by itself falls with its refresh token (RFC 7009 section 2.1).
+    if hint == "access_token" and getattr(error, "code", None) == "unsupported_token_type":
+        return None
+    return error.why or error.message

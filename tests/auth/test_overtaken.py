@@ -1,0 +1,45 @@
+"""Tokens that came after their sign-in had ended: what the server answers to their revocation is read as at a sign-out."""
+
+from __future__ import annotations
+
+import json
+from types import SimpleNamespace
+
+import pytest
+
+from portico.auth.held import Held
+from portico.auth.overtaken import revoke_if_ended
+from portico.contracts import HttpReply
+from portico.secret import Secret
+from portico.store.profiles import ProfileIndex
+from portico.store.records import Tokens
+from portico.testing.canary import canary
+from tests.auth.parts import a_profile, dialects
+
+
+@pytest.fixture
+def late(paths, fake_clock):
+    tokens = Tokens(Secret(canary("at")), Secret(canary("rt")), None)
+    return Held(a_profile("https://as.example", fake_clock), tokens)
+
+
+def revoked(late, paths, *answers):
+    replies = iter(answers)
+
+    def post(request, **_options):
+        status, fields = next(replies)
+        return HttpReply(status, {"content-type": "application/json"}, Secret(json.dumps(fields)), request.url, 0)
+
+    revoke_if_ended(late, ProfileIndex(paths), dialects, SimpleNamespace(post=post))
+
+
+def test_an_access_token_that_falls_with_its_refresh_token_is_no_failure(late, paths, caplog):
+    revoked(late, paths, (200, {}), (400, {"error": "unsupported_token_type"}))
+    assert caplog.text == ""
+
+
+def test_why_a_server_would_not_is_said_and_never_the_token(late, paths, caplog):
+    text = f"not {late.tokens.refresh.reveal()}"
+    revoked(late, paths, (400, {"error": "invalid_client", "error_description": text}), (200, {}))
+    assert "not [redacted]" in caplog.text
+    assert late.tokens.refresh.reveal() not in caplog.text
