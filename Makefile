@@ -11,8 +11,8 @@ VENV_PYTHON := $(if $(filter Windows_NT,$(OS)),.venv/Scripts/python.exe,.venv/bi
 PYTHON := $(if $(wildcard $(VENV_PYTHON)),$(VENV_PYTHON),$(if $(HAS_GIVEN),$(SYSTEM),$(VENV_PYTHON)))
 RUN := PYTHONPATH=src$(if $(filter Windows_NT,$(OS)),;,:)extensions/minimax-portal-auth/src $(PYTHON)
 
-# Most tests wait for a process of their own, so two workers more than there are processors; one process without pytest-xdist.
-WORKERS = $(shell $(PYTHON) -c 'import os, xdist; print("-n", (os.cpu_count() or 1) + 2)' 2>/dev/null)
+# Most tests wait for a process of their own, so one worker more than there are processors; one process without pytest-xdist.
+WORKERS = $(shell $(PYTHON) -c 'import os, xdist; print("-n", (os.cpu_count() or 1) + 1)' 2>/dev/null)
 
 FLOW ?=
 REGION ?=
