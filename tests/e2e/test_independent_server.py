@@ -18,7 +18,7 @@ import pytest
 HERE = Path(__file__).parent / "independent"
 PERSON = f"{shlex.quote(sys.executable)} {shlex.quote(str(HERE / 'person.py'))} %s"
 PROFILE = "minimax-portal:default"
-ACCESS_TTL_S = 3
+ACCESS_TTL_S = 1
 
 
 @pytest.fixture
