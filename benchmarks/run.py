@@ -9,7 +9,7 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parent)]
 
-NAMES = ("size", "startup", "auth_token", "sign_in", "refresh")
+NAMES = ("size", "startup", "config", "auth_token", "sign_in", "refresh", "models", "usage", "gateway", "gateway_streams")
 
 
 def main(names: list[str]) -> int:
@@ -33,7 +33,7 @@ def _missing(error: Exception) -> str | None:
     """Why a benchmark cannot run here, where the machine lacks a part."""
     from portico.testing.secret_service import SecretServiceError
 
-    return str(error) if isinstance(error, SecretServiceError) else None
+    return str(error) if isinstance(error, (SecretServiceError, ModuleNotFoundError)) else None
 
 
 if __name__ == "__main__":

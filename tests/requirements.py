@@ -24,9 +24,31 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
     # --- the provider page ---------------------------------------------------------------------------------------------
     "P1": Requirement("provider page: models", "the catalogue knows both M2.1 models, with context, output limit and prices"),
     "P2": Requirement("provider page: OAuth", "the page's three commands sign in, Global and CN, without an API key"),
+    "P3": Requirement(
+        "provider page: API key", "a key sets MiniMax up: by the wizard, the page's block, or the environment alone"
+    ),
+    "P4": Requirement(
+        "provider page: fallback", "where the primary fails or has no credential, the fallback answers, and that is said"
+    ),
+    "P5": Requirement("provider page: LM Studio", "a local model answers over openai-responses, without a key"),
+    "P6": Requirement(
+        "provider page: wizard", "`configure`, Model/auth, MiniMax M2.1, default model: MiniMax is set up without editing JSON"
+    ),
+    "P7": Requirement("provider page: options", "each option of the page changes the request or a figure"),
     "P8": Requirement("provider page: notes", "a model reference is `provider/model`"),
+    "P9": Requirement(
+        "provider page: notes", "what is left of a plan is told for a sign-in and for a plan key, and never inverted"
+    ),
+    "P10": Requirement(
+        "provider page: notes", "requests are noted with what they cost at the configured prices, which a user can correct"
+    ),
+    "P11": Requirement("provider page: notes", "an account without a plan is shown where one is bought, in its own region"),
     "P12": Requirement("provider page: notes", "`models list` shows the models, `models set` changes the default"),
+    "P13": Requirement(
+        "provider page: troubleshooting", "an unknown model says which piece is missing, and the ways out that the page names"
+    ),
     "P14": Requirement("provider page: troubleshooting", "model ids are case-sensitive; a wrong case gets a did-you-mean"),
+    "P15": Requirement("provider page: troubleshooting", "after each way out of an unknown model `models list` shows the model"),
     "P16": Requirement("README: always signed in", "tokens are refreshed in the background, and on demand when nothing runs"),
     # --- the callback server -------------------------------------------------------------------------------------------
     "E1": Requirement("RFC 8252 section 8.3", "every bound socket is loopback, whatever container marks and HOST/BIND say"),
@@ -86,6 +108,9 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
     "E45": Requirement("openclaw#3611", "two processes writing different profiles lose no update"),
     "E46": Requirement("openclaw#63470", "a file of a future format is refused without damage"),
     "E47": Requirement("RFC 7009", "logout revokes, deletes every copy, and says what it could not do"),
+    "E48": Requirement(
+        "CWE-532", "no repr, pickle, traceback with its locals, row or database of Portico's shows a secret, nor what was asked"
+    ),
     # --- refresh -------------------------------------------------------------------------------------------------------
     "E49": Requirement(
         "authlib: ensure_active_token", "callers in one process at expiry make one request, however short tokens live"
@@ -106,13 +131,56 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
     "E60": Requirement("hermes#92606", "a new sign-in wins over a refresh under way, which hands out no other account's token"),
     "E61": Requirement("openclaw#57107", "a hung refresh elsewhere keeps nobody from a good token, and is named in bounded time"),
     "E62": Requirement("openclaw#57107", "where nothing can be locked or noted nothing is sent, and the place is named"),
+    # --- gateway -------------------------------------------------------------------------------------------------------
+    "E63": Requirement(
+        "CVE-2026-28472",
+        "without a gateway key that is good now nobody is let in, wherever else a key is shown, and no provider is asked",
+    ),
+    "E64": Requirement("CVE-2025-66416", "what a web page can send is refused on every path, and no CORS header is ever sent"),
+    "E65": Requirement(
+        "CVE-2026-32871", "no path and no query of a client changes the host or the path that a credential goes to"
+    ),
+    "E66": Requirement("RFC 9110 section 7.6.1", "headers pass in neither direction unless they are meant to"),
+    "E67": Requirement(
+        "RFC 9112 section 6.3", "a message whose length can be read in two ways is refused; one that is odd stays one"
+    ),
+    "E68": Requirement(
+        "hermes-agent: hermes_cli/proxy/server.py",
+        "a stream passes as it comes, ends as an abort where it broke off, and is given up when its client goes",
+    ),
     "E69": Requirement(
         "claude-code-proxy#42", "requests refused with an old token make one refresh and are each sent again once"
     ),
+    "E70": Requirement("aiohttp: X-Api-Key on redirects", "a provider's redirect is not followed, and no credential goes there"),
+    "E71": Requirement("RFC 9110 section 15.5.14", "bodies and streams take bounded memory, however long or slow they are"),
+    "E72": Requirement(
+        "RFC 9110 section 15.6", "whatever a provider or the way to it does is told with its cause, and no secret"
+    ),
+    "E73": Requirement("openclaw#21077", "a taken port, a second gateway, signals and proxies do what is said of them"),
+    "E74": Requirement(
+        "openclaw#57107", "after signing out and in as somebody else, requests carry the new account's token alone"
+    ),
     # --- command line --------------------------------------------------------------------------------------------------
+    "E75": Requirement(
+        "openclaw#63470",
+        "a fault of the configuration is told with its file and line and shows no secret; no unknown key is passed over in silence",
+    ),
+    "E76": Requirement(
+        "authlib changelog 1.8",
+        "a URL of the configuration with user, fragment, foreign letters, final dot, port 0 or false loopback is refused",
+    ),
+    "E77": Requirement(
+        "clig.dev: output",
+        "with --json only JSON is on stdout; remarks, links and codes are on stderr; a token on a terminal is warned of",
+    ),
     "E78": Requirement("README: exit codes", "exit codes tell apart what a script must tell apart"),
+    "E79": Requirement("NO_COLOR, CWE-838", "odd terminals, locales, streams, homes and paths change nothing, or it says why"),
+    "E80": Requirement("docs/architecture.md: start-up", "help and version import no HTTP library and no keyring"),
     "E81": Requirement(
         "openclaw#66952", "status never calls an ended sign-in ok, and tells ended, refused, unanswered and unreadable apart"
+    ),
+    "E82": Requirement(
+        "Hypothesis", "whatever a query, a reply, an index, a config or a path holds, it is read or refused in words"
     ),
     "E83": Requirement("CVE-2026-34525", "dependency floors hold, and lowering one fails a test"),
     # --- Portico's own -------------------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import subprocess
 import sys
@@ -15,16 +16,20 @@ MODULES = [module.name for source in (HOST, *PLUGINS) for module in modules(sour
 _PROBE = """
 import sys, importlib, traceback
 failed = 0
-for name in sys.argv[1:]:
+for name in sys.argv[2:]:
     for other in [each for each in sys.modules if each.split(".")[0] in ("portico", "minimax_portal_auth")]:
         del sys.modules[other]
     try:
         importlib.import_module(name)
-    except Exception:
+    except Exception as failure:
+        if isinstance(failure, ModuleNotFoundError) and failure.name in sys.argv[1].split(","):
+            continue
         failed += 1
         print(name, traceback.format_exc())
 sys.exit(bool(failed))
 """
+# What `portico.integrations` is for: a person who has no such SDK has no use for its module either.
+_SDKS = ("anthropic", "openai", "httpx", "httpx2")
 _HEAVY = ("aiohttp", "keyring", "authlib", "asyncio", "cryptography", "questionary", "rich", "segno", "importlib.metadata", "ssl")
 
 
@@ -37,7 +42,8 @@ def _python(*args: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_every_module_imports_alone_with_warnings_as_errors() -> None:
-    done = _python("-W", "error", "-c", _PROBE, *MODULES)
+    absent = [sdk for sdk in _SDKS if importlib.util.find_spec(sdk) is None]
+    done = _python("-W", "error", "-c", _PROBE, ",".join(absent), *MODULES)
     assert done.returncode == 0, done.stdout + done.stderr
 
 

@@ -80,3 +80,14 @@ def test_a_private_folder_that_was_wide_is_tightened(tmp_path):
 
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert stat.S_IMODE((tmp_path / "new" / "deep").stat().st_mode) == 0o700
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are as POSIX has them")
+def test_a_folder_that_is_there_for_everybody_keeps_its_mode(tmp_path):
+    shared, own = tmp_path / "shared", tmp_path / "own"
+    for folder, mode in ((shared, 0o1777), (own, 0o755)):
+        folder.mkdir()
+        folder.chmod(mode)
+        make_private_folder(folder)
+
+    assert (shared.stat().st_mode & 0o7777, own.stat().st_mode & 0o7777) == (0o1777, 0o700)

@@ -40,6 +40,12 @@ def test_the_quick_start_makes_a_working_plugin(paths, tmp_path):
     assert host.record("acme-auth").status == "loaded"
 
 
+def test_a_provider_whose_key_has_no_variable_is_refused_where_it_is_written():
+    choice = plugin_api.KeyChoice("acme-api", "Acme", "large")
+    with pytest.raises(ValueError, match="acme has a choice that needs a key, and no env_keys"):
+        plugin_api.ProviderSpec("acme", "Acme", "openai-completions", {"": "https://a.example"}, {}, key_choices=(choice,))
+
+
 def _snippets(text):
     """The indented blocks of `text`; a blank line goes on with the block it stands in."""
     blocks, inside = [], False

@@ -13,14 +13,17 @@ from portico.secret import REDACTED, Secret, redact
 TEXT = "s3cr3t-value-0123456789"
 
 
+@pytest.mark.requirement("E48")
 @pytest.mark.parametrize(
     "show",
     [str, repr, "{}".format, "{:>40}".format, lambda secret: f"{secret!r}", lambda secret: "%s" % secret],  # noqa: UP031 - the old operator is one of the ways
 )
+@pytest.mark.requirement("E48")
 def test_no_way_of_formatting_a_secret_shows_it(show):
     assert TEXT not in show(Secret(TEXT))
 
 
+@pytest.mark.requirement("E48")
 def test_a_secret_in_a_log_record_is_redacted(caplog):
     with caplog.at_level(logging.DEBUG):
         logging.getLogger("portico").debug("token %s in %r", Secret(TEXT), {"access": Secret(TEXT)})
@@ -28,6 +31,8 @@ def test_a_secret_in_a_log_record_is_redacted(caplog):
     assert TEXT not in caplog.text
 
 
+@pytest.mark.requirement("E48")
+@pytest.mark.requirement("E48")
 def test_a_traceback_that_shows_locals_does_not_show_a_secret():
     def fail(token):
         raise ValueError(token)
@@ -41,6 +46,8 @@ def test_a_traceback_that_shows_locals_does_not_show_a_secret():
     assert TEXT not in shown.replace(f"TEXT = '{TEXT}'", "")
 
 
+@pytest.mark.requirement("E48")
+@pytest.mark.requirement("E48")
 @pytest.mark.parametrize("leave", [pickle.dumps, copy.copy, copy.deepcopy, json.dumps])
 def test_a_secret_cannot_be_serialised_or_copied(leave):
     with pytest.raises(TypeError):

@@ -1,3 +1,27 @@
-"""Portico: sign in to a model provider once; its tokens stay in the OS keyring and fresh, for the tools on this machine."""
+"""Portico: sign in to a model provider once; its tokens stay in the OS keyring and fresh, for the tools on this machine.
+
+For Python programs: `portico.load_model("minimax-portal/MiniMax-M2.1")`; `portico.integrations` sets other clients up.
+"""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False  # the command line imports this first, and `typing` is a visible part of what `auth token` costs
+if TYPE_CHECKING:
+    from portico.library.loading import load_model as load_model
+    from portico.library.model import Model as Model
+    from portico.library.model import Reply as Reply
 
 __version__ = "0.1.0"
+__all__ = ("Model", "Reply", "__version__", "load_model")
+
+
+def __getattr__(name: str) -> object:
+    if name == "load_model":
+        from portico.library.loading import load_model
+
+        return load_model
+    if name in {"Model", "Reply"}:
+        from portico.library import model
+
+        return getattr(model, name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

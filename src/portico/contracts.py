@@ -10,11 +10,28 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 
     from portico.secret import Secret
 
 ApiKind = Literal["anthropic-messages", "openai-completions", "openai-responses"]
+# Why a model did not answer, in the terms that decide what to do next (`portico.models.refusal`).
+RefusalKind = Literal[
+    "auth",
+    "billing",
+    "rate-limit",
+    "plan-used-up",
+    "plan-lacks-model",
+    "no-plan",
+    "server",
+    "timeout",
+    "unreachable",
+    "unknown-model",
+    "content",
+    "invalid-request",
+]
+# How much a window of a plan still gives; `unknown` where the provider tells nothing that can be relied on.
+WindowState = Literal["limited", "exhausted", "unlimited", "not-in-plan", "unknown"]
 JsonValue = None | bool | int | float | str | list["JsonValue"] | dict[str, "JsonValue"]
 
 
@@ -133,7 +150,8 @@ class Pending:
 class TokenGrant:
     """A token reply that has been validated. `expires_at` is wall ms, None where the server gave no lifetime.
 
-    `refresh` None means that the reply carried none: on a refresh the old one stays.
+    `refresh` None means that the reply carried none: on a refresh the old one stays. `refresh_expires_at` is its end, wall ms.
+    `subject` names the account at its issuer (OpenID Connect Core section 2, `sub`), None where the server does not tell.
     `notice` is text from the provider for the user, already free of control characters.
     """
 
@@ -143,6 +161,8 @@ class TokenGrant:
     scope: str | None = None
     resource_url: str | None = None
     notice: str | None = None
+    refresh_expires_at: int | None = None
+    subject: str | None = None
 
 
 class TokenDialect(Protocol):
@@ -203,6 +223,23 @@ class ModelSpec:
 
 
 @dataclass(frozen=True, slots=True)
+class KeyChoice:
+    """A way to set a provider up without an account of its own kind: with an API key, or with none for a server on this machine.
+
+    `id` is what `--auth-choice` takes, `model` the one that becomes the default, `region` the key of `base_urls` that it uses.
+    `spec` describes a model that is not in the provider's catalogue and is written into the config.
+    """
+
+    id: str
+    label: str
+    model: str
+    hint: str = ""
+    region: str = ""
+    needs_key: bool = True
+    spec: ModelSpec | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class ProviderSpec:
     """A provider of models.
 
@@ -210,6 +247,13 @@ class ProviderSpec:
     `hosts` maps a region to the only hosts its credential may be sent to.
     `env_keys` are the environment variables that hold a credential, in the order they are tried.
     `auth_header` is how the credential travels: `Authorization: Bearer` or `x-api-key`.
+    `paths` are the places of further protocols under the same origin, for a provider that speaks more than `api`; `api` is in it.
+    `error_codes` are the provider's own numbers in its error bodies. `subscribe_urls` maps a region to where a plan is bought.
+    `key_choices` and `sign_in_choices` are the auth choices that set it up, with a key and by signing in.
+    `vendor` is whose models they are, by which menus group what sets them up (the label, where it is empty); `vendor_hint` is
+    told beside it.
+    `region_env` is the environment variable that names the region where no profile does. `placeholder_key` stands in configs
+    where a key would; it is none, unless the provider asks for no credential (`needs_credential` False: one on this machine).
     """
 
     id: str
@@ -222,6 +266,74 @@ class ProviderSpec:
     auth_header: Literal["bearer", "x-api-key"] = "bearer"
     aliases: tuple[str, ...] = ()
     placeholder_key: str | None = None
+    paths: Mapping[ApiKind, str] = field(default_factory=dict)
+    error_codes: Mapping[int, RefusalKind] = field(default_factory=dict)
+    subscribe_urls: Mapping[str, str] = field(default_factory=dict)
+    region_env: str | None = None
+    needs_credential: bool = True
+    key_choices: tuple[KeyChoice, ...] = ()
+    sign_in_choices: tuple[str, ...] = ()
+    vendor: str = ""
+    vendor_hint: str = ""
+
+    def __post_init__(self) -> None:
+        """Raise ValueError where a key is to be set up and no variable is named for it."""
+        if not self.env_keys and any(choice.needs_key for choice in self.key_choices):
+            raise ValueError(f"the provider {self.id} has a choice that needs a key, and no env_keys")
+
+
+# --- what a plan has left --------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class PlanWindow:
+    """One window of a plan: how much of one kind of use it still gives.
+
+    `kind` is the provider's word for that use (`general`, `video`), `name` is how long the window lasts (`5h`, `week`).
+    `percent_left` counts the boost in and may exceed 100; None where none is told that can be. `left` and `total` are requests,
+    both None unless they agree with the percentage. `resets_at` is wall ms. `boost` is what the plan's own allowance is
+    multiplied by.
+    """
+
+    kind: str
+    name: str
+    state: WindowState
+    percent_left: float | None = None
+    left: int | None = None
+    total: int | None = None
+    resets_at: int | None = None
+    boost: float = 1.0
+
+
+class PlanReader(Protocol):
+    """How a provider tells what an account's plan has left. Pure: no I/O, no clock, no state; the host sends the requests.
+
+    `provider` is whose accounts it reads. `env_keys` are the variables that may hold a key of a plan, in the order of trying.
+    """
+
+    @property
+    def provider(self) -> str: ...
+
+    @property
+    def env_keys(self) -> tuple[str, ...]: ...
+
+    def urls(self, base_url: str) -> tuple[str, ...]:
+        """Where an account whose API is at `base_url` is asked, by GET: the next is for where the one before is not served.
+
+        Empty where no such account can be asked. A URL of a host that the provider does not declare is never requested.
+        """
+        ...
+
+    def can_have_plan(self, key: Secret) -> bool:
+        """Whether `key` may be one of a plan; False for one whose form says that it is of another kind."""
+        ...
+
+    def read(self, answer: Mapping[str, JsonValue], now_ms: int) -> tuple[PlanWindow, ...]:
+        """The windows that an answer tells of, at `now_ms` (wall ms). What makes no sense in it is left out, and raises nothing.
+
+        Failures are read by the host before: the HTTP status, and the provider's own `error_codes`.
+        """
+        ...
 
 
 # --- signing in ------------------------------------------------------------------------------------------------------------
@@ -304,11 +416,20 @@ class Choice:
 
 
 class Prompter(Protocol):
-    """Asks a person. `interactive` False: nobody can be asked, and each question raises UsageError naming `flag`."""
+    """Asks a person. `interactive` False: nobody can be asked, and each question raises UsageError naming `flag`.
+
+    `flag` is what answers the question on the command line: an option, or a whole command that begins with `{prog}`.
+    """
 
     interactive: bool
 
     def choose(self, question: str, choices: Sequence[Choice], *, flag: str, default: str | None = None) -> str: ...
+
+    def choose_many(
+        self, question: str, choices: Sequence[Choice], *, flag: str, chosen: Collection[str] = ()
+    ) -> tuple[str, ...]:
+        """Any number of `choices`, in their order; `chosen` are those that are marked to begin with."""
+        ...
 
     def confirm(self, question: str, *, flag: str, default: bool = False) -> bool: ...
 

@@ -7,15 +7,19 @@
 | `auth-profiles.json` | state folder; no secrets | 0600 |
 | `sealed/` | state folder; AES-256-GCM records | 0700, files 0600 |
 | `locks/` | state folder; never deleted | 0700, files 0600 |
+| `uses/` | state folder; empty files, whose times tell when a sign-in was last used | 0700, files 0600 |
+| `history.sqlite`, `-wal`, `-shm` | state folder; requests without their words, no secrets | 0600 |
 | `gateway.json`, `gateway.log` | state folder | 0600 |
 | `keep-fresh.log` | state folder; launchd's alone, systemd has its journal | 0600 |
 | `emulator.json` | state folder | 0600 |
+| `edit-*/` | state folder; a copy of the config while `config edit` is open, kept if it was refused | 0700, files 0600 |
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+import stat
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,6 +61,14 @@ class Paths:
         return self.state / "locks"
 
     @property
+    def uses(self) -> Path:
+        return self.state / "uses"
+
+    @property
+    def history(self) -> Path:
+        return self.state / "history.sqlite"
+
+    @property
     def gateway(self) -> Path:
         return self.state / "gateway.json"
 
@@ -80,9 +92,9 @@ def resolve_paths(config: str | None = None, env: Mapping[str, str] | None = Non
 
 
 def make_private_folder(folder: Path) -> Path:
-    """Create `folder` (0700) and its parents; tighten it if it was wider."""
+    """Create `folder` (0700) and its parents; tighten it if it was wider, but never one that is there for everybody (`/tmp`)."""
     folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
-    if os.name == "posix" and folder.stat().st_mode & 0o077:
+    if os.name == "posix" and (mode := folder.stat().st_mode) & 0o077 and not mode & stat.S_ISVTX:
         folder.chmod(FOLDER_MODE)
     return folder
 

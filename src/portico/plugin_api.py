@@ -52,16 +52,21 @@ from portico.contracts import (
     FormRequest,
     HttpReply,
     JsonValue,
+    KeyChoice,
     ModelCost,
     ModelSpec,
     OAuthServer,
     Pending,
+    PlanReader,
+    PlanWindow,
     Prompter,
     ProviderSpec,
     Redirect,
+    RefusalKind,
     Region,
     TokenDialect,
     TokenGrant,
+    WindowState,
 )
 from portico.errors import (
     ConfigError,
@@ -93,6 +98,7 @@ if TYPE_CHECKING:
         unreadable,
     )
     from portico.oauth.urls import is_loopback, why_not_a_safe_url, without_query
+    from portico.plugins.builtin import built_in, built_in_plans
 
 __all__ = [
     "AcceptedGrant",
@@ -113,6 +119,7 @@ __all__ = [
     "FormRequest",
     "HttpReply",
     "JsonValue",
+    "KeyChoice",
     "ModelCost",
     "ModelSpec",
     "NetworkError",
@@ -121,10 +128,13 @@ __all__ = [
     "OAuthError",
     "OAuthServer",
     "Pending",
+    "PlanReader",
+    "PlanWindow",
     "PorticoError",
     "Prompter",
     "ProviderSpec",
     "Redirect",
+    "RefusalKind",
     "Region",
     "Secret",
     "SignInNeeded",
@@ -134,6 +144,9 @@ __all__ = [
     "TokenDialect",
     "TokenGrant",
     "UsageError",
+    "WindowState",
+    "built_in",
+    "built_in_plans",
     "error_for",
     "hookimpl",
     "invalid",
@@ -154,9 +167,11 @@ __all__ = [
 
 hookimpl = pluggy.HookimplMarker("portico")
 
-# What only a dialect needs is loaded when it is named, so that a plugin can be listed without the OAuth engine.
+# What only some plugins need is loaded when it is named, so that one can be listed without the OAuth engine.
 _LAZY: Final = {
     "StandardDialect": "portico.oauth.standard",
+    "built_in": "portico.plugins.builtin",
+    "built_in_plans": "portico.plugins.builtin",
     "error_for": "portico.oauth.token_errors",
     "may_pass": "portico.oauth.token_errors",
     "oauth_error": "portico.oauth.token_errors",

@@ -42,7 +42,7 @@ def without_re_read():
     """Under the lock, a process goes by what it read before it had the lock."""
     honest, first = transaction.Transactions.held, {}
 
-    def held(self, profile_id):
+    def held(self, profile_id, **_settled):
         if profile_id not in first:
             first[profile_id] = honest(self, profile_id)
         return first[profile_id]

@@ -442,8 +442,8 @@ class FullStore:
         self._vault = vault
         self.full = True
 
-    def read(self, profile_id):
-        return self._vault.read(profile_id)
+    def read(self, profile_id, **settled):
+        return self._vault.read(profile_id, **settled)
 
     def commit(self, profile, tokens, **expected):
         if self.full:

@@ -38,15 +38,27 @@ def profile(fake_clock):
         ({"has_refresh": False}, -1, ("sign in again", "ended", "none", 3)),
         ({"has_refresh": False}, None, ("ok", "unknown", "none", 0)),
         ({"failure": AWAY, "has_refresh": False}, -1, ("sign in again", "ended", "none", 3)),
+        ({"refresh_in_h": -1, "failure": REFUSED}, 48, ("sign in again", "good", "refused", 3)),
+        ({"refresh_in_h": -1, "failure": REFUSED}, None, ("sign in again", "unknown", "refused", 3)),
+        ({"refresh_in_h": 25}, 1, ("ok", "good", "not tried yet", 0)),
+        ({"refresh_in_h": 25, "failure": AWAY}, 1, ("refresh failing", "good", "failing", 0)),
+        ({"refresh_in_h": 24, "failure": AWAY}, 1, ("refresh failing", "good", "failing", 12)),
+        ({"refresh_in_h": -1}, 48, ("ok", "good", "ended", 0)),
+        ({"refresh_in_h": -1}, 24, ("expiring", "good", "ended", 12)),
+        ({"refresh_in_h": -1}, -1, ("sign in again", "ended", "ended", 3)),
     ],
 )
 def test_each_state_has_its_own_word_and_code(profile, fake_clock, changed, left_h, expected):
     now = fake_clock.wall_ms()
     ends = None if left_h is None else now + left_h * HOUR
-    health = health_of(replace(profile, expires_at=ends, **changed), now)
+    if "refresh_in_h" in changed:
+        changed = {**changed, "refresh_expires_at": now + changed["refresh_in_h"] * HOUR}
+        del changed["refresh_in_h"]
+    profile = replace(profile, expires_at=ends, **changed)
+    health = health_of(profile, now)
 
     assert (health.word, health.access, health.refresh, health.exit_code) == expected
-    assert needs_sign_in(replace(profile, expires_at=ends, **changed), now) == (expected[3] == 3)
+    assert needs_sign_in(profile, now) == (expected[3] == 3)
 
 
 def test_the_worst_of_several_counts(profile, fake_clock):

@@ -1,11 +1,10 @@
-"""One round of refreshes, and what a service manager is told."""
+"""One round of refreshes."""
 
 from __future__ import annotations
 
-import socket
 from dataclasses import replace
 
-from portico.auth.keep_fresh import refresh_what_is_due, tell_service_manager
+from portico.auth.keep_fresh import refresh_what_is_due
 from portico.store.profiles import Failure
 from portico.testing.authorization_server import Fault
 
@@ -39,14 +38,3 @@ async def test_a_server_that_is_away_is_an_outcome_with_its_cause_and_is_not_sto
     assert await results(account) == {"test:due": "waiting"}
     assert account.posts <= 1
     assert account.index.get("test:due").failure is not None
-
-
-def test_systemd_is_told_where_it_waits_and_nothing_happens_where_it_does_not(tmp_path):
-    place = str(tmp_path / "notify")
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as waiting:
-        waiting.bind(place)
-        tell_service_manager({"NOTIFY_SOCKET": place}, "READY=1")
-        waiting.settimeout(5)
-        assert waiting.recv(100) == b"READY=1"
-    tell_service_manager({"NOTIFY_SOCKET": place}, "READY=1")
-    tell_service_manager({}, "READY=1")

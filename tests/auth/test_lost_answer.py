@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 from dataclasses import replace
 
 import pytest
 
-from portico.auth.fence import MAX_SENDS
+from portico.auth.fence import MAX_SENDS, MOST_SENDS
 from portico.errors import NetworkError, SignInNeeded
 from portico.testing.authorization_server import Fault, Gate
 from tests.auth.parts import PROFILE, until
@@ -58,13 +59,75 @@ async def test_answers_that_stay_lost_are_not_asked_for_again_while_the_access_t
         account.clock.advance(2)
     assert account.posts == MAX_SENDS
     fence, failure = account.index.get(PROFILE).fence, account.index.get(PROFILE).failure
-    assert (fence.sends, failure.id, failure.terminal) == (MAX_SENDS, "refresh-answer-lost", False)
+    assert (fence.sends, failure.id, failure.terminal) == (MAX_SENDS, "refresh-answers-missing", False)
     assert before.refresh.reveal() not in account.paths.index.read_text()
 
     account.clock.advance(100)
     account.server.faults.always("/token", None)
     assert account.holds(await broker.access(PROFILE))
     assert account.posts == MAX_SENDS + 1
+
+
+@pytest.mark.requirement("E32")
+async def test_answers_that_stay_lost_are_asked_for_again_by_somebody_who_needs_one_and_by_no_timer(account):
+    account.sign_in(ttl_s=60)
+    account.server.faults.always("/token", Fault(drop="before"))
+    broker = account.broker()
+    account.clock.advance(60)
+    for _ in range(24 * 6):
+        with contextlib.suppress(NetworkError):
+            await broker.refresh_if_due(PROFILE)
+        account.clock.advance(600)
+    assert account.posts == MAX_SENDS
+    failure = account.index.get(PROFILE).failure
+    assert failure.message.startswith(f"the answers to {MAX_SENDS} refreshes were lost; the sign-in may be over (sent at")
+
+    account.server.faults.always("/token", None)
+    assert account.holds(await broker.access(PROFILE))
+    assert account.posts == MAX_SENDS + 1
+
+
+@pytest.mark.requirement("E32")
+async def test_a_timer_that_has_given_up_shuts_nobody_out(account):
+    account.sign_in(ttl_s=60)
+    account.server.faults.always("/token", Fault(drop="before"))
+    broker = account.broker()
+    account.clock.advance(60)
+    while account.posts < MAX_SENDS:
+        with contextlib.suppress(NetworkError):
+            await broker.refresh_if_due(PROFILE)
+        account.clock.advance(5)
+    account.server.faults.always("/token", None)
+    for _ in range(120):
+        with contextlib.suppress(NetworkError):
+            await broker.refresh_if_due(PROFILE)
+        account.clock.advance(1)
+    assert account.posts == MAX_SENDS
+    assert account.holds(await broker.access(PROFILE))
+
+
+@pytest.mark.requirement("E32")
+async def test_answers_that_stay_lost_for_good_end_in_a_sign_in_after_a_dozen_sends_ever_more_rarely(account, monkeypatch):
+    monkeypatch.setattr("random.uniform", lambda _low, high: high)
+    account.sign_in(ttl_s=60)
+    account.server.faults.always("/token", Fault(drop="before"))
+    account.clock.advance(60)
+    sent = []
+    for minute in range(24 * 60):
+        before = account.posts
+        try:
+            await account.broker().access(PROFILE)  # a new process each minute
+        except SignInNeeded as error:
+            ended = error
+        except NetworkError:
+            pass
+        sent += [minute] * (account.posts - before)
+        account.clock.advance(60)
+    assert len(sent) == MOST_SENDS
+    assert sent[-1] - sent[-2] >= 15
+    assert "were lost" in str(ended)
+    assert account.index.get(PROFILE).failure.terminal
+    assert account.server.presented.total == MOST_SENDS
 
 
 @pytest.mark.requirement("E32")

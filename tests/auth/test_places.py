@@ -12,10 +12,11 @@ from aiohttp import web
 
 from portico.auth.refresh_lock import refresh_lock
 from portico.contracts import ModelSpec
-from portico.errors import PorticoError, SignInNeeded, StoreError
+from portico.errors import SignInNeeded, StoreError
+from portico.models.asking import Refused, begin
+from portico.models.callable import CallableModel
 from portico.models.http import ModelHttp
-from portico.models.loader import CallableModel
-from portico.models.messages import stream_answer
+from portico.models.protocols.question import Question
 from portico.models.reference import ModelReference
 from portico.secret import Secret
 from portico.store.records import Tokens
@@ -143,7 +144,8 @@ async def test_a_hundred_requests_with_an_old_token_make_one_refresh_and_are_sen
     async with ModelHttp() as http:
 
         async def ask():
-            return [piece async for piece in stream_answer(model, "?", http=http, broker=broker)]
+            answer = await begin(model, Question("?", 1), http=http, broker=broker)
+            return [piece async for piece in answer.pieces()]
 
         await asyncio.gather(*(ask() for _ in range(100)))
         assert account.posts == 1
@@ -152,6 +154,6 @@ async def test_a_hundred_requests_with_an_old_token_make_one_refresh_and_are_sen
 
         account.server.mint.revoke((await broker.access(PROFILE)).token.reveal())
         account.server.faults.always("/token", Fault(status=503, body=b""))
-        with pytest.raises(PorticoError):
+        with pytest.raises(Refused):
             await ask()
     assert len(got) == 201

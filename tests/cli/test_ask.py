@@ -101,7 +101,7 @@ def test_signed_out_the_first_way_out_is_to_sign_in(session):
     done = session.run("ask", "Why?")
 
     assert (done.returncode, done.stderr.splitlines()[0]) == (3, "Unknown model: minimax-portal/MiniMax-M2.1")
-    assert "one of: sign in: portico onboard --auth-choice minimax-portal" in done.stderr
+    assert "- sign in: portico onboard --auth-choice minimax-portal" in done.stderr
 
 
 def test_a_model_of_a_plugin_that_is_off_names_the_command_that_turns_it_on(session):

@@ -72,6 +72,7 @@ class Terminal(io.StringIO):
         return True
 
 
+@pytest.mark.requirement("E77")
 @pytest.mark.parametrize(("quiet", "remarks"), [(False, 1), (True, 0)])
 def test_a_token_on_a_terminal_comes_with_one_line_of_warning_unless_quiet(session, monkeypatch, quiet, remarks):
     session.sign_in("--region", "global")

@@ -8,7 +8,7 @@ import pytest
 
 from portico.cli.auth_import import import_
 from portico.cli.parser import make_parser
-from portico.cli.prompt import NumberedPrompter
+from portico.cli.prompt_numbered import NumberedPrompter
 from portico.cli.render import Output
 from portico.cli.runtime import Runtime
 from portico.store.profiles import ProfileIndex

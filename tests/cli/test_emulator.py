@@ -17,7 +17,7 @@ from typing import Any
 
 import pytest
 
-from portico.cli.emulator import shell_lines
+from portico.cli.shells import shell_lines
 from portico.emulation.state import EmulatorState, write_state
 from portico.testing.canary import canary
 from tests.plugins.trees import was_imported, write_plugin
@@ -259,7 +259,7 @@ def test_its_end_takes_keyring_records_and_the_background_process_with_it(start_
     words = ("--auth-choice", "minimax-portal", "--non-interactive", "--background", "--region", "cn", "--flow", "browser")
     done = run_portico("onboard", *words, env=there)
     assert done.returncode == 0, done.stderr
-    assert len(secret_service.items()) == 1
+    assert len(secret_service.items()) == 2, "the token, and the key of the gateway"
     status = json.loads(run_portico("gateway", "status", "--json", env=there).stdout)
     code, _ = end(process, signal.SIGINT)
     assert code == 0

@@ -17,8 +17,8 @@ import pytest
 
 from portico.store.profiles import Failure, ProfileIndex
 from portico.testing.canary import in_text
-from tests.auth.test_user_service import FAKE
 from tests.minimax_session import CN, GLOBAL
+from tests.services.test_service_files import FAKE
 
 
 def start(session, *words, **env):

@@ -192,12 +192,14 @@ def test_a_broken_configuration_does_not_hide_that_a_word_is_misspelt(run_portic
     ],
     ids=str,
 )
+@pytest.mark.requirement("E79")
 def test_odd_environments_change_nothing(run_portico, env):
     done = run_portico("plugins", "list", env=env)
     assert done.returncode == 0, done.stderr
     assert "minimax-portal-auth" in done.stdout
 
 
+@pytest.mark.requirement("E79")
 def test_a_character_that_the_console_lacks_is_escaped(run_portico, paths, tmp_path):
     config = tmp_path / "config-\u4e2d.json5"
     config.write_text('{ plugins: { entries: { "g\u00f6ne": { enabled: true } } } }', encoding="utf-8")
@@ -206,6 +208,7 @@ def test_a_character_that_the_console_lacks_is_escaped(run_portico, paths, tmp_p
     assert "plugin not found: g\\xf6ne" in done.stderr
 
 
+@pytest.mark.requirement("E79")
 def test_paths_with_spaces_and_other_scripts_work(run_portico, tmp_path):
     folder = tmp_path / "my files \u4e2d"
     folder.mkdir()
@@ -227,6 +230,7 @@ def _shell(run_portico, line):
 @pytest.mark.parametrize(
     "line", ["portico plugins list >&-", "portico plugins list <&-", "portico --help >&- 2>&-", "portico nope 2>&-"]
 )
+@pytest.mark.requirement("E79")
 def test_closed_streams_are_no_crash(run_portico, line):
     done = _shell(run_portico, line)
     assert done.returncode == (2 if "nope" in line else 0), done.stderr
@@ -245,6 +249,7 @@ def test_a_reader_that_is_gone_already_is_no_crash(run_portico, words):
     assert (done.returncode, done.stderr) == (141, b"")
 
 
+@pytest.mark.requirement("E79")
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="Linux's /dev/full")
 def test_output_that_cannot_be_written_is_a_failure_in_one_line(run_portico):
     done = _shell(run_portico, "portico plugins list >/dev/full")
@@ -262,6 +267,7 @@ sys.exit(main(["plugins", "list"], "portico"))
 """
 
 
+@pytest.mark.requirement("E79")
 @pytest.mark.skipif(sys.platform == "win32", reason="POSIX user database")
 def test_a_user_without_a_home_is_told_what_to_set(run_portico):
     gone = ("HOME", "PORTICO_STATE_DIR", "PORTICO_CONFIG", "XDG_CONFIG_HOME", "XDG_STATE_HOME")
@@ -271,6 +277,7 @@ def test_a_user_without_a_home_is_told_what_to_set(run_portico):
     assert "Set HOME, or set PORTICO_CONFIG and PORTICO_STATE_DIR." in done.stderr
 
 
+@pytest.mark.requirement("E80")
 @pytest.mark.requirement("S4")
 @pytest.mark.parametrize("words", [["--version"], ["--help"], ["help"], ["plugins", "list"], ["help", "plugins"]])
 def test_help_version_and_the_plugin_list_load_no_http_library(words, paths):
@@ -284,6 +291,7 @@ print([name for name in ("aiohttp", "authlib", "keyring", "ssl", "asyncio", "ric
     assert done.stderr.strip() == "[]"
 
 
+@pytest.mark.requirement("E80")
 @pytest.mark.requirement("S4")
 @pytest.mark.parametrize("words", [["--version"], ["--help"]])
 def test_version_and_help_need_neither_argparse_nor_dataclasses(words):

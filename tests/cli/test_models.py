@@ -70,6 +70,40 @@ def test_json_with_plain_is_refused_and_nothing_to_list_is_an_empty_list(paths, 
     assert "No models found" in run_portico("models", "list").stderr
 
 
+BLOCK = """{ models: { providers: { minimax: {
+  baseUrl: "https://api.minimax.io/anthropic", apiKey: "sk-emulator-global", api: "anthropic-messages",
+  models: [{ id: "MiniMax-M2.1", name: "MiniMax M2.1" }],
+} } } }"""
+
+
+@pytest.mark.requirement("P13")
+@pytest.mark.requirement("P15")
+@pytest.mark.parametrize(
+    ("env", "config", "model"),
+    [
+        ({"MINIMAX_API_KEY": "sk-emulator-global"}, None, "minimax/MiniMax-M2.1"),
+        ({}, BLOCK, "minimax/MiniMax-M2.1"),
+        ({}, None, M21),
+    ],
+    ids=["the environment key", "the page's block", "a sign-in"],
+)
+def test_after_each_of_the_pages_ways_out_the_list_shows_the_model_and_it_answers(minimax, env, config, model):
+    session = minimax()
+    assert session.run("ask", "--model", "minimax/MiniMax-M2.1", "Hello").stderr.startswith(
+        "Unknown model: minimax/MiniMax-M2.1\n"
+    )
+    assert session.run("models", "list", "--plain").stdout == ""
+    if config is not None:
+        session.paths.config.write_text(config, encoding="utf-8")
+    elif not env:
+        session.sign_in("--region", "global")
+
+    listed = json.loads(session.ok("models", "list", "--json", env=env))["models"]
+
+    assert {row["key"]: row["available"] for row in listed}[model] is True
+    assert "answering as MiniMax-M2.1" in session.ok("ask", "--model", model, "Hello", env=env)
+
+
 @pytest.mark.requirement("P12")
 @pytest.mark.parametrize("name", [M21, "minimax-m2.1"])
 def test_set_changes_the_default_and_touches_nothing_else(configured, paths, name):

@@ -37,7 +37,7 @@ def test_without_a_terminal_the_choice_and_the_region_are_named_by_their_flags(s
 
     assert session.paths.config.read_bytes() == before
     assert (choice.returncode, region.returncode) == (2, 2)
-    assert "--auth-choice {minimax-portal}" in choice.stderr
+    assert "--auth-choice {minimax-portal," in choice.stderr
     assert "--region {global,cn}" in region.stderr
 
 
@@ -96,6 +96,7 @@ def test_a_borrowed_client_id_is_told_once_and_ones_own_is_not_remarked_on(sessi
     assert "OpenClaw" not in other.stderr
 
 
+@pytest.mark.requirement("E77")
 def test_with_json_every_step_is_one_object_on_stdout_and_the_last_one_is_the_outcome(session):
     steps = session.sign_in("--region", "cn")
 
@@ -281,18 +282,32 @@ def test_models_auth_login_is_the_same_sign_in_and_leaves_a_default_alone(sessio
     assert session.run(*login, "--provider", "minimax-portal", "--method", "magic").returncode == 2
 
 
+def test_another_default_than_the_sign_ins_own_may_be_named_and_the_old_one_may_be_kept(session):
+    lightning = "minimax-portal/MiniMax-M2.1-lightning"
+    wrong = session.run(*SIGN_IN, "--region", "global", "--default-model", lightning.lower().replace("-l", "-L"), *session.store)
+    assert (wrong.returncode, f"Did you mean {lightning}?" in wrong.stderr) == (2, True)
+
+    session.sign_in("--region", "global", "--default-model", "MiniMax-M2.1-lightning")
+    assert session.ok("models", "status", "--plain").strip() == lightning
+    told = session.run(*SIGN_IN, "--region", "cn", "--keep-default", *BROWSER, *session.store)
+    assert f"Default model  {lightning} (unchanged)" in told.stderr
+    assert session.ok("models", "status", "--plain").strip() == lightning
+
+
 @pytest.mark.requirement("E41")
-def test_a_sign_in_that_was_killed_before_its_config_edit_is_finished_by_the_next_run(session):
+@pytest.mark.parametrize("model", ["MiniMax-M2.1", "MiniMax-M3"])
+def test_a_sign_in_that_was_killed_before_its_config_edit_is_finished_by_the_next_run(session, model):
     from dataclasses import replace
 
     session.sign_in("--region", "global")
     session.ok("config", "unset", "models")
     session.ok("config", "unset", "agents")
-    ProfileIndex(session.paths).update(GLOBAL, lambda profile: replace(profile, config_pending=True, default_pending=True))
+    default = {"default_pending": True, "default_model": f"minimax-portal/{model}" if model == "MiniMax-M3" else None}
+    ProfileIndex(session.paths).update(GLOBAL, lambda profile: replace(profile, config_pending=True, **default))
 
-    session.sign_in("--region", "cn", "--profile", "minimax-portal:other")
+    session.sign_in("--region", "cn", "--profile", "minimax-portal:other", "--keep-default")
 
-    assert "minimax-portal/MiniMax-M2.1" in session.ok("config", "get", "agents.defaults.model.primary")
+    assert session.ok("config", "get", "agents.defaults.model.primary", "--json").strip() == f'"minimax-portal/{model}"'
     assert ProfileIndex(session.paths).get(GLOBAL).config_pending is False
 
 
@@ -307,3 +322,49 @@ def test_the_browser_is_started_without_the_stores_passphrase(session, tmp_path)
 
     assert "PORTICO_PASSPHRASE" not in seen.read_text()
     assert f"HOME={os.environ['HOME']}" in seen.read_text()
+
+
+@pytest.mark.requirement("P11")
+@pytest.mark.parametrize(
+    ("region", "link"),
+    [
+        ("global", "https://platform.minimax.io/subscribe/coding-plan"),
+        ("cn", "https://platform.minimaxi.com/subscribe/coding-plan"),
+    ],
+)
+def test_an_account_without_a_plan_is_told_once_where_its_region_sells_one(minimax, region, link):
+    session = minimax(knobs={"quota": "none"})
+
+    done = session.run(*SIGN_IN, "--region", region, *BROWSER, *session.store)
+
+    assert done.returncode == 0
+    assert done.stderr.count(f"Subscribe: {link}") == 1
+    plan = session.sign_in("--region", region, "--replace")[-1]["plan"]
+    assert (plan["state"], plan["subscribeUrl"]) == ("no-plan", link)
+
+
+def test_a_sign_in_says_what_its_plan_has_left(session):
+    done = session.run(*SIGN_IN, "--region", "global", *BROWSER, *session.store)
+
+    assert "Plan           5h 89% left (1349 of 1500); week 98% left (14849 of 15000)\n" in done.stderr
+
+
+def test_a_plan_that_is_not_told_fails_no_sign_in(minimax):
+    session = minimax(knobs={"remains": "html"})
+
+    done = session.run(*SIGN_IN, "--region", "global", *BROWSER, *session.store, "--verbose")
+
+    assert done.returncode == 0
+    assert f"Signed in: {GLOBAL}" in done.stderr
+    assert "Plan           not checked; `portico usage` asks again\n" in done.stderr
+    assert "a web page and no data" in done.stderr
+
+
+@pytest.mark.parametrize("raising", ["urls", "read"])
+def test_a_plan_reader_that_fails_fails_no_sign_in(session, monkeypatch, raising):
+    def broken(*_args):
+        raise KeyError(raising)
+
+    monkeypatch.setattr(f"portico.plugins.builtin.minimax_plans.MinimaxPlans.{raising}", broken)
+
+    assert session.sign_in("--region", "global")[-1]["profile"] == GLOBAL

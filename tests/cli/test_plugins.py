@@ -318,6 +318,7 @@ def test_each_kind_of_failure_has_its_exit_code_and_one_block_on_stderr(run_port
     assert done.stderr == "portico: Acme failed.\n  Try `portico acme`.\n"
 
 
+@pytest.mark.requirement("E77")
 @pytest.mark.requirement("E78")
 def test_a_failure_as_json_is_one_object_on_stdout(run_portico, installed):
     done = run_portico("--json", "acme", "fail", "Denied", env=installed[1])

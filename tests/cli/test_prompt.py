@@ -10,10 +10,14 @@ import sys
 
 import pytest
 
-from portico.cli.prompt import MenuPrompter, NonInteractive, NumberedPrompter, make_prompter, read_line
+from portico.cli.prompt import NonInteractive, make_prompter
+from portico.cli.prompt_menus import MenuPrompter, fitting
+from portico.cli.prompt_numbered import NumberedPrompter
+from portico.cli.read_line import read_line
 from portico.contracts import Choice
 from portico.errors import UsageError
 
+MODELS = [Choice(f"acme/m{number}", f"acme/m{number}") for number in range(1, 5)]
 REGIONS = [Choice("global", "Global", "api.minimax.io"), Choice("cn", "CN", "api.minimaxi.com")]
 POSIX = pytest.mark.skipif(sys.platform == "win32", reason="POSIX terminals")
 
@@ -27,6 +31,24 @@ def test_a_numbered_menu_takes_numbers_and_values_and_asks_again_for_anything_el
     prompter = _numbered(typed)
     assert prompter.choose("Select endpoint", REGIONS, flag="--region", default="global") == answer
     assert "  2) CN - api.minimaxi.com\n" in prompter._stderr.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("typed", "answer"),
+    [
+        ("1,3-4\n", (1, 3, 4)),
+        ("4 acme/m2\n", (2, 4)),
+        ("\n", (2,)),
+        ("none\n", ()),
+        ("All\n", (1, 2, 3, 4)),
+        ("5\n3-2\n0\n1;2\n-\n\u00b2\nacme/m9\n2,2\n", (2,)),
+    ],
+)
+def test_several_are_chosen_by_numbers_ranges_or_names_and_come_in_the_lists_order(typed, answer):
+    prompter = _numbered(typed)
+    chosen = prompter.choose_many("Allowed", MODELS, flag="--x", chosen=("acme/m2",))
+    assert chosen == tuple(f"acme/m{number}" for number in answer)
+    assert "  1) [ ] acme/m1\n  2) [x] acme/m2\n" in prompter._stderr.getvalue()
 
 
 @pytest.mark.parametrize(("typed", "default", "answer"), [("y\n", False, True), ("\n", True, True), ("?\nNO\n", True, False)])
@@ -48,6 +70,9 @@ def test_where_nobody_answers_the_error_names_the_flag(prompter):
     for ask in (prompter.confirm, prompter.text):
         with pytest.raises(UsageError, match="nobody can be asked"):
             ask("Sure?", flag="--yes")
+    with pytest.raises(UsageError) as many:
+        prompter.choose_many("Fallbacks", MODELS, flag="{prog} models fallbacks add REF")
+    assert many.value.hint_for("openclaw") == "Run: openclaw models fallbacks add REF"
 
 
 def test_nobody_is_asked_for_a_secret():
@@ -69,9 +94,47 @@ class _Terminal(io.StringIO):
 
 def test_a_terminal_gets_menus_or_numbers_where_the_menus_are_missing(monkeypatch):
     pytest.importorskip("questionary", reason="questionary draws the menus")
-    assert isinstance(make_prompter(_Terminal(), _Terminal()), MenuPrompter)
+    assert isinstance(make_prompter(_Terminal(), _Terminal(), {"TERM": "xterm"}), MenuPrompter)
+    assert isinstance(make_prompter(_Terminal(), _Terminal(), {"TERM": "dumb"}), NumberedPrompter)
     monkeypatch.setitem(sys.modules, "questionary", None)
     assert isinstance(make_prompter(_Terminal(), _Terminal()), NumberedPrompter)
+
+
+LONG = [
+    Choice("a", "minimax-portal/MiniMax-M2.1-lightning", "MiniMax M2.1 Lightning, 204,800 tokens"),
+    Choice("b", "minimax-portal/MiniMax-M2.1", "MiniMax M2.1"),
+]
+
+
+@pytest.mark.parametrize(
+    ("room", "first"),
+    [
+        (80, "minimax-portal/MiniMax-M2.1-lightning - MiniMax M2.1 Lightning, 204,800 tokens"),
+        (66, "minimax-portal/MiniMax-M2.1-lightning - MiniMax M2.1 Lightning..."),
+        (54, "minimax-portal/MiniMax-M2.1-lightning - MiniMax..."),
+        (40, None),
+        (30, None),
+    ],
+)
+def test_a_hint_that_does_not_fit_is_cut_and_where_too_little_would_be_left_there_is_no_menu(room, first):
+    rows = fitting(LONG, room)
+    assert (rows and rows[0]) == first
+    assert rows is None or max(map(len, rows)) <= room
+
+
+def test_where_a_menu_does_not_fit_or_its_marks_cannot_be_shown_the_list_is_numbered(monkeypatch):
+    pytest.importorskip("questionary", reason="questionary draws the menus")
+    monkeypatch.setenv("COLUMNS", "40")
+    narrow = _Terminal()
+    asked = MenuPrompter(NumberedPrompter(io.StringIO("2\n"), narrow), narrow)
+    assert asked.choose("Default model", LONG, flag="--default-model") == "b"
+    shown = narrow.getvalue().splitlines()
+    assert max(map(len, shown)) <= 40
+    assert "minimax-portal/MiniMax-M2.1-lightning" in narrow.getvalue()
+
+    latin = io.TextIOWrapper(io.BytesIO(), encoding="latin-1")
+    asked = MenuPrompter(NumberedPrompter(io.StringIO("1,2\n"), latin), latin)
+    assert asked.choose_many("Endpoints", REGIONS, flag="--x") == ("global", "cn")
 
 
 SCRIPT = """
@@ -82,6 +145,7 @@ prompter = make_prompter()
 def ask():
     return [
         prompter.choose("Endpoint", [Choice("global", "Global", "io"), Choice("cn", "CN", "com")], flag="--region"),
+        prompter.choose_many("Models", [Choice(x, x) for x in "abc"], flag="--models", chosen=["b"]),
         prompter.confirm("Stay", flag="--background", default=True),
         prompter.text("Name", flag="--profile", default="default"),
         len(prompter.secret("Phrase", flag="--x").reveal()),
@@ -90,7 +154,13 @@ async def inside(): return ask()
 print(ask() if sys.argv[1] == "outside" else asyncio.run(inside()))
 """
 # What is typed once the last question has been drawn.
-KEYS = [(b"Endpoint", b"\x1b[B\r"), (b"Stay", b"n"), (b"Name", b"2\r"), (b"Phrase", b"hunter22\r")]
+KEYS = [
+    (b"Endpoint", b"\x1b[B\r"),
+    (b"Models", b" \x1b[B\x1b[B \r"),
+    (b"Stay", b"n"),
+    (b"Name", b"2\r"),
+    (b"Phrase", b"hunter22\r"),
+]
 
 
 @POSIX
@@ -115,7 +185,7 @@ def test_menus_work_on_a_real_terminal_and_leave_stdout_alone(loop):
         _drain(master, child)
         stdout = child.stdout.read().decode()
     os.close(master)
-    assert stdout == "['cn', False, 'default2', 8]\n"
+    assert stdout == "['cn', ('a', 'b', 'c'), False, 'default2', 8]\n"
 
 
 def _drain(master, child):

@@ -127,3 +127,13 @@ def test_a_closed_stdout_takes_what_is_written_to_it(monkeypatch):
     out.write("gone")
     out.table(HEADERS, ROWS)
     out.json(json.loads("{}"))
+
+
+def test_long_json_is_the_same_value_with_a_line_for_each_entry(capsys):
+    value = {"count": 2000, "models": [{"id": f"m{number}", "tags": ["a", "ä"]} for number in range(2000)], "none": [], "x": {}}
+
+    Output(json=True).json(value)
+
+    text = capsys.readouterr().out
+    assert json.loads(text) == value
+    assert len(text.splitlines()) == 2000 + 7

@@ -8,13 +8,14 @@ import pytest
 
 from portico.config.checker import check
 from portico.config.document import Document
-from portico.config.schema import AgentDefaults, AuthProfile, Config, ModelSettings, PluginEntry
+from portico.config.schema import AgentDefaults, AuthProfile, Config, CostConfig, ModelConfig, ModelSettings, PluginEntry
 from portico.contracts import ModelCost
 from portico.secret import Secret
 
 DATA = Path(__file__).parent / "data"
+PAGES_BLOCKS = Path(__file__).parents[1] / "e2e" / "page" / "blocks"
 API_KINDS = '"anthropic-messages" or "openai-completions" or "openai-responses"'
-EXAMPLES = sorted(DATA.iterdir())
+EXAMPLES = [*sorted(PAGES_BLOCKS.glob("*.json5")), *sorted(DATA.iterdir())]
 
 
 def checked(text: str) -> tuple[Config, list[str]]:
@@ -23,7 +24,8 @@ def checked(text: str) -> tuple[Config, list[str]]:
 
 
 def example(name: str) -> Config:
-    config, problems = check(Document.parse((DATA / name).read_text(encoding="utf-8"), name=name))
+    (path,) = (each for each in EXAMPLES if each.name == name)
+    config, problems = check(Document.parse(path.read_text(encoding="utf-8"), name=name))
     assert not problems
     return config
 
@@ -34,7 +36,7 @@ def test_the_provider_pages_snippets_and_openclaws_own_file_load_without_a_word(
 
 
 def test_the_api_key_snippet_means_what_the_page_says():
-    config = example("provider-page-api-key.json5")
+    config = example("2-api-key.json5")
     provider = config.models.providers["minimax"]
     (model,) = provider.models
     assert config.env == {"MINIMAX_API_KEY": "sk-..."}
@@ -42,11 +44,11 @@ def test_the_api_key_snippet_means_what_the_page_says():
     assert (provider.base_url, provider.api) == ("https://api.minimax.io/anthropic", "anthropic-messages")
     assert provider.api_key == Secret("${MINIMAX_API_KEY}")
     assert (model.id, model.name, model.context_window, model.max_tokens) == ("MiniMax-M2.1", "MiniMax M2.1", 200000, 8192)
-    assert model.cost == ModelCost(15, 60, 2, 10)
+    assert model.cost == CostConfig(15, 60, 2, 10)
 
 
 def test_the_fallback_snippet_means_what_the_page_says():
-    assert example("provider-page-fallback.json5").agents == AgentDefaults(
+    assert example("3-fallback.json5").agents == AgentDefaults(
         primary="anthropic/claude-opus-4-6",
         fallbacks=("minimax/MiniMax-M2.1",),
         models={"anthropic/claude-opus-4-6": ModelSettings("opus"), "minimax/MiniMax-M2.1": ModelSettings("minimax")},
@@ -72,8 +74,8 @@ def test_every_key_that_portico_uses_is_read():
         models: { mode: "replace", providers: { p: { headers: { "X-A": "b" }, authHeader: false }, g: { api: "github-copilot" } } },
         agents: { list: [], defaults: { model: "p/m" } },
         plugins: { enabled: false, allow: ["a"], deny: ["d"], load: { paths: ["~/x"] }, entries: { a: { config: { k: [1] } } } },
-        gateway: { port: 1.8e4, mode: "local" },
-        wizard: { anything: 1 }, unheardOf: true,
+        gateway: { port: 1.8e4, mode: "local", models: { "claude-opus-4-6": "minimax/MiniMax-M2.1" } },
+        wizard: { anything: 1 }, base: "~/.openclaw/openclaw.json",
     }""")
     assert problems == []
     assert config.env == {"B": "2", "A": "1"}
@@ -83,7 +85,23 @@ def test_every_key_that_portico_uses_is_read():
     assert config.agents.primary == "p/m"
     assert (config.plugins.enabled, config.plugins.allow, config.plugins.deny) == (False, ("a",), ("d",))
     assert (config.plugins.load_paths, config.plugins.entries["a"].config) == (("~/x",), {"k": [1]})
-    assert config.gateway.port == 18000
+    assert (config.gateway.port, config.gateway.models) == (18000, {"claude-opus-4-6": "minimax/MiniMax-M2.1"})
+    assert config.base == "~/.openclaw/openclaw.json"
+
+
+def test_a_model_keeps_what_is_not_said_of_it_apart_from_what_is():
+    config, problems = checked("""{ models: { providers: { p: { models: [
+        { id: "bare" },
+        { id: "full", name: "F", reasoning: false, input: ["text"], contextWindow: 9, maxTokens: 8,
+          cost: { output: 2 }, headers: { "X-A": "b" } },
+    ] } } } }""")
+    assert problems == []
+    bare, full = config.models.providers["p"].models
+    assert bare == ModelConfig("bare")
+    assert full == ModelConfig("full", "F", False, ("text",), 9, 8, CostConfig(output=2), {"X-A": "b"})
+    assert (bare.reasoning, bare.input, bare.cost, bare.context_window) == (None, None, None, None)
+    assert full.cost.over(ModelCost(1, 9, 0.5)) == ModelCost(1, 2, 0.5, 0)
+    assert full.cost.over(None) == ModelCost(0, 2)
 
 
 def test_every_problem_is_named_in_one_run_with_its_place_and_what_was_meant():
@@ -99,7 +117,7 @@ def test_every_problem_is_named_in_one_run_with_its_place_and_what_was_meant():
     assert problems == [
         'error f:2:19: `models.mode` must be "merge" or "replace" (did you mean `merge`?)',
         "error f:3:5: `models.providers.m.baseURL` is not a key that Portico knows (did you mean `baseUrl`?)",
-        "error f:3:28: `models.providers.m.baseUrl` must begin with https:// or http://",
+        "error f:3:28: `models.providers.m.baseUrl` cannot be used: it is not an https URL",
         "error f:3:44: `models.providers.m.api` must be " + API_KINDS + " (did you mean `anthropic-messages`?)",
         "error f:3:80: `models.providers.m.models[0].id` must be a string that is not empty",
         "error f:3:85: `models.providers.m.models[1]` must be an object",
@@ -114,10 +132,10 @@ def test_every_problem_is_named_in_one_run_with_its_place_and_what_was_meant():
 
 
 def test_an_unknown_key_that_resembles_nothing_is_a_warning():
-    _, problems = checked("{ plugins: { entries: { x: { colour: 1 } } }, '$include': 'a' }")
+    _, problems = checked("{ plugins: { entries: { x: { colour: 1 } } }, unheardOf: { a: 1 } }")
     assert problems == [
         "warning f:1:30: `plugins.entries.x.colour` is not a key that Portico knows; it has no effect",
-        "warning f:1:47: `$include` is not read by Portico: what those files say has no effect",
+        "warning f:1:47: `unheardOf` is not a key that Portico knows; it has no effect",
     ]
 
 

@@ -118,6 +118,58 @@ def test_what_is_taken_away_leaves_no_hole_and_keeps_the_comments_of_others(text
 
 
 @pytest.mark.requirement("S6")
+@pytest.mark.parametrize(
+    ("text", "index", "expected"),
+    [
+        ("{ l: [1, 2] }", 0, "{ l: [9, 1, 2] }"),
+        ("{ l: [1, 2] }", 1, "{ l: [1, 9, 2] }"),
+        ("{ l: [1, 2] }", 2, "{ l: [1, 2, 9] }"),
+        ("{l:[1,2]}", 1, "{l:[1,9,2]}"),
+        ("{ l: [ /* one */ 1 ] }", 0, "{ l: [ /* one */ 9, 1 ] }"),
+        ("{ l: [1, /* one */ 2] }", 1, "{ l: [1, /* one */ 9, 2] }"),
+        ("{\n  l: [ // mine\n    1, // one\n  ],\n}", 0, "{\n  l: [ // mine\n    9,\n    1, // one\n  ],\n}"),
+        (
+            "{\n  l: [\n    1, // one\n    // about two\n    2\n  ]\n}",
+            1,
+            "{\n  l: [\n    1, // one\n    9,\n    // about two\n    2\n  ]\n}",
+        ),
+        ("{\r\n\tl: [\r\n\t\t1,\r\n\t\t2,\r\n\t],\r\n}", 1, "{\r\n\tl: [\r\n\t\t1,\r\n\t\t9,\r\n\t\t2,\r\n\t],\r\n}"),
+        ("{ l: [1, // one\n  /* two */ 2] }", 1, "{ l: [1, // one\n  9,\n  /* two */ 2] }"),
+        ("{ l: [] }", 0, "{ l: [9] }"),
+        ("{ l: null }", 0, "{ l: [9] }"),
+        ("{ a: 1 }", 0, "{ a: 1, l: [9] }"),
+    ],
+)
+def test_an_element_is_put_between_its_neighbours_and_their_comments_stay_with_them(text, index, expected):
+    assert document(text).insert(("l", index), 9).text == expected
+
+
+@pytest.mark.parametrize(
+    ("path", "why"),
+    [
+        (("l", 3), "`l` is an array of 1, so it has no place for `[3]`"),
+        (("l", "x"), "`l` is an array of 1, so it has no place for `x`"),
+        (("o", 0), "`o` is an object, so it has no place for `[0]`"),
+        (("o", "k"), "`o` is an object, so it has no place for `k`"),
+        (("a", 0), "`a` is no object, so it has no place for `[0]`"),
+    ],
+)
+def test_what_is_no_place_in_an_array_takes_no_new_element(path, why):
+    with pytest.raises(ConfigError) as caught:
+        document("{ a: 1, l: [1], o: { k: 1 } }").insert(path, 9)
+    assert (caught.value.id, caught.value.why) == ("config-path-blocked", why)
+
+
+def test_an_edit_that_would_make_no_json5_is_refused_and_an_unread_tree_is_read_when_asked_for():
+    before = document("{ a: 1 }")
+    for path, value in ((("b",), "\ud800"), (("b",) * 120, 1)):
+        with pytest.raises(ConfigError) as caught:
+            before.set(path, value)
+        assert caught.value.id == "config-syntax"
+    assert before.set(("b",), 2).unset(("a",)).text == "{ b: 2 }"
+
+
+@pytest.mark.requirement("S6")
 def test_merging_writes_the_new_and_leaves_the_equal_and_the_rest():
     before = document(PEOPLE_WRITE)
     after = before.merge(
@@ -158,6 +210,28 @@ def test_what_is_not_json5_is_refused_with_its_place(text, where, message):
     with pytest.raises(ConfigError) as caught:
         document(text, "f")
     assert (caught.value.id, caught.value.where, caught.value.message) == ("config-syntax", f"f:{where}", message)
+
+
+@pytest.mark.requirement("E75")
+@pytest.mark.parametrize(
+    "text",
+    [
+        "{ apiKey: KEY }",
+        "{ apiKey: 'x' 'KEY' }",
+        "{ apiKey: 'x' KEY: 1 }",
+        "{ env: { 'KEY' } }",
+        "{ env: { KEY } }",
+        "{ apiKey: 'KEY }",
+        "KEY",
+        "{} KEY",
+        "{ 'a': 'KEY\\1' }",
+    ],
+)
+@pytest.mark.parametrize("key", ["sk-live-0123", "0123456789abcdef0123456789abcdef", "eyJhbGciOiJIUzI1NiJ9.e30.x"])
+def test_a_key_that_has_lost_its_place_is_not_read_out(text, key):
+    with pytest.raises(ConfigError) as caught:
+        document(text.replace("KEY", key))
+    assert not any(key[start : start + 8] in str(caught.value) for start in range(len(key) - 7))
 
 
 def test_everything_json5_has_is_read():

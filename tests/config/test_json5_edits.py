@@ -11,12 +11,16 @@ from random import Random
 import pytest
 
 from portico.config.document import Document
+from portico.config.json5_changes import check_edit
+from portico.config.json5_edits import Splice, apply
+from portico.config.json5_parser import parse
+from portico.config.json5_tokens import Json5SyntaxError
 
 hypothesis = pytest.importorskip("hypothesis", reason="hypothesis, which makes up the texts, is not installed")
 st = pytest.importorskip("hypothesis.strategies")
 pyjson5 = pytest.importorskip("pyjson5", reason="pyjson5, the independent reader, is not installed")
 
-# Six properties share the run's budget of cases, and the other tests have theirs.
+# Nine properties share the run's budget of cases, and the other tests have theirs.
 few = hypothesis.settings(max_examples=hypothesis.settings.default.max_examples // 10)
 KEYS = st.sampled_from(
     ["a", "b", "apiKey", "$x", "minimax/MiniMax-M2.1", "with.dot", "", "é", "true", "it's", 'say "hi"', "\u2028"]
@@ -33,6 +37,7 @@ SCALARS = st.one_of(
 VALUES = st.recursive(
     SCALARS, lambda inner: st.one_of(st.lists(inner, max_size=4), st.dictionaries(KEYS, inner, max_size=4)), max_leaves=12
 )
+PIECES = list("{}[]:,/*'\"\\ab1. \n#")
 OBJECTS = st.dictionaries(KEYS, VALUES, max_size=5)
 
 
@@ -50,7 +55,8 @@ class Writer:
         return bom + self.gap() + self.value(value) + self.gap()
 
     def gap(self) -> str:
-        parts = [self.random.choice(["", " ", "", "  ", self.newline, self.newline + "  ", "\t"])]
+        odd = self.random.choice(["\v", "\f", "\u00a0", "\u2003", "\u2028", "\ufeff", "\r"])
+        parts = [self.random.choice(["", " ", "", "  ", self.newline, self.newline + "  ", "\t", odd])]
         while self.random.random() < self.density:
             self.comments += 1
             comment = f"c{self.comments} }},]{{[: \"'"
@@ -68,15 +74,25 @@ class Writer:
             return self.string(value)
         if isinstance(value, float) and math.isinf(value):
             return "Infinity" if value > 0 else "-Infinity"
-        if isinstance(value, int) and not isinstance(value, bool) and value >= 0 and self.random.random() < 0.3:
-            return hex(value)
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and self.random.random() < 0.3:
+            return self.number(value)
         return json.dumps(value)
+
+    def number(self, value: float) -> str:
+        if isinstance(value, int):
+            return self.random.choice([hex(value), f"+{value}"]) if value >= 0 else hex(value)
+        plain = repr(value)
+        if "e" in plain:
+            return plain.upper()
+        return plain.removesuffix("0") if plain.endswith(".0") else plain.replace("0.", ".", 1) if abs(value) < 1 else plain
 
     def joined(self, parts: list[str]) -> str:
         text = "".join(f"{part}{self.gap()}," for part in parts)
         return (text if self.random.random() < 0.5 else text[:-1]) + self.gap()
 
     def key(self, key: str) -> str:
+        if key[:1].isalpha() and key.isascii() and key.isalnum() and self.random.random() < 0.1:
+            return f"\\u{ord(key[0]):04x}{key[1:]}"
         return key if re.fullmatch(r"[A-Za-z_$][\w$]*", key) and self.random.random() < 0.6 else self.string(key)
 
     def string(self, text: str) -> str:
@@ -169,6 +185,63 @@ def test_a_new_member_takes_no_byte_away(given_document, data, key, new):
     assert comments(changed.text) == comments(document.text)
     if at(value, path[:-1]):
         assert is_left_of(document.text, changed.text)
+
+
+@pytest.mark.requirement("S6")
+@few
+@hypothesis.given(documents(), st.data(), VALUES)
+def test_an_inserted_element_moves_the_others_on_and_takes_no_byte_away(given_document, data, new):
+    document, value = given_document
+    arrays = [path for path in paths_of(value) if isinstance(at(value, path), list)]
+    hypothesis.assume(arrays)
+    path = data.draw(st.sampled_from(arrays))
+    index = data.draw(st.integers(0, len(at(value, path))))
+    expected = copy.deepcopy(value)
+    at(expected, path).insert(index, copy.deepcopy(new))
+    changed = document.insert((*path, index), new)
+    assert changed.value() == expected == read_by_others(changed.text)
+    assert comments(changed.text) == comments(document.text)
+    assert is_left_of(re.sub(r"\s", "", document.text), changed.text)
+    if at(value, path):
+        assert is_left_of(document.text, changed.text)
+
+
+@pytest.mark.requirement("S6")
+@few
+@hypothesis.given(documents(), st.data())
+def test_edits_one_after_the_other_end_where_a_dictionary_ends(given_document, data):
+    document, value = given_document
+    for _ in range(4):
+        path = data.draw(st.sampled_from(paths_of(value)))
+        new = data.draw(VALUES)
+        kind = data.draw(st.sampled_from(["set", "unset", "merge"]))
+        if kind == "merge" or not path:
+            patch = {"m": new}
+            document, value = document.merge(patch), laid_over(value, patch)
+        elif kind == "set":
+            document, value = document.set(path, new), put(value, path, new)
+        else:
+            document, value = document.unset(path), copy.deepcopy(value)
+            del at(value, path[:-1])[path[-1]]
+    assert document.value() == value == read_by_others(document.text)
+
+
+@few
+@hypothesis.given(documents(), st.data())
+def test_what_the_check_of_an_edit_lets_pass_is_json5(given_document, data):
+    document, _ = given_document
+    low = data.draw(st.integers(0, len(document.text)))
+    high = data.draw(st.integers(low, min(len(document.text), low + 6)))
+    made = data.draw(
+        st.one_of(st.text(PIECES, max_size=5), st.sampled_from(["a: 1,", ", 2", '"x": [', "}", "/*", "*/", "//", "1"]))
+    )
+    splice = Splice(low, high, made)
+    text = apply(document.text, [splice])
+    try:
+        check_edit(document.root, text, [splice], grown=len(text) - len(document.text))
+    except Json5SyntaxError:
+        return
+    parse(text)
 
 
 @pytest.mark.requirement("S6")

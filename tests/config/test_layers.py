@@ -1,10 +1,16 @@
+"""The configuration that commands run with, and what is told of one that has faults."""
+
 from __future__ import annotations
+
+import os
 
 import pytest
 
+from portico.config.file import ConfigFile
 from portico.config.layers import load_config
 from portico.errors import ConfigError
 from portico.paths import Paths
+from portico.testing.canary import canary, exempt
 
 
 @pytest.fixture
@@ -47,3 +53,125 @@ def test_all_errors_are_told_at_once(places):
         f"  {places.config}:2:13: `gateway.prot` is not a key that Portico knows (did you mean `port`?)",
         f"  {places.config}:3:22: `plugins.enabled` must be true or false",
     ]
+
+
+# --- faults of a file ------------------------------------------------------------------------------------------------------
+
+
+def error_of(files) -> ConfigError:
+    with pytest.raises(ConfigError) as caught:
+        files.load()
+    return caught.value
+
+
+@pytest.mark.requirement("E75")
+@pytest.mark.parametrize(
+    ("text", "where"),
+    [
+        ("\ufeff{\r\n  gateway: { port: 0 },\r\n}\r\n", "2:20"),
+        ("{\r  gateway: { port: 0 },\r}", "2:20"),
+        ("// caf\u00e9 \U0001f600\n{ gateway: { port: 0 } }", "2:20"),
+        ("{ gateway: { prot: 1 } }", "1:14"),
+        ("{ gateway: { port: '18500' } }", "1:20"),
+        ("{ gateway: 18500 }", "1:12"),
+        ("[]", "1:1"),
+    ],
+)
+def test_a_fault_is_told_with_the_file_the_line_and_the_column_of_an_editor(files, text, where):
+    files.own_says(text)
+    assert error_of(files).where == f"{files.own}:{where}"
+
+
+@pytest.mark.requirement("E75")
+def test_what_is_written_twice_is_warned_of_where_it_loses(files):
+    files.own_says("{ gateway: { port: 1111,\n port: 2222 } }")
+    loaded = files.load()
+    assert loaded.config.gateway.port == 2222
+    assert files.told(loaded) == ["portico/portico.json5:1:14: `gateway.port` is written twice; the later one counts"]
+
+
+@pytest.mark.requirement("E75")
+def test_no_secret_is_in_what_is_told_of_a_faulty_file(files):
+    exempt(files.home)
+    key = canary("key")
+    files.own_says(
+        f"""{{
+        env: {{ A: ["{key}"], vars: "{key}" }},
+        models: {{ mode: "{key}", providers: {{
+            p: {{ apiKey: {{ source: "exec", id: "{key}" }}, baseUrl: "https://{key}@h.example", headers: {{ X: ["{key}"] }} }},
+            q: {{ apiKey: ["{key}"], api: "{key}" }},
+        }} }},
+        plugins: {{ entries: {{ x: {{ enabled: "{key}", config: "{key}" }} }} }},
+        base: ["{key}"],
+    }}"""
+    )
+    error = error_of(files)
+    assert "8 errors" in error.message
+    assert key not in f"{error} {error.hint}"
+
+
+@pytest.mark.requirement("E75")
+def test_a_file_of_ten_megabytes_is_refused_at_once(files):
+    files.own_says("{ a: '" + "x" * 10_000_000 + "' }")
+    error = error_of(files)
+    assert (error.id, error.message) == ("config-unreadable", f"refusing to read {files.own}")
+    assert error.why == "it is larger than 4 MiB, which no configuration is"
+    with pytest.raises(ConfigError, match="refusing to read"):
+        ConfigFile(files.own, files.paths.locks).edit(lambda document: document)
+
+
+@pytest.mark.requirement("E75")
+def test_an_edit_that_would_make_the_file_too_large_to_be_read_again_is_refused(files):
+    files.own_says("{}")
+    with pytest.raises(ConfigError, match="too large"):
+        files.load().file.edit(lambda document: document.set(("a",), "x" * 5_000_000))
+    assert files.own.read_text(encoding="utf-8") == "{}"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX modes and links")
+@pytest.mark.requirement("E75")
+def test_files_that_others_may_write_are_each_warned_of_behind_a_link_too(files):
+    files.base_says("{ env: { $include: 'env.json5' } }").chmod(0o666)
+    files.write("openclaw/env.json5", "{ A: '1' }").chmod(0o620)
+    real = files.own_says("{ base: '../openclaw/openclaw.json' }").rename(files.home / "real.json5")
+    files.own.symlink_to(real)
+    real.chmod(0o602)
+    assert files.told(files.load()) == [
+        "portico/portico.json5: other users may change it (its mode is 0602) (chmod go-w portico/portico.json5)",
+        "openclaw/openclaw.json: other users may change it (its mode is 0666) (chmod go-w openclaw/openclaw.json)",
+        "openclaw/env.json5: other users may change it (its mode is 0620) (chmod go-w openclaw/env.json5)",
+    ]
+
+
+# --- what stops nobody -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("E75")
+@pytest.mark.parametrize(
+    ("entry", "where", "said"),
+    [
+        ("5", "1:28", "`plugins.entries.x` must be an object"),
+        ("null", "1:28", "`plugins.entries.x` must not be null"),
+        ("{ enabled: 'yes' }", "1:39", "`plugins.entries.x.enabled` must be true or false"),
+        ("{ enabld: true }", "1:30", "`plugins.entries.x.enabld` is not a key that Portico knows"),
+        ("{ config: [] }", "1:38", "`plugins.entries.x.config` must be an object"),
+    ],
+)
+def test_a_bad_entry_of_a_plugin_is_a_warning_and_that_plugin_alone_is_unusable(files, entry, where, said):
+    files.own_says(f"{{ plugins: {{ entries: {{ x: {entry}, y: {{ enabled: true }} }} }}, gateway: {{ port: 18500 }} }}")
+    loaded = files.load()
+    (warning,) = loaded.problems
+    assert (warning.level, warning.where, warning.plugin) == ("warning", f"{files.own}:{where}", "x")
+    assert said in warning.message
+    assert warning.message.endswith("the plugin x is not used")
+    entries = loaded.config.plugins.entries
+    assert said in entries["x"].problem
+    assert (entries["y"].problem, entries["y"].enabled, loaded.config.gateway.port) == (None, True, 18500)
+
+
+def test_a_variable_that_is_not_set_stops_nobody_who_does_not_use_it(files):
+    files.own_says(
+        "{ models: { providers: { p: { apiKey: '${NOWHERE}', headers: { A: '${NOR_HERE}' }, models: [{ id: 'm' }] } } } }"
+    )
+    loaded = files.load()
+    assert (loaded.problems, loaded.config.models.providers["p"].headers) == ((), {"A": "${NOR_HERE}"})

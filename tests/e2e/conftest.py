@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from portico.testing.secret_service import SecretService
     from tests.e2e.terminal import Terminal
 
+if not (Path(__file__).parent / "clients" / "node_modules").exists():
+    collect_ignore = ["test_clients.py"]  # hundreds of megabytes, which `.ci/run` fetches
 if sys.platform == "win32":
     collect_ignore_glob = ["test_*.py"]  # pseudo-terminals and signals are as POSIX has them
 
@@ -50,12 +52,17 @@ class Machine:
         self.keep(done.stderr + (done.stdout if keep else ""))
         return done
 
-    def sit_down(self, *words: str, **env: str) -> Terminal:
-        """`openclaw WORDS`, in a terminal."""
-        pytest.importorskip("questionary", reason="questionary draws the menus that are answered here")
+    def sit_down(self, *words: str, term: str = "xterm", columns: int = 120, **env: str) -> Terminal:
+        """`openclaw WORDS`, in a terminal; one of type `dumb` has no menus."""
+        return self.open_terminal("openclaw", *words, term=term, columns=columns, **env)
+
+    def open_terminal(self, *argv: str, term: str = "xterm", columns: int = 120, **env: str) -> Terminal:
+        """Any program, in a terminal."""
+        if term != "dumb":
+            pytest.importorskip("questionary", reason="questionary draws the menus that are answered here")
         from tests.e2e.terminal import Terminal
 
-        terminal = Terminal(["openclaw", *words], {**self.env, **env})
+        terminal = Terminal([*argv], {**self.env, **env}, term=term, columns=columns)
         self.terminals.append(terminal)
         return terminal
 

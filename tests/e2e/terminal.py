@@ -12,6 +12,7 @@ import subprocess
 import termios
 import time
 from importlib.util import find_spec
+from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -23,15 +24,16 @@ ENTER, CTRL_C = "\r", "\x03"
 SECOND = "\x1b[B\r" if _MENUS else "2\r"
 YES, NO = ("y", "n") if _MENUS else ("y\r", "n\r")
 _ESCAPES = re.compile(r"\x1b\[[0-9;?]*[a-zA-Z]|\x1b[()][A-Z0-9]|\x1b[=>]")
+_SIZES = {"COLUMNS", "LINES"}  # of the terminal that the tests run in
 _CURSOR_QUESTION = "\x1b[6n"
 
 
 class Terminal:
     """Runs `argv` on a pseudo-terminal of its own, as its controlling terminal."""
 
-    def __init__(self, argv: list[str], env: Mapping[str, str]) -> None:
+    def __init__(self, argv: list[str], env: Mapping[str, str], *, term: str = "xterm", columns: int = 120) -> None:
         self._master, slave = pty.openpty()
-        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 120, 0, 0))
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
 
         def own_terminal() -> None:
             os.setsid()
@@ -42,7 +44,7 @@ class Terminal:
             stdin=slave,
             stdout=slave,
             stderr=slave,
-            env={**env, "TERM": "xterm"},
+            env={name: value for name, value in env.items() if name not in _SIZES} | {"TERM": term},
             preexec_fn=own_terminal,  # noqa: PLW1509 - no other threads run in these tests, and only two system calls are made
         )
         os.close(slave)
@@ -66,11 +68,14 @@ class Terminal:
     def press(self, keys: str) -> None:
         os.write(self._master, keys.encode())
 
-    def end(self, timeout: float = 30.0) -> int:
-        """Wait for the program's end; its exit code."""
-        deadline = time.monotonic() + timeout
+    def end(self, timeout: float = 30.0, answers: Mapping[str, str] = MappingProxyType({})) -> int:
+        """Wait for the program's end; its exit code. `answers` has the keys for each question, whenever it is asked."""
+        deadline, given = time.monotonic() + timeout, dict.fromkeys(answers, 0)
         while self._read(deadline - time.monotonic()):
-            continue
+            for question, keys in answers.items():
+                if len(re.findall(question, self.text)) > given[question]:
+                    given[question] += 1
+                    self.press(keys)
         code = self.process.wait(max(1.0, deadline - time.monotonic()))
         os.close(self._master)
         return code

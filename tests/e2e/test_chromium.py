@@ -74,6 +74,8 @@ def test_the_redirect_of_a_real_browser_is_caught_and_the_address_bar_is_left_cl
         terminal = machine.sit_down("onboard", "--auth-choice", "minimax-portal", "--flow", "browser", **env)
         terminal.expect("Select MiniMax")
         terminal.press(keys)
+        terminal.expect("Stay signed in")
+        terminal.press(NO)
         url = address()
         assert url.startswith(f"https://account.{host}/")
 
@@ -89,8 +91,6 @@ def test_the_redirect_of_a_real_browser_is_caught_and_the_address_bar_is_left_cl
         assert in_text(shown) == []
         chromium.close()
 
-        terminal.expect("Stay signed in")
-        terminal.press(NO)
         assert terminal.end() == 0
         assert f"Signed in: {profile}" in terminal.text
         assert machine.records()[0].startswith(f"{profile}#")

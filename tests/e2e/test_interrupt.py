@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from portico.store.profiles import ProfileIndex
+from portico.usage.history_file import HistoryFile
 from tests.e2e.terminal import CTRL_C
 from tests.minimax_session import GLOBAL, SIGN_IN
 
@@ -60,6 +61,7 @@ def interrupt(process):
 
 def nothing_is_stored(session):
     assert session.profiles() == []
+    assert session.paths.config.read_bytes() == session.info.config.read_bytes()
     assert ProfileIndex(session.paths).view().leftovers == ()
 
 
@@ -137,7 +139,9 @@ def test_at_the_prompt_of_a_terminal(machine):
 @pytest.mark.requirement("E19")
 def test_in_a_terminal_while_the_browser_is_awaited(machine):
     with machine.emulator("--redirect"):
-        terminal = machine.sit_down("onboard", "--auth-choice", "minimax-portal", "--region", "global", "--no-browser")
+        terminal = machine.sit_down(
+            "onboard", "--auth-choice", "minimax-portal", "--region", "global", "--no-browser", "--no-background"
+        )
         url = terminal.expect(r"https://account\.minimax\.io/\S+")
         port = int(re.search(r"127\.0\.0\.1%3A(\d+)", url.replace("\n", ""))[1])
         terminal.press(CTRL_C)
@@ -150,7 +154,7 @@ def test_in_a_terminal_while_the_browser_is_awaited(machine):
 @pytest.mark.requirement("E19")
 def test_a_streaming_answer(session):
     session.sign_in("--region", "global")
-    script = _PAUSED.format(module="models", owner="messages", name="_event")
+    script = _PAUSED.format(module="models.protocols", owner="messages", name="_usage")
     process = subprocess.Popen(
         [sys.executable, "-c", script, "ask", "Tell me a long story."],
         env=session.run_portico.environment(session.env),
@@ -163,3 +167,7 @@ def test_a_streaming_answer(session):
     assert "paused" in process.stdout.readline()
 
     assert interrupt(process)[0] == 130
+    noted = HistoryFile(session.paths, pytest.fail).read(
+        lambda history: history.execute("SELECT outcome FROM requests").fetchall()
+    )
+    assert noted == [("left",)]

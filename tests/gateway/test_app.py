@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
+from dataclasses import replace
 
 import pytest
 from aiohttp import web
 
-from portico.gateway.app import make_server
+from portico.gateway.app import BOUNDS, make_server
 from portico.gateway.proof import is_proof, new_challenge, new_key
 from portico.gateway.server import bound
 from portico.gateway.state import GatewayState
@@ -17,15 +19,21 @@ from tests.gateway.parts import body_of, status_of, talk
 KEY = new_key()
 
 
-@pytest.fixture
-async def port():
+@contextlib.asynccontextmanager
+async def serving(bounds=BOUNDS):
     listener = bound(0)
     state = GatewayState(4711, listener.getsockname()[1], 1_700_000_000_000, "abcd", KEY)
-    runner = web.ServerRunner(make_server(state))
+    runner = web.ServerRunner(make_server(state, None, bounds))
     await runner.setup()
     await web.SockSite(runner, listener).start()
     yield state.port
     await runner.cleanup()
+
+
+@pytest.fixture
+async def port():
+    async with serving() as port:
+        yield port
 
 
 async def ask(port, *headers, target="/health", method="GET", host=True):
@@ -130,20 +138,20 @@ async def test_rubbish_is_refused_as_quietly_as_anything_else(port, request_, ca
     assert caplog.text == ""
 
 
-async def test_a_head_that_does_not_end_is_not_waited_for(port, monkeypatch):
-    monkeypatch.setattr("portico.oauth.quiet_http._IDLE_TIMEOUT_S", 0.1)
-    for begun in (b"", b"G", b"GET /health HTTP/1.1\r\nHost: a\r\n"):
-        assert await asyncio.to_thread(talk, port, begun) == b""
+async def test_a_head_that_does_not_end_is_not_waited_for():
+    async with serving(replace(BOUNDS, idle_s=0.1)) as port:
+        for begun in (b"", b"G", b"GET /health HTTP/1.1\r\nHost: a\r\n"):
+            assert await asyncio.to_thread(talk, port, begun) == b""
 
 
-async def test_the_longest_waiting_connection_makes_room_for_a_new_one(port, monkeypatch):
-    monkeypatch.setattr("portico.oauth.quiet_http._MOST_CONNECTIONS", 2)
-    first, second = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
-    for _, writer in (first, second):
-        writer.write(b"GET /health")
-    assert status_of(await ask(port)) == 200
-    assert await first[0].read() == b""
-    second[1].write(f" HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
-    assert status_of(await second[0].read()) == 200
-    for _, writer in (first, second):
-        writer.close()
+async def test_the_longest_waiting_connection_makes_room_for_a_new_one():
+    async with serving(replace(BOUNDS, connections=2)) as port:
+        first, second = [await asyncio.open_connection("127.0.0.1", port) for _ in range(2)]
+        for _, writer in (first, second):
+            writer.write(b"GET /health")
+        assert status_of(await ask(port)) == 200
+        assert await first[0].read() == b""
+        second[1].write(f" HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
+        assert status_of(await second[0].read()) == 200
+        for _, writer in (first, second):
+            writer.close()

@@ -23,6 +23,9 @@ PORTAL = ProviderSpec(
     hosts={"global": frozenset({"api.minimax.io"}), "cn": frozenset({"api.minimaxi.com"})},
     models=(ModelSpec("MiniMax-M2.1", "MiniMax M2.1", alias="minimax-m2.1"),),
     placeholder_key="minimax-oauth",
+    region_env="MINIMAX_REGION",
+    sign_in_choices=("minimax-portal",),
+    paths={"anthropic-messages": "/anthropic", "openai-completions": "/v1"},
 )
 KEYED = replace(PORTAL, id="minimax", env_keys=("MINIMAX_API_KEY",), placeholder_key=None)
 ORDER = '{"minimax-portal": ["minimax-portal:default"]}'
@@ -169,3 +172,158 @@ def test_a_provider_without_a_url_says_what_to_set():
 
     assert caught.value.id == "provider-incomplete"
     assert "models.providers.acme.baseUrl" in caught.value.hint
+
+
+# --- several candidates ----------------------------------------------------------------------------------------------------
+
+FALLBACK = "minimax/MiniMax-M2.1"
+WITH_FALLBACK = f'{{agents: {{defaults: {{model: {{primary: "{REF}", fallbacks: ["{FALLBACK}"]}}}}}}}}'
+
+
+def names(resolution):
+    return [(str(one.reference), one.profile_id or one.source) for one in resolution.candidates]
+
+
+@pytest.mark.requirement("P4")
+def test_a_providers_other_sign_ins_come_before_the_fallbacks():
+    found = loader(WITH_FALLBACK, profile(), PROFILE_CN, env={"MINIMAX_API_KEY": canary("key")}).resolve()
+
+    assert names(found) == [
+        (REF, "minimax-portal:default"),
+        (REF, "minimax-portal:cn"),
+        (FALLBACK, "environment variable MINIMAX_API_KEY"),
+    ]
+    assert found.model is found.candidates[0]
+
+
+def test_a_sign_in_that_has_ended_is_no_candidate_while_another_works():
+    spent = profile(failure=Failure(at=1, id="sign-in-expired", message="expired", terminal=True))
+
+    assert names(loader("{}", spent, PROFILE_CN).resolve(REF)) == [(REF, "minimax-portal:cn")]
+    assert names(loader("{}", spent).resolve(REF)) == [(REF, "minimax-portal:default")]
+
+
+@pytest.mark.requirement("P4")
+def test_a_primary_without_a_credential_is_passed_over_to_the_fallback_and_that_is_said():
+    found = loader(WITH_FALLBACK, env={"MINIMAX_API_KEY": canary("key")}).resolve()
+
+    assert [name for name, _ in names(found)] == [FALLBACK]
+    assert str(found.passed[0].reference) == REF
+    assert "no credential for provider minimax-portal" in found.passed[0].error.why
+
+
+def test_a_named_model_is_answered_for_by_the_fallbacks_and_then_by_the_default():
+    env = {"MINIMAX_API_KEY": canary("key")}
+    other = f'{{models: {{providers: {{acme: {{baseUrl: "https://acme.example/v1", api: "openai-responses", apiKey: "k"}}}}}}, {WITH_FALLBACK[1:]}'
+
+    assert [name for name, _ in names(loader(other, profile(), env=env).resolve("acme/x"))] == ["acme/x", FALLBACK, REF]
+
+
+def test_where_nothing_can_be_called_the_named_model_says_why():
+    with pytest.raises(SignInNeeded) as caught:
+        loader(WITH_FALLBACK).resolve()
+    assert caught.value.message == f"Unknown model: {REF}"
+
+
+def test_an_unknown_model_is_never_answered_for_by_another():
+    with pytest.raises(UsageError, match="Unknown model"):
+        loader(WITH_FALLBACK, profile()).resolve("minimax-portal/minimax-m2.1")
+
+
+def test_a_fallback_that_is_no_reference_stops_nobody():
+    text = f'{{agents: {{defaults: {{model: {{primary: "{REF}", fallbacks: ["nonsense"]}}}}}}}}'
+
+    assert len(loader(text, profile()).resolve().candidates) == 1
+
+
+def test_a_key_is_not_spent_where_a_sign_in_is_there():
+    env = {"MINIMAX_API_KEY": canary("key")}
+    both = [profile(provider="minimax", id="minimax:default"), profile()]
+
+    assert names(loader("{}", *both, env=env).resolve("minimax/MiniMax-M2.1")) == [("minimax/MiniMax-M2.1", "minimax:default")]
+
+
+@pytest.mark.requirement("P13")
+def test_signed_in_elsewhere_the_first_way_out_is_the_model_that_works():
+    with pytest.raises(SignInNeeded) as caught:
+        loader("{}", profile()).load("minimax/MiniMax-M2.1")
+    assert f"use {REF}, which is set up" in caught.value.hint
+
+
+# --- keys, and servers that want none ----------------------------------------------------------------------------------------
+
+
+def test_a_stored_key_goes_where_the_config_says_and_a_token_where_it_was_issued():
+    key = profile("minimax:default", provider="minimax", type="api_key", api_base=GLOBAL, region="cn")
+    text = '{models: {providers: {minimax: {baseUrl: "https://proxy.example/anthropic"}}}}'
+
+    assert loader(text, key).load("minimax/MiniMax-M2.1").base_url == "https://proxy.example/anthropic"
+    assert loader("{}", key).load("minimax/MiniMax-M2.1").base_url == CN
+
+
+@pytest.mark.requirement("P5")
+@pytest.mark.parametrize("key", ["", 'apiKey: "lmstudio", '])
+def test_a_server_on_this_machine_needs_no_key(key):
+    from portico.plugins.builtin.lmstudio import PROVIDER
+
+    text = f'{{models: {{providers: {{lmstudio: {{{key}models: [{{id: "any"}}]}}}}}}}}'
+    config, _ = check(Document.parse(text, name="test"))
+    model = ModelLoader(config, [PROVIDER], (), {}).load("lmstudio/any")
+
+    assert (model.api, model.base_url) == ("openai-responses", "http://127.0.0.1:1234/v1")
+    assert model.key is None if not key else model.key.reveal() == "lmstudio"
+
+
+@pytest.mark.parametrize(
+    ("url", "works"), [("http://127.0.0.1:11434/v1", True), ("http://[::1]:11434/v1", True), ("https://api.example/v1", False)]
+)
+def test_a_provider_that_only_the_config_knows_needs_no_key_on_this_machine(url, works):
+    text = f'{{models: {{providers: {{own: {{baseUrl: "{url}", api: "openai-completions"}}}}}}}}'
+
+    if works:
+        assert loader(text).load("own/any").key is None
+    else:
+        with pytest.raises(SignInNeeded):
+            loader(text).load("own/any")
+
+
+def test_the_other_protocols_of_the_same_origin_are_known_at_the_providers_own_hosts_only():
+    own = loader("{}", profile()).load(REF)
+    assert own.bases == {"anthropic-messages": GLOBAL, "openai-completions": "https://api.minimax.io/v1"}
+
+    text = '{models: {providers: {minimax: {baseUrl: "https://proxy.example/anthropic", apiKey: "k"}}}}'
+    assert loader(text).load("minimax/MiniMax-M2.1").bases == {"anthropic-messages": "https://proxy.example/anthropic"}
+
+    swapped = '{models: {providers: {minimax: {baseUrl: "https://api.minimax.io/v1", api: "openai-completions", apiKey: "k"}}}}'
+    found = loader(swapped).load("minimax/MiniMax-M2.1")
+    assert found.bases == {"openai-completions": "https://api.minimax.io/v1", "anthropic-messages": GLOBAL}
+
+
+# --- the list of allowed models --------------------------------------------------------------------------------------------
+
+LISTED = f'{{agents: {{defaults: {{models: {{"{REF}": {{alias: "mm"}}}}, model: {{primary: "{REF}"}}}}}}}}'
+
+
+@pytest.mark.requirement("P7")
+def test_a_model_off_the_list_is_refused_and_says_how_to_let_it_in():
+    env = {"MINIMAX_API_KEY": canary("key")}
+
+    with pytest.raises(UsageError) as caught:
+        loader(LISTED, profile(), env=env).load("minimax/MiniMax-M2.1")
+    assert caught.value.id == "model-not-allowed"
+    assert "config set 'agents.defaults.models[\"minimax/MiniMax-M2.1\"]'" in caught.value.hint
+    assert str(loader(LISTED, profile(), env=env).load("mm").reference) == REF
+
+
+def test_the_default_and_the_fallbacks_are_allowed_whether_the_list_names_them_or_not():
+    text = f'{{agents: {{defaults: {{models: {{"minimax/MiniMax-M2.1": {{}}}}, model: {{primary: "{REF}", fallbacks: ["{FALLBACK}"]}}}}}}}}'
+    found = loader(text, profile(), env={"MINIMAX_API_KEY": canary("key")})
+
+    assert [name for name, _ in names(found.resolve())] == [REF, FALLBACK]
+    assert str(found.load(REF).reference) == REF
+
+
+def test_the_shorthands_that_a_sign_in_writes_are_no_list():
+    text = f'{{agents: {{defaults: {{models: {{"{REF}": {{alias: "minimax-m2.1"}}}}}}}}}}'
+
+    assert loader(text, env={"MINIMAX_API_KEY": canary("key")}).load("minimax/MiniMax-M2.1").key is not None

@@ -74,6 +74,7 @@ def reason(read: Callable[[], object]) -> str | None:
     return None
 
 
+@pytest.mark.requirement("E82")
 @given(st.lists(st.tuples(NAMES, VALUES), max_size=6))
 def test_only_an_answer_with_this_state_and_issuer_is_taken(pairs):
     query = urlencode(pairs, errors="surrogatepass")
@@ -82,12 +83,14 @@ def test_only_an_answer_with_this_state_and_issuer_is_taken(pairs):
     assert refused in REASONS or pairs.count(("state", STATE)) == pairs.count(("iss", "https://as.test")) == 1
 
 
+@pytest.mark.requirement("E82")
 @given(st.text(alphabet=string.printable + "é\x00\udcff", max_size=80))
 def test_any_query_is_read_or_refused(query):
     assert reason(lambda: read_parameters(query)) in {*REASONS, None}
     assert reason(lambda: read_pasted(f"http://127.0.0.1/cb?{query}", "http://127.0.0.1/cb")) in {*REASONS, None}
 
 
+@pytest.mark.requirement("E82")
 @given(st.lists(st.tuples(st.sampled_from(FIELDS), st.sampled_from(ODD)), max_size=8))
 def test_any_json_reply_is_a_sound_grant_or_a_named_error(pairs):
     good = {"access_token": "at-1", "token_type": "bearer"}

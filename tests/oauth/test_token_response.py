@@ -8,7 +8,7 @@ import pytest
 
 from portico.errors import Denied, OAuthError, PorticoError, TimedOut
 from portico.oauth.standard import StandardDialect
-from portico.oauth.token_response import normalise_expiry, plain_text, read_json_object, read_token_fields
+from portico.oauth.token_response import normalise_expiry, plain_text, read_json_object, read_token_fields, retry_after
 from portico.testing.canary import canary
 from tests.oauth.parts import reply
 
@@ -227,8 +227,16 @@ def test_an_error_on_a_server_side_status_is_transient_and_keeps_retry_after():
     assert (error.value.transient, error.value.retry_after) == (True, 7.0)
 
 
-@pytest.mark.parametrize("value", ["soon", "-1", "1e9", "99999999999", ""])
-def test_a_retry_after_that_is_no_number_of_seconds_is_ignored(value):
+def test_a_retry_after_may_be_a_date_which_counts_from_the_server_s_own():
+    later, told = "Fri, 31 Dec 1999 23:59:59 GMT", "Fri, 31 Dec 1999 23:58:29 GMT"
+
+    assert retry_after(reply("", 503, Retry_After=later, Date=told)) == 90
+    assert retry_after(reply("", 503, Retry_After=told, Date=later)) == 0
+    assert retry_after(reply("", 503, Retry_After="Thu, 01 Jan 1970 00:17:10 GMT", sent_at_ms=1_000_000)) == 30
+
+
+@pytest.mark.parametrize("value", ["soon", "-1", "1e9", "99999999999", "", "Fri, 99 Dec 1999 23:59:59 GMT"])
+def test_a_retry_after_that_is_neither_seconds_nor_a_date_is_ignored(value):
     with pytest.raises(OAuthError) as error:
         read_json_object(reply("<html>", 503, Retry_After=value))
 

@@ -38,22 +38,22 @@ def bench(env):
 
 
 def test_a_gateway_without_the_passphrase_is_restarted_with_it_and_only_once(paths, running, with_passphrase):
-    assert "it was restarted" in background.settle(bench(with_passphrase), None)
+    assert "it was restarted" in background.settle(bench(with_passphrase), wanted=False)
     restarted = service.running(paths)
     assert restarted.instance != running.instance
     assert (restarted.port, restarted.opens_sealed) == (running.port, True)
-    assert background.settle(bench(with_passphrase), None) == "the gateway that runs keeps it fresh"
+    assert background.settle(bench(with_passphrase), wanted=False) == "the gateway that runs keeps it fresh"
     assert service.running(paths) == restarted
 
 
 def test_where_it_cannot_be_restarted_that_is_said_and_it_goes_on(paths, running, with_passphrase):
     without = {name: value for name, value in with_passphrase.items() if name != "PORTICO_PASSPHRASE"}
     rt = bench(without)
-    assert background.settle(rt, None) == "the gateway cannot refresh it before it is restarted: portico gateway restart"
+    assert background.settle(rt, wanted=False) == "the gateway cannot refresh it before it is restarted: portico gateway restart"
     assert "passphrase" in rt.out.stderr.getvalue()
     assert service.running(paths) == running
 
 
 def test_a_sign_in_in_the_keyring_leaves_the_running_gateway_alone(paths, running):
-    assert background.settle(bench(dict(os.environ)), None) == "the gateway that runs keeps it fresh"
+    assert background.settle(bench(dict(os.environ)), wanted=False) == "the gateway that runs keeps it fresh"
     assert service.running(paths) == running

@@ -43,7 +43,7 @@ def profile(api_base=GLOBAL, id="minimax-portal:default"):
 
 
 def patch(text, signed_in=None, default=DEFAULT):
-    return patched(Document.parse(text, name="test"), signed_in or profile(), SPEC, default_model=default)
+    return patched(Document.parse(text, name="test"), signed_in or profile(), SPEC, default_model=default, listed=True)
 
 
 def test_an_empty_config_gets_provider_aliases_profile_and_default_and_can_be_used():
@@ -52,7 +52,7 @@ def test_an_empty_config_gets_provider_aliases_profile_and_default_and_can_be_us
     provider = config.models.providers["minimax-portal"]
     assert (provider.base_url, provider.api, provider.api_key.reveal()) == (GLOBAL, "anthropic-messages", "minimax-oauth")
     assert [model.id for model in provider.models] == ["MiniMax-M2.1", "MiniMax-M2.1-lightning"]
-    assert provider.models[0].cost == ModelCost(0.3, 1.2, 0.03, 0.375)
+    assert provider.models[0].cost.over(None) == ModelCost(0.3, 1.2, 0.03, 0.375)
     assert {key: value.alias for key, value in config.agents.models.items()} == {
         DEFAULT: "minimax-m2.1",
         "minimax-portal/MiniMax-M2.1-lightning": "minimax-m2.1-lightning",

@@ -11,7 +11,7 @@ from portico.paths import STATE_ENV, resolve_paths
 from portico.store.passphrase import PassphraseSource
 from portico.store.profiles import ProfileIndex
 from portico.store.vault import Vault
-from portico.testing.canary import in_text
+from portico.testing.canary import canary, in_text
 from tests.auth.importers.samples import GLOBAL_API, TOOLS, Sample
 from tests.minimax_session import CN, GLOBAL, any_store, events, in_this_process
 from tests.minimax_session import SIGN_IN as ONBOARD
@@ -207,7 +207,7 @@ def test_the_same_sign_in_is_not_taken_twice_and_another_is_never_replaced(desk)
     assert ProfileIndex(desk.run_portico.paths).get(GLOBAL).generation == generation
     assert desk.vault().read(GLOBAL).refresh.reveal() == first.refresh
     assert desk.imported("--profile", "second").returncode == 0
-    assert [profile.id for profile in ProfileIndex(desk.run_portico.paths).profiles()] == [GLOBAL, "second"]
+    assert [profile.id for profile in ProfileIndex(desk.run_portico.paths).profiles()] == [GLOBAL, "minimax-portal:second"]
 
 
 def test_of_several_tools_one_has_to_be_named(desk):
@@ -278,3 +278,35 @@ def test_an_imported_sign_in_is_refreshed_as_its_own_client(minimax, tmp_path):
         session.ok("auth", "token")
 
     assert session.profiles()[0]["clientId"] == FAMILY["mmx"][0]
+
+
+def test_several_sign_ins_of_one_file_get_names_of_their_own_and_keep_them(desk):
+    sample = Sample("hermes")
+    more = [sample.pooled("manual:minimax_oauth", canary("at"), canary("rt"), id=f"id{number}") for number in range(3)]
+    sample.write(desk.home, entry={"access_token": ""}, pool=more)
+    names = [GLOBAL, "minimax-portal:hermes-2", "minimax-portal:hermes-3"]
+
+    done = desk.imported("--json")
+
+    assert done.returncode == 0, done.stderr
+    assert [each["profile"] for each in json.loads(done.stdout)["imported"]] == names
+    assert desk.vault().read(names[2]).access.reveal() == more[2]["access_token"]
+
+    path = sample.write(desk.home, entry={"access_token": ""}, pool=[more[0], more[2]])
+    again = desk.imported("--json", "--remove-source")
+    assert again.returncode == 0, again.stderr
+    seen = [(each["profile"], each["present"], each["source"]) for each in json.loads(again.stdout)["imported"]]
+    assert seen == [(names[0], True, "removed"), (names[2], True, "removed")]
+    assert [each["source"] for each in json.loads(path.read_text(encoding="utf-8"))["credential_pool"]["minimax-oauth"]] == [
+        "oauth"
+    ]
+
+
+def test_a_name_gets_its_provider_and_one_that_cannot_be_typed_is_refused(desk):
+    Sample("mmx").write(desk.home)
+    refused = desk.imported("--profile", "my plan")
+    assert refused.returncode == 2
+    assert "no name for a sign-in" in refused.stderr
+
+    done = desk.imported("--json", "--profile", "work")
+    assert [each["profile"] for each in json.loads(done.stdout)["imported"]] == ["minimax-portal:work"]

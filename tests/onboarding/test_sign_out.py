@@ -17,7 +17,13 @@ from tests.auth.parts import PROFILE, OffLoop, dialects, until
 @pytest.fixture
 def bench(account):
     plugins = SimpleNamespace(dialect=dialects)
-    return SimpleNamespace(paths=account.paths, plugins=plugins, index=account.index.real, vault=lambda: account.vault.real)
+    return SimpleNamespace(
+        paths=account.paths,
+        plugins=plugins,
+        index=account.index.real,
+        vault=lambda: account.vault.real,
+        clock=account.clock,
+    )
 
 
 @pytest.fixture

@@ -5,13 +5,16 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import tempfile
 import threading
+from pathlib import Path
 
 import pytest
 
 from portico.errors import LockBusy, StoreError
 from portico.store.lock import FileLock, file_lock, named_lock
 
+NOBODY = 65534
 HOLDER = """
 import sys
 from pathlib import Path
@@ -165,3 +168,43 @@ def test_a_lock_is_named_after_anything_and_stays_in_its_folder(tmp_path, name):
     assert path != named_lock(tmp_path, "vault", name.upper() + "x", what="it").path
     with file_lock(path):
         assert path.exists()
+
+
+@pytest.mark.requirement("E62")
+@pytest.mark.skipif(sys.platform == "win32", reason="POSIX owners and modes")
+def test_a_lock_file_of_somebody_else_is_named_and_never_taken_for_a_busy_one():
+    """As root the lock is left to root and asked for by nobody; anybody else makes it a file that its owner may not open."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        lock = folder / "locks" / "refresh-0.lock"
+        lock.parent.mkdir(mode=0o700)
+        root = os.geteuid() == 0
+        lock.touch(mode=0o600 if root else 0)
+        if root:
+            os.chown(lock.parent, NOBODY, NOBODY)
+        assert in_a_child_of(NOBODY if root else None, lock) == f"lock-failed: {lock}: Permission denied"
+
+
+def in_a_child_of(user, path):
+    """What taking the lock comes to in a process of `user`."""
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if pid == 0:
+        said = "taken"
+        try:
+            if user is not None:
+                os.setgid(user)
+                os.setuid(user)
+            FileLock(path).try_acquire()
+        except StoreError as error:
+            said = f"{error.id}: {error.why}"
+        except BaseException as error:  # noqa: BLE001 - a forked child must never return into its parent's code
+            said = repr(error)
+        os.write(writer, said.encode())
+        os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader) as pipe:
+        said = pipe.read()
+    os.waitpid(pid, 0)
+    return said

@@ -453,6 +453,29 @@ async def test_an_account_without_a_plan(person: Person) -> None:
     assert (body["model_remains"], body["base_resp"]["status_code"]) == (None, 2062)
 
 
+@pytest.mark.parametrize(
+    ("options", "total", "status"),
+    [
+        (EmulatorOptions(knobs={"quota": quota, "boost": "2000"}), total, status)
+        for quota, total, status in (("exhausted", TOTAL, 2), ("unlimited", TOTAL, 3), ("not-in-plan", 0, 3))
+    ],
+)
+async def test_what_is_left_of_the_plan_can_be_turned(person: Person, total: int, status: int) -> None:
+    tokens = await person.sign_in()
+    row = (await person.ask("GET", f"{API}/v1/token_plan/remains", headers=bearer(tokens)))[1]["model_remains"][0]
+    assert (row["current_interval_total_count"], row["current_interval_status"]) == (total, status)
+    assert row["interval_boost_permille"] == 2000
+
+
+@with_knobs(remains="older")
+async def test_a_host_may_serve_the_older_usage_endpoint_alone(person: Person) -> None:
+    tokens = await person.sign_in()
+    older = f"{API}/v1/api/openplatform/coding_plan/remains"
+    assert (await person.ask("GET", f"{API}/v1/token_plan/remains", headers=bearer(tokens)))[0] == 404
+    row = (await person.ask("GET", older, headers=bearer(tokens)))[1]["model_remains"][0]
+    assert row["current_interval_usage_count"] > TOTAL / 2
+
+
 # --- knobs -------------------------------------------------------------------------------------------------------------------
 
 

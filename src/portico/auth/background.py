@@ -1,7 +1,8 @@
 """Keeping every sign-in fresh while nobody asks.
 
 The wall clock is looked at every second, against a list that is read again when the index changes: a suspended machine, a clock
-that is set and a sign-in by another process are all noticed within a second, and no long timer can oversleep.
+that is set and a sign-in by another process are all noticed within a second, and no long timer can oversleep. A sign-in
+that nobody uses rests, and is refreshed only as often as its refresh token may need it.
 """
 
 from __future__ import annotations

@@ -11,13 +11,16 @@ import random
 from typing import TYPE_CHECKING, Final
 
 from portico.auth.exchange import POST_TIMEOUT_S, RETRY_TIMEOUT_S
+from portico.auth.fence import answers_stay_lost
 from portico.auth.flight import Flight, seen
-from portico.auth.freshness import is_usable, profile_due
+from portico.auth.freshness import is_usable, profile_due, rests
 from portico.auth.held import AccessToken, Ages, Held, Refreshed
 from portico.auth.memory import Memory
-from portico.auth.outcome import Pause, failed_recently, sign_in_expired
+from portico.auth.outcome import NotAsked, sign_in_expired
+from portico.auth.pause import Pause, failed_recently, noted_pause
 from portico.auth.transaction import Transactions, Wish
 from portico.auth.unstored import Unstored
+from portico.auth.uses import Uses
 from portico.errors import LockBusy, PorticoError
 from portico.store.off_loop import off_loop, start_off_loop
 from portico.store.steps import no_step
@@ -63,6 +66,7 @@ class TokenBroker:
         self._unstored = Unstored(vault, index)
         self._transactions = Transactions(vault, index, dialects, clock, self._ages, paths, self._unstored, on_step)
         self._memory = Memory(clock, self._ages)
+        self._uses = Uses(paths, clock)
         self._index = index
         self._http = http
         self._clock = clock
@@ -102,13 +106,13 @@ class TokenBroker:
             raise
 
     async def refresh_if_due(self, profile_id: str) -> bool:
-        """Replace the token if it is time; whether a server was asked.
+        """Replace the token if it is time, for a timer; whether a server was asked.
 
         Raises:
             PorticoError: as for `access`; not where another process is refreshing.
         """
         profile = await off_loop(lambda: self._index.get(profile_id))
-        if profile is None or not self.may_refresh(profile):
+        if profile is None or not self.may_refresh(profile) or await off_loop(lambda: self.rests(profile)):
             return False
         try:
             return (await self._fly(profile, self._stale(profile), needed=False)).posted
@@ -119,9 +123,20 @@ class TokenBroker:
         """Whether it is time for the profile's next token, or to store the one in memory, and no failure says to wait."""
         if not profile_due(profile, self._ages.now(profile), self._spread) and profile.id not in self._unstored.waiting:
             return False
+        if answers_stay_lost(profile):
+            return False
+        return self._pause(profile) is None and not failed_recently(profile, self._clock.wall_ms())
+
+    def _pause(self, profile: Profile) -> Pause | None:
+        """The pause that is going on: this process's own, or one that the index notes."""
         now = self._clock.wall_ms()
-        pause = self._pauses.get(profile.id)
-        return (pause is None or not pause.holds(now)) and not failed_recently(profile, now)
+        own = self._pauses.get(profile.id)
+        return own if own is not None and own.holds(now) else noted_pause(profile, now)
+
+    def rests(self, profile: Profile) -> bool:
+        """Whether a timer is to leave the profile alone, since nobody uses it. Blocking."""
+        waits = profile.id in self._unstored.waiting
+        return not waits and rests(profile, self._uses.last(profile.id), self._ages.now(profile))
 
     async def _looked(self, profile_id: str) -> Held:
         """What `_look` finds, once for all who ask at the same time."""
@@ -133,6 +148,11 @@ class TokenBroker:
 
     def _look(self, profile_id: str) -> Held:
         """The tokens as they are now; the store is not asked again for those that the index still points at."""
+        held = self._found(profile_id)
+        self._uses.note(profile_id)
+        return held
+
+    def _found(self, profile_id: str) -> Held:
         known = self._memory.known(profile_id)
         if known is not None and known.stored:
             profile = self._index.get(profile_id)
@@ -147,8 +167,8 @@ class TokenBroker:
         profile = held.profile
         if not profile.has_refresh or (profile.failure is not None and profile.failure.terminal):
             raise sign_in_expired(profile)
-        pause = self._pauses.get(profile.id)
-        if pause is not None and pause.holds(self._clock.wall_ms()):
+        pause = self._pause(profile)
+        if pause is not None:
             raise pause.as_error()
         stale = held.tokens.generation if needed else self._stale(profile)
         fresh = (await self._fly(profile, stale, needed=needed)).held
@@ -170,7 +190,7 @@ class TokenBroker:
             self._flights[key] = flight
         try:
             refreshed = await flight.join()
-        except LockBusy:
+        except (LockBusy, NotAsked):
             raise
         except PorticoError as error:
             self._note(profile.id, error)

@@ -1,17 +1,18 @@
 """One refresh token at its server: a fence before each send, and one more send at once where an answer was lost.
 
 Servers that rotate refresh tokens forgive a second use for some seconds (Okta 0 to 60, Amazon Cognito 0 to 60, Auth0 as set), so
-a lost answer is asked for again right away or not at all.
+a lost answer is asked for again right away; how often a later exchange may ask once more is `fence`'s to say.
 """
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from portico.auth import fence as fences
 from portico.auth.dialect_calls import asked
-from portico.errors import NetworkError, PorticoError, StoreError
+from portico.errors import LockBusy, NetworkError, PorticoError, StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -101,9 +102,17 @@ class Exchange:
         return self.fence is None or self.fence.sends < fences.MAX_SENDS
 
     def _raise_fence(self) -> None:
-        """Note durably that the token is being sent. Tokens in memory go without: nobody else has them."""
-        if not self.held.stored:
+        """Note durably that the token is being sent.
+
+        For tokens in memory only as well as can be: nobody else has them, and what keeps them there may keep the note out too.
+        """
+        if self.held.stored:
+            self._note_sending()
             return
+        with contextlib.suppress(StoreError, LockBusy):
+            self._note_sending()
+
+    def _note_sending(self) -> None:
         generation = self.held.profile.generation
         fence = fences.raised(self.held.profile, self.refresh, self.clock.wall_ms())
 

@@ -10,6 +10,12 @@ LONGEST_MARGIN_MS = 300_000
 _SHARE_OF_LIFETIME = 5
 _SPREAD = 0.1
 _CLOCK_ERROR_MS = 60_000
+# A sign-in that nobody has used for a day rests: a timer refreshes it twice a day. Servers end refresh tokens that stay unused,
+# the quickest of the well-known ones after 24 hours (Microsoft Entra, for single-page apps); most give days.
+USED_LATELY_MS = 24 * 3_600_000
+KEPT_ALIVE_EVERY_MS = 12 * 3_600_000
+# Closer to a refresh token's end than this, halves of what is left are no reason to refresh.
+_SHORT_REFRESH_MS = 600_000
 
 
 def margin_ms(lifetime_ms: int) -> int:
@@ -47,5 +53,27 @@ def issued_at(profile: Profile) -> int:
 
 def profile_due(profile: Profile, now_ms: int, spread: float = 0.0) -> bool:
     """Whether it is time for the profile's next token, and one can be had: by a refresh token that has not been refused."""
-    ended = profile.failure is not None and profile.failure.terminal
-    return profile.has_refresh and not ended and refresh_due(profile.expires_at, issued_at(profile), now_ms, spread)
+    if not profile.has_refresh or (profile.failure is not None and profile.failure.terminal):
+        return False
+    return refresh_due(profile.expires_at, issued_at(profile), now_ms, spread) or now_ms >= _half_of_refresh_token(profile)
+
+
+def rests(profile: Profile, used_at: int | None, now_ms: int) -> bool:
+    """Whether a timer is to leave the profile alone: nobody has used it lately, and its refresh token needs no exercise yet.
+
+    `used_at` is when a token of it was last handed out, None where that is not known. Whoever needs a token gets a fresh one.
+    """
+    last, since = max(profile.created_at, used_at or 0), issued_at(profile)
+    alive_until: float = since + KEPT_ALIVE_EVERY_MS
+    if profile.refresh_expires_at is not None:
+        alive_until = min(alive_until, since + (profile.refresh_expires_at - since) / 2)
+    # A token from the future was given while the clock was wrong: nothing can be told from its age.
+    return since <= now_ms + _CLOCK_ERROR_MS and now_ms - last >= USED_LATELY_MS and now_ms < alive_until
+
+
+def _half_of_refresh_token(profile: Profile) -> float:
+    """When half of the refresh token's life is over, where the server told its end: one that rotates then gives a new one."""
+    if profile.refresh_expires_at is None:
+        return float("inf")
+    left = profile.refresh_expires_at - issued_at(profile)
+    return issued_at(profile) + left / 2 if left > _SHORT_REFRESH_MS else float("inf")

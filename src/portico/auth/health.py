@@ -21,7 +21,9 @@ EXPIRING_MS: Final = 24 * 3_600_000
 
 Word = Literal["ok", "expiring", "refresh due", "refresh failing", "sign in again", "sign-out unfinished"]
 Access = Literal["good", "ended", "unknown"]
-Refresh = Literal["works", "not tried yet", "failing", "refused", "none"]
+Refresh = Literal["works", "not tried yet", "failing", "refused", "ended", "none"]
+# Ways to the next access token that lead nowhere, though no server has said so.
+_NO_WAY: Final = frozenset({"ended", "none"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,14 +42,15 @@ class Health:
 def health_of(profile: Profile, now_ms: int) -> Health:
     """How `profile` is at `now_ms`."""
     access = _access(profile, now_ms)
-    refresh = _refresh(profile)
+    refresh = _refresh(profile, now_ms)
     if profile.sign_out_unfinished:
         return Health("sign-out unfinished", access, refresh, ExitCode.SIGN_IN_NEEDED)
-    if refresh == "refused" or (refresh == "none" and access == "ended"):
+    if refresh == "refused" or (refresh in _NO_WAY and access == "ended"):
         return Health("sign in again", access, refresh, ExitCode.SIGN_IN_NEEDED)
     if refresh == "failing":
-        return Health("refresh failing", access, refresh, ExitCode.EXPIRING if access == "ended" else ExitCode.OK)
-    if refresh == "none" and profile.expires_at is not None and profile.expires_at - now_ms <= EXPIRING_MS:
+        ending = access == "ended" or _ends_soon(profile.refresh_expires_at, now_ms)
+        return Health("refresh failing", access, refresh, ExitCode.EXPIRING if ending else ExitCode.OK)
+    if refresh in _NO_WAY and _ends_soon(profile.expires_at, now_ms):
         return Health("expiring", access, refresh, ExitCode.EXPIRING)
     return Health("refresh due" if access == "ended" else "ok", access, refresh, ExitCode.OK)
 
@@ -75,9 +78,17 @@ def _access(profile: Profile, now_ms: int) -> Access:
     return "good" if is_usable(profile.expires_at, now_ms) else "ended"
 
 
-def _refresh(profile: Profile) -> Refresh:
+def _ends_soon(at_ms: int | None, now_ms: int) -> bool:
+    return at_ms is not None and at_ms - now_ms <= EXPIRING_MS
+
+
+def _refresh(profile: Profile, now_ms: int) -> Refresh:
+    if profile.failure is not None and profile.failure.terminal:
+        return "refused"
+    if profile.has_refresh and not is_usable(profile.refresh_expires_at, now_ms):
+        return "ended"
     if profile.failure is not None:
-        return "refused" if profile.failure.terminal else ("failing" if profile.has_refresh else "none")
+        return "failing" if profile.has_refresh else "none"
     if not profile.has_refresh:
         return "none"
     return "works" if profile.refreshed_at is not None else "not tried yet"

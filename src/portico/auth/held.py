@@ -76,13 +76,15 @@ class Ages:
 
 
 def check_same_account(asked: Profile, found: Profile) -> None:
-    """Refuse tokens that another server, client or region has given under the same name.
+    """Refuse tokens that another server, client or region has given under the same name, or the same one to another account.
 
     Raises:
         StoreError: `account-changed`.
     """
     names = ("provider", "region", "issuer", "client_id")
     changed = [name for name in names if getattr(asked, name) != getattr(found, name)]
+    if None not in {asked.subject, found.subject} and asked.subject != found.subject:
+        changed.append("account")
     if changed:
         raise StoreError(
             "account-changed",

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import socket
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -12,17 +10,18 @@ from portico.errors import PorticoError
 from portico.store.off_loop import off_loop
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from portico.auth.broker import TokenBroker
     from portico.store.profiles import Profile, ProfileIndex
 
-Result = Literal["refreshed", "not due", "waiting", "left to another process", "failed"]
+Result = Literal["refreshed", "not due", "resting", "waiting", "left to another process", "failed"]
 
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """What became of one sign-in. `waiting`: an attempt failed a moment ago, and the next one is not to come yet."""
+    """What became of one sign-in.
+
+    `resting`: nobody has used it lately. `waiting`: an attempt failed a moment ago, and the next one is not to come yet.
+    """
 
     profile_id: str
     result: Result
@@ -39,20 +38,12 @@ async def refresh_what_is_due(broker: TokenBroker, index: ProfileIndex) -> list[
     return list(await asyncio.gather(*(_refresh(broker, profile) for profile in profiles)))
 
 
-def tell_service_manager(env: Mapping[str, str], state: str) -> None:
-    """Tell systemd, where it waits for that, that this process is `READY=1` or `STOPPING=1` (sd_notify(3))."""
-    address = env.get("NOTIFY_SOCKET", "")
-    if not address or not hasattr(socket, "AF_UNIX"):
-        return
-    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifier:
-        notifier.setblocking(False)
-        notifier.sendto(state.encode(), f"\0{address[1:]}" if address.startswith("@") else address)
-
-
 async def _refresh(broker: TokenBroker, profile: Profile) -> Outcome:
     if not broker.may_refresh(profile):
         failed = profile.failure is not None and not profile.failure.terminal
         return Outcome(profile.id, "waiting" if failed else "not due")
+    if await off_loop(lambda: broker.rests(profile)):
+        return Outcome(profile.id, "resting")
     try:
         asked = await broker.refresh_if_due(profile.id)
     except PorticoError as error:

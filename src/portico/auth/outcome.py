@@ -1,29 +1,25 @@
-"""What a failed refresh means: whether trying again may help, and when."""
+"""What a failed refresh means: whether trying again may help, and what a person has to know."""
 
 from __future__ import annotations
 
-import random
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from portico.auth.fence import told
+from portico.auth.fence import ANSWERS_MISSING, told
 from portico.errors import Denied, NetworkError, OAuthError, PorticoError, SignInNeeded, TimedOut
 from portico.store.profiles import Failure
 from portico.store.remedy import sign_in_again
 
 if TYPE_CHECKING:
+    from portico.auth.pause import Pause
     from portico.store.profiles import Fence, Profile
 
-_FIRST_PAUSE_S: Final = 1.0
-_LONGEST_PAUSE_S: Final = 60.0
-_SHORTEST_PAUSE_S: Final = 0.25
-_LONGEST_ASKED_S: Final = 900.0
-# A machine without a network looks for it this often, for the first minute; that reaches no server.
-_LONGEST_OFFLINE_S: Final = 5.0
-_OFFLINE_LOOKS: Final = 12
-_RECENT_MS: Final = 5_000
 # RFC 6749 section 5.2: the registration is at fault, and another sign-in would meet the same.
 _REGISTRATION: Final = frozenset({"invalid_client", "unauthorized_client"})
+
+
+class NotAsked(NetworkError):
+    """A refusal of ours: no server was asked, so it is no reason to leave one alone."""
 
 
 def is_terminal(error: PorticoError) -> bool:
@@ -33,10 +29,11 @@ def is_terminal(error: PorticoError) -> bool:
     return isinstance(error, (Denied, TimedOut))
 
 
-def failure_of(error: PorticoError, now_ms: int) -> Failure:
-    """`error` as the profile index keeps it."""
+def failure_of(error: PorticoError, now_ms: int, pause: Pause | None = None) -> Failure:
+    """`error` as the profile index keeps it, with the pause that follows it where a server is to be left alone."""
     code = error.code if isinstance(error, OAuthError) else None
-    return Failure(at=now_ms, id=error.id, message=str(error), terminal=is_terminal(error), code=code)
+    failure = Failure(at=now_ms, id=error.id, message=str(error), terminal=is_terminal(error), code=code)
+    return failure if pause is None else replace(failure, attempts=pause.attempts, retry_at=pause.until_ms)
 
 
 def sign_in_expired(profile: Profile) -> SignInNeeded:
@@ -55,49 +52,8 @@ def sign_in_expired(profile: Profile) -> SignInNeeded:
     return SignInNeeded("sign-in-expired", f"the sign-in {profile.id} has ended", why=why, hint=hint)
 
 
-def failed_recently(profile: Profile, now_ms: int) -> bool:
-    """Whether a refresh, perhaps another process's, failed a moment ago."""
-    return profile.failure is not None and 0 <= now_ms - profile.failure.at < _RECENT_MS
-
-
-@dataclass(frozen=True, slots=True)
-class Pause:
-    """No further attempt of this process before `until_ms` (wall): exponential with full jitter, at most a minute.
-
-    A server's Retry-After is kept, up to a quarter of an hour. While nothing can be sent at all, the first pauses are short:
-    the network comes back seconds after a machine wakes, and a token that was lost on its way is taken again for seconds only.
-    """
-
-    error: PorticoError
-    attempts: int
-    until_ms: int
-    began_ms: int
-
-    @classmethod
-    def after(cls, error: PorticoError, previous: Pause | None, now_ms: int) -> Pause:
-        """The pause that follows `error`."""
-        attempts = previous.attempts + 1 if previous is not None else 1
-        longest = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** min(attempts, 10))
-        if isinstance(error, NetworkError) and error.unsent and attempts <= _OFFLINE_LOOKS:
-            longest = min(longest, _LONGEST_OFFLINE_S)
-        seconds = max(_SHORTEST_PAUSE_S, random.uniform(0, longest))  # noqa: S311 - spreads retries; nothing to guess
-        if isinstance(error, OAuthError) and error.retry_after is not None:
-            seconds = max(seconds, min(error.retry_after, _LONGEST_ASKED_S))
-        return cls(error, attempts, now_ms + round(seconds * 1000), now_ms)
-
-    def holds(self, now_ms: int) -> bool:
-        """Whether to wait still; not where the clock was set back meanwhile."""
-        return self.began_ms <= now_ms < self.until_ms
-
-    def as_error(self) -> PorticoError:
-        """The error for a caller that comes during the pause."""
-        return self.error.copy()
-
-
 def answer_lost(error: OAuthError, fence: Fence | None) -> OAuthError:
     """What a refusal means of a token that had been sent before: the new tokens were lost on their way."""
-    if error.code in _REGISTRATION:
-        return error
     said = [told(fence)] if fence is not None else []
     return OAuthError(
         "refresh-answer-lost",
@@ -109,11 +65,19 @@ def answer_lost(error: OAuthError, fence: Fence | None) -> OAuthError:
     )
 
 
-def answers_missing(profile: Profile, fence: Fence) -> NetworkError:
-    """The error while a token is not sent once more, since that could end an access token which still serves."""
-    return NetworkError(
-        "refresh-answer-lost",
-        f"the answers to {fence.sends} refreshes were lost; the sign-in may be over when the access token ends",
-        why=told(fence),
-        hint=f"sign in again before then: {sign_in_again(profile)}",
-    )
+def answers_missing(profile: Profile, fence: Fence, *, usable: bool) -> NotAsked:
+    """The error while a token is not sent once more by a timer: whether it is spent shows when somebody needs the next one.
+
+    `usable`: the access token still serves, and one more send could end it.
+    """
+    lost = f"the answers to {fence.sends} refreshes were lost"
+    if usable:
+        message, hint = f"{lost}; the sign-in may be over when the access token ends", "sign in again before then"
+    else:
+        message, hint = f"{lost}; the sign-in may be over", f"find out: {{prog}} auth token {profile.id}; or sign in again"
+    return NotAsked(ANSWERS_MISSING, message, why=told(fence), hint=f"{hint}: {sign_in_again(profile)}")
+
+
+def answers_given_up(fence: Fence) -> OAuthError:
+    """The end of a sign-in whose every answer was lost: whoever sent it so often knows no more than that."""
+    return OAuthError("refresh-answer-lost", f"the answers to {fence.sends} refreshes were lost", why=told(fence))

@@ -29,11 +29,16 @@ def revoke_if_ended(late: Held, index: ProfileIndex, dialects: Callable[[str], T
     current = index.get(late.profile.id)
     if current is not None and current.created_at == late.profile.created_at:
         return
-    for token, hint in _pair(late.tokens):
+    revoke_pair(late.profile, late.tokens, dialects, send)
+
+
+def revoke_pair(profile: Profile, tokens: Tokens, dialects: Callable[[str], TokenDialect], send: Send) -> None:
+    """Give back tokens that nobody keeps; a failure is logged."""
+    for token, hint in _pair(tokens):
         try:
-            _revoke(late.profile, token, hint, dialects, send)
+            _revoke(profile, token, hint, dialects, send)
         except PorticoError as error:
-            _log.warning("%s: a token that came after its sign-in had ended is not revoked: %s", late.profile.id, error)
+            _log.warning("%s: a token that nobody keeps is not revoked: %s", profile.id, error)
 
 
 def _revoke(profile: Profile, token: Secret, hint: TokenHint, dialects: Callable[[str], TokenDialect], send: Send) -> None:

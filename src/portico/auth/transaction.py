@@ -2,8 +2,8 @@
 
 The order is the whole point: lock, read again, decide, raise the fence, send, validate, store, and only then hand out. Rotating
 servers take a refresh token once and revoke everything at its second use (RFC 9700 section 4.14), so nobody sends one that
-another process may have sent, and nobody uses a reply before it is stored. The one exception is a lost answer: its token is sent
-again at once, since servers forgive that for some seconds and the sign-in is over otherwise.
+another process may have sent, and nobody uses a reply before it is stored. The one exception is a lost answer, whose token is
+sent again a few times (`auth/fence.py`): the sign-in is over otherwise.
 """
 
 from __future__ import annotations
@@ -14,12 +14,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from portico.auth.exchange import Exchange
-from portico.auth.fence import MAX_SENDS, pending
+from portico.auth.fence import MAX_SENDS, MOST_SENDS, pending
 from portico.auth.freshness import is_usable
 from portico.auth.held import Held, Refreshed, check_same_account
-from portico.auth.outcome import answer_lost, answers_missing, failure_of, is_terminal, sign_in_expired
-from portico.auth.overtaken import revoke_if_ended
+from portico.auth.outcome import answer_lost, answers_given_up, answers_missing, failure_of, is_terminal, sign_in_expired
+from portico.auth.overtaken import revoke_if_ended, revoke_pair
+from portico.auth.pause import noted_pause, pause_to_note
 from portico.auth.refresh_lock import refresh_lock
+from portico.auth.renewal import is_another_account, renewal_of
 from portico.auth.unstored import Overtaken, Unstored
 from portico.errors import LockBusy, OAuthError, PorticoError, StoreError
 from portico.store.records import Tokens
@@ -31,7 +33,6 @@ if TYPE_CHECKING:
     from portico.auth.exchange import Send
     from portico.auth.held import Ages
     from portico.contracts import Clock, TokenDialect
-    from portico.errors import NetworkError
     from portico.paths import Paths
     from portico.store.lock import FileLock
     from portico.store.profiles import Failure, Fence, Profile, ProfileIndex
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
 REFRESH_STEPS: Final = ("locked", "decided", "fenced", "answered", "validated", "stored")
 _TRIES: Final = 3
+# What a server says of a token that was used before (RFC 6749 section 5.2).
+_SPENT: Final = "invalid_grant"
 # Between two looks at the lock and at the index, which cost some microseconds.
 _LOOK_S: Final = 0.01
 
@@ -70,19 +73,20 @@ class Transactions:
     unstored: Unstored
     on_step: OnStep = no_step
 
-    def held(self, profile_id: str) -> Held:
-        """The profile and its newest tokens.
+    def held(self, profile_id: str, *, to_refresh: bool = False) -> Held:
+        """The profile and its tokens; with `to_refresh` surely the newest.
 
         Raises:
             SignInNeeded: `not-signed-in`.
             StoreError: the index or the store failed.
+            LockBusy: `to_refresh`, and another process is storing newer ones.
         """
         for _ in range(_TRIES):
             in_memory = self.unstored.get(profile_id)
             if in_memory is not None:
                 return in_memory
+            tokens = self.vault.read(profile_id, to_refresh=to_refresh)
             profile = self.index.get(profile_id)
-            tokens = self.vault.read(profile_id)
             if profile is not None and profile.generation == tokens.generation:
                 return Held(profile, tokens)
         raise StoreError("generation-changed", f"the tokens of {profile_id} keep changing", hint="try again")
@@ -146,24 +150,46 @@ class Transactions:
         refresh = held.tokens.refresh
         if refresh is None or (held.profile.failure is not None and held.profile.failure.terminal):
             raise sign_in_expired(held.profile)
-        earlier = pending(held.profile, refresh)
-        if earlier is not None and earlier.sends >= MAX_SENDS and usable and not wish.needed:
-            raise self._answers_missing(held.profile, earlier)
+        pause = noted_pause(held.profile, self.clock.wall_ms())
+        if pause is not None:  # somebody's attempt has failed while this one waited for the lock
+            raise pause.as_error()
+        self._check_sends(held.profile, pending(held.profile, refresh), wish, usable=usable)
         self.on_step("decided")
         exchange = Exchange(self.index, self.dialects, self.clock, self.on_step, held, refresh)
         try:
-            grant, sent_at = exchange.run(send)
+            tokens = self._exchanged(exchange, send)
         except PorticoError as error:
             return self._failed(exchange, error)
-        tokens = Tokens(grant.access, grant.refresh or refresh, grant.expires_at)
-        self.unstored.add(replace(exchange.held.profile, refreshed_at=sent_at), tokens)
+        self.unstored.add(exchange.held.profile, tokens)
         return self._stored(exchange.held.profile, send)
 
-    def _answers_missing(self, profile: Profile, fence: Fence) -> NetworkError:
-        error = answers_missing(profile, fence)
-        if profile.failure is None or profile.failure.id != error.id:
-            self._note(profile, failure_of(error, self.clock.wall_ms()), fence)
-        return error
+    def _exchanged(self, exchange: Exchange, send: Send) -> Tokens:
+        """The new tokens; those of another account are given back."""
+        grant, sent_at = exchange.run(send)
+        profile = exchange.held.profile
+        tokens = Tokens(grant.access, grant.refresh or exchange.refresh, grant.expires_at)
+        if is_another_account(profile, grant):
+            revoke_pair(profile, replace(tokens, refresh=grant.refresh), self.dialects, send)
+            raise OAuthError("other-account", f"the server answered {profile.id} with the tokens of another account")
+        return replace(tokens, renewal=renewal_of(profile, grant, sent_at))
+
+    def _check_sends(self, profile: Profile, earlier: Fence | None, wish: Wish, *, usable: bool) -> None:
+        """Refuse to send a token once more whose answers stay lost."""
+        if earlier is None or earlier.sends < MAX_SENDS or (wish.needed and earlier.sends < MOST_SENDS):
+            return
+        now = self.clock.wall_ms()
+        if wish.needed:
+            failure = failure_of(answers_given_up(earlier), now)
+            self._note(profile, failure, None)
+            raise sign_in_expired(replace(profile, failure=failure))
+        error = answers_missing(profile, earlier, usable=usable)
+        if profile.failure is None or profile.failure.message != str(error):
+            kept = profile.failure
+            failure = failure_of(error, now)
+            if kept is not None:
+                failure = replace(failure, attempts=kept.attempts, retry_at=kept.retry_at)
+            self._note(profile, failure, earlier)
+        raise error
 
     def _stored(self, profile: Profile, send: Send) -> Refreshed:
         """Store what has just been given, or serve it from memory and say so wherever that can be said."""
@@ -179,26 +205,28 @@ class Transactions:
     def _settled(self, profile_id: str, send: Send) -> Held:
         """The tokens as they are, after trying to store those that are in memory only: the ones before them are spent."""
         try:
-            return self.unstored.store(profile_id) or self.held(profile_id)
+            return self.unstored.store(profile_id) or self.held(profile_id, to_refresh=True)
         except Overtaken as overtaken:
             send.claim()
             revoke_if_ended(overtaken.held, self.index, self.dialects, send)
-            return self.held(profile_id)
+            return self.held(profile_id, to_refresh=True)
 
     def _failed(self, exchange: Exchange, error: PorticoError) -> Refreshed:
         """Adopt what a new sign-in has stored meanwhile; else note the failure and raise it."""
         asked = exchange.held
         terminal = is_terminal(error)
         if terminal or error.id == "generation-changed":
-            fresh = self.held(asked.profile.id)
+            fresh = self.held(asked.profile.id, to_refresh=True)
             if fresh.tokens.generation != asked.tokens.generation and self._usable(fresh):
                 check_same_account(asked.profile, fresh.profile)
                 return Refreshed(fresh, posted=terminal)
         if terminal:
             self.unstored.forget(asked.profile.id)
-            if exchange.lost and isinstance(error, OAuthError):
+            if exchange.lost and isinstance(error, OAuthError) and error.code == _SPENT:
                 error = answer_lost(error, exchange.fence)
-        failure = failure_of(error, self.clock.wall_ms())
+        now = self.clock.wall_ms()
+        rare = exchange.fence is not None and exchange.fence.sends >= MAX_SENDS
+        failure = failure_of(error, now, pause_to_note(asked.profile, error, now, rare=rare))
         self._note(asked.profile, failure, None if terminal else exchange.fence)
         if terminal:
             raise sign_in_expired(replace(asked.profile, failure=failure)) from error

@@ -90,15 +90,16 @@ class Unstored:
         generation = held.profile.generation
         for left in reversed(range(_TRIES)):
             try:
-                profile = replace(self._current(held), refreshed_at=held.profile.refreshed_at, failure=None, fence=None)
-                return self.vault.commit(profile, held.tokens, expect_generation=generation)
+                return self.vault.commit(self._updated(held), held.tokens, expect_generation=generation)
             except StoreError as error:
                 if not left or isinstance(error, StoreUnknown) or error.id == "generation-changed":
                     raise
         raise AssertionError("unreachable: the last try returned or raised")
 
-    def _current(self, held: Held) -> Profile:
-        profile = self.index.get(held.profile.id)
-        if profile is None or profile.generation != held.profile.generation:
-            raise StoreError("generation-changed", f"{held.profile.id} was signed in anew, or signed out")
-        return profile
+    def _updated(self, held: Held) -> Profile:
+        """The profile as it is now in the index, with what the refresh brought."""
+        profile, new = self.index.get(held.profile.id), held.profile
+        if profile is None or profile.generation != new.generation:
+            raise StoreError("generation-changed", f"{new.id} was signed in anew, or signed out")
+        assert held.tokens.renewal is not None  # noqa: S101 - only refreshes bring what waits here
+        return profile.renewed(held.tokens.renewal)

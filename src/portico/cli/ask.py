@@ -9,12 +9,21 @@ from portico.errors import ExitCode, UsageError
 if TYPE_CHECKING:
     import argparse
 
+    from portico.cli.ask_history import Course
     from portico.cli.runtime import Runtime
-    from portico.models.loader import CallableModel
+    from portico.models.callable import CallableModel, Resolution
+    from portico.models.failover import Attempt, Round
+    from portico.models.protocols.question import Image, Question
+    from portico.models.usage import Usage
 
 _EXAMPLES = """examples:
   {prog} ask "Why is the sky blue?"
   {prog} ask --model minimax-portal/MiniMax-M2.1-lightning "Say it in one sentence."
+  git diff | {prog} ask - --model opus          an alias; the question comes from the pipe
+  {prog} ask --json --no-fallback "Hello"       which model answered, what it used, what it cost
+
+Where the model cannot answer (no credential, a used-up plan, a server that fails), the fallbacks of the configuration are asked
+in their order, and stderr says which one answered.
 """
 
 
@@ -23,6 +32,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EXAMPLES
     parser.add_argument("--model", metavar="REF", help="provider/model or an alias; else the default model")
     parser.add_argument("--profile", metavar="PROFILE", help="the sign-in to use; `auth list` names them")
+    parser.add_argument("--no-fallback", action="store_true", help="ask this model or none")
+    parser.add_argument("--max-tokens", type=int, metavar="N", help="the longest answer, in tokens (8192)")
+    parser.add_argument("--effort", choices=("low", "medium", "high"), help="how much a reasoning model thinks")
+    parser.add_argument("--image", action="append", default=[], metavar="FILE", help="a picture to ask about; repeatable")
     parser.add_argument("text", nargs="?", metavar="TEXT", help="the question; -, or nothing in a pipe: read it from there")
     parser.set_defaults(handler=ask)
 
@@ -31,45 +44,117 @@ def ask(args: argparse.Namespace, rt: Runtime) -> int:
     """Stream one answer."""
     import asyncio
 
-    from portico.cli.token import pick_profile, say_which
-    from portico.models.loader import ModelLoader
-    from portico.onboarding.choices import switched_off
+    from portico.cli.ask_history import Course
+    from portico.models.cooldown import Cooldowns
+    from portico.models.failover import Round
     from portico.onboarding.pending import finish_pending
 
-    question = _question(args.text)
+    question = _question(args)
     finish_pending(rt)
-    off = switched_off(rt.plugins.records())
-    loader = ModelLoader(rt.config.config, rt.plugins.providers(), rt.index.profiles(), rt.config.env, switched_off=off)
-    profile = pick_profile(args.profile, rt) if args.profile is not None else None
-    model = loader.load(args.model, profile=profile)
-    if profile is None and model.profile_id is not None:
-        say_which(loader, model.profile_id, rt)
-    rt.out.detail(f"{model.reference} at {model.base_url}, credential from {model.source}")
-    asyncio.run(_stream(model, question, rt))
+    resolution = _resolved(args, rt)
+    _say_passed(resolution, rt)
+    course = Course(Round(resolution.candidates, Cooldowns(rt.clock)), rt.clock)
+    try:
+        asyncio.run(_stream(course, question, args.max_tokens, rt))
+    except BaseException as error:
+        course.failed(error)
+        raise
+    finally:
+        course.note(rt)
     return ExitCode.OK
 
 
-def _question(text: str | None) -> str:
+def _resolved(args: argparse.Namespace, rt: Runtime) -> Resolution:
+    from portico.cli.token import pick_profile, say_which
+    from portico.models.callable import Resolution
+
+    loader = rt.models()
+    if args.profile is not None:
+        return Resolution((loader.load(args.model, profile=pick_profile(args.profile, rt)),))
+    if args.no_fallback:
+        return Resolution((loader.load(args.model),))
+    resolution = loader.resolve(args.model)
+    first = resolution.model
+    if first.profile_id is not None:
+        say_which(loader, first.profile_id, rt)
+    return resolution
+
+
+def _say_passed(resolution: Resolution, rt: Runtime) -> None:
+    for passed in resolution.passed:
+        rt.out.note(f"{passed.reference} is passed over: {passed.error.why or passed.error.message}")
+    model = resolution.model
+    rt.out.detail(f"{model.reference} at {model.base_url}, credential from {model.source}")
+
+
+def _question(args: argparse.Namespace) -> Question:
     import sys
 
-    piped = text is None and not sys.stdin.isatty()
-    question = sys.stdin.read() if text == "-" or piped else text or ""
-    if not question.strip():
+    from portico.models.protocols.question import Question
+
+    if args.max_tokens is not None and args.max_tokens < 1:
+        raise UsageError("usage", "--max-tokens is a whole number of 1 or more.")
+    piped = args.text is None and not sys.stdin.isatty()
+    text = sys.stdin.read() if args.text == "-" or piped else args.text or ""
+    if not text.strip():
         raise UsageError("usage", "There is no question.", hint='{prog} ask "Hello", or give it to standard input: {prog} ask -')
-    return question
+    return Question(text, 0, tuple(map(_image, args.image)), args.effort)
 
 
-async def _stream(model: CallableModel, text: str, rt: Runtime) -> None:
+def _image(path: str) -> Image:
+    import base64
+    import mimetypes
+    from pathlib import Path
+
+    from portico.models.protocols.question import Image
+
+    kind = mimetypes.guess_type(path)[0] or ""
+    if not kind.startswith("image/"):
+        raise UsageError("not-an-image", f"This is not a picture by its name: {path}", hint="PNG, JPEG, GIF or WebP")
+    try:
+        data = Path(path).read_bytes()
+    except OSError as error:
+        raise UsageError("not-an-image", f"{path} cannot be read.", why=error.strerror) from None
+    return Image(kind, base64.b64encode(data).decode())
+
+
+async def _stream(course: Course, question: Question, max_tokens: int | None, rt: Runtime) -> None:
+    from portico.models.answering import first_answer, fitted
     from portico.models.http import ModelHttp
-    from portico.models.messages import stream_answer
 
     pieces = []
+
+    def say_failed(attempt: Attempt) -> None:
+        rt.out.note(f"{attempt.model.reference} ({attempt.model.source}) does not answer: {attempt.why}")
+
     async with rt.http() as oauth, ModelHttp() as http:
-        async for piece in stream_answer(model, text, http=http, broker=rt.broker(oauth)):
-            pieces.append(piece)
-            if not rt.out.is_json:
-                rt.out.write(piece)
-    if rt.out.is_json:
-        rt.out.json({"model": str(model.reference), "source": model.source, "answer": "".join(pieces)})
-    else:
+        asked = lambda model: fitted(question, model, max_tokens)  # noqa: E731 - one expression, used once
+        course.begin()
+        answer = await first_answer(course.way, asked, http=http, broker=rt.broker(oauth), on_failed=say_failed)
+        async for piece in answer.pieces():
+            course.piece(piece)
+            pieces.append(piece.text)
+            if piece.text and not rt.out.is_json:
+                rt.out.write(piece.text)
+    course.answered()
+    _tell(answer.model, course.way, "".join(pieces), course.usage, rt)
+
+
+def _tell(model: CallableModel, way: Round, text: str, usage: Usage, rt: Runtime) -> None:
+    from portico.models.usage import list_price
+
+    cost = list_price(usage, model.spec.cost)
+    if not rt.out.is_json:
         rt.out.line()
+        if len(way.attempts) > 1:
+            rt.out.note(f"Answered by {model.reference}.")
+        price = "" if cost is None else f", ${cost:.6f} at list prices"
+        rt.out.detail(f"{usage.input} tokens in, {usage.output} out{price}")
+        return
+    attempts = [{"model": str(one.model.reference), "source": one.model.source, "outcome": one.outcome} for one in way.attempts]
+    for shown, one in zip(attempts, way.attempts, strict=True):
+        if one.why:
+            shown["why"] = one.why
+    told = {"input": usage.input, "output": usage.output, "cacheRead": usage.cache_read, "cacheWrite": usage.cache_write}
+    whole = {"model": str(model.reference), "source": model.source, "answer": text, "usage": told, "cost": cost}
+    rt.out.json({**whole, "attempts": attempts})

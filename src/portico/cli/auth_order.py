@@ -59,7 +59,7 @@ def set_(args: argparse.Namespace, rt: Runtime) -> int:
     order = list(dict.fromkeys(args.profiles))
     for id in order:
         _check(id, provider, rt)
-    rt.config.file.edit(lambda document: document.set(("auth", "order", provider), [*order]))
+    rt.settings.file.edit(lambda document: document.set(("auth", "order", provider), [*order]))
     rt.reload_config()
     left_out = [id for id in _of(provider, rt) if id not in order]
     if left_out:
@@ -71,7 +71,7 @@ def clear(args: argparse.Namespace, rt: Runtime) -> int:
     """Take the order away."""
     provider = _provider(args.provider, rt)
     path = ("auth", "order", provider)
-    rt.config.file.edit(lambda document: document.unset(path) if document.has(path) else document)
+    rt.settings.file.edit(lambda document: document.unset(path) if document.has(path) else document)
     rt.reload_config()
     if not rt.out.is_json:
         rt.out.line("Cleared the order.")

@@ -8,6 +8,7 @@ from portico.auth.health import check_code, health_of
 from portico.cli.auth_view import DAMAGED, all_as_json, expiry, in_use, now, say_nobody
 from portico.errors import ExitCode, PorticoError
 from portico.onboarding.times import in_words, iso
+from portico.store.network_folder import shared_folder_warning
 from portico.store.remedy import sign_in_again
 
 if TYPE_CHECKING:
@@ -28,12 +29,17 @@ def show_status(rt: Runtime, *, check: bool = False) -> int:
     index = rt.index.view()
     unreadable = _unreadable(index, rt) if check else {}
     code = _code(index, unreadable, rt, check=check)
+    warning = shared_folder_warning(rt.paths.state)
+    if warning is not None:
+        rt.out.warn(warning)
     if rt.out.is_json:
-        rt.out.json({"signedIn": bool(index.profiles), "exitCode": code, "profiles": _as_json(index, unreadable, rt)})
+        warnings = [] if warning is None else [warning]
+        profiles = _as_json(index, unreadable, rt)
+        rt.out.json({"signedIn": bool(index.profiles), "exitCode": code, "profiles": profiles, "warnings": warnings})
     elif not index.profiles and not index.damaged:
         say_nobody(rt)
     else:
-        used = in_use(index, rt) if len(index.profiles) > 1 else frozenset()
+        used = (in_use(index, rt) if len(index.profiles) > 1 else None) or frozenset()
         for profile in index.profiles:
             _say(profile, unreadable.get(profile.id), rt, in_use=profile.id in used)
         for id in index.damaged:
@@ -93,7 +99,9 @@ def _refresh_words(profile: Profile, health: Health, rt: Runtime) -> str:
     if health.refresh == "none":
         return "none: there is no refresh token"
     last = "never so far" if profile.refreshed_at is None else _when(profile.refreshed_at, rt)
-    return f"{health.refresh}; last successful: {last}"
+    end = profile.refresh_expires_at
+    until = "" if end is None else f"; the refresh token {'ended' if health.refresh == 'ended' else 'ends'}: {_when(end, rt)}"
+    return f"{health.refresh}; last successful: {last}{until}"
 
 
 def _failure_words(profile: Profile, rt: Runtime) -> str | None:
@@ -117,6 +125,7 @@ def _as_json(index: IndexDraft, unreadable: dict[str, PorticoError], rt: Runtime
         value["refresh"] = health.refresh
         value["remainingMs"] = None if profile.expires_at is None else profile.expires_at - now(rt)
         value["lastRefreshAt"] = profile.refreshed_at
+        value["refreshExpiresAt"] = profile.refresh_expires_at
         value["lastFailure"] = None if profile.failure is None else _failure_json(profile)
         value["advice"] = what.replace("{prog}", rt.program) if what is not None else None
         error = unreadable.get(profile.id)
@@ -128,4 +137,5 @@ def _as_json(index: IndexDraft, unreadable: dict[str, PorticoError], rt: Runtime
 def _failure_json(profile: Profile) -> dict[str, object]:
     failure = profile.failure
     assert failure is not None  # noqa: S101 - asked only where there is one
-    return {"at": failure.at, "id": failure.id, "message": failure.message, "terminal": failure.terminal, "code": failure.code}
+    known = {"at": failure.at, "id": failure.id, "message": failure.message, "terminal": failure.terminal, "code": failure.code}
+    return {**known, "attempts": failure.attempts, "retryAt": failure.retry_at}

@@ -36,15 +36,21 @@ def show_list(rt: Runtime) -> int:
     return ExitCode.OK
 
 
-def in_use(index: IndexDraft, rt: Runtime) -> frozenset[str]:
-    """The sign-ins that are used where nobody says which.
+def in_use(index: IndexDraft, rt: Runtime) -> frozenset[str] | None:
+    """The sign-ins that are used where nobody says which; None where the config's base would have a say and cannot be used.
 
     Raises:
         ConfigError: the config decides that, and cannot be read.
     """
     from portico.models.loader import ModelLoader
 
+    if rt.settings.fault is not None:
+        return None
     return ModelLoader(rt.config.config, (), index.profiles, rt.config.env).in_use()
+
+
+def _is_used(profile: Profile, used: frozenset[str] | None) -> str:
+    return "?" if used is None else "yes" if profile.id in used else "no"
 
 
 def _check_config(rt: Runtime) -> None:
@@ -52,9 +58,9 @@ def _check_config(rt: Runtime) -> None:
         raise ConfigError("config-missing", f"Config path not found: {rt.paths.config}")
 
 
-def _show_table(index: IndexDraft, used: frozenset[str], rt: Runtime) -> None:
+def _show_table(index: IndexDraft, used: frozenset[str] | None, rt: Runtime) -> None:
     rows = [
-        [profile.id, profile.region, condition(profile, now(rt)), expiry(profile, rt), "yes" if profile.id in used else "no"]
+        [profile.id, profile.region, condition(profile, now(rt)), expiry(profile, rt), _is_used(profile, used)]
         for profile in index.profiles
     ]
     rows += [[id, "?", DAMAGED, "?", "no"] for id in index.damaged]
@@ -82,14 +88,15 @@ def expiry(profile: Profile, rt: Runtime) -> str:
     return words if words.startswith(("expired", "as long")) else f"expires in {words}"
 
 
-def _show_one(profile: Profile, used: frozenset[str], rt: Runtime) -> None:
+def _show_one(profile: Profile, used: frozenset[str] | None, rt: Runtime) -> None:
     place = rt.vault().place(profile.id)
     fields = {
         "status": f"{condition(profile, now(rt))}, access token {expiry(profile, rt)}",
-        "in use": "yes" if profile.id in used else "no",
+        "in use": _is_used(profile, used),
         "region": profile.region,
         "API base": profile.api_base,
         "issuer": profile.issuer,
+        "account": profile.subject or "the provider does not tell",
         "client id": profile.client_id,
         "store": f"{place.store} ({place.backend})" if place.backend else place.store,
         "service": place.service,
@@ -106,7 +113,8 @@ def all_as_json(index: IndexDraft, rt: Runtime, *, verbose: bool) -> list[dict[s
     """Every profile, and then the damaged ones."""
     damaged: list[dict[str, object]] = [{"id": id, "status": DAMAGED} for id in index.damaged]
     used = in_use(index, rt)
-    return [{**_as_json(profile, rt, verbose=verbose), "inUse": profile.id in used} for profile in index.profiles] + damaged
+    shown = [(profile, None if used is None else profile.id in used) for profile in index.profiles]
+    return [{**_as_json(profile, rt, verbose=verbose), "inUse": is_used} for profile, is_used in shown] + damaged
 
 
 def _as_json(profile: Profile, rt: Runtime, *, verbose: bool) -> dict[str, object]:
@@ -124,7 +132,8 @@ def _as_json(profile: Profile, rt: Runtime, *, verbose: bool) -> dict[str, objec
         value["failure"] = {"id": profile.failure.id, "message": profile.failure.message, "terminal": profile.failure.terminal}
     if verbose:
         place = rt.vault().place(profile.id)
-        value |= {"apiBase": profile.api_base, "issuer": profile.issuer, "clientId": profile.client_id}
+        value |= {"apiBase": profile.api_base, "issuer": profile.issuer}
+        value |= {"clientId": profile.client_id, "subject": profile.subject}
         value |= {"backend": place.backend, "service": place.service, "user": place.user}
         value |= {"createdAt": profile.created_at, "refreshedAt": profile.refreshed_at, "generation": profile.generation}
     return value

@@ -18,12 +18,19 @@ class Command(NamedTuple):
 
 COMMANDS: Final[dict[str, Command]] = {
     "onboard": Command("portico.cli.onboard", "Sign in to a provider and make one of its models the default"),
+    "configure": Command("portico.cli.configure", "Set up providers, the default model and fallbacks from menus"),
     "auth": Command("portico.cli.auth", "Show sign-ins, keep them fresh, print an access token, sign out"),
     "models": Command("portico.cli.models", "List models, choose the default, sign in to a provider"),
     "ask": Command("portico.cli.ask", "Ask a model one question and stream the answer"),
+    "usage": Command("portico.cli.usage", "Show what is left of your plans, and what requests have cost"),
     "plugins": Command("portico.cli.plugins", "List, inspect, enable and disable plugins"),
+    "doctor": Command("portico.cli.doctor", "Say what is wrong here, why, and what mends it"),
     "config": Command("portico.cli.config", "Read, change and check the configuration"),
     "gateway": Command("portico.cli.gateway", "Run the background process that keeps sign-ins fresh"),
+    "exec": Command("portico.cli.exec", "Run a tool that asks the gateway, with a key of its own"),
+    "env": Command("portico.cli.env", "Print the variables that point a shell's tools at the gateway"),
+    "completion": Command("portico.cli.completion", "Print what a shell needs to complete commands and options"),
+    "purge": Command("portico.cli.purge", "Sign out of everything and delete what Portico has made"),
     "emulator": Command("portico.cli.emulator", "Run a stand-in for the providers' servers, offline"),
     "demo": Command("portico.cli.demo", "Walk through a whole sign-in against the emulator"),
 }

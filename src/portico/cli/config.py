@@ -1,4 +1,4 @@
-"""`config path|get|set|unset|validate`."""
+"""`config path|get|set|insert|unset|validate|schema|edit`."""
 
 from __future__ import annotations
 
@@ -13,11 +13,13 @@ if TYPE_CHECKING:
     from portico.cli.runtime import Runtime
 
 _EXAMPLES = """examples:
-  {prog} config get agents.defaults.model.primary
+  {prog} config get agents.defaults.model.primary --verbose
   {prog} config set gateway.port 18500
   {prog} config set env.MINIMAX_API_KEY - < key.txt
+  {prog} config set base '~/.openclaw/openclaw.json'
   {prog} config validate
 """
+_JSON5 = "JSON5, else plain text (with --json only JSON5); - reads plain text from standard input"
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -25,16 +27,24 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EXAMPLES
     commands = parser.add_subparsers(title="commands", metavar="<command>")
     _add(commands, "path", "print where the configuration file is", "config path", path)
-    getting = _add(commands, "get", "print a value", "config get plugins.entries --json", get)
+    getting = _add(commands, "get", "print the value that counts", "config get plugins.entries --json", get)
     getting.add_argument(
         "path", nargs="?", help=r"such as models.providers.minimax.baseUrl, a\.b for a key with a dot; default: all"
     )
     getting.add_argument("--reveal", action="store_true", help="print API keys and other secrets as they are")
     setting = _add(commands, "set", "set a value; comments and everything else stay", "config set gateway.port 18500", set_)
     setting.add_argument("path", help="where to set it; what is missing on the way is made")
-    setting.add_argument("value", help="JSON5, else plain text (with --json only JSON5); - reads plain text from standard input")
-    _add(commands, "unset", "remove a value", "config unset plugins.allow", unset).add_argument("path", help="what to remove")
-    _add(commands, "validate", "name everything that is wrong in the file", "config validate --json", validate)
+    setting.add_argument("value", help=_JSON5)
+    inserting = _add(commands, "insert", "put a value into an array", "config insert plugins.deny[0] telegram", insert)
+    inserting.add_argument("path", help="the array and the index; what stands there moves on")
+    inserting.add_argument("value", help=_JSON5)
+    unsetting = _add(commands, "unset", "remove a value", "config unset plugins.allow", unset)
+    unsetting.add_argument("path", help="what to remove")
+    for changing in (setting, inserting, unsetting):
+        changing.add_argument("--write-base", action="store_true", help="write into the OpenClaw file that `base` names")
+    _add(commands, "validate", "name everything that is wrong, in every file that is read", "config validate --json", validate)
+    _add(commands, "schema", "print the JSON Schema of the file, for editors", "config schema > portico.schema.json", schema)
+    _add(commands, "edit", "open the file in $VISUAL or $EDITOR, and check it before it counts", "config edit", edit)
 
 
 def _add(
@@ -60,56 +70,50 @@ def path(_args: argparse.Namespace, rt: Runtime) -> int:
 
 
 def get(args: argparse.Namespace, rt: Runtime) -> int:
-    """Print one value."""
-    from portico.cli.config_values import show
+    """Print one value; with `--verbose` also the file and line that it comes from."""
+    from portico.cli.config_get import show
 
     return show(rt, args.path, reveal=args.reveal)
 
 
 def set_(args: argparse.Namespace, rt: Runtime) -> int:
     """Set one value."""
-    from portico.cli.config_values import change, given_value, masked
-    from portico.config.checker import is_known
-    from portico.config.document import parse_path
+    from portico.cli.config_change import set_value
 
-    at = parse_path(args.path)
-    value = given_value(args.value, strict=rt.out.is_json)
-    secret = masked(value, str(at[-1])) != value
-    changed = change(rt, lambda document: document.set(at, value), private=secret)
-    if not is_known(str(at[0])):
-        rt.out.warn(f"{rt.program}: `{at[0]}` is not a key that Portico knows; it has no effect.")
-    return _done(rt, changed, f"Updated {args.path}", f"{args.path} is set to that already")
+    return set_value(rt, args.path, args.value, in_base=args.write_base)
+
+
+def insert(args: argparse.Namespace, rt: Runtime) -> int:
+    """Put one element between two others."""
+    from portico.cli.config_change import insert_value
+
+    return insert_value(rt, args.path, args.value, in_base=args.write_base)
 
 
 def unset(args: argparse.Namespace, rt: Runtime) -> int:
     """Remove one value."""
-    from portico.cli.config_values import change, names_secret, not_found
-    from portico.config.document import parse_path
+    from portico.cli.config_change import unset_value
 
-    at = parse_path(args.path)
-    try:
-        changed = change(rt, lambda document: document.unset(at))
-    except KeyError:
-        raise not_found(args.path, rt) from None
-    if names_secret(str(at[-1])):
-        rt.out.note(f"It is still in the older versions beside the file, {rt.paths.config.name}.bak and so on.")
-    return _done(rt, changed, f"Removed {args.path}", "")
+    return unset_value(rt, args.path, in_base=args.write_base)
 
 
 def validate(_args: argparse.Namespace, rt: Runtime) -> int:
     """Name every problem; exit 9 where one is an error."""
-    from portico.cli.config_values import show_problems
+    from portico.cli.config_check import show_problems
 
     return show_problems(rt)
 
 
-def _done(rt: Runtime, changed: bool, done: str, nothing: str) -> int:
-    if rt.out.is_json:
-        rt.out.json({"changed": changed, "path": str(rt.paths.config)})
-    elif not changed:
-        rt.out.line(f"{nothing}.")
-    elif rt.gateway_runs():
-        rt.out.line(f"{done}. Restart the gateway to apply.")
-    else:
-        rt.out.line(f"{done}.")
+def schema(_args: argparse.Namespace, rt: Runtime) -> int:
+    """Print what the file may hold, as JSON Schema."""
+    from portico.config.json_schema import json_schema
+
+    rt.out.json(json_schema())
     return ExitCode.OK
+
+
+def edit(_args: argparse.Namespace, rt: Runtime) -> int:
+    """Let a person edit a copy, and put it in place if it holds."""
+    from portico.cli.config_edit import edit_by_hand
+
+    return edit_by_hand(rt)

@@ -136,6 +136,7 @@ def clean_environment(env: Mapping[str, str]) -> dict[str, str]:
 def clear_away(folder: Path) -> None:
     """End the background process and delete the keyring's records of a demo in `folder`."""
     from portico.gateway import service
+    from portico.gateway.keys import key_index
     from portico.paths import STATE_ENV, resolve_paths
     from portico.store.passphrase import PassphraseSource
     from portico.store.profiles import ProfileIndex
@@ -144,12 +145,12 @@ def clear_away(folder: Path) -> None:
     paths = resolve_paths(str(folder / "portico.json5"), {STATE_ENV: str(folder / "state")})
     with contextlib.suppress(PorticoError, OSError):
         service.stop(paths)
-    with contextlib.suppress(PorticoError, OSError):
-        index = ProfileIndex(paths)
-        vault = Vault(paths, index, passphrase=PassphraseSource({}, None))
-        for profile in index.profiles():
-            vault.delete(profile.id)
-        vault.sweep()
+    for index in (ProfileIndex(paths), key_index(paths)):
+        with contextlib.suppress(PorticoError, OSError):
+            vault = Vault(paths, index, passphrase=PassphraseSource({}, None))
+            for profile in index.profiles():
+                vault.delete(profile.id)
+            vault.sweep()
     with contextlib.suppress(OSError, ValueError):
         os.kill(int((folder / PID_FILE).read_text(encoding="ascii")), signal.SIGTERM)
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from portico.cli.shells import SHELLS, shell_lines, shell_of
 from portico.errors import ExitCode, PorticoError, UsageError
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Mapping
 
     from portico.cli.runtime import Runtime
 
@@ -31,7 +31,6 @@ _APPROVE_EXAMPLES = """examples:
   {prog} emulator approve ABCD-EFGH
   {prog} emulator approve ABCD-EFGH --deny
 """
-_SHELLS = ("bash", "zsh", "fish", "json")
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -50,7 +49,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     running.add_argument("--knob", action="append", default=[], metavar="NAME=VALUE", help="turn something, such as notice=Hello")
     running.set_defaults(handler=run, tells_trouble=False)
     leading = commands.add_parser("env", help="print the variables that point a shell at the emulator", epilog=_ENV_EXAMPLES)
-    leading.add_argument("--shell", choices=_SHELLS, help="for which shell (default: yours)")
+    leading.add_argument("--shell", choices=SHELLS, help="for which shell (default: yours)")
     leading.set_defaults(handler=env, tells_trouble=False)
     approving = commands.add_parser("approve", help="approve a sign-in by its code", epilog=_APPROVE_EXAMPLES)
     approving.add_argument("code", metavar="CODE", help="the code that the sign-in shows")
@@ -75,7 +74,7 @@ def env(args: argparse.Namespace, rt: Runtime) -> int:
     from portico.emulation.state import read_state
 
     rt = rt.outside_emulator()
-    shell = "json" if rt.out.is_json else args.shell or ("fish" if rt.env.get("SHELL", "").endswith("fish") else "bash")
+    shell = "json" if rt.out.is_json else args.shell or shell_of(rt.env)
     try:
         values = read_state(rt.paths.emulator).env
     except PorticoError:
@@ -88,16 +87,6 @@ def env(args: argparse.Namespace, rt: Runtime) -> int:
         for line in shell_lines(values, shell):
             rt.out.line(line)
     return ExitCode.OK
-
-
-def shell_lines(values: Mapping[str, str], shell: str) -> list[str]:
-    """The lines that set `values` in `shell`."""
-    if shell != "fish":
-        from shlex import quote
-
-        return [f"export {name}={quote(value)}" for name, value in values.items()]
-    quoted = {name: value.replace("\\", "\\\\").replace("'", "\\'") for name, value in values.items()}
-    return [f"set -gx {name} '{value}'" for name, value in quoted.items()]
 
 
 def approve(args: argparse.Namespace, rt: Runtime) -> int:

@@ -62,7 +62,7 @@ def known_emulators(rt: Runtime) -> tuple[Emulator, ...]:
     from portico.plugins.manager import PluginHost
 
     # Which plugins may be used is the user's word; their settings are for the real services, and may be wrong.
-    config = rt.config.config.plugins
+    config = rt.settings.config.plugins
     unset = {id: replace(entry, config={}) for id, entry in config.entries.items()}
     host = PluginHost(replace(config, entries=unset), paths=rt.paths, env=rt.env)
     off = []

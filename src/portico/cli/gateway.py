@@ -1,4 +1,4 @@
-"""`gateway run|start|stop|status|restart`."""
+"""`gateway run|start|stop|status|restart`; the rest of `gateway` stands in the modules beside this one."""
 
 from __future__ import annotations
 
@@ -17,12 +17,20 @@ _EXAMPLES = """examples:
   {prog} gateway start          keep every sign-in fresh, in the background
   {prog} gateway status --json
   {prog} gateway restart        after a change of the configuration
+  {prog} gateway install        from now on, and at each login
+  {prog} gateway logs --follow
 """
 _LAST_PORT = 65535
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands."""
+    import argparse
+
+    from portico.cli.gateway_keys import add_key_commands
+    from portico.cli.gateway_logs import LINES, logs
+    from portico.cli.gateway_service import install, uninstall
+
     parser.epilog = _EXAMPLES
     commands = parser.add_subparsers(title="commands", metavar="<command>")
     foreground = _add(commands, "run", "run in the foreground, until interrupted", run)
@@ -30,9 +38,16 @@ def configure(parser: argparse.ArgumentParser) -> None:
     foreground.add_argument(
         "--passphrase-stdin", action="store_true", help="read the sealed file store's passphrase from standard input"
     )
+    foreground.add_argument("--inherit", help=argparse.SUPPRESS)
     _add_port(_add(commands, "start", "start in the background", start))
     _add(commands, "stop", "end it, once what was begun is finished", stop)
     _add(commands, "status", "say whether it runs", status)
+    add_key_commands(commands)
+    _add(commands, "install", "let the operating system run it, now and at each login (systemd, launchd)", install)
+    _add(commands, "uninstall", "undo `install`", uninstall)
+    reading = _add(commands, "logs", "show what it has remarked", logs)
+    reading.add_argument("-n", "--lines", type=int, default=LINES, metavar="N", help=f"how many of the last lines ({LINES})")
+    reading.add_argument("-f", "--follow", action="store_true", help="go on with each new line, until Ctrl-C")
     _add_port(_add(commands, "restart", "end it and start it anew; nothing happens where none runs", restart))
 
 
@@ -52,43 +67,51 @@ def _add_port(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, rt: Runtime) -> int:
     """Serve until a signal asks to end."""
-    from portico.cli.gateway_work import keep_fresh, passphrase_from_stdin
+    from portico.cli.gateway_keys import make_first_key
+    from portico.cli.gateway_work import passphrase_from_stdin, serving
     from portico.gateway.log import log_to_stderr
-    from portico.gateway.server import run_gateway
+    from portico.gateway.server import Terms, run_gateway
     from portico.gateway.service import passphrase_for
 
     port = _port(args, rt)
     given = passphrase_from_stdin() if args.passphrase_stdin else None
     passphrase = given or passphrase_for(rt.paths, rt.passphrase, rt.env)
     log_to_stderr(rt.paths.gateway_log, verbose=rt.options.verbose)
-    run_gateway(
-        rt.paths,
-        port,
-        lambda: keep_fresh(rt, passphrase),
-        clock=rt.clock,
-        opens_sealed=passphrase is not None,
-        announce=lambda state: _say_running(rt, state),
+    make_first_key(rt, passphrase)
+    terms = Terms(
+        rt.paths, port, rt.clock, rt.env, lambda state: _say_running(rt, state), passphrase=passphrase, inherit=args.inherit
     )
-    return ExitCode.OK
+    return run_gateway(terms, lambda state: serving(rt, passphrase, state))
 
 
 def start(args: argparse.Namespace, rt: Runtime) -> int:
     """Start it, unless it runs already."""
+    from portico.cli.gateway_service import installed
     from portico.gateway import service
 
     port = _port(args, rt)
     present = service.running(rt.paths)
     if present is not None:
         return _answer(rt, present, {"started": False}, f"The gateway is already running (pid {present.pid}) on {present.url}.")
-    state = service.start(rt.paths, port=port, passphrase=rt.passphrase, env=rt.env)
+    kept = installed(rt)
+    if kept is not None:
+        state = kept.start(rt, args.port)
+    else:
+        state = service.start(rt.paths, port=port, passphrase=rt.passphrase, env=rt.env)
+    if not rt.options.json:
+        rt.out.note(f"What your tools show it: {rt.program} gateway key show")
     return _answer(rt, state, {"started": True}, f"The gateway is running (pid {state.pid}) on {state.url}.")
 
 
 def stop(_args: argparse.Namespace, rt: Runtime) -> int:
     """End it."""
+    from portico.cli.gateway_service import installed
     from portico.gateway import service
 
-    state = service.stop(rt.paths)
+    kept = installed(rt)
+    state = service.stop(rt.paths) if kept is None else kept.stop(rt)
+    if kept is not None and not rt.options.json:
+        rt.out.note(f"It starts again at the next login ({kept}); to end that: {rt.program} gateway uninstall")
     if state is None:
         return _answer(rt, None, {"stopped": False}, "No gateway is running.")
     return _answer(rt, state, {"stopped": True}, f"The gateway (pid {state.pid}) has ended.")
@@ -96,9 +119,7 @@ def stop(_args: argparse.Namespace, rt: Runtime) -> int:
 
 def restart(args: argparse.Namespace, rt: Runtime) -> int:
     """End it and start it anew."""
-    from portico.gateway import service
-
-    pair = service.restart(rt.paths, port=_port(args, rt), passphrase=rt.passphrase, env=rt.env)
+    pair = _restarted(args, rt)
     if pair is None:
         text = f"No gateway is running; nothing was restarted. To start one: {rt.program} gateway start"
         return _answer(rt, None, {"restarted": False}, text)
@@ -107,21 +128,37 @@ def restart(args: argparse.Namespace, rt: Runtime) -> int:
     return _answer(rt, new, {"restarted": True, "previousPid": old.pid}, text)
 
 
+def _restarted(args: argparse.Namespace, rt: Runtime) -> tuple[GatewayState, GatewayState] | None:
+    """The gateways before and after; None where none ran."""
+    from portico.cli.gateway_service import installed
+    from portico.gateway import service
+
+    kept, port = installed(rt), _port(args, rt)
+    if kept is None:
+        return service.restart(rt.paths, port=port, passphrase=rt.passphrase, env=rt.env)
+    old = kept.stop(rt) if service.running(rt.paths) is not None else None
+    return None if old is None else (old, kept.start(rt, args.port))
+
+
 def status(_args: argparse.Namespace, rt: Runtime) -> int:
     """Say what is so, also of sign-ins that it cannot keep fresh any more."""
+    from portico.cli.gateway_service import installed
     from portico.gateway import service
     from portico.onboarding.times import iso
 
     what, state = service.status(rt.paths)
-    ended = _ended(rt)
+    ended, kept = _ended(rt), installed(rt)
     fields: dict[str, object] = {"status": what, "log": str(rt.paths.gateway_log), "signInNeeded": ended}
+    fields["service"] = None if kept is None else {"kind": kept.manager.kind, "name": kept.service.name}
     if state is not None:
         text = f"The gateway is running (pid {state.pid}) on {state.url} since {iso(state.started_at)}."
+        text += f"\nIt is started at each login: {kept}" if kept is not None else ""
         text += f"\nIt cannot keep these fresh, sign in again: {', '.join(ended)}" if ended else ""
         return _answer(rt, state, fields, text)
     if what == "unresponsive":
         return _answer(rt, None, fields, f"A gateway process is there and does not answer: see {rt.paths.gateway_log}")
-    return _answer(rt, None, fields, "No gateway is running.")
+    later = f" It starts at the next login ({kept}), or now: {rt.program} gateway start" if kept is not None else ""
+    return _answer(rt, None, fields, f"No gateway is running.{later}")
 
 
 def _ended(rt: Runtime) -> list[str]:
@@ -151,12 +188,22 @@ def _say_running(rt: Runtime, state: GatewayState) -> None:
 
 
 def _port(args: argparse.Namespace, rt: Runtime) -> int:
-    """`--port`, the environment's, or the configuration's; that one is read, and has to be right, in any case."""
-    configured = rt.config.config.gateway.port
-    if args.port is not None:
-        if not 0 <= args.port <= _LAST_PORT:
-            raise UsageError("usage", f"Argument --port: {args.port} is not a port (0 to {_LAST_PORT}).")
-        return int(args.port)
+    """`--port`, else the configured one."""
+    if args.port is None:
+        return configured_port(rt)
+    if not 0 <= args.port <= _LAST_PORT:
+        raise UsageError("usage", f"Argument --port: {args.port} is not a port (0 to {_LAST_PORT}).")
+    _ = rt.settings  # it has to be right in any case
+    return int(args.port)
+
+
+def configured_port(rt: Runtime) -> int:
+    """The environment's port, or the configuration's; that one is read, and has to be right, in any case.
+
+    Raises:
+        ConfigError: `bad-port`.
+    """
+    configured = rt.settings.config.gateway.port
     text = rt.env.get(PORT_ENV)
     if text is None:
         return configured

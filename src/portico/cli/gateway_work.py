@@ -1,7 +1,8 @@
-"""What the gateway does besides answering: every sign-in kept fresh."""
+"""What the gateway does: every sign-in kept fresh, and models for whoever shows a key."""
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 from contextlib import asynccontextmanager
@@ -10,38 +11,96 @@ from typing import TYPE_CHECKING
 from portico.auth.background import BackgroundRefresh
 from portico.auth.broker import TokenBroker
 from portico.errors import ConfigError, PorticoError
+from portico.gateway.reloading import Reloading
+from portico.installation import Installation
+from portico.plugins.code import code_files, which_code
 from portico.secret import Secret
+from portico.store.network_folder import shared_folder_warning
 from portico.store.off_loop import off_loop
 from portico.store.passphrase import TEXT_ENV, PassphraseSource
 from portico.store.vault import Vault
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
+    from pathlib import Path
 
     from portico.cli.runtime import Runtime
     from portico.contracts import TokenDialect
+    from portico.gateway.server import Inside
+    from portico.gateway.state import GatewayState
+    from portico.store.profiles import ProfileIndex
 
+Code = tuple[tuple[str, int, int], ...]
 _LONGEST_LINE = 64 * 1024
+_LOOK_EVERY_S = 1.0
 _MAY_HAVE_CHANGED = frozenset({"unknown-dialect", "plugin-disabled"})
 _log = logging.getLogger(__name__)
 
 
 async def keep_fresh(rt: Runtime, passphrase: Secret | None) -> None:
     """Refresh every profile when it is due, until cancelled. `passphrase` opens the sealed file store."""
-    async with refreshing(rt, passphrase) as broker:
-        await BackgroundRefresh(broker, rt.index, rt.clock).run()
+    vault = unattended_vault(rt, passphrase)
+    async with refreshing(rt, vault) as broker:
+        await refresh_for_good(rt, vault, broker)
+
+
+async def refresh_for_good(rt: Runtime, vault: Vault, broker: TokenBroker) -> None:
+    """Look for what killed processes have left, then refresh what is due, until cancelled."""
+    await tidy_up(rt, vault)
+    await BackgroundRefresh(broker, rt.index, rt.clock).run()
+
+
+async def tidy_up(rt: Runtime, vault: Vault) -> None:
+    """Delete what killed processes have left, and warn of a state folder that several machines share."""
+    warning = await off_loop(lambda: shared_folder_warning(rt.paths.state))
+    if warning is not None:
+        _log.warning("%s", warning)
+    try:
+        await off_loop(vault.sweep)
+    except PorticoError as error:
+        _log.warning("leftovers of earlier runs could not be looked for: %s", error)
 
 
 @asynccontextmanager
-async def refreshing(rt: Runtime, passphrase: Secret | None) -> AsyncIterator[TokenBroker]:
-    """A broker that needs nobody to be asked, after looking for what killed processes have left."""
-    given = rt.env if passphrase is None else {TEXT_ENV: passphrase.reveal()}
-    vault = Vault(rt.paths, rt.index, passphrase=PassphraseSource(given), env=rt.env)
+async def serving(rt: Runtime, passphrase: Secret | None, state: GatewayState) -> AsyncIterator[Inside]:
+    """The inside of a gateway process."""
+    from portico.gateway.opening import open_front
+    from portico.gateway.server import Inside
+
+    code = await off_loop(lambda: InstalledCode(rt))
+    vault = unattended_vault(rt, passphrase)
+    async with refreshing(rt, vault) as broker, open_front(rt, broker, state) as front:
+        yield Inside(lambda: refresh_for_good(rt, vault, broker), front, code.changed)
+
+
+class InstalledCode:
+    """The plugins that are on, and their files, as this process found them when it began."""
+
+    def __init__(self, rt: Runtime) -> None:
+        self._rt = rt
+        self._now = Reloading[Code](self._look, (), keeps=True)
+        self._first = self._look()[0]
+
+    async def changed(self) -> None:
+        """Return when they are others, and have been so for a moment."""
+        before = self._first
+        while True:
+            await asyncio.sleep(_LOOK_EVERY_S)
+            now = await self._now.now()
+            if now == before != self._first and self._now.fault is None:
+                return
+            before = now
+
+    def _look(self) -> tuple[Code, tuple[Path, ...]]:
+        here = Installation(self._rt.config_file, self._rt.env, self._rt.clock)
+        records = here.plugins.records()
+        return which_code(records), (*here.settings.sources, *code_files(records))
+
+
+@asynccontextmanager
+async def refreshing(rt: Runtime, vault: Vault) -> AsyncIterator[TokenBroker]:
+    """A broker that needs nobody to be asked."""
     async with rt.http() as http:
-        try:
-            await off_loop(vault.sweep)
-        except PorticoError as error:
-            _log.warning("leftovers of earlier runs could not be looked for: %s", error)
         yield TokenBroker(
             vault=vault,
             index=rt.index,
@@ -50,6 +109,12 @@ async def refreshing(rt: Runtime, passphrase: Secret | None) -> AsyncIterator[To
             clock=rt.clock,
             paths=rt.paths,
         )
+
+
+def unattended_vault(rt: Runtime, passphrase: Secret | None, index: ProfileIndex | None = None) -> Vault:
+    """The vault, opened by `passphrase` or by what the environment has, and by nobody who would have to be asked."""
+    given = rt.env if passphrase is None else {TEXT_ENV: passphrase.reveal()}
+    return Vault(rt.paths, index or rt.index, passphrase=PassphraseSource(given), env=rt.env)
 
 
 def find_dialect(rt: Runtime, name: str) -> TokenDialect:

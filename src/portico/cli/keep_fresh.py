@@ -9,9 +9,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from portico.auth.keep_fresh import Outcome
-    from portico.auth.user_service import Manager, Service
     from portico.cli.runtime import Runtime
     from portico.errors import PorticoError
+    from portico.services.service import Service
 
 _EPILOG = """examples:
   {prog} auth keep-fresh                  in the foreground, until interrupted
@@ -19,18 +19,17 @@ _EPILOG = """examples:
   {prog} auth keep-fresh --install        a systemd user unit, or a launchd agent: from now on, and at each login
   {prog} auth keep-fresh --uninstall
 
+A sign-in that nobody has used for a day rests: it is refreshed twice a day, and when it is next used.
 exit code of --once: 0 fine; 3 a sign-in is needed; 12 one ends within 24 h, or has ended, and cannot be refreshed.
 Where there is no service manager (containers), --install prints the line for cron.
 """
 # A token is due five minutes before its end: a job that comes less often would come too late.
 _CRON_MINUTES = 4
-# Ways to the network and to the keyring that a service manager does not know; any with a password in it is left out.
-_PASSED_ON = ("HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy", "NO_PROXY", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
 def add_keep_fresh(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
     """Add `keep-fresh` to `auth`."""
-    summary = "refresh every sign-in before it ends, without the gateway"
+    summary = "refresh sign-ins before they end, without the gateway"
     parser = commands.add_parser("keep-fresh", help=summary, description=f"{summary[:1].upper()}{summary[1:]}.", epilog=_EPILOG)
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--once", action="store_true", help="refresh what is due, then end")
@@ -52,12 +51,12 @@ def run(rt: Runtime) -> int:
     """Keep fresh in the foreground."""
     import asyncio
 
-    from portico.auth.keep_fresh import tell_service_manager
     from portico.cli.gateway_work import keep_fresh as work
     from portico.errors import ExitCode
     from portico.gateway.ending import asked_to_end
     from portico.gateway.log import log_to_stderr
     from portico.gateway.service import passphrase_for
+    from portico.services.notify import tell_service_manager
 
     passphrase = passphrase_for(rt.paths, rt.passphrase, rt.env)
     log_to_stderr(_log(rt), verbose=rt.options.verbose)
@@ -84,11 +83,13 @@ def once(rt: Runtime) -> int:
 
     from portico.auth.health import check_code
     from portico.auth.keep_fresh import refresh_what_is_due
-    from portico.cli.gateway_work import refreshing
+    from portico.cli.gateway_work import refreshing, tidy_up, unattended_vault
     from portico.gateway.service import passphrase_for
 
     async def refresh() -> list[Outcome]:
-        async with refreshing(rt, passphrase_for(rt.paths, rt.passphrase, rt.env)) as broker:
+        vault = unattended_vault(rt, passphrase_for(rt.paths, rt.passphrase, rt.env))
+        async with refreshing(rt, vault) as broker:
+            await tidy_up(rt, vault)
             return await refresh_what_is_due(broker, rt.index)
 
     outcomes = asyncio.run(refresh()) if rt.index.profiles() else []
@@ -110,29 +111,28 @@ def install(rt: Runtime) -> int:
         ConfigError: `no-service-manager`, with the line for cron; `service-failed`.
         StoreError: the sealed file store is in use and its passphrase is in no file.
     """
-    from portico.auth.user_service import manager_here
     from portico.errors import ExitCode
+    from portico.gateway.as_service import after_install, usable_manager
 
     service = _service(rt)
-    manager = manager_here(rt.env)
-    why = manager.why_not() if manager is not None else "Portico knows no service manager of this system"
-    if manager is None or why is not None:
-        raise _no_manager(service, why or "", rt)
+    manager, why = usable_manager(rt)
+    if manager is None:
+        raise _no_manager(service, why, rt)
     path = manager.install(service)
     if rt.out.is_json:
         rt.out.json({"installed": True, "kind": manager.kind, "name": service.name, "path": str(path)})
         return ExitCode.OK
     rt.out.line(f"Installed and started: {path} ({manager.kind})")
-    rt.out.note(_after(manager, service))
+    rt.out.note(after_install(manager, service))
     return ExitCode.OK
 
 
 def uninstall(rt: Runtime) -> int:
     """Take it back from the service manager."""
-    from portico.auth.user_service import Service, manager_here
     from portico.errors import ExitCode
+    from portico.services.service import manager_here
 
-    service = Service(_name(rt), (), {}, _log(rt))
+    service = keep_fresh_service(rt)
     manager = manager_here(rt.env)
     gone = manager is not None and manager.uninstall(service)
     if rt.out.is_json:
@@ -142,30 +142,20 @@ def uninstall(rt: Runtime) -> int:
     return ExitCode.OK
 
 
+def keep_fresh_service(rt: Runtime) -> Service:
+    """The service by its names alone."""
+    from portico.gateway.as_service import a_service
+    from portico.services.service import Verb
+
+    verb = Verb("auth keep-fresh --install", "auth keep-fresh --uninstall")
+    words = ("auth", "keep-fresh")
+    return a_service(rt, "keep-fresh", "Portico keeps sign-ins fresh", verb=verb, words=words, log=_log(rt))
+
+
 def _service(rt: Runtime) -> Service:
-    import sys
-    from pathlib import Path
+    from portico.gateway.as_service import in_this_environment
 
-    from portico.auth.user_service import Service
-    from portico.errors import StoreError
-    from portico.gateway.child import same_installation
-    from portico.store.passphrase import FILE_ENV
-
-    environment = same_installation(rt.paths, rt.env)
-    environment |= {name: value for name in _PASSED_ON if (value := rt.env.get(name)) and "@" not in value}
-    view = rt.index.view()
-    sealed = any(profile.store == "file" for profile in view.profiles)
-    if sealed or (view.remembered is not None and view.remembered.name == "file"):
-        if not rt.env.get(FILE_ENV):
-            raise StoreError(
-                "passphrase-needed",
-                "the sealed file store needs its passphrase whenever a token is refreshed, and a unit file is no place for it",
-                hint=f"put it into a file that only you can read, set {FILE_ENV} to that file, and run the command again",
-            )
-        environment[FILE_ENV] = str(Path(rt.env[FILE_ENV]).expanduser().absolute())
-    # -P: a module in the folder of the moment must not be taken for one of ours.
-    command = (sys.executable, "-P", "-m", "portico", "auth", "keep-fresh")
-    return Service(_name(rt), command, environment, _log(rt))
+    return in_this_environment(keep_fresh_service(rt), rt)
 
 
 def _no_manager(service: Service, why: str, rt: Runtime) -> PorticoError:
@@ -187,19 +177,6 @@ def cron_line(service: Service, env: Mapping[str, str]) -> str:
     variables = " ".join(f"{name}={quote(value)}" for name, value in sorted({**service.environment, **bus}.items()))
     command = " ".join(quote(word) for word in (*service.command, "--once", "--quiet"))
     return f"*/{_CRON_MINUTES} * * * * {variables} {command}".replace("%", "\\%")
-
-
-def _after(manager: Manager, service: Service) -> str:
-    if manager.kind.startswith("systemd"):
-        return (
-            f"Look at it: systemctl --user status {service.name}; its log: journalctl --user -u {service.name}\n"
-            "To keep it running while you are logged out: loginctl enable-linger"
-        )
-    return f"Its log: {service.log}"
-
-
-def _name(rt: Runtime) -> str:
-    return f"portico-keep-fresh{f'-{rt.paths.state_id}' if rt.paths.state_id else ''}"
 
 
 def _log(rt: Runtime) -> Path:

@@ -46,7 +46,7 @@ def _follow(gone: Profile, rt: Runtime) -> None:
 
 
 def _chosen(asked: str | None, rt: Runtime, *, all_profiles: bool) -> list[str]:
-    from portico.cli.token import not_signed_in
+    from portico.auth.named import not_signed_in
 
     if all_profiles and asked is not None:
         raise UsageError("usage", "Give a profile or --all, not both.")
@@ -70,7 +70,7 @@ async def _sign_out(chosen: list[str], rt: Runtime) -> list[SignedOut]:
 def _told(results: list[SignedOut], rt: Runtime) -> int:
     for result in results:
         said = "Sign-out unfinished" if result.left else "Signed out"
-        rt.out.note(f"{said}: {result.profile_id} ({'not ' if result.not_revoked else ''}revoked at the provider)")
+        rt.out.note(f"{said}: {result.profile_id} ({_fate(result)})")
     failure = _failure(results)
     if rt.out.is_json:
         report = {
@@ -82,6 +82,12 @@ def _told(results: list[SignedOut], rt: Runtime) -> int:
     elif failure is not None:
         raise failure
     return ExitCode.OK if failure is None else failure.exit_code
+
+
+def _fate(result: SignedOut) -> str:
+    if result.is_key:
+        return "the key is still good at the provider; withdraw it there"
+    return "not revoked at the provider" if result.not_revoked else "revoked at the provider"
 
 
 def _failure(results: list[SignedOut]) -> PorticoError | None:

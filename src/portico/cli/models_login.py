@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from portico.errors import UsageError
+from portico.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     import argparse
@@ -22,13 +22,15 @@ def login(args: argparse.Namespace, rt: Runtime) -> int:
     Raises:
         UsageError: `unknown-provider`, `unknown-method`.
     """
-    from portico.cli.sign_in_options import request_from, run_sign_in
+    from portico.cli.sign_in_options import request_from
     from portico.onboarding import choices
+    from portico.onboarding.set_up import sign_in_as
 
     bench = rt.unattended() if args.non_interactive else rt
     choice = choices.choice_of_provider(bench, args.provider) if args.provider else choices.choose_provider(bench)
     request = request_from(args, choice=choice, make_default=True if args.set_default else None)
-    return run_sign_in(bench, replace(request, region=request.region or _region(args.method)))
+    sign_in_as(bench, replace(request, region=request.region or _region(args.method)))
+    return ExitCode.OK
 
 
 def _region(method: str | None) -> str | None:

@@ -4,40 +4,38 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from portico.errors import ExitCode, UsageError
+from portico.errors import ExitCode
+from portico.onboarding.default_model import with_default
 
 if TYPE_CHECKING:
     from portico.cli.runtime import Runtime
 
 
-def set_default(text: str, rt: Runtime) -> int:
-    """Make `text` the default model; fallbacks stay.
+def set_default(text: str, rt: Runtime, *, write_base: bool = False) -> int:
+    """Make `text` the default model; fallbacks stay. `write_base` writes it into the OpenClaw file that `base` names.
 
     Raises:
         UsageError: `unknown-model`, with what was probably meant.
+        ConfigError: `no-base`; the file cannot be written.
     """
-    from portico.models.catalog import Catalog
-    from portico.models.reference import did_you_mean
-    from portico.onboarding.default_model import with_default
+    from portico.onboarding.model_names import known_model
     from portico.onboarding.pending import finish_pending
 
     finish_pending(rt)
-    catalog = Catalog(rt.config.config, rt.plugins.providers())
-    reference = catalog.expand(text)
-    if catalog.find(reference) is None:
-        near = catalog.near(text)
-        wrong_case = any(name.lower() == str(reference).lower() for name in near)
-        raise UsageError(
-            "unknown-model",
-            f"Unknown model: {reference}",
-            why="model ids are case-sensitive" if wrong_case else None,
-            hint=did_you_mean(near) or f"{{prog}} models list --all, or add it to models.providers.{reference.provider}.models",
-        )
-    changed = rt.config.file.edit(lambda document: with_default(document, str(reference)))
+    reference = str(known_model(text, rt.models()))
+    loaded = rt.config
+    edit, path = (loaded.edit_base, loaded.base) if write_base else (loaded.file.edit, loaded.file)
+    # OpenClaw takes any entry for a list of what is allowed.
+    listed = write_base or rt.models().catalog.allowed is not None
+    changed = edit(lambda document: with_default(document, reference, listed=listed))
+    written = path.path if path is not None else rt.paths.config
+    counts = rt.reload_config().config.agents.primary
     if rt.out.is_json:
-        rt.out.json({"defaultModel": str(reference), "config": str(rt.paths.config), "changed": changed})
+        rt.out.json({"defaultModel": reference, "config": str(written), "changed": changed, "counts": counts == reference})
         return ExitCode.OK
     if changed:
-        rt.out.note(f"Updated {rt.paths.config}")
+        rt.out.note(f"Updated {written}")
     rt.out.line(f"Default model: {reference}")
+    if counts != reference:
+        rt.out.warn(f"{rt.paths.config} names {counts}, and that counts: {rt.program} config unset agents.defaults.model.primary")
     return ExitCode.OK

@@ -1,53 +1,43 @@
-"""How models are listed: the default, the fallbacks and what the config names, or with `--all` everything that is known."""
+"""`models list`: the default, the fallbacks and what the config names, or with `--all` everything that is known."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
+from portico.cli.models_rows import model_rows
 from portico.errors import ExitCode, UsageError
-from portico.models.loader import ModelLoader
-from portico.models.reference import ModelReference
 from portico.onboarding.pending import finish_pending
 
 if TYPE_CHECKING:
+    import argparse
+
+    from portico.cli.models_rows import Row
     from portico.cli.runtime import Runtime
-    from portico.contracts import ModelSpec
 
-_K: Final = 1000
-_M: Final = 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class _Row:
-    reference: ModelReference
-    spec: ModelSpec | None
-    available: bool
-    local: bool
-    tags: tuple[str, ...]
+_K = 1000
+_M = 1_000_000
 
 
-def show_models(rt: Runtime, *, everything: bool, plain: bool, provider: str | None) -> int:
+def show_models(args: argparse.Namespace, rt: Runtime) -> int:
     """Print the models.
 
     Raises:
         UsageError: `--json` with `--plain`; `unknown-provider`.
     """
-    if plain and rt.out.is_json:
+    if args.plain and rt.out.is_json:
         raise UsageError("usage", "Choose either --json or --plain, not both.")
     finish_pending(rt)
-    if provider is not None:
-        _check_provider(provider, rt)
-    rows = [row for row in _rows(rt, everything=everything) if provider in {None, row.reference.provider}]
+    if args.provider is not None:
+        _check_provider(args.provider, rt)
+    rows = model_rows(rt, everything=args.all, live=args.live or args.local, provider=args.provider)
+    rows = [row for row in rows if row.local or not args.local]
     if rt.out.is_json:
         rt.out.json({"count": len(rows), "models": [_as_json(row) for row in rows]})
-    elif plain:
+    elif args.plain:
         for row in rows:
             rt.out.line(str(row.reference))
     elif rows:
-        rt.out.table(["Model", "Input", "Ctx", "Local", "Auth", "Price in/out", "Tags"], [_cells(row) for row in rows])
-        for note in dict.fromkeys(f"{row.spec.id}: {row.spec.note}" for row in rows if row.spec and row.spec.note):
-            rt.out.detail(note)
+        _say(rows, rt)
     else:
         rt.out.note(f"No models found. See {rt.program} models list --all")
     return ExitCode.OK
@@ -56,11 +46,10 @@ def show_models(rt: Runtime, *, everything: bool, plain: bool, provider: str | N
 def _check_provider(provider: str, rt: Runtime) -> None:
     from difflib import get_close_matches
 
-    from portico.models.catalog import Catalog
-    from portico.onboarding.choices import switched_off
+    from portico.plugins.records import switched_off
 
     off = switched_off(rt.plugins.records())
-    known = Catalog(rt.config.config, rt.plugins.providers()).providers
+    known = rt.models().catalog.providers
     if provider in known:
         return
     if provider in off:
@@ -71,50 +60,16 @@ def _check_provider(provider: str, rt: Runtime) -> None:
     raise UsageError("unknown-provider", f"Unknown provider: {provider}", hint=hint)
 
 
-def _rows(rt: Runtime, *, everything: bool) -> list[_Row]:
-    loader = ModelLoader(rt.config.config, rt.plugins.providers(), rt.index.profiles(), rt.config.env)
-    tags = _tags(loader, rt)
-    for alias, reference in loader.catalog.aliases.items():
-        if everything or reference in tags:
-            tags.setdefault(reference, []).append(f"alias:{alias}")
-    references = dict.fromkeys([*tags, *(loader.catalog.references() if everything else ())])
-    return [_row(reference, tags.get(reference, []), loader) for reference in references]
+def _say(rows: list[Row], rt: Runtime) -> None:
+    rt.out.table(["Model", "Input", "Ctx", "Local", "Auth", "Price in/out", "Tags"], [_cells(row) for row in rows])
+    for row in rows:
+        if row.missing is not None:
+            rt.out.note(f"{row.reference} is missing: {row.missing}")
+    for note in dict.fromkeys(f"{row.spec.id}: {row.spec.note}" for row in rows if row.spec and row.spec.note):
+        rt.out.detail(note)
 
 
-def _tags(loader: ModelLoader, rt: Runtime) -> dict[ModelReference, list[str]]:
-    agents = rt.config.config.agents
-    named = [(agents.primary, "default")] if agents.primary else []
-    named += [(text, f"fallback#{place}") for place, text in enumerate(agents.fallbacks, 1)]
-    named += [(key, "configured") for key in agents.models]
-    tags: dict[ModelReference, list[str]] = {}
-    for text, tag in named:
-        try:
-            tags.setdefault(loader.catalog.expand(text), []).append(tag)
-        except UsageError as error:
-            rt.out.warn(f"{tag}: {error.message}")
-    for provider_id, provider in rt.config.config.models.providers.items():
-        for model in provider.models:
-            tags.setdefault(ModelReference(provider_id, model.id), [])
-    return tags
-
-
-def _row(reference: ModelReference, tags: list[str], loader: ModelLoader) -> _Row:
-    provider = loader.catalog.providers.get(reference.provider)
-    spec = loader.catalog.find(reference)
-    available = provider is not None and loader.has_credential(provider)
-    base = loader.base_url(provider) if provider is not None else None
-    missing = [] if spec is not None else ["missing"]
-    return _Row(reference, spec, available, _is_local(base), (*tags, *missing))
-
-
-def _is_local(url: str | None) -> bool:
-    from portico.models.catalog import host_of
-
-    host = host_of(url) if url else ""
-    return host in {"localhost", "127.0.0.1", "0.0.0.0", "::1"} or host.endswith(".local")  # noqa: S104 - compared, not bound
-
-
-def _cells(row: _Row) -> list[str]:
+def _cells(row: Row) -> list[str]:
     spec = row.spec
     size = _tokens(spec.context_window) if spec is not None and spec.context_window else "-"
     price = f"${spec.cost.input:g}/${spec.cost.output:g}" if spec is not None and spec.cost is not None else "-"
@@ -123,25 +78,39 @@ def _cells(row: _Row) -> list[str]:
         "+".join(spec.input) if spec is not None else "-",
         size,
         "yes" if row.local else "no",
-        "yes" if row.available else "no",
+        row.auth,
         price,
-        ",".join(row.tags),
+        ",".join((*row.tags, *(["missing"] if row.missing is not None else []))),
     ]
 
 
-def _as_json(row: _Row) -> dict[str, object]:
-    spec = row.spec
-    return {
+def _as_json(row: Row) -> dict[str, object]:
+    spec, missing = row.spec, row.missing is not None
+    told: dict[str, object] = {
         "key": str(row.reference),
         "name": spec.name if spec is not None else str(row.reference),
         "input": "+".join(spec.input) if spec is not None else "-",
         "contextWindow": spec.context_window if spec is not None else None,
         "maxTokens": spec.max_tokens if spec is not None else None,
+        "reasoning": spec.reasoning if spec is not None else None,
         "local": row.local if spec is not None else None,
-        "available": row.available if spec is not None else None,
-        "tags": list(row.tags),
-        "missing": spec is None,
+        "available": row.auth == "yes" if spec is not None else None,
+        "auth": row.auth,
+        "tags": [*row.tags, *(["missing"] if missing else [])],
+        "missing": missing,
     }
+    if missing:
+        told["missingReason"] = row.missing
+    if spec is not None and spec.cost is not None:
+        cost = spec.cost
+        told["cost"] = {
+            "input": cost.input,
+            "output": cost.output,
+            "cacheRead": cost.cache_read,
+            "cacheWrite": cost.cache_write,
+        }
+        told["priceSource"] = row.price_source
+    return told if row.listed_by is None else {**told, "listedBy": row.listed_by}
 
 
 def _tokens(count: int) -> str:

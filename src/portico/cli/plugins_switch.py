@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 def switch_on(rt: Runtime, name: str) -> int:
     """Enable a plugin, then load it once: what keeps it from working is said now, not at the next start."""
     before = rt.plugins.find(name)
-    changed = rt.config.file.edit(lambda document: decision.enable(document, before.id)) if not before.enabled else False
+    changed = rt.settings.file.edit(lambda document: decision.enable(document, before.id)) if not before.enabled else False
     if changed:
         rt.reload_config()
     record = _loaded(rt, before.id)
@@ -33,10 +33,10 @@ def switch_on(rt: Runtime, name: str) -> int:
 def switch_off(rt: Runtime, name: str) -> int:
     """Disable a plugin, and name the sign-ins that were made with it."""
     record = rt.plugins.find(name)
-    entry = rt.config.config.plugins.entries.get(record.id)
+    entry = rt.settings.config.plugins.entries.get(record.id)
     if not record.enabled and not (entry is not None and entry.enabled):
         return _say(rt, record, f'Plugin "{record.id}" is already disabled.', changed=False)
-    changed = rt.config.file.edit(lambda document: decision.disable(document, record.id))
+    changed = rt.settings.file.edit(lambda document: decision.disable(document, record.id))
     rt.reload_config()
     code = _say(rt, rt.plugins.find(record.id), f'Disabled plugin "{record.id}".', changed=changed)
     profiles = [profile.id for profile in rt.index.profiles() if profile.plugin == record.id]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -11,6 +11,9 @@ if TYPE_CHECKING:
 
 _GAP = "  "
 _WIDEST_GAP = 3  # rich leaves more room between columns than the plain table
+
+# Entries of a list from which on each has one line.
+_LONG: Final = 100
 
 
 class Output:
@@ -64,7 +67,8 @@ class Output:
         """The whole result as JSON, on stdout."""
         import json
 
-        _write(self.stdout, json.dumps(value, indent=2, ensure_ascii=False))
+        # Indenting is what the encoder does in Python: a long list costs many times what it costs on one line for each entry.
+        _write(self.stdout, _one_line_each(value) if _is_long(value) else json.dumps(value, indent=2, ensure_ascii=False))
 
     def event(self, event: Mapping[str, object]) -> None:
         """One step of a longer run as one line of JSON, on stdout; nothing without `--json`."""
@@ -149,6 +153,27 @@ def wants_color(env: Mapping[str, str], stream: TextIO | None, *, no_color: bool
     if no_color or env.get("NO_COLOR") or env.get("TERM") == "dumb":
         return False
     return stream is not None and stream.isatty()
+
+
+def _is_long(value: object) -> bool:
+    members = value.values() if isinstance(value, dict) else [value]
+    return any(isinstance(member, list) and len(member) > _LONG for member in members)
+
+
+def _one_line_each(value: object) -> str:
+    """JSON with a line for each member of the outermost object, and for each entry of a list in it."""
+    import json
+
+    def told(member: object) -> str:
+        if not isinstance(member, list) or not member:
+            return json.dumps(member, ensure_ascii=False)
+        entries = ",\n".join(f"    {json.dumps(entry, ensure_ascii=False)}" for entry in member)
+        return f"[\n{entries}\n  ]"
+
+    if not isinstance(value, dict):
+        return told(value)
+    members = ",\n".join(f"  {json.dumps(name, ensure_ascii=False)}: {told(member)}" for name, member in value.items())
+    return f"{{\n{members}\n}}"
 
 
 def _write(stream: TextIO | None, text: str) -> None:

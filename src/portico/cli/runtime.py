@@ -1,31 +1,24 @@
-"""The composition root: every part of Portico, wired once and only when a command asks for it."""
+"""The composition root of a command: this machine's Portico, with a person at a terminal or with nobody there."""
 
 from __future__ import annotations
 
-import os
 import sys
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from portico.clock import SystemClock
-from portico.errors import ConfigError
+from portico.installation import Installation
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
-    from portico.auth.broker import TokenBroker
     from portico.cli.render import Output
     from portico.config.layers import LoadedConfig
-    from portico.contracts import Clock, FormPoster, Prompter
-    from portico.oauth.client import OAuthClient
-    from portico.paths import Paths
-    from portico.plugins.manager import PluginHost
+    from portico.contracts import Clock, Prompter
+    from portico.errors import ConfigError
     from portico.secret import Secret
-    from portico.store.passphrase import PassphraseSource
-    from portico.store.profile_record import StoreName
-    from portico.store.profiles import ProfileIndex
-    from portico.store.vault import Vault
+
+_MOST_WARNINGS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +32,7 @@ class Options:
     no_color: bool = False
 
 
-class Runtime:
+class Runtime(Installation):
     """What a command handler gets: options, output, and the parts behind lazy attributes."""
 
     def __init__(
@@ -54,8 +47,7 @@ class Runtime:
     ) -> None:
         self.program = program
         self.options = options or Options()
-        self.env: Mapping[str, str] = os.environ if env is None else env
-        self.clock: Clock = clock or SystemClock()
+        super().__init__(self.options.config, env, clock)
         self._given_out = out
         self._given_prompter = prompter
 
@@ -76,7 +68,7 @@ class Runtime:
 
         if self._given_prompter is not None:
             return self._given_prompter
-        return NonInteractive() if self.options.json else make_prompter()
+        return NonInteractive() if self.options.json else make_prompter(env=self.env)
 
     def unattended(self) -> Runtime:
         """The same run with nobody to ask, as `--non-interactive` wants it."""
@@ -86,28 +78,33 @@ class Runtime:
 
     async def read_line(self) -> str:
         """One line from the terminal; may be cancelled."""
-        from portico.cli.prompt import read_line
+        from portico.cli.read_line import read_line
 
         return await read_line()
 
-    @cached_property
-    def paths(self) -> Paths:
-        """Where everything is.
+    def warn(self, text: str) -> None:
+        self.out.warn(text)
 
-        Raises:
-            ConfigError: no home folder is known and no folder was named.
-        """
-        from portico.paths import EMULATOR_ENV, resolve_paths
+    def note(self, text: str) -> None:
+        self.out.note(text)
 
-        try:
-            paths = resolve_paths(self.options.config, self.env)
-        except (RuntimeError, OSError) as exc:
-            raise _no_home(str(exc)) from exc
-        if not (paths.config.is_absolute() and paths.state.is_absolute()):
-            raise _no_home("HOME is not set and this user has no home folder.")
-        if EMULATOR_ENV in self.env and not paths.state.parent.exists():
-            raise _emulator_ended()
-        return paths
+    def tell_fault(self, fault: ConfigError) -> None:
+        self.out.warn(f"{self.program}: {fault}\n  {fault.hint_for(self.program)}; this command does without it")
+
+    def tell_problems(self, loaded: LoadedConfig) -> None:
+        shown, rest = loaded.problems[:_MOST_WARNINGS], loaded.problems[_MOST_WARNINGS:]
+        for warning in shown:
+            self.out.warn(f"{self.program}: {warning}")
+        if rest:
+            self.out.warn(f"{self.program}: {len(rest)} more warnings: `{self.program} config validate` tells them all")
+
+    def passphrase_asker(self) -> Callable[[str], Secret] | None:
+        from portico.store.passphrase import FILE_ENV
+
+        def ask(question: str) -> Secret:
+            return self.prompter.secret(question, flag=f"the passphrase in {FILE_ENV}")
+
+        return ask if self.prompter.interactive else None
 
     def outside_emulator(self) -> Runtime:
         """The same run as in a shell that is not pointed at an emulator."""
@@ -126,41 +123,6 @@ class Runtime:
             prompter=self._given_prompter,
         )
 
-    @cached_property
-    def config(self) -> LoadedConfig:
-        loaded = self._load_config()
-        for warning in loaded.file.warnings():
-            self.out.warn(f"{self.program}: {warning}")
-        return loaded
-
-    def refuse_missing_config(self) -> None:
-        """A file that `--config` names has to be there, unless the command makes it.
-
-        Raises:
-            ConfigError: `config-not-found`.
-        """
-        if self.options.config is not None and not os.path.lexists(self.paths.config):
-            hint = "Mind its spelling; `{prog} config set` makes a new one."
-            raise ConfigError("config-not-found", f"There is no configuration at {self.paths.config}.", hint=hint)
-
-    def reload_config(self) -> LoadedConfig:
-        """Read the configuration again, after it was edited; the plugin host is made anew with it."""
-        self.__dict__["config"] = loaded = self._load_config()
-        self.__dict__.pop("plugins", None)
-        return loaded
-
-    @cached_property
-    def plugins(self) -> PluginHost:
-        from portico.plugins.manager import PluginHost
-
-        return PluginHost(self.config.config.plugins, paths=self.paths, env=self.env)
-
-    @cached_property
-    def index(self) -> ProfileIndex:
-        from portico.store.profiles import ProfileIndex
-
-        return ProfileIndex(self.paths)
-
     def gateway_runs(self) -> bool:
         """Whether a gateway of this state folder is running, and so has to be restarted to see a new configuration."""
         if not self.paths.gateway.exists():
@@ -168,54 +130,3 @@ class Runtime:
         from portico.gateway.service import running
 
         return running(self.paths) is not None
-
-    def http(self) -> OAuthClient:
-        """A client for token endpoints: an async context manager, for one command's run."""
-        from portico.oauth.client import OAuthClient
-
-        return OAuthClient(clock=self.clock)
-
-    def broker(self, http: FormPoster, *, store: StoreName | None = None) -> TokenBroker:
-        """The owner of refresh, over this runtime's vault and plugins."""
-        from portico.auth.broker import TokenBroker
-
-        return TokenBroker(
-            vault=self.vault(store),
-            index=self.index,
-            dialects=self.plugins.dialect,
-            http=http,
-            clock=self.clock,
-            paths=self.paths,
-        )
-
-    def vault(self, store: StoreName | None = None) -> Vault:
-        """The door to the secrets, in the named store or in the one that a profile says."""
-        from portico.store.vault import Vault
-
-        return Vault(self.paths, self.index, store=store, passphrase=self.passphrase, env=self.env, on_wait=self.out.note)
-
-    @cached_property
-    def passphrase(self) -> PassphraseSource:
-        """The sealed file store's passphrase, asked once."""
-        from portico.store.passphrase import FILE_ENV, PassphraseSource
-
-        def ask(question: str) -> Secret:
-            return self.prompter.secret(question, flag=f"the passphrase in {FILE_ENV}")
-
-        return PassphraseSource(self.env, ask if self.prompter.interactive else None)
-
-    def _load_config(self) -> LoadedConfig:
-        from portico.config.layers import load_config
-
-        self.refuse_missing_config()
-        return load_config(self.paths, self.env)
-
-
-def _emulator_ended() -> ConfigError:
-    hint = 'Start one and run `eval "$({prog} emulator env)"` again, or use a new shell for the real thing.'
-    return ConfigError("emulator-ended", "The emulator that this shell was pointed at has ended.", hint=hint)
-
-
-def _no_home(why: str) -> ConfigError:
-    hint = "Set HOME, or set PORTICO_CONFIG and PORTICO_STATE_DIR."
-    return ConfigError("no-home", "Portico does not know where its files are.", why=why, hint=hint)

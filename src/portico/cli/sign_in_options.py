@@ -4,12 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from portico.errors import ExitCode
-
 if TYPE_CHECKING:
     import argparse
 
-    from portico.cli.runtime import Runtime
     from portico.onboarding.request import SignInRequest
 
 
@@ -52,14 +49,3 @@ def request_from(args: argparse.Namespace, *, choice: str, make_default: bool | 
         make_default=make_default,
         background=args.background,
     )
-
-
-def run_sign_in(rt: Runtime, request: SignInRequest) -> int:
-    """Sign in, offer the background process, and say what was done."""
-    from portico.onboarding import background, summary
-    from portico.onboarding.sign_in import sign_in
-
-    done = sign_in(rt, request)
-    state = background.settle(rt, request.background)
-    summary.tell(rt, done, background=state)
-    return ExitCode.OK

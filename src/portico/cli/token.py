@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from portico.errors import ExitCode, SignInNeeded, UsageError
+from portico.auth.named import named_profile, not_signed_in
+from portico.auth.uses import Uses
+from portico.errors import ExitCode, UsageError
 
 TYPE_CHECKING = False  # `typing` is a visible part of what a fresh token costs
 if TYPE_CHECKING:
@@ -20,6 +22,7 @@ def print_token(asked: str | None, rt: Runtime) -> int:
     """
     profile = pick_profile(asked, rt)
     token, expires_at = _fresh(profile, rt) or _refreshed(profile, rt)
+    Uses(rt.paths, rt.clock).note(profile.id)
     if rt.out.stdout is not None and rt.out.stdout.isatty():
         rt.out.note("This is a credential, and it stays in the terminal's scrollback: give it to a tool, and paste it nowhere.")
     if rt.out.is_json:
@@ -41,13 +44,7 @@ def pick_profile(asked: str | None, rt: Runtime) -> Profile:
     profiles = {profile.id: profile for profile in index.profiles}
     wanted = asked if asked is not None or profiles else next(iter(index.damaged), None)
     if wanted is not None:
-        profile = index.get(wanted)
-        if profile is None:
-            raise not_signed_in(wanted, list(profiles))
-        if profile.sign_out_unfinished:
-            hint = f"Finish it: {{prog}} auth logout {wanted}"
-            raise SignInNeeded("not-signed-in", f"{wanted} was signed out; its tokens are yet to be deleted.", hint=hint)
-        return profile
+        return named_profile(index, wanted)
     profiles = {id: profile for id, profile in profiles.items() if not profile.sign_out_unfinished}
     if not profiles:
         raise not_signed_in(None, [])
@@ -95,17 +92,3 @@ def _refreshed(profile: Profile, rt: Runtime) -> tuple[Secret, int | None]:
         return token.token, token.expires_at
 
     return asyncio.run(refresh())
-
-
-def not_signed_in(asked: str | None, known: list[str]) -> SignInNeeded:
-    """The error of a profile that is not there, with the nearest that is."""
-    from difflib import get_close_matches
-
-    close = [id for id in known if asked and (id.startswith(asked) or id.endswith(f":{asked}"))]
-    close = close or get_close_matches(asked or "", known, n=1)
-    if close:
-        hint = f"Did you mean {' or '.join(close)}?"
-    else:
-        hint = "{prog} auth list" if known else "{prog} onboard --auth-choice minimax-portal"
-    message = "Nobody is signed in." if asked is None else f"There is no sign-in called {asked}."
-    return SignInNeeded("not-signed-in", message, hint=hint)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 TYPE_CHECKING = False  # `typing` is a visible part of what a fresh token costs
 if TYPE_CHECKING:
     from portico.cli.runtime import Runtime
@@ -12,11 +14,14 @@ def say_ended(rt: Runtime) -> None:
 
     Whatever is wrong with the index is for the commands that need it to say.
     """
-    from portico.auth.health import refused
     from portico.errors import PorticoError
-    from portico.store.remedy import sign_in_again
 
     try:
+        if not os.path.exists(rt.paths.index):  # noqa: PTH110 - Path's own raises where a folder may not be looked into
+            return  # nobody has ever signed in, which need not be asked of the index
+        from portico.auth.health import refused
+        from portico.store.remedy import sign_in_again
+
         ended = refused(rt.index.profiles())
     except PorticoError:
         return

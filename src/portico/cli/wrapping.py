@@ -14,7 +14,7 @@ def fitted(text: str, stream: TextIO) -> str:
     """
     if not stream.isatty():
         return text
-    width = _width(stream)
+    width = width_of(stream)
     return "\n".join(line if len(line) <= width else _wrapped(line, width) for line in text.split("\n"))
 
 
@@ -34,7 +34,8 @@ def _wrapped(line: str, width: int) -> str:
     return "\n".join(lines)
 
 
-def _width(stream: TextIO) -> int:
+def width_of(stream: TextIO) -> int:
+    """Columns of the terminal that `stream` goes to; 80 where nobody says."""
     import os
     import shutil
 

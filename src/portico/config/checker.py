@@ -5,9 +5,13 @@ The keys are OpenClaw's (https://docs.openclaw.ai/gateway/configuration). A key 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal, get_args
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, Literal
 
 from portico.config import foreign_keys
+from portico.config.effective import Effective
+from portico.config.model_checker import read_provider
+from portico.config.problem import Report
 from portico.config.schema import (
     DEFAULT_PORT,
     AgentDefaults,
@@ -19,22 +23,21 @@ from portico.config.schema import (
     ModelSettings,
     PluginEntry,
     PluginsConfig,
-    ProviderConfig,
 )
-from portico.config.section import Problem, Report, Section
-from portico.contracts import ApiKind, ModelCost, ModelSpec
-from portico.secret import Secret
+from portico.config.section import Section
 
 if TYPE_CHECKING:
-    from portico.config.document import Document
+    from collections.abc import Callable
 
+    from portico.config.document import Document
+    from portico.config.problem import Problem
+
+_ALLOW: Final[tuple[Literal["listed", "all"], ...]] = ("listed", "all")
 _MODES: Final[tuple[Literal["merge", "replace"], ...]] = ("merge", "replace")
 _STORES: Final[tuple[Literal["keyring", "file"], ...]] = ("keyring", "file")
 _PROFILE_MODES: Final[tuple[Literal["api_key", "oauth", "token"], ...]] = ("api_key", "oauth", "token")
-_API_KINDS: Final[tuple[ApiKind, ...]] = get_args(ApiKind)
-
-
-_OWN: Final = ("env", "auth", "models", "agents", "plugins", "gateway", "$include")
+_HISTORY: Final = ("on", "off")
+_OWN: Final = ("env", "auth", "models", "agents", "plugins", "gateway", "base", "history", "$include")
 
 
 def is_known(section: str) -> bool:
@@ -42,12 +45,13 @@ def is_known(section: str) -> bool:
     return section in _OWN or section in foreign_keys.SECTIONS
 
 
-def check(document: Document) -> tuple[Config, list[Problem]]:
-    """What `document` says, and all that is wrong with it, in the order of the text."""
-    report = Report(document)
-    for path, where in document.duplicates():
-        report.warn(path, "is written twice; the later one counts", where=where)
-    value = document.value()
+def check(source: Document | Effective) -> tuple[Config, list[Problem]]:
+    """What `source` says, and all that is wrong with it, in the order of the text."""
+    effective = source if isinstance(source, Effective) else Effective(source)
+    report = Report(effective)
+    for path, origin in effective.hidden():
+        report.warn(path, "is written twice; the later one counts", origin=origin)
+    value = effective.value()
     if not isinstance(value, dict):
         report.error((), "must be an object")
         return Config(), report.problems
@@ -57,24 +61,35 @@ def check(document: Document) -> tuple[Config, list[Problem]]:
         auth=_auth(top.section("auth")),
         models=_models(top.section("models")),
         agents=_agents(top.section("agents")),
-        plugins=_plugins(top.section("plugins")),
+        plugins=_plugins(top.section("plugins"), report),
         gateway=_gateway(top.section("gateway")),
+        base=top.text("base"),
+        history=top.word("history", _HISTORY) != "off",
     )
-    top.finish(foreign_keys.SECTIONS, warn=False)
-    if "$include" in value:
-        report.warn(("$include",), "is not read by Portico: what those files say has no effect")
-    return config, sorted(report.problems, key=_place)
+    top.finish(foreign_keys.SECTIONS, tells_base=False)
+    return config, sorted(report.problems, key=in_order_of(effective.document.name))
 
 
-def _place(problem: Problem) -> tuple[int, int]:
-    line, column = problem.where.rsplit(":", 2)[1:]
-    return int(line), int(column)
+def in_order_of(name: str) -> Callable[[Problem], tuple[bool, bool, str, int, int]]:
+    """The order of problems: the file called `name` first, then what it includes, then the base; by line and column."""
+
+    def key(problem: Problem) -> tuple[bool, bool, str, int, int]:
+        file, line, column = problem.where.rsplit(":", 2)
+        return problem.layer == "base", file != name, file, int(line), int(column)
+
+    return key
 
 
 def _env(env: Section) -> dict[str, str]:
+    """Both forms; a variable that the base has in the one form gives way to the own file's in the other."""
     shared = env.section("vars")
     found = {name: shared.text(name) for name, value in shared.members.items() if value != ""}
-    found |= {name: env.text(name) for name, value in env.members.items() if value != "" and name not in {"vars", "shellEnv"}}
+    for name, value in env.members.items():
+        if value == "" or name in {"vars", "shellEnv"}:
+            continue
+        text = env.text(name)
+        if name not in found or env.is_own(name) or not shared.is_own(name):
+            found[name] = text
     return {name: value for name, value in found.items() if value is not None}
 
 
@@ -94,57 +109,9 @@ def _auth(auth: Section) -> AuthConfig:
 
 def _models(models: Section) -> ModelsConfig:
     mode = models.word("mode", _MODES) or "merge"
-    providers = {id: provider for id, section in models.sections("providers") if (provider := _provider(section))}
-    models.finish(["bedrockDiscovery"])
+    providers = {id: provider for id, section in models.sections("providers") if (provider := read_provider(section))}
+    models.finish(foreign_keys.MODELS)
     return ModelsConfig(mode, providers)
-
-
-def _provider(provider: Section) -> ProviderConfig | None:
-    """The provider, None where only OpenClaw can speak to it."""
-    foreign = provider.members.get("api") in foreign_keys.API_KINDS
-    key = provider.text("apiKey")
-    headers = provider.section("headers")
-    config = ProviderConfig(
-        base_url=_url(provider, "baseUrl"),
-        api=None if foreign else provider.word("api", _API_KINDS),
-        api_key=Secret(key) if key is not None else None,
-        auth_header=provider.flag("authHeader"),
-        headers={name: value for name in headers.members if (value := headers.text(name)) is not None},
-        models=tuple(spec for model in provider.elements("models") if (spec := _model(model))),
-    )
-    provider.finish(["auth", "api"])
-    return None if foreign else config
-
-
-def _url(section: Section, key: str) -> str | None:
-    url = section.text(key)
-    if url is not None and not url.lower().startswith(("https://", "http://", "${")):
-        section.wrong(key, "must begin with https:// or http://")
-    return url
-
-
-def _model(model: Section) -> ModelSpec | None:
-    id = model.text("id")
-    if "id" not in model.members:
-        model.missing("id")
-    spec = ModelSpec(
-        id=id or "",
-        name=model.text("name") or id or "",
-        context_window=model.integer("contextWindow", 1),
-        max_tokens=model.integer("maxTokens", 1),
-        cost=_cost(model.section("cost")),
-        reasoning=model.flag("reasoning") or False,
-        input=model.texts("input") or ("text",),
-    )
-    model.finish(foreign_keys.MODEL)
-    return spec if id else None
-
-
-def _cost(cost: Section) -> ModelCost | None:
-    names = ("input", "output", "cacheRead", "cacheWrite")
-    amounts = [cost.amount(name) or 0.0 for name in names]
-    cost.finish()
-    return ModelCost(*amounts) if cost.members else None
 
 
 def _agents(agents: Section) -> AgentDefaults:
@@ -158,17 +125,14 @@ def _agents(agents: Section) -> AgentDefaults:
     models = {}
     for reference, settings in defaults.sections("models"):
         models[reference] = ModelSettings(settings.text("alias"))
-        settings.finish(["params", "streaming"])
+        settings.finish(foreign_keys.MODEL_SETTINGS)
+    allow = defaults.word("allow", _ALLOW) or "listed"
     defaults.finish(foreign_keys.AGENT_DEFAULTS)
     agents.finish(["list"])
-    return AgentDefaults(primary, fallbacks or (), models)
+    return AgentDefaults(primary, fallbacks or (), models, allow)
 
 
-def _plugins(plugins: Section) -> PluginsConfig:
-    entries = {}
-    for id, entry in plugins.sections("entries"):
-        entries[id] = PluginEntry(entry.flag("enabled"), entry.section("config").members)
-        entry.finish()
+def _plugins(plugins: Section, report: Report) -> PluginsConfig:
     load = plugins.section("load")
     enabled = plugins.flag("enabled")
     config = PluginsConfig(
@@ -176,14 +140,29 @@ def _plugins(plugins: Section) -> PluginsConfig:
         allow=plugins.texts("allow"),
         deny=plugins.texts("deny") or (),
         load_paths=load.texts("paths") or (),
-        entries=entries,
+        entries=_entries(plugins.section("entries"), report),
     )
     load.finish()
     plugins.finish(["slots", "installs"])
     return config
 
 
+def _entries(entries: Section, report: Report) -> dict[str, PluginEntry]:
+    """The plugins' entries; what is wrong with one keeps its own plugin from being used and stops nothing else."""
+    found = {}
+    for id in entries.members:
+        before = len(report.problems)
+        section = entries.section(id)
+        entry = PluginEntry(section.flag("enabled"), section.section("config").members, inherited=not entries.is_own(id))
+        section.finish(foreign_keys.PLUGIN_ENTRY)
+        report.problems[before:] = [replace(problem, plugin=id) for problem in report.problems[before:]]
+        errors = "; ".join(str(problem) for problem in report.problems[before:] if problem.level == "error")
+        found[id] = replace(entry, problem=errors) if errors else entry
+    return found
+
+
 def _gateway(gateway: Section) -> GatewayConfig:
     port = gateway.integer("port", 1, 65535)
+    models = gateway.texts_by_name("models")
     gateway.finish(foreign_keys.GATEWAY)
-    return GatewayConfig(port if port is not None else DEFAULT_PORT)
+    return GatewayConfig(port if port is not None else DEFAULT_PORT, models)

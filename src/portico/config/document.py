@@ -2,32 +2,36 @@
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 from portico.config.config_path import ConfigPath, format_path, parse_path
-from portico.config.json5_edits import Editor, Splice, apply, same
-from portico.config.json5_lines import position
-from portico.config.json5_style import read_style
+from portico.config.json5_lines import line_starts, position
+from portico.config.json5_parser import parse
 from portico.config.json5_tokens import Json5SyntaxError
-from portico.config.json5_tree import Container, Entry, Node, parse, plain
+from portico.config.json5_tree import Container, Entry, Node, hidden, plain
 from portico.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from portico.config.json5_edits import Editor, Splice
     from portico.contracts import JsonValue
 
 __all__ = ["ConfigPath", "Document", "format_path", "parse_path"]
 
 
-@dataclass(frozen=True, slots=True, eq=False, repr=False)
+@dataclass(frozen=True, eq=False, repr=False)
 class Document:
-    """A parsed text. `name` is what messages call it: a file's path. The text may hold API keys, so `repr` does not show it."""
+    """A text that is JSON5. `name` is what messages call it: a file's path. It may hold API keys, so `repr` does not show it.
+
+    An edit makes sure that its text is JSON5 by reading again what it touches; the tree is made anew when it is next asked for.
+    """
 
     name: str
     text: str
-    _root: Node
 
     @classmethod
     def parse(cls, text: str, *, name: str) -> Document:
@@ -36,19 +40,24 @@ class Document:
         Raises:
             ConfigError: it is not JSON5 (`config-syntax`, with `where` as `file:line:column`).
         """
+        document = cls(name, text)
         try:
-            return cls(name, text, parse(text))
+            document.root  # noqa: B018 - it is kept
         except Json5SyntaxError as error:
-            line, column = position(text, error.offset)
-            message = error.message if text.strip("\ufeff \t\r\n") else "the file is empty; an empty configuration is `{}`"
-            raise ConfigError("config-syntax", message, where=f"{name}:{line}:{column}") from None
+            raise _not_json5(name, text, error) from None
+        return document
+
+    @cached_property
+    def root(self) -> Node:
+        """The tree of the text."""
+        return parse(self.text)
 
     def __repr__(self) -> str:
         return f"Document({self.name!r})"
 
     def value(self) -> JsonValue:
         """All of it as plain JSON. Of members with one key the last counts."""
-        return plain(self._root)
+        return plain(self.root)
 
     def get(self, path: ConfigPath) -> JsonValue:
         """The value at `path`; KeyError when there is none."""
@@ -60,21 +69,33 @@ class Document:
     def position(self, path: ConfigPath, *, of_key: bool = False) -> tuple[int, int]:
         """Line and column, from 1, of the value at `path`, or of its key; KeyError when there is none."""
         entry = self._entry(path[:-1], path[-1]) if of_key and path else None
-        return position(self.text, entry.start if entry else self._node(path).start)
+        return self.line_and_column(entry.start if entry else self._node(path).start)
+
+    def find(self, path: ConfigPath, *, of_key: bool = False) -> tuple[Document, int]:
+        """The document itself, and where in it stands what is at `path`, or the nearest thing around it that exists."""
+        node, rest = self._walk(path)
+        entry = self._entry(path[:-1], path[-1]) if of_key and path and not rest else None
+        return self, entry.start if entry else node.start
 
     def where(self, path: ConfigPath, *, of_key: bool = False) -> str:
         """`file:line:column` of what stands at `path`, or of the nearest thing around it that exists."""
-        depth = len(path)
-        while not self.has(path[:depth]):
-            depth -= 1
-        line, column = self.position(path[:depth], of_key=of_key and depth == len(path))
+        line, column = self.line_and_column(self.find(path, of_key=of_key)[1])
         return f"{self.name}:{line}:{column}"
 
-    def duplicates(self) -> Iterator[tuple[ConfigPath, str]]:
-        """Each member that a later one of the same key hides: its path, and `file:line:column`."""
-        for path, entry in _hidden(self._root, ()):
-            line, column = position(self.text, entry.start)
-            yield path, f"{self.name}:{line}:{column}"
+    def line_and_column(self, offset: int) -> tuple[int, int]:
+        """Line and column, from 1, of a place in the text."""
+        starts = self._line_starts
+        line = bisect_right(starts, offset)
+        return max(line, 1), max(offset - starts[max(line, 1) - 1], 0) + 1
+
+    @cached_property
+    def _line_starts(self) -> list[int]:
+        return line_starts(self.text)
+
+    def duplicates(self) -> Iterator[tuple[ConfigPath, int]]:
+        """Each member that a later one of the same key hides: its path, and where it stands."""
+        for path, entry in hidden(self.root, ()):
+            yield path, entry.start
 
     # --- edits -------------------------------------------------------------------------------------------------------------
 
@@ -84,17 +105,33 @@ class Document:
         Raises:
             ConfigError: `path` leads through something that is neither object nor array (`config-path-blocked`).
         """
+        from portico.config.json5_changes import nested, stale
+
         node, rest = self._walk(path)
-        if rest and plain(node) is not None:
+        if rest and (isinstance(node, Container) or node.value is not None):
             container = self._container(node, path, rest)
             key = str(rest[0]) if container.is_object else None
-            return self._splice(self._editor().append(container, [(key, _nested(rest[1:], value))]))
-        value = _nested(rest, value)
+            return self._splice(self._editor().append(container, [(key, nested(rest[1:], value))]))
+        value = nested(rest, value)
         at = path[: len(path) - len(rest)]
         document = self
-        for stale in _stale(node, value, at):
-            document = document.unset(stale)
+        for gone in stale(node, value, at):
+            document = document.unset(gone)
         return document.overlay(at, value)
+
+    def insert(self, path: ConfigPath, value: JsonValue) -> Document:
+        """The document with `value` as a new element of an array; `path` ends with its index, and what is there moves on.
+
+        Raises:
+            ConfigError: there is no array to put it into, or a shorter one (`config-path-blocked`).
+        """
+        node, rest = self._walk(path[:-1])
+        is_array = isinstance(node, Container) and not node.is_object and not rest
+        if isinstance(node, Container) and is_array and node.find(path[-1]) is not None:
+            return self._splice(self._editor().insert(node, int(path[-1]), value))
+        if rest or is_array or not isinstance(node, Container):
+            return self.set(path, value)
+        raise self._blocked(node, path, path[-1:])
 
     def unset(self, path: ConfigPath) -> Document:
         """The document without what stands at `path`; KeyError when nothing does."""
@@ -119,7 +156,7 @@ class Document:
 
     def _walk(self, path: ConfigPath) -> tuple[Node, ConfigPath]:
         """The deepest node on `path` that exists, and the steps that are left."""
-        node = self._root
+        node = self.root
         for depth, step in enumerate(path):
             entry = node.find(step) if isinstance(node, Container) else None
             if entry is None:
@@ -142,71 +179,45 @@ class Document:
 
     def _container(self, node: Node, path: ConfigPath, rest: ConfigPath) -> Container:
         step = rest[0]
-        if isinstance(node, Container):
-            fits = isinstance(step, str) if node.is_object else str(step) == str(len(node.entries))
-            if fits:
-                return node
+        if isinstance(node, Container) and (isinstance(step, str) if node.is_object else str(step) == str(len(node.entries))):
+            return node
+        raise self._blocked(node, path, rest)
+
+    def _blocked(self, node: Node, path: ConfigPath, rest: ConfigPath) -> ConfigError:
         at = path[: len(path) - len(rest)]
         what = "an object" if isinstance(node, Container) and node.is_object else "no object"
         if isinstance(node, Container) and not node.is_object:
             what = f"an array of {len(node.entries)}"
-        raise ConfigError(
+        return ConfigError(
             "config-path-blocked",
             f"`{format_path(path)}` cannot be set",
-            why=f"`{format_path(at) or 'the configuration'}` is {what}, so it has no place for `{format_path((step,))}`",
+            why=f"`{format_path(at) or 'the configuration'}` is {what}, so it has no place for `{format_path((rest[0],))}`",
             where=self.where(at),
         )
 
+    # What only edits need is loaded when there is one: most runs read a file and leave it.
+
     def _editor(self) -> Editor:
-        return Editor(self.text, read_style(self.text, self._root, strict_json=self.name.endswith(".json")))
+        from portico.config.json5_edits import Editor
+
+        return Editor(self.text, self.root, strict_json=self.name.endswith(".json"))
 
     def _splice(self, splices: Iterable[Splice]) -> Document:
-        text = apply(self.text, splices)
-        return self if text == self.text else Document.parse(text, name=self.name)
+        from portico.config.json5_changes import check_edit
+        from portico.config.json5_edits import apply
+
+        made = [*splices]
+        text = apply(self.text, made)
+        if text == self.text:
+            return self
+        try:
+            check_edit(self.root, text, made, grown=len(text) - len(self.text))
+        except Json5SyntaxError as error:
+            raise _not_json5(self.name, text, error) from None
+        return Document(self.name, text)
 
 
-def _nested(path: ConfigPath, value: JsonValue) -> JsonValue:
-    """`value` inside the objects and arrays that `path` names."""
-    for step in reversed(path):
-        if isinstance(step, int) and step:
-            raise ConfigError("config-path-blocked", f"a new array begins at [0], not at [{step}]")
-        value = {step: value} if isinstance(step, str) else [value]
-    return value
-
-
-def _stale(node: Node, value: JsonValue, path: ConfigPath) -> Iterator[ConfigPath]:
-    """What has to go from `node` so that laying `value` over it gives `value`, last things first."""
-    if not isinstance(node, Container):
-        return
-    if node.is_object and isinstance(value, dict):
-        for key in dict.fromkeys(str(entry.key) for entry in reversed(node.entries)):
-            entry = node.find(key)
-            if key not in value:
-                yield (*path, key)
-            elif entry is not None:
-                yield from _stale(entry.node, value[key], (*path, key))
-    elif not node.is_object and isinstance(value, list):
-        yield from _left_out([plain(entry.node) for entry in node.entries], value, path)
-
-
-def _left_out(old: list[JsonValue], new: list[JsonValue], path: ConfigPath) -> Iterator[ConfigPath]:
-    """The elements of `old` to take away where `new` is `old` without them; none where it is anything else."""
-    gone, rest = [], list(new)
-    for index in range(len(old) - 1, -1, -1):
-        if rest and same(old[index], rest[-1]):
-            rest.pop()
-        else:
-            gone.append((*path, index))
-    if not rest:
-        yield from gone
-
-
-def _hidden(node: Node, path: ConfigPath) -> Iterator[tuple[ConfigPath, Entry]]:
-    if not isinstance(node, Container):
-        return
-    for index, entry in enumerate(node.entries):
-        inner = (*path, entry.key if entry.key is not None else index)
-        if node.find(inner[-1]) is not entry:
-            yield inner, entry
-        else:
-            yield from _hidden(entry.node, inner)
+def _not_json5(name: str, text: str, error: Json5SyntaxError) -> ConfigError:
+    line, column = position(text, error.offset)
+    message = error.message if text.strip("\ufeff \t\r\n") else "the file is empty; an empty configuration is `{}`"
+    return ConfigError("config-syntax", message, where=f"{name}:{line}:{column}")

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import hashlib
 import os
 import stat
 from itertools import pairwise
@@ -12,30 +11,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from portico.config.document import Document
-from portico.config.json5_lines import position
-from portico.config.section import Problem
+from portico.config.reading import decoded, encoded, os_failure, read_bytes, write_warning
 from portico.errors import ConfigError, LockBusy
 from portico.paths import FILE_MODE, FOLDER_MODE
 from portico.store.atomic import replace, sync_folder, temporaries, write_temporary
-from portico.store.lock import file_lock
+from portico.store.lock import file_lock, short_name
 from portico.store.steps import no_step
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from contextlib import AbstractContextManager
 
+    from portico.config.problem import Problem
     from portico.store.steps import OnStep
 
 BACKUPS: Final = (".bak", ".bak.1", ".bak.2", ".bak.3", ".bak.4")
 _ROUNDS: Final = 5
-_READ_FLAGS: Final = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
-_ELSEWHERE: Final = "make that place yours, or name another file with `--config` or PORTICO_CONFIG"
-_ADVICE: Final = {
-    errno.ENOSPC: "free some space on that disk and run the command again",
-    errno.EDQUOT: "free some of your disk quota and run the command again",
-    errno.EROFS: _ELSEWHERE,
-    errno.EACCES: _ELSEWHERE,
-    errno.EPERM: _ELSEWHERE,
-}
 
 
 class ConfigFile:
@@ -52,20 +43,11 @@ class ConfigFile:
         Raises:
             ConfigError: it cannot be read (`config-unreadable`) or is not JSON5 in UTF-8 (`config-syntax`).
         """
-        return self._parsed(self._read())
+        return self._parsed(read_bytes(self.path))
 
     def warnings(self) -> tuple[Problem, ...]:
         """What is wrong with the file itself: whoever may write it names the hosts that tokens and keys are sent to."""
-        if os.name != "posix":
-            return ()
-        try:
-            mode = stat.S_IMODE(self.path.stat().st_mode)
-        except OSError:
-            return ()
-        if not mode & 0o022:
-            return ()
-        hint = f"chmod go-w {self.path}"
-        return (Problem("warning", str(self.path), (), f"other users may change it (its mode is {mode:04o})", hint),)
+        return write_warning(self.path)
 
     def edit(self, change: Callable[[Document], Document], *, private: bool = False) -> bool:
         """Put what `change` makes of the file in its place, and say whether that differs.
@@ -79,44 +61,35 @@ class ConfigFile:
             LockBusy: another process holds the lock, or the file never stopped changing.
         """
         target = Path(os.path.realpath(self.path))
-        name = hashlib.sha256(os.fsencode(target)).hexdigest()[:16]
-        with file_lock(self._locks / f"config-{name}.lock", what=f"the configuration {self.path}"):
+        with self._locked(target):
             for _ in range(_ROUNDS):
-                before = self._read()
+                before = read_bytes(self.path)
                 document = self._parsed(before)
                 text = change(document).text
                 if text == document.text:
                     return False
-                if self._replace(target, before, text.encode(), private=private):
+                if self._replace(target, before, encoded(text, self.path), private=private):
                     return True
         raise LockBusy("config-changing", f"{self.path} is being changed by another program", hint="close it there and try again")
 
-    def _parsed(self, data: bytes | None) -> Document:
-        if data is None:
-            return Document.parse("{}\n", name=str(self.path))
-        try:
-            return Document.parse(data.decode(), name=str(self.path))
-        except UnicodeDecodeError as error:
-            before = data[: error.start].decode()
-            line, column = position(before, len(before))
-            where = f"{self.path}:{line}:{column}"
-            raise ConfigError("config-syntax", "the file is not UTF-8 text", where=where, hint="save it as UTF-8") from None
+    def put(self, document: Document, *, in_place_of: bytes | None, private: bool = False) -> None:
+        """Put a whole new text in the file's place, if the file still is `in_place_of` (None: if there still is none).
 
-    def _read(self) -> bytes | None:
-        """The bytes, None only where nothing at all has the file's name."""
-        try:
-            fd = os.open(self.path, _READ_FLAGS)
-            with os.fdopen(fd, "rb") as file:
-                kind = os.fstat(fd).st_mode
-                if stat.S_ISREG(kind):
-                    return file.read()
-        except FileNotFoundError:
-            if not self.path.is_symlink():
-                return None
-            raise ConfigError("config-unreadable", f"{self.path} is a link to a file that does not exist") from None
-        except OSError as error:
-            raise _failed(f"cannot read {self.path}", error, "config-unreadable") from error
-        raise ConfigError("config-unreadable", f"{self.path} is not a plain file", hint="name another file with `--config`")
+        Raises:
+            ConfigError: it is not (`config-changed-meanwhile`), or cannot be written (`config-write-failed`); it is as it was.
+            LockBusy: another process holds the lock.
+        """
+        target = Path(os.path.realpath(self.path))
+        with self._locked(target):
+            data = encoded(document.text, self.path)
+            if read_bytes(self.path) != in_place_of or not self._replace(target, in_place_of, data, private=private):
+                raise ConfigError("config-changed-meanwhile", f"another program has changed {self.path} meanwhile")
+
+    def _locked(self, target: Path) -> AbstractContextManager[object]:
+        return file_lock(self._locks / f"config-{short_name(target)}.lock", what=f"the configuration {self.path}")
+
+    def _parsed(self, data: bytes | None) -> Document:
+        return Document.parse("{}\n", name=str(self.path)) if data is None else decoded(data, str(self.path))
 
     def _replace(self, target: Path, before: bytes | None, after: bytes, *, private: bool) -> bool:
         """Put `after` in the place of `before`; False if something else stands there by now."""
@@ -127,7 +100,7 @@ class ConfigFile:
             temporary = write_temporary(target, after, on_step=self._on_step)
             try:
                 _look_like(temporary, target, mode=FILE_MODE if private else 0o777)
-                if self._read() != before:
+                if read_bytes(self.path) != before:
                     return False
                 if before is not None:
                     _back_up(target, before)
@@ -136,12 +109,12 @@ class ConfigFile:
             finally:
                 temporary.unlink(missing_ok=True)
         except OSError as error:
-            raise _failed(f"cannot write {self.path}; it is as it was", error, "config-write-failed") from error
+            raise os_failure(f"cannot write {self.path}; it is as it was", error, "config-write-failed") from error
         self._on_step("renamed")
         try:
             sync_folder(target.parent)
         except OSError as error:
-            raise _failed(f"{self.path} is changed, but a power cut may undo it", error, "config-write-failed") from error
+            raise os_failure(f"{self.path} is changed, but a power cut may undo it", error, "config-write-failed") from error
         return True
 
 
@@ -164,8 +137,3 @@ def _back_up(target: Path, data: bytes) -> None:
             newer.replace(older)
     copy = write_temporary(names[0], data)
     replace(copy, names[0])
-
-
-def _failed(message: str, error: OSError, id: str) -> ConfigError:
-    name = errno.errorcode.get(error.errno or 0, type(error).__name__)
-    return ConfigError(id, message, why=f"{error.strerror or error} [{name}]", hint=_ADVICE.get(error.errno or 0))

@@ -1,6 +1,6 @@
 """Keys of an OpenClaw configuration that Portico has no use for and passes over in silence.
 
-Source: https://docs.openclaw.ai/gateway/configuration (February 2026).
+Source: https://docs.openclaw.ai/gateway/configuration (February 2026), and OpenClaw's strict schema, `src/config/zod-schema*.ts`.
 """
 
 from __future__ import annotations
@@ -34,14 +34,28 @@ SECTIONS: Final = (
     "talk",
     "memory",
     "skills",
+    "cli",
+    "secrets",
+    "mcp",
+    "proxy",
+    "crestodian",
     "$schema",
 )
 AGENT_DEFAULTS: Final = (
     "imageModel",
+    "imageGenerationModel",
+    "pdfModel",
+    "pdfMaxBytesMb",
+    "pdfMaxPages",
+    "imageMaxDimensionPx",
+    "additionalSystemPrompt",
+    "embeddedPi",
     "workspace",
     "repoRoot",
     "skipBootstrap",
     "bootstrapMaxChars",
+    "bootstrapTotalMaxChars",
+    "bootstrapPromptTruncationWarning",
     "userTimezone",
     "timeFormat",
     "envelopeTimezone",
@@ -84,5 +98,16 @@ GATEWAY: Final = (
     "nodes",
     "tools",
 )
-MODEL: Final = ("api", "headers", "compat")
-API_KINDS: Final = ("google-generative-ai", "github-copilot", "bedrock-converse-stream")
+MODELS: Final = ("bedrockDiscovery", "proxy")
+PROVIDER: Final = ("auth", "injectNumCtxForOpenAICompat")
+MODEL: Final = ("api", "compat")
+MODEL_SETTINGS: Final = ("params", "streaming")
+PLUGIN_ENTRY: Final = ("hooks", "subagent")
+API_KINDS: Final = (
+    "google-generative-ai",
+    "github-copilot",
+    "bedrock-converse-stream",
+    "ollama",
+    "openai-codex-responses",
+    "azure-openai-responses",
+)

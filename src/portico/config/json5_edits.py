@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import TYPE_CHECKING, NamedTuple
 
 from portico.config.json5_lines import (
@@ -14,10 +15,10 @@ from portico.config.json5_lines import (
     line_start,
     newline_at,
 )
-from portico.config.json5_style import key_text
+from portico.config.json5_style import key_text, read_style
 from portico.config.json5_tokens import trivia_end
 from portico.config.json5_tree import Container, plain
-from portico.config.json5_writer import quoted
+from portico.config.json5_writer import quoted, scalar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -56,9 +57,14 @@ def same(old: JsonValue, new: JsonValue) -> bool:
 class Editor:
     """Makes the splices for one text in its own style."""
 
-    def __init__(self, text: str, style: Style) -> None:
+    def __init__(self, text: str, root: Node, *, strict_json: bool) -> None:
         self._text = text
-        self._style = style
+        self._root = root
+        self._strict_json = strict_json
+
+    @cached_property
+    def _style(self) -> Style:
+        return read_style(self._text, self._root, strict_json=self._strict_json)
 
     def put(self, node: Node, value: JsonValue) -> Iterator[Splice]:
         """Make `node` be `value`: members of an object are put one by one and none is dropped, an array may grow at its end."""
@@ -87,6 +93,8 @@ class Editor:
         mark = self._text[node.start]
         if isinstance(value, str) and mark in "\"'":
             return quoted(value, mark)
+        if isinstance(value, (bool, int, float)) or value is None:
+            return scalar(value)
         column = node.start - line_start(self._text, node.start)
         return self._style.value(value, line_indent(self._text, node.start), column)
 
@@ -107,6 +115,20 @@ class Editor:
         lead = self._style.newline + indent if tall else self._style.after_comma
         added = ",".join(lead + self._entry(node, key, value, indent) for key, value in items)
         yield Splice(at, at, added if comma is None else added + ",")
+
+    def insert(self, node: Container, index: int, value: JsonValue) -> Iterator[Splice]:
+        """Add an element before the one at `index`: above the comments that stand above it, below those of the one before."""
+        entry = node.entries[index]
+        tall = begins_line(self._text, entry.start)
+        if not index and not tall:
+            yield Splice(entry.start, entry.start, self._entry(node, None, value, "") + "," + self._style.after_comma)
+            return
+        behind = comma_after(self._text, node.entries[index - 1].end) if index else node.start
+        at = comments_end(self._text, (node.start if behind is None else behind) + 1)
+        tall = tall or has_newline(self._text[at : entry.start])
+        indent = line_indent(self._text, entry.start) if tall else line_indent(self._text, node.start)
+        lead = self._style.newline + indent if tall else self._style.after_comma
+        yield Splice(at, at, lead + self._entry(node, None, value, indent) + ",")
 
     def _fill(self, node: Container, items: list[tuple[str | None, JsonValue]]) -> Splice:
         inside, end = node.start + 1, node.end - 1

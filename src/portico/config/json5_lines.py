@@ -15,15 +15,21 @@ _BLANKS: Final = re.compile(r"[ \t]*+")
 
 def position(text: str, offset: int) -> tuple[int, int]:
     """Line and column of `offset`, both from 1."""
-    line, start = 1, 1 if text.startswith(_BOM) else 0
-    for newline in _NEWLINE.finditer(text, 0, offset):
-        line, start = line + 1, newline.end()
-    return line, max(offset - start, 0) + 1
+    ends = text.count("\n", 0, offset)
+    if "\r" in text:
+        ends += text.count("\r", 0, offset) - text.count("\r\n", 0, offset)
+    return ends + 1, max(offset - line_start(text, offset), 0) + 1
+
+
+def line_starts(text: str) -> list[int]:
+    """Where each line begins."""
+    return [1 if text.startswith(_BOM) else 0, *(newline.end() for newline in _NEWLINE.finditer(text))]
 
 
 def line_start(text: str, offset: int) -> int:
     """Where the line of `offset` begins."""
-    start = max(text.rfind("\n", 0, offset), text.rfind("\r", 0, offset)) + 1
+    start = text.rfind("\n", 0, offset) + 1
+    start = max(start, text.rfind("\r", start, offset) + 1)  # there is hardly one, and all of a text is long to look through
     return start + 1 if start == 0 and text.startswith(_BOM) else start
 
 

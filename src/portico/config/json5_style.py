@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from portico.config.json5_lines import comma_after, has_newline, line_indent
 from portico.config.json5_tokens import trivia_end
@@ -12,18 +12,21 @@ from portico.config.json5_tree import Container, Scalar
 from portico.config.json5_writer import Style, could_be_bare
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from portico.config.json5_tree import Entry, Node
+
+# The first objects and arrays of a text show its habits, and so do their first entries; reading all of a long one would cost more
+# than the edit.
+_SAMPLE: Final = 8
 
 
 def read_style(text: str, root: Node, *, strict_json: bool) -> Style:
     """The habits of `text`. What it does not show is as in the documentation's examples, or as in JSON if `strict_json`."""
-    style = Style(newline="\r\n" if "\r\n" in text else "\n")
+    first_line = text[: text.find("\n") + 1]
+    style = Style(newline="\r\n" if first_line.endswith("\r\n") else "\n")
     if strict_json:
         style = replace(style, bare_keys=False, trailing_comma=False, short_objects=False)
-    filled = [container for container in _containers(root) if container.entries]
-    members = [entry for container in filled if container.is_object for entry in container.entries]
+    filled = _first_filled(root)
+    members = [entry for container in filled if container.is_object for entry in container.entries[:_SAMPLE]]
     if not members:
         return style
     tall = [container for container in filled if _is_tall(text, container)]
@@ -31,7 +34,7 @@ def read_style(text: str, root: Node, *, strict_json: bool) -> Style:
     keys = [key_text(text, entry) for entry in members]
     bare_keys = _has_bare_keys(keys)
     tight = _is_tight(text, members[0])
-    one_line = not has_newline(text.strip())
+    one_line = text.find("\n", root.start, root.end) < 0 and text.find("\r", root.start, root.end) < 0
     return replace(
         style,
         unit=_unit(text, tall) or style.unit,
@@ -51,11 +54,16 @@ def key_text(text: str, entry: Entry) -> str:
     return text[entry.start : entry.key_end]
 
 
-def _containers(node: Node) -> Iterator[Container]:
-    if isinstance(node, Container):
-        yield node
-        for entry in node.entries:
-            yield from _containers(entry.node)
+def _first_filled(root: Node) -> list[Container]:
+    """The first objects and arrays that hold something, in the order of the text."""
+    found: list[Container] = []
+    waiting = [root]
+    while waiting and len(found) < _SAMPLE:
+        node = waiting.pop()
+        if isinstance(node, Container) and node.entries:
+            found.append(node)
+            waiting += [entry.node for entry in reversed(node.entries) if isinstance(entry.node, Container)]
+    return found
 
 
 def _is_tall(text: str, container: Container) -> bool:
@@ -77,12 +85,13 @@ def _pad(text: str, container: Container) -> str:
 
 def _unit(text: str, tall: list[Container]) -> str | None:
     """The commonest step from the line of an opening bracket to the line of what it holds."""
-    steps: Counter[str] = Counter()
-    for container in tall:
+    steps: dict[str, int] = {}
+    for container in tall[: _SAMPLE // 2]:
         outer, inner = line_indent(text, container.start), line_indent(text, container.entries[0].start)
         if inner.startswith(outer) and inner != outer:
-            steps[inner[len(outer) :]] += 1
-    return max(steps, key=steps.__getitem__) if steps else None
+            step = inner[len(outer) :]
+            steps[step] = steps.get(step, 0) + 1
+    return max(steps, key=steps.__getitem__, default=None)
 
 
 def _quote(text: str, members: list[Entry], keys: list[str]) -> str:

@@ -6,8 +6,11 @@ import re
 from dataclasses import dataclass
 from typing import Final, Literal
 
+from portico.secret import redact
+
 _SPACE: Final = "\\t\\n\\v\\f\\r \\u00a0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000\\ufeff"
-_TRIVIA: Final = re.compile(rf"(?:[{_SPACE}]++|//[^\n\r\u2028\u2029]*+|/\*[\s\S]*?\*/)*+")
+TRIVIA: Final = rf"(?:[{_SPACE}]++|//[^\n\r\u2028\u2029]*+|/\*[\s\S]*?\*/)*+"
+_TRIVIA: Final = re.compile(TRIVIA)
 _TOKEN: Final = re.compile(
     r"(?P<punctuation>[{}\[\]:,])"
     r"|(?P<string>\"(?:[^\"\\\n\r]|\\(?:\r\n|[\s\S]))*+\"|'(?:[^'\\\n\r]|\\(?:\r\n|[\s\S]))*+')"
@@ -19,6 +22,8 @@ _ESCAPE: Final = re.compile(r"\\(\r\n|u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|0(?![0-9])
 _SIMPLE_ESCAPES: Final = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "0": "\0"}
 _LINE_ENDS: Final = frozenset(("\r\n", "\n", "\r", "\u2028", "\u2029"))
 _NOT_ESCAPES: Final = frozenset("123456789ux0")
+
+_LONGEST_SHOWN: Final = 16
 
 Kind = Literal["punctuation", "string", "number", "name", "end"]
 
@@ -89,7 +94,7 @@ def name_value(text: str, token: Token) -> str:
     if not name.isascii() or "\\" in raw:
         plain = name.replace("$", "_").replace("\u200c", "_").replace("\u200d", "_")
         if not plain.isidentifier():
-            raise Json5SyntaxError(f"`{name}` needs quotes to be a key", token.start)
+            raise Json5SyntaxError(f"{shown_word(name)} needs quotes to be a key", token.start)
     return name
 
 
@@ -106,6 +111,11 @@ def number_value(text: str, token: Token) -> int | float:
         return sign * int(unsigned) if unsigned.isdecimal() else sign * float(unsigned)
     except ValueError:  # Python refuses to convert integers of thousands of digits
         raise Json5SyntaxError("this number is too long", token.start) from None
+
+
+def shown_word(word: str) -> str:
+    """`word` as a message may show it: a key or a token that lost its place in the text must not be read out."""
+    return f"`{word}`" if len(word) <= _LONGEST_SHOWN and redact(word) == word else "a text"
 
 
 def _joined(value: str, token: Token) -> str:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 WIDTH: Final = 100
 _BARE_KEY: Final = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*")
+_HALF_PAIR: Final = re.compile("[\ud800-\udfff]")
 _UNSEEN: Final = {"\u2028": "\\u2028", "\u2029": "\\u2029", "\ufeff": "\\ufeff", "\x7f": "\\u007f"}
 
 
@@ -92,8 +93,8 @@ def scalar(value: JsonValue, quote: str = '"') -> str:
 
 
 def quoted(text: str, quote: str) -> str:
-    """`text` as a string in `quote`s, characters that cannot be seen escaped."""
-    body = json.dumps(text, ensure_ascii=False)[1:-1]
+    """`text` as a string in `quote`s; escaped are characters that cannot be seen, and halves of pairs, which nobody reads."""
+    body = _HALF_PAIR.sub(lambda half: f"\\u{ord(half[0]):04x}", json.dumps(text, ensure_ascii=False)[1:-1])
     for character, escape in _UNSEEN.items():
         body = body.replace(character, escape)
     if quote == "'":

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 
+from portico.contracts import ModelCost
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from portico.contracts import ApiKind, JsonValue, ModelSpec
+    from portico.contracts import ApiKind, JsonValue
     from portico.secret import Secret
 
 DEFAULT_PORT: Final = 18444
@@ -33,6 +35,43 @@ class AuthConfig:
 
 
 @dataclass(frozen=True, slots=True)
+class CostConfig:
+    """Prices in US dollars per million tokens; None where none is given."""
+
+    input: float | None = None
+    output: float | None = None
+    cache_read: float | None = None
+    cache_write: float | None = None
+
+    def over(self, known: ModelCost | None) -> ModelCost:
+        """These prices, and those of `known` where none is given here; 0 where neither gives one."""
+        behind = known or ModelCost(0.0, 0.0)
+        return ModelCost(
+            behind.input if self.input is None else self.input,
+            behind.output if self.output is None else self.output,
+            behind.cache_read if self.cache_read is None else self.cache_read,
+            behind.cache_write if self.cache_write is None else self.cache_write,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class ModelConfig:
+    """A model as a file describes it: what is None is not said there. `context_window` and `max_tokens` are in tokens.
+
+    `headers` are sent with each request to this model, over the provider's own; `${VAR}` in them is not resolved yet.
+    """
+
+    id: str
+    name: str | None = None
+    reasoning: bool | None = None
+    input: tuple[str, ...] | None = None
+    context_window: int | None = None
+    max_tokens: int | None = None
+    cost: CostConfig | None = None
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+
+@dataclass(frozen=True, slots=True)
 class ProviderConfig:
     """An entry of `models.providers`. What is None is as the provider itself says; `${VAR}` is not resolved yet.
 
@@ -44,7 +83,7 @@ class ProviderConfig:
     api_key: Secret | None = None
     auth_header: bool | None = None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    models: tuple[ModelSpec, ...] = ()
+    models: tuple[ModelConfig, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,19 +103,26 @@ class ModelSettings:
 
 @dataclass(frozen=True, slots=True)
 class AgentDefaults:
-    """`agents.defaults`. `models`, where it is not empty, is the list of models that may be used."""
+    """`agents.defaults`. `models`, where it is not empty, is the list of models that may be used, unless `allow` is `all`."""
 
     primary: str | None = None
     fallbacks: tuple[str, ...] = ()
     models: Mapping[str, ModelSettings] = field(default_factory=dict)
+    allow: Literal["listed", "all"] = "listed"
 
 
 @dataclass(frozen=True, slots=True)
 class PluginEntry:
-    """An entry of `plugins.entries`. `config` is the plugin's own, and may hold what is secret to it."""
+    """An entry of `plugins.entries`. `config` is the plugin's own, and may hold what is secret to it.
+
+    `problem` says why the entry cannot be used, and its plugin with it. `inherited`: the base alone has it, so that its plugin
+    may well be one that only OpenClaw knows.
+    """
 
     enabled: bool | None = None
     config: Mapping[str, JsonValue] = field(default_factory=dict, repr=False)
+    problem: str | None = field(default=None, compare=False)
+    inherited: bool = field(default=False, compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,14 +138,19 @@ class PluginsConfig:
 
 @dataclass(frozen=True, slots=True)
 class GatewayConfig:
-    """`gateway`."""
+    """`gateway`. `models` maps a model's name as clients send it to the reference of the model that answers to it here."""
 
     port: int = DEFAULT_PORT
+    models: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """A whole configuration. `env` are variables for where the process has none of that name; their values may be API keys."""
+    """A whole configuration. `env` are variables for where the process has none of that name; their values may be API keys.
+
+    `base` is the path of the OpenClaw file underneath as it is written, None where there is none. `history`: whether requests are
+    noted.
+    """
 
     env: Mapping[str, str] = field(default_factory=dict, repr=False)
     auth: AuthConfig = field(default_factory=AuthConfig)
@@ -107,3 +158,5 @@ class Config:
     agents: AgentDefaults = field(default_factory=AgentDefaults)
     plugins: PluginsConfig = field(default_factory=PluginsConfig)
     gateway: GatewayConfig = field(default_factory=GatewayConfig)
+    base: str | None = None
+    history: bool = True

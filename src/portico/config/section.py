@@ -2,49 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, TypeVar
-
-from portico.config.config_path import ConfigPath, format_path
+from typing import TYPE_CHECKING, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from portico.config.document import Document
+    from portico.config.config_path import ConfigPath
+    from portico.config.problem import Report
     from portico.contracts import JsonValue
 
 Word = TypeVar("Word", bound=str)
 _NEAR_MISS = 0.75
-
-
-@dataclass(frozen=True, slots=True)
-class Problem:
-    """Something wrong in a configuration. `where` is `file:line:column`."""
-
-    level: Literal["error", "warning"]
-    where: str
-    path: ConfigPath
-    message: str
-    hint: str | None = None
-
-    def __str__(self) -> str:
-        return f"{self.where}: {self.message}" + (f" ({self.hint})" if self.hint else "")
-
-
-class Report:
-    """The problems of one document."""
-
-    def __init__(self, document: Document) -> None:
-        self._document = document
-        self.problems: list[Problem] = []
-
-    def error(self, path: ConfigPath, message: str, hint: str | None = None, *, of_key: bool = False) -> None:
-        where = self._document.where(path, of_key=of_key)
-        self.problems.append(Problem("error", where, path, f"{_named(path)} {message}", hint))
-
-    def warn(self, path: ConfigPath, message: str, hint: str | None = None, *, where: str | None = None) -> None:
-        where = where or self._document.where(path, of_key=True)
-        self.problems.append(Problem("warning", where, path, f"{_named(path)} {message}", hint))
 
 
 class Section:
@@ -139,6 +107,23 @@ class Section:
             else:
                 self._report.error(path, "must be an object")
 
+    def texts_by_name(self, key: str) -> dict[str, str]:
+        """The map of names to strings at `key`."""
+        named = self.section(key)
+        return {name: value for name in named.members if (value := named.text(name)) is not None}
+
+    def skip(self, key: str) -> None:
+        """Take `key` as it is, whatever it is."""
+        self._known.append(key)
+
+    def is_own(self, key: str) -> bool:
+        """Whether what stands at `key` is Portico's own file's word, and not its base's alone."""
+        return self._report.is_own((*self.path, key))
+
+    def doubt(self, key: str, message: str, hint: str | None = None) -> None:
+        """Note that the value of `key` does less than it seems to."""
+        self._report.warn((*self.path, key), message, hint, of_key=False)
+
     def missing(self, key: str) -> None:
         """Note that `key` has to be there."""
         self._report.error(self.path, f"needs `{key}`")
@@ -147,20 +132,20 @@ class Section:
         """Note that the value of `key` cannot be."""
         self._report.error((*self.path, key), message, hint)
 
-    def finish(self, foreign: Iterable[str] = (), *, warn: bool = True) -> None:
+    def finish(self, foreign: Iterable[str] = (), *, tells_base: bool = True) -> None:
         """Note the keys that nobody knows: as errors where a known key was meant, else as warnings.
 
-        `foreign` are keys that mean something to OpenClaw alone.
+        `foreign` are keys that mean something to OpenClaw alone. In a base, whose every key means something to the OpenClaw that
+        wrote it, a near miss is no more than a warning, and `tells_base` False leaves the others unmentioned.
         """
-        silent = {*self._known, *foreign}
-        for key in self.members:
-            path = (*self.path, key)
-            if key in silent:
-                continue
-            if meant := nearest(key, self._known):
-                self._report.error(path, "is not a key that Portico knows", f"did you mean `{meant}`?", of_key=True)
-            elif warn:
-                self._report.warn(path, "is not a key that Portico knows; it has no effect")
+        for key in self.members.keys() - {*self._known, *foreign}:
+            own = self.is_own(key)
+            meant = nearest(key, self._known)
+            hint = f"did you mean `{meant}`?" if meant else None
+            if meant and own:
+                self._report.error((*self.path, key), "is not a key that Portico knows", hint, of_key=True)
+            elif own or meant or tells_base:
+                self._report.warn((*self.path, key), "is not a key that Portico knows; it has no effect", hint)
 
     def _take(self, key: str) -> JsonValue:
         self._known.append(key)
@@ -185,7 +170,3 @@ def nearest(word: str, words: Iterable[str]) -> str | None:
 
 def _folded(word: str) -> str:
     return word.lower().replace("_", "").replace("-", "")
-
-
-def _named(path: ConfigPath) -> str:
-    return f"`{format_path(path)}`" if path else "the configuration"

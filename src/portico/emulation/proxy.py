@@ -7,6 +7,7 @@ demo cannot reach the real service by mistake.
 from __future__ import annotations
 
 import asyncio
+import weakref
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class EmulationProxy:
         self._tls = tls
         self._server: asyncio.Server | None = None
         self._connections: set[_Connection] = set()
+        self._sockets: weakref.WeakSet[asyncio.Transport] = weakref.WeakSet()
         self.url = ""
 
     async def start(self) -> None:
@@ -49,17 +51,30 @@ class EmulationProxy:
         handshakes = [connection.handshake for connection in self._connections if connection.handshake]
         await asyncio.gather(*handshakes, return_exceptions=True)
 
+    async def abort(self) -> None:
+        """Drop what is left once the emulated hosts have ended: TLS says goodbye and waits, and a client may never answer."""
+        for transport in tuple(self._sockets):
+            transport.abort()
+        await asyncio.sleep(0)
+
     def _connection(self) -> _Connection:
-        return _Connection(self._hosts, self._tls, self._connections)
+        return _Connection(self._hosts, self._tls, self._connections, self._sockets)
 
 
 class _Connection(asyncio.Protocol):
     """One client: reads the head of its request, then either refuses it or hands the socket to the emulated host."""
 
-    def __init__(self, hosts: Mapping[str, Callable[[], asyncio.Protocol]], tls: ssl.SSLContext, alive: set[_Connection]) -> None:
+    def __init__(
+        self,
+        hosts: Mapping[str, Callable[[], asyncio.Protocol]],
+        tls: ssl.SSLContext,
+        alive: set[_Connection],
+        sockets: weakref.WeakSet[asyncio.Transport],
+    ) -> None:
         self._hosts = hosts
         self._tls = tls
         self._alive = alive
+        self._sockets = sockets
         self._head = b""
         self._transport: asyncio.Transport | None = None
         self._deadline: asyncio.TimerHandle | None = None
@@ -69,6 +84,7 @@ class _Connection(asyncio.Protocol):
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - create_server makes no other kind
         self._transport = transport
         self._alive.add(self)
+        self._sockets.add(transport)
         self._deadline = asyncio.get_running_loop().call_later(_HEAD_TIMEOUT_S, self.drop)
 
     def connection_lost(self, exc: Exception | None) -> None:

@@ -61,12 +61,13 @@ async def run_emulation(emulators: Sequence[Emulator], options: EmulatorOptions,
         hosts: dict[str, Callable[[], asyncio.Protocol]] = {}
         loopback: dict[str, str] = {}
         notes: list[str] = []
+        proxy = EmulationProxy(hosts, places.authority.server)
+        stack.push_async_callback(proxy.abort)
         for emulator in emulators:
             runner = await _served(emulator, options, stack)
             assert runner.server is not None  # noqa: S101 - `setup` made it
             hosts.update(dict.fromkeys(emulator.hosts, runner.server))
             loopback |= await _on_loopback(runner, emulator, options, notes)
-        proxy = EmulationProxy(hosts, places.authority.server)
         await proxy.start()
         stack.push_async_callback(proxy.close)
         yield EmulationInfo(

@@ -1,35 +1,44 @@
-"""The gateway's HTTP side. For now it answers one question: is it there, and which one is it."""
+"""The gateway's HTTP side: who may talk to it at all, `/health`, and behind a key the models."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from portico import __version__
 from portico.gateway.guard import answer, local_hosts, refusal, refused
 from portico.gateway.proof import is_challenge, prove
-from portico.oauth.quiet_http import QuietServer
+from portico.gateway.routes import HEALTH
+from portico.oauth.quiet_http import Bounds, QuietServer
 
 if TYPE_CHECKING:
     from aiohttp import web
 
+    from portico.gateway.front import Front
     from portico.gateway.state import GatewayState
 
-HEALTH = "/health"
+# A stream for each of many tools, and no more than a process can have open with as many connections to providers.
+BOUNDS: Final = Bounds(idle_s=75.0, connections=2048, lingers_s=2.0, cancels=True)
 
 
-def make_server(state: GatewayState) -> QuietServer:
-    """The server of one gateway process. `/health` needs no key and holds nothing secret; a challenge is answered."""
+def make_server(state: GatewayState, front: Front | None, bounds: Bounds = BOUNDS) -> QuietServer:
+    """The server of one gateway process. `/health` needs no key and holds nothing secret; a challenge is answered.
+
+    Without a `front` there is nothing else.
+    """
     hosts = local_hosts(state.port)
 
     async def handle(request: web.BaseRequest) -> web.StreamResponse:
-        return refusal(request, hosts) or _respond(request, state)
+        hostile = refusal(request, hosts)
+        if hostile is not None:
+            return hostile
+        if request.path == HEALTH:
+            return _health(request, state)
+        return refused(404, "not-found") if front is None else await front.respond(request)
 
-    return QuietServer(handle, refused)
+    return QuietServer(handle, refused, bounds)
 
 
-def _respond(request: web.BaseRequest, state: GatewayState) -> web.StreamResponse:
-    if request.path != HEALTH:
-        return refused(404, "not-found")
+def _health(request: web.BaseRequest, state: GatewayState) -> web.StreamResponse:
     if request.method not in {"GET", "HEAD"}:
         return refused(405, "wrong-method", Allow="GET, HEAD")
     challenge = request.query.get("challenge", "")

@@ -35,8 +35,7 @@ def spawn(paths: Paths, port: int, *, env: Mapping[str, str], passphrase: Secret
         ConfigError: `gateway-failed`: it ended, or did not answer in time; the reason is in its log.
         StoreError: the log cannot be opened.
     """
-    # -P: a module in the folder of the moment must not be taken for one of ours.
-    command = [sys.executable, "-P", "-m", "portico", "gateway", "run", "--port", str(port)]
+    command = gateway_command(port)
     if passphrase is not None:
         command.append("--passphrase-stdin")
     log = open_log(paths.gateway_log)
@@ -44,7 +43,13 @@ def spawn(paths: Paths, port: int, *, env: Mapping[str, str], passphrase: Secret
         began = os.fstat(log).st_size
         stdin = subprocess.PIPE if passphrase is not None else subprocess.DEVNULL
         child = subprocess.Popen(
-            command, stdin=stdin, stdout=log, stderr=log, env=_environment(paths, env), cwd=paths.state, **_detached()
+            command,
+            stdin=stdin,
+            stdout=log,
+            stderr=log,
+            env=_its_own(gateway_environment(paths, env)),
+            cwd=paths.state,
+            **_detached(),
         )
     finally:
         os.close(log)
@@ -83,10 +88,21 @@ def _failed(paths: Paths, what: str, log_began: int) -> ConfigError:
     return ConfigError("gateway-failed", f"the gateway did not start: {what}", why=said or None, hint=hint)
 
 
-def _environment(paths: Paths, env: Mapping[str, str]) -> dict[str, str]:
+def gateway_command(port: int) -> list[str]:
+    """What runs a gateway."""
+    # -P: a module in the folder of the moment must not be taken for one of ours.
+    return [sys.executable, "-P", "-m", "portico", "gateway", "run", "--port", str(port)]
+
+
+def gateway_environment(paths: Paths, env: Mapping[str, str]) -> dict[str, str]:
     """The environment without the passphrase, and with what makes the child the same installation from any folder."""
     kept = {name: value for name, value in env.items() if name not in SECRET_VARIABLES}
     return {**kept, **same_installation(paths, env)}
+
+
+def _its_own(env: dict[str, str]) -> dict[str, str]:
+    """Without the way to a service manager that waits for whoever starts this process, and not for it (sd_notify(3))."""
+    return {name: value for name, value in env.items() if name != "NOTIFY_SOCKET"}
 
 
 def same_installation(paths: Paths, env: Mapping[str, str]) -> dict[str, str]:

@@ -4,72 +4,112 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import logging
 import os
 import secrets
+import sys
 import time
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
 from portico.contracts import Redirect
 from portico.errors import ConfigError, LockBusy, NoWayToSignIn, StoreError
-from portico.gateway.app import make_server
+from portico.gateway.app import BOUNDS, make_server
+from portico.gateway.descriptors import most_connections
 from portico.gateway.ending import asked_to_end
+from portico.gateway.handover import CAN_HAND_OVER, Seat, hand_over, inherited
 from portico.gateway.proof import new_key
 from portico.gateway.state import GatewayState, gateway_lock, read_state, remove_state, write_state
 from portico.oauth.loopback import bind_loopback
+from portico.services.notify import tell_service_manager
 from portico.store.off_loop import off_loop
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable, Coroutine
+    import subprocess
+    from collections.abc import Callable, Coroutine, Mapping
+    from contextlib import AbstractAsyncContextManager
 
     from portico.contracts import Clock
+    from portico.gateway.front import Front
     from portico.paths import Paths
+    from portico.secret import Secret
     from portico.store.lock import FileLock
 
 _SHUTDOWN_S: Final = 5.0
+# Seconds for the answers that are under way: when asked to end, and when another process has taken over.
+_DRAIN_S: Final = 20.0
+_LONG_DRAIN_S: Final = 600.0
 # asyncio accepts as many as the backlog in one go, before the server hears of any and can close others for them. So it is told
 # a small one, and the system a larger one.
 _ACCEPTED_AT_ONCE: Final = 16
 _QUEUE: Final = 128
+# Objects that come to be before a collection; a request makes and drops hundreds, hardly any of them in a cycle.
+_COLLECT: Final = (10_000, 20, 20)
 _LOOKING_S: Final = 1.0
 _TRY_EVERY_S: Final = 0.005
 
 _log = logging.getLogger(__name__)
 
 
-def run_gateway(
-    paths: Paths,
-    port: int,
-    work: Callable[[], Coroutine[object, object, None]],
-    *,
-    clock: Clock,
-    opens_sealed: bool,
-    announce: Callable[[GatewayState], None],
-) -> None:
-    """Serve on 127.0.0.1:`port` (0: any) and do `work`, until a signal asks to end; then let what was begun finish.
+@dataclass(frozen=True, slots=True)
+class Inside:
+    """What a gateway does: `work` for as long as it lives, and `front` for whoever asks; None where it answers nobody.
+
+    `outdated` returns once the code that this process runs is not what is installed any more.
+    """
+
+    work: Callable[[], Coroutine[object, object, None]]
+    front: Front | None = None
+    outdated: Callable[[], Coroutine[object, object, None]] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How a gateway process runs. `announce` is called once it answers; `passphrase` opens the sealed file store.
+
+    `inherit` names what a predecessor has left open for it.
+    """
+
+    paths: Paths
+    port: int
+    clock: Clock
+    env: Mapping[str, str]
+    announce: Callable[[GatewayState], None]
+    passphrase: Secret | None = None
+    inherit: str | None = None
+
+
+def run_gateway(terms: Terms, inside: Callable[[GatewayState], AbstractAsyncContextManager[Inside]]) -> int:
+    """Serve on 127.0.0.1 and do the work `inside`, until a signal asks to end; then let what was begun finish; the exit code.
 
     The caller's process is the gateway from now on, and should end when this returns.
-    `announce` is called once it answers; `opens_sealed` says that `work` has the sealed file store's passphrase.
 
     Raises:
         LockBusy: `gateway-running`: this state folder has one.
         ConfigError: `port-taken`.
         StoreError: its state file cannot be written.
     """
-    lock = _taken_lock(paths)
+    seat = _taken_seat(terms) if terms.inherit is None else inherited(terms.paths, terms.inherit)
+    # From here on the lock goes with the process, so that whoever finds it free knows that the process is gone.
+    with seat.listener:
+        port, instance = seat.listener.getsockname()[1], secrets.token_hex(8)
+        sealed = terms.passphrase is not None
+        state = GatewayState(os.getpid(), port, terms.clock.wall_ms(), instance, new_key(), sealed)
+        heir = asyncio.run(_serve(terms, state, seat, inside))
+    return 0 if heir is None or not sys.stderr.isatty() else heir.wait()
+
+
+def _taken_seat(terms: Terms) -> Seat:
+    lock = _taken_lock(terms.paths)
     try:
-        listener = bound(port)
+        return Seat(bound(terms.port), lock)
     except BaseException:
         lock.release()
         raise
-    # From here on the lock goes with the process, so that whoever finds it free knows that the process is gone.
-    with listener:
-        port, instance = listener.getsockname()[1], secrets.token_hex(8)
-        state = GatewayState(os.getpid(), port, clock.wall_ms(), instance, new_key(), opens_sealed)
-        asyncio.run(_serve(paths, state, listener, work, announce))
 
 
 def _taken_lock(paths: Paths) -> FileLock:
@@ -109,28 +149,106 @@ def already_running(paths: Paths) -> LockBusy:
 
 
 async def _serve(
-    paths: Paths,
-    state: GatewayState,
-    listener: socket.socket,
-    work: Callable[[], Coroutine[object, object, None]],
-    announce: Callable[[GatewayState], None],
-) -> None:
+    terms: Terms, state: GatewayState, seat: Seat, inside: Callable[[GatewayState], AbstractAsyncContextManager[Inside]]
+) -> subprocess.Popen[bytes] | None:
+    """Serve until the end; the successor, where there is one."""
     ending = asked_to_end()
-    runner = web.ServerRunner(make_server(state), shutdown_timeout=_SHUTDOWN_S)
-    await runner.setup()
-    working = asyncio.create_task(work(), name="gateway work")
-    try:
-        await web.SockSite(runner, listener, backlog=_ACCEPTED_AT_ONCE).start()
-        listener.listen(_QUEUE)
-        await off_loop(lambda: write_state(paths, state))
-        announce(state)
-        await asyncio.wait([working, ending], return_when=asyncio.FIRST_COMPLETED)
+    async with inside(state) as parts:
+        return await _Process(terms, state, seat, parts, ending).run()
+
+
+class _Process:
+    def __init__(self, terms: Terms, state: GatewayState, seat: Seat, parts: Inside, ending: asyncio.Future[None]) -> None:
+        self._terms = terms
+        self._state = state
+        self._seat = seat
+        self._parts = parts
+        self._ending = ending
+        self._server = make_server(state, parts.front, replace(BOUNDS, connections=most_connections()))
+        self._runner = web.ServerRunner(self._server, shutdown_timeout=_SHUTDOWN_S)
+
+    async def run(self) -> subprocess.Popen[bytes] | None:
+        await self._runner.setup()
+        working = asyncio.create_task(self._parts.work(), name="gateway work")
+        heir = None
+        try:
+            _settle_memory()
+            await self._listen()
+            await off_loop(lambda: write_state(self._terms.paths, self._state))
+            await off_loop(self._seat.tell_ready)
+            self._tell_ready()
+            self._terms.announce(self._state)
+            heir = await self._until_over(working)
+            _log.info("ending" if heir is None else f"handed over to process {heir.pid}")
+            if heir is None:
+                tell_service_manager(self._terms.env, "STOPPING=1")
+            await self._drain(_DRAIN_S if heir is None else _LONG_DRAIN_S)
+        finally:
+            working.cancel()
+            await asyncio.wait([working])
+            await self._runner.cleanup()
+            with contextlib.suppress(StoreError):
+                await off_loop(lambda: remove_state(self._terms.paths, self._state))
+        return heir
+
+    async def _listen(self) -> None:
+        self._accepting = self._seat.listener.dup()
+        await web.SockSite(self._runner, self._accepting, backlog=_ACCEPTED_AT_ONCE).start()
+        self._seat.listener.listen(_QUEUE)
+
+    async def _stop_listening(self) -> None:
+        # asyncio fails a connection that it has accepted and not yet set up when its server closes (`Server._attach`), and the
+        # client sees a reset. So accepting ends first, and what was accepted is set up in the next turn of the loop.
+        if CAN_HAND_OVER and self._runner.sites:
+            asyncio.get_running_loop().remove_reader(self._accepting)
+            await asyncio.sleep(0)
+        for site in [*self._runner.sites]:
+            await site.stop()
+
+    async def _until_over(self, working: asyncio.Task[None]) -> subprocess.Popen[bytes] | None:
+        """Wait for a signal, the end of the work, or a successor that has taken over."""
+        outdated = self._parts.outdated
+        while outdated is not None and CAN_HAND_OVER:
+            changed = asyncio.create_task(outdated(), name="watch the installed code")
+            await asyncio.wait([working, self._ending, changed], return_when=asyncio.FIRST_COMPLETED)
+            if working.done() or self._ending.done():
+                changed.cancel()
+                break
+            changed.result()
+            heir = await self._handed_over()
+            if heir is not None:
+                return heir
+        await asyncio.wait([working, self._ending], return_when=asyncio.FIRST_COMPLETED)
         if working.done():
             working.result()
-        _log.info("ending")
-    finally:
-        working.cancel()
-        await asyncio.wait([working])
-        await runner.cleanup()
-        with contextlib.suppress(StoreError):
-            await off_loop(lambda: remove_state(paths, state))
+        return None
+
+    async def _handed_over(self) -> subprocess.Popen[bytes] | None:
+        _log.info("the plugins have changed: another process takes over")
+        await self._stop_listening()
+        terms = self._terms
+        heir = await hand_over(terms.paths, self._seat, terms.env, terms.passphrase)
+        if heir is None:
+            await self._listen()
+            await off_loop(lambda: write_state(terms.paths, self._state))
+        else:
+            tell_service_manager(terms.env, f"MAINPID={heir.pid}")
+        return heir
+
+    def _tell_ready(self) -> None:
+        # A successor is not the main process yet: its predecessor names it to the manager, who was told of readiness before.
+        if self._terms.inherit is None:
+            tell_service_manager(self._terms.env, f"READY=1\nSTATUS=Serving on {self._state.url}")
+
+    async def _drain(self, longest_s: float) -> None:
+        """Take no more requests, and let those that were begun finish for as long as `longest_s` seconds."""
+        await self._stop_listening()
+        self._server.pre_shutdown()
+        await self._server.shutdown(longest_s)
+
+
+def _settle_memory() -> None:
+    """Leave what start-up made out of every later collection: only what requests make comes and goes."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(*_COLLECT)

@@ -8,7 +8,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Final, Literal
 
-from portico.errors import LockBusy
+from portico.errors import ConfigError, LockBusy
 from portico.gateway.ending import ask_to_end
 from portico.gateway.state import GatewayState, gateway_lock, holds_lock, remove_state, running
 
@@ -19,7 +19,18 @@ if TYPE_CHECKING:
     from portico.secret import Secret
     from portico.store.passphrase import PassphraseSource
 
-__all__ = ("GatewayState", "lacks_passphrase", "passphrase_for", "restart", "running", "start", "status", "stop")
+__all__ = (
+    "GatewayState",
+    "lacks_passphrase",
+    "passphrase_for",
+    "restart",
+    "running",
+    "start",
+    "status",
+    "stop",
+    "uses_sealed_file",
+    "wait_until_running",
+)
 
 Condition = Literal["running", "stopped", "unresponsive"]
 
@@ -95,6 +106,21 @@ def status(paths: Paths) -> tuple[Condition, GatewayState | None]:
     return ("unresponsive" if _held(paths) else "stopped"), None
 
 
+def wait_until_running(paths: Paths, longest_s: float) -> GatewayState:
+    """The gateway that a service manager has started, once it answers, within `longest_s` seconds.
+
+    Raises:
+        ConfigError: `gateway-failed`.
+    """
+    deadline = time.monotonic() + longest_s
+    while (state := running(paths)) is None:
+        if time.monotonic() > deadline:
+            why = f"it did not answer within {longest_s:g} s"
+            raise ConfigError("gateway-failed", f"the gateway did not start: {why}", hint="see {prog} gateway logs")
+        time.sleep(_LOOK_EVERY_S)
+    return state
+
+
 def passphrase_for(paths: Paths, source: PassphraseSource | None, env: Mapping[str, str]) -> Secret | None:
     """What a gateway needs to open the store; None where no sign-in is in the sealed file.
 
@@ -103,15 +129,16 @@ def passphrase_for(paths: Paths, source: PassphraseSource | None, env: Mapping[s
     """
     from portico.store.passphrase import PassphraseSource as Source
 
-    return (source or Source(env)).get() if _uses_sealed_file(paths) else None
+    return (source or Source(env)).get() if uses_sealed_file(paths) else None
 
 
 def lacks_passphrase(paths: Paths, state: GatewayState) -> bool:
     """Whether a sign-in is in the sealed file that this gateway cannot open: it was put there after the gateway started."""
-    return not state.opens_sealed and _uses_sealed_file(paths)
+    return not state.opens_sealed and uses_sealed_file(paths)
 
 
-def _uses_sealed_file(paths: Paths) -> bool:
+def uses_sealed_file(paths: Paths) -> bool:
+    """Whether a sign-in is in the sealed file store, or the next one would be."""
     from portico.store.profiles import ProfileIndex
 
     view = ProfileIndex(paths).view()

@@ -1,31 +1,38 @@
-"""Which models there are: what the plugins' providers bring, and over it what the config says.
+"""Which models there are: what the plugins' providers bring, and over it what the config and `models.json` say.
 
-A config value wins over a plugin's; models that a config block does not list stay callable, as `models.mode: "merge"` promises.
+Models that a config block does not list stay callable, as `models.mode: "merge"` promises.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from contextlib import suppress
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING
 
+from portico.errors import UsageError
+from portico.models.merging import merged_models
 from portico.models.reference import ModelReference, parse_reference
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from portico.config.schema import Config, ProviderConfig
+    from portico.config.schema import Config, ModelConfig, ModelSettings, ProviderConfig
     from portico.contracts import ApiKind, ModelSpec, ProviderSpec
 
 
 @dataclass(frozen=True, slots=True)
 class Provider:
-    """A provider as this installation has it. `spec` is None where only the config knows it, `config` where only plugins do."""
+    """A provider as this installation has it. `spec` is None where only the config knows it, `config` where only plugins do.
+
+    `prices` tells for each model that has a price where it comes from: `models.json`, `config`, or a public source.
+    """
 
     id: str
     models: tuple[ModelSpec, ...]
     spec: ProviderSpec | None = None
     config: ProviderConfig | None = None
+    prices: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def api(self) -> ApiKind | None:
@@ -42,9 +49,15 @@ class Provider:
 class Catalog:
     """Every provider and model that can be named, and the aliases for them."""
 
-    def __init__(self, config: Config, specs: Iterable[ProviderSpec]) -> None:
+    def __init__(
+        self,
+        config: Config,
+        specs: Iterable[ProviderSpec],
+        corrections: Mapping[tuple[str, str], ModelConfig] | None = None,
+    ) -> None:
         self._config = config
-        self._specs = {spec.id: spec for spec in specs}
+        self._corrections = corrections or {}
+        self.specs: Mapping[str, ProviderSpec] = {spec.id: spec for spec in specs}
 
     @cached_property
     def providers(self) -> Mapping[str, Provider]:
@@ -52,8 +65,15 @@ class Catalog:
         configured = self._config.models.providers
         named = dict.fromkeys(configured)
         if self._config.models.mode != "replace":
-            named = {**dict.fromkeys(self._specs), **named}
-        return {id: _merged(id, self._specs.get(id), configured.get(id)) for id in named}
+            named = {**dict.fromkeys(self.specs), **named}
+        return {id: self._merged(id, configured.get(id)) for id in named}
+
+    def _merged(self, id: str, config: ProviderConfig | None) -> Provider:
+        spec = self.specs.get(id)
+        corrections = {model: said for (provider, model), said in self._corrections.items() if provider == id}
+        replaces = self._config.models.mode == "replace"
+        models, prices = merged_models(spec, config, corrections, only_listed=replaces)
+        return Provider(id, tuple(models.values()), spec, config, prices)
 
     @cached_property
     def aliases(self) -> Mapping[str, ModelReference]:
@@ -70,6 +90,33 @@ class Catalog:
             if settings.alias and "/" in key
         }
         return {**proposed, **chosen}
+
+    @cached_property
+    def allowed(self) -> frozenset[ModelReference] | None:
+        """The models that may be named, None where all may.
+
+        `agents.defaults.models` is such a list as soon as it holds more than the shorthands that a sign-in writes, unless
+        `agents.defaults.allow` says `all`. The default and the fallbacks are in it whether it names them or not.
+        """
+        agents = self._config.agents
+        if agents.allow == "all" or all(self._is_shorthand(key, settings) for key, settings in agents.models.items()):
+            return None
+        found = set()
+        for text in (*agents.models, *agents.fallbacks, *filter(None, [agents.primary])):
+            with suppress(UsageError):
+                found.add(self.expand(text))
+        return frozenset(found)
+
+    def allows(self, reference: ModelReference) -> bool:
+        """Whether `reference` may be named."""
+        return self.allowed is None or reference in self.allowed
+
+    def _is_shorthand(self, key: str, settings: ModelSettings) -> bool:
+        """Whether this entry is just the alias that a plugin proposes for its own model."""
+        provider, _, model = key.partition("/")
+        spec = self.specs.get(provider)
+        proposed = next((one.alias for one in spec.models if one.id == model), None) if spec is not None else None
+        return proposed is not None and settings.alias == proposed
 
     def references(self) -> Iterator[ModelReference]:
         """Every known model, by provider and id."""
@@ -125,23 +172,3 @@ def host_of(url: str) -> str:
     from urllib.parse import urlsplit
 
     return (urlsplit(url).hostname or "").lower()
-
-
-def _merged(id: str, spec: ProviderSpec | None, config: ProviderConfig | None) -> Provider:
-    own = {model.id: model for model in spec.models} if spec is not None else {}
-    listed = {model.id: _filled(model, own.get(model.id)) for model in config.models} if config is not None else {}
-    return Provider(id, tuple({**own, **listed}.values()), spec, config)
-
-
-def _filled(configured: ModelSpec, known: ModelSpec | None) -> ModelSpec:
-    if known is None:
-        return configured
-    return replace(
-        configured,
-        context_window=configured.context_window or known.context_window,
-        max_tokens=configured.max_tokens or known.max_tokens,
-        cost=configured.cost or known.cost,
-        alias=known.alias,
-        note=known.note,
-        source=known.source if configured.cost in {None, known.cost} else None,
-    )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
+import time
 from typing import TYPE_CHECKING, Final, Self
 
 import aiohttp
@@ -17,18 +18,26 @@ from portico.oauth.resolver import DaemonResolver
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from portico.oauth.proxy import Proxy
+
 CONNECT_TIMEOUT_S: Final = 8.0
 SILENCE_TIMEOUT_S: Final = 120.0
+WAY_HOLDS_S: Final = 30.0
+_WAYS: Final = 256
 
 
 class ModelHttp:
     """Requests to model APIs, over aiohttp.
 
     Proxies and `SSL_CERT_FILE` of the environment are honoured, `.netrc` is not read, cookies are not kept, and no redirect is
-    followed. A server may think for two minutes between two pieces of its answer.
+    followed. A server may think for `silence_s` seconds between two pieces of its answer; at most `connections` are open (0: any
+    number).
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, silence_s: float = SILENCE_TIMEOUT_S, connections: int = 100) -> None:
+        self._ways: dict[str, tuple[float, Proxy | None]] = {}
+        self._silence_s = silence_s
+        self._connections = connections
         self._session: aiohttp.ClientSession | None = None
         self._trust: ssl.SSLContext | None = None
 
@@ -47,34 +56,80 @@ class ModelHttp:
             NetworkError: no answer came.
             ConfigError: `endpoint-refused`: the URL may not be sent anything.
         """
-        check_endpoint_url(url, "model API")
-        proxy = proxy_for(url)
+        return await self._send("POST", url, headers, json=body)
+
+    async def post_bytes(self, url: str, *, body: bytes, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
+        """As `post`, with a body that is ready; its type is among `headers`, and the answer is not unpacked."""
+        return await self._send("POST", url, headers, data=body, auto_decompress=False)
+
+    async def get(self, url: str, *, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
+        """What is at `url`, as `post`."""
+        return await self._send("GET", url, headers)
+
+    async def _send(self, method: str, url: str, headers: Mapping[str, str], **content: object) -> aiohttp.ClientResponse:
+        proxy = self.way(url)
         try:
-            return await self._opened().post(
+            return await self._opened().request(
+                method,
                 url,
-                json=body,
                 headers=headers,
                 allow_redirects=False,
-                ssl=await self._trust_for(url),
+                ssl=await self.trust_for(url) or True,
                 proxy=proxy.url if proxy else None,
                 proxy_headers=proxy.headers() if proxy else None,
+                **content,  # type: ignore[arg-type]  # what aiohttp takes
             )
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise network_error(error, url) from None
 
+    def way(self, url: str) -> Proxy | None:
+        """The proxy to `url`, once it has been seen that a credential may go there; both hold for half a minute.
+
+        Raises:
+            ConfigError: `endpoint-refused`.
+            NetworkError: `proxy-unusable`.
+        """
+        base, now = url.partition("?")[0], time.monotonic()
+        until, proxy = self._ways.get(base, (0.0, None))
+        if now >= until:
+            check_endpoint_url(url, "model API")
+            proxy = proxy_for(url)
+            if len(self._ways) >= _WAYS:
+                self._ways.clear()
+            self._ways[base] = (now + WAY_HOLDS_S, proxy)
+        return proxy
+
+    @staticmethod
+    async def read(response: aiohttp.ClientResponse, limit: int) -> bytes:
+        """The body of `response`, or more than `limit` bytes of one that is longer.
+
+        Raises:
+            NetworkError: it broke off.
+        """
+        body = bytearray()
+        try:
+            async for chunk in response.content.iter_any():
+                body += chunk
+                if len(body) > limit:
+                    break
+        except (aiohttp.ClientError, TimeoutError, OSError) as error:
+            raise network_error(error, str(response.url)) from None
+        return bytes(body)
+
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(resolver=DaemonResolver()),
+                connector=aiohttp.TCPConnector(resolver=DaemonResolver(), limit=self._connections),
                 cookie_jar=aiohttp.DummyCookieJar(),
-                timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_TIMEOUT_S, sock_read=SILENCE_TIMEOUT_S),
+                timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_TIMEOUT_S, sock_read=self._silence_s),
                 headers={"User-Agent": f"portico/{__version__}"},
             )
         return self._session
 
-    async def _trust_for(self, url: str) -> ssl.SSLContext | bool:
+    async def trust_for(self, url: str) -> ssl.SSLContext | None:
+        """Whose certificates count at `url`; None where none is shown."""
         if not url.startswith("https:"):
-            return True
+            return None
         if self._trust is None:
             self._trust = await asyncio.to_thread(ssl.create_default_context)
         return self._trust

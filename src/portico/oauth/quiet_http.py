@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
@@ -15,21 +16,36 @@ from aiohttp import web
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Mapping
 
-_IDLE_TIMEOUT_S: Final = 10.0
 _LINE_CAP: Final = 16 * 1024
-# Well below the fewest descriptors that a system gives a process (macOS: 256), with room for a burst of as many.
-_MOST_CONNECTIONS: Final = 64
 _log = logging.getLogger(__name__)
 
 
-class QuietAnswer(web.Response):
-    """A response without the name of the server software, after which the connection is closed."""
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """What a server lets its clients do. `idle_s`: seconds for a request's head, and between two requests.
 
-    def __init__(self, status: int, body: bytes, *, content_type: str, headers: Mapping[str, str]) -> None:
+    `connections`: the default is well below the fewest descriptors that a system gives a process (macOS: 256), with room for a
+    burst of as many. `lingers_s`: how long the rest of a request is read that was answered before its end, so that its sender
+    sees the answer and no reset. `cancels`: whether a client that goes away cancels what is done for it.
+    """
+
+    idle_s: float = 10.0
+    connections: int = 64
+    lingers_s: float = 0.0
+    cancels: bool = False
+
+
+class QuietAnswer(web.Response):
+    """A response without the name of the server software, after which the connection is closed unless `keeps_open`."""
+
+    def __init__(
+        self, status: int, body: bytes, *, content_type: str, headers: Mapping[str, str], keeps_open: bool = False
+    ) -> None:
         super().__init__(status=status, body=body, headers=headers)
         if body:
             self.content_type, self.charset = content_type, "utf-8"
-        self.force_close()
+        if not keeps_open:
+            self.force_close()
 
     async def _prepare_headers(self) -> None:
         await super()._prepare_headers()
@@ -39,29 +55,31 @@ class QuietAnswer(web.Response):
 class QuietServer(web.Server):
     """aiohttp's low-level server with bounded requests and connections, and no access log.
 
-    A request's head has ten seconds to arrive.
-
     `refuse` makes the answer, of a given status, to what cannot be understood or handled.
     """
 
     def __init__(
-        self, handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]], refuse: Callable[[int], web.StreamResponse]
+        self,
+        handler: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+        refuse: Callable[[int], web.StreamResponse],
+        bounds: Bounds | None = None,
     ) -> None:
-        super().__init__(handler)
+        self._bounds = bounds or Bounds()
+        super().__init__(handler, handler_cancellation=self._bounds.cancels)
         self.refuse = refuse
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
         """Take a connection; with too many, the one that has waited longest for its request is closed, or else this one."""
         super().connection_made(handler, transport)
-        if len(self.connections) > _MOST_CONNECTIONS:
+        if len(self.connections) > self._bounds.connections:
             waiting = (each for each in self.connections if isinstance(each, _Handler) and each.is_waiting)
             next(waiting, handler).force_close()
 
     def __call__(self) -> web.RequestHandler:
         limits: dict[str, Any] = {
             "access_log": None,
-            "keepalive_timeout": _IDLE_TIMEOUT_S,
-            "lingering_time": 0,
+            "keepalive_timeout": self._bounds.idle_s,
+            "lingering_time": self._bounds.lingers_s,
             "max_line_size": _LINE_CAP,
             "max_field_size": _LINE_CAP,
         }

@@ -130,9 +130,32 @@ def invalid(reply: HttpReply, why: str) -> OAuthError:
 
 
 def retry_after(reply: HttpReply) -> float | None:
-    """Seconds of a `Retry-After` header in its number form (RFC 9110 section 10.2.3), else None."""
-    value = reply.headers.get("retry-after", "").strip()
-    return float(value) if value.isascii() and value.isdigit() and len(value) <= len("604800") else None
+    """Seconds of the reply's `Retry-After` header, in either of its forms; None where there is none."""
+    return seconds_to_wait(reply.headers.get("retry-after", ""), reply.headers.get("date", ""), reply.sent_at_ms / 1000)
+
+
+def seconds_to_wait(value: str, date: str, now: float | None = None) -> float | None:
+    """Seconds of a `Retry-After` (RFC 9110 section 10.2.3): a number, or a date.
+
+    A date counts from the server's own `Date`, since the clocks of two machines may differ; without one from `now` (seconds since
+    the epoch), and where that is not given it says nothing.
+    """
+    value = value.strip()
+    if value.isascii() and value.isdigit():
+        return float(value) if len(value) <= len("604800") else None
+    then, told = _http_date(value), _http_date(date)
+    since = now if told is None else told
+    return None if then is None or since is None else max(0.0, then - since)
+
+
+def _http_date(value: str) -> float | None:
+    """Seconds since the epoch."""
+    from email.utils import parsedate_to_datetime
+
+    try:
+        return parsedate_to_datetime(value).timestamp()
+    except (ValueError, OverflowError):
+        return None
 
 
 def plain_text(value: JsonValue, limit: int = 500) -> str | None:

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from portico.contracts import JsonValue, TokenGrant
 from portico.oauth.token_errors import invalid, oauth_error, plain_text, retry_after, unreadable
+from portico.oauth.token_extras import refresh_token_end, subject_of
 from portico.secret import Secret
 
 if TYPE_CHECKING:
@@ -157,6 +158,8 @@ def read_token_fields(
             scope=_optional_text(fields, "scope"),
             resource_url=_optional_text(fields, "resource_url"),
             notice=plain_text(fields.get("notification_message")),
+            refresh_expires_at=refresh_token_end(fields, reply.sent_at_ms),
+            subject=subject_of(fields),
         )
     except ValueError as error:
         raise invalid(reply, str(error)) from None

@@ -1,1 +1,1 @@
-"""The sign-in as steps over a prompter."""
+"""The sign-in and the wizard, as steps over a prompter."""

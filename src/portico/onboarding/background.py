@@ -10,17 +10,23 @@ if TYPE_CHECKING:
     from portico.onboarding.workbench import Workbench
 
 
-def settle(bench: Workbench, wanted: bool | None) -> str:
-    """Start the background process if it is wanted, and say in words what is so; `wanted` None asks, where somebody is there.
+def is_wanted(bench: Workbench, asked: bool | None) -> bool:
+    """Whether the sign-in that is about to be made is to be kept fresh: `asked` None asks, where somebody is there."""
+    if asked is not None:
+        return asked
+    if bench.gateway_runs() or not bench.prompter.interactive:
+        return False
+    question = "Stay signed in? A background process refreshes the tokens before they end."
+    return bench.prompter.confirm(question, flag="--background", default=True)
+
+
+def settle(bench: Workbench, *, wanted: bool) -> str:
+    """Start the background process if it is wanted, and say in words what is so.
 
     A process that cannot be started does not undo a sign-in.
     """
     if bench.gateway_runs():
         return _kept_by_the_one_that_runs(bench)
-    if wanted is None:
-        wanted = bench.prompter.interactive and bench.prompter.confirm(
-            "Stay signed in? A background process refreshes the tokens before they end.", flag="--background", default=True
-        )
     if not wanted:
         return f"none; tokens are refreshed when used (to change that: {bench.program} gateway start)"
     from portico.gateway import service

@@ -9,30 +9,21 @@ from portico.contracts import Choice
 from portico.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from portico.contracts import AuthMethod, Region
+    from portico.contracts import AuthMethod, KeyChoice, Region
     from portico.onboarding.workbench import Workbench
     from portico.plugins.manager import PluginHost
     from portico.plugins.manifest import AuthChoice
-    from portico.plugins.records import PluginRecord
 
 
 def choose(bench: Workbench, question: str = "Which provider?") -> str:
-    """Ask for one of the auth choices that the manifests name.
+    """Ask for one of the auth choices: those that the manifests name, then those with an API key.
 
     Raises:
         UsageError: nobody can be asked; the hint names the choices.
     """
-    choices = [Choice(choice.id, choice.label, choice.hint) for choice in _announced(bench)]
+    choices = [Choice(choice.id, choice.label, choice.hint) for choice in announced(bench)]
+    choices += [Choice(choice.id, choice.label, choice.hint) for choice in _with_key(bench)]
     return bench.prompter.choose(question, choices, flag="--auth-choice")
-
-
-def switched_off(records: Iterable[PluginRecord]) -> dict[str, str]:
-    """The providers that only a plugin which is off would bring, with its id."""
-    listed = [(provider, record) for record in records for provider in record.manifest.providers]
-    on = {provider for provider, record in listed if record.enabled}
-    return {provider: record.id for provider, record in listed if provider not in on}
 
 
 def choose_provider(bench: Workbench) -> str:
@@ -41,7 +32,7 @@ def choose_provider(bench: Workbench) -> str:
     Raises:
         UsageError: nobody can be asked; the hint names the providers.
     """
-    choices = [Choice(choice.provider, choice.label, choice.hint) for choice in _announced(bench)]
+    choices = [Choice(choice.provider, choice.label, choice.hint) for choice in announced(bench)]
     return choice_of_provider(bench, bench.prompter.choose("Which provider?", choices, flag="--provider"))
 
 
@@ -52,7 +43,7 @@ def choice_of_provider(bench: Workbench, provider: str) -> str:
         UsageError: `unknown-provider`.
     """
     aliases = {alias: spec.id for spec in bench.plugins.providers() for alias in spec.aliases}
-    choices = {choice.provider: choice.id for choice in _announced(bench)}
+    choices = {choice.provider: choice.id for choice in announced(bench)}
     found = choices.get(provider) or choices.get(aliases.get(provider, ""))
     if found is None:
         raise UsageError("unknown-provider", f"Nothing signs in to provider {provider}.", hint=f"--provider {'|'.join(choices)}")
@@ -110,13 +101,18 @@ def region_of(bench: Workbench, method: AuthMethod, asked: str | None, *, host: 
     return regions[asked]
 
 
-def _announced(bench: Workbench) -> list[AuthChoice]:
+def announced(bench: Workbench) -> list[AuthChoice]:
+    """The auth choices that plugins announce, those that are off included."""
     manifests = [record.manifest for record in bench.plugins.records()]
     return [choice for manifest in manifests if manifest is not None for choice in manifest.auth_choices]
 
 
+def _with_key(bench: Workbench) -> list[KeyChoice]:
+    return [choice for spec in bench.plugins.providers() for choice in spec.key_choices]
+
+
 def _unknown_choice(bench: Workbench, choice: str) -> UsageError:
-    known = [each.id for each in _announced(bench)]
+    known = [*(each.id for each in announced(bench)), *(each.id for each in _with_key(bench))]
     close = [id for id in known if id.startswith(f"{choice}-")] or get_close_matches(choice, known, n=1)
     hint = f"Did you mean --auth-choice {close[0]}?" if close else f"--auth-choice {'|'.join(known)}"
     return UsageError("unknown-auth-choice", f"Unknown auth choice: {choice}", hint=hint)

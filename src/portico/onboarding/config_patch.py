@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 from portico.onboarding.default_model import with_default
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from portico.config.document import Document
     from portico.contracts import AuthMethod, JsonValue, ModelSpec, ProviderSpec
     from portico.onboarding.workbench import Workbench
@@ -24,35 +26,44 @@ def write_config(bench: Workbench, profile: Profile, method: AuthMethod) -> bool
         ConfigError: the file cannot be read or written.
     """
     spec = next((spec for spec in bench.plugins.providers() if spec.id == method.provider), None)
-    default_model = method.default_model if profile.default_pending else None
-    changed = bench.config.file.edit(lambda document: patched(document, profile, spec, default_model=default_model))
-    bench.index.update(profile.id, lambda current: replace(current, config_pending=False, default_pending=False))
+    default_model = (profile.default_model or method.default_model) if profile.default_pending else None
+    listed = bench.models().catalog.allowed is not None
+    changed = bench.config.file.edit(
+        lambda document: patched(document, profile, spec, default_model=default_model, listed=listed)
+    )
+    done: dict[str, Any] = {"config_pending": False, "default_pending": False, "default_model": None}
+    bench.index.update(profile.id, lambda current: replace(current, **done))
     bench.reload_config()
     return changed
 
 
-def patched(document: Document, profile: Profile, spec: ProviderSpec | None, *, default_model: str | None) -> Document:
-    """`document` with the profile's provider and aliases, and `default_model` as the default where it is given."""
+def patched(
+    document: Document, profile: Profile, spec: ProviderSpec | None, *, default_model: str | None, listed: bool
+) -> Document:
+    """`document` with the profile's provider and aliases, and `default_model` as the default where it is given.
+
+    `listed`: the models in it are a list of what is allowed.
+    """
     if spec is not None:
         document = _with_provider(document, profile, spec)
         document = _with_aliases(document, spec)
     document = document.merge({"auth": {"profiles": {profile.id: {"provider": profile.provider, "mode": "oauth"}}}})
     document = _with_order(document, profile)
-    return with_default(document, default_model) if default_model is not None else document
+    return with_default(document, default_model, listed=listed) if default_model is not None else document
 
 
 def _with_provider(document: Document, profile: Profile, spec: ProviderSpec) -> Document:
     place = ("models", "providers", spec.id)
-    own = _object(document, place)
+    own = own_object(document, place)
     block: dict[str, JsonValue] = {
-        "baseUrl": _base_url(own.get("baseUrl"), profile, spec),
+        "baseUrl": kept_base_url(own, spec) or profile.api_base,
         "apiKey": own.get("apiKey", spec.placeholder_key),
         "api": own.get("api", spec.api),
     }
     known: dict[str, JsonValue] = {key: value for key, value in block.items() if value is not None}
     document = document.merge({"models": {"providers": {spec.id: known}}})
     listed = own.get("models")
-    proposed = [_model(model) for model in spec.models if model.alias]
+    proposed = [model_block(model) for model in spec.models if model.alias]
     if not isinstance(listed, list):
         return document.set((*place, "models"), [*proposed])
     present = {model.get("id") for model in listed if isinstance(model, dict)}
@@ -61,15 +72,19 @@ def _with_provider(document: Document, profile: Profile, spec: ProviderSpec) -> 
     return document
 
 
-def _base_url(own: object, profile: Profile, spec: ProviderSpec) -> str:
+def kept_base_url(own: Mapping[str, object], spec: ProviderSpec) -> str | None:
+    """The base URL in a provider's block, where it is the user's: to another host, or to this machine."""
     from portico.models.catalog import host_of
 
-    ours = frozenset().union(*spec.hosts.values())
-    foreign = isinstance(own, str) and host_of(own) not in ours
-    return str(own) if foreign else profile.api_base
+    url = own.get("baseUrl")
+    if not isinstance(url, str):
+        return None
+    theirs = frozenset().union(*spec.hosts.values()) if spec.needs_credential else frozenset()
+    return None if host_of(url) in theirs else url
 
 
-def _model(model: ModelSpec) -> dict[str, JsonValue]:
+def model_block(model: ModelSpec) -> dict[str, JsonValue]:
+    """A model as the config lists it, with all that is known of it."""
     block: dict[str, JsonValue] = {"id": model.id, "name": model.name, "reasoning": model.reasoning, "input": [*model.input]}
     if model.cost is not None:
         cost = model.cost
@@ -84,12 +99,12 @@ def _model(model: ModelSpec) -> dict[str, JsonValue]:
 
 
 def _with_aliases(document: Document, spec: ProviderSpec) -> Document:
-    entries = _object(document, ("agents", "defaults", "models"))
+    entries = own_object(document, ("agents", "defaults", "models"))
     taken = {str(entry.get("alias", "")).lower() for entry in entries.values() if isinstance(entry, dict)}
     for model in spec.models:
         reference = f"{spec.id}/{model.id}"
-        entry = entries.get(reference)
-        if model.alias and model.alias.lower() not in taken and not (isinstance(entry, dict) and "alias" in entry):
+        # An entry that is there stays: the plugin brings its alias anyway, and one of a list may be empty on purpose.
+        if model.alias and model.alias.lower() not in taken and reference not in entries:
             document = document.merge({"agents": {"defaults": {"models": {reference: {"alias": model.alias}}}}})
     return document
 
@@ -102,6 +117,7 @@ def _with_order(document: Document, profile: Profile) -> Document:
     return document.set(path, [profile.id, *(id for id in order if id != profile.id)])
 
 
-def _object(document: Document, path: tuple[str, ...]) -> dict[str, Any]:
+def own_object(document: Document, path: tuple[str, ...]) -> dict[str, Any]:
+    """The object at `path`; empty where there is none."""
     value = document.get(path) if document.has(path) else None
     return value if isinstance(value, dict) else {}

@@ -7,6 +7,7 @@ sign-in that is there, and nothing is removed without being told to.
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
@@ -14,10 +15,12 @@ from urllib.parse import urlsplit
 
 from portico.auth.importers.source import read_source, remove_from_source
 from portico.auth.importers.tools import IMPORTERS, minimax_code_stores
+from portico.config.config_path import format_path
 from portico.contracts import Choice, KnowsClients, TokenGrant
 from portico.errors import ConfigError, OAuthError, PorticoError, SignInNeeded, UsageError
 from portico.onboarding import choices, config_patch, storing
 from portico.onboarding.new_profile import new_profile
+from portico.onboarding.profile_name import profile_named
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -106,7 +109,7 @@ def check(bench: Workbench, request: ImportRequest, candidates: Sequence[Candida
         ConfigError: `import-foreign`, `unknown-client`, `import-ended`, or the plugin cannot be used.
     """
     if request.profile is not None and len(candidates) > 1:
-        names = ", ".join(str(candidate.credential.at[-1]) for candidate in candidates)
+        names = ", ".join(format_path(candidate.credential.at) for candidate in candidates)
         raise UsageError(
             "usage", "--profile names one sign-in, and the file has several.", why=names, hint="Leave --profile out."
         )
@@ -117,13 +120,11 @@ def check(bench: Workbench, request: ImportRequest, candidates: Sequence[Candida
     own = host.auth_method(CHOICE)
     if not isinstance(own, KnowsClients):
         raise ConfigError("import-unsupported", f"Plugin {plugin_id} cannot take over another tool's sign-in.")
-    takeovers = []
+    takeovers: list[Takeover] = []
     for candidate in candidates:
         method = own.for_client(candidate.credential.client_id)
-        takeovers.append(_takeover(bench, request, candidate, method))
-    ids = [takeover.profile.id for takeover in takeovers]
-    for twice in {id for id in ids if ids.count(id) > 1}:
-        raise UsageError("profile-exists", f"Two of these sign-ins would become {twice}.", hint="Take one out of the file first.")
+        taken = {takeover.profile.id for takeover in takeovers}
+        takeovers.append(_takeover(bench, request, candidate, method, taken))
     return takeovers
 
 
@@ -153,7 +154,7 @@ def remove(candidate: Candidate) -> str:
     return remove_from_source(candidate.importer, candidate.path, candidate.credential)
 
 
-def _takeover(bench: Workbench, request: ImportRequest, candidate: Candidate, method: AuthMethod) -> Takeover:
+def _takeover(bench: Workbench, request: ImportRequest, candidate: Candidate, method: AuthMethod, taken: set[str]) -> Takeover:
     credential = candidate.credential
     region = _region(bench, request, candidate, method)
     server = method.server(region)
@@ -167,18 +168,34 @@ def _takeover(bench: Workbench, request: ImportRequest, candidate: Candidate, me
             why="its access token has expired and there is no refresh token beside it",
             hint=f"sign in instead: {{prog}} onboard --auth-choice {CHOICE}",
         )
-    default = next(each.profile for each in method.regions if each.id == region)
     profile = new_profile(
         bench,
         method,
         server,
         _grant(credential),
-        id=request.profile or default,
+        id=_name(bench, request, candidate, method, region, taken),
         region=region,
         api_base=api_base,
         make_default=None,
     )
     return Takeover(candidate, profile, method, present=_is_present(bench, profile, credential))
+
+
+def _name(
+    bench: Workbench, request: ImportRequest, candidate: Candidate, method: AuthMethod, region: str, taken: set[str]
+) -> str:
+    """The name that was asked for, or that the sign-in has already, or the region's; a further one of its file is numbered."""
+    if request.profile is not None:
+        return profile_named(bench, request.profile, method.provider)
+    known = [profile.id for profile in bench.index.profiles() if profile.provider == method.provider]
+    holder = next((id for id in known if _holds(bench, id, candidate.credential)), None)
+    if holder is not None:
+        return holder
+    default = next(each.profile for each in method.regions if each.id == region)
+    if default not in taken:
+        return default
+    numbered = (f"{method.provider}:{candidate.importer.name}-{number}" for number in itertools.count(2))
+    return next(name for name in numbered if name not in {*taken, *known})
 
 
 def _region(bench: Workbench, request: ImportRequest, candidate: Candidate, method: AuthMethod) -> str:

@@ -20,10 +20,12 @@ def new_profile(
     region: str,
     api_base: str,
     make_default: bool | None,
+    default_model: str | None = None,
 ) -> Profile:
     """The profile `id` of `grant`, not stored yet; the commit fills in where its tokens lie.
 
-    `make_default` None: it sets the default model only where there is none.
+    `make_default` None: it sets the default model only where there is none. `default_model` is the one, where it is not the
+    method's own.
     """
     from portico.store.profiles import Profile
 
@@ -39,11 +41,14 @@ def new_profile(
         token_endpoint=server.token_endpoint,
         revocation_endpoint=server.revocation_endpoint,
         scope=grant.scope or server.scope,
+        subject=grant.subject,
         audience=server.audience,
         relocated=tuple(server.relocated.items()),
         expires_at=grant.expires_at,
+        refresh_expires_at=grant.refresh_expires_at,
         created_at=bench.clock.wall_ms(),
         has_refresh=grant.refresh is not None,
         config_pending=True,
         default_pending=bench.config.config.agents.primary is None if make_default is None else make_default,
+        default_model=default_model,
     )

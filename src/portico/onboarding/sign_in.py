@@ -1,7 +1,9 @@
 """The sign-in, start to end: plugin, region, store, flow, tokens, config, background.
 
-Everything that can be refused is refused before anything is written or a browser opens. Between the vault's commit and the
-config's write the profile carries `config_pending`, so that a run which is killed there is finished by the next one.
+Everything that can be asked is asked first, and everything that can be refused is refused before a browser opens. Nothing but the
+probe of the store is written before the provider has granted something: an interrupt until then leaves all as it was. Between the
+vault's commit and the config's write the profile carries `config_pending`, so that a run which is killed there is finished by the
+next one.
 """
 
 from __future__ import annotations
@@ -14,6 +16,7 @@ from portico.onboarding import choices, config_patch, storing
 from portico.onboarding.new_profile import new_profile
 from portico.onboarding.pending import finish_pending
 from portico.onboarding.profile_name import profile_named
+from portico.onboarding.remarks import remarks
 from portico.onboarding.replacing import revoke_replaced, to_replace
 from portico.onboarding.sign_out import revoke_at
 from portico.onboarding.view import SignInView
@@ -24,14 +27,19 @@ if TYPE_CHECKING:
     from portico.onboarding.replacing import Replaced
     from portico.onboarding.request import FlowName, SignInRequest
     from portico.onboarding.workbench import Workbench
+    from portico.plugins.manager import PluginHost
     from portico.store.profiles import Profile, StoreName
+    from portico.usage.report import PlanReport
 
 DEFAULT_TIMEOUT_S = 900.0
 
 
 @dataclass(frozen=True, slots=True)
 class SignedIn:
-    """A sign-in that is stored and written into the config. `old_revoked` None: nothing was replaced."""
+    """A sign-in that is stored and written into the config. `old_revoked` None: nothing was replaced.
+
+    `plan` is what its plan has left, None where the provider has no plans that can be asked about.
+    """
 
     profile: Profile
     method: AuthMethod
@@ -39,11 +47,12 @@ class SignedIn:
     notes: tuple[str, ...]
     config_changed: bool
     old_revoked: bool | None = None
+    plan: PlanReport | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class _Plan:
-    """One sign-in's decisions, all taken before the flow starts."""
+class Plan:
+    """One sign-in's decisions, all taken before anything is written. In `host` the plugin is on."""
 
     request: SignInRequest
     method: AuthMethod
@@ -52,8 +61,8 @@ class _Plan:
     server: OAuthServer
     dialect: TokenDialect
     flow: FlowName
-    store: StoreName | None
     replaced: Replaced | None
+    host: PluginHost
 
 
 def sign_in(bench: Workbench, request: SignInRequest) -> SignedIn:
@@ -62,25 +71,15 @@ def sign_in(bench: Workbench, request: SignInRequest) -> SignedIn:
     Raises:
         PorticoError: any of its kinds; nothing is stored then, or everything is and the config's write is finished next time.
     """
-    import asyncio
-
-    finish_pending(bench)
-    plan = _plan(bench, request)
-    choices.enable(bench, request.choice)
-    return asyncio.run(_carried_out(bench, plan))
+    return carry_out(bench, prepare(bench, request))
 
 
-async def _carried_out(bench: Workbench, plan: _Plan) -> SignedIn:
-    from portico.oauth.endpoints import discover
+def prepare(bench: Workbench, request: SignInRequest) -> Plan:
+    """Ask what `request` leaves open, and refuse what cannot be done; nothing is written.
 
-    async with bench.http() as http:
-        plan = replace(plan, server=await discover(plan.server, http))
-        done = await _run(bench, plan, http)
-        revoked = await revoke_replaced(bench, plan.replaced, http)
-    return replace(done, old_revoked=revoked)
-
-
-def _plan(bench: Workbench, request: SignInRequest) -> _Plan:
+    Raises:
+        PorticoError: as `sign_in`.
+    """
     from portico.oauth.sign_in import check_flow
 
     host = choices.host_for(bench, request.choice)
@@ -94,18 +93,55 @@ def _plan(bench: Workbench, request: SignInRequest) -> _Plan:
     dialect = host.dialect(server.dialect)
     profile_id = region.profile if request.profile is None else profile_named(bench, request.profile, method.provider)
     replaced = to_replace(bench, request, profile_id, method)
-    store = storing.ready_store(bench, request.store or bench.config.config.auth.store, choice=request.choice)
-    return _Plan(request, method, region, profile_id, server, dialect, flow, store, replaced)
+    if request.default_model is not None:
+        request = replace(request, default_model=_default_model(bench, request.default_model, method, host))
+    return Plan(request, method, region, profile_id, server, dialect, flow, replaced, host)
 
 
-async def _run(bench: Workbench, plan: _Plan, http: OAuthClient) -> SignedIn:
+def _default_model(bench: Workbench, text: str, method: AuthMethod, host: PluginHost) -> str:
+    from portico.onboarding.model_names import default_named, known_model
+
+    spec = next((spec for spec in host.providers() if spec.id == method.provider), None)
+    loader = bench.models()
+    return str(default_named(text, spec, loader) if spec is not None else known_model(text, loader))
+
+
+def carry_out(bench: Workbench, plan: Plan) -> SignedIn:
+    """Show that the store works, run the flow, keep what it brings.
+
+    Raises:
+        PorticoError: as `sign_in`.
+    """
+    import asyncio
+
+    finish_pending(bench)
+    asked = plan.request.store or bench.config.config.auth.store
+    store = storing.ready_store(bench, asked, choice=plan.request.choice)
+    return asyncio.run(_carried_out(bench, plan, store))
+
+
+async def _carried_out(bench: Workbench, plan: Plan, store: StoreName | None) -> SignedIn:
+    from asyncio import gather
+
+    from portico.oauth.endpoints import discover
+    from portico.onboarding.plan_check import plan_of
+
+    async with bench.http() as http:
+        plan = replace(plan, server=await discover(plan.server, http))
+        done = await _run(bench, plan, store, http)
+        # The browser has its page by now: neither of these keeps it waiting.
+        revoked, report = await gather(revoke_replaced(bench, plan.replaced, http), plan_of(bench, done.profile, http))
+    return replace(done, old_revoked=revoked, plan=report)
+
+
+async def _run(bench: Workbench, plan: Plan, store: StoreName | None, http: OAuthClient) -> SignedIn:
     from portico.oauth.browser import BrowserOpener
     from portico.oauth.sign_in import sign_in as run_flow
 
     done: list[SignedIn] = []
 
     async def finish(grant: TokenGrant) -> None:
-        done.append(await _keep(bench, plan, grant, http))
+        done.append(await _keep(bench, plan, store, grant, http))
 
     request = plan.request
     hint = plan.method.hint(plan.region.id).replace("{prog}", bench.program)
@@ -125,11 +161,11 @@ async def _run(bench: Workbench, plan: _Plan, http: OAuthClient) -> SignedIn:
     return done[0]
 
 
-async def _keep(bench: Workbench, plan: _Plan, grant: TokenGrant, http: OAuthClient) -> SignedIn:
+async def _keep(bench: Workbench, plan: Plan, store: StoreName | None, grant: TokenGrant, http: OAuthClient) -> SignedIn:
     """Check the grant, store it, write the config: what the browser's page waits for. An interrupt waits for it, too."""
     import asyncio
 
-    keeping = asyncio.ensure_future(_kept(bench, plan, grant, http))
+    keeping = asyncio.ensure_future(_kept(bench, plan, store, grant, http))
     try:
         return await asyncio.shield(keeping)
     except asyncio.CancelledError:
@@ -137,7 +173,7 @@ async def _keep(bench: Workbench, plan: _Plan, grant: TokenGrant, http: OAuthCli
         raise
 
 
-async def _kept(bench: Workbench, plan: _Plan, grant: TokenGrant, http: OAuthClient) -> SignedIn:
+async def _kept(bench: Workbench, plan: Plan, store: StoreName | None, grant: TokenGrant, http: OAuthClient) -> SignedIn:
     from portico.store.off_loop import off_loop
     from portico.store.vault import Tokens
 
@@ -148,6 +184,7 @@ async def _kept(bench: Workbench, plan: _Plan, grant: TokenGrant, http: OAuthCli
 
     try:
         accepted = plan.method.accept(plan.region.id, grant)
+        await off_loop(lambda: choices.enable(bench, plan.request.choice))
     except PorticoError as error:
         revoked = await give_back()
         error.message = f"{error.message.rstrip('.')}; {storing.fate(revoked=revoked)}."
@@ -161,7 +198,9 @@ async def _kept(bench: Workbench, plan: _Plan, grant: TokenGrant, http: OAuthCli
         region=plan.region.id,
         api_base=accepted.api_base,
         make_default=plan.request.make_default,
+        default_model=plan.request.default_model,
     )
-    stored = await storing.store(bench, profile, tokens, chosen=plan.store, give_back=give_back)
+    stored = await storing.store(bench, profile, tokens, chosen=store, give_back=give_back)
     changed = await off_loop(lambda: config_patch.write_config(bench, stored, plan.method))
-    return SignedIn(stored, plan.method, plan.region, accepted.notes, changed)
+    notes = (*accepted.notes, *remarks(plan.server, grant, plan.replaced.profile if plan.replaced is not None else None))
+    return SignedIn(stored, plan.method, plan.region, notes, changed)

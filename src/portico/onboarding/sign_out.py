@@ -9,7 +9,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from portico.auth.refresh_lock import refresh_lock
+from portico.auth.uses import Uses
 from portico.errors import LockBusy, PorticoError, StoreError
+from portico.models.credentials import API_KEY
 from portico.store.off_loop import off_loop
 from portico.store.profile_record import SIGN_OUT_UNFINISHED, Failure
 
@@ -27,11 +29,15 @@ _STILL_REFRESHING: Final = "a refresh that another process has under way may sti
 
 @dataclass(frozen=True, slots=True)
 class SignedOut:
-    """What became of one profile. `not_revoked` says why the provider was not told, `left` what could not be deleted."""
+    """What became of one profile. `not_revoked` says why the provider was not told, `left` what could not be deleted.
+
+    `is_key`: it held an API key, which nobody can revoke from here.
+    """
 
     profile_id: str
     not_revoked: str | None
     left: tuple[str, ...]
+    is_key: bool = False
 
 
 async def sign_out(bench: Workbench, profile_id: str, http: FormPoster) -> SignedOut:
@@ -43,11 +49,16 @@ async def sign_out(bench: Workbench, profile_id: str, http: FormPoster) -> Signe
     lock = refresh_lock(bench.paths, profile_id)
     try:
         not_alone = await off_loop(lambda: _why_not_alone(lock))
+        is_key = await off_loop(lambda: _is_key(bench, profile_id))
         not_revoked = await _revoke_stored(bench, vault, profile_id, http)
         left = await off_loop(lambda: _deleted(bench, vault, profile_id))
     finally:
         lock.release()
-    return SignedOut(profile_id, not_revoked or not_alone, left)
+    return SignedOut(profile_id, not_revoked or not_alone, left, is_key)
+
+
+def _is_key(bench: Workbench, profile_id: str) -> bool:
+    return any(profile.id == profile_id and profile.type == API_KEY for profile in bench.index.profiles())
 
 
 def _deleted(bench: Workbench, vault: Vault, profile_id: str) -> tuple[str, ...]:
@@ -62,13 +73,14 @@ def _deleted_or_put_back(bench: Workbench, vault: Vault, profile_id: str) -> tup
     """Delete every copy; what could not be deleted, whose entry is then put back as unfinished."""
     entry = next((profile for profile in bench.index.profiles() if profile.id == profile_id), None)
     left = vault.delete(profile_id)
+    Uses(bench.paths, bench.clock).forget(profile_id)
     if not left or entry is None:
         return left
     failure = Failure(bench.clock.wall_ms(), SIGN_OUT_UNFINISHED, "Its tokens could not be deleted.", terminal=True)
 
     def put_back(draft: IndexDraft) -> None:
         if all(profile.id != profile_id for profile in draft.profiles):  # nobody has signed in anew meanwhile
-            draft.put(replace(entry, failure=failure))
+            draft.put(replace(entry, failure=failure, fence=None))
 
     bench.index.edit(put_back)
     return left
@@ -95,7 +107,9 @@ async def _revoke_stored(bench: Workbench, vault: Vault, profile_id: str, http: 
 
 
 async def revoke_tokens(bench: Workbench, profile: Profile, tokens: Tokens, http: FormPoster) -> str | None:
-    """Tell the provider to revoke `tokens`; None when it has, else why it has not."""
+    """Tell the provider to revoke `tokens`; None when it has, or where there is nothing to revoke, else why it has not."""
+    if profile.type == API_KEY:
+        return None  # it was not issued to this program: it is the user's to withdraw, on the provider's own page
     try:
         dialect = bench.plugins.dialect(profile.dialect)
     except PorticoError as error:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from portico.onboarding.times import in_words, iso
+from portico.usage.words import in_short, report_as_json
 
 if TYPE_CHECKING:
+    from portico.onboarding.key_sign_in import KeyKept
     from portico.onboarding.sign_in import SignedIn
     from portico.onboarding.workbench import Workbench
 
@@ -35,8 +37,39 @@ def as_json(bench: Workbench, done: SignedIn, *, background: str | None) -> dict
         "config": str(bench.paths.config),
         "oldRevoked": done.old_revoked,
         "background": background,
+        "plan": report_as_json(done.plan, bench.program) if done.plan is not None else None,
         "notes": list(done.notes),
     }
+
+
+def tell_key(bench: Workbench, kept: KeyKept) -> None:
+    """Print what was set up with a key, or without one."""
+    setup, primary = kept.setup, bench.config.config.agents.primary
+    if bench.out.is_json:
+        told = {
+            "event": "set-up",
+            "provider": setup.spec.id,
+            "model": setup.reference,
+            "keptIn": setup.place if setup.key else None,
+        }
+        bench.out.event({**told, "check": kept.told, "defaultModel": primary, "config": str(bench.paths.config)})
+        return
+    lines = ["", f"Set up: {setup.spec.label}, {setup.reference}", f"  Check          {kept.told}"]
+    lines += [f"  Key kept in    {_key_place(bench, kept)}"] if setup.choice.needs_key else []
+    lines += [f"  Default model  {primary}", f"  Config         {bench.paths.config}"]
+    for line in [*lines, "", f'Next:  {bench.program} ask "Hello"   |   {bench.program} models list', ""]:
+        bench.out.note(line)
+
+
+def _key_place(bench: Workbench, kept: KeyKept) -> str:
+    setup = kept.setup
+    if setup.place == "env":
+        name = setup.spec.env_keys[0]
+        unset = name not in bench.config.env
+        return f"the environment variable {name}, which has to {f'be set: export {name}=...' if unset else 'stay set'}"
+    if setup.place == "config":
+        return f"{bench.paths.config}, as plain text"
+    return "the OS keyring" if (setup.store or bench.index.store_name) != "file" else "a sealed file"
 
 
 def _lines(bench: Workbench, done: SignedIn, background: str | None) -> list[str]:
@@ -46,11 +79,12 @@ def _lines(bench: Workbench, done: SignedIn, background: str | None) -> list[str
     lines = ["", f"Signed in: {profile.id}", f"  Region         {done.region.label} ({profile.api_base})"]
     lines.append(f"  Access token   good for {until}" + (", then refreshed by itself" if profile.has_refresh else ""))
     lines.append(f"  Kept in        {'the OS keyring' if profile.store == 'keyring' else 'a sealed file'}")
-    if primary == done.method.default_model:
+    if profile.default_pending or primary == done.method.default_model:
         lines.append(f"  Default model  {primary}")
     else:
         lines.append(f"  Default model  {primary or 'none'} (unchanged); this sign-in also has {done.method.default_model}")
     lines.append(f"  Config         {bench.paths.config}" + ("" if done.config_changed else " (already as it should be)"))
+    lines += [f"  Plan           {in_short(done.plan, prog)}"] if done.plan is not None else []
     lines += [f"  Background     {background}"] if background else []
     lines += [f"  Note           {note}" for note in done.notes]
     if done.old_revoked is not None:

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from portico.auth.broker import TokenBroker
     from portico.config.layers import LoadedConfig
     from portico.contracts import Clock, FormPoster, Prompter
+    from portico.models.loader import ModelLoader
     from portico.oauth.client import OAuthClient
     from portico.paths import Paths
     from portico.plugins.manager import PluginHost
@@ -67,6 +68,8 @@ class Workbench(Protocol):
 
     @property
     def passphrase(self) -> PassphraseSource: ...
+
+    def models(self) -> ModelLoader: ...
 
     def gateway_runs(self) -> bool: ...
 

@@ -1,7 +1,8 @@
 """Holding a plugin's own config to the `configSchema` of its manifest.
 
 The part of JSON Schema that such schemas use: `type`, `enum`, `const`, `properties`, `required`, `additionalProperties`, `items`,
-`anyOf`, `oneOf`, `minimum`, `maximum`, `minLength`, and `$ref` into the schema's own `$defs`. Other keywords say nothing here.
+`anyOf`, `oneOf`, `minimum`, `maximum`, `minLength`, and `$ref` into the schema's own `$defs`; `format` where it is `uri`, which
+is then held to the rules for URLs that requests may go to. Other keywords say nothing here.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from portico.config.config_path import ConfigPath, format_path
+from portico.urls import why_not_a_safe_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -54,6 +56,8 @@ class _Checker:
         for keyword, check in _CHECKS.items():
             if keyword in schema and not check(schema[keyword], value):
                 yield SchemaProblem(path, f"must satisfy {keyword} {schema[keyword]!r}")
+        if schema.get("format") == "uri" and isinstance(value, str) and (why := why_not_a_safe_url(value)):
+            yield SchemaProblem(path, f"cannot be used: {why}")
         for keyword in ("anyOf", "oneOf"):
             choices = schema.get(keyword)
             if isinstance(choices, list) and not any(not [*self.problems(choice, value, path)] for choice in choices):

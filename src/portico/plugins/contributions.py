@@ -43,6 +43,7 @@ _DIALECT: Final = (
 
 KINDS: Final[Mapping[str, Kind]] = {
     "portico_providers": Kind("provider", "id", ProviderSpec),
+    "portico_plan_readers": Kind("plan reader", "provider", None, ("env_keys", "urls", "can_have_plan", "read")),
     "portico_auth_methods": Kind(
         "auth method", "choice", None, ("provider", "label", "regions", "default_model", "hint", "server", "flow", "accept")
     ),

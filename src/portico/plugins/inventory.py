@@ -47,7 +47,9 @@ class Inventory:
     def _add(self, candidate: Candidate) -> None:
         id = candidate.manifest.id
         bundled = candidate.origin != "config" and id in self._bundled_ids
-        record = PluginRecord(candidate, decide(id, self._config, self._env, bundled=bundled), error=candidate.problem)
+        entry = self._config.entries.get(id)
+        problem = candidate.problem or (entry.problem if entry is not None else None)
+        record = PluginRecord(candidate, decide(id, self._config, self._env, bundled=bundled), error=problem)
         first = self.records.setdefault(id, record)
         if first is record:
             return
@@ -59,8 +61,9 @@ class Inventory:
         return [*self._problems, *self._stale(), *self._unused()]
 
     def _stale(self) -> Iterator[Diagnostic]:
+        entries = self._config.entries
         named = {
-            "plugins.entries": self._config.entries,
+            "plugins.entries": [id for id in entries if not entries[id].inherited],
             "plugins.allow": self._config.allow or (),
             "plugins.deny": self._config.deny,
         }
@@ -72,7 +75,7 @@ class Inventory:
     def _unused(self) -> Iterator[Diagnostic]:
         for id, entry in self._config.entries.items():
             record = self.records.get(id)
-            if entry.config and record is not None and not record.enabled:
+            if entry.config and record is not None and not record.enabled and not entry.inherited:
                 yield Diagnostic("warning", f"plugin disabled ({record.decision.reason}) but config is present", plugin=id)
 
     def _suggestion(self, id: str) -> str:

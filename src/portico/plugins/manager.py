@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from portico.config.schema import PluginsConfig
-    from portico.contracts import AuthMethod, CliCommand, DoctorCheck, Emulator, ProviderSpec, TokenDialect
+    from portico.contracts import AuthMethod, CliCommand, DoctorCheck, Emulator, PlanReader, ProviderSpec, TokenDialect
     from portico.paths import Paths
     from portico.plugins.manifest import Manifest
     from portico.plugins.records import Diagnostic, PluginRecord
@@ -150,6 +150,10 @@ class PluginHost:
     def providers(self) -> tuple[ProviderSpec, ...]:
         """The providers of the built-ins and of every plugin that is on."""
         return tuple(self._registry.gather("portico_providers"))
+
+    def plan_readers(self) -> Mapping[str, PlanReader]:
+        """Who reads the plan usage of which provider's accounts, by provider: of the built-ins and of every plugin that is on."""
+        return {reader.provider: reader for reader in self._registry.gather("portico_plan_readers")}
 
     def auth_methods(self) -> tuple[AuthMethod, ...]:
         """The sign-in methods of every plugin that is on."""

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal
 from portico.plugins.decision import Decision
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
     from portico.contracts import JsonValue
@@ -122,3 +123,10 @@ class Diagnostic:
         optional: dict[str, JsonValue] = {"pluginId": self.plugin, "source": self.source}
         known = {name: value for name, value in optional.items() if value is not None}
         return {"level": self.level, "message": self.message, **known}
+
+
+def switched_off(records: Iterable[PluginRecord]) -> dict[str, str]:
+    """The providers that only a plugin which is off would bring, with its id."""
+    listed = [(provider, record) for record in records for provider in record.manifest.providers]
+    on = {provider for provider, record in listed if record.enabled}
+    return {provider: record.id for provider, record in listed if provider not in on}

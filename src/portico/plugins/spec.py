@@ -13,7 +13,7 @@ import pluggy
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from portico.contracts import AuthMethod, CliCommand, DoctorCheck, Emulator, JsonValue, ProviderSpec, TokenDialect
+    from portico.contracts import AuthMethod, CliCommand, DoctorCheck, Emulator, JsonValue, PlanReader, ProviderSpec, TokenDialect
 
 PROJECT: Final = "portico"
 PREFIX: Final = "portico_"
@@ -23,6 +23,14 @@ hookspec = pluggy.HookspecMarker(PROJECT)
 @hookspec
 def portico_providers() -> Iterable[ProviderSpec]:  # type: ignore[empty-body]  # a specification has no body
     """The providers of models that this plugin knows.
+
+    .. versionadded:: 0.1
+    """
+
+
+@hookspec
+def portico_plan_readers() -> Iterable[PlanReader]:  # type: ignore[empty-body]  # see above
+    """How the providers of this plugin tell what an account's plan has left, one reader for each provider that has plans.
 
     .. versionadded:: 0.1
     """

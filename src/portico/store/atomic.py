@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import secrets
 import stat
 import sys
 import time
@@ -106,7 +105,7 @@ def set_aside(path: Path) -> Path:
     Raises:
         StoreError: it cannot be renamed.
     """
-    kept = path.with_name(f"{path.name}.corrupt-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{secrets.token_hex(3)}")
+    kept = path.with_name(f"{path.name}.corrupt-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.urandom(3).hex()}")
     try:
         if os.name == "posix":
             path.chmod(FILE_MODE)
@@ -136,7 +135,7 @@ def write_temporary(path: Path, data: bytes, *, durable: bool = True, on_step: O
     Raises:
         OSError: as the system says it.
     """
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}.tmp")
     fd = os.open(temporary, _CREATE_FLAGS, FILE_MODE)
     try:
         try:

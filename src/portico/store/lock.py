@@ -93,14 +93,48 @@ class FileLock:
             if not _try_lock(fd) or not self._is_current(fd):
                 os.close(fd)
                 return False
-            os.ftruncate(fd, 0)
-            os.lseek(fd, 0, os.SEEK_SET)
-            os.write(fd, f"{os.getpid()}\n".encode())
+            _sign(fd)
         except OSError as error:
             os.close(fd)
             raise self._failed(error) from error
         self._fd = fd
         return True
+
+    def inherit(self, fd: int) -> None:
+        """Hold the lock that another process holds by the open file `fd` stands for too, as its successor.
+
+        Raises:
+            StoreError: it does not hold this lock.
+        """
+        try:
+            ours = _try_lock(fd) and self._is_current(fd)
+            if ours:
+                _sign(fd)
+                os.set_inheritable(fd, False)
+        except OSError as error:
+            raise self._failed(error) from error
+        if not ours:
+            raise self._failed(OSError(0, "the inherited file is not this lock"))
+        self._fd = fd
+
+    def bequeath(self) -> int:
+        """The open file that holds the lock: whoever gets it holds the lock as well, and for as long as it lives.
+
+        Raises:
+            ValueError: this object does not hold it.
+        """
+        if self._fd is None:
+            raise ValueError("the lock is not held")
+        return self._fd
+
+    def sign(self) -> None:
+        """Note again who holds the lock, after a successor that did not come up has noted itself.
+
+        Raises:
+            ValueError: this object does not hold it.
+            OSError: it cannot be noted.
+        """
+        _sign(self.bequeath())
 
     def acquire(self, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
         """Take the lock, waiting up to `timeout_s` seconds.
@@ -188,12 +222,23 @@ class FileLock:
         )
 
 
+def _sign(fd: int) -> None:
+    """Leave this process's id for those who wait."""
+    os.ftruncate(fd, 0)
+    os.lseek(fd, 0, os.SEEK_SET)
+    os.write(fd, f"{os.getpid()}\n".encode())
+
+
 def named_lock(folder: Path, kind: str, name: str | Path, *, what: str) -> FileLock:
     """The lock in `folder` for the one thing of its `kind` that is called `name`, whatever characters that has; not taken yet."""
+    return FileLock(folder / f"{kind}-{short_name(name)}.lock", what=what)
+
+
+def short_name(name: str | Path) -> str:
+    """A file's name for the one thing that is called `name`, whatever characters that has: 16 hexadecimal digits."""
     import hashlib
 
-    digest = hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
-    return FileLock(folder / f"{kind}-{digest}.lock", what=what)
+    return hashlib.sha256(os.fsencode(name)).hexdigest()[:16]
 
 
 @contextlib.contextmanager

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass, fields
+from dataclasses import MISSING, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 if TYPE_CHECKING:
@@ -20,7 +20,8 @@ _NONE: Final = type(None)
 class Failure:
     """The last refresh of a profile that failed: `at` in wall ms, `id` a PorticoError id, `code` the OAuth error (RFC 6749 5.2).
 
-    `terminal` means that no further refresh can help: only signing in again can.
+    `terminal` means that no further refresh can help: only signing in again can. `attempts` counts failures in a row, and no
+    process is to ask the server again before `retry_at` (wall ms), None where it need not wait.
     """
 
     at: int
@@ -28,6 +29,8 @@ class Failure:
     message: str
     terminal: bool
     code: str | None = None
+    attempts: int = 1
+    retry_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,13 +50,29 @@ class Fence:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Renewal:
+    """What a refresh brought besides tokens: it stands in their record too, for whoever has to finish that refresh.
+
+    `replaces` is the generation that was refreshed; `refreshed_at` when that was asked for (wall ms).
+    """
+
+    replaces: int
+    refreshed_at: int
+    refresh_expires_at: int | None = None
+    scope: str = ""
+    subject: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
     """One signed-in account. Times are wall ms.
 
+    `subject` is the account's name at its issuer, None where that does not tell.
     `generation` changes with every token that is stored, and never comes back, not even by signing out and in again.
     `store`, `backend` and `slot` say where the tokens are; `backend` is the class of the keyring, None for the sealed file.
+    `refresh_expires_at` is the end of the refresh token, None where the server does not tell, as most do not.
     `relocated` holds (old URL, new URL) pairs. `config_pending` marks a sign-in whose config edit has not been made yet,
-    `default_pending` that this edit also changes the default model.
+    `default_pending` that this edit also changes the default model: to `default_model`, or else to the sign-in's own.
     """
 
     id: str
@@ -69,6 +88,7 @@ class Profile:
     type: str = "oauth"
     revocation_endpoint: str | None = None
     scope: str = ""
+    subject: str | None = None
     audience: str | None = None
     relocated: tuple[tuple[str, str], ...] = ()
     store: StoreName = "keyring"
@@ -76,17 +96,31 @@ class Profile:
     slot: Slot | None = None
     generation: int = 0
     expires_at: int | None = None
+    refresh_expires_at: int | None = None
     refreshed_at: int | None = None
     has_refresh: bool = False
     failure: Failure | None = None
     fence: Fence | None = None
     config_pending: bool = False
     default_pending: bool = False
+    default_model: str | None = None
 
     @property
     def sign_out_unfinished(self) -> bool:
         """Whether it was signed out while its tokens could not be deleted: it is kept only so that this can be finished."""
         return self.failure is not None and self.failure.id == SIGN_OUT_UNFINISHED
+
+    def renewed(self, renewal: Renewal) -> Profile:
+        """The same profile after a refresh that succeeded."""
+        return replace(
+            self,
+            refreshed_at=renewal.refreshed_at,
+            refresh_expires_at=renewal.refresh_expires_at,
+            scope=renewal.scope,
+            subject=renewal.subject,
+            failure=None,
+            fence=None,
+        )
 
     def server(self) -> OAuthServer:
         """The authorization server that issued the tokens, as a refresh and a revocation need it."""
@@ -128,16 +162,19 @@ _PROFILE_KEYS: Final[dict[str, tuple[str, tuple[type, ...]]]] = {
     "type": ("type", (str,)),
     "revocation_endpoint": ("revocationEndpoint", (str, _NONE)),
     "scope": ("scope", (str,)),
+    "subject": ("subject", (str, _NONE)),
     "audience": ("audience", (str, _NONE)),
     "store": ("store", (str,)),
     "backend": ("backend", (str, _NONE)),
     "slot": ("slot", (str, _NONE)),
     "generation": ("generation", (int,)),
     "expires_at": ("expiresAt", (int, _NONE)),
+    "refresh_expires_at": ("refreshExpiresAt", (int, _NONE)),
     "refreshed_at": ("refreshedAt", (int, _NONE)),
     "has_refresh": ("hasRefresh", (bool,)),
     "config_pending": ("configPending", (bool,)),
     "default_pending": ("defaultPending", (bool,)),
+    "default_model": ("defaultModel", (str, _NONE)),
 }
 _FAILURE_KEYS: Final[dict[str, tuple[str, tuple[type, ...]]]] = {
     "at": ("at", (int,)),
@@ -145,6 +182,8 @@ _FAILURE_KEYS: Final[dict[str, tuple[str, tuple[type, ...]]]] = {
     "message": ("message", (str,)),
     "terminal": ("terminal", (bool,)),
     "code": ("code", (str, _NONE)),
+    "attempts": ("attempts", (int,)),
+    "retry_at": ("retryAt", (int, _NONE)),
 }
 _FENCE_KEYS: Final[dict[str, tuple[str, tuple[type, ...]]]] = {
     "generation": ("generation", (int,)),
@@ -153,6 +192,13 @@ _FENCE_KEYS: Final[dict[str, tuple[str, tuple[type, ...]]]] = {
     "sends": ("sends", (int,)),
     "pid": ("pid", (int,)),
     "boot_id": ("bootId", (str,)),
+}
+_RENEWAL_KEYS: Final[dict[str, tuple[str, tuple[type, ...]]]] = {
+    "replaces": ("replaces", (int,)),
+    "refreshed_at": ("refreshedAt", (int,)),
+    "refresh_expires_at": ("refreshExpiresAt", (int, _NONE)),
+    "scope": ("scope", (str,)),
+    "subject": ("subject", (str, _NONE)),
 }
 _LEFTOVER_KEYS: Final[dict[str, tuple[str, tuple[type, ...]]]] = {
     "profile": ("profile", (str,)),
@@ -209,7 +255,21 @@ def leftover_from_json(value: JsonValue) -> Leftover:
     return Leftover(**found)
 
 
-def _to_json(record: Profile | Failure | Fence | Leftover, keys: dict[str, tuple[str, tuple[type, ...]]]) -> JsonObject:
+def renewal_to_json(renewal: Renewal) -> JsonObject:
+    """`renewal` for a record."""
+    return {name: value for name, value in _to_json(renewal, _RENEWAL_KEYS).items() if value is not None}
+
+
+def renewal_from_json(value: JsonValue) -> Renewal:
+    """The renewal that a record describes.
+
+    Raises:
+        ValueError: a field is missing or has the wrong type; the message names it.
+    """
+    return Renewal(**_from_json(Renewal, _object(value, "the renewal"), _RENEWAL_KEYS))
+
+
+def _to_json(record: Profile | Failure | Fence | Renewal | Leftover, keys: dict[str, tuple[str, tuple[type, ...]]]) -> JsonObject:
     return {key: getattr(record, name) for name, (key, _) in keys.items()}
 
 

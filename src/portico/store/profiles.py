@@ -15,6 +15,7 @@ from portico.store.profile_record import (
     Fence,
     Leftover,
     Profile,
+    Renewal,
     Slot,
     StoreName,
     leftover_from_json,
@@ -26,13 +27,25 @@ from portico.store.steps import no_step
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
     from portico.contracts import JsonValue
     from portico.paths import Paths
     from portico.store.profile_record import JsonObject
     from portico.store.steps import OnStep
 
-__all__ = ("Failure", "Fence", "IndexDraft", "Leftover", "Profile", "ProfileIndex", "RememberedStore", "Slot", "StoreName")
+__all__ = (
+    "Failure",
+    "Fence",
+    "IndexDraft",
+    "Leftover",
+    "Profile",
+    "ProfileIndex",
+    "RememberedStore",
+    "Renewal",
+    "Slot",
+    "StoreName",
+)
 
 T = TypeVar("T")
 
@@ -160,6 +173,11 @@ class ProfileIndex:
 
     def __init__(self, paths: Paths, *, on_step: OnStep = no_step) -> None:
         self._file = IndexFile(paths, on_step=on_step)
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self._file.path
 
     def view(self) -> IndexDraft:
         """The whole index as it is now, to look at."""

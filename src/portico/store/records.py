@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from portico.errors import StoreError
 from portico.secret import Secret
+from portico.store.profile_record import renewal_from_json, renewal_to_json
 
 if TYPE_CHECKING:
-    from portico.store.profile_record import Profile, StoreName
+    from portico.store.profile_record import Profile, Renewal, StoreName
 
 SERVICE: Final = "portico"
 RECORD_VERSION: Final = 1
@@ -19,12 +20,16 @@ RECORD_LIMIT: Final = 256 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Tokens:
-    """What a profile's record holds. `expires_at` is wall ms, None where the server gave no lifetime."""
+    """What a profile's record holds. `expires_at` is wall ms, None where the server gave no lifetime.
+
+    `renewal` tells of the refresh that made them, None for those of a sign-in.
+    """
 
     access: Secret
     refresh: Secret | None
     expires_at: int | None
     generation: int = 0
+    renewal: Renewal | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,13 +71,20 @@ class RecordStore(Protocol):
         ...
 
 
+def fingerprint(token: Secret) -> str:
+    """How an index that holds no secrets names a token: its SHA-256, in hex."""
+    import hashlib
+
+    return hashlib.sha256(token.reveal().encode()).hexdigest()
+
+
 def record_user(profile_id: str, slot: str, state_id: str) -> str:
     """The user under which a record is kept; any state folder but the default one has its own."""
     return f"{profile_id}#{slot}@{state_id}" if state_id else f"{profile_id}#{slot}"
 
 
-def encode_record(profile: Profile, tokens: Tokens, generation: int) -> Secret:
-    """The record as text.
+def encode_record(profile: Profile, tokens: Tokens) -> Secret:
+    """The record as text, of the profile's generation.
 
     Raises:
         StoreError: it is longer than any store takes.
@@ -80,7 +92,7 @@ def encode_record(profile: Profile, tokens: Tokens, generation: int) -> Secret:
     refresh = None if tokens.refresh is None else tokens.refresh.reveal()
     record = {
         "v": RECORD_VERSION,
-        "generation": generation,
+        "generation": profile.generation,
         "type": profile.type,
         "provider": profile.provider,
         "access": tokens.access.reveal(),
@@ -89,6 +101,7 @@ def encode_record(profile: Profile, tokens: Tokens, generation: int) -> Secret:
         "region": profile.region,
         "apiBase": profile.api_base,
         "clientId": profile.client_id,
+        **({} if tokens.renewal is None else {"renewal": renewal_to_json(tokens.renewal)}),
     }
     text = json.dumps(record, ensure_ascii=False, separators=(",", ":"))
     hint = "the provider sent something that is hardly a token: tell its plugin's author"
@@ -127,7 +140,11 @@ def decode_record(value: Secret, place: RecordPlace) -> Tokens:
         raise _damaged(place, "`v`, `generation` or `access` is missing or wrong")
     if not isinstance(refresh, str | None) or type(expires_at) not in {int, type(None)}:
         raise _damaged(place, "`refresh` or `expiresAt` is wrong")
-    return Tokens(Secret(access), Secret(refresh) if refresh else None, expires_at, generation)
+    try:
+        renewal = renewal_from_json(record["renewal"]) if "renewal" in record else None
+    except ValueError as error:
+        raise _damaged(place, f"`renewal`: {error}") from None
+    return Tokens(Secret(access), Secret(refresh) if refresh else None, expires_at, generation, renewal)
 
 
 def _damaged(place: RecordPlace, why: str) -> StoreError:

@@ -2,7 +2,8 @@
 
 Each profile has two slots, and its index entry points at one. A commit notes its intent in the index, writes the idle slot, reads
 it back, moves the pointer, and deletes the old slot. So keychains that delete before they add, vaults that copy what they lose,
-and a kill at any instant lose nothing and leave no old token: what a dead process left is in the index's list of leftovers.
+and a kill at any instant lose nothing and leave no old token: what a dead process left is in the index's list of leftovers. It is
+deleted, but for the tokens of a refresh that had only the pointer left to move: that move is made.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from portico.store.lock import named_lock
 from portico.store.profiles import IndexDraft, Leftover, Profile, ProfileIndex, Slot, StoreName
 from portico.store.records import SERVICE, RecordPlace, RecordStore, Tokens, decode_record, encode_record, record_user
 from portico.store.remedy import sign_in_again
+from portico.store.roll_forward import finish_refresh, unfinished_refresh
 from portico.store.steps import no_step
 
 if TYPE_CHECKING:
@@ -102,14 +104,19 @@ class Vault:
         profile, slot = self._signed_in(profile_id)
         return self._place(profile.store, profile.backend, profile_id, slot)
 
-    def read(self, profile_id: str) -> Tokens:
+    def read(self, profile_id: str, *, to_refresh: bool = False) -> Tokens:
         """The tokens of a profile, from the store that holds them and no other.
+
+        With `to_refresh` they are surely the newest: what a killed refresh had written is finished first, by whoever does it.
 
         Raises:
             SignInNeeded: no such profile.
             StoreError: the index or the store failed, or the record is missing or damaged.
+            LockBusy: `to_refresh`, and another process is storing tokens of this profile.
         """
         for _ in range(_READ_TRIES):
+            if to_refresh:
+                self._finish_refresh(profile_id)
             profile, slot = self._signed_in(profile_id)
             place = self._place(profile.store, profile.backend, profile_id, slot)
             tokens = self._record(profile, place)
@@ -154,7 +161,7 @@ class Vault:
                 expires_at=tokens.expires_at,
                 has_refresh=tokens.refresh is not None,
             )
-            self._write(store, stored, slot, encode_record(stored, tokens, generation))
+            self._write(store, stored, slot, encode_record(stored, tokens))
             self._index.edit(lambda draft: draft.put(stored))
             self._on_step("flipped")
             self._tidy_up(profile.id)
@@ -184,7 +191,7 @@ class Vault:
             if not lock.try_acquire():
                 continue  # a commit is going on, and tidies up itself
             try:
-                stuck += self._discard(profile_id)
+                stuck += self._collect(profile_id)
             finally:
                 lock.release()
         return tuple(stuck)
@@ -199,7 +206,7 @@ class Vault:
             raise
 
     def _tidy(self, profile: Profile) -> None:
-        """Delete what killed writes of `profile` have left, if that is in the store which has just answered."""
+        """Finish or delete what killed writes of `profile` have left, if that is in the store which has just answered."""
         here = (profile.id, profile.store, profile.backend)
         if all((leftover.profile, leftover.store, leftover.backend) != here for leftover in self._index.view().leftovers):
             return
@@ -207,9 +214,45 @@ class Vault:
         with contextlib.suppress(StoreError, LockBusy):
             if lock.try_acquire():
                 try:
-                    self._discard(profile.id)
+                    self._collect(profile.id)
                 finally:
                     lock.release()
+
+    def _collect(self, profile_id: str) -> tuple[str, ...]:
+        """Under the profile's lock: finish what a killed refresh had written, delete the rest; what could not be deleted."""
+        try:
+            self._point_at_written(profile_id)
+        except StoreError as error:
+            return (str(error),)  # whatever is there, it stays
+        return self._discard(profile_id)
+
+    def _finish_refresh(self, profile_id: str) -> None:
+        """Point at what a killed refresh has written, if there is such a thing; whoever is at it already is waited for."""
+        if unfinished_refresh(self._index.view(), profile_id) is not None:
+            with self._locked(profile_id):
+                self._point_at_written(profile_id)
+
+    def _point_at_written(self, profile_id: str) -> None:
+        """Under the profile's lock.
+
+        Raises:
+            StoreError: what the killed refresh has written cannot be read now.
+        """
+        written = unfinished_refresh(self._index.view(), profile_id)
+        if written is None:
+            return
+        tokens = self._whole_record(self._place(written.store, written.backend, profile_id, written.slot))
+        if tokens is not None:
+            self._index.edit(lambda draft: finish_refresh(draft, written, tokens))
+
+    def _whole_record(self, place: RecordPlace) -> Tokens | None:
+        value = self._store(place.store, place.backend).get(place.user)
+        try:
+            return None if value is None else decode_record(value, place)
+        except StoreError as error:
+            if error.id != "record-damaged":
+                raise
+            return None  # cut short by the kill
 
     def _write(self, store: RecordStore, stored: Profile, slot: Slot, record: Secret) -> None:
         user = record_user(stored.id, slot, self._paths.state_id)

@@ -33,7 +33,10 @@ _FOLDERS = {
     "XDG_DATA_HOME": "home/.local/share",
     "XDG_CACHE_HOME": "home/.cache",
 }
-_CLEARED = ("http_proxy", "https_proxy", "all_proxy", "no_proxy", "ssl_cert_file", "ssl_cert_dir", "browser", "minimax_region")
+_CLEARED = (
+    *("http_proxy", "https_proxy", "all_proxy", "no_proxy", "ssl_cert_file", "ssl_cert_dir", "browser"),
+    *("minimax_region", "minimax_api_key", "minimax_code_plan_key", "minimax_oauth_token"),
+)
 
 
 @pytest.fixture

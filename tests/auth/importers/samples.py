@@ -71,7 +71,15 @@ class Sample:
             "expires_in": 172_800,
         } | changed.get("entry", {})
         providers = {"nous": {"access_token": "somebody-else's"}, "minimax-oauth": entry}
-        return {"version": 1, "providers": providers, "active_provider": "minimax-oauth"}
+        # The pool's own copy of the same sign-in, which its list of credentials is made from.
+        copy = self.pooled("oauth", entry["access_token"], entry["refresh_token"])
+        pool = {"anthropic": [{"access_token": "somebody-else's"}], "minimax-oauth": [copy, *changed.get("pool", [])]}
+        return {"version": 1, "providers": providers, "credential_pool": pool, "active_provider": "minimax-oauth"}
+
+    def pooled(self, source: str, access: str, refresh: str, **changed) -> dict:
+        entry = {"id": "a1b2c3", "label": source, "auth_type": "oauth", "priority": 0, "source": source, "last_status": None}
+        entry |= {"access_token": access, "refresh_token": refresh, "base_url": GLOBAL_API, "expires_at_ms": self.expires_ms}
+        return entry | changed
 
     def _opencode(self, changed: dict) -> dict:
         entry = {"type": "oauth", "access": self.access, "refresh": self.refresh, "expires": self.expires_ms}

@@ -9,7 +9,7 @@ import pytest
 from portico.auth.importers.source import read_source
 from portico.auth.importers.tools import IMPORTERS, minimax_code_stores
 from portico.errors import ConfigError
-from portico.testing.canary import in_text
+from portico.testing.canary import canary, in_text
 from tests.auth.importers.samples import EXPIRES_MS, TOOLS, Sample
 
 BY_NAME = {importer.name: importer for importer in IMPORTERS}
@@ -118,6 +118,45 @@ def test_times_are_read_in_every_form_that_these_tools_have_written(tmp_path):
     for value in (EXPIRES_MS, EXPIRES_MS // 1000, "2100-01-01T00:00:00+00:00", "2100-01-01T00:00:00.000Z"):
         path = Sample("mmx").write(tmp_path, entry={"expires_at": value})
         assert read_source(BY_NAME["mmx"], path)[0].expires_at == EXPIRES_MS
+
+
+def a_pool(sample):
+    return [
+        sample.pooled("manual:minimax_oauth", canary("at"), canary("rt"), expires_at_ms=None, expires_at="2100-01-01T00:00:00Z"),
+        sample.pooled("manual:minimax_oauth", canary("at"), canary("rt"), last_status="dead"),
+        sample.pooled("manual:minimax_oauth", sample.access, canary("rt")),
+        sample.pooled("env:MINIMAX_API_KEY", canary("at"), "", auth_type="api_key"),
+        3,
+    ]
+
+
+def test_beside_hermes_own_sign_in_its_pool_holds_copies_and_what_may_be_spent(tmp_path):
+    sample = Sample("hermes")
+    path = sample.write(tmp_path, pool=a_pool(sample))
+
+    (own,) = read_source(BY_NAME["hermes"], path)
+
+    place = ("credential_pool", "minimax-oauth")
+    assert (own.at, own.copies) == (("providers", "minimax-oauth"), ((*place, 0), (*place, 3)))
+
+
+def test_without_a_sign_in_of_its_own_the_living_ones_of_hermes_pool_are_read(tmp_path):
+    sample = Sample("hermes")
+    pool = a_pool(sample)[:-1]
+    path = sample.write(tmp_path, entry={"access_token": ""}, pool=pool)
+
+    found = read_source(BY_NAME["hermes"], path)
+
+    assert [each.access.reveal() for each in found] == [pool[0]["access_token"], sample.access]
+    assert (found[0].client_id, found[0].expires_at, found[0].region) == (CLIENTS["hermes"], EXPIRES_MS, None)
+
+
+@pytest.mark.parametrize("pool", [3, {"minimax-oauth": 3}, {"minimax-oauth": [3]}])
+def test_a_pool_of_another_shape_is_refused(pool, tmp_path):
+    path = tmp_path / "auth.json"
+    path.write_text(json.dumps({"credential_pool": pool}), encoding="utf-8")
+    with pytest.raises(ConfigError, match="credential_pool"):
+        read_source(BY_NAME["hermes"], path)
 
 
 def test_an_empty_refresh_token_is_none(tmp_path):

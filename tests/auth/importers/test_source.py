@@ -29,10 +29,11 @@ def test_only_that_credential_goes_and_the_mode_stays(tool, tmp_path):
     after = path.read_text(encoding="utf-8")
     assert sample.access not in after
     assert sample.refresh not in after
-    parent = before
-    for step in found.at[:-1]:
-        parent = parent[step]
-    del parent[found.at[-1]]
+    for place in (found.at, *found.copies):
+        parent = before
+        for step in place[:-1]:
+            parent = parent[step]
+        del parent[place[-1]]
     assert json.loads(after) == before
     assert path.stat().st_mode & 0o777 == 0o640
     assert list(path.parent.glob(".*.tmp")) == []
@@ -107,3 +108,30 @@ def test_a_file_that_is_replaced_at_the_last_moment_is_looked_at_again(tmp_path,
 
     assert remove_from_source(BY_NAME["mmx"], path, found) == "changed"
     assert theirs.refresh in path.read_text(encoding="utf-8")
+
+
+def test_of_a_pool_each_sign_in_goes_alone_though_the_others_move_up(tmp_path):
+    sample = Sample("hermes")
+    more = [sample.pooled("manual:minimax_oauth", canary("at"), canary("rt"), id=f"id{number}") for number in range(12)]
+    path = sample.write(tmp_path, entry={"access_token": ""}, pool=more)
+    found = read_source(BY_NAME["hermes"], path)
+
+    for credential in (found[0], found[10], found[1]):
+        assert remove_from_source(BY_NAME["hermes"], path, credential) == "removed"
+    assert remove_from_source(BY_NAME["hermes"], path, found[0]) == "gone"
+
+    left = json.loads(path.read_text(encoding="utf-8"))["credential_pool"]["minimax-oauth"][1:]
+    assert [entry["access_token"] for entry in left] == [entry["access_token"] for entry in (*more[2:10], more[11])]
+
+
+def test_a_sign_in_that_hermes_has_refreshed_is_changed_though_a_copy_of_the_old_one_is_left(tmp_path):
+    sample = Sample("hermes")
+    path = sample.write(tmp_path)
+    (found,) = read_source(BY_NAME["hermes"], path)
+    content = json.loads(path.read_text(encoding="utf-8"))
+    content["providers"]["minimax-oauth"] |= {"access_token": canary("at"), "refresh_token": canary("rt")}
+    path.write_text(json.dumps(content), encoding="utf-8")
+    before = path.read_bytes()
+
+    assert remove_from_source(BY_NAME["hermes"], path, found) == "changed"
+    assert path.read_bytes() == before

@@ -12,13 +12,22 @@ from minimax_portal_auth.models import MODELS
 from minimax_portal_auth.overrides import configured_portals
 from minimax_portal_auth.portals import PORTALS
 from minimax_portal_auth.resource import api_base_for
-from portico.plugin_api import AcceptedGrant, AuthMethod, ConfigError, ProviderSpec, hookimpl, plain_text
+from portico.plugin_api import (
+    AcceptedGrant,
+    AuthMethod,
+    ConfigError,
+    ProviderSpec,
+    built_in,
+    built_in_plans,
+    hookimpl,
+    plain_text,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from minimax_portal_auth.portals import Flow, Portal
-    from portico.plugin_api import Emulator, JsonValue, OAuthServer, Region, TokenDialect, TokenGrant
+    from portico.plugin_api import Emulator, JsonValue, OAuthServer, PlanReader, Region, TokenDialect, TokenGrant
 
 PROVIDER: Final = "minimax-portal"
 DEFAULT_MODEL: Final = f"{PROVIDER}/MiniMax-M2.1"
@@ -35,6 +44,7 @@ def _hosts(portal: Portal) -> frozenset[str]:
     return frozenset(host for base in bases if (host := urlsplit(base).hostname))
 
 
+_KEYED: Final = built_in("minimax")
 SPEC: Final = ProviderSpec(
     id=PROVIDER,
     label="MiniMax",
@@ -42,8 +52,15 @@ SPEC: Final = ProviderSpec(
     base_urls=MappingProxyType({region: portal.api_base for region, portal in PORTALS.items()}),
     hosts=MappingProxyType({region: _hosts(portal) for region, portal in PORTALS.items()}),
     models=MODELS,
+    # In OpenClaw's order: a token that somebody handed out, then a key.
+    env_keys=("MINIMAX_OAUTH_TOKEN", "MINIMAX_API_KEY"),
+    region_env=_KEYED.region_env,
     aliases=("minimax",),
     placeholder_key="minimax-oauth",
+    paths=_KEYED.paths,
+    error_codes=_KEYED.error_codes,
+    subscribe_urls=_KEYED.subscribe_urls,
+    sign_in_choices=(PROVIDER,),
 )
 
 
@@ -84,6 +101,12 @@ class MinimaxPortal:
 def portico_providers() -> Iterable[ProviderSpec]:
     """MiniMax's models as a signed-in account reaches them."""
     return (SPEC,)
+
+
+@hookimpl
+def portico_plan_readers() -> Iterable[PlanReader]:
+    """What the plan of a signed-in account has left: the same service tells it as for a key."""
+    return (built_in_plans("minimax", provider=PROVIDER, env_keys=("MINIMAX_OAUTH_TOKEN",)),)
 
 
 @hookimpl

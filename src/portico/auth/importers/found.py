@@ -24,6 +24,8 @@ _LATEST_MS: Final = 10**14
 class FoundCredential:
     """One sign-in in another tool's file: `at` says where in it, `client_id` which public client it was granted to.
 
+    `mark` is the tool's own name for the entry, where its place in the file may change. `copies` are other places in the file
+    that belong to the same sign-in, which the tool would go on using.
     `expires_at` is wall ms, None where the file does not say; the past means that the access token has ended. `region` is None
     where the file names none; `api_url` is where the tool sends its requests, `portal_url` where it signs in, as far as it says.
     """
@@ -36,6 +38,12 @@ class FoundCredential:
     region: str | None = None
     api_url: str | None = None
     portal_url: str | None = None
+    mark: str | None = None
+    copies: tuple[ConfigPath, ...] = ()
+
+    def is_entry(self, other: FoundCredential) -> bool:
+        """Whether both are one entry of the tool's, whatever tokens it holds."""
+        return self.mark == other.mark if self.mark is not None else self.at == other.at
 
     def is_same(self, other: FoundCredential) -> bool:
         """Whether both are one grant at one moment: the same tokens."""

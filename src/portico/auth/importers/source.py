@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from portico.auth.importers.found import FoundCredential, Importer
+    from portico.config.document import ConfigPath
 
 _LONGEST: Final = 4 << 20
 _FLAGS: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
@@ -53,15 +54,27 @@ def remove_from_source(importer: Importer, path: Path, credential: FoundCredenti
     with _tool_lock(importer, target):
         for _ in range(_ROUNDS):
             data = _bytes_of(importer, path)
-            now = None if data is None else _at(_found(importer, path, data), credential)
+            found = () if data is None else _found(importer, path, data)
+            now = next((other for other in found if credential.is_entry(other)), None)
             if data is None or now is None:
                 return "gone"
             if not now.is_same(credential):
                 return "changed"
-            after = Document.parse(data.decode(), name=target.name).unset(credential.at).text.encode()
-            if _put(importer, target, data, after):
+            if _put(importer, target, data, _without(data, target.name, now)):
                 return "removed"
     raise _busy(importer, path)
+
+
+def _without(data: bytes, name: str, credential: FoundCredential) -> bytes:
+    document = Document.parse(data.decode(), name=name)
+    for place in sorted((credential.at, *credential.copies), key=_order, reverse=True):
+        document = document.unset(place)
+    return document.text.encode()
+
+
+def _order(place: ConfigPath) -> list[str]:
+    """Later elements of an array come later: taking one out moves those behind it."""
+    return [str(step).zfill(9) for step in place]
 
 
 def _bytes_of(importer: Importer, path: Path) -> bytes | None:
@@ -109,10 +122,6 @@ def _beside(importer: Importer, place: Path) -> Document | None:
         return Document.parse(data.decode(), name=str(place)) if data is not None else None
     except (PorticoError, ValueError, RecursionError):
         return None
-
-
-def _at(found: tuple[FoundCredential, ...], credential: FoundCredential) -> FoundCredential | None:
-    return next((other for other in found if other.at == credential.at), None)
 
 
 def _put(importer: Importer, target: Path, before: bytes, after: bytes) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from portico.plugin_api import ModelCost, ModelSpec, ProviderSpec, hookimpl
+from portico.plugin_api import KeyChoice, ModelCost, ModelSpec, ProviderSpec, hookimpl
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -20,6 +20,8 @@ PROVIDER: Final = ProviderSpec(
     hosts={"": frozenset({"api.anthropic.com"})},
     env_keys=("ANTHROPIC_API_KEY",),
     auth_header="x-api-key",
+    paths={"anthropic-messages": ""},
+    key_choices=(KeyChoice("anthropic-api", "Anthropic API key", "claude-opus-4-6", "Claude Opus 4.6"),),
     models=(ModelSpec("claude-opus-4-6", "Claude Opus 4.6", 1_000_000, 128_000, _COST, True, ("text", "image"), source=_SOURCE),),
 )
 

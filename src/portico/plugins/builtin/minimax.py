@@ -4,23 +4,45 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from portico.plugin_api import ModelCost, ModelSpec, ProviderSpec, hookimpl
+from portico.plugin_api import KeyChoice, ProviderSpec, hookimpl
+from portico.plugins.builtin.minimax_models import MODELS
+from portico.plugins.builtin.minimax_plans import MinimaxPlans
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
 
-_SOURCE: Final = "https://platform.minimax.io/docs/api-reference/text-anthropic-api"
-_M2_1_PRICES: Final = "https://docs.litellm.ai/docs/providers/minimax"
-_LIGHTNING: Final = "faster than M2.1: the same input price, a higher output price"
-_CONTEXT: Final = 204_800
+    from portico.plugin_api import ApiKind, PlanReader, RefusalKind
 
-
-_OUTPUT: Final = 131_072
-
-
-def _model(id: str, name: str, cost: ModelCost, *, note: str | None = None, source: str = _SOURCE) -> ModelSpec:
-    return ModelSpec(id, name, _CONTEXT, _OUTPUT, cost, reasoning=True, note=note, source=source)
-
+# One origin speaks all three (platform.minimax.io/docs/api-reference).
+PATHS: Final[Mapping[ApiKind, str]] = {
+    "anthropic-messages": "/anthropic",
+    "openai-completions": "/v1",
+    "openai-responses": "/v1",
+}
+# https://platform.minimax.io/docs/api-reference/errorcode; 2056 as in MiniMax-M2.7#36, 2061 and 1028, 1030 as mmx-cli 1.0.27 has
+# them, 2062 as CodexBar and others have met it.
+ERROR_CODES: Final[Mapping[int, RefusalKind]] = {
+    1000: "server",
+    1001: "timeout",
+    1002: "rate-limit",
+    1004: "auth",
+    1008: "billing",
+    1024: "server",
+    1026: "content",
+    1027: "content",
+    1028: "plan-used-up",
+    1030: "plan-used-up",
+    1033: "server",
+    1039: "rate-limit",
+    1041: "rate-limit",
+    1042: "invalid-request",
+    2013: "invalid-request",
+    2045: "rate-limit",
+    2049: "auth",
+    2056: "plan-used-up",
+    2061: "plan-lacks-model",
+    2062: "no-plan",
+}
 
 PROVIDER: Final = ProviderSpec(
     id="minimax",
@@ -32,24 +54,40 @@ PROVIDER: Final = ProviderSpec(
         "cn": frozenset({"api.minimaxi.com", "api.minimax.cn"}),
     },
     env_keys=("MINIMAX_API_KEY",),
-    models=(
-        _model("MiniMax-M2.1", "MiniMax M2.1", ModelCost(0.3, 1.2, 0.03, 0.375), source=_M2_1_PRICES),
-        _model(
-            "MiniMax-M2.1-lightning",
+    region_env="MINIMAX_REGION",
+    models=MODELS,
+    paths=PATHS,
+    error_codes=ERROR_CODES,
+    subscribe_urls={
+        "global": "https://platform.minimax.io/subscribe/coding-plan",
+        "cn": "https://platform.minimaxi.com/subscribe/coding-plan",
+    },
+    key_choices=(
+        KeyChoice("minimax-api", "MiniMax M2.1", "MiniMax-M2.1", "API key, Global: api.minimax.io", "global"),
+        KeyChoice(
+            "minimax-api-lightning",
             "MiniMax M2.1 Lightning",
-            ModelCost(0.3, 2.4, 0.03, 0.375),
-            note=_LIGHTNING,
-            source=_M2_1_PRICES,
+            "MiniMax-M2.1-lightning",
+            "API key, Global; faster, higher output cost",
+            "global",
         ),
-        _model("MiniMax-M2.5", "MiniMax M2.5", ModelCost(0.3, 1.2, 0.03, 0.375)),
-        _model("MiniMax-M2.5-highspeed", "MiniMax M2.5 Highspeed", ModelCost(0.6, 2.4, 0.03, 0.375)),
-        _model("MiniMax-M2.7", "MiniMax M2.7", ModelCost(0.3, 1.2, 0.06, 0.375)),
-        _model("MiniMax-M2.7-highspeed", "MiniMax M2.7 Highspeed", ModelCost(0.6, 2.4, 0.06, 0.375)),
+        KeyChoice("minimax-cn-api", "MiniMax M2.1 (CN)", "MiniMax-M2.1", "API key, CN: api.minimaxi.com", "cn"),
     ),
+    sign_in_choices=("minimax-portal",),
+    vendor="MiniMax",
+    vendor_hint="MiniMax M2.1: OAuth with a plan, or an API key",
 )
+# OpenClaw's variables, in its order (docs.openclaw.ai/concepts/usage-tracking).
+PLANS: Final = MinimaxPlans("minimax", ("MINIMAX_CODE_PLAN_KEY", "MINIMAX_API_KEY"))
 
 
 @hookimpl
 def portico_providers() -> Iterable[ProviderSpec]:
     """MiniMax, Global and CN."""
     return (PROVIDER,)
+
+
+@hookimpl
+def portico_plan_readers() -> Iterable[PlanReader]:
+    """The Coding Plan, now Token Plan, as its keys reach it."""
+    return (PLANS,)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from portico.plugin_api import ProviderSpec, hookimpl
+from portico.plugin_api import KeyChoice, ProviderSpec, hookimpl
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -16,6 +16,8 @@ PROVIDER: Final = ProviderSpec(
     base_urls={"": "https://api.openai.com/v1"},
     hosts={"": frozenset({"api.openai.com"})},
     env_keys=("OPENAI_API_KEY",),
+    paths={"openai-completions": "/v1", "openai-responses": "/v1"},
+    key_choices=(KeyChoice("openai-api", "OpenAI API key", "", "the model is asked for"),),
 )
 
 

@@ -119,23 +119,39 @@ def _chat_usage(answer: Answer) -> dict[str, int]:
 
 def response_object(answer: Answer, *, done: bool = True) -> dict[str, object]:
     """The response object of OpenAI's Responses API."""
-    content = [{"type": "output_text", "text": answer.text, "annotations": []}]
-    message = {"id": f"msg_{_FIXED_ID}", "type": "message", "role": "assistant", "status": "completed", "content": content}
     head = {"id": f"resp_{_FIXED_ID}", "object": "response", "created_at": 0, "model": answer.model}
     if not done:
         return {**head, "status": "in_progress", "output": []}
-    usage = {"input_tokens": answer.input_tokens, "output_tokens": answer.output_tokens}
-    return {**head, "status": "incomplete" if answer.cut else "completed", "output": [message], "usage": usage}
+    usage = {
+        "input_tokens": answer.input_tokens,
+        "output_tokens": answer.output_tokens,
+        "total_tokens": answer.input_tokens + answer.output_tokens,
+    }
+    return {**head, "status": "incomplete" if answer.cut else "completed", "output": [_message(answer.text)], "usage": usage}
 
 
 def response_events(answer: Answer) -> Iterator[Event]:
-    """The events of a streamed response that carry its text."""
-    where = {"item_id": f"msg_{_FIXED_ID}", "output_index": 0, "content_index": 0}
-    yield "response.created", {"type": "response.created", "response": response_object(answer, done=False)}
-    for word in answer.words:
-        yield "response.output_text.delta", {"type": "response.output_text.delta", **where, "delta": word}
-    yield "response.output_text.done", {"type": "response.output_text.done", **where, "text": answer.text}
-    yield "response.completed", {"type": "response.completed", "response": response_object(answer)}
+    """The events of a streamed response, in the order that OpenAI documents."""
+    where: dict[str, object] = {"item_id": f"msg_{_FIXED_ID}", "output_index": 0, "content_index": 0}
+    item, part = {"output_index": 0}, {"type": "output_text", "text": "", "annotations": []}
+    events: list[dict[str, object]] = [
+        {"type": "response.created", "response": response_object(answer, done=False)},
+        {"type": "response.output_item.added", **item, "item": _message(None)},
+        {"type": "response.content_part.added", **where, "part": part},
+        *({"type": "response.output_text.delta", **where, "delta": word} for word in answer.words),
+        {"type": "response.output_text.done", **where, "text": answer.text},
+        {"type": "response.content_part.done", **where, "part": {**part, "text": answer.text}},
+        {"type": "response.output_item.done", **item, "item": _message(answer.text)},
+        {"type": "response.completed", "response": response_object(answer)},
+    ]
+    for number, event in enumerate(events):
+        yield str(event["type"]), {**event, "sequence_number": number}
+
+
+def _message(text: str | None) -> dict[str, object]:
+    content = [] if text is None else [{"type": "output_text", "text": text, "annotations": []}]
+    status = "in_progress" if text is None else "completed"
+    return {"id": f"msg_{_FIXED_ID}", "type": "message", "role": "assistant", "status": status, "content": content}
 
 
 def model_list(ids: list[str]) -> web.Response:

@@ -109,6 +109,9 @@ class Inference:
 
     def _plan_refusal(self, request: web.Request, model: str) -> web.Response | None:
         extra = {"http_code": "400"} if request.path.startswith("/v1/") else {}
+        if self._knobs.quota == "none":
+            status = {"status_code": 2062, "status_msg": "no active token plan subscription"}
+            return web.json_response({"base_resp": status})
         if self._knobs.quota == "exhausted":
             return _error(429, "rate_limit_error", _RESETS)
         if model == self._knobs.refuse_model:

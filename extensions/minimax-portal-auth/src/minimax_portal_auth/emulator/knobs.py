@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 EXPIRY_UNITS: Final = ("ms", "s", "relative")
 FAULTS: Final = ("500", "503", "html", "oversize", "drop", "slow")
 OMITTABLE: Final = ("refresh_token", "resource_url", "interval", "expired_in", "state")
+QUOTAS: Final = ("exhausted", "none", "unlimited", "not-in-plan")
+REMAINS: Final = ("older", "html", "null", "no-week", "no-percent", "modalities", "absurd")
 _MAX_PORT: Final = 65535
+_MAX_BOOST: Final = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,8 +27,11 @@ class Knobs:
     `expiry`: unit of `expired_in`. `omit`: fields left out of replies. `resource_url`, `notice`: put into token replies.
     `status`: answered to every poll. `interval`: seconds between polls. `www`: send people to the stale www host.
     `legacy`: `/oauth/*` on the API hosts answers itself and does not redirect. `device_fault`, `token_fault`: what goes wrong
-    there. `quota`: `exhausted`, `none` (no plan). `refuse_model`: a model that the plan does not include. `api_key`: a key that
-    is accepted beside tokens. `anthropic`: `overloaded`. `lmstudio`: the port for a local LM Studio (0: any; `off`).
+    there. `quota`: what is left of the plan: `exhausted`, `none` (no plan), `unlimited`, `not-in-plan` (no text in it). `boost`:
+    the permille by which the plan's windows are enlarged. `remains`: how usage is told: `older` (by the older endpoint alone),
+    `html`, `null` (no rows), `no-week`, `no-percent`, `modalities` (the rows of April 2026), `absurd`. `refuse_model`: a model
+    that the plan does not include. `api_key`: a key that is accepted beside tokens. `anthropic`: `overloaded`. `lmstudio`: the
+    port for a local LM Studio (0: any; `off`).
     """
 
     expiry: str = "ms"
@@ -39,6 +45,8 @@ class Knobs:
     device_fault: str | None = None
     token_fault: str | None = None
     quota: str | None = None
+    boost: int = 1000
+    remains: str | None = None
     refuse_model: str | None = None
     api_key: str | None = None
     anthropic: str | None = None
@@ -98,6 +106,12 @@ def _port(value: str) -> int | None:
     return int(value)
 
 
+def _permille(value: str) -> int:
+    if not value.isdigit() or not 1 <= int(value) <= _MAX_BOOST:
+        raise ValueError(f"a whole number from 1 to {_MAX_BOOST}")
+    return int(value)
+
+
 def _seconds(value: str) -> float:
     seconds = float(value)
     if not 0 <= seconds <= 600:  # noqa: PLR2004 - ten minutes is longer than any code lives
@@ -116,7 +130,9 @@ _READ: Final[Mapping[str, Callable[[str], object]]] = {
     "legacy": _switch,
     "device_fault": _one_of(*FAULTS),
     "token_fault": _one_of(*FAULTS),
-    "quota": _one_of("exhausted", "none"),
+    "quota": _one_of(*QUOTAS),
+    "boost": _permille,
+    "remains": _one_of(*REMAINS),
     "refuse_model": str,
     "api_key": str,
     "anthropic": _one_of("overloaded"),

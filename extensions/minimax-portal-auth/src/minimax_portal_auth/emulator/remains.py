@@ -11,18 +11,20 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from minimax_portal_auth.emulator.inference import credential
+from minimax_portal_auth.emulator.odd_remains import turned
 
 if TYPE_CHECKING:
     from minimax_portal_auth.emulator.accounts import AccountSpace
     from minimax_portal_auth.emulator.inference import Inference
     from minimax_portal_auth.emulator.knobs import Knobs
+    from minimax_portal_auth.emulator.odd_remains import Row
     from minimax_portal_auth.emulator.places import Place
 
 TOTAL: Final = 1500
 _WEEKLY_TOTAL: Final = 15_000
 _WINDOW_MS: Final = 5 * 3_600_000
 _WEEK_MS: Final = 7 * 86_400_000
-_LIMITED, _EXHAUSTED = 1, 2
+_LIMITED, _EXHAUSTED, _UNLIMITED = 1, 2, 3
 
 
 class Remains:
@@ -35,6 +37,8 @@ class Remains:
 
     async def token_plan(self, request: web.Request, _place: Place) -> web.StreamResponse:
         """GET /v1/token_plan/remains. MiniMax Code's tokens are not taken here."""
+        if self._knobs.remains == "older":
+            return web.Response(status=404, text="404 page not found")
         key = credential(request)
         client = self._space.client_of(key) if key else None
         return self._reply(key if client is None or not client.standard else None, counts_used=True)
@@ -44,35 +48,40 @@ class Remains:
         return self._reply(credential(request), counts_used=False)
 
     def _reply(self, key: str | None, *, counts_used: bool) -> web.Response:
+        if self._knobs.remains == "html":
+            return web.Response(text="<!DOCTYPE html><title>Just a moment...</title>", content_type="text/html")
         if key is None or not self._inference.knows(key):
             return web.json_response({"base_resp": {"status_code": 1004, "status_msg": "cookie is missing, log in again"}})
         if self._knobs.quota == "none":
             status = {"status_code": 2062, "status_msg": "no active token plan subscription"}
             return web.json_response({"model_remains": None, "base_resp": status})
-        rows = [self._general(counts_used=counts_used), self._video()]
+        rows = turned(self._knobs.remains, [self._general(counts_used=counts_used), self._video()])
         return web.json_response({"model_remains": rows, "base_resp": {"status_code": 0, "status_msg": "success"}})
 
-    def _general(self, *, counts_used: bool) -> dict[str, object]:
-        used = TOTAL if self._knobs.quota == "exhausted" else min(self._space.used, TOTAL)
-        left, week_left = TOTAL - used, _WEEKLY_TOTAL - used
+    def _general(self, *, counts_used: bool) -> Row:
+        quota, boost = self._knobs.quota, self._knobs.boost
+        total, weekly_total = (0, 0) if quota == "not-in-plan" else (TOTAL, _WEEKLY_TOTAL)
+        used = TOTAL if quota == "exhausted" else min(self._space.used, total)
+        left, week_left = total - used, weekly_total - used
+        without_limit = quota in {"unlimited", "not-in-plan"}
         window, week = self._windows()
         return {
             "model_name": "general",
             **window,
-            "current_interval_total_count": TOTAL,
+            "current_interval_total_count": total,
             "current_interval_usage_count": used if counts_used else left,
-            "current_interval_remaining_percent": left * 100 // TOTAL,
-            "current_interval_status": _LIMITED if left else _EXHAUSTED,
+            "current_interval_remaining_percent": left * 100 // total if total else 100,
+            "current_interval_status": _UNLIMITED if without_limit else _LIMITED if left else _EXHAUSTED,
             **week,
-            "current_weekly_total_count": _WEEKLY_TOTAL,
+            "current_weekly_total_count": weekly_total,
             "current_weekly_usage_count": used if counts_used else week_left,
-            "current_weekly_remaining_percent": week_left * 100 // _WEEKLY_TOTAL,
-            "current_weekly_status": _LIMITED,
-            "interval_boost_permille": 1000,
-            "weekly_boost_permille": 1000,
+            "current_weekly_remaining_percent": week_left * 100 // weekly_total if weekly_total else 100,
+            "current_weekly_status": _UNLIMITED if without_limit else _LIMITED,
+            "interval_boost_permille": boost,
+            "weekly_boost_permille": boost,
         }
 
-    def _video(self) -> dict[str, object]:
+    def _video(self) -> Row:
         window, week = self._windows()
         counts = dict.fromkeys(
             (f"current_{span}_{name}_count" for span in ("interval", "weekly") for name in ("total", "usage")), 0
@@ -81,15 +90,11 @@ class Remains:
         states = {"current_interval_status": _LIMITED, "current_weekly_status": _LIMITED}
         return {"model_name": "video", **window, **counts, **percents, **states, **week}
 
-    def _windows(self) -> tuple[dict[str, object], dict[str, object]]:
+    def _windows(self) -> tuple[Row, Row]:
         """The five-hour and the weekly window that now falls into, with what is left of each, in ms."""
         now = self._space.mint.clock.wall_ms()
         start, week_start = now - now % _WINDOW_MS, now - now % _WEEK_MS
         end, week_end = start + _WINDOW_MS, week_start + _WEEK_MS
-        window: dict[str, object] = {"start_time": start, "end_time": end, "remains_time": end - now}
-        week: dict[str, object] = {
-            "weekly_start_time": week_start,
-            "weekly_end_time": week_end,
-            "weekly_remains_time": week_end - now,
-        }
+        window: Row = {"start_time": start, "end_time": end, "remains_time": end - now}
+        week: Row = {"weekly_start_time": week_start, "weekly_end_time": week_end, "weekly_remains_time": week_end - now}
         return window, week

@@ -1,0 +1,128 @@
+"""The gateway beside a plain pass-through: answers a second, time to the first byte, memory."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from figures import ROOT, Figure, compile_everything, environment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+HERE = Path(__file__).parent
+SECONDS, ROUNDS = 4.0, 3
+FLOOR = "x = a plain aiohttp pass-through of the same run (benchmarks/gateway_floor.py)"
+MESSAGES = [{"role": "user", "content": "Say two hundred words. " * 20}]
+FAILING = 10
+PASSPHRASE = "only for this benchmark"
+
+
+@dataclass(frozen=True, slots=True)
+class Server:
+    """One of the two that are compared."""
+
+    port: int
+    pid: int
+    key: str = "none"
+
+    def memory_kib(self) -> int:
+        """Resident memory, without what it shares with other processes."""
+        text = Path(f"/proc/{self.pid}/smaps_rollup").read_text(encoding="ascii")
+        fields = dict(line.split(":", 1) for line in text.splitlines()[1:])
+        return sum(int(fields[name].split()[0]) for name in ("Private_Clean", "Private_Dirty"))
+
+
+def measure() -> list[Figure]:
+    """Ratios to the floor; rates are given as the floor's over the gateway's, so that less is better everywhere."""
+    compile_everything()
+    with tempfile.TemporaryDirectory(prefix="portico-bench-") as name, servers(Path(name)) as (gateway, floor):
+        idle = gateway.memory_kib() - floor.memory_kib()
+        figures = [Figure("idle memory over the floor's", idle / 1024, 35, "MiB", "private memory; the floor's taken off")]
+        for what, stream in (("JSON", False), ("200 events", True)):
+            for clients in (1, 32, 256) if not stream else (32,):
+                figures += compared(gateway, floor, what, stream=stream, clients=clients)
+        return figures
+
+
+def compared(gateway: Server, floor: Server, what: str, *, stream: bool, clients: int) -> list[Figure]:
+    """Rate and first byte of one kind of request, the two servers taken in turns."""
+    rates, firsts = [], []
+    for number in range(ROUNDS + 1):
+        lower, upper = (asked(server, stream=stream, clients=clients) for server in (floor, gateway))
+        if number:  # the first round warms up
+            rates.append(lower["rate"] / upper["rate"])
+            firsts.append(upper["first"] / lower["first"])
+    name = f"{what}, {clients} at once"
+    return [
+        Figure(f"{name}: the floor's rate over ours", statistics.median(rates), 1.25, "x", FLOOR),
+        Figure(f"{name}: time to the first byte", statistics.median(firsts), 1.5, "x", FLOOR),
+    ]
+
+
+def asked(server: Server, *, stream: bool, clients: int) -> Mapping[str, float]:
+    """One run of the load, in a process of its own."""
+    body = json.dumps({"model": "bench/model", "stream": stream, "messages": MESSAGES}, separators=(",", ":"))
+    given = json.dumps({"port": server.port, "body": body, "clients": clients, "seconds": SECONDS})
+    command = [sys.executable, str(HERE / "gateway_load.py"), given]
+    done = subprocess.run(command, input=f"{server.key}\n", capture_output=True, text=True, check=True)
+    found: dict[str, float] = json.loads(done.stdout)
+    if found["failed"]:
+        raise RuntimeError(f"{found['failed']} requests failed")
+    return found
+
+
+@contextlib.contextmanager
+def servers(folder: Path) -> Iterator[tuple[Server, Server]]:
+    """The gateway and the floor before one stub of a provider."""
+    with started([sys.executable, str(HERE / "gateway_stub.py")]) as stub:
+        upstream = int(stub.stdout.readline())  # type: ignore[union-attr]
+        with started([sys.executable, str(HERE / "gateway_floor.py"), f"http://127.0.0.1:{upstream}"]) as floor:
+            floor_port = int(floor.stdout.readline())  # type: ignore[union-attr]
+            env = gateway_environment(folder, upstream)
+            portico = [sys.executable, "-m", "portico", "gateway"]
+            key = subprocess.run(
+                [*portico, "key", "add", "bench", "--store", "file"], env=env, capture_output=True, text=True, check=True
+            ).stdout.strip()
+            with started([*portico, "run", "--port", "0", "--json"], env) as gateway:
+                port = json.loads(gateway.stdout.readline())["port"]  # type: ignore[union-attr]
+                time.sleep(0.5)
+                yield Server(port, gateway.pid, key), Server(floor_port, floor.pid)
+
+
+def gateway_environment(folder: Path, upstream: int) -> dict[str, str]:
+    """An installation whose one provider is the stub, and some that answer 529 to everything."""
+    base, rest = f"http://127.0.0.1:{upstream}", {"api": "openai-completions", "models": [{"id": "model"}]}
+    providers = {f"failing{number}": {"baseUrl": f"{base}/fail/v1", **rest} for number in range(FAILING)}
+    providers["bench"] = {"baseUrl": f"{base}/v1", **rest}
+    chosen = {"model": {"primary": "bench/model", "fallbacks": []}}
+    config = folder / "portico.json5"
+    config.write_text(json.dumps({"models": {"providers": providers}, "agents": {"defaults": chosen}}), encoding="utf-8")
+    places = {"PORTICO_CONFIG": str(config), "PORTICO_STATE_DIR": str(folder / "state"), "HOME": str(folder)}
+    return environment(**places, PORTICO_PASSPHRASE=PASSPHRASE)
+
+
+@contextlib.contextmanager
+def started(command: list[str], env: Mapping[str, str] | None = None) -> Iterator[subprocess.Popen[str]]:
+    """A server process, ended with the block."""
+    log = subprocess.DEVNULL
+    with subprocess.Popen(
+        command, env=dict(env or environment()), stdout=subprocess.PIPE, stderr=log, text=True, cwd=ROOT
+    ) as process:
+        try:
+            yield process
+        finally:
+            process.terminate()
+            process.wait(30)
+
+
+if __name__ == "__main__":
+    print(*measure(), sep="\n")

@@ -1,0 +1,40 @@
+"""The sign-in that a person named."""
+
+from __future__ import annotations
+
+from portico.errors import SignInNeeded
+
+TYPE_CHECKING = False  # `auth token` stands on this, and `typing` is a visible part of what it costs
+if TYPE_CHECKING:
+    from portico.store.profile_record import Profile
+    from portico.store.profiles import IndexDraft
+
+
+def named_profile(index: IndexDraft, id: str) -> Profile:
+    """The profile of this id.
+
+    Raises:
+        SignInNeeded: `not-signed-in`: there is none, or it was signed out.
+        StoreError: `profile-damaged`.
+    """
+    profile = index.get(id)
+    if profile is None:
+        raise not_signed_in(id, [one.id for one in index.profiles])
+    if profile.sign_out_unfinished:
+        hint = f"Finish it: {{prog}} auth logout {id}"
+        raise SignInNeeded("not-signed-in", f"{id} was signed out; its tokens are yet to be deleted.", hint=hint)
+    return profile
+
+
+def not_signed_in(asked: str | None, known: list[str]) -> SignInNeeded:
+    """The error of a profile that is not there, with the nearest that is."""
+    from difflib import get_close_matches
+
+    close = [id for id in known if asked and (id.startswith(asked) or id.endswith(f":{asked}"))]
+    close = close or get_close_matches(asked or "", known, n=1)
+    if close:
+        hint = f"Did you mean {' or '.join(close)}?"
+    else:
+        hint = "{prog} auth list" if known else "{prog} onboard --auth-choice minimax-portal"
+    message = "Nobody is signed in." if asked is None else f"There is no sign-in called {asked}."
+    return SignInNeeded("not-signed-in", message, hint=hint)

@@ -1,0 +1,93 @@
+"""How long to leave a server alone that has not given a token: for this process, and by the index for every other one as well.
+
+Exponential with full jitter, at most a minute; a server's Retry-After is kept, up to a quarter of an hour. While nothing can be
+sent at all, the first pauses are short and this process's own: the network comes back seconds after a machine wakes, and a token
+that was lost on its way is taken again for seconds only.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from portico.errors import NetworkError, OAuthError, PorticoError
+
+if TYPE_CHECKING:
+    from portico.store.profiles import Profile
+
+_FIRST_PAUSE_S: Final = 1.0
+_LONGEST_PAUSE_S: Final = 60.0
+_LONGEST_RARE_S: Final = 3600.0
+_SHORTEST_PAUSE_S: Final = 0.25
+_LONGEST_ASKED_S: Final = 900.0
+# A machine without a network looks for it this often, for the first minute; that reaches no server.
+_LONGEST_OFFLINE_S: Final = 5.0
+_OFFLINE_LOOKS: Final = 12
+_RECENT_MS: Final = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """No further attempt before `until_ms` (wall); `error` is what callers get meanwhile."""
+
+    error: PorticoError
+    attempts: int
+    until_ms: int
+    began_ms: int
+
+    @classmethod
+    def after(cls, error: PorticoError, previous: Pause | None, now_ms: int, *, rare: bool = False) -> Pause:
+        """The pause that follows `error`; one that is going on is never made shorter. `rare`: up to an hour, not a minute."""
+        attempts = previous.attempts + 1 if previous is not None else 1
+        longest = min(_LONGEST_RARE_S if rare else _LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** min(attempts, 12))
+        if isinstance(error, NetworkError) and error.unsent and attempts <= _OFFLINE_LOOKS:
+            longest = min(longest, _LONGEST_OFFLINE_S)
+        seconds = max(_SHORTEST_PAUSE_S, random.uniform(0, longest))  # noqa: S311 - spreads retries; nothing to guess
+        if isinstance(error, OAuthError) and error.retry_after is not None:
+            seconds = max(seconds, min(error.retry_after, _LONGEST_ASKED_S))
+        until = now_ms + round(seconds * 1000)
+        if previous is not None and previous.holds(now_ms):
+            until = max(until, previous.until_ms)
+        return cls(error, attempts, until, now_ms)
+
+    def holds(self, now_ms: int) -> bool:
+        """Whether to wait still; not where the clock was set back meanwhile."""
+        return self.began_ms <= now_ms < self.until_ms
+
+    def as_error(self) -> PorticoError:
+        """The error for a caller that comes during the pause."""
+        return self.error.copy()
+
+
+def noted_pause(profile: Profile, now_ms: int) -> Pause | None:
+    """The pause that the index notes since the profile's last refresh, whichever process failed; None where there is none now."""
+    earlier = _noted(profile, now_ms)
+    return earlier if earlier is not None and earlier.holds(now_ms) else None
+
+
+def pause_to_note(profile: Profile, error: PorticoError, now_ms: int, *, rare: bool = False) -> Pause | None:
+    """The pause that follows `error` for every process; None where no server has had the request."""
+    asked = isinstance(error, NetworkError) and not error.unsent
+    return Pause.after(error, _noted(profile, now_ms), now_ms, rare=rare) if asked else None
+
+
+def failed_recently(profile: Profile, now_ms: int) -> bool:
+    """Whether a refresh, perhaps another process's, failed a moment ago."""
+    return profile.failure is not None and 0 <= now_ms - profile.failure.at < _RECENT_MS
+
+
+def _noted(profile: Profile, now_ms: int) -> Pause | None:
+    failure = profile.failure
+    if failure is None or failure.terminal or failure.retry_at is None:
+        return None
+    ago, left = (now_ms - failure.at) // 1000, -(-(failure.retry_at - now_ms) // 1000)
+    error = OAuthError(
+        failure.id,
+        failure.message,
+        code=failure.code,
+        transient=True,
+        retry_after=max(0.0, (failure.retry_at - now_ms) / 1000),
+        hint=f"tried {ago} s ago; it is tried again when asked for in {left} s",
+    )
+    return Pause(error, failure.attempts, failure.retry_at, failure.at)

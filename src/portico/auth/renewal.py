@@ -1,0 +1,38 @@
+"""What a refresh's grant means for its profile: whose it is, for what, and until when."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, Final
+
+from portico.store.profiles import Renewal
+
+if TYPE_CHECKING:
+    from portico.contracts import TokenGrant
+    from portico.store.profiles import Profile
+
+_log: Final = logging.getLogger(__name__)
+
+
+def is_another_account(profile: Profile, grant: TokenGrant) -> bool:
+    """Whether the tokens are for somebody else (OpenID Connect Core section 12.2); False where the server does not tell."""
+    return profile.subject is not None and grant.subject not in {None, profile.subject}
+
+
+def renewal_of(profile: Profile, grant: TokenGrant, asked_at: int) -> Renewal:
+    """What `grant`, asked for at `asked_at` (wall ms), brings to `profile` besides tokens.
+
+    A scope that has grown is kept as it is told, and logged: refusing the tokens would end the sign-in, since those before them
+    are spent (RFC 6749 section 3.3 lets a server grant another scope than was asked for, if it says so).
+    """
+    more = set((grant.scope or "").split()) - set(profile.scope.split())
+    if more and profile.scope:
+        _log.warning("%s: the scope has grown by %s", profile.id, " ".join(sorted(more)))
+    kept = profile.refresh_expires_at if grant.refresh is None else None
+    return Renewal(
+        replaces=profile.generation,
+        refreshed_at=asked_at,
+        refresh_expires_at=grant.refresh_expires_at or kept,
+        scope=grant.scope or profile.scope,
+        subject=grant.subject or profile.subject,
+    )

@@ -1,0 +1,159 @@
+"""`config set|insert|unset`: one edit, of the own file or of its base when told, that leaves no new error and has its effect."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from portico.cli.config_values import given_value, is_secret_place, masked, not_found
+from portico.config.checker import is_known
+from portico.config.document import Document, format_path, parse_path
+from portico.config.file import ConfigFile
+from portico.config.json5_edits import same
+from portico.config.problem import refuse_errors
+from portico.config.stack import NOT_FROM_BASE, read_stack
+from portico.errors import ConfigError, ExitCode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from portico.cli.runtime import Runtime
+    from portico.config.config_path import ConfigPath
+    from portico.config.effective import Effective
+    from portico.contracts import JsonValue
+
+    Edit = Callable[[Document], Document]
+
+
+def set_value(rt: Runtime, at: str, text: str, *, in_base: bool) -> int:
+    """Set the value at `at`."""
+    path = parse_path(at)
+    value = given_value(text, strict=rt.out.is_json)
+
+    def edit(document: Document) -> Document:
+        return document.set(path, value)
+
+    changed = _change(rt, path, edit, in_base=in_base, private=_is_secret(path, value), wanted=value)
+    if not is_known(str(path[0])):
+        rt.out.warn(f"{rt.program}: `{path[0]}` is not a key that Portico knows; it has no effect.")
+    return _done(rt, changed, f"Updated {at}", f"{at} is set to that already", in_base=in_base)
+
+
+def insert_value(rt: Runtime, at: str, text: str, *, in_base: bool) -> int:
+    """Put a value into the array that `at` leads to, at its last index."""
+    path = parse_path(at)
+    value = given_value(text, strict=rt.out.is_json)
+
+    def edit(document: Document) -> Document:
+        return document.insert(path, value)
+
+    changed = _change(rt, path, edit, in_base=in_base, private=_is_secret(path, value), wanted=value)
+    return _done(rt, changed, f"Inserted {at}", "", in_base=in_base)
+
+
+def unset_value(rt: Runtime, at: str, *, in_base: bool) -> int:
+    """Remove the value at `at`, and say what counts in its place."""
+    path = parse_path(at)
+    try:
+        changed = _change(rt, path, lambda document: document.unset(path), in_base=in_base)
+    except KeyError:
+        raise _nothing_to_unset(rt, at, path) from None
+    if is_secret_place(path):
+        rt.out.note(f"It is still in the older versions beside the file, {_target(rt, in_base=in_base).name}.bak and so on.")
+    effective = _effective(rt)
+    if effective.has(path):
+        rt.out.note(f"What counts now is the value at {effective.origin(path)}.")
+    return _done(rt, changed, f"Removed {at}", "", in_base=in_base)
+
+
+def _change(rt: Runtime, path: ConfigPath, edit: Edit, *, in_base: bool, private: bool = False, wanted: JsonValue = None) -> bool:
+    """Edit the file; what would make an error in it is refused, errors it had before are no hindrance to mending them.
+
+    `private`: a secret comes into it, and nobody else is to read or write it from then on.
+    """
+    if in_base:
+        changed = rt.settings.edit_base(edit, private=private)
+        rt.reload_config()
+        _say_what_counts(rt, path)
+        return changed
+
+    def checked(document: Document) -> Document:
+        before = read_stack(document).effective
+        _refuse_elsewhere(before, path)
+        changed = edit(document)
+        _refuse_new_errors(rt, document, changed)
+        _refuse_without_effect(read_stack(changed).effective, path, wanted)
+        return changed
+
+    return ConfigFile(rt.paths.config, rt.paths.locks).edit(checked, private=private)
+
+
+def _say_what_counts(rt: Runtime, path: ConfigPath) -> None:
+    """Of a value in the base: what keeps it from having an effect here."""
+    effective = _effective(rt)
+    if any(path[: len(other)] == other for other in NOT_FROM_BASE):
+        rt.out.warn(f"{rt.program}: it is about OpenClaw's own programs, and has no effect on Portico.")
+    elif effective.has(path) and effective.origin(path).layer == "own":
+        rt.out.warn(f"{rt.program}: it has no effect here while {effective.origin(path)} says something else.")
+
+
+def _refuse_new_errors(rt: Runtime, before: Document, after: Document) -> None:
+    from portico.cli.config_check import problems_of
+
+    had = {(problem.path, problem.message) for problem in problems_of(rt, before)}
+    new = [problem for problem in problems_of(rt, after) if (problem.path, problem.message) not in had]
+    refuse_errors(f"{before.name} as it would be", new)
+
+
+def _refuse_elsewhere(effective: Effective, path: ConfigPath) -> None:
+    """An array of another file cannot be changed element by element here: the own file's array would replace or join it."""
+    for depth in range(1, len(path)):
+        around = path[:depth]
+        if effective.has(around) and isinstance(effective.get(around), list) and not effective.document.has(around):
+            where = str(effective.origin(around))
+            hint = f"set `{format_path(around)}` as a whole, or change it there"
+            raise ConfigError("config-elsewhere", f"`{format_path(around)}` stands in another file", where=where, hint=hint)
+
+
+def _refuse_without_effect(effective: Effective, path: ConfigPath, wanted: JsonValue) -> None:
+    if wanted is None or isinstance(wanted, dict):  # an object is laid over what others say, and meant to be
+        return
+    if effective.has(path) and not same(effective.get(path), wanted):
+        where = str(effective.origin(path))
+        why = "an included file says something there, and arrays are joined"
+        message = f"`{format_path(path)}` would not become that"
+        raise ConfigError("config-elsewhere", message, why=why, where=where, hint="change it in that file")
+
+
+def _nothing_to_unset(rt: Runtime, at: str, path: ConfigPath) -> Exception:
+    effective = _effective(rt)
+    if not effective.has(path):
+        return not_found(at, effective.value())
+    origin = effective.origin(path)
+    hint = "`{prog} config unset --write-base` takes it out of there" if origin.layer == "base" else "take it out of that file"
+    return ConfigError("config-elsewhere", f"`{at}` stands in another file", where=str(origin), hint=hint)
+
+
+def _is_secret(path: ConfigPath, value: JsonValue) -> bool:
+    return masked(value, path) != value
+
+
+def _effective(rt: Runtime) -> Effective:
+    return read_stack(ConfigFile(rt.paths.config, rt.paths.locks).load()).effective
+
+
+def _target(rt: Runtime, *, in_base: bool) -> Path:
+    base = rt.settings.base if in_base else None
+    return base.path if base is not None else rt.paths.config
+
+
+def _done(rt: Runtime, changed: bool, done: str, nothing: str, *, in_base: bool) -> int:
+    target = _target(rt, in_base=in_base)
+    if rt.out.is_json:
+        rt.out.json({"changed": changed, "path": str(target)})
+    elif not changed:
+        rt.out.line(f"{nothing}.")
+    else:
+        place = f" in {target}" if in_base else ""
+        rt.out.line(f"{done}{place}. Restart the gateway to apply." if rt.gateway_runs() else f"{done}{place}.")
+    return ExitCode.OK

@@ -1,0 +1,76 @@
+"""`config validate`: every problem of every file that is read."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from portico.config.corrections import NAME as MODELS
+from portico.config.corrections import read_corrections
+from portico.config.document import format_path
+from portico.config.dotenv import NAME as DOTENV
+from portico.config.dotenv import read_dotenv
+from portico.config.file import ConfigFile
+from portico.config.layers import examined
+from portico.config.reading import write_warning
+from portico.config.stack import read_stack
+from portico.errors import ExitCode
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from portico.cli.runtime import Runtime
+    from portico.config.document import Document
+    from portico.config.problem import Problem
+
+
+def show_problems(rt: Runtime) -> int:
+    """Print every problem of the files; the exit code says whether one is an error."""
+    rt.refuse_missing_config()
+    config = rt.paths.config
+    document = ConfigFile(config, rt.paths.locks).load()
+    others = _others(rt, document)
+    problems = [*problems_of(rt, document), *_beside(config.parent)]
+    problems += [warning for path in (config, *others) for warning in write_warning(path)]
+    errors = sum(problem.level == "error" for problem in problems)
+    if rt.out.is_json:
+        files = [str(path) for path in others]
+        rt.out.json({"path": str(config), "valid": not errors, "files": files, "problems": [*map(_as_json, problems)]})
+        return ExitCode.CONFIG if errors else ExitCode.OK
+    for problem in problems:
+        rt.out.line(f"{problem.level}: {problem}")
+    if not errors:
+        missing = "" if config.exists() else " It does not exist, which is the same as an empty one."
+        beside = f" So is what it rests on: {', '.join(map(str, others))}." if others else ""
+        rt.out.line(f"{config} is valid.{missing}{beside}")
+    return ExitCode.CONFIG if errors else ExitCode.OK
+
+
+def problems_of(rt: Runtime, document: Document) -> list[Problem]:
+    """What is wrong in the own file's text, in what it includes, and in its base; plugins' own settings are looked at too."""
+    from portico.plugins.entry_config import entry_problems
+
+    stack = read_stack(document)
+    config, problems = examined(stack)
+    return [*problems, *entry_problems(stack.effective, config.plugins, paths=rt.paths, env=rt.env)]
+
+
+def _beside(folder: Path) -> tuple[Problem, ...]:
+    return (*read_corrections(folder)[1], *read_dotenv(folder)[1])
+
+
+def _others(rt: Runtime, document: Document) -> list[Path]:
+    """The files that are read besides the own one."""
+    beside = [rt.paths.config.parent / name for name in (MODELS, DOTENV)]
+    return [*read_stack(document).others, *(path for path in beside if path.exists())]
+
+
+def _as_json(problem: Problem) -> dict[str, object]:
+    return {
+        "level": problem.level,
+        "where": problem.where,
+        "path": format_path(problem.path),
+        "message": problem.message,
+        "hint": problem.hint,
+        "layer": problem.layer,
+        "plugin": problem.plugin,
+    }

@@ -1,0 +1,144 @@
+"""`config edit`: a person edits a private copy, which takes the file's place only if it holds. Nothing that was typed is lost."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+from pathlib import Path
+from tempfile import mkdtemp
+from typing import TYPE_CHECKING, Final
+
+from portico.cli.config_values import masked
+from portico.config.file import ConfigFile
+from portico.config.reading import decoded, read_bytes
+from portico.errors import ConfigError, ExitCode, UsageError
+from portico.paths import FILE_MODE, make_private_folder
+
+if TYPE_CHECKING:
+    from portico.cli.runtime import Runtime
+    from portico.config.document import Document
+
+_EMPTY: Final = b"{}\n"
+_FALLBACKS: Final = ("sensible-editor", "nano", "vi", "notepad")
+
+
+def edit_by_hand(rt: Runtime) -> int:
+    """Open a copy in the editor until it holds or the person gives up, then put it in the file's place.
+
+    Raises:
+        UsageError: there is no terminal (`no-terminal`), or no editor is known (`no-editor`).
+        ConfigError: the copy does not hold (`config-edit-refused`), or the file was changed meanwhile. Where the copy is kept is
+            said on stderr.
+    """
+    if not rt.prompter.interactive:
+        hint = "`{prog} config set` changes a value without one"
+        raise UsageError("no-terminal", "`config edit` needs a terminal.", hint=hint)
+    editor = _editor(rt)
+    before = read_bytes(rt.paths.config)
+    copy = _copy(rt, _EMPTY if before is None else before)
+    try:
+        changed = _edit_and_replace(rt, editor, copy, before)
+    except BaseException:
+        if _holds_something_new(copy, before):
+            rt.out.warn(f"{rt.program}: what you wrote is kept in {copy}")
+        else:
+            shutil.rmtree(copy.parent)
+        raise
+    shutil.rmtree(copy.parent)
+    restart = ". Restart the gateway to apply" if changed and rt.gateway_runs() else ""
+    rt.out.line(f"Updated {rt.paths.config}{restart}." if changed else "Nothing was changed.")
+    return ExitCode.OK
+
+
+def _edit_and_replace(rt: Runtime, editor: list[str], copy: Path, before: bytes | None) -> bool:
+    """Say whether there is something new in the file's place."""
+    while True:
+        _run(rt, editor, copy)
+        if copy.exists() and not _holds_something_new(copy, before):
+            return False
+        try:
+            after = _checked(rt, copy)
+        except ConfigError as error:
+            rt.out.warn(f"{rt.program}: {error}")
+            if not rt.prompter.confirm("Edit it again?", flag="nothing", default=True):
+                raise ConfigError("config-edit-refused", f"{rt.paths.config} is as it was.") from None
+        else:
+            private = _holds_secret(after) and not (before is not None and _held_secret(before))
+            ConfigFile(rt.paths.config, rt.paths.locks).put(after, in_place_of=before, private=private)
+            return True
+
+
+def _checked(rt: Runtime, copy: Path) -> Document:
+    """The copy as it would be in the file's place, if there is no error in it."""
+    from portico.cli.config_check import problems_of
+    from portico.config.problem import refuse_errors
+
+    data = read_bytes(copy)
+    if data is None:
+        raise ConfigError("config-edit-refused", "the editor has deleted the file")
+    document = decoded(data, str(rt.paths.config))
+    refuse_errors("what you wrote", (problem for problem in problems_of(rt, document) if problem.layer == "own"))
+    return document
+
+
+def _copy(rt: Runtime, data: bytes) -> Path:
+    """A copy for the editor, in a folder that nobody else can look into: editors leave files of their own beside it."""
+    copy = Path(mkdtemp(prefix="edit-", dir=make_private_folder(rt.paths.state))) / rt.paths.config.name
+    copy.touch(mode=FILE_MODE)
+    copy.write_bytes(data)
+    return copy
+
+
+def _run(rt: Runtime, editor: list[str], copy: Path) -> None:
+    """Let the editor have the terminal, and Ctrl-C with it; it gets no secret of this process's environment."""
+    from portico.oauth.browser import child_environment
+
+    try:
+        child = subprocess.Popen([*editor, str(copy)], env=child_environment(rt.env))
+    except OSError as error:
+        raise UsageError("no-editor", f"{editor[0]} cannot be started: {error.strerror}", hint="set VISUAL or EDITOR") from None
+    handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        code = child.wait()
+    finally:
+        signal.signal(signal.SIGINT, handler)
+    if code:
+        raise UsageError("editor-failed", f"{editor[0]} ended with exit code {code}; {rt.paths.config} is as it was")
+
+
+def _editor(rt: Runtime) -> list[str]:
+    """The words of the editor's command."""
+    chosen = rt.env.get("VISUAL") or rt.env.get("EDITOR")
+    if chosen:
+        try:
+            return shlex.split(chosen, posix=os.name == "posix")
+        except ValueError as error:
+            raise UsageError(
+                "no-editor", f"{chosen} cannot be read as a command: {error}", hint="mend VISUAL or EDITOR"
+            ) from None
+    found = next((name for name in _FALLBACKS if shutil.which(name)), None)
+    if found is None:
+        raise UsageError("no-editor", "No editor is known.", hint="set VISUAL or EDITOR to the command of one")
+    return [found]
+
+
+def _holds_something_new(copy: Path, before: bytes | None) -> bool:
+    try:
+        return copy.read_bytes() != (_EMPTY if before is None else before)
+    except OSError:
+        return False
+
+
+def _held_secret(data: bytes) -> bool:
+    try:
+        return _holds_secret(decoded(data, ""))
+    except ConfigError:
+        return False
+
+
+def _holds_secret(document: Document) -> bool:
+    value = document.value()
+    return masked(value, ()) != value

@@ -1,0 +1,63 @@
+"""`env`: the variables that point a shell's tools at the gateway."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from portico.cli.shells import SHELLS, shell_lines, shell_of
+from portico.errors import ExitCode
+
+if TYPE_CHECKING:
+    import argparse
+
+    from portico.cli.runtime import Runtime
+
+_EXAMPLES = """examples:
+  eval "$({prog} env)"                             this shell's tools ask the gateway
+  {prog} env --shell fish | source
+  {prog} env --shell powershell | Invoke-Expression
+  {prog} env --json --model opus --key aider
+
+What is printed holds a gateway key, which opens the gateway of this machine and nothing else; `{prog} gateway key revoke` ends
+it. For one tool only, {prog} exec needs no key to be printed.
+"""
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `env`."""
+    parser.epilog = _EXAMPLES
+    parser.add_argument("--shell", choices=SHELLS, help="for which shell (default: yours)")
+    parser.add_argument("--model", metavar="REF", help="provider/model or an alias; else the default model")
+    parser.add_argument("--key", metavar="NAME", default="default", help="the gateway key that the tools show (default)")
+    parser.set_defaults(handler=env)
+
+
+def env(args: argparse.Namespace, rt: Runtime) -> int:
+    """Print them.
+
+    Raises:
+        UsageError: `no-such-key`.
+        StoreError: the key cannot be read.
+        SignInNeeded, ConfigError: no model answers to that name.
+    """
+    from portico.cli.gateway import configured_port
+    from portico.cli.gateway_keys import gateway_keys
+    from portico.cli.tool_model import tool_model
+    from portico.gateway import service
+    from portico.gateway.tools import variables
+
+    model = tool_model(rt, args.model)
+    keys = gateway_keys(rt)
+    keys.ensure_one()
+    state = service.running(rt.paths)
+    url = state.url if state is not None else f"http://127.0.0.1:{configured_port(rt)}"
+    values = variables(url, keys.show(args.key), model)
+    if state is None:
+        rt.out.note(f"No gateway is running; start it: {rt.program} gateway start")
+    shell = "json" if rt.out.is_json else args.shell or shell_of(rt.env)
+    if shell == "json":
+        rt.out.json(values)
+    else:
+        for line in shell_lines(values, shell):
+            rt.out.line(line)
+    return ExitCode.OK

@@ -1,0 +1,132 @@
+"""`gateway key show|list|add|rotate|revoke`: what tools show the gateway, one for each, so that each can be taken back alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from portico.errors import ExitCode, PorticoError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Callable
+
+    from portico.cli.runtime import Runtime
+    from portico.gateway.keys import GatewayKeys
+    from portico.secret import Secret
+    from portico.store.profile_record import StoreName
+    from portico.store.profiles import ProfileIndex
+
+    Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - the only name this class has
+
+_EXAMPLES = """examples:
+  {prog} gateway key show                       the first key, for `curl -H "Authorization: Bearer $({prog} gateway key show)"`
+  {prog} gateway key add aider                  a key for one tool
+  {prog} gateway key revoke aider               refused from the next request on
+"""
+
+
+def add_key_commands(commands: Commands) -> None:
+    """Add `key` to `gateway`."""
+    summary = "the keys that tools show the gateway"
+    group = commands.add_parser("key", help=summary, description=f"{summary.capitalize()}.", epilog=_EXAMPLES)
+    actions = group.add_subparsers(title="commands", metavar="<command>")
+    _add(actions, "list", "list them, without the keys", list_keys)
+    _name(_add(actions, "show", "print one", show), "default")
+    adding = _add(actions, "add", "make one and print it", add)
+    _name(adding, None)
+    adding.add_argument("--store", choices=("keyring", "file"), help="where it is kept; else where the sign-ins are")
+    _name(_add(actions, "rotate", "put another in its place and print that", rotate), "default")
+    revoking = _add(actions, "revoke", "refuse one from the next request on, and delete it", revoke)
+    _name(revoking, None)
+
+
+def _add(
+    actions: Commands, name: str, summary: str, handler: Callable[[argparse.Namespace, Runtime], int]
+) -> argparse.ArgumentParser:
+    example = f"example:\n  {{prog}} gateway key {name}{'' if name == 'list' else ' aider'}\n"
+    parser = actions.add_parser(name, help=summary, description=f"{summary.capitalize()}.", epilog=example)
+    parser.set_defaults(handler=handler)
+    return parser
+
+
+def _name(parser: argparse.ArgumentParser, default: str | None) -> None:
+    given = f" ({default})" if default else ""
+    parser.add_argument("name", metavar="NAME", nargs="?" if default else None, default=default, help=f"the key's name{given}")
+
+
+def list_keys(_args: argparse.Namespace, rt: Runtime) -> int:
+    """List them."""
+    from portico.onboarding.times import iso
+
+    keys = gateway_keys(rt).all()
+    if rt.out.is_json:
+        rt.out.json({"keys": [{"name": key.name, "createdAt": key.created_at} for key in keys]})
+    elif keys:
+        rt.out.table(["Key", "Made"], [[key.name, iso(key.created_at)] for key in keys])
+    else:
+        rt.out.note(f"There is no gateway key yet. Make one: {rt.program} gateway key add NAME")
+    return ExitCode.OK
+
+
+def show(args: argparse.Namespace, rt: Runtime) -> int:
+    """Print one; the first is made where there is none."""
+    keys = gateway_keys(rt)
+    keys.ensure_one()
+    return _told(args.name, keys.show(args.name), rt)
+
+
+def add(args: argparse.Namespace, rt: Runtime) -> int:
+    """Make one and print it."""
+    return _told(args.name, gateway_keys(rt, store=args.store).add(args.name), rt)
+
+
+def rotate(args: argparse.Namespace, rt: Runtime) -> int:
+    """Put another in its place and print that."""
+    return _told(args.name, gateway_keys(rt).rotate(args.name), rt)
+
+
+def revoke(args: argparse.Namespace, rt: Runtime) -> int:
+    """Refuse it from now on, and delete it."""
+    left = gateway_keys(rt).revoke(args.name)
+    if rt.out.is_json:
+        rt.out.json({"name": args.name, "revoked": True, "left": list(left)})
+    else:
+        rt.out.line(f"{args.name} is refused from now on.")
+    for each in left:
+        rt.out.warn(f"its record could not be deleted, and opens nothing any more: {each}")
+    return ExitCode.OK
+
+
+def gateway_keys(rt: Runtime, *, store: StoreName | None = None, passphrase: Secret | None = None) -> GatewayKeys:
+    """The keys, in the store that was chosen, else in the one that keeps the sign-ins."""
+    from portico.gateway.keys import GatewayKeys, key_index
+    from portico.store.passphrase import TEXT_ENV, PassphraseSource
+    from portico.store.vault import Vault
+
+    source = rt.passphrase if passphrase is None else PassphraseSource({TEXT_ENV: passphrase.reveal()})
+
+    def opened(index: ProfileIndex) -> Vault:
+        remembered = rt.index.view().remembered
+        chosen = store or (remembered.name if remembered is not None else None)
+        return Vault(rt.paths, index, store=chosen, passphrase=source, env=rt.env, on_wait=rt.note)
+
+    return GatewayKeys(key_index(rt.paths), opened, rt.clock)
+
+
+def make_first_key(rt: Runtime, passphrase: Secret | None) -> None:
+    """Make the first key where there is none; where it cannot be stored, say so and let the gateway refresh all the same."""
+    try:
+        made = gateway_keys(rt, passphrase=passphrase).ensure_one()
+    except PorticoError as error:
+        rt.out.warn(f"{rt.program}: no gateway key could be made, so no tool can use the gateway yet: {error}")
+        return
+    if made is not None:
+        rt.out.note(f"A key for your tools was made: {rt.program} gateway key show")
+
+
+def _told(name: str, key: Secret, rt: Runtime) -> int:
+    if rt.out.is_json:
+        rt.out.json({"name": name, "key": key.reveal()})
+    else:
+        rt.out.line(key.reveal())
+    return ExitCode.OK

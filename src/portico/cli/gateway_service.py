@@ -1,0 +1,112 @@
+"""`gateway install|uninstall`: the gateway as a service of the operating system, and what other commands do with one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from portico.errors import ConfigError, ExitCode, UsageError
+
+if TYPE_CHECKING:
+    import argparse
+
+    from portico.cli.runtime import Runtime
+    from portico.gateway.state import GatewayState
+    from portico.services.service import Manager, Service
+
+
+@dataclass(frozen=True, slots=True)
+class Installed:
+    """The service of this installation, which is there, and whoever keeps it running."""
+
+    service: Service
+    manager: Manager
+
+    def __str__(self) -> str:
+        return f"{self.manager.kind} {self.service.name}"
+
+    def start(self, rt: Runtime, port: int | None) -> GatewayState:
+        """Start it; what runs then.
+
+        Raises:
+            UsageError: a `port` is asked for that only the configuration can give it.
+            ConfigError: `service-failed`, `gateway-failed`.
+        """
+        if port is not None:
+            hint = f"{{prog}} config set gateway.port {port}; or without the service: {{prog}} gateway uninstall"
+            raise UsageError("usage", f"The port of the installed gateway ({self}) is the configuration's.", hint=hint)
+        self.manager.start(self.service)
+        return _answering(rt)
+
+    def stop(self, rt: Runtime) -> GatewayState | None:
+        """Stop it; what ran until now, None where nothing did.
+
+        Raises:
+            ConfigError: `service-failed`.
+            LockBusy, StoreError: as `portico.gateway.service.stop`.
+        """
+        from portico.gateway import service
+
+        before = service.running(rt.paths)
+        self.manager.stop(self.service)
+        return service.stop(rt.paths) or before  # one that was started by hand is no child of the manager
+
+
+def installed(rt: Runtime) -> Installed | None:
+    """The service of this installation, None where none is installed."""
+    from portico.gateway.as_service import gateway_service
+    from portico.services.service import manager_here
+
+    manager = manager_here(rt.env)
+    here = gateway_service(rt)
+    return Installed(here, manager) if manager is not None and manager.path(here).exists() else None
+
+
+def install(_args: argparse.Namespace, rt: Runtime) -> int:
+    """Hand the gateway to the service manager; one that runs already ends first.
+
+    Raises:
+        ConfigError: `no-service-manager`, `service-failed`, `gateway-failed`.
+        StoreError: the sealed file store is in use and its passphrase is in no file.
+    """
+    from portico.gateway import service
+    from portico.gateway.as_service import after_install, gateway_service, in_this_environment, usable_manager
+
+    here = in_this_environment(gateway_service(rt), rt)
+    manager, why = usable_manager(rt)
+    if manager is None:
+        hint = "start it in the background, until this machine restarts: {prog} gateway start"
+        raise ConfigError("no-service-manager", "Nothing was installed: no service manager can be used here.", why=why, hint=hint)
+    before = Installed(here, manager).stop(rt) if manager.path(here).exists() else service.stop(rt.paths)
+    path = manager.install(here)
+    state = _answering(rt)
+    if rt.out.is_json:
+        fields = {"installed": True, "kind": manager.kind, "name": here.name, "path": str(path)}
+        rt.out.json({**fields, "previousPid": before.pid if before is not None else None, **state.as_json()})
+        return ExitCode.OK
+    if before is not None:
+        rt.out.note(f"The gateway that ran (pid {before.pid}) has ended.")
+    rt.out.line(f"Installed and running (pid {state.pid}) on {state.url}: {path} ({manager.kind})")
+    rt.out.note(after_install(manager, here))
+    return ExitCode.OK
+
+
+def uninstall(_args: argparse.Namespace, rt: Runtime) -> int:
+    """Stop the service and take it away."""
+    from portico.gateway.as_service import gateway_service
+    from portico.services.service import manager_here
+
+    here, manager = gateway_service(rt), manager_here(rt.env)
+    gone = manager is not None and manager.uninstall(here)
+    if rt.out.is_json:
+        rt.out.json({"uninstalled": gone, "name": here.name})
+    else:
+        rt.out.line(f"Stopped and removed: {here.name}" if gone else "Nothing is installed; nothing was changed.")
+    return ExitCode.OK
+
+
+def _answering(rt: Runtime) -> GatewayState:
+    from portico.gateway.child import READY_S
+    from portico.gateway.service import wait_until_running
+
+    return wait_until_running(rt.paths, READY_S)

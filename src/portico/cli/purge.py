@@ -1,0 +1,190 @@
+"""`purge`: Portico leaves this machine. Providers are told first, and what is needed to finish goes last."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Final
+
+from portico.errors import ExitCode, PorticoError, StoreError
+
+if TYPE_CHECKING:
+    import argparse
+    from pathlib import Path
+
+    from portico.cli.runtime import Runtime
+    from portico.onboarding.sign_out import SignedOut
+
+_EXAMPLES = """examples:
+  {prog} purge                      asks first; revokes, stops and deletes everything of {prog}'s
+  {prog} purge --keep-config        all but the configuration and its backups
+  {prog} purge --yes --json         for scripts
+
+The program itself stays: remove it with pipx, uv or pip. Where a keyring cannot be reached nothing that leads to its records is
+deleted, and the command can be run again. Other tools' settings are not touched: {prog} has written none of them.
+
+exit code: 0 nothing is left; 11 a provider was not told; 7 something could not be deleted.
+"""
+# How Portico's own names in the state folder begin. Whatever else stands there is somebody else's, and stays with the folder.
+_OWN: Final = (
+    *("auth-profiles.json", "gateway-keys.json", "gateway.json", "gateway.log", "keep-fresh.log", "history.sqlite"),
+    *("emulator.json", "exec-gateway", "sealed", "uses", "locks"),
+)
+
+
+@dataclass
+class _Purged:
+    """What became of it, in the order of doing it. `left` is what is still there, and why."""
+
+    services: list[str] = field(default_factory=list)
+    gateway: int | None = None
+    signed_out: list[str] = field(default_factory=list)
+    not_revoked: dict[str, str] = field(default_factory=dict)
+    keys: list[str] = field(default_factory=list)
+    files: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `purge`."""
+    parser.epilog = _EXAMPLES
+    parser.add_argument("--yes", action="store_true", help="do not ask")
+    parser.add_argument("--keep-config", action="store_true", help="leave the configuration and its backups")
+    parser.set_defaults(handler=purge, tells_trouble=False)
+
+
+def purge(args: argparse.Namespace, rt: Runtime) -> int:
+    """Revoke, stop and delete.
+
+    Raises:
+        UsageError: nobody can be asked, and `--yes` was not given.
+    """
+    question = f"Sign out of everything, and delete {rt.paths.state}{'' if args.keep_config else f' and {rt.paths.config}'}?"
+    if not args.yes and not rt.prompter.confirm(question, flag="--yes", default=False):
+        rt.out.note("Nothing was changed.")
+        return ExitCode.OK
+    done = _Purged()
+    _end_services(done, rt)
+    _sign_out(done, rt)
+    _revoke_keys(done, rt)
+    if not done.left:
+        _delete_files(done, rt, keep_config=args.keep_config)
+    return _told(done, rt)
+
+
+def _end_services(done: _Purged, rt: Runtime) -> None:
+    from portico.cli.keep_fresh import keep_fresh_service
+    from portico.gateway import service
+    from portico.gateway.as_service import gateway_service
+    from portico.services.service import manager_here
+
+    manager = manager_here(rt.env)
+    for each in (gateway_service(rt), keep_fresh_service(rt)):
+        try:
+            if manager is not None and manager.uninstall(each):
+                done.services.append(each.name)
+        except PorticoError as error:
+            done.left.append(f"the service {each.name}: {error}")
+    try:
+        stopped = service.stop(rt.paths)
+        done.gateway = stopped.pid if stopped is not None else None
+    except PorticoError as error:
+        done.left.append(f"the gateway: {error}")
+
+
+def _sign_out(done: _Purged, rt: Runtime) -> None:
+    import asyncio
+
+    from portico.onboarding.sign_out import sign_out
+
+    async def every() -> list[SignedOut]:
+        view = rt.index.view()
+        async with rt.http() as http:
+            return [await sign_out(rt, id, http) for id in (*(each.id for each in view.profiles), *view.damaged)]
+
+    try:
+        results = asyncio.run(every())
+    except PorticoError as error:
+        done.left.append(f"the sign-ins: {error}")
+        return
+    for result in results:
+        if result.left:
+            done.left.append(f"{result.profile_id}: {', '.join(result.left)}")
+        else:
+            done.signed_out.append(result.profile_id)
+        if result.not_revoked and not result.is_key:
+            done.not_revoked[result.profile_id] = result.not_revoked
+
+
+def _revoke_keys(done: _Purged, rt: Runtime) -> None:
+    from portico.cli.gateway_keys import gateway_keys
+
+    try:
+        keys = gateway_keys(rt)
+        for key in keys.all():
+            done.left += [f"the gateway key {key.name}: {each}" for each in keys.revoke(key.name)]
+            done.keys.append(key.name)
+        for each in rt.vault().sweep():
+            done.left.append(f"a leftover record: {each}")
+    except PorticoError as error:
+        done.left.append(f"the gateway keys: {error}")
+
+
+def _delete_files(done: _Purged, rt: Runtime, *, keep_config: bool) -> None:
+    from portico.config.file import BACKUPS
+
+    state, config = rt.paths.state, rt.paths.config
+    # With their backups, what was set aside as damaged, and what a killed write has left.
+    ours = [path for name in _OWN for pattern in (f"{name}*", f".{name}*") for path in state.glob(pattern)]
+    if not keep_config:
+        ours += [config, *(config.with_name(config.name + suffix) for suffix in BACKUPS)]
+    for path in ours:
+        _delete(path, done)
+    for folder in (state, *([] if keep_config else [config.parent])):
+        if folder.is_dir() and not any(folder.iterdir()):
+            _delete(folder, done)
+        elif folder == state and folder.is_dir():
+            done.left.append(f"{folder}: it holds what is not Portico's")
+
+
+def _delete(path: Path, done: _Purged) -> None:
+    import shutil
+
+    try:
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        elif path.exists() or path.is_symlink():
+            path.unlink()
+        else:
+            return
+        done.files.append(str(path))
+    except OSError as error:
+        done.left.append(f"{path}: {error.strerror or error}")
+
+
+def _told(done: _Purged, rt: Runtime) -> int:
+    code = ExitCode.STORE_FAILED if done.left else ExitCode.NOT_REVOKED if done.not_revoked else ExitCode.OK
+    if rt.out.is_json:
+        kept = {
+            "services": done.services,
+            "gatewayPid": done.gateway,
+            "signedOut": done.signed_out,
+            "notRevoked": done.not_revoked,
+        }
+        rt.out.json({**kept, "gatewayKeys": done.keys, "deleted": done.files, "left": done.left, "exitCode": code})
+        return code
+    for name in done.services:
+        rt.out.line(f"Stopped and removed: {name}")
+    for name in done.signed_out:
+        rt.out.line(f"Signed out: {name}{' (not revoked at the provider)' if name in done.not_revoked else ''}")
+    if done.keys:
+        rt.out.line(f"Gateway keys revoked: {', '.join(done.keys)}")
+    for path in done.files:
+        rt.out.line(f"Deleted: {path}")
+    if done.left:
+        why = "; ".join(done.left)
+        raise StoreError(
+            "not-purged", "Something is still there.", why=why, hint="mend that, and run the command again: {prog} purge"
+        )
+    told = "at the provider the sign-in goes on" if done.not_revoked else ""
+    rt.out.line(f"Deleted here; {told}." if told else "Nothing of Portico's is left but the program.")
+    return code

@@ -1,0 +1,67 @@
+"""One line from the terminal, awaited and cancellable: what a pasted redirect comes in by."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Any
+
+
+async def read_line() -> str:
+    """One line from the terminal, without its end; cancelling leaves later lines to whoever asks next.
+
+    Raises:
+        EOFError: the input has ended.
+    """
+    import asyncio
+
+    loop = asyncio.get_running_loop()
+    line: asyncio.Future[bytes] = loop.create_future()
+    if sys.platform == "win32":
+        # A console cannot be waited for without a thread; after a cancel this one takes one more line with it.
+        _read_in_thread(loop, line)
+        return _decoded(await line)
+    descriptor = _terminal_descriptor()
+    loop.add_reader(descriptor, _collect, descriptor, line, bytearray())
+    try:
+        return _decoded(await line)
+    finally:
+        loop.remove_reader(descriptor)
+        os.close(descriptor)
+
+
+def _terminal_descriptor() -> int:
+    # A descriptor of our own may be non-blocking; the one we were given is shared with the shell, which would be so too.
+    descriptor = sys.stdin.fileno()
+    try:
+        return os.open(os.ttyname(descriptor), os.O_RDONLY | os.O_NOCTTY | os.O_NONBLOCK)
+    except OSError:
+        return os.dup(descriptor)
+
+
+def _collect(descriptor: int, line: Any, buffer: bytearray) -> None:
+    chunk = os.read(descriptor, 65536)
+    buffer += chunk
+    if (not chunk or b"\n" in chunk) and not line.done():
+        line.set_result(bytes(buffer))
+
+
+def _read_in_thread(loop: Any, line: Any) -> None:
+    from threading import Thread
+
+    def finish(raw: bytes) -> None:
+        if not line.done():
+            line.set_result(raw)
+
+    def read() -> None:
+        raw = sys.stdin.readline().encode()
+        if not loop.is_closed():
+            loop.call_soon_threadsafe(finish, raw)
+
+    Thread(target=read, daemon=True, name="read-line").start()
+
+
+def _decoded(raw: bytes) -> str:
+    if not raw:
+        raise EOFError("the input has ended")
+    return raw.decode(errors="replace").splitlines()[0] if raw.strip(b"\r\n") else ""

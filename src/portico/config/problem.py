@@ -1,0 +1,87 @@
+"""What can be wrong with a configuration, and the collection of it all in one run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from portico.config.config_path import ConfigPath, format_path
+from portico.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from portico.config.effective import Effective, Origin
+
+Layer = Literal["own", "base"]
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """Something wrong in a configuration. `where` is `file:line:column`; `layer` says whose file that is.
+
+    `plugin` names the one plugin that an error keeps from being used; it stops nothing else.
+    """
+
+    level: Literal["error", "warning"]
+    where: str
+    path: ConfigPath
+    message: str
+    hint: str | None = None
+    layer: Layer = "own"
+    plugin: str | None = None
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}" + (f" ({self.hint})" if self.hint else "")
+
+    @property
+    def is_fatal(self) -> bool:
+        """Whether the configuration cannot be used with it."""
+        return self.level == "error" and self.plugin is None
+
+
+class Report:
+    """The problems of one configuration."""
+
+    def __init__(self, source: Effective) -> None:
+        self._source = source
+        self.problems: list[Problem] = []
+
+    def error(self, path: ConfigPath, message: str, hint: str | None = None, *, of_key: bool = False) -> None:
+        """Note that the value at `path` cannot be used."""
+        origin = self._source.origin(path, of_key=of_key)
+        self.problems.append(Problem("error", str(origin), path, f"{named(path)} {message}", hint, origin.layer))
+
+    def warn(
+        self, path: ConfigPath, message: str, hint: str | None = None, *, of_key: bool = True, origin: Origin | None = None
+    ) -> None:
+        """Note that what stands at `path`, or at `origin`, does less than it seems to."""
+        origin = origin or self._source.origin(path, of_key=of_key)
+        self.problems.append(Problem("warning", str(origin), path, f"{named(path)} {message}", hint, origin.layer))
+
+    def is_own(self, path: ConfigPath) -> bool:
+        """Whether the value at `path` stands in Portico's own file or in one that it includes."""
+        return self._source.origin(path).layer == "own"
+
+
+def named(path: ConfigPath) -> str:
+    """`path` as messages call it."""
+    return f"`{format_path(path)}`" if path else "the configuration"
+
+
+def invalid(name: str, problems: Iterable[Problem]) -> ConfigError | None:
+    """One ConfigError (`config-invalid`) for all errors among `problems`, None where there is none."""
+    errors = [problem for problem in problems if problem.level == "error"]
+    if not errors:
+        return None
+    if len(errors) == 1:
+        return ConfigError("config-invalid", errors[0].message, where=errors[0].where, hint=errors[0].hint)
+    listed = "".join(f"\n  {error}" for error in errors)
+    return ConfigError("config-invalid", f"{len(errors)} errors in {name}:{listed}", hint="mend them and try again")
+
+
+def refuse_errors(name: str, problems: Iterable[Problem]) -> None:
+    """Raise `invalid(name, problems)` if there is any error among them."""
+    error = invalid(name, problems)
+    if error is not None:
+        raise error

@@ -1,0 +1,114 @@
+"""Reading the files of a configuration: whole, never a FIFO or a folder, and never "empty" for what merely cannot be read."""
+
+from __future__ import annotations
+
+import errno
+import os
+import stat
+from typing import TYPE_CHECKING, Final
+
+from portico.config.document import Document
+from portico.config.json5_lines import position
+from portico.config.problem import Problem
+from portico.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+MAX_BYTES: Final = 4 << 20
+_READ_FLAGS: Final = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
+_ELSEWHERE: Final = "make that place yours, or name another file with `--config` or PORTICO_CONFIG"
+_ADVICE: Final = {
+    errno.ENOSPC: "free some space on that disk and run the command again",
+    errno.EDQUOT: "free some of your disk quota and run the command again",
+    errno.EROFS: _ELSEWHERE,
+    errno.EACCES: _ELSEWHERE,
+    errno.EPERM: _ELSEWHERE,
+}
+
+
+def read_bytes(path: Path) -> bytes | None:
+    """The bytes of `path`, None only where nothing at all has that name.
+
+    Raises:
+        ConfigError: it is there and cannot be read, or is larger than any configuration (`config-unreadable`).
+    """
+    try:
+        fd = os.open(path, _READ_FLAGS)
+        with os.fdopen(fd, "rb") as file:
+            if not stat.S_ISREG(os.fstat(fd).st_mode):
+                raise ConfigError("config-unreadable", f"{path} is not a plain file", hint="name another file with `--config`")
+            data = file.read(MAX_BYTES + 1)
+    except FileNotFoundError:
+        if not path.is_symlink():
+            return None
+        raise ConfigError("config-unreadable", f"{path} is a link to a file that does not exist") from None
+    except OSError as error:
+        raise os_failure(f"cannot read {path}", error, "config-unreadable") from error
+    if len(data) > MAX_BYTES:
+        why = f"it is larger than {MAX_BYTES >> 20} MiB, which no configuration is"
+        raise ConfigError("config-unreadable", f"refusing to read {path}", why=why, hint="name another file with `--config`")
+    return data
+
+
+def decoded(data: bytes, name: str) -> Document:
+    """The document that the bytes of a file called `name` are.
+
+    Raises:
+        ConfigError: they are not JSON5 in UTF-8 (`config-syntax`, with `where` as `file:line:column`).
+    """
+    try:
+        return Document.parse(data.decode(), name=name)
+    except UnicodeDecodeError as error:
+        before = data[: error.start].decode()
+        line, column = position(before, len(before))
+        where = f"{name}:{line}:{column}"
+        raise ConfigError("config-syntax", "the file is not UTF-8 text", where=where, hint="save it as UTF-8") from None
+
+
+def encoded(text: str, path: Path) -> bytes:
+    """`text` as the bytes of the file at `path`.
+
+    Raises:
+        ConfigError: nobody would read so long a file (`config-too-large`).
+    """
+    data = text.encode()
+    if len(data) > MAX_BYTES:
+        why = f"a configuration has at most {MAX_BYTES >> 20} MiB"
+        raise ConfigError("config-too-large", f"{path} would become too large to be read again", why=why)
+    return data
+
+
+def read_document(path: Path) -> Document | None:
+    """What the file at `path` says, None where there is none.
+
+    Raises:
+        ConfigError: as `read_bytes` and `decoded` do.
+    """
+    data = read_bytes(path)
+    return decoded(data, str(path)) if data is not None else None
+
+
+def others_may(path: Path, bits: int) -> str | None:
+    """The mode of `path`, in words, where it gives any of `bits` to users other than its owner; None where it does not."""
+    if os.name != "posix":
+        return None
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except OSError:
+        return None
+    return f"its mode is {mode:04o}" if mode & bits else None
+
+
+def write_warning(path: Path) -> tuple[Problem, ...]:
+    """A warning where others may change the file: whoever may names the hosts that tokens and keys are sent to."""
+    mode = others_may(path, 0o022)
+    if mode is None:
+        return ()
+    return (Problem("warning", str(path), (), f"other users may change it ({mode})", f"chmod go-w {path}"),)
+
+
+def os_failure(message: str, error: OSError, id: str) -> ConfigError:
+    """`error` as a user reads it: which file, the system's words, and what to do."""
+    name = errno.errorcode.get(error.errno or 0, type(error).__name__)
+    return ConfigError(id, message, why=f"{error.strerror or error} [{name}]", hint=_ADVICE.get(error.errno or 0))

@@ -1,0 +1,83 @@
+"""What was found, in an archive for a bug report: nothing in it is a secret, and only its owner can read it."""
+
+from __future__ import annotations
+
+import io
+import json
+import platform
+import sys
+import tarfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from portico import __version__
+from portico.secret import redact
+from portico.store.atomic import file_error, replace, write_temporary
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from portico.doctor.examination import Result
+    from portico.installation import Installation
+
+_LOG_BYTES: Final = 64 << 10
+
+
+def write_bundle(place: str, here: Installation, results: Sequence[Result]) -> None:
+    """Write the archive: the findings, versions, the sign-ins without their tokens, and the end of the gateway's log.
+
+    The configuration is not in it: what it holds is the user's to show.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    parts = {
+        "findings.json": json.dumps([_told(result) for result in results], indent=2),
+        "versions.json": json.dumps(_versions(), indent=2),
+        "sign-ins.json": json.dumps(_sign_ins(here), indent=2),
+        "gateway.log": _log(here.paths.gateway_log),
+    }
+    packed = io.BytesIO()
+    with tarfile.open(fileobj=packed, mode="w:gz") as archive:
+        for name, text in parts.items():
+            data = redact(text).encode()
+            entry = tarfile.TarInfo(f"portico-report/{name}")
+            entry.size, entry.mode = len(data), 0o600
+            archive.addfile(entry, io.BytesIO(data))
+    path = Path(place)
+    # Not `write_private`: the folder is the user's own, and its mode is not ours to change.
+    try:
+        replace(write_temporary(path, packed.getvalue()), path)
+    except OSError as error:
+        raise file_error("bundle-not-written", f"cannot write {path}", error) from error
+
+
+def _told(result: Result) -> dict[str, object]:
+    found = [{"id": each.id, "level": each.level, "message": each.message, "why": each.why} for each in result.found]
+    return {"check": result.check.id, "tookMs": result.took_ms, "found": found}
+
+
+def _versions() -> dict[str, str]:
+    from importlib.metadata import distributions
+
+    own = {"portico": __version__, "python": sys.version.split()[0], "system": platform.platform()}
+    return {**own, **{each.name: each.version for each in distributions()}}
+
+
+def _sign_ins(here: Installation) -> list[dict[str, object]]:
+    from portico.auth.health import health_of
+    from portico.errors import PorticoError
+
+    try:
+        profiles = here.index.profiles()
+    except PorticoError:
+        return []
+    now = here.clock.wall_ms()
+    return [
+        {"provider": each.provider, "region": each.region, "store": each.store, "health": health_of(each, now).word}
+        for each in profiles
+    ]
+
+
+def _log(path: Path) -> str:
+    return path.read_bytes()[-_LOG_BYTES:].decode(errors="replace") if path.exists() else ""

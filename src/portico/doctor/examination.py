@@ -1,0 +1,98 @@
+"""All checks at once, each for a few seconds at most, and the worst of what they found first."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from portico.doctor import files, gateway, network, sign_ins
+from portico.doctor.finding import Check, Found
+from portico.doctor.patient import Patient
+from portico.errors import PorticoError
+from portico.secret import redact
+from portico.store.off_loop import off_loop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from portico.contracts import DoctorCheck
+    from portico.installation import Installation
+
+LONGEST_S: Final = 5.0
+# In the order in which one thing rests on another: of two findings as bad, the one further up is told first.
+CHECKS: Final = (
+    Check("config", "the configuration", files.configuration),
+    Check("index", "the list of sign-ins", files.index),
+    Check("files", "who may read the files", files.who_may_read),
+    Check("packages", "the packages", gateway.packages),
+    Check("plugins", "the plugins", sign_ins.plugins),
+    Check("store", "the keyring", sign_ins.store),
+    Check("records", "the tokens in it", sign_ins.records),
+    Check("health", "the sign-ins", sign_ins.health),
+    Check("network", "the way to the providers, and the clock", network.hosts),
+    Check("plans", "the credentials at their providers", network.plans),
+    Check("gateway", "the gateway", gateway.running),
+    Check("service", "the service that keeps it running", gateway.service_file),
+)
+_WORST_FIRST: Final = ("error", "warning")
+
+
+@dataclass(frozen=True, slots=True)
+class Result:
+    """What one check found, and how long it took in milliseconds."""
+
+    check: Check
+    found: tuple[Found, ...]
+    took_ms: int
+
+
+def examine(here: Installation, *, checks: Sequence[Check] = CHECKS, longest_s: float = LONGEST_S) -> tuple[Result, ...]:
+    """The result of each check, in their order."""
+    patient = Patient(here)
+    for part in ("config", "profiles", "models", "accounts"):
+        getattr(patient, part)  # read once, before the checks look at them from threads of their own
+
+    async def run_all() -> tuple[Result, ...]:
+        return tuple(await asyncio.gather(*(_run(check, patient, longest_s) for check in (*checks, *_of_plugins(patient)))))
+
+    return asyncio.run(run_all())
+
+
+def worst_first(results: Sequence[Result]) -> list[Found]:
+    """Everything that was found, errors before warnings, otherwise in the order of the checks."""
+    every = [found for result in results for found in result.found]
+    return sorted(every, key=lambda found: _WORST_FIRST.index(found.level))
+
+
+async def _run(check: Check, patient: Patient, longest_s: float) -> Result:
+    began = time.monotonic()
+    try:
+        async with asyncio.timeout(longest_s):
+            found = await off_loop(lambda: tuple(check.run(patient)))
+    except TimeoutError:
+        hint = "look at this part by itself; another program may hold it"
+        found = (Found("check-late", "error", f"{check.label}: no answer within {longest_s:g} s.", hint=hint),)
+    except PorticoError as error:
+        found = (Found(error.id, "error", f"{check.label}: {error.message}", error.why, error.hint),)
+    except Exception as error:  # noqa: BLE001 - whatever a broken part raises, the other checks go on
+        found = (Found("check-failed", "error", f"{check.label}: {redact(f'{type(error).__name__}: {error}')}"),)
+    return Result(check, found, round((time.monotonic() - began) * 1000))
+
+
+def _of_plugins(patient: Patient) -> list[Check]:
+    """The checks that plugins bring."""
+    if patient.config is None:
+        return []
+    try:
+        return [Check(each.id, each.label, _blocking(each)) for each in patient.here.plugins.doctor_checks()]
+    except PorticoError:
+        return []
+
+
+def _blocking(check: DoctorCheck) -> Callable[[Patient], list[Found]]:
+    async def run() -> list[Found]:
+        return [Found(each.id, each.level, each.message, each.why, each.hint) for each in await check.run() if each.level != "ok"]
+
+    return lambda _patient: asyncio.run(run())

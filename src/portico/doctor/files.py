@@ -1,0 +1,68 @@
+"""The configuration and the state folder: whether they can be read, and by whom."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Final
+
+from portico.doctor.finding import Found, of_error
+from portico.errors import PorticoError
+from portico.paths import FILE_MODE
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from portico.config.layers import LoadedConfig
+    from portico.doctor.patient import Patient
+
+_OTHERS: Final = 0o077
+_FOLDER_MODE: Final = 0o700
+_MOST: Final = 10
+
+
+def configuration(patient: Patient) -> Iterator[Found]:
+    """Errors and doubts, each with its file, line and column."""
+    try:
+        loaded = patient.here.config
+    except PorticoError as error:
+        yield of_error(error, why=error.why or "No command that chooses a model can go on.")
+        return
+    for problem in loaded.problems[:_MOST]:
+        yield Found("config-doubt", "warning", str(problem), hint="{prog} config edit")
+
+
+def who_may_read(patient: Patient) -> Iterator[Found]:
+    """A folder or a file that others can read."""
+    if os.name != "posix":
+        return
+    paths, loaded = patient.here.paths, patient.config
+    if paths.state.exists() and paths.state.stat().st_mode & _OTHERS:
+        yield _open_to_others(
+            "state-open", paths.state, _FOLDER_MODE, "It tells which accounts you have, and holds a sealed store."
+        )
+    if loaded is not None and _holds_keys(patient, loaded) and paths.config.exists() and paths.config.stat().st_mode & _OTHERS:
+        yield _open_to_others("config-open", paths.config, FILE_MODE, "It holds keys.")
+
+
+def _holds_keys(patient: Patient, loaded: LoadedConfig) -> bool:
+    """Whether a key stands in the file itself: not a variable's name, nor what stands there beside a sign-in."""
+    signed_in = {profile.provider for profile in patient.profiles}
+    keys = [each.api_key for name, each in loaded.config.models.providers.items() if name not in signed_in]
+    return bool(loaded.config.env) or any(key is not None and not key.reveal().startswith("${") for key in keys)
+
+
+def index(patient: Patient) -> Iterator[Found]:
+    """The list of sign-ins cannot be read."""
+    try:
+        patient.here.index.profiles()
+    except PorticoError as error:
+        yield of_error(error)
+
+
+def _open_to_others(id: str, path: Path, mode: int, why: str) -> Found:
+    def close() -> str:
+        path.chmod(mode)
+        return f"{path} is yours alone now"
+
+    return Found(id, "error", f"{path} can be read by other users.", why, f"chmod {mode:o} {path}", close)

@@ -1,0 +1,99 @@
+"""The gateway, the service that keeps it running, and the packages that all of it stands on."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Final
+
+from portico.doctor.finding import Found, of_error
+from portico.errors import PorticoError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from portico.doctor.patient import Patient
+
+_FLOOR: Final = re.compile(r"^([A-Za-z0-9._-]+)\s*>=\s*([0-9.]+)")
+
+
+def running(patient: Patient) -> Iterator[Found]:
+    """A gateway that does not answer, or whose port another program has."""
+    from portico.gateway import service
+    from portico.gateway.server import bound
+
+    here = patient.here
+    condition, state = service.status(here.paths)
+    if condition == "unresponsive":
+        why = "It neither refreshes tokens nor answers your tools."
+        yield Found(
+            "gateway-unresponsive",
+            "error",
+            "A gateway process is there and does not answer.",
+            why,
+            f"look at {here.paths.gateway_log}; end that process; then {{prog}} gateway start",
+        )
+    elif state is not None:
+        if service.lacks_passphrase(here.paths, state):
+            yield Found(
+                "gateway-locked", "error", "The gateway cannot open the sealed file store.", hint="{prog} gateway restart"
+            )
+    elif patient.config is not None:
+        try:
+            bound(patient.config.config.gateway.port).close()
+        except PorticoError as error:
+            yield of_error(error, level="warning")
+
+
+def service_file(patient: Patient) -> Iterator[Found]:
+    """A service that is installed and would run something else than what is here now."""
+    from portico.gateway.as_service import gateway_service, in_this_environment
+    from portico.services.service import manager_here
+
+    here = patient.here
+    manager = manager_here(here.env)
+    if manager is None or not manager.path(gateway_service(here)).exists():
+        return
+    now = in_this_environment(gateway_service(here), here)
+    path = manager.path(now)
+    if path.read_bytes() == manager.content(now):
+        return
+
+    def renew() -> str:
+        manager.install(now)
+        return f"{path} is written anew, and the service restarted"
+
+    why = "It was made by another version, from another place, or for another environment."
+    yield Found(
+        "service-outdated", "warning", f"{path} is not what would be installed now.", why, "{prog} gateway install", renew
+    )
+
+
+def packages(_patient: Patient) -> Iterator[Found]:
+    """A package older than the oldest one without a known fault: the floors in Portico's own metadata."""
+    from importlib.metadata import PackageNotFoundError, requires, version
+
+    try:
+        needed = requires("portico") or []
+    except PackageNotFoundError:
+        return  # run from a checkout
+    for line in needed:
+        found = _FLOOR.match(line)
+        if found is None or "extra ==" in line:
+            continue
+        try:
+            present = version(found[1])
+        except PackageNotFoundError:
+            continue
+        if _numbers(present) < _numbers(found[2]):
+            why = "An older one has faults that are known to matter here; the reasons stand in Portico's own tests."
+            yield Found(
+                "package-old",
+                "error",
+                f"{found[1]} {present} is older than {found[2]}.",
+                why,
+                f"pip install --upgrade '{found[1]}>={found[2]}'",
+            )
+
+
+def _numbers(text: str) -> tuple[int, ...]:
+    return tuple(int(each) for each in re.findall(r"\d+", text)[:4])

@@ -1,0 +1,100 @@
+"""The way to each host in use: names, proxies, certificates, the clock there, and whether credentials are of the right region."""
+
+from __future__ import annotations
+
+import asyncio
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from portico.doctor.finding import Found, of_error
+from portico.errors import PorticoError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from portico.doctor.patient import Patient
+    from portico.models.http import ModelHttp
+
+# A token's end is told in seconds from now, and is refreshed five minutes before: more than this is felt.
+_SKEW_S: Final = 60.0
+_ANSWER_S: Final = 4.0
+
+
+def hosts(patient: Patient) -> Iterable[Found]:
+    """A host that does not answer, once for each cause; a clock that is not the host's."""
+    return asyncio.run(_hosts(patient))
+
+
+def plans(patient: Patient) -> Iterable[Found]:
+    """A credential that its provider refuses: of the other region, of another kind, or revoked."""
+    return asyncio.run(_plans(patient)) if patient.accounts else ()
+
+
+async def _hosts(patient: Patient) -> list[Found]:
+    from portico.models.http import ModelHttp
+
+    async with ModelHttp(silence_s=_ANSWER_S) as http:
+        answers = await asyncio.gather(*(_asked(http, origin) for origin in sorted(_origins(patient))))
+    found = [each for each in answers if isinstance(each, Found)]
+    skews = [each for each in answers if isinstance(each, float)]
+    own = patient.here.clock.wall_ms() / 1000
+    skew = max((own - date for date in skews), key=abs, default=0.0)
+    if abs(skew) > _SKEW_S:
+        words = f"{abs(skew):.0f} seconds {'ahead of' if skew > 0 else 'behind'}"
+        why = "Tokens are refreshed too late, or again and again, and sign-ins end early."
+        found.append(
+            Found(
+                "clock-skew",
+                "error",
+                f"This machine's clock is {words} the providers' servers.",
+                why,
+                "set the clock: timedatectl set-ntp true",
+            )
+        )
+    return list({(each.id, each.message): each for each in found}.values())
+
+
+async def _asked(http: ModelHttp, origin: str) -> Found | float | None:
+    """What is wrong with the way there; else its Date, in seconds of its own clock."""
+    try:
+        async with asyncio.timeout(_ANSWER_S):
+            response = await http.get(f"{origin}/", headers={})
+    except PorticoError as error:
+        return of_error(error)
+    except TimeoutError:
+        return Found("network", "error", f"{origin} does not answer.", f"nothing came within {_ANSWER_S:g} s")
+    response.close()
+    try:
+        return parsedate_to_datetime(response.headers.get("Date", "")).timestamp()
+    except ValueError:
+        return None
+
+
+def _origins(patient: Patient) -> Iterator[str]:
+    urls = {url for profile in patient.profiles for url in (profile.api_base, profile.token_endpoint) if url}
+    urls |= {account.base_url for account in patient.accounts if account.base_url}
+    for url in urls:
+        parts = urlsplit(url)
+        if parts.scheme == "https":
+            yield f"https://{parts.netloc}"
+
+
+async def _plans(patient: Patient) -> list[Found]:
+    from portico.models.http import ModelHttp
+    from portico.usage.asking import PlanAsker
+
+    here = patient.here
+    async with here.http() as oauth, ModelHttp(silence_s=_ANSWER_S) as http:
+        reports = await PlanAsker(http, here.broker(oauth), here.clock).ask_all(patient.accounts, timeout_s=_ANSWER_S)
+    refused = [report for report in reports if report.error is not None and report.error.id == "credential-refused"]
+    found = [
+        Found("credential-refused", "error", each.error.message, each.error.why, each.error.hint)
+        for each in refused
+        if each.error is not None
+    ]
+    for report in reports:
+        if report.state == "no-plan":
+            hint = f"Subscribe: {report.account.subscribe_url}" if report.account.subscribe_url else None
+            found.append(Found("no-plan", "warning", f"{report.account.label} has no plan.", report.why, hint))
+    return found

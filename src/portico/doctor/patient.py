@@ -1,0 +1,58 @@
+"""An installation as the checks look at it: what can be read of it, whatever else is broken."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from portico.errors import PorticoError
+
+if TYPE_CHECKING:
+    from portico.config.layers import LoadedConfig
+    from portico.installation import Installation
+    from portico.models.loader import ModelLoader
+    from portico.store.profiles import Profile
+    from portico.usage.accounts import PlanAccount
+
+
+class Patient:
+    """`here`, part by part; each is None, or empty, where it cannot be read, which is for its own check to tell."""
+
+    def __init__(self, here: Installation) -> None:
+        self.here = here
+
+    @cached_property
+    def config(self) -> LoadedConfig | None:
+        """The configuration."""
+        try:
+            return self.here.config
+        except PorticoError:
+            return None
+
+    @cached_property
+    def profiles(self) -> tuple[Profile, ...]:
+        """The sign-ins and stored keys."""
+        try:
+            return tuple(self.here.index.profiles())
+        except PorticoError:
+            return ()
+
+    @cached_property
+    def models(self) -> ModelLoader | None:
+        """Names and models."""
+        try:
+            return self.here.models() if self.config is not None else None
+        except PorticoError:
+            return None
+
+    @cached_property
+    def accounts(self) -> tuple[PlanAccount, ...]:
+        """Whose plan can be asked about."""
+        from portico.usage.accounts import plan_accounts
+
+        if self.models is None:
+            return ()
+        try:
+            return plan_accounts(self.models, self.here.plugins.plan_readers(), self.profiles)
+        except PorticoError:
+            return ()

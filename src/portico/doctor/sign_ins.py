@@ -1,0 +1,90 @@
+"""The keyring, the sign-ins in it, and the plugins that refresh them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from portico.doctor.finding import Found, of_error
+from portico.errors import PorticoError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from portico.doctor.patient import Patient
+    from portico.store.profiles import Profile
+
+
+def store(patient: Patient) -> Iterator[Found]:
+    """The keyring, or the sealed file, by a record that is written, read back and deleted."""
+    try:
+        patient.here.vault().probe()
+    except PorticoError as error:
+        yield of_error(error, why=error.why or "No token can be kept or read.")
+
+
+def records(patient: Patient) -> Iterator[Found]:
+    """A sign-in whose tokens are gone from the store."""
+    vault = patient.here.vault()
+    for profile in patient.profiles:
+        try:
+            vault.read(profile.id)
+        except PorticoError as error:
+            yield replace(of_error(error), hint=_again(profile)) if error.id == "record-missing" else of_error(error)
+
+
+def health(patient: Patient) -> Iterator[Found]:
+    """A sign-in that has ended, or is about to."""
+    from portico.auth.health import health_of
+
+    for profile in patient.profiles:
+        found = health_of(profile, patient.here.clock.wall_ms())
+        why = profile.failure.message if profile.failure is not None else None
+        if found.word in {"sign in again", "sign-out unfinished"}:
+            hint = "{prog} auth logout " + profile.id if found.word == "sign-out unfinished" else _again(profile)
+            yield Found("sign-in-ended", "error", f"{profile.id}: {found.word}.", why, hint)
+        elif found.word in {"refresh failing", "expiring"}:
+            yield Found("refresh-failing", "warning", f"{profile.id}: {found.word}.", why, "{prog} auth status " + profile.id)
+
+
+def plugins(patient: Patient) -> Iterator[Found]:
+    """A plugin that is broken, or that is off while a sign-in needs it."""
+    if patient.config is None:
+        return
+    host = patient.here.plugins
+    host.load()
+    off = {record.id for record in host.records() if not record.enabled}
+    for record in host.records():
+        if record.error is not None:
+            yield Found(
+                "plugin-broken", "error", f"{record.id}: {record.error}", str(record.source), "{prog} plugins info " + record.id
+            )
+    for profile in patient.profiles:
+        if profile.plugin in off:
+            why = f"{profile.id} cannot be refreshed without it."
+            yield Found(
+                "plugin-off",
+                "error",
+                f"The plugin {profile.plugin} is off.",
+                why,
+                f"{{prog}} plugins enable {profile.plugin}",
+                _on(patient, profile.plugin),
+            )
+    for diagnostic in host.diagnostics():
+        if diagnostic.level == "error":
+            yield Found("plugin-fault", "error", diagnostic.message, hint="{prog} plugins doctor")
+
+
+def _on(patient: Patient, plugin: str) -> Callable[[], str]:
+    from portico.plugins.decision import enable
+
+    def switch_on() -> str:
+        patient.here.config.file.edit(lambda document: enable(document, plugin))
+        return f"the plugin {plugin} is on"
+
+    return switch_on
+
+
+def _again(profile: Profile) -> str:
+    choice = f"{profile.plugin.removesuffix('-auth')}" if profile.plugin else f"{profile.provider}-api"
+    return f"{{prog}} onboard --auth-choice {choice} --replace"

@@ -1,0 +1,238 @@
+"""The short way to a provider: aiohttp's protocol and parser without the session around them, most of what a small request costs.
+
+Connections are kept for the next request to the same origin. A credential goes where `ModelHttp` would let it go, and no redirect
+is followed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Final, Self
+from urllib.parse import urlsplit
+
+import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
+
+from portico import __version__
+from portico.errors import NetworkError
+from portico.gateway.dialling import Origin, dial
+from portico.gateway.headers import framed
+from portico.models.http import WAY_HOLDS_S
+from portico.oauth.http_errors import network_error
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Mapping
+
+    from aiohttp.client_proto import ResponseHandler
+    from aiohttp.http import RawResponseMessage
+    from aiohttp.streams import StreamReader
+    from multidict import CIMultiDictProxy
+
+    from portico.gateway.upstream import Upstream, UpstreamAnswer
+    from portico.models.http import ModelHttp
+
+_KEPT_S: Final = 30.0
+_KEPT: Final = 256
+_SWEEP_S: Final = 5.0
+_BUFFER: Final = 1 << 16
+_HEAD: Final = 16 << 10
+_WAYS: Final = 256
+_AGENT: Final = f"portico/{__version__}"
+_FAILURES: Final = (aiohttp.ClientError, HttpProcessingError, TimeoutError, OSError)
+
+
+class DirectUpstream:
+    """`Upstream` over connections of its own; what goes to plain HTTP behind a proxy goes by `other`.
+
+    `silence_s`: seconds that a provider may be silent before and within its answer.
+    """
+
+    def __init__(self, http: ModelHttp, other: Upstream, *, silence_s: float) -> None:
+        self._http = http
+        self._other = other
+        self._silence_s = silence_s
+        self._idle: dict[Origin, deque[tuple[float, ResponseHandler]]] = {}
+        self._open: set[_Answer] = set()
+        self._ways: dict[str, tuple[float, tuple[Origin | None, str, str]]] = {}
+        self._sweeping: asyncio.Task[None] | None = None
+
+    async def __aenter__(self) -> Self:
+        self._sweeping = asyncio.create_task(self._sweep(), name="provider connections")
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        if self._sweeping is not None:
+            self._sweeping.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._sweeping
+        for answer in [*self._open]:
+            answer.close()
+        for kept in self._idle.values():
+            for _, connection in kept:
+                connection.close()
+        self._idle.clear()
+
+    async def send(self, url: str, *, body: bytes, headers: Mapping[str, str]) -> UpstreamAnswer:
+        """As `Upstream` has it. A kept connection that its server has just closed is replaced once, unseen."""
+        origin, line, host = await self._way(url)
+        if origin is None:
+            return await self._other.send(url, body=body, headers=headers)
+        request = _request(line, {"host": host, "user-agent": _AGENT, **headers}, body)
+        try:
+            while (connection := self._kept(origin)) is not None:
+                # RFC 9112 section 9.3.1: nothing of an answer came, on a connection that was idle: it had ended before.
+                with contextlib.suppress(aiohttp.ServerDisconnectedError, ConnectionResetError, aiohttp.ClientOSError):
+                    return await self._asked(origin, connection, request, url)
+            return await self._asked(origin, await dial(origin, url), request, url)
+        except _FAILURES as error:
+            raise network_error(error, url) from None
+
+    async def _way(self, url: str) -> tuple[Origin | None, str, str]:
+        """Where the connection goes, None where `other` has to make it; the request's first line, and its host."""
+        until, way = self._ways.get(url, (0.0, None))
+        if way is not None and until > time.monotonic():
+            return way
+        proxy, trust, parts = self._http.way(url), await self._http.trust_for(url), urlsplit(url)
+        target = f"{parts.path}?{parts.query}" if parts.query else parts.path
+        port = parts.port or (443 if trust else 80)
+        origin = Origin(parts.hostname or "", port, trust, proxy) if trust is not None or proxy is None else None
+        if len(self._ways) >= _WAYS:
+            self._ways.clear()
+        way = origin, f"POST {target} HTTP/1.1", parts.netloc
+        self._ways[url] = time.monotonic() + WAY_HOLDS_S, way
+        return way
+
+    async def _asked(self, origin: Origin, connection: ResponseHandler, request: bytes, url: str) -> UpstreamAnswer:
+        answer = _Answer(self, origin, connection, url)
+        self._open.add(answer)
+        try:
+            connection.set_response_params(
+                read_until_eof=True, auto_decompress=False, read_bufsize=_BUFFER, max_line_size=_HEAD, max_field_size=_HEAD
+            )
+            await answer.begin(request)
+        except BaseException:
+            answer.close()
+            raise
+        return answer
+
+    def _kept(self, origin: Origin) -> ResponseHandler | None:
+        kept = self._idle.get(origin)
+        while kept:
+            until, connection = kept.pop()
+            if until > time.monotonic() and connection.is_connected() and not connection.should_close:
+                return connection
+            connection.close()
+        return None
+
+    def done(self, answer: _Answer, *, reusable: bool) -> None:
+        """Keep the connection of an answer that was read to its end, or close it."""
+        self._open.discard(answer)
+        connection = answer.connection
+        kept = self._idle.setdefault(answer.origin, deque())
+        if reusable and len(kept) < _KEPT and connection.is_connected():
+            kept.append((time.monotonic() + _KEPT_S, connection))
+        elif connection.transport is not None:
+            connection.abort()
+
+    async def _sweep(self) -> None:
+        while True:
+            await asyncio.sleep(min(_SWEEP_S, self._silence_s / 4))
+            now = time.monotonic()
+            for answer in [*self._open]:
+                if answer.waiting_since is not None and now - answer.waiting_since > self._silence_s:
+                    answer.give_up()
+            for kept in self._idle.values():
+                while kept and kept[0][0] <= now:
+                    kept.popleft()[1].close()
+
+
+class _Answer:
+    """One answer on one connection. `waiting_since`: monotonic seconds, None while nothing is awaited."""
+
+    def __init__(self, upstream: DirectUpstream, origin: Origin, connection: ResponseHandler, url: str) -> None:
+        self._upstream = upstream
+        self._url = url
+        self._message: RawResponseMessage
+        self._payload: StreamReader
+        self._over = False
+        self.origin = origin
+        self.connection = connection
+        self.waiting_since: float | None = None
+        self.status = 0
+        self.content_type = ""
+
+    async def begin(self, request: bytes) -> None:
+        """Send the request and wait for the answer's head; interim ones (RFC 9110 section 15.2) are passed over."""
+        if self.connection.transport is None:
+            raise aiohttp.ServerDisconnectedError
+        self.connection.transport.write(request)
+        self.waiting_since = time.monotonic()
+        while True:
+            self._message, self._payload = await self.connection.read()
+            if self._message.code >= 200:  # noqa: PLR2004 - the first code that is none of theirs
+                break
+        self.waiting_since = None
+        self.status = self._message.code
+        self.content_type = self._message.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+
+    @property
+    def headers(self) -> CIMultiDictProxy[str]:
+        return self._message.headers
+
+    def header_items(self) -> Iterable[tuple[str, str]]:
+        return self._message.headers.items()
+
+    async def read(self, limit: int) -> tuple[bytes, bool]:
+        if self._payload.is_eof() and self._payload.exception() is None:
+            return self._payload.read_nowait(), True
+        parts, size = [], 0
+        async for chunk in self.chunks():
+            parts.append(chunk)
+            size += len(chunk)
+            if size >= limit:
+                return b"".join(parts), False
+        return parts[0] if len(parts) == 1 else b"".join(parts), True
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        while True:
+            self.waiting_since = time.monotonic()
+            try:
+                chunk = await self._payload.readany()
+            except _FAILURES as error:
+                why = network_error(error, self._url).why
+                raise NetworkError("answer-cut", "The answer broke off.", why=why) from None
+            finally:
+                self.waiting_since = None
+            if not chunk:
+                return
+            yield chunk
+
+    def close(self) -> None:
+        if not self._over:
+            self._over = True
+            whole = self.status != 0 and self._payload.is_eof()
+            reusable = whole and not self._message.should_close and not self.connection.should_close
+            self._upstream.done(self, reusable=reusable)
+
+    def give_up(self) -> None:
+        """End the wait for a provider that says nothing any more."""
+        error = aiohttp.SocketTimeoutError("silent for too long")
+        if self.status:
+            self._payload.set_exception(error)
+        else:
+            self.connection.set_exception(error)
+
+
+def _request(line: str, headers: Mapping[str, str], body: bytes) -> bytes:
+    """The request's bytes.
+
+    Raises:
+        NetworkError: `request-refused`: a header would break out of its line.
+    """
+    try:
+        return framed(line, {**headers, "content-length": str(len(body))}) + body
+    except ValueError:
+        raise NetworkError("request-refused", "A header of the request holds a line break.", unsent=True) from None

@@ -1,0 +1,142 @@
+"""What the gateway does for a client that has shown a key: models asked and listed, counters shown."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote
+
+from portico.errors import PorticoError, UsageError
+from portico.gateway import guard
+from portico.gateway.body import read_body
+from portico.gateway.client_side import AiohttpClient, BadRequest, received_body
+from portico.gateway.headers import to_provider
+from portico.gateway.keys import owner
+from portico.gateway.metrics import CONTENT_TYPE
+from portico.gateway.models_page import model_list, one_model
+from portico.gateway.passage import NoAnswer, Passage
+from portico.gateway.routes import METRICS, MODELS, ROUTES
+from portico.gateway.trying import Call
+from portico.gateway.vendor_errors import error_body, status_of, status_of_refusal, told
+
+if TYPE_CHECKING:
+    from aiohttp import web
+
+    from portico.contracts import ApiKind
+    from portico.gateway.keys import KeyInfo
+    from portico.gateway.live_models import Candidates, LiveModels
+    from portico.gateway.metrics import Metrics
+    from portico.gateway.outcome import Outcome
+    from portico.gateway.passage import Parts
+    from portico.gateway.reloading import Reloading
+    from portico.gateway.routes import Route
+
+_LONGEST_QUERY: Final = 2048
+_log: Final = logging.getLogger("portico.gateway")
+
+
+@dataclass(frozen=True, slots=True)
+class Front:
+    """Everything but the socket. `models` and `keys` are as their files are at each request; `started_at` is wall ms."""
+
+    models: Reloading[LiveModels | None]
+    keys: Reloading[tuple[KeyInfo, ...]]
+    parts: Parts
+    metrics: Metrics
+    started_at: int
+
+    async def respond(self, request: web.BaseRequest) -> web.StreamResponse:
+        """The answer to a request that may talk to the gateway at all: 401 without a key, on every path."""
+        path = request.raw_path.partition("?")[0]
+        route = ROUTES.get(path)
+        client = owner(await self.keys.now(), guard.shown_keys(request))
+        if client is None:
+            return self._refused(route, 401, "no-key", "Show a gateway key: `portico gateway key show` prints one.")
+        if route is None:
+            return await self._page(request, path)
+        if request.method != "POST":
+            return self._refused(route, 405, "wrong-method", f"{route.path} takes POST.", Allow="POST")
+        try:
+            return await self._asked(request, route, client)
+        except BadRequest as bad:
+            return self._refused(route, bad.status, bad.id, bad.message)
+
+    async def _page(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
+        if path not in {METRICS, MODELS} and not path.startswith(f"{MODELS}/"):
+            return self._refused(None, 404, "not-found", "There is nothing at this path.")
+        if request.method not in {"GET", "HEAD"}:
+            return self._refused(None, 405, "wrong-method", f"{path} takes GET.", Allow="GET, HEAD")
+        if path == METRICS:
+            return guard.text(200, self.metrics.text(started_at=self.started_at), CONTENT_TYPE)
+        api: ApiKind | None = "anthropic-messages" if "anthropic-version" in request.headers else None
+        try:
+            models = await self._models_now()
+            shown = model_list(models) if path == MODELS else one_model(models, unquote(path[len(MODELS) + 1 :]))
+        except PorticoError as error:
+            return guard.answer(status_of(error), error_body(api, status_of(error), error.id, told(error)))
+        if shown is None:
+            return guard.answer(404, error_body(api, 404, "unknown-model", "There is no model of this name here."))
+        return guard.answer(200, shown, keeps_open=True)
+
+    async def _asked(self, request: web.BaseRequest, route: Route, client: str) -> web.StreamResponse:
+        if not guard.is_json(request):
+            raise BadRequest(415, "wrong-content-type", "Send the body as application/json.")
+        query = request.rel_url.raw_query_string
+        if len(query) > _LONGEST_QUERY:
+            raise BadRequest(400, "bad-query", "The query is too long.")
+        try:
+            body = read_body(await received_body(request))
+            call = Call(route, body, client, query, to_provider(request.headers.items()))
+            candidates = (await self._models_now()).candidates(body.model, route.api)
+        except PorticoError as error:
+            status = status_of(error)
+            self.metrics.refused(error.id)
+            _log.info("%s %s: %s: %s", client, route.path, status, error)
+            return guard.answer(status, error_body(route.api, status, error.id, told(error)), keeps_open=True)
+        return await self._passed(request, call, candidates)
+
+    async def _passed(self, request: web.BaseRequest, call: Call, candidates: Candidates) -> web.StreamResponse:
+        passage, client = Passage(call, candidates, self.parts), AiohttpClient(request)
+        self.metrics.in_progress += 1
+        try:
+            await passage.run(client)
+        except NoAnswer as none:
+            return _no_answer(passage, call, none)
+        finally:
+            self.metrics.in_progress -= 1
+        assert client.response is not None  # noqa: S101 - an answer was begun
+        return client.response
+
+    async def _models_now(self) -> LiveModels:
+        models = await self.models.now()
+        if models is None:
+            raise self.models.fault or UsageError("no-models", "The configuration cannot be read.")
+        return models
+
+    def _refused(self, route: Route | None, status: int, id: str, message: str, **headers: str) -> web.StreamResponse:
+        self.metrics.refused(id)
+        return guard.answer(status, error_body(route.api if route is not None else None, status, id, message), headers)
+
+
+def log_outcome(outcome: Outcome) -> None:
+    """One line for each request: who, what, which model, how it ended. Where nothing went wrong it is for `--verbose` only."""
+    smooth = outcome.end == "answered" and len(outcome.attempts) == 1
+    level = logging.DEBUG if smooth else logging.INFO
+    if not _log.isEnabledFor(level):
+        return
+    model = outcome.model.reference if outcome.model is not None else "no model"
+    why = f": {outcome.why}" if outcome.why else ""
+    line = "%s %s: %s by %s, HTTP %s, %s ms, %s tried%s"
+    path, tries = outcome.call.route.path, len(outcome.attempts)
+    _log.log(level, line, outcome.call.client, path, outcome.end, model, outcome.status, outcome.whole_ms, tries, why)
+
+
+def _no_answer(passage: Passage, call: Call, none: NoAnswer) -> web.StreamResponse:
+    error, refusal = none.error, none.refusal
+    status = status_of(error) if refusal is None else status_of_refusal(refusal.kind, refusal.status)
+    headers = passage.headers(None)
+    if refusal is not None and refusal.retry_after is not None:
+        headers["Retry-After"] = str(max(1, round(refusal.retry_after)))
+    passage.failed(status, str(error))
+    return guard.answer(status, error_body(call.route.api, status, error.id, told(error)), headers, keeps_open=True)

@@ -1,0 +1,195 @@
+"""The keys that clients show the gateway: one for each tool, made here, kept where the tokens are, and revocable by name.
+
+They are records of the vault like any token, under an index of their own. The index holds each key's SHA-256 and not the key: the
+gateway needs no more to know one, and so never has to open a locked keyring for a request.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import re
+import secrets
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from portico.errors import UsageError
+from portico.paths import Paths
+from portico.secret import Secret
+from portico.store.profiles import Profile, ProfileIndex
+from portico.store.records import Tokens, fingerprint
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+    from pathlib import Path
+
+    from portico.contracts import Clock
+    from portico.store.vault import Vault
+
+DEFAULT: Final = "default"
+# Clients and secret scanners know keys by their beginning; some clients take none without "sk-".
+_PREFIX: Final = "sk-portico-"
+_BYTES: Final = 32
+_OWNER: Final = "gateway"
+_TYPE: Final = "gateway_key"
+_OF_TOOL: Final = re.compile(r"exec-(.+)-\d+")
+_NOT_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9._-]")
+_NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+
+
+class KeyPaths(Paths):
+    """The places of the state folder, with the keys' index for its index."""
+
+    @property
+    def index(self) -> Path:
+        return self.state / "gateway-keys.json"
+
+
+def key_index(paths: Paths) -> ProfileIndex:
+    """The index of the keys."""
+    return ProfileIndex(KeyPaths(paths.config, paths.state, paths.state_id))
+
+
+@dataclass(frozen=True, slots=True)
+class KeyInfo:
+    """A key without the key. `created_at` is wall ms."""
+
+    name: str
+    created_at: int
+    sha256: str
+
+
+class GatewayKeys:
+    """Makes, shows and revokes keys. Blocking, as the vault is; `open_vault` opens it over the keys' index."""
+
+    def __init__(self, index: ProfileIndex, open_vault: Callable[[ProfileIndex], Vault], clock: Clock) -> None:
+        self._index = index
+        self._vault = open_vault(index)
+        self._clock = clock
+
+    def all(self) -> tuple[KeyInfo, ...]:
+        """Every key, the oldest first.
+
+        Raises:
+            StoreError: the index cannot be read.
+        """
+        return tuple(sorted(known(self._index.profiles()), key=lambda key: key.created_at))
+
+    def add(self, name: str) -> Secret:
+        """A new key of this name, stored.
+
+        Raises:
+            UsageError: `bad-key-name`, `key-exists`.
+            StoreError, LockBusy: it could not be stored.
+        """
+        if _NAME.fullmatch(name) is None:
+            hint = "letters, digits and . _ -, up to 64; the name of the tool, say"
+            raise UsageError("bad-key-name", f"This is no name for a key: {name!r}", hint=hint)
+        if self._index.get(_id(name)) is not None:
+            hint = f"{{prog}} gateway key rotate {name}, or choose another name"
+            raise UsageError("key-exists", f"There is a gateway key {name} already.", hint=hint)
+        return self._stored(name)
+
+    def rotate(self, name: str) -> Secret:
+        """Another key in the place of the one of this name, which is refused from now on.
+
+        Raises:
+            UsageError: `no-such-key`.
+            StoreError, LockBusy: it could not be stored; the old one stays.
+        """
+        self._found(name)
+        return self._stored(name)
+
+    def show(self, name: str) -> Secret:
+        """The key of this name.
+
+        Raises:
+            UsageError: `no-such-key`.
+            StoreError: it cannot be read.
+        """
+        self._found(name)
+        return self._vault.read(_id(name)).access
+
+    def revoke(self, name: str) -> tuple[str, ...]:
+        """Refuse the key of this name from now on, and delete it; what could not be deleted.
+
+        Raises:
+            UsageError: `no-such-key`.
+            StoreError, LockBusy: the index cannot be changed.
+        """
+        self._found(name)
+        return self._vault.delete(_id(name))
+
+    def ensure_one(self) -> str | None:
+        """Make the first key where there is none; its name if it was made.
+
+        Raises:
+            StoreError, LockBusy: it could not be stored.
+        """
+        if self._index.profiles():
+            return None
+        self._stored(DEFAULT)
+        return DEFAULT
+
+    def _found(self, name: str) -> Profile:
+        profile = self._index.get(_id(name))
+        if profile is None:
+            names = [key.name for key in self.all()]
+            hint = f"There is {', '.join(names)}." if names else f"Make one: {{prog}} gateway key add {name}"
+            raise UsageError("no-such-key", f"There is no gateway key {name}.", hint=hint)
+        return profile
+
+    def _stored(self, name: str) -> Secret:
+        key = Secret(_PREFIX + secrets.token_urlsafe(_BYTES))
+        before = self._index.get(_id(name))
+        profile = before or _profile(name, self._clock.wall_ms())
+        # The fingerprint goes with the pointer to the record, in one edit: the old key ends when the new one is there.
+        self._vault.commit(replace(profile, subject=fingerprint(key)), Tokens(key, None, None))
+        return key
+
+
+def known(profiles: Iterable[Profile]) -> tuple[KeyInfo, ...]:
+    """The keys of an index that can be shown; one whose making was cut short is none."""
+    return tuple(KeyInfo(one.client_id, one.created_at, one.subject) for one in profiles if one.subject and one.slot)
+
+
+def owner(keys: Iterable[KeyInfo], shown: Iterable[str]) -> str | None:
+    """Whose key is among those that a request shows; None where none is one. Every key is compared, whichever fits."""
+    found = None
+    for text in shown:
+        digest = hashlib.sha256(text.encode(errors="replace")).hexdigest()
+        for key in keys:
+            if hmac.compare_digest(digest, key.sha256):
+                found = key.name
+    return found
+
+
+def tool_of(name: str) -> str | None:
+    """The tool that `exec` has made the key of this name for; None for a key that a person has made."""
+    found = _OF_TOOL.fullmatch(name)
+    return found[1] if found is not None else None
+
+
+def name_for(tool: str, pid: int) -> str:
+    """The name of a key for one run of a tool, for which process `pid` waits."""
+    return f"exec-{_NOT_IN_NAMES.sub('-', tool)[:32] or 'tool'}-{pid}"
+
+
+def _id(name: str) -> str:
+    return f"{_OWNER}:{name}"
+
+
+def _profile(name: str, now_ms: int) -> Profile:
+    return Profile(
+        id=_id(name),
+        provider=_OWNER,
+        plugin="",
+        region="",
+        issuer="",
+        client_id=name,
+        dialect="",
+        api_base="",
+        token_endpoint="",
+        created_at=now_ms,
+        type=_TYPE,
+    )

@@ -1,0 +1,65 @@
+"""The front of a gateway, put together from what is installed here."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Final
+
+from portico.gateway.direct import DirectUpstream
+from portico.gateway.front import Front, log_outcome
+from portico.gateway.keys import KeyInfo, key_index, known
+from portico.gateway.live_models import LiveModels, live_models
+from portico.gateway.metrics import Metrics
+from portico.gateway.passage import Parts
+from portico.gateway.recording import entry_for
+from portico.gateway.reloading import Reloading
+from portico.gateway.upstream import SILENCE_TIMEOUT_S, AiohttpUpstream
+from portico.installation import Installation
+from portico.models.cooldown import Cooldowns
+from portico.models.http import ModelHttp
+from portico.store.off_loop import off_loop
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from pathlib import Path
+
+    from portico.auth.broker import TokenBroker
+    from portico.gateway.outcome import Outcome
+    from portico.gateway.state import GatewayState
+
+
+# Some ten files; the keys, which are one, are looked at for each request.
+_LOOK_EVERY_S: Final = 0.1
+# Seconds of rows that a kill may lose; a thread that wakes for each of them would cost more than the rows do.
+_GATHER_S: Final = 0.25
+
+
+@asynccontextmanager
+async def open_front(here: Installation, broker: TokenBroker, state: GatewayState) -> AsyncIterator[Front]:
+    """The front, for as long as its connections to providers are open."""
+    metrics, index = Metrics(), key_index(here.paths)
+
+    history = await off_loop(lambda: here.history(gather_s=_GATHER_S))
+
+    def done(outcome: Outcome) -> None:
+        metrics.done(outcome)
+        log_outcome(outcome)
+        entry = entry_for(outcome) if history is not None else None
+        if history is not None and entry is not None:
+            history.record(entry)
+
+    def read_models() -> tuple[LiveModels, tuple[Path, ...]]:
+        return live_models(Installation(here.config_file, here.env, here.clock))
+
+    models = Reloading[LiveModels | None](read_models, None, keeps=True, every_s=_LOOK_EVERY_S)
+    keys = Reloading[tuple[KeyInfo, ...]](lambda: (known(index.profiles()), [index.path]), ())
+    async with (
+        ModelHttp(silence_s=SILENCE_TIMEOUT_S, connections=0) as http,
+        DirectUpstream(http, AiohttpUpstream(http), silence_s=SILENCE_TIMEOUT_S) as upstream,
+    ):
+        parts = Parts(upstream, broker, Cooldowns(here.clock), Cooldowns(here.clock), here.clock, done)
+        try:
+            yield Front(models, keys, parts, metrics, state.started_at)
+        finally:
+            if history is not None:
+                await off_loop(history.close)

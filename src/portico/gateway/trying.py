@@ -1,0 +1,134 @@
+"""One candidate's try at a request: its credential, the provider's answer, and whether that is one."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from portico.errors import NetworkError, PorticoError
+from portico.gateway.headers import defaults
+from portico.gateway.metering import first_event, object_in, piece_of
+from portico.models.asking import Refused, credential_header
+from portico.models.protocols import PROTOCOLS
+from portico.models.refusal import BODY_LIMIT, Refusal, read_refusal, refused_in, refused_inside, unreachable
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from portico.auth.broker import TokenBroker
+    from portico.gateway.body import Body
+    from portico.gateway.routes import Route
+    from portico.gateway.upstream import Upstream, UpstreamAnswer
+    from portico.models.callable import CallableModel
+    from portico.secret import Secret
+
+_UNAUTHORIZED: Final = 401
+_OK: Final = range(200, 300)
+_ERRORS: Final = 400
+EVENTS: Final = "text/event-stream"
+# An answer in one piece is held until it is known to be one; of a longer one only this much is.
+_HELD: Final = 8 << 20
+_FIRST_EVENT: Final = 64 << 10
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A client's request, understood. `client` is the name of its key, `query` as it was written; `headers` may be passed on."""
+
+    route: Route
+    body: Body
+    client: str
+    query: str
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """An answer that is one. `start` has been read of it already, all of it where `whole`; `told` is the object that it is."""
+
+    answer: UpstreamAnswer
+    start: bytes
+    whole: bool
+    key: Secret | None
+    told: Mapping[str, object] | None = None
+
+    @property
+    def streams(self) -> bool:
+        return self.answer.content_type == EVENTS
+
+
+async def attempt(model: CallableModel, call: Call, upstream: Upstream, broker: TokenBroker) -> Begun:
+    """Ask `model`. A token that the provider refuses is replaced by one refresh for all that hold it, the request resent.
+
+    Raises:
+        Refused: no answer began, or what began is an error whatever its status.
+    """
+    try:
+        return await _attempt(model, call, upstream, broker)
+    except NetworkError as error:
+        raise Refused(unreachable(error), error) from error
+    except PorticoError as error:
+        raise Refused(Refusal("auth", str(error)), error) from error
+
+
+async def _attempt(model: CallableModel, call: Call, upstream: Upstream, broker: TokenBroker) -> Begun:
+    body = call.body.naming(model.reference.model)
+    if model.profile_id is None:
+        return await _judged(model, call, await _sent(model, call, body, model.key, upstream), model.key)
+    token = await broker.access(model.profile_id)
+    answer = await _sent(model, call, body, token.token, upstream)
+    if answer.status == _UNAUTHORIZED:
+        answer.close()
+        token = await broker.access(model.profile_id, rejected_generation=token.generation)
+        answer = await _sent(model, call, body, token.token, upstream)
+    return await _judged(model, call, answer, token.token)
+
+
+async def _sent(model: CallableModel, call: Call, body: bytes, key: Secret | None, upstream: Upstream) -> UpstreamAnswer:
+    api = call.route.api
+    base = model.bases.get(api, model.base_url)
+    headers = {**defaults(call.headers, PROTOCOLS[api].headers()), **model.headers, **credential_header(model, key)}
+    return await upstream.send(call.route.url(base, call.query), body=body, headers=headers)
+
+
+async def _judged(model: CallableModel, call: Call, answer: UpstreamAnswer, key: Secret | None) -> Begun:
+    """The answer, unless it is a refusal: by its status, in the body of an HTTP 200, or in a stream's first event."""
+    judge = _of_status if answer.status not in _OK else _of_stream if answer.content_type == EVENTS else _of_whole
+    try:
+        return await judge(model, call, answer, key)
+    except BaseException:
+        answer.close()
+        raise
+
+
+async def _of_whole(model: CallableModel, _call: Call, answer: UpstreamAnswer, key: Secret | None) -> Begun:
+    start, whole = await answer.read(_HELD)
+    told = object_in(start) if whole else None
+    if told is not None and refused_in(told, model.error_codes):
+        raise Refused(read_refusal(answer.status, answer.headers, start, model.error_codes, key))
+    return Begun(answer, start, whole, key, told)
+
+
+async def _of_stream(model: CallableModel, call: Call, answer: UpstreamAnswer, key: Secret | None) -> Begun:
+    start = b""
+    async for chunk in answer.chunks():
+        start += chunk
+        event = first_event(start)
+        if event is None and len(start) < _FIRST_EVENT:
+            continue
+        piece = piece_of(PROTOCOLS[call.route.api], event)
+        if event is not None and (piece is None or piece.refused is not None) and _is_error(event, model):
+            raise Refused(read_refusal(answer.status, answer.headers, event, model.error_codes, key))
+        return Begun(answer, start, whole=False, key=key)
+    raise NetworkError("answer-cut", "The answer broke off.", why="its stream ended before its first event")
+
+
+def _is_error(event: bytes, model: CallableModel) -> bool:
+    return b'"error"' in event or refused_inside(event, model.error_codes)
+
+
+async def _of_status(model: CallableModel, _call: Call, answer: UpstreamAnswer, key: Secret | None) -> Begun:
+    if answer.status < _ERRORS:
+        raise Refused(Refusal("server", "it redirects, and a credential follows no redirect", status=answer.status))
+    body, _ = await answer.read(BODY_LIMIT)
+    raise Refused(read_refusal(answer.status, answer.headers, body, model.error_codes, key))

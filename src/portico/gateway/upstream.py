@@ -1,0 +1,119 @@
+"""The way to a provider. The protocol is what the gateway needs of it; the class is that over aiohttp."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final, Protocol
+
+import aiohttp
+
+from portico.errors import NetworkError
+from portico.oauth.http_errors import network_error
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Mapping
+
+    from portico.models.http import ModelHttp
+
+# An answer that is not streamed may take a model minutes; Anthropic's own SDK waits as long (docs.claude.com/en/api/errors).
+SILENCE_TIMEOUT_S: Final = 600.0
+
+
+class UpstreamAnswer(Protocol):
+    """An answer whose head has come. It is closed by whoever asked for it."""
+
+    status: int
+    content_type: str
+
+    @property
+    def headers(self) -> Mapping[str, str]: ...
+
+    def header_items(self) -> Iterable[tuple[str, str]]:
+        """Every header as it came."""
+        ...
+
+    async def read(self, limit: int) -> tuple[bytes, bool]:
+        """The body, or its first `limit` bytes and a bit; and whether that is all of it.
+
+        Raises:
+            NetworkError: it broke off.
+        """
+        ...
+
+    def chunks(self) -> AsyncIterator[bytes]:
+        """The body, or what is left of it, in pieces as they come.
+
+        Raises:
+            NetworkError: it broke off.
+        """
+        ...
+
+    def close(self) -> None:
+        """Let go of it. What has not been read is not waited for."""
+        ...
+
+
+class Upstream(Protocol):
+    """What sends requests to providers."""
+
+    async def send(self, url: str, *, body: bytes, headers: Mapping[str, str]) -> UpstreamAnswer:
+        """The answer to a POST of `body`, its own body still to come. No redirect is followed.
+
+        Raises:
+            NetworkError: none came.
+            ConfigError: `endpoint-refused`: nothing may be sent to this URL.
+        """
+        ...
+
+
+class AiohttpUpstream:
+    """`Upstream` over the client for model APIs."""
+
+    def __init__(self, http: ModelHttp) -> None:
+        self._http = http
+
+    async def send(self, url: str, *, body: bytes, headers: Mapping[str, str]) -> UpstreamAnswer:
+        return _Answer(await self._http.post_bytes(url, body=body, headers=headers), url)
+
+
+class _Answer:
+    def __init__(self, response: aiohttp.ClientResponse, url: str) -> None:
+        self._response = response
+        self._url = url
+        self.status = response.status
+        self.content_type = response.content_type if "Content-Type" in response.headers else ""
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return self._response.headers
+
+    def header_items(self) -> Iterable[tuple[str, str]]:
+        return self._response.headers.items()
+
+    async def read(self, limit: int) -> tuple[bytes, bool]:
+        parts, size = [], 0
+        async for chunk in self.chunks():
+            parts.append(chunk)
+            size += len(chunk)
+            if size >= limit:
+                return b"".join(parts), False
+        return b"".join(parts), True
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        content = self._response.content
+        try:
+            while chunk := await content.readany():
+                yield chunk
+        except (aiohttp.ClientError, TimeoutError, OSError, asyncio.IncompleteReadError) as error:
+            raise _broken(error, self._url) from None
+
+    def close(self) -> None:
+        if self._response.content.at_eof():
+            self._response.release()
+        else:
+            self._response.close()
+
+
+def _broken(error: Exception, url: str) -> NetworkError:
+    cause = network_error(error, url) if isinstance(error, aiohttp.ClientError | TimeoutError | OSError) else None
+    return NetworkError("answer-cut", "The answer broke off.", why=cause.why if cause is not None else type(error).__name__)

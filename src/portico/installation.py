@@ -1,0 +1,209 @@
+"""Portico on one machine: config, plugins, sign-ins and what opens them, wired once and only when they are asked for.
+
+A command has one with a terminal (`portico.cli.runtime`), a Python program one without (`portico.library`).
+"""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from portico.clock import SystemClock
+from portico.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from portico.auth.broker import TokenBroker
+    from portico.config.layers import LoadedConfig
+    from portico.contracts import Clock, FormPoster
+    from portico.models.loader import ModelLoader
+    from portico.oauth.client import OAuthClient
+    from portico.paths import Paths
+    from portico.plugins.manager import PluginHost
+    from portico.secret import Secret
+    from portico.store.passphrase import PassphraseSource
+    from portico.store.profile_record import StoreName
+    from portico.store.profiles import ProfileIndex
+    from portico.store.vault import Vault
+    from portico.usage.history import History
+
+
+class Installation:
+    """The parts behind lazy attributes. `config_file` is a config other than the usual one."""
+
+    def __init__(self, config_file: str | None, env: Mapping[str, str] | None = None, clock: Clock | None = None) -> None:
+        self.config_file = config_file
+        self.env: Mapping[str, str] = os.environ if env is None else env
+        self.clock: Clock = clock or SystemClock()
+
+    def warn(self, text: str) -> None:
+        """Tell whoever looks after this installation."""
+        import logging
+
+        logging.getLogger("portico").warning("%s", text)
+
+    def note(self, text: str) -> None:
+        """Tell what takes long, and why."""
+        import logging
+
+        logging.getLogger("portico").info("%s", text)
+
+    def passphrase_asker(self) -> Callable[[str], Secret] | None:
+        """Who can be asked for the passphrase of the sealed file store; None where nobody can."""
+        return None
+
+    @cached_property
+    def paths(self) -> Paths:
+        """Where everything is.
+
+        Raises:
+            ConfigError: no home folder is known and no folder was named.
+        """
+        from portico.paths import EMULATOR_ENV, resolve_paths
+
+        try:
+            paths = resolve_paths(self.config_file, self.env)
+        except (RuntimeError, OSError) as exc:
+            raise _no_home(str(exc)) from exc
+        if not (paths.config.is_absolute() and paths.state.is_absolute()):
+            raise _no_home("HOME is not set and this user has no home folder.")
+        if EMULATOR_ENV in self.env and not paths.state.parent.exists():
+            raise _emulator_ended()
+        return paths
+
+    @cached_property
+    def config(self) -> LoadedConfig:
+        """The configuration, with everything that it rests on.
+
+        Raises:
+            ConfigError: it, its base or `models.json` cannot be read or used.
+        """
+        if self._loaded.fault is not None:
+            raise self._loaded.fault
+        return self._loaded
+
+    @cached_property
+    def settings(self) -> LoadedConfig:
+        """The configuration for what neither its base nor `models.json` decides: where one cannot be used, that is told.
+
+        Raises:
+            ConfigError: the own file cannot be read or used.
+        """
+        if self._loaded.fault is not None:
+            self.tell_fault(self._loaded.fault)
+        return self._loaded
+
+    @cached_property
+    def _loaded(self) -> LoadedConfig:
+        loaded = self._load_config()
+        self.tell_problems(loaded)
+        return loaded
+
+    def tell_fault(self, fault: ConfigError) -> None:
+        """Tell that the base or `models.json` cannot be used."""
+        self.warn(str(fault))
+
+    def tell_problems(self, loaded: LoadedConfig) -> None:
+        """Tell what is wrong in the configuration and stops nothing."""
+        for problem in loaded.problems:
+            self.warn(str(problem))
+
+    def refuse_missing_config(self) -> None:
+        """A file that was named has to be there, unless the command makes it.
+
+        Raises:
+            ConfigError: `config-not-found`.
+        """
+        if self.config_file is not None and not os.path.lexists(self.paths.config):
+            hint = "Mind its spelling; `{prog} config set` makes a new one."
+            raise ConfigError("config-not-found", f"There is no configuration at {self.paths.config}.", hint=hint)
+
+    def reload_config(self) -> LoadedConfig:
+        """Read the configuration again, after it was edited; the plugin host is made anew with it."""
+        for stale in ("config", "settings", "plugins"):
+            self.__dict__.pop(stale, None)
+        self.__dict__["_loaded"] = loaded = self._load_config()
+        return loaded
+
+    @cached_property
+    def plugins(self) -> PluginHost:
+        from portico.plugins.manager import PluginHost
+
+        return PluginHost(self.settings.config.plugins, paths=self.paths, env=self.env)
+
+    def models(self) -> ModelLoader:
+        """From names to models that can be called, as config, plugins, profiles and environment are now."""
+        from portico.models.loader import ModelLoader
+        from portico.plugins.records import switched_off
+
+        given = self.config
+        return ModelLoader(
+            given.config,
+            self.plugins.providers(),
+            self.index.profiles(),
+            given.env,
+            corrections=given.corrections,
+            switched_off=switched_off(self.plugins.records()),
+        )
+
+    @cached_property
+    def index(self) -> ProfileIndex:
+        from portico.store.profiles import ProfileIndex
+
+        return ProfileIndex(self.paths)
+
+    def history(self, *, gather_s: float = 0.0) -> History | None:
+        """Where requests are noted, to be closed at the end; None where the configuration says that they are not."""
+        from portico.usage.history import History
+
+        return History(self.paths, clock=self.clock, say=self.warn, gather_s=gather_s) if self.settings.config.history else None
+
+    def http(self) -> OAuthClient:
+        """A client for token endpoints: an async context manager, for one command's run."""
+        from portico.oauth.client import OAuthClient
+
+        return OAuthClient(clock=self.clock)
+
+    def broker(self, http: FormPoster, *, store: StoreName | None = None) -> TokenBroker:
+        """The owner of refresh, over this installation's vault and plugins."""
+        from portico.auth.broker import TokenBroker
+
+        return TokenBroker(
+            vault=self.vault(store),
+            index=self.index,
+            dialects=self.plugins.dialect,
+            http=http,
+            clock=self.clock,
+            paths=self.paths,
+        )
+
+    def vault(self, store: StoreName | None = None) -> Vault:
+        """The door to the secrets, in the named store or in the one that a profile says."""
+        from portico.store.vault import Vault
+
+        return Vault(self.paths, self.index, store=store, passphrase=self.passphrase, env=self.env, on_wait=self.note)
+
+    @cached_property
+    def passphrase(self) -> PassphraseSource:
+        """The sealed file store's passphrase, asked once."""
+        from portico.store.passphrase import PassphraseSource
+
+        return PassphraseSource(self.env, self.passphrase_asker())
+
+    def _load_config(self) -> LoadedConfig:
+        from portico.config.layers import load_config
+
+        self.refuse_missing_config()
+        return load_config(self.paths, self.env)
+
+
+def _emulator_ended() -> ConfigError:
+    hint = 'Start one and run `eval "$({prog} emulator env)"` again, or use a new shell for the real thing.'
+    return ConfigError("emulator-ended", "The emulator that this shell was pointed at has ended.", hint=hint)
+
+
+def _no_home(why: str) -> ConfigError:
+    hint = "Set HOME, or set PORTICO_CONFIG and PORTICO_STATE_DIR."
+    return ConfigError("no-home", "Portico does not know where its files are.", why=why, hint=hint)

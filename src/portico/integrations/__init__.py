@@ -1,0 +1,39 @@
+"""Other people's clients, set up with a model of this machine: the `anthropic` and `openai` SDKs.
+
+    from portico.integrations import anthropic_client
+
+    client = anthropic_client("minimax-portal/MiniMax-M2.1")
+    client.messages.create(model=client.model.name, max_tokens=100, messages=[{"role": "user", "content": "Hello"}])
+
+Each request carries a token that is good then; one that the server refuses is replaced once. The SDK is imported when
+it is asked for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from portico.integrations.anthropic_sdk import anthropic_client as anthropic_client
+    from portico.integrations.anthropic_sdk import async_anthropic_client as async_anthropic_client
+    from portico.integrations.httpx_auth import PorticoAuth as PorticoAuth
+    from portico.integrations.openai_sdk import async_openai_client as async_openai_client
+    from portico.integrations.openai_sdk import openai_client as openai_client
+
+__all__ = ("PorticoAuth", "anthropic_client", "async_anthropic_client", "async_openai_client", "openai_client")
+
+_HOMES = {
+    "PorticoAuth": "httpx_auth",
+    "anthropic_client": "anthropic_sdk",
+    "async_anthropic_client": "anthropic_sdk",
+    "openai_client": "openai_sdk",
+    "async_openai_client": "openai_sdk",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)

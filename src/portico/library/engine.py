@@ -1,0 +1,115 @@
+"""One event loop on a thread of its own, with the broker and the HTTP clients of this process's models.
+
+So one set of tokens serves synchronous callers, any number of threads and any event loop, and each refresh happens once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import atexit
+import os
+import threading
+from typing import TYPE_CHECKING, Final, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
+    from concurrent.futures import Future
+
+    from portico.auth.broker import TokenBroker
+    from portico.installation import Installation
+    from portico.models.http import ModelHttp
+
+T = TypeVar("T")
+
+# What is under way when the program ends may be the reply with a rotated token: it is worth this wait, in seconds.
+_LAST_WAIT_S: Final = 60.0
+
+
+class Engine:
+    """Started by the first call, and again in a forked child; ended with the program."""
+
+    def __init__(self, installation: Installation) -> None:
+        self._installation = installation
+        self._starting = threading.Lock()
+        self._started_in = 0
+        self._loop: asyncio.AbstractEventLoop
+        self._stop: asyncio.Event
+        self._thread: threading.Thread
+        self.broker: TokenBroker
+        self.http: ModelHttp
+
+    def run(self, work: Coroutine[object, object, T]) -> T:
+        """The outcome of `work`, waited for by this thread."""
+        outcome = self._submit(work)
+        try:
+            return outcome.result()
+        except BaseException:
+            outcome.cancel()
+            raise
+
+    async def wait(self, work: Coroutine[object, object, T]) -> T:
+        """The outcome of `work`, waited for by this task; cancelling the task cancels the work."""
+        return await asyncio.wrap_future(self._submit(work))
+
+    def each(self, pieces: AsyncGenerator[T, None]) -> Iterator[T]:
+        """What `pieces` gives, for a synchronous reader."""
+        try:
+            while (piece := self.run(_next(pieces))) is not None:
+                yield piece
+        finally:
+            self.run(pieces.aclose())
+
+    async def follow(self, pieces: AsyncGenerator[T, None]) -> AsyncIterator[T]:
+        """What `pieces` gives, for a reader in another event loop."""
+        try:
+            while (piece := await self.wait(_next(pieces))) is not None:
+                yield piece
+        finally:
+            await self.wait(pieces.aclose())
+
+    def close(self) -> None:
+        """End the loop, after what cannot be given up."""
+        if self._started_in == os.getpid():
+            self._started_in = 0
+            self._loop.call_soon_threadsafe(self._stop.set)
+            self._thread.join(_LAST_WAIT_S)
+
+    def _submit(self, work: Coroutine[object, object, T]) -> Future[T]:
+        with self._starting:
+            if self._started_in != os.getpid():
+                self._start()
+        return asyncio.run_coroutine_threadsafe(work, self._loop)
+
+    def _start(self) -> None:
+        ready: Future[None] = _new_future()
+        self._thread = threading.Thread(target=self._serve, args=(ready,), name="portico", daemon=True)
+        self._thread.start()
+        ready.result()
+        self._started_in = os.getpid()
+        atexit.register(self.close)
+
+    def _serve(self, ready: Future[None]) -> None:
+        try:
+            asyncio.run(self._until_stopped(ready))
+        except BaseException as error:  # noqa: BLE001 - it belongs to whoever waits for the start
+            if not ready.done():
+                ready.set_exception(error)
+
+    async def _until_stopped(self, ready: Future[None]) -> None:
+        from portico.models.http import ModelHttp
+
+        self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
+        async with self._installation.http() as oauth, ModelHttp() as self.http:
+            self.broker = self._installation.broker(oauth)
+            ready.set_result(None)
+            await self._stop.wait()
+
+
+async def _next(pieces: AsyncGenerator[T, None]) -> T | None:
+    return await anext(pieces, None)
+
+
+def _new_future() -> Future[None]:
+    from concurrent.futures import Future
+
+    return Future()

@@ -1,0 +1,61 @@
+"""`portico.load_model`: from a name to a model, with one engine for each state folder that a program uses."""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import TYPE_CHECKING, Final
+
+from portico.auth.named import named_profile
+from portico.installation import Installation
+from portico.library.engine import Engine
+from portico.library.model import Model
+from portico.models.callable import Resolution
+from portico.models.cooldown import Cooldowns
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+_guard: Final = threading.Lock()
+_engines: Final[dict[Path, tuple[Engine, Cooldowns]]] = {}
+
+
+def load_model(
+    name: str | None = None,
+    *,
+    profile: str | None = None,
+    fallback: bool = True,
+    config: str | os.PathLike[str] | None = None,
+    env: Mapping[str, str] | None = None,
+) -> Model:
+    """The model of this name, signed in to, as `portico ask` would use it.
+
+    Args:
+        name: `provider/model` or an alias; the default model where there is none.
+        profile: the sign-in to use, and no other.
+        fallback: whether other sign-ins and the fallbacks of the configuration may answer where the first cannot.
+        config: a configuration other than the usual one.
+        env: the environment; that of this process where nothing is given.
+
+    Raises:
+        PorticoError: it cannot be called; the message says why, `hint_for("portico")` what to do, and `id` is stable.
+    """
+    installation = Installation(None if config is None else os.fspath(config), env)
+    engine, cooldowns = _engine_of(installation)
+    return Model(_resolved(installation, name, profile, fallback=fallback), engine, cooldowns)
+
+
+def _resolved(installation: Installation, name: str | None, profile: str | None, *, fallback: bool) -> Resolution:
+    loader = installation.models()
+    if profile is not None:
+        return Resolution((loader.load(name, profile=named_profile(installation.index.view(), profile)),))
+    return loader.resolve(name) if fallback else Resolution((loader.load(name),))
+
+
+def _engine_of(installation: Installation) -> tuple[Engine, Cooldowns]:
+    state = installation.paths.state
+    with _guard:
+        if state not in _engines:
+            _engines[state] = (Engine(installation), Cooldowns(installation.clock))
+        return _engines[state]

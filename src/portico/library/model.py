@@ -1,0 +1,187 @@
+"""What `portico.load_model` hands out."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from portico.models.answering import first_answer, fitted
+from portico.models.asking import credential_header
+from portico.models.failover import Round
+from portico.models.protocols.question import Question
+from portico.models.usage import Usage, list_price
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
+
+    from portico.contracts import ApiKind, ModelSpec
+    from portico.library.engine import Engine
+    from portico.models.asking import Answer
+    from portico.models.callable import CallableModel, Resolution
+    from portico.models.cooldown import Cooldowns
+    from portico.models.failover import Attempt
+    from portico.models.protocols.question import Effort, Image
+    from portico.secret import Secret
+
+_log: Final = logging.getLogger("portico")
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """What a request carries now. `expires_at` is in ms since the epoch, None for a key. Ask again for each request.
+
+    `generation` names it where a server refuses it: `model.credential(rejected=credential)` gives another one.
+    """
+
+    token: Secret | None
+    expires_at: int | None = None
+    generation: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole answer. `model` gave it; `cost` is in US dollars at list prices, None where they are not known.
+
+    `attempts` tells of every candidate that was tried or passed over.
+    """
+
+    text: str
+    model: str
+    usage: Usage
+    cost: float | None
+    attempts: Sequence[Attempt]
+
+
+class Model:
+    """A model that can be called, with the sign-in or key that answers for it.
+
+    Every method has an asynchronous twin with an `a` before its name; both may be used from any thread and any event loop.
+    """
+
+    def __init__(self, resolution: Resolution, engine: Engine, cooldowns: Cooldowns) -> None:
+        self._resolution = resolution
+        self._engine = engine
+        self._cooldowns = cooldowns
+
+    @property
+    def _first(self) -> CallableModel:
+        return self._resolution.model
+
+    @property
+    def reference(self) -> str:
+        """`provider/model`."""
+        return str(self._first.reference)
+
+    @property
+    def name(self) -> str:
+        """The model as its own API names it: what goes into a request's `model`."""
+        return self._first.reference.model
+
+    @property
+    def api(self) -> ApiKind:
+        """The protocol that this model is set up for."""
+        return self._first.api
+
+    @property
+    def bases(self) -> Mapping[ApiKind, str]:
+        """The API base of each protocol that it is served over."""
+        return self._first.bases or {self._first.api: self._first.base_url}
+
+    @property
+    def spec(self) -> ModelSpec:
+        """Its limits and prices."""
+        return self._first.spec
+
+    @property
+    def source(self) -> str:
+        """Where its credential comes from, in words."""
+        return self._first.source
+
+    def credential(self, *, rejected: Credential | None = None) -> Credential:
+        """A credential that is good now, refreshed if it must be.
+
+        Raises:
+            SignInNeeded: only a person can help.
+            NetworkError: the token has ended and no other can be had now.
+        """
+        return self._engine.run(self._credential(rejected))
+
+    async def acredential(self, *, rejected: Credential | None = None) -> Credential:
+        """As `credential`."""
+        return await self._engine.wait(self._credential(rejected))
+
+    def headers(self) -> dict[str, str]:
+        """The headers of one request now. They hold the credential: send them to `bases` and to no other place."""
+        return self.headers_with(self.credential())
+
+    async def aheaders(self) -> dict[str, str]:
+        """As `headers`."""
+        return self.headers_with(await self.acredential())
+
+    def headers_with(self, credential: Credential) -> dict[str, str]:
+        """The headers of a request that carries `credential`."""
+        return {**self._first.headers, **credential_header(self._first, credential.token)}
+
+    def ask(
+        self, text: str, *, max_tokens: int | None = None, images: Sequence[Image] = (), effort: Effort | None = None
+    ) -> Reply:
+        """The answer to `text`, of this model or of the first fallback that answers.
+
+        Args:
+            text: the question.
+            max_tokens: the longest answer; 8192 where nobody says.
+            images: pictures to ask about.
+            effort: how much a reasoning model thinks.
+
+        Raises:
+            PorticoError: nobody answers.
+        """
+        return self._engine.run(self._ask(Question(text, 0, tuple(images), effort), max_tokens))
+
+    async def aask(
+        self, text: str, *, max_tokens: int | None = None, images: Sequence[Image] = (), effort: Effort | None = None
+    ) -> Reply:
+        """As `ask`."""
+        return await self._engine.wait(self._ask(Question(text, 0, tuple(images), effort), max_tokens))
+
+    def stream(self, text: str, *, max_tokens: int | None = None) -> Iterator[str]:
+        """The answer to `text` as it comes, as `ask` has it."""
+        return self._engine.each(self._texts(Question(text, 0), max_tokens))
+
+    def astream(self, text: str, *, max_tokens: int | None = None) -> AsyncIterator[str]:
+        """As `stream`."""
+        return self._engine.follow(self._texts(Question(text, 0), max_tokens))
+
+    async def _credential(self, rejected: Credential | None) -> Credential:
+        if self._first.profile_id is None:
+            return Credential(self._first.key)
+        generation = rejected.generation if rejected is not None else None
+        token = await self._engine.broker.access(self._first.profile_id, rejected_generation=generation)
+        return Credential(token.token, token.expires_at, token.generation)
+
+    async def _ask(self, question: Question, max_tokens: int | None) -> Reply:
+        answer, way = await self._begun(question, max_tokens)
+        texts, usage = [], Usage()
+        async for piece in answer.pieces():
+            texts.append(piece.text)
+            usage = usage.updated(piece.usage) if piece.usage is not None else usage
+        model = answer.model
+        return Reply("".join(texts), str(model.reference), usage, list_price(usage, model.spec.cost), tuple(way.attempts))
+
+    async def _texts(self, question: Question, max_tokens: int | None) -> AsyncGenerator[str, None]:
+        answer, _ = await self._begun(question, max_tokens)
+        async for piece in answer.pieces():
+            if piece.text:
+                yield piece.text
+
+    async def _begun(self, question: Question, max_tokens: int | None) -> tuple[Answer, Round]:
+        way = Round(self._resolution.candidates, self._cooldowns)
+        answer = await first_answer(
+            way,
+            lambda model: fitted(question, model, max_tokens),
+            http=self._engine.http,
+            broker=self._engine.broker,
+            on_failed=lambda attempt: _log.info("%s does not answer: %s", attempt.model.reference, attempt.why),
+        )
+        return answer, way

@@ -1,0 +1,78 @@
+"""The answer of the first candidate that gives one."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from portico.errors import UsageError
+from portico.models.asking import Refused, begin
+from portico.models.refusal_errors import all_failed, error_of, left_alone
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from portico.auth.broker import TokenBroker
+    from portico.errors import PorticoError
+    from portico.models.asking import Answer
+    from portico.models.callable import CallableModel
+    from portico.models.failover import Attempt, Round
+    from portico.models.http import ModelHttp
+    from portico.models.protocols.question import Question
+
+DEFAULT_MAX_TOKENS: Final = 8192
+_CHARACTERS_PER_TOKEN: Final = 4
+_LEAST_ANSWER: Final = 16
+
+
+async def first_answer(
+    way: Round,
+    asked: Callable[[CallableModel], Question],
+    *,
+    http: ModelHttp,
+    broker: TokenBroker,
+    on_failed: Callable[[Attempt], None],
+) -> Answer:
+    """Ask one candidate after the other until one begins to answer; `on_failed` hears of each that does not.
+
+    Raises:
+        PorticoError: none does; why the last one did not, and what came of the others.
+    """
+    last: PorticoError | None = None
+    while (model := way.next()) is not None:
+        try:
+            answer = await begin(model, asked(model), http=http, broker=broker)
+        except Refused as refused:
+            way.failed(model, refused.refusal)
+            last = refused.error or error_of(model, refused.refusal)
+            if not refused.refusal.elsewhere:
+                raise last from None
+            on_failed(way.attempts[-1])
+        else:
+            way.answered(model)
+            return answer
+    raise all_failed(way.attempts, last or left_alone(way))
+
+
+def fitted(question: Question, model: CallableModel, max_tokens: int | None) -> Question:
+    """`question` within what `model` can do: the answer is bounded by its limit and by the room its context leaves.
+
+    Raises:
+        UsageError: `no-image-input`, `no-reasoning`: the model lacks what was asked of it.
+    """
+    from dataclasses import replace
+
+    spec = model.spec
+    if question.images and "image" not in spec.input:
+        takes = ", ".join(spec.input)
+        raise UsageError("no-image-input", f"{model.reference} takes no images.", why=f"its input is {takes}", hint=_LIST)
+    if question.effort is not None and not spec.reasoning:
+        raise UsageError("no-reasoning", f"{model.reference} is not a reasoning model.", hint=_LIST)
+    limit = min(max_tokens or DEFAULT_MAX_TOKENS, spec.max_tokens or max_tokens or DEFAULT_MAX_TOKENS)
+    if spec.context_window is not None:
+        # An estimate: the provider counts, and refuses what is too long in its own words.
+        room = spec.context_window - len(question.text) // _CHARACTERS_PER_TOKEN
+        limit = max(_LEAST_ANSWER, min(limit, room))
+    return replace(question, max_tokens=limit)
+
+
+_LIST: Final = "Others: {prog} models list --all --json"

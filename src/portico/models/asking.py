@@ -1,0 +1,132 @@
+"""One question to one model, and its streamed answer."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from portico.errors import NetworkError, PorticoError
+from portico.models.protocols import PROTOCOLS
+from portico.models.protocols.completions import DONE
+from portico.models.refusal import BODY_LIMIT, Refusal, read_refusal, refused_inside, shown, unreachable
+from portico.models.server_events import read_events
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Mapping
+
+    from aiohttp import ClientResponse
+
+    from portico.auth.broker import TokenBroker
+    from portico.models.callable import CallableModel
+    from portico.models.http import ModelHttp
+    from portico.models.protocols.question import Piece, Question
+    from portico.secret import Secret
+
+_UNAUTHORIZED: Final = 401
+_OK: Final = range(200, 300)
+_STREAM: Final = "text/event-stream"
+
+
+class Refused(Exception):
+    """A model did not begin to answer. `error` is the failure that a person is to see, where it was not the provider's word."""
+
+    def __init__(self, refusal: Refusal, error: PorticoError | None = None) -> None:
+        super().__init__(str(refusal))
+        self.refusal = refusal
+        self.error = error
+
+
+@dataclass(slots=True)
+class Answer:
+    """A model that has begun to answer. Its pieces are read once."""
+
+    model: CallableModel
+    response: ClientResponse
+    key: Secret | None
+
+    async def pieces(self) -> AsyncIterator[Piece]:
+        """The answer as it comes.
+
+        Raises:
+            NetworkError: `answer-cut`: it broke off.
+        """
+        protocol = PROTOCOLS[self.model.api]
+        async with self.response:
+            async for event in self._events():
+                piece = protocol.read(event)
+                if piece.refused is not None:
+                    raise NetworkError("answer-cut", "The answer broke off.", why=shown(piece.refused, self.key))
+                yield piece
+                if piece.end:
+                    return
+        name = self.model.reference.provider
+        raise NetworkError("answer-cut", "The answer broke off.", why=f"{name} closed the stream before its end")
+
+    async def _events(self) -> AsyncIterator[Mapping[str, object]]:
+        from aiohttp import ClientError
+
+        try:
+            async for data in read_events(self.response.content.iter_any()):
+                yield DONE if data == "[DONE]" else _object(data)
+        except (ClientError, TimeoutError, OSError) as exc:
+            raise NetworkError("answer-cut", "The answer broke off.", why=str(exc) or type(exc).__name__) from exc
+
+
+async def begin(model: CallableModel, question: Question, *, http: ModelHttp, broker: TokenBroker) -> Answer:
+    """Send the question, and hand back the answer once it has begun.
+
+    A token that the provider refuses is refreshed once and the question sent once more.
+
+    Raises:
+        Refused: it did not begin.
+    """
+    try:
+        if model.profile_id is None:
+            return await _accepted(model, await _post(model, question, model.key, http), model.key)
+        token = await broker.access(model.profile_id)
+        response = await _post(model, question, token.token, http)
+        if response.status == _UNAUTHORIZED:
+            response.release()
+            token = await broker.access(model.profile_id, rejected_generation=token.generation)
+            response = await _post(model, question, token.token, http)
+        return await _accepted(model, response, token.token)
+    except NetworkError as error:
+        raise Refused(unreachable(error), error) from error
+    except PorticoError as error:
+        raise Refused(Refusal("auth", str(error)), error) from error
+
+
+def credential_header(model: CallableModel, key: Secret | None) -> dict[str, str]:
+    """How the credential travels to this model's provider."""
+    if key is None:
+        return {}
+    if model.auth_header == "x-api-key":
+        return {"x-api-key": key.reveal()}
+    return {"Authorization": f"Bearer {key.reveal()}"}
+
+
+async def _post(model: CallableModel, question: Question, key: Secret | None, http: ModelHttp) -> ClientResponse:
+    protocol = PROTOCOLS[model.api]
+    headers = {**model.headers, **protocol.headers(), "accept": _STREAM, **credential_header(model, key)}
+    return await http.post(protocol.url(model.base_url), body=protocol.body(model.reference.model, question), headers=headers)
+
+
+async def _accepted(model: CallableModel, response: ClientResponse, key: Secret | None) -> Answer:
+    """The answer, unless the response is a refusal: by its status, or inside a body that is no stream."""
+    if response.status in _OK and response.content_type == _STREAM:
+        return Answer(model, response, key)
+    async with response:
+        body = await response.content.read(BODY_LIMIT)
+    if response.status in _OK and not refused_inside(body, model.error_codes):
+        why = f"an answer of type {shown(response.content_type)} instead of a stream"
+        raise NetworkError("no-stream", f"{model.reference.provider} did not stream its answer.", why=why)
+    raise Refused(read_refusal(response.status, response.headers, body, model.error_codes, key))
+
+
+def _object(data: str) -> Mapping[str, Any]:
+    try:
+        event = json.loads(data)
+    except ValueError:
+        return {}
+    return event if isinstance(event, dict) else {}

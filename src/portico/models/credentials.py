@@ -1,0 +1,115 @@
+"""Whose credential answers for a provider: its profiles, else an environment key, else a key in the config.
+
+A key is not tried after a profile: it may be paid by the token where the profile has a plan, and nobody has said to spend that.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from portico.errors import ConfigError
+from portico.models.catalog import Provider, host_of
+from portico.oauth.urls import is_loopback
+from portico.secret import Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from portico.config.schema import Config
+    from portico.store.profiles import Profile
+
+API_KEY = "api_key"
+
+
+@dataclass(frozen=True, slots=True)
+class Credential:
+    """One credential and where it comes from, in words. `base_url` is the only place it may be sent to, where it has one."""
+
+    source: str
+    base_url: str | None = None
+    region: str | None = None
+    profile_id: str | None = None
+    key: Secret | None = None
+
+
+class Credentials:
+    """The credentials of every provider. `env` is the environment with the config's own variables behind it."""
+
+    def __init__(self, config: Config, profiles: Sequence[Profile], env: Mapping[str, str]) -> None:
+        self._config = config
+        self._profiles = profiles
+        self._env = env
+
+    def of(self, provider: Provider) -> list[Credential]:
+        """Those to try for `provider`, best first; none where nobody has set it up."""
+        profiles = self.profiles_of(provider)
+        if profiles:
+            return [of_profile(profile) for profile in profiles]
+        key = self.key_of(provider, provider.spec.env_keys if provider.spec is not None else ()) or _none_needed(provider)
+        return [key] if key is not None else []
+
+    def key_of(self, provider: Provider, env_keys: Sequence[str]) -> Credential | None:
+        """The key for `provider` that stands in the first of these variables that is set, else in the config."""
+        return self._environment_key(env_keys) or self._config_key(provider)
+
+    def profiles_of(self, provider: Provider) -> list[Profile]:
+        """Its profiles, best first: `auth.order`, then the region of the config's `baseUrl`, then the oldest.
+
+        One that needs a new sign-in counts only where there is no other.
+        """
+        order = self._config.auth.order.get(provider.id, ())
+        own = [one for one in self._profiles if one.provider == provider.id and not one.sign_out_unfinished]
+        if order:
+            own = [profile for profile in own if profile.id in order]
+        written = provider.config.base_url if provider.config is not None else None
+        region = self.region_of(provider)
+
+        def rank(profile: Profile) -> tuple[int, bool, int]:
+            place = order.index(profile.id) if profile.id in order else 0
+            fits = host_of(written) == host_of(profile.api_base) if written else region in {"", profile.region}
+            return place, not fits, profile.created_at
+
+        ranked = sorted(own, key=rank)
+        alive = [profile for profile in ranked if profile.failure is None or not profile.failure.terminal]
+        return alive or ranked
+
+    def region_of(self, provider: Provider) -> str:
+        """The region that the environment names for `provider`; empty where it names none."""
+        name = provider.spec.region_env if provider.spec is not None else None
+        return self._env.get(name, "").lower() if name is not None else ""
+
+    def _environment_key(self, names: Sequence[str]) -> Credential | None:
+        for name in names:
+            if value := self._env.get(name):
+                return Credential(f"environment variable {name}", key=Secret(value))
+        return None
+
+    def _config_key(self, provider: Provider) -> Credential | None:
+        from portico.config.environment import resolve_variables
+
+        spec, config = provider.spec, provider.config
+        written = config.api_key.reveal() if config is not None and config.api_key is not None else ""
+        if not written or (spec is not None and written == spec.placeholder_key and spec.needs_credential):
+            return None
+        place = f"models.providers.{provider.id}.apiKey"
+        try:
+            value = resolve_variables(written, self._env, where=place)
+        except ConfigError:
+            return None  # the variable is not set: the same as no key, and `unknown-model` names the ways out
+        return Credential(f"config {place}", key=Secret(value)) if value else None
+
+
+def _none_needed(provider: Provider) -> Credential | None:
+    """For a server on this machine: one that is known to ask for none, or one that the config alone names, without a key."""
+    if provider.spec is not None:
+        return None if provider.spec.needs_credential else Credential("no credential")
+    base = provider.config.base_url if provider.config is not None else None
+    own = base is not None and is_loopback(host_of(base)) and provider.config is not None and provider.config.api_key is None
+    return Credential("no credential") if own else None
+
+
+def of_profile(profile: Profile) -> Credential:
+    """The credential that a profile is. A token goes to the API base that it was issued for; a key where the config says."""
+    base = profile.api_base if profile.type != API_KEY else None
+    return Credential(f"profile {profile.id}", base, profile.region, profile_id=profile.id)

@@ -1,0 +1,109 @@
+"""Which models a provider says it has now: `GET /v1/models`, in Anthropic's shape and in OpenAI's.
+
+What comes back is a list of names that a server sent: it is shown, and makes nothing callable that the loader would refuse.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+from portico.errors import NetworkError, PorticoError
+from portico.models.asking import credential_header
+from portico.models.protocols.completions import versioned
+from portico.models.protocols.messages import API_VERSION
+from portico.models.refusal import read_refusal, shown
+from portico.models.refusal_errors import error_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from portico.auth.broker import TokenBroker
+    from portico.models.callable import CallableModel
+    from portico.models.http import ModelHttp
+    from portico.secret import Secret
+
+TIMEOUT_S: Final = 5.0
+_LONGEST: Final = 4 << 20
+_MOST: Final = 2000
+_LONGEST_ID: Final = 200
+_OK: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Discovered:
+    """One model as a provider lists it."""
+
+    id: str
+    name: str
+    context_window: int | None = None
+
+
+async def discover(model: CallableModel, *, http: ModelHttp, broker: TokenBroker) -> tuple[Discovered, ...]:
+    """The models that `model`'s provider lists for this credential, within five seconds.
+
+    Raises:
+        PorticoError: it does not say.
+    """
+    try:
+        async with asyncio.timeout(TIMEOUT_S):
+            key = model.key if model.profile_id is None else (await broker.access(model.profile_id)).token
+            return await _listed(model, key, http)
+    except TimeoutError:
+        why = f"no answer within {TIMEOUT_S:g} s"
+        raise NetworkError("network", f"{model.reference.provider} did not list its models.", why=why) from None
+
+
+async def discover_all(
+    models: Mapping[str, CallableModel], *, http: ModelHttp, broker: TokenBroker
+) -> dict[str, tuple[Discovered, ...] | PorticoError]:
+    """What each provider lists, all asked at once; a failure of one is its own."""
+
+    async def one(model: CallableModel) -> tuple[Discovered, ...] | PorticoError:
+        try:
+            return await discover(model, http=http, broker=broker)
+        except PorticoError as error:
+            return error
+
+    found = await asyncio.gather(*(one(model) for model in models.values()))
+    return dict(zip(models, found, strict=True))
+
+
+def list_url(model: CallableModel) -> str:
+    """Where the list is: beside the chat endpoint where there is one, which MiniMax has it at, else beside the messages."""
+    base = model.bases.get("openai-completions") or model.bases.get("openai-responses")
+    if base is not None:
+        return f"{versioned(base)}/models"
+    base = model.base_url.rstrip("/")
+    return f"{base}/models" if base.endswith("/v1") else f"{base}/v1/models"
+
+
+async def _listed(model: CallableModel, key: Secret | None, http: ModelHttp) -> tuple[Discovered, ...]:
+    headers = {**model.headers, "anthropic-version": API_VERSION, "accept": "application/json", **credential_header(model, key)}
+    async with await http.get(list_url(model), headers=headers) as response:
+        body = await response.content.read(_LONGEST)
+        if response.status != _OK:
+            raise error_of(model, read_refusal(response.status, response.headers, body, model.error_codes, key))
+    return tuple(_entries(body, model))
+
+
+def _entries(body: bytes, model: CallableModel) -> list[Discovered]:
+    try:
+        listed = json.loads(body)["data"]
+        found = [_entry(each) for each in listed[:_MOST]]
+    except (ValueError, KeyError, TypeError, RecursionError):
+        why = "its answer is not a list of models"
+        raise NetworkError("list-unreadable", f"{model.reference.provider} did not list its models.", why=why) from None
+    return [each for each in found if each is not None]
+
+
+def _entry(listed: Any) -> Discovered | None:
+    id = listed.get("id") if isinstance(listed, dict) else None
+    if not isinstance(id, str) or not 0 < len(id) <= _LONGEST_ID or not id.isprintable():
+        return None
+    name = listed.get("display_name")
+    window = listed.get("max_context_length")  # LM Studio's own addition
+    known = window if isinstance(window, int) and not isinstance(window, bool) and window > 0 else None
+    return Discovered(id, shown(name) if isinstance(name, str) and name else id, known)

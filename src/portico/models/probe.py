@@ -1,0 +1,82 @@
+"""Whether a model answers with a credential: one tiny real request, in the words of OpenClaw's `models status --probe`."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+from portico.errors import NetworkError
+from portico.models.asking import Refused, begin
+from portico.models.protocols.question import Question
+from portico.models.refusal_errors import error_of
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from portico.auth.broker import TokenBroker
+    from portico.contracts import Clock, RefusalKind
+    from portico.errors import PorticoError
+    from portico.models.callable import CallableModel
+    from portico.models.http import ModelHttp
+
+Status = Literal["ok", "auth", "rate_limit", "billing", "timeout", "format", "no_model", "unreachable", "unknown"]
+
+_QUESTION: Final = "Reply with OK. Do not use tools."
+_STATUS: Final[Mapping[RefusalKind, Status]] = {
+    "auth": "auth",
+    "billing": "billing",
+    "no-plan": "billing",
+    "plan-lacks-model": "no_model",
+    "plan-used-up": "rate_limit",
+    "rate-limit": "rate_limit",
+    "timeout": "timeout",
+    "unreachable": "unreachable",
+    "unknown-model": "no_model",
+    "invalid-request": "format",
+}
+DEFAULT_TIMEOUT_S: Final = 8.0
+DEFAULT_MAX_TOKENS: Final = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Probe:
+    """What came of it. `error` says in full why it is not `ok`; `latency_ms` is the time to the first sign of an answer."""
+
+    model: CallableModel
+    status: Status
+    latency_ms: int | None = None
+    error: PorticoError | None = None
+
+
+async def probe(
+    model: CallableModel,
+    *,
+    http: ModelHttp,
+    broker: TokenBroker,
+    clock: Clock,
+    timeout_s: float = DEFAULT_TIMEOUT_S,
+    max_tokens: int = DEFAULT_MAX_TOKENS,
+) -> Probe:
+    """Ask `model` for a word, for at most `timeout_s` seconds. Never raises for what the provider or the network does."""
+    began = clock.monotonic()
+    try:
+        async with asyncio.timeout(timeout_s):
+            answer = await begin(model, Question(_QUESTION, max_tokens), http=http, broker=broker)
+            latency = round((clock.monotonic() - began) * 1000)
+            async for _piece in answer.pieces():
+                pass
+    except Refused as refused:
+        return Probe(model, _status(refused), error=refused.error or error_of(model, refused.refusal))
+    except TimeoutError:
+        why = f"no answer within {timeout_s:g} s"
+        return Probe(model, "timeout", error=NetworkError("network", f"{model.reference.provider} did not answer.", why=why))
+    except NetworkError as error:
+        return Probe(model, "unknown", error=error)
+    return Probe(model, "ok", latency)
+
+
+def _status(refused: Refused) -> Status:
+    if refused.error is not None and refused.error.id == "no-stream":
+        return "format"
+    return _STATUS.get(refused.refusal.kind, "unknown")

@@ -1,0 +1,68 @@
+"""Anthropic's Messages (https://docs.anthropic.com/en/api/messages-streaming): only `message_stop` makes an answer whole."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from portico.models.protocols.question import Piece, failure_text
+from portico.models.usage import Usage, count, member
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from portico.contracts import ApiKind
+    from portico.models.protocols.question import Effort, Image, Question
+
+API_VERSION: Final = "2023-06-01"
+# Anthropic asks for 1,024 at least, and for less than `max_tokens` (docs.anthropic.com, extended thinking).
+_BUDGETS: Final[Mapping[Effort, int]] = {"low": 1024, "medium": 4096, "high": 16384}
+_ROOM_TO_ANSWER: Final = 1024
+
+
+class Messages:
+    """`ApiProtocol` for `anthropic-messages`."""
+
+    api: ApiKind = "anthropic-messages"
+
+    def url(self, base_url: str) -> str:
+        base = base_url.rstrip("/")
+        return f"{base}/messages" if base.endswith("/v1") else f"{base}/v1/messages"
+
+    def headers(self) -> Mapping[str, str]:
+        return {"anthropic-version": API_VERSION}
+
+    def body(self, model_id: str, question: Question) -> dict[str, object]:
+        content: object = question.text
+        if question.images:
+            content = [*map(_image, question.images), {"type": "text", "text": question.text}]
+        messages = [{"role": "user", "content": content}]
+        whole: dict[str, object] = {"model": model_id, "max_tokens": question.max_tokens, "stream": True, "messages": messages}
+        if question.effort is None:
+            return whole
+        budget = _BUDGETS[question.effort]
+        limit = max(question.max_tokens, budget + _ROOM_TO_ANSWER)
+        return {**whole, "max_tokens": limit, "thinking": {"type": "enabled", "budget_tokens": budget}}
+
+    def read(self, event: Mapping[str, object]) -> Piece:
+        kind = event.get("type")
+        if kind == "error":
+            return Piece(refused=failure_text(event))
+        if kind == "message_start":
+            return Piece(usage=_usage(member(member(event, "message"), "usage")))
+        text = member(event, "delta").get("text")
+        usage = _usage(member(event, "usage")) if kind == "message_delta" else None
+        return Piece(text if isinstance(text, str) else "", usage, end=kind == "message_stop")
+
+    def usage(self, answer: Mapping[str, object]) -> Usage | None:
+        return _usage(member(answer, "usage"))
+
+
+def _usage(told: Mapping[str, object]) -> Usage | None:
+    if not told:
+        return None
+    names = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
+    return Usage(*(count(told, name) for name in names))
+
+
+def _image(image: Image) -> dict[str, object]:
+    return {"type": "image", "source": {"type": "base64", "media_type": image.media_type, "data": image.data}}

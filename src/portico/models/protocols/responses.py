@@ -1,0 +1,51 @@
+"""OpenAI's Responses (https://platform.openai.com/docs/api-reference/responses): `response.completed` makes an answer whole."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from portico.models.protocols.completions import data_url, versioned
+from portico.models.protocols.question import Piece, failure_text
+from portico.models.usage import Usage, count, member
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from portico.contracts import ApiKind
+    from portico.models.protocols.question import Question
+
+_ENDS: Final = frozenset({"response.completed", "response.incomplete"})
+
+
+class Responses:
+    """`ApiProtocol` for `openai-responses`."""
+
+    api: ApiKind = "openai-responses"
+
+    def url(self, base_url: str) -> str:
+        return f"{versioned(base_url)}/responses"
+
+    def headers(self) -> Mapping[str, str]:
+        return {}
+
+    def body(self, model_id: str, question: Question) -> dict[str, object]:
+        asked: object = question.text
+        if question.images:
+            pictures = [{"type": "input_image", "image_url": data_url(image)} for image in question.images]
+            asked = [{"role": "user", "content": [{"type": "input_text", "text": question.text}, *pictures]}]
+        effort = {} if question.effort is None else {"reasoning": {"effort": question.effort}}
+        return {"model": model_id, "max_output_tokens": question.max_tokens, "stream": True, "input": asked, **effort}
+
+    def read(self, event: Mapping[str, object]) -> Piece:
+        kind, response = event.get("type"), member(event, "response")
+        if kind in {"error", "response.failed"}:
+            return Piece(refused=failure_text(response or event))
+        delta = event.get("delta") if kind == "response.output_text.delta" else None
+        return Piece(delta if isinstance(delta, str) else "", self.usage(response), end=kind in _ENDS)
+
+    def usage(self, answer: Mapping[str, object]) -> Usage | None:
+        told = member(answer, "usage")
+        if not told:
+            return None
+        cached = count(member(told, "input_tokens_details"), "cached_tokens")
+        return Usage(max(0, count(told, "input_tokens") - cached), count(told, "output_tokens"), cached)

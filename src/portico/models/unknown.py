@@ -1,0 +1,92 @@
+"""Why a name is no model that can be called, and every way out (provider page: troubleshooting).
+
+Each error begins with `Unknown model: provider/model`, which is what the page tells people to look for.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from portico.errors import ConfigError, SignInNeeded, UsageError
+from portico.models.reference import did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from portico.contracts import ProviderSpec
+    from portico.models.catalog import Catalog, Provider
+    from portico.models.reference import ModelReference
+
+LIST: Final = "{prog} models list --all"
+AFTERWARDS: Final = (
+    "then look: {prog} models list; where a gateway still refuses it, upgrade if you can, then: {prog} gateway restart"
+)
+_SET_UP: Final = "or set it up: {prog} configure; a model newer than this version needs an upgrade, then: {prog} gateway restart"
+
+
+def wrong_case(catalog: Catalog, reference: ModelReference) -> bool:
+    """Whether a model of the same letters exists in another case."""
+    return any(str(known).lower() == str(reference).lower() for known in catalog.references())
+
+
+def no_such_model(
+    catalog: Catalog,
+    reference: ModelReference,
+    *,
+    switched_off_by: str | None,
+    kind: type[UsageError | ConfigError],
+) -> UsageError | ConfigError:
+    """The error for a provider or a model that nobody brings. `switched_off_by` is the plugin that would."""
+    provider = catalog.providers.get(reference.provider)
+    if switched_off_by is not None:
+        why = f'the plugin that brings provider {reference.provider} is off: "{switched_off_by}"'
+        return kind("unknown-model", f"Unknown model: {reference}", why=why, hint=f"{{prog}} plugins enable {switched_off_by}")
+    if wrong_case(catalog, reference):
+        why = "model ids are case-sensitive"
+    elif provider is None:
+        why = f"no provider {reference.provider}: neither a plugin that is on nor models.providers brings it"
+    else:
+        why = f"provider {provider.id} lists no model {reference.model}"
+    hint = did_you_mean(catalog.near(str(reference))) or LIST
+    if provider is None:
+        hint = f"{hint}\n  {_SET_UP}"
+    return kind("unknown-model", f"Unknown model: {reference}", why=why, hint=hint)
+
+
+def no_credential(
+    provider: Provider, reference: ModelReference, *, switched_off_by: str | None, instead: Sequence[str], base_url: str | None
+) -> SignInNeeded:
+    """The error for a provider that nobody has set up. `instead` are models of the same name that can be called."""
+    missing = "no auth profile, no environment key, no key in the config"
+    configured = "" if provider.config is not None else f"models.providers has no {provider.id}, and there is "
+    return SignInNeeded(
+        "unknown-model",
+        f"Unknown model: {reference}",
+        why=f"no credential for provider {provider.id}: {configured}{missing}",
+        hint="\n  ".join(_ways_out(provider, reference, switched_off_by, instead, base_url)),
+    )
+
+
+def _ways_out(
+    provider: Provider, reference: ModelReference, switched_off_by: str | None, instead: Sequence[str], base_url: str | None
+) -> list[str]:
+    ways = [f"use {name}, which is set up: {{prog}} models set {name}" for name in instead]
+    if switched_off_by is not None:
+        ways.append(f"switch its plugin on: {{prog}} plugins enable {switched_off_by}")
+    spec = provider.spec
+    keys = spec.env_keys if spec is not None else ()
+    oauth = [f"sign in: {{prog}} onboard --auth-choice {choice}" for choice in (spec.sign_in_choices if spec is not None else ())]
+    by_key = [f"set {keys[0]} in the environment; a running gateway reads it after {{prog}} gateway restart"] if keys else []
+    menu = ["choose it in the menu: {prog} configure (Model/auth)"] if spec is not None else []
+    ways += [*oauth, *by_key] if oauth and not keys else [*by_key, *oauth]
+    ways += [*menu, f"add models.providers.{provider.id} to the configuration: {_block(reference, spec, keys, base_url)}"]
+    return ["any one of these mends it:", *(f"- {way}" for way in ways), AFTERWARDS]
+
+
+def _block(reference: ModelReference, spec: ProviderSpec | None, keys: Sequence[str], base_url: str | None) -> str:
+    key = f"${{{keys[0]}}}" if keys else "..."
+    api = spec.api if spec is not None else "openai-completions"
+    name = next((model.name for model in spec.models if model.id == reference.model), reference.model) if spec is not None else ""
+    model = f'{{ id: "{reference.model}", name: "{name or reference.model}" }}'
+    inner = f'baseUrl: "{base_url or "https://..."}", apiKey: "{key}", api: "{api}", models: [{model}]'
+    return f'models: {{ providers: {{ "{reference.provider}": {{ {inner} }} }} }}'

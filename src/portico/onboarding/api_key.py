@@ -1,0 +1,217 @@
+"""Setting a provider up with an API key: checked by one request, kept where the user wants it, written into the config.
+
+The keyring is the place where no file holds it. A key that goes into the environment is the user's to set; one that goes into the
+config is plain text in a file that only its owner may read.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from portico.contracts import ModelSpec
+from portico.errors import NetworkError, UsageError
+from portico.models.credentials import API_KEY
+from portico.onboarding.config_patch import kept_base_url, model_block, own_object
+from portico.onboarding.default_model import with_default
+from portico.secret import Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from portico.config.document import Document
+    from portico.contracts import JsonValue, KeyChoice, ProviderSpec
+    from portico.models.callable import CallableModel
+    from portico.models.probe import Probe
+    from portico.onboarding.workbench import Workbench
+    from portico.store.profiles import Profile, StoreName
+
+KeyPlace = Literal["keyring", "env", "config"]
+
+_EXPORT: Final = re.compile(r"^(?:export\s+)?[A-Za-z_][A-Za-z0-9_]*=")
+_SHAPE: Final = re.compile(r"[!-~]{1,4096}")
+# What a failed check means for a key that was typed: these say that it is wrong, anything else says nothing about it.
+_WRONG: Final = frozenset({"auth"})
+
+
+@dataclass(frozen=True, slots=True)
+class KeySetup:
+    """One API-key choice as it was decided.
+
+    `key` None: the provider wants none. `default` is the reference of the model that becomes the default, None where that stays
+    as it is.
+    """
+
+    spec: ProviderSpec
+    choice: KeyChoice
+    place: KeyPlace
+    key: Secret | None
+    profile_id: str
+    store: StoreName | None = None
+    default: str | None = None
+
+    @property
+    def reference(self) -> str:
+        return f"{self.spec.id}/{self.choice.model}"
+
+    @property
+    def model(self) -> ModelSpec:
+        """The model of the choice, as far as it is known."""
+        known = next((model for model in self.spec.models if model.id == self.choice.model), None)
+        return self.choice.spec or known or ModelSpec(self.choice.model, self.choice.model)
+
+
+def read_key(text: str) -> Secret:
+    """A key as people paste it: `export NAME=` before it, quotes and a semicolon around it are taken off.
+
+    Raises:
+        UsageError: `bad-key`: what is left is empty or no key.
+    """
+    bare = _EXPORT.sub("", text.strip()).strip().rstrip(";").strip().strip("\"'")
+    if _SHAPE.fullmatch(bare) is None:
+        why = "a key is visible characters without spaces"
+        raise UsageError("bad-key", "That is no API key.", why=why, hint="Copy it again from the provider's page.")
+    return Secret(bare)
+
+
+def key_choices(bench: Workbench) -> dict[str, tuple[ProviderSpec, KeyChoice]]:
+    """Every way to set a provider up with a key, by the id that `--auth-choice` takes."""
+    return {choice.id: (spec, choice) for spec in bench.plugins.providers() for choice in spec.key_choices}
+
+
+def callable_model(bench: Workbench, setup: KeySetup) -> CallableModel:
+    """The model of the choice, called with the key that is not kept yet."""
+    from portico.models.callable import CallableModel
+    from portico.models.endpoints import all_bases
+    from portico.models.reference import ModelReference
+
+    spec, base = setup.spec, _asked_at(bench, setup)
+    return CallableModel(
+        ModelReference(spec.id, setup.choice.model),
+        setup.model,
+        spec.api,
+        base.rstrip("/"),
+        "the key that was given",
+        auth_header=spec.auth_header,
+        key=setup.key,
+        bases=all_bases(spec.api, base, spec),
+        error_codes=spec.error_codes,
+        subscribe_url=spec.subscribe_urls.get(setup.choice.region),
+    )
+
+
+async def check_key(bench: Workbench, setup: KeySetup) -> Probe:
+    """Ask the provider's model one tiny question with the key."""
+    from portico.models.http import ModelHttp
+    from portico.models.probe import probe
+
+    async with bench.http() as oauth, ModelHttp() as http:
+        return await probe(callable_model(bench, setup), http=http, broker=bench.broker(oauth), clock=bench.clock)
+
+
+def refuse_wrong(checked: Probe) -> None:
+    """Refuse a key that the provider has refused; what could not be checked is kept all the same.
+
+    Raises:
+        PorticoError: the provider's refusal.
+    """
+    if checked.status in _WRONG and checked.error is not None:
+        raise checked.error
+
+
+def verdict(checked: Probe) -> str:
+    """What the check has shown, for a person."""
+    if checked.status == "ok":
+        return f"checked: {checked.model.reference} answers"
+    error = checked.error
+    if isinstance(error, NetworkError) and checked.status in {"unreachable", "timeout"}:
+        return f"not checked ({error.why or error.message}); it is kept all the same"
+    said = [error.message, error.why or "", error.hint or ""] if error is not None else [checked.status]
+    return f"the key is taken, but: {' '.join(filter(None, said))}"
+
+
+def keep(bench: Workbench, setup: KeySetup) -> bool:
+    """Store the key where it was decided, then write the config; whether that changed.
+
+    Raises:
+        StoreError, ConfigError, LockBusy: nothing was stored, or everything was and the config's write can be repeated.
+    """
+    if setup.place == "keyring" and setup.key is not None:
+        from portico.store.vault import Tokens
+
+        bench.vault(setup.store).commit(_profile(bench, setup), Tokens(setup.key, None, None))
+    private = setup.place == "config" and setup.key is not None
+    listed = bench.models().catalog.allowed is not None
+    changed = bench.config.file.edit(partial(patched, setup=setup, listed=listed), private=private)
+    bench.reload_config()
+    return changed
+
+
+def patched(document: Document, *, setup: KeySetup, listed: bool) -> Document:
+    """`document` with the provider's block, the key's place, and the default model; what the user wrote stays.
+
+    `listed`: the models in it are a list of what is allowed.
+    """
+    spec, place = setup.spec, ("models", "providers", setup.spec.id)
+    if setup.place == "config" and setup.key is not None:
+        document = document.set(("env", spec.env_keys[0]), setup.key.reveal())
+    document = document.merge({"models": {"providers": {spec.id: _block(setup, own_object(document, place))}}})
+    present = document.get((*place, "models")) if document.has((*place, "models")) else None
+    model = _model_block(setup)
+    if not isinstance(present, list):
+        document = document.set((*place, "models"), [model])
+    elif all(not isinstance(each, dict) or each.get("id") != setup.choice.model for each in present):
+        document = document.set((*place, "models", len(present)), model)
+    if setup.place == "keyring" and setup.key is not None:
+        document = document.merge({"auth": {"profiles": {setup.profile_id: {"provider": spec.id, "mode": API_KEY}}}})
+    return with_default(document, setup.default, listed=listed) if setup.default is not None else document
+
+
+def _block(setup: KeySetup, own: Mapping[str, Any]) -> dict[str, JsonValue]:
+    chosen = kept_base_url(own, setup.spec)
+    api = own.get("api", setup.spec.api) if chosen is not None else setup.spec.api
+    block: dict[str, JsonValue] = {"baseUrl": chosen or _base_url(setup), "api": api}
+    if not setup.spec.needs_credential and setup.spec.placeholder_key is not None:
+        block["apiKey"] = setup.spec.placeholder_key
+    elif setup.place != "keyring":
+        block["apiKey"] = f"${{{setup.spec.env_keys[0]}}}"
+    return block
+
+
+def _model_block(setup: KeySetup) -> dict[str, JsonValue]:
+    """What has to be written: prices and limits of a model in the catalogue are looked up there, and so can be corrected."""
+    if setup.choice.spec is not None:
+        return model_block(setup.choice.spec)
+    model = setup.model
+    return {"id": model.id, "name": model.name}
+
+
+def _base_url(setup: KeySetup) -> str:
+    bases = setup.spec.base_urls
+    return bases.get(setup.choice.region) or next(iter(bases.values()))
+
+
+def _asked_at(bench: Workbench, setup: KeySetup) -> str:
+    """Where the check goes: a key to its provider alone, a question without one to where the user's own server is."""
+    own = bench.config.config.models.providers.get(setup.spec.id) if not setup.spec.needs_credential else None
+    return (own.base_url if own is not None else None) or _base_url(setup)
+
+
+def _profile(bench: Workbench, setup: KeySetup) -> Profile:
+    from portico.store.profiles import Profile
+
+    return Profile(
+        id=setup.profile_id,
+        provider=setup.spec.id,
+        plugin="",
+        region=setup.choice.region,
+        issuer="",
+        client_id="",
+        dialect="",
+        api_base=_base_url(setup),
+        token_endpoint="",
+        created_at=bench.clock.wall_ms(),
+        type=API_KEY,
+    )

@@ -1,0 +1,191 @@
+"""`--auth-choice` with an API key, from the question to the summary: what was not said is asked, before anything is written."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from portico.errors import PorticoError, UsageError
+from portico.onboarding import api_key, storing
+from portico.onboarding.api_key import KeySetup, callable_model, check_key, key_choices, refuse_wrong, verdict
+from portico.onboarding.key_questions import ask_key, ask_place, may_ask_again
+from portico.onboarding.model_names import default_named, model_of
+from portico.onboarding.profile_name import profile_named
+
+if TYPE_CHECKING:
+    from portico.contracts import KeyChoice, ProviderSpec
+    from portico.models.discovery import Discovered
+    from portico.models.probe import Probe
+    from portico.onboarding.request import KeyRequest
+    from portico.onboarding.workbench import Workbench
+
+_NOT_CHECKED: Final = "not checked"
+# Errors that another key mends.
+_WRONG_KEY: Final = frozenset({"bad-key", "credential-refused"})
+
+
+@dataclass(frozen=True, slots=True)
+class KeyPlan:
+    """A key set-up of which everything has been asked.
+
+    `told` is what the check has shown, `reached` whether the provider answered it, `listed` the models that it was asked for.
+    """
+
+    setup: KeySetup
+    told: str
+    reached: bool = True
+    listed: tuple[Discovered, ...] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyKept:
+    """A key set-up that is done."""
+
+    setup: KeySetup
+    told: str
+    config_changed: bool
+
+
+def set_up(bench: Workbench, request: KeyRequest) -> KeyKept:
+    """Ask what is left open, check the key, store it, write the config.
+
+    Raises:
+        PorticoError: nothing was written: the provider refused the key, the store or the config failed, nobody could be asked.
+    """
+    return carry_out(bench, prepare(bench, request))
+
+
+def prepare(bench: Workbench, request: KeyRequest) -> KeyPlan:
+    """Ask what `request` leaves open, and check the key; nothing is written.
+
+    Raises:
+        PorticoError: as `set_up`.
+    """
+    spec, choice = key_choices(bench)[request.choice]
+    choice = _with_region(spec, choice, request)
+    named = default_named(request.default_model, spec, bench.models()) if request.default_model is not None else None
+    if named is not None and named.provider == spec.id and named.model != choice.model:
+        choice = replace(choice, model=named.model, spec=None)
+    place = ask_place(bench, request, choice)
+    name = profile_named(bench, request.profile or "default", spec.id)
+    setup = KeySetup(spec, choice, place, None, name, request.store)
+    if place == "keyring" and choice.needs_key:
+        _refuse_taken(bench, setup, replace=request.replace)
+    plan = _with_a_key_that_works(bench, request, setup)
+    default = None if request.keep_default else str(named or plan.setup.reference)
+    return replace(plan, setup=replace(plan.setup, default=default))
+
+
+def carry_out(bench: Workbench, plan: KeyPlan) -> KeyKept:
+    """Show that the store works, put the key into it, write the config.
+
+    Raises:
+        StoreError, ConfigError, LockBusy: nothing was stored, or everything was and the config's write can be repeated.
+    """
+    setup = plan.setup
+    if setup.place == "keyring" and setup.key is not None:
+        asked = setup.store or bench.config.config.auth.store
+        setup = replace(setup, store=storing.ready_store(bench, asked, choice=setup.choice.id))
+    return KeyKept(setup, plan.told, api_key.keep(bench, setup))
+
+
+def _with_region(spec: ProviderSpec, choice: KeyChoice, request: KeyRequest) -> KeyChoice:
+    """The choice in the region that was asked for.
+
+    Raises:
+        UsageError: `unknown-region`.
+    """
+    if request.region is None:
+        return choice
+    if request.region not in spec.base_urls:
+        regions = "|".join(region for region in spec.base_urls if region)
+        hint = f"--region {regions}" if regions else f"{spec.label} has no regions; leave --region out"
+        raise UsageError("unknown-region", f"Unknown region: {request.region}", hint=hint)
+    return replace(choice, region=request.region)
+
+
+def _with_a_key_that_works(bench: Workbench, request: KeyRequest, setup: KeySetup) -> KeyPlan:
+    """Ask for a key, and again for as long as what is typed is none or is refused."""
+    refused: PorticoError | None = None
+    while True:
+        try:
+            with_key = replace(setup, key=ask_key(bench, request, setup, refused))
+            plan = _with_model(bench, with_key)
+            return _checked(bench, plan) if request.check else plan
+        except PorticoError as error:
+            if error is refused or error.id not in _WRONG_KEY or not may_ask_again(bench, request, setup):
+                raise
+            refused = error
+            bench.out.warn("\n  ".join(filter(None, (error.message, error.why))))
+
+
+def _with_model(bench: Workbench, setup: KeySetup) -> KeyPlan:
+    """A provider without a catalogue is asked which models it has, and the person which of them is meant.
+
+    Raises:
+        UsageError: nobody can be asked.
+        SignInNeeded: the provider refused the key.
+    """
+    from portico.onboarding.picker import Question, offers_of, pick
+
+    if setup.choice.model:
+        return KeyPlan(setup, _NOT_CHECKED)
+    text = f"Which model of {setup.spec.label}?"
+    question = Question(text, f"{text} Its id", "--default-model MODEL")
+    listed = _listed_with(bench, setup) if bench.prompter.interactive else None
+    if bench.prompter.interactive and not listed:
+        bench.out.note(f"{setup.spec.label} has not listed its models.")
+    offers = offers_of(setup.spec.id, setup.spec.models, listed)
+    picked = pick(bench, question, offers, lambda text: model_of(setup.spec, text))
+    assert picked is not None  # noqa: S101 - there was none to keep
+    return KeyPlan(replace(setup, choice=replace(setup.choice, model=picked.model)), _NOT_CHECKED, listed=listed)
+
+
+def listed_for(bench: Workbench, plan: KeyPlan) -> tuple[Discovered, ...] | None:
+    """The models that the provider of `plan` lists, None where it does not say so quickly."""
+    if plan.listed is not None or not plan.reached:
+        return plan.listed
+    try:
+        return _listed_with(bench, plan.setup)
+    except PorticoError:
+        return None
+
+
+def _listed_with(bench: Workbench, setup: KeySetup) -> tuple[Discovered, ...] | None:
+    """The models that the provider lists for the key, None where it does not answer quickly.
+
+    Raises:
+        SignInNeeded: it refused the key.
+    """
+    from portico.onboarding.live_models import live_models
+
+    listed = live_models(bench, {setup.spec.id: callable_model(bench, setup)})[setup.spec.id]
+    if isinstance(listed, PorticoError):
+        if listed.id in _WRONG_KEY:
+            raise listed
+        return None
+    return listed
+
+
+def _refuse_taken(bench: Workbench, setup: KeySetup, *, replace: bool) -> None:
+    if bench.index.get(setup.profile_id) is None or replace:
+        return
+    question = f"{setup.profile_id} holds a key already. Replace it?"
+    if bench.prompter.interactive and bench.prompter.confirm(question, flag="--replace"):
+        return
+    hint = "Give --replace to put the new key in its place, or --profile NAME to keep both."
+    raise UsageError("profile-exists", f"{setup.profile_id} holds a key already.", hint=hint)
+
+
+def _checked(bench: Workbench, plan: KeyPlan) -> KeyPlan:
+    setup = plan.setup
+
+    async def check() -> Probe:
+        return await check_key(bench, setup)
+
+    bench.out.note(f"Checking {setup.reference}...")
+    checked = asyncio.run(check())
+    if setup.choice.needs_key:
+        refuse_wrong(checked)
+    return replace(plan, told=verdict(checked), reached=checked.status not in {"unreachable", "timeout"})

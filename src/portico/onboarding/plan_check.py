@@ -1,0 +1,37 @@
+"""Whether the account that has just signed in has a plan: asked once, and never a reason for a sign-in to fail."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from portico.errors import PorticoError
+
+if TYPE_CHECKING:
+    from portico.oauth.client import OAuthClient
+    from portico.onboarding.workbench import Workbench
+    from portico.store.profiles import Profile
+    from portico.usage.report import PlanReport
+
+TIMEOUT_S: Final = 4.0
+
+
+async def plan_of(bench: Workbench, profile: Profile, oauth: OAuthClient) -> PlanReport | None:
+    """What the profile's plan has left; None where its provider has no plans that can be asked about."""
+    from portico.models.http import ModelHttp
+    from portico.usage.accounts import of_sign_in
+    from portico.usage.asking import PlanAsker
+
+    try:
+        reader = bench.plugins.plan_readers().get(profile.provider)
+        spec = next((spec for spec in bench.plugins.providers() if spec.id == profile.provider), None)
+        if reader is None or spec is None:
+            return None
+        async with ModelHttp() as http:
+            asker = PlanAsker(http, bench.broker(oauth), bench.clock)
+            report = await asker.ask(of_sign_in(profile, spec, reader), timeout_s=TIMEOUT_S)
+    except PorticoError as error:
+        bench.out.detail(f"The plan was not asked about: {error}")
+        return None
+    if report.error is not None:
+        bench.out.detail(f"The plan was not told: {report.error}")
+    return report

@@ -1,0 +1,159 @@
+"""What MiniMax tells of a plan: the `remains` endpoints, read so that "used" is never taken for "left".
+
+Two endpoints tell the same in opposite words: `current_interval_usage_count` is what is used at `token_plan/remains` and what is
+left at the older `coding_plan/remains` (openclaw#81115 shows both side by side), and clients have shown each the wrong way round
+(openclaw#60193, openclaw#86885). So the percentage counts, as in MiniMax's own mmx-cli 1.0.27, and a count is shown only where
+exactly one of the two readings agrees with it.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from portico.plugin_api import PlanWindow
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from portico.plugin_api import JsonValue, Secret, WindowState
+
+    Row = Mapping[str, JsonValue]
+
+# platform.minimax.io/docs/token-plan/faq names the first; the provider page, of February 2026, the second.
+CURRENT: Final = "/v1/token_plan/remains"
+OLDER: Final = "/v1/api/openplatform/coding_plan/remains"
+_API_HOSTS: Final = frozenset({"api.minimax.io", "api.minimaxi.com", "api.minimax.cn"})
+# Where the tokens of MiniMax Code go; the first endpoint refuses them, so their region's API host is asked in the older words.
+_AGENT_HOSTS: Final = {"agent.minimax.io": "api.minimax.io", "agent.minimax.cn": "api.minimax.cn"}
+_PAY_AS_YOU_GO: Final = "sk-api-"  # mmx-cli sends these to an endpoint for balances instead
+
+_BY_STATUS: Final[Mapping[int, WindowState]] = {1: "limited", 2: "exhausted", 3: "unlimited"}
+_UNLIMITED: Final = 3
+_HUNDRED: Final = 100.0
+_AGREES: Final = 1.0  # points; the percentage is a whole number, and lags behind
+_PERMILLE: Final = 1000.0
+_HIGHEST_BOOST: Final = 100.0
+_HIGHEST_COUNT: Final = 10**12
+_MOST_ROWS: Final = 50
+_HOUR_MS: Final = 3_600_000
+_LONGEST_MS: Final = 400 * 24 * _HOUR_MS
+
+
+@dataclass(frozen=True, slots=True)
+class MinimaxPlans:
+    """A `portico.plugin_api.PlanReader` for MiniMax's accounts, whichever way they are reached."""
+
+    provider: str
+    env_keys: tuple[str, ...]
+
+    def urls(self, base_url: str) -> tuple[str, ...]:
+        host = urlsplit(base_url).hostname or ""
+        if host in _AGENT_HOSTS:
+            return (f"https://{_AGENT_HOSTS[host]}{OLDER}",)
+        return (f"https://{host}{CURRENT}", f"https://{host}{OLDER}") if host in _API_HOSTS else ()
+
+    def can_have_plan(self, key: Secret) -> bool:
+        return not key.reveal().startswith(_PAY_AS_YOU_GO)
+
+    def read(self, answer: Mapping[str, JsonValue], now_ms: int) -> tuple[PlanWindow, ...]:
+        rows = answer.get("model_remains")
+        told = [row for row in rows[:_MOST_ROWS] if isinstance(row, dict)] if isinstance(rows, list) else []
+        return tuple(window for row in told for window in _windows(row, now_ms))
+
+
+@dataclass(frozen=True, slots=True)
+class _Span:
+    """How the fields of one window are called."""
+
+    fields: str
+    start: str
+    end: str
+    remains: str
+    boost: str
+
+
+_INTERVAL: Final = _Span("current_interval", "start_time", "end_time", "remains_time", "interval_boost_permille")
+_WEEK: Final = _Span("current_weekly", "weekly_start_time", "weekly_end_time", "weekly_remains_time", "weekly_boost_permille")
+
+
+def _windows(row: Row, now_ms: int) -> list[PlanWindow]:
+    """The row's windows; one of which it tells nothing is left out, one with a total of 0 is not (opencode-quota#172)."""
+    from portico.plugin_api import plain_text
+
+    kind = plain_text(row.get("model_name"), 40) or "unnamed"
+    told = [span for span in (_INTERVAL, _WEEK) if any(name.startswith(span.fields) for name in row)]
+    outside = _is_outside(row, told)
+    return [_window(row, span, kind, now_ms, outside=outside) for span in told]
+
+
+def _is_outside(row: Row, told: list[_Span]) -> bool:
+    """mmx-cli's rule: a kind of use is not in the plan where nothing of it is limited and nothing is counted, in any window."""
+    states = {_number(row, f"{span.fields}_status") for span in told}
+    totals = {_number(row, f"{span.fields}_total_count") for span in told}
+    return states == {_UNLIMITED} and totals == {0}
+
+
+def _window(row: Row, span: _Span, kind: str, now_ms: int, *, outside: bool) -> PlanWindow:
+    percent = _within(_number(row, f"{span.fields}_remaining_percent"), 0, _HUNDRED)
+    boost = _within(_number(row, span.boost), 1, _HIGHEST_BOOST * _PERMILLE) or _PERMILLE
+    left, total = _counts(row, span, percent)
+    return PlanWindow(
+        kind,
+        "week" if span is _WEEK else _length(row, span),
+        "not-in-plan" if outside else _state(row, span, percent),
+        percent_left=None if percent is None else percent * boost / _PERMILLE,
+        left=left,
+        total=total,
+        resets_at=_reset(row, span, now_ms),
+        boost=boost / _PERMILLE,
+    )
+
+
+def _state(row: Row, span: _Span, percent: float | None) -> WindowState:
+    status = _number(row, f"{span.fields}_status")
+    by_percent: WindowState = "unknown" if percent is None else "limited" if percent else "exhausted"
+    known = _BY_STATUS.get(int(status)) if status is not None else None
+    return by_percent if known is None or known == "limited" else known
+
+
+def _counts(row: Row, span: _Span, percent: float | None) -> tuple[int, int] | tuple[None, None]:
+    """What is left, and of how much, by the one reading that agrees with the percentage; nothing where none or both do."""
+    total = _within(_number(row, f"{span.fields}_total_count"), 1, _HIGHEST_COUNT)
+    count = _within(_number(row, f"{span.fields}_usage_count"), 0, total or 0)
+    if percent is None or total is None or count is None:
+        return None, None
+    agreeing = {left for left in (count, total - count) if abs(left / total * _HUNDRED - percent) <= _AGREES}
+    return (int(agreeing.pop()), int(total)) if len(agreeing) == 1 else (None, None)
+
+
+def _reset(row: Row, span: _Span, now_ms: int) -> int | None:
+    """When the window begins anew. The time that is left comes first: it holds whatever this machine's clock says."""
+    left = _within(_number(row, span.remains), 0, _LONGEST_MS)
+    if left is not None:
+        return now_ms + int(left)
+    end = _within(_number(row, span.end), now_ms - _LONGEST_MS, now_ms + _LONGEST_MS)
+    return None if end is None else int(end)
+
+
+def _length(row: Row, span: _Span) -> str:
+    start, end = _number(row, span.start), _number(row, span.end)
+    lasts = _within(end - start, _HOUR_MS, _LONGEST_MS) if start is not None and end is not None else None
+    return "window" if lasts is None else f"{round(lasts / _HOUR_MS)}h"
+
+
+def _number(row: Row, name: str) -> float | None:
+    value = row.get(name)
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    try:
+        number = float(value)
+    except OverflowError:
+        return None
+    return number if math.isfinite(number) else None
+
+
+def _within(value: float | None, low: float, high: float) -> float | None:
+    return value if value is not None and low <= value <= high else None

@@ -1,0 +1,83 @@
+"""launchd's manager of the user's own agents, and the property list that it reads (launchd.plist(5))."""
+
+from __future__ import annotations
+
+import os
+import plistlib
+import sys
+from typing import TYPE_CHECKING
+
+from portico.services.service import ask, home, run, write_file
+from portico.store.atomic import remove_private
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from portico.services.service import Service
+
+
+class Launchd:
+    """launchd's manager of the user's own agents."""
+
+    kind = "launchd agent"
+
+    def __init__(self, env: Mapping[str, str]) -> None:
+        self._env = env
+
+    def path(self, service: Service) -> Path:
+        return home(self._env) / "Library" / "LaunchAgents" / f"{service.name}.plist"
+
+    def content(self, service: Service) -> bytes:
+        return launchd_plist(service)
+
+    def why_not(self) -> str | None:
+        return ask(self._env, ["launchctl", "print", _domain()])[1]
+
+    def install(self, service: Service) -> Path:
+        path = self.path(service)
+        if path.exists():
+            ask(self._env, ["launchctl", "bootout", f"{_domain()}/{service.name}"])  # not running is as good
+        write_file(path, self.content(service))
+        run(self._env, ["launchctl", "bootstrap", _domain(), str(path)], hint=f"{{prog}} {service.verb.uninstall}")
+        return path
+
+    def uninstall(self, service: Service) -> bool:
+        path = self.path(service)
+        if not path.exists():
+            return False
+        ask(self._env, ["launchctl", "bootout", f"{_domain()}/{service.name}"])
+        remove_private(path)
+        return True
+
+    def start(self, service: Service) -> None:
+        ask(self._env, ["launchctl", "bootstrap", _domain(), str(self.path(service))])  # known already is as good
+        run(self._env, ["launchctl", "kickstart", f"{_domain()}/{service.name}"], hint=f"{{prog}} {service.verb.install}")
+
+    def stop(self, service: Service) -> None:
+        run(self._env, ["launchctl", "bootout", f"{_domain()}/{service.name}"], hint=f"{{prog}} {service.verb.uninstall}")
+
+    def log_command(self, service: Service, lines: int, *, follow: bool) -> list[str] | None:  # noqa: ARG002 - launchd keeps no log
+        return None
+
+
+def launchd_plist(service: Service) -> bytes:
+    """The property list."""
+    return plistlib.dumps(
+        {
+            "Label": service.name,
+            "ProgramArguments": list(service.command),
+            "EnvironmentVariables": dict(service.environment),
+            "RunAtLoad": True,
+            "KeepAlive": {"SuccessfulExit": False},
+            "ThrottleInterval": 30,
+            "ExitTimeOut": 60,
+            "Umask": 0o077,
+            "ProcessType": "Background",
+            "StandardErrorPath": str(service.log),
+        }
+    )
+
+
+def _domain() -> str:
+    return f"gui/{os.getuid()}" if sys.platform != "win32" else "gui"

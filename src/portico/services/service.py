@@ -1,0 +1,159 @@
+"""What is to be kept running, and what every service manager can do about it.
+
+No file of a service manager holds a secret: all can be read by every process of the user, and land in backups.
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
+
+from portico.errors import ConfigError
+from portico.store.atomic import file_error, replace, write_temporary
+from portico.store.passphrase import SECRET_VARIABLES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+_ANSWER_S: Final = 30.0
+
+
+class Verb(NamedTuple):
+    """The commands about one kind of service, without the program's name."""
+
+    install: str
+    uninstall: str
+
+
+@dataclass(frozen=True, slots=True)
+class Service:
+    """What is to run: `name` tells installations apart, `command` and `environment` are exact and hold no secret.
+
+    `description` is for people. `verb` has the commands that put it in place and take it away, as hints name them.
+    """
+
+    name: str
+    description: str
+    verb: Verb
+    command: tuple[str, ...]
+    environment: Mapping[str, str]
+    log: Path
+
+
+class Manager(Protocol):
+    """One kind of service manager."""
+
+    kind: str
+
+    def path(self, service: Service) -> Path:
+        """The file that it reads."""
+        ...
+
+    def content(self, service: Service) -> bytes:
+        """What is in that file.
+
+        Raises:
+            ConfigError: a path cannot be written into one.
+        """
+        ...
+
+    def why_not(self) -> str | None:
+        """Why it cannot be used here; None where it can."""
+        ...
+
+    def install(self, service: Service) -> Path:
+        """Write the file and start the service, now and at each login; the file.
+
+        Raises:
+            ConfigError: `service-failed`, with what the manager said.
+            StoreError: the file cannot be written.
+        """
+        ...
+
+    def uninstall(self, service: Service) -> bool:
+        """Stop it and take the file away; False where there was none.
+
+        Raises:
+            ConfigError, StoreError: as `install`.
+        """
+        ...
+
+    def start(self, service: Service) -> None:
+        """Start what is installed.
+
+        Raises:
+            ConfigError: `service-failed`, with what the manager said.
+        """
+        ...
+
+    def stop(self, service: Service) -> None:
+        """Stop it until the next login, or the next `start`.
+
+        Raises:
+            ConfigError: as `start`.
+        """
+        ...
+
+    def log_command(self, service: Service, lines: int, *, follow: bool) -> list[str] | None:
+        """What shows the end of its log; None where that is the file `service.log`."""
+        ...
+
+
+def manager_here(env: Mapping[str, str], platform: str = sys.platform) -> Manager | None:
+    """The service manager of this system, whether it answers or not; None where Portico knows none."""
+    from portico.services.launchd import Launchd
+    from portico.services.systemd import Systemd
+
+    if platform == "darwin":
+        return Launchd(env)
+    return Systemd(env) if platform.startswith("linux") else None
+
+
+def home(env: Mapping[str, str]) -> Path:
+    """The user's home folder."""
+    return Path(env.get("HOME") or Path.home())
+
+
+def write_file(path: Path, data: bytes) -> None:
+    """Write a service manager's file.
+
+    Raises:
+        StoreError: it cannot be written.
+    """
+    # Not `write_private`: the folder is the service manager's, and its mode is not ours to change.
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace(write_temporary(path, data), path)
+    except OSError as error:
+        raise file_error("store-write-failed", f"cannot write {path}", error) from error
+
+
+def run(env: Mapping[str, str], command: Sequence[str], *, hint: str | None = None) -> str:
+    """Run a manager's program; what it printed.
+
+    Raises:
+        ConfigError: `service-failed`, with what it complained of.
+    """
+    printed, complaint = ask(env, command)
+    if complaint is not None:
+        raise ConfigError("service-failed", f"`{' '.join(command)}` failed.", why=complaint, hint=hint)
+    return printed
+
+
+def ask(env: Mapping[str, str], command: Sequence[str]) -> tuple[str, str | None]:
+    """What `command` printed, and what it complained of; None where it ended well."""
+    kept = {name: value for name, value in env.items() if name not in SECRET_VARIABLES}
+    try:
+        done = subprocess.run(
+            command, env=kept, stdin=subprocess.DEVNULL, capture_output=True, timeout=_ANSWER_S, check=False, errors="replace"
+        )
+    except FileNotFoundError:
+        return "", f"there is no {command[0]} here"
+    except (OSError, subprocess.TimeoutExpired) as error:
+        return "", str(error)
+    if done.returncode == 0:
+        return done.stdout, None
+    return done.stdout, (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}")[:500]

@@ -1,0 +1,107 @@
+"""Asking providers what is left: one request for each account, all at once, and a failure of one is its own."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from typing import TYPE_CHECKING, Any, Final, TypeVar
+
+from portico.errors import ConfigError, NetworkError, PorticoError
+from portico.models.refusal import read_refusal, refused_inside
+from portico.secret import Secret
+from portico.usage.report import PlanReport, failed, needs_plan_key, not_asked, refused, unreadable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from portico.auth.broker import TokenBroker
+    from portico.contracts import Clock
+    from portico.models.http import ModelHttp
+    from portico.usage.accounts import PlanAccount
+
+T = TypeVar("T")
+
+TIMEOUT_S: Final = 10.0
+_LONGEST: Final = 256 * 1024
+_OK: Final = 200
+_NOT_SERVED: Final = frozenset({404, 405, 410})
+
+
+class PlanAsker:
+    """Asks for one run of a command. A token that is refused is refreshed once, and once only however often it is asked again."""
+
+    def __init__(self, http: ModelHttp, broker: TokenBroker, clock: Clock) -> None:
+        self._http = http
+        self._broker = broker
+        self._clock = clock
+        self._renewed: set[str] = set()
+
+    async def ask_all(self, accounts: Iterable[PlanAccount], *, timeout_s: float = TIMEOUT_S) -> tuple[PlanReport, ...]:
+        """A report for each account, in their order."""
+        return tuple(await asyncio.gather(*(self.ask(account, timeout_s=timeout_s) for account in accounts)))
+
+    async def ask(self, account: PlanAccount, *, timeout_s: float = TIMEOUT_S) -> PlanReport:
+        """What the account's plan has left, within `timeout_s` seconds. Never raises for what the provider or the store does."""
+        try:
+            async with asyncio.timeout(timeout_s):
+                return await self._asked(account)
+        except TimeoutError:
+            why = f"no answer within {timeout_s:g} s"
+            return failed(account, NetworkError("network", f"{account.spec.label} did not tell of the plan.", why=why))
+        except PorticoError as error:
+            return failed(account, error)
+
+    async def _asked(self, account: PlanAccount) -> PlanReport:
+        urls = _of_reader(account, account.urls)
+        if not urls:
+            return not_asked(account)
+        if account.profile_id is None:
+            return await self._told(account, account.key or Secret(""), urls)
+        token = await self._broker.access(account.profile_id)
+        report = await self._told(account, token.token, urls)
+        if report.error is not None and report.error.id == "credential-refused" and account.profile_id not in self._renewed:
+            self._renewed.add(account.profile_id)
+            token = await self._broker.access(account.profile_id, rejected_generation=token.generation)
+            report = await self._told(account, token.token, urls)
+        return report
+
+    async def _told(self, account: PlanAccount, key: Secret, urls: tuple[str, ...]) -> PlanReport:
+        if not _of_reader(account, lambda: account.reader.can_have_plan(key)):
+            return needs_plan_key(account)
+        headers = {"accept": "application/json", "Authorization": f"Bearer {key.reveal()}"}
+        for url in urls:
+            async with await self._http.get(url, headers=headers) as response:
+                body = await self._http.read(response, _LONGEST)
+                status, answered = response.status, response.headers
+            if status not in _NOT_SERVED:
+                break
+        if body.lstrip().startswith(b"<"):
+            return unreadable(account, f"a web page and no data came back (HTTP {status})")
+        codes = account.spec.error_codes
+        if status != _OK or refused_inside(body, codes):
+            return refused(account, read_refusal(status, answered, body, codes, key))
+        answer = _object(body) if len(body) <= _LONGEST else None
+        if answer is None:
+            return unreadable(account, "what came back is no data that can be read")
+        return PlanReport(account, "told", _of_reader(account, lambda: account.reader.read(answer, self._clock.wall_ms())))
+
+
+def _of_reader(account: PlanAccount, call: Callable[[], T]) -> T:
+    """What the plugin's reader says. It may fail in any way, which is then the failure of this account alone.
+
+    Raises:
+        ConfigError: `plan-reader-failed`.
+    """
+    try:
+        return call()
+    except Exception as error:  # noqa: BLE001 - see above
+        message, hint = f"The plan reader of {account.spec.id} failed.", "Its plugin is at fault: {prog} plugins list"
+        raise ConfigError("plan-reader-failed", message, why=type(error).__name__, hint=hint) from None
+
+
+def _object(body: bytes) -> dict[str, Any] | None:
+    try:
+        answer = json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+    return answer if isinstance(answer, dict) else None

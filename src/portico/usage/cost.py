@@ -1,0 +1,126 @@
+"""What the requests of a time came to, by model, profile, client or day."""
+
+from __future__ import annotations
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, fields
+from datetime import date, datetime, timedelta
+from functools import partial
+from itertools import pairwise
+from operator import add
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+if TYPE_CHECKING:
+    import sqlite3
+    from collections.abc import Iterator
+
+    from portico.usage.history_file import HistoryFile
+
+By = Literal["model", "profile", "client", "day"]
+Slice = tuple[int, int]
+Sums = tuple[Any, ...]  # in the order of the fields of `Spent`
+
+# A quarter of an hour: every time zone's days begin with one, whatever the season.
+_QUARTER_MS: Final = 900_000
+_KEYS: Final = {"model": "model", "profile": "credential", "client": "client", "day": f"at_ms / {_QUARTER_MS}"}
+_SUMS: Final = """
+    SELECT {key}, count(*), sum(input_tokens), sum(output_tokens), sum(cache_read_tokens), sum(cache_write_tokens),
+        total(cost_usd), count(*) - count(cost_usd)
+    FROM requests WHERE rowid >= ? AND rowid < ? AND at_ms >= ? GROUP BY 1
+"""
+_UNPRICED: Final = "SELECT model, count(*) FROM requests WHERE cost_usd IS NULL AND at_ms >= ? GROUP BY model"
+# Three looks at an end of the table: min() and max() in one look would read all of it.
+_ENDS: Final = """
+    SELECT (SELECT min(rowid) FROM requests), (SELECT max(rowid) FROM requests),
+        (SELECT at_ms FROM requests ORDER BY rowid LIMIT 1)
+"""
+_EARLIEST: Final = "SELECT min(rowid) FROM requests WHERE at_ms >= ?"
+# Few enough to be sorted in the processor's cache: a million rows at once take half as long again.
+_CHUNK: Final = 1000
+# SQLite works outside the interpreter's lock, so that threads share the work; for few rows one is faster.
+_WORTH_A_THREAD: Final = 50_000
+_MOST_THREADS: Final = 4
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What some requests came to. `cost_usd` is that of those whose cost is known; `unpriced` counts the others."""
+
+    requests: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cache_read_tokens: int = 0
+    cache_write_tokens: int = 0
+    cost_usd: float = 0.0
+    unpriced: int = 0
+
+
+_NONE: Final[Sums] = tuple(each.default for each in fields(Spent))
+
+
+@dataclass(frozen=True, slots=True)
+class Spending:
+    """The groups by name: days in their order, all else by cost. `unpriced` are requests without a known cost, by model."""
+
+    groups: dict[str, Spent] = field(default_factory=dict)
+    total: Spent = field(default_factory=Spent)
+    unpriced: dict[str, int] = field(default_factory=dict)
+
+
+def since(days: int, now_ms: int) -> int:
+    """The midnight, in this machine's time zone, with which the last `days` days begin, today among them (wall ms)."""
+    first = _local_day(now_ms // 1000) - timedelta(days=days - 1)
+    return round(datetime(first.year, first.month, first.day).astimezone().timestamp() * 1000)
+
+
+def spending(file: HistoryFile, since_ms: int, by: By) -> Spending:
+    """What the requests from `since_ms` on came to; nothing where there is no history.
+
+    Raises:
+        StoreError: it cannot be read.
+    """
+    slices = file.read(partial(_slices, since_ms=since_ms)) or []
+    sums: dict[str, Sums] = {}
+    for key, *more in _collected(file, slices, _SUMS.format(key=_KEYS[by]), since_ms):
+        name = _local_day(key * _QUARTER_MS // 1000).isoformat() if by == "day" else key
+        sums[name] = tuple(map(add, sums.get(name, _NONE), more))
+    groups = {name: Spent(*each) for name, each in sums.items()}
+    total = Spent(*(sum(column) for column in zip(_NONE, *sums.values(), strict=True)))
+    unpriced = file.read(lambda history: history.execute(_UNPRICED, (since_ms,)).fetchall()) if total.unpriced else []
+    order = sorted(groups) if by == "day" else sorted(groups, key=lambda name: (-groups[name].cost_usd, name))
+    return Spending({name: groups[name] for name in order}, total, dict(unpriced or []))
+
+
+def _slices(history: sqlite3.Connection, since_ms: int) -> list[Slice]:
+    """The rows of that time, in as many parts as are worth a thread; what is written from now on is in none of them."""
+    first, last, at_ms = history.execute(_ENDS).fetchone()
+    if first is not None and at_ms < since_ms:
+        first = history.execute(_EARLIEST, (since_ms,)).fetchone()[0]
+    if first is None:
+        return []
+    rows = last + 1 - first
+    threads = max(1, min(rows // _WORTH_A_THREAD, os.cpu_count() or 1, _MOST_THREADS))
+    edges = [first + rows * number // threads for number in range(threads + 1)]
+    return [*pairwise(edges)]
+
+
+def _collected(file: HistoryFile, slices: list[Slice], statement: str, since_ms: int) -> Iterator[tuple[Any, ...]]:
+    """The rows of `statement` for every chunk of every slice; a group is in as many of them as it has chunks."""
+
+    def of_slice(slice_: Slice) -> list[tuple[Any, ...]]:
+        return file.read(partial(_chunks, slice_=slice_, statement=statement, since_ms=since_ms)) or []
+
+    with ThreadPoolExecutor(max(1, len(slices))) as threads:
+        for rows in threads.map(of_slice, slices):
+            yield from rows
+
+
+def _chunks(history: sqlite3.Connection, *, slice_: Slice, statement: str, since_ms: int) -> list[tuple[Any, ...]]:
+    first, end = slice_
+    starts = range(first, end, _CHUNK)
+    return [row for start in starts for row in history.execute(statement, (start, min(start + _CHUNK, end), since_ms))]
+
+
+def _local_day(seconds: int) -> date:
+    return date.fromtimestamp(seconds)  # noqa: DTZ012 - a day of this machine's time zone is what is wanted

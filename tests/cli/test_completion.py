@@ -1,0 +1,57 @@
+"""Completions in real shells, and the reference of commands that is made of the same tree."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+
+import pytest
+
+from portico.cli.completion import bash, fish, zsh
+from portico.cli.tree import every_command
+from tests.command_pages import PAGE, page
+
+LINES = [
+    (("auth", ""), "keep-fresh"),
+    (("gateway", "key", "re"), "revoke"),
+    (("env", "--shell", "f"), "fish"),
+    (("models", "fallbacks", "add", "--js"), "--json"),
+    (("do",), "doctor"),
+]
+BASH = 'source "$1"; shift; COMP_WORDS=(portico "$@"); COMP_CWORD=$#; _portico_complete; printf "%s\\n" "${COMPREPLY[@]}"'
+ZSH = (
+    "autoload -Uz compinit bashcompinit; compinit -u -D; bashcompinit; source $1; shift; setopt ksharrays; "
+    'COMP_WORDS=(portico "$@"); COMP_CWORD=$#; _portico_complete; print -rl -- ${COMPREPLY[@]}'
+)
+FISH = "source $argv[1]; complete -C (string join -- ' ' portico $argv[2..] | string collect)"
+
+
+@pytest.mark.parametrize(
+    ("command", "made"),
+    [(["bash", "-c", BASH, "bash"], bash), (["zsh", "-f", "-c", ZSH, "zsh"], zsh), (["fish", "-N", "-c", FISH], fish)],
+    ids=["bash", "zsh", "fish"],
+)
+def test_a_real_shell_offers_what_comes_next(tmp_path, command, made):
+    if shutil.which(command[0]) is None:
+        pytest.skip(f"{command[0]} is not here")
+    script = tmp_path / "completion"
+    script.write_text(made(list(every_command("portico")), "portico"), encoding="utf-8")
+    for words, wanted in LINES:
+        done = subprocess.run([*command, str(script), *words], capture_output=True, text=True, check=False, timeout=30)
+        offered = [line.partition("\t")[0] for line in done.stdout.splitlines()]
+        assert wanted in offered, (words, done.stdout, done.stderr)
+        # zsh and fish leave out themselves what does not fit.
+        assert command[0] != "bash" or all(each.startswith(words[-1]) for each in offered)
+
+
+def test_every_command_has_an_example_in_its_help():
+    without = [
+        " ".join(node.path)
+        for node in every_command("portico")
+        if node.path and "example" not in node.parser.format_help().lower()
+    ]
+    assert without == []
+
+
+def test_the_reference_of_commands_is_what_the_commands_say():
+    assert PAGE.read_text(encoding="utf-8") == page(), "python -m tests.command_pages --write"

@@ -1,0 +1,240 @@
+"""`doctor`: broken set-ups, each planted here; what it names first, and that its fix or its advice mends it."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import socket
+import tarfile
+from dataclasses import replace
+
+import keyring
+import pytest
+
+from portico.store.profile_record import Failure
+from portico.store.profiles import ProfileIndex
+from portico.testing.canary import canary, exempt, in_text
+from tests.minimax_session import CN, GLOBAL
+
+ACCOUNT = ("--region", "global")
+
+
+@pytest.fixture
+def session(minimax):
+    session = minimax()
+    session.sign_in(*ACCOUNT)
+    return session
+
+
+def told(session, *words, env=None):
+    done = session.run("doctor", "--json", *words, env=env)
+    value = json.loads(done.stdout)
+    assert value["exitCode"] == done.returncode
+    return value
+
+
+def first(session, **more):
+    """The finding that is told first."""
+    return told(session, **more)["findings"][0]
+
+
+def as_advised(session, finding, **more):
+    """Do what the hint says, as somebody would type it."""
+    assert finding["hint"].startswith("portico ")
+    return session.ok(*shlex.split(finding["hint"])[1:], **more)
+
+
+def test_a_sound_installation_has_nothing_wrong_and_says_what_was_looked_at(session):
+    value = told(session)
+
+    assert (value["exitCode"], value["findings"]) == (0, [])
+    assert {"config", "store", "records", "health", "network", "plans", "gateway", "plugins", "service"} <= set(value["checks"])
+    assert "Nothing is wrong: the configuration," in session.ok("doctor")
+
+
+def test_before_anybody_has_signed_in_nothing_is_wrong_either(minimax):
+    assert told(minimax())["findings"] == []
+
+
+def test_a_configuration_that_cannot_be_read_is_named_with_its_place(session):
+    text = session.paths.config.read_text()
+    session.paths.config.write_text("{ agents: { \n")
+
+    found = first(session)
+
+    assert (found["level"], "portico.json5:2" in found["message"]) == ("error", True)
+    session.paths.config.write_text(text)
+    assert told(session)["findings"] == []
+
+
+def test_a_misspelt_key_is_named(session):
+    session.ok("config", "set", "models.mode", "merge")
+    session.paths.config.write_text(
+        session.paths.config.read_text().replace('mode: "merge"', 'modee: "merge"').replace('"mode": "merge"', '"modee": "merge"')
+    )
+
+    found = first(session)
+
+    assert "modee" in found["message"]
+    session.paths.config.write_text(session.paths.config.read_text().replace("modee", "mode"))
+    assert told(session)["findings"] == []
+
+
+@pytest.mark.parametrize("what", ["state", "config"])
+def test_what_others_can_read_is_closed(session, what):
+    session.ok("config", "set", "env.SOME_KEY", canary("key"))
+    exempt(session.paths.config)
+    path = getattr(session.paths, what)
+    path.chmod(0o755 if what == "state" else 0o644)
+
+    found = first(session)
+    assert (found["id"], found["fixable"]) == (f"{what}-open", True)
+
+    value = told(session, "--fix")
+    assert (value["exitCode"], value["findings"], len(value["mended"])) == (0, [], 1)
+    assert path.stat().st_mode & 0o077 == 0
+
+
+def test_a_plugin_that_is_off_while_a_sign_in_needs_it_is_turned_on(session):
+    session.ok("plugins", "disable", "minimax-portal-auth")
+
+    found = first(session)
+    assert (found["id"], GLOBAL in found["why"]) == ("plugin-off", True)
+
+    assert told(session, "--fix")["findings"] == []
+    assert "answering as" in session.ok("ask", "Hello")
+
+
+def test_a_keyring_that_cannot_be_reached_is_named(minimax, tmp_path):
+    session = minimax()
+    away = {"DBUS_SESSION_BUS_ADDRESS": f"unix:path={tmp_path}/nowhere", "PORTICO_PASSPHRASE": None}
+
+    found = first(session, env=away)
+
+    assert found["level"] == "error"
+    assert "keyring" in f"{found['message']} {found['why']}".lower()
+    assert "--store file" in found["hint"]
+
+
+def test_tokens_that_somebody_has_deleted_are_missed(session, secret_service):
+    for item in secret_service.items():
+        if item.attributes.get("username", "").startswith(GLOBAL):
+            keyring.delete_password("portico", item.attributes["username"])
+
+    found = first(session)
+
+    assert (found["id"], GLOBAL in found["message"]) == ("record-missing", True)
+    as_advised(session, {"hint": f"{found['hint']} {' '.join(ACCOUNT)} --non-interactive --no-background"})
+    assert told(session)["findings"] == []
+
+
+def test_a_sign_in_that_was_refused_for_good_is_told(session):
+    ended = Failure(at=1, id="sign-in-expired", message="The provider refused the refresh token.", terminal=True)
+    ProfileIndex(session.paths).update(GLOBAL, lambda one: replace(one, failure=ended))
+
+    found = first(session)
+
+    assert (found["id"], "refused the refresh token" in found["why"]) == ("sign-in-ended", True)
+    as_advised(session, {"hint": f"{found['hint']} {' '.join(ACCOUNT)} --non-interactive --no-background"})
+    assert told(session)["findings"] == []
+
+
+def test_a_clock_that_is_wrong_is_measured_against_the_providers(session, monkeypatch):
+    monkeypatch.setattr("portico.clock.SystemClock.wall_ms", lambda _self: 4_000_000_000_000)
+
+    value = told(session)
+
+    assert "clock-skew" in [each["id"] for each in value["findings"]]
+    found = next(each for each in value["findings"] if each["id"] == "clock-skew")
+    assert "ahead of the providers' servers" in found["message"]
+
+
+def test_a_proxy_that_nobody_answers_at_is_named(session, unused_tcp_port):
+    away = {"HTTPS_PROXY": f"http://127.0.0.1:{unused_tcp_port}", "https_proxy": f"http://127.0.0.1:{unused_tcp_port}"}
+
+    found = first(session, env=away)
+
+    assert (found["level"], "cannot be reached" in found["message"]) == ("error", True)
+    assert "proxy" in f"{found['message']} {found['why']} {found['hint']}".lower()
+    assert told(session)["findings"] == []
+
+
+def test_a_certificate_that_is_not_trusted_is_named(session, tmp_path):
+    (tmp_path / "empty.pem").write_text("")
+
+    found = first(session, env={"SSL_CERT_FILE": str(tmp_path / "empty.pem")})
+
+    assert "certificate" in f"{found['message']} {found['why']}"
+
+
+def test_a_key_of_the_other_region_is_told_with_both_causes(minimax):
+    session = minimax()
+    env = {"MINIMAX_CODE_PLAN_KEY": "sk-emulator-cn"}
+
+    found = first(session, env=env)
+
+    assert (found["id"], "other region" in found["hint"]) == ("credential-refused", True)
+    assert told(session, env={"MINIMAX_CODE_PLAN_KEY": "sk-emulator-global"})["findings"] == []
+
+
+def test_a_port_that_another_program_has_is_named(session):
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        session.ok("config", "set", "gateway.port", str(other.getsockname()[1]))
+
+        found = first(session)
+
+        assert (found["id"], str(other.getsockname()[1]) in found["message"]) == ("port-taken", True)
+    assert told(session)["findings"] == []
+
+
+def test_an_account_without_a_plan_is_told_where_one_is_bought(minimax):
+    session = minimax(knobs={"quota": "none"})
+    session.sign_in(*ACCOUNT)
+
+    found = first(session)
+
+    assert (found["id"], found["level"]) == ("no-plan", "warning")
+    assert found["hint"] == "Subscribe: https://platform.minimax.io/subscribe/coding-plan"
+
+
+def test_a_check_that_hangs_is_cut_off_and_named_and_a_broken_one_stops_no_other(session):
+    import threading
+
+    from portico.cli.runtime import Runtime
+    from portico.doctor.examination import CHECKS, Check, examine
+
+    hangs, breaks = (
+        Check("hangs", "what hangs", lambda _: threading.Event().wait()),
+        Check("breaks", "what breaks", lambda _: 1 / 0),
+    )
+    env = session.run_portico.environment(session.env)
+
+    results = examine(Runtime("portico", env=env), checks=(hangs, breaks, CHECKS[0]), longest_s=0.3)
+
+    assert [[found.id for found in result.found] for result in results[:3]] == [["check-late"], ["check-failed"], []]
+    assert "0.3 s" in results[0].found[0].message
+
+
+@pytest.mark.requirement("E48")
+def test_a_bundle_is_its_owners_alone_and_holds_no_secret(session, tmp_path):
+    session.sign_in("--region", "cn")
+    session.ok("config", "set", "env.SOME_KEY", canary("key"))
+    exempt(session.paths.config)
+    place = tmp_path / "report.tar.gz"
+
+    tmp_path.chmod(0o755)
+
+    session.run("doctor", "--bundle", str(place))
+    nowhere = session.run("doctor", "--bundle", str(tmp_path / "no" / "report.tar.gz"))
+
+    assert (tmp_path.stat().st_mode & 0o777, nowhere.returncode) == (0o755, 7)
+
+    assert place.stat().st_mode & 0o777 == 0o600
+    with tarfile.open(place) as archive:
+        texts = {member.name: archive.extractfile(member).read().decode() for member in archive.getmembers()}
+    assert set(texts) == {f"portico-report/{name}" for name in ("findings.json", "versions.json", "sign-ins.json", "gateway.log")}
+    assert [each["health"] for each in json.loads(texts["portico-report/sign-ins.json"])] == ["ok", "ok"]
+    assert in_text("".join(texts.values())) == []
+    assert CN not in texts["portico-report/sign-ins.json"]

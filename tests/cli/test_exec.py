@@ -1,0 +1,204 @@
+"""`exec` and `env`: tools that ask the gateway with a key that ends with them."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from portico.cli.shells import shell_lines
+from portico.gateway.keys import key_index
+from portico.gateway.service import running
+from portico.gateway.tools import TOOLS, arguments, variables
+from portico.secret import Secret
+from portico.testing.canary import canary, in_text
+
+M21 = "minimax-portal/MiniMax-M2.1"
+# A tool as any SDK would be one: it asks with what the variables say, and tells what it was started with.
+ASKS = """
+import json, os, sys, urllib.request
+env = os.environ
+body = json.dumps({"model": env["ANTHROPIC_MODEL"], "max_tokens": 100, "messages": [{"role": "user", "content": "Hello"}]}).encode()
+headers = {"authorization": "Bearer " + env["ANTHROPIC_AUTH_TOKEN"], "content-type": "application/json"}
+request = urllib.request.Request(env["ANTHROPIC_BASE_URL"] + "/v1/messages", body, headers)
+answer = json.load(urllib.request.build_opener(urllib.request.ProxyHandler({})).open(request))
+print(json.dumps({"text": answer["content"][0]["text"], "argv": sys.argv[1:], "key": env.get("ANTHROPIC_API_KEY"), "url": env["OPENAI_BASE_URL"]}))
+sys.exit(int(sys.argv[1]))
+"""
+
+
+@pytest.fixture
+def session(minimax):
+    session = minimax()
+    session.env |= {"PORTICO_GATEWAY_PORT": "0", "ANTHROPIC_API_KEY": "sk-ant-of-the-user"}
+    session.sign_in("--region", "global")
+    yield session
+    session.run("gateway", "stop")
+
+
+@pytest.fixture
+def tool(tmp_path):
+    path = tmp_path / "tools" / "asks"
+    path.parent.mkdir()
+    path.write_text(f"#!{sys.executable}\n{ASKS}", encoding="utf-8")
+    path.chmod(0o755)
+    return str(path)
+
+
+def names(session):
+    return [profile.client_id for profile in key_index(session.paths).profiles()]
+
+
+def started(session, *command):
+    """`portico exec` as a process of its own, in a process group of its own."""
+    words = [sys.executable, "-m", "portico", "exec", "--", *command]
+    env = session.run_portico.environment(session.env)
+    return subprocess.Popen(words, env=env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True)
+
+
+def until(condition, longest_s=30.0):
+    deadline = time.monotonic() + longest_s
+    while not condition():
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+
+
+def test_a_tool_asks_with_a_key_of_its_own_and_afterwards_neither_key_nor_gateway_is_left(session, tool):
+    with started(session, tool, "7", "--json", "--model") as process:
+        out, err = process.communicate(timeout=60)
+
+    told = json.loads(out)
+    assert (process.returncode, told["argv"], told["key"]) == (7, ["7", "--json", "--model"], None)
+    assert "answering as MiniMax-M2.1" in told["text"]
+    assert names(session) == ["default"]
+    assert running(session.paths) is None
+    assert not (session.paths.state / "exec-gateway").exists()
+    assert "sk-portico" not in err
+
+
+def test_a_gateway_that_runs_is_used_and_stays(session, tool):
+    session.ok("gateway", "start")
+    before = running(session.paths)
+
+    with started(session, tool, "0") as process:
+        out, _ = process.communicate(timeout=60)
+
+    assert process.returncode == 0
+    assert json.loads(out)["url"] == f"{before.url}/v1"
+    assert running(session.paths).pid == before.pid
+    assert names(session) == ["default"]
+
+
+def test_of_two_tools_the_last_one_ends_the_gateway_that_was_started_for_the_first(session):
+    with started(session, "sleep", "30") as first:
+        until(lambda: running(session.paths) is not None and len(names(session)) == 2)
+        with started(session, "sleep", "30") as second:
+            until(lambda: len(names(session)) == 3)
+            gateway = running(session.paths)
+
+            first.terminate()
+            first.communicate(timeout=60)
+            assert first.returncode == 128 + signal.SIGTERM
+            assert running(session.paths).pid == gateway.pid
+
+            second.terminate()
+            second.communicate(timeout=60)
+    assert running(session.paths) is None
+    assert names(session) == ["default"]
+
+
+def test_what_a_killed_exec_has_left_is_taken_back_by_the_next(session, tool):
+    with started(session, "sleep", "300") as killed:
+        until(lambda: running(session.paths) is not None and len(names(session)) == 2)
+        os.killpg(killed.pid, signal.SIGKILL)
+        killed.communicate(timeout=60)
+    assert running(session.paths) is not None
+    assert len(names(session)) == 2
+
+    with started(session, tool, "0") as process:
+        process.communicate(timeout=60)
+
+    assert process.returncode == 0
+    assert names(session) == ["default"]
+    assert running(session.paths) is None
+
+
+def test_ctrl_c_is_the_tools_business_and_leaves_nothing_behind(session, tmp_path):
+    ready = tmp_path / "ready"
+    script = f"trap 'exit 5' INT; touch {shlex.quote(str(ready))}; while :; do sleep 0.05; done"
+    with started(session, "sh", "-c", script) as process:
+        until(ready.exists)
+        os.killpg(process.pid, signal.SIGINT)
+        process.communicate(timeout=60)
+
+    assert process.returncode == 5
+    assert names(session) == ["default"]
+    assert running(session.paths) is None
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        ((), 2, "exec -- claude"),
+        (("--", "no-such-tool"), 2, "There is no program no-such-tool here"),
+        (("--model", M21.lower(), "--", "true"), 2, "Unknown model: "),
+    ],
+)
+def test_what_cannot_be_run_starts_nothing(session, words, code, said):
+    done = session.run("exec", *words)
+
+    assert (done.returncode, said in done.stderr) == (code, True)
+    assert running(session.paths) is None
+
+
+@pytest.mark.parametrize("tool", [*TOOLS, "anything"])
+def test_no_argument_holds_the_key_and_nothing_is_left_unfilled(tool):
+    key = canary("gatewaykey")
+
+    given, words = variables("http://127.0.0.1:1", Secret(key), M21, tool), arguments("http://127.0.0.1:1", M21, tool)
+
+    assert in_text(" ".join(words)) == []
+    assert given["OPENAI_API_KEY"] == key
+    assert not any(hole in text for text in (*given.values(), *words) for hole in ("{url}", "{key}", "{model}"))
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_what_env_prints_is_what_the_shell_then_holds(session, shell):
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not here")
+    session.ok("gateway", "start")
+    key = session.ok("gateway", "key", "show").strip()
+
+    lines = session.run("env", "--shell", shell).stdout
+    told = json.loads(session.ok("env", "--json"))
+
+    done = subprocess.run(
+        [shell, "-c", f"{lines}\nprintenv OPENAI_API_KEY ANTHROPIC_BASE_URL ANTHROPIC_MODEL"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.split() == [key, running(session.paths).url, M21]
+    assert (told["OPENAI_BASE_URL"], told["PORTICO_GATEWAY_KEY"]) == (f"{running(session.paths).url}/v1", key)
+
+
+def test_env_tells_which_model_and_which_key_and_that_no_gateway_runs(session):
+    session.ok("gateway", "key", "add", "aider")
+    done = session.run("env", "--json", "--key", "aider", "--model", "minimax-m2.1-lightning")
+
+    told = json.loads(done.stdout)
+    assert told["PORTICO_MODEL"] == f"{M21}-lightning"
+    assert told["PORTICO_GATEWAY_KEY"] == session.ok("gateway", "key", "show", "aider").strip()
+    assert "gateway start" in done.stderr
+    assert session.run("env", "--key", "nobody").returncode == 2
+
+
+def test_powershell_takes_a_quote_twice():
+    assert shell_lines({"A": "it's"}, "powershell") == ["$env:A = 'it''s'"]

@@ -1,0 +1,130 @@
+"""The gateway under a service manager: what each command does then, and what it says."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from portico.gateway.service import running
+from tests.services import little_systemd
+
+pytestmark = pytest.mark.linux
+
+
+@pytest.fixture
+def systemd(minimax, tmp_path, unused_tcp_port):
+    """A session of a user who has a service manager; `asked` is what that was told."""
+    session, folder, home = minimax(), tmp_path / "systemd", tmp_path / "home"
+    units = home / "config" / "systemd" / "user"
+    (folder / "bin").mkdir(parents=True)
+    for name in ("systemctl", "journalctl"):
+        program = folder / "bin" / name
+        program.write_text(f'#!/bin/sh\nexec {sys.executable} {little_systemd.__file__} {name} {folder} {units} "$@"\n')
+        program.chmod(0o755)
+    session.env |= {
+        "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "HOME": str(home),
+        "XDG_CONFIG_HOME": str(home / "config"),
+    }
+    session.ok("config", "set", "gateway.port", str(unused_tcp_port))
+    session.folder = folder
+    yield session
+    session.run("gateway", "uninstall")
+    session.run("gateway", "stop")
+
+
+def told(session, *words):
+    return json.loads(session.ok("gateway", *words, "--json"))
+
+
+def test_an_installed_gateway_runs_at_once_has_told_that_it_is_ready_and_every_command_acts_on_it(systemd):
+    placed = told(systemd, "install")
+    first = running(systemd.paths)
+
+    assert (placed["installed"], placed["kind"], placed["pid"], placed["previousPid"]) == (
+        True,
+        "systemd user unit",
+        first.pid,
+        None,
+    )
+    assert (systemd.folder / "told").read_text() == f"READY=1\nSTATUS=Serving on {first.url}"
+    assert told(systemd, "status")["service"] == {"kind": "systemd user unit", "name": placed["name"]}
+    assert told(systemd, "start")["started"] is False
+
+    again = told(systemd, "restart")
+    assert (again["restarted"], again["previousPid"]) == (True, first.pid)
+    stopped = systemd.run("gateway", "stop")
+    assert "has ended" in stopped.stdout
+    assert f"starts again at the next login (systemd user unit {placed['name']})" in stopped.stderr
+    assert running(systemd.paths) is None
+    assert "It starts at the next login" in systemd.ok("gateway", "status")
+    assert told(systemd, "start")["started"] is True
+    assert "STOPPING" not in systemd.ok("gateway", "logs", "-n", "3")
+
+    assert told(systemd, "uninstall")["uninstalled"] is True
+    assert running(systemd.paths) is None
+    assert not Path(placed["path"]).exists()
+    assert "Nothing is installed" in systemd.ok("gateway", "uninstall")
+    verbs = [line.split()[2] for line in (systemd.folder / "asked").read_text().splitlines() if line.startswith("systemctl")]
+    assert verbs == ["show", "daemon-reload", "enable", "restart", "stop", "start", "stop", "start", "disable", "daemon-reload"]
+
+
+def test_a_gateway_that_runs_already_gives_way_to_the_service_and_its_port_is_the_configurations(systemd):
+    before = told(systemd, "start")
+
+    placed = told(systemd, "install")
+
+    assert placed["previousPid"] == before["pid"] != placed["pid"]
+    told(systemd, "stop")
+    refused = systemd.run("gateway", "start", "--port", "18999")
+    assert refused.returncode == 2
+    assert "portico config set gateway.port 18999" in refused.stderr
+
+
+def test_systemd_finds_nothing_wrong_with_the_gateways_unit(systemd):
+    path = Path(told(systemd, "install")["path"])
+
+    done = subprocess.run(
+        ["systemd-analyze", "--user", "verify", str(path)], capture_output=True, text=True, check=False, timeout=30
+    )
+
+    assert [line for line in (done.stderr + done.stdout).splitlines() if path.name in line] == []
+    assert "RestrictNamespaces=yes" in path.read_text(encoding="utf-8")
+
+
+def test_the_end_is_told_before_it_comes(minimax, tmp_path):
+    session, place = minimax(), tmp_path / "notify"
+    env = session.run_portico.environment(session.env) | {"NOTIFY_SOCKET": str(place)}
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as waiting:
+        waiting.bind(str(place))
+        waiting.settimeout(30)
+        command = [sys.executable, "-m", "portico", "gateway", "run", "--port", "0"]
+        with subprocess.Popen(command, env=env, stderr=subprocess.DEVNULL) as process:
+            assert waiting.recv(4096).startswith(b"READY=1\n")
+            process.terminate()
+            assert waiting.recv(4096) == b"STOPPING=1"
+        assert process.returncode == 0
+
+
+def test_without_a_service_manager_install_says_what_works_and_the_log_is_a_file(minimax, tmp_path):
+    session = minimax()
+    (tmp_path / "empty").mkdir()
+    session.env |= {"PATH": str(tmp_path / "empty"), "PORTICO_GATEWAY_PORT": "0"}
+
+    done = session.run("gateway", "install")
+
+    assert done.returncode == 9
+    assert "there is no systemctl here" in done.stderr
+    assert "portico gateway start" in done.stderr
+    assert session.ok("gateway", "logs") == ""
+    session.ok("gateway", "start", "--verbose")
+    session.ok("gateway", "stop")
+    lines = [json.loads(line)["line"] for line in session.ok("gateway", "logs", "--json").splitlines()]
+    assert "ending" in lines[-1]
+    assert session.ok("gateway", "logs", "-n", "1") == f"{lines[-1]}\n"

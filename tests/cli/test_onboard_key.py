@@ -1,0 +1,304 @@
+"""`onboard` with an API key: where it is kept, how it is checked, and what the config says afterwards."""
+
+from __future__ import annotations
+
+import http.server
+import io
+import json
+import sys
+import threading
+
+import pytest
+
+from portico.config.document import Document
+from portico.store.profiles import ProfileIndex
+from portico.testing.canary import in_text
+from tests.minimax_session import events
+from tests.person import ENTER, sit_down
+
+KEY = "sk-emulator-global"
+SET_UP = ("onboard", "--auth-choice", "minimax-api", "--non-interactive")
+
+
+@pytest.fixture
+def session(minimax):
+    return minimax()
+
+
+@pytest.fixture
+def typed(monkeypatch):
+    """Puts a line on standard input."""
+
+    def type_(text):
+        monkeypatch.setattr(sys, "stdin", io.StringIO(f"{text}\n"))
+
+    return type_
+
+
+def config(session):
+    return Document.parse(session.paths.config.read_text(encoding="utf-8"), name="config").value()
+
+
+@pytest.mark.requirement("P3")
+def test_a_key_from_standard_input_goes_to_the_keyring_and_the_model_answers(session, typed):
+    typed(f'  export MINIMAX_API_KEY="{KEY}";  ')
+    (told,) = events(session.ok(*SET_UP, "--api-key-stdin", "--json", *session.store))
+
+    assert (told["model"], told["keptIn"], told["check"]) == (
+        "minimax/MiniMax-M2.1",
+        "keyring",
+        "checked: minimax/MiniMax-M2.1 answers",
+    )
+    written = config(session)
+    assert written["agents"]["defaults"]["model"]["primary"] == "minimax/MiniMax-M2.1"
+    assert written["auth"]["profiles"]["minimax:default"] == {"provider": "minimax", "mode": "api_key"}
+    block = written["models"]["providers"]["minimax"]
+    assert (block["baseUrl"], block["api"]) == ("https://api.minimax.io/anthropic", "anthropic-messages")
+    assert "apiKey" not in block
+    assert KEY not in session.paths.config.read_text(encoding="utf-8")
+    assert KEY not in session.paths.index.read_text(encoding="utf-8")
+    assert "answering as MiniMax-M2.1" in session.ok("ask", "Hello")
+    (row,) = session.profiles()
+    assert (row["type"], row["status"], row["expiresAt"]) == ("api_key", "ok", None)
+
+
+@pytest.mark.requirement("P3")
+@pytest.mark.parametrize("place", ["env", "config"])
+def test_a_key_may_stay_in_the_environment_or_stand_in_the_config(session, typed, place):
+    given = {"MINIMAX_API_KEY": KEY} if place == "env" else {}
+    typed(KEY)
+    stdin = () if place == "env" else ("--api-key-stdin",)
+    session.ok(*SET_UP, *stdin, "--keep-key", place, env=given)
+
+    text = session.paths.config.read_text(encoding="utf-8")
+    assert config(session)["models"]["providers"]["minimax"]["apiKey"] == "${MINIMAX_API_KEY}"
+    assert (KEY in text) == (place == "config")
+    if place == "config":
+        assert session.paths.config.stat().st_mode & 0o777 == 0o600
+    assert ProfileIndex(session.paths).profiles() == ()
+    assert "answering as MiniMax-M2.1" in session.ok("ask", "Hello", env=given)
+
+
+def test_cn_and_lightning_have_choices_of_their_own(session, typed):
+    typed("sk-emulator-cn")
+    session.ok("onboard", "--auth-choice", "minimax-cn-api", "--non-interactive", "--api-key-stdin", *session.store)
+    assert config(session)["models"]["providers"]["minimax"]["baseUrl"] == "https://api.minimaxi.com/anthropic"
+    assert "answering as MiniMax-M2.1" in session.ok("ask", "Hello")
+
+    typed(KEY)
+    options = ("--api-key-stdin", "--profile", "global", *session.store)
+    session.ok("onboard", "--auth-choice", "minimax-api-lightning", "--non-interactive", *options)
+    assert config(session)["agents"]["defaults"]["model"]["primary"] == "minimax/MiniMax-M2.1-lightning"
+    assert len(config(session)["models"]["providers"]["minimax"]["models"]) == 2
+
+
+def test_a_refused_key_is_not_kept_and_nothing_is_written(session, typed):
+    before = session.paths.config.read_bytes()
+    typed("sk-wrong-1234567890")
+    done = session.run(*SET_UP, "--api-key-stdin", *session.store)
+
+    assert done.returncode == 3
+    assert "minimax refuses the credential from the key that was given." in done.stderr
+    assert session.paths.config.read_bytes() == before
+    assert ProfileIndex(session.paths).profiles() == ()
+
+
+def test_without_a_network_the_key_is_not_checked_and_kept_all_the_same(session, typed, unused_tcp_port):
+    typed(KEY)
+    proxy = f"http://127.0.0.1:{unused_tcp_port}"
+    done = session.run(*SET_UP, "--api-key-stdin", *session.store, env={"HTTPS_PROXY": proxy, "https_proxy": proxy})
+
+    assert done.returncode == 0, done.stderr
+    assert "not checked (" in done.stderr
+    assert "it is kept all the same" in done.stderr
+    assert "answering as MiniMax-M2.1" in session.ok("ask", "Hello")
+
+
+def test_an_account_without_a_plan_is_told_where_one_is_bought(minimax, typed):
+    session = minimax(knobs={"quota": "none"})
+    typed(KEY)
+    done = session.run(*SET_UP, "--api-key-stdin", *session.store)
+
+    assert done.returncode == 0, done.stderr
+    assert "Subscribe: https://platform.minimax.io/subscribe/coding-plan" in done.stderr
+    asked = session.run("ask", "Hello")
+    assert asked.returncode == 8
+    assert "Subscribe: https://platform.minimax.io/subscribe/coding-plan" in asked.stderr
+
+
+@pytest.mark.parametrize("text", ["", "   ", "a b", "sk-\u00e9\u00e9\u00e9"])
+def test_what_is_no_key_is_refused_before_anything_is_asked(session, typed, text):
+    typed(text)
+    done = session.run(*SET_UP, "--api-key-stdin")
+    assert (done.returncode, "That is no API key." in done.stderr) == (2, True)
+
+
+def test_a_second_key_replaces_the_first_only_when_told(session, typed):
+    typed(KEY)
+    session.ok(*SET_UP, "--api-key-stdin", *session.store)
+    typed(KEY)
+    refused = session.run(*SET_UP, "--api-key-stdin", *session.store)
+    assert refused.returncode == 2
+    assert "--replace" in refused.stderr
+    typed(KEY)
+    session.ok(*SET_UP, "--api-key-stdin", "--replace", *session.store)
+
+
+def test_signing_out_deletes_the_key_and_says_that_it_is_still_good_elsewhere(session, typed):
+    typed(KEY)
+    session.ok(*SET_UP, "--api-key-stdin", *session.store)
+    done = session.run("auth", "logout", "--yes")
+    assert done.returncode == 0, done.stderr
+    assert "the key is still good at the provider" in done.stderr
+    assert ProfileIndex(session.paths).profiles() == ()
+    assert in_text(done.stderr) == []
+
+
+def test_nobody_to_ask_and_no_key_names_the_flag(session):
+    done = session.run(*SET_UP)
+    assert done.returncode == 2
+    assert "--api-key-stdin" in done.stderr
+    assert "export MINIMAX_API_KEY=" in session.run(*SET_UP, "--keep-key", "env").stderr
+
+
+@pytest.mark.requirement("P5")
+def test_lm_studio_needs_no_key_and_its_block_is_the_pages(session):
+    session.ok("onboard", "--auth-choice", "lmstudio", "--non-interactive", "--no-check")
+    written = config(session)
+    assert written["agents"]["defaults"]["model"]["primary"] == "lmstudio/minimax-m2.1-gs32"
+    block = written["models"]["providers"]["lmstudio"]
+    assert (block["baseUrl"], block["apiKey"], block["api"]) == ("http://127.0.0.1:1234/v1", "lmstudio", "openai-responses")
+    (model,) = block["models"]
+    assert (model["id"], model["contextWindow"], model["maxTokens"]) == ("minimax-m2.1-gs32", 196608, 8192)
+
+
+class _Busy(http.server.BaseHTTPRequestHandler):
+    """A server of models that has no time."""
+
+    def do_POST(self):
+        self.server.asked.append(self.path)
+        self.send_error(503)
+
+    def log_message(self, *_):
+        pass
+
+
+def test_a_server_at_an_address_of_the_users_own_stays_there_and_is_asked_there(session):
+    with http.server.HTTPServer(("127.0.0.1", 0), _Busy) as server:
+        server.asked, own = [], f"http://127.0.0.1:{server.server_port}/v1"
+        session.paths.config.write_text(json.dumps({"models": {"providers": {"lmstudio": {"baseUrl": own, "models": []}}}}))
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        session.ok("onboard", "--auth-choice", "lmstudio", "--non-interactive")
+        server.shutdown()
+
+    assert server.asked == ["/v1/responses"]
+    assert config(session)["models"]["providers"]["lmstudio"]["baseUrl"] == own
+
+
+def test_a_base_url_of_another_host_stays_and_the_key_is_checked_at_the_provider_alone(session, typed):
+    own = {"baseUrl": "https://proxy.example/v1", "api": "openai-completions", "models": []}
+    session.paths.config.write_text(json.dumps({"models": {"providers": {"minimax": own}}}))
+    typed(KEY)
+
+    (told,) = events(session.ok(*SET_UP, "--api-key-stdin", "--json", *session.store))
+
+    assert told["check"] == "checked: minimax/MiniMax-M2.1 answers"
+    block = config(session)["models"]["providers"]["minimax"]
+    assert (block["baseUrl"], block["api"]) == (own["baseUrl"], own["api"])
+
+
+def test_openai_asks_for_a_model_and_an_unknown_region_is_named(session, typed):
+    typed("sk-openai-1234567890")
+    options = ("--api-key-stdin", "--non-interactive", "--no-check", *session.store)
+    refused = session.run("onboard", "--auth-choice", "openai-api", *options)
+    assert (refused.returncode, "--default-model MODEL" in refused.stderr) == (2, True)
+    typed("sk-openai-1234567890")
+    session.ok("onboard", "--auth-choice", "openai-api", "--default-model", "gpt-test", *options)
+    assert config(session)["agents"]["defaults"]["model"]["primary"] == "openai/gpt-test"
+    typed(KEY)
+    wrong = session.run(*SET_UP, "--api-key-stdin", "--region", "mars")
+    assert (wrong.returncode, "--region global|cn" in wrong.stderr) == (2, True)
+
+
+def test_the_model_may_be_another_one_of_the_provider_and_its_case_counts(session, typed):
+    typed(KEY)
+    session.ok(*SET_UP, "--api-key-stdin", "--default-model", "minimax/MiniMax-M3", *session.store)
+    written = config(session)
+    assert written["agents"]["defaults"]["model"]["primary"] == "minimax/MiniMax-M3"
+    assert [model["id"] for model in written["models"]["providers"]["minimax"]["models"]] == ["MiniMax-M3"]
+
+    typed(KEY)
+    wrong = session.run(*SET_UP, "--api-key-stdin", "--replace", "--default-model", "minimax-m3", *session.store)
+    assert (wrong.returncode, "Did you mean minimax/MiniMax-M3?" in wrong.stderr) == (2, True)
+
+
+def test_the_default_model_may_be_kept(session, typed):
+    session.ok("config", "set", "agents.defaults.model.primary", "anthropic/claude-opus-4-6")
+    typed(KEY)
+    (told,) = events(session.ok(*SET_UP, "--api-key-stdin", "--keep-default", "--json", *session.store))
+    assert (told["model"], told["defaultModel"]) == ("minimax/MiniMax-M2.1", "anthropic/claude-opus-4-6")
+    assert "answering as MiniMax-M2.1" in session.ok("ask", "--model", "minimax/MiniMax-M2.1", "Hello")
+
+
+def test_a_person_whose_key_is_no_key_or_is_refused_is_asked_again(session):
+    answers = ["keyring", "a b", "sk-wrong-1234567890", KEY]
+    done, person = sit_down(session, "onboard", "--auth-choice", "minimax-api", *session.store, answers=answers)
+    assert done.returncode == 0, done.stderr
+    assert person.asked == [
+        "Where should the key be kept?",
+        "Enter MiniMax API key",
+        "Enter MiniMax API key (empty: give up)",
+        "Enter MiniMax API key (empty: give up)",
+    ]
+    assert "That is no API key." in done.stderr
+    assert "minimax refuses the credential" in done.stderr
+    assert "answering as MiniMax-M2.1" in session.ok("ask", "Hello")
+
+
+def test_a_key_that_the_environment_holds_is_offered_and_another_may_be_typed(session):
+    held = {"MINIMAX_API_KEY": "sk-wrong-1234567890"}
+    words = ("onboard", "--auth-choice", "minimax-api", "--keep-key", "config")
+    done, person = sit_down(session, *words, answers=["y", KEY], env=held)
+    assert done.returncode == 0, done.stderr
+    assert person.asked == ["Use the key that MINIMAX_API_KEY holds?", "Enter MiniMax API key (empty: give up)"]
+    assert f'"{KEY}"' in session.paths.config.read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize(("held", "code"), [("sk-wrong-1234567890", 3), (KEY, 0), (None, 0)])
+def test_a_key_that_stays_in_the_environment_is_the_users_to_set(session, held, code):
+    words = ("onboard", "--auth-choice", "minimax-api", "--keep-key", "env")
+    done, person = sit_down(session, *words, answers=[] if held else [KEY], env={"MINIMAX_API_KEY": held})
+    assert done.returncode == code, done.stderr
+    assert bool(person.asked) == (held is None)
+    assert ("which has to be set: export MINIMAX_API_KEY=..." in done.stderr) == (held is None)
+    assert KEY not in session.paths.config.read_text(encoding="utf-8")
+
+
+def test_a_person_who_gives_up_gets_the_refusal_and_nothing_is_written(session):
+    before = session.paths.config.read_bytes()
+    answers = ["config", "sk-wrong-1234567890", ENTER]
+    done, _ = sit_down(session, "onboard", "--auth-choice", "minimax-api", answers=answers)
+    assert (done.returncode, session.paths.config.read_bytes()) == (3, before)
+
+
+def test_a_provider_without_a_catalogue_that_does_not_answer_has_its_model_typed(session):
+    answers = ["keyring", "sk-openai-1234567890", ENTER, "gpt-test"]
+    options = ("--no-check", *session.store)
+    done, person = sit_down(session, "onboard", "--auth-choice", "openai-api", *options, answers=answers)
+    assert done.returncode == 0, done.stderr
+    assert person.asked[2:] == ["Which model of OpenAI? Its id"] * 2
+    assert "Invalid model reference" in done.stderr
+    assert config(session)["agents"]["defaults"]["model"]["primary"] == "openai/gpt-test"
+
+
+def test_the_choices_are_named_for_a_typo(session):
+    done = session.run("onboard", "--auth-choice", "minimax-apy", "--non-interactive")
+    assert done.returncode == 2
+    assert "Did you mean --auth-choice minimax-api?" in done.stderr
+
+
+def test_json_has_one_event_and_no_key(session, typed):
+    typed(KEY)
+    told = json.loads(session.ok(*SET_UP, "--api-key-stdin", "--json", *session.store))
+    assert told["event"] == "set-up"
+    assert KEY not in json.dumps(told)

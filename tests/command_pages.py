@@ -1,0 +1,42 @@
+"""`docs/reference/commands.md`, made of the commands' own help: `python -m tests.command_pages --write` renews it."""
+
+from __future__ import annotations
+
+import re
+import sys
+
+from portico.cli.tree import every_command
+from tests.source_tree import ROOT
+
+PAGE = ROOT / "docs" / "reference" / "commands.md"
+_HEAD = """# Commands
+
+Made of the commands' own help, and held against it by a test. Every command also takes `--config PATH`, `--json`, `--quiet`, `--verbose`
+and `--no-color`, before or behind its words. What the exit codes mean stands in the [README](../../README.md).
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    parts = [_HEAD]
+    for node in every_command("portico"):
+        if not node.path:
+            continue
+        help_text = re.split(r"\nglobal options:\n", node.parser.format_help())
+        # argparse folds lines by the width of the terminal; one long line is the same everywhere.
+        examples = help_text[1].partition("\n\n")[2] if len(help_text) > 1 else ""
+        lines = [f"\n## portico {' '.join(node.path)}\n", f"{node.summary[:1].upper()}{node.summary[1:]}.\n".replace("..", ".")]
+        for option in node.options:
+            if not set(option.flags) & {"--help", "--config", "--json", "--quiet", "--verbose", "--no-color"}:
+                takes = f" {{{','.join(option.choices)}}}" if option.choices else ""
+                lines.append(f"- `{', '.join(option.flags)}{takes}`: {option.help.replace('%%', '%')}")
+        lines += [""] * bool(node.options) + ["```text", examples.rstrip("\n"), "```"] * bool(examples.strip())
+        parts.append("\n".join(lines))
+    return "\n".join(parts).rstrip("\n") + "\n"
+
+
+if __name__ == "__main__":
+    if "--write" in sys.argv:
+        PAGE.write_text(page(), encoding="utf-8")
+    else:
+        sys.stdout.write(page())

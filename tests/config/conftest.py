@@ -1,0 +1,10 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.config.parts import Files
+
+
+@pytest.fixture
+def files(tmp_path):
+    return Files(tmp_path)

@@ -1,0 +1,113 @@
+"""Which URLs a configuration may name: the API base of a provider, and the endpoints of a portal that a user registers."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from portico.config.checker import check
+from portico.config.document import Document
+from portico.config.model_checker import why_not_a_base_url
+from portico.config.stack import read_stack
+from portico.paths import Paths
+from portico.plugins.entry_config import entry_problems
+
+ACCEPTED = (
+    "https://api.minimax.io/anthropic",
+    "https://api.minimax.io:8443/v1/",
+    "https://xn--mller-kva.example/v1",
+    "https://192.0.2.1/v1",
+    "https://[2001:db8::1]:443/v1",
+    "http://127.0.0.1:1234/v1",
+    "http://localhost:1234/v1",
+    "http://[::1]:1234/v1",
+)
+NEARBY = ("http://192.168.1.5:1234/v1", "http://10.0.0.7/v1", "http://lmstudio:1234/v1", "http://nas.local:1234/v1")
+REFUSED = {
+    "user": "https://user@api.minimax.io/v1",
+    "user and password": "https://user:hunter2@api.minimax.io/v1",
+    "user that looks like the host": "http://127.0.0.1@evil.example/v1",
+    "port that looks like a password": "http://localhost:80@evil.example/v1",
+    "fragment": "https://api.minimax.io/v1#x",
+    "query": "https://api.minimax.io/v1?x=1",
+    "foreign letters": "https://m\u00fcller.example/v1",
+    "look-alike": "https://\u0430pi.minimax.io/v1",
+    "final dot": "https://api.minimax.io./v1",
+    "plain http": "http://api.minimax.io/v1",
+    "plain http, false loopback": "http://127.evil.com/v1",
+    "plain http, false localhost": "http://localhost.evil.com/v1",
+    "octal": "http://0177.0.0.1/v1",
+    "octal over https": "https://0177.0.0.1/v1",
+    "hexadecimal": "https://0x7f.0x1/v1",
+    "one number": "https://2130706433/v1",
+    "two numbers": "https://127.1/v1",
+    "zone": "http://[fe80::1%25eth0]/v1",
+    "link-local": "http://169.254.169.254/latest",
+    "port 0": "https://api.minimax.io:0/v1",
+    "port 65536": "https://api.minimax.io:65536/v1",
+    "port in words": "https://api.minimax.io:https/v1",
+    "no host": "https:///v1",
+    "no scheme": "api.minimax.io/v1",
+    "other scheme": "ftp://api.minimax.io/v1",
+    "script": "javascript:alert(1)",
+    "file": "file:///etc/passwd",
+    "blank": "https://api.minimax.io/v 1",
+    "line end": "https://api.minimax.io/v1\n",
+    "backslash": "https://api.minimax.io\\@evil.example/",
+}
+PORTALS_REFUSE = {name: url for name, url in REFUSED.items() if name != "query"} | {url: url for url in NEARBY}
+PORTAL_KEYS = ("issuer", "authorizationEndpoint", "deviceAuthorizationEndpoint", "tokenEndpoint", "revocationEndpoint", "apiBase")
+
+
+def problems_of(config: object) -> list[tuple[str, str]]:
+    text = json.dumps(config, ensure_ascii=False)
+    return [(problem.level, str(problem)) for problem in check(Document.parse(text, name="f"))[1]]
+
+
+def provider(url: str) -> dict[str, object]:
+    return {"models": {"providers": {"p": {"baseUrl": url}}}}
+
+
+@pytest.mark.parametrize("url", [*ACCEPTED, "${P_URL}", "https://${REGION}.example/v1"])
+def test_a_plain_base_url_is_taken_and_one_with_a_variable_waits_for_its_value(url):
+    assert problems_of(provider(url)) == []
+
+
+@pytest.mark.parametrize("url", NEARBY)
+def test_plain_http_in_the_local_network_is_taken_with_a_warning(url):
+    ((level, said),) = problems_of(provider(url))
+    assert (level, "plain http: whoever shares that network can read the key" in said) == ("warning", True)
+
+
+@pytest.mark.requirement("E76")
+@pytest.mark.parametrize("url", REFUSED.values(), ids=REFUSED)
+def test_any_other_base_url_is_refused_with_its_place_and_without_what_is_in_it(url):
+    ((level, said),) = problems_of(provider(url))
+    assert level == "error"
+    assert said.startswith("f:1:44: `models.providers.p.baseUrl` cannot be used: ")
+    assert url not in said
+    assert "hunter2" not in said
+    assert why_not_a_base_url(url)
+
+
+@pytest.mark.requirement("E76")
+@pytest.mark.parametrize("key", PORTAL_KEYS)
+@pytest.mark.parametrize("url", PORTALS_REFUSE.values(), ids=PORTALS_REFUSE)
+def test_a_portal_of_ones_own_is_held_to_the_same_and_to_this_machine_alone_over_plain_http(tmp_path, key, url):
+    (problem,) = _portal_problems(tmp_path, key, url)
+    assert (problem.level, problem.plugin) == ("error", "minimax-portal-auth")
+    assert f"portals.global.{key}` cannot be used: " in problem.message
+    assert "hunter2" not in problem.message
+
+
+@pytest.mark.parametrize("url", ACCEPTED)
+def test_a_plain_url_of_a_portal_is_taken(tmp_path, url):
+    assert [*_portal_problems(tmp_path, "tokenEndpoint", url)] == []
+
+
+def _portal_problems(tmp_path, key, url):
+    entry = {"config": {"portals": {"global": {key: url}}}}
+    document = Document.parse(json.dumps({"plugins": {"entries": {"minimax-portal-auth": entry}}}), name="f")
+    paths = Paths(config=tmp_path / "f", state=tmp_path, state_id="t")
+    return entry_problems(read_stack(document).effective, check(document)[0].plugins, paths=paths, env={})

@@ -1,0 +1,128 @@
+"""A gateway in this process, before providers of a test."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from dataclasses import dataclass, field, replace
+
+import aiohttp
+from aiohttp import web
+
+from portico.auth.broker import TokenBroker
+from portico.gateway.app import BOUNDS, make_server
+from portico.gateway.keys import key_index
+from portico.gateway.opening import open_front
+from portico.gateway.proof import new_key
+from portico.gateway.server import bound
+from portico.gateway.state import GatewayState
+from portico.installation import Installation
+from portico.paths import CONFIG_ENV, STATE_ENV
+from portico.secret import Secret
+from portico.store.profiles import Profile
+from portico.store.records import fingerprint
+from portico.testing.canary import canary
+
+CHAT, MESSAGES, RESPONSES = "/v1/chat/completions", "/v1/messages", "/v1/responses"
+
+
+@dataclass
+class Gateway:
+    """Where it is and whom it knows. `outcomes` is what became of each request."""
+
+    port: int
+    paths: object
+    front: object
+    session: aiohttp.ClientSession
+    key: str
+    outcomes: list = field(default_factory=list)
+
+    @property
+    def url(self):
+        return f"http://127.0.0.1:{self.port}"
+
+    def ask(self, path=CHAT, body=None, *, key=None, **more):
+        """A request with the key; `body` is the default model's question where none is given."""
+        data = body if isinstance(body, bytes) else json.dumps(body if body is not None else {"messages": []}).encode()
+        headers = {"Authorization": f"Bearer {key or self.key}", "Content-Type": "application/json", **more.pop("headers", {})}
+        return self.session.post(self.url + path, data=data, headers=headers, **more)
+
+    async def json(self, path=CHAT, body=None, **more):
+        async with self.ask(path, body, **more) as answer:
+            return answer.status, await answer.json(content_type=None), answer.headers
+
+    def get(self, path, **headers):
+        return self.session.get(self.url + path, headers={"Authorization": f"Bearer {self.key}", **headers})
+
+
+def with_key(paths, name="tool"):
+    """A key in the index, as the gateway knows it; nobody needs the record of it here."""
+    key = canary("gatewaykey")
+    index = key_index(paths)
+    index.put(a_key(name, key))
+    return key
+
+
+def a_key(name, key):
+    known = fingerprint(Secret(key))
+    parts = dict.fromkeys(("plugin", "region", "issuer", "dialect", "api_base", "token_endpoint"), "")
+    return Profile(
+        id=f"gateway:{name}",
+        provider="gateway",
+        client_id=name,
+        created_at=1,
+        type="gateway_key",
+        subject=known,
+        slot="a",
+        **parts,
+    )
+
+
+def configure(paths, providers, *, primary=None, fallbacks=(), names=None, extra=None):
+    """A config with these providers, of one model each, called `model`."""
+    blocks = {
+        name: {
+            "api": "openai-completions",
+            "models": [{"id": "model"}],
+            **(block if isinstance(block, dict) else {"baseUrl": block}),
+        }
+        for name, block in providers.items()
+    }
+    chosen = {"primary": primary or f"{next(iter(blocks))}/model", "fallbacks": [*fallbacks]}
+    config = {"models": {"providers": blocks}, "agents": {"defaults": {"model": chosen}}, "gateway": {"models": names or {}}}
+    paths.config.parent.mkdir(parents=True, exist_ok=True)
+    paths.config.write_text(json.dumps({**config, **(extra or {})}), encoding="utf-8")
+
+
+@contextlib.asynccontextmanager
+async def gateway(paths, *, clock=None, env=None, bounds=BOUNDS, vault=None):
+    """The real front over the files of `paths`, served on a port of its own."""
+    places = {CONFIG_ENV: str(paths.config), STATE_ENV: str(paths.state), **(env or {})}
+    here = Installation(None, places, clock)
+    await asyncio.to_thread(lambda: here.plugins)
+    listener = bound(0)
+    state = GatewayState(1, listener.getsockname()[1], here.clock.wall_ms(), "test", new_key())
+    key = await asyncio.to_thread(with_key, paths)
+    async with here.http() as http, contextlib.AsyncExitStack() as stack:
+        broker = TokenBroker(
+            vault=vault or here.vault(),
+            index=here.index,
+            dialects=here.plugins.dialect,
+            http=http,
+            clock=here.clock,
+            paths=here.paths,
+        )
+        front = await stack.enter_async_context(open_front(here, broker, state))
+        outcomes = []
+        tell = front.parts.done
+        front = replace(front, parts=replace(front.parts, done=lambda outcome: (outcomes.append(outcome), tell(outcome))))
+        runner = web.ServerRunner(make_server(state, front, bounds), shutdown_timeout=0.1)
+        await runner.setup()
+        await web.SockSite(runner, listener).start()
+        session = await stack.enter_async_context(aiohttp.ClientSession(auto_decompress=False))
+        try:
+            yield Gateway(state.port, paths, front, session, key, outcomes)
+        finally:
+            await runner.cleanup()
+            listener.close()

@@ -1,0 +1,151 @@
+"""One gateway process takes another's place: no connection is refused, what was begun ends whole, and the lock is never free."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+from portico.errors import StoreError, UsageError
+from portico.gateway import service
+from portico.gateway.handover import Seat, hand_over, inherited
+from portico.gateway.server import bound
+from portico.gateway.state import gateway_lock, read_state
+from portico.store.lock import FileLock
+from tests.gateway.parts import wait_until
+from tests.plugins.trees import write_plugin
+
+pytestmark = pytest.mark.skipif(os.name != "posix", reason="handing a socket over is POSIX")
+
+
+@pytest.fixture
+def plugin(gateway_paths, tmp_path):
+    """A plugin that is on, whose files a test may change."""
+    folder = write_plugin(tmp_path / "plugins", "acme-auth")
+    gateway_paths.config.parent.mkdir(parents=True, exist_ok=True)
+    entries = {"load": {"paths": [str(folder)]}, "entries": {"acme-auth": {"enabled": True}}}
+    gateway_paths.config.write_text(json.dumps({"plugins": entries}), encoding="utf-8")
+    return folder
+
+
+def changed(folder):
+    """The plugin as after an upgrade."""
+    for path in folder.rglob("*.py"):
+        path.write_text(path.read_text(encoding="utf-8") + "\n# upgraded\n", encoding="utf-8")
+
+
+@pytest.mark.requirement("E73")
+def test_changed_plugins_bring_in_a_new_process_and_no_connection_is_refused_meanwhile(gateway_paths, plugin):
+    before = service.start(gateway_paths, port=0)
+    changed(plugin)
+    answers, deadline = 0, time.monotonic() + 30
+    while (now := read_state(gateway_paths)) is None or now.pid == before.pid:
+        with socket.create_connection(("127.0.0.1", before.port), timeout=10) as connection:
+            connection.sendall(f"GET /health HTTP/1.1\r\nHost: 127.0.0.1:{before.port}\r\nConnection: close\r\n\r\n".encode())
+            assert connection.recv(65536).startswith(b"HTTP/1.1 200")
+        assert gateway_lock(gateway_paths).is_taken()
+        answers += 1
+        assert time.monotonic() < deadline, gateway_paths.gateway_log.read_text()
+
+    after = service.running(gateway_paths)
+    assert answers > 1
+    assert (after.port, after.pid != before.pid) == (before.port, True)
+    assert gateway_lock(gateway_paths).holder() == after.pid
+    wait_until(lambda: not alive(before.pid))
+    assert "handed over to process" in gateway_paths.gateway_log.read_text()
+    assert service.stop(gateway_paths).pid == after.pid
+    assert not gateway_lock(gateway_paths).is_taken()
+
+
+def alive(pid):
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def test_a_plugin_that_is_switched_on_does_so_too(gateway_paths, plugin, run_portico):
+    gateway_paths.config.write_text(gateway_paths.config.read_text().replace("true", "false"), encoding="utf-8")
+    before = service.start(gateway_paths, port=0)
+    assert run_portico("plugins", "enable", "acme-auth").returncode == 0
+    wait_until(lambda: read_state(gateway_paths).pid != before.pid, 30)
+
+
+def test_an_edit_of_the_config_that_concerns_no_plugin_leaves_the_process_alone(gateway_paths, plugin, run_portico):
+    before = service.start(gateway_paths, port=0)
+    assert run_portico("config", "set", "agents.defaults.model", '"acme/model"').returncode == 0
+    time.sleep(3)  # three looks: nothing can be waited for where nothing is to happen
+    assert service.running(gateway_paths) == before
+
+
+@pytest.fixture
+def here(gateway_paths):
+    lock = gateway_lock(gateway_paths)
+    assert lock.try_acquire()
+    with bound(0) as listener:
+        yield Seat(listener, lock)
+    lock.release()
+
+
+async def test_a_successor_that_does_not_come_up_leaves_the_place_to_its_predecessor(gateway_paths, here, monkeypatch):
+    monkeypatch.setattr("portico.gateway.handover.gateway_command", lambda _port: [sys.executable, "-c", "raise SystemExit(1)"])
+    assert await hand_over(gateway_paths, here, os.environ, None) is None
+    assert await asyncio.to_thread(gateway_lock(gateway_paths).holder) == os.getpid()
+    assert here.listener.fileno() != -1
+
+
+async def test_a_successor_that_hangs_is_ended(gateway_paths, here, monkeypatch):
+    monkeypatch.setattr("portico.gateway.handover.READY_S", 0.2)
+    command = [sys.executable, "-c", "import time; time.sleep(60)"]
+    monkeypatch.setattr("portico.gateway.handover.gateway_command", lambda _port: command)
+    began = time.monotonic()
+    assert await hand_over(gateway_paths, here, os.environ, None) is None
+    assert time.monotonic() - began < 10
+
+
+@pytest.mark.parametrize("words", ["", "1", "a,b,c", "1000,1001,1002"])
+def test_what_names_no_seat_is_refused(paths, words):
+    with pytest.raises(UsageError):
+        inherited(paths, words)
+
+
+def test_a_lock_is_inherited_with_its_open_file_and_held_until_the_last_of_both_ends(tmp_path):
+    lock = FileLock(tmp_path / "locks" / "a.lock")
+    lock.acquire()
+    code = """
+import sys, time
+from pathlib import Path
+from portico.store.lock import FileLock
+lock = FileLock(Path(sys.argv[1]))
+lock.inherit(int(sys.argv[2]))
+print(lock.holder(), flush=True)
+sys.stdin.read()
+"""
+    fd = lock.bequeath()
+    heir = subprocess.Popen(
+        [sys.executable, "-c", code, str(lock.path), str(fd)], pass_fds=(fd,), stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    )
+    assert int(heir.stdout.readline()) == heir.pid
+    os.close(fd)  # as the end of a process does; `release` would unlock it for both
+    assert not FileLock(lock.path).try_acquire()
+    heir.communicate()
+    assert FileLock(lock.path).try_acquire()
+
+
+def test_a_file_that_is_not_the_lock_is_no_inheritance(tmp_path):
+    other = os.open(tmp_path / "other", os.O_RDWR | os.O_CREAT, 0o600)
+    (tmp_path / "locks").mkdir()
+    (tmp_path / "locks" / "a.lock").touch()
+    with pytest.raises(StoreError):
+        FileLock(tmp_path / "locks" / "a.lock").inherit(other)
+    os.close(other)

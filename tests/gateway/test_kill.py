@@ -1,0 +1,57 @@
+"""A gateway that is killed under load loses no token and no row of the history that is older than a second."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import sqlite3
+import time
+
+import aiohttp
+import pytest
+
+from portico.gateway import service
+from portico.gateway.state import gateway_lock
+from portico.testing.canary import canary
+from tests.gateway.fronts import CHAT, configure
+from tests.gateway.providers import WHOLE, answered, provider
+
+
+@pytest.mark.skipif(os.name != "posix", reason="killing is POSIX")
+async def test_killed_under_load_it_has_lost_nothing_older_than_a_second(gateway_paths, run_portico):
+    env = {"PORTICO_PASSPHRASE": canary("passphrase")}
+    async with provider(answered(WHOLE)) as acme:
+        await asyncio.to_thread(configure, gateway_paths, {"acme": acme.base})
+        made = await asyncio.to_thread(run_portico, "gateway", "key", "add", "load", "--store", "file", env=env)
+        key = made.stdout.strip()
+        state = await asyncio.to_thread(service.start, gateway_paths, port=0, env={**os.environ, **env})
+        done = []
+
+        async def ask(session):
+            while True:
+                async with session.post(state.url + CHAT, json={"messages": []}) as answer:
+                    await answer.read()
+                    done.append(time.time())
+
+        async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {key}"}) as session:
+            asking = [asyncio.create_task(ask(session)) for _ in range(8)]
+            await asyncio.sleep(2.5)
+            os.kill(state.pid, signal.SIGKILL)
+            killed = time.time()
+            await asyncio.wait(asking)
+            assert all(isinstance(task.exception(), aiohttp.ClientError) for task in asking)
+
+    def noted():
+        with sqlite3.connect(gateway_paths.history) as database:
+            return database.execute("select count(*), max(at_ms) from requests").fetchone()
+
+    count, last = await asyncio.to_thread(noted)
+    old = [at for at in done if at < killed - 1]
+    assert len(old) > 10
+    assert count >= len(old)
+    assert last > (killed - 1) * 1000
+    os.waitpid(state.pid, 0)
+    assert not await asyncio.to_thread(gateway_lock(gateway_paths).is_taken)
+    shown = await asyncio.to_thread(run_portico, "gateway", "key", "show", "load", env=env)
+    assert shown.stdout.strip() == key

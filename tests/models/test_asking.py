@@ -1,0 +1,295 @@
+"""One question to one model over each protocol, against a real HTTP server."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+import pytest
+from aiohttp import web
+
+from portico.contracts import ModelSpec
+from portico.errors import NetworkError, SignInNeeded
+from portico.models.asking import Refused, begin
+from portico.models.callable import CallableModel
+from portico.models.http import ModelHttp
+from portico.models.protocols.question import Question
+from portico.models.reference import ModelReference
+from portico.models.refusal_errors import error_of
+from portico.models.usage import Usage
+from portico.secret import Secret
+from portico.testing.canary import canary
+
+
+@dataclass
+class Token:
+    token: Secret
+    generation: int
+
+
+class Broker:
+    """Hands out a token per generation and remembers what it was asked."""
+
+    def __init__(self):
+        self.tokens = [Token(Secret(canary("at")), 1), Token(Secret(canary("at")), 2)]
+        self.asked = []
+
+    async def access(self, profile_id, *, rejected_generation=None):
+        self.asked.append((profile_id, rejected_generation))
+        return self.tokens[0 if rejected_generation is None else 1]
+
+
+class Api:
+    """A Messages API: answers what it is told to, and keeps what it was sent."""
+
+    def __init__(self):
+        self.requests = []
+        self.answers = []
+        self.content = None
+
+    async def handle(self, request):
+        self.requests.append((request.headers, await request.json()))
+        status, body = self.answers.pop(0)
+        content = self.content or ("text/event-stream" if status == 200 else "application/json")
+        location = {"Location": "https://elsewhere.example/"} if status == 307 else {}
+        return web.Response(status=status, body=body, content_type=content, headers=location)
+
+
+def sse(*events):
+    return b"".join(f"event: {event['type']}\ndata: {json.dumps(event)}\n\n".encode() for event in events)
+
+
+def delta(text):
+    return {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": text}}
+
+
+STOP = {"type": "message_stop"}
+
+
+@pytest.fixture
+async def api(aiohttp_server):
+    api = Api()
+    app = web.Application()
+    for path in ("/anthropic/v1/messages", "/v1/chat/completions", "/v1/responses"):
+        app.router.add_post(path, api.handle)
+    server = await aiohttp_server(app)
+    api.origin = str(server.make_url("")).rstrip("/")
+    return api
+
+
+def a_model(server, **changes):
+    known = {
+        "reference": ModelReference("minimax-portal", "MiniMax-M2.1"),
+        "spec": ModelSpec("MiniMax-M2.1", "M2.1"),
+        "api": "anthropic-messages",
+        "base_url": f"{server.origin}/anthropic",
+        "source": "profile minimax-portal:default",
+        "profile_id": "minimax-portal:default",
+        "error_codes": {2049: "auth", 2056: "plan-used-up", 2062: "no-plan"},
+    }
+    return CallableModel(**{**known, **changes})
+
+
+async def ask(server, broker, *, question=Question("Why?", 8192), **changes):  # noqa: B008 - it cannot be changed
+    """The pieces of text, and what was used."""
+    async with ModelHttp() as http:
+        answer = await begin(a_model(server, **changes), question, http=http, broker=broker)
+        usage, text = Usage(), []
+        async for piece in answer.pieces():
+            text += [piece.text] if piece.text else []
+            usage = usage.updated(piece.usage) if piece.usage is not None else usage
+        return text, usage
+
+
+async def refusal(server, broker, **changes):
+    with pytest.raises(Refused) as caught:
+        await ask(server, broker, **changes)
+    return caught.value.refusal
+
+
+async def test_the_answer_comes_piece_by_piece_with_the_profiles_token_and_the_exact_model_id(api):
+    start = {"type": "message_start", "message": {"usage": {"input_tokens": 7, "output_tokens": 1, "cache_read_input_tokens": 3}}}
+    end = {"type": "message_delta", "delta": {"stop_reason": "end_turn"}, "usage": {"output_tokens": 9}}
+    api.answers = [(200, sse(start, delta("Bec"), delta("ause"), end, STOP))]
+    broker = Broker()
+
+    assert await ask(api, broker) == (["Bec", "ause"], Usage(7, 9, 3))
+    headers, body = api.requests[0]
+    assert headers["Authorization"] == f"Bearer {broker.tokens[0].token.reveal()}"
+    assert headers["anthropic-version"] == "2023-06-01"
+    assert body == {
+        "model": "MiniMax-M2.1",
+        "max_tokens": 8192,
+        "stream": True,
+        "messages": [{"role": "user", "content": "Why?"}],
+    }
+
+
+CHUNKS = [
+    {"choices": [{"index": 0, "delta": {"role": "assistant", "content": "Bec"}}]},
+    {"choices": [{"index": 0, "delta": {"content": "ause"}, "finish_reason": "stop"}]},
+    {"choices": [], "usage": {"prompt_tokens": 10, "completion_tokens": 9, "prompt_tokens_details": {"cached_tokens": 3}}},
+]
+EVENTS = [
+    {"type": "response.created", "response": {"status": "in_progress"}},
+    {"type": "response.output_text.delta", "delta": "Bec"},
+    {"type": "response.output_text.delta", "delta": "ause"},
+    {
+        "type": "response.completed",
+        "response": {"usage": {"input_tokens": 10, "output_tokens": 9, "input_tokens_details": {"cached_tokens": 3}}},
+    },
+]
+
+
+def lines(*events):
+    return b"".join(f"data: {event if isinstance(event, str) else json.dumps(event)}\n\n".encode() for event in events)
+
+
+@pytest.mark.requirement("P7")
+@pytest.mark.parametrize(
+    ("kind", "stream", "asked"),
+    [
+        (
+            "openai-completions",
+            lines(*CHUNKS, "[DONE]"),
+            {
+                "model": "MiniMax-M2.1",
+                "max_tokens": 8192,
+                "stream": True,
+                "stream_options": {"include_usage": True},
+                "messages": [{"role": "user", "content": "Why?"}],
+            },
+        ),
+        (
+            "openai-responses",
+            lines(*EVENTS),
+            {"model": "MiniMax-M2.1", "max_output_tokens": 8192, "stream": True, "input": "Why?"},
+        ),
+    ],
+)
+async def test_the_other_two_protocols_ask_in_their_own_words_and_tell_the_same(api, kind, stream, asked):
+    api.answers = [(200, stream)]
+
+    got = await ask(api, Broker(), api=kind, base_url=f"{api.origin}/v1")
+
+    assert got == (["Bec", "ause"], Usage(7, 9, 3))
+    assert api.requests[0][1] == asked
+
+
+async def test_a_refused_token_is_refreshed_once_and_the_question_sent_once_more(api):
+    api.answers = [(401, b"{}"), (200, sse(delta("yes"), STOP))]
+    broker = Broker()
+
+    assert (await ask(api, broker))[0] == ["yes"]
+    assert broker.asked == [("minimax-portal:default", None), ("minimax-portal:default", 1)]
+    assert api.requests[1][0]["Authorization"].endswith(broker.tokens[1].token.reveal())
+
+
+async def test_a_fresh_token_that_is_refused_asks_for_a_sign_in_and_is_not_tried_again(api):
+    broker = Broker()
+    echo = broker.tokens[1].token.reveal()
+    api.answers = [(401, b"{}"), (401, json.dumps({"error": {"message": f"invalid api key {echo}\x1b[2J (2049)"}}).encode())]
+
+    refused = await refusal(api, broker)
+
+    error = error_of(a_model(api), refused)
+    assert (type(error), error.id, refused.kind) == (SignInNeeded, "credential-refused", "auth")
+    assert "2049" in error.why
+    assert echo not in str(error)
+    assert "\x1b" not in error.why
+    assert len(api.requests) == 2
+
+
+async def test_an_api_key_travels_as_its_provider_wants_it_and_is_not_retried(api):
+    key = canary("key")
+    api.answers = [(401, b"{}")]
+
+    assert (await refusal(api, Broker(), profile_id=None, key=Secret(key), auth_header="x-api-key")).kind == "auth"
+    assert api.requests[0][0]["x-api-key"] == key
+    assert "Authorization" not in api.requests[0][0]
+    assert len(api.requests) == 1
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"), [(400, "invalid-request"), (307, "invalid-request"), (429, "rate-limit"), (529, "server")]
+)
+async def test_each_kind_of_refusal_has_its_own_name_and_no_redirect_is_followed(api, status, kind):
+    api.answers = [(status, b'{"error": {"message": "said so"}}')]
+
+    refused = await refusal(api, Broker())
+
+    assert (refused.kind, str(refused)) == (kind, f"HTTP {status}: said so")
+    assert len(api.requests) == 1
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"base_resp": {"status_code": 2062, "status_msg": "no active token plan subscription"}}',
+        b'{"id": "x", "base_resp": {"status_code": 2062, "status_msg": "no active token plan subscription"}}',
+    ],
+)
+async def test_an_error_inside_an_answer_that_says_200_is_a_refusal(api, body):
+    api.content = "application/json"
+    api.answers = [(200, body)]
+
+    refused = await refusal(api, Broker(), subscribe_url="https://platform.example/subscribe")
+
+    assert (refused.kind, refused.code) == ("no-plan", 2062)
+    error = error_of(a_model(api, subscribe_url="https://platform.example/subscribe"), refused)
+    assert (error.id, error.hint) == ("no-plan", "Subscribe: https://platform.example/subscribe")
+
+
+async def test_an_answer_that_is_neither_a_stream_nor_an_error_is_named(api):
+    api.content = "text/html"
+    api.answers = [(200, b"<html>sign in to the hotel's network</html>")]
+
+    with pytest.raises(Refused, match="instead of a stream"):
+        await ask(api, Broker())
+
+
+CUT = {"type": "error", "error": {"message": "overloaded"}}
+
+
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("anthropic-messages", sse(delta("half"))),
+        ("anthropic-messages", sse(delta("half"), CUT)),
+        ("anthropic-messages", b"data: not json\n\n"),
+        ("openai-completions", lines(*CHUNKS)),
+        ("openai-completions", lines(CHUNKS[0], {"error": {"message": "overloaded"}}, "[DONE]")),
+        ("openai-responses", lines(*EVENTS[:-1])),
+        ("openai-responses", lines(EVENTS[0], {"type": "response.failed", "response": {"error": {"message": "overloaded"}}})),
+        ("openai-responses", lines({"type": "error", "message": "overloaded"})),
+    ],
+)
+async def test_a_stream_without_its_end_is_an_error_and_never_a_short_answer(api, kind, body):
+    api.answers = [(200, body)]
+
+    with pytest.raises(NetworkError) as caught:
+        await ask(api, Broker(), api=kind, base_url=f"{api.origin}/{'anthropic' if 'anth' in kind else 'v1'}")
+
+    assert caught.value.id == "answer-cut"
+    assert caught.value.why in {"overloaded", "minimax-portal closed the stream before its end"}
+
+
+async def test_a_host_that_is_not_there_is_unreachable_and_its_error_names_the_emulator(api, unused_tcp_port):
+    with pytest.raises(Refused) as caught:
+        await ask(api, Broker(), base_url=f"http://127.0.0.1:{unused_tcp_port}")
+
+    assert caught.value.refusal.kind == "unreachable"
+    assert "emulator" in caught.value.error.hint
+
+
+async def test_a_profile_without_a_token_is_a_refusal_that_another_sign_in_may_mend(api):
+    class Ended:
+        async def access(self, _profile_id, **_rejected):
+            raise SignInNeeded("sign-in-expired", "the sign-in has ended")
+
+    with pytest.raises(Refused) as caught:
+        await ask(api, Ended())
+
+    assert (caught.value.refusal.kind, caught.value.refusal.elsewhere) == ("auth", True)
+    assert caught.value.error.id == "sign-in-expired"
+    assert not api.requests

@@ -1,0 +1,166 @@
+"""Which candidate is tried, after what, and when one that failed is tried again. Time is moved by hand."""
+
+from __future__ import annotations
+
+import pytest
+
+from portico.contracts import ModelSpec
+from portico.models.callable import CallableModel
+from portico.models.cooldown import Cooldowns
+from portico.models.failover import Round
+from portico.models.reference import ModelReference
+from portico.models.refusal import Refusal
+
+
+def model(name, profile="p:a", provider="p"):
+    spec = ModelSpec(name, name)
+    return CallableModel(
+        ModelReference(provider, name), spec, "anthropic-messages", "https://api.example", "a test", profile_id=profile
+    )
+
+
+FIRST, SECOND, OTHER_SIGN_IN = model("one"), model("two"), model("one", profile="p:b")
+DOWN = Refusal("server", "overloaded", status=529)
+
+
+@pytest.fixture
+def cooldowns(fake_clock):
+    return Cooldowns(fake_clock)
+
+
+def tried(cooldowns, *candidates, refusals):
+    """What a round tries, where each candidate answers as `refusals` says: a refusal, or None."""
+    way, seen = Round(candidates, cooldowns), []
+    while (candidate := way.next()) is not None:
+        seen.append(candidate)
+        refusal = refusals.get(id(candidate))
+        if refusal is None:
+            way.answered(candidate)
+            break
+        way.failed(candidate, refusal)
+    return seen, way
+
+
+def test_the_first_that_answers_is_the_last_that_is_tried(cooldowns):
+    seen, way = tried(cooldowns, FIRST, OTHER_SIGN_IN, SECOND, refusals={id(FIRST): DOWN})
+    assert seen == [FIRST, OTHER_SIGN_IN]
+    assert [(one.outcome, one.why) for one in way.attempts] == [("failed", "HTTP 529: overloaded"), ("answered", "")]
+
+
+def test_while_it_rests_it_is_passed_over_and_says_why(cooldowns, fake_clock):
+    tried(cooldowns, FIRST, SECOND, refusals={id(FIRST): DOWN})
+    seen, way = tried(cooldowns, FIRST, SECOND, refusals={})
+    assert seen == [SECOND]
+    assert (way.attempts[0].outcome, way.attempts[0].why) == ("passed over", "resting after HTTP 529: overloaded")
+
+
+def test_after_its_pause_one_request_tries_it_and_the_others_do_not_wait_for_it(cooldowns, fake_clock):
+    tried(cooldowns, FIRST, SECOND, refusals={id(FIRST): DOWN})
+    fake_clock.advance(2)
+    trial, others = Round([FIRST, SECOND], cooldowns), Round([FIRST, SECOND], cooldowns)
+    assert trial.next() is FIRST
+    assert others.next() is SECOND
+    trial.answered(FIRST)
+    assert Round([FIRST, SECOND], cooldowns).next() is FIRST
+
+
+def test_a_trial_that_fails_doubles_the_pause_up_to_a_minute(cooldowns, fake_clock):
+    pauses = []
+    for _ in range(8):
+        cooldowns.failed(("p:a", "p/one"), DOWN)
+        rest = cooldowns.resting(("p:a", "p/one"))
+        pauses.append((rest.until_ms - rest.began_ms) / 1000)
+        fake_clock.advance(pauses[-1])
+    assert pauses == [2, 4, 8, 16, 32, 60, 60, 60]
+
+
+def test_a_trial_whose_client_went_away_leaves_the_way_open(cooldowns, fake_clock):
+    cooldowns.failed(("p:a", "p/one"), DOWN)
+    fake_clock.advance(2)
+    left, next_one = Round([FIRST], cooldowns), Round([FIRST], cooldowns)
+    assert left.next() is FIRST
+    left.gave_up(FIRST)
+    assert next_one.next() is FIRST
+
+
+def test_a_trial_that_never_reports_back_closes_the_way_for_a_minute_only(cooldowns, fake_clock):
+    cooldowns.failed(("p:a", "p/one"), Refusal("rate-limit", ""))
+    fake_clock.advance(15)
+    assert Round([FIRST], cooldowns).next() is FIRST
+    assert cooldowns.resting(("p:a", "p/one")) is not None
+    fake_clock.advance(60)
+    assert cooldowns.resting(("p:a", "p/one")) is None
+
+
+def test_requests_that_fail_together_are_one_failure(cooldowns):
+    for _ in range(100):
+        cooldowns.failed(("p:a", "p/one"), DOWN)
+    assert cooldowns.resting(("p:a", "p/one")).failures == 1
+
+
+def test_success_forgets_what_was(cooldowns, fake_clock):
+    for _ in range(3):
+        cooldowns.failed(("p:a", "p/one"), DOWN)
+        fake_clock.advance(60)
+    cooldowns.answered(("p:a", "p/one"))
+    cooldowns.failed(("p:a", "p/one"), DOWN)
+    assert cooldowns.resting(("p:a", "p/one")).failures == 1
+
+
+@pytest.mark.parametrize(
+    ("refusal", "seconds"),
+    [
+        (Refusal("rate-limit", "", retry_after=7), 7),
+        (Refusal("server", "", retry_after=120), 120),
+        (Refusal("rate-limit", "", retry_after=10**9), 8 * 86_400),
+        (Refusal("rate-limit", ""), 15),
+        (Refusal("plan-used-up", ""), 300),
+        (Refusal("plan-used-up", "", resets_at=2_000_000_000_000 + 5_000_000), 5000),
+        (Refusal("plan-used-up", "", resets_at=1), 300),
+        (Refusal("auth", ""), 60),
+    ],
+)
+def test_a_pause_is_as_long_as_the_provider_says_else_as_its_kind(cooldowns, fake_clock, refusal, seconds):
+    cooldowns.failed(("p:a", "p/one"), refusal)
+    fake_clock.advance(seconds - 0.01)
+    assert cooldowns.resting(("p:a", "p/one")) is not None
+    fake_clock.advance(0.01)
+    assert cooldowns.resting(("p:a", "p/one")) is None
+
+
+def test_one_model_of_a_provider_does_not_hold_back_the_others_but_a_credential_does(cooldowns):
+    cooldowns.failed(("p:a", "p/one"), DOWN)
+    assert cooldowns.resting(("p:a", "p/two")) is None
+    cooldowns.failed(("p:a", "p/one"), Refusal("plan-used-up", ""))
+    assert cooldowns.resting(("p:a", "p/two")) is not None
+    assert cooldowns.resting(("p:b", "p/one")) is None
+
+
+@pytest.mark.parametrize("kind", ["invalid-request", "content", "unknown-model"])
+def test_a_request_that_is_itself_at_fault_rests_nobody(cooldowns, kind):
+    cooldowns.failed(("p:a", "p/one"), Refusal(kind, ""))
+    assert cooldowns.resting(("p:a", "p/one")) is None
+
+
+def test_a_clock_that_is_set_back_ends_a_pause(cooldowns, fake_clock):
+    cooldowns.failed(("p:a", "p/one"), DOWN)
+    fake_clock.jump(-60)
+    assert cooldowns.resting(("p:a", "p/one")) is None
+
+
+def test_where_all_rest_on_a_guess_the_one_that_is_back_first_is_tried(cooldowns, fake_clock):
+    cooldowns.failed(("p:a", "p/one"), Refusal("unreachable", "", retry_after=50))
+    cooldowns.failed(("p:a", "p/two"), DOWN)
+    seen, way = tried(cooldowns, FIRST, SECOND, refusals={id(SECOND): DOWN})
+    assert seen == [SECOND]
+    assert [one.outcome for one in way.attempts] == ["passed over", "failed"]
+    assert way.last_refusal is DOWN
+
+
+def test_where_all_rest_because_the_provider_said_so_none_is_tried_and_it_is_told_until_when(cooldowns, fake_clock):
+    cooldowns.failed(("p:a", "p/one"), Refusal("plan-used-up", "used up", retry_after=100))
+    cooldowns.failed(("p:b", "p/one"), Refusal("rate-limit", "slow down", retry_after=50))
+    seen, way = tried(cooldowns, FIRST, OTHER_SIGN_IN, refusals={})
+    assert seen == []
+    assert way.last_refusal.message == "used up"
+    assert way.back_at == fake_clock.wall_ms() + 50_000

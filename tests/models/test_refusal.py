@@ -1,0 +1,128 @@
+"""What each status, number and word of a provider means for what is tried next."""
+
+from __future__ import annotations
+
+import json
+from typing import get_args
+
+import pytest
+
+from portico.contracts import RefusalKind
+from portico.errors import NetworkError
+from portico.models.refusal import Refusal, read_refusal, refused_inside, unreachable
+from portico.plugins.builtin.minimax import ERROR_CODES
+from portico.secret import Secret
+from portico.testing.canary import canary
+
+ELSEWHERE = {"auth", "billing", "rate-limit", "plan-used-up", "plan-lacks-model", "no-plan", "server", "timeout", "unreachable"}
+USED_UP = (
+    "usage limit exceeded, 5-hour usage limit reached for Token Plan Starter (0/0 used), resets at 2026-05-15T15:00:00Z (2056)"
+)
+
+
+def read(status, message="", *, headers=None, **fields):
+    body = fields.pop("body", None)
+    if body is None:
+        body = json.dumps({"type": "error", "error": {"type": "x", "message": message}, **fields}).encode()
+    return read_refusal(status, headers or {}, body, ERROR_CODES)
+
+
+@pytest.mark.parametrize("kind", get_args(RefusalKind))
+def test_each_kind_is_either_the_requests_own_fault_or_mended_elsewhere(kind):
+    assert Refusal(kind, "").elsewhere == (kind in ELSEWHERE)
+
+
+@pytest.mark.parametrize(
+    ("status", "kind"),
+    [
+        (400, "invalid-request"),
+        (401, "auth"),
+        (402, "billing"),
+        (403, "auth"),
+        (404, "invalid-request"),
+        (405, "invalid-request"),
+        (408, "timeout"),
+        (413, "invalid-request"),
+        (422, "invalid-request"),
+        (425, "server"),
+        (429, "rate-limit"),
+        *((status, "server") for status in (500, 502, 503, 504, 520, 529)),
+        *((status, "invalid-request") for status in (301, 302, 307, 308)),
+    ],
+)
+def test_a_status_alone(status, kind):
+    assert read(status).kind == kind
+    assert read(status, body=b"<html>an error page</html>").kind == kind
+
+
+@pytest.mark.parametrize("code", ERROR_CODES)
+@pytest.mark.parametrize("status", [200, 400, 429, 500])
+def test_each_number_of_minimax_counts_whatever_the_status_and_wherever_it_stands(code, status):
+    inside = json.dumps({"base_resp": {"status_code": code, "status_msg": "said so"}}).encode()
+    refused = read(status, body=inside)
+    assert (refused.kind, refused.code, refused.message) == (ERROR_CODES[code], code, "said so")
+    assert read(status, f"said so ({code})").kind == ERROR_CODES[code]
+
+
+def test_a_number_that_nobody_knows_under_200_is_a_failure_of_the_server():
+    assert read(200, body=b'{"base_resp": {"status_code": 4711, "status_msg": "?"}}').kind == "server"
+
+
+@pytest.mark.parametrize(
+    ("status", "message", "kind"),
+    [
+        (400, "Your credit balance is too low to access the Anthropic API.", "billing"),
+        (429, "You exceeded your current quota: insufficient_quota", "billing"),
+        (404, "model: claude-nothing", "unknown-model"),
+        (404, "The model `gpt-9` does not exist or you do not have access to it.", "unknown-model"),
+        (404, "404 page not found", "invalid-request"),
+        (400, "invalid params, unknown model 'x' (2013)", "unknown-model"),
+        (400, "invalid params, messages must not be empty (2013)", "invalid-request"),
+        (400, "messages: text content blocks must be non-empty", "invalid-request"),
+    ],
+)
+def test_words_tell_what_a_status_leaves_open(status, message, kind):
+    assert read(status, message).kind == kind
+
+
+def test_the_time_that_a_provider_tells_is_kept():
+    assert read(429, USED_UP).resets_at == 1_778_857_200_000
+    assert read(429, headers={"Retry-After": "7"}).retry_after == 7
+    date = {"Retry-After": "Fri, 31 Dec 1999 23:59:59 GMT", "Date": "Fri, 31 Dec 1999 23:59:29 GMT"}
+    assert read(429, headers=date).retry_after == 30
+    assert read(429, headers={"Retry-After": "soon"}).retry_after is None
+
+
+def test_what_is_shown_holds_no_credential_and_no_control_character():
+    key = canary("key")
+    refused = read_refusal(401, {}, json.dumps({"error": f"no \x1b[2J {key} {'x' * 999}"}).encode(), {}, Secret(key))
+    assert key not in str(refused)
+    assert "\x1b" not in refused.message
+    assert len(refused.message) <= 300
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"null", b"[]", b"3", b"\xff\xfe", b"[" * 9000, b'{"error": 5}', b'{"error": {"message": 5}}']
+)
+def test_a_body_of_any_shape_is_read(body):
+    assert read(500, body=body).kind == "server"
+    assert not refused_inside(body, ERROR_CODES)
+
+
+@pytest.mark.parametrize(
+    ("answer", "refused"),
+    [
+        ({"base_resp": {"status_code": 2062}}, True),
+        ({"base_resp": {"status_code": 0}, "content": []}, False),
+        ({"base_resp": {"status_code": 2056}, "choices": []}, True),
+        ({"base_resp": {"status_code": "2056"}}, False),
+        ({"content": []}, False),
+    ],
+)
+def test_an_answer_with_a_number_that_is_not_zero_is_no_answer(answer, refused):
+    assert refused_inside(json.dumps(answer).encode(), ERROR_CODES) is refused
+
+
+def test_the_network_is_unreachable_or_too_slow():
+    assert unreachable(NetworkError("network", "cannot be reached", unsent=True, why="refused")).kind == "unreachable"
+    assert unreachable(NetworkError("network", "cannot be reached", why="no answer in time")).kind == "timeout"

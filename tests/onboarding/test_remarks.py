@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+from portico.contracts import OAuthServer, TokenGrant
+from portico.onboarding.remarks import remarks
+from portico.secret import Secret
+from portico.testing.canary import canary
+from tests.store.parts import a_profile
+
+SERVER = OAuthServer(
+    issuer="https://as.example", client_id="c", token_endpoint="https://as.example/token", scope="profile models"
+)
+
+
+def grant(**told):
+    return TokenGrant(Secret(canary("at")), None, None, **told)
+
+
+def test_a_grant_of_more_than_was_asked_for_is_said():
+    assert remarks(SERVER, grant(scope="models profile billing admin"), None) == (
+        "The provider granted more than was asked for: admin billing",
+    )
+
+
+def test_a_grant_of_less_or_of_the_same_needs_no_words():
+    for scope in (None, "profile", "models profile"):
+        assert remarks(SERVER, grant(scope=scope), None) == ()
+    assert remarks(replace(SERVER, scope=""), grant(scope="openid"), None) == ()
+
+
+def test_another_account_under_the_same_name_is_said():
+    before = a_profile(subject="alice")
+    assert remarks(SERVER, grant(subject="bob"), before) == (
+        "This is another account than minimax-portal:default was signed in to before.",
+    )
+    for subject in ("alice", None):
+        assert remarks(SERVER, grant(subject=subject), before) == ()
+    assert remarks(SERVER, grant(subject="bob"), a_profile()) == ()

@@ -1,0 +1,88 @@
+"""OpenClaw's configuration is read underneath Portico's only where somebody says so."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from portico.onboarding.wizard.base import openclaw_file
+from tests.person import CTRL_C, ENTER, sit_down
+
+OPENCLAW = {"agents": {"defaults": {"model": {"primary": "minimax/MiniMax-M3"}}}}
+DONE = "done"
+QUESTION = "Read ~/.openclaw/openclaw.json underneath?"
+
+
+@pytest.fixture
+def session(minimax):
+    return minimax()
+
+
+@pytest.fixture
+def openclaw(session):
+    """The file, where OpenClaw has it."""
+    path = Path(session.run_portico.environment(session.env)["HOME"]) / ".openclaw" / "openclaw.json"
+    path.parent.mkdir(parents=True)
+    path.write_text(json.dumps(OPENCLAW), encoding="utf-8")
+    return path
+
+
+def configure(session, *answers):
+    return sit_down(session, "configure", answers=[*answers])
+
+
+def test_enter_says_yes_and_what_it_holds_counts_from_then_on(session, openclaw):
+    before = openclaw.read_bytes()
+
+    done, person = configure(session, ENTER, DONE)
+
+    assert person.asked == [QUESTION, "Select a section to configure"]
+    assert "its providers, models and aliases count here too" in done.stderr
+    assert json.loads(session.ok("config", "get", "base", "--json")) == "~/.openclaw/openclaw.json"
+    assert "  2) Default model - minimax/MiniMax-M3" in person.shown.getvalue()
+    assert openclaw.read_bytes() == before
+    assert configure(session, DONE)[1].asked == ["Select a section to configure"]
+
+
+@pytest.mark.parametrize("answer", ["n", CTRL_C])
+def test_no_and_ctrl_c_write_nothing_and_it_is_offered_again_next_time(session, openclaw, answer):
+    before = session.paths.config.read_bytes()
+
+    assert configure(session, answer, DONE)[0].returncode == (0 if answer == "n" else 130)
+    assert session.paths.config.read_bytes() == before
+    assert configure(session, "n", DONE)[1].asked[0] == QUESTION
+
+
+def test_onboard_offers_it_too_and_a_section_or_a_choice_that_was_named_does_not(session, openclaw):
+    assert sit_down(session, "onboard", answers=["n", "back"])[1].asked[0] == QUESTION
+    assert sit_down(session, "configure", "--section", "fallbacks", answers=[])[1].asked == []
+    assert sit_down(session, "onboard", "--auth-choice", "lmstudio", "--no-check", answers=[])[1].asked == []
+
+
+def test_one_that_cannot_be_read_is_named_with_its_error_and_not_offered(session, openclaw):
+    openclaw.write_text("{ agents: { defaults: { model: 7 } } }", encoding="utf-8")
+
+    done, person = configure(session, DONE)
+
+    assert person.asked == ["Select a section to configure"]
+    assert "cannot be read underneath Portico's" in done.stderr
+    assert "openclaw.json:1:" in done.stderr
+
+
+def test_a_shell_that_is_pointed_at_an_emulator_is_not_led_to_it(session, openclaw, tmp_path):
+    session.env["PORTICO_EMULATOR_HOME"] = str(tmp_path)
+    assert configure(session, DONE)[1].asked == ["Select a section to configure"]
+
+
+def test_it_is_looked_for_where_openclaw_has_it(tmp_path):
+    home, state, named = tmp_path / "home", tmp_path / "state", tmp_path / "named.json"
+    places = [home / ".openclaw" / "openclaw.json", state / "openclaw.json", named]
+    env = {"HOME": str(home)}
+    assert openclaw_file(env) is None
+    for place, more in zip(places, [{}, {"OPENCLAW_STATE_DIR": str(state)}, {"OPENCLAW_CONFIG_PATH": str(named)}], strict=True):
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text("{}", encoding="utf-8")
+        env |= more
+        assert openclaw_file(env) == place

@@ -1,0 +1,167 @@
+"""The sections that choose among models: the default, its fallbacks, and those that may be named."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from tests.person import ENTER, sit_down
+
+OPUS = "anthropic/claude-opus-4-6"
+M21, LIGHTNING = "minimax/MiniMax-M2.1", "minimax/MiniMax-M2.1-lightning"
+PORTAL, PORTAL_LIGHTNING = "minimax-portal/MiniMax-M2.1", "minimax-portal/MiniMax-M2.1-lightning"
+SHORTHANDS = {PORTAL: {"alias": "minimax-m2.1"}, PORTAL_LIGHTNING: {"alias": "minimax-m2.1-lightning"}}
+KEYS = {"MINIMAX_API_KEY": "sk-emulator-global", "ANTHROPIC_API_KEY": "sk-ant-emulator"}
+
+
+@pytest.fixture
+def session(minimax):
+    """Two providers by their environment keys, OPUS as the default."""
+    session = minimax()
+    session.env |= KEYS
+    session.ok("plugins", "enable", "minimax-portal-auth")
+    session.ok("models", "set", OPUS)
+    return session
+
+
+def section(session, name, *answers):
+    done, person = sit_down(session, "configure", "--section", name, answers=[*answers])
+    assert done.returncode == 0, done.stderr
+    return done.stderr, person
+
+
+def defaults(session, *path):
+    return json.loads(session.ok("config", "get", ".".join(("agents.defaults", *path)), "--json"))
+
+
+def given(session, models, **more):
+    session.ok("config", "set", "agents.defaults.models", json.dumps(models))
+    for name, value in more.items():
+        session.ok("config", "set", f"agents.defaults.{name}", json.dumps(value))
+
+
+def may_be_named(session, reference):
+    return session.run("ask", "--model", reference, "Hello").returncode == 0
+
+
+def test_a_default_model_is_chosen_as_by_models_set(session):
+    said, person = section(session, "default-model", M21)
+    assert f"Default model: {M21}\n" in said
+    assert f"  1) Keep current ({OPUS})" in person.shown.getvalue()
+    by_menu = session.paths.config.read_bytes()
+
+    session.ok("models", "set", OPUS)
+    session.ok("models", "set", M21)
+    assert session.paths.config.read_bytes() == by_menu
+
+
+def test_keeping_the_default_writes_nothing(session):
+    before = session.paths.config.read_bytes()
+    assert "(unchanged)" in section(session, "default-model", ENTER)[0]
+    assert session.paths.config.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["default-model", "fallbacks", "allowed-models"])
+def test_where_nothing_is_set_up_that_is_said_and_nothing_asked(minimax, name):
+    said, person = section(minimax(), name)
+    assert "Model/auth" in said
+    assert person.asked == []
+
+
+@pytest.mark.requirement("P4")
+def test_fallbacks_are_chosen_as_by_models_fallbacks_and_those_that_stay_keep_their_order(session):
+    section(session, "fallbacks", f"{LIGHTNING},{M21}")
+    by_menu = session.paths.config.read_bytes()
+    session.ok("models", "fallbacks", "clear")
+    session.ok("config", "unset", "agents.defaults.models")
+    session.ok("config", "unset", "agents.defaults.allow")
+    session.ok("models", "fallbacks", "add", M21)
+    session.ok("models", "fallbacks", "add", LIGHTNING)
+    assert defaults(session, "model", "fallbacks") == [M21, LIGHTNING]
+    assert json.loads(by_menu) == json.loads(session.paths.config.read_bytes())
+
+    session.ok("config", "set", "agents.defaults.model.fallbacks", json.dumps([LIGHTNING, M21]))
+    _, person = section(session, "fallbacks", f"{LIGHTNING},{M21},minimax/MiniMax-M3")
+    assert f"  1) [x] {LIGHTNING}" in person.shown.getvalue()
+    assert OPUS not in person.shown.getvalue()
+    assert defaults(session, "model", "fallbacks") == [LIGHTNING, M21, "minimax/MiniMax-M3"]
+    section(session, "fallbacks", "none")
+    assert defaults(session, "model", "fallbacks") == []
+
+
+def test_a_fallback_that_is_written_as_an_alias_stays_one(session):
+    session.ok("models", "aliases", "add", "mm", M21)
+    session.ok("config", "set", "agents.defaults.model.fallbacks", '["mm"]')
+    before = session.paths.config.read_bytes()
+
+    assert "Fallbacks: mm (unchanged)" in section(session, "fallbacks", ENTER)[0]
+    assert session.paths.config.read_bytes() == before
+    section(session, "fallbacks", f"{M21},{LIGHTNING}")
+    assert defaults(session, "model", "fallbacks") == ["mm", LIGHTNING]
+
+
+def test_chosen_models_are_the_only_ones_beside_the_default_and_none_means_all(session):
+    assert may_be_named(session, LIGHTNING)
+    said, person = section(session, "allowed-models", M21)
+    assert "[x]" not in person.shown.getvalue()
+    assert f"{OPUS} - in use, and so allowed in any case" in person.shown.getvalue()
+    assert "Allowed models: 2 listed" in said
+    assert [may_be_named(session, each) for each in (OPUS, M21, LIGHTNING)] == [True, True, False]
+
+    _, person = section(session, "allowed-models", ENTER)
+    assert f"[x] {M21}" in person.shown.getvalue()
+    section(session, "allowed-models", "none")
+    assert may_be_named(session, LIGHTNING)
+    assert defaults(session, "models") == {M21: {}}
+
+
+def test_a_list_that_was_open_is_closed_by_what_is_chosen(session):
+    given(session, {M21: {"alias": "mm"}}, allow="all")
+    section(session, "allowed-models", LIGHTNING, "n")
+
+    assert defaults(session, "models") == {M21: {"alias": "mm"}, LIGHTNING: {}}
+    assert not may_be_named(session, "minimax/MiniMax-M3")
+
+
+@pytest.mark.parametrize(("answer", "left"), [("n", {M21: {"alias": "mm"}, LIGHTNING: {}}), ("y", {LIGHTNING: {}})])
+def test_an_entry_with_an_alias_is_taken_out_only_when_that_is_agreed_to(session, answer, left):
+    given(session, {M21: {"alias": "mm"}, LIGHTNING: {}, "minimax/MiniMax-M3": {}})
+
+    said, person = section(session, "allowed-models", LIGHTNING, answer)
+
+    assert person.asked[1:] == [f"{M21} has the alias mm. Take it out, with that?"]
+    assert defaults(session, "models") == left
+    assert (f"{M21} stays allowed." in said) == (answer == "n")
+
+
+def test_an_entry_of_the_default_stays_whether_it_is_marked_or_not(session):
+    given(session, {OPUS: {"alias": "opus"}, M21: {}})
+    section(session, "allowed-models", LIGHTNING)
+    assert defaults(session, "models") == {OPUS: {"alias": "opus"}, LIGHTNING: {}}
+
+
+@pytest.mark.parametrize("chosen", [[PORTAL], [PORTAL, PORTAL_LIGHTNING]])
+def test_a_list_of_nothing_but_a_sign_ins_own_models_is_a_list_and_stays_one_at_the_next_sign_in(session, chosen):
+    given(session, SHORTHANDS)
+    assert may_be_named(session, "minimax-portal/MiniMax-M3")
+
+    section(session, "allowed-models", ",".join(chosen))
+
+    assert defaults(session, "models") == {key: {} for key in chosen}
+    assert not may_be_named(session, "minimax-portal/MiniMax-M3")
+    assert may_be_named(session, "minimax-m2.1")
+    session.sign_in("--region", "global", "--keep-default")
+    assert not may_be_named(session, "minimax-portal/MiniMax-M3")
+
+
+def test_what_the_base_allows_is_said_to_stay(session, tmp_path):
+    base = tmp_path / "openclaw.json"
+    base.write_text(json.dumps({"agents": {"defaults": {"models": {M21: {}, LIGHTNING: {}}}}}), encoding="utf-8")
+    session.ok("config", "set", "base", json.dumps(str(base)))
+
+    said, _ = section(session, "allowed-models", M21)
+
+    assert f"{LIGHTNING} is listed at {base}:1:" in said
+    assert "stays allowed" in said
+    assert may_be_named(session, LIGHTNING)

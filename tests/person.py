@@ -1,0 +1,65 @@
+"""Somebody at a terminal, in this process: types one answer to each question, and perhaps Ctrl-C."""
+
+from __future__ import annotations
+
+import io
+import os
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import pytest
+
+from portico.cli import prompt
+from portico.cli.prompt_numbered import NumberedPrompter
+from portico.secret import Secret
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from subprocess import CompletedProcess
+
+    from tests.minimax_session import MinimaxSession
+
+CTRL_C = "\x03"
+ENTER = ""
+
+
+@dataclass
+class Person(NumberedPrompter):
+    """Answers in turn; after the last one the terminal is closed. `asked` are the questions, in their order."""
+
+    answers: list[str]
+
+    def __post_init__(self) -> None:
+        self.shown = io.StringIO()
+        self.asked: list[str] = []
+        super().__init__(self, self.shown)
+
+    def readline(self) -> str:
+        if not self.answers:
+            return ""
+        answer = self.answers.pop(0)
+        if answer == CTRL_C:
+            raise KeyboardInterrupt
+        return f"{answer}\n"
+
+    def secret(self, question: str, *, flag: str) -> Secret:
+        # What a terminal does not show is no part of what was said.
+        return Secret(self._ask(f"{question}: ", question, flag))
+
+    def _ask(self, prompt: str, question: str, flag: str) -> str:
+        self.asked.append(question)
+        return super()._ask(prompt, question, flag)
+
+
+def sit_down(
+    session: MinimaxSession, *words: str, answers: list[str], env: Mapping[str, str | None] | None = None
+) -> tuple[CompletedProcess[str], Person]:
+    """`portico WORDS` with a person who gives `answers`; what came of it, and the person, who knows what was asked."""
+    person = Person([*answers])
+    read, write = os.pipe()
+    with pytest.MonkeyPatch.context() as patch, os.fdopen(read) as keyboard, os.fdopen(write, "wb"):
+        patch.setattr(prompt, "make_prompter", lambda **_: person)
+        patch.setattr(sys, "stdin", keyboard)  # where a pasted redirect would be typed, and nothing is
+        done = session.run(*words, env=env)
+    return done, person

@@ -1,0 +1,79 @@
+"""A `systemctl --user` and a `journalctl --user` for machines without systemd: they start and stop what real unit files say.
+
+Type=notify is taken at its word: `start` returns when READY=1 has come, and fails where it does not.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+READY_S = 20
+
+
+def systemctl(words: list[str], folder: Path, units: Path) -> int:
+    verb, *rest = [word for word in words if word != "--user"]
+    names = [word for word in rest if not word.startswith("-")]
+    if verb in {"stop", "restart"} or "--now" in rest:
+        _stop(folder, names[0])
+    if verb in {"start", "restart"}:
+        return _start(folder, units / names[0])
+    return 0
+
+
+def journalctl(words: list[str], folder: Path) -> int:
+    unit = words[words.index("--unit") + 1]
+    lines = int(words[words.index("--lines") + 1])
+    sys.stdout.writelines(f"{line}\n" for line in (folder / f"{unit}.journal").read_text().splitlines()[-lines:])
+    return 0
+
+
+def _start(folder: Path, unit: Path) -> int:
+    lines = unit.read_text().splitlines()
+    command = shlex.split(next(line for line in lines if line.startswith("ExecStart=")).partition("=")[2])
+    own = [shlex.split(line.partition("=")[2])[0] for line in lines if line.startswith("Environment=")]
+    place = folder / "notify"
+    place.unlink(missing_ok=True)
+    passed_on = ("HOME", "PATH", "DBUS_SESSION_BUS_ADDRESS")
+    env = {name: os.environ[name] for name in passed_on if name in os.environ} | dict(each.split("=", 1) for each in own)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as waiting, (folder / f"{unit.name}.journal").open("ab") as journal:
+        waiting.bind(str(place))
+        waiting.settimeout(READY_S)
+        process = subprocess.Popen(
+            command, env=env | {"NOTIFY_SOCKET": str(place)}, stdin=subprocess.DEVNULL, stdout=journal, stderr=journal, cwd="/"
+        )
+        (folder / f"{unit.name}.pid").write_text(str(process.pid))
+        try:
+            told = waiting.recv(4096)
+        except TimeoutError:
+            return 1
+    (folder / "told").write_bytes(told)
+    return 0 if b"READY=1" in told.split(b"\n") else 1
+
+
+def _stop(folder: Path, name: str) -> None:
+    place = folder / f"{name}.pid"
+    if not place.exists():
+        return
+    pid = int(place.read_text())
+    place.unlink()
+    try:
+        os.kill(pid, signal.SIGTERM)
+        while True:
+            os.kill(pid, 0)
+            time.sleep(0.02)
+    except ProcessLookupError:
+        return
+
+
+if __name__ == "__main__":
+    program, place, units = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+    with (place / "asked").open("a") as asked:
+        print(program, *sys.argv[4:], file=asked)
+    sys.exit(systemctl(sys.argv[4:], place, units) if program == "systemctl" else journalctl(sys.argv[4:], place))

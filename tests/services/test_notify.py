@@ -1,0 +1,22 @@
+"""What a service manager that waits is told, over a real socket."""
+
+from __future__ import annotations
+
+import os
+import socket
+
+import pytest
+
+from portico.services.notify import tell_service_manager
+
+
+@pytest.mark.parametrize("abstract", [False, pytest.param(True, marks=pytest.mark.linux)])
+def test_systemd_is_told_where_it_waits_and_nothing_happens_where_it_does_not(tmp_path, abstract):
+    place = f"@portico-test-{os.getpid()}" if abstract else str(tmp_path / "notify")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as waiting:
+        waiting.bind(place.replace("@", "\0", 1))
+        waiting.settimeout(5)
+        tell_service_manager({"NOTIFY_SOCKET": place}, "READY=1")
+        assert waiting.recv(100) == b"READY=1"
+    tell_service_manager({"NOTIFY_SOCKET": place}, "READY=1")
+    tell_service_manager({}, "READY=1")

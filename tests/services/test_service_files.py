@@ -1,0 +1,143 @@
+"""The files that service managers read, and what is asked of the managers: no secret in either."""
+
+from __future__ import annotations
+
+import json
+import plistlib
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from portico.errors import ConfigError
+from portico.services.launchd import Launchd, launchd_plist
+from portico.services.service import Service, Verb, manager_here
+from portico.services.systemd import Systemd, systemd_unit
+
+FAKE = """#!{python}
+import json, os, sys
+with open({log!r}, "a") as log:
+    log.write(json.dumps([os.path.basename(sys.argv[0]), *sys.argv[1:]]) + "\\n")
+if {refuses!r} in sys.argv:
+    sys.exit("Failed to connect to bus: No medium found")
+"""
+
+
+@pytest.fixture
+def service(tmp_path):
+    return Service(
+        "portico-keep-fresh",
+        "Portico keeps sign-ins fresh",
+        Verb("auth keep-fresh --install", "auth keep-fresh --uninstall"),
+        (sys.executable, "-P", "-m", "portico", "auth", "keep-fresh"),
+        {"PORTICO_STATE_DIR": '/home/a b/100% "mine"', "PORTICO_CONFIG": "/home/a\\b/$HOME.json5"},
+        tmp_path / "keep-fresh.log",
+    )
+
+
+@pytest.fixture
+def program(tmp_path):
+    """A program that records its words; `refuses` makes it fail for one of them."""
+    folder, log = tmp_path / "programs", tmp_path / "asked.jsonl"
+    folder.mkdir()
+
+    def make(name, refuses="nothing"):
+        path = folder / name
+        path.write_text(FAKE.format(python=sys.executable, log=str(log), refuses=refuses), encoding="utf-8")
+        path.chmod(0o755)
+        return {"PATH": str(folder), "HOME": str(tmp_path / "home")}
+
+    def asked():
+        return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
+
+    make.asked = asked
+    return make
+
+
+def test_the_unit_asks_for_little_and_says_what_it_promises(service):
+    unit = systemd_unit(service)
+
+    for line in ("Type=notify", "NoNewPrivileges=yes", "UMask=0077", "Restart=on-failure", "WantedBy=default.target"):
+        assert line in unit.splitlines()
+    assert 'Environment="PORTICO_STATE_DIR=/home/a b/100%% \\"mine\\""' in unit
+    assert 'Environment="PORTICO_CONFIG=/home/a\\\\b/$HOME.json5"' in unit
+    assert '"-m" "portico" "auth" "keep-fresh"' in unit
+
+
+def test_systemd_itself_finds_nothing_wrong_with_the_unit(service, tmp_path):
+    if shutil.which("systemd-analyze") is None:
+        pytest.skip("systemd-analyze is not here")
+    path = tmp_path / "portico-keep-fresh.service"
+    path.write_text(systemd_unit(service), encoding="utf-8")
+
+    done = subprocess.run(
+        ["systemd-analyze", "--user", "verify", str(path)], capture_output=True, text=True, check=False, timeout=30
+    )
+
+    complaints = [line for line in (done.stderr + done.stdout).splitlines() if path.name in line]
+    assert complaints == []
+
+
+def test_a_path_that_would_begin_a_new_line_of_the_unit_is_refused(service):
+    from dataclasses import replace
+
+    with pytest.raises(ConfigError):
+        systemd_unit(replace(service, environment={"PORTICO_STATE_DIR": "/x\nExecStartPre=/bin/evil"}))
+
+
+def test_the_property_list_says_the_same(service):
+    value = plistlib.loads(launchd_plist(service))
+
+    assert value["ProgramArguments"] == list(service.command)
+    assert value["EnvironmentVariables"] == dict(service.environment)
+    assert (value["Umask"], value["KeepAlive"], value["RunAtLoad"]) == (0o077, {"SuccessfulExit": False}, True)
+
+
+def test_systemd_is_asked_in_order_and_the_folders_mode_stays(service, program, tmp_path):
+    manager = Systemd(program("systemctl"))
+    folder = tmp_path / "home" / ".config" / "systemd" / "user"
+    folder.mkdir(parents=True)
+    folder.chmod(0o755)
+
+    assert manager.why_not() is None
+    path = manager.install(service)
+    assert path == folder / "portico-keep-fresh.service"
+    assert path.read_text(encoding="utf-8") == systemd_unit(service)
+    assert folder.stat().st_mode & 0o777 == 0o755
+    assert manager.uninstall(service) is True
+    assert manager.uninstall(service) is False
+
+    unit = "portico-keep-fresh.service"
+    assert program.asked() == [
+        ["systemctl", "--user", "show", "--property=Version"],
+        ["systemctl", "--user", "daemon-reload"],
+        ["systemctl", "--user", "enable", unit],
+        ["systemctl", "--user", "restart", unit],
+        ["systemctl", "--user", "disable", "--now", unit],
+        ["systemctl", "--user", "daemon-reload"],
+    ]
+    assert not path.exists()
+
+
+def test_launchd_is_asked_in_order(service, program, tmp_path):
+    manager = Launchd(program("launchctl"))
+
+    path = manager.install(service)
+    assert path == tmp_path / "home/Library/LaunchAgents/portico-keep-fresh.plist"
+    assert manager.uninstall(service) is True
+
+    assert [words[1] for words in program.asked()] == ["bootstrap", "bootout"]
+    assert not path.exists()
+
+
+def test_what_the_manager_complains_of_is_told(service, program):
+    assert "No medium found" in str(Systemd(program("systemctl", refuses="show")).why_not())
+    with pytest.raises(ConfigError, match="No medium found"):
+        Systemd(program("systemctl", refuses="enable")).install(service)
+
+
+def test_without_the_managers_program_there_is_no_manager(tmp_path):
+    assert Systemd({"PATH": str(tmp_path)}).why_not() == "there is no systemctl here"
+    assert manager_here({}, "win32") is None
+    assert manager_here({}, "darwin").kind == "launchd agent"
