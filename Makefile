@@ -14,6 +14,9 @@ RUN := PYTHONPATH=src$(if $(filter Windows_NT,$(OS)),;,:)extensions/minimax-port
 # Most tests wait for a process of their own, so one worker more than there are processors; one process without pytest-xdist.
 WORKERS = $(shell $(PYTHON) -c 'import os, xdist; print("-n", (os.cpu_count() or 1) + 1)' 2>/dev/null)
 
+# Where it is set, each of the many processes that the tests start would compile everything anew.
+unexport PYTHONDONTWRITEBYTECODE
+
 FLOW ?=
 REGION ?=
 ARGS ?=
