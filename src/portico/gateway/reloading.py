@@ -6,7 +6,7 @@ import asyncio
 import logging
 import os
 import time
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from portico.errors import PorticoError
 from portico.store.off_loop import start_off_loop
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
+RETRY_S: Final = 1.0
 T = TypeVar("T")
 Signature = tuple[tuple[str, int, int, int] | None, ...]
 _log = logging.getLogger(__name__)
@@ -24,7 +25,8 @@ class Reloading(Generic[T]):
     """A value made of files. `load` is called on another thread, and tells which files the value rests on.
 
     Where `load` raises a `PorticoError`, `failed` takes the last good value's place, or with `keeps` that value stays; `fault`
-    has the error until a later load succeeds. It is looked for changes every `every_s` seconds at most.
+    has the error until a later load succeeds: one is tried when a file changes, and after `RETRY_S`, as what failed need not be
+    in a file. It is looked for changes every `every_s` seconds at most.
     """
 
     def __init__(
@@ -32,7 +34,7 @@ class Reloading(Generic[T]):
     ) -> None:
         self._load = load
         self._every_s = every_s
-        self._look_at = 0.0
+        self._look_at = self._retry_at = 0.0
         self._value = self._failed = failed
         self._keeps = keeps
         self._files: tuple[Path, ...] = ()
@@ -46,12 +48,17 @@ class Reloading(Generic[T]):
         if now < self._look_at and self._loading is None:
             return self._value
         self._look_at = now + self._every_s
-        while self._seen is None or signature(self._files) != self._seen:
+        while self._is_stale():
             if self._loading is None:
                 self._loading = start_off_loop(self._loaded)
                 self._loading.add_done_callback(self._settle)
             await asyncio.wait([self._loading])
         return self._value
+
+    def _is_stale(self) -> bool:
+        if self.fault is not None and time.monotonic() >= self._retry_at:
+            return True
+        return self._seen is None or signature(self._files) != self._seen
 
     def _loaded(self) -> tuple[T, tuple[Path, ...], Signature]:
         # Taken before and after: what changes in between is seen by the next look.
@@ -67,7 +74,7 @@ class Reloading(Generic[T]):
             self._value, self._files, self._seen = loading.result()
             self.fault = None
             return
-        self._seen = signature(self._files)
+        self._seen, self._retry_at = signature(self._files), time.monotonic() + RETRY_S
         if not isinstance(error, PorticoError):
             raise error
         if self.fault is None or str(self.fault) != str(error):
