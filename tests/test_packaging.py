@@ -50,7 +50,8 @@ def test_the_host_wheel_holds_every_file_of_the_host_and_of_its_bundled_plugin(h
         "portico/_bundled/minimax_portal_auth/portico.plugin.json",
         "portico/_bundled/minimax_portal_auth/py.typed",
     } <= bundled
-    expected = _files(ROOT / "src") | bundled
+    pages = {f"portico/_errors/{name}" for name in _files(ROOT / "docs" / "errors")}
+    expected = _files(ROOT / "src") | bundled | pages
     assert {name for name in host_wheel if ".dist-info/" not in name} == expected
     assert "portico/py.typed" in host_wheel
     assert any(name.endswith("licenses/LICENSE") for name in host_wheel)

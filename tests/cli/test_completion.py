@@ -1,4 +1,4 @@
-"""Completions in real shells, and the reference of commands that is made of the same tree."""
+"""Completions in real shells, and the pages of the reference that are made of the program."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from portico.cli.completion import bash, fish, zsh
 from portico.cli.tree import every_command
-from tests.command_pages import PAGE, page
+from tests.made_pages import MADE
 
 LINES = [
     (("auth", ""), "keep-fresh"),
@@ -53,5 +53,6 @@ def test_every_command_has_an_example_in_its_help():
     assert without == []
 
 
-def test_the_reference_of_commands_is_what_the_commands_say():
-    assert PAGE.read_text(encoding="utf-8") == page(), "python -m tests.command_pages --write"
+@pytest.mark.parametrize("path", MADE, ids=lambda path: path.name)
+def test_a_page_of_the_reference_is_what_the_program_says(path):
+    assert path.read_text(encoding="utf-8") == MADE[path](), "python -m tests.made_pages --write"

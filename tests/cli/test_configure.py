@@ -26,7 +26,7 @@ def test_without_a_terminal_the_commands_that_do_the_same_are_named(session):
     assert (done.returncode, one.returncode, as_json.returncode) == (2, 2, 2)
     for command in ("onboard --auth-choice ID --non-interactive", "models set REF", "models status --probe"):
         assert f"  portico {command}\n" in done.stderr
-    assert one.stderr.splitlines()[-1] == "  portico models fallbacks add REF"
+    assert one.stderr.splitlines()[-2] == "  portico models fallbacks add REF"
     assert json.loads(as_json.stdout)["error"]["id"] == "input-needed"
     assert session.paths.config.read_bytes() == before
 

@@ -25,6 +25,7 @@ COMMANDS: Final[dict[str, Command]] = {
     "usage": Command("portico.cli.usage", "Show what is left of your plans, and what requests have cost"),
     "plugins": Command("portico.cli.plugins", "List, inspect, enable and disable plugins"),
     "doctor": Command("portico.cli.doctor", "Say what is wrong here, why, and what mends it"),
+    "explain": Command("portico.cli.explain", "Say what an error means, and what to do"),
     "config": Command("portico.cli.config", "Read, change and check the configuration"),
     "gateway": Command("portico.cli.gateway", "Run the background process that keeps sign-ins fresh"),
     "exec": Command("portico.cli.exec", "Run a tool that asks the gateway, with a key of its own"),

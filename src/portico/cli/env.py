@@ -40,10 +40,10 @@ def env(args: argparse.Namespace, rt: Runtime) -> int:
         StoreError: the key cannot be read.
         SignInNeeded, ConfigError: no model answers to that name.
     """
-    from portico.cli.gateway import configured_port
     from portico.cli.gateway_keys import gateway_keys
     from portico.cli.tool_model import tool_model
     from portico.gateway import service
+    from portico.gateway.port import configured_port
     from portico.gateway.tools import variables
 
     model = tool_model(rt, args.model)

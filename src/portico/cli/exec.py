@@ -53,9 +53,9 @@ def run(args: argparse.Namespace, rt: Runtime) -> int:
         SignInNeeded, ConfigError: no model answers to that name.
         LockBusy, StoreError: the gateway cannot be started, or the key not stored.
     """
-    from portico.cli.gateway import configured_port
     from portico.cli.tool_gateway import gateway_for_a_tool
     from portico.cli.tool_model import tool_model
+    from portico.gateway.port import configured_port
     from portico.gateway.tools import TAKEN_OUT, arguments, variables
 
     words = args.command[1:] if args.command[:1] == ["--"] else args.command

@@ -14,6 +14,8 @@ _NO_OUTPUT: Final = (errno.ENOSPC, errno.EDQUOT, errno.EBADF, errno.EIO)
 
 # Messages that the provider page quotes: they open their line, so that a search for them finds it.
 _QUOTED = frozenset({"unknown-model"})
+# Those whose hint is the help of the command itself, and what needs no explanation.
+_PLAIN = frozenset({"usage", "no-command", "unknown-command", "unknown-option", "interrupted", OUTPUT_FAILED})
 
 
 class Interrupted(PorticoError):
@@ -43,7 +45,7 @@ def show(failure: PorticoError, *, json_output: bool, program: str) -> None:
     if json_output and failure.id != OUTPUT_FAILED:
         import json
 
-        print(json.dumps({"error": failure.as_json(program)}), flush=True)  # noqa: T201 - the Output may be what failed
+        print(json.dumps({"error": {**failure.as_json(program), **_docs(failure)}}), flush=True)  # noqa: T201 - the Output may be what failed
     else:
         from portico.cli.wrapping import fitted
 
@@ -60,7 +62,19 @@ def render(exc: PorticoError, program: str) -> str:
     hint = exc.hint_for(program)
     if hint:
         lines.append(f"  {hint}")
+    if exc.id not in _PLAIN and _has_page(exc):
+        lines.append(f"  More: `{program} explain {exc.id}`")
     return "\n".join(lines)
+
+
+def _docs(failure: PorticoError) -> dict[str, str]:
+    return {"docs": f"docs/errors/{failure.id}.md"} if _has_page(failure) else {}
+
+
+def _has_page(failure: PorticoError) -> bool:
+    from portico.cli.error_pages import page_of
+
+    return page_of(failure.id) is not None
 
 
 def _print_traceback(exc: BaseException) -> None:

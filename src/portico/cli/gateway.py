@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from portico.errors import ConfigError, ExitCode, UsageError
+from portico.errors import ExitCode, UsageError
+from portico.gateway.port import LAST_PORT, PORT_ENV, configured_port
 
 if TYPE_CHECKING:
     import argparse
@@ -12,7 +13,6 @@ if TYPE_CHECKING:
     from portico.cli.runtime import Runtime
     from portico.gateway.state import GatewayState
 
-PORT_ENV = "PORTICO_GATEWAY_PORT"
 _EXAMPLES = """examples:
   {prog} gateway start          keep every sign-in fresh, in the background
   {prog} gateway status --json
@@ -20,7 +20,6 @@ _EXAMPLES = """examples:
   {prog} gateway install        from now on, and at each login
   {prog} gateway logs --follow
 """
-_LAST_PORT = 65535
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
@@ -191,22 +190,7 @@ def _port(args: argparse.Namespace, rt: Runtime) -> int:
     """`--port`, else the configured one."""
     if args.port is None:
         return configured_port(rt)
-    if not 0 <= args.port <= _LAST_PORT:
-        raise UsageError("usage", f"Argument --port: {args.port} is not a port (0 to {_LAST_PORT}).")
+    if not 0 <= args.port <= LAST_PORT:
+        raise UsageError("usage", f"Argument --port: {args.port} is not a port (0 to {LAST_PORT}).")
     _ = rt.settings  # it has to be right in any case
     return int(args.port)
-
-
-def configured_port(rt: Runtime) -> int:
-    """The environment's port, or the configuration's; that one is read, and has to be right, in any case.
-
-    Raises:
-        ConfigError: `bad-port`.
-    """
-    configured = rt.settings.config.gateway.port
-    text = rt.env.get(PORT_ENV)
-    if text is None:
-        return configured
-    if not (text.isascii() and text.isdigit() and int(text) <= _LAST_PORT):
-        raise ConfigError("bad-port", f"{PORT_ENV} is not a port.", why=repr(text), hint=f"set it to 0 to {_LAST_PORT}")
-    return int(text)

@@ -19,6 +19,7 @@ _FLOOR: Final = re.compile(r"^([A-Za-z0-9._-]+)\s*>=\s*([0-9.]+)")
 def running(patient: Patient) -> Iterator[Found]:
     """A gateway that does not answer, or whose port another program has."""
     from portico.gateway import service
+    from portico.gateway.port import configured_port
     from portico.gateway.server import bound
 
     here = patient.here
@@ -39,7 +40,7 @@ def running(patient: Patient) -> Iterator[Found]:
             )
     elif patient.config is not None:
         try:
-            bound(patient.config.config.gateway.port).close()
+            bound(configured_port(here)).close()
         except PorticoError as error:
             yield of_error(error, level="warning")
 

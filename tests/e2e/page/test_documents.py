@@ -64,8 +64,8 @@ def test_the_two_languages_have_the_same_sections_blocks_tables_and_lists():
     assert blocks(ENGLISH) == blocks(TURKISH)
 
 
-@pytest.mark.parametrize("path", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_every_link_within_the_documents_leads_somewhere(path):
-    prose = re.sub(r"```.*?```", "", text_of(path), flags=re.DOTALL)
-    targets = [target.partition("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", prose) if "://" not in target]
-    assert [target for target in targets if target and not (path.parent / target).exists()] == []
+def test_every_link_within_the_documents_leads_somewhere():
+    for path in DOCUMENTS:
+        prose = re.sub(r"```.*?```|`[^`\n]*`", "", text_of(path), flags=re.DOTALL)
+        targets = [target.partition("#")[0] for target in re.findall(r"\]\(([^)\s]+)\)", prose) if "://" not in target]
+        assert [target for target in targets if target and not (path.parent / target).exists()] == [], path

@@ -1,18 +1,15 @@
-"""`docs/reference/commands.md`, made of the commands' own help: `python -m tests.command_pages --write` renews it."""
+"""`docs/reference/commands.md`: the commands' own help."""
 
 from __future__ import annotations
 
 import re
-import sys
 
 from portico.cli.tree import every_command
-from tests.source_tree import ROOT
 
-PAGE = ROOT / "docs" / "reference" / "commands.md"
 _HEAD = """# Commands
 
 Made of the commands' own help, and held against it by a test. Every command also takes `--config PATH`, `--json`, `--quiet`, `--verbose`
-and `--no-color`, before or behind its words. What the exit codes mean stands in the [README](../../README.md).
+and `--no-color`, before or behind its words. [Exit codes](exit-codes.md) are the same for all.
 """
 
 
@@ -33,10 +30,3 @@ def page() -> str:
         lines += [""] * bool(node.options) + ["```text", examples.rstrip("\n"), "```"] * bool(examples.strip())
         parts.append("\n".join(lines))
     return "\n".join(parts).rstrip("\n") + "\n"
-
-
-if __name__ == "__main__":
-    if "--write" in sys.argv:
-        PAGE.write_text(page(), encoding="utf-8")
-    else:
-        sys.stdout.write(page())

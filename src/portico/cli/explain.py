@@ -1,0 +1,80 @@
+"""`explain`: the page of an error, in the terminal."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from portico.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from portico.cli.runtime import Runtime
+
+_EXAMPLES = """examples:
+  {prog} explain keyring-locked     what has happened, and what to do
+  {prog} explain                    every id that has a page
+
+An error's id stands in its last line, and in `error.id` with --json. Answers of the gateway and findings of `{prog} doctor`
+have ids as well.
+"""
+_LINK = re.compile(r"\[([^\]]+)\]\([^)]+\)")
+
+
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `explain`."""
+    parser.epilog = _EXAMPLES
+    parser.add_argument("id", nargs="?", help="the id of an error; without one, all of them are listed")
+    parser.set_defaults(handler=explain, tells_trouble=False)
+
+
+def explain(args: argparse.Namespace, rt: Runtime) -> int:
+    """Print a page, or the ids.
+
+    Raises:
+        UsageError: `unknown-error`.
+    """
+    from portico.cli.error_pages import every_id, page_of
+    from portico.cli.wrapping import fitted
+
+    if args.id is None:
+        return _list(every_id(), rt)
+    page = page_of(args.id)
+    if page is None:
+        raise _unknown(args.id, every_id())
+    text = page.read_text(encoding="utf-8")
+    if rt.out.is_json:
+        rt.out.json({"id": args.id, "page": text})
+        return ExitCode.OK
+    for paragraph in _paragraphs(text.replace("`portico", f"`{rt.program}")):
+        rt.out.line(fitted(paragraph, rt.out.stdout))
+    return ExitCode.OK
+
+
+def _list(ids: list[str], rt: Runtime) -> int:
+    if rt.out.is_json:
+        rt.out.json({"ids": ids})
+    else:
+        for id in ids:
+            rt.out.line(id)
+    return ExitCode.OK
+
+
+def _unknown(id: str, known: list[str]) -> UsageError:
+    from difflib import get_close_matches
+
+    near = get_close_matches(id, known, n=3)
+    hint = f"Did you mean {', '.join(near)}?" if near else "{prog} explain lists them."
+    return UsageError("unknown-error", f"No error has the id {id}.", hint=hint)
+
+
+def _paragraphs(text: str) -> Iterator[str]:
+    """The lines of a page as a terminal shows them: each paragraph and each item of a list is one line."""
+    for block in _LINK.sub(r"\1", text).strip().split("\n\n"):
+        if block.startswith("#"):
+            yield block.lstrip("# ")
+        else:
+            yield from (" ".join(item.split()) for item in re.split(r"\n(?=- )", block))
+        yield ""

@@ -1,0 +1,83 @@
+"""`docs/reference/config.md`: the table of keys that Portico reads."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from portico.config.keys import TOP
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from portico.config.keys import Key
+
+_HEAD: Final = """# Configuration
+
+Every key that Portico reads, made of its own table and held against it by a test. `portico config schema` prints the same as JSON Schema,
+for editors that complete as one types. Keys marked *own* are Portico's; the others are OpenClaw's, with OpenClaw's meaning.
+
+The file is JSON5: comments, trailing commas, keys without quotes. It is `portico.json5` in the config folder, or what `--config` or
+`PORTICO_CONFIG` names ([files](files.md)). Underneath it may lie an OpenClaw file (`base`), and any object may name further files
+(`$include`). `${NAME}` in a value is replaced by the variable when the value is used, and never written back; `$${NAME}` is the text
+itself. A key that is nearly one of these is an error with file, line and column; any other unknown key is a warning at most.
+`portico config get PATH --verbose` tells which file and line a value comes from.
+"""
+_HOLDERS: Final = frozenset({"object", "map", "array"})
+_KINDS: Final = {
+    "object": "an object",
+    "text": "a text",
+    "string": "a text, also an empty one",
+    "flag": "true or false",
+    "whole": "a whole number",
+    "amount": "a number, 0 or more",
+    "texts": "a list of texts",
+    "any": "anything",
+}
+
+
+def page() -> str:
+    """The whole page."""
+    parts = [_HEAD]
+    for name, key in TOP.keys.items():
+        rows = [f"| `{path}` | {_takes(each)} | {_says(each)} |" for path, each in _rows(name, key)]
+        parts.append("\n".join([f"## {name}\n", "| key | takes | |", "|---|---|---|", *rows]) + "\n")
+    return "\n".join(parts)
+
+
+def _rows(path: str, key: Key) -> Iterator[tuple[str, Key]]:
+    """`key` and those below it; what only holds others is left out where it says nothing that they do not."""
+    if key.kind not in _HOLDERS or key.or_text or not (key.keys or key.of):
+        yield path, key
+    for name, each in key.keys.items():
+        yield from _rows(f"{path}.{name}", each)
+    if key.of is not None:
+        below = f"{path}[]" if key.kind == "array" else f"{path}.<{_noun(path)}>"
+        if key.of.kind not in _HOLDERS:
+            yield path if key.kind == "array" else below, _speaking(key.of, key)
+        else:
+            yield from _rows(below, key.of)
+
+
+def _noun(path: str) -> str:
+    nouns = {"agents.defaults.models": "provider/model", "gateway.models": "name", "env": "NAME", "env.vars": "NAME"}
+    return "header" if path.endswith(".headers") else nouns.get(path, "id")
+
+
+def _speaking(of: Key, around: Key) -> Key:
+    return replace(of, says=of.says or around.says, own=of.own or around.own)
+
+
+def _takes(key: Key) -> str:
+    if key.words:
+        return ", ".join(f"`{word}`" for word in key.words)
+    if key.or_text:
+        return "a text, or an object"
+    text = _KINDS[key.kind]
+    if key.kind == "whole":
+        text += f" from {key.low}" + (f" to {key.high}" if key.high is not None else "")
+    return text
+
+
+def _says(key: Key) -> str:
+    return key.says + (" *own*" if key.own else "") + (" *needed*" if key.required else "")

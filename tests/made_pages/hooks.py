@@ -1,0 +1,41 @@
+"""`docs/reference/hooks.md`: the hook specifications' own words."""
+
+from __future__ import annotations
+
+import inspect
+import re
+
+from portico.plugins import manifest, spec
+
+_HEAD = """# Hooks
+
+What a plugin can bring, made of `portico.plugins.spec` and held against it by a test. [Writing a plugin](../how-to/write-a-plugin.md)
+shows a whole one. A plugin imports `portico.plugin_api` and nothing else of Portico's; the types named here are there.
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    parts = [_HEAD, f"## The manifest\n\n{_manifest()}\n"]
+    for name, hook in vars(spec).items():
+        if name.startswith(spec.PREFIX):
+            returns = re.sub(r"^Iterable\[(.*)\]$", r"any number of `\1`", str(inspect.get_annotations(hook)["return"]))
+            takes = ", ".join(f"`{each}`" for each in inspect.signature(hook).parameters)
+            parts.append(f"## {name}\n\n{_prose(hook)}\n\nTakes {takes or 'nothing'}; gives {returns}.\n")
+    return "\n".join(parts)
+
+
+def _manifest() -> str:
+    """The example of the module's docstring, and what it says of it."""
+    title, example, rest = re.split(r"\n\n(?=    \{)|(?<=\})\n\n", inspect.cleandoc(manifest.__doc__ or ""))
+    return f"{title.rstrip(':.')}:\n\n```json\n{inspect.cleandoc(example)}\n```\n\n{rest}"
+
+
+def _prose(hook: object) -> str:
+    """A docstring as prose: its arguments as a list, and since when there is the hook."""
+    text = inspect.getdoc(hook) or ""
+    text = re.sub(
+        r"Args:\n((?:    .*\n?)+)", lambda found: "- " + inspect.cleandoc(found[1]).replace(": ", "`: ", 1).strip() + "\n", text
+    )
+    text = re.sub(r"^- (\w+`)", r"- `\1", text, flags=re.MULTILINE)
+    return re.sub(r"\.\. versionadded:: (\S+)", r"Since \1.", text)
