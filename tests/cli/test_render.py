@@ -65,7 +65,7 @@ def test_where_a_table_does_not_fit_its_cells_are_stacked_and_none_is_broken(mon
     monkeypatch.setenv("COLUMNS", "20")
     out = Output(stdout=Terminal(), stderr=io.StringIO())
     out.table(HEADERS, ROWS)
-    assert out.stdout.getvalue() == "acme\n  Source: /a/very/long/path/to/somewhere/else\nb\n"
+    assert out.stdout.getvalue() == "acme\n  Source:\n  /a/very/long/path/to/somewhere/else\nb\n"
 
 
 def test_a_remark_is_wrapped_between_words_and_no_command_or_url_is_broken(monkeypatch):

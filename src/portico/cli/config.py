@@ -65,7 +65,7 @@ def path(_args: argparse.Namespace, rt: Runtime) -> int:
     if rt.out.is_json:
         rt.out.json({"path": str(rt.paths.config), "exists": rt.paths.config.exists()})
     else:
-        rt.out.line(str(rt.paths.config))
+        rt.out.exact(str(rt.paths.config))
     return ExitCode.OK
 
 

@@ -36,7 +36,7 @@ def show(rt: Runtime, at: str | None, *, reveal: bool) -> int:
         origins = {format_path(place): str(stack.effective.origin(place)) for place in _leaves(path, value)}
         rt.out.json({"path": format_path(path), "value": shown, "origin": _origin(stack.effective, path), "origins": origins})
     elif isinstance(shown, str) and not rt.out.is_json:
-        rt.out.line(shown)
+        rt.out.exact(shown)
     else:
         rt.out.json(shown)
     for place in _leaves(path, value) if not rt.out.is_json else ():

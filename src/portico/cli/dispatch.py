@@ -167,6 +167,7 @@ def _say_version(program: str, *, as_json: bool) -> int:
 
 def _say_help(program: str, stream: TextIO) -> int:
     from portico.cli.help import top_level_help
+    from portico.cli.wrapping import fitted_help
 
-    print(top_level_help(program), file=stream)
+    print(fitted_help(top_level_help(program), stream), file=stream)
     return ExitCode.OK

@@ -79,13 +79,13 @@ def env(args: argparse.Namespace, rt: Runtime) -> int:
         values = read_state(rt.paths.emulator).env
     except PorticoError:
         if shell != "json":
-            rt.out.line("false")  # what `eval` then carries out, in every shell: of nothing at all it would make a success
+            rt.out.exact("false")  # what `eval` then carries out, in every shell: of nothing at all it would make a success
         raise
     if shell == "json":
         rt.out.json(dict(values))
     else:
         for line in shell_lines(values, shell):
-            rt.out.line(line)
+            rt.out.exact(line)
     return ExitCode.OK
 
 

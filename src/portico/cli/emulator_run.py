@@ -116,8 +116,8 @@ def _tell(rt: Runtime, emulators: tuple[Emulator, ...], info: EmulationInfo, opt
         rt.out.line("Its redirect is an extension: MiniMax itself offers third parties only the device code.")
     rt.out.line("")
     rt.out.line("In another terminal:")
-    rt.out.line(f'  eval "$({rt.program} emulator env)"')
-    rt.out.line(f"  {rt.program} onboard --auth-choice minimax-portal --region {region} --flow {flow}")
+    rt.out.exact(f'  eval "$({rt.program} emulator env)"')
+    rt.out.exact(f"  {rt.program} onboard --auth-choice minimax-portal --region {region} --flow {flow}")
     rt.out.line("")
     rt.out.line(f"$BROWSER approves there by itself; by hand: {rt.program} emulator approve CODE")
     for address in info.loopback.values():

@@ -59,5 +59,5 @@ def env(args: argparse.Namespace, rt: Runtime) -> int:
         rt.out.json(values)
     else:
         for line in shell_lines(values, shell):
-            rt.out.line(line)
+            rt.out.exact(line)
     return ExitCode.OK

@@ -37,7 +37,6 @@ def explain(args: argparse.Namespace, rt: Runtime) -> int:
         UsageError: `unknown-error`.
     """
     from portico.cli.error_pages import every_id, page_of
-    from portico.cli.wrapping import fitted
 
     if args.id is None:
         return _list(every_id(), rt)
@@ -49,7 +48,7 @@ def explain(args: argparse.Namespace, rt: Runtime) -> int:
         rt.out.json({"id": args.id, "page": text})
         return ExitCode.OK
     for paragraph in _paragraphs(text.replace("`portico", f"`{rt.program}")):
-        rt.out.line(fitted(paragraph, rt.out.stdout))
+        rt.out.line(paragraph)
     return ExitCode.OK
 
 

@@ -128,5 +128,5 @@ def _told(name: str, key: Secret, rt: Runtime) -> int:
     if rt.out.is_json:
         rt.out.json({"name": name, "key": key.reveal()})
     else:
-        rt.out.line(key.reveal())
+        rt.out.exact(key.reveal())
     return ExitCode.OK

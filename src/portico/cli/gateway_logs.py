@@ -35,7 +35,7 @@ def logs(args: argparse.Namespace, rt: Runtime) -> int:
         if rt.out.is_json:
             rt.out.event({"line": line})
         else:
-            rt.out.line(line)
+            rt.out.exact(line)
         sys.stdout.flush()
     return ExitCode.OK
 

@@ -61,8 +61,9 @@ def _answer(words: list[str], program: str) -> int:
         return 0
     if words in (["--help"], ["-h"], ["help"]):
         from portico.cli.help import top_level_help
+        from portico.cli.wrapping import fitted_help
 
-        print(top_level_help(program))  # noqa: T201 - answered before there is an Output
+        print(fitted_help(top_level_help(program), sys.stdout))  # noqa: T201 - answered before there is an Output
         return 0
     from portico.cli.dispatch import dispatch
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING, Final, NoReturn
+from typing import TYPE_CHECKING, Final, NoReturn, cast
 
 from portico.errors import UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from typing import TextIO
 
     from _typeshed import SupportsWrite
 
@@ -49,7 +50,10 @@ class CommandParser(argparse.ArgumentParser):
     def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
         # argparse swallows what goes wrong here; a help text that could not be written is a failure like any other.
         if message:
-            (file or sys.stderr).write(message)
+            from portico.cli.wrapping import fitted_help
+
+            to = cast("TextIO", file or sys.stderr)
+            to.write(fitted_help(message, to))
 
     def _check_value(self, action: argparse.Action, value: object) -> None:
         if action.choices is None or value in action.choices:

@@ -41,7 +41,11 @@ class Output:
         self.stderr = stderr if stderr is not None else sys.stderr
 
     def line(self, text: str = "") -> None:
-        """One line of the result, on stdout."""
+        """One line of the result, on stdout; on a terminal it is broken between words where that ends."""
+        _write(self.stdout, text if self.stdout is None else _fitted(text, self.stdout))
+
+    def exact(self, text: str) -> None:
+        """What is copied or read by another program, on stdout: never broken."""
         _write(self.stdout, text)
 
     def write(self, text: str) -> None:
@@ -78,14 +82,14 @@ class Output:
             _write(self.stdout, json.dumps(event, ensure_ascii=False))
 
     def table(self, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Rows under headers; drawn by rich on a terminal, plain when piped.
+        """Rows under headers; drawn by rich on a terminal that has colours and our letters, plain elsewhere.
 
         Where the terminal is too narrow, the cells of a row stand below each other: a broken reference cannot be copied.
         """
         room = self.room()
         if room is not None and _widest(headers, rows) > room:
             lines = stacked_table(headers, rows)
-        elif room is not None and self._draw_rich(headers, rows):
+        elif room is not None and self.color and _can_draw(self.stdout) and self._draw_rich(headers, rows):
             return
         else:
             lines = plain_table(headers, rows)
@@ -101,9 +105,7 @@ class Output:
         return shutil.get_terminal_size().columns
 
     def _remark(self, text: str) -> None:
-        from portico.cli.wrapping import fitted
-
-        _write(self.stderr, fitted(text, self.stderr) if self.stderr is not None else text)
+        _write(self.stderr, text if self.stderr is None else _fitted(text, self.stderr))
 
     def _draw_rich(self, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> bool:
         try:
@@ -118,7 +120,7 @@ class Output:
             table.add_column(header, overflow="fold")
         for row in rows:
             table.add_row(*map(Text, row))
-        Console(file=self.stdout, no_color=not self.color, highlight=False).print(table)
+        Console(file=self.stdout, highlight=False).print(table)
         return True
 
 
@@ -155,6 +157,18 @@ def wants_color(env: Mapping[str, str], stream: TextIO | None, *, no_color: bool
     return stream is not None and stream.isatty()
 
 
+def _can_draw(stream: TextIO | None) -> bool:
+    """Whether the lines of a table can be drawn: in the C locale a terminal need not have them, whatever Python would send."""
+    import os
+
+    chosen = next(filter(None, (os.environ.get(name) for name in ("LC_ALL", "LC_CTYPE", "LANG"))), "")
+    try:
+        "\N{BOX DRAWINGS LIGHT HORIZONTAL}".encode(getattr(stream, "encoding", None) or "ascii")
+    except (LookupError, UnicodeEncodeError):
+        return False
+    return chosen not in {"C", "POSIX"}
+
+
 def _is_long(value: object) -> bool:
     members = value.values() if isinstance(value, dict) else [value]
     return any(isinstance(member, list) and len(member) > _LONG for member in members)
@@ -174,6 +188,12 @@ def _one_line_each(value: object) -> str:
         return told(value)
     members = ",\n".join(f"  {json.dumps(name, ensure_ascii=False)}: {told(member)}" for name, member in value.items())
     return f"{{\n{members}\n}}"
+
+
+def _fitted(text: str, stream: TextIO) -> str:
+    from portico.cli.wrapping import fitted
+
+    return fitted(text, stream)
 
 
 def _write(stream: TextIO | None, text: str) -> None:

@@ -28,7 +28,7 @@ def print_token(asked: str | None, rt: Runtime) -> int:
     if rt.out.is_json:
         rt.out.json({"profile": profile.id, "token": token.reveal(), "expiresAt": expires_at})
     else:
-        rt.out.line(token.reveal())
+        rt.out.exact(token.reveal())
     return ExitCode.OK
 
 

@@ -18,6 +18,12 @@ def fitted(text: str, stream: TextIO) -> str:
     return "\n".join(line if len(line) <= width else _wrapped(line, width) for line in text.split("\n"))
 
 
+def fitted_help(text: str, stream: TextIO) -> str:
+    """A command's help the same way; its examples are to be copied, and stay as they are."""
+    blocks = text.split("\n\n")
+    return "\n\n".join(block if block.startswith("examples:") else fitted(block, stream) for block in blocks)
+
+
 def _wrapped(line: str, width: int) -> str:
     import re
 
