@@ -82,9 +82,15 @@ class SecretService:
 
         if not _is_unlocked(self.address):
             return False
-        with closing(_connect(self.address)) as bus:
-            for item in secretstorage.get_default_collection(bus).get_all_items():
-                item.delete()
+        try:
+            with closing(_connect(self.address)) as bus:
+                for item in secretstorage.get_default_collection(bus).get_all_items():
+                    item.delete()
+        except (
+            secretstorage.SecretStorageException,
+            OSError,
+        ):  # gnome-keyring 42 aborts now and then
+            return False
         return True
 
     def lock(self) -> None:
