@@ -10,8 +10,9 @@ import sys
 
 import pytest
 
-from portico.cli.prompt import NonInteractive, make_prompter
+from portico.cli.prompt import make_prompter
 from portico.cli.prompt_menus import MenuPrompter, fitting
+from portico.cli.prompt_nobody import NonInteractive
 from portico.cli.prompt_numbered import NumberedPrompter
 from portico.cli.read_line import read_line
 from portico.contracts import Choice

@@ -12,7 +12,8 @@ import pytest
 
 from portico.errors import ConfigError
 from portico.services.launchd import Launchd, launchd_plist
-from portico.services.service import Service, Verb, manager_here
+from portico.services.manager import manager_here
+from portico.services.service import Service, Verb
 from portico.services.systemd import Systemd, systemd_unit
 
 FAKE = """#!{python}

@@ -55,7 +55,7 @@ class Installed:
 def installed(rt: Runtime) -> Installed | None:
     """The service of this installation, None where none is installed."""
     from portico.gateway.as_service import gateway_service
-    from portico.services.service import manager_here
+    from portico.services.manager import manager_here
 
     manager = manager_here(rt.env)
     here = gateway_service(rt)
@@ -94,7 +94,7 @@ def install(_args: argparse.Namespace, rt: Runtime) -> int:
 def uninstall(_args: argparse.Namespace, rt: Runtime) -> int:
     """Stop the service and take it away."""
     from portico.gateway.as_service import gateway_service
-    from portico.services.service import manager_here
+    from portico.services.manager import manager_here
 
     here, manager = gateway_service(rt), manager_here(rt.env)
     gone = manager is not None and manager.uninstall(here)

@@ -130,7 +130,7 @@ def install(rt: Runtime) -> int:
 def uninstall(rt: Runtime) -> int:
     """Take it back from the service manager."""
     from portico.errors import ExitCode
-    from portico.services.service import manager_here
+    from portico.services.manager import manager_here
 
     service = keep_fresh_service(rt)
     manager = manager_here(rt.env)

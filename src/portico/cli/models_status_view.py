@@ -6,14 +6,14 @@ from collections import Counter
 from typing import TYPE_CHECKING, Final
 
 from portico.auth.health import EXPIRING_MS
-from portico.cli.models_status import resolved, status_of
+from portico.cli.models_overview import resolved, status_of
 from portico.models.credentials import API_KEY
 from portico.onboarding.times import in_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from portico.cli.models_status import Account, Overview
+    from portico.cli.models_overview import Account, Overview
     from portico.cli.runtime import Runtime
     from portico.models.probe import Probe
     from portico.store.profiles import Profile

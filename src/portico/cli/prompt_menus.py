@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from portico.cli.prompt import refuse
+from portico.cli.prompt_nobody import refuse
 from portico.cli.prompt_numbered import described
 from portico.cli.wrapping import width_of
 from portico.secret import Secret

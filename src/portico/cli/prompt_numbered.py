@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from portico.cli.prompt import refuse
+from portico.cli.prompt_nobody import refuse
 from portico.cli.wrapping import fitted
 from portico.secret import Secret
 

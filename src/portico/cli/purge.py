@@ -75,7 +75,7 @@ def _end_services(done: _Purged, rt: Runtime) -> None:
     from portico.cli.keep_fresh import keep_fresh_service
     from portico.gateway import service
     from portico.gateway.as_service import gateway_service
-    from portico.services.service import manager_here
+    from portico.services.manager import manager_here
 
     manager = manager_here(rt.env)
     for each in (gateway_service(rt), keep_fresh_service(rt)):

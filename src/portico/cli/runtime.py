@@ -64,7 +64,8 @@ class Runtime(Installation):
     @cached_property
     def prompter(self) -> Prompter:
         """Asks at the terminal; with `--json`, or without a terminal, nobody is asked."""
-        from portico.cli.prompt import NonInteractive, make_prompter
+        from portico.cli.prompt import make_prompter
+        from portico.cli.prompt_nobody import NonInteractive
 
         if self._given_prompter is not None:
             return self._given_prompter
@@ -72,7 +73,7 @@ class Runtime(Installation):
 
     def unattended(self) -> Runtime:
         """The same run with nobody to ask, as `--non-interactive` wants it."""
-        from portico.cli.prompt import NonInteractive
+        from portico.cli.prompt_nobody import NonInteractive
 
         return Runtime(self.program, self.options, env=self.env, clock=self.clock, out=self.out, prompter=NonInteractive())
 

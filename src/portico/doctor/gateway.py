@@ -48,7 +48,7 @@ def running(patient: Patient) -> Iterator[Found]:
 def service_file(patient: Patient) -> Iterator[Found]:
     """A service that is installed and would run something else than what is here now."""
     from portico.gateway.as_service import gateway_service, in_this_environment
-    from portico.services.service import manager_here
+    from portico.services.manager import manager_here
 
     here = patient.here
     manager = manager_here(here.env)

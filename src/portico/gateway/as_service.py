@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Final
 from portico.errors import StoreError
 from portico.gateway.child import same_installation
 from portico.gateway.service import uses_sealed_file
-from portico.services.service import Service, Verb, manager_here
+from portico.services.manager import manager_here
+from portico.services.service import Service, Verb
 from portico.store.passphrase import FILE_ENV
 
 if TYPE_CHECKING:

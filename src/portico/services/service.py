@@ -6,7 +6,6 @@ No file of a service manager holds a secret: all can be read by every process of
 from __future__ import annotations
 
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
@@ -100,16 +99,6 @@ class Manager(Protocol):
     def log_command(self, service: Service, lines: int, *, follow: bool) -> list[str] | None:
         """What shows the end of its log; None where that is the file `service.log`."""
         ...
-
-
-def manager_here(env: Mapping[str, str], platform: str = sys.platform) -> Manager | None:
-    """The service manager of this system, whether it answers or not; None where Portico knows none."""
-    from portico.services.launchd import Launchd
-    from portico.services.systemd import Systemd
-
-    if platform == "darwin":
-        return Launchd(env)
-    return Systemd(env) if platform.startswith("linux") else None
 
 
 def home(env: Mapping[str, str]) -> Path:
