@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from portico.testing import canary
+from tests.left_running import left_running
 from tests.source_tree import HOST, PLUGINS
 
 if TYPE_CHECKING:
@@ -134,9 +135,9 @@ def lead_children_to_the_checkout() -> None:
 
 
 def leaks_of_the_run(base: Path | None) -> list[str]:
-    """Canaries where no secret may be: files of the run and the environment of the process."""
+    """What a run may not leave: canaries in its files and in the environment of the process, and processes of its own."""
     in_environment = [f"environment: {name}" for name in canary.in_mapping(os.environ)]
-    return in_environment + (canary.find_canaries(base) if base is not None else [])
+    return in_environment + (canary.find_canaries(base) + left_running(base) if base is not None else [])
 
 
 def no_blocking_calls(item: pytest.Item) -> AbstractContextManager[object]:

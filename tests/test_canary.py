@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import textwrap
 from typing import TYPE_CHECKING
 
@@ -10,6 +11,7 @@ import pytest
 
 from portico.testing.canary import canary, find_canaries
 from tests import session_rules
+from tests.left_running import left_running
 from tests.source_tree import ROOT
 
 if TYPE_CHECKING:
@@ -114,3 +116,15 @@ def test_output_of_a_portico_process_is_kept_where_the_scan_looks(run_portico, p
     assert [path.suffix for path in (tmp_path / "outputs").iterdir()] == [".txt"]
     assert find_canaries(tmp_path) == []
     assert canary("at") not in os.environ.values()
+
+
+@pytest.mark.linux
+def test_a_process_that_a_test_leaves_running_is_found_and_one_that_has_ended_is_not(tmp_path, monkeypatch) -> None:
+    monkeypatch.setattr("tests.left_running._PATIENCE_S", 0.0)
+    left = subprocess.Popen(["sleep", "60"], env={"PATH": os.environ["PATH"], "PORTICO_STATE_DIR": str(tmp_path)})
+    try:
+        assert left_running(tmp_path) == [f"left running: {left.pid}: sleep 60 ; "]
+    finally:
+        left.kill()
+        left.wait()
+    assert left_running(tmp_path) == []

@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from portico.gateway import service
 from portico.gateway.service import running
 from tests.minimax_session import CN, GLOBAL
 
@@ -15,7 +16,8 @@ def session(minimax, secret_service):
     session = minimax()
     session.env["PORTICO_GATEWAY_PORT"] = "0"
     session.records = lambda: [item for item in secret_service.items() if item.attributes.get("service") == "portico"]
-    return session
+    yield session
+    service.stop(session.paths)
 
 
 def everything(session):

@@ -7,6 +7,7 @@ import fcntl
 import json
 import os
 import resource
+import shutil
 import signal
 import socket
 import stat
@@ -305,3 +306,12 @@ async def test_a_token_is_refreshed_in_the_keyring_while_no_command_is_run(gatew
     assert server.presented.total == 1
     assert server.mint.is_current(vault.read(PROFILE).refresh.reveal())
     vault.delete(PROFILE)
+
+
+def test_a_gateway_whose_state_folder_is_deleted_ends_and_makes_no_new_one(gateway_paths):
+    state = service.start(gateway_paths, port=0)
+    shutil.rmtree(gateway_paths.state)
+
+    wait_until(lambda: os.waitpid(state.pid, os.WNOHANG)[0] == state.pid, 15)
+
+    assert not gateway_paths.state.exists()

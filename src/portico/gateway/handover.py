@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from portico.store.lock import FileLock
 
 READY_S: Final = 20.0
+_LOOK_EVERY_S: Final = 1.0
 _log = logging.getLogger(__name__)
 
 
@@ -39,6 +40,11 @@ class Seat:
     listener: socket.socket
     lock: FileLock
     told: int | None = None
+
+    async def lost(self) -> None:
+        """Return once another process could be the gateway here: the state folder was deleted or moved, and the lock with it."""
+        while await off_loop(self.lock.in_place):  # noqa: ASYNC110 - no system tells a process of this
+            await asyncio.sleep(_LOOK_EVERY_S)
 
     def tell_ready(self) -> None:
         """Let the predecessor go."""

@@ -51,6 +51,9 @@ _QUEUE: Final = 128
 _COLLECT: Final = (10_000, 20, 20)
 _LOOKING_S: Final = 1.0
 _TRY_EVERY_S: Final = 0.005
+# Seconds until a successor is tried again after one that did not come up; each further failure doubles them.
+_TRY_AGAIN_S: Final = 5.0
+_LONGEST_PAUSE_S: Final = 600.0
 
 _log = logging.getLogger(__name__)
 
@@ -170,6 +173,7 @@ class _Process:
     async def run(self) -> subprocess.Popen[bytes] | None:
         await self._runner.setup()
         working = asyncio.create_task(self._parts.work(), name="gateway work")
+        watching = asyncio.create_task(self._end_when_lost(), name="watch the lock")
         heir = None
         try:
             _settle_memory()
@@ -185,7 +189,8 @@ class _Process:
             await self._drain(_DRAIN_S if heir is None else _LONG_DRAIN_S)
         finally:
             working.cancel()
-            await asyncio.wait([working])
+            watching.cancel()
+            await asyncio.wait([working, watching])
             await self._runner.cleanup()
             with contextlib.suppress(StoreError):
                 await off_loop(lambda: remove_state(self._terms.paths, self._state))
@@ -205,9 +210,15 @@ class _Process:
         for site in [*self._runner.sites]:
             await site.stop()
 
+    async def _end_when_lost(self) -> None:
+        await self._seat.lost()
+        _log.warning("the lock in %s is gone or another's: ending", self._terms.paths.locks)
+        if not self._ending.done():
+            self._ending.set_result(None)
+
     async def _until_over(self, working: asyncio.Task[None]) -> subprocess.Popen[bytes] | None:
         """Wait for a signal, the end of the work, or a successor that has taken over."""
-        outdated = self._parts.outdated
+        outdated, pause = self._parts.outdated, _TRY_AGAIN_S
         while outdated is not None and CAN_HAND_OVER:
             changed = asyncio.create_task(outdated(), name="watch the installed code")
             await asyncio.wait([working, self._ending, changed], return_when=asyncio.FIRST_COMPLETED)
@@ -218,6 +229,9 @@ class _Process:
             heir = await self._handed_over()
             if heir is not None:
                 return heir
+            # Code that cannot start now will hardly start a second later, and each try costs a process.
+            await asyncio.wait([working, self._ending], timeout=pause, return_when=asyncio.FIRST_COMPLETED)
+            pause = min(2 * pause, _LONGEST_PAUSE_S)
         await asyncio.wait([working, self._ending], return_when=asyncio.FIRST_COMPLETED)
         if working.done():
             working.result()

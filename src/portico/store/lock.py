@@ -117,6 +117,10 @@ class FileLock:
             raise self._failed(OSError(0, "the inherited file is not this lock"))
         self._fd = fd
 
+    def in_place(self) -> bool:
+        """Whether this object holds the lock that others would ask for: its file may have been deleted, and made anew."""
+        return self._fd is not None and self._is_current(self._fd)
+
     def bequeath(self) -> int:
         """The open file that holds the lock: whoever gets it holds the lock as well, and for as long as it lives.
 
