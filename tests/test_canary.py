@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import textwrap
+import time
 from typing import TYPE_CHECKING
 
 import pytest
@@ -123,7 +124,10 @@ def test_a_process_that_a_test_leaves_running_is_found_and_one_that_has_ended_is
     monkeypatch.setattr("tests.left_running._PATIENCE_S", 0.0)
     left = subprocess.Popen(["sleep", "60"], env={"PATH": os.environ["PATH"], "PORTICO_STATE_DIR": str(tmp_path)})
     try:
-        assert left_running(tmp_path) == [f"left running: {left.pid}: sleep 60 ; "]
+        deadline = time.monotonic() + 10  # a process shows its environment a moment after it has begun
+        while not (found := left_running(tmp_path)) and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert found == [f"left running: {left.pid}: sleep 60 ; "]
     finally:
         left.kill()
         left.wait()
