@@ -190,3 +190,34 @@ def test_a_recorded_backend_is_loaded_without_looking_for_others():
         "print([name for name in ('keyring.backends.kwallet', 'keyring.backends.macOS', 'aiohttp', 'authlib') if name in sys.modules])"
     )
     assert in_a_new_process(code) == [SECRET_SERVICE, "[]"]
+
+
+AT_ONCE = """
+import sys
+import threading
+from portico.store.keyring_backend import FREEDESKTOP, choose_backend, imported, load_backend
+
+sys.setswitchinterval(1e-6)
+calls = [lambda: load_backend(FREEDESKTOP), lambda: imported("keyring.errors"), lambda: choose_backend({})] * 2
+barrier, errors = threading.Barrier(len(calls)), []
+
+def run(call):
+    barrier.wait()
+    try:
+        call()
+    except BaseException as error:
+        if type(error).__name__ == "_DeadlockError" or "_DeadlockError" in str(getattr(error, "why", "")):
+            errors.append(error)
+
+threads = [threading.Thread(target=run, args=(call,)) for call in calls]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+print(errors)
+"""
+
+
+def test_threads_that_load_the_keyring_at_once_are_told_of_no_deadlock():
+    # A race of imports that are made once in a process: without the lock one in six of these goes wrong.
+    for _ in range(12):
+        done = subprocess.run([sys.executable, "-c", AT_ONCE], capture_output=True, text=True, timeout=30, check=True)
+        assert done.stdout == "[]\n", done.stdout

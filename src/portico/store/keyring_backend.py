@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import importlib
 import sys
+import threading
 from typing import TYPE_CHECKING, Final, cast
 
 from portico.errors import StoreError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from types import ModuleType
 
     from keyring.backend import KeyringBackend
 
@@ -40,6 +42,7 @@ _REFUSED: Final = {
 FILE_HINT: Final = "{prog} onboard --store file   (keeps the tokens in a file sealed with a passphrase)"
 
 
+_IMPORTING: Final = threading.RLock()
 _NOBODY_ANSWERS: Final = {
     "darwin": "the macOS keychain cannot be used",
     "win32": "the Windows credential manager cannot be used",
@@ -65,6 +68,15 @@ def unit_limit(backend: str) -> int | None:
     return _LIMITS.get(backend)
 
 
+def imported(module: str) -> ModuleType:
+    """A module of `keyring`'s, imported by one thread at a time.
+
+    Its modules import each other, and two threads that begin at different ends are told of a deadlock (`_DeadlockError`).
+    """
+    with _IMPORTING:
+        return importlib.import_module(module)
+
+
 def load_backend(name: str) -> KeyringBackend:
     """The backend of that class, without asking whether it can work here and without looking for others.
 
@@ -73,7 +85,7 @@ def load_backend(name: str) -> KeyringBackend:
     """
     module_name, _, attribute = name.rpartition(".")
     try:
-        kind = getattr(importlib.import_module(module_name), attribute)
+        kind = getattr(imported(module_name), attribute)
     except Exception as error:  # noqa: BLE001 - whatever a foreign module raises
         raise _unusable(name, error) from None
     reason = _refusal(kind)
@@ -115,10 +127,10 @@ def _named(env: Mapping[str, str]) -> str | None:
         if not name.strip():
             raise StoreError("keyring-unusable", f"{BACKEND_ENV} is set but empty", hint=f"unset {BACKEND_ENV}")
         return name.strip()
-    from keyring import core
-
+    core = imported("keyring.core")
     try:
-        configured = core.load_config()
+        with _IMPORTING:  # the configured class is imported, if there is one
+            configured = core.load_config()
     except Exception as error:  # noqa: BLE001 - whatever the configured class raises
         raise _unusable("the backend named in keyringrc.cfg", error) from None
     return None if configured is None else class_name(configured)

@@ -10,7 +10,16 @@ from typing import TYPE_CHECKING, Final, Literal, TypeVar
 from portico.errors import LockBusy, StoreError, StoreUnknown
 from portico.secret import Secret, redact
 from portico.store.deadline import DeadlinePassed, Deadlines, call_with_deadline
-from portico.store.keyring_backend import FILE_HINT, FREEDESKTOP, WINDOWS, choose_backend, class_name, load_backend, unit_limit
+from portico.store.keyring_backend import (
+    FILE_HINT,
+    FREEDESKTOP,
+    WINDOWS,
+    choose_backend,
+    class_name,
+    imported,
+    load_backend,
+    unit_limit,
+)
 from portico.store.lock import FileLock
 from portico.store.records import SERVICE
 
@@ -106,13 +115,12 @@ class KeyringStore:
             StoreUnknown: the keyring did not answer in time.
             StoreError: the keyring failed or is locked, or the record stays.
         """
-        from keyring.errors import PasswordDeleteError
-
         backend = self._backend()
+        failed: type[Exception] = imported("keyring.errors").PasswordDeleteError
 
         def remove() -> bool:
             for _ in range(_COPIES):
-                with contextlib.suppress(PasswordDeleteError):  # also what "there is none" is called
+                with contextlib.suppress(failed):  # also what "there is none" is called
                     backend.delete_password(SERVICE, user)
                 if backend.get_password(SERVICE, user) is None:
                     return True
