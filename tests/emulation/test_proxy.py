@@ -1,7 +1,10 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import socket
 import ssl
+import sys
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
@@ -9,6 +12,7 @@ import aiohttp
 import pytest
 
 from portico.contracts import EmulatorOptions
+from portico.emulation.proxy import EmulationProxy
 from portico.emulation.run import run_emulation
 
 if TYPE_CHECKING:
@@ -91,3 +95,25 @@ async def test_nothing_is_left_open_when_a_client_leaves_in_the_middle_of_the_ha
         session.get("https://login.example/hello") as reply,
     ):
         assert reply.status == 200
+
+
+@pytest.mark.parametrize("turns", range(5))
+def test_what_connects_as_it_closes_is_left_open_at_no_turn_of_the_loop(turns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    left: list[str] = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda told: left.append(str(told.exc_value)))
+
+    async def close_while_somebody_connects() -> None:
+        proxy = EmulationProxy({}, ssl.create_default_context(ssl.Purpose.CLIENT_AUTH))
+        await proxy.start()
+        with socket.socket() as client:
+            client.setblocking(False)
+            client.connect_ex(("127.0.0.1", urlsplit(proxy.url).port or 0))
+            for _ in range(turns):
+                await asyncio.sleep(0)
+            await proxy.close()
+            await proxy.abort()
+
+    for _ in range(5):
+        asyncio.run(close_while_somebody_connects())
+    gc.collect()
+    assert left == []

@@ -45,6 +45,12 @@ class EmulationProxy:
         """Stop listening and drop every connection that has not reached an emulated host."""
         if self._server is None:
             return
+        # asyncio leaves a connection open that it has accepted and not yet set up when its server closes (`Server._attach`). So
+        # accepting ends first, and what was accepted is set up in the next turns of the loop.
+        for listener in self._server.sockets:
+            asyncio.get_running_loop().remove_reader(listener)
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
         self._server.close()
         for connection in tuple(self._connections):
             connection.drop()
