@@ -183,6 +183,24 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
         "Hypothesis", "whatever a query, a reply, an index, a config or a path holds, it is read or refused in words"
     ),
     "E83": Requirement("CVE-2026-34525", "dependency floors hold, and lowering one fails a test"),
+    # --- no call billed twice, nothing overwritten ------------------------------------------------------------------------
+    "E84": Requirement(
+        "RFC 9110 section 9.2.2",
+        "once a byte of a POST was written, a broken connection never sends it to the same provider again; the client is told so",
+    ),
+    "E85": Requirement("aiohttp: StreamReader.read", "a body that arrives in several TCP segments is read whole by every reader"),
+    "E86": Requirement(
+        "RFC 6749 section 10.3",
+        "a sign-in stored while another waits is never overwritten without --replace; new tokens with no place are revoked",
+    ),
+    "E87": Requirement(
+        "openclaw#57107",
+        "deleting a profile or a model removes or ignores each reference to it, and `doctor` reports one that dangles",
+    ),
+    "E88": Requirement(
+        "gcloud auth login", "a sign-in never changes an explicit order, and says which account is in use and which one was"
+    ),
+    "E89": Requirement("CWE-732", "an import changes neither the mode nor the owner of another program's folder or file"),
     # --- Portico's own -------------------------------------------------------------------------------------------------
     "S1": Requirement("docs/architecture.md: floors", "a module imports only from its own floor or below"),
     "S2": Requirement("docs/architecture.md: plugins", "a plugin that is not enabled is never imported"),
@@ -193,4 +211,12 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
     "S7": Requirement("docs/architecture.md: emulator", "the emulator behaves as MiniMax's clients show the real service does"),
     "S8": Requirement("docs/architecture.md: refresh", "a token is refreshed once, under the lock, and stored before it is used"),
     "S9": Requirement("README: gateway", "gateway run, start, stop, status and restart say truly what they did"),
+    "S10": Requirement(
+        "README: make test", "`make test` passes with Python, git and make alone, and skips by name what cannot run there"
+    ),
+    "S11": Requirement(
+        "README: make test", "no test uses the default port, or the keyring, terminal, home or environment of the user"
+    ),
+    "S12": Requirement("README: make test", "`make` without venv or pip names the package to install and exits 2"),
+    "S13": Requirement("pyproject.toml: classifiers", "every supported CPython passes, and no database connection is left open"),
 }
