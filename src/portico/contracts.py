@@ -26,6 +26,7 @@ RefusalKind = Literal[
     "server",
     "timeout",
     "unreachable",
+    "answer-unknown",
     "unknown-model",
     "content",
     "invalid-request",

@@ -53,9 +53,9 @@ async def both(paths, *answers, clock=None, body=BODY, times=1, api=None, path="
         (answered(b"", "Location: https://elsewhere.example/v1", status=307), "server 307"),
         (answered({"base_resp": {"status_code": 1000, "status_msg": "unknown error"}}), "server 200"),
         (streamed(event({"error": {"message": "Overloaded", "type": "overloaded_error"}})), "server 200"),
-        (STREAM_HEAD + b"0\r\n\r\n", "unreachable"),
-        (b"garbage\r\n\r\n", "unreachable"),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\nContent-Length: 11\r\n\r\n{}", "unreachable"),
+        (STREAM_HEAD + b"0\r\n\r\n", "answer-unknown"),
+        (b"garbage\r\n\r\n", "answer-unknown"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\nContent-Length: 11\r\n\r\n{}", "answer-unknown"),
     ],
 )
 async def test_the_fallback_answers_and_the_headers_say_why(paths, answer, word):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from types import SimpleNamespace
 
 import pytest
 from aiohttp import web
@@ -19,6 +20,7 @@ from portico.models.refusal_errors import error_of
 from portico.models.usage import Usage
 from portico.secret import Secret
 from portico.testing.canary import canary
+from tests.gateway.providers import answered, provider
 
 
 @dataclass
@@ -280,6 +282,30 @@ async def test_a_host_that_is_not_there_is_unreachable_and_its_error_names_the_e
 
     assert caught.value.refusal.kind == "unreachable"
     assert "emulator" in caught.value.error.hint
+
+
+@pytest.mark.requirement("E84")
+@pytest.mark.parametrize("cut", [b"", b"HTTP/1.1 200 OK\r\nContent-"])
+async def test_a_question_whose_connection_breaks_was_sent_once_and_is_told_as_perhaps_answered(cut):
+    async def breaks(writer):
+        writer.write(cut)
+        await writer.drain()
+        writer.close()
+
+    fine = answered(b"data: {}\n\n", content_type="text/event-stream")
+    async with provider(fine, breaks) as far, ModelHttp() as http:
+        asked = a_model(SimpleNamespace(origin=far.base))
+        first = await begin(asked, Question("Why?", 10), http=http, broker=Broker())
+        await first.response.read()
+        with pytest.raises(Refused) as caught:
+            await begin(asked, Question("Why?", 10), http=http, broker=Broker())
+
+    assert (len(far.requests), far.connections) == (2, 1)
+    refusal = caught.value.refusal
+    assert (refusal.kind, refusal.unknown) == ("answer-unknown", True)
+    error = error_of(asked, refusal)
+    assert (error.id, error.exit_code) == ("answer-unknown", 8)
+    assert "may bill it" in error.hint
 
 
 async def test_a_profile_without_a_token_is_a_refusal_that_another_sign_in_may_mend(api):

@@ -47,6 +47,17 @@ def test_the_first_that_answers_is_the_last_that_is_tried(cooldowns):
     assert [(one.outcome, one.why) for one in way.attempts] == [("failed", "HTTP 529: overloaded"), ("answered", "")]
 
 
+@pytest.mark.requirement("E84")
+def test_where_an_answer_is_unknown_its_provider_is_sent_the_request_by_no_other_way(cooldowns):
+    elsewhere = model("one", profile="q:a", provider="q")
+    unknown = Refusal("answer-unknown", "it hung up", unknown=True)
+    seen, way = tried(cooldowns, FIRST, OTHER_SIGN_IN, SECOND, elsewhere, refusals={id(FIRST): unknown})
+    assert seen == [FIRST, elsewhere]
+    assert [one.outcome for one in way.attempts] == ["failed", "passed over", "passed over", "answered"]
+    assert way.attempts[1].why == "not asked: p may still answer this request, and bill it"
+    assert way.unknown == unknown
+
+
 def test_while_it_rests_it_is_passed_over_and_says_why(cooldowns, fake_clock):
     tried(cooldowns, FIRST, SECOND, refusals={id(FIRST): DOWN})
     seen, way = tried(cooldowns, FIRST, SECOND, refusals={})

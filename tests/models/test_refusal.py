@@ -9,12 +9,23 @@ import pytest
 
 from portico.contracts import RefusalKind
 from portico.errors import NetworkError
-from portico.models.refusal import Refusal, read_refusal, refused_inside, unreachable
+from portico.models.refusal import AnswerUnknown, Refusal, read_refusal, refused_inside, unreachable
 from portico.plugins.builtin.minimax import ERROR_CODES
 from portico.secret import Secret
 from portico.testing.canary import canary
 
-ELSEWHERE = {"auth", "billing", "rate-limit", "plan-used-up", "plan-lacks-model", "no-plan", "server", "timeout", "unreachable"}
+ELSEWHERE = {
+    "auth",
+    "billing",
+    "rate-limit",
+    "plan-used-up",
+    "plan-lacks-model",
+    "no-plan",
+    "server",
+    "timeout",
+    "unreachable",
+    "answer-unknown",
+}
 USED_UP = (
     "usage limit exceeded, 5-hour usage limit reached for Token Plan Starter (0/0 used), resets at 2026-05-15T15:00:00Z (2056)"
 )
@@ -125,4 +136,10 @@ def test_an_answer_with_a_number_that_is_not_zero_is_no_answer(answer, refused):
 
 def test_the_network_is_unreachable_or_too_slow():
     assert unreachable(NetworkError("network", "cannot be reached", unsent=True, why="refused")).kind == "unreachable"
-    assert unreachable(NetworkError("network", "cannot be reached", why="no answer in time")).kind == "timeout"
+    assert unreachable(NetworkError("network", "cannot be reached", why="no answer in time")).kind == "unreachable"
+
+
+def test_the_answer_to_a_request_that_was_sent_is_unknown_or_too_slow():
+    broken, late = unreachable(AnswerUnknown("it hung up")), unreachable(AnswerUnknown("no answer in time", timed_out=True))
+    assert (broken.kind, broken.unknown, broken.elsewhere) == ("answer-unknown", True, True)
+    assert (late.kind, late.unknown, late.elsewhere) == ("timeout", True, True)

@@ -79,7 +79,8 @@ class Course:
     def _model(self) -> CallableModel:
         """The one that answered, else the one that was asked last."""
         attempts = self.way.attempts
-        return attempts[-1].model if attempts else self.way.candidates[0]
+        asked = [attempt for attempt in attempts if attempt.outcome != "passed over"] or attempts
+        return asked[-1].model if asked else self.way.candidates[0]
 
     def _outcome_of(self, error: BaseException) -> str:
         if isinstance(error, _LEAVING):

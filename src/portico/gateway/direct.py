@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import select
 import time
 from collections import deque
 from typing import TYPE_CHECKING, Final, Self
@@ -20,7 +21,7 @@ from portico import __version__
 from portico.errors import NetworkError
 from portico.gateway.dialling import Origin, dial
 from portico.gateway.headers import framed
-from portico.models.http import WAY_HOLDS_S
+from portico.models.http import WAY_HOLDS_S, post_error
 from portico.oauth.http_errors import network_error
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from portico.gateway.upstream import Upstream, UpstreamAnswer
     from portico.models.http import ModelHttp
 
-_KEPT_S: Final = 30.0
+_KEPT_S: Final = 15.0
 _KEPT: Final = 256
 _SWEEP_S: Final = 5.0
 _BUFFER: Final = 1 << 16
@@ -76,19 +77,18 @@ class DirectUpstream:
         self._idle.clear()
 
     async def send(self, url: str, *, body: bytes, headers: Mapping[str, str]) -> UpstreamAnswer:
-        """As `Upstream` has it. A kept connection that its server has just closed is replaced once, unseen."""
+        """As `Upstream` has it. The request is sent once: over a kept connection that has not ended, else over a new one."""
         origin, line, host = await self._way(url)
         if origin is None:
             return await self._other.send(url, body=body, headers=headers)
         request = _request(line, {"host": host, "user-agent": _AGENT, **headers}, body)
         try:
-            while (connection := self._kept(origin)) is not None:
-                # RFC 9112 section 9.3.1: nothing of an answer came, on a connection that was idle: it had ended before.
-                with contextlib.suppress(aiohttp.ServerDisconnectedError, ConnectionResetError, aiohttp.ClientOSError):
-                    return await self._asked(origin, connection, request, url)
-            return await self._asked(origin, await dial(origin, url), request, url)
+            connection = self._kept(origin)
+            if connection is None:
+                connection = await dial(origin, url)
+            return await self._asked(origin, connection, request, url)
         except _FAILURES as error:
-            raise network_error(error, url) from None
+            raise post_error(error, url) from None
 
     async def _way(self, url: str) -> tuple[Origin | None, str, str]:
         """Where the connection goes, None where `other` has to make it; the request's first line, and its host."""
@@ -122,7 +122,7 @@ class DirectUpstream:
         kept = self._idle.get(origin)
         while kept:
             until, connection = kept.pop()
-            if until > time.monotonic() and connection.is_connected() and not connection.should_close:
+            if until > time.monotonic() and not connection.should_close and _is_quiet(connection):
                 return connection
             connection.close()
         return None
@@ -224,6 +224,18 @@ class _Answer:
             self._payload.set_exception(error)
         else:
             self.connection.set_exception(error)
+
+
+def _is_quiet(connection: ResponseHandler) -> bool:
+    """Whether an idle connection is open and nothing waits to be read from it: its end, say, which the loop has not read yet."""
+    if not connection.is_connected() or connection.transport is None:
+        return False
+    opened = connection.transport.get_extra_info("socket")
+    if not hasattr(select, "poll"):  # Windows
+        return not select.select([opened], [], [], 0)[0]
+    looking = select.poll()
+    looking.register(opened, select.POLLIN)
+    return not looking.poll(0)
 
 
 def _request(line: str, headers: Mapping[str, str], body: bytes) -> bytes:

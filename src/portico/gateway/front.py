@@ -136,6 +136,8 @@ def _no_answer(passage: Passage, call: Call, none: NoAnswer) -> web.StreamRespon
     error, refusal = none.error, none.refusal
     status = status_of(error) if refusal is None else status_of_refusal(refusal.kind, refusal.status)
     headers = passage.headers(None)
+    if refusal is not None and refusal.unknown:
+        headers["x-should-retry"] = "false"  # what Anthropic's and OpenAI's SDKs obey
     if refusal is not None and refusal.retry_after is not None:
         headers["Retry-After"] = str(max(1, round(refusal.retry_after)))
     passage.failed(status, str(error))

@@ -49,7 +49,7 @@ def _word(attempt: Attempt) -> str:
         return "answered"
     kind = attempt.refusal.kind
     if attempt.outcome == "passed over":
-        return f"resting after {kind}"
+        return f"{'skipped' if attempt.rest is None else 'resting'} after {kind}"
     return f"{kind} {attempt.refusal.status}" if attempt.refusal.status is not None else kind
 
 

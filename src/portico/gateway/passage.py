@@ -143,7 +143,9 @@ class Passage:
             else:
                 self.way.answered(model)
                 return model, begun
-        raise NoAnswer(all_failed(self.way.attempts, error) if error is not None else left_alone(self.way), refusal)
+        if error is None:
+            raise NoAnswer(left_alone(self.way))
+        raise NoAnswer(all_failed(self.way.attempts, error), self.way.unknown or refusal)
 
     async def _relayed(self, model: CallableModel, begun: Begun, client: ClientSide) -> tuple[End, str]:
         headers = {**to_client(begun.answer.header_items()), **self.headers(model)}

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from portico.errors import NetworkError, PorticoError
 from portico.gateway.headers import defaults
 from portico.gateway.metering import first_event, object_in, piece_of
-from portico.models.asking import Refused, credential_header
+from portico.models.asking import Refused, credential_header, not_begun
 from portico.models.protocols import PROTOCOLS
-from portico.models.refusal import BODY_LIMIT, Refusal, read_refusal, refused_in, refused_inside, unreachable
+from portico.models.refusal import BODY_LIMIT, AnswerUnknown, Refusal, read_refusal, refused_in, refused_inside
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -65,10 +66,8 @@ async def attempt(model: CallableModel, call: Call, upstream: Upstream, broker: 
     """
     try:
         return await _attempt(model, call, upstream, broker)
-    except NetworkError as error:
-        raise Refused(unreachable(error), error) from error
     except PorticoError as error:
-        raise Refused(Refusal("auth", str(error)), error) from error
+        raise not_begun(error) from error
 
 
 async def _attempt(model: CallableModel, call: Call, upstream: Upstream, broker: TokenBroker) -> Begun:
@@ -96,6 +95,9 @@ async def _judged(model: CallableModel, call: Call, answer: UpstreamAnswer, key:
     judge = _of_status if answer.status not in _OK else _of_stream if answer.content_type == EVENTS else _of_whole
     try:
         return await judge(model, call, answer, key)
+    except NetworkError as error:
+        answer.close()
+        raise AnswerUnknown(error.why) from error
     except BaseException:
         answer.close()
         raise
@@ -130,5 +132,7 @@ def _is_error(event: bytes, model: CallableModel) -> bool:
 async def _of_status(model: CallableModel, _call: Call, answer: UpstreamAnswer, key: Secret | None) -> Begun:
     if answer.status < _ERRORS:
         raise Refused(Refusal("server", "it redirects, and a credential follows no redirect", status=answer.status))
-    body, _ = await answer.read(BODY_LIMIT)
+    body = b""
+    with contextlib.suppress(NetworkError):  # its status is an answer, whatever becomes of its body
+        body, _ = await answer.read(BODY_LIMIT)
     raise Refused(read_refusal(answer.status, answer.headers, body, model.error_codes, key))

@@ -34,6 +34,7 @@ _OF_REFUSAL: Final[Mapping[RefusalKind, int]] = {
     "rate-limit": 429,
     "timeout": 504,
     "unreachable": 502,
+    "answer-unknown": 502,
     "server": 502,
     "unknown-model": 404,
     "invalid-request": 400,

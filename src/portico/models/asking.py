@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from portico.errors import NetworkError, PorticoError
 from portico.models.protocols import PROTOCOLS
 from portico.models.protocols.completions import DONE
-from portico.models.refusal import BODY_LIMIT, Refusal, read_refusal, refused_inside, shown, unreachable
+from portico.models.refusal import BODY_LIMIT, AnswerUnknown, Refusal, read_refusal, refused_inside, shown, unreachable
 from portico.models.server_events import read_events
 
 if TYPE_CHECKING:
@@ -91,10 +91,17 @@ async def begin(model: CallableModel, question: Question, *, http: ModelHttp, br
             token = await broker.access(model.profile_id, rejected_generation=token.generation)
             response = await _post(model, question, token.token, http)
         return await _accepted(model, response, token.token)
-    except NetworkError as error:
-        raise Refused(unreachable(error), error) from error
     except PorticoError as error:
-        raise Refused(Refusal("auth", str(error)), error) from error
+        raise not_begun(error) from error
+
+
+def not_begun(error: PorticoError) -> Refused:
+    """Why a model did not begin to answer, where no response of its provider says it."""
+    if isinstance(error, AnswerUnknown):
+        return Refused(unreachable(error))
+    if isinstance(error, NetworkError):
+        return Refused(unreachable(error), error)
+    return Refused(Refusal("auth", str(error)), error)
 
 
 def credential_header(model: CallableModel, key: Secret | None) -> dict[str, str]:

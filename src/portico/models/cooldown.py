@@ -23,6 +23,7 @@ _PAUSES: Final[Mapping[RefusalKind, tuple[float, float]]] = {
     "server": (2.0, 60.0),
     "timeout": (2.0, 60.0),
     "unreachable": (2.0, 60.0),
+    "answer-unknown": (2.0, 60.0),
     "rate-limit": (15.0, 900.0),
     "auth": (60.0, 900.0),
     "plan-used-up": (300.0, 3600.0),

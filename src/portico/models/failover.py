@@ -17,12 +17,15 @@ if TYPE_CHECKING:
     from portico.models.refusal import Refusal
 
 # A pause for these is a guess at when a server is back; the one that ends first is tried where nothing else is left.
-_GUESSED: Final = frozenset({"server", "timeout", "unreachable"})
+_GUESSED: Final = frozenset({"server", "timeout", "unreachable", "answer-unknown"})
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What came of one candidate. `why` is for a person; `rest` is the pause that it was passed over for."""
+    """What came of one candidate. `why` is for a person; `rest` is the pause that it was passed over for.
+
+    Passed over without a `rest`: `refusal` is why its provider must not be sent this request again.
+    """
 
     model: CallableModel
     outcome: Literal["answered", "failed", "passed over"]
@@ -49,6 +52,10 @@ class Round:
         while self._next < len(self.candidates):
             model = self.candidates[self._next]
             self._next += 1
+            if (unknown := self._unknown_at(model.reference.provider)) is not None:
+                why = f"not asked: {model.reference.provider} may still answer this request, and bill it"
+                self.attempts.append(Attempt(model, "passed over", why, unknown))
+                continue
             key = key_of(model)
             rest = self.cooldowns.resting(key)
             if rest is None:
@@ -83,6 +90,15 @@ class Round:
         """When the first of those that rest may be tried again (wall ms), None where none rests."""
         rests = (self.cooldowns.resting(key_of(model)) for model in self.candidates)
         return min((rest.until_ms for rest in rests if rest is not None), default=None)
+
+    @property
+    def unknown(self) -> Refusal | None:
+        """Why the answer of a candidate is unknown: this request must not be repeated (RFC 9110 section 9.2.2)."""
+        return next((one.refusal for one in self.attempts if one.refusal is not None and one.refusal.unknown), None)
+
+    def _unknown_at(self, provider: str) -> Refusal | None:
+        tried = (one for one in self.attempts if one.model.reference.provider == provider and one.outcome == "failed")
+        return next((one.refusal for one in tried if one.refusal is not None and one.refusal.unknown), None)
 
     def _despite_its_rest(self) -> CallableModel | None:
         if self._desperate or any(attempt.outcome != "passed over" for attempt in self.attempts):

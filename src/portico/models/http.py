@@ -8,8 +8,10 @@ import time
 from typing import TYPE_CHECKING, Final, Self
 
 import aiohttp
+from aiohttp.http_exceptions import HttpProcessingError
 
 from portico import __version__
+from portico.models.refusal import AnswerUnknown
 from portico.oauth.endpoints import check_endpoint_url
 from portico.oauth.http_errors import network_error
 from portico.oauth.proxy import proxy_for
@@ -18,6 +20,7 @@ from portico.oauth.resolver import DaemonResolver
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from portico.errors import NetworkError
     from portico.oauth.proxy import Proxy
 
 CONNECT_TIMEOUT_S: Final = 8.0
@@ -53,7 +56,8 @@ class ModelHttp:
         """The answer to `body`, its content unread: the caller closes it.
 
         Raises:
-            NetworkError: no answer came.
+            AnswerUnknown: the request was sent and no answer came.
+            NetworkError: it could not be sent.
             ConfigError: `endpoint-refused`: the URL may not be sent anything.
         """
         return await self._send("POST", url, headers, json=body)
@@ -80,7 +84,7 @@ class ModelHttp:
                 **content,  # type: ignore[arg-type]  # what aiohttp takes
             )
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            raise network_error(error, url) from None
+            raise (post_error if method == "POST" else network_error)(error, url) from None
 
     def way(self, url: str) -> Proxy | None:
         """The proxy to `url`, once it has been seen that a credential may go there; both hold for half a minute.
@@ -133,3 +137,11 @@ class ModelHttp:
         if self._trust is None:
             self._trust = await asyncio.to_thread(ssl.create_default_context)
         return self._trust
+
+
+def post_error(error: Exception, url: str) -> NetworkError:
+    """What the failure of a POST means: `AnswerUnknown` unless it is certain that nothing of it was sent."""
+    failed = network_error(error, url)
+    if failed.unsent or not isinstance(error, (aiohttp.ClientError, HttpProcessingError, TimeoutError, OSError)):
+        return failed
+    return AnswerUnknown(failed.why, timed_out=isinstance(error, TimeoutError))

@@ -32,6 +32,7 @@ _STATUS: Final[Mapping[RefusalKind, Status]] = {
     "rate-limit": "rate_limit",
     "timeout": "timeout",
     "unreachable": "unreachable",
+    "answer-unknown": "unreachable",
     "unknown-model": "no_model",
     "invalid-request": "format",
 }

@@ -12,13 +12,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from portico.errors import NetworkError
 from portico.secret import redact
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from portico.contracts import RefusalKind
-    from portico.errors import NetworkError
     from portico.secret import Secret
 
 BODY_LIMIT: Final = 64 * 1024
@@ -46,15 +46,38 @@ _SERVER_ERROR: Final = 500
 _SUCCESS: Final = range(200, 300)
 # What another credential or another model may answer; the rest is the request's own fault.
 _ELSEWHERE: Final = frozenset(
-    {"auth", "billing", "rate-limit", "plan-used-up", "plan-lacks-model", "no-plan", "server", "timeout", "unreachable"}
+    {
+        "auth",
+        "billing",
+        "rate-limit",
+        "plan-used-up",
+        "plan-lacks-model",
+        "no-plan",
+        "server",
+        "timeout",
+        "unreachable",
+        "answer-unknown",
+    }
 )
+
+
+class AnswerUnknown(NetworkError):
+    """The request was sent and no whole answer came, so the provider may have answered it, and may bill it.
+
+    Such a POST must not be sent to the same provider again (RFC 9110 section 9.2.2).
+    """
+
+    def __init__(self, why: str | None, *, timed_out: bool = False) -> None:
+        super().__init__("answer-unknown", "The connection broke after the request was sent.", why=why)
+        self.timed_out = timed_out
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """Why one attempt brought no answer. `message` is safe to show; `code` is the provider's own number.
 
-    `retry_after` is in seconds, `resets_at` wall ms: when it is worth another try, where the provider tells.
+    `retry_after` is in seconds, `resets_at` wall ms: when it is worth another try, where the provider tells. `unknown`: the
+    request was sent and no whole answer came, so the provider may have answered it, and may bill it.
     """
 
     kind: RefusalKind
@@ -63,6 +86,7 @@ class Refusal:
     code: int | None = None
     retry_after: float | None = None
     resets_at: int | None = None
+    unknown: bool = False
 
     @property
     def elsewhere(self) -> bool:
@@ -109,8 +133,10 @@ def refused_in(answer: Mapping[str, Any], codes: Mapping[int, RefusalKind]) -> b
 
 def unreachable(error: NetworkError) -> Refusal:
     """What a failure on the way to a provider means."""
-    timed_out = error.why == "no answer in time" and not error.unsent
-    return Refusal("timeout" if timed_out else "unreachable", shown(str(error)))
+    if not isinstance(error, AnswerUnknown):
+        return Refusal("unreachable", shown(str(error)))
+    kind: RefusalKind = "timeout" if error.timed_out else "answer-unknown"
+    return Refusal(kind, shown(error.why or error.message), unknown=True)
 
 
 def shown(text: str, *known: Secret | None) -> str:

@@ -30,13 +30,17 @@ def error_of(model: CallableModel, refusal: Refusal) -> PorticoError:
     if refusal.kind == "no-plan":
         link = f"Subscribe: {model.subscribe_url}" if model.subscribe_url is not None else None
         return NetworkError("no-plan", f"The account at {name} has no active plan.", why=said, hint=link)
-    message, id, advice = _WORDS.get(refusal.kind, ("{name} refused the request.", "provider-refused", None))
+    kind = "answer-unknown" if refusal.unknown else refusal.kind
+    message, id, advice = _WORDS.get(kind, ("{name} refused the request.", "provider-refused", None))
     return NetworkError(id, message.format(name=name, model=model.reference.model), why=said, hint=advice)
 
 
 def all_failed(attempts: Sequence[Attempt], last: PorticoError) -> PorticoError:
-    """The error where several candidates were tried: the last one's, with what came of the others before it."""
+    """The error where candidates were tried: the last one's, or that an answer is unknown, with what came of the others."""
     others = [attempt for attempt in attempts if attempt.outcome != "answered"]
+    unknown = next((one for one in others if one.refusal is not None and one.refusal.unknown), None)
+    if unknown is not None and unknown.refusal is not None:
+        last = error_of(unknown.model, unknown.refusal)  # whatever came after it: the request must not be repeated
     if len(others) > 1:
         told = "; ".join(f"{attempt.model.reference} ({attempt.model.source}): {attempt.why}" for attempt in others)
         last.why = f"none of {len(others)} answered: {told}"
@@ -61,6 +65,11 @@ _WORDS: Final[dict[str, tuple[str, str, str | None]]] = {
     "server": ("{name} failed.", "provider-failed", "Try again in a moment."),
     "timeout": ("{name} did not answer in time.", "provider-failed", "Try again in a moment."),
     "unreachable": ("{name} cannot be reached.", "network", None),
+    "answer-unknown": (
+        "{name} may have answered the request, but its answer did not arrive.",
+        "answer-unknown",
+        "It was not sent again, because the provider may bill it. Check {prog} usage, then ask again.",
+    ),
 }
 
 

@@ -1,0 +1,253 @@
+"""A POST goes to a provider once: after a byte of it was written, a broken connection never sends it there again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import socket
+import struct
+
+import pytest
+
+from portico.gateway import direct
+from portico.gateway.direct import DirectUpstream
+from portico.gateway.upstream import AiohttpUpstream
+from portico.models.http import ModelHttp
+from portico.testing.clock import FakeClock
+from tests.gateway.fronts import configure, gateway
+from tests.gateway.providers import STREAM_HEAD, WHOLE, answered, provider
+
+KEPT = 5
+MODELS = [{"id": "model"}, {"id": "other"}]
+
+
+class Counting:
+    """A provider that answers the first `fine` requests and breaks every later connection as `how` says, once it has read."""
+
+    def __init__(self, how, fine=KEPT):
+        self.how, self.fine, self.broken = how, fine, 0
+        self._answered = 0
+        self._all = asyncio.Event()
+
+    async def __call__(self, writer):
+        if self._answered < self.fine:
+            self._answered += 1
+            if self._answered == self.fine:
+                self._all.set()
+            await self._all.wait()  # so that each of the first requests has a connection of its own
+            writer.write(answered(WHOLE))
+            await writer.drain()
+            return
+        self.broken += 1
+        await self.how(writer)
+
+
+async def closed(writer):
+    writer.close()
+
+
+async def reset(writer):
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
+
+
+async def reset_later(writer):
+    await asyncio.sleep(0.05)
+    await reset(writer)
+
+
+async def half_a_head(writer):
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-")
+    await writer.drain()
+    writer.close()
+
+
+async def half_a_body(writer):
+    writer.write(answered(WHOLE)[:-5])
+    await writer.drain()
+    writer.close()
+
+
+async def half_an_event(writer):
+    writer.write(STREAM_HEAD + b"100\r\ndata: {")
+    await writer.drain()
+    writer.close()
+
+
+BREAKS = [closed, reset, reset_later, half_a_head, half_a_body, half_an_event]
+
+
+@contextlib.asynccontextmanager
+async def upstream():
+    async with ModelHttp() as http, DirectUpstream(http, AiohttpUpstream(http), silence_s=600) as made:
+        yield made
+
+
+async def keep_connections(here):
+    """As many idle connections to the provider as `Counting` answers requests."""
+    answers = await asyncio.gather(*(here.json() for _ in range(KEPT)))
+    assert [status for status, _, _ in answers] == [200] * KEPT
+
+
+@pytest.mark.requirement("E84")
+@pytest.mark.parametrize("how", BREAKS)
+async def test_a_request_whose_connection_breaks_was_sent_once_and_the_client_is_told_not_to_repeat_it(paths, how):
+    breaking = Counting(how)
+    async with provider(breaking) as acme:
+        configure(paths, {"acme": acme.base})
+        async with gateway(paths) as here:
+            await keep_connections(here)
+            assert acme.connections == KEPT
+            status, told, headers = await here.json()
+
+    assert breaking.broken == 1
+    assert (status, told["error"]["code"]) == (502, "answer-unknown")
+    assert headers["x-should-retry"] == "false"
+    assert headers["x-portico-attempts"] == "acme/model; key; answer-unknown"
+    assert "may have" in told["error"]["message"]
+
+
+@pytest.mark.requirement("E84")
+async def test_a_request_that_breaks_on_a_new_connection_was_sent_once_too(paths):
+    breaking = Counting(closed, fine=0)
+    async with provider(breaking) as acme:
+        configure(paths, {"acme": acme.base})
+        async with gateway(paths) as here:
+            status, told, _ = await here.json()
+    assert (breaking.broken, status, told["error"]["code"]) == (1, 502, "answer-unknown")
+
+
+@pytest.mark.requirement("E84")
+@pytest.mark.parametrize("how", [closed, half_an_event])
+async def test_the_same_provider_is_not_asked_by_another_way_and_the_next_one_is_and_that_is_said(paths, how):
+    breaking = Counting(how, fine=0)
+    async with provider(breaking) as acme, provider(answered(WHOLE)) as backup:
+        configure(
+            paths,
+            {"acme": {"baseUrl": acme.base, "models": MODELS}, "backup": backup.base},
+            fallbacks=["acme/other", "backup/model"],
+        )
+        async with gateway(paths) as here:
+            status, told, headers = await here.json()
+
+    assert (status, told) == (200, WHOLE)
+    assert (breaking.broken, len(backup.requests)) == (1, 1)
+    assert headers["x-portico-attempts"] == (
+        "acme/model; key; answer-unknown, acme/other; key; skipped after answer-unknown, backup/model; key; answered"
+    )
+
+
+@pytest.mark.requirement("E84")
+async def test_where_the_next_one_fails_as_well_the_client_still_hears_of_the_unknown_answer(paths):
+    error = answered({"error": {"message": "slow down"}}, "Retry-After: 7", status=429)
+    async with provider(Counting(closed, fine=0)) as acme, provider(error) as backup:
+        configure(paths, {"acme": acme.base, "backup": backup.base}, fallbacks=["backup/model"])
+        async with gateway(paths) as here:
+            status, told, headers = await here.json()
+
+    assert (status, told["error"]["code"], headers["x-should-retry"]) == (502, "answer-unknown", "false")
+    assert "Retry-After" not in headers
+    assert "acme/model" in told["error"]["message"]
+    assert "backup/model" in told["error"]["message"]
+
+
+@pytest.mark.requirement("E84")
+async def test_a_provider_that_was_never_reached_may_be_asked_by_another_way(paths, unused_tcp_port):
+    configure(
+        paths,
+        {"acme": {"baseUrl": f"http://127.0.0.1:{unused_tcp_port}/v1", "models": MODELS}},
+        fallbacks=["acme/other"],
+    )
+    async with gateway(paths) as here:
+        status, told, headers = await here.json()
+    assert (status, told["error"]["code"]) == (502, "network")
+    assert "x-should-retry" not in headers
+    assert headers["x-portico-attempts"] == "acme/model; key; unreachable, acme/other; key; unreachable"
+
+
+@pytest.mark.requirement("E84")
+async def test_an_error_whose_body_breaks_off_is_still_the_providers_answer(paths):
+    cut = answered({"error": {"message": "slow down"}}, "Retry-After: 7", status=429)[:-5]
+
+    async def answer(writer):
+        writer.write(cut)
+        await writer.drain()
+        writer.close()
+
+    async with provider(answer) as acme:
+        configure(paths, {"acme": acme.base})
+        async with gateway(paths) as here:
+            status, told, headers = await here.json()
+    assert (status, told["error"]["code"], headers["Retry-After"]) == (429, "rate-limited", "7")
+
+
+@pytest.mark.requirement("E84")
+async def test_a_provider_silent_for_too_long_is_not_asked_again_either(paths, monkeypatch):
+    from portico.gateway import opening
+
+    async def hang(_writer):
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(opening, "SILENCE_TIMEOUT_S", 0.2)
+    async with provider(hang) as acme:
+        configure(paths, {"acme": {"baseUrl": acme.base, "models": MODELS}}, fallbacks=["acme/other"])
+        async with gateway(paths) as here:
+            status, told, headers = await here.json()
+    assert len(acme.requests) == 1
+    assert (status, told["error"]["code"], headers["x-should-retry"]) == (504, "answer-unknown", "false")
+
+
+@pytest.mark.requirement("E84")
+async def test_an_idle_connection_is_used_for_15_seconds_and_no_longer(monkeypatch):
+    clock = FakeClock()
+    monkeypatch.setattr(direct, "time", clock)
+    async with provider(answered(WHOLE)) as acme, upstream() as direct_upstream:
+
+        async def ask():
+            answer = await direct_upstream.send(f"{acme.base}/x", body=b"{}", headers={})
+            assert await answer.read(1 << 16) == (json.dumps(WHOLE).encode(), True)
+            answer.close()
+
+        await ask()
+        clock.advance(14.9)
+        await ask()
+        assert acme.connections == 1
+        clock.advance(15.1)
+        await ask()
+        assert acme.connections == 2
+
+
+@pytest.mark.requirement("E84")
+async def test_an_idle_connection_that_has_ended_is_seen_before_it_is_used():
+    """The end has arrived, and the loop has had no turn to read it: nothing of the request may go into that connection."""
+    ended = []
+
+    async def answer(writer):
+        writer.write(answered(WHOLE))
+        await writer.drain()
+        ended.append(writer)
+
+    async with provider(answer) as acme, upstream() as direct_upstream:
+        for number in (1, 2, 3):
+            made = await direct_upstream.send(f"{acme.base}/x", body=b"{}", headers={})
+            await made.read(1 << 16)
+            made.close()
+            assert len(acme.requests) == number
+            # By the system call alone: this loop reads nothing between here and the next request.
+            end = socket.socket(fileno=os.dup(ended[-1].get_extra_info("socket").fileno()))
+            end.shutdown(socket.SHUT_WR)
+            end.close()
+    assert acme.connections == 3
+
+
+@pytest.mark.requirement("E84")
+async def test_a_request_refused_for_its_key_is_not_sent_again(paths):
+    """A key cannot be refreshed; `test_hostile_providers` shows the one resend with a refreshed token."""
+    async with provider(answered({"error": {"message": "bad key"}}, status=401)) as acme:
+        configure(paths, {"acme": {"baseUrl": acme.base, "apiKey": "sk-x-1234567890"}})
+        async with gateway(paths) as here:
+            status, _, headers = await here.json()
+    assert (status, len(acme.requests)) == (403, 1)
+    assert "x-should-retry" not in headers
