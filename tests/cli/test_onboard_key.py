@@ -11,6 +11,7 @@ import threading
 import pytest
 
 from portico.config.document import Document
+from portico.onboarding import api_key
 from portico.store.profiles import ProfileIndex
 from portico.testing.canary import in_text
 from tests.minimax_session import events
@@ -142,6 +143,24 @@ def test_a_second_key_replaces_the_first_only_when_told(session, typed):
     assert "--replace" in refused.stderr
     typed(KEY)
     session.ok(*SET_UP, "--api-key-stdin", "--replace", *session.store)
+
+
+@pytest.mark.requirement("E86")
+def test_a_key_that_was_stored_while_another_was_checked_is_not_overwritten(session, typed, monkeypatch):
+    keep = api_key.keep
+
+    def after_another(*parts):
+        monkeypatch.setattr(api_key, "keep", keep)
+        done = session.run_portico(*SET_UP, "--api-key-stdin", *session.store, env=session.env, input=KEY)
+        assert done.returncode == 0, done.stderr
+        return keep(*parts)
+
+    monkeypatch.setattr(api_key, "keep", after_another)
+    typed(KEY)
+    done = session.run(*SET_UP, "--api-key-stdin", *session.store)
+
+    assert (done.returncode, "minimax:default holds a key already" in done.stderr) == (2, True)
+    assert ProfileIndex(session.paths).get("minimax:default").generation == 1
 
 
 def test_signing_out_deletes_the_key_and_says_that_it_is_still_good_elsewhere(session, typed):

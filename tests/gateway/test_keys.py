@@ -16,9 +16,14 @@ from portico.testing.canary import canary
 
 
 @pytest.fixture
-def keys(paths):
+def open_vault(paths):
     source = PassphraseSource({"PORTICO_PASSPHRASE": canary("passphrase")})
-    return GatewayKeys(key_index(paths), lambda index: Vault(paths, index, store="file", passphrase=source), SystemClock())
+    return lambda index: Vault(paths, index, store="file", passphrase=source)
+
+
+@pytest.fixture
+def keys(paths, open_vault):
+    return GatewayKeys(key_index(paths), open_vault, SystemClock())
 
 
 def test_the_first_key_is_made_once(keys):
@@ -28,6 +33,25 @@ def test_the_first_key_is_made_once(keys):
     assert keys.show("default") == first
     assert first.reveal().startswith("sk-portico-")
     assert len(first.reveal()) > 50
+
+
+@pytest.mark.requirement("E86")
+@pytest.mark.parametrize("make", ["add", "ensure_one"])
+def test_of_two_keys_of_one_name_made_at_once_the_first_stays(keys, paths, open_vault, make, monkeypatch):
+    late = GatewayKeys(key_index(paths), open_vault, SystemClock())
+    made, stored = [], late._stored
+
+    def after_another(*parts):
+        made.append(keys.add("default"))
+        return stored(*parts)
+
+    monkeypatch.setattr(late, "_stored", after_another)
+    if make == "add":
+        with pytest.raises(UsageError, match="There is a gateway key default already"):
+            late.add("default")
+    else:
+        assert late.ensure_one() is None
+    assert keys.show("default") == made[0]
 
 
 def test_each_tool_has_its_own_and_loses_it_alone(keys, paths):

@@ -42,8 +42,9 @@ def profile(api_base=GLOBAL, id="minimax-portal:default"):
     )
 
 
-def patch(text, signed_in=None, default=DEFAULT):
-    return patched(Document.parse(text, name="test"), signed_in or profile(), SPEC, default_model=default, listed=True)
+def patch(text, signed_in=None, default=DEFAULT, *, in_use=True):
+    document = Document.parse(text, name="test")
+    return patched(document, signed_in or profile(), SPEC, in_use=in_use, default_model=default, listed=True)
 
 
 def test_an_empty_config_gets_provider_aliases_profile_and_default_and_can_be_used():
@@ -99,10 +100,11 @@ def test_an_own_key_and_a_base_url_of_another_host_stay():
     assert (own["baseUrl"], own["apiKey"]) == ("http://127.0.0.1:9/v1", "${MINE}")
 
 
-def test_signing_in_to_the_other_region_moves_the_base_url_there():
-    after = patch(patch("{}").text, profile(CN, "minimax-portal:cn"))
+@pytest.mark.parametrize(("in_use", "base_url"), [(True, CN), (False, GLOBAL)])
+def test_signing_in_to_the_other_region_moves_the_base_url_there_if_that_account_is_to_be_in_use(in_use, base_url):
+    after = patch(patch("{}").text, profile(CN, "minimax-portal:cn"), in_use=in_use)
 
-    assert after.get(("models", "providers", "minimax-portal", "baseUrl")) == CN
+    assert after.get(("models", "providers", "minimax-portal", "baseUrl")) == base_url
     assert set(after.get(("auth", "profiles"))) == {"minimax-portal:default", "minimax-portal:cn"}
 
 
@@ -112,10 +114,11 @@ def test_an_alias_that_is_taken_is_not_given_twice():
     assert "alias" not in patch(text).value()["agents"]["defaults"]["models"].get(DEFAULT, {})
 
 
-def test_an_order_that_exists_gets_the_profile_first_and_none_is_made():
+@pytest.mark.requirement("E88")
+def test_an_order_that_exists_stays_as_it_is_and_none_is_made():
     assert not patch("{}").has(("auth", "order"))
     after = patch('{auth: {order: {"minimax-portal": ["minimax-portal:cn"]}}}')
-    assert after.get(("auth", "order", "minimax-portal")) == ["minimax-portal:default", "minimax-portal:cn"]
+    assert after.get(("auth", "order", "minimax-portal")) == ["minimax-portal:cn"]
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ import time
 
 import pytest
 
+from portico.onboarding import importing
 from portico.paths import STATE_ENV, resolve_paths
 from portico.store.passphrase import PassphraseSource
 from portico.store.profiles import ProfileIndex
@@ -15,6 +16,7 @@ from portico.testing.canary import canary, in_text
 from tests.auth.importers.samples import GLOBAL_API, TOOLS, Sample
 from tests.minimax_session import CN, GLOBAL, any_store, events, in_this_process
 from tests.minimax_session import SIGN_IN as ONBOARD
+from tests.store.parts import a_profile, some_tokens
 
 FAMILY = {
     "openclaw": ("78257093-7e40-4613-99e0-527b14b39113", "minimax-user-code"),
@@ -52,8 +54,8 @@ class Desk:
         return self.run("auth", "import", "--yes", *self.options, *args, **env)
 
     def vault(self):
-        paths = self.run_portico.paths
-        return Vault(paths, ProfileIndex(paths), passphrase=PassphraseSource(self.env), env=self.env)
+        paths, store = self.run_portico.paths, self.options[1] if self.options else None
+        return Vault(paths, ProfileIndex(paths), store=store, passphrase=PassphraseSource(self.env), env=self.env)
 
 
 @pytest.fixture
@@ -208,6 +210,24 @@ def test_the_same_sign_in_is_not_taken_twice_and_another_is_never_replaced(desk)
     assert desk.vault().read(GLOBAL).refresh.reveal() == first.refresh
     assert desk.imported("--profile", "second").returncode == 0
     assert [profile.id for profile in ProfileIndex(desk.run_portico.paths).profiles()] == [GLOBAL, "minimax-portal:second"]
+
+
+@pytest.mark.requirement("E86")
+def test_a_sign_in_that_was_stored_since_the_check_is_not_overwritten(desk, monkeypatch):
+    Sample("mmx").write(desk.home)
+    keep, kept = importing.keep, some_tokens()
+
+    def after_another(*args, **how):
+        desk.vault().commit(a_profile(GLOBAL), kept)
+        return keep(*args, **how)
+
+    monkeypatch.setattr(importing, "keep", after_another)
+    done = desk.imported("--remove-source")
+
+    assert done.returncode == 2
+    assert f"{GLOBAL} is signed in already" in done.stderr
+    assert desk.vault().read(GLOBAL).access == kept.access
+    assert desk.run("auth", "import", "--dry-run", "--profile", "other").returncode == 0  # it is still where it was
 
 
 def test_of_several_tools_one_has_to_be_named(desk):

@@ -60,7 +60,11 @@ class Bench:
 
     def store(self, chosen=None):
         self.tokens = some_tokens()
-        return asyncio.run(storing.store(self, a_profile(), self.tokens, chosen=chosen, give_back=self.give_back))
+        profile = a_profile()
+        there = self.index.get(profile.id)
+        expected = vault.ABSENT if there is None else there.generation
+        stored = storing.store(self, profile, self.tokens, chosen=chosen, give_back=self.give_back, expect_generation=expected)
+        return asyncio.run(stored)
 
     def keyring_comes_back(self):
         self.env["PYTHON_KEYRING_BACKEND"] = THERE

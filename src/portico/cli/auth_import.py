@@ -88,13 +88,17 @@ def import_(args: argparse.Namespace, rt: Runtime) -> int:
 def _carry_out(takeover: Takeover, request: ImportRequest, rt: Runtime) -> str:
     """Store, and then what becomes of the other copy: `removed`, `kept`, `gone` or `changed`."""
     from portico.onboarding import importing
+    from portico.onboarding.account_in_use import InUse, id_in_use, summary_lines
 
     profile = takeover.profile
     if takeover.present:
         rt.out.note(f"{profile.id}: stored already")
     else:
+        before = id_in_use(rt, profile.provider)
         stored = importing.keep(rt, takeover, chosen=request.store)
         rt.out.note(f"{profile.id}: stored in {'the OS keyring' if stored.store == 'keyring' else 'a sealed file'}")
+        for line in summary_lines(InUse(before, id_in_use(rt, profile.provider)), stored, rt.program):
+            rt.out.note(line)
     candidate = takeover.candidate
     if not _wants_removal(candidate, request, rt):
         rt.out.warn(f"{candidate.path} still holds it: sign out in {candidate.importer.label} before it refreshes.")

@@ -28,7 +28,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--auth-choice", metavar="ID", help="how to sign in, for example minimax-portal or minimax-api")
     add_sign_in_options(parser)
     parser.add_argument("--default-model", metavar="MODEL", help="the default model, where it is not to be the choice's own")
-    parser.add_argument("--keep-default", action="store_true", help="leave the default model as it is")
+    parser.add_argument("--keep-default", action="store_true", help="keep the default model and the account in use as they are")
     keys = parser.add_argument_group("with an API key")
     keys.add_argument("--api-key-stdin", action="store_true", help="read the key from standard input")
     keys.add_argument("--keep-key", choices=("keyring", "env", "config"), help="where the key is kept (keyring)")

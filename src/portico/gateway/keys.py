@@ -18,6 +18,7 @@ from portico.paths import Paths
 from portico.secret import Secret
 from portico.store.profiles import Profile, ProfileIndex
 from portico.store.records import Tokens, fingerprint
+from portico.store.vault import ABSENT, GenerationChanged
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -86,9 +87,11 @@ class GatewayKeys:
             hint = "letters, digits and . _ -, up to 64; the name of the tool, say"
             raise UsageError("bad-key-name", f"This is no name for a key: {name!r}", hint=hint)
         if self._index.get(_id(name)) is not None:
-            hint = f"{{prog}} gateway key rotate {name}, or choose another name"
-            raise UsageError("key-exists", f"There is a gateway key {name} already.", hint=hint)
-        return self._stored(name)
+            raise _exists(name)
+        try:
+            return self._stored(name, None)
+        except GenerationChanged:
+            raise _exists(name) from None
 
     def rotate(self, name: str) -> Secret:
         """Another key in the place of the one of this name, which is refused from now on.
@@ -97,8 +100,7 @@ class GatewayKeys:
             UsageError: `no-such-key`.
             StoreError, LockBusy: it could not be stored; the old one stays.
         """
-        self._found(name)
-        return self._stored(name)
+        return self._stored(name, self._found(name))
 
     def show(self, name: str) -> Secret:
         """The key of this name.
@@ -128,7 +130,10 @@ class GatewayKeys:
         """
         if self._index.profiles():
             return None
-        self._stored(DEFAULT)
+        try:
+            self._stored(DEFAULT, None)
+        except GenerationChanged:
+            return None  # another process has made it at the same time
         return DEFAULT
 
     def _found(self, name: str) -> Profile:
@@ -139,12 +144,16 @@ class GatewayKeys:
             raise UsageError("no-such-key", f"There is no gateway key {name}.", hint=hint)
         return profile
 
-    def _stored(self, name: str) -> Secret:
+    def _stored(self, name: str, before: Profile | None) -> Secret:
+        """A new key in the place of `before` and of no other.
+
+        Raises:
+            GenerationChanged: another process has made, rotated or revoked the key meanwhile.
+        """
         key = Secret(_PREFIX + secrets.token_urlsafe(_BYTES))
-        before = self._index.get(_id(name))
-        profile = before or _profile(name, self._clock.wall_ms())
+        profile, expected = (_profile(name, self._clock.wall_ms()), ABSENT) if before is None else (before, before.generation)
         # The fingerprint goes with the pointer to the record, in one edit: the old key ends when the new one is there.
-        self._vault.commit(replace(profile, subject=fingerprint(key)), Tokens(key, None, None))
+        self._vault.commit(replace(profile, subject=fingerprint(key)), Tokens(key, None, None), expect_generation=expected)
         return key
 
 
@@ -173,6 +182,11 @@ def tool_of(name: str) -> str | None:
 def name_for(tool: str, pid: int) -> str:
     """The name of a key for one run of a tool, for which process `pid` waits."""
     return f"exec-{_NOT_IN_NAMES.sub('-', tool)[:32] or 'tool'}-{pid}"
+
+
+def _exists(name: str) -> UsageError:
+    hint = f"{{prog}} gateway key rotate {name}, or choose another name"
+    return UsageError("key-exists", f"There is a gateway key {name} already.", hint=hint)
 
 
 def _id(name: str) -> str:

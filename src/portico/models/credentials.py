@@ -56,9 +56,9 @@ class Credentials:
     def profiles_of(self, provider: Provider) -> list[Profile]:
         """Its profiles, best first: `auth.order`, then the region of the config's `baseUrl`, then the oldest.
 
-        One that needs a new sign-in counts only where there is no other.
+        One that needs a new sign-in is used only if there is no other.
         """
-        order = self._config.auth.order.get(provider.id, ())
+        order = self.order_of(provider.id)
         own = [one for one in self._profiles if one.provider == provider.id and not one.sign_out_unfinished]
         if order:
             own = [profile for profile in own if profile.id in order]
@@ -73,6 +73,11 @@ class Credentials:
         ranked = sorted(own, key=rank)
         alive = [profile for profile in ranked if profile.failure is None or not profile.failure.terminal]
         return alive or ranked
+
+    def order_of(self, provider: str) -> tuple[str, ...]:
+        """The provider's `auth.order`, without profiles that do not exist: an order that names no other is none."""
+        signed_in = {one.id for one in self._profiles if one.provider == provider and not one.sign_out_unfinished}
+        return tuple(id for id in self._config.auth.order.get(provider, ()) if id in signed_in)
 
     def region_of(self, provider: Provider) -> str:
         """The region that the environment names for `provider`; empty where it names none."""

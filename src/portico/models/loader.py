@@ -120,15 +120,18 @@ class ModelLoader:
 
     def in_use(self) -> frozenset[str]:
         """The ids of the profiles that are taken where nobody says which: one of each provider."""
-        configured, specs = self._config.models.providers, self.catalog.specs
-        ids = {one.provider for one in self._profiles}
-        providers = (Provider(id, (), spec=specs.get(id), config=configured.get(id)) for id in ids)
-        return frozenset(profile.id for provider in providers if (profile := self.profile_for(provider)) is not None)
+        providers = {one.provider for one in self._profiles}
+        return frozenset(profile.id for id in providers if (profile := self.profile_in_use(id)) is not None)
+
+    def profile_in_use(self, provider: str) -> Profile | None:
+        """The profile of `provider` that is taken where nobody says which."""
+        spec, config = self.catalog.specs.get(provider), self._config.models.providers.get(provider)
+        return self.profile_for(Provider(provider, (), spec=spec, config=config))
 
     def rivals(self, profile_id: str) -> tuple[str, ...]:
-        """The sign-ins that could have been taken in its place; none where `auth.order` says which comes first."""
+        """The accounts that could have been taken in its place; none if `auth.order` says which comes first."""
         provider = next((one.provider for one in self._profiles if one.id == profile_id), None)
-        if provider in self._config.auth.order:
+        if provider is not None and self.credentials.order_of(provider):
             return ()
         own = (one for one in self._profiles if one.provider == provider and not one.sign_out_unfinished)
         return tuple(one.id for one in own if one.id != profile_id)

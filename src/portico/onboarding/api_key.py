@@ -40,8 +40,9 @@ _WRONG: Final = frozenset({"auth"})
 class KeySetup:
     """One API-key choice as it was decided.
 
-    `key` None: the provider wants none. `default` is the reference of the model that becomes the default, None where that stays
-    as it is.
+    `key` None: the provider wants none. `expect_generation` is what the profile must be when the key is stored, None where any
+    other may be replaced. `default` is the reference of the model that becomes the default, None where that stays as it is.
+    `takes_over`: the config's base URL becomes the choice's own, also if it was another region's.
     """
 
     spec: ProviderSpec
@@ -51,6 +52,8 @@ class KeySetup:
     profile_id: str
     store: StoreName | None = None
     default: str | None = None
+    expect_generation: int | None = None
+    takes_over: bool = True
 
     @property
     def reference(self) -> str:
@@ -136,17 +139,28 @@ def keep(bench: Workbench, setup: KeySetup) -> bool:
     """Store the key where it was decided, then write the config; whether that changed.
 
     Raises:
+        UsageError: `profile-exists`: another command has stored a key under this name meanwhile.
         StoreError, ConfigError, LockBusy: nothing was stored, or everything was and the config's write can be repeated.
     """
     if setup.place == "keyring" and setup.key is not None:
-        from portico.store.vault import Tokens
+        from portico.store.vault import GenerationChanged, Tokens
 
-        bench.vault(setup.store).commit(_profile(bench, setup), Tokens(setup.key, None, None))
+        tokens = Tokens(setup.key, None, None)
+        try:
+            bench.vault(setup.store).commit(_profile(bench, setup), tokens, expect_generation=setup.expect_generation)
+        except GenerationChanged:
+            raise key_exists(setup.profile_id) from None
     private = setup.place == "config" and setup.key is not None
     listed = bench.models().catalog.allowed is not None
     changed = bench.config.file.edit(partial(patched, setup=setup, listed=listed), private=private)
     bench.reload_config()
     return changed
+
+
+def key_exists(profile_id: str) -> UsageError:
+    """The error for a name that holds a key which nobody has agreed to replace."""
+    hint = "Give --replace to put the new key in its place, or --profile NAME to keep both."
+    return UsageError("profile-exists", f"{profile_id} holds a key already.", hint=hint)
 
 
 def patched(document: Document, *, setup: KeySetup, listed: bool) -> Document:
@@ -170,7 +184,7 @@ def patched(document: Document, *, setup: KeySetup, listed: bool) -> Document:
 
 
 def _block(setup: KeySetup, own: Mapping[str, Any]) -> dict[str, JsonValue]:
-    chosen = kept_base_url(own, setup.spec)
+    chosen = kept_base_url(own, setup.spec) or (None if setup.takes_over else own.get("baseUrl"))
     api = own.get("api", setup.spec.api) if chosen is not None else setup.spec.api
     block: dict[str, JsonValue] = {"baseUrl": chosen or _base_url(setup), "api": api}
     if not setup.spec.needs_credential and setup.spec.placeholder_key is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from portico.onboarding.account_in_use import id_in_use
 from portico.onboarding.default_model import with_default
 
 if TYPE_CHECKING:
@@ -28,35 +29,36 @@ def write_config(bench: Workbench, profile: Profile, method: AuthMethod) -> bool
     spec = next((spec for spec in bench.plugins.providers() if spec.id == method.provider), None)
     default_model = (profile.default_model or method.default_model) if profile.default_pending else None
     listed = bench.models().catalog.allowed is not None
+    in_use = profile.use_pending or id_in_use(bench, profile.provider) in {None, profile.id}
     changed = bench.config.file.edit(
-        lambda document: patched(document, profile, spec, default_model=default_model, listed=listed)
+        lambda document: patched(document, profile, spec, in_use=in_use, default_model=default_model, listed=listed)
     )
-    done: dict[str, Any] = {"config_pending": False, "default_pending": False, "default_model": None}
+    done: dict[str, Any] = {"config_pending": False, "default_pending": False, "default_model": None, "use_pending": False}
     bench.index.update(profile.id, lambda current: replace(current, **done))
     bench.reload_config()
     return changed
 
 
 def patched(
-    document: Document, profile: Profile, spec: ProviderSpec | None, *, default_model: str | None, listed: bool
+    document: Document, profile: Profile, spec: ProviderSpec | None, *, in_use: bool, default_model: str | None, listed: bool
 ) -> Document:
     """`document` with the profile's provider and aliases, and `default_model` as the default where it is given.
 
-    `listed`: the models in it are a list of what is allowed.
+    `in_use`: the profile is, or becomes, the provider's account in use, so the base URL is that of its region. `listed`: the
+    models in it are a list of what is allowed. An explicit `auth.order` is the user's and stays as it is.
     """
     if spec is not None:
-        document = _with_provider(document, profile, spec)
+        document = _with_provider(document, profile, spec, in_use=in_use)
         document = _with_aliases(document, spec)
     document = document.merge({"auth": {"profiles": {profile.id: {"provider": profile.provider, "mode": "oauth"}}}})
-    document = _with_order(document, profile)
     return with_default(document, default_model, listed=listed) if default_model is not None else document
 
 
-def _with_provider(document: Document, profile: Profile, spec: ProviderSpec) -> Document:
+def _with_provider(document: Document, profile: Profile, spec: ProviderSpec, *, in_use: bool) -> Document:
     place = ("models", "providers", spec.id)
     own = own_object(document, place)
     block: dict[str, JsonValue] = {
-        "baseUrl": kept_base_url(own, spec) or profile.api_base,
+        "baseUrl": kept_base_url(own, spec) or (profile.api_base if in_use else own.get("baseUrl")),
         "apiKey": own.get("apiKey", spec.placeholder_key),
         "api": own.get("api", spec.api),
     }
@@ -107,14 +109,6 @@ def _with_aliases(document: Document, spec: ProviderSpec) -> Document:
         if model.alias and model.alias.lower() not in taken and reference not in entries:
             document = document.merge({"agents": {"defaults": {"models": {reference: {"alias": model.alias}}}}})
     return document
-
-
-def _with_order(document: Document, profile: Profile) -> Document:
-    path = ("auth", "order", profile.provider)
-    order = document.get(path) if document.has(path) else None
-    if not isinstance(order, list):
-        return document
-    return document.set(path, [profile.id, *(id for id in order if id != profile.id)])
 
 
 def own_object(document: Document, path: tuple[str, ...]) -> dict[str, Any]:

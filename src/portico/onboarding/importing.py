@@ -19,6 +19,7 @@ from portico.config.config_path import format_path
 from portico.contracts import Choice, KnowsClients, TokenGrant
 from portico.errors import ConfigError, OAuthError, PorticoError, SignInNeeded, UsageError
 from portico.onboarding import choices, config_patch, storing
+from portico.onboarding.account_in_use import takes_over
 from portico.onboarding.new_profile import new_profile
 from portico.onboarding.profile_name import profile_named
 
@@ -132,15 +133,19 @@ def keep(bench: Workbench, takeover: Takeover, *, chosen: StoreName | None) -> P
     """Store the tokens, then write the config. The other tool's file is not touched, whatever fails.
 
     Raises:
+        UsageError: `profile-exists`: another command has signed in under this name since `check`.
         StoreError, ConfigError, LockBusy: as a sign-in does; what was stored is finished by the next run.
     """
-    from portico.store.vault import Tokens
+    from portico.store.vault import ABSENT, GenerationChanged, Tokens
 
     choices.enable(bench, CHOICE)
     credential = takeover.candidate.credential
     store = storing.ready_store(bench, chosen or bench.config.config.auth.store)
     tokens = Tokens(credential.access, credential.refresh, credential.expires_at, generation=0)
-    stored = bench.vault(store).commit(takeover.profile, tokens)
+    try:
+        stored = bench.vault(store).commit(takeover.profile, tokens, expect_generation=ABSENT)
+    except GenerationChanged:
+        raise _exists(takeover.profile.id) from None
     config_patch.write_config(bench, stored, takeover.method)
     return stored
 
@@ -168,15 +173,17 @@ def _takeover(bench: Workbench, request: ImportRequest, candidate: Candidate, me
             why="its access token has expired and there is no refresh token beside it",
             hint=f"sign in instead: {{prog}} onboard --auth-choice {CHOICE}",
         )
+    name = _name(bench, request, candidate, method, region, taken)
     profile = new_profile(
         bench,
         method,
         server,
         _grant(credential),
-        id=_name(bench, request, candidate, method, region, taken),
+        id=name,
         region=region,
         api_base=api_base,
         make_default=None,
+        takes_over=takes_over(bench, method.provider, region, name, make_default=None),
     )
     return Takeover(candidate, profile, method, present=_is_present(bench, profile, credential))
 
@@ -260,12 +267,13 @@ def _is_present(bench: Workbench, profile: Profile, credential: FoundCredential)
         if same:
             raise UsageError("already-imported", f"That sign-in is stored already, as {other.id}.", hint="Leave --profile out.")
     if bench.index.get(profile.id) is not None:
-        raise UsageError(
-            "profile-exists",
-            f"{profile.id} is signed in already.",
-            hint=f"Keep both: --profile NAME; or sign out first: {{prog}} auth logout {profile.id}",
-        )
+        raise _exists(profile.id)
     return False
+
+
+def _exists(profile_id: str) -> UsageError:
+    hint = f"Keep both: --profile NAME; or sign out first: {{prog}} auth logout {profile_id}"
+    return UsageError("profile-exists", f"{profile_id} is signed in already.", hint=hint)
 
 
 def _holds(bench: Workbench, profile_id: str, credential: FoundCredential) -> bool:

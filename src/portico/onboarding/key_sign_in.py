@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from portico.errors import PorticoError, UsageError
 from portico.onboarding import api_key, storing
-from portico.onboarding.api_key import KeySetup, callable_model, check_key, key_choices, refuse_wrong, verdict
+from portico.onboarding.account_in_use import InUse, id_in_use, takes_over
+from portico.onboarding.api_key import KeySetup, callable_model, check_key, key_choices, key_exists, refuse_wrong, verdict
 from portico.onboarding.key_questions import ask_key, ask_place, may_ask_again
 from portico.onboarding.model_names import default_named, model_of
 from portico.onboarding.profile_name import profile_named
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from portico.models.probe import Probe
     from portico.onboarding.request import KeyRequest
     from portico.onboarding.workbench import Workbench
+    from portico.store.profiles import Profile
 
 _NOT_CHECKED: Final = "not checked"
 # Errors that another key mends.
@@ -40,11 +42,13 @@ class KeyPlan:
 
 @dataclass(frozen=True, slots=True)
 class KeyKept:
-    """A key set-up that is done."""
+    """A key set-up that is done. `profile` holds the key, None if it is kept elsewhere."""
 
     setup: KeySetup
     told: str
     config_changed: bool
+    in_use: InUse
+    profile: Profile | None
 
 
 def set_up(bench: Workbench, request: KeyRequest) -> KeyKept:
@@ -71,7 +75,9 @@ def prepare(bench: Workbench, request: KeyRequest) -> KeyPlan:
     name = profile_named(bench, request.profile or "default", spec.id)
     setup = KeySetup(spec, choice, place, None, name, request.store)
     if place == "keyring" and choice.needs_key:
-        _refuse_taken(bench, setup, replace=request.replace)
+        expected = _agreed_generation(bench, setup, replace=request.replace)
+        over = takes_over(bench, spec.id, choice.region, name, make_default=not request.keep_default)
+        setup = replace(setup, expect_generation=expected, takes_over=over)
     plan = _with_a_key_that_works(bench, request, setup)
     default = None if request.keep_default else str(named or plan.setup.reference)
     return replace(plan, setup=replace(plan.setup, default=default))
@@ -87,7 +93,10 @@ def carry_out(bench: Workbench, plan: KeyPlan) -> KeyKept:
     if setup.place == "keyring" and setup.key is not None:
         asked = setup.store or bench.config.config.auth.store
         setup = replace(setup, store=storing.ready_store(bench, asked, choice=setup.choice.id))
-    return KeyKept(setup, plan.told, api_key.keep(bench, setup))
+    before = id_in_use(bench, setup.spec.id)
+    changed = api_key.keep(bench, setup)
+    profile = bench.index.get(setup.profile_id) if setup.place == "keyring" and setup.key is not None else None
+    return KeyKept(setup, plan.told, changed, InUse(before, id_in_use(bench, setup.spec.id)), profile)
 
 
 def _with_region(spec: ProviderSpec, choice: KeyChoice, request: KeyRequest) -> KeyChoice:
@@ -168,14 +177,19 @@ def _listed_with(bench: Workbench, setup: KeySetup) -> tuple[Discovered, ...] | 
     return listed
 
 
-def _refuse_taken(bench: Workbench, setup: KeySetup, *, replace: bool) -> None:
-    if bench.index.get(setup.profile_id) is None or replace:
-        return
+def _agreed_generation(bench: Workbench, setup: KeySetup, *, replace: bool) -> int | None:
+    """What the profile must be when the key is stored: as it is now; None if the user lets the key replace any other."""
+    from portico.store.vault import ABSENT
+
+    if replace:
+        return None
+    profile = bench.index.get(setup.profile_id)
+    if profile is None:
+        return ABSENT
     question = f"{setup.profile_id} holds a key already. Replace it?"
     if bench.prompter.interactive and bench.prompter.confirm(question, flag="--replace"):
-        return
-    hint = "Give --replace to put the new key in its place, or --profile NAME to keep both."
-    raise UsageError("profile-exists", f"{setup.profile_id} holds a key already.", hint=hint)
+        return profile.generation
+    raise key_exists(setup.profile_id)
 
 
 def _checked(bench: Workbench, plan: KeyPlan) -> KeyPlan:

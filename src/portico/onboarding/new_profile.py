@@ -20,12 +20,13 @@ def new_profile(
     region: str,
     api_base: str,
     make_default: bool | None,
+    takes_over: bool,
     default_model: str | None = None,
 ) -> Profile:
     """The profile `id` of `grant`, not stored yet; the commit fills in where its tokens lie.
 
     `make_default` None: it sets the default model only where there is none. `default_model` is the one, where it is not the
-    method's own.
+    method's own. `takes_over`: it becomes the provider's account in use.
     """
     from portico.store.profiles import Profile
 
@@ -51,4 +52,5 @@ def new_profile(
         config_pending=True,
         default_pending=bench.config.config.agents.primary is None if make_default is None else make_default,
         default_model=default_model,
+        use_pending=takes_over,
     )

@@ -22,20 +22,31 @@ class Replaced:
     profile: Profile
     tokens: Tokens | None
 
+    @property
+    def generation(self) -> int:
+        """What the profile must still be when its place is taken."""
+        return self.profile.generation if self.tokens is None else self.tokens.generation
 
-def to_replace(bench: Workbench, request: SignInRequest, profile_id: str, method: AuthMethod) -> Replaced | None:
-    """The sign-in that `profile_id` holds already and that the user agrees to lose; None where there is none.
+
+def to_replace(
+    bench: Workbench, request: SignInRequest, profile_id: str, method: AuthMethod, *, agreed: Replaced | None = None
+) -> Replaced | None:
+    """The account that `profile_id` holds already and that the user agrees to lose; None if there is none.
+
+    It is checked before the user is sent to the browser, and again when the new tokens are stored: `agreed` is what the first
+    check returned, and holds for that very sign-in alone.
 
     Raises:
-        UsageError: `profile-taken` by another provider; `profile-exists` where nobody can be asked; `profile-kept`.
+        UsageError: `profile-taken` by another provider; `profile-exists` if there is no terminal to ask on; `profile-kept`.
     """
-    profile = bench.index.get(profile_id)
+    view = bench.index.view()
+    profile = None if profile_id in view.damaged else view.get(profile_id)
     if profile is None:
         return None
     if profile.provider != method.provider:
         why = f"it is a profile of {profile.provider}"
         raise UsageError("profile-taken", f"Profile {profile_id} is taken.", why=why, hint="Choose another: --profile NAME")
-    if not request.replace:
+    if not request.replace and (agreed is None or agreed.profile.created_at != profile.created_at):
         _ask(bench, profile_id)
     try:
         return Replaced(profile, bench.vault().read(profile_id))

@@ -8,11 +8,14 @@ next one.
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Final
 
-from portico.errors import PorticoError
+from portico.errors import PorticoError, UsageError
 from portico.onboarding import choices, config_patch, storing
+from portico.onboarding.account_in_use import InUse, id_in_use, takes_over
 from portico.onboarding.new_profile import new_profile
 from portico.onboarding.pending import finish_pending
 from portico.onboarding.profile_name import profile_named
@@ -22,6 +25,8 @@ from portico.onboarding.sign_out import revoke_at
 from portico.onboarding.view import SignInView
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
     from portico.contracts import AuthMethod, OAuthServer, Region, TokenDialect, TokenGrant
     from portico.oauth.client import OAuthClient
     from portico.onboarding.replacing import Replaced
@@ -29,9 +34,12 @@ if TYPE_CHECKING:
     from portico.onboarding.workbench import Workbench
     from portico.plugins.manager import PluginHost
     from portico.store.profiles import Profile, StoreName
+    from portico.store.vault import Tokens
     from portico.usage.report import PlanReport
 
 DEFAULT_TIMEOUT_S = 900.0
+# A refresh in the background may move the profile once or twice while a sign-in takes its place.
+_COMMIT_ROUNDS: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +52,7 @@ class SignedIn:
     profile: Profile
     method: AuthMethod
     region: Region
+    in_use: InUse
     notes: tuple[str, ...]
     config_changed: bool
     old_revoked: bool | None = None
@@ -62,6 +71,7 @@ class Plan:
     dialect: TokenDialect
     flow: FlowName
     replaced: Replaced | None
+    takes_over: bool
     host: PluginHost
 
 
@@ -95,7 +105,8 @@ def prepare(bench: Workbench, request: SignInRequest) -> Plan:
     replaced = to_replace(bench, request, profile_id, method)
     if request.default_model is not None:
         request = replace(request, default_model=_default_model(bench, request.default_model, method, host))
-    return Plan(request, method, region, profile_id, server, dialect, flow, replaced, host)
+    over = takes_over(bench, method.provider, region.id, profile_id, make_default=request.make_default)
+    return Plan(request, method, region, profile_id, server, dialect, flow, replaced, over, host)
 
 
 def _default_model(bench: Workbench, text: str, method: AuthMethod, host: PluginHost) -> str:
@@ -128,17 +139,17 @@ async def _carried_out(bench: Workbench, plan: Plan, store: StoreName | None) ->
 
     async with bench.http() as http:
         plan = replace(plan, server=await discover(plan.server, http))
-        done = await _run(bench, plan, store, http)
+        done, replaced = await _run(bench, plan, store, http)
         # The browser has its page by now: neither of these keeps it waiting.
-        revoked, report = await gather(revoke_replaced(bench, plan.replaced, http), plan_of(bench, done.profile, http))
+        revoked, report = await gather(revoke_replaced(bench, replaced, http), plan_of(bench, done.profile, http))
     return replace(done, old_revoked=revoked, plan=report)
 
 
-async def _run(bench: Workbench, plan: Plan, store: StoreName | None, http: OAuthClient) -> SignedIn:
+async def _run(bench: Workbench, plan: Plan, store: StoreName | None, http: OAuthClient) -> tuple[SignedIn, Replaced | None]:
     from portico.oauth.browser import BrowserOpener
     from portico.oauth.sign_in import sign_in as run_flow
 
-    done: list[SignedIn] = []
+    done: list[tuple[SignedIn, Replaced | None]] = []
 
     async def finish(grant: TokenGrant) -> None:
         done.append(await _keep(bench, plan, store, grant, http))
@@ -161,7 +172,9 @@ async def _run(bench: Workbench, plan: Plan, store: StoreName | None, http: OAut
     return done[0]
 
 
-async def _keep(bench: Workbench, plan: Plan, store: StoreName | None, grant: TokenGrant, http: OAuthClient) -> SignedIn:
+async def _keep(
+    bench: Workbench, plan: Plan, store: StoreName | None, grant: TokenGrant, http: OAuthClient
+) -> tuple[SignedIn, Replaced | None]:
     """Check the grant, store it, write the config: what the browser's page waits for. An interrupt waits for it, too."""
     import asyncio
 
@@ -173,7 +186,9 @@ async def _keep(bench: Workbench, plan: Plan, store: StoreName | None, grant: To
         raise
 
 
-async def _kept(bench: Workbench, plan: Plan, store: StoreName | None, grant: TokenGrant, http: OAuthClient) -> SignedIn:
+async def _kept(
+    bench: Workbench, plan: Plan, store: StoreName | None, grant: TokenGrant, http: OAuthClient
+) -> tuple[SignedIn, Replaced | None]:
     from portico.store.off_loop import off_loop
     from portico.store.vault import Tokens
 
@@ -182,13 +197,9 @@ async def _kept(bench: Workbench, plan: Plan, store: StoreName | None, grant: To
     async def give_back() -> bool:
         return await revoke_at(plan.server, plan.dialect, tokens, http) is None
 
-    try:
+    async with _given_back_on_refusal(give_back):
         accepted = plan.method.accept(plan.region.id, grant)
         await off_loop(lambda: choices.enable(bench, plan.request.choice))
-    except PorticoError as error:
-        revoked = await give_back()
-        error.message = f"{error.message.rstrip('.')}; {storing.fate(revoked=revoked)}."
-        raise
     profile = new_profile(
         bench,
         plan.method,
@@ -198,9 +209,58 @@ async def _kept(bench: Workbench, plan: Plan, store: StoreName | None, grant: To
         region=plan.region.id,
         api_base=accepted.api_base,
         make_default=plan.request.make_default,
+        takes_over=plan.takes_over,
         default_model=plan.request.default_model,
     )
-    stored = await storing.store(bench, profile, tokens, chosen=store, give_back=give_back)
+    before = await off_loop(lambda: id_in_use(bench, profile.provider))
+    stored, replaced = await _stored(bench, plan, store, profile, tokens, give_back)
     changed = await off_loop(lambda: config_patch.write_config(bench, stored, plan.method))
-    notes = (*accepted.notes, *remarks(plan.server, grant, plan.replaced.profile if plan.replaced is not None else None))
-    return SignedIn(stored, plan.method, plan.region, notes, changed)
+    notes = (*accepted.notes, *remarks(plan.server, grant, replaced.profile if replaced is not None else None))
+    in_use = InUse(before, await off_loop(lambda: id_in_use(bench, profile.provider)))
+    return SignedIn(stored, plan.method, plan.region, in_use, notes, changed), replaced
+
+
+async def _stored(
+    bench: Workbench,
+    plan: Plan,
+    store: StoreName | None,
+    profile: Profile,
+    tokens: Tokens,
+    give_back: Callable[[], Awaitable[bool]],
+) -> tuple[Profile, Replaced | None]:
+    """Commit the tokens, in the place of what was agreed on and of nothing else; what they have replaced.
+
+    Another command may have signed in, out or refreshed while this one waited for the user: what was checked then is checked
+    again, under the lock of the commit.
+    """
+    from portico.store.off_loop import off_loop
+    from portico.store.vault import ABSENT, GenerationChanged
+
+    agreed = plan.replaced
+    async with _given_back_on_refusal(give_back, of=(UsageError, GenerationChanged)):
+        for left in reversed(range(_COMMIT_ROUNDS)):
+            looked = partial(to_replace, bench, plan.request, plan.profile_id, plan.method, agreed=agreed)
+            replaced = await off_loop(looked)
+            expected = replaced.generation if replaced is not None else ABSENT
+            try:
+                kept = await storing.store(bench, profile, tokens, chosen=store, give_back=give_back, expect_generation=expected)
+            except GenerationChanged:
+                if not left:
+                    raise
+                agreed = replaced or agreed
+            else:
+                return kept, replaced
+    raise AssertionError("unreachable: the last round returned or raised")
+
+
+@asynccontextmanager
+async def _given_back_on_refusal(
+    give_back: Callable[[], Awaitable[bool]], *, of: type[PorticoError] | tuple[type[PorticoError], ...] = PorticoError
+) -> AsyncIterator[None]:
+    """Revoke the new tokens if the block raises an error `of` these classes, whose message then says so."""
+    try:
+        yield
+    except of as error:
+        revoked = await give_back()
+        error.message = f"{error.message.rstrip('.')}; {storing.fate(revoked=revoked)}."
+        raise

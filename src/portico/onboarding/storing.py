@@ -13,6 +13,7 @@ from portico.contracts import Choice
 from portico.errors import LockBusy, StoreError
 from portico.store.leftovers import pointed_at
 from portico.store.off_loop import off_loop
+from portico.store.vault import GenerationChanged
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -61,17 +62,26 @@ def _wants(bench: Workbench, error: StoreError, other: StoreName) -> bool:
 
 
 async def store(
-    bench: Workbench, profile: Profile, tokens: Tokens, *, chosen: StoreName | None, give_back: Callable[[], Awaitable[bool]]
+    bench: Workbench,
+    profile: Profile,
+    tokens: Tokens,
+    *,
+    chosen: StoreName | None,
+    give_back: Callable[[], Awaitable[bool]],
+    expect_generation: int,
 ) -> Profile:
     """Commit the tokens and return the profile as it is now in the index.
 
     Raises:
+        GenerationChanged: the profile is not of `expect_generation` any more; nothing was stored, and nothing revoked.
         StoreError, LockBusy: no store took them; the grant was revoked, or the message says that it could not be.
     """
     current: StoreName | None = chosen
     while True:
         try:
-            return await _commit(bench, profile, tokens, current)
+            return await _commit(bench, profile, tokens, current, expect_generation)
+        except GenerationChanged:
+            raise
         except (StoreError, LockBusy) as error:
             used = await off_loop(partial(_used, bench, profile.id, current))
             answer = await off_loop(partial(_asked, bench, error, used))
@@ -82,13 +92,15 @@ async def store(
                 current = _OTHER[used]
 
 
-async def _commit(bench: Workbench, profile: Profile, tokens: Tokens, chosen: StoreName | None) -> Profile:
+async def _commit(
+    bench: Workbench, profile: Profile, tokens: Tokens, chosen: StoreName | None, expect_generation: int
+) -> Profile:
     tries = 1 if bench.prompter.interactive else _TRIES
     for left in reversed(range(tries)):
         try:
-            return await off_loop(partial(bench.vault(chosen).commit, profile, tokens))
-        except (StoreError, LockBusy):
-            if not left:
+            return await off_loop(partial(bench.vault(chosen).commit, profile, tokens, expect_generation=expect_generation))
+        except (StoreError, LockBusy) as error:
+            if not left or isinstance(error, GenerationChanged):
                 raise
             await bench.clock.sleep(_PAUSE_S)
     raise AssertionError("unreachable: the last try returned or raised")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from portico.onboarding.account_in_use import summary_lines
 from portico.onboarding.times import in_words, iso
 from portico.usage.words import in_short, report_as_json
 
@@ -31,6 +32,8 @@ def as_json(bench: Workbench, done: SignedIn, *, background: str | None) -> dict
         "provider": profile.provider,
         "region": profile.region,
         "apiBase": profile.api_base,
+        "inUse": done.in_use.now,
+        "wasInUse": done.in_use.before,
         "expiresAt": profile.expires_at,
         "store": profile.store,
         "defaultModel": bench.config.config.agents.primary,
@@ -52,9 +55,12 @@ def tell_key(bench: Workbench, kept: KeyKept) -> None:
             "model": setup.reference,
             "keptIn": setup.place if setup.key else None,
         }
-        bench.out.event({**told, "check": kept.told, "defaultModel": primary, "config": str(bench.paths.config)})
+        in_use = {"inUse": kept.in_use.now, "wasInUse": kept.in_use.before} if kept.profile is not None else {}
+        bench.out.event({**told, **in_use, "check": kept.told, "defaultModel": primary, "config": str(bench.paths.config)})
         return
-    lines = ["", f"Set up: {setup.spec.label}, {setup.reference}", f"  Check          {kept.told}"]
+    lines = ["", f"Set up: {setup.spec.label}, {setup.reference}"]
+    lines += summary_lines(kept.in_use, kept.profile, bench.program) if kept.profile is not None else []
+    lines.append(f"  Check          {kept.told}")
     lines += [f"  Key kept in    {_key_place(bench, kept)}"] if setup.choice.needs_key else []
     lines += [f"  Default model  {primary}", f"  Config         {bench.paths.config}"]
     for line in [*lines, "", f'Next:  {bench.program} ask "Hello"   |   {bench.program} models list', ""]:
@@ -76,7 +82,8 @@ def _lines(bench: Workbench, done: SignedIn, background: str | None) -> list[str
     profile, prog = done.profile, bench.program
     primary = bench.config.config.agents.primary
     until = in_words(profile.expires_at, bench.clock.wall_ms())
-    lines = ["", f"Signed in: {profile.id}", f"  Region         {done.region.label} ({profile.api_base})"]
+    lines = ["", f"Signed in: {profile.id}", *summary_lines(done.in_use, profile, prog)]
+    lines.append(f"  Region         {done.region.label} ({profile.api_base})")
     lines.append(f"  Access token   good for {until}" + (", then refreshed by itself" if profile.has_refresh else ""))
     lines.append(f"  Kept in        {'the OS keyring' if profile.store == 'keyring' else 'a sealed file'}")
     if profile.default_pending or primary == done.method.default_model:

@@ -72,7 +72,8 @@ class Profile:
     `store`, `backend` and `slot` say where the tokens are; `backend` is the class of the keyring, None for the sealed file.
     `refresh_expires_at` is the end of the refresh token, None where the server does not tell, as most do not.
     `relocated` holds (old URL, new URL) pairs. `config_pending` marks a sign-in whose config edit has not been made yet,
-    `default_pending` that this edit also changes the default model: to `default_model`, or else to the sign-in's own.
+    `default_pending` that this edit also changes the default model: to `default_model`, or else to the sign-in's own, and
+    `use_pending` that it makes this the provider's account in use.
     """
 
     id: str
@@ -104,6 +105,7 @@ class Profile:
     config_pending: bool = False
     default_pending: bool = False
     default_model: str | None = None
+    use_pending: bool = False
 
     @property
     def sign_out_unfinished(self) -> bool:
@@ -175,6 +177,7 @@ _PROFILE_KEYS: Final[dict[str, tuple[str, tuple[type, ...]]]] = {
     "config_pending": ("configPending", (bool,)),
     "default_pending": ("defaultPending", (bool,)),
     "default_model": ("defaultModel", (str, _NONE)),
+    "use_pending": ("usePending", (bool,)),
 }
 _FAILURE_KEYS: Final[dict[str, tuple[str, tuple[type, ...]]]] = {
     "at": ("at", (int,)),

@@ -33,12 +33,19 @@ if TYPE_CHECKING:
     from portico.store.passphrase import PassphraseSource
     from portico.store.steps import OnStep
 
-__all__ = ("RecordPlace", "Tokens", "Vault")
+__all__ = ("ABSENT", "GenerationChanged", "RecordPlace", "Tokens", "Vault")
+
+# The generation of a profile that is not there; those of profiles begin with 1.
+ABSENT: Final = 0
 
 _READ_TRIES: Final = 5
 _LOCK_MARGIN_S: Final = 15.0
 _LONGEST_ID: Final = 200
 _PROBE: Final = "probe"
+
+
+class GenerationChanged(StoreError):
+    """A profile is not as a commit expected it: other tokens were stored, or it was signed out or in."""
 
 
 class Vault:
@@ -135,10 +142,11 @@ class Vault:
     def commit(self, profile: Profile, tokens: Tokens, *, expect_generation: int | None = None) -> Profile:
         """Store `tokens` durably and point `profile`'s index entry at them; the entry as it now is. The old tokens are deleted.
 
-        With `expect_generation`, only if the profile's generation is still that one.
+        With `expect_generation`, only if the profile's generation is still that one; `ABSENT`: only if there is no such profile.
 
         Raises:
-            StoreError: nothing was stored; `generation-changed` where somebody else has stored newer tokens.
+            GenerationChanged: nothing was stored, since the profile is not as expected.
+            StoreError: nothing was stored.
             StoreUnknown: a write timed out; the old tokens are still the profile's.
             LockBusy: another process is storing tokens of this profile.
         """
@@ -370,13 +378,11 @@ def _check_id(profile_id: str) -> None:
 
 
 def _check_generation(profile_id: str, current: Profile | None, expected: int | None) -> None:
-    if expected is None or (current is not None and current.generation == expected):
+    found = ABSENT if current is None else current.generation
+    if expected is None or found == expected:
         return
-    raise StoreError(
-        "generation-changed",
-        f"newer tokens of {profile_id} have been stored meanwhile",
-        why=f"expected generation {expected}, found {'none' if current is None else current.generation}",
-    )
+    why = f"expected generation {expected or 'none'}, found {found or 'none'}"
+    raise GenerationChanged("generation-changed", f"newer tokens of {profile_id} have been stored meanwhile", why=why)
 
 
 def _forgetful(store: RecordStore) -> StoreError:

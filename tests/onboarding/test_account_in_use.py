@@ -1,0 +1,126 @@
+"""Which of several accounts is in use after a sign-in: never silently another one."""
+
+from __future__ import annotations
+
+import io
+import json
+from dataclasses import replace
+
+import pytest
+
+from portico.store.profiles import Failure, ProfileIndex
+from tests.minimax_session import CN, GLOBAL, SIGN_IN
+from tests.person import ENTER, sit_down
+
+pytestmark = pytest.mark.requirement("E88")
+
+WORK = "minimax-portal:work"
+PROVIDER = ("--provider", "minimax-portal")
+BROWSER = ("--flow", "browser")
+
+
+@pytest.fixture
+def session(minimax):
+    return minimax()
+
+
+def in_use(session):
+    return json.loads(session.ok("ask", "--json", "Who?"))["source"].removeprefix("profile ")
+
+
+def base_url(session):
+    return session.ok("config", "get", "models.providers.minimax-portal.baseUrl").strip()
+
+
+def signed_in(session, *options):
+    """What a sign-in prints for a person."""
+    done = session.run(*SIGN_IN, *BROWSER, *session.store, *options)
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+def test_the_first_account_is_in_use_and_nothing_is_said_of_others(session):
+    assert "In use" not in signed_in(session, "--region", "global")
+    assert "In use" not in signed_in(session, "--region", "global", "--replace")
+
+
+def test_an_account_of_another_region_takes_over_and_that_is_said(session):
+    session.sign_in("--region", "global")
+
+    assert f"In use: {CN} (was {GLOBAL})" in signed_in(session, "--region", "cn")
+    assert in_use(session) == CN
+
+
+def test_keep_default_keeps_the_account_in_use(session):
+    session.sign_in("--region", "global")
+    before = base_url(session)
+
+    last = session.sign_in("--region", "cn", "--keep-default")[-1]
+
+    assert (last["inUse"], last["wasInUse"]) == (GLOBAL, GLOBAL)
+    assert (in_use(session), base_url(session)) == (GLOBAL, before)
+    assert json.loads(session.ok("ask", "--json", "--profile", CN, "Who?"))["source"] == f"profile {CN}"
+
+
+def test_a_second_account_of_the_region_stays_behind_the_first_and_is_told_how_it_comes_first(session):
+    session.sign_in("--region", "global")
+
+    said = signed_in(session, "--region", "global", "--profile", "work")
+
+    assert f"In use: {GLOBAL} (unchanged). To use {WORK} instead:\n" in said
+    command = next(line.strip() for line in said.splitlines() if "auth order set" in line)
+    assert in_use(session) == GLOBAL
+    session.ok(*command.split()[1:])
+    assert in_use(session) == WORK
+
+
+@pytest.mark.parametrize("options", [("--region", "cn"), ("--region", "global", "--profile", "work")])
+def test_an_explicit_order_is_never_changed(session, options):
+    session.sign_in("--region", "global")
+    session.ok("auth", "order", "set", *PROVIDER, GLOBAL)
+    before = session.ok("auth", "order", "get", *PROVIDER, "--json")
+
+    said = signed_in(session, *options)
+
+    assert json.loads(session.ok("auth", "order", "get", *PROVIDER, "--json"))["order"] == json.loads(before)["order"]
+    assert f"In use: {GLOBAL} (unchanged)." in said
+    assert in_use(session) == GLOBAL
+
+
+def test_an_account_that_has_ended_is_followed_without_a_question(session):
+    session.sign_in("--region", "global")
+    index = ProfileIndex(session.paths)
+    ended = Failure(1, "sign-in-expired", "it has ended", terminal=True)
+    index.update(GLOBAL, lambda profile: replace(profile, failure=ended))
+
+    assert f"In use: {CN} (was {GLOBAL})" in signed_in(session, "--region", "cn")
+    assert "api.minimaxi.com" in base_url(session)
+
+
+@pytest.mark.parametrize(("answer", "used"), [("y", CN), (ENTER, CN), ("n", GLOBAL)])
+def test_on_a_terminal_it_is_asked_before_the_browser(session, answer, used):
+    session.sign_in("--region", "global")
+
+    words = [word for word in SIGN_IN if word != "--non-interactive"]
+    done, person = sit_down(session, *words, *BROWSER, "--region", "cn", *session.store, answers=[answer])
+
+    assert done.returncode == 0, done.stderr
+    assert person.asked[0] == f"{GLOBAL} (global) is in use. Use {CN} (cn) from now on?"
+    assert f"In use: {used} ({'unchanged' if used == GLOBAL else f'was {GLOBAL}'})" in done.stderr
+    assert in_use(session) == used
+
+
+def test_a_key_of_another_region_takes_over_and_that_is_said_or_is_kept_back(session, monkeypatch):
+    def set_up(choice, key, *options):
+        monkeypatch.setattr("sys.stdin", io.StringIO(f"{key}\n"))
+        words = ("onboard", "--auth-choice", choice, "--non-interactive", "--api-key-stdin", *session.store)
+        done = session.run(*words, *options)
+        assert done.returncode == 0, done.stderr
+        return done.stderr
+
+    set_up("minimax-api", "sk-emulator-global")
+    kept_back = set_up("minimax-cn-api", "sk-emulator-cn", "--profile", "cn", "--keep-default")
+    taken_over = set_up("minimax-cn-api", "sk-emulator-cn", "--profile", "cn", "--replace")
+
+    assert "In use: minimax:default (unchanged)." in kept_back
+    assert "In use: minimax:cn (was minimax:default)" in taken_over
