@@ -11,6 +11,7 @@ import pytest
 from aiohttp import web
 
 from portico.emulation import approver
+from tests.segments import cut_server, response
 
 if TYPE_CHECKING:
     from portico.emulation.run import EmulationInfo
@@ -119,3 +120,27 @@ async def test_it_says_why_it_could_not_approve(emulation, url: str) -> None:
     done = await run_browser(emulation, url)
     assert done.returncode == 1
     assert done.stderr.startswith("approver: ")
+
+
+@pytest.mark.requirement("E85")
+async def test_a_page_is_read_whole_wherever_its_response_is_cut_and_a_broken_one_is_refused(monkeypatch) -> None:
+    page = b"<form action='/go'><button name='decision' value='approve'>\xe2\x82\xac</button></form><p>end</p>"
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    async with cut_server(pause_s=0.001) as server:
+
+        async def opened() -> tuple[set[str], str]:
+            seen = await asyncio.to_thread(approver._open, approver._request(f"{server.origin}/page"), 5.0)
+            return seen.decisions, seen.text
+
+        for status in (200, 404):
+            server.data = response(page, status=status, content_type="text/html")
+            for at in range(1, len(server.data), 3):
+                server.at = (at,)
+                assert await opened() == ({"approve"}, "€ end")
+            server.data = response(page, status=status, content_type="text/html", missing=1)
+            with pytest.raises(approver.ApprovalFailed, match="the page broke off"):
+                await opened()
+            chunked = b"HTTP/1.1 %d X\r\nTransfer-Encoding: chunked\r\nConnection: close\r\n\r\n40\r\n<p>" % status
+            server.data, server.at = chunked, ()
+            with pytest.raises(approver.ApprovalFailed):
+                await opened()

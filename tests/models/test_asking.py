@@ -285,7 +285,7 @@ async def test_a_host_that_is_not_there_is_unreachable_and_its_error_names_the_e
 
 
 @pytest.mark.requirement("E84")
-@pytest.mark.parametrize("cut", [b"", b"HTTP/1.1 200 OK\r\nContent-"])
+@pytest.mark.parametrize("cut", [b"", b"HTTP/1.1 200 OK\r\nContent-", b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\n{"])
 async def test_a_question_whose_connection_breaks_was_sent_once_and_is_told_as_perhaps_answered(cut):
     async def breaks(writer):
         writer.write(cut)

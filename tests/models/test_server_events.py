@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
 from portico.errors import NetworkError
@@ -24,6 +26,34 @@ async def test_events_are_the_same_wherever_the_stream_is_cut(size):
     pieces = [STREAM[at : at + size] for at in range(0, len(STREAM), size)]
 
     assert await collect(*pieces) == ['{"one":\n1}', "two €", "three"]
+
+
+@pytest.mark.requirement("E85")
+@pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
+async def test_events_are_the_same_for_every_two_cuts_and_every_line_end(end):
+    stream = STREAM.replace(b"\r\n", b"\n").replace(b"\r", b"\n").replace(b"\n", end) + end + end
+
+    for first in range(len(stream) + 1):
+        for second in range(first, min(first + 4, len(stream) + 1)):
+            pieces = stream[:first], stream[first:second], stream[second:]
+            assert await collect(*pieces) == ['{"one":\n1}', "two €", "three", "cut off"], pieces
+
+
+@pytest.mark.requirement("E85")
+@pytest.mark.parametrize("end", ["\r\n\r\n", "\r\r"])
+async def test_an_event_is_there_as_soon_as_its_empty_line_is(end):
+    """A stream whose last byte is a CR, and one that pauses within a CRLF."""
+    more = asyncio.Event()
+
+    async def stream():
+        yield b"data: one" + end.encode().rstrip(b"\n")
+        await more.wait()
+        yield b"\ndata: two\n\n"
+
+    events = read_events(stream())
+    assert await asyncio.wait_for(anext(events), 1) == "one"
+    more.set()
+    assert [event async for event in events] == ["two"]
 
 
 async def test_a_line_that_never_ends_is_given_up():

@@ -211,7 +211,7 @@ async def test_a_profile_that_has_to_be_signed_in_again_is_its_own_row(api, fake
         (status(403, "  <html>denied</html>"), "a web page and no data came back (HTTP 403)"),
         (status(200, "not json"), "no data that can be read"),
         (status(200, "[1, 2]"), "no data that can be read"),
-        (status(200, "{" + " " * 300_000 + "}"), "no data that can be read"),
+        (status(200, "{" + " " * 300_000 + "}"), "longer than 256 KiB"),
         (status(200, "[" * 100_000), "no data that can be read"),
         (status(500, '{"error": "boom"}'), "HTTP 500: boom"),
         ({"base_resp": {"status_code": 1024, "status_msg": "system error"}}, "system error (1024)"),

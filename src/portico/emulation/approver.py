@@ -9,6 +9,7 @@ environment (`HTTPS_PROXY`, `HTTP_PROXY`, `NO_PROXY`, `SSL_CERT_FILE`), as in an
 from __future__ import annotations
 
 import argparse
+import http.client
 import sys
 import urllib.error
 import urllib.parse
@@ -138,17 +139,29 @@ def _request(url: str, form: dict[str, str] | None = None) -> urllib.request.Req
 def _open(request: urllib.request.Request, timeout_s: float) -> Page:
     where = urllib.parse.urlsplit(request.full_url)
     try:
-        with urllib.request.urlopen(request, timeout=timeout_s) as reply:  # noqa: S310 - `_request` made it, for http(s) alone
-            body = reply.read(_MAX_BODY).decode("utf-8", "replace")
-            page = Page(url=reply.url)
-    except urllib.error.HTTPError as error:
-        body = error.read(_MAX_BODY).decode("utf-8", "replace")
-        page = Page(url=error.url or request.full_url)
-        error.close()
-    except (OSError, ValueError) as error:
+        try:
+            reply = urllib.request.urlopen(request, timeout=timeout_s)  # noqa: S310 - `_request` made it, for http(s) alone
+        except urllib.error.HTTPError as error:
+            reply = error
+        with reply:
+            body = _body(reply)
+            page = Page(url=reply.url or request.full_url)
+    except (OSError, ValueError, http.client.HTTPException) as error:
         raise ApprovalFailed(f"cannot open {where.scheme}://{where.netloc}{where.path}: {error}") from error
-    _Reader(page).feed(body)
+    _Reader(page).feed(body.decode("utf-8", "replace"))
     return page
+
+
+def _body(reply: http.client.HTTPResponse | urllib.error.HTTPError) -> bytes:
+    """The start of a page, all of it if it has at most `_MAX_BODY` bytes.
+
+    Raises:
+        OSError, http.client.HTTPException: it broke off.
+    """
+    body = reply.read(_MAX_BODY)
+    if len(body) < _MAX_BODY and reply.length:
+        raise OSError("the page broke off")  # `read` with a limit does not report it
+    return body
 
 
 def main(argv: list[str] | None = None) -> int:

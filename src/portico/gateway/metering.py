@@ -7,6 +7,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from portico.gateway.body import json_in
+from portico.models.server_events import LineEnds
 from portico.models.usage import Usage
 
 if TYPE_CHECKING:
@@ -24,6 +25,7 @@ class StreamMeter:
 
     def __init__(self, protocol: ApiProtocol) -> None:
         self._protocol = protocol
+        self._ends = LineEnds()
         self._rest = b""
         self.usage: Usage | None = None
         self.whole = False
@@ -31,11 +33,8 @@ class StreamMeter:
 
     def feed(self, chunk: bytes) -> None:
         """Read what has just passed."""
-        data = self._rest + chunk if self._rest else chunk
-        if b"\r" in data:
-            # A CR at the end may be the first half of a CRLF: it waits for the next piece.
-            whole = data[:-1] if data.endswith(b"\r") else data
-            data = whole.replace(b"\r\n", b"\n").replace(b"\r", b"\n") + data[len(whole) :]
+        data = self._ends.as_lf(chunk)
+        data = self._rest + data if self._rest else data
         end = data.rfind(b"\n\n")
         if end < 0:
             self._rest = data[-_LONGEST_EVENT:]

@@ -107,6 +107,8 @@ def _answers(state: GatewayState) -> bool:
         connection.request("GET", f"/health?challenge={challenge}")
         reply = connection.getresponse()
         body = reply.read(_LONGEST_ANSWER)
+        if reply.length:
+            return False  # the body broke off, which `read` with a limit does not report, or is too long to be a gateway's
     except (OSError, HTTPException):
         return False
     finally:
@@ -117,7 +119,7 @@ def _answers(state: GatewayState) -> bool:
 def _proof_in(body: bytes) -> object:
     try:
         fields = json.loads(body)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return fields.get("proof") if isinstance(fields, dict) else None
 

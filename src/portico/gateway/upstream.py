@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Final, Protocol
 
-import aiohttp
-
-from portico.errors import NetworkError
-from portico.oauth.http_errors import network_error
+from portico.models.http import BROKEN, answer_cut
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
+
+    import aiohttp
 
     from portico.models.http import ModelHttp
 
@@ -73,11 +71,12 @@ class AiohttpUpstream:
         self._http = http
 
     async def send(self, url: str, *, body: bytes, headers: Mapping[str, str]) -> UpstreamAnswer:
-        return _Answer(await self._http.post_bytes(url, body=body, headers=headers), url)
+        return _Answer(self._http, await self._http.post_bytes(url, body=body, headers=headers), url)
 
 
 class _Answer:
-    def __init__(self, response: aiohttp.ClientResponse, url: str) -> None:
+    def __init__(self, http: ModelHttp, response: aiohttp.ClientResponse, url: str) -> None:
+        self._http = http
         self._response = response
         self._url = url
         self.status = response.status
@@ -91,29 +90,18 @@ class _Answer:
         return self._response.headers.items()
 
     async def read(self, limit: int) -> tuple[bytes, bool]:
-        parts, size = [], 0
-        async for chunk in self.chunks():
-            parts.append(chunk)
-            size += len(chunk)
-            if size >= limit:
-                return b"".join(parts), False
-        return b"".join(parts), True
+        return await self._http.read(self._response, limit)
 
     async def chunks(self) -> AsyncIterator[bytes]:
         content = self._response.content
         try:
             while chunk := await content.readany():
                 yield chunk
-        except (aiohttp.ClientError, TimeoutError, OSError, asyncio.IncompleteReadError) as error:
-            raise _broken(error, self._url) from None
+        except BROKEN as error:
+            raise answer_cut(error, self._url) from None
 
     def close(self) -> None:
         if self._response.content.at_eof():
             self._response.release()
         else:
             self._response.close()
-
-
-def _broken(error: Exception, url: str) -> NetworkError:
-    cause = network_error(error, url) if isinstance(error, aiohttp.ClientError | TimeoutError | OSError) else None
-    return NetworkError("answer-cut", "The answer broke off.", why=cause.why if cause is not None else type(error).__name__)

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 _UNAUTHORIZED: Final = 401
 _OK: Final = range(200, 300)
 _STREAM: Final = "text/event-stream"
+# Seconds for the whole body of a response that is no stream.
+_REFUSAL_S: Final = 30.0
 
 
 class Refused(Exception):
@@ -83,14 +85,14 @@ async def begin(model: CallableModel, question: Question, *, http: ModelHttp, br
     """
     try:
         if model.profile_id is None:
-            return await _accepted(model, await _post(model, question, model.key, http), model.key)
+            return await _accepted(model, await _post(model, question, model.key, http), model.key, http)
         token = await broker.access(model.profile_id)
         response = await _post(model, question, token.token, http)
         if response.status == _UNAUTHORIZED:
             response.release()
             token = await broker.access(model.profile_id, rejected_generation=token.generation)
             response = await _post(model, question, token.token, http)
-        return await _accepted(model, response, token.token)
+        return await _accepted(model, response, token.token, http)
     except PorticoError as error:
         raise not_begun(error) from error
 
@@ -119,12 +121,18 @@ async def _post(model: CallableModel, question: Question, key: Secret | None, ht
     return await http.post(protocol.url(model.base_url), body=protocol.body(model.reference.model, question), headers=headers)
 
 
-async def _accepted(model: CallableModel, response: ClientResponse, key: Secret | None) -> Answer:
+async def _accepted(model: CallableModel, response: ClientResponse, key: Secret | None, http: ModelHttp) -> Answer:
     """The answer, unless the response is a refusal: by its status, or inside a body that is no stream."""
     if response.status in _OK and response.content_type == _STREAM:
         return Answer(model, response, key)
+    body = b""
     async with response:
-        body = await response.content.read(BODY_LIMIT)
+        try:
+            body, _ = await http.read(response, BODY_LIMIT, deadline_s=_REFUSAL_S)
+        except NetworkError as error:
+            if response.status in _OK:
+                raise AnswerUnknown(error.why) from error
+            # An error status is an answer, even if its body breaks off.
     if response.status in _OK and not refused_inside(body, model.error_codes):
         why = f"an answer of type {shown(response.content_type)} instead of a stream"
         raise NetworkError("no-stream", f"{model.reference.provider} did not stream its answer.", why=why)

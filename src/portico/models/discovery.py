@@ -83,9 +83,12 @@ def list_url(model: CallableModel) -> str:
 async def _listed(model: CallableModel, key: Secret | None, http: ModelHttp) -> tuple[Discovered, ...]:
     headers = {**model.headers, "anthropic-version": API_VERSION, "accept": "application/json", **credential_header(model, key)}
     async with await http.get(list_url(model), headers=headers) as response:
-        body = await response.content.read(_LONGEST)
+        body, complete = await http.read(response, _LONGEST)
         if response.status != _OK:
             raise error_of(model, read_refusal(response.status, response.headers, body, model.error_codes, key))
+    if not complete:
+        why = f"its answer is longer than {_LONGEST >> 20} MiB"
+        raise NetworkError("list-unreadable", f"{model.reference.provider} did not list its models.", why=why)
     return tuple(_entries(body, model))
 
 

@@ -11,6 +11,7 @@ import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
 from portico import __version__
+from portico.errors import NetworkError
 from portico.models.refusal import AnswerUnknown
 from portico.oauth.endpoints import check_endpoint_url
 from portico.oauth.http_errors import network_error
@@ -20,13 +21,14 @@ from portico.oauth.resolver import DaemonResolver
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from portico.errors import NetworkError
     from portico.oauth.proxy import Proxy
 
 CONNECT_TIMEOUT_S: Final = 8.0
 SILENCE_TIMEOUT_S: Final = 120.0
 WAY_HOLDS_S: Final = 30.0
 _WAYS: Final = 256
+# What reading a body raises when the connection breaks or the server falls silent.
+BROKEN: Final = (aiohttp.ClientError, TimeoutError, OSError, asyncio.IncompleteReadError)
 
 
 class ModelHttp:
@@ -104,21 +106,29 @@ class ModelHttp:
         return proxy
 
     @staticmethod
-    async def read(response: aiohttp.ClientResponse, limit: int) -> bytes:
-        """The body of `response`, or more than `limit` bytes of one that is longer.
+    async def read(response: aiohttp.ClientResponse, limit: int, *, deadline_s: float | None = None) -> tuple[bytes, bool]:
+        """The body of `response`, and whether it is complete.
+
+        Waits for the end of the body, however many TCP segments it takes. Of a body that is longer than `limit` bytes, what has
+        come so far is returned (more than `limit` bytes) with False, and the rest can still be read from `response`.
+
+        `deadline_s` is the time in seconds for all of it; without one, only the time between two segments is limited.
 
         Raises:
-            NetworkError: it broke off.
+            NetworkError: `answer-cut`: the connection broke before the end of the body, or the deadline passed.
         """
-        body = bytearray()
+        parts, size = [], 0
         try:
-            async for chunk in response.content.iter_any():
-                body += chunk
-                if len(body) > limit:
-                    break
-        except (aiohttp.ClientError, TimeoutError, OSError) as error:
-            raise network_error(error, str(response.url)) from None
-        return bytes(body)
+            async with asyncio.timeout(deadline_s):
+                # Not `content.read(limit)`: that returns as soon as any bytes are there.
+                while chunk := await response.content.readany():
+                    parts.append(chunk)
+                    size += len(chunk)
+                    if size > limit:
+                        return b"".join(parts), False
+        except BROKEN as error:
+            raise answer_cut(error, str(response.url)) from None
+        return b"".join(parts), True
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -145,3 +155,10 @@ def post_error(error: Exception, url: str) -> NetworkError:
     if failed.unsent or not isinstance(error, (aiohttp.ClientError, HttpProcessingError, TimeoutError, OSError)):
         return failed
     return AnswerUnknown(failed.why, timed_out=isinstance(error, TimeoutError))
+
+
+def answer_cut(error: Exception, url: str) -> NetworkError:
+    """The error for a body that ended early because of `error`, one of `BROKEN`."""
+    known = isinstance(error, aiohttp.ClientError | TimeoutError | OSError)
+    why = network_error(error, url).why if known else type(error).__name__
+    return NetworkError("answer-cut", "The answer broke off.", why=why)

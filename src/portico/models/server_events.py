@@ -12,6 +12,24 @@ if TYPE_CHECKING:
 _EVENT_LIMIT: Final = 4 * 1024 * 1024
 
 
+class LineEnds:
+    """Turns each CRLF and CR of a stream into LF, also where a CRLF is cut between two chunks.
+
+    A CR ends its line at once: the last one of a stream has nothing behind it to wait for.
+    """
+
+    def __init__(self) -> None:
+        self._after_cr = False
+
+    def as_lf(self, chunk: bytes) -> bytes:
+        """The next chunk of the stream, with LF as its only line end."""
+        if not chunk:
+            return chunk
+        data = chunk.removeprefix(b"\n") if self._after_cr else chunk
+        self._after_cr = chunk.endswith(b"\r")
+        return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n") if b"\r" in data else data
+
+
 async def read_events(chunks: AsyncIterator[bytes]) -> AsyncIterator[str]:
     """The `data` of each event; lines end in LF, CRLF or CR, and an event that the stream's end cuts off is dropped.
 
@@ -28,14 +46,10 @@ async def read_events(chunks: AsyncIterator[bytes]) -> AsyncIterator[str]:
 
 
 async def _lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    rest = b""
+    rest, ends = b"", LineEnds()
     async for chunk in chunks:
-        rest += chunk
-        # A CR at the end may be the first half of a CRLF: it waits for the next chunk.
-        whole = rest[:-1] if rest.endswith(b"\r") else rest
-        *lines, tail = whole.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+        *lines, rest = (rest + ends.as_lf(chunk)).split(b"\n")
         for line in lines:
             yield line
-        rest = tail + rest[len(whole) :]
         if len(rest) > _EVENT_LIMIT:
             raise NetworkError("event-too-long", "The answer broke off.", why="an event of it is too long to be one")

@@ -71,7 +71,7 @@ class PlanAsker:
         headers = {"accept": "application/json", "Authorization": f"Bearer {key.reveal()}"}
         for url in urls:
             async with await self._http.get(url, headers=headers) as response:
-                body = await self._http.read(response, _LONGEST)
+                body, complete = await self._http.read(response, _LONGEST)
                 status, answered = response.status, response.headers
             if status not in _NOT_SERVED:
                 break
@@ -80,7 +80,9 @@ class PlanAsker:
         codes = account.spec.error_codes
         if status != _OK or refused_inside(body, codes):
             return refused(account, read_refusal(status, answered, body, codes, key))
-        answer = _object(body) if len(body) <= _LONGEST else None
+        if not complete:
+            return unreadable(account, f"what came back is longer than {_LONGEST >> 10} KiB")
+        answer = _object(body)
         if answer is None:
             return unreadable(account, "what came back is no data that can be read")
         return PlanReport(account, "told", _of_reader(account, lambda: account.reader.read(answer, self._clock.wall_ms())))

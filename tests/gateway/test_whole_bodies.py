@@ -1,0 +1,201 @@
+"""Requests and responses that reach the gateway in several TCP segments: read whole, or refused when they break off."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from contextlib import asynccontextmanager
+from urllib.parse import parse_qs, urlsplit
+
+import pytest
+
+from portico.gateway import state as gateway_state
+from portico.gateway.body import read_body
+from portico.gateway.direct import DirectUpstream
+from portico.gateway.metering import StreamMeter, first_event
+from portico.gateway.proof import prove
+from portico.gateway.routes import ROUTES
+from portico.gateway.state import GatewayState
+from portico.gateway.trying import Call, attempt
+from portico.gateway.upstream import AiohttpUpstream
+from portico.models.asking import Refused
+from portico.models.http import ModelHttp
+from portico.models.protocols import PROTOCOLS
+from portico.secret import Secret
+from tests.gateway.fronts import CHAT, configure, gateway
+from tests.gateway.parts import body_of, status_of
+from tests.gateway.providers import DONE, WHOLE, answered, event, provider, word
+from tests.models.test_asking import a_model
+from tests.segments import Cut, answer_to, cut_server, every_cut, failures, outcome, padded, received, response
+
+pytestmark = pytest.mark.requirement("E85")
+LENGTH = 300
+REFUSED = {
+    200: {"base_resp": {"status_code": 2062, "status_msg": "no active token plan subscription"}},
+    401: {"error": {"message": "invalid api key (2049)"}},
+    429: {"error": {"message": "usage limit exceeded (2056)"}},
+}
+ENDS = ["\n", "\r\n", "\r"]
+
+
+@asynccontextmanager
+async def upstreams():
+    async with ModelHttp() as http, DirectUpstream(http, AiohttpUpstream(http), silence_s=5) as direct:
+        yield {"direct": direct, "aiohttp": AiohttpUpstream(http)}
+
+
+@pytest.fixture(params=["direct", "aiohttp"])
+async def tried(request):
+    """A provider's server, and what tries it once with a key."""
+    call = Call(ROUTES[CHAT], read_body(b'{"messages": []}'), "tool", "", {})
+    async with cut_server() as server, upstreams() as made:
+        chat = {"api": "openai-completions", "base_url": f"{server.origin}/v1", "bases": {}}
+        model = a_model(server, profile_id=None, key=Secret("sk-not-a-secret"), **chat)
+
+        async def tried():
+            begun = await attempt(model, call, made[request.param], None)
+            try:
+                rest = b"" if begun.whole else b"".join([chunk async for chunk in begun.answer.chunks()])
+            finally:
+                begun.answer.close()
+            return begun.start + rest, begun.told
+
+        yield server, tried
+
+
+async def refusal_of(tried):
+    with pytest.raises(Refused) as caught:
+        await tried()
+    return caught.value.refusal
+
+
+@pytest.mark.parametrize("status", REFUSED)
+async def test_a_refusal_is_the_same_wherever_its_response_is_cut(tried, status):
+    server, ask = tried
+    data = response(padded(REFUSED[status], LENGTH), status=status)
+    whole, wrong = await failures(server, data, lambda: refusal_of(ask))
+
+    assert whole.code in {2062, 2049, 2056}
+    assert wrong == {}
+
+
+async def test_a_response_in_one_piece_is_the_same_wherever_it_is_cut(tried):
+    server, ask = tried
+    body = padded(WHOLE, LENGTH)
+    whole, wrong = await failures(server, response(body), ask)
+
+    assert whole == (body, json.loads(body))
+    assert wrong == {}
+
+
+@pytest.mark.parametrize("end", ENDS)
+async def test_a_stream_is_passed_on_the_same_wherever_it_is_cut(tried, end):
+    server, ask = tried
+    body = (word("a€") + DONE).replace(b"\n", end.encode())
+    whole, wrong = await failures(server, response(body, content_type="text/event-stream"), ask)
+
+    assert whole == (body, None)
+    assert wrong == {}
+
+
+@pytest.mark.parametrize("end", ENDS)
+async def test_a_refusal_in_a_streams_first_event_is_seen_wherever_it_is_cut(tried, end):
+    server, ask = tried
+    body = (b": hello\n\n" + event({"error": {"message": "slow down € (2056)"}}) + DONE).replace(b"\n", end.encode())
+    data = response(body, content_type="text/event-stream")
+    whole, wrong = await failures(server, data, lambda: refusal_of(ask))
+
+    assert whole.code == 2056
+    assert wrong == {}
+
+
+@pytest.mark.parametrize("status", [200, 401, 429, 500])
+async def test_a_response_that_breaks_off_is_a_broken_answer(tried, status):
+    server, ask = tried
+    server.data = response(padded(REFUSED[200], LENGTH), status=status, missing=1)
+    with pytest.raises(Refused) as caught:
+        await ask()
+
+    assert caught.value.error.id == "answer-cut"
+
+
+def request(here, body, *, missing=0):
+    lines = [
+        f"POST {CHAT} HTTP/1.1",
+        f"Host: 127.0.0.1:{here.port}",
+        f"Authorization: Bearer {here.key}",
+        "Content-Type: application/json",
+        f"Content-Length: {len(body) + missing}",
+        "Connection: close",
+    ]
+    return "\r\n".join([*lines, "", ""]).encode() + body
+
+
+async def test_a_clients_body_is_the_same_wherever_it_is_cut(paths):
+    body = padded({"model": "acme/model", "messages": []}, LENGTH)
+    async with provider(answered(WHOLE)) as acme:
+        configure(paths, {"acme": acme.base})
+        async with gateway(paths) as here:
+            data = request(here, body)
+            for at in every_cut(body):
+                cut = tuple(len(data) - len(body) + each for each in at)
+                assert json.loads(body_of(await answer_to(here.port, data, cut))) == WHOLE
+    assert {each.body for each in acme.requests} == {body.replace(b"acme/model", b"model")}
+    assert len(acme.requests) == LENGTH
+
+
+async def test_a_clients_body_that_breaks_off_goes_to_no_provider_though_what_came_is_json(paths):
+    async with provider(answered(WHOLE)) as acme:
+        configure(paths, {"acme": acme.base})
+        async with gateway(paths) as here:
+            answer = await answer_to(here.port, request(here, b'{"messages": []}', missing=1), ends=True)
+    assert answer == b"" or status_of(answer) == 400
+    assert acme.requests == []
+
+
+def counted(stream, *at):
+    meter = StreamMeter(PROTOCOLS["openai-completions"])
+    for start, end in zip((0, *at), (*at, len(stream)), strict=True):
+        meter.feed(stream[start:end])
+    return meter.usage, meter.whole, meter.refused
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_counts_are_the_same_wherever_a_stream_is_cut(end):
+    stream = (b": hello\n\n" + word("a€") + DONE).replace(b"\n", end.encode())
+    whole = counted(stream.replace(end.encode(), b"\n"))
+
+    assert whole[0].output == 3
+    assert whole[1]
+    for at in range(len(stream) + 1):
+        assert counted(stream, at) == whole
+        assert counted(stream, min(at, 7), at) == whole
+        assert counted(stream, at, min(at + 1, len(stream))) == whole
+
+
+@pytest.mark.parametrize("end", ENDS)
+def test_the_first_event_is_the_same_however_much_has_come(end):
+    stream = (b": hello\n\n" + event({"a": "€"}) + event({"b": 2})).replace(b"\n", end.encode())
+    seen = [first_event(stream[:at]) for at in range(len(stream) + 1)]
+
+    assert seen[0] is None
+    assert set(seen) == {None, json.dumps({"a": "€"}).encode()}
+    assert seen == sorted(seen, key=lambda each: each is not None), "what was seen once stays"
+
+
+async def test_a_gateway_proves_itself_wherever_its_response_is_cut():
+    class Health(Cut):
+        async def answer(self, reader, writer):
+            head, _ = await received(reader)
+            [challenge] = parse_qs(urlsplit(head.split(b" ")[1].decode()).query)["challenge"]
+            body = padded({"proof": prove(here.key, challenge)}, LENGTH)
+            await self.send(writer, response(body, missing=self.missing))
+
+    async with cut_server(Health(), pause_s=0.001) as server:
+        here = GatewayState(1, server.port, 1, "test", Secret("00" * 32))
+        server.missing = 0
+        for at in range(0, LENGTH + 100, 3):
+            server.at = (at,)
+            assert await outcome(lambda: asyncio.to_thread(gateway_state._answers, here)) is True
+        server.missing = 1
+        assert await outcome(lambda: asyncio.to_thread(gateway_state._answers, here)) is False

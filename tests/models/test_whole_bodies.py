@@ -1,0 +1,192 @@
+"""Responses of model APIs that arrive in several TCP segments, break off or are too long: read whole, or refused as what they are."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+
+import aiohttp
+import pytest
+
+from portico.errors import NetworkError
+from portico.models import asking, discovery
+from portico.models.asking import Refused
+from portico.models.discovery import discover
+from portico.models.http import ModelHttp
+from portico.models.protocols.question import Question
+from portico.secret import Secret
+from tests.models.test_asking import STOP, Broker, a_model, delta, sse
+from tests.segments import Cut, cut_server, every_cut, failures, padded, response
+
+pytestmark = pytest.mark.requirement("E85")
+LENGTH = 300
+LISTED = {"data": [{"id": "MiniMax-M2.1", "display_name": "M2.1 €"}, {"id": "other"}]}
+USED_UP = {"type": "error", "error": {"type": "rate_limit_error", "message": "usage limit exceeded (2056)"}}
+NO_PLAN = {"base_resp": {"status_code": 2062, "status_msg": "no active token plan subscription"}}
+NOT_KNOWN = {"type": "error", "error": {"type": "authentication_error", "message": "invalid api key (2049)"}}
+
+
+def of_key(server):
+    """A model that is called with a key: a 401 is not answered by a refresh."""
+    return a_model(server, profile_id=None, key=Secret("sk-not-a-secret"), base_url=server.origin)
+
+
+async def asked(server, http):
+    answer = await asking.begin(of_key(server), Question("Why?", 10), http=http, broker=Broker())
+    return [piece.text async for piece in answer.pieces() if piece.text]
+
+
+async def refused(server, http):
+    with pytest.raises(Refused) as caught:
+        await asked(server, http)
+    return caught.value.refusal
+
+
+async def test_a_single_read_of_this_server_is_cut_at_every_place():
+    """The control: without it the tests below could pass because nothing was cut."""
+    body = padded(LISTED, LENGTH)
+    data = response(body)
+    head = len(data) - len(body)
+    async with cut_server() as server, aiohttp.ClientSession() as session:
+        server.data = data
+        for at in every_cut(body)[1:]:
+            server.at = (head + at[0],)
+            async with session.get(server.origin) as answer:
+                assert await answer.content.read(1 << 20) == body[: at[0]]
+
+
+@pytest.mark.parametrize(
+    ("status", "fields", "kind", "code"),
+    [
+        (200, NO_PLAN, "no-plan", 2062),
+        (429, USED_UP, "plan-used-up", 2056),
+        (401, NOT_KNOWN, "auth", 2049),
+    ],
+)
+async def test_a_refusal_is_the_same_wherever_its_response_is_cut(status, fields, kind, code):
+    async with cut_server() as server, ModelHttp() as http:
+        data = response(padded(fields, LENGTH), status=status)
+        whole, wrong = await failures(server, data, lambda: refused(server, http))
+
+    assert (whole.kind, whole.code) == (kind, code)
+    assert wrong == {}
+
+
+async def test_a_list_of_models_is_the_same_wherever_its_response_is_cut():
+    async with cut_server() as server, ModelHttp() as http:
+        data = response(padded(LISTED, LENGTH))
+        whole, wrong = await failures(server, data, lambda: discover(of_key(server), http=http, broker=Broker()))
+
+    assert [each.id for each in whole] == ["MiniMax-M2.1", "other"]
+    assert wrong == {}
+
+
+async def test_a_refused_list_is_the_same_wherever_its_response_is_cut():
+    async with cut_server() as server, ModelHttp() as http:
+        data = response(padded(NOT_KNOWN, LENGTH), status=401)
+        whole, wrong = await failures(server, data, lambda: discover(of_key(server), http=http, broker=Broker()))
+
+    assert "2049" in str(whole)
+    assert wrong == {}
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+async def test_a_stream_is_the_same_wherever_its_response_is_cut(end):
+    events = sse(delta("a€"), delta("b"), STOP).replace(b"\n", end.encode())
+    async with cut_server() as server, ModelHttp() as http:
+        data = response(events, content_type="text/event-stream")
+        whole, wrong = await failures(server, data, lambda: asked(server, http))
+
+    assert whole == ["a€", "b"]
+    assert wrong == {}
+
+
+@pytest.mark.parametrize("status", [200, 401, 429, 500])
+async def test_a_refusal_that_breaks_off_is_a_broken_answer_and_not_a_short_one(status):
+    async with cut_server() as server, ModelHttp() as http:
+        server.data = response(padded(NO_PLAN, LENGTH), status=status, missing=1)
+        with pytest.raises(Refused) as caught:
+            await asked(server, http)
+
+    assert caught.value.error.id == "answer-cut"
+    assert caught.value.refusal.kind == "unreachable"
+
+
+@pytest.mark.parametrize("status", [200, 401])
+async def test_a_list_that_breaks_off_is_a_broken_answer_though_what_came_is_json(status):
+    async with cut_server() as server, ModelHttp() as http:
+        server.data = response(padded(LISTED, LENGTH), status=status, missing=1)
+        with pytest.raises(NetworkError) as caught:
+            await discover(of_key(server), http=http, broker=Broker())
+
+    assert caught.value.id == "answer-cut"
+
+
+async def test_a_list_that_is_too_long_is_refused_for_its_length(monkeypatch):
+    monkeypatch.setattr(discovery, "_LONGEST", 1 << 20)
+    async with cut_server() as server, ModelHttp() as http:
+        server.data = response(padded(LISTED, (1 << 20) + 1))
+        with pytest.raises(NetworkError, match="longer than 1 MiB") as caught:
+            await discover(of_key(server), http=http, broker=Broker())
+        server.data = response(padded(LISTED, 1 << 20))
+        assert len(await discover(of_key(server), http=http, broker=Broker())) == 2
+
+    assert caught.value.id == "list-unreadable"
+
+
+async def test_a_refusal_that_never_ends_is_given_up(monkeypatch):
+    monkeypatch.setattr(asking, "_REFUSAL_S", 0.2)
+
+    class Endless(Cut):
+        async def answer(self, reader, writer):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(b"HTTP/1.1 429 X\r\nContent-Type: text/plain\r\n\r\n")
+            while True:
+                writer.write(b"x")
+                await writer.drain()
+                await asyncio.sleep(0.01)
+
+    async with cut_server(Endless()) as server, ModelHttp() as http:
+        with pytest.raises(Refused) as caught:
+            await asyncio.wait_for(asked(server, http), 5)
+
+    assert caught.value.refusal.kind == "timeout"
+
+
+async def test_the_shared_reader_says_whether_the_body_is_complete():
+    async with cut_server() as server, ModelHttp() as http:
+        for length, complete in ((99, True), (100, True), (101, False)):
+            server.data = response(b"x" * length)
+            server.at = (len(server.data) - length + 50,)
+            async with await http.get(server.origin, headers={}) as answer:
+                body, whole = await http.read(answer, 100)
+            assert (body, whole) == (b"x" * length, complete)
+
+
+def test_larger_bodies_are_read_whole_in_any_number_of_pieces():
+    hypothesis = pytest.importorskip("hypothesis", reason="hypothesis is not installed")
+    st = hypothesis.strategies
+
+    async def once(length, at):
+        async with cut_server() as server, ModelHttp() as http:
+            listed = padded(LISTED, length)
+            server.data = response(listed)
+            server.at = tuple(each % len(server.data) for each in at)
+            assert len(await discover(of_key(server), http=http, broker=Broker())) == 2
+            server.data = response(padded(NO_PLAN, min(length, 60_000)))
+            server.at = tuple(each % len(server.data) for each in at)
+            assert (await refused(server, http)).code == 2062
+
+    with asyncio.Runner() as runner:
+
+        @hypothesis.settings(max_examples=hypothesis.settings.default.max_examples // 10)
+        @hypothesis.given(st.integers(301, 200_000), st.lists(st.integers(0, 1 << 20), max_size=6))
+        def check(length, at):
+            runner.run(once(length, at))
+
+        check()
+
+
+def test_json_of_the_samples_is_what_it_says():
+    assert len(padded(LISTED, LENGTH)) == LENGTH
+    assert json.loads(padded(LISTED, LENGTH))["data"] == LISTED["data"]

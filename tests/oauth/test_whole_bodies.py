@@ -1,0 +1,98 @@
+"""Replies of authorization servers, and forms that browsers post, in several TCP segments."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import asynccontextmanager
+
+import pytest
+from aiohttp import web
+
+from portico.contracts import FormRequest
+from portico.errors import NetworkError
+from portico.oauth.authorization_response import UnfitResponse
+from portico.oauth.callback_http import Answer, read_form, refuse
+from portico.oauth.client import OAuthClient
+from portico.oauth.quiet_http import QuietServer
+from tests.segments import answer_to, cut_server, every_cut, failures, padded, response
+
+pytestmark = pytest.mark.requirement("E85")
+LENGTH = 300
+REPLY = {"access_token": "not-a-secret", "token_type": "Bearer", "text": "€"}
+
+
+def readers(client, server):
+    form = FormRequest(f"{server.origin}/token", {"a": "1"}, {})
+
+    async def posted():
+        reply = await client.post_form(form, relocated={}, timeout_s=5)
+        return reply.status, reply.body.reveal()
+
+    async def fetched():
+        reply = await client.get(f"{server.origin}/metadata", timeout_s=5)
+        return reply.status, reply.body.reveal()
+
+    return {"post": posted, "get": fetched}
+
+
+@pytest.mark.parametrize("status", [200, 400])
+@pytest.mark.parametrize("method", ["post", "get"])
+async def test_a_reply_is_the_same_wherever_it_is_cut(method, status):
+    body = padded(REPLY, LENGTH)
+    async with cut_server() as server, OAuthClient() as client:
+        whole, wrong = await failures(server, response(body, status=status), readers(client, server)[method])
+
+    assert whole == (status, body.decode())
+    assert wrong == {}
+
+
+@pytest.mark.parametrize("method", ["post", "get"])
+async def test_a_reply_that_breaks_off_is_an_error_though_what_came_is_json(method):
+    async with cut_server() as server, OAuthClient() as client:
+        server.data = response(padded(REPLY, LENGTH), missing=1)
+        with pytest.raises(NetworkError):
+            await readers(client, server)[method]()
+
+
+@asynccontextmanager
+async def form_server():
+    """A callback server's reader of forms; what it made of each is in `read`."""
+    read = []
+
+    async def handle(request):
+        try:
+            read.append(await read_form(request))
+        except UnfitResponse as unfit:
+            read.append(unfit)
+        return Answer(200, b"ok")
+
+    runner = web.ServerRunner(QuietServer(handle, refuse))
+    await runner.setup()
+    try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        yield runner.addresses[0][1], read
+    finally:
+        await runner.cleanup()
+
+
+def post(body, *, missing=0):
+    lines = ["POST / HTTP/1.1", "Host: 127.0.0.1", "Content-Type: application/x-www-form-urlencoded"]
+    return "\r\n".join([*lines, f"Content-Length: {len(body) + missing}", "", ""]).encode() + body
+
+
+async def test_a_posted_form_is_the_same_wherever_it_is_cut():
+    body = b"code=abc&state=" + b"s" * 285
+    async with form_server() as (port, read):
+        for at in every_cut(data := post(body)):
+            await answer_to(port, data, at)
+
+    assert set(read) == {body.decode()}
+    assert len(read) == len(data)
+
+
+async def test_a_posted_form_that_breaks_off_is_no_answer():
+    async with form_server() as (port, read):
+        await answer_to(port, post(b"code=abc&state=s", missing=1), ends=True)
+        await asyncio.sleep(0.05)
+
+    assert not any(isinstance(each, str) for each in read)
