@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
-import stat
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
@@ -14,7 +13,7 @@ from portico.config.document import Document
 from portico.config.reading import decoded, encoded, os_failure, read_bytes, write_warning
 from portico.errors import ConfigError, LockBusy
 from portico.paths import FILE_MODE, FOLDER_MODE
-from portico.store.atomic import replace, sync_folder, temporaries, write_temporary
+from portico.store.atomic import look_like, replace, sync_folder, temporaries, write_temporary
 from portico.store.lock import file_lock, short_name
 from portico.store.steps import no_step
 
@@ -99,7 +98,7 @@ class ConfigFile:
                 leftover.unlink(missing_ok=True)
             temporary = write_temporary(target, after, on_step=self._on_step)
             try:
-                _look_like(temporary, target, mode=FILE_MODE if private else 0o777)
+                _take_over(temporary, target, mode=FILE_MODE if private else 0o777)
                 if read_bytes(self.path) != before:
                     return False
                 if before is not None:
@@ -118,22 +117,24 @@ class ConfigFile:
         return True
 
 
-def _look_like(temporary: Path, target: Path, *, mode: int) -> None:
-    """Give `temporary` the owner of `target` and at most `mode` of its mode, which says too whether it may be written at all."""
+def _take_over(temporary: Path, target: Path, *, mode: int) -> None:
+    """Make `temporary` look like `target`, unless the mode of `target` forbids writing."""
     with contextlib.suppress(FileNotFoundError):
         found = target.stat()
         if not os.access(target, os.W_OK):
             raise PermissionError(errno.EACCES, "the file is read-only")
-        if os.name == "posix":
-            if os.geteuid() == 0 and found.st_uid != 0:
-                os.chown(temporary, found.st_uid, found.st_gid)
-            temporary.chmod(stat.S_IMODE(found.st_mode) & mode)
+        look_like(temporary, found, mode=mode)
 
 
 def _back_up(target: Path, data: bytes) -> None:
+    """Keep the last version, for the file's owner alone."""
     names = [target.with_name(target.name + suffix) for suffix in BACKUPS]
     for newer, older in reversed(list(pairwise(names))):
         with contextlib.suppress(FileNotFoundError):
             newer.replace(older)
     copy = write_temporary(names[0], data)
-    replace(copy, names[0])
+    try:
+        look_like(copy, target.stat(), mode=FILE_MODE)
+        replace(copy, names[0])
+    finally:
+        copy.unlink(missing_ok=True)

@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from portico import __version__
+from portico.paths import FILE_MODE
 from portico.secret import redact
-from portico.store.atomic import file_error, replace, write_temporary
+from portico.store.atomic import file_error, write_in_place
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -47,7 +48,7 @@ def write_bundle(place: str, here: Installation, results: Sequence[Result]) -> N
     path = Path(place)
     # Not `write_private`: the folder is the user's own, and its mode is not ours to change.
     try:
-        replace(write_temporary(path, packed.getvalue()), path)
+        write_in_place(path, packed.getvalue(), mode=FILE_MODE)
     except OSError as error:
         raise file_error("bundle-not-written", f"cannot write {path}", error) from error
 

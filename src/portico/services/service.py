@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from portico.errors import ConfigError
-from portico.store.atomic import file_error, replace, write_temporary
+from portico.store.atomic import file_error, write_in_place
 from portico.store.passphrase import SECRET_VARIABLES
 
 if TYPE_CHECKING:
@@ -115,7 +115,7 @@ def write_file(path: Path, data: bytes) -> None:
     # Not `write_private`: the folder is the service manager's, and its mode is not ours to change.
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        replace(write_temporary(path, data), path)
+        write_in_place(path, data)
     except OSError as error:
         raise file_error("store-write-failed", f"cannot write {path}", error) from error
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import stat
 import sys
 import time
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from portico.store.steps import OnStep
 
 _READ_LIMIT: Final = 16 << 20
+_RANDOM: Final = 6  # bytes in the name of a temporary file
 _SHARED_FLAGS: Final = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
 _READ_FLAGS: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _SHARED_FLAGS
 _CREATE_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SHARED_FLAGS
@@ -44,6 +46,7 @@ _ADVICE: Final = {
 def write_private(path: Path, data: bytes, *, durable: bool = True, on_step: OnStep = no_step) -> None:
     """Replace `path` by a 0600 file that holds `data`; on any failure what was there stays as it was.
 
+    The folder is Portico's own: it is made if need be, and its mode set to 0700. For any other folder there is `write_in_place`.
     A link, FIFO or folder in the target's place is refused. `durable` False leaves out the two fsyncs: for content that a power
     cut may lose.
 
@@ -130,12 +133,12 @@ def remove_private(path: Path) -> None:
 
 
 def write_temporary(path: Path, data: bytes, *, durable: bool = True, on_step: OnStep = no_step) -> Path:
-    """A new 0600 file beside `path` with `data` in it, on disk; nothing is left behind on failure.
+    """A new 0600 file beside `path` with `data` in it, on disk; the folder stays as it is, and nothing is left on failure.
 
     Raises:
         OSError: as the system says it.
     """
-    temporary = path.with_name(f".{path.name}.{os.urandom(6).hex()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.urandom(_RANDOM).hex()}.tmp")
     fd = os.open(temporary, _CREATE_FLAGS, FILE_MODE)
     try:
         try:
@@ -157,11 +160,51 @@ def write_temporary(path: Path, data: bytes, *, durable: bool = True, on_step: O
     return temporary
 
 
+def write_in_place(path: Path, data: bytes, *, mode: int = 0o777) -> None:
+    """Replace `path` in a folder that is not Portico's own: the folder must exist, and keeps its mode and owner.
+
+    A file that was there keeps its owner, its group and at most `mode` of its mode; a new one is 0600. On any failure the old
+    file is as it was, and nothing else is left.
+
+    Raises:
+        OSError: as the system says it.
+    """
+    temporary = write_temporary(path, data)
+    try:
+        with contextlib.suppress(FileNotFoundError):
+            look_like(temporary, path.stat(), mode=mode)
+        replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+    sync_folder(path.parent)
+
+
+def look_like(temporary: Path, found: os.stat_result, *, mode: int = 0o777) -> None:
+    """Give `temporary` the group and at most `mode` of the mode of the file that it replaces, and as root its owner too.
+
+    If the group cannot be given, the group's permissions are left out: they would be another group's.
+
+    Raises:
+        OSError: as the system says it.
+    """
+    if os.name != "posix":
+        return
+    new, wanted = temporary.stat(), stat.S_IMODE(found.st_mode) & mode
+    if os.geteuid() == 0 and found.st_uid != new.st_uid:
+        os.chown(temporary, found.st_uid, found.st_gid)
+    elif found.st_gid != new.st_gid:
+        try:
+            os.chown(temporary, -1, found.st_gid)
+        except OSError:
+            wanted &= ~0o070
+    temporary.chmod(wanted)
+
+
 def temporaries(path: Path) -> Iterator[Path]:
-    """What unfinished writes of `path` have left, including one that is going on now."""
-    prefix = f".{path.name}."
+    """What unfinished writes of `path` have left, including one that is going on now; no other program's temporary files."""
+    ours = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{{2 * _RANDOM}}}\.tmp")
     with contextlib.suppress(FileNotFoundError), os.scandir(path.parent) as entries:
-        yield from (Path(entry.path) for entry in entries if entry.name.startswith(prefix) and entry.name.endswith(".tmp"))
+        yield from (Path(entry.path) for entry in entries if ours.fullmatch(entry.name))
 
 
 def replace(temporary: Path, path: Path) -> None:

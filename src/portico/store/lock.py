@@ -27,6 +27,7 @@ _LONGEST_PAUSE_S: Final = 0.05
 _LOCKED_BYTE: Final = 1 << 30
 _LOOK_FLAGS: Final = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
 _OPEN_FLAGS: Final = _LOOK_FLAGS | os.O_CREAT
+_FOREIGN_MODE: Final = 0o666  # less the umask, as the other program would make it
 
 if sys.platform == "win32":
     import msvcrt
@@ -64,11 +65,13 @@ else:
 class FileLock:
     """One holder at a time, among processes and within one. Not reentrant: a second `acquire` waits like anybody else's.
 
-    `what` names the guarded thing in messages.
+    `what` names the guarded thing in messages. `foreign`: another program locks this file too, in a folder of its own. That
+    folder is neither made nor changed, and nothing is written into the file.
     """
 
-    def __init__(self, path: Path, *, what: str = "this file") -> None:
+    def __init__(self, path: Path, *, what: str = "this file", foreign: bool = False) -> None:
         self.path = path
+        self._foreign = foreign
         self._what = what
         self._fd: int | None = None
 
@@ -93,7 +96,8 @@ class FileLock:
             if not _try_lock(fd) or not self._is_current(fd):
                 os.close(fd)
                 return False
-            _sign(fd)
+            if not self._foreign:
+                _sign(fd)
         except OSError as error:
             os.close(fd)
             raise self._failed(error) from error
@@ -161,8 +165,9 @@ class FileLock:
         fd, self._fd = self._fd, None
         if fd is None:
             return
-        with contextlib.suppress(OSError):
-            os.ftruncate(fd, 0)
+        if not self._foreign:
+            with contextlib.suppress(OSError):
+                os.ftruncate(fd, 0)
         try:
             _unlock(fd)
         finally:
@@ -207,6 +212,8 @@ class FileLock:
         )
 
     def _open(self) -> int:
+        if self._foreign:
+            return os.open(self.path, _OPEN_FLAGS, _FOREIGN_MODE)
         make_private_folder(self.path.parent)
         return os.open(self.path, _OPEN_FLAGS, FILE_MODE)
 
@@ -246,14 +253,16 @@ def short_name(name: str | Path) -> str:
 
 
 @contextlib.contextmanager
-def file_lock(path: Path, timeout_s: float = DEFAULT_TIMEOUT_S, what: str = "this file") -> Iterator[FileLock]:
+def file_lock(
+    path: Path, timeout_s: float = DEFAULT_TIMEOUT_S, what: str = "this file", *, foreign: bool = False
+) -> Iterator[FileLock]:
     """Hold the lock at `path` for the length of a `with` block.
 
     Raises:
         LockBusy: somebody else held it for all of `timeout_s` seconds.
         StoreError: the lock file cannot be opened or locked at all.
     """
-    lock = FileLock(path, what=what)
+    lock = FileLock(path, what=what, foreign=foreign)
     lock.acquire(timeout_s)
     try:
         yield lock

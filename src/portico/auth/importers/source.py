@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from portico.config.document import Document
 from portico.errors import ConfigError, LockBusy, PorticoError
 from portico.paths import FOLDER_MODE
-from portico.store.atomic import replace, sync_folder, write_temporary
+from portico.store.atomic import look_like, replace, sync_folder, write_temporary
 from portico.store.lock import file_lock
 
 if TYPE_CHECKING:
@@ -130,8 +130,7 @@ def _put(importer: Importer, target: Path, before: bytes, after: bytes) -> bool:
         found = target.stat()
         temporary = write_temporary(target, after)
         try:
-            if os.name == "posix":
-                temporary.chmod(stat.S_IMODE(found.st_mode) & 0o777)
+            look_like(temporary, found)
             if _bytes_of(importer, target) != before:
                 return False
             replace(temporary, target)
@@ -150,9 +149,15 @@ def _put(importer: Importer, target: Path, before: bytes, after: bytes) -> bool:
 
 @contextlib.contextmanager
 def _tool_lock(importer: Importer, target: Path) -> Iterator[None]:
-    """Hold what the tool itself holds while it writes."""
-    if importer.lock == "flock":
-        with file_lock(target.with_suffix(".lock"), _LOCK_S, what=f"{importer.label}'s {target.name}"):
+    """Hold what the tool itself holds while it writes.
+
+    A `flock` file that the tool has not made yet stays there: the tool uses it from then on, and deleting it would let two in.
+    """
+    if not target.parent.is_dir():
+        yield
+    elif importer.lock == "flock":
+        what = f"{importer.label}'s {target.name}"
+        with file_lock(target.with_suffix(".lock"), _LOCK_S, what=what, foreign=True):
             yield
     elif importer.lock == "folder":
         with _lock_folder(importer, target):
