@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+from types import SimpleNamespace
 
 import pytest
 
+from portico import paths
+from portico.cli import purge
 from portico.gateway import service
 from portico.gateway.service import running
+from portico.paths import Paths
 from tests.minimax_session import CN, GLOBAL
 
 
@@ -101,3 +105,19 @@ def test_where_the_keyring_cannot_be_reached_what_leads_to_its_records_stays(ses
     assert session.paths.index.exists()
     assert session.ok("purge", "--yes").endswith("Nothing of Portico's is left but the program.\n")
     assert session.records() == []
+
+
+@pytest.mark.requirement("E89")
+@pytest.mark.parametrize("moved", [True, False])
+def test_a_config_folder_goes_only_if_nobody_moved_it(tmp_path, monkeypatch, moved):
+    default = tmp_path / "portico" / "portico.json5"
+    monkeypatch.setattr(paths, "_default_config", lambda: default)
+    config = tmp_path / "project" / "portico.json5" if moved else default
+    config.parent.mkdir(parents=True)
+    config.write_text("{}")
+    done = purge._Purged()
+
+    purge._delete_files(done, SimpleNamespace(paths=Paths(config, tmp_path / "state", "")), keep_config=False)
+
+    assert str(config) in done.files
+    assert config.parent.exists() == moved

@@ -131,6 +131,7 @@ def _revoke_keys(done: _Purged, rt: Runtime) -> None:
 
 def _delete_files(done: _Purged, rt: Runtime, *, keep_config: bool) -> None:
     from portico.config.file import BACKUPS
+    from portico.paths import resolve_paths
 
     state, config = rt.paths.state, rt.paths.config
     # With their backups, what was set aside as damaged, and what a killed write has left.
@@ -139,7 +140,9 @@ def _delete_files(done: _Purged, rt: Runtime, *, keep_config: bool) -> None:
         ours += [config, *(config.with_name(config.name + suffix) for suffix in BACKUPS)]
     for path in ours:
         _delete(path, done)
-    for folder in (state, *([] if keep_config else [config.parent])):
+    # The folder of a config file that `--config` or PORTICO_CONFIG names is the user's own, empty or not.
+    config_is_moved = config != resolve_paths(env={}).config
+    for folder in (state, *([] if keep_config or config_is_moved else [config.parent])):
         if folder.is_dir() and not any(folder.iterdir()):
             _delete(folder, done)
         elif folder == state and folder.is_dir():
