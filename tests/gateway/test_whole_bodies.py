@@ -199,3 +199,49 @@ async def test_a_gateway_proves_itself_wherever_its_response_is_cut():
             assert await outcome(lambda: asyncio.to_thread(gateway_state._answers, here)) is True
         server.missing = 1
         assert await outcome(lambda: asyncio.to_thread(gateway_state._answers, here)) is False
+
+
+def cuts(st):
+    return st.lists(st.integers(0, 1 << 20), max_size=6)
+
+
+def few(hypothesis):
+    return hypothesis.settings(max_examples=hypothesis.settings.default.max_examples // 10)
+
+
+def test_counts_are_the_same_in_any_number_of_pieces():
+    hypothesis = pytest.importorskip("hypothesis", reason="hypothesis is not installed")
+    st = hypothesis.strategies
+
+    @few(hypothesis)
+    @hypothesis.given(st.sampled_from(ENDS), st.text(max_size=400), cuts(st))
+    def check(end, text, at):
+        stream = (b": hello\n\n" + word(text) + DONE).replace(b"\n", end.encode())
+        usage, whole, refused = counted(stream, *sorted(each % len(stream) for each in at))
+        assert (usage.output, whole, refused) == (3, True, None)
+
+    check()
+
+
+@pytest.mark.parametrize("engine", ["direct", "aiohttp"])
+def test_larger_responses_are_read_whole_in_any_number_of_pieces(engine):
+    hypothesis = pytest.importorskip("hypothesis", reason="hypothesis is not installed")
+    st = hypothesis.strategies
+
+    async def once(length, at):
+        async with cut_server() as server, upstreams() as made:
+            body = padded(WHOLE, length)
+            server.data = response(body)
+            server.at = tuple(each % len(server.data) for each in at)
+            answer = await made[engine].send(f"{server.origin}/v1/x", body=b"{}", headers={})
+            assert await answer.read(1 << 20) == (body, True)
+            answer.close()
+
+    with asyncio.Runner() as runner:
+
+        @few(hypothesis)
+        @hypothesis.given(st.integers(LENGTH, 200_000), cuts(st))
+        def check(length, at):
+            runner.run(once(length, at))
+
+        check()

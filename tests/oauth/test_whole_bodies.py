@@ -96,3 +96,24 @@ async def test_a_posted_form_that_breaks_off_is_no_answer():
         await asyncio.sleep(0.05)
 
     assert not any(isinstance(each, str) for each in read)
+
+
+def test_larger_replies_are_read_whole_in_any_number_of_pieces():
+    hypothesis = pytest.importorskip("hypothesis", reason="hypothesis is not installed")
+    st = hypothesis.strategies
+
+    async def once(length, at):
+        body = padded(REPLY, length)
+        async with cut_server() as server, OAuthClient() as client:
+            server.data = response(body)
+            server.at = tuple(each % len(server.data) for each in at)
+            assert await readers(client, server)["post"]() == (200, body.decode())
+
+    with asyncio.Runner() as runner:
+
+        @hypothesis.settings(max_examples=hypothesis.settings.default.max_examples // 10)
+        @hypothesis.given(st.integers(LENGTH, 200_000), st.lists(st.integers(0, 1 << 20), max_size=6))
+        def check(length, at):
+            runner.run(once(length, at))
+
+        check()
