@@ -109,14 +109,15 @@ async def test_a_refusal_in_a_streams_first_event_is_seen_wherever_it_is_cut(tri
     assert wrong == {}
 
 
-@pytest.mark.parametrize("status", [200, 401, 429, 500])
-async def test_a_response_that_breaks_off_is_a_broken_answer(tried, status):
+@pytest.mark.parametrize(("status", "kind"), [(200, "answer-unknown"), (401, "auth"), (429, "rate-limit"), (500, "server")])
+async def test_of_a_response_that_breaks_off_its_status_holds_and_nothing_of_its_body_does(tried, status, kind):
     server, ask = tried
     server.data = response(padded(REFUSED[200], LENGTH), status=status, missing=1)
     with pytest.raises(Refused) as caught:
         await ask()
 
-    assert caught.value.error.id == "answer-cut"
+    assert caught.value.refusal.kind == kind
+    assert (caught.value.refusal.unknown, caught.value.refusal.code) == (status == 200, None)
 
 
 def request(here, body, *, missing=0):

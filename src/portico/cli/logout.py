@@ -25,24 +25,38 @@ def run_logout(asked: str | None, rt: Runtime, *, all_profiles: bool, yes: bool)
     if not chosen:
         rt.out.note("Nobody is signed in.")
         return _told([], rt)
+    before = {profile.id: profile for profile in rt.index.profiles()}
     if not yes and not rt.prompter.confirm(f"Sign out of {', '.join(chosen)}?", flag="--yes"):
         rt.out.note("Nothing was changed.")
         return ExitCode.OK
-    before = {profile.id: profile for profile in rt.index.profiles()}
+    _refuse_others(chosen, before, rt)
     results = asyncio.run(_sign_out(chosen, rt))
     for result in results:
-        if not result.left and result.profile_id in before:
-            _follow(before[result.profile_id], rt)
+        if not result.left:
+            _forget(result.profile_id, before.get(result.profile_id), rt)
     return _told(results, rt)
 
 
-def _follow(gone: Profile, rt: Runtime) -> None:
-    from portico.onboarding.following import follow_remaining
+def _forget(profile_id: str, gone: Profile | None, rt: Runtime) -> None:
+    """Take the profile out of the config. `gone` is what its entry was, None if that was damaged."""
+    from portico.onboarding.following import follow_remaining, forget_profile
 
     try:
-        follow_remaining(rt, gone)
+        forget_profile(rt, profile_id)
+        if gone is not None:
+            follow_remaining(rt, gone)
     except PorticoError as error:
-        rt.out.warn(f"The config still names the API base of {gone.id}: {error}")
+        rt.out.warn(f"The config still names {profile_id}: {error}")
+
+
+def _refuse_others(chosen: list[str], before: dict[str, Profile], rt: Runtime) -> None:
+    """Refuse to sign out of an account that has taken the place of the one the user was asked about."""
+    now = {profile.id: profile.created_at for profile in rt.index.profiles()}
+    changed = [id for id in chosen if id in now and id in before and now[id] != before[id].created_at]
+    if changed:
+        why = "another command has signed in under that name since you were asked"
+        hint = f"{{prog}} auth list, then: {{prog}} auth logout {changed[0]}"
+        raise UsageError("profile-changed", f"{changed[0]} is another sign-in now; nothing was changed.", why=why, hint=hint)
 
 
 def _chosen(asked: str | None, rt: Runtime, *, all_profiles: bool) -> list[str]:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from portico.config.references import without_alias
 from portico.errors import ConfigError, ExitCode, PorticoError, UsageError
 from portico.onboarding.default_model import ALLOWED, kept_open, with_allowed, with_fallbacks
 from portico.onboarding.model_names import known_model
@@ -67,7 +68,7 @@ def add_alias(alias: str, text: str, rt: Runtime) -> int:
 
 
 def remove_alias(alias: str, rt: Runtime) -> int:
-    """Forget a name; the model stays allowed.
+    """Forget a name; the model stays allowed, and what the name stood for takes its place wherever the file names it.
 
     Raises:
         NotListed: the config has no such alias.
@@ -84,7 +85,11 @@ def remove_alias(alias: str, rt: Runtime) -> int:
     if not rt.config.document.has(path):
         message = f"Alias {alias} stands in another file"
         raise ConfigError("config-elsewhere", message, where=str(origin), hint=f"take it out there, or: {_in_base(path)}")
-    return _edited(rt, lambda document: document.unset(path), f"Removed alias {alias}", {"alias": alias, "model": holder})
+
+    def change(document: Document) -> Document:
+        return without_alias(document.unset(path), alias, holder)
+
+    return _edited(rt, change, f"Removed alias {alias}", {"alias": alias, "model": holder})
 
 
 def show_fallbacks(rt: Runtime) -> int:

@@ -111,8 +111,19 @@ def _sign_out(done: _Purged, rt: Runtime) -> None:
             done.left.append(f"{result.profile_id}: {', '.join(result.left)}")
         else:
             done.signed_out.append(result.profile_id)
+            _forget(result.profile_id, done, rt)
         if result.not_revoked and not result.is_key:
             done.not_revoked[result.profile_id] = result.not_revoked
+
+
+def _forget(profile_id: str, done: _Purged, rt: Runtime) -> None:
+    """Take it out of the config, which stays if it was asked for or if something else cannot be deleted."""
+    from portico.onboarding.following import forget_profile
+
+    try:
+        forget_profile(rt, profile_id)
+    except PorticoError as error:
+        done.left.append(f"{profile_id} in {rt.paths.config}: {error}")
 
 
 def _revoke_keys(done: _Purged, rt: Runtime) -> None:

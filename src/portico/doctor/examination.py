@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from portico.doctor import files, gateway, network, sign_ins
+from portico.doctor import files, gateway, network, references, sign_ins
 from portico.doctor.finding import Check, Found
 from portico.doctor.patient import Patient
 from portico.errors import PorticoError
@@ -28,6 +28,7 @@ CHECKS: Final = (
     Check("files", "who may read the files", files.who_may_read),
     Check("packages", "the packages", gateway.packages),
     Check("plugins", "the plugins", sign_ins.plugins),
+    Check("references", "what the configuration names", references.references),
     Check("store", "the keyring", sign_ins.store),
     Check("records", "the tokens in it", sign_ins.records),
     Check("health", "the sign-ins", sign_ins.health),

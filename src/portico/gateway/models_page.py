@@ -5,7 +5,10 @@ OpenAI's: https://platform.openai.com/docs/api-reference/models. Anthropic's: ht
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import TYPE_CHECKING, Final
+
+from portico.errors import UsageError
 
 if TYPE_CHECKING:
     from portico.gateway.live_models import LiveModels
@@ -22,10 +25,11 @@ def model_list(models: LiveModels) -> dict[str, object]:
     for alias, reference in models.loader.catalog.aliases.items():
         if str(reference) in ready:
             entries.setdefault(alias, _entry(alias, ready[str(reference)]))
-    for name in models.names:
-        model = ready.get(str(models.loader.catalog.expand(models.names[name]))) if not name.endswith("*") else None
-        if model is not None:
-            entries[name] = _entry(name, model)
+    for name, text in models.names.items():
+        with suppress(UsageError):  # a name of nothing is left out here, and is a finding of `doctor`
+            model = ready.get(str(models.loader.catalog.expand(text))) if not name.endswith("*") else None
+            if model is not None:
+                entries[name] = _entry(name, model)
     data = [*entries.values()]
     ends = {"first_id": data[0]["id"], "last_id": data[-1]["id"]} if data else {"first_id": None, "last_id": None}
     return {"object": "list", "data": data, "has_more": False, **ends}

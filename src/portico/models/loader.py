@@ -110,6 +110,14 @@ class ModelLoader:
         """
         return self.catalog.expand(text or self._default())
 
+    def check(self, text: str) -> None:
+        """Show that a name stands for a model that exists, whether or not it can be called.
+
+        Raises:
+            UsageError, ConfigError: `invalid-model-reference`, `unknown-model`.
+        """
+        self._check(self.reference(text), named=False)
+
     def has_credential(self, provider: Provider) -> bool:
         """Whether a profile, an environment key or a key in the config would answer for `provider`."""
         return bool(self.credentials.of(provider))

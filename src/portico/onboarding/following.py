@@ -1,12 +1,24 @@
-"""After a sign-out: the config's API base goes over to the sign-in that remains, for the tools that read it there."""
+"""After a sign-out: the config no longer names the profile, and its API base is that of the account which is used from now on."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from portico.config.references import without_profile
+
 if TYPE_CHECKING:
     from portico.onboarding.workbench import Workbench
     from portico.store.profiles import Profile
+
+
+def forget_profile(bench: Workbench, profile_id: str) -> None:
+    """Take a profile that is gone out of the config file: its own entry, and its place in `auth.order`.
+
+    Raises:
+        ConfigError, LockBusy: the file cannot be read or changed.
+    """
+    if bench.config.file.edit(lambda document: without_profile(document, profile_id)):
+        bench.reload_config()
 
 
 def follow_remaining(bench: Workbench, gone: Profile) -> None:

@@ -1,0 +1,69 @@
+"""What the configuration names and what does not exist: profiles in `auth.order`, models, aliases."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from portico.config.config_path import format_path
+from portico.config.references import ORDER, model_names, without_profile
+from portico.doctor.finding import Found
+from portico.errors import PorticoError, StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from portico.config.layers import LoadedConfig
+    from portico.doctor.finding import Level
+    from portico.doctor.patient import Patient
+
+
+def references(patient: Patient) -> Iterator[Found]:
+    """A profile in an order, or a model name, that refers to nothing."""
+    if patient.config is None:
+        return
+    yield from _profiles(patient, patient.config)
+    yield from _models(patient, patient.config)
+
+
+def _profiles(patient: Patient, loaded: LoadedConfig) -> Iterator[Found]:
+    try:
+        known = {profile.id for profile in patient.here.index.profiles() if not profile.sign_out_unfinished}
+    except StoreError:
+        return  # the index has a finding of its own, and nothing is known of what it holds
+    for provider, order in loaded.config.auth.order.items():
+        left = [id for id in order if id in known]
+        for id in (id for id in order if id not in known):
+            instead = f"set --provider {provider} {' '.join(left)}" if left else f"clear --provider {provider}"
+            yield Found(
+                "dangling-reference",
+                "warning",
+                f"auth.order.{provider} names {id}, which is not signed in.",
+                "It is ignored.",
+                f"{{prog}} auth order {instead}",
+                _forget(patient, loaded, provider, id),
+            )
+
+
+def _forget(patient: Patient, loaded: LoadedConfig, provider: str, id: str) -> Callable[[], str] | None:
+    """Take it out of the config file itself; None if another file, which is not Portico's to change, names it."""
+    own = loaded.document.get((*ORDER, provider)) if loaded.document.has((*ORDER, provider)) else None
+    if not isinstance(own, list) or id not in own:
+        return None
+
+    def forget() -> str:
+        patient.here.config.file.edit(lambda document: without_profile(document, id))
+        return f"{id} is no longer in auth.order.{provider}"
+
+    return forget
+
+
+def _models(patient: Patient, loaded: LoadedConfig) -> Iterator[Found]:
+    if patient.models is None:
+        return
+    for path, text in model_names(loaded.config):
+        try:
+            patient.models.check(text)
+        except PorticoError as error:
+            place = format_path(path)
+            level: Level = "error" if path[-1] == "primary" else "warning"
+            yield Found("dangling-reference", level, f"{place} names {text}, which is no model here.", error.why, error.hint)
