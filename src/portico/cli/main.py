@@ -32,7 +32,8 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> int:
         _forget_stdout()
         return _PIPE_CLOSED
     except (Exception, KeyboardInterrupt) as exc:  # noqa: BLE001 - the one catch point: everything becomes an exit code here
-        return _fail(exc, words, name)
+        code = _fail(exc, words, name)
+        _drop_what_cannot_be_written()
     return code
 
 
@@ -97,6 +98,14 @@ def _make_streams_safe() -> None:
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")
+
+
+def _drop_what_cannot_be_written() -> None:
+    # What is still in the buffer would fail once more when the interpreter ends, with an exit code of the interpreter's own.
+    try:
+        sys.stdout.flush()
+    except OSError:
+        _forget_stdout()
 
 
 def _forget_stdout() -> None:
