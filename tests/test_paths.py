@@ -80,6 +80,7 @@ def test_a_private_folder_that_was_wide_is_tightened(tmp_path):
 
     assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     assert stat.S_IMODE((tmp_path / "new" / "deep").stat().st_mode) == 0o700
+    assert stat.S_IMODE((tmp_path / "new").stat().st_mode) == 0o700
 
 
 @pytest.mark.skipif(os.name != "posix", reason="modes are as POSIX has them")

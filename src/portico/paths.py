@@ -92,8 +92,11 @@ def resolve_paths(config: str | None = None, env: Mapping[str, str] | None = Non
 
 
 def make_private_folder(folder: Path) -> Path:
-    """Create `folder` (0700) and its parents; tighten it if it was wider, but never one that is there for everybody (`/tmp`)."""
-    folder.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+    """Create `folder` and its missing parents (0700); tighten it if it was wider, unless it is there for everybody (`/tmp`)."""
+    # `parents=True` would give the parents the mode of the umask, and the state folder is the parent of most.
+    for parent in reversed([parent for parent in folder.parents if not parent.exists()]):
+        parent.mkdir(mode=FOLDER_MODE, exist_ok=True)
+    folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
     if os.name == "posix" and (mode := folder.stat().st_mode) & 0o077 and not mode & stat.S_ISVTX:
         folder.chmod(FOLDER_MODE)
     return folder
