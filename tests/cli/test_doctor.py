@@ -14,7 +14,7 @@ import pytest
 from portico.store.profile_record import Failure
 from portico.store.profiles import ProfileIndex
 from portico.testing.canary import canary, exempt, in_text
-from tests.minimax_session import CN, GLOBAL
+from tests.minimax_session import CN, GLOBAL, sealed_store
 
 ACCOUNT = ("--region", "global")
 
@@ -26,9 +26,17 @@ def session(minimax):
     return session
 
 
+@pytest.fixture
+def newcomer(minimax):
+    """Nobody has signed in; where there is no keyring, the configuration names the sealed file."""
+    session = minimax()
+    if session.store:
+        session.ok("config", "set", "auth.store", "file")
+    return session
+
+
 def told(session, *words, env=None):
-    # The usual port may be another test's at the moment.
-    done = session.run("doctor", "--json", *words, env={"PORTICO_GATEWAY_PORT": "0", **(env or {})})
+    done = session.run("doctor", "--json", *words, env=env)
     value = json.loads(done.stdout)
     assert value["exitCode"] == done.returncode
     return value
@@ -50,11 +58,11 @@ def test_a_sound_installation_has_nothing_wrong_and_says_what_was_looked_at(sess
 
     assert (value["exitCode"], value["findings"]) == (0, [])
     assert {"config", "store", "records", "health", "network", "plans", "gateway", "plugins", "service"} <= set(value["checks"])
-    assert "Nothing is wrong: the configuration," in session.ok("doctor", env={"PORTICO_GATEWAY_PORT": "0"})
+    assert "Nothing is wrong: the configuration," in session.ok("doctor")
 
 
-def test_before_anybody_has_signed_in_nothing_is_wrong_either(minimax):
-    assert told(minimax())["findings"] == []
+def test_before_anybody_has_signed_in_nothing_is_wrong_either(newcomer):
+    assert told(newcomer)["findings"] == []
 
 
 def test_a_configuration_that_cannot_be_read_is_named_with_its_place(session):
@@ -117,6 +125,14 @@ def test_a_keyring_that_cannot_be_reached_is_named(minimax, tmp_path):
     assert "--store file" in found["hint"]
 
 
+def test_where_the_configuration_names_the_sealed_file_no_keyring_is_missed(minimax, tmp_path):
+    session = minimax()
+    session.ok("config", "set", "auth.store", "file")
+    away = {"DBUS_SESSION_BUS_ADDRESS": f"unix:path={tmp_path}/nowhere", **sealed_store()}
+
+    assert told(session, env=away)["findings"] == []
+
+
 def test_tokens_that_somebody_has_deleted_are_missed(session, secret_service):
     for item in secret_service.items():
         if item.attributes.get("username", "").startswith(GLOBAL):
@@ -168,8 +184,8 @@ def test_a_certificate_that_is_not_trusted_is_named(session, tmp_path):
     assert "certificate" in f"{found['message']} {found['why']}"
 
 
-def test_a_key_of_the_other_region_is_told_with_both_causes(minimax):
-    session = minimax()
+def test_a_key_of_the_other_region_is_told_with_both_causes(newcomer):
+    session = newcomer
     env = {"MINIMAX_CODE_PLAN_KEY": "sk-emulator-cn"}
 
     found = first(session, env=env)

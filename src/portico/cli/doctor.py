@@ -44,7 +44,9 @@ def doctor(args: argparse.Namespace, rt: Runtime) -> int:
     results = examine(looking)
     mended = _mend(worst_first(results)) if args.fix else []
     if mended:
-        results = examine(rt.unattended())
+        again = rt.unattended()
+        again.passphrase = looking.passphrase  # the environment has lost it to whoever read it first
+        results = examine(again)
     found = worst_first(results)
     if args.bundle is not None:
         from portico.doctor.bundle import write_bundle

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
 
 
 def store(patient: Patient) -> Iterator[Found]:
-    """The keyring, or the sealed file, by a record that is written, read back and deleted."""
+    """The keyring, or the sealed file where the configuration names it, by a record that is written, read back and deleted."""
+    chosen = patient.config.config.auth.store if patient.config is not None else None
     try:
-        patient.here.vault().probe()
+        patient.here.vault(chosen).probe()
     except PorticoError as error:
         yield of_error(error, why=error.why or "No token can be kept or read.")
 
