@@ -8,6 +8,7 @@ import pytest
 
 from portico.testing import pytest_plugin
 from tests import minimax_session, session_rules
+from tests.isolation import Isolation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -22,11 +23,14 @@ if TYPE_CHECKING:
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """Bring in the fixtures for plugin authors and the rules of this repository."""
+    """Leave what is the user's alone, then bring in the fixtures for plugin authors and the rules of this repository."""
+    isolation = Isolation()
+    isolation.begin()
+    config.add_cleanup(isolation.end)
     # An installed Portico brings the plugin by its entry point, under this name; a bare checkout has no entry points.
     if not config.pluginmanager.has_plugin("portico"):
         config.pluginmanager.register(pytest_plugin, "portico")
-    config.pluginmanager.register(session_rules.SessionRules(config), "portico-session-rules")
+    config.pluginmanager.register(session_rules.SessionRules(config, isolation), "portico-session-rules")
     session_rules.set_property_test_size()
     session_rules.lead_children_to_the_checkout()
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from portico.testing import canary
+from tests.databases import Databases
 from tests.left_running import left_running
 from tests.source_tree import HOST, PLUGINS
 
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from blockbuster import BlockBuster
+
+    from tests.isolation import Isolation
 
 NO_SKIP_ENV: Final = "PORTICO_NO_SKIP"
 TIMEOUT_ENV: Final = "PORTICO_TEST_TIMEOUT_S"
@@ -35,7 +38,9 @@ _WORKER_KEY: Final = "portico-session-rules"
 class SessionRules:
     """A pytest plugin with the rules of this repository."""
 
-    def __init__(self, config: pytest.Config) -> None:
+    def __init__(self, config: pytest.Config, isolation: Isolation) -> None:
+        self._isolation = isolation
+        self._databases = Databases()
         self.skipped: list[str] = []
         self.shown: list[str] = []
         self.leaks: list[str] = []
@@ -72,6 +77,14 @@ class SessionRules:
             reason = report.longrepr[2] if isinstance(report.longrepr, tuple) else str(report.longrepr)
             self.skipped.append(f"{report.nodeid}: {reason}")
 
+    @pytest.hookimpl(wrapper=True, tryfirst=True)
+    def pytest_runtest_teardown(self) -> Iterator[None]:
+        """Fail a test that has used what is the user's, or has left a database open; its fixtures have ended by now."""
+        yield
+        found = [f"no test may use {line}" for line in self._isolation.refused()] + self._databases.left_open()
+        if found:
+            pytest.fail("\n".join(found), pytrace=False)
+
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: object) -> None:
         """Take over what a worker of pytest-xdist has found: each scans its own files, since it knows which are exempt."""
@@ -83,10 +96,13 @@ class SessionRules:
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
         base = session.config._tmp_path_factory._basetemp  # asking through the API would make the folder
         has_workers = bool(getattr(session.config.option, "numprocesses", None))
+        # Of a process that outlived its test, or that did not say whose it was.
+        self.leaks.extend(f"no test may use {line}" for line in self._isolation.refused())
         self.leaks.extend(leaks_of_the_run(None if has_workers else base))
         if hasattr(session.config, "workeroutput"):
             session.config.workeroutput[_WORKER_KEY] = {"leaks": self.leaks, "shown": self.shown}
             return
+        self.leaks.extend(self._isolation.left_at_home())
         forbidden = bool(os.environ.get(NO_SKIP_ENV)) and bool(self.skipped)
         if exitstatus == pytest.ExitCode.OK and (self.leaks or forbidden):
             session.exitstatus = pytest.ExitCode.TESTS_FAILED

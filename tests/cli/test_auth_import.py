@@ -20,7 +20,8 @@ from tests.minimax_session import GLOBAL, any_store
 def asked(run_portico, tmp_path, request, monkeypatch):
     """`auth import` as it is with these answers at the terminal: the exit code and all that was said."""
     env, options = any_store(request)
-    for name, value in run_portico.environment({**env, "HOME": str(tmp_path / "home"), "XDG_DATA_HOME": None}).items():
+    given = run_portico.environment({**env, "HOME": str(tmp_path / "home"), "XDG_DATA_HOME": None})
+    for name, value in given.items():
         monkeypatch.setenv(name, value)
     monkeypatch.delenv("XDG_DATA_HOME", raising=False)
 
@@ -31,7 +32,8 @@ def asked(run_portico, tmp_path, request, monkeypatch):
         auth.configure(parser)
         said = io.StringIO()
         prompter = NumberedPrompter(io.StringIO(answers), said)
-        rt = Runtime("portico", out=Output(stdout=said, stderr=said), prompter=prompter)
+        # Its own environment: the process's loses its passphrase to the first run, and the next would ask at the real terminal.
+        rt = Runtime("portico", env=given, out=Output(stdout=said, stderr=said), prompter=prompter)
         code = import_(parser.parse_args(["import", *options, *words]), rt)
         return code, said.getvalue()
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 
 import pytest
@@ -10,6 +9,7 @@ import pytest
 from portico.cli.completion import bash, fish, zsh
 from portico.cli.tree import every_command
 from tests.made_pages import MADE
+from tests.needs import needs
 
 LINES = [
     (("auth", ""), "keep-fresh"),
@@ -32,8 +32,7 @@ FISH = "source $argv[1]; complete -C (string join -- ' ' portico $argv[2..] | st
     ids=["bash", "zsh", "fish"],
 )
 def test_a_real_shell_offers_what_comes_next(tmp_path, command, made):
-    if shutil.which(command[0]) is None:
-        pytest.skip(f"{command[0]} is not here")
+    needs(command[0])
     script = tmp_path / "completion"
     script.write_text(made(list(every_command("portico")), "portico"), encoding="utf-8")
     for words, wanted in LINES:

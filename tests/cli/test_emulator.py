@@ -4,7 +4,6 @@ import json
 import os
 import shlex
 import signal
-import socket
 import subprocess
 import sys
 import threading
@@ -20,6 +19,7 @@ import pytest
 from portico.cli.shells import shell_lines
 from portico.emulation.state import EmulatorState, write_state
 from portico.testing.canary import canary
+from tests.free_port import free_port
 from tests.plugins.trees import was_imported, write_plugin
 
 Start = Callable[..., tuple[subprocess.Popen[str], dict[str, Any]]]
@@ -54,11 +54,6 @@ def start_emulator(run_portico, temporary: Path) -> Iterator[Start]:
         if process.poll() is None:
             process.kill()
         process.communicate(timeout=10)
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as probe:
-        return probe.getsockname()[1]
 
 
 def is_gone_soon(pid: int) -> bool:

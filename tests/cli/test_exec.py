@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shlex
-import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +18,7 @@ from portico.gateway.service import running
 from portico.gateway.tools import TOOLS, arguments, variables
 from portico.secret import Secret
 from portico.testing.canary import canary, in_text
+from tests.needs import needs
 
 M21 = "minimax-portal/MiniMax-M2.1"
 # A tool as any SDK would be one: it asks with what the variables say, and tells what it was started with.
@@ -37,7 +37,7 @@ sys.exit(int(sys.argv[1]))
 @pytest.fixture
 def session(minimax):
     session = minimax()
-    session.env |= {"PORTICO_GATEWAY_PORT": "0", "ANTHROPIC_API_KEY": "sk-ant-of-the-user"}
+    session.env |= {"ANTHROPIC_API_KEY": "sk-ant-of-the-user"}
     session.sign_in("--region", "global")
     yield session
     session.run("gateway", "stop")
@@ -171,8 +171,7 @@ def test_no_argument_holds_the_key_and_nothing_is_left_unfilled(tool):
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_what_env_prints_is_what_the_shell_then_holds(session, shell):
-    if shutil.which(shell) is None:
-        pytest.skip(f"{shell} is not here")
+    needs(shell)
     session.ok("gateway", "start")
     key = session.ok("gateway", "key", "show").strip()
 

@@ -66,7 +66,7 @@ def test_the_port_comes_from_the_option_then_the_environment_then_the_configurat
     variable = {"PORTICO_GATEWAY_PORT": str(environment)}
     assert json.loads(gateway("start", "--port", str(option), "--json", env=variable).stdout)["port"] == option
     assert json.loads(gateway("restart", "--json", env=variable).stdout)["port"] == environment
-    assert json.loads(gateway("restart", "--json").stdout)["port"] == configured
+    assert json.loads(gateway("restart", "--json", env={"PORTICO_GATEWAY_PORT": None}).stdout)["port"] == configured
 
 
 @pytest.mark.parametrize("port", ["-1", "http"])

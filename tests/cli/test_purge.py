@@ -18,7 +18,6 @@ from tests.minimax_session import CN, GLOBAL
 @pytest.fixture
 def session(minimax, secret_service):
     session = minimax()
-    session.env["PORTICO_GATEWAY_PORT"] = "0"
     session.records = lambda: [item for item in secret_service.items() if item.attributes.get("service") == "portico"]
     yield session
     service.stop(session.paths)

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import portico
+from tests.needs import needs
 
 if TYPE_CHECKING:
     from portico.testing.secret_service import SecretService
@@ -103,6 +104,7 @@ class Machine:
 
 @pytest.fixture
 def machine(paths, secret_service, tmp_path):
+    needs("bash")
     folder, outputs = tmp_path / "bin", tmp_path / "outputs"
     folder.mkdir()
     outputs.mkdir(exist_ok=True)
@@ -110,8 +112,8 @@ def machine(paths, secret_service, tmp_path):
     launcher.write_text(_LAUNCHER.format(python=sys.executable), encoding="utf-8")
     launcher.chmod(0o755)
     (folder / "openclaw").symlink_to(launcher)
-    source = Path(portico.__file__).parent.parent
-    env = {**os.environ, "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": str(source)}
+    path = (str(Path(portico.__file__).parent.parent), os.environ["PYTHONPATH"])
+    env = {**os.environ, "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": os.pathsep.join(path)}
     user = Machine(tmp_path, env, secret_service, outputs)
     yield user
     for terminal in user.terminals:

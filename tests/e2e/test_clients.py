@@ -24,7 +24,7 @@ CLIENTS = {
 def test_a_real_client_gets_its_answer_through_the_gateway_and_leaves_nothing(minimax, tmp_path, client):
     session = minimax()
     session.sign_in("--region", "global")
-    session.env |= {"PORTICO_GATEWAY_PORT": "0", "HOME": str(tmp_path), "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
+    session.env |= {"HOME": str(tmp_path), "PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"}
     folder = tmp_path / "project"
     folder.mkdir()
 

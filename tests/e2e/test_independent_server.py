@@ -7,13 +7,14 @@ from __future__ import annotations
 
 import json
 import shlex
-import shutil
 import subprocess
 import sys
 import time
 from pathlib import Path
 
 import pytest
+
+from tests.needs import needs
 
 HERE = Path(__file__).parent / "independent"
 PERSON = f"{shlex.quote(sys.executable)} {shlex.quote(str(HERE / 'person.py'))} %s"
@@ -24,8 +25,7 @@ ACCESS_TTL_S = 1
 @pytest.fixture
 def issuer():
     """The issuer URL of a running `oidc-provider` with one public native client, `portico-test`."""
-    if shutil.which("node") is None:
-        pytest.skip("node is not installed")
+    needs("node")
     if not (HERE / "node_modules" / "oidc-provider").is_dir():
         pytest.skip("oidc-provider is not installed: npm install --prefix tests/e2e/independent")
     server = subprocess.Popen(

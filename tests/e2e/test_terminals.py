@@ -42,7 +42,7 @@ DRAWN = (
 def desk(machine, minimax):
     """A machine that meets the emulator and is signed in."""
     session = minimax(redirect=False)
-    machine.env |= session.run_portico.environment(session.env) | {"PATH": machine.env["PATH"], "PORTICO_GATEWAY_PORT": "0"}
+    machine.env |= session.run_portico.environment(session.env) | {"PATH": machine.env["PATH"]}
     words = ("onboard", "--auth-choice", "minimax-portal", "--region", "global", "--non-interactive", "--no-background")
     assert machine.type(*words).returncode == 0
     return machine

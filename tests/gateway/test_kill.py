@@ -7,6 +7,7 @@ import os
 import signal
 import sqlite3
 import time
+from contextlib import closing
 
 import aiohttp
 import pytest
@@ -43,7 +44,7 @@ async def test_killed_under_load_it_has_lost_nothing_older_than_a_second(gateway
             assert all(isinstance(task.exception(), aiohttp.ClientError) for task in asking)
 
     def noted():
-        with sqlite3.connect(gateway_paths.history) as database:
+        with closing(sqlite3.connect(gateway_paths.history)) as database:
             return database.execute("select count(*), max(at_ms) from requests").fetchone()
 
     count, last = await asyncio.to_thread(noted)

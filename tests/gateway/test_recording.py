@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import sqlite3
+from contextlib import closing
 
 import pytest
 
@@ -15,7 +16,7 @@ COST = {"input": 1.0, "output": 2.0}
 
 
 def rows(paths):
-    with sqlite3.connect(paths.history) as database:
+    with closing(sqlite3.connect(paths.history)) as database:
         database.row_factory = sqlite3.Row
         return [dict(row) for row in database.execute("select * from requests order by at_ms, rowid")]
 

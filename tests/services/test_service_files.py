@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import plistlib
-import shutil
 import subprocess
 import sys
 
@@ -15,6 +14,7 @@ from portico.services.launchd import Launchd, launchd_plist
 from portico.services.manager import manager_here
 from portico.services.service import Service, Verb
 from portico.services.systemd import Systemd, systemd_unit
+from tests.needs import needs
 
 FAKE = """#!{python}
 import json, os, sys
@@ -67,8 +67,7 @@ def test_the_unit_asks_for_little_and_says_what_it_promises(service):
 
 
 def test_systemd_itself_finds_nothing_wrong_with_the_unit(service, tmp_path):
-    if shutil.which("systemd-analyze") is None:
-        pytest.skip("systemd-analyze is not here")
+    needs("systemd-analyze")
     path = tmp_path / "portico-keep-fresh.service"
     path.write_text(systemd_unit(service), encoding="utf-8")
 

@@ -175,6 +175,7 @@ def test_closing_waits_no_longer_than_it_is_told_to(paths):
     with held(paths, by="BEGIN IMMEDIATE"):
         history.record(an_entry())
         assert history.close(timeout_s=0.05) is False
+    assert history.close() is True
 
 
 def test_after_the_close_nothing_is_taken_and_that_is_counted(paths):

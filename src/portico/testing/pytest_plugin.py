@@ -2,7 +2,7 @@
 
 | fixture | what it gives |
 |---|---|
-| `portico_paths` | `Paths` in `tmp_path`, with an environment of its own: HOME, XDG folders, no `PORTICO_*`, no proxies |
+| `portico_paths` | `Paths` in `tmp_path`, with an environment of its own: HOME, XDG folders, any gateway port, no proxies |
 | `portico_clock` | a `FakeClock` |
 | `portico_secret_service` | a real Secret Service, unlocked and empty; skips where none can run |
 | `portico_run` | `run(*args, env=, input=, timeout=)`: `python -m portico` in a process of its own |
@@ -42,6 +42,7 @@ _CLEARED = (
 @pytest.fixture
 def portico_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
     """Config and state in `tmp_path`, and an environment that leads nowhere else."""
+    from portico.gateway.port import PORT_ENV
     from portico.paths import CONFIG_ENV, STATE_ENV, resolve_paths
 
     for name in list(os.environ):
@@ -52,6 +53,7 @@ def portico_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Paths:
         monkeypatch.setenv(name, str(tmp_path / folder))
     monkeypatch.setenv(CONFIG_ENV, str(tmp_path / "portico.json5"))
     monkeypatch.setenv(STATE_ENV, str(tmp_path / "state"))
+    monkeypatch.setenv(PORT_ENV, "0")  # a gateway of the user's may have the usual one
     return resolve_paths()
 
 

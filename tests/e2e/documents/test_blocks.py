@@ -3,25 +3,26 @@
 from __future__ import annotations
 
 import json
-import os
+import re
 import subprocess
 import sys
-import tempfile
-from contextlib import contextmanager
-from pathlib import Path
 
 import pytest
 
 from portico.config.document import Document
-from portico.store.lock import file_lock
+from portico.config.schema import DEFAULT_PORT
 from portico.testing.canary import in_text
 from tests.e2e.documents.blocks_of_documents import PAGES, SHELL, blocks
+from tests.free_port import free_port
+from tests.needs import needs
 from tests.source_tree import ROOT
 
 KEY = "sk-emulator-global"
 KNOWN = {*SHELL, "json", "json5", "python", "text"}
 # What is asked while a page is typed, and what is answered.
 ANSWERS = {r"Select MiniMax.*endpoint[\s\S]*?\[1\]": "1\r", r"Stay signed in": "n\r"}
+# What the pages call besides Portico, Python and the parts of every system.
+TOOLS = ("curl", "sed", "git", "make")
 
 EVERY = [block for page in PAGES for block in blocks(page)]
 TYPED = {page: [each for each in blocks(page) if each.language in SHELL and each.is_run] for page in PAGES}
@@ -39,15 +40,12 @@ def desk(machine, minimax, tmp_path):
     return machine
 
 
-@contextmanager
-def own_port(machine, commands):
-    """The gateway's own port, which some pages name: one of them at a time has it, whichever process runs the test."""
-    if not any("gateway start" in command for command in commands):
-        yield
-        return
-    with file_lock(Path(tempfile.gettempdir()) / f"portico-tests-{os.getuid()}" / "port.lock", 50, "the gateway's port"):
-        yield
-        machine.type("gateway", "stop")
+@pytest.fixture
+def at_its_port(desk):
+    """Puts the gateway's port on this desk in the place of the usual one, which a gateway of the user's may have."""
+    port = desk.env["PORTICO_GATEWAY_PORT"] = str(free_port())
+    yield lambda text: text.replace(f":{DEFAULT_PORT}", f":{port}")
+    desk.type("gateway", "stop")
 
 
 def sign_in(machine):
@@ -87,13 +85,13 @@ def test_every_block_has_a_language_and_what_is_not_run_says_why():
 @pytest.mark.parametrize(
     "page", [page for page in PAGES if TYPED[page]], ids=lambda page: str(page.relative_to(ROOT)).replace("/", " ")
 )
-def test_a_page_can_be_typed_as_it_stands(desk, page):
-    commands = dict(each for block in TYPED[page] for each in block.commands())
+def test_a_page_can_be_typed_as_it_stands(desk, at_its_port, page):
+    commands = dict([at_its_port(part) for part in each] for block in TYPED[page] for each in block.commands())
+    needs(*(tool for tool in TOOLS if any(re.search(rf"\b{tool}\b", command) for command in commands)))
     if not any("onboard" in command for command in commands):
         sign_in(desk)
 
-    with own_port(desk, commands):
-        text = " ".join(typed(desk, [*commands]).split())
+    text = " ".join(typed(desk, [*commands]).split())
 
     assert [shown for shown in commands.values() if " ".join(shown.split()) not in text] == []
 
