@@ -122,7 +122,7 @@ def test_kept_it_prints_three_commands_that_work_and_ends_with_its_emulator(desk
         first, second, third = (line.strip() for line in done.stdout.splitlines()[-4:-1])
         script = f"set -e\n{first}\n{second}\n{third}".replace("portico ", f"{sys.executable} -m portico ")
         shell = subprocess.run(
-            ["bash", "-c", script], env=portico.environment(), capture_output=True, text=True, timeout=60, check=False
+            ["sh", "-c", script], env=portico.environment(), capture_output=True, text=True, timeout=60, check=False
         )
         assert shell.returncode == 0, shell.stderr
         assert "minimax-portal:default" in shell.stdout

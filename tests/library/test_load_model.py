@@ -146,7 +146,7 @@ PROGRAM = """
     import portico
 
     model = portico.load_model()
-    print(model.ask("Why?").model)
+    print(model.ask("Why?").model, flush=True)
     child = os.fork()
     if child == 0:
         print(model.ask("And in a child?").model, flush=True)

@@ -98,11 +98,13 @@ async def test_a_launcher_gets_no_terminal_and_none_of_our_streams(program, tmp_
 async def test_a_launcher_inherits_no_secret(program, tmp_path):
     seen = tmp_path / "seen"
     secret = canary("passphrase")
-    browser = program("firefox", f"env | grep -c -e {secret[:14]} > {seen}.p; mv {seen}.p {seen}")
+    browser = program(
+        "firefox", f'case "$(env)" in *{secret[:14]}*) echo it is;; *) echo it is not;; esac > {seen}.p; mv {seen}.p {seen}'
+    )
     env = {"BROWSER": browser, "PATH": os.environ["PATH"], "PORTICO_PASSPHRASE": secret, "ANTHROPIC_API_KEY": secret}
 
     assert await BrowserOpener(env).open(URL)
-    assert (await eventually(seen)).strip() == "0"
+    assert (await eventually(seen)).strip() == "it is not"
 
 
 def test_what_browsers_need_stays_in_their_environment():
