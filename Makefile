@@ -1,4 +1,5 @@
-# Portico: `make demo` shows it, `make test` checks it. Needs Python 3.11 or newer, git and make; everything else comes from PyPI.
+# Portico: `make demo` shows it, `make test` checks it. Needs Python 3.11 or newer with venv and pip, git and make, and nothing else:
+# the rest comes from PyPI.
 #
 # The interpreter: `.venv` if it is there; else a Python that already has the given packages (nothing is installed, nothing fetched);
 # else `.venv` is made from requirements.lock, with uv where there is one, with venv and pip where there is none.
@@ -55,6 +56,9 @@ venv: $(VENV_PYTHON)  ## make .venv with the pinned packages
 
 $(VENV_PYTHON):
 	@test -n "$(SYSTEM)" || { echo "Python 3.11 or newer is needed; none was found on PATH." >&2; exit 1; }
+	@command -v uv >/dev/null 2>&1 || $(SYSTEM) -c 'import ensurepip, venv' 2>/dev/null || { \
+	  echo "$(SYSTEM) lacks venv and pip, which make .venv. On Debian and Ubuntu they are in a package of their own:" >&2; \
+	  echo "  apt-get install python3-venv" >&2; exit 2; }
 	@echo "Making .venv with the pinned packages: once, about a minute." >&2
 	@if command -v uv >/dev/null 2>&1; then \
 	  uv venv --quiet --allow-existing --python "$$(command -v $(SYSTEM))" .venv && \
