@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import os
 import subprocess
-import textwrap
 import time
 from typing import TYPE_CHECKING
 
 import pytest
 
 from portico.testing.canary import canary, find_canaries
-from tests import session_rules
+from tests.inner_run import run as run_inside
 from tests.left_running import left_running
-from tests.source_tree import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,40 +43,6 @@ def test_skipped():
 """
 
 
-def _run_in_own_session(tmp_path: Path, body: str, env: dict[str, str]) -> CompletedProcess[str]:
-    import subprocess
-    import sys
-
-    header = "import logging, os\nimport pytest\nfrom portico.testing.canary import canary\n\n"
-    (tmp_path / "test_inner.py").write_text(header + textwrap.dedent(body), encoding="utf-8")
-    command = [
-        sys.executable,
-        "-m",
-        "pytest",
-        "-q",
-        "-p",
-        "no:cacheprovider",
-        "--rootdir",
-        str(ROOT),
-        "-c",
-        str(ROOT / "pyproject.toml"),
-    ]
-    command += [
-        "--confcutdir",
-        str(ROOT),
-        "-p",
-        "conftest",
-        "--basetemp",
-        str(tmp_path / "base"),
-        str(tmp_path / "test_inner.py"),
-    ]
-    path = os.pathsep.join([str(ROOT), str(ROOT / "src")])
-    inherited = {name: value for name, value in os.environ.items() if name != session_rules.NO_SKIP_ENV}
-    return subprocess.run(
-        command, env={**inherited, "PYTHONPATH": path, **env}, capture_output=True, encoding="utf-8", timeout=60, check=False
-    )
-
-
 @pytest.fixture
 def inner_run(tmp_path: Path) -> Callable[..., CompletedProcess[str]]:
     from portico.testing.canary import exempt
@@ -87,7 +51,7 @@ def inner_run(tmp_path: Path) -> Callable[..., CompletedProcess[str]]:
     folder.mkdir()
 
     def run(body: str, **env: str) -> CompletedProcess[str]:
-        return _run_in_own_session(folder, body, env)
+        return run_inside(folder, body, **env)
 
     return run
 
