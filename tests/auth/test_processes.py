@@ -86,7 +86,7 @@ async def test_a_stopped_holder_of_the_lock_keeps_nobody_from_a_good_token_and_i
 
 
 @pytest.mark.requirement("E56")
-@pytest.mark.skipif(shutil.which("faketime") is None, reason="faketime is not installed")
+@pytest.mark.skipif(shutil.which("faketime") is None, reason="faketime not installed")
 async def test_a_process_that_slept_eight_hours_refreshes_within_seconds_of_waking(tmp_path):
     """The wall clock of a real process is moved on by libfaketime while its monotonic clock goes on as before."""
     offset = tmp_path / "offset"

@@ -24,7 +24,7 @@ def browser():
     """A Chromium that goes through the emulator's proxy and trusts its throwaway CA by fingerprint, as `start(ready)`."""
     playwright = pytest.importorskip("playwright.sync_api", reason="playwright drives the browser")
     if CHROMIUM is None:
-        pytest.skip("chromium is not installed")
+        pytest.skip("chromium not installed")
     with playwright.sync_playwright() as driver:
 
         def start(proxy, ca_file):
