@@ -44,21 +44,8 @@ _BY_WORDS: Final[tuple[tuple[RefusalKind, re.Pattern[str]], ...]] = (
 )
 _SERVER_ERROR: Final = 500
 _SUCCESS: Final = range(200, 300)
-# What another credential or another model may answer; the rest is the request's own fault.
-_ELSEWHERE: Final = frozenset(
-    {
-        "auth",
-        "billing",
-        "rate-limit",
-        "plan-used-up",
-        "plan-lacks-model",
-        "no-plan",
-        "server",
-        "timeout",
-        "unreachable",
-        "answer-unknown",
-    }
-)
+# The request's own fault: no other credential and no other model would answer it.
+_FINAL: Final = frozenset({"unknown-model", "content", "invalid-request"})
 
 
 class AnswerUnknown(NetworkError):
@@ -91,7 +78,7 @@ class Refusal:
     @property
     def elsewhere(self) -> bool:
         """Whether another credential or another model may answer what this one did not."""
-        return self.kind in _ELSEWHERE
+        return self.kind not in _FINAL
 
     def __str__(self) -> str:
         head = f"HTTP {self.status}" if self.status is not None else self.kind
