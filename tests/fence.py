@@ -9,9 +9,12 @@ import os
 import sys
 
 TERMINAL = "/dev/tty"
-# The events of sys.audit whose first argument is a path. Looking whether a file is there raises none.
+# The events of sys.audit whose first argument is a path, or whose first two are. Looking whether a file is there raises none.
 _OF_FILES = frozenset(
-    {"open", "sqlite3.connect", "os.chmod", "os.listdir", "os.mkdir", "os.remove", "os.rename", "os.rmdir", "os.scandir"}
+    {
+        *("open", "sqlite3.connect", "os.chmod", "os.chown", "os.listdir", "os.mkdir", "os.remove", "os.rmdir", "os.scandir"),
+        *("os.truncate", "os.utime", "os.rename", "os.link", "os.symlink"),
+    }
 )
 
 
@@ -32,12 +35,14 @@ def put_up(notes: str, *, port: int, sockets: tuple[str, ...] = (), files: tuple
             os.close(fd)
         raise PermissionError(f"no test may use {what}")
 
+    def as_text(path: object) -> str | None:
+        return os.fsdecode(path) if isinstance(path, (str, bytes)) else None
+
     def look(event: str, args: tuple[object, ...]) -> None:
         if event in _OF_FILES:
-            path = args[0]
-            path = os.fsdecode(path) if isinstance(path, bytes) else path
-            if isinstance(path, str) and (path == TERMINAL or path in files or path.startswith(below)):
-                refuse(path)
+            for path in map(as_text, args[:2]):
+                if path is not None and (path == TERMINAL or path in files or path.startswith(below)):
+                    refuse(path)
         elif event in {"socket.bind", "socket.connect"}:
             address = args[1]
             if isinstance(address, tuple) and len(address) > 1 and address[1] == port:

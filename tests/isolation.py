@@ -65,7 +65,8 @@ class Isolation:
         (self._fence / "sitecustomize.py").write_text(text, encoding="utf-8")
         # Some tests hand their own `sys.path` to a process, others their PYTHONPATH.
         sys.path.append(str(self._fence))
-        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (os.environ.get("PYTHONPATH"), str(self._fence))))
+        # First, since a `sitecustomize` of the user's would be found in its place.
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(self._fence), os.environ.get("PYTHONPATH"))))
         os.environ[_FOLDER_ENV] = str(self._folder)
         fence.put_up(notes, **refused)
 

@@ -186,7 +186,7 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
     # --- no call billed twice, nothing overwritten ------------------------------------------------------------------------
     "E84": Requirement(
         "RFC 9110 section 9.2.2",
-        "once a byte of a POST was written, a broken connection never sends it to the same provider again; the client is told so",
+        "once a byte of a POST was written, a broken connection never sends it to the same provider again, and the response says so",
     ),
     "E85": Requirement("aiohttp: StreamReader.read", "a body that arrives in several TCP segments is read whole by every reader"),
     "E86": Requirement(

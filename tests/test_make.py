@@ -7,7 +7,6 @@ import re
 import shutil
 import subprocess
 import sys
-import time
 import tomllib
 from pathlib import Path
 
@@ -85,7 +84,6 @@ def test_a_python_without_venv_or_pip_is_told_of_at_once_and_nothing_is_made(bar
         (shadow / f"{name}.py").write_text(f"raise ImportError('no {name} here')\n", encoding="utf-8")
     before = sorted(here.iterdir())
 
-    began = time.monotonic()
     done = subprocess.run(
         ["make", "test"],
         cwd=here,
@@ -100,7 +98,6 @@ def test_a_python_without_venv_or_pip_is_told_of_at_once_and_nothing_is_made(bar
     assert "apt-get install python3-venv" in done.stderr
     assert "Traceback" not in done.stderr
     assert "Making" not in done.stderr
-    assert time.monotonic() - began < 20
     assert sorted(here.iterdir()) == before
     assert sorted(Path(env["HOME"]).iterdir()) == []
 

@@ -85,6 +85,13 @@ def test_purge_with_the_config_kept_leaves_no_name_of_a_profile_in_it(two):
     assert GLOBAL not in two.paths.config.read_text(encoding="utf-8")
 
 
+def test_a_config_that_cannot_be_read_is_not_in_the_way_of_a_purge(two):
+    two.paths.config.write_text("{ broken", encoding="utf-8")
+    kept = two.run("purge", "--yes", "--keep-config")
+    assert "The config still names" in kept.stderr
+    assert not two.paths.index.exists()
+
+
 def test_an_order_by_hand_that_names_nobody_is_ignored_found_and_removed(two):
     two.ok("config", "set", "auth.order.minimax-portal", '["minimax-portal:gone"]')
 
@@ -135,6 +142,17 @@ def test_what_an_alias_stood_for_takes_its_place_when_it_is_removed(named_by_ali
     assert findings(named_by_alias) == []
 
 
+def test_an_account_of_another_provider_and_an_entry_of_none_are_found_and_removed(two):
+    two.ok("config", "set", "auth.order.anthropic", f'["{GLOBAL}"]')
+    two.ok("config", "set", 'auth.profiles["minimax-portal:gone"]', '{"provider": "minimax-portal", "mode": "oauth"}')
+
+    found = [each["message"] for each in findings(two)]
+    assert [GLOBAL in found[0], "minimax-portal:gone" in found[1]] == [True, True]
+    assert findings(two, "--fix") == []
+    assert not config(two).has(("auth", "order", "anthropic"))
+    assert config(two).has(("auth", "profiles", GLOBAL))
+
+
 def test_names_of_models_that_are_gone_are_found_each_at_its_place(two):
     two.ok(
         "config",
@@ -166,5 +184,5 @@ def test_a_sign_out_does_not_meet_the_account_that_came_while_it_was_asked(two, 
     done, _ = sit_down(two, "auth", "logout", WORK, answers=["y"])
 
     assert done.returncode == 2
-    assert "another sign-in now; nothing was changed" in done.stderr
+    assert "another sign-in now; that account was left alone" in done.stderr
     assert index.get(WORK) is not None

@@ -251,3 +251,65 @@ async def test_a_request_refused_for_its_key_is_not_sent_again(paths):
             status, _, headers = await here.json()
     assert (status, len(acme.requests)) == (403, 1)
     assert "x-should-retry" not in headers
+
+
+@pytest.mark.requirement("E84")
+async def test_what_an_earlier_request_met_is_not_said_of_a_later_one(paths):
+    error = answered({"error": {"message": "slow down"}}, "Retry-After: 7", status=429)
+    async with provider(Counting(closed, fine=0)) as acme, provider(answered(WHOLE), error) as backup:
+        configure(paths, {"acme": acme.base, "backup": backup.base}, fallbacks=["backup/model"])
+        async with gateway(paths) as here:
+            assert (await here.json())[0] == 200
+            status, told, headers = await here.json()
+    assert len(acme.requests) == 1
+    assert (status, told["error"]["code"], headers["Retry-After"]) == (429, "rate-limited", "7")
+    assert "x-should-retry" not in headers
+
+
+@pytest.mark.requirement("E84")
+@pytest.mark.parametrize("status", [400, 409])
+async def test_a_refusal_that_ends_the_search_does_not_hide_the_unknown_answer(paths, status):
+    """SDKs send a request again after 409; this one must not be."""
+    error = answered({"error": {"message": "no"}}, status=status)
+    async with provider(Counting(closed, fine=0)) as acme, provider(error) as backup:
+        configure(paths, {"acme": acme.base, "backup": backup.base}, fallbacks=["backup/model"])
+        async with gateway(paths) as here:
+            got, told, headers = await here.json()
+    assert (got, told["error"]["code"], headers["x-should-retry"]) == (502, "answer-unknown", "false")
+
+
+@pytest.mark.requirement("E84")
+async def test_a_connection_that_ends_before_anything_was_written_is_not_an_unknown_answer(paths, monkeypatch):
+    dial = direct.dial
+
+    async def ended(*args):
+        connection = await dial(*args)
+        connection.transport.abort()
+        await asyncio.sleep(0)
+        return connection
+
+    monkeypatch.setattr(direct, "dial", ended)
+    async with provider(answered(WHOLE)) as acme:
+        configure(paths, {"acme": {"baseUrl": acme.base, "models": MODELS}}, fallbacks=["acme/other"])
+        async with gateway(paths) as here:
+            status, told, headers = await here.json()
+    assert acme.requests == []
+    assert (status, told["error"]["code"]) == (502, "network")
+    assert headers["x-portico-attempts"] == "acme/model; key; unreachable, acme/other; key; unreachable"
+
+
+@pytest.mark.requirement("E84")
+async def test_silence_in_the_middle_of_an_answer_is_told_as_too_long_a_wait(paths, monkeypatch):
+    from portico.gateway import opening
+
+    async def half_and_silence(writer):
+        writer.write(answered(WHOLE)[:-5])
+        await writer.drain()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr(opening, "SILENCE_TIMEOUT_S", 0.2)
+    async with provider(half_and_silence) as acme:
+        configure(paths, {"acme": acme.base})
+        async with gateway(paths) as here:
+            status, told, _ = await here.json()
+    assert (status, told["error"]["code"]) == (504, "answer-unknown")

@@ -124,3 +124,29 @@ def test_a_key_of_another_region_takes_over_and_that_is_said_or_is_kept_back(ses
 
     assert "In use: minimax:default (unchanged)." in kept_back
     assert "In use: minimax:cn (was minimax:default)" in taken_over
+
+
+@pytest.mark.parametrize("options", [(), ("--keep-default",)])
+def test_a_key_in_the_config_does_not_move_the_base_url_that_a_stored_key_is_sent_to(session, monkeypatch, options):
+    def set_up(choice, key, *words):
+        monkeypatch.setattr("sys.stdin", io.StringIO(f"{key}\n"))
+        done = session.run("onboard", "--auth-choice", choice, "--non-interactive", "--api-key-stdin", *session.store, *words)
+        assert done.returncode == 0, done.stderr
+        return done.stderr
+
+    set_up("minimax-api", "sk-emulator-global")
+    said = set_up("minimax-cn-api", "sk-emulator-cn", "--keep-key", "config", *options)
+
+    assert "In use: minimax:default (unchanged)" in said
+    assert session.ok("config", "get", "models.providers.minimax.baseUrl").strip() == "https://api.minimax.io/anthropic"
+    assert in_use(session) == "minimax:default"
+
+
+def test_the_advice_keeps_every_account_of_the_order(session):
+    session.sign_in("--region", "global")
+    session.sign_in("--region", "global", "--profile", "work")
+    session.ok("auth", "order", "set", *PROVIDER, GLOBAL, WORK)
+
+    said = signed_in(session, "--region", "cn")
+
+    assert f"auth order set --provider minimax-portal {CN} {GLOBAL} {WORK}\n" in said

@@ -6,10 +6,13 @@ import json
 
 import pytest
 
+from portico.errors import ConfigError
 from portico.oauth import revocation
-from portico.onboarding import sign_in
+from portico.onboarding import config_patch, sign_in
 from portico.store.off_loop import off_loop
-from tests.minimax_session import GLOBAL, SIGN_IN
+from portico.store.vault import Vault
+from tests.minimax_session import CN, GLOBAL, SIGN_IN
+from tests.person import CTRL_C, sit_down
 
 pytestmark = pytest.mark.requirement("E86")
 
@@ -89,3 +92,80 @@ def test_what_was_to_be_replaced_and_was_signed_out_meanwhile_leaves_its_place_f
     meanwhile(monkeypatch, session, "auth", "logout", GLOBAL, "--yes")
 
     assert session.sign_in("--region", "global", "--replace")[-1]["oldRevoked"] is None
+
+
+def test_an_index_that_cannot_be_read_at_the_end_gives_the_new_tokens_back(session, monkeypatch, revoked):
+    keep, index = sign_in._keep, session.paths.index
+
+    async def of_a_later_version(*parts):
+        index.write_text(json.dumps({"version": 999}), encoding="utf-8")
+        return await keep(*parts)
+
+    monkeypatch.setattr(sign_in, "_keep", of_a_later_version)
+    done = session.run(*ARGS, *session.store)
+
+    assert done.returncode == 7
+    assert "the sign-in was revoked again" in done.stderr
+    assert len(revoked) == 1
+
+
+@pytest.mark.parametrize(("answers", "code"), [(["n"], 2), ([CTRL_C], 130), (["y"], 0)])
+def test_on_a_terminal_it_is_asked_whether_to_replace_what_came_meanwhile(session, monkeypatch, revoked, answers, code):
+    meanwhile(monkeypatch, session, *ARGS, *session.store)
+
+    words = [word for word in ARGS if word != "--non-interactive"]
+    done, person = sit_down(session, *words, *session.store, answers=answers)
+
+    assert done.returncode == code, done.stderr
+    assert person.asked[0] == f"{GLOBAL} is signed in already. Replace it? The old sign-in is revoked."
+    assert len(revoked) == 1
+    assert revoked != [session.ok("auth", "token", GLOBAL).strip()]
+
+
+def test_what_was_agreed_on_is_that_very_sign_in(session, monkeypatch, revoked):
+    """Another one is stored while the tokens of the agreed one are read, which may take as long as somebody unlocks the keyring."""
+    session.sign_in("--region", "global")
+    read, keep, ran = Vault.read, sign_in._keep, []
+
+    def after_another(vault, *args, **how):
+        monkeypatch.setattr(Vault, "read", read)
+        ran.append(session.run_portico(*ARGS, "--replace", *session.store, env=session.env))
+        return read(vault, *args, **how)
+
+    async def then(*parts):
+        monkeypatch.setattr(Vault, "read", after_another)
+        return await keep(*parts)
+
+    monkeypatch.setattr(sign_in, "_keep", then)
+    words = [word for word in ARGS if word != "--non-interactive"]
+    done, person = sit_down(session, *words, *session.store, answers=["y", "n"])
+
+    assert ran[0].returncode == 0, ran[0].stderr
+    assert (done.returncode, len(person.asked)) == (2, 2), done.stderr
+    assert revoked != [session.ok("auth", "token", GLOBAL).strip()]
+    assert "answering as" in session.ok("ask", "Who?")
+
+
+def test_where_the_config_cannot_be_written_the_tokens_that_were_replaced_are_revoked_all_the_same(session, monkeypatch, revoked):
+    session.sign_in("--region", "global")
+    old = session.ok("auth", "token", GLOBAL).strip()
+
+    def refuse(*_args):
+        raise ConfigError("config-write-failed", "the disk is full")
+
+    monkeypatch.setattr(config_patch, "write_config", refuse)
+    done = session.run(*ARGS, "--replace", *session.store)
+
+    assert done.returncode == 9
+    assert revoked == [old]
+
+
+def test_which_account_is_in_use_is_looked_at_again_too(session, monkeypatch):
+    cn = (*SIGN_IN, "--region", "cn", "--flow", "browser")
+    meanwhile(monkeypatch, session, *cn, *session.store)
+
+    done = session.run(*ARGS, "--keep-default", *session.store)
+
+    assert done.returncode == 0, done.stderr
+    assert f"In use: {CN} (unchanged)." in done.stderr
+    assert json.loads(session.ok("ask", "--json", "Who?"))["source"] == f"profile {CN}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -10,7 +11,9 @@ import pytest
 from portico.auth.refresh_lock import refresh_lock
 from portico.onboarding import sign_out as module
 from portico.onboarding.sign_out import sign_out
+from portico.secret import Secret
 from portico.testing.authorization_server import Fault, Gate
+from portico.testing.canary import canary
 from tests.auth.parts import PROFILE, OffLoop, dialects, until
 
 
@@ -86,3 +89,48 @@ async def test_a_lock_that_cannot_be_opened_is_not_taken_for_another_process(acc
     assert "cannot lock the refresh" in result.not_revoked
     assert "another process has under way" not in result.not_revoked
     assert result.left == ()
+
+
+@pytest.mark.requirement("E86")
+async def test_a_sign_in_that_ends_while_the_old_tokens_are_revoked_is_left_alone(account, bench, revoked, monkeypatch):
+    account.sign_in(ttl_s=60)
+    old, index = account.vault.read(PROFILE), account.index.real
+
+    def sign_in_anew():
+        newer = index.get(PROFILE).created_at + 1
+        account.sign_in(ttl_s=60)
+        index.update(PROFILE, lambda profile: replace(profile, created_at=newer))
+
+    meanwhile(monkeypatch, sign_in_anew)
+    result = await sign_out(bench, PROFILE, account.http)
+
+    kept = account.vault.read(PROFILE)
+    assert (result.taken, result.left) == (True, ())
+    assert old.refresh.reveal() in revoked
+    assert {kept.refresh.reveal(), kept.access.reveal()}.isdisjoint(revoked)
+
+
+@pytest.mark.requirement("E86")
+async def test_tokens_that_were_refreshed_while_the_old_ones_were_revoked_are_revoked_too(account, bench, revoked, monkeypatch):
+    account.sign_in(ttl_s=60)
+    vault, index = account.vault.real, account.index.real
+    newer = replace(account.vault.read(PROFILE), access=Secret(canary("at")), refresh=Secret(canary("rt")))
+
+    meanwhile(monkeypatch, lambda: vault.commit(index.get(PROFILE), newer))
+    result = await sign_out(bench, PROFILE, account.http)
+
+    assert (result.taken, result.left) == (False, ())
+    assert newer.refresh.reveal() in revoked
+    assert account.index.get(PROFILE) is None
+
+
+def meanwhile(monkeypatch, happens):
+    """Let something happen once, just before the provider is told to revoke."""
+    honest = module.revoke_tokens
+
+    async def after_it(*args):
+        monkeypatch.setattr(module, "revoke_tokens", honest)
+        await asyncio.to_thread(happens)
+        return await honest(*args)
+
+    monkeypatch.setattr(module, "revoke_tokens", after_it)

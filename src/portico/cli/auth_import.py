@@ -88,7 +88,7 @@ def import_(args: argparse.Namespace, rt: Runtime) -> int:
 def _carry_out(takeover: Takeover, request: ImportRequest, rt: Runtime) -> str:
     """Store, and then what becomes of the other copy: `removed`, `kept`, `gone` or `changed`."""
     from portico.onboarding import importing
-    from portico.onboarding.account_in_use import InUse, id_in_use, summary_lines
+    from portico.onboarding.account_in_use import id_in_use, in_use_after, summary_lines
 
     profile = takeover.profile
     if takeover.present:
@@ -97,7 +97,7 @@ def _carry_out(takeover: Takeover, request: ImportRequest, rt: Runtime) -> str:
         before = id_in_use(rt, profile.provider)
         stored = importing.keep(rt, takeover, chosen=request.store)
         rt.out.note(f"{profile.id}: stored in {'the OS keyring' if stored.store == 'keyring' else 'a sealed file'}")
-        for line in summary_lines(InUse(before, id_in_use(rt, profile.provider)), stored, rt.program):
+        for line in summary_lines(in_use_after(rt, stored, before), stored, rt.program):
             rt.out.note(line)
     candidate = takeover.candidate
     if not _wants_removal(candidate, request, rt):

@@ -45,7 +45,7 @@ def doctor(args: argparse.Namespace, rt: Runtime) -> int:
     mended = _mend(worst_first(results)) if args.fix else []
     if mended:
         again = rt.unattended()
-        again.passphrase = looking.passphrase  # the environment has lost it to whoever read it first
+        again.passphrase = looking.passphrase  # the first one who read it has removed it from the environment
         results = examine(again)
     found = worst_first(results)
     if args.bundle is not None:

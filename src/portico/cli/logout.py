@@ -32,7 +32,7 @@ def run_logout(asked: str | None, rt: Runtime, *, all_profiles: bool, yes: bool)
     _refuse_others(chosen, before, rt)
     results = asyncio.run(_sign_out(chosen, rt))
     for result in results:
-        if not result.left:
+        if not result.left and not result.taken:
             _forget(result.profile_id, before.get(result.profile_id), rt)
     return _told(results, rt)
 
@@ -54,9 +54,13 @@ def _refuse_others(chosen: list[str], before: dict[str, Profile], rt: Runtime) -
     now = {profile.id: profile.created_at for profile in rt.index.profiles()}
     changed = [id for id in chosen if id in now and id in before and now[id] != before[id].created_at]
     if changed:
-        why = "another command has signed in under that name since you were asked"
-        hint = f"{{prog}} auth list, then: {{prog}} auth logout {changed[0]}"
-        raise UsageError("profile-changed", f"{changed[0]} is another sign-in now; nothing was changed.", why=why, hint=hint)
+        raise _changed(changed[0])
+
+
+def _changed(profile_id: str) -> UsageError:
+    why = "another command has signed in under that name meanwhile"
+    hint = f"{{prog}} auth list, then: {{prog}} auth logout {profile_id}"
+    return UsageError("profile-changed", f"{profile_id} is another sign-in now; that account was left alone.", why=why, hint=hint)
 
 
 def _chosen(asked: str | None, rt: Runtime, *, all_profiles: bool) -> list[str]:
@@ -83,12 +87,12 @@ async def _sign_out(chosen: list[str], rt: Runtime) -> list[SignedOut]:
 
 def _told(results: list[SignedOut], rt: Runtime) -> int:
     for result in results:
-        said = "Sign-out unfinished" if result.left else "Signed out"
+        said = "Not signed out" if result.taken else "Sign-out unfinished" if result.left else "Signed out"
         rt.out.note(f"{said}: {result.profile_id} ({_fate(result)})")
     failure = _failure(results)
     if rt.out.is_json:
         report = {
-            "signedOut": [result.profile_id for result in results if not result.left],
+            "signedOut": [result.profile_id for result in results if not result.left and not result.taken],
             "notRevoked": {result.profile_id: result.not_revoked for result in results if result.not_revoked},
             "unfinished": {result.profile_id: result.left for result in results if result.left},
         }
@@ -99,6 +103,8 @@ def _told(results: list[SignedOut], rt: Runtime) -> int:
 
 
 def _fate(result: SignedOut) -> str:
+    if result.taken:
+        return "another command has signed in under that name meanwhile; that account was left alone"
     if result.is_key:
         return "the key is still good at the provider; withdraw it there"
     return "not revoked at the provider" if result.not_revoked else "revoked at the provider"
@@ -106,10 +112,13 @@ def _fate(result: SignedOut) -> str:
 
 def _failure(results: list[SignedOut]) -> PorticoError | None:
     """The worst that has happened, and what has happened to every profile."""
+    taken = [result.profile_id for result in results if result.taken]
     kept = [result for result in results if result.left]
     why = "; ".join(_trouble(result) for result in results if result.left or result.not_revoked)
     if kept:
         return _unfinished(kept, why)
+    if taken:
+        return _changed(taken[0])
     if not why:
         return None
     return NotRevoked(

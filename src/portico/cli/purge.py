@@ -66,6 +66,8 @@ def purge(args: argparse.Namespace, rt: Runtime) -> int:
     _end_services(done, rt)
     _sign_out(done, rt)
     _revoke_keys(done, rt)
+    if args.keep_config:
+        _forget_in_config(done, rt)
     if not done.left:
         _delete_files(done, rt, keep_config=args.keep_config)
     return _told(done, rt)
@@ -109,21 +111,23 @@ def _sign_out(done: _Purged, rt: Runtime) -> None:
     for result in results:
         if result.left:
             done.left.append(f"{result.profile_id}: {', '.join(result.left)}")
+        elif result.taken:
+            done.left.append(f"{result.profile_id}: another command has signed in under that name meanwhile")
         else:
             done.signed_out.append(result.profile_id)
-            _forget(result.profile_id, done, rt)
         if result.not_revoked and not result.is_key:
             done.not_revoked[result.profile_id] = result.not_revoked
 
 
-def _forget(profile_id: str, done: _Purged, rt: Runtime) -> None:
-    """Take it out of the config, which stays if it was asked for or if something else cannot be deleted."""
+def _forget_in_config(done: _Purged, rt: Runtime) -> None:
+    """Take what was signed out out of a config that is kept. It is not in the way of anything: a failure is a warning."""
     from portico.onboarding.following import forget_profile
 
-    try:
-        forget_profile(rt, profile_id)
-    except PorticoError as error:
-        done.left.append(f"{profile_id} in {rt.paths.config}: {error}")
+    for profile_id in done.signed_out:
+        try:
+            forget_profile(rt, profile_id)
+        except PorticoError as error:
+            rt.out.warn(f"The config still names {profile_id}: {error}")
 
 
 def _revoke_keys(done: _Purged, rt: Runtime) -> None:

@@ -29,6 +29,11 @@ def without_profile(document: Document, profile_id: str) -> Document:
     return document
 
 
+def own_profiles(document: Document) -> tuple[str, ...]:
+    """The ids that one file's `auth.profiles` names."""
+    return tuple(_entries(document, PROFILES))
+
+
 def without_alias(document: Document, alias: str, reference: str) -> Document:
     """`document` in which the default, the fallbacks and `gateway.models` name `reference` instead of `alias` (case aside)."""
     for path, text in _model_names(document):

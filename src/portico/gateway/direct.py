@@ -21,8 +21,7 @@ from portico import __version__
 from portico.errors import NetworkError
 from portico.gateway.dialling import Origin, dial
 from portico.gateway.headers import framed
-from portico.models.http import WAY_HOLDS_S, post_error
-from portico.oauth.http_errors import network_error
+from portico.models.http import WAY_HOLDS_S, answer_cut, post_error
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
@@ -166,8 +165,8 @@ class _Answer:
 
     async def begin(self, request: bytes) -> None:
         """Send the request and wait for the answer's head; interim ones (RFC 9110 section 15.2) are passed over."""
-        if self.connection.transport is None:
-            raise aiohttp.ServerDisconnectedError
+        if not self.connection.is_connected() or self.connection.transport is None:
+            raise NetworkError("network", "The server cannot be reached.", unsent=True, why="it hung up")
         self.connection.transport.write(request)
         self.waiting_since = time.monotonic()
         while True:
@@ -192,7 +191,7 @@ class _Answer:
         async for chunk in self.chunks():
             parts.append(chunk)
             size += len(chunk)
-            if size >= limit:
+            if size > limit:
                 return b"".join(parts), False
         return parts[0] if len(parts) == 1 else b"".join(parts), True
 
@@ -202,8 +201,7 @@ class _Answer:
             try:
                 chunk = await self._payload.readany()
             except _FAILURES as error:
-                why = network_error(error, self._url).why
-                raise NetworkError("answer-cut", "The answer broke off.", why=why) from None
+                raise answer_cut(error, self._url) from None
             finally:
                 self.waiting_since = None
             if not chunk:

@@ -54,7 +54,7 @@ async def open_front(here: Installation, broker: TokenBroker, state: GatewayStat
     models = Reloading[LiveModels | None](read_models, None, keeps=True, every_s=_LOOK_EVERY_S)
     keys = Reloading[tuple[KeyInfo, ...]](lambda: (known(index.profiles()), [index.path]), ())
     async with (
-        ModelHttp(silence_s=SILENCE_TIMEOUT_S, connections=0) as http,
+        ModelHttp(silence_s=SILENCE_TIMEOUT_S, connections=0, keeps_connections=False) as http,
         DirectUpstream(http, AiohttpUpstream(http), silence_s=SILENCE_TIMEOUT_S) as upstream,
     ):
         parts = Parts(upstream, broker, Cooldowns(here.clock), Cooldowns(here.clock), here.clock, done)

@@ -135,8 +135,10 @@ class Passage:
                 self.way.failed(model, refusal)
                 error = refused.error or error_of(model, refusal)
                 _log.info("%s %s: %s does not answer: %s", self._call.client, self._call.route.path, model.reference, refusal)
-                if not refusal.elsewhere:
+                if not refusal.elsewhere and self.way.unknown is None:
                     raise NoAnswer(error, refusal) from None
+                if not refusal.elsewhere:
+                    break
             except BaseException:
                 self.way.gave_up(model)
                 raise

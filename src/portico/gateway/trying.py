@@ -11,7 +11,7 @@ from portico.gateway.headers import defaults
 from portico.gateway.metering import first_event, object_in, piece_of
 from portico.models.asking import Refused, credential_header, not_begun
 from portico.models.protocols import PROTOCOLS
-from portico.models.refusal import BODY_LIMIT, AnswerUnknown, Refusal, read_refusal, refused_in, refused_inside
+from portico.models.refusal import BODY_LIMIT, AnswerCut, Refusal, after_head, read_refusal, refused_in, refused_inside
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -97,7 +97,7 @@ async def _judged(model: CallableModel, call: Call, answer: UpstreamAnswer, key:
         return await judge(model, call, answer, key)
     except NetworkError as error:
         answer.close()
-        raise AnswerUnknown(error.why) from error
+        raise after_head(error) from error
     except BaseException:
         answer.close()
         raise
@@ -122,7 +122,7 @@ async def _of_stream(model: CallableModel, call: Call, answer: UpstreamAnswer, k
         if event is not None and (piece is None or piece.refused is not None) and _is_error(event, model):
             raise Refused(read_refusal(answer.status, answer.headers, event, model.error_codes, key))
         return Begun(answer, start, whole=False, key=key)
-    raise NetworkError("answer-cut", "The answer broke off.", why="its stream ended before its first event")
+    raise AnswerCut("its stream ended before its first event")
 
 
 def _is_error(event: bytes, model: CallableModel) -> bool:
@@ -133,6 +133,6 @@ async def _of_status(model: CallableModel, _call: Call, answer: UpstreamAnswer, 
     if answer.status < _ERRORS:
         raise Refused(Refusal("server", "it redirects, and a credential follows no redirect", status=answer.status))
     body = b""
-    with contextlib.suppress(NetworkError):  # its status is an answer, whatever becomes of its body
+    with contextlib.suppress(NetworkError):  # its status is an answer, even if its body breaks off
         body, _ = await answer.read(BODY_LIMIT)
     raise Refused(read_refusal(answer.status, answer.headers, body, model.error_codes, key))

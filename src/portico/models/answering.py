@@ -44,8 +44,10 @@ async def first_answer(
         except Refused as refused:
             way.failed(model, refused.refusal)
             last = refused.error or error_of(model, refused.refusal)
-            if not refused.refusal.elsewhere:
+            if not refused.refusal.elsewhere and way.unknown is None:
                 raise last from None
+            if not refused.refusal.elsewhere:
+                break
             on_failed(way.attempts[-1])
         else:
             way.answered(model)

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any, Final
 from portico.errors import NetworkError, PorticoError
 from portico.models.protocols import PROTOCOLS
 from portico.models.protocols.completions import DONE
-from portico.models.refusal import BODY_LIMIT, AnswerUnknown, Refusal, read_refusal, refused_inside, shown, unreachable
+from portico.models.refusal import (
+    BODY_LIMIT,
+    AnswerUnknown,
+    Refusal,
+    after_head,
+    read_refusal,
+    refused_inside,
+    shown,
+    unreachable,
+)
 from portico.models.server_events import read_events
 
 if TYPE_CHECKING:
@@ -131,11 +140,13 @@ async def _accepted(model: CallableModel, response: ClientResponse, key: Secret 
             body, _ = await http.read(response, BODY_LIMIT, deadline_s=_REFUSAL_S)
         except NetworkError as error:
             if response.status in _OK:
-                raise AnswerUnknown(error.why) from error
+                raise after_head(error) from error
             # An error status is an answer, even if its body breaks off.
     if response.status in _OK and not refused_inside(body, model.error_codes):
         why = f"an answer of type {shown(response.content_type)} instead of a stream"
-        raise NetworkError("no-stream", f"{model.reference.provider} did not stream its answer.", why=why)
+        no_stream = NetworkError("no-stream", f"{model.reference.provider} did not stream its answer.", why=why)
+        # It has answered, in a form that is of no use here: the same request would be billed again.
+        raise Refused(Refusal("answer-unknown", str(no_stream), unknown=True), no_stream)
     raise Refused(read_refusal(response.status, response.headers, body, model.error_codes, key))
 
 

@@ -34,6 +34,12 @@ class Attempt:
     rest: Rest | None = None
 
 
+def unanswered(attempts: Sequence[Attempt]) -> Attempt | None:
+    """The first of `attempts` whose answer is unknown. What a candidate rests for is an earlier request's."""
+    failed = (one for one in attempts if one.outcome == "failed")
+    return next((one for one in failed if one.refusal is not None and one.refusal.unknown), None)
+
+
 @dataclass(slots=True)
 class Round:
     """One request's way through `candidates`. `attempts` is what came of them so far, in order."""
@@ -94,11 +100,12 @@ class Round:
     @property
     def unknown(self) -> Refusal | None:
         """Why the answer of a candidate is unknown: this request must not be repeated (RFC 9110 section 9.2.2)."""
-        return next((one.refusal for one in self.attempts if one.refusal is not None and one.refusal.unknown), None)
+        attempt = unanswered(self.attempts)
+        return attempt.refusal if attempt is not None else None
 
     def _unknown_at(self, provider: str) -> Refusal | None:
-        tried = (one for one in self.attempts if one.model.reference.provider == provider and one.outcome == "failed")
-        return next((one.refusal for one in tried if one.refusal is not None and one.refusal.unknown), None)
+        attempt = unanswered([one for one in self.attempts if one.model.reference.provider == provider])
+        return attempt.refusal if attempt is not None else None
 
     def _despite_its_rest(self) -> CallableModel | None:
         if self._desperate or any(attempt.outcome != "passed over" for attempt in self.attempts):

@@ -11,8 +11,7 @@ import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
 from portico import __version__
-from portico.errors import NetworkError
-from portico.models.refusal import AnswerUnknown
+from portico.models.refusal import AnswerCut, AnswerUnknown
 from portico.oauth.endpoints import check_endpoint_url
 from portico.oauth.http_errors import network_error
 from portico.oauth.proxy import proxy_for
@@ -21,6 +20,7 @@ from portico.oauth.resolver import DaemonResolver
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from portico.errors import NetworkError
     from portico.oauth.proxy import Proxy
 
 CONNECT_TIMEOUT_S: Final = 8.0
@@ -36,13 +36,14 @@ class ModelHttp:
 
     Proxies and `SSL_CERT_FILE` of the environment are honoured, `.netrc` is not read, cookies are not kept, and no redirect is
     followed. A server may think for `silence_s` seconds between two pieces of its answer; at most `connections` are open (0: any
-    number).
+    number). Without `keeps_connections` each request has a new one, which cannot have ended unseen before it.
     """
 
-    def __init__(self, *, silence_s: float = SILENCE_TIMEOUT_S, connections: int = 100) -> None:
+    def __init__(self, *, silence_s: float = SILENCE_TIMEOUT_S, connections: int = 100, keeps_connections: bool = True) -> None:
         self._ways: dict[str, tuple[float, Proxy | None]] = {}
         self._silence_s = silence_s
         self._connections = connections
+        self._keeps_connections = keeps_connections
         self._session: aiohttp.ClientSession | None = None
         self._trust: ssl.SSLContext | None = None
 
@@ -133,7 +134,9 @@ class ModelHttp:
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(resolver=DaemonResolver(), limit=self._connections),
+                connector=aiohttp.TCPConnector(
+                    resolver=DaemonResolver(), limit=self._connections, force_close=not self._keeps_connections
+                ),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_TIMEOUT_S, sock_read=self._silence_s),
                 headers={"User-Agent": f"portico/{__version__}"},
@@ -157,8 +160,8 @@ def post_error(error: Exception, url: str) -> NetworkError:
     return AnswerUnknown(failed.why, timed_out=isinstance(error, TimeoutError))
 
 
-def answer_cut(error: Exception, url: str) -> NetworkError:
+def answer_cut(error: Exception, url: str) -> AnswerCut:
     """The error for a body that ended early because of `error`, one of `BROKEN`."""
     known = isinstance(error, aiohttp.ClientError | TimeoutError | OSError)
     why = network_error(error, url).why if known else type(error).__name__
-    return NetworkError("answer-cut", "The answer broke off.", why=why)
+    return AnswerCut(why, timed_out=isinstance(error, TimeoutError))

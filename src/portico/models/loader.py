@@ -132,7 +132,7 @@ class ModelLoader:
         return frozenset(profile.id for id in providers if (profile := self.profile_in_use(id)) is not None)
 
     def profile_in_use(self, provider: str) -> Profile | None:
-        """The profile of `provider` that is taken where nobody says which."""
+        """The profile of `provider` that is used if the user names none."""
         spec, config = self.catalog.specs.get(provider), self._config.models.providers.get(provider)
         return self.profile_for(Provider(provider, (), spec=spec, config=config))
 

@@ -59,6 +59,19 @@ class AnswerUnknown(NetworkError):
         self.timed_out = timed_out
 
 
+class AnswerCut(NetworkError):
+    """An answer broke off after its head. `timed_out`: nothing more of it came for too long."""
+
+    def __init__(self, why: str | None, *, timed_out: bool = False) -> None:
+        super().__init__("answer-cut", "The answer broke off.", why=why)
+        self.timed_out = timed_out
+
+
+def after_head(error: NetworkError) -> AnswerUnknown:
+    """What it means that an answer breaks off before anything of it could be passed on."""
+    return AnswerUnknown(error.why, timed_out=isinstance(error, AnswerCut) and error.timed_out)
+
+
 @dataclass(frozen=True, slots=True)
 class Refusal:
     """Why one attempt brought no answer. `message` is safe to show; `code` is the provider's own number.

@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from portico.errors import NetworkError, PorticoError, SignInNeeded, UsageError
+from portico.models.failover import unanswered
 from portico.models.reference import did_you_mean
 
 if TYPE_CHECKING:
@@ -38,8 +39,8 @@ def error_of(model: CallableModel, refusal: Refusal) -> PorticoError:
 def all_failed(attempts: Sequence[Attempt], last: PorticoError) -> PorticoError:
     """The error where candidates were tried: the last one's, or that an answer is unknown, with what came of the others."""
     others = [attempt for attempt in attempts if attempt.outcome != "answered"]
-    unknown = next((one for one in others if one.refusal is not None and one.refusal.unknown), None)
-    if unknown is not None and unknown.refusal is not None:
+    unknown = unanswered(others)
+    if unknown is not None and unknown.refusal is not None and unknown is not others[-1]:
         last = error_of(unknown.model, unknown.refusal)  # whatever came after it: the request must not be repeated
     if len(others) > 1:
         told = "; ".join(f"{attempt.model.reference} ({attempt.model.source}): {attempt.why}" for attempt in others)

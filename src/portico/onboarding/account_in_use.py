@@ -14,10 +14,33 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class InUse:
-    """The ids of the profiles that a provider's models use: `now`, and `before` the new one was stored. None if there is none."""
+    """The ids of the profiles that a provider's models use: `now`, and `before` the new one was stored. None if there is none.
+
+    `order` are the ids of the provider's accounts with the new one first: what `auth order set` takes to put it in use.
+    """
 
     before: str | None
     now: str | None
+    order: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TakeOver:
+    """Whether a new account, `profile_id`, becomes the one in use. `chosen` holds while `current` is the one in use."""
+
+    provider: str
+    region: str
+    profile_id: str
+    make_default: bool | None
+    current: str | None
+    chosen: bool
+
+    def now(self, bench: Workbench) -> bool:
+        """What was chosen; if another account has come into use since then, what the rules say of that one, unasked."""
+        current = profile_in_use(bench, self.provider)
+        if (current.id if current is not None else None) == self.current:
+            return self.chosen
+        return _wanted(bench, current, self.provider, self.region, self.profile_id, self.make_default) is not False
 
 
 def profile_in_use(bench: Workbench, provider: str) -> Profile | None:
@@ -34,23 +57,40 @@ def id_in_use(bench: Workbench, provider: str) -> str | None:
     return profile.id if profile is not None else None
 
 
-def takes_over(bench: Workbench, provider: str, region: str, profile_id: str, *, make_default: bool | None) -> bool:
+def in_use_after(bench: Workbench, profile: Profile, before: str | None) -> InUse:
+    """Which account is in use after `profile` was stored."""
+    order = bench.models().credentials.order_of(profile.provider)
+    known = order or tuple(one.id for one in bench.index.profiles() if one.provider == profile.provider)
+    return InUse(before, id_in_use(bench, profile.provider), (profile.id, *(id for id in known if id != profile.id)))
+
+
+def decide(bench: Workbench, provider: str, region: str, profile_id: str, *, make_default: bool | None) -> TakeOver:
     """Whether a new sign-in or key, stored as `profile_id`, becomes the account in use.
 
     It does if there is no other, or none that works. An account in an explicit `auth.order`, or of the same region, stays in use.
     One of another region is replaced if the new one is to be the default (`make_default`), after a question on a terminal.
     """
     current = profile_in_use(bench, provider)
+    wanted = _wanted(bench, current, provider, region, profile_id, make_default)
+    if wanted is None:
+        assert current is not None  # noqa: S101 - there is nothing to ask about otherwise
+        question = f"{current.id} ({current.region}) is in use. Use {profile_id} ({region}) from now on?"
+        asks = bench.prompter.interactive
+        wanted = not asks or bench.prompter.confirm(question, flag="--keep-default", default=True)
+    return TakeOver(provider, region, profile_id, make_default, current.id if current is not None else None, wanted)
+
+
+def _wanted(
+    bench: Workbench, current: Profile | None, provider: str, region: str, profile_id: str, make_default: bool | None
+) -> bool | None:
+    """Whether `profile_id` takes the place of `current`; None if it does unless the user says no."""
     if current is None or current.id == profile_id:
         return True
     if make_default is False or bench.models().credentials.order_of(provider):
         return False
     if current.failure is not None and current.failure.terminal:
         return True
-    if current.region == region or not make_default:
-        return False
-    question = f"{current.id} ({current.region}) is in use. Use {profile_id} ({region}) from now on?"
-    return not bench.prompter.interactive or bench.prompter.confirm(question, flag="--keep-default", default=True)
+    return None if make_default and current.region != region else False
 
 
 def summary_lines(in_use: InUse, profile: Profile, program: str) -> list[str]:
@@ -59,5 +99,5 @@ def summary_lines(in_use: InUse, profile: Profile, program: str) -> list[str]:
         return []
     if in_use.now != in_use.before:
         return [f"In use: {in_use.now} (was {in_use.before or 'none'})"]
-    order = f"{program} auth order set --provider {profile.provider} {profile.id} {in_use.now}"
+    order = f"{program} auth order set --provider {profile.provider} {' '.join(in_use.order)}"
     return [f"In use: {in_use.now} (unchanged). To use {profile.id} instead:", f"  {order}"]

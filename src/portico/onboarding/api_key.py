@@ -158,7 +158,7 @@ def keep(bench: Workbench, setup: KeySetup) -> bool:
 
 
 def key_exists(profile_id: str) -> UsageError:
-    """The error for a name that holds a key which nobody has agreed to replace."""
+    """The error for a name that holds a key which the user has not agreed to replace."""
     hint = "Give --replace to put the new key in its place, or --profile NAME to keep both."
     return UsageError("profile-exists", f"{profile_id} holds a key already.", hint=hint)
 

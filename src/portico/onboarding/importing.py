@@ -19,7 +19,7 @@ from portico.config.config_path import format_path
 from portico.contracts import Choice, KnowsClients, TokenGrant
 from portico.errors import ConfigError, OAuthError, PorticoError, SignInNeeded, UsageError
 from portico.onboarding import choices, config_patch, storing
-from portico.onboarding.account_in_use import takes_over
+from portico.onboarding.account_in_use import decide
 from portico.onboarding.new_profile import new_profile
 from portico.onboarding.profile_name import profile_named
 
@@ -183,7 +183,7 @@ def _takeover(bench: Workbench, request: ImportRequest, candidate: Candidate, me
         region=region,
         api_base=api_base,
         make_default=None,
-        takes_over=takes_over(bench, method.provider, region, name, make_default=None),
+        takes_over=decide(bench, method.provider, region, name, make_default=None).chosen,
     )
     return Takeover(candidate, profile, method, present=_is_present(bench, profile, credential))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from portico.errors import PorticoError, UsageError
 from portico.onboarding import api_key, storing
-from portico.onboarding.account_in_use import InUse, id_in_use, takes_over
+from portico.onboarding.account_in_use import InUse, decide, id_in_use, in_use_after
 from portico.onboarding.api_key import KeySetup, callable_model, check_key, key_choices, key_exists, refuse_wrong, verdict
 from portico.onboarding.key_questions import ask_key, ask_place, may_ask_again
 from portico.onboarding.model_names import default_named, model_of
@@ -42,7 +42,7 @@ class KeyPlan:
 
 @dataclass(frozen=True, slots=True)
 class KeyKept:
-    """A key set-up that is done. `profile` holds the key, None if it is kept elsewhere."""
+    """A key set-up that is done. `profile` holds the key, None if it is kept elsewhere; `in_use` is what answers."""
 
     setup: KeySetup
     told: str
@@ -76,8 +76,11 @@ def prepare(bench: Workbench, request: KeyRequest) -> KeyPlan:
     setup = KeySetup(spec, choice, place, None, name, request.store)
     if place == "keyring" and choice.needs_key:
         expected = _agreed_generation(bench, setup, replace=request.replace)
-        over = takes_over(bench, spec.id, choice.region, name, make_default=not request.keep_default)
-        setup = replace(setup, expect_generation=expected, takes_over=over)
+        over = decide(bench, spec.id, choice.region, name, make_default=not request.keep_default)
+        setup = replace(setup, expect_generation=expected, takes_over=over.chosen)
+    else:
+        # A stored key comes before one of the environment or the config, and is sent to the base URL of its own region.
+        setup = replace(setup, takes_over=id_in_use(bench, spec.id) is None)
     plan = _with_a_key_that_works(bench, request, setup)
     default = None if request.keep_default else str(named or plan.setup.reference)
     return replace(plan, setup=replace(plan.setup, default=default))
@@ -96,7 +99,8 @@ def carry_out(bench: Workbench, plan: KeyPlan) -> KeyKept:
     before = id_in_use(bench, setup.spec.id)
     changed = api_key.keep(bench, setup)
     profile = bench.index.get(setup.profile_id) if setup.place == "keyring" and setup.key is not None else None
-    return KeyKept(setup, plan.told, changed, InUse(before, id_in_use(bench, setup.spec.id)), profile)
+    after = in_use_after(bench, profile, before) if profile is not None else InUse(before, id_in_use(bench, setup.spec.id))
+    return KeyKept(setup, plan.told, changed, after, profile)
 
 
 def _with_region(spec: ProviderSpec, choice: KeyChoice, request: KeyRequest) -> KeyChoice:

@@ -22,11 +22,6 @@ class Replaced:
     profile: Profile
     tokens: Tokens | None
 
-    @property
-    def generation(self) -> int:
-        """What the profile must still be when its place is taken."""
-        return self.profile.generation if self.tokens is None else self.tokens.generation
-
 
 def to_replace(
     bench: Workbench, request: SignInRequest, profile_id: str, method: AuthMethod, *, agreed: Replaced | None = None

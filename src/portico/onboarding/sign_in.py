@@ -13,9 +13,9 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from portico.errors import PorticoError, UsageError
+from portico.errors import PorticoError
 from portico.onboarding import choices, config_patch, storing
-from portico.onboarding.account_in_use import InUse, id_in_use, takes_over
+from portico.onboarding.account_in_use import decide, id_in_use, in_use_after
 from portico.onboarding.new_profile import new_profile
 from portico.onboarding.pending import finish_pending
 from portico.onboarding.profile_name import profile_named
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
     from portico.contracts import AuthMethod, OAuthServer, Region, TokenDialect, TokenGrant
     from portico.oauth.client import OAuthClient
+    from portico.onboarding.account_in_use import InUse, TakeOver
     from portico.onboarding.replacing import Replaced
     from portico.onboarding.request import FlowName, SignInRequest
     from portico.onboarding.workbench import Workbench
@@ -71,7 +72,7 @@ class Plan:
     dialect: TokenDialect
     flow: FlowName
     replaced: Replaced | None
-    takes_over: bool
+    takes_over: TakeOver
     host: PluginHost
 
 
@@ -105,7 +106,7 @@ def prepare(bench: Workbench, request: SignInRequest) -> Plan:
     replaced = to_replace(bench, request, profile_id, method)
     if request.default_model is not None:
         request = replace(request, default_model=_default_model(bench, request.default_model, method, host))
-    over = takes_over(bench, method.provider, region.id, profile_id, make_default=request.make_default)
+    over = decide(bench, method.provider, region.id, profile_id, make_default=request.make_default)
     return Plan(request, method, region, profile_id, server, dialect, flow, replaced, over, host)
 
 
@@ -139,20 +140,29 @@ async def _carried_out(bench: Workbench, plan: Plan, store: StoreName | None) ->
 
     async with bench.http() as http:
         plan = replace(plan, server=await discover(plan.server, http))
-        done, replaced = await _run(bench, plan, store, http)
+        overwritten: list[Replaced] = []
+        try:
+            done = await _run(bench, plan, store, http, overwritten)
+        except BaseException:
+            # The new tokens are stored, and something after that failed or was interrupted.
+            for replaced in overwritten:
+                await revoke_replaced(bench, replaced, http)
+            raise
         # The browser has its page by now: neither of these keeps it waiting.
-        revoked, report = await gather(revoke_replaced(bench, replaced, http), plan_of(bench, done.profile, http))
+        old = next(iter(overwritten), None)
+        revoked, report = await gather(revoke_replaced(bench, old, http), plan_of(bench, done.profile, http))
     return replace(done, old_revoked=revoked, plan=report)
 
 
-async def _run(bench: Workbench, plan: Plan, store: StoreName | None, http: OAuthClient) -> tuple[SignedIn, Replaced | None]:
+async def _run(bench: Workbench, plan: Plan, store: StoreName | None, http: OAuthClient, overwritten: list[Replaced]) -> SignedIn:
+    """Run the flow and keep what it brings. Whose place the new tokens have taken is added to `overwritten` at that moment."""
     from portico.oauth.browser import BrowserOpener
     from portico.oauth.sign_in import sign_in as run_flow
 
-    done: list[tuple[SignedIn, Replaced | None]] = []
+    done: list[SignedIn] = []
 
     async def finish(grant: TokenGrant) -> None:
-        done.append(await _keep(bench, plan, store, grant, http))
+        done.append(await _keep(bench, plan, store, grant, http, overwritten))
 
     request = plan.request
     hint = plan.method.hint(plan.region.id).replace("{prog}", bench.program)
@@ -173,12 +183,12 @@ async def _run(bench: Workbench, plan: Plan, store: StoreName | None, http: OAut
 
 
 async def _keep(
-    bench: Workbench, plan: Plan, store: StoreName | None, grant: TokenGrant, http: OAuthClient
-) -> tuple[SignedIn, Replaced | None]:
+    bench: Workbench, plan: Plan, store: StoreName | None, grant: TokenGrant, http: OAuthClient, overwritten: list[Replaced]
+) -> SignedIn:
     """Check the grant, store it, write the config: what the browser's page waits for. An interrupt waits for it, too."""
     import asyncio
 
-    keeping = asyncio.ensure_future(_kept(bench, plan, store, grant, http))
+    keeping = asyncio.ensure_future(_kept(bench, plan, store, grant, http, overwritten))
     try:
         return await asyncio.shield(keeping)
     except asyncio.CancelledError:
@@ -187,8 +197,8 @@ async def _keep(
 
 
 async def _kept(
-    bench: Workbench, plan: Plan, store: StoreName | None, grant: TokenGrant, http: OAuthClient
-) -> tuple[SignedIn, Replaced | None]:
+    bench: Workbench, plan: Plan, store: StoreName | None, grant: TokenGrant, http: OAuthClient, overwritten: list[Replaced]
+) -> SignedIn:
     from portico.store.off_loop import off_loop
     from portico.store.vault import Tokens
 
@@ -197,7 +207,7 @@ async def _kept(
     async def give_back() -> bool:
         return await revoke_at(plan.server, plan.dialect, tokens, http) is None
 
-    async with _given_back_on_refusal(give_back):
+    async with _given_back(give_back):
         accepted = plan.method.accept(plan.region.id, grant)
         await off_loop(lambda: choices.enable(bench, plan.request.choice))
     profile = new_profile(
@@ -209,15 +219,16 @@ async def _kept(
         region=plan.region.id,
         api_base=accepted.api_base,
         make_default=plan.request.make_default,
-        takes_over=plan.takes_over,
+        takes_over=await off_loop(lambda: plan.takes_over.now(bench)),
         default_model=plan.request.default_model,
     )
     before = await off_loop(lambda: id_in_use(bench, profile.provider))
     stored, replaced = await _stored(bench, plan, store, profile, tokens, give_back)
+    overwritten += [replaced] if replaced is not None else []
     changed = await off_loop(lambda: config_patch.write_config(bench, stored, plan.method))
     notes = (*accepted.notes, *remarks(plan.server, grant, replaced.profile if replaced is not None else None))
-    in_use = InUse(before, await off_loop(lambda: id_in_use(bench, profile.provider)))
-    return SignedIn(stored, plan.method, plan.region, in_use, notes, changed), replaced
+    in_use = await off_loop(lambda: in_use_after(bench, stored, before))
+    return SignedIn(stored, plan.method, plan.region, in_use, notes, changed)
 
 
 async def _stored(
@@ -237,11 +248,12 @@ async def _stored(
     from portico.store.vault import ABSENT, GenerationChanged
 
     agreed = plan.replaced
-    async with _given_back_on_refusal(give_back, of=(UsageError, GenerationChanged)):
-        for left in reversed(range(_COMMIT_ROUNDS)):
-            looked = partial(to_replace, bench, plan.request, plan.profile_id, plan.method, agreed=agreed)
-            replaced = await off_loop(looked)
-            expected = replaced.generation if replaced is not None else ABSENT
+    for left in reversed(range(_COMMIT_ROUNDS)):
+        async with _given_back(give_back):
+            replaced = await off_loop(partial(to_replace, bench, plan.request, plan.profile_id, plan.method, agreed=agreed))
+        expected = replaced.profile.generation if replaced is not None else ABSENT
+        # An error of the store itself comes after `storing` has revoked the tokens, or has said that it could not.
+        async with _given_back(give_back, errors=() if left else GenerationChanged):
             try:
                 kept = await storing.store(bench, profile, tokens, chosen=store, give_back=give_back, expect_generation=expected)
             except GenerationChanged:
@@ -254,13 +266,16 @@ async def _stored(
 
 
 @asynccontextmanager
-async def _given_back_on_refusal(
-    give_back: Callable[[], Awaitable[bool]], *, of: type[PorticoError] | tuple[type[PorticoError], ...] = PorticoError
+async def _given_back(
+    give_back: Callable[[], Awaitable[bool]], *, errors: type[PorticoError] | tuple[type[PorticoError], ...] = PorticoError
 ) -> AsyncIterator[None]:
-    """Revoke the new tokens if the block raises an error `of` these classes, whose message then says so."""
+    """Revoke the new tokens if the block raises one of `errors`, whose message then says so, or if Ctrl-C ends a question."""
     try:
         yield
-    except of as error:
+    except KeyboardInterrupt:
+        await give_back()
+        raise
+    except errors as error:
         revoked = await give_back()
         error.message = f"{error.message.rstrip('.')}; {storing.fate(revoked=revoked)}."
         raise

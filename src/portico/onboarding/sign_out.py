@@ -6,6 +6,7 @@ Where a copy cannot be deleted, the entry stays as an unfinished sign-out, which
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from portico.auth.refresh_lock import refresh_lock
@@ -14,6 +15,7 @@ from portico.errors import LockBusy, PorticoError, StoreError
 from portico.models.credentials import API_KEY
 from portico.store.off_loop import off_loop
 from portico.store.profile_record import SIGN_OUT_UNFINISHED, Failure
+from portico.store.vault import GenerationChanged
 
 if TYPE_CHECKING:
     from portico.contracts import FormPoster, OAuthServer, TokenDialect
@@ -24,6 +26,8 @@ if TYPE_CHECKING:
 
 REVOKE_WITHIN_S: Final = 10.0
 REFRESH_WITHIN_S: Final = 10.0
+# A refresh that could not be waited for may move the profile while its tokens are revoked.
+_ROUNDS: Final = 3
 _STILL_REFRESHING: Final = "a refresh that another process has under way may still bring tokens; that process revokes them"
 
 
@@ -31,48 +35,68 @@ _STILL_REFRESHING: Final = "a refresh that another process has under way may sti
 class SignedOut:
     """What became of one profile. `not_revoked` says why the provider was not told, `left` what could not be deleted.
 
-    `is_key`: it held an API key, which nobody can revoke from here.
+    `is_key`: it held an API key, which nobody can revoke from here. `taken`: another command has signed in under its name
+    meanwhile, and that account was left alone.
     """
 
     profile_id: str
     not_revoked: str | None
     left: tuple[str, ...]
     is_key: bool = False
+    taken: bool = False
 
 
 async def sign_out(bench: Workbench, profile_id: str, http: FormPoster) -> SignedOut:
     """Revoke a profile's tokens (RFC 7009, at most 10 s) and delete every copy of them, also where its entry is damaged.
 
-    A refresh under way is waited for, since what it brings is to be revoked as well; 10 s at most.
+    A refresh under way is waited for, since what it brings is to be revoked as well; 10 s at most. Tokens that were refreshed
+    while others were being revoked are revoked too; an account that was signed in meanwhile is not touched.
     """
     vault = bench.vault()
     lock = refresh_lock(bench.paths, profile_id)
     try:
         not_alone = await off_loop(lambda: _why_not_alone(lock))
-        is_key = await off_loop(lambda: _is_key(bench, profile_id))
-        not_revoked = await _revoke_stored(bench, vault, profile_id, http)
-        left = await off_loop(lambda: _deleted(bench, vault, profile_id))
+        entry = await off_loop(lambda: _entry(bench, profile_id))
+        is_key = entry is not None and entry.type == API_KEY
+        for left in reversed(range(_ROUNDS)):
+            generation, not_revoked = await _revoke_stored(bench, vault, profile_id, http)
+            try:
+                stuck = await off_loop(partial(_deleted, bench, vault, profile_id, generation))
+            except GenerationChanged as error:
+                now = await off_loop(lambda: _entry(bench, profile_id))
+                if entry is None or now is None or now.created_at != entry.created_at:
+                    return SignedOut(profile_id, not_revoked or not_alone, (), is_key, taken=now is not None)
+                if not left:
+                    return SignedOut(profile_id, not_revoked or not_alone, (str(error),), is_key)
+            else:
+                return SignedOut(profile_id, not_revoked or not_alone, stuck, is_key)
     finally:
         lock.release()
-    return SignedOut(profile_id, not_revoked or not_alone, left, is_key)
+    raise AssertionError("unreachable: the last round returned")
 
 
-def _is_key(bench: Workbench, profile_id: str) -> bool:
-    return any(profile.id == profile_id and profile.type == API_KEY for profile in bench.index.profiles())
+def _entry(bench: Workbench, profile_id: str) -> Profile | None:
+    return next((profile for profile in bench.index.profiles() if profile.id == profile_id), None)
 
 
-def _deleted(bench: Workbench, vault: Vault, profile_id: str) -> tuple[str, ...]:
-    """Delete every copy; what could not be deleted, or why nothing could be."""
+def _deleted(bench: Workbench, vault: Vault, profile_id: str, generation: int | None) -> tuple[str, ...]:
+    """Delete every copy; what could not be deleted, or why nothing could be.
+
+    Raises:
+        GenerationChanged: the profile is no longer of `generation`.
+    """
     try:
-        return _deleted_or_put_back(bench, vault, profile_id)
+        return _deleted_or_put_back(bench, vault, profile_id, generation)
+    except GenerationChanged:
+        raise
     except (StoreError, LockBusy) as error:
         return (str(error),)
 
 
-def _deleted_or_put_back(bench: Workbench, vault: Vault, profile_id: str) -> tuple[str, ...]:
+def _deleted_or_put_back(bench: Workbench, vault: Vault, profile_id: str, generation: int | None) -> tuple[str, ...]:
     """Delete every copy; what could not be deleted, whose entry is then put back as unfinished."""
-    entry = next((profile for profile in bench.index.profiles() if profile.id == profile_id), None)
-    left = vault.delete(profile_id)
+    entry = _entry(bench, profile_id)
+    left = vault.delete(profile_id, expect_generation=generation)
     Uses(bench.paths, bench.clock).forget(profile_id)
     if not left or entry is None:
         return left
@@ -97,13 +121,17 @@ def _why_not_alone(lock: FileLock) -> str | None:
     return None
 
 
-async def _revoke_stored(bench: Workbench, vault: Vault, profile_id: str, http: FormPoster) -> str | None:
+async def _revoke_stored(bench: Workbench, vault: Vault, profile_id: str, http: FormPoster) -> tuple[int | None, str | None]:
+    """Revoke what is stored now; its generation, None if that is not known, and why the provider was not told."""
+    profile = None
     try:
-        tokens = await off_loop(lambda: vault.read(profile_id))
         profile = await off_loop(lambda: bench.index.get(profile_id))
+        tokens = await off_loop(lambda: vault.read(profile_id))
     except PorticoError as error:
-        return f"its tokens cannot be read: {error.message}"
-    return None if profile is None else await revoke_tokens(bench, profile, tokens, http)
+        return profile.generation if profile is not None else None, f"its tokens cannot be read: {error.message}"
+    if profile is None:
+        return None, None
+    return tokens.generation, await revoke_tokens(bench, profile, tokens, http)
 
 
 async def revoke_tokens(bench: Workbench, profile: Profile, tokens: Tokens, http: FormPoster) -> str | None:

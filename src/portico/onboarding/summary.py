@@ -55,11 +55,14 @@ def tell_key(bench: Workbench, kept: KeyKept) -> None:
             "model": setup.reference,
             "keptIn": setup.place if setup.key else None,
         }
-        in_use = {"inUse": kept.in_use.now, "wasInUse": kept.in_use.before} if kept.profile is not None else {}
+        in_use = {"inUse": kept.in_use.now, "wasInUse": kept.in_use.before}
         bench.out.event({**told, **in_use, "check": kept.told, "defaultModel": primary, "config": str(bench.paths.config)})
         return
     lines = ["", f"Set up: {setup.spec.label}, {setup.reference}"]
-    lines += summary_lines(kept.in_use, kept.profile, bench.program) if kept.profile is not None else []
+    if kept.profile is not None:
+        lines += summary_lines(kept.in_use, kept.profile, bench.program)
+    elif kept.in_use.now is not None:
+        lines.append(f"In use: {kept.in_use.now} (unchanged): a stored credential comes before this one.")
     lines.append(f"  Check          {kept.told}")
     lines += [f"  Key kept in    {_key_place(bench, kept)}"] if setup.choice.needs_key else []
     lines += [f"  Default model  {primary}", f"  Config         {bench.paths.config}"]

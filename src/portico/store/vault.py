@@ -175,14 +175,18 @@ class Vault:
             self._tidy_up(profile.id)
             return stored
 
-    def delete(self, profile_id: str) -> tuple[str, ...]:
+    def delete(self, profile_id: str, *, expect_generation: int | None = None) -> tuple[str, ...]:
         """Forget a profile and delete every copy of its tokens; what could not be deleted, to be tried again by `sweep`.
 
+        With `expect_generation`, only if the profile's generation is still that one.
+
         Raises:
+            GenerationChanged: nothing was deleted, since the profile is not as expected.
             StoreError: the index cannot be read or written.
             LockBusy: another process is storing tokens of this profile.
         """
         with self._locked(profile_id):
+            _check_generation(profile_id, self._current(profile_id), expect_generation)
             self._index.edit(lambda draft: forget(draft, profile_id))
             self._on_step("forgotten")
             return self._discard(profile_id)
