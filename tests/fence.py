@@ -18,8 +18,10 @@ _OF_FILES = frozenset(
 )
 
 
-def put_up(notes: str, *, port: int, sockets: tuple[str, ...] = (), files: tuple[str, ...] = ()) -> None:
+def put_up(notes: str, *, port: int, session: int, sockets: tuple[str, ...] = (), files: tuple[str, ...] = ()) -> None:
     """Refuse, from now on in this process: `port`, the Unix `sockets`, `files` and everything under them, and the terminal.
+
+    A process outside the login `session` has a terminal that a test has made for it, or none, and may use that.
 
     Each refusal is one line in a file beside `notes`, one file for each worker of pytest-xdist, because the program may take it for
     some other failure and go on.
@@ -41,7 +43,9 @@ def put_up(notes: str, *, port: int, sockets: tuple[str, ...] = (), files: tuple
     def look(event: str, args: tuple[object, ...]) -> None:
         if event in _OF_FILES:
             for path in map(as_text, args[:2]):
-                if path is not None and (path == TERMINAL or path in files or path.startswith(below)):
+                if path is None:
+                    continue
+                if path in files or path.startswith(below) or (path == TERMINAL and os.getsid(0) == session):
                     refuse(path)
         elif event in {"socket.bind", "socket.connect"}:
             address = args[1]

@@ -55,7 +55,8 @@ class Isolation:
             return
         self.home.mkdir()
         self._fence.mkdir()
-        refused = {"port": DEFAULT_PORT, "sockets": buses(os.environ), "files": files_of_portico()}
+        session = os.getsid(0) if sys.platform != "win32" else 0
+        refused = {"port": DEFAULT_PORT, "session": session, "sockets": buses(os.environ), "files": files_of_portico()}
         kept = environment(os.environ, self.home)
         os.environ.clear()
         os.environ.update(kept)

@@ -151,6 +151,17 @@ def test_on_a_terminal_no_program_can_open_it_and_ctrl_c_still_ends_the_run(tmp_
 
 
 @POSIX
+def test_the_terminal_that_a_test_has_made_is_no_users(tmp_path):
+    from tests.e2e.terminal import Terminal
+
+    program = "with open('/dev/tty', 'w') as terminal: print('hello', file=terminal)"
+    terminal = Terminal([sys.executable, "-c", program], os.environ)
+
+    assert terminal.end() == 0
+    assert terminal.text == "hello\n"
+
+
+@POSIX
 def test_a_run_in_the_background_of_a_script_lets_its_tests_interrupt_what_they_start(tmp_path):
     body = """
         import signal
