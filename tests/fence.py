@@ -37,15 +37,13 @@ def put_up(notes: str, *, port: int, session: int, sockets: tuple[str, ...] = ()
             os.close(fd)
         raise PermissionError(f"no test may use {what}")
 
-    def as_text(path: object) -> str | None:
-        return os.fsdecode(path) if isinstance(path, (str, bytes)) else None
+    def is_refused(path: str) -> bool:
+        return path in files or path.startswith(below) or (path == TERMINAL and os.getsid(0) == session)
 
     def look(event: str, args: tuple[object, ...]) -> None:
         if event in _OF_FILES:
-            for path in map(as_text, args[:2]):
-                if path is None:
-                    continue
-                if path in files or path.startswith(below) or (path == TERMINAL and os.getsid(0) == session):
+            for path in (os.fsdecode(each) for each in args[:2] if isinstance(each, (str, bytes))):
+                if is_refused(path):
                     refuse(path)
         elif event in {"socket.bind", "socket.connect"}:
             address = args[1]

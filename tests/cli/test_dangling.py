@@ -153,6 +153,19 @@ def test_an_account_of_another_provider_and_an_entry_of_none_are_found_and_remov
     assert config(two).has(("auth", "profiles", GLOBAL))
 
 
+def test_many_of_them_are_one_finding_and_one_edit_and_a_name_moves_no_cursor(two):
+    gone = [f"gone:{number}\x1b[2J" for number in range(6)]
+    two.ok("config", "set", "auth.order.minimax-portal", json.dumps([*gone, GLOBAL]))
+    before = two.paths.config.read_text(encoding="utf-8")
+
+    shown = two.run("doctor", "--fix", env={"PORTICO_GATEWAY_PORT": "0"}).stdout
+
+    assert config(two).get(ORDER) == [GLOBAL]
+    assert two.paths.config.with_name(f"{two.paths.config.name}.bak").read_text(encoding="utf-8") == before
+    assert "and 1 more" in shown
+    assert "\x1b" not in shown
+
+
 def test_names_of_models_that_are_gone_are_found_each_at_its_place(two):
     two.ok(
         "config",

@@ -163,6 +163,22 @@ def test_a_key_that_was_stored_while_another_was_checked_is_not_overwritten(sess
     assert ProfileIndex(session.paths).get("minimax:default").generation == 1
 
 
+@pytest.mark.requirement("E86")
+def test_a_key_in_the_config_is_replaced_only_when_told(session, typed):
+    session.ok("config", "set", "env.MINIMAX_API_KEY", "sk-emulator-cn")
+    words = (*SET_UP, "--api-key-stdin", "--keep-key", "config")
+    typed(KEY)
+    refused = session.run(*words)
+    assert (refused.returncode, "env.MINIMAX_API_KEY holds a key already" in refused.stderr) == (2, True)
+    assert config(session)["env"] == {"MINIMAX_API_KEY": "sk-emulator-cn"}
+
+    typed(KEY)
+    session.ok(*words, "--replace")
+    assert config(session)["env"] == {"MINIMAX_API_KEY": KEY}
+    typed(KEY)
+    session.ok(*words)
+
+
 def test_signing_out_deletes_the_key_and_says_that_it_is_still_good_elsewhere(session, typed):
     typed(KEY)
     session.ok(*SET_UP, "--api-key-stdin", *session.store)

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import socket
+import struct
 from dataclasses import dataclass, field
 
 
@@ -106,6 +108,15 @@ def answered(body, *headers, status=200, content_type="application/json"):
 
 def chunk(data):
     return b"%x\r\n%s\r\n" % (len(data), data)
+
+
+async def closed(writer):
+    writer.close()
+
+
+async def reset(writer):
+    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    writer.transport.abort()
 
 
 STREAM_HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"

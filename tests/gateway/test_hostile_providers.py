@@ -17,7 +17,7 @@ from portico.gateway.upstream import AiohttpUpstream
 from portico.models.http import ModelHttp
 from tests.gateway.fronts import CHAT, configure, gateway
 from tests.gateway.parts import status_of
-from tests.gateway.providers import DONE, END, STREAM_HEAD, WHOLE, answered, chunk, provider, word
+from tests.gateway.providers import DONE, END, STREAM_HEAD, WHOLE, answered, chunk, closed, provider, reset, word
 
 BODY = {"stream": True, "messages": []}
 
@@ -319,6 +319,33 @@ def request(here, body, *, length=None):
         "",
     ]
     return "\r\n".join(lines).encode() + body
+
+
+@pytest.mark.requirement("E68")
+@pytest.mark.parametrize("end", [closed, reset])
+async def test_an_answer_without_a_length_whose_connection_ends_in_the_middle_is_an_abort_and_not_a_whole_answer(paths, end):
+    half_a_json = b"HTTP/1.0 200 OK\r\nContent-Type: application/json\r\n\r\n" + json.dumps(WHOLE).encode()[:-9]
+    half_a_stream = b"HTTP/1.0 200 OK\r\nContent-Type: text/event-stream\r\n\r\n" + word("one") + word("two")[:-9]
+
+    def broken(data):
+        async def answer(writer):
+            writer.write(data)
+            await writer.drain()
+            await asyncio.sleep(0.05)
+            await end(writer)
+
+        return answer
+
+    async with provider(broken(half_a_json), broken(half_a_stream)) as acme:
+        configure(paths, {"acme": acme.base})
+        async with gateway(paths) as here:
+            status, told, _ = await here.json()
+            async with here.ask() as answer:
+                with pytest.raises(aiohttp.ClientError):
+                    await answer.read()
+            await until(lambda: len(here.outcomes) == 2)
+    assert (status, told["error"]["code"]) == (502, "answer-unknown")
+    assert here.outcomes[1].end == "cut"
 
 
 async def test_an_answer_of_the_old_protocol_is_as_long_as_its_connection(paths):

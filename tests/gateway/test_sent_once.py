@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import socket
-import struct
 
 import pytest
 
@@ -17,7 +16,7 @@ from portico.gateway.upstream import AiohttpUpstream
 from portico.models.http import ModelHttp
 from portico.testing.clock import FakeClock
 from tests.gateway.fronts import configure, gateway
-from tests.gateway.providers import STREAM_HEAD, WHOLE, answered, provider
+from tests.gateway.providers import STREAM_HEAD, WHOLE, answered, closed, provider, reset
 
 KEPT = 5
 MODELS = [{"id": "model"}, {"id": "other"}]
@@ -42,15 +41,6 @@ class Counting:
             return
         self.broken += 1
         await self.how(writer)
-
-
-async def closed(writer):
-    writer.close()
-
-
-async def reset(writer):
-    writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
-    writer.transport.abort()
 
 
 async def reset_later(writer):
@@ -313,3 +303,40 @@ async def test_silence_in_the_middle_of_an_answer_is_told_as_too_long_a_wait(pat
         async with gateway(paths) as here:
             status, told, _ = await here.json()
     assert (status, told["error"]["code"]) == (504, "answer-unknown")
+
+
+@pytest.mark.requirement("E84")
+async def test_two_provider_ids_of_one_server_are_one_provider(paths):
+    async with provider(Counting(closed, fine=0)) as acme:
+        configure(paths, {"acme": acme.base, "acme-portal": acme.base}, fallbacks=["acme-portal/model"])
+        async with gateway(paths) as here:
+            status, told, headers = await here.json()
+    assert len(acme.requests) == 1
+    assert (status, told["error"]["code"]) == (502, "answer-unknown")
+    assert headers["x-portico-attempts"].endswith("acme-portal/model; key; skipped after answer-unknown")
+
+
+@pytest.mark.requirement("E84")
+async def test_a_connection_whose_request_has_not_gone_out_whole_is_not_used_again():
+    """The provider answers before it has read the body: what is left of it would go out before the next request."""
+    limit = answered({"error": {"message": "slow down"}}, status=429)
+    connections = []
+
+    async def early(reader, writer):
+        connections.append(writer)
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(limit)
+        await writer.drain()
+        await asyncio.Event().wait()
+
+    server = await asyncio.start_server(early, "127.0.0.1", 0, limit=1024)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/x"
+    async with upstream() as direct_upstream:
+        for _ in range(2):
+            answer = await direct_upstream.send(url, body=b"x" * (8 << 20), headers={})
+            await answer.read(1 << 16)
+            answer.close()
+        assert len(connections) == 2
+    server.close()
+    for writer in connections:
+        writer.transport.abort()

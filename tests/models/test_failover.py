@@ -12,10 +12,10 @@ from portico.models.reference import ModelReference
 from portico.models.refusal import Refusal
 
 
-def model(name, profile="p:a", provider="p"):
+def model(name, profile="p:a", provider="p", host="api.example"):
     spec = ModelSpec(name, name)
     return CallableModel(
-        ModelReference(provider, name), spec, "anthropic-messages", "https://api.example", "a test", profile_id=profile
+        ModelReference(provider, name), spec, "anthropic-messages", f"https://{host}", "a test", profile_id=profile
     )
 
 
@@ -49,12 +49,13 @@ def test_the_first_that_answers_is_the_last_that_is_tried(cooldowns):
 
 @pytest.mark.requirement("E84")
 def test_where_an_answer_is_unknown_its_provider_is_sent_the_request_by_no_other_way(cooldowns):
-    elsewhere = model("one", profile="q:a", provider="q")
+    same_server = model("one", profile="q:a", provider="q")
+    elsewhere = model("one", profile="r:a", provider="r", host="other.example")
     unknown = Refusal("answer-unknown", "it hung up", unknown=True)
-    seen, way = tried(cooldowns, FIRST, OTHER_SIGN_IN, SECOND, elsewhere, refusals={id(FIRST): unknown})
+    seen, way = tried(cooldowns, FIRST, OTHER_SIGN_IN, SECOND, same_server, elsewhere, refusals={id(FIRST): unknown})
     assert seen == [FIRST, elsewhere]
-    assert [one.outcome for one in way.attempts] == ["failed", "passed over", "passed over", "answered"]
-    assert way.attempts[1].why == "not asked: p may still answer this request, and bill it"
+    assert [one.outcome for one in way.attempts] == ["failed", *["passed over"] * 3, "answered"]
+    assert way.attempts[1].why == "not asked: api.example may still answer this request, and bill it"
     assert way.unknown == unknown
 
 

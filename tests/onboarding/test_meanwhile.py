@@ -12,7 +12,7 @@ from portico.onboarding import config_patch, sign_in
 from portico.store.off_loop import off_loop
 from portico.store.vault import Vault
 from tests.minimax_session import CN, GLOBAL, SIGN_IN
-from tests.person import CTRL_C, sit_down
+from tests.person import sit_down
 
 pytestmark = pytest.mark.requirement("E86")
 
@@ -109,15 +109,14 @@ def test_an_index_that_cannot_be_read_at_the_end_gives_the_new_tokens_back(sessi
     assert len(revoked) == 1
 
 
-@pytest.mark.parametrize(("answers", "code"), [(["n"], 2), ([CTRL_C], 130), (["y"], 0)])
-def test_on_a_terminal_it_is_asked_whether_to_replace_what_came_meanwhile(session, monkeypatch, revoked, answers, code):
+def test_on_a_terminal_no_question_is_asked_while_the_new_tokens_are_in_nobodys_store(session, monkeypatch, revoked):
     meanwhile(monkeypatch, session, *ARGS, *session.store)
 
     words = [word for word in ARGS if word != "--non-interactive"]
-    done, person = sit_down(session, *words, *session.store, answers=answers)
+    done, person = sit_down(session, *words, *session.store, answers=[])
 
-    assert done.returncode == code, done.stderr
-    assert person.asked[0] == f"{GLOBAL} is signed in already. Replace it? The old sign-in is revoked."
+    assert (done.returncode, person.asked) == (2, [])
+    assert f"{GLOBAL} is signed in already; the sign-in was revoked again." in done.stderr
     assert len(revoked) == 1
     assert revoked != [session.ok("auth", "token", GLOBAL).strip()]
 
@@ -138,10 +137,10 @@ def test_what_was_agreed_on_is_that_very_sign_in(session, monkeypatch, revoked):
 
     monkeypatch.setattr(sign_in, "_keep", then)
     words = [word for word in ARGS if word != "--non-interactive"]
-    done, person = sit_down(session, *words, *session.store, answers=["y", "n"])
+    done, person = sit_down(session, *words, *session.store, answers=["y"])
 
     assert ran[0].returncode == 0, ran[0].stderr
-    assert (done.returncode, len(person.asked)) == (2, 2), done.stderr
+    assert (done.returncode, len(person.asked)) == (2, 1), done.stderr
     assert revoked != [session.ok("auth", "token", GLOBAL).strip()]
     assert "answering as" in session.ok("ask", "Who?")
 

@@ -64,7 +64,7 @@ def doctor(args: argparse.Namespace, rt: Runtime) -> int:
         )
         return code
     for line in mended:
-        rt.out.line(f"mended: {line}")
+        rt.out.line(f"mended: {_printable(line)}")
     for each in found:
         _show(each, rt)
     if not found:
@@ -106,10 +106,15 @@ def _mend(found: Sequence[Found]) -> list[str]:
     return done
 
 
+def _printable(line: str) -> str:
+    """`line` without what a terminal would act on: a finding repeats names from files that anybody may have written."""
+    return "".join(each if each.isprintable() else "?" for each in line)
+
+
 def _show(found: Found, rt: Runtime) -> None:
-    rt.out.line(f"{found.level}: {found.message} [{found.id}]")
+    rt.out.line(_printable(f"{found.level}: {found.message} [{found.id}]"))
     for text in (found.why, found.hint.replace("{prog}", rt.program) if found.hint else None):
-        if text:
-            rt.out.line(f"  {text}")
+        for line in text.split("\n") if text else ():
+            rt.out.line(_printable(f"  {line}"))
     if found.mend is not None:
         rt.out.line(f"  {rt.program} doctor --fix does it.")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from portico.config.config_path import format_path
 from portico.config.references import ORDER, PROFILES, model_names, own_profiles
@@ -11,12 +12,16 @@ from portico.doctor.finding import Found
 from portico.errors import PorticoError, StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
 
     from portico.config.config_path import ConfigPath
+    from portico.config.document import Document
     from portico.config.layers import LoadedConfig
     from portico.doctor.finding import Level
     from portico.doctor.patient import Patient
+
+_MOST: Final = 5
+_FIX: Final = "{prog} doctor --fix"
 
 
 def references(patient: Patient) -> Iterator[Found]:
@@ -33,48 +38,45 @@ def _profiles(patient: Patient, loaded: LoadedConfig) -> Iterator[Found]:
     except StoreError:
         return  # the index has a finding of its own, and nothing is known of what it holds
     for provider, order in loaded.config.auth.order.items():
-        left = [id for id in order if known.get(id) == provider]
-        for id in (id for id in order if id not in left):
-            instead = f"set --provider {provider} {' '.join(left)}" if left else f"clear --provider {provider}"
-            yield Found(
-                "dangling-reference",
-                "warning",
-                f"auth.order.{provider} names {id}, which is no account of {provider} that is signed in.",
-                "It is ignored.",
-                f"{{prog}} auth order {instead}",
-                _forget(patient, loaded, provider, id),
-            )
-    for id in own_profiles(loaded.document):
-        if id not in known:
-            yield Found(
-                "dangling-reference",
-                "warning",
-                f"auth.profiles names {id}, which is not signed in.",
-                "It is ignored.",
-                f"{{prog}} config unset '{format_path((*PROFILES, id))}'",
-                partial(_removed, patient, (*PROFILES, id)),
-            )
+        left = tuple(id for id in order if known.get(id) == provider)
+        if gone := tuple(dict.fromkeys(id for id in order if id not in left)):
+            place = format_path((*ORDER, provider))
+            instead = shlex.join(["set", "--provider", provider, *left] if left else ["clear", "--provider", provider])
+            message = f"{place} names {_listed(gone)}: no account of {provider} that is signed in."
+            mend = _reordered(patient, loaded, (*ORDER, provider), gone)
+            yield Found("dangling-reference", "warning", message, "It is ignored.", f"{{prog}} auth order {instead}", mend)
+    if gone := tuple(id for id in own_profiles(loaded.document) if id not in known):
+        message = f"auth.profiles names {_listed(gone)}: not signed in."
+        yield Found("dangling-reference", "warning", message, "It is ignored.", _FIX, partial(_removed, patient, gone))
 
 
-def _forget(patient: Patient, loaded: LoadedConfig, provider: str, id: str) -> Callable[[], str] | None:
-    """Take it out of the config file itself; None if another file, which is not Portico's to change, names it."""
-    own = loaded.document.get((*ORDER, provider)) if loaded.document.has((*ORDER, provider)) else None
-    if not isinstance(own, list) or id not in own:
+def _listed(ids: Sequence[str]) -> str:
+    more = f" and {len(ids) - _MOST} more" if len(ids) > _MOST else ""
+    return f"{', '.join(ids[:_MOST])}{more}"
+
+
+def _reordered(patient: Patient, loaded: LoadedConfig, path: ConfigPath, gone: Sequence[str]) -> Callable[[], str] | None:
+    """Take them out of the config file itself; None if another file, which is not Portico's to change, names them."""
+    own = loaded.document.get(path) if loaded.document.has(path) else None
+    if not isinstance(own, list):
         return None
+    left = [id for id in own if id not in gone]
 
-    left = [other for other in own if other != id]
-    path = (*ORDER, provider)
-
-    def forget() -> str:
+    def change() -> str:
         patient.here.config.file.edit(lambda document: document.set(path, left) if left else document.unset(path))
-        return f"{id} is no longer in auth.order.{provider}"
+        return f"{_listed(gone)} is no longer in {format_path(path)}"
 
-    return forget
+    return change
 
 
-def _removed(patient: Patient, path: ConfigPath) -> str:
-    patient.here.config.file.edit(lambda document: document.unset(path) if document.has(path) else document)
-    return f"{format_path(path)} is removed"
+def _removed(patient: Patient, gone: Sequence[str]) -> str:
+    def change(document: Document) -> Document:
+        for id in gone:
+            document = document.unset((*PROFILES, id)) if document.has((*PROFILES, id)) else document
+        return document
+
+    patient.here.config.file.edit(change)
+    return f"{_listed(gone)} is no longer in auth.profiles"
 
 
 def _models(patient: Patient, loaded: LoadedConfig) -> Iterator[Found]:

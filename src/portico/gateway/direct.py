@@ -185,7 +185,7 @@ class _Answer:
         return self._message.headers.items()
 
     async def read(self, limit: int) -> tuple[bytes, bool]:
-        if self._payload.is_eof() and self._payload.exception() is None:
+        if self._payload.is_eof() and self._payload.exception() is None and not self._was_reset:
             return self._payload.read_nowait(), True
         parts, size = [], 0
         async for chunk in self.chunks():
@@ -205,14 +205,23 @@ class _Answer:
             finally:
                 self.waiting_since = None
             if not chunk:
+                if self._was_reset:
+                    raise answer_cut(ConnectionResetError(), self._url)
                 return
             yield chunk
+
+    @property
+    def _was_reset(self) -> bool:
+        """Whether the connection broke, which aiohttp takes for the end of a body without a length (RFC 9112 section 6.3)."""
+        return isinstance(self.connection.exception(), OSError)
 
     def close(self) -> None:
         if not self._over:
             self._over = True
             whole = self.status != 0 and self._payload.is_eof()
-            reusable = whole and not self._message.should_close and not self.connection.should_close
+            # An answer may come before the whole request has gone out; the rest would go out before the next request.
+            sent = self.connection.transport is not None and self.connection.transport.get_write_buffer_size() == 0
+            reusable = whole and sent and not self._message.should_close and not self.connection.should_close
             self._upstream.done(self, reusable=reusable)
 
     def give_up(self) -> None:

@@ -11,11 +11,11 @@ from portico.errors import NetworkError
 from portico.gateway.headers import to_client
 from portico.gateway.metering import StreamMeter
 from portico.gateway.outcome import Outcome, headers_of
-from portico.gateway.trying import attempt
+from portico.gateway.trying import attempt, is_framed
 from portico.models.asking import Refused
 from portico.models.failover import Round
 from portico.models.protocols import PROTOCOLS
-from portico.models.refusal import shown
+from portico.models.refusal import AnswerCut, shown
 from portico.models.refusal_errors import all_failed, error_of, left_alone
 
 if TYPE_CHECKING:
@@ -159,6 +159,8 @@ class Passage:
                 await self._pass_on(begun.start, begun, client)
                 async for chunk in begun.answer.chunks():
                     await self._pass_on(chunk, begun, client)
+                if begun.streams and not self._meter.whole and not is_framed(begun.answer):
+                    raise AnswerCut("its connection closed before the last event")
                 await client.end()
         except NetworkError as error:
             client.abort()

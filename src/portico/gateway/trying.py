@@ -27,6 +27,7 @@ _UNAUTHORIZED: Final = 401
 _OK: Final = range(200, 300)
 _ERRORS: Final = 400
 EVENTS: Final = "text/event-stream"
+_JSON: Final = "application/json"
 # An answer in one piece is held until it is known to be one; of a longer one only this much is.
 _HELD: Final = 8 << 20
 _FIRST_EVENT: Final = 64 << 10
@@ -106,6 +107,8 @@ async def _judged(model: CallableModel, call: Call, answer: UpstreamAnswer, key:
 async def _of_whole(model: CallableModel, _call: Call, answer: UpstreamAnswer, key: Secret | None) -> Begun:
     start, whole = await answer.read(_HELD)
     told = object_in(start) if whole else None
+    if whole and told is None and start and not is_framed(answer) and answer.content_type == _JSON:
+        raise AnswerCut("its connection closed in the middle of the body")
     if told is not None and refused_in(told, model.error_codes):
         raise Refused(read_refusal(answer.status, answer.headers, start, model.error_codes, key))
     return Begun(answer, start, whole, key, told)
@@ -123,6 +126,11 @@ async def _of_stream(model: CallableModel, call: Call, answer: UpstreamAnswer, k
             raise Refused(read_refusal(answer.status, answer.headers, event, model.error_codes, key))
         return Begun(answer, start, whole=False, key=key)
     raise AnswerCut("its stream ended before its first event")
+
+
+def is_framed(answer: UpstreamAnswer) -> bool:
+    """Whether the answer itself says where it ends; otherwise it ends with its connection (RFC 9112 section 6.3)."""
+    return "Content-Length" in answer.headers or "Transfer-Encoding" in answer.headers
 
 
 def _is_error(event: bytes, model: CallableModel) -> bool:

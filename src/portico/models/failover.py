@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
+from urllib.parse import urlsplit
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -58,8 +59,8 @@ class Round:
         while self._next < len(self.candidates):
             model = self.candidates[self._next]
             self._next += 1
-            if (unknown := self._unknown_at(model.reference.provider)) is not None:
-                why = f"not asked: {model.reference.provider} may still answer this request, and bill it"
+            if (unknown := self._unknown_at(model)) is not None:
+                why = f"not asked: {_server(model)} may still answer this request, and bill it"
                 self.attempts.append(Attempt(model, "passed over", why, unknown))
                 continue
             key = key_of(model)
@@ -103,8 +104,9 @@ class Round:
         attempt = unanswered(self.attempts)
         return attempt.refusal if attempt is not None else None
 
-    def _unknown_at(self, provider: str) -> Refusal | None:
-        attempt = unanswered([one for one in self.attempts if one.model.reference.provider == provider])
+    def _unknown_at(self, model: CallableModel) -> Refusal | None:
+        """Why `model` must not be asked: the same provider may have answered, by its id or, under two ids, by its server."""
+        attempt = unanswered([one for one in self.attempts if _are_of_one_provider(one.model, model)])
         return attempt.refusal if attempt is not None else None
 
     def _despite_its_rest(self) -> CallableModel | None:
@@ -117,6 +119,15 @@ class Round:
             return None
         self.attempts.remove(chosen)
         return chosen.model
+
+
+def _are_of_one_provider(one: CallableModel, other: CallableModel) -> bool:
+    return one.reference.provider == other.reference.provider or _server(one) == _server(other)
+
+
+def _server(model: CallableModel) -> str:
+    """Host and port."""
+    return urlsplit(model.base_url).netloc.lower()
 
 
 def key_of(model: CallableModel) -> Key:

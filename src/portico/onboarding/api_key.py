@@ -42,7 +42,8 @@ class KeySetup:
 
     `key` None: the provider wants none. `expect_generation` is what the profile must be when the key is stored, None where any
     other may be replaced. `default` is the reference of the model that becomes the default, None where that stays as it is.
-    `takes_over`: the config's base URL becomes the choice's own, also if it was another region's.
+    `replaces` is the key in the config that the new one may take the place of. `takes_over`: the config's base URL becomes the
+    choice's own, also if it was another region's.
     """
 
     spec: ProviderSpec
@@ -54,6 +55,7 @@ class KeySetup:
     default: str | None = None
     expect_generation: int | None = None
     takes_over: bool = True
+    replaces: Secret | None = None
 
     @property
     def reference(self) -> str:
@@ -159,8 +161,15 @@ def keep(bench: Workbench, setup: KeySetup) -> bool:
 
 def key_exists(profile_id: str) -> UsageError:
     """The error for a name that holds a key which the user has not agreed to replace."""
-    hint = "Give --replace to put the new key in its place, or --profile NAME to keep both."
+    hint = "Give --replace to put the new key in its place, or --profile NAME to keep both in the keyring."
     return UsageError("profile-exists", f"{profile_id} holds a key already.", hint=hint)
+
+
+def key_in(document: Document, spec: ProviderSpec) -> Secret | None:
+    """The key of the provider that stands in the config file itself."""
+    path = ("env", spec.env_keys[0])
+    written = document.get(path) if spec.env_keys and document.has(path) else None
+    return Secret(written) if isinstance(written, str) and written else None
 
 
 def patched(document: Document, *, setup: KeySetup, listed: bool) -> Document:
@@ -170,6 +179,8 @@ def patched(document: Document, *, setup: KeySetup, listed: bool) -> Document:
     """
     spec, place = setup.spec, ("models", "providers", setup.spec.id)
     if setup.place == "config" and setup.key is not None:
+        if key_in(document, spec) not in (None, setup.key, setup.replaces):
+            raise key_exists(f"env.{spec.env_keys[0]}")
         document = document.set(("env", spec.env_keys[0]), setup.key.reveal())
     document = document.merge({"models": {"providers": {spec.id: _block(setup, own_object(document, place))}}})
     present = document.get((*place, "models")) if document.has((*place, "models")) else None

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Final
 from portico.errors import PorticoError, UsageError
 from portico.onboarding import api_key, storing
 from portico.onboarding.account_in_use import InUse, decide, id_in_use, in_use_after
-from portico.onboarding.api_key import KeySetup, callable_model, check_key, key_choices, key_exists, refuse_wrong, verdict
+from portico.onboarding.api_key import (
+    KeySetup,
+    callable_model,
+    check_key,
+    key_choices,
+    key_exists,
+    key_in,
+    refuse_wrong,
+    verdict,
+)
 from portico.onboarding.key_questions import ask_key, ask_place, may_ask_again
 from portico.onboarding.model_names import default_named, model_of
 from portico.onboarding.profile_name import profile_named
@@ -20,6 +29,7 @@ if TYPE_CHECKING:
     from portico.models.probe import Probe
     from portico.onboarding.request import KeyRequest
     from portico.onboarding.workbench import Workbench
+    from portico.secret import Secret
     from portico.store.profiles import Profile
 
 _NOT_CHECKED: Final = "not checked"
@@ -82,6 +92,8 @@ def prepare(bench: Workbench, request: KeyRequest) -> KeyPlan:
         # A stored key comes before one of the environment or the config, and is sent to the base URL of its own region.
         setup = replace(setup, takes_over=id_in_use(bench, spec.id) is None)
     plan = _with_a_key_that_works(bench, request, setup)
+    if place == "config" and plan.setup.key is not None:
+        plan = replace(plan, setup=replace(plan.setup, replaces=_agreed_key(bench, plan.setup, replace=request.replace)))
     default = None if request.keep_default else str(named or plan.setup.reference)
     return replace(plan, setup=replace(plan.setup, default=default))
 
@@ -194,6 +206,18 @@ def _agreed_generation(bench: Workbench, setup: KeySetup, *, replace: bool) -> i
     if bench.prompter.interactive and bench.prompter.confirm(question, flag="--replace"):
         return profile.generation
     raise key_exists(setup.profile_id)
+
+
+def _agreed_key(bench: Workbench, setup: KeySetup, *, replace: bool) -> Secret | None:
+    """The key in the config that the new one may replace, None if there is none."""
+    present = key_in(bench.config.document, setup.spec)
+    place = f"env.{setup.spec.env_keys[0]}"
+    if present in (None, setup.key) or replace:
+        return present
+    question = f"{place} in the config holds another key. Replace it?"
+    if bench.prompter.interactive and bench.prompter.confirm(question, flag="--replace"):
+        return present
+    raise key_exists(place)
 
 
 def _checked(bench: Workbench, plan: KeyPlan) -> KeyPlan:

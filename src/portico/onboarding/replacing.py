@@ -24,15 +24,16 @@ class Replaced:
 
 
 def to_replace(
-    bench: Workbench, request: SignInRequest, profile_id: str, method: AuthMethod, *, agreed: Replaced | None = None
+    bench: Workbench, request: SignInRequest, profile_id: str, method: AuthMethod, *, first: bool, agreed: Replaced | None = None
 ) -> Replaced | None:
     """The account that `profile_id` holds already and that the user agrees to lose; None if there is none.
 
-    It is checked before the user is sent to the browser, and again when the new tokens are stored: `agreed` is what the first
-    check returned, and holds for that very sign-in alone.
+    It is checked before the user is sent to the browser (`first`), and again when the new tokens are stored: `agreed` is what
+    the first check returned, and holds for that very sign-in alone. The second check asks no question, since tokens that no store
+    has must not wait for a person.
 
     Raises:
-        UsageError: `profile-taken` by another provider; `profile-exists` if there is no terminal to ask on; `profile-kept`.
+        UsageError: `profile-taken` by another provider; `profile-exists` if nothing can be asked; `profile-kept`.
     """
     view = bench.index.view()
     profile = None if profile_id in view.damaged else view.get(profile_id)
@@ -42,7 +43,7 @@ def to_replace(
         why = f"it is a profile of {profile.provider}"
         raise UsageError("profile-taken", f"Profile {profile_id} is taken.", why=why, hint="Choose another: --profile NAME")
     if not request.replace and (agreed is None or agreed.profile.created_at != profile.created_at):
-        _ask(bench, profile_id)
+        _ask(bench, profile_id, may_ask=first)
     try:
         return Replaced(profile, bench.vault().read(profile_id))
     except PorticoError:
@@ -60,8 +61,8 @@ async def revoke_replaced(bench: Workbench, replaced: Replaced | None, http: For
     return await revoke_tokens(bench, replaced.profile, replaced.tokens, http) is None
 
 
-def _ask(bench: Workbench, profile_id: str) -> None:
-    if not bench.prompter.interactive:
+def _ask(bench: Workbench, profile_id: str, *, may_ask: bool) -> None:
+    if not may_ask or not bench.prompter.interactive:
         raise UsageError(
             "profile-exists",
             f"{profile_id} is signed in already.",

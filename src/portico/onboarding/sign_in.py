@@ -103,7 +103,7 @@ def prepare(bench: Workbench, request: SignInRequest) -> Plan:
     check_flow(server, flow, force=request.force)
     dialect = host.dialect(server.dialect)
     profile_id = region.profile if request.profile is None else profile_named(bench, request.profile, method.provider)
-    replaced = to_replace(bench, request, profile_id, method)
+    replaced = to_replace(bench, request, profile_id, method, first=True)
     if request.default_model is not None:
         request = replace(request, default_model=_default_model(bench, request.default_model, method, host))
     over = decide(bench, method.provider, region.id, profile_id, make_default=request.make_default)
@@ -250,7 +250,9 @@ async def _stored(
     agreed = plan.replaced
     for left in reversed(range(_COMMIT_ROUNDS)):
         async with _given_back(give_back):
-            replaced = await off_loop(partial(to_replace, bench, plan.request, plan.profile_id, plan.method, agreed=agreed))
+            replaced = await off_loop(
+                partial(to_replace, bench, plan.request, plan.profile_id, plan.method, first=False, agreed=agreed)
+            )
         expected = replaced.profile.generation if replaced is not None else ABSENT
         # An error of the store itself comes after `storing` has revoked the tokens, or has said that it could not.
         async with _given_back(give_back, errors=() if left else GenerationChanged):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal
 from portico.config.document import Document
 from portico.errors import ConfigError, LockBusy, PorticoError
 from portico.paths import FOLDER_MODE
-from portico.store.atomic import look_like, replace, sync_folder, write_temporary
+from portico.store.atomic import look_like, replace, sync_folder, temporaries, write_temporary
 from portico.store.lock import file_lock
 
 if TYPE_CHECKING:
@@ -128,6 +128,8 @@ def _put(importer: Importer, target: Path, before: bytes, after: bytes) -> bool:
     """Put `after` in the place of `before`; False if something else stands there by now."""
     try:
         found = target.stat()
+        for leftover in temporaries(target):  # of a removal that was killed: it holds what else is in the file
+            leftover.unlink(missing_ok=True)
         temporary = write_temporary(target, after)
         try:
             look_like(temporary, found)
