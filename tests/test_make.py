@@ -76,7 +76,7 @@ def test_where_parts_are_missing_the_tests_pass_and_those_that_need_one_are_skip
 
 @pytest.mark.requirement("S12")
 @pytest.mark.parametrize("lacking", ["venv", "ensurepip"])
-def test_a_python_without_venv_or_pip_is_told_of_at_once_and_nothing_is_made(bare, tmp_path, lacking):
+def test_make_names_the_package_at_once_and_makes_nothing_where_python_lacks_venv_or_pip(bare, tmp_path, lacking):
     _, env = bare
     here, shadow = checkout(tmp_path / "checkout"), tmp_path / "shadow"
     shadow.mkdir()
