@@ -49,6 +49,7 @@ def checkout(folder):
 
 
 @pytest.mark.requirement("S10")
+@pytest.mark.timeout(180)  # a run of its own, beside others
 def test_where_parts_are_missing_the_tests_pass_and_those_that_need_one_are_skipped_by_its_name(bare):
     folder, env = bare
     path = os.pathsep.join([str(ROOT), *(str(source) for source in (ROOT / "src", *ROOT.glob("extensions/*/src")))])
@@ -60,7 +61,7 @@ def test_where_parts_are_missing_the_tests_pass_and_those_that_need_one_are_skip
         capture_output=True,
         text=True,
         check=False,
-        timeout=55,
+        timeout=150,
     )
 
     assert done.returncode == 0, done.stdout + done.stderr
