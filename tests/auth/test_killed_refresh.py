@@ -155,7 +155,7 @@ async def test_a_sign_out_that_could_not_delete_it_is_not_undone_by_it(account):
         vault=lambda: real,
         clock=account.clock,
     )
-    await sign_out(bench, PROFILE, account.http)
+    await sign_out(bench, PROFILE, account.http, agreed=account.index.get(PROFILE))
     store.get, store.delete = honest
     account.vault.sweep()
     assert account.index.get(PROFILE).sign_out_unfinished

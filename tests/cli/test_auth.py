@@ -226,7 +226,7 @@ def test_logout_of_one_of_two_leaves_the_other_and_all_takes_both(session):
     assert [profile["id"] for profile in session.profiles()] == [GLOBAL]
     session.sign_in("--region", "cn")
     out = json.loads(session.ok("auth", "logout", "--all", "--yes", "--json"))
-    assert out == {"signedOut": [GLOBAL, CN], "notRevoked": {}, "unfinished": {}}
+    assert out == {"signedOut": [GLOBAL, CN], "taken": [], "notRevoked": {}, "unfinished": {}}
     assert session.profiles() == []
 
 

@@ -78,6 +78,16 @@ def test_a_damaged_profile_is_taken_out_of_the_order_too(two):
     assert config(two).get(ORDER) == [GLOBAL]
 
 
+def test_a_damaged_profile_that_is_to_be_signed_in_again_keeps_its_place(two):
+    two.ok("auth", "order", "set", *PROVIDER, WORK, GLOBAL)
+    index = json.loads(two.paths.index.read_text(encoding="utf-8"))
+    index["profiles"][WORK]["generation"] = "damaged"
+    two.paths.index.write_text(json.dumps(index), encoding="utf-8")
+
+    assert findings(two, "--fix") == []
+    assert config(two).get(ORDER) == [WORK, GLOBAL]
+
+
 def test_purge_with_the_config_kept_leaves_no_name_of_a_profile_in_it(two):
     two.ok("auth", "order", "set", *PROVIDER, WORK, GLOBAL)
     two.run("purge", "--yes", "--keep-config")

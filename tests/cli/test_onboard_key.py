@@ -164,6 +164,21 @@ def test_a_key_that_was_stored_while_another_was_checked_is_not_overwritten(sess
 
 
 @pytest.mark.requirement("E86")
+@pytest.mark.parametrize("place", ["models.providers.minimax.apiKey", "env.vars.MINIMAX_API_KEY"])
+@pytest.mark.parametrize("keep", ["config", "env"])
+def test_a_key_that_stands_elsewhere_in_the_config_is_not_written_over_either(session, typed, place, keep):
+    session.ok("config", "set", place, "sk-emulator-cn")
+    before = config(session)
+    typed(KEY)
+    done = session.run(*SET_UP, "--api-key-stdin", "--keep-key", keep)
+    if keep == "env" and place.startswith("env."):
+        assert config(session)["env"] == before["env"]  # it is not written there
+        return
+    assert (done.returncode, f"{place} holds a key already" in done.stderr) == (2, True)
+    assert config(session) == before
+
+
+@pytest.mark.requirement("E86")
 def test_a_key_in_the_config_is_replaced_only_when_told(session, typed):
     session.ok("config", "set", "env.MINIMAX_API_KEY", "sk-emulator-cn")
     words = (*SET_UP, "--api-key-stdin", "--keep-key", "config")

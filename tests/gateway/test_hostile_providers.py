@@ -348,6 +348,27 @@ async def test_an_answer_without_a_length_whose_connection_ends_in_the_middle_is
     assert here.outcomes[1].end == "cut"
 
 
+@pytest.mark.parametrize(
+    "end",
+    [DONE, DONE.rstrip(b"\n"), word("two"), word("two").rstrip(b"\n")],
+    ids=["done", "done, no line", "event", "event, no line"],
+)
+async def test_a_stream_of_the_old_protocol_is_whole_though_its_end_is_not_by_the_letter(paths, end):
+    head = b"HTTP/1.0 200 OK\r\nContent-Type: text/event-stream\r\n\r\n"
+
+    async def answer(writer):
+        writer.write(head + word("one") + end)
+        await writer.drain()
+        writer.close()
+
+    async with provider(answer) as acme:
+        configure(paths, {"acme": acme.base})
+        async with gateway(paths) as here, here.ask() as response:
+            assert await response.read() == word("one") + end
+            await until(lambda: here.outcomes)
+    assert here.outcomes[0].end == "answered"
+
+
 async def test_an_answer_of_the_old_protocol_is_as_long_as_its_connection(paths):
     async def old(writer):
         writer.write(b"HTTP/1.0 200 OK\r\nContent-Type: application/json\r\n\r\n" + json.dumps(WHOLE).encode())

@@ -7,6 +7,7 @@ import contextlib
 import json
 import os
 import socket
+import ssl
 
 import pytest
 
@@ -317,7 +318,8 @@ async def test_two_provider_ids_of_one_server_are_one_provider(paths):
 
 
 @pytest.mark.requirement("E84")
-async def test_a_connection_whose_request_has_not_gone_out_whole_is_not_used_again():
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_a_connection_whose_request_has_not_gone_out_whole_is_not_used_again(tmp_path, monkeypatch, scheme):
     """The provider answers before it has read the body: what is left of it would go out before the next request."""
     limit = answered({"error": {"message": "slow down"}}, status=429)
     connections = []
@@ -329,8 +331,9 @@ async def test_a_connection_whose_request_has_not_gone_out_whole_is_not_used_aga
         await writer.drain()
         await asyncio.Event().wait()
 
-    server = await asyncio.start_server(early, "127.0.0.1", 0, limit=1024)
-    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/x"
+    context = certified(tmp_path, monkeypatch) if scheme == "https" else None
+    server = await asyncio.start_server(early, "127.0.0.1", 0, limit=1024, ssl=context)
+    url = f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}/x"
     async with upstream() as direct_upstream:
         for _ in range(2):
             answer = await direct_upstream.send(url, body=b"x" * (8 << 20), headers={})
@@ -340,3 +343,13 @@ async def test_a_connection_whose_request_has_not_gone_out_whole_is_not_used_aga
     server.close()
     for writer in connections:
         writer.transport.abort()
+
+
+def certified(folder, monkeypatch):
+    """What a server of 127.0.0.1 shows, by an authority that everybody trusts for the length of a test."""
+    trustme = pytest.importorskip("trustme", reason="trustme is not installed")
+    authority, context = trustme.CA(), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("127.0.0.1").configure_cert(context)
+    authority.cert_pem.write_to_path(str(folder / "authority.pem"))
+    monkeypatch.setenv("SSL_CERT_FILE", str(folder / "authority.pem"))
+    return context

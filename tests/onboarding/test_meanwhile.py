@@ -6,6 +6,7 @@ import json
 
 import pytest
 
+from minimax_portal_auth.plugin import MinimaxPortal
 from portico.errors import ConfigError
 from portico.oauth import revocation
 from portico.onboarding import config_patch, sign_in
@@ -159,12 +160,24 @@ def test_where_the_config_cannot_be_written_the_tokens_that_were_replaced_are_re
     assert revoked == [old]
 
 
-def test_which_account_is_in_use_is_looked_at_again_too(session, monkeypatch):
+@pytest.mark.parametrize("before", [(), ("--region", "global", "--replace")])
+def test_which_account_is_in_use_is_looked_at_again_too(session, monkeypatch, before):
+    if before:
+        session.sign_in("--region", "global")
     cn = (*SIGN_IN, "--region", "cn", "--flow", "browser")
     meanwhile(monkeypatch, session, *cn, *session.store)
 
-    done = session.run(*ARGS, "--keep-default", *session.store)
+    done = session.run(*ARGS, "--keep-default", *before, *session.store)
 
     assert done.returncode == 0, done.stderr
     assert f"In use: {CN} (unchanged)." in done.stderr
     assert json.loads(session.ok("ask", "--json", "Who?"))["source"] == f"profile {CN}"
+
+
+def test_a_plugin_that_fails_at_the_end_gives_the_new_tokens_back(session, monkeypatch, revoked):
+    def fail(*_args):
+        raise RuntimeError("a bug")
+
+    monkeypatch.setattr(MinimaxPortal, "accept", fail)
+    assert session.run(*ARGS, *session.store).returncode == 1
+    assert len(revoked) == 1

@@ -48,7 +48,7 @@ async def test_a_sign_out_waits_for_the_refresh_under_way_and_revokes_what_it_br
     async with asyncio.timeout(5):
         caller = asyncio.create_task(account.broker().access(PROFILE))
         await gate.reached()
-        leaving = asyncio.create_task(sign_out(bench, PROFILE, account.http))
+        leaving = asyncio.create_task(sign_out(bench, PROFILE, account.http, agreed=account.index.get(PROFILE)))
         done, _ = await asyncio.wait([leaving], timeout=0.2)
         gate.release()
         access, result = await caller, await leaving
@@ -68,7 +68,7 @@ async def test_a_refresh_that_does_not_end_does_not_keep_a_sign_out_waiting_and_
     lock = OffLoop(refresh_lock(account.paths, PROFILE))
     lock.acquire(1)
     async with asyncio.timeout(5):
-        result = await sign_out(bench, PROFILE, account.http)
+        result = await sign_out(bench, PROFILE, account.http, agreed=account.index.get(PROFILE))
     lock.release()
 
     assert "refresh" in result.not_revoked
@@ -84,7 +84,7 @@ async def test_a_lock_that_cannot_be_opened_is_not_taken_for_another_process(acc
     path = refresh_lock(account.paths, PROFILE).path
     OffLoop(path).mkdir(parents=True)
     async with asyncio.timeout(5):
-        result = await sign_out(bench, PROFILE, account.http)
+        result = await sign_out(bench, PROFILE, account.http, agreed=account.index.get(PROFILE))
 
     assert "cannot lock the refresh" in result.not_revoked
     assert "another process has under way" not in result.not_revoked
@@ -102,7 +102,7 @@ async def test_a_sign_in_that_ends_while_the_old_tokens_are_revoked_is_left_alon
         index.update(PROFILE, lambda profile: replace(profile, created_at=newer))
 
     meanwhile(monkeypatch, sign_in_anew)
-    result = await sign_out(bench, PROFILE, account.http)
+    result = await sign_out(bench, PROFILE, account.http, agreed=account.index.get(PROFILE))
 
     kept = account.vault.read(PROFILE)
     assert (result.taken, result.left) == (True, ())
@@ -117,11 +117,31 @@ async def test_tokens_that_were_refreshed_while_the_old_ones_were_revoked_are_re
     newer = replace(account.vault.read(PROFILE), access=Secret(canary("at")), refresh=Secret(canary("rt")))
 
     meanwhile(monkeypatch, lambda: vault.commit(index.get(PROFILE), newer))
-    result = await sign_out(bench, PROFILE, account.http)
+    result = await sign_out(bench, PROFILE, account.http, agreed=account.index.get(PROFILE))
 
     assert (result.taken, result.left) == (False, ())
     assert newer.refresh.reveal() in revoked
     assert account.index.get(PROFILE) is None
+
+
+@pytest.mark.requirement("E86")
+@pytest.mark.parametrize("when", ["_why_not_alone", "_stored"])
+async def test_a_sign_in_that_came_before_its_tokens_were_read_is_left_alone_as_well(account, bench, revoked, monkeypatch, when):
+    """While the lock was waited for, or while somebody unlocked the keyring."""
+    account.sign_in(ttl_s=60)
+    agreed, index, honest = account.index.get(PROFILE), account.index.real, getattr(module, when)
+
+    def after_another(*args):
+        monkeypatch.setattr(module, when, honest)
+        account.sign_in(ttl_s=60)
+        index.update(PROFILE, lambda profile: replace(profile, created_at=agreed.created_at + 1))
+        return honest(*args)
+
+    monkeypatch.setattr(module, when, after_another)
+    result = await sign_out(bench, PROFILE, account.http, agreed=agreed)
+
+    assert (result.taken, revoked) == (True, [])
+    assert account.index.get(PROFILE).created_at == agreed.created_at + 1
 
 
 def meanwhile(monkeypatch, happens):

@@ -29,8 +29,7 @@ def run_logout(asked: str | None, rt: Runtime, *, all_profiles: bool, yes: bool)
     if not yes and not rt.prompter.confirm(f"Sign out of {', '.join(chosen)}?", flag="--yes"):
         rt.out.note("Nothing was changed.")
         return ExitCode.OK
-    _refuse_others(chosen, before, rt)
-    results = asyncio.run(_sign_out(chosen, rt))
+    results = asyncio.run(_sign_out(chosen, before, rt))
     for result in results:
         if not result.left and not result.taken:
             _forget(result.profile_id, before.get(result.profile_id), rt)
@@ -49,16 +48,7 @@ def _forget(profile_id: str, gone: Profile | None, rt: Runtime) -> None:
         rt.out.warn(f"The config still names {profile_id}: {error}")
 
 
-def _refuse_others(chosen: list[str], before: dict[str, Profile], rt: Runtime) -> None:
-    """Refuse to sign out of an account that has taken the place of the one the user was asked about."""
-    now = {profile.id: profile.created_at for profile in rt.index.profiles()}
-    changed = [id for id in chosen if id in now and id in before and now[id] != before[id].created_at]
-    if changed:
-        raise _changed(changed[0])
-
-
-def _changed(profile_id: str) -> UsageError:
-    why = "another command has signed in under that name meanwhile"
+def _changed(profile_id: str, why: str) -> UsageError:
     hint = f"{{prog}} auth list, then: {{prog}} auth logout {profile_id}"
     return UsageError("profile-changed", f"{profile_id} is another sign-in now; that account was left alone.", why=why, hint=hint)
 
@@ -78,11 +68,11 @@ def _chosen(asked: str | None, rt: Runtime, *, all_profiles: bool) -> list[str]:
     return everyone if asked is None else [asked]
 
 
-async def _sign_out(chosen: list[str], rt: Runtime) -> list[SignedOut]:
+async def _sign_out(chosen: list[str], before: dict[str, Profile], rt: Runtime) -> list[SignedOut]:
     from portico.onboarding.sign_out import sign_out
 
     async with rt.http() as http:
-        return [await sign_out(rt, profile_id, http) for profile_id in chosen]
+        return [await sign_out(rt, profile_id, http, agreed=before.get(profile_id)) for profile_id in chosen]
 
 
 def _told(results: list[SignedOut], rt: Runtime) -> int:
@@ -93,6 +83,7 @@ def _told(results: list[SignedOut], rt: Runtime) -> int:
     if rt.out.is_json:
         report = {
             "signedOut": [result.profile_id for result in results if not result.left and not result.taken],
+            "taken": [result.profile_id for result in results if result.taken],
             "notRevoked": {result.profile_id: result.not_revoked for result in results if result.not_revoked},
             "unfinished": {result.profile_id: result.left for result in results if result.left},
         }
@@ -114,11 +105,11 @@ def _failure(results: list[SignedOut]) -> PorticoError | None:
     """The worst that has happened, and what has happened to every profile."""
     taken = [result.profile_id for result in results if result.taken]
     kept = [result for result in results if result.left]
-    why = "; ".join(_trouble(result) for result in results if result.left or result.not_revoked)
+    why = "; ".join(_trouble(result) for result in results if result.left or result.not_revoked or result.taken)
     if kept:
         return _unfinished(kept, why)
     if taken:
-        return _changed(taken[0])
+        return _changed(taken[0], why)
     if not why:
         return None
     return NotRevoked(
@@ -132,7 +123,8 @@ def _failure(results: list[SignedOut]) -> PorticoError | None:
 def _trouble(result: SignedOut) -> str:
     left = f"still there: {', '.join(result.left)}" if result.left else ""
     not_revoked = f"not revoked: {result.not_revoked}" if result.not_revoked else ""
-    return f"{result.profile_id}: {', '.join(filter(None, (left, not_revoked)))}"
+    taken = "another command has signed in under that name meanwhile" if result.taken else ""
+    return f"{result.profile_id}: {', '.join(filter(None, (left, taken, not_revoked)))}"
 
 
 def _unfinished(kept: list[SignedOut], why: str) -> StoreError:

@@ -66,7 +66,7 @@ def purge(args: argparse.Namespace, rt: Runtime) -> int:
     _end_services(done, rt)
     _sign_out(done, rt)
     _revoke_keys(done, rt)
-    if args.keep_config:
+    if args.keep_config or done.left:
         _forget_in_config(done, rt)
     if not done.left:
         _delete_files(done, rt, keep_config=args.keep_config)
@@ -101,7 +101,8 @@ def _sign_out(done: _Purged, rt: Runtime) -> None:
     async def every() -> list[SignedOut]:
         view = rt.index.view()
         async with rt.http() as http:
-            return [await sign_out(rt, id, http) for id in (*(each.id for each in view.profiles), *view.damaged)]
+            entries = {**{each.id: each for each in view.profiles}, **dict.fromkeys(view.damaged)}
+            return [await sign_out(rt, id, http, agreed=entry) for id, entry in entries.items()]
 
     try:
         results = asyncio.run(every())

@@ -125,9 +125,12 @@ class Runtime(Installation):
         )
 
     def gateway_runs(self) -> bool:
-        """Whether a gateway of this state folder is running, and so has to be restarted to see a new configuration."""
+        """Whether there is a gateway of this state folder, which has to be restarted to see a new configuration.
+
+        One that does not answer just now, since it is busy or a successor is taking its place, is there as well.
+        """
         if not self.paths.gateway.exists():
             return False
-        from portico.gateway.service import running
+        from portico.gateway.service import status
 
-        return running(self.paths) is not None
+        return status(self.paths)[0] != "stopped"

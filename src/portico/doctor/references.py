@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from portico.doctor.patient import Patient
 
 _MOST: Final = 5
-_FIX: Final = "{prog} doctor --fix"
 
 
 def references(patient: Patient) -> Iterator[Found]:
@@ -34,20 +33,22 @@ def references(patient: Patient) -> Iterator[Found]:
 
 def _profiles(patient: Patient, loaded: LoadedConfig) -> Iterator[Found]:
     try:
-        known = {one.id: one.provider for one in patient.here.index.profiles() if not one.sign_out_unfinished}
+        view = patient.here.index.view()
     except StoreError:
         return  # the index has a finding of its own, and nothing is known of what it holds
+    known = {one.id: one.provider for one in view.profiles if not one.sign_out_unfinished}
+    damaged = frozenset(view.damaged)  # to be signed in again under that name
     for provider, order in loaded.config.auth.order.items():
-        left = tuple(id for id in order if known.get(id) == provider)
+        left = tuple(id for id in order if known.get(id) == provider or id in damaged)
         if gone := tuple(dict.fromkeys(id for id in order if id not in left)):
             place = format_path((*ORDER, provider))
             instead = shlex.join(["set", "--provider", provider, *left] if left else ["clear", "--provider", provider])
             message = f"{place} names {_listed(gone)}: no account of {provider} that is signed in."
             mend = _reordered(patient, loaded, (*ORDER, provider), gone)
             yield Found("dangling-reference", "warning", message, "It is ignored.", f"{{prog}} auth order {instead}", mend)
-    if gone := tuple(id for id in own_profiles(loaded.document) if id not in known):
+    if gone := tuple(id for id in own_profiles(loaded.document) if id not in {*known, *damaged}):
         message = f"auth.profiles names {_listed(gone)}: not signed in."
-        yield Found("dangling-reference", "warning", message, "It is ignored.", _FIX, partial(_removed, patient, gone))
+        yield Found("dangling-reference", "warning", message, "It is ignored.", None, partial(_removed, patient, gone))
 
 
 def _listed(ids: Sequence[str]) -> str:
@@ -56,15 +57,15 @@ def _listed(ids: Sequence[str]) -> str:
 
 
 def _reordered(patient: Patient, loaded: LoadedConfig, path: ConfigPath, gone: Sequence[str]) -> Callable[[], str] | None:
-    """Take them out of the config file itself; None if another file, which is not Portico's to change, names them."""
+    """Take them out of the config file itself; None if only other files name them, which are not Portico's to change."""
     own = loaded.document.get(path) if loaded.document.has(path) else None
-    if not isinstance(own, list):
+    if not isinstance(own, list) or not (here := [id for id in gone if id in own]):
         return None
     left = [id for id in own if id not in gone]
 
     def change() -> str:
         patient.here.config.file.edit(lambda document: document.set(path, left) if left else document.unset(path))
-        return f"{_listed(gone)} is no longer in {format_path(path)}"
+        return f"{_listed(here)} is no longer in {format_path(path)}"
 
     return change
 

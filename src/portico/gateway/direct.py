@@ -20,7 +20,7 @@ from aiohttp.http_exceptions import HttpProcessingError
 from portico import __version__
 from portico.errors import NetworkError
 from portico.gateway.dialling import Origin, dial
-from portico.gateway.headers import framed
+from portico.gateway.headers import framed, is_framed
 from portico.models.http import WAY_HOLDS_S, answer_cut, post_error
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ _SWEEP_S: Final = 5.0
 _BUFFER: Final = 1 << 16
 _HEAD: Final = 16 << 10
 _WAYS: Final = 256
+_SURELY_SENT: Final = 64 << 10
 _AGENT: Final = f"portico/{__version__}"
 _FAILURES: Final = (aiohttp.ClientError, HttpProcessingError, TimeoutError, OSError)
 
@@ -157,6 +158,7 @@ class _Answer:
         self._message: RawResponseMessage
         self._payload: StreamReader
         self._over = False
+        self._size = 0
         self.origin = origin
         self.connection = connection
         self.waiting_since: float | None = None
@@ -167,6 +169,7 @@ class _Answer:
         """Send the request and wait for the answer's head; interim ones (RFC 9110 section 15.2) are passed over."""
         if not self.connection.is_connected() or self.connection.transport is None:
             raise NetworkError("network", "The server cannot be reached.", unsent=True, why="it hung up")
+        self._size = len(request)
         self.connection.transport.write(request)
         self.waiting_since = time.monotonic()
         while True:
@@ -213,16 +216,24 @@ class _Answer:
     @property
     def _was_reset(self) -> bool:
         """Whether the connection broke, which aiohttp takes for the end of a body without a length (RFC 9112 section 6.3)."""
-        return isinstance(self.connection.exception(), OSError)
+        return isinstance(self.connection.exception(), OSError) and not is_framed(self._message.headers)
 
     def close(self) -> None:
         if not self._over:
             self._over = True
             whole = self.status != 0 and self._payload.is_eof()
-            # An answer may come before the whole request has gone out; the rest would go out before the next request.
-            sent = self.connection.transport is not None and self.connection.transport.get_write_buffer_size() == 0
-            reusable = whole and sent and not self._message.should_close and not self.connection.should_close
+            reusable = whole and self._is_sent() and not self._message.should_close and not self.connection.should_close
             self._upstream.done(self, reusable=reusable)
+
+    def _is_sent(self) -> bool:
+        """Whether the whole request has gone out: an answer may come before, and the rest would go out before the next request.
+
+        How much waits below TLS cannot be asked; what is small is never held back.
+        """
+        transport = self.connection.transport
+        if transport is None or transport.get_write_buffer_size() > 0:
+            return False
+        return self.origin.trust is None or self._size <= _SURELY_SENT
 
     def give_up(self) -> None:
         """End the wait for a provider that says nothing any more."""

@@ -47,6 +47,17 @@ class StreamMeter:
             if piece is not None:
                 self._read(piece)
 
+    def broke_off(self) -> bool:
+        """After the last piece of a stream that ends with its connection: whether that was in the middle.
+
+        Its own end may lack the empty line after it. Not every server of completions sends `[DONE]`: such a stream may also end
+        between two events.
+        """
+        last = self._rest.strip(b"\n")
+        self.feed(b"\n\n")
+        in_an_event = bool(last) and not is_json(event_data(last) or b"")
+        return not self.whole and (in_an_event or self._protocol.api != "openai-completions")
+
     def _read(self, piece: Piece) -> None:
         if piece.usage is not None:
             self.usage = (self.usage or Usage()).updated(piece.usage)
@@ -78,6 +89,15 @@ def piece_of(protocol: ApiProtocol, data: bytes | None) -> Piece | None:
         return protocol.read(DONE)
     event = object_in(data)
     return None if event is None else protocol.read(event)
+
+
+def is_json(data: bytes) -> bool:
+    """Whether `data` is a whole JSON text."""
+    try:
+        json.loads(data)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def object_in(data: bytes) -> Mapping[str, object] | None:

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from portico.errors import NetworkError
-from portico.gateway.headers import to_client
+from portico.gateway.headers import is_framed, to_client
 from portico.gateway.metering import StreamMeter
 from portico.gateway.outcome import Outcome, headers_of
-from portico.gateway.trying import attempt, is_framed
+from portico.gateway.trying import attempt
 from portico.models.asking import Refused
 from portico.models.failover import Round
 from portico.models.protocols import PROTOCOLS
@@ -159,7 +159,7 @@ class Passage:
                 await self._pass_on(begun.start, begun, client)
                 async for chunk in begun.answer.chunks():
                     await self._pass_on(chunk, begun, client)
-                if begun.streams and not self._meter.whole and not is_framed(begun.answer):
+                if begun.streams and not is_framed(begun.answer.headers) and self._meter.broke_off():
                     raise AnswerCut("its connection closed before the last event")
                 await client.end()
         except NetworkError as error:

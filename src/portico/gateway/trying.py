@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from portico.errors import NetworkError, PorticoError
-from portico.gateway.headers import defaults
-from portico.gateway.metering import first_event, object_in, piece_of
+from portico.gateway.headers import defaults, is_framed
+from portico.gateway.metering import first_event, is_json, object_in, piece_of
 from portico.models.asking import Refused, credential_header, not_begun
 from portico.models.protocols import PROTOCOLS
 from portico.models.refusal import BODY_LIMIT, AnswerCut, Refusal, after_head, read_refusal, refused_in, refused_inside
@@ -107,7 +107,7 @@ async def _judged(model: CallableModel, call: Call, answer: UpstreamAnswer, key:
 async def _of_whole(model: CallableModel, _call: Call, answer: UpstreamAnswer, key: Secret | None) -> Begun:
     start, whole = await answer.read(_HELD)
     told = object_in(start) if whole else None
-    if whole and told is None and start and not is_framed(answer) and answer.content_type == _JSON:
+    if told is None and whole and start and answer.content_type == _JSON and not is_framed(answer.headers) and not is_json(start):
         raise AnswerCut("its connection closed in the middle of the body")
     if told is not None and refused_in(told, model.error_codes):
         raise Refused(read_refusal(answer.status, answer.headers, start, model.error_codes, key))
@@ -126,11 +126,6 @@ async def _of_stream(model: CallableModel, call: Call, answer: UpstreamAnswer, k
             raise Refused(read_refusal(answer.status, answer.headers, event, model.error_codes, key))
         return Begun(answer, start, whole=False, key=key)
     raise AnswerCut("its stream ended before its first event")
-
-
-def is_framed(answer: UpstreamAnswer) -> bool:
-    """Whether the answer itself says where it ends; otherwise it ends with its connection (RFC 9112 section 6.3)."""
-    return "Content-Length" in answer.headers or "Transfer-Encoding" in answer.headers
 
 
 def _is_error(event: bytes, model: CallableModel) -> bool:

@@ -39,8 +39,9 @@ def error_of(model: CallableModel, refusal: Refusal) -> PorticoError:
 def all_failed(attempts: Sequence[Attempt], last: PorticoError) -> PorticoError:
     """The error where candidates were tried: the last one's, or that an answer is unknown, with what came of the others."""
     others = [attempt for attempt in attempts if attempt.outcome != "answered"]
-    unknown = unanswered(others)
-    if unknown is not None and unknown.refusal is not None and unknown is not others[-1]:
+    failed = [attempt for attempt in others if attempt.outcome == "failed"]
+    unknown = unanswered(failed)
+    if unknown is not None and unknown.refusal is not None and unknown is not failed[-1]:
         last = error_of(unknown.model, unknown.refusal)  # whatever came after it: the request must not be repeated
     if len(others) > 1:
         told = "; ".join(f"{attempt.model.reference} ({attempt.model.source}): {attempt.why}" for attempt in others)

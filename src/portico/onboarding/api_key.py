@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from portico.config.config_path import format_path
 from portico.contracts import ModelSpec
 from portico.errors import NetworkError, UsageError
 from portico.models.credentials import API_KEY
@@ -21,6 +22,7 @@ from portico.secret import Secret
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from portico.config.config_path import ConfigPath
     from portico.config.document import Document
     from portico.contracts import JsonValue, KeyChoice, ProviderSpec
     from portico.models.callable import CallableModel
@@ -165,11 +167,18 @@ def key_exists(profile_id: str) -> UsageError:
     return UsageError("profile-exists", f"{profile_id} holds a key already.", hint=hint)
 
 
-def key_in(document: Document, spec: ProviderSpec) -> Secret | None:
-    """The key of the provider that stands in the config file itself."""
-    path = ("env", spec.env_keys[0])
-    written = document.get(path) if spec.env_keys and document.has(path) else None
-    return Secret(written) if isinstance(written, str) and written else None
+def key_in(document: Document, setup: KeySetup) -> tuple[ConfigPath, Secret] | None:
+    """The key in the config file itself that a set-up would write over, and where it is; a reference to a variable is none."""
+    if setup.place == "keyring" or setup.key is None:
+        return None
+    spec, name = setup.spec, setup.spec.env_keys[0]
+    places: list[ConfigPath] = [("models", "providers", spec.id, "apiKey")]
+    places += [("env", name), ("env", "vars", name)] if setup.place == "config" else []
+    for path in places:
+        text = document.get(path) if document.has(path) else None
+        if isinstance(text, str) and text and not text.startswith("${") and text != spec.placeholder_key:
+            return path, Secret(text)
+    return None
 
 
 def patched(document: Document, *, setup: KeySetup, listed: bool) -> Document:
@@ -178,9 +187,10 @@ def patched(document: Document, *, setup: KeySetup, listed: bool) -> Document:
     `listed`: the models in it are a list of what is allowed.
     """
     spec, place = setup.spec, ("models", "providers", setup.spec.id)
+    written = key_in(document, setup)
+    if written is not None and written[1] not in (setup.key, setup.replaces):
+        raise key_exists(format_path(written[0]))
     if setup.place == "config" and setup.key is not None:
-        if key_in(document, spec) not in (None, setup.key, setup.replaces):
-            raise key_exists(f"env.{spec.env_keys[0]}")
         document = document.set(("env", spec.env_keys[0]), setup.key.reveal())
     document = document.merge({"models": {"providers": {spec.id: _block(setup, own_object(document, place))}}})
     present = document.get((*place, "models")) if document.has((*place, "models")) else None

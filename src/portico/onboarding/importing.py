@@ -8,7 +8,7 @@ sign-in that is there, and nothing is removed without being told to.
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 from urllib.parse import urlsplit
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
     from portico.auth.importers.found import FoundCredential, Importer
     from portico.contracts import AuthMethod, OAuthServer
+    from portico.onboarding.account_in_use import TakeOver
     from portico.onboarding.workbench import Workbench
     from portico.store.profiles import Profile, StoreName
 
@@ -64,6 +65,7 @@ class Takeover:
     candidate: Candidate
     profile: Profile
     method: AuthMethod
+    over: TakeOver
     present: bool = False
 
 
@@ -142,8 +144,10 @@ def keep(bench: Workbench, takeover: Takeover, *, chosen: StoreName | None) -> P
     credential = takeover.candidate.credential
     store = storing.ready_store(bench, chosen or bench.config.config.auth.store)
     tokens = Tokens(credential.access, credential.refresh, credential.expires_at, generation=0)
+    bench.reload_config()  # it may have been changed while a question was open
+    profile = replace(takeover.profile, use_pending=takeover.over.now(bench))
     try:
-        stored = bench.vault(store).commit(takeover.profile, tokens, expect_generation=ABSENT)
+        stored = bench.vault(store).commit(profile, tokens, expect_generation=ABSENT)
     except GenerationChanged:
         raise _exists(takeover.profile.id) from None
     config_patch.write_config(bench, stored, takeover.method)
@@ -174,6 +178,7 @@ def _takeover(bench: Workbench, request: ImportRequest, candidate: Candidate, me
             hint=f"sign in instead: {{prog}} onboard --auth-choice {CHOICE}",
         )
     name = _name(bench, request, candidate, method, region, taken)
+    over = decide(bench, method.provider, region, name, make_default=None)
     profile = new_profile(
         bench,
         method,
@@ -183,9 +188,9 @@ def _takeover(bench: Workbench, request: ImportRequest, candidate: Candidate, me
         region=region,
         api_base=api_base,
         make_default=None,
-        takes_over=decide(bench, method.provider, region, name, make_default=None).chosen,
+        takes_over=over.chosen,
     )
-    return Takeover(candidate, profile, method, present=_is_present(bench, profile, credential))
+    return Takeover(candidate, profile, method, over, present=_is_present(bench, profile, credential))
 
 
 def _name(

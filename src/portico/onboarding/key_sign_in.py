@@ -6,6 +6,7 @@ import asyncio
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from portico.config.config_path import format_path
 from portico.errors import PorticoError, UsageError
 from portico.onboarding import api_key, storing
 from portico.onboarding.account_in_use import InUse, decide, id_in_use, in_use_after
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from portico.contracts import KeyChoice, ProviderSpec
     from portico.models.discovery import Discovered
     from portico.models.probe import Probe
+    from portico.onboarding.account_in_use import TakeOver
     from portico.onboarding.request import KeyRequest
     from portico.onboarding.workbench import Workbench
     from portico.secret import Secret
@@ -48,6 +50,7 @@ class KeyPlan:
     told: str
     reached: bool = True
     listed: tuple[Discovered, ...] | None = None
+    over: TakeOver | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,19 +86,17 @@ def prepare(bench: Workbench, request: KeyRequest) -> KeyPlan:
         choice = replace(choice, model=named.model, spec=None)
     place = ask_place(bench, request, choice)
     name = profile_named(bench, request.profile or "default", spec.id)
-    setup = KeySetup(spec, choice, place, None, name, request.store)
+    setup, over = KeySetup(spec, choice, place, None, name, request.store), None
     if place == "keyring" and choice.needs_key:
-        expected = _agreed_generation(bench, setup, replace=request.replace)
+        setup = replace(setup, expect_generation=_agreed_generation(bench, setup, replace=request.replace))
         over = decide(bench, spec.id, choice.region, name, make_default=not request.keep_default)
-        setup = replace(setup, expect_generation=expected, takes_over=over.chosen)
     else:
         # A stored key comes before one of the environment or the config, and is sent to the base URL of its own region.
         setup = replace(setup, takes_over=id_in_use(bench, spec.id) is None)
     plan = _with_a_key_that_works(bench, request, setup)
-    if place == "config" and plan.setup.key is not None:
-        plan = replace(plan, setup=replace(plan.setup, replaces=_agreed_key(bench, plan.setup, replace=request.replace)))
+    plan = replace(plan, setup=replace(plan.setup, replaces=_agreed_key(bench, plan.setup, replace=request.replace)))
     default = None if request.keep_default else str(named or plan.setup.reference)
-    return replace(plan, setup=replace(plan.setup, default=default))
+    return replace(plan, setup=replace(plan.setup, default=default), over=over)
 
 
 def carry_out(bench: Workbench, plan: KeyPlan) -> KeyKept:
@@ -108,6 +109,9 @@ def carry_out(bench: Workbench, plan: KeyPlan) -> KeyKept:
     if setup.place == "keyring" and setup.key is not None:
         asked = setup.store or bench.config.config.auth.store
         setup = replace(setup, store=storing.ready_store(bench, asked, choice=setup.choice.id))
+    bench.reload_config()  # it may have been changed while the key was typed
+    if plan.over is not None:
+        setup = replace(setup, takes_over=plan.over.now(bench))
     before = id_in_use(bench, setup.spec.id)
     changed = api_key.keep(bench, setup)
     profile = bench.index.get(setup.profile_id) if setup.place == "keyring" and setup.key is not None else None
@@ -210,12 +214,12 @@ def _agreed_generation(bench: Workbench, setup: KeySetup, *, replace: bool) -> i
 
 def _agreed_key(bench: Workbench, setup: KeySetup, *, replace: bool) -> Secret | None:
     """The key in the config that the new one may replace, None if there is none."""
-    present = key_in(bench.config.document, setup.spec)
-    place = f"env.{setup.spec.env_keys[0]}"
-    if present in (None, setup.key) or replace:
-        return present
+    written = key_in(bench.config.document, setup)
+    if written is None or written[1] == setup.key:
+        return None
+    place, present = format_path(written[0]), written[1]
     question = f"{place} in the config holds another key. Replace it?"
-    if bench.prompter.interactive and bench.prompter.confirm(question, flag="--replace"):
+    if replace or (bench.prompter.interactive and bench.prompter.confirm(question, flag="--replace")):
         return present
     raise key_exists(place)
 

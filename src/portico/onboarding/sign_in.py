@@ -210,6 +210,7 @@ async def _kept(
     async with _given_back(give_back):
         accepted = plan.method.accept(plan.region.id, grant)
         await off_loop(lambda: choices.enable(bench, plan.request.choice))
+        await off_loop(bench.reload_config)  # it may have been changed while this sign-in waited
     profile = new_profile(
         bench,
         plan.method,
@@ -271,13 +272,18 @@ async def _stored(
 async def _given_back(
     give_back: Callable[[], Awaitable[bool]], *, errors: type[PorticoError] | tuple[type[PorticoError], ...] = PorticoError
 ) -> AsyncIterator[None]:
-    """Revoke the new tokens if the block raises one of `errors`, whose message then says so, or if Ctrl-C ends a question."""
+    """Revoke the new tokens if the block raises one of `errors`, whose message then says so, or what is no error of Portico's.
+
+    That is a plugin's bug, or Ctrl-C at a question.
+    """
     try:
         yield
-    except KeyboardInterrupt:
-        await give_back()
-        raise
     except errors as error:
         revoked = await give_back()
         error.message = f"{error.message.rstrip('.')}; {storing.fate(revoked=revoked)}."
+        raise
+    except PorticoError:
+        raise
+    except (Exception, KeyboardInterrupt):
+        await give_back()
         raise

@@ -46,26 +46,43 @@ class SignedOut:
     taken: bool = False
 
 
-async def sign_out(bench: Workbench, profile_id: str, http: FormPoster) -> SignedOut:
+@dataclass(frozen=True, slots=True)
+class _Stored:
+    """What is stored now: the entry as it was after its tokens were read, and why they could not be."""
+
+    profile: Profile | None
+    tokens: Tokens | None = None
+    why_not: str | None = None
+
+    @property
+    def generation(self) -> int | None:
+        if self.tokens is not None:
+            return self.tokens.generation
+        return self.profile.generation if self.profile is not None else None
+
+
+async def sign_out(bench: Workbench, profile_id: str, http: FormPoster, *, agreed: Profile | None) -> SignedOut:
     """Revoke a profile's tokens (RFC 7009, at most 10 s) and delete every copy of them, also where its entry is damaged.
 
-    A refresh under way is waited for, since what it brings is to be revoked as well; 10 s at most. Tokens that were refreshed
-    while others were being revoked are revoked too; an account that was signed in meanwhile is not touched.
+    `agreed` is the entry of the account that is to be signed out, None if it is damaged: another one, signed in under that name
+    since then, is not touched. A refresh under way is waited for, since what it brings is to be revoked as well; 10 s at most.
+    Tokens that were refreshed while others were being revoked are revoked too.
     """
     vault = bench.vault()
     lock = refresh_lock(bench.paths, profile_id)
     try:
         not_alone = await off_loop(lambda: _why_not_alone(lock))
-        entry = await off_loop(lambda: _entry(bench, profile_id))
-        is_key = entry is not None and entry.type == API_KEY
+        is_key = agreed is not None and agreed.type == API_KEY
+        not_revoked: str | None = None
         for left in reversed(range(_ROUNDS)):
-            generation, not_revoked = await _revoke_stored(bench, vault, profile_id, http)
+            stored = await off_loop(partial(_stored, bench, vault, profile_id))
+            if stored.profile is not None and agreed is not None and stored.profile.created_at != agreed.created_at:
+                return SignedOut(profile_id, not_revoked, (), is_key, taken=True)
+            if stored.profile is not None or stored.why_not is not None:
+                not_revoked = await _revoked(bench, stored, http)
             try:
-                stuck = await off_loop(partial(_deleted, bench, vault, profile_id, generation))
+                stuck = await off_loop(partial(_deleted, bench, vault, profile_id, stored.generation))
             except GenerationChanged as error:
-                now = await off_loop(lambda: _entry(bench, profile_id))
-                if entry is None or now is None or now.created_at != entry.created_at:
-                    return SignedOut(profile_id, not_revoked or not_alone, (), is_key, taken=now is not None)
                 if not left:
                     return SignedOut(profile_id, not_revoked or not_alone, (str(error),), is_key)
             else:
@@ -73,6 +90,24 @@ async def sign_out(bench: Workbench, profile_id: str, http: FormPoster) -> Signe
     finally:
         lock.release()
     raise AssertionError("unreachable: the last round returned")
+
+
+def _stored(bench: Workbench, vault: Vault, profile_id: str) -> _Stored:
+    profile = None
+    try:
+        profile = bench.index.get(profile_id)
+        tokens = vault.read(profile_id) if profile is not None else None
+        # Reading may take as long as somebody unlocks the keyring: whose tokens these are is what the index says now.
+        return _Stored(bench.index.get(profile_id) or profile, tokens)
+    except PorticoError as error:
+        return _Stored(profile, None, f"its tokens cannot be read: {error.message}")
+
+
+async def _revoked(bench: Workbench, stored: _Stored, http: FormPoster) -> str | None:
+    """Tell the provider to revoke what is stored; None when it has, else why it has not."""
+    if stored.profile is None or stored.tokens is None:
+        return stored.why_not
+    return await revoke_tokens(bench, stored.profile, stored.tokens, http)
 
 
 def _entry(bench: Workbench, profile_id: str) -> Profile | None:
@@ -119,19 +154,6 @@ def _why_not_alone(lock: FileLock) -> str | None:
     except StoreError as error:
         return f"{error}; a refresh that is under way may still bring tokens"
     return None
-
-
-async def _revoke_stored(bench: Workbench, vault: Vault, profile_id: str, http: FormPoster) -> tuple[int | None, str | None]:
-    """Revoke what is stored now; its generation, None if that is not known, and why the provider was not told."""
-    profile = None
-    try:
-        profile = await off_loop(lambda: bench.index.get(profile_id))
-        tokens = await off_loop(lambda: vault.read(profile_id))
-    except PorticoError as error:
-        return profile.generation if profile is not None else None, f"its tokens cannot be read: {error.message}"
-    if profile is None:
-        return None, None
-    return tokens.generation, await revoke_tokens(bench, profile, tokens, http)
 
 
 async def revoke_tokens(bench: Workbench, profile: Profile, tokens: Tokens, http: FormPoster) -> str | None:
