@@ -69,6 +69,15 @@ def _made(tree: ast.AST) -> Iterator[tuple[str, ast.expr]]:
         at = 0 if name in EXIT_CODES else {**_MAKERS, **_REFUSERS}.get(name)
         if at is not None and len(node.args) > at:
             yield name, node.args[at]
+    yield from _of_classes(tree)
+
+
+def _of_classes(tree: ast.AST) -> Iterator[tuple[str, ast.expr]]:
+    """What a class of errors with one id gives to its base, and the base."""
+    for kind in (node for node in ast.walk(tree) if isinstance(node, ast.ClassDef)):
+        base = next((each.id for each in kind.bases if isinstance(each, ast.Name) and each.id in EXIT_CODES), None)
+        calls = (node for node in ast.walk(kind) if isinstance(node, ast.Call) and ast.unparse(node.func) == "super().__init__")
+        yield from ((base, call.args[0]) for call in calls if base and call.args and isinstance(call.args[0], ast.Constant))
 
 
 def _constants(tree: ast.Module) -> dict[str, str]:

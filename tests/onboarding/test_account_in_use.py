@@ -110,6 +110,36 @@ def test_on_a_terminal_it_is_asked_before_the_browser(session, answer, used):
     assert in_use(session) == used
 
 
+def test_an_account_that_was_not_named_never_comes_into_use(session):
+    """The new one's region has an older account, which would be the one."""
+    session.sign_in("--region", "global")
+    session.sign_in("--region", "cn")
+    assert in_use(session) == CN
+
+    said = signed_in(session, "--region", "global", "--profile", "work")
+
+    assert f"In use: {CN} (unchanged). To use {WORK} instead:\n" in said
+    assert in_use(session) == CN
+    command = next(line.strip() for line in said.splitlines() if "auth order set" in line)
+    session.ok(*command.split()[1:])
+    assert in_use(session) == WORK
+
+
+def test_the_account_that_was_in_use_comes_back_by_the_command_that_is_printed(session):
+    session.sign_in("--region", "global")
+    said = signed_in(session, "--region", "cn")
+    command = next(line.strip() for line in said.splitlines() if "auth order set" in line)
+    session.ok(*command.split()[1:])
+    assert in_use(session) == GLOBAL
+
+
+def test_a_sign_out_says_which_account_is_in_use_then(session):
+    session.sign_in("--region", "global")
+    session.sign_in("--region", "global", "--profile", "work")
+    assert f"In use: {WORK} (was {GLOBAL})" in session.run("auth", "logout", GLOBAL, "--yes").stderr
+    assert "In use" not in session.run("auth", "logout", WORK, "--yes").stderr
+
+
 def test_a_key_of_another_region_takes_over_and_that_is_said_or_is_kept_back(session, monkeypatch):
     def set_up(choice, key, *options):
         monkeypatch.setattr("sys.stdin", io.StringIO(f"{key}\n"))

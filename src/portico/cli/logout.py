@@ -21,11 +21,14 @@ def run_logout(asked: str | None, rt: Runtime, *, all_profiles: bool, yes: bool)
     """
     import asyncio
 
+    from portico.onboarding.account_in_use import id_in_use
+
     chosen = _chosen(asked, rt, all_profiles=all_profiles)
     if not chosen:
         rt.out.note("Nobody is signed in.")
         return _told([], rt)
     before = {profile.id: profile for profile in rt.index.profiles()}
+    used = {provider: id_in_use(rt, provider) for provider in {profile.provider for profile in before.values()}}
     if not yes and not rt.prompter.confirm(f"Sign out of {', '.join(chosen)}?", flag="--yes"):
         rt.out.note("Nothing was changed.")
         return ExitCode.OK
@@ -33,6 +36,10 @@ def run_logout(asked: str | None, rt: Runtime, *, all_profiles: bool, yes: bool)
     for result in results:
         if not result.left and not result.taken:
             _forget(result.profile_id, before.get(result.profile_id), rt)
+    for provider, id in used.items():
+        now = id_in_use(rt, provider)
+        if now not in {None, id}:
+            rt.out.note(f"In use: {now} (was {id})")
     return _told(results, rt)
 
 

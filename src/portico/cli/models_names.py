@@ -89,7 +89,12 @@ def remove_alias(alias: str, rt: Runtime) -> int:
     def change(document: Document) -> Document:
         return without_alias(document.unset(path), alias, holder)
 
-    return _edited(rt, change, f"Removed alias {alias}", {"alias": alias, "model": holder})
+    code = _edited(rt, change, f"Removed alias {alias}", {"alias": alias, "model": holder})
+    rt.reload_config()
+    still = rt.models().catalog.aliases.get(alias.lower())
+    if still is not None:
+        rt.out.note(f"{alias} still names {still}: its plugin proposes that.")
+    return code
 
 
 def show_fallbacks(rt: Runtime) -> int:

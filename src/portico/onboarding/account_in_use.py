@@ -68,7 +68,8 @@ def decide(bench: Workbench, provider: str, region: str, profile_id: str, *, mak
     """Whether a new sign-in or key, stored as `profile_id`, becomes the account in use.
 
     It does if there is no other, or none that works. An account in an explicit `auth.order`, or of the same region, stays in use.
-    One of another region is replaced if the new one is to be the default (`make_default`), after a question on a terminal.
+    One of another region is replaced if the new one is to be the default (`make_default`), after a question on a terminal; but
+    not if the new region has an older account, which would then come into use without having been named.
     """
     current = profile_in_use(bench, provider)
     wanted = _wanted(bench, current, provider, region, profile_id, make_default)
@@ -88,16 +89,30 @@ def _wanted(
         return True
     if make_default is False or bench.models().credentials.order_of(provider):
         return False
+    own = [one for one in bench.index.profiles() if one.provider == provider and one.region == region and one.id != profile_id]
+    if any(not one.sign_out_unfinished for one in own):
+        return False
     if current.failure is not None and current.failure.terminal:
         return True
-    return None if make_default and current.region != region else False
+    return None if make_default else False
 
 
 def summary_lines(in_use: InUse, profile: Profile, program: str) -> list[str]:
-    """What a person must know after a sign-in: which account is in use and which one was. Nothing if there is one account."""
-    if in_use.now is None or (in_use.now == profile.id and in_use.before in {None, profile.id}):
+    """What a person must know after a sign-in: which account is in use, which one was, and how to change that.
+
+    Nothing if there is one account.
+    """
+    now, before = in_use.now, in_use.before
+    if now is None or (now == profile.id and before in {None, profile.id}):
         return []
-    if in_use.now != in_use.before:
-        return [f"In use: {in_use.now} (was {in_use.before or 'none'})"]
-    order = f"{program} auth order set --provider {profile.provider} {' '.join(in_use.order)}"
-    return [f"In use: {in_use.now} (unchanged). To use {profile.id} instead:", f"  {order}"]
+    if now == before:
+        return [f"In use: {now} (unchanged). {order_advice(in_use, profile, profile.id, program)}"]
+    if before is None:
+        return [f"In use: {now} (was none)"]
+    return [f"In use: {now} (was {before})", order_advice(in_use, profile, before, program)]
+
+
+def order_advice(in_use: InUse, profile: Profile, first: str, program: str) -> str:
+    """The command that puts `first` in use, on a line of its own."""
+    rest = (id for id in in_use.order if id != first)
+    return f"To use {first} instead:\n  {program} auth order set --provider {profile.provider} {' '.join((first, *rest))}"
