@@ -211,6 +211,8 @@ async def _kept(
         accepted = plan.method.accept(plan.region.id, grant)
         await off_loop(lambda: choices.enable(bench, plan.request.choice))
         await off_loop(bench.reload_config)  # it may have been changed while this sign-in waited
+        over = await off_loop(lambda: plan.takes_over.now(bench))
+        before = await off_loop(lambda: id_in_use(bench, plan.method.provider))
     profile = new_profile(
         bench,
         plan.method,
@@ -220,10 +222,9 @@ async def _kept(
         region=plan.region.id,
         api_base=accepted.api_base,
         make_default=plan.request.make_default,
-        takes_over=await off_loop(lambda: plan.takes_over.now(bench)),
+        takes_over=over,
         default_model=plan.request.default_model,
     )
-    before = await off_loop(lambda: id_in_use(bench, profile.provider))
     stored, replaced = await _stored(bench, plan, store, profile, tokens, give_back)
     overwritten += [replaced] if replaced is not None else []
     changed = await off_loop(lambda: config_patch.write_config(bench, stored, plan.method))
