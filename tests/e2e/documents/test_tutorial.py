@@ -12,6 +12,7 @@ import pytest
 from portico.testing.canary import in_text
 from tests.e2e.documents.blocks_of_documents import blocks
 from tests.e2e.documents.test_blocks import ANSWERS
+from tests.free_port import free_port
 from tests.source_tree import ROOT
 
 PAGE = ROOT / "docs" / "tutorial" / "first-sign-in.md"
@@ -32,10 +33,11 @@ def commands():
 
 @pytest.fixture
 def home(machine, tmp_path):
-    """A home with nothing in it."""
+    """A home with nothing in it; of Portico the machine knows a port alone, since a gateway of the user's may have the usual one."""
     folder = tmp_path / "newcomer"
     folder.mkdir(mode=0o700)
-    machine.env = {name: value for name, value in machine.env.items() if not name.startswith(KNOWN)} | {"HOME": str(folder)}
+    kept = {name: value for name, value in machine.env.items() if not name.startswith(KNOWN)}
+    machine.env = kept | {"HOME": str(folder), "PORTICO_GATEWAY_PORT": str(free_port())}
     return folder
 
 
