@@ -59,6 +59,7 @@ $(VENV_PYTHON):
 	@command -v uv >/dev/null 2>&1 || $(SYSTEM) -c 'import ensurepip, venv' 2>/dev/null || { \
 	  echo "$(SYSTEM) lacks venv and pip, which make .venv. On Debian and Ubuntu they are in a package of their own:" >&2; \
 	  echo "  apt-get install python3-venv" >&2; exit 2; }
+	@rm -rf .venv  # one whose Python is gone, as after an upgrade, cannot be made anew in its place
 	@echo "Making .venv with the pinned packages: once, about a minute." >&2
 	@if command -v uv >/dev/null 2>&1; then \
 	  uv venv --quiet --allow-existing --python "$$(command -v $(SYSTEM))" .venv && \

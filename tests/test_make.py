@@ -127,6 +127,24 @@ def test_a_python_that_has_the_given_packages_needs_no_venv(bare, tmp_path):
     assert "python3 -m pytest" in done.stdout
 
 
+@pytest.mark.requirement("S10")
+def test_an_environment_whose_python_is_gone_is_made_anew(bare, tmp_path):
+    """As after an upgrade of Python: `venv` fails over a link that leads nowhere."""
+    _, env = bare
+    here, shadow = checkout(tmp_path / "checkout"), tmp_path / "shadow"
+    (here / ".venv" / "bin").mkdir(parents=True)
+    (here / ".venv" / "bin" / "python").symlink_to(tmp_path / "gone")
+    shadow.mkdir()
+    for name in GIVEN:
+        (shadow / f"{name}.py").write_text(f"raise ImportError('no {name} here')\n", encoding="utf-8")
+
+    command = ["make", "--dry-run", "test"]
+    done = subprocess.run(command, cwd=here, env={**env, "PYTHONPATH": str(shadow)}, capture_output=True, text=True, check=False)
+
+    assert (done.returncode, done.stderr) == (0, "")
+    assert 0 < done.stdout.index("rm -rf .venv") < done.stdout.index("-m venv .venv")
+
+
 def python_that_says(path, version, implementation="cpython", *, works=True):
     """Something in the place of a Python: what it prints when it is asked for its version."""
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -165,11 +183,11 @@ def test_every_cpython_of_path_and_of_pyenv_is_found_once_by_its_minor_version(b
 @pytest.mark.requirement("S13")
 def test_the_real_one_is_found_and_every_version_that_is_promised_is_looked_for(bare):
     pytest.importorskip("ensurepip", reason="python3-venv not installed")
-    folder, env = bare
+    _, env = bare
     done = subprocess.run([ROOT / ".ci" / "pythons"], env=env, capture_output=True, text=True, check=True)
     ((version, _, path),) = (line.partition(" ") for line in done.stdout.splitlines())
     assert version == f"{sys.version_info.major}.{sys.version_info.minor}"
-    assert Path(path).resolve() == (folder / "python3").resolve()
+    assert Path(path).resolve() == Path(sys.base_prefix, "bin", "python3").resolve()
 
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     promised = [each.rpartition(" ")[2] for each in project["classifiers"] if re.search(r":: 3\.\d+$", each)]
