@@ -201,6 +201,73 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
         "gcloud auth login", "a sign-in never changes an explicit order, and says which account is in use and which one was"
     ),
     "E89": Requirement("CWE-732", "an import changes neither the mode nor the owner of another program's folder or file"),
+    # --- nobody is signed out who need not be -----------------------------------------------------------------------------
+    "E90": Requirement(
+        "RFC 6749 section 5.1",
+        "a refresh answered 200 with an access token is committed; an odd lifetime, scope or missing type is a finding of `doctor`",
+    ),
+    "E91": Requirement(
+        "RFC 6749 section 7.1",
+        "tokens of another type or account are refused and given back, and the token they replaced is not sent again",
+    ),
+    "E92": Requirement(
+        "RFC 9110 section 6.6.1", "an absolute lifetime counts from the reply's `Date`, however wrong this machine's clock is"
+    ),
+    "E93": Requirement(
+        "RFC 8628 section 3.5",
+        "a 200 that holds no usable tokens ends a sign-in with its reason; nothing is polled again, and what it gave is given back",
+    ),
+    "E94": Requirement("RFC 6749 section 5.1", "an import with an odd side field keeps its tokens"),
+    "E95": Requirement(
+        "signal(7)", "SIGTERM and SIGHUP in mid-refresh store the new tokens, as SIGINT does, in every command and in the library"
+    ),
+    "E96": Requirement(
+        "claude-code#93014",
+        "no number of lost answers ends a sign-in: its token is sent again after 1, 5, 30 and then each 60 minutes",
+    ),
+    "E97": Requirement(
+        "RFC 6749 section 5.2", "only ten error words, and only at 400 or 401, end a sign-in; any other word or status passes"
+    ),
+    "E98": Requirement(
+        "RFC 8628 section 3.5", "`access_denied` and `expired_token` end a sign-in in progress, never a stored one"
+    ),
+    "E99": Requirement("RFC 9110 section 10.2.3", "a Retry-After of any length, and a date with `-0000`, is kept"),
+    "E100": Requirement(
+        "RFC 9110 section 6.6.1",
+        "a clock that is ahead makes no storm of refreshes, and one that is behind no token that looks good",
+    ),
+    "E101": Requirement(
+        "RFC 6750 section 3.1",
+        "a token answered 403, or 200 with `base_resp` 1004, gets one refresh as at 401; a 403 about rights or a model gets none",
+    ),
+    "E102": Requirement(
+        "Secret Service API: prompts",
+        "a store operation uses one connection, unlocks an item before deleting it, and waits while a prompt is open",
+    ),
+    "E103": Requirement(
+        "Secret Service API: collections",
+        "a read creates no collection; a dismissed prompt, a locked keyring and a missing collection are told apart",
+    ),
+    "E104": Requirement("gnome-keyring-daemon(1)", "a gnome-keyring that was started before `--unlock` is named for what it is"),
+    "E105": Requirement(
+        "D-Bus specification: session bus", "without DBUS_SESSION_BUS_ADDRESS the bus in XDG_RUNTIME_DIR is tried"
+    ),
+    "E106": Requirement(
+        "openclaw 2026.9.6", "an import reads where OpenClaw keeps sign-ins today, and names an older file as retired"
+    ),
+    "E107": Requirement("openclaw 2026.9.6", "OpenClaw's newer auth choices are known by their names"),
+    "E108": Requirement(
+        "RFC 8628 section 3.5", "a device code is polled once more at its very end, and no back-off goes past it"
+    ),
+    "E109": Requirement(
+        "RFC 8628 section 3.2", "an interval in digits is read and capped, and a code that is not ASCII is shown"
+    ),
+    "E110": Requirement("RFC 7009 section 2.1", "a sign-out without its lock still revokes"),
+    "E111": Requirement("proper-lockfile", "another tool's lock that nobody holds any more blocks nothing for ever"),
+    "E112": Requirement("curl: proxy", "a malformed proxy is an error that names its variable and its fault"),
+    "E113": Requirement("systemd.exec: Environment=", "a proxy with a password is never left out of a service without a word"),
+    "E114": Requirement("curl: NO_PROXY", "`*.host` and `host:443` in NO_PROXY match as people mean them"),
+    "E115": Requirement("wslu", "where a launcher fails the next is tried, on WSL with only Linux launchers too"),
     # --- Portico's own -------------------------------------------------------------------------------------------------
     "S1": Requirement("docs/architecture.md: floors", "a module imports only from its own floor or below"),
     "S2": Requirement("docs/architecture.md: plugins", "a plugin that is not enabled is never imported"),
