@@ -106,13 +106,17 @@ class FormRequest:
 
 @dataclass(frozen=True, slots=True)
 class HttpReply:
-    """What came back: status, lower-case header names, the body up to the client's cap, and when the request left (wall ms)."""
+    """What came back: status, lower-case header names, and the body up to the client's cap.
+
+    `sent_at_ms` is when the request left, by the wall clock as it was when the reply came; `took_ms` is how long that took.
+    """
 
     status: int
     headers: Mapping[str, str]
     body: Secret
     url: str
     sent_at_ms: int
+    took_ms: int = 0
 
 
 class FormPoster(Protocol):
@@ -149,11 +153,14 @@ class Pending:
 
 @dataclass(frozen=True, slots=True)
 class TokenGrant:
-    """A token reply that has been validated. `expires_at` is wall ms, None where the server gave no lifetime.
+    """What a token reply holds. `expires_at` is wall ms, None where the server gave no lifetime that can be used.
 
     `refresh` None means that the reply carried none: on a refresh the old one stays. `refresh_expires_at` is its end, wall ms.
     `subject` names the account at its issuer (OpenID Connect Core section 2, `sub`), None where the server does not tell.
     `notice` is text from the provider for the user, already free of control characters.
+    `unread` names the fields that are not what they must be: they count as absent, since a server that rotates tokens has spent
+    the one before, and throwing its reply away would end the sign-in. `token_type` is as the server tells it, and `unfit` why no
+    request can carry `access`, which is empty where none came: such tokens are for nobody here, and are given back.
     """
 
     access: Secret
@@ -164,6 +171,9 @@ class TokenGrant:
     notice: str | None = None
     refresh_expires_at: int | None = None
     subject: str | None = None
+    unread: tuple[str, ...] = ()
+    token_type: str = "Bearer"  # noqa: S105 - the name of a kind
+    unfit: str | None = None
 
 
 class TokenDialect(Protocol):

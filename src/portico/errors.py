@@ -157,7 +157,8 @@ class OAuthError(NetworkError):
     Attributes:
         code: the `error` value as RFC 6749 section 5.2 or RFC 8628 section 3.5 names it, or None where the reply had none.
         retry_after: seconds the server asked to wait, or None.
-        transient: whether trying the same request again can help; False also means that stored tokens are spent or refused.
+        transient: whether trying the same request again can help.
+        ends_grant: whether the server has ended the sign-in whose refresh token it was sent: only a new one can help.
     """
 
     def __init__(
@@ -167,6 +168,7 @@ class OAuthError(NetworkError):
         *,
         code: str | None = None,
         transient: bool = False,
+        ends_grant: bool = False,
         retry_after: float | None = None,
         why: str | None = None,
         where: str | None = None,
@@ -175,6 +177,7 @@ class OAuthError(NetworkError):
         super().__init__(id, message, why=why, where=where, hint=hint)
         self.code = code
         self.transient = transient
+        self.ends_grant = ends_grant
         self.retry_after = retry_after
 
 

@@ -86,8 +86,9 @@ from portico.secret import Secret, redact
 
 if TYPE_CHECKING:
     from portico.oauth.standard import StandardDialect
-    from portico.oauth.token_errors import error_for, may_pass, oauth_error
+    from portico.oauth.token_errors import ends_grant, error_for, may_pass, oauth_error
     from portico.oauth.token_response import (
+        holds_tokens,
         invalid,
         normalise_expiry,
         plain_text,
@@ -95,6 +96,7 @@ if TYPE_CHECKING:
         read_token,
         read_token_fields,
         retry_after,
+        server_clock,
         unreadable,
     )
     from portico.oauth.urls import is_loopback, why_not_a_safe_url, without_query
@@ -147,7 +149,9 @@ __all__ = [
     "WindowState",
     "built_in",
     "built_in_plans",
+    "ends_grant",
     "error_for",
+    "holds_tokens",
     "hookimpl",
     "invalid",
     "is_loopback",
@@ -160,6 +164,7 @@ __all__ = [
     "read_token_fields",
     "redact",
     "retry_after",
+    "server_clock",
     "unreadable",
     "why_not_a_safe_url",
     "without_query",
@@ -172,9 +177,11 @@ _LAZY: Final = {
     "StandardDialect": "portico.oauth.standard",
     "built_in": "portico.plugins.builtin",
     "built_in_plans": "portico.plugins.builtin",
+    "ends_grant": "portico.oauth.token_errors",
     "error_for": "portico.oauth.token_errors",
     "may_pass": "portico.oauth.token_errors",
     "oauth_error": "portico.oauth.token_errors",
+    "holds_tokens": "portico.oauth.token_response",
     "invalid": "portico.oauth.token_response",
     "normalise_expiry": "portico.oauth.token_response",
     "plain_text": "portico.oauth.token_response",
@@ -182,6 +189,7 @@ _LAZY: Final = {
     "read_token": "portico.oauth.token_response",
     "read_token_fields": "portico.oauth.token_response",
     "retry_after": "portico.oauth.token_response",
+    "server_clock": "portico.oauth.token_response",
     "unreadable": "portico.oauth.token_response",
     "is_loopback": "portico.oauth.urls",
     "why_not_a_safe_url": "portico.oauth.urls",

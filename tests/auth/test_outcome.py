@@ -4,19 +4,58 @@ from dataclasses import replace
 
 import pytest
 
-from portico.auth.outcome import answers_missing, failure_of, is_terminal, sign_in_expired
-from portico.errors import ConfigError, Denied, LockBusy, NetworkError, OAuthError, StoreError
-from portico.oauth.token_errors import error_for
+from portico.auth.outcome import answers_missing, failure_of, is_terminal, not_a_verdict, sign_in_expired
+from portico.errors import ConfigError, Denied, LockBusy, NetworkError, OAuthError, StoreError, TimedOut
+from portico.oauth.token_errors import ENDS_A_GRANT, error_for, oauth_error
 from portico.store.profiles import Fence
 from portico.store.remedy import sign_in_again
 from tests.auth.parts import a_profile
+from tests.oauth.parts import reply
 
 
-@pytest.mark.parametrize("code", ["invalid_grant", "invalid_client", "unauthorized_client", "invalid_scope"])
-def test_a_refusal_by_the_server_is_final(code):
-    error = error_for(code)
+@pytest.mark.requirement("E97")
+@pytest.mark.parametrize("status", [400, 401])
+@pytest.mark.parametrize("code", sorted(ENDS_A_GRANT))
+def test_ten_words_of_the_server_are_final(code, status):
+    error = oauth_error(reply("", status), {"error": code})
     assert is_terminal(error)
     assert failure_of(error, 5).code == code
+
+
+@pytest.mark.requirement("E97")
+@pytest.mark.parametrize(
+    "status", [200, 202, 402, 403, 404, 405, 408, 409, 410, 418, 422, 425, 429, 451, 500, 502, 503, 504, 530]
+)
+@pytest.mark.parametrize("code", sorted(ENDS_A_GRANT))
+def test_the_same_words_at_any_other_status_are_not(code, status):
+    assert not is_terminal(oauth_error(reply("", status), {"error": code}))
+
+
+OTHER_WORDS = [
+    "invalid_request",
+    "rate_limited",
+    "internal_failure",
+    "Not Found",
+    "Unauthorized",
+    "Bad Request",
+    "INVALID_GRANT",
+    "invalid_grant ",
+    "access_denied",
+    "expired_token",
+    "authorization_pending",
+    "slow_down",
+    "server_error",
+    "temporarily_unavailable",
+    "account_selection_required",
+]
+
+
+@pytest.mark.requirement("E97")
+@pytest.mark.requirement("E98")
+@pytest.mark.parametrize("status", [200, 400, 401, 403, 404, 429, 500, 503])
+@pytest.mark.parametrize("code", OTHER_WORDS)
+def test_any_other_word_at_any_status_is_not(code, status):
+    assert not is_terminal(oauth_error(reply("", status), {"error": code}))
 
 
 @pytest.mark.parametrize(
@@ -24,7 +63,7 @@ def test_a_refusal_by_the_server_is_final(code):
     [
         error_for("server_error"),
         error_for("temporarily_unavailable"),
-        error_for("invalid_grant", transient=True),
+        error_for("invalid_grant"),
         OAuthError("reply-unreadable", "a page", transient=True),
         NetworkError("network", "unreachable"),
         StoreError("disk-full", "full"),
@@ -36,17 +75,21 @@ def test_anything_else_may_be_tried_again(error):
     assert not is_terminal(error)
 
 
-def test_a_denial_is_final():
-    assert is_terminal(Denied("access-denied", "no"))
+@pytest.mark.requirement("E98")
+@pytest.mark.parametrize("error", [Denied("access-denied", "no"), TimedOut("code-expired", "late")])
+def test_a_no_from_the_page_ends_no_stored_sign_in(error):
+    assert not is_terminal(error)
+    assert not is_terminal(not_a_verdict(error))
 
 
 def test_every_remedy_names_the_sign_in_that_it_is_for(fake_clock):
     profile = replace(a_profile("https://as.example", fake_clock), id="minimax-portal:cn", region="cn")
     refused = replace(profile, failure=failure_of(error_for("invalid_client"), 5))
     fence = Fence(generation=1, token="", started_at=0, sends=3, pid=1)
+    lost = NetworkError("network", "lost")
     for error in (
         sign_in_expired(profile),
         sign_in_expired(refused),
-        *(answers_missing(profile, fence, usable=usable) for usable in (True, False)),
+        answers_missing(lost, fence, profile),
     ):
         assert sign_in_again(profile) in error.hint

@@ -43,7 +43,9 @@ _FIELDS = st.fixed_dictionaries(
 _BODIES = (
     _FIELDS.map(json.dumps)
     | _JUNK.map(json.dumps)
-    | st.sampled_from(["", "<html>captive portal</html>", "{", '{"access_token":"a","access_token":"b"}', "[" * 5000])
+    | st.sampled_from(
+        ["", "<html>captive portal</html>", "{", f'{{"access_token":"a","access_token":"{NEW_ACCESS}"}}', "[" * 5000]
+    )
 )
 _STATUSES = st.sampled_from([200, 201, 204, 400, 401, 403, 404, 408, 425, 429, 500, 502, 503])
 _LOST = st.just(None)
@@ -56,11 +58,15 @@ class Server:
         self._replies = list(replies)
         self._clock = clock
         self.sent = []
+        self.given_back = []
 
     def claim(self):
         pass
 
     def post(self, request, *, relocated, timeout_s):
+        if "token" in request.form:
+            self.given_back.append(request.form["token"].reveal())
+            return HttpReply(200, {}, Secret(""), request.url, self._clock.wall_ms())
         self.sent.append(request.form["refresh_token"].reveal())
         reply = self._replies.pop(0) if self._replies else None
         if reply is None:
@@ -113,6 +119,7 @@ def one_refresh(vault, index, paths, replies):
         assert (stored.access, stored.refresh, stored.expires_at) == (before.access, before.refresh, before.expires_at)
         assert stored.generation == after.generation == profile.generation
         assert after.failure.terminal == isinstance(failed, SignInNeeded)
+        assert "rt-old" not in server.given_back
     else:
         assert stored.access == got.access.token == Secret(NEW_ACCESS)
         assert stored.refresh in [Secret(NEW_REFRESH), before.refresh]

@@ -136,9 +136,9 @@ def test_trap_authlibs_own_parsing_and_refreshing_are_closed():
         client.ensure_active_token()
 
 
-def test_trap_a_zero_lifetime_is_not_for_ever():
-    with pytest.raises(OAuthError):
-        StandardDialect().read_token_reply(reply('{"access_token": "a", "token_type": "bearer", "expires_in": 0}'))
+def test_trap_a_zero_lifetime_neither_loses_the_token_nor_is_believed():
+    grant = StandardDialect().read_token_reply(reply('{"access_token": "a", "token_type": "bearer", "expires_in": 0}'))
+    assert (grant.expires_at, grant.unread) == (None, ("expires_in",))
 
 
 def test_secrets_in_a_form_stay_wrapped():

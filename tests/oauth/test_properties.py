@@ -13,6 +13,7 @@ import pytest
 from portico.errors import PorticoError
 from portico.oauth.authorization_response import ExpectedAnswer, UnfitResponse, read_parameters, read_pasted
 from portico.oauth.standard import StandardDialect
+from portico.oauth.token_response import check_fit
 from portico.oauth.urls import why_not_a_safe_url
 from portico.secret import Secret
 from tests.oauth.parts import reply
@@ -95,7 +96,9 @@ def test_any_query_is_read_or_refused(query):
 def test_any_json_reply_is_a_sound_grant_or_a_named_error(pairs):
     good = {"access_token": "at-1", "token_type": "bearer"}
     with suppress(PorticoError):
-        token = StandardDialect().read_token_reply(reply(json.dumps({**good, **dict(pairs)}))).access.reveal()
+        grant = StandardDialect().read_token_reply(reply(json.dumps({**good, **dict(pairs)})))
+        check_fit(grant)
+        token = grant.access.reveal()
         assert token.isascii()
         assert token.isprintable()
         assert " " not in token

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import json
+import time
+from email.utils import formatdate
 
 import pytest
 
 from portico.errors import Denied, OAuthError, PorticoError, TimedOut
 from portico.oauth.standard import StandardDialect
-from portico.oauth.token_response import normalise_expiry, plain_text, read_json_object, read_token_fields, retry_after
+from portico.oauth.token_response import (
+    BEARER,
+    check_fit,
+    normalise_expiry,
+    plain_text,
+    read_json_object,
+    read_token_fields,
+    retry_after,
+    server_clock,
+)
 from portico.testing.canary import canary
 from tests.oauth.parts import reply
 
@@ -36,15 +47,11 @@ def test_a_good_reply_becomes_a_grant():
 @pytest.mark.parametrize(
     ("status", "body"),
     [
-        (200, "{}"),
         (200, "[]"),
         (200, '"x"'),
         (200, ""),
         (200, "null"),
         (200, "<html>sign in to the hotel's network</html>"),
-        (200, '{"access_token": "a", "access_token": "b", "token_type": "bearer"}'),
-        (200, '{"access_token": "a", "token_type": "bearer", "expires_in": NaN}'),
-        (200, '{"access_token": "a", "token_type": "bearer", "expires_in": Infinity}'),
         (200, "[" * 100_000),
         (200, '{"access_token": "a", "token_ty'),
         (400, "{}"),
@@ -54,7 +61,6 @@ def test_a_good_reply_becomes_a_grant():
         (429, '{"message": "slow"}'),
         (500, '{"message": "oops"}'),
         (502, "<html>bad gateway</html>"),
-        (201, json.dumps(GOOD)),
         (404, json.dumps(GOOD)),
     ],
 )
@@ -65,44 +71,83 @@ def test_what_is_not_plainly_a_token_reply_is_transient_and_makes_no_grant(statu
     assert error.value.transient
 
 
+@pytest.mark.requirement("E28")
+@pytest.mark.requirement("E93")
+@pytest.mark.parametrize("access", [..., "", None, 5, ["a"], "a\r\nX-Evil: 1", "a b", "é", "a" * 100_000, "\ud800"])
+def test_an_access_token_that_no_request_can_carry_is_unfit_and_its_refresh_token_can_be_given_back(access):
+    grant = read(access_token=access)
+
+    assert grant.refresh.reveal() == "rt-1"
+    with pytest.raises(OAuthError) as error:
+        check_fit(grant)
+    assert error.value.id == "tokens-unfit"
+    assert "access_token" in error.value.why
+    assert "X-Evil" not in str(error.value)
+
+
+@pytest.mark.requirement("E28")
+@pytest.mark.parametrize("access", [..., "", None, 5, "a" * 100_000])
+def test_a_reply_with_neither_token_is_none_and_asking_again_is_no_use(access):
+    with pytest.raises(OAuthError) as error:
+        read(access_token=access, refresh_token=...)
+
+    assert (error.value.id, error.value.transient, error.value.ends_grant) == ("reply-invalid", False, False)
+
+
+@pytest.mark.requirement("E91")
+@pytest.mark.parametrize("kind", ["mac", "DPoP", "N_A", "bearer token", "x" * 5_000])
+def test_tokens_of_another_type_are_unfit(kind):
+    with pytest.raises(OAuthError) as error:
+        check_fit(read(token_type=kind))
+
+    assert (error.value.id, error.value.transient, error.value.ends_grant) == ("tokens-unfit", False, False)
+    assert len(str(error.value)) < 200
+
+
+@pytest.mark.requirement("E90")
 @pytest.mark.parametrize(
-    "changes",
+    ("changes", "unread"),
     [
-        {"access_token": ...},
-        {"access_token": ""},
-        {"access_token": None},
-        {"access_token": 5},
-        {"access_token": ["a"]},
-        {"access_token": "a\r\nX-Evil: 1"},
-        {"access_token": "a b"},
-        {"access_token": "é"},
-        {"access_token": "a" * 1_000_000},
-        {"token_type": ...},
-        {"token_type": None},
-        {"token_type": "mac"},
-        {"token_type": 1},
-        {"expires_in": "abc"},
-        {"expires_in": "3600s"},
-        {"expires_in": "-1"},
-        {"expires_in": "9" * 5_000},
-        {"expires_in": -1},
-        {"expires_in": 0},
-        {"expires_in": True},
-        {"expires_in": 1e308},
-        {"expires_in": 10**400},
-        {"expires_in": [3600]},
-        {"refresh_token": 5},
-        {"refresh_token": "a\nb"},
-        {"scope": 5},
-        {"resource_url": "https://a\x1b[31m"},
+        *(({"expires_in": odd}, "expires_in") for odd in (0, -1, -3600.5, True, 1e308, 10**400, 10**16, [3600], {}, "abc")),
+        *(({"expires_in": odd}, "expires_in") for odd in ("3600s", "-1", "0", "1e3", "9" * 5_000, "½", "", " 60")),
+        *(({"scope": odd}, "scope") for odd in (5, True, {"a": 1}, [1], "a\x00b", "\u202eb", "\ud800")),
+        *(({"token_type": odd}, "token_type") for odd in (..., None, "", "  ", 1, [], {})),
+        *(({"refresh_token": odd}, "refresh_token") for odd in (5, "a\nb", [], "é", "r" * 100_000)),
+        *(({"resource_url": odd}, "resource_url") for odd in (5, "https://a\x1b[31m", [])),
     ],
 )
-def test_a_field_that_is_not_what_it_must_be_makes_no_grant(changes):
-    with pytest.raises(OAuthError) as error:
-        read(**changes)
+def test_a_field_beside_a_good_token_that_is_not_what_it_must_be_counts_as_absent(changes, unread):
+    grant = read(**changes)
 
-    assert error.value.id == "reply-invalid"
-    assert "at-1" not in str(error.value)
+    check_fit(grant)
+    assert grant.access.reveal() == "at-1"
+    assert grant.unread == (unread,)
+    absent = {"expires_in": "expires_at", "refresh_token": "refresh"}.get(unread, unread)
+    assert getattr(grant, absent) == (BEARER if unread == "token_type" else None)
+
+
+@pytest.mark.requirement("E90")
+@pytest.mark.parametrize(
+    ("status", "body"),
+    [
+        (200, '{"access_token": "a", "access_token": "at-1", "token_type": "bearer"}'),
+        (200, '{"access_token": "at-1", "scope": "a", "scope": "b", "token_type": "bearer"}'),
+        (200, '{"access_token": "at-1", "token_type": "bearer", "expires_in": NaN}'),
+        (200, '{"access_token": "at-1", "token_type": "bearer", "expires_in": -Infinity}'),
+        (200, '{"access_token": "at-1", "token_type": "bearer", "expires_in": ' + "9" * 6_000 + "}"),
+        (200, '\ufeff{"access_token": "at-1", "token_type": "bearer"}'),
+        (200, '{"access_token": "at-1", "token_type": "bearer", "greeting": "h\udce9"}'),
+        (200, '{"access_token": "at-1", "token_type": "bearer", "error": "", "status": 0}'),
+        (200, '{"access_token": "at-1", "token_type": "bearer", "error": "none"}'),
+        (201, json.dumps(GOOD)),
+        (203, json.dumps(GOOD)),
+    ],
+)
+def test_a_good_token_is_taken_from_a_body_that_a_strict_reader_would_refuse(status, body):
+    grant = StandardDialect().read_token_reply(reply(body, status))
+
+    check_fit(grant)
+    assert grant.access.reveal() == "at-1"
 
 
 @pytest.mark.parametrize(
@@ -112,6 +157,7 @@ def test_a_field_that_is_not_what_it_must_be_makes_no_grant(changes):
         ({"expires_in": ...}, None),
         ({"expires_in": None}, None),
         ({"expires_in": 1.5}, NOW + 1500),
+        ({"expires_in": "3599.25"}, NOW + 3_599_250),
     ],
 )
 def test_lifetimes_that_servers_in_the_wild_send_are_read(changes, expires_at):
@@ -146,21 +192,52 @@ def test_a_scope_may_be_a_list():
     ],
 )
 def test_a_lifetime_of_unknown_unit_is_told_by_its_size(value, expected):
-    now = NOW if isinstance(value, str) or value < 1e9 else 1_699_999_999_000
+    now = NOW if isinstance(value, str) or value < 1e9 else 1_699_999_000_000
 
     assert normalise_expiry(value, now, "auto") == expected
 
 
-def test_a_moment_long_past_is_not_an_expiry():
-    with pytest.raises(ValueError, match="range"):
-        normalise_expiry(1_600_000_000_000, 1_700_000_000_000, "ms")
+def test_a_moment_that_is_past_by_a_clock_which_nothing_confirms_is_not_an_expiry():
+    for moment in (1_600_000_000_000, 1_699_999_999_999, 1_700_000_059_999):
+        with pytest.raises(ValueError, match="past"):
+            normalise_expiry(moment, 1_700_000_000_000, "ms")
 
 
 def test_a_dialect_may_name_the_lifetime_otherwise_and_leave_out_the_type():
-    fields = {"access_token": "at-1", "expired_in": NOW + 5000}
+    fields = {"access_token": "at-1", "expired_in": NOW + 90_000}
     grant = read_token_fields(reply("{}", sent_at_ms=NOW), fields, expiry_field="expired_in", unit="ms", type_required=False)
 
-    assert grant.expires_at == NOW + 5000
+    assert (grant.expires_at, grant.unread) == (NOW + 90_000, ())
+
+
+HOUR_MS = 3_600_000
+
+
+@pytest.mark.requirement("E92")
+@pytest.mark.parametrize("ahead_h", [-10 * 365 * 24, -49, -8, -1.25, -1, 0, 0.25, 1, 1.25, 8, 49, 10 * 365 * 24])
+@pytest.mark.parametrize("life_s", [4, 60, 3600, 172_800])
+@pytest.mark.parametrize("unit", ["ms", "auto"])
+def test_a_moment_is_measured_by_the_servers_own_date(ahead_h, life_s, unit):
+    true_ms = 1_700_000_000_000
+    here_ms = true_ms + round(ahead_h * HOUR_MS)
+    answer = reply("", sent_at_ms=here_ms, Date=formatdate(true_ms / 1000, usegmt=True))
+    ends = normalise_expiry(true_ms + life_s * 1000, here_ms, unit, server_now_ms=server_clock(answer))
+
+    assert here_ms + life_s * 1000 - 1000 <= ends <= here_ms + life_s * 1000
+
+
+@pytest.mark.requirement("E92")
+def test_where_the_clocks_agree_a_moment_is_measured_by_the_finer_one():
+    for late_ms in (0, 1, 999):
+        now = 1_700_000_000_000 + late_ms
+        answer = reply("", sent_at_ms=now, Date=formatdate(1_700_000_000, usegmt=True))
+        assert server_clock(answer) == now
+
+
+@pytest.mark.requirement("E92")
+def test_a_date_that_cannot_be_read_is_none():
+    for date in ("", "yesterday", "Tue, 99 Nov 2023 22:13:20 GMT", "0"):
+        assert server_clock(reply("", Date=date)) is None
 
 
 @pytest.mark.requirement("E26")
@@ -175,6 +252,11 @@ def test_a_dialect_may_name_the_lifetime_otherwise_and_leave_out_the_type():
         ("invalid_scope", OAuthError, "invalid-scope", False),
         ("temporarily_unavailable", OAuthError, "temporarily-unavailable", True),
         ("server_error", OAuthError, "server-error", True),
+        ("invalid_token", OAuthError, "invalid-token", False),
+        ("bad_refresh_token", OAuthError, "bad-refresh-token", False),
+        ("interaction_required", OAuthError, "interaction-required", False),
+        ("login_required", OAuthError, "login-required", False),
+        ("consent_required", OAuthError, "consent-required", False),
         ("access_denied", Denied, "access-denied", None),
         ("expired_token", TimedOut, "code-expired", None),
         ("no_such_thing", OAuthError, "oauth-error", False),
@@ -235,7 +317,30 @@ def test_a_retry_after_may_be_a_date_which_counts_from_the_server_s_own():
     assert retry_after(reply("", 503, Retry_After="Thu, 01 Jan 1970 00:17:10 GMT", sent_at_ms=1_000_000)) == 30
 
 
-@pytest.mark.parametrize("value", ["soon", "-1", "1e9", "99999999999", "", "Fri, 99 Dec 1999 23:59:59 GMT"])
+@pytest.mark.requirement("E99")
+def test_a_retry_after_of_any_length_is_read_and_a_year_is_the_most():
+    year = 365 * 86_400
+    for value, seconds in (("0", 0), ("000604801", 604_801), ("86400000", year), ("9" * 11, year), ("9" * 6_000, year)):
+        assert retry_after(reply("", 503, Retry_After=value)) == seconds
+    assert retry_after(reply("", 503, Retry_After="Fri, 31 Dec 9999 23:59:59 GMT", sent_at_ms=NOW)) == year
+
+
+@pytest.mark.requirement("E99")
+@pytest.mark.parametrize("zone", ["GMT", "-0000", "+0000", ""])
+def test_a_date_in_utc_is_one_however_its_zone_is_written_and_wherever_this_machine_is(zone, monkeypatch):
+    monkeypatch.setenv("TZ", "Asia/Shanghai")
+    time.tzset()
+    try:
+        later, told = f"Fri, 31 Dec 1999 23:59:59 {zone}", f"Fri, 31 Dec 1999 23:58:29 {zone}"
+        assert retry_after(reply("", 503, Retry_After=later, Date="Fri, 31 Dec 1999 23:58:29 GMT")) == 90
+        assert retry_after(reply("", 503, Retry_After="Fri, 31 Dec 1999 23:59:59 GMT", Date=told)) == 90
+        assert retry_after(reply("", 503, Retry_After=f"Thu, 01 Jan 1970 00:17:10 {zone}", sent_at_ms=NOW)) == 30
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+@pytest.mark.parametrize("value", ["soon", "-1", "1e9", "½", "", "Fri, 99 Dec 1999 23:59:59 GMT"])
 def test_a_retry_after_that_is_neither_seconds_nor_a_date_is_ignored(value):
     with pytest.raises(OAuthError) as error:
         read_json_object(reply("<html>", 503, Retry_After=value))

@@ -11,12 +11,11 @@ import random
 from typing import TYPE_CHECKING, Final
 
 from portico.auth.exchange import POST_TIMEOUT_S, RETRY_TIMEOUT_S
-from portico.auth.fence import answers_stay_lost
 from portico.auth.flight import Flight, seen
 from portico.auth.freshness import is_usable, profile_due, rests
 from portico.auth.held import AccessToken, Ages, Held, Refreshed
 from portico.auth.memory import Memory
-from portico.auth.outcome import NotAsked, sign_in_expired
+from portico.auth.outcome import sign_in_expired
 from portico.auth.pause import Pause, failed_recently, noted_pause
 from portico.auth.transaction import Transactions, Wish
 from portico.auth.unstored import Unstored
@@ -123,8 +122,6 @@ class TokenBroker:
         """Whether it is time for the profile's next token, or to store the one in memory, and no failure says to wait."""
         if not profile_due(profile, self._ages.now(profile), self._spread) and profile.id not in self._unstored.waiting:
             return False
-        if answers_stay_lost(profile):
-            return False
         return self._pause(profile) is None and not failed_recently(profile, self._clock.wall_ms())
 
     def _pause(self, profile: Profile) -> Pause | None:
@@ -190,7 +187,7 @@ class TokenBroker:
             self._flights[key] = flight
         try:
             refreshed = await flight.join()
-        except (LockBusy, NotAsked):
+        except LockBusy:
             raise
         except PorticoError as error:
             self._note(profile.id, error)

@@ -12,7 +12,9 @@ from typing import TYPE_CHECKING, Final
 
 from portico.auth import fence as fences
 from portico.auth.dialect_calls import asked
-from portico.errors import LockBusy, NetworkError, PorticoError, StoreError
+from portico.auth.outcome import RefreshInterrupted, not_a_verdict
+from portico.errors import Denied, LockBusy, NetworkError, OAuthError, PorticoError, StoreError, TimedOut
+from portico.oauth.token_response import SUCCESSFUL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -38,15 +40,13 @@ if TYPE_CHECKING:
 
 POST_TIMEOUT_S: Final = 30.0
 RETRY_TIMEOUT_S: Final = 10.0
-_OK: Final = range(200, 300)
 # The server has answered; only its answer is of no use.
 _ANSWERED: Final = frozenset({"redirect-refused", "reply-too-long"})
-_INTERRUPTED: Final = "refresh-interrupted"
 
 
 @dataclass(slots=True)
 class Exchange:
-    """`fence` is what the index is to say of the token if this fails; `lost` whether an answer to it has been lost."""
+    """`fence` is what the index is to say of the token if this fails; `lost` whether an answer to it was ever lost."""
 
     index: ProfileIndex
     dialects: Callable[[str], TokenDialect]
@@ -56,10 +56,16 @@ class Exchange:
     refresh: Secret
     fence: Fence | None = field(init=False)
     lost: bool = field(init=False)
+    _earlier: Fence | None = field(init=False)
 
     def __post_init__(self) -> None:
-        self.fence = fences.pending(self.held.profile, self.refresh)
+        self.fence = self._earlier = fences.pending(self.held.profile, self.refresh)
         self.lost = self.fence is not None
+
+    @property
+    def may_have_spent(self) -> bool:
+        """Whether this exchange has sent the token and cannot say that the server refused it."""
+        return self.fence is not None and self.fence != self._earlier
 
     def run(self, send: Send) -> tuple[TokenGrant, int]:
         """The grant, and when it was asked for (wall ms).
@@ -74,16 +80,18 @@ class Exchange:
         try:
             reply = self._sent(request, send, POST_TIMEOUT_S)
         except NetworkError as error:
-            if not _is_lost(error) or error.id == _INTERRUPTED or not self._may_repeat():
+            if not _is_lost(error) or isinstance(error, RefreshInterrupted) or not self._may_repeat():
                 raise
             reply = self._sent(request, send, RETRY_TIMEOUT_S)
         self.on_step("answered")
         before, self.fence = self.fence, self.held.profile.fence
         try:
             grant = asked(profile.dialect, lambda: dialect.read_token_reply(reply))
-        except PorticoError:
-            if reply.status not in _OK:  # what a server calls a failure has spent nothing
-                self.fence = before
+        except PorticoError as error:
+            if reply.status not in SUCCESSFUL or (isinstance(error, OAuthError) and error.code is not None):
+                self.fence = before  # what a server calls a failure has spent nothing
+            if isinstance(error, (Denied, TimedOut)):
+                raise not_a_verdict(error) from None
             raise
         self.on_step("validated")
         return grant, reply.sent_at_ms
@@ -99,7 +107,7 @@ class Exchange:
             raise
 
     def _may_repeat(self) -> bool:
-        return self.fence is None or self.fence.sends < fences.MAX_SENDS
+        return self.fence is None or self.fence.sends < fences.AT_ONCE
 
     def _raise_fence(self) -> None:
         """Note durably that the token is being sent.

@@ -3,7 +3,8 @@
 It stands in the profile's index entry and goes in the very write that points at the new tokens. Whoever finds one holds the
 refresh lock, and so knows that its owner is gone or has given up: the token may be spent. It is then tried once more, at once,
 since servers that rotate tokens take the last one again for some seconds; a refusal after that is known for a lost answer. An
-outage that swallows answers looks the same, so a few more sends follow, ever more rarely, and only where somebody waits for one.
+outage that swallows answers looks the same, so the token is sent again after 1, 5, 30 and then every 60 minutes, and for as long
+as it takes: only the server's word ends a sign-in.
 """
 
 from __future__ import annotations
@@ -21,11 +22,9 @@ if TYPE_CHECKING:
     from portico.secret import Secret
     from portico.store.profiles import Profile
 
-# Sends of one token that may have reached the server, by timers and while the access token that it would replace still serves.
-MAX_SENDS: Final = 3
-# And in all, by callers who cannot do without the next one: what a further send could end has ended then.
-MOST_SENDS: Final = 12
-ANSWERS_MISSING: Final = "refresh-answers-missing"
+# Sends of one token within some seconds: for so long many servers forgive another use, and a network takes to come back.
+AT_ONCE: Final = 3
+_AGAIN_AFTER_S: Final = (60.0, 300.0, 1800.0, 3600.0)
 _BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
@@ -37,11 +36,10 @@ def pending(profile: Profile, refresh: Secret) -> Fence | None:
     return fence
 
 
-def answers_stay_lost(profile: Profile) -> bool:
-    """Whether timers are to leave the profile alone: as its last failure says, its token may be spent."""
-    failure, fence = profile.failure, profile.fence
-    many = fence is not None and fence.generation == profile.generation and fence.sends >= MAX_SENDS
-    return many and failure is not None and failure.id == ANSWERS_MISSING
+def wait_s(fence: Fence) -> float | None:
+    """Seconds until a token whose answers were lost is sent again; None while it is sent at once."""
+    rounds = fence.sends - AT_ONCE
+    return None if rounds < 0 else _AGAIN_AFTER_S[min(rounds, len(_AGAIN_AFTER_S) - 1)]
 
 
 def raised(profile: Profile, refresh: Secret, now_ms: int) -> Fence:

@@ -7,7 +7,7 @@ import concurrent.futures
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
-from portico.errors import NetworkError
+from portico.auth.outcome import RefreshInterrupted
 from portico.oauth.deadline import Deadline
 from portico.oauth.http_errors import network_error
 from portico.oauth.tasks import let_go
@@ -84,11 +84,11 @@ class Flight:
             sent = asyncio.run_coroutine_threadsafe(posting, self._loop)
         except RuntimeError:  # the loop was closed
             posting.close()
-            raise _interrupted(unsent=True) from None
+            raise RefreshInterrupted(unsent=True) from None
         try:
             return sent.result()
         except concurrent.futures.CancelledError:
-            raise _interrupted() from None
+            raise RefreshInterrupted from None
 
     async def _post(self, request: FormRequest, relocated: Mapping[str, str], timeout_s: float) -> HttpReply:
         posting = asyncio.ensure_future(self._http.post_form(request, relocated=relocated, timeout_s=timeout_s))
@@ -119,10 +119,6 @@ class Flight:
         with self._guard:
             self._abandoned = not self._claimed
             return self._abandoned
-
-
-def _interrupted(*, unsent: bool = False) -> NetworkError:
-    return NetworkError("refresh-interrupted", "the refresh was interrupted", unsent=unsent, why="the program is ending")
 
 
 def seen(outcome: asyncio.Future[Any]) -> None:

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from portico.auth.fence import ANSWERS_MISSING, told
-from portico.errors import Denied, NetworkError, OAuthError, PorticoError, SignInNeeded, TimedOut
+from portico.auth.fence import told, wait_s
+from portico.errors import NetworkError, OAuthError, PorticoError, SignInNeeded
 from portico.store.profiles import Failure
 from portico.store.remedy import sign_in_again
 
@@ -18,15 +18,28 @@ if TYPE_CHECKING:
 _REGISTRATION: Final = frozenset({"invalid_client", "unauthorized_client"})
 
 
-class NotAsked(NetworkError):
-    """A refusal of ours: no server was asked, so it is no reason to leave one alone."""
+class RefreshInterrupted(NetworkError):
+    """The program ends while a refresh is under way."""
+
+    def __init__(self, *, unsent: bool = False) -> None:
+        super().__init__("refresh-interrupted", "the refresh was interrupted", unsent=unsent, why="the program is ending")
 
 
 def is_terminal(error: PorticoError) -> bool:
-    """Whether the server has refused the refresh token, so that only signing in again can help."""
-    if isinstance(error, OAuthError):
-        return not error.transient
-    return isinstance(error, (Denied, TimedOut))
+    """Whether the server has ended the sign-in, so that only a new one can help. Nothing but its word does that."""
+    return isinstance(error, OAuthError) and error.ends_grant
+
+
+def not_a_verdict(error: PorticoError) -> OAuthError:
+    """What a person did on the provider's page, told of a refresh: that ends a sign-in in progress, and never a stored one."""
+    return OAuthError(
+        "oauth-error",
+        "The server refused, with an error that does not belong to a refresh.",
+        transient=True,
+        why=error.why,
+        where=error.where,
+        hint="Try again in a moment.",
+    )
 
 
 def failure_of(error: PorticoError, now_ms: int, pause: Pause | None = None) -> Failure:
@@ -59,25 +72,20 @@ def answer_lost(error: OAuthError, fence: Fence | None) -> OAuthError:
         "refresh-answer-lost",
         "an answer with new tokens was lost on its way, and the server does not take the old token again",
         code=error.code,
+        ends_grant=True,
         why="; ".join(said + ([error.why] if error.why else [])) or None,
         where=error.where,
         hint=error.hint,
     )
 
 
-def answers_missing(profile: Profile, fence: Fence, *, usable: bool) -> NotAsked:
-    """The error while a token is not sent once more by a timer: whether it is spent shows when somebody needs the next one.
-
-    `usable`: the access token still serves, and one more send could end it.
-    """
-    lost = f"the answers to {fence.sends} refreshes were lost"
-    if usable:
-        message, hint = f"{lost}; the sign-in may be over when the access token ends", "sign in again before then"
-    else:
-        message, hint = f"{lost}; the sign-in may be over", f"find out: {{prog}} auth token {profile.id}; or sign in again"
-    return NotAsked(ANSWERS_MISSING, message, why=told(fence), hint=f"{hint}: {sign_in_again(profile)}")
-
-
-def answers_given_up(fence: Fence) -> OAuthError:
-    """The end of a sign-in whose every answer was lost: whoever sent it so often knows no more than that."""
-    return OAuthError("refresh-answer-lost", f"the answers to {fence.sends} refreshes were lost", why=told(fence))
+def answers_missing(error: NetworkError, fence: Fence, profile: Profile) -> NetworkError:
+    """The error of a token that was sent more than once without an answer. It is sent again, ever more rarely."""
+    return NetworkError(
+        "refresh-answers-missing",
+        f"the answers to {fence.sends} refreshes were lost",
+        why="; ".join(part for part in (error.why, told(fence)) if part),
+        where=error.where,
+        hint=f"it is tried again in {round((wait_s(fence) or 0.0) / 60)} min; if you cannot wait, sign in again: "
+        f"{sign_in_again(profile)}",
+    )

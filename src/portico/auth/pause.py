@@ -1,8 +1,8 @@
 """How long to leave a server alone that has not given a token: for this process, and by the index for every other one as well.
 
-Exponential with full jitter, at most a minute; a server's Retry-After is kept, up to a quarter of an hour. While nothing can be
-sent at all, the first pauses are short and this process's own: the network comes back seconds after a machine wakes, and a token
-that was lost on its way is taken again for seconds only.
+Exponential with full jitter, at most a minute; a server's Retry-After is kept, up to an hour. While nothing can be sent at all,
+the first pauses are short and this process's own: the network comes back seconds after a machine wakes, and a token that was lost
+on its way is taken again for seconds only. A token whose answers were lost waits as `fence` says.
 """
 
 from __future__ import annotations
@@ -11,16 +11,16 @@ import random
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from portico.auth.fence import wait_s
 from portico.errors import NetworkError, OAuthError, PorticoError
 
 if TYPE_CHECKING:
-    from portico.store.profiles import Profile
+    from portico.store.profiles import Fence, Profile
 
 _FIRST_PAUSE_S: Final = 1.0
 _LONGEST_PAUSE_S: Final = 60.0
-_LONGEST_RARE_S: Final = 3600.0
 _SHORTEST_PAUSE_S: Final = 0.25
-_LONGEST_ASKED_S: Final = 900.0
+_LONGEST_ASKED_S: Final = 3600.0
 # A machine without a network looks for it this often, for the first minute; that reaches no server.
 _LONGEST_OFFLINE_S: Final = 5.0
 _OFFLINE_LOOKS: Final = 12
@@ -37,13 +37,15 @@ class Pause:
     began_ms: int
 
     @classmethod
-    def after(cls, error: PorticoError, previous: Pause | None, now_ms: int, *, rare: bool = False) -> Pause:
-        """The pause that follows `error`; one that is going on is never made shorter. `rare`: up to an hour, not a minute."""
+    def after(cls, error: PorticoError, previous: Pause | None, now_ms: int, *, lost: Fence | None = None) -> Pause:
+        """The pause that follows `error`; one that is going on is never made shorter. `lost`: the token may be spent."""
         attempts = previous.attempts + 1 if previous is not None else 1
-        longest = min(_LONGEST_RARE_S if rare else _LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** min(attempts, 12))
+        longest = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** min(attempts, 12))
         if isinstance(error, NetworkError) and error.unsent and attempts <= _OFFLINE_LOOKS:
             longest = min(longest, _LONGEST_OFFLINE_S)
         seconds = max(_SHORTEST_PAUSE_S, random.uniform(0, longest))  # noqa: S311 - spreads retries; nothing to guess
+        if lost is not None:
+            seconds = wait_s(lost) or seconds
         if isinstance(error, OAuthError) and error.retry_after is not None:
             seconds = max(seconds, min(error.retry_after, _LONGEST_ASKED_S))
         until = now_ms + round(seconds * 1000)
@@ -66,10 +68,10 @@ def noted_pause(profile: Profile, now_ms: int) -> Pause | None:
     return earlier if earlier is not None and earlier.holds(now_ms) else None
 
 
-def pause_to_note(profile: Profile, error: PorticoError, now_ms: int, *, rare: bool = False) -> Pause | None:
+def pause_to_note(profile: Profile, error: PorticoError, now_ms: int, *, lost: Fence | None = None) -> Pause | None:
     """The pause that follows `error` for every process; None where no server has had the request."""
     asked = isinstance(error, NetworkError) and not error.unsent
-    return Pause.after(error, _noted(profile, now_ms), now_ms, rare=rare) if asked else None
+    return Pause.after(error, _noted(profile, now_ms), now_ms, lost=lost) if asked else None
 
 
 def failed_recently(profile: Profile, now_ms: int) -> bool:

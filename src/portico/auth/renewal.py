@@ -35,4 +35,5 @@ def renewal_of(profile: Profile, grant: TokenGrant, asked_at: int) -> Renewal:
         refresh_expires_at=grant.refresh_expires_at or kept,
         scope=grant.scope or profile.scope,
         subject=grant.subject or profile.subject,
+        unread=grant.unread,
     )

@@ -14,16 +14,17 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from portico.auth.exchange import Exchange
-from portico.auth.fence import MAX_SENDS, MOST_SENDS, pending
+from portico.auth.fence import AT_ONCE
 from portico.auth.freshness import is_usable
 from portico.auth.held import Held, Refreshed, check_same_account
-from portico.auth.outcome import answer_lost, answers_given_up, answers_missing, failure_of, is_terminal, sign_in_expired
+from portico.auth.outcome import RefreshInterrupted, answer_lost, answers_missing, failure_of, is_terminal, sign_in_expired
 from portico.auth.overtaken import revoke_if_ended, revoke_pair
 from portico.auth.pause import noted_pause, pause_to_note
 from portico.auth.refresh_lock import refresh_lock
 from portico.auth.renewal import is_another_account, renewal_of
 from portico.auth.unstored import Overtaken, Unstored
-from portico.errors import LockBusy, OAuthError, PorticoError, StoreError
+from portico.errors import LockBusy, NetworkError, OAuthError, PorticoError, StoreError
+from portico.oauth.token_response import check_fit
 from portico.store.records import Tokens
 from portico.store.steps import no_step
 
@@ -153,7 +154,6 @@ class Transactions:
         pause = noted_pause(held.profile, self.clock.wall_ms())
         if pause is not None:  # somebody's attempt has failed while this one waited for the lock
             raise pause.as_error()
-        self._check_sends(held.profile, pending(held.profile, refresh), wish, usable=usable)
         self.on_step("decided")
         exchange = Exchange(self.index, self.dialects, self.clock, self.on_step, held, refresh)
         try:
@@ -164,32 +164,22 @@ class Transactions:
         return self._stored(exchange.held.profile, send)
 
     def _exchanged(self, exchange: Exchange, send: Send) -> Tokens:
-        """The new tokens; those of another account are given back."""
+        """The new tokens; those of another account or type are given back."""
         grant, sent_at = exchange.run(send)
         profile = exchange.held.profile
+        if grant.unfit is not None:  # one without an access token may have spent nothing
+            check_fit(grant)
         tokens = Tokens(grant.access, grant.refresh or exchange.refresh, grant.expires_at)
         if is_another_account(profile, grant):
             revoke_pair(profile, replace(tokens, refresh=grant.refresh), self.dialects, send)
-            raise OAuthError("other-account", f"the server answered {profile.id} with the tokens of another account")
+            message = f"the server answered {profile.id} with the tokens of another account"
+            raise OAuthError("other-account", message, ends_grant=True)
+        try:
+            check_fit(grant)
+        except OAuthError:
+            revoke_pair(profile, replace(tokens, refresh=grant.refresh), self.dialects, send)
+            raise
         return replace(tokens, renewal=renewal_of(profile, grant, sent_at))
-
-    def _check_sends(self, profile: Profile, earlier: Fence | None, wish: Wish, *, usable: bool) -> None:
-        """Refuse to send a token once more whose answers stay lost."""
-        if earlier is None or earlier.sends < MAX_SENDS or (wish.needed and earlier.sends < MOST_SENDS):
-            return
-        now = self.clock.wall_ms()
-        if wish.needed:
-            failure = failure_of(answers_given_up(earlier), now)
-            self._note(profile, failure, None)
-            raise sign_in_expired(replace(profile, failure=failure))
-        error = answers_missing(profile, earlier, usable=usable)
-        if profile.failure is None or profile.failure.message != str(error):
-            kept = profile.failure
-            failure = failure_of(error, now)
-            if kept is not None:
-                failure = replace(failure, attempts=kept.attempts, retry_at=kept.retry_at)
-            self._note(profile, failure, earlier)
-        raise error
 
     def _stored(self, profile: Profile, send: Send) -> Refreshed:
         """Store what has just been given, or serve it from memory and say so wherever that can be said."""
@@ -224,9 +214,11 @@ class Transactions:
             self.unstored.forget(asked.profile.id)
             if exchange.lost and isinstance(error, OAuthError) and error.code == _SPENT:
                 error = answer_lost(error, exchange.fence)
+        lost = exchange.fence if exchange.may_have_spent and not isinstance(error, RefreshInterrupted) else None
+        if lost is not None and lost.sends >= AT_ONCE and isinstance(error, NetworkError) and not isinstance(error, OAuthError):
+            error = answers_missing(error, lost, asked.profile)
         now = self.clock.wall_ms()
-        rare = exchange.fence is not None and exchange.fence.sends >= MAX_SENDS
-        failure = failure_of(error, now, pause_to_note(asked.profile, error, now, rare=rare))
+        failure = failure_of(error, now, pause_to_note(asked.profile, error, now, lost=lost))
         self._note(asked.profile, failure, None if terminal else exchange.fence)
         if terminal:
             raise sign_in_expired(replace(asked.profile, failure=failure)) from error

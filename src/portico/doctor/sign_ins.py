@@ -46,6 +46,15 @@ def health(patient: Patient) -> Iterator[Found]:
             yield Found("sign-in-ended", "error", f"{profile.id}: {found.word}.", why, hint)
         elif found.word in {"refresh failing", "expiring"}:
             yield Found("refresh-failing", "warning", f"{profile.id}: {found.word}.", why, "{prog} auth status " + profile.id)
+        if profile.unread:
+            fields = ", ".join(profile.unread)
+            yield Found(
+                "reply-fields-unread",
+                "warning",
+                f"{profile.id}: the last token reply held fields that cannot be read: {fields}.",
+                "The tokens are kept. Where it is the lifetime, they are used until a server refuses them, and then refreshed.",
+                "tell the provider, or its plugin's author",
+            )
 
 
 def plugins(patient: Patient) -> Iterator[Found]:

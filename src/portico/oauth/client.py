@@ -99,7 +99,7 @@ class OAuthClient:
     async def _send(self, method: str, url: str, headers: Mapping[str, str], data: Mapping[str, str] | None) -> HttpReply:
         trust = await self._trust_for(url)
         proxy = proxy_for(url)
-        sent_at_ms = self._clock.wall_ms()
+        left_at_ms, left = self._clock.wall_ms(), self._clock.monotonic()
         try:
             async with self._opened().request(
                 method,
@@ -113,7 +113,10 @@ class OAuthClient:
             ) as response:
                 body = await _capped(response, url)
                 names = {name.lower(): value for name, value in response.headers.items()}
-                return HttpReply(response.status, names, Secret(body), url, sent_at_ms)
+                took_ms = round((self._clock.monotonic() - left) * 1000)
+                # A clock that was set back meanwhile must not make the reply younger; one that slept has let it grow older.
+                sent_at_ms = min(left_at_ms, self._clock.wall_ms() - took_ms)
+                return HttpReply(response.status, names, Secret(body), url, sent_at_ms, took_ms)
         except (aiohttp.ClientError, ConnectionError, TimeoutError, OSError, ValueError) as error:
             raise network_error(error, url) from None
 

@@ -46,9 +46,9 @@ async def revoke(
     failures: list[str] = []
     try:
         async with asyncio.timeout(timeout_s):
-            if refresh is not None:
+            if refresh:
                 failures += await _revoke_one(server, dialect, http, refresh, "refresh_token")
-            if access is not None:
+            if access:
                 failures += await _revoke_one(server, dialect, http, access, "access_token")
     except TimeoutError:
         failures.append("no answer in time")

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final, Literal
 from portico.contracts import DeviceAuthorization, FormRequest, Pending
 from portico.oauth.authlib_core import ACCEPT_JSON, PublicClient
 from portico.oauth.token_response import (
-    HTTP_OK,
+    SUCCESSFUL,
+    holds_tokens,
     invalid,
     normalise_expiry,
     oauth_error,
@@ -42,7 +43,7 @@ class StandardDialect:
         return FormRequest(url=server.device_authorization_endpoint or "", form=form, headers=ACCEPT_JSON)
 
     def read_device_reply(self, reply: HttpReply, *, state: str) -> DeviceAuthorization:  # noqa: ARG002 - RFC 8628 has no state
-        fields = successful(reply)
+        fields = checked(reply, read_json_object(reply))
         try:
             return _device(fields, reply.sent_at_ms)
         except ValueError as error:
@@ -55,10 +56,10 @@ class StandardDialect:
         return client.grant_form(server.token_endpoint, DEVICE_GRANT, device_code=device.device_code.reveal())
 
     def read_poll_reply(self, reply: HttpReply) -> Pending | TokenGrant:
-        if reply.status != HTTP_OK:
-            code = read_json_object(reply).get("error")
-            if isinstance(code, str) and code in {"authorization_pending", "slow_down"}:
-                return Pending(slow_down=code == "slow_down")
+        fields = read_json_object(reply)
+        code = None if holds_tokens(reply, fields) else fields.get("error")
+        if isinstance(code, str) and code in {"authorization_pending", "slow_down"}:
+            return Pending(slow_down=code == "slow_down")
         return self.read_token_reply(reply)
 
     def code_request(self, server: OAuthServer, *, code: Secret, redirect_uri: str, verifier: Secret) -> FormRequest:
@@ -68,21 +69,20 @@ class StandardDialect:
         return PublicClient(server).refresh_form(refresh)
 
     def read_token_reply(self, reply: HttpReply) -> TokenGrant:
-        return read_token_fields(reply, successful(reply))
+        fields = read_json_object(reply)
+        return read_token_fields(reply, fields if holds_tokens(reply, fields) else checked(reply, fields))
 
     def revoke_request(self, server: OAuthServer, token: Secret, hint: Literal["refresh_token", "access_token"]) -> FormRequest:
         return PublicClient(server).revoke_form(server.revocation_endpoint or "", token, hint)
 
 
-def successful(reply: HttpReply) -> Fields:
-    """The fields of a reply with status 200 and no error.
+def checked(reply: HttpReply, fields: Fields) -> Fields:
+    """`fields`, if they stand in a reply with a status of success (2xx) and no error.
 
     Raises:
-        Denied, TimedOut, OAuthError: what the reply says instead. A null `error` beside a token is no error; beside none it is no
-            answer.
+        Denied, TimedOut, OAuthError: what the reply says instead.
     """
-    fields = read_json_object(reply)
-    if reply.status != HTTP_OK or fields.get("error") is not None:
+    if reply.status not in SUCCESSFUL or fields.get("error") is not None:
         raise oauth_error(reply, fields)
     return fields
 

@@ -41,10 +41,37 @@ _MEANINGS: Final[Mapping[str, _Meaning]] = {
     "temporarily_unavailable": _Meaning("The server is busy.", _RETRY, transient=True),
     "slow_down": _Meaning("The server asks for a slower pace.", _RETRY, transient=True),
     "authorization_pending": _Meaning("The sign-in has not been approved yet.", _RETRY, transient=True),
+    # Beyond RFC 6749: RFC 6750 section 3.1, OpenID Connect Core section 3.1.2.6, and GitHub's word for a spent refresh token.
+    "invalid_token": _Meaning("The server no longer accepts this token.", _SIGN_IN),
+    "bad_refresh_token": _Meaning("The server no longer accepts this token.", _SIGN_IN),
+    "interaction_required": _Meaning("The server wants to ask the user something.", _SIGN_IN),
+    "login_required": _Meaning("The server wants the user to sign in again.", _SIGN_IN),
+    "consent_required": _Meaning("The server wants the user to agree again.", _SIGN_IN),
 }
+# These end a stored sign-in, and these statuses are the ones that an authorization server says them with (RFC 6749 section 5.2).
+# Whatever else comes may be a firewall's, a gateway's or a busy server's, and passes.
+ENDS_A_GRANT: Final = frozenset(
+    {
+        "invalid_grant",
+        "invalid_client",
+        "unauthorized_client",
+        "unsupported_grant_type",
+        "invalid_scope",
+        "invalid_token",
+        "bad_refresh_token",
+        "interaction_required",
+        "login_required",
+        "consent_required",
+    }
+)
+_VERDICTS: Final = frozenset({400, 401})
 _SERVER_SIDE: Final = frozenset({408, 425, 429})
 _FORBIDDEN: Final = 403
 _SERVER_ERROR: Final = 500
+_SUCCESSFUL: Final = range(200, 300)
+# What a person did on the provider's page: it is told of a sign-in in progress (RFC 8628 section 3.5).
+_NO_FROM_THE_PAGE: Final = frozenset({"access_denied", "expired_token"})
+_LONGEST_WAIT_S: Final = 365 * 86_400.0
 
 
 def may_pass(status: int, *, named: bool) -> bool:
@@ -69,9 +96,15 @@ def oauth_error(reply: HttpReply, fields: Mapping[str, JsonValue]) -> PorticoErr
         code,
         description=fields.get("error_description"),
         where=without_query(reply.url),
-        transient=may_pass(reply.status, named=code in _MEANINGS),
+        transient=may_pass(reply.status, named=code in _MEANINGS or code in _NO_FROM_THE_PAGE),
+        ends_grant=ends_grant(reply.status, code),
         wait=retry_after(reply),
     )
+
+
+def ends_grant(status: int, code: str) -> bool:
+    """Whether a refresh that is answered with `code` at this HTTP status ends the sign-in that it is for."""
+    return status in _VERDICTS and code in ENDS_A_GRANT
 
 
 def error_for(
@@ -80,15 +113,16 @@ def error_for(
     description: JsonValue = None,
     where: str | None = None,
     transient: bool = False,
+    ends_grant: bool = False,
     wait: float | None = None,
 ) -> PorticoError:
     """The error that `code` stands for. Text of the server's is shown escaped, capped and redacted."""
     shown_code = plain_text(code, 60) or "unknown"
     said = plain_text(description, 200)
     why = redact(f"{shown_code}: {said}" if said else shown_code)
-    if code == "access_denied":
+    if code == "access_denied" and not transient:
         return Denied("access-denied", "The sign-in was denied.", why=why, where=where, hint="Run the command again to retry.")
-    if code == "expired_token":
+    if code == "expired_token" and not transient:
         return TimedOut("code-expired", "The code expired before it was approved.", why=why, where=where, hint=_SIGN_IN)
     meaning = _MEANINGS.get(code, _Meaning("The server refused, with an error that is not a standard one."))
     identity = code.replace("_", "-") if code in _MEANINGS else "oauth-error"
@@ -97,6 +131,7 @@ def error_for(
         meaning.message,
         code=plain_text(code, 60),
         transient=transient or meaning.transient,
+        ends_grant=ends_grant,
         retry_after=wait,
         why=why,
         where=where,
@@ -118,13 +153,16 @@ def unreadable(reply: HttpReply, why: str) -> OAuthError:
 
 
 def invalid(reply: HttpReply, why: str) -> OAuthError:
-    """The error for a JSON reply that does not hold what it must. `why` names fields, never their values."""
+    """The error for a JSON reply that does not hold what it must. `why` names fields, never their values.
+
+    One with a status of success has spent the code that it answers, so asking again cannot help a sign-in.
+    """
     return OAuthError(
         "reply-invalid",
         "The server's token reply cannot be used.",
         why=why,
         where=without_query(reply.url),
-        transient=True,
+        transient=reply.status not in _SUCCESSFUL,
         hint="Try again; if it stays so, the server has changed and `{prog}` needs an update.",
     )
 
@@ -135,25 +173,30 @@ def retry_after(reply: HttpReply) -> float | None:
 
 
 def seconds_to_wait(value: str, date: str, now: float | None = None) -> float | None:
-    """Seconds of a `Retry-After` (RFC 9110 section 10.2.3): a number, or a date.
+    """Seconds of a `Retry-After` (RFC 9110 section 10.2.3): a number of any length, or a date.
 
     A date counts from the server's own `Date`, since the clocks of two machines may differ; without one from `now` (seconds since
-    the epoch), and where that is not given it says nothing.
+    the epoch), and where that is not given it says nothing. More than a year is a year.
     """
     value = value.strip()
     if value.isascii() and value.isdigit():
-        return float(value) if len(value) <= len("604800") else None
-    then, told = _http_date(value), _http_date(date)
+        return min(float(value.lstrip("0")[:12] or "0"), _LONGEST_WAIT_S)
+    then, told = http_date(value), http_date(date)
     since = now if told is None else told
-    return None if then is None or since is None else max(0.0, then - since)
+    return None if then is None or since is None else min(max(0.0, then - since), _LONGEST_WAIT_S)
 
 
-def _http_date(value: str) -> float | None:
-    """Seconds since the epoch."""
+def http_date(value: str) -> float | None:
+    """Seconds since the epoch of a date in any of HTTP's forms (RFC 9110 section 5.6.7); None where it is none.
+
+    HTTP dates are in UTC, also those whose zone is missing or `-0000` (RFC 5322 section 3.3), which Python takes for local time.
+    """
+    from datetime import UTC
     from email.utils import parsedate_to_datetime
 
     try:
-        return parsedate_to_datetime(value).timestamp()
+        at = parsedate_to_datetime(value)
+        return (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
         return None
 

@@ -1,12 +1,15 @@
-"""Reading what a token endpoint answers, strictly: nothing that is not plainly a token reply ever becomes a grant.
+"""Reading what a token endpoint answers. A good token is never thrown away for what stands beside it.
 
-Dialects build on these. Rules, and what they guard against:
+Whoever refreshes has spent the token before, so a reply with an access token is kept, and a field beside it that is not what it
+must be counts as absent (RFC 6749 section 5.1 makes a lifetime RECOMMENDED and a scope OPTIONAL). Dialects build on these rules:
 
-- a body is UTF-8 JSON, an object, without a key given twice and without NaN or Infinity;
+- a body is a JSON object in UTF-8; of a key that is given twice the last one counts, as nearly every reader has it (RFC 8259
+  section 4);
 - an access token is 1 to 64 Ki visible ASCII characters (RFC 6749 appendix A.12), so it cannot carry a line break into a header;
-- `token_type` is `Bearer` in any case (RFC 6749 section 5.1);
-- a lifetime is a positive finite number below ten years; a string of digits (`"3600"`) is read as that number, since servers in
-  the wild send it; booleans, zero, negative numbers, `"3600s"` and 1e308 are refused; an absent or null one means unknown;
+- `token_type` is `Bearer` in any case, and is taken for it where it is missing; tokens of another type are of no use here;
+- a lifetime is a positive finite number below ten years, or the same in digits (`"3600"`, `"3599.5"`); booleans, zero, negative
+  numbers, `"3600s"` and 1e308 say nothing, as an absent or null one does;
+- a moment (`unit` `ms` or `auto`) is measured by the server's own clock, as its `Date` tells it (RFC 9110 section 6.6.1);
 - an absent, null or empty `refresh_token` means that none came.
 """
 
@@ -14,26 +17,33 @@ from __future__ import annotations
 
 import json
 import math
-from typing import TYPE_CHECKING, Final, Literal
+import re
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 from portico.contracts import JsonValue, TokenGrant
-from portico.oauth.token_errors import invalid, oauth_error, plain_text, retry_after, unreadable
+from portico.errors import OAuthError
+from portico.oauth.token_errors import http_date, invalid, oauth_error, plain_text, retry_after, unreadable
 from portico.oauth.token_extras import refresh_token_end, subject_of
 from portico.secret import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from portico.contracts import HttpReply
 
+T = TypeVar("T")
 Unit = Literal["s", "ms", "auto"]
 Fields = dict[str, JsonValue]
 
 HTTP_OK: Final = 200
+SUCCESSFUL: Final = range(200, 300)
+BEARER: Final = "Bearer"
 __all__ = [
     "HTTP_OK",
+    "SUCCESSFUL",
     "Fields",
     "Unit",
+    "holds_tokens",
     "invalid",
     "normalise_expiry",
     "oauth_error",
@@ -42,24 +52,31 @@ __all__ = [
     "read_token",
     "read_token_fields",
     "retry_after",
+    "server_clock",
     "unreadable",
 ]
 
 _MAX_TOKEN: Final = 64 * 1024
 _MAX_LIFETIME_MS: Final = 10 * 365 * 86_400_000
-_PAST_TOLERANCE_MS: Final = 3_600_000
 _EPOCH_SECONDS: Final = 1e9
 _EPOCH_MS: Final = 1e12
+_LONGEST_INTEGER: Final = 20
+_DECIMAL: Final = re.compile(r"[0-9]{1,16}(?:\.[0-9]{1,16})?")
+# A `Date` leaves out what has passed of its second.
+_DATE_STEP_MS: Final = 1_000
+# A moment that is nearer than this by a clock which nothing confirms says nothing: each request would be a refresh.
+_LEAST_UNCONFIRMED_MS: Final = 60_000
 
 
 def read_json_object(reply: HttpReply) -> Fields:
     """The reply's body as a JSON object.
 
     Raises:
-        OAuthError: `reply-unreadable`, transient: a proxy's or captive portal's page, a cut body, a key given twice.
+        OAuthError: `reply-unreadable`, transient: a proxy's or captive portal's page, or a cut body.
     """
     try:
-        value = json.loads(reply.body.reveal(), object_pairs_hook=_unique, parse_constant=_no_constant)
+        # Numbers of any length, and NaN, are no reason to lose what stands beside them.
+        value = json.loads(reply.body.reveal().removeprefix("\ufeff"), parse_int=_integer)
     except (ValueError, RecursionError):
         raise unreadable(reply, "the body is not one JSON object") from None
     if not isinstance(value, dict):
@@ -67,18 +84,11 @@ def read_json_object(reply: HttpReply) -> Fields:
     return value
 
 
-def _unique(pairs: list[tuple[str, JsonValue]]) -> Fields:
-    fields = dict(pairs)
-    if len(fields) != len(pairs):
-        raise ValueError("a key is given twice")
-    return fields
+def _integer(digits: str) -> float:
+    return int(digits) if len(digits) <= _LONGEST_INTEGER else math.inf
 
 
-def _no_constant(name: str) -> JsonValue:
-    raise ValueError(f"{name} is not JSON")
-
-
-def normalise_expiry(value: JsonValue, now_ms: int, unit: Unit = "s") -> int | None:
+def normalise_expiry(value: JsonValue, now_ms: int, unit: Unit = "s", *, server_now_ms: int | None = None) -> int | None:
     """The wall time in ms at which something ends, from what a server said of it; None where it said nothing.
 
     Args:
@@ -86,6 +96,8 @@ def normalise_expiry(value: JsonValue, now_ms: int, unit: Unit = "s") -> int | N
         now_ms: when the request left, so that a slow answer makes the token look older and never younger.
         unit: `s`: seconds from now (RFC 6749). `ms`: milliseconds since the epoch. `auto`: by size, as clients of servers that
             changed their mind do: below 1e9 seconds from now, below 1e12 seconds since the epoch, above it milliseconds.
+        server_now_ms: what the server's clock showed at `now_ms`, None where it did not tell. A moment is measured by that clock,
+            so that the result is right by this machine's, however wrong it is.
 
     Raises:
         ValueError: it is not a usable time.
@@ -93,24 +105,28 @@ def normalise_expiry(value: JsonValue, now_ms: int, unit: Unit = "s") -> int | N
     if value is None:
         return None
     number = _number(value)
-    absolute = unit == "ms" or (unit == "auto" and number >= _EPOCH_SECONDS)
-    if unit == "auto" and _EPOCH_SECONDS <= number < _EPOCH_MS:
-        number *= 1000
-    at = number if absolute else now_ms + number * 1000
-    earliest = now_ms - _PAST_TOLERANCE_MS if absolute else now_ms
-    if not earliest < at <= now_ms + _MAX_LIFETIME_MS:
+    if unit == "s" or (unit == "auto" and number < _EPOCH_SECONDS):
+        left = number * 1000
+    else:
+        left = _left_until(number * 1000 if unit == "auto" and number < _EPOCH_MS else number, now_ms, server_now_ms)
+    if not 0 < left <= _MAX_LIFETIME_MS:
         raise ValueError("the lifetime is out of range")
-    return int(at)
+    return int(now_ms + left)
+
+
+def _left_until(moment_ms: float, now_ms: int, server_now_ms: int | None) -> float:
+    left = moment_ms - (now_ms if server_now_ms is None else server_now_ms)
+    if server_now_ms is None and left < _LEAST_UNCONFIRMED_MS:
+        raise ValueError("the moment is past by this machine's clock, and the server did not tell its own")
+    return left
 
 
 def _number(value: JsonValue) -> float:
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= len(str(10**15)):
-        value = int(value)
+    if isinstance(value, str) and _DECIMAL.fullmatch(value):
+        value = float(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise ValueError("the lifetime is not a number")  # noqa: TRY004 - one error for every unusable value
-    if isinstance(value, int) and abs(value) > 10**15:
-        raise ValueError("the lifetime is out of range")
-    if not math.isfinite(value) or value <= 0:
+    if not math.isfinite(value) or not 0 < value <= 10**15:
         raise ValueError("the lifetime is out of range")
     return float(value)
 
@@ -129,11 +145,10 @@ def read_token(fields: Mapping[str, JsonValue], name: str) -> Secret | None:
     return Secret(value)
 
 
-def _required_token(fields: Mapping[str, JsonValue], name: str) -> Secret:
-    token = read_token(fields, name)
-    if token is None:
-        raise ValueError(f"{name} is missing")
-    return token
+def holds_tokens(reply: HttpReply, fields: Mapping[str, JsonValue]) -> bool:
+    """Whether a reply brings an access token with a status of success: it counts then, whatever stands beside it."""
+    access = fields.get("access_token")
+    return reply.status in SUCCESSFUL and isinstance(access, str) and access != ""
 
 
 def read_token_fields(
@@ -147,29 +162,102 @@ def read_token_fields(
     """The grant in a successful token reply (RFC 6749 section 5.1).
 
     Raises:
-        OAuthError: `reply-invalid`: a field is missing or is not what it must be; nothing of it may be kept.
+        OAuthError: `reply-invalid`: it holds neither an access token nor a refresh token.
     """
+    reading = _Reading(reply, fields)
+    access, unfit = reading.access()
+    refresh = reading.or_unread("refresh_token", lambda: read_token(fields, "refresh_token"))
+    if access is None and refresh is None:
+        raise invalid(reply, unfit or "access_token is missing")
+    return TokenGrant(
+        access=access or Secret(""),
+        refresh=refresh,
+        expires_at=reading.or_unread(expiry_field, lambda: reading.expiry(expiry_field, unit)),
+        scope=reading.or_unread("scope", lambda: _optional_text(fields, "scope")),
+        resource_url=reading.or_unread("resource_url", lambda: _optional_text(fields, "resource_url")),
+        notice=plain_text(fields.get("notification_message")),
+        refresh_expires_at=refresh_token_end(fields, reply.sent_at_ms),
+        subject=subject_of(fields),
+        token_type=reading.token_type(required=type_required),
+        unfit=unfit,
+        unread=tuple(reading.unread),
+    )
+
+
+class _Reading:
+    """One reply being read; `unread` collects the fields that are not what they must be."""
+
+    def __init__(self, reply: HttpReply, fields: Mapping[str, JsonValue]) -> None:
+        self._reply = reply
+        self._fields = fields
+        self.unread: list[str] = []
+
+    def access(self) -> tuple[Secret | None, str | None]:
+        """The access token, also one that cannot be used, and why it cannot."""
+        try:
+            access = read_token(self._fields, "access_token")
+        except ValueError as error:
+            value = self._fields["access_token"]
+            whole = isinstance(value, str) and len(value) <= _MAX_TOKEN and _is_text(value)
+            return Secret(str(value)) if whole else None, str(error)
+        return access, None if access is not None else "access_token is missing"
+
+    def expiry(self, field: str, unit: Unit) -> int | None:
+        return normalise_expiry(self._fields.get(field), self._reply.sent_at_ms, unit, server_now_ms=server_clock(self._reply))
+
+    def token_type(self, *, required: bool) -> str:
+        """The type; Bearer where none is told."""
+        value = self._fields.get("token_type")
+        if isinstance(value, str) and value.strip():
+            return plain_text(value, 40) or "unknown"
+        if required or (value is not None and value != ""):
+            self.unread.append("token_type")
+        return BEARER
+
+    def or_unread(self, name: str, read: Callable[[], T | None]) -> T | None:
+        try:
+            return read()
+        except ValueError:
+            self.unread.append(name)
+            return None
+
+
+def _is_text(value: str) -> bool:
+    """Whether it can be sent: JSON can hold half of a character, which no encoding has."""
     try:
-        _check_type(fields.get("token_type"), required=type_required)
-        return TokenGrant(
-            access=_required_token(fields, "access_token"),
-            refresh=read_token(fields, "refresh_token"),
-            expires_at=normalise_expiry(fields.get(expiry_field), reply.sent_at_ms, unit),
-            scope=_optional_text(fields, "scope"),
-            resource_url=_optional_text(fields, "resource_url"),
-            notice=plain_text(fields.get("notification_message")),
-            refresh_expires_at=refresh_token_end(fields, reply.sent_at_ms),
-            subject=subject_of(fields),
+        return bool(value.encode())
+    except UnicodeEncodeError:
+        return False
+
+
+def server_clock(reply: HttpReply) -> int | None:
+    """What the server's clock showed when the request left (wall ms), by the reply's `Date`; None where it did not tell.
+
+    That is this machine's own time where both clocks agree, since a `Date` is not as fine. Elsewhere a second is added for what a
+    `Date` leaves out: a token may look older by that, and never younger.
+    """
+    at = http_date(reply.headers.get("date", ""))
+    if at is None:
+        return None
+    told_ms = round(at * 1000)
+    agree = reply.sent_at_ms - _DATE_STEP_MS <= told_ms <= reply.sent_at_ms + reply.took_ms
+    return reply.sent_at_ms if agree else told_ms + _DATE_STEP_MS
+
+
+def check_fit(grant: TokenGrant) -> None:
+    """Refuse tokens that serve nobody.
+
+    Raises:
+        OAuthError: `tokens-unfit`: whoever asked for them gives them back.
+    """
+    other_type = f"their type is {grant.token_type}, not {BEARER}" if grant.token_type.lower() != BEARER.lower() else None
+    if other_type or grant.unfit:
+        raise OAuthError(
+            "tokens-unfit",
+            "The server granted tokens that cannot be used.",
+            why=other_type or grant.unfit,
+            hint="Try again; if it stays so, the server has changed and `{prog}` needs an update.",
         )
-    except ValueError as error:
-        raise invalid(reply, str(error)) from None
-
-
-def _check_type(value: JsonValue, *, required: bool) -> None:
-    if value is None and not required:
-        return
-    if not isinstance(value, str) or value.lower() != "bearer":
-        raise ValueError("token_type is not Bearer")
 
 
 def _optional_text(fields: Mapping[str, JsonValue], name: str) -> str | None:

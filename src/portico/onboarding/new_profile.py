@@ -49,6 +49,7 @@ def new_profile(
         refresh_expires_at=grant.refresh_expires_at,
         created_at=bench.clock.wall_ms(),
         has_refresh=grant.refresh is not None,
+        unread=grant.unread,
         config_pending=True,
         default_pending=bench.config.config.agents.primary is None if make_default is None else make_default,
         default_model=default_model,

@@ -199,6 +199,7 @@ async def _keep(
 async def _kept(
     bench: Workbench, plan: Plan, store: StoreName | None, grant: TokenGrant, http: OAuthClient, overwritten: list[Replaced]
 ) -> SignedIn:
+    from portico.oauth.token_response import check_fit
     from portico.store.off_loop import off_loop
     from portico.store.vault import Tokens
 
@@ -208,6 +209,7 @@ async def _kept(
         return await revoke_at(plan.server, plan.dialect, tokens, http) is None
 
     async with _given_back(give_back):
+        check_fit(grant)
         accepted = plan.method.accept(plan.region.id, grant)
         await off_loop(lambda: choices.enable(bench, plan.request.choice))
         await off_loop(bench.reload_config)  # it may have been changed while this sign-in waited

@@ -53,7 +53,7 @@ class Fence:
 class Renewal:
     """What a refresh brought besides tokens: it stands in their record too, for whoever has to finish that refresh.
 
-    `replaces` is the generation that was refreshed; `refreshed_at` when that was asked for (wall ms).
+    `replaces` is the generation that was refreshed; `refreshed_at` when that was asked for (wall ms); `unread` is as a profile's.
     """
 
     replaces: int
@@ -61,6 +61,7 @@ class Renewal:
     refresh_expires_at: int | None = None
     scope: str = ""
     subject: str | None = None
+    unread: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,6 +72,7 @@ class Profile:
     `generation` changes with every token that is stored, and never comes back, not even by signing out and in again.
     `store`, `backend` and `slot` say where the tokens are; `backend` is the class of the keyring, None for the sealed file.
     `refresh_expires_at` is the end of the refresh token, None where the server does not tell, as most do not.
+    `unread` names the fields of the last token reply that could not be read, and that count as absent.
     `relocated` holds (old URL, new URL) pairs. `config_pending` marks a sign-in whose config edit has not been made yet,
     `default_pending` that this edit also changes the default model: to `default_model`, or else to the sign-in's own, and
     `use_pending` that it makes this the provider's account in use.
@@ -100,6 +102,7 @@ class Profile:
     refresh_expires_at: int | None = None
     refreshed_at: int | None = None
     has_refresh: bool = False
+    unread: tuple[str, ...] = ()
     failure: Failure | None = None
     fence: Fence | None = None
     config_pending: bool = False
@@ -120,6 +123,7 @@ class Profile:
             refresh_expires_at=renewal.refresh_expires_at,
             scope=renewal.scope,
             subject=renewal.subject,
+            unread=renewal.unread,
             failure=None,
             fence=None,
         )
@@ -174,6 +178,7 @@ _PROFILE_KEYS: Final[dict[str, tuple[str, tuple[type, ...]]]] = {
     "refresh_expires_at": ("refreshExpiresAt", (int, _NONE)),
     "refreshed_at": ("refreshedAt", (int, _NONE)),
     "has_refresh": ("hasRefresh", (bool,)),
+    "unread": ("unreadFields", (list,)),
     "config_pending": ("configPending", (bool,)),
     "default_pending": ("defaultPending", (bool,)),
     "default_model": ("defaultModel", (str, _NONE)),
@@ -202,6 +207,7 @@ _RENEWAL_KEYS: Final[dict[str, tuple[str, tuple[type, ...]]]] = {
     "refresh_expires_at": ("refreshExpiresAt", (int, _NONE)),
     "scope": ("scope", (str,)),
     "subject": ("subject", (str, _NONE)),
+    "unread": ("unreadFields", (list,)),
 }
 _LEFTOVER_KEYS: Final[dict[str, tuple[str, tuple[type, ...]]]] = {
     "profile": ("profile", (str,)),
@@ -273,7 +279,8 @@ def renewal_from_json(value: JsonValue) -> Renewal:
 
 
 def _to_json(record: Profile | Failure | Fence | Renewal | Leftover, keys: dict[str, tuple[str, tuple[type, ...]]]) -> JsonObject:
-    return {key: getattr(record, name) for name, (key, _) in keys.items()}
+    values = {key: getattr(record, name) for name, (key, _) in keys.items()}
+    return {key: (list(value) or None) if isinstance(value, tuple) else value for key, value in values.items()}
 
 
 def _from_json(kind: type, entry: JsonObject, keys: dict[str, tuple[str, tuple[type, ...]]]) -> dict[str, Any]:
@@ -287,6 +294,11 @@ def _from_json(kind: type, entry: JsonObject, keys: dict[str, tuple[str, tuple[t
             continue
         if type(value) not in types:  # exact: True is no generation
             raise ValueError(key)
+        if isinstance(value, list):
+            if not all(type(one) is str for one in value):
+                raise ValueError(key)
+            found[name] = tuple(value)
+            continue
         found[name] = value
     return found
 

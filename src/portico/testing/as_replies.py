@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from email.utils import formatdate
 from typing import TYPE_CHECKING
 
 from aiohttp import web
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from aiohttp.typedefs import Handler, Middleware
 
+    from portico.contracts import Clock
     from portico.testing.as_tokens import Issued, PresentedTokens, TokenRefused
 
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
@@ -55,6 +59,19 @@ def note_refresh_tokens(presented: PresentedTokens) -> Middleware:
         return await handler(request)
 
     return note
+
+
+def tell_time(app: web.Application, clock: Callable[[], Clock]) -> None:
+    """Let `app` answer with the `Date` of its own clock, as a server does: clients measure its moments by that."""
+
+    @web.middleware
+    async def date(request: web.Request, handler: Handler) -> web.StreamResponse:
+        response = await handler(request)
+        if not response.prepared:
+            response.headers.setdefault("Date", formatdate(clock().wall_ms() / 1000, usegmt=True))
+        return response
+
+    app.middlewares.insert(0, date)
 
 
 def issuer_of(request: web.Request) -> str:

@@ -26,7 +26,7 @@ from aiohttp import web
 from portico.testing import as_metadata, as_pages
 from portico.testing.as_authorize import AuthorizeEndpoint, Client
 from portico.testing.as_grants import CodeTable, DeviceTable, check_challenge
-from portico.testing.as_replies import NO_STORE, issuer_of, note_refresh_tokens, read_form, refusal, token_reply
+from portico.testing.as_replies import NO_STORE, issuer_of, note_refresh_tokens, read_form, refusal, tell_time, token_reply
 from portico.testing.as_tokens import Issued, PresentedTokens, TokenMint, TokenRefused
 from portico.testing.faults import Fault, Faults, Gate
 
@@ -61,6 +61,7 @@ class AuthorizationServer:
         """The aiohttp application."""
         app = web.Application(middlewares=[note_refresh_tokens(self.presented)])
         self.faults.attach(app)
+        tell_time(app, lambda: self.mint.clock)
         app.add_routes(
             [
                 web.get("/.well-known/oauth-authorization-server", self._metadata),

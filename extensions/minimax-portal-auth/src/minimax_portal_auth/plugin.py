@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from minimax_portal_auth.dialects import DIALECTS
-from minimax_portal_auth.families import FAMILIES, OPENCLAW_CLIENT
+from minimax_portal_auth.families import DEVICE_CODE, FAMILIES, OPENCLAW_CLIENT
 from minimax_portal_auth.models import MODELS
 from minimax_portal_auth.overrides import configured_portals
 from minimax_portal_auth.portals import PORTALS
-from minimax_portal_auth.resource import api_base_for
+from minimax_portal_auth.resource import api_base_for, check_scope
 from portico.plugin_api import (
     AcceptedGrant,
     AuthMethod,
@@ -87,6 +87,8 @@ class MinimaxPortal:
         return self._portals[region].flow
 
     def accept(self, region: str, grant: TokenGrant) -> AcceptedGrant:
+        if self._portals[region].server.dialect == DEVICE_CODE:
+            check_scope(grant)
         notes = (grant.notice,) if grant.notice else ()
         return AcceptedGrant(api_base=api_base_for(self._portals[region], grant.resource_url), notes=notes)
 

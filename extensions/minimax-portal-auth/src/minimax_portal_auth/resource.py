@@ -1,4 +1,4 @@
-"""The API base that a token reply may name, held to its region.
+"""What a sign-in is held to: the scope that was asked for, and the API base of its region.
 
 `resource_url` has another form for each client: OpenClaw's ends in `/anthropic`, MiniMax's own CLI gets a bare origin. A token is
 worth stealing, so nothing of that field is kept but which of the portal's own origins it names.
@@ -6,13 +6,34 @@ worth stealing, so nothing of that field is kept but which of the portal's own o
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from minimax_portal_auth.portals import origin
 from portico.plugin_api import OAuthError, plain_text, why_not_a_safe_url
 
 if TYPE_CHECKING:
     from minimax_portal_auth.portals import Portal
+    from portico.plugin_api import TokenGrant
+
+
+REQUIRED_SCOPE: Final = "agent.default"
+
+
+def check_scope(grant: TokenGrant) -> None:
+    """Refuse to sign in with tokens of MiniMax Code's client that are for something else than was asked for.
+
+    Silence means the scope that was asked for (RFC 6749 section 5.1).
+
+    Raises:
+        OAuthError: `scope-missing`.
+    """
+    if grant.scope is not None and REQUIRED_SCOPE not in grant.scope.split():
+        raise OAuthError(
+            "scope-missing",
+            "MiniMax granted less than was asked for, so the token would not work.",
+            why=f"the scope does not hold {REQUIRED_SCOPE}",
+            hint="Sign in again and allow everything the page asks for.",
+        )
 
 
 def api_base_for(portal: Portal, resource_url: str | None) -> str:

@@ -21,17 +21,13 @@ from minimax_portal_auth.families import DEVICE_CODE
 from portico.plugin_api import (
     DeviceAuthorization,
     FormRequest,
-    OAuthError,
     Pending,
     StandardDialect,
     read_token,
-    without_query,
 )
 
 if TYPE_CHECKING:
     from portico.plugin_api import HttpReply, OAuthServer, Secret, TokenGrant
-
-REQUIRED_SCOPE: Final = "agent.default"
 
 _INTERVAL_S: Final = 5.0  # RFC 8628 section 3.2: what to take where none is given
 _LEAST_S: Final = 1.0
@@ -81,7 +77,7 @@ class DeviceCodeDialect(StandardDialect):
 
     def read_poll_reply(self, reply: HttpReply) -> Pending | TokenGrant:
         fields = read_progress(reply)
-        return fields if isinstance(fields, Pending) else _with_scope(reply, read_grant(reply, fields))
+        return fields if isinstance(fields, Pending) else read_grant(reply, fields)
 
     def refresh_request(self, server: OAuthServer, refresh: Secret) -> FormRequest:
         form: dict[str, str | Secret] = {
@@ -93,17 +89,4 @@ class DeviceCodeDialect(StandardDialect):
         return FormRequest(server.token_endpoint, with_audience(form, server), ACCEPT)
 
     def read_token_reply(self, reply: HttpReply) -> TokenGrant:
-        return _with_scope(reply, read_grant(reply, read_success(reply)))
-
-
-def _with_scope(reply: HttpReply, grant: TokenGrant) -> TokenGrant:
-    """`grant`, unless it says it is for something else; silence means the scope that was asked for (RFC 6749 section 5.1)."""
-    if grant.scope is not None and REQUIRED_SCOPE not in grant.scope.split():
-        raise OAuthError(
-            "scope-missing",
-            "MiniMax granted less than was asked for, so the token would not work.",
-            why=f"the scope does not hold {REQUIRED_SCOPE}",
-            where=without_query(reply.url),
-            hint="Sign in again and allow everything the page asks for.",
-        )
-    return grant
+        return read_grant(reply, read_success(reply))

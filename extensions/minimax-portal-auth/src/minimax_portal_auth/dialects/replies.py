@@ -12,6 +12,7 @@ from portico.plugin_api import (
     OAuthError,
     Pending,
     error_for,
+    holds_tokens,
     may_pass,
     oauth_error,
     plain_text,
@@ -47,39 +48,36 @@ _MAX_DIGITS: Final = 9
 
 
 def read_progress(reply: HttpReply) -> Fields | Pending:
-    """The fields of a reply that says yes, or `Pending`.
+    """The fields of a reply that says yes or brings tokens, or `Pending`.
 
     Raises:
         Denied: the user said no.
         TimedOut: the code expired.
         OAuthError: any other no, and every reply that is none of these; an unknown `status` ends the sign-in and is shown.
     """
-    return _read(reply, unknown_passes=False)
-
-
-def read_success(reply: HttpReply) -> Fields:
-    """The fields of a reply that says yes.
-
-    Raises:
-        PorticoError: as in `read_progress`, but what is not known is transient here: a new word of the server's must not cost a
-            stored sign-in. "pending" is no answer.
-    """
-    fields = _read(reply, unknown_passes=True)
-    if isinstance(fields, Pending):
-        raise error_for("authorization_pending", where=without_query(reply.url), transient=True)
-    return fields
-
-
-def _read(reply: HttpReply, *, unknown_passes: bool) -> Fields | Pending:
     fields = read_json_object(reply)
+    if holds_tokens(reply, fields):
+        return fields
     word = _word(fields)
     if word in _PENDING:
         return Pending()
     if word in _SLOWER:
         return Pending(slow_down=True)
-    failure = _failure(reply, fields, word, unknown_passes=unknown_passes)
+    failure = _failure(reply, fields, word)
     if failure is not None:
         raise failure
+    return fields
+
+
+def read_success(reply: HttpReply) -> Fields:
+    """The fields of a reply that says yes or brings tokens.
+
+    Raises:
+        PorticoError: as in `read_progress`. "pending" is no answer.
+    """
+    fields = read_progress(reply)
+    if isinstance(fields, Pending):
+        raise error_for("authorization_pending", where=without_query(reply.url), transient=True)
     return fields
 
 
@@ -90,23 +88,21 @@ def _word(fields: Fields) -> str | None:
     return status if isinstance(status, str) and status else None
 
 
-def _failure(reply: HttpReply, fields: Fields, word: str | None, *, unknown_passes: bool) -> PorticoError | None:
-    where = without_query(reply.url)
-    if word in _DENIED:
-        return error_for("access_denied", description=fields.get("error_description"), where=where)
-    if word in _EXPIRED:
-        return error_for("expired_token", description=fields.get("error_description"), where=where)
+def _failure(reply: HttpReply, fields: Fields, word: str | None) -> PorticoError | None:
+    named = "access_denied" if word in _DENIED else "expired_token" if word in _EXPIRED else None
+    if named is not None:
+        return oauth_error(reply, {**fields, "error": named})
     if fields.get("error"):
         return oauth_error(reply, fields)
-    envelope = _envelope_failure(reply, fields, unknown_passes=unknown_passes)
+    envelope = _envelope_failure(reply, fields)
     if envelope is not None:
         return envelope
     if word is not None and word != _SUCCESS:
-        return _bad_status(reply, fields, word, unknown_passes=unknown_passes)
+        return _bad_status(reply, fields, word)
     return None if _OK <= reply.status < _MULTIPLE_CHOICES else oauth_error(reply, fields)
 
 
-def _envelope_failure(reply: HttpReply, fields: Fields, *, unknown_passes: bool) -> PorticoError | None:
+def _envelope_failure(reply: HttpReply, fields: Fields) -> PorticoError | None:
     envelope = fields.get("base_resp")
     if not isinstance(envelope, dict):
         return None
@@ -114,14 +110,14 @@ def _envelope_failure(reply: HttpReply, fields: Fields, *, unknown_passes: bool)
     if (code == 0 or envelope.get("status_code") is None) and reply.status < _MULTIPLE_CHOICES:
         return None
     if said in {"invalid_grant", "access_denied", "expired_token", "invalid_client"}:
-        return error_for(said, where=without_query(reply.url), transient=may_pass(reply.status, named=True))
+        return oauth_error(reply, {"error": said})
     final = code in _FINAL_CODES
     shown = str(code) if code is not None else None
     return OAuthError(
         "minimax-refused",
         "MiniMax refused the request.",
         code=shown,
-        transient=may_pass(reply.status, named=final) or code in _TRANSIENT_CODES or (unknown_passes and not final),
+        transient=may_pass(reply.status, named=final) or code in _TRANSIENT_CODES,
         retry_after=retry_after(reply),
         why=": ".join(part for part in (shown, said) if part) or f"HTTP {reply.status}",
         where=without_query(reply.url),
@@ -136,14 +132,14 @@ def _number(value: JsonValue) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _bad_status(reply: HttpReply, fields: Fields, word: str, *, unknown_passes: bool) -> OAuthError:
+def _bad_status(reply: HttpReply, fields: Fields, word: str) -> OAuthError:
     known = word in _FAILED
     said = plain_text(fields.get("error_description") or fields.get("message"), 200)
     return OAuthError(
         "sign-in-failed" if known else "unknown-status",
         "MiniMax could not complete the sign-in." if known else "MiniMax answered with a status that is not known.",
         code=plain_text(word, _WORD_LIMIT),
-        transient=may_pass(reply.status, named=False) or (unknown_passes and not known),
+        transient=may_pass(reply.status, named=False),
         retry_after=retry_after(reply),
         why=said or f"status: {plain_text(word, _WORD_LIMIT)}",
         where=without_query(reply.url),

@@ -25,6 +25,7 @@ from portico.plugin_api import (
     StandardDialect,
     normalise_expiry,
     read_token_fields,
+    server_clock,
     without_query,
 )
 
@@ -110,7 +111,7 @@ def device_expiry(reply: HttpReply, fields: Mapping[str, JsonValue]) -> int:
         OAuthError: `reply-incomplete`.
     """
     try:
-        at = normalise_expiry(fields.get("expired_in"), reply.sent_at_ms, "auto")
+        at = normalise_expiry(fields.get("expired_in"), reply.sent_at_ms, "auto", server_now_ms=server_clock(reply))
         at = normalise_expiry(fields.get("expires_in"), reply.sent_at_ms) if at is None else at
     except ValueError as error:
         raise incomplete(reply, f"when the code expires: {error}") from None

@@ -16,7 +16,7 @@ from minimax_portal_auth.emulator.places import Place, place_of
 from minimax_portal_auth.emulator.remains import Remains
 from minimax_portal_auth.emulator.sign_in import SignIn
 from portico.testing import as_metadata
-from portico.testing.as_replies import issuer_of, note_refresh_tokens
+from portico.testing.as_replies import issuer_of, note_refresh_tokens, tell_time
 from portico.testing.as_tokens import PresentedTokens
 from portico.testing.faults import Fault, Faults
 
@@ -73,6 +73,7 @@ class MinimaxService:
         """The aiohttp application."""
         app = web.Application(middlewares=[note_refresh_tokens(self.presented), pages.say_whose_page_it_is])
         self.faults.attach(app)
+        tell_time(app, lambda: self.spaces["global"].mint.clock)
         for path, fault in (("/oauth2/device/code", self.knobs.device_fault), ("/oauth2/token", self.knobs.token_fault)):
             self.faults.always(path, _FAULTS[fault] if fault else None)
         app.router.add_route("*", "/{path:.*}", self._dispatch)
