@@ -50,6 +50,10 @@ class Clock(Protocol):
         """Seconds from an arbitrary start; never goes back, may stand still during sleep."""
         ...
 
+    def boot(self) -> str:
+        """The run of the machine in which all processes share `monotonic`; empty where that cannot be told."""
+        ...
+
     async def sleep(self, seconds: float) -> None:
         """Let others run for `seconds`."""
         ...

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import pytest
 
+from portico.auth.freshness import own_time, refresh_due
+from portico.auth.health import health_of
 from portico.errors import NetworkError
-from portico.testing.authorization_server import Fault
+from portico.testing.authorization_server import Fault, Gate
 from portico.testing.clock import FakeClock
 from tests.auth.parts import PROFILE
 
@@ -95,3 +99,56 @@ async def test_while_the_server_is_down_tokens_serve_to_their_end_and_all_is_wel
     account.clock.advance(60)
     assert account.holds(await broker.access(PROFILE))
     assert account.server.presented.times(account.vault.read(PROFILE).refresh.reveal()) == 0
+
+
+@pytest.mark.requirement("E100")
+@pytest.mark.parametrize("back_s", [15 * 60, 75 * 60, 8 * HOUR, 10 * YEAR])
+async def test_another_process_knows_how_old_a_token_is_after_the_clock_was_set_back(account, back_s):
+    account.sign_in(ttl_s=60)
+    account.clock.advance(60)
+    account.server.mint.access_ttl_s = HOUR
+    first = await account.broker().access(PROFILE)
+    account.clock.advance(HOUR - 301)
+    account.clock.jump(-back_s)
+    assert await account.broker().access(PROFILE) == first
+    account.clock.advance(2)
+    profile = account.index.get(PROFILE)
+    assert refresh_due(profile.expires_at, profile.refreshed_at, own_time(profile, account.clock))
+    account.clock.advance(299)
+    assert health_of(profile, own_time(profile, account.clock)).access == "ended"
+    assert (await account.broker().access(PROFILE)).token != first.token
+    assert account.posts == 2
+
+
+@pytest.mark.requirement("E100")
+async def test_after_the_machine_was_started_anew_its_clock_is_believed(account):
+    account.sign_in(ttl_s=60)
+    account.clock.advance(60)
+    await account.broker().access(PROFILE)
+    profile = account.index.get(PROFILE)
+    account.clock.boot_name = "another run"
+    account.clock.advance(30)
+    account.clock.jump(-20)
+    assert own_time(profile, account.clock) == account.clock.wall_ms()
+
+
+@pytest.mark.requirement("E100")
+@pytest.mark.parametrize("step_s", [-75 * 60, -15 * 60, 15 * 60, 75 * 60])
+async def test_a_clock_that_is_set_while_an_answer_is_on_its_way_makes_no_token_younger(account, step_s):
+    account.sign_in(ttl_s=60)
+    account.clock.advance(60)
+    account.server.mint.access_ttl_s = HOUR
+    gate = Gate()
+    account.server.faults.add("/token", Fault(gate=gate))
+    broker = account.broker()
+    caller = asyncio.create_task(broker.access(PROFILE))
+    async with asyncio.timeout(10):
+        await gate.reached()
+        account.clock.jump(step_s)
+        gate.release()
+        await caller
+    assert account.index.get(PROFILE).expires_at <= account.clock.wall_ms() + HOUR * 1000
+    for _ in range(50):
+        await account.broker().access(PROFILE)
+        account.clock.advance(60)
+    assert account.posts <= 2

@@ -65,7 +65,7 @@ def test_the_worst_of_several_counts(profile, fake_clock):
     now = fake_clock.wall_ms()
     ending = replace(profile, has_refresh=False, expires_at=now + HOUR)
 
-    assert check_code([], now) == ExitCode.SIGN_IN_NEEDED
-    assert check_code([profile], now) == ExitCode.OK
-    assert check_code([profile, ending], now) == ExitCode.EXPIRING
-    assert check_code([ending, replace(profile, failure=REFUSED)], now) == ExitCode.SIGN_IN_NEEDED
+    assert check_code([], fake_clock) == ExitCode.SIGN_IN_NEEDED
+    assert check_code([profile], fake_clock) == ExitCode.OK
+    assert check_code([profile, ending], fake_clock) == ExitCode.EXPIRING
+    assert check_code([ending, replace(profile, failure=REFUSED)], fake_clock) == ExitCode.SIGN_IN_NEEDED

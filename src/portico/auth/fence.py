@@ -9,12 +9,11 @@ as it takes: only the server's word ends a sign-in.
 
 from __future__ import annotations
 
-import contextlib
 import os
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from portico.clock import boot_id
 from portico.store.profile_record import Fence
 from portico.store.records import fingerprint
 
@@ -25,7 +24,6 @@ if TYPE_CHECKING:
 # Sends of one token within some seconds: for so long many servers forgive another use, and a network takes to come back.
 AT_ONCE: Final = 3
 _AGAIN_AFTER_S: Final = (60.0, 300.0, 1800.0, 3600.0)
-_BOOT_ID: Final = Path("/proc/sys/kernel/random/boot_id")
 
 
 def pending(profile: Profile, refresh: Secret) -> Fence | None:
@@ -60,10 +58,3 @@ def told(fence: Fence) -> str:
     who = f"process {fence.pid}" if fence.boot_id == boot_id() else f"process {fence.pid}, before this machine was started"
     at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(fence.started_at / 1000))
     return f"sent at {at} by {who}"
-
-
-def boot_id() -> str:
-    """What tells this run of the machine from another, empty where the system has no such thing."""
-    with contextlib.suppress(OSError):
-        return _BOOT_ID.read_text(encoding="ascii").strip()
-    return ""

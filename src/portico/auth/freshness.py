@@ -1,9 +1,11 @@
-"""When an access token is still good, and when it is time for the next one. Pure; times are wall ms."""
+"""When an access token is still good, and when it is time for the next one. Times are wall ms."""
 
 from __future__ import annotations
 
 TYPE_CHECKING = False  # `typing` is a visible part of what a fresh token costs
 if TYPE_CHECKING:
+    from portico.contracts import Clock
+    from portico.store.profile_record import Moment
     from portico.store.profiles import Profile
 
 LONGEST_MARGIN_MS = 300_000
@@ -44,6 +46,27 @@ def refresh_due(expires_at: int | None, issued_at: int, now_ms: int, spread: flo
     if expires_at is None:
         return False
     return now_ms >= due_at(expires_at, issued_at, spread) or now_ms < issued_at - _CLOCK_ERROR_MS
+
+
+def moment(clock: Clock) -> Moment | None:
+    """Now by both clocks, as the index keeps it; None where nothing tells this run of the machine from another."""
+    from portico.store.profile_record import Moment
+
+    boot = clock.boot()
+    return Moment(boot=boot, steady_ms=int(clock.monotonic() * 1000), wall_ms=clock.wall_ms()) if boot else None
+
+
+def own_time(profile: Profile, clock: Clock) -> int:
+    """What time it is for a profile's tokens: wall ms, but never less than has truly passed since they came.
+
+    A wall clock that is set back would let a token live on after its end. The clock that nobody sets tells every process how old
+    it is, until the machine is started anew. One that is set forward, or a machine that slept, counts: at worst a token is
+    refreshed too early, and the next one's times are right by the new clock.
+    """
+    now, got = clock.wall_ms(), profile.got
+    if got is None or got.boot != clock.boot():
+        return now
+    return max(now, got.wall_ms + max(0, int(clock.monotonic() * 1000) - got.steady_ms))
 
 
 def issued_at(profile: Profile) -> int:

@@ -9,12 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from portico.auth.freshness import is_usable
+from portico.auth.freshness import is_usable, own_time
 from portico.errors import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from portico.contracts import Clock
     from portico.store.profiles import Profile
 
 EXPIRING_MS: Final = 24 * 3_600_000
@@ -66,9 +67,9 @@ def refused(profiles: Iterable[Profile]) -> list[Profile]:
     return [profile for profile in ended if not profile.sign_out_unfinished]
 
 
-def check_code(profiles: Iterable[Profile], now_ms: int) -> int:
+def check_code(profiles: Iterable[Profile], clock: Clock) -> int:
     """The exit code of a check of them all: the worst of theirs, and `SIGN_IN_NEEDED` where there is none."""
-    codes = {health_of(profile, now_ms).exit_code for profile in profiles} or {ExitCode.SIGN_IN_NEEDED}
+    codes = {health_of(profile, own_time(profile, clock)).exit_code for profile in profiles} or {ExitCode.SIGN_IN_NEEDED}
     return next(code for code in (ExitCode.SIGN_IN_NEEDED, ExitCode.EXPIRING, ExitCode.OK) if code in codes)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from portico.auth.freshness import own_time
 from portico.errors import StoreError
 
 if TYPE_CHECKING:
@@ -58,8 +59,8 @@ class Refreshed:
 class Ages:
     """What time it is for a profile's tokens: the wall clock, but never less than the time that has truly passed.
 
-    A wall clock that is set back would let a token live on after its end; so each generation is anchored in both clocks when it
-    is first seen. A clock that is set forward, or a machine that slept, counts.
+    The index tells when they came, by a clock that nobody sets (`freshness.own_time`). Where it cannot, each generation is
+    anchored in both clocks when this process first sees it.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -72,7 +73,7 @@ class Ages:
         if seen is None or seen[0] != profile.generation:
             seen = self._seen[profile.id] = (profile.generation, self._clock.wall_ms(), self._clock.monotonic())
         _, wall, monotonic = seen
-        return max(self._clock.wall_ms(), wall + int((self._clock.monotonic() - monotonic) * 1000))
+        return max(own_time(profile, self._clock), wall + int((self._clock.monotonic() - monotonic) * 1000))
 
 
 def check_same_account(asked: Profile, found: Profile) -> None:

@@ -9,6 +9,7 @@ from portico.store.profiles import Renewal
 
 if TYPE_CHECKING:
     from portico.contracts import TokenGrant
+    from portico.store.profile_record import Moment
     from portico.store.profiles import Profile
 
 _log: Final = logging.getLogger(__name__)
@@ -19,8 +20,8 @@ def is_another_account(profile: Profile, grant: TokenGrant) -> bool:
     return profile.subject is not None and grant.subject not in {None, profile.subject}
 
 
-def renewal_of(profile: Profile, grant: TokenGrant, asked_at: int) -> Renewal:
-    """What `grant`, asked for at `asked_at` (wall ms), brings to `profile` besides tokens.
+def renewal_of(profile: Profile, grant: TokenGrant, asked_at: int, got: Moment | None) -> Renewal:
+    """What `grant`, asked for at `asked_at` (wall ms) and here since `got`, brings to `profile` besides tokens.
 
     A scope that has grown is kept as it is told, and logged: refusing the tokens would end the sign-in, since those before them
     are spent (RFC 6749 section 3.3 lets a server grant another scope than was asked for, if it says so).
@@ -36,4 +37,5 @@ def renewal_of(profile: Profile, grant: TokenGrant, asked_at: int) -> Renewal:
         scope=grant.scope or profile.scope,
         subject=grant.subject or profile.subject,
         unread=grant.unread,
+        got=got,
     )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from portico.auth.exchange import Exchange
 from portico.auth.fence import AT_ONCE
-from portico.auth.freshness import is_usable
+from portico.auth.freshness import is_usable, moment
 from portico.auth.held import Held, Refreshed, check_same_account
 from portico.auth.outcome import RefreshInterrupted, answer_lost, answers_missing, failure_of, is_terminal, sign_in_expired
 from portico.auth.overtaken import revoke_if_ended, revoke_pair
@@ -179,7 +179,7 @@ class Transactions:
         except OAuthError:
             revoke_pair(profile, replace(tokens, refresh=grant.refresh), self.dialects, send)
             raise
-        return replace(tokens, renewal=renewal_of(profile, grant, sent_at))
+        return replace(tokens, renewal=renewal_of(profile, grant, sent_at, moment(self.clock)))
 
     def _stored(self, profile: Profile, send: Send) -> Refreshed:
         """Store what has just been given, or serve it from memory and say so wherever that can be said."""

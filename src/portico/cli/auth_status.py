@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from portico.auth.freshness import own_time
 from portico.auth.health import check_code, health_of
 from portico.cli.auth_view import DAMAGED, all_as_json, expiry, in_use, now, say_nobody
 from portico.errors import ExitCode, PorticoError
@@ -61,7 +62,7 @@ def advice(profile: Profile, health: Health) -> str | None:
 
 
 def _code(index: IndexDraft, unreadable: dict[str, PorticoError], rt: Runtime, *, check: bool) -> int:
-    code = ExitCode.SIGN_IN_NEEDED if index.damaged else check_code(index.profiles, now(rt))
+    code = ExitCode.SIGN_IN_NEEDED if index.damaged else check_code(index.profiles, rt.clock)
     if not check:
         return code if code == ExitCode.SIGN_IN_NEEDED else ExitCode.OK
     return ExitCode.STORE_FAILED if unreadable and code != ExitCode.SIGN_IN_NEEDED else code
@@ -80,7 +81,7 @@ def _unreadable(index: IndexDraft, rt: Runtime) -> dict[str, PorticoError]:
 
 
 def _say(profile: Profile, unreadable: PorticoError | None, rt: Runtime, *, in_use: bool) -> None:
-    health = health_of(profile, now(rt))
+    health = health_of(profile, own_time(profile, rt.clock))
     rt.out.line(f"{profile.id}: {'store unreadable' if unreadable else health.word}{' (in use)' if in_use else ''}")
     fields = {
         "access token": expiry(profile, rt),
@@ -119,11 +120,12 @@ def _when(at_ms: int, rt: Runtime) -> str:
 def _as_json(index: IndexDraft, unreadable: dict[str, PorticoError], rt: Runtime) -> list[dict[str, object]]:
     values = all_as_json(index, rt, verbose=True)
     for profile, value in zip(index.profiles, values, strict=False):  # the damaged ones come after
-        health = health_of(profile, now(rt))
+        own = own_time(profile, rt.clock)
+        health = health_of(profile, own)
         what = advice(profile, health)
         value["access"] = health.access
         value["refresh"] = health.refresh
-        value["remainingMs"] = None if profile.expires_at is None else profile.expires_at - now(rt)
+        value["remainingMs"] = None if profile.expires_at is None else profile.expires_at - own
         value["lastRefreshAt"] = profile.refreshed_at
         value["refreshExpiresAt"] = profile.refresh_expires_at
         value["lastFailure"] = None if profile.failure is None else _failure_json(profile)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from portico.auth.freshness import own_time
 from portico.auth.health import health_of
 from portico.errors import ConfigError, ExitCode
 from portico.onboarding.pending import finish_pending
@@ -60,7 +61,13 @@ def _check_config(rt: Runtime) -> None:
 
 def _show_table(index: IndexDraft, used: frozenset[str] | None, rt: Runtime) -> None:
     rows = [
-        [profile.id, profile.region, condition(profile, now(rt)), expiry(profile, rt), _is_used(profile, used)]
+        [
+            profile.id,
+            profile.region,
+            condition(profile, rt),
+            expiry(profile, rt),
+            _is_used(profile, used),
+        ]
         for profile in index.profiles
     ]
     rows += [[id, "?", DAMAGED, "?", "no"] for id in index.damaged]
@@ -77,21 +84,21 @@ def now(rt: Runtime) -> int:
     return rt.clock.wall_ms()
 
 
-def condition(profile: Profile, now_ms: int) -> str:
+def condition(profile: Profile, rt: Runtime) -> str:
     """One word, or few: as `auth.health` sums it up."""
-    return health_of(profile, now_ms).word
+    return health_of(profile, own_time(profile, rt.clock)).word
 
 
 def expiry(profile: Profile, rt: Runtime) -> str:
     """When the access token ends, in words."""
-    words = in_words(profile.expires_at, now(rt))
+    words = in_words(profile.expires_at, own_time(profile, rt.clock))
     return words if words.startswith(("expired", "as long")) else f"expires in {words}"
 
 
 def _show_one(profile: Profile, used: frozenset[str] | None, rt: Runtime) -> None:
     place = rt.vault().place(profile.id)
     fields = {
-        "status": f"{condition(profile, now(rt))}, access token {expiry(profile, rt)}",
+        "status": f"{condition(profile, rt)}, access token {expiry(profile, rt)}",
         "in use": _is_used(profile, used),
         "region": profile.region,
         "API base": profile.api_base,
@@ -123,7 +130,7 @@ def _as_json(profile: Profile, rt: Runtime, *, verbose: bool) -> dict[str, objec
         "provider": profile.provider,
         "type": profile.type,
         "region": profile.region,
-        "status": condition(profile, now(rt)),
+        "status": condition(profile, rt),
         "expiresAt": profile.expires_at,
         "hasRefresh": profile.has_refresh,
         "store": profile.store,

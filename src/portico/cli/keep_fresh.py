@@ -93,7 +93,7 @@ def once(rt: Runtime) -> int:
             return await refresh_what_is_due(broker, rt.index)
 
     outcomes = asyncio.run(refresh()) if rt.index.profiles() else []
-    code = check_code(rt.index.profiles(), rt.clock.wall_ms())
+    code = check_code(rt.index.profiles(), rt.clock)
     if rt.out.is_json:
         rt.out.json({"exitCode": code, "profiles": [_as_json(outcome, rt) for outcome in outcomes]})
         return code

@@ -5,12 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from portico.auth.freshness import own_time
 from portico.auth.health import health_of
 from portico.errors import UsageError
 from portico.models.credentials import API_KEY
 
 if TYPE_CHECKING:
     from portico.cli.runtime import Runtime
+    from portico.contracts import Clock
     from portico.models.catalog import Provider
     from portico.models.loader import ModelLoader
     from portico.models.probe import Probe
@@ -52,9 +54,9 @@ def overview_of(loader: ModelLoader, rt: Runtime, probes: tuple[Probe, ...] = ()
     return Overview(loader, _accounts(loader, rt), _missing(loader, rt), probes)
 
 
-def status_of(profile: Profile, now_ms: int) -> str:
+def status_of(profile: Profile, clock: Clock) -> str:
     """The profile's state in OpenClaw's words, and `failing`, which it does not have."""
-    return "static" if profile.type == API_KEY else _STATUS[health_of(profile, now_ms).word]
+    return "static" if profile.type == API_KEY else _STATUS[health_of(profile, own_time(profile, clock)).word]
 
 
 def resolved(loader: ModelLoader, text: str | None) -> ModelReference | None:

@@ -54,7 +54,7 @@ def show_status(args: argparse.Namespace, rt: Runtime) -> int:
 
 def _code(overview: Overview, rt: Runtime) -> int:
     profiles: Sequence[Profile] = [profile for account in overview.accounts for profile in account.profiles]
-    states = {status_of(profile, rt.clock.wall_ms()) for profile in profiles}
+    states = {status_of(profile, rt.clock) for profile in profiles}
     if overview.missing or "expired" in states:
         return _MISSING
     return _EXPIRING if states & {"expiring", "failing"} else 0

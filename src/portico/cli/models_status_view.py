@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Final
 
+from portico.auth.freshness import own_time
 from portico.auth.health import EXPIRING_MS
 from portico.cli.models_overview import resolved, status_of
 from portico.models.credentials import API_KEY
@@ -28,7 +29,7 @@ def say(overview: Overview, rt: Runtime) -> None:
     for account in overview.accounts:
         rt.out.line(f"- {account.provider.id} effective={account.effective}:{account.detail} | {_counted(account.profiles)}")
         for profile in account.profiles:
-            rt.out.line(f"  - {profile.id} {status_of(profile, rt.clock.wall_ms())}{_ends(profile, rt)}")
+            rt.out.line(f"  - {profile.id} {status_of(profile, rt.clock)}{_ends(profile, rt)}")
     if not overview.accounts:
         rt.out.line(f"- none; begin with: {rt.program} onboard")
     if overview.missing:
@@ -56,7 +57,7 @@ def _say_models(overview: Overview, rt: Runtime) -> None:
 
 
 def _ends(profile: Profile, rt: Runtime) -> str:
-    words = in_words(profile.expires_at, rt.clock.wall_ms())
+    words = in_words(profile.expires_at, own_time(profile, rt.clock))
     if profile.type == API_KEY or profile.expires_at is None:
         return ""
     return f" ({words if words.startswith('expired') else f'expires in {words}'})"
@@ -117,14 +118,13 @@ def _account_json(account: Account) -> dict[str, object]:
 
 
 def _profile_json(profile: Profile, rt: Runtime) -> dict[str, object]:
-    now = rt.clock.wall_ms()
     return {
         "profileId": profile.id,
         "provider": profile.provider,
         "type": profile.type,
-        "status": status_of(profile, now),
+        "status": status_of(profile, rt.clock),
         "expiresAt": profile.expires_at,
-        "remainingMs": None if profile.expires_at is None else profile.expires_at - now,
+        "remainingMs": None if profile.expires_at is None else profile.expires_at - own_time(profile, rt.clock),
         "source": "store",
         "label": profile.id,
     }

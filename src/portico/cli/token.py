@@ -74,9 +74,9 @@ def say_which(loader: ModelLoader, profile_id: str, rt: Runtime) -> None:
 
 
 def _fresh(profile: Profile, rt: Runtime) -> tuple[Secret, int | None] | None:
-    from portico.auth.freshness import is_usable, profile_due
+    from portico.auth.freshness import is_usable, own_time, profile_due
 
-    now = rt.clock.wall_ms()
+    now = own_time(profile, rt.clock)
     if profile_due(profile, now) or not is_usable(profile.expires_at, now):
         return None
     tokens = rt.vault().read(profile.id)

@@ -66,6 +66,7 @@ def _versions() -> dict[str, str]:
 
 
 def _sign_ins(here: Installation) -> list[dict[str, object]]:
+    from portico.auth.freshness import own_time
     from portico.auth.health import health_of
     from portico.errors import PorticoError
 
@@ -73,10 +74,10 @@ def _sign_ins(here: Installation) -> list[dict[str, object]]:
         profiles = here.index.profiles()
     except PorticoError:
         return []
-    now = here.clock.wall_ms()
+    words = [health_of(each, own_time(each, here.clock)).word for each in profiles]
     return [
-        {"provider": each.provider, "region": each.region, "store": each.store, "health": health_of(each, now).word}
-        for each in profiles
+        {"provider": each.provider, "region": each.region, "store": each.store, "health": word}
+        for each, word in zip(profiles, words, strict=True)
     ]
 
 

@@ -42,7 +42,7 @@ async def _hosts(patient: Patient) -> list[Found]:
     skew = max((own - date for date in skews), key=abs, default=0.0)
     if abs(skew) > _SKEW_S:
         words = f"{abs(skew):.0f} seconds {'ahead of' if skew > 0 else 'behind'}"
-        why = "Tokens are refreshed too late, or again and again, and sign-ins end early."
+        why = "Times are shown wrong, and certificates may look ended. Tokens are measured by the servers' own clock."
         found.append(
             Found(
                 "clock-skew",

@@ -28,6 +28,7 @@ def new_profile(
     `make_default` None: it sets the default model only where there is none. `default_model` is the one, where it is not the
     method's own. `takes_over`: it becomes the provider's account in use.
     """
+    from portico.auth.freshness import moment
     from portico.store.profiles import Profile
 
     return Profile(
@@ -50,6 +51,7 @@ def new_profile(
         created_at=bench.clock.wall_ms(),
         has_refresh=grant.refresh is not None,
         unread=grant.unread,
+        got=moment(bench.clock),
         config_pending=True,
         default_pending=bench.config.config.agents.primary is None if make_default is None else make_default,
         default_model=default_model,

@@ -50,10 +50,20 @@ class Fence:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """One moment by both clocks: `wall_ms`, and `steady_ms` by the clock that nobody sets, in the run `boot` of the machine."""
+
+    boot: str
+    steady_ms: int
+    wall_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Renewal:
     """What a refresh brought besides tokens: it stands in their record too, for whoever has to finish that refresh.
 
-    `replaces` is the generation that was refreshed; `refreshed_at` when that was asked for (wall ms); `unread` is as a profile's.
+    `replaces` is the generation that was refreshed; `refreshed_at` when that was asked for (wall ms); `got` and `unread` are as a
+    profile's.
     """
 
     replaces: int
@@ -62,6 +72,7 @@ class Renewal:
     scope: str = ""
     subject: str | None = None
     unread: tuple[str, ...] = ()
+    got: Moment | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +83,8 @@ class Profile:
     `generation` changes with every token that is stored, and never comes back, not even by signing out and in again.
     `store`, `backend` and `slot` say where the tokens are; `backend` is the class of the keyring, None for the sealed file.
     `refresh_expires_at` is the end of the refresh token, None where the server does not tell, as most do not.
-    `unread` names the fields of the last token reply that could not be read, and that count as absent.
+    `got` is when its tokens came, None where one of the clocks is not known. `unread` names the fields of the last token reply
+    that could not be read, and that count as absent.
     `relocated` holds (old URL, new URL) pairs. `config_pending` marks a sign-in whose config edit has not been made yet,
     `default_pending` that this edit also changes the default model: to `default_model`, or else to the sign-in's own, and
     `use_pending` that it makes this the provider's account in use.
@@ -103,6 +115,7 @@ class Profile:
     refreshed_at: int | None = None
     has_refresh: bool = False
     unread: tuple[str, ...] = ()
+    got: Moment | None = None
     failure: Failure | None = None
     fence: Fence | None = None
     config_pending: bool = False
@@ -124,6 +137,7 @@ class Profile:
             scope=renewal.scope,
             subject=renewal.subject,
             unread=renewal.unread,
+            got=renewal.got,
             failure=None,
             fence=None,
         )
@@ -209,6 +223,11 @@ _RENEWAL_KEYS: Final[dict[str, tuple[str, tuple[type, ...]]]] = {
     "subject": ("subject", (str, _NONE)),
     "unread": ("unreadFields", (list,)),
 }
+_MOMENT_KEYS: Final[dict[str, tuple[str, tuple[type, ...]]]] = {
+    "boot": ("boot", (str,)),
+    "steady_ms": ("steadyMs", (int,)),
+    "wall_ms": ("wallMs", (int,)),
+}
 _LEFTOVER_KEYS: Final[dict[str, tuple[str, tuple[type, ...]]]] = {
     "profile": ("profile", (str,)),
     "store": ("store", (str,)),
@@ -222,7 +241,8 @@ def profile_to_json(profile: Profile, previous: JsonObject) -> JsonObject:
     failure = None if profile.failure is None else _to_json(profile.failure, _FAILURE_KEYS)
     fence = None if profile.fence is None else _to_json(profile.fence, _FENCE_KEYS)
     relocated: JsonObject = dict(profile.relocated)
-    known = {**_to_json(profile, _PROFILE_KEYS), "relocated": relocated or None, "failure": failure, "fence": fence}
+    parts = {"relocated": relocated or None, "failure": failure, "fence": fence, "got": _moment_to_json(profile.got)}
+    known = {**_to_json(profile, _PROFILE_KEYS), **parts}
     return {name: value for name, value in {**previous, **known}.items() if value is not None}
 
 
@@ -244,6 +264,7 @@ def profile_from_json(id: str, value: JsonValue) -> Profile:
         relocated=tuple((old, str(new)) for old, new in relocated.items()),
         failure=None if failure is None else Failure(**_from_json(Failure, _object(failure, "failure"), _FAILURE_KEYS)),
         fence=None if fence is None else Fence(**_from_json(Fence, _object(fence, "fence"), _FENCE_KEYS)),
+        got=_moment_from_json(entry.get("got")),
         **found,
     )
 
@@ -266,7 +287,8 @@ def leftover_from_json(value: JsonValue) -> Leftover:
 
 def renewal_to_json(renewal: Renewal) -> JsonObject:
     """`renewal` for a record."""
-    return {name: value for name, value in _to_json(renewal, _RENEWAL_KEYS).items() if value is not None}
+    known = {**_to_json(renewal, _RENEWAL_KEYS), "got": _moment_to_json(renewal.got)}
+    return {name: value for name, value in known.items() if value is not None}
 
 
 def renewal_from_json(value: JsonValue) -> Renewal:
@@ -275,10 +297,21 @@ def renewal_from_json(value: JsonValue) -> Renewal:
     Raises:
         ValueError: a field is missing or has the wrong type; the message names it.
     """
-    return Renewal(**_from_json(Renewal, _object(value, "the renewal"), _RENEWAL_KEYS))
+    entry = _object(value, "the renewal")
+    return Renewal(**_from_json(Renewal, entry, _RENEWAL_KEYS), got=_moment_from_json(entry.get("got")))
 
 
-def _to_json(record: Profile | Failure | Fence | Renewal | Leftover, keys: dict[str, tuple[str, tuple[type, ...]]]) -> JsonObject:
+def _moment_to_json(moment: Moment | None) -> JsonObject | None:
+    return None if moment is None else _to_json(moment, _MOMENT_KEYS)
+
+
+def _moment_from_json(value: JsonValue) -> Moment | None:
+    return None if value is None else Moment(**_from_json(Moment, _object(value, "got"), _MOMENT_KEYS))
+
+
+def _to_json(
+    record: Profile | Failure | Fence | Renewal | Leftover | Moment, keys: dict[str, tuple[str, tuple[type, ...]]]
+) -> JsonObject:
     values = {key: getattr(record, name) for name, (key, _) in keys.items()}
     return {key: (list(value) or None) if isinstance(value, tuple) else value for key, value in values.items()}
 

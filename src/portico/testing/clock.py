@@ -20,12 +20,13 @@ class FakeClock:
     that code which waits runs straight through. Real input and output do not hold the clock back: where a sleeper stands for
     a deadline of something real, use `auto=False` and move the clock with `advance`.
 
-    `slept` lists the seconds of every sleep asked for, in order.
+    `slept` lists the seconds of every sleep asked for, in order. `boot_name` is this run of the machine.
     """
 
     def __init__(self, wall_ms: int = START_MS, *, auto: bool = True) -> None:
         self.auto = auto
         self.slept: list[float] = []
+        self.boot_name = "one run of the machine"
         self._wall_ms = wall_ms
         self._monotonic = 1_000.0
         self._order = itertools.count()
@@ -37,6 +38,9 @@ class FakeClock:
 
     def monotonic(self) -> float:
         return self._monotonic
+
+    def boot(self) -> str:
+        return self.boot_name
 
     def advance(self, seconds: float) -> None:
         """Let `seconds` pass, and wake every sleeper whose time has come."""
