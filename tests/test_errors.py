@@ -61,4 +61,4 @@ def test_an_error_as_text_says_where_what_and_why():
 def test_the_exit_codes_are_distinct():
     codes = [value for name, value in vars(ExitCode).items() if name.isupper()]
 
-    assert len(codes) == len(set(codes)) == 14
+    assert len(codes) == len(set(codes)) == 16

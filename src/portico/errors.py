@@ -39,7 +39,9 @@ class ExitCode:
     LOCK_BUSY: Final = 10
     NOT_REVOKED: Final = 11
     EXPIRING: Final = 12
+    HUNG_UP: Final = 129
     INTERRUPTED: Final = 130
+    TERMINATED: Final = 143
 
 
 class PorticoError(Exception):

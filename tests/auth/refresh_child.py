@@ -1,9 +1,9 @@
 """One process that wants a token: says `ready`, waits for the barrier, and says what it got.
 
-    python -m tests.auth.refresh_child [--die-at STEP | --stop-at STEP] [--without-lock] [--without-re-read] [--watch]
+    python -m tests.auth.refresh_child [--die-at STEP [--of SIGNAL] | --stop-at STEP] [--without-lock] [--without-re-read] [--watch]
 
 Its last line is the SHA-256 of the access token, or `id: why` of the failure. STEP is one of the refresh or of the commit in it:
-there it kills or stops itself. `--watch` does not ask but refreshes in the background, until there is another token.
+there it kills or stops itself; `--of` names another signal than SIGKILL. `--watch` does not ask but refreshes in the background, until there is another token.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ import os
 import signal
 import sys
 
+from portico import signals
 from portico.auth import broker as broker_module
 from portico.auth import transaction
 from portico.auth.background import BackgroundRefresh
@@ -53,7 +54,7 @@ def without_re_read():
 def on_step_of(args):
     def on_step(step):
         if step == args.die_at:
-            os.kill(os.getpid(), signal.SIGKILL)
+            os.kill(os.getpid(), signal.Signals[args.of])
         if step == args.stop_at:
             say("stopping")
             os.kill(os.getpid(), signal.SIGSTOP)
@@ -98,6 +99,7 @@ async def main(args) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--die-at")
+    parser.add_argument("--of", default="SIGKILL")
     parser.add_argument("--stop-at")
     parser.add_argument("--without-lock", action="store_true")
     parser.add_argument("--without-re-read", action="store_true")
@@ -111,4 +113,8 @@ if __name__ == "__main__":
         without_re_read()
     if arguments.patience is not None:
         broker_module.PATIENCE_S = arguments.patience
-    asyncio.run(main(arguments))
+    try:
+        with signals.heeded():
+            signals.run(main(arguments))
+    except signals.EndedBySignal as ended:
+        sys.exit(signals.BY_SIGNAL + ended.number)

@@ -1,8 +1,9 @@
-"""SIGKILL at each step of a refresh, and what the next process makes of it."""
+"""SIGKILL, SIGTERM and SIGHUP at each step of a refresh, and what the next process makes of it."""
 
 from __future__ import annotations
 
 import asyncio
+import signal
 import sys
 
 import pytest
@@ -86,3 +87,50 @@ async def killed_at(step, folder, reuse):
             assert again.startswith("sign-in-expired")
         presented = here.server.presented
         return outcome, presented.total, len(presented.twice), presented.times(issued.refresh) == 2
+
+
+@pytest.mark.requirement("E95")
+@pytest.mark.timeout(180)
+@pytest.mark.parametrize(
+    ("name", "steps"),
+    [
+        ("SIGTERM", ("fenced", "answered", "verified")),
+        *(pytest.param(name, STEPS, marks=pytest.mark.slow) for name in ("SIGTERM", "SIGHUP")),
+    ],
+    ids=lambda value: value if isinstance(value, str) else f"{len(value)} steps",
+)
+async def test_a_kill_that_can_be_heeded_costs_nothing_at_any_step(tmp_path, monkeypatch, paths, capsys, name, steps):
+    """Even where a server ends the whole sign-in at the second use of a refresh token."""
+    monkeypatch.setattr(sealed_file, "_COST", {"n": 16, "r": 1, "p": 1})
+    turn = asyncio.Semaphore(AT_ONCE)
+
+    async def one(step):
+        async with turn:
+            return await ended_at(step, name, tmp_path / step)
+
+    rows = await asyncio.gather(*(one(step) for step in steps))
+    with capsys.disabled():
+        for step, row in zip(steps, rows, strict=True):
+            sys.stdout.write(f"\n    {name} at {step:<10} {row[0]:<22} {row[1]} requests, {row[2]} sent twice")
+    assert dict(zip(steps, rows, strict=True)) == dict.fromkeys(steps, ("has a token", 1, 0))
+
+
+async def ended_at(step, name, folder):
+    async with scene(folder) as here:
+        here.sign_in()
+        if step == "processed":
+            here.server.hold = True
+            child = await here.start()
+            child.stdin.write(b"go\n")
+            await here.server.processed.wait()
+            child.send_signal(signal.Signals[name])
+            await asyncio.sleep(0.2)
+            here.server.let_go.set()
+        else:
+            child = await here.start("--die-at", step, "--of", name)
+            child.stdin.write(b"go\n")
+        await child.communicate()
+        assert child.returncode == 128 + signal.Signals[name]
+        got = await here.run()
+        outcome = "has a token" if got == here.current else got
+        return outcome, here.server.presented.total, len(here.server.presented.twice)

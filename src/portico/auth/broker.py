@@ -118,6 +118,11 @@ class TokenBroker:
         except LockBusy:
             return False
 
+    async def settle(self) -> None:
+        """Return once no refresh is under way any more; one that has sent nothing is given up. Before the HTTP client is closed."""
+        for flight in tuple(self._flights.values()):
+            await flight.settle()
+
     def may_refresh(self, profile: Profile) -> bool:
         """Whether it is time for the profile's next token, or to store the one in memory, and no failure says to wait."""
         if not profile_due(profile, self._ages.now(profile), self._spread) and profile.id not in self._unstored.waiting:

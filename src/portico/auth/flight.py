@@ -52,11 +52,16 @@ class Flight:
         try:
             return await asyncio.shield(self.outcome)
         except asyncio.CancelledError:
-            if self._waiting == 1 and not self._abandon():
-                await self._settled()
+            if self._waiting == 1:
+                await self.settle()
             raise
         finally:
             self._waiting -= 1
+
+    async def settle(self) -> None:
+        """Give the refresh up if nothing was sent; else return once it has ended."""
+        if not self._abandon():
+            await self._settled()
 
     @property
     def abandoned(self) -> bool:

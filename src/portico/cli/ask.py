@@ -42,8 +42,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def ask(args: argparse.Namespace, rt: Runtime) -> int:
     """Stream one answer."""
-    import asyncio
-
+    from portico import signals
     from portico.cli.ask_history import Course
     from portico.models.cooldown import Cooldowns
     from portico.models.failover import Round
@@ -55,7 +54,7 @@ def ask(args: argparse.Namespace, rt: Runtime) -> int:
     _say_passed(resolution, rt)
     course = Course(Round(resolution.candidates, Cooldowns(rt.clock)), rt.clock)
     try:
-        asyncio.run(_stream(course, question, args.max_tokens, rt))
+        signals.run(_stream(course, question, args.max_tokens, rt))
     except BaseException as error:
         course.failed(error)
         raise

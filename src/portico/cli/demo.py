@@ -31,13 +31,12 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def demo(args: argparse.Namespace, rt: Runtime) -> int:
     """Play the whole sign-in."""
     from portico.cli.demo_play import Play
-    from portico.cli.demo_stage import run_on_stage, terminated_as_interrupted
+    from portico.cli.demo_stage import run_on_stage
 
     rt = rt.outside_emulator()
     play = Play(flow=args.flow, region=args.region, keep=args.keep)
-    with terminated_as_interrupted():
-        if not args.keep:
-            return run_on_stage(rt, play)
-        from portico.cli.demo_keep import run_and_keep
+    if not args.keep:
+        return run_on_stage(rt, play)
+    from portico.cli.demo_keep import run_and_keep
 
-        return run_and_keep(rt, play)
+    return run_and_keep(rt, play)

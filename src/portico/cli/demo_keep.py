@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import subprocess
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from portico import signals
 from portico.errors import ConfigError, ExitCode, LockBusy, PorticoError
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def run_and_keep(rt: Runtime, play: Play) -> int:
     emulator = _start(rt)
     try:
         stage = _stage(rt, emulator)
-        code = asyncio.run(play.run(stage))
+        code = signals.run(play.run(stage))
     except BaseException:
         emulator.terminate()  # it clears away what its commands have made
         emulator.wait(_END_S)

@@ -12,11 +12,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from portico import signals
 from portico.cli.demo_browser import PID_FILE, window
 from portico.errors import PorticoError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+    from collections.abc import AsyncIterator, Callable, Mapping
 
     from portico.cli.demo_play import Play
     from portico.cli.runtime import Runtime
@@ -97,9 +98,9 @@ def run_on_stage(rt: Runtime, play: Play) -> int:
 
     folder = Path(tempfile.mkdtemp(prefix="portico-demo-")).resolve()
     try:
-        return asyncio.run(_play(rt, play, folder))
+        return signals.run(_play(rt, play, folder))
     finally:
-        with undisturbed():
+        with signals.undisturbed():
             clear_away(folder)
             shutil.rmtree(folder, ignore_errors=True)
 
@@ -173,26 +174,6 @@ def choose_port(config: Path, locks: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]
     ConfigFile(config, locks).edit(lambda document: document.set(("gateway", "port"), port))
-
-
-@contextlib.contextmanager
-def terminated_as_interrupted() -> Iterator[None]:
-    """SIGTERM ends the block as Ctrl-C does, so that it clears away after itself."""
-    before = signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextlib.contextmanager
-def undisturbed() -> Iterator[None]:
-    """Clearing away takes a moment; a second Ctrl-C in it would leave things behind."""
-    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGINT, before)
 
 
 async def _lines(stream: asyncio.StreamReader | None, on_line: Callable[[str], None] | None) -> str:

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from portico import signals
 from portico.errors import ConfigError, ExitCode, LockBusy, NoWayToSignIn
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def run_emulator(rt: Runtime, options: EmulatorOptions, *, region: str) -> int:
     import shutil
     import tempfile
 
-    from portico.cli.demo_stage import clear_away, undisturbed
+    from portico.cli.demo_stage import clear_away
     from portico.paths import make_private_folder
     from portico.store.lock import FileLock
 
@@ -43,9 +44,9 @@ def run_emulator(rt: Runtime, options: EmulatorOptions, *, region: str) -> int:
     folder = Path(tempfile.mkdtemp(prefix="portico-emulator-")).resolve()
     try:
         with contextlib.suppress(KeyboardInterrupt):
-            asyncio.run(_run(rt, emulators, options, folder, region))
+            signals.run(_run(rt, emulators, options, folder, region))
     finally:
-        with undisturbed(), contextlib.ExitStack() as floor:
+        with signals.undisturbed(), contextlib.ExitStack() as floor:
             floor.callback(lock.release)
             floor.callback(shutil.rmtree, folder, ignore_errors=True)
             clear_away(folder)

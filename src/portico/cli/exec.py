@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
 from portico.errors import UsageError
+from portico.signals import BY_SIGNAL, EndedBySignal
 
 if TYPE_CHECKING:
     import argparse
@@ -28,7 +29,6 @@ The tool gets the gateway's address, a key of its own that ends with it, and the
 claude, codex, aider and opencode get what else they need. A gateway is started for as long as the tool runs, where none runs.
 The exit code is the tool's own; 128 and the signal's number where a signal ended it.
 """
-_BY_SIGNAL: Final = 128
 # Whoever sends one of these means the tool. What the terminal sends reaches it by itself, in the same process group.
 _PASSED_ON: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGUSR1") if hasattr(signal, name))
 _OF_TERMINAL: Final = tuple(getattr(signal, name) for name in ("SIGINT", "SIGQUIT") if hasattr(signal, name))
@@ -68,7 +68,7 @@ def run(args: argparse.Namespace, rt: Runtime) -> int:
         with subprocess.Popen(command, env=env | variables(state.url, key, model, tool)) as process:
             tell.append(process)
             code = process.wait()
-    return code if code >= 0 else _BY_SIGNAL - code
+    return code if code >= 0 else BY_SIGNAL - code
 
 
 def _found(words: list[str], env: Mapping[str, str]) -> str:
@@ -89,7 +89,7 @@ def _signals() -> Iterator[list[subprocess.Popen[bytes]]]:
         for process in running:
             process.send_signal(number)
         if not running:
-            raise KeyboardInterrupt
+            raise EndedBySignal(number)
 
     def leave_alone(_number: int, _frame: object) -> None:
         if not running:

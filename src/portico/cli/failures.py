@@ -7,6 +7,7 @@ import sys
 from typing import Final
 
 from portico.errors import ExitCode, PorticoError
+from portico.signals import EndedBySignal
 
 OUTPUT_FAILED: Final = "output-failed"
 _NO_OUTPUT: Final = (errno.ENOSPC, errno.EDQUOT, errno.EBADF, errno.EIO)
@@ -24,10 +25,25 @@ class Interrupted(PorticoError):
     exit_code = ExitCode.INTERRUPTED
 
 
+class HungUp(PorticoError):
+    """The terminal was closed: SIGHUP."""
+
+    exit_code = ExitCode.HUNG_UP
+
+
+class Terminated(PorticoError):
+    """The process was asked to end: SIGTERM."""
+
+    exit_code = ExitCode.TERMINATED
+
+
 def explain(exc: BaseException) -> PorticoError:
     """`exc` as a failure to show. What no one expected is a bug: its traceback is printed, redacted."""
     if isinstance(exc, PorticoError):
         return exc
+    if isinstance(exc, EndedBySignal):
+        kind = HungUp if exc.name == "SIGHUP" else Terminated
+        return kind("interrupted", f"Ended by {exc.name}.")
     if isinstance(exc, KeyboardInterrupt):
         return Interrupted("interrupted", "Interrupted.")
     if isinstance(exc, OSError) and exc.filename is None and exc.errno in _NO_OUTPUT:

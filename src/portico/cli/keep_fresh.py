@@ -51,6 +51,7 @@ def run(rt: Runtime) -> int:
     """Keep fresh in the foreground."""
     import asyncio
 
+    from portico import signals
     from portico.cli.gateway_work import keep_fresh as work
     from portico.errors import ExitCode
     from portico.gateway.ending import asked_to_end
@@ -73,14 +74,13 @@ def run(rt: Runtime) -> int:
         working.cancel()
         await asyncio.wait([working])  # a refresh that was sent is waited for
 
-    asyncio.run(until_asked())
+    signals.run(until_asked())
     return ExitCode.OK
 
 
 def once(rt: Runtime) -> int:
     """Refresh what is due; the exit code is that of `auth status --check`, without a look into the store."""
-    import asyncio
-
+    from portico import signals
     from portico.auth.health import check_code
     from portico.auth.keep_fresh import refresh_what_is_due
     from portico.cli.gateway_work import refreshing, tidy_up, unattended_vault
@@ -92,7 +92,7 @@ def once(rt: Runtime) -> int:
             await tidy_up(rt, vault)
             return await refresh_what_is_due(broker, rt.index)
 
-    outcomes = asyncio.run(refresh()) if rt.index.profiles() else []
+    outcomes = signals.run(refresh()) if rt.index.profiles() else []
     code = check_code(rt.index.profiles(), rt.clock)
     if rt.out.is_json:
         rt.out.json({"exitCode": code, "profiles": [_as_json(outcome, rt) for outcome in outcomes]})

@@ -19,8 +19,7 @@ def run_logout(asked: str | None, rt: Runtime, *, all_profiles: bool, yes: bool)
         NotRevoked: everything is deleted here, but a provider was not told. With `--json` it is in the report, as the next is.
         StoreError: a copy of a token could not be deleted.
     """
-    import asyncio
-
+    from portico import signals
     from portico.onboarding.account_in_use import id_in_use
 
     chosen = _chosen(asked, rt, all_profiles=all_profiles)
@@ -32,7 +31,7 @@ def run_logout(asked: str | None, rt: Runtime, *, all_profiles: bool, yes: bool)
     if not yes and not rt.prompter.confirm(f"Sign out of {', '.join(chosen)}?", flag="--yes"):
         rt.out.note("Nothing was changed.")
         return ExitCode.OK
-    results = asyncio.run(_sign_out(chosen, before, rt))
+    results = signals.run(_sign_out(chosen, before, rt))
     for result in results:
         if not result.left and not result.taken:
             _forget(result.profile_id, before.get(result.profile_id), rt)

@@ -67,8 +67,10 @@ def _answer(words: list[str], program: str) -> int:
         print(fitted_help(top_level_help(program), sys.stdout))  # noqa: T201 - answered before there is an Output
         return 0
     from portico.cli.dispatch import dispatch
+    from portico.signals import heeded
 
-    return dispatch(words, program)
+    with heeded():
+        return dispatch(words, program)
 
 
 def _fail(exc: BaseException, words: list[str], program: str) -> int:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
+from portico import signals
 from portico.errors import PorticoError, SignInNeeded, UsageError
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def probed(args: argparse.Namespace, loader: ModelLoader, rt: Runtime) -> tuple[
         raise UsageError("usage", "--probe-timeout, --probe-concurrency and --probe-max-tokens are numbers above 0.")
     models = _models(args, loader)
     rt.out.note(f"Probing {len(models)} credential{'s' if len(models) != 1 else ''}...")
-    return tuple(asyncio.run(_ask(models, args, rt)))
+    return tuple(signals.run(_ask(models, args, rt)))
 
 
 async def _ask(models: list[CallableModel], args: argparse.Namespace, rt: Runtime) -> list[Probe]:

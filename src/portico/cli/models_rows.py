@@ -181,8 +181,7 @@ def _live_row(reference: ModelReference, model: Discovered, accounts: _Accounts)
 
 def _asked(accounts: _Accounts, rt: Runtime, provider: str | None) -> dict[str, tuple[Discovered, ...]]:
     """What the providers list that are set up, or that need no account; a failure of one is said and stops no other."""
-    import asyncio
-
+    from portico import signals
     from portico.models.discovery import discover_all
     from portico.models.http import ModelHttp
 
@@ -199,7 +198,7 @@ def _asked(accounts: _Accounts, rt: Runtime, provider: str | None) -> dict[str, 
             return await discover_all(models, http=http, broker=rt.broker(oauth))
 
     listed = {}
-    for id, outcome in asyncio.run(ask()).items():
+    for id, outcome in signals.run(ask()).items():
         if isinstance(outcome, PorticoError):
             rt.out.note(f"{id}: not asked: {outcome}" if outcome.id == "network" else f"{id}: {outcome}")
         else:

@@ -59,12 +59,12 @@ def _show(rt: Runtime, broken: list[PluginRecord], diagnostics: list[Diagnostic]
 def _run_checks(checks: Sequence[DoctorCheck]) -> list[Finding]:
     if not checks:
         return []
-    import asyncio
+    from portico import signals
 
     async def run_all() -> list[Finding]:
         return [finding for check in checks for finding in await _run_one(check)]
 
-    return asyncio.run(run_all())
+    return signals.run(run_all())
 
 
 async def _run_one(check: DoctorCheck) -> Sequence[Finding]:

@@ -94,8 +94,7 @@ def _end_services(done: _Purged, rt: Runtime) -> None:
 
 
 def _sign_out(done: _Purged, rt: Runtime) -> None:
-    import asyncio
-
+    from portico import signals
     from portico.onboarding.sign_out import sign_out
 
     async def every() -> list[SignedOut]:
@@ -105,7 +104,7 @@ def _sign_out(done: _Purged, rt: Runtime) -> None:
             return [await sign_out(rt, id, http, agreed=entry) for id, entry in entries.items()]
 
     try:
-        results = asyncio.run(every())
+        results = signals.run(every())
     except PorticoError as error:
         done.left.append(f"the sign-ins: {error}")
         return

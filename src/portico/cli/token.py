@@ -84,11 +84,11 @@ def _fresh(profile: Profile, rt: Runtime) -> tuple[Secret, int | None] | None:
 
 
 def _refreshed(profile: Profile, rt: Runtime) -> tuple[Secret, int | None]:
-    import asyncio
+    from portico import signals
 
     async def refresh() -> tuple[Secret, int | None]:
         async with rt.http() as http:
             token = await rt.broker(http).access(profile.id)
         return token.token, token.expires_at
 
-    return asyncio.run(refresh())
+    return signals.run(refresh())

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
+from portico import signals
 from portico.auth.named import named_profile
 from portico.cli import usage_view as view
 from portico.errors import SignInNeeded, UsageError
@@ -44,7 +44,7 @@ def show_plans(args: argparse.Namespace, rt: Runtime) -> int:
         async with _asker(rt) as asker:
             return await asker.ask_all(accounts)
 
-    reports = asyncio.run(ask())
+    reports = signals.run(ask())
     view.show(reports, rt)
     return exit_code(reports)
 
@@ -67,7 +67,7 @@ def watch_plans(args: argparse.Namespace, rt: Runtime) -> int:
                 view.show_again(reports, rt, every_s=args.watch)
                 await rt.clock.sleep(args.watch)
 
-    return asyncio.run(watch())
+    return signals.run(watch())
 
 
 @asynccontextmanager

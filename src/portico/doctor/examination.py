@@ -7,6 +7,7 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from portico import signals
 from portico.doctor import files, gateway, network, references, sign_ins
 from portico.doctor.finding import Check, Found
 from portico.doctor.patient import Patient
@@ -58,7 +59,7 @@ def examine(here: Installation, *, checks: Sequence[Check] = CHECKS, longest_s: 
     async def run_all() -> tuple[Result, ...]:
         return tuple(await asyncio.gather(*(_run(check, patient, longest_s) for check in (*checks, *_of_plugins(patient)))))
 
-    return asyncio.run(run_all())
+    return signals.run(run_all())
 
 
 def worst_first(results: Sequence[Result]) -> list[Found]:
@@ -96,4 +97,4 @@ def _blocking(check: DoctorCheck) -> Callable[[Patient], list[Found]]:
     async def run() -> list[Found]:
         return [Found(each.id, each.level, each.message, each.why, each.hint) for each in await check.run() if each.level != "ok"]
 
-    return lambda _patient: asyncio.run(run())
+    return lambda _patient: signals.run(run())

@@ -7,6 +7,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from portico import signals
 from portico.doctor.finding import Found, of_error
 from portico.errors import PorticoError
 
@@ -23,12 +24,12 @@ _ANSWER_S: Final = 4.0
 
 def hosts(patient: Patient) -> Iterable[Found]:
     """A host that does not answer, once for each cause; a clock that is not the host's."""
-    return asyncio.run(_hosts(patient))
+    return signals.run(_hosts(patient))
 
 
 def plans(patient: Patient) -> Iterable[Found]:
     """A credential that its provider refuses: of the other region, of another kind, or revoked."""
-    return asyncio.run(_plans(patient)) if patient.accounts else ()
+    return signals.run(_plans(patient)) if patient.accounts else ()
 
 
 async def _hosts(patient: Patient) -> list[Found]:

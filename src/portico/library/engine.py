@@ -11,8 +11,10 @@ import os
 import threading
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from portico.signals import finish_first
+
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
     from concurrent.futures import Future
 
     from portico.auth.broker import TokenBroker
@@ -35,6 +37,7 @@ class Engine:
         self._loop: asyncio.AbstractEventLoop
         self._stop: asyncio.Event
         self._thread: threading.Thread
+        self._stand_back: Callable[[], None]
         self.broker: TokenBroker
         self.http: ModelHttp
 
@@ -71,6 +74,7 @@ class Engine:
         """End the loop, after what cannot be given up."""
         if self._started_in == os.getpid():
             self._started_in = 0
+            self._stand_back()
             self._loop.call_soon_threadsafe(self._stop.set)
             self._thread.join(_LAST_WAIT_S)
 
@@ -87,6 +91,7 @@ class Engine:
         ready.result()
         self._started_in = os.getpid()
         atexit.register(self.close)
+        self._stand_back = finish_first(self.close)
 
     def _serve(self, ready: Future[None]) -> None:
         try:
@@ -103,6 +108,7 @@ class Engine:
             self.broker = self._installation.broker(oauth)
             ready.set_result(None)
             await self._stop.wait()
+            await self.broker.settle()
 
 
 async def _next(pieces: AsyncGenerator[T, None]) -> T | None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
+from portico import signals
 from portico.config.config_path import format_path
 from portico.errors import PorticoError, UsageError
 from portico.onboarding import api_key, storing
@@ -231,7 +231,7 @@ def _checked(bench: Workbench, plan: KeyPlan) -> KeyPlan:
         return await check_key(bench, setup)
 
     bench.out.note(f"Checking {setup.reference}...")
-    checked = asyncio.run(check())
+    checked = signals.run(check())
     if setup.choice.needs_key:
         refuse_wrong(checked)
     return replace(plan, told=verdict(checked), reached=checked.status not in {"unreachable", "timeout"})

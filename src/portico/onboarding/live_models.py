@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from portico import signals
 from portico.errors import NetworkError, PorticoError
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ WITHIN_S: Final = 2.0
 
 def live_models(bench: Workbench, models: Mapping[str, CallableModel]) -> dict[str, Listed]:
     """What each provider lists, by its id, or why it does not say; all are asked at once, for two seconds at most."""
-    return asyncio.run(_all(bench, models)) if models else {}
+    return signals.run(_all(bench, models)) if models else {}
 
 
 async def _all(bench: Workbench, models: Mapping[str, CallableModel]) -> dict[str, Listed]:

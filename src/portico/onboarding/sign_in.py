@@ -124,12 +124,12 @@ def carry_out(bench: Workbench, plan: Plan) -> SignedIn:
     Raises:
         PorticoError: as `sign_in`.
     """
-    import asyncio
+    from portico import signals
 
     finish_pending(bench)
     asked = plan.request.store or bench.config.config.auth.store
     store = storing.ready_store(bench, asked, choice=plan.request.choice)
-    return asyncio.run(_carried_out(bench, plan, store))
+    return signals.run(_carried_out(bench, plan, store))
 
 
 async def _carried_out(bench: Workbench, plan: Plan, store: StoreName | None) -> SignedIn:
