@@ -119,7 +119,7 @@ class TokenBroker:
             return False
 
     async def settle(self) -> None:
-        """Return once no refresh is under way any more; one that has sent nothing is given up. Before the HTTP client is closed."""
+        """Return once no refresh is under way any more; one that has sent nothing is given up."""
         for flight in tuple(self._flights.values()):
             await flight.settle()
 
