@@ -85,7 +85,7 @@ from portico.errors import (
 from portico.secret import Secret, redact
 
 if TYPE_CHECKING:
-    from portico.oauth.standard import StandardDialect
+    from portico.oauth.standard import StandardDialect, read_code_expiry, read_interval
     from portico.oauth.token_errors import ends_grant, error_for, may_pass, oauth_error
     from portico.oauth.token_response import (
         holds_tokens,
@@ -159,6 +159,8 @@ __all__ = [
     "normalise_expiry",
     "oauth_error",
     "plain_text",
+    "read_code_expiry",
+    "read_interval",
     "read_json_object",
     "read_token",
     "read_token_fields",
@@ -175,6 +177,8 @@ hookimpl = pluggy.HookimplMarker("portico")
 # What only some plugins need is loaded when it is named, so that one can be listed without the OAuth engine.
 _LAZY: Final = {
     "StandardDialect": "portico.oauth.standard",
+    "read_code_expiry": "portico.oauth.standard",
+    "read_interval": "portico.oauth.standard",
     "built_in": "portico.plugins.builtin",
     "built_in_plans": "portico.plugins.builtin",
     "ends_grant": "portico.oauth.token_errors",

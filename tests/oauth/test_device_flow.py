@@ -39,20 +39,22 @@ class Opener:
 class Run:
     """One device sign-in: `polls` holds the seconds since the code was shown at which each poll was sent."""
 
-    def __init__(self, *faults: Fault | None, approve: bool = True) -> None:
+    def __init__(self, *faults: Fault | None, approve: bool = True, approve_at: float | None = None) -> None:
+        """`approve_at`: approved when the first poll after so many seconds is under way, and not at once."""
         self.clock = FakeClock()
         self.server = AuthorizationServer(clock=self.clock)
         self.server.devices.strict_interval = False
         self.server.faults.add(TOKEN, *faults)
         self.events, self.grants, self.polls = Events(), [], []
-        self._approve = approve
+        self.timeouts, self.approve_at = [], approve_at
+        self._approve = approve and approve_at is None
 
     async def go(self, change=lambda described: described, **options) -> None:
         async with serve(self.server) as base_url, OAuthClient(clock=self.clock) as http:
             await device_flow(
                 change(self.server.description(base_url)),
                 _Timed(self),
-                http,
+                _Posting(self, http),
                 finish=self._keep,
                 on_event=self._see,
                 clock=self.clock,
@@ -75,8 +77,23 @@ class _Timed(StandardDialect):
         self._run = run
 
     def poll_request(self, server, device, *, verifier):
-        self._run.polls.append(self._run.clock.monotonic() - self._run.shown_at)
+        since = self._run.clock.monotonic() - self._run.shown_at
+        self._run.polls.append(since)
+        if self._run.approve_at is not None and since >= self._run.approve_at:
+            self._run.server.devices.decide(device.user_code, approved=True)
         return super().poll_request(server, device, verifier=verifier)
+
+
+class _Posting:
+    """The real client, with a note of how long each poll may take."""
+
+    def __init__(self, run: Run, http: OAuthClient) -> None:
+        self._run, self._http = run, http
+
+    async def post_form(self, request, **how):
+        if request.url.endswith(TOKEN):
+            self._run.timeouts.append(how["timeout_s"])
+        return await self._http.post_form(request, **how)
 
 
 async def test_an_approved_code_becomes_a_grant():
@@ -180,8 +197,85 @@ async def test_nobody_waits_longer_than_the_code_lives_or_the_user_allows(timeou
     with pytest.raises(TimedOut) as late:
         await run.go(timeout_s=timeout_s)
 
-    assert run.clock.monotonic() - started == min(timeout_s, 300)
+    assert run.clock.monotonic() - started == min(timeout_s, 300) - 1
     assert late.value.exit_code == 5
+
+
+@pytest.mark.requirement("E108")
+@pytest.mark.parametrize(("life_s", "last"), [(300, 299), (302, 301), (20, 19), (3, 2.7)])
+async def test_a_code_that_is_approved_in_its_last_seconds_is_polled_once_more_before_its_end(life_s, last):
+    run = Run(approve_at=life_s - 4)
+    run.server.devices.ttl_s = life_s
+    run.server.devices.strict_interval = True
+    await run.go()
+
+    assert run.polls[-1] == pytest.approx(last)
+    assert (len(run.grants), run.events.of(PollSlowed)) == (1, []), "two polls are never closer than the interval"
+    assert run.timeouts[-1] == 10
+    assert all(0 < timeout <= max(1, last - at) for at, timeout in zip(run.polls, run.timeouts[:-1], strict=False))
+
+
+@pytest.mark.requirement("E108")
+async def test_a_user_who_allows_less_time_than_the_code_lives_gets_the_last_poll_too():
+    run = Run(approve_at=56)
+    await run.go(timeout_s=60)
+
+    assert (run.polls[-1], len(run.grants)) == (59, 1)
+
+
+@pytest.mark.requirement("E108")
+@pytest.mark.parametrize(
+    "lost",
+    [
+        Fault(status=503),
+        Fault(drop="before"),
+        Fault(status=503, headers={"Retry-After": "30"}),
+        Fault(status=429, headers={"Retry-After": "86400"}),
+    ],
+)
+async def test_no_back_off_and_no_retry_after_goes_past_the_end(lost):
+    run = Run(*[lost] * 9)
+    run.server.devices.ttl_s = 100
+    with pytest.raises(TimedOut):
+        await run.go()
+
+    assert run.polls[-1] == 99
+
+
+@pytest.mark.requirement("E108")
+async def test_a_back_off_is_shortened_so_that_the_last_poll_gets_the_tokens():
+    run = Run(Fault(status=429, headers={"Retry-After": "86400"}))
+    await run.go()
+
+    assert (run.polls, len(run.grants)) == ([5, 299], 1)
+
+
+@pytest.mark.requirement("E108")
+async def test_a_last_poll_that_is_lost_ends_it_as_expired_and_says_so():
+    lost = Fault(status=503)
+    run = Run(*[lost] * 9)
+    with pytest.raises(TimedOut) as late:
+        await run.go()
+
+    assert (late.value.id, run.polls[-1]) == ("code-expired", 299)
+    assert "503" in late.value.why
+
+
+@pytest.mark.requirement("E108")
+async def test_a_machine_that_slept_past_the_end_asks_once_more_and_no_second_time():
+    run = Run(approve=False)
+    see = run._see
+
+    def sleep(event):
+        see(event)
+        if isinstance(event, DeviceCode):
+            run.clock.jump(3600)
+
+    run._see = sleep
+    with pytest.raises(TimedOut):
+        await run.go()
+
+    assert len(run.polls) == 1
 
 
 @pytest.mark.requirement("E35")
@@ -212,7 +306,14 @@ async def test_a_jumping_clock_neither_ends_it_wrongly_nor_makes_it_endless(jump
 
 
 @pytest.mark.requirement("E35")
-@pytest.mark.parametrize(("interval", "first"), [(None, 5), (0, 1), (0.5, 1), (7, 7), (10**9, None)])
+@pytest.mark.requirement("E109")
+@pytest.mark.parametrize(
+    ("interval", "first"),
+    [
+        *[(None, 5), (0, 1), (0.5, 1), (7, 7), ("7", 7), ("0", 1), (10**9, 60), ("999999", 60), (1e308, 60)],
+        *[("seven", 5), ("\u0667", 5), ("", 5), (-1, 5), (True, 5), ([7], 5), (10**400, 60)],
+    ],
+)
 async def test_an_absent_tiny_or_huge_interval_is_bounded(interval, first):
     fields = {
         "device_code": "dc",
@@ -223,12 +324,40 @@ async def test_an_absent_tiny_or_huge_interval_is_bounded(interval, first):
     }
     run = Run(Fault(status=400, body='{"error": "access_denied"}'))
     run.server.faults.add(DEVICE, Fault(status=200, body=json.dumps(fields)))
-    started = run.clock.monotonic()
-    with pytest.raises(TimedOut if first is None else Denied):
+    with pytest.raises(Denied):
         await run.go()
 
-    assert run.polls == ([] if first is None else [first])
-    assert run.clock.monotonic() - started <= 300
+    assert run.polls == [first]
+
+
+@pytest.mark.requirement("E109")
+async def test_a_code_that_lives_shorter_than_its_interval_is_polled_all_the_same():
+    run = Run(approve_at=0)
+    run.server.devices.ttl_s, run.server.devices.interval_s = 30, 900
+    await run.go()
+
+    assert (run.polls, len(run.grants)) == ([29], 1)
+
+
+@pytest.mark.requirement("E109")
+@pytest.mark.parametrize("expires_in", [None, 0, -5, "0", "soon", True, [], 1e308, 10**400])
+async def test_a_code_without_a_usable_lifetime_is_polled_for_fifteen_minutes_at_most(expires_in):
+    fields = {"device_code": "dc", "user_code": "AAAA", "verification_uri": "https://as.test/d", "expires_in": expires_in}
+    device = StandardDialect().read_device_reply(reply(json.dumps(fields), sent_at_ms=1_000), state="s")
+
+    assert device.expires_at == 1_000 + 900_000
+
+
+@pytest.mark.requirement("E109")
+@pytest.mark.parametrize("code", ["ÄÖÜ-ẞ", "КОД-ШИФР", "数字-一二三", "קוד", "ab cd"])
+async def test_a_code_of_another_script_is_shown_as_it_is(code):
+    fields = {"device_code": "dc", "user_code": code, "verification_uri": "https://as.test/device", "expires_in": 300}
+    run = Run(Fault(status=400, body='{"error": "access_denied"}'))
+    run.server.faults.add(DEVICE, Fault(status=200, body=json.dumps(fields)))
+    with pytest.raises(Denied):
+        await run.go()
+
+    assert run.events.of(DeviceCode)[0].device.user_code == code
 
 
 @pytest.mark.requirement("E35")
@@ -280,15 +409,11 @@ async def test_a_server_elsewhere_cannot_send_the_browser_to_a_service_of_this_m
         {"user_code": "A" * 65},
         {"user_code": "A\x1b[31m"},
         {"user_code": "\u202e1234"},
+        {"user_code": "12\u200b34"},
+        {"user_code": "ÄÖ\u2066Ü"},
+        {"user_code": "  "},
         {"verification_uri": None},
         {"verification_uri": 5},
-        {"expires_in": None},
-        {"expires_in": True},
-        {"expires_in": -1},
-        {"interval": "5"},
-        {"interval": True},
-        {"interval": -1},
-        {"interval": 1e308},
     ],
 )
 def test_a_device_reply_that_does_not_hold_what_it_must_is_refused(changes):

@@ -129,16 +129,22 @@ def test_expired_in_is_read_by_its_size(given: int) -> None:
     [
         (3000, 3.0),
         (500, 2.0),
-        (3, 2.0),
+        ("3000", 3.0),
+        (3, 3.0),
+        ("5", 5.0),
+        (1, 2.0),
+        (0, 2.0),
         (None, 2.0),
-        ("5", 2.0),
+        ("5 s", 2.0),
         (-1, 2.0),
         (True, 2.0),
-        pytest.param(10**400, 2.0, id="huge"),
+        (10**7, 60.0),
+        pytest.param(10**400, 60.0, id="huge"),
         ([], 2.0),
     ],
 )
-def test_the_interval_is_milliseconds_and_never_below_two_seconds(given: object, seconds: float) -> None:
+@pytest.mark.requirement("E109")
+def test_the_interval_is_milliseconds_or_few_seconds_and_two_to_sixty_seconds_long(given: object, seconds: float) -> None:
     assert U.read_device_reply(reply({**USER_CODE, "interval": given}), state="st").interval == seconds
 
 
@@ -159,16 +165,26 @@ def test_a_reply_that_does_not_echo_the_state_is_refused(echo: object) -> None:
         {"verification_uri": "http://platform.minimax.io/"},
         {"verification_uri": "javascript:alert(1)"},
         {"verification_uri": "https://x.example/$(id)"},
-        {"expired_in": None},
-        {"expired_in": "3600s"},
-        {"expired_in": 0},
-        {"expired_in": 1e300},
+        {"user_code": "AB\u202eCD"},
     ],
 )
 def test_an_incomplete_or_hostile_device_reply_is_refused(change: dict[str, object]) -> None:
     with pytest.raises(OAuthError) as raised:
         U.read_device_reply(reply({**USER_CODE, **change}), state="st")
     assert raised.value.id == "reply-incomplete"
+
+
+@pytest.mark.requirement("E109")
+@pytest.mark.parametrize("given", [None, "3600s", 0, -1, True, 1e300, NOW - 1])
+def test_a_code_without_a_usable_lifetime_lives_fifteen_minutes(given: object) -> None:
+    assert U.read_device_reply(reply({**USER_CODE, "expired_in": given}), state="st").expires_at == NOW + 900_000
+    assert S.read_device_reply(reply({**DEVICE_CODE, "expires_in": given}), state="").expires_at == NOW + 900_000
+
+
+@pytest.mark.requirement("E109")
+@pytest.mark.parametrize(("given", "seconds"), [("5", 5.0), (10**6, 60.0), (0, 1.0), ("x", 5.0)])
+def test_the_interval_of_a_device_code_reply_is_read_from_digits_and_capped(given: object, seconds: float) -> None:
+    assert S.read_device_reply(reply({**DEVICE_CODE, "interval": given}), state="").interval == seconds
 
 
 def test_a_device_code_reply_is_read_in_seconds() -> None:

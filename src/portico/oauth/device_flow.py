@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from portico.clock import SystemClock
@@ -26,6 +26,11 @@ if TYPE_CHECKING:
 _SLOW_DOWN_S: Final = 5.0
 _MAX_BACKOFF_S: Final = 60.0
 _POLL_TIMEOUT_S: Final = 30.0
+# The last poll leaves this long before the code ends, so that it arrives before the server's own end of it.
+_LEAD_S: Final = 1.0
+# At most this part of a short life.
+_LEAD_PART: Final = 0.1
+_LAST_POLL_TIMEOUT_S: Final = 10.0
 
 
 async def device_flow(
@@ -41,7 +46,8 @@ async def device_flow(
 ) -> None:
     """Get a code, show it, poll until it is approved, and hand the grant to `finish`.
 
-    The wait ends with the code's lifetime or `timeout_s` (seconds), whichever is first. `opener` None opens no browser.
+    The wait ends with the code's lifetime or `timeout_s` (seconds), whichever is first, and with one last poll. `opener` None
+    opens no browser.
 
     Raises:
         NoWayToSignIn: `no-flow-served`: the server has no device endpoint.
@@ -83,7 +89,10 @@ def _safe_page(device: DeviceAuthorization, endpoint: str) -> str:
 
 @dataclass(slots=True)
 class _Polling:
-    """RFC 8628 section 3.4 and 3.5."""
+    """RFC 8628 section 3.4 and 3.5.
+
+    The last poll is made at the end of the code's life, whatever wait was due then: a code that was approved late is not lost.
+    """
 
     server: OAuthServer
     dialect: TokenDialect
@@ -93,38 +102,63 @@ class _Polling:
     on_event: EventHandler
     deadline: Deadline
     clock: Clock
+    lead_s: float = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.lead_s = min(_LEAD_S, self.deadline.remaining() * _LEAD_PART)
 
     async def run(self) -> TokenGrant:
         interval, lost = self.device.interval, 0
+        pause = interval
         while True:
-            await self._wait(min(interval * 2**lost, max(interval, _MAX_BACKOFF_S)))
+            last = await self._wait(pause, interval)
             try:
-                answer = await self._poll()
+                answer = await self._poll(last=last)
             except NetworkError as error:
                 if isinstance(error, OAuthError) and not error.transient:
                     raise
+                if last:
+                    raise _expired(f"the last question whether it is approved got no answer: {error}") from error
                 lost += 1
                 self.on_event(PollRetry(error.id))
-                await self._wait(_asked_to_wait(error))
+                pause = min(interval * 2**lost, max(interval, _MAX_BACKOFF_S)) + _asked_to_wait(error)
                 continue
             if not isinstance(answer, Pending):
                 return answer
+            if last:
+                raise _expired()
             lost = 0
             if answer.slow_down:
                 interval += _SLOW_DOWN_S
                 self.on_event(PollSlowed(interval))
+            pause = interval
 
-    async def _poll(self) -> Pending | TokenGrant:
+    async def _poll(self, *, last: bool) -> Pending | TokenGrant:
         request = self.dialect.poll_request(self.server, self.device, verifier=self.verifier)
-        timeout_s = max(1.0, min(_POLL_TIMEOUT_S, self.deadline.remaining()))
+        # A poll that hangs leaves room for the last one.
+        timeout_s = _LAST_POLL_TIMEOUT_S if last else max(1.0, min(_POLL_TIMEOUT_S, self._left()))
         return self.dialect.read_poll_reply(
             await self.http.post_form(request, relocated=self.server.relocated, timeout_s=timeout_s)
         )
 
-    async def _wait(self, seconds: float) -> None:
-        await self.clock.sleep(min(seconds, self.deadline.remaining()))
-        if self.deadline.remaining() <= 0:
-            raise TimedOut("code-expired", "Nobody approved the code in time.", hint="Run the command again to get a new code.")
+    async def _wait(self, seconds: float, interval: float) -> bool:
+        """Wait for the next poll; whether it is the last one.
+
+        Where the next poll would leave less than an interval to the last one, only the last one is made: two polls are never
+        closer than the server asked for (RFC 8628 section 3.5).
+        """
+        left = self._left()
+        last = seconds + interval > left
+        await self.clock.sleep(left if last else seconds)
+        return last or self._left() <= 0
+
+    def _left(self) -> float:
+        """Seconds until the last poll, not below zero."""
+        return max(0.0, self.deadline.remaining() - self.lead_s)
+
+
+def _expired(why: str | None = None) -> TimedOut:
+    return TimedOut("code-expired", "Nobody approved the code in time.", why=why, hint="Run the command again to get a new code.")
 
 
 def _asked_to_wait(error: NetworkError) -> float:

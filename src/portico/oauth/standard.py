@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import TYPE_CHECKING, Final, Literal
 
 from portico.contracts import DeviceAuthorization, FormRequest, Pending
@@ -20,13 +19,22 @@ from portico.oauth.token_response import (
 
 if TYPE_CHECKING:
     from portico.contracts import HttpReply, JsonValue, OAuthServer, TokenGrant
-    from portico.oauth.token_response import Fields
+    from portico.oauth.token_response import Fields, Unit
     from portico.secret import Secret
 
 DEVICE_GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
 DEFAULT_INTERVAL_S: Final = 5.0
 MIN_INTERVAL_S: Final = 1.0
+# A person waits at most this long for an approval to be seen.
+MAX_INTERVAL_S: Final = 60.0
+# How long a code is polled for where the server does not say how long it lives, though RFC 8628 section 3.2 requires that. The
+# server says itself when it has ended (section 3.5, `expired_token`).
+DEFAULT_CODE_LIFE_S: Final = 900.0
 _MAX_CODE: Final = 64
+_MAX_DIGITS: Final = 15
+# Nobody polls ten times a second: a number below this that should be milliseconds is seconds.
+_LEAST_MS: Final = 100
+_MOST: Final = 10**9
 
 
 class StandardDialect:
@@ -89,14 +97,13 @@ def checked(reply: HttpReply, fields: Fields) -> Fields:
 
 def _device(fields: Fields, now_ms: int) -> DeviceAuthorization:
     device_code = read_token(fields, "device_code")
-    expires_at = normalise_expiry(fields.get("expires_in"), now_ms)
-    if device_code is None or expires_at is None:
-        raise ValueError("device_code or expires_in is missing")
+    if device_code is None:
+        raise ValueError("device_code is missing")
     return DeviceAuthorization(
         user_code=read_user_code(fields.get("user_code")),
         # Older servers of this flow call it `verification_url`.
         verification_uri=read_url(fields.get("verification_uri") or fields.get("verification_url"), "verification_uri"),
-        expires_at=expires_at,
+        expires_at=read_code_expiry(fields.get("expires_in"), now_ms),
         interval=read_interval(fields.get("interval")),
         verification_uri_complete=_optional_url(fields.get("verification_uri_complete"), "verification_uri_complete"),
         device_code=device_code,
@@ -104,32 +111,52 @@ def _device(fields: Fields, now_ms: int) -> DeviceAuthorization:
 
 
 def read_user_code(value: JsonValue) -> str:
-    """The code a person types: 1 to 64 printable ASCII characters.
+    """The code a person types: 1 to 64 printable characters of any script.
 
     Raises:
-        ValueError: it is not one.
+        ValueError: it is not one. Control characters and those that turn the direction of writing are not printable.
     """
-    if not isinstance(value, str) or not 0 < len(value) <= _MAX_CODE or not (value.isascii() and value.isprintable()):
+    if not isinstance(value, str) or not value.strip() or len(value) > _MAX_CODE or not value.isprintable():
         raise ValueError("user_code is not a code")
     return value
 
 
-def read_interval(value: JsonValue, *, default_s: float = DEFAULT_INTERVAL_S, per_second: float = 1.0) -> float:
-    """Seconds between polls; `default_s` where the server names none (RFC 8628 section 3.2); never below one.
+def read_code_expiry(value: JsonValue, now_ms: int, unit: Unit = "s", *, server_now_ms: int | None = None) -> int:
+    """When a device code ends, wall ms.
 
     Args:
-        value: the field as it came, in units of which `per_second` make a second.
-        default_s: what an absent field means, in seconds.
-        per_second: 1 for seconds, 1000 for milliseconds.
+        value: the field as it came.
+        now_ms: when the request left.
+        unit: as for `normalise_expiry`.
+        server_now_ms: as for `normalise_expiry`.
 
-    Raises:
-        ValueError: it is not a non-negative finite number.
+    A lifetime that is missing, no number, not in the future or over ten years is taken for `DEFAULT_CODE_LIFE_S` seconds: a
+    sign-in does not fail for it.
     """
-    if value is None:
+    try:
+        at = normalise_expiry(value, now_ms, unit, server_now_ms=server_now_ms)
+    except ValueError:
+        at = None
+    return at if at is not None and at > now_ms else now_ms + round(DEFAULT_CODE_LIFE_S * 1000)
+
+
+def read_interval(
+    value: JsonValue, *, default_s: float = DEFAULT_INTERVAL_S, per_second: float = 1.0, least_s: float = MIN_INTERVAL_S
+) -> float:
+    """Seconds between polls, from `least_s` to 60; `default_s` where the server names no usable one (RFC 8628 section 3.2).
+
+    Args:
+        value: the field as it came: a number, or its digits in a text, in units of which `per_second` make a second.
+        default_s: what a missing field, and one that is no number or is negative, means, in seconds.
+        per_second: 1 for seconds, 1000 for milliseconds. A number that is too small to be milliseconds is read as seconds.
+        least_s: the shortest interval, in seconds.
+    """
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _MAX_DIGITS:
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:  # NaN is neither
         return default_s
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= 10**9 or not math.isfinite(value):
-        raise ValueError("interval is not a number of seconds")
-    return max(MIN_INTERVAL_S, value / per_second)
+    seconds = value if value < _LEAST_MS else min(value, _MOST) / per_second
+    return float(min(MAX_INTERVAL_S, max(least_s, seconds)))
 
 
 def read_url(value: JsonValue, name: str) -> str:

@@ -6,9 +6,9 @@ own client does. Source: MiniMax's `minimax-code`, packages/oauth-core.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
-from minimax_portal_auth.dialects.replies import incomplete, read_progress, read_success, required_page, required_text, seconds_of
+from minimax_portal_auth.dialects.replies import incomplete, read_progress, read_success, required_page, required_text
 from minimax_portal_auth.dialects.user_code import (
     ACCEPT,
     DEVICE_CODE_GRANT,
@@ -23,14 +23,12 @@ from portico.plugin_api import (
     FormRequest,
     Pending,
     StandardDialect,
+    read_interval,
     read_token,
 )
 
 if TYPE_CHECKING:
     from portico.plugin_api import HttpReply, OAuthServer, Secret, TokenGrant
-
-_INTERVAL_S: Final = 5.0  # RFC 8628 section 3.2: what to take where none is given
-_LEAST_S: Final = 1.0
 
 
 class DeviceCodeDialect(StandardDialect):
@@ -64,7 +62,7 @@ class DeviceCodeDialect(StandardDialect):
             verification_uri=required_page(reply, fields, page),
             verification_uri_complete=required_page(reply, fields, "verification_uri_complete") if complete else None,
             expires_at=device_expiry(reply, fields),
-            interval=seconds_of(fields.get("interval"), per_second=1.0, floor=_LEAST_S, default=_INTERVAL_S),
+            interval=read_interval(fields.get("interval")),
             device_code=device_code,
         )
 

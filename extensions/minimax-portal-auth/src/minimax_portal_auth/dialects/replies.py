@@ -38,7 +38,6 @@ _EXPIRED: Final = frozenset({"expired", "expired_token"})
 _SUCCESS: Final = "success"
 _FAILED: Final = frozenset({"error", "failed"})
 _WORD_LIMIT: Final = 60
-_MAX_INTERVAL: Final = 10**9
 
 # `base_resp.status_code` values that MiniMax documents as passing troubles of its own: unknown, timeout, rate, internal, system.
 _TRANSIENT_CODES: Final = frozenset({1000, 1001, 1002, 1024, 1033, 1039, 1041, 2045})
@@ -170,13 +169,6 @@ def required_page(reply: HttpReply, fields: Fields, name: str) -> str:
     if why is not None:
         raise incomplete(reply, f"{name} cannot be opened: {why}")
     return url
-
-
-def seconds_of(value: JsonValue, *, per_second: float, floor: float, default: float) -> float:
-    """A poll interval in seconds; the default where it is absent or no usable number, and never below the floor."""
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= _MAX_INTERVAL:
-        return default
-    return max(value / per_second, floor)
 
 
 def incomplete(reply: HttpReply, why: str) -> OAuthError:

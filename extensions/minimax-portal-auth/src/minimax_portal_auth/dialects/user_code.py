@@ -8,14 +8,7 @@ from __future__ import annotations
 import hmac
 from typing import TYPE_CHECKING, Final
 
-from minimax_portal_auth.dialects.replies import (
-    incomplete,
-    read_progress,
-    read_success,
-    required_page,
-    required_text,
-    seconds_of,
-)
+from minimax_portal_auth.dialects.replies import read_progress, read_success, required_page, required_text
 from minimax_portal_auth.families import USER_CODE, USER_CODE_8628
 from portico.plugin_api import (
     DeviceAuthorization,
@@ -23,7 +16,8 @@ from portico.plugin_api import (
     OAuthError,
     Pending,
     StandardDialect,
-    normalise_expiry,
+    read_code_expiry,
+    read_interval,
     read_token_fields,
     server_clock,
     without_query,
@@ -100,24 +94,15 @@ def read_user_code(reply: HttpReply, fields: Mapping[str, JsonValue]) -> DeviceA
         user_code=required_text(reply, fields, "user_code", limit=64),
         verification_uri=required_page(reply, fields, "verification_uri"),
         expires_at=device_expiry(reply, fields),
-        interval=seconds_of(fields.get("interval"), per_second=_MS, floor=_INTERVAL_S, default=_INTERVAL_S),
+        interval=read_interval(fields.get("interval"), default_s=_INTERVAL_S, per_second=_MS, least_s=_INTERVAL_S),
     )
 
 
 def device_expiry(reply: HttpReply, fields: Mapping[str, JsonValue]) -> int:
-    """When a code ends, wall ms: `expired_in` of any size, else `expires_in` in seconds.
-
-    Raises:
-        OAuthError: `reply-incomplete`.
-    """
-    try:
-        at = normalise_expiry(fields.get("expired_in"), reply.sent_at_ms, "auto", server_now_ms=server_clock(reply))
-        at = normalise_expiry(fields.get("expires_in"), reply.sent_at_ms) if at is None else at
-    except ValueError as error:
-        raise incomplete(reply, f"when the code expires: {error}") from None
-    if at is None:
-        raise incomplete(reply, "neither expired_in nor expires_in is there")
-    return at
+    """When a code ends, wall ms: `expired_in` of any size, else `expires_in` in seconds; see `read_code_expiry`."""
+    if fields.get("expired_in") is not None:
+        return read_code_expiry(fields["expired_in"], reply.sent_at_ms, "auto", server_now_ms=server_clock(reply))
+    return read_code_expiry(fields.get("expires_in"), reply.sent_at_ms)
 
 
 def read_grant(reply: HttpReply, fields: Mapping[str, JsonValue]) -> TokenGrant:
