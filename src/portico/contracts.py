@@ -347,6 +347,9 @@ class PlanReader(Protocol):
         """The windows that an answer tells of, at `now_ms` (wall ms). What makes no sense in it is left out, and raises nothing.
 
         Failures are read by the host before: the HTTP status, and the provider's own `error_codes`.
+
+        A reader may have a method `unsure_codes(url)` besides: the numbers of `error_codes` that prove nothing about the
+        credential or the plan where `url` answers them. They are told as a failure, cost no refresh and ask for no sign-in.
         """
         ...
 

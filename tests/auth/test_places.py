@@ -111,6 +111,19 @@ async def test_a_client_that_is_not_known_any_more_is_told_to_look_at_its_config
     assert account.posts == 1
 
 
+@pytest.mark.requirement("E101")
+async def test_a_stored_api_key_that_a_provider_rejects_is_handed_out_again_and_is_no_ended_sign_in(account):
+    account.sign_in(refresh=False)
+    account.index.update(PROFILE, lambda profile: replace(profile, type="api_key", expires_at=None))
+    broker = account.broker()
+    first = await broker.access(PROFILE)
+
+    again = await broker.access(PROFILE, rejected_generation=first.generation)
+
+    assert (again.token, again.generation) == (first.token, first.generation)
+    assert account.posts == 0
+
+
 @pytest.mark.requirement("E69")
 async def test_a_hundred_requests_with_an_old_token_make_one_refresh_and_are_sent_again_once_each(account, aiohttp_server):
     account.sign_in(ttl_s=3600)

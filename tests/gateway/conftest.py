@@ -9,6 +9,9 @@ import pytest
 from portico.errors import PorticoError
 from portico.gateway import service
 from portico.gateway.state import gateway_lock
+from tests.auth.conftest import account, clock
+
+__all__ = ("account", "clock", "gateway_paths")
 
 
 @pytest.fixture

@@ -8,6 +8,7 @@ import json
 import os
 import socket
 import ssl
+from dataclasses import replace
 
 import pytest
 
@@ -15,9 +16,11 @@ from portico.gateway import direct
 from portico.gateway.direct import DirectUpstream
 from portico.gateway.upstream import AiohttpUpstream
 from portico.models.http import ModelHttp
+from portico.store.off_loop import off_loop
 from portico.testing.clock import FakeClock
+from tests.auth.parts import PROFILE
 from tests.gateway.fronts import configure, gateway
-from tests.gateway.providers import STREAM_HEAD, WHOLE, answered, closed, provider, reset
+from tests.gateway.providers import DONE, STREAM_HEAD, WHOLE, answered, closed, event, provider, reset, streamed, word
 
 KEPT = 5
 MODELS = [{"id": "model"}, {"id": "other"}]
@@ -242,6 +245,104 @@ async def test_a_request_refused_for_its_key_is_not_sent_again(paths):
             status, _, headers = await here.json()
     assert (status, len(acme.requests)) == (403, 1)
     assert "x-should-retry" not in headers
+
+
+OK = word("one") + DONE
+FINE = {"whole": answered(WHOLE), "streamed": streamed(word("one"), DONE)}
+ENDED = {
+    "403": answered({"error": {"type": "authentication_error", "message": "token expired"}}, status=403),
+    "200": answered({"base_resp": {"status_code": 1004, "status_msg": "login fail"}}),
+    "401": answered({"error": {"message": "no"}}, status=401),
+}
+
+
+@contextlib.asynccontextmanager
+async def signed_in(account, acme):
+    """A gateway whose one candidate is a profile at `acme`, with tokens of a real authorization server."""
+    account.sign_in(ttl_s=3600)
+    account.index.update(PROFILE, lambda profile: replace(profile, api_base=acme.base))
+    configure(account.paths, {"test": acme.base})
+    async with gateway(account.paths, clock=account.clock, vault=account.vault.real) as here:
+        yield here
+
+
+@pytest.mark.requirement("E101")
+@pytest.mark.parametrize("ended", ENDED)
+@pytest.mark.parametrize("fine", FINE)
+async def test_a_request_whose_token_is_rejected_is_sent_once_more_after_one_refresh(account, ended, fine):
+    async with provider(ENDED[ended], FINE[fine]) as acme, signed_in(account, acme) as here:
+        async with here.ask() as answer:
+            body = await answer.read()
+            headers = answer.headers
+        held = await off_loop(lambda: account.vault.read(PROFILE))
+
+    assert (answer.status, body) == (200, OK if fine == "streamed" else json.dumps(WHOLE).encode())
+    assert headers["x-portico-attempts"] == f"test/model; {PROFILE}; answered"
+    assert account.posts == 1
+    sent = [request.header("authorization") for request in acme.requests]
+    assert len(set(sent)) == len(sent) == 2
+    assert sent[1] == f"Bearer {held.access.reveal()}"
+
+
+@pytest.mark.requirement("E101")
+@pytest.mark.parametrize("ended", ENDED)
+async def test_a_second_rejection_is_told_and_puts_the_profile_to_rest(account, ended):
+    async with provider(ENDED[ended]) as acme, signed_in(account, acme) as here:
+        first, second = await here.json(), await here.json()
+
+    assert (first[0], first[1]["error"]["code"]) == (403, "credential-refused")
+    assert "will be from" in second[1]["error"]["message"]
+    assert (len(acme.requests), account.posts) == (2, 1)
+
+
+@pytest.mark.requirement("E101")
+async def test_a_403_about_rights_is_told_without_a_refresh(account):
+    of_rights = answered({"error": {"type": "permission_error", "message": "no access to this model"}}, status=403)
+    async with provider(of_rights, answered(WHOLE)) as acme, signed_in(account, acme) as here:
+        status, told, _ = await here.json()
+
+    assert (status, len(acme.requests), account.posts) == (403, 1, 0)
+    assert "no access to this model" in told["error"]["message"]
+
+
+@pytest.mark.requirement("E101")
+async def test_of_requests_whose_token_another_has_replaced_meanwhile_each_is_sent_again_without_a_refresh(account):
+    together = asyncio.Barrier(5)
+    seen = []
+
+    async def answer(writer):
+        number = len(seen)
+        seen.append(number)
+        if number < 5:
+            await together.wait()
+            writer.write(ENDED["200"])
+        else:
+            writer.write(answered(WHOLE))
+        await writer.drain()
+
+    async with provider(answer) as acme, signed_in(account, acme) as here:
+        got = await asyncio.gather(*(here.json() for _ in range(5)))
+
+    assert [status for status, _, _ in got] == [200] * 5
+    assert (len(acme.requests), account.posts) == (10, 1)
+
+
+@pytest.mark.requirement("E101")
+async def test_nothing_of_a_stream_that_has_begun_is_sent_again(account):
+    late = event({"base_resp": {"status_code": 1004, "status_msg": "login fail"}})
+    async with provider(streamed(word("one"), late, DONE)) as acme, signed_in(account, acme) as here, here.ask() as answer:
+        body = await answer.read()
+
+    assert (body, len(acme.requests), account.posts) == (word("one") + late + DONE, 1, 0)
+
+
+@pytest.mark.requirement("E101")
+async def test_a_good_answer_that_quotes_the_number_is_passed_on(account):
+    quoting = {**WHOLE, "choices": [{"message": {"content": '{"base_resp": {"status_code": 1004}}'}}]}
+    async with provider(answered(quoting)) as acme, signed_in(account, acme) as here:
+        status, told, _ = await here.json()
+
+    assert (status, told, len(acme.requests), account.posts) == (200, quoting, 1, 0)
 
 
 @pytest.mark.requirement("E84")

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gzip
+import json
 
 import pytest
+from aiohttp import web
 
 from minimax_portal_auth.families import OPENCLAW_CLIENT
 from portico.errors import UsageError
@@ -22,6 +25,7 @@ from portico.integrations import (  # noqa: E402 - each SDK is imported with its
     async_openai_client,
     openai_client,
 )
+from portico.integrations.httpx_auth import PorticoAuth  # noqa: E402 - see above
 
 QUESTION = [{"role": "user", "content": "Why?"}]
 SAID = "answering as MiniMax-M2.1. You said: Why?"
@@ -85,6 +89,84 @@ def test_a_token_that_the_server_refuses_is_replaced_and_the_request_sent_again(
 
     assert SAID in chat.choices[0].message.content
     assert model.credential().generation == before.generation + 1
+
+
+@pytest.mark.requirement("E101")
+@pytest.mark.parametrize("refusal", ["403", "200"])
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_token_that_is_rejected_in_another_way_than_401_is_replaced_too(minimax, monkeypatch, refusal, stream):
+    emulated = minimax(knobs={"refusal": refusal})
+    for name, value in emulated.run_portico.environment(emulated.env).items():
+        monkeypatch.setenv(name, value)
+    emulated.sign_in("--region", "global")
+    model = load_model(M21)
+
+    def ended():
+        revoke(model.credential().token)
+        return model.credential().generation
+
+    async def ask_later():
+        async with async_openai_client(model, max_retries=0) as client:
+            if not stream:
+                return (await client.chat.completions.create(model=model.name, messages=QUESTION)).choices[0].message.content
+            chunks = await client.chat.completions.create(model=model.name, messages=QUESTION, stream=True)
+            return "".join([chunk.choices[0].delta.content or "" async for chunk in chunks if chunk.choices])
+
+    before = ended()
+    with anthropic_client(model, max_retries=0) as client:
+        if stream:
+            with client.messages.stream(model=model.name, max_tokens=100, messages=QUESTION) as opened:
+                first = opened.get_final_text()
+        else:
+            first = client.messages.create(model=model.name, max_tokens=100, messages=QUESTION).content[-1].text
+    assert ended() == before + 1
+    second = asyncio.run(ask_later())
+    assert model.credential().generation == before + 2
+    ended()
+    third = model.ask("Why?").text
+
+    assert all(SAID in text for text in (first, second, third))
+    assert model.credential().generation == before + 3
+
+
+@pytest.mark.requirement("E101")
+@pytest.mark.parametrize("size", [10, 1000, 200_000])
+@pytest.mark.parametrize("sized", [True, False])
+async def test_a_body_that_was_looked_at_is_read_as_it_came(signed_in, aiohttp_server, size, sized):
+    """Small or not, with a length or without: raw bytes, text and JSON are those of the server."""
+    sent = json.dumps({"choices": "x" * size}).encode()
+
+    async def answer(_request):
+        packed = gzip.compress(sent, mtime=0)
+        if sized:
+            return web.Response(body=packed, headers={"Content-Encoding": "gzip"}, content_type="application/json")
+        response = web.StreamResponse(headers={"Content-Encoding": "gzip", "Content-Type": "application/json"})
+        await response.prepare(_request)
+        await response.write(packed[:7])
+        await response.write(packed[7:])
+        return response
+
+    app = web.Application()
+    app.router.add_get("/", answer)
+    server = await aiohttp_server(app)
+    model = await asyncio.to_thread(load_model, M21)
+    auth = PorticoAuth(model)
+    auth._origins = {httpx.URL(str(server.make_url("")).rstrip("/"))}
+    url = str(server.make_url("/"))
+
+    def blocking():
+        with httpx.Client(auth=auth) as client, client.stream("GET", url) as response:
+            raw = b"".join(response.iter_raw())
+        with httpx.Client(auth=auth) as client:
+            return raw, client.get(url).content
+
+    raw, whole = await asyncio.to_thread(blocking)
+    async with httpx.AsyncClient(auth=auth) as client:
+        async with client.stream("GET", url) as response:
+            araw = b"".join([part async for part in response.aiter_raw()])
+        awhole = (await client.get(url)).content
+    assert raw == araw == gzip.compress(sent, mtime=0)
+    assert whole == awhole == sent
 
 
 def test_nothing_of_another_providers_environment_is_sent_and_no_other_host_is_asked(signed_in):

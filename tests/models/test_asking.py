@@ -13,6 +13,7 @@ from portico.contracts import ModelSpec
 from portico.errors import NetworkError, SignInNeeded
 from portico.models.asking import Refused, begin
 from portico.models.callable import CallableModel
+from portico.models.discovery import discover
 from portico.models.http import ModelHttp
 from portico.models.protocols.question import Question
 from portico.models.reference import ModelReference
@@ -185,6 +186,68 @@ async def test_a_refused_token_is_refreshed_once_and_the_question_sent_once_more
     assert (await ask(api, broker))[0] == ["yes"]
     assert broker.asked == [("minimax-portal:default", None), ("minimax-portal:default", 1)]
     assert api.requests[1][0]["Authorization"].endswith(broker.tokens[1].token.reveal())
+
+
+ENDED_403 = answered({"error": {"type": "authentication_error", "message": "token expired"}}, status=403)
+ENDED_200 = answered({"base_resp": {"status_code": 1004, "status_msg": "login fail"}})
+ENDED = pytest.mark.parametrize("ended", [ENDED_403, ENDED_200], ids=["403", "200 with 1004"])
+FINE = answered(sse(delta("yes"), STOP), content_type="text/event-stream")
+OF_RIGHTS = answered({"error": {"type": "permission_error", "message": "no access to this model"}}, status=403)
+
+
+@pytest.mark.requirement("E101")
+@ENDED
+async def test_a_token_that_is_rejected_in_another_way_than_401_is_refreshed_once_too(ended):
+    broker = Broker()
+    async with provider(ended, FINE) as far:
+        assert (await ask(SimpleNamespace(origin=far.base), broker))[0] == ["yes"]
+
+    assert broker.asked == [("minimax-portal:default", None), ("minimax-portal:default", 1)]
+    sent = [request.header("authorization") for request in far.requests]
+    assert sent == [f"Bearer {token.token.reveal()}" for token in broker.tokens]
+
+
+@pytest.mark.requirement("E101")
+@ENDED
+async def test_a_fresh_token_that_is_rejected_in_another_way_is_not_tried_again(ended):
+    broker = Broker()
+    async with provider(ended) as far:
+        refused = await refusal(SimpleNamespace(origin=far.base), broker)
+
+    assert (refused.kind, len(far.requests), len(broker.asked)) == ("auth", 2, 2)
+
+
+@pytest.mark.requirement("E101")
+async def test_a_403_about_rights_costs_no_refresh():
+    broker = Broker()
+    async with provider(OF_RIGHTS, FINE) as far:
+        refused = await refusal(SimpleNamespace(origin=far.base), broker)
+
+    assert (refused.kind, refused.status, len(far.requests), len(broker.asked)) == ("auth", 403, 1, 1)
+
+
+@pytest.mark.requirement("E101")
+@ENDED
+async def test_a_stored_api_key_that_is_rejected_is_sent_once_and_the_provider_is_quoted(ended):
+    class OneKey(Broker):
+        async def access(self, profile_id, *, rejected_generation=None):
+            return self.tokens[0]
+
+    async with provider(ended, FINE) as far:
+        refused = await refusal(SimpleNamespace(origin=far.base), OneKey())
+
+    assert (len(far.requests), refused.message) == (1, "token expired" if ended is ENDED_403 else "login fail")
+
+
+@pytest.mark.requirement("E101")
+@ENDED
+async def test_a_list_of_models_is_asked_for_again_with_a_refreshed_token(ended):
+    broker = Broker()
+    async with provider(ended, answered({"data": [{"id": "one"}]})) as far, ModelHttp() as http:
+        found = await discover(a_model(SimpleNamespace(origin=far.base)), http=http, broker=broker)
+
+    assert [model.id for model in found] == ["one"]
+    assert len(broker.asked) == len(far.requests) == 2
 
 
 async def test_a_fresh_token_that_is_refused_asks_for_a_sign_in_and_is_not_tried_again(api):

@@ -9,7 +9,7 @@ import pytest
 
 from portico.contracts import RefusalKind
 from portico.errors import NetworkError
-from portico.models.refusal import AnswerUnknown, Refusal, read_refusal, refused_inside, unreachable
+from portico.models.refusal import AnswerUnknown, Refusal, read_refusal, refused_inside, rejects_token, unreachable
 from portico.plugins.builtin.minimax import ERROR_CODES
 from portico.secret import Secret
 from portico.testing.canary import canary
@@ -132,6 +132,82 @@ def test_a_body_of_any_shape_is_read(body):
 )
 def test_an_answer_with_a_number_that_is_not_zero_is_no_answer(answer, refused):
     assert refused_inside(json.dumps(answer).encode(), ERROR_CODES) is refused
+
+
+def error(kind, message, **more):
+    return {"type": "error", "error": {"type": kind, "message": message, **more}}
+
+
+CHALLENGE = 'Bearer realm="api", error="{}", error_description="said so"'
+LOGIN_FAIL = "login fail: Please carry the API secret key in the 'X-Api-Key' field of the request header"
+
+
+@pytest.mark.requirement("E101")
+@pytest.mark.parametrize(
+    ("status", "challenge", "body"),
+    [
+        (401, "", {}),
+        (403, CHALLENGE.format("invalid_token"), {}),
+        (403, "", {"error": "invalid_token", "error_description": "The access token expired"}),
+        (403, "", {"error": {"code": "token_expired", "message": "no"}}),
+        (403, "", error("authentication_error", "invalid api key")),
+        (403, "", error("authorized_error", f"{LOGIN_FAIL} (1004)")),
+        (403, "", error("x", LOGIN_FAIL)),
+        (403, "", error("authorized_error", "invalid api key (2049)")),
+        (403, "", {"base_resp": {"status_code": 1004, "status_msg": "token not match group"}}),
+        (403, "", {"detail": "Token has expired"}),
+        (403, "", {"code": 403, "message": "token is invalid"}),
+        (403, "", {"status": 403, "error": "Forbidden", "message": "Access denied: expired bearer token"}),
+        (403, "", {"error": {"message": "Authentication required", "type": "x"}}),
+        (403, "", b"invalid access token"),
+        (200, "", {"base_resp": {"status_code": 1004, "status_msg": "cookie is missing, log in again"}}),
+        (200, "", {"id": "", "choices": None, "base_resp": {"status_code": 1004, "status_msg": "login fail"}}),
+    ],
+)
+@pytest.mark.parametrize("codes", [ERROR_CODES, {2049: "auth"}], ids=["MiniMax", "another"])
+def test_an_answer_that_rejects_the_token_is_worth_a_refresh(status, challenge, body, codes):
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    headers = {"WWW-Authenticate": challenge} if challenge else {}
+    assert rejects_token(status, headers, data, codes)
+    refused = read_refusal(status, headers, data, codes)
+    assert (refused.kind, refused.of_token, refused.elsewhere) == ("auth", True, True)
+
+
+@pytest.mark.requirement("E101")
+@pytest.mark.parametrize(
+    ("status", "challenge", "body"),
+    [
+        (403, CHALLENGE.format("insufficient_scope"), {"error": "invalid_token"}),
+        (403, "", {}),
+        (403, "", b""),
+        (403, "", b"[1]"),
+        (403, "", b"<html><title>invalid token, authentication failed</title></html>"),
+        (403, "", {"error": "insufficient_scope", "error_description": "the token lacks a scope"}),
+        (403, "", error("permission_error", "Your API key does not have permission to use the specified resource.")),
+        (403, "", error("permission_error", "OAuth token does not meet scope requirement")),
+        (403, "", error("permission_error", "OAuth authentication is currently not allowed for this organization.")),
+        (403, "", error("x", "Project does not have access to model", code="model_not_found")),
+        (403, "", error("request_forbidden", "Country not supported", code="unsupported_country_region_territory")),
+        (403, "", error("x", "your Token Plan has expired")),
+        (403, "", error("x", "your current plan does not support model MiniMax-M3 (2061)")),
+        (403, "", error("x", "insufficient balance (1008)")),
+        (403, "", error("x", "token quota exceeded: the daily limit is reached")),
+        (403, "", {"status": 403, "error": "Forbidden", "message": "Access denied"}),
+        (403, "", {"base_resp": {"status_code": 2062, "status_msg": "no active token plan subscription"}}),
+        (200, "", {"base_resp": {"status_code": 0, "status_msg": "invalid token"}}),
+        (200, "", {"base_resp": {"status_code": 2062, "status_msg": "no active token plan subscription"}}),
+        (200, "", {"base_resp": {"status_code": True}}),
+        (200, "", error("authentication_error", "token expired")),
+        (400, "", {"base_resp": {"status_code": 1004, "status_msg": "login fail"}}),
+        (429, "", error("authentication_error", "token expired")),
+        (500, "", error("authentication_error", "token expired")),
+    ],
+)
+def test_an_answer_about_rights_a_model_a_plan_or_a_place_is_not(status, challenge, body):
+    data = body if isinstance(body, bytes) else json.dumps(body).encode()
+    headers = {"WWW-Authenticate": challenge} if challenge else {}
+    assert not rejects_token(status, headers, data, ERROR_CODES)
+    assert not read_refusal(status, headers, data, ERROR_CODES).of_token
 
 
 def test_the_network_is_unreachable_or_too_slow():

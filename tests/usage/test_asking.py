@@ -12,6 +12,7 @@ from aiohttp import web
 from portico.errors import ExitCode, NetworkError, SignInNeeded
 from portico.models.http import ModelHttp
 from portico.plugins.builtin.minimax import PLANS, PROVIDER
+from portico.plugins.builtin.minimax_plans import OLDER
 from portico.secret import Secret
 from portico.testing.canary import canary, in_text
 from portico.usage.accounts import PlanAccount
@@ -178,6 +179,42 @@ async def test_a_refused_token_is_refreshed_and_asked_with_once_more(api, fake_c
     assert report.state == "told"
     assert [held for _, held in api.seen] == ["Bearer old", "Bearer new"]
     assert broker.rejected == [None, 1]
+
+
+@pytest.mark.requirement("E101")
+async def test_a_403_that_speaks_of_the_token_is_refreshed_and_one_about_rights_is_not(api, fake_clock):
+    api.answers = [status(403, '{"error": "invalid_token"}'), TOLD]
+    broker = Broker("old", "new")
+    account = an_account(api, profile_id="p", key=None)
+    assert (await ask(fake_clock, account, broker=broker))[0].state == "told"
+    assert broker.rejected == [None, 1]
+
+    api.answers = [status(403, '{"error": {"type": "permission_error", "message": "no permission"}}'), TOLD]
+    broker = Broker("old", "new")
+    [report] = await ask(fake_clock, account, broker=broker)
+    assert (report.state, broker.rejected) == ("failed", [None])
+
+
+@pytest.mark.requirement("E101")
+@pytest.mark.parametrize("answer", [LOG_IN, NO_PLAN])
+async def test_what_the_older_place_says_of_a_good_token_costs_no_refresh_and_asks_for_no_sign_in(api, fake_clock, answer):
+    """MiniMax-AI/cli#175 and Win-CodexBar#254: it says so to valid keys, and to accounts with a plan."""
+
+    class Older(Plans):
+        unsure_codes = PLANS.unsure_codes
+
+        def urls(self, base_url):
+            return (f"{base_url}{OLDER}",)
+
+    api.answers = [answer, TOLD]
+    broker = Broker("good", "new")
+    account = an_account(api, reader=Older(), profile_id="p", key=None)
+
+    [report] = await ask(fake_clock, account, broker=broker)
+
+    assert (report.state, report.error.id, broker.rejected) == ("failed", "plan-not-told", [None])
+    assert str(answer["base_resp"]["status_code"]) in report.error.why
+    assert exit_code([report]) == ExitCode.NETWORK
 
 
 async def test_a_token_that_stays_refused_is_not_rotated_again_by_each_further_question(api, fake_clock):

@@ -409,6 +409,18 @@ async def test_a_model_outside_the_plan_and_a_key_of_ones_own(person: Person) ->
     assert (await person.ask("POST", url, json=question(), headers=key))[0] == 200
 
 
+@with_knobs(refusal="403")
+async def test_a_credential_may_be_refused_with_403(person: Person) -> None:
+    status, body, _ = await person.ask("POST", f"{API}/v1/chat/completions", json=question())
+    assert (status, body["error"]["message"][-6:]) == (403, "(1004)")
+
+
+@with_knobs(refusal="200")
+async def test_a_credential_may_be_refused_inside_a_200(person: Person) -> None:
+    status, body, _ = await person.ask("POST", f"{API}/anthropic/v1/messages", json=question())
+    assert (status, body["base_resp"]["status_code"]) == (200, 1004)
+
+
 async def test_minimax_codes_token_is_for_the_agent_host(person: Person) -> None:
     tokens = await person.sign_in(MCODE_CLIENT)
     url = "https://agent.minimax.io/mavis/api/v1/llm/v1/messages"

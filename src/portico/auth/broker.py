@@ -21,6 +21,7 @@ from portico.auth.transaction import Transactions, Wish
 from portico.auth.unstored import Unstored
 from portico.auth.uses import Uses
 from portico.errors import LockBusy, PorticoError
+from portico.models.credentials import API_KEY
 from portico.store.off_loop import off_loop, start_off_loop
 from portico.store.steps import no_step
 
@@ -167,6 +168,8 @@ class TokenBroker:
 
     async def _refreshed(self, held: Held, rejected_generation: int | None, *, needed: bool) -> AccessToken:
         profile = held.profile
+        if profile.type == API_KEY:
+            return held.access  # there is no other
         if not profile.has_refresh or (profile.failure is not None and profile.failure.terminal):
             raise sign_in_expired(profile)
         pause = self._pause(profile)

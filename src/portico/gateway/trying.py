@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from portico.errors import NetworkError, PorticoError
 from portico.gateway.headers import defaults, is_framed
 from portico.gateway.metering import first_event, is_json, object_in, piece_of
-from portico.models.asking import Refused, credential_header, not_begun
+from portico.models.asking import Refused, credential_header, not_begun, with_token
 from portico.models.protocols import PROTOCOLS
 from portico.models.refusal import BODY_LIMIT, AnswerCut, Refusal, after_head, read_refusal, refused_in, refused_inside
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
     from portico.models.callable import CallableModel
     from portico.secret import Secret
 
-_UNAUTHORIZED: Final = 401
 _OK: Final = range(200, 300)
 _ERRORS: Final = 400
 EVENTS: Final = "text/event-stream"
@@ -31,6 +31,8 @@ _JSON: Final = "application/json"
 # An answer in one piece is held until it is known to be one; of a longer one only this much is.
 _HELD: Final = 8 << 20
 _FIRST_EVENT: Final = 64 << 10
+# Seconds for the body of an error.
+_REFUSAL_S: Final = 30.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,7 +62,7 @@ class Begun:
 
 
 async def attempt(model: CallableModel, call: Call, upstream: Upstream, broker: TokenBroker) -> Begun:
-    """Ask `model`. A token that the provider refuses is replaced by one refresh for all that hold it, the request resent.
+    """Ask `model`. A token that the provider rejects is replaced by one refresh for all that hold it, and the request sent again.
 
     Raises:
         Refused: no answer began, or what began is an error whatever its status.
@@ -73,15 +75,13 @@ async def attempt(model: CallableModel, call: Call, upstream: Upstream, broker: 
 
 async def _attempt(model: CallableModel, call: Call, upstream: Upstream, broker: TokenBroker) -> Begun:
     body = call.body.naming(model.reference.model)
+
+    async def send(key: Secret | None) -> Begun:
+        return await _judged(model, call, await _sent(model, call, body, key, upstream), key)
+
     if model.profile_id is None:
-        return await _judged(model, call, await _sent(model, call, body, model.key, upstream), model.key)
-    token = await broker.access(model.profile_id)
-    answer = await _sent(model, call, body, token.token, upstream)
-    if answer.status == _UNAUTHORIZED:
-        answer.close()
-        token = await broker.access(model.profile_id, rejected_generation=token.generation)
-        answer = await _sent(model, call, body, token.token, upstream)
-    return await _judged(model, call, answer, token.token)
+        return await send(model.key)
+    return await with_token(broker, model.profile_id, send)
 
 
 async def _sent(model: CallableModel, call: Call, body: bytes, key: Secret | None, upstream: Upstream) -> UpstreamAnswer:
@@ -136,6 +136,7 @@ async def _of_status(model: CallableModel, _call: Call, answer: UpstreamAnswer, 
     if answer.status < _ERRORS:
         raise Refused(Refusal("server", "it redirects, and a credential follows no redirect", status=answer.status))
     body = b""
-    with contextlib.suppress(NetworkError):  # its status is an answer, even if its body breaks off
-        body, _ = await answer.read(BODY_LIMIT)
+    with contextlib.suppress(NetworkError, TimeoutError):  # its status is an answer, even if its body breaks off
+        async with asyncio.timeout(_REFUSAL_S):
+            body, _ = await answer.read(BODY_LIMIT)
     raise Refused(read_refusal(answer.status, answer.headers, body, model.error_codes, key))

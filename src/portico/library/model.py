@@ -10,6 +10,7 @@ from portico.models.answering import first_answer, fitted
 from portico.models.asking import credential_header
 from portico.models.failover import Round
 from portico.models.protocols.question import Question
+from portico.models.refusal import rejects_token
 from portico.models.usage import Usage, list_price
 
 if TYPE_CHECKING:
@@ -110,6 +111,14 @@ class Model:
     async def acredential(self, *, rejected: Credential | None = None) -> Credential:
         """As `credential`."""
         return await self._engine.wait(self._credential(rejected))
+
+    def rejects_token(self, status: int, headers: Mapping[str, str], body: bytes) -> bool:
+        """Whether a provider's answer rejects the token that was sent, so that the request is worth sending once more.
+
+        True for each 401, and for a 403 or a MiniMax `base_resp` 1004 under HTTP 200 that speaks of the token (RFC 6750 section
+        3.1): then `credential(rejected=...)` gives another token. `body` is the whole body; it is not looked at for a 401.
+        """
+        return rejects_token(status, headers, body, self._first.error_codes)
 
     def headers(self) -> dict[str, str]:
         """The headers of one request now. They hold the credential: send them to `bases` and to no other place."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from portico.errors import NetworkError, PorticoError
 from portico.models.protocols import PROTOCOLS
@@ -22,7 +22,7 @@ from portico.models.refusal import (
 from portico.models.server_events import read_events
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
     from aiohttp import ClientResponse
 
@@ -32,7 +32,8 @@ if TYPE_CHECKING:
     from portico.models.protocols.question import Piece, Question
     from portico.secret import Secret
 
-_UNAUTHORIZED: Final = 401
+T = TypeVar("T")
+
 _OK: Final = range(200, 300)
 _STREAM: Final = "text/event-stream"
 # Seconds for the whole body of a response that is no stream.
@@ -87,23 +88,51 @@ class Answer:
 async def begin(model: CallableModel, question: Question, *, http: ModelHttp, broker: TokenBroker) -> Answer:
     """Send the question, and hand back the answer once it has begun.
 
-    A token that the provider refuses is refreshed once and the question sent once more.
+    A token that the provider rejects is refreshed once and the question sent once more.
 
     Raises:
         Refused: it did not begin.
     """
+
+    async def send(key: Secret | None) -> Answer:
+        return await _accepted(model, await _post(model, question, key, http), key, http)
+
     try:
         if model.profile_id is None:
-            return await _accepted(model, await _post(model, question, model.key, http), model.key, http)
-        token = await broker.access(model.profile_id)
-        response = await _post(model, question, token.token, http)
-        if response.status == _UNAUTHORIZED:
-            response.release()
-            token = await broker.access(model.profile_id, rejected_generation=token.generation)
-            response = await _post(model, question, token.token, http)
-        return await _accepted(model, response, token.token, http)
+            return await send(model.key)
+        return await with_token(broker, model.profile_id, send)
     except PorticoError as error:
         raise not_begun(error) from error
+
+
+async def with_token(
+    broker: TokenBroker,
+    profile_id: str,
+    send: Callable[[Secret], Awaitable[T]],
+    *,
+    may_refresh: Callable[[], bool] = lambda: True,
+) -> T:
+    """What `send` returns for the profile's token. If the provider rejects that one, `send` is called once more with another.
+
+    Every request to a provider goes by this rule, so that an ended token is one refresh however it is answered
+    (`refusal.rejects_token`). A token that somebody else has replaced meanwhile needs none. An API key cannot be replaced, so a
+    stored one is sent once. `may_refresh` is called before the second token is asked for.
+
+    Raises:
+        Refused: what `send` raised last.
+        PorticoError: no token can be had.
+    """
+    token = await broker.access(profile_id)
+    try:
+        return await send(token.token)
+    except Refused as refused:
+        if not refused.refusal.of_token or not may_refresh():
+            raise
+        rejected = refused
+    fresh = await broker.access(profile_id, rejected_generation=token.generation)
+    if fresh.generation == token.generation:
+        raise rejected
+    return await send(fresh.token)
 
 
 def not_begun(error: PorticoError) -> Refused:

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from portico.errors import NetworkError, PorticoError
-from portico.models.asking import credential_header
+from portico.models.asking import Refused, credential_header, with_token
 from portico.models.protocols.completions import versioned
 from portico.models.protocols.messages import API_VERSION
-from portico.models.refusal import read_refusal, shown
+from portico.models.refusal import read_refusal, refused_inside, shown
 from portico.models.refusal_errors import error_of
 
 if TYPE_CHECKING:
@@ -49,8 +49,11 @@ async def discover(model: CallableModel, *, http: ModelHttp, broker: TokenBroker
     """
     try:
         async with asyncio.timeout(TIMEOUT_S):
-            key = model.key if model.profile_id is None else (await broker.access(model.profile_id)).token
-            return await _listed(model, key, http)
+            if model.profile_id is None:
+                return await _listed(model, model.key, http)
+            return await with_token(broker, model.profile_id, lambda key: _listed(model, key, http))
+    except Refused as refused:
+        raise error_of(model, refused.refusal) from None
     except TimeoutError:
         why = f"no answer within {TIMEOUT_S:g} s"
         raise NetworkError("network", f"{model.reference.provider} did not list its models.", why=why) from None
@@ -84,8 +87,8 @@ async def _listed(model: CallableModel, key: Secret | None, http: ModelHttp) -> 
     headers = {**model.headers, "anthropic-version": API_VERSION, "accept": "application/json", **credential_header(model, key)}
     async with await http.get(list_url(model), headers=headers) as response:
         body, complete = await http.read(response, _LONGEST)
-        if response.status != _OK:
-            raise error_of(model, read_refusal(response.status, response.headers, body, model.error_codes, key))
+        if response.status != _OK or refused_inside(body, model.error_codes):
+            raise Refused(read_refusal(response.status, response.headers, body, model.error_codes, key))
     if not complete:
         why = f"its answer is longer than {_LONGEST >> 20} MiB"
         raise NetworkError("list-unreadable", f"{model.reference.provider} did not list its models.", why=why)

@@ -44,6 +44,34 @@ _BY_WORDS: Final[tuple[tuple[RefusalKind, re.Pattern[str]], ...]] = (
 )
 _SERVER_ERROR: Final = 500
 _SUCCESS: Final = range(200, 300)
+_UNAUTHORIZED: Final = 401
+_FORBIDDEN: Final = 403
+# MiniMax: "not authorized", "token not match group" (platform.minimax.io/docs/api-reference/errorcode), "cookie is missing, log
+# in again" (CodexBar#1615) and "login fail" (openclaw#85218). It also comes with HTTP 200.
+_NOT_AUTHORIZED: Final = 1004
+# RFC 6750 section 3: the attribute of a challenge.
+_CHALLENGE: Final = re.compile(r"""(?:^|[\s,])error\s*=\s*"?([\w-]+)""", re.IGNORECASE)
+# The words of an error's `type` and `code` that name the token, in the spelling of RFC 6750, Anthropic and others.
+_TOKEN_CODES: Final = frozenset(
+    {
+        *("invalid_token", "expired_token", "token_expired", "token_invalid", "token_revoked", "invalid_access_token"),
+        *("access_token_expired", "authentication_error", "authentication_failed", "unauthenticated", "not_authenticated"),
+    }
+)
+# What a 403 says of the account, the model or the place. It outweighs a token that the same sentence names ("your Token Plan").
+_OF_RIGHTS: Final = re.compile(
+    r"scope|permi(?:ssion|tted)|privilege|not (?:allowed|authori[sz]ed) to|model|\bplan\b|subscription|region|country|territor"
+    r"|quota|balance|billing|credits?\b|limit|policy|organi[sz]ation|blocked",
+    re.IGNORECASE,
+)
+_OF_TOKEN: Final = re.compile(
+    r"(?:invalid|expired|revoked|unknown|bad|malformed)[ _-](?:\w+[ _-]){0,2}token\b"
+    r"|\btoken\b[^.]{0,60}\b(?:invalid|expired|revoked|ended|not valid|no longer valid|not found|required|missing)\b"
+    r"|authenticat|login fail|(?:log|sign)[ -]?in again|session[^.]{0,40}expired|cookie is missing",
+    re.IGNORECASE,
+)
+# Where a body says something to a person, beside `error`.
+_SAYING: Final = ("message", "msg", "error_description", "detail", "title")
 # The request's own fault: no other credential and no other model would answer it.
 _FINAL: Final = frozenset({"unknown-model", "content", "invalid-request"})
 
@@ -77,7 +105,8 @@ class Refusal:
     """Why one attempt brought no answer. `message` is safe to show; `code` is the provider's own number.
 
     `retry_after` is in seconds, `resets_at` wall ms: when it is worth another try, where the provider tells. `unknown`: the
-    request was sent and no whole answer came, so the provider may have answered it, and may bill it.
+    request was sent and no whole answer came, so the provider may have answered it, and may bill it. `of_token`: the provider
+    rejected the token itself, so another token may be answered.
     """
 
     kind: RefusalKind
@@ -87,6 +116,7 @@ class Refusal:
     retry_after: float | None = None
     resets_at: int | None = None
     unknown: bool = False
+    of_token: bool = False
 
     @property
     def elsewhere(self) -> bool:
@@ -107,7 +137,8 @@ def read_refusal(
 ) -> Refusal:
     """What an answer with this status and body, at most `BODY_LIMIT` bytes of it, means. `known` are never shown."""
     message, code = _said(body)
-    kind = _kind(status, code, message, codes)
+    of_token = rejects_token(status, headers, body, codes)
+    kind = "auth" if of_token and status != _UNAUTHORIZED else _kind(status, code, message, codes)
     resets = _RESETS.search(message)
     return Refusal(
         kind,
@@ -116,7 +147,59 @@ def read_refusal(
         code=code,
         retry_after=_retry_after(headers),
         resets_at=None if resets is None else round(datetime.fromisoformat(resets[1]).timestamp() * 1000),
+        of_token=of_token,
     )
+
+
+def rejects_token(status: int, headers: Mapping[str, str], body: bytes, codes: Mapping[int, RefusalKind]) -> bool:
+    """Whether an answer with this status and body rejects the token that was sent, so that it is worth one refresh.
+
+    A 401 does (RFC 9110 section 15.5.2). A 403 does where its challenge or its body speaks of the token (RFC 6750 section 3.1 has
+    `invalid_token` at 401, and servers differ), and not where it speaks of rights, a model, a plan or a place. A success does
+    where MiniMax's `base_resp` holds 1004, or another number that `codes` has for the credential.
+    """
+    if status == _UNAUTHORIZED:
+        return True
+    if status in _SUCCESS:
+        number = _envelope_number(_object(body))
+        return number is not None and _is_of_credential(number, codes)
+    return status == _FORBIDDEN and _names_token(headers, body, codes)
+
+
+def _names_token(headers: Mapping[str, str], body: bytes, codes: Mapping[int, RefusalKind]) -> bool:
+    challenged = _CHALLENGE.search(headers.get("WWW-Authenticate", ""))
+    if challenged is not None:
+        return challenged[1].lower() in _TOKEN_CODES
+    if body.lstrip().startswith(b"<"):
+        return False  # a page, of a firewall or a proxy
+    answer = _object(body)
+    words = _error_words(answer)
+    if not _TOKEN_CODES.isdisjoint(words):
+        return True
+    message, number = _said(body)
+    if number is not None and (number in codes or number == _NOT_AUTHORIZED):
+        return _is_of_credential(number, codes) and not any(_OF_RIGHTS.search(word) for word in words)
+    text = " ".join([message, *words, *(value for name in _SAYING if isinstance(value := answer.get(name), str))])
+    return _OF_RIGHTS.search(text) is None and _OF_TOKEN.search(text) is not None
+
+
+def _error_words(answer: Mapping[str, Any]) -> set[str]:
+    """What an error calls itself, in `error`, `type`, `code` and `status`, there or in the error's own object."""
+    error = answer.get("error")
+    places = [answer, error] if isinstance(error, dict) else [answer]
+    values = [place.get(name) for place in places for name in ("error", "type", "code", "status")]
+    return {value.lower() for value in values if isinstance(value, str)}
+
+
+def _is_of_credential(number: int, codes: Mapping[int, RefusalKind]) -> bool:
+    return codes.get(number, "auth" if number == _NOT_AUTHORIZED else "server") == "auth"
+
+
+def _envelope_number(answer: Mapping[str, Any]) -> int | None:
+    """The number in MiniMax's `base_resp`."""
+    told = answer.get("base_resp")
+    number = told.get("status_code") if isinstance(told, dict) else None
+    return number if isinstance(number, int) else None
 
 
 def refused_inside(body: bytes, codes: Mapping[int, RefusalKind]) -> bool:
@@ -126,9 +209,8 @@ def refused_inside(body: bytes, codes: Mapping[int, RefusalKind]) -> bool:
 
 def refused_in(answer: Mapping[str, Any], codes: Mapping[int, RefusalKind]) -> bool:
     """As `refused_inside`, of the object in the body."""
-    told = answer.get("base_resp")
-    number = told.get("status_code") if isinstance(told, dict) else None
-    return isinstance(number, int) and number != 0 and (number in codes or "choices" not in answer)
+    number = _envelope_number(answer)
+    return number is not None and number != 0 and (number in codes or number == _NOT_AUTHORIZED or "choices" not in answer)
 
 
 def unreachable(error: NetworkError) -> Refusal:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from portico.errors import ConfigError, NetworkError, PorticoError
+from portico.models.asking import Refused, with_token
 from portico.models.refusal import read_refusal, refused_inside
 from portico.secret import Secret
 from portico.usage.report import PlanReport, failed, needs_plan_key, not_asked, refused, unreadable
@@ -48,6 +50,8 @@ class PlanAsker:
         except TimeoutError:
             why = f"no answer within {timeout_s:g} s"
             return failed(account, NetworkError("network", f"{account.spec.label} did not tell of the plan.", why=why))
+        except Refused as refusal:
+            return refused(account, refusal.refusal)
         except PorticoError as error:
             return failed(account, error)
 
@@ -57,13 +61,19 @@ class PlanAsker:
             return not_asked(account)
         if account.profile_id is None:
             return await self._told(account, account.key or Secret(""), urls)
-        token = await self._broker.access(account.profile_id)
-        report = await self._told(account, token.token, urls)
-        if report.error is not None and report.error.id == "credential-refused" and account.profile_id not in self._renewed:
-            self._renewed.add(account.profile_id)
-            token = await self._broker.access(account.profile_id, rejected_generation=token.generation)
-            report = await self._told(account, token.token, urls)
-        return report
+        return await with_token(
+            self._broker,
+            account.profile_id,
+            lambda key: self._told(account, key, urls),
+            may_refresh=lambda: self._first_time(account.profile_id),
+        )
+
+    def _first_time(self, profile_id: str | None) -> bool:
+        """Whether no token of this profile has been refreshed for being rejected here."""
+        if profile_id is None or profile_id in self._renewed:
+            return False
+        self._renewed.add(profile_id)
+        return True
 
     async def _told(self, account: PlanAccount, key: Secret, urls: tuple[str, ...]) -> PlanReport:
         if not _of_reader(account, lambda: account.reader.can_have_plan(key)):
@@ -79,13 +89,22 @@ class PlanAsker:
             return unreadable(account, f"a web page and no data came back (HTTP {status})")
         codes = account.spec.error_codes
         if status != _OK or refused_inside(body, codes):
-            return refused(account, read_refusal(status, answered, body, codes, key))
+            refusal = read_refusal(status, answered, body, codes, key)
+            if refusal.code is not None and refusal.code in _unsure_codes(account, url):
+                refusal = replace(refusal, kind="server", of_token=False)
+            raise Refused(refusal)
         if not complete:
             return unreadable(account, f"what came back is longer than {_LONGEST >> 10} KiB")
         answer = _object(body)
         if answer is None:
             return unreadable(account, "what came back is no data that can be read")
         return PlanReport(account, "told", _of_reader(account, lambda: account.reader.read(answer, self._clock.wall_ms())))
+
+
+def _unsure_codes(account: PlanAccount, url: str) -> frozenset[int]:
+    """The numbers that are no verdict on the credential or the plan where `url` answers them; a reader need not name any."""
+    unsure = getattr(account.reader, "unsure_codes", None)
+    return frozenset() if unsure is None else frozenset(_of_reader(account, lambda: unsure(url)))
 
 
 def _of_reader(account: PlanAccount, call: Callable[[], T]) -> T:

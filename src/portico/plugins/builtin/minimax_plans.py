@@ -28,6 +28,9 @@ OLDER: Final = "/v1/api/openplatform/coding_plan/remains"
 _API_HOSTS: Final = frozenset({"api.minimax.io", "api.minimaxi.com", "api.minimax.cn"})
 # Where the tokens of MiniMax Code go; the first endpoint refuses them, so their region's API host is asked in the older words.
 _AGENT_HOSTS: Final = {"agent.minimax.io": "api.minimax.io", "agent.minimax.cn": "api.minimax.cn"}
+# The older endpoint answers 1004, "cookie is missing", to valid keys (MiniMax-AI/cli#175, CodexBar#1326) and 2062, "no plan", to
+# accounts with one (Win-CodexBar#254).
+_UNSURE: Final = frozenset({1004, 2062})
 _PAY_AS_YOU_GO: Final = "sk-api-"  # mmx-cli sends these to an endpoint for balances instead
 
 _BY_STATUS: Final[Mapping[int, WindowState]] = {1: "limited", 2: "exhausted", 3: "unlimited"}
@@ -57,6 +60,10 @@ class MinimaxPlans:
 
     def can_have_plan(self, key: Secret) -> bool:
         return not key.reveal().startswith(_PAY_AS_YOU_GO)
+
+    def unsure_codes(self, url: str) -> frozenset[int]:
+        """The error numbers that, from `url`, prove nothing about the credential or the plan."""
+        return _UNSURE if url.endswith(OLDER) else frozenset()
 
     def read(self, answer: Mapping[str, JsonValue], now_ms: int) -> tuple[PlanWindow, ...]:
         rows = answer.get("model_remains")

@@ -100,6 +100,10 @@ class Inference:
         key = credential(request)
         if key is not None and self.knows(key):
             return None
+        if self._knobs.refusal == "200":
+            return web.json_response({"base_resp": {"status_code": 1004, "status_msg": _LOGIN_FAIL}})
+        if self._knobs.refusal == "403":
+            return _error(403, "authorized_error", f"{_LOGIN_FAIL} (1004)", http_code="403")
         foreign = key is not None and self._other.client_of(key) is not None
         if request.path.startswith("/v1/"):
             said = "invalid api key (2049)" if key else f"{_LOGIN_FAIL} (1004)"

@@ -15,6 +15,7 @@ EXPIRY_UNITS: Final = ("ms", "s", "relative")
 FAULTS: Final = ("500", "503", "html", "oversize", "drop", "slow")
 OMITTABLE: Final = ("refresh_token", "resource_url", "interval", "expired_in", "state")
 QUOTAS: Final = ("exhausted", "none", "unlimited", "not-in-plan")
+REFUSALS: Final = ("403", "200")
 REMAINS: Final = ("older", "html", "null", "no-week", "no-percent", "modalities", "absurd")
 _MAX_PORT: Final = 65535
 _MAX_BOOST: Final = 100_000
@@ -30,7 +31,8 @@ class Knobs:
     there. `quota`: what is left of the plan: `exhausted`, `none` (no plan), `unlimited`, `not-in-plan` (no text in it). `boost`:
     the permille by which the plan's windows are enlarged. `remains`: how usage is told: `older` (by the older endpoint alone),
     `html`, `null` (no rows), `no-week`, `no-percent`, `modalities` (the rows of April 2026), `absurd`. `refuse_model`: a model
-    that the plan does not include. `api_key`: a key that is accepted beside tokens. `anthropic`: `overloaded`. `lmstudio`: the
+    that the plan does not include. `refusal`: how the models refuse a credential, not with 401 but with `403`, or `200` and a
+    `base_resp`. `api_key`: a key that is accepted beside tokens. `anthropic`: `overloaded`. `lmstudio`: the
     port for a local LM Studio (0: any; `off`).
     """
 
@@ -48,6 +50,7 @@ class Knobs:
     boost: int = 1000
     remains: str | None = None
     refuse_model: str | None = None
+    refusal: str | None = None
     api_key: str | None = None
     anthropic: str | None = None
     lmstudio: int | None = None
@@ -134,6 +137,7 @@ _READ: Final[Mapping[str, Callable[[str], object]]] = {
     "boost": _permille,
     "remains": _one_of(*REMAINS),
     "refuse_model": str,
+    "refusal": _one_of(*REFUSALS),
     "api_key": str,
     "anthropic": _one_of("overloaded"),
     "lmstudio": _port,
