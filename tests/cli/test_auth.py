@@ -13,7 +13,9 @@ from dataclasses import replace
 
 import pytest
 
+from portico.auth.refresh_lock import refresh_lock
 from portico.cli.main import main
+from portico.onboarding import sign_out
 from portico.store import vault
 from portico.store.lock import file_lock, named_lock
 from portico.store.profiles import Failure, ProfileIndex
@@ -226,7 +228,7 @@ def test_logout_of_one_of_two_leaves_the_other_and_all_takes_both(session):
     assert [profile["id"] for profile in session.profiles()] == [GLOBAL]
     session.sign_in("--region", "cn")
     out = json.loads(session.ok("auth", "logout", "--all", "--yes", "--json"))
-    assert out == {"signedOut": [GLOBAL, CN], "taken": [], "notRevoked": {}, "unfinished": {}}
+    assert out == {"signedOut": [GLOBAL, CN], "taken": [], "notRevoked": {}, "mayBeLeft": {}, "unfinished": {}}
     assert session.profiles() == []
 
 
@@ -287,6 +289,62 @@ def test_what_cannot_be_deleted_of_one_sign_in_hides_nothing_of_the_others(sessi
         assert said in out["error"]["why"]
     assert f"Sign-out unfinished: {GLOBAL} (revoked at the provider)" in done.stderr
     assert [profile["id"] for profile in session.profiles()] == [GLOBAL]
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from portico.store.lock import FileLock
+FileLock(Path(sys.argv[1])).acquire(5)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def refreshing_elsewhere(session, monkeypatch):
+    """A process that holds the lock of a refresh of the Global account, and never ends by itself."""
+    monkeypatch.setattr(sign_out, "REFRESH_WITHIN_S", 0.05)
+    command = [sys.executable, "-c", HOLD, str(refresh_lock(session.paths, GLOBAL).path)]
+    environment = session.run_portico.environment()
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment) as holder:
+        assert holder.stdout.readline() == "held\n"
+        yield holder.pid
+        holder.communicate()
+
+
+@pytest.mark.requirement("E110")
+@pytest.mark.parametrize("json_asked", [False, True])
+def test_logout_beside_a_refresh_that_hangs_says_that_it_revoked_and_what_may_be_left(session, refreshing_elsewhere, json_asked):
+    session.sign_in("--region", "global")
+
+    done = session.run("auth", "logout", "--yes", *(["--json"] if json_asked else []))
+
+    assert done.returncode == 11
+    assert f"Signed out: {GLOBAL} (revoked at the provider; a refresh may still bring tokens)" in done.stderr
+    assert "not revoked at the provider" not in done.stderr + done.stdout
+    why = f"process {refreshing_elsewhere} is using the refresh of {GLOBAL}"
+    if json_asked:
+        told = json.loads(done.stdout)
+        assert (told["signedOut"], told["notRevoked"], told["unfinished"]) == ([GLOBAL], {}, {})
+        assert why in told["mayBeLeft"][GLOBAL]
+        assert told["error"]["id"] == "not-revoked"
+    else:
+        assert "Signed out and revoked, but a refresh under way may still bring tokens." in done.stderr
+        assert why in done.stderr
+    assert records(session) == []
+
+
+@pytest.mark.requirement("E110")
+def test_purge_beside_a_refresh_that_hangs_deletes_everything_and_says_what_may_be_left(session, refreshing_elsewhere):
+    session.sign_in("--region", "global")
+
+    done = session.run("purge", "--yes", "--json")
+
+    told = json.loads(done.stdout)
+    assert (done.returncode, told["signedOut"], told["notRevoked"], told["left"]) == (11, [GLOBAL], {}, [])
+    assert f"process {refreshing_elsewhere}" in told["mayBeLeft"][GLOBAL]
+    assert not session.paths.state.exists()
 
 
 def test_logout_without_a_terminal_wants_yes(session):

@@ -3,18 +3,31 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import errno
+import os
+import shutil
+import sys
+import time
 from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
+import portico
 from portico.auth.refresh_lock import refresh_lock
 from portico.onboarding import sign_out as module
 from portico.onboarding.sign_out import sign_out
 from portico.secret import Secret
+from portico.store import vault
+from portico.store.index_file import LOCK_NAME
+from portico.store.lock import FileLock, file_lock, named_lock
 from portico.testing.authorization_server import Fault, Gate
 from portico.testing.canary import canary
 from tests.auth.parts import PROFILE, OffLoop, dialects, until
+
+SOURCE = str(Path(portico.__file__).parent.parent)
 
 
 @pytest.fixture
@@ -71,7 +84,8 @@ async def test_a_refresh_that_does_not_end_does_not_keep_a_sign_out_waiting_and_
         result = await sign_out(bench, PROFILE, account.http, agreed=account.index.get(PROFILE))
     lock.release()
 
-    assert "refresh" in result.not_revoked
+    assert result.not_revoked is None
+    assert "may still bring tokens" in result.may_be_left
     assert len(revoked) == 2
     assert account.index.get(PROFILE) is None
     await until(lock.try_acquire)
@@ -86,9 +100,152 @@ async def test_a_lock_that_cannot_be_opened_is_not_taken_for_another_process(acc
     async with asyncio.timeout(5):
         result = await sign_out(bench, PROFILE, account.http, agreed=account.index.get(PROFILE))
 
-    assert "cannot lock the refresh" in result.not_revoked
-    assert "another process has under way" not in result.not_revoked
+    assert result.not_revoked is None
+    assert "cannot lock the refresh" in result.may_be_left
+    assert "it revokes itself" not in result.may_be_left
     assert result.left == ()
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from portico.store.lock import FileLock
+locks = [FileLock(Path(path)) for path in sys.argv[1:]]
+for lock in locks:
+    lock.acquire(5)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextlib.asynccontextmanager
+async def another_process_holding(*paths):
+    """A process that holds these locks and does nothing else, until the block ends."""
+    pipe = asyncio.subprocess.PIPE
+    holder = await asyncio.create_subprocess_exec(
+        sys.executable, "-c", HOLD, *map(str, paths), stdin=pipe, stdout=pipe, env={**os.environ, "PYTHONPATH": SOURCE}
+    )
+    try:
+        assert await holder.stdout.readline() == b"held\n"
+        yield holder.pid
+    finally:
+        holder.stdin.close()
+        await holder.wait()
+
+
+def all_locks(paths):
+    return {
+        "refresh": refresh_lock(paths, PROFILE).path,
+        "tokens": named_lock(paths.locks, "vault", PROFILE, what="").path,
+        "index": paths.locks / LOCK_NAME,
+    }
+
+
+@pytest.fixture
+def impatient(monkeypatch):
+    """Every wait for a lock is a moment long."""
+    monkeypatch.setattr(module, "REFRESH_WITHIN_S", 0.05)
+    monkeypatch.setattr(vault, "_LOCK_MARGIN_S", -59.95)
+    monkeypatch.setattr(FileLock.acquire, "__defaults__", (0.05,))
+    monkeypatch.setattr(file_lock.__wrapped__, "__defaults__", (0.05, "this file"))
+
+
+@pytest.mark.requirement("E110")
+@pytest.mark.usefixtures("impatient")
+@pytest.mark.parametrize("held", [("refresh",), ("tokens",), ("index",), ("refresh", "tokens", "index")], ids="+".join)
+async def test_what_is_stored_is_revoked_whichever_lock_another_process_holds(account, bench, revoked, held):
+    account.sign_in()
+    stored, locks = account.vault.read(PROFILE), all_locks(account.paths)
+    async with asyncio.timeout(20), another_process_holding(*(locks[name] for name in held)) as pid:
+        result = await sign_out(bench, PROFILE, account.http, agreed=account.index.get(PROFILE))
+
+    assert sorted(revoked) == sorted([stored.refresh.reveal(), stored.access.reveal()])
+    assert account.server.mint.families[0].revoked
+    assert result.not_revoked is None
+    assert (result.may_be_left is not None) == ("refresh" in held)
+    assert bool(result.left) == (held != ("refresh",))
+    for said in (result.may_be_left, *result.left):
+        assert said is None or f"process {pid} is using" in said
+
+
+@pytest.mark.requirement("E110")
+@pytest.mark.usefixtures("impatient")
+async def test_no_command_uses_the_revoked_tokens_that_a_lock_kept_and_the_next_sign_out_deletes_them(account, bench, revoked):
+    account.sign_in()
+    async with asyncio.timeout(20), another_process_holding(all_locks(account.paths)["tokens"]):
+        result = await sign_out(bench, PROFILE, account.http, agreed=account.index.get(PROFILE))
+    kept = account.index.get(PROFILE)
+
+    assert (bool(result.left), kept.sign_out_unfinished) == (True, True)
+    again = await sign_out(bench, PROFILE, account.http, agreed=kept)
+    assert (again.left, account.index.get(PROFILE)) == ((), None)
+
+
+@pytest.mark.requirement("E110")
+@pytest.mark.parametrize("broken", ["no folder", "no files", "read-only"])
+async def test_what_is_stored_is_revoked_where_no_lock_can_be_taken(account, bench, revoked, monkeypatch, broken):
+    account.sign_in()
+    make_unlockable(account.paths, broken, monkeypatch)
+    async with asyncio.timeout(20):
+        result = await sign_out(bench, PROFILE, account.http, agreed=account.index.get(PROFILE))
+
+    assert len(revoked) == 2
+    assert account.server.mint.families[0].revoked
+    assert (result.not_revoked, "cannot lock the refresh" in result.may_be_left) == (None, True)
+    assert "cannot lock" in result.left[0]
+
+
+def make_unlockable(paths, broken, monkeypatch):
+    """A read-only folder does not bind root, so that error is raised where the system call would raise it."""
+    if broken == "read-only":
+
+        def read_only(path, flags, *mode):
+            if Path(path).parent == paths.locks and flags & os.O_RDWR:
+                raise OSError(errno.EROFS, os.strerror(errno.EROFS), str(path))
+            return opened(path, flags, *mode)
+
+        opened = os.open
+        monkeypatch.setattr(os, "open", read_only)
+        return
+    shutil.rmtree(paths.locks)
+    if broken == "no folder":
+        paths.locks.write_text("somebody's file")
+    else:
+        for path in all_locks(paths).values():
+            path.mkdir(parents=True)
+
+
+@pytest.mark.requirement("E110")
+async def test_nobody_is_waited_for_where_there_is_only_a_key(account, bench, revoked):
+    account.sign_in(refresh=False)
+    account.index.update(PROFILE, lambda profile: replace(profile, type="api_key"))
+    started = time.monotonic()
+    async with another_process_holding(all_locks(account.paths)["refresh"]):
+        result = await sign_out(bench, PROFILE, account.http, agreed=account.index.get(PROFILE))
+
+    assert time.monotonic() - started < module.REFRESH_WITHIN_S
+    assert (result.left, result.may_be_left, result.is_key, revoked) == ((), None, True, [])
+
+
+@pytest.mark.requirement("E110")
+async def test_a_refresh_that_ends_after_the_sign_out_leaves_no_tokens(account, bench, revoked, monkeypatch):
+    """Its answer comes when the profile is gone: whoever asked for it revokes what it brings."""
+    monkeypatch.setattr(module, "REFRESH_WITHIN_S", 0.05)
+    account.sign_in(ttl_s=60)
+    account.clock.advance(60)
+    gate = Gate()
+    account.server.faults.add("/token", Fault(gate=gate))
+    async with asyncio.timeout(10):
+        caller = asyncio.create_task(account.broker().access(PROFILE))
+        await gate.reached()
+        result = await sign_out(bench, PROFILE, account.http, agreed=account.index.get(PROFILE))
+        gate.release()
+        await asyncio.gather(caller, return_exceptions=True)
+        await until(lambda: account.server.mint.families[0].revoked)
+
+    assert (result.not_revoked, result.left) == (None, ())
+    assert f"process {os.getpid()} is using the refresh" in result.may_be_left
+    assert account.index.get(PROFILE) is None
 
 
 @pytest.mark.requirement("E86")

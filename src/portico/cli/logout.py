@@ -91,6 +91,7 @@ def _told(results: list[SignedOut], rt: Runtime) -> int:
             "signedOut": [result.profile_id for result in results if not result.left and not result.taken],
             "taken": [result.profile_id for result in results if result.taken],
             "notRevoked": {result.profile_id: result.not_revoked for result in results if result.not_revoked},
+            "mayBeLeft": {result.profile_id: result.may_be_left for result in results if result.may_be_left},
             "unfinished": {result.profile_id: result.left for result in results if result.left},
         }
         rt.out.json(report if failure is None else {**report, "error": failure.as_json(rt.program)})
@@ -104,20 +105,29 @@ def _fate(result: SignedOut) -> str:
         return "another command has signed in under that name meanwhile; that account was left alone"
     if result.is_key:
         return "the key is still good at the provider; withdraw it there"
-    return "not revoked at the provider" if result.not_revoked else "revoked at the provider"
+    if result.not_revoked:
+        return "not revoked at the provider"
+    return "revoked at the provider; a refresh may still bring tokens" if result.may_be_left else "revoked at the provider"
 
 
 def _failure(results: list[SignedOut]) -> PorticoError | None:
     """The worst that has happened, and what has happened to every profile."""
     taken = [result.profile_id for result in results if result.taken]
     kept = [result for result in results if result.left]
-    why = "; ".join(_trouble(result) for result in results if result.left or result.not_revoked or result.taken)
+    why = "; ".join(filter(None, map(_trouble, results)))
     if kept:
         return _unfinished(kept, why)
     if taken:
         return _changed(taken[0], why)
     if not why:
         return None
+    if not any(result.not_revoked for result in results):
+        return NotRevoked(
+            "not-revoked",
+            "Signed out and revoked, but a refresh under way may still bring tokens.",
+            why=why,
+            hint="To be sure, remove this application on the provider's site.",
+        )
     return NotRevoked(
         "not-revoked",
         "Signed out on this machine, but not revoked at the provider.",
@@ -127,10 +137,13 @@ def _failure(results: list[SignedOut]) -> PorticoError | None:
 
 
 def _trouble(result: SignedOut) -> str:
+    """What of a sign-out was not as it should be; empty where all was."""
     left = f"still there: {', '.join(result.left)}" if result.left else ""
     not_revoked = f"not revoked: {result.not_revoked}" if result.not_revoked else ""
     taken = "another command has signed in under that name meanwhile" if result.taken else ""
-    return f"{result.profile_id}: {', '.join(filter(None, (left, taken, not_revoked)))}"
+    may_be_left = f"perhaps not all revoked: {result.may_be_left}" if result.may_be_left and not result.taken else ""
+    told = ", ".join(filter(None, (left, taken, not_revoked, may_be_left)))
+    return f"{result.profile_id}: {told}" if told else ""
 
 
 def _unfinished(kept: list[SignedOut], why: str) -> StoreError:

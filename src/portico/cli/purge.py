@@ -39,6 +39,7 @@ class _Purged:
     gateway: int | None = None
     signed_out: list[str] = field(default_factory=list)
     not_revoked: dict[str, str] = field(default_factory=dict)
+    may_be_left: dict[str, str] = field(default_factory=dict)
     keys: list[str] = field(default_factory=list)
     files: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
@@ -117,6 +118,8 @@ def _sign_out(done: _Purged, rt: Runtime) -> None:
             done.signed_out.append(result.profile_id)
         if result.not_revoked and not result.is_key:
             done.not_revoked[result.profile_id] = result.not_revoked
+        if result.may_be_left:
+            done.may_be_left[result.profile_id] = result.may_be_left
 
 
 def _forget_in_config(done: _Purged, rt: Runtime) -> None:
@@ -180,13 +183,14 @@ def _delete(path: Path, done: _Purged) -> None:
 
 
 def _told(done: _Purged, rt: Runtime) -> int:
-    code = ExitCode.STORE_FAILED if done.left else ExitCode.NOT_REVOKED if done.not_revoked else ExitCode.OK
+    code = ExitCode.STORE_FAILED if done.left else ExitCode.NOT_REVOKED if done.not_revoked or done.may_be_left else ExitCode.OK
     if rt.out.is_json:
         kept = {
             "services": done.services,
             "gatewayPid": done.gateway,
             "signedOut": done.signed_out,
             "notRevoked": done.not_revoked,
+            "mayBeLeft": done.may_be_left,
         }
         rt.out.json({**kept, "gatewayKeys": done.keys, "deleted": done.files, "left": done.left, "exitCode": code})
         return code
@@ -203,6 +207,8 @@ def _told(done: _Purged, rt: Runtime) -> int:
         raise StoreError(
             "not-purged", "Something is still there.", why=why, hint="mend that, and run the command again: {prog} purge"
         )
-    told = "at the provider the sign-in goes on" if done.not_revoked else ""
+    for name, why in done.may_be_left.items():
+        rt.out.warn(f"{name}: perhaps not all revoked: {why}")
+    told = "at the provider the sign-in goes on" if done.not_revoked or done.may_be_left else ""
     rt.out.line(f"Deleted here; {told}." if told else "Nothing of Portico's is left but the program.")
     return code

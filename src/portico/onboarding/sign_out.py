@@ -5,6 +5,7 @@ Where a copy cannot be deleted, the entry stays as an unfinished sign-out, which
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -28,15 +29,14 @@ REVOKE_WITHIN_S: Final = 10.0
 REFRESH_WITHIN_S: Final = 10.0
 # A refresh that could not be waited for may move the profile while its tokens are revoked.
 _ROUNDS: Final = 3
-_STILL_REFRESHING: Final = "a refresh that another process has under way may still bring tokens; that process revokes them"
 
 
 @dataclass(frozen=True, slots=True)
 class SignedOut:
     """What became of one profile. `not_revoked` says why the provider was not told, `left` what could not be deleted.
 
-    `is_key`: it held an API key, which nobody can revoke from here. `taken`: another command has signed in under its name
-    meanwhile, and that account was left alone.
+    `may_be_left` says why a refresh that is under way may still bring tokens. `is_key`: it held an API key, which nobody can
+    revoke from here. `taken`: another command has signed in under its name meanwhile, and that account was left alone.
     """
 
     profile_id: str
@@ -44,6 +44,7 @@ class SignedOut:
     left: tuple[str, ...]
     is_key: bool = False
     taken: bool = False
+    may_be_left: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,27 +67,28 @@ async def sign_out(bench: Workbench, profile_id: str, http: FormPoster, *, agree
 
     `agreed` is the entry of the account that is to be signed out, None if it is damaged: another one, signed in under that name
     since then, is not touched. A refresh under way is waited for, since what it brings is to be revoked as well; 10 s at most.
-    Tokens that were refreshed while others were being revoked are revoked too.
+    Tokens that were refreshed while others were being revoked are revoked too. No lock is needed to revoke: whether one is busy
+    or cannot be taken, what is stored is revoked.
     """
     vault = bench.vault()
     lock = refresh_lock(bench.paths, profile_id)
     try:
-        not_alone = await off_loop(lambda: _why_not_alone(lock))
         is_key = agreed is not None and agreed.type == API_KEY
+        may_be_left = None if is_key else await off_loop(lambda: _why_not_alone(lock))  # nobody refreshes a key
         not_revoked: str | None = None
         for left in reversed(range(_ROUNDS)):
             stored = await off_loop(partial(_stored, bench, vault, profile_id))
             if stored.profile is not None and agreed is not None and stored.profile.created_at != agreed.created_at:
-                return SignedOut(profile_id, not_revoked, (), is_key, taken=True)
+                return SignedOut(profile_id, not_revoked, (), is_key, taken=True, may_be_left=may_be_left)
             if stored.profile is not None or stored.why_not is not None:
                 not_revoked = await _revoked(bench, stored, http)
             try:
                 stuck = await off_loop(partial(_deleted, bench, vault, profile_id, stored.generation))
             except GenerationChanged as error:
                 if not left:
-                    return SignedOut(profile_id, not_revoked or not_alone, (str(error),), is_key)
+                    return SignedOut(profile_id, not_revoked, (str(error),), is_key, may_be_left=may_be_left)
             else:
-                return SignedOut(profile_id, not_revoked or not_alone, stuck, is_key)
+                return SignedOut(profile_id, not_revoked, stuck, is_key, may_be_left=may_be_left)
     finally:
         lock.release()
     raise AssertionError("unreachable: the last round returned")
@@ -125,7 +127,21 @@ def _deleted(bench: Workbench, vault: Vault, profile_id: str, generation: int | 
     except GenerationChanged:
         raise
     except (StoreError, LockBusy) as error:
+        _note_unfinished(bench, profile_id, generation)
         return (str(error),)
+
+
+def _note_unfinished(bench: Workbench, profile_id: str, generation: int | None) -> None:
+    """Mark the entry, if it can be written, so that no command uses tokens that are revoked."""
+    with contextlib.suppress(StoreError, LockBusy):
+        bench.index.update(
+            profile_id,
+            lambda profile: replace(profile, failure=_unfinished(bench)) if profile.generation == generation else profile,
+        )
+
+
+def _unfinished(bench: Workbench) -> Failure:
+    return Failure(bench.clock.wall_ms(), SIGN_OUT_UNFINISHED, "Its tokens could not be deleted.", terminal=True)
 
 
 def _deleted_or_put_back(bench: Workbench, vault: Vault, profile_id: str, generation: int | None) -> tuple[str, ...]:
@@ -135,7 +151,7 @@ def _deleted_or_put_back(bench: Workbench, vault: Vault, profile_id: str, genera
     Uses(bench.paths, bench.clock).forget(profile_id)
     if not left or entry is None:
         return left
-    failure = Failure(bench.clock.wall_ms(), SIGN_OUT_UNFINISHED, "Its tokens could not be deleted.", terminal=True)
+    failure = _unfinished(bench)
 
     def put_back(draft: IndexDraft) -> None:
         if all(profile.id != profile_id for profile in draft.profiles):  # nobody has signed in anew meanwhile
@@ -149,8 +165,8 @@ def _why_not_alone(lock: FileLock) -> str | None:
     """None once the lock is taken, else why a refresh may be under way all the same."""
     try:
         lock.acquire(REFRESH_WITHIN_S)
-    except LockBusy:
-        return _STILL_REFRESHING
+    except LockBusy as error:
+        return f"{error.message}; a refresh that it has under way may still bring tokens, which it revokes itself"
     except StoreError as error:
         return f"{error}; a refresh that is under way may still bring tokens"
     return None
