@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import pytest
 
-from portico.gateway import direct
+from portico.gateway import direct, trying
 from portico.gateway.direct import DirectUpstream
 from portico.gateway.upstream import AiohttpUpstream
 from portico.models.http import ModelHttp
@@ -325,6 +325,21 @@ async def test_of_requests_whose_token_another_has_replaced_meanwhile_each_is_se
 
     assert [status for status, _, _ in got] == [200] * 5
     assert (len(acme.requests), account.posts) == (10, 1)
+
+
+@pytest.mark.requirement("E101")
+async def test_a_rejection_whose_body_never_ends_is_waited_for_a_moment_and_the_request_sent_again(account, monkeypatch):
+    monkeypatch.setattr(trying, "_REFUSAL_S", 0.1)
+
+    async def hangs(writer):
+        writer.write(ENDED["401"][:-1])
+        await writer.drain()
+        await asyncio.sleep(60)
+
+    async with provider(hangs, answered(WHOLE)) as acme, signed_in(account, acme) as here, asyncio.timeout(5):
+        status, told, _ = await here.json()
+
+    assert (status, told, len(acme.requests), account.posts) == (200, WHOLE, 2, 1)
 
 
 @pytest.mark.requirement("E101")
