@@ -163,6 +163,31 @@ async def test_retry_after_is_honoured():
 
 
 @pytest.mark.requirement("E35")
+@pytest.mark.requirement("E93")
+@pytest.mark.parametrize("body", ["{}", '{"access_token": ""}', '{"token_type": "Bearer"}', '{"access_token": ["x"]}'])
+async def test_a_200_without_tokens_ends_it_with_its_reason_and_asks_no_second_time(body):
+    run = Run(PENDING, Fault(status=200, body=body))
+    with pytest.raises(OAuthError) as raised:
+        await run.go()
+    assert (raised.value.id, len(run.polls), run.grants) == ("reply-invalid", 2, [])
+    assert "access_token" in raised.value.why
+
+
+@pytest.mark.requirement("E93")
+async def test_a_page_in_the_servers_place_is_no_answer_and_the_code_is_asked_for_again():
+    run = Run(Fault(status=200, body="<html>sign in to the hotel's network</html>"), Fault(status=503, body="{}"))
+    await run.go()
+    assert (len(run.polls), len(run.grants)) == (3, 1)
+
+
+@pytest.mark.requirement("E98")
+@pytest.mark.parametrize("code", ["access_denied", "expired_token"])
+async def test_a_busy_servers_no_is_not_the_users(code):
+    run = Run(Fault(status=503, body=json.dumps({"error": code})), Fault(status=429, body=json.dumps({"error": code})))
+    await run.go()
+    assert (len(run.polls), len(run.grants)) == (3, 1)
+
+
 async def test_a_denial_ends_it():
     run = Run(approve=False)
     see = run._see
