@@ -25,6 +25,10 @@ BY_SIGNAL: Final = 128
 # How to end what `run` is running; None where nothing is. Signals meet the main thread alone.
 _running: Callable[[], None] | None = None
 _first: int | None = None
+# What is under way on other threads and cannot be given up; how long it may take at most, in seconds.
+_unfinished: set[object] = set()
+_finished = threading.Condition()
+_LONGEST_S: Final = 60.0
 
 
 class EndedBySignal(KeyboardInterrupt):
@@ -43,7 +47,8 @@ class EndedBySignal(KeyboardInterrupt):
 def heeded() -> Iterator[None]:
     """For the length of a `with` block, in the main thread: the signals that would end the process raise `EndedBySignal` there.
 
-    Work of `run` is cancelled instead, once, however many come: a closing terminal sends several.
+    Work of `run` is cancelled instead, once, however many come: a closing terminal sends several. At the end of the block what
+    cannot be given up is waited for; a second Ctrl-C ends that.
     """
     global _first  # noqa: PLW0603 - a process has one set of signals
     before: dict[int, Any] = {}
@@ -55,17 +60,35 @@ def heeded() -> Iterator[None]:
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        try:
+            with _finished:
+                _finished.wait_for(lambda: not _unfinished, _LONGEST_S)
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+def cannot_be_given_up(what: object) -> None:
+    """The process is not to end before `what` is `over`."""
+    with _finished:
+        _unfinished.add(what)
+
+
+def over(what: object) -> None:
+    """`what` has ended; nothing happens where it was never told of."""
+    with _finished:
+        _unfinished.discard(what)
+        _finished.notify_all()
 
 
 def _end(number: int, _frame: object) -> None:
     global _first  # noqa: PLW0603 - as above
+    if _first is not None:
+        return
+    _first = number
     if _running is None:
         raise EndedBySignal(number)
-    if _first is None:
-        _first = number
-        _running()
+    _running()
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:

@@ -108,6 +108,8 @@ COMMANDS = [
     ("ask", "Hello"),
     ("models", "status", "--probe"),
     ("usage",),
+    ("models", "list", "--live"),
+    ("doctor",),
 ]
 
 

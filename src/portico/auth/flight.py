@@ -11,6 +11,7 @@ from portico.auth.outcome import RefreshInterrupted
 from portico.oauth.deadline import Deadline
 from portico.oauth.http_errors import network_error
 from portico.oauth.tasks import let_go
+from portico.signals import cannot_be_given_up, over
 from portico.store.off_loop import start_off_loop
 
 if TYPE_CHECKING:
@@ -39,8 +40,14 @@ class Flight:
         self._guard = threading.Lock()
         self._claimed = False
         self._abandoned = False
-        self.outcome: asyncio.Future[Refreshed] = start_off_loop(lambda: run(self))
+        self.outcome: asyncio.Future[Refreshed] = start_off_loop(lambda: self._flown(run))
         self.outcome.add_done_callback(seen)
+
+    def _flown(self, run: Callable[[Send], Refreshed]) -> Refreshed:
+        try:
+            return run(self)
+        finally:
+            over(self)
 
     async def join(self) -> Refreshed:
         """The outcome, whoever began.
@@ -77,6 +84,7 @@ class Flight:
             if self._abandoned:
                 raise Abandoned
             self._claimed = True
+        cannot_be_given_up(self)
 
     def post(self, request: FormRequest, *, relocated: Mapping[str, str], timeout_s: float) -> HttpReply:
         """Send `request` once, from the flight's thread, and wait for at most `timeout_s` seconds of wall or monotonic time.
