@@ -242,7 +242,8 @@ class KeyChoice:
     """A way to set a provider up without an account of its own kind: with an API key, or with none for a server on this machine.
 
     `id` is what `--auth-choice` takes, `model` the one that becomes the default, `region` the key of `base_urls` that it uses.
-    `spec` describes a model that is not in the provider's catalogue and is written into the config.
+    `spec` describes a model that is not in the provider's catalogue and is written into the config. `aliases` are further names
+    that `--auth-choice` takes for it, and menus do not show.
     """
 
     id: str
@@ -252,6 +253,7 @@ class KeyChoice:
     region: str = ""
     needs_key: bool = True
     spec: ModelSpec | None = None
+    aliases: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

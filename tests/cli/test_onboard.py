@@ -76,6 +76,39 @@ def test_a_sign_in_enables_the_plugin_writes_the_config_and_says_what_is_now_so(
     assert ProfileIndex(session.paths).get(GLOBAL).config_pending is False
 
 
+@pytest.mark.requirement("E107")
+@pytest.mark.parametrize(("name", "profile"), [("minimax-global-oauth", GLOBAL), ("minimax-cn-oauth", CN)])
+def test_openclaws_newer_names_are_the_portal_and_its_region(session, name, profile):
+    done = session.run("onboard", "--auth-choice", name, "--non-interactive", "--no-background", *BROWSER, *session.store)
+
+    assert done.returncode == 0, done.stderr
+    (kept,) = ProfileIndex(session.paths).profiles()
+    assert (kept.id, kept.provider) == (profile, "minimax-portal")
+    assert f"Signed in: {profile}" in done.stderr
+
+
+@pytest.mark.requirement("E107")
+@pytest.mark.parametrize(
+    ("name", "region"), [("minimax-global-oauth", "cn"), ("minimax-cn-oauth", "global"), ("minimax-global-api", "cn")]
+)
+def test_a_name_that_means_one_region_does_not_go_with_another(session, name, region):
+    done = session.run("onboard", "--auth-choice", name, "--region", region, "--non-interactive")
+
+    assert done.returncode == 2
+    assert f"{name} is region" in done.stderr
+    assert "Leave --region out." in done.stderr
+    assert ProfileIndex(session.paths).profiles() == ()
+
+
+@pytest.mark.requirement("E107")
+def test_menus_and_lists_show_one_name_for_one_choice(session):
+    done = session.run("onboard", "--auth-choice", "nonsense", "--non-interactive")
+    near = session.run("onboard", "--auth-choice", "minimax-global-oath", "--non-interactive")
+
+    assert "minimax-global-" not in done.stderr
+    assert "Did you mean --auth-choice minimax-global-oauth?" in near.stderr
+
+
 def test_a_borrowed_client_id_is_told_once_and_ones_own_is_not_remarked_on(session):
     person = session.run(*SIGN_IN, "--region", "global", *BROWSER, *session.store)
     program = session.sign_in("--region", "cn")

@@ -93,6 +93,22 @@ def test_cn_and_lightning_have_choices_of_their_own(session, typed):
     assert len(config(session)["models"]["providers"]["minimax"]["models"]) == 2
 
 
+@pytest.mark.requirement("E107")
+@pytest.mark.parametrize(
+    ("name", "key", "base"),
+    [
+        ("minimax-global-api", KEY, "https://api.minimax.io/anthropic"),
+        ("minimax-cn-api", "sk-emulator-cn", "https://api.minimaxi.com/anthropic"),
+    ],
+)
+def test_openclaws_newer_names_set_an_api_key_up(session, typed, name, key, base):
+    typed(key)
+
+    session.ok("onboard", "--auth-choice", name, "--non-interactive", "--api-key-stdin", *session.store)
+
+    assert config(session)["models"]["providers"]["minimax"]["baseUrl"] == base
+
+
 def test_a_refused_key_is_not_kept_and_nothing_is_written(session, typed):
     before = session.paths.config.read_bytes()
     typed("sk-wrong-1234567890")

@@ -45,6 +45,11 @@ def test_a_manifest_without_a_schema_takes_no_config(tmp_path):
         ({**GOOD, "providers": "acme"}, "providers must be a list of strings"),
         ({**GOOD, "dialects": [1]}, "dialects must be a list of strings"),
         ({**GOOD, "authChoices": [{"id": "x"}]}, "authChoices must be a list"),
+        ({**GOOD, "authChoices": [{"id": "a", "provider": "a", "label": "A", "aliases": ["b"]}]}, "authChoices must be a list"),
+        (
+            {**GOOD, "authChoices": [{"id": "a", "provider": "a", "label": "A", "aliases": {"b": 1}}]},
+            "authChoices must be a list",
+        ),
         ({**GOOD, "configSchema": []}, "configSchema must be an object"),
         (" " * 300_000, "larger than"),
     ],

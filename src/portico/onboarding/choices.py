@@ -50,6 +50,25 @@ def choice_of_provider(bench: Workbench, provider: str) -> str:
     return found
 
 
+def by_name(bench: Workbench, name: str, region: str | None) -> tuple[str, str | None]:
+    """The auth choice that is called `name`, and its region: the one that was asked for, or that the name itself means.
+
+    Raises:
+        UsageError: `unknown-region`: the name means another region than `region`.
+    """
+    key = next((choice for choice in _with_key(bench) if name in choice.aliases), None)
+    sign_in = next((choice for choice in announced(bench) if name in choice.aliases), None)
+    if key is not None:
+        choice, meant = key.id, key.region or None
+    elif sign_in is not None:
+        choice, meant = sign_in.id, sign_in.aliases[name]
+    else:
+        return name, region
+    if region not in {None, meant}:
+        raise UsageError("unknown-region", f"{name} is region {meant}, not {region}.", hint="Leave --region out.")
+    return choice, meant
+
+
 def host_for(bench: Workbench, choice: str) -> PluginHost:
     """The host in which the plugin of `choice` is on: one that is off by default is on in it, and in the config by `enable` only.
 
@@ -113,6 +132,8 @@ def _with_key(bench: Workbench) -> list[KeyChoice]:
 
 def _unknown_choice(bench: Workbench, choice: str) -> UsageError:
     known = [*(each.id for each in announced(bench)), *(each.id for each in _with_key(bench))]
-    close = [id for id in known if id.startswith(f"{choice}-")] or get_close_matches(choice, known, n=1)
+    others = [name for each in announced(bench) for name in each.aliases]
+    others += [name for each in _with_key(bench) for name in each.aliases]
+    close = [id for id in known if id.startswith(f"{choice}-")] or get_close_matches(choice, [*known, *others], n=1)
     hint = f"Did you mean --auth-choice {close[0]}?" if close else f"--auth-choice {'|'.join(known)}"
     return UsageError("unknown-auth-choice", f"Unknown auth choice: {choice}", hint=hint)

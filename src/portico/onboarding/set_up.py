@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from portico.models.reference import ModelReference, parse_reference
-from portico.onboarding import background, key_sign_in, sign_in, summary
+from portico.onboarding import background, choices, key_sign_in, sign_in, summary
 from portico.onboarding.api_key import key_choices
 from portico.onboarding.model_names import default_named, known_model
 from portico.onboarding.picker import DEFAULT_BY_HAND, Question, offers_of, pick
@@ -40,10 +40,11 @@ def set_up(bench: Workbench, choice: str, asked: Asked, *, pick_default: bool = 
         PorticoError: nothing was written, or the sign-in was kept and its config is written by the next run.
     """
     picks = pick_default and not asked.settles_default
+    choice, region = choices.by_name(bench, choice, asked.sign_in.region)
     if choice in key_choices(bench):
         _with_key(bench, replace(asked.key, choice=choice), picks=picks)
     else:
-        sign_in_as(bench, replace(asked.sign_in, choice=choice), picks=picks)
+        sign_in_as(bench, replace(asked.sign_in, choice=choice, region=region), picks=picks)
 
 
 def sign_in_as(bench: Workbench, request: SignInRequest, *, picks: bool = False) -> None:

@@ -10,7 +10,8 @@
     }
 
 `id`, `name`, `description` and `module` are required; `module` is what is imported once the plugin is on. The file lies in the
-folder of `module`'s top package.
+folder of `module`'s top package. An auth choice may have `"aliases": {"acme-eu": "eu"}`: further names of it, each with the
+region that it means; `--auth-choice` takes them, and menus do not show them.
 """
 
 from __future__ import annotations
@@ -32,12 +33,16 @@ _LARGEST: Final = 256 * 1024
 
 @dataclass(frozen=True, slots=True)
 class AuthChoice:
-    """One value of `--auth-choice`, as the plugin's manifest announces it."""
+    """One value of `--auth-choice`, as the plugin's manifest announces it.
+
+    `aliases` maps a further name, which menus do not show, to the region that it means.
+    """
 
     id: str
     provider: str
     label: str
     hint: str = ""
+    aliases: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +125,7 @@ def _problems(fields: Mapping[str, object]) -> Iterator[str]:
             yield f"plugin manifest {name} must be a list of strings"
     choices = fields.get("authChoices", [])
     if not isinstance(choices, list) or not all(map(_is_choice, choices)):
-        yield "plugin manifest authChoices must be a list of {id, provider, label, hint?}"
+        yield "plugin manifest authChoices must be a list of {id, provider, label, hint?, aliases?}"
     if not isinstance(fields.get("configSchema", {}), dict):
         yield "plugin manifest configSchema must be an object"
 
@@ -146,11 +151,12 @@ def _is_choice(value: object) -> bool:
     if not isinstance(value, dict):
         return False
     texts = [value.get("id"), value.get("provider"), value.get("label"), value.get("hint", "")]
-    return _is_strings(texts)
+    aliases = value.get("aliases", {})
+    return _is_strings(texts) and isinstance(aliases, dict) and _is_strings([*aliases, *aliases.values()])
 
 
-def _choice(value: Mapping[str, str]) -> AuthChoice:
-    return AuthChoice(value["id"], value["provider"], value["label"], value.get("hint", ""))
+def _choice(value: Mapping[str, Any]) -> AuthChoice:
+    return AuthChoice(value["id"], value["provider"], value["label"], value.get("hint", ""), dict(value.get("aliases", {})))
 
 
 def _bad(path: Path, message: str) -> ConfigError:

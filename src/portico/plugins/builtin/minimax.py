@@ -63,7 +63,14 @@ PROVIDER: Final = ProviderSpec(
         "cn": "https://platform.minimaxi.com/subscribe/coding-plan",
     },
     key_choices=(
-        KeyChoice("minimax-api", "MiniMax M2.1", "MiniMax-M2.1", "API key, Global: api.minimax.io", "global"),
+        KeyChoice(
+            "minimax-api",
+            "MiniMax M2.1",
+            "MiniMax-M2.1",
+            "API key, Global: api.minimax.io",
+            "global",
+            aliases=("minimax-global-api",),  # openclaw 2026.9.6, extensions/minimax; its name for CN is the one below
+        ),
         KeyChoice(
             "minimax-api-lightning",
             "MiniMax M2.1 Lightning",
