@@ -13,7 +13,16 @@ from portico.store.passphrase import PassphraseSource
 from portico.store.profiles import ProfileIndex
 from portico.store.vault import Vault
 from portico.testing.canary import canary, in_text
-from tests.auth.importers.samples import GLOBAL_API, TOOLS, Sample
+from tests.auth.importers.samples import (
+    GLOBAL_API,
+    SHARED,
+    TOOLS,
+    Sample,
+    agents_database,
+    openclaw_database,
+    profiles_in,
+    retire,
+)
 from tests.minimax_session import CN, GLOBAL, any_store, events, in_this_process
 from tests.minimax_session import SIGN_IN as ONBOARD
 from tests.store.parts import a_profile, some_tokens
@@ -330,3 +339,125 @@ def test_a_name_gets_its_provider_and_one_that_cannot_be_typed_is_refused(desk):
 
     done = desk.imported("--json", "--profile", "work")
     assert [each["profile"] for each in json.loads(done.stdout)["imported"]] == ["minimax-portal:work"]
+
+
+def openclaw_at(desk, profiles, *places):
+    """OpenClaw's databases with these sign-ins, and its config."""
+    Sample("openclaw").write_config(desk.home)
+    return [openclaw_database(desk.home / place, profiles) for place in places]
+
+
+@pytest.mark.requirement("E106")
+@pytest.mark.parametrize("place", [SHARED, agents_database("main"), agents_database("work")])
+def test_openclaws_sign_in_is_found_in_each_of_its_databases_and_taken_out_there(desk, place):
+    sample = Sample("openclaw")
+    (path,) = openclaw_at(desk, sample.profiles(), place)
+
+    done = desk.imported("--remove-source", "--json")
+
+    assert done.returncode == 0, done.stderr
+    (value,) = json.loads(done.stdout)["imported"]
+    assert (value["file"], value["profile"], value["source"], value["copies"]) == (str(path), GLOBAL, "removed", [])
+    assert desk.vault().read(GLOBAL).refresh.reveal() == sample.refresh
+    assert list(profiles_in(path)) == ["anthropic:default"]
+    assert in_text(done.stdout + done.stderr) == []
+
+
+@pytest.mark.requirement("E106")
+def test_a_sign_in_that_stands_in_several_databases_is_one_and_goes_from_all_of_them(desk):
+    old, sample, other = Sample("openclaw"), Sample("openclaw"), Sample("openclaw")
+    places = openclaw_at(desk, sample.profiles(), SHARED, agents_database("main"))
+    before_its_refresh = {"minimax-portal:default": old.profile(refresh=sample.refresh, expires=sample.expires_ms - 1000)}
+    places += openclaw_at(desk, before_its_refresh, agents_database("a"))
+    (apart,) = openclaw_at(desk, {"minimax-portal:default": other.profile()}, agents_database("work"))
+
+    dry = desk.run("auth", "import", "--dry-run")
+    done = desk.imported("--remove-source", "--json")
+
+    assert all(str(place) in dry.stderr for place in places)
+    first, second = json.loads(done.stdout)["imported"]
+    assert [first["file"], *first["copies"]] == [str(place) for place in places]
+    assert (second["file"], second["copies"]) == (str(apart), [])
+    assert desk.vault().read(first["profile"]).access.reveal() == sample.access
+    assert desk.vault().read(second["profile"]).access.reveal() == other.access
+    for place in (*places, apart):
+        assert "minimax-portal:default" not in profiles_in(place)
+
+
+@pytest.mark.requirement("E106")
+def test_beside_a_database_an_older_file_is_named_as_retired_and_left_alone(desk):
+    old, sample = Sample("openclaw"), Sample("openclaw")
+    path = retire(old.write(desk.home), days=90)
+    (database,) = openclaw_at(desk, sample.profiles(), SHARED)
+    before = path.read_bytes()
+
+    done = desk.imported("--json")
+    dry = desk.run("auth", "import", "--dry-run", "--json")
+
+    answer = json.loads(done.stdout)
+    assert [each["file"] for each in answer["imported"]] == [str(database)]
+    (named,) = answer["retired"]
+    assert (named["from"], named["file"], named["database"]) == ("openclaw", str(path), str(database))
+    assert named["writtenAt"].endswith("Z")
+    assert json.loads(dry.stdout)["retired"] == answer["retired"]
+    assert f"Retired: {path} (OpenClaw reads {database} instead; last written 90d ago)" in done.stderr
+    assert desk.vault().read(GLOBAL).access.reveal() == sample.access
+    assert path.read_bytes() == before
+
+
+@pytest.mark.requirement("E106")
+@pytest.mark.parametrize("place", [SHARED, agents_database("main"), agents_database("work")])
+@pytest.mark.parametrize("profiles", [None, {}], ids=["no row", "no sign-in"])
+def test_nothing_is_taken_from_a_retired_file_though_the_database_has_no_sign_in(desk, place, profiles):
+    path = retire(Sample("openclaw").write(desk.home))
+    openclaw_at(desk, profiles, place)
+
+    done = desk.imported()
+
+    assert done.returncode == 3
+    assert f"{path} (retired: OpenClaw reads" in done.stderr
+    assert "openclaw doctor --fix" in done.stderr
+    assert ProfileIndex(desk.run_portico.paths).profiles() == ()
+
+
+@pytest.mark.requirement("E106")
+def test_a_retired_file_is_not_taken_when_it_is_named_either(desk):
+    path = retire(Sample("openclaw").write(desk.home))
+    openclaw_at(desk, {}, SHARED)
+    archive = path.with_name("auth-profiles.json.migrated-2026-11-28T19-48-15.277Z")
+    from portico.testing.canary import exempt
+
+    exempt(archive).write_bytes(path.read_bytes())
+
+    for named in (path, archive):
+        done = desk.imported("--from", "openclaw", "--path", str(named))
+        assert done.returncode == 9
+        assert f"OpenClaw does not use {named} any more" in done.stderr
+    assert ProfileIndex(desk.run_portico.paths).profiles() == ()
+
+
+@pytest.mark.requirement("E106")
+def test_a_database_that_lies_somewhere_else_may_be_named(desk):
+    sample = Sample("openclaw")
+    backup = openclaw_database(desk.home / "backup/openclaw.sqlite", sample.profiles())
+
+    done = desk.imported("--from", "openclaw", "--path", str(backup), "--region", "cn")
+
+    assert done.returncode == 0, done.stderr
+    assert desk.vault().read(CN).access.reveal() == sample.access
+
+
+@pytest.mark.requirement("E94")
+@pytest.mark.parametrize("tool", TOOLS)
+@pytest.mark.parametrize("value", [0, -1, "0.5", 1e300, True, "soon"], ids=repr)
+def test_a_sign_in_whose_end_is_odd_is_stored_without_one(desk, tool, value):
+    sample = Sample(tool)
+    sample.write(desk.home, entry={"expires_at" if tool in {"mmx", "hermes"} else "expires": value, "scope": {"odd": True}})
+
+    done = desk.imported("--json")
+
+    assert done.returncode == 0, done.stderr
+    (kept,) = json.loads(done.stdout)["imported"]
+    assert kept["expiresAt"] is None
+    tokens = desk.vault().read(GLOBAL)
+    assert (tokens.access.reveal(), tokens.refresh.reveal(), tokens.expires_at) == (sample.access, sample.refresh, None)

@@ -7,17 +7,18 @@ if TYPE_CHECKING:
     import argparse
 
     from portico.cli.runtime import Runtime
-    from portico.onboarding.importing import Candidate, ImportRequest, Takeover
+    from portico.onboarding.importing import Candidate, ImportRequest, Retired, Takeover
 
 TOOLS = ("openclaw", "mmx", "hermes", "opencode")
 _EPILOG = """examples:
   {prog} auth import --dry-run                       what there is, and what would be done
   {prog} auth import --from mmx
-  {prog} auth import --from openclaw --path ~/backup/auth-profiles.json --region global
+  {prog} auth import --from openclaw --path ~/backup/openclaw.sqlite --region global
   {prog} auth import --from hermes --yes --remove-source
 
 what is read:
-  openclaw   ~/.openclaw/agents/main/agent/auth-profiles.json (OPENCLAW_STATE_DIR, OPENCLAW_AGENT_DIR)
+  openclaw   ~/.openclaw/state/openclaw.sqlite and ~/.openclaw/agents/*/agent/openclaw-agent.sqlite
+             (OPENCLAW_STATE_DIR, OPENCLAW_HOME, OPENCLAW_AGENT_DIR); auth-profiles.json where there is no database yet
   mmx        ~/.mmx/config.json (MMX_CONFIG_DIR)
   hermes     ~/.hermes/auth.json (HERMES_HOME)
   opencode   ~/.local/share/opencode/auth.json (XDG_DATA_HOME)
@@ -67,12 +68,17 @@ def import_(args: argparse.Namespace, rt: Runtime) -> int:
     warnings = importing.warnings(rt)
     for warning in warnings:
         rt.out.note(warning)
-    takeovers = importing.check(rt, request, importing.find(rt, request))
+    found = importing.find(rt, request)
+    for each in found.retired:
+        rt.out.note(f"Retired: {each.path} ({importing.why_retired(each, rt.clock.wall_ms())}). Nothing is taken from it.")
+    retired = [_retired_as_json(each) for each in found.retired]
+    takeovers = importing.check(rt, request, found.candidates)
     for takeover in takeovers:
         rt.out.note(f"{'Would take over' if request.dry_run else 'Found'}: {_words(takeover, rt)}")
     if request.dry_run:
         if rt.out.is_json:
-            rt.out.json({"dryRun": True, "found": [_as_json(each, None) for each in takeovers], "warnings": warnings})
+            would = [_as_json(each, None) for each in takeovers]
+            rt.out.json({"dryRun": True, "found": would, "retired": retired, "warnings": warnings})
         return ExitCode.OK
     rt.out.note(_EXPLANATION.format(program=rt.program))
     if not request.yes and not rt.prompter.confirm("Take over?", flag="--yes", default=True):
@@ -80,7 +86,7 @@ def import_(args: argparse.Namespace, rt: Runtime) -> int:
         return ExitCode.OK
     done = [_as_json(takeover, _carry_out(takeover, request, rt)) for takeover in takeovers]
     if rt.out.is_json:
-        rt.out.json({"imported": done, "warnings": warnings})
+        rt.out.json({"imported": done, "retired": retired, "warnings": warnings})
     spent = any(each["source"] == "changed" for each in done)
     return ExitCode.SIGN_IN_NEEDED if spent else ExitCode.OK
 
@@ -101,7 +107,8 @@ def _carry_out(takeover: Takeover, request: ImportRequest, rt: Runtime) -> str:
             rt.out.note(line)
     candidate = takeover.candidate
     if not _wants_removal(candidate, request, rt):
-        rt.out.warn(f"{candidate.path} still holds it: sign out in {candidate.importer.label} before it refreshes.")
+        holds = f"{_and(candidate)} still hold{'' if candidate.copies else 's'} it"
+        rt.out.warn(f"{holds}: sign out in {candidate.importer.label} before it refreshes.")
         return "kept"
     outcome = importing.remove(candidate)
     if outcome == "changed":
@@ -110,7 +117,7 @@ def _carry_out(takeover: Takeover, request: ImportRequest, rt: Runtime) -> str:
         )
         rt.out.warn(f"  End {candidate.importer.label}, then: {rt.program} auth logout {profile.id}, and import again.")
     else:
-        rt.out.note(f"{candidate.path}: that sign-in is {'taken out' if outcome == 'removed' else 'no longer there'}")
+        rt.out.note(f"{_and(candidate)}: that sign-in is {'taken out' if outcome == 'removed' else 'no longer there'}")
     return outcome
 
 
@@ -119,7 +126,7 @@ def _wants_removal(candidate: Candidate, request: ImportRequest, rt: Runtime) ->
         return request.remove_source
     if request.yes or not rt.prompter.interactive:
         return False
-    question = f"Remove {candidate.importer.label}'s copy from {candidate.path}? {candidate.importer.label} is then signed out."
+    question = f"Remove {candidate.importer.label}'s copy from {_and(candidate)}? {candidate.importer.label} is then signed out."
     return rt.prompter.confirm(question, flag="--remove-source", default=False)
 
 
@@ -132,9 +139,24 @@ def _words(takeover: Takeover, rt: Runtime) -> str:
     refresh = "with a refresh token" if profile.has_refresh else "without a refresh token"
     already = "; stored already" if takeover.present else ""
     return (
-        f"{candidate.importer.label}'s sign-in in {candidate.path}, as {profile.id} "
+        f"{candidate.importer.label}'s sign-in in {_and(candidate)}, as {profile.id} "
         f"({profile.region}; access token {lasting}, {refresh}{already})"
     )
+
+
+def _and(candidate: Candidate) -> str:
+    return " and ".join(map(str, candidate.paths))
+
+
+def _retired_as_json(retired: Retired) -> dict[str, object]:
+    from portico.onboarding.times import iso
+
+    return {
+        "from": retired.importer.name,
+        "file": str(retired.path),
+        "database": str(retired.database),
+        "writtenAt": iso(retired.written_at),
+    }
 
 
 def _as_json(takeover: Takeover, source: str | None) -> dict[str, object]:
@@ -142,6 +164,7 @@ def _as_json(takeover: Takeover, source: str | None) -> dict[str, object]:
     value: dict[str, object] = {
         "from": candidate.importer.name,
         "file": str(candidate.path),
+        "copies": [str(path) for path in candidate.paths[1:]],
         "profile": profile.id,
         "provider": profile.provider,
         "region": profile.region,

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 from urllib.parse import urlsplit
 
-from portico.auth.importers.source import read_source, remove_from_source
+from portico.auth.importers.source import is_current_database, read_source, remove_from_source
 from portico.auth.importers.tools import IMPORTERS, minimax_code_stores
 from portico.config.config_path import format_path
 from portico.contracts import Choice, KnowsClients, TokenGrant
@@ -22,6 +22,7 @@ from portico.onboarding import choices, config_patch, storing
 from portico.onboarding.account_in_use import decide
 from portico.onboarding.new_profile import new_profile
 from portico.onboarding.profile_name import profile_named
+from portico.onboarding.times import in_words
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -51,11 +52,38 @@ class ImportRequest:
 
 @dataclass(frozen=True, slots=True)
 class Candidate:
-    """A credential in a tool's file."""
+    """A credential in a tool's file or database. `copies` are the same sign-in in other files of the tool."""
 
     importer: Importer
     path: Path
     credential: FoundCredential
+    copies: tuple[Candidate, ...] = ()
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Every file that holds it, each once."""
+        return tuple(dict.fromkeys((self.path, *(copy.path for copy in self.copies))))
+
+
+@dataclass(frozen=True, slots=True)
+class Retired:
+    """A file that the tool does not read any more, so that nothing is taken from it.
+
+    `database` is what the tool reads instead; `written_at` is when the file was last changed, in wall ms.
+    """
+
+    importer: Importer
+    path: Path
+    database: Path
+    written_at: int
+
+
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """What `find` came to: what can be taken over, and the files that were passed over."""
+
+    candidates: tuple[Candidate, ...]
+    retired: tuple[Retired, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,13 +97,14 @@ class Takeover:
     present: bool = False
 
 
-def find(bench: Workbench, request: ImportRequest) -> list[Candidate]:
-    """What there is to take over, of one tool.
+def find(bench: Workbench, request: ImportRequest) -> Findings:
+    """What there is to take over, of one tool. A sign-in that stands in several of its files is one.
 
     Raises:
         SignInNeeded: `nothing-to-import`, naming where was looked.
         UsageError: several tools have something and nobody can be asked.
-        ConfigError: `import-unreadable`.
+        ConfigError: `import-unreadable`; `import-retired`: the tool does not read the file that was named.
+        LockBusy: `source-busy`: a tool keeps its database locked.
     """
     home = Path(bench.env.get("HOME") or Path.home())
     if request.path is not None and request.tool is None:
@@ -88,11 +117,52 @@ def find(bench: Workbench, request: ImportRequest) -> list[Candidate]:
     ]
     if request.path is not None and not places[0][1].exists():
         raise ConfigError("import-unreadable", f"There is no such file: {request.path}", why=f"expected {places[0][0].expected}")
-    found = [Candidate(importer, place, credential) for importer, place in places for credential in read_source(importer, place)]
+    retired = _retired(places)
+    if request.path is not None and retired:
+        raise _is_retired(retired[0], bench.clock.wall_ms())
+    passed_over = {each.path for each in retired}
+    found = [
+        Candidate(importer, place, credential)
+        for importer, place in places
+        if place not in passed_over
+        for credential in read_source(importer, place)
+    ]
     if not found:
-        _nothing(places)
+        _nothing(places, retired, bench.clock.wall_ms())
     tool = _chosen(bench, found)
-    return [candidate for candidate in found if candidate.importer.name == tool]
+    own = [candidate for candidate in found if candidate.importer.name == tool]
+    return Findings(tuple(_each_once(own)), tuple(each for each in retired if each.importer.name == tool))
+
+
+def _retired(places: Sequence[tuple[Importer, Path]]) -> list[Retired]:
+    """The files whose tool keeps its entries in a database by now, even one in which nothing is left."""
+    retired = []
+    for importer, place in places:
+        if not importer.tables or not place.is_file() or is_current_database(importer, place):
+            continue
+        others = [*importer.databases(place), *(other for of, other in places if of is importer and other != place)]
+        database = next((other for other in others if is_current_database(importer, other)), None)
+        if database is not None:
+            retired.append(Retired(importer, place, database, place.stat().st_mtime_ns // 10**6))
+    return retired
+
+
+def _each_once(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """One for each sign-in: of its copies the one whose access token lasts longest, then the first."""
+    groups: list[list[Candidate]] = []
+    for candidate in candidates:
+        same = (group for group in groups if any(each.credential.shares_token(candidate.credential) for each in group))
+        group = next(same, None)
+        if group is None:
+            groups.append([candidate])
+        else:
+            group.append(candidate)
+    return [_with_copies(group) for group in groups]
+
+
+def _with_copies(group: list[Candidate]) -> Candidate:
+    newest = max(group, key=lambda candidate: candidate.credential.expires_at or 0)
+    return replace(newest, copies=tuple(each for each in group if each is not newest))
 
 
 def warnings(bench: Workbench) -> list[str]:
@@ -155,12 +225,14 @@ def keep(bench: Workbench, takeover: Takeover, *, chosen: StoreName | None) -> P
 
 
 def remove(candidate: Candidate) -> str:
-    """Take the credential out of the other tool's file; `removed`, `gone` or `changed`.
+    """Take the credential out of the other tool's files; `removed`, `gone`, or `changed` where one holds newer tokens by now.
 
     Raises:
-        ConfigError, LockBusy: it stays there.
+        ConfigError, LockBusy: it stays there, in one of them at least.
     """
-    return remove_from_source(candidate.importer, candidate.path, candidate.credential)
+    each = (candidate, *candidate.copies)
+    outcomes = {remove_from_source(one.importer, one.path, one.credential) for one in each}
+    return next(outcome for outcome in ("changed", "removed", "gone") if outcome in outcomes)
 
 
 def _takeover(bench: Workbench, request: ImportRequest, candidate: Candidate, method: AuthMethod, taken: set[str]) -> Takeover:
@@ -308,13 +380,39 @@ def _host(url: str) -> str:
         return "an unreadable address"
 
 
-def _nothing(places: Sequence[tuple[Importer, Path]]) -> NoReturn:
-    looked = "; ".join(f"{place} ({'no sign-in with MiniMax in it' if place.exists() else 'not there'})" for _, place in places)
+def _nothing(places: Sequence[tuple[Importer, Path]], retired: Sequence[Retired], now_ms: int) -> NoReturn:
+    passed_over = {each.path: each for each in retired}
+    looked = []
+    for importer, place in places:
+        if place in passed_over:
+            looked.append(f"{place} (retired: {why_retired(passed_over[place], now_ms)})")
+        elif place.exists() or not importer.tables or place == _usual_place(importer, places):
+            looked.append(f"{place} ({'no sign-in with MiniMax in it' if place.exists() else 'not there'})")
+    move = f"let the tool take its old file over ({retired[0].importer.repair}), and run this again; or " if retired else ""
     raise SignInNeeded(
         "nothing-to-import",
         "There is no MiniMax sign-in of another tool to take over.",
-        why=f"looked at {looked}",
-        hint=f"name the file: --from {'|'.join(_names())} --path FILE; or sign in: {{prog}} onboard --auth-choice {CHOICE}",
+        why=f"looked at {'; '.join(looked)}",
+        hint=f"{move}name the file: --from {'|'.join(_names())} --path FILE; or sign in: {{prog}} onboard --auth-choice {CHOICE}",
+    )
+
+
+def _usual_place(importer: Importer, places: Sequence[tuple[Importer, Path]]) -> Path:
+    return next(place for of, place in places if of is importer)
+
+
+def why_retired(retired: Retired, now_ms: int) -> str:
+    """Why nothing is taken from a retired file, and how old it is."""
+    age = in_words(now_ms - max(0, now_ms - retired.written_at), now_ms).removeprefix("expired ")
+    return f"{retired.importer.label} reads {retired.database} instead; last written {age}"
+
+
+def _is_retired(retired: Retired, now_ms: int) -> ConfigError:
+    return ConfigError(
+        "import-retired",
+        f"{retired.importer.label} does not use {retired.path} any more; nothing was taken from it.",
+        why=f"{why_retired(retired, now_ms)}; a token from it may be spent, and a spent one ends the sign-in",
+        hint=f"take over what {retired.importer.label} uses now: {{prog}} auth import --from {retired.importer.name}",
     )
 
 

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
+import time
+from contextlib import closing
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -39,14 +42,28 @@ class Sample:
         exempt(path).write_text(json.dumps(self.content(**changed), indent=2) + "\n", encoding="utf-8")
         path.chmod(0o600)
         if self.tool == "openclaw":
-            base = {"models": {"providers": {"minimax-portal": {"baseUrl": changed.get("base", GLOBAL_API)}}}}
-            (home / ".openclaw/openclaw.json").write_text(json.dumps(base), encoding="utf-8")
+            self.write_config(home, changed.get("base", GLOBAL_API))
         return path
 
-    def _openclaw(self, changed: dict) -> dict:
+    def write_config(self, home: Path, base: str = GLOBAL_API) -> None:
+        """OpenClaw's own config, which names its API."""
+        config = {"models": {"providers": {"minimax-portal": {"baseUrl": base}}}}
+        (home / ".openclaw").mkdir(exist_ok=True)
+        (home / ".openclaw/openclaw.json").write_text(json.dumps(config), encoding="utf-8")
+
+    def profile(self, **changed) -> dict:
+        """OpenClaw's entry, in its file and in its databases."""
         entry = {"type": "oauth", "provider": "minimax-portal", "access": self.access, "refresh": self.refresh}
-        entry |= {"expires": self.expires_ms} | changed.get("entry", {})
+        return entry | {"expires": self.expires_ms} | changed
+
+    def profiles(self) -> dict:
+        """OpenClaw's sign-ins, with one of another provider."""
         other = {"type": "api_key", "provider": "anthropic", "key": "somebody-else's"}
+        return {"anthropic:default": other, "minimax-portal:default": self.profile()}
+
+    def _openclaw(self, changed: dict) -> dict:
+        other = {"type": "api_key", "provider": "anthropic", "key": "somebody-else's"}
+        entry = self.profile(**changed.get("entry", {}))
         return {"version": 1, "profiles": {"anthropic:default": other, "minimax-portal:default": entry}}
 
     def _mmx(self, changed: dict) -> dict:
@@ -85,6 +102,69 @@ class Sample:
         entry = {"type": "oauth", "access": self.access, "refresh": self.refresh, "expires": self.expires_ms}
         entry |= {"enterpriseUrl": f"{GLOBAL_API}/v1"} | changed.get("entry", {})
         return {"anthropic": {"type": "api", "key": "somebody-else's"}, "minimax-coding-plan": entry}
+
+
+# What openclaw 2026.9.6 made when it was run, of these tables; `other` stands for all that is in there besides.
+_OPENCLAW_TABLES = """
+CREATE TABLE IF NOT EXISTS auth_profile_store (
+  store_key TEXT NOT NULL PRIMARY KEY, store_json TEXT NOT NULL, updated_at INTEGER NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS auth_profile_state (
+  state_key TEXT NOT NULL PRIMARY KEY, state_json TEXT NOT NULL, updated_at INTEGER NOT NULL) STRICT;
+CREATE TABLE IF NOT EXISTS other (id INTEGER PRIMARY KEY, words TEXT NOT NULL) STRICT;
+INSERT INTO other (words) VALUES ('of another kind');
+"""
+_OPENCLAW_SHARED_TABLES = """
+CREATE TABLE IF NOT EXISTS config_machine_state (
+  state_key TEXT NOT NULL PRIMARY KEY, value_json TEXT NOT NULL, updated_at_ms INTEGER NOT NULL) STRICT;
+INSERT INTO config_machine_state VALUES ('auth.sharedStore', '{"location":"state-db"}', 1795895294615);
+"""
+SHARED = ".openclaw/state/openclaw.sqlite"
+
+
+def agents_database(agent: str) -> str:
+    """Where openclaw 2026.9.6 keeps an agent's own sign-ins, below the home folder."""
+    return f".openclaw/agents/{agent}/agent/openclaw-agent.sqlite"
+
+
+def openclaw_database(path: Path, profiles: dict | None, *, mode: int = 0o600, wal: bool = True) -> Path:
+    """A database as openclaw 2026.9.6 leaves it when it ends; `profiles` None: without a row for its sign-ins."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    for suffix in ("", "-wal", "-shm"):
+        exempt(path.with_name(path.name + suffix))
+    shared = path.name == "openclaw.sqlite"
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        path.chmod(mode)
+        if wal:
+            connection.execute("PRAGMA journal_mode=WAL")
+        connection.executescript(_OPENCLAW_SHARED_TABLES if shared else _OPENCLAW_TABLES)
+        if profiles is not None:
+            row = ("authProfiles.store" if shared else "primary", stored(profiles), 1795895294615)
+            table = "config_machine_state" if shared else "auth_profile_store"
+            connection.execute(f"INSERT OR REPLACE INTO {table} VALUES (?, ?, ?)", row)
+    return path
+
+
+def stored(profiles: dict) -> str:
+    """The text in the cell."""
+    return json.dumps({"version": 1, "profiles": profiles}, separators=(",", ":"))
+
+
+def profiles_in(path: Path) -> dict:
+    """What the cell holds by now, its sign-ins by name."""
+    query = "SELECT store_json FROM auth_profile_store WHERE store_key = 'primary'"
+    if path.name == "openclaw.sqlite":
+        query = "SELECT value_json FROM config_machine_state WHERE state_key = 'authProfiles.store'"
+    with closing(sqlite3.connect(path)) as connection:
+        return json.loads(connection.execute(query).fetchone()[0])["profiles"]
+
+
+def retire(path: Path, *, days: int = 90) -> Path:
+    """Give a file the age of one that its tool has not written to for so many days."""
+    import os
+
+    at = time.time() - days * 86_400
+    os.utime(path, (at, at))
+    return path
 
 
 def _iso(at_ms: int) -> str:

@@ -104,20 +104,74 @@ def test_what_is_no_token_is_refused_and_never_shown(tool, value, tmp_path):
     assert in_text(str(caught.value)) == []
 
 
-@pytest.mark.parametrize("tool", TOOLS)
-@pytest.mark.parametrize("value", [True, -1, 1e300, "soon", "2026-01-01T00:00:00", []])
-def test_what_is_no_time_is_refused(tool, value, tmp_path):
-    name = "expires_at" if tool in {"mmx", "hermes"} else "expires"
-    path = Sample(tool).write(tmp_path, entry={name: value})
+ODD_TIMES = (
+    True,
+    0,
+    -1,
+    0.5,
+    3600,
+    1e300,
+    "0",
+    "-1",
+    "soon",
+    "1.5e3",
+    "2026-01-01T00:00:00",
+    "9999-12-31T23:59:59-23:00",
+    [],
+    {"a": 1},
+)
 
-    with pytest.raises(ConfigError, match=name):
-        read_source(BY_NAME[tool], path)
+
+@pytest.mark.requirement("E94")
+@pytest.mark.parametrize("tool", TOOLS)
+@pytest.mark.parametrize("value", ODD_TIMES, ids=repr)
+def test_what_is_no_time_leaves_the_end_unknown_and_the_tokens_good(tool, value, tmp_path):
+    sample = Sample(tool)
+    path = sample.write(tmp_path, entry={"expires_at" if tool in {"mmx", "hermes"} else "expires": value})
+
+    (found,) = read_source(BY_NAME[tool], path)
+
+    assert (found.access.reveal(), found.refresh.reveal()) == (sample.access, sample.refresh)
+    assert found.expires_at is None
+
+
+@pytest.mark.requirement("E94")
+@pytest.mark.parametrize("value", [3, True, ["x"], {"a": 1}, "line\nbreak", None])
+@pytest.mark.parametrize(
+    ("tool", "name"),
+    [
+        ("mmx", "region"),
+        ("mmx", "resource_url"),
+        ("hermes", "region"),
+        ("hermes", "scope"),
+        ("hermes", "expires_in"),
+        ("hermes", "portal_base_url"),
+        ("hermes", "resource_url"),
+        ("opencode", "enterpriseUrl"),
+        ("openclaw", "scope"),
+    ],
+)
+def test_an_odd_side_field_is_as_one_that_is_missing(tool, name, value, tmp_path):
+    sample = Sample(tool)
+    path = sample.write(tmp_path, entry={name: value})
+
+    (found,) = read_source(BY_NAME[tool], path)
+
+    assert (found.access.reveal(), found.expires_at) == (sample.access, EXPIRES_MS)
 
 
 def test_times_are_read_in_every_form_that_these_tools_have_written(tmp_path):
-    for value in (EXPIRES_MS, EXPIRES_MS // 1000, "2100-01-01T00:00:00+00:00", "2100-01-01T00:00:00.000Z"):
+    for value in (
+        EXPIRES_MS,
+        EXPIRES_MS // 1000,
+        EXPIRES_MS + 0.5,
+        f"{EXPIRES_MS}",
+        f"{EXPIRES_MS // 1000}.25",
+        "2100-01-01T00:00:00+00:00",
+        "2100-01-01T00:00:00.000Z",
+    ):
         path = Sample("mmx").write(tmp_path, entry={"expires_at": value})
-        assert read_source(BY_NAME["mmx"], path)[0].expires_at == EXPIRES_MS
+        assert read_source(BY_NAME["mmx"], path)[0].expires_at // 1000 == EXPIRES_MS // 1000
 
 
 def a_pool(sample):

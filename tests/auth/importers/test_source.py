@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+import time
 from dataclasses import replace
 
 import pytest
@@ -90,6 +94,81 @@ def test_the_lock_that_openclaw_itself_takes_is_waited_for(tmp_path, monkeypatch
     lock.rmdir()
     assert remove_from_source(BY_NAME["openclaw"], path, found) == "removed"
     assert not lock.exists()
+
+
+def aged(path, seconds):
+    """Give a lock the age of one whose holder has not touched it for so long."""
+    at = time.time() - seconds
+    os.utime(path, (at, at))
+    return path
+
+
+@pytest.mark.requirement("E111")
+def test_a_lock_folder_that_its_holder_has_not_touched_for_half_a_minute_is_taken_over(tmp_path, monkeypatch):
+    path = Sample("openclaw").write(tmp_path)
+    (found,) = read_source(BY_NAME["openclaw"], path)
+    monkeypatch.setattr(source, "_LOCK_S", 0.1)
+    lock = path.with_name("auth-profiles.json.lock")
+    lock.mkdir()
+    aged(lock, 25)
+    with pytest.raises(LockBusy):
+        remove_from_source(BY_NAME["openclaw"], path, found)
+
+    aged(lock, 31)
+
+    assert remove_from_source(BY_NAME["openclaw"], path, found) == "removed"
+    assert not lock.exists()
+
+
+@pytest.mark.requirement("E111")
+@pytest.mark.parametrize(
+    ("content", "age_s", "outcome"),
+    [
+        ('{"pid": ENDED, "createdAt": "2026-11-28T19:48:15.277Z"}', 1, "removed"),
+        ('{"pid": RUNS, "createdAt": "2026-11-28T19:48:15.277Z"}', 7200, None),
+        ("", 200, "removed"),
+        ("", 100, None),
+        ('{"pid": -1}', 200, "removed"),
+        ('{"pid": "RUNS"}', 100, None),
+        ("[" * 4096, 200, "removed"),
+    ],
+    ids=["holder ended", "holder runs", "empty and old", "empty and young", "no process", "no number", "nonsense"],
+)
+def test_a_lock_file_is_nobodys_when_its_process_has_ended_or_it_names_none_and_is_old(
+    content, age_s, outcome, tmp_path, monkeypatch
+):
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    path = Sample("openclaw").write(tmp_path)
+    (found,) = read_source(BY_NAME["openclaw"], path)
+    monkeypatch.setattr(source, "_LOCK_S", 0.1)
+    lock = path.with_name("auth-profiles.json.lock")
+    lock.write_text(content.replace("ENDED", str(ended.pid)).replace("RUNS", str(os.getpid())))
+    aged(lock, age_s)
+
+    if outcome is None:
+        with pytest.raises(LockBusy, match="OpenClaw is using") as caught:
+            remove_from_source(BY_NAME["openclaw"], path, found)
+        assert str(lock) in str(caught.value.hint)
+    else:
+        assert remove_from_source(BY_NAME["openclaw"], path, found) == outcome
+    assert lock.exists() is (outcome is None)
+
+
+@pytest.mark.requirement("E111")
+def test_a_lock_folder_with_something_in_it_is_nobodys_to_delete_and_is_named(tmp_path, monkeypatch):
+    path = Sample("openclaw").write(tmp_path)
+    (found,) = read_source(BY_NAME["openclaw"], path)
+    monkeypatch.setattr(source, "_LOCK_S", 0.1)
+    lock = path.with_name("auth-profiles.json.lock")
+    (lock / "inside").mkdir(parents=True)
+    aged(lock, 60)
+
+    with pytest.raises(LockBusy) as caught:
+        remove_from_source(BY_NAME["openclaw"], path, found)
+
+    assert str(lock) in str(caught.value.hint)
+    assert (lock / "inside").is_dir()
 
 
 def test_a_file_that_is_replaced_at_the_last_moment_is_looked_at_again(tmp_path, monkeypatch):

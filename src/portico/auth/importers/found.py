@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, Literal
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from portico.contracts import JsonValue
     from portico.secret import Secret
 
+# 2001 and 5138: a smaller number is seconds, and what is neither is no time of a token.
 _EPOCH_MS: Final = 10**12
 _LATEST_MS: Final = 10**14
 
@@ -25,9 +27,11 @@ class FoundCredential:
     """One sign-in in another tool's file: `at` says where in it, `client_id` which public client it was granted to.
 
     `mark` is the tool's own name for the entry, where its place in the file may change. `copies` are other places in the file
-    that belong to the same sign-in, which the tool would go on using.
-    `expires_at` is wall ms, None where the file does not say; the past means that the access token has ended. `region` is None
-    where the file names none; `api_url` is where the tool sends its requests, `portal_url` where it signs in, as far as it says.
+    that belong to the same sign-in, which the tool would go on using. `cell` is the cell of a database that holds it, None for
+    one in a file.
+    `expires_at` is wall ms, None where the file does not say, or says something that is no time; the past means that the access
+    token has ended. `region` is None where the file names none; `api_url` is where the tool sends its requests, `portal_url`
+    where it signs in, as far as it says.
     """
 
     at: ConfigPath
@@ -40,20 +44,47 @@ class FoundCredential:
     portal_url: str | None = None
     mark: str | None = None
     copies: tuple[ConfigPath, ...] = ()
+    cell: CellName | None = None
 
     def is_entry(self, other: FoundCredential) -> bool:
         """Whether both are one entry of the tool's, whatever tokens it holds."""
-        return self.mark == other.mark if self.mark is not None else self.at == other.at
+        return self.mark == other.mark if self.mark is not None else (self.cell, self.at) == (other.cell, other.at)
 
     def is_same(self, other: FoundCredential) -> bool:
         """Whether both are one grant at one moment: the same tokens."""
         return self.access == other.access and self.refresh == other.refresh
+
+    def shares_token(self, other: FoundCredential) -> bool:
+        """Whether both come from one sign-in: the same access token, or the same refresh token."""
+        return self.access == other.access or (self.refresh is not None and self.refresh == other.refresh)
+
+
+@dataclass(frozen=True, slots=True)
+class CellName:
+    """A cell of a database that holds one JSON text: the row of `table` whose key is `key`."""
+
+    table: CellTable
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
+class CellTable:
+    """A table of JSON texts: its columns for key, text and time of the last change (wall ms), and the rows to read."""
+
+    name: str
+    key: str
+    text: str
+    changed: str
+    rows: tuple[str, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class Importer:
     """One tool. `expected` says in words what its file holds; `places` are the files to look at, given environment and home.
 
+    `tables` are where the tool keeps its entries in an SQLite database, if it has one. A file is retired as soon as one of the
+    places, or of `databases(file)`, is a database with such a table. `entry_lock` is the file that the tool locks while it
+    refreshes the credential of this name in this database. `repair` is the tool's command that moves a retired file's entries.
     `beside` names a second file that says more about the first. `read` raises ValueError, naming a field, for a credential that
     is not as it must be. `lock` is how the tool itself guards its file: `folder` makes `<file>.lock`, `flock` locks
     `<stem>.lock`.
@@ -66,6 +97,10 @@ class Importer:
     read: Callable[[Document, Document | None], tuple[FoundCredential, ...]]
     beside: Callable[[Path], tuple[Path, ...]] = field(default=lambda _path: ())
     lock: Literal["none", "folder", "flock"] = "none"
+    tables: tuple[CellTable, ...] = ()
+    repair: str = ""
+    databases: Callable[[Path], tuple[Path, ...]] = field(default=lambda _path: ())
+    entry_lock: Callable[[Path, str], Path | None] = field(default=lambda _path, _name: None)
 
 
 def section(value: JsonValue, name: str) -> dict[str, JsonValue]:
@@ -83,17 +118,9 @@ def section(value: JsonValue, name: str) -> dict[str, JsonValue]:
 
 
 def text(fields: Mapping[str, JsonValue], name: str) -> str | None:
-    """The text in member `name`; None where it is absent or empty.
-
-    Raises:
-        ValueError: something else stands there.
-    """
+    """The text in member `name`; None where it is absent, empty or something else, which says nothing of the tokens beside it."""
     value = fields.get(name)
-    if value is None or value == "":
-        return None
-    if not isinstance(value, str) or not value.isprintable():
-        raise ValueError(f"{name} is not text")
-    return value
+    return value if isinstance(value, str) and value and value.isprintable() else None
 
 
 def tokens(fields: Mapping[str, JsonValue], access: str, refresh: str) -> tuple[Secret, Secret | None]:
@@ -111,24 +138,25 @@ def tokens(fields: Mapping[str, JsonValue], access: str, refresh: str) -> tuple[
 def end_of(fields: Mapping[str, JsonValue], name: str) -> int | None:
     """When the access token ends, in wall ms: from a number (ms since the epoch, or seconds where it is too small) or ISO 8601.
 
-    Raises:
-        ValueError: it is neither.
+    None where nothing stands there, or something that is no such time: the tokens beside it are good all the same, and their end
+    is then unknown.
     """
     value = fields.get(name)
-    if value is None:
-        return None
     if isinstance(value, str):
-        return _from_iso(value, name)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value < _LATEST_MS:
-        raise ValueError(f"{name} is not a time")
-    return int(value if value >= _EPOCH_MS else value * 1000)
+        return _from_text(value.strip())
+    return _from_number(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
-def _from_iso(value: str, name: str) -> int:
+def _from_number(value: float) -> int | None:
+    at_ms = value if value >= _EPOCH_MS else value * 1000
+    return int(at_ms) if _EPOCH_MS <= at_ms < _LATEST_MS else None
+
+
+def _from_text(value: str) -> int | None:
+    with contextlib.suppress(ValueError):
+        return _from_number(float(value))
     try:
         at = datetime.fromisoformat(value)
-    except ValueError:
-        raise ValueError(f"{name} is not a time") from None
-    if at.tzinfo is None:
-        raise ValueError(f"{name} is a time without its zone")
-    return int(at.timestamp() * 1000)
+        return _from_number(at.timestamp() * 1000) if at.tzinfo is not None else None
+    except (ValueError, OverflowError):
+        return None

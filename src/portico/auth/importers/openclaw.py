@@ -1,36 +1,108 @@
-"""OpenClaw: `auth-profiles.json` of its main agent (openclaw 2026.2, docs/concepts/oauth.md and what it wrote when it was run).
+"""OpenClaw: the SQLite databases of its state folder, and the `auth-profiles.json` that they have replaced.
 
-The profile does not say its region; the provider's `baseUrl` in `openclaw.json` does.
+openclaw 2026.9.6 (docs/concepts/oauth.md, and what it wrote when it was run) keeps the sign-ins that all agents share in
+`state/openclaw.sqlite`, and an agent's own in `agents/<id>/agent/openclaw-agent.sqlite`. It never reads a retired
+`auth-profiles.json`, which openclaw 2026.2 wrote. Each holds the same JSON.
+A profile does not say its region; the provider's `baseUrl` in `openclaw.json` does, or the profile's name.
 """
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from portico.auth.importers.found import FoundCredential, Importer, end_of, section, text, tokens
+from portico.auth.importers.found import CellTable, FoundCredential, Importer, end_of, section, text, tokens
+from portico.config.document import Document
+from portico.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from portico.config.document import Document
-
 _CLIENT: Final = "78257093-7e40-4613-99e0-527b14b39113"
 _PROVIDER: Final = "minimax-portal"
+# Its name with another region's (`providerAuthAliases` of openclaw 2026.9.6, extensions/minimax), and the family's own name.
+_PROVIDERS: Final = frozenset({_PROVIDER, "minimax-portal-cn", "minimax", "minimax-cn"})
+_REGION_NAMES: Final[Mapping[str, str]] = MappingProxyType(
+    {"minimax:global": "global", "minimax:cn": "cn", f"{_PROVIDER}:global": "global", f"{_PROVIDER}:cn": "cn"}
+)
+_LONGEST: Final = 4 << 20
+_FILE: Final = "auth-profiles.json"
+_AGENT_DATABASE: Final = "openclaw-agent.sqlite"
+_TABLES: Final = (
+    CellTable("auth_profile_store", "store_key", "store_json", "updated_at", ("primary",)),
+    CellTable("config_machine_state", "state_key", "value_json", "updated_at_ms", ("authProfiles.store",)),
+    # Of the shared database before its schema 13.
+    CellTable("auth_profile_stores", "store_key", "store_json", "updated_at", ("primary", "shared")),
+)
 # A copy that OpenClaw makes of yet another tool's sign-in, which was granted to a client that no public source names.
 _COPIED: Final = f"{_PROVIDER}:minimax-cli"
 
 
 def _places(env: Mapping[str, str], home: Path) -> tuple[Path, ...]:
-    agent = env.get("OPENCLAW_AGENT_DIR")
-    state = Path(env.get("OPENCLAW_STATE_DIR") or home / ".openclaw").expanduser()
-    folder = Path(agent).expanduser() if agent else state / "agents" / "main" / "agent"
-    return (folder / "auth-profiles.json",)
+    state = Path(env.get("OPENCLAW_STATE_DIR") or Path(env.get("OPENCLAW_HOME") or home).expanduser() / ".openclaw").expanduser()
+    own, main = env.get("OPENCLAW_AGENT_DIR"), state / "agents" / "main" / "agent"
+    folders = [Path(own).expanduser() if own else main, *_configured_folders(state), *sorted(state.glob("agents/*/agent"))]
+    folders = list(dict.fromkeys(folders))
+    databases = (_shared_database(state), *(folder / _AGENT_DATABASE for folder in folders))
+    return (*databases, *(folder / _FILE for folder in folders))
+
+
+def _configured_folders(state: Path) -> list[Path]:
+    """The agents' folders that `openclaw.json` moves somewhere else, as far as it can be read."""
+    try:
+        data = (state / "openclaw.json").read_bytes()[:_LONGEST]
+        agents = section(Document.parse(data.decode(), name="openclaw.json").value(), "agents")
+    except (OSError, ValueError, RecursionError, ConfigError):
+        return []
+    listed, entries = agents.get("list"), agents.get("entries")
+    each = [*(listed if isinstance(listed, list) else ()), *(entries.values() if isinstance(entries, dict) else ())]
+    named = [agent.get("agentDir") for agent in each if isinstance(agent, dict)]
+    return [Path(folder).expanduser() for folder in named if isinstance(folder, str) and folder]
+
+
+def _shared_database(state: Path) -> Path:
+    return state / "state" / "openclaw.sqlite"
+
+
+def _databases(path: Path) -> tuple[Path, ...]:
+    """The databases that OpenClaw reads instead of the file at `path`, wherever they are by now."""
+    folder = path.absolute().parent
+    states = folder.parents[2:3] if folder.name == "agent" else ()
+    return (folder / _AGENT_DATABASE, *(_shared_database(state) for state in states))
+
+
+def _state_of(database: Path) -> Path | None:
+    """The state folder of one of its databases, None for a copy that lies somewhere else."""
+    folder = database.absolute().parent
+    if folder.name == "state":
+        return folder.parent
+    return next(iter(folder.parents[2:3]), None) if folder.name == "agent" else None
 
 
 def _beside(path: Path) -> tuple[Path, ...]:
-    folder = path.absolute().parent
-    return (*(parent / "openclaw.json" for parent in folder.parents[2:3]), folder / "openclaw.json")
+    folder, state = path.absolute().parent, _state_of(path)
+    return (*([state / "openclaw.json"] if state is not None else ()), folder / "openclaw.json")
+
+
+def _refresh_lock(database: Path, name: str) -> Path | None:
+    """What OpenClaw holds while it refreshes the profile of this name, in any of its databases."""
+    state = _state_of(database)
+    folder = state / "locks" / "oauth-refresh" if state is not None else None
+    if folder is None or not folder.is_dir():
+        return None
+    key = json.dumps([_PROVIDER, name], ensure_ascii=False, separators=(",", ":"))
+    return folder / f"lock-{_digest(key)}.lock"
+
+
+def _digest(text: str) -> str:
+    """The name of a lock: two 64-bit FNV hashes (openclaw 2026.9.6, agents/auth-profiles/path-resolve)."""
+    left, right, prime, mask = 14_695_981_039_346_656_037, 11_160_318_154_034_397_263, 1_099_511_628_211, 2**64 - 1
+    for byte in text.encode():
+        left = (left ^ byte) * prime & mask
+        right = (right ^ (byte + 11_400_714_819_323_198_485)) * prime & mask
+    return f"{left:016x}{right:016x}"
 
 
 def _read(document: Document, beside: Document | None) -> tuple[FoundCredential, ...]:
@@ -38,13 +110,16 @@ def _read(document: Document, beside: Document | None) -> tuple[FoundCredential,
     api_url = _configured_url(beside) if beside is not None else None
     found = []
     for name, profile in profiles.items():
-        if not isinstance(profile, dict) or profile.get("provider") != _PROVIDER or profile.get("type") != "oauth":
+        if not isinstance(profile, dict) or profile.get("provider") not in _PROVIDERS or profile.get("type") != "oauth":
             continue
         if name == _COPIED:
             continue
         access, refresh = tokens(profile, "access", "refresh")
+        region = _REGION_NAMES.get(name) or ("cn" if str(profile["provider"]).endswith("-cn") else None)
+        # One address for all profiles: it is the last sign-in's, and says nothing of one whose name has a region.
+        url = api_url if region is None else None
         ends = end_of(profile, "expires")
-        found.append(FoundCredential(("profiles", name), _CLIENT, access, refresh, ends, api_url=api_url))
+        found.append(FoundCredential(("profiles", name), _CLIENT, access, refresh, ends, region=region, api_url=url))
     return tuple(found)
 
 
@@ -62,4 +137,8 @@ OPENCLAW: Final = Importer(
     read=_read,
     beside=_beside,
     lock="folder",
+    tables=_TABLES,
+    repair="openclaw doctor --fix",
+    databases=_databases,
+    entry_lock=_refresh_lock,
 )

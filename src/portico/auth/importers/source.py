@@ -1,32 +1,32 @@
-"""The other tool's file: read without touching it, and one credential taken out of it without touching the rest."""
+"""The other tool's file or database: read without touching it, and one credential taken out without touching the rest."""
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import errno
 import os
 import stat
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
+from portico.auth.importers.database import HEAD, DatabaseBusyError, read_cells, replace_cell
+from portico.auth.importers.sidecar import sidecar
 from portico.config.document import Document
 from portico.errors import ConfigError, LockBusy, PorticoError
-from portico.paths import FOLDER_MODE
 from portico.store.atomic import look_like, replace, sync_folder, temporaries, write_temporary
 from portico.store.lock import file_lock
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
-    from portico.auth.importers.found import FoundCredential, Importer
+    from portico.auth.importers.found import CellName, FoundCredential, Importer
     from portico.config.document import ConfigPath
 
 _LONGEST: Final = 4 << 20
 _FLAGS: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _ROUNDS: Final = 5
 _LOCK_S: Final = 10.0
-_PAUSE_S: Final = 0.05
 
 Removal = Literal["removed", "gone", "changed"]
 
@@ -36,14 +36,27 @@ def read_source(importer: Importer, path: Path) -> tuple[FoundCredential, ...]:
 
     Raises:
         ConfigError: `import-unreadable`, naming the file and what was expected in it.
+        LockBusy: a database that the tool keeps locked.
     """
+    if _is_database(importer, path):
+        return tuple(credential for credential, _ in _in_database(importer, path, _cells_of(importer, path) or {}))
     data = _bytes_of(importer, path)
     return () if data is None else _found(importer, path, data)
+
+
+def is_current_database(importer: Importer, path: Path) -> bool:
+    """Whether `path` is a database in which the tool keeps its entries by now, whatever it holds.
+
+    Raises:
+        ConfigError, LockBusy: as `read_source`.
+    """
+    return _is_database(importer, path) and _cells_of(importer, path) is not None
 
 
 def remove_from_source(importer: Importer, path: Path, credential: FoundCredential) -> Removal:
     """Take `credential` out of `path`: that member alone goes, every other byte, the mode and the link stay.
 
+    Of a database the member of that one cell goes, in a transaction, and the cell's time is set; all else in it stays.
     `gone`: it is not there any more. `changed`: the tool has stored other tokens there meanwhile, so nothing was touched.
 
     Raises:
@@ -51,25 +64,70 @@ def remove_from_source(importer: Importer, path: Path, credential: FoundCredenti
         LockBusy: the tool holds its lock, or the file never stops changing.
     """
     target = Path(os.path.realpath(path))
-    with _tool_lock(importer, target):
+    take = _take_from_database if _is_database(importer, path) else _take_from_file
+    with _tool_lock(importer, target, credential):
         for _ in range(_ROUNDS):
-            data = _bytes_of(importer, path)
-            found = () if data is None else _found(importer, path, data)
-            now = next((other for other in found if credential.is_entry(other)), None)
-            if data is None or now is None:
-                return "gone"
-            if not now.is_same(credential):
-                return "changed"
-            if _put(importer, target, data, _without(data, target.name, now)):
-                return "removed"
+            outcome = take(importer, path, target, credential)
+            if outcome is not None:
+                return outcome
     raise _busy(importer, path)
 
 
-def _without(data: bytes, name: str, credential: FoundCredential) -> bytes:
-    document = Document.parse(data.decode(), name=name)
+def _take_from_file(importer: Importer, path: Path, target: Path, credential: FoundCredential) -> Removal | None:
+    """What became of the credential; None where the file has been replaced at the last moment."""
+    data = _bytes_of(importer, path)
+    found = () if data is None else _found(importer, path, data)
+    now = next((other for other in found if credential.is_entry(other)), None)
+    if data is None or now is None:
+        return "gone"
+    if not now.is_same(credential):
+        return "changed"
+    return "removed" if _put(importer, target, data, _without(data.decode(), target.name, now).encode()) else None
+
+
+def _take_from_database(importer: Importer, path: Path, target: Path, credential: FoundCredential) -> Removal | None:
+    """As `_take_from_file`."""
+    cells = _cells_of(importer, path) or {}
+    found = _in_database(importer, path, cells)
+    now, text = next(((other, text) for other, text in found if credential.is_entry(other)), (None, ""))
+    if now is None or now.cell is None:
+        return "gone"
+    if not now.is_same(credential):
+        return "changed"
+    try:
+        done = replace_cell(target, now.cell, text, _without(text, target.name, now), busy_s=_LOCK_S)
+    except DatabaseBusyError:
+        raise _busy(importer, path) from None
+    except ValueError as error:
+        raise _not_removed(importer, target, str(error)) from None
+    return "removed" if done else None
+
+
+def _cells_of(importer: Importer, path: Path) -> dict[CellName, str] | None:
+    try:
+        return read_cells(Path(os.path.realpath(path)), importer.tables, longest=_LONGEST, busy_s=_LOCK_S)
+    except DatabaseBusyError:
+        raise _busy(importer, path) from None
+    except OSError as error:
+        raise _unreadable(importer, path, error.strerror or str(error)) from None
+    except ValueError as error:
+        raise _unreadable(importer, path, str(error)) from None
+
+
+def _in_database(importer: Importer, path: Path, cells: Mapping[CellName, str]) -> list[tuple[FoundCredential, str]]:
+    """The credentials in the cells, each with the text that it stands in."""
+    return [
+        (dataclasses.replace(credential, cell=name), text)
+        for name, text in cells.items()
+        for credential in _found(importer, path, text.encode())
+    ]
+
+
+def _without(text: str, name: str, credential: FoundCredential) -> str:
+    document = Document.parse(text, name=name)
     for place in sorted((credential.at, *credential.copies), key=_order, reverse=True):
         document = document.unset(place)
-    return document.text.encode()
+    return document.text
 
 
 def _order(place: ConfigPath) -> list[str]:
@@ -77,7 +135,28 @@ def _order(place: ConfigPath) -> list[str]:
     return [str(step).zfill(9) for step in place]
 
 
+def _is_database(importer: Importer, path: Path) -> bool:
+    """Whether a database of the tool's own kind is there.
+
+    Raises:
+        ConfigError: as `_bytes_of`.
+    """
+    return bool(importer.tables) and _start_of(importer, path, len(HEAD)) == HEAD
+
+
 def _bytes_of(importer: Importer, path: Path) -> bytes | None:
+    """The whole file; None where there is none.
+
+    Raises:
+        ConfigError: `import-unreadable`: it is no plain file of this user's, or too large.
+    """
+    data = _start_of(importer, path, _LONGEST + 1)
+    if data is not None and len(data) > _LONGEST:
+        raise _unreadable(importer, path, f"it is larger than {_LONGEST >> 20} MiB")
+    return data
+
+
+def _start_of(importer: Importer, path: Path, length: int) -> bytes | None:
     try:
         fd = os.open(path, _FLAGS)
     except FileNotFoundError:
@@ -91,17 +170,16 @@ def _bytes_of(importer: Importer, path: Path) -> bytes | None:
         if os.name == "posix" and found.st_uid != os.geteuid():
             raise _unreadable(importer, path, "it belongs to another user")
         with os.fdopen(fd, "rb", closefd=False) as file:
-            data = file.read(_LONGEST + 1)
+            return file.read(length)
     except OSError as error:
         raise _unreadable(importer, path, error.strerror or str(error)) from None
     finally:
         os.close(fd)
-    if len(data) > _LONGEST:
-        raise _unreadable(importer, path, f"it is larger than {_LONGEST >> 20} MiB")
-    return data
 
 
 def _found(importer: Importer, path: Path, data: bytes) -> tuple[FoundCredential, ...]:
+    if not data and path.suffix == ".sqlite":
+        return ()  # a database that nothing was written to yet
     beside = next((document for place in importer.beside(path) if (document := _beside(importer, place)) is not None), None)
     try:
         return importer.read(Document.parse(data.decode(), name=str(path)), beside)
@@ -140,57 +218,48 @@ def _put(importer: Importer, target: Path, before: bytes, after: bytes) -> bool:
             temporary.unlink(missing_ok=True)
         sync_folder(target.parent)
     except OSError as error:
-        raise ConfigError(
-            "source-not-removed",
-            f"{target} cannot be changed; it is as it was",
-            why=f"{error.strerror or error} [{errno.errorcode.get(error.errno or 0, 'error')}]",
-            hint=f"sign out in {importer.label}, or take that entry out by hand",
-        ) from None
+        why = f"{error.strerror or error} [{errno.errorcode.get(error.errno or 0, 'error')}]"
+        raise _not_removed(importer, target, why) from None
     return True
 
 
 @contextlib.contextmanager
-def _tool_lock(importer: Importer, target: Path) -> Iterator[None]:
-    """Hold what the tool itself holds while it writes.
+def _tool_lock(importer: Importer, target: Path, credential: FoundCredential) -> Iterator[None]:
+    """Hold what the tool itself holds while it writes, or while it refreshes an entry of a database.
 
     A `flock` file that the tool has not made yet stays there: the tool uses it from then on, and deleting it would let two in.
     """
     if not target.parent.is_dir():
         yield
+        return
+    lock = _sidecar_of(importer, target, credential)
+    if lock is not None:
+        with sidecar(lock, as_file=credential.cell is not None, busy=_busy(importer, target, lock), wait_s=_LOCK_S):
+            yield
     elif importer.lock == "flock":
         what = f"{importer.label}'s {target.name}"
         with file_lock(target.with_suffix(".lock"), _LOCK_S, what=what, foreign=True):
-            yield
-    elif importer.lock == "folder":
-        with _lock_folder(importer, target):
             yield
     else:
         yield
 
 
-@contextlib.contextmanager
-def _lock_folder(importer: Importer, target: Path) -> Iterator[None]:
-    folder = target.with_name(f"{target.name}.lock")
-    deadline = time.monotonic() + _LOCK_S
-    while True:
-        try:
-            folder.mkdir(FOLDER_MODE)
-            break
-        except FileExistsError:
-            if time.monotonic() > deadline:
-                raise _busy(importer, target) from None
-            time.sleep(_PAUSE_S)
-        except OSError:
-            break  # a folder that cannot be written to: writing the file says so in its own words
-    try:
-        yield
-    finally:
-        with contextlib.suppress(OSError):
-            folder.rmdir()
+def _sidecar_of(importer: Importer, target: Path, credential: FoundCredential) -> Path | None:
+    if credential.cell is not None:
+        return importer.entry_lock(target, str(credential.at[-1]))
+    return target.with_name(f"{target.name}.lock") if importer.lock == "folder" else None
 
 
-def _busy(importer: Importer, path: Path) -> LockBusy:
-    return LockBusy("source-busy", f"{importer.label} is using {path}", hint=f"end {importer.label} and run the command again")
+def _busy(importer: Importer, path: Path, lock: Path | None = None) -> LockBusy:
+    hint = f"end {importer.label} and run the command again"
+    if lock is not None:
+        hint += f"; if it does not run, delete {lock}"
+    return LockBusy("source-busy", f"{importer.label} is using {path}", hint=hint)
+
+
+def _not_removed(importer: Importer, target: Path, why: str) -> ConfigError:
+    hint = f"sign out in {importer.label}, or take that entry out by hand"
+    return ConfigError("source-not-removed", f"{target} cannot be changed; it is as it was", why=why, hint=hint)
 
 
 def _unreadable(importer: Importer, path: Path, why: str, *, where: str | None = None) -> ConfigError:
