@@ -11,6 +11,7 @@
 | `history.sqlite`, `-wal`, `-shm` | state folder; requests without their words, no secrets | 0600 |
 | `gateway.json`, `gateway.log` | state folder | 0600 |
 | `keep-fresh.log` | state folder; launchd's alone, systemd has its journal | 0600 |
+| `gateway-proxy.env`, `keep-fresh-proxy.env` | state folder; a service's proxy, where it has a password | 0600 |
 | `emulator.json` | state folder | 0600 |
 | `edit-*/` | state folder; a copy of the config while `config edit` is open, kept if it was refused | 0700, files 0600 |
 """

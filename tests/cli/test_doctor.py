@@ -176,6 +176,23 @@ def test_a_proxy_that_nobody_answers_at_is_named(session, unused_tcp_port):
     assert told(session)["findings"] == []
 
 
+@pytest.mark.requirement("E112")
+def test_a_proxy_that_is_malformed_is_named_by_its_variable_though_nobody_is_signed_in(newcomer):
+    away = {"HTTPS_PROXY": None, "https_proxy": "http://me:hunter2@proxy.example:notaport"}
+
+    value = told(newcomer, env=away)
+
+    (found,) = [each for each in value["findings"] if each["id"] == "proxy-unusable"]
+    assert (found["level"], "https_proxy" in found["message"], "port" in found["why"]) == ("error", True, True)
+    assert "hunter2" not in json.dumps(value)
+
+
+@pytest.mark.requirement("E112")
+def test_a_proxy_that_is_malformed_is_named_once_where_somebody_is_signed_in(session):
+    found = told(session, env={"HTTPS_PROXY": "http://[::1", "https_proxy": None})["findings"]
+    assert [each["id"] for each in found].count("proxy-unusable") == 1
+
+
 def test_a_certificate_that_is_not_trusted_is_named(session, tmp_path):
     (tmp_path / "empty.pem").write_text("")
 

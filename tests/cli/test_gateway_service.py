@@ -88,6 +88,26 @@ def test_a_gateway_that_runs_already_gives_way_to_the_service_and_its_port_is_th
     assert "portico config set gateway.port 18999" in refused.stderr
 
 
+@pytest.mark.requirement("E113")
+def test_a_gateway_whose_proxy_has_got_another_password_is_noticed(systemd):
+    def with_password(password):
+        proxy = systemd.env["HTTPS_PROXY"].rpartition("//")[2].rpartition("@")[2]
+        return dict.fromkeys(("HTTPS_PROXY", "https_proxy"), f"http://me:{password}@{proxy}")
+
+    def outdated(password):
+        findings = json.loads(systemd.run("doctor", "--json", env=with_password(password)).stdout)["findings"]
+        return [each["hint"] for each in findings if each["id"] == "service-outdated"]
+
+    placed = json.loads(systemd.ok("gateway", "install", "--json", env=with_password("hunter2")))
+
+    assert "me:hunter2@" in Path(placed["proxyFile"]).read_text(encoding="utf-8")
+    assert "hunter2" not in Path(placed["path"]).read_text(encoding="utf-8")
+    assert outdated("hunter2") == []
+    assert outdated("hunter3") == ["portico gateway install"]
+    systemd.ok("gateway", "uninstall")
+    assert not Path(placed["proxyFile"]).exists()
+
+
 def test_systemd_finds_nothing_wrong_with_the_gateways_unit(systemd):
     needs("systemd-analyze")
     path = Path(told(systemd, "install")["path"])

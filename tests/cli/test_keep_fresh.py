@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shlex
@@ -11,7 +12,9 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
@@ -19,6 +22,18 @@ from portico.store.profiles import Failure, ProfileIndex
 from portico.testing.canary import in_text
 from tests.minimax_session import CN, GLOBAL
 from tests.services.test_service_files import FAKE
+
+# What a service's process does when it refreshes, as far as the way to the network goes.
+FETCH = """
+import asyncio
+from portico.oauth.client import OAuthClient
+
+async def main():
+    async with OAuthClient() as http:
+        await http.get("https://as.example/metadata")
+
+asyncio.run(main())
+"""
 
 
 def start(session, *words, **env):
@@ -117,20 +132,76 @@ def test_install_and_uninstall_leave_what_they_say(run_portico, systemctl, tmp_p
     assert done.returncode == 0, done.stderr
     value = json.loads(done.stdout)
     unit = tmp_path / f"home/config/systemd/user/{value['name']}.service"
-    assert value == {"installed": True, "kind": "systemd user unit", "name": value["name"], "path": str(unit)}
+    own_file = run_portico.paths.state / "keep-fresh-proxy.env"
+    assert value == {
+        "installed": True,
+        "kind": "systemd user unit",
+        "name": value["name"],
+        "path": str(unit),
+        "proxyFile": str(own_file),
+    }
     assert value["name"] == f"portico-keep-fresh-{run_portico.paths.state_id}"
     text = unit.read_text(encoding="utf-8")
     assert f'Environment="PORTICO_STATE_DIR={run_portico.paths.state}"' in text
     assert f'Environment="PORTICO_CONFIG={run_portico.paths.config}"' in text
     assert 'Environment="SSL_CERT_FILE=/etc/ca.pem"' in text
     assert "hunter" not in text
+    assert f'Environment="PORTICO_PROXY_FILE={own_file}"' in text
+    assert own_file.read_text(encoding="utf-8") == f"HTTPS_PROXY={secret['HTTPS_PROXY']}\n"
+    assert own_file.stat().st_mode & 0o777 == 0o600
     asked = [json.loads(line)[2] for line in log.read_text(encoding="utf-8").splitlines()]
     assert asked == ["show", "daemon-reload", "enable", "restart"]
 
     gone = run_portico("auth", "keep-fresh", "--uninstall", env=env)
     assert gone.stdout == f"Stopped and removed: {value['name']}\n"
     assert not unit.exists()
+    assert not own_file.exists()
     assert run_portico("auth", "keep-fresh", "--uninstall", env=env).stdout == "Nothing is installed; nothing was changed.\n"
+
+
+@pytest.mark.linux
+@pytest.mark.requirement("E113")
+def test_a_proxy_with_a_password_is_told_of_and_used_by_the_process_that_the_unit_runs(run_portico, systemctl, tmp_path):
+    env, _ = systemctl
+    seen = []
+
+    class Proxy(BaseHTTPRequestHandler):
+        def do_CONNECT(self):
+            seen.append((self.path, self.headers["Proxy-Authorization"]))
+            self.send_error(403)
+
+        def log_message(self, *_args):
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Proxy) as proxy:
+        Thread(target=proxy.serve_forever, daemon=True).start()
+        away = {"HTTPS_PROXY": f"http://me:hunt%40er2@127.0.0.1:{proxy.server_port}"}
+        done = run_portico("auth", "keep-fresh", "--install", env={**env, **away})
+        assert done.returncode == 0, done.stderr
+        (unit,) = (tmp_path / "home/config/systemd/user").iterdir()
+        lines = unit.read_text(encoding="utf-8").splitlines()
+        own = [shlex.split(line.removeprefix("Environment="))[0] for line in lines if line.startswith("Environment=")]
+        process = {**dict(each.split("=", 1) for each in own), "HOME": str(tmp_path)}
+        subprocess.run([sys.executable, "-c", FETCH], env=process, cwd="/", capture_output=True, check=False)
+        proxy.shutdown()
+
+    assert "keep-fresh-proxy.env, which only you can read" in done.stderr
+    assert "hunt" not in unit.read_text(encoding="utf-8") + done.stdout + done.stderr
+    assert seen == [("as.example:443", f"Basic {base64.b64encode(b'me:hunt@er2').decode()}")]
+
+
+@pytest.mark.linux
+@pytest.mark.requirement("E113")
+def test_without_a_service_manager_the_line_for_cron_names_the_file_with_the_proxy_and_no_password(run_portico, tmp_path):
+    (tmp_path / "empty").mkdir()
+    away = {"PATH": str(tmp_path / "empty"), "https_proxy": "http://me:hunter2@proxy.example:8080"}
+
+    done = run_portico("auth", "keep-fresh", "--install", env=away)
+
+    own_file = run_portico.paths.state / "keep-fresh-proxy.env"
+    assert f"PORTICO_PROXY_FILE={own_file}" in done.stderr
+    assert "hunter" not in done.stderr
+    assert own_file.read_text(encoding="utf-8") == f"https_proxy={away['https_proxy']}\n"
 
 
 @pytest.mark.linux

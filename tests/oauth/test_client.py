@@ -323,16 +323,6 @@ async def test_the_credentials_of_a_proxy_go_to_the_proxy_and_those_of_netrc_go_
     assert not [text for text in seen if "\nAuthorization" in text or "'Authorization'" in text]
 
 
-@pytest.mark.parametrize("value", ["socks5://127.0.0.1:1", "https://127.0.0.1:1", "http://", "http://a:99999"])
-async def test_a_proxy_that_cannot_be_used_is_said_and_not_gone_around(value, monkeypatch):
-    monkeypatch.setenv("https_proxy", value)
-    with pytest.raises(NetworkError) as error:
-        await post("https://as.test/token")
-
-    assert error.value.id == "proxy-unusable"
-    assert error.value.unsent
-
-
 def test_no_proxy_is_honoured_and_a_bare_host_is_an_http_proxy(monkeypatch):
     monkeypatch.setenv("https_proxy", "proxy.test:3128")
     monkeypatch.setenv("no_proxy", "direct.test")

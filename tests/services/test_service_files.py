@@ -6,6 +6,7 @@ import json
 import plistlib
 import subprocess
 import sys
+from dataclasses import replace
 
 import pytest
 
@@ -80,8 +81,6 @@ def test_systemd_itself_finds_nothing_wrong_with_the_unit(service, tmp_path):
 
 
 def test_a_path_that_would_begin_a_new_line_of_the_unit_is_refused(service):
-    from dataclasses import replace
-
     with pytest.raises(ConfigError):
         systemd_unit(replace(service, environment={"PORTICO_STATE_DIR": "/x\nExecStartPre=/bin/evil"}))
 
@@ -129,6 +128,42 @@ def test_launchd_is_asked_in_order(service, program, tmp_path):
 
     assert [words[1] for words in program.asked()] == ["bootstrap", "bootout"]
     assert not path.exists()
+
+
+@pytest.mark.requirement("E113")
+@pytest.mark.parametrize(("manager", "name"), [(Systemd, "systemctl"), (Launchd, "launchctl")])
+def test_what_holds_a_password_is_in_a_file_of_its_own_and_goes_with_the_service(service, program, tmp_path, manager, name):
+    own = tmp_path / "state/gateway-proxy.env"
+    secret = {"HTTPS_PROXY": "http://me:hunter2@proxy.example:8080", "ALL_PROXY": "http://me:hunter2@proxy.example:8080"}
+    here = manager(program(name))
+    told = replace(service, secrets=own, secret_environment=secret)
+
+    path = here.install(told)
+
+    assert own.read_text(encoding="utf-8").splitlines() == [
+        f"ALL_PROXY={secret['ALL_PROXY']}",
+        f"HTTPS_PROXY={secret['HTTPS_PROXY']}",
+    ]
+    assert own.stat().st_mode & 0o777 == 0o600
+    assert b"hunter2" not in path.read_bytes()
+    here.install(replace(told, secret_environment={}))
+    assert not own.exists()
+    here.install(told)
+    assert here.uninstall(replace(service, secrets=own)) is True
+    assert not own.exists()
+
+
+@pytest.mark.requirement("E113")
+def test_a_value_that_goes_on_in_the_next_line_is_refused_and_not_shown(service, program, tmp_path):
+    told = replace(
+        service, secrets=tmp_path / "proxy.env", secret_environment={"HTTPS_PROXY": "http://me:hunter2@x\nhttp_proxy=y"}
+    )
+
+    with pytest.raises(ConfigError, match="HTTPS_PROXY") as caught:
+        Systemd(program("systemctl")).install(told)
+
+    assert "hunter2" not in f"{caught.value} {caught.value.why} {caught.value.hint}"
+    assert not (tmp_path / "proxy.env").exists()
 
 
 def test_what_the_manager_complains_of_is_told(service, program):

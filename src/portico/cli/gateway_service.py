@@ -70,7 +70,7 @@ def install(_args: argparse.Namespace, rt: Runtime) -> int:
         StoreError: the sealed file store is in use and its passphrase is in no file.
     """
     from portico.gateway import service
-    from portico.gateway.as_service import after_install, gateway_service, in_this_environment, usable_manager
+    from portico.gateway.as_service import after_install, gateway_service, in_this_environment, proxy_file, usable_manager
 
     here = in_this_environment(gateway_service(rt), rt)
     manager, why = usable_manager(rt)
@@ -81,7 +81,7 @@ def install(_args: argparse.Namespace, rt: Runtime) -> int:
     path = manager.install(here)
     state = _answering(rt)
     if rt.out.is_json:
-        fields = {"installed": True, "kind": manager.kind, "name": here.name, "path": str(path)}
+        fields = {"installed": True, "kind": manager.kind, "name": here.name, "path": str(path), **proxy_file(here)}
         rt.out.json({**fields, "previousPid": before.pid if before is not None else None, **state.as_json()})
         return ExitCode.OK
     if before is not None:

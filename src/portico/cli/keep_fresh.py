@@ -112,7 +112,7 @@ def install(rt: Runtime) -> int:
         StoreError: the sealed file store is in use and its passphrase is in no file.
     """
     from portico.errors import ExitCode
-    from portico.gateway.as_service import after_install, usable_manager
+    from portico.gateway.as_service import after_install, proxy_file, usable_manager
 
     service = _service(rt)
     manager, why = usable_manager(rt)
@@ -120,7 +120,8 @@ def install(rt: Runtime) -> int:
         raise _no_manager(service, why, rt)
     path = manager.install(service)
     if rt.out.is_json:
-        rt.out.json({"installed": True, "kind": manager.kind, "name": service.name, "path": str(path)})
+        fields = {"installed": True, "kind": manager.kind, "name": service.name, "path": str(path)}
+        rt.out.json({**fields, **proxy_file(service)})
         return ExitCode.OK
     rt.out.line(f"Installed and started: {path} ({manager.kind})")
     rt.out.note(after_install(manager, service))
@@ -160,7 +161,9 @@ def _service(rt: Runtime) -> Service:
 
 def _no_manager(service: Service, why: str, rt: Runtime) -> PorticoError:
     from portico.errors import ConfigError
+    from portico.services.service import write_secrets
 
+    write_secrets(service)  # the line for cron names that file
     return ConfigError(
         "no-service-manager",
         "Nothing was installed: no service manager can be used here.",

@@ -27,6 +27,7 @@ exit code: 0 nothing is left; 11 a provider was not told; 7 something could not 
 # How Portico's own names in the state folder begin. Whatever else stands there is somebody else's, and stays with the folder.
 _OWN: Final = (
     *("auth-profiles.json", "gateway-keys.json", "gateway.json", "gateway.log", "keep-fresh.log", "history.sqlite"),
+    *("gateway-proxy.env", "keep-fresh-proxy.env"),
     *("emulator.json", "exec-gateway", "sealed", "uses", "locks"),
 )
 

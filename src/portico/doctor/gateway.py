@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from portico.doctor.patient import Patient
+    from portico.services.service import Service
 
 _FLOOR: Final = re.compile(r"^([A-Za-z0-9._-]+)\s*>=\s*([0-9.]+)")
 
@@ -56,7 +57,7 @@ def service_file(patient: Patient) -> Iterator[Found]:
         return
     now = in_this_environment(gateway_service(here), here)
     path = manager.path(now)
-    if path.read_bytes() == manager.content(now):
+    if path.read_bytes() == manager.content(now) and _has_its_secrets(now):
         return
 
     def renew() -> str:
@@ -67,6 +68,18 @@ def service_file(patient: Patient) -> Iterator[Found]:
     yield Found(
         "service-outdated", "warning", f"{path} is not what would be installed now.", why, "{prog} gateway install", renew
     )
+
+
+def _has_its_secrets(service: Service) -> bool:
+    from portico.services.service import secrets_text
+
+    if service.secrets is None or not service.secret_environment:
+        return True
+    try:
+        data: bytes = service.secrets.read_bytes()
+    except OSError:
+        return False
+    return data == secrets_text(service)
 
 
 def packages(_patient: Patient) -> Iterator[Found]:

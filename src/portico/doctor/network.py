@@ -23,8 +23,11 @@ _ANSWER_S: Final = 4.0
 
 
 def hosts(patient: Patient) -> Iterable[Found]:
-    """A host that does not answer, once for each cause; a clock that is not the host's."""
-    return signals.run(_hosts(patient))
+    """A proxy that cannot be used; a host that does not answer, once for each cause; a clock that is not the host's."""
+    from portico.oauth import proxy
+
+    found = [*map(of_error, proxy.problems()), *signals.run(_hosts(patient))]
+    return list({(each.id, each.message): each for each in found}.values())
 
 
 def plans(patient: Patient) -> Iterable[Found]:
@@ -53,7 +56,7 @@ async def _hosts(patient: Patient) -> list[Found]:
                 "set the clock: timedatectl set-ntp true",
             )
         )
-    return list({(each.id, each.message): each for each in found}.values())
+    return found
 
 
 async def _asked(http: ModelHttp, origin: str) -> Found | float | None:

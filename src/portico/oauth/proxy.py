@@ -1,23 +1,44 @@
-"""The proxy that the environment names for a URL.
+"""The proxy that the environment names for a URL: the one rule for everything that Portico sends.
 
 aiohttp's `trust_env` would do this too, but it also sends the credentials of `~/.netrc` to whatever host they fit, and a
 `default` entry there fits an authorization server; and it goes around a proxy that it cannot use, in silence.
+
+`HTTPS_PROXY`, `HTTP_PROXY` and `ALL_PROXY` are read as curl reads them (curl(1), ENVIRONMENT): the lower-case name comes first,
+an empty value means no proxy, and `ALL_PROXY` stands for what has no variable of its own. `NO_PROXY` is a list of hosts, domains,
+addresses and networks, each with a port if it is for that port alone, as curl and Go's golang.org/x/net/http/httpproxy read it.
 """
 
 from __future__ import annotations
 
 import base64
+import ipaddress
+import os
+import re
+import stat
+import urllib.request
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 from portico.errors import NetworkError
 from portico.oauth.urls import is_loopback
 from portico.secret import Secret
 
 if TYPE_CHECKING:
-    from urllib.parse import SplitResult
+    from collections.abc import Iterator, Mapping
+
+FILE_ENV: Final = "PORTICO_PROXY_FILE"
+"""Names a file of `NAME=value` lines: proxy variables with a password in them, for a service whose own file may hold none."""
+VARIABLES: Final = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
+"""The variables that name a proxy."""
+
+_SETTINGS: Final = "the system's settings"
+_PORTS: Final = {"http": 80, "https": 443}
+_LAST_PORT: Final = 65_535
+_LARGEST: Final = 64 * 1024
+_OTHER_KINDS: Final = frozenset({"https", "socks", "socks4", "socks4a", "socks5", "socks5h"})
+_PLACE: Final = re.compile(r"(?:\[(?P<address>[^\[\]]*)\]|(?P<host>[A-Za-z0-9._\-\u0080-\uffff]*))(?::(?P<port>[^:\[\]]*))?")
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,37 +58,192 @@ class Proxy:
 
 
 def proxy_for(url: str) -> Proxy | None:
-    """The proxy for `url` by `HTTPS_PROXY`, `HTTP_PROXY` and `NO_PROXY`, else by the system's settings where a platform has some.
+    """The proxy for `url`, by the environment, else by the system's settings where a platform has some.
 
     None goes direct; a server on this machine always does, whatever `NO_PROXY` forgets to say.
 
     Raises:
-        NetworkError: `proxy-unusable`: it is not an HTTP proxy.
+        NetworkError: `proxy-unusable`, naming the variable and its fault and never a password.
     """
     parts = urlsplit(url)
-    host = parts.hostname or ""
-    if is_loopback(host) or proxy_bypass(host):
+    host = (parts.hostname or "").rstrip(".")
+    if is_loopback(host):
         return None
-    named = getproxies().get(parts.scheme)
-    return _read(urlsplit(named if "://" in named else f"http://{named}")) if named else None
+    env = _environment()
+    if not any(_variable(env, name) for name in ("https_proxy", "http_proxy", "all_proxy", "no_proxy")):
+        return _by_settings(parts.scheme, host)
+    found = _variable(env, f"{parts.scheme}_proxy") or _variable(env, "all_proxy")
+    if found is None or not found[1]:
+        return None
+    _, without = _variable(env, "no_proxy") or ("", "")
+    if goes_direct(host, parts.port or _PORTS.get(parts.scheme, 0), without):
+        return None
+    return _read(found[1], found[0])
 
 
-def _read(parts: SplitResult) -> Proxy:
-    try:
-        port = parts.port
-    except ValueError:
-        port = 0
-    if parts.scheme != "http" or not parts.hostname or port == 0:
-        raise NetworkError(
-            "proxy-unusable",
-            "The proxy that the environment names cannot be used.",
-            why="only plain HTTP proxies, such as http://proxy.example:3128, are supported",
-            unsent=True,
-            hint="Set HTTPS_PROXY to an http:// proxy, or list the host in NO_PROXY to go there directly.",
-        )
-    host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
-    return Proxy(
-        url=f"http://{host}:{port or 80}",
-        user=unquote(parts.username) if parts.username is not None else None,
-        password=Secret(unquote(parts.password)) if parts.password is not None else None,
+def goes_direct(host: str, port: int, no_proxy: str) -> bool:
+    """Whether `no_proxy` lists `host` and `port`.
+
+    An entry is `*`, `host` or `.host` (that name and all below it), `*.host` (all below it), an address, or a network such as
+    `10.0.0.0/8`, which holds for a URL with an address in it. Behind it may stand `:443`; an IPv6 address needs brackets then.
+    Entries are separated by commas or spaces. One that is none of these lists nothing.
+    """
+    host, address = host.lower(), _address(host)
+    return any(
+        entry == "*" or (of_port in {None, port} and _lists(entry, host, address))
+        for entry, of_port in map(_entry, no_proxy.lower().replace(",", " ").split())
     )
+
+
+def problems() -> Iterator[NetworkError]:
+    """What is wrong with the variables that name a proxy, whatever is sent: one error for each that counts."""
+    try:
+        env = _environment()
+    except NetworkError as error:
+        yield error
+        return
+    counting = (_variable(env, "https_proxy") or _variable(env, "all_proxy"), _variable(env, "http_proxy"))
+    for variable, value in filter(None, counting):
+        try:
+            if value:
+                _read(value, variable)
+        except NetworkError as error:
+            yield error
+
+
+def has_password(value: str) -> bool:
+    """Whether a variable's value may hold the credentials of a proxy."""
+    return "@" in value
+
+
+def _environment() -> Mapping[str, str]:
+    """The variables of this process, and behind them those of the file in `PORTICO_PROXY_FILE`.
+
+    Raises:
+        NetworkError: `proxy-unusable`: the file is not there, or others may read it or write to it.
+    """
+    path = os.environ.get(FILE_ENV)
+    if not path:
+        return os.environ
+    own = {name.lower() for name in os.environ}
+    return {**{name: value for name, value in _file(Path(path)).items() if name.lower() not in own}, **os.environ}
+
+
+def _file(path: Path) -> dict[str, str]:
+    try:
+        with path.open("rb") as file:
+            found = os.fstat(file.fileno())
+            if os.name == "posix" and (found.st_mode & 0o077 or found.st_uid not in {os.geteuid(), 0}):
+                raise _unusable_file(path, f"others may read it or write to it: chmod 600 {path}")
+            data = file.read(_LARGEST) if stat.S_ISREG(found.st_mode) else b""
+        lines = [line.partition("=") for line in data.decode().splitlines()]
+    except OSError as error:
+        raise _unusable_file(path, error.strerror or str(error)) from None
+    except UnicodeDecodeError:
+        raise _unusable_file(path, "it is not UTF-8 text") from None
+    return {name: value for name, _, value in lines if name in VARIABLES}
+
+
+def _unusable_file(path: Path, why: str) -> NetworkError:
+    hint = f"Make it again, by the command that installed the service, or unset {FILE_ENV}."
+    return NetworkError("proxy-unusable", f"The file in {FILE_ENV} cannot be used: {path}", why=why, unsent=True, hint=hint)
+
+
+def _variable(env: Mapping[str, str], name: str) -> tuple[str, str] | None:
+    """The variable that counts, as it is written, and its value without spaces around it.
+
+    `HTTP_PROXY` is what a CGI server makes of a request's header `Proxy` (httpoxy, CVE-2016-1000110): it does not count in one.
+    """
+    for written in (name, name.upper()):
+        if written in env and not (written == "HTTP_PROXY" and "REQUEST_METHOD" in env):
+            return written, env[written].strip()
+    return None
+
+
+def _by_settings(scheme: str, host: str) -> Proxy | None:
+    named = urllib.request.getproxies().get(scheme)
+    return _read(named.strip(), _SETTINGS) if named and not urllib.request.proxy_bypass(host) else None
+
+
+def _read(value: str, variable: str) -> Proxy:
+    if not value.isprintable() or any(character.isspace() for character in value):
+        raise _unusable(variable, "it has a space in it, or a character that no address has")
+    scheme, separator, rest = value.partition("://")
+    if not separator:
+        scheme, rest = "http", value
+    if scheme.lower() != "http":
+        raise _unusable(variable, _why_not_this_kind(scheme.lower()))
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    if "@" in rest[len(authority) :]:
+        raise _unusable(variable, "a '/', '?' or '#' stands before its '@': in a password they are written %2F, %3F and %23")
+    # The last one, as everywhere: a password may hold an `@` that nobody has written as %40.
+    credentials, separator, place = authority.rpartition("@")
+    user, has_secret, secret = credentials.partition(":")
+    return Proxy(
+        url=_place(place, variable),
+        user=unquote(user) if separator else None,
+        password=Secret(unquote(secret)) if has_secret else None,
+    )
+
+
+def _place(text: str, variable: str) -> str:
+    """The URL of `host:port`. Not by urlsplit, which lets through what stands behind a bracket, or not, by its version."""
+    found = _PLACE.fullmatch(text)
+    if found is None:
+        brackets = text.count("[") != text.count("]") or text.find("[") > text.find("]")
+        raise _unusable(variable, "its square brackets do not match" if brackets else "it is not a host and a port")
+    host, port = found["address"] or found["host"], found["port"]
+    if not host:
+        raise _unusable(variable, "it names no host")
+    if found["address"] is not None and not isinstance(_address(host), ipaddress.IPv6Address):
+        raise _unusable(variable, "there is no IPv6 address between its brackets")
+    if port and not (port.isascii() and port.isdigit() and 1 <= int(port) <= _LAST_PORT):
+        raise _unusable(variable, f"its port is not a number from 1 to {_LAST_PORT}")
+    return f"http://{f'[{host}]' if found['address'] is not None else host}:{int(port or 80)}"
+
+
+def _why_not_this_kind(scheme: str) -> str:
+    if scheme in _OTHER_KINDS:
+        return f"it is a proxy of kind {scheme}; only plain HTTP proxies are supported"
+    return "there is no http before its '://'; only plain HTTP proxies are supported"
+
+
+def _unusable(variable: str, why: str) -> NetworkError:
+    place = variable if variable == _SETTINGS else f"the variable {variable}"
+    change = "Change them" if variable == _SETTINGS else f"Set {variable}"
+    return NetworkError(
+        "proxy-unusable",
+        f"The proxy in {place} cannot be used.",
+        why=why,
+        unsent=True,
+        hint=f"{change} to a proxy such as http://proxy.example:3128, or list the host in NO_PROXY to go there directly.",
+    )
+
+
+def _entry(text: str) -> tuple[str, int | None]:
+    """An entry of `NO_PROXY` without its port, and the port; None where it is for every port."""
+    host, separator, port = text.rpartition(":")
+    is_port = separator and port.isascii() and port.isdigit()
+    if not is_port or (":" in host and not host.endswith("]")):  # the colons of an address without brackets
+        return text.removeprefix("[").removesuffix("]"), None
+    return host.removeprefix("[").removesuffix("]"), int(port)
+
+
+def _lists(entry: str, host: str, address: ipaddress.IPv4Address | ipaddress.IPv6Address | None) -> bool:
+    if address is not None:
+        try:
+            return address in ipaddress.ip_network(entry, strict=False)
+        except ValueError:
+            return False
+    below = entry.removeprefix("*").rstrip(".")
+    name = below.removeprefix(".")
+    if not name or "*" in name:
+        return False
+    return host.endswith(f".{name}") or (host == name and not entry.startswith("*"))
+
+
+def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None

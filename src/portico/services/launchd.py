@@ -7,7 +7,7 @@ import plistlib
 import sys
 from typing import TYPE_CHECKING
 
-from portico.services.service import ask, home, run, write_file
+from portico.services.service import ask, home, remove_secrets, run, write_file, write_secrets
 from portico.store.atomic import remove_private
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ class Launchd:
         path = self.path(service)
         if path.exists():
             ask(self._env, ["launchctl", "bootout", f"{_domain()}/{service.name}"])  # not running is as good
+        write_secrets(service)
         write_file(path, self.content(service))
         run(self._env, ["launchctl", "bootstrap", _domain(), str(path)], hint=f"{{prog}} {service.verb.uninstall}")
         return path
@@ -48,6 +49,7 @@ class Launchd:
             return False
         ask(self._env, ["launchctl", "bootout", f"{_domain()}/{service.name}"])
         remove_private(path)
+        remove_secrets(service)
         return True
 
     def start(self, service: Service) -> None:

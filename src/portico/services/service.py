@@ -6,12 +6,12 @@ No file of a service manager holds a secret: all can be read by every process of
 from __future__ import annotations
 
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from portico.errors import ConfigError
-from portico.store.atomic import file_error, write_in_place
+from portico.store.atomic import file_error, remove_private, write_in_place, write_private
 from portico.store.passphrase import SECRET_VARIABLES
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ class Service:
     """What is to run: `name` tells installations apart, `command` and `environment` are exact and hold no secret.
 
     `description` is for people. `verb` has the commands that put it in place and take it away, as hints name them.
+    `secrets` is a file of Portico's own for the variables that do hold one, and `secret_environment` what belongs into it.
     """
 
     name: str
@@ -40,6 +41,8 @@ class Service:
     command: tuple[str, ...]
     environment: Mapping[str, str]
     log: Path
+    secrets: Path | None = None
+    secret_environment: Mapping[str, str] = field(default_factory=dict)
 
 
 class Manager(Protocol):
@@ -118,6 +121,43 @@ def write_file(path: Path, data: bytes) -> None:
         write_in_place(path, data)
     except OSError as error:
         raise file_error("store-write-failed", f"cannot write {path}", error) from error
+
+
+def write_secrets(service: Service) -> None:
+    """Write what the service's own process alone reads, with mode 0600; without any, what an earlier one left is deleted.
+
+    Raises:
+        StoreError: it cannot be written, or deleted.
+        ConfigError: as `secrets_text`.
+    """
+    if service.secrets is None:
+        return
+    if service.secret_environment:
+        write_private(service.secrets, secrets_text(service))
+    else:
+        remove_private(service.secrets)
+
+
+def secrets_text(service: Service) -> bytes:
+    """The file's content: `NAME=value` lines, each value to the end of its line.
+
+    Raises:
+        ConfigError: `service-failed`: a value goes over the end of its line.
+    """
+    for name, value in service.secret_environment.items():
+        if not value.isprintable():
+            raise ConfigError("service-failed", f"{name} has characters that no address has.", hint=f"set {name} without them")
+    return "".join(f"{name}={value}\n" for name, value in sorted(service.secret_environment.items())).encode()
+
+
+def remove_secrets(service: Service) -> None:
+    """Delete that file.
+
+    Raises:
+        StoreError: it is there and stays.
+    """
+    if service.secrets is not None:
+        remove_private(service.secrets)
 
 
 def run(env: Mapping[str, str], command: Sequence[str], *, hint: str | None = None) -> str:

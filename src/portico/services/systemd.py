@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from portico.errors import ConfigError
-from portico.services.service import ask, home, run, write_file
+from portico.services.service import ask, home, remove_secrets, run, write_file, write_secrets
 from portico.store.atomic import remove_private
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ class Systemd:
 
     def install(self, service: Service) -> Path:
         path = self.path(service)
+        write_secrets(service)
         write_file(path, self.content(service))
         self._run(service, "daemon-reload")
         self._run(service, "enable", path.name)
@@ -74,6 +75,7 @@ class Systemd:
             return False
         self._run(service, "disable", "--now", path.name)
         remove_private(path)
+        remove_secrets(service)
         self._run(service, "daemon-reload")
         return True
 

@@ -1,0 +1,200 @@
+"""Which proxy a request goes through: what the variables mean, and what is said of one that means nothing."""
+
+from __future__ import annotations
+
+import pytest
+
+from portico.errors import NetworkError
+from portico.models.http import ModelHttp
+from portico.oauth.proxy import Proxy, problems, proxy_for
+from portico.secret import Secret
+from tests.oauth.test_client import post
+
+
+@pytest.fixture
+def no_proxies(monkeypatch):
+    """No variable about proxies, in either case."""
+    for name in ("HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY", "NO_PROXY", "PORTICO_PROXY_FILE"):
+        for written in (name, name.lower()):
+            monkeypatch.delenv(written, raising=False)
+
+
+MALFORMED = {
+    "http://[::1": "square brackets do not match",
+    "http://::1]:3128": "square brackets do not match",
+    "http://[::1]x:3128": "not a host and a port",
+    "http://[zz]:3128": "no IPv6 address between its brackets",
+    "http://fe80::1": "not a host and a port",
+    "http://host:notaport": "port is not a number",
+    "http://host:0": "port is not a number",
+    "http://a:99999": "port is not a number",
+    "http://host:-1": "port is not a number",
+    "http://user:p/ss@host:3128": "'/', '?' or '#' stands before its '@'",
+    "http://user:12#ss@host:3128": "'/', '?' or '#' stands before its '@'",
+    "://x": "no http before its '://'",
+    "://": "no http before its '://'",
+    "http://pro xy:3128": "space in it",
+    "http://proxy:3128\nx": "space in it",
+    "http://": "names no host",
+    "http://:3128": "names no host",
+    "socks5://127.0.0.1:1": "kind socks5",
+    "socks5://": "kind socks5",
+    "https://127.0.0.1:1": "kind https",
+    "https://user:pss@proxy": "kind https",
+    "http://user:pss@[::1": "square brackets do not match",
+    "http://user:pss@host:no": "port is not a number",
+    "user:pss://x": "no http before its '://'",
+}
+
+
+@pytest.mark.requirement("E112")
+@pytest.mark.parametrize("variable", ["https_proxy", "HTTPS_PROXY", "ALL_PROXY", "all_proxy"])
+@pytest.mark.parametrize(("value", "why"), MALFORMED.items(), ids=map(repr, MALFORMED))
+async def test_a_proxy_that_cannot_be_used_is_said_and_not_gone_around(value, why, variable, monkeypatch, no_proxies):
+    monkeypatch.setenv(variable, value)
+
+    with pytest.raises(NetworkError) as error:
+        await post("https://as.test/token")
+
+    assert (error.value.id, error.value.unsent) == ("proxy-unusable", True)
+    assert variable in error.value.message
+    assert why in str(error.value.why)
+    assert variable in str(error.value.hint)
+    assert not any(secret in f"{error.value.message} {error.value.why} {error.value.hint}" for secret in ("pss", "p/ss", "12#"))
+    assert [each.message for each in problems()] == [error.value.message]
+
+
+@pytest.mark.requirement("E112")
+async def test_a_model_api_is_not_reached_around_a_malformed_proxy_either(monkeypatch, no_proxies):
+    monkeypatch.setenv("HTTPS_PROXY", "http://[::1")
+    async with ModelHttp() as http:
+        with pytest.raises(NetworkError, match="HTTPS_PROXY") as error:
+            await http.post("https://api.minimax.io/v1/messages", body={}, headers={})
+
+    assert error.value.id == "proxy-unusable"
+
+
+@pytest.mark.requirement("E112")
+@pytest.mark.parametrize(
+    ("value", "proxy"),
+    [
+        ("proxy.test", Proxy("http://proxy.test:80")),
+        ("http://proxy.test:", Proxy("http://proxy.test:80")),
+        (" http://proxy.test:3128/ ", Proxy("http://proxy.test:3128")),
+        ("HTTP://[fe80::1]:3128", Proxy("http://[fe80::1]:3128")),
+        ("http://user:p@ss:w@rd@host:3128", Proxy("http://host:3128", "user", Secret("p@ss:w@rd"))),
+        ("http://us%40er:p%2Fw@host", Proxy("http://host:80", "us@er", Secret("p/w"))),
+        ("http://user@host", Proxy("http://host:80", "user")),
+    ],
+)
+def test_a_proxy_is_read_as_people_write_it(value, proxy, monkeypatch, no_proxies):
+    monkeypatch.setenv("https_proxy", value)
+
+    found = proxy_for("https://as.test/")
+
+    assert found == proxy
+    assert list(problems()) == []
+
+
+def test_the_variable_that_counts_is_the_one_that_counts_for_curl(monkeypatch, no_proxies):
+    monkeypatch.setenv("ALL_PROXY", "all.test:1")
+    assert proxy_for("https://as.test/") == proxy_for("http://as.test/") == Proxy("http://all.test:1")
+    monkeypatch.setenv("HTTPS_PROXY", "upper.test:1")
+    assert proxy_for("https://as.test/") == Proxy("http://upper.test:1")
+    monkeypatch.setenv("https_proxy", "lower.test:1")
+    assert proxy_for("https://as.test/") == Proxy("http://lower.test:1")
+    monkeypatch.setenv("https_proxy", "")
+    assert proxy_for("https://as.test/") is None
+    monkeypatch.setenv("HTTP_PROXY", "header.test:1")
+    monkeypatch.setenv("REQUEST_METHOD", "GET")
+    assert proxy_for("http://as.test/") == Proxy("http://all.test:1")
+
+
+@pytest.mark.requirement("E113")
+def test_a_file_with_proxies_is_read_behind_the_environment_and_only_if_it_is_private(monkeypatch, no_proxies, tmp_path):
+    path = tmp_path / "proxy.env"
+    path.write_text("HTTPS_PROXY=http://me:a=b@proxy.test:1\nLD_PRELOAD=x\nhttp_proxy=other.test:2\n", encoding="utf-8")
+    path.chmod(0o600)
+    monkeypatch.setenv("PORTICO_PROXY_FILE", str(path))
+    assert proxy_for("https://as.test/") == Proxy("http://proxy.test:1", "me", Secret("a=b"))
+    monkeypatch.setenv("HTTP_PROXY", "own.test:3")
+    assert proxy_for("http://as.test/") == Proxy("http://own.test:3")
+
+    path.chmod(0o640)
+    with pytest.raises(NetworkError, match="PORTICO_PROXY_FILE") as error:
+        proxy_for("https://as.test/")
+    path.unlink()
+    with pytest.raises(NetworkError, match="PORTICO_PROXY_FILE"):
+        proxy_for("https://as.test/")
+
+    assert error.value.id == "proxy-unusable"
+    assert "chmod 600" in str(error.value.why)
+    assert [each.id for each in problems()] == ["proxy-unusable"]
+
+
+NO_PROXY = [
+    ("*", "https://as.test/", True),
+    ("other.test, *", "https://as.test/", True),
+    ("as.test", "https://as.test/", True),
+    ("AS.Test", "https://as.test/", True),
+    ("as.test.", "https://as.test/", True),
+    ("as.test", "https://as.test./", True),
+    ("test", "https://as.test/", True),
+    ("as.test", "https://deep.as.test/", True),
+    ("s.test", "https://as.test/", False),
+    ("as.test", "https://notas.test/", False),
+    (".as.test", "https://as.test/", True),
+    (".as.test", "https://deep.as.test/", True),
+    ("*.as.test", "https://deep.as.test/", True),
+    ("*.as.test", "https://very.deep.as.test/", True),
+    ("*.as.test", "https://as.test/", False),
+    ("*.as.test", "https://notas.test/", False),
+    ("*as.test", "https://as.test/", False),
+    ("a*.test", "https://as.test/", False),
+    ("as.test:443", "https://as.test/", True),
+    ("as.test:443", "https://deep.as.test/", True),
+    ("*.as.test:443", "https://deep.as.test/", True),
+    ("as.test:8443", "https://as.test/", False),
+    ("as.test:8443", "https://as.test:8443/", True),
+    ("as.test:443", "https://as.test:8443/", False),
+    ("as.test:80", "http://as.test/", True),
+    ("as.test:http", "https://as.test/", False),
+    ("192.0.2.7", "https://192.0.2.7/", True),
+    ("192.0.2.7:443", "https://192.0.2.7/", True),
+    ("192.0.2.7:444", "https://192.0.2.7/", False),
+    ("192.0.2.0/24", "https://192.0.2.7/", True),
+    ("192.0.2.9/24", "https://192.0.2.7/", True),
+    ("10.0.0.0/8", "https://192.0.2.7/", False),
+    ("192.0.2.0/24", "https://as.test/", False),
+    ("2.7", "https://192.0.2.7/", False),
+    ("2001:db8::7", "https://[2001:db8::7]/", True),
+    ("[2001:db8::7]", "https://[2001:db8::7]/", True),
+    ("[2001:db8::7]:443", "https://[2001:db8::7]/", True),
+    ("[2001:db8::7]:444", "https://[2001:db8::7]/", False),
+    ("2001:DB8:0::7", "https://[2001:db8::7]/", True),
+    ("2001:db8::/32", "https://[2001:db8::7]/", True),
+    ("other.test as.test", "https://as.test/", True),
+    (" , as.test ,", "https://as.test/", True),
+    ("", "https://as.test/", False),
+    (",.,*.,[,]:,::/999", "https://as.test/", False),
+]
+
+
+@pytest.mark.requirement("E114")
+@pytest.mark.parametrize("variable", ["no_proxy", "NO_PROXY"])
+@pytest.mark.parametrize(("entries", "url", "direct"), NO_PROXY)
+def test_no_proxy_matches_as_people_mean_it(entries, url, direct, variable, monkeypatch, no_proxies):
+    for name in ("http_proxy", "https_proxy"):
+        monkeypatch.setenv(name, "proxy.test:3128")
+    monkeypatch.setenv(variable, entries)
+
+    assert (proxy_for(url) is None) is direct
+
+
+@pytest.mark.requirement("E114")
+async def test_the_gateway_and_a_sign_in_go_by_the_same_rule(monkeypatch, no_proxies):
+    monkeypatch.setenv("https_proxy", "proxy.test:3128")
+    monkeypatch.setenv("no_proxy", "*.minimax.io:443")
+    async with ModelHttp() as http:
+        assert http.way("https://api.minimax.io/v1/messages") is None
+        assert http.way("https://api.minimaxi.com/v1/messages") == Proxy("http://proxy.test:3128")
