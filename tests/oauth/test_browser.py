@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from portico.errors import ConfigError
+from portico.oauth import browser
 from portico.oauth.browser import BrowserOpener, child_environment
 from portico.oauth.browser_choice import Launcher, Surroundings
 from portico.oauth.events import BrowserNotOpened
@@ -145,7 +146,7 @@ def test_a_default_launcher_that_is_a_text_browser_is_passed_over(program, tmp_p
     assert here.choose() == "no browser is installed"
 
     program("firefox", "exit 0")
-    assert here.choose() == Launcher(("firefox",))
+    assert here.choose() == (Launcher(("firefox",)),)
 
 
 @pytest.mark.requirement("E21")
@@ -154,7 +155,7 @@ def test_the_variable_browser_is_a_list_of_commands_and_never_a_script(program, 
     program("sh", "exit 0")
     choose = lambda value: surroundings(tmp_path, BROWSER=value).choose()  # noqa: E731
 
-    assert choose("nowhere:firefox --new-tab %s") == Launcher(("firefox", "--new-tab", "%s"))
+    assert choose("nowhere:firefox --new-tab %s") == (Launcher(("firefox", "--new-tab", "%s")),)
     assert Launcher(("firefox", "--url=%s")).argv(URL) == ["firefox", f"--url={URL}"]
     assert "script" in str(choose("sh -c 'firefox %s'"))
     assert "no program" in str(choose("nowhere"))
@@ -204,7 +205,7 @@ def test_the_variable_browser_may_name_any_program_that_takes_an_address(command
     for name in ("firefox", "opera", "python3", "env"):
         program(name, "exit 0")
 
-    assert surroundings(tmp_path, BROWSER=command).choose() == Launcher(tuple(command.split()))
+    assert surroundings(tmp_path, BROWSER=command).choose() == (Launcher(tuple(command.split())),)
 
 
 @pytest.mark.requirement("E23")
@@ -234,12 +235,123 @@ def test_a_container_is_known_by_its_mark(tmp_path):
 def test_an_explicit_browser_counts_everywhere(program, tmp_path):
     program("code-browser", "exit 0")
 
-    assert surroundings(tmp_path, SSH_CONNECTION="a", BROWSER="code-browser").choose() == Launcher(("code-browser",))
+    assert surroundings(tmp_path, SSH_CONNECTION="a", BROWSER="code-browser").choose() == (Launcher(("code-browser",)),)
 
 
 @pytest.mark.parametrize("platform", ["darwin", "win32"])
 def test_other_systems_use_their_own_launcher(platform, tmp_path):
-    assert isinstance(surroundings(tmp_path, platform).choose(), Launcher)
+    (launcher,) = surroundings(tmp_path, platform).choose()
+    assert isinstance(launcher, Launcher)
+
+
+@pytest.fixture
+def recording(program, tmp_path):
+    """Makes launchers that note their name before they do as told, and gives what was noted, in order."""
+    noted = tmp_path / "noted"
+
+    def make(name, then):
+        return program(name, f"echo {name} >> {noted}; {then}")
+
+    make.noted = lambda: noted.read_text().split() if noted.exists() else []
+    return make
+
+
+@pytest.mark.requirement("E115")
+@pytest.mark.linux
+@pytest.mark.parametrize("failing", ["exit 1", "exit 4", "kill -9 $$", "exec /no/such/program"])
+async def test_a_launcher_that_fails_at_once_is_followed_by_the_next_and_the_first_good_one_is_the_last(
+    failing, recording, tmp_path
+):
+    for name, then in {"xdg-open": failing, "gio": failing, "firefox": "exit 0", "chromium": "exit 0"}.items():
+        recording(name, then)
+
+    assert await BrowserOpener({"PATH": f"{tmp_path}:/bin", "DISPLAY": ":0"}).open(URL)
+    assert recording.noted() == ["xdg-open", "gio", "firefox"]
+
+
+@pytest.mark.requirement("E115")
+@pytest.mark.linux
+async def test_a_launcher_that_is_still_running_is_the_last(recording, tmp_path, monkeypatch):
+    monkeypatch.setattr(browser, "_FAILS_WITHIN_S", 0.2)
+    recording("xdg-open", "exec sleep 1")
+    recording("firefox", "exit 0")
+
+    assert await BrowserOpener({"PATH": f"{tmp_path}:/bin", "DISPLAY": ":0"}).open(URL)
+    assert recording.noted() == ["xdg-open"]
+
+
+@pytest.mark.requirement("E115")
+@pytest.mark.linux
+async def test_a_launcher_that_cannot_be_started_is_followed_by_the_next(recording, tmp_path):
+    (tmp_path / "xdg-open").write_text("#!/no/such/interpreter\n")
+    (tmp_path / "xdg-open").chmod(0o755)
+    recording("firefox", "exit 0")
+
+    assert await BrowserOpener({"PATH": f"{tmp_path}:/bin", "DISPLAY": ":0"}).open(URL)
+    assert recording.noted() == ["firefox"]
+
+
+@pytest.mark.requirement("E115")
+@pytest.mark.linux
+async def test_where_every_launcher_fails_it_is_told_once_and_the_login_goes_on(recording, tmp_path):
+    for name in ("xdg-open", "firefox"):
+        recording(name, "exit 3")
+    opener = BrowserOpener({"PATH": f"{tmp_path}:/bin", "DISPLAY": ":0"})
+
+    async with pending_login(opener=opener) as login:
+        await login.events.first(BrowserNotOpened)
+        assert (await login.finish()).status == 200
+
+    assert recording.noted() == ["xdg-open", "firefox"]
+
+
+@pytest.mark.requirement("E115")
+@pytest.mark.linux
+async def test_of_the_variable_browser_each_command_is_tried_and_no_other(recording, tmp_path):
+    for name, then in {"mine": "exit 1", "yours": "exit 0", "xdg-open": "exit 0"}.items():
+        recording(name, then)
+    env = {"PATH": f"{tmp_path}:/bin", "DISPLAY": ":0"}
+
+    assert await BrowserOpener({**env, "BROWSER": "nowhere:w3m:mine:yours %s"}).open(URL)
+    assert recording.noted() == ["mine", "yours"]
+    assert not await BrowserOpener({**env, "BROWSER": "mine"}).open(URL)
+    assert recording.noted() == ["mine", "yours", "mine"]
+
+
+@pytest.mark.requirement("E115")
+@pytest.mark.parametrize(
+    ("programs", "display", "expected"),
+    [
+        (["xdg-open", "firefox"], {"DISPLAY": ":0"}, ["xdg-open", "firefox"]),
+        (["firefox"], {"WAYLAND_DISPLAY": "wayland-0"}, ["firefox"]),
+        (["xdg-open", "firefox"], {}, None),
+        (["wslview", "xdg-open"], {"DISPLAY": ":0"}, ["wslview", "xdg-open"]),
+        (["rundll32.exe", "xdg-open"], {"DISPLAY": ":0"}, ["rundll32.exe", "xdg-open"]),
+        (["wslview", "rundll32.exe", "firefox"], {}, ["wslview", "rundll32.exe"]),
+        (["w3m"], {"DISPLAY": ":0"}, None),
+    ],
+)
+def test_on_wsl_windows_launchers_come_first_and_linuxs_own_where_they_can_be_seen(
+    programs, display, expected, program, tmp_path
+):
+    for name in programs:
+        program(name, "exit 0")
+
+    chosen = surroundings(tmp_path, WSL_DISTRO_NAME="Debian", **display).choose()
+
+    if expected is None:
+        assert chosen == "no browser is installed"
+    else:
+        assert [launcher.words[0] for launcher in chosen] == expected
+
+
+@pytest.mark.requirement("E115")
+def test_one_program_under_several_names_is_tried_once(program, tmp_path):
+    program("firefox", "exit 0")
+    for name in ("x-www-browser", "xdg-open"):
+        (tmp_path / name).symlink_to(tmp_path / "firefox")
+
+    assert surroundings(tmp_path, DISPLAY=":0").choose() == (Launcher(("xdg-open",)),)
 
 
 async def test_no_browser_means_none(tmp_path):

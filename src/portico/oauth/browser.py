@@ -50,7 +50,7 @@ class BrowserOpener:
         self._env = os.environ if env is None else env
         self._enabled = enabled
         self._surroundings = surroundings or Surroundings(self._env)
-        self._chosen: Launcher | str | None = None
+        self._chosen: tuple[Launcher, ...] | str | None = None
 
     def obstacle(self) -> str | None:
         """Why no browser can be opened here; None where one can. Looks at files."""
@@ -58,7 +58,9 @@ class BrowserOpener:
         return chosen if isinstance(chosen, str) else None
 
     async def open(self, url: str) -> bool:
-        """Start the browser on `url`; False where there is none, or where it failed at once.
+        """Start the browser on `url`; False where there is none, or where each launcher failed at once.
+
+        One that is not there or ends with an error is followed by the next; one that ends well, or is still running, is the last.
 
         Raises:
             ConfigError: `endpoint-refused`: the URL may not be opened.
@@ -67,9 +69,12 @@ class BrowserOpener:
         chosen = await asyncio.to_thread(self._choice)
         if isinstance(chosen, str):
             return False
-        return await _started(chosen.argv(url), child_environment(self._env))
+        for launcher in chosen:
+            if await _started(launcher.argv(url), child_environment(self._env)):
+                return True
+        return False
 
-    def _choice(self) -> Launcher | str:
+    def _choice(self) -> tuple[Launcher, ...] | str:
         if not self._enabled:
             return "you asked for none (--no-browser)"
         if self._chosen is None:

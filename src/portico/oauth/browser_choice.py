@@ -1,4 +1,4 @@
-"""Which program shows a page to this user, from what the environment says; nothing is started here."""
+"""Which programs may show a page to this user, from what the environment says; nothing is started here."""
 
 from __future__ import annotations
 
@@ -58,6 +58,8 @@ class Launcher:
 
 
 _WINDOWS_LAUNCHER: Final = ("rundll32.exe", "url.dll,FileProtocolHandler")
+# `wslview` of wslu; then Windows' own, on PATH (`appendWindowsPath` of wsl.conf) or where its disk is mounted.
+_WSL_LAUNCHERS: Final = (("wslview",), _WINDOWS_LAUNCHER, ("/mnt/c/Windows/System32/rundll32.exe", *_WINDOWS_LAUNCHER[1:]))
 _SYSTEM_LAUNCHERS: Final = {"darwin": Launcher(("/usr/bin/open",)), "win32": Launcher(_WINDOWS_LAUNCHER)}
 
 
@@ -69,28 +71,28 @@ class Surroundings:
     platform: str = sys.platform
     root: Path = Path("/")
 
-    def choose(self) -> Launcher | str:
-        """The launcher to use, or why there is none: a short phrase that follows "no browser was opened:"."""
+    def choose(self) -> tuple[Launcher, ...] | str:
+        """The launchers to try, in this order, or why there is none: a short phrase that follows "no browser was opened:"."""
         if self.env.get("BROWSER"):
             return self._from_variable(self.env["BROWSER"])
         if self.env.get("SSH_CONNECTION") or self.env.get("SSH_TTY"):
             return "this is an SSH session"
         if self.platform in _SYSTEM_LAUNCHERS:
-            return _SYSTEM_LAUNCHERS[self.platform]
+            return (_SYSTEM_LAUNCHERS[self.platform],)
+        has_display = bool(self.env.get("DISPLAY") or self.env.get("WAYLAND_DISPLAY"))
         if self._is_wsl():
-            return self._first_of((("wslview",), _WINDOWS_LAUNCHER))
-        if not (self.env.get("DISPLAY") or self.env.get("WAYLAND_DISPLAY")):
+            # With a display (WSLg), Linux's own browsers can be seen too.
+            return self._all_of((*_WSL_LAUNCHERS, *_LINUX_LAUNCHERS) if has_display else _WSL_LAUNCHERS)
+        if not has_display:
             return "this is a container" if self._is_container() else "there is no graphical display"
-        return self._first_of(_LINUX_LAUNCHERS)
+        return self._all_of(_LINUX_LAUNCHERS)
 
-    def _from_variable(self, value: str) -> Launcher | str:
-        why = "$BROWSER names no program that is there"
-        for command in value.split(os.pathsep):
-            chosen = self._parse(command)
-            if isinstance(chosen, Launcher):
-                return chosen
-            why = chosen or why
-        return why
+    def _from_variable(self, value: str) -> tuple[Launcher, ...] | str:
+        """What `$BROWSER` names and nothing else: whoever sets it may want no other browser."""
+        parsed = [self._parse(command) for command in value.split(os.pathsep)]
+        chosen = tuple(dict.fromkeys(each for each in parsed if isinstance(each, Launcher)))
+        whys = [each for each in parsed if isinstance(each, str)]
+        return chosen or (whys[-1] if whys else "$BROWSER names no program that is there")
 
     def _parse(self, command: str) -> Launcher | str | None:
         try:
@@ -109,12 +111,14 @@ class Surroundings:
             return "$BROWSER would run the address as code"
         return Launcher(tuple(words))
 
-    def _first_of(self, launchers: Sequence[tuple[str, ...]]) -> Launcher | str:
+    def _all_of(self, launchers: Sequence[tuple[str, ...]]) -> tuple[Launcher, ...] | str:
+        """Those that are installed; a program that several of them are links to is there once."""
+        there: dict[tuple[Path, ...], Launcher] = {}
         for words in launchers:
             found = shutil.which(words[0], path=self.env.get("PATH"))
             if found is not None and Path(found).resolve().name not in _TEXT_BROWSERS:
-                return Launcher(words)
-        return "no browser is installed"
+                there.setdefault((Path(found).resolve(), *map(Path, words[1:])), Launcher(words))
+        return tuple(there.values()) or "no browser is installed"
 
     def _is_wsl(self) -> bool:
         return self.platform == "linux" and bool(self.env.get("WSL_DISTRO_NAME"))
