@@ -301,6 +301,34 @@ def test_a_provider_that_cannot_be_reached_ends_quickly_and_names_the_emulator(s
     assert "emulator" in done.stderr
 
 
+@pytest.mark.requirement("E112")
+@pytest.mark.parametrize(
+    ("words", "code"),
+    [
+        ((*SIGN_IN, "--region", "cn", "--flow", "device"), 8),
+        (("ask", "Hello"), 8),
+        (("models", "status", "--probe", "--probe-provider", "minimax-portal"), 0),
+        (("auth", "logout", GLOBAL, "--yes"), 11),
+        (("doctor",), 9),
+    ],
+    ids=lambda words: words[0] if isinstance(words, tuple) else None,
+)
+def test_each_command_that_sends_something_names_the_variable_of_a_malformed_proxy(session, words, code):
+    session.sign_in("--region", "global")
+    for value in ("http://me:hunter2@[::1", "http://me:hunter2@host:no"):
+        done = session.run(
+            *words, *(session.store if words[0] == "onboard" else ()), env={"HTTPS_PROXY": value, "https_proxy": None}
+        )
+
+        assert done.returncode == code, done.stderr
+        shown = done.stdout + done.stderr
+        assert "HTTPS_PROXY" in shown
+        assert "hunter2" not in shown
+        assert "Traceback" not in shown
+        if words[0] == "auth":
+            break  # it is signed out now
+
+
 def test_models_auth_login_is_the_same_sign_in_and_leaves_a_default_alone(session):
     session.ok("config", "set", "agents.defaults.model.primary", "anthropic/claude-opus-4-6")
     login = ("models", "auth", "login", "--non-interactive", "--no-background", *BROWSER, *session.store, "--json")

@@ -385,6 +385,45 @@ def test_a_sign_in_that_stands_in_several_databases_is_one_and_goes_from_all_of_
 
 
 @pytest.mark.requirement("E106")
+def test_what_may_be_a_spent_copy_of_a_newer_sign_in_is_named_and_left_alone_unless_it_is_asked_for(desk):
+    hour = 3_600_000
+    now = int(time.time() * 1000)
+    main, copy, apart = Sample("openclaw", expires_ms=now + hour), Sample("openclaw", expires_ms=now - hour), Sample("openclaw")
+    openclaw_at(desk, main.profiles(), SHARED)
+    (path,) = openclaw_at(desk, copy.profiles(), agents_database("work"))
+    openclaw_at(desk, {"minimax-portal:other": apart.profile(expires=now - hour)}, agents_database("other"))
+
+    done = desk.imported("--json", "--remove-source")
+
+    answer = json.loads(done.stdout)
+    assert answer["older"] == [{"from": "openclaw", "file": str(path), "expiresAt": now - hour}]
+    assert [desk.vault().read(each["profile"]).access.reveal() for each in answer["imported"]] == [main.access, apart.access]
+    assert f"Older: {path} (its access token expired 1h ago" in done.stderr
+    assert "minimax-portal:default" in profiles_in(path)
+    asked = desk.imported("--from", "openclaw", "--path", str(path), "--profile", "work", "--json")
+    assert asked.returncode == 0, asked.stderr
+    assert desk.vault().read("minimax-portal:work").access.reveal() == copy.access
+
+
+@pytest.mark.requirement("E106")
+def test_a_copy_is_passed_over_among_files_of_an_earlier_openclaw_too(desk):
+    now = int(time.time() * 1000)
+    main, copy = Sample("openclaw", expires_ms=now + 3_600_000), Sample("openclaw", expires_ms=now - 3_600_000)
+    path = copy.write(desk.home)
+    other = path.parents[2] / "work/agent/auth-profiles.json"
+    other.parent.mkdir(parents=True)
+    from portico.testing.canary import exempt
+
+    path.rename(exempt(other))
+    main.write(desk.home)
+
+    answer = json.loads(desk.imported("--json").stdout)
+
+    assert [each["file"] for each in answer["imported"]] == [str(path)]
+    assert [each["file"] for each in answer["older"]] == [str(other)]
+
+
+@pytest.mark.requirement("E106")
 def test_beside_a_database_an_older_file_is_named_as_retired_and_left_alone(desk):
     old, sample = Sample("openclaw"), Sample("openclaw")
     path = retire(old.write(desk.home), days=90)

@@ -71,14 +71,19 @@ def import_(args: argparse.Namespace, rt: Runtime) -> int:
     found = importing.find(rt, request)
     for each in found.retired:
         rt.out.note(f"Retired: {each.path} ({importing.why_retired(each, rt.clock.wall_ms())}). Nothing is taken from it.")
-    retired = [_retired_as_json(each) for each in found.retired]
+    for older in found.older:
+        rt.out.note(_why_older(older, rt))
+    passed_over = {
+        "retired": [_retired_as_json(each) for each in found.retired],
+        "older": [_older_as_json(each) for each in found.older],
+    }
     takeovers = importing.check(rt, request, found.candidates)
     for takeover in takeovers:
         rt.out.note(f"{'Would take over' if request.dry_run else 'Found'}: {_words(takeover, rt)}")
     if request.dry_run:
         if rt.out.is_json:
             would = [_as_json(each, None) for each in takeovers]
-            rt.out.json({"dryRun": True, "found": would, "retired": retired, "warnings": warnings})
+            rt.out.json({"dryRun": True, "found": would, **passed_over, "warnings": warnings})
         return ExitCode.OK
     rt.out.note(_EXPLANATION.format(program=rt.program))
     if not request.yes and not rt.prompter.confirm("Take over?", flag="--yes", default=True):
@@ -86,7 +91,7 @@ def import_(args: argparse.Namespace, rt: Runtime) -> int:
         return ExitCode.OK
     done = [_as_json(takeover, _carry_out(takeover, request, rt)) for takeover in takeovers]
     if rt.out.is_json:
-        rt.out.json({"imported": done, "retired": retired, "warnings": warnings})
+        rt.out.json({"imported": done, **passed_over, "warnings": warnings})
     spent = any(each["source"] == "changed" for each in done)
     return ExitCode.SIGN_IN_NEEDED if spent else ExitCode.OK
 
@@ -146,6 +151,21 @@ def _words(takeover: Takeover, rt: Runtime) -> str:
 
 def _and(candidate: Candidate) -> str:
     return " and ".join(map(str, candidate.paths))
+
+
+def _why_older(candidate: Candidate, rt: Runtime) -> str:
+    from portico.onboarding.times import in_words
+
+    ended = in_words(candidate.credential.expires_at, rt.clock.wall_ms())
+    return (
+        f"Older: {_and(candidate)} (its access token {ended}, and another of the same name is newer: it may be a copy, whose "
+        "refresh token is spent). Nothing is taken from it. If it is an account of its own:\n"
+        f"  {rt.program} auth import --from {candidate.importer.name} --path {candidate.path}"
+    )
+
+
+def _older_as_json(candidate: Candidate) -> dict[str, object]:
+    return {"from": candidate.importer.name, "file": str(candidate.path), "expiresAt": candidate.credential.expires_at}
 
 
 def _retired_as_json(retired: Retired) -> dict[str, object]:

@@ -214,7 +214,7 @@ def _unusable(variable: str, why: str) -> NetworkError:
     return NetworkError(
         "proxy-unusable",
         f"The proxy in {place} cannot be used.",
-        why=why,
+        why=f"{variable}: {why}",  # a sign-out, for one, says why it could not revoke and nothing else
         unsent=True,
         hint=f"{change} to a proxy such as http://proxy.example:3128, or list the host in NO_PROXY to go there directly.",
     )

@@ -80,10 +80,14 @@ class Retired:
 
 @dataclass(frozen=True, slots=True)
 class Findings:
-    """What `find` came to: what can be taken over, and the files that were passed over."""
+    """What `find` came to: what can be taken over, and what was passed over.
+
+    `older` are sign-ins that have a newer one of the same name beside them, and whose access token has ended.
+    """
 
     candidates: tuple[Candidate, ...]
     retired: tuple[Retired, ...] = ()
+    older: tuple[Candidate, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,8 +134,10 @@ def find(bench: Workbench, request: ImportRequest) -> Findings:
     if not found:
         _nothing(places, retired, bench.clock.wall_ms())
     tool = _chosen(bench, found)
-    own = [candidate for candidate in found if candidate.importer.name == tool]
-    return Findings(tuple(_each_once(own)), tuple(each for each in retired if each.importer.name == tool))
+    own = _each_once([candidate for candidate in found if candidate.importer.name == tool])
+    older = [candidate for candidate in own if _is_older(candidate, own, bench.clock.wall_ms())]
+    taken = tuple(candidate for candidate in own if candidate not in older)
+    return Findings(taken, tuple(each for each in retired if each.importer.name == tool), tuple(older))
 
 
 def _retired(places: Sequence[tuple[Importer, Path]]) -> list[Retired]:
@@ -158,6 +164,18 @@ def _each_once(candidates: Sequence[Candidate]) -> list[Candidate]:
         else:
             group.append(candidate)
     return [_with_copies(group) for group in groups]
+
+
+def _is_older(candidate: Candidate, others: Sequence[Candidate], now_ms: int) -> bool:
+    """Whether it may be what another file's sign-in of the same name has come from: its refresh token is spent then.
+
+    openclaw 2026.2 gave each new agent a copy of the main agent's sign-ins, and refreshed each where it was.
+    """
+    ends = candidate.credential.expires_at
+    if ends is None or ends > now_ms:
+        return False
+    same_name = (other for other in others if other.credential.at == candidate.credential.at and other.path != candidate.path)
+    return any(other.credential.expires_at is None or other.credential.expires_at > ends for other in same_name)
 
 
 def _with_copies(group: list[Candidate]) -> Candidate:
