@@ -51,8 +51,9 @@ def _places(env: Mapping[str, str], home: Path) -> tuple[Path, ...]:
 
 def _configured_folders(state: Path) -> list[Path]:
     """The agents' folders that `openclaw.json` moves somewhere else, as far as it can be read."""
+    path = state / "openclaw.json"
     try:
-        data = (state / "openclaw.json").read_bytes()[:_LONGEST]
+        data = path.read_bytes() if path.is_file() and path.stat().st_size <= _LONGEST else b"{}"
         agents = section(Document.parse(data.decode(), name="openclaw.json").value(), "agents")
     except (OSError, ValueError, RecursionError, ConfigError):
         return []
