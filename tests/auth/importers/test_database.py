@@ -99,6 +99,23 @@ def test_each_database_that_openclaw_keeps_sign_ins_in_is_looked_at(place, tmp_p
     assert in_text(repr(found)) == []
 
 
+@pytest.mark.parametrize("table", ["auth_profile_store", "auth_profile_stores"])
+def test_the_shared_database_of_an_earlier_version_has_a_table_of_its_own_for_them(table, tmp_path):
+    sample = Sample("openclaw")
+    path = openclaw_database(tmp_path / SHARED, None)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute(
+            f"CREATE TABLE {table} (store_key TEXT PRIMARY KEY, store_json TEXT NOT NULL, updated_at INTEGER NOT NULL)"
+        )
+        connection.execute(f"INSERT INTO {table} VALUES ('shared', ?, 1)", (stored(sample.profiles()),))
+
+    (found,) = read_source(OPENCLAW, path)
+
+    assert found.access.reveal() == sample.access
+    assert remove_from_source(OPENCLAW, path, found) == "removed"
+    assert read_source(OPENCLAW, path) == ()
+
+
 def test_openclaws_own_variables_and_its_config_say_where_its_databases_are(tmp_path):
     config = {
         "agents": {

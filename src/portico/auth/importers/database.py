@@ -123,9 +123,9 @@ def _has(connection: sqlite3.Connection, table: CellTable) -> bool:
 
 
 def _cells(connection: sqlite3.Connection, table: CellTable, longest: int) -> Iterator[tuple[CellName, str]]:
-    marks = ", ".join("?" * len(table.rows))
     columns = f'"{table.key}", substr("{table.text}", 1, ?), length("{table.text}")'
-    query = f'SELECT {columns} FROM "{table.name}" WHERE "{table.key}" IN ({marks})'  # noqa: S608 - the names are constants
+    where = f'"{table.key}" IN ({", ".join("?" * len(table.rows))})' if table.rows else "1"
+    query = f'SELECT {columns} FROM "{table.name}" WHERE {where} ORDER BY "{table.key}"'  # noqa: S608 - the names are constants
     for key, text, length in connection.execute(query, (longest, *table.rows)):
         if not isinstance(text, str) or length > longest:
             raise ValueError(f"{table.name} has no text, or more than {longest >> 20} MiB of it")

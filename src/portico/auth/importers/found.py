@@ -69,13 +69,13 @@ class CellName:
 
 @dataclass(frozen=True, slots=True)
 class CellTable:
-    """A table of JSON texts: its columns for key, text and time of the last change (wall ms), and the rows to read."""
+    """A table of JSON texts: its columns for key, text and time of the last change (wall ms), and the rows to read; none: all."""
 
     name: str
     key: str
     text: str
     changed: str
-    rows: tuple[str, ...]
+    rows: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

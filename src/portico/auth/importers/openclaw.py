@@ -31,10 +31,10 @@ _LONGEST: Final = 4 << 20
 _FILE: Final = "auth-profiles.json"
 _AGENT_DATABASE: Final = "openclaw-agent.sqlite"
 _TABLES: Final = (
-    CellTable("auth_profile_store", "store_key", "store_json", "updated_at", ("primary",)),
+    CellTable("auth_profile_store", "store_key", "store_json", "updated_at"),
     CellTable("config_machine_state", "state_key", "value_json", "updated_at_ms", ("authProfiles.store",)),
     # Of the shared database before its schema 13.
-    CellTable("auth_profile_stores", "store_key", "store_json", "updated_at", ("primary", "shared")),
+    CellTable("auth_profile_stores", "store_key", "store_json", "updated_at"),
 )
 # A copy that OpenClaw makes of yet another tool's sign-in, which was granted to a client that no public source names.
 _COPIED: Final = f"{_PROVIDER}:minimax-cli"
