@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 # Short enough that a suspended machine's wall clock ends a request right after it wakes.
 _STEP_S: Final = 1.0
+# A loop that has not answered this long after the deadline, in seconds, was closed before it took the request.
+_LOOP_S: Final = 5.0
 
 
 class Abandoned(Exception):
@@ -99,8 +101,8 @@ class Flight:
             posting.close()
             raise RefreshInterrupted(unsent=True) from None
         try:
-            return sent.result()
-        except concurrent.futures.CancelledError:
+            return sent.result(timeout_s + _LOOP_S)
+        except (concurrent.futures.CancelledError, concurrent.futures.TimeoutError):
             raise RefreshInterrupted from None
 
     async def _post(self, request: FormRequest, relocated: Mapping[str, str], timeout_s: float) -> HttpReply:
