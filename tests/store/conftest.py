@@ -14,6 +14,9 @@ from portico.store.profiles import ProfileIndex
 from portico.testing.canary import canary
 from portico.testing.secret_service import missing_part
 from portico.testing.secret_service import secret_service as run_secret_service
+from tests.needs import needs
+from tests.store.keyrings import keepassxc as run_keepassxc
+from tests.store.keyrings import private_bus
 from tests.store.parts import HERE, FakeWin32Cred, InMemory, OtherInMemory, WinError
 
 
@@ -31,6 +34,31 @@ def own_secret_service(monkeypatch):
         for name, value in service.env.items():
             monkeypatch.setenv(name, value)
         yield service
+    _let_calls_end()
+
+
+@pytest.fixture
+def session_bus(monkeypatch):
+    """A session bus of this test alone, with no keyring on it yet."""
+    needs("dbus-daemon", "gnome-keyring-daemon")
+    with private_bus() as bus:
+        monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", bus.address)
+        yield bus
+    _let_calls_end()
+
+
+@pytest.fixture
+def keepassxc(monkeypatch):
+    """KeePassXC with its default settings and a database that is open, on a screen and a bus of this test alone."""
+    needs("dbus-daemon", "keepassxc", "keepassxc-cli", "Xvfb", "xdotool")
+    with private_bus() as bus:
+        monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", bus.address)
+        with run_keepassxc(bus) as program:
+            yield program
+    _let_calls_end()
+
+
+def _let_calls_end():
     for thread in threading.enumerate():
         if thread.name == "portico-keyring":
             thread.join(10)

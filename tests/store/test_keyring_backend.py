@@ -85,7 +85,10 @@ def test_without_any_keyring_one_plain_line_says_so_and_each_kinds_reason_is_kep
         choose_backend({})
     assert caught.value.id == "no-keyring"
     assert caught.value.why == "no Secret Service (gnome-keyring, KeePassXC) and no KWallet answers in this session"
-    assert any(reason.startswith(f"{SECRET_SERVICE}: Unable to initialize SecretService") for reason in caught.value.reasons)
+    assert any(
+        reason.startswith(f"{SECRET_SERVICE}: the session bus cannot be reached: DBUS_SESSION_BUS_ADDRESS is")
+        for reason in caught.value.reasons
+    )
     assert "{prog} onboard --store file" in caught.value.hint
 
 

@@ -7,11 +7,15 @@ executor would keep the interpreter from exiting; a daemon thread does not.
 from __future__ import annotations
 
 import threading
+import time
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+LETTING_GO_S: Final = 1.0  # for a call that was broken off to end
 
 T = TypeVar("T")
 
@@ -22,7 +26,57 @@ class Deadlines:
 
     read_s: float = 3.0
     write_s: float = 10.0
-    prompt_s: float = 60.0
+    prompt_s: float = 300.0
+
+
+class Person:
+    """Whom a keyring asks in a window of its own. One thread calls the keyring and another waits for it; both look here.
+
+    `limit_s` is how long in all the windows of one call may stay open, `on_wait` is told of a window that does not close at once,
+    and `now` tells the time in seconds.
+    """
+
+    def __init__(
+        self, limit_s: float, on_wait: Callable[[str], None] | None = None, *, now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.limit_s = limit_s
+        self._on_wait = on_wait
+        self._now = now
+        self._left_s = limit_s
+        self._opened: float | None = None
+        self._closed: float | None = None
+
+    def begin(self) -> None:
+        """A new call: nothing was asked for it so far."""
+        self._left_s, self._opened, self._closed = self.limit_s, None, None
+
+    @contextmanager
+    def asked(self) -> Iterator[Person]:
+        """While a window is open."""
+        self._opened = self._now()
+        try:
+            yield self
+        finally:
+            self._left_s = self.left_s()
+            self._closed, self._opened = self._now(), None
+
+    def left_s(self) -> float:
+        """Seconds that the window that is open may still stay so."""
+        opened = self._opened
+        return self._left_s if opened is None else max(0.0, self._left_s - (self._now() - opened))
+
+    def tell(self, text: str) -> None:
+        """Tell the user that a window waits."""
+        if self._on_wait is not None:
+            self._on_wait(text)
+
+    def more_s(self, seconds: float) -> float:
+        """For how much longer to wait for a call that may take `seconds` beside what its windows take; 0.0 when it is late."""
+        opened, closed = self._opened, self._closed
+        if opened is not None:
+            # In slices, since the call goes on when the window closes. At the limit whoever opened it gives up by itself.
+            return min(seconds, max(0.0, opened + self._left_s + seconds - self._now()))
+        return 0.0 if closed is None else max(0.0, closed + seconds - self._now())
 
 
 class DeadlinePassed(Exception):
@@ -52,20 +106,33 @@ class _Worker(Generic[T]):
         return self._result
 
 
-def call_with_deadline(call: Callable[[], T], seconds: float, *, more: Callable[[], float] = lambda: 0.0) -> T:
+def call_with_deadline(
+    call: Callable[[], T],
+    seconds: float,
+    *,
+    more: Callable[[], float] = lambda: 0.0,
+    break_off: Callable[[], None] = lambda: None,
+) -> T:
     """What `call` returns or raises, if it does so within `seconds`.
 
-    `more` is asked at the deadline for how many further seconds to wait.
+    `more` is asked at the deadline for how many further seconds to wait, and again after these. Ctrl-C calls `break_off`, which
+    makes `call` end if it can.
 
     Raises:
         DeadlinePassed: the call is still going on.
     """
     worker = _Worker(call)
     worker.thread.start()
-    worker.thread.join(seconds)
+    try:
+        worker.thread.join(seconds)
+        waited = seconds
+        while worker.thread.is_alive() and (extra := more()) > 0:
+            worker.thread.join(extra)
+            waited += extra
+    except KeyboardInterrupt:
+        break_off()
+        worker.thread.join(LETTING_GO_S)  # a thread that prints while the interpreter ends aborts it
+        raise
     if worker.thread.is_alive():
-        extra = more()
-        worker.thread.join(extra)
-        if worker.thread.is_alive():
-            raise DeadlinePassed(worker.thread, seconds + extra)
+        raise DeadlinePassed(worker.thread, waited)
     return worker.outcome()

@@ -42,6 +42,7 @@ _REFUSED: Final = {
 FILE_HINT: Final = "{prog} onboard --store file   (keeps the tokens in a file sealed with a passphrase)"
 
 
+_SECRET_SERVICE_PRIORITY: Final = 5.0  # that of keyring 25
 _IMPORTING: Final = threading.RLock()
 _NOBODY_ANSWERS: Final = {
     "darwin": "the macOS keychain cannot be used",
@@ -112,7 +113,7 @@ def choose_backend(env: Mapping[str, str]) -> KeyringBackend:
     if class_name(backend) == _CHAINER:
         return _first_member(backend)
     try:
-        backend.priority  # noqa: B018 - raises where the backend cannot work here
+        _priority(backend)
     except Exception as error:  # noqa: BLE001 - whatever a foreign class raises
         raise _unusable(named, error) from None
     return backend
@@ -142,7 +143,7 @@ def _best_of_the_system() -> KeyringBackend:
     for name in OF_THE_SYSTEM:
         try:
             backend = load_backend(name)
-            viable.append((backend.priority, backend))
+            viable.append((_priority(backend), backend))
         except StoreError as error:
             reasons.append(f"{name}: {error.why}")
         except Exception as error:  # noqa: BLE001 - `priority` raises what its platform raises
@@ -150,6 +151,22 @@ def _best_of_the_system() -> KeyringBackend:
     if not viable:
         raise NoKeyring(reasons)
     return max(viable, key=lambda entry: entry[0])[1]
+
+
+def _priority(backend: KeyringBackend) -> float:
+    """How much keyring itself would prefer this backend.
+
+    Raises:
+        Exception: the backend cannot work here.
+    """
+    if class_name(backend) != FREEDESKTOP:
+        return backend.priority
+    from portico.store.secret_service import why_not_here
+
+    reason = why_not_here()  # keyring's own test knows no session bus but the one in the environment
+    if reason is not None:
+        raise RuntimeError(reason)
+    return _SECRET_SERVICE_PRIORITY
 
 
 def _first_member(chainer: KeyringBackend) -> KeyringBackend:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 from portico.errors import LockBusy, StoreError, StoreUnknown
 from portico.secret import Secret, redact
-from portico.store.deadline import DeadlinePassed, Deadlines, call_with_deadline
+from portico.store.deadline import LETTING_GO_S, DeadlinePassed, Deadlines, Person, call_with_deadline
 from portico.store.keyring_backend import (
     FILE_HINT,
     FREEDESKTOP,
@@ -30,15 +30,15 @@ if TYPE_CHECKING:
     from keyring.backend import KeyringBackend
 
     from portico.store.profile_record import StoreName
+    from portico.store.secret_service import SecretService
 
 T = TypeVar("T")
 
 _LOCKED: Final = frozenset({"KeyringLocked", "LockedException", "PromptDismissedException", "KeychainDenied"})
 _ABSENT: Final = frozenset({"NoKeyringError", "SecretServiceNotAvailableException", "InitError"})
 _MACOS_NO_PROMPT: Final = "-25308"  # errSecInteractionNotAllowed: an SSH session; keyring calls it "Unknown Error"
+_SERVICE_LOCKED: Final = "org.freedesktop.Secret.Error.IsLocked"
 _COPIES: Final = 8
-# The part of a deadline kept for asking the service whether it waits for a person.
-_ASKING: Final = 0.2
 
 
 class KeyringStore:
@@ -65,6 +65,8 @@ class KeyringStore:
         self._on_wait = on_wait
         self._lock = lock
         self._loaded: KeyringBackend | None = None
+        self._service: SecretService | None = None  # what is called in place of keyring's Secret Service backend
+        self._person = Person(self._deadlines.prompt_s, on_wait)
         self._turn = threading.Lock()  # two prompts at once have been seen to deadlock (poetry#8623)
         self._unfinished: list[threading.Thread] = []
 
@@ -94,9 +96,8 @@ class KeyringStore:
         Raises:
             StoreError: the keyring failed, is locked, or did not answer in time.
         """
-        backend = self._backend()
-        value = self._call("read", lambda: _get_password(backend, user))
-        return None if value is None else Secret(value)
+        backend, service = self._backend(), self._service
+        return self._call("read", lambda: _get_password(backend, user) if service is None else service.read(user))
 
     def set(self, user: str, value: Secret) -> None:
         """Keep `value` as the record of `user`.
@@ -105,8 +106,15 @@ class KeyringStore:
             StoreUnknown: the keyring did not answer in time: the record may or may not be there.
             StoreError: the keyring failed or is locked.
         """
-        backend = self._backend()
-        self._call("write", lambda: backend.set_password(SERVICE, user, value.reveal()), value)
+        backend, service = self._backend(), self._service
+
+        def write() -> None:
+            if service is None:
+                backend.set_password(SERVICE, user, value.reveal())
+            else:
+                service.write(user, value)
+
+        self._call("write", write, value)
 
     def delete(self, user: str) -> None:
         """Remove the record of `user` and every copy that the keyring has made of it.
@@ -115,10 +123,12 @@ class KeyringStore:
             StoreUnknown: the keyring did not answer in time.
             StoreError: the keyring failed or is locked, or the record stays.
         """
-        backend = self._backend()
+        backend, service = self._backend(), self._service
         failed: type[Exception] = imported("keyring.errors").PasswordDeleteError
 
         def remove() -> bool:
+            if service is not None:
+                return service.delete(user)
             for _ in range(_COPIES):
                 with contextlib.suppress(failed):  # also what "there is none" is called
                     backend.delete_password(SERVICE, user)
@@ -136,6 +146,10 @@ class KeyringStore:
                 self._loaded = load_backend(wanted)
             else:
                 self._loaded = self._call("read", lambda: choose_backend(self._env))
+            if class_name(self._loaded) == FREEDESKTOP:
+                from portico.store.secret_service import SecretService
+
+                self._service = SecretService(self._loaded, self._person)
         return self._loaded
 
     def _call(self, doing: Literal["read", "write", "delete"], call: Callable[[], T], *known: Secret) -> T:
@@ -145,15 +159,15 @@ class KeyringStore:
         if self.unsettled:  # a worker without a turn, inside all the same
             self._turn.release()
             raise self._occupied()
+        self._person.begin()
         try:
-            asking_s = seconds * _ASKING
             with self._file_turn():
-                return call_with_deadline(call, seconds - asking_s, more=lambda: self._patience(asking_s))
+                return call_with_deadline(call, seconds, more=self._patience(seconds), break_off=self._break_off)
         except DeadlinePassed as late:
             raise self._late(doing, late) from None
         except StoreError:
             raise
-        except Exception as error:  # noqa: BLE001 - secretstorage, jeepney, pywin32 and GLib errors come through keyring raw
+        except Exception as error:  # noqa: BLE001 - jeepney, pywin32 and GLib errors come through raw
             raise self._translated(doing, error, *known) from None
         finally:
             self._turn.release()
@@ -170,21 +184,26 @@ class KeyringStore:
             if lock is not None:
                 lock.release()
 
-    def _patience(self, asking_s: float) -> float:
-        """Further seconds to wait: those for a person, if it is a person that the keyring is waiting for."""
-        if self._wanted_name() == WINDOWS or not self._prompting(asking_s):
-            return 0.0
-        if self._on_wait is not None:
-            self._on_wait("The keyring is locked: please answer its prompt.")
-        return self._deadlines.prompt_s
+    def _break_off(self) -> None:
+        if self._service is not None:
+            self._service.break_off()
 
-    def _prompting(self, asking_s: float) -> bool:
-        if self._wanted_name() != FREEDESKTOP:
-            return self._loaded is not None
-        try:
-            return call_with_deadline(_collection_is_locked, asking_s)
-        except Exception:  # noqa: BLE001 - a service that cannot even say this is not waiting for anybody
-            return False
+    def _patience(self, seconds: float) -> Callable[[], float]:
+        """Tells for how many further seconds to wait for a person, if it is a person that the keyring is waiting for.
+
+        Only the Secret Service says whether it is. Of the others Windows asks nobody, and the rest are given the benefit once.
+        """
+        if self._service is not None:
+            return lambda: self._person.more_s(seconds)
+        grants = [] if self._loaded is None or self._wanted_name() == WINDOWS else [self._deadlines.prompt_s]
+
+        def more() -> float:
+            if not grants:
+                return 0.0
+            self._person.tell("The keyring may be locked: please answer its prompt.")
+            return grants.pop()
+
+        return more
 
     def _wanted_name(self) -> str | None:
         return self._wanted if self._loaded is None else class_name(self._loaded)
@@ -194,6 +213,9 @@ class KeyringStore:
 
     def _late(self, doing: str, late: DeadlinePassed) -> StoreError:
         who = self._wanted_name() or "the keyring"
+        if doing == "read" and self._service is not None:  # a read may be broken off: it changes nothing
+            self._service.break_off()
+            late.worker.join(LETTING_GO_S)
         self._unfinished.append(late.worker)
         if doing == "read":
             return StoreError("keyring-timeout", f"{who} did not answer", why=str(late), hint=self._advice())
@@ -209,7 +231,7 @@ class KeyringStore:
         kinds = {kind.__name__ for kind in type(error).__mro__}
         text = redact(str(error), *known)
         why = f"{type(error).__module__}.{type(error).__name__}: {text}"
-        if kinds & _LOCKED or _MACOS_NO_PROMPT in text:
+        if kinds & _LOCKED or _MACOS_NO_PROMPT in text or _SERVICE_LOCKED in text:
             return StoreError("keyring-locked", f"{who} is locked", why=why, hint=self._advice())
         if kinds & _ABSENT or isinstance(error, ConnectionError | FileNotFoundError):
             hint = f"start it (log in to the desktop) and run the command again, or do without: {FILE_HINT}"
@@ -223,21 +245,6 @@ class KeyringStore:
         return "unlock the keyring (log in to the desktop, or answer its prompt) and run the command again"
 
 
-def _get_password(backend: KeyringBackend, user: str) -> str | None:
-    try:
-        return backend.get_password(SERVICE, user)
-    except Exception as error:
-        if type(error).__name__ != "ItemNotFoundException":  # found, and gone before it could be read
-            raise
-    return backend.get_password(SERVICE, user)
-
-
-def _collection_is_locked() -> bool:
-    """Whether the default collection waits for its password, or does not exist yet and waits for a new one."""
-    import secretstorage
-
-    with contextlib.closing(secretstorage.dbus_init()) as connection:
-        try:
-            return bool(secretstorage.get_collection_by_alias(connection, "default").is_locked())
-        except secretstorage.ItemNotFoundException:
-            return True
+def _get_password(backend: KeyringBackend, user: str) -> Secret | None:
+    value = backend.get_password(SERVICE, user)
+    return None if value is None else Secret(value)

@@ -39,6 +39,8 @@ __all__ = ("ABSENT", "GenerationChanged", "RecordPlace", "Tokens", "Vault")
 ABSENT: Final = 0
 
 _READ_TRIES: Final = 5
+# Another process may hold the lock while its keyring asks somebody; nobody here sees that window, so it is not waited out.
+_LONGEST_TURN_S: Final = 60.0
 _LOCK_MARGIN_S: Final = 15.0
 _LONGEST_ID: Final = 200
 _PROBE: Final = "probe"
@@ -96,7 +98,7 @@ class Vault:
         if found != value:
             raise _forgetful(store)
         self._index.remember_store(store.name, store.backend)
-        self._probed = store
+        self._probed = self._by_name(store)
         with contextlib.suppress(StoreError, LockBusy):
             self.sweep()
         return RecordPlace(store.name, store.backend, SERVICE, user)
@@ -155,7 +157,7 @@ class Vault:
             self._tidy_up(profile.id)
             current = self._current(profile.id)
             _check_generation(profile.id, current, expect_generation)
-            store = self._store_for(current)
+            store = self._by_name(self._store_for(current))
             slot: Slot = "b" if current is not None and current.slot == "a" else "a"
             new = Leftover(profile.id, store.name, store.backend, slot)
             generation = self._index.edit(lambda draft: intend(draft, new))
@@ -345,6 +347,11 @@ class Vault:
             known = self._stores[name, backend] = self._open(name, backend)
         return known
 
+    def _by_name(self, store: RecordStore) -> RecordStore:
+        """The same store, known by its keyring's class too: whoever opens the keyring again may be asked again by it."""
+        self._stores[store.name, store.backend] = store
+        return store
+
     def _open(self, name: StoreName, backend: str | None) -> RecordStore:
         if name == "file":
             from portico.store.passphrase import PassphraseSource
@@ -367,7 +374,7 @@ class Vault:
     @contextlib.contextmanager
     def _locked(self, profile_id: str) -> Iterator[None]:
         lock = self._lock(profile_id)
-        lock.acquire(self._deadlines.prompt_s + _LOCK_MARGIN_S)
+        lock.acquire(min(self._deadlines.prompt_s, _LONGEST_TURN_S) + _LOCK_MARGIN_S)
         try:
             yield
         finally:

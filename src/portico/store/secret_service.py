@@ -1,0 +1,559 @@
+"""The Secret Service of a Linux desktop (gnome-keyring, KeePassXC, KWallet 6), spoken to over one connection.
+
+It takes the place of python keyring's own backend `keyring.backends.SecretService.Keyring`, and reads and writes the very same
+items. That backend opens a connection for every call, and KeePassXC asks its user anew for each connection and item; it makes a
+default collection if there is none, also to read; it deletes an item without unlocking it; and it calls every failure to unlock
+the same. See the Secret Service API, https://specifications.freedesktop.org/secret-service/latest/.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import weakref
+from collections import deque
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, cast
+
+from portico.errors import StoreError, StoreUnknown
+from portico.secret import Secret
+from portico.store.keyring_backend import FILE_HINT
+from portico.store.records import SERVICE
+
+if TYPE_CHECKING:
+    from jeepney import Message
+    from jeepney.io.blocking import DBusConnection
+    from keyring.backend import KeyringBackend
+    from secretstorage.dhcrypto import Session
+
+    from portico.store.deadline import Person
+
+ADDRESS_ENV: Final = "DBUS_SESSION_BUS_ADDRESS"
+_NAME: Final = "org.freedesktop.secrets"
+_PREFIX: Final = "org.freedesktop.Secret."
+_BUS: Final = "org.freedesktop.DBus"
+_ROOT: Final = "/org/freedesktop/secrets"
+_PROMPTER: Final = "org.gnome.keyring.SystemPrompter"
+_NOTHING: Final = "/"  # what the service answers for "no such object" and for "no prompt is needed"
+_GNOME: Final = "gnome-keyring"
+_KEEPASSXC: Final = "keepassxc"
+_GONE: Final = frozenset(
+    {
+        "org.freedesktop.DBus.Error.UnknownMethod",
+        "org.freedesktop.DBus.Error.UnknownObject",
+        "org.freedesktop.Secret.Error.NoSuchObject",
+    }
+)
+_ABSENT: Final = frozenset(
+    {
+        "org.freedesktop.DBus.Error.ServiceUnknown",
+        "org.freedesktop.DBus.Error.NoReply",
+        "org.freedesktop.DBus.Error.Disconnected",
+    }
+)
+_NO_OWNER: Final = "org.freedesktop.DBus.Error.NameHasNoOwner"
+_IS_LOCKED: Final = "org.freedesktop.Secret.Error.IsLocked"
+_COPIES: Final = 8
+# KeePassXC answers every write by a prompt, and most of them are completed at once, with no window.
+_WINDOW_S: Final = 0.3
+# How gnome-keyring is started with the password of its login keyring: by hand, and by PAM.
+_WITH_PASSWORD: Final = frozenset({"--unlock", "--login"})
+
+
+class Refused(Exception):
+    """The service answered a call with the D-Bus error `name`."""
+
+    def __init__(self, name: str, text: str) -> None:
+        super().__init__(f"{name}: {text}")
+        self.name = name
+
+
+def bus_address() -> str:
+    """Where the session bus is: by `DBUS_SESSION_BUS_ADDRESS`, else the user's own socket `bus` in `XDG_RUNTIME_DIR`.
+
+    The second is what sd_bus_open_user(3) and libdbus do; cron, tmux and SSH often have no address in their environment.
+
+    Raises:
+        ConnectionError: there is none.
+    """
+    given = os.environ.get(ADDRESS_ENV)
+    if given:
+        return given
+    folder = os.environ.get("XDG_RUNTIME_DIR")
+    if not folder:
+        raise ConnectionError(f"neither {ADDRESS_ENV} nor XDG_RUNTIME_DIR is set")
+    path = Path(folder) / "bus"
+    try:
+        found = path.stat()
+    except OSError:
+        raise ConnectionError(f"{ADDRESS_ENV} is not set, and there is no {path}") from None
+    if not stat.S_ISSOCK(found.st_mode) or found.st_uid != os.getuid():
+        raise ConnectionError(f"{ADDRESS_ENV} is not set, and {path} is not a socket of this user")
+    return f"unix:path={_escaped(str(path))}"
+
+
+def why_not_here() -> str | None:
+    """Why no Secret Service can be used in this session, None where one answers or the bus can start one."""
+    try:
+        from jeepney.bus_messages import message_bus
+        from jeepney.io.blocking import Proxy, open_dbus_connection
+        from secretstorage import __version_tuple__
+    except ImportError as error:
+        return f"{error.name} is not installed"
+    if __version_tuple__ < (3, 2):
+        return "SecretStorage 3.2 or newer is needed"
+    try:
+        with open_dbus_connection(bus_address()) as bus:
+            proxy = Proxy(message_bus, bus)
+            if proxy.NameHasOwner(_NAME)[0] or _NAME in proxy.ListActivatableNames()[0]:
+                return None
+    except (OSError, ValueError, RuntimeError) as error:
+        return f"the session bus cannot be reached: {error}"
+    return "no Secret Service runs on the session bus, and none can be started by it"
+
+
+class SecretService:
+    """The records of Portico in the Secret Service. One thread at a time.
+
+    `keyring` is python keyring's backend, which knows the attributes of an item; `person` is told when a prompt opens.
+    """
+
+    def __init__(self, keyring: KeyringBackend, person: Person) -> None:
+        self._keyring = cast("Any", keyring)
+        self._person = person
+        self._bus: DBusConnection | None = None
+        self._finalizer: weakref.finalize[..., SecretService] | None = None
+        self._owner = ""
+        self._session: Session | None = None
+
+    def read(self, user: str) -> Secret | None:
+        """The secret of `user`, None only where there is none.
+
+        Raises:
+            StoreError: the keyring is locked, has no default collection, or the user dismissed its prompt.
+            OSError, Refused: the service failed.
+        """
+        self._connect()
+        for last in (False, True):
+            try:
+                for item in self._items(user):
+                    self._unlock(item)
+                    return self._secret(item)
+            except Refused as refused:  # found, and gone or locked again before it could be read
+                if last or refused.name not in _GONE | {_IS_LOCKED}:
+                    raise
+            else:
+                return None
+        raise AssertionError("unreachable: the last try returned or raised")
+
+    def write(self, user: str, secret: Secret) -> None:
+        """Keep `secret` for `user`, in the default collection, which is made if there is none.
+
+        Raises:
+            StoreUnknown: nobody answered the prompt for the write itself.
+            StoreError: the keyring is locked, or the user dismissed its prompt.
+            OSError, Refused: the service failed.
+        """
+        from secretstorage.util import format_secret
+
+        self._connect()
+        collection = self._default()
+        if collection is None:
+            collection = self._made_collection()
+        self._unlock(collection)
+        properties = {
+            f"{_PREFIX}Item.Label": ("s", f"Password for '{user}' on '{SERVICE}'"),
+            f"{_PREFIX}Item.Attributes": ("a{ss}", {**self._attributes(user), "application": self._keyring.appid}),
+        }
+        sealed = format_secret(self._opened_session(), secret.reveal().encode(), "text/plain")
+        item, prompt = self._call(collection, "Collection", "CreateItem", "a{sv}(oayays)b", properties, sealed, True)
+        if item == _NOTHING and self._dismissed(prompt, "write the record"):
+            raise self._dismissal("Nothing was written.")
+
+    def delete(self, user: str) -> bool:
+        """Remove every copy of the secret of `user`; whether none is left. What is locked is unlocked first.
+
+        Raises:
+            StoreUnknown: nobody answered the prompt for the deletion itself.
+            StoreError: the keyring is locked, has no default collection, or the user dismissed its prompt.
+            OSError, Refused: the service failed.
+        """
+        self._connect()
+        for again in range(_COPIES):
+            items = self._items(user, certain=not again)
+            if not items:
+                return True
+            for item in items:
+                self._remove(item)
+        return False
+
+    def _remove(self, item: str) -> None:
+        try:
+            self._unlock(item)
+            (prompt,) = self._call(item, "Item", "Delete")
+        except Refused as refused:
+            if refused.name not in _GONE:
+                raise
+            return  # found, and gone before it could be deleted
+        if prompt != _NOTHING and self._dismissed(prompt, "delete the record"):
+            raise self._dismissal("Nothing was deleted.")
+
+    def break_off(self) -> None:
+        """End the connection under whoever waits on it, from any thread: gnome-keyring then closes its prompt."""
+        bus = self._bus
+        if bus is not None:
+            with suppress(OSError):
+                bus.sock.shutdown(socket.SHUT_RDWR)
+
+    def close(self) -> None:
+        """Close the connection; the next call opens another."""
+        self._bus, self._session, self._owner = None, None, ""
+        if self._finalizer is not None:
+            self._finalizer()
+            self._finalizer = None
+
+    # --- the connection ------------------------------------------------------------------------------------------------
+
+    def _connect(self) -> None:
+        """A connection that lives, to the service that runs now: a daemon that was restarted knows no session of the old one."""
+        from jeepney.io.blocking import open_dbus_connection
+
+        if self._bus is not None and not _is_alive(self._bus):
+            self.close()
+        if self._bus is None:
+            try:
+                self._bus = open_dbus_connection(bus_address())
+            except (ValueError, RuntimeError) as error:  # an address that jeepney does not know
+                raise ConnectionError(str(error)) from None
+            self._finalizer = weakref.finalize(self, self._bus.close)
+        try:
+            owner = self._of_the_bus("GetNameOwner", _NAME)
+        except Refused as refused:
+            if refused.name != _NO_OWNER:
+                raise
+            self._start()
+            owner = self._of_the_bus("GetNameOwner", _NAME)
+        if owner != self._owner:
+            self._owner, self._session = owner, None
+
+    def _start(self) -> None:
+        try:
+            self._of_the_bus("StartServiceByName", _NAME)
+        except Refused as refused:
+            raise ConnectionError(str(refused)) from None
+
+    def _opened_session(self) -> Session:
+        from secretstorage.util import open_session
+
+        if self._session is None:
+            self._session = open_session(self._open_bus())
+        return self._session
+
+    def _open_bus(self) -> DBusConnection:
+        if self._bus is None:
+            raise ConnectionError("not connected")
+        return self._bus
+
+    def _call(self, path: str, interface: str, method: str, signature: str | None = None, *body: object) -> Any:
+        from jeepney import DBusAddress, new_method_call
+
+        address = DBusAddress(path, _NAME, interface if "." in interface else f"{_PREFIX}{interface}")
+        return _body(self._open_bus().send_and_get_reply(new_method_call(address, method, signature, body)))
+
+    def _of_the_bus(self, method: str, *body: object) -> Any:
+        from jeepney.bus_messages import message_bus
+
+        return _body(self._open_bus().send_and_get_reply(getattr(message_bus, method)(*body)))[0]
+
+    def _property(self, path: str, interface: str, name: str) -> Any:
+        ((_, value),) = self._call(path, "org.freedesktop.DBus.Properties", "Get", "ss", f"{_PREFIX}{interface}", name)
+        return value
+
+    # --- collections and items -----------------------------------------------------------------------------------------
+
+    def _default(self) -> str | None:
+        """The collection of `KEYRING_PROPERTY_PREFERRED_COLLECTION`, else the default one; None where there is none."""
+        preferred = getattr(self._keyring, "preferred_collection", None)
+        if preferred is not None:
+            return str(preferred)
+        (path,) = self._call(_ROOT, "Service", "ReadAlias", "s", "default")
+        return None if path == _NOTHING else str(path)
+
+    def _attributes(self, user: str) -> dict[str, str]:
+        """What an item of `user` is found by; keyring has two sets of names for it (`KEYRING_PROPERTY_SCHEME`)."""
+        names = self._keyring.schemes[self._keyring.scheme]
+        return {names["username"]: user, names["service"]: SERVICE}
+
+    def _items(self, user: str, *, certain: bool = True) -> list[str]:
+        """Items of `user`: those of the default collection, which is unlocked for it, else those of any other.
+
+        Raises:
+            StoreError: there is none, and with `certain` one may be where it cannot be seen.
+        """
+        attributes, default = self._attributes(user), self._default()
+        if default is not None:
+            self._unlock(default)
+            found = self._found_in(default, attributes)
+            if found:
+                return found
+        # KeePassXC calls the database of the tab that is in front the default one.
+        others = [path for path in self._property(_ROOT, "Service", "Collections") if path != default]
+        found = [item for path in others for item in self._found_in(path, attributes)]
+        if not found and certain:
+            if default is None:
+                raise self._no_collection("No token can be read from it.")
+            self._see_all(others, user)
+        return found
+
+    def _see_all(self, collections: list[str], user: str) -> None:
+        """Hold that no collection hides its items while it is locked: KeePassXC's do, gnome-keyring's are found all the same.
+
+        Raises:
+            StoreError: one does.
+        """
+        for path in collections:
+            try:
+                locked = bool(self._property(path, "Collection", "Locked"))
+            except Refused:
+                continue
+            if locked and self._program() == "KeePassXC":
+                raise StoreError(
+                    "keyring-locked",
+                    f"{self._program()} has no record of {user} in the databases that are open",
+                    why=f"it may be in {path.rpartition('/')[2]}, which is locked",
+                    hint="unlock that database, or bring to the front the one that has Portico's entries",
+                )
+
+    def _found_in(self, collection: str, attributes: dict[str, str]) -> list[str]:
+        try:
+            (items,) = self._call(collection, "Collection", "SearchItems", "a{ss}", attributes)
+        except Refused as refused:
+            if refused.name not in _GONE | {_IS_LOCKED}:
+                raise
+            return []
+        return cast("list[str]", items)
+
+    def _made_collection(self) -> str:
+        """A new default collection: its password is asked for by a prompt of the service."""
+        if self._cannot_prompt():
+            raise self._no_collection("None can be made either: nothing here can ask for its password.")
+        if (
+            self._program() == "KeePassXC"
+        ):  # it would begin to make a new database, and its user has one that is closed or not exposed
+            raise self._no_collection("No token can be kept in it.")
+        label = {f"{_PREFIX}Collection.Label": ("s", "Default")}
+        path, prompt = self._call(_ROOT, "Service", "CreateCollection", "a{sv}s", label, "default")
+        if path != _NOTHING:
+            return str(path)
+        if self._dismissed(prompt, "make a default collection", sent=False):
+            raise self._no_collection("Its prompt to make one was dismissed.")
+        made = self._default()
+        if made is None:
+            raise self._no_collection("None was made.")
+        return made
+
+    def _secret(self, item: str) -> Secret:
+        session = self._opened_session()
+        ((_, parameters, value, _),) = self._call(item, "Item", "GetSecret", "o", session.object_path)
+        return Secret(_decrypted(session, bytes(parameters), bytes(value)).decode())
+
+    # --- unlocking -----------------------------------------------------------------------------------------------------
+
+    def _unlock(self, path: str) -> None:
+        """Unlock a collection or an item, with a prompt if the service wants one.
+
+        Raises:
+            StoreError: it stays locked.
+        """
+        unlocked, prompt = self._call(_ROOT, "Service", "Unlock", "ao", [path])
+        if path in unlocked:
+            return
+        dismissed = prompt != _NOTHING and self._dismissed(prompt, "unlock the keyring", sent=False)
+        try:  # whoever dismissed the prompt may have unlocked it elsewhere
+            locked = bool(self._property(path, "Item" if _is_item(path) else "Collection", "Locked"))
+        except Refused as refused:
+            if refused.name not in _GONE or _is_item(path):
+                raise
+            raise self._no_collection("Its default collection is a name with nothing behind it.") from None
+        if locked:
+            raise self._still_locked(dismissed=dismissed)
+
+    def _still_locked(self, *, dismissed: bool) -> StoreError:
+        if self._cannot_prompt():
+            if self._started_without_password():
+                return self._started_early("Its login keyring is locked.")
+            return StoreError(
+                "keyring-locked",
+                f"{self._who()} is locked",
+                why=f"nothing on this session bus can ask for its password ({_PROMPTER})",
+                hint=f"log in to the desktop, or {self._started_anew()}; or: {FILE_HINT}",
+            )
+        if dismissed:
+            return self._dismissal("It stays locked.")
+        return StoreError(
+            "keyring-locked",
+            f"{self._who()} is locked",
+            why="it did not unlock, and opened no prompt",
+            hint="unlock the keyring and run the command again",
+        )
+
+    def _dismissed(self, prompt: str, what: str, *, sent: bool = True) -> bool:
+        """Open a prompt and wait for as long as it is open, up to the limit for a person; whether it was dismissed.
+
+        Raises:
+            StoreUnknown: nobody answered it, and with `sent` the service may do the work later.
+            StoreError: nobody answered it.
+        """
+        from jeepney import MatchRule
+        from jeepney.bus_messages import message_bus
+
+        bus = self._open_bus()
+        # Not every service sends the signal to its client alone. For this prompt only: an idle connection stays idle.
+        completed = MatchRule(type="signal", sender=self._owner, path=prompt, interface=f"{_PREFIX}Prompt", member="Completed")
+        ended = MatchRule(type="signal", sender=_BUS, interface=_BUS, member="NameOwnerChanged")
+        ended.add_arg_condition(0, self._owner)
+        for rule in (completed, ended):
+            _body(bus.send_and_get_reply(message_bus.AddMatch(rule)))
+        came: deque[Message] = deque()
+        with self._person.asked() as asked, bus.filter(completed, queue=came), bus.filter(ended, queue=came):
+            self._call(prompt, "Prompt", "Prompt", "s", "")
+            try:
+                try:
+                    message = bus.recv_until_filtered(came, timeout=min(_WINDOW_S, asked.left_s()))
+                except TimeoutError:
+                    asked.tell(f"{self._program()} is waiting for you: please answer its window.")
+                    message = bus.recv_until_filtered(came, timeout=asked.left_s())
+            except TimeoutError:
+                late = self._unanswered(what, asked.limit_s, sent=sent)
+                # Without its client gnome-keyring closes the window; `Dismiss` aborts it (42: assertion in perform_next_unlock).
+                self.close()
+                raise late from None
+        if ended.matches(message):
+            raise ConnectionError("it ended while its prompt was open")
+        for rule in (completed, ended):
+            _body(bus.send_and_get_reply(message_bus.RemoveMatch(rule)))
+        return bool(message.body[0])
+
+    # --- what is wrong, and who is at fault ------------------------------------------------------------------------------
+
+    def _who(self) -> str:
+        return f"{type(self._keyring).__module__}.{type(self._keyring).__qualname__} ({self._program()})"
+
+    def _pid(self) -> int:
+        try:
+            return int(self._of_the_bus("GetConnectionUnixProcessID", self._owner))
+        except Refused:
+            return 0
+
+    def _command(self) -> list[str]:
+        """The command line of the service, empty where the system does not show it (it runs in a sandbox, or has just ended)."""
+        try:
+            text = Path(f"/proc/{self._pid()}/cmdline").read_bytes()
+        except OSError:
+            return []
+        return [os.fsdecode(word) for word in text.split(b"\0")]
+
+    def _program(self) -> str:
+        """The program that is the Secret Service, as its users call it."""
+        name = Path(next(iter(self._command()), "")).name
+        if name.startswith(_GNOME):
+            return _GNOME
+        return "KeePassXC" if name.startswith(_KEEPASSXC) else name or "the keyring"
+
+    def _cannot_prompt(self) -> bool:
+        """gnome-keyring leaves its windows to another program (GNOME Shell, gcr); without it, it dismisses every prompt."""
+        if self._program() != _GNOME:
+            return False
+        return not self._of_the_bus("NameHasOwner", _PROMPTER) and _PROMPTER not in self._of_the_bus("ListActivatableNames")
+
+    def _started_without_password(self) -> bool:
+        command = self._command()
+        return bool(command) and not _WITH_PASSWORD.intersection(command)
+
+    def _no_collection(self, consequence: str) -> StoreError:
+        program = self._program()
+        if self._cannot_prompt() and self._started_without_password():
+            return self._started_early(consequence)
+        hint = {
+            _GNOME: "log in to the desktop with a password, or make a keyring there (Passwords and Keys)",
+            "KeePassXC": "open a database, and expose a group of it in Database Settings, Secret Service Integration",
+        }.get(program, "make a default keyring in it")
+        return StoreError(
+            "keyring-no-collection", f"{self._who()} has no default collection", why=consequence, hint=f"{hint}; or: {FILE_HINT}"
+        )
+
+    def _started_early(self, consequence: str) -> StoreError:
+        """gnome-keyring-daemon(1): the password comes with `--unlock` or `--login`; a daemon that runs already heeds neither."""
+        return StoreError(
+            "keyring-started-early",
+            f"gnome-keyring (process {self._pid()}) was started before it was given the password of the login keyring",
+            why=f"{consequence} `gnome-keyring-daemon --unlock` does nothing while that process runs",
+            hint=f"{self._started_anew()}; or: {FILE_HINT}",
+        )
+
+    def _started_anew(self) -> str:
+        return f"kill {self._pid()}, then run gnome-keyring-daemon --unlock and type the password and Ctrl-D"
+
+    def _dismissal(self, consequence: str) -> StoreError:
+        return StoreError(
+            "keyring-prompt-dismissed",
+            f"the prompt of {self._program()} was dismissed, or access was denied",
+            why=consequence,
+            hint=f"run the command again and allow it; or: {FILE_HINT}",
+        )
+
+    def _unanswered(self, what: str, seconds: float, *, sent: bool) -> StoreError:
+        message = f"nobody answered the prompt of {self._program()} to {what}"
+        why = f"it was open for {seconds:g} s"
+        hint = "run the command again and answer its window"
+        if sent:
+            return StoreUnknown("keyring-unknown", message, why=why, hint=hint)
+        return StoreError("keyring-timeout", message, why=why, hint=hint)
+
+
+def _is_item(path: str) -> bool:
+    """Items are one step below their collection: `/org/freedesktop/secrets/collection/login/7`."""
+    return path.removeprefix(_ROOT).count("/") > 2  # noqa: PLR2004
+
+
+def _is_alive(bus: DBusConnection) -> bool:
+    """Whether the bus still holds the other end. What has arrived meanwhile is let go."""
+    try:
+        while True:
+            bus.receive(timeout=0)
+    except TimeoutError:
+        return True
+    except (OSError, ValueError):
+        return False
+
+
+def _body(reply: Message) -> Any:
+    from jeepney import HeaderFields, MessageType
+
+    if reply.header.message_type is MessageType.error:
+        name = str(reply.header.fields.get(HeaderFields.error_name))
+        text = " ".join(str(part) for part in reply.body)
+        if name in _ABSENT:
+            raise ConnectionError(f"{name}: {text}")
+        raise Refused(name, text)
+    return reply.body
+
+
+def _decrypted(session: Session, parameters: bytes, value: bytes) -> bytes:
+    """Secret Service API, "Transfer of Secrets": AES-128-CBC with PKCS#7 padding where the session is encrypted."""
+    if not session.encrypted or session.aes_key is None:
+        return value
+    from cryptography.hazmat.primitives.ciphers import Cipher, algorithms, modes
+
+    decryptor = Cipher(algorithms.AES(session.aes_key), modes.CBC(parameters)).decryptor()
+    padded = decryptor.update(value) + decryptor.finalize()
+    return padded[: -padded[-1]]
+
+
+def _escaped(path: str) -> str:
+    """A value of a D-Bus address: other characters are percent-encoded (D-Bus specification, "Server Addresses")."""
+    from urllib.parse import quote
+
+    return quote(path, safe="-_/.*\\")

@@ -1,0 +1,459 @@
+"""Records in the Secret Service: KeePassXC and gnome-keyring as they are on a desktop, on a server, under cron."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from contextlib import closing, contextmanager
+from urllib.parse import unquote
+
+import pytest
+from keyring.backends import SecretService
+
+from portico.errors import StoreError, StoreUnknown
+from portico.secret import Secret
+from portico.store.deadline import Deadlines
+from portico.store.keyring_backend import FREEDESKTOP, choose_backend, class_name
+from portico.store.keyring_store import KeyringStore
+from portico.store.secret_service import bus_address
+from portico.store.vault import Vault
+from portico.testing.canary import canary
+from tests.minimax_session import SIGN_IN
+from tests.needs import needs
+from tests.store.keyrings import PASSWORD, SERVICE, private_bus
+from tests.store.keyrings import keepassxc as run_keepassxc
+from tests.store.parts import a_profile, some_tokens
+
+pytestmark = [pytest.mark.linux, pytest.mark.filterwarnings("ignore:unclosed .*portico-bus:ResourceWarning")]
+USER = "minimax-portal:default#a"
+ALLOW, CLOSE, DENY = ("Return",), ("Escape",), ("Tab", "Tab", "Tab", "Return")
+# A person takes longer than any of these but the last.
+QUICK = Deadlines(read_s=1, write_s=1, prompt_s=20)
+
+
+def a_store(**more):
+    return KeyringStore(FREEDESKTOP, **{"deadlines": QUICK, **more})
+
+
+def stored_before(user=USER):
+    """A record of an earlier run of the program."""
+    value = Secret(canary("at"))
+    a_store().set(user, value)
+    return value
+
+
+@contextmanager
+def clients_counted(address):
+    """The names of the programs that connect to the bus meanwhile."""
+    from jeepney import MatchRule
+    from jeepney.bus_messages import message_bus
+    from jeepney.io.blocking import open_dbus_connection
+
+    rule = MatchRule(type="signal", sender="org.freedesktop.DBus", member="NameOwnerChanged")
+    names, came = [], []
+    with closing(open_dbus_connection(address)) as bus, bus.filter(rule, queue=came):
+        bus.send_and_get_reply(message_bus.AddMatch(rule))
+        yield names
+        bus.send_and_get_reply(message_bus.GetId())
+        names += [name for name, old, new in (message.body for message in came) if name.startswith(":") and new and not old]
+
+
+class Prompter:
+    """gnome-keyring's prompter on `address`: it shows nothing, and refuses when it is told to."""
+
+    def __init__(self, address):
+        from jeepney.bus_messages import message_bus
+        from jeepney.io.blocking import open_dbus_connection
+
+        self.bus = open_dbus_connection(address)
+        self.bus.send_and_get_reply(message_bus.RequestName("org.gnome.keyring.SystemPrompter"))
+
+    def asked(self):
+        """What has been asked of it so far."""
+        from jeepney import MessageType
+
+        found = []
+        while True:
+            try:
+                message = self.bus.receive(timeout=0.1)
+            except TimeoutError:
+                return found
+            if message.header.message_type is MessageType.method_call:
+                found.append(message)
+
+    def refuse(self, *_text):
+        from jeepney import new_error
+
+        for message in self.asked():
+            self.bus.send(new_error(message, "org.gnome.keyring.Prompter.Refused"))
+
+    def close(self):
+        self.bus.close()
+
+
+@pytest.fixture
+def prompter(session_bus):
+    with closing(Prompter(session_bus.address)) as prompter:
+        yield prompter
+
+
+# --- KeePassXC ---------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("E102")
+def test_a_probe_and_two_commits_ask_a_keepassxc_with_default_settings_nothing(keepassxc, paths, index):
+    vault = Vault(paths, index, store="keyring", deadlines=Deadlines(read_s=2, write_s=2, prompt_s=3))
+    vault.probe()
+    first = vault.commit(a_profile(), some_tokens())
+    tokens = some_tokens()
+    second = vault.commit(first, tokens)
+    assert (first.slot, second.slot, vault.read(second.id)) == ("a", "b", tokens.__class__(*tokens_of(tokens), second.generation))
+    assert (keepassxc.windows(), index.view().leftovers) == ([], ())
+
+
+def tokens_of(tokens):
+    return (tokens.access, tokens.refresh, tokens.expires_at)
+
+
+@pytest.mark.requirement("E102")
+def test_a_record_of_an_earlier_run_is_read_once_its_user_allows_it_however_long_that_takes(keepassxc):
+    value, waits = stored_before(), []
+    store = a_store(on_wait=waits.append)
+    with keepassxc.person(*ALLOW, after_s=2.5):
+        begun = time.monotonic()
+        assert store.get(USER) == value
+        assert time.monotonic() - begun > QUICK.read_s * 2
+        assert store.get(USER) == value
+    assert (len(keepassxc.asked), waits) == (1, ["KeePassXC is waiting for you: please answer its window."])
+
+
+@pytest.mark.requirement("E102")
+def test_a_record_of_an_earlier_run_is_unlocked_before_it_is_deleted(keepassxc):
+    stored_before()
+    with keepassxc.person(*ALLOW):
+        a_store().delete(USER)
+    assert len(keepassxc.asked) == 1
+    assert a_store().get(USER) is None
+
+
+@pytest.mark.requirement("E102")
+@pytest.mark.requirement("E103")
+@pytest.mark.parametrize("keys", [CLOSE, DENY], ids=["closed", "denied"])
+@pytest.mark.parametrize("act", ["read", "write", "delete"])
+def test_access_that_is_denied_is_a_dismissed_prompt_and_neither_locked_nor_empty(keepassxc, keys, act):
+    value = stored_before()
+    store = a_store()
+    acts = {
+        "read": lambda: store.get(USER),
+        "write": lambda: store.set(USER, Secret(canary("at"))),
+        "delete": lambda: store.delete(USER),
+    }
+    with keepassxc.person(*keys), pytest.raises(StoreError) as caught:
+        acts[act]()
+    assert (caught.value.id, type(caught.value)) == ("keyring-prompt-dismissed", StoreError)
+    assert "KeePassXC" in caught.value.message
+    assert "--store file" in caught.value.hint
+    with keepassxc.person(*ALLOW):
+        assert a_store().get(USER) == value
+
+
+@pytest.mark.requirement("E102")
+def test_a_window_that_nobody_answers_is_waited_for_up_to_the_limit_for_a_person(keepassxc):
+    stored_before()
+    store = a_store(deadlines=Deadlines(read_s=0.4, write_s=0.4, prompt_s=1.0))
+    begun = time.monotonic()
+    with pytest.raises(StoreError) as caught:
+        store.get(USER)
+    assert 1.0 <= time.monotonic() - begun < 5.0
+    assert (caught.value.id, "nobody answered" in caught.value.message) == ("keyring-timeout", True)
+    assert not store.unsettled
+    with pytest.raises(StoreUnknown):  # its user may still allow it
+        store.set(USER, Secret(canary("at")))
+
+
+@pytest.mark.requirement("E102")
+def test_a_locked_database_is_unlocked_by_its_user_and_the_record_is_read(keepassxc):
+    value = stored_before()
+    keepassxc.lock(keepassxc.bus.default_collection())
+    with keepassxc.person(PASSWORD, "Return"):
+        assert a_store().get(USER) == value
+    assert keepassxc.asked == ["Unlock Database - KeePassXC", "KeePassXC -  Access Request"]
+
+
+@pytest.mark.requirement("E102")
+def test_a_keyring_that_ends_while_its_window_is_open_is_waited_for_no_longer(keepassxc):
+    stored_before()
+    store = a_store(on_wait=lambda _: keepassxc.process.kill())
+    begun = time.monotonic()
+    with pytest.raises(StoreError) as caught:
+        store.get(USER)
+    assert (caught.value.id, time.monotonic() - begun < QUICK.prompt_s / 2) == ("keyring-unavailable", True)
+
+
+@pytest.mark.requirement("E103")
+@pytest.mark.parametrize("act", ["read", "write", "delete"])
+def test_without_an_open_database_the_advice_is_to_open_one_and_no_window_comes_up(monkeypatch, act):
+    needs("dbus-daemon", "keepassxc", "keepassxc-cli", "Xvfb", "xdotool")
+    with private_bus() as bus, run_keepassxc(bus, ()) as program:
+        monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", bus.address)
+        with pytest.raises(StoreError) as caught:
+            {"read": a_store().get, "write": lambda user: a_store().set(user, Secret("x")), "delete": a_store().delete}[act](USER)
+        assert program.windows() == []
+    assert caught.value.id == "keyring-no-collection"
+    assert "open a database" in caught.value.hint
+    assert "--store file" in caught.value.hint
+
+
+@pytest.mark.requirement("E103")
+def test_a_record_that_may_be_in_a_locked_database_is_not_missing_and_what_was_deleted_is_gone(monkeypatch):
+    needs("dbus-daemon", "keepassxc", "keepassxc-cli", "Xvfb", "xdotool")
+    with private_bus() as bus, run_keepassxc(bus, ("passwords", "other")) as program:
+        monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", bus.address)
+        store, value = a_store(), Secret(canary("at"))
+        store.set(USER, value)
+        (aside,) = set(bus.collections()) - {bus.default_collection()}
+        program.lock(aside)
+        for act in (store.get, store.delete):
+            with pytest.raises(StoreError) as caught:
+                act("somebody#a")
+            assert (caught.value.id, aside.rpartition("/")[2] in caught.value.why) == ("keyring-locked", True)
+        assert store.get(USER) == value
+        store.delete(USER)
+        assert program.windows() == []
+
+
+# --- gnome-keyring -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("E102")
+def test_all_calls_of_a_store_make_one_connection(secret_service):
+    store, value = a_store(), Secret(canary("at"))
+    with clients_counted(secret_service.address) as clients:
+        store.set(USER, value)
+        assert store.get(USER) == value
+        store.delete(USER)
+        assert store.get(USER) is None
+    assert len(clients) == 1
+
+
+@pytest.mark.requirement("E102")
+@pytest.mark.parametrize("scheme", ["default", "KeePassXC"])
+def test_what_keyring_itself_wrote_is_read_and_what_portico_wrote_keyring_reads(secret_service, monkeypatch, scheme):
+    monkeypatch.setenv("KEYRING_PROPERTY_SCHEME", scheme)
+    backend, store = SecretService.Keyring(), a_store()
+    value, other = canary("at"), canary("at")
+    backend.set_password("portico", USER, value)
+    assert store.get(USER) == Secret(value)
+    store.set(USER, Secret(other))
+    assert backend.get_password("portico", USER) == other
+    (item,) = secret_service.items()
+    assert (item.label, item.attributes["application"]) == (f"Password for '{USER}' on 'portico'", "Python keyring library")
+
+
+@pytest.mark.requirement("E102")
+def test_a_record_outside_the_default_collection_is_found_and_deleted(secret_service):
+    import secretstorage
+
+    value = canary("at")
+    with closing(secretstorage.dbus_init()) as bus:
+        aside = secretstorage.Collection(bus, "/org/freedesktop/secrets/collection/session")
+        aside.create_item("an older one", {"service": "portico", "username": USER}, value.encode())
+    store = a_store()
+    assert store.get(USER) == Secret(value)
+    store.delete(USER)
+    assert store.get(USER) is None
+
+
+@pytest.mark.requirement("E102")
+def test_a_store_goes_on_after_its_keyring_was_started_anew(session_bus):
+    daemon = session_bus.gnome_keyring("--unlock", password=PASSWORD)
+    store, value = a_store(), Secret(canary("at"))
+    store.set(USER, value)
+    daemon.terminate()
+    daemon.wait()
+    with pytest.raises(StoreError) as caught:
+        store.get(USER)
+    assert caught.value.id == "keyring-unavailable"
+    session_bus.gnome_keyring("--unlock", password=PASSWORD)
+    assert store.get(USER) == value
+
+
+@pytest.mark.requirement("E102")
+def test_ctrl_c_ends_the_wait_for_a_window_and_stderr_has_said_that_it_waits(session_bus, prompter, run_portico, index):
+    session_bus.gnome_keyring("--unlock", password=PASSWORD)
+    profile = Vault(run_portico.paths, index).commit(a_profile(), some_tokens((int(time.time()) + 3600) * 1000))
+    session_bus.call(SERVICE, "org.freedesktop.Secret.Service", "Lock", "ao", session_bus.collections())
+    command = [sys.executable, "-m", "portico", "auth", "token", profile.id]
+    with subprocess.Popen(
+        command, env=run_portico.environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as waiting:
+        assert waiting.stderr.readline() == "gnome-keyring is waiting for you: please answer its window.\n"
+        waiting.send_signal(signal.SIGINT)
+        assert (waiting.wait(5), waiting.stdout.read()) == (130, "")
+
+
+@pytest.mark.requirement("E103")
+def test_a_read_makes_no_collection_and_asks_for_none(session_bus, prompter):
+    session_bus.gnome_keyring("--start")
+    before = session_bus.collections()
+    for act in (a_store().get, a_store().delete):
+        with pytest.raises(StoreError) as caught:
+            act(USER)
+        assert caught.value.id == "keyring-no-collection"
+        assert "--store file" in caught.value.hint
+    assert (session_bus.collections(), prompter.asked()) == (before, [])
+
+
+@pytest.mark.requirement("E103")
+def test_a_write_asks_to_make_the_missing_collection_and_says_that_there_is_none_when_that_is_refused(session_bus, prompter):
+    session_bus.gnome_keyring("--start")
+    with pytest.raises(StoreError) as caught:
+        a_store(on_wait=prompter.refuse).set(USER, Secret(canary("at")))
+    assert (caught.value.id, "dismissed" in caught.value.why) == ("keyring-no-collection", True)
+
+
+@pytest.mark.requirement("E103")
+def test_a_prompt_of_gnome_keyring_that_is_dismissed_is_told_from_a_keyring_that_cannot_ask(session_bus):
+    session_bus.gnome_keyring("--unlock", password=PASSWORD)
+    stored_before()
+    session_bus.call(SERVICE, "org.freedesktop.Secret.Service", "Lock", "ao", session_bus.collections())
+    with pytest.raises(StoreError) as nobody:
+        a_store().get(USER)
+    with closing(Prompter(session_bus.address)) as prompter, pytest.raises(StoreError) as refused:
+        a_store(on_wait=prompter.refuse).get(USER)
+    assert (nobody.value.id, refused.value.id) == ("keyring-locked", "keyring-prompt-dismissed")
+    assert "gnome-keyring-daemon --unlock" in nobody.value.hint
+
+
+def started_for_the_first_time(bus):
+    bus.gnome_keyring("--start")
+
+
+def unlocked_too_late(bus):
+    bus.gnome_keyring("--start")
+    bus.late_unlock()
+
+
+def started_again(bus):
+    daemon = bus.gnome_keyring("--unlock", password="pw")
+    daemon.terminate()
+    daemon.wait()
+    bus.gnome_keyring("--start")
+
+
+@pytest.mark.requirement("E104")
+@pytest.mark.parametrize("begin", [started_for_the_first_time, unlocked_too_late, started_again])
+def test_a_gnome_keyring_started_before_its_password_was_given_is_named_and_its_remedy_works(session_bus, begin):
+    begin(session_bus)
+    store, value = a_store(), Secret(canary("at"))
+    for act in (lambda: store.get(USER), lambda: store.set(USER, value), lambda: store.delete(USER)):
+        with pytest.raises(StoreError) as caught:
+            act()
+        assert caught.value.id == "keyring-started-early"
+        assert "`gnome-keyring-daemon --unlock` does nothing" in caught.value.why
+    words = caught.value.hint.split(",")[0].split()
+    assert words[0] == "kill"
+    assert "run gnome-keyring-daemon --unlock" in caught.value.hint
+    os.kill(int(words[1]), signal.SIGTERM)
+    session_bus.wait_for_end_of(int(words[1]))
+    if not session_bus.has_service():  # the one that came too late takes its place at once
+        session_bus.gnome_keyring("--unlock", password="pw")
+    store.set(USER, value)
+    assert store.get(USER) == value
+
+
+def in_words(session, *args):
+    """The first error of a command with `--json`: its id, what it says, why, and what to do."""
+    done = session.run(*args, "--json")
+    whole = args[0] == "doctor"  # the other prints one event a line
+    told = json.loads(done.stdout if whole else done.stdout.splitlines()[-1])
+    error = told["findings"][0] if whole else told["error"]
+    return {name: error[name] for name in ("id", "message", "why", "hint")}
+
+
+@pytest.mark.requirement("E103")
+@pytest.mark.requirement("E104")
+@pytest.mark.parametrize("begin", [started_for_the_first_time, unlocked_too_late, started_again])
+def test_doctor_and_a_sign_in_say_the_same_of_a_keyring(minimax, session_bus, begin):
+    session = minimax()
+    session.env["DBUS_SESSION_BUS_ADDRESS"] = session_bus.address
+    begin(session_bus)
+    of_doctor, of_sign_in = in_words(session, "doctor"), in_words(session, *SIGN_IN, "--region", "global")
+    assert of_sign_in.pop("hint") == of_doctor.pop("hint").replace("onboard --", "onboard --auth-choice minimax-portal --")
+    assert (of_doctor, of_doctor["id"]) == (of_sign_in, "keyring-started-early")
+
+
+# --- the session bus ---------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("E105")
+def test_without_an_address_the_bus_in_the_runtime_folder_is_used_and_the_environment_stays_as_it_is(
+    own_secret_service, monkeypatch
+):
+    monkeypatch.delenv("DBUS_SESSION_BUS_ADDRESS")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(own_secret_service.folder))
+    before = dict(os.environ)
+    assert class_name(choose_backend({})) == FREEDESKTOP
+    store, value = KeyringStore(), Secret(canary("at"))
+    store.set(USER, value)
+    assert store.get(USER) == value
+    assert dict(os.environ) == before
+
+
+@pytest.mark.requirement("E105")
+def test_a_socket_of_somebody_else_is_no_bus_of_the_users(own_secret_service, monkeypatch):
+    monkeypatch.delenv("DBUS_SESSION_BUS_ADDRESS")
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(own_secret_service.folder))
+    own = os.getuid()
+    monkeypatch.setattr(os, "getuid", lambda: own + 1)
+    with pytest.raises(StoreError) as caught:
+        KeyringStore(FREEDESKTOP).get(USER)
+    assert (caught.value.id, "not a socket of this user" in caught.value.why) == ("keyring-unavailable", True)
+
+
+@pytest.mark.requirement("E105")
+def test_what_is_no_socket_is_no_bus_and_a_path_with_odd_letters_is_one(monkeypatch, tmp_path):
+    monkeypatch.delenv("DBUS_SESSION_BUS_ADDRESS", raising=False)
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    with pytest.raises(ConnectionError, match="neither DBUS_SESSION_BUS_ADDRESS nor XDG_RUNTIME_DIR is set"):
+        bus_address()
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
+    with pytest.raises(ConnectionError, match="there is no"):
+        bus_address()
+    (tmp_path / "bus").touch()
+    with pytest.raises(ConnectionError, match="not a socket"):
+        bus_address()
+    odd = tmp_path / "a, b=%ü"
+    odd.mkdir()
+    monkeypatch.chdir(odd)  # a socket's path is at most 107 bytes long
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("bus")
+        monkeypatch.setenv("XDG_RUNTIME_DIR", str(odd))
+        assert os.fsencode(unquote(bus_address())) == os.fsencode(f"unix:path={odd}/bus")
+        assert "," not in bus_address()
+
+
+def test_the_connection_is_closed_with_its_store(secret_service):
+    store = a_store()
+    store.set(USER, Secret(canary("at")))
+    bus = store._service._bus
+    del store
+    assert bus.sock.fileno() == -1
+
+
+def test_a_thread_of_another_store_does_not_disturb(secret_service):
+    users = [f"p#{number}" for number in range(8)]
+    values = {user: Secret(canary("at")) for user in users}
+    threads = [threading.Thread(target=a_store(deadlines=Deadlines()).set, args=(user, values[user])) for user in users]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    store = a_store(deadlines=Deadlines())
+    assert {user: store.get(user) for user in users} == values
