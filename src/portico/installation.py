@@ -179,11 +179,12 @@ class Installation:
             paths=self.paths,
         )
 
-    def vault(self, store: StoreName | None = None) -> Vault:
-        """The door to the secrets, in the named store or in the one that a profile says."""
+    def vault(self, store: StoreName | None = None, *, on_wait: Callable[[str], None] | None = None) -> Vault:
+        """The door to the secrets, in the named store or in the one that a profile says; `on_wait` instead of `note`."""
         from portico.store.vault import Vault
 
-        return Vault(self.paths, self.index, store=store, passphrase=self.passphrase, env=self.env, on_wait=self.note)
+        told = on_wait or self.note
+        return Vault(self.paths, self.index, store=store, passphrase=self.passphrase, env=self.env, on_wait=told)
 
     @cached_property
     def passphrase(self) -> PassphraseSource:

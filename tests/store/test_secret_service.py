@@ -16,6 +16,8 @@ from urllib.parse import unquote
 import pytest
 from keyring.backends import SecretService
 
+from portico.cli.runtime import Runtime
+from portico.doctor.examination import CHECKS, examine
 from portico.errors import StoreError, StoreUnknown
 from portico.secret import Secret
 from portico.store.deadline import Deadlines
@@ -387,6 +389,19 @@ def test_doctor_and_a_sign_in_say_the_same_of_a_keyring(minimax, session_bus, be
     of_doctor, of_sign_in = in_words(session, "doctor"), in_words(session, *SIGN_IN, "--region", "global")
     assert of_sign_in.pop("hint") == of_doctor.pop("hint").replace("onboard --", "onboard --auth-choice minimax-portal --")
     assert (of_doctor, of_doctor["id"]) == (of_sign_in, "keyring-started-early")
+
+
+@pytest.mark.requirement("E102")
+def test_doctor_waits_for_a_person_whom_the_keyring_asks(session_bus, prompter, paths):
+    session_bus.gnome_keyring("--unlock", password=PASSWORD)
+    session_bus.call(SERVICE, "org.freedesktop.Secret.Service", "Lock", "ao", session_bus.collections())
+    person = threading.Timer(1.5, prompter.refuse)
+    person.start()
+    (looked,) = examine(
+        Runtime("portico", env=dict(os.environ)), checks=[check for check in CHECKS if check.id == "store"], longest_s=0.8
+    )[:1]
+    person.join()
+    assert [found.id for found in looked.found] == ["keyring-prompt-dismissed"]
 
 
 # --- the session bus ---------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""All checks at once, each for a few seconds at most, and the worst of what they found first."""
+"""All checks at once, each for a few seconds at most if no keyring asks the user, and the worst of what they found first."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from portico.doctor.finding import Check, Found
 from portico.doctor.patient import Patient
 from portico.errors import PorticoError
 from portico.secret import redact
-from portico.store.off_loop import off_loop
+from portico.store.deadline import Deadlines
+from portico.store.off_loop import start_off_loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -71,16 +72,25 @@ def worst_first(results: Sequence[Result]) -> list[Found]:
 async def _run(check: Check, patient: Patient, longest_s: float) -> Result:
     began = time.monotonic()
     try:
-        async with asyncio.timeout(longest_s):
-            found = await off_loop(lambda: tuple(check.run(patient)))
-    except TimeoutError:
-        hint = "look at this part by itself; another program may hold it"
-        found = (Found("check-late", "error", f"{check.label}: no answer within {longest_s:g} s.", hint=hint),)
+        found = await _outcome(check, patient, longest_s)
     except PorticoError as error:
         found = (Found(error.id, "error", f"{check.label}: {error.message}", error.why, error.hint),)
     except Exception as error:  # noqa: BLE001 - whatever a broken part raises, the other checks go on
         found = (Found("check-failed", "error", f"{check.label}: {redact(f'{type(error).__name__}: {error}')}"),)
     return Result(check, found, round((time.monotonic() - began) * 1000))
+
+
+async def _outcome(check: Check, patient: Patient, longest_s: float) -> tuple[Found, ...]:
+    work = start_off_loop(lambda: tuple(check.run(patient)))
+    limit_s = longest_s
+    await asyncio.wait({work}, timeout=longest_s)
+    if not work.done() and check.id in patient.asking:
+        limit_s += Deadlines().prompt_s
+        await asyncio.wait({work}, timeout=limit_s - longest_s)
+    if work.done():
+        return work.result()
+    hint = "look at this part by itself; another program may hold it"
+    return (Found("check-late", "error", f"{check.label}: no answer within {limit_s:g} s.", hint=hint),)
 
 
 def _of_plugins(patient: Patient) -> list[Check]:

@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from portico.config.layers import LoadedConfig
     from portico.installation import Installation
     from portico.models.loader import ModelLoader
-    from portico.store.profiles import Profile
+    from portico.store.profiles import Profile, StoreName
+    from portico.store.vault import Vault
     from portico.usage.accounts import PlanAccount
 
 
@@ -20,6 +21,16 @@ class Patient:
 
     def __init__(self, here: Installation) -> None:
         self.here = here
+        self.asking: set[str] = set()  # the checks for which a keyring has asked the user something
+
+    def vault(self, check: str, store: StoreName | None = None) -> Vault:
+        """The door to the secrets for a check, which may take as long as the user needs if the keyring asks something."""
+
+        def on_wait(text: str) -> None:
+            self.asking.add(check)
+            self.here.note(text)
+
+        return self.here.vault(store, on_wait=on_wait)
 
     @cached_property
     def config(self) -> LoadedConfig | None:

@@ -19,14 +19,14 @@ def store(patient: Patient) -> Iterator[Found]:
     """The keyring, or the sealed file where the configuration names it, by a record that is written, read back and deleted."""
     chosen = patient.config.config.auth.store if patient.config is not None else None
     try:
-        patient.here.vault(chosen).probe()
+        patient.vault("store", chosen).probe()
     except PorticoError as error:
         yield of_error(error, why=error.why or "No token can be kept or read.")
 
 
 def records(patient: Patient) -> Iterator[Found]:
     """A sign-in whose tokens are gone from the store."""
-    vault = patient.here.vault()
+    vault = patient.vault("records")
     for profile in patient.profiles:
         try:
             vault.read(profile.id)
