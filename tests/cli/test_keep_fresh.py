@@ -244,6 +244,18 @@ def test_without_a_service_manager_the_line_for_cron_is_printed_and_works(run_po
 
 
 @pytest.mark.linux
+@pytest.mark.requirement("E105")
+@pytest.mark.parametrize("address", ["unix:path=/run/user/1/bus", None])
+def test_the_line_for_cron_leads_to_the_session_bus(run_portico, tmp_path, address):
+    (tmp_path / "empty").mkdir()
+    env = {"PATH": str(tmp_path / "empty"), "DBUS_SESSION_BUS_ADDRESS": address, "XDG_RUNTIME_DIR": "/run/user/1"}
+
+    done = run_portico("auth", "keep-fresh", "--install", env=env)
+
+    assert f" {f'DBUS_SESSION_BUS_ADDRESS={address}' if address else 'XDG_RUNTIME_DIR=/run/user/1'} " in done.stderr
+
+
+@pytest.mark.linux
 def test_a_sealed_store_wants_its_passphrase_in_a_file_and_the_unit_names_only_the_file(run_portico, systemctl, tmp_path):
     env, _ = systemctl
     ProfileIndex(run_portico.paths).remember_store("file")

@@ -176,7 +176,8 @@ def cron_line(service: Service, env: Mapping[str, str]) -> str:
     """What crontab(5) takes, with the way to the keyring. A per cent sign would end the command there."""
     from shlex import quote
 
-    bus = {name: env[name] for name in ("DBUS_SESSION_BUS_ADDRESS",) if name in env}
+    way = next((name for name in ("DBUS_SESSION_BUS_ADDRESS", "XDG_RUNTIME_DIR") if name in env), None)
+    bus = {way: env[way]} if way is not None else {}
     variables = " ".join(f"{name}={quote(value)}" for name, value in sorted({**service.environment, **bus}.items()))
     command = " ".join(quote(word) for word in (*service.command, "--once", "--quiet"))
     return f"*/{_CRON_MINUTES} * * * * {variables} {command}".replace("%", "\\%")
