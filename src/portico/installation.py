@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from portico.paths import Paths
     from portico.plugins.manager import PluginHost
     from portico.secret import Secret
+    from portico.store.keyring_store import KeyringStore
     from portico.store.passphrase import PassphraseSource
     from portico.store.profile_record import StoreName
     from portico.store.profiles import ProfileIndex
@@ -180,11 +181,26 @@ class Installation:
         )
 
     def vault(self, store: StoreName | None = None, *, on_wait: Callable[[str], None] | None = None) -> Vault:
-        """The door to the secrets, in the named store or in the one that a profile says; `on_wait` instead of `note`."""
+        """The door to the secrets, in the named store or in the one that a profile says.
+
+        The keyring is the same for each, since one that is opened again may ask its user again. With `on_wait` it is another, and
+        says there and not by `note` that it waits.
+        """
         from portico.store.vault import Vault
 
-        told = on_wait or self.note
-        return Vault(self.paths, self.index, store=store, passphrase=self.passphrase, env=self.env, on_wait=told)
+        return Vault(
+            self.paths,
+            self.index,
+            store=store,
+            passphrase=self.passphrase,
+            env=self.env,
+            on_wait=on_wait or self.note,
+            keyrings=self._keyrings if on_wait is None else None,
+        )
+
+    @cached_property
+    def _keyrings(self) -> list[KeyringStore]:
+        return []
 
     @cached_property
     def passphrase(self) -> PassphraseSource:

@@ -124,6 +124,21 @@ def tokens_of(tokens):
 
 
 @pytest.mark.requirement("E102")
+def test_a_sign_in_asks_a_keepassxc_with_default_settings_nothing_and_each_later_command_asks_once(minimax, keepassxc):
+    session = minimax()
+    session.env["DBUS_SESSION_BUS_ADDRESS"] = keepassxc.bus.address
+    session.sign_in("--region", "global")
+    assert keepassxc.windows() == []
+    with keepassxc.person(*ALLOW):
+        assert session.ok("auth", "token").strip()
+        assert keepassxc.asked == ["KeePassXC -  Access Request"]
+        session.ok("doctor")
+    with keepassxc.person(*DENY):
+        denied = session.run("auth", "token")
+    assert (denied.returncode, "was dismissed, or access was denied" in denied.stderr) == (7, True)
+
+
+@pytest.mark.requirement("E102")
 def test_a_record_of_an_earlier_run_is_read_once_its_user_allows_it_however_long_that_takes(keepassxc):
     value, waits = stored_before(), []
     store = a_store(on_wait=waits.append)

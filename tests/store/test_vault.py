@@ -397,8 +397,8 @@ def test_what_a_timed_out_write_has_left_is_swept_and_the_old_tokens_stay(own_se
         with pytest.raises(StoreUnknown):
             vault.commit(a_profile(), some_tokens())
         assert len(vault.sweep()) == 1
-        (store,) = {store for store in vault._stores.values() if store.unsettled}
-        worker = store._keyring._unfinished[0]
+        (store,) = [store for store in vault._keyrings if store.unsettled]
+        worker = store._unfinished[0]
     finally:
         own_secret_service.daemon.send_signal(signal.SIGCONT)
     worker.join(10)

@@ -64,6 +64,7 @@ class KeyringStore:
         self._deadlines = deadlines or Deadlines()
         self._on_wait = on_wait
         self._lock = lock
+        self._loading = threading.Lock()
         self._loaded: KeyringBackend | None = None
         self._service: SecretService | None = None  # what is called in place of keyring's Secret Service backend
         self._person = Person(self._deadlines.prompt_s, on_wait)
@@ -83,6 +84,10 @@ class KeyringStore:
     def limit(self) -> int | None:
         """The longest record in UTF-16 units, None where none is known."""
         return unit_limit(self.backend)
+
+    def is_of(self, backend: str | None) -> bool:
+        """Whether it is the keyring of that class; None is the best, and the class that it was found to be."""
+        return backend == self._wanted or (self._loaded is not None and backend == class_name(self._loaded))
 
     @property
     def unsettled(self) -> bool:
@@ -140,17 +145,16 @@ class KeyringStore:
             raise StoreError("keyring-failed", f"{self.backend} still has a record that was deleted", hint=self._advice())
 
     def _backend(self) -> KeyringBackend:
-        if self._loaded is None:
-            wanted = self._wanted
-            if wanted is not None:
-                self._loaded = load_backend(wanted)
-            else:
-                self._loaded = self._call("read", lambda: choose_backend(self._env))
-            if class_name(self._loaded) == FREEDESKTOP:
-                from portico.store.secret_service import SecretService
+        with self._loading:
+            if self._loaded is None:
+                name = self._wanted
+                loaded = load_backend(name) if name is not None else self._call("read", lambda: choose_backend(self._env))
+                if class_name(loaded) == FREEDESKTOP:
+                    from portico.store.secret_service import SecretService
 
-                self._service = SecretService(self._loaded, self._person)
-        return self._loaded
+                    self._service = SecretService(loaded, self._person)
+                self._loaded = loaded
+            return self._loaded
 
     def _call(self, doing: Literal["read", "write", "delete"], call: Callable[[], T], *known: Secret) -> T:
         seconds = self._deadlines.read_s if doing == "read" else self._deadlines.write_s

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from portico.paths import Paths
+    from portico.store.keyring_store import KeyringStore
     from portico.store.lock import FileLock
     from portico.store.passphrase import PassphraseSource
     from portico.store.steps import OnStep
@@ -54,7 +55,8 @@ class Vault:
     """Reads, commits and deletes the tokens of profiles, wherever each keeps them. Blocking: call it from a thread, not a loop.
 
     `store` is the store the user has chosen, None where none was: commits then stay where the profile or the last sign-in was,
-    the keyring otherwise. Reading never depends on it. `passphrase` is for the sealed file store alone.
+    the keyring otherwise. Reading never depends on it. `passphrase` is for the sealed file store alone. `keyrings` are those that
+    other vaults of the same run have opened already.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class Vault:
         env: Mapping[str, str] | None = None,
         deadlines: Deadlines | None = None,
         on_wait: Callable[[str], None] | None = None,
+        keyrings: list[KeyringStore] | None = None,
         on_step: OnStep = no_step,
     ) -> None:
         self._paths = paths
@@ -76,6 +79,7 @@ class Vault:
         self._env = os.environ if env is None else env
         self._deadlines = deadlines or Deadlines()
         self._on_wait = on_wait
+        self._keyrings = [] if keyrings is None else keyrings
         self._on_step = on_step
         self._stores: dict[tuple[StoreName, str | None], RecordStore] = {}
         self._probed: RecordStore | None = None
@@ -98,7 +102,7 @@ class Vault:
         if found != value:
             raise _forgetful(store)
         self._index.remember_store(store.name, store.backend)
-        self._probed = self._by_name(store)
+        self._probed = store
         with contextlib.suppress(StoreError, LockBusy):
             self.sweep()
         return RecordPlace(store.name, store.backend, SERVICE, user)
@@ -157,7 +161,7 @@ class Vault:
             self._tidy_up(profile.id)
             current = self._current(profile.id)
             _check_generation(profile.id, current, expect_generation)
-            store = self._by_name(self._store_for(current))
+            store = self._store_for(current)
             slot: Slot = "b" if current is not None and current.slot == "a" else "a"
             new = Leftover(profile.id, store.name, store.backend, slot)
             generation = self._index.edit(lambda draft: intend(draft, new))
@@ -347,11 +351,6 @@ class Vault:
             known = self._stores[name, backend] = self._open(name, backend)
         return known
 
-    def _by_name(self, store: RecordStore) -> RecordStore:
-        """The same store, known by its keyring's class too: whoever opens the keyring again may be asked again by it."""
-        self._stores[store.name, store.backend] = store
-        return store
-
     def _open(self, name: StoreName, backend: str | None) -> RecordStore:
         if name == "file":
             from portico.store.passphrase import PassphraseSource
@@ -361,8 +360,11 @@ class Vault:
         from portico.store.keyring_store import KeyringStore
         from portico.store.long_record import LongRecordStore
 
-        lock = self._paths.locks / "keyring.lock"
-        keyring = KeyringStore(backend, env=self._env, deadlines=self._deadlines, on_wait=self._on_wait, lock=lock)
+        keyring = next((each for each in self._keyrings if each.is_of(backend)), None)
+        if keyring is None:
+            lock = self._paths.locks / "keyring.lock"
+            keyring = KeyringStore(backend, env=self._env, deadlines=self._deadlines, on_wait=self._on_wait, lock=lock)
+            self._keyrings.append(keyring)
         return LongRecordStore(keyring, self._paths.sealed, may_seal=self._chosen != "keyring", on_step=self._on_step)
 
     def _place(self, store: StoreName, backend: str | None, profile_id: str, slot: Slot) -> RecordPlace:
