@@ -339,9 +339,7 @@ class SecretService:
         """A new default collection: its password is asked for by a prompt of the service."""
         if self._cannot_prompt():
             raise self._no_collection("None can be made either: nothing here can ask for its password.")
-        if (
-            self._program() == "KeePassXC"
-        ):  # it would begin to make a new database, and its user has one that is closed or not exposed
+        if self._program() == "KeePassXC":  # it would begin a new database, and its user has one that is closed or not exposed
             raise self._no_collection("No token can be kept in it.")
         label = {f"{_PREFIX}Collection.Label": ("s", "Default")}
         path, prompt = self._call(_ROOT, "Service", "CreateCollection", "a{sv}s", label, "default")
