@@ -34,10 +34,16 @@ class SystemClock:
         await asyncio.sleep(seconds)
 
 
+_boot: str | None = None
+
+
 def boot_id() -> str:
-    """What tells this run of the machine from another, empty where the system has no such thing."""
-    try:
-        with open(_BOOT_ID, encoding="ascii") as file:  # noqa: PTH123 - pathlib is a visible part of what a fresh token costs
-            return file.read().strip()
-    except (OSError, ValueError):
-        return ""
+    """What tells this run of the machine from another, empty where the system has no such thing. Blocking, for the first time."""
+    global _boot  # noqa: PLW0603 - a process lives in one run of the machine
+    if _boot is None:
+        try:
+            with open(_BOOT_ID, encoding="ascii") as file:  # noqa: PTH123 - pathlib is a visible part of what a fresh token costs
+                _boot = file.read().strip()
+        except (OSError, ValueError):
+            _boot = ""
+    return _boot

@@ -215,17 +215,19 @@ async def _kept(
         await off_loop(bench.reload_config)  # it may have been changed while this sign-in waited
         over = await off_loop(lambda: plan.takes_over.now(bench))
         before = await off_loop(lambda: id_in_use(bench, plan.method.provider))
-    profile = new_profile(
-        bench,
-        plan.method,
-        plan.server,
-        grant,
-        id=plan.profile_id,
-        region=plan.region.id,
-        api_base=accepted.api_base,
-        make_default=plan.request.make_default,
-        takes_over=over,
-        default_model=plan.request.default_model,
+    profile = await off_loop(
+        lambda: new_profile(
+            bench,
+            plan.method,
+            plan.server,
+            grant,
+            id=plan.profile_id,
+            region=plan.region.id,
+            api_base=accepted.api_base,
+            make_default=plan.request.make_default,
+            takes_over=over,
+            default_model=plan.request.default_model,
+        )
     )
     stored, replaced = await _stored(bench, plan, store, profile, tokens, give_back)
     overwritten += [replaced] if replaced is not None else []
