@@ -208,14 +208,14 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
     ),
     "E91": Requirement(
         "RFC 6749 section 7.1",
-        "tokens of another type or account are refused and given back, and the token they replaced is not sent again",
+        "tokens of another type or account are refused and revoked, and the token they replaced is not sent again",
     ),
     "E92": Requirement(
         "RFC 9110 section 6.6.1", "an absolute lifetime counts from the reply's `Date`, however wrong this machine's clock is"
     ),
     "E93": Requirement(
         "RFC 8628 section 3.5",
-        "a 200 that holds no usable tokens ends a sign-in with its reason; nothing is polled again, and what it gave is given back",
+        "a 200 that holds no usable tokens ends a sign-in with its reason; nothing is polled again, and what it gave is revoked",
     ),
     "E94": Requirement("RFC 6749 section 5.1", "an import with an odd side field keeps its tokens"),
     "E95": Requirement(

@@ -51,7 +51,7 @@ class Clock(Protocol):
         ...
 
     def boot(self) -> str:
-        """The run of the machine in which all processes share `monotonic`; empty where that cannot be told."""
+        """A name for this run of the machine, in which all processes share `monotonic` and it goes on in sleep; else empty."""
         ...
 
     async def sleep(self, seconds: float) -> None:

@@ -22,6 +22,23 @@ from __future__ import annotations
 
 from typing import ClassVar, Final, Self
 
+# The words of an authorization server that end a stored sign-in: RFC 6749 section 5.2, RFC 6750 section 3.1, OpenID Connect Core
+# section 3.1.2.6, and GitHub's for a spent refresh token. Whatever else comes may be a firewall's or a busy server's.
+ENDS_A_GRANT: Final = frozenset(
+    {
+        "invalid_grant",
+        "invalid_client",
+        "unauthorized_client",
+        "unsupported_grant_type",
+        "invalid_scope",
+        "invalid_token",
+        "bad_refresh_token",
+        "interaction_required",
+        "login_required",
+        "consent_required",
+    }
+)
+
 
 class ExitCode:
     """The exit codes of every command. `models status --check` alone keeps OpenClaw's 1 and 2."""

@@ -7,10 +7,12 @@ could be the answer that is on its way. A signal that the program was started to
 from __future__ import annotations
 
 import contextlib
+import os
 import signal
 import threading
+import time
 from functools import partial
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 if TYPE_CHECKING:
     import asyncio
@@ -21,13 +23,11 @@ T = TypeVar("T")
 NUMBERS: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name))
 # What a shell reports for a program that a signal has ended.
 BY_SIGNAL: Final = 128
-
-# How to end what `run` is running; None where nothing is. Signals meet the main thread alone.
-_running: Callable[[], None] | None = None
-_first: int | None = None
-# What is under way on other threads and cannot be given up; how long it may take at most, in seconds.
-_unfinished: set[object] = set()
-_finished = threading.Condition()
+# A closing terminal sends several signals, and then the clearing away should not be interrupted.
+_ONE_END_S: Final = 2.0
+# How long a program with the library stands still before it goes on until its work is finished.
+_STAND_STILL_S: Final = 5.0
+# How long work that must be finished may take at most, in seconds.
 _LONGEST_S: Final = 60.0
 
 
@@ -43,17 +43,43 @@ class EndedBySignal(KeyboardInterrupt):
         return signal.Signals(self.number).name
 
 
+class _Ending:
+    """The process's one set of signals, which meet the main thread alone.
+
+    `cancel` ends what `run` is running there, None where nothing is. `first` is the signal that came first, and `at` when.
+    `unfinished` is what must be finished, and `changed` tells of that. `finishers` are the library's; `last` is how far they are.
+    """
+
+    def __init__(self, finishers: list[Callable[[], None]]) -> None:
+        self.cancel: Callable[[], None] | None = None
+        self.first: int | None = None
+        self.at = 0.0
+        self.unfinished: set[object] = set()
+        self.changed = threading.Condition()
+        self.finishers = finishers
+        self.last: Literal["not asked", "at work", "done"] = "not asked"
+
+
+_ending = _Ending([])
+
+
+def _on_main_thread() -> bool:
+    return threading.current_thread() is threading.main_thread()
+
+
+# --- commands --------------------------------------------------------------------------------------------------------------
+
+
 @contextlib.contextmanager
-def heeded() -> Iterator[None]:
+def handled() -> Iterator[None]:
     """For the length of a `with` block, in the main thread: the signals that would end the process raise `EndedBySignal` there.
 
-    Work of `run` is cancelled instead, once, however many come: a closing terminal sends several. At the end of the block what
-    cannot be given up is waited for; a second Ctrl-C ends that.
+    Work of `run` is cancelled instead, once, however many come. At the end of the block what must be finished is waited for; a
+    second Ctrl-C ends that.
     """
-    global _first  # noqa: PLW0603 - a process has one set of signals
     before: dict[int, Any] = {}
-    if threading.current_thread() is threading.main_thread():
-        _first = None
+    if _on_main_thread():
+        _ending.first = None
         for number in NUMBERS:
             if signal.getsignal(number) is signal.SIG_DFL:
                 before[number] = signal.signal(number, _end)
@@ -61,72 +87,76 @@ def heeded() -> Iterator[None]:
         yield
     finally:
         try:
-            with _finished:
-                _finished.wait_for(lambda: not _unfinished, _LONGEST_S)
+            with _ending.changed:
+                _ending.changed.wait_for(lambda: not _ending.unfinished, _LONGEST_S)
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
 
 
-def cannot_be_given_up(what: object) -> None:
-    """The process is not to end before `what` is `over`."""
-    with _finished:
-        _unfinished.add(what)
-
-
-def over(what: object) -> None:
-    """`what` has ended; nothing happens where it was never told of."""
-    with _finished:
-        _unfinished.discard(what)
-        _finished.notify_all()
-
-
 def _end(number: int, _frame: object) -> None:
-    global _first  # noqa: PLW0603 - as above
-    if _first is not None:
+    again = _ending.first is not None
+    if again and (_ending.cancel is not None or time.monotonic() - _ending.at < _ONE_END_S):
         return
-    _first = number
-    if _running is None:
+    _ending.first, _ending.at = number, time.monotonic()
+    if _ending.cancel is None:
         raise EndedBySignal(number)
-    _running()
+    _ending.cancel()
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
-    """What `work` returns, run by an event loop of its own; it is cancelled by Ctrl-C, and by the signals that are heeded.
+    """What `work` returns, run by an event loop of its own; it is cancelled by Ctrl-C, and by the signals that are handled.
 
     Raises:
-        EndedBySignal: a signal has cancelled it.
-        KeyboardInterrupt: Ctrl-C has.
+        EndedBySignal: a signal came while it ran.
+        KeyboardInterrupt: Ctrl-C has cancelled it.
     """
     import asyncio
 
+    before = _ending.first
     try:
-        return asyncio.run(_cancelled_by_signals(work))
+        result = asyncio.run(_cancellable(work))
     except asyncio.CancelledError:
-        if _first is None:
+        if _ending.first is before or not _on_main_thread():
             raise
-        raise EndedBySignal(_first) from None
+    else:
+        if _ending.first is before or not _on_main_thread():
+            return result
+    raise EndedBySignal(_ending.first or 0) from None
 
 
-async def _cancelled_by_signals(work: Coroutine[Any, Any, T]) -> T:
+async def _cancellable(work: Coroutine[Any, Any, T]) -> T:
     import asyncio
 
-    global _running  # noqa: PLW0603 - as above
-    loop, task, before = asyncio.get_running_loop(), asyncio.current_task(), _running
-    if task is not None and threading.current_thread() is threading.main_thread():
-        _running = partial(_cancel, loop, task)
+    task = asyncio.current_task()
+    if task is None or not _on_main_thread():
+        return await work
+    before, _ending.cancel = _ending.cancel, partial(_cancel, asyncio.get_running_loop(), task)
     try:
         return await work
     finally:
-        _running = before
+        _ending.cancel = before
 
 
 def _cancel(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
     loop.call_soon_threadsafe(task.cancel)  # which wakes a loop that waits for something else
 
 
+def must_finish(work: object) -> None:
+    """The process is not to end before `work`, on whatever thread, is `finished`."""
+    with _ending.changed:
+        _ending.unfinished.add(work)
+
+
+def finished(work: object) -> None:
+    """`work` has ended; nothing happens where `must_finish` was never told of it."""
+    with _ending.changed:
+        _ending.unfinished.discard(work)
+        _ending.changed.notify_all()
+
+
 @contextlib.contextmanager
-def undisturbed() -> Iterator[None]:
+def blocked() -> Iterator[None]:
     """No signal that ends a command, Ctrl-C among them, interrupts the block: clearing away takes a moment."""
     before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, *NUMBERS)}
     try:
@@ -136,29 +166,51 @@ def undisturbed() -> Iterator[None]:
             signal.signal(number, handler)
 
 
-def finish_first(finish: Callable[[], None]) -> Callable[[], None]:
-    """For a library in somebody else's program: before a signal ends the process that nobody handles, `finish` is called.
+# --- the library, in somebody else's program -------------------------------------------------------------------------------
 
-    The process then ends by that signal, as it would have. Only the main thread can arrange this; elsewhere nothing happens. What
-    is returned undoes it.
+
+def finish_first(finish: Callable[[], None]) -> None:
+    """Before a signal ends the process that nobody handles, `finish` is called; it then ends by that signal, as it would have.
+
+    Only the main thread can arrange that: `arrange` is called there, sooner or later.
     """
-    mine: dict[int, Any] = {}
+    _ending.finishers.append(finish)
+    arrange()
 
-    def end(number: int, _frame: object) -> None:
-        signal.signal(number, signal.SIG_DFL)
-        try:
-            finish()
-        finally:
-            signal.raise_signal(number)
 
-    def undo() -> None:
-        if threading.current_thread() is threading.main_thread():
-            for number in list(mine):
-                if signal.getsignal(number) is end:
-                    signal.signal(number, mine.pop(number))
-
-    if threading.current_thread() is threading.main_thread():
+def arrange() -> None:
+    """In the main thread, take the signals that nobody handles; elsewhere nothing happens, since Python does not allow it."""
+    if _ending.finishers and _on_main_thread():
         for number in NUMBERS:
             if signal.getsignal(number) is signal.SIG_DFL:
-                mine[number] = signal.signal(number, end)
-    return undo
+                signal.signal(number, _end_after_the_last)
+
+
+def _end_after_the_last(number: int, _frame: object) -> None:
+    """The program stands still meanwhile, but not for long: what was interrupted here may hold a lock that the work needs."""
+    if _ending.last == "not asked":
+        _ending.last = "at work"
+        at_work = threading.Thread(target=_finish_all, args=(number,), name="portico-last", daemon=True)
+        at_work.start()
+        at_work.join(_STAND_STILL_S)
+    if _ending.last == "done":
+        signal.signal(number, signal.SIG_DFL)
+        signal.raise_signal(number)
+
+
+def _finish_all(number: int) -> None:
+    for finish in tuple(_ending.finishers):
+        with contextlib.suppress(Exception):
+            finish()
+    _ending.last = "done"
+    os.kill(os.getpid(), number)
+
+
+def _begin_anew_in_child() -> None:
+    """What the parent has under way is not the child's to finish, and its locks may never be let go there."""
+    global _ending  # noqa: PLW0603 - a process has one
+    _ending = _Ending(_ending.finishers)
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew_in_child)

@@ -114,7 +114,7 @@ if __name__ == "__main__":
     if arguments.patience is not None:
         broker_module.PATIENCE_S = arguments.patience
     try:
-        with signals.heeded():
+        with signals.handled():
             signals.run(main(arguments))
     except signals.EndedBySignal as ended:
         sys.exit(signals.BY_SIGNAL + ended.number)

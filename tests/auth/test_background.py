@@ -175,7 +175,7 @@ async def test_a_refresh_that_hangs_does_not_hold_up_other_profiles(account):
 
 async def test_a_refusal_that_another_process_met_is_logged_once_and_a_new_sign_in_ends_that(account, caplog):
     account.sign_in(ttl_s=3600)
-    failure = Failure(at=1, id="sign-in-expired", message="invalid_grant", terminal=True)
+    failure = Failure(at=1, id="sign-in-expired", message="invalid_grant", terminal=True, code="invalid_grant")
     async with running(account) as (ticks, _):
         for _ in range(2):
             account.index.update(PROFILE, lambda profile: replace(profile, failure=failure))

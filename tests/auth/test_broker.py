@@ -543,13 +543,30 @@ async def test_an_unknown_profile_is_not_signed_in(account):
     assert not await account.broker().refresh_if_due("nobody:default")
 
 
-async def test_a_profile_whose_lifetime_is_unknown_is_refreshed_on_rejection_only(account):
+async def test_a_token_whose_lifetime_is_unknown_is_refreshed_when_it_is_rejected_and_twice_a_day(account):
     generation = account.sign_in().generation
     account.vault.commit(account.index.get(PROFILE), replace(account.vault.read(PROFILE), expires_at=None))
     broker = account.broker()
-    account.clock.advance(10**6)
+    account.clock.advance(12 * 3600 - 1)
     access = await broker.access(PROFILE)
     assert access.generation > generation
     assert account.posts == 0
     await broker.access(PROFILE, rejected_generation=access.generation)
     assert account.posts == 1
+    account.vault.commit(account.index.get(PROFILE), replace(account.vault.read(PROFILE), expires_at=None))
+    account.clock.advance(12 * 3600)
+    assert await broker.refresh_if_due(PROFILE)
+    assert account.posts == 2
+
+
+@pytest.mark.requirement("E99")
+async def test_the_pause_of_an_ended_sign_in_does_not_hold_back_the_next_one(account):
+    account.sign_in(ttl_s=60)
+    account.clock.advance(60)
+    account.server.faults.add("/token", Fault(status=429, body=b"{}", headers={"Retry-After": "3600"}))
+    broker = account.broker()
+    with pytest.raises(NetworkError):
+        await broker.access(PROFILE)
+    account.sign_in(ttl_s=60)
+    account.clock.advance(60)
+    assert account.holds(await broker.access(PROFILE))

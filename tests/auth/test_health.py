@@ -58,7 +58,7 @@ def test_each_state_has_its_own_word_and_code(profile, fake_clock, changed, left
     health = health_of(profile, now)
 
     assert (health.word, health.access, health.refresh, health.exit_code) == expected
-    assert needs_sign_in(profile, now) == (expected[3] == 3)
+    assert needs_sign_in(profile, fake_clock) == (expected[3] == 3)
 
 
 def test_the_worst_of_several_counts(profile, fake_clock):

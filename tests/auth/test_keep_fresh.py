@@ -18,7 +18,7 @@ async def test_only_what_is_due_is_refreshed_and_one_failure_stops_no_other(acco
     account.sign_in("test:due", ttl_s=30)
     account.sign_in("test:long", ttl_s=3600)
     account.sign_in("test:ended", ttl_s=30)
-    failure = Failure(at=1, id="sign-in-expired", message="refused", terminal=True)
+    failure = Failure(at=1, id="sign-in-expired", message="refused", terminal=True, code="invalid_grant")
     account.index.update("test:ended", lambda profile: replace(profile, failure=failure))
     account.clock.jump(29)
 

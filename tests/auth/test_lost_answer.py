@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import socket
 from dataclasses import replace
 
 import pytest
 
-from portico.auth.fence import AT_ONCE
+from portico.auth.fence import AT_ONCE, raised
 from portico.errors import NetworkError, SignInNeeded
-from portico.testing.authorization_server import Fault, Gate
+from portico.testing.authorization_server import CLIENT_ID, Fault, Gate
 from tests.auth.parts import PROFILE, until
 
 
@@ -84,7 +85,7 @@ async def test_a_token_whose_answers_stay_lost_is_sent_again_after_1_5_30_and_th
 
 
 @pytest.mark.requirement("E96")
-@pytest.mark.parametrize("fault", [Fault(drop="before"), Fault(status=200, body=b"{}"), Fault(status=200, body=b"<html>")])
+@pytest.mark.parametrize("fault", [Fault(drop="before"), Fault(status=200, body=b"{}")])
 async def test_no_number_of_lost_answers_ends_a_sign_in(account, fault):
     account.sign_in(ttl_s=60)
     account.clock.advance(60)
@@ -161,6 +162,7 @@ async def test_a_machine_that_slept_during_a_request_asks_again_within_a_second_
     account.clock.advance(3600)
     gate = Gate()
     account.server.faults.add("/token", Fault(gate=gate, drop="before"))
+    account.clock.boot_name = ""  # a system whose monotonic clock stands still in sleep
     caller = asyncio.create_task(account.broker().access(PROFILE))
     async with asyncio.timeout(10):
         await gate.reached()
@@ -226,3 +228,100 @@ async def test_nothing_is_sent_where_the_fence_cannot_be_written(account):
     account.clock.advance(10)
     assert account.holds(await broker.access(PROFILE))
     assert account.posts == 1
+
+
+@pytest.mark.requirement("E100")
+@pytest.mark.parametrize("step_s", [45, 3600, -3600])
+async def test_a_clock_that_is_set_while_an_answer_is_awaited_ends_no_request(account, step_s):
+    account.sign_in(ttl_s=60)
+    account.clock.advance(60)
+    gate = Gate()
+    account.server.faults.add("/token", Fault(gate=gate))
+    caller = asyncio.create_task(account.broker().access(PROFILE))
+    async with asyncio.timeout(10):
+        await gate.reached()
+        account.clock.jump(step_s)
+        account.clock.advance(1)
+        await asyncio.sleep(0.1)
+        gate.release()
+        assert account.holds(await caller)
+    assert account.posts == 1
+
+
+@pytest.mark.requirement("E96")
+async def test_a_page_in_the_servers_place_is_tried_again_within_a_minute_and_spends_nothing(account):
+    account.sign_in(ttl_s=60)
+    account.clock.advance(60)
+    account.server.faults.always("/token", Fault(status=200, body=b"<html>sign in to the hotel's network</html>"))
+    broker = account.broker()
+    await sends(account, 8, lambda: broker.access(PROFILE))
+    assert account.index.get(PROFILE).fence is None
+    account.server.faults.always("/token", None)
+    account.clock.advance(60)
+    assert account.holds(await broker.access(PROFILE))
+
+
+@pytest.mark.requirement("E97")
+@pytest.mark.parametrize("body", [b'{"error": "server_error"}', b'{"error": "invalid_grant"}'])
+async def test_a_failure_by_name_under_http_200_has_spent_nothing(account, body):
+    account.sign_in(ttl_s=60)
+    account.clock.advance(60)
+    account.server.faults.add("/token", Fault(status=200, body=body))
+    with pytest.raises(NetworkError):
+        await account.broker().access(PROFILE)
+    assert account.index.get(PROFILE).fence is None
+
+
+@pytest.mark.requirement("E96")
+async def test_a_token_whose_senders_are_killed_is_not_sent_at_each_start(account):
+    account.sign_in(ttl_s=60)
+    account.clock.advance(60)
+    refresh = account.vault.read(PROFILE).refresh
+    for _ in range(AT_ONCE):
+        now = account.clock.wall_ms()
+        account.index.update(PROFILE, lambda profile, now=now: replace(profile, fence=raised(profile, refresh, now)))
+    for _ in range(59):
+        with pytest.raises(NetworkError, match="were lost"):
+            await account.broker().access(PROFILE)
+        account.clock.advance(1)
+    assert account.posts == 0
+    account.clock.advance(1)
+    assert account.holds(await account.broker().access(PROFILE))
+
+
+@pytest.mark.requirement("E91")
+@pytest.mark.parametrize("access", [None, "a b", "at\n"])
+async def test_a_refresh_token_that_comes_without_an_access_token_of_use_is_the_next_one(account, access):
+    account.sign_in(ttl_s=100)
+    before = account.vault.read(PROFILE)
+    account.clock.advance(90)
+    broker = account.broker()
+    issued = account.server.mint.rotate(before.refresh.reveal(), CLIENT_ID)
+    body = json.dumps({"access_token": access, "refresh_token": issued.refresh, "token_type": "Bearer"})
+    account.server.faults.add("/token", Fault(status=200, body=body))
+    for _ in range(5):
+        assert (await broker.access(PROFILE)).token == before.access
+        stored = account.vault.read(PROFILE)
+        assert (stored.access, stored.refresh.reveal()) == (before.access, issued.refresh)
+        assert account.index.get(PROFILE).failure.id == "tokens-unfit"
+    assert account.posts == 1
+    account.clock.advance(60)
+    assert account.holds(await broker.access(PROFILE))
+
+
+@pytest.mark.requirement("E91")
+async def test_tokens_of_another_type_are_revoked_and_the_one_they_replaced_is_not_sent_again(account):
+    account.sign_in(ttl_s=60)
+    account.index.update(PROFILE, lambda now: replace(now, revocation_endpoint=f"{account.base}/revoke"))
+    account.clock.advance(60)
+    issued = account.server.mint.rotate(account.vault.read(PROFILE).refresh.reveal(), CLIENT_ID)
+    body = json.dumps({"access_token": issued.access, "refresh_token": issued.refresh, "token_type": "DPoP"})
+    account.server.faults.add("/token", Fault(status=200, body=body))
+    for _ in range(5):
+        with pytest.raises(SignInNeeded) as raised:
+            await account.broker().access(PROFILE)
+        assert "DPoP" in raised.value.why
+        account.clock.advance(3600)
+    assert account.posts == 1
+    assert account.server.faults.requests["/revoke"] == 2
+    assert account.server.mint.family_of(issued.access) is None

@@ -29,9 +29,10 @@ def envelope(code, said):
     return {"base_resp": {"status_code": code, "status_msg": said}}
 
 
-# What a reply does: `RENEWED` with a known end, or one that is not known; `KEPT`, to be tried again; `ENDED`; `REFUSED`: kept, and
-# the tokens that came are given back.
-RENEWED, UNKNOWN, KEPT, ENDED, REFUSED = "renewed", "renewed, end unknown", "kept", "ended", "refused"
+# What a reply does: it is renewed, with an end that is known or not; kept, and tried again; ended. What came and is of another
+# type is revoked; a refresh token that came without an access token of use takes the place of the one that was sent.
+RENEWED, UNKNOWN, KEPT, ENDED = "renewed", "renewed, end unknown", "kept", "ended"
+REVOKED, REVOKED_ALL, KEPT_NEXT = "kept, one revoked", "ended, both revoked", "kept, with the next refresh token"
 
 REPLIES = [
     (200, GOOD, RENEWED),
@@ -57,9 +58,11 @@ REPLIES = [
     (200, changed(resource_url=["x"]), RENEWED),
     (200, changed(resource_url="https://elsewhere.example"), RENEWED),
     (200, changed(error="none", status="odd", base_resp={"status_code": 1004}), RENEWED),
-    (200, changed(token_type="mac"), REFUSED),
-    (200, changed(token_type="DPoP"), REFUSED),
-    (200, changed(access_token="a b\r\nc"), KEPT),
+    (200, changed(token_type="mac"), REVOKED_ALL),
+    (200, changed(token_type="DPoP", refresh_token=...), REVOKED),
+    (200, changed(access_token="a b\r\nc"), KEPT_NEXT),
+    (200, changed(access_token=...), KEPT_NEXT),
+    (200, changed(access_token=None, refresh_token=...), KEPT),
     (200, {}, KEPT),
     (200, [], KEPT),
     (200, "<html>portal</html>", KEPT),
@@ -98,7 +101,7 @@ def test_there_are_fifty():
 @pytest.mark.requirement("E91")
 @pytest.mark.requirement("E97")
 @pytest.mark.requirement("E98")
-@pytest.mark.parametrize("dialect", [StandardDialect(), DIALECTS[0]], ids=["standard", "minimax"])
+@pytest.mark.parametrize("dialect", [StandardDialect(), DIALECTS[0], DIALECTS[2]], ids=["standard", "minimax", "minimax code"])
 @pytest.mark.parametrize(("status", "body", "does"), REPLIES, ids=str)
 async def test_what_a_reply_does_to_a_sign_in(account, dialect, status, body, does):
     expected = does if isinstance(does, str) else does["standard" if type(dialect) is StandardDialect else "minimax"]
@@ -131,11 +134,16 @@ async def test_what_a_reply_does_to_a_sign_in(account, dialect, status, body, do
         assert (await broker.access(PROFILE)).token == got.token
         assert account.posts == 1
         return
-    assert (stored.access, stored.refresh) == (before.access, before.refresh)
-    assert account.server.faults.requests["/revoke"] == (2 if expected == REFUSED else 0)
-    assert profile.failure.terminal == (expected == ENDED)
-    assert isinstance(error, SignInNeeded if expected == ENDED else NetworkError)
-    if expected == ENDED:
+    assert stored.access == before.access
+    assert stored.refresh.reveal() == ("rt-new" if expected == KEPT_NEXT else before.refresh.reveal())
+    assert account.server.faults.requests["/revoke"] == {REVOKED: 1, REVOKED_ALL: 2}.get(expected, 0)
+    ended = expected in {ENDED, REVOKED_ALL}
+    assert profile.failure.terminal == ended
+    assert isinstance(error, SignInNeeded if ended else NetworkError)
+    if ended:
+        return
+    if expected == KEPT_NEXT:
+        assert profile.fence is None
         return
     assert not is_terminal(error)
     account.clock.advance(3600)

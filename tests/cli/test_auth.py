@@ -142,7 +142,9 @@ def test_list_and_status_show_what_is_known_and_never_a_secret(session):
 
 def test_a_profile_that_cannot_be_refreshed_is_told_on_every_channel(session):
     session.sign_in("--region", "global")
-    failure = Failure(at=1, id="sign-in-expired", message="The provider refused the refresh token.", terminal=True)
+    failure = Failure(
+        at=1, id="sign-in-expired", message="The provider refused the refresh token.", terminal=True, code="invalid_grant"
+    )
     ProfileIndex(session.paths).update(GLOBAL, lambda profile: replace(profile, failure=failure))
 
     assert "sign in again" in session.ok("auth", "list")

@@ -58,7 +58,9 @@ def test_the_first_of_the_order_is_the_one_that_is_used_and_accounts_never_mix(t
 
 
 def test_one_that_needs_a_new_sign_in_steps_back_and_one_that_is_left_out_never_steps_in(two):
-    failure = Failure(at=1, id="sign-in-expired", message="The provider refused the refresh token.", terminal=True)
+    failure = Failure(
+        at=1, id="sign-in-expired", message="The provider refused the refresh token.", terminal=True, code="invalid_grant"
+    )
     tokens = {id: two.ok("auth", "token", id) for id in (GLOBAL, WORK)}
     ProfileIndex(two.paths).update(WORK, lambda profile: replace(profile, failure=failure))
 

@@ -14,7 +14,9 @@ from tests.auth.parts import a_profile
 from tests.minimax_session import CN, GLOBAL, in_this_process
 
 HOUR = 3_600_000
-REFUSED = Failure(at=1, id="sign-in-expired", message="The provider refused\nthe refresh token.", terminal=True)
+REFUSED = Failure(
+    at=1, id="sign-in-expired", message="The provider refused\nthe refresh token.", terminal=True, code="invalid_grant"
+)
 LINE = f"portico: {GLOBAL} has to be signed in again: The provider refused the refresh token. - portico models auth login"
 
 

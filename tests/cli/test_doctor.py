@@ -148,7 +148,9 @@ def test_tokens_that_somebody_has_deleted_are_missed(session, secret_service):
 
 
 def test_a_sign_in_that_was_refused_for_good_is_told(session):
-    ended = Failure(at=1, id="sign-in-expired", message="The provider refused the refresh token.", terminal=True)
+    ended = Failure(
+        at=1, id="sign-in-expired", message="The provider refused the refresh token.", terminal=True, code="invalid_grant"
+    )
     ProfileIndex(session.paths).update(GLOBAL, lambda one: replace(one, failure=ended))
 
     found = first(session)

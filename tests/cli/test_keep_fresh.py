@@ -103,7 +103,7 @@ def test_once_tells_by_its_exit_code_what_it_could_not_do(minimax, unused_tcp_po
     assert done.returncode == 12
     results = {each["id"]: each["result"] for each in json.loads(done.stdout)["profiles"]}
     assert results == {GLOBAL: "failed", CN: "not due"}
-    refused = Failure(at=1, id="sign-in-expired", message="refused", terminal=True)
+    refused = Failure(at=1, id="sign-in-expired", message="refused", terminal=True, code="invalid_grant")
     index.update(CN, lambda profile: replace(profile, failure=refused))
     ended = session.run("auth", "keep-fresh", "--once")
     assert ended.returncode == 3

@@ -115,7 +115,7 @@ def test_set_can_write_into_the_openclaw_file_that_lies_underneath(session):
 
 def test_a_sign_in_that_ended_is_expired_in_the_list(session):
     session.sign_in("--region", "global")
-    ended = Failure(at=1, id="sign-in-expired", message="Refused.", terminal=True)
+    ended = Failure(at=1, id="sign-in-expired", message="Refused.", terminal=True, code="invalid_grant")
     ProfileIndex(session.paths).update("minimax-portal:default", lambda one: replace(one, failure=ended))
 
     assert rows(session)[M21]["auth"] == "expired"

@@ -75,7 +75,7 @@ def test_check_ends_with_1_for_a_sign_in_that_the_portal_ended_and_2_for_one_tha
 
     away = Failure(at=1, id="network", message="No answer.", terminal=False)
     failing = becomes(away)
-    ended = becomes(replace(away, id="sign-in-expired", terminal=True))
+    ended = becomes(replace(away, id="sign-in-expired", terminal=True, code="invalid_grant"))
 
     assert (failing.returncode, f"{GLOBAL} failing" in failing.stdout) == (2, True)
     assert (ended.returncode, f"{GLOBAL} expired" in ended.stdout) == (1, True)

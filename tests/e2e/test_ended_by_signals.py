@@ -150,6 +150,35 @@ def test_what_refreshes_in_the_background_stores_the_answer_before_it_ends(slow,
     slow.check_kept(before)
 
 
+_ON_A_THREAD = """
+import asyncio
+from portico import load_model
+async def main():
+    print(await asyncio.to_thread(load_model("minimax-portal/MiniMax-M2.1").credential))
+asyncio.run(main())
+"""
+_LOGGING = """
+import logging, threading
+from portico import load_model
+handler = logging.StreamHandler()
+logging.getLogger().addHandler(handler)
+thread = threading.Thread(target=load_model("minimax-portal/MiniMax-M2.1").credential)
+thread.start()
+with handler.lock:
+    thread.join()
+"""
+
+
+@pytest.mark.parametrize("program", [_ON_A_THREAD, _LOGGING], ids=["asked on a thread", "a lock held by the main thread"])
+def test_wherever_a_program_with_the_library_is_it_stores_the_answer(slow, program):
+    before = slow.generation()
+    process = slow.start(command=(sys.executable, "-c", program))
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert process.returncode == -signal.SIGTERM
+    slow.check_kept(before)
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP], ids=lambda number: number.name)
 def test_a_program_with_the_library_stores_the_answer_and_then_ends_by_the_signal(slow, number):
     before = slow.generation()
@@ -171,11 +200,27 @@ def test_a_program_that_handles_a_signal_itself_is_left_to_it(slow):
     slow.check_kept(before)
 
 
+NOHUP = ("nohup", sys.executable, "-m", "portico")
+
+
 def test_a_signal_that_was_ignored_stays_ignored(slow):
     before = slow.generation()
-    process = slow.start("auth", "token", command=("nohup", sys.executable, "-m", "portico"))
+    process = slow.start("auth", "token", command=NOHUP)
     process.send_signal(signal.SIGHUP)
     out, _ = process.communicate(timeout=20)
     assert process.returncode == 0
     assert out.strip()
     slow.check_kept(before)
+
+
+@pytest.mark.parametrize("words", [("auth", "keep-fresh"), ("gateway", "run")], ids=" ".join)
+def test_a_signal_that_was_ignored_stays_ignored_by_what_runs_on(slow, words):
+    before = slow.generation()
+    process = slow.start(*words, command=NOHUP, env={"PORTICO_GATEWAY_PORT": str(free_port())})
+    process.send_signal(signal.SIGHUP)
+    until(lambda: slow.generation() > before, process)
+    time.sleep(0.3)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert process.returncode == 0

@@ -159,7 +159,7 @@ def test_of_two_regions_the_order_decides_then_the_configs_url_then_the_environm
 
 
 def test_a_profile_that_needs_a_new_sign_in_comes_last():
-    spent = profile(failure=Failure(at=1, id="sign-in-expired", message="expired", terminal=True))
+    spent = profile(failure=Failure(at=1, id="sign-in-expired", message="expired", terminal=True, code="invalid_grant"))
 
     assert loader("{}", spent, PROFILE_CN).load(REF).profile_id == "minimax-portal:cn"
 
@@ -197,7 +197,7 @@ def test_a_providers_other_sign_ins_come_before_the_fallbacks():
 
 
 def test_a_sign_in_that_has_ended_is_no_candidate_while_another_works():
-    spent = profile(failure=Failure(at=1, id="sign-in-expired", message="expired", terminal=True))
+    spent = profile(failure=Failure(at=1, id="sign-in-expired", message="expired", terminal=True, code="invalid_grant"))
 
     assert names(loader("{}", spent, PROFILE_CN).resolve(REF)) == [(REF, "minimax-portal:cn")]
     assert names(loader("{}", spent).resolve(REF)) == [(REF, "minimax-portal:default")]

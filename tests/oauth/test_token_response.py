@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from dataclasses import replace
 from email.utils import formatdate
 
 import pytest
@@ -78,6 +79,7 @@ def test_an_access_token_that_no_request_can_carry_is_unfit_and_its_refresh_toke
     grant = read(access_token=access)
 
     assert grant.refresh.reveal() == "rt-1"
+    grant.access.reveal().encode()  # whatever it is, it can be sent to be revoked
     with pytest.raises(OAuthError) as error:
         check_fit(grant)
     assert error.value.id == "tokens-unfit"
@@ -112,7 +114,7 @@ def test_tokens_of_another_type_are_unfit(kind):
         *(({"expires_in": odd}, "expires_in") for odd in ("3600s", "-1", "0", "1e3", "9" * 5_000, "½", "", " 60")),
         *(({"scope": odd}, "scope") for odd in (5, True, {"a": 1}, [1], "a\x00b", "\u202eb", "\ud800")),
         *(({"token_type": odd}, "token_type") for odd in (..., None, "", "  ", 1, [], {})),
-        *(({"refresh_token": odd}, "refresh_token") for odd in (5, "a\nb", [], "é", "r" * 100_000)),
+        *(({"refresh_token": odd}, "refresh_token") for odd in (5, [], {}, "\ud800", "r" * 200_000)),
         *(({"resource_url": odd}, "resource_url") for odd in (5, "https://a\x1b[31m", [])),
     ],
 )
@@ -162,6 +164,14 @@ def test_a_good_token_is_taken_from_a_body_that_a_strict_reader_would_refuse(sta
 )
 def test_lifetimes_that_servers_in_the_wild_send_are_read(changes, expires_at):
     assert read(**changes).expires_at == expires_at
+
+
+@pytest.mark.requirement("E90")
+@pytest.mark.parametrize("refresh", ["rt new 1", "rt-new\n", "é", "r" * 100_000])
+def test_a_refresh_token_is_any_text_that_a_form_can_carry(refresh):
+    grant = read(refresh_token=refresh)
+
+    assert (grant.refresh.reveal(), grant.unread) == (refresh, ())
 
 
 @pytest.mark.parametrize("changes", [{"refresh_token": ...}, {"refresh_token": None}, {"refresh_token": ""}])
@@ -232,6 +242,13 @@ def test_where_the_clocks_agree_a_moment_is_measured_by_the_finer_one():
         now = 1_700_000_000_000 + late_ms
         answer = reply("", sent_at_ms=now, Date=formatdate(1_700_000_000, usegmt=True))
         assert server_clock(answer) == now
+
+
+@pytest.mark.requirement("E92")
+def test_a_slow_answer_is_no_clock_that_is_behind():
+    now = 1_700_000_000_000
+    answer = replace(reply("", sent_at_ms=now, Date=formatdate(1_700_000_020, usegmt=True)), took_ms=20_000)
+    assert server_clock(answer) == now
 
 
 @pytest.mark.requirement("E92")

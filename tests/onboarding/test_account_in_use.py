@@ -90,7 +90,7 @@ def test_an_explicit_order_is_never_changed(session, options):
 def test_an_account_that_has_ended_is_followed_without_a_question(session):
     session.sign_in("--region", "global")
     index = ProfileIndex(session.paths)
-    ended = Failure(1, "sign-in-expired", "it has ended", terminal=True)
+    ended = Failure(1, "sign-in-expired", "it has ended", terminal=True, code="invalid_grant")
     index.update(GLOBAL, lambda profile: replace(profile, failure=ended))
 
     assert f"In use: {CN} (was {GLOBAL})" in signed_in(session, "--region", "cn")

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import threading
+import time
 from types import SimpleNamespace
 
 import pytest
@@ -58,12 +60,20 @@ class Bench:
         self.given_back += 1
         return True
 
-    def store(self, chosen=None):
+    def store(self, chosen=None, question=None):
         self.tokens = some_tokens()
         profile = a_profile()
         there = self.index.get(profile.id)
         expected = vault.ABSENT if there is None else there.generation
-        stored = storing.store(self, profile, self.tokens, chosen=chosen, give_back=self.give_back, expect_generation=expected)
+        stored = storing.store(
+            self,
+            profile,
+            self.tokens,
+            question=question or storing.Question(),
+            chosen=chosen,
+            give_back=self.give_back,
+            expect_generation=expected,
+        )
         return asyncio.run(stored)
 
     def keyring_comes_back(self):
@@ -114,6 +124,24 @@ def test_with_the_sealed_file_failing_the_other_store_is_the_keyring(bench, know
     assert "sealed" in bench.prompter.shown[0]["again"]
     assert "keyring" in bench.prompter.shown[0]["other"]
     assert bench.vault().read(stored.id).access == bench.tokens.access
+
+
+@pytest.mark.requirement("E95")
+@pytest.mark.parametrize("when", ["before it is asked", "while it is asked"])
+def test_a_command_that_is_to_end_waits_for_no_answer_and_revokes(bench, when):
+    question = storing.Question()
+    bench.prompter = Person("again", meanwhile=lambda: time.sleep(5))
+    if when == "before it is asked":
+        question.give_up()
+    else:
+        threading.Timer(0.3, lambda: question._asked.get_loop().call_soon_threadsafe(question.give_up)).start()
+    began = time.monotonic()
+
+    with pytest.raises(StoreError, match="revoked again"):
+        bench.store(question=question)
+
+    assert bench.given_back == 1
+    assert time.monotonic() - began < 4
 
 
 @pytest.mark.requirement("E37")

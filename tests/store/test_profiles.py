@@ -13,6 +13,7 @@ from dataclasses import replace
 import pytest
 
 from portico.errors import StoreError
+from portico.store.profile_record import profile_from_json, profile_to_json
 from portico.store.profiles import Failure, Fence, Leftover, ProfileIndex, RememberedStore
 from portico.store.steps import FILE_STEPS
 from tests.store.parts import a_profile
@@ -268,3 +269,31 @@ def test_two_processes_writing_different_profiles_lose_no_update(paths, index, c
     found = {profile.id for profile in index.profiles()}
     assert found == {f"{name}:{number}" for name in ("left", "right") for number in range(count)}
     assert [index.get(f"{name}:0").refreshed_at for name in ("left", "right")] == [count, count]
+
+
+@pytest.mark.requirement("E97")
+@pytest.mark.parametrize(
+    ("id", "code", "ends"),
+    [
+        ("refresh-answer-lost", None, False),
+        ("access-denied", None, False),
+        ("reply-invalid", None, False),
+        ("oauth-error", "Not Found", False),
+        ("invalid-grant", "invalid_grant", True),
+        ("refresh-answer-lost", "invalid_grant", True),
+        ("other-account", None, True),
+        ("sign-out-unfinished", None, True),
+    ],
+)
+def test_what_an_older_version_took_for_the_end_of_a_sign_in_may_be_tried_again(id, code, ends):
+    told = {"at": 1, "id": id, "message": "so it was", "terminal": True, **({"code": code} if code else {})}
+    entry = {**profile_to_json(a_profile(), {}), "failure": told}
+    assert profile_from_json("test:default", entry).failure.terminal == ends
+
+
+@pytest.mark.requirement("E96")
+def test_an_older_version_is_never_told_of_so_many_sends_that_it_ends_the_sign_in():
+    fence = Fence(generation=4, token="5e1f", started_at=5, sends=500, pid=6, sent_at=7)
+    entry = profile_to_json(replace(a_profile(), fence=fence), {})
+    assert entry["fence"]["sends"] < 12
+    assert profile_from_json("test:default", entry).fence == fence

@@ -53,7 +53,7 @@ def test_a_key_is_one_account_however_many_providers_could_use_it():
 def test_every_sign_in_is_an_account_also_one_that_has_ended():
     from portico.store.profiles import Failure
 
-    ended = Failure(at=1, id="sign-in-expired", message="Refused.", terminal=True)
+    ended = Failure(at=1, id="sign-in-expired", message="Refused.", terminal=True, code="invalid_grant")
     profiles = (a_profile("minimax-portal:old", failure=ended), a_profile("minimax-portal:cn", "cn"))
 
     accounts = found(*profiles)

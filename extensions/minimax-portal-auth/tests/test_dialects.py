@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from contextlib import suppress
+from dataclasses import replace
 from functools import partial
 from itertools import product
 
@@ -382,3 +383,13 @@ def test_no_error_holds_a_token() -> None:
         with pytest.raises(OAuthError) as raised:
             U.read_token_reply(reply(body))
         assert token not in f"{raised.value}{raised.value!r}{raised.value.why}"
+
+
+def test_a_refresh_of_minimax_codes_client_asks_for_no_scope_that_a_reply_made_up() -> None:
+    for scope, sent in (
+        ("agent.default", "agent.default"),
+        ("agent.default more", "agent.default more"),
+        ("Agent, Profile", None),
+    ):
+        form = S.refresh_request(replace(CODE_SERVER, scope=scope), Secret("rt")).form
+        assert form.get("scope") == sent

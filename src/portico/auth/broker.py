@@ -73,7 +73,7 @@ class TokenBroker:
         self._spread = spread()
         self._flights: dict[tuple[str, bool], Flight] = {}
         self._looks: dict[str, asyncio.Future[Held]] = {}
-        self._pauses: dict[str, Pause] = {}
+        self._pauses: dict[str, tuple[int, Pause]] = {}
 
     async def access(self, profile_id: str, *, rejected_generation: int | None = None) -> AccessToken:
         """A token that is good now. What other processes do to the profile is seen within a second.
@@ -133,8 +133,8 @@ class TokenBroker:
     def _pause(self, profile: Profile) -> Pause | None:
         """The pause that is going on: this process's own, or one that the index notes."""
         now = self._clock.wall_ms()
-        own = self._pauses.get(profile.id)
-        return own if own is not None and own.holds(now) else noted_pause(profile, now)
+        generation, own = self._pauses.get(profile.id, (0, None))
+        return own if own is not None and generation == profile.generation and own.holds(now) else noted_pause(profile, now)
 
     def rests(self, profile: Profile) -> bool:
         """Whether a timer is to leave the profile alone, since nobody uses it. Blocking."""
@@ -199,13 +199,15 @@ class TokenBroker:
         except LockBusy:
             raise
         except PorticoError as error:
-            self._note(profile.id, error)
+            self._note(profile, error)
             raise
         self._pauses.pop(profile.id, None)
         return refreshed
 
-    def _note(self, profile_id: str, error: PorticoError) -> None:
+    def _note(self, profile: Profile, error: PorticoError) -> None:
         """Begin a pause, once for each flight however many callers see it fail."""
-        previous = self._pauses.get(profile_id)
+        generation, previous = self._pauses.get(profile.id, (0, None))
+        if generation != profile.generation:
+            previous = None
         if previous is None or previous.error is not error:
-            self._pauses[profile_id] = Pause.after(error, previous, self._clock.wall_ms())
+            self._pauses[profile.id] = (profile.generation, Pause.after(error, previous, self._clock.wall_ms()))

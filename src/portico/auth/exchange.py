@@ -14,6 +14,7 @@ from portico.auth import fence as fences
 from portico.auth.dialect_calls import asked
 from portico.auth.outcome import RefreshInterrupted, not_a_verdict
 from portico.errors import Denied, LockBusy, NetworkError, OAuthError, PorticoError, StoreError, TimedOut
+from portico.oauth.token_errors import NoAnswer
 from portico.oauth.token_response import SUCCESSFUL
 
 if TYPE_CHECKING:
@@ -88,8 +89,9 @@ class Exchange:
         try:
             grant = asked(profile.dialect, lambda: dialect.read_token_reply(reply))
         except PorticoError as error:
-            if reply.status not in SUCCESSFUL or (isinstance(error, OAuthError) and error.code is not None):
-                self.fence = before  # what a server calls a failure has spent nothing
+            named = isinstance(error, OAuthError) and error.code is not None
+            if reply.status not in SUCCESSFUL or named or isinstance(error, NoAnswer):
+                self.fence = before  # a failure by name, or a page of somebody else's, has spent nothing
             if isinstance(error, (Denied, TimedOut)):
                 raise not_a_verdict(error) from None
             raise

@@ -50,6 +50,7 @@ def raised(profile: Profile, refresh: Secret, now_ms: int) -> Fence:
         sends=1 if earlier is None else earlier.sends + 1,
         pid=os.getpid(),
         boot_id=boot_id(),
+        sent_at=now_ms,
     )
 
 

@@ -11,7 +11,7 @@ from portico.auth.outcome import RefreshInterrupted
 from portico.oauth.deadline import Deadline
 from portico.oauth.http_errors import network_error
 from portico.oauth.tasks import let_go
-from portico.signals import cannot_be_given_up, over
+from portico.signals import finished, must_finish
 from portico.store.off_loop import start_off_loop
 
 if TYPE_CHECKING:
@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 
 # Short enough that a suspended machine's wall clock ends a request right after it wakes.
 _STEP_S: Final = 1.0
+# For what has arrived by the deadline, which a process that was stopped till then could not read, in seconds.
+_READING_S: Final = 1.0
 # A loop that has not answered this long after the deadline, in seconds, was closed before it took the request.
 _LOOP_S: Final = 5.0
 
@@ -49,7 +51,7 @@ class Flight:
         try:
             return run(self)
         finally:
-            over(self)
+            finished(self)
 
     async def join(self) -> Refreshed:
         """The outcome, whoever began.
@@ -86,7 +88,7 @@ class Flight:
             if self._abandoned:
                 raise Abandoned
             self._claimed = True
-        cannot_be_given_up(self)
+        must_finish(self)
 
     def post(self, request: FormRequest, *, relocated: Mapping[str, str], timeout_s: float) -> HttpReply:
         """Send `request` once, from the flight's thread, and wait for at most `timeout_s` seconds of wall or monotonic time.
@@ -101,15 +103,19 @@ class Flight:
             posting.close()
             raise RefreshInterrupted(unsent=True) from None
         try:
-            return sent.result(timeout_s + _LOOP_S)
+            return sent.result(timeout_s + _READING_S + 2 * _LOOP_S)
         except (concurrent.futures.CancelledError, concurrent.futures.TimeoutError):
             raise RefreshInterrupted from None
 
     async def _post(self, request: FormRequest, relocated: Mapping[str, str], timeout_s: float) -> HttpReply:
-        posting = asyncio.ensure_future(self._http.post_form(request, relocated=relocated, timeout_s=timeout_s))
+        # The deadline here is the one that counts: a client's own would throw away an answer that came while the machine slept.
+        later_s = timeout_s + _LOOP_S
+        posting = asyncio.ensure_future(self._http.post_form(request, relocated=relocated, timeout_s=later_s))
         ending = asyncio.ensure_future(self._end_of(timeout_s))
         try:
             await asyncio.wait((posting, ending), return_when=asyncio.FIRST_COMPLETED)
+            if not posting.done():
+                await asyncio.wait((posting,), timeout=_READING_S)
             if posting.done():
                 return posting.result()
         finally:

@@ -63,10 +63,15 @@ def own_time(profile: Profile, clock: Clock) -> int:
     it is, until the machine is started anew. One that is set forward, or a machine that slept, counts: at worst a token is
     refreshed too early, and the next one's times are right by the new clock.
     """
-    now, got = clock.wall_ms(), profile.got
+    return max(clock.wall_ms(), steady_time(profile, clock))
+
+
+def steady_time(profile: Profile, clock: Clock) -> int:
+    """What time it is for a profile's tokens by the clock that nobody sets (wall ms); the wall clock's where that cannot tell."""
+    got = profile.got
     if got is None or got.boot != clock.boot():
-        return now
-    return max(now, got.wall_ms + max(0, int(clock.monotonic() * 1000) - got.steady_ms))
+        return clock.wall_ms()
+    return got.wall_ms + max(0, int(clock.monotonic() * 1000) - got.steady_ms)
 
 
 def issued_at(profile: Profile) -> int:
@@ -78,6 +83,8 @@ def profile_due(profile: Profile, now_ms: int, spread: float = 0.0) -> bool:
     """Whether it is time for the profile's next token, and one can be had: by a refresh token that has not been refused."""
     if not profile.has_refresh or (profile.failure is not None and profile.failure.terminal):
         return False
+    if profile.expires_at is None and now_ms >= issued_at(profile) + KEPT_ALIVE_EVERY_MS:
+        return True  # nobody knows when it ends, and its refresh token wants exercise
     return refresh_due(profile.expires_at, issued_at(profile), now_ms, spread) or now_ms >= _half_of_refresh_token(profile)
 
 

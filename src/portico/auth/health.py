@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from portico.auth.freshness import is_usable, own_time
+from portico.auth.freshness import is_usable, own_time, steady_time
 from portico.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -40,10 +40,17 @@ class Health:
     exit_code: int
 
 
-def health_of(profile: Profile, now_ms: int) -> Health:
-    """How `profile` is at `now_ms`."""
+def health_now(profile: Profile, clock: Clock) -> Health:
+    """How `profile` is now."""
+    return health_of(profile, own_time(profile, clock), steady_time(profile, clock))
+
+
+def health_of(profile: Profile, now_ms: int, steady_ms: int | None = None) -> Health:
+    """How `profile` is at `now_ms`, the later of its clocks. `steady_ms` is the earlier one: only where that too says so has its
+    refresh token ended, since nobody but the server knows.
+    """
     access = _access(profile, now_ms)
-    refresh = _refresh(profile, now_ms)
+    refresh = _refresh(profile, now_ms if steady_ms is None else min(now_ms, steady_ms))
     if profile.sign_out_unfinished:
         return Health("sign-out unfinished", access, refresh, ExitCode.SIGN_IN_NEEDED)
     if refresh == "refused" or (refresh in _NO_WAY and access == "ended"):
@@ -56,9 +63,9 @@ def health_of(profile: Profile, now_ms: int) -> Health:
     return Health("refresh due" if access == "ended" else "ok", access, refresh, ExitCode.OK)
 
 
-def needs_sign_in(profile: Profile, now_ms: int) -> bool:
+def needs_sign_in(profile: Profile, clock: Clock) -> bool:
     """Whether only a person can mend this sign-in."""
-    return health_of(profile, now_ms).exit_code == ExitCode.SIGN_IN_NEEDED
+    return health_now(profile, clock).exit_code == ExitCode.SIGN_IN_NEEDED
 
 
 def refused(profiles: Iterable[Profile]) -> list[Profile]:
@@ -69,7 +76,7 @@ def refused(profiles: Iterable[Profile]) -> list[Profile]:
 
 def check_code(profiles: Iterable[Profile], clock: Clock) -> int:
     """The exit code of a check of them all: the worst of theirs, and `SIGN_IN_NEEDED` where there is none."""
-    codes = {health_of(profile, own_time(profile, clock)).exit_code for profile in profiles} or {ExitCode.SIGN_IN_NEEDED}
+    codes = {health_now(profile, clock).exit_code for profile in profiles} or {ExitCode.SIGN_IN_NEEDED}
     return next(code for code in (ExitCode.SIGN_IN_NEEDED, ExitCode.EXPIRING, ExitCode.OK) if code in codes)
 
 

@@ -69,11 +69,13 @@ class Ages:
 
     def now(self, profile: Profile) -> int:
         """Wall ms, for the tokens that `profile` has."""
+        if profile.got is not None and profile.got.boot == self._clock.boot():
+            return own_time(profile, self._clock)
         seen = self._seen.get(profile.id)
         if seen is None or seen[0] != profile.generation:
             seen = self._seen[profile.id] = (profile.generation, self._clock.wall_ms(), self._clock.monotonic())
         _, wall, monotonic = seen
-        return max(own_time(profile, self._clock), wall + int((self._clock.monotonic() - monotonic) * 1000))
+        return max(self._clock.wall_ms(), wall + int((self._clock.monotonic() - monotonic) * 1000))
 
 
 def check_same_account(asked: Profile, found: Profile) -> None:

@@ -26,7 +26,7 @@ class RefreshInterrupted(NetworkError):
 
 
 def is_terminal(error: PorticoError) -> bool:
-    """Whether the server has ended the sign-in, so that only a new one can help. Nothing but its word does that."""
+    """Whether only a new sign-in can help: the server has ended this one, or it gives tokens that are not this account's."""
     return isinstance(error, OAuthError) and error.ends_grant
 
 
@@ -86,6 +86,6 @@ def answers_missing(error: NetworkError, fence: Fence, profile: Profile) -> Netw
         f"the answers to {fence.sends} refreshes were lost",
         why="; ".join(part for part in (error.why, told(fence)) if part),
         where=error.where,
-        hint=f"it is tried again in {round((wait_s(fence) or 0.0) / 60)} min; if you cannot wait, sign in again: "
+        hint=f"the first use after {round((wait_s(fence) or 0.0) / 60)} min tries again; if you cannot wait, sign in again: "
         f"{sign_in_again(profile)}",
     )

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from portico.auth.fence import wait_s
+from portico.auth.outcome import answers_missing
 from portico.errors import NetworkError, OAuthError, PorticoError
 
 if TYPE_CHECKING:
@@ -64,8 +65,10 @@ class Pause:
 
 def noted_pause(profile: Profile, now_ms: int) -> Pause | None:
     """The pause that the index notes since the profile's last refresh, whichever process failed; None where there is none now."""
-    earlier = _noted(profile, now_ms)
-    return earlier if earlier is not None and earlier.holds(now_ms) else None
+    for pause in (_noted(profile, now_ms), _after_kill(profile)):
+        if pause is not None and pause.holds(now_ms):
+            return pause
+    return None
 
 
 def pause_to_note(profile: Profile, error: PorticoError, now_ms: int, *, lost: Fence | None = None) -> Pause | None:
@@ -77,6 +80,18 @@ def pause_to_note(profile: Profile, error: PorticoError, now_ms: int, *, lost: F
 def failed_recently(profile: Profile, now_ms: int) -> bool:
     """Whether a refresh, perhaps another process's, failed a moment ago."""
     return profile.failure is not None and 0 <= now_ms - profile.failure.at < _RECENT_MS
+
+
+def _after_kill(profile: Profile) -> Pause | None:
+    """The pause after a send whose process was killed before it could note a failure: a token is not sent at each start."""
+    fence, failure = profile.fence, profile.failure
+    if fence is None or fence.generation != profile.generation or fence.sent_at is None:
+        return None
+    seconds = wait_s(fence)
+    if seconds is None or (failure is not None and failure.at >= fence.sent_at):
+        return None
+    error = answers_missing(NetworkError("network", "no answer came"), fence, profile)
+    return Pause(error, fence.sends, fence.sent_at + round(seconds * 1000), fence.sent_at)
 
 
 def _noted(profile: Profile, now_ms: int) -> Pause | None:

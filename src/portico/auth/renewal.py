@@ -21,14 +21,7 @@ def is_another_account(profile: Profile, grant: TokenGrant) -> bool:
 
 
 def renewal_of(profile: Profile, grant: TokenGrant, asked_at: int, got: Moment | None) -> Renewal:
-    """What `grant`, asked for at `asked_at` (wall ms) and here since `got`, brings to `profile` besides tokens.
-
-    A scope that has grown is kept as it is told, and logged: refusing the tokens would end the sign-in, since those before them
-    are spent (RFC 6749 section 3.3 lets a server grant another scope than was asked for, if it says so).
-    """
-    more = set((grant.scope or "").split()) - set(profile.scope.split())
-    if more and profile.scope:
-        _log.warning("%s: the scope has grown by %s", profile.id, " ".join(sorted(more)))
+    """What `grant`, asked for at `asked_at` (wall ms) and here since `got`, brings to `profile` besides tokens."""
     kept = profile.refresh_expires_at if grant.refresh is None else None
     return Renewal(
         replaces=profile.generation,
@@ -39,3 +32,13 @@ def renewal_of(profile: Profile, grant: TokenGrant, asked_at: int, got: Moment |
         unread=grant.unread,
         got=got,
     )
+
+
+def tell_if_scope_grew(before: Profile, after: Profile) -> None:
+    """Log it, once the tokens are stored: refusing them would have ended the sign-in, since those before them are spent.
+
+    RFC 6749 section 3.3 lets a server grant another scope than was asked for, if it says so.
+    """
+    more = set(after.scope.split()) - set(before.scope.split())
+    if more and before.scope:
+        _log.warning("%s: the scope has grown by %s", after.id, " ".join(sorted(more)))

@@ -21,10 +21,10 @@ from portico.auth.outcome import RefreshInterrupted, answer_lost, answers_missin
 from portico.auth.overtaken import revoke_if_ended, revoke_pair
 from portico.auth.pause import noted_pause, pause_to_note
 from portico.auth.refresh_lock import refresh_lock
-from portico.auth.renewal import is_another_account, renewal_of
+from portico.auth.renewal import is_another_account, renewal_of, tell_if_scope_grew
 from portico.auth.unstored import Overtaken, Unstored
 from portico.errors import LockBusy, NetworkError, OAuthError, PorticoError, StoreError
-from portico.oauth.token_response import check_fit
+from portico.oauth.token_response import check_fit, is_bearer
 from portico.store.records import Tokens
 from portico.store.steps import no_step
 
@@ -161,25 +161,38 @@ class Transactions:
         except PorticoError as error:
             return self._failed(exchange, error)
         self.unstored.add(exchange.held.profile, tokens)
-        return self._stored(exchange.held.profile, send)
+        refreshed = self._stored(exchange.held.profile, send)
+        tell_if_scope_grew(exchange.held.profile, refreshed.held.profile)
+        return refreshed
 
     def _exchanged(self, exchange: Exchange, send: Send) -> Tokens:
-        """The new tokens; those of another account or type are given back."""
+        """The new tokens; those of another account or type are revoked."""
         grant, sent_at = exchange.run(send)
         profile = exchange.held.profile
-        if grant.unfit is not None:  # one without an access token may have spent nothing
-            check_fit(grant)
         tokens = Tokens(grant.access, grant.refresh or exchange.refresh, grant.expires_at)
         if is_another_account(profile, grant):
             revoke_pair(profile, replace(tokens, refresh=grant.refresh), self.dialects, send)
             message = f"the server answered {profile.id} with the tokens of another account"
             raise OAuthError("other-account", message, ends_grant=True)
+        tokens = replace(tokens, renewal=renewal_of(profile, grant, sent_at, moment(self.clock)))
         try:
             check_fit(grant)
-        except OAuthError:
-            revoke_pair(profile, replace(tokens, refresh=grant.refresh), self.dialects, send)
+        except OAuthError as error:
+            if not is_bearer(grant):
+                revoke_pair(profile, replace(tokens, refresh=grant.refresh), self.dialects, send)
+                error.ends_grant = grant.refresh is not None  # it was in the place of the one that was sent
+            elif grant.refresh is not None:
+                self._keep_refresh(exchange, tokens, send)
             raise
-        return replace(tokens, renewal=renewal_of(profile, grant, sent_at, moment(self.clock)))
+        return tokens
+
+    def _keep_refresh(self, exchange: Exchange, tokens: Tokens, send: Send) -> None:
+        """Store a refresh token that came without an access token of use: the one before it is spent."""
+        before = exchange.held
+        kept = replace(tokens, access=before.tokens.access, expires_at=before.tokens.expires_at)
+        self.unstored.add(before.profile, kept)
+        held = self._settled(before.profile.id, send)
+        exchange.held, exchange.fence = Held(replace(held.profile, failure=before.profile.failure), held.tokens), None
 
     def _stored(self, profile: Profile, send: Send) -> Refreshed:
         """Store what has just been given, or serve it from memory and say so wherever that can be said."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from portico.auth.freshness import own_time
-from portico.auth.health import check_code, health_of
+from portico.auth.health import check_code, health_now
 from portico.cli.auth_view import DAMAGED, all_as_json, expiry, in_use, now, say_nobody
 from portico.errors import ExitCode, PorticoError
 from portico.onboarding.times import in_words, iso
@@ -81,7 +81,7 @@ def _unreadable(index: IndexDraft, rt: Runtime) -> dict[str, PorticoError]:
 
 
 def _say(profile: Profile, unreadable: PorticoError | None, rt: Runtime, *, in_use: bool) -> None:
-    health = health_of(profile, own_time(profile, rt.clock))
+    health = health_now(profile, rt.clock)
     rt.out.line(f"{profile.id}: {'store unreadable' if unreadable else health.word}{' (in use)' if in_use else ''}")
     fields = {
         "access token": expiry(profile, rt),
@@ -121,7 +121,7 @@ def _as_json(index: IndexDraft, unreadable: dict[str, PorticoError], rt: Runtime
     values = all_as_json(index, rt, verbose=True)
     for profile, value in zip(index.profiles, values, strict=False):  # the damaged ones come after
         own = own_time(profile, rt.clock)
-        health = health_of(profile, own)
+        health = health_now(profile, rt.clock)
         what = advice(profile, health)
         value["access"] = health.access
         value["refresh"] = health.refresh

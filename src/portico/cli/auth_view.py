@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from portico.auth.freshness import own_time
-from portico.auth.health import health_of
+from portico.auth.health import health_now
 from portico.errors import ConfigError, ExitCode
 from portico.onboarding.pending import finish_pending
 from portico.onboarding.times import in_words, iso
@@ -86,7 +86,7 @@ def now(rt: Runtime) -> int:
 
 def condition(profile: Profile, rt: Runtime) -> str:
     """One word, or few: as `auth.health` sums it up."""
-    return health_of(profile, own_time(profile, rt.clock)).word
+    return health_now(profile, rt.clock).word
 
 
 def expiry(profile: Profile, rt: Runtime) -> str:

@@ -100,7 +100,7 @@ def run_on_stage(rt: Runtime, play: Play) -> int:
     try:
         return signals.run(_play(rt, play, folder))
     finally:
-        with signals.undisturbed():
+        with signals.blocked():
             clear_away(folder)
             shutil.rmtree(folder, ignore_errors=True)
 

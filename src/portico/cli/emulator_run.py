@@ -46,7 +46,7 @@ def run_emulator(rt: Runtime, options: EmulatorOptions, *, region: str) -> int:
         with contextlib.suppress(KeyboardInterrupt):
             signals.run(_run(rt, emulators, options, folder, region))
     finally:
-        with signals.undisturbed(), contextlib.ExitStack() as floor:
+        with signals.blocked(), contextlib.ExitStack() as floor:
             floor.callback(lock.release)
             floor.callback(shutil.rmtree, folder, ignore_errors=True)
             clear_away(folder)

@@ -96,8 +96,11 @@ def _signals() -> Iterator[list[subprocess.Popen[bytes]]]:
             raise KeyboardInterrupt
 
     # Functions and not SIG_IGN, which a program that is started would inherit.
-    before = {number: signal.signal(number, pass_on) for number in _PASSED_ON if sys.platform != "win32"}
-    before |= {number: signal.signal(number, leave_alone) for number in _OF_TERMINAL}
+    passed_on = () if sys.platform == "win32" else _PASSED_ON
+    handlers = {**dict.fromkeys(passed_on, pass_on), **dict.fromkeys(_OF_TERMINAL, leave_alone)}
+    # What this process was started to ignore (nohup) its tool ignores as well.
+    heeded = {number: handler for number, handler in handlers.items() if signal.getsignal(number) is not signal.SIG_IGN}
+    before = {number: signal.signal(number, handler) for number, handler in heeded.items()}
     try:
         yield running
     finally:

@@ -67,9 +67,9 @@ def _answer(words: list[str], program: str) -> int:
         print(fitted_help(top_level_help(program), sys.stdout))  # noqa: T201 - answered before there is an Output
         return 0
     from portico.cli.dispatch import dispatch
-    from portico.signals import heeded
+    from portico.signals import handled
 
-    with heeded():
+    with handled():
         return dispatch(words, program)
 
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from portico.auth.freshness import own_time
-from portico.auth.health import health_of
+from portico.auth.health import health_now
 from portico.errors import UsageError
 from portico.models.credentials import API_KEY
 
@@ -56,7 +55,7 @@ def overview_of(loader: ModelLoader, rt: Runtime, probes: tuple[Probe, ...] = ()
 
 def status_of(profile: Profile, clock: Clock) -> str:
     """The profile's state in OpenClaw's words, and `failing`, which it does not have."""
-    return "static" if profile.type == API_KEY else _STATUS[health_of(profile, own_time(profile, clock)).word]
+    return "static" if profile.type == API_KEY else _STATUS[health_now(profile, clock).word]
 
 
 def resolved(loader: ModelLoader, text: str | None) -> ModelReference | None:

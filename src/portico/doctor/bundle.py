@@ -66,15 +66,14 @@ def _versions() -> dict[str, str]:
 
 
 def _sign_ins(here: Installation) -> list[dict[str, object]]:
-    from portico.auth.freshness import own_time
-    from portico.auth.health import health_of
+    from portico.auth.health import health_now
     from portico.errors import PorticoError
 
     try:
         profiles = here.index.profiles()
     except PorticoError:
         return []
-    words = [health_of(each, own_time(each, here.clock)).word for each in profiles]
+    words = [health_now(each, here.clock).word for each in profiles]
     return [
         {"provider": each.provider, "region": each.region, "store": each.store, "health": word}
         for each, word in zip(profiles, words, strict=True)

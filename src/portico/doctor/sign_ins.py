@@ -36,11 +36,10 @@ def records(patient: Patient) -> Iterator[Found]:
 
 def health(patient: Patient) -> Iterator[Found]:
     """A sign-in that has ended, or is about to."""
-    from portico.auth.freshness import own_time
-    from portico.auth.health import health_of
+    from portico.auth.health import health_now
 
     for profile in patient.profiles:
-        found = health_of(profile, own_time(profile, patient.here.clock))
+        found = health_now(profile, patient.here.clock)
         why = profile.failure.message if profile.failure is not None else None
         if found.word in {"sign in again", "sign-out unfinished"}:
             hint = "{prog} auth logout " + profile.id if found.word == "sign-out unfinished" else _again(profile)

@@ -16,7 +16,7 @@ _SIGNALS: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", 
 
 
 def asked_to_end() -> asyncio.Future[None]:
-    """A future that is done when this process is asked to end; from here on its signals do nothing else."""
+    """A future that is done when this process is asked to end; from here on its signals do nothing else. Ignored ones stay so."""
     loop = asyncio.get_running_loop()
     ending: asyncio.Future[None] = loop.create_future()
 
@@ -25,6 +25,8 @@ def asked_to_end() -> asyncio.Future[None]:
             ending.set_result(None)
 
     for number in _SIGNALS:
+        if signal.getsignal(number) is signal.SIG_IGN:
+            continue  # nohup
         if sys.platform == "win32":
             signal.signal(number, lambda *_: loop.call_soon_threadsafe(end))
         else:

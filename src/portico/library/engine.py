@@ -11,10 +11,10 @@ import os
 import threading
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from portico.signals import finish_first
+from portico.signals import arrange, finish_first
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Callable, Coroutine, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
     from concurrent.futures import Future
 
     from portico.auth.broker import TokenBroker
@@ -33,11 +33,11 @@ class Engine:
     def __init__(self, installation: Installation) -> None:
         self._installation = installation
         self._starting = threading.Lock()
+        finish_first(self.close)
         self._started_in = 0
         self._loop: asyncio.AbstractEventLoop
         self._stop: asyncio.Event
         self._thread: threading.Thread
-        self._stand_back: Callable[[], None]
         self.broker: TokenBroker
         self.http: ModelHttp
 
@@ -74,11 +74,11 @@ class Engine:
         """End the loop, after what cannot be given up."""
         if self._started_in == os.getpid():
             self._started_in = 0
-            self._stand_back()
             self._loop.call_soon_threadsafe(self._stop.set)
             self._thread.join(_LAST_WAIT_S)
 
     def _submit(self, work: Coroutine[object, object, T]) -> Future[T]:
+        arrange()
         with self._starting:
             if self._started_in != os.getpid():
                 self._start()
@@ -91,7 +91,6 @@ class Engine:
         ready.result()
         self._started_in = os.getpid()
         atexit.register(self.close)
-        self._stand_back = finish_first(self.close)
 
     def _serve(self, ready: Future[None]) -> None:
         try:

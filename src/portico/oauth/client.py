@@ -113,7 +113,7 @@ class OAuthClient:
             ) as response:
                 body = await _capped(response, url)
                 names = {name.lower(): value for name, value in response.headers.items()}
-                took_ms = round((self._clock.monotonic() - left) * 1000)
+                took_ms = int((self._clock.monotonic() - left) * 1000)
                 # A clock that was set back meanwhile must not make the reply younger; one that slept has let it grow older.
                 sent_at_ms = min(left_at_ms, self._clock.wall_ms() - took_ms)
                 return HttpReply(response.status, names, Secret(body), url, sent_at_ms, took_ms)

@@ -13,19 +13,22 @@ _STEP_S: Final = 5.0
 class Deadline:
     """A moment after which nobody waits any more.
 
-    It has passed when the wall clock says so, since a server's lifetimes run on while a machine sleeps; or the monotonic one,
-    since a wall clock that is set back must not make the wait longer.
+    The monotonic clock tells, which nobody sets. Where it may stand still while the machine sleeps, though a server's lifetimes
+    run on, the wall clock counts too: it has passed when either says so.
     """
 
     def __init__(self, clock: Clock, seconds: float) -> None:
         self._clock = clock
+        self._goes_on_in_sleep = bool(clock.boot())
         self._wall_ms = clock.wall_ms() + seconds * 1000
         self._monotonic = clock.monotonic() + seconds
 
     def remaining(self) -> float:
         """Seconds left, not below zero."""
-        wall = (self._wall_ms - self._clock.wall_ms()) / 1000
-        return max(0.0, min(wall, self._monotonic - self._clock.monotonic()))
+        left = self._monotonic - self._clock.monotonic()
+        if not self._goes_on_in_sleep:
+            left = min(left, (self._wall_ms - self._clock.wall_ms()) / 1000)
+        return max(0.0, left)
 
     async def passed(self) -> None:
         """Return when it has passed; looked at often enough that sleep and clock changes are noticed."""

@@ -145,7 +145,7 @@ class _Polling:
         """Wait for the next poll; whether it is the last one.
 
         Where the next poll would leave less than an interval to the last one, only the last one is made: two polls are never
-        closer than the server asked for (RFC 8628 section 3.5).
+        closer than the interval (RFC 8628 section 3.5), of which `read_interval` takes a minute at most.
         """
         left = self._left()
         last = seconds + interval > left

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from portico.errors import Denied, OAuthError, PorticoError, TimedOut
+from portico.errors import ENDS_A_GRANT, Denied, OAuthError, PorticoError, TimedOut
 from portico.oauth.urls import without_query
 from portico.secret import redact
 
@@ -48,22 +48,7 @@ _MEANINGS: Final[Mapping[str, _Meaning]] = {
     "login_required": _Meaning("The server wants the user to sign in again.", _SIGN_IN),
     "consent_required": _Meaning("The server wants the user to agree again.", _SIGN_IN),
 }
-# These end a stored sign-in, and these statuses are the ones that an authorization server says them with (RFC 6749 section 5.2).
-# Whatever else comes may be a firewall's, a gateway's or a busy server's, and passes.
-ENDS_A_GRANT: Final = frozenset(
-    {
-        "invalid_grant",
-        "invalid_client",
-        "unauthorized_client",
-        "unsupported_grant_type",
-        "invalid_scope",
-        "invalid_token",
-        "bad_refresh_token",
-        "interaction_required",
-        "login_required",
-        "consent_required",
-    }
-)
+# The statuses that an authorization server says them with (RFC 6749 section 5.2).
 _VERDICTS: Final = frozenset({400, 401})
 _SERVER_SIDE: Final = frozenset({408, 425, 429})
 _FORBIDDEN: Final = 403
@@ -139,9 +124,13 @@ def error_for(
     )
 
 
-def unreadable(reply: HttpReply, why: str) -> OAuthError:
+class NoAnswer(OAuthError):
+    """What came is no answer of an authorization server, which has probably not seen the request."""
+
+
+def unreadable(reply: HttpReply, why: str) -> NoAnswer:
     """The error for a reply that is no answer of an authorization server. Trying again may help."""
-    return OAuthError(
+    return NoAnswer(
         "reply-unreadable",
         f"The server's answer (HTTP {reply.status}) is not a token reply.",
         why=why,

@@ -5,7 +5,8 @@ must be counts as absent (RFC 6749 section 5.1 makes a lifetime RECOMMENDED and 
 
 - a body is a JSON object in UTF-8; of a key that is given twice the last one counts, as nearly every reader has it (RFC 8259
   section 4);
-- an access token is 1 to 64 Ki visible ASCII characters (RFC 6749 appendix A.12), so it cannot carry a line break into a header;
+- an access token is 1 to 64 Ki visible ASCII characters, so it cannot carry a line break into a header (RFC 6750 section 2.1);
+- a refresh token is any text up to 128 Ki characters, since it travels in a form (RFC 6749 appendix A.17 allows spaces, too);
 - `token_type` is `Bearer` in any case, and is taken for it where it is missing; tokens of another type are of no use here;
 - a lifetime is a positive finite number below ten years, or the same in digits (`"3600"`, `"3599.5"`); booleans, zero, negative
   numbers, `"3600s"` and 1e308 say nothing, as an absent or null one does;
@@ -57,6 +58,7 @@ __all__ = [
 ]
 
 _MAX_TOKEN: Final = 64 * 1024
+_MAX_REFRESH: Final = 128 * 1024
 _MAX_LIFETIME_MS: Final = 10 * 365 * 86_400_000
 _EPOCH_SECONDS: Final = 1e9
 _EPOCH_MS: Final = 1e12
@@ -145,6 +147,20 @@ def read_token(fields: Mapping[str, JsonValue], name: str) -> Secret | None:
     return Secret(value)
 
 
+def read_refresh_token(fields: Mapping[str, JsonValue], name: str) -> Secret | None:
+    """The refresh token in field `name`; None where it is absent, null or empty.
+
+    Raises:
+        ValueError: something else than text that can be sent in a form stands there.
+    """
+    value = fields.get(name)
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str) or len(value) > _MAX_REFRESH or not _is_text(value):
+        raise ValueError(f"{name} is not a token")
+    return Secret(value)
+
+
 def holds_tokens(reply: HttpReply, fields: Mapping[str, JsonValue]) -> bool:
     """Whether a reply brings an access token with a status of success: it counts then, whatever stands beside it."""
     access = fields.get("access_token")
@@ -166,7 +182,7 @@ def read_token_fields(
     """
     reading = _Reading(reply, fields)
     access, unfit = reading.access()
-    refresh = reading.or_unread("refresh_token", lambda: read_token(fields, "refresh_token"))
+    refresh = reading.or_unread("refresh_token", lambda: read_refresh_token(fields, "refresh_token"))
     if access is None and refresh is None:
         raise invalid(reply, unfit or "access_token is missing")
     return TokenGrant(
@@ -244,18 +260,22 @@ def server_clock(reply: HttpReply) -> int | None:
     return reply.sent_at_ms if agree else told_ms + _DATE_STEP_MS
 
 
+def is_bearer(grant: TokenGrant) -> bool:
+    """Whether the tokens are of the only type that Portico can use."""
+    return grant.token_type.lower() == BEARER.lower()
+
+
 def check_fit(grant: TokenGrant) -> None:
-    """Refuse tokens that serve nobody.
+    """Refuse tokens that no request can carry.
 
     Raises:
-        OAuthError: `tokens-unfit`: whoever asked for them gives them back.
+        OAuthError: `tokens-unfit`: whoever asked for them revokes them.
     """
-    other_type = f"their type is {grant.token_type}, not {BEARER}" if grant.token_type.lower() != BEARER.lower() else None
-    if other_type or grant.unfit:
+    if grant.unfit is not None or not is_bearer(grant):
         raise OAuthError(
             "tokens-unfit",
             "The server granted tokens that cannot be used.",
-            why=other_type or grant.unfit,
+            why=grant.unfit if is_bearer(grant) else f"their type is {grant.token_type}, not {BEARER}",
             hint="Try again; if it stays so, the server has changed and `{prog}` needs an update.",
         )
 

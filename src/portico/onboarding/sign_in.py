@@ -188,16 +188,24 @@ async def _keep(
     """Check the grant, store it, write the config: what the browser's page waits for. An interrupt waits for it, too."""
     import asyncio
 
-    keeping = asyncio.ensure_future(_kept(bench, plan, store, grant, http, overwritten))
+    question = storing.Question()
+    keeping = asyncio.ensure_future(_kept(bench, plan, store, grant, http, overwritten, question))
     try:
         return await asyncio.shield(keeping)
     except asyncio.CancelledError:
+        question.give_up()
         await asyncio.wait({keeping})
         raise
 
 
 async def _kept(
-    bench: Workbench, plan: Plan, store: StoreName | None, grant: TokenGrant, http: OAuthClient, overwritten: list[Replaced]
+    bench: Workbench,
+    plan: Plan,
+    store: StoreName | None,
+    grant: TokenGrant,
+    http: OAuthClient,
+    overwritten: list[Replaced],
+    question: storing.Question,
 ) -> SignedIn:
     from portico.oauth.token_response import check_fit
     from portico.store.off_loop import off_loop
@@ -229,7 +237,7 @@ async def _kept(
             default_model=plan.request.default_model,
         )
     )
-    stored, replaced = await _stored(bench, plan, store, profile, tokens, give_back)
+    stored, replaced = await _stored(bench, plan, store, profile, tokens, give_back, question)
     overwritten += [replaced] if replaced is not None else []
     changed = await off_loop(lambda: config_patch.write_config(bench, stored, plan.method))
     notes = (*accepted.notes, *remarks(plan.server, grant, replaced.profile if replaced is not None else None))
@@ -244,6 +252,7 @@ async def _stored(
     profile: Profile,
     tokens: Tokens,
     give_back: Callable[[], Awaitable[bool]],
+    question: storing.Question,
 ) -> tuple[Profile, Replaced | None]:
     """Commit the tokens, in the place of what was agreed on and of nothing else; what they have replaced.
 
@@ -263,7 +272,9 @@ async def _stored(
         # An error of the store itself comes after `storing` has revoked the tokens, or has said that it could not.
         async with _given_back(give_back, errors=() if left else GenerationChanged):
             try:
-                kept = await storing.store(bench, profile, tokens, chosen=store, give_back=give_back, expect_generation=expected)
+                kept = await storing.store(
+                    bench, profile, tokens, question=question, chosen=store, give_back=give_back, expect_generation=expected
+                )
             except GenerationChanged:
                 if not left:
                     raise

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING, Final
 from portico.contracts import Choice
 from portico.errors import LockBusy, StoreError
 from portico.store.leftovers import pointed_at
-from portico.store.off_loop import off_loop
+from portico.store.off_loop import off_loop, start_off_loop
 from portico.store.vault import GenerationChanged
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Awaitable, Callable
 
     from portico.onboarding.workbench import Workbench
@@ -61,11 +62,33 @@ def _wants(bench: Workbench, error: StoreError, other: StoreName) -> bool:
     return bench.prompter.confirm(f"Keep the tokens in {_LABEL[other]} instead?", flag=f"--store {other}")
 
 
+class Question:
+    """Where tokens should go that no store took: asked while a person is there, and answered with "give up" once they leave."""
+
+    def __init__(self) -> None:
+        self._asked: asyncio.Future[str] | None = None
+        self._given_up = False
+
+    def give_up(self) -> None:
+        """Ctrl-C, or a signal that ends the command."""
+        self._given_up = True
+        if self._asked is not None and not self._asked.done():
+            self._asked.set_result("drop")
+
+    async def answer(self, ask: Callable[[], str]) -> str:
+        """What `ask` returns, on another thread."""
+        if self._given_up:
+            return "drop"
+        self._asked = start_off_loop(ask)
+        return await self._asked
+
+
 async def store(
     bench: Workbench,
     profile: Profile,
     tokens: Tokens,
     *,
+    question: Question,
     chosen: StoreName | None,
     give_back: Callable[[], Awaitable[bool]],
     expect_generation: int,
@@ -84,7 +107,7 @@ async def store(
             raise
         except (StoreError, LockBusy) as error:
             used = await off_loop(partial(_used, bench, profile.id, current))
-            answer = await off_loop(partial(_asked, bench, error, used))
+            answer = await question.answer(partial(_asked, bench, error, used))
             if answer == "drop":
                 revoked = await give_back()
                 raise _not_kept(error, revoked=revoked) from error

@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import MISSING, dataclass, fields, replace
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from portico.errors import ENDS_A_GRANT
+
 if TYPE_CHECKING:
     from portico.contracts import JsonValue, OAuthServer
 
@@ -38,7 +40,7 @@ class Fence:
     """A refresh token that may be spent: the note of a refresh that was sent and whose outcome is not stored yet.
 
     `token` is the SHA-256 of the refresh token, in hex; `generation` that of the tokens it belongs to; `sends` how often it may
-    have reached the server, the first of them at `started_at` (wall ms). `pid` and `boot_id` tell who sent it last.
+    have reached the server, first at `started_at` and last at `sent_at` (wall ms). `pid` and `boot_id` tell who sent it last.
     """
 
     generation: int
@@ -47,6 +49,7 @@ class Fence:
     sends: int
     pid: int
     boot_id: str = ""
+    sent_at: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -214,7 +217,13 @@ _FENCE_KEYS: Final[dict[str, tuple[str, tuple[type, ...]]]] = {
     "sends": ("sends", (int,)),
     "pid": ("pid", (int,)),
     "boot_id": ("bootId", (str,)),
+    "sent_at": ("sentAt", (int, _NONE)),
 }
+# Portico 0.2 ends a sign-in at the twelfth send, so it is not told of more than these.
+_SENDS_TOLD: Final = 11
+_ALL_SENDS: Final = "allSends"
+# Failures that end a sign-in without a word of its server's.
+_OWN_VERDICTS: Final = frozenset({SIGN_OUT_UNFINISHED, "other-account", "tokens-unfit"})
 _RENEWAL_KEYS: Final[dict[str, tuple[str, tuple[type, ...]]]] = {
     "replaces": ("replaces", (int,)),
     "refreshed_at": ("refreshedAt", (int,)),
@@ -239,7 +248,7 @@ _LEFTOVER_KEYS: Final[dict[str, tuple[str, tuple[type, ...]]]] = {
 def profile_to_json(profile: Profile, previous: JsonObject) -> JsonObject:
     """`profile` for the file, on top of what the file had: fields that this version does not know stay."""
     failure = None if profile.failure is None else _to_json(profile.failure, _FAILURE_KEYS)
-    fence = None if profile.fence is None else _to_json(profile.fence, _FENCE_KEYS)
+    fence = None if profile.fence is None else _fence_to_json(profile.fence)
     relocated: JsonObject = dict(profile.relocated)
     parts = {"relocated": relocated or None, "failure": failure, "fence": fence, "got": _moment_to_json(profile.got)}
     known = {**_to_json(profile, _PROFILE_KEYS), **parts}
@@ -262,11 +271,27 @@ def profile_from_json(id: str, value: JsonValue) -> Profile:
     return Profile(
         id=id,
         relocated=tuple((old, str(new)) for old, new in relocated.items()),
-        failure=None if failure is None else Failure(**_from_json(Failure, _object(failure, "failure"), _FAILURE_KEYS)),
-        fence=None if fence is None else Fence(**_from_json(Fence, _object(fence, "fence"), _FENCE_KEYS)),
+        failure=None if failure is None else _failure_from_json(_object(failure, "failure")),
+        fence=None if fence is None else _fence_from_json(_object(fence, "fence")),
         got=_moment_from_json(entry.get("got")),
         **found,
     )
+
+
+def _failure_from_json(entry: JsonObject) -> Failure:
+    """A failure; one that Portico 0.2 took for an end, and that was no verdict of the server's, may be tried again."""
+    failure = Failure(**_from_json(Failure, entry, _FAILURE_KEYS))
+    ended = failure.code in ENDS_A_GRANT or failure.id in _OWN_VERDICTS
+    return failure if ended or not failure.terminal else replace(failure, terminal=False)
+
+
+def _fence_to_json(fence: Fence) -> JsonObject:
+    return {**_to_json(fence, _FENCE_KEYS), "sends": min(fence.sends, _SENDS_TOLD), _ALL_SENDS: fence.sends}
+
+
+def _fence_from_json(entry: JsonObject) -> Fence:
+    fence, counted = Fence(**_from_json(Fence, entry, _FENCE_KEYS)), entry.get(_ALL_SENDS)
+    return fence if type(counted) is not int else replace(fence, sends=max(counted, fence.sends))
 
 
 def leftover_to_json(leftover: Leftover) -> JsonObject:

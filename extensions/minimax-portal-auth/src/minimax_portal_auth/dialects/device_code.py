@@ -18,6 +18,7 @@ from minimax_portal_auth.dialects.user_code import (
     with_audience,
 )
 from minimax_portal_auth.families import DEVICE_CODE
+from minimax_portal_auth.resource import REQUIRED_SCOPE
 from portico.plugin_api import (
     DeviceAuthorization,
     FormRequest,
@@ -82,8 +83,9 @@ class DeviceCodeDialect(StandardDialect):
             "grant_type": "refresh_token",
             "refresh_token": refresh,
             "client_id": server.client_id,
-            "scope": server.scope,
         }
+        if REQUIRED_SCOPE in server.scope.split():  # what else a reply called the scope may not be asked for (RFC 6749 section 6)
+            form["scope"] = server.scope
         return FormRequest(server.token_endpoint, with_audience(form, server), ACCEPT)
 
     def read_token_reply(self, reply: HttpReply) -> TokenGrant:
