@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 from portico.errors import NetworkError
@@ -9,6 +13,28 @@ from portico.models.http import ModelHttp
 from portico.oauth.proxy import Proxy, problems, proxy_for
 from portico.secret import Secret
 from tests.oauth.test_client import post
+
+# Every way to a provider, and the thread that opens the file in each.
+OPENED_BY = """
+import asyncio, os, sys, threading
+from portico.errors import NetworkError
+from portico.models.http import ModelHttp
+from portico.oauth.client import OAuthClient
+
+path, threads = os.environ["PORTICO_PROXY_FILE"], []
+sys.addaudithook(lambda event, args: event == "open" and str(args[0]) == path and threads.append(threading.current_thread()))
+
+async def main():
+    async with OAuthClient() as oauth, ModelHttp() as http:
+        for sent in (oauth.get("https://as.test/metadata"), http.get("https://api.test/", headers={})):
+            try:
+                await sent
+            except NetworkError as error:
+                print(error.id, bool(threads), threading.main_thread() in threads)
+            threads.clear()
+
+asyncio.run(main())
+"""
 
 
 @pytest.fixture
@@ -113,7 +139,7 @@ def test_the_variable_that_counts_is_the_one_that_counts_for_curl(monkeypatch, n
 @pytest.mark.requirement("E113")
 def test_a_file_with_proxies_is_read_behind_the_environment_and_only_if_it_is_private(monkeypatch, no_proxies, tmp_path):
     path = tmp_path / "proxy.env"
-    path.write_text("HTTPS_PROXY=http://me:a=b@proxy.test:1\nLD_PRELOAD=x\nhttp_proxy=other.test:2\n", encoding="utf-8")
+    path.write_text("# ours\n\nHTTPS_PROXY=http://me:a=b@proxy.test:1\nhttp_proxy=other.test:2\n", encoding="utf-8")
     path.chmod(0o600)
     monkeypatch.setenv("PORTICO_PROXY_FILE", str(path))
     assert proxy_for("https://as.test/") == Proxy("http://proxy.test:1", "me", Secret("a=b"))
@@ -130,6 +156,88 @@ def test_a_file_with_proxies_is_read_behind_the_environment_and_only_if_it_is_pr
     assert error.value.id == "proxy-unusable"
     assert "chmod 600" in str(error.value.why)
     assert [each.id for each in problems()] == ["proxy-unusable"]
+
+
+@pytest.fixture
+def proxy_file(monkeypatch, no_proxies, tmp_path):
+    """A private file that `PORTICO_PROXY_FILE` names."""
+    path = tmp_path / "proxy.env"
+    path.touch(mode=0o600)
+    monkeypatch.setenv("PORTICO_PROXY_FILE", str(path))
+    return path
+
+
+SAYS_NOTHING = {
+    b"export HTTPS_PROXY=http://me:hunter2@proxy.test:1\n": "line 1 is not NAME=value",
+    b"HTTPS_PROXY=proxy.test:1\nhttp://me:hunter2@proxy.test:1/?a=b\n": "line 2 is not NAME=value",
+    b"HTTPS_PROXY: http://me:hunter2@proxy.test:1\n": "line 1 is not NAME=value",
+    b"HTTPS_PROXY=proxy.test:1\nNO_PROXY=as.test\n": "line 2 is not NAME=value",
+    b"LD_PRELOAD=hunter2\nHTTPS_PROXY=proxy.test:1\n": "line 1 is not NAME=value",
+    b"\xef\xbb\xbfHTTPS_PROXY=proxy.test:1\n": "line 1 is not NAME=value",
+    b"": "no proxy in it",
+    b"# HTTPS_PROXY=http://me:hunter2@proxy.test:1\n\n": "no proxy in it",
+    b"HTTPS_PROXY=\nhttp_proxy= \n": "no proxy in it",
+    b"HTTP_PROXY=proxy.test:1\n" + b"#" * 70_000 + b"\nHTTPS_PROXY=proxy.test:1\n": "larger than 64 KiB",
+}
+
+
+@pytest.mark.requirement("E113")
+@pytest.mark.parametrize(("data", "why"), SAYS_NOTHING.items(), ids=[f"{each[:40]!r}" for each in SAYS_NOTHING])
+def test_a_file_that_names_no_proxy_is_an_error_and_not_the_way_around_it(data, why, proxy_file):
+    proxy_file.write_bytes(data)
+
+    with pytest.raises(NetworkError, match="PORTICO_PROXY_FILE") as error:
+        proxy_for("https://as.test/")
+
+    assert (error.value.id, error.value.unsent) == ("proxy-unusable", True)
+    assert why in str(error.value.why)
+    assert "hunter2" not in f"{error.value.message} {error.value.why} {error.value.hint}"
+    assert [(each.message, each.why) for each in problems()] == [(error.value.message, error.value.why)]
+
+
+@pytest.mark.requirement("E113")
+def test_what_is_no_plain_file_is_an_error_at_once_and_a_fifo_is_not_waited_for(proxy_file):
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("no FIFOs on this system")
+    proxy_file.unlink()
+    os.mkfifo(proxy_file, 0o600)
+    look = "from portico.oauth.proxy import problems\nprint(*(each.why for each in problems()))"
+
+    fifo = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=False, timeout=20)
+    proxy_file.unlink()
+    proxy_file.mkdir(0o700)
+
+    assert fifo.stdout == "it is not a plain file\n"
+    assert [each.why for each in problems()] == ["it is not a plain file"]
+
+
+@pytest.mark.requirement("E113")
+def test_a_url_in_the_place_of_the_files_path_is_not_shown(proxy_file, monkeypatch):
+    monkeypatch.setenv("PORTICO_PROXY_FILE", "http://me:hunter2@proxy.test:1")
+
+    (error,) = problems()
+
+    assert (error.id, error.why) == ("proxy-unusable", "it is a URL")
+    assert "hunter2" not in f"{error.message} {error.hint}"
+
+
+@pytest.mark.requirement("E113")
+def test_the_file_may_stand_in_the_users_home(proxy_file, monkeypatch):
+    proxy_file.write_text("HTTPS_PROXY=proxy.test:1\n")
+    for home in ("HOME", "USERPROFILE"):
+        monkeypatch.setenv(home, str(proxy_file.parent))
+    monkeypatch.setenv("PORTICO_PROXY_FILE", f"~/{proxy_file.name}")
+
+    assert proxy_for("https://as.test/") == Proxy("http://proxy.test:1")
+
+
+@pytest.mark.requirement("E113")
+def test_no_event_loop_reads_the_file_itself(proxy_file, unused_tcp_port):
+    proxy_file.write_text(f"HTTPS_PROXY=127.0.0.1:{unused_tcp_port}\n")
+
+    done = subprocess.run([sys.executable, "-c", OPENED_BY], capture_output=True, text=True, check=False, timeout=30)
+
+    assert done.stdout.splitlines() == ["network True False"] * 2, done.stderr
 
 
 NO_PROXY = [
@@ -196,5 +304,5 @@ async def test_the_gateway_and_a_sign_in_go_by_the_same_rule(monkeypatch, no_pro
     monkeypatch.setenv("https_proxy", "proxy.test:3128")
     monkeypatch.setenv("no_proxy", "*.minimax.io:443")
     async with ModelHttp() as http:
-        assert http.way("https://api.minimax.io/v1/messages") is None
-        assert http.way("https://api.minimaxi.com/v1/messages") == Proxy("http://proxy.test:3128")
+        assert await http.way("https://api.minimax.io/v1/messages") is None
+        assert await http.way("https://api.minimaxi.com/v1/messages") == Proxy("http://proxy.test:3128")

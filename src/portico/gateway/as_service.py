@@ -41,7 +41,7 @@ def in_this_environment(service: Service, here: Installation) -> Service:
     """
     environment = same_installation(here.paths, here.env)
     passed_on = {name: value for name in _PASSED_ON if (value := here.env.get(name))}
-    secret = {name: value for name, value in passed_on.items() if name in proxy.VARIABLES and proxy.has_password(value)}
+    secret = {name: value for name, value in passed_on.items() if name in proxy.VARIABLES and proxy.may_hold_password(value)}
     environment |= {name: value for name, value in passed_on.items() if name not in secret}
     given = here.env.get(proxy.FILE_ENV)
     if secret:

@@ -95,7 +95,7 @@ class DirectUpstream:
         until, way = self._ways.get(url, (0.0, None))
         if way is not None and until > time.monotonic():
             return way
-        proxy, trust, parts = self._http.way(url), await self._http.trust_for(url), urlsplit(url)
+        proxy, trust, parts = await self._http.way(url), await self._http.trust_for(url), urlsplit(url)
         target = f"{parts.path}?{parts.query}" if parts.query else parts.path
         port = parts.port or (443 if trust else 80)
         origin = Origin(parts.hostname or "", port, trust, proxy) if trust is not None or proxy is None else None

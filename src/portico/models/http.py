@@ -14,7 +14,7 @@ from portico import __version__
 from portico.models.refusal import AnswerCut, AnswerUnknown
 from portico.oauth.endpoints import check_endpoint_url
 from portico.oauth.http_errors import network_error
-from portico.oauth.proxy import proxy_for
+from portico.oauth.proxy import proxy_off_loop
 from portico.oauth.resolver import DaemonResolver
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class ModelHttp:
         return await self._send("GET", url, headers)
 
     async def _send(self, method: str, url: str, headers: Mapping[str, str], **content: object) -> aiohttp.ClientResponse:
-        proxy = self.way(url)
+        proxy = await self.way(url)
         try:
             return await self._opened().request(
                 method,
@@ -89,7 +89,7 @@ class ModelHttp:
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             raise (post_error if method == "POST" else network_error)(error, url) from None
 
-    def way(self, url: str) -> Proxy | None:
+    async def way(self, url: str) -> Proxy | None:
         """The proxy to `url`, once it has been seen that a credential may go there; both hold for half a minute.
 
         Raises:
@@ -100,7 +100,7 @@ class ModelHttp:
         until, proxy = self._ways.get(base, (0.0, None))
         if now >= until:
             check_endpoint_url(url, "model API")
-            proxy = proxy_for(url)
+            proxy = await proxy_off_loop(url)
             if len(self._ways) >= _WAYS:
                 self._ways.clear()
             self._ways[base] = (now + WAY_HOLDS_S, proxy)

@@ -18,7 +18,7 @@ from portico.oauth.authlib_core import ACCEPT_JSON
 from portico.oauth.authorization_request import AuthorizationRequest, new_authorization_request
 from portico.oauth.endpoints import check_endpoint_url
 from portico.oauth.http_errors import network_error
-from portico.oauth.proxy import proxy_for
+from portico.oauth.proxy import proxy_off_loop
 from portico.oauth.resolver import DaemonResolver
 from portico.oauth.tasks import let_go
 from portico.oauth.urls import without_query
@@ -98,7 +98,7 @@ class OAuthClient:
 
     async def _send(self, method: str, url: str, headers: Mapping[str, str], data: Mapping[str, str] | None) -> HttpReply:
         trust = await self._trust_for(url)
-        proxy = proxy_for(url)
+        proxy = await proxy_off_loop(url)
         left_at_ms, left = self._clock.wall_ms(), self._clock.monotonic()
         try:
             async with self._opened().request(

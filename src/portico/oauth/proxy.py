@@ -24,6 +24,7 @@ from urllib.parse import unquote, urlsplit
 from portico.errors import NetworkError
 from portico.oauth.urls import is_loopback
 from portico.secret import Secret
+from portico.store.off_loop import off_loop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -33,10 +34,13 @@ FILE_ENV: Final = "PORTICO_PROXY_FILE"
 VARIABLES: Final = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
 """The variables that name a proxy."""
 
+_NAMES: Final = ("https_proxy", "http_proxy", "all_proxy", "no_proxy")
 _SETTINGS: Final = "the system's settings"
 _PORTS: Final = {"http": 80, "https": 443}
 _LAST_PORT: Final = 65_535
 _LARGEST: Final = 64 * 1024
+# Without O_NONBLOCK the open of a FIFO waits until somebody writes to it.
+_READ_FLAGS: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _OTHER_KINDS: Final = frozenset({"https", "socks", "socks4", "socks4a", "socks5", "socks5h"})
 _PLACE: Final = re.compile(r"(?:\[(?P<address>[^\[\]]*)\]|(?P<host>[A-Za-z0-9._\-\u0080-\uffff]*))(?::(?P<port>[^:\[\]]*))?")
 
@@ -70,7 +74,7 @@ def proxy_for(url: str) -> Proxy | None:
     if is_loopback(host):
         return None
     env = _environment()
-    if not any(_variable(env, name) for name in ("https_proxy", "http_proxy", "all_proxy", "no_proxy")):
+    if not any(_variable(env, name) for name in _NAMES):
         return _by_settings(parts.scheme, host)
     found = _variable(env, f"{parts.scheme}_proxy") or _variable(env, "all_proxy")
     if found is None or not found[1]:
@@ -79,6 +83,11 @@ def proxy_for(url: str) -> Proxy | None:
     if goes_direct(host, parts.port or _PORTS.get(parts.scheme, 0), without):
         return None
     return _read(found[1], found[0])
+
+
+async def proxy_off_loop(url: str) -> Proxy | None:
+    """As `proxy_for`; the file in `PORTICO_PROXY_FILE` is read on another thread, since its disk may be slow or gone."""
+    return await off_loop(lambda: proxy_for(url)) if os.environ.get(FILE_ENV) else proxy_for(url)
 
 
 def goes_direct(host: str, port: int, no_proxy: str) -> bool:
@@ -111,37 +120,99 @@ def problems() -> Iterator[NetworkError]:
             yield error
 
 
-def has_password(value: str) -> bool:
-    """Whether a variable's value may hold the credentials of a proxy."""
-    return "@" in value
+def counting(env: Mapping[str, str]) -> dict[str, str]:
+    """The variables of `env` about proxies that count, `NO_PROXY` with them, each under the name that it is written by.
+
+    An empty value is among them: it means no proxy. The file in `PORTICO_PROXY_FILE` is not looked into.
+    """
+    return dict(filter(None, (_variable(env, name) for name in _NAMES)))
+
+
+def names_a_way(env: Mapping[str, str]) -> bool:
+    """Whether `env` says by which proxy to go, be it by an empty value; `NO_PROXY` alone does not."""
+    return FILE_ENV in env or any(name in VARIABLES for name in counting(env))
+
+
+def file_in(env: Mapping[str, str]) -> Path | None:
+    """The file that `PORTICO_PROXY_FILE` names in `env`.
+
+    Raises:
+        NetworkError: `proxy-unusable`: it is a URL, which may hold a password and is not shown, or names no file.
+    """
+    value = env.get(FILE_ENV)
+    if not value:
+        return None
+    hint = f"Write the URL into a file of mode 600, as HTTPS_PROXY=http://proxy.example:3128, and set {FILE_ENV} to its path."
+    if "://" in value:
+        raise NetworkError("proxy-unusable", f"{FILE_ENV} is not the path of a file.", why="it is a URL", unsent=True, hint=hint)
+    try:
+        return Path(value).expanduser().absolute()
+    except RuntimeError as error:  # `~name` of a user who is not there
+        raise _unusable_file(Path(value), str(error)) from None
+
+
+def behind(env: Mapping[str, str], path: Path) -> dict[str, str]:
+    """The variables of the file at `path` that `env` does not set itself, in either case.
+
+    A file that says nothing would mean to go around the proxy in silence. So each line has to be `NAME=value` with the name of a
+    proxy's variable, except an empty one and one that begins with `#`, and one of the values has to be a proxy.
+
+    Raises:
+        NetworkError: `proxy-unusable`: the file is not there, others may read it or write to it, or it is not such a file.
+    """
+    own = {name.lower() for name in env}
+    return {name: value for name, value in _file(path).items() if name.lower() not in own}
+
+
+def may_hold_password(value: str) -> bool:
+    """Whether a variable's value may hold the credentials of a proxy; of one that cannot be read nobody knows."""
+    try:
+        return bool(value) and _read(value, "").user is not None
+    except NetworkError:
+        return True
 
 
 def _environment() -> Mapping[str, str]:
     """The variables of this process, and behind them those of the file in `PORTICO_PROXY_FILE`.
 
     Raises:
-        NetworkError: `proxy-unusable`: the file is not there, or others may read it or write to it.
+        NetworkError: `proxy-unusable`, as `file_in` and `behind`.
     """
-    path = os.environ.get(FILE_ENV)
-    if not path:
-        return os.environ
-    own = {name.lower() for name in os.environ}
-    return {**{name: value for name, value in _file(Path(path)).items() if name.lower() not in own}, **os.environ}
+    path = file_in(os.environ)
+    return os.environ if path is None else {**behind(os.environ, path), **os.environ}
 
 
 def _file(path: Path) -> dict[str, str]:
     try:
-        with path.open("rb") as file:
-            found = os.fstat(file.fileno())
+        fd = os.open(path, _READ_FLAGS)
+        try:
+            found = os.fstat(fd)
+            if not stat.S_ISREG(found.st_mode):
+                raise _unusable_file(path, "it is not a plain file")
             if os.name == "posix" and (found.st_mode & 0o077 or found.st_uid not in {os.geteuid(), 0}):
                 raise _unusable_file(path, f"others may read it or write to it: chmod 600 {path}")
-            data = file.read(_LARGEST) if stat.S_ISREG(found.st_mode) else b""
-        lines = [line.partition("=") for line in data.decode().splitlines()]
+            with os.fdopen(fd, "rb", closefd=False) as file:
+                data = file.read(_LARGEST + 1)
+        finally:
+            os.close(fd)
+        if len(data) > _LARGEST:
+            raise _unusable_file(path, f"it is larger than {_LARGEST >> 10} KiB")
+        lines = data.decode().splitlines()
     except OSError as error:
         raise _unusable_file(path, error.strerror or str(error)) from None
     except UnicodeDecodeError:
         raise _unusable_file(path, "it is not UTF-8 text") from None
-    return {name: value for name, _, value in lines if name in VARIABLES}
+    variables = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        name, separator, value = line.partition("=")
+        if not separator or name not in VARIABLES:  # the line is not shown: it may hold a password
+            raise _unusable_file(path, f"line {number} is not NAME=value with one of the names {', '.join(VARIABLES)}")
+        variables[name] = value
+    if not any(value.strip() for value in variables.values()):
+        raise _unusable_file(path, "there is no proxy in it")
+    return variables
 
 
 def _unusable_file(path: Path, why: str) -> NetworkError:
