@@ -7,11 +7,13 @@ import os
 import socket
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 import pytest
 
 from portico.gateway.service import running
+from portico.store.profiles import ProfileIndex
 from tests.needs import needs
 from tests.services import little_systemd
 
@@ -96,16 +98,105 @@ def test_a_gateway_whose_proxy_has_got_another_password_is_noticed(systemd):
 
     def outdated(password):
         findings = json.loads(systemd.run("doctor", "--json", env=with_password(password)).stdout)["findings"]
-        return [each["hint"] for each in findings if each["id"] == "service-outdated"]
+        return [(each["why"], each["hint"]) for each in findings if each["id"] == "service-outdated"]
 
     placed = json.loads(systemd.ok("gateway", "install", "--json", env=with_password("hunter2")))
 
     assert "me:hunter2@" in Path(placed["proxyFile"]).read_text(encoding="utf-8")
     assert "hunter2" not in Path(placed["path"]).read_text(encoding="utf-8")
     assert outdated("hunter2") == []
-    assert outdated("hunter3") == ["portico gateway install"]
+    assert outdated("hunter3") == [
+        ("The service does not go by the proxy that this shell's variables name.", "portico gateway install")
+    ]
+    assert "with the proxy of this shell" in systemd.run("doctor", "--fix", env=with_password("hunter3")).stdout
+    assert outdated("hunter3") == []
     systemd.ok("gateway", "uninstall")
     assert not Path(placed["proxyFile"]).exists()
+
+
+WITHOUT = dict.fromkeys(
+    f"{each}_proxy" if lower else f"{each.upper()}_PROXY" for each in ("https", "http", "all", "no") for lower in (True, False)
+) | {"PORTICO_PROXY_FILE": None, "SSL_CERT_FILE": None, "PORTICO_PASSPHRASE_FILE": None}
+
+
+def of_the_service(session, *options):
+    """What doctor finds about the service from a shell without those variables, and what it mends."""
+    value = json.loads(session.run("doctor", "--json", *options, env=WITHOUT).stdout)
+    found = [each for each in value["findings"] if each["id"] == "service-outdated" or "the service" in each["message"]]
+    return [each["id"] for each in found], value["mended"]
+
+
+@pytest.mark.requirement("E113")
+@pytest.mark.parametrize(
+    "away",
+    [
+        {"HTTPS_PROXY": "http://b:hunter2@two.test:2", "https_proxy": None},
+        {"HTTPS_PROXY": "http://two.test:2", "https_proxy": None, "no_proxy": "a.test", "SSL_CERT_FILE": "ca.pem"},
+        {"PORTICO_PROXY_FILE": "mine.env", "https_proxy": None, "HTTPS_PROXY": None},
+        {"PORTICO_PASSPHRASE_FILE": "passphrase", "https_proxy": ""},
+    ],
+)
+def test_a_shell_that_names_no_proxy_is_no_reason_to_take_it_from_the_service(away, systemd, tmp_path):
+    for name, text in (("mine.env", "ALL_PROXY=http://b:hunter2@two.test:2\n"), ("passphrase", "hunter3\n")):
+        (tmp_path / name).write_text(text, encoding="utf-8")
+        (tmp_path / name).chmod(0o600)
+    (tmp_path / "ca.pem").write_bytes(Path(systemd.env["SSL_CERT_FILE"]).read_bytes())
+    if "PORTICO_PASSPHRASE_FILE" in away:
+        ProfileIndex(systemd.paths).remember_store("file")
+    away = {name: str(tmp_path / value) if value and "_FILE" in name else value for name, value in away.items()}
+    unit = Path(json.loads(systemd.ok("gateway", "install", "--json", env=away))["path"])
+    own = systemd.paths.state / "gateway-proxy.env"
+    before, secret = unit.read_text(encoding="utf-8"), own.read_bytes() if own.exists() else None
+
+    assert of_the_service(systemd) == ([], [])
+    unit.write_text(before.replace("RestartSec=30", "RestartSec=29"), encoding="utf-8")
+    assert of_the_service(systemd) == (["service-outdated"], [])
+    left, mended = of_the_service(systemd, "--fix")
+
+    assert left == []
+    assert len(mended) == 1
+    assert "proxy" not in mended[0]
+    assert unit.read_text(encoding="utf-8") == before
+    assert (own.read_bytes() if own.exists() else None) == secret
+
+
+@pytest.mark.requirement("E113")
+def test_an_installed_services_proxy_file_that_is_gone_is_found_from_a_shell_that_names_no_proxy(systemd):
+    systemd.ok("gateway", "install", env={"HTTPS_PROXY": "http://b:hunter2@two.test:2", "https_proxy": None})
+    (systemd.paths.state / "gateway-proxy.env").unlink()
+
+    assert of_the_service(systemd, "--fix") == (["proxy-unusable"], [])
+
+
+@pytest.mark.requirement("E113")
+def test_the_password_of_a_proxy_is_in_its_file_and_nowhere_else(systemd, tmp_path):
+    proxy = systemd.env["HTTPS_PROXY"].rpartition("//")[2]
+    away = dict.fromkeys(("HTTPS_PROXY", "https_proxy"), f"http://me:hunter2@{proxy}")
+    bundle = tmp_path / "report.tar.gz"
+
+    placed = json.loads(systemd.ok("gateway", "install", "--json", env=away))
+    systemd.ok("gateway", "restart", env=away)
+    gone = {**away, "HTTPS_PROXY": "http://me:hunter2@", "https_proxy": None}
+    said = [systemd.run("doctor", "--bundle", str(bundle), env=gone)]
+    process = Path("/proc", str(running(systemd.paths).pid))
+    in_process = process.joinpath("cmdline").read_bytes() + process.joinpath("environ").read_bytes()
+    with tarfile.open(bundle) as archive:
+        in_bundle = b"".join(archive.extractfile(each).read() for each in archive)
+    said += [systemd.run("gateway", verb, env=away) for verb in ("status", "logs")]
+
+    (own,) = [path for path in tmp_path.rglob("*") if path.is_file() and b"hunter2" in path.read_bytes()]
+    assert own == Path(placed["proxyFile"])
+    assert b"proxy-unusable" in in_bundle
+    assert b"hunter2" not in in_process + in_bundle
+    assert not [done for done in said if "hunter2" in done.stdout + done.stderr]
+
+
+@pytest.mark.requirement("E113")
+def test_installing_a_gateway_again_without_its_proxy_says_so(systemd):
+    away = {"HTTPS_PROXY": "http://two.test:2", "https_proxy": None}
+    assert "goes without" not in systemd.run("gateway", "install", env=away).stderr
+
+    assert "goes without the proxy that it had" in systemd.run("gateway", "install", env=WITHOUT).stderr
 
 
 def test_systemd_finds_nothing_wrong_with_the_gateways_unit(systemd):

@@ -35,6 +35,15 @@ async def main():
 asyncio.run(main())
 """
 
+# The way that such a process goes.
+WAYS = """
+from portico.oauth.proxy import proxy_for
+
+for url in ("https://as.example/", "http://as.example/", "https://direct.example/"):
+    found = proxy_for(url)
+    print(url, found and found.url, found and found.user, found and found.password and found.password.reveal())
+"""
+
 
 def start(session, *words, **env):
     return subprocess.Popen(
@@ -202,6 +211,145 @@ def test_without_a_service_manager_the_line_for_cron_names_the_file_with_the_pro
     assert f"PORTICO_PROXY_FILE={own_file}" in done.stderr
     assert "hunter" not in done.stderr
     assert own_file.read_text(encoding="utf-8") == f"https_proxy={away['https_proxy']}\n"
+
+
+def ways(env):
+    done = subprocess.run([sys.executable, "-c", WAYS], env=env, cwd="/", capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def of_unit(path):
+    """The variables of a process that the unit at `path` runs."""
+    lines = path.read_text(encoding="utf-8").splitlines()
+    own = [shlex.split(line.removeprefix("Environment="))[0] for line in lines if line.startswith("Environment=")]
+    return dict(each.split("=", 1) for each in own)
+
+
+SHELLS = {
+    "lower over upper": {"https_proxy": "http://u:hunter2@real.example:3128", "HTTPS_PROXY": "http://plain.example:1"},
+    "upper under lower": {"https_proxy": "http://plain.example:1", "HTTPS_PROXY": "http://u:hunter2@real.example:3128"},
+    "an empty one": {"https_proxy": "", "HTTPS_PROXY": "http://plain.example:1", "ALL_PROXY": "http://u:hunter2@all.example:2"},
+    "an empty one alone": {"https_proxy": "", "all_proxy": "http://all.example:2"},
+    "an empty one over the file": {"HTTPS_PROXY": "", "PORTICO_PROXY_FILE": "ALL_PROXY=http://u:hunter2@one.example:1\n"},
+    "a file": {"PORTICO_PROXY_FILE": "ALL_PROXY=http://u:hunter2@one.example:1\n", "no_proxy": "direct.example"},
+    "a file beside a password": {
+        "PORTICO_PROXY_FILE": "HTTP_PROXY=http://a:hunter1@one.example:1\n",
+        "HTTPS_PROXY": "http://b:hunter2@two.example:2",
+    },
+    "a file beside a plain one": {
+        "PORTICO_PROXY_FILE": "HTTP_PROXY=http://a:hunter1@one.example:1\nhttps_proxy=http://a:hunter1@one.example:1\n",
+        "HTTPS_PROXY": "http://two.example:2",
+    },
+    "a file that the environment overrides": {
+        "PORTICO_PROXY_FILE": "https_proxy=http://a:hunter1@one.example:1\nhttp_proxy=http://one.example:1\n",
+        "HTTPS_PROXY": "http://b:hunter2@two.example:2",
+    },
+    "an exception": {"https_proxy": "a.example", "no_proxy": "direct.example:443", "NO_PROXY": "as.example"},
+    "spaces": {"ALL_PROXY": " http://u:hunter2@all.example:2 "},
+}
+
+
+@pytest.mark.linux
+@pytest.mark.requirement("E113")
+@pytest.mark.parametrize("shell", SHELLS.values(), ids=SHELLS)
+def test_a_service_goes_the_way_that_the_shell_goes_which_installs_it(shell, run_portico, systemctl, tmp_path):
+    env, _ = systemctl
+    if "PORTICO_PROXY_FILE" in shell:
+        file = tmp_path / "proxies"
+        file.write_text(shell["PORTICO_PROXY_FILE"], encoding="utf-8")
+        file.chmod(0o600)
+        shell = {**shell, "PORTICO_PROXY_FILE": str(file)}
+
+    done = run_portico("auth", "keep-fresh", "--install", "--json", env={**env, **shell})
+
+    assert done.returncode == 0, done.stderr
+    unit = Path(json.loads(done.stdout)["path"])
+    here = ways({"PYTHONPATH": of_unit(unit)["PYTHONPATH"], **shell})
+    assert ways(of_unit(unit)) == here
+    assert here.count("None None None") < 3
+    assert "hunter" not in unit.read_text(encoding="utf-8")
+
+
+@pytest.mark.linux
+@pytest.mark.requirement("E113")
+def test_a_value_that_is_no_proxy_and_may_be_half_a_password_is_in_no_unit_either(run_portico, systemctl):
+    env, _ = systemctl
+
+    done = run_portico("auth", "keep-fresh", "--install", "--json", env={**env, "HTTPS_PROXY": "http://me:hunter2"})
+
+    assert "hunter2" not in Path(json.loads(done.stdout)["path"]).read_text(encoding="utf-8")
+
+
+@pytest.mark.linux
+@pytest.mark.requirement("E113")
+def test_a_service_with_a_proxy_file_that_cannot_be_used_is_not_installed(run_portico, systemctl, tmp_path):
+    env, log = systemctl
+
+    done = run_portico("auth", "keep-fresh", "--install", env={**env, "PORTICO_PROXY_FILE": str(tmp_path / "none")})
+
+    assert (done.returncode, "PORTICO_PROXY_FILE" in done.stderr) == (8, True)
+    assert not log.exists()
+
+
+@pytest.mark.linux
+@pytest.mark.requirement("E113")
+@pytest.mark.parametrize("other", ["keep-fresh-proxy.env", "gateway-proxy.env"])
+@pytest.mark.parametrize("managed", [True, False])
+def test_a_proxy_file_of_porticos_own_is_there_as_long_as_a_service_or_a_line_for_cron_names_it(
+    managed, other, run_portico, systemctl, tmp_path
+):
+    env, _ = systemctl
+    if not managed:
+        (tmp_path / "empty").mkdir()
+        env = {**env, "PATH": str(tmp_path / "empty")}
+    state = run_portico.paths.state
+    text = "HTTPS_PROXY=http://me:hunter2@proxy.example:8080\n"
+    state.mkdir(mode=0o700, parents=True, exist_ok=True)
+    (state / other).write_text(text, encoding="utf-8")
+    (state / other).chmod(0o600)
+
+    done = run_portico("auth", "keep-fresh", "--install", env={**env, "PORTICO_PROXY_FILE": str(state / other)})
+
+    own = state / "keep-fresh-proxy.env"
+    named = done.stderr if not managed else next((tmp_path / "home/config/systemd/user").iterdir()).read_text(encoding="utf-8")
+    assert f"PORTICO_PROXY_FILE={own}" in named
+    assert own.read_text(encoding="utf-8") == text
+    assert (state / other).exists()
+
+
+@pytest.mark.linux
+@pytest.mark.requirement("E113")
+@pytest.mark.parametrize("managed", [True, False])
+def test_a_proxy_that_is_not_there_any_more_does_not_leave_without_a_word(managed, run_portico, systemctl, tmp_path):
+    env, _ = systemctl
+    if not managed:
+        (tmp_path / "empty").mkdir()
+        env = {**env, "PATH": str(tmp_path / "empty")}
+    away = {"HTTPS_PROXY": "http://me:hunter2@proxy.example:8080"}
+    first = run_portico("auth", "keep-fresh", "--install", env={**env, **away})
+
+    again = run_portico("auth", "keep-fresh", "--install", "--json", env=env)
+    third = run_portico("auth", "keep-fresh", "--install", env=env)
+
+    assert [("goes without the proxy" in done.stderr) for done in (first, again, third)] == [False, True, False]
+    assert not (run_portico.paths.state / "keep-fresh-proxy.env").exists()
+
+
+@pytest.mark.linux
+@pytest.mark.requirement("E113")
+@pytest.mark.parametrize("options", [(), ("--json",)])
+def test_uninstall_takes_the_password_away_that_a_line_for_cron_needed(options, run_portico, tmp_path):
+    (tmp_path / "empty").mkdir()
+    env = {"PATH": str(tmp_path / "empty")}
+    own = run_portico.paths.state / "keep-fresh-proxy.env"
+    run_portico("auth", "keep-fresh", "--install", env={**env, "https_proxy": "http://me:hunter2@proxy.example:8080"})
+    assert own.exists()
+
+    done = run_portico("auth", "keep-fresh", "--uninstall", *options, env=env)
+
+    assert not own.exists()
+    assert (done.returncode, str(own) in done.stdout, "Nothing" in done.stdout) == (0, True, False)
+    assert "Nothing is installed" in run_portico("auth", "keep-fresh", "--uninstall", env=env).stdout
 
 
 @pytest.mark.linux

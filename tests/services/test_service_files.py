@@ -11,6 +11,7 @@ from dataclasses import replace
 import pytest
 
 from portico.errors import ConfigError
+from portico.secret import Secret
 from portico.services.launchd import Launchd, launchd_plist
 from portico.services.manager import manager_here
 from portico.services.service import Service, Verb
@@ -136,7 +137,8 @@ def test_what_holds_a_password_is_in_a_file_of_its_own_and_goes_with_the_service
     own = tmp_path / "state/gateway-proxy.env"
     secret = {"HTTPS_PROXY": "http://me:hunter2@proxy.example:8080", "ALL_PROXY": "http://me:hunter2@proxy.example:8080"}
     here = manager(program(name))
-    told = replace(service, secrets=own, secret_environment=secret)
+    told = replace(service, secrets=own, secret_environment={name: Secret(value) for name, value in secret.items()})
+    assert "hunter2" not in repr(told)
 
     path = here.install(told)
 
@@ -156,13 +158,50 @@ def test_what_holds_a_password_is_in_a_file_of_its_own_and_goes_with_the_service
 @pytest.mark.requirement("E113")
 def test_a_value_that_goes_on_in_the_next_line_is_refused_and_not_shown(service, program, tmp_path):
     told = replace(
-        service, secrets=tmp_path / "proxy.env", secret_environment={"HTTPS_PROXY": "http://me:hunter2@x\nhttp_proxy=y"}
+        service, secrets=tmp_path / "proxy.env", secret_environment={"HTTPS_PROXY": Secret("http://me:hunter2@x\nhttp_proxy=y")}
     )
 
     with pytest.raises(ConfigError, match="HTTPS_PROXY") as caught:
         Systemd(program("systemctl")).install(told)
 
     assert "hunter2" not in f"{caught.value} {caught.value.why} {caught.value.hint}"
+    assert not (tmp_path / "proxy.env").exists()
+
+
+@pytest.mark.requirement("E113")
+@pytest.mark.parametrize(("manager", "name"), [(Systemd, "systemctl"), (Launchd, "launchctl")])
+def test_the_variables_of_an_installed_service_are_read_as_they_were_written(service, program, manager, name):
+    here = manager(program(name))
+    odd = {**service.environment, "https_proxy": "", "HTTP_PROXY": "http://a.test:1/?x='y'%20", "NO_PROXY": "*.a, b\\"}
+    assert here.environment(service) == {}
+
+    path = here.install(replace(service, environment=odd))
+
+    assert here.environment(service) == odd
+    for damaged in (b"", b'Environment="X', b"<plist", b"<plist><dict/></plist>", b"\xff\xfe", b"bplist00"):
+        path.write_bytes(damaged)
+        assert here.environment(service) == {}
+
+
+@pytest.mark.requirement("E113")
+@pytest.mark.parametrize(("manager", "name"), [(Systemd, "systemctl"), (Launchd, "launchctl")])
+def test_a_file_that_the_new_service_names_is_not_deleted(service, program, tmp_path, manager, name):
+    own = tmp_path / "proxy.env"
+    own.write_text("HTTPS_PROXY=http://me:hunter2@proxy.example:8080\n", encoding="utf-8")
+
+    manager(program(name)).install(replace(service, secrets=own, environment={"PORTICO_PROXY_FILE": str(own)}))
+
+    assert own.exists()
+
+
+@pytest.mark.requirement("E113")
+def test_a_service_that_no_unit_can_hold_leaves_no_password_behind(service, program, tmp_path):
+    secret = {"HTTPS_PROXY": Secret("http://me:hunter2@proxy.example:8080")}
+    told = replace(service, secrets=tmp_path / "proxy.env", secret_environment=secret, environment={"PORTICO_CONFIG": "/a\nb"})
+
+    with pytest.raises(ConfigError):
+        Systemd(program("systemctl")).install(told)
+
     assert not (tmp_path / "proxy.env").exists()
 
 

@@ -67,16 +67,27 @@ def install(_args: argparse.Namespace, rt: Runtime) -> int:
 
     Raises:
         ConfigError: `no-service-manager`, `service-failed`, `gateway-failed`.
+        NetworkError: `proxy-unusable`: the file in `PORTICO_PROXY_FILE` cannot be used.
         StoreError: the sealed file store is in use and its passphrase is in no file.
     """
     from portico.gateway import service
-    from portico.gateway.as_service import after_install, gateway_service, in_this_environment, proxy_file, usable_manager
+    from portico.gateway.as_service import (
+        after_install,
+        gateway_service,
+        in_this_environment,
+        proxy_file,
+        proxy_that_goes,
+        usable_manager,
+    )
 
     here = in_this_environment(gateway_service(rt), rt)
     manager, why = usable_manager(rt)
     if manager is None:
         hint = "start it in the background, until this machine restarts: {prog} gateway start"
         raise ConfigError("no-service-manager", "Nothing was installed: no service manager can be used here.", why=why, hint=hint)
+    without = proxy_that_goes(here, manager.environment(here))
+    if without is not None:
+        rt.out.warn(without)
     before = Installed(here, manager).stop(rt) if manager.path(here).exists() else service.stop(rt.paths)
     path = manager.install(here)
     state = _answering(rt)
@@ -93,13 +104,14 @@ def install(_args: argparse.Namespace, rt: Runtime) -> int:
 
 def uninstall(_args: argparse.Namespace, rt: Runtime) -> int:
     """Stop the service and take it away."""
-    from portico.gateway.as_service import gateway_service
-    from portico.services.manager import manager_here
+    from portico.gateway.as_service import gateway_service, take_away
 
-    here, manager = gateway_service(rt), manager_here(rt.env)
-    gone = manager is not None and manager.uninstall(here)
+    here = gateway_service(rt)
+    gone, had_file = take_away(here, rt)
     if rt.out.is_json:
-        rt.out.json({"uninstalled": gone, "name": here.name})
+        rt.out.json({"uninstalled": gone, "name": here.name, **({"deleted": [str(here.secrets)]} if had_file else {})})
+    elif had_file:
+        rt.out.line(f"Deleted: {here.secrets}")
     else:
         rt.out.line(f"Stopped and removed: {here.name}" if gone else "Nothing is installed; nothing was changed.")
     return ExitCode.OK

@@ -109,13 +109,17 @@ def install(rt: Runtime) -> int:
 
     Raises:
         ConfigError: `no-service-manager`, with the line for cron; `service-failed`.
+        NetworkError: `proxy-unusable`: the file in `PORTICO_PROXY_FILE` cannot be used.
         StoreError: the sealed file store is in use and its passphrase is in no file.
     """
     from portico.errors import ExitCode
-    from portico.gateway.as_service import after_install, proxy_file, usable_manager
+    from portico.gateway.as_service import after_install, proxy_file, proxy_that_goes, usable_manager
 
     service = _service(rt)
     manager, why = usable_manager(rt)
+    without = proxy_that_goes(service, manager.environment(service) if manager is not None else {})
+    if without is not None:
+        rt.out.warn(without)
     if manager is None:
         raise _no_manager(service, why, rt)
     path = manager.install(service)
@@ -131,13 +135,14 @@ def install(rt: Runtime) -> int:
 def uninstall(rt: Runtime) -> int:
     """Take it back from the service manager."""
     from portico.errors import ExitCode
-    from portico.services.manager import manager_here
+    from portico.gateway.as_service import take_away
 
     service = keep_fresh_service(rt)
-    manager = manager_here(rt.env)
-    gone = manager is not None and manager.uninstall(service)
+    gone, had_file = take_away(service, rt)
     if rt.out.is_json:
-        rt.out.json({"uninstalled": gone, "name": service.name})
+        rt.out.json({"uninstalled": gone, "name": service.name, **({"deleted": [str(service.secrets)]} if had_file else {})})
+    elif had_file:
+        rt.out.line(f"Deleted: {service.secrets}; a line for cron that names it goes with `crontab -e`.")
     else:
         rt.out.line(f"Stopped and removed: {service.name}" if gone else "Nothing is installed; nothing was changed.")
     return ExitCode.OK

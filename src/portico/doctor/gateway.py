@@ -9,7 +9,7 @@ from portico.doctor.finding import Found, of_error
 from portico.errors import PorticoError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from portico.doctor.patient import Patient
     from portico.services.service import Service
@@ -49,25 +49,36 @@ def running(patient: Patient) -> Iterator[Found]:
 def service_file(patient: Patient) -> Iterator[Found]:
     """A service that is installed and would run something else than what is here now."""
     from portico.gateway.as_service import gateway_service, in_this_environment
+    from portico.oauth.proxy import names_a_way
     from portico.services.manager import manager_here
 
     here = patient.here
     manager = manager_here(here.env)
     if manager is None or not manager.path(gateway_service(here)).exists():
         return
-    now = in_this_environment(gateway_service(here), here)
+    installed = manager.environment(gateway_service(here))
+    now = in_this_environment(gateway_service(here), here, installed)
     path = manager.path(now)
     if path.read_bytes() == manager.content(now) and _has_its_secrets(now):
         return
+    differs = names_a_way(here.env) and not (_ways(installed) == _ways(now.environment) and _has_its_secrets(now))
 
     def renew() -> str:
         manager.install(now)
-        return f"{path} is written anew, and the service restarted"
+        return f"{path} is written anew, and the service restarted{', with the proxy of this shell' if differs else ''}"
 
     why = "It was made by another version, from another place, or for another environment."
+    if differs:
+        why = "The service does not go by the proxy that this shell's variables name."
     yield Found(
         "service-outdated", "warning", f"{path} is not what would be installed now.", why, "{prog} gateway install", renew
     )
+
+
+def _ways(environment: Mapping[str, str]) -> dict[str, str]:
+    from portico.oauth.proxy import FILE_ENV, VARIABLES
+
+    return {name: value for name, value in environment.items() if name in {*VARIABLES, FILE_ENV}}
 
 
 def _has_its_secrets(service: Service) -> bool:

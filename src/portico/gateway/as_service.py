@@ -11,16 +11,19 @@ from portico.errors import StoreError
 from portico.gateway.child import same_installation
 from portico.gateway.service import uses_sealed_file
 from portico.oauth import proxy
+from portico.secret import Secret
 from portico.services.manager import manager_here
-from portico.services.service import Service, Verb
+from portico.services.service import Service, Verb, remove_secrets
 from portico.store.passphrase import FILE_ENV
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from portico.installation import Installation
     from portico.services.service import Manager
 
-# Ways to the network that a service manager does not know.
-_PASSED_ON: Final = (*proxy.VARIABLES, "NO_PROXY", "no_proxy", "SSL_CERT_FILE", "SSL_CERT_DIR")
+_CERTIFICATES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
+_WITHOUT_PROXY: Final = ("no_proxy", "NO_PROXY")
 
 
 def a_service(here: Installation, name: str, description: str, *, verb: Verb, words: tuple[str, ...], log: Path) -> Service:
@@ -31,32 +34,85 @@ def a_service(here: Installation, name: str, description: str, *, verb: Verb, wo
     return Service(full_name, description, verb, command, {}, log, secrets=here.paths.state / f"{name}-proxy.env")
 
 
-def in_this_environment(service: Service, here: Installation) -> Service:
+def in_this_environment(service: Service, here: Installation, installed: Mapping[str, str] | None = None) -> Service:
     """The service with what makes its process this installation, with this way to the network.
 
-    A proxy with a password goes into a file of its own, which only the user can read; the service's file names that one.
+    The way is the variables that count here, which a service manager does not know. A proxy with a password goes into a file of
+    its own, which only the user can read; the service's file names that one. A file that the user has made is named itself, as
+    long as no password has to stand beside it.
+
+    `installed` has the variables that the service was installed with: of a kind that this environment says nothing of, they stay.
 
     Raises:
+        NetworkError: `proxy-unusable`: the file in `PORTICO_PROXY_FILE` cannot be used.
         StoreError: the sealed file store is in use and its passphrase is in no file.
     """
-    environment = same_installation(here.paths, here.env)
-    passed_on = {name: value for name in _PASSED_ON if (value := here.env.get(name))}
-    secret = {name: value for name, value in passed_on.items() if name in proxy.VARIABLES and proxy.may_hold_password(value)}
-    environment |= {name: value for name, value in passed_on.items() if name not in secret}
-    given = here.env.get(proxy.FILE_ENV)
-    if secret:
-        environment[proxy.FILE_ENV] = str(service.secrets)
-    elif given:
-        environment[proxy.FILE_ENV] = str(Path(given).expanduser().absolute())
+    env = here.env if installed is None else _with_what_stays(here.env, installed)
+    variables, secret = _way(service, here, env)
+    environment = {**same_installation(here.paths, here.env), **variables}
+    environment |= {name: value for name in _CERTIFICATES if (value := env.get(name))}
     if uses_sealed_file(here.paths):
-        if not here.env.get(FILE_ENV):
+        if not env.get(FILE_ENV):
             raise StoreError(
                 "passphrase-needed",
                 "the sealed file store needs its passphrase whenever a token is refreshed, and a unit file is no place for it",
                 hint=f"put it into a file that only you can read, set {FILE_ENV} to that file, and run the command again",
             )
-        environment[FILE_ENV] = str(Path(here.env[FILE_ENV]).expanduser().absolute())
+        environment[FILE_ENV] = str(Path(env[FILE_ENV]).expanduser().absolute())
     return replace(service, environment=environment, secret_environment=secret)
+
+
+def _way(service: Service, here: Installation, env: Mapping[str, str]) -> tuple[dict[str, str], dict[str, Secret]]:
+    """The variables of the way to the network: what the service's file may hold, and what it may not."""
+    own, path = proxy.counting(env), proxy.file_in(env)
+    of_file = proxy.behind(env, path) if path is not None else {}  # read in any case: a service with an unusable one is of no use
+    # A file of Portico's own goes when its service goes, which may be the other one.
+    is_ours = path is not None and path.resolve().parent == here.paths.state.resolve()
+    if path is not None and not is_ours and not any(map(_may_hold_password, own.items())):
+        return {**own, proxy.FILE_ENV: str(path)}, {}
+    every = {**proxy.counting(of_file), **own}
+    secret = {name: Secret(value) for name, value in every.items() if _may_hold_password((name, value))}
+    plain = {name: value for name, value in every.items() if name not in secret}
+    return {**plain, **({proxy.FILE_ENV: str(service.secrets)} if secret else {})}, secret
+
+
+def _may_hold_password(variable: tuple[str, str]) -> bool:
+    name, value = variable
+    return name in proxy.VARIABLES and proxy.may_hold_password(value)
+
+
+def _with_what_stays(env: Mapping[str, str], installed: Mapping[str, str]) -> dict[str, str]:
+    """`env`, and from `installed` each kind of variable that `env` has none of."""
+    kinds = [_WITHOUT_PROXY, *((name,) for name in (*_CERTIFICATES, FILE_ENV))]
+    stay = {name for kind in kinds if not any(name in env for name in kind) for name in kind}
+    if not proxy.names_a_way(env):
+        stay |= {*proxy.VARIABLES, proxy.FILE_ENV}
+    return {**env, **{name: value for name, value in installed.items() if name in stay}}
+
+
+def proxy_that_goes(service: Service, before: Mapping[str, str]) -> str | None:
+    """What to say of a service that is installed again without the proxy that it had; `before` has the variables of that time."""
+    had = proxy.names_a_way(before) or (service.secrets is not None and service.secrets.exists())
+    if not had or proxy.names_a_way(service.environment):
+        return None
+    again = "To keep one, set HTTPS_PROXY and run the command again."
+    return f"{service.name} goes without the proxy that it had: no variable of this shell names one. {again}"
+
+
+def take_away(service: Service, here: Installation) -> tuple[bool, bool]:
+    """Stop and remove the service, and the file with its proxy, which may be there for a line of cron's alone.
+
+    Returns whether there was a service, and whether there was only that file.
+
+    Raises:
+        ConfigError, StoreError: as `Manager.uninstall`.
+    """
+    manager = manager_here(here.env)
+    if manager is not None and manager.uninstall(service):
+        return True, False
+    had_file = service.secrets is not None and service.secrets.exists()
+    remove_secrets(service)
+    return False, had_file
 
 
 def gateway_service(here: Installation) -> Service:
@@ -76,7 +132,7 @@ def usable_manager(here: Installation) -> tuple[Manager | None, str]:
 def after_install(manager: Manager, service: Service) -> str:
     """What to know of a service that has just been installed."""
     secret = (
-        f"Its proxy, which has a password, is in {service.secrets}, which only you can read.\n"
+        f"Its proxy, which may have a password, is in {service.secrets}, which only you can read.\n"
         if service.secret_environment
         else ""
     )

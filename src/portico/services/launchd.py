@@ -6,6 +6,7 @@ import os
 import plistlib
 import sys
 from typing import TYPE_CHECKING
+from xml.parsers.expat import ExpatError
 
 from portico.services.service import ask, home, remove_secrets, run, write_file, write_secrets
 from portico.store.atomic import remove_private
@@ -31,15 +32,22 @@ class Launchd:
     def content(self, service: Service) -> bytes:
         return launchd_plist(service)
 
+    def environment(self, service: Service) -> dict[str, str]:
+        try:
+            found = plistlib.loads(self.path(service).read_bytes())["EnvironmentVariables"]
+            return {name: value for name, value in found.items() if isinstance(value, str)}
+        except (FileNotFoundError, ValueError, LookupError, TypeError, AttributeError, ExpatError):
+            return {}
+
     def why_not(self) -> str | None:
         return ask(self._env, ["launchctl", "print", _domain()])[1]
 
     def install(self, service: Service) -> Path:
-        path = self.path(service)
+        path, content = self.path(service), self.content(service)
         if path.exists():
             ask(self._env, ["launchctl", "bootout", f"{_domain()}/{service.name}"])  # not running is as good
         write_secrets(service)
-        write_file(path, self.content(service))
+        write_file(path, content)
         run(self._env, ["launchctl", "bootstrap", _domain(), str(path)], hint=f"{{prog}} {service.verb.uninstall}")
         return path
 

@@ -17,6 +17,8 @@ from portico.store.passphrase import SECRET_VARIABLES
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from portico.secret import Secret
+
 _ANSWER_S: Final = 30.0
 
 
@@ -42,7 +44,7 @@ class Service:
     environment: Mapping[str, str]
     log: Path
     secrets: Path | None = None
-    secret_environment: Mapping[str, str] = field(default_factory=dict)
+    secret_environment: Mapping[str, Secret] = field(default_factory=dict)
 
 
 class Manager(Protocol):
@@ -59,6 +61,14 @@ class Manager(Protocol):
 
         Raises:
             ConfigError: a path cannot be written into one.
+        """
+        ...
+
+    def environment(self, service: Service) -> dict[str, str]:
+        """The variables in that file as it is now; none where there is no file, or one that Portico has not written.
+
+        Raises:
+            OSError: it is there and cannot be read.
         """
         ...
 
@@ -126,6 +136,8 @@ def write_file(path: Path, data: bytes) -> None:
 def write_secrets(service: Service) -> None:
     """Write what the service's own process alone reads, with mode 0600; without any, what an earlier one left is deleted.
 
+    It stays if the service's own variables name it all the same.
+
     Raises:
         StoreError: it cannot be written, or deleted.
         ConfigError: as `secrets_text`.
@@ -134,7 +146,7 @@ def write_secrets(service: Service) -> None:
         return
     if service.secret_environment:
         write_private(service.secrets, secrets_text(service))
-    else:
+    elif str(service.secrets) not in service.environment.values():
         remove_private(service.secrets)
 
 
@@ -144,10 +156,11 @@ def secrets_text(service: Service) -> bytes:
     Raises:
         ConfigError: `service-failed`: a value goes over the end of its line.
     """
-    for name, value in service.secret_environment.items():
+    values = {name: value.reveal() for name, value in sorted(service.secret_environment.items())}
+    for name, value in values.items():
         if not value.isprintable():
             raise ConfigError("service-failed", f"{name} has characters that no address has.", hint=f"set {name} without them")
-    return "".join(f"{name}={value}\n" for name, value in sorted(service.secret_environment.items())).encode()
+    return "".join(f"{name}={value}\n" for name, value in values.items()).encode()
 
 
 def remove_secrets(service: Service) -> None:

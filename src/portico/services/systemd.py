@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -14,6 +15,7 @@ if TYPE_CHECKING:
 
     from portico.services.service import Service
 
+_VARIABLES: Final = "Environment="
 _UNIT: Final = """\
 # Written by `portico {install}`; `portico {uninstall}` takes it away.
 [Unit]
@@ -57,13 +59,21 @@ class Systemd:
     def content(self, service: Service) -> bytes:
         return systemd_unit(service).encode()
 
+    def environment(self, service: Service) -> dict[str, str]:
+        try:
+            lines = self.path(service).read_text(encoding="utf-8", errors="replace").splitlines()
+        except FileNotFoundError:
+            return {}
+        words = [word for line in lines if line.startswith(_VARIABLES) for word in _words(line.removeprefix(_VARIABLES))]
+        return {name: value for name, _, value in (word.partition("=") for word in words)}
+
     def why_not(self) -> str | None:
         return ask(self._env, ["systemctl", "--user", "show", "--property=Version"])[1]
 
     def install(self, service: Service) -> Path:
-        path = self.path(service)
+        path, content = self.path(service), self.content(service)  # a path that no unit can hold fails before anything is written
         write_secrets(service)
-        write_file(path, self.content(service))
+        write_file(path, content)
         self._run(service, "daemon-reload")
         self._run(service, "enable", path.name)
         self._run(service, "restart", path.name)  # one that ran already takes up what has changed
@@ -117,6 +127,14 @@ def systemd_unit(service: Service) -> str:
         environment=environment,
         command=" ".join(_quoted(word).replace("$", "$$") for word in service.command),
     )
+
+
+def _words(text: str) -> list[str]:
+    """The words of a line that `_quoted` has made; none of one that breaks off within quotes."""
+    try:
+        return [word.replace("%%", "%") for word in shlex.split(text)]
+    except ValueError:
+        return []
 
 
 def _quoted(word: str) -> str:
