@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import json
 import os
+import secrets
 import subprocess
 import sys
 import time
+from contextlib import ExitStack
 from dataclasses import replace
+from types import SimpleNamespace
 
 import pytest
 
-from portico.auth.importers import source
+from portico.auth.importers import sidecar, source
 from portico.auth.importers.source import read_source, remove_from_source
 from portico.errors import ConfigError, LockBusy
 from portico.secret import Secret
@@ -124,7 +127,9 @@ def test_a_lock_folder_that_its_holder_has_not_touched_for_half_a_minute_is_take
 @pytest.mark.parametrize(
     ("content", "age_s", "outcome"),
     [
-        ('{"pid": ENDED, "createdAt": "2026-11-28T19:48:15.277Z"}', 1, "removed"),
+        ('{"pid": ENDED, "createdAt": "2026-11-28T19:48:15.277Z"}', 200, "removed"),
+        ('{"pid": ENDED, "createdAt": "2026-11-28T19:48:15.277Z"}', 0, None),
+        ('{"pid": ENDED, "createdAt": "2026-11-28T19:48:15.277Z"}', 100, None),
         ('{"pid": RUNS, "createdAt": "2026-11-28T19:48:15.277Z"}', 7200, None),
         ("", 200, "removed"),
         ("", 100, None),
@@ -132,11 +137,19 @@ def test_a_lock_folder_that_its_holder_has_not_touched_for_half_a_minute_is_take
         ('{"pid": "RUNS"}', 100, None),
         ("[" * 4096, 200, "removed"),
     ],
-    ids=["holder ended", "holder runs", "empty and old", "empty and young", "no process", "no number", "nonsense"],
+    ids=[
+        "holder not here and old",
+        "holder not here",
+        "holder not here and young",
+        "holder runs",
+        "empty and old",
+        "empty and young",
+        "no process",
+        "no number",
+        "nonsense",
+    ],
 )
-def test_a_lock_file_is_nobodys_when_its_process_has_ended_or_it_names_none_and_is_old(
-    content, age_s, outcome, tmp_path, monkeypatch
-):
+def test_a_lock_file_is_nobodys_when_its_process_is_not_here_and_it_is_old(content, age_s, outcome, tmp_path, monkeypatch):
     ended = subprocess.Popen([sys.executable, "-c", ""])
     ended.wait()
     path = Sample("openclaw").write(tmp_path)
@@ -153,6 +166,51 @@ def test_a_lock_file_is_nobodys_when_its_process_has_ended_or_it_names_none_and_
     else:
         assert remove_from_source(BY_NAME["openclaw"], path, found) == outcome
     assert lock.exists() is (outcome is None)
+
+
+@pytest.mark.requirement("E111")
+@pytest.mark.parametrize("as_file", [False, True], ids=["folder", "file"])
+@pytest.mark.parametrize("at", ["time", "secrets"], ids=["while it looks", "while it takes it"])
+def test_of_two_that_find_one_lock_left_behind_only_one_gets_it(at, as_file, tmp_path, monkeypatch):
+    lock = tmp_path / "a.lock"
+    if as_file:
+        lock.touch()
+    else:
+        lock.mkdir()
+    aged(lock, 1000)
+    busy = LockBusy("source-busy", "another has it")
+    with ExitStack() as first:
+
+        def meanwhile(*args):
+            """The first one takes the lock over while the second is at it; then what was asked for of a module."""
+            monkeypatch.setattr(sidecar, at, modules[at])
+            first.enter_context(sidecar.sidecar(lock, busy=busy, wait_s=0.1, as_file=as_file))
+            return time.time() if at == "time" else secrets.token_hex(*args)
+
+        modules = {"time": time, "secrets": secrets}
+        name = {"time": "time", "secrets": "token_hex"}[at]
+        monkeypatch.setattr(sidecar, at, SimpleNamespace(**{**vars(modules[at]), name: meanwhile}))
+
+        with pytest.raises(LockBusy), sidecar.sidecar(lock, busy=busy, wait_s=0.1, as_file=as_file):
+            pytest.fail("both are inside")
+
+        assert [each.name for each in tmp_path.iterdir()] == ["a.lock"]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.requirement("E111")
+@pytest.mark.parametrize("as_file", [False, True], ids=["folder", "file"])
+def test_a_lock_that_was_taken_over_meanwhile_is_not_deleted_at_the_end(as_file, tmp_path):
+    lock = tmp_path / "a.lock"
+    busy = LockBusy("source-busy", "another has it")
+    with ExitStack() as second:
+        with sidecar.sidecar(lock, busy=busy, wait_s=0.1, as_file=as_file):
+            aged(lock, 1000)
+            lock.rename(tmp_path / "taken")
+            second.enter_context(sidecar.sidecar(lock, busy=busy, wait_s=0.1, as_file=as_file))
+
+        assert lock.exists()
+    assert not lock.exists()
 
 
 @pytest.mark.requirement("E111")

@@ -2,8 +2,9 @@
 
 A folder is proper-lockfile's (npm package, 4.1.2, lib/lockfile.js): its holder sets the folder's time again and again, and one
 whose time is older than the tool's `stale` is nobody's any more. A file is OpenClaw's own (openclaw 2026.9.6,
-plugin-sdk/file-lock): it names its holder's process in JSON, and is nobody's when that process has ended. Neither goes away by
-itself when its holder is killed, so each would block for ever.
+plugin-sdk/file-lock): it names its holder's process in JSON. That process may run in a container that has the folder as well, and
+cannot be seen from here then, so a file is nobody's only when its process is not here and it is old. Neither goes away by itself
+when its holder is killed, so each would block for ever.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import stat
 import time
 from datetime import UTC, datetime
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
 STALE_FOLDER_S: Final = 30.0
 """`stale` of OpenClaw's lock on auth-profiles.json (openclaw 2026.2.2 to 2026.2.12, AUTH_STORE_LOCK_OPTIONS)."""
 STALE_FILE_S: Final = 180.0
-"""`stale` of OpenClaw's lock on a refresh (openclaw 2026.9.6, OAUTH_REFRESH_LOCK_OPTIONS), for a file that names no process."""
+"""`stale` of OpenClaw's lock on a refresh (openclaw 2026.9.6, OAUTH_REFRESH_LOCK_OPTIONS), for one whose process is not here."""
 
 _PAUSE_S: Final = 0.05
 _LONGEST: Final = 4096
@@ -45,10 +47,11 @@ def sidecar(lock: Path, *, busy: LockBusy, wait_s: float, as_file: bool = False)
     deadline = time.monotonic() + wait_s
     while True:
         try:
-            _make(lock, as_file=as_file)
+            ours = _make(lock, as_file=as_file)
             break
         except FileExistsError:
-            if _is_left_behind(lock) and _take_away(lock):
+            found = _left_behind(lock)
+            if found is not None and _take_aside(lock, found):
                 continue
             if time.monotonic() > deadline:
                 raise busy from None
@@ -59,44 +62,73 @@ def sidecar(lock: Path, *, busy: LockBusy, wait_s: float, as_file: bool = False)
     try:
         yield
     finally:
-        _take_away(lock)
+        with contextlib.suppress(OSError):
+            # Somebody may have thought that this one was left behind, and has one of its own there now.
+            if _is_same(lock.lstat(), ours):
+                _delete(lock)
 
 
-def _make(lock: Path, *, as_file: bool) -> None:
+def _make(lock: Path, *, as_file: bool) -> os.stat_result:
     if not as_file:
         lock.mkdir(FOLDER_MODE)
-        return
+        return lock.lstat()
     holder = {"pid": os.getpid(), "createdAt": datetime.now(UTC).isoformat()}
     fd = os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600)
     with os.fdopen(fd, "w", encoding="utf-8") as file:
         json.dump(holder, file)
+    return lock.lstat()
 
 
-def _take_away(lock: Path) -> bool:
+def _take_aside(lock: Path, found: os.stat_result) -> bool:
+    """Delete the lock that was `found` left behind, and no other: whether the way is free.
+
+    Two may find the same one, and only one of them can rename it. What the other renames is the lock of the first: it goes back.
+    """
     try:
-        if stat.S_ISDIR(lock.lstat().st_mode):
-            lock.rmdir()
-        else:
-            lock.unlink()
+        if not _is_same(lock.lstat(), found):
+            return False
+        aside = lock.with_name(f".{lock.name}.{secrets.token_hex(8)}.stale")
+        lock.rename(aside)
     except FileNotFoundError:
         return True
     except OSError:
         return False
-    return True
+    with contextlib.suppress(OSError):
+        if _is_same(aside.lstat(), found):
+            _delete(aside)
+            return True
+    with contextlib.suppress(OSError):
+        if not os.path.lexists(lock):
+            aside.rename(lock)
+        else:
+            _delete(aside)
+    return False
 
 
-def _is_left_behind(lock: Path) -> bool:
+def _is_same(one: os.stat_result, other: os.stat_result) -> bool:
+    """Whether both are one lock: a number of a file that is deleted is soon another's, and a holder may set the time."""
+    return (one.st_dev, one.st_ino, one.st_mtime_ns) == (other.st_dev, other.st_ino, other.st_mtime_ns)
+
+
+def _delete(lock: Path) -> None:
+    if stat.S_ISDIR(lock.lstat().st_mode):
+        lock.rmdir()
+    else:
+        lock.unlink()
+
+
+def _left_behind(lock: Path) -> os.stat_result | None:
+    """What is known of a lock that nobody holds any more; None where somebody may hold it, or it is gone by now."""
     try:
         found = lock.lstat()
         age_s = time.time() - found.st_mtime
         if stat.S_ISDIR(found.st_mode):
-            return age_s > STALE_FOLDER_S
+            with os.scandir(lock) as inside:
+                return found if age_s > STALE_FOLDER_S and next(inside, None) is None else None
         pid = _holder(lock) if stat.S_ISREG(found.st_mode) else None
-    except FileNotFoundError:
-        return True
     except OSError:
-        return False
-    return age_s > STALE_FILE_S if pid is None else not _runs(pid)
+        return None
+    return found if age_s > STALE_FILE_S and not (pid is not None and _runs(pid)) else None
 
 
 def _holder(lock: Path) -> int | None:
