@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import time
+from contextlib import closing
 
 import pytest
 
@@ -403,6 +405,23 @@ def test_what_may_be_a_spent_copy_of_a_newer_sign_in_is_named_and_left_alone_unl
     asked = desk.imported("--from", "openclaw", "--path", str(path), "--profile", "work", "--json")
     assert asked.returncode == 0, asked.stderr
     assert desk.vault().read("minimax-portal:work").access.reveal() == copy.access
+
+
+@pytest.mark.requirement("E106")
+def test_a_tool_that_keeps_old_tokens_readable_is_to_be_ended(desk, monkeypatch):
+    from portico.auth.importers import source
+
+    monkeypatch.setattr(source, "_LOCK_S", 0.1)
+    (path,) = openclaw_at(desk, Sample("openclaw").profiles(), SHARED)
+    with closing(sqlite3.connect(path, isolation_level=None)) as tool:
+        tool.execute("BEGIN")
+        tool.execute("SELECT * FROM config_machine_state").fetchall()
+
+        done = desk.imported("--json", "--remove-source")
+
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["imported"][0]["source"] == "not-erased"
+    assert "the old tokens can be read in that file. End OpenClaw." in done.stderr
 
 
 @pytest.mark.requirement("E106")

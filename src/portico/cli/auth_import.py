@@ -97,7 +97,7 @@ def import_(args: argparse.Namespace, rt: Runtime) -> int:
 
 
 def _carry_out(takeover: Takeover, request: ImportRequest, rt: Runtime) -> str:
-    """Store, and then what becomes of the other copy: `removed`, `kept`, `gone` or `changed`."""
+    """Store, and then what becomes of the other copy: `removed`, `not-erased`, `kept`, `gone` or `changed`."""
     from portico.onboarding import importing
     from portico.onboarding.account_in_use import id_in_use, in_use_after, summary_lines
 
@@ -122,7 +122,10 @@ def _carry_out(takeover: Takeover, request: ImportRequest, rt: Runtime) -> str:
         )
         rt.out.warn(f"  End {candidate.importer.label}, then: {rt.program} auth logout {profile.id}, and import again.")
     else:
-        rt.out.note(f"{_and(candidate)}: that sign-in is {'taken out' if outcome == 'removed' else 'no longer there'}")
+        rt.out.note(f"{_and(candidate)}: that sign-in is {'no longer there' if outcome == 'gone' else 'taken out'}")
+    if outcome == "not-erased":
+        label = candidate.importer.label
+        rt.out.warn(f"{label} has it open, and until it is closed the old tokens can be read in that file. End {label}.")
     return outcome
 
 

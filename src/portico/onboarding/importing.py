@@ -245,12 +245,14 @@ def keep(bench: Workbench, takeover: Takeover, *, chosen: StoreName | None) -> P
 def remove(candidate: Candidate) -> str:
     """Take the credential out of the other tool's files; `removed`, `gone`, or `changed` where one holds newer tokens by now.
 
+    `not-erased`: it is out, and its text stays in a database's file until the tool has closed it.
+
     Raises:
         ConfigError, LockBusy: it stays there, in one of them at least.
     """
     each = (candidate, *candidate.copies)
     outcomes = {remove_from_source(one.importer, one.path, one.credential) for one in each}
-    return next(outcome for outcome in ("changed", "removed", "gone") if outcome in outcomes)
+    return next(outcome for outcome in ("changed", "not-erased", "removed", "gone") if outcome in outcomes)
 
 
 def _takeover(bench: Workbench, request: ImportRequest, candidate: Candidate, method: AuthMethod, taken: set[str]) -> Takeover:

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import pytest
 
-from portico.auth.importers import source
+from portico.auth.importers import database, source
 from portico.auth.importers.source import is_current_database, read_source, remove_from_source
 from portico.errors import ConfigError, LockBusy
 from portico.secret import Secret
@@ -137,6 +137,34 @@ def test_openclaws_own_variables_and_its_config_say_where_its_databases_are(tmp_
     assert at_home[0] == tmp_path / "home/.openclaw/state/openclaw.sqlite"
 
 
+@pytest.mark.parametrize("folder", ["~no-such-user-here/x", "a\0b", "\x1b[2Jx", "x" * 300, 3, "", None], ids=repr)
+def test_a_folder_of_an_agents_that_cannot_be_there_keeps_nobody_from_the_others(folder, tmp_path):
+    (tmp_path / ".openclaw").mkdir()
+    config = {"agents": {"list": [{"id": "a", "agentDir": folder}, {"id": "b", "agentDir": str(tmp_path / "two")}]}}
+    (tmp_path / ".openclaw/openclaw.json").write_text(json.dumps(config), encoding="utf-8")
+
+    places = OPENCLAW.places({}, tmp_path)
+
+    assert tmp_path / "two/openclaw-agent.sqlite" in places
+    assert all(str(place).isprintable() for place in places)
+
+
+@pytest.mark.parametrize(
+    ("tool", "variable"),
+    [
+        ("openclaw", "OPENCLAW_STATE_DIR"),
+        ("openclaw", "OPENCLAW_HOME"),
+        ("openclaw", "OPENCLAW_AGENT_DIR"),
+        ("mmx", "MMX_CONFIG_DIR"),
+        ("hermes", "HERMES_HOME"),
+        ("opencode", "XDG_DATA_HOME"),
+    ],
+)
+def test_the_home_of_a_user_that_is_not_known_here_is_a_folder_of_that_name(tool, variable, tmp_path):
+    places = BY_NAME[tool].places({variable: "~no-such-user-here"}, tmp_path)
+    assert any(place.parts[0] == "~no-such-user-here" for place in places)
+
+
 @pytest.mark.parametrize(
     ("name", "provider", "region"),
     [
@@ -239,6 +267,186 @@ def test_a_damaged_database_and_an_empty_one_are_told_apart(tmp_path):
     assert not is_current_database(OPENCLAW, path)
 
 
+def table_of(tmp_path, columns, values=()):
+    """A main agent's database with a table of another shape in the place of OpenClaw's."""
+    path = openclaw_database(tmp_path / agents_database("main"), None)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("DROP TABLE auth_profile_store")
+        connection.execute(f"CREATE TABLE auth_profile_store ({columns})")
+        for row in values:
+            connection.execute(f"INSERT INTO auth_profile_store VALUES ({', '.join('?' * len(row))})", row)
+    return path
+
+
+def test_a_cell_that_is_no_utf_8_is_refused_without_a_word_of_it(tmp_path):
+    sample = Sample("openclaw")
+    path = openclaw_database(tmp_path / agents_database("main"), {})
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        text = stored({"minimax-portal:default": sample.profile(email="J?rg")}).encode().replace(b"J?rg", b"J\xf6rg")
+        connection.execute("UPDATE auth_profile_store SET store_json = CAST(? AS TEXT)", (text,))
+
+    with pytest.raises(ConfigError, match="not UTF-8 text") as caught:
+        read_source(OPENCLAW, path)
+
+    assert in_text(json.dumps(caught.value.as_json("portico"))) == []
+
+
+def test_no_text_of_sqlites_is_passed_on(tmp_path):
+    path = openclaw_database(tmp_path / agents_database("main"), Sample("openclaw").profiles())
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        says = "SELECT RAISE(ABORT, 'words of the database')"
+        connection.execute(f"CREATE TRIGGER says BEFORE UPDATE ON auth_profile_store BEGIN {says}; END")
+    (found,) = read_source(OPENCLAW, path)
+    before = path.read_bytes()
+
+    with pytest.raises(ConfigError, match="cannot be changed") as caught:
+        remove_from_source(OPENCLAW, path, found)
+
+    assert "words of the database" not in str(caught.value)
+    assert "SQLITE_CONSTRAINT_TRIGGER" in str(caught.value)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        "store_key TEXT PRIMARY KEY, updated_at INTEGER, store_json TEXT AS ('{}')",
+        "store_key TEXT PRIMARY KEY, updated_at INTEGER, store_json TEXT AS (hex(zeroblob(20000000)))",
+        "store_key TEXT AS ('primary') STORED, updated_at INTEGER, store_json TEXT",
+        "store_key TEXT PRIMARY KEY, updated_at INTEGER",
+    ],
+    ids=["computed", "computed and large", "key computed", "missing"],
+)
+def test_a_table_that_does_not_only_store_its_columns_is_refused(columns, tmp_path):
+    path = table_of(tmp_path, columns)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("INSERT INTO auth_profile_store (updated_at) VALUES (1)")
+
+    with pytest.raises(ConfigError, match="its table auth_profile_store is not as it must be"):
+        read_source(OPENCLAW, path)
+
+
+@pytest.mark.parametrize(("count", "length"), [(101, 0), (3, 2 << 20)], ids=["many rows", "long rows"])
+def test_a_table_with_too_much_in_it_is_refused(count, length, tmp_path):
+    text = stored({}).replace("1", json.dumps("x" * length), 1)
+    columns = "store_key TEXT PRIMARY KEY, store_json TEXT, updated_at INTEGER"
+    rows_of = [(f"key{number}", text, 1) for number in range(count)]
+    with pytest.raises(ConfigError, match="auth_profile_store has more than"):
+        read_source(OPENCLAW, table_of(tmp_path, columns, rows_of))
+    assert read_source(OPENCLAW, table_of(tmp_path, columns, rows_of[: count // 2])) == ()
+
+
+def test_a_database_that_keeps_its_reader_at_work_without_an_end_is_left_alone(tmp_path):
+    path = openclaw_database(tmp_path / agents_database("main"), Sample("openclaw").profiles())
+    counting = "WITH RECURSIVE c(n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM c LIMIT 3000000) SELECT max(n) FROM c"
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute(f"CREATE TRIGGER counting BEFORE UPDATE ON auth_profile_store BEGIN SELECT * FROM ({counting}); END")
+    (found,) = read_source(OPENCLAW, path)
+    before = path.read_bytes()
+
+    with pytest.raises(ConfigError, match="too much work"):
+        remove_from_source(OPENCLAW, path, found)
+
+    assert path.read_bytes() == before
+
+
+def test_a_database_whose_last_write_was_cut_off_is_read_after_the_tool_has_been_started(tmp_path):
+    sample = Sample("openclaw")
+    path = openclaw_database(tmp_path / SHARED, sample.profiles(), wal=False)
+    # More than the cache holds is in the file before the end, and what was there is in the journal.
+    writes = (
+        "import os, sqlite3, sys; c = sqlite3.connect(sys.argv[1], isolation_level=None); c.execute('PRAGMA cache_size=2');"
+        "c.execute('CREATE TABLE filler (words)'); c.execute('BEGIN');"
+        "[c.execute('INSERT INTO filler VALUES (?)', ('x' * 3000,)) for _ in range(100)]; os.kill(os.getpid(), 9)"
+    )
+    subprocess.run([sys.executable, "-c", writes, str(path)], check=False)
+    before = trace(path.parent)
+    assert f"{path.name}-journal" in before
+
+    with pytest.raises(ConfigError, match=r"a write to openclaw\.sqlite was cut off; start the tool once"):
+        read_source(OPENCLAW, path)
+
+    assert trace(path.parent) == before
+    assert len(profiles_in(path)) == 2  # as the tool does when it starts
+    assert read_source(OPENCLAW, path)[0].access.reveal() == sample.access
+
+
+@pytest.mark.parametrize("opens", ["and closes", "and stays"])
+def test_what_the_tool_writes_while_its_closed_database_is_read_is_read_again(opens, tmp_path, monkeypatch):
+    new, real, tool = Sample("openclaw"), database._open, []
+    path = openclaw_database(tmp_path / SHARED, Sample("openclaw").profiles())
+
+    @contextmanager
+    def meanwhile(*how):
+        with real(*how) as connection:
+            yield connection
+        if not tool:
+            tool.append(sqlite3.connect(path, isolation_level=None))
+            tool[0].execute(change(path), (stored(new.profiles()),))
+            if opens == "and closes":
+                tool[0].close()
+
+    monkeypatch.setattr(database, "_open", meanwhile)
+
+    (found,) = read_source(OPENCLAW, path)
+
+    tool[0].close()
+    assert found.access.reveal() == new.access
+
+
+def test_a_tool_that_closes_its_database_while_its_log_is_looked_for_is_no_failure(tmp_path, monkeypatch):
+    sample, real = Sample("openclaw"), database._open
+    path = openclaw_database(tmp_path / SHARED, {})
+    tool = sqlite3.connect(path, isolation_level=None)
+    tool.execute(change(path), (stored(sample.profiles()),))
+
+    def closed_before(*how):
+        tool.close()
+        return real(*how)
+
+    monkeypatch.setattr(database, "_open", closed_before)
+
+    (found,) = read_source(OPENCLAW, path)
+
+    assert found.access.reveal() == sample.access
+
+
+def beside(path, suffix):
+    """Files beside a database that make SQLite look at the one with this suffix."""
+    places = [path.with_name(path.name + each) for each in {"-shm": ("-wal", "-shm")}.get(suffix, (suffix,))]
+    for place in places:
+        place.write_bytes(b"")
+    return places[-1]
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs FIFOs")
+@pytest.mark.parametrize("suffix", ["-wal", "-shm", "-journal"])
+def test_a_pipe_beside_a_database_is_not_waited_for(suffix, tmp_path):
+    path = openclaw_database(tmp_path / SHARED, Sample("openclaw").profiles(), wal=suffix != "-journal")
+    place = beside(path, suffix)
+    place.unlink()
+    os.mkfifo(place)
+
+    with pytest.raises(ConfigError, match=f"{place.name} is not a plain file"):
+        read_source(OPENCLAW, path)
+
+
+@pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may give a file to another user")
+@pytest.mark.parametrize("suffix", ["-wal", "-shm", "-journal"])
+def test_a_log_or_a_journal_that_another_user_has_put_beside_a_database_is_not_believed(suffix, tmp_path):
+    path = openclaw_database(tmp_path / SHARED, Sample("openclaw").profiles(), wal=suffix != "-journal")
+    (found,) = read_source(OPENCLAW, path)
+    place = beside(path, suffix)
+    os.chown(place, 4711, -1)
+    before = path.read_bytes()
+
+    with pytest.raises(ConfigError, match=f"{place.name} belongs to another user"):
+        read_source(OPENCLAW, path)
+    with pytest.raises(ConfigError, match=f"{place.name} belongs to another user"):
+        remove_from_source(OPENCLAW, path, found)
+    assert path.read_bytes() == before
+
+
 @pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root may give a file to another user")
 def test_another_users_database_is_refused(tmp_path):
     path = openclaw_database(tmp_path / SHARED, Sample("openclaw").profiles())
@@ -281,6 +489,23 @@ def test_openclaw_may_run_meanwhile_and_sees_the_change(tmp_path):
         for each in path.parent.iterdir():
             if not each.name.endswith("-shm"):
                 assert sample.access.encode() not in each.read_bytes()
+
+
+def test_tokens_that_a_reader_of_the_database_keeps_in_its_file_are_not_called_erased(tmp_path, monkeypatch):
+    monkeypatch.setattr(source, "_LOCK_S", 0.1)
+    sample = Sample("openclaw")
+    path = openclaw_database(tmp_path / SHARED, sample.profiles())
+    with closing(sqlite3.connect(path, isolation_level=None)) as tool:
+        tool.execute("BEGIN")
+        tool.execute("SELECT * FROM config_machine_state").fetchall()
+        (found,) = read_source(OPENCLAW, path)
+
+        assert remove_from_source(OPENCLAW, path, found) == "not-erased"
+
+        assert list(profiles_in(path)) == ["anthropic:default"]
+        assert sample.refresh.encode() in path.read_bytes()
+    assert sample.refresh.encode() not in path.read_bytes()
+    assert remove_from_source(OPENCLAW, path, found) == "gone"
 
 
 def test_tokens_that_openclaw_has_stored_meanwhile_are_left_alone(tmp_path):

@@ -247,6 +247,17 @@ def test_a_file_that_is_replaced_at_the_last_moment_is_looked_at_again(tmp_path,
     assert theirs.refresh in path.read_text(encoding="utf-8")
 
 
+def test_a_word_of_a_file_that_is_no_json_is_not_shown_since_it_may_be_a_token(tmp_path):
+    path = Sample("mmx").write(tmp_path)
+    path.write_text('{"oauth": {"access_token": rt_secret12, "refresh_token": 1}}', encoding="utf-8")
+
+    with pytest.raises(ConfigError, match="it is not JSON") as caught:
+        read_source(BY_NAME["mmx"], path)
+
+    assert "rt_secret12" not in str(caught.value.as_json("portico"))
+    assert str(caught.value.where).endswith(":1:28")
+
+
 def test_of_a_pool_each_sign_in_goes_alone_though_the_others_move_up(tmp_path):
     sample = Sample("hermes")
     more = [sample.pooled("manual:minimax_oauth", canary("at"), canary("rt"), id=f"id{number}") for number in range(12)]

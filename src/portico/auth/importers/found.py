@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import stat
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from portico.oauth.token_response import read_token
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
-    from pathlib import Path
 
     from portico.config.document import ConfigPath, Document
     from portico.contracts import JsonValue
@@ -101,6 +103,28 @@ class Importer:
     repair: str = ""
     databases: Callable[[Path], tuple[Path, ...]] = field(default=lambda _path: ())
     entry_lock: Callable[[Path, str], Path | None] = field(default=lambda _path, _name: None)
+
+
+def place(name: str | None) -> Path | None:
+    """The file or folder that a setting names, `~` and `~user` at its start being home folders; None where it names none.
+
+    A user whom this machine does not know has no home: `~user` is then the name of a folder, as for a shell.
+    """
+    if not name:
+        return None
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        return Path(name)
+
+
+def why_not_own(found: os.stat_result) -> str | None:
+    """Why a file of another tool's is not to be opened or believed: it can hang, or a stranger wrote it; None where it may be."""
+    if not stat.S_ISREG(found.st_mode):
+        return "is not a plain file"
+    if os.name == "posix" and found.st_uid != os.geteuid():
+        return "belongs to another user"
+    return None
 
 
 def section(value: JsonValue, name: str) -> dict[str, JsonValue]:

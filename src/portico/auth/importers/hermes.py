@@ -9,13 +9,13 @@ a sign-in in `providers` the pool's entries are copies to be taken out, or left 
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from portico.auth.importers.found import FoundCredential, Importer, end_of, section, text, tokens
+from portico.auth.importers.found import FoundCredential, Importer, end_of, place, section, text, tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from portico.config.document import ConfigPath, Document
     from portico.contracts import JsonValue
@@ -28,7 +28,7 @@ _CLIENT: Final = "78257093-7e40-4613-99e0-527b14b39113"
 
 
 def _places(env: Mapping[str, str], home: Path) -> tuple[Path, ...]:
-    return (Path(env.get("HERMES_HOME") or home / ".hermes").expanduser() / "auth.json",)
+    return ((place(env.get("HERMES_HOME")) or home / ".hermes") / "auth.json",)
 
 
 def _read(document: Document, _beside: Document | None) -> tuple[FoundCredential, ...]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from portico.auth.importers.found import FoundCredential, Importer, end_of, section, text, tokens
+from portico.auth.importers.found import FoundCredential, Importer, end_of, place, section, text, tokens
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from portico.config.document import Document
 
@@ -16,7 +16,7 @@ _CLIENT: Final = "659cf4c1-615c-45f6-a5f6-4bf15eb476e5"
 
 
 def _places(env: Mapping[str, str], home: Path) -> tuple[Path, ...]:
-    return (Path(env.get("MMX_CONFIG_DIR") or home / ".mmx").expanduser() / "config.json",)
+    return ((place(env.get("MMX_CONFIG_DIR")) or home / ".mmx") / "config.json",)
 
 
 def _read(document: Document, _beside: Document | None) -> tuple[FoundCredential, ...]:

@@ -9,16 +9,16 @@ A profile does not say its region; the provider's `baseUrl` in `openclaw.json` d
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from portico.auth.importers.found import CellTable, FoundCredential, Importer, end_of, section, text, tokens
+from portico.auth.importers.found import CellTable, FoundCredential, Importer, end_of, place, section, text, tokens
 from portico.config.document import Document
 from portico.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 _CLIENT: Final = "78257093-7e40-4613-99e0-527b14b39113"
 _PROVIDER: Final = "minimax-portal"
@@ -41,9 +41,9 @@ _COPIED: Final = f"{_PROVIDER}:minimax-cli"
 
 
 def _places(env: Mapping[str, str], home: Path) -> tuple[Path, ...]:
-    state = Path(env.get("OPENCLAW_STATE_DIR") or Path(env.get("OPENCLAW_HOME") or home).expanduser() / ".openclaw").expanduser()
-    own, main = env.get("OPENCLAW_AGENT_DIR"), state / "agents" / "main" / "agent"
-    folders = [Path(own).expanduser() if own else main, *_configured_folders(state), *sorted(state.glob("agents/*/agent"))]
+    state = place(env.get("OPENCLAW_STATE_DIR")) or (place(env.get("OPENCLAW_HOME")) or home) / ".openclaw"
+    own = place(env.get("OPENCLAW_AGENT_DIR")) or state / "agents" / "main" / "agent"
+    folders = [own, *_configured_folders(state), *sorted(state.glob("agents/*/agent"))]
     folders = list(dict.fromkeys(folders))
     databases = (_shared_database(state), *(folder / _AGENT_DATABASE for folder in folders))
     return (*databases, *(folder / _FILE for folder in folders))
@@ -59,8 +59,8 @@ def _configured_folders(state: Path) -> list[Path]:
         return []
     listed, entries = agents.get("list"), agents.get("entries")
     each = [*(listed if isinstance(listed, list) else ()), *(entries.values() if isinstance(entries, dict) else ())]
-    named = [agent.get("agentDir") for agent in each if isinstance(agent, dict)]
-    return [Path(folder).expanduser() for folder in named if isinstance(folder, str) and folder]
+    named = [place(text(agent, "agentDir")) for agent in each if isinstance(agent, dict)]
+    return [folder for folder in named if folder is not None]
 
 
 def _shared_database(state: Path) -> Path:

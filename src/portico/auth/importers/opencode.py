@@ -5,14 +5,14 @@ Those are anomalyco/opencode#27011 and #27460; neither is part of opencode itsel
 
 from __future__ import annotations
 
-from pathlib import Path
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from portico.auth.importers.found import FoundCredential, Importer, end_of, section, text, tokens
+from portico.auth.importers.found import FoundCredential, Importer, end_of, place, section, text, tokens
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from portico.config.document import Document
 
@@ -21,7 +21,7 @@ _REGIONS: Final[Mapping[str, str]] = MappingProxyType({"minimax-coding-plan": "g
 
 
 def _places(env: Mapping[str, str], home: Path) -> tuple[Path, ...]:
-    data = Path(env.get("XDG_DATA_HOME") or home / ".local" / "share").expanduser()
+    data = place(env.get("XDG_DATA_HOME")) or home / ".local" / "share"
     return (data / "opencode" / "auth.json",)
 
 

@@ -6,11 +6,11 @@ import contextlib
 import dataclasses
 import errno
 import os
-import stat
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from portico.auth.importers.database import HEAD, DatabaseBusyError, read_cells, replace_cell
+from portico.auth.importers.found import why_not_own
 from portico.auth.importers.sidecar import sidecar
 from portico.config.document import Document
 from portico.errors import ConfigError, LockBusy, PorticoError
@@ -28,7 +28,7 @@ _FLAGS: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOE
 _ROUNDS: Final = 5
 _LOCK_S: Final = 10.0
 
-Removal = Literal["removed", "gone", "changed"]
+Removal = Literal["removed", "not-erased", "gone", "changed"]
 
 
 def read_source(importer: Importer, path: Path) -> tuple[FoundCredential, ...]:
@@ -57,6 +57,7 @@ def remove_from_source(importer: Importer, path: Path, credential: FoundCredenti
     """Take `credential` out of `path`: that member alone goes, every other byte, the mode and the link stay.
 
     Of a database the member of that one cell goes, in a transaction, and the cell's time is set; all else in it stays.
+    `not-erased`: it is out, and the old text stays in the database's file until the tool closes it.
     `gone`: it is not there any more. `changed`: the tool has stored other tokens there meanwhile, so nothing was touched.
 
     Raises:
@@ -98,9 +99,11 @@ def _take_from_database(importer: Importer, path: Path, target: Path, credential
         done = replace_cell(target, now.cell, text, _without(text, target.name, now), busy_s=_LOCK_S)
     except DatabaseBusyError:
         raise _busy(importer, path) from None
+    except OSError as error:
+        raise _not_removed(importer, target, error.strerror or str(error)) from None
     except ValueError as error:
         raise _not_removed(importer, target, str(error)) from None
-    return "removed" if done else None
+    return {"erased": "removed", "not-erased": "not-erased", "other-text": None}[done]
 
 
 def _cells_of(importer: Importer, path: Path) -> dict[CellName, str] | None:
@@ -163,12 +166,12 @@ def _start_of(importer: Importer, path: Path, length: int) -> bytes | None:
         return None
     except OSError as error:
         raise _unreadable(importer, path, error.strerror or str(error)) from None
+    except ValueError:
+        raise _unreadable(importer, path, "no file can have such a name") from None
     try:
-        found = os.fstat(fd)
-        if not stat.S_ISREG(found.st_mode):
-            raise _unreadable(importer, path, "it is not a plain file")
-        if os.name == "posix" and found.st_uid != os.geteuid():
-            raise _unreadable(importer, path, "it belongs to another user")
+        why = why_not_own(os.fstat(fd))
+        if why is not None:
+            raise _unreadable(importer, path, f"it {why}")
         with os.fdopen(fd, "rb", closefd=False) as file:
             return file.read(length)
     except OSError as error:
@@ -186,7 +189,8 @@ def _found(importer: Importer, path: Path, data: bytes) -> tuple[FoundCredential
     except UnicodeDecodeError:
         raise _unreadable(importer, path, "it is not UTF-8 text") from None
     except ConfigError as error:
-        raise _unreadable(importer, path, f"it is not JSON: {error.message}", where=error.where) from None
+        # The place alone: a word of the text may be a token that lost its quotes.
+        raise _unreadable(importer, path, "it is not JSON", where=error.where) from None
     except RecursionError:
         raise _unreadable(importer, path, "it is nested too deeply") from None
     except ValueError as error:

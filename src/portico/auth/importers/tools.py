@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from typing import TYPE_CHECKING, Final
 
 from portico.auth.importers.hermes import HERMES
@@ -23,4 +24,4 @@ def minimax_code_stores(home: Path) -> tuple[Path, ...]:
     Its refresh tokens work once; refreshing one elsewhere signs that app out.
     """
     places = (home / ".minimax" / "auth" / "prod" / region / "mcode-public" / "auth.json" for region in ("en", "cn"))
-    return tuple(place for place in places if place.is_file())
+    return tuple(place for place in places if os.path.isfile(place))  # noqa: PTH113 - where a folder may not be entered, Path raises
