@@ -24,6 +24,7 @@ from tests.auth.importers.samples import (
     openclaw_database,
     profiles_in,
     retire,
+    stored,
 )
 from tests.minimax_session import CN, GLOBAL, any_store, events, in_this_process
 from tests.minimax_session import SIGN_IN as ONBOARD
@@ -407,6 +408,93 @@ def test_what_may_be_a_spent_copy_of_a_newer_sign_in_is_named_and_left_alone_unl
     assert desk.vault().read("minimax-portal:work").access.reveal() == copy.access
 
 
+HOUR_MS = 3_600_000
+
+
+@pytest.mark.requirement("E106")
+@pytest.mark.parametrize(
+    ("ends", "newer_ends", "words"),
+    [(240_000, 24 * HOUR_MS, "ends in "), (None, HOUR_MS, "ends at an unknown time"), (None, None, "ends at an unknown time")],
+    ids=["ends earlier", "end unknown", "both unknown"],
+)
+def test_a_copy_whose_access_token_is_still_good_may_be_spent_too(desk, ends, newer_ends, words):
+    now = int(time.time() * 1000)
+    main, copy = Sample("openclaw"), Sample("openclaw")
+    entry = main.profile(expires=now + newer_ends if newer_ends else "soon")
+    openclaw_at(desk, {"minimax-portal:global": entry}, agents_database("main"))
+    entry = copy.profile(expires=now + ends if ends else "soon")
+    (path,) = openclaw_at(desk, {"minimax-portal:global": entry}, agents_database("work"))
+
+    done = desk.imported("--json", "--remove-source")
+
+    answer = json.loads(done.stdout)
+    assert [desk.vault().read(each["profile"]).access.reveal() for each in answer["imported"]] == [main.access]
+    assert [each["file"] for each in answer["older"]] == [str(path)]
+    assert f"Older: {path} (its access token {words}" in done.stderr
+    assert profiles_in(path)["minimax-portal:global"]["refresh"] == copy.refresh
+    asked = desk.imported("--from", "openclaw", "--path", str(path), "--profile", "work", "--json")
+    assert asked.returncode == 0, asked.stderr
+    assert desk.vault().read("minimax-portal:work").access.reveal() == copy.access
+
+
+@pytest.mark.requirement("E106")
+def test_a_copy_in_another_table_of_one_database_is_passed_over_too(desk):
+    now = int(time.time() * 1000)
+    main, copy = Sample("openclaw", expires_ms=now + 2 * HOUR_MS), Sample("openclaw", expires_ms=now + HOUR_MS)
+    (path,) = openclaw_at(desk, main.profiles(), SHARED)
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("CREATE TABLE auth_profile_stores (store_key TEXT PRIMARY KEY, store_json TEXT, updated_at INTEGER)")
+        connection.execute("INSERT INTO auth_profile_stores VALUES ('shared', ?, 1)", (stored(copy.profiles()),))
+
+    done = desk.imported("--json")
+
+    answer = json.loads(done.stdout)
+    assert [desk.vault().read(each["profile"]).access.reveal() for each in answer["imported"]] == [main.access]
+    assert [each["file"] for each in answer["older"]] == [str(path)]
+    assert "--path" not in done.stderr
+
+
+@pytest.mark.requirement("E106")
+def test_a_database_that_cannot_be_read_keeps_nobody_from_the_others_and_is_named(desk):
+    sample = Sample("openclaw")
+    (bad, good) = openclaw_at(desk, sample.profiles(), SHARED, agents_database("work"))
+    bad.write_bytes(bad.read_bytes()[:100] + b"\xff" * 5000)
+    config = desk.home / ".openclaw/openclaw.json"
+    settings = json.loads(config.read_text(encoding="utf-8")) | {"agents": {"list": [{"id": "a", "agentDir": "x" * 300}]}}
+    config.write_text(json.dumps(settings), encoding="utf-8")
+
+    done = desk.imported("--json")
+    dry = desk.run("auth", "import", "--dry-run", "--json")
+    named = desk.imported("--from", "openclaw", "--path", str(bad))
+
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert [each["file"] for each in answer["imported"]] == [str(good)]
+    first = answer["unreadable"][0]
+    assert (first["from"], first["file"]) == ("openclaw", str(bad))
+    assert "it is damaged" in first["why"]
+    assert json.loads(dry.stdout)["unreadable"] == answer["unreadable"]
+    assert f"Not read: {bad} (SQLite cannot use openclaw.sqlite" in done.stderr
+    assert (named.returncode, "import-unreadable" in named.stderr) == (9, True)
+
+
+@pytest.mark.requirement("E106")
+def test_a_file_beside_a_database_that_cannot_be_read_may_be_retired_and_is_left_alone(desk):
+    path = retire(Sample("openclaw").write(desk.home))
+    (bad,) = openclaw_at(desk, Sample("openclaw").profiles(), agents_database("main"))
+    bad.write_bytes(bad.read_bytes()[:100] + b"\xff" * 5000)
+    Sample("mmx").write(desk.home)
+
+    alone = desk.imported("--from", "openclaw")
+    done = desk.imported("--json")
+
+    assert (alone.returncode, "import-unreadable" in alone.stderr) == (9, True)
+    answer = json.loads(done.stdout)
+    assert [each["from"] for each in answer["imported"]] == ["mmx"]
+    assert [each["file"] for each in answer["unreadable"]] == [str(bad)]
+    assert str(path) not in json.dumps(answer["imported"])
+
+
 @pytest.mark.requirement("E106")
 def test_a_tool_that_keeps_old_tokens_readable_is_to_be_ended(desk, monkeypatch):
     from portico.auth.importers import source
@@ -422,6 +510,23 @@ def test_a_tool_that_keeps_old_tokens_readable_is_to_be_ended(desk, monkeypatch)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["imported"][0]["source"] == "not-erased"
     assert "the old tokens can be read in that file. End OpenClaw." in done.stderr
+
+
+@pytest.mark.parametrize("path", ["~no-such-user-here/auth.json", "x" * 300, "a/\ud800"], ids=["no home", "long", "no name"])
+def test_a_file_that_cannot_be_there_is_named_and_no_traceback(desk, path):
+    done = desk.imported("--from", "mmx", "--path", path)
+    assert done.returncode == 9
+    assert "There is no such file" in done.stderr
+
+
+def test_a_text_in_the_place_of_the_region_is_not_shown(desk):
+    Sample("mmx").write(desk.home, entry={"region": "rt_secret12"})
+
+    done = desk.imported()
+
+    assert done.returncode == 9
+    assert "its region is none of" in done.stderr
+    assert "rt_secret12" not in done.stderr
 
 
 @pytest.mark.requirement("E106")

@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     import argparse
 
     from portico.cli.runtime import Runtime
-    from portico.onboarding.importing import Candidate, ImportRequest, Retired, Takeover
+    from portico.onboarding.importing import Candidate, Findings, ImportRequest, Retired, Takeover, Unreadable
 
 TOOLS = ("openclaw", "mmx", "hermes", "opencode")
 _EPILOG = """examples:
@@ -72,10 +72,13 @@ def import_(args: argparse.Namespace, rt: Runtime) -> int:
     for each in found.retired:
         rt.out.note(f"Retired: {each.path} ({importing.why_retired(each, rt.clock.wall_ms())}). Nothing is taken from it.")
     for older in found.older:
-        rt.out.note(_why_older(older, rt))
+        rt.out.note(_why_older(older, found, rt))
+    for unread in found.unreadable:
+        rt.out.warn(f"Not read: {unread.path} ({unread.error.why}). A sign-in in it may be newer than another of the same name.")
     passed_over = {
         "retired": [_retired_as_json(each) for each in found.retired],
         "older": [_older_as_json(each) for each in found.older],
+        "unreadable": [_unreadable_as_json(each) for each in found.unreadable],
     }
     takeovers = importing.check(rt, request, found.candidates)
     for takeover in takeovers:
@@ -156,19 +159,27 @@ def _and(candidate: Candidate) -> str:
     return " and ".join(map(str, candidate.paths))
 
 
-def _why_older(candidate: Candidate, rt: Runtime) -> str:
+def _why_older(candidate: Candidate, found: Findings, rt: Runtime) -> str:
     from portico.onboarding.times import in_words
 
-    ended = in_words(candidate.credential.expires_at, rt.clock.wall_ms())
-    return (
-        f"Older: {_and(candidate)} (its access token {ended}, and another of the same name is newer: it may be a copy, whose "
-        "refresh token is spent). Nothing is taken from it. If it is an account of its own:\n"
-        f"  {rt.program} auth import --from {candidate.importer.name} --path {candidate.path}"
+    at_ms, words = candidate.credential.expires_at, in_words(candidate.credential.expires_at, rt.clock.wall_ms())
+    ends = "ends at an unknown time" if at_ms is None else words if words.startswith("expired") else f"ends in {words}"
+    why = (
+        f"Older: {_and(candidate)} (its access token {ends}, and another of the same name is newer: it may be a copy, whose "
+        "refresh token is spent). Nothing is taken from it."
     )
+    if candidate.path in {path for each in found.candidates for path in each.paths}:
+        return why  # naming the file would find the newer one again
+    command = f"{rt.program} auth import --from {candidate.importer.name} --path {candidate.path}"
+    return f"{why} If it is an account of its own:\n  {command}"
 
 
 def _older_as_json(candidate: Candidate) -> dict[str, object]:
     return {"from": candidate.importer.name, "file": str(candidate.path), "expiresAt": candidate.credential.expires_at}
+
+
+def _unreadable_as_json(unread: Unreadable) -> dict[str, object]:
+    return {"from": unread.importer.name, "file": str(unread.path), "why": unread.error.why}
 
 
 def _retired_as_json(retired: Retired) -> dict[str, object]:

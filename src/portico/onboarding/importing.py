@@ -8,11 +8,13 @@ sign-in that is there, and nothing is removed without being told to.
 from __future__ import annotations
 
 import itertools
+import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NoReturn
 from urllib.parse import urlsplit
 
+from portico.auth.importers.found import place as place_named
 from portico.auth.importers.source import is_current_database, read_source, remove_from_source
 from portico.auth.importers.tools import IMPORTERS, minimax_code_stores
 from portico.config.config_path import format_path
@@ -79,15 +81,25 @@ class Retired:
 
 
 @dataclass(frozen=True, slots=True)
+class Unreadable:
+    """A file that cannot be read, so that nothing is known of what is in it. `error` says why."""
+
+    importer: Importer
+    path: Path
+    error: ConfigError
+
+
+@dataclass(frozen=True, slots=True)
 class Findings:
     """What `find` came to: what can be taken over, and what was passed over.
 
-    `older` are sign-ins that have a newer one of the same name beside them, and whose access token has ended.
+    `older` are sign-ins beside which another of the same name stands that ends later, or whose end alone is known.
     """
 
     candidates: tuple[Candidate, ...]
     retired: tuple[Retired, ...] = ()
     older: tuple[Candidate, ...] = ()
+    unreadable: tuple[Unreadable, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,6 +116,8 @@ class Takeover:
 def find(bench: Workbench, request: ImportRequest) -> Findings:
     """What there is to take over, of one tool. A sign-in that stands in several of its files is one.
 
+    A file that cannot be read is passed over, unless it was named or there is nothing else.
+
     Raises:
         SignInNeeded: `nothing-to-import`, naming where was looked.
         UsageError: several tools have something and nobody can be asked.
@@ -117,40 +131,54 @@ def find(bench: Workbench, request: ImportRequest) -> Findings:
         (importer, place)
         for importer in IMPORTERS
         if request.tool in {None, importer.name}
-        for place in ([Path(request.path).expanduser()] if request.path is not None else importer.places(bench.env, home))
+        for place in ([place_named(request.path) or Path()] if request.path is not None else importer.places(bench.env, home))
     ]
-    if request.path is not None and not places[0][1].exists():
+    if request.path is not None and not os.path.exists(places[0][1]):  # noqa: PTH110 - Path raises where it may not look
         raise ConfigError("import-unreadable", f"There is no such file: {request.path}", why=f"expected {places[0][0].expected}")
     retired = _retired(places)
     if request.path is not None and retired:
         raise _is_retired(retired[0], bench.clock.wall_ms())
     passed_over = {each.path for each in retired}
-    found = [
-        Candidate(importer, place, credential)
-        for importer, place in places
-        if place not in passed_over
-        for credential in read_source(importer, place)
-    ]
+    found: list[Candidate] = []
+    unreadable: list[Unreadable] = []
+    for importer, place in places:
+        if place in passed_over:
+            continue
+        try:
+            found += [Candidate(importer, place, credential) for credential in read_source(importer, place)]
+        except ConfigError as error:
+            unreadable.append(Unreadable(importer, place, error))
+    if not found and unreadable:
+        raise unreadable[0].error
     if not found:
         _nothing(places, retired, bench.clock.wall_ms())
     tool = _chosen(bench, found)
     own = _each_once([candidate for candidate in found if candidate.importer.name == tool])
-    older = [candidate for candidate in own if _is_older(candidate, own, bench.clock.wall_ms())]
+    older = [candidate for candidate in own if _is_older(candidate, own)]
     taken = tuple(candidate for candidate in own if candidate not in older)
-    return Findings(taken, tuple(each for each in retired if each.importer.name == tool), tuple(older))
+    return Findings(taken, tuple(each for each in retired if each.importer.name == tool), tuple(older), tuple(unreadable))
 
 
 def _retired(places: Sequence[tuple[Importer, Path]]) -> list[Retired]:
     """The files whose tool keeps its entries in a database by now, even one in which nothing is left."""
     retired = []
     for importer, place in places:
-        if not importer.tables or not place.is_file() or is_current_database(importer, place):
+        # `isfile`, since Path raises where it may not look.
+        if not importer.tables or not os.path.isfile(place) or _may_be_current(importer, place):  # noqa: PTH113
             continue
         others = [*importer.databases(place), *(other for of, other in places if of is importer and other != place)]
-        database = next((other for other in others if is_current_database(importer, other)), None)
+        database = next((other for other in others if _may_be_current(importer, other)), None)
         if database is not None:
             retired.append(Retired(importer, place, database, place.stat().st_mtime_ns // 10**6))
     return retired
+
+
+def _may_be_current(importer: Importer, path: Path) -> bool:
+    """Whether the tool keeps its entries in this database by now, as far as can be known: one that cannot be read may be it."""
+    try:
+        return is_current_database(importer, path)
+    except ConfigError:
+        return path.suffix == ".sqlite"
 
 
 def _each_once(candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -166,16 +194,17 @@ def _each_once(candidates: Sequence[Candidate]) -> list[Candidate]:
     return [_with_copies(group) for group in groups]
 
 
-def _is_older(candidate: Candidate, others: Sequence[Candidate], now_ms: int) -> bool:
-    """Whether it may be what another file's sign-in of the same name has come from: its refresh token is spent then.
+def _is_older(candidate: Candidate, others: Sequence[Candidate]) -> bool:
+    """Whether it may be what another sign-in of the same name has come from: its refresh token is spent then, however long its
+    access token is still good.
 
-    openclaw 2026.2 gave each new agent a copy of the main agent's sign-ins, and refreshed each where it was.
+    openclaw 2026.2 gave each new agent a copy of the main agent's sign-ins, and refreshed each where it was. Of several whose end
+    nobody knows the first is taken: that is the one in the place that OpenClaw's agents share, or the main agent's.
     """
+    same_name = [other for other in others if other.credential.at == candidate.credential.at]
+    newest = max(same_name, key=lambda other: other.credential.expires_at or 0)
     ends = candidate.credential.expires_at
-    if ends is None or ends > now_ms:
-        return False
-    same_name = (other for other in others if other.credential.at == candidate.credential.at and other.path != candidate.path)
-    return any(other.credential.expires_at is None or other.credential.expires_at > ends for other in same_name)
+    return candidate is not newest and (ends is None or ends < (newest.credential.expires_at or 0))
 
 
 def _with_copies(group: list[Candidate]) -> Candidate:
@@ -312,7 +341,7 @@ def _region(bench: Workbench, request: ImportRequest, candidate: Candidate, meth
         if not fitting:
             _foreign(candidate, f"its API, {_host(credential.api_url)}, is none of MiniMax's")
     if told is not None and told not in known:
-        _foreign(candidate, f"region {told[:40]} is none of {', '.join(known)}")
+        _foreign(candidate, f"its region is none of {', '.join(known)}")
     if told is not None and request.region not in {None, told}:
         why = f"{candidate.path} says {told}"
         raise UsageError(
@@ -406,8 +435,10 @@ def _nothing(places: Sequence[tuple[Importer, Path]], retired: Sequence[Retired]
     for importer, place in places:
         if place in passed_over:
             looked.append(f"{place} (retired: {why_retired(passed_over[place], now_ms)})")
-        elif place.exists() or not importer.tables or place == _usual_place(importer, places):
-            looked.append(f"{place} ({'no sign-in with MiniMax in it' if place.exists() else 'not there'})")
+            continue
+        is_there = os.path.exists(place)  # noqa: PTH110 - Path raises where it may not look
+        if is_there or not importer.tables or place == _usual_place(importer, places):
+            looked.append(f"{place} ({'no sign-in with MiniMax in it' if is_there else 'not there'})")
     move = f"let the tool take its old file over ({retired[0].importer.repair}), and run this again; or " if retired else ""
     raise SignInNeeded(
         "nothing-to-import",
