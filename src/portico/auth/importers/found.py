@@ -10,7 +10,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
-from portico.oauth.token_response import read_token
+from portico.oauth.token_response import read_refresh_token, read_token
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -156,7 +156,7 @@ def tokens(fields: Mapping[str, JsonValue], access: str, refresh: str) -> tuple[
     token = read_token(fields, access)
     if token is None:
         raise ValueError(f"{access} is missing")
-    return token, read_token(fields, refresh)
+    return token, read_refresh_token(fields, refresh)
 
 
 def end_of(fields: Mapping[str, JsonValue], name: str) -> int | None:
