@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import time
 from typing import get_args
 
 import pytest
+from multidict import CIMultiDict
 
 from portico.contracts import RefusalKind
 from portico.errors import NetworkError
@@ -104,6 +106,16 @@ def test_the_time_that_a_provider_tells_is_kept():
     assert read(429, headers={"Retry-After": "soon"}).retry_after is None
 
 
+@pytest.mark.parametrize(
+    "moment",
+    ["2026-13-45T00:00:00Z", "2026-02-30T00:00:00Z", "2026-02-02T25:61:61Z", "2026-02-02T00:00:00+99:99", "0000-01-01T00:00:00Z"],
+)
+@pytest.mark.parametrize("status", [403, 429])
+def test_a_time_that_is_none_is_not_kept(status, moment):
+    refused = read(status, f"usage limit exceeded, resets at {moment}")
+    assert (refused.resets_at, refused.message) == (None, f"usage limit exceeded, resets at {moment}")
+
+
 def test_what_is_shown_holds_no_credential_and_no_control_character():
     key = canary("key")
     refused = read_refusal(401, {}, json.dumps({"error": f"no \x1b[2J {key} {'x' * 999}"}).encode(), {}, Secret(key))
@@ -155,7 +167,22 @@ LOGIN_FAIL = "login fail: Please carry the API secret key in the 'X-Api-Key' fie
         (403, "", error("x", LOGIN_FAIL)),
         (403, "", error("authorized_error", "invalid api key (2049)")),
         (403, "", {"base_resp": {"status_code": 1004, "status_msg": "token not match group"}}),
+        (403, 'Bearer error="invalid_token"', {"error": "insufficient_scope"}),
+        (403, 'Bearer realm="x, error=foo", error="invalid_token"', {}),
+        (403, r'Bearer realm="a \", error=\"foo", error=invalid_token', {}),
+        (403, "Bearer error=insufficient_scope, Bearer error=invalid_token", {}),
+        (403, 'Negotiate abc==, Bearer realm = "api" , error = "invalid_token"', {}),
+        (403, 'Bearer realm="api"', {"error": "invalid_token"}),
         (403, "", {"detail": "Token has expired"}),
+        (403, "", {"detail": "Invalid token."}),
+        (403, "", {"message": "Invalid or expired access token"}),
+        (403, "", {"message": "The security token included in the request is expired"}),
+        (403, "", {"message": "Your session has expired"}),
+        (403, "", {"error": "Forbidden", "message": "Your OAuth token is no longer valid, please sign in again"}),
+        (403, "", {"error": {"message": "Invalid authentication credentials"}}),
+        (403, "", {"error": {"message": "Authentication failed: token has been revoked"}}),
+        (403, "", {"errors": [{"title": "token expired"}]}),
+        (403, "", {"message": "token expired", "model": "MiniMax-M2.1"}),
         (403, "", {"code": 403, "message": "token is invalid"}),
         (403, "", {"status": 403, "error": "Forbidden", "message": "Access denied: expired bearer token"}),
         (403, "", {"error": {"message": "Authentication required", "type": "x"}}),
@@ -169,6 +196,7 @@ def test_an_answer_that_rejects_the_token_is_worth_a_refresh(status, challenge, 
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     headers = {"WWW-Authenticate": challenge} if challenge else {}
     assert rejects_token(status, headers, data, codes)
+    assert rejects_token(status, {name.lower(): value for name, value in headers.items()}, data, codes)
     refused = read_refusal(status, headers, data, codes)
     assert (refused.kind, refused.of_token, refused.elsewhere) == ("auth", True, True)
 
@@ -178,9 +206,30 @@ def test_an_answer_that_rejects_the_token_is_worth_a_refresh(status, challenge, 
     ("status", "challenge", "body"),
     [
         (403, CHALLENGE.format("insufficient_scope"), {"error": "invalid_token"}),
+        (403, 'Bearer realm="x, error=invalid_token"', {}),
+        (403, 'Bearer realm="no end, error=invalid_token', {}),
+        (403, 'Bearer error="use_dpop_nonce"', {"error": "invalid_token"}),
         (403, "", {}),
         (403, "", b""),
         (403, "", b"[1]"),
+        (403, "", {"message": "Missing Authentication Token"}),
+        (403, "", {"message": "Invalid CSRF token"}),
+        (403, "", {"message": "CSRF token expired"}),
+        (403, "", {"error": "forbidden", "message": "Token count required"}),
+        (403, "", {"message": "token count is invalid"}),
+        (403, "", {"message": "The next page token is not valid"}),
+        (403, "", {"message": "max token count missing"}),
+        (403, "", {"error": {"message": "Authenticated user does not have access to this resource"}}),
+        (403, "", {"error": {"message": "Access denied: two-factor authentication required for this account"}}),
+        (403, "", {"error": {"message": "Proxy authentication failed"}}),
+        (403, "", {"error": {"message": "Your IP is not authenticated for this endpoint"}}),
+        (403, "", b"Authentication is provided by Zscaler; access to this category is denied"),
+        (403, "", error("forbidden", "Request contains an unknown special token")),
+        (403, "", error("authentication_error", "Your plan does not include this model")),
+        (403, "", error("authentication_error", "two-factor authentication required")),
+        (403, "", error("x", "this model is not permitted", code="unauthenticated")),
+        (403, "", error("x", "Account suspended. Please log in again after payment")),
+        (403, "", {"base_resp": {"status_code": 1004, "status_msg": "your plan does not include this model"}}),
         (403, "", b"<html><title>invalid token, authentication failed</title></html>"),
         (403, "", {"error": "insufficient_scope", "error_description": "the token lacks a scope"}),
         (403, "", error("permission_error", "Your API key does not have permission to use the specified resource.")),
@@ -208,6 +257,22 @@ def test_an_answer_about_rights_a_model_a_plan_or_a_place_is_not(status, challen
     headers = {"WWW-Authenticate": challenge} if challenge else {}
     assert not rejects_token(status, headers, data, ERROR_CODES)
     assert not read_refusal(status, headers, data, ERROR_CODES).of_token
+
+
+@pytest.mark.requirement("E101")
+def test_each_of_several_challenges_is_read():
+    headers = CIMultiDict([("www-authenticate", "Basic realm=x"), ("WWW-Authenticate", CHALLENGE.format("invalid_token"))])
+    assert rejects_token(403, headers, b"", ERROR_CODES)
+
+
+@pytest.mark.requirement("E101")
+@pytest.mark.parametrize("part", ["a", "a=", '"', 'a="', "\\", "token ", "the ", "invalid ", "session ", "token is "])
+def test_a_long_answer_is_read_in_a_moment(part):
+    filler = (part * (1 << 16))[: 1 << 16]
+    began = time.process_time()
+    rejects_token(403, {"WWW-Authenticate": filler}, json.dumps({"message": filler}).encode(), ERROR_CODES)
+    rejects_token(403, {}, json.dumps({"message": filler}).encode(), ERROR_CODES)
+    assert time.process_time() - began < 2
 
 
 def test_the_network_is_unreachable_or_too_slow():

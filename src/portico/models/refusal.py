@@ -49,8 +49,11 @@ _FORBIDDEN: Final = 403
 # MiniMax: "not authorized", "token not match group" (platform.minimax.io/docs/api-reference/errorcode), "cookie is missing, log
 # in again" (CodexBar#1615) and "login fail" (openclaw#85218). It also comes with HTTP 200.
 _NOT_AUTHORIZED: Final = 1004
-# RFC 6750 section 3: the attribute of a challenge.
-_CHALLENGE: Final = re.compile(r"""(?:^|[\s,])error\s*=\s*"?([\w-]+)""", re.IGNORECASE)
+# RFC 9110 section 11.2: `name=value` in a challenge. A quoted string is passed over whole, whatever it holds.
+_ATTRIBUTE: Final = re.compile(
+    r"""(?<![\w!#$%&'*+.^`|~-])([\w!#$%&'*+.^`|~-]+)[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)(?:"|\\?$)|([\w!#$%&'*+.^`|~-]+))""",
+    re.DOTALL,
+)
 # The words of an error's `type` and `code` that name the token, in the spelling of RFC 6750, Anthropic and others.
 _TOKEN_CODES: Final = frozenset(
     {
@@ -58,18 +61,31 @@ _TOKEN_CODES: Final = frozenset(
         *("access_token_expired", "authentication_error", "authentication_failed", "unauthenticated", "not_authenticated"),
     }
 )
-# What a 403 says of the account, the model or the place. It outweighs a token that the same sentence names ("your Token Plan").
+# What a 403 says of the account, the model, the place or the way. It outweighs a token that the same answer names ("your Token
+# Plan", an `authentication_error` about a plan).
 _OF_RIGHTS: Final = re.compile(
-    r"scope|permi(?:ssion|tted)|privilege|not (?:allowed|authori[sz]ed) to|model|\bplan\b|subscription|region|country|territor"
-    r"|quota|balance|billing|credits?\b|limit|policy|organi[sz]ation|blocked",
+    r"scope|permi(?:ssion|tted)|privilege|not (?:allowed|authori[sz]ed) to|not have access|no access|model|\bplan\b|subscription"
+    r"|region|country|territor|quota|balance|billing|payment|credits?\b|limit|policy|organi[sz]ation|blocked|suspended|deactivated"
+    r"|two[ _-]factor|multi[ _-]factor|\b[2m]fa\b|\bproxy\b|\b[cx]srf\b|captcha",
     re.IGNORECASE,
+)
+# Other things are called token too ("Invalid CSRF token", "Token count required"), and others are authenticated than the sender
+# of a token ("proxy authentication failed"): what counts is the word for a fault right beside the word for a credential. For text
+# in small letters, each run of spaces, `_` and `-` one space.
+_BAD: Final = r"(?:invalid|expired|revoked|unknown|bad|malformed)"
+_KINDS: Final = (
+    rf"(?:the|your|this|that|an?|or|and|supplied|provided|given|current|access|auth|authentication|authorization|bearer|oauth2?|api"
+    rf"|jwt|login|user|session|security|{_BAD})"
 )
 _OF_TOKEN: Final = re.compile(
-    r"(?:invalid|expired|revoked|unknown|bad|malformed)[ _-](?:\w+[ _-]){0,2}token\b"
-    r"|\btoken\b[^.]{0,60}\b(?:invalid|expired|revoked|ended|not valid|no longer valid|not found|required|missing)\b"
-    r"|authenticat|login fail|(?:log|sign)[ -]?in again|session[^.]{0,40}expired|cookie is missing",
-    re.IGNORECASE,
+    rf"\b{_BAD} (?:{_KINDS} ){{0,6}}(?:tokens?|credentials?)\b(?! (?:count|limit|budget|length|usage|type|index|position|at)\b)"
+    rf"|(?:^|[^\w ] ?|\b{_KINDS} )(?:tokens?|credentials?)\b[^\w ]? ?(?:signature |validation |verification )?"
+    r"(?:(?:is|was|has|have|had|are|were|included|provided|supplied|given|sent|you|in)\b[^.]{0,60}\b)?"
+    r"(?:invalid|expired|revoked|ended|failed|not valid|no longer valid|not found|not recogni[sz]ed)\b"
+    r"|\blogin fail|\b(?:log|sign) ?in again|\breauthenticate|\bre authenticate|\bsession[^.]{0,40} expired|cookie is missing"
+    r"|\A(?:authentication (?:is )?(?:required|failed)|unauthenticated|not authenticated)\W*\Z"
 )
+_SPACES: Final = re.compile(r"[\s_-]+")
 # Where a body says something to a person, beside `error`.
 _SAYING: Final = ("message", "msg", "error_description", "detail", "title")
 # The request's own fault: no other credential and no other model would answer it.
@@ -139,14 +155,13 @@ def read_refusal(
     message, code = _said(body)
     of_token = rejects_token(status, headers, body, codes)
     kind = "auth" if of_token and status != _UNAUTHORIZED else _kind(status, code, message, codes)
-    resets = _RESETS.search(message)
     return Refusal(
         kind,
         shown(message, *known),
         status=status,
         code=code,
         retry_after=_retry_after(headers),
-        resets_at=None if resets is None else round(datetime.fromisoformat(resets[1]).timestamp() * 1000),
+        resets_at=_resets_at(message),
         of_token=of_token,
     )
 
@@ -167,20 +182,30 @@ def rejects_token(status: int, headers: Mapping[str, str], body: bytes, codes: M
 
 
 def _names_token(headers: Mapping[str, str], body: bytes, codes: Mapping[int, RefusalKind]) -> bool:
-    challenged = _CHALLENGE.search(headers.get("WWW-Authenticate", ""))
-    if challenged is not None:
-        return challenged[1].lower() in _TOKEN_CODES
+    challenged = _challenge_errors(headers)
+    if challenged:
+        return not _TOKEN_CODES.isdisjoint(challenged)
     if body.lstrip().startswith(b"<"):
         return False  # a page, of a firewall or a proxy
     answer = _object(body)
     words = _error_words(answer)
+    message, number = _said(body)
+    sayings = [_message(answer), *(answer.get(name) for name in _SAYING)]
+    texts = [*([text for text in sayings if isinstance(text, str)] or [message]), *words]
+    if any(_OF_RIGHTS.search(text) for text in texts):
+        return False
     if not _TOKEN_CODES.isdisjoint(words):
         return True
-    message, number = _said(body)
     if number is not None and (number in codes or number == _NOT_AUTHORIZED):
-        return _is_of_credential(number, codes) and not any(_OF_RIGHTS.search(word) for word in words)
-    text = " ".join([message, *words, *(value for name in _SAYING if isinstance(value := answer.get(name), str))])
-    return _OF_RIGHTS.search(text) is None and _OF_TOKEN.search(text) is not None
+        return _is_of_credential(number, codes)
+    return any(_OF_TOKEN.search(_SPACES.sub(" ", text.lower())) for text in texts)
+
+
+def _challenge_errors(headers: Mapping[str, str]) -> set[str]:
+    """The `error` of each challenge (RFC 6750 section 3), of one header or of several, however its name is written."""
+    challenges = ", ".join(value for name, value in headers.items() if name.lower() == "www-authenticate")
+    found = (match.groups() for match in _ATTRIBUTE.finditer(challenges))
+    return {(quoted or plain or "").lower() for name, quoted, plain in found if name.lower() == "error"}
 
 
 def _error_words(answer: Mapping[str, Any]) -> set[str]:
@@ -239,17 +264,22 @@ def _kind(status: int, code: int | None, message: str, codes: Mapping[int, Refus
 
 
 def _said(body: bytes) -> tuple[str, int | None]:
-    """The provider's own words and number: `base_resp` (MiniMax), `error.message` (Anthropic, OpenAI), else the body's start."""
+    """The provider's own words and number, else the body's start and the number that it ends in."""
     answer = _object(body)
-    told = answer.get("base_resp")
-    if isinstance(told, dict) and isinstance(told.get("status_code"), int):
-        return str(told.get("status_msg", "")), told["status_code"]
+    message, number = _message(answer), _envelope_number(answer)
+    if message is None:
+        message = body[: _SHOWN_LIMIT * 4].decode(errors="replace")
+    code = _CODE.search(message) if number is None else None
+    return message, int(code[1]) if code else number
+
+
+def _message(answer: Mapping[str, Any]) -> str | None:
+    """What `base_resp` (MiniMax) or `error.message` (Anthropic, OpenAI) says."""
+    if _envelope_number(answer) is not None:
+        return str(answer["base_resp"].get("status_msg", ""))
     error = answer.get("error")
     message = error.get("message") if isinstance(error, dict) else error
-    if not isinstance(message, str):
-        message = body[: _SHOWN_LIMIT * 4].decode(errors="replace")
-    code = _CODE.search(message)
-    return message, int(code[1]) if code else None
+    return message if isinstance(message, str) else None
 
 
 def _object(body: bytes) -> dict[str, Any]:
@@ -264,3 +294,14 @@ def _retry_after(headers: Mapping[str, str]) -> float | None:
     from portico.oauth.token_errors import seconds_to_wait
 
     return seconds_to_wait(headers.get("Retry-After", ""), headers.get("Date", ""))
+
+
+def _resets_at(message: str) -> int | None:
+    """The wall ms that a message names; None where it names none, or one that is no time."""
+    told = _RESETS.search(message)
+    if told is None:
+        return None
+    try:
+        return round(datetime.fromisoformat(told[1]).timestamp() * 1000)
+    except (ValueError, OverflowError):
+        return None
