@@ -34,15 +34,20 @@ async def read_events(chunks: AsyncIterator[bytes]) -> AsyncIterator[str]:
     """The `data` of each event; lines end in LF, CRLF or CR, and an event that the stream's end cuts off is dropped.
 
     Raises:
-        NetworkError: `event-too-long`: 4 MiB came without an end of line.
+        NetworkError: `event-too-long`: 4 MiB came without an end of line, or without an end of the event.
     """
     data: list[str] = []
+    size = 0
     async for line in _lines(chunks):
         if line.startswith(b"data:"):
             data.append(line[5:].removeprefix(b" ").decode(errors="replace"))
+            size += len(line)
+            if size > _EVENT_LIMIT:
+                raise _too_long()
         elif not line and data:
             yield "\n".join(data)
             data.clear()
+            size = 0
 
 
 async def _lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
@@ -52,4 +57,8 @@ async def _lines(chunks: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
         for line in lines:
             yield line
         if len(rest) > _EVENT_LIMIT:
-            raise NetworkError("event-too-long", "The answer broke off.", why="an event of it is too long to be one")
+            raise _too_long()
+
+
+def _too_long() -> NetworkError:
+    return NetworkError("event-too-long", "The answer broke off.", why="an event of it is too long to be one")
