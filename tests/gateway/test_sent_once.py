@@ -253,6 +253,7 @@ ENDED = {
     "403": answered({"error": {"type": "authentication_error", "message": "token expired"}}, status=403),
     "200": answered({"base_resp": {"status_code": 1004, "status_msg": "login fail"}}),
     "401": answered({"error": {"message": "no"}}, status=401),
+    "stream": streamed(event({"base_resp": {"status_code": 1004, "status_msg": "login fail"}}), DONE),
 }
 
 

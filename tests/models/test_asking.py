@@ -21,7 +21,7 @@ from portico.models.refusal_errors import error_of
 from portico.models.usage import Usage
 from portico.secret import Secret
 from portico.testing.canary import canary
-from tests.gateway.providers import answered, provider
+from tests.gateway.providers import answered, event, provider, streamed
 
 
 @dataclass
@@ -190,7 +190,8 @@ async def test_a_refused_token_is_refreshed_once_and_the_question_sent_once_more
 
 ENDED_403 = answered({"error": {"type": "authentication_error", "message": "token expired"}}, status=403)
 ENDED_200 = answered({"base_resp": {"status_code": 1004, "status_msg": "login fail"}})
-ENDED = pytest.mark.parametrize("ended", [ENDED_403, ENDED_200], ids=["403", "200 with 1004"])
+ENDED_STREAM = streamed(event({"base_resp": {"status_code": 1004, "status_msg": "login fail"}}))
+ENDED = pytest.mark.parametrize("ended", [ENDED_403, ENDED_200, ENDED_STREAM], ids=["403", "200 with 1004", "stream with 1004"])
 FINE = answered(sse(delta("yes"), STOP), content_type="text/event-stream")
 OF_RIGHTS = answered({"error": {"type": "permission_error", "message": "no access to this model"}}, status=403)
 
@@ -240,7 +241,26 @@ async def test_a_stored_api_key_that_is_rejected_is_sent_once_and_the_provider_i
 
 
 @pytest.mark.requirement("E101")
-@ENDED
+async def test_what_a_plan_lacks_is_told_of_a_stream_as_of_a_whole_answer():
+    broker = Broker()
+    async with provider(streamed(event({"base_resp": {"status_code": 2062, "status_msg": "no plan"}}))) as far:
+        refused = await refusal(SimpleNamespace(origin=far.base), broker)
+
+    assert (refused.kind, refused.message, len(far.requests), len(broker.asked)) == ("no-plan", "no plan", 1, 1)
+
+
+@pytest.mark.requirement("E101")
+async def test_the_same_number_in_a_later_event_is_no_reason_to_ask_again():
+    late = event({"base_resp": {"status_code": 1004, "status_msg": "login fail"}})
+    async with provider(streamed(sse(delta("half")), late)) as far:
+        with pytest.raises(NetworkError, match="broke off"):
+            await ask(SimpleNamespace(origin=far.base), Broker())
+
+    assert len(far.requests) == 1
+
+
+@pytest.mark.requirement("E101")
+@pytest.mark.parametrize("ended", [ENDED_403, ENDED_200], ids=["403", "200 with 1004"])
 async def test_a_list_of_models_is_asked_for_again_with_a_refreshed_token(ended):
     broker = Broker()
     async with provider(ended, answered({"data": [{"id": "one"}]})) as far, ModelHttp() as http:
@@ -322,6 +342,8 @@ CUT = {"type": "error", "error": {"message": "overloaded"}}
         ("anthropic-messages", sse(delta("half"))),
         ("anthropic-messages", sse(delta("half"), CUT)),
         ("anthropic-messages", b"data: not json\n\n"),
+        ("anthropic-messages", b""),
+        ("anthropic-messages", b"data: " + b"[" * 9000 + b"\n\n"),
         ("openai-completions", lines(*CHUNKS)),
         ("openai-completions", lines(CHUNKS[0], {"error": {"message": "overloaded"}}, "[DONE]")),
         ("openai-responses", lines(*EVENTS[:-1])),

@@ -121,15 +121,18 @@ async def _of_stream(model: CallableModel, call: Call, answer: UpstreamAnswer, k
         event = first_event(start)
         if event is None and len(start) < _FIRST_EVENT:
             continue
-        piece = piece_of(PROTOCOLS[call.route.api], event)
-        if event is not None and (piece is None or piece.refused is not None) and _is_error(event, model):
+        if event is not None and _is_error(event, call, model):
             raise Refused(read_refusal(answer.status, answer.headers, event, model.error_codes, key))
         return Begun(answer, start, whole=False, key=key)
     raise AnswerCut("its stream ended before its first event")
 
 
-def _is_error(event: bytes, model: CallableModel) -> bool:
-    return b'"error"' in event or refused_inside(event, model.error_codes)
+def _is_error(event: bytes, call: Call, model: CallableModel) -> bool:
+    """Whether a stream's first event is an error: MiniMax's own, which no protocol knows, or the protocol's."""
+    if refused_inside(event, model.error_codes):
+        return True
+    piece = piece_of(PROTOCOLS[call.route.api], event)
+    return (piece is None or piece.refused is not None) and b'"error"' in event
 
 
 async def _of_status(model: CallableModel, _call: Call, answer: UpstreamAnswer, key: Secret | None) -> Begun:

@@ -15,6 +15,7 @@ from portico.models.refusal import (
     Refusal,
     after_head,
     read_refusal,
+    refused_in,
     refused_inside,
     shown,
     unreachable,
@@ -51,11 +52,12 @@ class Refused(Exception):
 
 @dataclass(slots=True)
 class Answer:
-    """A model that has begun to answer. Its pieces are read once."""
+    """A model that has begun to answer, with its first `events`. Its pieces are read once."""
 
     model: CallableModel
     response: ClientResponse
     key: Secret | None
+    events: AsyncIterator[Mapping[str, object]]
 
     async def pieces(self) -> AsyncIterator[Piece]:
         """The answer as it comes.
@@ -65,7 +67,7 @@ class Answer:
         """
         protocol = PROTOCOLS[self.model.api]
         async with self.response:
-            async for event in self._events():
+            async for event in self.events:
                 piece = protocol.read(event)
                 if piece.refused is not None:
                     raise NetworkError("answer-cut", "The answer broke off.", why=shown(piece.refused, self.key))
@@ -74,15 +76,6 @@ class Answer:
                     return
         name = self.model.reference.provider
         raise NetworkError("answer-cut", "The answer broke off.", why=f"{name} closed the stream before its end")
-
-    async def _events(self) -> AsyncIterator[Mapping[str, object]]:
-        from aiohttp import ClientError
-
-        try:
-            async for data in read_events(self.response.content.iter_any()):
-                yield DONE if data == "[DONE]" else _object(data)
-        except (ClientError, TimeoutError, OSError) as exc:
-            raise NetworkError("answer-cut", "The answer broke off.", why=str(exc) or type(exc).__name__) from exc
 
 
 async def begin(model: CallableModel, question: Question, *, http: ModelHttp, broker: TokenBroker) -> Answer:
@@ -160,9 +153,9 @@ async def _post(model: CallableModel, question: Question, key: Secret | None, ht
 
 
 async def _accepted(model: CallableModel, response: ClientResponse, key: Secret | None, http: ModelHttp) -> Answer:
-    """The answer, unless the response is a refusal: by its status, or inside a body that is no stream."""
+    """The answer, unless the response is a refusal: by its status, or inside a body that is no stream, or in its first event."""
     if response.status in _OK and response.content_type == _STREAM:
-        return Answer(model, response, key)
+        return await _streaming(model, response, key)
     body = b""
     async with response:
         try:
@@ -179,9 +172,47 @@ async def _accepted(model: CallableModel, response: ClientResponse, key: Secret 
     raise Refused(read_refusal(response.status, response.headers, body, model.error_codes, key))
 
 
+async def _streaming(model: CallableModel, response: ClientResponse, key: Secret | None) -> Answer:
+    """The answer in a stream, unless its first event is MiniMax's error. Whatever else is wrong with it, its reader is told."""
+    events = _events(response)
+    first: Mapping[str, object] | NetworkError | None
+    try:
+        first = await anext(events, None)
+    except NetworkError as error:
+        first = error
+    except BaseException:
+        response.close()
+        raise
+    if isinstance(first, dict) and refused_in(first, model.error_codes):
+        response.close()
+        raise Refused(read_refusal(response.status, response.headers, json.dumps(first).encode(), model.error_codes, key))
+    return Answer(model, response, key, _from(first, events))
+
+
+async def _from(
+    first: Mapping[str, object] | NetworkError | None, rest: AsyncIterator[Mapping[str, object]]
+) -> AsyncIterator[Mapping[str, object]]:
+    if isinstance(first, NetworkError):
+        raise first
+    if first is not None:
+        yield first
+    async for event in rest:
+        yield event
+
+
+async def _events(response: ClientResponse) -> AsyncIterator[Mapping[str, object]]:
+    from aiohttp import ClientError
+
+    try:
+        async for data in read_events(response.content.iter_any()):
+            yield DONE if data == "[DONE]" else _object(data)
+    except (ClientError, TimeoutError, OSError) as exc:
+        raise NetworkError("answer-cut", "The answer broke off.", why=str(exc) or type(exc).__name__) from exc
+
+
 def _object(data: str) -> Mapping[str, Any]:
     try:
         event = json.loads(data)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return event if isinstance(event, dict) else {}
