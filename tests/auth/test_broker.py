@@ -216,6 +216,61 @@ async def test_a_rejected_token_is_replaced_once_and_a_later_one_is_adopted(acco
     assert account.posts == 1
 
 
+@pytest.mark.requirement("E101")
+async def test_a_server_that_rejects_every_token_costs_a_refresh_in_five_minutes_and_not_one_for_each_request(account):
+    account.sign_in(ttl_s=36_000)
+    broker = account.broker()
+    posts = []
+    for _ in range(100):
+        token = await broker.access(PROFILE)
+        fresh = await broker.access(PROFILE, rejected_generation=token.generation)
+        posts.append((account.posts, fresh.generation != token.generation))
+        account.clock.advance(9)
+    assert account.posts == 3
+    assert [number for number, (_, replaced) in enumerate(posts) if replaced] == [0, 34, 68]
+
+
+@pytest.mark.requirement("E101")
+async def test_a_fresh_token_is_not_refreshed_again_by_another_process_within_a_minute_of_its_refresh(account):
+    first = account.sign_in(ttl_s=36_000).generation
+    fresh = await account.broker().access(PROFILE, rejected_generation=first)
+    for _ in range(5):
+        assert await account.broker().access(PROFILE, rejected_generation=fresh.generation) == fresh
+        account.clock.advance(11)
+        account.clock.jump(-3600)
+    assert account.posts == 1
+    account.clock.advance(6)
+    assert (await account.broker().access(PROFILE, rejected_generation=fresh.generation)).generation != fresh.generation
+    assert account.posts == 2
+
+
+@pytest.mark.requirement("E101")
+async def test_a_fresh_token_that_has_ended_or_is_due_is_refreshed_also_where_it_is_rejected(account):
+    account.sign_in(ttl_s=20)
+    broker = account.broker()
+    token = await broker.access(PROFILE, rejected_generation=(await broker.access(PROFILE)).generation)
+    account.clock.advance(17)
+    due = await broker.access(PROFILE, rejected_generation=token.generation)
+    account.clock.advance(20)
+    ended = await broker.access(PROFILE, rejected_generation=due.generation)
+    assert len({token.generation, due.generation, ended.generation}) == account.posts == 3
+
+
+@pytest.mark.requirement("E101")
+async def test_somebody_who_was_signed_out_elsewhere_is_told_to_sign_in_again_also_after_a_rejection(account):
+    first = account.sign_in(ttl_s=3600).generation
+    broker = account.broker()
+    fresh = await broker.access(PROFILE, rejected_generation=first)
+    account.server.mint.revoke(account.vault.read(PROFILE).refresh.reveal())
+    assert await broker.access(PROFILE, rejected_generation=fresh.generation) == fresh
+    account.clock.advance(301)
+    for _ in range(3):
+        with pytest.raises(SignInNeeded) as raised:
+            await broker.access(PROFILE, rejected_generation=fresh.generation)
+        assert raised.value.id == "sign-in-expired"
+    assert account.posts == 2
+
+
 @pytest.mark.requirement("E55")
 async def test_what_another_process_has_rotated_is_adopted(account):
     account.sign_in(ttl_s=60)
@@ -487,13 +542,25 @@ async def test_tokens_in_memory_are_refreshed_by_their_own_refresh_token_and_the
     assert account.posts == 4
     assert account.server.presented.times(spent.reveal()) == 1
     assert account.server.presented.twice == []
+    assert (await broker.access(PROFILE, rejected_generation=access.generation)).token == access.token
+    account.server.mint.access_ttl_s = 3600
+    account.clock.advance(60)
+    access = await broker.access(PROFILE)
+    account.clock.advance(60)
     again = await broker.access(PROFILE, rejected_generation=access.generation)
     assert again.token != access.token
-    assert account.posts == 5
+    assert account.posts == 6
+    for _ in range(3):
+        assert (await broker.access(PROFILE, rejected_generation=again.generation)).token == again.token
+    assert account.posts == 6
     store.full = False
     account.clock.advance(6)
-    assert account.holds(await broker.access(PROFILE))
-    assert account.posts == 5
+    stored = await broker.access(PROFILE, rejected_generation=again.generation)
+    assert account.holds(stored)
+    assert (await broker.access(PROFILE, rejected_generation=stored.generation)) == stored
+    account.clock.advance(200)
+    assert (await broker.access(PROFILE, rejected_generation=stored.generation)) == stored
+    assert account.posts == 6
 
 
 @pytest.mark.requirement("E53")

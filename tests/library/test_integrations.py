@@ -10,6 +10,7 @@ import pytest
 from aiohttp import web
 
 from minimax_portal_auth.families import OPENCLAW_CLIENT
+from portico.clock import SystemClock
 from portico.errors import UsageError
 from portico.library.loading import load_model
 from portico.testing.canary import canary
@@ -29,6 +30,16 @@ from portico.integrations.httpx_auth import PorticoAuth  # noqa: E402 - see abov
 
 QUESTION = [{"role": "user", "content": "Why?"}]
 SAID = "answering as MiniMax-M2.1. You said: Why?"
+
+
+@pytest.fixture
+def later(monkeypatch):
+    """Moves this machine's clocks on, by ten minutes for each call."""
+    passed = [0]
+    wall_ms, monotonic = SystemClock.wall_ms, SystemClock.monotonic
+    monkeypatch.setattr(SystemClock, "wall_ms", lambda clock: wall_ms(clock) + passed[0] * 1000)
+    monkeypatch.setattr(SystemClock, "monotonic", lambda clock: monotonic(clock) + passed[0])
+    return lambda: passed.append(passed.pop() + 600)
 
 
 @pytest.fixture
@@ -94,7 +105,7 @@ def test_a_token_that_the_server_refuses_is_replaced_and_the_request_sent_again(
 @pytest.mark.requirement("E101")
 @pytest.mark.parametrize("refusal", ["403", "200"])
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_token_that_is_rejected_in_another_way_than_401_is_replaced_too(minimax, monkeypatch, refusal, stream):
+def test_a_token_that_is_rejected_in_another_way_than_401_is_replaced_too(minimax, monkeypatch, later, refusal, stream):
     emulated = minimax(knobs={"refusal": refusal})
     for name, value in emulated.run_portico.environment(emulated.env).items():
         monkeypatch.setenv(name, value)
@@ -102,6 +113,7 @@ def test_a_token_that_is_rejected_in_another_way_than_401_is_replaced_too(minima
     model = load_model(M21)
 
     def ended():
+        later()
         revoke(model.credential().token)
         return model.credential().generation
 

@@ -38,6 +38,11 @@ __all__ = ("AccessToken", "TokenBroker")
 
 # Longer than a refresh may take, so that a waiting caller finds the new token and not a busy lock.
 PATIENCE_S: Final = POST_TIMEOUT_S + RETRY_TIMEOUT_S + 15.0
+# Some APIs reject every token: at a wrong path, or since they are down. A refresh for each request would send a rotating refresh
+# token each time, for nothing. The first is for the token of any refresh, of whatever process; the second, which is this
+# process's own, for one that has come in place of a rejected one.
+REJECTED_AT_ONCE_MS: Final = 60_000
+REJECTED_AGAIN_S: Final = 300.0
 
 
 def _any_spread() -> float:
@@ -74,6 +79,7 @@ class TokenBroker:
         self._flights: dict[tuple[str, bool], Flight] = {}
         self._looks: dict[str, asyncio.Future[Held]] = {}
         self._pauses: dict[str, tuple[int, Pause]] = {}
+        self._in_place_of_rejected: dict[str, tuple[int, float]] = {}
 
     async def access(self, profile_id: str, *, rejected_generation: int | None = None) -> AccessToken:
         """A token that is good now. What other processes do to the profile is seen within a second.
@@ -81,6 +87,8 @@ class TokenBroker:
         Args:
             profile_id: whose.
             rejected_generation: the generation of a token that a server has just refused; one of another generation is wanted.
+                The same one comes back where another refresh cannot help: it is an API key, or was refreshed within the last
+                minute, or within the last five for being rejected. It is then no use to send the request again.
 
         Raises:
             SignInNeeded: `not-signed-in`, or `sign-in-expired`: only a person can help.
@@ -95,7 +103,7 @@ class TokenBroker:
 
     async def _access(self, profile_id: str, rejected_generation: int | None) -> AccessToken:
         held = await self._looked(profile_id)
-        good = self._usable(held) and held.tokens.generation != rejected_generation
+        good = self._usable(held) and (held.tokens.generation != rejected_generation or self._is_new(held))
         if good and not self.may_refresh(held.profile):
             return self._memory.keep(held, self._spread)
         try:
@@ -178,9 +186,23 @@ class TokenBroker:
             raise pause.as_error()
         stale = held.tokens.generation if needed else self._stale(profile)
         fresh = (await self._fly(profile, stale, needed=needed)).held
-        if fresh.tokens.generation == rejected_generation:  # joined a flight that had set out for the rejected one
+        if fresh.tokens.generation == rejected_generation and not self._is_new(fresh):  # joined a flight that only stored it
             fresh = (await self._fly(fresh.profile, fresh.tokens.generation, needed=needed)).held
+        if rejected_generation is not None and fresh.tokens.generation != rejected_generation:
+            self._in_place_of_rejected[profile.id] = (fresh.tokens.generation, self._clock.monotonic())
         return self._memory.keep(fresh, self._spread)
+
+    def _is_new(self, held: Held) -> bool:
+        """Whether a refresh has just brought this token. If it is rejected all the same, so will be the next one."""
+        profile, tokens = held.profile, held.tokens
+        if not profile.has_refresh or (profile.failure is not None and profile.failure.terminal):
+            return False
+        came = profile.refreshed_at if tokens.renewal is None else tokens.renewal.refreshed_at
+        if came is not None and 0 <= self._ages.now(profile) - came < REJECTED_AT_ONCE_MS:
+            return True
+        generation, at = self._in_place_of_rejected.get(profile.id, (0, 0.0))
+        same = tokens.generation == self._unstored.stored_as.get(generation, generation)
+        return same and 0 <= self._clock.monotonic() - at < REJECTED_AGAIN_S
 
     def _stale(self, profile: Profile) -> int | None:
         """The generation to replace; None where there is only a pair in memory to be stored."""

@@ -32,7 +32,8 @@ _log: Final = logging.getLogger("portico")
 class Credential:
     """What a request carries now. `expires_at` is in ms since the epoch, None for a key. Ask again for each request.
 
-    `generation` names it where a server refuses it: `model.credential(rejected=credential)` gives another one.
+    `generation` names it where a server refuses it: `model.credential(rejected=credential)` gives another one, or the same
+    (`generation` tells) where no other can be had by a refresh: then the request is not worth sending again.
     """
 
     token: Secret | None
