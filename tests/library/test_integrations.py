@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gzip
 import json
+import tracemalloc
+import zlib
 
 import pytest
 from aiohttp import web
@@ -13,7 +15,9 @@ from minimax_portal_auth.families import OPENCLAW_CLIENT
 from portico.clock import SystemClock
 from portico.errors import UsageError
 from portico.library.loading import load_model
+from portico.models.refusal import BODY_LIMIT
 from portico.testing.canary import canary
+from tests.gateway.providers import END, WHOLE, answered, chunk, provider
 from tests.library.test_load_model import M21, session  # noqa: F401 - a fixture
 
 httpx = pytest.importorskip("httpx2", reason="httpx2, which the SDKs stand on, is not installed")
@@ -24,6 +28,7 @@ from portico.integrations import (  # noqa: E402 - each SDK is imported with its
     anthropic_client,
     async_anthropic_client,
     async_openai_client,
+    httpx_auth,
     openai_client,
 )
 from portico.integrations.httpx_auth import PorticoAuth  # noqa: E402 - see above
@@ -179,6 +184,195 @@ async def test_a_body_that_was_looked_at_is_read_as_it_came(signed_in, aiohttp_s
         awhole = (await client.get(url)).content
     assert raw == araw == gzip.compress(sent, mtime=0)
     assert whole == awhole == sent
+
+
+ENDED = json.dumps({"error": {"type": "authentication_error", "message": "token expired"}}).encode()
+INVALID = 'WWW-Authenticate: Bearer error="invalid_token"'
+
+
+def loaded():
+    """The model, after its first credential: the engine is started on the thread that asks."""
+    model = load_model(M21)
+    model.credential()
+    return model
+
+
+def to(far, model):
+    """The auth for `model`, as if it were served at `far`."""
+    auth = PorticoAuth(model)
+    auth._origins = {httpx.URL(far.base.removesuffix("/v1"))}
+    return auth
+
+
+async def post(how, auth, url, **options):
+    """Status, headers and body of a response, by a client of either kind; the body None where it breaks off."""
+    if how == "blocking":
+
+        def blocking():
+            with httpx.Client(auth=auth, timeout=30) as client, client.stream("POST", url, json={}, **options) as response:
+                try:
+                    return response.status_code, response.headers, response.read()
+                except httpx.TransportError:
+                    return response.status_code, response.headers, None
+
+        return await asyncio.to_thread(blocking)
+    async with (
+        httpx.AsyncClient(auth=auth, timeout=30) as client,
+        client.stream("POST", url, json={}, **options) as response,
+    ):
+        try:
+            return response.status_code, response.headers, await response.aread()
+        except httpx.TransportError:
+            return response.status_code, response.headers, None
+
+
+HOW = pytest.mark.parametrize("how", ["blocking", "asynchronous"])
+
+
+def unending(status, *, pause_s, part=b" ", first=b"", kind="application/json"):
+    """An answer in chunks that never ends: a part after each pause."""
+
+    async def answer(writer):
+        writer.write(f"HTTP/1.1 {status} X\r\nContent-Type: {kind}\r\n{INVALID}\r\nTransfer-Encoding: chunked\r\n\r\n".encode())
+        writer.write(chunk(first) if first else b"")
+        while True:
+            await writer.drain()
+            await asyncio.sleep(pause_s)
+            writer.write(chunk(part))
+
+    return answer
+
+
+@pytest.mark.requirement("E101")
+@HOW
+@pytest.mark.parametrize("status", [401, 403])
+@pytest.mark.parametrize(("pause_s", "part"), [(60, b" "), (0.01, b" "), (0, b" " * 65536)], ids=["hangs", "trickles", "floods"])
+async def test_a_rejection_whose_body_never_ends_is_answered_with_a_fresh_token(
+    signed_in, monkeypatch, how, status, pause_s, part
+):
+    monkeypatch.setattr(httpx_auth, "_BODY_S", 0.2)
+    model = await asyncio.to_thread(loaded)
+    async with provider(unending(status, pause_s=pause_s, part=part), answered(WHOLE)) as far, asyncio.timeout(20):
+        got = await post(how, to(far, model), far.base)
+        assert (got[0], json.loads(got[2])) == (200, WHOLE)
+        sent = [request.header("authorization") for request in far.requests]
+        assert len(set(sent)) == len(sent) == 2
+        while far.open > 1:  # the first connection is let go
+            await asyncio.sleep(0.01)
+
+
+@pytest.mark.requirement("E101")
+@HOW
+@pytest.mark.parametrize("sized", [True, False])
+async def test_a_403_whose_body_hangs_is_handed_on_after_a_moment(signed_in, monkeypatch, how, sized):
+    monkeypatch.setattr(httpx_auth, "_BODY_S", 0.2)
+    model = await asyncio.to_thread(loaded)
+
+    async def hangs(writer):
+        length = "Content-Length: 99" if sized else "Transfer-Encoding: chunked"
+        writer.write(f"HTTP/1.1 403 X\r\nContent-Type: application/json\r\n{length}\r\n\r\n".encode())
+        await writer.drain()
+        await asyncio.sleep(60)
+
+    async with provider(hangs) as far, asyncio.timeout(10):
+        status, _, body = await post(how, to(far, model), far.base)
+    assert (status, body, len(far.requests)) == (403, None, 1)
+
+
+@pytest.mark.requirement("E101")
+@HOW
+async def test_json_without_a_length_is_handed_on_as_it_comes(signed_in, how):
+    model = await asyncio.to_thread(loaded)
+    got = asyncio.Event()
+    loop = asyncio.get_running_loop()
+
+    async def slow(writer):
+        writer.write(
+            b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n" + chunk(b'["one",')
+        )
+        await writer.drain()
+        await got.wait()
+        writer.write(chunk(b'"two"]') + END)
+        await writer.drain()
+
+    async with provider(slow) as far, asyncio.timeout(10):
+        auth = to(far, model)
+
+        def blocking():
+            parts = []
+            with httpx.Client(auth=auth) as client, client.stream("POST", far.base) as response:
+                for part in response.iter_bytes():
+                    parts.append(part)
+                    loop.call_soon_threadsafe(got.set)
+            return parts
+
+        async def asynchronous():
+            parts = []
+            async with httpx.AsyncClient(auth=auth) as client, client.stream("POST", far.base) as response:
+                async for part in response.aiter_bytes():
+                    parts.append(part)
+                    got.set()
+            return parts
+
+        parts = await (asyncio.to_thread(blocking) if how == "blocking" else asynchronous())
+    assert parts == [b'["one",', b'"two"]']
+
+
+def deflated(data):
+    packing = zlib.compressobj(wbits=-15)
+    return packing.compress(data) + packing.flush()
+
+
+@pytest.mark.requirement("E101")
+@pytest.mark.parametrize(
+    ("encoding", "pack"),
+    [("gzip", gzip.compress), ("deflate", zlib.compress), ("deflate", deflated), ("identity", bytes)],
+    ids=["gzip", "deflate", "deflate without its header", "identity"],
+)
+@HOW
+async def test_a_rejection_is_understood_in_each_encoding_that_is_asked_for(signed_in, how, encoding, pack):
+    model = await asyncio.to_thread(loaded)
+    ended = answered(pack(ENDED), f"Content-Encoding: {encoding}", status=403)
+    async with provider(ended, answered(WHOLE)) as far:
+        status, _, body = await post(how, to(far, model), far.base, headers={"Accept-Encoding": "gzip, deflate, br;q=0.9, zstd"})
+    assert (status, json.loads(body), len(far.requests)) == (200, WHOLE, 2)
+    assert {request.header("accept-encoding") for request in far.requests} == {"gzip, deflate"}
+
+
+@pytest.mark.requirement("E101")
+@pytest.mark.parametrize("encoding", ["gzip", "gzip, gzip", "deflate"])
+@pytest.mark.parametrize("status", [200, 403])
+async def test_a_short_body_that_unpacks_to_a_huge_one_takes_no_memory(signed_in, status, encoding):
+    model = await asyncio.to_thread(loaded)
+    body = b"\0" * (32 << 20)
+    for each in encoding.split(", "):
+        body = gzip.compress(body) if each == "gzip" else zlib.compress(body)
+    assert len(body) < BODY_LIMIT
+    async with provider(answered(body, f"Content-Encoding: {encoding}", status=status)) as far:
+        auth = to(far, model)
+        tracemalloc.start()
+        try:
+            async with httpx.AsyncClient(auth=auth) as client, client.stream("POST", far.base) as response:
+                raw = b"".join([part async for part in response.aiter_raw()])
+            _, peak = tracemalloc.get_traced_memory()
+        finally:
+            tracemalloc.stop()
+    assert (raw, len(far.requests)) == (body, 1)
+    assert peak < 4 << 20
+
+
+@pytest.mark.requirement("E101")
+async def test_an_api_that_rejects_every_token_costs_one_refresh_and_not_one_for_each_request(signed_in):
+    model = await asyncio.to_thread(loaded)
+    before = (await model.acredential()).generation
+    gateway_error = answered({"message": "Missing Authentication Token"}, status=403)
+    async with provider(answered({}, status=401)) as far:
+        for _ in range(10):
+            assert (await post("asynchronous", to(far, model), far.base))[0] == 401
+    async with provider(gateway_error) as wrong:
+        assert (await post("asynchronous", to(wrong, model), wrong.base))[0] == 403
+    assert (len(far.requests), len(wrong.requests)) == (11, 1)
+    assert (await model.acredential()).generation == before + 1
 
 
 def test_nothing_of_another_providers_environment_is_sent_and_no_other_host_is_asked(signed_in):

@@ -5,7 +5,9 @@ Newer SDKs are built on httpx2, older ones on httpx, which has the same interfac
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+import time
+import zlib
+from typing import TYPE_CHECKING, Final, Self
 
 try:
     import httpx2 as httpx
@@ -22,6 +24,13 @@ if TYPE_CHECKING:
 
 _FORBIDDEN: Final = 403
 _JSON: Final = "application/json"
+# Seconds for the body of a 403.
+_BODY_S: Final = 3.0
+_DIGITS: Final = 10
+# What zlib calls the encodings of RFC 9110 section 8.4.1. Some servers send a `deflate` without the zlib header.
+_WINDOWS: Final = {"gzip": (31,), "x-gzip": (31,), "deflate": (15, -15)}
+# Encodings that Python cannot undo within a bound: an error in one of them would not be understood, so none is asked for.
+_UNBOUNDED: Final = frozenset({"br", "zstd"})
 # SDKs add what they find in the environment; what is meant for their maker's servers goes to no other.
 _FOREIGN: Final = ("authorization", "x-api-key", "openai-organization", "openai-project")
 
@@ -29,7 +38,9 @@ _FOREIGN: Final = ("authorization", "x-api-key", "openai-organization", "openai-
 class PorticoAuth(httpx.Auth):
     """Puts `model`'s credential into every request to its API, and refuses every other host.
 
-    Use it with a client that follows no redirect.
+    Use it with a client that follows no redirect. A request whose token is rejected is sent once more; for that, a short response
+    in JSON is read before its client gets it, and a 403 for a few seconds at most. Responses compressed by `br` or `zstd` are not
+    asked for.
     """
 
     requires_request_body = True
@@ -47,6 +58,10 @@ class PorticoAuth(httpx.Auth):
             return
         fresh = self._model.credential(rejected=credential)
         if fresh.generation != credential.generation:
+            stream = response.stream
+            assert isinstance(stream, httpx.SyncByteStream)  # noqa: S101 - a synchronous client's
+            stream.close()
+            _empty(response)
             yield self._with(request, fresh)
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
@@ -58,6 +73,10 @@ class PorticoAuth(httpx.Auth):
             return
         fresh = await self._model.acredential(rejected=credential)
         if fresh.generation != credential.generation:
+            stream = response.stream
+            assert isinstance(stream, httpx.AsyncByteStream)  # noqa: S101 - an asynchronous client's
+            await stream.aclose()
+            _empty(response)
             yield self._with(request, fresh)
 
     def _rejects(self, response: httpx.Response, body: bytes) -> bool:
@@ -71,82 +90,171 @@ class PorticoAuth(httpx.Auth):
     def _with(self, request: httpx.Request, credential: Credential) -> httpx.Request:
         for name in _FOREIGN:
             request.headers.pop(name, None)
+        accepted = [each.strip() for each in request.headers.get("accept-encoding", "").split(",")]
+        kept = [each for each in accepted if each.partition(";")[0].strip().lower() not in _UNBOUNDED]
+        if kept != accepted:
+            request.headers["accept-encoding"] = ", ".join(kept) or "identity"
         request.headers.update(self._model.headers_with(credential))
         return request
 
 
 def _may_tell(response: httpx.Response) -> bool:
-    """Whether the body has to be looked at: an error's, or JSON that is short enough to be one. A stream is left alone."""
+    """Whether to look at the body: a 403's, or JSON that is short by its own word; what has no length may be a stream."""
+    told = response.headers.get("content-length", "")
+    length = int(told) if told.isascii() and told.isdigit() and len(told) < _DIGITS else None
     if response.status_code == _FORBIDDEN:
-        return True
-    length = response.headers.get("content-length", "0")
+        return length is None or length <= BODY_LIMIT
     kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-    return response.is_success and kind == _JSON and length.isdecimal() and int(length) <= BODY_LIMIT
+    return response.is_success and kind == _JSON and length is not None and length <= BODY_LIMIT
 
 
 def _decoded(response: httpx.Response, body: bytes) -> bytes:
-    """`body` without its content encoding; empty where that cannot be undone."""
-    try:
-        return httpx.Response(response.status_code, headers=response.headers, content=body).content
-    except httpx.DecodingError:
-        return b""
+    """`body` without its content encoding; empty where that cannot be undone or brings more than `BODY_LIMIT`.
+
+    A short body may hold a long one many times over, the more so with one encoding in another: httpx would make it whole.
+    """
+    encoding = response.headers.get("content-encoding", "").strip().lower()
+    if encoding in {"", "identity"}:
+        return body
+    for window in _WINDOWS.get(encoding, ()):
+        unpacking = zlib.decompressobj(window)
+        try:
+            plain = unpacking.decompress(body, BODY_LIMIT + 1)
+        except zlib.error:
+            continue
+        return plain if len(plain) <= BODY_LIMIT else b""
+    return b""
+
+
+def _empty(response: httpx.Response) -> None:
+    """Let nothing of `response` be read any more. httpx reads a rejected body to its end before it sends the request again."""
+    response.stream = httpx.ByteStream(b"")
+    response.headers.pop("content-encoding", None)
+
+
+class _Waiting:
+    """Bounds the wait for the body of a 403, which costs its client the status: it reads the body only after the status.
+
+    A success is waited for as long as its client would, since an answer that is cut off would be lost.
+    """
+
+    def __init__(self, response: httpx.Response) -> None:
+        self._until = time.monotonic() + _BODY_S
+        # httpcore reads the timeouts of a request when the body is first read.
+        self._timeouts = response.request.extensions.get("timeout", {}) if response.status_code == _FORBIDDEN else {}
+        self._read = self._timeouts.get("read")
+
+    def __enter__(self) -> Self:
+        if "read" in self._timeouts:
+            self._timeouts["read"] = _BODY_S if self._read is None else min(_BODY_S, self._read)
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        if "read" in self._timeouts:
+            self._timeouts["read"] = self._read  # for the request that is sent again
+
+    @property
+    def over(self) -> bool:
+        return time.monotonic() > self._until
 
 
 def _start(response: httpx.Response) -> bytes:
-    """The body as it came, empty if it is longer than `BODY_LIMIT`; whoever reads the response gets every byte of it."""
-    stream, parts, size = response.stream, [], 0
+    """The body as it came, or as much of it as there is within `BODY_LIMIT` and some seconds; empty if it is longer.
+
+    Whoever reads the response gets every byte of it, and the error where it breaks off.
+    """
+    stream = response.stream
     assert isinstance(stream, httpx.SyncByteStream)  # noqa: S101 - a synchronous client's
-    rest = iter(stream)
-    for part in rest:
-        parts.append(part)
-        size += len(part)
-        if size > BODY_LIMIT:
-            break
-    response.stream = _Begun(stream, parts, rest)
-    return b"".join(parts) if size <= BODY_LIMIT else b""
+    begun = _Begun(stream)
+    with _Waiting(response) as waiting:
+        while begun.size <= BODY_LIMIT and not waiting.over and begun.more():
+            pass
+    response.stream = begun
+    return begun.start
 
 
 async def _astart(response: httpx.Response) -> bytes:
     """As `_start`."""
-    stream, parts, size = response.stream, [], 0
+    stream = response.stream
     assert isinstance(stream, httpx.AsyncByteStream)  # noqa: S101 - an asynchronous client's
-    rest = aiter(stream)
-    async for part in rest:
-        parts.append(part)
-        size += len(part)
-        if size > BODY_LIMIT:
-            break
-    response.stream = _AsyncBegun(stream, parts, rest)
-    return b"".join(parts) if size <= BODY_LIMIT else b""
+    begun = _AsyncBegun(stream)
+    with _Waiting(response) as waiting:
+        while begun.size <= BODY_LIMIT and not waiting.over and await begun.more():
+            pass
+    response.stream = begun
+    return begun.start
 
 
-class _Begun(httpx.SyncByteStream):
-    """A body of which `parts` have been read."""
+class _Parts:
+    """What has been read of a body: `parts`, and the error that it broke off with."""
 
-    def __init__(self, stream: httpx.SyncByteStream, parts: list[bytes], rest: Iterator[bytes]) -> None:
+    def __init__(self) -> None:
+        self.parts: list[bytes] = []
+        self.size = 0
+        self.broken: Exception | None = None
+
+    def add(self, part: bytes) -> None:
+        self.parts.append(part)
+        self.size += len(part)
+
+    @property
+    def start(self) -> bytes:
+        return b"".join(self.parts) if self.size <= BODY_LIMIT else b""
+
+
+class _Begun(_Parts, httpx.SyncByteStream):
+    """A body of which the first parts have been read."""
+
+    def __init__(self, stream: httpx.SyncByteStream) -> None:
+        super().__init__()
         self._stream = stream
-        self._parts = parts
-        self._rest = rest
+        self._rest = iter(stream)
+
+    def more(self) -> bool:
+        """Read one part more; False where there is none."""
+        try:
+            self.add(next(self._rest))
+        except StopIteration:
+            return False
+        except httpx.TransportError as error:
+            self.broken = error
+            return False
+        return True
 
     def __iter__(self) -> Iterator[bytes]:
-        yield from self._parts
+        yield from self.parts
+        if self.broken is not None:
+            raise self.broken
         yield from self._rest
 
     def close(self) -> None:
         self._stream.close()
 
 
-class _AsyncBegun(httpx.AsyncByteStream):
+class _AsyncBegun(_Parts, httpx.AsyncByteStream):
     """As `_Begun`."""
 
-    def __init__(self, stream: httpx.AsyncByteStream, parts: list[bytes], rest: AsyncIterator[bytes]) -> None:
+    def __init__(self, stream: httpx.AsyncByteStream) -> None:
+        super().__init__()
         self._stream = stream
-        self._parts = parts
-        self._rest = rest
+        self._rest = aiter(stream)
+
+    async def more(self) -> bool:
+        """As `_Begun.more`."""
+        try:
+            self.add(await anext(self._rest))
+        except StopAsyncIteration:
+            return False
+        except httpx.TransportError as error:
+            self.broken = error
+            return False
+        return True
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
-        for part in self._parts:
+        for part in self.parts:
             yield part
+        if self.broken is not None:
+            raise self.broken
         async for part in self._rest:
             yield part
 
