@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 from dataclasses import dataclass
 from types import SimpleNamespace
@@ -268,6 +269,26 @@ async def test_a_list_of_models_is_asked_for_again_with_a_refreshed_token(ended)
 
     assert [model.id for model in found] == ["one"]
     assert len(broker.asked) == len(far.requests) == 2
+
+
+async def hangs(writer):
+    writer.write(answered({}, status=401)[:-1])
+    await writer.drain()
+    await asyncio.sleep(60)
+
+
+@pytest.mark.requirement("E101")
+async def test_a_rejection_whose_body_hangs_is_waited_for_a_moment_and_the_token_refreshed(monkeypatch):
+    monkeypatch.setattr("portico.models.http.ERROR_BODY_S", 0.1)
+    broker, other = Broker(), Broker()
+    async with asyncio.timeout(4):
+        async with provider(hangs, FINE) as far:
+            assert (await ask(SimpleNamespace(origin=far.base), broker))[0] == ["yes"]
+        async with provider(hangs, answered({"data": [{"id": "one"}]})) as far, ModelHttp() as http:
+            found = await discover(a_model(SimpleNamespace(origin=far.base)), http=http, broker=other)
+
+    assert [model.id for model in found] == ["one"]
+    assert len(broker.asked) == len(other.asked) == 2
 
 
 async def test_a_fresh_token_that_is_refused_asks_for_a_sign_in_and_is_not_tried_again(api):

@@ -8,8 +8,9 @@ import json
 import aiohttp
 import pytest
 
-from portico.errors import NetworkError
+from portico.errors import NetworkError, PorticoError
 from portico.models import asking, discovery
+from portico.models import http as models_http
 from portico.models.asking import Refused
 from portico.models.discovery import discover
 from portico.models.http import ModelHttp
@@ -112,14 +113,14 @@ async def test_of_a_refusal_that_breaks_off_its_status_holds_and_nothing_of_its_
     assert (caught.value.refusal.unknown, caught.value.refusal.code) == (status == 200, None)
 
 
-@pytest.mark.parametrize("status", [200, 401])
-async def test_a_list_that_breaks_off_is_a_broken_answer_though_what_came_is_json(status):
+@pytest.mark.parametrize(("status", "error"), [(200, "answer-cut"), (401, "credential-refused"), (500, "provider-failed")])
+async def test_a_list_that_breaks_off_is_a_broken_answer_though_what_came_is_json_and_the_status_of_an_error_holds(status, error):
     async with cut_server() as server, ModelHttp() as http:
         server.data = response(padded(LISTED, LENGTH), status=status, missing=1)
-        with pytest.raises(NetworkError) as caught:
+        with pytest.raises(PorticoError) as caught:
             await discover(of_key(server), http=http, broker=Broker())
 
-    assert caught.value.id == "answer-cut"
+    assert caught.value.id == error
 
 
 async def test_a_list_that_is_too_long_is_refused_for_its_length(monkeypatch):
@@ -135,7 +136,7 @@ async def test_a_list_that_is_too_long_is_refused_for_its_length(monkeypatch):
 
 
 async def test_a_refusal_that_never_ends_is_given_up(monkeypatch):
-    monkeypatch.setattr(asking, "_REFUSAL_S", 0.2)
+    monkeypatch.setattr(models_http, "ERROR_BODY_S", 0.2)
 
     class Endless(Cut):
         async def answer(self, reader, writer):

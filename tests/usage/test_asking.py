@@ -290,6 +290,24 @@ async def test_an_answer_that_breaks_off_is_a_failure_of_the_network(api, fake_c
     assert (await ask(fake_clock, an_account(api)))[0].error.exit_code == ExitCode.NETWORK
 
 
+@pytest.mark.requirement("E101")
+async def test_a_rejection_whose_body_hangs_is_waited_for_a_moment_and_the_token_refreshed(api, fake_clock, monkeypatch):
+    monkeypatch.setattr("portico.models.http.ERROR_BODY_S", 0.1)
+
+    async def hangs(request):
+        response = web.StreamResponse(status=401)
+        await response.prepare(request)
+        await response.write(b"{")
+        await asyncio.Event().wait()
+
+    api.answers = [hangs, TOLD]
+    signed_in = an_account(api, key=None, profile_id="minimax-portal:default")
+
+    [report] = await ask(fake_clock, signed_in, broker=Broker(canary("one"), canary("two")), timeout_s=5)
+
+    assert (report.state, len(api.seen)) == ("told", 2)
+
+
 async def test_a_server_that_does_not_answer_is_given_up_and_named(api, fake_clock):
     api.together = asyncio.Event()
 

@@ -37,7 +37,7 @@ T = TypeVar("T")
 
 _OK: Final = range(200, 300)
 _STREAM: Final = "text/event-stream"
-# Seconds for the whole body of a response that is no stream.
+# Seconds for the whole body of a success that is no stream.
 _REFUSAL_S: Final = 30.0
 
 
@@ -156,14 +156,14 @@ async def _accepted(model: CallableModel, response: ClientResponse, key: Secret 
     """The answer, unless the response is a refusal: by its status, or inside a body that is no stream, or in its first event."""
     if response.status in _OK and response.content_type == _STREAM:
         return await _streaming(model, response, key)
-    body = b""
     async with response:
-        try:
-            body, _ = await http.read(response, BODY_LIMIT, deadline_s=_REFUSAL_S)
-        except NetworkError as error:
-            if response.status in _OK:
+        if response.status not in _OK:
+            body = await http.read_error(response)
+        else:
+            try:
+                body, _ = await http.read(response, BODY_LIMIT, deadline_s=_REFUSAL_S)
+            except NetworkError as error:
                 raise after_head(error) from error
-            # An error status is an answer, even if its body breaks off.
     if response.status in _OK and not refused_inside(body, model.error_codes):
         why = f"an answer of type {shown(response.content_type)} instead of a stream"
         no_stream = NetworkError("no-stream", f"{model.reference.provider} did not stream its answer.", why=why)

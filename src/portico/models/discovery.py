@@ -86,8 +86,11 @@ def list_url(model: CallableModel) -> str:
 async def _listed(model: CallableModel, key: Secret | None, http: ModelHttp) -> tuple[Discovered, ...]:
     headers = {**model.headers, "anthropic-version": API_VERSION, "accept": "application/json", **credential_header(model, key)}
     async with await http.get(list_url(model), headers=headers) as response:
+        if response.status != _OK:
+            body = await http.read_error(response)
+            raise Refused(read_refusal(response.status, response.headers, body, model.error_codes, key))
         body, complete = await http.read(response, _LONGEST)
-        if response.status != _OK or refused_inside(body, model.error_codes):
+        if refused_inside(body, model.error_codes):
             raise Refused(read_refusal(response.status, response.headers, body, model.error_codes, key))
     if not complete:
         why = f"its answer is longer than {_LONGEST >> 20} MiB"

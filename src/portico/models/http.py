@@ -11,7 +11,8 @@ import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
 from portico import __version__
-from portico.models.refusal import AnswerCut, AnswerUnknown
+from portico.errors import NetworkError
+from portico.models.refusal import BODY_LIMIT, AnswerCut, AnswerUnknown
 from portico.oauth.endpoints import check_endpoint_url
 from portico.oauth.http_errors import network_error
 from portico.oauth.proxy import proxy_off_loop
@@ -20,12 +21,12 @@ from portico.oauth.resolver import DaemonResolver
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from portico.errors import NetworkError
     from portico.oauth.proxy import Proxy
 
 CONNECT_TIMEOUT_S: Final = 8.0
 SILENCE_TIMEOUT_S: Final = 120.0
 WAY_HOLDS_S: Final = 30.0
+ERROR_BODY_S: Final = 2.0
 _WAYS: Final = 256
 # What reading a body raises when the connection breaks or the server falls silent.
 BROKEN: Final = (aiohttp.ClientError, TimeoutError, OSError, asyncio.IncompleteReadError)
@@ -130,6 +131,13 @@ class ModelHttp:
         except BROKEN as error:
             raise answer_cut(error, str(response.url)) from None
         return b"".join(parts), True
+
+    async def read_error(self, response: aiohttp.ClientResponse) -> bytes:
+        """The body of an error; empty where it does not come within `ERROR_BODY_S` seconds, since the status is an answer too."""
+        try:
+            return (await self.read(response, BODY_LIMIT, deadline_s=ERROR_BODY_S))[0]
+        except NetworkError:
+            return b""
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:

@@ -81,8 +81,11 @@ class PlanAsker:
         headers = {"accept": "application/json", "Authorization": f"Bearer {key.reveal()}"}
         for url in urls:
             async with await self._http.get(url, headers=headers) as response:
-                body, complete = await self._http.read(response, _LONGEST)
                 status, answered = response.status, response.headers
+                if status == _OK:
+                    body, complete = await self._http.read(response, _LONGEST)
+                else:
+                    body, complete = await self._http.read_error(response), True
             if status not in _NOT_SERVED:
                 break
         if body.lstrip().startswith(b"<"):
