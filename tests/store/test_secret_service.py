@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 from contextlib import closing, contextmanager
-from urllib.parse import unquote
+from urllib.parse import quote
 
 import pytest
 from keyring.backends import SecretService
@@ -23,7 +23,7 @@ from portico.secret import Secret
 from portico.store.deadline import Deadlines
 from portico.store.keyring_backend import FREEDESKTOP, choose_backend, class_name
 from portico.store.keyring_store import KeyringStore
-from portico.store.secret_service import bus_address
+from portico.store.session_bus import open_session_bus
 from portico.store.vault import Vault
 from portico.testing.canary import canary
 from tests.minimax_session import SIGN_IN
@@ -33,6 +33,7 @@ from tests.store.keyrings import keepassxc as run_keepassxc
 from tests.store.parts import a_profile, some_tokens
 
 pytestmark = [pytest.mark.linux, pytest.mark.filterwarnings("ignore:unclosed .*portico-bus:ResourceWarning")]
+as_root = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can be another user")
 USER = "minimax-portal:default#a"
 ALLOW, CLOSE, DENY = ("Return",), ("Escape",), ("Tab", "Tab", "Tab", "Return")
 # A person takes longer than any of these but the last.
@@ -437,36 +438,124 @@ def test_without_an_address_the_bus_in_the_runtime_folder_is_used_and_the_enviro
 
 
 @pytest.mark.requirement("E105")
-def test_a_socket_of_somebody_else_is_no_bus_of_the_users(own_secret_service, monkeypatch):
+@pytest.mark.parametrize("letters", ["a, b=%", "jörg"])
+def test_a_bus_is_connected_to_whatever_letters_its_folder_has(own_secret_service, monkeypatch, tmp_path, letters):
+    odd = tmp_path / letters
+    odd.symlink_to(own_secret_service.folder)
     monkeypatch.delenv("DBUS_SESSION_BUS_ADDRESS")
-    monkeypatch.setenv("XDG_RUNTIME_DIR", str(own_secret_service.folder))
-    own = os.getuid()
-    monkeypatch.setattr(os, "getuid", lambda: own + 1)
-    with pytest.raises(StoreError) as caught:
-        KeyringStore(FREEDESKTOP).get(USER)
-    assert (caught.value.id, "not a socket of this user" in caught.value.why) == ("keyring-unavailable", True)
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(odd))
+    assert a_store().get(USER) is None
+    monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", f"unix:path={quote(str(odd))}/bus")
+    assert a_store().get(USER) is None
 
 
 @pytest.mark.requirement("E105")
-def test_what_is_no_socket_is_no_bus_and_a_path_with_odd_letters_is_one(monkeypatch, tmp_path):
+@pytest.mark.parametrize("form", ["unix:path=/nonexistent/bus;{}", "tcp:host=127.0.0.1,port=1;{};disabled:", "unix:runtime=yes"])
+def test_each_address_of_a_list_is_tried_and_the_runtime_folder_is_one(own_secret_service, monkeypatch, form):
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(own_secret_service.folder))
+    monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", form.format(own_secret_service.address))
+    assert a_store().get(USER) is None
+
+
+@pytest.mark.requirement("E105")
+@pytest.mark.parametrize(
+    ("address", "fault"),
+    [
+        ("disabled:", "switched off"),
+        ("autolaunch:", "`unix:` only"),
+        ("/run/user/1000/bus", "no D-Bus address"),
+        ("unix:nothing", "no D-Bus address"),
+        ("unix:tmpdir=/tmp", "no `path`"),
+        ("unix:runtime=yes", "XDG_RUNTIME_DIR is not set"),
+        ("unix:path=/etc/passwd/bus", "Not a directory"),
+        ("unix:path={silent}", "Did not authenticate"),
+        (";", "leads to no bus"),
+    ],
+)
+def test_an_address_that_leads_to_no_bus_is_named_and_it_is_not_the_keyring_that_is_at_fault(
+    monkeypatch, tmp_path, address, fault
+):
+    monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
+    monkeypatch.chdir(tmp_path)  # a socket's path is at most 107 bytes long
+    address = address.format(silent="silent")
+    monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", address)
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind("silent")
+        listener.listen()
+        with pytest.raises(StoreError) as caught:
+            a_store(deadlines=Deadlines(read_s=3)).get(USER)
+    assert (caught.value.id, address in caught.value.why, fault in caught.value.why) == ("keyring-unavailable", True, True)
+
+
+@pytest.mark.requirement("E105")
+@as_root
+def test_a_bus_that_this_user_may_not_enter_is_named(own_secret_service, monkeypatch):
+    monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", own_secret_service.address)
+    code = f"""if True:
+        import os
+        from portico.errors import StoreError
+        from portico.store.keyring_store import KeyringStore
+        KeyringStore({FREEDESKTOP!r}).get("u#a")  # what another user could not import is imported now
+        os.seteuid(65534)
+        try:
+            KeyringStore({FREEDESKTOP!r}).get("u#a")
+        except StoreError as error:
+            print(error.id, error.why)
+    """
+    done = subprocess.run([sys.executable, "-c", code], env=os.environ, capture_output=True, text=True, timeout=30, check=True)
+    assert done.stdout.startswith("keyring-unavailable ")
+    assert own_secret_service.address in done.stdout
+
+
+@pytest.mark.requirement("E105")
+def test_what_is_no_socket_of_this_user_is_no_bus(monkeypatch, tmp_path):
     monkeypatch.delenv("DBUS_SESSION_BUS_ADDRESS", raising=False)
     monkeypatch.delenv("XDG_RUNTIME_DIR", raising=False)
-    with pytest.raises(ConnectionError, match="neither DBUS_SESSION_BUS_ADDRESS nor XDG_RUNTIME_DIR is set"):
-        bus_address()
+    with pytest.raises(ConnectionError, match="DBUS_SESSION_BUS_ADDRESS is not set, and XDG_RUNTIME_DIR is not set"):
+        open_session_bus()
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(tmp_path))
     with pytest.raises(ConnectionError, match="there is no"):
-        bus_address()
+        open_session_bus()
     (tmp_path / "bus").touch()
     with pytest.raises(ConnectionError, match="not a socket"):
-        bus_address()
-    odd = tmp_path / "a, b=%ü"
-    odd.mkdir()
-    monkeypatch.chdir(odd)  # a socket's path is at most 107 bytes long
-    with socket.socket(socket.AF_UNIX) as listener:
-        listener.bind("bus")
-        monkeypatch.setenv("XDG_RUNTIME_DIR", str(odd))
-        assert os.fsencode(unquote(bus_address())) == os.fsencode(f"unix:path={odd}/bus")
-        assert "," not in bus_address()
+        open_session_bus()
+    tmp_path.chmod(0o777)
+    with pytest.raises(ConnectionError, match="others may write to"):
+        open_session_bus()
+    own = os.getuid()
+    tmp_path.chmod(0o700)
+    monkeypatch.setattr(os, "getuid", lambda: own + 1)
+    with pytest.raises(ConnectionError, match="not this user's own folder"):
+        open_session_bus()
+
+
+@pytest.mark.requirement("E105")
+@as_root
+def test_a_socket_at_which_another_user_listens_is_no_bus_although_it_has_the_users_name_on_it(monkeypatch, tmp_path):
+    ready, told = os.pipe()
+    other = os.fork()
+    if not other:  # the bus of somebody else, who has come to a socket of this user's
+        with socket.socket(socket.AF_UNIX) as listener:
+            os.chdir(tmp_path)
+            listener.bind("bus")
+            os.setuid(65534)
+            listener.listen()
+            os.write(told, b".")
+            with listener.accept()[0] as client:
+                client.recv(100)
+                client.sendall(b"OK 0123\r\n")
+                client.recv(100)
+                os._exit(0)
+    os.read(ready, 1)
+    try:
+        monkeypatch.delenv("DBUS_SESSION_BUS_ADDRESS", raising=False)
+        monkeypatch.chdir(tmp_path)
+        monkeypatch.setenv("XDG_RUNTIME_DIR", ".")
+        with pytest.raises(ConnectionError, match="user 65534 listens there"):
+            open_session_bus()
+    finally:
+        os.kill(other, signal.SIGKILL)
+        os.waitpid(other, 0)
 
 
 def test_the_connection_is_closed_with_its_store(secret_service):

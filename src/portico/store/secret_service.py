@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import os
 import socket
-import stat
 import weakref
 from collections import deque
 from contextlib import suppress
@@ -21,6 +20,7 @@ from portico.errors import StoreError, StoreUnknown
 from portico.secret import Secret
 from portico.store.keyring_backend import FILE_HINT
 from portico.store.records import SERVICE
+from portico.store.session_bus import open_session_bus
 
 if TYPE_CHECKING:
     from jeepney import Message
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 
     from portico.store.deadline import Person
 
-ADDRESS_ENV: Final = "DBUS_SESSION_BUS_ADDRESS"
 _NAME: Final = "org.freedesktop.secrets"
 _PREFIX: Final = "org.freedesktop.Secret."
 _BUS: Final = "org.freedesktop.DBus"
@@ -70,42 +69,18 @@ class Refused(Exception):
         self.name = name
 
 
-def bus_address() -> str:
-    """Where the session bus is: by `DBUS_SESSION_BUS_ADDRESS`, else the user's own socket `bus` in `XDG_RUNTIME_DIR`.
-
-    The second is what sd_bus_open_user(3) and libdbus do; cron, tmux and SSH often have no address in their environment.
-
-    Raises:
-        ConnectionError: there is none.
-    """
-    given = os.environ.get(ADDRESS_ENV)
-    if given:
-        return given
-    folder = os.environ.get("XDG_RUNTIME_DIR")
-    if not folder:
-        raise ConnectionError(f"neither {ADDRESS_ENV} nor XDG_RUNTIME_DIR is set")
-    path = Path(folder) / "bus"
-    try:
-        found = path.stat()
-    except OSError:
-        raise ConnectionError(f"{ADDRESS_ENV} is not set, and there is no {path}") from None
-    if not stat.S_ISSOCK(found.st_mode) or found.st_uid != os.getuid():
-        raise ConnectionError(f"{ADDRESS_ENV} is not set, and {path} is not a socket of this user")
-    return f"unix:path={_escaped(str(path))}"
-
-
 def why_not_here() -> str | None:
     """Why no Secret Service can be used in this session, None where one answers or the bus can start one."""
     try:
         from jeepney.bus_messages import message_bus
-        from jeepney.io.blocking import Proxy, open_dbus_connection
+        from jeepney.io.blocking import Proxy
         from secretstorage import __version_tuple__
     except ImportError as error:
         return f"{error.name} is not installed"
     if __version_tuple__ < (3, 2):
         return "SecretStorage 3.2 or newer is needed"
     try:
-        with open_dbus_connection(bus_address()) as bus:
+        with open_session_bus() as bus:
             proxy = Proxy(message_bus, bus)
             if proxy.NameHasOwner(_NAME)[0] or _NAME in proxy.ListActivatableNames()[0]:
                 return None
@@ -218,15 +193,10 @@ class SecretService:
 
     def _connect(self) -> None:
         """A connection that lives, to the service that runs now: a daemon that was restarted knows no session of the old one."""
-        from jeepney.io.blocking import open_dbus_connection
-
         if self._bus is not None and not _is_alive(self._bus):
             self.close()
         if self._bus is None:
-            try:
-                self._bus = open_dbus_connection(bus_address())
-            except (ValueError, RuntimeError) as error:  # an address that jeepney does not know
-                raise ConnectionError(str(error)) from None
+            self._bus = open_session_bus()
             self._finalizer = weakref.finalize(self, self._bus.close)
         try:
             owner = self._of_the_bus("GetNameOwner", _NAME)
@@ -548,10 +518,3 @@ def _decrypted(session: Session, parameters: bytes, value: bytes) -> bytes:
     decryptor = Cipher(algorithms.AES(session.aes_key), modes.CBC(parameters)).decryptor()
     padded = decryptor.update(value) + decryptor.finalize()
     return padded[: -padded[-1]]
-
-
-def _escaped(path: str) -> str:
-    """A value of a D-Bus address: other characters are percent-encoded (D-Bus specification, "Server Addresses")."""
-    from urllib.parse import quote
-
-    return quote(path, safe="-_/.*\\")

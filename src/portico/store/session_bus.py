@@ -1,0 +1,125 @@
+"""The session bus of D-Bus: where it is, and a connection to it that is surely to the user's own.
+
+See the D-Bus specification, "Server Addresses", and the XDG Base Directory Specification for `XDG_RUNTIME_DIR`.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import stat
+import struct
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+from urllib.parse import unquote_to_bytes
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from jeepney.io.blocking import DBusConnection
+
+ADDRESS_ENV: Final = "DBUS_SESSION_BUS_ADDRESS"
+_RUNTIME_ENV: Final = "XDG_RUNTIME_DIR"
+_AUTH_S: Final = 1.0
+_UCRED: Final = struct.Struct("3i")  # unix(7): process, user, group
+
+
+def open_session_bus() -> DBusConnection:
+    """A connection to the bus of `DBUS_SESSION_BUS_ADDRESS`, else to the socket `bus` in the user's own `XDG_RUNTIME_DIR`.
+
+    The second is what sd_bus_open_user(3) and libdbus do; cron, tmux and SSH often have no address in their environment. Of
+    several addresses the first that answers is used.
+
+    Raises:
+        ConnectionError: there is none, or none can be reached; it names the address.
+    """
+    given = os.environ.get(ADDRESS_ENV)
+    if not given:
+        try:
+            return _opened_in_runtime_folder()
+        except OSError as error:
+            raise ConnectionError(f"{ADDRESS_ENV} is not set, and {error}") from None
+    faults = []
+    for address in filter(None, given.split(";")):
+        try:
+            return _opened(address)
+        except (OSError, ValueError, RuntimeError) as error:  # ValueError: jeepney's for a failed authentication
+            faults.append(f"{address}: {error}")
+    raise ConnectionError(f"{ADDRESS_ENV} leads to no bus: {'; '.join(faults) or given}")
+
+
+def _opened(address: str) -> DBusConnection:
+    transport, colon, rest = address.partition(":")
+    if not colon:
+        raise ValueError("this is no D-Bus address")
+    if transport == "disabled":
+        raise ValueError("the session bus is switched off here")
+    if transport != "unix":
+        raise ValueError(f"Portico connects to `unix:` only, not to `{transport}:`")
+    values = dict(_key_and_value(part) for part in filter(None, rest.split(",")))
+    if values.get("runtime") == b"yes":
+        return _opened_in_runtime_folder()
+    if "path" in values:
+        return _connected(values["path"])
+    if "abstract" in values:
+        return _connected(b"\0" + values["abstract"])
+    raise ValueError("it has no `path`, `abstract` or `runtime`")
+
+
+def _key_and_value(part: str) -> tuple[str, bytes]:
+    key, equals, value = part.partition("=")
+    if not equals:
+        raise ValueError("this is no D-Bus address")
+    return key, unquote_to_bytes(value)
+
+
+def _opened_in_runtime_folder() -> DBusConnection:
+    """XDG Base Directory Specification: the folder is the user's, who "MUST be the only one having read and write access"."""
+    named = os.environ.get(_RUNTIME_ENV)
+    if not named:
+        raise ConnectionError(f"{_RUNTIME_ENV} is not set")
+    folder, bus = Path(named), Path(named) / "bus"
+    for fault in _faults(folder, bus):
+        raise ConnectionError(fault)
+    try:
+        return _connected(os.fsencode(bus), of_this_user=True)
+    except (OSError, ValueError) as error:
+        raise ConnectionError(f"{bus}: {error}") from None
+
+
+def _faults(folder: Path, bus: Path) -> Iterator[str]:
+    own = os.getuid()
+    try:
+        about = folder.stat()
+        if about.st_uid != own or about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            yield f"{_RUNTIME_ENV} is {folder}, which is not this user's own folder, or which others may write to"
+        found = bus.stat()
+    except OSError:
+        yield f"there is no {bus}"
+    else:
+        if not stat.S_ISSOCK(found.st_mode) or found.st_uid != own or bus.lstat().st_uid != own:
+            yield f"{bus} is not a socket of this user"
+
+
+def _connected(path: bytes, *, of_this_user: bool = False) -> DBusConnection:
+    """A connection to the socket at `path`; `of_this_user`: only if who listens there is this user, or root.
+
+    The socket may be another one by now than the one that was looked at.
+    """
+    from jeepney.io.blocking import DBusConnection, prep_socket
+
+    sock = prep_socket(path, timeout=_AUTH_S)
+    try:
+        if of_this_user:
+            _hold_listener_for_this_user(sock)
+        return DBusConnection(sock)
+    except BaseException:
+        sock.close()
+        raise
+
+
+def _hold_listener_for_this_user(sock: socket.socket) -> None:
+    if hasattr(socket, "SO_PEERCRED"):
+        _, user, _ = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+        if user not in {os.getuid(), 0}:
+            raise ConnectionError(f"user {user} listens there, and not this one")
