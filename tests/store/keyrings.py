@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 import threading
 import time
@@ -95,6 +96,27 @@ class Bus:
         """The path of the default one."""
         return str(self.call(SERVICE, "org.freedesktop.Secret.Service", "ReadAlias", "s", "default")[0])
 
+    def second_collection(self) -> str:
+        """A further collection of gnome-keyring's that can be locked, with PASSWORD; its path. No public call makes one unasked."""
+        label = {"org.freedesktop.Secret.Collection.Label": ("s", "work")}
+        return str(self._of_tests("CreateWithMasterPassword", "a{sv}(oayays)", label))
+
+    def unlock(self, collection: str, password: str = PASSWORD) -> None:
+        """Unlock a collection of gnome-keyring's, unasked."""
+        self._of_tests("UnlockWithMasterPassword", "o(oayays)", collection, password=password)
+
+    def _of_tests(self, method: str, signature: str, *body: object, password: str = PASSWORD) -> object:
+        from jeepney import DBusAddress, new_method_call
+        from jeepney.io.blocking import open_dbus_connection
+        from secretstorage.util import format_secret, open_session
+
+        interface = "org.gnome.keyring.InternalUnsupportedGuiltRiddenInterface"
+        address = DBusAddress(SERVICE, "org.freedesktop.secrets", interface)
+        with closing(open_dbus_connection(self.address)) as bus:
+            secret = format_secret(open_session(bus), password.encode(), "text/plain")
+            reply = bus.send_and_get_reply(new_method_call(address, method, signature, (*body, secret))).body
+        return reply[0] if reply else None
+
     def _property(self, path: str, interface: str, name: str) -> Any:
         interface = f"org.freedesktop.Secret.{interface}"
         ((_, value),) = self.call(path, "org.freedesktop.DBus.Properties", "Get", "ss", interface, name)
@@ -111,12 +133,19 @@ class Bus:
 
 
 @contextmanager
-def private_bus() -> Iterator[Bus]:
-    """A bus whose socket is `bus` in its folder, and that folder as XDG_RUNTIME_DIR."""
+def private_bus(*, of_the_machine: bool = False) -> Iterator[Bus]:
+    """A bus whose socket is `bus` in its folder, and that folder as XDG_RUNTIME_DIR.
+
+    `of_the_machine`: it starts the services that are installed, as the bus of a login does.
+    """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="portico-bus-", ignore_cleanup_errors=True)))
         env = kit._own_environment(folder, f"unix:path={folder / 'bus'}")
-        daemon = kit._start(["dbus-daemon", "--nofork", f"--config-file={kit._bus_config(folder)}"], env, stack)
+        config = kit._bus_config(folder)
+        if of_the_machine:
+            text = config.read_text(encoding="utf-8")
+            config.write_text(text.replace("<auth>", "<standard_session_servicedirs/>\n  <auth>"), encoding="utf-8")
+        daemon = kit._start(["dbus-daemon", "--nofork", f"--config-file={config}"], env, stack)
         kit._wait_for((folder / "bus").exists, daemon)
         yield Bus(folder, env, stack)
 
@@ -169,6 +198,30 @@ class KeePassXC:
             assert time.monotonic() < deadline
             time.sleep(0.01)
 
+    def unlock(self, collection: str) -> None:
+        """Unlock a database, as its user does when a program asks for it."""
+        _, prompt = self.bus.call(SERVICE, "org.freedesktop.Secret.Service", "Unlock", "ao", [collection])
+        with self.person(PASSWORD, "Return"):
+            if prompt != "/":
+                self.bus.call(str(prompt), "org.freedesktop.Secret.Prompt", "Prompt", "s", "")
+            deadline = time.monotonic() + 5
+            while collection not in self.bus.unlocked_collections():
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+        self.asked.clear()
+
+    def close(self, collection: str) -> None:
+        """Close a database: for the Secret Service that is to delete the collection, which its user confirms."""
+        prompt = self.bus.call(collection, "org.freedesktop.Secret.Collection", "Delete")[0]
+        with self.person("Return"):
+            if prompt != "/":
+                self.bus.call(str(prompt), "org.freedesktop.Secret.Prompt", "Prompt", "s", "")
+            deadline = time.monotonic() + 5
+            while collection in self.bus.collections():
+                assert time.monotonic() < deadline
+                time.sleep(0.02)
+        self.asked.clear()
+
     def _xdotool(self, *words: str) -> str:
         return subprocess.run(
             ["xdotool", *words], env=self.bus.env, capture_output=True, text=True, timeout=10, check=False
@@ -176,8 +229,11 @@ class KeePassXC:
 
 
 @contextmanager
-def keepassxc(bus: Bus, databases: tuple[str, ...] = ("passwords",)) -> Iterator[KeePassXC]:
-    """KeePassXC with its default settings, its Secret Service switched on, and these databases open, which expose a group each."""
+def keepassxc(bus: Bus, databases: tuple[str, ...] = ("passwords",), name: str = "keepassxc") -> Iterator[KeePassXC]:
+    """KeePassXC with its default settings, its Secret Service switched on, and these databases open, which expose a group each.
+
+    `name` is what the process is called: that of a Flatpak is `xdg-dbus-proxy`, as far as the bus knows.
+    """
     reading, writing = os.pipe()
     screen = subprocess.Popen(
         ["Xvfb", "-displayfd", str(writing), "-nolisten", "tcp", "-screen", "0", "1024x768x24"],
@@ -193,8 +249,11 @@ def keepassxc(bus: Bus, databases: tuple[str, ...] = ("passwords",)) -> Iterator
     (bus.folder / "database.xml").write_text(_DATABASE, encoding="utf-8")
     (bus.folder / "keepassxc.ini").write_text(_SETTINGS, encoding="utf-8")
     command = ["keepassxc", "--config", str(bus.folder / "keepassxc.ini"), "--localconfig", str(bus.folder / "local.ini")]
-    for name in databases:
-        files = [str(bus.folder / "database.xml"), str(bus.folder / f"{name}.kdbx")]
+    if name != command[0]:
+        (bus.folder / name).symlink_to(str(shutil.which(command[0])))
+        command[0] = str(bus.folder / name)
+    for database in databases:
+        files = [str(bus.folder / "database.xml"), str(bus.folder / f"{database}.kdbx")]
         answers = f"{PASSWORD}\n{PASSWORD}\n"
         subprocess.run(
             ["keepassxc-cli", "import", "-q", "-p", "-t", "100", *files],

@@ -10,7 +10,8 @@ import subprocess
 import sys
 import threading
 import time
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
 from urllib.parse import quote
 
 import pytest
@@ -23,6 +24,7 @@ from portico.secret import Secret
 from portico.store.deadline import Deadlines
 from portico.store.keyring_backend import FREEDESKTOP, choose_backend, class_name
 from portico.store.keyring_store import KeyringStore
+from portico.store.lock import FileLock
 from portico.store.session_bus import open_session_bus
 from portico.store.vault import Vault
 from portico.testing.canary import canary
@@ -49,6 +51,19 @@ def stored_before(user=USER):
     value = Secret(canary("at"))
     a_store().set(user, value)
     return value
+
+
+def put(collection, value, user=USER):
+    """An item in a collection, as another program puts it there."""
+    import secretstorage
+
+    with closing(secretstorage.dbus_init()) as bus:
+        secretstorage.Collection(bus, collection).create_item("a copy", {"service": "portico", "username": user}, value.encode())
+
+
+def user_of(vault, profile):
+    """The user under which the record of `profile` is."""
+    return vault._place(profile.store, profile.backend, profile.id, profile.slot).user
 
 
 @contextmanager
@@ -157,7 +172,9 @@ def test_a_record_of_an_earlier_run_is_unlocked_before_it_is_deleted(keepassxc):
     with keepassxc.person(*ALLOW):
         a_store().delete(USER)
     assert len(keepassxc.asked) == 1
-    assert a_store().get(USER) is None
+    with pytest.raises(StoreError) as caught:  # it may be in a database that is closed
+        a_store().get(USER)
+    assert caught.value.id == "keyring-not-open"
 
 
 @pytest.mark.requirement("E102")
@@ -242,8 +259,106 @@ def test_a_record_that_may_be_in_a_locked_database_is_not_missing_and_what_was_d
                 act("somebody#a")
             assert (caught.value.id, aside.rpartition("/")[2] in caught.value.why) == ("keyring-locked", True)
         assert store.get(USER) == value
+        for _ in range(2):  # deleted, and none is seen any more: the locked database may have another
+            with pytest.raises(StoreError) as caught:
+                store.delete(USER)
+            assert caught.value.id == "keyring-locked"
+        program.unlock(aside)
+        with pytest.raises(StoreError) as caught:
+            store.get(USER)
+        assert caught.value.id == "keyring-not-open"
+
+
+@pytest.fixture
+def two_databases(monkeypatch):
+    needs("dbus-daemon", "keepassxc", "keepassxc-cli", "Xvfb", "xdotool")
+    with private_bus() as bus, run_keepassxc(bus, ("one", "two")) as program:
+        monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", bus.address)
+        front = bus.default_collection()
+        (aside,) = set(bus.collections()) - {front}
+        yield program, front, aside
+
+
+@pytest.mark.requirement("E103")
+def test_a_copy_in_a_locked_database_is_not_deleted_by_deleting_the_one_that_is_seen(two_databases):
+    program, _, aside = two_databases
+    put(aside, "a copy of another day")
+    program.lock(aside)
+    store = a_store()
+    store.set(USER, Secret(canary("at")))
+    with pytest.raises(StoreError) as caught:
         store.delete(USER)
-        assert program.windows() == []
+    assert (caught.value.id, aside.rpartition("/")[2] in caught.value.why) == ("keyring-locked", True)
+    program.unlock(aside)
+    with program.person(*ALLOW):
+        store.delete(USER)
+        assert program.asked == ["KeePassXC -  Access Request"]
+
+
+@pytest.mark.requirement("E103")
+def test_a_record_in_a_database_that_was_closed_is_neither_missing_nor_deleted(two_databases, paths, index):
+    program, front, _ = two_databases
+    profile = Vault(paths, index, deadlines=QUICK).commit(a_profile(), some_tokens())
+    program.close(front)
+    with pytest.raises(StoreError) as caught:
+        Vault(paths, index, deadlines=QUICK).read(profile.id)
+    assert (caught.value.id, "open the database" in caught.value.hint) == ("keyring-not-open", True)
+    vault = Vault(paths, index, deadlines=QUICK)
+    (stuck,) = vault.delete(profile.id)
+    assert "databases that are open" in stuck
+    assert [leftover.slot for leftover in index.view().leftovers] == [profile.slot]
+    assert len(vault.sweep()) == 1
+
+
+@pytest.mark.requirement("E103")
+def test_a_sign_out_at_an_open_database_is_complete(keepassxc, paths, index):
+    vault = Vault(paths, index, deadlines=QUICK)
+    vault.delete(vault.commit(a_profile(), some_tokens()).id)
+    assert (index.view().leftovers, keepassxc.windows()) == ((), [])
+
+
+@pytest.mark.requirement("E103")
+def test_a_keyring_of_an_unknown_name_may_hide_what_is_locked(monkeypatch):
+    needs("dbus-daemon", "keepassxc", "keepassxc-cli", "Xvfb", "xdotool")
+    with private_bus() as bus, run_keepassxc(bus, ("one", "two"), name="xdg-dbus-proxy") as program:
+        monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", bus.address)
+        (aside,) = set(bus.collections()) - {bus.default_collection()}
+        put(aside, "the record")
+        program.lock(aside)
+        for act in (a_store().get, a_store().delete):
+            with pytest.raises(StoreError) as caught:
+                act(USER)
+            assert caught.value.id == "keyring-locked"
+
+
+@pytest.mark.requirement("E102")
+def test_others_have_their_turn_to_write_while_a_person_is_asked(keepassxc, tmp_path):
+    stored_before()
+    path, taken, value = tmp_path / "keyring.lock", [], Secret(canary("at"))
+    store = a_store(on_wait=lambda _: taken.append(FileLock(path).is_taken()), lock=path)
+    with keepassxc.person(*ALLOW, after_s=1):
+        store.set(USER, value)
+    assert (taken, FileLock(path).is_taken(), store.get(USER)) == ([False], False, value)
+
+
+@pytest.mark.requirement("E102")
+@pytest.mark.filterwarnings("ignore:.*fork:DeprecationWarning")
+def test_a_child_process_has_a_connection_and_turns_of_its_own(keepassxc):
+    store, value = a_store(), Secret(canary("at"))
+    store.set(USER, value)
+    store._turn.acquire()  # by another thread, which is not in the child
+    name = store._service._bus.unique_name
+    child = os.fork()
+    if not child:
+        try:
+            store.set("child#a", value)
+            os._exit(0 if store._service._bus.unique_name != name else 3)
+        finally:
+            os._exit(4)
+    _, status = os.waitpid(child, 0)
+    store._turn.release()
+    assert (os.waitstatus_to_exitcode(status), store.get(USER), store._service._bus.unique_name) == (0, value, name)
+    assert keepassxc.windows() == []
 
 
 # --- gnome-keyring -----------------------------------------------------------------------------------------------------
@@ -286,6 +401,89 @@ def test_a_record_outside_the_default_collection_is_found_and_deleted(secret_ser
     assert store.get(USER) == Secret(value)
     store.delete(USER)
     assert store.get(USER) is None
+
+
+@pytest.mark.requirement("E103")
+def test_of_two_copies_the_one_of_the_profiles_generation_is_read(secret_service, paths, index):
+    vault, tokens = Vault(paths, index, deadlines=QUICK), some_tokens()
+    older = vault.commit(a_profile(), some_tokens())
+    stale = a_store().get(user_of(vault, older))
+    newer = vault.commit(older, tokens)
+    put("/org/freedesktop/secrets/collection/session", a_store().get(user_of(vault, newer)).reveal(), user_of(vault, newer))
+    a_store().set(user_of(vault, newer), stale)
+    found = Vault(paths, index, deadlines=QUICK).read(newer.id)
+    assert (found.generation, found.access) == (newer.generation, tokens.access)
+    assert vault.delete(newer.id) == ()
+    assert secret_service.items() == []
+
+
+@pytest.mark.requirement("E103")
+def test_a_copy_that_could_not_be_deleted_is_deleted_later_although_its_name_is_in_use_again(session_bus, paths, index):
+    session_bus.gnome_keyring("--unlock", password=PASSWORD)
+    vault = Vault(paths, index, deadlines=QUICK)
+    login, work = session_bus.default_collection(), session_bus.second_collection()
+    profile = vault.commit(a_profile(), some_tokens())
+    session_bus.call(SERVICE, "org.freedesktop.Secret.Service", "SetAlias", "so", "default", work)
+    session_bus.call(SERVICE, "org.freedesktop.Secret.Service", "Lock", "ao", [login])
+    for _ in range(2):
+        profile = vault.commit(profile, some_tokens())
+    assert (profile.slot, [leftover.slot for leftover in index.view().leftovers]) == ("a", ["a"])
+    session_bus.unlock(login)
+    session_bus.call(SERVICE, "org.freedesktop.Secret.Service", "SetAlias", "so", "default", login)
+    assert vault.read(profile.id).generation == profile.generation
+    attributes = {"service": "portico"}
+    kept = [
+        session_bus.call(path, "org.freedesktop.Secret.Collection", "SearchItems", "a{ss}", attributes)[0]
+        for path in (login, work)
+    ]
+    assert ([len(items) for items in kept], index.view().leftovers) == ([0, 1], ())
+
+
+@pytest.mark.requirement("E102")
+def test_what_was_written_is_read_although_another_appid_has_a_copy(secret_service, monkeypatch):
+    stored_before()
+    monkeypatch.setenv("KEYRING_PROPERTY_APPID", "another")
+    store, value = a_store(), Secret(canary("at"))
+    store.set(USER, value)
+    assert (store.get(USER), len(secret_service.items())) == (value, 1)
+
+
+@pytest.mark.requirement("E103")
+@pytest.mark.parametrize("path", ["login", "/org/freedesktop/secrets/collection/nope"])
+def test_a_preferred_collection_that_does_not_exist_is_named(secret_service, monkeypatch, path):
+    monkeypatch.setenv("KEYRING_PROPERTY_PREFERRED_COLLECTION", path)
+    for act in (a_store().get, a_store().delete, lambda user: a_store().set(user, Secret("x"))):
+        with pytest.raises(StoreError) as caught:
+            act(USER)
+        assert caught.value.id == "keyring-no-collection"
+        assert f"KEYRING_PROPERTY_PREFERRED_COLLECTION names no collection of gnome-keyring: {path}" in caught.value.message
+    monkeypatch.setenv("KEYRING_PROPERTY_PREFERRED_COLLECTION", "/org/freedesktop/secrets/collection/session")
+    assert a_store().get(USER) is None
+
+
+@pytest.mark.requirement("E102")
+def test_after_a_window_was_refused_the_same_operation_opens_no_other(session_bus, prompter, paths, index):
+    session_bus.gnome_keyring("--unlock", password=PASSWORD)
+    windows = []
+
+    def refuse(text):
+        windows.append(text)
+        prompter.refuse()
+
+    vault = Vault(paths, index, deadlines=QUICK, on_wait=refuse)
+    profile = vault.commit(a_profile(), some_tokens())
+    session_bus.call(SERVICE, "org.freedesktop.Secret.Service", "Lock", "ao", session_bus.collections())
+    for act in (
+        lambda: vault.commit(profile, some_tokens()),
+        lambda: vault.commit(profile, some_tokens()),  # with what the one before has left
+        vault.sweep,
+        lambda: vault.delete(profile.id),
+        vault.sweep,
+    ):
+        windows.clear()
+        with suppress(StoreError):
+            act()
+        assert len(windows) == 1
 
 
 @pytest.mark.requirement("E102")
@@ -384,6 +582,31 @@ def test_a_gnome_keyring_started_before_its_password_was_given_is_named_and_its_
         session_bus.gnome_keyring("--unlock", password="pw")
     store.set(USER, value)
     assert store.get(USER) == value
+
+
+@pytest.mark.requirement("E103")
+@pytest.mark.requirement("E104")
+def test_a_prompter_that_is_installed_and_has_no_display_cannot_ask(monkeypatch):
+    needs("dbus-daemon", "gnome-keyring-daemon")
+    if not Path("/usr/share/dbus-1/services/org.gnome.keyring.SystemPrompter.service").exists():
+        pytest.skip("gcr not installed")
+    with private_bus(of_the_machine=True) as bus:
+        monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", bus.address)
+        daemon = bus.gnome_keyring("--start")
+        for act in (a_store().get, lambda user: a_store().set(user, Secret("x"))):
+            with pytest.raises(StoreError) as caught:
+                act(USER)
+            assert caught.value.id == "keyring-started-early"
+        daemon.terminate()
+        daemon.wait()
+    with private_bus(of_the_machine=True) as bus:
+        monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", bus.address)
+        bus.gnome_keyring("--unlock", password=PASSWORD)
+        stored_before()
+        bus.call(SERVICE, "org.freedesktop.Secret.Service", "Lock", "ao", bus.collections())
+        with pytest.raises(StoreError) as caught:
+            a_store().get(USER)
+        assert (caught.value.id, "nothing on this session bus can ask" in caught.value.why) == ("keyring-locked", True)
 
 
 def in_words(session, *args):

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from contextlib import AbstractContextManager
 
 LETTING_GO_S: Final = 1.0  # for a call that was broken off to end
 
@@ -33,7 +34,7 @@ class Person:
     """Whom a keyring asks in a window of its own. One thread calls the keyring and another waits for it; both look here.
 
     `limit_s` is how long in all the windows of one call may stay open, `on_wait` is told of a window that does not close at once,
-    and `now` tells the time in seconds.
+    and `now` tells the time in seconds. While `is_undisturbed` no window is to be opened that asks for something.
     """
 
     def __init__(
@@ -45,17 +46,30 @@ class Person:
         self._left_s = limit_s
         self._opened: float | None = None
         self._closed: float | None = None
+        self._meanwhile: Callable[[], AbstractContextManager[None]] = nullcontext
+        self.is_undisturbed = False
 
-    def begin(self) -> None:
-        """A new call: nothing was asked for it so far."""
+    def begin(self, *, ask: bool = True, meanwhile: Callable[[], AbstractContextManager[None]] = nullcontext) -> None:
+        """A new call: nothing was asked for it so far. `ask` False: nothing may be. `meanwhile` is entered for a window."""
         self._left_s, self._opened, self._closed = self.limit_s, None, None
+        self.is_undisturbed, self._meanwhile = not ask, meanwhile
+
+    @contextmanager
+    def undisturbed(self) -> Iterator[None]:
+        """While nothing is worth a window."""
+        before, self.is_undisturbed = self.is_undisturbed, True
+        try:
+            yield
+        finally:
+            self.is_undisturbed = before
 
     @contextmanager
     def asked(self) -> Iterator[Person]:
         """While a window is open."""
         self._opened = self._now()
         try:
-            yield self
+            with self._meanwhile():
+                yield self
         finally:
             self._left_s = self.left_s()
             self._closed, self._opened = self._now(), None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import threading
+import weakref
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 from portico.errors import LockBusy, StoreError, StoreUnknown
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from keyring.backend import KeyringBackend
 
     from portico.store.profile_record import StoreName
+    from portico.store.records import Fits
     from portico.store.secret_service import SecretService
 
 T = TypeVar("T")
@@ -41,11 +43,15 @@ _SERVICE_LOCKED: Final = "org.freedesktop.Secret.Error.IsLocked"
 _COPIES: Final = 8
 
 
+_ALL: Final[weakref.WeakSet[KeyringStore]] = weakref.WeakSet()
+
+
 class KeyringStore:
     """One keyring. `backend` names its class, None to choose the best; `on_wait` is told when a prompt is being waited for.
 
-    `lock` is the file on which processes take turns: gnome-keyring 42 has been seen to lose sight of items, and to abort, when
-    two of them write at once. It is a courtesy: a turn that does not come in time is taken all the same.
+    `lock` is the file on which processes take turns to write: gnome-keyring 42 has been seen to lose sight of items, and to
+    abort, when two of them write at once. It is a courtesy: a turn that does not come in time is taken all the same, and
+    while a person is asked it is the others'.
     """
 
     name: StoreName = "keyring"
@@ -64,12 +70,19 @@ class KeyringStore:
         self._deadlines = deadlines or Deadlines()
         self._on_wait = on_wait
         self._lock = lock
-        self._loading = threading.Lock()
         self._loaded: KeyringBackend | None = None
         self._service: SecretService | None = None  # what is called in place of keyring's Secret Service backend
         self._person = Person(self._deadlines.prompt_s, on_wait)
+        self.begin_anew()
+        _ALL.add(self)
+
+    def begin_anew(self) -> None:
+        """In a child process: no thread of the parent gives its turn back here, and the parent's connection is the parent's."""
+        self._loading = threading.Lock()
         self._turn = threading.Lock()  # two prompts at once have been seen to deadlock (poetry#8623)
         self._unfinished: list[threading.Thread] = []
+        if self._service is not None:
+            self._service.close()  # of the parent's socket nothing is shut down by that
 
     @property
     def backend(self) -> str:
@@ -95,14 +108,14 @@ class KeyringStore:
         self._unfinished = [thread for thread in self._unfinished if thread.is_alive()]
         return bool(self._unfinished)
 
-    def get(self, user: str) -> Secret | None:
-        """The record of `user`, None only where there is none.
+    def get(self, user: str, fits: Fits | None = None) -> Secret | None:
+        """The record of `user`, None only where there is none. Of several copies the first that `fits`, else the first.
 
         Raises:
-            StoreError: the keyring failed, is locked, or did not answer in time.
+            StoreError: the keyring failed, is locked, may have the record where it cannot be seen, or did not answer in time.
         """
         backend, service = self._backend(), self._service
-        return self._call("read", lambda: _get_password(backend, user) if service is None else service.read(user))
+        return self._call("read", lambda: _get_password(backend, user) if service is None else service.read(user, fits))
 
     def set(self, user: str, value: Secret) -> None:
         """Keep `value` as the record of `user`.
@@ -121,19 +134,23 @@ class KeyringStore:
 
         self._call("write", write, value)
 
-    def delete(self, user: str) -> None:
-        """Remove the record of `user` and every copy that the keyring has made of it.
+    def delete(self, user: str, *, keep: Fits | None = None, ask: bool = True) -> None:
+        """Remove the record of `user` and every copy that the keyring has made of it, but what `keep` wants.
+
+        `ask` False: where the keyring would have to ask its user, it fails instead. Only the Secret Service heeds either.
 
         Raises:
             StoreUnknown: the keyring did not answer in time.
-            StoreError: the keyring failed or is locked, or the record stays.
+            StoreError: the keyring failed or is locked, the record stays, or may be where it cannot be seen.
         """
         backend, service = self._backend(), self._service
         failed: type[Exception] = imported("keyring.errors").PasswordDeleteError
 
         def remove() -> bool:
             if service is not None:
-                return service.delete(user)
+                return service.delete(user, keep)
+            if keep is not None:
+                return True  # the other keyrings have one record by a name
             for _ in range(_COPIES):
                 with contextlib.suppress(failed):  # also what "there is none" is called
                     backend.delete_password(SERVICE, user)
@@ -141,7 +158,7 @@ class KeyringStore:
                     return True
             return False
 
-        if not self._call("delete", remove):
+        if not self._call("delete", remove, ask=ask):
             raise StoreError("keyring-failed", f"{self.backend} still has a record that was deleted", hint=self._advice())
 
     def _backend(self) -> KeyringBackend:
@@ -156,16 +173,17 @@ class KeyringStore:
                 self._loaded = loaded
             return self._loaded
 
-    def _call(self, doing: Literal["read", "write", "delete"], call: Callable[[], T], *known: Secret) -> T:
+    def _call(self, doing: Literal["read", "write", "delete"], call: Callable[[], T], *known: Secret, ask: bool = True) -> T:
         seconds = self._deadlines.read_s if doing == "read" else self._deadlines.write_s
         if not self._turn.acquire(timeout=self._deadlines.prompt_s):
             raise self._occupied()
         if self.unsettled:  # a worker without a turn, inside all the same
             self._turn.release()
             raise self._occupied()
-        self._person.begin()
+        file_turn = _FileTurn(None if doing == "read" else self._lock, self._deadlines.read_s)
+        self._person.begin(ask=ask, meanwhile=file_turn.let_go)
         try:
-            with self._file_turn():
+            with file_turn:
                 return call_with_deadline(call, seconds, more=self._patience(seconds), break_off=self._break_off)
         except DeadlinePassed as late:
             raise self._late(doing, late) from None
@@ -175,18 +193,6 @@ class KeyringStore:
             raise self._translated(doing, error, *known) from None
         finally:
             self._turn.release()
-
-    @contextlib.contextmanager
-    def _file_turn(self) -> Iterator[None]:
-        lock = None if self._lock is None else FileLock(self._lock, what="the keyring")
-        if lock is not None:
-            with contextlib.suppress(LockBusy, StoreError):
-                lock.acquire(self._deadlines.read_s)
-        try:
-            yield
-        finally:
-            if lock is not None:
-                lock.release()
 
     def _break_off(self) -> None:
         if self._service is not None:
@@ -247,6 +253,55 @@ class KeyringStore:
         if ".macOS." in name:
             return "unlock it (over SSH: security unlock-keychain) and run the command again"
         return "unlock the keyring (log in to the desktop, or answer its prompt) and run the command again"
+
+
+class _FileTurn:
+    """A turn on the file `path`, waited for up to `patience_s` seconds; without a file, or without success, it is none.
+
+    One thread has it, and the one that waits for that thread ends it, maybe before that thread has come back.
+    """
+
+    def __init__(self, path: Path | None, patience_s: float) -> None:
+        self._lock = None if path is None else FileLock(path, what="the keyring")
+        self._patience_s = patience_s
+        self._guard = threading.Lock()
+        self._over = False
+
+    def __enter__(self) -> None:
+        self._take()
+
+    def __exit__(self, *_exc: object) -> None:
+        with self._guard:
+            self._over = True
+            self._release()
+
+    @contextlib.contextmanager
+    def let_go(self) -> Iterator[None]:
+        """While it is another's."""
+        with self._guard:
+            self._release()
+        try:
+            yield
+        finally:
+            self._take()
+
+    def _take(self) -> None:
+        with self._guard, contextlib.suppress(LockBusy, StoreError):
+            if self._lock is not None and not self._over:
+                self._lock.acquire(self._patience_s)
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+
+
+def _begin_anew_in_child() -> None:
+    for store in _ALL:
+        store.begin_anew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew_in_child)
 
 
 def _get_password(backend: KeyringBackend, user: str) -> Secret | None:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
     from portico.store.keyring_store import KeyringStore
     from portico.store.profile_record import StoreName
+    from portico.store.records import Fits
     from portico.store.steps import OnStep
 
 # A record begins with `{"v":`, so this cannot be one.
@@ -46,14 +47,14 @@ class LongRecordStore:
         """Whether a call that timed out is still going on."""
         return self._keyring.unsettled
 
-    def get(self, user: str) -> Secret | None:
-        """The record of `user`, None only where there is none.
+    def get(self, user: str, fits: Fits | None = None) -> Secret | None:
+        """The record of `user`, None only where there is none. Of several copies the first that `fits`, else the first.
 
         Raises:
             StoreError: the keyring or the file failed, or the file is missing or damaged.
         """
-        value = self._keyring.get(user)
-        if value is None or not value.reveal().startswith(_POINTER):
+        value = self._keyring.get(user, None if fits is None else lambda value: _is_pointer(value) or fits(value))
+        if value is None or not _is_pointer(value):
             return value
         record = self._sealed.read(user, _key_in(value, user))
         if record is None:
@@ -85,15 +86,20 @@ class LongRecordStore:
         self._on_step("sealed")
         self._keyring.set(user, Secret(json.dumps({"sealed": 1, "key": to_base64(key)}, separators=(",", ":"))))
 
-    def delete(self, user: str) -> None:
-        """Remove the record of `user`: the key first, since what it sealed is then lost already.
+    def delete(self, user: str, *, keep: Fits | None = None, ask: bool = True) -> None:
+        """Remove the record of `user`: the key first, since what it sealed is then lost already. What `keep` wants stays.
 
         Raises:
             StoreUnknown: the keyring did not answer in time.
             StoreError: something is there and stays.
         """
-        self._keyring.delete(user)
-        self._sealed.delete(user)
+        self._keyring.delete(user, keep=None if keep is None else lambda value: _is_pointer(value) or keep(value), ask=ask)
+        if keep is None:
+            self._sealed.delete(user)
+
+
+def _is_pointer(value: Secret) -> bool:
+    return value.reveal().startswith(_POINTER)
 
 
 def _key_in(value: Secret, user: str) -> bytes:

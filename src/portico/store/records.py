@@ -11,7 +11,11 @@ from portico.secret import Secret
 from portico.store.profile_record import renewal_from_json, renewal_to_json
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from portico.store.profile_record import Profile, Renewal, StoreName
+
+    Fits = Callable[[Secret], bool]
 
 SERVICE: Final = "portico"
 RECORD_VERSION: Final = 1
@@ -60,14 +64,17 @@ class RecordStore(Protocol):
         """Whether a call that timed out is still going on in this process."""
         ...
 
-    def get(self, user: str) -> Secret | None:
-        """The record, None only where there is none."""
+    def get(self, user: str, fits: Fits | None = None) -> Secret | None:
+        """The record, None only where there is none. Of several copies the first that `fits`, else the first."""
         ...
 
     def set(self, user: str, value: Secret) -> None: ...
 
-    def delete(self, user: str) -> None:
-        """Remove every copy of the record; nothing happens where there is none."""
+    def delete(self, user: str, *, keep: Fits | None = None, ask: bool = True) -> None:
+        """Remove every copy of the record but what `keep` wants; if there is any. `ask` False: opens no window.
+
+        The error is `keyring-not-open` where none was seen, and one may be where it cannot be seen.
+        """
         ...
 
 

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from portico.secret import Secret
     from portico.store.passphrase import PassphraseSource
     from portico.store.profile_record import StoreName
+    from portico.store.records import Fits
     from portico.store.steps import OnStep
 
 # OWASP's figures for scrypt, in the variant that takes 32 MiB.
@@ -54,7 +55,7 @@ class SealedFileStore:
         self._records = SealedRecords(paths.sealed, "sealed", on_step=on_step)
         self._opened: tuple[bytes, bytes] | None = None
 
-    def get(self, user: str) -> Secret | None:
+    def get(self, user: str, fits: Fits | None = None) -> Secret | None:  # noqa: ARG002 - there is one copy
         """The record of `user`, None only where there is none.
 
         Raises:
@@ -84,13 +85,14 @@ class SealedFileStore:
                 data = read_private(self._key_path) or self._make()
         self._records.write(user, self._open(data), value)
 
-    def delete(self, user: str) -> None:
-        """Remove the record of `user`. Takes no passphrase.
+    def delete(self, user: str, *, keep: Fits | None = None, ask: bool = True) -> None:  # noqa: ARG002 - it asks nobody
+        """Remove the record of `user`; with `keep` nothing, since there is one copy. Takes no passphrase.
 
         Raises:
             StoreError: it is there and stays.
         """
-        self._records.delete(user)
+        if keep is None:
+            self._records.delete(user)
 
     def _make(self) -> bytes:
         key = new_key()

@@ -9,6 +9,7 @@ the same. See the Secret Service API, https://specifications.freedesktop.org/sec
 from __future__ import annotations
 
 import os
+import re
 import socket
 import weakref
 from collections import deque
@@ -23,19 +24,24 @@ from portico.store.records import SERVICE
 from portico.store.session_bus import open_session_bus
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from jeepney import Message
     from jeepney.io.blocking import DBusConnection
     from keyring.backend import KeyringBackend
     from secretstorage.dhcrypto import Session
 
     from portico.store.deadline import Person
+    from portico.store.records import Fits
 
 _NAME: Final = "org.freedesktop.secrets"
 _PREFIX: Final = "org.freedesktop.Secret."
 _BUS: Final = "org.freedesktop.DBus"
 _ROOT: Final = "/org/freedesktop/secrets"
+_PREFERRED_ENV: Final = "KEYRING_PROPERTY_PREFERRED_COLLECTION"
 _PROMPTER: Final = "org.gnome.keyring.SystemPrompter"
 _NOTHING: Final = "/"  # what the service answers for "no such object" and for "no prompt is needed"
+_OBJECT_PATH: Final = re.compile(r"(/[A-Za-z0-9_]+)+")
 _GNOME: Final = "gnome-keyring"
 _KEEPASSXC: Final = "keepassxc"
 _GONE: Final = frozenset(
@@ -103,25 +109,38 @@ class SecretService:
         self._owner = ""
         self._session: Session | None = None
 
-    def read(self, user: str) -> Secret | None:
-        """The secret of `user`, None only where there is none.
+    def read(self, user: str, fits: Fits | None = None) -> Secret | None:
+        """The secret of `user`, None only where there is none. Of several copies the first that `fits`, else the first.
 
         Raises:
-            StoreError: the keyring is locked, has no default collection, or the user dismissed its prompt.
+            StoreError: the keyring is locked, has no default collection, may have the secret where it cannot be seen, or the user
+                dismissed its prompt.
             OSError, Refused: the service failed.
         """
         self._connect()
         for last in (False, True):
             try:
-                for item in self._items(user):
-                    self._unlock(item)
-                    return self._secret(item)
+                return self._best(user, fits)
             except Refused as refused:  # found, and gone or locked again before it could be read
                 if last or refused.name not in _GONE | {_IS_LOCKED}:
                     raise
-            else:
-                return None
         raise AssertionError("unreachable: the last try returned or raised")
+
+    def _best(self, user: str, fits: Fits | None) -> Secret | None:
+        first: Secret | None = None
+        default = self._default()
+        for item in self._items(user, default):
+            self._unlock(item)
+            secret = self._secret(item)
+            if fits is None or fits(secret):
+                return secret
+            first = first or secret
+        if first is None and default is None:
+            raise self._no_collection("No token can be read from it.")
+        self._see_locked(user, default)
+        if self._program() != _GNOME:
+            raise self._unseen(user)
+        return first
 
     def write(self, user: str, secret: Secret) -> None:
         """Keep `secret` for `user`, in the default collection, which is made if there is none.
@@ -144,25 +163,61 @@ class SecretService:
         }
         sealed = format_secret(self._opened_session(), secret.reveal().encode(), "text/plain")
         item, prompt = self._call(collection, "Collection", "CreateItem", "a{sv}(oayays)b", properties, sealed, True)
-        if item == _NOTHING and self._dismissed(prompt, "write the record"):
-            raise self._dismissal("Nothing was written.")
+        if item == _NOTHING:
+            dismissed, item = self._answer(prompt, "write the record")
+            if dismissed:
+                raise self._dismissal("Nothing was written.")
+        self._remove_others(collection, user, item)
 
-    def delete(self, user: str) -> bool:
-        """Remove every copy of the secret of `user`; whether none is left. What is locked is unlocked first.
+    def _remove_others(self, collection: str, user: str, written: str) -> None:
+        """Remove older copies beside what was just written: `replace` spares those of another `KEYRING_PROPERTY_APPID`.
+
+        It is worth no window, and no failure: who reads tells the copies apart.
+        """
+        with suppress(StoreError, Refused, OSError), self._person.undisturbed():
+            found = self._found_in(collection, self._attributes(user))
+            for other in found if written in found else []:
+                if other != written:
+                    self._remove(other)
+
+    def delete(self, user: str, keep: Fits | None = None) -> bool:
+        """Remove every copy of the secret of `user` but what `keep` wants; whether none is left. It is unlocked first.
 
         Raises:
             StoreUnknown: nobody answered the prompt for the deletion itself.
-            StoreError: the keyring is locked, has no default collection, or the user dismissed its prompt.
+            StoreError: the keyring is locked, has no default collection, may have a copy where it cannot be seen, or the user
+                dismissed its prompt.
             OSError, Refused: the service failed.
         """
         self._connect()
-        for again in range(_COPIES):
-            items = self._items(user, certain=not again)
+        default = self._default()
+        removed = False
+        for _ in range(_COPIES):
+            items = list(self._items(user, default))
+            if keep is not None:
+                items = [item for item in items if len(items) > 1 and not self._is_kept(item, keep)]
             if not items:
-                return True
+                break
             for item in items:
                 self._remove(item)
-        return False
+            removed = True
+        else:
+            return False
+        if default is None and not removed and keep is None:
+            raise self._no_collection("No token can be deleted from it.")
+        self._see_locked(user, default)
+        if not removed and keep is None and self._program() != _GNOME:
+            raise self._unseen(user)
+        return True
+
+    def _is_kept(self, item: str, keep: Fits) -> bool:
+        try:
+            self._unlock(item)
+            return keep(self._secret(item))
+        except Refused as refused:
+            if refused.name not in _GONE:
+                raise
+            return True  # found, and gone before it could be read
 
     def _remove(self, item: str) -> None:
         try:
@@ -172,7 +227,7 @@ class SecretService:
             if refused.name not in _GONE:
                 raise
             return  # found, and gone before it could be deleted
-        if prompt != _NOTHING and self._dismissed(prompt, "delete the record"):
+        if prompt != _NOTHING and self._answer(prompt, "delete the record")[0]:
             raise self._dismissal("Nothing was deleted.")
 
     def break_off(self) -> None:
@@ -244,57 +299,76 @@ class SecretService:
     # --- collections and items -----------------------------------------------------------------------------------------
 
     def _default(self) -> str | None:
-        """The collection of `KEYRING_PROPERTY_PREFERRED_COLLECTION`, else the default one; None where there is none."""
+        """The collection of `KEYRING_PROPERTY_PREFERRED_COLLECTION`, else the default one; None where there is none.
+
+        Raises:
+            StoreError: the variable names no collection.
+        """
         preferred = getattr(self._keyring, "preferred_collection", None)
         if preferred is not None:
-            return str(preferred)
+            return self._preferred(str(preferred))
         (path,) = self._call(_ROOT, "Service", "ReadAlias", "s", "default")
         return None if path == _NOTHING else str(path)
+
+    def _preferred(self, path: str) -> str:
+        if _OBJECT_PATH.fullmatch(path):  # the bus ends the connection of whoever sends another
+            with suppress(Refused):
+                self._property(path, "Collection", "Locked")
+                return path
+        collections = self._property(_ROOT, "Service", "Collections")
+        raise StoreError(
+            "keyring-no-collection",
+            f"{_PREFERRED_ENV} names no collection of {self._program()}: {path}",
+            why=f"its collections are {', '.join(collections) or 'none'}",
+            hint=f"unset {_PREFERRED_ENV}, or set it to one of them",
+        )
 
     def _attributes(self, user: str) -> dict[str, str]:
         """What an item of `user` is found by; keyring has two sets of names for it (`KEYRING_PROPERTY_SCHEME`)."""
         names = self._keyring.schemes[self._keyring.scheme]
         return {names["username"]: user, names["service"]: SERVICE}
 
-    def _items(self, user: str, *, certain: bool = True) -> list[str]:
-        """Items of `user`: those of the default collection, which is unlocked for it, else those of any other.
-
-        Raises:
-            StoreError: there is none, and with `certain` one may be where it cannot be seen.
-        """
-        attributes, default = self._attributes(user), self._default()
+    def _items(self, user: str, default: str | None) -> Iterator[str]:
+        """Items of `user`: first those of the default collection, which is unlocked for it, then those of any other."""
+        attributes = self._attributes(user)
         if default is not None:
             self._unlock(default)
-            found = self._found_in(default, attributes)
-            if found:
-                return found
+            yield from self._found_in(default, attributes)
         # KeePassXC calls the database of the tab that is in front the default one.
-        others = [path for path in self._property(_ROOT, "Service", "Collections") if path != default]
-        found = [item for path in others for item in self._found_in(path, attributes)]
-        if not found and certain:
-            if default is None:
-                raise self._no_collection("No token can be read from it.")
-            self._see_all(others, user)
-        return found
+        for path in self._property(_ROOT, "Service", "Collections"):
+            if path != default:
+                yield from self._found_in(path, attributes)
 
-    def _see_all(self, collections: list[str], user: str) -> None:
-        """Hold that no collection hides its items while it is locked: KeePassXC's do, gnome-keyring's are found all the same.
+    def _see_locked(self, user: str, default: str | None) -> None:
+        """Hold that no collection hides its items while it is locked: of gnome-keyring alone it is known that it does not.
 
         Raises:
             StoreError: one does.
         """
-        for path in collections:
+        if self._program() == _GNOME:
+            return
+        for path in self._property(_ROOT, "Service", "Collections"):
             try:
-                locked = bool(self._property(path, "Collection", "Locked"))
+                locked = path != default and bool(self._property(path, "Collection", "Locked"))
             except Refused:
                 continue
-            if locked and self._program() == "KeePassXC":
+            if locked:
                 raise StoreError(
                     "keyring-locked",
-                    f"{self._program()} has no record of {user} in the databases that are open",
+                    f"{self._program()} may have a record of {user} that cannot be seen",
                     why=f"it may be in {path.rpartition('/')[2]}, which is locked",
                     hint="unlock that database, or bring to the front the one that has Portico's entries",
                 )
+
+    def _unseen(self, user: str) -> StoreError:
+        """KeePassXC does not even name a database that is closed, or whose group is not exposed."""
+        program = self._program()
+        return StoreError(
+            "keyring-not-open",
+            f"{program} does not have this record of {user} in the databases that are open",
+            why="what it has in a database that is closed or not exposed cannot be seen",
+            hint=f"open the database that has Portico's entries in {program}, and run the command again",
+        )
 
     def _found_in(self, collection: str, attributes: dict[str, str]) -> list[str]:
         try:
@@ -315,7 +389,7 @@ class SecretService:
         path, prompt = self._call(_ROOT, "Service", "CreateCollection", "a{sv}s", label, "default")
         if path != _NOTHING:
             return str(path)
-        if self._dismissed(prompt, "make a default collection", sent=False):
+        if self._dismissed(prompt, "make a default collection"):
             raise self._no_collection("Its prompt to make one was dismissed.")
         made = self._default()
         if made is None:
@@ -338,7 +412,7 @@ class SecretService:
         unlocked, prompt = self._call(_ROOT, "Service", "Unlock", "ao", [path])
         if path in unlocked:
             return
-        dismissed = prompt != _NOTHING and self._dismissed(prompt, "unlock the keyring", sent=False)
+        dismissed = prompt != _NOTHING and self._dismissed(prompt, "unlock the keyring")
         try:  # whoever dismissed the prompt may have unlocked it elsewhere
             locked = bool(self._property(path, "Item" if _is_item(path) else "Collection", "Locked"))
         except Refused as refused:
@@ -367,8 +441,21 @@ class SecretService:
             hint="unlock the keyring and run the command again",
         )
 
-    def _dismissed(self, prompt: str, what: str, *, sent: bool = True) -> bool:
-        """Open a prompt and wait for as long as it is open, up to the limit for a person; whether it was dismissed.
+    def _dismissed(self, prompt: str, what: str) -> bool:
+        """Open a prompt for what only a person can allow, and wait for it; whether it was dismissed.
+
+        Raises:
+            StoreError: nobody answered it, or nobody is to be asked now.
+        """
+        if self._person.is_undisturbed:
+            hint = "run the command again and answer its window"
+            raise StoreError(
+                "keyring-locked", f"{self._who()} would have to ask you to {what}", why="it was not opened", hint=hint
+            )
+        return self._answer(prompt, what, sent=False)[0]
+
+    def _answer(self, prompt: str, what: str, *, sent: bool = True) -> tuple[bool, str]:
+        """Open a prompt and wait for as long as it is open, up to the limit for a person; if it was dismissed, and its result.
 
         Raises:
             StoreUnknown: nobody answered it, and with `sent` the service may do the work later.
@@ -402,7 +489,8 @@ class SecretService:
             raise ConnectionError("it ended while its prompt was open")
         for rule in (completed, ended):
             _body(bus.send_and_get_reply(message_bus.RemoveMatch(rule)))
-        return bool(message.body[0])
+        dismissed, (_, result) = message.body
+        return bool(dismissed), str(result)
 
     # --- what is wrong, and who is at fault ------------------------------------------------------------------------------
 
@@ -431,10 +519,19 @@ class SecretService:
         return "KeePassXC" if name.startswith(_KEEPASSXC) else name or "the keyring"
 
     def _cannot_prompt(self) -> bool:
-        """gnome-keyring leaves its windows to another program (GNOME Shell, gcr); without it, it dismisses every prompt."""
-        if self._program() != _GNOME:
+        """gnome-keyring leaves its windows to another program (GNOME Shell, gcr); without it, it dismisses every prompt.
+
+        gcr is installed also where it has no display, and then ends as soon as the bus has started it.
+        """
+        if self._program() != _GNOME or self._of_the_bus("NameHasOwner", _PROMPTER):
             return False
-        return not self._of_the_bus("NameHasOwner", _PROMPTER) and _PROMPTER not in self._of_the_bus("ListActivatableNames")
+        if _PROMPTER not in self._of_the_bus("ListActivatableNames"):
+            return True
+        try:
+            self._of_the_bus("StartServiceByName", _PROMPTER)
+        except Refused:
+            return True
+        return False
 
     def _started_without_password(self) -> bool:
         command = self._command()

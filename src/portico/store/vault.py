@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from portico.errors import LockBusy, SignInNeeded, StoreError, StoreUnknown, UsageError
@@ -26,12 +26,13 @@ from portico.store.roll_forward import finish_refresh, unfinished_refresh
 from portico.store.steps import no_step
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Collection, Iterator, Mapping
 
     from portico.paths import Paths
     from portico.store.keyring_store import KeyringStore
     from portico.store.lock import FileLock
     from portico.store.passphrase import PassphraseSource
+    from portico.store.records import Fits
     from portico.store.steps import OnStep
 
 __all__ = ("ABSENT", "GenerationChanged", "RecordPlace", "Tokens", "Vault")
@@ -44,6 +45,9 @@ _READ_TRIES: Final = 5
 _LONGEST_TURN_S: Final = 60.0
 _LOCK_MARGIN_S: Final = 15.0
 _LONGEST_ID: Final = 200
+_UNSEEN: Final = frozenset({"keyring-locked", "keyring-not-open"})
+# Whoever has refused a window, or not come to one, is shown no other by the same operation.
+_REFUSED: Final = frozenset({"keyring-prompt-dismissed", "keyring-timeout", "keyring-unknown"})
 _PROBE: Final = "probe"
 
 
@@ -97,8 +101,12 @@ class Vault:
         value = Secret(secrets.token_urlsafe(24))
         with self._locked(_PROBE):
             store.set(user, value)
-            found = store.get(user)
-            store.delete(user)
+            found = store.get(user, lambda copy: copy == value)
+            try:
+                store.delete(user)
+            except StoreError as error:
+                if error.id != "keyring-locked":  # it opens nothing; another database may have a copy from before it was locked
+                    raise
         if found != value:
             raise _forgetful(store)
         self._index.remember_store(store.name, store.backend)
@@ -127,12 +135,18 @@ class Vault:
             StoreError: the index or the store failed, or the record is missing or damaged.
             LockBusy: `to_refresh`, and another process is storing tokens of this profile.
         """
+        tokens: Tokens | None = None
         for _ in range(_READ_TRIES):
             if to_refresh:
                 self._finish_refresh(profile_id)
             profile, slot = self._signed_in(profile_id)
             place = self._place(profile.store, profile.backend, profile_id, slot)
-            tokens = self._record(profile, place)
+            try:
+                tokens = self._record(profile, place)
+            except StoreError as error:
+                if error.id not in _UNSEEN or self._index.get(profile_id) == profile:
+                    raise
+                continue  # it has gone because the pointer was moved
             if tokens is not None and tokens.generation == profile.generation:
                 self._tidy(profile)
                 return tokens
@@ -158,7 +172,7 @@ class Vault:
         """
         _check_id(profile.id)
         with self._locked(profile.id):
-            self._tidy_up(profile.id)
+            self._tidy_up(profile.id, _Windows(allowed=False))
             current = self._current(profile.id)
             _check_generation(profile.id, current, expect_generation)
             store = self._store_for(current)
@@ -178,7 +192,7 @@ class Vault:
             self._write(store, stored, slot, encode_record(stored, tokens))
             self._index.edit(lambda draft: draft.put(stored))
             self._on_step("flipped")
-            self._tidy_up(profile.id)
+            self._tidy_up(profile.id, _Windows())
             return stored
 
     def delete(self, profile_id: str, *, expect_generation: int | None = None) -> tuple[str, ...]:
@@ -193,9 +207,11 @@ class Vault:
         """
         with self._locked(profile_id):
             _check_generation(profile_id, self._current(profile_id), expect_generation)
+            before = self._index.view()
+            known = {*before.leftovers, pointed_at(before, profile_id)}
             self._index.edit(lambda draft: forget(draft, profile_id))
             self._on_step("forgotten")
-            return self._discard(profile_id)
+            return self._discard(profile_id, _Windows(), written=known if None not in known else None)
 
     def sweep(self) -> tuple[str, ...]:
         """Delete what killed or timed-out writes have left; what could not be deleted. Cheap where nothing was left.
@@ -204,23 +220,27 @@ class Vault:
             StoreError: the index cannot be read or written.
         """
         stuck: list[str] = []
+        windows = _Windows()
         for profile_id in dict.fromkeys(leftover.profile for leftover in self._index.view().leftovers):
             lock = self._lock(profile_id)
             if not lock.try_acquire():
                 continue  # a commit is going on, and tidies up itself
             try:
-                stuck += self._collect(profile_id)
+                stuck += self._collect(profile_id, windows)
             finally:
                 lock.release()
         return tuple(stuck)
 
     def _record(self, profile: Profile, place: RecordPlace) -> Tokens | None:
         try:
-            value = self._store(profile.store, profile.backend).get(place.user)
+            fits = _of_generation(profile.generation, place)
+            value = self._store(profile.store, profile.backend).get(place.user, fits)
             return None if value is None else decode_record(value, place)
         except StoreError as error:
             if error.id == "record-damaged":  # whoever found it damaged knows its place and not whose it is
                 error.hint = f"sign in again: {sign_in_again(profile)}"
+            elif error.id == "keyring-not-open":
+                error.hint = f"{error.hint}; if nothing has it any more, sign in again: {sign_in_again(profile)}"
             raise
 
     def _tidy(self, profile: Profile) -> None:
@@ -232,17 +252,17 @@ class Vault:
         with contextlib.suppress(StoreError, LockBusy):
             if lock.try_acquire():
                 try:
-                    self._collect(profile.id)
+                    self._collect(profile.id, _Windows(allowed=False))
                 finally:
                     lock.release()
 
-    def _collect(self, profile_id: str) -> tuple[str, ...]:
+    def _collect(self, profile_id: str, windows: _Windows) -> tuple[str, ...]:
         """Under the profile's lock: finish what a killed refresh had written, delete the rest; what could not be deleted."""
         try:
             self._point_at_written(profile_id)
         except StoreError as error:
             return (str(error),)  # whatever is there, it stays
-        return self._discard(profile_id)
+        return self._discard(profile_id, windows)
 
     def _finish_refresh(self, profile_id: str) -> None:
         """Point at what a killed refresh has written, if there is such a thing; whoever is at it already is waited for."""
@@ -256,15 +276,23 @@ class Vault:
         Raises:
             StoreError: what the killed refresh has written cannot be read now.
         """
-        written = unfinished_refresh(self._index.view(), profile_id)
-        if written is None:
+        draft = self._index.view()
+        written, profile = unfinished_refresh(draft, profile_id), draft.get(profile_id)
+        if written is None or profile is None:
             return
-        tokens = self._whole_record(self._place(written.store, written.backend, profile_id, written.slot))
+        place = self._place(written.store, written.backend, profile_id, written.slot)
+        tokens = self._whole_record(place, profile.generation)
         if tokens is not None:
             self._index.edit(lambda draft: finish_refresh(draft, written, tokens))
 
-    def _whole_record(self, place: RecordPlace) -> Tokens | None:
-        value = self._store(place.store, place.backend).get(place.user)
+    def _whole_record(self, place: RecordPlace, replaces: int) -> Tokens | None:
+        """The tokens there, of several copies those which a refresh has made from generation `replaces`."""
+        try:
+            value = self._store(place.store, place.backend).get(place.user, _of_generation(replaces, place, renewed=True))
+        except StoreError as error:
+            if error.id != "keyring-not-open":
+                raise
+            return None  # the kill may have come before the write; the record that is replaced has to be seen all the same
         try:
             return None if value is None else decode_record(value, place)
         except StoreError as error:
@@ -277,38 +305,50 @@ class Vault:
         try:
             store.set(user, record)
             self._on_step("written")
-            if store.get(user) != record:
+            if store.get(user, lambda copy: copy == record) != record:
                 raise _forgetful(store)
             self._on_step("verified")
         except StoreUnknown:
             raise
         except StoreError:
-            self._tidy_up(stored.id)
+            self._tidy_up(stored.id, _Windows(allowed=False))
             raise
 
-    def _tidy_up(self, profile_id: str) -> None:
+    def _tidy_up(self, profile_id: str, windows: _Windows) -> None:
         """Discard what can be discarded: what a commit has done does not hang on it, and `sweep` collects the rest."""
         with contextlib.suppress(StoreError, LockBusy):
-            self._discard(profile_id)
+            self._discard(profile_id, windows)
 
-    def _discard(self, profile_id: str) -> tuple[str, ...]:
-        """Under the profile's lock: delete its leftovers, but the one it points at; what could not be deleted."""
+    def _discard(
+        self, profile_id: str, windows: _Windows, *, written: Collection[Leftover | None] | None = None
+    ) -> tuple[str, ...]:
+        """Under the profile's lock: delete its leftovers, but the tokens it points at; what could not be deleted.
+
+        With `written` no other than these was ever written, as far as is known.
+        """
         draft = self._index.view()
         mine = [leftover for leftover in draft.leftovers if leftover.profile == profile_id]
         if not mine:
             return ()
-        live = pointed_at(draft, profile_id)
-        gone, stuck = {leftover for leftover in mine if leftover == live}, []
+        live, current = pointed_at(draft, profile_id), draft.get(profile_id)
+        gone, stuck = set(), []
         for leftover in mine:
-            if leftover == live:
-                continue
             place = self._place(leftover.store, leftover.backend, profile_id, leftover.slot)
+            # The name is in use again, and an older copy may be where the keyring was locked when it was to be deleted.
+            keep = _of_generation(current.generation, place) if current is not None and leftover == live else None
             try:
-                self._delete_record(place)
-                gone.add(leftover)
-                self._on_step("deleted")
+                self._delete_record(place, keep, windows)
             except StoreError as error:
-                stuck.append(f"{place}: {error}")
+                if error.id == "keyring-not-open" and written is not None and leftover not in written:
+                    gone.add(leftover)
+                elif keep is None:
+                    stuck.append(f"{place}: {error}")
+                continue
+            gone.add(leftover)
+            if keep is None:
+                self._on_step("deleted")
+        if not gone:
+            return tuple(stuck)
 
         def clear(fresh: IndexDraft) -> None:
             fresh.leftovers = tuple(leftover for leftover in fresh.leftovers if leftover not in gone)
@@ -317,11 +357,15 @@ class Vault:
         self._on_step("cleared")
         return tuple(stuck)
 
-    def _delete_record(self, place: RecordPlace) -> None:
+    def _delete_record(self, place: RecordPlace, keep: Fits | None, windows: _Windows) -> None:
         store = self._store(place.store, place.backend)
         if store.unsettled:
             raise StoreUnknown("keyring-unknown", "a call that timed out is still going on")
-        store.delete(place.user)
+        try:
+            store.delete(place.user, keep=keep, ask=windows.allowed)
+        except StoreError as error:
+            windows.allowed = windows.allowed and error.id not in _REFUSED
+            raise
 
     def _signed_in(self, profile_id: str) -> tuple[Profile, Slot]:
         profile = self._index.get(profile_id)
@@ -381,6 +425,28 @@ class Vault:
             yield
         finally:
             lock.release()
+
+
+@dataclass(slots=True)
+class _Windows:
+    """Whether a keyring may open a window for what an operation tidies up."""
+
+    allowed: bool = True
+
+
+def _of_generation(generation: int, place: RecordPlace, *, renewed: bool = False) -> Fits:
+    """Tells a record of that generation, or with `renewed` one that a refresh has made from it, from other copies."""
+
+    def fits(value: Secret) -> bool:
+        try:
+            tokens = decode_record(value, place)
+        except StoreError as error:
+            return error.id == "record-newer"
+        if renewed:
+            return tokens.renewal is not None and tokens.renewal.replaces == generation
+        return tokens.generation == generation
+
+    return fits
 
 
 def _check_id(profile_id: str) -> None:
