@@ -167,12 +167,12 @@ class Installation:
 
         return OAuthClient(clock=self.clock)
 
-    def broker(self, http: FormPoster, *, store: StoreName | None = None) -> TokenBroker:
-        """The owner of refresh, over this installation's vault and plugins."""
+    def broker(self, http: FormPoster, *, store: StoreName | None = None, vault: Vault | None = None) -> TokenBroker:
+        """The owner of refresh, over this installation's plugins, and its vault or the one given."""
         from portico.auth.broker import TokenBroker
 
         return TokenBroker(
-            vault=self.vault(store),
+            vault=vault or self.vault(store),
             index=self.index,
             dialects=self.plugins.dialect,
             http=http,
@@ -180,11 +180,17 @@ class Installation:
             paths=self.paths,
         )
 
-    def vault(self, store: StoreName | None = None, *, on_wait: Callable[[str], None] | None = None) -> Vault:
+    def vault(
+        self,
+        store: StoreName | None = None,
+        *,
+        on_wait: Callable[[str], None] | None = None,
+        keyrings: list[KeyringStore] | None = None,
+    ) -> Vault:
         """The door to the secrets, in the named store or in the one that a profile says.
 
-        The keyring is the same for each, since one that is opened again may ask its user again. With `on_wait` it is another, and
-        says there and not by `note` that it waits.
+        The keyring is the same for each, since one that is opened again may ask its user again. With `keyrings` it is one of
+        those, and a new one says by `on_wait` that it waits, not by `note`.
         """
         from portico.store.vault import Vault
 
@@ -195,11 +201,12 @@ class Installation:
             passphrase=self.passphrase,
             env=self.env,
             on_wait=on_wait or self.note,
-            keyrings=self._keyrings if on_wait is None else None,
+            keyrings=self.keyrings if keyrings is None else keyrings,
         )
 
     @cached_property
-    def _keyrings(self) -> list[KeyringStore]:
+    def keyrings(self) -> list[KeyringStore]:
+        """What the vaults of this run have opened so far."""
         return []
 
     @cached_property

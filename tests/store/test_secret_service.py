@@ -20,6 +20,7 @@ from keyring.backends import SecretService
 from portico.cli.runtime import Runtime
 from portico.doctor.examination import CHECKS, examine
 from portico.errors import StoreError, StoreUnknown
+from portico.installation import Installation
 from portico.secret import Secret
 from portico.store.deadline import Deadlines
 from portico.store.keyring_backend import FREEDESKTOP, choose_backend, class_name
@@ -152,6 +153,37 @@ def test_a_sign_in_asks_a_keepassxc_with_default_settings_nothing_and_each_later
     with keepassxc.person(*DENY):
         denied = session.run("auth", "token")
     assert (denied.returncode, "was dismissed, or access was denied" in denied.stderr) == (7, True)
+
+
+@pytest.mark.requirement("E102")
+@pytest.mark.parametrize("command", [("doctor",), ("auth", "status", "--check")])
+def test_a_command_that_reads_two_sign_ins_asks_for_each_of_them_once(minimax, keepassxc, command):
+    session = minimax()
+    session.env["DBUS_SESSION_BUS_ADDRESS"] = keepassxc.bus.address
+    session.sign_in("--region", "global")
+    session.sign_in("--region", "global", "--profile", "second")
+    with keepassxc.person(*ALLOW):
+        session.run(*command)
+    assert keepassxc.asked == ["KeePassXC -  Access Request"] * 2
+
+
+@pytest.mark.requirement("E102")
+@pytest.mark.parametrize("command", [("auth", "keep-fresh"), ("auth", "keep-fresh", "--once"), ("gateway", "run")])
+def test_a_program_that_works_unattended_says_on_stderr_that_a_window_waits(minimax, keepassxc, command, unused_tcp_port):
+    session = minimax(access_ttl_s=2)
+    session.env["DBUS_SESSION_BUS_ADDRESS"] = keepassxc.bus.address
+    session.sign_in("--region", "global")
+    words = [sys.executable, "-m", "portico", *command, *(["--port", str(unused_tcp_port)] if "gateway" in command else [])]
+    deadline, said = time.monotonic() + 20, False
+    while not said:  # `--once` ends where nothing is due yet
+        assert time.monotonic() < deadline
+        env = session.run_portico.environment(session.env)
+        with subprocess.Popen(words, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as waiting:
+            end = threading.Timer(15, waiting.kill)
+            end.start()
+            said = any("KeePassXC is waiting for you" in line for line in waiting.stderr)
+            end.cancel()
+            waiting.kill()
 
 
 @pytest.mark.requirement("E102")
@@ -373,6 +405,18 @@ def test_all_calls_of_a_store_make_one_connection(secret_service):
         store.delete(USER)
         assert store.get(USER) is None
     assert len(clients) == 1
+
+
+@pytest.mark.requirement("E102")
+@pytest.mark.parametrize("first", ["named", "best"])
+def test_the_best_keyring_and_the_one_of_that_name_are_opened_once(secret_service, run_portico, first):
+    env = run_portico.environment()
+    profile = Installation(None, env).vault("keyring").commit(a_profile(), some_tokens())
+    here = Installation(None, env)
+    acts = [lambda: here.vault().read(profile.id), here.vault("keyring").probe]
+    for act in acts if first == "named" else reversed(acts):
+        act()
+    assert len({store._service._bus.unique_name for store in here.vault()._keyrings}) == 1
 
 
 @pytest.mark.requirement("E102")

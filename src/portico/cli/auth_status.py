@@ -71,9 +71,10 @@ def _code(index: IndexDraft, unreadable: dict[str, PorticoError], rt: Runtime, *
 def _unreadable(index: IndexDraft, rt: Runtime) -> dict[str, PorticoError]:
     """The sign-ins whose tokens the store does not give back, and why. A passphrase is not asked for."""
     found: dict[str, PorticoError] = {}
+    vault = rt.unattended().vault()
     for profile in index.profiles:
         try:
-            rt.unattended().vault().read(profile.id)
+            vault.read(profile.id)
         except PorticoError as error:
             if error.id != "passphrase-needed":
                 found[profile.id] = error

@@ -108,7 +108,7 @@ def gateway_keys(rt: Runtime, *, store: StoreName | None = None, passphrase: Sec
     def opened(index: ProfileIndex) -> Vault:
         remembered = rt.index.view().remembered
         chosen = store or (remembered.name if remembered is not None else None)
-        return Vault(rt.paths, index, store=chosen, passphrase=source, env=rt.env, on_wait=rt.note)
+        return Vault(rt.paths, index, store=chosen, passphrase=source, env=rt.env, on_wait=rt.note, keyrings=rt.keyrings)
 
     return GatewayKeys(key_index(rt.paths), opened, rt.clock)
 

@@ -114,7 +114,14 @@ async def refreshing(rt: Runtime, vault: Vault) -> AsyncIterator[TokenBroker]:
 def unattended_vault(rt: Runtime, passphrase: Secret | None, index: ProfileIndex | None = None) -> Vault:
     """The vault, opened by `passphrase` or by what the environment has, and by nobody who would have to be asked."""
     given = rt.env if passphrase is None else {TEXT_ENV: passphrase.reveal()}
-    return Vault(rt.paths, index or rt.index, passphrase=PassphraseSource(given), env=rt.env)
+    return Vault(
+        rt.paths,
+        index or rt.index,
+        passphrase=PassphraseSource(given),
+        env=rt.env,
+        on_wait=lambda text: _log.warning("%s", text),
+        keyrings=rt.keyrings,
+    )
 
 
 def find_dialect(rt: Runtime, name: str) -> TokenDialect:

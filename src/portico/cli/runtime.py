@@ -75,7 +75,9 @@ class Runtime(Installation):
         """The same run with nobody to ask, as `--non-interactive` wants it."""
         from portico.cli.prompt_nobody import NonInteractive
 
-        return Runtime(self.program, self.options, env=self.env, clock=self.clock, out=self.out, prompter=NonInteractive())
+        run = Runtime(self.program, self.options, env=self.env, clock=self.clock, out=self.out, prompter=NonInteractive())
+        run.keyrings = self.keyrings
+        return run
 
     async def read_line(self) -> str:
         """One line from the terminal; may be cancelled."""

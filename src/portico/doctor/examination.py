@@ -84,7 +84,7 @@ async def _outcome(check: Check, patient: Patient, longest_s: float) -> tuple[Fo
     work = start_off_loop(lambda: tuple(check.run(patient)))
     limit_s = longest_s
     await asyncio.wait({work}, timeout=longest_s)
-    if not work.done() and check.id in patient.asking:
+    if not work.done() and patient.is_asking(check.id):
         limit_s += Deadlines().prompt_s
         await asyncio.wait({work}, timeout=limit_s - longest_s)
     if work.done():

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from portico.config.layers import LoadedConfig
     from portico.installation import Installation
     from portico.models.loader import ModelLoader
+    from portico.store.keyring_store import KeyringStore
     from portico.store.profiles import Profile, StoreName
     from portico.store.vault import Vault
     from portico.usage.accounts import PlanAccount
@@ -21,16 +22,22 @@ class Patient:
 
     def __init__(self, here: Installation) -> None:
         self.here = here
-        self.asking: set[str] = set()  # the checks for which a keyring has asked the user something
+        self._with_vault: set[str] = set()
+        self._has_asked = False
+        self._keyrings: list[KeyringStore] = []
 
     def vault(self, check: str, store: StoreName | None = None) -> Vault:
         """The door to the secrets for a check, which may take as long as the user needs if the keyring asks something."""
+        self._with_vault.add(check)
+        return self.here.vault(store, on_wait=self._wait, keyrings=self._keyrings)
 
-        def on_wait(text: str) -> None:
-            self.asking.add(check)
-            self.here.note(text)
+    def is_asking(self, check: str) -> bool:
+        """Whether a keyring has asked the user something for the check, or for one that is before it at the same keyring."""
+        return self._has_asked and check in self._with_vault
 
-        return self.here.vault(store, on_wait=on_wait)
+    def _wait(self, text: str) -> None:
+        self._has_asked = True
+        self.here.note(text)
 
     @cached_property
     def config(self) -> LoadedConfig | None:

@@ -6,7 +6,7 @@ import contextlib
 import os
 import threading
 import weakref
-from typing import TYPE_CHECKING, Final, Literal, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, TypeVar
 
 from portico.errors import LockBusy, StoreError, StoreUnknown
 from portico.secret import Secret, redact
@@ -55,6 +55,7 @@ class KeyringStore:
     """
 
     name: StoreName = "keyring"
+    sharing: ClassVar = threading.Lock()
 
     def __init__(
         self,
@@ -101,6 +102,23 @@ class KeyringStore:
     def is_of(self, backend: str | None) -> bool:
         """Whether it is the keyring of that class; None is the best, and the class that it was found to be."""
         return backend == self._wanted or (self._loaded is not None and backend == class_name(self._loaded))
+
+    def shared(self, opened: list[KeyringStore]) -> KeyringStore:
+        """The one of `opened` that is the same keyring, else this one, which is one of them from now on."""
+        with KeyringStore.sharing:
+            found = self._among(opened)
+            if found is None and opened:
+                for each in (self, *opened):  # which class the best keyring is of, is known only when it is loaded
+                    with contextlib.suppress(StoreError):
+                        each.backend  # noqa: B018 - it loads
+                found = self._among(opened)
+            if found is None:
+                opened.append(self)
+            return found or self
+
+    def _among(self, opened: list[KeyringStore]) -> KeyringStore | None:
+        known = {self._wanted, self._wanted_name()}
+        return next((each for each in opened if any(each.is_of(name) for name in known)), None)
 
     @property
     def unsettled(self) -> bool:
@@ -296,6 +314,7 @@ class _FileTurn:
 
 
 def _begin_anew_in_child() -> None:
+    KeyringStore.sharing = threading.Lock()
     for store in _ALL:
         store.begin_anew()
 

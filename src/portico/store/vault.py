@@ -404,12 +404,11 @@ class Vault:
         from portico.store.keyring_store import KeyringStore
         from portico.store.long_record import LongRecordStore
 
-        keyring = next((each for each in self._keyrings if each.is_of(backend)), None)
-        if keyring is None:
-            lock = self._paths.locks / "keyring.lock"
-            keyring = KeyringStore(backend, env=self._env, deadlines=self._deadlines, on_wait=self._on_wait, lock=lock)
-            self._keyrings.append(keyring)
-        return LongRecordStore(keyring, self._paths.sealed, may_seal=self._chosen != "keyring", on_step=self._on_step)
+        lock = self._paths.locks / "keyring.lock"
+        keyring = KeyringStore(backend, env=self._env, deadlines=self._deadlines, on_wait=self._on_wait, lock=lock)
+        return LongRecordStore(
+            keyring.shared(self._keyrings), self._paths.sealed, may_seal=self._chosen != "keyring", on_step=self._on_step
+        )
 
     def _place(self, store: StoreName, backend: str | None, profile_id: str, slot: Slot) -> RecordPlace:
         return RecordPlace(store, backend, SERVICE, record_user(profile_id, slot, self._paths.state_id))
