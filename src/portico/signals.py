@@ -87,8 +87,7 @@ def handled() -> Iterator[None]:
         yield
     finally:
         try:
-            with _ending.changed:
-                _ending.changed.wait_for(lambda: not _ending.unfinished, _LONGEST_S)
+            _wait_for_unfinished()
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -148,6 +147,11 @@ def must_finish(work: object) -> None:
         _ending.unfinished.add(work)
 
 
+def _wait_for_unfinished() -> None:
+    with _ending.changed:
+        _ending.changed.wait_for(lambda: not _ending.unfinished, _LONGEST_S)
+
+
 def finished(work: object) -> None:
     """`work` has ended; nothing happens where `must_finish` was never told of it."""
     with _ending.changed:
@@ -181,9 +185,10 @@ def finish_first(finish: Callable[[], None]) -> None:
 def arrange() -> None:
     """In the main thread, take the signals that nobody handles; elsewhere nothing happens, since Python does not allow it."""
     if _ending.finishers and _on_main_thread():
-        for number in NUMBERS:
-            if signal.getsignal(number) is signal.SIG_DFL:
-                signal.signal(number, _end_after_the_last)
+        with contextlib.suppress(ValueError):  # a sub-interpreter: its main thread is not the process's
+            for number in NUMBERS:
+                if signal.getsignal(number) is signal.SIG_DFL:
+                    signal.signal(number, _end_after_the_last)
 
 
 def _end_after_the_last(number: int, _frame: object) -> None:
@@ -191,8 +196,12 @@ def _end_after_the_last(number: int, _frame: object) -> None:
     if _ending.last == "not asked":
         _ending.last = "at work"
         at_work = threading.Thread(target=_finish_all, args=(number,), name="portico-last", daemon=True)
-        at_work.start()
-        at_work.join(_STAND_STILL_S)
+        try:
+            at_work.start()
+        except RuntimeError:  # Python 3.12 begins no thread once the main program has ended, and nobody holds a lock then
+            _finish_all(number)
+        else:
+            at_work.join(_STAND_STILL_S)
     if _ending.last == "done":
         signal.signal(number, signal.SIG_DFL)
         signal.raise_signal(number)
@@ -202,6 +211,7 @@ def _finish_all(number: int) -> None:
     for finish in tuple(_ending.finishers):
         with contextlib.suppress(Exception):
             finish()
+    _wait_for_unfinished()
     _ending.last = "done"
     os.kill(os.getpid(), number)
 

@@ -17,7 +17,7 @@ import sys
 
 from portico import signals
 from portico.auth import broker as broker_module
-from portico.auth import transaction
+from portico.auth import exchange, transaction
 from portico.auth.background import BackgroundRefresh
 from portico.auth.broker import TokenBroker
 from portico.clock import SystemClock
@@ -105,6 +105,7 @@ if __name__ == "__main__":
     parser.add_argument("--without-re-read", action="store_true")
     parser.add_argument("--watch", action="store_true")
     parser.add_argument("--patience", type=float)
+    parser.add_argument("--post-timeout", type=float)
     arguments = parser.parse_args()
     sealed_file._COST = {"n": 16, "r": 1, "p": 1}
     if arguments.without_lock:
@@ -113,6 +114,8 @@ if __name__ == "__main__":
         without_re_read()
     if arguments.patience is not None:
         broker_module.PATIENCE_S = arguments.patience
+    if arguments.post_timeout is not None:
+        exchange.POST_TIMEOUT_S = arguments.post_timeout
     try:
         with signals.handled():
             signals.run(main(arguments))

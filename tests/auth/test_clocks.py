@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 import pytest
 
@@ -152,3 +153,12 @@ async def test_a_clock_that_is_set_while_an_answer_is_on_its_way_makes_no_token_
         await account.broker().access(PROFILE)
         account.clock.advance(60)
     assert account.posts <= 2
+
+
+@pytest.mark.requirement("E100")
+async def test_a_token_of_unknown_end_from_the_future_is_refreshed(account):
+    account.sign_in()
+    account.vault.commit(account.index.get(PROFILE), replace(account.vault.read(PROFILE), expires_at=None))
+    account.clock.jump(-YEAR)
+    assert await account.broker().refresh_if_due(PROFILE)
+    assert account.posts == 1

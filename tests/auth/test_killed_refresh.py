@@ -70,11 +70,11 @@ async def test_a_process_that_meets_another_one_finishing_it_waits_and_sends_not
     store = slow._store("file", None)
     honest = store.get
 
-    def wait(user):
+    def wait(user, *fits):
         if "#b" in user:
             inside.set()
             go.wait(10)
-        return honest(user)
+        return honest(user, *fits)
 
     store.get = wait
     sweeping = threading.Thread(target=slow.sweep)
@@ -111,10 +111,10 @@ async def test_while_what_was_written_cannot_be_read_nothing_is_sent(account):
     store = flaky._store("file", None)
     honest = store.get
 
-    def locked(user):
+    def locked(user, *fits):
         if "#b" in user:
             raise StoreError("keyring-timeout", "it did not answer")
-        return honest(user)
+        return honest(user, *fits)
 
     store.get = locked
     broker = account.broker(vault=flaky)
@@ -144,7 +144,7 @@ async def test_a_sign_out_that_could_not_delete_it_is_not_undone_by_it(account):
     store = real._store("file", None)
     honest = store.get, store.delete
 
-    def locked(*_args):
+    def locked(*_args, **_named):
         raise StoreError("keyring-locked", "locked")
 
     store.get = store.delete = locked

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import socket
+import time
 from dataclasses import replace
 
 import pytest
@@ -325,3 +326,51 @@ async def test_tokens_of_another_type_are_revoked_and_the_one_they_replaced_is_n
     assert account.posts == 1
     assert account.server.faults.requests["/revoke"] == 2
     assert account.server.mint.family_of(issued.access) is None
+
+
+@pytest.mark.requirement("E51")
+async def test_an_answer_that_was_cut_short_is_a_lost_one(account):
+    account.sign_in(ttl_s=60)
+    account.clock.advance(60)
+    account.server.mint.rotate(account.vault.read(PROFILE).refresh.reveal(), CLIENT_ID)
+    account.server.faults.add("/token", Fault(status=200, body=b'{"access_token": "at", "refresh_to'))
+    with pytest.raises(NetworkError):
+        await account.broker().access(PROFILE)
+    account.clock.advance(60)
+    with pytest.raises(SignInNeeded, match="lost on its way"):
+        await account.broker().access(PROFILE)
+
+
+@pytest.mark.requirement("E60")
+async def test_a_new_sign_in_is_adopted_by_a_refresh_that_brought_no_access_token_of_use(account):
+    account.sign_in(ttl_s=60)
+    account.clock.advance(60)
+    gate = Gate()
+    body = json.dumps({"refresh_token": "rt-late", "token_type": "Bearer"})
+    account.server.faults.add("/token", Fault(gate=gate, status=200, body=body))
+    caller = asyncio.create_task(account.broker().access(PROFILE))
+    async with asyncio.timeout(10):
+        await gate.reached()
+        account.sign_in(ttl_s=60)
+        gate.release()
+        assert account.holds(await caller)
+    assert account.index.get(PROFILE).failure is None
+
+
+@pytest.mark.requirement("E52")
+async def test_a_loop_that_stands_still_sends_no_token_twice(account, monkeypatch):
+    monkeypatch.setattr("portico.auth.flight._STEP_S", 0.05)
+    monkeypatch.setattr("portico.auth.flight._LOOKS", 2)
+    account.sign_in(ttl_s=60)
+    account.clock.advance(60)
+    gate = Gate()
+    account.server.faults.add("/token", Fault(gate=gate))
+    caller = asyncio.create_task(account.broker().access(PROFILE))
+    async with asyncio.timeout(10):
+        await gate.reached()
+        blocked = time.monotonic() + 0.6
+        while time.monotonic() < blocked:  # a program of somebody's, which does not know better
+            pass
+        gate.release()
+        assert account.holds(await caller)
+    assert account.posts == 1

@@ -118,3 +118,19 @@ async def _libfaketime():
     )
     out, _ = await program.communicate()
     return out.decode().strip()
+
+
+@pytest.mark.requirement("E56")
+async def test_a_process_that_was_stopped_past_its_deadlines_reads_the_answer_that_came_meanwhile(tmp_path):
+    async with scene(tmp_path / "one") as here:
+        here.sign_in()
+        here.server.hold = True
+        child = await here.start("--post-timeout", "1")
+        child.stdin.write(b"go\n")
+        await asyncio.wait_for(here.server.processed.wait(), 10)
+        child.send_signal(signal.SIGSTOP)
+        here.server.let_go.set()
+        await asyncio.sleep(4)
+        child.send_signal(signal.SIGCONT)
+        assert await said(child) == here.current
+        assert here.server.presented.total == 1

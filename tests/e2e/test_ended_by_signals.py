@@ -169,7 +169,20 @@ with handler.lock:
 """
 
 
-@pytest.mark.parametrize("program", [_ON_A_THREAD, _LOGGING], ids=["asked on a thread", "a lock held by the main thread"])
+_AT_ITS_END = """
+import threading, time
+from portico import load_model, signals
+threading.Thread(target=load_model("minimax-portal/MiniMax-M2.1").credential, daemon=True).start()
+while not signals._ending.unfinished:
+    time.sleep(0.01)
+"""
+
+
+@pytest.mark.parametrize(
+    "program",
+    [_ON_A_THREAD, _LOGGING, _AT_ITS_END],
+    ids=["asked on a thread", "a lock held by the main thread", "the main program at its end"],
+)
 def test_wherever_a_program_with_the_library_is_it_stores_the_answer(slow, program):
     before = slow.generation()
     process = slow.start(command=(sys.executable, "-c", program))

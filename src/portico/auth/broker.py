@@ -186,6 +186,7 @@ class TokenBroker:
             raise pause.as_error()
         stale = held.tokens.generation if needed else self._stale(profile)
         fresh = (await self._fly(profile, stale, needed=needed)).held
+        rejected_generation = self._unstored.stored_as.get(rejected_generation or 0, rejected_generation)
         if fresh.tokens.generation == rejected_generation and not self._is_new(fresh):  # joined a flight that only stored it
             fresh = (await self._fly(fresh.profile, fresh.tokens.generation, needed=needed)).held
         if rejected_generation is not None and fresh.tokens.generation != rejected_generation:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import threading
 from typing import TYPE_CHECKING, Any, Final
 
@@ -25,8 +26,9 @@ if TYPE_CHECKING:
 _STEP_S: Final = 1.0
 # For what has arrived by the deadline, which a process that was stopped till then could not read, in seconds.
 _READING_S: Final = 1.0
-# A loop that has not answered this long after the deadline, in seconds, was closed before it took the request.
-_LOOP_S: Final = 5.0
+_NEVER_S: Final = 7 * 86_400.0
+# A loop that was not running at so many looks will not run again.
+_LOOKS: Final = 5
 
 
 class Abandoned(Exception):
@@ -103,13 +105,26 @@ class Flight:
             posting.close()
             raise RefreshInterrupted(unsent=True) from None
         try:
-            return sent.result(timeout_s + _READING_S + 2 * _LOOP_S)
-        except (concurrent.futures.CancelledError, concurrent.futures.TimeoutError):
+            return self._outcome(sent)
+        except concurrent.futures.CancelledError:
             raise RefreshInterrupted from None
 
+    def _outcome(self, sent: concurrent.futures.Future[HttpReply]) -> HttpReply:
+        """What the loop makes of the request, which keeps the deadline. A loop that does not run any more never will."""
+        for _ in range(_LOOKS):
+            while True:
+                with contextlib.suppress(concurrent.futures.TimeoutError):
+                    return sent.result(_STEP_S)
+                if sent.done():
+                    return sent.result()
+                if not self._loop.is_running():
+                    break
+        sent.cancel()
+        raise RefreshInterrupted
+
     async def _post(self, request: FormRequest, relocated: Mapping[str, str], timeout_s: float) -> HttpReply:
-        # The deadline here is the one that counts: a client's own would throw away an answer that came while the machine slept.
-        later_s = timeout_s + _LOOP_S
+        # The deadline here is the one that counts: a client's own would throw away an answer that came while the process stood.
+        later_s = timeout_s + _NEVER_S
         posting = asyncio.ensure_future(self._http.post_form(request, relocated=relocated, timeout_s=later_s))
         ending = asyncio.ensure_future(self._end_of(timeout_s))
         try:

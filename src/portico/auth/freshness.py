@@ -83,8 +83,9 @@ def profile_due(profile: Profile, now_ms: int, spread: float = 0.0) -> bool:
     """Whether it is time for the profile's next token, and one can be had: by a refresh token that has not been refused."""
     if not profile.has_refresh or (profile.failure is not None and profile.failure.terminal):
         return False
-    if profile.expires_at is None and now_ms >= issued_at(profile) + KEPT_ALIVE_EVERY_MS:
-        return True  # nobody knows when it ends, and its refresh token wants exercise
+    if profile.expires_at is None:  # nobody knows when it ends, and its refresh token wants exercise
+        since = issued_at(profile)
+        return not since - _CLOCK_ERROR_MS <= now_ms < min(since + KEPT_ALIVE_EVERY_MS, _half_of_refresh_token(profile))
     return refresh_due(profile.expires_at, issued_at(profile), now_ms, spread) or now_ms >= _half_of_refresh_token(profile)
 
 

@@ -166,7 +166,10 @@ class Transactions:
         return refreshed
 
     def _exchanged(self, exchange: Exchange, send: Send) -> Tokens:
-        """The new tokens; those of another account or type are revoked."""
+        """The new tokens; those of another account are revoked, and those of another type.
+
+        Not an access token alone: a server may revoke the refresh token with it (RFC 7009 section 2.1), which is good still.
+        """
         grant, sent_at = exchange.run(send)
         profile = exchange.held.profile
         tokens = Tokens(grant.access, grant.refresh or exchange.refresh, grant.expires_at)
@@ -178,9 +181,9 @@ class Transactions:
         try:
             check_fit(grant)
         except OAuthError as error:
-            if not is_bearer(grant):
-                revoke_pair(profile, replace(tokens, refresh=grant.refresh), self.dialects, send)
-                error.ends_grant = grant.refresh is not None  # it was in the place of the one that was sent
+            if grant.refresh is not None and not is_bearer(grant):
+                revoke_pair(profile, tokens, self.dialects, send)
+                error.ends_grant = True  # it was in the place of the one that was sent
             elif grant.refresh is not None:
                 self._keep_refresh(exchange, tokens, send)
             raise
@@ -192,7 +195,10 @@ class Transactions:
         kept = replace(tokens, access=before.tokens.access, expires_at=before.tokens.expires_at)
         self.unstored.add(before.profile, kept)
         held = self._settled(before.profile.id, send)
-        exchange.held, exchange.fence = Held(replace(held.profile, failure=before.profile.failure), held.tokens), None
+        if held.tokens.refresh != kept.refresh:
+            raise StoreError("generation-changed", f"{before.profile.id} was signed in anew, or signed out")
+        if held.stored:
+            exchange.held, exchange.fence = Held(replace(held.profile, failure=before.profile.failure), held.tokens), None
 
     def _stored(self, profile: Profile, send: Send) -> Refreshed:
         """Store what has just been given, or serve it from memory and say so wherever that can be said."""

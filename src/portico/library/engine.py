@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import atexit
+import contextlib
 import os
 import threading
 from typing import TYPE_CHECKING, Final, TypeVar
 
+from portico.auth.outcome import RefreshInterrupted
 from portico.signals import arrange, finish_first
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ class Engine:
         self._starting = threading.Lock()
         finish_first(self.close)
         self._started_in = 0
+        self._ended_in = 0
         self._loop: asyncio.AbstractEventLoop
         self._stop: asyncio.Event
         self._thread: threading.Thread
@@ -71,14 +74,18 @@ class Engine:
             await self.wait(pieces.aclose())
 
     def close(self) -> None:
-        """End the loop, after what cannot be given up."""
+        """End the loop, after what cannot be given up; whoever comes meanwhile waits for that, too. It is not begun again."""
+        self._ended_in = os.getpid()
         if self._started_in == os.getpid():
-            self._started_in = 0
-            self._loop.call_soon_threadsafe(self._stop.set)
+            with contextlib.suppress(RuntimeError):  # it has ended
+                self._loop.call_soon_threadsafe(self._stop.set)
             self._thread.join(_LAST_WAIT_S)
 
     def _submit(self, work: Coroutine[object, object, T]) -> Future[T]:
         arrange()
+        if self._ended_in == os.getpid():
+            work.close()
+            raise RefreshInterrupted(unsent=True)
         with self._starting:
             if self._started_in != os.getpid():
                 self._start()

@@ -128,9 +128,11 @@ class NoAnswer(OAuthError):
     """What came is no answer of an authorization server, which has probably not seen the request."""
 
 
-def unreadable(reply: HttpReply, why: str) -> NoAnswer:
-    """The error for a reply that is no answer of an authorization server. Trying again may help."""
-    return NoAnswer(
+def unreadable(reply: HttpReply, why: str) -> OAuthError:
+    """The error for a reply that cannot be read. Trying again may help. One that begins as an answer does may be cut short."""
+    start = reply.body.reveal().lstrip("\ufeff \t\r\n")[:1]
+    kind = OAuthError if start in {"", "{"} else NoAnswer
+    return kind(
         "reply-unreadable",
         f"The server's answer (HTTP {reply.status}) is not a token reply.",
         why=why,

@@ -222,8 +222,24 @@ _FENCE_KEYS: Final[dict[str, tuple[str, tuple[type, ...]]]] = {
 # Portico 0.2 ends a sign-in at the twelfth send, so it is not told of more than these.
 _SENDS_TOLD: Final = 11
 _ALL_SENDS: Final = "allSends"
-# Failures that end a sign-in without a word of its server's.
-_OWN_VERDICTS: Final = frozenset({SIGN_OUT_UNFINISHED, "other-account", "tokens-unfit"})
+# What Portico 0.2 took for the end of a sign-in without one of the words that end one.
+_ENDED_BY_0_2: Final = frozenset(
+    {
+        "access-denied",
+        "code-expired",
+        "invalid-request",
+        "minimax-refused",
+        "oauth-error",
+        "refresh-answer-lost",
+        "reply-incomplete",
+        "reply-invalid",
+        "scope-missing",
+        "sign-in-failed",
+        "unknown-status",
+        "unsupported-response-type",
+        "unsupported-token-type",
+    }
+)
 _RENEWAL_KEYS: Final[dict[str, tuple[str, tuple[type, ...]]]] = {
     "replaces": ("replaces", (int,)),
     "refreshed_at": ("refreshedAt", (int,)),
@@ -281,8 +297,8 @@ def profile_from_json(id: str, value: JsonValue) -> Profile:
 def _failure_from_json(entry: JsonObject) -> Failure:
     """A failure; one that Portico 0.2 took for an end, and that was no verdict of the server's, may be tried again."""
     failure = Failure(**_from_json(Failure, entry, _FAILURE_KEYS))
-    ended = failure.code in ENDS_A_GRANT or failure.id in _OWN_VERDICTS
-    return failure if ended or not failure.terminal else replace(failure, terminal=False)
+    may_pass = failure.id in _ENDED_BY_0_2 and failure.code not in ENDS_A_GRANT
+    return replace(failure, terminal=False) if may_pass else failure
 
 
 def _fence_to_json(fence: Fence) -> JsonObject:
