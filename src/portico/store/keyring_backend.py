@@ -161,7 +161,7 @@ def _priority(backend: KeyringBackend) -> float:
     """
     if class_name(backend) != FREEDESKTOP:
         return backend.priority
-    from portico.store.secret_service import why_not_here
+    from portico.store.session_bus import why_not_here
 
     reason = why_not_here()  # keyring's own test knows no session bus but the one in the environment
     if reason is not None:

@@ -21,7 +21,7 @@ from portico.errors import StoreError, StoreUnknown
 from portico.secret import Secret
 from portico.store.keyring_backend import FILE_HINT
 from portico.store.records import SERVICE
-from portico.store.session_bus import open_session_bus
+from portico.store.session_bus import SECRETS, open_session_bus
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from portico.store.deadline import Person
     from portico.store.records import Fits
 
-_NAME: Final = "org.freedesktop.secrets"
 _PREFIX: Final = "org.freedesktop.Secret."
 _BUS: Final = "org.freedesktop.DBus"
 _ROOT: Final = "/org/freedesktop/secrets"
@@ -73,26 +72,6 @@ class Refused(Exception):
     def __init__(self, name: str, text: str) -> None:
         super().__init__(f"{name}: {text}")
         self.name = name
-
-
-def why_not_here() -> str | None:
-    """Why no Secret Service can be used in this session, None where one answers or the bus can start one."""
-    try:
-        from jeepney.bus_messages import message_bus
-        from jeepney.io.blocking import Proxy
-        from secretstorage import __version_tuple__
-    except ImportError as error:
-        return f"{error.name} is not installed"
-    if __version_tuple__ < (3, 2):
-        return "SecretStorage 3.2 or newer is needed"
-    try:
-        with open_session_bus() as bus:
-            proxy = Proxy(message_bus, bus)
-            if proxy.NameHasOwner(_NAME)[0] or _NAME in proxy.ListActivatableNames()[0]:
-                return None
-    except (OSError, ValueError, RuntimeError) as error:
-        return f"the session bus cannot be reached: {error}"
-    return "no Secret Service runs on the session bus, and none can be started by it"
 
 
 class SecretService:
@@ -254,18 +233,18 @@ class SecretService:
             self._bus = open_session_bus()
             self._finalizer = weakref.finalize(self, self._bus.close)
         try:
-            owner = self._of_the_bus("GetNameOwner", _NAME)
+            owner = self._of_the_bus("GetNameOwner", SECRETS)
         except Refused as refused:
             if refused.name != _NO_OWNER:
                 raise
             self._start()
-            owner = self._of_the_bus("GetNameOwner", _NAME)
+            owner = self._of_the_bus("GetNameOwner", SECRETS)
         if owner != self._owner:
             self._owner, self._session = owner, None
 
     def _start(self) -> None:
         try:
-            self._of_the_bus("StartServiceByName", _NAME)
+            self._of_the_bus("StartServiceByName", SECRETS)
         except Refused as refused:
             raise ConnectionError(str(refused)) from None
 
@@ -284,7 +263,7 @@ class SecretService:
     def _call(self, path: str, interface: str, method: str, signature: str | None = None, *body: object) -> Any:
         from jeepney import DBusAddress, new_method_call
 
-        address = DBusAddress(path, _NAME, interface if "." in interface else f"{_PREFIX}{interface}")
+        address = DBusAddress(path, SECRETS, interface if "." in interface else f"{_PREFIX}{interface}")
         return _body(self._open_bus().send_and_get_reply(new_method_call(address, method, signature, body)))
 
     def _of_the_bus(self, method: str, *body: object) -> Any:

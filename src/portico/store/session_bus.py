@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from jeepney.io.blocking import DBusConnection
 
 ADDRESS_ENV: Final = "DBUS_SESSION_BUS_ADDRESS"
+# The name on the bus of the Secret Service (its API, "Introduction").
+SECRETS: Final = "org.freedesktop.secrets"
 _RUNTIME_ENV: Final = "XDG_RUNTIME_DIR"
 _AUTH_S: Final = 1.0
 _UCRED: Final = struct.Struct("3i")  # unix(7): process, user, group
@@ -46,6 +48,26 @@ def open_session_bus() -> DBusConnection:
         except (OSError, ValueError, RuntimeError) as error:  # ValueError: jeepney's for a failed authentication
             faults.append(f"{address}: {error}")
     raise ConnectionError(f"{ADDRESS_ENV} leads to no bus: {'; '.join(faults) or given}")
+
+
+def why_not_here() -> str | None:
+    """Why no Secret Service can be used in this session, None where one answers or the bus can start one."""
+    try:
+        from jeepney.bus_messages import message_bus
+        from jeepney.io.blocking import Proxy
+        from secretstorage import __version_tuple__
+    except ImportError as error:
+        return f"{error.name} is not installed"
+    if __version_tuple__ < (3, 2):
+        return "SecretStorage 3.2 or newer is needed"
+    try:
+        with open_session_bus() as bus:
+            proxy = Proxy(message_bus, bus)
+            if proxy.NameHasOwner(SECRETS)[0] or SECRETS in proxy.ListActivatableNames()[0]:
+                return None
+    except (OSError, ValueError, RuntimeError) as error:
+        return f"the session bus cannot be reached: {error}"
+    return "no Secret Service runs on the session bus, and none can be started by it"
 
 
 def _opened(address: str) -> DBusConnection:
