@@ -5,6 +5,10 @@ from __future__ import annotations
 import sys
 import time
 
+TYPE_CHECKING = False  # `typing` is a visible part of what a fresh token costs
+if TYPE_CHECKING:
+    from typing import Final
+
 # What Linux calls this run of the machine; random(4). The other systems have nothing that a file tells.
 _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
@@ -14,6 +18,18 @@ if sys.platform == "linux":
         return time.clock_gettime(time.CLOCK_BOOTTIME)  # goes on while the machine sleeps (clock_gettime(2))
 else:
     _steady = time.monotonic
+
+
+def _read_boot_id() -> str:
+    try:
+        with open(_BOOT_ID, encoding="ascii") as file:  # noqa: PTH123 - pathlib is a visible part of what a fresh token costs
+            return file.read().strip()
+    except (OSError, ValueError):
+        return ""
+
+
+# Read once, when nobody's event loop waits for it: a process lives in one run of the machine. Empty where none has a name.
+BOOT: Final = _read_boot_id()
 
 
 class SystemClock:
@@ -26,24 +42,9 @@ class SystemClock:
         return _steady()
 
     def boot(self) -> str:
-        return boot_id()
+        return BOOT
 
     async def sleep(self, seconds: float) -> None:
         import asyncio
 
         await asyncio.sleep(seconds)
-
-
-_boot: str | None = None
-
-
-def boot_id() -> str:
-    """What tells this run of the machine from another, empty where the system has no such thing. Blocking, for the first time."""
-    global _boot  # noqa: PLW0603 - a process lives in one run of the machine
-    if _boot is None:
-        try:
-            with open(_BOOT_ID, encoding="ascii") as file:  # noqa: PTH123 - pathlib is a visible part of what a fresh token costs
-                _boot = file.read().strip()
-        except (OSError, ValueError):
-            _boot = ""
-    return _boot

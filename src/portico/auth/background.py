@@ -68,14 +68,10 @@ class BackgroundRefresh:
     def _done(self, profile_id: str, _task: asyncio.Task[None]) -> None:
         self._running.pop(profile_id, None)
 
-    def _read(self) -> tuple[Profile, ...]:
-        self._clock.boot()  # by which the ages of tokens are told, and which the first time is read from a file
-        return self._index.profiles()
-
     async def _profiles(self) -> tuple[Profile, ...]:
         try:
             # A look at the file's time and size, unless it has changed.
-            profiles = await off_loop(self._read)
+            profiles = await off_loop(self._index.profiles)
         except PorticoError as error:
             self._say("the profile index", error)
             return ()

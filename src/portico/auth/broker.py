@@ -160,7 +160,6 @@ class TokenBroker:
     def _look(self, profile_id: str) -> Held:
         """The tokens as they are now; the store is not asked again for those that the index still points at."""
         held = self._found(profile_id)
-        self._clock.boot()  # read here, off the loop, for all who ask how old the tokens are
         self._uses.note(profile_id)
         return held
 

@@ -13,7 +13,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Final
 
-from portico.clock import boot_id
+from portico.clock import BOOT
 from portico.store.profile_record import Fence
 from portico.store.records import fingerprint
 
@@ -49,13 +49,13 @@ def raised(profile: Profile, refresh: Secret, now_ms: int) -> Fence:
         started_at=now_ms if earlier is None else earlier.started_at,
         sends=1 if earlier is None else earlier.sends + 1,
         pid=os.getpid(),
-        boot_id=boot_id(),
+        boot_id=BOOT,
         sent_at=now_ms,
     )
 
 
 def told(fence: Fence) -> str:
     """Who sent the token and when, for a person."""
-    who = f"process {fence.pid}" if fence.boot_id == boot_id() else f"process {fence.pid}, before this machine was started"
+    who = f"process {fence.pid}" if fence.boot_id == BOOT else f"process {fence.pid}, before this machine was started"
     at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(fence.started_at / 1000))
     return f"sent at {at} by {who}"
