@@ -54,15 +54,19 @@ _ATTRIBUTE: Final = re.compile(
     r"""(?<![\w!#$%&'*+.^`|~-])([\w!#$%&'*+.^`|~-]+)[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)(?:"|\\?$)|([\w!#$%&'*+.^`|~-]+))""",
     re.DOTALL,
 )
-# The words of an error's `type` and `code` that name the token, in the spelling of RFC 6750, Anthropic and others.
-_TOKEN_CODES: Final = frozenset(
+# The words of an error's `type` and `code` that say what is wrong with the token, in the spelling of RFC 6750 and others.
+_TOKEN_FAULTS: Final = frozenset(
     {
         *("invalid_token", "expired_token", "token_expired", "token_invalid", "token_revoked", "invalid_access_token"),
-        *("access_token_expired", "authentication_error", "authentication_failed", "unauthenticated", "not_authenticated"),
+        "access_token_expired",
     }
 )
+# Those and the words, Anthropic's among them, that are also used where the token is good.
+_TOKEN_CODES: Final = _TOKEN_FAULTS | {"authentication_error", "authentication_failed", "unauthenticated", "not_authenticated"}
+# Anthropic's `type` of each 403, a revoked token's too (anthropics/claude-code#9635): its message tells which it is.
+_ANY_403: Final = frozenset({"permission_error"})
 # What a 403 says of the account, the model, the place or the way. It outweighs a token that the same answer names ("your Token
-# Plan", an `authentication_error` about a plan).
+# Plan", an `authentication_error` about a plan), but not one of `_TOKEN_FAULTS`, beside which a text may speak of anything.
 _OF_RIGHTS: Final = re.compile(
     r"scope|permi(?:ssion|tted)|privilege|not (?:allowed|authori[sz]ed) to|not have access|no access|model|\bplan\b|subscription"
     r"|region|country|territor|quota|balance|billing|payment|credits?\b|limit|policy|organi[sz]ation|blocked|suspended|deactivated"
@@ -75,7 +79,7 @@ _OF_RIGHTS: Final = re.compile(
 _BAD: Final = r"(?:invalid|expired|revoked|unknown|bad|malformed)"
 _KINDS: Final = (
     rf"(?:the|your|this|that|an?|or|and|supplied|provided|given|current|access|auth|authentication|authorization|bearer|oauth2?|api"
-    rf"|jwt|login|user|session|security|{_BAD})"
+    rf"|jwt|login|user|session|security|incoming|id|{_BAD})"
 )
 _OF_TOKEN: Final = re.compile(
     rf"\b{_BAD} (?:{_KINDS} ){{0,6}}(?:tokens?|credentials?)\b(?! (?:count|limit|budget|length|usage|type|index|position|at)\b)"
@@ -86,6 +90,8 @@ _OF_TOKEN: Final = re.compile(
     r"|\A(?:authentication (?:is )?(?:required|failed)|unauthenticated|not authenticated)\W*\Z"
 )
 _SPACES: Final = re.compile(r"[\s_-]+")
+# Where to read more: the path of a manual (".../models/auth") says nothing of this answer.
+_LINK: Final = re.compile(r"""\bhttps?://[^\s"'<>]+""", re.IGNORECASE)
 # Where a body says something to a person, beside `error`.
 _SAYING: Final = ("message", "msg", "error_description", "detail", "title")
 # The request's own fault: no other credential and no other model would answer it.
@@ -188,11 +194,13 @@ def _names_token(headers: Mapping[str, str], body: bytes, codes: Mapping[int, Re
     if body.lstrip().startswith(b"<"):
         return False  # a page, of a firewall or a proxy
     answer = _object(body)
-    words = _error_words(answer)
+    words = _error_words(answer) - _ANY_403
     message, number = _said(body)
     sayings = [_message(answer), *(answer.get(name) for name in _SAYING)]
     texts = [*([text for text in sayings if isinstance(text, str)] or [message]), *words]
-    if any(_OF_RIGHTS.search(text) for text in texts):
+    texts = [_LINK.sub("", text) for text in texts]
+    codes_alone = [word for word in words if " " not in word]  # `error` may be a sentence
+    if any(_OF_RIGHTS.search(text) for text in (texts if _TOKEN_FAULTS.isdisjoint(words) else codes_alone)):
         return False
     if not _TOKEN_CODES.isdisjoint(words):
         return True
