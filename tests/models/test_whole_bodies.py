@@ -191,3 +191,68 @@ def test_larger_bodies_are_read_whole_in_any_number_of_pieces():
 def test_json_of_the_samples_is_what_it_says():
     assert len(padded(LISTED, LENGTH)) == LENGTH
     assert json.loads(padded(LISTED, LENGTH))["data"] == LISTED["data"]
+
+
+INVALID_TOKEN = b'{"error": {"code": "invalid_token", "message": "The access token expired"}}'
+
+
+@pytest.mark.requirement("E101")
+@pytest.mark.parametrize("status", [401, 403, 500])
+async def test_an_errors_body_counts_though_its_connection_stays_open(monkeypatch, status):
+    monkeypatch.setattr(models_http, "ERROR_BODY_S", 0.2)
+    monkeypatch.setattr(models_http, "FORBIDDEN_BODY_S", 0.2, raising=False)
+
+    class Open(Cut):
+        async def answer(self, reader, writer):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(f"HTTP/1.1 {status} X\r\nContent-Type: application/json\r\n\r\n".encode() + INVALID_TOKEN)
+            await writer.drain()
+            await asyncio.sleep(60)
+
+    async with cut_server(Open()) as server, ModelHttp() as http, asyncio.timeout(10):
+        answer = await http.get(server.origin, headers={})
+        assert await http.read_error(answer) == INVALID_TOKEN
+        answer.close()
+
+
+@pytest.mark.requirement("E101")
+@pytest.mark.parametrize(("status", "body"), [(403, INVALID_TOKEN), (401, b""), (500, b"")])
+async def test_only_a_403_is_waited_for_longer_since_its_body_tells_whether_to_refresh(monkeypatch, status, body):
+    monkeypatch.setattr(models_http, "ERROR_BODY_S", 0.1)
+    gone_on = asyncio.Event()
+
+    class Late(Cut):
+        async def answer(self, reader, writer):
+            await reader.readuntil(b"\r\n\r\n")
+            head, _, rest = response(INVALID_TOKEN, status=status).partition(b"\r\n\r\n")
+            writer.write(head + b"\r\n\r\n")
+            await writer.drain()
+            await gone_on.wait()
+            writer.write(rest)
+            await writer.drain()
+
+    async with cut_server(Late()) as server, ModelHttp() as http, asyncio.timeout(10):
+        answer = await http.get(server.origin, headers={})
+        reading = asyncio.create_task(http.read_error(answer))
+        await asyncio.wait([reading], timeout=0.5)
+        gone_on.set()
+        assert await reading == body
+        answer.close()
+
+
+@pytest.mark.requirement("E101")
+async def test_a_list_whose_403_hangs_is_refused_within_its_own_time(monkeypatch):
+    monkeypatch.setattr(discovery, "TIMEOUT_S", 1.0)
+
+    class Hung(Cut):
+        async def answer(self, reader, writer):
+            await reader.readuntil(b"\r\n\r\n")
+            writer.write(response(b"", status=403, missing=9))
+            await writer.drain()
+            await asyncio.sleep(60)
+
+    async with cut_server(Hung()) as server, ModelHttp() as http:
+        with pytest.raises(PorticoError) as caught:
+            await discover(of_key(server), http=http, broker=Broker())
+
+    assert caught.value.id == "credential-refused"

@@ -78,17 +78,20 @@ class Answer:
         raise NetworkError("answer-cut", "The answer broke off.", why=f"{name} closed the stream before its end")
 
 
-async def begin(model: CallableModel, question: Question, *, http: ModelHttp, broker: TokenBroker) -> Answer:
+async def begin(
+    model: CallableModel, question: Question, *, http: ModelHttp, broker: TokenBroker, forbidden_s: float | None = None
+) -> Answer:
     """Send the question, and hand back the answer once it has begun.
 
-    A token that the provider rejects is refreshed once and the question sent once more.
+    A token that the provider rejects is refreshed once and the question sent once more. `forbidden_s` is that of
+    `ModelHttp.read_error`.
 
     Raises:
         Refused: it did not begin.
     """
 
     async def send(key: Secret | None) -> Answer:
-        return await _accepted(model, await _post(model, question, key, http), key, http)
+        return await _accepted(model, await _post(model, question, key, http), key, http, forbidden_s)
 
     try:
         if model.profile_id is None:
@@ -152,13 +155,15 @@ async def _post(model: CallableModel, question: Question, key: Secret | None, ht
     return await http.post(protocol.url(model.base_url), body=protocol.body(model.reference.model, question), headers=headers)
 
 
-async def _accepted(model: CallableModel, response: ClientResponse, key: Secret | None, http: ModelHttp) -> Answer:
+async def _accepted(
+    model: CallableModel, response: ClientResponse, key: Secret | None, http: ModelHttp, forbidden_s: float | None
+) -> Answer:
     """The answer, unless the response is a refusal: by its status, or inside a body that is no stream, or in its first event."""
     if response.status in _OK and response.content_type == _STREAM:
         return await _streaming(model, response, key)
     async with response:
         if response.status not in _OK:
-            body = await http.read_error(response)
+            body = await http.read_error(response, forbidden_s=forbidden_s)
         else:
             try:
                 body, _ = await http.read(response, BODY_LIMIT, deadline_s=_REFUSAL_S)

@@ -87,7 +87,7 @@ async def _listed(model: CallableModel, key: Secret | None, http: ModelHttp) -> 
     headers = {**model.headers, "anthropic-version": API_VERSION, "accept": "application/json", **credential_header(model, key)}
     async with await http.get(list_url(model), headers=headers) as response:
         if response.status != _OK:
-            body = await http.read_error(response)
+            body = await http.read_error(response, forbidden_s=TIMEOUT_S * 0.7)
             raise Refused(read_refusal(response.status, response.headers, body, model.error_codes, key))
         body, complete = await http.read(response, _LONGEST)
         if refused_inside(body, model.error_codes):

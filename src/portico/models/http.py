@@ -11,8 +11,7 @@ import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
 from portico import __version__
-from portico.errors import NetworkError
-from portico.models.refusal import BODY_LIMIT, AnswerCut, AnswerUnknown
+from portico.models.refusal import BODY_LIMIT, FORBIDDEN_BODY_S, AnswerCut, AnswerUnknown
 from portico.oauth.endpoints import check_endpoint_url
 from portico.oauth.http_errors import network_error
 from portico.oauth.proxy import proxy_off_loop
@@ -21,12 +20,14 @@ from portico.oauth.resolver import DaemonResolver
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from portico.errors import NetworkError
     from portico.oauth.proxy import Proxy
 
 CONNECT_TIMEOUT_S: Final = 8.0
 SILENCE_TIMEOUT_S: Final = 120.0
 WAY_HOLDS_S: Final = 30.0
 ERROR_BODY_S: Final = 2.0
+_FORBIDDEN: Final = 403
 _WAYS: Final = 256
 # What reading a body raises when the connection breaks or the server falls silent.
 BROKEN: Final = (aiohttp.ClientError, TimeoutError, OSError, asyncio.IncompleteReadError)
@@ -119,25 +120,23 @@ class ModelHttp:
         Raises:
             NetworkError: `answer-cut`: the connection broke before the end of the body, or the deadline passed.
         """
-        parts, size = [], 0
-        try:
-            async with asyncio.timeout(deadline_s):
-                # Not `content.read(limit)`: that returns as soon as any bytes are there.
-                while chunk := await response.content.readany():
-                    parts.append(chunk)
-                    size += len(chunk)
-                    if size > limit:
-                        return b"".join(parts), False
-        except BROKEN as error:
-            raise answer_cut(error, str(response.url)) from None
-        return b"".join(parts), True
+        parts: list[bytes] = []
+        complete = await _read_into(parts, response, limit, deadline_s)
+        return b"".join(parts), complete
 
-    async def read_error(self, response: aiohttp.ClientResponse) -> bytes:
-        """The body of an error; empty where it does not come within `ERROR_BODY_S` seconds, since the status is an answer too."""
+    async def read_error(self, response: aiohttp.ClientResponse, *, forbidden_s: float | None = None) -> bytes:
+        """The body of an error, or what has come of it in time; empty if the connection breaks. The status is an answer too.
+
+        A 403 has `forbidden_s` seconds for it (`FORBIDDEN_BODY_S` if None), any other status `ERROR_BODY_S`.
+        """
+        longest = FORBIDDEN_BODY_S if forbidden_s is None else forbidden_s
+        parts: list[bytes] = []
         try:
-            return (await self.read(response, BODY_LIMIT, deadline_s=ERROR_BODY_S))[0]
-        except NetworkError:
-            return b""
+            await _read_into(parts, response, BODY_LIMIT, longest if response.status == _FORBIDDEN else ERROR_BODY_S)
+        except AnswerCut as error:
+            # A server may keep the connection open after a body that has no length.
+            return b"".join(parts) if error.timed_out else b""
+        return b"".join(parts)
 
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
@@ -158,6 +157,22 @@ class ModelHttp:
         if self._trust is None:
             self._trust = await asyncio.to_thread(ssl.create_default_context)
         return self._trust
+
+
+async def _read_into(parts: list[bytes], response: aiohttp.ClientResponse, limit: int, deadline_s: float | None) -> bool:
+    """Add the body to `parts` as it comes, as `ModelHttp.read`; whether that is all of it."""
+    size = 0
+    try:
+        async with asyncio.timeout(deadline_s):
+            # Not `content.read(limit)`: that returns as soon as any bytes are there.
+            while chunk := await response.content.readany():
+                parts.append(chunk)
+                size += len(chunk)
+                if size > limit:
+                    return False
+    except BROKEN as error:
+        raise answer_cut(error, str(response.url)) from None
+    return True
 
 
 def post_error(error: Exception, url: str) -> NetworkError:

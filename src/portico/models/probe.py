@@ -63,7 +63,7 @@ async def probe(
     began = clock.monotonic()
     try:
         async with asyncio.timeout(timeout_s):
-            answer = await begin(model, Question(_QUESTION, max_tokens), http=http, broker=broker)
+            answer = await begin(model, Question(_QUESTION, max_tokens), http=http, broker=broker, forbidden_s=timeout_s / 2)
             latency = round((clock.monotonic() - began) * 1000)
             async for _piece in answer.pieces():
                 pass

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
     from portico.secret import Secret
 
 BODY_LIMIT: Final = 64 * 1024
+# Seconds for the body of a 403, which tells whether a refresh would help; the status of another error tells that alone.
+FORBIDDEN_BODY_S: Final = 10.0
 _SHOWN_LIMIT: Final = 300
 _CODE: Final = re.compile(r"\((\d{4})\)\s*$")
 _RESETS: Final = re.compile(r"resets at (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:Z|[+-]\d\d:\d\d))")

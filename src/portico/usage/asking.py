@@ -85,7 +85,7 @@ class PlanAsker:
                 if status == _OK:
                     body, complete = await self._http.read(response, _LONGEST)
                 else:
-                    body, complete = await self._http.read_error(response), True
+                    body, complete = await self._http.read_error(response, forbidden_s=TIMEOUT_S * 0.7), True
             if status not in _NOT_SERVED:
                 break
         if body.lstrip().startswith(b"<"):
