@@ -308,6 +308,20 @@ async def test_a_rejection_whose_body_hangs_is_waited_for_a_moment_and_the_token
     assert (report.state, len(api.seen)) == ("told", 2)
 
 
+@pytest.mark.requirement("E101")
+async def test_a_403_whose_body_hangs_is_the_answer_within_the_time_of_whoever_asks(api, fake_clock):
+    async def hangs(request):
+        response = web.StreamResponse(status=403)
+        await response.prepare(request)
+        await asyncio.Event().wait()
+
+    api.answers = [hangs]
+
+    [report] = await ask(fake_clock, an_account(api), timeout_s=1)
+
+    assert (report.error.id, len(api.seen)) == ("credential-refused", 1)
+
+
 async def test_a_server_that_does_not_answer_is_given_up_and_named(api, fake_clock):
     api.together = asyncio.Event()
 

@@ -46,7 +46,7 @@ class PlanAsker:
         """What the account's plan has left, within `timeout_s` seconds. Never raises for what the provider or the store does."""
         try:
             async with asyncio.timeout(timeout_s):
-                return await self._asked(account)
+                return await self._asked(account, timeout_s * 0.7)
         except TimeoutError:
             why = f"no answer within {timeout_s:g} s"
             return failed(account, NetworkError("network", f"{account.spec.label} did not tell of the plan.", why=why))
@@ -55,16 +55,16 @@ class PlanAsker:
         except PorticoError as error:
             return failed(account, error)
 
-    async def _asked(self, account: PlanAccount) -> PlanReport:
+    async def _asked(self, account: PlanAccount, forbidden_s: float) -> PlanReport:
         urls = _of_reader(account, account.urls)
         if not urls:
             return not_asked(account)
         if account.profile_id is None:
-            return await self._told(account, account.key or Secret(""), urls)
+            return await self._told(account, account.key or Secret(""), urls, forbidden_s)
         return await with_token(
             self._broker,
             account.profile_id,
-            lambda key: self._told(account, key, urls),
+            lambda key: self._told(account, key, urls, forbidden_s),
             may_refresh=lambda: self._first_time(account.profile_id),
         )
 
@@ -75,7 +75,7 @@ class PlanAsker:
         self._renewed.add(profile_id)
         return True
 
-    async def _told(self, account: PlanAccount, key: Secret, urls: tuple[str, ...]) -> PlanReport:
+    async def _told(self, account: PlanAccount, key: Secret, urls: tuple[str, ...], forbidden_s: float) -> PlanReport:
         if not _of_reader(account, lambda: account.reader.can_have_plan(key)):
             return needs_plan_key(account)
         headers = {"accept": "application/json", "Authorization": f"Bearer {key.reveal()}"}
@@ -85,7 +85,7 @@ class PlanAsker:
                 if status == _OK:
                     body, complete = await self._http.read(response, _LONGEST)
                 else:
-                    body, complete = await self._http.read_error(response, forbidden_s=TIMEOUT_S * 0.7), True
+                    body, complete = await self._http.read_error(response, forbidden_s=forbidden_s), True
             if status not in _NOT_SERVED:
                 break
         if body.lstrip().startswith(b"<"):
