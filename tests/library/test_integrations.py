@@ -22,7 +22,7 @@ from tests.library.test_load_model import M21, session  # noqa: F401 - a fixture
 
 httpx = pytest.importorskip("httpx2", reason="httpx2, which the SDKs stand on, is not installed")
 pytest.importorskip("anthropic", reason="the official anthropic SDK is not installed")
-pytest.importorskip("openai", reason="the official openai SDK is not installed")
+openai = pytest.importorskip("openai", reason="the official openai SDK is not installed")
 
 from portico.integrations import (  # noqa: E402 - each SDK is imported with its client
     anthropic_client,
@@ -276,7 +276,60 @@ async def test_a_403_whose_body_hangs_is_handed_on_after_a_moment(signed_in, mon
 
     async with provider(hangs) as far, asyncio.timeout(10):
         status, _, body = await post(how, to(far, model), far.base)
+    assert (status, body, len(far.requests)) == (403, b"", 1)
+
+
+@pytest.mark.requirement("E101")
+@HOW
+async def test_a_403_that_falls_silent_once_it_was_looked_at_ends_with_what_came(signed_in, monkeypatch, how):
+    """httpcore keeps the shorter timeout for the rest of a body."""
+    monkeypatch.setattr(httpx_auth, "_BODY_S", 0.5)
+    model = await asyncio.to_thread(loaded)
+
+    async def trickles(writer):
+        writer.write(b"HTTP/1.1 403 X\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n")
+        for _ in range(7):
+            writer.write(chunk(b"x"))
+            await writer.drain()
+            await asyncio.sleep(0.1)
+        await asyncio.sleep(60)
+
+    async with provider(trickles) as far, asyncio.timeout(10):
+        status, _, body = await post(how, to(far, model), far.base)
+    assert (status, body, len(far.requests)) == (403, b"x" * 7, 1)
+
+
+@pytest.mark.requirement("E101")
+@HOW
+async def test_a_clients_own_timeout_for_the_body_of_a_403_is_kept(signed_in, how):
+    model = await asyncio.to_thread(loaded)
+
+    async def hangs(writer):
+        writer.write(b"HTTP/1.1 403 X\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n")
+        await writer.drain()
+        await asyncio.sleep(60)
+
+    async with provider(hangs) as far, asyncio.timeout(3):
+        status, _, body = await post(how, to(far, model), far.base, timeout=0.5)
     assert (status, body, len(far.requests)) == (403, None, 1)
+
+
+@pytest.mark.requirement("E101")
+async def test_an_sdk_gets_the_status_of_a_403_whose_body_hangs_and_asks_once(signed_in, monkeypatch):
+    monkeypatch.setattr(httpx_auth, "_BODY_S", 0.2)
+    model = await asyncio.to_thread(loaded)
+
+    async def hangs(writer):
+        writer.write(b"HTTP/1.1 403 X\r\nContent-Type: application/json\r\nContent-Length: 99\r\n\r\n{")
+        await writer.drain()
+        await asyncio.sleep(60)
+
+    async with provider(hangs) as far, asyncio.timeout(10):
+        http = httpx.AsyncClient(auth=to(far, model), timeout=30)
+        async with openai.AsyncOpenAI(base_url=far.base, api_key="unused", http_client=http) as client:
+            with pytest.raises(openai.PermissionDeniedError) as caught:
+                await client.chat.completions.create(model=model.name, messages=QUESTION)
+    assert (caught.value.status_code, len(far.requests)) == (403, 1)
 
 
 @pytest.mark.requirement("E101")

@@ -15,7 +15,7 @@ except ModuleNotFoundError:
     import httpx  # type: ignore[import-not-found,no-redef]
 
 from portico.errors import UsageError
-from portico.models.refusal import BODY_LIMIT
+from portico.models.refusal import BODY_LIMIT, FORBIDDEN_BODY_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator
@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 
 _FORBIDDEN: Final = 403
 _JSON: Final = "application/json"
-# Seconds for the body of a 403.
-_BODY_S: Final = 3.0
+_BODY_S: Final = FORBIDDEN_BODY_S
 _DIGITS: Final = 10
 # What zlib calls the encodings of RFC 9110 section 8.4.1. Some servers send a `deflate` without the zlib header.
 _WINDOWS: Final = {"gzip": (31,), "x-gzip": (31,), "deflate": (15, -15)}
@@ -39,7 +38,8 @@ class PorticoAuth(httpx.Auth):
     """Puts `model`'s credential into every request to its API, and refuses every other host.
 
     Use it with a client that follows no redirect. A request whose token is rejected is sent once more; for that, a short response
-    in JSON is read before its client gets it, and a 403 for a few seconds at most. Responses compressed by `br` or `zstd` are not
+    in JSON is read before its client gets it, and of a 403 what comes in ten seconds:
+    if it falls silent for longer, its client gets the status and what has come. Responses compressed by `br` or `zstd` are not
     asked for.
     """
 
@@ -143,14 +143,15 @@ class _Waiting:
         # httpcore reads the timeouts of a request when the body is first read.
         self._timeouts = response.request.extensions.get("timeout", {}) if response.status_code == _FORBIDDEN else {}
         self._read = self._timeouts.get("read")
+        self.shortened = "read" in self._timeouts and (self._read is None or self._read > _BODY_S)
 
     def __enter__(self) -> Self:
-        if "read" in self._timeouts:
-            self._timeouts["read"] = _BODY_S if self._read is None else min(_BODY_S, self._read)
+        if self.shortened:
+            self._timeouts["read"] = _BODY_S
         return self
 
     def __exit__(self, *_exc: object) -> None:
-        if "read" in self._timeouts:
+        if self.shortened:
             self._timeouts["read"] = self._read  # for the request that is sent again
 
     @property
@@ -161,12 +162,13 @@ class _Waiting:
 def _start(response: httpx.Response) -> bytes:
     """The body as it came, or as much of it as there is within `BODY_LIMIT` and some seconds; empty if it is longer.
 
-    Whoever reads the response gets every byte of it, and the error where it breaks off.
+    Whoever reads the response gets every byte of it, and the error where it breaks off, unless that is a timeout of ours.
     """
     stream = response.stream
     assert isinstance(stream, httpx.SyncByteStream)  # noqa: S101 - a synchronous client's
     begun = _Begun(stream)
     with _Waiting(response) as waiting:
+        begun.may_end = waiting.shortened
         while begun.size <= BODY_LIMIT and not waiting.over and begun.more():
             pass
     response.stream = begun
@@ -179,6 +181,7 @@ async def _astart(response: httpx.Response) -> bytes:
     assert isinstance(stream, httpx.AsyncByteStream)  # noqa: S101 - an asynchronous client's
     begun = _AsyncBegun(stream)
     with _Waiting(response) as waiting:
+        begun.may_end = waiting.shortened
         while begun.size <= BODY_LIMIT and not waiting.over and await begun.more():
             pass
     response.stream = begun
@@ -186,16 +189,23 @@ async def _astart(response: httpx.Response) -> bytes:
 
 
 class _Parts:
-    """What has been read of a body: `parts`, and the error that it broke off with."""
+    """What has been read of a body: `parts`, and the error that it broke off with.
+
+    `may_end`: its client would wait longer than the timeout that is set here, and a body that runs into that ends there.
+    """
 
     def __init__(self) -> None:
         self.parts: list[bytes] = []
         self.size = 0
         self.broken: Exception | None = None
+        self.may_end = False
 
     def add(self, part: bytes) -> None:
         self.parts.append(part)
         self.size += len(part)
+
+    def ends(self, error: httpx.TransportError) -> bool:
+        return self.may_end and isinstance(error, httpx.ReadTimeout)
 
     @property
     def start(self) -> bytes:
@@ -217,7 +227,7 @@ class _Begun(_Parts, httpx.SyncByteStream):
         except StopIteration:
             return False
         except httpx.TransportError as error:
-            self.broken = error
+            self.broken = None if self.ends(error) else error
             return False
         return True
 
@@ -225,7 +235,11 @@ class _Begun(_Parts, httpx.SyncByteStream):
         yield from self.parts
         if self.broken is not None:
             raise self.broken
-        yield from self._rest
+        try:
+            yield from self._rest
+        except httpx.TransportError as error:
+            if not self.ends(error):
+                raise
 
     def close(self) -> None:
         self._stream.close()
@@ -246,7 +260,7 @@ class _AsyncBegun(_Parts, httpx.AsyncByteStream):
         except StopAsyncIteration:
             return False
         except httpx.TransportError as error:
-            self.broken = error
+            self.broken = None if self.ends(error) else error
             return False
         return True
 
@@ -255,8 +269,12 @@ class _AsyncBegun(_Parts, httpx.AsyncByteStream):
             yield part
         if self.broken is not None:
             raise self.broken
-        async for part in self._rest:
-            yield part
+        try:
+            async for part in self._rest:
+                yield part
+        except httpx.TransportError as error:
+            if not self.ends(error):
+                raise
 
     async def aclose(self) -> None:
         await self._stream.aclose()
