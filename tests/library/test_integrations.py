@@ -332,6 +332,41 @@ async def test_an_sdk_gets_the_status_of_a_403_whose_body_hangs_and_asks_once(si
     assert (caught.value.status_code, len(far.requests)) == (403, 1)
 
 
+LOGIN_FAIL = json.dumps({"base_resp": {"status_code": 1004, "status_msg": "login fail"}}).encode()
+LOGIN_FAIL_IN_CHAT = json.dumps(
+    {"id": "", "choices": None, "base_resp": {"status_code": 1004, "status_msg": "login fail"}}
+).encode()
+
+
+@pytest.mark.requirement("E101")
+@HOW
+@pytest.mark.parametrize("encoding", ["identity", "gzip"])
+@pytest.mark.parametrize(
+    ("body", "pieces"),
+    [(LOGIN_FAIL, 1), (LOGIN_FAIL_IN_CHAT, 1), (LOGIN_FAIL, 2)],
+    ids=["whole", "of a chat", "in two pieces"],
+)
+async def test_minimaxs_error_under_200_is_understood_without_a_length_too(signed_in, how, encoding, body, pieces):
+    """In gzip the first of two pieces is the header alone, as some servers send it."""
+    model = await asyncio.to_thread(loaded)
+    sent = gzip.compress(body) if encoding == "gzip" else body
+    at = len(sent) if pieces == 1 else 10 if encoding == "gzip" else 20
+
+    async def ended(writer):
+        head = f"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Encoding: {encoding}\r\n"
+        writer.write(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode() + chunk(sent[:at]))
+        await writer.drain()
+        if pieces > 1:
+            await asyncio.sleep(0.1)
+            writer.write(chunk(sent[at:]))
+        writer.write(END)
+        await writer.drain()
+
+    async with provider(ended, answered(WHOLE)) as far:
+        status, _, got = await post(how, to(far, model), far.base)
+    assert (status, json.loads(got), len(far.requests)) == (200, WHOLE, 2)
+
+
 @pytest.mark.requirement("E101")
 @HOW
 async def test_json_without_a_length_is_handed_on_as_it_comes(signed_in, how):

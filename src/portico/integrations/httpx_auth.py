@@ -5,6 +5,7 @@ Newer SDKs are built on httpx2, older ones on httpx, which has the same interfac
 
 from __future__ import annotations
 
+import json
 import time
 import zlib
 from typing import TYPE_CHECKING, Final, Self
@@ -25,6 +26,9 @@ if TYPE_CHECKING:
 _FORBIDDEN: Final = 403
 _JSON: Final = "application/json"
 _BODY_S: Final = FORBIDDEN_BODY_S
+# How MiniMax's short error begins, and the bytes of a body without a length within which the error ends.
+_ENVELOPE: Final = b'{"base_resp"'
+_ENVELOPE_LIMIT: Final = 4096
 _DIGITS: Final = 10
 # What zlib calls the encodings of RFC 9110 section 8.4.1. Some servers send a `deflate` without the zlib header.
 _WINDOWS: Final = {"gzip": (31,), "x-gzip": (31,), "deflate": (15, -15)}
@@ -38,7 +42,7 @@ class PorticoAuth(httpx.Auth):
     """Puts `model`'s credential into every request to its API, and refuses every other host.
 
     Use it with a client that follows no redirect. A request whose token is rejected is sent once more; for that, a short response
-    in JSON is read before its client gets it, and of a 403 what comes in ten seconds:
+    in JSON is read before its client gets it, of one without a length the first part, and of a 403 what comes in ten seconds:
     if it falls silent for longer, its client gets the status and what has come. Responses compressed by `br` or `zstd` are not
     asked for.
     """
@@ -99,13 +103,39 @@ class PorticoAuth(httpx.Auth):
 
 
 def _may_tell(response: httpx.Response) -> bool:
-    """Whether to look at the body: a 403's, or JSON that is short by its own word; what has no length may be a stream."""
-    told = response.headers.get("content-length", "")
-    length = int(told) if told.isascii() and told.isdigit() and len(told) < _DIGITS else None
-    if response.status_code == _FORBIDDEN:
-        return length is None or length <= BODY_LIMIT
+    """Whether to look at the body: a 403's, or JSON that is not too long by its own word."""
+    if "content-length" in response.headers and not _is_short(response):
+        return False
     kind = response.headers.get("content-type", "").partition(";")[0].strip().lower()
-    return response.is_success and kind == _JSON and length is not None and length <= BODY_LIMIT
+    return response.status_code == _FORBIDDEN or (response.is_success and kind == _JSON)
+
+
+def _is_short(response: httpx.Response) -> bool:
+    told = response.headers.get("content-length", "")
+    return told.isascii() and told.isdigit() and len(told) < _DIGITS and int(told) <= BODY_LIMIT
+
+
+def _wants_more(response: httpx.Response, begun: _Parts) -> bool:
+    """Whether to read one part more before the response is handed on.
+
+    JSON without a length may be a stream: its first part tells, unless that is the start of MiniMax's error or of an encoding.
+    """
+    if response.status_code == _FORBIDDEN or _is_short(response):
+        return begun.size <= BODY_LIMIT
+    if not begun.parts:
+        return True
+    if begun.size > _ENVELOPE_LIMIT:
+        return False
+    plain = _decoded(response, begun.start)
+    return (_ENVELOPE.startswith(plain) or plain.startswith(_ENVELOPE)) and not _is_json(plain)
+
+
+def _is_json(body: bytes) -> bool:
+    try:
+        json.loads(body)
+    except (ValueError, RecursionError):
+        return False
+    return True
 
 
 def _decoded(response: httpx.Response, body: bytes) -> bytes:
@@ -169,7 +199,7 @@ def _start(response: httpx.Response) -> bytes:
     begun = _Begun(stream)
     with _Waiting(response) as waiting:
         begun.may_end = waiting.shortened
-        while begun.size <= BODY_LIMIT and not waiting.over and begun.more():
+        while _wants_more(response, begun) and not waiting.over and begun.more():
             pass
     response.stream = begun
     return begun.start
@@ -182,7 +212,7 @@ async def _astart(response: httpx.Response) -> bytes:
     begun = _AsyncBegun(stream)
     with _Waiting(response) as waiting:
         begun.may_end = waiting.shortened
-        while begun.size <= BODY_LIMIT and not waiting.over and await begun.more():
+        while _wants_more(response, begun) and not waiting.over and await begun.more():
             pass
     response.stream = begun
     return begun.start
