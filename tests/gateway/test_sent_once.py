@@ -344,6 +344,21 @@ async def test_a_rejection_whose_body_never_ends_is_waited_for_a_moment_and_the_
 
 
 @pytest.mark.requirement("E101")
+async def test_a_403_counts_though_its_connection_stays_open_after_its_body(account, monkeypatch):
+    monkeypatch.setattr(trying, "_REFUSAL_S", 0.2)
+
+    async def stays_open(writer):
+        writer.write(b'HTTP/1.1 403 X\r\nContent-Type: application/json\r\n\r\n{"error": "invalid_token"}')
+        await writer.drain()
+        await asyncio.sleep(60)
+
+    async with provider(stays_open, answered(WHOLE)) as acme, signed_in(account, acme) as here, asyncio.timeout(5):
+        status, told, _ = await here.json()
+
+    assert (status, told, len(acme.requests), account.posts) == (200, WHOLE, 2, 1)
+
+
+@pytest.mark.requirement("E101")
 async def test_nothing_of_a_stream_that_has_begun_is_sent_again(account):
     late = event({"base_resp": {"status_code": 1004, "status_msg": "login fail"}})
     async with provider(streamed(word("one"), late, DONE)) as acme, signed_in(account, acme) as here, here.ask() as answer:

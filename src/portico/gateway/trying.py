@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -139,7 +138,14 @@ async def _of_status(model: CallableModel, _call: Call, answer: UpstreamAnswer, 
     if answer.status < _ERRORS:
         raise Refused(Refusal("server", "it redirects, and a credential follows no redirect", status=answer.status))
     body = b""
-    with contextlib.suppress(NetworkError, TimeoutError):  # its status is an answer, even if its body breaks off
+    try:  # its status is an answer, even if its body breaks off, and so is what came of a body that does not end
         async with asyncio.timeout(_REFUSAL_S):
-            body, _ = await answer.read(BODY_LIMIT)
+            async for part in answer.chunks():
+                body += part
+                if len(body) > BODY_LIMIT:
+                    break
+    except NetworkError:
+        body = b""
+    except TimeoutError:
+        pass
     raise Refused(read_refusal(answer.status, answer.headers, body, model.error_codes, key))
