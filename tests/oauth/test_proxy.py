@@ -222,6 +222,39 @@ def test_a_url_in_the_place_of_the_files_path_is_not_shown(proxy_file, monkeypat
 
 
 @pytest.mark.requirement("E113")
+@pytest.mark.parametrize(
+    "value",
+    [
+        "me:hunter2@proxy.test:1",
+        "http:/me:hunter2@proxy.test:1",
+        "HTTPS_PROXY=me:hunter2@proxy.test:1",
+        "~me:hunter2@proxy.test:1",
+        "me:hunter2",
+        "/me:hunter2@proxy.test:1/" + "x" * 300,
+    ],
+)
+def test_an_address_without_its_scheme_in_the_place_of_the_files_path_is_not_shown_either(value, proxy_file, monkeypatch):
+    monkeypatch.setenv("PORTICO_PROXY_FILE", value)
+
+    (error,) = problems()
+
+    assert error.id == "proxy-unusable"
+    assert "looks like an address" in str(error.why)
+    assert "hunter2" not in f"{error.message} {error.why} {error.hint}"
+
+
+@pytest.mark.requirement("E113")
+@pytest.mark.parametrize("name", ["me@home.env", "proxy:1.env"])
+def test_a_file_that_is_there_may_have_the_name_of_an_address(name, proxy_file, monkeypatch):
+    proxy_file.write_text("HTTPS_PROXY=proxy.test:1\n")
+    proxy_file.rename(proxy_file.with_name(name))
+    monkeypatch.chdir(proxy_file.parent)
+    monkeypatch.setenv("PORTICO_PROXY_FILE", name)
+
+    assert proxy_for("https://as.test/") == Proxy("http://proxy.test:1")
+
+
+@pytest.mark.requirement("E113")
 def test_the_file_may_stand_in_the_users_home(proxy_file, monkeypatch):
     proxy_file.write_text("HTTPS_PROXY=proxy.test:1\n")
     for home in ("HOME", "USERPROFILE"):

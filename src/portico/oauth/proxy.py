@@ -42,6 +42,8 @@ _LARGEST: Final = 64 * 1024
 # Without O_NONBLOCK the open of a FIFO waits until somebody writes to it.
 _READ_FLAGS: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _OTHER_KINDS: Final = frozenset({"https", "socks", "socks4", "socks4a", "socks5", "socks5h"})
+# A scheme, or the user before a password. Not a single letter: that is a drive of Windows.
+_SCHEME: Final = re.compile(r"[^/\\:]{2,}:")
 _PLACE: Final = re.compile(r"(?:\[(?P<address>[^\[\]]*)\]|(?P<host>[A-Za-z0-9._\-\u0080-\uffff]*))(?::(?P<port>[^:\[\]]*))?")
 
 
@@ -137,18 +139,27 @@ def file_in(env: Mapping[str, str]) -> Path | None:
     """The file that `PORTICO_PROXY_FILE` names in `env`.
 
     Raises:
-        NetworkError: `proxy-unusable`: it is a URL, which may hold a password and is not shown, or names no file.
+        NetworkError: `proxy-unusable`: it is a URL or looks like the address of a proxy, which may hold a password and is not
+            shown, or it names no file.
     """
     value = env.get(FILE_ENV)
     if not value:
         return None
     hint = f"Write the URL into a file of mode 600, as HTTPS_PROXY=http://proxy.example:3128, and set {FILE_ENV} to its path."
-    if "://" in value:
-        raise NetworkError("proxy-unusable", f"{FILE_ENV} is not the path of a file.", why="it is a URL", unsent=True, hint=hint)
+    why = "it is a URL" if "://" in value else _why_an_address(value)
+    if why is not None:
+        raise NetworkError("proxy-unusable", f"{FILE_ENV} is not the path of a file.", why=why, unsent=True, hint=hint)
     try:
         return Path(value).expanduser().absolute()
     except RuntimeError as error:  # `~name` of a user who is not there
         raise _unusable_file(Path(value), str(error)) from None
+
+
+def _why_an_address(value: str) -> str | None:
+    """Why `value` is taken for the address of a proxy: people write one without `http://`, as `user:password@host:3128`."""
+    if not ("@" in value or _SCHEME.match(value)) or os.path.exists(os.path.expanduser(value)):  # noqa: PTH110, PTH111 - Path raises
+        return None
+    return "it looks like an address, which may hold a password and is not shown, and there is no such file"
 
 
 def behind(env: Mapping[str, str], path: Path) -> dict[str, str]:
