@@ -438,6 +438,24 @@ def test_a_copy_whose_access_token_is_still_good_may_be_spent_too(desk, ends, ne
 
 
 @pytest.mark.requirement("E106")
+@pytest.mark.parametrize("same_refresh", [False, True], ids=["another sign-in", "a copy"])
+def test_a_sign_in_whose_end_is_unknown_is_newer_than_one_that_has_ended(same_refresh, desk):
+    now = int(time.time() * 1000)
+    main, ended = Sample("openclaw"), Sample("openclaw")
+    (taken,) = openclaw_at(desk, {"minimax-portal:default": main.profile(expires="soon")}, SHARED)
+    refresh = {"refresh": main.refresh} if same_refresh else {}
+    entry = ended.profile(expires=now - 400 * 24 * HOUR_MS, **refresh)
+    (path,) = openclaw_at(desk, {"minimax-portal:default": entry}, agents_database("work"))
+
+    done = desk.imported("--json")
+
+    answer = json.loads(done.stdout)
+    assert [(each["file"], each["copies"]) for each in answer["imported"]] == [(str(taken), [str(path)] if same_refresh else [])]
+    assert [each["file"] for each in answer["older"]] == ([] if same_refresh else [str(path)])
+    assert desk.vault().read(GLOBAL).access.reveal() == main.access
+
+
+@pytest.mark.requirement("E106")
 def test_a_copy_in_another_table_of_one_database_is_passed_over_too(desk):
     now = int(time.time() * 1000)
     main, copy = Sample("openclaw", expires_ms=now + 2 * HOUR_MS), Sample("openclaw", expires_ms=now + HOUR_MS)

@@ -93,7 +93,7 @@ class Unreadable:
 class Findings:
     """What `find` came to: what can be taken over, and what was passed over.
 
-    `older` are sign-ins beside which another of the same name stands that ends later, or whose end alone is known.
+    `older` are sign-ins beside which another of the same name is taken to be newer, by the end of its access token.
     """
 
     candidates: tuple[Candidate, ...]
@@ -153,8 +153,9 @@ def find(bench: Workbench, request: ImportRequest) -> Findings:
     if not found:
         _nothing(places, retired, bench.clock.wall_ms())
     tool = _chosen(bench, found)
-    own = _each_once([candidate for candidate in found if candidate.importer.name == tool])
-    older = [candidate for candidate in own if _is_older(candidate, own)]
+    now_ms = bench.clock.wall_ms()
+    own = _each_once([candidate for candidate in found if candidate.importer.name == tool], now_ms)
+    older = [candidate for candidate in own if _is_older(candidate, own, now_ms)]
     taken = tuple(candidate for candidate in own if candidate not in older)
     return Findings(taken, tuple(each for each in retired if each.importer.name == tool), tuple(older), tuple(unreadable))
 
@@ -181,8 +182,8 @@ def _may_be_current(importer: Importer, path: Path) -> bool:
         return path.suffix == ".sqlite"
 
 
-def _each_once(candidates: Sequence[Candidate]) -> list[Candidate]:
-    """One for each sign-in: of its copies the one whose access token lasts longest, then the first."""
+def _each_once(candidates: Sequence[Candidate], now_ms: int) -> list[Candidate]:
+    """One for each sign-in: of its copies the one that looks newest, then the first."""
     groups: list[list[Candidate]] = []
     for candidate in candidates:
         same = (group for group in groups if any(each.credential.shares_token(candidate.credential) for each in group))
@@ -191,10 +192,21 @@ def _each_once(candidates: Sequence[Candidate]) -> list[Candidate]:
             groups.append([candidate])
         else:
             group.append(candidate)
-    return [_with_copies(group) for group in groups]
+    return [_with_copies(group, now_ms) for group in groups]
 
 
-def _is_older(candidate: Candidate, others: Sequence[Candidate]) -> bool:
+def _newness(candidate: Candidate, now_ms: int) -> tuple[int, int]:
+    """How new a sign-in looks by the end of its access token, the newest highest.
+
+    An unknown end stands between one that is still to come and one that has passed: what has ended was not refreshed since.
+    """
+    ends = candidate.credential.expires_at
+    if ends is None:
+        return 1, 0
+    return (2 if ends > now_ms else 0), ends
+
+
+def _is_older(candidate: Candidate, others: Sequence[Candidate], now_ms: int) -> bool:
     """Whether it may be what another sign-in of the same name has come from: its refresh token is spent then, however long its
     access token is still good.
 
@@ -202,13 +214,13 @@ def _is_older(candidate: Candidate, others: Sequence[Candidate]) -> bool:
     nobody knows the first is taken: that is the one in the place that OpenClaw's agents share, or the main agent's.
     """
     same_name = [other for other in others if other.credential.at == candidate.credential.at]
-    newest = max(same_name, key=lambda other: other.credential.expires_at or 0)
-    ends = candidate.credential.expires_at
-    return candidate is not newest and (ends is None or ends < (newest.credential.expires_at or 0))
+    newest = max(same_name, key=lambda other: _newness(other, now_ms))
+    is_less_new = _newness(candidate, now_ms) < _newness(newest, now_ms)
+    return candidate is not newest and (is_less_new or candidate.credential.expires_at is None)
 
 
-def _with_copies(group: list[Candidate]) -> Candidate:
-    newest = max(group, key=lambda candidate: candidate.credential.expires_at or 0)
+def _with_copies(group: list[Candidate], now_ms: int) -> Candidate:
+    newest = max(group, key=lambda candidate: _newness(candidate, now_ms))
     return replace(newest, copies=tuple(each for each in group if each is not newest))
 
 
