@@ -496,6 +496,62 @@ def test_a_database_that_cannot_be_read_keeps_nobody_from_the_others_and_is_name
     assert (named.returncode, "import-unreadable" in named.stderr) == (9, True)
 
 
+def damage(path):
+    """Make a database one that SQLite refuses."""
+    path.write_bytes(path.read_bytes()[:100] + b"\xff" * 5000)
+
+
+@pytest.mark.requirement("E106")
+def test_beside_a_database_that_cannot_be_read_what_has_ended_may_be_spent_and_is_left_alone(desk):
+    now = int(time.time() * 1000)
+    main, copy = Sample("openclaw"), Sample("openclaw")
+    (bad,) = openclaw_at(desk, main.profiles(), agents_database("main"))
+    (path,) = openclaw_at(desk, {"minimax-portal:default": copy.profile(expires=now - HOUR_MS)}, agents_database("work"))
+    damage(bad)
+
+    done = desk.imported("--from", "openclaw")
+
+    assert (done.returncode, "import-unreadable" in done.stderr, str(bad) in done.stderr) == (9, True, True)
+    assert f"the access token in {path} has ended, and a newer sign-in may be in the file that is not read" in done.stderr
+    assert ProfileIndex(desk.run_portico.paths).profiles() == ()
+    command = f"auth import --from openclaw --path {path}"
+    assert command in done.stderr
+    asked = desk.imported(*command.split()[2:])
+    assert asked.returncode == 0, asked.stderr
+    assert desk.vault().read(GLOBAL).access.reveal() == copy.access
+
+
+@pytest.mark.requirement("E106")
+def test_what_has_not_ended_is_taken_though_a_database_of_the_tool_cannot_be_read(desk):
+    now = int(time.time() * 1000)
+    good, ended = Sample("openclaw"), Sample("openclaw")
+    (bad,) = openclaw_at(desk, good.profiles(), agents_database("main"))
+    (taken,) = openclaw_at(desk, good.profiles(), SHARED)
+    (path,) = openclaw_at(desk, {"minimax-portal:cn": ended.profile(expires=now - HOUR_MS)}, agents_database("work"))
+    damage(bad)
+    Sample("mmx").write(desk.home)
+
+    done = desk.imported("--json", "--from", "openclaw")
+
+    assert done.returncode == 0, done.stderr
+    answer = json.loads(done.stdout)
+    assert [each["file"] for each in answer["imported"]] == [str(taken)]
+    assert answer["ended"] == [{"from": "openclaw", "file": str(path), "expiresAt": now - HOUR_MS}]
+    assert f"Ended: {path} (its access token expired 1h ago, and a newer sign-in may be in a file" in done.stderr
+
+
+@pytest.mark.requirement("E106")
+def test_what_has_ended_is_taken_though_another_tools_file_cannot_be_read(desk):
+    ended = Sample("openclaw", expires_ms=int(time.time() * 1000) - HOUR_MS)
+    (path,) = openclaw_at(desk, ended.profiles(), SHARED)
+    Sample("mmx").write(desk.home).write_text("{not json", encoding="utf-8")
+
+    done = desk.imported("--json")
+
+    assert done.returncode == 0, done.stderr
+    assert [each["file"] for each in json.loads(done.stdout)["imported"]] == [str(path)]
+
+
 @pytest.mark.requirement("E106")
 def test_a_file_beside_a_database_that_cannot_be_read_may_be_retired_and_is_left_alone(desk):
     path = retire(Sample("openclaw").write(desk.home))

@@ -69,17 +69,7 @@ def import_(args: argparse.Namespace, rt: Runtime) -> int:
     for warning in warnings:
         rt.out.note(warning)
     found = importing.find(rt, request)
-    for each in found.retired:
-        rt.out.note(f"Retired: {each.path} ({importing.why_retired(each, rt.clock.wall_ms())}). Nothing is taken from it.")
-    for older in found.older:
-        rt.out.note(_why_older(older, found, rt))
-    for unread in found.unreadable:
-        rt.out.warn(f"Not read: {unread.path} ({unread.error.why}). A sign-in in it may be newer than another of the same name.")
-    passed_over = {
-        "retired": [_retired_as_json(each) for each in found.retired],
-        "older": [_older_as_json(each) for each in found.older],
-        "unreadable": [_unreadable_as_json(each) for each in found.unreadable],
-    }
+    passed_over = _passed_over(found, rt)
     takeovers = importing.check(rt, request, found.candidates)
     for takeover in takeovers:
         rt.out.note(f"{'Would take over' if request.dry_run else 'Found'}: {_words(takeover, rt)}")
@@ -97,6 +87,26 @@ def import_(args: argparse.Namespace, rt: Runtime) -> int:
         rt.out.json({"imported": done, **passed_over, "warnings": warnings})
     spent = any(each["source"] == "changed" for each in done)
     return ExitCode.SIGN_IN_NEEDED if spent else ExitCode.OK
+
+
+def _passed_over(found: Findings, rt: Runtime) -> dict[str, object]:
+    """Say what nothing is taken from; the same as members of a `--json` answer."""
+    from portico.onboarding.importing import why_retired
+
+    for each in found.retired:
+        rt.out.note(f"Retired: {each.path} ({why_retired(each, rt.clock.wall_ms())}). Nothing is taken from it.")
+    for older in found.older:
+        rt.out.note(_why_older(older, found, rt))
+    for ended in found.ended:
+        rt.out.note(_why_ended(ended, rt))
+    for unread in found.unreadable:
+        rt.out.warn(f"Not read: {unread.path} ({unread.error.why}). A sign-in in it may be newer than another of the same name.")
+    return {
+        "retired": [_retired_as_json(each) for each in found.retired],
+        "older": [_older_as_json(each) for each in found.older],
+        "ended": [_older_as_json(each) for each in found.ended],
+        "unreadable": [_unreadable_as_json(each) for each in found.unreadable],
+    }
 
 
 def _carry_out(takeover: Takeover, request: ImportRequest, rt: Runtime) -> str:
@@ -170,8 +180,21 @@ def _why_older(candidate: Candidate, found: Findings, rt: Runtime) -> str:
     )
     if candidate.path in {path for each in found.candidates for path in each.paths}:
         return why  # naming the file would find the newer one again
-    command = f"{rt.program} auth import --from {candidate.importer.name} --path {candidate.path}"
-    return f"{why} If it is an account of its own:\n  {command}"
+    return f"{why} If it is an account of its own:\n  {_by_its_path(candidate, rt)}"
+
+
+def _why_ended(candidate: Candidate, rt: Runtime) -> str:
+    from portico.onboarding.times import in_words
+
+    words = in_words(candidate.credential.expires_at, rt.clock.wall_ms())
+    return (
+        f"Ended: {_and(candidate)} (its access token {words}, and a newer sign-in may be in a file that cannot be read). Nothing "
+        f"is taken from it. If it is an account of its own:\n  {_by_its_path(candidate, rt)}"
+    )
+
+
+def _by_its_path(candidate: Candidate, rt: Runtime) -> str:
+    return f"{rt.program} auth import --from {candidate.importer.name} --path {candidate.path}"
 
 
 def _older_as_json(candidate: Candidate) -> dict[str, object]:

@@ -93,12 +93,14 @@ class Unreadable:
 class Findings:
     """What `find` came to: what can be taken over, and what was passed over.
 
-    `older` are sign-ins beside which another of the same name is taken to be newer, by the end of its access token.
+    `older` are sign-ins beside which another of the same name is taken to be newer, by the end of its access token. `ended` are
+    those whose access token has ended while a file of the same tool cannot be read: the one that came after it may be in there.
     """
 
     candidates: tuple[Candidate, ...]
     retired: tuple[Retired, ...] = ()
     older: tuple[Candidate, ...] = ()
+    ended: tuple[Candidate, ...] = ()
     unreadable: tuple[Unreadable, ...] = ()
 
 
@@ -116,7 +118,8 @@ class Takeover:
 def find(bench: Workbench, request: ImportRequest) -> Findings:
     """What there is to take over, of one tool. A sign-in that stands in several of its files is one.
 
-    A file that cannot be read is passed over, unless it was named or there is nothing else.
+    A file that cannot be read is passed over, unless it was named or there is nothing else. Beside one of the same tool nothing
+    is taken whose access token has ended, since that may be a spent copy of what is in the file.
 
     Raises:
         SignInNeeded: `nothing-to-import`, naming where was looked.
@@ -156,8 +159,18 @@ def find(bench: Workbench, request: ImportRequest) -> Findings:
     now_ms = bench.clock.wall_ms()
     own = _each_once([candidate for candidate in found if candidate.importer.name == tool], now_ms)
     older = [candidate for candidate in own if _is_older(candidate, own, now_ms)]
-    taken = tuple(candidate for candidate in own if candidate not in older)
-    return Findings(taken, tuple(each for each in retired if each.importer.name == tool), tuple(older), tuple(unreadable))
+    taken = [candidate for candidate in own if candidate not in older]
+    unread = next((each for each in unreadable if each.importer.name == tool), None)
+    ended = [candidate for candidate in taken if unread is not None and _has_ended(candidate, now_ms)]
+    if unread is not None and len(ended) == len(taken):
+        raise _may_be_spent(ended[0], unread)
+    return Findings(
+        candidates=tuple(candidate for candidate in taken if candidate not in ended),
+        retired=tuple(each for each in retired if each.importer.name == tool),
+        older=tuple(older),
+        ended=tuple(ended),
+        unreadable=tuple(unreadable),
+    )
 
 
 def _retired(places: Sequence[tuple[Importer, Path]]) -> list[Retired]:
@@ -217,6 +230,11 @@ def _is_older(candidate: Candidate, others: Sequence[Candidate], now_ms: int) ->
     newest = max(same_name, key=lambda other: _newness(other, now_ms))
     is_less_new = _newness(candidate, now_ms) < _newness(newest, now_ms)
     return candidate is not newest and (is_less_new or candidate.credential.expires_at is None)
+
+
+def _has_ended(candidate: Candidate, now_ms: int) -> bool:
+    ends = candidate.credential.expires_at
+    return ends is not None and ends <= now_ms
 
 
 def _with_copies(group: list[Candidate], now_ms: int) -> Candidate:
@@ -476,6 +494,19 @@ def _is_retired(retired: Retired, now_ms: int) -> ConfigError:
         f"{retired.importer.label} does not use {retired.path} any more; nothing was taken from it.",
         why=f"{why_retired(retired, now_ms)}; a token from it may be spent, and a spent one ends the sign-in",
         hint=f"take over what {retired.importer.label} uses now: {{prog}} auth import --from {retired.importer.name}",
+    )
+
+
+def _may_be_spent(ended: Candidate, unread: Unreadable) -> ConfigError:
+    name = ended.importer.name
+    ending = f"the access token in {ended.path} has ended, and a newer sign-in may be in the file that is not read"
+    return ConfigError(
+        "import-unreadable",
+        unread.error.message,
+        why=f"{unread.error.why}; {ending}",
+        where=unread.error.where,
+        hint=f"if that one is an account of its own: {{prog}} auth import --from {name} --path {ended.path}; "
+        f"or sign in instead: {{prog}} onboard --auth-choice {CHOICE}",
     )
 
 
