@@ -493,6 +493,7 @@ def test_a_database_that_cannot_be_read_keeps_nobody_from_the_others_and_is_name
     assert "it is damaged" in first["why"]
     assert json.loads(dry.stdout)["unreadable"] == answer["unreadable"]
     assert f"Not read: {bad} (SQLite cannot use openclaw.sqlite" in done.stderr
+    assert done.stderr.count("may be newer than another of the same name") == len(answer["unreadable"])
     assert (named.returncode, "import-unreadable" in named.stderr) == (9, True)
 
 
@@ -541,14 +542,18 @@ def test_what_has_not_ended_is_taken_though_a_database_of_the_tool_cannot_be_rea
 
 
 @pytest.mark.requirement("E106")
-def test_what_has_ended_is_taken_though_another_tools_file_cannot_be_read(desk):
+def test_another_tools_file_that_cannot_be_read_is_named_and_says_nothing_of_this_tools_sign_in(desk):
     ended = Sample("openclaw", expires_ms=int(time.time() * 1000) - HOUR_MS)
     (path,) = openclaw_at(desk, ended.profiles(), SHARED)
-    Sample("mmx").write(desk.home).write_text("{not json", encoding="utf-8")
+    other = Sample("mmx").write(desk.home)
+    other.write_text("{not json", encoding="utf-8")
 
     done = desk.imported("--json")
 
     assert done.returncode == 0, done.stderr
+    assert f"Not read: {other} (it is not JSON" in done.stderr
+    assert "nothing was looked for in it" in done.stderr
+    assert "may be newer" not in done.stderr
     assert [each["file"] for each in json.loads(done.stdout)["imported"]] == [str(path)]
 
 

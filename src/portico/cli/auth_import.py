@@ -100,7 +100,7 @@ def _passed_over(found: Findings, rt: Runtime) -> dict[str, object]:
     for ended in found.ended:
         rt.out.note(_why_ended(ended, rt))
     for unread in found.unreadable:
-        rt.out.warn(f"Not read: {unread.path} ({unread.error.why}). A sign-in in it may be newer than another of the same name.")
+        rt.out.warn(f"Not read: {unread.path} ({unread.error.why}). {_what_is_missed(unread, found)}")
     return {
         "retired": [_retired_as_json(each) for each in found.retired],
         "older": [_older_as_json(each) for each in found.older],
@@ -191,6 +191,12 @@ def _why_ended(candidate: Candidate, rt: Runtime) -> str:
         f"Ended: {_and(candidate)} (its access token {words}, and a newer sign-in may be in a file that cannot be read). Nothing "
         f"is taken from it. If it is an account of its own:\n  {_by_its_path(candidate, rt)}"
     )
+
+
+def _what_is_missed(unread: Unreadable, found: Findings) -> str:
+    if any(unread.importer is each.importer for each in found.candidates):
+        return "A sign-in in it may be newer than another of the same name."
+    return f"{unread.importer.label} may be signed in too: nothing was looked for in it."
 
 
 def _by_its_path(candidate: Candidate, rt: Runtime) -> str:
