@@ -19,7 +19,7 @@ from portico.auth.importers.source import read_source, remove_from_source
 from portico.errors import ConfigError, LockBusy
 from portico.secret import Secret
 from portico.testing.canary import canary
-from tests.auth.importers.samples import TOOLS, Sample
+from tests.auth.importers.samples import SHARED, TOOLS, Sample, openclaw_database
 from tests.auth.importers.test_readers import BY_NAME
 
 
@@ -211,6 +211,78 @@ def test_a_lock_that_was_taken_over_meanwhile_is_not_deleted_at_the_end(as_file,
 
         assert lock.exists()
     assert not lock.exists()
+
+
+@pytest.mark.requirement("E111")
+@pytest.mark.parametrize("as_file", [False, True], ids=["folder", "file"])
+def test_a_lock_that_a_third_one_takes_meanwhile_is_not_replaced(as_file, tmp_path, monkeypatch):
+    lock = tmp_path / "a.lock"
+    make, delete = (lock.touch, lock.unlink) if as_file else (lock.mkdir, lock.rmdir)
+    make()
+    aged(lock, 1000)
+    thirds = []
+
+    def meanwhile(call):
+        """`call`, before which another one takes the lock over, and a third one as soon as that lock is aside."""
+
+        def changed(*args, **options):
+            if args[0] == lock and call is rename:
+                delete()
+                make()
+            elif list(tmp_path.glob(".*.stale")) and not thirds:
+                thirds.append(None)
+                make()
+                thirds[0] = lock.lstat()
+            return call(*args, **options)
+
+        return changed
+
+    rename = os.rename
+    for name in ("rename", "mkdir", "link"):
+        monkeypatch.setattr(os, name, meanwhile(getattr(os, name)))
+
+    with pytest.raises(LockBusy), sidecar.sidecar(lock, busy=LockBusy("source-busy", "x"), wait_s=0, as_file=as_file):
+        pytest.fail("both are inside")
+
+    now = lock.lstat()
+    assert (now.st_ino, now.st_mtime_ns) == (thirds[0].st_ino, thirds[0].st_mtime_ns)
+    assert list(tmp_path.iterdir()) == [lock]
+
+
+REMOVE_WITHOUT_ROOM = """
+import resource, signal, sys
+from pathlib import Path
+from portico.auth.importers.source import read_source, remove_from_source
+from portico.auth.importers.tools import IMPORTERS
+from portico.errors import PorticoError
+importer, path = next(each for each in IMPORTERS if each.name == "openclaw"), Path(sys.argv[1])
+(found,) = read_source(importer, path)
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
+try:
+    print(remove_from_source(importer, path, found))
+except PorticoError as error:
+    print(error.id, error)
+"""
+
+
+@pytest.mark.linux
+@pytest.mark.requirement("E111")
+def test_a_lock_file_that_cannot_be_filled_goes_again_and_nothing_is_done_without_it(tmp_path):
+    path = openclaw_database(tmp_path / SHARED, Sample("openclaw").profiles())
+    locks = tmp_path / ".openclaw/locks/oauth-refresh"
+    locks.mkdir(parents=True)
+    before = path.read_bytes()
+
+    def removed(room):
+        words = [sys.executable, "-c", REMOVE_WITHOUT_ROOM, str(path), str(room)]
+        return subprocess.run(words, capture_output=True, text=True, check=True).stdout
+
+    assert removed(0).startswith("source-not-removed")
+    assert "lock-dff9e703222e1f2656fb5ceb7c2e0043.lock cannot be made: File too large" in removed(0)
+    assert list(locks.iterdir()) == []
+    assert path.read_bytes() == before
+    assert removed(1 << 20) == "removed\n"
 
 
 @pytest.mark.requirement("E111")

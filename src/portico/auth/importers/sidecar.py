@@ -10,6 +10,7 @@ when its holder is killed, so each would block for ever.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import secrets
@@ -33,16 +34,23 @@ STALE_FILE_S: Final = 180.0
 
 _PAUSE_S: Final = 0.05
 _LONGEST: Final = 4096
+# The tool itself could make no lock there either. Any other failure, such as a full disk, may be of this moment alone.
+_NO_PLACE: Final = frozenset({errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR})
+
+
+class LockNotMadeError(Exception):
+    """The lock cannot be made, as on a full disk; nothing of it is left. The text says why."""
 
 
 @contextlib.contextmanager
 def sidecar(lock: Path, *, busy: LockBusy, wait_s: float, as_file: bool = False) -> Iterator[None]:
     """Hold `lock`, as a folder or as a file; one that nobody holds any more is taken over.
 
-    In a folder that cannot be written to nothing is held: writing the file itself says so in its own words.
+    In a folder that is not there or cannot be written to nothing is held: writing the file itself says so in its own words.
 
     Raises:
         LockBusy: `busy`, after `wait_s` seconds.
+        LockNotMadeError: as the class says.
     """
     deadline = time.monotonic() + wait_s
     while True:
@@ -56,7 +64,9 @@ def sidecar(lock: Path, *, busy: LockBusy, wait_s: float, as_file: bool = False)
             if time.monotonic() > deadline:
                 raise busy from None
             time.sleep(_PAUSE_S)
-        except OSError:
+        except OSError as error:
+            if error.errno not in _NO_PLACE:
+                raise LockNotMadeError(error.strerror or str(error)) from None
             yield
             return
     try:
@@ -74,9 +84,16 @@ def _make(lock: Path, *, as_file: bool) -> os.stat_result:
         return lock.lstat()
     holder = {"pid": os.getpid(), "createdAt": datetime.now(UTC).isoformat()}
     fd = os.open(lock, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600)
-    with os.fdopen(fd, "w", encoding="utf-8") as file:
-        json.dump(holder, file)
-    return lock.lstat()
+    try:
+        with os.fdopen(fd, "w", encoding="utf-8") as file:
+            json.dump(holder, file)
+        return lock.lstat()
+    except BaseException as error:
+        with contextlib.suppress(OSError):
+            lock.unlink()
+        if isinstance(error, OSError):
+            raise LockNotMadeError(error.strerror or str(error)) from None
+        raise
 
 
 def _take_aside(lock: Path, found: os.stat_result) -> bool:
@@ -98,16 +115,30 @@ def _take_aside(lock: Path, found: os.stat_result) -> bool:
             _delete(aside)
             return True
     with contextlib.suppress(OSError):
-        if not os.path.lexists(lock):
-            aside.rename(lock)
-        else:
-            _delete(aside)
+        _put_back(aside, lock)
+    with contextlib.suppress(OSError):
+        _delete(aside)
     return False
 
 
+def _put_back(aside: Path, lock: Path) -> None:
+    """Make `lock` again as it was. Never by a rename: that replaces an empty folder, or a file, that a third one has made."""
+    found = aside.lstat()
+    if not stat.S_ISDIR(found.st_mode):
+        os.link(aside, lock)
+        return
+    lock.mkdir(FOLDER_MODE)
+    os.utime(lock, ns=(found.st_atime_ns, found.st_mtime_ns))
+
+
 def _is_same(one: os.stat_result, other: os.stat_result) -> bool:
-    """Whether both are one lock: a number of a file that is deleted is soon another's, and a holder may set the time."""
-    return (one.st_dev, one.st_ino, one.st_mtime_ns) == (other.st_dev, other.st_ino, other.st_mtime_ns)
+    """Whether both are one lock: a number of a file that is deleted is soon another's, and a holder may set the time.
+
+    A folder that was put back is a new one with the old time, so that the time alone tells folders apart.
+    """
+    if (one.st_dev, one.st_mtime_ns) != (other.st_dev, other.st_mtime_ns):
+        return False
+    return one.st_ino == other.st_ino or (stat.S_ISDIR(one.st_mode) and stat.S_ISDIR(other.st_mode))
 
 
 def _delete(lock: Path) -> None:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final, Literal
 
 from portico.auth.importers.database import HEAD, DatabaseBusyError, read_cells, replace_cell
 from portico.auth.importers.found import why_not_own
-from portico.auth.importers.sidecar import sidecar
+from portico.auth.importers.sidecar import LockNotMadeError, sidecar
 from portico.config.document import Document
 from portico.errors import ConfigError, LockBusy, PorticoError
 from portico.store.atomic import look_like, replace, sync_folder, temporaries, write_temporary
@@ -61,7 +61,7 @@ def remove_from_source(importer: Importer, path: Path, credential: FoundCredenti
     `gone`: it is not there any more. `changed`: the tool has stored other tokens there meanwhile, so nothing was touched.
 
     Raises:
-        ConfigError: `source-not-removed`: the file cannot be read or written; it is as it was.
+        ConfigError: `source-not-removed`: the file, or the tool's lock beside it, cannot be read or written; it is as it was.
         LockBusy: the tool holds its lock, or the file never stops changing.
     """
     target = Path(os.path.realpath(path))
@@ -238,8 +238,11 @@ def _tool_lock(importer: Importer, target: Path, credential: FoundCredential) ->
         return
     lock = _sidecar_of(importer, target, credential)
     if lock is not None:
-        with sidecar(lock, as_file=credential.cell is not None, busy=_busy(importer, target, lock), wait_s=_LOCK_S):
-            yield
+        try:
+            with sidecar(lock, as_file=credential.cell is not None, busy=_busy(importer, target, lock), wait_s=_LOCK_S):
+                yield
+        except LockNotMadeError as error:
+            raise _not_removed(importer, target, f"its lock {lock} cannot be made: {error}") from None
     elif importer.lock == "flock":
         what = f"{importer.label}'s {target.name}"
         with file_lock(target.with_suffix(".lock"), _LOCK_S, what=what, foreign=True):
