@@ -335,6 +335,55 @@ def test_a_proxy_that_is_not_there_any_more_does_not_leave_without_a_word(manage
     assert not (run_portico.paths.state / "keep-fresh-proxy.env").exists()
 
 
+PLAIN, SECRET = "http://two.example:2", "http://me:hunter2@one.example:1"
+AGAIN = {
+    "https, then http": ({"HTTPS_PROXY": PLAIN}, {"HTTP_PROXY": PLAIN}, "proxy that it had for https"),
+    "a password, then http": ({"HTTPS_PROXY": SECRET}, {"HTTP_PROXY": SECRET}, "proxy that it had for https"),
+    "all, then http": ({"ALL_PROXY": SECRET}, {"http_proxy": PLAIN}, "proxy that it had for https"),
+    "a file, then http": ({"PORTICO_PROXY_FILE": f"HTTPS_PROXY={SECRET}"}, {"HTTP_PROXY": PLAIN}, "proxy that it had for https"),
+    "https, then a file": ({"HTTPS_PROXY": PLAIN}, {"PORTICO_PROXY_FILE": f"http_proxy={SECRET}"}, "proxy that it had for https"),
+    "http, then nothing": ({"HTTP_PROXY": PLAIN}, {}, "proxy that it had for http:"),
+    "exceptions, then none": ({"HTTPS_PROXY": SECRET, "NO_PROXY": "a.example"}, {"HTTPS_PROXY": SECRET}, "NO_PROXY that it had"),
+    "https, then all": ({"HTTPS_PROXY": SECRET}, {"all_proxy": PLAIN}, None),
+    "https, then a file with all": ({"HTTPS_PROXY": PLAIN}, {"PORTICO_PROXY_FILE": f"ALL_PROXY={SECRET}"}, None),
+    "a password, then a file": ({"HTTPS_PROXY": SECRET}, {"PORTICO_PROXY_FILE": f"HTTPS_PROXY={SECRET}"}, None),
+    "all, then https": ({"ALL_PROXY": PLAIN}, {"HTTPS_PROXY": PLAIN}, None),
+    "https, then none on purpose": ({"HTTPS_PROXY": SECRET}, {"HTTPS_PROXY": ""}, None),
+    "none, then nothing": ({"HTTPS_PROXY": ""}, {}, None),
+    "http, then https": ({"HTTP_PROXY": SECRET}, {"HTTPS_PROXY": SECRET}, None),
+    "exceptions, then others": (
+        {"HTTPS_PROXY": PLAIN, "NO_PROXY": "a.example"},
+        {"https_proxy": PLAIN, "no_proxy": "b.test"},
+        None,
+    ),
+}
+
+
+@pytest.mark.linux
+@pytest.mark.requirement("E113")
+@pytest.mark.parametrize(("before", "now", "words"), AGAIN.values(), ids=AGAIN)
+def test_what_counts_for_a_service_that_is_installed_again_is_its_way_by_https(
+    before, now, words, run_portico, systemctl, tmp_path
+):
+    env, _ = systemctl
+
+    def installed(name, shell):
+        if "PORTICO_PROXY_FILE" in shell:
+            file = tmp_path / name
+            file.write_text(shell["PORTICO_PROXY_FILE"] + "\n", encoding="utf-8")
+            file.chmod(0o600)
+            shell = {**shell, "PORTICO_PROXY_FILE": str(file)}
+        done = run_portico("auth", "keep-fresh", "--install", env={**env, **shell})
+        assert done.returncode == 0, done.stderr
+        return done.stderr
+
+    first, again = installed("first", before), installed("again", now)
+
+    assert "goes without" not in first
+    assert (f"goes without the {words}" in again) if words else ("goes without" not in again)
+    assert "hunter2" not in first + again
+
+
 @pytest.mark.linux
 @pytest.mark.requirement("E113")
 @pytest.mark.parametrize("options", [(), ("--json",)])

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from portico.errors import StoreError
+from portico.errors import NetworkError, StoreError
 from portico.gateway.child import same_installation
 from portico.gateway.service import uses_sealed_file
 from portico.oauth import proxy
@@ -91,12 +91,39 @@ def _with_what_stays(env: Mapping[str, str], installed: Mapping[str, str]) -> di
 
 
 def proxy_that_goes(service: Service, before: Mapping[str, str]) -> str | None:
-    """What to say of a service that is installed again without the proxy that it had; `before` has the variables of that time."""
-    had = proxy.names_a_way(before) or (service.secrets is not None and service.secrets.exists())
-    if not had or proxy.names_a_way(service.environment):
-        return None
-    again = "To keep one, set HTTPS_PROXY and run the command again."
-    return f"{service.name} goes without the proxy that it had: no variable of this shell names one. {again}"
+    """What to say of a service that is installed again without the proxy, or the `NO_PROXY`, that it had.
+
+    `before` has the variables of that time. An empty value is no proxy, and says that there shall be none.
+    """
+    now = dict(service.environment)
+    if service.secret_environment:  # they stand for the file, which is not written yet
+        now.pop(proxy.FILE_ENV, None)
+        now |= {name: value.reveal() for name, value in service.secret_environment.items()}
+    had, has = _proxies(before, service.secrets), _proxies(now, None)
+    # Providers are asked by https, so one for http alone is none for them.
+    for scheme, missing in (("https", "https" not in has), ("http", not has.keys() & {"https", "http"})):
+        if had.get(scheme) and missing:
+            again = f"To keep one, set {scheme.upper()}_PROXY and run the command again."
+            return f"{service.name} goes without the proxy that it had for {scheme}: no variable of this shell names one. {again}"
+    if had.get("no") and "no" not in has and any(has.values()):
+        again = "To keep it, set NO_PROXY and run the command again."
+        return f"{service.name} goes without the NO_PROXY that it had: this shell has none. {again}"
+    return None
+
+
+def _proxies(env: Mapping[str, str], left: Path | None) -> dict[str, str]:
+    """What `env` says of a proxy for `https` and `http`, and of hosts with `no` proxy, each only if it says something of it.
+
+    `left` is a file of an earlier time, which counts if `env` names none. One that cannot be read may have a proxy for both.
+    """
+    try:
+        path = proxy.file_in(env) or (left if left is not None and left.exists() else None)
+        every = {**(proxy.behind(env, path) if path is not None else {}), **env}
+    except NetworkError:
+        every = {"ALL_PROXY": "unknown", **env}
+    said = {name.lower().removesuffix("_proxy"): value.strip() for name, value in proxy.counting(every).items()}
+    for_all = {scheme: said["all"] for scheme in ("https", "http") if "all" in said}
+    return {**for_all, **{name: value for name, value in said.items() if name != "all"}}
 
 
 def take_away(service: Service, here: Installation) -> tuple[bool, bool]:
