@@ -170,11 +170,10 @@ with handler.lock:
 
 
 _AT_ITS_END = """
-import threading, time
-from portico import load_model, signals
+import sys, threading
+from portico import load_model
 threading.Thread(target=load_model("minimax-portal/MiniMax-M2.1").credential, daemon=True).start()
-while not signals._ending.unfinished:
-    time.sleep(0.01)
+sys.stdin.readline()
 """
 
 
@@ -186,6 +185,10 @@ while not signals._ending.unfinished:
 def test_wherever_a_program_with_the_library_is_it_stores_the_answer(slow, program):
     before = slow.generation()
     process = slow.start(command=(sys.executable, "-c", program))
+    if program is _AT_ITS_END:
+        process.stdin.write("\n")
+        process.stdin.flush()
+        time.sleep(0.2)
     process.send_signal(signal.SIGTERM)
     process.communicate(timeout=20)
     assert process.returncode == -signal.SIGTERM

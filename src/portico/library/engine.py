@@ -35,7 +35,7 @@ class Engine:
     def __init__(self, installation: Installation) -> None:
         self._installation = installation
         self._starting = threading.Lock()
-        finish_first(self.close)
+        finish_first(self._end)
         self._started_in = 0
         self._ended_in = 0
         self._loop: asyncio.AbstractEventLoop
@@ -74,12 +74,17 @@ class Engine:
             await self.wait(pieces.aclose())
 
     def close(self) -> None:
-        """End the loop, after what cannot be given up; whoever comes meanwhile waits for that, too. It is not begun again."""
-        self._ended_in = os.getpid()
+        """End the loop, after what cannot be given up; whoever comes meanwhile waits for that, too."""
         if self._started_in == os.getpid():
             with contextlib.suppress(RuntimeError):  # it has ended
                 self._loop.call_soon_threadsafe(self._stop.set)
             self._thread.join(_LAST_WAIT_S)
+            self._started_in = 0
+
+    def _end(self) -> None:
+        """Close for good: the program ends."""
+        self._ended_in = os.getpid()
+        self.close()
 
     def _submit(self, work: Coroutine[object, object, T]) -> Future[T]:
         arrange()
@@ -97,7 +102,7 @@ class Engine:
         self._thread.start()
         ready.result()
         self._started_in = os.getpid()
-        atexit.register(self.close)
+        atexit.register(self._end)
 
     def _serve(self, ready: Future[None]) -> None:
         try:
