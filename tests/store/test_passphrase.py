@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -80,3 +82,21 @@ def test_a_passphrase_file_that_cannot_be_trusted_is_named(tmp_path, kind):
         PassphraseSource({FILE: str(path)}).get()
     assert caught.value.id == "passphrase-unreadable"
     assert str(path) in caught.value.message
+
+
+def test_threads_that_ask_at_once_all_get_it(monkeypatch):
+    """As the checks of `doctor` do: the first one takes it out of the environment."""
+
+    class Slow(dict):
+        def __contains__(self, name):
+            time.sleep(0.01)
+            return super().__contains__(name)
+
+    monkeypatch.setenv(TEXT, canary("passphrase"))
+    slow = Slow(os.environ)
+    monkeypatch.setattr("portico.store.passphrase.os.environ", slow)
+    source = PassphraseSource()
+    with ThreadPoolExecutor(8) as pool:
+        found = list(pool.map(lambda _: source.get(), range(8)))
+    assert len(set(map(Secret.reveal, found))) == 1
+    assert TEXT not in slow

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+import threading
 from typing import TYPE_CHECKING, Final
 
 from portico.errors import StoreError
@@ -33,6 +34,7 @@ class PassphraseSource:
         self._prompt = prompt
         self._typed: Secret | None = None
         self._taken: Secret | None = None
+        self._turn = threading.Lock()  # of two threads the second would find it taken away, or ask once more
 
     def get(self, *, new: bool = False) -> Secret:
         """The passphrase; `new` says that a store is about to be made with it.
@@ -40,6 +42,10 @@ class PassphraseSource:
         Raises:
             StoreError: there is none, it is empty, its file cannot be read, or the two that were typed differ.
         """
+        with self._turn:
+            return self._got(new=new)
+
+    def _got(self, *, new: bool) -> Secret:
         path = self._env.get(FILE_ENV)
         if path:
             return _not_empty(_first_line(path), f"the file in {FILE_ENV}")
