@@ -54,8 +54,10 @@ class Result:
 def examine(here: Installation, *, checks: Sequence[Check] = CHECKS, longest_s: float = LONGEST_S) -> tuple[Result, ...]:
     """The result of each check, in their order."""
     patient = Patient(here)
-    for part in ("config", "profiles", "models", "accounts"):
-        getattr(patient, part)  # read once, before the checks look at them from threads of their own
+    # Read once, before the checks look at them from threads of their own: from Python 3.12 each of these might make another one.
+    for owner, parts in ((here, ("index", "keyrings", "passphrase")), (patient, ("config", "profiles", "models", "accounts"))):
+        for part in parts:
+            getattr(owner, part)
 
     async def run_all() -> tuple[Result, ...]:
         return tuple(await asyncio.gather(*(_run(check, patient, longest_s) for check in (*checks, *_of_plugins(patient)))))
