@@ -12,10 +12,10 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from portico import __version__
 from portico.models.refusal import BODY_LIMIT, FORBIDDEN_BODY_S, AnswerCut, AnswerUnknown
+from portico.oauth.connections import Connections
 from portico.oauth.endpoints import check_endpoint_url
 from portico.oauth.http_errors import network_error
 from portico.oauth.proxy import proxy_off_loop
-from portico.oauth.resolver import DaemonResolver
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -141,9 +141,7 @@ class ModelHttp:
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(
-                    resolver=DaemonResolver(), limit=self._connections, force_close=not self._keeps_connections
-                ),
+                connector=Connections(limit=self._connections, force_close=not self._keeps_connections),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=None, connect=CONNECT_TIMEOUT_S, sock_read=self._silence_s),
                 headers={"User-Agent": f"portico/{__version__}"},

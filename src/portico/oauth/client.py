@@ -16,10 +16,10 @@ from portico.contracts import HttpReply
 from portico.errors import NetworkError
 from portico.oauth.authlib_core import ACCEPT_JSON
 from portico.oauth.authorization_request import AuthorizationRequest, new_authorization_request
+from portico.oauth.connections import Connections
 from portico.oauth.endpoints import check_endpoint_url
 from portico.oauth.http_errors import network_error
 from portico.oauth.proxy import proxy_off_loop
-from portico.oauth.resolver import DaemonResolver
 from portico.oauth.tasks import let_go
 from portico.oauth.urls import without_query
 from portico.secret import Secret
@@ -123,7 +123,7 @@ class OAuthClient:
     def _opened(self) -> aiohttp.ClientSession:
         if self._session is None:
             self._session = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(resolver=DaemonResolver(), limit=16),
+                connector=Connections(limit=16),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 timeout=aiohttp.ClientTimeout(total=None, connect=self._connect_timeout_s),
                 headers={"User-Agent": f"portico/{__version__}"},
