@@ -9,6 +9,7 @@ import pytest
 from portico.testing import pytest_plugin
 from tests import minimax_session, session_rules
 from tests.isolation import Isolation
+from tests.second_user import second_user
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from portico.testing.process import PorticoRunner
     from portico.testing.secret_service import SecretService
     from tests.minimax_session import MinimaxSession
+    from tests.second_user import SecondUser
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -39,6 +41,13 @@ def pytest_configure(config: pytest.Config) -> None:
 def paths(portico_paths: Paths) -> Paths:
     """Config and state in `tmp_path`; HOME, XDG and PORTICO variables point there, and no proxy is set."""
     return portico_paths
+
+
+@pytest.fixture(scope="session")
+def another_user() -> Iterator[SecondUser]:
+    """A second user of this machine, for tests that are marked `root`."""
+    with second_user() as user:
+        yield user
 
 
 @pytest.fixture

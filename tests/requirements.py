@@ -268,6 +268,58 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
     "E113": Requirement("systemd.exec: Environment=", "a proxy with a password is never left out of a service without a word"),
     "E114": Requirement("curl: NO_PROXY", "`*.host` and `host:443` in NO_PROXY match as people mean them"),
     "E115": Requirement("wslu", "where a launcher fails the next is tried, on WSL with only Linux launchers too"),
+    # --- other users of the machine, hostile folders, hostile answers ----------------------------------------------------
+    "E116": Requirement(
+        "CWE-532",
+        "a secret of the request that a server repeats in its answer is written nowhere: token endpoint, device, revocation",
+    ),
+    "E117": Requirement("CWE-427", "no child is ever started with the current folder on its path"),
+    "E118": Requirement(
+        "RFC 6749 section 10.12",
+        "the browser that Portico starts shows no other user the authorization URL: a start address works once, for this user",
+    ),
+    "E119": Requirement(
+        "RFC 8252 section 8.3",
+        "start address and callback are taken from a process of the same user only, where Linux tells whose it is",
+    ),
+    "E120": Requirement(
+        "CVE-2026-25253", "a port that another program holds is told with its owner and program, and what to do with the keys"
+    ),
+    "E121": Requirement(
+        "CVE-2022-24765",
+        "plugin code that belongs to, or can be replaced by, another user is refused, whichever parent folder lets her",
+    ),
+    "E122": Requirement(
+        "ssh_config(5): permissions",
+        "a config, `.env`, `models.json`, include, base or passphrase file that another user can replace is warned of, and a finding",
+    ),
+    "E123": Requirement("CWE-770", "requests at once, and their body bytes in memory, are bounded for a gateway key and in all"),
+    "E124": Requirement("CVE-2007-6750", "a body that comes slowly gives its place back within seconds, and shuts nobody out"),
+    "E125": Requirement("CWE-407", "a body that is slow to parse keeps no other client waiting"),
+    "E126": Requirement("CWE-770", "no name that a client gives is kept longer, or in more kinds, than a bound allows"),
+    "E127": Requirement(
+        "systemd.service: TimeoutStopSec=", "`gateway stop` and SIGTERM end a gateway within 5 s, whatever it waits for"
+    ),
+    "E128": Requirement("openclaw#57107", "a gateway binds nothing before it can answer, and ends when its state folder is gone"),
+    "E129": Requirement("CVE-2003-0063", "on a terminal a model's controls are made visible; in a pipe the text stays as it is"),
+    "E130": Requirement("CWE-276", "every folder that Portico makes for its state or config is 0700, its parents too"),
+    "E131": Requirement(
+        "RFC 6749 section 4.1.2.1", "a genuine callback that is refused ends the sign-in at once, as denied or as what it is"
+    ),
+    "E132": Requirement("CWE-214", "no child gets the store's passphrase, nor the name of its file"),
+    "E133": Requirement("CWE-400", "a FIFO, a device or a file without an end is refused wherever a file is read"),
+    "E134": Requirement("CWE-407", "10,000 unknown config keys are told in linear time"),
+    "E135": Requirement("CWE-209", "an unquoted secret, however short, is not shown in a config error"),
+    "E136": Requirement(
+        "OpenID Connect Core section 11",
+        "`offline_access` is asked for with `prompt=consent`, and its absence in the reply is told",
+    ),
+    "E137": Requirement(
+        "OpenID Connect Core section 3.1.2.1", "where `openid` is asked for a nonce goes along, and the ID token must repeat it"
+    ),
+    "E138": Requirement("RFC 9126 section 5", "where the metadata requires it, the authorization request is pushed first"),
+    "E139": Requirement("RFC 7009 section 2.2.1", "a revocation answered 401 is told as what it is"),
+    "E140": Requirement("RFC 8628 section 3.5", "a web page among the polls is not told as nobody having approved"),
     # --- Portico's own -------------------------------------------------------------------------------------------------
     "S1": Requirement("docs/architecture.md: floors", "a module imports only from its own floor or below"),
     "S2": Requirement("docs/architecture.md: plugins", "a plugin that is not enabled is never imported"),

@@ -46,6 +46,7 @@ class SessionRules:
         self.leaks: list[str] = []
         for name, system in PLATFORMS.items():
             config.addinivalue_line("markers", f"{name}: needs {system}; deselected, and listed, anywhere else")
+        config.addinivalue_line("markers", "root: needs root on Linux; deselected, and listed, anywhere else")
         if not config.pluginmanager.has_plugin("timeout"):
             config.addinivalue_line("markers", "timeout(seconds): the limit of this test where pytest-timeout is installed")
 
@@ -177,4 +178,6 @@ def _forbidding(rules: AbstractContextManager[BlockBuster]) -> Iterator[None]:
 
 def _is_foreign(item: pytest.Item) -> bool:
     wanted = {system for name, system in PLATFORMS.items() if item.get_closest_marker(name)}
+    if item.get_closest_marker("root") and (sys.platform != "linux" or os.geteuid() != 0):
+        return True
     return bool(wanted) and sys.platform not in wanted
