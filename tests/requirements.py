@@ -283,7 +283,7 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
         "start address and callback are taken from a process of the same user only, where Linux tells whose it is",
     ),
     "E120": Requirement(
-        "CVE-2026-25253", "a port that another program holds is told with its owner and program, and what to do with the keys"
+        "CVE-2026-22174", "a port that another program holds is told with its owner and program, and what to do with the keys"
     ),
     "E121": Requirement(
         "CVE-2022-24765",
