@@ -96,7 +96,8 @@ def _has_page(failure: PorticoError) -> bool:
 def _print_traceback(exc: BaseException) -> None:
     import traceback
 
+    from portico.cli.wrapping import visible
     from portico.secret import redact
 
     text = "".join(traceback.format_exception(exc))
-    print(redact(text), file=sys.stderr, end="", flush=True)  # noqa: T201 - the Output may be what failed
+    print(visible(redact(text), sys.stderr), file=sys.stderr, end="", flush=True)  # noqa: T201 - the Output may be what failed

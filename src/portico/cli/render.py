@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from typing import TextIO
 
+_CLEARED: Final = "\x1b[2J\x1b[H"
 _GAP = "  "
 _WIDEST_GAP = 3  # rich leaves more room between columns than the plain table
 
@@ -20,7 +21,7 @@ class Output:
     """Where a command's words go.
 
     `line` is the result; `note` is said beside it, unless quiet; `detail` only when verbose. With `json` a command prints one
-    value by `json`, or a stream of one-line objects by `event`.
+    value by `json`, or a stream of one-line objects by `event`. On a terminal every control in a text is made visible.
     """
 
     def __init__(
@@ -50,8 +51,12 @@ class Output:
 
     def write(self, text: str) -> None:
         """A piece of the result as it arrives, on stdout, without an end of line."""
+        _write(self.stdout, text, end="")
+
+    def clear(self) -> None:
+        """Empty the terminal that results go to."""
         if self.stdout is not None:
-            print(text, end="", file=self.stdout, flush=True)
+            print(_CLEARED, end="", file=self.stdout, flush=True)
 
     def note(self, text: str) -> None:
         """A remark for the person, on stderr; nothing when quiet."""
@@ -86,7 +91,11 @@ class Output:
 
         Where the terminal is too narrow, the cells of a row stand below each other: a broken reference cannot be copied.
         """
+        from portico.cli.wrapping import visible
+
         room = self.room()
+        if self.stdout is not None:
+            rows = [[visible(cell, self.stdout) for cell in row] for row in rows]
         if room is not None and _widest(headers, rows) > room:
             lines = stacked_table(headers, rows)
         elif room is not None and self.color and _can_draw(self.stdout) and self._draw_rich(headers, rows):
@@ -196,7 +205,9 @@ def _fitted(text: str, stream: TextIO) -> str:
     return fitted(text, stream)
 
 
-def _write(stream: TextIO | None, text: str) -> None:
+def _write(stream: TextIO | None, text: str, end: str = "\n") -> None:
     # A closed stdout is None; a person who closed it wants nothing there.
     if stream is not None:
-        print(text, file=stream, flush=True)
+        from portico.cli.wrapping import visible
+
+        print(visible(text, stream), end=end, file=stream, flush=True)

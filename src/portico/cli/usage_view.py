@@ -22,7 +22,6 @@ _WORDS: Final[Mapping[PlanState, str]] = {
     "not-asked": "not asked",
     "failed": "not told",
 }
-_CLEARED: Final = "\x1b[2J\x1b[H"
 
 
 def show(reports: Sequence[PlanReport], rt: Runtime) -> None:
@@ -40,7 +39,7 @@ def show_again(reports: Sequence[PlanReport], rt: Runtime, *, every_s: float) ->
     if rt.out.is_json:
         rt.out.event(_as_json(reports, rt))
     elif rt.out.room() is not None and rt.env.get("TERM") != "dumb":
-        rt.out.write(_CLEARED)
+        rt.out.clear()
         show(reports, rt)
         rt.out.note(f"{iso(rt.clock.wall_ms())}, again every {every_s:g} s; Ctrl-C ends it.")
     else:

@@ -1,0 +1,121 @@
+"""A terminal gets no control of what a model, a server or a file says; a pipe gets the text as it is."""
+
+from __future__ import annotations
+
+import io
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+
+from portico.cli import failures
+from portico.cli.prompt_numbered import NumberedPrompter
+from portico.cli.render import Output
+from portico.cli.wrapping import visible
+from portico.contracts import Choice
+from portico.errors import PorticoError
+from tests.minimax_session import GLOBAL
+
+pytestmark = pytest.mark.requirement("E129")
+
+CLIPBOARD = "\x1b]52;c;cm0gLXJmIH4=\a"
+HOSTILE = [
+    pytest.param(CLIPBOARD, r"\u001b]52;c;cm0gLXJmIH4=\u0007", id="fills the clipboard"),
+    pytest.param("\x1b[2J\x1b[1;1H", r"\u001b[2J\u001b[1;1H", id="repaints the screen"),
+    pytest.param("\x9b31m", r"\u009b31m", id="a control of one byte"),
+    pytest.param("paid\rfree", r"paid\u000dfree", id="writes over its line"),
+    pytest.param("a\b\b\x7f", r"a\u0008\u0008\u007f", id="deletes what was before"),
+    pytest.param("\u202etxt.exe", r"\u202etxt.exe", id="turns text around"),
+    pytest.param("\u2066x\u2069", r"\u2066x\u2069", id="isolates a direction"),
+    pytest.param("a\u2028b", r"a\u2028b", id="ends a line unseen"),
+    pytest.param("\U000e0041", r"\udb40\udc41", id="is not seen at all"),
+]
+PLAIN = "one\ttwo\nनमस्ते क्\u200dष می\u200cخواهم שלום\u200f 👩\u200d👩\u200d👧 e\u0301 \u3000日本 \ue0b0"
+
+
+class Terminal(io.StringIO):
+    encoding = "utf-8"
+
+    def isatty(self):
+        return True
+
+
+@pytest.fixture
+def out():
+    return Output(stdout=Terminal(), stderr=Terminal(), verbose=True)
+
+
+@pytest.mark.parametrize(("text", "shown"), HOSTILE)
+def test_whatever_is_printed_a_control_is_shown_as_its_number(text, shown, out):
+    for say in (out.line, out.exact, out.write, out.note, out.detail, out.warn):
+        say(text)
+    out.table(("Name",), [(text,)])
+    out.table(("Name",), [(text + "x" * 200,)])
+
+    told = out.stdout.getvalue() + out.stderr.getvalue()
+    assert told.count(shown) == 8
+    assert [each for each in told if not each.isprintable() and each != "\n"] == []
+
+
+@pytest.mark.parametrize(("text", "shown"), HOSTILE)
+def test_json_on_a_terminal_has_no_control_either_and_is_still_the_same_json(text, shown, out):
+    out.json({"answer": text})
+    out.json({"rows": [text] * 101})
+
+    told = out.stdout.getvalue()
+    first, at = json.JSONDecoder().raw_decode(told)
+    assert first == {"answer": text}
+    assert json.loads(told[at:]) == {"rows": [text] * 101}
+    assert [each for each in told if not each.isprintable() and each != "\n"] == []
+
+
+@pytest.mark.parametrize(("text", "shown"), HOSTILE)
+def test_an_error_and_a_question_show_it_as_well(text, shown, monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr(sys, "stderr", terminal)
+    failures.show(PorticoError("network", f"It said {text}.", why=text), json_output=False, program="portico")
+    asks = NumberedPrompter(io.StringIO("1\n"), terminal)
+    assert asks.choose(text, [Choice("a", text)], flag="--a") == "a"
+
+    assert terminal.getvalue().count(shown) >= 4
+    assert [each for each in terminal.getvalue() if not each.isprintable() and each != "\n"] == []
+
+
+def test_what_people_write_with_is_left_alone(out):
+    out.write(PLAIN)
+    assert out.stdout.getvalue() == PLAIN
+    assert visible("one\r\ntwo", Terminal()) == "one\ntwo"
+
+
+@pytest.mark.parametrize("text", [param.values[0] for param in HOSTILE])
+def test_a_pipe_and_a_file_get_the_text_as_it_is(text):
+    out = Output(stdout=io.StringIO(), stderr=io.StringIO())
+    out.write(text)
+    out.exact(text)
+    assert out.stdout.getvalue() == f"{text}{text}\n"
+
+
+def test_the_screen_is_still_cleared_where_portico_wants_it(out):
+    out.clear()
+    assert out.stdout.getvalue() == "\x1b[2J\x1b[H"
+
+
+def test_an_answer_that_fills_the_clipboard_is_read_on_a_terminal_and_passes_a_pipe(minimax):
+    pty = pytest.importorskip("pty", reason="needs pseudo-terminals")
+    session = minimax()
+    session.sign_in("--region", "global")
+    assert CLIPBOARD in session.ok("ask", "--profile", GLOBAL, f"Say {CLIPBOARD}")
+
+    master, slave = pty.openpty()
+    environment = session.run_portico.environment({**session.env, "COLUMNS": "200"})
+    command = [sys.executable, "-m", "portico", "ask", f"Say {CLIPBOARD}"]
+    try:
+        with os.fdopen(slave, "w") as terminal:
+            subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, stdout=terminal, check=True)
+        shown = os.read(master, 65536).decode()
+    finally:
+        os.close(master)
+    assert r"Say \u001b]52;c;cm0gLXJmIH4=\u0007" in shown
+    assert "\x1b" not in shown
