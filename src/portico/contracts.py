@@ -113,6 +113,7 @@ class HttpReply:
     """What came back: status, lower-case header names, and the body up to the client's cap.
 
     `sent_at_ms` is when the request left, by the wall clock as it was when the reply came; `took_ms` is how long that took.
+    `secrets` are those of the request, which the reply may repeat and which no message made of it may show.
     """
 
     status: int
@@ -121,6 +122,7 @@ class HttpReply:
     url: str
     sent_at_ms: int
     took_ms: int = 0
+    secrets: tuple[Secret, ...] = ()
 
 
 class FormPoster(Protocol):

@@ -7,7 +7,10 @@ out of it, so that a review of every exposure is a search for one word.
 from __future__ import annotations
 
 import hmac
-from typing import Final, NoReturn, SupportsIndex
+from typing import TYPE_CHECKING, Final, NoReturn, SupportsIndex
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
 
 REDACTED: Final = "[redacted]"
 
@@ -19,6 +22,20 @@ _FIELD = (
 )
 _SHAPE = r"\b(?:mmo?[a-z]{0,2}t_|sk-|ory_|gh[opsu]_|eyJ)[A-Za-z0-9._~+/=-]{8,}"
 _BEARER = r"(?i)(\bbearer\s+)[A-Za-z0-9._~+/=-]{4,}"
+
+# A shorter secret is looked for only as it is: in other forms it could be any word.
+_FORMS_FROM: Final = 8
+# So many characters of a secret in a row are taken for it.
+_PART: Final = 12
+# A secret is looked up by pieces of this length that lie end to end: a run of `_PART` characters holds one of them whole.
+_PIECE: Final = 6
+_PLACES_OF_A_PIECE: Final = 4
+_LAYERS: Final = 3
+_ESCAPE: Final = r"(?i)%[0-9a-f]{2}|\\u[0-9a-f]{4}|\\x[0-9a-f]{2}|\\.|&#(?:[0-9]{1,7}|x[0-9a-f]{1,6});|&(?:amp|lt|gt|quot|apos);"
+_ENTITIES: Final = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
+_HIGHEST: Final = 0x10FFFF
+# Base64 has two alphabets, and a form writes `+` for a space.
+_ONE_SPELLING: Final = {ord("-"): "+", ord(" "): "+", ord("_"): "/"}
 
 
 class Secret:
@@ -61,12 +78,150 @@ class Secret:
 
 
 def redact(text: str, *known: Secret) -> str:
-    """`text` without the `known` secrets and without anything that looks like a credential."""
+    """`text` without the `known` secrets, as `hide` has it, and without anything that looks like a credential."""
     import re
 
+    text = re.sub(_FIELD, rf"\1{REDACTED}", hide(text, *known))
+    text = re.sub(_BEARER, rf"\1{REDACTED}", text)
+    return re.sub(_SHAPE, REDACTED, text)
+
+
+def hide(text: str, *known: Secret) -> str:
+    """`text` without the `known` secrets, and otherwise as it is.
+
+    A secret is found in each of its usual forms: as it is, URL-encoded, JSON- or HTML-escaped (up to three times over), in
+    hex, in base64 also inside of a longer text, in any case. Twelve characters of one in a row count as the secret.
+    """
     for secret in known:
         if secret:
             text = text.replace(secret.reveal(), REDACTED)
-    text = re.sub(_FIELD, rf"\1{REDACTED}", text)
-    text = re.sub(_BEARER, rf"\1{REDACTED}", text)
-    return re.sub(_SHAPE, REDACTED, text)
+    return _without_forms(text, [secret.reveal() for secret in known if len(secret.reveal()) >= _FORMS_FROM])
+
+
+def _without_forms(text: str, secrets: list[str]) -> str:
+    """`text` with every form of `secrets` replaced."""
+    if not secrets or len(text) < _PIECE:
+        return text
+    forms = [form for secret in secrets for form in _forms(secret)]
+    pieces = _pieces(forms)
+    spans: list[tuple[int, int]] = []
+    for layer, starts, ends in _layers(text):
+        spans += [(starts[begin], ends[end - 1]) for begin, end in _found(_plain(layer), forms, pieces)]
+    kept, at = [], 0
+    for begin, end in sorted(spans):
+        if begin >= at:
+            kept += [text[at:begin], REDACTED]
+        at = max(at, end)
+    return "".join([*kept, text[at:]])
+
+
+def _forms(secret: str) -> list[str]:
+    """How `secret` may be written, as `_plain` text: itself, in hex, and in base64 at each of its three alignments."""
+    import base64
+
+    raw = secret.encode("utf-8", "surrogatepass")
+    forms = [raw.decode("latin-1"), raw.hex()]
+    for before in range(3):
+        encoded = base64.b64encode(b"\0" * before + raw).decode()
+        # A character at either end depends on what stands beside the secret.
+        forms.append(encoded[-(-before * 4 // 3) : (before + len(raw)) * 4 // 3])
+    return [_plain(form) for form in forms]
+
+
+def _plain(text: str) -> str:
+    """`text` in small letters, and with one spelling for what base64 and a form write in two."""
+    return text.lower().translate(_ONE_SPELLING)
+
+
+def _pieces(forms: list[str]) -> dict[str, list[tuple[int, int]]]:
+    """Where each piece stands: the number of its form, and its place in it."""
+    places: dict[str, list[tuple[int, int]]] = {}
+    for number, form in enumerate(forms):
+        for at in range(0, len(form) - _PIECE + 1, _PIECE):
+            known = places.setdefault(form[at : at + _PIECE], [])
+            if len(known) < _PLACES_OF_A_PIECE:
+                known.append((number, at))
+    return places
+
+
+def _found(text: str, forms: list[str], pieces: dict[str, list[tuple[int, int]]]) -> list[tuple[int, int]]:
+    """The spans of `text` that are a form, or `_PART` characters of one."""
+    spans, at = [], 0
+    while at <= len(text) - _PIECE:
+        longest = (at, at)
+        for number, place in pieces.get(text[at : at + _PIECE], ()):
+            begin, end = _run(text, at, forms[number], place)
+            if end - begin >= min(_PART, len(forms[number])) and end - begin > longest[1] - longest[0]:
+                longest = (begin, end)
+        if longest[1] > at:
+            spans.append(longest)
+        at = max(at + 1, longest[1] - _PIECE + 1)
+    return spans
+
+
+def _run(text: str, at: int, form: str, place: int) -> tuple[int, int]:
+    """How far `text` around `at` is the same as `form` around `place`."""
+    before = 0
+    while before < min(at, place) and text[at - before - 1] == form[place - before - 1]:
+        before += 1
+    after, limit = _PIECE, min(len(text) - at, len(form) - place)
+    while after < limit and text[at + after] == form[place + after]:
+        after += 1
+    return at - before, at + after
+
+
+def _layers(text: str) -> Iterator[tuple[str, list[int], list[int]]]:
+    """`text` and what it is once unescaped, one byte a character, and where in `text` each of them begins and ends."""
+    import re
+
+    layer, starts, ends = text, list(range(len(text))), list(range(1, len(text) + 1))
+    if not text.isascii():
+        layer, starts, ends = _bytes_of((_as_bytes(character), at, at + 1) for at, character in enumerate(text))
+    yield layer, starts, ends
+    for _ in range(_LAYERS):
+        if re.search(_ESCAPE, layer) is None:
+            return
+        layer, starts, ends = _bytes_of(_unescaped(layer, starts, ends))
+        yield layer, starts, ends
+
+
+def _unescaped(layer: str, starts: list[int], ends: list[int]) -> Iterator[tuple[str, int, int]]:
+    import re
+
+    at = 0
+    for match in re.finditer(_ESCAPE, layer):
+        yield from zip(layer[at : match.start()], starts[at : match.start()], ends[at : match.start()], strict=True)
+        at = match.end()
+        yield _meant(match[0]), starts[match.start()], ends[at - 1]
+    yield from zip(layer[at:], starts[at:], ends[at:], strict=True)
+
+
+def _meant(escape: str) -> str:
+    """The character that an escape stands for."""
+    if escape[0] == "&":
+        name = escape[1:-1].lower()
+        if name[0] != "#":
+            return _ENTITIES[name]
+        number = int(f"0{name[1:]}", 16 if name[1] == "x" else 10)
+        return _as_bytes(chr(number)) if number <= _HIGHEST else " "
+    if escape[0] == "%":
+        return chr(int(escape[1:], 16))
+    digits = escape.lstrip("\\uUxX") if len(escape) > len("\\/") else ""
+    return _as_bytes(chr(int(digits, 16))) if digits else escape[1:]
+
+
+def _as_bytes(character: str) -> str:
+    return character.encode("utf-8", "surrogatepass").decode("latin-1")
+
+
+def _bytes_of(characters: Iterable[tuple[str, int, int]]) -> tuple[str, list[int], list[int]]:
+    """One byte a character; each byte of a character has its place."""
+    layer: list[str] = []
+    starts: list[int] = []
+    ends: list[int] = []
+    for character, start, end in characters:
+        for byte in character:
+            layer.append(byte)
+            starts.append(start)
+            ends.append(end)
+    return "".join(layer), starts, ends

@@ -19,7 +19,7 @@ from portico.testing.authorization_server import AuthorizationServer, serve
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from portico.contracts import OAuthServer, TokenGrant
+    from portico.contracts import OAuthServer, TokenDialect, TokenGrant
 
 LIMIT_S = 5.0
 
@@ -141,6 +141,7 @@ async def get(
 @asynccontextmanager
 async def pending_login(
     server: AuthorizationServer | None = None,
+    dialect: TokenDialect | None = None,
     *,
     change: Callable[[OAuthServer], OAuthServer] = lambda described: described,
     finish: Callable[[TokenGrant], Awaitable[None]] | None = None,
@@ -162,7 +163,9 @@ async def pending_login(
     async with serve(auth_server) as base_url, OAuthClient() as http:
         described = change(auth_server.description(base_url))
         defaults: dict[str, Any] = {"opener": NoBrowser(), "timeout_s": 60}
-        flow = browser_flow(described, StandardDialect(), http, finish=keep, on_event=events, **{**defaults, **options})
+        flow = browser_flow(
+            described, dialect or StandardDialect(), http, finish=keep, on_event=events, **{**defaults, **options}
+        )
         task = asyncio.create_task(flow)
         try:
             shown = await events.first(AuthorizeUrl)

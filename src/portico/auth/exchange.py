@@ -14,6 +14,7 @@ from portico.auth import fence as fences
 from portico.auth.dialect_calls import asked
 from portico.auth.outcome import RefreshInterrupted, not_a_verdict
 from portico.errors import Denied, LockBusy, NetworkError, OAuthError, PorticoError, StoreError, TimedOut
+from portico.oauth.repeated import read_reply
 from portico.oauth.token_errors import NoAnswer
 from portico.oauth.token_response import SUCCESSFUL
 
@@ -87,7 +88,8 @@ class Exchange:
         self.on_step("answered")
         before, self.fence = self.fence, self.held.profile.fence
         try:
-            grant = asked(profile.dialect, lambda: dialect.read_token_reply(reply))
+            access = self.held.tokens.access
+            grant = asked(profile.dialect, lambda: read_reply(reply, dialect.read_token_reply, access))
         except PorticoError as error:
             named = isinstance(error, OAuthError) and error.code is not None
             if reply.status not in SUCCESSFUL or named or isinstance(error, NoAnswer):

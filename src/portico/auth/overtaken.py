@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from portico.auth.dialect_calls import asked
 from portico.errors import NotRevoked, PorticoError
-from portico.oauth.revocation import DEFAULT_TIMEOUT_S, why_not_revoked
-from portico.secret import redact
+from portico.oauth.repeated import hide_in
+from portico.oauth.revocation import DEFAULT_TIMEOUT_S, read_revocation
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -34,23 +34,32 @@ def revoke_if_ended(late: Held, index: ProfileIndex, dialects: Callable[[str], T
 
 def revoke_pair(profile: Profile, tokens: Tokens, dialects: Callable[[str], TokenDialect], send: Send) -> None:
     """Give back tokens that nobody keeps; a failure is logged."""
+    known = [token for token, _ in _pair(tokens)]
     for token, hint in _pair(tokens):
         try:
-            _revoke(profile, token, hint, dialects, send)
+            _revoke(profile, token, hint, known, dialects, send)
         except PorticoError as error:
+            hide_in(error, *known)
             _log.warning("%s: a token that nobody keeps is not revoked: %s", profile.id, error)
 
 
-def _revoke(profile: Profile, token: Secret, hint: TokenHint, dialects: Callable[[str], TokenDialect], send: Send) -> None:
+def _revoke(
+    profile: Profile,
+    token: Secret,
+    hint: TokenHint,
+    known: list[Secret],
+    dialects: Callable[[str], TokenDialect],
+    send: Send,
+) -> None:
     server = profile.server()
     if server.revocation_endpoint is None:
         raise NotRevoked("revocation-not-offered", "The provider has no known way of revoking tokens.")
     dialect = dialects(profile.dialect)
     request = asked(profile.dialect, lambda: dialect.revoke_request(server, token, hint))
     reply = send.post(request, relocated=dict(profile.relocated), timeout_s=DEFAULT_TIMEOUT_S)
-    why = why_not_revoked(reply, hint)
-    if why is not None:
-        raise NotRevoked("not-revoked", "The provider would not revoke it.", why=redact(why, token))
+    failure = read_revocation(reply, hint, *known)
+    if failure is not None:
+        raise failure
 
 
 def _pair(tokens: Tokens) -> Iterator[tuple[Secret, TokenHint]]:

@@ -15,6 +15,7 @@ from portico.oauth.authorization_response import ExpectedAnswer, UnfitResponse, 
 from portico.oauth.callback import CallbackServer
 from portico.oauth.deadline import Deadline
 from portico.oauth.events import AuthorizeUrl, BrowserNotOpened, Exchanging, Finished, RedirectCaught, StrayRequest
+from portico.oauth.repeated import read_reply
 from portico.oauth.tasks import first_of, helpers
 
 if TYPE_CHECKING:
@@ -138,4 +139,4 @@ class _Completion:
         self.on_event(Exchanging())
         form = self.dialect.code_request(self.server, code=answer, redirect_uri=request.redirect_uri, verifier=request.verifier)
         reply = await self.http.post_form(form, relocated=self.server.relocated)
-        return self.dialect.read_token_reply(reply)
+        return read_reply(reply, self.dialect.read_token_reply, request.state)

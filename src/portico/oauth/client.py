@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import ssl
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Self
 from urllib.parse import urljoin
 
@@ -20,6 +21,7 @@ from portico.oauth.connections import Connections
 from portico.oauth.endpoints import check_endpoint_url
 from portico.oauth.http_errors import network_error
 from portico.oauth.proxy import proxy_off_loop
+from portico.oauth.repeated import secrets_of
 from portico.oauth.tasks import let_go
 from portico.oauth.urls import without_query
 from portico.secret import Secret
@@ -88,7 +90,7 @@ class OAuthClient:
             place = _moved_to(reply)
             if place is not None and reply.status in _KEEPS_METHOD and relocated.get(url) == place:
                 reply = await self._send("POST", check_endpoint_url(place, "endpoint"), headers, data)
-        return _not_elsewhere(reply)
+        return replace(_not_elsewhere(reply), secrets=secrets_of(request))
 
     async def get(self, url: str, *, timeout_s: float = 10.0) -> HttpReply:
         """Fetch a metadata document. Raises as `post_form` does."""

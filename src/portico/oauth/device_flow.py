@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from portico.clock import SystemClock
@@ -13,6 +14,7 @@ from portico.oauth import pkce
 from portico.oauth.browser_flow import DEFAULT_TIMEOUT_S, open_page
 from portico.oauth.deadline import Deadline
 from portico.oauth.events import DeviceCode, Finished, PollRetry, PollSlowed
+from portico.oauth.repeated import read_reply
 from portico.oauth.tasks import helpers
 from portico.oauth.urls import why_not_named_by
 
@@ -59,7 +61,8 @@ async def device_flow(
     clock = clock or SystemClock()
     verifier, state = pkce.new_verifier(), pkce.new_state().reveal()
     request = dialect.device_request(server, challenge=pkce.challenge_of(verifier), state=state)
-    device = dialect.read_device_reply(await http.post_form(request, relocated=server.relocated), state=state)
+    reply = await http.post_form(request, relocated=server.relocated)
+    device = read_reply(reply, partial(dialect.read_device_reply, state=state), verifier)
     page = _safe_page(device, server.device_authorization_endpoint)
     deadline = Deadline(clock, min(timeout_s, (device.expires_at - clock.wall_ms()) / 1000))
     not_opened = await asyncio.to_thread(opener.obstacle) if opener is not None else None
@@ -137,9 +140,8 @@ class _Polling:
         request = self.dialect.poll_request(self.server, self.device, verifier=self.verifier)
         # A poll that hangs leaves room for the last one.
         timeout_s = _LAST_POLL_TIMEOUT_S if last else max(1.0, min(_POLL_TIMEOUT_S, self._left()))
-        return self.dialect.read_poll_reply(
-            await self.http.post_form(request, relocated=self.server.relocated, timeout_s=timeout_s)
-        )
+        reply = await self.http.post_form(request, relocated=self.server.relocated, timeout_s=timeout_s)
+        return read_reply(reply, self.dialect.read_poll_reply, self.verifier)
 
     async def _wait(self, seconds: float, interval: float) -> bool:
         """Wait for the next poll; whether it is the last one.

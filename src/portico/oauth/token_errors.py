@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Final
 
 from portico.errors import ENDS_A_GRANT, Denied, OAuthError, PorticoError, TimedOut
 from portico.oauth.urls import without_query
-from portico.secret import redact
+from portico.secret import hide, redact
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from portico.contracts import HttpReply, JsonValue
+    from portico.secret import Secret
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,8 @@ _SERVER_ERROR: Final = 500
 _SUCCESSFUL: Final = range(200, 300)
 # What a person did on the provider's page: it is told of a sign-in in progress (RFC 8628 section 3.5).
 _NO_FROM_THE_PAGE: Final = frozenset({"access_denied", "expired_token"})
+# So much of a text is read in order to show its beginning.
+_READ: Final = 4096
 _LONGEST_WAIT_S: Final = 365 * 86_400.0
 
 
@@ -84,6 +87,7 @@ def oauth_error(reply: HttpReply, fields: Mapping[str, JsonValue]) -> PorticoErr
         transient=may_pass(reply.status, named=code in _MEANINGS or code in _NO_FROM_THE_PAGE),
         ends_grant=ends_grant(reply.status, code),
         wait=retry_after(reply),
+        known=reply.secrets,
     )
 
 
@@ -100,10 +104,12 @@ def error_for(
     transient: bool = False,
     ends_grant: bool = False,
     wait: float | None = None,
+    known: Sequence[Secret] = (),
 ) -> PorticoError:
-    """The error that `code` stands for. Text of the server's is shown escaped, capped and redacted."""
-    shown_code = plain_text(code, 60) or "unknown"
-    said = plain_text(description, 200)
+    """The error that `code` stands for. Text of the server's is shown without `known` secrets, redacted, escaped and capped."""
+    shown_code = plain_text(hide(code[:_READ], *known), 60) or "unknown"
+    # What is cut first could lose the end of a secret, and be recognised as one no more.
+    said = plain_text(hide(description[:_READ], *known) if isinstance(description, str) else None, 200)
     why = redact(f"{shown_code}: {said}" if said else shown_code)
     if code == "access_denied" and not transient:
         return Denied("access-denied", "The sign-in was denied.", why=why, where=where, hint="Run the command again to retry.")
@@ -114,7 +120,7 @@ def error_for(
     return OAuthError(
         identity,
         meaning.message,
-        code=plain_text(code, 60),
+        code=shown_code,
         transient=transient or meaning.transient,
         ends_grant=ends_grant,
         retry_after=wait,

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 from portico.contracts import JsonValue, TokenGrant
 from portico.errors import OAuthError
+from portico.oauth.repeated import without_repeated
 from portico.oauth.token_errors import http_date, invalid, oauth_error, plain_text, retry_after, unreadable
 from portico.oauth.token_extras import refresh_token_end, subject_of
 from portico.secret import Secret
@@ -71,7 +72,7 @@ _LEAST_UNCONFIRMED_MS: Final = 60_000
 
 
 def read_json_object(reply: HttpReply) -> Fields:
-    """The reply's body as a JSON object.
+    """The reply's body as a JSON object, in which no text repeats a secret of the request or one of the reply's own tokens.
 
     Raises:
         OAuthError: `reply-unreadable`, transient: a proxy's or captive portal's page, or a cut body.
@@ -83,7 +84,7 @@ def read_json_object(reply: HttpReply) -> Fields:
         raise unreadable(reply, "the body is not one JSON object") from None
     if not isinstance(value, dict):
         raise unreadable(reply, "the body is not one JSON object")
-    return value
+    return without_repeated(reply, value)
 
 
 def _integer(digits: str) -> float:

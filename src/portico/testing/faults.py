@@ -16,8 +16,10 @@ from typing import TYPE_CHECKING, Literal
 
 from aiohttp import web
 
+from portico.testing.as_replies import read_form
+
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from aiohttp.typedefs import Handler, Middleware
 
@@ -49,7 +51,8 @@ class Fault:
 
     `delay_s` seconds pass first; `gate` holds the request until it is released.
     `drop` "before" closes the connection and processes nothing; "after" processes the request and closes without an answer.
-    `status`, `body`, `headers`: this answer in place of the true one, and nothing is processed (`processed` True: it is).
+    `status`, `body`, `headers`: this answer in place of the true one, and nothing is processed (`processed` True: it is). A body
+    that is a function is made of the request's form, for a server that repeats what it was sent.
     `half` sends the head and half of the body (the true one where no status is given), then closes.
     """
 
@@ -57,7 +60,7 @@ class Fault:
     gate: Gate | None = None
     drop: Literal["before", "after"] | None = None
     status: int | None = None
-    body: str | bytes = b""
+    body: str | bytes | Callable[[Mapping[str, str]], str] = b""
     headers: Mapping[str, str] = field(default_factory=dict)
     processed: bool = False
     half: bool = False
@@ -139,7 +142,8 @@ async def _faulty_answer(request: web.Request, handler: Handler, fault: Fault) -
     if fault.drop == "after":
         return _dropped(request)
     if fault.status is not None:
-        body = fault.body.encode() if isinstance(fault.body, str) else fault.body
+        made = fault.body(await read_form(request)) if callable(fault.body) else fault.body
+        body = made.encode() if isinstance(made, str) else made
         answer = web.Response(status=fault.status, body=body, headers=fault.headers)
     assert answer is not None
     return await _half(request, answer) if fault.half else answer

@@ -1,0 +1,135 @@
+"""What a server repeats of the secrets it was sent, or of those it sends: none of it reaches a message, a log or the index.
+
+Some servers put the token that they refuse into the text of the refusal, and a proxy may answer with the whole request. Each
+reply carries the secrets of its request. Dialects read it by `read_json_object`, whose fields hold them no more, and whatever
+they then return or raise is cleared of them once more: a plugin may read the body by itself.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
+
+from portico.contracts import JsonValue, TokenGrant
+from portico.errors import OAuthError, PorticoError
+from portico.secret import Secret, hide
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from portico.contracts import FormRequest, HttpReply
+
+T = TypeVar("T")
+
+# What a form holds that is secret, also where a dialect has made no `Secret` of it. A user code is one if it is polled with.
+_SENT: Final = frozenset(
+    {
+        *("code", "code_verifier", "refresh_token", "access_token", "token", "id_token_hint", "device_code", "user_code"),
+        *("client_secret", "client_assertion", "assertion", "password", "request_uri", "nonce"),
+    }
+)
+# What a reply brings that is secret: it is read from these fields, and stands nowhere else.
+_BROUGHT: Final = frozenset({"access_token", "refresh_token", "id_token", "device_code", "request_uri"})
+# A reply may name a page by a code that it brings, and a dialect may poll by the user code.
+_AS_THEY_ARE: Final = _BROUGHT | {"user_code", "verification_uri", "verification_url", "verification_uri_complete"}
+# Shorter values are no secrets, and hiding them would change the words that a dialect goes by.
+_SHORTEST: Final = 6
+# Of a longer text nobody reads more.
+_LONGEST_TEXT: Final = 64 * 1024
+# JSON that is nested deeper holds nothing that a dialect reads.
+_DEEPEST: Final = 32
+
+
+def secrets_of(request: FormRequest) -> tuple[Secret, ...]:
+    """The values of a form that no message may show."""
+    values = [
+        value if isinstance(value, Secret) else Secret(value)
+        for name, value in request.form.items()
+        if isinstance(value, Secret) or name in _SENT
+    ]
+    values += [Secret(value.partition(" ")[2]) for name, value in request.headers.items() if name.lower() == "authorization"]
+    return _long_enough(values)
+
+
+def without_repeated(reply: HttpReply, fields: dict[str, JsonValue]) -> dict[str, JsonValue]:
+    """`fields` of `reply`, in which no text but a credential's own field holds a secret of the request or the reply."""
+    known = _long_enough([*reply.secrets, *_brought(fields)])
+    return cast("dict[str, JsonValue]", _cleared(fields, known)) if known else fields
+
+
+def read_reply(reply: HttpReply, read: Callable[[HttpReply], T], *more: Secret | None) -> T:
+    """What `read`, a dialect's method, makes of `reply`. `more` are secrets that the server knows besides the request's.
+
+    Raises:
+        PorticoError: as `read` raises it, without the secrets.
+    """
+    reply = replace(reply, secrets=(*reply.secrets, *(secret for secret in more if secret is not None)))
+    try:
+        value = read(reply)
+    except PorticoError as error:
+        hide_in(error, *reply.secrets, *_brought(_object(reply)))
+        raise
+    return cast("T", _cleared_grant(value, reply.secrets)) if isinstance(value, TokenGrant) else value
+
+
+def hide_in(error: PorticoError, *known: Secret) -> None:
+    """Clear the texts of `error` of the `known` secrets."""
+    known = _long_enough(known)
+    if not known:
+        return
+    error.message = hide(error.message, *known)
+    error.args = (error.message,)
+    error.why, error.where, error.hint = (
+        None if text is None else hide(text, *known) for text in (error.why, error.where, error.hint)
+    )
+    if isinstance(error, OAuthError) and error.code is not None:
+        error.code = hide(error.code, *known)
+
+
+def _cleared_grant(grant: TokenGrant, known: tuple[Secret, ...]) -> TokenGrant:
+    known = _long_enough([*known, grant.access, *([grant.refresh] if grant.refresh is not None else [])])
+    texts = {name: getattr(grant, name) for name in ("scope", "resource_url", "notice", "subject", "token_type", "unfit")}
+    cleared: dict[str, Any] = {name: hide(text, *known) for name, text in texts.items() if text is not None}
+    return replace(grant, **cleared)
+
+
+def _brought(value: JsonValue, depth: int = 0) -> Iterator[Secret]:
+    """The credentials in a reply, at whatever depth."""
+    if depth > _DEEPEST:
+        return
+    if isinstance(value, list):
+        for each in value:
+            yield from _brought(each, depth + 1)
+    elif isinstance(value, dict):
+        for name, each in value.items():
+            if isinstance(each, str) and name in _BROUGHT:
+                yield Secret(each)
+            else:
+                yield from _brought(each, depth + 1)
+
+
+def _cleared(value: JsonValue, known: tuple[Secret, ...], depth: int = 0) -> JsonValue:
+    if isinstance(value, str):
+        return hide(value[:_LONGEST_TEXT], *known)
+    if not isinstance(value, (list, dict)):
+        return value
+    if depth > _DEEPEST:
+        return None
+    if isinstance(value, list):
+        return [_cleared(each, known, depth + 1) for each in value]
+    return {
+        name: each if isinstance(each, str) and name in _AS_THEY_ARE else _cleared(each, known, depth + 1)
+        for name, each in value.items()
+    }
+
+
+def _object(reply: HttpReply) -> JsonValue:
+    try:
+        return cast("JsonValue", json.loads(reply.body.reveal()))
+    except (ValueError, RecursionError):
+        return None
+
+
+def _long_enough(secrets: list[Secret] | tuple[Secret, ...]) -> tuple[Secret, ...]:
+    return tuple(secret for secret in secrets if len(secret.reveal()) >= _SHORTEST)
