@@ -11,7 +11,6 @@ from portico.config.json5_tokens import (
     name_value,
     next_token,
     number_value,
-    shown_word,
     string_value,
 )
 from portico.config.json5_tree import Container, Entry, Scalar
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from portico.config.json5_tree import Node
 
 MAX_DEPTH: Final = 100
+_UNSHOWN: Final = {"end": "the end of the file", "string": "a string", "number": "a number", "name": "a word without quotes"}
 _WORDS: Final[dict[str, bool | float | None]] = {
     "null": None,
     "true": True,
@@ -78,9 +78,8 @@ class _Parser:
         return token
 
     def shown(self, token: Token) -> str:
-        if token.kind == "end":
-            return "the end of the file"
-        return "a string" if token.kind == "string" else shown_word(self._text[token.start : token.end])
+        """What `token` is; what it says is shown of punctuation alone."""
+        return _UNSHOWN.get(token.kind) or f"`{self._text[token.start]}`"
 
     def value(self, token: Token, depth: int) -> Node:
         if token.kind == "string":
@@ -135,7 +134,7 @@ class _Parser:
             raise Json5SyntaxError(f"a key or `}}` is missing here: found {self.shown(token)}", token.start)
         colon = self.take()
         if not self._is(colon, ":"):
-            raise Json5SyntaxError(f"`:` is missing after the key {shown_word(key)}", colon.start)
+            raise Json5SyntaxError("`:` is missing after the key", colon.start)
         return Entry(token.start, token.end, key, self.value(self.take(), depth + 1))
 
     def after_comma(self, token: Token, *, is_object: bool) -> Token:

@@ -6,8 +6,6 @@ import re
 from dataclasses import dataclass
 from typing import Final, Literal
 
-from portico.secret import redact
-
 _SPACE: Final = "\\t\\n\\v\\f\\r \\u00a0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000\\ufeff"
 TRIVIA: Final = rf"(?:[{_SPACE}]++|//[^\n\r\u2028\u2029]*+|/\*[\s\S]*?\*/)*+"
 _TRIVIA: Final = re.compile(TRIVIA)
@@ -23,13 +21,15 @@ _SIMPLE_ESCAPES: Final = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t",
 _LINE_ENDS: Final = frozenset(("\r\n", "\n", "\r", "\u2028", "\u2029"))
 _NOT_ESCAPES: Final = frozenset("123456789ux0")
 
-_LONGEST_SHOWN: Final = 16
-
 Kind = Literal["punctuation", "string", "number", "name", "end"]
 
 
 class Json5SyntaxError(ValueError):
-    """The text is not JSON5. `offset` is where, in characters."""
+    """The text is not JSON5. `offset` is where, in characters.
+
+    The message repeats no word and no character of the text but JSON5's own punctuation: an API key without its quotes is such a
+    word, however short it is (CWE-209).
+    """
 
     def __init__(self, message: str, offset: int) -> None:
         super().__init__(message)
@@ -94,7 +94,7 @@ def name_value(text: str, token: Token) -> str:
     if not name.isascii() or "\\" in raw:
         plain = name.replace("$", "_").replace("\u200c", "_").replace("\u200d", "_")
         if not plain.isidentifier():
-            raise Json5SyntaxError(f"{shown_word(name)} needs quotes to be a key", token.start)
+            raise Json5SyntaxError("this key needs quotes", token.start)
     return name
 
 
@@ -113,11 +113,6 @@ def number_value(text: str, token: Token) -> int | float:
         raise Json5SyntaxError("this number is too long", token.start) from None
 
 
-def shown_word(word: str) -> str:
-    """`word` as a message may show it: a key or a token that lost its place in the text must not be read out."""
-    return f"`{word}`" if len(word) <= _LONGEST_SHOWN and redact(word) == word else "a text"
-
-
 def _joined(value: str, token: Token) -> str:
     """`value` with its surrogate pairs joined (RFC 8259 section 7)."""
     try:
@@ -133,4 +128,4 @@ def _what_is_wrong(text: str, offset: int) -> str:
         return "this string is not closed on its line"
     if text[offset] in "+-.0123456789":
         return "this is not a number"
-    return f"unexpected character {text[offset]!r}"
+    return "no key or value can begin with this character"
