@@ -238,7 +238,7 @@ def test_warnings_are_said_beside_every_command_and_many_are_summed_up(portico, 
     own.write_text("{ " + ", ".join(f"zebra{number}: 1" for number in range(9)) + " }", encoding="utf-8")
     _, _, err = portico("plugins", "list")
     assert len(err.splitlines()) == 6
-    assert "4 more warnings: `portico config validate` tells them all" in err
+    assert "4 more warnings: see `portico config validate`" in err
 
 
 @pytest.mark.requirement("E75")

@@ -6,16 +6,17 @@ from typing import TYPE_CHECKING
 
 from portico.config.corrections import NAME as MODELS
 from portico.config.corrections import read_corrections
-from portico.config.document import format_path
 from portico.config.dotenv import NAME as DOTENV
 from portico.config.dotenv import read_dotenv
 from portico.config.file import ConfigFile
 from portico.config.layers import examined
+from portico.config.problem import MOST_SHOWN
 from portico.config.reading import write_warning
 from portico.config.stack import read_stack
 from portico.errors import ExitCode
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from pathlib import Path
 
     from portico.cli.runtime import Runtime
@@ -34,15 +35,27 @@ def show_problems(rt: Runtime) -> int:
     errors = sum(problem.level == "error" for problem in problems)
     if rt.out.is_json:
         files = [str(path) for path in others]
-        rt.out.json({"path": str(config), "valid": not errors, "files": files, "problems": [*map(_as_json, problems)]})
+        rt.out.json(
+            {"path": str(config), "valid": not errors, "files": files, "problems": [problem.as_json() for problem in problems]}
+        )
         return ExitCode.CONFIG if errors else ExitCode.OK
-    for problem in problems:
-        rt.out.line(f"{problem.level}: {problem}")
+    for line in _lines(problems, rt.program):
+        rt.out.line(line)
     if not errors:
         missing = "" if config.exists() else " It does not exist, which is the same as an empty one."
         beside = f" So is what it rests on: {', '.join(map(str, others))}." if others else ""
         rt.out.line(f"{config} is valid.{missing}{beside}")
     return ExitCode.CONFIG if errors else ExitCode.OK
+
+
+def _lines(problems: list[Problem], program: str) -> Iterator[str]:
+    """The problems in the order of the text; of very many the first, errors before warnings."""
+    shown = problems
+    if len(problems) > MOST_SHOWN:
+        shown = sorted(problems, key=lambda problem: problem.level != "error")[:MOST_SHOWN]
+    yield from (f"{problem.level}: {problem}" for problem in shown)
+    if len(problems) > len(shown):
+        yield f"and {len(problems) - len(shown)} more: `{program} config validate --json` lists all"
 
 
 def problems_of(rt: Runtime, document: Document) -> list[Problem]:
@@ -62,15 +75,3 @@ def _others(rt: Runtime, document: Document) -> list[Path]:
     """The files that are read besides the own one."""
     beside = [rt.paths.config.parent / name for name in (MODELS, DOTENV)]
     return [*read_stack(document).others, *(path for path in beside if path.exists())]
-
-
-def _as_json(problem: Problem) -> dict[str, object]:
-    return {
-        "level": problem.level,
-        "where": problem.where,
-        "path": format_path(problem.path),
-        "message": problem.message,
-        "hint": problem.hint,
-        "layer": problem.layer,
-        "plugin": problem.plugin,
-    }

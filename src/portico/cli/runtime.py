@@ -99,7 +99,7 @@ class Runtime(Installation):
         for warning in shown:
             self.out.warn(f"{self.program}: {warning}")
         if rest:
-            self.out.warn(f"{self.program}: {len(rest)} more warnings: `{self.program} config validate` tells them all")
+            self.out.warn(f"{self.program}: {len(rest)} more warnings: see `{self.program} config validate`")
 
     def passphrase_asker(self) -> Callable[[str], Secret] | None:
         from portico.store.passphrase import FILE_ENV

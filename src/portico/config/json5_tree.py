@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -43,13 +43,16 @@ class Container:
     end: int
     entries: list[Entry]
     is_object: bool
+    _by_key: dict[str | None, Entry] | None = field(default=None, init=False, repr=False)
 
     def find(self, key: str | int) -> Entry | None:
         """The entry that counts: the last of members with one key, as in JavaScript."""
         if not self.is_object:
             index = int(key) if isinstance(key, int) or (key.isdecimal() and key.isascii()) else -1
             return self.entries[index] if 0 <= index < len(self.entries) else None
-        return next((entry for entry in reversed(self.entries) if entry.key == key), None)
+        if self._by_key is None:  # made once, since a checker asks for the place of every key; a tree does not change
+            self._by_key = {entry.key: entry for entry in self.entries}
+        return self._by_key.get(key) if isinstance(key, str) else None
 
 
 Node = Scalar | Container

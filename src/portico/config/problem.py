@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Final, Literal
 
 from portico.config.config_path import ConfigPath, format_path
 from portico.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
     from portico.config.effective import Effective, Origin
 
 Layer = Literal["own", "base"]
+MOST_SHOWN: Final = 20  # of the problems of one configuration, to people
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +34,18 @@ class Problem:
 
     def __str__(self) -> str:
         return f"{self.where}: {self.message}" + (f" ({self.hint})" if self.hint else "")
+
+    def as_json(self) -> dict[str, object]:
+        """The problem as `--json` prints it."""
+        return {
+            "level": self.level,
+            "where": self.where,
+            "path": format_path(self.path),
+            "message": self.message,
+            "hint": self.hint,
+            "layer": self.layer,
+            "plugin": self.plugin,
+        }
 
     @property
     def is_fatal(self) -> bool:
@@ -69,6 +82,20 @@ def named(path: ConfigPath) -> str:
     return f"`{format_path(path)}`" if path else "the configuration"
 
 
+class InvalidConfig(ConfigError):
+    """A configuration with several errors: people see the first `MOST_SHOWN` of them, programs all, in `problems`."""
+
+    def __init__(self, name: str, problems: Sequence[Problem]) -> None:
+        shown, rest = problems[:MOST_SHOWN], problems[MOST_SHOWN:]
+        lines = [*map(str, shown), *([f"and {len(rest)} more: `config validate --json` lists all"] if rest else [])]
+        listed = "".join(f"\n  {line}" for line in lines)
+        super().__init__("config-invalid", f"{len(problems)} errors in {name}:{listed}", hint="mend them and try again")
+        self.problems = tuple(problems)
+
+    def as_json(self, program: str) -> dict[str, object]:
+        return {**super().as_json(program), "problems": [each.as_json() for each in self.problems]}
+
+
 def invalid(name: str, problems: Iterable[Problem]) -> ConfigError | None:
     """One ConfigError (`config-invalid`) for all errors among `problems`, None where there is none."""
     errors = [problem for problem in problems if problem.level == "error"]
@@ -76,8 +103,7 @@ def invalid(name: str, problems: Iterable[Problem]) -> ConfigError | None:
         return None
     if len(errors) == 1:
         return ConfigError("config-invalid", errors[0].message, where=errors[0].where, hint=errors[0].hint)
-    listed = "".join(f"\n  {error}" for error in errors)
-    return ConfigError("config-invalid", f"{len(errors)} errors in {name}:{listed}", hint="mend them and try again")
+    return InvalidConfig(name, errors)
 
 
 def refuse_errors(name: str, problems: Iterable[Problem]) -> None:

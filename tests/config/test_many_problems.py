@@ -1,0 +1,128 @@
+"""A configuration with thousands of faults is read in a time that grows as its text does, and people see the first of them."""
+
+from __future__ import annotations
+
+import json
+import time
+
+import pytest
+
+from portico.cli.main import main
+from portico.config.checker import check
+from portico.config.document import Document
+from portico.config.dotenv import read_dotenv
+
+pytestmark = pytest.mark.requirement("E134")
+
+FEW, MANY = 1_000, 5_000
+# Five times the text may take five times as long, and as much again for a machine that is busy: a square would take 25 times.
+MOST = 12
+
+
+def _entries(count: int, each: str) -> str:
+    return ",".join(each.format(n=n) for n in range(count))
+
+
+TEXTS = {
+    "unknown keys": lambda count: f"{{{_entries(count, 'unknown{n}: 1')}}}",
+    "near misses": lambda count: f"{{ gateway: {{{_entries(count, 'port{n}: 1')}}} }}",
+    "one key again and again": lambda count: f"{{{_entries(count, 'gateway: {{}}')}}}",
+    "variables that are no text": lambda count: f"{{ env: {{{_entries(count, 'NAME{n}: 1')}}} }}",
+    "providers": lambda count: f"{{ models: {{ providers: {{{_entries(count // 5, 'p{n}: {{ api: 1, q: 1 }}')}}} }} }}",
+    "models": lambda count: (
+        f"{{ models: {{ providers: {{ p: {{ models: [{_entries(count // 5, '{{ id: 1, q: 1 }}')}] }} }} }} }}"
+    ),
+    "fallbacks": lambda count: f"{{ agents: {{ defaults: {{ model: {{ fallbacks: [{_entries(count, '{n}')}] }} }} }} }}",
+    "orders": lambda count: f"{{ auth: {{ order: {{{_entries(count, 'p{n}: 1')}}} }} }}",
+}
+
+
+def _cpu_s(text: str) -> float:
+    best = float("inf")
+    for _ in range(2):
+        began = time.process_time()
+        found = check(Document.parse(text, name="portico.json5"))[1]
+        best = min(best, time.process_time() - began)
+        assert found
+    return best
+
+
+@pytest.mark.parametrize("kind", TEXTS)
+def test_five_times_as_many_faults_take_no_more_than_a_few_times_as_long(kind):
+    _cpu_s(TEXTS[kind](10))
+    assert _cpu_s(TEXTS[kind](MANY)) < MOST * _cpu_s(TEXTS[kind](FEW))
+
+
+def test_ten_thousand_unknown_keys_are_each_looked_up_a_fixed_number_of_times(monkeypatch):
+    """Counts the entries that a look-up goes by, which no busy machine changes."""
+    visits = 0
+
+    class Counted(list):
+        def __reversed__(self):
+            nonlocal visits
+            for each in super().__reversed__():
+                visits += 1
+                yield each
+
+        def __iter__(self):
+            nonlocal visits
+            for each in super().__iter__():
+                visits += 1
+                yield each
+
+    document = Document.parse(TEXTS["unknown keys"](10_000), name="portico.json5")
+    document.root.entries = Counted(document.root.entries)
+
+    assert len(check(document)[1]) == 10_000
+    assert visits < 10 * 10_000
+
+
+@pytest.fixture
+def portico(paths, monkeypatch, capsys):
+    monkeypatch.setenv("PORTICO_CONFIG", str(paths.config))
+    monkeypatch.setenv("PORTICO_STATE_DIR", str(paths.state))
+
+    def run(text: str, *words: str) -> tuple[int, str, str]:
+        paths.config.write_text(text, encoding="utf-8")
+        paths.config.chmod(0o600)
+        code = main([*words], program="portico")
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run
+
+
+def test_people_see_twenty_of_many_faults_errors_first_and_programs_see_all(portico):
+    text = TEXTS["unknown keys"](50).removesuffix("}") + ", history: 3}"
+    code, out, _ = portico(text, "config", "validate")
+
+    lines = out.splitlines()
+    assert code == 9
+    assert len(lines) == 21
+    assert lines[0].startswith("error: ")
+    assert lines[-1] == "and 31 more: `portico config validate --json` lists all"
+    assert len(json.loads(portico(text, "config", "validate", "--json")[1])["problems"]) == 51
+
+
+def test_an_error_of_many_parts_names_twenty_and_carries_all_of_them_for_programs(portico):
+    text = f"{{ agents: {{ defaults: {{ model: {{ fallbacks: [{_entries(30, '{n}')}] }} }} }} }}"
+    code, _, err = portico(text, "models", "list")
+
+    assert code == 9
+    assert "30 errors in " in err
+    assert err.count("must be a string that is not empty") == 20
+    assert "and 10 more" in err
+    error = json.loads(portico(text, "models", "list", "--json")[1])["error"]
+    assert len(error["problems"]) == 30
+    assert error["problems"][29]["message"] == "`agents.defaults.model.fallbacks[29]` must be a string that is not empty"
+
+
+def test_a_long_dotenv_is_read_in_linear_time(tmp_path):
+    def cpu_s(count: int) -> float:
+        (tmp_path / ".env").write_text("".join(f"no variable {n}\nA{n}=a b #c\n" for n in range(count)), encoding="utf-8")
+        began = time.process_time()
+        assert len(read_dotenv(tmp_path)[0]) == count
+        return time.process_time() - began
+
+    cpu_s(10)
+    assert cpu_s(MANY) < MOST * cpu_s(FEW)
