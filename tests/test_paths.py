@@ -6,7 +6,12 @@ import sys
 
 import pytest
 
+from portico.cli.main import main
+from portico.config.file import ConfigFile
+from portico.gateway.port import PORT_ENV
 from portico.paths import make_private_folder, resolve_paths
+from portico.services.service import write_file
+from tests.source_tree import HOST, PLUGINS, ROOT, modules
 
 
 def test_the_config_flag_wins_over_the_environment(tmp_path):
@@ -92,3 +97,64 @@ def test_a_folder_that_is_there_for_everybody_keeps_its_mode(tmp_path):
         make_private_folder(folder)
 
     assert (shared.stat().st_mode & 0o7777, own.stat().st_mode & 0o7777) == (0o1777, 0o700)
+
+
+NEW_HOME = {
+    "config set": ("config", "set", "history", "off"),
+    "plugins enable": ("plugins", "enable", "minimax-portal-auth"),
+    "doctor": ("doctor", "--fix"),
+    "models list": ("models", "list"),
+}
+
+
+@pytest.mark.linux
+@pytest.mark.requirement("E130")
+@pytest.mark.parametrize("umask", [0o022, 0])
+@pytest.mark.parametrize("words", NEW_HOME.values(), ids=NEW_HOME)
+def test_every_folder_that_a_command_makes_in_a_new_home_is_its_users_alone(words, umask, home, monkeypatch, capsys):
+    for name in ("PORTICO_CONFIG", "PORTICO_STATE_DIR", "XDG_CONFIG_HOME", "XDG_STATE_HOME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv(PORT_ENV, "0")
+    before = {folder: folder.stat().st_mode for folder in (home, *home.rglob("*")) if folder.is_dir()}
+    old = os.umask(umask)
+    try:
+        main([*words], program="portico")
+    finally:
+        os.umask(old)
+
+    made = [folder for folder in home.rglob("*") if folder.is_dir() and folder not in before]
+    assert {str(folder): oct(folder.stat().st_mode & 0o777) for folder in made if folder.stat().st_mode & 0o077} == {}
+    assert {folder: folder.stat().st_mode for folder in before} == before
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX modes")
+@pytest.mark.requirement("E130")
+def test_the_folders_on_the_way_to_a_config_or_a_service_file_are_private_and_those_that_were_there_keep_their_mode(tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "there").chmod(0o755)
+    config = tmp_path / "there" / "a" / "b" / "portico.json5"
+    unit = tmp_path / "there" / "c" / "systemd" / "user" / "portico.service"
+    before = os.umask(0o022)
+    try:
+        ConfigFile(config, tmp_path / "state" / "locks").edit(lambda document: document.set(("history",), "off"))
+        write_file(unit, b"[Unit]\n")
+    finally:
+        os.umask(before)
+
+    modes = {folder.name: stat.S_IMODE(folder.stat().st_mode) for folder in tmp_path.rglob("*") if folder.is_dir()}
+    assert modes.pop("there") == 0o755
+    assert set(modes) == {"a", "b", "c", "systemd", "user", "state", "locks"}
+    assert set(modes.values()) == {0o700}
+
+
+@pytest.mark.requirement("E130")
+def test_no_other_part_of_the_program_makes_parents_with_the_modes_of_the_umask():
+    places = [
+        f"{module.path.relative_to(ROOT)}:{number}"
+        for source in (HOST, *PLUGINS)
+        for module in modules(source)
+        if not module.name.startswith("portico.testing")
+        for number, line in enumerate(module.path.read_text(encoding="utf-8").splitlines(), 1)
+        if "parents=True" in line.partition("#")[0] or "makedirs(" in line
+    ]
+    assert places == []

@@ -92,12 +92,28 @@ def resolve_paths(config: str | None = None, env: Mapping[str, str] | None = Non
     return Paths(config=config_file, state=state, state_id=_state_id(state))
 
 
-def make_private_folder(folder: Path) -> Path:
-    """Create `folder` and its missing parents (0700); tighten it if it was wider, unless it is there for everybody (`/tmp`)."""
+def make_folder(folder: Path) -> Path:
+    """Create `folder` and its missing parents, each 0700, as the XDG Base Directory Specification asks for `~/.config` too.
+
+    What is there keeps its mode.
+
+    Raises:
+        OSError: as the system says it.
+    """
     # `parents=True` would give the parents the mode of the umask, and the state folder is the parent of most.
     for parent in reversed([parent for parent in folder.parents if not parent.exists()]):
         parent.mkdir(mode=FOLDER_MODE, exist_ok=True)
     folder.mkdir(mode=FOLDER_MODE, exist_ok=True)
+    return folder
+
+
+def make_private_folder(folder: Path) -> Path:
+    """`make_folder`, and tighten the folder to 0700 if it was wider, unless it is there for everybody (`/tmp`).
+
+    Raises:
+        OSError: as the system says it.
+    """
+    make_folder(folder)
     if os.name == "posix" and (mode := folder.stat().st_mode) & 0o077 and not mode & stat.S_ISVTX:
         folder.chmod(FOLDER_MODE)
     return folder

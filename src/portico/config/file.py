@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 from portico.config.document import Document
 from portico.config.reading import decoded, encoded, os_failure, read_bytes, write_warning
 from portico.errors import ConfigError, LockBusy
-from portico.paths import FILE_MODE, FOLDER_MODE
+from portico.paths import FILE_MODE, make_folder
 from portico.store.atomic import look_like, replace, sync_folder, temporaries, write_temporary
 from portico.store.lock import file_lock, short_name
 from portico.store.steps import no_step
@@ -93,7 +93,7 @@ class ConfigFile:
     def _replace(self, target: Path, before: bytes | None, after: bytes, *, private: bool) -> bool:
         """Put `after` in the place of `before`; False if something else stands there by now."""
         try:
-            target.parent.mkdir(mode=FOLDER_MODE, parents=True, exist_ok=True)
+            make_folder(target.parent)
             for leftover in temporaries(target):
                 leftover.unlink(missing_ok=True)
             temporary = write_temporary(target, after, on_step=self._on_step)

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from portico.errors import ConfigError
+from portico.paths import make_folder
 from portico.store.atomic import file_error, remove_private, write_in_place, write_private
 from portico.store.passphrase import SECRET_VARIABLES
 
@@ -127,7 +128,7 @@ def write_file(path: Path, data: bytes) -> None:
     """
     # Not `write_private`: the folder is the service manager's, and its mode is not ours to change.
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         write_in_place(path, data)
     except OSError as error:
         raise file_error("store-write-failed", f"cannot write {path}", error) from error
