@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import pytest
 
@@ -22,6 +22,17 @@ if TYPE_CHECKING:
     from portico.testing.secret_service import SecretService
     from tests.minimax_session import MinimaxSession
     from tests.second_user import SecondUser
+
+# What Portico, and Python on its way to Portico, imports by name: each would be found in the current folder first.
+_PLANTED: Final = (
+    "portico.py",
+    "json.py",
+    "aiohttp.py",
+    "argparse.py",
+    "sitecustomize.py",
+    "usercustomize.py",
+    "minimax_portal_auth.py",
+)
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -48,6 +59,20 @@ def another_user() -> Iterator[SecondUser]:
     """A second user of this machine, for tests that are marked `root`."""
     with second_user() as user:
         yield user
+
+
+@pytest.fixture
+def hostile_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """The current folder, full of modules that make a note when they are run; the notes must stay empty."""
+    folder = tmp_path / "cloned-project"
+    folder.mkdir()
+    for name in _PLANTED:
+        (folder / name).write_text("open(__file__ + '.ran', 'w').close()\nraise ImportError('planted')\n", encoding="utf-8")
+    monkeypatch.chdir(folder)
+    yield folder
+    ran = [path.name for path in folder.glob("*.ran")]
+    if ran:
+        pytest.fail(f"the current folder's modules were run: {ran}", pytrace=False)
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 # Lowest first: a module imports only from its own floor or one below.
 FLOORS: Final = (
     ("contracts", "errors", "secret", "paths", "clock", "signals", "urls"),
-    ("config", "store"),
+    ("config", "store", "children"),
     ("oauth", "services"),
     ("auth", "models", "usage"),
     ("plugins", "plugin_api"),

@@ -1,8 +1,22 @@
 """`python -m portico`."""
 
+import os
 import sys
 
-from portico.cli.main import main
+
+def _leave_current_folder() -> None:
+    """Take the current folder off the import path, where Python's `-m` puts it first; a checkout's own `src` stays.
+
+    Every import after this one finds the real library and not a `json.py` of the folder. What Python has imported before this
+    line cannot be undone: a `portico.py` there has run in this module's place. The `portico` script has no such folder.
+    """
+    source = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120 - before `pathlib` is imported
+    if not sys.flags.safe_path and sys.path and sys.path[0] in {"", os.getcwd()} and source != os.getcwd():  # noqa: PTH109
+        del sys.path[0]
+
 
 if __name__ == "__main__":
+    _leave_current_folder()
+    from portico.cli.main import main
+
     sys.exit(main())

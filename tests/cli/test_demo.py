@@ -21,8 +21,8 @@ PROVIDER_HOSTS = "account.minimax.io"
 
 
 @pytest.fixture
-def desk(paths, run_portico, request, tmp_path, monkeypatch):
-    """A user's environment whose temporary files and keyring can be looked at afterwards."""
+def desk(paths, run_portico, request, tmp_path, monkeypatch, hostile_folder):
+    """A user's environment whose temporary files and keyring can be looked at afterwards, in a folder full of hostile modules."""
     folder = tmp_path / "tmp"
     folder.mkdir()
     monkeypatch.setenv("TMPDIR", str(folder))
@@ -45,6 +45,7 @@ def _environ(pid):
 
 
 @pytest.mark.requirement("P2")
+@pytest.mark.requirement("E117")
 def test_the_whole_sign_in_is_played_and_nothing_is_left(desk):
     portico, left = desk
 
@@ -73,7 +74,7 @@ def test_the_whole_sign_in_is_played_and_nothing_is_left(desk):
 def test_interrupted_it_leaves_nothing_either(desk, after, sign):
     portico, left = desk
     process = subprocess.Popen(
-        [sys.executable, "-m", "portico", "demo", "--flow", "device", "--region", "cn"],
+        [sys.executable, "-P", "-m", "portico", "demo", "--flow", "device", "--region", "cn"],
         env=portico.environment(),
         stdout=subprocess.PIPE,
         text=True,
@@ -120,7 +121,7 @@ def test_kept_it_prints_three_commands_that_work_and_ends_with_its_emulator(desk
         again = portico("demo", "--keep", timeout=60)
         assert (again.returncode, "running already" in again.stderr) == (10, True)
         first, second, third = (line.strip() for line in done.stdout.splitlines()[-4:-1])
-        script = f"set -e\n{first}\n{second}\n{third}".replace("portico ", f"{sys.executable} -m portico ")
+        script = f"set -e\n{first}\n{second}\n{third}".replace("portico ", f"{sys.executable} -P -m portico ")
         shell = subprocess.run(
             ["sh", "-c", script], env=portico.environment(), capture_output=True, text=True, timeout=60, check=False
         )

@@ -94,7 +94,7 @@ def _copy(rt: Runtime, data: bytes) -> Path:
 
 def _run(rt: Runtime, editor: list[str], copy: Path) -> None:
     """Let the editor have the terminal, and Ctrl-C with it; it gets no secret of this process's environment."""
-    from portico.oauth.browser import child_environment
+    from portico.children import child_environment
 
     try:
         child = subprocess.Popen([*editor, str(copy)], env=child_environment(rt.env))

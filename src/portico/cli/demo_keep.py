@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import subprocess
-import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from portico import signals
+from portico.children import child_environment, portico_command, portico_environment
 from portico.errors import ConfigError, ExitCode, LockBusy, PorticoError
 
 if TYPE_CHECKING:
@@ -39,8 +39,8 @@ def _start(rt: Runtime) -> subprocess.Popen[bytes]:
     options = ["--json", "--redirect", "--access-ttl", str(ACCESS_TTL_S)]
     config = ["--config", rt.options.config] if rt.options.config else []
     return subprocess.Popen(
-        [sys.executable, "-m", "portico", *config, "emulator", "run", *options],
-        env=dict(rt.env),
+        portico_command(*config, "emulator", "run", *options),
+        env=portico_environment(child_environment(rt.env)),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,

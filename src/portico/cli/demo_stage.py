@@ -6,15 +6,17 @@ import asyncio
 import contextlib
 import os
 import signal
-import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from portico import signals
+from portico.children import child_environment, portico_command, portico_environment
 from portico.cli.demo_browser import PID_FILE, window
 from portico.errors import PorticoError
+from portico.store.off_loop import off_loop
+from portico.store.passphrase import FILE_ENV
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -75,8 +77,9 @@ class Stage:
         import shlex
 
         self.tell(f"$ {self.rt.program} {shlex.join(words)}")
+        env = await off_loop(self._environment)
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "portico", *words, env=self.env, stdin=asyncio.subprocess.DEVNULL, stdout=-1, stderr=-1
+            *portico_command(*words), env=env, stdin=asyncio.subprocess.DEVNULL, stdout=-1, stderr=-1
         )
         try:
             async with asyncio.timeout(_COMMAND_S):
@@ -89,6 +92,11 @@ class Stage:
         if said.code:
             raise PorticoError("demo-failed", f"`{words[0]}` ended with {said.code}.", why=(said.err or said.out).strip())
         return said
+
+    def _environment(self) -> dict[str, str]:
+        # The passphrase file is the demo's own, for the throwaway store that only its commands open.
+        own = {FILE_ENV: self.env[FILE_ENV]} if FILE_ENV in self.env else {}
+        return {**portico_environment(self.env), **own}
 
 
 def run_on_stage(rt: Runtime, play: Play) -> int:
@@ -130,8 +138,8 @@ async def set_up(rt: Runtime, folder: Path) -> AsyncIterator[Stage]:
 
 
 def clean_environment(env: Mapping[str, str]) -> dict[str, str]:
-    """`env` without what the user's shell says about Portico and MiniMax: it has no place in the demo."""
-    return {name: value for name, value in env.items() if not name.upper().startswith(_FOREIGN)}
+    """`env` without credentials, and without what the user's shell says about Portico and MiniMax: the demo has its own."""
+    return {name: value for name, value in child_environment(env).items() if not name.upper().startswith(_FOREIGN)}
 
 
 def clear_away(folder: Path) -> None:

@@ -97,18 +97,17 @@ def approve(args: argparse.Namespace, rt: Runtime) -> int:
         PorticoError: `emulator-not-approved`: a page did not take it.
     """
     import subprocess
-    import sys
 
+    from portico.children import child_environment, script_command
     from portico.emulation import approver
     from portico.emulation.state import read_state
-    from portico.oauth.browser import child_environment
 
     state = read_state(rt.outside_emulator().paths.emulator)
-    environment = {**child_environment(rt.env), **state.env}
+    environment = child_environment({**rt.env, **state.env})
     deny = ["--deny"] if args.deny else []
     said = ""
     for url in state.approval_urls(args.code):
-        command = [sys.executable, "-I", approver.__file__, *deny, "--", url]
+        command = script_command(approver.__file__, *deny, "--", url)
         done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
         if done.returncode == ExitCode.OK:
             rt.out.note("Refused." if args.deny else "Approved.")

@@ -10,6 +10,7 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
+from portico.children import tool_environment
 from portico.errors import UsageError
 from portico.signals import BY_SIGNAL, EndedBySignal
 
@@ -63,7 +64,7 @@ def run(args: argparse.Namespace, rt: Runtime) -> int:
     tool = os.path.basename(words[0]).removesuffix(".cmd").removesuffix(".exe")  # noqa: PTH119 - of a word, which may be no path
     model = tool_model(rt, args.model)
     with _signals() as tell, gateway_for_a_tool(rt, tool, configured_port(rt)) as (state, key):
-        env = {name: value for name, value in rt.env.items() if name not in TAKEN_OUT}
+        env = {name: value for name, value in tool_environment(rt.env).items() if name not in TAKEN_OUT}
         command = [program, *arguments(state.url, model, tool), *words[1:]]
         with subprocess.Popen(command, env=env | variables(state.url, key, model, tool)) as process:
             tell.append(process)

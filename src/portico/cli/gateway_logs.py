@@ -7,6 +7,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Final
 
+from portico.children import child_environment
 from portico.errors import ConfigError, ExitCode
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def logs(args: argparse.Namespace, rt: Runtime) -> int:
 def _printed(command: list[str], rt: Runtime) -> Iterator[str]:
     try:
         process = subprocess.Popen(
-            command, env=dict(rt.env), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, errors="replace"
+            command, env=child_environment(rt.env), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, errors="replace"
         )
     except OSError as error:
         raise ConfigError("service-failed", f"`{command[0]}` cannot be run.", why=error.strerror) from None

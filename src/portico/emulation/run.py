@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import shlex
-import sys
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
+from portico.children import script_command
 from portico.emulation import approver
 from portico.emulation.authority import make_authority
 from portico.emulation.proxy import EmulationProxy
@@ -150,7 +150,7 @@ def _environment(proxy_url: str, places: _Places) -> Mapping[str, str]:
         "NO_PROXY": _NO_PROXY,
         "no_proxy": _NO_PROXY,
         "SSL_CERT_FILE": str(places.authority.ca_file),
-        "BROWSER": f"{shlex.quote(sys.executable)} -I {shlex.quote(approver.__file__)} %s",
+        "BROWSER": f"{shlex.join(script_command(approver.__file__))} %s",
         STATE_ENV: str(places.state),
         CONFIG_ENV: str(places.config),
     }

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from portico.children import portico_command
 from portico.errors import NetworkError, StoreError
 from portico.gateway.child import same_installation
 from portico.gateway.service import uses_sealed_file
@@ -29,8 +29,7 @@ _WITHOUT_PROXY: Final = ("no_proxy", "NO_PROXY")
 def a_service(here: Installation, name: str, description: str, *, verb: Verb, words: tuple[str, ...], log: Path) -> Service:
     """The service that runs `words` as a command of this installation, as far as its files are concerned."""
     full_name = f"portico-{name}{f'-{here.paths.state_id}' if here.paths.state_id else ''}"
-    # -P: a module in the folder of the moment must not be taken for one of ours.
-    command = (sys.executable, "-P", "-m", "portico", *words)
+    command = tuple(portico_command(*words))
     return Service(full_name, description, verb, command, {}, log, secrets=here.paths.state / f"{name}-proxy.env")
 
 

@@ -10,11 +10,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import portico
+from portico.children import import_folders, portico_command, portico_environment
 from portico.errors import ConfigError
 from portico.gateway.log import LIMIT, open_log
 from portico.gateway.state import running
 from portico.paths import CONFIG_ENV, STATE_ENV
-from portico.store.passphrase import SECRET_VARIABLES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -90,14 +90,12 @@ def _failed(paths: Paths, what: str, log_began: int) -> ConfigError:
 
 def gateway_command(port: int) -> list[str]:
     """What runs a gateway."""
-    # -P: a module in the folder of the moment must not be taken for one of ours.
-    return [sys.executable, "-P", "-m", "portico", "gateway", "run", "--port", str(port)]
+    return portico_command("gateway", "run", "--port", str(port))
 
 
 def gateway_environment(paths: Paths, env: Mapping[str, str]) -> dict[str, str]:
     """The environment without the passphrase, and with what makes the child the same installation from any folder."""
-    kept = {name: value for name, value in env.items() if name not in SECRET_VARIABLES}
-    return {**kept, **same_installation(paths, env)}
+    return {**portico_environment(env), **same_installation(paths, env)}
 
 
 def _its_own(env: dict[str, str]) -> dict[str, str]:
@@ -107,7 +105,7 @@ def _its_own(env: dict[str, str]) -> dict[str, str]:
 
 def same_installation(paths: Paths, env: Mapping[str, str]) -> dict[str, str]:
     """The variables that make a process this installation, with this configuration and state, from any folder."""
-    python_path = [str(Path(entry).absolute()) for entry in env.get("PYTHONPATH", "").split(os.pathsep) if entry]
+    python_path = import_folders(env)
     source = Path(portico.__file__).absolute().parent.parent
     if not _INSTALLED & set(source.parts):
         python_path.append(str(source))

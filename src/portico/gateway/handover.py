@@ -16,6 +16,7 @@ import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from portico.children import portico_environment
 from portico.errors import UsageError
 from portico.gateway.child import gateway_command, gateway_environment
 from portico.gateway.state import gateway_lock
@@ -103,7 +104,7 @@ def _started(
     if passphrase is not None:
         command = [*command, "--passphrase-stdin"]
     stdin = subprocess.DEVNULL if passphrase is None else subprocess.PIPE
-    heir = subprocess.Popen(command, env=dict(env), stdin=stdin, pass_fds=files, cwd="/")
+    heir = subprocess.Popen(command, env=portico_environment(env), stdin=stdin, pass_fds=files, cwd="/")
     if passphrase is not None and heir.stdin is not None:
         with contextlib.suppress(BrokenPipeError):
             heir.stdin.write(passphrase.reveal().encode() + b"\n")

@@ -8,27 +8,19 @@ from __future__ import annotations
 
 import asyncio
 import os
-import re
 import subprocess
 import threading
 from typing import TYPE_CHECKING, Final
 
+from portico.children import child_environment
 from portico.oauth.browser_choice import Launcher, Surroundings
 from portico.oauth.endpoints import check_endpoint_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-_SECRET_NAME: Final = re.compile(
-    r"(?:^|_)(?:API_?KEY|KEY|TOKEN|SECRET|PASSWORD|PASSPHRASE(?:_FILE)?|CREDENTIALS?)$", re.IGNORECASE
-)
 # A launcher that fails does so at once; one that is still there after this has a browser to show for it.
 _FAILS_WITHIN_S: Final = 3.0
-
-
-def child_environment(env: Mapping[str, str]) -> dict[str, str]:
-    """`env` without variables that hold credentials, for programs that need none."""
-    return {name: value for name, value in env.items() if not _SECRET_NAME.search(name)}
 
 
 class BrowserOpener:

@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
+from portico.children import child_environment
 from portico.errors import ConfigError
 from portico.paths import make_folder
 from portico.store.atomic import file_error, remove_private, write_in_place, write_private
-from portico.store.passphrase import SECRET_VARIABLES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -188,10 +188,15 @@ def run(env: Mapping[str, str], command: Sequence[str], *, hint: str | None = No
 
 def ask(env: Mapping[str, str], command: Sequence[str]) -> tuple[str, str | None]:
     """What `command` printed, and what it complained of; None where it ended well."""
-    kept = {name: value for name, value in env.items() if name not in SECRET_VARIABLES}
     try:
         done = subprocess.run(
-            command, env=kept, stdin=subprocess.DEVNULL, capture_output=True, timeout=_ANSWER_S, check=False, errors="replace"
+            command,
+            env=child_environment(env),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            timeout=_ANSWER_S,
+            check=False,
+            errors="replace",
         )
     except FileNotFoundError:
         return "", f"there is no {command[0]} here"

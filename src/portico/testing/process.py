@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import portico
+from portico.children import import_folders, portico_command
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -23,7 +23,7 @@ _SOURCE: Final = Path(portico.__file__).parent.parent
 
 @dataclass(frozen=True, slots=True)
 class PorticoRunner:
-    """Runs `python -m portico ARGS` with `paths` and the environment of this process, in which `env` replaces and None removes.
+    """Runs `python -P -m portico ARGS` with `paths` and this process's environment, in which `env` replaces and None removes.
 
     What it printed is kept in `outputs`, one folder of files per run, for a canary scan.
     """
@@ -44,7 +44,7 @@ class PorticoRunner:
         Raises:
             subprocess.TimeoutExpired: after `timeout` seconds.
         """
-        command = [sys.executable, "-m", "portico", *args]
+        command = portico_command(*args)
         stdin = {"input": input} if input is not None else {"stdin": subprocess.DEVNULL}
         done: subprocess.CompletedProcess[str] = subprocess.run(
             command, env=self.environment(env), capture_output=True, timeout=timeout, check=False, encoding="utf-8", **stdin
@@ -59,7 +59,7 @@ class PorticoRunner:
         own = {
             CONFIG_ENV: str(self.paths.config),
             STATE_ENV: str(self.paths.state),
-            "PYTHONPATH": os.pathsep.join(filter(None, (str(_SOURCE), os.environ.get("PYTHONPATH")))),
+            "PYTHONPATH": os.pathsep.join((str(_SOURCE), *import_folders(os.environ))),
             "PYTHONIOENCODING": "utf-8",
         }
         merged: dict[str, str | None] = {**os.environ, **own, **(env or {})}

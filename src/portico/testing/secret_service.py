@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from portico.children import child_environment
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
@@ -154,7 +156,7 @@ def _start(command: list[str], env: dict[str, str], stack: ExitStack, *, stdin: 
     log = stack.enter_context((Path(env["HOME"]) / f"{command[0]}.log").open("wb"))
     # A session of its own: the terminal's Ctrl-C is for the program that uses the service, which still needs it to clean up.
     process = subprocess.Popen(
-        command, env=env, stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        command, env=child_environment(env), stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
     )
     stack.callback(_stop, process)
     if process.stdin is not None:

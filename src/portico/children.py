@@ -1,0 +1,64 @@
+"""The processes that Portico starts: how a Python of ours is run, and which environment each kind of child gets.
+
+`python -m` and `python SCRIPT` put the current folder, or the script's, first on the import path (docs.python.org: sys.path).
+A `portico.py` or `json.py` in a project that a user has just cloned would run as the user: CWE-427. So a Python of ours is
+started with `-P` or `-I`. No child gets the passphrase of the encrypted token store, nor the name of its file: any process of the
+user can read another's environment, and a child hands its own on to everything that it starts (CWE-214).
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from typing import TYPE_CHECKING, Final
+
+from portico.store.passphrase import SECRET_VARIABLES
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+_PATH_ENV: Final = "PYTHONPATH"
+_SECRET_NAME: Final = re.compile(
+    r"(?:^|_)(?:API_?KEY|KEY|TOKEN|SECRET|PASSWORD|PASSPHRASE(?:_FILE)?|CREDENTIALS?)$", re.IGNORECASE
+)
+
+
+def portico_command(*words: str) -> list[str]:
+    """What runs `words` as a command of this Portico, with the current folder off the import path."""
+    return [sys.executable, "-P", "-m", "portico", *words]
+
+
+def script_command(script: str, *words: str) -> list[str]:
+    """What runs a file of ours that needs the standard library alone: neither a folder nor a variable adds to its import path."""
+    return [sys.executable, "-I", script, *words]
+
+
+def portico_environment(env: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a child that is Portico: it and all that it starts keep the current folder off their import path.
+
+    A child that needs the passphrase reads it from a pipe (`gateway run --passphrase-stdin`).
+    """
+    kept = {name: value for name, value in tool_environment(env).items() if name != _PATH_ENV}
+    folders = import_folders(env)
+    return {**kept, **({_PATH_ENV: os.pathsep.join(folders)} if folders else {}), "PYTHONSAFEPATH": "1"}
+
+
+def tool_environment(env: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a program that the user runs through Portico: `env` without the passphrase of the token store."""
+    return {name: value for name, value in env.items() if name not in SECRET_VARIABLES}
+
+
+def child_environment(env: Mapping[str, str]) -> dict[str, str]:
+    """The environment of a program that needs no credential at all (browser, editor, service manager): `env` without any."""
+    return {name: value for name, value in env.items() if not _SECRET_NAME.search(name)}
+
+
+def import_folders(env: Mapping[str, str]) -> list[str]:
+    """The absolute folders of `PYTHONPATH`, without those that mean the current folder: `.`, or an empty entry as in `:lib`."""
+    entries = [entry for entry in env.get(_PATH_ENV, "").split(os.pathsep) if entry]
+    return [_absolute(entry) for entry in entries if os.path.normpath(entry) != os.curdir]
+
+
+def _absolute(folder: str) -> str:
+    return folder if os.path.isabs(folder) else os.path.join(os.getcwd(), folder)  # noqa: PTH109, PTH117, PTH118 - no look at a disk

@@ -1,0 +1,245 @@
+"""The processes that Portico starts: no code of the current folder runs in them, and none gets the store's passphrase."""
+
+from __future__ import annotations
+
+import ast
+import asyncio
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import pytest
+
+from portico.cli import config_edit, demo_keep, gateway_logs
+from portico.cli.demo_stage import Stage, clean_environment
+from portico.cli.runtime import Runtime
+from portico.gateway import service
+from portico.gateway.as_service import gateway_service
+from portico.gateway.child import same_installation
+from portico.store.passphrase import SECRET_VARIABLES, PassphraseSource
+from portico.store.profiles import ProfileIndex
+from portico.store.vault import Vault
+from portico.testing.canary import canary
+from tests.minimax_session import in_this_process
+from tests.source_tree import HOST, PLUGINS, modules
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+STARTERS: Final = {
+    *(f"subprocess.{name}" for name in ("Popen", "run", "call", "check_call", "check_output", "getoutput", "getstatusoutput")),
+    *(f"asyncio.create_subprocess_{name}" for name in ("exec", "shell")),
+}
+
+
+@pytest.fixture
+def stopped_gateway(paths):
+    yield paths
+    service.stop(paths)
+
+
+def environ_of(pid: int) -> dict[str, str]:
+    pairs = Path("/proc", str(pid), "environ").read_bytes().decode().split("\0")
+    return dict(pair.split("=", 1) for pair in pairs if "=" in pair)
+
+
+# --- the current folder ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("E117")
+def test_a_command_of_the_demo_does_not_run_the_modules_of_the_current_folder(hostile_folder, run_portico, paths, tmp_path):
+    stage = Stage(Runtime("portico"), tmp_path, clean_environment(run_portico.environment()), paths, ())
+    assert asyncio.run(stage.command("--version")).out.startswith("portico ")
+
+
+@pytest.mark.requirement("E117")
+@pytest.mark.requirement("E132")
+@pytest.mark.linux
+def test_the_emulator_that_the_demo_leaves_runs_nothing_of_the_current_folder_and_has_no_key(
+    hostile_folder, run_portico, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    secrets = {"OPENAI_API_KEY": canary("apikey"), **dict.fromkeys(SECRET_VARIABLES, canary("passphrase"))}
+    emulator = demo_keep._start(Runtime("portico", env=run_portico.environment(secrets)))
+    try:
+        assert "env" in json.loads(emulator.stdout.readline() or "{}")
+        environ = environ_of(emulator.pid)
+        assert not secrets.keys() & environ.keys()
+        assert environ["PYTHONSAFEPATH"] == "1"
+    finally:
+        emulator.terminate()
+        emulator.communicate()
+
+
+@pytest.mark.requirement("E117")
+def test_the_runner_for_the_tests_of_plugins_does_not_either(hostile_folder, run_portico):
+    done = run_portico("plugins", "list")
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.requirement("E117")
+@pytest.mark.parametrize("python_path", ["", ".", f"{os.pathsep}{HOST}", f"{HOST}{os.pathsep}"])
+def test_a_gateway_in_the_background_does_not_either_whatever_empty_entries_the_path_has(
+    hostile_folder, stopped_gateway, python_path
+):
+    service.start(stopped_gateway, port=0, env={**os.environ, "PYTHONPATH": python_path})
+
+
+@pytest.mark.requirement("E117")
+@pytest.mark.parametrize("python_path", [None, "", ".", f"{os.pathsep}{HOST}"])
+def test_nor_does_a_service_of_the_operating_system(hostile_folder, paths, python_path):
+    rt = Runtime("portico", env={**os.environ, **({} if python_path is None else {"PYTHONPATH": python_path})})
+    command = [*gateway_service(rt).command[:-2], "--version"]
+    env = {"PATH": os.environ["PATH"], **same_installation(paths, rt.env)}
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.requirement("E117")
+def test_python_with_the_module_option_runs_portico_and_nothing_that_only_looks_like_a_library(
+    hostile_folder, run_portico, paths
+):
+    (hostile_folder / "portico.py").unlink()  # Python itself runs that one before any line of ours: nothing here can forbid it
+    done = subprocess.run(
+        [sys.executable, "-m", "portico", "config", "validate", "--json"],
+        env=run_portico.environment(),
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+
+
+def _starts(tree: ast.AST) -> Iterator[ast.Call]:
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Call) and ast.unparse(node.func) in STARTERS:
+            yield node
+
+
+SOURCES: Final = [module for source in (HOST, *PLUGINS) for module in modules(source)]
+
+
+@pytest.mark.requirement("E117")
+def test_only_one_module_knows_how_a_python_of_ours_is_started():
+    wrong = [
+        f"{module.name}:{node.lineno}"
+        for module in SOURCES
+        if module.name != "portico.children"
+        for node in ast.walk(ast.parse(module.path.read_bytes()))
+        if isinstance(node, ast.Attribute) and node.attr == "executable" and getattr(node.value, "id", "") == "sys"
+    ]
+    assert wrong == []
+
+
+@pytest.mark.requirement("E132")
+def test_every_start_of_a_program_names_its_environment_and_takes_it_from_that_module():
+    wrong = []
+    for module in SOURCES:
+        calls = list(_starts(ast.parse(module.path.read_bytes())))
+        wrong += [f"{module.name}:{call.lineno}" for call in calls if not any(word.arg == "env" for word in call.keywords)]
+        if calls and not any(name.startswith("portico.children.") for _, name in module.imports()):
+            wrong.append(module.name)
+    assert wrong == []
+
+
+@pytest.mark.requirement("E117")
+def test_no_program_is_started_in_any_other_way():
+    others = (
+        "os.system",
+        "os.popen",
+        "os.fork",
+        "os.forkpty",
+        "os.startfile",
+        "pty.spawn",
+        "os.exec",
+        "os.spawn",
+        "os.posix_spawn",
+    )
+    wrong = [
+        f"{module.name}:{node.lineno}"
+        for module in SOURCES
+        for node in ast.walk(ast.parse(module.path.read_bytes()))
+        if isinstance(node, ast.Call) and ast.unparse(node.func).startswith((*others, "multiprocessing.", "webbrowser."))
+    ]
+    assert wrong == []
+
+
+# --- the passphrase --------------------------------------------------------------------------------------------------------
+
+SECRET: Final = dict.fromkeys(SECRET_VARIABLES, canary("passphrase"))
+
+
+@pytest.fixture
+def sealed_file(paths, tmp_path):
+    """The file with the passphrase of a sealed file store that is in use."""
+    passphrase = tmp_path / "passphrase"
+    passphrase.write_text("correct horse battery staple", encoding="utf-8")
+    passphrase.chmod(0o600)
+    source = PassphraseSource({"PORTICO_PASSPHRASE_FILE": str(passphrase)})
+    Vault(paths, ProfileIndex(paths), store="file", passphrase=source).probe()
+    return passphrase
+
+
+@pytest.fixture
+def tool(tmp_path):
+    """A program that prints the names of its variables."""
+    path = tmp_path / "tools" / "tool"
+    path.parent.mkdir()
+    path.write_text(
+        f"#!{sys.executable} -S\nimport os, sys\nopen(sys.argv[-1], 'a').write('\\n'.join(os.environ))\n", encoding="utf-8"
+    )
+    path.chmod(0o755)
+    return path
+
+
+@pytest.mark.requirement("E132")
+def test_a_tool_that_exec_starts_gets_neither_the_passphrase_nor_the_name_of_its_file(
+    stopped_gateway, sealed_file, run_portico, tool, tmp_path
+):
+    acme = {"baseUrl": "https://acme.test", "api": "openai-completions", "apiKey": "k", "models": [{"id": "model"}]}
+    config = {"models": {"providers": {"acme": acme}}, "agents": {"defaults": {"model": "acme/model"}}}
+    stopped_gateway.config.write_text(json.dumps(config), encoding="utf-8")
+    env = {"PORTICO_PASSPHRASE_FILE": str(sealed_file), "PORTICO_PASSPHRASE": canary("passphrase")}
+    seen = tmp_path / "seen"
+
+    done = in_this_process(("exec", "--", str(tool), str(seen)), run_portico.environment(env))
+
+    assert done.returncode == 0, done.stderr
+    names = seen.read_text(encoding="utf-8").split()
+    assert "PORTICO_GATEWAY_KEY" in names
+    assert not set(SECRET_VARIABLES) & set(names)
+
+
+@pytest.mark.requirement("E132")
+@pytest.mark.linux
+def test_a_gateway_gets_the_passphrase_of_a_file_through_its_pipe_and_not_the_files_name(stopped_gateway, sealed_file):
+    env = {**os.environ, "PORTICO_PASSPHRASE_FILE": str(sealed_file)}
+
+    state = service.start(stopped_gateway, port=0, env=env)
+
+    assert state.opens_sealed
+    assert not set(SECRET_VARIABLES) & environ_of(state.pid).keys()
+
+
+@pytest.mark.requirement("E132")
+def test_an_editor_gets_neither(run_portico, tool, tmp_path):
+    rt = Runtime("portico", env=run_portico.environment(SECRET))
+    config_edit._run(rt, [str(tool)], tmp_path / "seen")
+    assert not set(SECRET_VARIABLES) & set((tmp_path / "seen").read_text(encoding="utf-8").split())
+
+
+@pytest.mark.requirement("E132")
+def test_what_reads_the_journal_gets_neither(run_portico, tool, tmp_path):
+    rt = Runtime("portico", env=run_portico.environment(SECRET))
+    list(gateway_logs._printed([str(tool), str(tmp_path / "seen")], rt))
+    names = (tmp_path / "seen").read_text(encoding="utf-8").split()
+    assert "PATH" in names
+    assert not set(SECRET_VARIABLES) & set(names)
+
+
+@pytest.mark.requirement("E132")
+def test_a_command_of_the_demo_gets_no_key_and_no_passphrase_of_the_user():
+    secrets = {**SECRET, "OPENAI_API_KEY": canary("apikey"), "PORTICO_CONFIG": "c", "PATH": "p"}
+    assert clean_environment(secrets) == {"PATH": "p"}
