@@ -12,7 +12,7 @@
      |    +-- OAuthError         8    the authorization server answered with an error (RFC 6749 section 5.2)
      +-- ConfigError             9    a configuration or plugin cannot be used as it stands
      +-- LockBusy               10    another process holds the lock
-     +-- NotRevoked             11    signed out here; the provider was not told
+     +-- NotRevoked             11    signed out here; not revoked at the provider
 
 An exception outside this tree is a bug and keeps its traceback. Hints name commands as `{prog} ...`; the program name that the
 user typed is put in when the error is shown.
@@ -213,6 +213,6 @@ class LockBusy(PorticoError):
 
 
 class NotRevoked(PorticoError):
-    """Signed out on this machine; the provider could not be told."""
+    """Signed out on this machine; the provider has not revoked the tokens."""
 
     exit_code = ExitCode.NOT_REVOKED

@@ -11,10 +11,8 @@ import pytest
 from portico.contracts import FormRequest
 from portico.errors import NotRevoked, PorticoError
 from portico.oauth.client import OAuthClient
-
 from portico.oauth.device_flow import device_flow
 from portico.oauth.repeated import secrets_of
-
 from portico.oauth.revocation import revoke
 from portico.oauth.standard import StandardDialect
 from portico.secret import Secret

@@ -16,7 +16,7 @@ def run_logout(asked: str | None, rt: Runtime, *, all_profiles: bool, yes: bool)
     """Sign out of `asked`, of the only profile, or of all of them.
 
     Raises:
-        NotRevoked: everything is deleted here, but a provider was not told. With `--json` it is in the report, as the next is.
+        NotRevoked: all is deleted here, but a provider has not revoked it. With `--json` it is in the report, as the next is.
         StoreError: a copy of a token could not be deleted.
     """
     from portico import signals

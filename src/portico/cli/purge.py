@@ -22,7 +22,7 @@ _EXAMPLES = """examples:
 The program itself stays: remove it with pipx, uv or pip. Where a keyring cannot be reached nothing that leads to its records is
 deleted, and the command can be run again. Other tools' settings are not touched: {prog} has written none of them.
 
-exit code: 0 nothing is left; 11 a provider was not told; 7 something could not be deleted.
+exit code: 0 nothing is left; 11 a provider has not revoked the tokens; 7 something could not be deleted.
 """
 # How Portico's own names in the state folder begin. Whatever else stands there is somebody else's, and stays with the folder.
 _OWN: Final = (

@@ -33,7 +33,7 @@ _ROUNDS: Final = 3
 
 @dataclass(frozen=True, slots=True)
 class SignedOut:
-    """What became of one profile. `not_revoked` says why the provider was not told, `left` what could not be deleted.
+    """What became of one profile. `not_revoked` says why the provider has not revoked it, `left` what could not be deleted.
 
     `may_be_left` says why a refresh that is under way may still bring tokens. `is_key`: it held an API key, which nobody can
     revoke from here. `taken`: another command has signed in under its name meanwhile, and that account was left alone.

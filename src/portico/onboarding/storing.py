@@ -157,7 +157,7 @@ def _asked(bench: Workbench, error: StoreError | LockBusy, used: StoreName) -> s
 
 def fate(*, revoked: bool) -> str:
     """What became of a sign-in that is not kept, as the end of a sentence."""
-    return "the sign-in was revoked again" if revoked else "the provider could not be told to revoke the sign-in"
+    return "the sign-in was revoked again" if revoked else "the provider has not revoked the sign-in"
 
 
 def _not_kept(error: StoreError | LockBusy, *, revoked: bool) -> StoreError | LockBusy:

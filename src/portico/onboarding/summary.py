@@ -98,7 +98,7 @@ def _lines(bench: Workbench, done: SignedIn, background: str | None) -> list[str
     lines += [f"  Background     {background}"] if background else []
     lines += [f"  Note           {note}" for note in done.notes]
     if done.old_revoked is not None:
-        lines.append("  Old sign-in    " + ("revoked" if done.old_revoked else "replaced here; the provider was not told"))
+        lines.append("  Old sign-in    " + ("revoked" if done.old_revoked else "replaced here; not revoked at the provider"))
     return [*lines, "", f'Next:  {_ask(bench, done)} "Hello"   |   {prog} auth list   |   {prog} models list', ""]
 
 
