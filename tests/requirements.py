@@ -61,7 +61,9 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
         "RFC 9700 section 4.7.1", "a wrong, empty, missing, stale or cut state is refused before any token request"
     ),
     "E8": Requirement("CVE-2026-42073", "`error=` counts only with the right state, and then ends the login as denied"),
-    "E9": Requirement("RFC 6749 section 3.1", "duplicate or contradictory parameters are refused; the login goes on"),
+    "E9": Requirement(
+        "RFC 6749 section 3.1", "duplicate or contradictory parameters are never used; with the right state they end the login"
+    ),
     "E10": Requirement("RFC 9207 section 2.4", "`iss` must match exactly when present, and must be present when advertised"),
     "E11": Requirement("RFC 6749 section 4.1.2", "a good callback sent many times makes one token request"),
     "E12": Requirement("RFC 8252 section 7.3", "a browser that closes before reading the page does not lose the login"),

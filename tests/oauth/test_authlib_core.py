@@ -12,7 +12,7 @@ from portico.errors import Denied, OAuthError
 from portico.oauth import pkce
 from portico.oauth.authlib_core import PublicClient
 from portico.oauth.authorization_request import new_authorization_request
-from portico.oauth.authorization_response import ExpectedAnswer, UnfitResponse
+from portico.oauth.authorization_response import CallbackRefused, ExpectedAnswer, Parameters, UnfitResponse
 from portico.oauth.standard import StandardDialect
 from portico.secret import Secret
 from portico.testing.as_grants import s256
@@ -93,11 +93,13 @@ def test_trap_a_state_of_none_is_no_state():
     with pytest.raises(ValueError, match="state"):
         PublicClient(SERVER).authorization_url("https://as.test/a", redirect_uri=REDIRECT, state=Secret(""), verifier=Secret("v"))
     with pytest.raises(UnfitResponse):
-        ExpectedAnswer(Secret("s"), "https://as.test", iss_required=False).read([("code", "c")])
+        ExpectedAnswer(Secret("s"), "https://as.test", iss_required=False).read(Parameters([("code", "c")]))
 
 
 def test_trap_an_error_answer_is_never_taken_for_another_grant():
-    answer = ExpectedAnswer(Secret("s"), "https://as.test", iss_required=False).read([("error", "access_denied"), ("state", "s")])
+    answer = ExpectedAnswer(Secret("s"), "https://as.test", iss_required=False).read(
+        Parameters([("error", "access_denied"), ("state", "s")])
+    )
 
     assert isinstance(answer, Denied)
 
@@ -118,8 +120,11 @@ def test_trap_the_grant_type_is_never_guessed():
 
 
 def test_trap_a_duplicate_code_is_refused_and_not_the_last_one_taken():
-    with pytest.raises(UnfitResponse, match="duplicate"):
-        ExpectedAnswer(Secret("s"), "i", iss_required=False).read([("code", "a"), ("code", "b"), ("state", "s")])
+    parameters = Parameters([("code", "a"), ("code", "b"), ("state", "s")])
+    answer = ExpectedAnswer(Secret("s"), "i", iss_required=False).read(parameters)
+
+    assert isinstance(answer, CallbackRefused)
+    assert answer.reason == "duplicate-parameter"
 
 
 @pytest.mark.parametrize(("status", "body"), [(200, "{}"), (400, '{"access_token": "a", "token_type": "bearer"}'), (400, "{}")])

@@ -178,8 +178,6 @@ async def test_a_pasted_redirect_url_passes_the_same_checks():
             f"https://evil.test/?{urlencode(answer)}",
             f"{login.redirect_uri}/?{urlencode(answer)}",
             f"{login.redirect_uri}?{urlencode({**answer, 'state': 'x'})}",
-            f"{login.redirect_uri}?{urlencode({**answer, 'iss': 'https://evil.test'})}",
-            f"{login.redirect_uri}?{urlencode(answer)}&code=twice",
         ):
             lines.put_nowait(wrong)
         lines.put_nowait(f"  {login.redirect_uri}?{urlencode(answer)}\n")
@@ -192,8 +190,6 @@ async def test_a_pasted_redirect_url_passes_the_same_checks():
         "pasted-text-is-not-the-redirect-url",
         "pasted-text-is-not-the-redirect-url",
         "state-mismatch",
-        "iss-mismatch",
-        "duplicate-parameter",
     ]
 
 

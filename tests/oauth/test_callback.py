@@ -212,34 +212,22 @@ async def test_another_error_with_the_right_state_is_mapped():
     assert error.value.why == "invalid_scope: no such scope"
 
 
-@pytest.mark.requirement("E9")
-async def test_duplicate_and_contradictory_parameters_are_refused_and_the_login_goes_on():
-    async with pending_login() as login:
-        good = urlencode(login.answer())
-        for extra in ("code=x", f"state={login.state}", f"iss={quote(login.issuer)}", "error=x", "error=x&error=y", "code="):
-            assert (await login.send(f"{good}&{extra}")).status == 400
-            assert (await login.send(f"{extra}&{good}")).status == 400
-        for changes in ({"code": ""}, {"code": None}, {"code": None, "error": ""}):
-            assert (await login.send(login.answer(**changes))).status == 400
-
-        assert (await login.finish()).status == 200
-
-
 @pytest.mark.requirement("E10")
 @pytest.mark.parametrize("advertised", [True, False])
 @pytest.mark.parametrize("kind", ["code", "error"])
-async def test_the_issuer_must_match_exactly_on_codes_and_on_errors(advertised, kind):
+@pytest.mark.parametrize("issuer", ["another", "with a slash", "in capitals", "empty", "none"])
+async def test_the_issuer_must_match_exactly_on_codes_and_on_errors(advertised, kind, issuer):
     async with pending_login(change=lambda server: replace(server, iss_advertised=advertised)) as login:
         right = {} if kind == "code" else {"code": None, "error": "server_error"}
-        for issuer in (login.issuer + "/", login.issuer.upper(), "https://other.test", ""):
-            assert (await login.send(login.answer(**right, iss=issuer))).status == 400
+        wrong = {"another": "https://other.test", "with a slash": login.issuer + "/", "in capitals": login.issuer.upper()}
+        caught = await login.send(login.answer(**right, iss={**wrong, "empty": "", "none": None}[issuer]))
+        await get(login.port, caught.headers["location"])
+        ended = (await asyncio.gather(login.task, return_exceptions=True))[0]
 
-        without = await login.send(login.answer(**right, iss=None))
-        if advertised:
-            assert without.status == 400
-            assert (await login.finish()).status == 200
-        else:
-            assert without.status == 303
+    if issuer == "none" and not advertised:
+        assert getattr(ended, "id", None) == (None if kind == "code" else "server-error")
+    else:
+        assert ended.id == "issuer-mismatch"
 
 
 @pytest.mark.requirement("E11")
@@ -278,11 +266,15 @@ async def test_a_browser_that_closes_before_reading_the_page_does_not_lose_the_l
 )
 async def test_oversized_and_malformed_queries_are_refused_or_read_right_and_never_crash(extra):
     async with pending_login() as login:
-        reply = await login.send(f"{extra}&{urlencode({'state': login.state})}")
-
-        assert 400 <= reply.status < 500
-        assert "Traceback" not in reply.body
-        assert (await login.finish()).status == 200
+        for state in ("wrong", login.state):
+            reply = await login.send(f"{extra}&{urlencode({'state': state})}")
+            assert "Traceback" not in reply.body
+            assert 400 <= reply.status < 500 or (reply.status, state) == (303, login.state)
+        if reply.status == 303:
+            with pytest.raises(OAuthError, match=r"(cannot be|is not) used"):
+                await login.task
+        else:
+            assert (await login.finish()).status == 200
 
 
 @pytest.mark.requirement("E13")
@@ -448,7 +440,7 @@ async def test_a_form_post_answer_is_taken_and_a_huge_one_is_not_read():
         wrong_type = await get(
             login.port, login.path, method="POST", headers="Content-Type: text/plain\r\nContent-Length: 1\r\n", body="x"
         )
-        by_get = await login.send(form)
+        by_get = await login.send(login.answer(state="wrong"))
         caught = await get(login.port, login.path, method="POST", headers=head.format(len(form)), body=form)
         page = await get(login.port, caught.headers["location"])
         await asyncio.wait_for(login.task, 5)

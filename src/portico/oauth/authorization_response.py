@@ -1,6 +1,8 @@
 """The checks that an authorization response passes before a byte of it is used (RFC 6749 section 4.1.2, RFC 9207).
 
-The same checks hold for a request to the callback server and for a URL that the user pasted.
+The same checks hold for a request to the callback server and for a URL that the user pasted. The state comes first: until it
+matches, the request may be anybody's and changes nothing (CVE-2026-42073). Once it does, the response is the server's, and one
+that cannot be used ends the sign-in as what it is: no better one will come.
 """
 
 from __future__ import annotations
@@ -8,20 +10,24 @@ from __future__ import annotations
 import hmac
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
-from urllib.parse import parse_qsl
+from typing import TYPE_CHECKING, ClassVar, Final, NamedTuple
+from urllib.parse import unquote_plus
 
+from portico.errors import OAuthError
 from portico.oauth.token_errors import error_for
 from portico.secret import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from portico.contracts import OAuthServer
     from portico.errors import PorticoError
 
-_ONCE: Final = frozenset({"code", "state", "iss", "error"})
+# What this client reads. Other parameters are ignored, whatever they hold (RFC 6749 section 4.1.2), and the server's own words
+# are shown with what cannot be printed taken out.
+_READ: Final = frozenset({"code", "state", "iss", "error"})
 _MAX_PARAMETERS: Final = 64
+_LONGEST_CODE: Final = 8 * 1024
 _BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -32,6 +38,37 @@ class UnfitResponse(ValueError):
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
         self.reason = reason
+
+
+class CallbackRefused(OAuthError):
+    """The response is the answer to this sign-in, and cannot be used. `reason` is one of a fixed few."""
+
+    id_and_message: ClassVar = ("callback-invalid", "The server's answer to the sign-in cannot be used.")
+    advice: ClassVar = (
+        "Run the command again; if it stays so, the server does not keep to the standard (RFC 6749 section 4.1.2). "
+        "Try `--flow device`."
+    )
+
+    def __init__(self, reason: str, why: str) -> None:
+        super().__init__(*self.id_and_message, why=why, hint=self.advice)
+        self.reason = reason
+
+
+class IssuerMismatch(CallbackRefused):
+    """The response is not, or not provably, from the server that was asked (RFC 9207 section 2.4)."""
+
+    id_and_message = (
+        "issuer-mismatch",
+        "The answer to the sign-in does not come from the server that was asked, so it is not used.",
+    )
+    advice = "Check `issuer` in the provider's settings, then run the command again."
+
+
+class Parameters(NamedTuple):
+    """The parameters of a response. `fault` is what is malformed of those that this client reads; None if nothing is."""
+
+    pairs: Sequence[tuple[str, str]]
+    fault: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,59 +83,81 @@ class ExpectedAnswer:
     def for_server(cls, server: OAuthServer, state: Secret) -> ExpectedAnswer:
         return cls(state=state, issuer=server.issuer, iss_required=server.iss_advertised)
 
-    def read(self, parameters: Sequence[tuple[str, str]]) -> Secret | PorticoError:
-        """The code, or the error that the server reports.
-
-        The state comes first: until it matches, nothing else in the request means anything (CVE-2026-42073).
+    def read(self, parameters: Parameters) -> Secret | PorticoError:
+        """The code, or why the sign-in has ended: the error that the server reports, or what is wrong with its answer.
 
         Raises:
             UnfitResponse: this is not the answer.
         """
-        fields = _single(parameters)
-        self._check_state(fields.get("state"))
-        self._check_issuer(fields.get("iss"))
-        code, error = fields.get("code"), fields.get("error")
-        if (code is None) == (error is None):
-            raise UnfitResponse("neither-code-nor-error" if code is None else "code-and-error")
-        if code == "" or error == "":
-            raise UnfitResponse("empty-parameter")
-        if code is not None:
-            return Secret(code)
-        return error_for(error or "", description=fields.get("error_description"))
+        self.check_state(parameters)
+        try:
+            fields = _single(parameters)
+            self._check_issuer(fields.get("iss"))
+            return self._code_or_error(fields)
+        except CallbackRefused as refused:
+            return refused
 
-    def _check_state(self, state: str | None) -> None:
-        if not state:
+    def check_state(self, parameters: Parameters) -> None:
+        """Hold each `state` of a response to the sign-in's own.
+
+        Raises:
+            UnfitResponse: there is none, or one is another.
+        """
+        states = [value for name, value in parameters.pairs if name == "state"]
+        if not any(states):
             raise UnfitResponse("state-missing")
-        if not hmac.compare_digest(state.encode(), self.state.reveal().encode()):
+        expected = self.state.reveal().encode()
+        matches = [hmac.compare_digest(state.encode("utf-8", "surrogatepass"), expected) for state in states]
+        if not all(matches):
             raise UnfitResponse("state-mismatch")
 
     def _check_issuer(self, issuer: str | None) -> None:
         # RFC 9207 section 2.4: simple string comparison, on error responses too.
         if issuer is None:
             if self.iss_required:
-                raise UnfitResponse("iss-missing")
+                raise IssuerMismatch("iss-missing", "it has no `iss`, and the server says that its answers have one")
         elif issuer != self.issuer:
-            raise UnfitResponse("iss-mismatch")
+            raise IssuerMismatch("iss-mismatch", "its `iss` is another issuer")
+
+    def _code_or_error(self, fields: dict[str, str]) -> Secret | PorticoError:
+        code, error = fields.get("code"), fields.get("error")
+        if code is not None and error is not None:
+            raise CallbackRefused("code-and-error", "it holds both a code and an error")
+        if error:
+            return error_for(error, description=fields.get("error_description"), known=(self.state,))
+        if code is None and error is None:
+            raise CallbackRefused("neither-code-nor-error", "it holds neither a code nor an error")
+        if not code:
+            raise CallbackRefused("empty-parameter", "its code or its error is empty")
+        if len(code) > _LONGEST_CODE:
+            raise CallbackRefused("code-too-long", f"its code is too long: over {_LONGEST_CODE} characters")
+        return Secret(code)
 
 
-def read_parameters(encoded: str) -> list[tuple[str, str]]:
-    """The parameters of a query or a form body (`application/x-www-form-urlencoded`, UTF-8).
+def read_parameters(encoded: str) -> Parameters:
+    """The parameters of a query or a form body (`application/x-www-form-urlencoded`, UTF-8), also of a malformed one."""
+    pairs: list[tuple[str, str]] = []
+    fault = None
+    for part in filter(None, encoded.split("&")):
+        name, _, value = part.partition("=")
+        pairs.append((unquote_plus(name, errors="replace"), unquote_plus(value, errors="replace")))
+        if pairs[-1][0] in _READ and _is_malformed(part):
+            fault = fault or f"its `{pairs[-1][0]}` is malformed"
+    if len(pairs) > _MAX_PARAMETERS:
+        fault = fault or f"it has {len(pairs)} parameters"
+    return Parameters(pairs, fault)
 
-    Raises:
-        UnfitResponse: it is malformed, or has more parameters than any answer.
-    """
-    if not encoded.isascii() or _BAD_ESCAPE.search(encoded):
-        raise UnfitResponse("malformed-parameters")
+
+def _is_malformed(part: str) -> bool:
+    if not part.isascii() or _BAD_ESCAPE.search(part):
+        return True
     try:
-        pairs = parse_qsl(encoded, keep_blank_values=True, errors="strict", max_num_fields=_MAX_PARAMETERS)
-    except ValueError:
-        raise UnfitResponse("malformed-parameters") from None
-    if any(_CONTROL.search(text) for pair in pairs for text in pair):
-        raise UnfitResponse("malformed-parameters")
-    return pairs
+        return _CONTROL.search(unquote_plus(part, errors="strict")) is not None
+    except UnicodeDecodeError:
+        return True
 
 
-def read_pasted(text: str, redirect_uri: str) -> list[tuple[str, str]]:
+def read_pasted(text: str, redirect_uri: str) -> Parameters:
     """The parameters of a redirect URL that the user pasted.
 
     Raises:
@@ -110,10 +169,12 @@ def read_pasted(text: str, redirect_uri: str) -> list[tuple[str, str]]:
     return read_parameters(query.partition("#")[0])
 
 
-def _single(parameters: Iterable[tuple[str, str]]) -> dict[str, str]:
+def _single(parameters: Parameters) -> dict[str, str]:
+    if parameters.fault is not None:
+        raise CallbackRefused("malformed-parameters", parameters.fault)
     fields: dict[str, str] = {}
-    for name, value in parameters:
-        if name in _ONCE and name in fields:
-            raise UnfitResponse("duplicate-parameter")
+    for name, value in parameters.pairs:
+        if name in _READ and name in fields:
+            raise CallbackRefused("duplicate-parameter", f"it holds `{name}` twice")
         fields[name] = value
     return fields

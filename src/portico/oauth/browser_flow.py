@@ -99,7 +99,7 @@ async def open_page(opener: BrowserOpener, url: str, on_event: EventHandler) -> 
 
 
 async def _take_pasted(callback: CallbackServer, paste: Paste, on_event: EventHandler) -> None:
-    """Hold every pasted line to the same checks as a request, until one passes or the input ends."""
+    """Hold every pasted line to the same checks as a request, until one ends the sign-in or the input ends."""
     while True:
         try:
             line = await paste()
@@ -108,7 +108,7 @@ async def _take_pasted(callback: CallbackServer, paste: Paste, on_event: EventHa
         if not line.strip():
             continue
         try:
-            callback.take(read_pasted(line, callback.redirect_uri))
+            callback.take(read_pasted(line, callback.redirect_uri), pasted=True)
         except UnfitResponse as unfit:
             on_event(StrayRequest(unfit.reason))
         else:

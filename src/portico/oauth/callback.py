@@ -1,7 +1,8 @@
 """The callback server: catches one authorization response on the loopback interface (RFC 8252 section 7.3).
 
-It is bound before the URL is built, takes exactly one answer, and whatever else arrives is refused and changes nothing. The
-browser is held until the code is exchanged and stored, then sent on to a clean address whose page tells what truly happened.
+It is bound before the URL is built and takes exactly one answer. Whatever lacks the sign-in's state is refused and changes
+nothing. The browser is held until the code is exchanged and stored, then sent on to a clean address whose page tells what truly
+happened.
 """
 
 from __future__ import annotations
@@ -12,10 +13,16 @@ from typing import TYPE_CHECKING, Final, Literal, Self
 
 from aiohttp import web
 
-from portico.oauth.authorization_response import ExpectedAnswer, UnfitResponse, read_parameters
+from portico.oauth.authorization_response import (
+    CallbackRefused,
+    ExpectedAnswer,
+    Parameters,
+    UnfitResponse,
+    read_parameters,
+)
 from portico.oauth.callback_http import Answer, page, read_form, refuse
 from portico.oauth.loopback import bind_loopback
-from portico.oauth.quiet_http import QuietServer, is_for
+from portico.oauth.quiet_http import Bounds, QuietServer, is_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -31,6 +38,11 @@ _HOLD_S: Final = 30.0
 _SHOW_S: Final = 1.0
 _SHUTDOWN_S: Final = 0.25
 _HTTP_PORT: Final = 80
+# A code that is too long is told as that, and not as a request that nobody understood.
+_LINE_CAP: Final = 64 * 1024
+_METHODS: Final = ("GET", "POST")
+# What a part of an address looks like.
+_BADLY_COPIED: Final = frozenset({"neither-code-nor-error", "malformed-parameters", "empty-parameter", "iss-missing"})
 _STATUS_OF: Final = {"host": 421, "path": 404, "method": 405, "body-too-long": 413}
 
 
@@ -71,7 +83,9 @@ class CallbackServer:
         sockets = bind_loopback(self._redirect)
         self._port = sockets[0].getsockname()[1]
         self._hosts = _host_names(self._redirect.host, self._port)
-        self._runner = web.ServerRunner(QuietServer(self._handle, refuse), shutdown_timeout=_SHUTDOWN_S)
+        self._runner = web.ServerRunner(
+            QuietServer(self._handle, refuse, Bounds(line_cap=_LINE_CAP)), shutdown_timeout=_SHUTDOWN_S
+        )
         await self._runner.setup()
         for listener in sockets:
             await web.SockSite(self._runner, listener).start()
@@ -107,8 +121,10 @@ class CallbackServer:
         """The code, or the error that the server reported."""
         return await asyncio.shield(self._answer)
 
-    def take(self, parameters: Sequence[tuple[str, str]]) -> None:
-        """Accept an answer, however it came; a repeated one changes nothing.
+    def take(self, parameters: Parameters, *, pasted: bool = False) -> None:
+        """Accept an answer, however it came; a repeated one changes nothing. One that cannot be used ends the sign-in.
+
+        A `pasted` one that may only be copied badly ends nothing: it can be pasted once more.
 
         Raises:
             UnfitResponse: it is not the answer to this sign-in.
@@ -116,6 +132,11 @@ class CallbackServer:
         if self._expected is None:
             raise UnfitResponse("too-early")
         answer = self._expected.read(parameters)
+        if pasted and isinstance(answer, CallbackRefused) and answer.reason in _BADLY_COPIED:
+            raise UnfitResponse(answer.reason)
+        self._end(answer)
+
+    def _end(self, answer: Secret | PorticoError) -> None:
         if not self._answer.done():
             self._answer.set_result(answer)
 
@@ -132,17 +153,34 @@ class CallbackServer:
             return await self._show_result()
         if path != self._path:
             return self._refuse("path")
-        if request.method != self._method:
-            return self._refuse("method", Allow=self._method)
         try:
-            self.take(read_parameters(query if self._method == "GET" else await read_form(request)))
+            await self._take_request(request, query)
         except UnfitResponse as unfit:
+            if request.method != self._method:
+                return self._refuse("method", Allow=self._method)
             return self._refuse(unfit.reason)
         self._browser_waits += 1
         await self._outcome_within(self._hold_s)
         if request.transport is None or request.transport.is_closing():
             self._one_has_gone()
         return Answer(303, Location=self._result_path)
+
+    async def _take_request(self, request: web.BaseRequest, query: str) -> None:
+        """Accept the answer in a request. In another response mode than was asked for, it ends the sign-in.
+
+        Raises:
+            UnfitResponse: it is not the answer to this sign-in.
+        """
+        if request.method not in _METHODS:
+            raise UnfitResponse("method")
+        parameters = read_parameters(query if request.method == "GET" else await read_form(request))
+        if request.method == self._method:
+            self.take(parameters)
+            return
+        if self._expected is None:
+            raise UnfitResponse("too-early")
+        self._expected.check_state(parameters)
+        self._end(CallbackRefused("method", f"it came by {request.method}, and {self._method} was asked for"))
 
     async def _show_result(self) -> web.StreamResponse:
         await self._outcome_within(self._hold_s)

@@ -26,13 +26,15 @@ class Bounds:
 
     `connections`: the default is well below the fewest descriptors that a system gives a process (macOS: 256), with room for a
     burst of as many. `lingers_s`: how long the rest of a request is read that was answered before its end, so that its sender
-    sees the answer and no reset. `cancels`: whether a client that goes away cancels what is done for it.
+    sees the answer and no reset. `cancels`: whether a client that goes away cancels what is done for it. `line_cap`: bytes
+    of a request's first line.
     """
 
     idle_s: float = 10.0
     connections: int = 64
     lingers_s: float = 0.0
     cancels: bool = False
+    line_cap: int = _LINE_CAP
 
 
 class QuietAnswer(web.Response):
@@ -80,7 +82,7 @@ class QuietServer(web.Server):
             "access_log": None,
             "keepalive_timeout": self._bounds.idle_s,
             "lingering_time": self._bounds.lingers_s,
-            "max_line_size": _LINE_CAP,
+            "max_line_size": self._bounds.line_cap,
             "max_field_size": _LINE_CAP,
         }
         return _Handler(self, **limits)
