@@ -23,7 +23,7 @@ _TRIES: Final = 50  # each of the two locks /etc/passwd and fails while another 
 _RETRY_S: Final = 0.2
 # The interpreter may lie in a folder that only root can read: what the code imports is loaded before root is given up.
 _FIRST: Final = """
-import ctypes, hashlib, http.client, json, os, pathlib, re, socket, ssl, stat, subprocess, sys, time, urllib.parse, urllib.request
+import ctypes, encodings.idna, hashlib, http.client, json, os, pathlib, re, socket, ssl, stat, subprocess, sys, time, urllib.parse, urllib.request
 os.setgroups([{gid}]); os.setgid({gid}); os.setuid({uid})
 ctypes.CDLL(None).prctl(4, 1, 0, 0, 0)  # PR_SET_DUMPABLE: /proc shows its user's process, as it does of one that logged in
 os.environ["HOME"] = {home!r}

@@ -64,6 +64,7 @@ def handed_over(tmp_path):
 
 @pytest.mark.requirement("P2")
 @pytest.mark.requirement("E16")
+@pytest.mark.requirement("E118")
 @pytest.mark.requirement("S5")
 @pytest.mark.parametrize(("keys", "profile", "host"), [(ENTER, GLOBAL, "minimax.io"), (SECOND, CN, "minimaxi.com")])
 def test_the_redirect_of_a_real_browser_is_caught_and_the_address_bar_is_left_clean(
@@ -77,11 +78,12 @@ def test_the_redirect_of_a_real_browser_is_caught_and_the_address_bar_is_left_cl
         terminal.expect("Stay signed in")
         terminal.press(NO)
         url = address()
-        assert url.startswith(f"https://account.{host}/")
+        assert re.fullmatch(r"http://127\.0\.0\.1:\d+/start/[\w-]{43}", url)
 
         chromium = browser(ready["proxyUrl"], ready["env"]["SSL_CERT_FILE"])
         page = chromium.new_page()
         page.goto(url)
+        assert page.url.startswith(f"https://account.{host}/")
         assert "extension" in page.content()
         page.get_by_role("button", name="Allow").click()
         page.wait_for_url(re.compile(r"^http://127\.0\.0\.1:\d+/"))

@@ -34,11 +34,13 @@ class SmallEmulator:
     def __init__(self, port: int | None = None) -> None:
         self.decisions: list[tuple[str, str]] = []
         self.then = "/done"
+        self.moved = "/done"
         self._port = port
 
     def app(self, options: EmulatorOptions) -> web.Application:
         app = web.Application()
         app.router.add_get("/hello", self._hello)
+        app.router.add_get("/moved", self._moved)
         app.router.add_get("/approve", self._page)
         app.router.add_post("/decide", self._decide)
         app.router.add_get("/done", self._done)
@@ -55,6 +57,9 @@ class SmallEmulator:
 
     async def _hello(self, request: web.Request) -> web.Response:
         return web.Response(text=f"hello from {request.host}")
+
+    async def _moved(self, _request: web.Request) -> web.Response:
+        raise web.HTTPSeeOther(self.moved)
 
     async def _page(self, request: web.Request) -> web.Response:
         return web.Response(text=PAGE.replace("{code}", request.query["code"]), content_type="text/html")

@@ -101,6 +101,45 @@ async def test_it_hands_a_form_over_to_the_redirect_as_a_page_with_form_post_wou
     assert local.seen == [{"code": "x"}]
 
 
+@pytest.mark.requirement("E118")
+async def test_a_commands_start_address_leads_it_to_the_page_whose_redirect_gets_the_form(
+    emulation, small, local, aiohttp_server
+) -> None:
+    url = f"{small.approval_url('ABCD')}&redirect_uri={quote(local.address, safe='')}"
+
+    async def start(_request: web.Request) -> web.Response:
+        raise web.HTTPSeeOther(url)
+
+    app = web.Application()
+    app.router.add_get("/start/x", start)
+    server = await aiohttp_server(app)
+    assert (await run_browser(emulation, str(server.make_url("/start/x")))).returncode == 0
+    assert (small.decisions, local.seen) == ([("ABCD", "approve")], [{"code": "x"}])
+
+
+async def test_a_page_elsewhere_does_not_choose_the_address_that_gets_the_form(emulation, small, local) -> None:
+    small.moved = f"/approve?code=ABCD&redirect_uri={quote(local.address, safe='')}"
+    assert (await run_browser(emulation, "https://login.example/moved")).returncode == 0
+    assert (small.decisions, local.seen) == ([("ABCD", "approve")], [])
+
+
+@pytest.mark.requirement("E118")
+async def test_it_reads_the_address_from_standard_input_where_none_is_to_be_seen(emulation, small) -> None:
+    words = [*shlex.split(emulation.env["BROWSER"])[:-1], "-"]
+    done = await asyncio.to_thread(
+        subprocess.run,
+        words,
+        env={**os.environ, **emulation.env},
+        input=f"{small.approval_url('ABCD')}\n",
+        capture_output=True,
+        text=True,
+        timeout=20,
+        check=False,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    assert small.decisions == [("ABCD", "approve")]
+
+
 @pytest.mark.parametrize("redirect", ["", "&redirect_uri=http%3A%2F%2F127.0.0.1%3A1%2Fcallback", "&redirect_uri=file%3A%2F%2F"])
 async def test_it_hands_no_form_to_another_service_of_this_machine(emulation, small, local, redirect: str) -> None:
     assert (await run_browser(emulation, small.approval_url("ABCD") + redirect)).returncode == 0

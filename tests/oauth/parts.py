@@ -30,8 +30,30 @@ class NoBrowser:
     def obstacle(self) -> str | None:
         return "this is a test"
 
-    async def open(self, url: str) -> bool:
+    async def open(self, url: str, **_how: Any) -> bool:
         raise AssertionError(f"opened {url}")
+
+
+class Opener:
+    """Counts what it was asked to open; `works` says whether it could, `obstacle` why it cannot."""
+
+    def __init__(self, obstacle: str | None = None, *, works: bool = True) -> None:
+        self.opened: list[str] = []
+        self._obstacle, self._works = obstacle, works
+        self._asked = asyncio.Event()
+
+    def obstacle(self) -> str | None:
+        return self._obstacle
+
+    async def open(self, url: str, **_how: Any) -> bool:
+        self.opened.append(url)
+        self._asked.set()
+        return self._works
+
+    async def start_address(self) -> str:
+        """The first address that it was asked to open, once it was."""
+        await asyncio.wait_for(self._asked.wait(), LIMIT_S)
+        return self.opened[0]
 
 
 class Events:
@@ -136,6 +158,13 @@ async def get(
     """One plain request; `host` replaces the Host header, `headers` are whole lines."""
     text = f"{method} {target} HTTP/1.1\r\nHost: {host or f'127.0.0.1:{port}'}\r\n{headers}\r\n{body}"
     return await raw(port, text.encode("latin-1"))
+
+
+async def visit(url: str, **head: Any) -> Reply:
+    """One plain request for `url`, at a host of this machine."""
+    parts = urlsplit(url)
+    assert parts.port is not None
+    return await get(parts.port, f"{parts.path}?{parts.query}" if parts.query else parts.path, **{"host": parts.netloc, **head})
 
 
 @asynccontextmanager

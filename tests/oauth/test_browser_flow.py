@@ -18,7 +18,7 @@ from portico.oauth.events import AuthorizeUrl, BrowserNotOpened, Exchanging, Fin
 from portico.oauth.standard import StandardDialect
 from portico.testing.authorization_server import AuthorizationServer, Fault, serve
 from portico.testing.clock import FakeClock
-from tests.oauth.parts import Events, NoBrowser, get, pending_login
+from tests.oauth.parts import Events, NoBrowser, Opener, get, pending_login, visit
 
 HOSTILE = (
     "file:///etc/passwd",
@@ -44,27 +44,14 @@ HOSTILE = (
 )
 
 
-class Opener:
-    """Counts what it was asked to open; `works` says whether it could."""
-
-    def __init__(self, *, works: bool = True) -> None:
-        self.opened: list[str] = []
-        self._works = works
-
-    def obstacle(self) -> str | None:
-        return None
-
-    async def open(self, url: str) -> bool:
-        self.opened.append(url)
-        return self._works
-
-
 async def test_a_sign_in_runs_from_the_url_to_the_grant():
     opener = Opener()
     async with pending_login(opener=opener) as login:
+        led_to = (await visit(await opener.start_address())).headers["location"]
         page = await login.finish()
 
-    assert opener.opened == [login.authorize_url]
+    assert led_to == login.authorize_url
+    assert len(opener.opened) == 1
     assert "You are signed in" in page.body
     assert [type(event) for event in login.events.seen] == [AuthorizeUrl, RedirectCaught, Exchanging, Finished]
     assert login.events.seen[-1] == Finished("browser")

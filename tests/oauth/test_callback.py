@@ -14,7 +14,7 @@ import pytest
 from portico.contracts import Redirect
 from portico.errors import ConfigError, Denied, NoWayToSignIn, OAuthError
 from portico.oauth.callback import CallbackServer
-from portico.oauth.events import AuthorizeUrl, StrayRequest
+from portico.oauth.events import AuthorizeUrl, RedirectCaught, StrayRequest
 from portico.testing.authorization_server import AuthorizationServer, Fault, Gate
 from tests.oauth.parts import get, pending_login, raw
 
@@ -250,13 +250,26 @@ async def test_a_browser_that_closes_before_reading_the_page_does_not_lose_the_l
         _, writer = await asyncio.open_connection("127.0.0.1", login.port)
         request = f"GET {login.path}?{urlencode(login.answer())} HTTP/1.1\r\nHost: 127.0.0.1:{login.port}\r\n\r\n"
         writer.write(request.encode())
-        await writer.drain()
+        await login.events.first(RedirectCaught)
         writer.transport.abort()
         started = time.monotonic()
         await asyncio.wait_for(login.task, 5)
 
     assert len(login.grants) == 1
     assert time.monotonic() - started < 0.9, "it waited for a browser that had gone"
+
+
+@pytest.mark.linux
+@pytest.mark.requirement("E119")
+async def test_an_answer_whose_sender_has_gone_before_it_is_known_is_refused_and_the_login_goes_on():
+    async with pending_login() as login:
+        _, writer = await asyncio.open_connection("127.0.0.1", login.port)
+        request = f"GET {login.path}?{urlencode(login.answer())} HTTP/1.1\r\nHost: 127.0.0.1:{login.port}\r\n\r\n"
+        writer.write(request.encode())
+        writer.transport.abort()
+        assert (await login.events.first(StrayRequest)).reason == "gone"
+
+        assert (await login.finish()).status == 200
 
 
 @pytest.mark.requirement("E13")

@@ -19,21 +19,9 @@ from portico.oauth.events import AuthorizeUrl, BrowserNotOpened, DeviceCode, Dev
 from portico.oauth.sign_in import sign_in
 from portico.oauth.standard import StandardDialect
 from portico.testing.authorization_server import AuthorizationServer, Fault, Gate, serve
-from tests.oauth.parts import Events, NoBrowser, get
+from tests.oauth.parts import Events, NoBrowser, Opener, get, visit
 
 DEVICE, TOKEN = "/device_authorization", "/token"
-
-
-class Opener:
-    def __init__(self) -> None:
-        self.opened: list[str] = []
-
-    def obstacle(self) -> str | None:
-        return None
-
-    async def open(self, url: str) -> bool:
-        self.opened.append(url)
-        return True
 
 
 class Hasty(SystemClock):
@@ -94,10 +82,12 @@ async def test_auto_without_a_known_redirect_is_the_device_flow():
     run = Run(redirect=False)
     async with run.started() as task:
         shown = await run.events.first(DeviceCode)
+        led_to = (await visit(await run.opener.start_address())).headers["location"]
         run.approve_device()
         await asyncio.wait_for(task, 5)
 
-    assert run.opener.opened == [shown.device.verification_uri_complete]
+    assert led_to == shown.device.verification_uri_complete
+    assert len(run.opener.opened) == 1
     assert run.events.of(AuthorizeUrl) == []
     assert run.events.seen[-1] == Finished("device")
 
@@ -106,11 +96,13 @@ async def test_auto_with_a_redirect_runs_both_with_one_tab_and_the_browser_may_w
     run = Run()
     async with run.started() as task:
         code = await run.events.first(DeviceCode)
+        led_to = (await visit(await run.opener.start_address())).headers["location"]
         page = await run.come_back()
         await asyncio.wait_for(task, 5)
 
     assert page == 200
-    assert run.opener.opened == [run.events.of(AuthorizeUrl)[0].url]
+    assert led_to == run.events.of(AuthorizeUrl)[0].url
+    assert len(run.opener.opened) == 1
     assert not code.opened
     assert len(run.grants) == 1
     assert run.events.seen[-1] == Finished("browser")

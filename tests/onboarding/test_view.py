@@ -158,3 +158,12 @@ def test_every_event_of_the_flows_can_be_shown_both_ways():
     assert len(stdout.splitlines()) == len(happened)
     for said in ("no display", "it failed", "wrong state", "10 s", "no answer", "not served"):
         assert said in stderr
+
+
+@pytest.mark.requirement("E119")
+def test_a_request_of_another_user_is_a_warning_and_any_other_stray_one_a_detail():
+    _, quiet = shown(events.StrayRequest("path"), quiet=True)
+    _, warned = shown(events.StrayRequest("other-user"), quiet=True)
+
+    assert quiet == ""
+    assert "another user of this computer" in warned

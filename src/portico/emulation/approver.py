@@ -1,4 +1,4 @@
-"""A browser that approves: `python -m portico.emulation.approver URL`.
+"""A browser that approves: `python -m portico.emulation.approver URL`, or `-` for a URL that it reads from standard input.
 
 Stands in for a person and a browser where there is neither: it opens the page, submits the approval form, and follows where the
 page leads, up to the command's own loopback address and what that shows. It knows the pages of Portico's emulators alone; the
@@ -89,8 +89,9 @@ def approve(url: str, *, decision: str = "approve", timeout_s: float = 20.0) -> 
         NotTaken: the page asked again.
         ApprovalFailed: a page could not be opened, or no page asked for a decision.
     """
-    redirect = _redirect_of(url)
     page = _open(_request(url), timeout_s)
+    # A command starts its browser on an address of its own, which leads to the page: that one names the redirect URI.
+    redirect = _redirect_of(page.url if _is_local(url) and _is_emulated(page.url) else url)
     decided = False
     for _ in range(_MAX_PAGES):
         request = _next_step(page, None if decided else decision, redirect)
@@ -122,6 +123,10 @@ def _next_step(page: Page, decision: str | None, redirect: str | None) -> urllib
 def _is_emulated(url: str) -> bool:
     parts = urllib.parse.urlsplit(url)
     return parts.scheme == "https" and parts.hostname not in _LOOPBACK
+
+
+def _is_local(url: str) -> bool:
+    return urllib.parse.urlsplit(url).hostname in _LOOPBACK
 
 
 def _redirect_of(url: str) -> str | None:
@@ -167,11 +172,11 @@ def _body(reply: http.client.HTTPResponse | urllib.error.HTTPError) -> bytes:
 def main(argv: list[str] | None = None) -> int:
     """Approve (or, with `--deny`, refuse) what the page at URL asks for."""
     parser = argparse.ArgumentParser(prog="portico.emulation.approver", description=main.__doc__)
-    parser.add_argument("url", metavar="URL")
+    parser.add_argument("url", metavar="URL", help="the page; - reads it from standard input, where no other user can see it")
     parser.add_argument("--deny", action="store_true", help="refuse instead")
     args = parser.parse_args(argv)
     try:
-        approve(args.url, decision="deny" if args.deny else "approve")
+        approve(sys.stdin.readline().strip() if args.url == "-" else args.url, decision="deny" if args.deny else "approve")
     except ApprovalFailed as failure:
         sys.stderr.write(f"approver: {failure}\n")
         return NOT_TAKEN if isinstance(failure, NotTaken) else 1

@@ -17,7 +17,7 @@ from portico.oauth.browser_choice import Launcher, Surroundings
 from portico.oauth.endpoints import check_endpoint_url
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
 # A launcher that fails does so at once; one that is still there after this has a browser to show for it.
 _FAILS_WITHIN_S: Final = 3.0
@@ -49,10 +49,15 @@ class BrowserOpener:
         chosen = self._choice()
         return chosen if isinstance(chosen, str) else None
 
-    async def open(self, url: str) -> bool:
+    async def open(self, url: str, *, is_shown: Callable[[], bool] = lambda: False) -> bool:
         """Start the browser on `url`; False where there is none, or where each launcher failed at once.
 
         One that is not there or ends with an error is followed by the next; one that ends well, or is still running, is the last.
+        So is one after which `is_shown` says that a browser has asked for the page.
+
+        Args:
+            url: the page. Every user of this machine can read it in the launcher's arguments.
+            is_shown: whether a browser shows the page by now.
 
         Raises:
             ConfigError: `endpoint-refused`: the URL may not be opened.
@@ -62,7 +67,7 @@ class BrowserOpener:
         if isinstance(chosen, str):
             return False
         for launcher in chosen:
-            if await _started(launcher.argv(url), child_environment(self._env)):
+            if await _started(launcher.argv(url), child_environment(self._env)) or is_shown():
                 return True
         return False
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from portico.oauth.authorization_request import AuthorizationRequest
     from portico.oauth.browser import BrowserOpener
     from portico.oauth.events import EventHandler
+    from portico.oauth.start_address import StartAddress
     from portico.secret import Secret
 
 Finish = Callable[[TokenGrant], Awaitable[None]]
@@ -61,7 +62,7 @@ async def browser_flow(
         clock: the time.
 
     Raises:
-        Denied, OAuthError, NetworkError: as the user or the server had it.
+        Denied, OAuthError, NetworkError: as the user or the server had it; `start-address-used`.
         TimedOut: `sign-in-timed-out`.
         NoWayToSignIn: `callback-port-taken`.
         ConfigError: `endpoint-refused`, `redirect-not-loopback`.
@@ -77,7 +78,8 @@ async def browser_flow(
         not_opened = await asyncio.to_thread(opener.obstacle)
         on_event(AuthorizeUrl(request.url, not_opened is None, callback.redirect_uri, not_opened))
         if not_opened is None:
-            start(open_page(opener, request.url, on_event))
+            callback.start.lead_to(request.url)
+            start(open_page(opener, callback.start_url, callback.start, on_event))
         async with helpers() as start_reading:
             if paste is not None:
                 start_reading(_take_pasted(callback, paste, on_event))
@@ -88,13 +90,15 @@ async def browser_flow(
 
 
 async def _answered(callback: CallbackServer, deadline: Deadline) -> None:
-    if await first_of(callback.answer(), deadline.passed()) == 1:
+    first = await first_of(callback.answer(), deadline.passed(), callback.start.misused.wait())
+    callback.start.check()
+    if first == 1:
         raise TimedOut("sign-in-timed-out", "Nobody finished the sign-in in time.", hint=_TIMED_OUT_HINT)
 
 
-async def open_page(opener: BrowserOpener, url: str, on_event: EventHandler) -> None:
-    """Open `url`, and say so if the browser was not there after all."""
-    if not await opener.open(url):
+async def open_page(opener: BrowserOpener, url: str, start: StartAddress, on_event: EventHandler) -> None:
+    """Open `url`, which is that of `start`, and say so if the browser was not there after all."""
+    if not await opener.open(url, is_shown=lambda: start.is_used):
         on_event(BrowserNotOpened("the browser could not be started"))
 
 
@@ -127,7 +131,9 @@ class _Completion:
 
     async def run(self, callback: CallbackServer, request: AuthorizationRequest) -> None:
         try:
-            await self.finish(await self._exchange(await callback.answer(), request))
+            grant = await self._exchange(await callback.answer(), request)
+            await callback.start.check_grant(grant, self.server, self.dialect, self.http)
+            await self.finish(grant)
         except BaseException as error:
             callback.settle("denied" if isinstance(error, Denied) else "failed")
             raise

@@ -1,8 +1,8 @@
 """The callback server: catches one authorization response on the loopback interface (RFC 8252 section 7.3).
 
 It is bound before the URL is built and takes exactly one answer. Whatever lacks the sign-in's state is refused and changes
-nothing. The browser is held until the code is exchanged and stored, then sent on to a clean address whose page tells what truly
-happened.
+nothing; so is what another user's process sends, where the system tells whose it is. The browser is held until the code is
+exchanged and stored, then sent on to a clean address whose page tells what truly happened.
 """
 
 from __future__ import annotations
@@ -11,8 +11,6 @@ import asyncio
 import secrets
 from typing import TYPE_CHECKING, Final, Literal, Self
 
-from aiohttp import web
-
 from portico.oauth.authorization_response import (
     CallbackRefused,
     ExpectedAnswer,
@@ -20,12 +18,15 @@ from portico.oauth.authorization_response import (
     UnfitResponse,
     read_parameters,
 )
-from portico.oauth.callback_http import Answer, page, read_form, refuse
+from portico.oauth.callback_http import Answer, host_names, page, read_form, serve
 from portico.oauth.loopback import bind_loopback
-from portico.oauth.quiet_http import Bounds, QuietServer, is_for
+from portico.oauth.quiet_http import Bounds, is_for
+from portico.oauth.start_address import StartAddress, check_sender, refusal
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+
+    from aiohttp import web
 
     from portico.contracts import Redirect
     from portico.errors import PorticoError
@@ -36,14 +37,11 @@ Outcome = Literal["signed-in", "denied", "failed"]
 _TOKEN_BYTES: Final = 16
 _HOLD_S: Final = 30.0
 _SHOW_S: Final = 1.0
-_SHUTDOWN_S: Final = 0.25
-_HTTP_PORT: Final = 80
 # A code that is too long is told as that, and not as a request that nobody understood.
-_LINE_CAP: Final = 64 * 1024
+_BOUNDS: Final = Bounds(line_cap=64 * 1024)
 _METHODS: Final = ("GET", "POST")
 # What a part of an address looks like.
 _BADLY_COPIED: Final = frozenset({"neither-code-nor-error", "malformed-parameters", "empty-parameter", "iss-missing"})
-_STATUS_OF: Final = {"host": 421, "path": 404, "method": 405, "body-too-long": 413}
 
 
 class CallbackServer:
@@ -54,6 +52,9 @@ class CallbackServer:
         method: `GET` for the query response mode, `POST` for `form_post`.
         on_stray: told the reason of each request that was refused.
         hold_s: how long a browser is held while the exchange runs, in seconds.
+
+    Attributes:
+        start: the start address on this server, which leads nowhere until `lead_to` is called.
     """
 
     def __init__(
@@ -68,6 +69,7 @@ class CallbackServer:
         self._method = method
         self._on_stray = on_stray
         self._hold_s = hold_s
+        self.start = StartAddress(on_stray)
         self._path = redirect.path or f"/callback/{secrets.token_urlsafe(_TOKEN_BYTES)}"
         self._result_path = f"/result/{secrets.token_urlsafe(_TOKEN_BYTES)}"
         self._expected: ExpectedAnswer | None = None
@@ -82,13 +84,8 @@ class CallbackServer:
         self._browser_waits = 0
         sockets = bind_loopback(self._redirect)
         self._port = sockets[0].getsockname()[1]
-        self._hosts = _host_names(self._redirect.host, self._port)
-        self._runner = web.ServerRunner(
-            QuietServer(self._handle, refuse, Bounds(line_cap=_LINE_CAP)), shutdown_timeout=_SHUTDOWN_S
-        )
-        await self._runner.setup()
-        for listener in sockets:
-            await web.SockSite(self._runner, listener).start()
+        self._hosts = host_names(self._redirect.host, self._port)
+        self._runner = await serve(self._handle, sockets, _BOUNDS)
         return self
 
     async def __aexit__(self, *_exc: object) -> None:
@@ -105,8 +102,17 @@ class CallbackServer:
     @property
     def redirect_uri(self) -> str:
         """The redirect URI to ask for: the port is the one that is bound."""
+        return f"{self._origin}{self._path}"
+
+    @property
+    def start_url(self) -> str:
+        """What the browser is opened on."""
+        return f"{self._origin}{self.start.path}"
+
+    @property
+    def _origin(self) -> str:
         host = f"[{self._redirect.host}]" if ":" in self._redirect.host else self._redirect.host
-        return f"http://{host}:{self._port}{self._path}"
+        return f"http://{host}:{self._port}"
 
     @property
     def addresses(self) -> Sequence[tuple[object, ...]]:
@@ -149,10 +155,16 @@ class CallbackServer:
         path, _, query = request.raw_path.partition("?")
         if not is_for(request, self._hosts):
             return self._refuse("host")
+        if self.start.is_at(path):
+            return await self.start.answer(request)
         if path == self._result_path and request.method == "GET":
             return await self._show_result()
         if path != self._path:
             return self._refuse("path")
+        return await self._answered(request, query)
+
+    async def _answered(self, request: web.BaseRequest, query: str) -> web.StreamResponse:
+        """Hold the browser that brings the answer until the outcome is known; refuse what is not the answer."""
         try:
             await self._take_request(request, query)
         except UnfitResponse as unfit:
@@ -166,13 +178,14 @@ class CallbackServer:
         return Answer(303, Location=self._result_path)
 
     async def _take_request(self, request: web.BaseRequest, query: str) -> None:
-        """Accept the answer in a request. In another response mode than was asked for, it ends the sign-in.
+        """Accept the answer in a request of this user's. In another response mode than was asked for, it ends the sign-in.
 
         Raises:
             UnfitResponse: it is not the answer to this sign-in.
         """
         if request.method not in _METHODS:
             raise UnfitResponse("method")
+        await check_sender(request)
         parameters = read_parameters(query if request.method == "GET" else await read_form(request))
         if request.method == self._method:
             self.take(parameters)
@@ -201,9 +214,4 @@ class CallbackServer:
 
     def _refuse(self, reason: str, **headers: str) -> Answer:
         self._on_stray(reason)
-        return page("refused", _STATUS_OF.get(reason), **headers)
-
-
-def _host_names(host: str, port: int) -> frozenset[str]:
-    shown = f"[{host}]" if ":" in host else host
-    return frozenset({f"{shown}:{port}"} | ({shown} if port == _HTTP_PORT else set()))
+        return refusal(reason, **headers)

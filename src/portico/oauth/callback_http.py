@@ -1,22 +1,46 @@
-"""The HTTP side of the callback server: its pages as answers, and the form that an answer may come in."""
+"""HTTP for the servers of a sign-in: how they listen, their pages as answers, and the form that an answer may come in."""
 
 from __future__ import annotations
 
 import asyncio
 from typing import TYPE_CHECKING, Final
 
+from aiohttp import web
+
 from portico.oauth.authorization_response import UnfitResponse
 from portico.oauth.pages import PAGES, SECURITY_HEADERS
-from portico.oauth.quiet_http import QuietAnswer
+from portico.oauth.quiet_http import Bounds, QuietAnswer, QuietServer
 
 if TYPE_CHECKING:
-    from aiohttp import web
+    import socket
+    from collections.abc import Awaitable, Callable, Sequence
 
     from portico.oauth.pages import PageName
 
 BODY_CAP: Final = 64 * 1024
 _BODY_TIMEOUT_S: Final = 10.0
 _FORM: Final = "application/x-www-form-urlencoded"
+_SHUTDOWN_S: Final = 0.25
+_HTTP_PORT: Final = 80
+
+
+async def serve(
+    handle: Callable[[web.BaseRequest], Awaitable[web.StreamResponse]],
+    sockets: Sequence[socket.socket],
+    bounds: Bounds | None = None,
+) -> web.ServerRunner:
+    """Answer requests at `sockets` with `handle`; the runner's `cleanup` ends that, within a quarter of a second."""
+    runner = web.ServerRunner(QuietServer(handle, refuse, bounds or Bounds()), shutdown_timeout=_SHUTDOWN_S)
+    await runner.setup()
+    for listener in sockets:
+        await web.SockSite(runner, listener).start()
+    return runner
+
+
+def host_names(host: str, port: int) -> frozenset[str]:
+    """The Host headers of requests that are meant for a listener at `host` and `port`."""
+    shown = f"[{host}]" if ":" in host else host
+    return frozenset({f"{shown}:{port}"} | ({shown} if port == _HTTP_PORT else set()))
 
 
 class Answer(QuietAnswer):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -13,9 +14,10 @@ from portico.errors import NetworkError, NoWayToSignIn, OAuthError, TimedOut
 from portico.oauth import pkce
 from portico.oauth.browser_flow import DEFAULT_TIMEOUT_S, open_page
 from portico.oauth.deadline import Deadline
-from portico.oauth.events import DeviceCode, Finished, PollRetry, PollSlowed
+from portico.oauth.events import DeviceCode, Finished, PollRetry, PollSlowed, StrayRequest
 from portico.oauth.repeated import read_reply
-from portico.oauth.tasks import helpers
+from portico.oauth.start_address import StartServer
+from portico.oauth.tasks import first_of, helpers
 from portico.oauth.urls import why_not_named_by
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from portico.oauth.browser import BrowserOpener
     from portico.oauth.browser_flow import Finish
     from portico.oauth.events import EventHandler
+    from portico.oauth.start_address import StartAddress
     from portico.secret import Secret
 
 _SLOW_DOWN_S: Final = 5.0
@@ -53,7 +56,7 @@ async def device_flow(
 
     Raises:
         NoWayToSignIn: `no-flow-served`: the server has no device endpoint.
-        Denied, OAuthError, NetworkError: as the user or the server had it; lost polls are repeated.
+        Denied, OAuthError, NetworkError: as the user or the server had it; lost polls are repeated; `start-address-used`.
         TimedOut: `code-expired`.
     """
     if not server.device_authorization_endpoint:
@@ -66,14 +69,36 @@ async def device_flow(
     page = _safe_page(device, server.device_authorization_endpoint)
     deadline = Deadline(clock, min(timeout_s, (device.expires_at - clock.wall_ms()) / 1000))
     not_opened = await asyncio.to_thread(opener.obstacle) if opener is not None else None
-    opened = opener is not None and not_opened is None
-    on_event(DeviceCode(device, opened, not_opened))
-    async with helpers() as start:
-        if opener is not None and opened:
-            start(open_page(opener, page, on_event))
-        grant = await _Polling(server, dialect, http, device, verifier, on_event, deadline, clock).run()
+    polling = _Polling(server, dialect, http, device, verifier, on_event, deadline, clock)
+    async with AsyncExitStack() as servers, helpers() as start:
+        listener: StartServer | None = None
+        if opener is not None and not_opened is None:
+            listener = StartServer(page, on_stray=lambda reason: on_event(StrayRequest(reason)))
+            try:
+                await servers.enter_async_context(listener)
+            except NoWayToSignIn as error:
+                listener, not_opened = None, error.message.rstrip(".")
+        on_event(DeviceCode(device, listener is not None, not_opened))
+        if opener is None or listener is None:
+            grant = await polling.run()
+        else:
+            start(open_page(opener, listener.url, listener.address, on_event))
+            grant = await _grant_unless_misused(polling, listener.address)
         await finish(grant)
     on_event(Finished("device"))
+
+
+async def _grant_unless_misused(polling: _Polling, address: StartAddress) -> TokenGrant:
+    grants: list[TokenGrant] = []
+
+    async def poll() -> None:
+        grants.append(await polling.run())
+
+    await first_of(poll(), address.misused.wait())
+    for grant in grants:
+        await address.check_grant(grant, polling.server, polling.dialect, polling.http)
+    address.check()
+    return grants[0]
 
 
 def _safe_page(device: DeviceAuthorization, endpoint: str) -> str:

@@ -41,7 +41,11 @@ class BrowserNotOpened:
 
 @dataclass(frozen=True, slots=True)
 class StrayRequest:
-    """Something other than the answer arrived, was refused, and the sign-in goes on. `reason` is one of a fixed few."""
+    """Something other than the answer arrived, was refused, and the sign-in goes on. `reason` is one of a fixed few.
+
+    `other-user`: a process of another user of this machine sent it. `gone`: its sender closed the connection before it was known
+    whose process it was. `start-address-used`: the address that the browser is started on was asked for again.
+    """
 
     reason: str
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aiohttp import web
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Mapping
 
 _LINE_CAP: Final = 16 * 1024
 _log = logging.getLogger(__name__)
@@ -113,7 +113,7 @@ class _Handler(web.RequestHandler):
         return self._refuse(status)
 
 
-def is_for(request: web.BaseRequest, hosts: frozenset[str]) -> bool:
+def is_for(request: web.BaseRequest, hosts: Collection[str]) -> bool:
     """Whether the request's own Host header is one of `hosts`, given once, and its target is in origin form.
 
     `request.host` will not do: aiohttp takes it from the target where that is a whole URL, and from the socket where there is no

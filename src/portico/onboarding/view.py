@@ -73,6 +73,9 @@ class SignInView:
         self._say_why(event.reason)
 
     def _on_StrayRequest(self, event: events.StrayRequest) -> None:  # noqa: N802 - named for its event
+        if event.reason == "other-user":
+            self._out.warn("A program of another user of this computer called this sign-in's address. It was refused.")
+            return
         self._out.detail(f"A request that is not the sign-in's redirect was refused: {event.reason}")
 
     def _on_RedirectCaught(self, _event: object) -> None:  # noqa: N802 - named for its event

@@ -12,7 +12,7 @@ from portico.oauth.pages.style import CSS, SYMBOLS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-PageName = Literal["signed-in", "denied", "failed", "pending", "refused"]
+PageName = Literal["signed-in", "denied", "failed", "pending", "refused", "other-user", "used"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +101,20 @@ PAGES: Final[Mapping[PageName, Page]] = {
         "Nothing to do here",
         "This address waits for the answer to one sign-in, and this request is not it.",
         "If you were signing in, go back to the tab of the sign-in or to the terminal.",
+    ),
+    "other-user": Page(
+        403,
+        "bad",
+        "This sign-in belongs to another user",
+        "This browser runs as another user of this computer than the sign-in, so nothing was accepted from it.",
+        "If both are you, open the address that the terminal shows. If that ends here too, paste this page's address there.",
+    ),
+    "used": Page(
+        410,
+        "plain",
+        "This address was used already",
+        "It leads to the sign-in page once.",
+        "Go on in the tab that it opened. If there is none, the terminal says what to do.",
     ),
 }
 

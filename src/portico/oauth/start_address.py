@@ -1,0 +1,202 @@
+"""What the browser that Portico starts is opened on: an address of this machine that leads to the sign-in page once.
+
+Every user of the machine can read a program's arguments (proc_pid_cmdline(5), ps(1)). The authorization URL holds the state, and
+a device page's address the user code: another user who reads one can finish the sign-in with her own account (RFC 6749 section
+10.12). So the browser gets an address that is worth nothing to others: it leads on once, and only a process of this user, where
+the system shows whose it is. What a person sees, copies or scans is the provider's own URL.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import hmac
+import re
+import secrets
+from contextlib import suppress
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from portico.contracts import Redirect
+from portico.errors import Denied, NotRevoked
+from portico.oauth import peer
+from portico.oauth.authorization_response import UnfitResponse
+from portico.oauth.callback_http import Answer, page, serve
+from portico.oauth.loopback import bind_loopback
+from portico.oauth.quiet_http import is_for
+from portico.oauth.revocation import revoke
+from portico.oauth.urls import is_loopback
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from aiohttp import web
+
+    from portico.contracts import FormPoster, OAuthServer, TokenDialect, TokenGrant
+    from portico.oauth.pages import PageName
+
+_TOKEN_BYTES: Final = 32
+_PREFETCH_HEADERS: Final = ("Sec-Purpose", "Purpose", "X-Purpose", "X-Moz")
+_PREFETCHES: Final = ("prefetch", "prerender", "preview")
+_REVOKE_S: Final = 5.0
+# Of a request, by the reason why it is refused: the page that answers it, and its status where that is not the page's own.
+REFUSALS: Final[dict[str, tuple[PageName, int | None]]] = {
+    "host": ("refused", 421),
+    "path": ("refused", 404),
+    "method": ("refused", 405),
+    "body-too-long": ("refused", 413),
+    "prefetch": ("refused", 503),
+    "other-user": ("other-user", None),
+    "start-address-used": ("used", None),
+}
+
+
+def refusal(reason: str, **headers: str) -> Answer:
+    """The answer to a request that is refused for `reason`."""
+    name, status = REFUSALS.get(reason, ("refused", None))
+    return page(name, status, **headers)
+
+
+async def check_sender(request: web.BaseRequest) -> peer.Peer:
+    """Whose process has sent `request`, if it may take part in this user's sign-in: `this-user` or `unknown`.
+
+    Raises:
+        UnfitResponse: `other-user`, or `gone`: nobody can say any more whose it was.
+    """
+    connection: Any = request.transport and request.transport.get_extra_info("socket")
+    whose: peer.Peer = await asyncio.to_thread(peer.peer_of, connection) if connection else "gone"
+    if whose in {"other-user", "gone"}:
+        raise UnfitResponse(whose)
+    return whose
+
+
+class StartAddress:
+    """One start address: its path, where it leads, and whether it has been used.
+
+    Where the first request may have been another user's, because the system does not tell, a second one means that somebody else
+    has seen the sign-in's URL: the sign-in must end then. `misused` is set.
+
+    Args:
+        on_stray: told the reason of each request that was refused.
+    """
+
+    def __init__(self, on_stray: Callable[[str], None]) -> None:
+        self.path = f"/start/{secrets.token_urlsafe(_TOKEN_BYTES)}"
+        self.misused = asyncio.Event()
+        self._on_stray = on_stray
+        self._target: str | None = None
+        self._first: peer.Peer | None = None
+
+    @property
+    def is_used(self) -> bool:
+        """Whether a browser has been led on."""
+        return self._first is not None
+
+    def lead_to(self, url: str) -> None:
+        """From now on, lead the first request to `url`."""
+        self._target = url
+
+    def is_at(self, path: str) -> bool:
+        """Whether `path` is this address's, once it leads anywhere."""
+        return self._target is not None and hmac.compare_digest(path.encode(), self.path.encode())
+
+    async def answer(self, request: web.BaseRequest) -> Answer:
+        """Lead the first GET on; refuse what only looks (HEAD, a prefetch), other users' processes, and every further GET."""
+        if request.method != "GET":
+            return self._refuse("method", Allow="GET")
+        if _is_prefetch(request):
+            return self._refuse("prefetch")
+        try:
+            whose = await check_sender(request)
+        except UnfitResponse as unfit:
+            return self._refuse(unfit.reason)
+        if self._first is not None:
+            if self._first != "this-user":
+                self.misused.set()
+            return self._refuse("start-address-used")
+        self._first = whose
+        return Answer(303, Location=self._target or "")
+
+    def check(self) -> None:
+        """Raise if somebody else may have seen where this address leads.
+
+        Raises:
+            Denied: `start-address-used`.
+        """
+        if self.misused.is_set():
+            raise Denied(
+                "start-address-used",
+                "The address that the browser was started with was opened twice, so the sign-in was stopped.",
+                why="another user of this machine may have opened it first, and signed you in to an account of hers",
+                hint="Run the command again. If it happens again, add `--no-browser` and open the printed address yourself.",
+            )
+
+    async def check_grant(self, grant: TokenGrant, server: OAuthServer, dialect: TokenDialect, http: FormPoster) -> None:
+        """`check`, for a grant that has just come: before the error it is revoked.
+
+        Raises:
+            Denied: `start-address-used`.
+        """
+        if self.misused.is_set():
+            with suppress(NotRevoked):
+                await revoke(server, dialect, http, refresh=grant.refresh, access=grant.access, timeout_s=_REVOKE_S)
+        self.check()
+
+    def _refuse(self, reason: str, **headers: str) -> Answer:
+        self._on_stray(reason)
+        return refusal(reason, **headers)
+
+
+class StartServer:
+    """The listener of a start address alone, for a sign-in without a callback server, as an async context manager.
+
+    It answers to any name of this machine and any port in the Host header: an editor that forwards the port to the machine of
+    the browser may change both, and no page that rebinds a name to 127.0.0.1 knows the address.
+
+    Args:
+        target: the page that it leads to.
+        on_stray: told the reason of each request that was refused.
+
+    Raises:
+        NoWayToSignIn: `callback-port-taken`, on entering: no port can be opened.
+    """
+
+    def __init__(self, target: str, on_stray: Callable[[str], None]) -> None:
+        self.address = StartAddress(on_stray)
+        self.address.lead_to(target)
+        self._on_stray = on_stray
+        self._port = 0
+
+    @property
+    def url(self) -> str:
+        """What the browser is opened on."""
+        return f"http://127.0.0.1:{self._port}{self.address.path}"
+
+    async def __aenter__(self) -> Self:
+        sockets = bind_loopback(Redirect())
+        self._port = sockets[0].getsockname()[1]
+        self._runner = await serve(self._handle, sockets)
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        await self._runner.cleanup()
+
+    async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
+        if not is_for(request, {host.lower() for host in request.headers.getall("Host", []) if _is_local(host)}):
+            return self._refuse("host")
+        path = request.raw_path.partition("?")[0]
+        return await self.address.answer(request) if self.address.is_at(path) else self._refuse("path")
+
+    def _refuse(self, reason: str) -> Answer:
+        self._on_stray(reason)
+        return refusal(reason)
+
+
+def _is_local(host: str) -> bool:
+    """Whether a Host header names this machine, at whatever port."""
+    name = host.rpartition(":")[0] if re.search(r":\d+$", host) else host
+    return is_loopback(name.lower().removeprefix("[").removesuffix("]"))
+
+
+def _is_prefetch(request: web.BaseRequest) -> bool:
+    """Whether a browser or a scanner only looks ahead (Sec-Purpose of the Fetch standard, and its older spellings)."""
+    said = ";".join(value.lower() for name in _PREFETCH_HEADERS for value in request.headers.getall(name, []))
+    return any(word in said for word in _PREFETCHES)
