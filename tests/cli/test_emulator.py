@@ -143,12 +143,17 @@ def test_a_second_one_is_refused_and_the_first_is_named(start_emulator, run_port
 
 
 @pytest.mark.linux
-def test_approve_starts_its_helper_without_the_stores_passphrase(run_portico, paths) -> None:
-    secret, seen = canary("passphrase"), []
+@pytest.mark.requirement("E118")
+def test_approve_starts_its_helper_without_the_stores_passphrase_and_without_the_code_in_its_arguments(
+    run_portico, paths
+) -> None:
+    secret, seen, arguments = canary("passphrase"), [], []
 
     class Page(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            seen.extend(environment_of(f"/{self.path.strip('/')}"))
+            helper = own_approver()
+            seen.extend((helper / "environ").read_text().split("\0"))
+            arguments.extend((helper / "cmdline").read_text().split("\0"))
             self.send_error(404)
 
         def log_message(self, *_words: object) -> None: ...
@@ -161,16 +166,23 @@ def test_approve_starts_its_helper_without_the_stores_passphrase(run_portico, pa
         page.shutdown()
     assert "NO_PROXY=127.0.0.1" in seen
     assert not any(secret in each for each in seen)
+    assert arguments
+    assert not any("ABCD-EFGH" in each for each in arguments)
 
 
-def environment_of(argument: str) -> list[str]:
-    """The environment of the approver whose last argument ends like this."""
+def own_approver() -> Path:
+    """The folder in /proc of the approver that a command of this test has started."""
+
+    def parent(process: Path) -> Path:
+        status = (process / "status").read_text()
+        return Path("/proc", next(line for line in status.splitlines() if line.startswith("PPid:")).split()[1])
+
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            words = (process / "cmdline").read_text().rstrip("\0").split("\0")
-            if words[-1].endswith(argument) and any(word.endswith("approver.py") for word in words):
-                return (process / "environ").read_text().split("\0")
-    return []
+            words = (process / "cmdline").read_text().split("\0")
+            if any(word.endswith("approver.py") for word in words) and parent(parent(process)).name == str(os.getpid()):
+                return process
+    raise AssertionError("there is none")
 
 
 def test_env_prints_what_points_a_shell_at_it(start_emulator, run_portico) -> None:

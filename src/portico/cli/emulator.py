@@ -107,8 +107,9 @@ def approve(args: argparse.Namespace, rt: Runtime) -> int:
     deny = ["--deny"] if args.deny else []
     said = ""
     for url in state.approval_urls(args.code):
-        command = script_command(approver.__file__, *deny, "--", url)
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+        # The URL holds the code, and a program's arguments can be read by every user of the machine.
+        command = script_command(approver.__file__, *deny, "-")
+        done = subprocess.run(command, env=environment, input=f"{url}\n", capture_output=True, text=True, check=False)
         if done.returncode == ExitCode.OK:
             rt.out.note("Refused." if args.deny else "Approved.")
             if rt.out.is_json:
