@@ -14,9 +14,9 @@ import pytest
 from portico.contracts import Redirect
 from portico.errors import Denied
 from portico.oauth.browser import BrowserOpener
-from portico.oauth.events import AuthorizeUrl, BrowserNotOpened, DeviceCode, Exchanging, StrayRequest
+from portico.oauth.events import AuthorizeUrl, BrowserNotOpened, BrowserNotSeen, DeviceCode, Exchanging, StrayRequest
 from portico.testing.authorization_server import AuthorizationServer, Fault, Gate
-from tests.oauth.parts import LIMIT_S, Opener, get, pending_login, raw, visit
+from tests.oauth.parts import LIMIT_S, Events, Opener, get, pending_login, raw, visit
 from tests.oauth.test_sign_in import Run
 
 pytestmark = pytest.mark.requirement("E118")
@@ -263,6 +263,32 @@ async def test_where_no_port_can_be_opened_the_device_page_is_shown_and_no_brows
     assert str(port) in shown.not_opened
     assert run.opener.opened == []
     assert len(run.grants) == 1
+
+
+@pytest.mark.parametrize("redirect", [True, False])
+async def test_a_browser_that_was_started_and_does_not_ask_for_the_page_is_told_and_the_sign_in_goes_on(redirect, monkeypatch):
+    monkeypatch.setattr("portico.oauth.browser_flow._ASKS_WITHIN_S", 0.01)
+    run = Run(redirect=redirect)
+    async with run.started() as task:
+        await run.events.first(BrowserNotSeen)
+        assert (await visit(await run.opener.start_address())).status == 303
+        run.approve_device()
+        await asyncio.wait_for(task, LIMIT_S)
+
+    assert len(run.grants) == 1
+
+
+async def test_of_a_browser_that_asks_for_the_page_nothing_more_is_told(opener):
+    from portico.oauth.browser_flow import open_page
+    from portico.oauth.start_address import StartServer
+
+    events = Events()
+    async with StartServer("https://as.test/device", events) as listener, asyncio.timeout(LIMIT_S):
+        opening = asyncio.create_task(open_page(opener, listener.url, listener.address, events))
+        assert (await visit(await opener.start_address())).headers["location"] == "https://as.test/device"
+        await opening
+
+    assert events.seen == []
 
 
 @pytest.mark.linux

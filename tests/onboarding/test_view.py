@@ -167,3 +167,12 @@ def test_a_request_of_another_user_is_a_warning_and_any_other_stray_one_a_detail
 
     assert quiet == ""
     assert "another user of this computer" in warned
+
+
+def test_a_browser_that_has_not_asked_for_the_page_gets_the_user_back_to_the_address():
+    stdout, stderr = shown(events.AuthorizeUrl(URL, opened=True, redirect_uri=REDIRECT), events.BrowserNotSeen())
+    assert stdout == ""
+    assert "open the address above" in stderr.partition(URL)[2]
+
+    stdout, _ = shown(events.BrowserNotSeen(), json_output=True)
+    assert json.loads(stdout) == {"event": "browser-not-seen"}

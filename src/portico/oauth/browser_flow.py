@@ -14,7 +14,15 @@ from portico.oauth.authorization_request import new_authorization_request
 from portico.oauth.authorization_response import ExpectedAnswer, UnfitResponse, read_pasted
 from portico.oauth.callback import CallbackServer
 from portico.oauth.deadline import Deadline
-from portico.oauth.events import AuthorizeUrl, BrowserNotOpened, Exchanging, Finished, RedirectCaught, StrayRequest
+from portico.oauth.events import (
+    AuthorizeUrl,
+    BrowserNotOpened,
+    BrowserNotSeen,
+    Exchanging,
+    Finished,
+    RedirectCaught,
+    StrayRequest,
+)
 from portico.oauth.repeated import read_reply
 from portico.oauth.tasks import first_of, helpers
 
@@ -30,6 +38,8 @@ Finish = Callable[[TokenGrant], Awaitable[None]]
 Paste = Callable[[], Awaitable[str]]
 
 DEFAULT_TIMEOUT_S: Final = 300.0
+# A browser that starts cold asks for its page within this, in seconds.
+_ASKS_WITHIN_S: Final = 15.0
 _TIMED_OUT_HINT: Final = (
     "Run the command again. If the browser is on another machine, use `--flow device`, or forward the port that "
     "`--callback-port` names with `ssh -L`, or paste the address of the page that could not be opened."
@@ -97,9 +107,15 @@ async def _answered(callback: CallbackServer, deadline: Deadline) -> None:
 
 
 async def open_page(opener: BrowserOpener, url: str, start: StartAddress, on_event: EventHandler) -> None:
-    """Open `url`, which is that of `start`, and say so if the browser was not there after all."""
-    if not await opener.open(url, is_shown=lambda: start.is_used):
+    """Open `url`, which is that of `start`, and say so if the browser is not there after all, or does not ask for the page."""
+    if not await opener.open(url, is_shown=start.used.is_set):
         on_event(BrowserNotOpened("the browser could not be started"))
+        return
+    try:
+        async with asyncio.timeout(_ASKS_WITHIN_S):
+            await start.used.wait()
+    except TimeoutError:
+        on_event(BrowserNotSeen())
 
 
 async def _take_pasted(callback: CallbackServer, paste: Paste, on_event: EventHandler) -> None:

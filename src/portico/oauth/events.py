@@ -40,6 +40,11 @@ class BrowserNotOpened:
 
 
 @dataclass(frozen=True, slots=True)
+class BrowserNotSeen:
+    """The browser was started a while ago and has not asked for the page: it may be slow, or not reach this machine."""
+
+
+@dataclass(frozen=True, slots=True)
 class StrayRequest:
     """Something other than the answer arrived, was refused, and the sign-in goes on. `reason` is one of a fixed few.
 
@@ -92,6 +97,7 @@ Event = (
     AuthorizeUrl
     | DeviceCode
     | BrowserNotOpened
+    | BrowserNotSeen
     | StrayRequest
     | RedirectCaught
     | Exchanging

@@ -72,23 +72,23 @@ class StartAddress:
     """One start address: its path, where it leads, and whether it has been used.
 
     Where the first request may have been another user's, because the system does not tell, a second one means that somebody else
-    has seen the sign-in's URL: the sign-in must end then. `misused` is set.
+    has seen the sign-in's URL, and the sign-in must end.
 
     Args:
         on_stray: told the reason of each request that was refused.
+
+    Attributes:
+        used: set once a browser has been led on.
+        misused: set once somebody else may have seen where it leads.
     """
 
     def __init__(self, on_stray: Callable[[str], None]) -> None:
         self.path = f"/start/{secrets.token_urlsafe(_TOKEN_BYTES)}"
         self.misused = asyncio.Event()
+        self.used = asyncio.Event()
         self._on_stray = on_stray
         self._target: str | None = None
         self._first: peer.Peer | None = None
-
-    @property
-    def is_used(self) -> bool:
-        """Whether a browser has been led on."""
-        return self._first is not None
 
     def lead_to(self, url: str) -> None:
         """From now on, lead the first request to `url`."""
@@ -113,6 +113,7 @@ class StartAddress:
                 self.misused.set()
             return self._refuse("start-address-used")
         self._first = whose
+        self.used.set()
         return Answer(303, Location=self._target or "")
 
     def check(self) -> None:

@@ -72,6 +72,9 @@ class SignInView:
     def _on_BrowserNotOpened(self, event: events.BrowserNotOpened) -> None:  # noqa: N802 - named for its event
         self._say_why(event.reason)
 
+    def _on_BrowserNotSeen(self, _event: object) -> None:  # noqa: N802 - named for its event
+        self._out.note("The browser has not asked for the sign-in page yet. If it shows an error, open the address above.")
+
     def _on_StrayRequest(self, event: events.StrayRequest) -> None:  # noqa: N802 - named for its event
         if event.reason == "other-user":
             self._out.warn("A program of another user of this computer called this sign-in's address. It was refused.")
