@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import struct
@@ -80,6 +81,24 @@ def test_where_the_system_has_no_such_list_or_the_client_is_in_none_it_is_unknow
         assert peer_of(accepted) == "unknown"
         client.close()
         assert peer_of(accepted) == "gone"
+
+
+@pytest.mark.parametrize(("number", "found"), [(errno.ENOPROTOOPT, "unknown"), (errno.EBADF, "gone")])
+def test_a_system_that_does_not_say_whether_the_client_is_connected_is_not_one_whose_client_has_closed(
+    number, found, tmp_path, monkeypatch
+):
+    class Poor:
+        """A socket of a system that lacks TCP_INFO, or one that is closed."""
+
+        def __init__(self, true: socket.socket) -> None:
+            self.getpeername, self.getsockname = true.getpeername, true.getsockname
+
+        def getsockopt(self, *_what: int) -> bytes:
+            raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(peer, "TABLES", tmp_path)
+    with connected() as (accepted, _):
+        assert peer_of(Poor(accepted)) == found
 
 
 def listed(accepted, client, uid):

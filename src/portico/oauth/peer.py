@@ -6,6 +6,7 @@ socket, found by its address pair, shows whose process has connected. Other syst
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import sys
@@ -29,6 +30,7 @@ _OVERFLOW: Final = Path("/proc/sys/kernel/overflowuid")
 _ROOT: Final = 0
 _EVERY_ID: Final = 2**32 - 1
 _ESTABLISHED: Final = 1  # TCP_ESTABLISHED of the kernel's tcp_states.h
+_NOT_OFFERED: Final = frozenset({errno.ENOPROTOOPT, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
 _FIELDS: Final = 10
 _MAPPED: Final = "::ffff:"
 
@@ -56,18 +58,28 @@ def peer_of(connection: socket.socket | TransportSocket, *, users: Collection[in
     mine = own_users() if users is None else users
     try:
         rows = _rows(connection.getpeername(), connection.getsockname())
-        # Read after the list: a client whose socket was in no list, but which was connected all the while, is outside.
-        state = connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0]
+        # Asked after the list was read: a client that was in no list, and is connected even now, is outside.
+        connected = _is_connected(connection)
     except OSError:
         return "gone"
     if not rows:
-        return "unknown" if state == _ESTABLISHED else "gone"
+        return "unknown" if connected else "gone"
     if not all(row.inode for row in rows):
         return "gone"
     uids = {row.uid for row in rows}
     if uids <= {*mine}:
         return "this-user"
     return "unknown" if uids <= {*mine, _ROOT, *_unmapped()} else "other-user"
+
+
+def _is_connected(connection: socket.socket | TransportSocket) -> bool:
+    """Whether the client has closed nothing so far; True as well where the system does not say (WSL 1)."""
+    try:
+        return connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == _ESTABLISHED
+    except OSError as error:
+        if error.errno in _NOT_OFFERED:
+            return True
+        raise
 
 
 def own_users() -> frozenset[int]:

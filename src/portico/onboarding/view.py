@@ -32,6 +32,7 @@ class SignInView:
         self._show_qr = show_qr
         self._hint = hint
         self._asked = False
+        self._warned = False
 
     def __call__(self, event: object) -> None:
         """Show one of `portico.oauth.events`; events that have no words here are shown in JSON only."""
@@ -76,7 +77,8 @@ class SignInView:
         self._out.note("The browser has not asked for the sign-in page yet. If it shows an error, open the address above.")
 
     def _on_StrayRequest(self, event: events.StrayRequest) -> None:  # noqa: N802 - named for its event
-        if event.reason == "other-user":
+        if event.reason == "other-user" and not self._warned:
+            self._warned = True  # once: she could send as many as she likes
             self._out.warn("A program of another user of this computer called this sign-in's address. It was refused.")
             return
         self._out.detail(f"A request that is not the sign-in's redirect was refused: {event.reason}")
