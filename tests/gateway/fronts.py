@@ -113,7 +113,7 @@ async def gateway(paths, *, clock=None, env=None, bounds=BOUNDS, vault=None):
             clock=here.clock,
             paths=here.paths,
         )
-        front = await stack.enter_async_context(open_front(here, broker, state))
+        front = await stack.enter_async_context(open_front(here, broker, state.started_at))
         outcomes = []
         tell = front.parts.done
         front = replace(front, parts=replace(front.parts, done=lambda outcome: (outcomes.append(outcome), tell(outcome))))

@@ -19,6 +19,7 @@ from portico.gateway.handover import Seat, hand_over, inherited
 from portico.gateway.server import bound
 from portico.gateway.state import gateway_lock, read_state
 from portico.store.lock import FileLock
+from tests.gateway.fronts import with_key
 from tests.gateway.parts import wait_until
 from tests.plugins.trees import write_plugin
 
@@ -72,6 +73,25 @@ def alive(pid):
     except ProcessLookupError:
         return False
     return True
+
+
+@pytest.mark.requirement("E127")
+def test_a_predecessor_that_still_serves_keeps_neither_the_lock_nor_its_process_once_its_successor_was_stopped(
+    gateway_paths, plugin
+):
+    key = with_key(gateway_paths)
+    before = service.start(gateway_paths, port=0)
+    with socket.create_connection(("127.0.0.1", before.port), timeout=10) as connection:
+        head = f"POST /v1/messages HTTP/1.1\r\nHost: 127.0.0.1:{before.port}\r\nContent-Length: 9\r\nx-api-key: {key}\r\nContent-Type: application/json\r\n\r\n"
+        connection.sendall(head.encode())
+        changed(plugin)
+        wait_until(lambda: (now := read_state(gateway_paths)) is not None and now.pid != before.pid, 30)
+        began = time.monotonic()
+        assert alive(before.pid)
+        service.stop(gateway_paths)
+        assert not gateway_lock(gateway_paths).is_taken()
+        wait_until(lambda: not alive(before.pid))
+        assert time.monotonic() - began < 6
 
 
 def test_a_plugin_that_is_switched_on_does_so_too(gateway_paths, plugin, run_portico):

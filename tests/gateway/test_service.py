@@ -51,7 +51,7 @@ def test_started_it_answers_and_stopped_it_is_gone(gateway_paths):
     assert alive(state.pid)
     assert service.status(gateway_paths) == ("running", state)
     assert os.getsid(state.pid) != os.getsid(0), "it does not go with this terminal"
-    assert service.stop(gateway_paths) == state
+    assert service.stop(gateway_paths) == service.Ended(state.pid, state)
     assert not alive(state.pid)
     assert not gateway_paths.gateway.exists()
     assert service.status(gateway_paths) == ("stopped", None)
@@ -66,8 +66,8 @@ def test_stopping_and_restarting_nothing_is_said_so(gateway_paths):
 def test_a_restart_is_another_process(gateway_paths):
     first = service.start(gateway_paths, port=0)
     old, new = service.restart(gateway_paths, port=0)
-    assert old == first
-    assert new.instance != old.instance
+    assert old.state == first
+    assert new.instance != first.instance
     assert service.running(gateway_paths) == new
     assert not alive(old.pid)
 
@@ -147,15 +147,12 @@ def test_a_process_that_came_to_a_dead_gateways_id_is_not_signalled_whatever_ans
     assert innocent.poll() is None
 
 
+@pytest.mark.requirement("E127")
 def test_a_process_that_only_has_the_noted_id_is_not_signalled_while_another_is_the_gateway(gateway_paths, innocent):
     state = service.start(gateway_paths, port=0)
     write_state(gateway_paths, replace(state, pid=innocent.pid))
-    with pytest.raises(LockBusy) as raised:
-        service.stop(gateway_paths)
-    assert raised.value.id == "gateway-unresponsive"
-    assert str(state.pid) in raised.value.message
+    assert service.stop(gateway_paths) == service.Ended(state.pid, None)
     assert innocent.poll() is None
-    write_state(gateway_paths, state)
 
 
 def test_a_process_that_is_not_ours_any_more_when_it_is_pinned_is_not_signalled(innocent):
@@ -167,13 +164,25 @@ def test_a_process_that_is_not_ours_any_more_when_it_is_pinned_is_not_signalled(
     ask_to_end(innocent.pid, lambda: True)  # it has gone: nothing happens
 
 
-def test_a_gateway_that_does_not_answer_is_named_and_not_killed(gateway_paths, monkeypatch):
+@pytest.mark.requirement("E127")
+def test_a_gateway_that_does_not_answer_is_unresponsive_and_killed_only_by_stop(gateway_paths, monkeypatch):
+    monkeypatch.setattr("portico.gateway.state._PROBE_S", 0.2)
+    monkeypatch.setattr("portico.gateway.service.TERM_S", 0.3)
+    state = service.start(gateway_paths, port=0)
+    os.kill(state.pid, signal.SIGSTOP)
+    assert service.status(gateway_paths) == ("unresponsive", None)
+    assert service.stop(gateway_paths) == service.Ended(state.pid, state, killed=True)
+    assert service.status(gateway_paths) == ("stopped", None)
+
+
+@pytest.mark.requirement("E127")
+def test_where_the_system_shows_no_open_files_one_that_does_not_answer_is_named_and_left(gateway_paths, monkeypatch):
     monkeypatch.setattr("portico.gateway.state._PROBE_S", 0.2)
     state = service.start(gateway_paths, port=0)
     os.kill(state.pid, signal.SIGSTOP)
     try:
-        assert service.status(gateway_paths) == ("unresponsive", None)
-        with pytest.raises(LockBusy, match=str(state.pid)) as raised:
+        with monkeypatch.context() as patched, pytest.raises(LockBusy, match=str(state.pid)) as raised:
+            patched.setattr("portico.gateway.service.has_open", lambda _pid, _path: None)
             service.stop(gateway_paths)
         assert raised.value.id == "gateway-unresponsive"
     finally:

@@ -11,7 +11,11 @@ if TYPE_CHECKING:
     import argparse
 
     from portico.cli.runtime import Runtime
+    from portico.gateway.ending import EndWatch
+    from portico.gateway.handover import Seat
+    from portico.gateway.service import Ended
     from portico.gateway.state import GatewayState
+    from portico.store.lock import FileLock
 
 _EXAMPLES = """examples:
   {prog} gateway start          keep every sign-in fresh, in the background
@@ -39,7 +43,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     )
     foreground.add_argument("--inherit", help=argparse.SUPPRESS)
     _add_port(_add(commands, "start", "start in the background", start))
-    _add(commands, "stop", "end it, once what was begun is finished", stop)
+    _add(commands, "stop", "end it within 5 seconds; requests under way get 3 of them", stop)
     _add(commands, "status", "say whether it runs", status)
     add_key_commands(commands)
     _add(commands, "install", "let the operating system run it, now and at each login (systemd, launchd)", install)
@@ -66,6 +70,23 @@ def _add_port(parser: argparse.ArgumentParser) -> None:
 
 def run(args: argparse.Namespace, rt: Runtime) -> int:
     """Serve until a signal asks to end."""
+    from portico.gateway.ending import watched_end
+    from portico.gateway.handover import Seat
+    from portico.gateway.server import take_place
+
+    # Both before anything that could hang: a config on a network folder, a keyring, a plugin.
+    with watched_end() as watch:
+        place = take_place(rt.paths, args.inherit)
+        lock = place.lock if isinstance(place, Seat) else place
+        watch.guard(lock)
+        try:
+            return _serve(args, rt, watch, place)
+        except BaseException:
+            lock.release()
+            raise
+
+
+def _serve(args: argparse.Namespace, rt: Runtime, watch: EndWatch, place: FileLock | Seat) -> int:
     from portico.cli.gateway_keys import make_first_key
     from portico.cli.gateway_work import passphrase_from_stdin, serving
     from portico.gateway.log import log_to_stderr
@@ -77,10 +98,8 @@ def run(args: argparse.Namespace, rt: Runtime) -> int:
     passphrase = given or passphrase_for(rt.paths, rt.passphrase, rt.env)
     log_to_stderr(rt.paths.gateway_log, verbose=rt.options.verbose)
     make_first_key(rt, passphrase)
-    terms = Terms(
-        rt.paths, port, rt.clock, rt.env, lambda state: _say_running(rt, state), passphrase=passphrase, inherit=args.inherit
-    )
-    return run_gateway(terms, lambda state: serving(rt, passphrase, state))
+    terms = Terms(rt.paths, port, rt.clock, rt.env, lambda state: _say_running(rt, state), passphrase=passphrase)
+    return run_gateway(terms, watch, place, lambda started_at: serving(rt, passphrase, started_at))
 
 
 def start(args: argparse.Namespace, rt: Runtime) -> int:
@@ -108,12 +127,20 @@ def stop(_args: argparse.Namespace, rt: Runtime) -> int:
     from portico.gateway import service
 
     kept = installed(rt)
-    state = service.stop(rt.paths) if kept is None else kept.stop(rt)
+    ended = service.stop(rt.paths) if kept is None else kept.stop(rt)
     if kept is not None and not rt.options.json:
         rt.out.note(f"It starts again at the next login ({kept}); to end that: {rt.program} gateway uninstall")
-    if state is None:
+    if ended is None:
         return _answer(rt, None, {"stopped": False}, "No gateway is running.")
-    return _answer(rt, state, {"stopped": True}, f"The gateway (pid {state.pid}) has ended.")
+    return _answer(rt, ended.state, {"stopped": True, "killed": ended.killed, "pid": ended.pid}, _how_it_ended(ended))
+
+
+def _how_it_ended(ended: Ended) -> str:
+    from portico.gateway.service import TERM_S
+
+    if ended.killed:
+        return f"The gateway (pid {ended.pid}) did not end within {TERM_S:g} s of SIGTERM, and was killed (SIGKILL)."
+    return f"The gateway (pid {ended.pid}) has ended."
 
 
 def restart(args: argparse.Namespace, rt: Runtime) -> int:
@@ -124,10 +151,12 @@ def restart(args: argparse.Namespace, rt: Runtime) -> int:
         return _answer(rt, None, {"restarted": False}, text)
     old, new = pair
     text = f"The gateway was restarted on {new.url} (pid {new.pid}; it was {old.pid})."
-    return _answer(rt, new, {"restarted": True, "previousPid": old.pid}, text)
+    if old.killed and not rt.options.json:
+        rt.out.note(_how_it_ended(old))
+    return _answer(rt, new, {"restarted": True, "previousPid": old.pid, "killed": old.killed}, text)
 
 
-def _restarted(args: argparse.Namespace, rt: Runtime) -> tuple[GatewayState, GatewayState] | None:
+def _restarted(args: argparse.Namespace, rt: Runtime) -> tuple[Ended, GatewayState] | None:
     """The gateways before and after; None where none ran."""
     from portico.cli.gateway_service import installed
     from portico.gateway import service
@@ -135,7 +164,7 @@ def _restarted(args: argparse.Namespace, rt: Runtime) -> tuple[GatewayState, Gat
     kept, port = installed(rt), _port(args, rt)
     if kept is None:
         return service.restart(rt.paths, port=port, passphrase=rt.passphrase, env=rt.env)
-    old = kept.stop(rt) if service.running(rt.paths) is not None else None
+    old = kept.stop(rt) if service.status(rt.paths)[0] != "stopped" else None
     return None if old is None else (old, kept.start(rt, args.port))
 
 

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     import argparse
 
     from portico.cli.runtime import Runtime
+    from portico.gateway.service import Ended
     from portico.gateway.state import GatewayState
     from portico.services.service import Manager, Service
 
@@ -38,7 +39,7 @@ class Installed:
         self.manager.start(self.service)
         return _answering(rt)
 
-    def stop(self, rt: Runtime) -> GatewayState | None:
+    def stop(self, rt: Runtime) -> Ended | None:
         """Stop it; what ran until now, None where nothing did.
 
         Raises:
@@ -46,10 +47,12 @@ class Installed:
             LockBusy, StoreError: as `portico.gateway.service.stop`.
         """
         from portico.gateway import service
+        from portico.gateway.service import Ended
 
         before = service.running(rt.paths)
         self.manager.stop(self.service)
-        return service.stop(rt.paths) or before  # one that was started by hand is no child of the manager
+        ended = service.stop(rt.paths)  # one that was started by hand is no child of the manager
+        return ended or (Ended(before.pid, before) if before is not None else None)
 
 
 def installed(rt: Runtime) -> Installed | None:

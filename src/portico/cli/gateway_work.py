@@ -27,7 +27,6 @@ if TYPE_CHECKING:
     from portico.cli.runtime import Runtime
     from portico.contracts import TokenDialect
     from portico.gateway.server import Inside
-    from portico.gateway.state import GatewayState
     from portico.store.profiles import ProfileIndex
 
 Code = tuple[tuple[str, int, int], ...]
@@ -62,14 +61,14 @@ async def tidy_up(rt: Runtime, vault: Vault) -> None:
 
 
 @asynccontextmanager
-async def serving(rt: Runtime, passphrase: Secret | None, state: GatewayState) -> AsyncIterator[Inside]:
-    """The inside of a gateway process."""
+async def serving(rt: Runtime, passphrase: Secret | None, started_at: int) -> AsyncIterator[Inside]:
+    """The inside of a gateway process that started at `started_at` (wall ms)."""
     from portico.gateway.opening import open_front
     from portico.gateway.server import Inside
 
     code = await off_loop(lambda: InstalledCode(rt))
     vault = unattended_vault(rt, passphrase)
-    async with refreshing(rt, vault) as broker, open_front(rt, broker, state) as front:
+    async with refreshing(rt, vault) as broker, open_front(rt, broker, started_at) as front:
         yield Inside(lambda: refresh_for_good(rt, vault, broker), front, code.changed)
 
 

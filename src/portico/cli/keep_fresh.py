@@ -44,7 +44,10 @@ def keep_fresh(args: argparse.Namespace, rt: Runtime) -> int:
         return install(rt)
     if args.uninstall:
         return uninstall(rt)
-    return once(rt) if args.once else run(rt)
+    from portico.gateway.ending import watched_end
+
+    with watched_end():
+        return once(rt) if args.once else run(rt)
 
 
 def run(rt: Runtime) -> int:

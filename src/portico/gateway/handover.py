@@ -30,7 +30,6 @@ if TYPE_CHECKING:
     from portico.store.lock import FileLock
 
 READY_S: Final = 20.0
-_LOOK_EVERY_S: Final = 1.0
 _log = logging.getLogger(__name__)
 
 
@@ -41,11 +40,6 @@ class Seat:
     listener: socket.socket
     lock: FileLock
     told: int | None = None
-
-    async def lost(self) -> None:
-        """Return once another process could be the gateway here: the state folder was deleted or moved, and the lock with it."""
-        while await off_loop(self.lock.in_place):  # noqa: ASYNC110 - no system tells a process of this
-            await asyncio.sleep(_LOOK_EVERY_S)
 
     def tell_ready(self) -> None:
         """Let the predecessor go."""
@@ -89,8 +83,12 @@ async def hand_over(
         return None
     finally:
         os.close(told)
-    if await _answers(heard):
-        return heir
+    try:
+        if await _answers(heard):
+            return heir
+    except asyncio.CancelledError:  # asked to end meanwhile: neither of the two is to stay
+        heir.kill()
+        raise
     heir.kill()
     await off_loop(heir.wait)
     await off_loop(lambda: _take_back(seat))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
@@ -25,7 +26,6 @@ if TYPE_CHECKING:
 
     from portico.auth.broker import TokenBroker
     from portico.gateway.outcome import Outcome
-    from portico.gateway.state import GatewayState
 
 
 # Some ten files; the keys, which are one, are looked at for each request.
@@ -35,8 +35,8 @@ _GATHER_S: Final = 0.25
 
 
 @asynccontextmanager
-async def open_front(here: Installation, broker: TokenBroker, state: GatewayState) -> AsyncIterator[Front]:
-    """The front, for as long as its connections to providers are open."""
+async def open_front(here: Installation, broker: TokenBroker, started_at: int) -> AsyncIterator[Front]:
+    """The front, for as long as its connections to providers are open. `started_at` is the gateway's start, in wall ms."""
     metrics, index = Metrics(), key_index(here.paths)
 
     history = await off_loop(lambda: here.history(gather_s=_GATHER_S))
@@ -57,9 +57,11 @@ async def open_front(here: Installation, broker: TokenBroker, state: GatewayStat
         ModelHttp(silence_s=SILENCE_TIMEOUT_S, connections=0, keeps_connections=False) as http,
         DirectUpstream(http, AiohttpUpstream(http), silence_s=SILENCE_TIMEOUT_S) as upstream,
     ):
+        # What a first request would wait for is read before there is a port to send one to.
+        await asyncio.gather(models.now(), keys.now())
         parts = Parts(upstream, broker, Cooldowns(here.clock), Cooldowns(here.clock), here.clock, done)
         try:
-            yield Front(models, keys, parts, metrics, state.started_at)
+            yield Front(models, keys, parts, metrics, started_at)
         finally:
             if history is not None:
                 await off_loop(history.close)

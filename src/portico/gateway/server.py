@@ -8,10 +8,11 @@ import gc
 import logging
 import os
 import secrets
+import signal
 import sys
 import time
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from aiohttp import web
 
@@ -19,7 +20,7 @@ from portico.contracts import Redirect
 from portico.errors import ConfigError, LockBusy, NoWayToSignIn, StoreError
 from portico.gateway.app import BOUNDS, make_server
 from portico.gateway.descriptors import most_connections
-from portico.gateway.ending import asked_to_end
+from portico.gateway.ending import DRAIN_S, END_SIGNALS, asked_to_end
 from portico.gateway.handover import CAN_HAND_OVER, Seat, hand_over, inherited
 from portico.gateway.proof import new_key
 from portico.gateway.state import GatewayState, gateway_lock, read_state, remove_state, write_state
@@ -34,15 +35,17 @@ if TYPE_CHECKING:
     from contextlib import AbstractAsyncContextManager
 
     from portico.contracts import Clock
+    from portico.gateway.ending import EndWatch
     from portico.gateway.front import Front
     from portico.paths import Paths
     from portico.secret import Secret
     from portico.store.lock import FileLock
 
-_SHUTDOWN_S: Final = 5.0
-# Seconds for the answers that are under way: when asked to end, and when another process has taken over.
-_DRAIN_S: Final = 20.0
+# Seconds until a connection is aborted whose request has had its time.
+_SHUTDOWN_S: Final = 0.5
+# Seconds for the requests under way when another process has taken over.
 _LONG_DRAIN_S: Final = 600.0
+_LOOK_EVERY_S: Final = 1.0
 # asyncio accepts as many as the backlog in one go, before the server hears of any and can close others for them. So it is told
 # a small one, and the system a larger one.
 _ACCEPTED_AT_ONCE: Final = 16
@@ -56,6 +59,7 @@ _TRY_AGAIN_S: Final = 5.0
 _LONGEST_PAUSE_S: Final = 600.0
 
 _log = logging.getLogger(__name__)
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,10 +76,7 @@ class Inside:
 
 @dataclass(frozen=True, slots=True)
 class Terms:
-    """How a gateway process runs. `announce` is called once it answers; `passphrase` opens the sealed file store.
-
-    `inherit` names what a predecessor has left open for it.
-    """
+    """How a gateway process runs. `announce` is called once it answers; `passphrase` opens the sealed file store."""
 
     paths: Paths
     port: int
@@ -83,36 +84,46 @@ class Terms:
     env: Mapping[str, str]
     announce: Callable[[GatewayState], None]
     passphrase: Secret | None = None
-    inherit: str | None = None
 
 
-def run_gateway(terms: Terms, inside: Callable[[GatewayState], AbstractAsyncContextManager[Inside]]) -> int:
-    """Serve on 127.0.0.1 and do the work `inside`, until a signal asks to end; then let what was begun finish; the exit code.
+def take_place(paths: Paths, inherit: str | None) -> FileLock | Seat:
+    """Become the gateway of this state folder, before anything that takes time: from here on `gateway stop` finds the process.
 
-    The caller's process is the gateway from now on, and should end when this returns.
+    Returns the lock, or with `inherit` (what the predecessor named) the predecessor's lock and listening socket. It goes with the
+    process, so that whoever finds the lock free knows that the process is gone.
 
     Raises:
         LockBusy: `gateway-running`: this state folder has one.
+        UsageError, StoreError: nothing is inherited.
+    """
+    return _taken_lock(paths) if inherit is None else inherited(paths, inherit)
+
+
+def run_gateway(
+    terms: Terms, watch: EndWatch, place: FileLock | Seat, inside: Callable[[int], AbstractAsyncContextManager[Inside]]
+) -> int:
+    """Make what is `inside` (its argument: the start in wall ms), then serve it on 127.0.0.1 until a signal asks to end.
+
+    There is no port before the first request could be answered. What is under way at the end gets `DRAIN_S` seconds. The caller's
+    process is the gateway from now on, and should end when this returns.
+
+    Returns:
+        The exit code.
+
+    Raises:
         ConfigError: `port-taken`.
         StoreError: its state file cannot be written.
     """
-    seat = _taken_seat(terms) if terms.inherit is None else inherited(terms.paths, terms.inherit)
-    # From here on the lock goes with the process, so that whoever finds it free knows that the process is gone.
-    with seat.listener:
-        port, instance = seat.listener.getsockname()[1], secrets.token_hex(8)
-        sealed = terms.passphrase is not None
-        state = GatewayState(os.getpid(), port, terms.clock.wall_ms(), instance, new_key(), sealed)
-        heir = asyncio.run(_serve(terms, state, seat, inside))
-    return 0 if heir is None or not sys.stderr.isatty() else heir.wait()
+    heir = asyncio.run(_serve(terms, watch, place, inside))
+    return 0 if heir is None or not sys.stderr.isatty() else _wait_for(heir)
 
 
-def _taken_seat(terms: Terms) -> Seat:
-    lock = _taken_lock(terms.paths)
-    try:
-        return Seat(bound(terms.port), lock)
-    except BaseException:
-        lock.release()
-        raise
+def _wait_for(heir: subprocess.Popen[bytes]) -> int:
+    """The exit code of the successor in this terminal; a signal that ends this process ends that one too."""
+    for number in END_SIGNALS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, lambda number, _frame: heir.send_signal(number))
+    return heir.wait()
 
 
 def _taken_lock(paths: Paths) -> FileLock:
@@ -152,17 +163,44 @@ def already_running(paths: Paths) -> LockBusy:
 
 
 async def _serve(
-    terms: Terms, state: GatewayState, seat: Seat, inside: Callable[[GatewayState], AbstractAsyncContextManager[Inside]]
+    terms: Terms, watch: EndWatch, place: FileLock | Seat, inside: Callable[[int], AbstractAsyncContextManager[Inside]]
 ) -> subprocess.Popen[bytes] | None:
-    """Serve until the end; the successor, where there is one."""
-    ending = asked_to_end()
-    async with inside(state) as parts:
-        return await _Process(terms, state, seat, parts, ending).run()
+    """Serve until the end; the successor, where there is one. Without a port in the `place` one is bound once all is ready."""
+    ending, started_at = asked_to_end(), terms.clock.wall_ms()
+    async with contextlib.AsyncExitStack() as stack:
+        parts: Inside | None = await _unless_asked(ending, stack.enter_async_context(inside(started_at)))
+        if parts is None:
+            return None
+        taken = place if isinstance(place, Seat) else Seat(bound(terms.port), place)
+        stack.enter_context(taken.listener)
+        port, instance = taken.listener.getsockname()[1], secrets.token_hex(8)
+        state = GatewayState(os.getpid(), port, started_at, instance, new_key(), terms.passphrase is not None)
+        return await _Process(terms, watch, state, taken, parts, ending).run()
+
+
+async def _unless_asked(ending: asyncio.Future[None], work: Coroutine[Any, Any, T]) -> T | None:
+    """What `work` returns; None if the process is asked to end first: `work` is cancelled then."""
+    task: asyncio.Future[T] = asyncio.ensure_future(work)
+    await asyncio.wait((task, ending), return_when=asyncio.FIRST_COMPLETED)
+    if task.done():
+        return task.result()
+    task.cancel()
+    await asyncio.wait([task])
+    return None
 
 
 class _Process:
-    def __init__(self, terms: Terms, state: GatewayState, seat: Seat, parts: Inside, ending: asyncio.Future[None]) -> None:
+    def __init__(
+        self,
+        terms: Terms,
+        watch: EndWatch,
+        state: GatewayState,
+        seat: Seat,
+        parts: Inside,
+        ending: asyncio.Future[None],
+    ) -> None:
         self._terms = terms
+        self._watch = watch
         self._state = state
         self._seat = seat
         self._parts = parts
@@ -173,7 +211,6 @@ class _Process:
     async def run(self) -> subprocess.Popen[bytes] | None:
         await self._runner.setup()
         working = asyncio.create_task(self._parts.work(), name="gateway work")
-        watching = asyncio.create_task(self._end_when_lost(), name="watch the lock")
         heir = None
         try:
             _settle_memory()
@@ -183,14 +220,17 @@ class _Process:
             self._tell_ready()
             self._terms.announce(self._state)
             heir = await self._until_over(working)
-            _log.info("ending" if heir is None else f"handed over to process {heir.pid}")
+            working.cancel()  # a refresh that was sent is waited for below, while requests finish
             if heir is None:
+                _log.info("ending")
                 tell_service_manager(self._terms.env, "STOPPING=1")
-            await self._drain(_DRAIN_S if heir is None else _LONG_DRAIN_S)
+                await self._drain(DRAIN_S)
+            else:
+                _log.info("handed over to process %s", heir.pid)
+                await self._drain_behind(heir)
         finally:
             working.cancel()
-            watching.cancel()
-            await asyncio.wait([working, watching])
+            await asyncio.wait([working])
             await self._runner.cleanup()
             with contextlib.suppress(StoreError):
                 await off_loop(lambda: remove_state(self._terms.paths, self._state))
@@ -210,12 +250,6 @@ class _Process:
         for site in [*self._runner.sites]:
             await site.stop()
 
-    async def _end_when_lost(self) -> None:
-        await self._seat.lost()
-        _log.warning("the lock in %s is gone or another's: ending", self._terms.paths.locks)
-        if not self._ending.done():
-            self._ending.set_result(None)
-
     async def _until_over(self, working: asyncio.Task[None]) -> subprocess.Popen[bytes] | None:
         """Wait for a signal, the end of the work, or a successor that has taken over."""
         outdated, pause = self._parts.outdated, _TRY_AGAIN_S
@@ -226,7 +260,7 @@ class _Process:
                 changed.cancel()
                 break
             changed.result()
-            heir = await self._handed_over()
+            heir = await _unless_asked(self._ending, self._handed_over())
             if heir is not None:
                 return heir
             # Code that cannot start now will hardly start a second later, and each try costs a process.
@@ -251,14 +285,34 @@ class _Process:
 
     def _tell_ready(self) -> None:
         # A successor is not the main process yet: its predecessor names it to the manager, who was told of readiness before.
-        if self._terms.inherit is None:
+        if self._seat.told is None:
             tell_service_manager(self._terms.env, f"READY=1\nSTATUS=Serving on {self._state.url}")
 
     async def _drain(self, longest_s: float) -> None:
         """Take no more requests, and let those that were begun finish for as long as `longest_s` seconds."""
         await self._stop_listening()
         self._server.pre_shutdown()
-        await self._server.shutdown(longest_s)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(longest_s):  # aiohttp waits twice: for each handler's end, then for its cancellation
+                await self._server.shutdown(longest_s)
+
+    async def _drain_behind(self, heir: subprocess.Popen[bytes]) -> None:
+        """Finish what was begun, beside the successor; at once when this process is asked to end, or the successor has ended."""
+        self._watch.guard(None)
+        self._seat.lock.leave()  # held by the successor alone, so that the lock is free when that one has ended
+        draining = asyncio.create_task(self._drain(_LONG_DRAIN_S), name="drain")
+        over = asyncio.create_task(_ended(heir), name="watch the successor")
+        await asyncio.wait([draining, over, self._ending], return_when=asyncio.FIRST_COMPLETED)
+        over.cancel()
+        if not draining.done():
+            draining.cancel()
+            await asyncio.wait([draining])
+            await self._drain(DRAIN_S if self._ending.done() else 0)
+
+
+async def _ended(heir: subprocess.Popen[bytes]) -> None:
+    while heir.poll() is None:  # noqa: ASYNC110 - waiting for a child takes a thread, or a look now and then
+        await asyncio.sleep(_LOOK_EVERY_S)
 
 
 def _settle_memory() -> None:

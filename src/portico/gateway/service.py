@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import os
+import signal
 import sys
 import time
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from portico.errors import ConfigError, LockBusy
-from portico.gateway.ending import ask_to_end
-from portico.gateway.state import GatewayState, gateway_lock, holds_lock, remove_state, running
+from portico.gateway.ending import Pinned, has_open
+from portico.gateway.state import GatewayState, gateway_lock, read_state, remove_state, running
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from portico.paths import Paths
     from portico.secret import Secret
+    from portico.store.lock import FileLock
     from portico.store.passphrase import PassphraseSource
 
 __all__ = (
+    "TERM_S",
+    "Ended",
     "GatewayState",
     "lacks_passphrase",
     "passphrase_for",
@@ -34,9 +39,20 @@ __all__ = (
 
 Condition = Literal["running", "stopped", "unresponsive"]
 
-# A refresh that was sent is waited for: its answer may be the only copy of the next token.
-_DRAIN_S: Final = 50.0
+TERM_S: Final = 5.0
+"""Seconds that a gateway has to end after SIGTERM; it ends itself by force a little earlier (`ending.LONGEST_S`)."""
+_AFTER_KILL_S: Final = 5.0
+_KILL: Final = getattr(signal, "SIGKILL", signal.SIGTERM)  # on Windows SIGTERM ends a process at once
 _LOOK_EVERY_S: Final = 0.02
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A gateway that was ended. `state`: its note, None where it had not written one yet. `killed`: SIGTERM was not enough."""
+
+    pid: int
+    state: GatewayState | None
+    killed: bool = False
 
 
 def start(
@@ -54,33 +70,74 @@ def start(
     return _start(paths, port, secret, env)
 
 
-def stop(paths: Paths) -> GatewayState | None:
-    """Ask the gateway to end and wait until it has; None where none is running. A stale state file is taken away.
+def stop(paths: Paths) -> Ended | None:
+    """End the gateway: SIGTERM, and SIGKILL if it has not ended `TERM_S` seconds later; None where none is running.
+
+    The process is the one that has answered the challenge. Of one that cannot answer (it hangs, or all its connections are taken)
+    the lock tells which it is, and where the system shows it, that it has the lock's file open. A stale state file is removed.
 
     Raises:
-        LockBusy: `gateway-unresponsive`, `gateway-not-stopping`.
+        LockBusy: `gateway-unresponsive`: it does not answer, and cannot be told for certain from another program.
+            `gateway-not-stopping`: it is another user's, or stays after SIGKILL.
         StoreError: the state file cannot be read.
     """
     state = running(paths)
-    if state is None:
-        if not _held(paths):
-            remove_state(paths)
-            return None
-        raise _unresponsive(paths)
-    ask_to_end(state.pid, lambda: holds_lock(paths, state))
-    deadline = time.monotonic() + _DRAIN_S
-    while holds_lock(paths, state):
+    pid = state.pid if state is not None else gateway_lock(paths).holder()
+    if pid is None:
+        if _held(paths):
+            raise _unresponsive(paths)
+        remove_state(paths)
+        return None
+    killed = _end(paths, pid, proven=state is not None)
+    _reap(pid)
+    noted = state or read_state(paths)
+    remove_state(paths, noted)
+    return Ended(pid, noted if noted is not None and noted.pid == pid else None, killed)
+
+
+def _end(paths: Paths, pid: int, *, proven: bool) -> bool:
+    """End process `pid`, the holder of the lock; whether it had to be killed."""
+    lock = gateway_lock(paths)
+
+    def is_ours() -> bool:
+        shown = has_open(pid, lock.path)
+        return lock.holder() == pid and (proven if shown is None else shown)
+
+    try:
+        with contextlib.closing(Pinned(pid, is_ours)) as process:
+            if not process.send(signal.SIGTERM):
+                if lock.holder() is None:
+                    return False  # it has ended meanwhile
+                raise _unresponsive(paths)
+            if _gone(lock, pid, TERM_S):
+                return False
+            killed = process.send(_KILL)
+            if not _gone(lock, pid, _AFTER_KILL_S):
+                raise _stays(pid, "it is still there after SIGKILL: the system waits for a device or a network folder for it")
+            return killed
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        raise _stays(pid, "it belongs to another user") from None
+
+
+def _gone(lock: FileLock, pid: int, longest_s: float) -> bool:
+    """Whether process `pid` does not hold the lock any more, within `longest_s` seconds."""
+    deadline = time.monotonic() + longest_s
+    while lock.holder() == pid:
         if time.monotonic() > deadline:
-            raise LockBusy("gateway-not-stopping", f"the gateway (pid {state.pid}) was asked to end and has not")
+            return False
         time.sleep(_LOOK_EVERY_S)
-    _reap(state.pid)
-    remove_state(paths, state)
-    return state
+    return True
+
+
+def _stays(pid: int, why: str) -> LockBusy:
+    return LockBusy("gateway-not-stopping", f"the gateway (pid {pid}) was asked to end and has not", why=why)
 
 
 def restart(
     paths: Paths, *, port: int, passphrase: PassphraseSource | None = None, env: Mapping[str, str] | None = None
-) -> tuple[GatewayState, GatewayState] | None:
+) -> tuple[Ended, GatewayState] | None:
     """Stop the gateway and start another; (old, new), or None where none was running: then nothing is started.
 
     Raises: as `stop` and `start` do.

@@ -36,8 +36,8 @@ RestrictRealtime=yes
 RestrictSUIDSGID=yes
 LockPersonality=yes
 SystemCallArchitectures=native
-# A refresh that was sent is waited for: its answer may be the only copy of the next token.
-TimeoutStopSec=60
+# It ends itself within 5 s of SIGTERM, by force if it must; after this time systemd kills it.
+TimeoutStopSec=10
 
 [Install]
 WantedBy=default.target

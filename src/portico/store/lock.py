@@ -135,6 +135,12 @@ class FileLock:
             raise ValueError("the lock is not held")
         return self._fd
 
+    def leave(self) -> None:
+        """Close the open file and unlock nothing: a successor that got it holds the lock from now on, alone."""
+        fd, self._fd = self._fd, None
+        if fd is not None:
+            os.close(fd)
+
     def sign(self) -> None:
         """Note again who holds the lock, after a successor that did not come up has noted itself.
 
