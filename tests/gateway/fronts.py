@@ -14,8 +14,8 @@ from portico.auth.broker import TokenBroker
 from portico.gateway.app import BOUNDS, make_server
 from portico.gateway.keys import key_index
 from portico.gateway.opening import open_front
+from portico.gateway.port import bound
 from portico.gateway.proof import new_key
-from portico.gateway.server import bound
 from portico.gateway.state import GatewayState
 from portico.installation import Installation
 from portico.paths import CONFIG_ENV, STATE_ENV

@@ -11,8 +11,8 @@ import pytest
 from aiohttp import web
 
 from portico.gateway.app import BOUNDS, make_server
+from portico.gateway.port import bound
 from portico.gateway.proof import is_proof, new_challenge, new_key
-from portico.gateway.server import bound
 from portico.gateway.state import GatewayState
 from tests.gateway.parts import body_of, status_of, talk
 

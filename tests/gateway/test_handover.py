@@ -16,7 +16,7 @@ import pytest
 from portico.errors import StoreError, UsageError
 from portico.gateway import service
 from portico.gateway.handover import Seat, hand_over, inherited
-from portico.gateway.server import bound
+from portico.gateway.port import bound
 from portico.gateway.state import gateway_lock, read_state
 from portico.store.lock import FileLock
 from tests.gateway.fronts import with_key

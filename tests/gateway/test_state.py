@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from portico.gateway.server import bound
+from portico.gateway.port import bound
 from portico.gateway.state import GatewayState, gateway_lock, read_state, remove_state, running, write_state
 from portico.secret import Secret
 from tests.gateway.parts import somebody_on

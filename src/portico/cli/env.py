@@ -38,19 +38,22 @@ def env(args: argparse.Namespace, rt: Runtime) -> int:
     Raises:
         UsageError: `no-such-key`.
         StoreError: the key cannot be read.
+        ConfigError: `port-taken`: another program would get the key.
         SignInNeeded, ConfigError: no model answers to that name.
     """
     from portico.cli.gateway_keys import gateway_keys
     from portico.cli.tool_model import tool_model
     from portico.gateway import service
-    from portico.gateway.port import configured_port
+    from portico.gateway.port import bound, configured_port
     from portico.gateway.tools import variables
 
     model = tool_model(rt, args.model)
+    condition, state = service.status(rt.paths)
+    url = state.url if state is not None else f"http://127.0.0.1:{configured_port(rt)}"
+    if condition == "stopped":
+        bound(configured_port(rt)).close()
     keys = gateway_keys(rt)
     keys.ensure_one()
-    state = service.running(rt.paths)
-    url = state.url if state is not None else f"http://127.0.0.1:{configured_port(rt)}"
     values = variables(url, keys.show(args.key), model)
     if state is None:
         rt.out.note(f"No gateway is running; start it: {rt.program} gateway start")

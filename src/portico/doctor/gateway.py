@@ -20,8 +20,7 @@ _FLOOR: Final = re.compile(r"^([A-Za-z0-9._-]+)\s*>=\s*([0-9.]+)")
 def running(patient: Patient) -> Iterator[Found]:
     """A gateway that does not answer, or whose port another program has."""
     from portico.gateway import service
-    from portico.gateway.port import configured_port
-    from portico.gateway.server import bound
+    from portico.gateway.port import PortTaken, bound, configured_port
 
     here = patient.here
     condition, state = service.status(here.paths)
@@ -32,18 +31,21 @@ def running(patient: Patient) -> Iterator[Found]:
             "error",
             "A gateway process is there and does not answer.",
             why,
-            f"look at {here.paths.gateway_log}; end that process; then {{prog}} gateway start",
+            "{prog} gateway restart",
         )
-    elif state is not None:
-        if service.lacks_passphrase(here.paths, state):
-            yield Found(
-                "gateway-locked", "error", "The gateway cannot open the sealed file store.", hint="{prog} gateway restart"
-            )
-    elif patient.config is not None:
-        try:
-            bound(configured_port(here)).close()
-        except PorticoError as error:
-            yield of_error(error, level="warning")
+        return
+    if state is not None and service.lacks_passphrase(here.paths, state):
+        yield Found("gateway-locked", "error", "The gateway cannot open the sealed file store.", hint="{prog} gateway restart")
+    if patient.config is None:
+        return
+    try:
+        port = configured_port(here)
+        if state is None or state.port != port:  # tools may have been set up for either
+            bound(port).close()
+    except PortTaken as error:
+        yield of_error(error, level="error" if error.owner is not None and error.owner.is_other_user else "warning")
+    except PorticoError as error:
+        yield of_error(error, level="warning")
 
 
 def service_file(patient: Patient) -> Iterator[Found]:

@@ -1,16 +1,67 @@
-"""The port that the gateway is to listen on."""
+"""The port that the gateway is to listen on, and who has it if the gateway does not.
+
+Tools send their gateway key and their prompts to that port whether a gateway is there or not. After `gateway stop` any user of
+the machine can bind it (CVE-2026-22174 is such a case), so its owner is named, and no command hands a key to it.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import os
+import sys
+from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from portico.errors import ConfigError
+from portico.contracts import Redirect
+from portico.errors import ConfigError, NoWayToSignIn
+from portico.oauth.loopback import bind_loopback
 
 if TYPE_CHECKING:
+    import socket
+
     from portico.installation import Installation
 
 PORT_ENV: Final = "PORTICO_GATEWAY_PORT"
 LAST_PORT: Final = 65535
+_LISTENS: Final = "0A"  # TCP_LISTEN (linux/include/net/tcp_states.h)
+# proc_net(5) prints each 32-bit word of an address in the order of the machine's bytes.
+_LOOPBACK: Final = "0100007F" if sys.byteorder == "little" else "7F000001"
+_MAPPED: Final = "0000000000000000" + ("FFFF0000" if sys.byteorder == "little" else "0000FFFF")
+_REACHED: Final = frozenset({_LOOPBACK, "0" * 8, "0" * 32, _MAPPED + _LOOPBACK})
+
+
+@dataclass(frozen=True, slots=True)
+class Owner:
+    """Who listens on a port: a user, by number and by name if it has one, and the program if this user may know it."""
+
+    uid: int
+    name: str | None
+    pid: int | None
+    program: str | None
+    is_portico: bool = False
+
+    @property
+    def is_other_user(self) -> bool:
+        """Whether it is not this process's user."""
+        return self.uid != os.geteuid() if sys.platform != "win32" else False
+
+    def __str__(self) -> str:
+        user = f"uid {self.uid}" if self.name is None else f"user {self.name} (uid {self.uid})"
+        program = "program unknown" if self.pid is None else f"program {self.program or 'unknown'} (pid {self.pid})"
+        return f"{user}, {program}"
+
+
+class PortTaken(ConfigError):
+    """Another program has the port. `owner`: who, None where the system does not tell."""
+
+    def __init__(self, port: int, owner: Owner | None, why: str | None) -> None:
+        other = "choose another: {prog} gateway start --port PORT, or {prog} config set gateway.port PORT"
+        rotate = "tools may have sent their keys there; replace each of them: {prog} gateway key rotate NAME"
+        who = f"it belongs to {owner}" if owner is not None else f"{why}; its owner is unknown"
+        hint = other if owner is not None and owner.is_portico and not owner.is_other_user else f"{other}\n  {rotate}"
+        super().__init__("port-taken", f"port {port} on 127.0.0.1 cannot be used", why=who, hint=hint)
+        self.owner = owner
 
 
 def configured_port(here: Installation) -> int:
@@ -26,3 +77,69 @@ def configured_port(here: Installation) -> int:
     if not (text.isascii() and text.isdigit() and int(text) <= LAST_PORT):
         raise ConfigError("bad-port", f"{PORT_ENV} is not a port.", why=repr(text), hint=f"set it to 0 to {LAST_PORT}")
     return int(text)
+
+
+def bound(port: int) -> socket.socket:
+    """A listening socket on 127.0.0.1.
+
+    Raises:
+        PortTaken: `port-taken`.
+    """
+    try:
+        return bind_loopback(Redirect(port=port))[0]
+    except NoWayToSignIn as error:
+        raise PortTaken(port, owner_of(port), error.why) from None
+
+
+def owner_of(port: int) -> Owner | None:
+    """Who listens where a connection to `port` on 127.0.0.1 arrives; None where nobody does, or the system does not tell.
+
+    Linux alone tells every user whose socket it is (proc_net(5)); the process behind it only to its user and to root.
+    """
+    found = _listener(port)
+    if found is None:
+        return None
+    uid, inode = found
+    pid = _process_of(inode)
+    return Owner(uid, _name_of(uid), pid, *(_program(pid) if pid is not None else (None, False)))
+
+
+def _listener(port: int) -> tuple[int, str] | None:
+    """The user id and the inode of the socket; the most exact address first, as the system chooses."""
+    found = []
+    for table in ("tcp", "tcp6"):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            for line in Path("/proc/net", table).read_text(encoding="ascii").splitlines()[1:]:
+                fields = line.split()
+                address, _, number = fields[1].partition(":")
+                if fields[3] == _LISTENS and int(number, 16) == port and address in _REACHED:
+                    found.append((not address.endswith(_LOOPBACK), int(fields[7]), fields[9]))
+    return min(found)[1:] if found else None
+
+
+def _process_of(inode: str) -> int | None:
+    wanted = f"socket:[{inode}]"
+    for process in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if any(os.readlink(descriptor) == wanted for descriptor in (process / "fd").iterdir()):  # noqa: PTH115 - no path
+                return int(process.name)
+    return None
+
+
+def _program(pid: int) -> tuple[str | None, bool]:
+    """The program's name, without what a terminal would obey, and whether it is run as a gateway of Portico's."""
+    with contextlib.suppress(OSError):
+        process = Path("/proc", str(pid))
+        name = (process / "comm").read_text(encoding="utf-8", errors="replace").strip()
+        words = (process / "cmdline").read_bytes().split(b"\0")
+        is_portico = any(word.endswith(b"portico") for word in words) and b"gateway" in words
+        return "".join(each if each.isprintable() else "?" for each in name), is_portico
+    return None, False
+
+
+def _name_of(uid: int) -> str | None:
+    with contextlib.suppress(ImportError, KeyError, OverflowError):
+        import pwd
+
+        return pwd.getpwuid(uid).pw_name
+    return None

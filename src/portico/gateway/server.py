@@ -16,20 +16,18 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from aiohttp import web
 
-from portico.contracts import Redirect
-from portico.errors import ConfigError, LockBusy, NoWayToSignIn, StoreError
+from portico.errors import LockBusy, StoreError
 from portico.gateway.app import BOUNDS, make_server
 from portico.gateway.descriptors import most_connections
 from portico.gateway.ending import DRAIN_S, END_SIGNALS, asked_to_end
 from portico.gateway.handover import CAN_HAND_OVER, Seat, hand_over, inherited
+from portico.gateway.port import bound
 from portico.gateway.proof import new_key
 from portico.gateway.state import GatewayState, gateway_lock, read_state, remove_state, write_state
-from portico.oauth.loopback import bind_loopback
 from portico.services.notify import tell_service_manager
 from portico.store.off_loop import off_loop
 
 if TYPE_CHECKING:
-    import socket
     import subprocess
     from collections.abc import Callable, Coroutine, Mapping
     from contextlib import AbstractAsyncContextManager
@@ -137,23 +135,6 @@ def _taken_lock(paths: Paths) -> FileLock:
     return lock
 
 
-def bound(port: int) -> socket.socket:
-    """A listening socket on 127.0.0.1.
-
-    Raises:
-        ConfigError: `port-taken`.
-    """
-    try:
-        return bind_loopback(Redirect(port=port))[0]
-    except NoWayToSignIn as error:
-        raise ConfigError(
-            "port-taken",
-            f"port {port} on 127.0.0.1 cannot be used",
-            why=error.why,
-            hint="choose another: {prog} gateway start --port PORT, or {prog} config set gateway.port PORT",
-        ) from None
-
-
 def already_running(paths: Paths) -> LockBusy:
     """The error for a second gateway of one state folder."""
     state = read_state(paths)
@@ -171,7 +152,7 @@ async def _serve(
         parts: Inside | None = await _unless_asked(ending, stack.enter_async_context(inside(started_at)))
         if parts is None:
             return None
-        taken = place if isinstance(place, Seat) else Seat(bound(terms.port), place)
+        taken = place if isinstance(place, Seat) else Seat(await off_loop(lambda: bound(terms.port)), place)
         stack.enter_context(taken.listener)
         port, instance = taken.listener.getsockname()[1], secrets.token_hex(8)
         state = GatewayState(os.getpid(), port, started_at, instance, new_key(), terms.passphrase is not None)

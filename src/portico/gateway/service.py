@@ -205,7 +205,8 @@ def uses_sealed_file(paths: Paths) -> bool:
 
 def _start(paths: Paths, port: int, secret: Secret | None, env: Mapping[str, str]) -> GatewayState:
     from portico.gateway.child import spawn
-    from portico.gateway.server import already_running, bound
+    from portico.gateway.port import bound
+    from portico.gateway.server import already_running
 
     if _held(paths):
         raise already_running(paths)
