@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from portico.models.protocols.question import Image, Question
     from portico.models.usage import Usage
 
+_LARGEST_IMAGE = 20 << 20  # bytes; no provider takes a larger one
 _EXAMPLES = """examples:
   {prog} ask "Why is the sky blue?"
   {prog} ask --model minimax-portal/MiniMax-M2.1-lightning "Say it in one sentence."
@@ -90,11 +91,12 @@ def _question(args: argparse.Namespace) -> Question:
     import sys
 
     from portico.models.protocols.question import Question
+    from portico.store.atomic import read_text
 
     if args.max_tokens is not None and args.max_tokens < 1:
         raise UsageError("usage", "--max-tokens is a whole number of 1 or more.")
     piped = args.text is None and not sys.stdin.isatty()
-    text = sys.stdin.read() if args.text == "-" or piped else args.text or ""
+    text = read_text(sys.stdin) if args.text == "-" or piped else args.text or ""
     if not text.strip():
         raise UsageError("usage", "There is no question.", hint='{prog} ask "Hello", or give it to standard input: {prog} ask -')
     return Question(text, 0, tuple(map(_image, args.image)), args.effort)
@@ -103,15 +105,15 @@ def _question(args: argparse.Namespace) -> Question:
 def _image(path: str) -> Image:
     import base64
     import mimetypes
-    from pathlib import Path
 
     from portico.models.protocols.question import Image
+    from portico.store.atomic import read_file
 
     kind = mimetypes.guess_type(path)[0] or ""
     if not kind.startswith("image/"):
         raise UsageError("not-an-image", f"This is not a picture by its name: {path}", hint="PNG, JPEG, GIF or WebP")
     try:
-        data = Path(path).read_bytes()
+        data = read_file(path, _LARGEST_IMAGE)
     except OSError as error:
         raise UsageError("not-an-image", f"{path} cannot be read.", why=error.strerror) from None
     return Image(kind, base64.b64encode(data).decode())

@@ -127,8 +127,8 @@ def _editor(rt: Runtime) -> list[str]:
 
 def _holds_something_new(copy: Path, before: bytes | None) -> bool:
     try:
-        return copy.read_bytes() != (_EMPTY if before is None else before)
-    except OSError:
+        return read_bytes(copy) not in {_EMPTY if before is None else before, None}
+    except ConfigError:
         return False
 
 

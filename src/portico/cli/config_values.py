@@ -10,6 +10,7 @@ from portico.config.document import Document, format_path, parse_path
 from portico.config.environment import is_reference
 from portico.errors import ConfigError, PorticoError, UsageError
 from portico.secret import REDACTED, redact
+from portico.store.atomic import read_text
 
 if TYPE_CHECKING:
     from portico.config.config_path import ConfigPath
@@ -34,7 +35,7 @@ def given_value(text: str, *, strict: bool) -> JsonValue:
         UsageError: `strict`, and it is not JSON5 (`config-value`).
     """
     if text == "-":
-        return sys.stdin.read().rstrip("\r\n")
+        return read_text(sys.stdin).rstrip("\r\n")
     try:
         return Document.parse(text, name="value").value()
     except ConfigError as error:

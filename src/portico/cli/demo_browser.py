@@ -66,6 +66,8 @@ def _fingerprint(ca_file: Path) -> str:
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
     from cryptography.x509 import load_pem_x509_certificate
 
-    key = load_pem_x509_certificate(ca_file.read_bytes()).public_key()
+    from portico.store.atomic import read_file
+
+    key = load_pem_x509_certificate(read_file(ca_file, 1 << 20)).public_key()
     spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     return base64.b64encode(hashlib.sha256(spki).digest()).decode()

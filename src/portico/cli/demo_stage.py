@@ -147,6 +147,7 @@ def clear_away(folder: Path) -> None:
     from portico.gateway import service
     from portico.gateway.keys import key_index
     from portico.paths import STATE_ENV, resolve_paths
+    from portico.store.atomic import read_file
     from portico.store.passphrase import PassphraseSource
     from portico.store.profiles import ProfileIndex
     from portico.store.vault import Vault
@@ -161,7 +162,7 @@ def clear_away(folder: Path) -> None:
                 vault.delete(profile.id)
             vault.sweep()
     with contextlib.suppress(OSError, ValueError):
-        os.kill(int((folder / PID_FILE).read_text(encoding="ascii")), signal.SIGTERM)
+        os.kill(int(read_file(folder / PID_FILE, 64)), signal.SIGTERM)
 
 
 def _emulators(rt: Runtime) -> tuple[Emulator, ...]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from portico.children import child_environment
 from portico.errors import ConfigError, ExitCode
+from portico.store.atomic import file_error, read_end, read_start
 
 if TYPE_CHECKING:
     import argparse
@@ -59,7 +60,7 @@ def _printed(command: list[str], rt: Runtime) -> Iterator[str]:
 
 def _of_file(path: Path, lines: int, *, follow: bool) -> Iterator[str]:
     """The last lines of a file that is put aside and begun anew when it is too long."""
-    data = path.read_bytes()[-_READ:] if path.exists() else b""
+    data = _part(path, None)
     yield from data.decode(errors="replace").splitlines()[-lines:] if lines else ()
     at, rest = (path.stat().st_size if path.exists() else 0), b""
     while follow:
@@ -68,9 +69,17 @@ def _of_file(path: Path, lines: int, *, follow: bool) -> Iterator[str]:
         at = at if at <= size else 0
         if at == size:
             continue
-        with path.open("rb") as log:
-            log.seek(at)
-            data = log.read(_READ)
+        data = _part(path, at)
         at += len(data)
         *whole, rest = (rest + data).split(b"\n")
         yield from (line.decode(errors="replace") for line in whole)
+
+
+def _part(path: Path, at: int | None) -> bytes:
+    """A piece of the log from `at` on, or its end; empty where there is no log."""
+    try:
+        return read_end(path, _READ) if at is None else read_start(path, _READ, offset=at)
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise file_error("store-read-failed", f"cannot read {path}", error) from error

@@ -61,11 +61,12 @@ def asked_by(args: argparse.Namespace) -> Asked:
     from portico.onboarding.request import KeyRequest
     from portico.onboarding.set_up import Asked
     from portico.secret import Secret
+    from portico.store.atomic import read_text
 
     request = request_from(args, choice="", make_default=not args.keep_default)
     key = KeyRequest(
         "",
-        key=Secret(sys.stdin.readline()) if args.api_key_stdin else None,
+        key=Secret(read_text(sys.stdin, line=True)) if args.api_key_stdin else None,
         place=args.keep_key,
         default_model=args.default_model,
         keep_default=args.keep_default,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from portico.cli.prompt_nobody import refuse
 from portico.cli.wrapping import fitted
 from portico.secret import Secret
+from portico.store.atomic import read_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -85,7 +86,7 @@ class NumberedPrompter:
     def _ask(self, prompt: str, question: str, flag: str) -> str:
         self._say(prompt.rstrip(), end=" ")
         try:
-            answer = self._stdin.readline()
+            answer = read_text(self._stdin, line=True)
         except KeyboardInterrupt:
             self._say("")
             raise

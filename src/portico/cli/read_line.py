@@ -6,6 +6,8 @@ import os
 import sys
 from typing import Any
 
+_LONGEST = 1 << 20  # bytes of a line; a redirect has a few thousand
+
 
 async def read_line() -> str:
     """One line from the terminal, without its end; cancelling leaves later lines to whoever asks next.
@@ -42,7 +44,7 @@ def _terminal_descriptor() -> int:
 def _collect(descriptor: int, line: Any, buffer: bytearray) -> None:
     chunk = os.read(descriptor, 65536)
     buffer += chunk
-    if (not chunk or b"\n" in chunk) and not line.done():
+    if (not chunk or b"\n" in chunk or len(buffer) > _LONGEST) and not line.done():
         line.set_result(bytes(buffer))
 
 
@@ -54,7 +56,7 @@ def _read_in_thread(loop: Any, line: Any) -> None:
             line.set_result(raw)
 
     def read() -> None:
-        raw = sys.stdin.readline().encode()
+        raw = sys.stdin.readline(_LONGEST).encode()
         if not loop.is_closed():
             loop.call_soon_threadsafe(finish, raw)
 

@@ -71,14 +71,14 @@ def _running(rt: Runtime, port: int) -> GatewayState:
 def _clear_away(keys: GatewayKeys, waits: FileLock, rt: Runtime) -> None:
     """End the gateway that was started for tools, unless another one still uses it."""
     from portico.gateway import service
-    from portico.store.atomic import remove_private
+    from portico.store.atomic import read_private, remove_private
 
     remove_private(waits.path)
     waits.release()
     if not _note(rt).exists() or any(_waits(key.name, rt) for key in keys.all()):
         return
     state = service.running(rt.paths)
-    if state is not None and state.instance == _note(rt).read_text(encoding="utf-8"):
+    if state is not None and read_private(_note(rt)) == state.instance.encode():
         service.stop(rt.paths)
     remove_private(_note(rt))
 

@@ -11,12 +11,12 @@ from portico.config.document import Document
 from portico.config.json5_lines import position
 from portico.config.problem import Problem
 from portico.errors import ConfigError
+from portico.store.atomic import read_start
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 MAX_BYTES: Final = 4 << 20
-_READ_FLAGS: Final = os.O_RDONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0)
 _ELSEWHERE: Final = "make that place yours, or name another file with `--config` or PORTICO_CONFIG"
 _ADVICE: Final = {
     errno.ENOSPC: "free some space on that disk and run the command again",
@@ -24,6 +24,9 @@ _ADVICE: Final = {
     errno.EROFS: _ELSEWHERE,
     errno.EACCES: _ELSEWHERE,
     errno.EPERM: _ELSEWHERE,
+    errno.EINVAL: "name another file",
+    errno.EAGAIN: "name another file",
+    errno.EISDIR: "name another file",
 }
 
 
@@ -34,11 +37,7 @@ def read_bytes(path: Path) -> bytes | None:
         ConfigError: it is there and cannot be read, or is larger than any configuration (`config-unreadable`).
     """
     try:
-        fd = os.open(path, _READ_FLAGS)
-        with os.fdopen(fd, "rb") as file:
-            if not stat.S_ISREG(os.fstat(fd).st_mode):
-                raise ConfigError("config-unreadable", f"{path} is not a plain file", hint="name another file with `--config`")
-            data = file.read(MAX_BYTES + 1)
+        data = read_start(path, MAX_BYTES + 1)
     except FileNotFoundError:
         if not path.is_symlink():
             return None

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from portico import __version__
 from portico.paths import FILE_MODE
 from portico.secret import redact
-from portico.store.atomic import file_error, write_in_place
+from portico.store.atomic import file_error, read_end, write_in_place
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -81,4 +81,9 @@ def _sign_ins(here: Installation) -> list[dict[str, object]]:
 
 
 def _log(path: Path) -> str:
-    return path.read_bytes()[-_LOG_BYTES:].decode(errors="replace") if path.exists() else ""
+    try:
+        return read_end(path, _LOG_BYTES).decode(errors="replace")
+    except FileNotFoundError:
+        return ""
+    except OSError as error:
+        return f"cannot be read: {error.strerror}"

@@ -7,9 +7,12 @@ from typing import TYPE_CHECKING, Final
 
 from portico.doctor.finding import Found, of_error
 from portico.errors import PorticoError
+from portico.services.service import LONGEST_FILE
+from portico.store.atomic import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from pathlib import Path
 
     from portico.doctor.patient import Patient
     from portico.services.service import Service
@@ -61,7 +64,7 @@ def service_file(patient: Patient) -> Iterator[Found]:
     installed = manager.environment(gateway_service(here))
     now = in_this_environment(gateway_service(here), here, installed)
     path = manager.path(now)
-    if path.read_bytes() == manager.content(now) and _has_its_secrets(now):
+    if _content(path) == manager.content(now) and _has_its_secrets(now):
         return
     differs = names_a_way(here.env) and not (_ways(installed) == _ways(now.environment) and _has_its_secrets(now))
 
@@ -88,11 +91,15 @@ def _has_its_secrets(service: Service) -> bool:
 
     if service.secrets is None or not service.secret_environment:
         return True
+    return _content(service.secrets) == secrets_text(service)
+
+
+def _content(path: Path) -> bytes | None:
+    """What is in a service's file; None where it is no such file, or cannot be read."""
     try:
-        data: bytes = service.secrets.read_bytes()
+        return read_file(path, LONGEST_FILE)
     except OSError:
-        return False
-    return data == secrets_text(service)
+        return None
 
 
 def packages(_patient: Patient) -> Iterator[Found]:

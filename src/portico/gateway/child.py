@@ -15,6 +15,7 @@ from portico.errors import ConfigError
 from portico.gateway.log import LIMIT, open_log
 from portico.gateway.state import running
 from portico.paths import CONFIG_ENV, STATE_ENV
+from portico.store.atomic import read_start
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -80,9 +81,7 @@ def _when_ready(paths: Paths, child: subprocess.Popen[bytes], log_began: int) ->
 
 
 def _failed(paths: Paths, what: str, log_began: int) -> ConfigError:
-    with paths.gateway_log.open("rb") as log:
-        log.seek(log_began)
-        lines = log.read(LIMIT).decode(errors="replace").split("\n")
+    lines = read_start(paths.gateway_log, LIMIT, offset=log_began).decode(errors="replace").split("\n")
     said = " / ".join(line.strip() for line in lines if line.strip())[-400:]
     hint = f"see {paths.gateway_log}, or run it in the foreground: {{prog}} gateway run"
     return ConfigError("gateway-failed", f"the gateway did not start: {what}", why=said or None, hint=hint)

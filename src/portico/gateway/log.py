@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from portico.paths import FILE_MODE, make_private_folder
 from portico.secret import redact
-from portico.store.atomic import file_error, replace, write_private
+from portico.store.atomic import file_error, read_end, replace, write_private
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -69,7 +69,7 @@ class _Capped(_Stream):
         if found.st_size <= LIMIT or not os.path.samestat(found, self._path.stat()):
             return
         # Copied and cut rather than renamed: the descriptor stays, and Windows renames no file that is open.
-        write_private(_aside(self._path), self._path.read_bytes(), durable=False)
+        write_private(_aside(self._path), read_end(self._path, 2 * LIMIT), durable=False)
         os.ftruncate(fd, 0)
         os.lseek(fd, 0, os.SEEK_SET)
 

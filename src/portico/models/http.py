@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 import time
 from typing import TYPE_CHECKING, Final, Self
 
@@ -12,12 +11,13 @@ from aiohttp.http_exceptions import HttpProcessingError
 
 from portico import __version__
 from portico.models.refusal import BODY_LIMIT, FORBIDDEN_BODY_S, AnswerCut, AnswerUnknown
-from portico.oauth.connections import Connections
+from portico.oauth.connections import Connections, trusted_certificates
 from portico.oauth.endpoints import check_endpoint_url
 from portico.oauth.http_errors import network_error
 from portico.oauth.proxy import proxy_off_loop
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import Mapping
 
     from portico.errors import NetworkError
@@ -153,7 +153,7 @@ class ModelHttp:
         if not url.startswith("https:"):
             return None
         if self._trust is None:
-            self._trust = await asyncio.to_thread(ssl.create_default_context)
+            self._trust = await asyncio.to_thread(trusted_certificates)
         return self._trust
 
 

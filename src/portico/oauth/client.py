@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ssl
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Self
@@ -17,7 +16,7 @@ from portico.contracts import HttpReply
 from portico.errors import NetworkError
 from portico.oauth.authlib_core import ACCEPT_JSON
 from portico.oauth.authorization_request import AuthorizationRequest, new_authorization_request
-from portico.oauth.connections import Connections
+from portico.oauth.connections import Connections, trusted_certificates
 from portico.oauth.endpoints import check_endpoint_url
 from portico.oauth.http_errors import network_error
 from portico.oauth.proxy import proxy_off_loop
@@ -27,6 +26,7 @@ from portico.oauth.urls import without_query
 from portico.secret import Secret
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncIterator, Mapping
 
     from portico.contracts import Clock, FormRequest, OAuthServer
@@ -137,7 +137,7 @@ class OAuthClient:
         if not url.startswith("https:"):
             return True
         if self._tls is None:
-            self._tls = asyncio.create_task(asyncio.to_thread(ssl.create_default_context))
+            self._tls = asyncio.create_task(asyncio.to_thread(trusted_certificates))
         return await asyncio.shield(self._tls)
 
 

@@ -7,17 +7,23 @@ server's). If the server is slow to answer, the socket is still open when the cl
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
+import ssl
 from typing import TYPE_CHECKING, Final
 from weakref import WeakSet
 
 import aiohttp
 
+from portico.errors import NetworkError
 from portico.oauth.resolver import DaemonResolver
+from portico.store.atomic import read_file
 
 if TYPE_CHECKING:
     from aiohappyeyeballs import AddrInfoType
 
+CERTIFICATES_ENV: Final = "SSL_CERT_FILE"
+_MOST_CERTIFICATES: Final = 16 << 20  # bytes; a system's own file has about 250 KB
 _TURNS: Final = 20  # of the event loop, in which asyncio closes a socket that has ended; it needs about three
 
 
@@ -53,3 +59,22 @@ class Connections(aiohttp.TCPConnector):
 
     def _open(self) -> list[socket.socket]:
         return [each for each in self._sockets if each.fileno() != -1]
+
+
+def trusted_certificates() -> ssl.SSLContext:
+    """The authorities that this machine trusts, or those in the file that `SSL_CERT_FILE` names. Blocks: it reads files.
+
+    Raises:
+        NetworkError: `certificates-unreadable`: that file has no end, or cannot be read; OpenSSL would wait for a FIFO for ever.
+    """
+    named = os.environ.get(CERTIFICATES_ENV)
+    try:
+        if named:
+            read_file(named, _MOST_CERTIFICATES)
+    except FileNotFoundError:
+        pass  # then no server is trusted, which each request says
+    except OSError as error:
+        message = f"The certificates in {named} cannot be read."
+        hint = f"Point {CERTIFICATES_ENV} at a file of certificates, or unset it."
+        raise NetworkError("certificates-unreadable", message, unsent=True, why=error.strerror, hint=hint) from None
+    return ssl.create_default_context()

@@ -24,6 +24,7 @@ from urllib.parse import unquote, urlsplit
 from portico.errors import NetworkError
 from portico.oauth.urls import is_loopback
 from portico.secret import Secret
+from portico.store.atomic import read_file
 from portico.store.off_loop import off_loop
 
 if TYPE_CHECKING:
@@ -194,21 +195,16 @@ def _environment() -> Mapping[str, str]:
 
 
 def _file(path: Path) -> dict[str, str]:
+
+    def check(fd: int) -> None:
+        found = os.fstat(fd)
+        if not stat.S_ISREG(found.st_mode):
+            raise _unusable_file(path, "it is not a plain file")
+        if os.name == "posix" and (found.st_mode & 0o077 or found.st_uid not in {os.geteuid(), 0}):
+            raise _unusable_file(path, f"others may read it or write to it: chmod 600 {path}")
+
     try:
-        fd = os.open(path, _READ_FLAGS)
-        try:
-            found = os.fstat(fd)
-            if not stat.S_ISREG(found.st_mode):
-                raise _unusable_file(path, "it is not a plain file")
-            if os.name == "posix" and (found.st_mode & 0o077 or found.st_uid not in {os.geteuid(), 0}):
-                raise _unusable_file(path, f"others may read it or write to it: chmod 600 {path}")
-            with os.fdopen(fd, "rb", closefd=False) as file:
-                data = file.read(_LARGEST + 1)
-        finally:
-            os.close(fd)
-        if len(data) > _LARGEST:
-            raise _unusable_file(path, f"it is larger than {_LARGEST >> 10} KiB")
-        lines = data.decode().splitlines()
+        lines = read_file(path, _LARGEST, follow=False, check=check).decode().splitlines()
     except OSError as error:
         raise _unusable_file(path, error.strerror or str(error)) from None
     except UnicodeDecodeError:

@@ -11,6 +11,7 @@ import portico
 from portico.errors import ConfigError
 from portico.plugins.manifest import MANIFEST_NAME, Manifest, read_manifest
 from portico.plugins.records import Candidate, Diagnostic
+from portico.store.atomic import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from portico.plugins.records import Origin
 
 ENTRY_POINT_GROUP: Final = "portico.plugins"
+_LARGEST_TEXT: Final = 4 << 20  # bytes of a distribution's metadata, which holds its whole README
 
 
 def bundled_folders() -> list[Path]:
@@ -61,38 +63,69 @@ def _plugin_folders(root: Path) -> list[Path]:
 
 def installed() -> Iterator[Candidate | Diagnostic]:
     """The plugins of installed distributions, by their entry points."""
-    if not _may_be_installed():
-        return
-    from importlib.metadata import entry_points
-
-    for point in entry_points(group=ENTRY_POINT_GROUP):
+    for point in _entry_points():
         yield _from_entry_point(point)
 
 
-def _may_be_installed() -> bool:
-    # Looking for the group's name in a few small files costs a tenth of importing `importlib.metadata`. What only that can read
-    # (an archive on the path, another finder of distributions) is left to it.
-    if any(hasattr(finder, "find_distributions") for finder in sys.meta_path if finder is not PathFinder):
-        return True
-    return any(map(_mentions_group, sys.path))
+def _entry_points() -> Iterator[EntryPoint]:
+    # Looking for the group's name in a few small files costs a tenth of importing `importlib.metadata`, which then reads only the
+    # distributions that have it: it would wait for ever for a FIFO in any other one. What only `importlib.metadata` can find, in
+    # an archive on the path or by another finder of distributions, is left to it.
+    if any(map(_finds_elsewhere, sys.meta_path)):
+        yield from _all_entry_points()
+        return
+    seen: set[str] = set()
+    for folder in sys.path:
+        try:
+            infos = sorted(entry for entry in Path(folder).iterdir() if entry.name.endswith((".dist-info", ".egg-info")))
+        except NotADirectoryError:
+            yield from _entry_points_in(folder)
+            continue
+        except OSError:
+            continue
+        for info in infos:
+            name = info.name.partition("-")[0].lower()
+            if name not in seen and _mentions_group(info):  # of two distributions of one name Python has the first
+                yield from _entry_points_of(info)
+            seen.add(name)
 
 
-def _mentions_group(folder: str) -> bool:
+def _finds_elsewhere(finder: object) -> bool:
+    """Whether it may find distributions that are not in the folders of `sys.path`; the backport of Python's own does not."""
+    backport = getattr(finder, "__module__", type(finder).__module__).partition(".")[0] == "importlib_metadata"
+    return hasattr(finder, "find_distributions") and finder is not PathFinder and not backport
+
+
+def _mentions_group(info: Path) -> bool:
+    """Whether a distribution has such entry points, and its files are ones that can be read."""
     try:
-        names = [entry.name for entry in Path(folder).iterdir()]
-    except NotADirectoryError:
-        return True
+        if ENTRY_POINT_GROUP.encode() not in read_file(info / "entry_points.txt", _LARGEST_TEXT):
+            return False
+        for name in ("METADATA", "PKG-INFO"):
+            if (info / name).exists():
+                read_file(info / name, _LARGEST_TEXT)
     except OSError:
         return False
-    files = (Path(folder, name, "entry_points.txt") for name in names if name.endswith((".dist-info", ".egg-info")))
-    return any(_mentions(file) for file in files)
+    return True
 
 
-def _mentions(file: Path) -> bool:
-    try:
-        return ENTRY_POINT_GROUP.encode() in file.read_bytes()
-    except OSError:
-        return False
+def _entry_points_of(info: Path) -> Iterable[EntryPoint]:
+    from importlib.metadata import Distribution
+
+    return Distribution.at(info).entry_points.select(group=ENTRY_POINT_GROUP)
+
+
+def _entry_points_in(archive: str) -> Iterator[EntryPoint]:
+    from importlib.metadata import distributions
+
+    for distribution in distributions(path=[archive]):
+        yield from distribution.entry_points.select(group=ENTRY_POINT_GROUP)
+
+
+def _all_entry_points() -> Iterable[EntryPoint]:
+    from importlib.metadata import entry_points
+
+    return entry_points(group=ENTRY_POINT_GROUP)
 
 
 def _from_entry_point(point: EntryPoint) -> Candidate | Diagnostic:

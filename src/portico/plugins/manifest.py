@@ -20,6 +20,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from portico.errors import ConfigError
+from portico.store.atomic import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -91,13 +92,11 @@ def _read_object(path: Path) -> dict[str, Any]:
     import json
 
     try:
-        text = path.read_bytes()[: _LARGEST + 1]
+        text = read_file(path, _LARGEST)
     except FileNotFoundError:
         raise _bad(path, "plugin manifest not found") from None
     except OSError as exc:
         raise _bad(path, f"plugin manifest cannot be read: {exc.strerror}") from exc
-    if len(text) > _LARGEST:
-        raise _bad(path, f"plugin manifest is larger than {_LARGEST} bytes")
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as exc:

@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 from xml.parsers.expat import ExpatError
 
-from portico.services.service import ask, home, remove_secrets, run, write_file, write_secrets
+from portico.services.service import ask, home, read_service_file, remove_secrets, run, write_file, write_secrets
 from portico.store.atomic import remove_private
 
 if TYPE_CHECKING:
@@ -34,9 +34,9 @@ class Launchd:
 
     def environment(self, service: Service) -> dict[str, str]:
         try:
-            found = plistlib.loads(self.path(service).read_bytes())["EnvironmentVariables"]
+            found = plistlib.loads(read_service_file(self.path(service)) or b"")["EnvironmentVariables"]
             return {name: value for name, value in found.items() if isinstance(value, str)}
-        except (FileNotFoundError, ValueError, LookupError, TypeError, AttributeError, ExpatError):
+        except (ValueError, LookupError, TypeError, AttributeError, ExpatError):
             return {}
 
     def why_not(self) -> str | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 from portico.children import child_environment
 from portico.errors import ConfigError
 from portico.paths import make_folder
-from portico.store.atomic import file_error, remove_private, write_in_place, write_private
+from portico.store.atomic import file_error, read_file, remove_private, write_in_place, write_private
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,6 +28,9 @@ class Verb(NamedTuple):
 
     install: str
     uninstall: str
+
+
+LONGEST_FILE: Final = 1 << 20  # bytes of a service manager's file, and of what belongs to it
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +121,20 @@ class Manager(Protocol):
 def home(env: Mapping[str, str]) -> Path:
     """The user's home folder."""
     return Path(env.get("HOME") or Path.home())
+
+
+def read_service_file(path: Path) -> bytes | None:
+    """A service manager's file; None where there is none.
+
+    Raises:
+        StoreError: it is there and cannot be read.
+    """
+    try:
+        return read_file(path, LONGEST_FILE)
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise file_error("store-read-failed", f"cannot read {path}", error) from error
 
 
 def write_file(path: Path, data: bytes) -> None:

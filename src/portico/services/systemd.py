@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from portico.errors import ConfigError
-from portico.services.service import ask, home, remove_secrets, run, write_file, write_secrets
+from portico.services.service import ask, home, read_service_file, remove_secrets, run, write_file, write_secrets
 from portico.store.atomic import remove_private
 
 if TYPE_CHECKING:
@@ -60,10 +60,7 @@ class Systemd:
         return systemd_unit(service).encode()
 
     def environment(self, service: Service) -> dict[str, str]:
-        try:
-            lines = self.path(service).read_text(encoding="utf-8", errors="replace").splitlines()
-        except FileNotFoundError:
-            return {}
+        lines = (read_service_file(self.path(service)) or b"").decode(errors="replace").splitlines()
         words = [word for line in lines if line.startswith(_VARIABLES) for word in _words(line.removeprefix(_VARIABLES))]
         return {name: value for name, _, value in (word.partition("=") for word in words)}
 

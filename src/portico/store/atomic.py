@@ -1,4 +1,7 @@
-"""Reading and writing files that are nobody else's business.
+"""Reading files without ever waiting for one, and reading and writing those that are nobody else's business.
+
+Every file is read here (`read_file`, `read_start`, `read_end`; `read_private` for Portico's own): never a FIFO or a device, and
+never more than the caller has use for (CWE-400).
 
 A write is whole or not there: a temporary file beside the target (0600 from its first instant), fsync, rename, fsync of the
 folder. A read tells "absent" from every other failure: an unreadable file taken for an empty one gets other profiles erased.
@@ -16,20 +19,24 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from portico.errors import StoreError
+from portico.errors import StoreError, UsageError
 from portico.paths import FILE_MODE, make_private_folder
 from portico.store.steps import no_step
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
+    from typing import TextIO
 
     from portico.store.steps import OnStep
 
+INPUT_LIMIT: Final = 16 << 20  # characters: more than any model takes
 _READ_LIMIT: Final = 16 << 20
+_PIECE: Final = 1 << 20
 _RANDOM: Final = 6  # bytes in the name of a temporary file
-_SHARED_FLAGS: Final = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-_READ_FLAGS: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | _SHARED_FLAGS
-_CREATE_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _SHARED_FLAGS
+_NOT_A_LINK: Final = getattr(os, "O_NOFOLLOW", 0)
+_SHARED_FLAGS: Final = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
+_READ_FLAGS: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | _SHARED_FLAGS
+_CREATE_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOT_A_LINK | _SHARED_FLAGS
 _REPLACE_TRIES: Final = 20 if sys.platform == "win32" else 1
 _ADVICE: Final = {
     errno.ENOSPC: "free some space on that disk and run the command again; nothing stored before was touched",
@@ -78,28 +85,98 @@ def read_private(path: Path) -> bytes | None:
     Raises:
         StoreError: the file is there and cannot be read, is not a plain file, or belongs to somebody else.
     """
+
+    def check(fd: int) -> None:
+        found = os.fstat(fd)
+        _check_plain(path, found)
+        if os.name == "posix" and found.st_mode & 0o077:
+            os.fchmod(fd, FILE_MODE)
+
     try:
-        fd = os.open(path, _READ_FLAGS)
+        data = read_start(path, _READ_LIMIT + 1, follow=False, check=check)
     except FileNotFoundError:
         return None
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise _unsafe(path, "it is a symbolic link") from None
         raise file_error("store-read-failed", f"cannot read {path}", error) from error
-    try:
-        found = os.fstat(fd)
-        _check_plain(path, found)
-        if os.name == "posix" and found.st_mode & 0o077:
-            os.fchmod(fd, FILE_MODE)
-        with os.fdopen(fd, "rb", closefd=False) as file:
-            data = file.read(_READ_LIMIT + 1)
-    except OSError as error:
-        raise file_error("store-read-failed", f"cannot read {path}", error) from error
-    finally:
-        os.close(fd)
     if len(data) > _READ_LIMIT:
         raise _unsafe(path, f"it is larger than {_READ_LIMIT >> 20} MiB")
     return data
+
+
+def read_file(path: Path | str, limit: int, *, follow: bool = True, check: Callable[[int], None] | None = None) -> bytes:
+    """The whole of a regular file of at most `limit` bytes.
+
+    Raises:
+        OSError: as `read_start`; EFBIG: it is larger.
+    """
+    data = read_start(path, limit + 1, follow=follow, check=check)
+    if len(data) > limit:
+        raise OSError(errno.EFBIG, f"it is larger than {_in_words(limit)}")
+    return data
+
+
+def read_start(
+    path: Path | str, length: int, *, offset: int = 0, follow: bool = True, check: Callable[[int], None] | None = None
+) -> bytes:
+    """At most `length` bytes of a regular file, from `offset` on. Never waits: not for the writer of a FIFO, not for a device.
+
+    `follow` False refuses a symbolic link. `check` looks at the open file's descriptor first, and raises what it has against it.
+
+    Raises:
+        OSError: as the system says it; EINVAL: it is not a regular file; EAGAIN: it has nothing to read now, as /proc/kmsg.
+    """
+    fd = os.open(path, _READ_FLAGS if follow else _READ_FLAGS | _NOT_A_LINK)
+    try:
+        if check is not None:
+            check(fd)
+        if not stat.S_ISREG(mode := os.fstat(fd).st_mode):
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)) if stat.S_ISDIR(mode) else _not_a_file()
+        if offset:
+            os.lseek(fd, offset, os.SEEK_SET)
+        pieces: list[bytes] = []
+        while length > 0 and (piece := os.read(fd, min(length, _PIECE))):
+            pieces.append(piece)
+            length -= len(piece)
+        return b"".join(pieces)
+    finally:
+        os.close(fd)
+
+
+def read_end(path: Path | str, length: int) -> bytes:
+    """At most the last `length` bytes of a regular file, as of a log.
+
+    Raises:
+        OSError: as `read_start`.
+    """
+    size = os.stat(path).st_size  # noqa: PTH116 - a text is a path too
+    return read_start(path, length, offset=max(size - length, 0))
+
+
+def read_text(stream: TextIO, *, line: bool = False) -> str:
+    """All of a stream that is a user's input, or its first line, line end included; of at most `INPUT_LIMIT` characters.
+
+    Raises:
+        UsageError: `input-too-long`: it goes on after that, as /dev/zero does.
+    """
+    text = stream.readline(INPUT_LIMIT + 1) if line else stream.read(INPUT_LIMIT + 1)
+    if len(text) > INPUT_LIMIT:
+        what = "line" if line else "input"
+        why = f"It has more than {INPUT_LIMIT} characters."
+        raise UsageError("input-too-long", f"The {what} is too long.", why=why, hint="Give less of it.")
+    return text
+
+
+def _not_a_file() -> OSError:
+    return OSError(errno.EINVAL, "it is not a plain file")
+
+
+def _in_words(size: int) -> str:
+    for unit, shift in (("MiB", 20), ("KiB", 10)):
+        if size and not size % (1 << shift):
+            return f"{size >> shift} {unit}"
+    return f"{size} bytes"
 
 
 def set_aside(path: Path) -> Path:

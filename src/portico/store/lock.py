@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from portico.errors import LockBusy, StoreError
 from portico.paths import FILE_MODE, make_private_folder
+from portico.store.atomic import read_start
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -202,7 +203,7 @@ class FileLock:
         """The process id that the holder wrote, None where nobody holds it or nothing can be read."""
         try:
             # One that was killed has left its id behind.
-            return int(self.path.read_text(encoding="ascii")) if self.is_taken() else None
+            return int(read_start(self.path, 32, follow=False)) if self.is_taken() else None
         except (OSError, ValueError, StoreError):
             return None
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from portico.errors import StoreError
 from portico.secret import Secret
-from portico.store.atomic import file_error
+from portico.store.atomic import file_error, read_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -79,21 +79,17 @@ class PassphraseSource:
 
 def _first_line(path: str) -> str:
     try:
-        fd = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
-        with os.fdopen(fd, "rb") as file:
-            _check(os.fstat(fd))
-            return file.read(_FILE_LIMIT).decode().split("\n", 1)[0].rstrip("\r")
+        return read_file(path, _FILE_LIMIT, check=_check).decode().split("\n", 1)[0].rstrip("\r")
     except OSError as error:
         raise file_error("passphrase-unreadable", f"cannot use the passphrase in {path}", error) from error
     except UnicodeDecodeError:
         raise StoreError("passphrase-unreadable", f"cannot use the passphrase in {path}", why="not UTF-8") from None
 
 
-def _check(found: os.stat_result) -> None:
+def _check(fd: int) -> None:
     # Who may read it is the deployer's choice: container secrets are often readable by all inside.
-    if not stat.S_ISREG(found.st_mode):
-        raise OSError(errno.EINVAL, "not a plain file")
-    if os.name == "posix" and found.st_mode & 0o022:
+    found = os.fstat(fd)
+    if stat.S_ISREG(found.st_mode) and os.name == "posix" and found.st_mode & 0o022:
         raise OSError(errno.EPERM, "others may write to it")
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from portico.auth.importers.found import CellTable, FoundCredential, Importer, end_of, place, section, text, tokens
 from portico.config.document import Document
 from portico.errors import ConfigError
+from portico.store.atomic import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -53,7 +54,7 @@ def _configured_folders(state: Path) -> list[Path]:
     """The agents' folders that `openclaw.json` moves somewhere else, as far as it can be read."""
     path = state / "openclaw.json"
     try:
-        data = path.read_bytes() if path.is_file() and path.stat().st_size <= _LONGEST else b"{}"
+        data = read_file(path, _LONGEST)
         agents = section(Document.parse(data.decode(), name="openclaw.json").value(), "agents")
     except (OSError, ValueError, RecursionError, ConfigError):
         return []

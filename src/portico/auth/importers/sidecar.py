@@ -20,6 +20,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from portico.paths import FOLDER_MODE
+from portico.store.atomic import read_start
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -164,8 +165,7 @@ def _left_behind(lock: Path) -> os.stat_result | None:
 
 def _holder(lock: Path) -> int | None:
     """The process that a lock file names; None where it names none, as one does whose holder was killed while writing it."""
-    with lock.open("rb") as file:
-        data = file.read(_LONGEST)
+    data = read_start(lock, _LONGEST, follow=False)
     try:
         holder = json.loads(data)
     except (ValueError, RecursionError):

@@ -14,7 +14,7 @@ from portico.auth.importers.found import why_not_own
 from portico.auth.importers.sidecar import LockNotMadeError, sidecar
 from portico.config.document import Document
 from portico.errors import ConfigError, LockBusy, PorticoError
-from portico.store.atomic import look_like, replace, sync_folder, temporaries, write_temporary
+from portico.store.atomic import look_like, read_start, replace, sync_folder, temporaries, write_temporary
 from portico.store.lock import file_lock
 
 if TYPE_CHECKING:
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from portico.config.document import ConfigPath
 
 _LONGEST: Final = 4 << 20
-_FLAGS: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _ROUNDS: Final = 5
 _LOCK_S: Final = 10.0
 
@@ -160,24 +159,19 @@ def _bytes_of(importer: Importer, path: Path) -> bytes | None:
 
 
 def _start_of(importer: Importer, path: Path, length: int) -> bytes | None:
+    def check(fd: int) -> None:
+        why = why_not_own(os.fstat(fd))
+        if why is not None:
+            raise _unreadable(importer, path, f"it {why}")
+
     try:
-        fd = os.open(path, _FLAGS)
+        return read_start(path, length, check=check)
     except FileNotFoundError:
         return None
     except OSError as error:
         raise _unreadable(importer, path, error.strerror or str(error)) from None
     except ValueError:
         raise _unreadable(importer, path, "no file can have such a name") from None
-    try:
-        why = why_not_own(os.fstat(fd))
-        if why is not None:
-            raise _unreadable(importer, path, f"it {why}")
-        with os.fdopen(fd, "rb", closefd=False) as file:
-            return file.read(length)
-    except OSError as error:
-        raise _unreadable(importer, path, error.strerror or str(error)) from None
-    finally:
-        os.close(fd)
 
 
 def _found(importer: Importer, path: Path, data: bytes) -> tuple[FoundCredential, ...]:

@@ -1,0 +1,304 @@
+"""A FIFO, a device, or a file of 3 GB where a file is read: refused or left out at once, never waited for, never read to its end."""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import json
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from portico.auth.importers.openclaw import _configured_folders
+from portico.auth.importers.sidecar import _holder
+from portico.cli.main import main
+from portico.config.dotenv import read_dotenv
+from portico.doctor.bundle import _log
+from portico.errors import PorticoError, StoreError
+from portico.oauth.proxy import _file as proxy_file
+from portico.services.launchd import Launchd
+from portico.services.service import Service
+from portico.services.systemd import Systemd
+from portico.store.atomic import read_end, read_file, read_private, read_start
+from portico.store.lock import FileLock
+from portico.store.passphrase import FILE_ENV, PassphraseSource
+from tests.plugins.trees import write_plugin
+from tests.source_tree import HOST, PLUGINS, modules
+
+resource = pytest.importorskip("resource")
+pytestmark = [pytest.mark.requirement("E133"), pytest.mark.linux]
+
+_HUGE: Final = 3 << 30
+_MEMORY: Final = 768 << 20  # bytes of address space that a test may take beyond what the run has already
+_LONGEST_S: Final = 8.0
+
+
+class TooLong(BaseException):
+    """Whatever was called is still at it."""
+
+
+@pytest.fixture(autouse=True)
+def _bounded():
+    """Ends a test that waits for a FIFO, or that takes the memory of a whole device."""
+
+    def too_long(*_):
+        raise TooLong
+
+    size = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[0]) * os.sysconf("SC_PAGE_SIZE")
+    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
+    handler = signal.signal(signal.SIGALRM, too_long)
+    resource.setrlimit(resource.RLIMIT_AS, (size + _MEMORY, hard))
+    signal.setitimer(signal.ITIMER_REAL, _LONGEST_S)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_REAL, 0)
+        signal.signal(signal.SIGALRM, handler)
+        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
+
+
+def _fifo(path: Path) -> None:
+    os.mkfifo(path, 0o600)
+
+
+def _device(path: Path) -> None:
+    path.symlink_to("/dev/zero")
+
+
+def _huge(path: Path) -> None:
+    path.touch(0o600)
+    os.truncate(path, _HUGE)
+
+
+KINDS: Final = {"fifo": _fifo, "device": _device, "3 GB": _huge}
+
+
+@pytest.fixture(params=KINDS.values(), ids=KINDS)
+def put(request):
+    """Puts something without an end in the place of a file, and takes it away again: the search for secrets reads every file."""
+    made = []
+
+    def place(path: Path) -> Path:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        request.param(path)
+        made.append(path)
+        return path
+
+    yield place
+    for path in made:
+        path.unlink(missing_ok=True)
+
+
+@pytest.fixture
+def portico(paths, capsys):
+    def run(*words: str, config: object = None) -> tuple[int, str]:
+        if config is not None:
+            paths.config.write_text(json.dumps(config), encoding="utf-8")
+            paths.config.chmod(0o600)
+        code = main([*words], program="portico")
+        said = capsys.readouterr()
+        return code, said.out + said.err
+
+    return run
+
+
+def test_the_config_its_base_and_an_include(put, portico, paths, tmp_path):
+    put(tmp_path / "other")
+    put(paths.config)
+    code, said = portico("models", "list")
+    assert (code, "config-unreadable" in said) == (9, True)
+    paths.config.unlink()
+    for key in ("base", "$include"):
+        code, said = portico("models", "list", config={key: str(tmp_path / "other")})
+        assert code == 9, said
+        assert "other" in said
+
+
+def test_models_json_and_dotenv_beside_the_config(put, portico, paths, tmp_path):
+    put(paths.config.with_name("models.json"))
+    assert portico("models", "list", config={})[0] == 9
+    (warning,) = read_dotenv(put(tmp_path / "there" / ".env").parent)[1]
+    assert "it is not read" in warning.message
+
+
+def test_a_plugin_manifest_is_a_plugin_that_failed_and_the_others_go_on(put, portico, tmp_path):
+    folder = write_plugin(tmp_path / "plugins", "acme-auth")
+    (folder / "portico.plugin.json").unlink()
+    put(folder / "portico.plugin.json")
+    code, said = portico("plugins", "list", "--json", config={"plugins": {"load": {"paths": [str(folder)]}}})
+    listed = json.loads(said)["plugins"]
+    assert code == 0
+    assert [each["status"] for each in listed if each["id"] == folder.name] == ["error"]
+    assert "minimax-portal-auth" in {each["id"] for each in listed}
+
+
+def test_the_entry_points_and_the_metadata_of_an_installed_package(put, portico, tmp_path, monkeypatch):
+    site = tmp_path / "site"
+    put(site / "odd-1.0.dist-info" / "entry_points.txt")
+    put(site / "even-1.0.dist-info" / "METADATA")
+    (site / "even-1.0.dist-info" / "entry_points.txt").write_text("[portico.plugins]\neven = even.plugin\n", encoding="utf-8")
+    package = write_plugin(site, "good-auth")
+    info = site / "good-1.0.dist-info"
+    info.mkdir()
+    (info / "METADATA").write_text("Metadata-Version: 2.1\nName: good\nVersion: 1.0\n", encoding="utf-8")
+    (info / "entry_points.txt").write_text(f"[portico.plugins]\ngood-auth = {package.name}.plugin\n", encoding="utf-8")
+    monkeypatch.syspath_prepend(str(site))
+    code, said = portico("plugins", "list", "--json", config={})
+    assert code == 0
+    assert "good-auth" in {each["id"] for each in json.loads(said)["plugins"]}
+
+
+def test_a_picture_to_ask_about(put, portico, tmp_path):
+    code, said = portico("ask", "--image", str(put(tmp_path / "picture.png")), "What is it?", config={})
+    assert (code, "not-an-image" in said) == (2, True)
+
+
+def test_the_passphrase_file(put, tmp_path):
+    with pytest.raises(StoreError) as caught:
+        PassphraseSource({FILE_ENV: str(put(tmp_path / "passphrase"))}).get()
+    assert caught.value.id in {"passphrase-unreadable", "passphrase-needed"}
+
+
+@pytest.mark.parametrize("tool", ["openclaw", "mmx", "hermes", "opencode"])
+def test_another_tools_file(tool, put, portico, tmp_path):
+    path = put(tmp_path / ("openclaw.sqlite" if tool == "openclaw" else "auth.json"))
+    code, said = portico("auth", "import", "--from", tool, "--path", str(path), "--yes", config={})
+    assert (code, "import-unreadable" in said) == (9, True), said
+
+
+def test_what_an_importer_reads_besides(put, tmp_path):
+    put(tmp_path / "openclaw.json")
+    assert _configured_folders(tmp_path) == []
+    lock = put(tmp_path / "auth.lock")
+    with contextlib.suppress(OSError):
+        assert _holder(lock) is None
+
+
+def test_the_note_the_keys_the_index_and_the_log_of_the_state_folder(put, portico, paths):
+    for name in ("gateway.json", "gateway-keys.json", "auth-profiles.json"):
+        put(paths.state / name)
+    for words in (("gateway", "status"), ("gateway", "key", "list"), ("auth", "status")):
+        code, said = portico(*words, config={})
+        assert (code, "store-unsafe-file" in said) == (7, True), (words, said)
+    log = put(paths.gateway_log)
+    assert portico("gateway", "logs")[0] in {0, 7}
+    with contextlib.suppress(StoreError):
+        _log(log)
+
+
+def test_a_services_unit_its_proxy_file_and_a_lock(put, tmp_path):
+    service = Service("portico-gateway", "", None, (), {}, tmp_path / "log")
+    for manager in (Systemd({"HOME": str(tmp_path)}), Launchd({"HOME": str(tmp_path)})):
+        put(manager.path(service))
+        with pytest.raises(StoreError) as caught:
+            manager.environment(service)
+        assert caught.value.id == "store-read-failed"
+    with pytest.raises(PorticoError) as refused:
+        proxy_file(put(tmp_path / "proxy.env"))
+    assert refused.value.id == "proxy-unusable"
+    assert FileLock(put(tmp_path / "lock"), what="a lock").holder() is None
+
+
+def test_a_certificate_file_is_an_error_that_names_it_and_not_a_request_that_never_ends(put, portico, tmp_path, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_FILE", str(put(tmp_path / "ca.pem")))
+    monkeypatch.setenv("MINIMAX_API_KEY", "sk-any")
+    code, said = portico("ask", "--model", "minimax/MiniMax-M2.1", "Hello", config={})
+    assert code == 8, said
+    assert "SSL_CERT_FILE" in said
+
+
+@pytest.mark.parametrize(
+    "words", [("ask", "-"), ("config", "set", "env.KEY", "-"), ("onboard", "--auth-choice", "minimax-api", "--api-key-stdin")]
+)
+def test_standard_input_without_an_end(words, portico, monkeypatch):
+    with Path("/dev/zero").open(encoding="utf-8") as endless:
+        monkeypatch.setattr(sys, "stdin", endless)
+        code, said = portico(*words, config={})
+    assert (code, "input-too-long" in said) == (2, True), said
+
+
+def test_an_include_of_the_kernels_log_is_an_error_of_the_config(portico, tmp_path):
+    for special in ("/proc/kmsg", "/proc/self/mem", "/dev/stdin", "/proc/self/fd/0", "/"):
+        code, said = portico("models", "list", config={"$include": special})
+        assert code == 9, (special, said)
+        assert "Traceback" not in said
+
+
+def test_the_shared_readers_say_what_is_wrong_and_take_no_more_than_they_are_told(put, tmp_path):
+    path = put(tmp_path / "any")
+    with pytest.raises(OSError, match=r"not a plain file|larger than"):
+        read_file(path, 1024)
+    with contextlib.suppress(OSError):
+        assert len(read_start(path, 10)) == 10
+        assert len(read_end(path, 10)) == 10
+    with pytest.raises(StoreError):
+        read_private(path)
+
+
+def test_a_regular_file_is_read_whole_from_its_start_and_from_its_end(tmp_path):
+    path = tmp_path / "file"
+    path.write_bytes(b"0123456789")
+    assert read_file(path, 10) == b"0123456789"
+    assert (read_start(path, 4), read_start(path, 4, offset=8), read_end(path, 3), read_end(path, 99)) == (
+        b"0123",
+        b"89",
+        b"789",
+        b"0123456789",
+    )
+    with pytest.raises(OSError, match="larger than 9 bytes"):
+        read_file(path, 9)
+    (tmp_path / "link").symlink_to(path)
+    assert read_file(tmp_path / "link", 10) == b"0123456789"
+    with pytest.raises(OSError, match="Too many levels"):
+        read_file(tmp_path / "link", 10, follow=False)
+
+
+# --- no other reader ------------------------------------------------------------------------------------------------------
+
+# Module and call, and why it may read without `portico.store.atomic`.
+EXCEPTIONS: Final = {
+    "portico.store.atomic: os.open": "it is the place",
+    "portico.clock: open": "a file of the kernel's, at a path that is fixed",
+    "portico.store.network_folder: mounts.read_text": "a file of the kernel's, at a path that is fixed",
+    "portico.store.secret_service: Path(f'/proc/{self._pid()}/cmdline').read_bytes": "a file of the kernel's",
+    "portico.cli.explain: page.read_text": "a page of Portico's own package",
+    "portico.cli.main: open": "/dev/null",
+    "portico.cli.main: os.open": "/dev/null",
+    "portico.cli.read_line: os.open": "the terminal itself, by the name that the system gives it",
+    "portico.store.lock: os.open": "opened for writing, and locked; its few bytes are read by `read_start`",
+    "portico.auth.uses: os.open": "opened for writing: an empty mark",
+    "portico.auth.importers.sidecar: os.open": "a new file (O_EXCL)",
+    "portico.emulation.authority: os.open": "a new file (O_EXCL)",
+    "portico.gateway.log: os.open": "opened for writing",
+    "portico.usage.history_file: os.open": "checked by itself before SQLite opens it",
+    "portico.usage.history_file: self.open": "a database, through SQLite",
+    "portico.usage.history_writer: self._file.open": "a database, through SQLite",
+    "portico.oauth.browser_flow: opener.open": "a browser",
+    "portico.doctor.bundle: tarfile.open": "an archive in memory that is written",
+}
+
+
+def _reads(tree: ast.AST):
+    for node in ast.walk(tree):
+        if not isinstance(node, ast.Call):
+            continue
+        called = node.func
+        if isinstance(called, ast.Name) and called.id == "open":
+            yield "open"
+        elif isinstance(called, ast.Attribute) and called.attr in {"open", "read_text", "read_bytes"}:
+            yield ast.unparse(called)
+
+
+def test_every_file_is_read_through_the_shared_readers():
+    found = {
+        f"{module.name}: {call}"
+        for source in (HOST, *PLUGINS)
+        for module in modules(source)
+        if not module.name.startswith("portico.testing.")  # test code; it reads what it has written
+        for call in _reads(ast.parse(module.path.read_bytes()))
+    }
+    assert found == set(EXCEPTIONS)
