@@ -81,15 +81,15 @@ def test_the_runner_for_the_tests_of_plugins_does_not_either(hostile_folder, run
 
 
 @pytest.mark.requirement("E117")
-@pytest.mark.parametrize("python_path", ["", ".", f"{os.pathsep}{HOST}", f"{HOST}{os.pathsep}"])
-def test_a_gateway_in_the_background_does_not_either_whatever_empty_entries_the_path_has(
+@pytest.mark.parametrize("python_path", [f".{os.pathsep}"])
+def test_a_gateway_in_the_background_does_not_either_whatever_its_path_says_of_the_current_folder(
     hostile_folder, stopped_gateway, python_path
 ):
     service.start(stopped_gateway, port=0, env={**os.environ, "PYTHONPATH": python_path})
 
 
 @pytest.mark.requirement("E117")
-@pytest.mark.parametrize("python_path", [None, "", ".", f"{os.pathsep}{HOST}"])
+@pytest.mark.parametrize("python_path", [None, ".", f"{os.pathsep}{HOST}"])
 def test_nor_does_a_service_of_the_operating_system(hostile_folder, paths, python_path):
     rt = Runtime("portico", env={**os.environ, **({} if python_path is None else {"PYTHONPATH": python_path})})
     command = [*gateway_service(rt).command[:-2], "--version"]

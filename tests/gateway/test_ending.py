@@ -59,7 +59,7 @@ def test_sigterm_ends_it_in_time_whatever_it_waits_for_and_it_has_a_port_only_if
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])
 def test_a_closed_terminal_and_ctrl_c_end_it_too(gateway_paths, number):
-    with hanging(PLACES[BEFORE_IT_SERVES[2]], "gateway", "run", "--port", "0") as process:
+    with hanging(PLACES[BEFORE_IT_SERVES[0]], "gateway", "run", "--port", "0") as process:
         process.send_signal(number)
         assert process.wait(SOON_S) == ENDED_BY + number
 
@@ -70,7 +70,7 @@ def test_started_by_nohup_it_does_not_end_with_its_terminal(gateway_paths):
         with hanging(PLACES[BEFORE_IT_SERVES[2]], "gateway", "run", "--port", "0") as process:
             process.send_signal(signal.SIGHUP)
             with pytest.raises(subprocess.TimeoutExpired):
-                process.wait(1.0)
+                process.wait(0.6)
             process.send_signal(signal.SIGTERM)
             assert process.wait(SOON_S) == ENDED_BY + signal.SIGTERM
     finally:

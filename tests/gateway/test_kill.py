@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import os
+import random
 import signal
 import sqlite3
+import subprocess
 import time
 from contextlib import closing
 
 import aiohttp
 import pytest
 
+from portico.children import portico_command
 from portico.gateway import service
+from portico.gateway.port import bound
 from portico.gateway.state import gateway_lock
 from portico.testing.canary import canary
+from tests.free_port import free_port
 from tests.gateway.fronts import CHAT, configure
 from tests.gateway.providers import WHOLE, answered, provider
 
@@ -56,3 +61,27 @@ async def test_killed_under_load_it_has_lost_nothing_older_than_a_second(gateway
     assert not await asyncio.to_thread(gateway_lock(gateway_paths).is_taken)
     shown = await asyncio.to_thread(run_portico, "gateway", "key", "show", "load", env=env)
     assert shown.stdout.strip() == key
+
+
+@pytest.mark.requirement("E127")
+@pytest.mark.requirement("E128")
+@pytest.mark.skipif(os.name != "posix", reason="killing is POSIX")
+@pytest.mark.parametrize("rounds", [4, pytest.param(200, marks=[pytest.mark.slow, pytest.mark.timeout(900)])])
+def test_killed_at_any_moment_it_leaves_neither_its_port_nor_its_lock_and_the_next_one_starts(gateway_paths, rounds):
+    port, lock = free_port(), gateway_lock(gateway_paths)
+    seed = time.time_ns()
+    moments = random.Random(seed)
+    words = portico_command("gateway", "run", "--port", str(port), "--quiet")
+    for number in range(rounds):
+        kill = moments.choice([signal.SIGTERM, signal.SIGKILL, signal.SIGHUP])
+        with subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT) as process:
+            time.sleep(moments.uniform(0, 1.2))
+            process.send_signal(kill)
+            out = process.communicate(timeout=5)[0].decode()
+        told = f"seed {seed}, round {number}, {kill.name}: {out}"
+        assert process.returncode in {0, -kill, 128 + kill}, told
+        assert not lock.is_taken(), told
+        bound(port).close()
+        if number % 10 == 9 or number == rounds - 1:
+            assert service.start(gateway_paths, port=port).port == port, told
+            assert service.stop(gateway_paths).killed is False, told

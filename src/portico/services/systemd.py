@@ -36,8 +36,8 @@ RestrictRealtime=yes
 RestrictSUIDSGID=yes
 LockPersonality=yes
 SystemCallArchitectures=native
-# It ends itself within 5 s of SIGTERM, by force if it must; after this time systemd kills it.
-TimeoutStopSec=10
+# It ends itself within 4.5 s of SIGTERM, by force if it must; after this time systemd kills it.
+TimeoutStopSec=5
 
 [Install]
 WantedBy=default.target
