@@ -87,7 +87,7 @@ def handled() -> Iterator[None]:
         yield
     finally:
         try:
-            _wait_for_unfinished()
+            wait_for_unfinished()
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
@@ -147,9 +147,16 @@ def must_finish(work: object) -> None:
         _ending.unfinished.add(work)
 
 
-def _wait_for_unfinished() -> None:
+def wait_for_unfinished(longest_s: float = _LONGEST_S) -> None:
+    """Return once all that must be finished is, or after `longest_s` seconds."""
     with _ending.changed:
-        _ending.changed.wait_for(lambda: not _ending.unfinished, _LONGEST_S)
+        _ending.changed.wait_for(lambda: not _ending.unfinished, longest_s)
+
+
+def unfinished() -> bool:
+    """Whether something must be finished before the process ends."""
+    with _ending.changed:
+        return bool(_ending.unfinished)
 
 
 def finished(work: object) -> None:
@@ -211,7 +218,7 @@ def _finish_all(number: int) -> None:
     for finish in tuple(_ending.finishers):
         with contextlib.suppress(Exception):
             finish()
-    _wait_for_unfinished()
+    wait_for_unfinished()
     _ending.last = "done"
     os.kill(os.getpid(), number)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -13,6 +14,8 @@ import pytest
 
 from minimax_portal_auth.emulator import MinimaxEmulator
 from portico.contracts import EmulatorOptions
+from portico.gateway import service
+from portico.gateway.state import gateway_lock
 from portico.store.passphrase import PassphraseSource
 from portico.store.profiles import ProfileIndex
 from portico.store.vault import Vault
@@ -44,10 +47,10 @@ class Slow:
     emulator: MinimaxEmulator
     started: list[subprocess.Popen[str]] = field(default_factory=list)
 
-    def start(self, *words, command=(sys.executable, "-m", "portico"), env=None):
+    def start(self, *words, command=(sys.executable, "-m", "portico"), env=None, delay_s=SLOW_S):
         """A process that has sent the refresh token, and waits for the answer."""
         before = self.sent
-        self.emulator.service.faults.add(TOKEN, Fault(delay_s=SLOW_S))
+        self.emulator.service.faults.add(TOKEN, Fault(delay_s=delay_s))
         pipe = subprocess.PIPE
         environment = self.session.run_portico.environment({**self.session.env, **(env or {})})
         process = subprocess.Popen([*command, *words], env=environment, stdin=pipe, stdout=pipe, stderr=pipe, text=True)
@@ -126,6 +129,45 @@ def test_a_command_stores_the_answer_that_is_on_its_way_before_it_ends(slow, wor
     assert "Traceback" not in err
     assert out == ""
     slow.check_kept(before)
+
+
+_IN_A_HURRY = """
+import sys
+from portico.gateway import ending, server
+from portico.cli.main import main
+ending.LONGEST_S = 0.3
+server.DRAIN_S = 0.1
+sys.exit(main(sys.argv[1:], "portico"))
+"""
+_HANGS = """
+import time
+from portico.gateway import server
+server._Process._finish = lambda *_: time.sleep(60)
+"""
+
+
+@pytest.mark.requirement("E127")
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_gateway_gives_up_its_port_and_lock_and_stays_for_the_answer_that_is_on_its_way(slow, number):
+    before, port, lock = slow.generation(), free_port(), gateway_lock(slow.session.paths)
+    command = (sys.executable, "-P", "-c", _IN_A_HURRY)
+    process = slow.start("gateway", "run", "--quiet", "--port", str(port), command=command, delay_s=3)
+    process.send_signal(number)
+    until(lambda: not lock.is_taken(), process, 2)
+    with socket.create_server(("127.0.0.1", port)):
+        assert service.stop(slow.session.paths) is None
+    assert process.poll() is None
+    _, err = process.communicate(timeout=20)
+    assert (process.returncode, "Traceback" in err) == (0, False)
+    slow.check_kept(before)
+
+
+@pytest.mark.requirement("E127")
+def test_a_gateway_that_hangs_does_not_stay_for_an_answer_that_it_could_not_read(slow):
+    command = (sys.executable, "-P", "-c", _HANGS + _IN_A_HURRY)
+    process = slow.start("gateway", "run", "--quiet", "--port", str(free_port()), command=command, delay_s=10)
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(4) == 143
 
 
 def test_a_terminal_that_closes_sends_more_than_one_signal(slow):

@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from portico.signals import BY_SIGNAL
+from portico.signals import BY_SIGNAL, unfinished, wait_for_unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,10 +29,18 @@ if TYPE_CHECKING:
 DRAIN_S: Final = 3.0
 """Seconds that requests under way get after a signal has asked to end."""
 LONGEST_S: Final = 4.5
-"""Seconds from that signal to the end of the process, whatever it waits for. `gateway stop` waits 5 before it kills."""
+"""Seconds from that signal to the end of the process, whatever it waits for. `gateway stop` waits 5 before it kills.
+
+One thing it stays for: the answer to a refresh that it has sent, which may hold the only copy of the next token. By then it has
+neither port nor lock, and is no gateway any more.
+"""
+ANSWER_S: Final = 40.0
+"""Seconds that it then stays at most: the longest that a refresh takes, repeated once."""
 END_SIGNALS: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGBREAK") if hasattr(signal, name))
 _LOOK_EVERY_S: Final = 1.0
 _LAST_WORDS_S: Final = 0.2
+_BEAT_S: Final = 0.3
+_COME_TO_ITS_END_S: Final = 1.0
 
 _log = logging.getLogger(__name__)
 
@@ -42,13 +50,15 @@ class EndWatch:
 
     `heard` is that signal's number, 0 for another reason to end. `told` keeps the file open that the interpreter writes to.
 
-    The countdown is for a process that cannot come to its end by itself. A refresh whose answer is still on its way then is in
-    the journal, and the next process takes it over, as after a crash.
+    The countdown is for a process that cannot come to its end by itself. If a refresh was sent, and the event loop that waits for
+    its answer still runs, it goes on for `ANSWER_S`. A refresh that is given up all the same is in the journal, and the next
+    process takes it over, as after a crash.
     """
 
     def __init__(self) -> None:
         self._changed = threading.Condition()
         self._asked: Callable[[], None] | None = None
+        self._loop: asyncio.AbstractEventLoop | None = None
         self._guard: FileLock | None = None
         self.heard: int | None = None
         self.told: socket.socket | None = None
@@ -64,13 +74,18 @@ class EndWatch:
         if asked is not None:
             asked()
 
-    def call_when_asked(self, asked: Callable[[], None]) -> None:
-        """Have `asked` called, on any thread, when the process is asked to end; at once if it has been."""
+    def call_when_asked(self, asked: Callable[[], None], loop: asyncio.AbstractEventLoop) -> None:
+        """Have `asked` called on `loop` when the process is asked to end; at once if it has been."""
+
+        def tell() -> None:
+            with contextlib.suppress(RuntimeError):  # the loop was closed
+                loop.call_soon_threadsafe(asked)
+
         with self._changed:
-            self._asked = asked
+            self._asked, self._loop = tell, loop
             late = self.heard is not None
         if late:
-            asked()
+            tell()
 
     def guard(self, lock: FileLock | None) -> None:
         """End the process once `lock` is not the one that others would ask for: its folder was deleted or moved. None: no more.
@@ -93,12 +108,26 @@ class EndWatch:
     def _count_down(self) -> None:
         longest_s = LONGEST_S
         time.sleep(longest_s)
+        if unfinished() and self._loop_runs():
+            wait_for_unfinished(ANSWER_S)
+            time.sleep(_COME_TO_ITS_END_S)
         # On a thread of its own: what hangs may be the log.
         last = threading.Thread(target=_log.warning, args=("ended by force: something hung for %g s", longest_s), daemon=True)
         with contextlib.suppress(RuntimeError):  # the interpreter is at its end, and starts no more threads
             last.start()
             last.join(_LAST_WORDS_S)
         os._exit(BY_SIGNAL + self.heard if self.heard else 0)
+
+    def _loop_runs(self) -> bool:
+        """Whether the event loop takes its turns, as far as it is known: it is what waits for answers."""
+        if self._loop is None:
+            return True
+        beat = threading.Event()
+        try:
+            self._loop.call_soon_threadsafe(beat.set)
+        except RuntimeError:  # it was closed
+            return False
+        return beat.wait(_BEAT_S)
 
 
 _watch: EndWatch | None = None
@@ -157,15 +186,11 @@ def asked_to_end() -> asyncio.Future[None]:
         if not ending.done():
             ending.set_result(None)
 
-    def tell() -> None:
-        with contextlib.suppress(RuntimeError):  # the loop was closed
-            loop.call_soon_threadsafe(end)
-
     # Not `loop.add_signal_handler`, which would take the wakeup file away from the watch.
     for number in END_SIGNALS:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, lambda number, _frame: watch.hear(number))
-    watch.call_when_asked(tell)
+    watch.call_when_asked(end, loop)
     return ending
 
 

@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from aiohttp import web
 
+from portico import signals
 from portico.errors import LockBusy, StoreError
 from portico.gateway.app import BOUNDS, make_server
 from portico.gateway.descriptors import most_connections
-from portico.gateway.ending import DRAIN_S, END_SIGNALS, asked_to_end
+from portico.gateway.ending import ANSWER_S, DRAIN_S, END_SIGNALS, asked_to_end
 from portico.gateway.handover import CAN_HAND_OVER, Seat, hand_over, inherited
 from portico.gateway.port import bound
 from portico.gateway.proof import new_key
@@ -44,6 +45,8 @@ _SHUTDOWN_S: Final = 0.5
 # Seconds for the requests under way when another process has taken over.
 _LONG_DRAIN_S: Final = 600.0
 _LOOK_EVERY_S: Final = 1.0
+_LOOK_FOR_END_S: Final = 0.05
+_WORK_S: Final = 0.5  # for the work that refreshes to end, where nothing was sent
 # asyncio accepts as many as the backlog in one go, before the server hears of any and can close others for them. So it is told
 # a small one, and the system a larger one.
 _ACCEPTED_AT_ONCE: Final = 16
@@ -211,11 +214,25 @@ class _Process:
                 await self._drain_behind(heir)
         finally:
             working.cancel()
-            await asyncio.wait([working])
+            await asyncio.wait([working], timeout=_WORK_S)
             await self._runner.cleanup()
             with contextlib.suppress(StoreError):
                 await off_loop(lambda: remove_state(self._terms.paths, self._state))
+            await self._finish(working)
         return heir
+
+    async def _finish(self, working: asyncio.Task[None]) -> None:
+        """Wait for the answers to refreshes that were sent, as no gateway any more: another can take port and lock."""
+        if signals.unfinished():
+            _log.info("the answer to a refresh that was sent is waited for, %g s at most", ANSWER_S)
+            self._watch.guard(None)
+            self._seat.listener.close()
+            self._seat.lock.release()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(ANSWER_S):
+                    while signals.unfinished():  # noqa: ASYNC110 - what has to be finished runs on threads
+                        await asyncio.sleep(_LOOK_FOR_END_S)
+        await asyncio.wait([working])
 
     async def _listen(self) -> None:
         self._accepting = self._seat.listener.dup()
