@@ -136,13 +136,13 @@ import sys
 from portico.gateway import ending, server
 from portico.cli.main import main
 ending.LONGEST_S = 0.3
-server.DRAIN_S = 0.1
+server.DRAIN_S = server._WORK_S = server._PLACE_S = 0.1
 sys.exit(main(sys.argv[1:], "portico"))
 """
 _HANGS = """
 import time
 from portico.gateway import server
-server._Process._finish = lambda *_: time.sleep(60)
+server._Process._answered = lambda *_: time.sleep(60)
 """
 
 

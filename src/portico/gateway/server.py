@@ -46,7 +46,9 @@ _SHUTDOWN_S: Final = 0.5
 _LONG_DRAIN_S: Final = 600.0
 _LOOK_EVERY_S: Final = 1.0
 _LOOK_FOR_END_S: Final = 0.05
-_WORK_S: Final = 0.5  # for the work that refreshes to end, where nothing was sent
+# Seconds that a refresh has after the process was asked to end, before port and lock are given up; and at least, after an error.
+_PLACE_S: Final = 3.7
+_WORK_S: Final = 0.5
 # asyncio accepts as many as the backlog in one go, before the server hears of any and can close others for them. So it is told
 # a small one, and the system a larger one.
 _ACCEPTED_AT_ONCE: Final = 16
@@ -194,8 +196,8 @@ class _Process:
 
     async def run(self) -> subprocess.Popen[bytes] | None:
         await self._runner.setup()
-        working = asyncio.create_task(self._parts.work(), name="gateway work")
-        heir = None
+        working, loop = asyncio.create_task(self._parts.work(), name="gateway work"), asyncio.get_running_loop()
+        heir, asked_at = None, loop.time()
         try:
             _settle_memory()
             await self._listen()
@@ -205,6 +207,7 @@ class _Process:
             self._terms.announce(self._state)
             heir = await self._until_over(working)
             working.cancel()  # a refresh that was sent is waited for below, while requests finish
+            asked_at = loop.time()
             if heir is None:
                 _log.info("ending")
                 tell_service_manager(self._terms.env, "STOPPING=1")
@@ -214,25 +217,29 @@ class _Process:
                 await self._drain_behind(heir)
         finally:
             working.cancel()
-            await asyncio.wait([working], timeout=_WORK_S)
+            await self._answered(working, max(_WORK_S, _PLACE_S - (loop.time() - asked_at)))
             await self._runner.cleanup()
             with contextlib.suppress(StoreError):
                 await off_loop(lambda: remove_state(self._terms.paths, self._state))
-            await self._finish(working)
+            if signals.unfinished():
+                await self._stay_for_answers(working)
         return heir
 
-    async def _finish(self, working: asyncio.Task[None]) -> None:
+    async def _stay_for_answers(self, working: asyncio.Task[None]) -> None:
         """Wait for the answers to refreshes that were sent, as no gateway any more: another can take port and lock."""
-        if signals.unfinished():
-            _log.info("the answer to a refresh that was sent is waited for, %g s at most", ANSWER_S)
-            self._watch.guard(None)
-            self._seat.listener.close()
-            self._seat.lock.release()
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(ANSWER_S):
-                    while signals.unfinished():  # noqa: ASYNC110 - what has to be finished runs on threads
-                        await asyncio.sleep(_LOOK_FOR_END_S)
-        await asyncio.wait([working])
+        _log.info("the answer to a refresh that was sent is waited for, %g s at most", ANSWER_S)
+        self._watch.guard(None)
+        self._seat.listener.close()
+        self._seat.lock.release()
+        await self._answered(working, ANSWER_S)
+
+    async def _answered(self, working: asyncio.Task[None], longest_s: float) -> None:
+        """Return once the work has ended and every refresh that was sent is answered and stored, or time is up."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(longest_s):
+                await asyncio.wait([working])
+                while signals.unfinished():  # noqa: ASYNC110 - what has to be finished runs on threads
+                    await asyncio.sleep(_LOOK_FOR_END_S)
 
     async def _listen(self) -> None:
         self._accepting = self._seat.listener.dup()
