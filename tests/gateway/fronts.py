@@ -96,8 +96,8 @@ def configure(paths, providers, *, primary=None, fallbacks=(), names=None, extra
 
 
 @contextlib.asynccontextmanager
-async def gateway(paths, *, clock=None, env=None, bounds=BOUNDS, vault=None):
-    """The real front over the files of `paths`, served on a port of its own."""
+async def gateway(paths, *, clock=None, env=None, bounds=BOUNDS, vault=None, meanwhile=lambda: None):
+    """The real front over the files of `paths`, served on a port of its own. `meanwhile` happens before it reads them."""
     places = {CONFIG_ENV: str(paths.config), STATE_ENV: str(paths.state), **(env or {})}
     here = Installation(None, places, clock)
     await asyncio.to_thread(lambda: here.plugins)
@@ -113,6 +113,7 @@ async def gateway(paths, *, clock=None, env=None, bounds=BOUNDS, vault=None):
             clock=here.clock,
             paths=here.paths,
         )
+        await asyncio.to_thread(meanwhile)
         front = await stack.enter_async_context(open_front(here, broker, state.started_at))
         outcomes = []
         tell = front.parts.done

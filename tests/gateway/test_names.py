@@ -135,8 +135,7 @@ async def test_a_change_of_the_config_counts_while_the_gateway_runs(paths, acme)
 async def test_a_config_that_was_never_readable_is_said_to_each_client(paths):
     await asyncio.to_thread(paths.config.parent.mkdir, parents=True, exist_ok=True)
     await asyncio.to_thread(paths.config.write_text, "{}")
-    async with gateway(paths) as here:
-        await asyncio.to_thread(paths.config.write_text, "{ agents: { defaults: 5 } }")
+    async with gateway(paths, meanwhile=lambda: paths.config.write_text("{ agents: { defaults: 5 } }")) as here:
         status, told, _ = await here.json()
     assert status == 500
     assert "portico.json5" in told["error"]["message"]
