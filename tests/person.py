@@ -35,7 +35,7 @@ class Person(NumberedPrompter):
         self.asked: list[str] = []
         super().__init__(self, self.shown)
 
-    def readline(self) -> str:
+    def readline(self, _size: int = -1) -> str:
         if not self.answers:
             return ""
         answer = self.answers.pop(0)

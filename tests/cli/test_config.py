@@ -149,7 +149,7 @@ def test_set_mends_a_file_that_has_errors(portico, config):
 
 @pytest.mark.skipif(os.name != "posix", reason="POSIX modes")
 @pytest.mark.requirement("E44")
-@pytest.mark.parametrize(("mode", "warned"), [(0o644, False), (0o600, False), (0o664, True), (0o646, True)])
+@pytest.mark.parametrize(("mode", "warned"), [(0o644, False), (0o600, False), (0o666, True), (0o646, True)])
 def test_a_file_that_others_may_write_is_warned_of(portico, config, capsys, mode, warned):
     config.chmod(mode)
 

@@ -132,14 +132,14 @@ def test_an_edit_that_would_make_the_file_too_large_to_be_read_again_is_refused(
 @pytest.mark.requirement("E75")
 def test_files_that_others_may_write_are_each_warned_of_behind_a_link_too(files):
     files.base_says("{ env: { $include: 'env.json5' } }").chmod(0o666)
-    files.write("openclaw/env.json5", "{ A: '1' }").chmod(0o620)
+    files.write("openclaw/env.json5", "{ A: '1' }").chmod(0o622)
     real = files.own_says("{ base: '../openclaw/openclaw.json' }").rename(files.home / "real.json5")
     files.own.symlink_to(real)
     real.chmod(0o602)
     assert files.told(files.load()) == [
         "portico/portico.json5: other users may change it (its mode is 0602) (chmod go-w portico/portico.json5)",
         "openclaw/openclaw.json: other users may change it (its mode is 0666) (chmod go-w openclaw/openclaw.json)",
-        "openclaw/env.json5: other users may change it (its mode is 0620) (chmod go-w openclaw/env.json5)",
+        "openclaw/env.json5: other users may change it (its mode is 0622) (chmod go-w openclaw/env.json5)",
     ]
 
 

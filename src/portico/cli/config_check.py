@@ -11,7 +11,7 @@ from portico.config.dotenv import read_dotenv
 from portico.config.file import ConfigFile
 from portico.config.layers import examined
 from portico.config.problem import MOST_SHOWN
-from portico.config.reading import write_warning
+from portico.config.reading import exposed
 from portico.config.stack import read_stack
 from portico.errors import ExitCode
 
@@ -31,7 +31,7 @@ def show_problems(rt: Runtime) -> int:
     document = ConfigFile(config, rt.paths.locks).load()
     others = _others(rt, document)
     problems = [*problems_of(rt, document), *_beside(config.parent)]
-    problems += [warning for path in (config, *others) for warning in write_warning(path)]
+    problems += exposed((config, *others))
     errors = sum(problem.level == "error" for problem in problems)
     if rt.out.is_json:
         files = [str(path) for path in others]

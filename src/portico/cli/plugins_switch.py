@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from portico.errors import ExitCode
 from portico.plugins import decision
+from portico.plugins.manager import not_yours
 
 if TYPE_CHECKING:
     from portico.cli.runtime import Runtime
@@ -13,8 +14,14 @@ if TYPE_CHECKING:
 
 
 def switch_on(rt: Runtime, name: str) -> int:
-    """Enable a plugin, then load it once: what keeps it from working is said now, not at the next start."""
+    """Enable a plugin, then load it once: what keeps it from working is said now, not at the next start.
+
+    Raises:
+        ConfigError: `plugin-not-yours`: another user can change its code.
+    """
     before = rt.plugins.find(name)
+    if before.candidate.exposure is not None:
+        raise not_yours(before)
     changed = rt.settings.file.edit(lambda document: decision.enable(document, before.id)) if not before.enabled else False
     if changed:
         rt.reload_config()

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from portico.config.document import Document
-from portico.config.reading import decoded, encoded, os_failure, read_bytes, write_warning
+from portico.config.reading import decoded, encoded, os_failure, read_bytes
 from portico.errors import ConfigError, LockBusy
 from portico.paths import FILE_MODE, make_folder
 from portico.store.atomic import look_like, replace, sync_folder, temporaries, write_temporary
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from contextlib import AbstractContextManager
 
-    from portico.config.problem import Problem
     from portico.store.steps import OnStep
 
 BACKUPS: Final = (".bak", ".bak.1", ".bak.2", ".bak.3", ".bak.4")
@@ -43,10 +42,6 @@ class ConfigFile:
             ConfigError: it cannot be read (`config-unreadable`) or is not JSON5 in UTF-8 (`config-syntax`).
         """
         return self._parsed(read_bytes(self.path))
-
-    def warnings(self) -> tuple[Problem, ...]:
-        """What is wrong with the file itself: whoever may write it names the hosts that tokens and keys are sent to."""
-        return write_warning(self.path)
 
     def edit(self, change: Callable[[Document], Document], *, private: bool = False) -> bool:
         """Put what `change` makes of the file in its place, and say whether that differs.

@@ -13,7 +13,7 @@ from portico.config.dotenv import read_dotenv
 from portico.config.environment import with_defaults
 from portico.config.file import ConfigFile
 from portico.config.problem import invalid, refuse_errors
-from portico.config.reading import write_warning
+from portico.config.reading import exposed
 from portico.config.stack import read_stack
 from portico.errors import ConfigError
 
@@ -97,10 +97,11 @@ def load_config(paths: Paths, env: Mapping[str, str] | None = None) -> LoadedCon
     in_models = [doubt for doubt in doubts if doubt.is_fatal]
     fault = invalid(" and ".join(["the base"] * bool(in_base) + [NAME] * bool(in_models)), (*in_base, *in_models))
     merged, remarks = _environment(stack, config, paths.config.parent, os.environ if env is None else env)
-    modes = [warning for path in (paths.config, *stack.others) for warning in write_warning(path)]
-    warnings = (*(_lenient(each) for each in (*problems, *doubts) if not each.is_fatal), *remarks, *modes)
-    base = ConfigFile(stack.base_path, paths.locks) if stack.base_path is not None else None
     sources = (paths.config, *stack.others, *_beside(paths.config, stack.base_path))
+    # First, since of many warnings not all are shown.
+    modes = exposed((*sources, paths.state))
+    warnings = (*modes, *(_lenient(each) for each in (*problems, *doubts) if not each.is_fatal), *remarks)
+    base = ConfigFile(stack.base_path, paths.locks) if stack.base_path is not None else None
     return LoadedConfig(config, document, file, stack.effective, warnings, merged, corrections, base, fault, sources)
 
 

@@ -11,9 +11,11 @@ from portico.config.document import Document
 from portico.config.json5_lines import position
 from portico.config.problem import Problem
 from portico.errors import ConfigError
+from portico.ownership import Owners
 from portico.store.atomic import read_start
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from pathlib import Path
 
 MAX_BYTES: Final = 4 << 20
@@ -99,12 +101,22 @@ def others_may(path: Path, bits: int) -> str | None:
     return f"its mode is {mode:04o}" if mode & bits else None
 
 
-def write_warning(path: Path) -> tuple[Problem, ...]:
-    """A warning where others may change the file: whoever may names the hosts that tokens and keys are sent to."""
-    mode = others_may(path, 0o022)
-    if mode is None:
-        return ()
-    return (Problem("warning", str(path), (), f"other users may change it ({mode})", f"chmod go-w {path}"),)
+def exposed(paths: Iterable[Path]) -> tuple[Problem, ...]:
+    """A warning for each file or folder that lets other users change what is read: they would name the hosts that keys go to.
+
+    What exposes several of `paths` is named once, for the first of them.
+    """
+    owners, found = Owners(), dict[str, Problem]()
+    for path in paths:
+        exposure = owners.exposure(path)
+        if exposure is None or exposure.path in found:
+            continue
+        if exposure.path == os.path.realpath(path):
+            message, hint = f"other users may change it ({exposure.why})", exposure.hint.replace(exposure.path, str(path))
+        else:
+            message, hint = f"other users may replace it ({exposure})", exposure.hint
+        found[exposure.path] = Problem("warning", str(path), (), message, hint)
+    return tuple(found.values())
 
 
 def os_failure(message: str, error: OSError, id: str) -> ConfigError:

@@ -28,6 +28,7 @@ CHECKS: Final = (
     Check("config", "the configuration", files.configuration),
     Check("index", "the list of sign-ins", files.index),
     Check("files", "who may read the files", files.who_may_read),
+    Check("owners", "who may change the files", files.who_may_change),
     Check("packages", "the packages", gateway.packages),
     Check("plugins", "the plugins", sign_ins.plugins),
     Check("references", "what the configuration names", references.references),

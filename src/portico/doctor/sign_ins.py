@@ -61,11 +61,15 @@ def plugins(patient: Patient) -> Iterator[Found]:
     """A plugin that is broken, or that is off while a sign-in needs it."""
     if patient.config is None:
         return
+    from portico.plugins.manager import not_yours
+
     host = patient.here.plugins
     host.load()
     off = {record.id for record in host.records() if not record.enabled}
     for record in host.records():
-        if record.error is not None:
+        if record.candidate.exposure is not None:
+            yield of_error(not_yours(record))
+        elif record.error is not None:
             yield Found(
                 "plugin-broken", "error", f"{record.id}: {record.error}", str(record.source), "{prog} plugins info " + record.id
             )

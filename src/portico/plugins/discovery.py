@@ -32,6 +32,11 @@ def bundled_folders() -> list[Path]:
     return sorted(manifest.parent for manifest in package.glob(f"_bundled/*/{MANIFEST_NAME}"))
 
 
+def is_beside_portico(folder: Path) -> bool:
+    """Whether a package lies in the folder that Portico itself is imported from: who can change the one can change the other."""
+    return folder.resolve().parent == Path(portico.__file__).resolve().parent.parent
+
+
 def in_folder(folder: Path, origin: Origin) -> Candidate:
     """The plugin whose package is `folder`."""
     return _candidate(folder / MANIFEST_NAME, origin, fallback_id=folder.name, folder=folder)

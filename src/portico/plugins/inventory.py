@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
+from portico.ownership import Owners
 from portico.plugins import discovery
 from portico.plugins.decision import decide
 from portico.plugins.records import Candidate, Diagnostic, PluginRecord
@@ -34,15 +36,27 @@ class Inventory:
         folders = discovery.bundled_folders() if bundled is None else bundled
         own = [discovery.in_folder(folder, "bundled") for folder in folders]
         self._bundled_ids = {candidate.manifest.id for candidate in own}
+        self._trusted = {folder.resolve() for folder in folders}
+        self._owners = Owners()
         for found in chain(
             discovery.in_load_paths(config.load_paths, paths.config.parent),
             discovery.installed(),
             own,
         ):
             if isinstance(found, Candidate):
-                self._add(found)
+                self._add(self._looked_at(found))
             else:
                 self._problems.append(found)
+
+    def _looked_at(self, candidate: Candidate) -> Candidate:
+        """The candidate with what lets another user change its code; what lies beside Portico's own code is as safe as that."""
+        folder = candidate.manifest.path.parent
+        if candidate.origin == "bundled" or folder.resolve() in self._trusted or discovery.is_beside_portico(folder):
+            return candidate
+        exposure = self._owners.exposure_within(folder)
+        if exposure is None:
+            return candidate
+        return replace(candidate, exposure=exposure, problem=f"another user can change its code ({exposure})")
 
     def _add(self, candidate: Candidate) -> None:
         id = candidate.manifest.id

@@ -128,7 +128,7 @@ class PluginHost:
 
         Raises:
             UsageError: `plugin-not-found`.
-            ConfigError: `plugin-disabled` or `plugin-failed`.
+            ConfigError: `plugin-disabled`, `plugin-not-yours` or `plugin-failed`.
         """
         record = self.find(id)
         if not record.enabled:
@@ -227,6 +227,16 @@ def _shared(host: PluginHost, name: str, made: T) -> T:
     return first
 
 
+def not_yours(record: PluginRecord) -> ConfigError:
+    """The error of a plugin whose code another user can change."""
+    exposure = record.candidate.exposure
+    message = f'Plugin "{record.id}" is not used: another user can change its code.'
+    hint = exposure.hint if exposure is not None else None
+    return ConfigError("plugin-not-yours", message, why=str(exposure), hint=hint)
+
+
 def _failed(record: PluginRecord) -> ConfigError:
+    if record.candidate.exposure is not None:
+        return not_yours(record)
     hint = f"See `{{prog}} plugins info {record.id}`."
     return ConfigError("plugin-failed", f'Plugin "{record.id}" cannot be used.', why=record.error, hint=hint)

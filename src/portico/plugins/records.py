@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from portico.contracts import JsonValue
+    from portico.ownership import Exposure
     from portico.plugins.manifest import Manifest
 
 Origin = Literal["config", "installed", "bundled"]
@@ -22,7 +23,8 @@ Status = Literal["enabled", "loaded", "disabled", "error"]
 class Candidate:
     """A plugin that was found. `problem` says why its manifest cannot be read; the manifest then holds only an id and a path.
 
-    `folder` is where its code is imported from, None where Python's own path finds it.
+    `folder` is where its code is imported from, None where Python's own path finds it. `exposure` says what lets another user
+    change its code, which then is never imported.
     """
 
     origin: Origin
@@ -30,6 +32,7 @@ class Candidate:
     problem: str | None = None
     folder: Path | None = None
     version: str | None = None
+    exposure: Exposure | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ import errno
 import os
 import stat
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from portico.errors import StoreError
@@ -78,6 +79,12 @@ class PassphraseSource:
 
 
 def _first_line(path: str) -> str:
+    from portico.ownership import Owners
+
+    exposure = Owners().exposure(Path(path))
+    if exposure is not None:
+        message = f"other users could choose the passphrase in {path}"
+        raise StoreError("passphrase-unreadable", message, why=str(exposure), hint=exposure.hint)
     try:
         return read_file(path, _FILE_LIMIT, check=_check).decode().split("\n", 1)[0].rstrip("\r")
     except OSError as error:

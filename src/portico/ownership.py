@@ -1,0 +1,168 @@
+"""Whether another user of this machine can change or replace a file: its owner and mode, and those of every folder above it.
+
+A file that is yours alone is still another user's to choose if she owns, or can write to, any folder on the way to it: she
+renames that folder and puts her own in its place. So each folder up to `/` is looked at, as OpenSSH's StrictModes does for
+`authorized_keys` (sshd_config(5)) and as git does since CVE-2022-24765; of a symbolic link both the way to it and the way to its
+target.
+
+Files of this user and of root are trusted. A group that may write is no other user as long as nobody else is in it: with a umask
+of 002 and a group for each user, which Debian and Fedora have, every file is made so. A sticky folder (`/tmp`) lets others add
+files and not replace ours. As root only root's own files are trusted, also under sudo: code of a user's that root runs would make
+every program of that user root. There are no such owners and modes on Windows, where nothing is ever found.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+_MOST_LINKS: Final = 40  # as Linux follows them
+_MOST_FILES: Final = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Exposure:
+    """What lets another user change a file: the file itself or a folder above it, why, and the command that ends it."""
+
+    path: str
+    why: str
+    hint: str
+
+    def __str__(self) -> str:
+        return f"{self.path}: {self.why}"
+
+
+class Owners:
+    """Looks at files and folders, at each folder once: make a new one for each command, as modes change."""
+
+    def __init__(self) -> None:
+        self._trusted = {os.geteuid(), 0} if os.name == "posix" else set()
+        self._looked: dict[str, tuple[os.stat_result, Exposure | None]] = {}
+        self._private: dict[int, bool] = {}
+
+    def exposure(self, path: Path) -> Exposure | None:
+        """What lets another user change or replace `path`; None where nothing does, or where there is no such file."""
+        if os.name != "posix":
+            return None
+        try:
+            return self._on_the_way(os.path.abspath(path))  # noqa: PTH100 - as the system reads it, `..` aside
+        except OSError:
+            return None  # whoever reads it will say so
+
+    def exposure_within(self, folder: Path) -> Exposure | None:
+        """As `exposure`, of the folder and of everything in it; nobody else may add a file to it either."""
+        if os.name != "posix":
+            return None
+        found = self.exposure(folder)
+        try:
+            return found or self._in_tree(os.path.realpath(folder))
+        except OSError as error:
+            return Exposure(str(folder), f"it cannot be looked at ({error.strerror})", f"ls -lR {folder}")
+
+    def _on_the_way(self, path: str) -> Exposure | None:
+        place, rest, links = "/", path.split("/")[::-1], 0
+        found = self._look("/")[1]
+        while rest and found is None:
+            part = rest.pop()
+            if part in {"", "."}:
+                continue
+            if part == "..":
+                place = os.path.dirname(place)  # noqa: PTH120 - `place` has no link in it
+                continue
+            place = f"{place.rstrip('/')}/{part}"
+            state, found = self._look(place)
+            if stat.S_ISLNK(state.st_mode):
+                links += 1
+                if links > _MOST_LINKS:
+                    return None
+                target = os.readlink(place)  # noqa: PTH115 - a text is enough
+                place = "/" if target.startswith("/") else os.path.dirname(place)  # noqa: PTH120
+                rest += target.split("/")[::-1]
+        return found
+
+    def _in_tree(self, folder: str) -> Exposure | None:
+        waiting, seen, count = [folder], set(), 0
+        while waiting:
+            current = waiting.pop()
+            if current in seen:
+                continue
+            seen.add(current)
+            found = self._fault(current, os.stat(current), may_be_sticky=False)  # noqa: PTH116
+            with os.scandir(current) as entries:
+                for entry in entries:
+                    count += 1
+                    if entry.is_symlink():
+                        found = found or self._on_the_way(entry.path)
+                    else:
+                        found = found or self._fault(entry.path, entry.stat(follow_symlinks=False))
+                    if entry.is_dir():
+                        waiting.append(os.path.realpath(entry.path))
+                    if found is not None:
+                        return found
+            if count > _MOST_FILES:
+                return Exposure(folder, f"it has more than {_MOST_FILES} files, too many to look at", f"ls {folder}")
+        return None
+
+    def _look(self, place: str) -> tuple[os.stat_result, Exposure | None]:
+        known = self._looked.get(place)
+        if known is None:
+            state = os.lstat(place)
+            known = self._looked[place] = state, self._fault(place, state)
+        return known
+
+    def _fault(self, place: str, state: os.stat_result, *, may_be_sticky: bool = True) -> Exposure | None:
+        if state.st_uid not in self._trusted:
+            hint = f"move it to a folder of your own, or take it over: chown {_name(os.geteuid())} {place}"
+            return Exposure(place, f"it belongs to {_name(state.st_uid)}", hint)
+        mode = stat.S_IMODE(state.st_mode)
+        is_sticky = stat.S_ISDIR(state.st_mode) and bool(mode & stat.S_ISVTX) and may_be_sticky
+        if stat.S_ISLNK(state.st_mode) or is_sticky or not mode & 0o022:
+            return None
+        if mode & 0o002 or not self._is_private(state.st_gid) or _has_access_list(place):
+            return Exposure(place, f"its mode is {mode:04o}", f"chmod go-w {place}")
+        return None
+
+    def _is_private(self, group: int) -> bool:
+        """Whether nobody but this user and root is in the group."""
+        if group not in self._private:
+            self._private[group] = _members(group) <= self._trusted
+        return self._private[group]
+
+
+def _members(group: int) -> set[int]:
+    """The users of a group, by their own entry and by the group's; a group that nobody knows may have anybody."""
+    import grp
+    import pwd
+
+    try:
+        named = grp.getgrgid(group).gr_mem
+    except KeyError:
+        return {-1}
+    users = pwd.getpwall()
+    ids = {user.pw_name: user.pw_uid for user in users}
+    return {user.pw_uid for user in users if user.pw_gid == group} | {ids.get(name, -1) for name in named}
+
+
+def _has_access_list(place: str) -> bool:
+    """Whether more users than owner and group are named (acl(5)); the group's bits then are the most that any of them has."""
+    if sys.platform != "linux":
+        return False
+    try:
+        return bool(os.getxattr(place, "system.posix_acl_access", follow_symlinks=False))
+    except OSError:
+        return False
+
+
+def _name(user: int) -> str:
+    import pwd
+
+    try:
+        return pwd.getpwuid(user).pw_name
+    except KeyError:
+        return f"user {user}"

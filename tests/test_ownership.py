@@ -1,0 +1,310 @@
+"""Files that another user of this machine can change or replace: real users, real groups, every folder on the way."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from portico.cli.main import main
+from portico.config.layers import load_config
+from portico.errors import ConfigError, StoreError
+from portico.ownership import Owners
+from portico.plugins.manager import PluginHost
+from portico.store.passphrase import FILE_ENV, PassphraseSource
+from tests.plugins.trees import install, was_imported, write_plugin
+
+pytestmark = [pytest.mark.requirement("E122"), pytest.mark.skipif(os.name != "posix", reason="POSIX owners and modes")]
+
+
+@pytest.fixture
+def portico(paths, capsys):
+    def run(*words: str, config: object = None) -> tuple[int, str, str]:
+        if config is not None:
+            paths.config.write_text(json.dumps(config), encoding="utf-8")
+            paths.config.chmod(0o600)
+        code = main([*words], program="portico")
+        said = capsys.readouterr()
+        return code, said.out, said.err
+
+    return run
+
+
+@pytest.fixture
+def deep(tmp_path):
+    """A file four folders down, all of it ours alone."""
+    folder = tmp_path / "one" / "two" / "three"
+    folder.mkdir(parents=True)
+    for each in (folder, folder.parent, folder.parent.parent):
+        each.chmod(0o755)
+    file = folder / "file"
+    file.write_text("{}", encoding="utf-8")
+    file.chmod(0o600)
+    return file
+
+
+def _exposed(path: Path) -> str | None:
+    found = Owners().exposure(path)
+    return found.path if found is not None else None
+
+
+def test_a_file_of_ours_in_folders_of_ours_and_of_roots_is_ours(deep):
+    assert _exposed(deep) is None
+    assert _exposed(Path(sys.executable)) is None
+    assert _exposed(deep.parent / "missing") is None
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2, 3])
+def test_the_file_or_any_folder_above_it_that_others_may_write_is_named(deep, depth):
+    open_one = [deep, *deep.parents][depth]
+    open_one.chmod(0o777)
+    found = Owners().exposure(deep)
+    assert (found.path, found.why, found.hint) == (str(open_one), "its mode is 0777", f"chmod go-w {open_one}")
+    subprocess.run(found.hint.split(), check=True)
+    assert _exposed(deep) is None
+
+
+def test_in_a_sticky_folder_our_own_file_is_safe_but_not_one_that_others_may_write(deep):
+    deep.parent.chmod(0o1777)
+    assert _exposed(deep) is None
+    deep.chmod(0o606)
+    assert _exposed(deep) == str(deep)
+
+
+def test_of_a_link_both_the_way_to_it_and_the_way_to_its_target_count(deep, tmp_path):
+    link = tmp_path / "links" / "link"
+    link.parent.mkdir()
+    link.symlink_to(os.path.relpath(deep, link.parent))
+    assert _exposed(link) is None
+    deep.parent.parent.chmod(0o777)
+    assert _exposed(link) == str(deep.parent.parent)
+    deep.parent.parent.chmod(0o755)
+    link.parent.chmod(0o777)
+    assert _exposed(link) == str(link.parent)
+    (tmp_path / "loop").symlink_to("loop")
+    assert _exposed(tmp_path / "loop") is None
+
+
+@pytest.mark.root
+def test_another_users_file_folder_or_link_is_named_with_her_name(deep, another_user):
+    for place in (deep, deep.parent, deep.parents[2]):
+        os.chown(place, another_user.uid, another_user.gid)
+        found = Owners().exposure(deep)
+        assert (found.path, found.why) == (str(place), f"it belongs to {another_user.name}")
+        os.chown(place, 0, 0)
+    deep.parent.chmod(0o1777)
+    link = deep.parent / "hers"
+    link.symlink_to(deep)
+    os.lchown(link, another_user.uid, another_user.gid)
+    assert _exposed(link) == str(link)
+
+
+@pytest.mark.root
+def test_a_group_that_may_write_counts_once_somebody_else_is_in_it(deep, another_user):
+    deep.chmod(0o660)
+    assert _exposed(deep) is None  # the group of the user who runs this
+    os.chown(deep, -1, another_user.gid)
+    assert _exposed(deep) == str(deep)
+    os.chown(deep, -1, 54321)  # a group that nobody knows may have anybody in it
+    assert _exposed(deep) == str(deep)
+
+
+def test_a_user_named_in_an_access_list_counts_although_the_group_is_private(deep):
+    # ACL_EA_VERSION 2, then tag, permissions and id of each entry: owner rw, user 54321 rw, group rw, mask rw, others none.
+    entries = [(1, 6, -1), (2, 6, 54321), (4, 6, -1), (16, 6, -1), (32, 0, -1)]
+    packed = (2).to_bytes(4, "little") + b"".join(
+        tag.to_bytes(2, "little") + bits.to_bytes(2, "little") + id.to_bytes(4, "little", signed=True)
+        for tag, bits, id in entries
+    )
+    try:
+        os.setxattr(deep, "system.posix_acl_access", packed)
+    except (OSError, AttributeError):
+        pytest.skip("this file system has no access lists")
+    assert _exposed(deep) == str(deep)
+
+
+# --- what reads them ------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["portico.json5", "models.json", ".env", "part.json5", "base.json5"])
+def test_each_file_of_a_configuration_that_others_may_change_is_warned_of_once_and_a_finding(name, portico, paths):
+    folder = paths.config.parent
+    for other, text in (("models.json", '{"providers": {}}'), (".env", ""), ("part.json5", "{}"), ("base.json5", "{}")):
+        (folder / other).write_text(text, encoding="utf-8")
+        (folder / other).chmod(0o600)
+    config = {"base": str(folder / "base.json5"), "env": {"$include": "part.json5"}}
+    assert portico("plugins", "list", config=config)[2] == ""
+
+    (folder / name).chmod(0o606)
+    code, _, err = portico("plugins", "list")
+    assert code == 0
+    assert err.count("other users may change it (its mode is 0606)") == err.count("other users may change") == 1
+    assert f"chmod go-w {folder / name}" in err
+    findings = json.loads(portico("doctor", "--json")[1])["findings"]
+    told = [each for each in findings if each["id"] == "others-may-change"]
+    assert [(each["level"], each["hint"]) for each in told] == [("warning", f"chmod go-w {folder / name}")]
+    assert not [each for each in findings if each["id"] == "config-doubt" and "may change" in each["message"]]
+
+
+def test_a_folder_that_exposes_several_files_is_named_once_and_before_all_other_warnings(portico, paths):
+    folder = paths.config.parent / "shared"
+    folder.mkdir()
+    folder.chmod(0o777)
+    config = folder / "portico.json5"
+    config.write_text("{" + ", ".join(f"zebra{n}: 1" for n in range(20)) + "}", encoding="utf-8")
+    (folder / ".env").write_text("", encoding="utf-8")
+    for each in (config, folder / ".env"):
+        each.chmod(0o600)
+    err = portico("plugins", "list", "--config", str(config))[2]
+    assert err.splitlines()[0] == (
+        f"portico: {config}: other users may replace it ({folder}: its mode is 0777) (chmod go-w {folder})"
+    )
+    assert err.count("other users") == 1
+
+
+def test_a_state_folder_that_others_may_replace_is_warned_of_and_a_finding(portico, paths, monkeypatch):
+    state = paths.config.parent / "open" / "state"
+    state.mkdir(parents=True)
+    state.chmod(0o700)
+    state.parent.chmod(0o777)
+    monkeypatch.setenv("PORTICO_STATE_DIR", str(state))
+    assert "other users may replace it" in portico("plugins", "list", config={})[2]
+    findings = json.loads(portico("doctor", "--json")[1])["findings"]
+    assert f"chmod go-w {state.parent}" in {each["hint"] for each in findings if each["id"] == "others-may-change"}
+
+
+@pytest.mark.parametrize("depth", [0, 1, 2])
+def test_a_passphrase_file_that_others_could_replace_is_refused(deep, depth):
+    deep.write_text("correct horse", encoding="utf-8")
+    assert PassphraseSource({FILE_ENV: str(deep)}).get().reveal() == "correct horse"
+    [deep, *deep.parents][depth].chmod(0o777)
+    with pytest.raises(StoreError) as caught:
+        PassphraseSource({FILE_ENV: str(deep)}).get()
+    assert (caught.value.id, caught.value.hint) == ("passphrase-unreadable", f"chmod go-w {[deep, *deep.parents][depth]}")
+
+
+@pytest.mark.root
+def test_another_users_passphrase_file_is_refused(deep, another_user):
+    os.chown(deep, another_user.uid, another_user.gid)
+    with pytest.raises(StoreError, match="could choose the passphrase"):
+        PassphraseSource({FILE_ENV: str(deep)}).get()
+
+
+# --- plugins --------------------------------------------------------------------------------------------------------------
+
+
+def _open_up(folder: Path, what: str) -> Path:
+    """Let others write to a part of a plugin's package, and return that part."""
+    parts = {
+        "its module": folder / "plugin.py",
+        "its manifest": folder / "portico.plugin.json",
+        "its folder": folder,
+        "a folder in it": folder / "inner",
+        "a compiled file": folder / "inner" / "old.pyc",
+        "the folder above": folder.parent,
+        "a linked module's folder": folder.parent.parent / "elsewhere",
+    }
+    (folder / "inner").mkdir()
+    (folder / "inner" / "old.pyc").touch()
+    (folder.parent.parent / "elsewhere").mkdir()
+    (folder.parent.parent / "elsewhere" / "more.py").touch()
+    (folder / "more.py").symlink_to(folder.parent.parent / "elsewhere" / "more.py")
+    parts[what].chmod(0o777)
+    return parts[what]
+
+
+@pytest.mark.requirement("E121")
+@pytest.mark.parametrize(
+    "what",
+    [
+        "its module",
+        "its manifest",
+        "its folder",
+        "a folder in it",
+        "a compiled file",
+        "the folder above",
+        "a linked module's folder",
+    ],
+)
+def test_a_plugin_whose_code_others_may_change_is_listed_and_never_loaded(what, portico, tmp_path):
+    folder = write_plugin(tmp_path / "plugins", "acme-auth")
+    config = {"plugins": {"load": {"paths": [str(folder)]}}}
+    part = _open_up(folder, what)
+
+    listed = json.loads(portico("plugins", "list", "--json", config=config)[1])["plugins"]
+    (record,) = [each for each in listed if each["id"] == "acme-auth"]
+    assert (record["status"], record["name"]) == ("error", "The acme-auth")
+    code, _, err = portico("plugins", "enable", "acme-auth")
+    assert code == 9
+    assert f"{part}: its mode is 0777" in err
+    assert "plugin-not-yours" in err
+    portico("plugins", "doctor")
+    findings = json.loads(portico("doctor", "--json")[1])["findings"]
+    assert [(each["level"], each["hint"]) for each in findings if each["id"] == "plugin-not-yours"] == [
+        ("error", f"chmod go-w {part}")
+    ]
+    assert not was_imported(folder)
+
+    part.chmod(0o755)
+    assert portico("plugins", "enable", "acme-auth")[0] == 0
+    assert was_imported(folder)
+
+
+@pytest.mark.requirement("E121")
+def test_a_sticky_folder_keeps_a_plugin_beside_others_safe_but_is_no_package_itself(portico, tmp_path):
+    root = tmp_path / "plugins"
+    folder = write_plugin(root, "acme-auth")
+    root.chmod(0o1777)
+    assert portico("plugins", "enable", "acme-auth", config={"plugins": {"load": {"paths": [str(root)]}}})[0] == 0
+    folder.chmod(0o1777)  # another user could add a module to it
+    assert portico("plugins", "enable", "acme-auth")[0] == 9
+
+
+@pytest.mark.root
+@pytest.mark.requirement("E121")
+def test_code_that_another_user_puts_into_a_shared_folder_does_not_run(another_user, paths):
+    shared = another_user.home / "plugins"
+    folder = write_plugin(shared, "acme-auth")
+    for each in (shared, folder, *folder.iterdir()):
+        os.chown(each, another_user.uid, another_user.gid)
+    paths.config.write_text(json.dumps({"plugins": {"load": {"paths": [str(shared)]}}}), encoding="utf-8")
+    host = PluginHost(load_config(paths, {}).config.plugins, paths=paths, env={})
+    host.load()
+    assert (
+        host.find("acme-auth").error
+        == f"another user can change its code ({another_user.home}: it belongs to {another_user.name})"
+    )
+    with pytest.raises(ConfigError) as caught:
+        host.require("acme-auth")
+    assert caught.value.id == "plugin-not-yours"
+    assert not was_imported(folder)
+
+
+@pytest.mark.requirement("E121")
+def test_an_installed_plugin_is_held_to_the_same_but_not_one_beside_portico_itself(tmp_path, monkeypatch, portico):
+    site = tmp_path / "site"
+    folder = write_plugin(site, "acme-auth")
+    install(site, folder)
+    monkeypatch.syspath_prepend(str(site))
+    site.chmod(0o777)
+    assert portico("plugins", "enable", "acme-auth", config={})[0] == 9
+    assert not was_imported(folder)
+    monkeypatch.setattr("portico.plugins.discovery.portico.__file__", str(site / "portico" / "__init__.py"))
+    assert portico("plugins", "enable", "acme-auth")[0] == 0
+
+
+def test_a_look_at_the_files_of_a_command_costs_less_than_a_millisecond(deep):
+    paths = [deep, *(deep.with_name(name) for name in ("models.json", ".env", "state"))] * 5
+    took = []
+    for _ in range(20):
+        began = time.perf_counter()
+        owners = Owners()
+        for path in paths:
+            owners.exposure(path)
+        took.append(time.perf_counter() - began)
+    assert min(took) < 0.001
