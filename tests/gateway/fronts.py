@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import io
 import json
 from dataclasses import dataclass, field, replace
 
@@ -16,6 +17,7 @@ from portico.gateway.keys import key_index
 from portico.gateway.opening import open_front
 from portico.gateway.port import bound
 from portico.gateway.proof import new_key
+from portico.gateway.shares import Limits, Shares
 from portico.gateway.state import GatewayState
 from portico.installation import Installation
 from portico.paths import CONFIG_ENV, STATE_ENV
@@ -24,6 +26,7 @@ from portico.store.profiles import Profile
 from portico.store.records import fingerprint
 from portico.testing.canary import canary
 
+__all__ = ("CHAT", "MESSAGES", "RESPONSES", "Gateway", "Limits", "a_key", "configure", "gateway", "with_key")
 CHAT, MESSAGES, RESPONSES = "/v1/chat/completions", "/v1/messages", "/v1/responses"
 
 
@@ -37,6 +40,7 @@ class Gateway:
     session: aiohttp.ClientSession
     key: str
     outcomes: list = field(default_factory=list)
+    server: object = None
 
     @property
     def url(self):
@@ -45,6 +49,7 @@ class Gateway:
     def ask(self, path=CHAT, body=None, *, key=None, **more):
         """A request with the key; `body` is the default model's question where none is given."""
         data = body if isinstance(body, bytes) else json.dumps(body if body is not None else {"messages": []}).encode()
+        data = io.BytesIO(data) if len(data) > 1 << 20 else data  # aiohttp warns of longer bytes
         headers = {"Authorization": f"Bearer {key or self.key}", "Content-Type": "application/json", **more.pop("headers", {})}
         return self.session.post(self.url + path, data=data, headers=headers, **more)
 
@@ -96,7 +101,7 @@ def configure(paths, providers, *, primary=None, fallbacks=(), names=None, extra
 
 
 @contextlib.asynccontextmanager
-async def gateway(paths, *, clock=None, env=None, bounds=BOUNDS, vault=None, meanwhile=lambda: None):
+async def gateway(paths, *, clock=None, env=None, bounds=BOUNDS, vault=None, limits=None, meanwhile=lambda: None):
     """The real front over the files of `paths`, served on a port of its own. `meanwhile` happens before it reads them."""
     places = {CONFIG_ENV: str(paths.config), STATE_ENV: str(paths.state), **(env or {})}
     here = Installation(None, places, clock)
@@ -118,12 +123,15 @@ async def gateway(paths, *, clock=None, env=None, bounds=BOUNDS, vault=None, mea
         outcomes = []
         tell = front.parts.done
         front = replace(front, parts=replace(front.parts, done=lambda outcome: (outcomes.append(outcome), tell(outcome))))
-        runner = web.ServerRunner(make_server(state, front, bounds), shutdown_timeout=0.1)
+        if limits is not None:
+            front = replace(front, shares=Shares(limits))
+        server = make_server(state, front, bounds)
+        runner = web.ServerRunner(server, shutdown_timeout=0.1)
         await runner.setup()
         await web.SockSite(runner, listener).start()
         session = await stack.enter_async_context(aiohttp.ClientSession(auto_decompress=False))
         try:
-            yield Gateway(state.port, paths, front, session, key, outcomes)
+            yield Gateway(state.port, paths, front, session, key, outcomes, server)
         finally:
             await runner.cleanup()
             listener.close()

@@ -13,6 +13,7 @@ import pytest
 
 from portico.errors import NetworkError
 from portico.gateway.direct import DirectUpstream
+from portico.gateway.shares import Limits
 from portico.gateway.upstream import AiohttpUpstream
 from portico.models.http import ModelHttp
 from tests.gateway.fronts import CHAT, configure, gateway
@@ -284,10 +285,9 @@ async def test_a_body_that_is_not_one_is_refused_and_nobody_is_asked(paths, body
     assert acme.requests == []
 
 
-async def test_a_body_that_does_not_come_is_not_waited_for(paths, monkeypatch):
-    monkeypatch.setattr("portico.gateway.client_side._PATIENCE_S", 0.1)
+async def test_a_body_that_does_not_come_is_not_waited_for(paths):
     configure(paths, {"acme": "http://127.0.0.1:9/v1"})
-    async with gateway(paths) as here:
+    async with gateway(paths, limits=Limits(silence_s=0.1)) as here:
         reader, writer = await asyncio.open_connection("127.0.0.1", here.port)
         writer.write(request(here, b"", length=100))
         assert status_of(await asyncio.wait_for(reader.readuntil(b"\r\n\r\n"), 5)) == 408

@@ -1,52 +1,121 @@
-"""A request's JSON body: which model it names, and the same body with another model's name in that one place."""
+"""A request's JSON body: which model it names, and the same body with another model's name in that one place.
+
+A body that the C parser reads within a fraction of a millisecond is read by it. Of any other only the outermost object is read,
+in slices between which the event loop serves others; what its values hold is left to the provider, and nothing is built of it.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import codecs
 import json
 import re
 from dataclasses import dataclass
 from json.decoder import scanstring  # type: ignore[attr-defined]  # undocumented and stable since 2.6: the C scanner of strings
-from typing import Final
+from time import perf_counter
+from typing import TYPE_CHECKING, Final
 
 from portico.errors import UsageError
 
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    Buffer = bytes | bytearray | memoryview
+    Payload = bytes | tuple[Buffer, ...]
+
 LIMIT: Final = 32 << 20
 """Bytes of the longest body that is taken: Anthropic's own limit (https://docs.claude.com/en/api/errors)."""
+LONGEST_NAME: Final = 256
+"""Characters of the longest model name that is taken: some times the longest that any provider has."""
+MOST_PARTS: Final = 500_000
+"""Strings, arrays, objects and what stands between them, of the body that takes longest to read through."""
+DEEPEST: Final = 500
+"""Arrays and objects within each other. Python's own parser ends near 1,000."""
+
+# A body of up to `_SMALL` bytes, or up to `_PLAIN` with few values, is read by the C parser in a fraction of a millisecond.
+_SMALL: Final = 8 << 10
+_PLAIN: Final = 256 << 10
+_FEW: Final = 2_000
+_SLICE_S: Final = 0.0005
+_TOGETHER: Final = 64 << 10
+# Understanding a member of the outermost object takes as long as stepping over so many strings.
+_MEMBER_PARTS: Final = 20
+_SHOWN: Final = 40
+_LONGEST_RAW_KEY: Final = len(r'"\u006d\u006f\u0064\u0065\u006c"')
+_LONGEST_RAW_NAME: Final = 2 + LONGEST_NAME * len(r"\ud83d\ude00")
 
 _WHITESPACE: Final = " \t\n\r"
-_MEMBER: Final = re.compile(r'"model"[ \t\r\n]*:[ \t\r\n]*("[^"\\]*")')
+_MEMBER: Final = re.compile(rb'"model"[ \t\r\n]*:[ \t\r\n]*("[^"\\]*")')
+_SPACE: Final = re.compile(rb"[ \t\r\n]{0,65536}+")
+# Each of these matches as much as takes a fraction of a millisecond, and is matched again behind it.
+_IN_STRING: Final = re.compile(rb'[^"\\]{0,65536}+(?:\\.[^"\\]{0,4096}+){0,64}+', re.DOTALL)
+_BETWEEN: Final = re.compile(rb"[ \t\r\n,:0-9A-Za-z+.-]{0,65536}+")
+_SCALAR: Final = re.compile(rb"[0-9A-Za-z+.-]{1,4096}")
 _decode: Final = json.JSONDecoder().raw_decode
+_QUOTE, _COLON, _COMMA, _OPENS, _ENDS = b'":,{}'
+_CLOSES: Final = {ord("{"): ord("}"), ord("["): ord("]")}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Body:
-    """The text of a body. `model` is what it names, None where it names nothing; `start` and `end` are that value's place."""
+    """A body's bytes. `model` is what it names, None where it names nothing; `start` and `end` are that value's place.
 
-    text: str
+    `freed` is called once the bytes are not needed any more.
+    """
+
+    data: bytes | bytearray
     model: str | None
     start: int
     end: int
+    freed: Callable[[], None] | None = None
 
-    def naming(self, model_id: str) -> bytes:
-        """The body, byte for byte but for the model's name."""
-        name = json.dumps(model_id, ensure_ascii=False)
+    def naming(self, model_id: str) -> Payload:
+        """The body, byte for byte but for the model's name: in pieces that copy nothing where it is large."""
+        name = json.dumps(model_id, ensure_ascii=False).encode()
         if self.model is None:
-            tail = self.text[self.start :]
-            comma = "" if tail.lstrip(_WHITESPACE).startswith("}") else ","
-            return f'{self.text[: self.start]}"model":{name}{comma}{tail}'.encode()
-        return f"{self.text[: self.start]}{name}{self.text[self.end :]}".encode()
+            comma = b"" if _next_byte(self.data, self.start) == _ENDS else b","
+            name = b'"model":' + name + comma
+        if len(self.data) <= _TOGETHER:
+            return b"".join((self.data[: self.start], name, self.data[self.end :]))
+        view = memoryview(self.data)
+        return view[: self.start], name, view[self.end :]
+
+    def free(self) -> None:
+        """Let go of the bytes: nobody will be sent them again."""
+        self.data = b""
+        if self.freed is not None:
+            self.freed()
 
 
-def read_body(data: bytes) -> Body:
+def read_body(data: bytes | bytearray) -> Body:
     """The body's model, found by walking its outermost object once.
 
     Raises:
-        UsageError: `bad-json`: it is no JSON object; `model-twice`: two places name a model, and servers differ in which counts.
+        UsageError: `bad-json`: it is no JSON object; `too-many-values`; `bad-model-name`; `model-twice`: two places name a
+            model, and servers differ in which counts.
     """
-    try:
-        return _plain(data) or _walk(data.decode("utf-8"))
-    except (ValueError, IndexError, RecursionError) as error:
-        raise UsageError("bad-json", "The body is not a JSON object.", why=_place(error)) from None
+    reading = _reading(data)
+    while True:
+        try:
+            next(reading)
+        except StopIteration as done:
+            body: Body = done.value
+            return body
+
+
+async def read_in_turn(data: bytes | bytearray, turn: asyncio.Lock) -> Body:
+    """As `read_body`; others are served while a large body is read, and no second one of the same `turn` is read meanwhile."""
+    if len(data) <= _SMALL:
+        return read_body(data)
+    async with turn:
+        reading = _reading(data)
+        while True:
+            try:
+                next(reading)
+            except StopIteration as done:
+                body: Body = done.value
+                return body
+            await asyncio.sleep(_SLICE_S)  # not 0: others have more than one step to take, and would wait for a slice before each
 
 
 def json_in(text: str) -> object:
@@ -62,23 +131,43 @@ def json_in(text: str) -> object:
     return json.loads(text)
 
 
-def _plain(data: bytes) -> Body | None:
+def _reading(data: bytes | bytearray) -> Generator[None, None, Body]:
+    """Read the body; after each slice of time there is a `yield`."""
+    try:
+        if _is_plain(data):
+            body = _plain(data) or _walk(data.decode("utf-8"))
+        else:
+            body = yield from _Scan(data).body()
+    except (ValueError, IndexError, RecursionError) as error:
+        raise UsageError("bad-json", "The body is not a JSON object.", why=_place(error)) from None
+    if body.model is not None:
+        _check_name(body.model)
+    return body
+
+
+def _is_plain(data: bytes | bytearray) -> bool:
+    return len(data) <= _SMALL or (len(data) <= _PLAIN and sum(map(data.count, (b",", b"{", b"["))) <= _FEW)
+
+
+def _plain(data: bytes | bytearray) -> Body | None:
     """The body whose model stands beyond doubt: its key is there once, nothing is escaped, and the parser has it outermost.
 
     So the usual body is read by the C parser alone; any other is walked.
     """
     if data.count(b'"model"') != 1 or b"\\u" in data:
         return None
-    text = data.decode("utf-8")
-    value = json_in(text)
+    value = json_in(data.decode("utf-8"))
     name = value.get("model") if isinstance(value, dict) else None
     if not isinstance(name, str):
         return None
-    found = _MEMBER.search(text)
-    return Body(text, name, found.start(1), found.end(1)) if found is not None and found[1] == f'"{name}"' else None
+    found = _MEMBER.search(data)
+    is_it = found is not None and found[1] == f'"{name}"'.encode("utf-8", "surrogatepass")
+    return Body(data, name, found.start(1), found.end(1)) if found is not None and is_it else None
 
 
 def _walk(text: str) -> Body:
+    """The body of a text, by its outermost members."""
+    data = text.encode()
     at = _skip(text, 0)
     if text[at] != "{":
         raise ValueError("it begins with something else")
@@ -86,7 +175,7 @@ def _walk(text: str) -> Body:
     found: Body | None = None
     at = _skip(text, at)
     if text[at] == "}":
-        return _ended(text, at, Body(text, None, first, first))
+        return _ended(text, at, Body(data, None, first, first))
     while True:
         if text[at] != '"':
             raise ValueError(f"a name was expected at character {at}")
@@ -98,14 +187,162 @@ def _walk(text: str) -> Body:
         value, end = _decode(text, start)
         if name == "model":
             if found is not None:
-                raise UsageError("model-twice", "The body names a model twice.")
-            found = Body(text, _name(value), start, end)
+                raise _twice()
+            found = Body(data, _name(value), len(text[:start].encode()), len(text[:end].encode()))
         at = _skip(text, end)
         if text[at] == "}":
-            return _ended(text, at, found or Body(text, None, first, first))
+            return _ended(text, at, found or Body(data, None, first, first))
         if text[at] != ",":
             raise ValueError(f"a comma was expected at character {at}")
         at = _skip(text, at + 1)
+
+
+class _Scan:
+    """One large body, read through once. Only its outermost members are understood; the rest is matched and stepped over."""
+
+    def __init__(self, data: bytes | bytearray) -> None:
+        self._data = data
+        self._at = 0
+        self._parts = 0
+        self._until = perf_counter() + _SLICE_S
+
+    def body(self) -> Generator[None, None, Body]:
+        yield from self._check_utf8()
+        yield from self._expect(_OPENS, "it begins with something else")
+        first, found, data = self._at, None, self._data
+        if (yield from self._next()) == _ENDS:
+            self._at += 1
+        else:
+            while True:
+                self._part(_MEMBER_PARTS)
+                key = yield from self._key()
+                start = yield from self._expect_value()
+                if key == "model":
+                    if found is not None:
+                        raise _twice()
+                    found = Body(data, self._name(start), start, self._at)
+                if (yield from self._next()) == _ENDS:
+                    self._at += 1
+                    break
+                yield from self._expect(_COMMA, "a comma was expected at byte {at}")
+                if perf_counter() > self._until:
+                    yield from self._pause()
+        yield from self._skip_space()
+        if self._at < len(data):
+            raise ValueError(f"something follows at byte {self._at}")
+        return found or Body(data, None, first, first)
+
+    def _check_utf8(self) -> Generator[None, None, None]:
+        """UnicodeDecodeError, a ValueError, where the body is no UTF-8."""
+        decoder = codecs.getincrementaldecoder("utf-8")()
+        view = memoryview(self._data)
+        for at in range(0, len(view), _TOGETHER):
+            decoder.decode(view[at : at + _TOGETHER])
+            if perf_counter() > self._until:
+                yield from self._pause()
+        decoder.decode(b"", final=True)
+
+    def _key(self) -> Generator[None, None, str | None]:
+        """The name of the next member; None where it is too long to be one that matters."""
+        if (yield from self._next()) != _QUOTE:
+            raise ValueError(f"a name was expected at byte {self._at}")
+        start = self._at
+        yield from self._skip_string()
+        raw = self._data[start : self._at] if self._at - start <= _LONGEST_RAW_KEY else b"null"
+        yield from self._expect(_COLON, "a colon was expected at byte {at}")
+        name: str | None = json.loads(raw)
+        return name
+
+    def _expect_value(self) -> Generator[None, None, int]:
+        """Step over the next value; where it starts."""
+        opens = yield from self._next()
+        start = self._at
+        if opens == _QUOTE:
+            yield from self._skip_string()
+        elif opens in _CLOSES:
+            yield from self._skip_nested()
+        else:
+            found = _SCALAR.match(self._data, self._at)
+            if found is None:
+                raise ValueError(f"a value was expected at byte {self._at}")
+            json.loads(found[0])
+            self._at = found.end()
+        return start
+
+    def _skip_nested(self) -> Generator[None, None, None]:
+        data, closes = self._data, bytearray()
+        while True:
+            self._part()
+            byte = data[self._at]
+            if byte in _CLOSES:
+                closes.append(_CLOSES[byte])
+                self._at += 1
+                if len(closes) > DEEPEST:
+                    raise RecursionError
+            elif byte == _QUOTE:
+                yield from self._skip_string()
+            elif closes and byte == closes[-1]:
+                closes.pop()
+                self._at += 1
+                if not closes:
+                    return
+            else:
+                raise ValueError(f"something else was expected at byte {self._at}")
+            while (end := _BETWEEN.match(data, self._at).end()) > self._at:  # type: ignore[union-attr]  # it matches nothing too
+                self._at = end
+                if perf_counter() > self._until:
+                    yield from self._pause()
+            if perf_counter() > self._until:
+                yield from self._pause()
+
+    def _skip_string(self) -> Generator[None, None, None]:
+        self._part()
+        data, at = self._data, self._at + 1
+        while True:
+            end = _IN_STRING.match(data, at).end()  # type: ignore[union-attr]  # it matches nothing too
+            if data[end] == _QUOTE:
+                self._at = end + 1
+                return
+            if end == at:
+                raise IndexError
+            at = end
+            if perf_counter() > self._until:
+                yield from self._pause()
+
+    def _next(self) -> Generator[None, None, int]:
+        """The next byte that is no white space. IndexError where the body ends."""
+        yield from self._skip_space()
+        return self._data[self._at]
+
+    def _skip_space(self) -> Generator[None, None, None]:
+        while (end := _SPACE.match(self._data, self._at).end()) > self._at:  # type: ignore[union-attr]  # it matches nothing too
+            self._at = end
+            if perf_counter() > self._until:
+                yield from self._pause()
+
+    def _expect(self, byte: int, otherwise: str) -> Generator[None, None, None]:
+        if (yield from self._next()) != byte:
+            raise ValueError(otherwise.format(at=self._at))
+        self._at += 1
+
+    def _name(self, start: int) -> str:
+        raw = self._data[start : min(self._at, start + _LONGEST_RAW_NAME + 1)]
+        if len(raw) > _LONGEST_RAW_NAME:
+            raise _too_long(raw[1 : 4 * _SHOWN].decode(errors="replace")[:_SHOWN])
+        return _name(json.loads(raw))
+
+    def _part(self, times: int = 1) -> None:
+        self._parts += times
+        if self._parts > MOST_PARTS:
+            raise UsageError(
+                "too-many-values",
+                f"The body has more than {MOST_PARTS:,} strings, arrays and objects.",
+                hint="send fewer, or send long lists as one text",
+            )
+
+    def _pause(self) -> Generator[None, None, None]:
+        yield
+        self._until = perf_counter() + _SLICE_S
 
 
 def _ended(text: str, at: int, body: Body) -> Body:
@@ -120,10 +357,32 @@ def _name(value: object) -> str:
     return value
 
 
+def _check_name(name: str) -> None:
+    if len(name) > LONGEST_NAME:
+        raise _too_long(name[:_SHOWN])
+    if not name.isprintable():
+        raise UsageError("bad-model-name", "The model's name has control characters, line breaks or other invisible characters.")
+
+
+def _too_long(start: str) -> UsageError:
+    shown = "".join(each if each.isprintable() else "?" for each in start)
+    return UsageError("bad-model-name", f"The model's name has more than {LONGEST_NAME} characters: {shown}...")
+
+
+def _twice() -> UsageError:
+    return UsageError("model-twice", "The body names a model twice.")
+
+
 def _skip(text: str, at: int) -> int:
     while text[at] in _WHITESPACE:
         at += 1
     return at
+
+
+def _next_byte(data: bytes | bytearray, at: int) -> int:
+    while (end := _SPACE.match(data, at).end()) > at:  # type: ignore[union-attr]  # it matches nothing too
+        at = end
+    return data[at]
 
 
 def _place(error: Exception) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+import time
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -14,55 +15,97 @@ from aiohttp.helpers import rfc822_formatted_time
 from portico.gateway.body import LIMIT
 from portico.gateway.headers import framed
 from portico.gateway.passage import Gone
+from portico.oauth.quiet_http import receiving
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-# Seconds for the next piece of a body.
-_PATIENCE_S: Final = 30.0
+    from portico.gateway.shares import Lease, ShareUsed
+
+# A head is in memory as it came, as text, and as what is passed on of it.
+_HEAD_COPIES: Final = 3
+# Bytes that are counted at once for a body whose length is not known.
+_GROWS_BY: Final = 256 << 10
 _CONTINUE: Final = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 class BadRequest(Exception):
     """What is wrong with a request, as a status and an id."""
 
-    def __init__(self, status: int, id: str, message: str) -> None:
+    def __init__(self, status: int, id: str, message: str, **headers: str) -> None:
         super().__init__(message)
         self.status = status
         self.id = id
         self.message = message
+        self.headers = headers
 
 
-async def received_body(request: web.BaseRequest) -> bytes:
-    """The whole body.
+def turned_away(used: ShareUsed) -> BadRequest:
+    """What a request gets whose key has its share: clients of both vendors wait and send it again."""
+    headers = {"Retry-After": "1", "x-should-retry": "true"}
+    if used.what == "requests":
+        return BadRequest(429, "too-many-requests", "This gateway key has as many requests under way as it may.", **headers)
+    return BadRequest(503, "bodies-too-large", "The bodies of this gateway key's requests take all the memory it may.", **headers)
+
+
+async def delivered(request: web.BaseRequest, response: web.StreamResponse) -> web.StreamResponse:
+    """The response, once the client's connection has taken all of it."""
+    await response.prepare(request)
+    await response.write_eof()
+    return response
+
+
+async def received_body(request: web.BaseRequest, lease: Lease) -> bytes | bytearray:
+    """The whole body. Its memory is counted before it comes if its length is known, else as it comes.
 
     Raises:
-        BadRequest: 408 where it does not come, 413 where it is too long, 400 where it ends early.
+        BadRequest: 408 where it does not come or comes too slowly, 413 where it is too long, 400 where it ends early.
+        ShareUsed: there is no memory for it.
     """
     length = request.content_length
     if length is not None and length > LIMIT:
         raise _too_long()
+    await lease.hold((length or 0) + _HEAD_COPIES * _head_size(request))
     if request.headers.get("Expect", "").lower() == "100-continue":
         await request.writer.write(_CONTINUE)
         request.writer.output_size = 0
     if request.content.is_eof():
-        return request.content.read_nowait()
-    parts: list[bytes] = []
-    size = 0
+        data = request.content.read_nowait()
+        await lease.hold(len(data) - (length or 0))
+        return data
+    with receiving(request):
+        return await _pieces(request, lease, length or 0)
+
+
+async def _pieces(request: web.BaseRequest, lease: Lease, held: int) -> bytearray:
+    """The body as it comes, of which the memory of `held` bytes is counted already."""
+    limits, began = lease.limits, time.monotonic()
+    data = bytearray()
+    left_s = 0.0
     try:
         while True:
-            async with asyncio.timeout(_PATIENCE_S):
+            left_s = began + limits.seconds_for(len(data)) - time.monotonic()
+            async with asyncio.timeout(min(limits.silence_s, left_s)):
                 chunk = await request.content.readany()
             if not chunk:
-                return b"".join(parts)
-            parts.append(chunk)
-            size += len(chunk)
-            if size > LIMIT:
+                return data
+            if len(data) + len(chunk) > LIMIT:
                 raise _too_long()
+            if len(data) + len(chunk) > held:
+                more = min(max(len(chunk), _GROWS_BY), LIMIT - held)
+                await lease.hold(more)
+                held += more
+            data += chunk
     except TimeoutError:
-        raise BadRequest(408, "body-late", f"Nothing more of the body came for {_PATIENCE_S:g} s.") from None
+        silent = limits.silence_s <= left_s
+        why = f"Nothing more of the body came for {limits.silence_s:g} s." if silent else "The body comes too slowly."
+        raise BadRequest(408, "body-late", why) from None
     except web.RequestPayloadError:
         raise BadRequest(400, "body-broken", "The body cannot be read.") from None
+
+
+def _head_size(request: web.BaseRequest) -> int:
+    return sum(len(name) + len(value) for name, value in request.raw_headers)
 
 
 class AnswerStream(web.StreamResponse):

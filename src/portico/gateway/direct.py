@@ -11,16 +11,19 @@ import contextlib
 import select
 import time
 from collections import deque
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Self
 from urllib.parse import urlsplit
 
 import aiohttp
+from aiohttp.http import StreamWriter
 from aiohttp.http_exceptions import HttpProcessingError
 
 from portico import __version__
 from portico.errors import NetworkError
 from portico.gateway.dialling import Origin, dial
 from portico.gateway.headers import framed, is_framed
+from portico.gateway.upstream import Slices
 from portico.models.http import WAY_HOLDS_S, answer_cut, post_error
 
 if TYPE_CHECKING:
@@ -31,6 +34,7 @@ if TYPE_CHECKING:
     from aiohttp.streams import StreamReader
     from multidict import CIMultiDictProxy
 
+    from portico.gateway.body import Payload
     from portico.gateway.upstream import Upstream, UpstreamAnswer
     from portico.models.http import ModelHttp
 
@@ -76,7 +80,7 @@ class DirectUpstream:
                 connection.close()
         self._idle.clear()
 
-    async def send(self, url: str, *, body: bytes, headers: Mapping[str, str]) -> UpstreamAnswer:
+    async def send(self, url: str, *, body: Payload, headers: Mapping[str, str]) -> UpstreamAnswer:
         """As `Upstream` has it. The request is sent once: over a kept connection that has not ended, else over a new one."""
         origin, line, host = await self._way(url)
         if origin is None:
@@ -105,7 +109,7 @@ class DirectUpstream:
         self._ways[url] = time.monotonic() + WAY_HOLDS_S, way
         return way
 
-    async def _asked(self, origin: Origin, connection: ResponseHandler, request: bytes, url: str) -> UpstreamAnswer:
+    async def _asked(self, origin: Origin, connection: ResponseHandler, request: _Request, url: str) -> UpstreamAnswer:
         answer = _Answer(self, origin, connection, url)
         self._open.add(answer)
         try:
@@ -159,18 +163,21 @@ class _Answer:
         self._payload: StreamReader
         self._over = False
         self._size = 0
+        self._pouring: asyncio.Task[None] | None = None
         self.origin = origin
         self.connection = connection
         self.waiting_since: float | None = None
         self.status = 0
         self.content_type = ""
 
-    async def begin(self, request: bytes) -> None:
+    async def begin(self, request: _Request) -> None:
         """Send the request and wait for the answer's head; interim ones (RFC 9110 section 15.2) are passed over."""
         if not self.connection.is_connected() or self.connection.transport is None:
             raise NetworkError("network", "The server cannot be reached.", unsent=True, why="it hung up")
-        self._size = len(request)
-        self.connection.transport.write(request)
+        self._size = request.size
+        self.connection.transport.write(request.start)
+        if request.rest is not None:
+            self._pouring = asyncio.create_task(_pour(self.connection, request.rest), name="a large request")
         self.waiting_since = time.monotonic()
         while True:
             self._message, self._payload = await self.connection.read()
@@ -223,13 +230,21 @@ class _Answer:
             self._over = True
             whole = self.status != 0 and self._payload.is_eof()
             reusable = whole and self._is_sent() and not self._message.should_close and not self.connection.should_close
+            if self._pouring is not None:
+                self._pouring.cancel()
             self._upstream.done(self, reusable=reusable)
+
+    @property
+    def has_body(self) -> bool:
+        return self._pouring is None or self._pouring.done()
 
     def _is_sent(self) -> bool:
         """Whether the whole request has gone out: an answer may come before, and the rest would go out before the next request.
 
         How much waits below TLS cannot be asked; what is small is never held back.
         """
+        if not self.has_body:
+            return False
         transport = self.connection.transport
         if transport is None or transport.get_write_buffer_size() > 0:
             return False
@@ -256,13 +271,36 @@ def _is_quiet(connection: ResponseHandler) -> bool:
     return not looking.poll(0)
 
 
-def _request(line: str, headers: Mapping[str, str], body: bytes) -> bytes:
+@dataclass(frozen=True, slots=True)
+class _Request:
+    """A request's bytes: those that are written at once, and of a large one the rest. `size` is that of all."""
+
+    start: bytes
+    rest: Slices | None
+    size: int
+
+
+async def _pour(connection: ResponseHandler, rest: Slices) -> None:
+    """Write a large body as the provider takes it, so that it is in memory once. Its answer is awaited elsewhere meanwhile."""
+    writer = StreamWriter(connection, asyncio.get_running_loop())
+    with contextlib.suppress(aiohttp.ClientError, ConnectionError):
+        async for piece in rest:
+            if connection.transport is None:
+                return
+            connection.transport.write(piece)
+            await writer.drain()
+
+
+def _request(line: str, headers: Mapping[str, str], body: Payload) -> _Request:
     """The request's bytes.
 
     Raises:
         NetworkError: `request-refused`: a header would break out of its line.
     """
+    size = len(body) if isinstance(body, bytes) else sum(map(len, body))
     try:
-        return framed(line, {**headers, "content-length": str(len(body))}) + body
+        head = framed(line, {**headers, "content-length": str(size)})
+        start, rest = (head + body, None) if isinstance(body, bytes) else (head, Slices(body))
+        return _Request(start, rest, len(head) + size)
     except ValueError:
         raise NetworkError("request-refused", "A header of the request holds a line break.", unsent=True) from None

@@ -9,14 +9,15 @@ from urllib.parse import unquote
 
 from portico.errors import PorticoError, UsageError
 from portico.gateway import guard
-from portico.gateway.body import read_body
-from portico.gateway.client_side import AiohttpClient, BadRequest, received_body
+from portico.gateway.body import LONGEST_NAME, read_in_turn
+from portico.gateway.client_side import AiohttpClient, BadRequest, delivered, received_body, turned_away
 from portico.gateway.headers import to_provider
 from portico.gateway.keys import owner
 from portico.gateway.metrics import CONTENT_TYPE
 from portico.gateway.models_page import model_list, one_model
 from portico.gateway.passage import NoAnswer, Passage
 from portico.gateway.routes import METRICS, MODELS, ROUTES
+from portico.gateway.shares import ShareUsed
 from portico.gateway.trying import Call
 from portico.gateway.vendor_errors import error_body, status_of, status_of_refusal, told
 
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from portico.gateway.passage import Parts
     from portico.gateway.reloading import Reloading
     from portico.gateway.routes import Route
+    from portico.gateway.shares import Lease, Shares
 
 _LONGEST_QUERY: Final = 2048
 _log: Final = logging.getLogger("portico.gateway")
@@ -38,13 +40,17 @@ _log: Final = logging.getLogger("portico.gateway")
 
 @dataclass(frozen=True, slots=True)
 class Front:
-    """Everything but the socket. `models` and `keys` are as their files are at each request; `started_at` is wall ms."""
+    """Everything but the socket. `models` and `keys` are as their files are at each request; `started_at` is wall ms.
+
+    `shares` is what each key may have under way.
+    """
 
     models: Reloading[LiveModels | None]
     keys: Reloading[tuple[KeyInfo, ...]]
     parts: Parts
     metrics: Metrics
     started_at: int
+    shares: Shares
 
     async def respond(self, request: web.BaseRequest) -> web.StreamResponse:
         """The answer to a request that may talk to the gateway at all: 401 without a key, on every path."""
@@ -53,14 +59,21 @@ class Front:
         client = owner(await self.keys.now(), guard.shown_keys(request))
         if client is None:
             return self._refused(route, 401, "no-key", "Show a gateway key: `portico gateway key show` prints one.")
-        if route is None:
-            return await self._page(request, path)
-        if request.method != "POST":
-            return self._refused(route, 405, "wrong-method", f"{route.path} takes POST.", Allow="POST")
         try:
-            return await self._asked(request, route, client)
-        except BadRequest as bad:
-            return self._refused(route, bad.status, bad.id, bad.message)
+            with self.shares.request(client) as lease:
+                if route is None:
+                    response = await self._page(request, path)
+                elif request.method == "POST":
+                    response = await self._asked(request, route, client, lease)
+                else:
+                    response = self._refused(route, 405, "wrong-method", f"{route.path} takes POST.", Allow="POST")
+                # A client that does not read keeps its place until it does.
+                return await delivered(request, response)
+        except ShareUsed as used:
+            bad = turned_away(used)
+        except BadRequest as raised:
+            bad = raised
+        return self._refused(route, bad.status, bad.id, bad.message, **bad.headers)
 
     async def _page(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
         if path not in {METRICS, MODELS} and not path.startswith(f"{MODELS}/"):
@@ -72,21 +85,23 @@ class Front:
         api: ApiKind | None = "anthropic-messages" if "anthropic-version" in request.headers else None
         try:
             models = await self._models_now()
-            shown = model_list(models) if path == MODELS else one_model(models, unquote(path[len(MODELS) + 1 :]))
+            name = unquote(path[len(MODELS) + 1 :])
+            shown = model_list(models) if path == MODELS else one_model(models, name) if len(name) <= LONGEST_NAME else None
         except PorticoError as error:
             return guard.answer(status_of(error), error_body(api, status_of(error), error.id, told(error)))
         if shown is None:
             return guard.answer(404, error_body(api, 404, "unknown-model", "There is no model of this name here."))
         return guard.answer(200, shown, keeps_open=True)
 
-    async def _asked(self, request: web.BaseRequest, route: Route, client: str) -> web.StreamResponse:
+    async def _asked(self, request: web.BaseRequest, route: Route, client: str, lease: Lease) -> web.StreamResponse:
         if not guard.is_json(request):
             raise BadRequest(415, "wrong-content-type", "Send the body as application/json.")
         query = request.rel_url.raw_query_string
         if len(query) > _LONGEST_QUERY:
             raise BadRequest(400, "bad-query", "The query is too long.")
         try:
-            body = read_body(await received_body(request))
+            body = await read_in_turn(await received_body(request, lease), lease.turn)
+            body.freed = lease.free
             call = Call(route, body, client, query, to_provider(request.headers.items()))
             candidates = (await self._models_now()).candidates(body.model, route.api)
         except PorticoError as error:

@@ -6,6 +6,7 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
+from portico.gateway.descriptors import most_connections
 from portico.gateway.direct import DirectUpstream
 from portico.gateway.front import Front, log_outcome
 from portico.gateway.keys import KeyInfo, key_index, known
@@ -14,6 +15,7 @@ from portico.gateway.metrics import Metrics
 from portico.gateway.passage import Parts
 from portico.gateway.recording import entry_for
 from portico.gateway.reloading import Reloading
+from portico.gateway.shares import Limits, Shares, requests_within
 from portico.gateway.upstream import SILENCE_TIMEOUT_S, AiohttpUpstream
 from portico.installation import Installation
 from portico.models.cooldown import Cooldowns
@@ -52,6 +54,7 @@ async def open_front(here: Installation, broker: TokenBroker, started_at: int) -
         return live_models(Installation(here.config_file, here.env, here.clock))
 
     models = Reloading[LiveModels | None](read_models, None, keeps=True, every_s=_LOOK_EVERY_S)
+    shares = Shares(Limits(requests=requests_within(most_connections())))
     keys = Reloading[tuple[KeyInfo, ...]](lambda: (known(index.profiles()), [index.path]), ())
     async with (
         ModelHttp(silence_s=SILENCE_TIMEOUT_S, connections=0, keeps_connections=False) as http,
@@ -61,7 +64,7 @@ async def open_front(here: Installation, broker: TokenBroker, started_at: int) -
         await asyncio.gather(models.now(), keys.now())
         parts = Parts(upstream, broker, Cooldowns(here.clock), Cooldowns(here.clock), here.clock, done)
         try:
-            yield Front(models, keys, parts, metrics, started_at)
+            yield Front(models, keys, parts, metrics, started_at, shares)
         finally:
             if history is not None:
                 await off_loop(history.close)

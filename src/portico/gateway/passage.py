@@ -105,6 +105,8 @@ class Passage:
         """
         model, begun = await self._first_answer()
         self._first_byte = self._since_it_began()
+        if begun.answer.has_body:
+            self._call.body.free()  # no other candidate will be asked
         try:
             end, why = await self._relayed(model, begun, client)
         except asyncio.CancelledError:

@@ -52,7 +52,7 @@ _WORK_S: Final = 0.5
 # asyncio accepts as many as the backlog in one go, before the server hears of any and can close others for them. So it is told
 # a small one, and the system a larger one.
 _ACCEPTED_AT_ONCE: Final = 16
-_QUEUE: Final = 128
+_QUEUE: Final = 1024
 # Objects that come to be before a collection; a request makes and drops hundreds, hardly any of them in a cycle.
 _COLLECT: Final = (10_000, 20, 20)
 _LOOKING_S: Final = 1.0
@@ -216,7 +216,8 @@ class _Process:
                 _log.info("handed over to process %s", heir.pid)
                 await self._drain_behind(heir)
         finally:
-            working.cancel()
+            if not working.cancelling():  # a second cancellation would break off the wait for a refresh that was sent
+                working.cancel()
             await self._answered(working, max(_WORK_S, _PLACE_S - (loop.time() - asked_at)))
             await self._runner.cleanup()
             with contextlib.suppress(StoreError):

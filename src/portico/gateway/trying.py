@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from portico.auth.broker import TokenBroker
-    from portico.gateway.body import Body
+    from portico.gateway.body import Body, Payload
     from portico.gateway.routes import Route
     from portico.gateway.upstream import Upstream, UpstreamAnswer
     from portico.models.callable import CallableModel
@@ -83,7 +83,7 @@ async def _attempt(model: CallableModel, call: Call, upstream: Upstream, broker:
     return await with_token(broker, model.profile_id, send)
 
 
-async def _sent(model: CallableModel, call: Call, body: bytes, key: Secret | None, upstream: Upstream) -> UpstreamAnswer:
+async def _sent(model: CallableModel, call: Call, body: Payload, key: Secret | None, upstream: Upstream) -> UpstreamAnswer:
     api = call.route.api
     base = model.bases.get(api, model.base_url)
     headers = {**defaults(call.headers, PROTOCOLS[api].headers()), **model.headers, **credential_header(model, key)}

@@ -11,10 +11,12 @@ if TYPE_CHECKING:
 
     import aiohttp
 
+    from portico.gateway.body import Buffer, Payload
     from portico.models.http import ModelHttp
 
 # An answer that is not streamed may take a model minutes; Anthropic's own SDK waits as long (docs.claude.com/en/api/errors).
 SILENCE_TIMEOUT_S: Final = 600.0
+_SLICE: Final = 64 << 10
 
 
 class UpstreamAnswer(Protocol):
@@ -25,6 +27,11 @@ class UpstreamAnswer(Protocol):
 
     @property
     def headers(self) -> Mapping[str, str]: ...
+
+    @property
+    def has_body(self) -> bool:
+        """Whether the request's body is not needed any more; an answer may begin before all of it was written."""
+        ...
 
     def header_items(self) -> Iterable[tuple[str, str]]:
         """Every header as it came."""
@@ -54,7 +61,7 @@ class UpstreamAnswer(Protocol):
 class Upstream(Protocol):
     """What sends requests to providers."""
 
-    async def send(self, url: str, *, body: bytes, headers: Mapping[str, str]) -> UpstreamAnswer:
+    async def send(self, url: str, *, body: Payload, headers: Mapping[str, str]) -> UpstreamAnswer:
         """The answer to a POST of `body`, its own body still to come. No redirect is followed.
 
         Raises:
@@ -64,18 +71,38 @@ class Upstream(Protocol):
         ...
 
 
+class Slices:
+    """A large body in slices, each of which is made when the one before has been sent. `taken`: the last one was made."""
+
+    def __init__(self, body: Iterable[Buffer]) -> None:
+        self._body = body
+        self.taken = False
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for piece in self._body:
+            view = memoryview(piece)
+            for at in range(0, len(view), _SLICE):
+                yield bytes(view[at : at + _SLICE])
+        self.taken = True
+
+
 class AiohttpUpstream:
     """`Upstream` over the client for model APIs."""
 
     def __init__(self, http: ModelHttp) -> None:
         self._http = http
 
-    async def send(self, url: str, *, body: bytes, headers: Mapping[str, str]) -> UpstreamAnswer:
-        return _Answer(self._http, await self._http.post_bytes(url, body=body, headers=headers), url)
+    async def send(self, url: str, *, body: Payload, headers: Mapping[str, str]) -> UpstreamAnswer:
+        if not isinstance(body, bytes):
+            headers = {**headers, "content-length": str(sum(map(len, body)))}
+        content = body if isinstance(body, bytes) else Slices(body)
+        response = await self._http.post_bytes(url, body=content, headers=headers)
+        return _Answer(self._http, response, url, content if isinstance(content, Slices) else None)
 
 
 class _Answer:
-    def __init__(self, http: ModelHttp, response: aiohttp.ClientResponse, url: str) -> None:
+    def __init__(self, http: ModelHttp, response: aiohttp.ClientResponse, url: str, content: Slices | None) -> None:
+        self._content = content
         self._http = http
         self._response = response
         self._url = url
@@ -85,6 +112,10 @@ class _Answer:
     @property
     def headers(self) -> Mapping[str, str]:
         return self._response.headers
+
+    @property
+    def has_body(self) -> bool:
+        return self._content is None or self._content.taken
 
     def header_items(self) -> Iterable[tuple[str, str]]:
         return self._response.headers.items()

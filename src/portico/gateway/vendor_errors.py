@@ -24,7 +24,7 @@ _OF_ERROR: Final[tuple[tuple[type[PorticoError], int], ...]] = (
     (StoreError, 500),
     (LockBusy, 503),
 )
-_OF_ID: Final = {"unknown-model": 404, "invalid-model-reference": 404, "model-not-allowed": 403}
+_OF_ID: Final = {"too-many-values": 413, "unknown-model": 404, "invalid-model-reference": 404, "model-not-allowed": 403}
 _OF_REFUSAL: Final[Mapping[RefusalKind, int]] = {
     "auth": 403,
     "billing": 402,
@@ -50,6 +50,7 @@ _ANTHROPIC: Final = {
     413: "request_too_large",
     415: "invalid_request_error",
     429: "rate_limit_error",
+    503: "overloaded_error",
     504: "timeout_error",
     529: "overloaded_error",
 }

@@ -18,7 +18,7 @@ from portico.oauth.proxy import proxy_off_loop
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterable, Mapping
 
     from portico.errors import NetworkError
     from portico.oauth.proxy import Proxy
@@ -67,8 +67,13 @@ class ModelHttp:
         """
         return await self._send("POST", url, headers, json=body)
 
-    async def post_bytes(self, url: str, *, body: bytes, headers: Mapping[str, str]) -> aiohttp.ClientResponse:
-        """As `post`, with a body that is ready; its type is among `headers`, and the answer is not unpacked."""
+    async def post_bytes(
+        self, url: str, *, body: bytes | AsyncIterable[bytes], headers: Mapping[str, str]
+    ) -> aiohttp.ClientResponse:
+        """As `post`, with a body that is ready; its type is among `headers`, and so is the length of one in pieces.
+
+        The answer is not unpacked.
+        """
         return await self._send("POST", url, headers, data=body, auto_decompress=False)
 
     async def get(self, url: str, *, headers: Mapping[str, str]) -> aiohttp.ClientResponse:

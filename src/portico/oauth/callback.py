@@ -38,7 +38,7 @@ _TOKEN_BYTES: Final = 16
 _HOLD_S: Final = 30.0
 _SHOW_S: Final = 1.0
 # A code that is too long is told as that, and not as a request that nobody understood.
-_BOUNDS: Final = Bounds(line_cap=64 * 1024)
+_BOUNDS: Final = Bounds(line_cap=64 * 1024, head=96 * 1024)
 _METHODS: Final = ("GET", "POST")
 # What a part of an address looks like.
 _BADLY_COPIED: Final = frozenset({"neither-code-nor-error", "malformed-parameters", "empty-parameter", "iss-missing"})

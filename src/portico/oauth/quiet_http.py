@@ -7,6 +7,7 @@ aiohttp's own defaults would name its version, echo a malformed request line and
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aiohttp import web
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Collection, Mapping
+    from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 
 _LINE_CAP: Final = 16 * 1024
 _log = logging.getLogger(__name__)
@@ -27,7 +28,8 @@ class Bounds:
     `connections`: the default is well below the fewest descriptors that a system gives a process (macOS: 256), with room for a
     burst of as many. `lingers_s`: how long the rest of a request is read that was answered before its end, so that its sender
     sees the answer and no reset. `cancels`: whether a client that goes away cancels what is done for it. `line_cap`: bytes
-    of a request's first line.
+    of a request's first line. `head`: bytes that a request's head may have before its connection is closed; each of its other
+    lines may have 16 KiB.
     """
 
     idle_s: float = 10.0
@@ -35,6 +37,7 @@ class Bounds:
     lingers_s: float = 0.0
     cancels: bool = False
     line_cap: int = _LINE_CAP
+    head: int = 64 << 10
 
 
 class QuietAnswer(web.Response):
@@ -52,6 +55,19 @@ class QuietAnswer(web.Response):
     async def _prepare_headers(self) -> None:
         await super()._prepare_headers()
         self.headers.popall("Server", None)
+
+
+@contextlib.contextmanager
+def receiving(request: web.BaseRequest) -> Iterator[None]:
+    """While the block runs the request's body is still to come: a server that ends does not wait for it."""
+    handler = request.protocol
+    if isinstance(handler, _Handler):
+        handler.receive(begins=True)
+    try:
+        yield
+    finally:
+        if isinstance(handler, _Handler):
+            handler.receive(begins=False)
 
 
 class QuietServer(web.Server):
@@ -77,6 +93,13 @@ class QuietServer(web.Server):
             waiting = (each for each in self.connections if isinstance(each, _Handler) and each.is_waiting)
             next(waiting, handler).force_close()
 
+    def pre_shutdown(self) -> None:
+        """Take no more requests. One whose body has not come whole is not waited for: nothing more is read from here on."""
+        super().pre_shutdown()
+        for each in [*self.connections]:
+            if isinstance(each, _Handler) and each.receives:
+                each.force_close()
+
     def __call__(self) -> web.RequestHandler:
         limits: dict[str, Any] = {
             "access_log": None,
@@ -85,15 +108,40 @@ class QuietServer(web.Server):
             "max_line_size": self._bounds.line_cap,
             "max_field_size": _LINE_CAP,
         }
-        return _Handler(self, **limits)
+        return _Handler(self, self._bounds.head, **limits)
 
 
 class _Handler(web.RequestHandler):
-    __slots__ = ("_refuse",)
+    __slots__ = ("_head", "_longest_head", "_refuse", "receives")
 
-    def __init__(self, server: QuietServer, **limits: Any) -> None:
+    def __init__(self, server: QuietServer, longest_head: int, **limits: Any) -> None:
         super().__init__(server, loop=asyncio.get_running_loop(), logger=_log, **limits)
         self._refuse = server.refuse
+        self._head = 0
+        self._longest_head = longest_head
+        self.receives = False
+
+    def data_received(self, data: bytes) -> None:
+        """Take what has come. A head that does not end is held in memory, so it may only be so long."""
+        requests = self._request_count
+        self._head = self._head + len(data) if self._awaits_head() else 0
+        super().data_received(data)
+        if self._request_count > requests:
+            self._head = 0
+        elif self._head > self._longest_head:
+            self.force_close()
+
+    def _awaits_head(self) -> bool:
+        """Whether what comes now is the head of a request: there is none, or the body of the present one has come whole."""
+        if self._current_request is not None:
+            return self._current_request.content.is_eof()
+        return self._waiter is not None and not self._waiter.done()
+
+    def receive(self, *, begins: bool) -> None:
+        """A request's body begins to be awaited, or it is not any more."""
+        self.receives = begins
+        if begins and self._close:  # the server is ending, and reads nothing more
+            self.force_close()
 
     @property
     def is_waiting(self) -> bool:
