@@ -10,11 +10,15 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from portico.gateway.outcome import Outcome
+    from portico.models.callable import CallableModel
     from portico.models.usage import Usage
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4"
 _SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 _BOUNDS: Final = (*(f"{each:g}" for each in _SECONDS), "+Inf")
+# A provider may have models that no catalogue lists yet, and a client can name any number of them.
+_UNLISTED: Final = 100
+_OTHER: Final = "other"
 _TOKENS: Final = "portico_tokens_total"
 _COUNTERS: Final = {
     "portico_requests_total": ("Requests, by how they ended.", ("path", "end", "status")),
@@ -30,6 +34,7 @@ class Metrics:
     def __init__(self) -> None:
         self._counts: Counter[tuple[str, ...]] = Counter()
         self._tokens: dict[str, Counter[str]] = {}
+        self._unlisted: set[str] = set()
         self._first_byte = [0] * len(_BOUNDS)
         self._first_byte_sum = 0.0
         self.in_progress = 0
@@ -44,13 +49,23 @@ class Metrics:
         counts["portico_requests_total", outcome.call.route.path, outcome.end, str(outcome.status)] += 1
         for attempt in outcome.attempts:
             what = attempt.refusal.kind if attempt.outcome == "failed" and attempt.refusal is not None else attempt.outcome
-            counts["portico_attempts_total", str(attempt.model.reference), what] += 1
+            counts["portico_attempts_total", self._label(attempt.model), what] += 1
         if outcome.model is not None and outcome.usage is not None:
-            self._used(str(outcome.model.reference), outcome.usage)
+            self._used(self._label(outcome.model), outcome.usage)
         if outcome.first_byte_ms is not None:
             seconds = outcome.first_byte_ms / 1000
             self._first_byte_sum += seconds
             self._first_byte[bisect_left(_SECONDS, seconds)] += 1
+
+    def _label(self, model: CallableModel) -> str:
+        """The model's name; `other` for those that clients have named beyond the first of them that no catalogue lists."""
+        name = str(model.reference)
+        if model.listed or name in self._unlisted:
+            return name
+        if len(self._unlisted) >= _UNLISTED:
+            return _OTHER
+        self._unlisted.add(name)
+        return name
 
     def _used(self, model: str, used: Usage) -> None:
         sums = self._tokens.setdefault(model, Counter())

@@ -37,6 +37,8 @@ _OF_CREDENTIAL: Final = frozenset({"auth", "billing", "no-plan", "plan-used-up"}
 _TRIAL_S: Final = 60.0
 # A provider's own time is kept, within a week and a bit: its windows are hours and weeks.
 _LONGEST_TOLD_S: Final = 8 * 86_400.0
+# Clients may name models that no catalogue lists: of more pauses than this the one that ends first is forgotten.
+_MOST: Final = 1_000
 
 
 @dataclass(slots=True)
@@ -92,6 +94,8 @@ class Cooldowns:
         until = now + round(_seconds(refusal, failures, now) * 1000)
         if earlier is not None and self._holds(earlier):
             until = max(until, earlier.until_ms)
+        if earlier is None and len(self._rests) >= _MOST:
+            del self._rests[min(self._rests, key=lambda each: self._rests[each].until_ms)]
         self._rests[place] = Rest(refusal, until, now, failures)
 
     def _of(self, key: Key) -> list[Rest]:
