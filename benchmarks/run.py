@@ -9,7 +9,19 @@ from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).parent)]
 
-NAMES = ("size", "startup", "config", "auth_token", "sign_in", "refresh", "models", "usage", "gateway", "gateway_streams")
+NAMES = (
+    "size",
+    "startup",
+    "config",
+    "auth_token",
+    "sign_in",
+    "refresh",
+    "models",
+    "usage",
+    "gateway",
+    "gateway_streams",
+    "one_greedy_key",
+)
 
 
 def main(names: list[str]) -> int:

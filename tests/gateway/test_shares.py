@@ -186,6 +186,19 @@ async def test_a_body_waits_a_moment_for_the_memory_of_another(paths):
 
 
 @requests
+async def test_only_so_many_bodies_of_a_key_wait_for_memory(paths):
+    configure(paths, {"acme": "http://127.0.0.1:9/v1"})
+    async with gateway(paths, limits=Limits(body_bytes=2 * MIB, wait_s=30.0, waiting=1)) as here:
+        half = head(here, MIB - 4096) + b"{"
+        async with sending(here, half, half, half) as readers:
+            answers = [asyncio.ensure_future(answer_of(reader)) for reader in readers]
+            done, waiting = await asyncio.wait(answers, return_when=asyncio.FIRST_COMPLETED)
+            assert [each.result()[0] for each in done] == [503]
+            for each in waiting:
+                each.cancel()
+
+
+@requests
 @pytest.mark.parametrize("packed", [False, True], ids=["chunked", "gzip"])
 async def test_a_body_whose_length_nobody_says_is_counted_as_it_comes(paths, packed):
     body = b'{"messages":"' + b"x" * (4 * MIB) + b'"}'

@@ -22,7 +22,9 @@ _SPARE: Final = 48
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """`requests` at once and `body_bytes` in memory, of all keys together. `wait_s`: seconds that a body waits for memory.
+    """`requests` at once and `body_bytes` in memory, of all keys together.
+
+    `wait_s`: seconds that a body waits for memory; `waiting`: how many of one key do so, as each has a beginning that has come.
 
     Seconds for a body: `silence_s` between two pieces; `grace_s`, and for every `rate` bytes that have come one more, but no more
     than `longest_s`, for all of it. Apache's mod_reqtimeout measures bodies in the same way.
@@ -31,6 +33,7 @@ class Limits:
     requests: int = 2000
     body_bytes: int = 256 << 20
     wait_s: float = 2.0
+    waiting: int = 32
     silence_s: float = 10.0
     grace_s: float = 30.0
     rate: int = 16 << 10
@@ -60,6 +63,7 @@ class _Key:
 
     requests: int = 0
     body_bytes: int = 0
+    waiting: int = 0
     turn: asyncio.Lock = field(default_factory=asyncio.Lock)
 
 
@@ -141,13 +145,21 @@ class Lease:
         if amount <= 0:
             return
         if not self._shares.take(self._key, amount):
-            try:
-                async with asyncio.timeout(self.limits.wait_s):
-                    while not self._shares.take(self._key, amount):
-                        await self._shares.freed()
-            except TimeoutError:
-                raise ShareUsed("memory") from None
+            await self._taken_later(amount)
         self._amount += amount
+
+    async def _taken_later(self, amount: int) -> None:
+        if self._key.waiting >= self.limits.waiting:
+            raise ShareUsed("memory")
+        self._key.waiting += 1
+        try:
+            async with asyncio.timeout(self.limits.wait_s):
+                while not self._shares.take(self._key, amount):
+                    await self._shares.freed()
+        except TimeoutError:
+            raise ShareUsed("memory") from None
+        finally:
+            self._key.waiting -= 1
 
     def free(self) -> None:
         """The bytes are not in memory any more."""
