@@ -15,10 +15,13 @@ import pytest
 
 from portico.auth.importers.openclaw import _configured_folders
 from portico.auth.importers.sidecar import _holder
+from portico.auth.uses import Uses
 from portico.cli.main import main
+from portico.clock import SystemClock
 from portico.config.dotenv import read_dotenv
 from portico.doctor.bundle import _log
 from portico.errors import PorticoError, StoreError
+from portico.gateway.log import open_log
 from portico.oauth.proxy import _file as proxy_file
 from portico.services.launchd import Launchd
 from portico.services.service import Service
@@ -188,6 +191,18 @@ def test_the_note_the_keys_the_index_and_the_log_of_the_state_folder(put, portic
     assert portico("gateway", "logs")[0] in {0, 7}
     with contextlib.suppress(StoreError):
         _log(log)
+
+
+def test_a_fifo_where_a_mark_or_the_log_is_written_is_not_waited_for(paths):
+    uses = Uses(paths, SystemClock())
+    uses.note("minimax-portal:default")
+    (mark,) = paths.uses.iterdir()
+    mark.unlink()
+    for place in (mark, paths.gateway_log):
+        os.mkfifo(place)
+    uses.note("minimax-portal:default")
+    with pytest.raises(StoreError):
+        open_log(paths.gateway_log)
 
 
 def test_a_services_unit_its_proxy_file_and_a_lock(put, tmp_path):

@@ -117,6 +117,12 @@ def test_an_error_of_many_parts_names_twenty_and_carries_all_of_them_for_program
     assert error["problems"][29]["message"] == "`agents.defaults.model.fallbacks[29]` must be a string that is not empty"
 
 
+def test_a_number_too_long_to_be_printed_again_is_a_syntax_error_in_either_base(portico):
+    for digits in ("0x" + "f" * 5_000, "9" * 5_000):
+        code, out, err = portico(f"{{ gateway: {{ port: {digits} }} }}", "config", "get", "gateway.port")
+        assert (code, "this number is too long" in err, out) == (9, True, "")
+
+
 def test_a_long_dotenv_is_read_in_linear_time(tmp_path):
     def cpu_s(count: int) -> float:
         (tmp_path / ".env").write_text("".join(f"no variable {n}\nA{n}=a b #c\n" for n in range(count)), encoding="utf-8")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 # Which day somebody used a token matters, and which minute does not.
 _NOTED_FOR_MS = 60_000
-_FLAGS = os.O_WRONLY | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+_FLAGS = os.O_WRONLY | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
 class Uses:

@@ -19,6 +19,7 @@ _TOKEN: Final = re.compile(
 _ESCAPE: Final = re.compile(r"\\(\r\n|u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|0(?![0-9])|[\s\S])")
 _SIMPLE_ESCAPES: Final = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "0": "\0"}
 _LINE_ENDS: Final = frozenset(("\r\n", "\n", "\r", "\u2028", "\u2029"))
+_MOST_HEX_DIGITS: Final = 3_000
 _NOT_ESCAPES: Final = frozenset("123456789ux0")
 
 Kind = Literal["punctuation", "string", "number", "name", "end"]
@@ -104,6 +105,8 @@ def number_value(text: str, token: Token) -> int | float:
     unsigned = raw.lstrip("+-")
     sign = -1 if raw[0] == "-" else 1
     if unsigned[:2] in {"0x", "0X"}:
+        if len(unsigned) > _MOST_HEX_DIGITS:  # Python reads it, and refuses to print it
+            raise Json5SyntaxError("this number is too long", token.start)
         return sign * int(unsigned, 16)
     if unsigned in {"Infinity", "NaN"}:
         return sign * float(unsigned.lower())

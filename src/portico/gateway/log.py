@@ -21,6 +21,8 @@ else:
     _Stream = logging.StreamHandler
 
 LIMIT: Final = 1 << 20
+# A FIFO in the log's place is an error at once (ENXIO): otherwise opening it waits for a reader.
+_LOG_FLAGS: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
 def open_log(path: Path) -> int:
@@ -33,7 +35,7 @@ def open_log(path: Path) -> int:
     try:
         if path.exists() and path.lstat().st_size > LIMIT:
             replace(path, _aside(path))
-        log = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0), FILE_MODE)
+        log = os.open(path, _LOG_FLAGS, FILE_MODE)
         if os.name == "posix":
             os.fchmod(log, FILE_MODE)
     except OSError as error:
