@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import subprocess
-import sys
 import time
 from pathlib import Path
 
@@ -55,7 +54,7 @@ def _exposed(path: Path) -> str | None:
 
 def test_a_file_of_ours_in_folders_of_ours_and_of_roots_is_ours(deep):
     assert _exposed(deep) is None
-    assert _exposed(Path(sys.executable)) is None
+    assert _exposed(Path("/etc/passwd")) is None
     assert _exposed(deep.parent / "missing") is None
 
 
@@ -165,6 +164,15 @@ def test_a_folder_that_exposes_several_files_is_named_once_and_before_all_other_
         f"portico: {config}: other users may replace it ({folder}: its mode is 0777) (chmod go-w {folder})"
     )
     assert err.count("other users") == 1
+
+
+def test_commands_that_read_or_write_the_text_of_the_file_alone_warn_of_it_too(portico, paths):
+    portico("config", "set", "history", "off", config={})
+    paths.config.chmod(0o606)
+    for words in (("get", "history"), ("set", "history", "on"), ("unset", "history"), ("validate",)):
+        paths.config.chmod(0o606)
+        code, out, err = portico("config", *words)
+        assert (code, (out + err).count("other users may change it")) == (0, 1), words
 
 
 def test_a_state_folder_that_others_may_replace_is_warned_of_and_a_finding(portico, paths, monkeypatch):

@@ -73,28 +73,36 @@ def get(args: argparse.Namespace, rt: Runtime) -> int:
     """Print one value; with `--verbose` also the file and line that it comes from."""
     from portico.cli.config_get import show
 
-    return show(rt, args.path, reveal=args.reveal)
+    code = show(rt, args.path, reveal=args.reveal)
+    rt.tell_exposed()
+    return code
 
 
 def set_(args: argparse.Namespace, rt: Runtime) -> int:
     """Set one value."""
     from portico.cli.config_change import set_value
 
-    return set_value(rt, args.path, args.value, in_base=args.write_base)
+    code = set_value(rt, args.path, args.value, in_base=args.write_base)
+    rt.tell_exposed()
+    return code
 
 
 def insert(args: argparse.Namespace, rt: Runtime) -> int:
     """Put one element between two others."""
     from portico.cli.config_change import insert_value
 
-    return insert_value(rt, args.path, args.value, in_base=args.write_base)
+    code = insert_value(rt, args.path, args.value, in_base=args.write_base)
+    rt.tell_exposed()
+    return code
 
 
 def unset(args: argparse.Namespace, rt: Runtime) -> int:
     """Remove one value."""
     from portico.cli.config_change import unset_value
 
-    return unset_value(rt, args.path, in_base=args.write_base)
+    code = unset_value(rt, args.path, in_base=args.write_base)
+    rt.tell_exposed()
+    return code
 
 
 def validate(_args: argparse.Namespace, rt: Runtime) -> int:
@@ -116,4 +124,6 @@ def edit(_args: argparse.Namespace, rt: Runtime) -> int:
     """Let a person edit a copy, and put it in place if it holds."""
     from portico.cli.config_edit import edit_by_hand
 
-    return edit_by_hand(rt)
+    code = edit_by_hand(rt)
+    rt.tell_exposed()
+    return code

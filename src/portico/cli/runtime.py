@@ -101,6 +101,14 @@ class Runtime(Installation):
         if rest:
             self.out.warn(f"{self.program}: {len(rest)} more warnings: see `{self.program} config validate`")
 
+    def tell_exposed(self) -> None:
+        """Warn of a config file that other users can change, for commands that read its text alone."""
+        from portico.config.reading import exposed
+
+        if "_loaded" not in self.__dict__:
+            for warning in exposed((self.paths.config, self.paths.state)):
+                self.out.warn(f"{self.program}: {warning}")
+
     def passphrase_asker(self) -> Callable[[str], Secret] | None:
         from portico.store.passphrase import FILE_ENV
 
