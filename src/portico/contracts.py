@@ -81,7 +81,8 @@ class OAuthServer:
     `redirect` None means that no redirect URI is known for this client id, whatever the server's metadata says.
     `relocated` maps URLs that the server has moved to their new place: a POST answered by 307/308 to exactly that URL is sent
     there, any other redirect is refused.
-    `iss_advertised` is RFC 9207's `authorization_response_iss_parameter_supported`.
+    `iss_advertised` is RFC 9207's `authorization_response_iss_parameter_supported`. `pushed_authorization_required` is RFC 9126's
+    `require_pushed_authorization_requests`: the authorization request goes to its endpoint first.
     """
 
     issuer: str
@@ -96,6 +97,8 @@ class OAuthServer:
     dialect: str = "standard"
     audience: str | None = None
     iss_advertised: bool = False
+    pushed_authorization_request_endpoint: str | None = None
+    pushed_authorization_required: bool = False
     relocated: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -163,6 +166,7 @@ class TokenGrant:
 
     `refresh` None means that the reply carried none: on a refresh the old one stays. `refresh_expires_at` is its end, wall ms.
     `subject` names the account at its issuer (OpenID Connect Core section 2, `sub`), None where the server does not tell.
+    `id_token` is the reply's, empty where it is no text; it is checked and not kept.
     `notice` is text from the provider for the user, already free of control characters.
     `unread` names the fields that are not what they must be: they count as absent, since a server that rotates tokens has spent
     the one before, and throwing its reply away would end the sign-in. `token_type` is as the server tells it, and `unfit` why no
@@ -180,6 +184,7 @@ class TokenGrant:
     unread: tuple[str, ...] = ()
     token_type: str = "Bearer"  # noqa: S105 - the name of a kind
     unfit: str | None = None
+    id_token: Secret | None = None
 
 
 class TokenDialect(Protocol):

@@ -88,14 +88,11 @@ class Login:
     authorize_url: str
     issuer: str
     issue_code: Callable[[Login], str]
+    redirect_uri: str
     parameters: dict[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.parameters = {name: values[0] for name, values in parse_qs(urlsplit(self.authorize_url).query).items()}
-
-    @property
-    def redirect_uri(self) -> str:
-        return self.parameters["redirect_uri"]
 
     @property
     def state(self) -> str:
@@ -198,7 +195,7 @@ async def pending_login(
         task = asyncio.create_task(flow)
         try:
             shown = await events.first(AuthorizeUrl)
-            yield Login(task, events, grants, shown.url, described.issuer, issue_code)
+            yield Login(task, events, grants, shown.url, described.issuer, issue_code, shown.redirect_uri)
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)

@@ -54,7 +54,10 @@ def check_verifier(verifier: str | None, challenge: str | None) -> None:
 
 @dataclass(slots=True)
 class CodeGrant:
-    """One authorization code and what it was given for. `family` is what it was exchanged for."""
+    """One authorization code and what it was given for. `family` is what it was exchanged for.
+
+    `nonce` is what the ID token repeats; `consent` whether the user was asked to agree (OpenID Connect Core section 3.1.2.1).
+    """
 
     client_id: str
     redirect_uri: str
@@ -62,6 +65,8 @@ class CodeGrant:
     scope: str
     expires_at: int
     family: Family | None = None
+    nonce: str | None = None
+    consent: bool = False
 
 
 class CodeTable:
@@ -72,10 +77,12 @@ class CodeTable:
         self._ttl_s = ttl_s
         self._codes: dict[str, CodeGrant] = {}
 
-    def issue(self, client_id: str, redirect_uri: str, challenge: str, scope: str) -> str:
+    def issue(
+        self, client_id: str, redirect_uri: str, challenge: str, scope: str, *, nonce: str | None = None, consent: bool = False
+    ) -> str:
         code = canary("code")
         expires_at = self._clock.wall_ms() + round(self._ttl_s * 1000)
-        self._codes[code] = CodeGrant(client_id, redirect_uri, challenge, scope, expires_at)
+        self._codes[code] = CodeGrant(client_id, redirect_uri, challenge, scope, expires_at, nonce=nonce, consent=consent)
         return code
 
     def redeem(self, code: str, *, client_id: str, redirect_uri: str | None, verifier: str | None) -> CodeGrant:

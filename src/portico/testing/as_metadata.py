@@ -7,7 +7,7 @@ from portico.contracts import OAuthServer, Redirect
 DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 
 
-def document(issuer: str, *, send_iss: bool) -> dict[str, object]:
+def document(issuer: str, *, send_iss: bool, require_pushed: bool = False) -> dict[str, object]:
     """The metadata document of `issuer`."""
     return {
         "issuer": issuer,
@@ -21,10 +21,12 @@ def document(issuer: str, *, send_iss: bool) -> dict[str, object]:
         "token_endpoint_auth_methods_supported": ["none"],
         "code_challenge_methods_supported": ["S256"],
         "authorization_response_iss_parameter_supported": send_iss,
+        "pushed_authorization_request_endpoint": f"{issuer}/par",
+        "require_pushed_authorization_requests": require_pushed,
     }
 
 
-def description(base_url: str, client_id: str, *, redirect: bool, send_iss: bool) -> OAuthServer:
+def description(base_url: str, client_id: str, *, redirect: bool, send_iss: bool, require_pushed: bool = False) -> OAuthServer:
     """The server at `base_url` as the contracts describe one."""
     base = base_url.rstrip("/")
     return OAuthServer(
@@ -37,4 +39,6 @@ def description(base_url: str, client_id: str, *, redirect: bool, send_iss: bool
         revocation_endpoint=f"{base}/revoke",
         redirect=Redirect() if redirect else None,
         iss_advertised=send_iss,
+        pushed_authorization_request_endpoint=f"{base}/par",
+        pushed_authorization_required=require_pushed,
     )

@@ -7,6 +7,7 @@
         assert server.presented.twice == []
 
 Authorization code with PKCE S256 (RFC 6749, 7636) and `iss` (RFC 9207), metadata (RFC 8414), device authorization (RFC 8628),
+pushed requests (RFC 9126), ID tokens with their nonce,
 refresh with rotation, reuse detection and revocation of the family (RFC 9700 section 4.14), revocation (RFC 7009). Its parts
 (`TokenMint`, `CodeTable`, `DeviceTable`, `Faults`, `PresentedTokens`) stand alone, so that the emulator of a server with other
 words for the same things is built on them.
@@ -26,7 +27,16 @@ from aiohttp import web
 from portico.testing import as_metadata, as_pages
 from portico.testing.as_authorize import AuthorizeEndpoint, Client
 from portico.testing.as_grants import CodeTable, DeviceTable, check_challenge
-from portico.testing.as_replies import NO_STORE, issuer_of, note_refresh_tokens, read_form, refusal, tell_time, token_reply
+from portico.testing.as_replies import (
+    NO_STORE,
+    id_token,
+    issuer_of,
+    note_refresh_tokens,
+    read_form,
+    refusal,
+    tell_time,
+    token_reply,
+)
 from portico.testing.as_tokens import Issued, PresentedTokens, TokenMint, TokenRefused
 from portico.testing.faults import Fault, Faults, Gate
 
@@ -44,7 +54,9 @@ class AuthorizationServer:
     """The server. Every part may be turned while it runs.
 
     `mint`, `codes`, `devices` hold what was issued; `faults` what goes wrong; `presented` every refresh token that came in.
-    `metadata_extra` replaces or adds fields of the metadata document, None removes one.
+    `metadata_extra` replaces or adds fields of the metadata document, None removes one. `id_claims` does so for the claims of the
+    ID tokens that a scope with `openid` brings; such a scope brings a refresh token only if it has `offline_access` too and the
+    user was asked to agree (OpenID Connect Core section 11). `authorize.require_pushed` demands RFC 9126's pushed requests.
     """
 
     def __init__(self, *, clock: Clock | None = None, access_ttl_s: float = 3600.0, clients: Iterable[Client] = ()) -> None:
@@ -56,6 +68,7 @@ class AuthorizationServer:
         self.presented = PresentedTokens()
         self.authorize = AuthorizeEndpoint(self.clients, self.codes, issuer_of)
         self.metadata_extra: dict[str, object] = {}
+        self.id_claims: dict[str, object] = {}
 
     def app(self) -> web.Application:
         """The aiohttp application."""
@@ -67,6 +80,7 @@ class AuthorizationServer:
                 web.get("/.well-known/oauth-authorization-server", self._metadata),
                 web.get("/authorize", self.authorize.show),
                 web.post("/authorize", self.authorize.decide),
+                web.post("/par", self._pushed),
                 web.post("/device_authorization", self._device_authorization),
                 web.get("/device", self._device_page),
                 web.post("/device", self._device_decision),
@@ -78,10 +92,25 @@ class AuthorizationServer:
 
     def description(self, base_url: str, *, redirect: bool = True) -> OAuthServer:
         """What a client of this server knows about it. Without `redirect`, no redirect URI is known for the client."""
-        return as_metadata.description(base_url, CLIENT_ID, redirect=redirect, send_iss=self.authorize.send_iss)
+        return as_metadata.description(base_url, CLIENT_ID, **self._asked(), redirect=redirect)
+
+    def _asked(self) -> dict[str, bool]:
+        return {"send_iss": self.authorize.send_iss, "require_pushed": self.authorize.require_pushed}
+
+    async def _pushed(self, request: web.Request) -> web.Response:
+        form = await read_form(request)
+        if "request_uri" in form:  # RFC 9126 section 2.1
+            return refusal(TokenRefused("invalid_request", "request_uri is not taken here"))
+        try:
+            self._client_id(form)
+            check_challenge(form.get("code_challenge"), form.get("code_challenge_method"))
+        except TokenRefused as refused:
+            return refusal(refused)
+        fields = {"request_uri": self.authorize.push(form), "expires_in": 60}
+        return web.json_response(fields, status=201, headers=NO_STORE)
 
     async def _metadata(self, request: web.Request) -> web.Response:
-        standard = as_metadata.document(issuer_of(request), send_iss=self.authorize.send_iss)
+        standard = as_metadata.document(issuer_of(request), **self._asked())
         merged = {**standard, **self.metadata_extra}
         return web.json_response({name: value for name, value in merged.items() if value is not None})
 
@@ -120,11 +149,11 @@ class AuthorizationServer:
         form = await read_form(request)
         try:
             client_id = self._client_id(form)
-            return token_reply(self._grant(form, client_id))
+            return self._granted(form, client_id, issuer_of(request))
         except TokenRefused as refused:
             return refusal(refused, status=401 if refused.code == "invalid_client" else 400)
 
-    def _grant(self, form: dict[str, str], client_id: str) -> Issued:
+    def _granted(self, form: dict[str, str], client_id: str, issuer: str) -> web.Response:
         match form.get("grant_type"):
             case "authorization_code":
                 grant = self.codes.redeem(
@@ -135,15 +164,24 @@ class AuthorizationServer:
                 )
                 issued = self.mint.start(client_id, grant.scope)
                 grant.family = issued.family
-                return issued
+                return self._reply(issued, issuer, nonce=grant.nonce, consent=grant.consent)
             case as_metadata.DEVICE_GRANT:
                 waiting = self.devices.by_device_code(form.get("device_code", ""))
                 device = self.devices.poll(waiting, client_id=client_id, verifier=form.get("code_verifier"))
-                return self.mint.start(client_id, device.scope)
+                return self._reply(self.mint.start(client_id, device.scope), issuer, consent=True)
             case "refresh_token":
-                return self.mint.rotate(form.get("refresh_token", ""), client_id)
+                return token_reply(self.mint.rotate(form.get("refresh_token", ""), client_id))
             case _:
                 raise TokenRefused("unsupported_grant_type")
+
+    def _reply(self, issued: Issued, issuer: str, *, nonce: str | None = None, consent: bool = False) -> web.Response:
+        scope = issued.family.scope.split()
+        if "openid" not in scope:
+            return token_reply(issued)
+        now = self.mint.clock.wall_ms() // 1000
+        claims = {"iss": issuer, "sub": "ada", "aud": issued.family.client_id, "iat": now, "exp": now + 600, "nonce": nonce}
+        told = {name: value for name, value in {**claims, **self.id_claims}.items() if value is not None}
+        return token_reply(issued, refresh=consent and "offline_access" in scope, id_token=id_token(told))
 
     async def _revoke(self, request: web.Request) -> web.Response:
         form = await read_form(request)
