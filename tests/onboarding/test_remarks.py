@@ -2,6 +2,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from portico.contracts import OAuthServer, TokenGrant
 from portico.onboarding.remarks import remarks
 from portico.secret import Secret
@@ -13,8 +15,23 @@ SERVER = OAuthServer(
 )
 
 
-def grant(**told):
-    return TokenGrant(Secret(canary("at")), None, None, **told)
+def grant(*, refresh=True, **told):
+    return TokenGrant(Secret(canary("at")), Secret(canary("rt")) if refresh else None, None, **told)
+
+
+@pytest.mark.requirement("E136")
+@pytest.mark.parametrize(
+    ("scope", "advice"),
+    [
+        ("openid profile", " Add `offline_access` to the scope to get one."),
+        ("openid offline_access", ""),
+        ("profile", ""),
+    ],
+)
+def test_a_grant_without_a_refresh_token_is_said(scope, advice):
+    assert remarks(replace(SERVER, scope=scope), grant(refresh=False), None) == (
+        f"The provider gave no refresh token: you have to sign in again when the access token ends.{advice}",
+    )
 
 
 def test_a_grant_of_more_than_was_asked_for_is_said():

@@ -8,8 +8,9 @@ outside: state and `iss` are checked by `authorization_response`, replies by `to
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, cast
-from urllib.parse import parse_qsl
+from urllib.parse import parse_qsl, urlsplit
 
+from authlib.common.urls import add_params_to_uri
 from authlib.oauth2 import OAuth2Client
 
 from portico.contracts import FormRequest
@@ -22,7 +23,10 @@ if TYPE_CHECKING:
     from portico.contracts import OAuthServer
 
 ACCEPT_JSON: Final = {"Accept": "application/json"}
-_SECRET_FIELDS: Final = frozenset({"code", "code_verifier", "refresh_token", "token", "device_code"})
+OFFLINE_ACCESS: Final = "offline_access"
+_SECRET_FIELDS: Final = frozenset({"code", "code_verifier", "refresh_token", "token", "device_code", "state", "nonce"})
+# Where a request is made for its parameters alone.
+_NOWHERE: Final = "https://nowhere.invalid/"
 
 
 class PublicClient(OAuth2Client):
@@ -43,8 +47,13 @@ class PublicClient(OAuth2Client):
         )
         self._server = server
 
-    def authorization_url(self, endpoint: str, *, redirect_uri: str, state: Secret, verifier: Secret) -> str:
-        """The URL the browser opens (RFC 6749 section 4.1.1, RFC 7636 section 4.3)."""
+    def authorization_url(
+        self, endpoint: str, *, redirect_uri: str, state: Secret, verifier: Secret, nonce: Secret | None = None
+    ) -> str:
+        """The URL the browser opens (RFC 6749 section 4.1.1, RFC 7636 section 4.3).
+
+        For offline access the user is asked to agree: a server ignores the wish otherwise (OpenID Connect Core section 11).
+        """
         if not state or not verifier:
             raise ValueError("an authorization request needs a state and a verifier")
         url, _ = self.create_authorization_url(
@@ -53,9 +62,23 @@ class PublicClient(OAuth2Client):
             code_verifier=verifier.reveal(),
             redirect_uri=redirect_uri,
             audience=self._server.audience,
+            nonce=nonce.reveal() if nonce is not None else None,
+            prompt="consent" if OFFLINE_ACCESS in self._server.scope.split() else None,
             response_mode=self._server.response_mode if self._server.response_mode != "query" else None,
         )
         return url
+
+    def pushed_form(
+        self, url: str, *, redirect_uri: str, state: Secret, verifier: Secret, nonce: Secret | None = None
+    ) -> FormRequest:
+        """The same request for the pushed authorization request endpoint (RFC 9126 section 2.1)."""
+        bare = self.authorization_url(_NOWHERE, redirect_uri=redirect_uri, state=state, verifier=verifier, nonce=nonce)
+        pairs = parse_qsl(urlsplit(bare).query, keep_blank_values=True)
+        return FormRequest(url=url, form=_wrapped(pairs), headers=ACCEPT_JSON)
+
+    def url_of_pushed(self, endpoint: str, request_uri: Secret) -> str:
+        """The URL the browser opens for a request that was pushed (RFC 9126 section 4)."""
+        return str(add_params_to_uri(endpoint, [("client_id", self._server.client_id), ("request_uri", request_uri.reveal())]))
 
     def code_form(self, code: Secret, *, redirect_uri: str, verifier: Secret) -> FormRequest:
         """The exchange of a code (RFC 6749 section 4.1.3)."""

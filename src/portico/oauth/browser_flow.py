@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from portico.clock import SystemClock
 from portico.contracts import Redirect, TokenGrant
 from portico.errors import Denied, PorticoError, TimedOut
-from portico.oauth.authorization_request import new_authorization_request
+from portico.oauth.authorization_request import begin_authorization
 from portico.oauth.authorization_response import ExpectedAnswer, UnfitResponse, read_pasted
 from portico.oauth.callback import CallbackServer
 from portico.oauth.deadline import Deadline
@@ -23,6 +23,7 @@ from portico.oauth.events import (
     RedirectCaught,
     StrayRequest,
 )
+from portico.oauth.id_token import check_id_token
 from portico.oauth.repeated import read_reply
 from portico.oauth.tasks import first_of, helpers
 
@@ -83,7 +84,7 @@ async def browser_flow(
         on_stray=lambda reason: on_event(StrayRequest(reason)),
     )
     async with helpers() as start, listener as callback:
-        request = new_authorization_request(server, callback.redirect_uri)
+        request = await begin_authorization(server, callback.redirect_uri, http)
         callback.expect(ExpectedAnswer.for_server(server, request.state))
         not_opened = await asyncio.to_thread(opener.obstacle)
         on_event(AuthorizeUrl(request.url, not_opened is None, callback.redirect_uri, not_opened))
@@ -161,4 +162,5 @@ class _Completion:
         self.on_event(Exchanging())
         form = self.dialect.code_request(self.server, code=answer, redirect_uri=request.redirect_uri, verifier=request.verifier)
         reply = await self.http.post_form(form, relocated=self.server.relocated)
-        return read_reply(reply, self.dialect.read_token_reply, request.state)
+        grant = read_reply(reply, self.dialect.read_token_reply, request.state)
+        return await check_id_token(grant, reply, self.server, self.dialect, self.http, nonce=request.nonce)

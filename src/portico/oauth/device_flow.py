@@ -15,6 +15,7 @@ from portico.oauth import pkce
 from portico.oauth.browser_flow import DEFAULT_TIMEOUT_S, open_page
 from portico.oauth.deadline import Deadline
 from portico.oauth.events import DeviceCode, Finished, PollRetry, PollSlowed, StrayRequest
+from portico.oauth.id_token import check_id_token
 from portico.oauth.repeated import read_reply
 from portico.oauth.start_address import StartServer
 from portico.oauth.tasks import first_of, helpers
@@ -166,7 +167,10 @@ class _Polling:
         # A poll that hangs leaves room for the last one.
         timeout_s = _LAST_POLL_TIMEOUT_S if last else max(1.0, min(_POLL_TIMEOUT_S, self._left()))
         reply = await self.http.post_form(request, relocated=self.server.relocated, timeout_s=timeout_s)
-        return read_reply(reply, self.dialect.read_poll_reply, self.verifier)
+        answer = read_reply(reply, self.dialect.read_poll_reply, self.verifier)
+        if isinstance(answer, Pending):
+            return answer
+        return await check_id_token(answer, reply, self.server, self.dialect, self.http, nonce=None)
 
     async def _wait(self, seconds: float, interval: float) -> bool:
         """Wait for the next poll; whether it is the last one.

@@ -15,7 +15,12 @@ if TYPE_CHECKING:
     from portico.contracts import HttpReply, OAuthServer
     from portico.oauth.token_response import Fields
 
-_OPTIONAL: Final = ("authorization_endpoint", "device_authorization_endpoint", "revocation_endpoint")
+_OPTIONAL: Final = (
+    "authorization_endpoint",
+    "device_authorization_endpoint",
+    "revocation_endpoint",
+    "pushed_authorization_request_endpoint",
+)
 
 
 class Getter(Protocol):
@@ -116,12 +121,14 @@ def _filled(server: OAuthServer, metadata: Fields) -> OAuthServer:
         server,
         token_endpoint=server.token_endpoint or _named(server, metadata, "token_endpoint"),
         iss_advertised=server.iss_advertised or metadata.get("authorization_response_iss_parameter_supported") is True,
+        pushed_authorization_required=server.pushed_authorization_required
+        or metadata.get("require_pushed_authorization_requests") is True,
     )
     found: dict[str, str] = {}
     for name in _OPTIONAL:
         if getattr(server, name) is None and metadata.get(name) is not None:
             found[name] = _named(server, metadata, name)
-    return replace(filled, **found)  # type: ignore[arg-type]  # the keys are the three optional endpoints
+    return replace(filled, **found)  # type: ignore[arg-type]  # the keys are the optional endpoints
 
 
 def _named(server: OAuthServer, metadata: Fields, name: str) -> str:

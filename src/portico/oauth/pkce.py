@@ -26,6 +26,11 @@ def new_state() -> Secret:
     return Secret(secrets.token_urlsafe(_ENTROPY_BYTES))
 
 
+def new_nonce() -> Secret:
+    """A fresh nonce: 256 bits that bind an ID token to this request (OpenID Connect Core section 15.5.2)."""
+    return Secret(secrets.token_urlsafe(_ENTROPY_BYTES))
+
+
 def challenge_of(verifier: Secret) -> str:
     """The S256 code challenge of `verifier` (RFC 7636 section 4.2)."""
     return str(create_s256_code_challenge(verifier.reveal()))  # type: ignore[no-untyped-call]  # its stubs name no types

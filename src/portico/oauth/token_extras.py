@@ -19,6 +19,7 @@ _REFRESH_LIFETIMES: Final = ("refresh_expires_in", "refresh_token_expires_in")
 _LONGEST_S: Final = 10 * 365 * 86_400
 _LONGEST_SUBJECT: Final = 255
 _PARTS_OF_A_JWT: Final = 3
+_LONGEST_JWT: Final = 64 * 1024
 
 
 def refresh_token_end(fields: Mapping[str, JsonValue], now_ms: int) -> int | None:
@@ -36,13 +37,20 @@ def subject_of(fields: Mapping[str, JsonValue]) -> str | None:
     The signature is not checked: the token came from the token endpoint itself, over TLS (OpenID Connect Core section 3.1.3.7,
     item 6), and only tells one account of one issuer from another.
     """
-    parts = str(fields.get("id_token")).split(".")
-    if len(parts) != _PARTS_OF_A_JWT:
+    parts = parts_of_jwt(str(fields.get("id_token")))
+    subject = parts[1].get("sub") if parts is not None else None
+    if not isinstance(subject, str) or not 0 < len(subject) <= _LONGEST_SUBJECT or not subject.isprintable():
+        return None
+    return subject
+
+
+def parts_of_jwt(token: str) -> tuple[dict[str, JsonValue], dict[str, JsonValue]] | None:
+    """Header and claims of a signed JSON Web Token (RFC 7519); None where it is none. The signature is not looked at."""
+    parts = token.split(".")
+    if len(parts) != _PARTS_OF_A_JWT or len(token) > _LONGEST_JWT:
         return None
     try:
-        claims = json.loads(base64.urlsafe_b64decode(parts[1] + "=" * (-len(parts[1]) % 4)))
+        header, claims = (json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))) for part in parts[:2])
     except (ValueError, RecursionError):
         return None
-    subject = claims.get("sub") if isinstance(claims, dict) else None
-    usable = isinstance(subject, str) and 0 < len(subject) <= _LONGEST_SUBJECT and subject.isprintable()
-    return subject if usable else None
+    return (header, claims) if isinstance(header, dict) and isinstance(claims, dict) else None

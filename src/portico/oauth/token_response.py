@@ -195,10 +195,16 @@ def read_token_fields(
         notice=plain_text(fields.get("notification_message")),
         refresh_expires_at=refresh_token_end(fields, reply.sent_at_ms),
         subject=subject_of(fields),
+        id_token=_id_token(fields.get("id_token")),
         token_type=reading.token_type(required=type_required),
         unfit=unfit,
         unread=tuple(reading.unread),
     )
+
+
+def _id_token(value: JsonValue) -> Secret | None:
+    """The ID token as it came; what is none is refused by whoever asked for one."""
+    return None if value is None or value == "" else Secret(value if isinstance(value, str) else "")
 
 
 class _Reading:

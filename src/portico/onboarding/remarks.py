@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from portico.oauth.token_response import plain_text
 
@@ -10,13 +10,23 @@ if TYPE_CHECKING:
     from portico.contracts import OAuthServer, TokenGrant
     from portico.store.profiles import Profile
 
+_NOT_TO_REFRESH: Final = "The provider gave no refresh token: you have to sign in again when the access token ends."
+
 
 def remarks(server: OAuthServer, grant: TokenGrant, replaced: Profile | None) -> tuple[str, ...]:
-    """More than was asked for (RFC 6749 section 3.3), or another account than the one that is replaced."""
+    """No refresh token, more than was asked for (RFC 6749 section 3.3), or another account than the one that is replaced."""
     said = []
+    if grant.refresh is None:
+        said.append(f"{_NOT_TO_REFRESH} {_how_to_get_one(server)}".rstrip())
     more = set((grant.scope or "").split()) - set(server.scope.split())
     if more and server.scope:
         said.append(plain_text(f"The provider granted more than was asked for: {' '.join(sorted(more))}") or "")
     if replaced is not None and replaced.subject is not None and grant.subject not in {None, replaced.subject}:
         said.append(f"This is another account than {replaced.id} was signed in to before.")
     return tuple(said)
+
+
+def _how_to_get_one(server: OAuthServer) -> str:
+    """What to change so that an OpenID provider gives a refresh token (OpenID Connect Core section 11)."""
+    scope = server.scope.split()
+    return "Add `offline_access` to the scope to get one." if "openid" in scope and "offline_access" not in scope else ""

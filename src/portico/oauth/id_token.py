@@ -1,0 +1,82 @@
+"""The ID token of a sign-in whose scope has `openid` (OpenID Connect Core section 3.1.3.7).
+
+Its signature is not checked: it comes from the token endpoint itself, over TLS (item 6). Its issuer, audience, end and nonce are:
+a code that was slipped in from another sign-in brings the tokens of another account, and the nonce tells (section 3.1.2.1).
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any, Final
+
+from portico.errors import NotRevoked, OAuthError
+from portico.oauth.revocation import revoke
+from portico.oauth.token_extras import parts_of_jwt
+from portico.oauth.token_response import server_clock
+from portico.oauth.urls import without_query
+
+if TYPE_CHECKING:
+    from portico.contracts import FormPoster, HttpReply, OAuthServer, TokenDialect, TokenGrant
+    from portico.secret import Secret
+
+OPENID: Final = "openid"
+# Seconds that the clocks of two machines may differ by.
+_LEEWAY_S: Final = 60
+_REVOKE_WITHIN_S: Final = 5.0
+
+
+async def check_id_token(
+    grant: TokenGrant, reply: HttpReply, server: OAuthServer, dialect: TokenDialect, http: FormPoster, *, nonce: Secret | None
+) -> TokenGrant:
+    """`grant`, if its ID token is of this sign-in, or it has none; otherwise its tokens are revoked.
+
+    `nonce` is what was sent, None where the flow has none (RFC 8628). Nothing is checked unless `openid` was asked for.
+
+    Raises:
+        OAuthError: `id-token-refused`.
+    """
+    if grant.id_token is None or OPENID not in server.scope.split():
+        return grant
+    # On a thread: what Authlib needs for it takes a while to load.
+    why = await asyncio.to_thread(why_not_of_this_sign_in, grant.id_token, reply, server, nonce)
+    if why is None:
+        return grant
+    try:
+        await revoke(server, dialect, http, refresh=grant.refresh, access=grant.access, timeout_s=_REVOKE_WITHIN_S)
+        fate = "the tokens were revoked"
+    except NotRevoked as error:
+        fate = f"the tokens have not been revoked ({error.why or error.id})"
+    raise OAuthError(
+        "id-token-refused",
+        f"The server's ID token does not belong to this sign-in; {fate}.",
+        why=why,
+        where=without_query(reply.url),
+        hint="Run the command again, and follow no sign-in link that you did not ask for.",
+    )
+
+
+def why_not_of_this_sign_in(token: Secret, reply: HttpReply, server: OAuthServer, nonce: Secret | None) -> str | None:
+    """Which claim of an ID token is wrong; None if none is. Blocking: it loads modules."""
+    from authlib.oidc.core import CodeIDToken
+
+    parts = parts_of_jwt(token.reveal())
+    if parts is None:
+        return "it is not a JSON Web Token"
+    header, claims = parts
+    options: dict[str, Any] = {"aud": {"essential": True, "value": server.client_id}}
+    if server.issuer:
+        options["iss"] = {"essential": True, "value": server.issuer}
+    params = {"client_id": server.client_id, "nonce": nonce.reveal() if nonce is not None else None}
+    clock_ms = server_clock(reply)
+    now = (reply.sent_at_ms if clock_ms is None else clock_ms) // 1000
+    try:
+        CodeIDToken(claims, header, options, params).validate(now, _LEEWAY_S)
+    except Exception as error:  # noqa: BLE001 - Authlib's classes differ between its versions, and odd claims raise others
+        return f"its claims are not those of this sign-in: {_claim_in(str(error))}"
+    return None
+
+
+def _claim_in(text: str) -> str:
+    """The claim that an error speaks of; its text may repeat the claim's value."""
+    named = next((name for name in ("nonce", "azp", "aud", "iss", "exp", "nbf", "iat", "sub") if f"'{name}'" in text), None)
+    return named or ("exp" if "expired" in text else "another")

@@ -1,0 +1,334 @@
+"""A sign-in whose scope has `openid`: consent for offline access, the nonce, and the ID token that must repeat it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from dataclasses import replace
+
+import pytest
+
+from portico.contracts import OAuthServer
+from portico.errors import ConfigError, NetworkError, NoWayToSignIn, OAuthError
+from portico.oauth.browser_flow import browser_flow
+from portico.oauth.client import OAuthClient
+from portico.oauth.device_flow import device_flow
+from portico.oauth.endpoints import discover
+from portico.oauth.events import DeviceCode
+from portico.oauth.standard import StandardDialect
+from portico.testing.authorization_server import AuthorizationServer, Fault, serve
+from portico.testing.clock import FakeClock
+from tests.oauth.parts import Events, NoBrowser, get, pending_login
+
+
+def with_scope(scope):
+    return lambda server: replace(server, scope=scope)
+
+
+OPENID = with_scope("openid offline_access")
+
+
+def signing_in(server=None, **more):
+    return pending_login(server, **more, timeout_s=3)
+
+
+async def approved(login) -> str:
+    """Walk from the authorization URL back to the callback as a browser does; the last page."""
+    server_port = int(login.issuer.rpartition(":")[2])
+    asked = await get(server_port, login.authorize_url.removeprefix(login.issuer), headers="Connection: close\r\n")
+    assert asked.status == 303, asked.body
+    caught = await get(login.port, asked.headers["location"].partition(f":{login.port}")[2])
+    return (await get(login.port, caught.headers["location"])).body
+
+
+def auto(**claims) -> AuthorizationServer:
+    server = AuthorizationServer()
+    server.authorize.auto_approve = True
+    server.id_claims = claims
+    return server
+
+
+@pytest.mark.requirement("E136")
+@pytest.mark.parametrize(
+    ("scope", "prompt"),
+    [
+        ("openid offline_access", "consent"),
+        ("offline_access profile", "consent"),
+        ("openid profile", None),
+        ("profile", None),
+        ("", None),
+        ("not_offline_access", None),
+    ],
+)
+async def test_offline_access_is_asked_for_with_consent(scope, prompt):
+    async with signing_in(change=with_scope(scope)) as login:
+        assert login.parameters.get("prompt") == prompt
+
+
+@pytest.mark.requirement("E136")
+@pytest.mark.parametrize(("scope", "refresh"), [("openid offline_access", True), ("openid", False)])
+async def test_a_server_that_asks_for_consent_gives_a_refresh_token_for_offline_access(scope, refresh):
+    async with signing_in(auto(), change=with_scope(scope)) as login:
+        await approved(login)
+        await asyncio.wait_for(login.task, 5)
+
+    assert (login.grants[0].refresh is not None) is refresh
+
+
+@pytest.mark.requirement("E137")
+@pytest.mark.parametrize(("scope", "sent"), [("openid profile", True), ("profile", False), ("xopenid", False)])
+async def test_a_nonce_goes_along_where_openid_is_asked_for(scope, sent):
+    async with signing_in(change=with_scope(scope)) as one, signing_in(change=with_scope(scope)) as other:
+        nonces = [login.parameters.get("nonce") for login in (one, other)]
+
+    assert [nonce is not None and len(nonce) >= 43 for nonce in nonces] == [sent, sent]
+    assert len({*nonces, one.state, other.state, None}) == (5 if sent else 3)
+
+
+@pytest.mark.requirement("E137")
+async def test_an_id_token_that_repeats_the_nonce_is_taken():
+    async with signing_in(auto(), change=OPENID) as login:
+        assert "You are signed in" in await approved(login)
+        await asyncio.wait_for(login.task, 5)
+
+    assert login.grants[0].subject == "ada"
+
+
+WRONG = {
+    "another nonce": ({"nonce": "another"}, "nonce"),
+    "no nonce": ({"nonce": None}, "nonce"),
+    "a nonce that is a number": ({"nonce": 7}, "nonce"),
+    "another issuer": ({"iss": "https://evil.test"}, "iss"),
+    "no issuer": ({"iss": None}, "iss"),
+    "another audience": ({"aud": "another-client"}, "aud"),
+    "an audience that is an object": ({"aud": {"portico-test": 1}}, "aud"),
+    "no audience": ({"aud": None}, "aud"),
+    "several audiences without azp": ({"aud": ["portico-test", "another"]}, "azp"),
+    "another azp": ({"aud": ["portico-test"], "azp": "another"}, "azp"),
+    "a time that is past": ({"exp": 1_000_000}, "exp"),
+    "a time that is text": ({"exp": "tomorrow"}, "exp"),
+    "no end": ({"exp": None}, "exp"),
+    "no subject": ({"sub": None}, "sub"),
+}
+
+
+@pytest.mark.requirement("E137")
+@pytest.mark.parametrize("case", WRONG)
+async def test_a_wrong_id_token_is_refused_and_the_tokens_are_revoked(case):
+    claims, named = WRONG[case]
+    server = auto(**claims)
+    async with signing_in(server, change=OPENID) as login:
+        page = await approved(login)
+        with pytest.raises(OAuthError) as error:
+            await asyncio.wait_for(login.task, 5)
+
+    assert "You are signed in" not in page
+    assert (error.value.id, error.value.exit_code) == ("id-token-refused", 8)
+    assert named in error.value.why
+    assert "revoked" in error.value.message
+    assert login.grants == []
+    assert server.faults.requests["/revoke"] == 2
+    assert server.mint.live_families == []
+
+
+@pytest.mark.requirement("E137")
+async def test_a_revocation_that_fails_is_told_with_the_refusal():
+    server = auto(nonce="another")
+    server.faults.always("/revoke", Fault(status=401))
+    async with signing_in(server, change=OPENID) as login:
+        await approved(login)
+        with pytest.raises(OAuthError) as error:
+            await asyncio.wait_for(login.task, 5)
+
+    assert "not been revoked" in error.value.message
+
+
+@pytest.mark.requirement("E137")
+@pytest.mark.parametrize(
+    "claims",
+    [
+        {"aud": ["portico-test"]},
+        {"aud": ["portico-test", "another"], "azp": "portico-test"},
+        {"auth_time": 1, "amr": ["pwd"], "acr": "0", "odd": [1]},
+    ],
+)
+async def test_a_right_id_token_may_hold_more(claims):
+    async with signing_in(auto(**claims), change=OPENID) as login:
+        await approved(login)
+        await asyncio.wait_for(login.task, 5)
+
+    assert login.grants
+
+
+@pytest.mark.requirement("E137")
+@pytest.mark.parametrize("token", ["a.b.c", "....", "a.b", "x" * 70_000, "W10.W10.x", ["a"], 7])
+async def test_an_id_token_that_cannot_be_read_is_refused(token):
+    server = auto()
+    fields = {"access_token": "an-access-token", "refresh_token": "a-refresh-token", "token_type": "Bearer", "id_token": token}
+    server.faults.always("/token", Fault(status=200, body=json.dumps(fields)))
+    async with signing_in(server, change=OPENID) as login:
+        await approved(login)
+        with pytest.raises(OAuthError) as error:
+            await asyncio.wait_for(login.task, 5)
+
+    assert error.value.id == "id-token-refused"
+
+
+@pytest.mark.requirement("E137")
+@pytest.mark.parametrize("scope", ["openid", "profile"])
+async def test_a_reply_without_an_id_token_is_taken(scope):
+    server = auto()
+    server.faults.always("/token", Fault(status=200, body='{"access_token": "an-access-token", "token_type": "Bearer"}'))
+    async with signing_in(server, change=with_scope(scope)) as login:
+        await approved(login)
+        await asyncio.wait_for(login.task, 5)
+
+    assert login.grants[0].subject is None
+
+
+@pytest.mark.requirement("E137")
+async def test_the_end_of_an_id_token_is_measured_by_the_servers_clock():
+    clock = FakeClock()
+    server = auto()
+    server.mint.clock = clock  # decades behind this machine's, and the reply's `Date` says so
+    async with signing_in(server, change=OPENID) as login:
+        await approved(login)
+        await asyncio.wait_for(login.task, 5)
+
+    assert login.grants
+
+
+@pytest.mark.requirement("E137")
+@pytest.mark.parametrize(("claims", "id"), [({}, None), ({"aud": "another"}, "id-token-refused")])
+async def test_the_id_token_of_a_device_sign_in_is_held_to_issuer_and_audience(claims, id):
+    clock, grants = FakeClock(), []
+    server = AuthorizationServer(clock=clock)
+    server.id_claims = claims
+
+    def approve(event):
+        if isinstance(event, DeviceCode):
+            server.devices.decide(event.device.user_code, approved=True)
+
+    async def keep(grant):
+        grants.append(grant)
+
+    async with serve(server) as base_url, OAuthClient(clock=clock) as http:
+        described = OPENID(server.description(base_url))
+        ended = await asyncio.gather(
+            device_flow(described, StandardDialect(), http, finish=keep, on_event=approve, clock=clock), return_exceptions=True
+        )
+
+    assert getattr(ended[0], "id", None) == id
+    assert len(grants) == (id is None)
+
+
+def pushing(server):
+    server.authorize.require_pushed = True
+    return server
+
+
+@pytest.mark.requirement("E138")
+@pytest.mark.parametrize("scope", ["profile", "openid offline_access"])
+async def test_where_it_is_required_the_request_is_pushed_and_the_url_holds_nothing_else(scope):
+    server = pushing(auto())
+    async with signing_in(server, change=with_scope(scope)) as login:
+        assert set(login.parameters) == {"client_id", "request_uri"}
+        (pushed,) = server.authorize.pushed.values()
+        page = await approved(login)
+        await asyncio.wait_for(login.task, 5)
+
+    assert "You are signed in" in page
+    assert login.grants
+    expected = {"client_id", "response_type", "redirect_uri", "scope", "state", "code_challenge", "code_challenge_method"}
+    assert set(pushed) == expected | ({"nonce", "prompt"} if "openid" in scope else set())
+
+
+@pytest.mark.requirement("E138")
+async def test_where_it_is_only_offered_the_request_is_not_pushed():
+    server = auto()
+    async with signing_in(server) as login:
+        assert "state" in login.parameters
+
+    assert server.faults.requests["/par"] == 0
+
+
+PUSH_REFUSED = {
+    "invalid_client": (Fault(status=401, body='{"error": "invalid_client"}'), "invalid-client"),
+    "a page": (Fault(status=200, body="<html>"), "reply-unreadable"),
+    "no request_uri": (Fault(status=201, body='{"expires_in": 60}'), "reply-invalid"),
+    "a request_uri that is a number": (Fault(status=201, body='{"request_uri": 5}'), "reply-invalid"),
+    "a request_uri of two lines": (Fault(status=201, body='{"request_uri": "urn:a\\nb"}'), "reply-invalid"),
+    "a redirect": (Fault(status=302, headers={"Location": "/login"}), "redirect-refused"),
+    "a hang-up": (Fault(drop="before"), "network"),
+}
+
+
+@pytest.mark.requirement("E138")
+@pytest.mark.parametrize("case", PUSH_REFUSED)
+async def test_a_push_that_fails_ends_the_sign_in_before_a_browser_opens(case):
+    fault, id = PUSH_REFUSED[case]
+    server, events = pushing(AuthorizationServer()), Events()
+    server.faults.always("/par", fault)
+    async with serve(server) as base_url, OAuthClient() as http:
+        with pytest.raises(NetworkError) as error:
+            await browser_flow(
+                server.description(base_url),
+                StandardDialect(),
+                http,
+                finish=None,
+                on_event=events,
+                opener=NoBrowser(),
+                timeout_s=2,
+            )
+
+    assert error.value.id == id
+    assert events.seen == []
+
+
+@pytest.mark.requirement("E138")
+async def test_a_server_that_requires_a_push_and_names_no_place_for_it_has_no_way_to_sign_in():
+    server, events = pushing(AuthorizationServer()), Events()
+    async with serve(server) as base_url, OAuthClient() as http:
+        described = replace(server.description(base_url), pushed_authorization_request_endpoint=None)
+        with pytest.raises(NoWayToSignIn, match="pushed"):
+            await browser_flow(described, StandardDialect(), http, finish=None, on_event=events, opener=NoBrowser(), timeout_s=2)
+
+
+@pytest.mark.requirement("E138")
+@pytest.mark.parametrize(
+    ("named", "endpoint", "required"),
+    [
+        ({}, "/par", True),
+        ({"require_pushed_authorization_requests": None}, "/par", False),
+        ({"require_pushed_authorization_requests": "true"}, "/par", False),
+        ({"pushed_authorization_request_endpoint": None}, None, True),
+    ],
+)
+async def test_the_metadata_says_whether_and_where_requests_are_pushed(named, endpoint, required):
+    server = pushing(AuthorizationServer())
+    server.metadata_extra = named
+    async with serve(server) as base_url, OAuthClient() as http:
+        found = await discover(OAuthServer(issuer=base_url, client_id="portico-test", token_endpoint=""), http)
+
+    assert found.pushed_authorization_request_endpoint == (base_url + endpoint if endpoint else None)
+    assert found.pushed_authorization_required is required
+
+
+@pytest.mark.requirement("E138")
+async def test_a_place_to_push_to_that_is_not_safe_is_refused():
+    server = pushing(AuthorizationServer())
+    server.metadata_extra = {"pushed_authorization_request_endpoint": "http://evil.test/par"}
+    async with serve(server) as base_url, OAuthClient() as http:
+        with pytest.raises(ConfigError) as error:
+            await discover(OAuthServer(issuer=base_url, client_id="portico-test", token_endpoint=""), http)
+
+    assert error.value.id == "endpoint-refused"
+
+
+@pytest.mark.requirement("E138")
+async def test_a_query_of_the_endpoint_itself_stays_in_the_url():
+    change = lambda server: replace(server, authorization_endpoint=f"{server.authorization_endpoint}?tenant=1")  # noqa: E731 - one change
+    async with signing_in(pushing(auto()), change=change) as login:
+        assert set(login.parameters) == {"tenant", "client_id", "request_uri"}
+        await approved(login)
+        await asyncio.wait_for(login.task, 5)
