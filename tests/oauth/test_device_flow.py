@@ -470,3 +470,83 @@ async def test_a_cancelled_wait_leaves_no_task_behind():
         await task
 
     assert asyncio.all_tasks() == before
+
+
+PAGE = "<!DOCTYPE html><html><title>Log in to the hotel's network</title></html>"
+PAGES = {
+    "a page": Fault(status=200, body=PAGE, headers={"Content-Type": "text/html"}),
+    "a page behind a 403": Fault(status=403, body=PAGE),
+    "a page behind a 404": Fault(status=404, body=PAGE),
+    "a page behind a 511": Fault(status=511, body=PAGE),
+    "a redirect to a page": Fault(status=302, headers={"Location": "http://portal.test/"}),
+    "a word": Fault(status=200, body="OK"),
+    "a list": Fault(status=200, body="[]"),
+    "JSON of somebody else": Fault(status=200, body='{"captive": true, "user-portal-url": "https://portal.test/"}'),
+}
+
+
+@pytest.mark.requirement("E140")
+@pytest.mark.parametrize("page", PAGES)
+async def test_a_web_page_among_the_polls_ends_nothing(page):
+    run = Run(PENDING, PAGES[page], PENDING, PAGES[page])
+    await run.go()
+
+    assert len(run.grants) == 1
+    assert len(run.events.of(PollRetry)) == 2
+
+
+@pytest.mark.requirement("E140")
+@pytest.mark.parametrize("page", PAGES)
+async def test_at_the_end_of_the_code_the_web_pages_are_told_and_not_that_nobody_approved(page):
+    run = Run(PENDING, PAGES[page], PENDING, PAGES[page], approve=False)
+    with pytest.raises(TimedOut) as ended:
+        await run.go()
+
+    assert (ended.value.id, ended.value.exit_code) == ("code-expired", 5)
+    assert "Nobody" not in str(ended.value)
+    assert f"2 of {len(run.polls)} polls were answered with a web page" in ended.value.why
+    assert "captive portal" in ended.value.hint
+
+
+@pytest.mark.requirement("E140")
+async def test_the_pages_are_told_too_if_the_server_itself_says_that_the_code_has_expired():
+    run = Run(PAGES["a page"], Fault(status=400, body='{"error": "expired_token"}'))
+    with pytest.raises(TimedOut) as ended:
+        await run.go()
+
+    assert "1 of 2 polls were answered with a web page" in ended.value.why
+
+
+@pytest.mark.requirement("E140")
+async def test_nothing_but_web_pages_to_the_last_are_told_as_such():
+    run = Run(*[PAGES["a page"]] * 20)
+    run.server.devices.ttl_s = 100
+    with pytest.raises(TimedOut) as ended:
+        await run.go()
+
+    polls = len(run.polls)
+    assert f"{polls} of {polls} polls were answered with a web page" in ended.value.why
+
+
+@pytest.mark.requirement("E140")
+async def test_polls_that_got_no_answer_are_told_and_not_that_nobody_approved():
+    run = Run(PENDING, Fault(drop="before"), approve=False)
+    with pytest.raises(TimedOut) as ended:
+        await run.go()
+
+    assert "Nobody" not in str(ended.value)
+    assert f"1 of {len(run.polls)} polls got no answer" in ended.value.why
+
+
+@pytest.mark.requirement("E140")
+async def test_a_code_that_was_always_asked_about_in_vain_is_told_as_not_approved():
+    run = Run(approve=False)
+    with pytest.raises(TimedOut, match="Nobody approved the code in time"):
+        await run.go()
+
+
+@pytest.mark.requirement("E140")
+async def test_a_denial_after_a_web_page_is_a_denial():
+    run = Run(PAGES["a page"], Fault(status=400, body='{"error": "access_denied"}'))
+    with pytest.raises(Denied):
+        await run.go()

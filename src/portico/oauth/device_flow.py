@@ -19,6 +19,7 @@ from portico.oauth.id_token import check_id_token
 from portico.oauth.repeated import read_reply
 from portico.oauth.start_address import StartServer
 from portico.oauth.tasks import first_of, helpers
+from portico.oauth.token_errors import NoAnswer
 from portico.oauth.urls import why_not_named_by
 
 if TYPE_CHECKING:
@@ -132,6 +133,9 @@ class _Polling:
     deadline: Deadline
     clock: Clock
     lead_s: float = field(init=False)
+    polls: int = 0
+    pages: int = 0
+    unanswered: int = 0
 
     def __post_init__(self) -> None:
         self.lead_s = min(_LEAD_S, self.deadline.remaining() * _LEAD_PART)
@@ -143,11 +147,14 @@ class _Polling:
             last = await self._wait(pause, interval)
             try:
                 answer = await self._poll(last=last)
+            except TimedOut as error:
+                raise self._expired(error.why) if self.pages or self.unanswered else error from error
             except NetworkError as error:
                 if isinstance(error, OAuthError) and not error.transient:
                     raise
+                self._count(error)
                 if last:
-                    raise _expired(f"the last question whether it is approved got no answer: {error}") from error
+                    raise self._expired(f"the last of them: {error}") from error
                 lost += 1
                 self.on_event(PollRetry(error.id))
                 pause = min(interval * 2**lost, max(interval, _MAX_BACKOFF_S)) + _asked_to_wait(error)
@@ -155,7 +162,7 @@ class _Polling:
             if not isinstance(answer, Pending):
                 return answer
             if last:
-                raise _expired()
+                raise self._expired()
             lost = 0
             if answer.slow_down:
                 interval += _SLOW_DOWN_S
@@ -163,6 +170,7 @@ class _Polling:
             pause = interval
 
     async def _poll(self, *, last: bool) -> Pending | TokenGrant:
+        self.polls += 1
         request = self.dialect.poll_request(self.server, self.device, verifier=self.verifier)
         # A poll that hangs leaves room for the last one.
         timeout_s = _LAST_POLL_TIMEOUT_S if last else max(1.0, min(_POLL_TIMEOUT_S, self._left()))
@@ -171,6 +179,22 @@ class _Polling:
         if isinstance(answer, Pending):
             return answer
         return await check_id_token(answer, reply, self.server, self.dialect, self.http, nonce=None)
+
+    def _count(self, error: NetworkError) -> None:
+        if isinstance(error, NoAnswer) or error.id == "redirect-refused":
+            self.pages += 1
+        else:
+            self.unanswered += 1
+
+    def _expired(self, last: str | None = None) -> TimedOut:
+        """The end of the code. That nobody approved it is known only if the server has answered every poll."""
+        counts = [f"{self.pages} of {self.polls} polls were answered with a web page"] if self.pages else []
+        counts += [f"{self.unanswered} of {self.polls} polls got no answer"] if self.unanswered else []
+        message = "The code expired before an approval was seen." if counts else "Nobody approved the code in time."
+        hint = "Run the command again to get a new code."
+        if self.pages:
+            hint = f"A captive portal or a proxy answers in the server's place: open any page in a browser first. {hint}"
+        return TimedOut("code-expired", message, why="; ".join([*counts, *([last] if last else [])]) or None, hint=hint)
 
     async def _wait(self, seconds: float, interval: float) -> bool:
         """Wait for the next poll; whether it is the last one.
@@ -186,10 +210,6 @@ class _Polling:
     def _left(self) -> float:
         """Seconds until the last poll, not below zero."""
         return max(0.0, self.deadline.remaining() - self.lead_s)
-
-
-def _expired(why: str | None = None) -> TimedOut:
-    return TimedOut("code-expired", "Nobody approved the code in time.", why=why, hint="Run the command again to get a new code.")
 
 
 def _asked_to_wait(error: NetworkError) -> float:

@@ -134,10 +134,13 @@ class NoAnswer(OAuthError):
     """What came is no answer of an authorization server, which has probably not seen the request."""
 
 
-def unreadable(reply: HttpReply, why: str) -> OAuthError:
-    """The error for a reply that cannot be read. Trying again may help. One that begins as an answer does may be cut short."""
+def unreadable(reply: HttpReply, why: str, *, foreign: bool = False) -> OAuthError:
+    """The error for a reply that cannot be read. Trying again may help. One that begins as an answer does may be cut short.
+
+    `foreign`: it is whole, and still no answer of an authorization server.
+    """
     start = reply.body.reveal().lstrip("\ufeff \t\r\n")[:1]
-    kind = OAuthError if start in {"", "{"} else NoAnswer
+    kind = OAuthError if start in {"", "{"} and not foreign else NoAnswer
     return kind(
         "reply-unreadable",
         f"The server's answer (HTTP {reply.status}) is not a token reply.",

@@ -58,6 +58,13 @@ __all__ = [
     "unreadable",
 ]
 
+# One of these is in each answer of a token endpoint, in the dialects that are known.
+_OF_AN_ANSWER: Final = frozenset(
+    {
+        *("access_token", "refresh_token", "id_token", "token_type", "expires_in", "expired_in", "scope"),
+        *("error", "error_description", "status", "base_resp", "data", "code", "message", "msg"),
+    }
+)
 _MAX_TOKEN: Final = 64 * 1024
 _MAX_REFRESH: Final = 128 * 1024
 _MAX_LIFETIME_MS: Final = 10 * 365 * 86_400_000
@@ -179,11 +186,15 @@ def read_token_fields(
     """The grant in a successful token reply (RFC 6749 section 5.1).
 
     Raises:
-        OAuthError: `reply-invalid`: it holds neither an access token nor a refresh token.
+        OAuthError: `reply-invalid`: it holds neither an access token nor a refresh token. `reply-unreadable`, transient: it is
+            somebody else's answer.
     """
     reading = _Reading(reply, fields)
     access, unfit = reading.access()
     refresh = reading.or_unread("refresh_token", lambda: read_refresh_token(fields, "refresh_token"))
+    if access is None and refresh is None and fields and _OF_AN_ANSWER.isdisjoint(fields):
+        # A captive portal may answer in JSON, too (RFC 8908 section 5).
+        raise unreadable(reply, "it holds no field of a token reply", foreign=True)
     if access is None and refresh is None:
         raise invalid(reply, unfit or "access_token is missing")
     return TokenGrant(
