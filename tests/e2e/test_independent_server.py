@@ -23,13 +23,19 @@ ACCESS_TTL_S = 1
 
 
 @pytest.fixture
-def issuer():
-    """The issuer URL of a running `oidc-provider` with one public native client, `portico-test`."""
+def issuer(request):
+    """The issuer URL of a running `oidc-provider` with one public native client, `portico-test`.
+
+    The parameter `strict` makes it require pushed requests, and consent before it gives a refresh token.
+    """
     needs("node")
     if not (HERE / "node_modules" / "oidc-provider").is_dir():
         pytest.skip("oidc-provider is not installed: npm install --prefix tests/e2e/independent")
     server = subprocess.Popen(
-        ["node", str(HERE / "server.mjs"), str(ACCESS_TTL_S)], stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        ["node", str(HERE / "server.mjs"), str(ACCESS_TTL_S), getattr(request, "param", "")],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
     )
     try:
         yield json.loads(server.stdout.readline())["issuer"]
@@ -77,6 +83,19 @@ def test_a_stranger_s_server_signs_in_with_only_its_issuer_known(portico, secret
     logout = portico("auth", "logout", PROFILE, "--yes")
     assert logout.returncode == 0, logout.stderr
     assert secret_service.items() == []
+
+
+@pytest.mark.requirement("E136")
+@pytest.mark.requirement("E137")
+@pytest.mark.requirement("E138")
+@pytest.mark.parametrize("issuer", ["strict"], indirect=True)
+def test_a_stranger_s_server_that_wants_pushed_requests_and_consent_gives_a_refresh_token(portico):
+    done = sign_in(portico, "browser")
+
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert '"notes": []' in done.stdout
+    (profile,) = json.loads(portico("auth", "list", "--verbose", "--json").stdout)["profiles"]
+    assert profile["hasRefresh"] is True
 
 
 @pytest.mark.requirement("P16")

@@ -2,6 +2,9 @@
 import { createServer } from 'node:http';
 import Provider from 'oidc-provider';
 
+// `strict` as the second argument: pushed requests are required, and a refresh token needs offline access with consent.
+const strict = process.argv[3] === 'strict';
+
 const server = createServer((request, response) => handle(request, response));
 let handle = (request, response) => response.writeHead(503).end();
 
@@ -16,8 +19,13 @@ server.listen(0, '127.0.0.1', () => {
       response_types: ['code'],
       grant_types: ['authorization_code', 'refresh_token', 'urn:ietf:params:oauth:grant-type:device_code'],
     }],
-    features: { deviceFlow: { enabled: true }, revocation: { enabled: true } },
-    issueRefreshToken: () => true,
+    features: {
+      deviceFlow: { enabled: true },
+      revocation: { enabled: true },
+      pushedAuthorizationRequests: { enabled: true, requirePushedAuthorizationRequests: strict },
+    },
+    // Strict: by OpenID Connect Core section 11, which is the provider's own default.
+    ...(strict ? {} : { issueRefreshToken: () => true }),
     rotateRefreshToken: true,
     ttl: { AccessToken: Number(process.argv[2] ?? 600), RefreshToken: 3600, Session: 600, Interaction: 600, Grant: 3600, IdToken: 600, DeviceCode: 300 },
     cookies: { keys: ['a test run'] },
