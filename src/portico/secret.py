@@ -10,7 +10,7 @@ import hmac
 from typing import TYPE_CHECKING, Final, NoReturn, SupportsIndex
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
 
 REDACTED: Final = "[redacted]"
 
@@ -92,27 +92,35 @@ def hide(text: str, *known: Secret) -> str:
     A secret is found in each of its usual forms: as it is, URL-encoded, JSON- or HTML-escaped (up to three times over), in
     hex, in base64 also inside of a longer text, in any case. Twelve characters of one in a row count as the secret.
     """
-    for secret in known:
-        if secret:
-            text = text.replace(secret.reveal(), REDACTED)
-    return _without_forms(text, [secret.reveal() for secret in known if len(secret.reveal()) >= _FORMS_FROM])
+    return Hider(known)(text)
 
 
-def _without_forms(text: str, secrets: list[str]) -> str:
-    """`text` with every form of `secrets` replaced."""
-    if not secrets or len(text) < _PIECE:
-        return text
-    forms = [form for secret in secrets for form in _forms(secret)]
-    pieces = _pieces(forms)
-    spans: list[tuple[int, int]] = []
-    for layer, starts, ends in _layers(text):
-        spans += [(starts[begin], ends[end - 1]) for begin, end in _found(_plain(layer), forms, pieces)]
-    kept, at = [], 0
-    for begin, end in sorted(spans):
-        if begin >= at:
-            kept += [text[at:begin], REDACTED]
-        at = max(at, end)
-    return "".join([*kept, text[at:]])
+class Hider:
+    """`hide` for many texts and the same secrets."""
+
+    def __init__(self, known: Iterable[Secret]) -> None:
+        self._secrets = [secret.reveal() for secret in known if secret]
+        long_enough = [secret for secret in self._secrets if len(secret) >= _FORMS_FROM]
+        self._forms = [form for secret in long_enough for form in _forms(secret)]
+        self._shortest = min((min(_PART, len(form)) for form in self._forms), default=0)
+
+    def __call__(self, text: str) -> str:
+        for secret in self._secrets:
+            text = text.replace(secret, REDACTED)
+        if not self._forms or len(text) < self._shortest:
+            return text
+        spans: list[tuple[int, int]] = []
+        for layer, starts, ends in _layers(text):
+            plain = _plain(layer)
+            pieces = _pieces_in(plain, self._forms)
+            if pieces:
+                spans += [(starts[begin], ends[end - 1]) for begin, end in _found(plain, self._forms, pieces)]
+        kept, at = [], 0
+        for begin, end in sorted(spans):
+            if begin >= at:
+                kept += [text[at:begin], REDACTED]
+            at = max(at, end)
+        return "".join([*kept, text[at:]])
 
 
 def _forms(secret: str) -> list[str]:
@@ -133,14 +141,16 @@ def _plain(text: str) -> str:
     return text.lower().translate(_ONE_SPELLING)
 
 
-def _pieces(forms: list[str]) -> dict[str, list[tuple[int, int]]]:
-    """Where each piece stands: the number of its form, and its place in it."""
+def _pieces_in(text: str, forms: list[str]) -> dict[str, list[tuple[int, int]]]:
+    """The pieces of `forms` that `text` holds, and where each stands: the number of its form, and its place in it."""
+    held = {text[at : at + _PIECE] for at in range(len(text) - _PIECE + 1)}
     places: dict[str, list[tuple[int, int]]] = {}
     for number, form in enumerate(forms):
         for at in range(0, len(form) - _PIECE + 1, _PIECE):
-            known = places.setdefault(form[at : at + _PIECE], [])
-            if len(known) < _PLACES_OF_A_PIECE:
-                known.append((number, at))
+            if form[at : at + _PIECE] in held:
+                known = places.setdefault(form[at : at + _PIECE], [])
+                if len(known) < _PLACES_OF_A_PIECE:
+                    known.append((number, at))
     return places
 
 
@@ -170,11 +180,13 @@ def _run(text: str, at: int, form: str, place: int) -> tuple[int, int]:
     return at - before, at + after
 
 
-def _layers(text: str) -> Iterator[tuple[str, list[int], list[int]]]:
+def _layers(text: str) -> Iterator[tuple[str, Sequence[int], Sequence[int]]]:
     """`text` and what it is once unescaped, one byte a character, and where in `text` each of them begins and ends."""
     import re
 
-    layer, starts, ends = text, list(range(len(text))), list(range(1, len(text) + 1))
+    layer = text
+    starts: Sequence[int] = range(len(text))
+    ends: Sequence[int] = range(1, len(text) + 1)
     if not text.isascii():
         layer, starts, ends = _bytes_of((_as_bytes(character), at, at + 1) for at, character in enumerate(text))
     yield layer, starts, ends
@@ -185,7 +197,7 @@ def _layers(text: str) -> Iterator[tuple[str, list[int], list[int]]]:
         yield layer, starts, ends
 
 
-def _unescaped(layer: str, starts: list[int], ends: list[int]) -> Iterator[tuple[str, int, int]]:
+def _unescaped(layer: str, starts: Sequence[int], ends: Sequence[int]) -> Iterator[tuple[str, int, int]]:
     import re
 
     at = 0

@@ -281,3 +281,16 @@ def test_a_bundle_is_its_owners_alone_and_holds_no_secret(session, tmp_path):
     assert [each["health"] for each in json.loads(texts["portico-report/sign-ins.json"])] == ["ok", "ok"]
     assert in_text("".join(texts.values())) == []
     assert CN not in texts["portico-report/sign-ins.json"]
+
+
+@pytest.mark.requirement("E136")
+def test_an_account_without_a_refresh_token_is_a_warning_until_a_sign_in_brings_one(session):
+    ProfileIndex(session.paths).update(GLOBAL, lambda profile: replace(profile, has_refresh=False))
+    found = first(session)
+
+    assert (found["id"], found["level"]) == ("no-refresh-token", "warning")
+    assert found["message"] == f"{GLOBAL}: the provider gave no refresh token."
+    assert "offline_access" in found["why"]
+    assert found["hint"].endswith("--auth-choice minimax-portal --replace")
+    session.sign_in(*ACCOUNT, "--replace")
+    assert told(session)["findings"] == []

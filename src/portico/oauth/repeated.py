@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from portico.contracts import JsonValue, TokenGrant
 from portico.errors import OAuthError, PorticoError
-from portico.secret import Secret, hide
+from portico.secret import Hider, Secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -55,7 +55,7 @@ def secrets_of(request: FormRequest) -> tuple[Secret, ...]:
 def without_repeated(reply: HttpReply, fields: dict[str, JsonValue]) -> dict[str, JsonValue]:
     """`fields` of `reply`, in which no text but a credential's own field holds a secret of the request or the reply."""
     known = _long_enough([*reply.secrets, *_brought(fields)])
-    return cast("dict[str, JsonValue]", _cleared(fields, known)) if known else fields
+    return cast("dict[str, JsonValue]", _cleared(fields, Hider(known))) if known else fields
 
 
 def read_reply(reply: HttpReply, read: Callable[[HttpReply], T], *more: Secret | None) -> T:
@@ -78,19 +78,19 @@ def hide_in(error: PorticoError, *known: Secret) -> None:
     known = _long_enough(known)
     if not known:
         return
-    error.message = hide(error.message, *known)
+    hide = Hider(known)
+    error.message = hide(error.message)
     error.args = (error.message,)
-    error.why, error.where, error.hint = (
-        None if text is None else hide(text, *known) for text in (error.why, error.where, error.hint)
-    )
+    error.why, error.where, error.hint = (None if text is None else hide(text) for text in (error.why, error.where, error.hint))
     if isinstance(error, OAuthError) and error.code is not None:
-        error.code = hide(error.code, *known)
+        error.code = hide(error.code)
 
 
 def _cleared_grant(grant: TokenGrant, known: tuple[Secret, ...]) -> TokenGrant:
     known = _long_enough([*known, grant.access, *([grant.refresh] if grant.refresh is not None else [])])
     texts = {name: getattr(grant, name) for name in ("scope", "resource_url", "notice", "subject", "token_type", "unfit")}
-    cleared: dict[str, Any] = {name: hide(text, *known) for name, text in texts.items() if text is not None}
+    hider = Hider(known)
+    cleared: dict[str, Any] = {name: hider(text) for name, text in texts.items() if text is not None}
     return replace(grant, **cleared)
 
 
@@ -109,17 +109,17 @@ def _brought(value: JsonValue, depth: int = 0) -> Iterator[Secret]:
                 yield from _brought(each, depth + 1)
 
 
-def _cleared(value: JsonValue, known: tuple[Secret, ...], depth: int = 0) -> JsonValue:
+def _cleared(value: JsonValue, cleared: Hider, depth: int = 0) -> JsonValue:
     if isinstance(value, str):
-        return hide(value[:_LONGEST_TEXT], *known)
+        return cleared(value[:_LONGEST_TEXT])
     if not isinstance(value, (list, dict)):
         return value
     if depth > _DEEPEST:
         return None
     if isinstance(value, list):
-        return [_cleared(each, known, depth + 1) for each in value]
+        return [_cleared(each, cleared, depth + 1) for each in value]
     return {
-        name: each if isinstance(each, str) and name in _AS_THEY_ARE else _cleared(each, known, depth + 1)
+        name: each if isinstance(each, str) and name in _AS_THEY_ARE else _cleared(each, cleared, depth + 1)
         for name, each in value.items()
     }
 
