@@ -8,6 +8,7 @@ import json
 import os
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -24,7 +25,7 @@ from portico.store.profiles import ProfileIndex
 from portico.store.vault import Vault
 from portico.testing.canary import canary
 from tests.minimax_session import in_this_process
-from tests.source_tree import HOST, PLUGINS, modules
+from tests.source_tree import HOST, PLUGINS, Module, modules
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -112,10 +113,15 @@ def test_python_with_the_module_option_runs_portico_and_nothing_that_only_looks_
     assert done.returncode == 0, done.stderr
 
 
-def _starts(tree: ast.AST) -> Iterator[ast.Call]:
-    for node in ast.walk(tree):
+def _starts(of: ast.AST) -> Iterator[ast.Call]:
+    for node in ast.walk(of):
         if isinstance(node, ast.Call) and ast.unparse(node.func) in STARTERS:
             yield node
+
+
+@cache
+def tree(module: Module) -> ast.Module:
+    return ast.parse(module.path.read_bytes())
 
 
 SOURCES: Final = [module for source in (HOST, *PLUGINS) for module in modules(source)]
@@ -127,7 +133,7 @@ def test_only_one_module_knows_how_a_python_of_ours_is_started():
         f"{module.name}:{node.lineno}"
         for module in SOURCES
         if module.name != "portico.children"
-        for node in ast.walk(ast.parse(module.path.read_bytes()))
+        for node in ast.walk(tree(module))
         if isinstance(node, ast.Attribute) and node.attr == "executable" and getattr(node.value, "id", "") == "sys"
     ]
     assert wrong == []
@@ -137,7 +143,7 @@ def test_only_one_module_knows_how_a_python_of_ours_is_started():
 def test_every_start_of_a_program_names_its_environment_and_takes_it_from_that_module():
     wrong = []
     for module in SOURCES:
-        calls = list(_starts(ast.parse(module.path.read_bytes())))
+        calls = list(_starts(tree(module)))
         wrong += [f"{module.name}:{call.lineno}" for call in calls if not any(word.arg == "env" for word in call.keywords)]
         if calls and not any(name.startswith("portico.children.") for _, name in module.imports()):
             wrong.append(module.name)
@@ -160,7 +166,7 @@ def test_no_program_is_started_in_any_other_way():
     wrong = [
         f"{module.name}:{node.lineno}"
         for module in SOURCES
-        for node in ast.walk(ast.parse(module.path.read_bytes()))
+        for node in ast.walk(tree(module))
         if isinstance(node, ast.Call) and ast.unparse(node.func).startswith((*others, "multiprocessing.", "webbrowser."))
     ]
     assert wrong == []

@@ -48,11 +48,13 @@ class Installed:
         """
         from portico.gateway import service
         from portico.gateway.service import Ended
+        from portico.gateway.state import gateway_lock
 
         before = service.running(rt.paths)
+        pid = before.pid if before is not None else gateway_lock(rt.paths).holder()  # one that hangs is ended too
         self.manager.stop(self.service)
         ended = service.stop(rt.paths)  # one that was started by hand is no child of the manager
-        return ended or (Ended(before.pid, before) if before is not None else None)
+        return ended or (Ended(pid, before) if pid is not None else None)
 
 
 def installed(rt: Runtime) -> Installed | None:

@@ -60,6 +60,7 @@ class EndWatch:
         self._asked: Callable[[], None] | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._guard: FileLock | None = None
+        self._begun = threading.Event()
         self.heard: int | None = None
         self.told: socket.socket | None = None
 
@@ -70,7 +71,7 @@ class EndWatch:
                 return
             self.heard = number
             asked = self._asked
-        threading.Thread(target=self._count_down, name="portico-end", daemon=True).start()
+        self._begun.set()
         if asked is not None:
             asked()
 
@@ -105,7 +106,30 @@ class EndWatch:
                 return
             time.sleep(_LOOK_EVERY_S)
 
+    def start(self, heard: socket.socket) -> None:
+        """Listen for the numbers of signals, and be ready to count down: an interpreter at its end starts no more threads."""
+        threading.Thread(target=self._listen, args=(heard,), name="portico-signals", daemon=True).start()
+        threading.Thread(target=self._count_down, name="portico-end", daemon=True).start()
+
+    def stop(self) -> None:
+        """End the threads: nothing has asked to end."""
+        self.guard(None)
+        if self.told is not None:
+            self.told.close()
+        self._begun.set()
+
+    def _listen(self, heard: socket.socket) -> None:
+        ends = {int(number) for number in END_SIGNALS}
+        with heard:
+            while numbers := heard.recv(64):
+                for number in numbers:
+                    if number in ends:
+                        self.hear(number)
+
     def _count_down(self) -> None:
+        self._begun.wait()
+        if self.heard is None:
+            return  # stopped
         longest_s = LONGEST_S
         time.sleep(longest_s)
         if unfinished() and self._loop_runs():
@@ -150,27 +174,18 @@ def watched_end() -> Iterator[EndWatch]:
     watch.told = told
     handlers = {number: signal.getsignal(number) for number in END_SIGNALS}
     before = signal.set_wakeup_fd(told.fileno(), warn_on_full_buffer=False)
-    threading.Thread(target=_listen, args=(heard, watch), name="portico-signals", daemon=True).start()
+    watch.start(heard)
     _watch = watch
     try:
         yield watch
     finally:
         if watch.heard is None:
             signal.set_wakeup_fd(before)
-            watch.guard(None)
             for number, handler in handlers.items():
-                signal.signal(number, handler)
+                if handler is not None:  # one that was not set from Python cannot be set again
+                    signal.signal(number, handler)
             _watch = None
-            told.close()
-
-
-def _listen(heard: socket.socket, watch: EndWatch) -> None:
-    ends = {int(number) for number in END_SIGNALS}
-    with heard:
-        while numbers := heard.recv(64):
-            for number in numbers:
-                if number in ends:
-                    watch.hear(number)
+            watch.stop()
 
 
 def asked_to_end() -> asyncio.Future[None]:
