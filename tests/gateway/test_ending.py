@@ -165,6 +165,6 @@ def test_open_connections_of_every_kind_do_not_keep_it_five_seconds(gateway_path
             connection.sendall(sent)
         began = time.monotonic()
         assert service.stop(gateway_paths).killed is False
-        assert ending.DRAIN_S <= time.monotonic() - began < 5
+        assert time.monotonic() - began < ending.DRAIN_S
     assert not gateway_lock(gateway_paths).is_taken()
     assert read_state(gateway_paths) is None

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from portico.oauth import peer
+from portico.oauth import peer, tcp_sockets
 from portico.oauth.peer import own_users, peer_of
 
 pytestmark = [pytest.mark.linux, pytest.mark.requirement("E119")]
@@ -74,7 +74,7 @@ def test_a_client_that_has_closed_is_gone_and_never_taken_for_root_or_unknown(re
 
 @pytest.mark.parametrize("text", [None, "", "  sl  local_address\n", "   0: not a list\n"])
 def test_where_the_system_has_no_such_list_or_the_client_is_in_none_it_is_unknown(text, tmp_path, monkeypatch):
-    monkeypatch.setattr(peer, "TABLES", tmp_path)
+    monkeypatch.setattr(tcp_sockets, "TABLES", tmp_path)
     if text is not None:
         (tmp_path / "tcp").write_text(text)
     with connected() as (accepted, client):
@@ -96,7 +96,7 @@ def test_a_system_that_does_not_say_whether_the_client_is_connected_is_not_one_w
         def getsockopt(self, *_what: int) -> bytes:
             raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(peer, "TABLES", tmp_path)
+    monkeypatch.setattr(tcp_sockets, "TABLES", tmp_path)
     with connected() as (accepted, _):
         assert peer_of(Poor(accepted)) == found
 
@@ -127,7 +127,7 @@ def test_a_user_without_a_number_in_this_user_namespace_is_unknown_and_a_real_on
     overflow, mine = 65534, tmp_path / "self"
     mine.mkdir()
     (mine / "uid_map").write_text(map_text)
-    monkeypatch.setattr(peer, "TABLES", tmp_path)
+    monkeypatch.setattr(tcp_sockets, "TABLES", tmp_path)
     monkeypatch.setattr(peer, "_SELF", mine)
     with connected() as (accepted, client):
         (tmp_path / "tcp").write_text(listed(accepted, client, overflow))

@@ -10,12 +10,14 @@ import contextlib
 import os
 import sys
 from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from portico.contracts import Redirect
 from portico.errors import ConfigError, NoWayToSignIn
 from portico.oauth.loopback import bind_loopback
+from portico.oauth.tcp_sockets import IPV4, IPV6, LISTENS, Address, listed, mapped, written
 
 if TYPE_CHECKING:
     import socket
@@ -24,11 +26,15 @@ if TYPE_CHECKING:
 
 PORT_ENV: Final = "PORTICO_GATEWAY_PORT"
 LAST_PORT: Final = 65535
-_LISTENS: Final = "0A"  # TCP_LISTEN (linux/include/net/tcp_states.h)
-# proc_net(5) prints each 32-bit word of an address in the order of the machine's bytes.
-_LOOPBACK: Final = "0100007F" if sys.byteorder == "little" else "7F000001"
-_MAPPED: Final = "0000000000000000" + ("FFFF0000" if sys.byteorder == "little" else "0000FFFF")
-_REACHED: Final = frozenset({_LOOPBACK, "0" * 8, "0" * 32, _MAPPED + _LOOPBACK})
+_LOOPBACK: Final = IPv4Address("127.0.0.1")
+# Where a connection to 127.0.0.1 arrives: that address, or every one, of IPv4 or of IPv6.
+_REACHED: Final[tuple[tuple[str, Address], ...]] = (
+    (IPV4, _LOOPBACK),
+    (IPV6, mapped(_LOOPBACK)),
+    (IPV4, IPv4Address(0)),
+    (IPV6, mapped(IPv4Address(0))),
+    (IPV6, IPv6Address(0)),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,20 +110,17 @@ def owner_of(port: int) -> Owner | None:
     return Owner(uid, _name_of(uid), pid, *(_program(pid) if pid is not None else (None, False)))
 
 
-def _listener(port: int) -> tuple[int, str] | None:
+def _listener(port: int) -> tuple[int, int] | None:
     """The user id and the inode of the socket; the most exact address first, as the system chooses."""
-    found = []
-    for table in ("tcp", "tcp6"):
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            for line in Path("/proc/net", table).read_text(encoding="ascii").splitlines()[1:]:
-                fields = line.split()
-                address, _, number = fields[1].partition(":")
-                if fields[3] == _LISTENS and int(number, 16) == port and address in _REACHED:
-                    found.append((not address.endswith(_LOOPBACK), int(fields[7]), fields[9]))
-    return min(found)[1:] if found else None
+    for table, address in _REACHED:
+        end = written(address, port)
+        for each in listed(table, f" {end} "):
+            if each.local == end and each.state == LISTENS:
+                return each.uid, each.inode
+    return None
 
 
-def _process_of(inode: str) -> int | None:
+def _process_of(inode: int) -> int | None:
     wanted = f"socket:[{inode}]"
     for process in Path("/proc").glob("[0-9]*"):
         with contextlib.suppress(OSError):

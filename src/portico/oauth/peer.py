@@ -10,9 +10,11 @@ import errno
 import os
 import socket
 import sys
-from ipaddress import IPv4Address, IPv6Address, ip_address
+from ipaddress import IPv4Address
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple
+from typing import TYPE_CHECKING, Final, Literal
+
+from portico.oauth.tcp_sockets import IPV4, IPV6, TcpSocket, listed, mapped, plain, written
 
 if TYPE_CHECKING:
     from asyncio.trsock import TransportSocket
@@ -24,22 +26,12 @@ Peer = Literal["this-user", "other-user", "unknown", "gone"]
 `gone`: it has closed the connection, so its user is not shown any more and nobody reads an answer.
 """
 
-TABLES: Final = Path("/proc/net")
 _SELF: Final = Path("/proc/self")
 _OVERFLOW: Final = Path("/proc/sys/kernel/overflowuid")
 _ROOT: Final = 0
 _EVERY_ID: Final = 2**32 - 1
 _ESTABLISHED: Final = 1  # TCP_ESTABLISHED of the kernel's tcp_states.h
 _NOT_OFFERED: Final = frozenset({errno.ENOPROTOOPT, errno.EOPNOTSUPP, errno.EINVAL, errno.ENOSYS})
-_FIELDS: Final = 10
-_MAPPED: Final = "::ffff:"
-
-
-class _Row(NamedTuple):
-    """A socket of the kernel's list. `inode` is 0 once its process has closed it; `uid` means nothing then."""
-
-    uid: int
-    inode: int
 
 
 def peer_of(connection: socket.socket | TransportSocket, *, users: Collection[int] | None = None) -> Peer:
@@ -57,16 +49,16 @@ def peer_of(connection: socket.socket | TransportSocket, *, users: Collection[in
         return "unknown"
     mine = own_users() if users is None else users
     try:
-        rows = _rows(connection.getpeername(), connection.getsockname())
+        found = _found(connection.getpeername(), connection.getsockname())
         # Asked after the list was read: a client that was in no list, and is connected even now, is outside.
         connected = _is_connected(connection)
     except OSError:
         return "gone"
-    if not rows:
+    if not found:
         return "unknown" if connected else "gone"
-    if not all(row.inode for row in rows):
+    if not all(each.inode for each in found):
         return "gone"
-    uids = {row.uid for row in rows}
+    uids = {each.uid for each in found}
     if uids <= {*mine}:
         return "this-user"
     return "unknown" if uids <= {*mine, _ROOT, *_unmapped()} else "other-user"
@@ -109,46 +101,20 @@ def _number(path: Path) -> int | None:
         return None
 
 
-def _rows(local: tuple[str, int], remote: tuple[str, int]) -> list[_Row]:
+def _found(local: tuple[str, int], remote: tuple[str, int]) -> list[TcpSocket]:
     """The sockets at `local` that are connected to `remote`; none where the system does not list them."""
-    found: list[_Row] = []
-    for name, pair in _places(local, remote):
-        try:
-            with (TABLES / name).open(encoding="ascii", errors="replace") as lines:
-                found += [row for line in lines if pair in line and (row := _read(line, pair)) is not None]
-        except (OSError, ValueError):
-            continue
-    return found
+    return [
+        each
+        for table, here, there in _places(local, remote)
+        for each in listed(table, f" {here} {there} ")
+        if (each.local, each.remote) == (here, there)
+    ]
 
 
-def _places(local: tuple[str, int], remote: tuple[str, int]) -> Iterator[tuple[str, str]]:
-    """The lists that the socket may be in, each with the address pair as it is written there.
-
-    An IPv6 socket that is connected to an IPv4 address is in the list of IPv6, with both addresses mapped (RFC 4291
-    section 2.5.5.2).
-    """
-    here, there = _plain(local[0]), _plain(remote[0])
+def _places(local: tuple[str, int], remote: tuple[str, int]) -> Iterator[tuple[str, str, str]]:
+    """The tables that the socket may be in, each with both ends as they are written there."""
+    here, there = plain(local[0]), plain(remote[0])
     if isinstance(here, IPv4Address) and isinstance(there, IPv4Address):
-        yield "tcp", f" {_hex(here, local[1])} {_hex(there, remote[1])} "
-        here, there = IPv6Address(f"{_MAPPED}{here}"), IPv6Address(f"{_MAPPED}{there}")
-    yield "tcp6", f" {_hex(here, local[1])} {_hex(there, remote[1])} "
-
-
-def _plain(host: str) -> IPv4Address | IPv6Address:
-    address = ip_address(host.partition("%")[0])
-    return (address.ipv4_mapped or address) if isinstance(address, IPv6Address) else address
-
-
-def _hex(address: IPv4Address | IPv6Address, port: int) -> str:
-    """As the kernel prints it: 32-bit words of the address in the machine's own byte order, and the port."""
-    packed = address.packed
-    words = (packed[start : start + 4] for start in range(0, len(packed), 4))
-    return f"{''.join(f'{int.from_bytes(word, sys.byteorder):08X}' for word in words)}:{port:04X}"
-
-
-def _read(line: str, pair: str) -> _Row | None:
-    """`sl local remote state queues timer retransmits uid timeout inode ...`"""
-    fields = line.split()
-    if len(fields) < _FIELDS or f" {fields[1]} {fields[2]} " != pair:
-        return None
-    return _Row(int(fields[7]), int(fields[9]))
+        yield IPV4, written(here, local[1]), written(there, remote[1])
+        here, there = mapped(here), mapped(there)
+    yield IPV6, written(here, local[1]), written(there, remote[1])
