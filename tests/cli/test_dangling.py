@@ -199,7 +199,7 @@ def test_names_of_models_that_are_gone_are_found_each_at_its_place(two):
 def test_a_sign_out_does_not_meet_the_account_that_came_while_it_was_asked(two, monkeypatch):
     index, readline = ProfileIndex(two.paths), Person.readline
 
-    def after_another_sign_in(person):
+    def after_another_sign_in(person, _size=-1):
         index.update(WORK, lambda profile: replace(profile, created_at=profile.created_at + 1))
         return readline(person)
 
