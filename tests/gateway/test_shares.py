@@ -280,6 +280,23 @@ async def test_a_head_that_does_not_end_is_cut_off(paths):
 
 
 @requests
+async def test_little_is_read_of_a_request_that_was_turned_away(paths):
+    configure(paths, {"acme": "http://127.0.0.1:9/v1"})
+    async with gateway(paths, limits=Limits(body_bytes=MIB, wait_s=0.0)) as here:
+        reader, writer = await asyncio.open_connection("127.0.0.1", here.port)
+        writer.write(head(here, 30 * MIB))
+        assert (await answer_of(reader))[0] == 503
+        sent = 0
+        with contextlib.suppress(ConnectionError):
+            while sent < 30 * MIB:
+                writer.write(bytes(MIB))
+                await writer.drain()
+                sent += MIB
+        writer.close()
+    assert sent < 30 * MIB
+
+
+@requests
 async def test_nothing_about_a_key_is_remembered_once_its_requests_are_over(paths):
     async with provider(answered(WHOLE)) as acme:
         configure(paths, {"acme": acme.base})

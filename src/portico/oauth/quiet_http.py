@@ -18,6 +18,8 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
 
 _LINE_CAP: Final = 16 * 1024
+# Bytes that are read of a request after its answer.
+_LONGEST_REST: Final = 4 << 20
 _log = logging.getLogger(__name__)
 
 
@@ -27,9 +29,9 @@ class Bounds:
 
     `connections`: the default is well below the fewest descriptors that a system gives a process (macOS: 256), with room for a
     burst of as many. `lingers_s`: how long the rest of a request is read that was answered before its end, so that its sender
-    sees the answer and no reset. `cancels`: whether a client that goes away cancels what is done for it. `line_cap`: bytes
-    of a request's first line. `head`: bytes that a request's head may have before its connection is closed; each of its other
-    lines may have 16 KiB.
+    sees the answer and no reset; of 4 MiB at most. `cancels`: whether a client that goes away cancels what is done for it.
+    `line_cap`: bytes of a request's first line. `head`: bytes that a request's head may have before its connection is closed;
+    each of its other lines may have 16 KiB.
     """
 
     idle_s: float = 10.0
@@ -112,12 +114,12 @@ class QuietServer(web.Server):
 
 
 class _Handler(web.RequestHandler):
-    __slots__ = ("_head", "_longest_head", "_refuse", "receives")
+    __slots__ = ("_head", "_longest_head", "_refuse", "_rest", "receives")
 
     def __init__(self, server: QuietServer, longest_head: int, **limits: Any) -> None:
         super().__init__(server, loop=asyncio.get_running_loop(), logger=_log, **limits)
         self._refuse = server.refuse
-        self._head = 0
+        self._head = self._rest = 0
         self._longest_head = longest_head
         self.receives = False
 
@@ -125,10 +127,11 @@ class _Handler(web.RequestHandler):
         """Take what has come. A head that does not end is held in memory, so it may only be so long."""
         requests = self._request_count
         self._head = self._head + len(data) if self._awaits_head() else 0
+        self._rest += len(data) if self._reads_rest() else 0
         super().data_received(data)
         if self._request_count > requests:
-            self._head = 0
-        elif self._head > self._longest_head:
+            self._head = self._rest = 0
+        elif self._head > self._longest_head or self._rest > _LONGEST_REST:
             self.force_close()
 
     def _awaits_head(self) -> bool:
@@ -136,6 +139,10 @@ class _Handler(web.RequestHandler):
         if self._current_request is not None:
             return self._current_request.content.is_eof()
         return self._waiter is not None and not self._waiter.done()
+
+    def _reads_rest(self) -> bool:
+        """Whether what comes now is the rest of a request that was answered: it is read for nothing, and takes others' time."""
+        return not self._request_in_progress and self._waiter is None
 
     def receive(self, *, begins: bool) -> None:
         """A request's body begins to be awaited, or it is not any more."""
