@@ -48,10 +48,11 @@ def health(patient: Patient) -> Iterator[Found]:
             yield Found("refresh-failing", "warning", f"{profile.id}: {found.word}.", why, "{prog} auth status " + profile.id)
         elif profile.type == "oauth" and not profile.has_refresh:
             why = (
-                "Its access token cannot be refreshed: you have to sign in again when it ends. An OpenID provider gives a "
-                "refresh token if the scope has `offline_access`."
+                "Its access token cannot be refreshed: you have to sign in again when it ends. "
+                "An OpenID provider gives a refresh token if the scope has `offline_access`."
             )
-            yield Found("no-refresh-token", "warning", f"{profile.id}: the provider gave no refresh token.", why, _again(profile))
+            message = f"{profile.id}: the provider gave no refresh token."
+            yield Found("no-refresh-token", "warning", message, why, _again(profile))
         if profile.unread:
             fields = ", ".join(profile.unread)
             yield Found(
