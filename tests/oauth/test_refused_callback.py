@@ -146,7 +146,9 @@ async def test_parameters_that_are_not_of_an_answer_are_ignored_whatever_they_ho
 
 async def test_a_state_that_the_server_repeats_in_its_description_is_not_shown():
     async with pending_login() as login:
-        await login.send(login.answer(code=None, error="server_error", error_description=f"state {quote(login.state)}"))
+        said = f"state {quote(login.state)}"
+        caught = await login.send(login.answer(code=None, error="server_error", error_description=said))
+        await get(login.port, caught.headers["location"])
         error = await ended(login)
 
     assert isinstance(error, OAuthError)
