@@ -18,6 +18,7 @@ from portico.contracts import Redirect
 from portico.errors import ConfigError, NoWayToSignIn
 from portico.oauth.loopback import bind_loopback
 from portico.oauth.tcp_sockets import IPV4, IPV6, LISTENS, Address, listed, mapped, written
+from portico.store.atomic import read_start
 
 if TYPE_CHECKING:
     import socket
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
 
 PORT_ENV: Final = "PORTICO_GATEWAY_PORT"
 LAST_PORT: Final = 65535
+_MOST_OF_A_COMMAND: Final = 64 * 1024  # bytes; another user chooses how long hers is
 _LOOPBACK: Final = IPv4Address("127.0.0.1")
 # Where a connection to 127.0.0.1 arrives: that address, or every one, of IPv4 or of IPv6.
 _REACHED: Final[tuple[tuple[str, Address], ...]] = (
@@ -133,8 +135,8 @@ def _program(pid: int) -> tuple[str | None, bool]:
     """The program's name, without what a terminal would obey, and whether it is run as a gateway of Portico's."""
     with contextlib.suppress(OSError):
         process = Path("/proc", str(pid))
-        name = (process / "comm").read_text(encoding="utf-8", errors="replace").strip()
-        words = (process / "cmdline").read_bytes().split(b"\0")
+        name = read_start(process / "comm", _MOST_OF_A_COMMAND).decode(errors="replace").strip()
+        words = read_start(process / "cmdline", _MOST_OF_A_COMMAND).split(b"\0")
         is_portico = any(word.endswith(b"portico") for word in words) and b"gateway" in words
         return "".join(each if each.isprintable() else "?" for each in name), is_portico
     return None, False
