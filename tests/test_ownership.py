@@ -12,6 +12,7 @@ import pytest
 
 from portico.cli.main import main
 from portico.config.layers import load_config
+from portico.config.reading import exposed
 from portico.errors import ConfigError, StoreError
 from portico.ownership import Owners
 from portico.plugins.manager import PluginHost
@@ -68,6 +69,30 @@ def test_the_file_or_any_folder_above_it_that_others_may_write_is_named(deep, de
     assert _exposed(deep) is None
 
 
+def test_the_command_that_ends_it_can_be_run_as_it_is_whatever_the_folder_is_called(deep):
+    odd = deep.parent.rename(deep.parent.with_name("Application Support; touch 'it'"))
+    odd.chmod(0o777)
+    found = Owners().exposure(odd / "file")
+    subprocess.run(["/bin/sh", "-c", found.hint], check=True, cwd=odd.parent)
+    assert [*odd.parent.iterdir()] == [odd]
+    assert _exposed(odd / "file") is None
+    (odd / "file").chmod(0o606)
+    (warning,) = exposed([odd / "file"])
+    subprocess.run(["/bin/sh", "-c", warning.hint], check=True, cwd=odd.parent)
+    assert _exposed(odd / "file") is None
+
+
+def test_a_step_up_after_a_link_leads_out_of_the_links_target_and_not_back(deep, tmp_path):
+    open_one = tmp_path / "open"
+    (open_one / "inner").mkdir(parents=True)
+    (open_one / "file").write_text("{}", encoding="utf-8")
+    open_one.chmod(0o777)
+    (tmp_path / "link").symlink_to(open_one / "inner")
+    path = tmp_path / "link" / ".." / "file"
+    assert path.exists()
+    assert _exposed(path) == str(open_one)
+
+
 def test_in_a_sticky_folder_our_own_file_is_safe_but_not_one_that_others_may_write(deep):
     deep.parent.chmod(0o1777)
     assert _exposed(deep) is None
@@ -95,6 +120,7 @@ def test_another_users_file_folder_or_link_is_named_with_her_name(deep, another_
         os.chown(place, another_user.uid, another_user.gid)
         found = Owners().exposure(deep)
         assert (found.path, found.why) == (str(place), f"it belongs to {another_user.name}")
+        assert ("chown" in found.hint) == (place == deep)  # never a folder, which may be her home
         os.chown(place, 0, 0)
     deep.parent.chmod(0o1777)
     link = deep.parent / "hers"
@@ -111,6 +137,36 @@ def test_a_group_that_may_write_counts_once_somebody_else_is_in_it(deep, another
     assert _exposed(deep) == str(deep)
     os.chown(deep, -1, 54321)  # a group that nobody knows may have anybody in it
     assert _exposed(deep) == str(deep)
+
+
+@pytest.mark.parametrize(("name", "private"), [("domain-users", False), ("alice", True)])
+def test_a_group_of_a_directory_service_that_lists_nobody_is_private_only_under_a_users_own_name(
+    name, private, deep, monkeypatch
+):
+    import grp  # not on Windows
+    import pwd
+
+    group = grp.struct_group((name, "x", deep.stat().st_gid, []))
+    alice = pwd.struct_passwd(("alice", "x", os.geteuid(), group.gr_gid, "", "/", "/bin/sh"))
+    monkeypatch.setattr(pwd, "getpwall", list)
+    monkeypatch.setattr(pwd, "getpwnam", {"alice": alice}.__getitem__)
+    monkeypatch.setattr(grp, "getgrall", list)
+    monkeypatch.setattr(grp, "getgrgid", lambda _: group)
+    deep.chmod(0o660)
+    assert (_exposed(deep) is None) == private
+
+
+def test_a_member_whom_the_system_knows_and_does_not_list_is_still_that_user(deep, monkeypatch):
+    import grp  # not on Windows
+    import pwd
+
+    me = pwd.getpwuid(os.geteuid())
+    listed = grp.struct_group(("users", "x", deep.stat().st_gid, [me.pw_name]))
+    monkeypatch.setattr(pwd, "getpwall", list)
+    monkeypatch.setattr(grp, "getgrall", lambda: [listed])
+    monkeypatch.setattr(grp, "getgrgid", lambda _: listed)
+    deep.chmod(0o660)
+    assert _exposed(deep) is None
 
 
 def test_a_user_named_in_an_access_list_counts_although_the_group_is_private(deep):
@@ -271,6 +327,26 @@ def test_a_sticky_folder_keeps_a_plugin_beside_others_safe_but_is_no_package_its
     assert portico("plugins", "enable", "acme-auth", config={"plugins": {"load": {"paths": [str(root)]}}})[0] == 0
     folder.chmod(0o1777)  # another user could add a module to it
     assert portico("plugins", "enable", "acme-auth")[0] == 9
+
+
+@pytest.mark.requirement("E121")
+def test_an_editors_lock_and_a_file_that_goes_during_the_look_refuse_no_plugin(tmp_path, monkeypatch):
+    folder = write_plugin(tmp_path, "acme-auth")
+    (folder / ".#plugin.py").symlink_to("me@host.123:456")  # as Emacs makes it
+    assert Owners().exposure_within(folder) is None
+
+    class Going(Owners):
+        def _of_entry(self, entry):
+            if entry.name == "plugin.pyc.1234":
+                Path(entry.path).unlink()
+            return super()._of_entry(entry)
+
+    (folder / "plugin.pyc.1234").touch()
+    assert Going().exposure_within(folder) is None
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o777)
+    (folder / "later.py").symlink_to(tmp_path / "open" / "later.py")  # another user could make it
+    assert Owners().exposure_within(folder).path == str(tmp_path / "open")
 
 
 @pytest.mark.root

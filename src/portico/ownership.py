@@ -13,10 +13,12 @@ every program of that user root. There are no such owners and modes on Windows, 
 
 from __future__ import annotations
 
+import contextlib
 import os
 import stat
 import sys
 from dataclasses import dataclass
+from shlex import quote
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -51,7 +53,7 @@ class Owners:
         if os.name != "posix":
             return None
         try:
-            return self._on_the_way(os.path.abspath(path))  # noqa: PTH100 - as the system reads it, `..` aside
+            return self._on_the_way(str(path.absolute()))  # `..` stays: after a link it is not the folder that the text says
         except OSError:
             return None  # whoever reads it will say so
 
@@ -63,7 +65,7 @@ class Owners:
         try:
             return found or self._in_tree(os.path.realpath(folder))
         except OSError as error:
-            return Exposure(str(folder), f"it cannot be looked at ({error.strerror})", f"ls -lR {folder}")
+            return Exposure(str(folder), f"it cannot be looked at ({error.strerror})", f"ls -lR {quote(str(folder))}")
 
     def _on_the_way(self, path: str) -> Exposure | None:
         place, rest, links = "/", path.split("/")[::-1], 0
@@ -97,17 +99,21 @@ class Owners:
             with os.scandir(current) as entries:
                 for entry in entries:
                     count += 1
-                    if entry.is_symlink():
-                        found = found or self._on_the_way(entry.path)
-                    else:
-                        found = found or self._fault(entry.path, entry.stat(follow_symlinks=False))
+                    # Gone by now, as a .pyc's temporary file; or a link to nothing, as an editor's lock.
+                    with contextlib.suppress(FileNotFoundError):
+                        found = found or self._of_entry(entry)
                     if entry.is_dir():
                         waiting.append(os.path.realpath(entry.path))
                     if found is not None:
                         return found
             if count > _MOST_FILES:
-                return Exposure(folder, f"it has more than {_MOST_FILES} files, too many to look at", f"ls {folder}")
+                return Exposure(folder, f"it has more than {_MOST_FILES} files, too many to look at", f"ls {quote(folder)}")
         return None
+
+    def _of_entry(self, entry: os.DirEntry[str]) -> Exposure | None:
+        if entry.is_symlink():
+            return self._on_the_way(entry.path)
+        return self._fault(entry.path, entry.stat(follow_symlinks=False))
 
     def _look(self, place: str) -> tuple[os.stat_result, Exposure | None]:
         known = self._looked.get(place)
@@ -118,14 +124,16 @@ class Owners:
 
     def _fault(self, place: str, state: os.stat_result, *, may_be_sticky: bool = True) -> Exposure | None:
         if state.st_uid not in self._trusted:
-            hint = f"move it to a folder of your own, or take it over: chown {_name(os.geteuid())} {place}"
+            hint = "move what is yours to a folder of your own"
+            if not stat.S_ISDIR(state.st_mode):  # a folder of hers holds files of hers, and may be her home
+                hint = f"move it to a folder of your own, or take it over: chown -h {_name(os.geteuid())} {quote(place)}"
             return Exposure(place, f"it belongs to {_name(state.st_uid)}", hint)
         mode = stat.S_IMODE(state.st_mode)
         is_sticky = stat.S_ISDIR(state.st_mode) and bool(mode & stat.S_ISVTX) and may_be_sticky
         if stat.S_ISLNK(state.st_mode) or is_sticky or not mode & 0o022:
             return None
         if mode & 0o002 or not self._is_private(state.st_gid) or _has_access_list(place):
-            return Exposure(place, f"its mode is {mode:04o}", f"chmod go-w {place}")
+            return Exposure(place, f"its mode is {mode:04o}", f"chmod go-w {quote(place)}")
         return None
 
     def _is_private(self, group: int) -> bool:
@@ -136,17 +144,32 @@ class Owners:
 
 
 def _members(group: int) -> set[int]:
-    """The users of a group, by their own entry and by the group's; a group that nobody knows may have anybody."""
+    """The users of a group, by their own entry and by the group's; -1 is anybody, where the system does not say who is in it.
+
+    A directory service (SSSD, LDAP) lists its users and groups only if it is set to `enumerate`, and a group's entry does not
+    name those whose first group it is. There only a group with a user's name is hers alone (login.defs(5): USERGROUPS_ENAB).
+    """
     import grp
     import pwd
 
     try:
-        named = grp.getgrgid(group).gr_mem
+        entry = grp.getgrgid(group)
     except KeyError:
         return {-1}
-    users = pwd.getpwall()
-    ids = {user.pw_name: user.pw_uid for user in users}
-    return {user.pw_uid for user in users if user.pw_gid == group} | {ids.get(name, -1) for name in named}
+    members = {user.pw_uid for user in pwd.getpwall() if user.pw_gid == group}
+    members |= {_user(name) for name in entry.gr_mem}
+    if group not in {each.gr_gid for each in grp.getgrall()}:
+        members.add(_user(entry.gr_name))
+    return members
+
+
+def _user(name: str) -> int:
+    import pwd
+
+    try:
+        return pwd.getpwnam(name).pw_uid
+    except KeyError:
+        return -1
 
 
 def _has_access_list(place: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from shlex import quote
 from typing import TYPE_CHECKING, Final
 
 from portico.config.problem import Layer, Problem
@@ -62,4 +63,4 @@ def _private(path: Path, layer: Layer) -> tuple[Problem, ...]:
     mode = others_may(path, 0o077)
     if mode is None:
         return ()
-    return (Problem("warning", str(path), (), f"other users may read it ({mode})", f"chmod 600 {path}", layer),)
+    return (Problem("warning", str(path), (), f"other users may read it ({mode})", f"chmod 600 {quote(str(path))}", layer),)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import os
 import stat
+from shlex import quote
 from typing import TYPE_CHECKING, Final
 
 from portico.config.document import Document
@@ -112,7 +113,8 @@ def exposed(paths: Iterable[Path]) -> tuple[Problem, ...]:
         if exposure is None or exposure.path in found:
             continue
         if exposure.path == os.path.realpath(path):
-            message, hint = f"other users may change it ({exposure.why})", exposure.hint.replace(exposure.path, str(path))
+            message = f"other users may change it ({exposure.why})"
+            hint = exposure.hint.replace(quote(exposure.path), quote(str(path)))
         else:
             message, hint = f"other users may replace it ({exposure})", exposure.hint
         found[exposure.path] = Problem("warning", str(path), (), message, hint)

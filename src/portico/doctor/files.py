@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Final
 
 from portico.config.reading import exposed
@@ -79,4 +80,4 @@ def _open_to_others(id: str, path: Path, mode: int, why: str) -> Found:
         path.chmod(mode)
         return f"{path} is yours alone now"
 
-    return Found(id, "error", f"{path} can be read by other users.", why, f"chmod {mode:o} {path}", close)
+    return Found(id, "error", f"{path} can be read by other users.", why, f"chmod {mode:o} {quote(str(path))}", close)

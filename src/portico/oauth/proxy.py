@@ -18,6 +18,7 @@ import stat
 import urllib.request
 from dataclasses import dataclass
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote, urlsplit
 
@@ -201,7 +202,7 @@ def _file(path: Path) -> dict[str, str]:
         if not stat.S_ISREG(found.st_mode):
             raise _unusable_file(path, "it is not a plain file")
         if os.name == "posix" and (found.st_mode & 0o077 or found.st_uid not in {os.geteuid(), 0}):
-            raise _unusable_file(path, f"others may read it or write to it: chmod 600 {path}")
+            raise _unusable_file(path, f"others may read it or write to it: chmod 600 {quote(str(path))}")
 
     try:
         lines = read_file(path, _LARGEST, follow=False, check=check).decode().splitlines()
