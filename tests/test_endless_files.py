@@ -278,6 +278,9 @@ def test_a_regular_file_is_read_whole_from_its_start_and_from_its_end(tmp_path):
 EXCEPTIONS: Final = {
     "portico.store.atomic: os.open": "it is the place",
     "portico.clock: open": "a file of the kernel's, at a path that is fixed",
+    "portico.oauth.peer: path.read_text": "a file of the kernel's, at a path that is fixed",
+    "portico.oauth.peer: (_SELF / 'uid_map').read_text": "a file of the kernel's, at a path that is fixed",
+    "portico.oauth.tcp_sockets: (TABLES / table).open": "a file of the kernel's, at a path that is fixed",
     "portico.store.network_folder: mounts.read_text": "a file of the kernel's, at a path that is fixed",
     "portico.store.secret_service: Path(f'/proc/{self._pid()}/cmdline').read_bytes": "a file of the kernel's",
     "portico.cli.explain: page.read_text": "a page of Portico's own package",
