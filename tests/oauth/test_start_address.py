@@ -122,6 +122,15 @@ async def test_what_only_looks_or_is_meant_for_another_host_does_not_use_the_add
         assert (await login.finish()).status == 200
 
 
+@pytest.mark.parametrize("host", ["localhost:4711", "127.0.0.1:4711", "[::1]:80", "localhost"])
+async def test_an_editor_that_forwards_the_port_under_another_name_or_number_reaches_the_start_address(host, opener):
+    async with pending_login(opener=opener) as login:
+        assert (await visit(await opener.start_address(), host=host)).headers["location"] == login.authorize_url
+        query = urlencode(login.answer())
+        assert (await get(login.port, f"{login.path}?{query}", host=host)).status == 421  # the callback's own host is exact
+        assert (await login.finish()).status == 200
+
+
 async def test_a_guess_at_the_address_gets_nothing(opener):
     async with pending_login(opener=opener):
         address = await opener.start_address()

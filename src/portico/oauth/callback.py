@@ -153,10 +153,10 @@ class CallbackServer:
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         path, _, query = request.raw_path.partition("?")
+        if self.start.is_meant_by(request):
+            return await self.start.answer(request)
         if not is_for(request, self._hosts):
             return self._refuse("host")
-        if self.start.is_at(path):
-            return await self.start.answer(request)
         if path == self._result_path and request.method == "GET":
             return await self._show_result()
         if path != self._path:

@@ -94,9 +94,16 @@ class StartAddress:
         """From now on, lead the first request to `url`."""
         self._target = url
 
-    def is_at(self, path: str) -> bool:
-        """Whether `path` is this address's, once it leads anywhere."""
-        return self._target is not None and hmac.compare_digest(path.encode(), self.path.encode())
+    def is_meant_by(self, request: web.BaseRequest) -> bool:
+        """Whether `request` is for this address, once it leads anywhere: by its path, and by any name and port of this machine.
+
+        An editor that forwards the port to the machine of the browser may change both name and port; and no page that rebinds
+        a name of its own to 127.0.0.1 knows the path.
+        """
+        path = request.raw_path.partition("?")[0]
+        if self._target is None or not hmac.compare_digest(path.encode(), self.path.encode()):
+            return False
+        return _is_for_this_machine(request)
 
     async def answer(self, request: web.BaseRequest) -> Answer:
         """Lead the first GET on; refuse what only looks (HEAD, a prefetch), other users' processes, and every further GET."""
@@ -149,9 +156,6 @@ class StartAddress:
 class StartServer:
     """The listener of a start address alone, for a sign-in without a callback server, as an async context manager.
 
-    It answers to any name of this machine and any port in the Host header: an editor that forwards the port to the machine of
-    the browser may change both, and no page that rebinds a name to 127.0.0.1 knows the address.
-
     Args:
         target: the page that it leads to.
         on_stray: told the reason of each request that was refused.
@@ -181,14 +185,17 @@ class StartServer:
         await self._runner.cleanup()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        if not is_for(request, {host.lower() for host in request.headers.getall("Host", []) if _is_local(host)}):
-            return self._refuse("host")
-        path = request.raw_path.partition("?")[0]
-        return await self.address.answer(request) if self.address.is_at(path) else self._refuse("path")
+        if self.address.is_meant_by(request):
+            return await self.address.answer(request)
+        return self._refuse("path" if _is_for_this_machine(request) else "host")
 
     def _refuse(self, reason: str) -> Answer:
         self._on_stray(reason)
         return refusal(reason)
+
+
+def _is_for_this_machine(request: web.BaseRequest) -> bool:
+    return is_for(request, {host.lower() for host in request.headers.getall("Host", []) if _is_local(host)})
 
 
 def _is_local(host: str) -> bool:
