@@ -17,6 +17,29 @@ pytestmark = [pytest.mark.linux, pytest.mark.requirement("E119")]
 NOBODY_HERE = 4_000_000_000
 
 
+@pytest.fixture(params=["asked", "listed"])
+def shown(request, monkeypatch):
+    """Both ways to learn whose a socket is: the kernel is asked for it, or its list of all is read."""
+    if request.param == "listed":
+        monkeypatch.setattr(peer, "between", lambda *_ends: None)
+    else:
+        monkeypatch.setattr(peer, "listed", lambda *_line: pytest.fail("the list of all sockets was read"))
+
+
+@pytest.fixture(params=["asked", "listed"])
+def whichever(request, monkeypatch):
+    """As `shown`, for a client that may have closed: the kernel knows nothing of one that was reset, and the list is read as well."""
+    if request.param == "listed":
+        monkeypatch.setattr(peer, "between", lambda *_ends: None)
+
+
+@pytest.fixture
+def only_listed(monkeypatch, tmp_path):
+    """A system that answers no question for one socket, and whose list of all is what the test writes to this folder."""
+    monkeypatch.setattr(peer, "between", lambda *_ends: None)
+    monkeypatch.setattr(tcp_sockets, "TABLES", tmp_path)
+
+
 @contextmanager
 def connected(listening="127.0.0.1", to=None):
     """A connection to a listener at `listening`, by a client that was given the address `to`: both ends, the server's first."""
@@ -33,7 +56,7 @@ def connected(listening="127.0.0.1", to=None):
 @pytest.mark.parametrize(
     ("listening", "to"), [("127.0.0.1", None), ("::1", None), ("127.0.0.1", "::ffff:127.0.0.1"), ("127.0.0.1", "127.0.0.2")]
 )
-def test_a_client_of_this_user_is_found_over_ipv4_ipv6_and_an_ipv6_socket_to_an_ipv4_address(listening, to):
+def test_a_client_of_this_user_is_found_over_ipv4_ipv6_and_an_ipv6_socket_to_an_ipv4_address(listening, to, shown):
     if to == "127.0.0.2":
         listening = "0.0.0.0"
     with connected(listening, to) as (accepted, _):
@@ -41,12 +64,12 @@ def test_a_client_of_this_user_is_found_over_ipv4_ipv6_and_an_ipv6_socket_to_an_
 
 
 @pytest.mark.parametrize(("listening", "to"), [("127.0.0.1", None), ("::1", None), ("127.0.0.1", "::ffff:127.0.0.1")])
-def test_a_client_that_is_none_of_the_given_users_is_another_users_and_root_is_unknown(listening, to):
+def test_a_client_that_is_none_of_the_given_users_is_another_users_and_root_is_unknown(listening, to, shown):
     with connected(listening, to) as (accepted, _):
         assert peer_of(accepted, users={NOBODY_HERE}) == ("other-user" if os.getuid() else "unknown")
 
 
-def test_a_listener_for_both_families_shows_an_ipv4_client_too():
+def test_a_listener_for_both_families_shows_an_ipv4_client_too(shown):
     with (
         socket.create_server(("::", 0), family=socket.AF_INET6, dualstack_ipv6=True) as listener,
         socket.create_connection(("127.0.0.1", listener.getsockname()[1])),
@@ -56,14 +79,14 @@ def test_a_listener_for_both_families_shows_an_ipv4_client_too():
         assert peer_of(accepted) == "this-user"
 
 
-def test_a_client_that_has_sent_its_last_byte_and_waits_for_the_answer_is_still_known():
+def test_a_client_that_has_sent_its_last_byte_and_waits_for_the_answer_is_still_known(shown):
     with connected() as (accepted, client):
         client.shutdown(socket.SHUT_WR)
         assert peer_of(accepted) == "this-user"
 
 
 @pytest.mark.parametrize("reset", [False, True])
-def test_a_client_that_has_closed_is_gone_and_never_taken_for_root_or_unknown(reset):
+def test_a_client_that_has_closed_is_gone_and_never_taken_for_root_or_unknown(reset, whichever):
     with connected() as (accepted, client):
         client.sendall(b"GET / HTTP/1.1\r\n\r\n")
         if reset:
@@ -73,8 +96,7 @@ def test_a_client_that_has_closed_is_gone_and_never_taken_for_root_or_unknown(re
 
 
 @pytest.mark.parametrize("text", [None, "", "  sl  local_address\n", "   0: not a list\n"])
-def test_where_the_system_has_no_such_list_or_the_client_is_in_none_it_is_unknown(text, tmp_path, monkeypatch):
-    monkeypatch.setattr(tcp_sockets, "TABLES", tmp_path)
+def test_where_the_system_has_no_such_list_or_the_client_is_in_none_it_is_unknown(text, tmp_path, only_listed):
     if text is not None:
         (tmp_path / "tcp").write_text(text)
     with connected() as (accepted, client):
@@ -85,7 +107,7 @@ def test_where_the_system_has_no_such_list_or_the_client_is_in_none_it_is_unknow
 
 @pytest.mark.parametrize(("number", "found"), [(errno.ENOPROTOOPT, "unknown"), (errno.EBADF, "gone")])
 def test_a_system_that_does_not_say_whether_the_client_is_connected_is_not_one_whose_client_has_closed(
-    number, found, tmp_path, monkeypatch
+    number, found, only_listed
 ):
     class Poor:
         """A socket of a system that lacks TCP_INFO, or one that is closed."""
@@ -96,9 +118,20 @@ def test_a_system_that_does_not_say_whether_the_client_is_connected_is_not_one_w
         def getsockopt(self, *_what: int) -> bytes:
             raise OSError(number, os.strerror(number))
 
-    monkeypatch.setattr(tcp_sockets, "TABLES", tmp_path)
     with connected() as (accepted, _):
         assert peer_of(Poor(accepted)) == found
+
+
+def test_a_listener_at_the_clients_address_is_not_taken_for_the_client():
+    with connected() as (accepted, client):
+        place = client.getsockname()
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        client.close()
+        with socket.create_server(place):
+            assert (
+                tcp_sockets.between(*((tcp_sockets.plain(host), port) for host, port in (place, accepted.getsockname()))) is None
+            )
+            assert peer_of(accepted) == "gone"
 
 
 def listed(accepted, client, uid):
@@ -122,12 +155,11 @@ def listed(accepted, client, uid):
     ],
 )
 def test_a_user_without_a_number_in_this_user_namespace_is_unknown_and_a_real_one_of_that_number_is_not(
-    map_text, found, tmp_path, monkeypatch
+    map_text, found, tmp_path, monkeypatch, only_listed
 ):
     overflow, mine = 65534, tmp_path / "self"
     mine.mkdir()
     (mine / "uid_map").write_text(map_text)
-    monkeypatch.setattr(tcp_sockets, "TABLES", tmp_path)
     monkeypatch.setattr(peer, "_SELF", mine)
     with connected() as (accepted, client):
         (tmp_path / "tcp").write_text(listed(accepted, client, overflow))
@@ -149,7 +181,7 @@ def test_the_user_who_logged_in_and_became_another_counts_as_this_user(login, mo
 
 @pytest.mark.root
 @pytest.mark.parametrize(("family", "host"), [("AF_INET", "127.0.0.1"), ("AF_INET6", "::1"), ("AF_INET6", "::ffff:127.0.0.1")])
-def test_another_users_process_is_another_users(family, host, another_user):
+def test_another_users_process_is_another_users(family, host, another_user, whichever):
     listening = "::1" if host == "::1" else "127.0.0.1"
     with socket.create_server((listening, 0), family=socket.AF_INET6 if ":" in listening else socket.AF_INET) as listener:
         code = """

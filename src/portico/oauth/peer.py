@@ -1,7 +1,7 @@
-"""Which user's process is at the other end of a loopback connection, as Linux shows it (proc_pid_net(5)).
+"""Which user's process is at the other end of a loopback connection, as Linux shows it (sock_diag(7), proc_pid_net(5)).
 
-Any local user can connect to a port on 127.0.0.1. Linux lists each TCP socket with the user who made it, so the client's
-socket, found by its address pair, shows whose process has connected. Other systems have no such list for everybody to read.
+Any local user can connect to a port on 127.0.0.1. Linux shows each TCP socket with the user who made it, so the client's
+socket, found by its address pair, shows whose process has connected. Other systems do not show that to everybody.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from ipaddress import IPv4Address
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
-from portico.oauth.tcp_sockets import IPV4, IPV6, TcpSocket, listed, mapped, plain, written
+from portico.oauth.tcp_sockets import IPV4, IPV6, TcpSocket, between, listed, mapped, plain, written
 
 if TYPE_CHECKING:
     from asyncio.trsock import TransportSocket
@@ -102,7 +102,10 @@ def _number(path: Path) -> int | None:
 
 
 def _found(local: tuple[str, int], remote: tuple[str, int]) -> list[TcpSocket]:
-    """The sockets at `local` that are connected to `remote`; none where the system does not list them."""
+    """The sockets at `local` that are connected to `remote`; none where the system does not show them."""
+    one = between((plain(local[0]), local[1]), (plain(remote[0]), remote[1]))
+    if one is not None:
+        return [one]
     return [
         each
         for table, here, there in _places(local, remote)
