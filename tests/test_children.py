@@ -113,6 +113,16 @@ def test_python_with_the_module_option_runs_portico_and_nothing_that_only_looks_
     assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.requirement("E117")
+@pytest.mark.linux
+def test_python_with_the_module_option_runs_portico_in_a_folder_that_was_deleted(run_portico, tmp_path):
+    command = f'rmdir "$PWD" && exec "{sys.executable}" -m portico --version'
+    folder = tmp_path / "deleted"
+    folder.mkdir()
+    done = subprocess.run(["/bin/sh", "-c", command], cwd=folder, env=run_portico.environment(), capture_output=True, check=False)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def _starts(of: ast.AST) -> Iterator[ast.Call]:
     for node in ast.walk(of):
         if isinstance(node, ast.Call) and ast.unparse(node.func) in STARTERS:

@@ -10,8 +10,12 @@ def _leave_current_folder() -> None:
     Every import after this one finds the real library and not a `json.py` of the folder. What Python has imported before this
     line cannot be undone: a `portico.py` there has run in this module's place. The `portico` script has no such folder.
     """
-    source = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120 - before `pathlib` is imported
-    if not sys.flags.safe_path and sys.path and sys.path[0] in {"", os.getcwd()} and source != os.getcwd():  # noqa: PTH109
+    try:
+        current = os.getcwd()  # noqa: PTH109 - before `pathlib` is imported
+    except OSError:
+        current = ""  # the folder was deleted, or may not be looked at; nothing can be imported from it by that name
+    source = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))  # noqa: PTH100, PTH120
+    if not sys.flags.safe_path and sys.path and sys.path[0] in {"", current} and source != current:
         del sys.path[0]
 
 
