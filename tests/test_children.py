@@ -17,9 +17,13 @@ import pytest
 from portico.cli import config_edit, demo_keep, gateway_logs
 from portico.cli.demo_stage import Stage, clean_environment
 from portico.cli.runtime import Runtime
+from portico.errors import ConfigError
 from portico.gateway import service
 from portico.gateway.as_service import gateway_service
 from portico.gateway.child import same_installation
+from portico.oauth.browser import BrowserOpener
+from portico.oauth.browser_choice import Surroundings
+from portico.services.service import ask
 from portico.store.passphrase import SECRET_VARIABLES, PassphraseSource
 from portico.store.profiles import ProfileIndex
 from portico.store.vault import Vault
@@ -121,6 +125,63 @@ def test_python_with_the_module_option_runs_portico_in_a_folder_that_was_deleted
     folder.mkdir()
     done = subprocess.run(["/bin/sh", "-c", command], cwd=folder, env=run_portico.environment(), capture_output=True, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
+
+
+@pytest.fixture
+def planted_program(hostile_folder):
+    """Makes a program of the current folder, which makes a note when it is run; its name."""
+
+    def make(name: str) -> str:
+        (hostile_folder / name).write_text(f"#!/bin/sh\n: > {hostile_folder}/{name}.ran\n", encoding="utf-8")
+        (hostile_folder / name).chmod(0o755)
+        return name
+
+    return make
+
+
+# An empty entry of PATH means the current folder; Windows looks there in any case.
+HERE_FIRST: Final = f"{os.pathsep}{os.environ['PATH']}{os.pathsep}."
+
+
+@pytest.mark.requirement("E117")
+@pytest.mark.linux
+@pytest.mark.parametrize("variable", [{}, {"BROWSER": "firefox"}])
+def test_the_browser_is_no_program_of_the_current_folder(variable, planted_program, tmp_path):
+    (tmp_path / "firefox").write_text(f"#!/bin/sh\n: > {tmp_path}/opened\n", encoding="utf-8")
+    (tmp_path / "firefox").chmod(0o755)
+    for name in ("xdg-open", "firefox"):
+        planted_program(name)
+    opener = BrowserOpener({"DISPLAY": ":0", "PATH": f":{tmp_path}:/bin", **variable})
+
+    assert asyncio.run(opener.open("http://127.0.0.1:9/"))
+    assert (tmp_path / "opened").exists()
+
+
+@pytest.mark.requirement("E117")
+@pytest.mark.linux
+def test_an_editor_that_was_not_chosen_is_no_program_of_the_current_folder(planted_program, run_portico, tool):
+    for name in config_edit._FALLBACKS:
+        planted_program(name)
+    nano = tool.rename(tool.with_name("nano"))
+    env = {"PATH": f":{nano.parent}:.", "VISUAL": None, "EDITOR": None}
+    assert config_edit._editor(Runtime("portico", env=run_portico.environment(env))) == [str(nano)]
+
+
+@pytest.mark.requirement("E117")
+@pytest.mark.linux
+def test_what_talks_to_the_service_manager_is_no_program_of_the_current_folder(planted_program, run_portico):
+    name = planted_program("no-such-manager")
+    env = {"PATH": HERE_FIRST}
+    assert ask(env, [name]) == ("", f"there is no {name} here")
+    with pytest.raises(ConfigError, match="cannot be run"):
+        list(gateway_logs._printed([name], Runtime("portico", env=run_portico.environment(env))))
+
+
+@pytest.mark.requirement("E117")
+@pytest.mark.parametrize("variables", [{}, {"SYSTEMROOT": r"D:\Win"}, {"SystemRoot": r"D:\Win"}])
+def test_on_windows_the_launcher_is_named_by_its_whole_path_for_windows_looks_in_the_current_folder_first(variables):
+    (launcher,) = Surroundings(variables, platform="win32").choose()
+    assert launcher.words[0] == (r"D:\Win" if variables else r"C:\Windows") + r"\System32\rundll32.exe"
 
 
 def _starts(of: ast.AST) -> Iterator[ast.Call]:

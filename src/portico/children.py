@@ -1,22 +1,25 @@
-"""The processes that Portico starts: how a Python of ours is run, and which environment each kind of child gets.
+"""The processes that Portico starts: how a Python of ours is run, where a program is found, and which environment a child gets.
 
 `python -m` and `python SCRIPT` put the current folder, or the script's, first on the import path (docs.python.org: sys.path).
 A `portico.py` or `json.py` in a project that a user has just cloned would run as the user: CWE-427. So a Python of ours is
-started with `-P` or `-I`. No child gets the passphrase of the encrypted token store, nor the name of its file: any process of the
-user can read another's environment, and a child hands its own on to everything that it starts (CWE-214).
+started with `-P` or `-I`, and a program that Portico looks for by its name is not one of the current folder. No child gets the
+passphrase of the encrypted token store, nor the name of its file: any process of the user can read another's environment, and a
+child hands its own on to everything that it starts (CWE-214).
 """
 
 from __future__ import annotations
 
+import errno
 import os
 import re
+import shutil
 import sys
 from typing import TYPE_CHECKING, Final
 
 from portico.store.passphrase import SECRET_VARIABLES
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 _PATH_ENV: Final = "PYTHONPATH"
 _SECRET_NAME: Final = re.compile(
@@ -32,6 +35,30 @@ def portico_command(*words: str) -> list[str]:
 def script_command(script: str, *words: str) -> list[str]:
     """What runs a file of ours that needs the standard library alone: neither a folder nor a variable adds to its import path."""
     return [sys.executable, "-I", script, *words]
+
+
+def find_program(name: str, env: Mapping[str, str]) -> str | None:
+    """The file of a program in one of the absolute folders of `PATH`; a name with a folder in it is taken as it is.
+
+    Windows looks in the current folder before it looks in PATH, and so does everybody whose PATH has `.` or an empty entry.
+    """
+    if os.path.dirname(name):  # noqa: PTH120 - of a word that may be no path
+        return shutil.which(name)
+    folders = [folder for folder in env.get("PATH", os.defpath).split(os.pathsep) if os.path.isabs(folder)]  # noqa: PTH117
+    found = shutil.which(name, path=os.pathsep.join(folders))
+    return found if found is not None and os.path.isabs(found) else None  # noqa: PTH117 - on Windows `which` looks there too
+
+
+def found_command(command: Sequence[str], env: Mapping[str, str]) -> list[str]:
+    """`command` with the file of its program in the program's place (`find_program`).
+
+    Raises:
+        FileNotFoundError: there is none.
+    """
+    program = find_program(command[0], env)
+    if program is None:
+        raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), command[0])
+    return [program, *command[1:]]
 
 
 def portico_environment(env: Mapping[str, str]) -> dict[str, str]:

@@ -111,6 +111,8 @@ def _run(rt: Runtime, editor: list[str], copy: Path) -> None:
 
 def _editor(rt: Runtime) -> list[str]:
     """The words of the editor's command."""
+    from portico.children import find_program
+
     chosen = rt.env.get("VISUAL") or rt.env.get("EDITOR")
     if chosen:
         try:
@@ -119,7 +121,7 @@ def _editor(rt: Runtime) -> list[str]:
             raise UsageError(
                 "no-editor", f"{chosen} cannot be read as a command: {error}", hint="mend VISUAL or EDITOR"
             ) from None
-    found = next((name for name in _FALLBACKS if shutil.which(name)), None)
+    found = next(filter(None, (find_program(name, rt.env) for name in _FALLBACKS)), None)
     if found is None:
         raise UsageError("no-editor", "No editor is known.", hint="set VISUAL or EDITOR to the command of one")
     return [found]

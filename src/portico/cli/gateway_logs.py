@@ -7,7 +7,7 @@ import sys
 import time
 from typing import TYPE_CHECKING, Final
 
-from portico.children import child_environment
+from portico.children import child_environment, found_command
 from portico.errors import ConfigError, ExitCode
 from portico.store.atomic import file_error, read_end, read_start
 
@@ -45,7 +45,12 @@ def logs(args: argparse.Namespace, rt: Runtime) -> int:
 def _printed(command: list[str], rt: Runtime) -> Iterator[str]:
     try:
         process = subprocess.Popen(
-            command, env=child_environment(rt.env), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True, errors="replace"
+            found_command(command, rt.env),
+            env=child_environment(rt.env),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+            errors="replace",
         )
     except OSError as error:
         raise ConfigError("service-failed", f"`{command[0]}` cannot be run.", why=error.strerror) from None

@@ -12,7 +12,7 @@ import subprocess
 import threading
 from typing import TYPE_CHECKING, Final
 
-from portico.children import child_environment
+from portico.children import child_environment, found_command
 from portico.oauth.browser_choice import Launcher, Surroundings
 from portico.oauth.endpoints import check_endpoint_url
 
@@ -105,4 +105,5 @@ async def _started(argv: list[str], env: dict[str, str]) -> bool:
 
 def _spawn(argv: list[str], env: dict[str, str]) -> subprocess.Popen[bytes]:
     nothing = subprocess.DEVNULL
-    return subprocess.Popen(argv, env=env, stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True)
+    command = found_command(argv, env)
+    return subprocess.Popen(command, env=env, stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True)

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import shutil
 import sys
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from portico.children import find_program
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -60,7 +61,7 @@ class Launcher:
 _WINDOWS_LAUNCHER: Final = ("rundll32.exe", "url.dll,FileProtocolHandler")
 # `wslview` of wslu; then Windows' own, on PATH (`appendWindowsPath` of wsl.conf) or where its disk is mounted.
 _WSL_LAUNCHERS: Final = (("wslview",), _WINDOWS_LAUNCHER, ("/mnt/c/Windows/System32/rundll32.exe", *_WINDOWS_LAUNCHER[1:]))
-_SYSTEM_LAUNCHERS: Final = {"darwin": Launcher(("/usr/bin/open",)), "win32": Launcher(_WINDOWS_LAUNCHER)}
+_MACOS_LAUNCHER: Final = ("/usr/bin/open",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +78,8 @@ class Surroundings:
             return self._from_variable(self.env["BROWSER"])
         if self.env.get("SSH_CONNECTION") or self.env.get("SSH_TTY"):
             return "this is an SSH session"
-        if self.platform in _SYSTEM_LAUNCHERS:
-            return (_SYSTEM_LAUNCHERS[self.platform],)
+        if self.platform in {"darwin", "win32"}:
+            return (self._systems_own(),)
         has_display = bool(self.env.get("DISPLAY") or self.env.get("WAYLAND_DISPLAY"))
         if self._is_wsl():
             # With a display (WSLg), Linux's own browsers can be seen too.
@@ -86,6 +87,13 @@ class Surroundings:
         if not has_display:
             return "this is a container" if self._is_container() else "there is no graphical display"
         return self._all_of(_LINUX_LAUNCHERS)
+
+    def _systems_own(self) -> Launcher:
+        """By its whole path: CreateProcess looks for a bare name in the current folder before the system's."""
+        if self.platform == "darwin":
+            return Launcher(_MACOS_LAUNCHER)
+        system = self.env.get("SYSTEMROOT") or self.env.get("SystemRoot") or r"C:\Windows"
+        return Launcher((rf"{system}\System32\{_WINDOWS_LAUNCHER[0]}", *_WINDOWS_LAUNCHER[1:]))
 
     def _from_variable(self, value: str) -> tuple[Launcher, ...] | str:
         """What `$BROWSER` names and nothing else: whoever sets it may want no other browser."""
@@ -100,7 +108,7 @@ class Surroundings:
             words = shlex.split(command, posix=self.platform != "win32")
         except ValueError:
             return "$BROWSER cannot be read"
-        if not words or shutil.which(words[0], path=self.env.get("PATH")) is None:
+        if not words or find_program(words[0], self.env) is None:
             return None
         if Path(words[0]).name in _TEXT_BROWSERS:
             return "$BROWSER is a text browser, which would take over this terminal"
@@ -115,7 +123,7 @@ class Surroundings:
         """Those that are installed; a program that several of them are links to is there once."""
         there: dict[tuple[Path, ...], Launcher] = {}
         for words in launchers:
-            found = shutil.which(words[0], path=self.env.get("PATH"))
+            found = find_program(words[0], self.env)
             if found is not None and Path(found).resolve().name not in _TEXT_BROWSERS:
                 there.setdefault((Path(found).resolve(), *map(Path, words[1:])), Launcher(words))
         return tuple(there.values()) or "no browser is installed"

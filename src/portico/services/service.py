@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from portico.children import child_environment
+from portico.children import child_environment, found_command
 from portico.errors import ConfigError
 from portico.paths import make_folder
 from portico.store.atomic import file_error, read_file, remove_private, write_in_place, write_private
@@ -207,7 +207,7 @@ def ask(env: Mapping[str, str], command: Sequence[str]) -> tuple[str, str | None
     """What `command` printed, and what it complained of; None where it ended well."""
     try:
         done = subprocess.run(
-            command,
+            found_command(command, env),
             env=child_environment(env),
             stdin=subprocess.DEVNULL,
             capture_output=True,
