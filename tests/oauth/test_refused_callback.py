@@ -12,7 +12,7 @@ from portico.errors import Denied, OAuthError, PorticoError
 from portico.oauth.callback import CallbackServer
 from portico.oauth.events import StrayRequest
 from portico.testing.authorization_server import AuthorizationServer
-from tests.oauth.parts import get, pending_login
+from tests.oauth.parts import LIMIT_S, get, pending_login
 
 pytestmark = pytest.mark.requirement("E131")
 
@@ -70,7 +70,7 @@ REFUSED = {
 
 async def ended(login) -> PorticoError:
     with pytest.raises(PorticoError) as raised:
-        await asyncio.wait_for(login.task, 2)
+        await asyncio.wait_for(login.task, LIMIT_S)
     return raised.value
 
 
@@ -138,7 +138,7 @@ async def test_parameters_that_are_not_of_an_answer_are_ignored_whatever_they_ho
         query = with_query(login, "session_state=%00%ff&x=%zz&x=2&error_description=%0d%0a")
         caught = await login.send(query)
         page = await get(login.port, caught.headers["location"])
-        await asyncio.wait_for(login.task, 2)
+        await asyncio.wait_for(login.task, LIMIT_S)
 
     assert page.status == 200
     assert len(login.grants) == 1

@@ -166,6 +166,10 @@ class CallbackServer:
     async def _answered(self, request: web.BaseRequest, query: str) -> web.StreamResponse:
         """Hold the browser that brings the answer until the outcome is known; refuse what is not the answer."""
         try:
+            await check_sender(request)
+        except UnfitResponse as unfit:
+            return self._refuse(unfit.reason)
+        try:
             await self._take_request(request, query)
         except UnfitResponse as unfit:
             if request.method != self._method:
@@ -178,14 +182,13 @@ class CallbackServer:
         return Answer(303, Location=self._result_path)
 
     async def _take_request(self, request: web.BaseRequest, query: str) -> None:
-        """Accept the answer in a request of this user's. In another response mode than was asked for, it ends the sign-in.
+        """Accept the answer in a request. In another response mode than was asked for, it ends the sign-in.
 
         Raises:
             UnfitResponse: it is not the answer to this sign-in.
         """
         if request.method not in _METHODS:
             raise UnfitResponse("method")
-        await check_sender(request)
         parameters = read_parameters(query if request.method == "GET" else await read_form(request))
         if request.method == self._method:
             self.take(parameters)
