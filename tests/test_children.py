@@ -15,9 +15,10 @@ from typing import TYPE_CHECKING, Final
 import pytest
 
 from portico.cli import config_edit, demo_keep, gateway_logs
+from portico.cli import exec as exec_
 from portico.cli.demo_stage import Stage, clean_environment
 from portico.cli.runtime import Runtime
-from portico.errors import ConfigError
+from portico.errors import ConfigError, UsageError
 from portico.gateway import service
 from portico.gateway.as_service import gateway_service
 from portico.gateway.child import same_installation
@@ -165,6 +166,20 @@ def test_an_editor_that_was_not_chosen_is_no_program_of_the_current_folder(plant
     nano = tool.rename(tool.with_name("nano"))
     env = {"PATH": f":{nano.parent}:.", "VISUAL": None, "EDITOR": None}
     assert config_edit._editor(Runtime("portico", env=run_portico.environment(env))) == [str(nano)]
+
+
+@pytest.mark.requirement("E117")
+@pytest.mark.linux
+def test_a_tool_or_an_editor_that_is_named_without_a_folder_is_no_program_of_the_current_one(
+    planted_program, run_portico, tmp_path
+):
+    name = planted_program("claude")
+    rt = Runtime("portico", env=run_portico.environment({"PATH": HERE_FIRST}))
+    with pytest.raises(UsageError, match="There is no program claude"):
+        exec_._found([name], rt.env)
+    with pytest.raises(UsageError, match="cannot be started"):
+        config_edit._run(rt, [name], tmp_path / "copy")
+    assert exec_._found([f"./{name}"], rt.env) == f"./{name}"
 
 
 @pytest.mark.requirement("E117")

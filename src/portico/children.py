@@ -2,7 +2,7 @@
 
 `python -m` and `python SCRIPT` put the current folder, or the script's, first on the import path (docs.python.org: sys.path).
 A `portico.py` or `json.py` in a project that a user has just cloned would run as the user: CWE-427. So a Python of ours is
-started with `-P` or `-I`, and a program that Portico looks for by its name is not one of the current folder. No child gets the
+started with `-P` or `-I`, and a program that has only a name is not one of the current folder. No child gets the
 passphrase of the encrypted token store, nor the name of its file: any process of the user can read another's environment, and a
 child hands its own on to everything that it starts (CWE-214).
 """

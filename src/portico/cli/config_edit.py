@@ -94,10 +94,10 @@ def _copy(rt: Runtime, data: bytes) -> Path:
 
 def _run(rt: Runtime, editor: list[str], copy: Path) -> None:
     """Let the editor have the terminal, and Ctrl-C with it; it gets no secret of this process's environment."""
-    from portico.children import child_environment
+    from portico.children import child_environment, found_command
 
     try:
-        child = subprocess.Popen([*editor, str(copy)], env=child_environment(rt.env))
+        child = subprocess.Popen(found_command([*editor, str(copy)], rt.env), env=child_environment(rt.env))
     except OSError as error:
         raise UsageError("no-editor", f"{editor[0]} cannot be started: {error.strerror}", hint="set VISUAL or EDITOR") from None
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN)

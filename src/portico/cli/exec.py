@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import shutil
 import signal
 import subprocess
 import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from portico.children import tool_environment
+from portico.children import find_program, tool_environment
 from portico.errors import UsageError
 from portico.signals import BY_SIGNAL, EndedBySignal
 
@@ -75,7 +74,7 @@ def run(args: argparse.Namespace, rt: Runtime) -> int:
 def _found(words: list[str], env: Mapping[str, str]) -> str:
     if not words:
         raise UsageError("no-tool", "No tool was named.", hint="{prog} exec -- claude")
-    program = shutil.which(words[0], path=env.get("PATH"))
+    program = find_program(words[0], env)
     if program is None:
         raise UsageError("tool-not-found", f"There is no program {words[0]} here.", hint="install it, or give its whole path")
     return program
