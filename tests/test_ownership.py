@@ -253,9 +253,18 @@ def test_a_passphrase_file_that_others_could_replace_is_refused(deep, depth):
 
 
 @pytest.mark.root
-def test_another_users_passphrase_file_is_refused(deep, another_user):
+def test_another_users_passphrase_file_is_used_as_in_a_container_warned_of_and_a_finding(
+    deep, another_user, portico, monkeypatch
+):
+    deep.write_text("correct horse", encoding="utf-8")
     os.chown(deep, another_user.uid, another_user.gid)
-    with pytest.raises(StoreError, match="could choose the passphrase"):
+    monkeypatch.setenv(FILE_ENV, str(deep))
+    assert PassphraseSource({FILE_ENV: str(deep)}).get().reveal() == "correct horse"
+    assert portico("plugins", "list", config={})[2].count(f"{deep}: other users may change it") == 1
+    findings = json.loads(portico("doctor", "--json")[1])["findings"]
+    assert [each["id"] for each in findings if str(deep) in each["message"]] == ["others-may-change"]
+    deep.chmod(0o666)  # anybody's choice, and not hers alone
+    with pytest.raises(StoreError, match="cannot use the passphrase"):
         PassphraseSource({FILE_ENV: str(deep)}).get()
 
 

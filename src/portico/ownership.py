@@ -30,11 +30,15 @@ _MOST_FILES: Final = 5_000
 
 @dataclass(frozen=True, slots=True)
 class Exposure:
-    """What lets another user change a file: the file itself or a folder above it, why, and the command that ends it."""
+    """What lets another user change a file: the file itself or a folder above it, why, and the command that ends it.
+
+    `is_by_mode` says that it is open to others; else it belongs to another user.
+    """
 
     path: str
     why: str
     hint: str
+    is_by_mode: bool = False
 
     def __str__(self) -> str:
         return f"{self.path}: {self.why}"
@@ -133,7 +137,7 @@ class Owners:
         if stat.S_ISLNK(state.st_mode) or is_sticky or not mode & 0o022:
             return None
         if mode & 0o002 or not self._is_private(state.st_gid) or _has_access_list(place):
-            return Exposure(place, f"its mode is {mode:04o}", f"chmod go-w {quote(place)}")
+            return Exposure(place, f"its mode is {mode:04o}", f"chmod go-w {quote(place)}", is_by_mode=True)
         return None
 
     def _is_private(self, group: int) -> bool:

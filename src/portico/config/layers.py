@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from portico.config.checker import check, in_order_of
@@ -16,10 +17,10 @@ from portico.config.problem import invalid, refuse_errors
 from portico.config.reading import exposed
 from portico.config.stack import read_stack
 from portico.errors import ConfigError
+from portico.store.passphrase import FILE_ENV
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-    from pathlib import Path
+    from collections.abc import Callable, Iterable, Mapping
 
     from portico.config.document import Document
     from portico.config.effective import Effective
@@ -99,10 +100,16 @@ def load_config(paths: Paths, env: Mapping[str, str] | None = None) -> LoadedCon
     merged, remarks = _environment(stack, config, paths.config.parent, os.environ if env is None else env)
     sources = (paths.config, *stack.others, *_beside(paths.config, stack.base_path))
     # First, since of many warnings not all are shown.
-    modes = exposed((*sources, paths.state))
+    modes = exposed(guarded(sources, paths, os.environ if env is None else env))
     warnings = (*modes, *(_lenient(each) for each in (*problems, *doubts) if not each.is_fatal), *remarks)
     base = ConfigFile(stack.base_path, paths.locks) if stack.base_path is not None else None
     return LoadedConfig(config, document, file, stack.effective, warnings, merged, corrections, base, fault, sources)
+
+
+def guarded(sources: Iterable[Path], paths: Paths, env: Mapping[str, str]) -> tuple[Path, ...]:
+    """What another user must not be able to replace: the configuration's files, the state folder and the passphrase file."""
+    passphrase = env.get(FILE_ENV)
+    return (*sources, paths.state, *([Path(passphrase)] if passphrase else ()))
 
 
 def examined(stack: Stack) -> tuple[Config, list[Problem]]:

@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Final
 
+from portico.config.layers import guarded
 from portico.config.reading import exposed
 from portico.doctor.finding import Found, of_error
 from portico.errors import PorticoError
 from portico.paths import FILE_MODE
-from portico.store.passphrase import FILE_ENV
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
 
     from portico.config.layers import LoadedConfig
     from portico.doctor.patient import Patient
@@ -31,7 +31,7 @@ def configuration(patient: Patient) -> Iterator[Found]:
     except PorticoError as error:
         yield of_error(error, why=error.why or "No command that chooses a model can go on.")
         return
-    told_elsewhere = {*exposed((*loaded.sources, patient.here.paths.state))}
+    told_elsewhere = {*exposed(guarded(loaded.sources, patient.here.paths, patient.here.env))}
     for problem in [each for each in loaded.problems if each not in told_elsewhere][:_MOST]:
         yield Found("config-doubt", "warning", str(problem), hint="{prog} config edit")
 
@@ -52,10 +52,8 @@ def who_may_read(patient: Patient) -> Iterator[Found]:
 def who_may_change(patient: Patient) -> Iterator[Found]:
     """A file, or a folder above one, that another user owns or can write to."""
     here = patient.here
-    named = here.env.get(FILE_ENV)
-    places = [here.paths.state, *([Path(named)] if named else ())]
-    places += patient.config.sources if patient.config is not None else (here.paths.config,)
-    for problem in exposed(places):
+    sources = patient.config.sources if patient.config is not None else (here.paths.config,)
+    for problem in exposed(guarded(sources, here.paths, here.env)):
         why = "She could choose the servers that your keys and tokens go to, or read them."
         yield Found("others-may-change", "warning", f"{problem.where}: {problem.message}", why, problem.hint)
 
