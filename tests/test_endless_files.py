@@ -150,6 +150,7 @@ def test_the_entry_points_and_the_metadata_of_an_installed_package(put, portico,
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: good\nVersion: 1.0\n", encoding="utf-8")
     (info / "entry_points.txt").write_text(f"[portico.plugins]\ngood-auth = {package.name}.plugin\n", encoding="utf-8")
     monkeypatch.syspath_prepend(str(site))
+    monkeypatch.syspath_prepend(str(put(tmp_path / "archive.zip")))
     code, said = portico("plugins", "list", "--json", config={})
     assert code == 0
     assert "good-auth" in {each["id"] for each in json.loads(said)["plugins"]}

@@ -123,6 +123,15 @@ def test_a_number_too_long_to_be_printed_again_is_a_syntax_error_in_either_base(
         assert (code, "this number is too long" in err, out) == (9, True, "")
 
 
+@pytest.mark.requirement("E133")
+def test_a_place_in_an_array_with_thousands_of_digits_is_a_path_that_leads_nowhere(portico):
+    text = '{ agents: { defaults: { model: { fallbacks: ["a/b"] } } } }'
+    for words in (("get",), ("unset",)):
+        code, _, err = portico(text, "config", *words, "agents.defaults.model.fallbacks." + "9" * 5_000)
+        assert (code, "not found" in err) == (1, True), err
+    assert portico(text, "config", "get", "agents.defaults.model.fallbacks.0")[:2] == (0, "a/b\n")
+
+
 def test_a_long_dotenv_is_read_in_linear_time(tmp_path):
     def cpu_s(count: int) -> float:
         (tmp_path / ".env").write_text("".join(f"no variable {n}\nA{n}=a b #c\n" for n in range(count)), encoding="utf-8")

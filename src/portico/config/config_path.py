@@ -9,8 +9,9 @@ from portico.errors import UsageError
 
 ConfigPath = tuple[str | int, ...]
 
+_MOST_DIGITS: Final = 9  # of a place in an array; Python refuses to read thousands of them
 _STEP: Final = re.compile(
-    r"\[(?P<index>[0-9]{1,9})\]"
+    rf"\[(?P<index>[0-9]{{1,{_MOST_DIGITS}}})\]"
     r"|\[\"(?P<quoted>(?:[^\"\\]|\\.)*)\"\]"
     r"|(?P<dot>\.?)(?P<key>(?:[^.\[\]\\]|\\.)+)",
     re.DOTALL,
@@ -40,6 +41,13 @@ def parse_path(text: str) -> ConfigPath:
         steps.append(int(found["index"]) if key is None else _ESCAPED.sub(r"\1", key))
         offset = found.end()
     return tuple(steps)
+
+
+def array_index(step: str | int) -> int | None:
+    """The place in an array that `step` names, as `0` of `models.0.id` does; None if it names none, as no array is so long."""
+    if isinstance(step, str):
+        return int(step) if step.isascii() and step.isdecimal() and len(step) <= _MOST_DIGITS else None
+    return step if step >= 0 else None
 
 
 def format_path(path: ConfigPath) -> str:

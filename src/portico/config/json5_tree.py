@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
+from portico.config.config_path import array_index
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -48,8 +50,8 @@ class Container:
     def find(self, key: str | int) -> Entry | None:
         """The entry that counts: the last of members with one key, as in JavaScript."""
         if not self.is_object:
-            index = int(key) if isinstance(key, int) or (key.isdecimal() and key.isascii()) else -1
-            return self.entries[index] if 0 <= index < len(self.entries) else None
+            index = array_index(key)
+            return self.entries[index] if index is not None and index < len(self.entries) else None
         if self._by_key is None:  # made once, since a checker asks for the place of every key; a tree does not change
             self._by_key = {entry.key: entry for entry in self.entries}
         return self._by_key.get(key) if isinstance(key, str) else None

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from portico.config.config_path import array_index
 from portico.config.json5_tree import Scalar
 
 if TYPE_CHECKING:
@@ -51,8 +52,8 @@ class Part:
         """The part that one step of a path leads to."""
         if isinstance(self.content, dict):
             return self.content.get(step) if isinstance(step, str) else None
-        index = int(step) if isinstance(self.content, list) and str(step).isdecimal() else -1
-        return self.content[index] if isinstance(self.content, list) and 0 <= index < len(self.content) else None
+        index = array_index(step)
+        return self.content[index] if self.content is not None and index is not None and index < len(self.content) else None
 
 
 def laid_over(under: Part, over: Part, *, joins_arrays: bool = False) -> Part:

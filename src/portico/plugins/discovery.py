@@ -84,7 +84,8 @@ def _entry_points() -> Iterator[EntryPoint]:
         try:
             infos = sorted(entry for entry in Path(folder).iterdir() if entry.name.endswith((".dist-info", ".egg-info")))
         except NotADirectoryError:
-            yield from _entry_points_in(folder)
+            if Path(folder).is_file():
+                yield from _entry_points_in(folder)
             continue
         except OSError:
             continue
