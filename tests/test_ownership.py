@@ -379,7 +379,7 @@ def test_code_that_another_user_puts_into_a_shared_folder_does_not_run(another_u
 
 
 @pytest.mark.requirement("E121")
-def test_an_installed_plugin_is_held_to_the_same_but_not_one_beside_portico_itself(tmp_path, monkeypatch, portico):
+def test_an_installed_plugin_is_held_to_the_same_but_beside_portico_not_for_the_folder_of_both(tmp_path, monkeypatch, portico):
     site = tmp_path / "site"
     folder = write_plugin(site, "acme-auth")
     install(site, folder)
@@ -387,8 +387,28 @@ def test_an_installed_plugin_is_held_to_the_same_but_not_one_beside_portico_itse
     site.chmod(0o777)
     assert portico("plugins", "enable", "acme-auth", config={})[0] == 9
     assert not was_imported(folder)
-    monkeypatch.setattr("portico.plugins.discovery.portico.__file__", str(site / "portico" / "__init__.py"))
+    own = site / "portico"
+    own.mkdir(mode=0o755)
+    monkeypatch.setattr("portico.plugins.discovery.portico.__file__", str(own / "__init__.py"))
+    (folder / "plugin.py").chmod(0o666)  # as a package that was unpacked under a umask of 0
+    assert portico("plugins", "enable", "acme-auth")[0] == 9
+    assert not was_imported(folder)
+    own.chmod(0o777)  # who may write here has Portico itself
+    assert portico("plugins", "list")[0] == 0
     assert portico("plugins", "enable", "acme-auth")[0] == 0
+
+
+@pytest.mark.root
+@pytest.mark.requirement("E121")
+def test_root_runs_the_plugins_beside_a_portico_of_another_user_but_not_those_of_a_third(tmp_path, another_user):
+    own, folder = tmp_path / "portico", write_plugin(tmp_path, "acme-auth")
+    own.mkdir(mode=0o755)
+    for each in (own, folder, *folder.iterdir()):
+        os.chown(each, another_user.uid, another_user.gid)
+        each.chmod(each.stat().st_mode | 0o020)  # her own group
+    assert Owners().exposure_beside(folder, own) is None
+    os.chown(folder / "plugin.py", another_user.uid + 1, -1)
+    assert Owners().exposure_beside(folder, own).path == str(folder / "plugin.py")
 
 
 def test_a_look_at_the_files_of_a_command_costs_less_than_a_millisecond(deep):

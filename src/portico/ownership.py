@@ -45,10 +45,13 @@ class Exposure:
 
 
 class Owners:
-    """Looks at files and folders, at each folder once: make a new one for each command, as modes change."""
+    """Looks at files and folders, at each folder once: make a new one for each command, as modes change.
 
-    def __init__(self) -> None:
-        self._trusted = {os.geteuid(), 0} if os.name == "posix" else set()
+    `also` are users that are trusted besides this one and root.
+    """
+
+    def __init__(self, *also: int) -> None:
+        self._trusted = {os.geteuid(), 0, *also} if os.name == "posix" else set()
         self._looked: dict[str, tuple[os.stat_result, Exposure | None]] = {}
         self._private: dict[int, bool] = {}
 
@@ -69,7 +72,20 @@ class Owners:
         try:
             return found or self._in_tree(os.path.realpath(folder))
         except OSError as error:
-            return Exposure(str(folder), f"it cannot be looked at ({error.strerror})", f"ls -lR {quote(str(folder))}")
+            return _unseen(folder, error)
+
+    def exposure_beside(self, folder: Path, known: Path) -> Exposure | None:
+        """What lets a user change the content of `folder` who cannot change `known`; both lie in one folder."""
+        if os.name != "posix":
+            return None
+        try:
+            state = known.stat()
+            among = Owners(state.st_uid)
+            if among._fault(str(known), state, may_be_sticky=False) is not None:
+                return None
+            return among._in_tree(os.path.realpath(folder))
+        except OSError as error:
+            return _unseen(folder, error)
 
     def _on_the_way(self, path: str) -> Exposure | None:
         place, rest, links = "/", path.split("/")[::-1], 0
@@ -145,6 +161,10 @@ class Owners:
         if group not in self._private:
             self._private[group] = _members(group) <= self._trusted
         return self._private[group]
+
+
+def _unseen(folder: Path, error: OSError) -> Exposure:
+    return Exposure(str(folder), f"it cannot be looked at ({error.strerror})", f"ls -lR {quote(str(folder))}")
 
 
 def _members(group: int) -> set[int]:

@@ -32,9 +32,10 @@ def bundled_folders() -> list[Path]:
     return sorted(manifest.parent for manifest in package.glob(f"_bundled/*/{MANIFEST_NAME}"))
 
 
-def is_beside_portico(folder: Path) -> bool:
-    """Whether a package lies in the folder that Portico itself is imported from: who can change the one can change the other."""
-    return folder.resolve().parent == Path(portico.__file__).resolve().parent.parent
+def beside(folder: Path) -> Path | None:
+    """Portico's own package if `folder`, a plugin's, lies in the same folder, as in one `site-packages`; else None."""
+    own = Path(portico.__file__).resolve().parent
+    return own if folder.resolve().parent == own.parent else None
 
 
 def in_folder(folder: Path, origin: Origin) -> Candidate:

@@ -49,11 +49,12 @@ class Inventory:
                 self._problems.append(found)
 
     def _looked_at(self, candidate: Candidate) -> Candidate:
-        """The candidate with what lets another user change its code; what lies beside Portico's own code is as safe as that."""
+        """The candidate with what lets another user change its code, who cannot change Portico itself where both lie together."""
         folder = candidate.manifest.path.parent
-        if candidate.origin == "bundled" or folder.resolve() in self._trusted or discovery.is_beside_portico(folder):
+        if candidate.origin == "bundled" or folder.resolve() in self._trusted:
             return candidate
-        exposure = self._owners.exposure_within(folder)
+        own = discovery.beside(folder)
+        exposure = self._owners.exposure_beside(folder, own) if own is not None else self._owners.exposure_within(folder)
         if exposure is None:
             return candidate
         return replace(candidate, exposure=exposure, problem=f"another user can change its code ({exposure})")
