@@ -242,6 +242,16 @@ def test_a_state_folder_that_others_may_replace_is_warned_of_and_a_finding(porti
     assert f"chmod go-w {state.parent}" in {each["hint"] for each in findings if each["id"] == "others-may-change"}
 
 
+@pytest.mark.parametrize("name", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
+def test_certificates_that_others_may_replace_are_warned_of_and_a_finding(name, deep, portico, monkeypatch):
+    monkeypatch.setenv(name, str(deep if name == "SSL_CERT_FILE" else deep.parent))
+    assert portico("plugins", "list", config={})[2] == ""
+    deep.parent.parent.chmod(0o777)
+    assert portico("plugins", "list")[2].count("other users may replace it") == 1
+    findings = json.loads(portico("doctor", "--json")[1])["findings"]
+    assert f"chmod go-w {deep.parent.parent}" in {each["hint"] for each in findings if each["id"] == "others-may-change"}
+
+
 @pytest.mark.parametrize("depth", [0, 1, 2])
 def test_a_passphrase_file_that_others_could_replace_is_refused(deep, depth):
     deep.write_text("correct horse", encoding="utf-8")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from portico.config.checker import check, in_order_of
 from portico.config.corrections import NAME, read_corrections
@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from portico.config.schema import Config, ModelConfig
     from portico.config.stack import Stack
     from portico.paths import Paths
+
+# Who chooses the authorities that are trusted can be any server, to which tokens then go.
+_NAMES_OF_FILES: Final = (FILE_ENV, "SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +110,8 @@ def load_config(paths: Paths, env: Mapping[str, str] | None = None) -> LoadedCon
 
 
 def guarded(sources: Iterable[Path], paths: Paths, env: Mapping[str, str]) -> tuple[Path, ...]:
-    """What another user must not be able to replace: the configuration's files, the state folder and the passphrase file."""
-    passphrase = env.get(FILE_ENV)
-    return (*sources, paths.state, *([Path(passphrase)] if passphrase else ()))
+    """What another user must not be able to replace: the configuration's files, the state folder, what variables name."""
+    return (*sources, paths.state, *(Path(env[name]) for name in _NAMES_OF_FILES if env.get(name)))
 
 
 def examined(stack: Stack) -> tuple[Config, list[Problem]]:

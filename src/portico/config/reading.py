@@ -112,11 +112,13 @@ def exposed(paths: Iterable[Path]) -> tuple[Problem, ...]:
         exposure = owners.exposure(path)
         if exposure is None or exposure.path in found:
             continue
+        hint = exposure.hint
         if exposure.path == os.path.realpath(path):
             message = f"other users may change it ({exposure.why})"
-            hint = exposure.hint.replace(quote(exposure.path), quote(str(path)))
+            if exposure.is_by_mode:  # chmod follows a link
+                hint = hint.replace(quote(exposure.path), quote(str(path)))
         else:
-            message, hint = f"other users may replace it ({exposure})", exposure.hint
+            message = f"other users may replace it ({exposure})"
         found[exposure.path] = Problem("warning", str(path), (), message, hint)
     return tuple(found.values())
 
