@@ -349,6 +349,26 @@ def test_a_sticky_folder_keeps_a_plugin_beside_others_safe_but_is_no_package_its
 
 
 @pytest.mark.requirement("E121")
+@pytest.mark.parametrize("id", ["minimax-portal-auth", "another-id"])
+def test_a_manifest_of_another_users_takes_neither_its_id_nor_a_sign_in_from_a_plugin_that_comes_with_portico(
+    id, paths, tmp_path, portico
+):
+    folder = write_plugin(tmp_path / "plugins", id)
+    manifest = folder / "portico.plugin.json"
+    choice = {"id": "minimax-portal", "provider": "minimax-portal", "label": "MiniMax"}
+    fields = json.loads(manifest.read_text(encoding="utf-8")) | {"authChoices": [choice]}
+    manifest.write_text(json.dumps(fields), encoding="utf-8")
+    (tmp_path / "plugins").chmod(0o777)
+    paths.config.write_text(json.dumps({"plugins": {"load": {"paths": [str(folder)]}}}), encoding="utf-8")
+    host = PluginHost(load_config(paths, {}).config.plugins, paths=paths, env={})
+    assert host.plugin_for_choice("minimax-portal") == "minimax-portal-auth"
+    assert host.find("minimax-portal-auth").candidate.origin == "bundled"
+    hers = [record for record in host.records() if record.candidate.exposure is not None]
+    assert [(record.id, record.status) for record in hers] == [(id, "error")]
+    assert portico("plugins", "enable", "minimax-portal-auth")[0] == 0
+
+
+@pytest.mark.requirement("E121")
 def test_an_editors_lock_and_a_file_that_goes_during_the_look_refuse_no_plugin(tmp_path, monkeypatch):
     folder = write_plugin(tmp_path, "acme-auth")
     (folder / ".#plugin.py").symlink_to("me@host.123:456")  # as Emacs makes it

@@ -123,7 +123,6 @@ def test_a_number_too_long_to_be_printed_again_is_a_syntax_error_in_either_base(
         assert (code, "this number is too long" in err, out) == (9, True, "")
 
 
-@pytest.mark.requirement("E133")
 def test_a_place_in_an_array_with_thousands_of_digits_is_a_path_that_leads_nowhere(portico):
     text = '{ agents: { defaults: { model: { fallbacks: ["a/b"] } } } }'
     for words in (("get",), ("unset",)):

@@ -68,6 +68,11 @@ class Inventory:
         first = self.records.setdefault(id, record)
         if first is record:
             return
+        if first.candidate.exposure is not None and candidate.exposure is None:
+            # Otherwise another user keeps a plugin from being used by a manifest of its id alone.
+            self.records[id] = record
+            self.overridden.append(replace(first.overridden_by(record), error=first.error))
+            return
         if not (candidate.origin == "bundled" and first.candidate.origin == "installed"):
             self.overridden.append(record.overridden_by(first))
 

@@ -94,9 +94,16 @@ class PluginHost:
         return self._claimant(lambda manifest: id in manifest.emulators)
 
     def _claimant(self, announces: Callable[[Manifest], bool]) -> str | None:
-        """Of several plugins that announce one thing, one that is on comes first, then one that comes with Portico."""
+        """Of several plugins that announce one thing, one that is on comes first, then one that comes with Portico.
+
+        Last comes one whose code another user can change: her manifest takes no sign-in away from a plugin that can be used.
+        """
+
+        def rank(record: PluginRecord) -> tuple[bool, ...]:
+            return record.candidate.exposure is not None, not record.enabled, record.candidate.origin != "bundled"
+
         claimants = [record for record in self._known() if announces(record.manifest)]
-        first = min(claimants, key=lambda record: (not record.enabled, record.candidate.origin != "bundled"), default=None)
+        first = min(claimants, key=rank, default=None)
         return first.id if first is not None else None
 
     def _known(self) -> Collection[PluginRecord]:
