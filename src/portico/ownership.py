@@ -56,13 +56,13 @@ class Owners:
         self._private: dict[int, bool] = {}
 
     def exposure(self, path: Path) -> Exposure | None:
-        """What lets another user change or replace `path`; None where nothing does, or where there is no such file."""
+        """What lets another user change or replace `path`, or make it if it is missing; None where nothing does."""
         if os.name != "posix":
             return None
         try:
             return self._on_the_way(str(path.absolute()))  # `..` stays: after a link it is not the folder that the text says
         except OSError:
-            return None  # whoever reads it will say so
+            return None  # it is missing, or cannot be reached: the reader says so
 
     def exposure_within(self, folder: Path) -> Exposure | None:
         """As `exposure`, of the folder and of everything in it; nobody else may add a file to it either."""
