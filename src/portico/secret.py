@@ -99,22 +99,24 @@ class Hider:
     """`hide` for many texts and the same secrets."""
 
     def __init__(self, known: Iterable[Secret]) -> None:
-        self._secrets = [secret.reveal() for secret in known if secret]
+        self._secrets = list(dict.fromkeys(secret.reveal() for secret in known if secret))
         long_enough = [secret for secret in self._secrets if len(secret) >= _FORMS_FROM]
         self._forms = [form for secret in long_enough for form in _forms(secret)]
         self._shortest = min((min(_PART, len(form)) for form in self._forms), default=0)
+        self._places: dict[str, list[tuple[int, int]]] = {}
 
     def __call__(self, text: str) -> str:
         for secret in self._secrets:
             text = text.replace(secret, REDACTED)
         if not self._forms or len(text) < self._shortest:
             return text
+        # Once for all texts, and not before there is one: a reply may hold thousands of short ones.
+        places = self._places = self._places or _places_in(self._forms)
         spans: list[tuple[int, int]] = []
         for layer, starts, ends in _layers(text):
-            plain = _plain(layer)
-            pieces = _pieces_in(plain, self._forms)
-            if pieces:
-                spans += [(starts[begin], ends[end - 1]) for begin, end in _found(plain, self._forms, pieces)]
+            spans += [(starts[begin], ends[end - 1]) for begin, end in _found(_plain(layer), self._forms, places)]
+        if not spans:
+            return text
         kept, at = [], 0
         for begin, end in sorted(spans):
             if begin >= at:
@@ -141,31 +143,31 @@ def _plain(text: str) -> str:
     return text.lower().translate(_ONE_SPELLING)
 
 
-def _pieces_in(text: str, forms: list[str]) -> dict[str, list[tuple[int, int]]]:
-    """The pieces of `forms` that `text` holds, and where each stands: the number of its form, and its place in it."""
-    held = {text[at : at + _PIECE] for at in range(len(text) - _PIECE + 1)}
+def _places_in(forms: list[str]) -> dict[str, list[tuple[int, int]]]:
+    """The pieces of `forms`, and where each stands: the number of its form, and its place in it."""
     places: dict[str, list[tuple[int, int]]] = {}
     for number, form in enumerate(forms):
         for at in range(0, len(form) - _PIECE + 1, _PIECE):
-            if form[at : at + _PIECE] in held:
-                known = places.setdefault(form[at : at + _PIECE], [])
-                if len(known) < _PLACES_OF_A_PIECE:
-                    known.append((number, at))
+            known = places.setdefault(form[at : at + _PIECE], [])
+            if len(known) < _PLACES_OF_A_PIECE:
+                known.append((number, at))
     return places
 
 
-def _found(text: str, forms: list[str], pieces: dict[str, list[tuple[int, int]]]) -> list[tuple[int, int]]:
+def _found(text: str, forms: list[str], places: dict[str, list[tuple[int, int]]]) -> list[tuple[int, int]]:
     """The spans of `text` that are a form, or `_PART` characters of one."""
-    spans, at = [], 0
-    while at <= len(text) - _PIECE:
+    spans, after = [], 0
+    for at in [at for at in range(len(text) - _PIECE + 1) if text[at : at + _PIECE] in places]:
+        if at < after:
+            continue
         longest = (at, at)
-        for number, place in pieces.get(text[at : at + _PIECE], ()):
+        for number, place in places[text[at : at + _PIECE]]:
             begin, end = _run(text, at, forms[number], place)
             if end - begin >= min(_PART, len(forms[number])) and end - begin > longest[1] - longest[0]:
                 longest = (begin, end)
         if longest[1] > at:
             spans.append(longest)
-        at = max(at + 1, longest[1] - _PIECE + 1)
+        after = longest[1] - _PIECE + 1
     return spans
 
 

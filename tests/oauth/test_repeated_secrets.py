@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 import json
-from base64 import b64encode
+import time
+import traceback
+from base64 import b64encode, urlsafe_b64encode
+from secrets import token_urlsafe
 from urllib.parse import quote
 
 import pytest
 
-from portico.contracts import FormRequest
+from portico.contracts import FormRequest, HttpReply, TokenGrant
 from portico.errors import NotRevoked, PorticoError
 from portico.oauth.client import OAuthClient
 from portico.oauth.device_flow import device_flow
-from portico.oauth.repeated import secrets_of
+from portico.oauth.repeated import read_reply, secrets_of
 from portico.oauth.revocation import revoke
 from portico.oauth.standard import StandardDialect
+from portico.oauth.token_response import read_json_object
 from portico.secret import Secret
 from portico.testing.authorization_server import CLIENT_ID, AuthorizationServer, Fault, serve
 from portico.testing.clock import FakeClock
@@ -162,3 +166,73 @@ def test_the_secrets_of_a_form_are_known_by_their_names_too():
     request = FormRequest("https://as.test/token", fields, {"Authorization": "Basic cG9ydGljbw=="})
 
     assert [secret.reveal() for secret in secrets_of(request)] == ["WDJB-MJHT", "a-client-secret", "t" * 20, "cG9ydGljbw=="]
+
+
+def reply_of(fields, *sent: str, status: int = 200) -> HttpReply:
+    secrets = tuple(Secret(text) for text in sent)
+    return HttpReply(status, {}, Secret(json.dumps(fields, ensure_ascii=False)), "https://as.test/token", 0, secrets=secrets)
+
+
+LONG = token_urlsafe(1500)
+COSTLY = {
+    "thousands of tokens and of texts": {"a": [{"access_token": token_urlsafe(30)} for _ in range(4000)], "b": ["z" * 20] * 9000},
+    "a long token and thousands of texts": {"access_token": token_urlsafe(90_000), "b": ["abcdefghijkl"] * 50_000},
+    "a MiB of escapes": {"b": ["%2541" * 13_000] * 16},
+    "a MiB of letters that are no ASCII": {"b": ["é" * 64_000] * 8},
+}
+
+
+@pytest.mark.parametrize("costly", COSTLY)
+def test_a_reply_made_to_be_costly_is_read_in_well_under_two_seconds(costly):
+    reply = reply_of(COSTLY[costly], LONG)
+    started = time.process_time()
+    read_reply("odd", reply, read_json_object)
+
+    assert time.process_time() - started < 1.5
+
+
+def test_a_dialect_with_names_of_its_own_gets_the_token_that_did_not_change():
+    class Camel(StandardDialect):
+        def read_token_reply(self, reply):
+            fields = read_json_object(reply)
+            return TokenGrant(Secret(fields["accessToken"]), Secret(fields["refreshToken"]), expires_at=None)
+
+    fields = {"accessToken": JWT, "refreshToken": LONG}
+    grant = read_reply("odd", reply_of(fields, LONG), Camel().read_token_reply)
+
+    assert (grant.access, grant.refresh) == (Secret(JWT), Secret(LONG))
+
+
+@pytest.mark.parametrize("name", ["scope", "resource_url", "notification_message", "token_type"])
+def test_a_field_that_is_the_token_and_nothing_else_is_not_kept(name):
+    fields = {"access_token": JWT, "token_type": "Bearer", "expires_in": 60, name: LONG}
+    grant = read_reply("standard", reply_of(fields, LONG), StandardDialect().read_token_reply)
+
+    kept = f"{grant.scope} {grant.resource_url} {grant.notice} {grant.token_type} {grant.unfit}"
+    assert LONG[:12] not in kept
+
+
+def test_an_account_whose_name_its_token_begins_with_is_none_rather_than_half_of_one():
+    account = "user_2NNEqL2nrIRdJ194ndJqAHwEfxC"
+    claims = "." + urlsafe_b64encode(json.dumps({"sub": account}).encode()).decode() + "."
+    fields = {"access_token": f"{account}.q7ZtLw2RkN9xVb4Hc1Ms", "token_type": "Bearer", "id_token": f"e30{claims}x"}
+    grant = read_reply("standard", reply_of(fields), StandardDialect().read_token_reply)
+
+    assert grant.subject is None
+
+
+@pytest.mark.parametrize("kind", [ValueError, KeyError, PorticoError])
+def test_of_a_dialect_that_fails_over_a_reply_no_text_and_no_cause_is_shown(kind):
+    def read(reply):
+        try:
+            int(reply.body.reveal())
+        except ValueError as error:
+            if kind is PorticoError:
+                raise PorticoError("refused", "It is no number.") from error
+            raise kind(str(error)) from error
+
+    with pytest.raises(PorticoError) as raised:
+        read_reply("odd", reply_of(LONG, LONG), read)
+
+    assert LONG[:12] not in "".join(traceback.format_exception(raised.value))
+    assert LONG[:12] not in shown_of(raised.value)

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from portico.auth import fence as fences
-from portico.auth.dialect_calls import asked
 from portico.auth.outcome import RefreshInterrupted, not_a_verdict
 from portico.errors import Denied, LockBusy, NetworkError, OAuthError, PorticoError, StoreError, TimedOut
+from portico.oauth.dialect_calls import asked
 from portico.oauth.repeated import read_reply
 from portico.oauth.token_errors import NoAnswer
 from portico.oauth.token_response import SUCCESSFUL
@@ -89,7 +89,7 @@ class Exchange:
         before, self.fence = self.fence, self.held.profile.fence
         try:
             access = self.held.tokens.access
-            grant = asked(profile.dialect, lambda: read_reply(reply, dialect.read_token_reply, access))
+            grant = read_reply(profile.dialect, reply, dialect.read_token_reply, access)
         except PorticoError as error:
             named = isinstance(error, OAuthError) and error.code is not None
             if reply.status not in SUCCESSFUL or named or isinstance(error, NoAnswer):

@@ -5,8 +5,8 @@ from __future__ import annotations
 import logging
 from typing import TYPE_CHECKING
 
-from portico.auth.dialect_calls import asked
 from portico.errors import NotRevoked, PorticoError
+from portico.oauth.dialect_calls import asked
 from portico.oauth.repeated import hide_in
 from portico.oauth.revocation import DEFAULT_TIMEOUT_S, read_revocation
 

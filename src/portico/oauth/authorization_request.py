@@ -76,7 +76,7 @@ async def begin_authorization(server: OAuthServer, redirect_uri: str, http: Form
         nonce=request.nonce,
     )
     reply = await http.post_form(form, relocated=server.relocated)
-    request_uri = read_reply(reply, _request_uri, request.state, request.verifier)
+    request_uri = read_reply(server.dialect, reply, _request_uri, request.state, request.verifier)
     endpoint = check_endpoint_url(server.authorization_endpoint, "authorization endpoint")
     return replace(request, url=check_endpoint_url(client.url_of_pushed(endpoint, request_uri), "authorization URL"))
 

@@ -67,7 +67,7 @@ async def device_flow(
     verifier, state = pkce.new_verifier(), pkce.new_state().reveal()
     request = dialect.device_request(server, challenge=pkce.challenge_of(verifier), state=state)
     reply = await http.post_form(request, relocated=server.relocated)
-    device = read_reply(reply, partial(dialect.read_device_reply, state=state), verifier)
+    device = read_reply(server.dialect, reply, partial(dialect.read_device_reply, state=state), verifier)
     page = _safe_page(device, server.device_authorization_endpoint)
     deadline = Deadline(clock, min(timeout_s, (device.expires_at - clock.wall_ms()) / 1000))
     not_opened = await asyncio.to_thread(opener.obstacle) if opener is not None else None
@@ -175,7 +175,7 @@ class _Polling:
         # A poll that hangs leaves room for the last one.
         timeout_s = _LAST_POLL_TIMEOUT_S if last else max(1.0, min(_POLL_TIMEOUT_S, self._left()))
         reply = await self.http.post_form(request, relocated=self.server.relocated, timeout_s=timeout_s)
-        answer = read_reply(reply, self.dialect.read_poll_reply, self.verifier)
+        answer = read_reply(self.server.dialect, reply, self.dialect.read_poll_reply, self.verifier)
         if isinstance(answer, Pending):
             return answer
         return await check_id_token(answer, reply, self.server, self.dialect, self.http, nonce=None)

@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from portico.contracts import JsonValue, TokenGrant
 from portico.errors import OAuthError, PorticoError
+from portico.oauth.dialect_calls import asked
 from portico.secret import Hider, Secret
 
 if TYPE_CHECKING:
@@ -35,8 +37,12 @@ _BROUGHT: Final = frozenset({"access_token", "refresh_token", "id_token", "devic
 _AS_THEY_ARE: Final = _BROUGHT | {"user_code", "verification_uri", "verification_url", "verification_uri_complete"}
 # Shorter values are no secrets, and hiding them would change the words that a dialect goes by.
 _SHORTEST: Final = 6
-# Of a longer text nobody reads more.
+# Of a longer text nobody reads more, and of a reply's texts together.
 _LONGEST_TEXT: Final = 64 * 1024
+_LONGEST_TEXTS: Final = 256 * 1024
+# No reply brings more credentials, or longer ones: each costs time for each text.
+_MOST_BROUGHT: Final = 32
+_LONGEST_BROUGHT: Final = 128 * 1024
 # JSON that is nested deeper holds nothing that a dialect reads.
 _DEEPEST: Final = 32
 
@@ -53,23 +59,27 @@ def secrets_of(request: FormRequest) -> tuple[Secret, ...]:
 
 
 def without_repeated(reply: HttpReply, fields: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    """`fields` of `reply`, in which no text but a credential's own field holds a secret of the request or the reply."""
-    known = _long_enough([*reply.secrets, *_brought(fields)])
-    return cast("dict[str, JsonValue]", _cleared(fields, Hider(known))) if known else fields
+    """`fields` of `reply`, in which no text but a credential's own field holds a secret of the request or the reply.
+
+    A text that is such a secret and nothing else stays: a dialect may have its own names for the fields of credentials.
+    """
+    known = _long_enough([*reply.secrets, *_some_brought(fields)])
+    return cast("dict[str, JsonValue]", _Clearing(known).of(fields)) if known else fields
 
 
-def read_reply(reply: HttpReply, read: Callable[[HttpReply], T], *more: Secret | None) -> T:
-    """What `read`, a dialect's method, makes of `reply`. `more` are secrets that the server knows besides the request's.
+def read_reply(dialect: str, reply: HttpReply, read: Callable[[HttpReply], T], *more: Secret | None) -> T:
+    """What `read`, a method of `dialect`, makes of `reply`. `more` are secrets that the server knows besides the request's.
 
     Raises:
-        PorticoError: as `read` raises it, without the secrets.
+        PorticoError: as `read` raises it, without the secrets, and without its cause: a plugin's may quote the whole reply.
+            Anything else is `reply-invalid`.
     """
     reply = replace(reply, secrets=(*reply.secrets, *(secret for secret in more if secret is not None)))
     try:
-        value = read(reply)
+        value = asked(dialect, lambda: read(reply))
     except PorticoError as error:
-        hide_in(error, *reply.secrets, *_brought(_object(reply)))
-        raise
+        hide_in(error, *reply.secrets, *_some_brought(_object(reply)))
+        raise error from None
     return cast("T", _cleared_grant(value, reply.secrets)) if isinstance(value, TokenGrant) else value
 
 
@@ -78,7 +88,11 @@ def hide_in(error: PorticoError, *known: Secret) -> None:
     known = _long_enough(known)
     if not known:
         return
-    hide = Hider(known)
+    hider = Hider(known)
+
+    def hide(text: str) -> str:
+        return hider(text[:_LONGEST_TEXT])
+
     error.message = hide(error.message)
     error.args = (error.message,)
     error.why, error.where, error.hint = (None if text is None else hide(text) for text in (error.why, error.where, error.hint))
@@ -91,7 +105,15 @@ def _cleared_grant(grant: TokenGrant, known: tuple[Secret, ...]) -> TokenGrant:
     texts = {name: getattr(grant, name) for name in ("scope", "resource_url", "notice", "subject", "token_type", "unfit")}
     hider = Hider(known)
     cleared: dict[str, Any] = {name: hider(text) for name, text in texts.items() if text is not None}
+    if cleared.get("subject") != grant.subject:
+        # A token may begin with the account's name. Half a name is another account's, and none is nobody's.
+        cleared["subject"] = None
     return replace(grant, **cleared)
+
+
+def _some_brought(value: JsonValue) -> Iterator[Secret]:
+    usable = (secret for secret in _brought(value) if len(secret.reveal()) <= _LONGEST_BROUGHT)
+    return islice(usable, _MOST_BROUGHT)
 
 
 def _brought(value: JsonValue, depth: int = 0) -> Iterator[Secret]:
@@ -109,19 +131,32 @@ def _brought(value: JsonValue, depth: int = 0) -> Iterator[Secret]:
                 yield from _brought(each, depth + 1)
 
 
-def _cleared(value: JsonValue, cleared: Hider, depth: int = 0) -> JsonValue:
-    if isinstance(value, str):
-        return cleared(value[:_LONGEST_TEXT])
-    if not isinstance(value, (list, dict)):
-        return value
-    if depth > _DEEPEST:
-        return None
-    if isinstance(value, list):
-        return [_cleared(each, cleared, depth + 1) for each in value]
-    return {
-        name: each if isinstance(each, str) and name in _AS_THEY_ARE else _cleared(each, cleared, depth + 1)
-        for name, each in value.items()
-    }
+class _Clearing:
+    """The fields of one reply, being cleared of the `known` secrets."""
+
+    def __init__(self, known: tuple[Secret, ...]) -> None:
+        self._hide = Hider(known)
+        self._whole = {secret.reveal() for secret in known}
+        self._left = _LONGEST_TEXTS
+
+    def of(self, value: JsonValue, depth: int = 0) -> JsonValue:
+        if isinstance(value, str):
+            return value if value in self._whole else self._text(value)
+        if not isinstance(value, (list, dict)):
+            return value
+        if depth > _DEEPEST:
+            return None
+        if isinstance(value, list):
+            return [self.of(each, depth + 1) for each in value]
+        return {
+            name: each if isinstance(each, str) and name in _AS_THEY_ARE else self.of(each, depth + 1)
+            for name, each in value.items()
+        }
+
+    def _text(self, text: str) -> str:
+        text = text[: min(_LONGEST_TEXT, self._left)]
+        self._left -= len(text)
+        return self._hide(text)
 
 
 def _object(reply: HttpReply) -> JsonValue:
