@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import replace
+from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 
@@ -63,6 +64,20 @@ def auto(**claims) -> AuthorizationServer:
 async def test_offline_access_is_asked_for_with_consent(scope, prompt):
     async with signing_in(change=with_scope(scope)) as login:
         assert login.parameters.get("prompt") == prompt
+
+
+def with_query(query, scope="openid offline_access"):
+    return lambda server: replace(server, scope=scope, authorization_endpoint=f"{server.authorization_endpoint}?{query}")
+
+
+@pytest.mark.requirement("E136")
+@pytest.mark.parametrize("prompt", ["consent", "select_account consent", ""])
+async def test_an_endpoint_that_has_a_prompt_in_its_query_is_given_no_second_one(prompt):
+    async with signing_in(change=with_query(urlencode({"access_type": "offline", "prompt": prompt}))) as login:
+        query = parse_qs(urlsplit(login.authorize_url).query, keep_blank_values=True)
+
+    assert query["prompt"] == [prompt]
+    assert query["access_type"] == ["offline"]
 
 
 @pytest.mark.requirement("E136")
@@ -241,6 +256,15 @@ async def test_where_it_is_required_the_request_is_pushed_and_the_url_holds_noth
     assert login.grants
     expected = {"client_id", "response_type", "redirect_uri", "scope", "state", "code_challenge", "code_challenge_method"}
     assert set(pushed) == expected | ({"nonce", "prompt"} if "openid" in scope else set())
+
+
+@pytest.mark.requirement("E138")
+async def test_what_the_endpoints_own_query_holds_is_pushed_too():
+    server = pushing(auto())
+    async with signing_in(server, change=with_query("access_type=offline&prompt=login", scope="offline_access")):
+        (pushed,) = server.authorize.pushed.values()
+
+    assert (pushed["access_type"], pushed["prompt"]) == ("offline", "login")
 
 
 @pytest.mark.requirement("E138")

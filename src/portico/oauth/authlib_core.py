@@ -25,8 +25,6 @@ if TYPE_CHECKING:
 ACCEPT_JSON: Final = {"Accept": "application/json"}
 OFFLINE_ACCESS: Final = "offline_access"
 _SECRET_FIELDS: Final = frozenset({"code", "code_verifier", "refresh_token", "token", "device_code", "state", "nonce"})
-# Where a request is made for its parameters alone.
-_NOWHERE: Final = "https://nowhere.invalid/"
 
 
 class PublicClient(OAuth2Client):
@@ -52,7 +50,8 @@ class PublicClient(OAuth2Client):
     ) -> str:
         """The URL the browser opens (RFC 6749 section 4.1.1, RFC 7636 section 4.3).
 
-        For offline access the user is asked to agree: a server ignores the wish otherwise (OpenID Connect Core section 11).
+        For offline access the user is asked to agree: a server ignores the wish otherwise (OpenID Connect Core section 11). An
+        endpoint whose query has a `prompt` keeps it: no parameter may come twice (RFC 6749 section 3.1).
         """
         if not state or not verifier:
             raise ValueError("an authorization request needs a state and a verifier")
@@ -63,17 +62,17 @@ class PublicClient(OAuth2Client):
             redirect_uri=redirect_uri,
             audience=self._server.audience,
             nonce=nonce.reveal() if nonce is not None else None,
-            prompt="consent" if OFFLINE_ACCESS in self._server.scope.split() else None,
+            prompt="consent" if OFFLINE_ACCESS in self._server.scope.split() and not _asks_already(endpoint) else None,
             response_mode=self._server.response_mode if self._server.response_mode != "query" else None,
         )
         return url
 
-    def pushed_form(
-        self, url: str, *, redirect_uri: str, state: Secret, verifier: Secret, nonce: Secret | None = None
-    ) -> FormRequest:
-        """The same request for the pushed authorization request endpoint (RFC 9126 section 2.1)."""
-        bare = self.authorization_url(_NOWHERE, redirect_uri=redirect_uri, state=state, verifier=verifier, nonce=nonce)
-        pairs = parse_qsl(urlsplit(bare).query, keep_blank_values=True)
+    def pushed_form(self, url: str, authorization_url: str) -> FormRequest:
+        """The request of `authorization_url` for the pushed authorization request endpoint (RFC 9126 section 2.1).
+
+        What the endpoint's own query holds is pushed too: a server reads the pushed parameters alone (RFC 9101 section 5).
+        """
+        pairs = parse_qsl(urlsplit(authorization_url).query, keep_blank_values=True)
         return FormRequest(url=url, form=_wrapped(pairs), headers=ACCEPT_JSON)
 
     def url_of_pushed(self, endpoint: str, request_uri: Secret) -> str:
@@ -129,6 +128,10 @@ class PublicClient(OAuth2Client):
 
     def _http_post(self, url: str, body: str = "", auth: Any = None, **_unused: object) -> FormRequest:
         return _form_request(url, body, auth)
+
+
+def _asks_already(endpoint: str) -> bool:
+    return any(name == "prompt" for name, _ in parse_qsl(urlsplit(endpoint).query, keep_blank_values=True))
 
 
 def _form_request(url: str, body: str, auth: Any) -> FormRequest:

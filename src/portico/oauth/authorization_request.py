@@ -68,13 +68,7 @@ async def begin_authorization(server: OAuthServer, redirect_uri: str, http: Form
         hint = "Use `--flow device` if the server offers it."
         raise NoWayToSignIn("no-flow-served", message, why=why, where=server.issuer, hint=hint)
     client = PublicClient(server)
-    form = client.pushed_form(
-        server.pushed_authorization_request_endpoint,
-        redirect_uri=redirect_uri,
-        state=request.state,
-        verifier=request.verifier,
-        nonce=request.nonce,
-    )
+    form = client.pushed_form(server.pushed_authorization_request_endpoint, request.url)
     reply = await http.post_form(form, relocated=server.relocated)
     request_uri = read_reply(server.dialect, reply, _request_uri, request.state, request.verifier)
     endpoint = check_endpoint_url(server.authorization_endpoint, "authorization endpoint")
