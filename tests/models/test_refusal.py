@@ -11,7 +11,7 @@ from multidict import CIMultiDict
 
 from portico.contracts import RefusalKind
 from portico.errors import NetworkError
-from portico.models.refusal import AnswerUnknown, Refusal, read_refusal, refused_inside, rejects_token, unreachable
+from portico.models.refusal import AnswerUnknown, Refusal, read_refusal, refused_inside, rejects_token, shown, unreachable
 from portico.plugins.builtin.minimax import ERROR_CODES
 from portico.secret import Secret
 from portico.testing.canary import canary
@@ -114,6 +114,15 @@ def test_the_time_that_a_provider_tells_is_kept():
 def test_a_time_that_is_none_is_not_kept(status, moment):
     refused = read(status, f"usage limit exceeded, resets at {moment}")
     assert (refused.resets_at, refused.message) == (None, f"usage limit exceeded, resets at {moment}")
+
+
+@pytest.mark.requirement("E116")
+def test_a_refusal_of_many_mib_in_a_stream_keeps_nobody_waiting():
+    started = time.process_time()
+    said = shown("%252541" * 1_000_000, Secret("q7ZtLw2RkN9xVb4Hc1Ms"))
+
+    assert len(said) == 300
+    assert time.process_time() - started < 0.5
 
 
 def test_what_is_shown_holds_no_credential_and_no_control_character():

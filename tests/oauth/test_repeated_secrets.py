@@ -6,6 +6,7 @@ import json
 import time
 import traceback
 from base64 import b64encode, urlsafe_b64encode
+from dataclasses import replace
 from secrets import token_urlsafe
 from urllib.parse import quote
 
@@ -236,3 +237,24 @@ def test_of_a_dialect_that_fails_over_a_reply_no_text_and_no_cause_is_shown(kind
 
     assert LONG[:12] not in "".join(traceback.format_exception(raised.value))
     assert LONG[:12] not in shown_of(raised.value)
+
+
+async def test_a_code_that_a_dialect_sends_in_a_field_of_its_own_is_in_no_error():
+    class Own(StandardDialect):
+        def code_request(self, server, **more):
+            request = super().code_request(server, **more)
+            return replace(request, form={**request.form, "code": "", "proof": more["code"].reveal()})
+
+        def read_token_reply(self, reply):
+            raise PorticoError("refused", "It says no.", why=reply.body.reveal())
+
+    server, sent = AuthorizationServer(), []
+    server.faults.always("/token", Fault(status=400, body=lambda form: sent.append(form) or f"{form['proof']} is unknown"))
+    async with pending_login(server, Own()) as login:
+        caught = await login.send()
+        await get(login.port, caught.headers["location"])
+        with pytest.raises(PorticoError) as raised:
+            await login.task
+
+    assert "is unknown" in raised.value.why
+    assert_hidden(raised.value, sent[0]["proof"])

@@ -89,7 +89,7 @@ class Exchange:
         before, self.fence = self.fence, self.held.profile.fence
         try:
             access = self.held.tokens.access
-            grant = read_reply(profile.dialect, reply, dialect.read_token_reply, access)
+            grant = read_reply(profile.dialect, reply, dialect.read_token_reply, access, self.refresh)
         except PorticoError as error:
             named = isinstance(error, OAuthError) and error.code is not None
             if reply.status not in SUCCESSFUL or named or isinstance(error, NoAnswer):

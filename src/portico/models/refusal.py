@@ -25,6 +25,8 @@ BODY_LIMIT: Final = 64 * 1024
 # Seconds for the body of a 403, which tells whether a refresh would help; the status of another error tells that alone.
 FORBIDDEN_BODY_S: Final = 10.0
 _SHOWN_LIMIT: Final = 300
+# So much of a text is read in order to show its beginning: a stream may hold one of many MiB.
+_READ_LIMIT: Final = 4096
 _CODE: Final = re.compile(r"\((\d{4})\)\s*$")
 _RESETS: Final = re.compile(r"resets at (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:Z|[+-]\d\d:\d\d))")
 _BY_STATUS: Final[dict[int, RefusalKind]] = {
@@ -258,7 +260,7 @@ def unreachable(error: NetworkError) -> Refusal:
 
 def shown(text: str, *known: Secret | None) -> str:
     """Received text, fit for a terminal: no control characters, no credential, at most 300 characters."""
-    safe = redact(text, *(secret for secret in known if secret is not None))
+    safe = redact(text[:_READ_LIMIT], *(secret for secret in known if secret is not None))
     return "".join(each if each.isprintable() else " " for each in safe[:_SHOWN_LIMIT]).strip()
 
 

@@ -162,5 +162,6 @@ class _Completion:
         self.on_event(Exchanging())
         form = self.dialect.code_request(self.server, code=answer, redirect_uri=request.redirect_uri, verifier=request.verifier)
         reply = await self.http.post_form(form, relocated=self.server.relocated)
-        grant = read_reply(self.server.dialect, reply, self.dialect.read_token_reply, request.state)
+        own = (request.state, request.verifier, request.nonce, answer)
+        grant = read_reply(self.server.dialect, reply, self.dialect.read_token_reply, *own)
         return await check_id_token(grant, reply, self.server, self.dialect, self.http, nonce=request.nonce)

@@ -175,7 +175,7 @@ class _Polling:
         # A poll that hangs leaves room for the last one.
         timeout_s = _LAST_POLL_TIMEOUT_S if last else max(1.0, min(_POLL_TIMEOUT_S, self._left()))
         reply = await self.http.post_form(request, relocated=self.server.relocated, timeout_s=timeout_s)
-        answer = read_reply(self.server.dialect, reply, self.dialect.read_poll_reply, self.verifier)
+        answer = read_reply(self.server.dialect, reply, self.dialect.read_poll_reply, self.verifier, self.device.device_code)
         if isinstance(answer, Pending):
             return answer
         return await check_id_token(answer, reply, self.server, self.dialect, self.http, nonce=None)
