@@ -11,6 +11,7 @@ import sys
 import pytest
 
 from portico.cli import failures
+from portico.cli.prompt_menus import MenuPrompter
 from portico.cli.prompt_numbered import NumberedPrompter
 from portico.cli.render import Output
 from portico.cli.wrapping import visible
@@ -119,3 +120,30 @@ def test_an_answer_that_fills_the_clipboard_is_read_on_a_terminal_and_passes_a_p
         os.close(master)
     assert r"Say \u001b]52;c;cm0gLXJmIH4=\u0007" in shown
     assert "\x1b" not in shown
+
+
+QUESTIONS = {
+    "choose": ("\r", lambda asks, text: asks.choose(text, [Choice("a", text, text), Choice("b", "B")], flag="--a")),
+    "choose many": ("\r", lambda asks, text: asks.choose_many(text, [Choice("a", text), Choice("b", "B")], flag="--a")),
+    "confirm": ("y", lambda asks, text: asks.confirm(text, flag="--a")),
+    "text": ("x\r", lambda asks, text: asks.text(text, flag="--a")),
+    "secret": ("x\r", lambda asks, text: asks.secret(text, flag="--a")),
+}
+
+
+@pytest.mark.parametrize("question", QUESTIONS)
+def test_a_menu_of_arrow_keys_turns_no_text_around(question, monkeypatch):
+    pytest.importorskip("questionary", reason="questionary draws the menus")
+    from prompt_toolkit.application import create_app_session
+    from prompt_toolkit.input import create_pipe_input
+
+    monkeypatch.setenv("PROMPT_TOOLKIT_NO_CPR", "1")
+    keys, ask = QUESTIONS[question]
+    terminal = Terminal()
+    with create_pipe_input() as typed, create_app_session(input=typed):
+        typed.send_text(keys)
+        ask(MenuPrompter(NumberedPrompter(io.StringIO(), terminal), terminal), "a\u202eb\u2028c")
+
+    shown = terminal.getvalue()
+    assert r"a\u202eb\u2028c" in shown
+    assert not {"\u202e", "\u2028"} & set(shown)

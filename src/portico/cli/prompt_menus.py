@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 from portico.cli.prompt_nobody import refuse
 from portico.cli.prompt_numbered import described
-from portico.cli.wrapping import width_of
+from portico.cli.wrapping import visible, width_of
 from portico.secret import Secret
 
 if TYPE_CHECKING:
@@ -34,13 +35,13 @@ class MenuPrompter:
     def choose(self, question: str, choices: Sequence[Choice], *, flag: str, default: str | None = None) -> str:
         import questionary
 
-        titles = fitting(choices, width_of(self._stderr) - _MARGIN)
+        titles = fitting([self._visible(choice) for choice in choices], width_of(self._stderr) - _MARGIN)
         if titles is None:
             return self._numbered.choose(question, choices, flag=flag, default=default)
         rows = [questionary.Choice(title, value=choice.value) for title, choice in zip(titles, choices, strict=True)]
         long = len(rows) >= _FILTERED_FROM
         menu = questionary.select(
-            question,
+            visible(question, self._stderr),
             choices=rows,
             default=default,
             pointer=_POINTER,
@@ -56,7 +57,7 @@ class MenuPrompter:
     ) -> tuple[str, ...]:
         import questionary
 
-        titles = fitting(choices, width_of(self._stderr) - _MARGIN)
+        titles = fitting([self._visible(choice) for choice in choices], width_of(self._stderr) - _MARGIN)
         if titles is None or not _can_show(_MARKS, self._stderr):
             return self._numbered.choose_many(question, choices, flag=flag, chosen=chosen)
         rows = [
@@ -65,7 +66,7 @@ class MenuPrompter:
         ]
         long = len(rows) >= _FILTERED_FROM
         menu = questionary.checkbox(
-            question,
+            visible(question, self._stderr),
             choices=rows,
             pointer=_POINTER,
             instruction=f"(Space marks, Enter ends{'; type to filter' if long else ''})",
@@ -80,17 +81,24 @@ class MenuPrompter:
     def confirm(self, question: str, *, flag: str, default: bool = False) -> bool:
         import questionary
 
-        return bool(_run(questionary.confirm(question, default=default, output=self._output()), question, flag))
+        shown = visible(question, self._stderr)
+        return bool(_run(questionary.confirm(shown, default=default, output=self._output()), question, flag))
 
     def text(self, question: str, *, flag: str, default: str | None = None) -> str:
         import questionary
 
-        return str(_run(questionary.text(question, default=default or "", output=self._output()), question, flag)).strip()
+        shown = visible(question, self._stderr)
+        return str(_run(questionary.text(shown, default=default or "", output=self._output()), question, flag)).strip()
 
     def secret(self, question: str, *, flag: str) -> Secret:
         import questionary
 
-        return Secret(str(_run(questionary.password(question, output=self._output()), question, flag)))
+        shown = visible(question, self._stderr)
+        return Secret(str(_run(questionary.password(shown, output=self._output()), question, flag)))
+
+    def _visible(self, choice: Choice) -> Choice:
+        # prompt_toolkit shows the controls of ASCII, and lets pass those that turn text around.
+        return replace(choice, label=visible(choice.label, self._stderr), hint=visible(choice.hint, self._stderr))
 
     def _output(self) -> Any:
         from prompt_toolkit.output import create_output
