@@ -165,6 +165,9 @@ async def test_a_revocation_that_fails_is_told_with_the_refusal():
         {"aud": ["portico-test"]},
         {"aud": ["portico-test", "another"], "azp": "portico-test"},
         {"auth_time": 1, "amr": ["pwd"], "acr": "0", "odd": [1]},
+        # Servers that do not keep to the types of claims which this client does not use.
+        {"amr": "pwd"},
+        {"auth_time": "2026-01-01T00:00:00Z", "jti": 7, "acr": ["0"]},
     ],
 )
 async def test_a_right_id_token_may_hold_more(claims):

@@ -192,6 +192,19 @@ def test_a_reply_made_to_be_costly_is_read_in_well_under_two_seconds(costly):
     assert time.process_time() - started < 1.5
 
 
+@pytest.mark.parametrize("odd", ["\ufeff", ""])
+def test_a_number_of_thousands_of_digits_hides_no_credential_of_the_reply(odd):
+    body = f'{odd}{{"access_token": "{LONG}", "digits": {"1" * 5000}}}'
+
+    def read(_reply):
+        raise PorticoError("refused", "It says no.", why=f"token {LONG}")
+
+    with pytest.raises(PorticoError) as raised:
+        read_reply("odd", HttpReply(200, {}, Secret(body), "https://as.test/token", 0), read)
+
+    assert_hidden(raised.value, LONG)
+
+
 def test_a_dialect_with_names_of_its_own_gets_the_token_that_did_not_change():
     class Camel(StandardDialect):
         def read_token_reply(self, reply):
