@@ -30,7 +30,7 @@ OPENID = with_scope("openid offline_access")
 
 
 def signing_in(server=None, **more):
-    return pending_login(server, **more, timeout_s=3)
+    return pending_login(server, **more, timeout_s=30)
 
 
 async def approved(login) -> str:
@@ -85,7 +85,7 @@ async def test_an_endpoint_that_has_a_prompt_in_its_query_is_given_no_second_one
 async def test_a_server_that_asks_for_consent_gives_a_refresh_token_for_offline_access(scope, refresh):
     async with signing_in(auto(), change=with_scope(scope)) as login:
         await approved(login)
-        await asyncio.wait_for(login.task, 5)
+        await asyncio.wait_for(login.task, 30)
 
     assert (login.grants[0].refresh is not None) is refresh
 
@@ -104,7 +104,7 @@ async def test_a_nonce_goes_along_where_openid_is_asked_for(scope, sent):
 async def test_an_id_token_that_repeats_the_nonce_is_taken():
     async with signing_in(auto(), change=OPENID) as login:
         assert "You are signed in" in await approved(login)
-        await asyncio.wait_for(login.task, 5)
+        await asyncio.wait_for(login.task, 30)
 
     assert login.grants[0].subject == "ada"
 
@@ -135,7 +135,7 @@ async def test_a_wrong_id_token_is_refused_and_the_tokens_are_revoked(case):
     async with signing_in(server, change=OPENID) as login:
         page = await approved(login)
         with pytest.raises(OAuthError) as error:
-            await asyncio.wait_for(login.task, 5)
+            await asyncio.wait_for(login.task, 30)
 
     assert "You are signed in" not in page
     assert (error.value.id, error.value.exit_code) == ("id-token-refused", 8)
@@ -153,7 +153,7 @@ async def test_a_revocation_that_fails_is_told_with_the_refusal():
     async with signing_in(server, change=OPENID) as login:
         await approved(login)
         with pytest.raises(OAuthError) as error:
-            await asyncio.wait_for(login.task, 5)
+            await asyncio.wait_for(login.task, 30)
 
     assert "not been revoked" in error.value.message
 
@@ -173,7 +173,7 @@ async def test_a_revocation_that_fails_is_told_with_the_refusal():
 async def test_a_right_id_token_may_hold_more(claims):
     async with signing_in(auto(**claims), change=OPENID) as login:
         await approved(login)
-        await asyncio.wait_for(login.task, 5)
+        await asyncio.wait_for(login.task, 30)
 
     assert login.grants
 
@@ -187,7 +187,7 @@ async def test_an_id_token_that_cannot_be_read_is_refused(token):
     async with signing_in(server, change=OPENID) as login:
         await approved(login)
         with pytest.raises(OAuthError) as error:
-            await asyncio.wait_for(login.task, 5)
+            await asyncio.wait_for(login.task, 30)
 
     assert error.value.id == "id-token-refused"
 
@@ -199,7 +199,7 @@ async def test_a_reply_without_an_id_token_is_taken(scope):
     server.faults.always("/token", Fault(status=200, body='{"access_token": "an-access-token", "token_type": "Bearer"}'))
     async with signing_in(server, change=with_scope(scope)) as login:
         await approved(login)
-        await asyncio.wait_for(login.task, 5)
+        await asyncio.wait_for(login.task, 30)
 
     assert login.grants[0].subject is None
 
@@ -211,7 +211,7 @@ async def test_the_end_of_an_id_token_is_measured_by_the_servers_clock():
     server.mint.clock = clock  # decades behind this machine's, and the reply's `Date` says so
     async with signing_in(server, change=OPENID) as login:
         await approved(login)
-        await asyncio.wait_for(login.task, 5)
+        await asyncio.wait_for(login.task, 30)
 
     assert login.grants
 
@@ -253,7 +253,7 @@ async def test_where_it_is_required_the_request_is_pushed_and_the_url_holds_noth
         assert set(login.parameters) == {"client_id", "request_uri"}
         (pushed,) = server.authorize.pushed.values()
         page = await approved(login)
-        await asyncio.wait_for(login.task, 5)
+        await asyncio.wait_for(login.task, 30)
 
     assert "You are signed in" in page
     assert login.grants
@@ -358,4 +358,4 @@ async def test_a_query_of_the_endpoint_itself_stays_in_the_url():
     async with signing_in(pushing(auto()), change=change) as login:
         assert set(login.parameters) == {"tenant", "client_id", "request_uri"}
         await approved(login)
-        await asyncio.wait_for(login.task, 5)
+        await asyncio.wait_for(login.task, 30)
