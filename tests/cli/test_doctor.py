@@ -284,6 +284,13 @@ def test_a_bundle_is_its_owners_alone_and_holds_no_secret(session, tmp_path):
 
 
 @pytest.mark.requirement("E136")
+def test_an_account_whose_access_token_has_no_known_end_needs_no_refresh_token(session):
+    ProfileIndex(session.paths).update(GLOBAL, lambda profile: replace(profile, has_refresh=False, expires_at=None))
+
+    assert told(session)["findings"] == []
+
+
+@pytest.mark.requirement("E136")
 def test_an_account_without_a_refresh_token_is_a_warning_until_a_sign_in_brings_one(session):
     ProfileIndex(session.paths).update(GLOBAL, lambda profile: replace(profile, has_refresh=False))
     found = first(session)

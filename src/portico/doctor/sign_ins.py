@@ -46,7 +46,7 @@ def health(patient: Patient) -> Iterator[Found]:
             yield Found("sign-in-ended", "error", f"{profile.id}: {found.word}.", why, hint)
         elif found.word in {"refresh failing", "expiring"}:
             yield Found("refresh-failing", "warning", f"{profile.id}: {found.word}.", why, "{prog} auth status " + profile.id)
-        elif profile.type == "oauth" and not profile.has_refresh:
+        elif profile.type == "oauth" and not profile.has_refresh and profile.expires_at is not None:
             why = (
                 "Its access token cannot be refreshed: you have to sign in again when it ends. "
                 "An OpenID provider gives a refresh token if the scope has `offline_access`."
