@@ -176,9 +176,12 @@ def reply_of(fields, *sent: str, status: int = 200) -> HttpReply:
 
 LONG = token_urlsafe(1500)
 COSTLY = {
-    "thousands of tokens and of texts": {"a": [{"access_token": token_urlsafe(30)} for _ in range(4000)], "b": ["z" * 20] * 9000},
-    "a long token and thousands of texts": {"access_token": token_urlsafe(90_000), "b": ["abcdefghijkl"] * 50_000},
-    "a MiB of escapes": {"b": ["%2541" * 13_000] * 16},
+    "thousands of tokens and of texts": {
+        "a": [{"access_token": token_urlsafe(30)} for _ in range(4000)],
+        "b": ["z z z z z z z z"] * 9000,
+    },
+    "a long token and thousands of texts": {"access_token": token_urlsafe(90_000), "b": ["abcdef ghijkl"] * 50_000},
+    "a MiB of escapes": {"b": [" " + "%2541" * 13_000] * 16},
     "a MiB of letters that are no ASCII": {"b": ["é" * 64_000] * 8},
 }
 
@@ -215,6 +218,21 @@ def test_a_dialect_with_names_of_its_own_gets_the_token_that_did_not_change():
     grant = read_reply("odd", reply_of(fields, LONG), Camel().read_token_reply)
 
     assert (grant.access, grant.refresh) == (Secret(JWT), Secret(LONG))
+
+
+def test_new_tokens_that_begin_as_the_old_ones_are_whole_under_any_name():
+    old, new = f"{JWT}AAAA", f"{JWT.rpartition('.')[0]}.another-signature"
+
+    def read(reply):
+        fields = read_json_object(reply)["data"]
+        return TokenGrant(Secret(fields["accessToken"]), Secret(fields["rt"]), expires_at=None)
+
+    fields = {"data": {"accessToken": new, "rt": "sk-odd-ort01-second/+x=="}, "msg": f"instead of {old}"}
+    reply = reply_of(fields, old, "sk-odd-ort01-the-first")
+    grant = read_reply("odd", reply, read)
+
+    assert (grant.access, grant.refresh) == (Secret(new), Secret("sk-odd-ort01-second/+x=="))
+    assert read_json_object(reply)["msg"] == "instead of [redacted]"
 
 
 @pytest.mark.parametrize("name", ["scope", "resource_url", "notification_message", "token_type"])

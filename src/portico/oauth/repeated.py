@@ -1,13 +1,14 @@
 """What a server repeats of the secrets it was sent, or of those it sends: none of it reaches a message, a log or the index.
 
 Some servers put the token that they refuse into the text of the refusal, and a proxy may answer with the whole request. Each
-reply carries the secrets of its request. Dialects read it by `read_json_object`, whose fields hold them no more, and whatever
-they then return or raise is cleared of them once more: a plugin may read the body by itself.
+reply carries the secrets of its request. Dialects read it by `read_json_object`, whose sentences and URLs hold them no more, and
+whatever they then return or raise is cleared of them once more: a plugin may read the body by itself.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
@@ -35,6 +36,8 @@ _SENT: Final = frozenset(
 _BROUGHT: Final = frozenset({"access_token", "refresh_token", "id_token", "device_code", "request_uri"})
 # A reply may name a page by a code that it brings, and a dialect may poll by the user code.
 _AS_THEY_ARE: Final = _BROUGHT | {"user_code", "verification_uri", "verification_url", "verification_uri_complete"}
+# RFC 6749 appendix A.12 and A.17, without the `:` of a URL.
+_COULD_BE_A_TOKEN: Final = re.compile(r"[!-9;-~]{1,131072}")
 # Shorter values are no secrets, and hiding them would change the words that a dialect goes by.
 _SHORTEST: Final = 6
 # Of a longer text nobody reads more, and of a reply's texts together.
@@ -59,9 +62,10 @@ def secrets_of(request: FormRequest) -> tuple[Secret, ...]:
 
 
 def without_repeated(reply: HttpReply, fields: dict[str, JsonValue]) -> dict[str, JsonValue]:
-    """`fields` of `reply`, in which no text but a credential's own field holds a secret of the request or the reply.
+    """`fields` of `reply`, in which no sentence and no URL holds a secret of the request or the reply.
 
-    A text that is such a secret and nothing else stays: a dialect may have its own names for the fields of credentials.
+    One word of what a token is made of stays: a dialect may have its own names for the fields of credentials, and a new token
+    often begins as the old one. What the dialect makes of it is cleared by `read_reply`.
     """
     known = _long_enough([*reply.secrets, *_some_brought(fields)])
     return cast("dict[str, JsonValue]", _Clearing(known).of(fields)) if known else fields
@@ -136,12 +140,11 @@ class _Clearing:
 
     def __init__(self, known: tuple[Secret, ...]) -> None:
         self._hide = Hider(known)
-        self._whole = {secret.reveal() for secret in known}
         self._left = _LONGEST_TEXTS
 
     def of(self, value: JsonValue, depth: int = 0) -> JsonValue:
         if isinstance(value, str):
-            return value if value in self._whole else self._text(value)
+            return value if _COULD_BE_A_TOKEN.fullmatch(value) else self._text(value)
         if not isinstance(value, (list, dict)):
             return value
         if depth > _DEEPEST:

@@ -79,7 +79,7 @@ _LEAST_UNCONFIRMED_MS: Final = 60_000
 
 
 def read_json_object(reply: HttpReply) -> Fields:
-    """The reply's body as a JSON object, in which no text repeats a secret of the request or one of the reply's own tokens.
+    """The reply's body as a JSON object, in which no sentence or URL repeats a secret of the request or reply.
 
     Raises:
         OAuthError: `reply-unreadable`, transient: a proxy's or captive portal's page, or a cut body.
