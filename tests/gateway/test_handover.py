@@ -9,12 +9,13 @@ import os
 import socket
 import subprocess
 import sys
+import threading
 import time
 
 import pytest
 
 from portico.errors import StoreError, UsageError
-from portico.gateway import service
+from portico.gateway import handover, service
 from portico.gateway.handover import Seat, hand_over, inherited
 from portico.gateway.port import bound
 from portico.gateway.state import gateway_lock, read_state
@@ -94,6 +95,17 @@ def test_a_predecessor_that_still_serves_keeps_neither_the_lock_nor_its_process_
         assert time.monotonic() - began < 6
 
 
+@pytest.mark.requirement("E127")
+def test_a_stop_that_meets_a_successor_before_it_answers_ends_the_predecessor_too(gateway_paths, plugin):
+    before = service.start(gateway_paths, port=0)
+    changed(plugin)
+    wait_until(lambda: gateway_lock(gateway_paths).holder() not in {before.pid, None}, 30)
+    ended = service.stop(gateway_paths)
+    assert not gateway_lock(gateway_paths).is_taken()
+    assert (ended.pid, ended.killed) == (before.pid, False)
+    wait_until(lambda: not alive(before.pid))
+
+
 def test_a_plugin_that_is_switched_on_does_so_too(gateway_paths, plugin, run_portico):
     gateway_paths.config.write_text(gateway_paths.config.read_text().replace("true", "false"), encoding="utf-8")
     before = service.start(gateway_paths, port=0)
@@ -124,6 +136,14 @@ async def test_a_successor_that_does_not_come_up_leaves_the_place_to_its_predece
     assert here.listener.fileno() != -1
 
 
+@pytest.mark.requirement("E128")
+async def test_a_successor_that_fails_once_it_has_the_lock_takes_it_from_nobody(gateway_paths, here):
+    gateway_paths.config.parent.mkdir(parents=True, exist_ok=True)
+    gateway_paths.config.write_text("{ no config", encoding="utf-8")
+    assert await hand_over(gateway_paths, here, os.environ, None) is None
+    assert await asyncio.to_thread(gateway_lock(gateway_paths).holder) == os.getpid()
+
+
 async def test_a_successor_that_hangs_is_ended(gateway_paths, here, monkeypatch):
     monkeypatch.setattr("portico.gateway.handover.READY_S", 0.2)
     command = [sys.executable, "-c", "import time; time.sleep(60)"]
@@ -131,6 +151,46 @@ async def test_a_successor_that_hangs_is_ended(gateway_paths, here, monkeypatch)
     began = time.monotonic()
     assert await hand_over(gateway_paths, here, os.environ, None) is None
     assert time.monotonic() - began < 10
+
+
+@pytest.mark.requirement("E127")
+@pytest.mark.parametrize("begun", [False, True], ids=["while the successor is started", "while it has not answered yet"])
+async def test_a_gateway_that_is_asked_to_end_while_it_hands_over_leaves_no_successor(gateway_paths, here, monkeypatch, begun):
+    start, heirs, may_start = handover._started, [], threading.Event()
+
+    def starts(*words):
+        may_start.wait(10)
+        heirs.append(start(*words))
+        return heirs[0]
+
+    monkeypatch.setattr(handover, "_started", starts)
+    command = [sys.executable, "-c", SIGNS_AND_HANGS, str(gateway_lock(gateway_paths).path)]
+    monkeypatch.setattr(handover, "gateway_command", lambda _port: command)
+    handing_over = asyncio.create_task(hand_over(gateway_paths, here, os.environ, None))
+    if begun:
+        may_start.set()
+        async with asyncio.timeout(10):
+            while await asyncio.to_thread(gateway_lock(gateway_paths).holder) == os.getpid():
+                await asyncio.sleep(0.01)
+    else:
+        await asyncio.sleep(0)
+    handing_over.cancel()
+    await asyncio.sleep(0)
+    may_start.set()
+    await asyncio.wait([handing_over])
+    assert handing_over.cancelled()
+    try:
+        await asyncio.to_thread(heirs[0].wait, 5)
+    finally:
+        heirs[0].kill()
+    assert await asyncio.to_thread(gateway_lock(gateway_paths).holder) == os.getpid()
+
+
+SIGNS_AND_HANGS = """
+import os, sys, time
+open(sys.argv[1], "w").write(str(os.getpid()))
+time.sleep(60)
+"""
 
 
 @pytest.mark.parametrize("words", ["", "1", "a,b,c", "1000,1001,1002"])

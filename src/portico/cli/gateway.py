@@ -82,7 +82,7 @@ def run(args: argparse.Namespace, rt: Runtime) -> int:
         try:
             return _serve(args, rt, watch, place)
         except BaseException:
-            lock.release()
+            lock.leave()  # not `release`: a predecessor may hold it by the same open file
             raise
 
 

@@ -20,7 +20,7 @@ from portico.children import portico_environment
 from portico.errors import UsageError
 from portico.gateway.child import gateway_command, gateway_environment
 from portico.gateway.state import gateway_lock
-from portico.store.off_loop import off_loop
+from portico.store.off_loop import off_loop, start_off_loop
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,24 +76,44 @@ async def hand_over(
     try:
         files = (seat.listener.fileno(), seat.lock.bequeath(), told)
         command = [*gateway_command(seat.listener.getsockname()[1]), "--inherit", ",".join(map(str, files))]
-        heir = await off_loop(lambda: _started(command, files, gateway_environment(paths, env), passphrase))
+        starting = start_off_loop(lambda: _started(command, files, gateway_environment(paths, env), passphrase))
+        heir = await _unless_cancelled(starting, seat)
     except OSError as error:
         _log.warning("no successor could be started: %s", error)
         os.close(heard)
         return None
+    except asyncio.CancelledError:
+        os.close(heard)
+        raise
     finally:
         os.close(told)
     try:
         if await _answers(heard):
             return heir
     except asyncio.CancelledError:  # asked to end meanwhile: neither of the two is to stay
-        heir.kill()
+        await _end(heir, seat)
         raise
+    await _end(heir, seat)
+    _log.warning("the successor (pid %s) did not answer, and was ended", heir.pid)
+    return None
+
+
+async def _unless_cancelled(starting: asyncio.Future[subprocess.Popen[bytes]], seat: Seat) -> subprocess.Popen[bytes]:
+    """The successor once it is started. It is ended if the caller is cancelled: nobody else would know that it is there."""
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await asyncio.wait([starting])
+        if starting.exception() is None:
+            await _end(starting.result(), seat)
+        raise
+
+
+async def _end(heir: subprocess.Popen[bytes], seat: Seat) -> None:
+    """Kill the successor, and note in the lock's file that this process is the gateway still."""
     heir.kill()
     await off_loop(heir.wait)
     await off_loop(lambda: _take_back(seat))
-    _log.warning("the successor (pid %s) did not answer, and was ended", heir.pid)
-    return None
 
 
 def _started(
@@ -126,7 +146,6 @@ async def _answers(heard: int) -> bool:
 
 
 def _take_back(seat: Seat) -> None:
-    """Note in the lock's file that this process is the gateway still."""
     with contextlib.suppress(OSError):
         seat.lock.sign()
 

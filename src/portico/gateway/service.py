@@ -88,8 +88,13 @@ def stop(paths: Paths) -> Ended | None:
             raise _unresponsive(paths)
         remove_state(paths)
         return None
+    noted = state or read_state(paths)
     killed = _end(paths, pid, proven=state is not None)
     _reap(pid)
+    if state is None and noted is not None and noted.pid != pid and gateway_lock(paths).holder() == noted.pid:
+        # `pid` was a successor that did not answer yet; the gateway that had started it has taken its place back.
+        pid, killed = noted.pid, _end(paths, noted.pid, proven=False)
+        _reap(pid)
     noted = state or read_state(paths)
     remove_state(paths, noted)
     return Ended(pid, noted if noted is not None and noted.pid == pid else None, killed)
