@@ -378,3 +378,45 @@ def test_a_gateway_whose_requests_are_all_half_sent_stops_within_seconds(gateway
         began = time.monotonic()
         assert service.stop(gateway_paths) is not None
         assert time.monotonic() < began + 5
+
+
+@requests
+@pytest.mark.parametrize("packed", [False, True], ids=["plain", "gzip"])
+async def test_requests_that_are_sent_ahead_of_an_answer_take_no_memory_that_nobody_counts(paths, packed):
+    async with hanging() as (acme, _):
+        configure(paths, {"acme": acme.base})
+        async with gateway(paths) as here:
+            body = b"{}"
+            large = b'{"messages":["' + b"x" * (100_000 if packed else 20_000) + b'"]}'
+            sent = gzip.compress(large) if packed else large
+            more = {"Content-Encoding": "gzip"} if packed else {}
+            ahead = (head(here, len(sent), **more) + sent) * 10
+            async with sending(here, head(here, len(body)) + body) as [reader]:
+                await until(lambda: acme.requests)
+                [handler] = here.server.connections
+                handler.data_received(ahead)
+                async with asyncio.timeout(5):
+                    assert await reader.read() == b""
+                await until(lambda: not here.server.connections)
+
+
+@requests
+async def test_small_requests_may_be_sent_ahead_of_an_answer(paths):
+    async with provider(answered(WHOLE)) as acme:
+        configure(paths, {"acme": acme.base})
+        async with gateway(paths) as here:
+            body = b'{"messages":[]}'
+            async with sending(here, (head(here, len(body)) + body) * 20) as [reader]:
+                for _ in range(20):
+                    assert (await answer_of(reader))[0] == 200
+
+
+@requests
+async def test_one_large_request_may_be_sent_ahead_of_an_answer(paths):
+    async with provider(answered(WHOLE)) as acme:
+        configure(paths, {"acme": acme.base})
+        async with gateway(paths) as here:
+            body, large = b'{"messages":[]}', b'{"messages":["' + b"x" * MIB + b'"]}'
+            async with sending(here, head(here, len(body)) + body + head(here, len(large)) + large) as [reader]:
+                for _ in range(2):
+                    assert (await answer_of(reader))[0] == 200

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 _LINE_CAP: Final = 16 * 1024
 # Bytes that are read of a request after its answer.
 _LONGEST_REST: Final = 4 << 20
+# Bytes, unpacked, that may have come of several requests behind the one that is being answered.
+_MOST_AHEAD: Final = 64 << 10
 _log = logging.getLogger(__name__)
 
 
@@ -133,12 +135,25 @@ class _Handler(web.RequestHandler):
             self._head = self._rest = 0
         elif self._head > self._longest_head or self._rest > _LONGEST_REST:
             self.force_close()
+        if self._messages and self._is_far_ahead():
+            self.force_close()
 
     def _awaits_head(self) -> bool:
-        """Whether what comes now is the head of a request: there is none, or the body of the present one has come whole."""
+        """Whether what comes now is the head of a request: there is none, or the body of the last one has come whole."""
+        if self._messages:
+            return bool(self._messages[-1][1].is_eof())
         if self._current_request is not None:
             return self._current_request.content.is_eof()
         return self._waiter is not None and not self._waiter.done()
+
+    def _is_far_ahead(self) -> bool:
+        """Whether the client has sent so much more, before it has its answer, that one connection could fill the memory.
+
+        aiohttp holds up to 32 whole requests, each unpacked. A single one waits for its turn to be read, as it would alone. A
+        client that sends ahead has to send again what was not answered (RFC 9112 section 9.3.2).
+        """
+        ahead = [*self._messages][0 if self._waiter is None else 1 :]
+        return len(ahead) > 1 and sum(_size(message, payload) for message, payload in ahead) > _MOST_AHEAD
 
     def _reads_rest(self) -> bool:
         """Whether what comes now is the rest of a request that was answered: it is read for nothing, and takes others' time."""
@@ -166,6 +181,12 @@ class _Handler(web.RequestHandler):
         if request.writer.output_size > 0:
             raise ConnectionError("the answer has begun already")
         return self._refuse(status)
+
+
+def _size(message: Any, payload: Any) -> int:
+    """Bytes that are held of a request whose turn has not come."""
+    head = sum(len(name) + len(value) for name, value in getattr(message, "raw_headers", ()))
+    return head + len(getattr(message, "path", "")) + int(payload.total_bytes)
 
 
 def is_for(request: web.BaseRequest, hosts: Collection[str]) -> bool:
