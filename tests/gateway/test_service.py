@@ -57,6 +57,35 @@ def test_started_it_answers_and_stopped_it_is_gone(gateway_paths):
     assert service.status(gateway_paths) == ("stopped", None)
 
 
+LETS_GO_AND_STAYS = """
+import signal, sys, threading, time
+from pathlib import Path
+from portico.store.lock import FileLock
+lock, asked = FileLock(Path(sys.argv[1])), threading.Event()
+signal.signal(signal.SIGTERM, lambda *_: asked.set())
+lock.acquire()
+print(flush=True)
+asked.wait()
+lock.release()
+time.sleep(60)
+"""
+
+
+@pytest.mark.requirement("E127")
+def test_stopping_does_not_wait_for_a_child_that_stays_for_the_answer_to_a_refresh(gateway_paths):
+    words = [sys.executable, "-c", LETS_GO_AND_STAYS, str(gateway_lock(gateway_paths).path)]
+    with subprocess.Popen(words, stdout=subprocess.PIPE) as child:
+        try:
+            assert child.stdout.readline() == b"\n"
+            stopping = threading.Thread(target=service.stop, args=(gateway_paths,), daemon=True)
+            stopping.start()
+            stopping.join(10)
+            assert not stopping.is_alive()
+            assert child.poll() is None
+        finally:
+            child.kill()
+
+
 def test_stopping_and_restarting_nothing_is_said_so(gateway_paths):
     assert service.stop(gateway_paths) is None
     assert service.restart(gateway_paths, port=0) is None

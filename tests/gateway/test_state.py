@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import stat
+import threading
 from dataclasses import replace
 
 import pytest
@@ -67,7 +69,7 @@ def lock_held(paths):
 def test_another_program_on_the_port_is_not_taken_for_ours_and_gets_no_credential(paths, somebody_else, lock_held):
     write_state(paths, replace(OURS, pid=os.getpid(), port=somebody_else.server_port))
     assert running(paths) is None
-    assert {name.lower() for name in somebody_else.seen[0]} <= {"host", "accept-encoding"}
+    assert {name.lower() for name in somebody_else.seen[0]} == {"host", "connection"}
 
 
 def test_nobody_is_asked_while_the_noted_process_does_not_hold_the_lock(paths, somebody_else, lock_held):
@@ -84,3 +86,25 @@ def test_proxies_of_the_environment_are_not_asked(paths, somebody_else, lock_hel
     write_state(paths, replace(OURS, pid=os.getpid(), port=port))
     assert running(paths) is None
     assert somebody_else.seen == []
+
+
+@pytest.mark.requirement("E120")
+def test_a_program_on_its_port_that_answers_byte_by_byte_keeps_nobody_waiting(paths, lock_held, monkeypatch):
+    monkeypatch.setattr("portico.gateway.state._PROBE_S", 0.2)
+    ended = threading.Event()
+
+    def drip():
+        connection, _ = listener.accept()
+        with connection, contextlib.suppress(OSError):
+            while not ended.wait(0.05):
+                connection.sendall(b"H")
+
+    with bound(0) as listener:
+        listener.setblocking(True)
+        write_state(paths, replace(OURS, pid=os.getpid(), port=listener.getsockname()[1]))
+        threading.Thread(target=drip, daemon=True).start()
+        asking = threading.Thread(target=running, args=(paths,), daemon=True)
+        asking.start()
+        asking.join(5)
+        ended.set()
+        assert not asking.is_alive()

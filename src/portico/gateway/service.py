@@ -44,6 +44,8 @@ TERM_S: Final = 5.0
 _AFTER_KILL_S: Final = 5.0
 _KILL: Final = getattr(signal, "SIGKILL", signal.SIGTERM)  # on Windows SIGTERM ends a process at once
 _LOOK_EVERY_S: Final = 0.02
+# Seconds from a process's letting go of the lock to its end.
+_REAP_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -226,10 +228,12 @@ def _held(paths: Paths) -> bool:
 
 
 def _reap(pid: int) -> None:
-    """If it was a child of this process, let the system forget it; it has let go of its lock, so it is about to be gone."""
+    """If it was a child of this process, let the system forget it; it may stay for the answer to a refresh."""
+    deadline = time.monotonic() + _REAP_S
     if sys.platform != "win32":
         with contextlib.suppress(ChildProcessError):
-            os.waitpid(pid, 0)
+            while os.waitpid(pid, os.WNOHANG) == (0, 0) and time.monotonic() < deadline:
+                time.sleep(_LOOK_EVERY_S)
 
 
 def _unresponsive(paths: Paths) -> LockBusy:

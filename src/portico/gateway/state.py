@@ -6,7 +6,10 @@ running when the noted process holds the gateway's lock and what listens on the 
 
 from __future__ import annotations
 
+import io
 import json
+import socket
+import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -97,23 +100,53 @@ def holds_lock(paths: Paths, state: GatewayState) -> bool:
 
 def _answers(state: GatewayState) -> bool:
     """Whether the noted gateway answers on its port. Asked directly, whatever proxies the environment names."""
-    from http.client import HTTPConnection, HTTPException
+    from http.client import HTTPException, HTTPResponse
 
     from portico.gateway.proof import is_proof, new_challenge
 
     challenge = new_challenge()
-    connection = HTTPConnection("127.0.0.1", state.port, timeout=_PROBE_S)
-    try:
-        connection.request("GET", f"/health?challenge={challenge}")
-        reply = connection.getresponse()
-        body = reply.read(_LONGEST_ANSWER)
-        if reply.length:
-            return False  # the body broke off, which `read` with a limit does not report, or is too long to be a gateway's
-    except (OSError, HTTPException):
+    request = f"GET /health?challenge={challenge} HTTP/1.1\r\nHost: 127.0.0.1:{state.port}\r\nConnection: close\r\n\r\n"
+    received = _exchanged(state.port, request.encode())
+    if received is None:
         return False
-    finally:
-        connection.close()
+    try:
+        reply = HTTPResponse(_Received(received))  # type: ignore[arg-type]  # it only asks for a file
+        reply.begin()
+        body = reply.read(_LONGEST_ANSWER)
+    except (OSError, ValueError, HTTPException):
+        return False
+    if reply.length:
+        return False  # the body broke off, which `read` with a limit does not report, or is too long to be a gateway's
     return reply.status == _HTTP_OK and is_proof(state.key, challenge, _proof_in(body))
+
+
+def _exchanged(port: int, request: bytes) -> bytes | None:
+    """All that comes back until the connection ends; None if that does not end in time: another user may have the port."""
+    deadline, received = time.monotonic() + _PROBE_S, bytearray()
+    try:
+        with socket.create_connection(("127.0.0.1", port), timeout=_PROBE_S) as connection:
+            connection.sendall(request)
+            while len(received) <= 2 * _LONGEST_ANSWER:
+                connection.settimeout(max(0.001, deadline - time.monotonic()))
+                chunk = connection.recv(_LONGEST_ANSWER)
+                if not chunk:
+                    return bytes(received)
+                received += chunk
+                if time.monotonic() > deadline:
+                    return None
+    except OSError:
+        return None
+    return None
+
+
+class _Received:
+    """What `HTTPResponse` reads from in a socket's place."""
+
+    def __init__(self, data: bytes) -> None:
+        self._data = data
+
+    def makefile(self, _mode: str) -> io.BytesIO:
+        return io.BytesIO(self._data)
 
 
 def _proof_in(body: bytes) -> object:
