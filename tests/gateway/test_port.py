@@ -17,6 +17,7 @@ from portico.doctor.patient import Patient
 from portico.errors import ConfigError
 from portico.gateway import service
 from portico.gateway.port import Owner, bound, owner_of
+from portico.gateway.state import gateway_lock
 from portico.installation import Installation
 from tests.free_port import free_port
 from tests.gateway.parts import somebody_on
@@ -75,6 +76,22 @@ def test_a_port_of_another_user_is_told_with_her_name_and_program_and_is_sent_no
     assert "python" in error["why"]
     assert "gateway key rotate" in error["hint"]
     assert key not in done.stdout + done.stderr
+
+
+@pytest.mark.root
+def test_no_key_is_handed_to_her_while_a_gateway_is_there_that_does_not_answer(gateway_paths, another_user):
+    port, lock = free_port(), gateway_lock(gateway_paths)
+    env = with_port(gateway_paths, port)
+    assert in_this_process(("gateway", "key", "add", "default", "--store", "file"), env).returncode == 0
+    assert lock.try_acquire()
+    try:
+        with squatter(another_user, port):
+            done = in_this_process(("env", "--json"), env)
+        assert (done.returncode, json.loads(done.stdout)["error"]["id"]) == (9, "port-taken")
+        with bound(port):
+            assert in_this_process(("env",), env).returncode == 0, "it may be the gateway that has the port"
+    finally:
+        lock.release()
 
 
 @pytest.mark.root

@@ -44,14 +44,19 @@ def env(args: argparse.Namespace, rt: Runtime) -> int:
     from portico.cli.gateway_keys import gateway_keys
     from portico.cli.tool_model import tool_model
     from portico.gateway import service
-    from portico.gateway.port import bound, configured_port
+    from portico.gateway.port import PortTaken, bound, configured_port
     from portico.gateway.tools import variables
 
     model = tool_model(rt, args.model)
     condition, state = service.status(rt.paths)
     url = state.url if state is not None else f"http://127.0.0.1:{configured_port(rt)}"
-    if condition == "stopped":
-        bound(configured_port(rt)).close()
+    if condition != "running":
+        try:
+            bound(configured_port(rt)).close()
+        except PortTaken as taken:
+            # A gateway that does not answer may have the port itself.
+            if condition == "stopped" or taken.owner is None or taken.owner.is_other_user:
+                raise
     keys = gateway_keys(rt)
     keys.ensure_one()
     values = variables(url, keys.show(args.key), model)
