@@ -71,6 +71,23 @@ async def test_no_body_keeps_others_waiting_while_it_is_read(name, few_parts):
     assert gap < LONGEST_S
 
 
+MEDIUM = {
+    "white space before the model": b"{" + b" " * 250_000 + b'"messages":[]}',
+    "white space before the object": b" " * 250_000 + b'{"messages":[]}',
+    "numbers of 4,299 digits": b'{"model":"acme/model","a":[' + b",".join([b"1" * 4299] * 58) + b"]}",
+}
+
+
+@pytest.mark.parametrize("name", MEDIUM)
+def test_a_body_that_is_read_in_one_go_is_read_in_a_few_milliseconds(name):
+    def seconds():
+        began = time.thread_time()
+        body_module.read_body(MEDIUM[name])
+        return time.thread_time() - began
+
+    assert min(seconds() for _ in range(5)) < 0.003
+
+
 async def test_bodies_of_one_key_are_read_one_after_the_other():
     turn, large = asyncio.Lock(), COSTLY["one text"]
     reading = [asyncio.ensure_future(body_module.read_in_turn(large, turn)) for _ in range(3)]

@@ -51,7 +51,10 @@ _SPACE: Final = re.compile(rb"[ \t\r\n]{0,65536}+")
 _IN_STRING: Final = re.compile(rb'[^"\\]{0,65536}+(?:\\.[^"\\]{0,4096}+){0,64}+', re.DOTALL)
 _BETWEEN: Final = re.compile(rb"[ \t\r\n,:0-9A-Za-z+.-]{0,65536}+")
 _SCALAR: Final = re.compile(rb"[0-9A-Za-z+.-]{1,4096}")
+_BLANK: Final = re.compile(r"[ \t\r\n]*+")
 _decode: Final = json.JSONDecoder().raw_decode
+# As `_decode`, but no number is worked out, which takes quadratic time for one of thousands of digits (CVE-2020-10735).
+_decode_but_numbers: Final = json.JSONDecoder(parse_int=len, parse_float=len).raw_decode
 _QUOTE, _COLON, _COMMA, _OPENS, _ENDS = b'":,{}'
 _CLOSES: Final = {ord("{"): ord("}"), ord("["): ord("]")}
 
@@ -156,7 +159,10 @@ def _plain(data: bytes | bytearray) -> Body | None:
     """
     if data.count(b'"model"') != 1 or b"\\u" in data:
         return None
-    value = json_in(data.decode("utf-8"))
+    text = data.decode("utf-8")
+    value, end = _decode_but_numbers(text, _skip(text, 0))
+    if text[end:].strip(_WHITESPACE):
+        raise ValueError(f"something follows at character {end}")
     name = value.get("model") if isinstance(value, dict) else None
     if not isinstance(name, str):
         return None
@@ -184,7 +190,7 @@ def _walk(text: str) -> Body:
         if text[at] != ":":
             raise ValueError(f"a colon was expected at character {at}")
         start = _skip(text, at + 1)
-        value, end = _decode(text, start)
+        value, end = _decode_but_numbers(text, start)
         if name == "model":
             if found is not None:
                 raise _twice()
@@ -374,9 +380,10 @@ def _twice() -> UsageError:
 
 
 def _skip(text: str, at: int) -> int:
-    while text[at] in _WHITESPACE:
-        at += 1
-    return at
+    end = _BLANK.match(text, at).end()  # type: ignore[union-attr]  # it matches nothing too
+    if end == len(text):
+        raise IndexError
+    return end
 
 
 def _next_byte(data: bytes | bytearray, at: int) -> int:
