@@ -140,6 +140,7 @@ async def test_a_wrong_id_token_is_refused_and_the_tokens_are_revoked(case):
     assert "You are signed in" not in page
     assert (error.value.id, error.value.exit_code) == ("id-token-refused", 8)
     assert named in error.value.why
+    assert ("`issuer` and `clientId`" in error.value.hint) is (named in {"iss", "aud", "azp"})
     assert "revoked" in error.value.message
     assert login.grants == []
     assert server.faults.requests["/revoke"] == 2

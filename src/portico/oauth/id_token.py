@@ -25,6 +25,9 @@ _LEEWAY_S: Final = 60
 _REVOKE_WITHIN_S: Final = 5.0
 # Authlib refuses odd types of other claims too, such as an `amr` that is text; nothing here uses those.
 _CHECKED: Final = ("nonce", "azp", "aud", "iss", "exp", "nbf", "iat", "sub")
+# Claims that are wrong each time if a setting is.
+_SET_HERE: Final = ("iss", "aud", "azp")
+_OF_SETTINGS: Final = "Check `issuer` and `clientId` in the provider's settings, then run the command again."
 
 
 async def check_id_token(
@@ -53,7 +56,9 @@ async def check_id_token(
         f"The server's ID token does not belong to this sign-in; {fate}.",
         why=why,
         where=without_query(reply.url),
-        hint="Run the command again, and follow no sign-in link that you did not ask for.",
+        hint=_OF_SETTINGS
+        if why.endswith(_SET_HERE)
+        else "Run the command again, and follow no sign-in link that you did not ask for.",
     )
 
 
