@@ -116,7 +116,6 @@ def test_a_time_that_is_none_is_not_kept(status, moment):
     assert (refused.resets_at, refused.message) == (None, f"usage limit exceeded, resets at {moment}")
 
 
-@pytest.mark.requirement("E116")
 def test_a_refusal_of_many_mib_in_a_stream_keeps_nobody_waiting():
     started = time.process_time()
     said = shown("%252541" * 1_000_000, Secret("q7ZtLw2RkN9xVb4Hc1Ms"))
