@@ -203,7 +203,7 @@ class FileLock:
         """The process id that the holder wrote, None where nobody holds it or nothing can be read."""
         try:
             # One that was killed has left its id behind.
-            return int(read_start(self.path, 32, follow=False)) if self.is_taken() else None
+            return int(read_start(self.path, 32, follow=False).partition(b"\n")[0]) if self.is_taken() else None
         except (OSError, ValueError, StoreError):
             return None
 
@@ -241,10 +241,11 @@ class FileLock:
 
 
 def _sign(fd: int) -> None:
-    """Leave this process's id for those who wait."""
-    os.ftruncate(fd, 0)
+    """Leave this process's id for those who wait. What is left of a longer one is cut off after the line was written."""
+    line = f"{os.getpid()}\n".encode()
     os.lseek(fd, 0, os.SEEK_SET)
-    os.write(fd, f"{os.getpid()}\n".encode())
+    os.write(fd, line)
+    os.ftruncate(fd, len(line))
 
 
 def named_lock(folder: Path, kind: str, name: str | Path, *, what: str) -> FileLock:
