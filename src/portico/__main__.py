@@ -21,6 +21,6 @@ def _leave_current_folder() -> None:
 
 if __name__ == "__main__":
     _leave_current_folder()
-    from portico.cli.main import main
+    from portico.cli.main import run
 
-    sys.exit(main())
+    run()

@@ -303,3 +303,26 @@ print([name for name in ("argparse", "dataclasses", "pathlib", "json", "pluggy")
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
     assert done.stderr.strip() == "[]"
+
+
+@pytest.mark.requirement("E127")
+@pytest.mark.parametrize(("daemon", "taken_apart"), [(True, False), (False, True)], ids=["nobody waits for", "is waited for"])
+def test_beside_a_thread_that_is_still_at_work_the_process_ends_without_taking_the_interpreter_apart(daemon, taken_apart):
+    code = f"""
+import atexit, os, sys, threading, time
+from portico.cli import main
+class Witness:
+    def __init__(self): self.write = os.write
+    def __del__(self): self.write(1, b"taken apart\\n")
+witness = Witness()
+def command():
+    threading.Thread(target=time.sleep, args=({60 if daemon else 0.1},), daemon={daemon}).start()
+    atexit.register(print, "an exit function")
+    sys.stdout.write("not flushed\\n")
+    return 7
+main.main = command
+main.run()
+"""
+    done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, timeout=30, check=False)
+    assert (done.returncode, done.stderr) == (7, "")
+    assert done.stdout.splitlines() == ["not flushed", "an exit function", *(["taken apart"] if taken_apart else [])]

@@ -8,6 +8,7 @@ import sys
 TYPE_CHECKING = False  # `typing` would be a third of what `--version` costs
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import NoReturn
 
 _PIPE_CLOSED = 141  # 128 + SIGPIPE: what a shell reports for any tool whose reader went away
 
@@ -35,6 +36,33 @@ def main(argv: Sequence[str] | None = None, program: str | None = None) -> int:
         code = _fail(exc, words, name)
         _drop_what_cannot_be_written()
     return code
+
+
+def run() -> NoReturn:
+    """The program: `main` for the words of this process, whose exit code is the process's."""
+    import atexit
+
+    codes: list[int] = []
+    atexit.register(_end_at_once, codes)  # first, so that it is called last
+    codes.append(main())
+    sys.exit(codes[0])
+
+
+def _end_at_once(codes: list[int]) -> None:
+    """If a thread is still at work that nobody waits for, end the process without taking the interpreter apart around it.
+
+    Before Python 3.14 such a thread is unwound where it stands once it asks for the interpreter, and the process aborts if that
+    is in native code that cannot be unwound (https://github.com/python/cpython/issues/87135).
+    """
+    threading = sys.modules.get("threading")
+    if not codes or threading is None or not any(thread.daemon for thread in threading.enumerate()):
+        return
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except (OSError, ValueError):
+            continue
+    os._exit(codes[0])
 
 
 def program_name(argv0: str) -> str:

@@ -81,7 +81,7 @@ def launchd_plist(service: Service) -> bytes:
             "RunAtLoad": True,
             "KeepAlive": {"SuccessfulExit": False},
             "ThrottleInterval": 30,
-            "ExitTimeOut": 45,
+            "ExitTimeOut": 50,
             "Umask": 0o077,
             "ProcessType": "Background",
             "StandardErrorPath": str(service.log),

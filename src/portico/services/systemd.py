@@ -38,7 +38,7 @@ LockPersonality=yes
 SystemCallArchitectures=native
 # It ends itself within 4.5 s of SIGTERM, by force if it must. It stays longer only for the answer to a refresh that it has sent,
 # which may hold the only copy of the next token.
-TimeoutStopSec=45
+TimeoutStopSec=50
 
 [Install]
 WantedBy=default.target
