@@ -15,6 +15,7 @@ import pytest
 from portico.cli.shells import shell_lines
 from portico.gateway.keys import key_index
 from portico.gateway.service import running
+from portico.gateway.state import gateway_lock
 from portico.gateway.tools import TOOLS, arguments, variables
 from portico.secret import Secret
 from portico.testing.canary import canary, in_text
@@ -201,3 +202,18 @@ def test_env_tells_which_model_and_which_key_and_that_no_gateway_runs(session):
 
 def test_powershell_takes_a_quote_twice():
     assert shell_lines({"A": "it's"}, "powershell") == ["$env:A = 'it''s'"]
+
+
+@pytest.mark.requirement("E127")
+@pytest.mark.skipif(sys.platform == "win32", reason="signals as POSIX has them")
+def test_a_gateway_of_its_own_that_does_not_answer_any_more_is_ended_with_the_tool(session, monkeypatch):
+    monkeypatch.setattr("portico.gateway.service.TERM_S", 0.3)
+    monkeypatch.setattr("portico.gateway.state._PROBE_S", 0.5)
+    stops_it = "import json, os, pathlib, signal; state = json.loads(pathlib.Path({!r}).read_text()); os.kill(state['pid'], signal.SIGSTOP)"
+    code = stops_it.format(str(session.paths.gateway))
+
+    done = session.run("exec", "--", sys.executable, "-c", f"{code}; raise SystemExit(3)")
+
+    assert done.returncode == 3
+    assert not gateway_lock(session.paths).is_taken()
+    assert names(session) == ["default"]

@@ -71,13 +71,14 @@ def _running(rt: Runtime, port: int) -> GatewayState:
 def _clear_away(keys: GatewayKeys, waits: FileLock, rt: Runtime) -> None:
     """End the gateway that was started for tools, unless another one still uses it."""
     from portico.gateway import service
+    from portico.gateway.state import read_state
     from portico.store.atomic import read_private, remove_private
 
     remove_private(waits.path)
     waits.release()
     if not _note(rt).exists() or any(_waits(key.name, rt) for key in keys.all()):
         return
-    state = service.running(rt.paths)
+    state = read_state(rt.paths)  # whether it answers or hangs
     if state is not None and read_private(_note(rt)) == state.instance.encode():
         service.stop(rt.paths)
     remove_private(_note(rt))
