@@ -93,6 +93,10 @@ def test_a_step_up_after_a_link_leads_out_of_the_links_target_and_not_back(deep,
     assert _exposed(path) == str(open_one)
 
 
+def test_nobody_is_advised_to_change_the_mode_of_a_device():
+    assert _exposed(Path(os.devnull)) is None
+
+
 def test_in_a_sticky_folder_our_own_file_is_safe_but_not_one_that_others_may_write(deep):
     deep.parent.chmod(0o1777)
     assert _exposed(deep) is None
@@ -274,8 +278,22 @@ def test_another_users_passphrase_file_is_used_as_in_a_container_warned_of_and_a
     findings = json.loads(portico("doctor", "--json")[1])["findings"]
     assert [each["id"] for each in findings if str(deep) in each["message"]] == ["others-may-change"]
     deep.chmod(0o666)  # anybody's choice, and not hers alone
-    with pytest.raises(StoreError, match="cannot use the passphrase"):
+    with pytest.raises(StoreError, match="could choose the passphrase"):
         PassphraseSource({FILE_ENV: str(deep)}).get()
+
+
+@pytest.mark.root
+@pytest.mark.parametrize("depth", [0, 1])
+def test_a_passphrase_file_in_another_users_folder_that_others_still_could_replace_is_refused(deep, depth, another_user):
+    deep.write_text("correct horse", encoding="utf-8")
+    hers = deep.parent.parent
+    os.chown(hers, another_user.uid, another_user.gid)
+    hers.chmod(0o775)  # as with a umask of 002: the group is hers alone
+    assert PassphraseSource({FILE_ENV: str(deep)}).get().reveal() == "correct horse"
+    [deep, deep.parent][depth].chmod(0o777)
+    with pytest.raises(StoreError) as caught:
+        PassphraseSource({FILE_ENV: str(deep)}).get()
+    assert (caught.value.id, caught.value.hint) == ("passphrase-unreadable", f"chmod go-w {[deep, deep.parent][depth]}")
 
 
 # --- plugins --------------------------------------------------------------------------------------------------------------
@@ -366,6 +384,15 @@ def test_a_manifest_of_another_users_takes_neither_its_id_nor_a_sign_in_from_a_p
     hers = [record for record in host.records() if record.candidate.exposure is not None]
     assert [(record.id, record.status) for record in hers] == [(id, "error")]
     assert portico("plugins", "enable", "minimax-portal-auth")[0] == 0
+
+
+@pytest.mark.requirement("E121")
+def test_an_empty_folder_in_a_plugin_is_looked_at_as_well(tmp_path):
+    folder = write_plugin(tmp_path, "acme-auth")
+    compiled = folder / "__pycache__"
+    compiled.mkdir()
+    compiled.chmod(0o1777)  # others may add the compiled form of any module
+    assert Owners().exposure_within(folder).path == str(compiled)
 
 
 @pytest.mark.requirement("E121")

@@ -47,13 +47,15 @@ class Exposure:
 class Owners:
     """Looks at files and folders, at each folder once: make a new one for each command, as modes change.
 
-    `also` are users that are trusted besides this one and root.
+    `also` are users that are trusted besides this one and root. With `modes_only` every owner is, and only what is open to more
+    users than its owner is found.
     """
 
-    def __init__(self, *also: int) -> None:
+    def __init__(self, *also: int, modes_only: bool = False) -> None:
         self._trusted = {os.geteuid(), 0, *also} if os.name == "posix" else set()
+        self._modes_only = modes_only
         self._looked: dict[str, tuple[os.stat_result, Exposure | None]] = {}
-        self._private: dict[int, bool] = {}
+        self._groups: dict[int, set[int]] = {}
 
     def exposure(self, path: Path) -> Exposure | None:
         """What lets another user change or replace `path`, or make it if it is missing; None where nothing does."""
@@ -116,12 +118,14 @@ class Owners:
                 continue
             seen.add(current)
             found = self._fault(current, os.stat(current), may_be_sticky=False)  # noqa: PTH116
+            if found is not None:
+                return found
             with os.scandir(current) as entries:
                 for entry in entries:
                     count += 1
                     # Gone by now, as a .pyc's temporary file; or a link to nothing, as an editor's lock.
                     with contextlib.suppress(FileNotFoundError):
-                        found = found or self._of_entry(entry)
+                        found = self._of_entry(entry)
                     if entry.is_dir():
                         waiting.append(os.path.realpath(entry.path))
                     if found is not None:
@@ -143,24 +147,25 @@ class Owners:
         return known
 
     def _fault(self, place: str, state: os.stat_result, *, may_be_sticky: bool = True) -> Exposure | None:
-        if state.st_uid not in self._trusted:
+        if state.st_uid not in self._trusted and not self._modes_only:
             hint = "move what is yours to a folder of your own"
             if not stat.S_ISDIR(state.st_mode):  # a folder of hers holds files of hers, and may be her home
                 hint = f"move it to a folder of your own, or take it over: chown -h {_name(os.geteuid())} {quote(place)}"
             return Exposure(place, f"it belongs to {_name(state.st_uid)}", hint)
         mode = stat.S_IMODE(state.st_mode)
         is_sticky = stat.S_ISDIR(state.st_mode) and bool(mode & stat.S_ISVTX) and may_be_sticky
-        if stat.S_ISLNK(state.st_mode) or is_sticky or not mode & 0o022:
+        # A device, as /dev/null, holds nothing that could be changed, and the whole system needs its mode.
+        if stat.S_ISLNK(state.st_mode) or stat.S_ISCHR(state.st_mode) or is_sticky or not mode & 0o022:
             return None
-        if mode & 0o002 or not self._is_private(state.st_gid) or _has_access_list(place):
+        if mode & 0o002 or not self._is_private(state) or _has_access_list(place):
             return Exposure(place, f"its mode is {mode:04o}", f"chmod go-w {quote(place)}", is_by_mode=True)
         return None
 
-    def _is_private(self, group: int) -> bool:
-        """Whether nobody but this user and root is in the group."""
-        if group not in self._private:
-            self._private[group] = _members(group) <= self._trusted
-        return self._private[group]
+    def _is_private(self, state: os.stat_result) -> bool:
+        """Whether nobody but the owner, this user and root is in the group."""
+        if state.st_gid not in self._groups:
+            self._groups[state.st_gid] = _members(state.st_gid)
+        return self._groups[state.st_gid] <= self._trusted | {state.st_uid}
 
 
 def _unseen(folder: Path, error: OSError) -> Exposure:

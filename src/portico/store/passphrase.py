@@ -83,8 +83,8 @@ def _first_line(path: str) -> str:
 
     # Who owns it is the deployer's choice, and warned of (`others-may-change`): a secret that is mounted into a container belongs
     # to the user that it has outside.
-    exposure = Owners().exposure(Path(path))
-    if exposure is not None and exposure.is_by_mode:
+    exposure = Owners(modes_only=True).exposure(Path(path))
+    if exposure is not None:
         message = f"other users could choose the passphrase in {path}"
         raise StoreError("passphrase-unreadable", message, why=str(exposure), hint=exposure.hint)
     try:
