@@ -241,10 +241,10 @@ class FileLock:
 
 
 def _sign(fd: int) -> None:
-    """Leave this process's id for those who wait. What is left of a longer one is cut off after the line was written."""
+    """Leave this process's id for those who wait."""
     line = f"{os.getpid()}\n".encode()
     os.lseek(fd, 0, os.SEEK_SET)
-    os.write(fd, line)
+    os.write(fd, line)  # over the predecessor's: whoever looks finds the one or the other, and never none
     os.ftruncate(fd, len(line))
 
 
