@@ -248,7 +248,8 @@ def test_a_state_folder_that_others_may_replace_is_warned_of_and_a_finding(porti
 
 @pytest.mark.parametrize("name", ["SSL_CERT_FILE", "SSL_CERT_DIR"])
 def test_certificates_that_others_may_replace_are_warned_of_and_a_finding(name, deep, portico, monkeypatch):
-    monkeypatch.setenv(name, str(deep if name == "SSL_CERT_FILE" else deep.parent))
+    folders = os.pathsep.join(["/etc/ssl/certs", str(deep.parent)])
+    monkeypatch.setenv(name, folders if name == "SSL_CERT_DIR" else str(deep))
     assert portico("plugins", "list", config={})[2] == ""
     deep.parent.parent.chmod(0o777)
     assert portico("plugins", "list")[2].count("other users may replace it") == 1

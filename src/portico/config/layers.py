@@ -30,7 +30,9 @@ if TYPE_CHECKING:
     from portico.paths import Paths
 
 # Who chooses the authorities that are trusted can be any server, to which tokens then go.
-_NAMES_OF_FILES: Final = (FILE_ENV, "SSL_CERT_FILE", "SSL_CERT_DIR")
+_NAMES_OF_FILES: Final = (FILE_ENV, "SSL_CERT_FILE")
+# OpenSSL takes several folders, as in PATH (SSL_CTX_load_verify_locations(3)).
+_NAMES_OF_FOLDERS: Final = "SSL_CERT_DIR"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +113,9 @@ def load_config(paths: Paths, env: Mapping[str, str] | None = None) -> LoadedCon
 
 def guarded(sources: Iterable[Path], paths: Paths, env: Mapping[str, str]) -> tuple[Path, ...]:
     """What another user must not be able to replace: the configuration's files, the state folder, what variables name."""
-    return (*sources, paths.state, *(Path(env[name]) for name in _NAMES_OF_FILES if env.get(name)))
+    named = [env.get(name) for name in _NAMES_OF_FILES]
+    named += env.get(_NAMES_OF_FOLDERS, "").split(os.pathsep)
+    return (*sources, paths.state, *(Path(each) for each in named if each))
 
 
 def examined(stack: Stack) -> tuple[Config, list[Problem]]:
