@@ -7,6 +7,7 @@ import os
 import subprocess
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -14,8 +15,10 @@ from portico.cli.main import main
 from portico.config.layers import load_config
 from portico.config.reading import exposed
 from portico.errors import ConfigError, StoreError
+from portico.onboarding.choices import announced, by_name, choice_of_provider
 from portico.ownership import Owners
 from portico.plugins.manager import PluginHost
+from portico.plugins.records import switched_off
 from portico.store.passphrase import FILE_ENV, PassphraseSource
 from tests.plugins.trees import install, was_imported, write_plugin
 
@@ -375,15 +378,24 @@ def test_a_manifest_of_another_users_takes_neither_its_id_nor_a_sign_in_from_a_p
     folder = write_plugin(tmp_path / "plugins", id)
     manifest = folder / "portico.plugin.json"
     choice = {"id": "minimax-portal", "provider": "minimax-portal", "label": "MiniMax"}
-    fields = json.loads(manifest.read_text(encoding="utf-8")) | {"authChoices": [choice]}
+    hers = {"id": "hers", "provider": "minimax-portal", "label": "MiniMax", "aliases": {"minimax-global-oauth": "global"}}
+    alone = {"id": "acme", "provider": "acme", "label": "Acme"}
+    more = {"name": "MiniMax OAuth", "providers": ["minimax-portal"], "authChoices": [choice, hers, alone]}
+    fields = json.loads(manifest.read_text(encoding="utf-8")) | more
     manifest.write_text(json.dumps(fields), encoding="utf-8")
     (tmp_path / "plugins").chmod(0o777)
     paths.config.write_text(json.dumps({"plugins": {"load": {"paths": [str(folder)]}}}), encoding="utf-8")
     host = PluginHost(load_config(paths, {}).config.plugins, paths=paths, env={})
     assert host.plugin_for_choice("minimax-portal") == "minimax-portal-auth"
     assert host.find("minimax-portal-auth").candidate.origin == "bundled"
-    hers = [record for record in host.records() if record.candidate.exposure is not None]
-    assert [(record.id, record.status) for record in hers] == [(id, "error")]
+    refused = [record for record in host.records() if record.candidate.exposure is not None]
+    assert [(record.id, record.status) for record in refused] == [(id, "error")]
+    assert host.find("MiniMax OAuth").candidate.origin == "bundled"
+    assert switched_off(host.records()) == {"minimax-portal": "minimax-portal-auth"}
+    bench = SimpleNamespace(plugins=host)
+    assert [each.label for each in announced(bench)] == ["MiniMax OAuth", "Acme"]
+    assert choice_of_provider(bench, "minimax-portal") == "minimax-portal"
+    assert by_name(bench, "minimax-global-oauth", None) == ("minimax-portal", "global")
     assert portico("plugins", "enable", "minimax-portal-auth")[0] == 0
 
 

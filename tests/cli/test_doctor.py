@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 import shlex
+import shutil
 import socket
 import tarfile
 import threading
@@ -13,6 +15,8 @@ import keyring
 import pytest
 
 from portico.clock import SystemClock
+from portico.config.schema import PluginsConfig
+from portico.plugins.manager import PluginHost
 from portico.store.profile_record import Failure
 from portico.store.profiles import ProfileIndex
 from portico.testing.canary import canary, exempt, in_text
@@ -114,6 +118,17 @@ def test_a_plugin_that_is_off_while_a_sign_in_needs_it_is_turned_on(session):
 
     assert told(session, "--fix")["findings"] == []
     assert "answering as" in session.ok("ask", "Hello")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="POSIX owners and modes")
+def test_a_refused_copy_of_a_plugin_is_found_and_the_one_that_is_used_is_not_said_to_be_off(session, tmp_path):
+    manifest = PluginHost(PluginsConfig(), paths=session.paths, env={}).find("minimax-portal-auth").source
+    copy = tmp_path / "copy"
+    copy.mkdir()
+    shutil.copy(manifest, copy)
+    copy.chmod(0o777)
+    session.ok("config", "set", "plugins.load.paths", json.dumps([str(copy)]))
+    assert [each["id"] for each in told(session)["findings"]] == ["plugin-not-yours"]
 
 
 def test_a_keyring_that_cannot_be_reached_is_named(minimax, tmp_path):

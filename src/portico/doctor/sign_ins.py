@@ -72,7 +72,8 @@ def plugins(patient: Patient) -> Iterator[Found]:
 
     host = patient.here.plugins
     host.load()
-    off = {record.id for record in host.records() if not record.enabled}
+    on = {record.id for record in host.records() if record.enabled}
+    off = {record.id for record in host.records()} - on  # of two copies of one plugin only the later one may be off
     for record in host.records():
         if record.candidate.exposure is not None:
             yield of_error(not_yours(record))

@@ -121,9 +121,20 @@ def region_of(bench: Workbench, method: AuthMethod, asked: str | None, *, host: 
 
 
 def announced(bench: Workbench) -> list[AuthChoice]:
-    """The auth choices that plugins announce, those that are off included."""
-    manifests = [record.manifest for record in bench.plugins.records()]
-    return [choice for manifest in manifests if manifest is not None for choice in manifest.auth_choices]
+    """The auth choices that plugins announce, those that are off included.
+
+    A plugin whose code another user can change comes last, and takes no name from one that can be used.
+    """
+    every = [(choice, record) for record in bench.plugins.records() for choice in record.manifest.auth_choices]
+    usable = [choice for choice, record in every if record.candidate.exposure is None]
+    taken = {name for choice in usable for name in _names(choice)}
+    return usable + [
+        choice for choice, record in every if record.candidate.exposure is not None and taken.isdisjoint(_names(choice))
+    ]
+
+
+def _names(choice: AuthChoice) -> set[str]:
+    return {choice.id, choice.provider, *choice.aliases}
 
 
 def _with_key(bench: Workbench) -> list[KeyChoice]:

@@ -58,7 +58,7 @@ class PluginHost:
         """The plugin of this id, or of this name in any case."""
         records = self._inventory.records
         named = (record for record in records.values() if record.name.lower() == name.lower())
-        return records.get(name) or next(named, None)
+        return records.get(name) or min(named, key=lambda record: record.candidate.exposure is not None, default=None)
 
     def find(self, name: str) -> PluginRecord:
         """The plugin of this id or name.

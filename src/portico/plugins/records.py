@@ -129,7 +129,8 @@ class Diagnostic:
 
 
 def switched_off(records: Iterable[PluginRecord]) -> dict[str, str]:
-    """The providers that only a plugin which is off would bring, with its id."""
-    listed = [(provider, record) for record in records for provider in record.manifest.providers]
+    """The providers that only a plugin which is off, and could be used, would bring, with its id."""
+    usable = [record for record in records if record.candidate.exposure is None]
+    listed = [(provider, record) for record in usable for provider in record.manifest.providers]
     on = {provider for provider, record in listed if record.enabled}
     return {provider: record.id for provider, record in listed if provider not in on}
