@@ -79,7 +79,7 @@ def test_a_port_of_another_user_is_told_with_her_name_and_program_and_is_sent_no
 
 
 @pytest.mark.root
-def test_no_key_is_handed_to_her_while_a_gateway_is_there_that_does_not_answer(gateway_paths, another_user):
+def test_no_key_is_handed_to_her_and_doctor_finds_her_while_a_gateway_is_there_that_does_not_answer(gateway_paths, another_user):
     port, lock = free_port(), gateway_lock(gateway_paths)
     env = with_port(gateway_paths, port)
     assert in_this_process(("gateway", "key", "add", "default", "--store", "file"), env).returncode == 0
@@ -87,9 +87,12 @@ def test_no_key_is_handed_to_her_while_a_gateway_is_there_that_does_not_answer(g
     try:
         with squatter(another_user, port):
             done = in_this_process(("env", "--json"), env)
+            found = [each.id for each in running(Patient(Installation(None, env)))]
         assert (done.returncode, json.loads(done.stdout)["error"]["id"]) == (9, "port-taken")
+        assert found == ["gateway-unresponsive", "port-taken"]
         with bound(port):
             assert in_this_process(("env",), env).returncode == 0, "it may be the gateway that has the port"
+            assert [each.id for each in running(Patient(Installation(None, env)))] == ["gateway-unresponsive"]
     finally:
         lock.release()
 

@@ -36,8 +36,7 @@ def running(patient: Patient) -> Iterator[Found]:
             why,
             "{prog} gateway restart",
         )
-        return
-    if state is not None and service.lacks_passphrase(here.paths, state):
+    elif state is not None and service.lacks_passphrase(here.paths, state):
         yield Found("gateway-locked", "error", "The gateway cannot open the sealed file store.", hint="{prog} gateway restart")
     if patient.config is None:
         return
@@ -46,7 +45,9 @@ def running(patient: Patient) -> Iterator[Found]:
         if state is None or state.port != port:  # tools may have been set up for either
             bound(port).close()
     except PortTaken as error:
-        yield of_error(error, level="error" if error.owner is not None and error.owner.is_other_user else "warning")
+        is_hers = error.owner is not None and error.owner.is_other_user
+        if is_hers or condition != "unresponsive":  # a gateway that does not answer may have the port itself
+            yield of_error(error, level="error" if is_hers else "warning")
     except PorticoError as error:
         yield of_error(error, level="warning")
 
