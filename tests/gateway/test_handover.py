@@ -16,8 +16,10 @@ import pytest
 
 from portico.errors import StoreError, UsageError
 from portico.gateway import handover, service
+from portico.gateway.ending import EndWatch
 from portico.gateway.handover import Seat, hand_over, inherited
 from portico.gateway.port import bound
+from portico.gateway.server import _Process
 from portico.gateway.state import gateway_lock, read_state
 from portico.store.lock import FileLock
 from tests.gateway.fronts import with_key
@@ -141,6 +143,22 @@ async def test_a_successor_that_fails_once_it_has_the_lock_takes_it_from_nobody(
     gateway_paths.config.write_text("{ no config", encoding="utf-8")
     assert await hand_over(gateway_paths, here, os.environ, None) is None
     assert await asyncio.to_thread(gateway_lock(gateway_paths).holder) == os.getpid()
+
+
+@pytest.mark.requirement("E128")
+def test_a_successor_that_fails_and_stays_for_the_answer_to_a_refresh_takes_the_lock_from_nobody(gateway_paths, here):
+    lock = gateway_lock(gateway_paths)
+    lock.inherit(os.dup(here.lock.bequeath()))
+    heir = object.__new__(_Process)
+    heir._watch, heir._seat = EndWatch(), Seat(here.listener.dup(), lock, None)
+
+    async def stay():
+        await heir._stay_for_answers(asyncio.create_task(asyncio.sleep(0)))
+
+    asyncio.run(stay())
+    assert gateway_lock(gateway_paths).is_taken()
+    here.lock.leave()
+    assert not gateway_lock(gateway_paths).is_taken()
 
 
 async def test_a_successor_that_hangs_is_ended(gateway_paths, here, monkeypatch):

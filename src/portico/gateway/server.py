@@ -231,7 +231,7 @@ class _Process:
         _log.info("the answer to a refresh that was sent is waited for, %g s at most", ANSWER_S)
         self._watch.guard(None)
         self._seat.listener.close()
-        self._seat.lock.release()
+        self._seat.lock.leave()  # not `release`: a predecessor, or a successor, may hold it by the same open file
         await self._answered(working, ANSWER_S)
 
     async def _answered(self, working: asyncio.Task[None], longest_s: float) -> None:
