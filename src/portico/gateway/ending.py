@@ -39,7 +39,7 @@ ANSWER_S: Final = 40.0
 END_SIGNALS: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGBREAK") if hasattr(signal, name))
 _LOOK_EVERY_S: Final = 1.0
 _LAST_WORDS_S: Final = 0.2
-_BEAT_S: Final = 0.3
+_BEAT_S: Final = 1.5
 _COME_TO_ITS_END_S: Final = 1.0
 
 _log = logging.getLogger(__name__)
@@ -131,8 +131,11 @@ class EndWatch:
         if self.heard is None:
             return  # stopped
         longest_s = LONGEST_S
-        time.sleep(longest_s)
-        if unfinished() and self._loop_runs():
+        beat_s = min(_BEAT_S, longest_s)
+        time.sleep(longest_s - beat_s)
+        beat = self._asked_beat()
+        time.sleep(beat_s)
+        if unfinished() and beat.is_set():
             wait_for_unfinished(ANSWER_S)
             time.sleep(_COME_TO_ITS_END_S)
         # On a thread of its own: what hangs may be the log.
@@ -142,16 +145,15 @@ class EndWatch:
             last.join(_LAST_WORDS_S)
         os._exit(BY_SIGNAL + self.heard if self.heard else 0)
 
-    def _loop_runs(self) -> bool:
-        """Whether the event loop takes its turns, as far as it is known: it is what waits for answers."""
-        if self._loop is None:
-            return True
+    def _asked_beat(self) -> threading.Event:
+        """Set once the event loop, which waits for answers, takes a turn; at once if none is known."""
         beat = threading.Event()
-        try:
-            self._loop.call_soon_threadsafe(beat.set)
-        except RuntimeError:  # it was closed
-            return False
-        return beat.wait(_BEAT_S)
+        if self._loop is None:
+            beat.set()
+        else:
+            with contextlib.suppress(RuntimeError):  # it was closed
+                self._loop.call_soon_threadsafe(beat.set)
+        return beat
 
 
 _watch: EndWatch | None = None
