@@ -6,6 +6,7 @@ import ast
 import asyncio
 import json
 import os
+import shutil
 import subprocess
 import sys
 from functools import cache
@@ -14,7 +15,8 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from portico.cli import config_edit, demo_keep, gateway_logs
+from portico.children import find_program
+from portico.cli import config_edit, demo_browser, demo_keep, gateway_logs
 from portico.cli import exec as exec_
 from portico.cli.demo_stage import Stage, clean_environment
 from portico.cli.runtime import Runtime
@@ -193,6 +195,40 @@ def test_what_talks_to_the_service_manager_is_no_program_of_the_current_folder(p
 
 
 @pytest.mark.requirement("E117")
+@pytest.mark.linux
+def test_the_browser_of_the_demo_is_no_program_of_the_current_folder(planted_program, monkeypatch):
+    monkeypatch.setattr(demo_browser.os, "geteuid", lambda: 1000)
+    for name in demo_browser._NAMES:
+        planted_program(name)
+
+    assert demo_browser._program({"DISPLAY": ":0", "PATH": ":."}) is None
+
+
+@pytest.mark.requirement("E117")
+@pytest.mark.linux
+def test_a_program_of_the_current_folder_hides_none_of_path_where_the_system_looks_there_first(
+    planted_program, tmp_path, monkeypatch
+):
+    name, which = planted_program("claude"), shutil.which
+    monkeypatch.setattr(shutil, "which", lambda word, **more: f"./{word}" if word == name else which(word, **more))
+    for file in ("claude", "claude.CMD"):  # as npm has it: one for other shells, and one that Windows can run
+        (tmp_path / file).touch(mode=0o755)
+    env = {"PATH": f".:{tmp_path}", "PATHEXT": ".EXE;.CMD"}
+
+    assert find_program(name, env) == str(tmp_path / "claude")
+    assert find_program(name, env, "win32") == find_program("claude.CMD", env, "win32") == str(tmp_path / "claude.CMD")
+    assert find_program("", env) is None
+
+
+@pytest.mark.requirement("E117")
+@pytest.mark.linux
+def test_an_editor_that_may_not_be_run_is_not_called_missing(run_portico, tmp_path):
+    (tmp_path / "editor").write_text("no program", encoding="utf-8")
+    with pytest.raises(UsageError, match="Permission denied"):
+        config_edit._run(Runtime("portico", env=run_portico.environment()), [str(tmp_path / "editor")], tmp_path / "copy")
+
+
+@pytest.mark.requirement("E117")
 @pytest.mark.parametrize("variables", [{}, {"SYSTEMROOT": r"D:\Win"}, {"SystemRoot": r"D:\Win"}])
 def test_on_windows_the_launcher_is_named_by_its_whole_path_for_windows_looks_in_the_current_folder_first(variables):
     (launcher,) = Surroundings(variables, platform="win32").choose()
@@ -221,6 +257,19 @@ def test_only_one_module_knows_how_a_python_of_ours_is_started():
         if module.name != "portico.children"
         for node in ast.walk(tree(module))
         if isinstance(node, ast.Attribute) and node.attr == "executable" and getattr(node.value, "id", "") == "sys"
+    ]
+    assert wrong == []
+
+
+@pytest.mark.requirement("E117")
+def test_only_that_module_looks_for_programs():
+    wrong = [
+        f"{module.name}:{node.lineno}"
+        for module in SOURCES
+        if module.name != "portico.children"
+        for node in ast.walk(tree(module))
+        if (isinstance(node, ast.Attribute) and node.attr == "which" and getattr(node.value, "id", "") == "shutil")
+        or (isinstance(node, ast.ImportFrom) and node.module == "shutil" and any(name.name == "which" for name in node.names))
     ]
     assert wrong == []
 

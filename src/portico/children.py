@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 _PATH_ENV: Final = "PYTHONPATH"
+_WINDOWS_ENDINGS: Final = ".COM;.EXE;.BAT;.CMD"
 _SECRET_NAME: Final = re.compile(
     r"(?:^|_)(?:API_?KEY|KEY|TOKEN|SECRET|PASSWORD|PASSPHRASE(?:_FILE)?|CREDENTIALS?)$", re.IGNORECASE
 )
@@ -37,7 +38,7 @@ def script_command(script: str, *words: str) -> list[str]:
     return [sys.executable, "-I", script, *words]
 
 
-def find_program(name: str, env: Mapping[str, str]) -> str | None:
+def find_program(name: str, env: Mapping[str, str], platform: str = sys.platform) -> str | None:
     """The file of a program in one of the absolute folders of `PATH`; a name with a folder in it is taken as it is.
 
     Windows looks in the current folder before it looks in PATH, and so does everybody whose PATH has `.` or an empty entry.
@@ -45,16 +46,27 @@ def find_program(name: str, env: Mapping[str, str]) -> str | None:
     if os.path.dirname(name):  # noqa: PTH120 - of a word that may be no path
         return shutil.which(name)
     folders = [folder for folder in env.get("PATH", os.defpath).split(os.pathsep) if os.path.isabs(folder)]  # noqa: PTH117
-    found = shutil.which(name, path=os.pathsep.join(folders))
-    return found if found is not None and os.path.isabs(found) else None  # noqa: PTH117 - on Windows `which` looks there too
+    # By its whole path: of a bare name `which` too looks in the current folder first on Windows, and stops at what is there.
+    files = (os.path.join(folder, f"{name}{end}") for folder in folders for end in _endings(name, env, platform))  # noqa: PTH118
+    return next(filter(None, map(shutil.which, files)), None) if name else None
+
+
+def _endings(name: str, env: Mapping[str, str], platform: str) -> Sequence[str]:
+    """What may follow a program's name in that of its file: on Windows one of `PATHEXT`, unless the name has it already."""
+    if platform != "win32":
+        return ("",)
+    endings = [end for end in env.get("PATHEXT", _WINDOWS_ENDINGS).split(";") if end]
+    return ("",) if name.lower().endswith(tuple(end.lower() for end in endings)) else endings
 
 
 def found_command(command: Sequence[str], env: Mapping[str, str]) -> list[str]:
-    """`command` with the file of its program in the program's place (`find_program`).
+    """`command` with the file of its program in the program's place (`find_program`), where it has only a name.
 
     Raises:
         FileNotFoundError: there is none.
     """
+    if os.path.dirname(command[0]):  # noqa: PTH120
+        return [*command]  # what is wrong with a file that is named, the system says better
     program = find_program(command[0], env)
     if program is None:
         raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), command[0])

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import os
 import shlex
-import shutil
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
+
+from portico.children import find_program
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -55,7 +56,7 @@ def _program(env: Mapping[str, str]) -> str | None:
         return next((app for app in _MAC_APPS if Path(app).exists()), None)
     if not (env.get("DISPLAY") or env.get("WAYLAND_DISPLAY")):
         return None
-    return next((found for name in _NAMES if (found := shutil.which(name, path=env.get("PATH")))), None)
+    return next(filter(None, (find_program(name, env) for name in _NAMES)), None)
 
 
 def _fingerprint(ca_file: Path) -> str:

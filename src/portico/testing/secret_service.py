@@ -10,7 +10,6 @@ runtime folder and login keyring. Used by tests, by the benchmarks and by the de
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -20,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from portico.children import child_environment
+from portico.children import child_environment, find_program, found_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -107,7 +106,7 @@ def missing_part() -> str | None:
     """Why no private Secret Service can run here, or None."""
     if sys.platform != "linux":
         return f"a Secret Service is a Linux thing; this is {sys.platform}"
-    absent = [program for program in PROGRAMS if shutil.which(program) is None]
+    absent = [program for program in PROGRAMS if find_program(program, os.environ) is None]
     if absent:
         return f"{' and '.join(absent)} not installed"
     try:
@@ -156,7 +155,12 @@ def _start(command: list[str], env: dict[str, str], stack: ExitStack, *, stdin: 
     log = stack.enter_context((Path(env["HOME"]) / f"{command[0]}.log").open("wb"))
     # A session of its own: the terminal's Ctrl-C is for the program that uses the service, which still needs it to clean up.
     process = subprocess.Popen(
-        command, env=child_environment(env), stdin=subprocess.PIPE, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
+        found_command(command, env),
+        env=child_environment(env),
+        stdin=subprocess.PIPE,
+        stdout=log,
+        stderr=subprocess.STDOUT,
+        start_new_session=True,
     )
     stack.callback(_stop, process)
     if process.stdin is not None:
