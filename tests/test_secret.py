@@ -12,7 +12,7 @@ from urllib.parse import quote, quote_plus, unquote_plus
 
 import pytest
 
-from portico.secret import REDACTED, Secret, redact
+from portico.secret import REDACTED, Secret, hide, redact
 
 TEXT = "s3cr3t-value-0123456789"
 
@@ -143,6 +143,13 @@ def test_a_known_secret_is_hidden_in_whatever_form_it_is_repeated(shape, form):
     assert shown.endswith("» is unknown")
     parts = {repeated[at : at + 12] for at in range(len(repeated) - 11)}
     assert not [part for part in parts if part in shown and part not in without]
+
+
+@pytest.mark.requirement("E116")
+@pytest.mark.parametrize("turn", [1, -1])
+def test_of_a_secret_that_begins_as_another_one_the_end_is_hidden_too(turn):
+    known = [Secret("q7ZtLw2RkN9xVb4H"), Secret("q7ZtLw2RkN9xVb4H-second")]
+    assert hide("from q7ZtLw2RkN9xVb4H to q7ZtLw2RkN9xVb4H-second", *known[::turn]) == "from [redacted] to [redacted]"
 
 
 @pytest.mark.requirement("E116")

@@ -99,7 +99,8 @@ class Hider:
     """`hide` for many texts and the same secrets."""
 
     def __init__(self, known: Iterable[Secret]) -> None:
-        self._secrets = list(dict.fromkeys(secret.reveal() for secret in known if secret))
+        # The longest first: the end of a token that begins as another is shown no more than its beginning.
+        self._secrets = sorted({secret.reveal() for secret in known if secret}, key=len, reverse=True)
         long_enough = [secret for secret in self._secrets if len(secret) >= _FORMS_FROM]
         self._forms = [form for secret in long_enough for form in _forms(secret)]
         self._shortest = min((min(_PART, len(form)) for form in self._forms), default=0)

@@ -235,6 +235,30 @@ def test_new_tokens_that_begin_as_the_old_ones_are_whole_under_any_name():
     assert read_json_object(reply)["msg"] == "instead of [redacted]"
 
 
+@pytest.mark.parametrize("token", ["1:q7ZtLw2RkN9xVb4Hc1Ms", "ada@as.test:443/q7ZtLw2RkN9xVb4Hc1Ms"])
+def test_a_token_with_a_colon_that_did_not_change_is_whole_under_any_name_and_in_no_url(token):
+    fields = {"refreshToken": token, "why": f"https://as.test/why?{token}"}
+    read = read_reply("odd", reply_of(fields, token), read_json_object)
+
+    assert read == {"refreshToken": token, "why": "https://as.test/why?[redacted]"}
+
+
+@pytest.mark.parametrize("odd", [{"scope": ["a", "b"]}, {"subject": 7}, {"notice": {"a": LONG}}, {"token_type": True}])
+def test_a_text_of_a_grant_that_a_dialect_has_left_as_something_else_costs_no_token(odd):
+    grant = read_reply("odd", reply_of({}, LONG), lambda _reply: TokenGrant(Secret(JWT), None, expires_at=None, **odd))
+
+    (name,) = odd
+    assert (grant.access, grant.unread) == (Secret(JWT), (name,))
+    assert getattr(grant, name) == ("Bearer" if name == "token_type" else None)
+
+
+def test_a_grant_whose_token_is_no_secret_is_an_invalid_reply():
+    with pytest.raises(PorticoError) as raised:
+        read_reply("odd", reply_of({}, LONG), lambda _reply: TokenGrant(JWT, None, expires_at=None))
+
+    assert raised.value.id == "reply-invalid"
+
+
 @pytest.mark.parametrize("name", ["scope", "resource_url", "notification_message", "token_type"])
 def test_a_field_that_is_the_token_and_nothing_else_is_not_kept(name):
     fields = {"access_token": JWT, "token_type": "Bearer", "expires_in": 60, name: LONG}

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import fields as dataclass_fields
 from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
@@ -36,8 +37,8 @@ _SENT: Final = frozenset(
 _BROUGHT: Final = frozenset({"access_token", "refresh_token", "id_token", "device_code", "request_uri"})
 # A reply may name a page by a code that it brings, and a dialect may poll by the user code.
 _AS_THEY_ARE: Final = _BROUGHT | {"user_code", "verification_uri", "verification_url", "verification_uri_complete"}
-# RFC 6749 appendix A.12 and A.17, without the `:` of a URL.
-_COULD_BE_A_TOKEN: Final = re.compile(r"[!-9;-~]{1,131072}")
+# RFC 6749 appendix A.12 and A.17; a URL is none.
+_COULD_BE_A_TOKEN: Final = re.compile(r"(?!.*://)[!-~]{1,131072}")
 # Shorter values are no secrets, and hiding them would change the words that a dialect goes by.
 _SHORTEST: Final = 6
 # Of a longer text nobody reads more, and of a reply's texts together.
@@ -76,15 +77,19 @@ def read_reply(dialect: str, reply: HttpReply, read: Callable[[HttpReply], T], *
 
     Raises:
         PorticoError: as `read` raises it, without the secrets, and without its cause: a plugin's may quote the whole reply.
-            Anything else is `reply-invalid`.
+            Anything else is `reply-invalid`, and so is a grant with tokens that are no `Secret`.
     """
     reply = replace(reply, secrets=(*reply.secrets, *(secret for secret in more if secret is not None)))
+
+    def read_and_clear() -> T:
+        value = read(reply)
+        return cast("T", _cleared_grant(value, reply.secrets)) if isinstance(value, TokenGrant) else value
+
     try:
-        value = asked(dialect, lambda: read(reply))
+        return asked(dialect, read_and_clear)
     except PorticoError as error:
         hide_in(error, *reply.secrets, *_some_brought(_object(reply)))
         raise error from None
-    return cast("T", _cleared_grant(value, reply.secrets)) if isinstance(value, TokenGrant) else value
 
 
 def hide_in(error: PorticoError, *known: Secret) -> None:
@@ -105,14 +110,18 @@ def hide_in(error: PorticoError, *known: Secret) -> None:
 
 
 def _cleared_grant(grant: TokenGrant, known: tuple[Secret, ...]) -> TokenGrant:
+    """`grant` without the secrets. What should be text and is none counts as absent: no other tokens may be good any more."""
     known = _long_enough([*known, grant.access, *([grant.refresh] if grant.refresh is not None else [])])
-    texts = {name: getattr(grant, name) for name in ("scope", "resource_url", "notice", "subject", "token_type", "unfit")}
+    texts = {name: getattr(grant, name) for name in ("scope", "resource_url", "notice", "subject", "token_type")}
     hider = Hider(known)
-    cleared: dict[str, Any] = {name: hider(text) for name, text in texts.items() if text is not None}
+    cleared: dict[str, Any] = {name: hider(text) for name, text in texts.items() if isinstance(text, str)}
     if cleared.get("subject") != grant.subject:
         # A token may begin with the account's name. Half a name is another account's, and none is nobody's.
         cleared["subject"] = None
-    return replace(grant, **cleared)
+    odd = [name for name, text in texts.items() if not (text is None or isinstance(text, str))]
+    absent = {each.name: each.default for each in dataclass_fields(TokenGrant) if each.name in odd}
+    unfit = grant.unfit if grant.unfit is None else hider(grant.unfit)
+    return replace(grant, **cleared | absent, unfit=unfit, unread=(*grant.unread, *odd))
 
 
 def _some_brought(value: JsonValue) -> Iterator[Secret]:
