@@ -313,3 +313,50 @@ async def test_a_code_that_a_dialect_sends_in_a_field_of_its_own_is_in_no_error(
 
     assert "is unknown" in raised.value.why
     assert_hidden(raised.value, sent[0]["proof"])
+
+
+def quoting(method):
+    """A dialect whose `method` fails over its arguments, and quotes all of them."""
+
+    def fail(_self, *args, **more):
+        values = [*args, *more.values()]
+        raise ValueError([value.reveal() if isinstance(value, Secret) else str(value) for value in values])
+
+    return type("Quoting", (StandardDialect,), {method: fail})()
+
+
+async def test_a_dialect_that_fails_over_a_code_ends_the_sign_in_without_quoting_it():
+    async with pending_login(AuthorizationServer(), quoting("code_request")) as login:
+        answer = login.answer()
+        caught = await login.send(answer)
+        await get(login.port, caught.headers["location"])
+        with pytest.raises(PorticoError) as raised:
+            await login.task
+
+    assert (raised.value.id, raised.value.message) == ("reply-invalid", "The provider cannot be asked.")
+    assert_hidden(raised.value, answer["code"])
+    assert answer["code"] not in "".join(traceback.format_exception(raised.value))
+
+
+@pytest.mark.parametrize("method", ["device_request", "poll_request"])
+async def test_a_dialect_that_fails_over_a_device_code_ends_the_sign_in_at_once(method):
+    server, events, clock = AuthorizationServer(), Events(), FakeClock()
+    async with serve(server) as url, OAuthClient() as http:
+        with pytest.raises(PorticoError) as raised:
+            await device_flow(
+                server.description(url), quoting(method), http, finish=lambda _grant: None, on_event=events, clock=clock
+            )
+
+    assert raised.value.id == "reply-invalid"
+    assert "ValueError" in raised.value.why
+
+
+async def test_a_dialect_that_fails_over_a_revocation_is_told_as_that_and_quotes_no_token():
+    server = AuthorizationServer()
+    async with serve(server) as url, OAuthClient() as http:
+        with pytest.raises(NotRevoked) as raised:
+            tokens = {"refresh": Secret(LONG), "access": Secret(JWT)}
+            await revoke(server.description(url), quoting("revoke_request"), http, **tokens)
+
+    assert "ValueError" in raised.value.why
+    assert_hidden(raised.value, LONG, JWT)

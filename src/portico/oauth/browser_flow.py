@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from portico.clock import SystemClock
@@ -24,7 +25,7 @@ from portico.oauth.events import (
     StrayRequest,
 )
 from portico.oauth.id_token import check_id_token
-from portico.oauth.repeated import read_reply
+from portico.oauth.repeated import make_request, read_reply
 from portico.oauth.tasks import first_of, helpers
 
 if TYPE_CHECKING:
@@ -160,8 +161,9 @@ class _Completion:
         if isinstance(answer, PorticoError):
             raise answer
         self.on_event(Exchanging())
-        form = self.dialect.code_request(self.server, code=answer, redirect_uri=request.redirect_uri, verifier=request.verifier)
-        reply = await self.http.post_form(form, relocated=self.server.relocated)
         own = (request.state, request.verifier, request.nonce, answer)
+        make = partial(self.dialect.code_request, self.server, code=answer, redirect_uri=request.redirect_uri)
+        form = make_request(self.server.dialect, partial(make, verifier=request.verifier), *own)
+        reply = await self.http.post_form(form, relocated=self.server.relocated)
         grant = read_reply(self.server.dialect, reply, self.dialect.read_token_reply, *own)
         return await check_id_token(grant, reply, self.server, self.dialect, self.http, nonce=request.nonce)

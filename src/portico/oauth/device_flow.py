@@ -16,11 +16,12 @@ from portico.oauth.browser_flow import DEFAULT_TIMEOUT_S, open_page
 from portico.oauth.deadline import Deadline
 from portico.oauth.events import DeviceCode, Finished, PollRetry, PollSlowed, StrayRequest
 from portico.oauth.id_token import check_id_token
-from portico.oauth.repeated import read_reply
+from portico.oauth.repeated import make_request, read_reply
 from portico.oauth.start_address import StartServer
 from portico.oauth.tasks import first_of, helpers
 from portico.oauth.token_errors import NoAnswer
 from portico.oauth.urls import why_not_named_by
+from portico.secret import Secret
 
 if TYPE_CHECKING:
     from portico.contracts import Clock, DeviceAuthorization, FormPoster, OAuthServer, TokenDialect, TokenGrant
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from portico.oauth.browser_flow import Finish
     from portico.oauth.events import EventHandler
     from portico.oauth.start_address import StartAddress
-    from portico.secret import Secret
 
 _SLOW_DOWN_S: Final = 5.0
 _MAX_BACKOFF_S: Final = 60.0
@@ -65,7 +65,8 @@ async def device_flow(
         raise NoWayToSignIn("no-flow-served", "This server offers no sign-in by device code.", where=server.issuer)
     clock = clock or SystemClock()
     verifier, state = pkce.new_verifier(), pkce.new_state().reveal()
-    request = dialect.device_request(server, challenge=pkce.challenge_of(verifier), state=state)
+    make = partial(dialect.device_request, server, challenge=pkce.challenge_of(verifier), state=state)
+    request = make_request(server.dialect, make, Secret(state))
     reply = await http.post_form(request, relocated=server.relocated)
     device = read_reply(server.dialect, reply, partial(dialect.read_device_reply, state=state), verifier)
     page = _safe_page(device, server.device_authorization_endpoint)
@@ -171,11 +172,13 @@ class _Polling:
 
     async def _poll(self, *, last: bool) -> Pending | TokenGrant:
         self.polls += 1
-        request = self.dialect.poll_request(self.server, self.device, verifier=self.verifier)
+        own = (self.verifier, self.device.device_code)
+        make = partial(self.dialect.poll_request, self.server, self.device, verifier=self.verifier)
+        request = make_request(self.server.dialect, make, *own)
         # A poll that hangs leaves room for the last one.
         timeout_s = _LAST_POLL_TIMEOUT_S if last else max(1.0, min(_POLL_TIMEOUT_S, self._left()))
         reply = await self.http.post_form(request, relocated=self.server.relocated, timeout_s=timeout_s)
-        answer = read_reply(self.server.dialect, reply, self.dialect.read_poll_reply, self.verifier, self.device.device_code)
+        answer = read_reply(self.server.dialect, reply, self.dialect.read_poll_reply, *own)
         if isinstance(answer, Pending):
             return answer
         return await check_id_token(answer, reply, self.server, self.dialect, self.http, nonce=None)

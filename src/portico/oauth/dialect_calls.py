@@ -14,12 +14,12 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def asked(dialect: str, call: Callable[[], T]) -> T:
+def asked(dialect: str, call: Callable[[], T], *, again: bool = True) -> T:
     """What a method of `dialect` returns.
 
     Raises:
-        PorticoError: as the method raised it; anything else is `reply-invalid`, which another try may mend. Of the original only
-            its kind and place are kept: its text may quote a token.
+        PorticoError: as the method raised it; anything else is `reply-invalid`, which another try may mend if `again`. Of the
+            original only its kind and place are kept: its text may quote a token.
     """
     try:
         return call()
@@ -29,8 +29,8 @@ def asked(dialect: str, call: Callable[[], T]) -> T:
         place = extract_tb(error.__traceback__)[-1]
         raise OAuthError(
             "reply-invalid",
-            "The provider's reply could not be understood.",
-            transient=True,
+            "The provider's reply could not be understood." if again else "The provider cannot be asked.",
+            transient=again,
             why=f"the dialect {dialect} failed with {type(error).__name__} at {Path(place.filename).name}:{place.lineno}",
             hint="tell its plugin's author",
         ) from None

@@ -92,6 +92,19 @@ def read_reply(dialect: str, reply: HttpReply, read: Callable[[HttpReply], T], *
         raise error from None
 
 
+def make_request(dialect: str, make: Callable[[], FormRequest], *known: Secret | None) -> FormRequest:
+    """The request that a method of `dialect` makes of the `known` secrets.
+
+    Raises:
+        PorticoError: as the method raises it, without them and without its cause; anything else is `reply-invalid`, for good.
+    """
+    try:
+        return asked(dialect, make, again=False)
+    except PorticoError as error:
+        hide_in(error, *(secret for secret in known if secret is not None))
+        raise error from None
+
+
 def hide_in(error: PorticoError, *known: Secret) -> None:
     """Clear the texts of `error` of the `known` secrets."""
     known = _long_enough(known)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Literal
 
 from portico.errors import NotRevoked, OAuthError, PorticoError
-from portico.oauth.repeated import hide_in
+from portico.oauth.repeated import hide_in, make_request
 from portico.oauth.token_errors import may_pass, oauth_error, retry_after
 from portico.oauth.token_response import HTTP_OK, read_json_object
 
@@ -72,7 +72,11 @@ async def _revoke_one(
     server: OAuthServer, dialect: TokenDialect, http: FormPoster, token: Secret, hint: TokenHint, known: tuple[Secret, ...]
 ) -> NotRevoked | None:
     try:
-        reply = await http.post_form(dialect.revoke_request(server, token, hint), relocated=server.relocated)
+        request = make_request(server.dialect, lambda: dialect.revoke_request(server, token, hint), *known)
+    except PorticoError as error:
+        return NotRevoked("not-revoked", error.message, why=error.why)
+    try:
+        reply = await http.post_form(request, relocated=server.relocated)
     except PorticoError as error:
         hide_in(error, *known)
         return NotRevoked("not-revoked", _UNREACHABLE, why=error.why or error.message)
