@@ -81,6 +81,18 @@ async def test_an_endpoint_that_has_a_prompt_in_its_query_is_given_no_second_one
 
 
 @pytest.mark.requirement("E136")
+@pytest.mark.parametrize("pushed", [False, True])
+async def test_no_parameter_of_the_request_comes_twice_whatever_the_endpoints_query_holds(pushed):
+    change = with_query("scope=all&tenant=a%20b&tenant=c&client_id=other&state=x")
+    async with signing_in(pushing(auto()) if pushed else auto(), change=change) as login:
+        query = parse_qs(urlsplit(login.authorize_url).query, keep_blank_values=True)
+
+    assert query["client_id"] == ["portico-test"]
+    assert query["tenant"] == ["a b", "c"]
+    assert {name for name, values in query.items() if len(values) > 1} == {"tenant"}
+
+
+@pytest.mark.requirement("E136")
 @pytest.mark.parametrize(("scope", "refresh"), [("openid offline_access", True), ("openid", False)])
 async def test_a_server_that_asks_for_consent_gives_a_refresh_token_for_offline_access(scope, refresh):
     async with signing_in(auto(), change=with_scope(scope)) as login:

@@ -8,7 +8,7 @@ outside: state and `iss` are checked by `authorization_response`, replies by `to
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Literal, NoReturn, cast
-from urllib.parse import parse_qsl, urlsplit
+from urllib.parse import parse_qsl, urlencode, urlsplit
 
 from authlib.common.urls import add_params_to_uri
 from authlib.oauth2 import OAuth2Client
@@ -51,21 +51,23 @@ class PublicClient(OAuth2Client):
         """The URL the browser opens (RFC 6749 section 4.1.1, RFC 7636 section 4.3).
 
         For offline access the user is asked to agree: a server ignores the wish otherwise (OpenID Connect Core section 11). An
-        endpoint whose query has a `prompt` keeps it: no parameter may come twice (RFC 6749 section 3.1).
+        endpoint whose query has a `prompt` keeps it; any other parameter of the request replaces one of its query, for none may
+        come twice (RFC 6749 section 3.1).
         """
         if not state or not verifier:
             raise ValueError("an authorization request needs a state and a verifier")
+        asks_already = any(name == "prompt" for name, _ in parse_qsl(urlsplit(endpoint).query, keep_blank_values=True))
         url, _ = self.create_authorization_url(
-            endpoint,
+            _without_query(endpoint),
             state=state.reveal(),
             code_verifier=verifier.reveal(),
             redirect_uri=redirect_uri,
             audience=self._server.audience,
             nonce=nonce.reveal() if nonce is not None else None,
-            prompt="consent" if OFFLINE_ACCESS in self._server.scope.split() and not _asks_already(endpoint) else None,
+            prompt="consent" if OFFLINE_ACCESS in self._server.scope.split() and not asks_already else None,
             response_mode=self._server.response_mode if self._server.response_mode != "query" else None,
         )
-        return url
+        return _with_query_of(endpoint, url)
 
     def pushed_form(self, url: str, authorization_url: str) -> FormRequest:
         """The request of `authorization_url` for the pushed authorization request endpoint (RFC 9126 section 2.1).
@@ -77,7 +79,8 @@ class PublicClient(OAuth2Client):
 
     def url_of_pushed(self, endpoint: str, request_uri: Secret) -> str:
         """The URL the browser opens for a request that was pushed (RFC 9126 section 4)."""
-        return str(add_params_to_uri(endpoint, [("client_id", self._server.client_id), ("request_uri", request_uri.reveal())]))
+        own = [("client_id", self._server.client_id), ("request_uri", request_uri.reveal())]
+        return _with_query_of(endpoint, str(add_params_to_uri(_without_query(endpoint), own)))
 
     def code_form(self, code: Secret, *, redirect_uri: str, verifier: Secret) -> FormRequest:
         """The exchange of a code (RFC 6749 section 4.1.3)."""
@@ -130,8 +133,16 @@ class PublicClient(OAuth2Client):
         return _form_request(url, body, auth)
 
 
-def _asks_already(endpoint: str) -> bool:
-    return any(name == "prompt" for name, _ in parse_qsl(urlsplit(endpoint).query, keep_blank_values=True))
+def _without_query(endpoint: str) -> str:
+    return urlsplit(endpoint)._replace(query="").geturl()
+
+
+def _with_query_of(endpoint: str, url: str) -> str:
+    """`url` of a request, and before its parameters those of the endpoint's own query that it has not."""
+    names = {name for name, _ in parse_qsl(urlsplit(url).query, keep_blank_values=True)}
+    kept = [pair for pair in parse_qsl(urlsplit(endpoint).query, keep_blank_values=True) if pair[0] not in names]
+    query = "&".join(filter(None, (urlencode(kept), urlsplit(url).query)))
+    return urlsplit(url)._replace(query=query).geturl()
 
 
 def _form_request(url: str, body: str, auth: Any) -> FormRequest:
