@@ -122,6 +122,18 @@ def test_an_answer_that_fills_the_clipboard_is_read_on_a_terminal_and_passes_a_p
     assert "\x1b" not in shown
 
 
+def answered(keys, ask) -> tuple[object, str]:
+    """What `ask` makes of the keys that are typed into a menu, and what the terminal was sent."""
+    from prompt_toolkit.application import create_app_session
+    from prompt_toolkit.input import create_pipe_input
+
+    terminal = Terminal()
+    with create_pipe_input() as typed, create_app_session(input=typed):
+        typed.send_text(keys)
+        answer = ask(MenuPrompter(NumberedPrompter(io.StringIO(), terminal), terminal))
+    return answer, terminal.getvalue()
+
+
 QUESTIONS = {
     "choose": ("\r", lambda asks, text: asks.choose(text, [Choice("a", text, text), Choice("b", "B")], flag="--a")),
     "choose many": ("\r", lambda asks, text: asks.choose_many(text, [Choice("a", text), Choice("b", "B")], flag="--a")),
@@ -134,16 +146,32 @@ QUESTIONS = {
 @pytest.mark.parametrize("question", QUESTIONS)
 def test_a_menu_of_arrow_keys_turns_no_text_around(question, monkeypatch):
     pytest.importorskip("questionary", reason="questionary draws the menus")
-    from prompt_toolkit.application import create_app_session
-    from prompt_toolkit.input import create_pipe_input
-
     monkeypatch.setenv("PROMPT_TOOLKIT_NO_CPR", "1")
     keys, ask = QUESTIONS[question]
-    terminal = Terminal()
-    with create_pipe_input() as typed, create_app_session(input=typed):
-        typed.send_text(keys)
-        ask(MenuPrompter(NumberedPrompter(io.StringIO(), terminal), terminal), "a\u202eb\u2028c")
-
-    shown = terminal.getvalue()
+    _, shown = answered(keys, lambda asks: ask(asks, "a\u202eb\u2028c"))
     assert r"a\u202eb\u2028c" in shown
     assert not {"\u202e", "\u2028"} & set(shown)
+
+
+@pytest.mark.parametrize(("keys", "answer"), [("\r", "a\u202eb"), ("x\r", "x")])
+def test_a_proposed_answer_turns_no_text_around_and_is_taken_as_it_is(keys, answer, monkeypatch):
+    pytest.importorskip("questionary", reason="questionary draws the menus")
+    monkeypatch.setenv("PROMPT_TOOLKIT_NO_CPR", "1")
+    given, shown = answered(keys, lambda asks: asks.text("name", flag="--a", default="a\u202eb"))
+
+    assert given == answer
+    assert r"[a\u202eb]" in shown
+    assert "\u202e" not in shown
+
+
+def test_a_line_break_in_a_label_makes_no_row_that_could_be_taken_for_a_choice(monkeypatch):
+    choices = [Choice("a", "One\n  2) Two", "hint\r\n  3) Three"), Choice("b", "B")]
+    terminal = Terminal()
+    NumberedPrompter(io.StringIO("1\n"), terminal).choose("?", choices, flag="--a")
+    assert "1) One   2) Two - hint   3) Three\n" in terminal.getvalue()
+
+    pytest.importorskip("questionary", reason="questionary draws the menus")
+    monkeypatch.setenv("PROMPT_TOOLKIT_NO_CPR", "1")
+    given, shown = answered("\r", lambda asks: asks.choose("?", choices, flag="--a"))
+    assert given == "a"
+    assert "One   2) Two - hint   3) Three" in shown

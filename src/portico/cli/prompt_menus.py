@@ -87,8 +87,13 @@ class MenuPrompter:
     def text(self, question: str, *, flag: str, default: str | None = None) -> str:
         import questionary
 
-        shown = visible(question, self._stderr)
-        return str(_run(questionary.text(shown, default=default or "", output=self._output()), question, flag)).strip()
+        default = default or ""
+        shown, proposed = visible(question, self._stderr), visible(default, self._stderr)
+        if proposed != default:  # what cannot be edited as it looks is taken by an empty line
+            shown = f"{shown} [{proposed}]"
+        editable = default if proposed == default else ""
+        answer = str(_run(questionary.text(shown, default=editable, output=self._output()), question, flag)).strip()
+        return answer if editable else answer or default
 
     def secret(self, question: str, *, flag: str) -> Secret:
         import questionary
@@ -118,7 +123,7 @@ def fitting(choices: Sequence[Choice], room: int) -> list[str] | None:
 
 def _cut(row: str, label: str, room: int) -> str:
     cut = row[: room - 2].rpartition(" ")[0].rstrip(" -,;")
-    return f"{cut}..." if len(cut) > len(label) else label
+    return f"{cut}..." if len(cut) > len(label) else row[: len(label)]
 
 
 def _can_show(text: str, stream: TextIO) -> bool:

@@ -96,8 +96,9 @@ class NumberedPrompter:
 
 
 def described(choice: Choice) -> str:
-    """A row of a list: the label, and the hint behind it where there is one."""
-    return f"{choice.label} - {choice.hint}" if choice.hint else choice.label
+    """A row of a list: the label, and the hint behind it where there is one. A line break in them makes no further row."""
+    row = f"{choice.label} - {choice.hint}" if choice.hint else choice.label
+    return row.replace("\r\n", " ").replace("\n", " ")
 
 
 def _picked(answer: str, values: Sequence[str]) -> set[str] | None:
