@@ -8,7 +8,8 @@ from urllib.parse import quote
 
 import pytest
 
-from portico.errors import PorticoError
+from portico.errors import OAuthError, PorticoError
+from portico.oauth.standard import StandardDialect
 from portico.secret import Secret
 from portico.store.records import Tokens
 from portico.testing.authorization_server import Fault
@@ -64,3 +65,20 @@ async def test_a_repeated_refresh_token_is_in_no_file_no_log_and_no_message(acco
     for secret in (token, ACCESS):
         assert not [at for at in range(len(secret) - 11) if secret[at : at + 12] in everything]
         assert quote(secret, safe="")[:16] not in everything
+
+
+async def test_a_dialect_that_refuses_a_refresh_token_in_its_own_words_shows_none_of_it(account):
+    class Picky(StandardDialect):
+        def refresh_request(self, server, refresh):
+            raise OAuthError("refresh-odd", "The token is of an odd kind.", why=refresh.reveal(), transient=True)
+
+    account.vault.commit(
+        a_profile(account.base, account.clock), Tokens(Secret(ACCESS), Secret(SHAPES["a JWT"]), account.clock.wall_ms() + 1_000)
+    )
+    account.clock.advance(2)
+    with pytest.raises(OAuthError) as raised:
+        await account.broker(dialects=lambda _name: Picky()).access("test:default")
+
+    assert raised.value.why == "[redacted]"
+    written = [file.read_text("utf-8", "replace") for file in account.paths.state.rglob("*") if file.is_file()]
+    assert SHAPES["a JWT"] not in "\n".join(written)

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Final
 from portico.auth import fence as fences
 from portico.auth.outcome import RefreshInterrupted, not_a_verdict
 from portico.errors import Denied, LockBusy, NetworkError, OAuthError, PorticoError, StoreError, TimedOut
-from portico.oauth.dialect_calls import asked
-from portico.oauth.repeated import read_reply
+from portico.oauth.repeated import make_request, read_reply
 from portico.oauth.token_errors import NoAnswer
 from portico.oauth.token_response import SUCCESSFUL
 
@@ -77,7 +76,9 @@ class Exchange:
         """
         profile = self.held.profile
         dialect = self.dialects(profile.dialect)
-        request = asked(profile.dialect, lambda: dialect.refresh_request(profile.server(), self.refresh))
+        request = make_request(
+            profile.dialect, lambda: dialect.refresh_request(profile.server(), self.refresh), self.refresh, again=True
+        )
         send.claim()
         try:
             reply = self._sent(request, send, POST_TIMEOUT_S)

@@ -92,14 +92,15 @@ def read_reply(dialect: str, reply: HttpReply, read: Callable[[HttpReply], T], *
         raise error from None
 
 
-def make_request(dialect: str, make: Callable[[], FormRequest], *known: Secret | None) -> FormRequest:
+def make_request(dialect: str, make: Callable[[], FormRequest], *known: Secret | None, again: bool = False) -> FormRequest:
     """The request that a method of `dialect` makes of the `known` secrets.
 
     Raises:
-        PorticoError: as the method raises it, without them and without its cause; anything else is `reply-invalid`, for good.
+        PorticoError: as the method raises it, without them and without its cause; anything else is `reply-invalid`, which another
+            try may mend if `again`.
     """
     try:
-        return asked(dialect, make, again=False)
+        return asked(dialect, make, again=again)
     except PorticoError as error:
         hide_in(error, *(secret for secret in known if secret is not None))
         raise error from None
