@@ -136,14 +136,22 @@ class EndWatch:
         beat = self._asked_beat()
         time.sleep(beat_s)
         if unfinished() and beat.is_set():
-            wait_for_unfinished(ANSWER_S)
-            time.sleep(_COME_TO_ITS_END_S)
+            self._stay_for_answers()
         # On a thread of its own: what hangs may be the log.
         last = threading.Thread(target=_log.warning, args=("ended by force: something hung for %g s", longest_s), daemon=True)
         with contextlib.suppress(RuntimeError):  # the interpreter is at its end, and starts no more threads
             last.start()
             last.join(_LAST_WORDS_S)
         os._exit(BY_SIGNAL + self.heard if self.heard else 0)
+
+    def _stay_for_answers(self) -> None:
+        """Return once all that must be finished is, time is up, or the event loop hangs, by which no answer could be read."""
+        deadline = time.monotonic() + ANSWER_S
+        while unfinished() and time.monotonic() < deadline:
+            if not self._asked_beat().wait(_BEAT_S):
+                return
+            wait_for_unfinished(_LOOK_EVERY_S)
+        time.sleep(_COME_TO_ITS_END_S)
 
     def _asked_beat(self) -> threading.Event:
         """Set once the event loop, which waits for answers, takes a turn; at once if none is known."""
