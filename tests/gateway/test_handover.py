@@ -22,7 +22,7 @@ from portico.gateway.port import bound
 from portico.gateway.server import _Process
 from portico.gateway.state import gateway_lock, read_state
 from portico.store.lock import FileLock
-from tests.gateway.fronts import with_key
+from tests.gateway.fronts import configure, with_key
 from tests.gateway.parts import wait_until
 from tests.plugins.trees import write_plugin
 
@@ -82,11 +82,19 @@ def alive(pid):
 def test_a_predecessor_that_still_serves_keeps_neither_the_lock_nor_its_process_once_its_successor_was_stopped(
     gateway_paths, plugin
 ):
-    key = with_key(gateway_paths)
-    before = service.start(gateway_paths, port=0)
-    with socket.create_connection(("127.0.0.1", before.port), timeout=10) as connection:
-        head = f"POST /v1/messages HTTP/1.1\r\nHost: 127.0.0.1:{before.port}\r\nContent-Length: 9\r\nx-api-key: {key}\r\nContent-Type: application/json\r\n\r\n"
-        connection.sendall(head.encode())
+    plugins = json.loads(gateway_paths.config.read_text(encoding="utf-8"))["plugins"]
+    body = b'{"model": "acme/model"}'
+    with contextlib.ExitStack() as stack:
+        silent = stack.enter_context(socket.create_server(("127.0.0.1", 0)))
+        where = {"baseUrl": f"http://127.0.0.1:{silent.getsockname()[1]}/v1", "apiKey": "for-a-silent-provider"}
+        configure(gateway_paths, {"acme": where}, extra={"plugins": plugins})
+        key = with_key(gateway_paths)
+        before = service.start(gateway_paths, port=0)
+        client = stack.enter_context(socket.create_connection(("127.0.0.1", before.port), timeout=10))
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: 127.0.0.1:{before.port}\r\nContent-Length: {len(body)}\r\n"
+        client.sendall(f"{head}Authorization: Bearer {key}\r\nContent-Type: application/json\r\n\r\n".encode() + body)
+        silent.settimeout(30)
+        stack.enter_context(silent.accept()[0])
         changed(plugin)
         wait_until(lambda: (now := read_state(gateway_paths)) is not None and now.pid != before.pid, 30)
         began = time.monotonic()
