@@ -285,7 +285,7 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
         "start address and callback are taken from a process of the same user only, where Linux tells whose it is",
     ),
     "E120": Requirement(
-        "CVE-2026-22174", "a port that another program holds is told with its owner and program, and what to do with the keys"
+        "CVE-2026-22174", "the owner and program of a port that another program holds are named, and what to do with the keys"
     ),
     "E121": Requirement(
         "CVE-2022-24765",
@@ -310,18 +310,18 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
     ),
     "E132": Requirement("CWE-214", "no child gets the store's passphrase, nor the name of its file"),
     "E133": Requirement("CWE-400", "a FIFO, a device or a file without an end is refused wherever a file is read"),
-    "E134": Requirement("CWE-407", "10,000 unknown config keys are told in linear time"),
+    "E134": Requirement("CWE-407", "10,000 unknown config keys are reported in linear time"),
     "E135": Requirement("CWE-209", "an unquoted secret, however short, is not shown in a config error"),
     "E136": Requirement(
         "OpenID Connect Core section 11",
-        "`offline_access` is asked for with `prompt=consent`, and its absence in the reply is told",
+        "`offline_access` is asked for with `prompt=consent`, and a reply without a refresh token is reported",
     ),
     "E137": Requirement(
         "OpenID Connect Core section 3.1.2.1", "where `openid` is asked for a nonce goes along, and the ID token must repeat it"
     ),
     "E138": Requirement("RFC 9126 section 5", "where the metadata requires it, the authorization request is pushed first"),
-    "E139": Requirement("RFC 7009 section 2.2.1", "a revocation answered 401 is told as what it is"),
-    "E140": Requirement("RFC 8628 section 3.5", "a web page among the polls is not told as nobody having approved"),
+    "E139": Requirement("RFC 7009 section 2.2.1", "a revocation answered 401 is reported as what it is"),
+    "E140": Requirement("RFC 8628 section 3.5", "a web page among the polls is not reported as nobody having approved"),
     # --- Portico's own -------------------------------------------------------------------------------------------------
     "S1": Requirement("docs/architecture.md: floors", "a module imports only from its own floor or below"),
     "S2": Requirement("docs/architecture.md: plugins", "a plugin that is not enabled is never imported"),

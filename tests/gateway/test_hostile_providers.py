@@ -97,6 +97,8 @@ async def test_a_client_that_goes_away_before_the_answer_begins_does_so_too(path
             await until(lambda: acme.requests)
             asking.cancel()
             await until(lambda: acme.open == 0, 1.0)
+            await until(lambda: here.front.shares.requests == 0, 1.0)
+            assert (here.front.metrics.in_progress, here.front.shares.body_bytes) == (0, 0)
 
 
 @pytest.mark.requirement("E72")

@@ -38,7 +38,7 @@ _GATHER_S: Final = 0.25
 
 @asynccontextmanager
 async def open_front(here: Installation, broker: TokenBroker, started_at: int) -> AsyncIterator[Front]:
-    """The front, for as long as its connections to providers are open. `started_at` is the gateway's start, in wall ms."""
+    """The front, while its connections to providers are open. `started_at` is the gateway's start, in wall ms."""
     metrics, index = Metrics(), key_index(here.paths)
 
     history = await off_loop(lambda: here.history(gather_s=_GATHER_S))

@@ -37,7 +37,7 @@ Outcome = Literal["signed-in", "denied", "failed"]
 _TOKEN_BYTES: Final = 16
 _HOLD_S: Final = 30.0
 _SHOW_S: Final = 1.0
-# A code that is too long is told as that, and not as a request that nobody understood.
+# A code that is too long ends the sign-in as that; in the usual bounds it would be a malformed request.
 _BOUNDS: Final = Bounds(line_cap=64 * 1024, head=96 * 1024)
 _METHODS: Final = ("GET", "POST")
 # What a part of an address looks like.

@@ -96,8 +96,8 @@ def make_request(dialect: str, make: Callable[[], FormRequest], *known: Secret |
     """The request that a method of `dialect` makes of the `known` secrets.
 
     Raises:
-        PorticoError: as the method raises it, without them and without its cause; anything else is `reply-invalid`, which another
-            try may mend if `again`.
+        PorticoError: as the method raises it, without them and without its cause; anything else is `reply-invalid`, which may
+            pass at the next try if `again`.
     """
     try:
         return asked(dialect, make, again=again)

@@ -214,7 +214,7 @@ def read_token_fields(
 
 
 def _id_token(value: JsonValue) -> Secret | None:
-    """The ID token as it came; what is none is refused by whoever asked for one."""
+    """The ID token as it came; anything else counts as one that is empty, and is refused where one was asked for."""
     return None if value is None or value == "" else Secret(value if isinstance(value, str) else "")
 
 

@@ -244,7 +244,7 @@ def _sign(fd: int) -> None:
     """Leave this process's id for those who wait."""
     line = f"{os.getpid()}\n".encode()
     os.lseek(fd, 0, os.SEEK_SET)
-    os.write(fd, line)  # over the predecessor's: whoever looks finds the one or the other, and never none
+    os.write(fd, line)  # over the predecessor's: a reader finds the one or the other, and never none
     os.ftruncate(fd, len(line))
 
 
