@@ -322,6 +322,104 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
     "E138": Requirement("RFC 9126 section 5", "where the metadata requires it, the authorization request is pushed first"),
     "E139": Requirement("RFC 7009 section 2.2.1", "a revocation answered 401 is reported as what it is"),
     "E140": Requirement("RFC 8628 section 3.5", "a web page among the polls is not reported as nobody having approved"),
+    "E141": Requirement(
+        "openclaw#23516", "only a provider's answer makes a credential wait; a locked keyring, a busy lock or a bug here does not"
+    ),
+    "E142": Requirement(
+        "openclaw#24158", "a new sign-in, a changed key or config, or an unlocked keyring is used by the very next request"
+    ),
+    "E143": Requirement(
+        "openclaw#3604",
+        "a 403 counts for its model alone unless it says otherwise, and advice about the key needs a reply about it",
+    ),
+    "E144": Requirement(
+        "RFC 6585 section 4",
+        "when all candidates fail, the best reason is the status, at the first request and at every later one",
+    ),
+    "E145": Requirement("openclaw#64840", "a fallback's own refusal never hides the first provider's error"),
+    "E146": Requirement(
+        "openclaw#24064", "fallbacks answer for the default model alone; a model that was named is never replaced"
+    ),
+    "E147": Requirement(
+        "anthropic-sdk-python: _base_client.py", "an error keeps the fields, headers and the whole message that programs read"
+    ),
+    "E148": Requirement(
+        "HTML Standard section 9.2.7", "comments that keep a stream alive reach the client before the first event does"
+    ),
+    "E149": Requirement("systemd.service: Restart=", "a first load of the config that fails for any reason is tried again"),
+    "E150": Requirement(
+        "curl(1): NO_PROXY",
+        "behind a proxy no prompt and no gateway key goes to it: loopback is excepted for every child and unit",
+    ),
+    "E151": Requirement("curl(1): ALL_PROXY", "`ALL_PROXY` is honoured or refused, never ignored"),
+    "E152": Requirement("docs/how-to/headless.md", "the store that the config chooses is the one that every command uses"),
+    "E153": Requirement(
+        "RFC 1918 section 3", "a plain-http server of the local network is accepted or refused by one rule, with one warning"
+    ),
+    "E154": Requirement("RFC 8252 section 7.3", "the redirect path is `/callback` unless it is chosen; only the port varies"),
+    "E155": Requirement(
+        "openclaw docs: gateway/configuration", "an `apiKey` that is the name of a variable is its value, and never sent as it is"
+    ),
+    "E156": Requirement(
+        "openclaw docs: gateway/configuration", "a model's own `api` and `headers`, and how a custom provider sends its key, hold"
+    ),
+    "E157": Requirement("openclaw docs: start/wizard", "an API key is checked at the base URL that is configured"),
+    "E158": Requirement(
+        "RFC 3986 section 3", "a base URL that cannot be right is found by `config validate`, which says what to write"
+    ),
+    "E159": Requirement(
+        "anthropic-sdk-python: _client.py", "a doubled, missing or misspelt `/v1` is answered with the path that was meant"
+    ),
+    "E160": Requirement("pathlib: Path.expanduser", "a path of an unknown user is a clear error wherever a path is read"),
+    "E161": Requirement("portico exec: help", "a temporary gateway takes any free port"),
+    "E162": Requirement("RFC 9110 section 7.8", "an offer to upgrade the protocol is ignored, and the request answered"),
+    "E163": Requirement(
+        "RFC 9110 section 15.5",
+        "an unknown content coding, a refused Origin and an empty default model are explained in `message`",
+    ),
+    "E164": Requirement(
+        "powertop(8): wakeups", "an idle gateway looks at the clock and at a few files' times, and does nothing else"
+    ),
+    "E165": Requirement(
+        "platform.minimax.io: text-anthropic-api", "thinking and effort are asked of each MiniMax family in the form it takes"
+    ),
+    "E166": Requirement(
+        "platform.claude.com: extended thinking", "thinking and effort are asked of each Claude family in the form it takes"
+    ),
+    "E167": Requirement(
+        "platform.openai.com: chat completions", "a reasoning model is asked with `max_completion_tokens` and `reasoning_effort`"
+    ),
+    "E168": Requirement(
+        "platform.minimax.io: text-anthropic-api", "the emulator refuses, with 400 and 2013, what the documented contract refuses"
+    ),
+    "E169": Requirement(
+        "platform.minimax.io: models",
+        "the catalogue knows today's models, what is retired, and what is doubtful, with its sources",
+    ),
+    "E170": Requirement("pi-ai 1.6.0: data/minimax.json", "a price that depends on the input's size is counted at its tier"),
+    "E171": Requirement("platform.claude.com: prompt caching", "a cache write of one hour is counted at its own price"),
+    "E172": Requirement(
+        "MiniMax-AI/cli#175", "1004 or 2062 from the older usage endpoint spends no refresh, signs nobody out and is no verdict"
+    ),
+    "E173": Requirement("platform.minimax.io: m-plan", "a usage window that has not started is shown as that"),
+    "E174": Requirement(
+        "platform.minimax.io: m-plan", "the plan, its page and its keys are named as the provider names them today"
+    ),
+    "E175": Requirement(
+        "openclaw#42721",
+        "`doctor` finds that nobody is signed in, a default without credential, a dangling order, a base URL of another API",
+    ),
+    "E176": Requirement("brew doctor: help", "`doctor` prints a line for each check, and `--json` a status for each"),
+    "E177": Requirement("openclaw#66952", "`auth status` is ok only where a request would succeed as far as can be known"),
+    "E178": Requirement("gh auth status: help", "being signed out is said as that, with the command that signs in"),
+    "E179": Requirement("docs/errors", "each remedy that is printed is run by a test in the situation that prints it"),
+    "E180": Requirement(
+        "README: gateway", "real clients work through the gateway, with a tool call, and end at once when the plan is used up"
+    ),
+    "E181": Requirement(
+        "openclaw docs: gateway/configuration-examples",
+        "config files as people publish them are read and edited, as base and as own",
+    ),
     # --- Portico's own -------------------------------------------------------------------------------------------------
     "S1": Requirement("docs/architecture.md: floors", "a module imports only from its own floor or below"),
     "S2": Requirement("docs/architecture.md: plugins", "a plugin that is not enabled is never imported"),
