@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from portico.children import find_program
+from portico.children import child_environment, find_program, portico_environment, tool_environment, without_proxy
 from portico.cli import config_edit, demo_browser, demo_keep, gateway_logs
 from portico.cli import exec as exec_
 from portico.cli.demo_stage import Stage, clean_environment
@@ -384,4 +384,29 @@ def test_what_reads_the_journal_gets_neither(run_portico, tool, tmp_path):
 @pytest.mark.requirement("E132")
 def test_a_command_of_the_demo_gets_no_key_and_no_passphrase_of_the_user():
     secrets = {**SECRET, "OPENAI_API_KEY": canary("apikey"), "PORTICO_CONFIG": "c", "PATH": "p"}
-    assert clean_environment(secrets) == {"PATH": "p"}
+    assert clean_environment(secrets) == {"PATH": "p", **without_proxy({})}
+
+
+# --- the way to this machine's own servers ------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("E150")
+@pytest.mark.parametrize(
+    ("given", "upper", "lower"),
+    [
+        ({}, "127.0.0.1,localhost,::1", "127.0.0.1,localhost,::1"),
+        ({"NO_PROXY": "a.test"}, "a.test,127.0.0.1,localhost,::1", "a.test,127.0.0.1,localhost,::1"),
+        ({"no_proxy": "a.test 10.0.0.0/8"}, *["a.test 10.0.0.0/8,127.0.0.1,localhost,::1"] * 2),
+        ({"NO_PROXY": "A.test", "no_proxy": "b.test,"}, "A.test,127.0.0.1,localhost,::1", "b.test,127.0.0.1,localhost,::1"),
+        ({"NO_PROXY": "a.test", "no_proxy": ""}, "a.test,127.0.0.1,localhost,::1", "127.0.0.1,localhost,::1"),
+        ({"no_proxy": "::1, LOCALHOST"}, *["::1, LOCALHOST,127.0.0.1"] * 2),
+        ({"no_proxy": "localhost,127.0.0.1,::1"}, *["localhost,127.0.0.1,::1"] * 2),
+        ({"no_proxy": "*"}, "*", "*"),
+        ({"no_proxy": "*,a.test"}, *["*,a.test,127.0.0.1,localhost,::1"] * 2),
+    ],
+)
+@pytest.mark.parametrize("environment", [tool_environment, child_environment, portico_environment])
+def test_every_child_reaches_this_machine_without_a_proxy_and_keeps_what_the_user_has_excepted(environment, given, upper, lower):
+    child = environment({"HTTP_PROXY": "http://proxy.test:1", **given})
+
+    assert (child["NO_PROXY"], child["no_proxy"], child["HTTP_PROXY"]) == (upper, lower, "http://proxy.test:1")

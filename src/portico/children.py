@@ -5,6 +5,9 @@ A `portico.py` or `json.py` in a project that a user has just cloned would run a
 started with `-P` or `-I`, and a program that has only a name is not one of the current folder. No child gets the
 passphrase of the encrypted token store, nor the name of its file: any process of the user can read another's environment, and a
 child hands its own on to everything that it starts (CWE-214).
+
+Every child reaches this machine's own servers directly (`without_proxy`). `HTTP_PROXY` alone would send the proxy, in plain text,
+the prompts and the gateway key of a tool, or the code that a browser brings back from a sign-in.
 """
 
 from __future__ import annotations
@@ -21,6 +24,12 @@ from portico.store.passphrase import SECRET_VARIABLES
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+NO_PROXY: Final = ("NO_PROXY", "no_proxy")
+"""The variables that list the hosts reached without a proxy. Programs differ in which they read first, so both are set."""
+# As curl, Go and Python match them (urllib, requests, httpx). undici matches the first two; the gateway's address is the first.
+# Not `[::1]`: httpx 0.25 to 0.27 takes it for a malformed URL, and no client can be made. Java reads no such variable; its own
+# property, `http.nonProxyHosts`, has these names by default.
+LOOPBACK: Final = ("127.0.0.1", "localhost", "::1")
 _PATH_ENV: Final = "PYTHONPATH"
 _WINDOWS_ENDINGS: Final = ".COM;.EXE;.BAT;.CMD"
 _SECRET_NAME: Final = re.compile(
@@ -73,6 +82,22 @@ def found_command(command: Sequence[str], env: Mapping[str, str]) -> list[str]:
     return [program, *command[1:]]
 
 
+def without_proxy(env: Mapping[str, str]) -> dict[str, str]:
+    """`NO_PROXY` and `no_proxy`, each as `env` has it or has the other one, with the names of this machine added.
+
+    What the user has written stays as it is. Nothing is added to `*`, which is every host only where it stands alone (curl(1)).
+    """
+    given = {name: env[name] for name in NO_PROXY if name in env}
+    return {name: _with_loopback(given.get(name, next(iter(given.values()), ""))) for name in NO_PROXY}
+
+
+def _with_loopback(hosts: str) -> str:
+    listed = hosts.lower().replace(",", " ").split()
+    if listed == ["*"]:
+        return hosts
+    return ",".join([*filter(None, [hosts.strip().rstrip(",")]), *(name for name in LOOPBACK if name not in listed)])
+
+
 def portico_environment(env: Mapping[str, str]) -> dict[str, str]:
     """The environment of a child that is Portico: it and all that it starts keep the current folder off their import path.
 
@@ -85,12 +110,12 @@ def portico_environment(env: Mapping[str, str]) -> dict[str, str]:
 
 def tool_environment(env: Mapping[str, str]) -> dict[str, str]:
     """The environment of a program that the user runs through Portico: `env` without the passphrase of the token store."""
-    return {name: value for name, value in env.items() if name not in SECRET_VARIABLES}
+    return {**{name: value for name, value in env.items() if name not in SECRET_VARIABLES}, **without_proxy(env)}
 
 
 def child_environment(env: Mapping[str, str]) -> dict[str, str]:
     """The environment of a program that needs no credential at all (browser, editor, service manager): `env` without any."""
-    return {name: value for name, value in env.items() if not _SECRET_NAME.search(name)}
+    return {**{name: value for name, value in env.items() if not _SECRET_NAME.search(name)}, **without_proxy(env)}
 
 
 def import_folders(env: Mapping[str, str]) -> list[str]:

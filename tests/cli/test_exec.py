@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.server
 import json
 import os
 import shlex
 import signal
 import subprocess
 import sys
+import threading
 import time
+from importlib.util import find_spec
+from shutil import which
 
 import pytest
 
@@ -217,3 +222,111 @@ def test_a_gateway_of_its_own_that_does_not_answer_any_more_is_ended_with_the_to
     assert done.returncode == 3
     assert not gateway_lock(session.paths).is_taken()
     assert names(session) == ["default"]
+
+
+# --- a proxy between the tool and the gateway --------------------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def a_proxy():
+    """A plain HTTP proxy that forwards nothing; its URL, and everything that it was sent."""
+    seen: list[str] = []
+
+    class Recorder(http.server.BaseHTTPRequestHandler):
+        def _record(self):
+            body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+            seen.append(f"{self.requestline}\n{self.headers}\n{body.decode()}")
+            self.send_error(502)
+
+        do_GET = do_POST = do_CONNECT = _record  # noqa: N815 - the names that BaseHTTPRequestHandler calls
+
+        def log_message(self, *_args):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Recorder) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}", seen
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+# Each asks the gateway as its users do, with what it finds in the environment, and writes the status of the answer to a file.
+CURL = """curl -sS -o "$0.body" -w '%{http_code}' "$ANTHROPIC_BASE_URL/v1/messages" -H "x-api-key: $ANTHROPIC_AUTH_TOKEN" \\
+  -H 'content-type: application/json' \\
+  -d '{"model": "'"$ANTHROPIC_MODEL"'", "max_tokens": 9, "messages": [{"role": "user", "content": "a secret prompt"}]}' > "$0"
+"""
+URLLIB = """
+import json, os, pathlib, sys, urllib.request
+body = {"model": os.environ["ANTHROPIC_MODEL"], "max_tokens": 9, "messages": [{"role": "user", "content": "a secret prompt"}]}
+headers = {"authorization": "Bearer " + os.environ["ANTHROPIC_AUTH_TOKEN"], "content-type": "application/json"}
+request = urllib.request.Request(os.environ["ANTHROPIC_BASE_URL"] + "/v1/messages", json.dumps(body).encode(), headers)
+pathlib.Path(sys.argv[1]).write_text(str(urllib.request.urlopen(request).status))
+"""
+SDK = """
+import anthropic, os, pathlib, sys
+answer = anthropic.Anthropic().messages.create(
+    model=os.environ["ANTHROPIC_MODEL"], max_tokens=9, messages=[{"role": "user", "content": "a secret prompt"}]
+)
+pathlib.Path(sys.argv[1]).write_text("200" if answer.content else "nothing")
+"""
+
+
+def heeds_proxies(name, result):
+    """A command that asks the gateway as `name` does, and writes the status to the file `result`."""
+    if name == "curl":
+        return ["sh", "-c", CURL, str(result)]
+    return [sys.executable, "-c", {"urllib": URLLIB, "anthropic": SDK}[name], str(result)]
+
+
+@pytest.mark.requirement("E150")
+def test_a_prompt_and_a_key_reach_the_gateway_and_never_the_proxy_of_the_environment(session, tmp_path):
+    tools = ["urllib", *(["curl"] if which("curl") else []), *(["anthropic"] if find_spec("anthropic") else [])]
+    commands = [heeds_proxies(name, tmp_path / name) for name in tools]
+    with a_proxy() as (url, seen):
+        away = {"HTTP_PROXY": url, "http_proxy": url, "NO_PROXY": "corp.example", "no_proxy": None}
+        done = session.run("exec", "--", "sh", "-ec", "\n".join(map(shlex.join, commands)), env=away)
+
+    assert (done.returncode, seen) == (0, [])
+    assert {name: (tmp_path / name).read_text(encoding="utf-8") for name in tools} == dict.fromkeys(tools, "200")
+
+
+@pytest.mark.requirement("E150")
+def test_a_shell_that_holds_what_env_prints_reaches_the_gateway_around_its_proxy(session):
+    needs("bash", "curl")
+    session.ok("gateway", "start")
+    asks = 'curl -fsS "$OPENAI_BASE_URL/models" -H "Authorization: Bearer $OPENAI_API_KEY"\necho; printenv NO_PROXY no_proxy'
+    for shell in filter(which, ("bash", "zsh", "fish")):
+        with a_proxy() as (url, seen):
+            away = {"http_proxy": url, "NO_PROXY": "corp.example, 10.0.0.0/8", "no_proxy": None}
+            lines = session.run("env", "--shell", shell, env=away).stdout
+            env = {"PATH": os.environ["PATH"], "http_proxy": url}
+            told = subprocess.run([shell, "-c", f"{lines}\n{asks}"], env=env, capture_output=True, text=True, check=True).stdout
+
+        assert ('"object": "list"' in told, seen) == (True, [])
+        assert told.splitlines()[-2:] == ["corp.example, 10.0.0.0/8,127.0.0.1,localhost,::1"] * 2
+
+
+@pytest.mark.requirement("E150")
+def test_powershell_and_programs_get_the_exception_as_well(session):
+    told = json.loads(session.ok("env", "--json", env={"NO_PROXY": None, "no_proxy": None}))
+    lines = session.ok("env", "--shell", "powershell", env={"NO_PROXY": "*", "no_proxy": None}).splitlines()
+
+    assert (told["NO_PROXY"], told["no_proxy"]) == ("127.0.0.1,localhost,::1",) * 2
+    assert {"$env:NO_PROXY = '*'", "$env:no_proxy = '*'"} <= {*lines}
+
+
+# --- the port of a gateway that was started for a tool -----------------------------------------------------------------------
+
+
+@pytest.mark.requirement("E161")
+def test_a_tool_runs_while_another_program_has_the_gateways_port(session, tmp_path):
+    result = tmp_path / "status"
+    with a_proxy() as (url, seen):
+        session.ok("config", "set", "gateway.port", url.rpartition(":")[2])
+        done = session.run("exec", "--", *heeds_proxies("urllib", result), env={"PORTICO_GATEWAY_PORT": None})
+
+    assert (done.returncode, done.stderr, result.read_text(encoding="utf-8"), seen) == (0, "", "200", [])
+    assert running(session.paths) is None

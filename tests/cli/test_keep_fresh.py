@@ -271,6 +271,25 @@ def test_a_service_goes_the_way_that_the_shell_goes_which_installs_it(shell, run
 
 
 @pytest.mark.linux
+@pytest.mark.requirement("E150")
+@pytest.mark.parametrize(
+    ("shell", "excepted"),
+    [
+        ({"HTTP_PROXY": "http://plain.example:1"}, "127.0.0.1,localhost,::1"),
+        ({"HTTPS_PROXY": "http://me:hunter2@x.example:1", "no_proxy": "a.test"}, "a.test,127.0.0.1,localhost,::1"),
+        ({}, None),
+    ],
+)
+def test_a_service_with_a_proxy_reaches_this_machine_without_it(shell, excepted, run_portico, systemctl):
+    env, _ = systemctl
+
+    done = run_portico("auth", "keep-fresh", "--install", "--json", env={**env, **shell})
+
+    variables = of_unit(Path(json.loads(done.stdout)["path"]))
+    assert (variables.get("NO_PROXY"), variables.get("no_proxy")) == (excepted, excepted)
+
+
+@pytest.mark.linux
 @pytest.mark.requirement("E113")
 def test_a_value_that_is_no_proxy_and_may_be_half_a_password_is_in_no_unit_either(run_portico, systemctl):
     env, _ = systemctl

@@ -339,3 +339,14 @@ async def test_the_gateway_and_a_sign_in_go_by_the_same_rule(monkeypatch, no_pro
     async with ModelHttp() as http:
         assert await http.way("https://api.minimax.io/v1/messages") is None
         assert await http.way("https://api.minimaxi.com/v1/messages") == Proxy("http://proxy.test:3128")
+
+
+@pytest.mark.requirement("E150")
+def test_an_exception_alone_does_not_hide_the_proxy_of_the_systems_settings(monkeypatch, no_proxies):
+    monkeypatch.setattr("urllib.request.getproxies_macosx_sysconf", lambda: {"https": "http://office.test:1"}, raising=False)
+    monkeypatch.setattr("urllib.request.proxy_bypass_macosx_sysconf", lambda host: host == "inside.test", raising=False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1,localhost,::1,direct.test")
+
+    found = {host: proxy_for(f"https://{host}/") for host in ("as.test", "inside.test", "direct.test")}
+
+    assert found == {"as.test": Proxy("http://office.test:1"), "inside.test": None, "direct.test": None}

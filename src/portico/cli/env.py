@@ -41,6 +41,7 @@ def env(args: argparse.Namespace, rt: Runtime) -> int:
         ConfigError: `port-taken`: another program would get the key.
         SignInNeeded, ConfigError: no model answers to that name.
     """
+    from portico.children import without_proxy
     from portico.cli.gateway_keys import gateway_keys
     from portico.cli.tool_model import tool_model
     from portico.gateway import service
@@ -59,7 +60,7 @@ def env(args: argparse.Namespace, rt: Runtime) -> int:
                 raise
     keys = gateway_keys(rt)
     keys.ensure_one()
-    values = variables(url, keys.show(args.key), model)
+    values = {**variables(url, keys.show(args.key), model), **without_proxy(rt.env)}
     if state is None:
         rt.out.note(f"No gateway is running; start it: {rt.program} gateway start")
     shell = "json" if rt.out.is_json else args.shell or shell_of(rt.env)

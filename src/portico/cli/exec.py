@@ -26,7 +26,8 @@ _EXAMPLES = """examples:
   {prog} exec -- python my_script.py                 the official SDKs find what they need
 
 The tool gets the gateway's address, a key of its own that ends with it, and the model, in the variables that the SDKs read;
-claude, codex, aider and opencode get what else they need. A gateway is started for as long as the tool runs, where none runs.
+claude, codex, aider and opencode get what else they need. If no gateway runs, one is started on any
+free port for as long as the tool runs.
 The exit code is the tool's own; 128 and the signal's number where a signal ended it.
 """
 # Whoever sends one of these means the tool. What the terminal sends reaches it by itself, in the same process group.
@@ -55,14 +56,13 @@ def run(args: argparse.Namespace, rt: Runtime) -> int:
     """
     from portico.cli.tool_gateway import gateway_for_a_tool
     from portico.cli.tool_model import tool_model
-    from portico.gateway.port import configured_port
     from portico.gateway.tools import TAKEN_OUT, arguments, variables
 
     words = args.command[1:] if args.command[:1] == ["--"] else args.command
     program = _found(words, rt.env)
     tool = os.path.basename(words[0]).removesuffix(".cmd").removesuffix(".exe")  # noqa: PTH119 - of a word, which may be no path
     model = tool_model(rt, args.model)
-    with _signals() as tell, gateway_for_a_tool(rt, tool, configured_port(rt)) as (state, key):
+    with _signals() as tell, gateway_for_a_tool(rt, tool) as (state, key):
         env = {name: value for name, value in tool_environment(rt.env).items() if name not in TAKEN_OUT}
         command = [program, *arguments(state.url, model, tool), *words[1:]]
         with subprocess.Popen(command, env=env | variables(state.url, key, model, tool)) as process:

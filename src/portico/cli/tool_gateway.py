@@ -23,12 +23,14 @@ if TYPE_CHECKING:
     from portico.secret import Secret
     from portico.store.lock import FileLock
 
+# The tool is given the address, so that it need not be the port which tools with an address of their own ask.
+_ANY_FREE: Final = 0
 # Seconds: another tool's gateway is being started, or drained.
 _LONGEST_S: Final = 90.0
 
 
 @contextmanager
-def gateway_for_a_tool(rt: Runtime, tool: str, port: int) -> Iterator[tuple[GatewayState, Secret]]:
+def gateway_for_a_tool(rt: Runtime, tool: str) -> Iterator[tuple[GatewayState, Secret]]:
     """A running gateway, and a key for `tool` that is refused afterwards.
 
     Raises:
@@ -43,7 +45,7 @@ def gateway_for_a_tool(rt: Runtime, tool: str, port: int) -> Iterator[tuple[Gate
         _take_back(keys, rt)
         waits.acquire()
         try:
-            state = _running(rt, port)
+            state = _running(rt)
             key = keys.add(name)
         except BaseException:
             _clear_away(keys, waits, rt)
@@ -56,14 +58,14 @@ def gateway_for_a_tool(rt: Runtime, tool: str, port: int) -> Iterator[tuple[Gate
             _clear_away(keys, waits, rt)
 
 
-def _running(rt: Runtime, port: int) -> GatewayState:
+def _running(rt: Runtime) -> GatewayState:
     from portico.gateway import service
     from portico.store.atomic import write_private
 
     present = service.running(rt.paths)
     if present is not None:
         return present
-    state = service.start(rt.paths, port=port, passphrase=rt.passphrase, env=rt.env)
+    state = service.start(rt.paths, port=_ANY_FREE, passphrase=rt.passphrase, env=rt.env)
     write_private(_note(rt), state.instance.encode(), durable=False)
     return state
 

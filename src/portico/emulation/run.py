@@ -8,7 +8,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
-from portico.children import script_command
+from portico.children import script_command, without_proxy
 from portico.emulation import approver
 from portico.emulation.authority import make_authority
 from portico.emulation.proxy import EmulationProxy
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
     from portico.contracts import Emulator, EmulatorOptions, JsonValue
     from portico.emulation.authority import Authority
 
-_NO_PROXY: Final = "127.0.0.1,localhost,::1"
 _PROXY_VARIABLES: Final = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
 _SHUTDOWN_S: Final = 0.5
 
@@ -147,8 +146,7 @@ def _environment(proxy_url: str, places: _Places) -> Mapping[str, str]:
     """
     return {
         **dict.fromkeys(_PROXY_VARIABLES, proxy_url),
-        "NO_PROXY": _NO_PROXY,
-        "no_proxy": _NO_PROXY,
+        **without_proxy({}),
         "SSL_CERT_FILE": str(places.authority.ca_file),
         "BROWSER": f"{shlex.join(script_command(approver.__file__))} %s",
         STATE_ENV: str(places.state),

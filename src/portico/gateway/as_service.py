@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from portico.children import portico_command
+from portico.children import LOOPBACK, NO_PROXY, portico_command, without_proxy
 from portico.errors import NetworkError, StoreError
 from portico.gateway.child import same_installation
 from portico.gateway.service import uses_sealed_file
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from portico.services.service import Manager
 
 _CERTIFICATES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
-_WITHOUT_PROXY: Final = ("no_proxy", "NO_PROXY")
 
 
 def a_service(here: Installation, name: str, description: str, *, verb: Verb, words: tuple[str, ...], log: Path) -> Service:
@@ -49,6 +48,8 @@ def in_this_environment(service: Service, here: Installation, installed: Mapping
     env = here.env if installed is None else _with_what_stays(here.env, installed)
     variables, secret = _way(service, here, env)
     environment = {**same_installation(here.paths, here.env), **variables}
+    if proxy.names_a_way(environment) or secret:
+        environment |= without_proxy(environment)
     environment |= {name: value for name in _CERTIFICATES if (value := env.get(name))}
     if uses_sealed_file(here.paths):
         if not env.get(FILE_ENV):
@@ -82,7 +83,7 @@ def _may_hold_password(variable: tuple[str, str]) -> bool:
 
 def _with_what_stays(env: Mapping[str, str], installed: Mapping[str, str]) -> dict[str, str]:
     """`env`, and from `installed` each kind of variable that `env` has none of."""
-    kinds = [_WITHOUT_PROXY, *((name,) for name in (*_CERTIFICATES, FILE_ENV))]
+    kinds = [NO_PROXY, *((name,) for name in (*_CERTIFICATES, FILE_ENV))]
     stay = {name for kind in kinds if not any(name in env for name in kind) for name in kind}
     if not proxy.names_a_way(env):
         stay |= {*proxy.VARIABLES, proxy.FILE_ENV}
@@ -104,7 +105,7 @@ def proxy_that_goes(service: Service, before: Mapping[str, str]) -> str | None:
         if had.get(scheme) and missing:
             again = f"To keep one, set {scheme.upper()}_PROXY and run the command again."
             return f"{service.name} goes without the proxy that it had for {scheme}: no variable of this shell names one. {again}"
-    if had.get("no") and "no" not in has and any(has.values()):
+    if had.get("no") and not has.get("no") and any(has.values()):
         again = "To keep it, set NO_PROXY and run the command again."
         return f"{service.name} goes without the NO_PROXY that it had: this shell has none. {again}"
     return None
@@ -121,6 +122,8 @@ def _proxies(env: Mapping[str, str], left: Path | None) -> dict[str, str]:
     except NetworkError:
         every = {"ALL_PROXY": "unknown", **env}
     said = {name.lower().removesuffix("_proxy"): value.strip() for name, value in proxy.counting(every).items()}
+    if "no" in said:  # every service has the names of this machine there
+        said["no"] = ",".join(host for host in said["no"].replace(",", " ").split() if host not in LOOPBACK)
     for_all = {scheme: said["all"] for scheme in ("https", "http") if "all" in said}
     return {**for_all, **{name: value for name, value in said.items() if name != "all"}}
 

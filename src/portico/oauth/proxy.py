@@ -78,15 +78,13 @@ def proxy_for(url: str) -> Proxy | None:
     if is_loopback(host):
         return None
     env = _environment()
-    if not any(_variable(env, name) for name in _NAMES):
-        return _by_settings(parts.scheme, host)
-    found = _variable(env, f"{parts.scheme}_proxy") or _variable(env, "all_proxy")
-    if found is None or not found[1]:
-        return None
     _, without = _variable(env, "no_proxy") or ("", "")
     if goes_direct(host, parts.port or _PORTS.get(parts.scheme, 0), without):
         return None
-    return _read(found[1], found[0])
+    if not any(_variable(env, name) for name in _NAMES if name != "no_proxy"):
+        return _by_settings(parts.scheme, host)
+    found = _variable(env, f"{parts.scheme}_proxy") or _variable(env, "all_proxy")
+    return _read(found[1], found[0]) if found is not None and found[1] else None
 
 
 async def proxy_off_loop(url: str) -> Proxy | None:
@@ -240,8 +238,13 @@ def _variable(env: Mapping[str, str], name: str) -> tuple[str, str] | None:
 
 
 def _by_settings(scheme: str, host: str) -> Proxy | None:
-    named = urllib.request.getproxies().get(scheme)
-    return _read(named.strip(), _SETTINGS) if named and not urllib.request.proxy_bypass(host) else None
+    """The proxy of the system's settings. Not by `getproxies`, for which `NO_PROXY` alone replaces all of them."""
+    for system in ("macosx_sysconf", "registry"):
+        proxies, bypass = (getattr(urllib.request, f"{name}_{system}", None) for name in ("getproxies", "proxy_bypass"))
+        if proxies is not None and bypass is not None:
+            named = proxies().get(scheme)
+            return _read(named.strip(), _SETTINGS) if named and not bypass(host) else None
+    return None
 
 
 def _read(value: str, variable: str) -> Proxy:
