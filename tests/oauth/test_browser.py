@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from portico.children import child_environment, without_proxy
 from portico.errors import ConfigError
 from portico.oauth import browser
-from portico.oauth.browser import BrowserOpener, child_environment
+from portico.oauth.browser import BrowserOpener
 from portico.oauth.browser_choice import Launcher, Surroundings
 from portico.oauth.events import BrowserNotOpened
 from portico.testing.canary import canary
@@ -118,7 +119,7 @@ def test_what_browsers_need_stays_in_their_environment():
         "db_password": "",
     }
 
-    assert child_environment({**env, **secret}) == env
+    assert child_environment({**env, **secret}) == {**env, **without_proxy({})}
 
 
 @pytest.mark.requirement("E22")
