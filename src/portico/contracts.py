@@ -66,12 +66,13 @@ class Clock(Protocol):
 class Redirect:
     """Where the authorization server may send the browser back to (RFC 8252 section 7.3).
 
-    `port` 0 asks for any free port. `path` None makes a fresh random path for each flow, which tells issuers apart.
+    `port` 0 asks for any free port. The path is the one that is registered for the client: servers compare it exactly, and let
+    the port of a loopback address alone vary. Answers are told apart by their `state`, and by the port that each sign-in has.
     """
 
     host: str = "127.0.0.1"
     port: int = 0
-    path: str | None = None
+    path: str = "/callback"
 
 
 @dataclass(frozen=True, slots=True)

@@ -54,7 +54,7 @@ def portico(run_portico, paths, issuer, secret_service):
         "scope": "openid offline_access",
         "dialect": "standard",
         "apiBase": "http://127.0.0.1:9/anthropic",
-        "redirect": {"path": "/callback"},
+        "redirect": True,
     }
     entry = {"enabled": True, "config": {"portals": {"global": portal}}}
     paths.config.write_text(json.dumps({"plugins": {"entries": {"minimax-portal-auth": entry}}}), encoding="utf-8")
@@ -72,6 +72,7 @@ def sign_in(portico, flow: str) -> subprocess.CompletedProcess[str]:
 
 @pytest.mark.requirement("E10")
 @pytest.mark.requirement("E33")
+@pytest.mark.requirement("E154")
 @pytest.mark.parametrize("flow", ["browser", "device"])
 def test_a_stranger_s_server_signs_in_with_only_its_issuer_known(portico, secret_service, flow):
     done = sign_in(portico, flow)

@@ -55,14 +55,25 @@ async def test_a_redirect_host_that_is_not_loopback_is_refused(host):
 async def test_the_listener_is_there_when_the_url_is_shown_and_the_url_names_its_port():
     async with pending_login() as login:
         assert (await get(login.port, "/")).status == 404
-        assert login.redirect_uri.startswith(f"http://127.0.0.1:{login.port}/callback/")
+        assert login.redirect_uri == f"http://127.0.0.1:{login.port}/callback"
 
 
 @pytest.mark.requirement("E2")
-async def test_each_flow_has_its_own_port_and_path():
+@pytest.mark.requirement("E154")
+async def test_each_flow_has_its_own_port_and_state_and_all_have_the_path_that_is_registered():
     async with pending_login() as one, pending_login() as other:
         assert one.port != other.port
-        assert one.path != other.path
+        assert one.state != other.state
+        assert (one.path, other.path) == ("/callback", "/callback")
+
+
+@pytest.mark.requirement("E154")
+async def test_the_answer_to_one_sign_in_is_refused_by_another_and_both_go_on():
+    async with pending_login() as one, pending_login() as other:
+        assert (await get(one.port, f"{one.path}?{urlencode(other.answer())}")).status == 400
+
+        assert (await one.finish()).status == 200
+        assert (await other.finish()).status == 200
 
 
 @pytest.mark.requirement("E3")
@@ -153,7 +164,7 @@ async def test_any_other_path_gets_404_and_the_login_goes_on():
     async with pending_login() as login:
         query = urlencode(login.answer())
         paths = ["/", "/favicon.ico", "/robots.txt", "/cancel", "//cb", f"/{login.path}", f"{login.path}/", f"{login.path}%2f"]
-        paths += [login.path.upper(), f"{login.path};a", f"/x/..{login.path}", quote(login.path, safe=""), "/callback"]
+        paths += [login.path.upper(), f"{login.path};a", f"/x/..{login.path}", quote(login.path, safe=""), "/callback/x"]
         statuses = {path: (await get(login.port, f"{path}?{query}")).status for path in paths}
 
         assert {status for path, status in statuses.items() if path.startswith("/")} == {404}

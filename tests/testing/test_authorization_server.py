@@ -16,7 +16,7 @@ from portico.testing.authorization_server import CLIENT_ID, AuthorizationServer,
 from portico.testing.clock import FakeClock
 
 VERIFIER = "v" * 43
-REDIRECT = "http://127.0.0.1:41234/cb"
+REDIRECT = "http://127.0.0.1:41234/callback"
 
 
 @pytest.fixture

@@ -99,7 +99,7 @@ def test_every_endpoint_can_be_named() -> None:
 
 
 def test_redirect_true_takes_any_port_and_false_takes_it_back() -> None:
-    assert server({"issuer": "https://login.example", "redirect": True}).redirect == Redirect()
+    assert server({"issuer": "https://login.example", "redirect": True}).redirect == Redirect(path="/callback")
     assert server({"redirect": False}).redirect is None
 
 

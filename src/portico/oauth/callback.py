@@ -1,8 +1,8 @@
 """The callback server: catches one authorization response on the loopback interface (RFC 8252 section 7.3).
 
-It is bound before the URL is built and takes exactly one answer. Whatever lacks the sign-in's state is refused and changes
-nothing; so is what another user's process sends, where the system tells whose it is. The browser is held until the code is
-exchanged and stored, then sent on to a clean address whose page tells what truly happened.
+It is bound before the URL is built and takes exactly one answer. Anybody can guess its path; whatever lacks the sign-in's state
+is refused and changes nothing; so is what another user's process sends, where the system tells whose it is. The browser is held
+until the code is exchanged and stored, then sent on to a clean address whose page tells what truly happened.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class CallbackServer:
         self._on_stray = on_stray
         self._hold_s = hold_s
         self.start = StartAddress(on_stray)
-        self._path = redirect.path or f"/callback/{secrets.token_urlsafe(_TOKEN_BYTES)}"
+        self._path = redirect.path
         self._result_path = f"/result/{secrets.token_urlsafe(_TOKEN_BYTES)}"
         self._expected: ExpectedAnswer | None = None
         self._hosts: frozenset[str] = frozenset()

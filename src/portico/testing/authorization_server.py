@@ -48,10 +48,14 @@ if TYPE_CHECKING:
 __all__ = ("CLIENT_ID", "AuthorizationServer", "Client", "Fault", "Faults", "Gate", "serve")
 
 CLIENT_ID = "portico-test"
+# As a native app registers them (RFC 8252 section 7.3): the path is exact and the port free.
+_REDIRECT_URIS = ("http://127.0.0.1/callback", "http://[::1]/callback", "http://localhost/callback")
 
 
 class AuthorizationServer:
     """The server. Every part may be turned while it runs.
+
+    Its own client, `CLIENT_ID`, has `/callback` on a loopback address registered; one of this id in `clients` takes its place.
 
     `mint`, `codes`, `devices` hold what was issued; `faults` what goes wrong; `presented` every refresh token that came in.
     `metadata_extra` replaces or adds fields of the metadata document, None removes one. `id_claims` does so for the claims of the
@@ -60,7 +64,7 @@ class AuthorizationServer:
     """
 
     def __init__(self, *, clock: Clock | None = None, access_ttl_s: float = 3600.0, clients: Iterable[Client] = ()) -> None:
-        self.clients = {client.id: client for client in (Client(CLIENT_ID), *clients)}
+        self.clients = {client.id: client for client in (Client(CLIENT_ID, redirect_uris=_REDIRECT_URIS), *clients)}
         self.mint = TokenMint(clock=clock, access_ttl_s=access_ttl_s)
         self.codes = CodeTable(clock=clock)
         self.devices = DeviceTable(clock=clock)

@@ -162,7 +162,7 @@ def _redirect_parts(reader: _Reader) -> Redirect:
     if isinstance(port, bool) or not isinstance(port, int) or not 0 <= port <= _MAX_PORT:
         reader.wrong("port", f"a port from 0 to {_MAX_PORT}")
         port = 0
-    path = reader.text("path")
-    if path is not None and (not path.startswith("/") or set(path) & set("?# ")):
+    path = reader.text("path") or Redirect().path
+    if not path.startswith("/") or set(path) & set("?# "):
         reader.wrong("path", "a path that begins with `/`, without a query")
     return Redirect(host=host, port=port, path=path)
