@@ -108,7 +108,7 @@ class Installation:
 
     def tell_problems(self, loaded: LoadedConfig) -> None:
         """Tell what is wrong in the configuration and stops nothing."""
-        for problem in loaded.problems:
+        for problem in loaded.told_each_time:
             self.warn(str(problem))
 
     def refuse_missing_config(self) -> None:

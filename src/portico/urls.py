@@ -3,6 +3,9 @@
 A configuration may hold any URL, and an authorization server may name any in its metadata; CVE-2025-6514 (mcp-remote) and
 CVE-2026-4519 (CPython's webbrowser) show what a URL can do on its way to a browser. So the rule is an allow-list: plain https
 with a real host, http for loopback only, and no character that any shell, terminal or launcher reads as its own.
+
+A model server is allowed one thing more: plain http in the local network (`nearby`), where LM Studio and Ollama are used so. The
+config check, the loader and the HTTP client all ask here.
 """
 
 from __future__ import annotations
@@ -16,7 +19,17 @@ _MAX_LENGTH: Final = 8192
 _URL: Final = re.compile(r"https?://[A-Za-z0-9\-._~:/?&=%+,@\[\]]+")
 _LABEL: Final = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 _MAX_PORT: Final = 65535
+# Names that public DNS does not have: RFC 6761, RFC 6762, RFC 8375, and what routers and container networks use.
 _NEARBY_NAMES: Final = (".localhost", ".local", ".lan", ".home", ".internal", ".home.arpa")
+# RFC 1918, RFC 4193, and link-local addresses (RFC 3927, RFC 4291 section 2.5.6).
+_NEARBY_NETWORKS: Final = tuple(
+    ipaddress.ip_network(each)
+    for each in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "fc00::/7", "fe80::/10")
+)
+# Where clouds serve a machine its own credentials: no model is there, and a request there is somebody's trick (CWE-918).
+_METADATA: Final = frozenset({"169.254.169.254", "169.254.170.2", "fd00:ec2::254", "metadata.google.internal"})
+_ENDPOINT: Final = re.compile(r"(?:(?:/chat)?/completions|/responses|(?:/v1)?/messages)/*\Z")
+_SCHEME: Final = re.compile(r"\Ahttps?(?=:)", re.IGNORECASE)
 
 
 def why_not_a_safe_url(url: object, *, nearby: bool = False) -> str | None:
@@ -51,7 +64,7 @@ def _why_not_these(parts: SplitResult, port: int | None, *, nearby: bool) -> str
     if not _is_host(host):
         return "its host is not a host name or an IP address"
     if parts.scheme == "http" and not (is_nearby(host) if nearby else is_loopback(host)):
-        return f"it is not https, and its host is not {'near' if nearby else 'this machine'}"
+        return f"it is not https, and its host is not {'in the local network' if nearby else 'this machine'}"
     return None
 
 
@@ -66,12 +79,40 @@ def is_loopback(host: str) -> bool:
 
 
 def is_nearby(host: str) -> bool:
-    """Whether `host` is loopback, a private address, or a name that public DNS does not have (RFC 6761, 6762, 8375)."""
+    """Whether `host` is loopback, an address of the local network, or a name that public DNS does not have."""
+    if host in _METADATA:
+        return False
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
         return "." not in host or host.endswith(_NEARBY_NAMES)
-    return address.is_private and not address.is_link_local
+    return address.is_loopback or any(address in network for network in _NEARBY_NETWORKS)
+
+
+def normalised_base_url(text: str) -> str:
+    """`text` without blanks around it and with its scheme in small letters, which is the same URL (RFC 3986 section 3.1)."""
+    return _SCHEME.sub(lambda scheme: scheme[0].lower(), text.strip())
+
+
+def why_not_a_base_url(url: str) -> str | None:
+    """Why `url` cannot be the API base of models, in a few words that hold nothing of it; None where it can."""
+    why = why_not_a_safe_url(url, nearby=True)
+    if why is not None:
+        return why
+    if "?" in url:
+        return "it has a query"
+    return "it is the address of one endpoint, to which requests add a path of their own" if endpoint_end(url) else None
+
+
+def endpoint_end(url: str) -> str | None:
+    """The end of a URL that is a whole endpoint, such as `/chat/completions`, which has no place in an API base."""
+    found = _ENDPOINT.search(url)
+    return found[0] if found is not None else None
+
+
+def is_in_the_clear(url: str) -> bool:
+    """Whether requests to `url` can be read by others who share its network: plain http to another machine."""
+    return url.startswith("http://") and not is_loopback(urlsplit(url).hostname or "")
 
 
 def _is_host(host: str) -> bool:

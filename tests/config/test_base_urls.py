@@ -8,10 +8,10 @@ import pytest
 
 from portico.config.checker import check
 from portico.config.document import Document
-from portico.config.model_checker import why_not_a_base_url
 from portico.config.stack import read_stack
 from portico.paths import Paths
 from portico.plugins.entry_config import entry_problems
+from portico.urls import why_not_a_base_url
 
 ACCEPTED = (
     "https://api.minimax.io/anthropic",
@@ -24,6 +24,16 @@ ACCEPTED = (
     "http://[::1]:1234/v1",
 )
 NEARBY = ("http://192.168.1.5:1234/v1", "http://10.0.0.7/v1", "http://lmstudio:1234/v1", "http://nas.local:1234/v1")
+# What is written, and what to write instead of its end.
+ENDPOINTS = {
+    "https://api.acme.example/v1/chat/completions": "/chat/completions",
+    "https://api.acme.example/v1/chat/completions/": "/chat/completions/",
+    "https://api.acme.example/v1/completions": "/completions",
+    "https://api.acme.example/v1/responses": "/responses",
+    "https://api.acme.example/v1/messages": "/v1/messages",
+    "https://api.minimax.io/anthropic/v1/messages": "/v1/messages",
+    "https://api.acme.example/messages": "/messages",
+}
 REFUSED = {
     "user": "https://user@api.minimax.io/v1",
     "user and password": "https://user:hunter2@api.minimax.io/v1",
@@ -53,7 +63,7 @@ REFUSED = {
     "script": "javascript:alert(1)",
     "file": "file:///etc/passwd",
     "blank": "https://api.minimax.io/v 1",
-    "line end": "https://api.minimax.io/v1\n",
+    "line end": "https://api.minimax.io/v\n1",
     "backslash": "https://api.minimax.io\\@evil.example/",
 }
 PORTALS_REFUSE = {name: url for name, url in REFUSED.items() if name != "query"} | {url: url for url in NEARBY}
@@ -78,6 +88,50 @@ def test_a_plain_base_url_is_taken_and_one_with_a_variable_waits_for_its_value(u
 def test_plain_http_in_the_local_network_is_taken_with_a_warning(url):
     ((level, said),) = problems_of(provider(url))
     assert (level, "plain http: whoever shares that network can read the key" in said) == ("warning", True)
+
+
+@pytest.mark.requirement("E158")
+@pytest.mark.parametrize(("url", "end"), ENDPOINTS.items())
+def test_a_base_url_that_is_a_whole_endpoint_is_refused_with_what_to_leave_out(url, end):
+    ((level, said),) = problems_of(provider(url))
+    assert level == "error"
+    assert said == (
+        "f:1:44: `models.providers.p.baseUrl` cannot be used: it is the address of one endpoint, to which requests add a path "
+        f"of their own (write it without `{end}`)"
+    )
+
+
+@pytest.mark.requirement("E158")
+@pytest.mark.parametrize(
+    "url", [" https://api.acme.example/v1", "https://api.acme.example/v1\n", "\thttps://api.acme.example/v1  "]
+)
+def test_blanks_around_a_base_url_are_left_out_with_a_warning(url):
+    ((level, said),) = problems_of(provider(url))
+    assert (level, "`models.providers.p.baseUrl` has blanks around it" in said) == ("warning", True)
+    config, _ = check(Document.parse(json.dumps(provider(url)), name="f"))
+    assert config.models.providers["p"].base_url == "https://api.acme.example/v1"
+
+
+@pytest.mark.requirement("E158")
+@pytest.mark.parametrize("url", ["HTTPS://api.acme.example/v1", "Https://api.acme.example/v1"])
+def test_the_scheme_of_a_base_url_may_be_in_capitals(url):
+    assert problems_of(provider(url)) == []
+
+
+@pytest.mark.requirement("E156")
+@pytest.mark.parametrize(
+    ("headers", "level", "words"),
+    [
+        ({"X Team": "a"}, "error", "is no name of a header"),
+        ({"X-Team": "a\r\nX-More: b"}, "error", "holds a line break"),
+        ({"Transfer-Encoding": "chunked"}, "warning", "is Portico's own to send; it has no effect"),
+    ],
+)
+@pytest.mark.parametrize("of_model", [False, True])
+def test_a_header_that_cannot_be_sent_is_found(headers, level, words, of_model):
+    block = {"models": [{"id": "m", "headers": headers}]} if of_model else {"headers": headers}
+    ((found, said),) = problems_of({"models": {"providers": {"p": block}}})
+    assert (found, words in said) == (level, True), said
 
 
 @pytest.mark.requirement("E76")

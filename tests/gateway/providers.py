@@ -7,6 +7,7 @@ import contextlib
 import json
 import socket
 import struct
+import threading
 from dataclasses import dataclass, field
 
 
@@ -138,3 +139,41 @@ WHOLE = {"id": "c", "object": "chat.completion", "choices": [{"message": {"conte
 
 def streamed(*events):
     return STREAM_HEAD + b"".join(map(chunk, events)) + END
+
+
+MESSAGE_EVENTS = (
+    {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "yes"}},
+    {"type": "message_stop"},
+)
+RESPONSE_EVENTS = (
+    {"type": "response.output_text.delta", "delta": "yes"},
+    {"type": "response.completed", "response": {"usage": {"input_tokens": 1, "output_tokens": 1}}},
+)
+# The answer "yes" over each protocol, by its path.
+STREAMS = {
+    "/v1/chat/completions": streamed(word("yes"), DONE),
+    "/v1/messages": streamed(*map(event, MESSAGE_EVENTS)),
+    "/v1/responses": streamed(*map(event, RESPONSE_EVENTS)),
+}
+
+
+@contextlib.contextmanager
+def provider_beside(*answers):
+    """As `provider`, on a thread of its own, for a test that runs commands in this one."""
+    loop, ready, over, made = asyncio.new_event_loop(), threading.Event(), asyncio.Event(), []
+
+    async def serve():
+        async with provider(*answers) as one:
+            made.append(one)
+            ready.set()
+            await over.wait()
+
+    thread = threading.Thread(target=loop.run_until_complete, args=(serve(),), name="a provider")
+    thread.start()
+    assert ready.wait(5)
+    try:
+        yield made[0]
+    finally:
+        loop.call_soon_threadsafe(over.set)
+        thread.join(5)
+        loop.close()

@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from portico.config.document import Document, format_path, parse_path
-from portico.config.environment import is_reference
+from portico.config.environment import is_reference, named_variable
 from portico.errors import ConfigError, PorticoError, UsageError
 from portico.secret import REDACTED, redact
 from portico.store.atomic import read_text
@@ -60,12 +60,14 @@ def not_found(at: str, value: JsonValue) -> PathNotFound:
 
 
 def masked(value: JsonValue, path: ConfigPath) -> JsonValue:
-    """`value`, which stands at `path`, without what is secret by its place or its shape; `${VAR}` is shown, it only names one."""
+    """`value`, which stands at `path`, without what is secret by its place or its shape; a variable's name is shown."""
     if isinstance(value, dict):
         return {key: masked(item, (*path, key)) for key, item in value.items()}
     if isinstance(value, list):
         return [masked(item, path) for item in value]
     if not isinstance(value, str) or not value or is_reference(value) or value in _PLACEHOLDERS:
+        return value
+    if path[:2] == ("models", "providers") and path[-1] == "apiKey" and named_variable(value) is not None:
         return value
     return REDACTED if is_secret_place(path) else _USER.sub(f"{REDACTED}@", redact(value))
 

@@ -95,7 +95,8 @@ class Runtime(Installation):
         self.out.warn(f"{self.program}: {fault}\n  {fault.hint_for(self.program)}; this command does without it")
 
     def tell_problems(self, loaded: LoadedConfig) -> None:
-        shown, rest = loaded.problems[:_MOST_WARNINGS], loaded.problems[_MOST_WARNINGS:]
+        warnings = loaded.told_each_time
+        shown, rest = warnings[:_MOST_WARNINGS], warnings[_MOST_WARNINGS:]
         for warning in shown:
             self.out.warn(f"{self.program}: {warning}")
         if rest:

@@ -50,6 +50,12 @@ def _models(provider: Section) -> list[ModelConfig]:
     for key in _SECRET:
         if key in provider.members:
             provider.doubt(key, "is not read here: keep secrets out of this file")
-    models = [model for each in provider.elements("models") if (model := read_model(each)) is not None]
+    models = [model for each in provider.elements("models") if (model := _read(each)) is not None]
     provider.finish((*_WITHOUT_EFFECT, *_SECRET))
     return models
+
+
+def _read(model: Section) -> ModelConfig | None:
+    if "headers" in model.members:
+        model.doubt("headers", "is not read here: keep secrets out of this file")
+    return read_model(model)

@@ -100,7 +100,7 @@ GATEWAY: Final = (
 )
 MODELS: Final = ("bedrockDiscovery", "proxy")
 PROVIDER: Final = ("auth", "injectNumCtxForOpenAICompat")
-MODEL: Final = ("api", "compat")
+MODEL: Final = ("compat",)
 MODEL_SETTINGS: Final = ("params", "streaming")
 PLUGIN_ENTRY: Final = ("hooks", "subagent")
 API_KINDS: Final = (

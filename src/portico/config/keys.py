@@ -67,6 +67,7 @@ MODEL: Final = _object(
     {
         "id": _text("The provider's own name of the model; case matters.", required=True),
         "name": _text("What people call it."),
+        "api": _text("The protocol that this model speaks, over the provider's.", *get_args(ApiKind), *foreign_keys.API_KINDS),
         "reasoning": Key("flag", "Whether it thinks before it answers."),
         "input": Key("texts", "What it takes: text, image."),
         "contextWindow": Key("whole", "How many tokens fit in.", low=1),
@@ -78,11 +79,15 @@ MODEL: Final = _object(
 _PROVIDER: Final = _object(
     "A provider of models.",
     {
-        "baseUrl": _text("Where its API is: https, or http on this machine."),
-        "apiKey": _text("Its key; `${NAME}` takes it from the environment."),
+        "baseUrl": _text(
+            "Where its API is: https, or http on this machine or in the local network; without the endpoint's own path."
+        ),
+        "apiKey": _text(
+            "Its key; `${NAME}`, or the bare name of a variable such as `ACME_API_KEY`, takes it from the environment."
+        ),
         "api": _text("The protocol it speaks.", *get_args(ApiKind), *foreign_keys.API_KINDS),
         "authHeader": Key("flag", "Send the key as `Authorization: Bearer`; false: in the protocol's own header."),
-        "headers": _map("Headers of every request.", _STRING),
+        "headers": _map("Headers of every request; values may be variables, as in `apiKey`.", _STRING),
         "models": Key("array", "Its models, added to those that Portico knows.", of=MODEL),
     },
 )

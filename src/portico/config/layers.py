@@ -44,7 +44,7 @@ class LoadedConfig:
         document: the own file's text, which edits change.
         file: the own file.
         effective: the value that counts at each path, and the file and line that it comes from.
-        problems: its warnings, those of every file that was read.
+        problems: its warnings, those of every file that was read; `told_each_time` are those for every command.
         env: the environment that `${VAR}` is resolved in: the process's, then `.env` beside the file, then the file's `env`; and
             behind them the base's two in the same order.
         corrections: what `models.json` beside the file says of a model, by provider and model id.
@@ -64,6 +64,11 @@ class LoadedConfig:
     base: ConfigFile | None = None
     fault: ConfigError | None = None
     sources: tuple[Path, ...] = ()
+
+    @property
+    def told_each_time(self) -> tuple[Problem, ...]:
+        """The warnings that every command begins with; `config validate` and `doctor` have all."""
+        return tuple(problem for problem in self.problems if not problem.standing)
 
     def edit_base(self, change: Callable[[Document], Document], *, private: bool = False) -> bool:
         """As `ConfigFile.edit`, on the base; what OpenClaw's strict schema would refuse is refused here.
@@ -133,7 +138,8 @@ def _beside(config: Path, base: Path | None) -> tuple[Path, ...]:
 def _lenient(problem: Problem) -> Problem:
     if problem.level == "warning":
         return problem
-    return replace(problem, level="warning", message=f"{problem.message}; the plugin {problem.plugin} is not used")
+    unused = f"the plugin {problem.plugin}" if problem.plugin is not None else f"`{problem.only}`"
+    return replace(problem, level="warning", message=f"{problem.message}; {unused} is not used")
 
 
 def _environment(

@@ -2,52 +2,84 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, get_args
 
 from portico.config import foreign_keys
-from portico.config.schema import CostConfig, ModelConfig, ProviderConfig
+from portico.config.environment import holds_reference
+from portico.config.schema import FRAMING, CostConfig, ModelConfig, ProviderConfig
 from portico.contracts import ApiKind
 from portico.secret import Secret
-from portico.urls import is_loopback, why_not_a_safe_url
+from portico.urls import endpoint_end, is_in_the_clear, normalised_base_url, why_not_a_base_url
 
 if TYPE_CHECKING:
     from portico.config.section import Section
 
 API_KINDS: Final[tuple[ApiKind, ...]] = get_args(ApiKind)
+# RFC 9110 section 5.6.2; a header name of HTTP.
+_TOKEN: Final = re.compile(r"[!#$%&'*+.^`|~\w-]+", re.ASCII)
+_LINE_BREAK: Final = re.compile(r"[\r\n\0]")
 
 
 def read_provider(provider: Section) -> ProviderConfig | None:
     """The provider, None where only OpenClaw can speak to it."""
     foreign = _speaks_another_protocol(provider)
+    base_url, problem = _base_url(provider)
     config = ProviderConfig(
-        base_url=_base_url(provider),
+        base_url=base_url,
         api=None if foreign else provider.word("api", API_KINDS),
         api_key=_key(provider),
         auth_header=provider.flag("authHeader"),
-        headers=provider.texts_by_name("headers"),
+        headers=_headers(provider),
         models=tuple(model for each in provider.elements("models") if (model := read_model(each))),
+        problem=problem,
     )
     provider.finish(foreign_keys.PROVIDER)
-    return None if foreign else config
+    if not foreign:
+        return config
+    spoken = tuple(model for model in config.models if model.api is not None)
+    return replace(config, models=spoken) if spoken else None
 
 
 def read_model(model: Section) -> ModelConfig | None:
-    """The model, None where it has no id."""
+    """The model, None where it has no id or only OpenClaw can speak to it."""
     id = model.text("id")
     if "id" not in model.members:
         model.missing("id")
+    foreign = _speaks_another_protocol(model)
     config = ModelConfig(
         id=id or "",
         name=model.text("name"),
+        api=None if foreign else model.word("api", API_KINDS),
         reasoning=model.flag("reasoning"),
         input=model.texts("input"),
         context_window=model.integer("contextWindow", 1),
         max_tokens=model.integer("maxTokens", 1),
         cost=_cost(model.section("cost")),
-        headers=model.texts_by_name("headers"),
+        headers=_headers(model),
     )
     model.finish(foreign_keys.MODEL)
-    return config if id else None
+    return config if id and not foreign else None
+
+
+def _headers(section: Section) -> dict[str, str]:
+    """The headers that can be sent as they are written."""
+    named = section.section("headers")
+    found = {}
+    for name in named.members:
+        value = named.text(name)
+        if value is None:
+            continue
+        if not _TOKEN.fullmatch(name):
+            named.unusable(name, "is no name of a header", "write letters, digits and hyphens, such as X-Team", alone=True)
+        elif _LINE_BREAK.search(value):
+            named.unusable(name, "holds a line break, which no header may", "write it in one line", alone=True)
+        elif name.lower() in FRAMING:
+            named.doubt(name, "is Portico's own to send; it has no effect", "leave it out")
+        else:
+            found[name] = value
+    return found
 
 
 def _cost(cost: Section) -> CostConfig | None:
@@ -61,13 +93,13 @@ def _cost(cost: Section) -> CostConfig | None:
     return prices if prices != CostConfig() else None
 
 
-def _speaks_another_protocol(provider: Section) -> bool:
-    api = provider.members.get("api")
+def _speaks_another_protocol(section: Section) -> bool:
+    api = section.members.get("api")
     if not isinstance(api, str) or api in API_KINDS:
         return False
-    if api not in foreign_keys.API_KINDS and provider.is_own("api"):
+    if api not in foreign_keys.API_KINDS and section.is_own("api"):
         return False
-    provider.skip("api")  # a base that OpenClaw reads may name protocols that came later
+    section.skip("api")  # a base that OpenClaw reads may name protocols that came later
     return True
 
 
@@ -85,26 +117,28 @@ def _key(provider: Section) -> Secret | None:
     return Secret(key) if key is not None else None
 
 
-def _base_url(provider: Section) -> str | None:
-    """The URL, if requests may go to it; one with `${VAR}` in it is looked at when that is resolved."""
-    url = provider.text("baseUrl")
-    if url is None or "${" in url:
-        return url
+def _base_url(provider: Section) -> tuple[str | None, str | None]:
+    """The URL, if requests may go to it; and why they may not. One with `${VAR}` in it is looked at when that is resolved."""
+    written = provider.text("baseUrl")
+    if written is None:
+        return None, None
+    url = normalised_base_url(written)
+    if written != written.strip():
+        provider.doubt("baseUrl", "has blanks around it, which are left out", "write it without them", standing=True)
+    if holds_reference(url):
+        return url, None
     why = why_not_a_base_url(url)
     if why is not None:
-        hint = "write its host as it is in DNS: xn--..." if not url.isascii() else None
-        provider.wrong("baseUrl", f"cannot be used: {why}", hint)
-    elif url.startswith("http://") and not is_loopback(_host(url)):
-        provider.doubt("baseUrl", "is plain http: whoever shares that network can read the key and every answer")
-    return url
+        return None, provider.unusable("baseUrl", f"cannot be used: {why}", hint_for_base_url(url))
+    if is_in_the_clear(url):
+        message = "is plain http: whoever shares that network can read the key and every answer"
+        provider.doubt("baseUrl", message, standing=True)
+    return url, None
 
 
-def why_not_a_base_url(url: str) -> str | None:
-    """Why requests may not go to `url`, in a few words that hold nothing of it; None where they may."""
-    return why_not_a_safe_url(url, nearby=True) or ("it has a query" if "?" in url else None)
-
-
-def _host(url: str) -> str:
-    from urllib.parse import urlsplit
-
-    return urlsplit(url).hostname or ""
+def hint_for_base_url(url: str) -> str | None:
+    """What to write in the place of a base URL that cannot be used, where that is known."""
+    end = endpoint_end(url)
+    if end is not None:
+        return f"write it without `{end}`"
+    return None if url.isascii() else "write its host as it is in DNS: xn--..."

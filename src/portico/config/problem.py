@@ -21,7 +21,9 @@ MOST_SHOWN: Final = 20  # of the problems of one configuration, to people
 class Problem:
     """Something wrong in a configuration. `where` is `file:line:column`; `layer` says whose file that is.
 
-    `plugin` names the one plugin that an error keeps from being used; it stops nothing else.
+    `plugin` names the one plugin that an error keeps from being used, `only` the path of the one other object; either stops
+    nothing else. A `standing` warning is of something that may well be meant: `config validate` and `doctor` tell it, and not
+    each command.
     """
 
     level: Literal["error", "warning"]
@@ -31,6 +33,8 @@ class Problem:
     hint: str | None = None
     layer: Layer = "own"
     plugin: str | None = None
+    only: str | None = None
+    standing: bool = False
 
     def __str__(self) -> str:
         return f"{self.where}: {self.message}" + (f" ({self.hint})" if self.hint else "")
@@ -50,7 +54,7 @@ class Problem:
     @property
     def is_fatal(self) -> bool:
         """Whether the configuration cannot be used with it."""
-        return self.level == "error" and self.plugin is None
+        return self.level == "error" and self.plugin is None and self.only is None
 
 
 class Report:
@@ -60,17 +64,29 @@ class Report:
         self._source = source
         self.problems: list[Problem] = []
 
-    def error(self, path: ConfigPath, message: str, hint: str | None = None, *, of_key: bool = False) -> None:
-        """Note that the value at `path` cannot be used."""
+    def error(
+        self, path: ConfigPath, message: str, hint: str | None = None, *, of_key: bool = False, only: str | None = None
+    ) -> str:
+        """Note that the value at `path` cannot be used; what was noted, with its place. `only` is that of `Problem`."""
         origin = self._source.origin(path, of_key=of_key)
-        self.problems.append(Problem("error", str(origin), path, f"{named(path)} {message}", hint, origin.layer))
+        problem = Problem("error", str(origin), path, f"{named(path)} {message}", hint, origin.layer, only=only)
+        self.problems.append(problem)
+        return str(problem)
 
     def warn(
-        self, path: ConfigPath, message: str, hint: str | None = None, *, of_key: bool = True, origin: Origin | None = None
+        self,
+        path: ConfigPath,
+        message: str,
+        hint: str | None = None,
+        *,
+        of_key: bool = True,
+        origin: Origin | None = None,
+        standing: bool = False,
     ) -> None:
         """Note that what stands at `path`, or at `origin`, does less than it seems to."""
         origin = origin or self._source.origin(path, of_key=of_key)
-        self.problems.append(Problem("warning", str(origin), path, f"{named(path)} {message}", hint, origin.layer))
+        problem = Problem("warning", str(origin), path, f"{named(path)} {message}", hint, origin.layer, standing=standing)
+        self.problems.append(problem)
 
     def is_own(self, path: ConfigPath) -> bool:
         """Whether the value at `path` stands in Portico's own file or in one that it includes."""

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from portico.secret import Secret
 
 DEFAULT_PORT: Final = 18444
+# Headers that say where a message ends or whom it is for (RFC 9110, RFC 9112): a config cannot set them.
+FRAMING: Final = frozenset(
+    {"connection", "content-length", "expect", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,8 @@ class CostConfig:
 class ModelConfig:
     """A model as a file describes it: what is None is not said there. `context_window` and `max_tokens` are in tokens.
 
-    `headers` are sent with each request to this model, over the provider's own; `${VAR}` in them is not resolved yet.
+    `api` is its own protocol, over the provider's. `headers` are sent with each request to this model, over the provider's own;
+    `${VAR}` in them is not resolved yet.
     """
 
     id: str
@@ -69,13 +74,15 @@ class ModelConfig:
     max_tokens: int | None = None
     cost: CostConfig | None = None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    api: ApiKind | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class ProviderConfig:
     """An entry of `models.providers`. What is None is as the provider itself says; `${VAR}` is not resolved yet.
 
-    `auth_header` true sends the key as `Authorization: Bearer`, false as the API kind's own header.
+    `auth_header` true sends the key as `Authorization: Bearer`, false as the API kind's own header. `problem` says why the base
+    URL cannot be used, and no request goes to the provider for as long as it is there.
     """
 
     base_url: str | None = None
@@ -84,6 +91,7 @@ class ProviderConfig:
     auth_header: bool | None = None
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     models: tuple[ModelConfig, ...] = ()
+    problem: str | None = field(default=None, compare=False)
 
 
 @dataclass(frozen=True, slots=True)

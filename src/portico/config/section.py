@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, TypeVar
 
+from portico.config.config_path import format_path
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -120,9 +122,17 @@ class Section:
         """Whether what stands at `key` is Portico's own file's word, and not its base's alone."""
         return self._report.is_own((*self.path, key))
 
-    def doubt(self, key: str, message: str, hint: str | None = None) -> None:
-        """Note that the value of `key` does less than it seems to."""
-        self._report.warn((*self.path, key), message, hint, of_key=False)
+    def doubt(self, key: str, message: str, hint: str | None = None, *, standing: bool = False) -> None:
+        """Note that the value of `key` does less than it seems to; `standing` is that of `Problem`."""
+        self._report.warn((*self.path, key), message, hint, of_key=False, standing=standing)
+
+    def unusable(self, key: str, message: str, hint: str | None = None, *, alone: bool = False) -> str:
+        """Note that the value of `key` cannot be, which stops nothing but the use of this object, or of that value `alone`.
+
+        What was noted comes back, with its place.
+        """
+        path = (*self.path, key)
+        return self._report.error(path, message, hint, only=format_path(path if alone else self.path))
 
     def missing(self, key: str) -> None:
         """Note that `key` has to be there."""

@@ -6,6 +6,7 @@ import os
 from shlex import quote
 from typing import TYPE_CHECKING, Final
 
+from portico.config.environment import named_variable
 from portico.config.layers import guarded
 from portico.config.reading import exposed
 from portico.doctor.finding import Found, of_error
@@ -62,7 +63,8 @@ def _holds_keys(patient: Patient, loaded: LoadedConfig) -> bool:
     """Whether a key stands in the file itself: not a variable's name, nor what stands there beside a sign-in."""
     signed_in = {profile.provider for profile in patient.profiles}
     keys = [each.api_key for name, each in loaded.config.models.providers.items() if name not in signed_in]
-    return bool(loaded.config.env) or any(key is not None and not key.reveal().startswith("${") for key in keys)
+    written = [key.reveal() for key in keys if key is not None]
+    return bool(loaded.config.env) or any(not text.startswith("${") and named_variable(text) is None for text in written)
 
 
 def index(patient: Patient) -> Iterator[Found]:

@@ -56,8 +56,3 @@ def framed(first: str, fields: Mapping[str, str]) -> bytes:
 def is_framed(headers: Mapping[str, str]) -> bool:
     """Whether a response itself says where it ends; otherwise it ends with its connection (RFC 9112 section 6.3)."""
     return "Content-Length" in headers or "Transfer-Encoding" in headers
-
-
-def defaults(given: Mapping[str, str], wanted: Mapping[str, str]) -> dict[str, str]:
-    """`given`, and of `wanted` what it does not say."""
-    return {**{name.lower(): value for name, value in wanted.items()}, **given}

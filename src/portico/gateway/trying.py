@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from portico.errors import NetworkError, PorticoError
-from portico.gateway.headers import defaults, is_framed
+from portico.gateway.headers import is_framed
 from portico.gateway.metering import first_event, is_json, object_in, piece_of
-from portico.models.asking import Refused, credential_header, not_begun, with_token
+from portico.models.asking import Refused, not_begun, request_headers, with_token
 from portico.models.protocols import PROTOCOLS
 from portico.models.refusal import BODY_LIMIT, AnswerCut, Refusal, after_head, read_refusal, refused_in, refused_inside
 
@@ -86,7 +86,7 @@ async def _attempt(model: CallableModel, call: Call, upstream: Upstream, broker:
 async def _sent(model: CallableModel, call: Call, body: Payload, key: Secret | None, upstream: Upstream) -> UpstreamAnswer:
     api = call.route.api
     base = model.bases.get(api, model.base_url)
-    headers = {**defaults(call.headers, PROTOCOLS[api].headers()), **model.headers, **credential_header(model, key)}
+    headers = {name.lower(): value for name, value in request_headers(model, key, PROTOCOLS[api].headers(), call.headers).items()}
     return await upstream.send(call.route.url(base, call.query), body=body, headers=headers)
 
 

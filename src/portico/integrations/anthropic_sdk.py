@@ -24,11 +24,16 @@ def anthropic_client(model: Model | str | None = None, **options: Any) -> anthro
     """
     model = loaded(model)
     http = anthropic.DefaultHttpxClient(auth=PorticoAuth(model), follow_redirects=False)
-    return anthropic.Anthropic(base_url=base_for(model, _API), auth_token=REPLACED, http_client=http, **options)
+    return anthropic.Anthropic(base_url=_base(model), auth_token=REPLACED, http_client=http, **options)
 
 
 def async_anthropic_client(model: Model | str | None = None, **options: Any) -> anthropic.AsyncAnthropic:
     """As `anthropic_client`, for asynchronous programs."""
     model = loaded(model)
     http = anthropic.DefaultAsyncHttpxClient(auth=PorticoAuth(model), follow_redirects=False)
-    return anthropic.AsyncAnthropic(base_url=base_for(model, _API), auth_token=REPLACED, http_client=http, **options)
+    return anthropic.AsyncAnthropic(base_url=_base(model), auth_token=REPLACED, http_client=http, **options)
+
+
+def _base(model: Model) -> str:
+    """The base as the SDK takes it, which adds the version itself."""
+    return base_for(model, _API).removesuffix("/v1")

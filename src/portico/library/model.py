@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from portico.models.answering import first_answer, fitted
-from portico.models.asking import credential_header
+from portico.models.asking import request_headers
 from portico.models.failover import Round
 from portico.models.protocols.question import Question
 from portico.models.refusal import rejects_token
@@ -131,7 +131,7 @@ class Model:
 
     def headers_with(self, credential: Credential) -> dict[str, str]:
         """The headers of a request that carries `credential`."""
-        return {**self._first.headers, **credential_header(self._first, credential.token)}
+        return request_headers(self._first, credential.token)
 
     def ask(
         self, text: str, *, max_tokens: int | None = None, images: Sequence[Image] = (), effort: Effort | None = None

@@ -149,9 +149,17 @@ def credential_header(model: CallableModel, key: Secret | None) -> dict[str, str
     return {"Authorization": f"Bearer {key.reveal()}"}
 
 
+def request_headers(model: CallableModel, key: Secret | None, *said: Mapping[str, str]) -> dict[str, str]:
+    """The headers of one request to `model`: `said`, over it the config's, over it the credential. Each name is there once."""
+    found: dict[str, tuple[str, str]] = {}
+    for headers in (*said, model.headers, credential_header(model, key)):
+        found.update({name.lower(): (name, value) for name, value in headers.items()})
+    return dict(found.values())
+
+
 async def _post(model: CallableModel, question: Question, key: Secret | None, http: ModelHttp) -> ClientResponse:
     protocol = PROTOCOLS[model.api]
-    headers = {**model.headers, **protocol.headers(), "accept": _STREAM, **credential_header(model, key)}
+    headers = request_headers(model, key, protocol.headers(), {"accept": _STREAM})
     return await http.post(protocol.url(model.base_url), body=protocol.body(model.reference.model, question), headers=headers)
 
 

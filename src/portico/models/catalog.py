@@ -41,6 +41,15 @@ class Provider:
             return self.config.api
         return self.spec.api if self.spec is not None else None
 
+    def written(self, model_id: str) -> ModelConfig | None:
+        """What the config says of the model."""
+        return next((model for model in self.config.models if model.id == model_id), None) if self.config is not None else None
+
+    def api_of(self, model_id: str) -> ApiKind | None:
+        """The protocol that the model speaks: its own in the config, else the provider's."""
+        own = self.written(model_id)
+        return own.api if own is not None and own.api is not None else self.api
+
     def model(self, model_id: str) -> ModelSpec | None:
         """The model of exactly this id."""
         return next((model for model in self.models if model.id == model_id), None)
@@ -171,4 +180,7 @@ def host_of(url: str) -> str:
     """The host of `url`, lower-case; empty where there is none."""
     from urllib.parse import urlsplit
 
-    return (urlsplit(url).hostname or "").lower()
+    try:
+        return (urlsplit(url).hostname or "").lower()
+    except ValueError:
+        return ""

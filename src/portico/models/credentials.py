@@ -8,10 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from portico.config.environment import named_variable, resolve_variables
 from portico.errors import ConfigError
 from portico.models.catalog import Provider, host_of
-from portico.oauth.urls import is_loopback
 from portico.secret import Secret
+from portico.urls import is_nearby
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -90,27 +91,36 @@ class Credentials:
                 return Credential(f"environment variable {name}", key=Secret(value))
         return None
 
-    def _config_key(self, provider: Provider) -> Credential | None:
-        from portico.config.environment import resolve_variables
+    def unset_variable_of(self, provider: Provider) -> str | None:
+        """The variable that the config's `apiKey` is the bare name of, where it is not set."""
+        name = named_variable(_written_key(provider))
+        return name if name is not None and not self._env.get(name) else None
 
-        spec, config = provider.spec, provider.config
-        written = config.api_key.reveal() if config is not None and config.api_key is not None else ""
-        if not written or (spec is not None and written == spec.placeholder_key and spec.needs_credential):
+    def _config_key(self, provider: Provider) -> Credential | None:
+        written, name = _written_key(provider), named_variable(_written_key(provider))
+        if not written:
             return None
         place = f"models.providers.{provider.id}.apiKey"
         try:
-            value = resolve_variables(written, self._env, where=place)
+            value = self._env.get(name, "") if name is not None else resolve_variables(written, self._env, where=place)
         except ConfigError:
             return None  # the variable is not set: the same as no key, and `unknown-model` names the ways out
         return Credential(f"config {place}", key=Secret(value)) if value else None
 
 
+def _written_key(provider: Provider) -> str:
+    """The config's `apiKey` as it is written; empty where there is none, or the placeholder beside a sign-in."""
+    spec, config = provider.spec, provider.config
+    written = config.api_key.reveal() if config is not None and config.api_key is not None else ""
+    return "" if spec is not None and written == spec.placeholder_key and spec.needs_credential else written
+
+
 def _none_needed(provider: Provider) -> Credential | None:
-    """For a server on this machine: one that is known to ask for none, or one that the config alone names, without a key."""
+    """For a server nearby: one that is known to ask for none, or one that the config alone names, without a key."""
     if provider.spec is not None:
         return None if provider.spec.needs_credential else Credential("no credential")
     base = provider.config.base_url if provider.config is not None else None
-    own = base is not None and is_loopback(host_of(base)) and provider.config is not None and provider.config.api_key is None
+    own = base is not None and is_nearby(host_of(base)) and provider.config is not None and provider.config.api_key is None
     return Credential("no credential") if own else None
 
 

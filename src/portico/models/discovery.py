@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from portico.errors import NetworkError, PorticoError
-from portico.models.asking import Refused, credential_header, with_token
+from portico.models.asking import Refused, request_headers, with_token
 from portico.models.protocols.completions import versioned
 from portico.models.protocols.messages import API_VERSION
 from portico.models.refusal import read_refusal, refused_inside, shown
@@ -84,7 +84,7 @@ def list_url(model: CallableModel) -> str:
 
 
 async def _listed(model: CallableModel, key: Secret | None, http: ModelHttp) -> tuple[Discovered, ...]:
-    headers = {**model.headers, "anthropic-version": API_VERSION, "accept": "application/json", **credential_header(model, key)}
+    headers = request_headers(model, key, {"anthropic-version": API_VERSION, "accept": "application/json"})
     async with await http.get(list_url(model), headers=headers) as response:
         if response.status != _OK:
             body = await http.read_error(response, forbidden_s=TIMEOUT_S * 0.7)

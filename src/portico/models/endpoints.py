@@ -1,25 +1,111 @@
-"""Where a provider's models are served: the API base of each protocol."""
+"""Where a provider's models are served, and how its key is sent there."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from dataclasses import replace
+from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit, urlunsplit
 
+from portico.config.environment import holds_reference, resolve_header, resolve_variables
+from portico.config.model_checker import hint_for_base_url
+from portico.errors import ConfigError
 from portico.models.catalog import host_of
+from portico.urls import normalised_base_url, why_not_a_base_url
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
+    from portico.config.schema import Config, ProviderConfig
     from portico.contracts import ApiKind, ProviderSpec
     from portico.models.catalog import Provider
 
 
+def with_base_urls(config: Config, env: Mapping[str, str]) -> Config:
+    """`config` with each `${VAR}` in a base URL resolved and the URL checked; where a variable is not set it stays as it is."""
+    found = {id: _with_base_url(id, provider, env) for id, provider in config.models.providers.items()}
+    if all(found[id] is provider for id, provider in config.models.providers.items()):
+        return config
+    return replace(config, models=replace(config.models, providers=found))
+
+
+def _with_base_url(id: str, provider: ProviderConfig, env: Mapping[str, str]) -> ProviderConfig:
+    if provider.base_url is None or not holds_reference(provider.base_url):
+        return provider
+    place = f"models.providers.{id}.baseUrl"
+    try:
+        url = normalised_base_url(resolve_variables(provider.base_url, env, where=place))
+    except ConfigError:
+        return provider  # said when the provider is called
+    why, hint = why_not_a_base_url(url), hint_for_base_url(url)
+    if why is None:
+        return replace(provider, base_url=url)
+    return replace(provider, base_url=None, problem=f"`{place}` cannot be used: {why}{f' ({hint})' if hint else ''}")
+
+
 def base_url_of(provider: Provider, region: str) -> str | None:
-    """The API base where no profile says it: the config's, else the region's, else the first; None where nobody says."""
+    """The API base where no profile says it: the config's, else the region's, else the first; None where nobody says.
+
+    A provider whose base URL in the config cannot be used has none: its key is not for the provider's usual host.
+    """
+    if provider.config is not None and provider.config.problem is not None:
+        return None
     if provider.config is not None and provider.config.base_url is not None:
         return provider.config.base_url.rstrip("/")
     bases = provider.spec.base_urls if provider.spec is not None else {}
     return next((bases[name] for name in (region, *bases) if name in bases), None)
+
+
+def checked_base_url(provider: Provider, region: str, env: Mapping[str, str]) -> str | None:
+    """As `base_url_of`.
+
+    Raises:
+        ConfigError: `base-url-refused`: the config's cannot be used; `variable-unset`: it refers to a variable that is not set.
+    """
+    written = provider.config
+    if written is not None and written.problem is not None:
+        message = f"Provider {provider.id} cannot be called: its base URL cannot be right."
+        hint = f"{{prog}} config set models.providers.{provider.id}.baseUrl URL"
+        raise ConfigError("base-url-refused", message, why=written.problem, hint=hint)
+    url = base_url_of(provider, region)
+    return url if url is None else resolve_variables(url, env, where=f"models.providers.{provider.id}.baseUrl")
+
+
+def headers_of(provider: Provider, model_id: str, env: Mapping[str, str]) -> dict[str, str]:
+    """The config's headers of requests to one model: its own over the provider's, whatever the case of their names.
+
+    Raises:
+        ConfigError: `variable-unset`.
+    """
+    place = f"models.providers.{provider.id}"
+    shared = provider.config.headers if provider.config is not None else {}
+    model = provider.written(model_id)
+    own = model.headers if model is not None else {}
+    taken = {name.lower() for name in own}
+    found = {
+        name: resolve_header(text, env, where=f"{place}.headers.{name}")
+        for name, text in shared.items()
+        if name.lower() not in taken
+    }
+    return found | {
+        name: resolve_header(text, env, where=f"the header {name} of {place}'s model {model_id}") for name, text in own.items()
+    }
+
+
+def auth_header(provider: Provider, api: ApiKind, base_url: str, specs: Iterable[ProviderSpec]) -> Literal["bearer", "x-api-key"]:
+    """How a key is sent: as `authHeader` says; else as the provider at that host is known to want it; else by the protocol.
+
+    OpenAI's protocols know `Authorization: Bearer` alone; Anthropic's own header is `x-api-key`
+    (https://docs.anthropic.com/en/api/overview), which OpenClaw's library sends to every provider of that protocol.
+    """
+    if api != "anthropic-messages":
+        return "bearer"
+    chosen = provider.config.auth_header if provider.config is not None else None
+    if chosen is not None:
+        return "bearer" if chosen else "x-api-key"
+    if provider.spec is not None:
+        return provider.spec.auth_header
+    there = next((spec for spec in specs if host_of(base_url) in declared_hosts(spec) and spec.needs_credential), None)
+    return there.auth_header if there is not None else "x-api-key"
 
 
 def all_bases(api: ApiKind, base_url: str, spec: ProviderSpec | None) -> Mapping[ApiKind, str]:

@@ -106,7 +106,7 @@ class ModelHttp:
         base, now = url.partition("?")[0], time.monotonic()
         until, proxy = self._ways.get(base, (0.0, None))
         if now >= until:
-            check_endpoint_url(url, "model API")
+            check_endpoint_url(url, "model API", nearby=True)
             proxy = await proxy_off_loop(url)
             if len(self._ways) >= _WAYS:
                 self._ways.clear()

@@ -6,23 +6,23 @@ requests: its token goes to the API base that it was issued for, whatever the co
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final
 
 from portico.contracts import ModelSpec
 from portico.errors import ConfigError, PorticoError, UsageError
 from portico.models import unknown
 from portico.models.callable import CallableModel, Passed, Resolution
 from portico.models.catalog import Catalog, Provider
-from portico.models.credentials import Credentials, of_profile
-from portico.models.endpoints import all_bases, base_url_of
+from portico.models.credentials import Credential, Credentials, of_profile
+from portico.models.endpoints import all_bases, auth_header, base_url_of, checked_base_url, headers_of, with_base_urls
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from portico.config.schema import Config, ModelConfig
     from portico.contracts import ProviderSpec
-    from portico.models.credentials import Credential
     from portico.models.reference import ModelReference
+    from portico.secret import Secret
     from portico.store.profiles import Profile
 
 __all__ = ("CallableModel", "ModelLoader", "Resolution")
@@ -47,9 +47,11 @@ class ModelLoader:
         corrections: Mapping[tuple[str, str], ModelConfig] | None = None,
         switched_off: Mapping[str, str] | None = None,
     ) -> None:
+        config = with_base_urls(config, env)
         self.catalog = Catalog(config, specs, corrections)
         self.credentials = Credentials(config, profiles, env)
         self._config = config
+        self._env = env
         self._profiles = profiles
         self._switched_off = switched_off or {}
 
@@ -192,6 +194,8 @@ class ModelLoader:
                 "wrong-provider", f"{profile.id} is a sign-in to {profile.provider}, not to {provider.id}.", hint=hint
             )
         credentials = [of_profile(profile)] if profile is not None else self.credentials.of(provider)
+        if not credentials and (unset := self.credentials.unset_variable_of(provider)) is not None:
+            raise unknown.key_not_set(provider, unset)
         if not credentials:
             raise unknown.no_credential(
                 provider,
@@ -214,37 +218,43 @@ class ModelLoader:
         others = (provider for provider in self.catalog.providers.values() if provider.id != reference.provider)
         return [f"{one.id}/{reference.model}" for one in others if one.model(reference.model) and self.has_credential(one)]
 
+    def with_key(self, reference: ModelReference, spec: ModelSpec, key: Secret | None, region: str, source: str) -> CallableModel:
+        """The model as the config sets its provider up, called with a key that is not kept anywhere yet.
+
+        Raises:
+            ConfigError: as the config is, it cannot be called.
+        """
+        provider = self.catalog.providers[reference.provider]
+        return self._callable(provider, reference, spec, Credential(source, None, region, key=key))
+
     def _callable(self, provider: Provider, reference: ModelReference, spec: ModelSpec, credential: Credential) -> CallableModel:
         region = credential.region or self.credentials.region_of(provider)
-        base_url, api = credential.base_url or base_url_of(provider, region), provider.api
+        base_url = credential.base_url or checked_base_url(provider, region, self._env)
+        api = provider.api_of(reference.model)
         if base_url is None or api is None:
             raise _incomplete(provider, "baseUrl" if base_url is None else "api")
         base_url = base_url.rstrip("/")
         listed, known = provider.model(reference.model) is not None, provider.spec
         links = known.subscribe_urls if known is not None else {}
+        bases = all_bases(provider.api or api, base_url, known)
+        if api not in bases:
+            bases = {api: base_url}
         return CallableModel(
             reference,
             spec,
             api,
-            base_url,
+            bases[api],
             credential.source,
-            auth_header=_auth_header(provider),
-            headers=provider.config.headers if provider.config is not None else {},
+            auth_header=auth_header(provider, api, base_url, self.catalog.specs.values()),
+            headers=headers_of(provider, reference.model, self._env),
             profile_id=credential.profile_id,
             key=credential.key,
-            bases=all_bases(api, base_url, known),
+            bases=bases,
             error_codes=known.error_codes if known is not None else {},
             subscribe_url=next((links[name] for name in (region, *links) if name in links), None),
             listed=listed,
             near=() if listed else tuple(self.catalog.near(str(reference))),
         )
-
-
-def _auth_header(provider: Provider) -> Literal["bearer", "x-api-key"]:
-    chosen = provider.config.auth_header if provider.config is not None else None
-    if chosen is not None:
-        return "bearer" if chosen or provider.api != "anthropic-messages" else "x-api-key"
-    return provider.spec.auth_header if provider.spec is not None else "bearer"
 
 
 def _incomplete(provider: Provider, missing: str) -> ConfigError:

@@ -67,6 +67,17 @@ def no_credential(
     )
 
 
+def key_not_set(provider: Provider, name: str) -> SignInNeeded:
+    """The error for a provider whose `apiKey` is the name of a variable that is not set. The name is never sent as a key."""
+    place = f"models.providers.{provider.id}.apiKey"
+    return SignInNeeded(
+        "key-not-set",
+        f"{name} is not set, so there is no key for provider {provider.id}.",
+        why=f"`{place}` in the configuration is the name of this environment variable",
+        hint=f"{{prog}} config set env.{name} - reads the key and keeps it in the configuration; or: export {name}=...",
+    )
+
+
 def _ways_out(
     provider: Provider, reference: ModelReference, switched_off_by: str | None, instead: Sequence[str], base_url: str | None
 ) -> list[str]:

@@ -29,13 +29,13 @@ class Getter(Protocol):
     async def get(self, url: str, *, timeout_s: float = 10.0) -> HttpReply: ...
 
 
-def check_endpoint_url(url: object, name: str = "endpoint") -> str:
-    """`url`, if it may be requested or opened.
+def check_endpoint_url(url: object, name: str = "endpoint", *, nearby: bool = False) -> str:
+    """`url`, if it may be requested or opened; `nearby` is that of `why_not_a_safe_url`.
 
     Raises:
         ConfigError: `endpoint-refused`. The URL itself is not repeated: it may be made to fool the reader.
     """
-    return _checked(url, why_not_a_safe_url(url), name)
+    return _checked(url, why_not_a_safe_url(url, nearby=nearby), name)
 
 
 def _checked(url: object, why: str | None, name: str) -> str:

@@ -12,6 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from portico.config.config_path import format_path
+from portico.config.environment import named_variable
 from portico.contracts import ModelSpec
 from portico.errors import NetworkError, UsageError
 from portico.models.credentials import API_KEY
@@ -176,7 +177,9 @@ def key_in(document: Document, setup: KeySetup) -> tuple[ConfigPath, Secret] | N
     places += [("env", name), ("env", "vars", name)] if setup.place == "config" else []
     for path in places:
         text = document.get(path) if document.has(path) else None
-        if isinstance(text, str) and text and not text.startswith("${") and text != spec.placeholder_key:
+        if not isinstance(text, str) or not text or text.startswith("${") or text == spec.placeholder_key:
+            continue
+        if path[0] == "env" or named_variable(text) is None:
             return path, Secret(text)
     return None
 
