@@ -14,7 +14,9 @@ from portico.config.document import Document
 from portico.onboarding import api_key
 from portico.store.profiles import ProfileIndex
 from portico.testing.canary import in_text
-from tests.minimax_session import events
+from tests.gateway.fronts import CHAT, MESSAGES
+from tests.gateway.providers import STREAMS, answered, provider_beside
+from tests.minimax_session import events, in_this_process
 from tests.person import ENTER, sit_down
 
 KEY = "sk-emulator-global"
@@ -261,14 +263,15 @@ def test_a_server_at_an_address_of_the_users_own_stays_there_and_is_asked_there(
     assert config(session)["models"]["providers"]["lmstudio"]["baseUrl"] == own
 
 
-def test_a_base_url_of_another_host_stays_and_the_key_is_checked_at_the_provider_alone(session, typed):
+@pytest.mark.requirement("E157")
+def test_a_base_url_of_another_host_stays_and_the_key_is_not_shown_to_the_provider_instead(session, typed):
     own = {"baseUrl": "https://proxy.example/v1", "api": "openai-completions", "models": []}
     session.paths.config.write_text(json.dumps({"models": {"providers": {"minimax": own}}}))
     typed(KEY)
 
     (told,) = events(session.ok(*SET_UP, "--api-key-stdin", "--json", *session.store))
 
-    assert told["check"] == "checked: minimax/MiniMax-M2.1 answers"
+    assert told["check"].startswith("not checked (")  # the emulator has no such host
     block = config(session)["models"]["providers"]["minimax"]
     assert (block["baseUrl"], block["api"]) == (own["baseUrl"], own["api"])
 
@@ -368,3 +371,63 @@ def test_json_has_one_event_and_no_key(session, typed):
     told = json.loads(session.ok(*SET_UP, "--api-key-stdin", "--json", *session.store))
     assert told["event"] == "set-up"
     assert KEY not in json.dumps(told)
+
+
+# --- a base URL of one's own -------------------------------------------------------------------------------------------------
+
+TYPED = "sk-typed-at-the-prompt"
+CHOICES = [
+    pytest.param("anthropic-api", "anthropic", MESSAGES, {"x-api-key": TYPED, "authorization": None}, (), id="anthropic-api"),
+    pytest.param(
+        "openai-api", "openai", CHAT, {"authorization": f"Bearer {TYPED}"}, ("--default-model", "openai/gpt-x"), id="openai-api"
+    ),
+    pytest.param("minimax-api", "minimax", MESSAGES, {"authorization": f"Bearer {TYPED}"}, (), id="minimax-api"),
+]
+# What goes anywhere but to loopback ends here, at a port that nobody listens on.
+NOWHERE = {"HTTPS_PROXY": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
+
+
+def set_up(run_portico, choice, *options):
+    words = ("onboard", "--auth-choice", choice, "--non-interactive", "--api-key-stdin", "--keep-key", "config", *options)
+    return in_this_process(words, run_portico.environment(NOWHERE))
+
+
+@pytest.mark.requirement("E157")
+@pytest.mark.parametrize("layer", ["own", "base"])
+@pytest.mark.parametrize(("choice", "id", "path", "headers", "options"), CHOICES)
+def test_a_key_is_checked_at_the_base_url_that_is_configured(run_portico, typed, choice, id, path, headers, options, layer):
+    typed(TYPED)
+    with provider_beside(STREAMS[path]) as proxy:
+        block = {"baseUrl": f"http://127.0.0.1:{proxy.port}/proxy/v1", "headers": {"X-Team": "a"}, "models": []}
+        text = json.dumps({"models": {"providers": {id: block}}})
+        own = run_portico.paths.config
+        own.parent.mkdir(parents=True, exist_ok=True)
+        base = own.parent / "openclaw.json"
+        base.write_text(text, encoding="utf-8")
+        own.write_text(text if layer == "own" else json.dumps({"base": str(base)}), encoding="utf-8")
+        done = set_up(run_portico, choice, *options)
+        assert done.returncode == 0, done.stderr
+        asked = in_this_process(("ask", "Hello"), run_portico.environment(NOWHERE))
+
+    assert f"at http://127.0.0.1:{proxy.port}/proxy/v1" in done.stderr
+    assert "checked: " in done.stderr
+    assert (asked.returncode, asked.stdout.strip()) == (0, "yes"), asked.stderr
+    check, question = proxy.requests
+    for request in (check, question):
+        assert request.path == f"/proxy{path}"
+        assert {name: request.header(name) for name in (*headers, "x-team")} == {**headers, "x-team": "a"}
+    assert base.read_text(encoding="utf-8") == text
+
+
+@pytest.mark.requirement("E157")
+@pytest.mark.parametrize(("choice", "id", "path", "headers", "options"), CHOICES)
+def test_a_key_that_the_configured_server_refuses_is_not_kept(run_portico, typed, choice, id, path, headers, options):
+    typed(TYPED)
+    with provider_beside(answered({"error": {"message": "no such key"}}, status=401)) as proxy:
+        own = run_portico.paths.config
+        own.parent.mkdir(parents=True, exist_ok=True)
+        own.write_text(json.dumps({"models": {"providers": {id: {"baseUrl": f"http://127.0.0.1:{proxy.port}/v1"}}}}))
+        before = own.read_bytes()
+        done = set_up(run_portico, choice, *options)
+
+    assert (done.returncode, len(proxy.requests), own.read_bytes()) == (3, 1, before), done.stderr

@@ -6,6 +6,7 @@ requests: its token goes to the API base that it was issued for, whatever the co
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from portico.contracts import ModelSpec
@@ -225,7 +226,8 @@ class ModelLoader:
             ConfigError: as the config is, it cannot be called.
         """
         provider = self.catalog.providers[reference.provider]
-        return self._callable(provider, reference, spec, Credential(source, None, region, key=key))
+        model = self._callable(provider, reference, spec, Credential(source, None, region, key=key))
+        return replace(model, listed=True, near=())
 
     def _callable(self, provider: Provider, reference: ModelReference, spec: ModelSpec, credential: Credential) -> CallableModel:
         region = credential.region or self.credentials.region_of(provider)

@@ -7,7 +7,7 @@ config is plain text in a file that only its owner may read.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -90,33 +90,31 @@ def key_choices(bench: Workbench) -> dict[str, tuple[ProviderSpec, KeyChoice]]:
 
 
 def callable_model(bench: Workbench, setup: KeySetup) -> CallableModel:
-    """The model of the choice, called with the key that is not kept yet."""
-    from portico.models.callable import CallableModel
-    from portico.models.endpoints import all_bases
+    """The model of the choice, called as the config will have it, with the key that is not kept yet.
+
+    Raises:
+        ConfigError: as the config is, it cannot be called.
+    """
+    from portico.config.layers import examined
+    from portico.config.stack import read_stack
+    from portico.models.loader import ModelLoader
     from portico.models.reference import ModelReference
 
-    spec, base = setup.spec, _asked_at(bench, setup)
-    return CallableModel(
-        ModelReference(spec.id, setup.choice.model),
-        setup.model,
-        spec.api,
-        base.rstrip("/"),
-        "the key that was given",
-        auth_header=spec.auth_header,
-        key=setup.key,
-        bases=all_bases(spec.api, base, spec),
-        error_codes=spec.error_codes,
-        subscribe_url=spec.subscribe_urls.get(setup.choice.region),
-    )
+    spec, document = setup.spec, bench.config.document
+    block = _block(replace(setup, place="keyring", takes_over=True), _configured(document, spec))
+    config, _ = examined(read_stack(document.merge({"models": {"providers": {spec.id: block}}})))
+    loader = ModelLoader(config, bench.plugins.providers(), (), bench.config.env)
+    reference = ModelReference(spec.id, setup.choice.model)
+    return loader.with_key(reference, setup.model, setup.key, setup.choice.region, "the key that was given")
 
 
-async def check_key(bench: Workbench, setup: KeySetup) -> Probe:
-    """Ask the provider's model one tiny question with the key."""
+async def check_key(bench: Workbench, model: CallableModel) -> Probe:
+    """Ask the model that is called with the key one tiny question."""
     from portico.models.http import ModelHttp
     from portico.models.probe import probe
 
     async with bench.http() as oauth, ModelHttp() as http:
-        return await probe(callable_model(bench, setup), http=http, broker=bench.broker(oauth), clock=bench.clock)
+        return await probe(model, http=http, broker=bench.broker(oauth), clock=bench.clock)
 
 
 def refuse_wrong(checked: Probe) -> None:
@@ -195,7 +193,7 @@ def patched(document: Document, *, setup: KeySetup, listed: bool) -> Document:
         raise key_exists(format_path(written[0]))
     if setup.place == "config" and setup.key is not None:
         document = document.set(("env", spec.env_keys[0]), setup.key.reveal())
-    document = document.merge({"models": {"providers": {spec.id: _block(setup, own_object(document, place))}}})
+    document = document.merge({"models": {"providers": {spec.id: _block(setup, _configured(document, spec))}}})
     present = document.get((*place, "models")) if document.has((*place, "models")) else None
     model = _model_block(setup)
     if not isinstance(present, list):
@@ -207,9 +205,16 @@ def patched(document: Document, *, setup: KeySetup, listed: bool) -> Document:
     return with_default(document, setup.default, listed=listed) if setup.default is not None else document
 
 
-def _block(setup: KeySetup, own: Mapping[str, Any]) -> dict[str, JsonValue]:
-    chosen = kept_base_url(own, setup.spec) or (None if setup.takes_over else own.get("baseUrl"))
-    api = own.get("api", setup.spec.api) if chosen is not None else setup.spec.api
+def _configured(document: Document, spec: ProviderSpec) -> dict[str, Any]:
+    """The provider's block as `document` and the base under it have it together."""
+    from portico.config.stack import read_stack
+
+    return own_object(read_stack(document).effective, ("models", "providers", spec.id))
+
+
+def _block(setup: KeySetup, configured: Mapping[str, Any]) -> dict[str, JsonValue]:
+    chosen = kept_base_url(configured, setup.spec) or (None if setup.takes_over else configured.get("baseUrl"))
+    api = configured.get("api", setup.spec.api) if chosen is not None else setup.spec.api
     block: dict[str, JsonValue] = {"baseUrl": chosen or _base_url(setup), "api": api}
     if not setup.spec.needs_credential and setup.spec.placeholder_key is not None:
         block["apiKey"] = setup.spec.placeholder_key
@@ -229,12 +234,6 @@ def _model_block(setup: KeySetup) -> dict[str, JsonValue]:
 def _base_url(setup: KeySetup) -> str:
     bases = setup.spec.base_urls
     return bases.get(setup.choice.region) or next(iter(bases.values()))
-
-
-def _asked_at(bench: Workbench, setup: KeySetup) -> str:
-    """Where the check goes: a key to its provider alone, a question without one to where the user's own server is."""
-    own = bench.config.config.models.providers.get(setup.spec.id) if not setup.spec.needs_credential else None
-    return (own.base_url if own is not None else None) or _base_url(setup)
 
 
 def _profile(bench: Workbench, setup: KeySetup) -> Profile:

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from portico.config.document import Document
+    from portico.config.effective import Effective
     from portico.contracts import AuthMethod, JsonValue, ModelSpec, ProviderSpec
     from portico.onboarding.workbench import Workbench
     from portico.store.profiles import Profile
@@ -111,7 +112,7 @@ def _with_aliases(document: Document, spec: ProviderSpec) -> Document:
     return document
 
 
-def own_object(document: Document, path: tuple[str, ...]) -> dict[str, Any]:
+def own_object(document: Document | Effective, path: tuple[str, ...]) -> dict[str, Any]:
     """The object at `path`; empty where there is none."""
     value = document.get(path) if document.has(path) else None
     return value if isinstance(value, dict) else {}

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Final
 from portico import signals
 from portico.config.config_path import format_path
 from portico.errors import PorticoError, UsageError
+from portico.models.catalog import host_of
+from portico.models.endpoints import declared_hosts
 from portico.onboarding import api_key, storing
 from portico.onboarding.account_in_use import InUse, decide, id_in_use, in_use_after
 from portico.onboarding.api_key import (
@@ -27,7 +29,6 @@ from portico.onboarding.profile_name import profile_named
 if TYPE_CHECKING:
     from portico.contracts import KeyChoice, ProviderSpec
     from portico.models.discovery import Discovered
-    from portico.models.probe import Probe
     from portico.onboarding.account_in_use import TakeOver
     from portico.onboarding.request import KeyRequest
     from portico.onboarding.workbench import Workbench
@@ -226,12 +227,10 @@ def _agreed_key(bench: Workbench, setup: KeySetup, *, replace: bool) -> Secret |
 
 def _checked(bench: Workbench, plan: KeyPlan) -> KeyPlan:
     setup = plan.setup
-
-    async def check() -> Probe:
-        return await check_key(bench, setup)
-
-    bench.out.note(f"Checking {setup.reference}...")
-    checked = signals.run(check())
+    model = callable_model(bench, setup)
+    elsewhere = "" if host_of(model.base_url) in declared_hosts(setup.spec) else f" at {model.base_url}"
+    bench.out.note(f"Checking {setup.reference}{elsewhere}...")
+    checked = signals.run(check_key(bench, model))
     if setup.choice.needs_key:
         refuse_wrong(checked)
     return replace(plan, told=verdict(checked), reached=checked.status not in {"unreachable", "timeout"})
