@@ -168,7 +168,7 @@ async def test_where_all_of_them_rest_the_client_is_told_until_when(paths, clock
     ],
 )
 async def test_the_error_has_the_shape_of_the_clients_own_vendor(paths, path, api, shape):
-    async with provider(answered(error(), status=529)) as acme:
+    async with provider(answered({"error": {"message": "Overloaded"}}, status=529)) as acme:
         configure(paths, {"acme": {"baseUrl": acme.base, "api": api}})
         async with gateway(paths) as here:
             status, told, _ = await here.json(path, BODY)

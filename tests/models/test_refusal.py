@@ -11,7 +11,16 @@ from multidict import CIMultiDict
 
 from portico.contracts import RefusalKind
 from portico.errors import NetworkError
-from portico.models.refusal import AnswerUnknown, Refusal, read_refusal, refused_inside, rejects_token, shown, unreachable
+from portico.models.refusal import (
+    MESSAGE_LIMIT,
+    AnswerUnknown,
+    Refusal,
+    read_refusal,
+    refused_inside,
+    rejects_token,
+    shown,
+    unreachable,
+)
 from portico.plugins.builtin.minimax import ERROR_CODES
 from portico.secret import Secret
 from portico.testing.canary import canary
@@ -129,7 +138,10 @@ def test_what_is_shown_holds_no_credential_and_no_control_character():
     refused = read_refusal(401, {}, json.dumps({"error": f"no \x1b[2J {key} {'x' * 999}"}).encode(), {}, Secret(key))
     assert key not in str(refused)
     assert "\x1b" not in refused.message
-    assert len(refused.message) <= 300
+    assert len(str(refused)) <= 310
+    assert refused.message.endswith("x" * 999)
+    endless = read_refusal(401, {}, json.dumps({"error": "x" * 60_000}).encode(), {})
+    assert len(endless.message) == MESSAGE_LIMIT
 
 
 @pytest.mark.parametrize(

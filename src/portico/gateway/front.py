@@ -19,7 +19,7 @@ from portico.gateway.passage import NoAnswer, Passage
 from portico.gateway.routes import METRICS, MODELS, ROUTES
 from portico.gateway.shares import ShareUsed
 from portico.gateway.trying import Call
-from portico.gateway.vendor_errors import error_body, status_of, status_of_refusal, told
+from portico.gateway.vendor_errors import error_body, refusal_headers, status_of, status_of_refusal, told
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -150,10 +150,9 @@ def log_outcome(outcome: Outcome) -> None:
 def _no_answer(passage: Passage, call: Call, none: NoAnswer) -> web.StreamResponse:
     error, refusal = none.error, none.refusal
     status = status_of(error) if refusal is None else status_of_refusal(refusal.kind, refusal.status)
-    headers = passage.headers(None)
-    if refusal is not None and refusal.unknown:
-        headers["x-should-retry"] = "false"  # what Anthropic's and OpenAI's SDKs obey
-    if refusal is not None and refusal.retry_after is not None:
-        headers["Retry-After"] = str(max(1, round(refusal.retry_after)))
+    reply = None if refusal is None else refusal.reply
+    if refusal is not None and refusal.of_token and reply is not None:
+        reply = reply.without_fields()
+    headers = {**refusal_headers(error.id, refusal), **passage.headers(None)}
     passage.failed(status, str(error))
-    return guard.answer(status, error_body(call.route.api, status, error.id, told(error)), headers, keeps_open=True)
+    return guard.answer(status, error_body(call.route.api, status, error.id, told(error), reply), headers, keeps_open=True)

@@ -8,17 +8,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from portico.models.error_reply import is_read
+
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 _TO_PROVIDER: Final = frozenset({"accept", "accept-language", "openai-beta", "user-agent", "idempotency-key"})
 _TO_PROVIDER_PREFIX: Final = "anthropic-"
 _SAID_TO_PROVIDER: Final = {"content-type": "application/json", "accept-encoding": "identity"}
-_TO_CLIENT: Final = frozenset(
-    {"content-type", "content-encoding", "retry-after", "request-id", "x-request-id", "openai-processing-ms", "openai-version"}
-)
+_OF_BODY: Final = frozenset({"content-type", "content-encoding"})
 _BREAK: Final = frozenset("\r\n\0")
-_TO_CLIENT_PREFIXES: Final = ("anthropic-ratelimit-", "x-ratelimit-")
 
 
 def to_provider(received: Iterable[tuple[str, str]]) -> dict[str, str]:
@@ -37,7 +36,7 @@ def to_client(received: Iterable[tuple[str, str]]) -> dict[str, str]:
     return {
         lowered: value
         for name, value in received
-        if ((lowered := name.lower()) in _TO_CLIENT or lowered.startswith(_TO_CLIENT_PREFIXES)) and _BREAK.isdisjoint(value)
+        if ((lowered := name.lower()) in _OF_BODY or is_read(lowered)) and _BREAK.isdisjoint(value)
     }
 
 

@@ -8,25 +8,30 @@ from __future__ import annotations
 
 import json
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from portico.errors import NetworkError
+from portico.models.error_reply import read_error_reply
 from portico.secret import redact
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from collections.abc import Set as AbstractSet
 
     from portico.contracts import RefusalKind
+    from portico.models.error_reply import ErrorReply
     from portico.secret import Secret
 
 BODY_LIMIT: Final = 64 * 1024
 # Seconds for the body of a 403, which tells whether a refresh would help; the status of another error tells that alone.
 FORBIDDEN_BODY_S: Final = 10.0
+MESSAGE_LIMIT: Final = 8 * 1024
+"""Characters of the longest message that is kept of a refusal: some hundred faults of a tool's schema, say."""
 _SHOWN_LIMIT: Final = 300
-# So much of a text is read in order to show its beginning: a stream may hold one of many MiB.
-_READ_LIMIT: Final = 4096
+# So much more of a text is read than is shown of it: a stream may hold one of many MiB, and a secret may lie across the limit.
+_READ_BEYOND: Final = 4096
 _CODE: Final = re.compile(r"\((\d{4})\)\s*$")
 _RESETS: Final = re.compile(r"resets at (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:Z|[+-]\d\d:\d\d))")
 _BY_STATUS: Final[dict[int, RefusalKind]] = {
@@ -45,6 +50,11 @@ _BY_WORDS: Final[tuple[tuple[RefusalKind, re.Pattern[str]], ...]] = (
     ),
     ("rate-limit", re.compile(r"rate limit|too many requests|resource exhausted|overloaded", re.IGNORECASE)),
     ("unknown-model", re.compile(r"unknown model|model[^.]{0,80}(?:not found|does not exist)", re.IGNORECASE)),
+)
+# The words of an error's `type` and `code` that ask for payment, whatever the status: OpenAI's 429 among them
+# (https://platform.openai.com/docs/guides/error-codes), for which no waiting helps.
+_BILLING_CODES: Final = frozenset(
+    {"insufficient_quota", "billing_not_active", "billing_hard_limit_reached", "billing_error", "insufficient_balance"}
 )
 _SERVER_ERROR: Final = 500
 _SUCCESS: Final = range(200, 300)
@@ -128,8 +138,9 @@ def after_head(error: NetworkError) -> AnswerUnknown:
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """Why one attempt brought no answer. `message` is safe to show; `code` is the provider's own number.
+    """Why one attempt brought no answer. `message` is safe to show, and whole up to `MESSAGE_LIMIT`; `str` shows its beginning.
 
+    `code` is the provider's own number, `reply` what programs read of the provider's error, None where no answer came.
     `retry_after` is in seconds, `resets_at` wall ms: when it is worth another try, where the provider tells. `unknown`: the
     request was sent and no whole answer came, so the provider may have answered it, and may bill it. `of_token`: the provider
     rejected the token itself, so another token may be answered.
@@ -143,6 +154,7 @@ class Refusal:
     resets_at: int | None = None
     unknown: bool = False
     of_token: bool = False
+    reply: ErrorReply | None = field(default=None, compare=False, repr=False)
 
     @property
     def elsewhere(self) -> bool:
@@ -150,8 +162,12 @@ class Refusal:
         return self.kind not in _FINAL
 
     def __str__(self) -> str:
+        return self.text(_SHOWN_LIMIT)
+
+    def text(self, limit: int) -> str:
+        """The status or the kind, and the message up to `limit` characters."""
         head = f"HTTP {self.status}" if self.status is not None else self.kind
-        return f"{head}: {self.message}" if self.message else head
+        return f"{head}: {_cut(self.message, limit)}" if self.message else head
 
 
 def read_refusal(
@@ -163,16 +179,18 @@ def read_refusal(
 ) -> Refusal:
     """What an answer with this status and body, at most `BODY_LIMIT` bytes of it, means. `known` are never shown."""
     message, code = _said(body)
+    answer = _object(body)
     of_token = rejects_token(status, headers, body, codes)
-    kind = "auth" if of_token and status != _UNAUTHORIZED else _kind(status, code, message, codes)
+    kind = "auth" if of_token and status != _UNAUTHORIZED else _kind(status, code, message, codes, _error_words(answer))
     return Refusal(
         kind,
-        shown(message, *known),
+        shown(message, *known, limit=MESSAGE_LIMIT),
         status=status,
         code=code,
         retry_after=_retry_after(headers),
         resets_at=_resets_at(message),
         of_token=of_token,
+        reply=read_error_reply(headers.items(), answer, *known),
     )
 
 
@@ -258,13 +276,21 @@ def unreachable(error: NetworkError) -> Refusal:
     return Refusal(kind, shown(error.why or error.message), unknown=True)
 
 
-def shown(text: str, *known: Secret | None) -> str:
-    """Received text, fit for a terminal: no control characters, no credential, at most 300 characters."""
-    safe = redact(text[:_READ_LIMIT], *(secret for secret in known if secret is not None))
-    return "".join(each if each.isprintable() else " " for each in safe[:_SHOWN_LIMIT]).strip()
+def shown(text: str, *known: Secret | None, limit: int = _SHOWN_LIMIT) -> str:
+    """Received text, fit for a terminal: no control characters, no credential, at most `limit` characters."""
+    safe = redact(text[: limit + _READ_BEYOND], *(secret for secret in known if secret is not None))
+    return "".join(each if each.isprintable() else " " for each in safe[:limit]).strip()
 
 
-def _kind(status: int, code: int | None, message: str, codes: Mapping[int, RefusalKind]) -> RefusalKind:
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[: limit - 3].rstrip()}..."
+
+
+def _kind(
+    status: int, code: int | None, message: str, codes: Mapping[int, RefusalKind], error_words: AbstractSet[str]
+) -> RefusalKind:
+    if status != _UNAUTHORIZED and status < _SERVER_ERROR and not _BILLING_CODES.isdisjoint(error_words):
+        return "billing"
     by_status = "server" if status >= _SERVER_ERROR or status in _SUCCESS else _BY_STATUS.get(status, "invalid-request")
     kind: RefusalKind = codes.get(code, by_status) if code is not None else by_status
     worded = next((meant for meant, words in _BY_WORDS if words.search(message)), None)
@@ -280,7 +306,8 @@ def _said(body: bytes) -> tuple[str, int | None]:
     answer = _object(body)
     message, number = _message(answer), _envelope_number(answer)
     if message is None:
-        message = body[: _SHOWN_LIMIT * 4].decode(errors="replace")
+        page = body.lstrip()[:1] in {b"", b"<"}
+        message = body[: _SHOWN_LIMIT if page else MESSAGE_LIMIT].decode(errors="replace")
     code = _CODE.search(message) if number is None else None
     return message, int(code[1]) if code else number
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from portico.errors import NetworkError, PorticoError, SignInNeeded, UsageError
 from portico.models.failover import unanswered
 from portico.models.reference import did_you_mean
+from portico.models.refusal import MESSAGE_LIMIT
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,9 +45,17 @@ def all_failed(attempts: Sequence[Attempt], last: PorticoError) -> PorticoError:
     if unknown is not None and unknown.refusal is not None and unknown is not failed[-1]:
         last = error_of(unknown.model, unknown.refusal)  # whatever came after it: the request must not be repeated
     if len(others) > 1:
-        told = "; ".join(f"{attempt.model.reference} ({attempt.model.source}): {attempt.why}" for attempt in others)
+        share = MESSAGE_LIMIT // len(others)
+        told = "; ".join(f"{one.model.reference} ({one.model.source}): {_came_of(one, share)}" for one in others)
         last.why = f"none of {len(others)} answered: {told}"
     return last
+
+
+def _came_of(attempt: Attempt, limit: int) -> str:
+    """Why a candidate did not answer; of a provider's message so many characters."""
+    if attempt.outcome == "failed" and attempt.refusal is not None:
+        return attempt.refusal.text(limit)
+    return attempt.why
 
 
 def left_alone(way: Round) -> PorticoError:
