@@ -9,6 +9,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
+from portico.clock import SystemClock
 from portico.gateway import state as gateway_state
 from portico.gateway.body import read_body
 from portico.gateway.direct import DirectUpstream
@@ -53,11 +54,11 @@ async def tried(request):
         model = a_model(server, profile_id=None, key=Secret("sk-not-a-secret"), **chat)
 
         async def tried():
-            begun = await attempt(model, call, made[request.param], None)
+            begun = await attempt(model, call, made[request.param], None, SystemClock())
             try:
-                rest = b"" if begun.whole else b"".join([chunk async for chunk in begun.answer.chunks()])
+                rest = b"" if begun.whole else b"".join([chunk async for chunk in begun.rest()])
             finally:
-                begun.answer.close()
+                begun.close()
             return begun.start + rest, begun.told
 
         yield server, tried

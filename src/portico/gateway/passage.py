@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from portico.errors import NetworkError
 from portico.gateway.headers import is_framed, to_client
-from portico.gateway.metering import StreamMeter
+from portico.gateway.metering import StreamMeter, object_in
 from portico.gateway.outcome import Outcome, headers_of
 from portico.gateway.trying import attempt
 from portico.models.asking import Refused
@@ -32,6 +32,8 @@ if TYPE_CHECKING:
     from portico.models.cooldown import Cooldowns
     from portico.models.refusal import Refusal
 
+# Bytes of an answer in one piece that are kept for its counts, where it was passed on before its end.
+_METERED: Final = 1 << 20
 _log: Final = logging.getLogger("portico.gateway")
 
 
@@ -93,6 +95,7 @@ class Passage:
         self._candidates = candidates
         self._protocol = PROTOCOLS[call.route.api]
         self._meter = StreamMeter(self._protocol)
+        self._piecewise = bytearray()
         self._began_at, self._began = parts.clock.wall_ms(), parts.clock.monotonic()
         self._first_byte: int | None = None
         self.way = Round(candidates.models, parts.counting if call.route.counts else parts.cooldowns)
@@ -112,8 +115,9 @@ class Passage:
         except asyncio.CancelledError:
             self._tell("client-gone", begun.answer.status, model)
             raise
-        if begun.told is not None:
-            self._meter.usage = self._protocol.usage(begun.told)
+        told = begun.told if begun.whole or begun.streams else object_in(bytes(self._piecewise))
+        if told is not None:
+            self._meter.usage = self._protocol.usage(told)
         self._tell(end, begun.answer.status, model, why)
 
     def failed(self, status: int, why: str) -> None:
@@ -131,7 +135,7 @@ class Passage:
         refusal = None
         while (model := self.way.next()) is not None:
             try:
-                begun = await attempt(model, self._call, self._parts.upstream, self._parts.broker)
+                begun = await attempt(model, self._call, self._parts.upstream, self._parts.broker, self._parts.clock)
             except Refused as refused:
                 refusal = refused.refusal
                 self.way.failed(model, refusal)
@@ -159,7 +163,7 @@ class Passage:
             else:
                 await client.begin(begun.answer.status, headers)
                 await self._pass_on(begun.start, begun, client)
-                async for chunk in begun.answer.chunks():
+                async for chunk in begun.rest():
                     await self._pass_on(chunk, begun, client)
                 if begun.streams and not is_framed(begun.answer.headers) and self._meter.broke_off():
                     raise AnswerCut("its connection closed before the last event")
@@ -170,13 +174,15 @@ class Passage:
         except Gone:
             return "client-gone", ""
         finally:
-            begun.answer.close()
+            begun.close()
         return ("cut", shown(self._meter.refused, begun.key)) if self._meter.refused is not None else ("answered", "")
 
     async def _pass_on(self, chunk: bytes, begun: Begun, client: ClientSide) -> None:
         await client.write(chunk)
         if begun.streams:
             self._meter.feed(chunk)
+        elif len(self._piecewise) <= _METERED:
+            self._piecewise += chunk
 
     def _tell(self, end: End, status: int, model: CallableModel | None, why: str = "") -> None:
         whole = self._since_it_began()

@@ -7,16 +7,18 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from portico.errors import NetworkError, PorticoError
-from portico.gateway.headers import is_framed
+from portico.gateway.headers import defaults, is_framed
+from portico.gateway.incoming import Incoming
 from portico.gateway.metering import first_event, is_json, object_in, piece_of
 from portico.models.asking import Refused, not_begun, request_headers, with_token
 from portico.models.protocols import PROTOCOLS
 from portico.models.refusal import BODY_LIMIT, AnswerCut, Refusal, after_head, read_refusal, refused_in, refused_inside
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import AsyncIterator, Mapping
 
     from portico.auth.broker import TokenBroker
+    from portico.contracts import Clock
     from portico.gateway.body import Body, Payload
     from portico.gateway.routes import Route
     from portico.gateway.upstream import Upstream, UpstreamAnswer
@@ -47,36 +49,54 @@ class Call:
 
 @dataclass(frozen=True, slots=True)
 class Begun:
-    """An answer that is one. `start` has been read of it already, all of it where `whole`; `told` is the object that it is."""
+    """An answer that is one. `start` has been read of it already, all of it where `whole`; `told` is the object that it is.
+
+    `incoming` has what comes after `start`, where that was waited for; otherwise `answer` has it.
+    """
 
     answer: UpstreamAnswer
     start: bytes
     whole: bool
     key: Secret | None
     told: Mapping[str, object] | None = None
+    incoming: Incoming | None = None
 
     @property
     def streams(self) -> bool:
         return self.answer.content_type == EVENTS
 
+    def rest(self) -> AsyncIterator[bytes]:
+        """What comes after `start`.
 
-async def attempt(model: CallableModel, call: Call, upstream: Upstream, broker: TokenBroker) -> Begun:
+        Raises:
+            NetworkError: it broke off.
+        """
+        return self.answer.chunks() if self.incoming is None else self.incoming.rest()
+
+    def close(self) -> None:
+        """Let go of the answer. What has not been read is not waited for."""
+        if self.incoming is not None:
+            self.incoming.close()
+        self.answer.close()
+
+
+async def attempt(model: CallableModel, call: Call, upstream: Upstream, broker: TokenBroker, clock: Clock) -> Begun:
     """Ask `model`. A token that the provider rejects is replaced by one refresh for all that hold it, and the request sent again.
 
     Raises:
         Refused: no answer began, or what began is an error whatever its status.
     """
     try:
-        return await _attempt(model, call, upstream, broker)
+        return await _attempt(model, call, upstream, broker, clock)
     except PorticoError as error:
         raise not_begun(error) from error
 
 
-async def _attempt(model: CallableModel, call: Call, upstream: Upstream, broker: TokenBroker) -> Begun:
+async def _attempt(model: CallableModel, call: Call, upstream: Upstream, broker: TokenBroker, clock: Clock) -> Begun:
     body = call.body.naming(model.reference.model)
 
     async def send(key: Secret | None) -> Begun:
-        return await _judged(model, call, await _sent(model, call, body, key, upstream), key)
+        return await _judged(_Asked(model, call, key, clock), await _sent(model, call, body, key, upstream))
 
     if model.profile_id is None:
         return await send(model.key)
@@ -90,11 +110,21 @@ async def _sent(model: CallableModel, call: Call, body: Payload, key: Secret | N
     return await upstream.send(call.route.url(base, call.query), body=body, headers=headers)
 
 
-async def _judged(model: CallableModel, call: Call, answer: UpstreamAnswer, key: Secret | None) -> Begun:
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    """Who was asked what, with which credential."""
+
+    model: CallableModel
+    call: Call
+    key: Secret | None
+    clock: Clock
+
+
+async def _judged(asked: _Asked, answer: UpstreamAnswer) -> Begun:
     """The answer, unless it is a refusal: by its status, in the body of an HTTP 200, or in a stream's first event."""
     judge = _of_status if answer.status not in _OK else _of_stream if answer.content_type == EVENTS else _of_whole
     try:
-        return await judge(model, call, answer, key)
+        return await judge(asked, answer)
     except NetworkError as error:
         answer.close()
         raise after_head(error) from error
@@ -103,27 +133,46 @@ async def _judged(model: CallableModel, call: Call, answer: UpstreamAnswer, key:
         raise
 
 
-async def _of_whole(model: CallableModel, _call: Call, answer: UpstreamAnswer, key: Secret | None) -> Begun:
-    start, whole = await answer.read(_HELD)
+async def _of_whole(asked: _Asked, answer: UpstreamAnswer) -> Begun:
+    incoming = None if "Content-Length" in answer.headers else Incoming(answer)  # a body of known length is not begun too early
+    if incoming is None:
+        start, whole = await answer.read(_HELD)
+    else:
+        start, whole = await _held(incoming, asked.clock)
+    if incoming is not None and not whole and not start.strip():
+        return Begun(answer, start, whole=False, key=asked.key, incoming=incoming)
+    codes = asked.model.error_codes
     told = object_in(start) if whole else None
     if told is None and whole and start and answer.content_type == _JSON and not is_framed(answer.headers) and not is_json(start):
         raise AnswerCut("its connection closed in the middle of the body")
-    if told is not None and refused_in(told, model.error_codes):
-        raise Refused(read_refusal(answer.status, answer.headers, start, model.error_codes, key))
-    return Begun(answer, start, whole, key, told)
+    if told is not None and refused_in(told, codes):
+        raise Refused(read_refusal(answer.status, answer.headers, start, codes, asked.key))
+    return Begun(answer, start, whole, asked.key, told, incoming)
 
 
-async def _of_stream(model: CallableModel, call: Call, answer: UpstreamAnswer, key: Secret | None) -> Begun:
-    start = b""
-    async for chunk in answer.chunks():
-        start += chunk
-        event = first_event(start)
-        if event is None and len(start) < _FIRST_EVENT:
-            continue
-        if event is not None and _is_error(event, call, model):
-            raise Refused(read_refusal(answer.status, answer.headers, event, model.error_codes, key))
-        return Begun(answer, start, whole=False, key=key)
-    raise AnswerCut("its stream ended before its first event")
+async def _held(incoming: Incoming, clock: Clock) -> tuple[bytes, bool]:
+    """As `UpstreamAnswer.read`, up to `_HELD` bytes; of a body that begins with blanks, those alone if no more comes in time."""
+    start, whole = await incoming.start(clock, lambda data: not data.strip())
+    if whole or not start.strip():
+        return start, whole
+    parts, size = [start], len(start)
+    async for piece in incoming.rest():
+        parts.append(piece)
+        size += len(piece)
+        if size > _HELD:
+            return b"".join(parts), False
+    return b"".join(parts), True
+
+
+async def _of_stream(asked: _Asked, answer: UpstreamAnswer) -> Begun:
+    incoming = Incoming(answer)
+    start, ended = await incoming.start(asked.clock, _is_before_its_first_event)
+    event = first_event(start)
+    if ended:
+        raise AnswerCut("its stream ended before its first event")
+    if event is not None and _is_error(event, asked.call, asked.model):
+        raise Refused(read_refusal(answer.status, answer.headers, event, asked.model.error_codes, asked.key))
+    return Begun(answer, start, whole=False, key=asked.key, incoming=incoming)
 
 
 def _is_error(event: bytes, call: Call, model: CallableModel) -> bool:
@@ -134,7 +183,11 @@ def _is_error(event: bytes, call: Call, model: CallableModel) -> bool:
     return (piece is None or piece.refused is not None) and b'"error"' in event
 
 
-async def _of_status(model: CallableModel, _call: Call, answer: UpstreamAnswer, key: Secret | None) -> Begun:
+def _is_before_its_first_event(start: bytes) -> bool:
+    return len(start) < _FIRST_EVENT and first_event(start) is None
+
+
+async def _of_status(asked: _Asked, answer: UpstreamAnswer) -> Begun:
     if answer.status < _ERRORS:
         raise Refused(Refusal("server", "it redirects, and a credential follows no redirect", status=answer.status))
     body = b""
@@ -148,4 +201,4 @@ async def _of_status(model: CallableModel, _call: Call, answer: UpstreamAnswer, 
         body = b""
     except TimeoutError:
         pass
-    raise Refused(read_refusal(answer.status, answer.headers, body, model.error_codes, key))
+    raise Refused(read_refusal(answer.status, answer.headers, body, asked.model.error_codes, asked.key))
