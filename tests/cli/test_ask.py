@@ -38,6 +38,17 @@ def test_without_any_credential_the_first_line_is_the_pages_and_the_ways_out_fol
         assert way in done.stderr
 
 
+@pytest.mark.requirement("E146")
+def test_a_model_that_is_named_and_is_not_the_default_is_never_answered_for_by_another(session):
+    session.sign_in("--region", "global")
+    session.ok("models", "fallbacks", "add", "minimax-portal/MiniMax-M2.1-lightning")
+
+    done = session.run("ask", "--model", "anthropic/claude-opus-4-6", "Why?", env={"ANTHROPIC_API_KEY": "sk-wrong-1234567890"})
+
+    assert (done.returncode, done.stdout) == (3, "")
+    assert "anthropic refuses the credential from environment variable ANTHROPIC_API_KEY." in done.stderr
+
+
 @pytest.mark.requirement("P14")
 def test_a_wrong_case_is_not_sent(session):
     session.sign_in("--region", "global")

@@ -61,12 +61,21 @@ async def test_a_name_that_means_nothing_says_what_was_probably_meant(paths, acm
     assert acme.requests == []
 
 
-async def test_a_model_without_a_credential_leaves_the_answer_to_the_default_and_says_so(paths, acme):
-    configure(paths, {"acme": two_models(acme)})
+async def test_a_default_without_a_credential_leaves_the_answer_to_the_fallback_and_says_so(paths, acme):
+    configure(paths, {"acme": two_models(acme)}, primary="minimax/MiniMax-M2.1", fallbacks=["acme/model"])
     async with gateway(paths) as here:
         status, _, headers = await here.json(body={"model": "minimax/MiniMax-M2.1", "messages": []})
     assert (status, headers["x-portico-model"]) == (200, "acme/model")
     assert headers["x-portico-attempts"] == "acme/model; key; answered, minimax/MiniMax-M2.1; unknown-model"
+
+
+@pytest.mark.requirement("E146")
+async def test_a_named_model_without_a_credential_says_so_and_no_other_answers(paths, acme):
+    configure(paths, {"acme": two_models(acme)}, fallbacks=["acme/other"])
+    async with gateway(paths) as here:
+        status, told, _ = await here.json(body={"model": "minimax/MiniMax-M2.1", "messages": []})
+    assert (status, acme.requests) == (403, [])
+    assert told["error"]["message"].startswith("Unknown model: minimax/MiniMax-M2.1")
 
 
 async def test_where_nothing_has_a_credential_the_ways_out_are_named(paths):

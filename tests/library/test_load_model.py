@@ -92,8 +92,11 @@ def test_the_environments_key_needs_no_event_loop_of_the_provider(session, monke
     assert "answering as MiniMax-M2.1" in model.ask("Why?").text
 
 
-def test_a_fallback_answers_unless_it_may_not(session, monkeypatch):
+@pytest.mark.requirement("E146")
+def test_a_fallback_answers_for_the_default_model_unless_it_may_not(session, monkeypatch):
     session.sign_in("--region", "global")
+    session.ok("models", "set", "anthropic/claude-opus-4-6")
+    session.ok("models", "fallbacks", "add", M21)
     monkeypatch.setenv("ANTHROPIC_API_KEY", "sk-wrong-1234567890")
 
     reply = load_model("anthropic/claude-opus-4-6").ask("Why?")

@@ -212,11 +212,25 @@ def test_a_primary_without_a_credential_is_passed_over_to_the_fallback_and_that_
     assert "no credential for provider minimax-portal" in found.passed[0].error.why
 
 
-def test_a_named_model_is_answered_for_by_the_fallbacks_and_then_by_the_default():
-    env = {"MINIMAX_API_KEY": canary("key")}
-    other = f'{{models: {{providers: {{acme: {{baseUrl: "https://acme.example/v1", api: "openai-responses", apiKey: "k"}}}}}}, {WITH_FALLBACK[1:]}'
+@pytest.mark.requirement("E146")
+@pytest.mark.parametrize(("name", "expected"), [(REF, [REF, FALLBACK]), ("mine", [REF, FALLBACK]), ("acme/x", ["acme/x"])])
+def test_fallbacks_answer_for_the_default_model_alone_however_it_is_named(name, expected):
+    acme = '{acme: {baseUrl: "https://acme.example/v1", api: "openai-responses", apiKey: "k", models: [{id: "x"}]}}'
+    model = f'{{primary: "{REF}", fallbacks: ["{FALLBACK}"]}}'
+    text = f'{{models: {{providers: {acme}}}, agents: {{defaults: {{model: {model}, allow: "all", models: {{"{REF}": {{alias: "mine"}}}}}}}}}}'
+    found = loader(text, profile(), env={"MINIMAX_API_KEY": canary("key")})
 
-    assert [name for name, _ in names(loader(other, profile(), env=env).resolve("acme/x"))] == ["acme/x", FALLBACK, REF]
+    assert [name for name, _ in names(found.resolve(name))] == expected
+
+
+@pytest.mark.requirement("E146")
+def test_a_model_that_was_named_keeps_every_account_of_its_provider():
+    found = loader(WITH_FALLBACK, profile(), PROFILE_CN, env={"MINIMAX_API_KEY": canary("key")})
+
+    assert names(found.resolve(FALLBACK)) == [(FALLBACK, "environment variable MINIMAX_API_KEY")]
+    swapped = WITH_FALLBACK.replace(REF, "x").replace(FALLBACK, REF).replace('"x"', f'"{FALLBACK}"')
+    found = loader(swapped, profile(), PROFILE_CN, env={"MINIMAX_API_KEY": canary("key")})
+    assert names(found.resolve(REF)) == [(REF, "minimax-portal:default"), (REF, "minimax-portal:cn")]
 
 
 def test_where_nothing_can_be_called_the_named_model_says_why():

@@ -23,8 +23,8 @@ _EXAMPLES = """examples:
   git diff | {prog} ask - --model opus          an alias; the question comes from the pipe
   {prog} ask --json --no-fallback "Hello"       which model answered, what it used, what it cost
 
-Where the model cannot answer (no credential, a used-up plan, a server that fails), the fallbacks of the configuration are asked
-in their order, and stderr says which one answered.
+Where the default model cannot answer (no credential, a used-up plan, a server that fails), the fallbacks of the configuration are
+asked in their order, and stderr says which one answered. Any other model is answered by itself or not at all.
 """
 
 
@@ -33,7 +33,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.epilog = _EXAMPLES
     parser.add_argument("--model", metavar="REF", help="provider/model or an alias; else the default model")
     parser.add_argument("--profile", metavar="PROFILE", help="the sign-in to use; `auth list` names them")
-    parser.add_argument("--no-fallback", action="store_true", help="ask this model or none")
+    parser.add_argument("--no-fallback", action="store_true", help="ask one account or key of the model, and nothing else")
     parser.add_argument("--max-tokens", type=int, metavar="N", help="the longest answer, in tokens (8192)")
     parser.add_argument("--effort", choices=("low", "medium", "high"), help="how much a reasoning model thinks")
     parser.add_argument("--image", action="append", default=[], metavar="FILE", help="a picture to ask about; repeatable")

@@ -136,7 +136,7 @@ class Model:
     def ask(
         self, text: str, *, max_tokens: int | None = None, images: Sequence[Image] = (), effort: Effort | None = None
     ) -> Reply:
-        """The answer to `text`, of this model or of the first fallback that answers.
+        """The answer to `text`: of this model or, if it is the default one, of the first fallback that answers.
 
         Args:
             text: the question.

@@ -6,8 +6,9 @@ requests: its token goes to the API base that it was issued for, whatever the co
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from portico.contracts import ModelSpec
 from portico.errors import ConfigError, PorticoError, UsageError
@@ -68,19 +69,20 @@ class ModelLoader:
         return self._callables(reference, named=text is not None, profile=profile)[0]
 
     def resolve(self, text: str | None = None) -> Resolution:
-        """What to call for a name, in order: each of its provider's credentials, then the fallbacks, then the default.
+        """What to call for a name, in order: each of its provider's credentials and, for the default model, the fallbacks.
 
-        A model that cannot be called is passed over, and says why.
+        It is the default model however it was named: not at all, in full, or by an alias. Any other model was chosen on purpose
+        and is answered by itself or not at all. A model that cannot be called is passed over, and says why.
 
         Raises:
-            UsageError, ConfigError, SignInNeeded: as `load`, where the named model cannot be called and nothing answers for it;
-                also where it is unknown or not allowed, since then no other was meant.
+            UsageError, ConfigError, SignInNeeded: as `load`, where neither the model nor a fallback can be called; also where the
+                model is unknown or not allowed, since then no other was meant.
         """
         wanted = self.reference(text)
         self._check(wanted, named=text is not None)
         candidates: list[CallableModel] = []
         passed: list[Passed] = []
-        for reference in dict.fromkeys([wanted, *self._fallbacks()]):
+        for reference in dict.fromkeys([wanted, *(self._fallbacks() if self._is_default(wanted) else ())]):
             try:
                 candidates += self._callables(reference, named=False)
             except PorticoError as error:
@@ -161,14 +163,18 @@ class ModelLoader:
             )
         return primary
 
+    def _is_default(self, reference: ModelReference) -> bool:
+        return reference in self._references(filter(None, [self._config.agents.primary]))
+
     def _fallbacks(self) -> list[ModelReference]:
-        """The fallbacks that are references, then the default: a wrong one is `models status`' to say, and no reason to fail."""
+        return self._references(self._config.agents.fallbacks)
+
+    def _references(self, names: Iterable[str]) -> list[ModelReference]:
+        """Those of `names` that are references: a wrong one is a finding of `models status`, and no reason to fail."""
         found = []
-        for text in (*self._config.agents.fallbacks, *filter(None, [self._config.agents.primary])):
-            try:
+        for text in names:
+            with suppress(UsageError):
                 found.append(self.catalog.expand(text))
-            except UsageError:
-                continue
         return found
 
     def _check(self, reference: ModelReference, *, named: bool) -> tuple[Provider, ModelSpec]:
