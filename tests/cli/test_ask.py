@@ -105,14 +105,14 @@ def test_a_part_of_a_models_name_gets_a_did_you_mean(session):
     assert "Did you mean minimax/MiniMax-M2.1, minimax-portal/MiniMax-M2.1, " in done.stderr
 
 
-def test_signed_out_the_first_way_out_is_to_sign_in(session):
+def test_signed_out_the_first_step_is_to_sign_in(session):
     session.sign_in("--region", "global")
     session.ok("auth", "logout", "--yes")
 
     done = session.run("ask", "Why?")
 
-    assert (done.returncode, done.stderr.splitlines()[0]) == (3, "Unknown model: minimax-portal/MiniMax-M2.1")
-    assert "- sign in: portico onboard --auth-choice minimax-portal" in done.stderr
+    assert (done.returncode, done.stderr.splitlines()[0]) == (3, "portico: You are signed out of minimax-portal.")
+    assert "  Run `portico onboard --auth-choice minimax-portal`." in done.stderr
 
 
 def test_a_model_of_a_plugin_that_is_off_names_the_command_that_turns_it_on(session):

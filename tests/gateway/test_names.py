@@ -149,3 +149,20 @@ async def test_a_config_that_was_never_readable_is_said_to_each_client(paths):
     assert status == 500
     assert "portico.json5" in told["error"]["message"]
     assert json.dumps(told)
+
+
+@pytest.mark.requirement("E178")
+@pytest.mark.parametrize("asked", ["a question", "the list's page"])
+async def test_signed_out_is_said_as_that_and_not_as_an_unknown_model(paths, asked):
+    on = {"plugins": {"entries": {"minimax-portal-auth": {"enabled": True}}}}
+    configure(paths, {}, primary="minimax-portal/MiniMax-M2.1", extra=on)
+    async with gateway(paths) as here:
+        if asked == "a question":
+            status, told, _ = await here.json(body={"messages": []})
+        else:
+            async with here.get("/v1/models/minimax-portal/MiniMax-M2.1") as response:
+                status, told = response.status, await response.json()
+    message = told["error"]["message"]
+    assert (status, told["error"]["code"]) == (403, "not-signed-in")
+    assert message.startswith("You are signed out of minimax-portal.")
+    assert "Run `portico onboard --auth-choice minimax-portal`." in message

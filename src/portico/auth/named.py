@@ -30,11 +30,11 @@ def not_signed_in(asked: str | None, known: list[str]) -> SignInNeeded:
     """The error of a profile that is not there, with the nearest that is."""
     from difflib import get_close_matches
 
+    from portico.store.remedy import SIGNED_OUT, sign_in
+
     close = [id for id in known if asked and (id.startswith(asked) or id.endswith(f":{asked}"))]
     close = close or get_close_matches(asked or "", known, n=1)
-    if close:
-        hint = f"Did you mean {' or '.join(close)}?"
-    else:
-        hint = "{prog} auth list" if known else "{prog} onboard --auth-choice minimax-portal"
-    message = "Nobody is signed in." if asked is None else f"There is no sign-in called {asked}."
+    otherwise = "{prog} auth list" if known else sign_in()
+    hint = f"Did you mean {' or '.join(close)}?" if close else otherwise
+    message = SIGNED_OUT if asked is None else f"There is no sign-in called {asked}."
     return SignInNeeded("not-signed-in", message, hint=hint)

@@ -9,6 +9,7 @@ from portico.auth.health import health_now
 from portico.errors import ConfigError, ExitCode
 from portico.onboarding.pending import finish_pending
 from portico.onboarding.times import in_words, iso
+from portico.store.remedy import SIGNED_OUT, sign_in
 
 if TYPE_CHECKING:
     from portico.cli.runtime import Runtime
@@ -26,7 +27,7 @@ def show_list(rt: Runtime) -> int:
     if rt.out.is_json:
         rt.out.json({"profiles": all_as_json(index, rt, verbose=rt.out.verbose)})
     elif not index.profiles and not index.damaged:
-        say_nobody(rt)
+        say_signed_out(rt)
     elif rt.out.verbose:
         for profile in index.profiles:
             _show_one(profile, used, rt)
@@ -74,9 +75,9 @@ def _show_table(index: IndexDraft, used: frozenset[str] | None, rt: Runtime) -> 
     rt.out.table(["Profile", "Region", "Status", "Access token", "In use"], rows)
 
 
-def say_nobody(rt: Runtime) -> None:
-    """Say how to begin."""
-    rt.out.note(f"Nobody is signed in. Sign in: {rt.program} onboard --auth-choice minimax-portal")
+def say_signed_out(rt: Runtime) -> None:
+    """Say that nobody is signed in here, and how to sign in."""
+    rt.out.note(f"{SIGNED_OUT} {sign_in()}".replace("{prog}", rt.program))
 
 
 def now(rt: Runtime) -> int:

@@ -103,7 +103,9 @@ def once(rt: Runtime) -> int:
     for outcome in outcomes:
         rt.out.note(f"{outcome.profile_id}: {outcome.result}{f' ({outcome.error})' if outcome.error else ''}")
     if not outcomes:
-        rt.out.note(f"Nobody is signed in. Sign in: {rt.program} onboard --auth-choice minimax-portal")
+        from portico.cli.auth_view import say_signed_out
+
+        say_signed_out(rt)
     return code
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from portico.errors import ExitCode, NotRevoked, PorticoError, StoreError, UsageError
+from portico.store.remedy import SIGNED_OUT
 
 if TYPE_CHECKING:
     from portico.cli.runtime import Runtime
@@ -24,7 +25,7 @@ def run_logout(asked: str | None, rt: Runtime, *, all_profiles: bool, yes: bool)
 
     chosen = _chosen(asked, rt, all_profiles=all_profiles)
     if not chosen:
-        rt.out.note("Nobody is signed in.")
+        rt.out.note(SIGNED_OUT)
         return _told([], rt)
     before = {profile.id: profile for profile in rt.index.profiles()}
     used = {provider: id_in_use(rt, provider) for provider in {profile.provider for profile in before.values()}}

@@ -9,14 +9,18 @@ from portico.auth.freshness import own_time
 from portico.auth.health import EXPIRING_MS
 from portico.cli.models_overview import resolved, status_of
 from portico.models.credentials import API_KEY
+from portico.models.unknown import LIST, first_step, is_signed_in_to
 from portico.onboarding.times import in_words
+from portico.store.remedy import SIGNED_OUT, sign_in
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from portico.cli.models_overview import Account, Overview
     from portico.cli.runtime import Runtime
+    from portico.models.loader import ModelLoader
     from portico.models.probe import Probe
+    from portico.models.reference import ModelReference
     from portico.store.profiles import Profile
 
 _WIDTH: Final = 14
@@ -31,12 +35,21 @@ def say(overview: Overview, rt: Runtime) -> None:
         for profile in account.profiles:
             rt.out.line(f"  - {profile.id} {status_of(profile, rt.clock)}{_ends(profile, rt)}")
     if not overview.accounts:
-        rt.out.line(f"- none; begin with: {rt.program} onboard")
+        rt.out.line(f"- none. {SIGNED_OUT} {sign_in()}".replace("{prog}", rt.program))
     if overview.missing:
         rt.out.line("\nMissing auth")
         for reference in overview.missing:
-            rt.out.line(f"- {reference.provider}: `{rt.program} ask --model {reference} Hello` names the ways out")
+            rt.out.line(f"- {reference.provider}: {_first_step(reference, overview.loader)}".replace("{prog}", rt.program))
     _say_probes(overview.probes, rt)
+
+
+def _first_step(reference: ModelReference, loader: ModelLoader) -> str:
+    provider = loader.catalog.providers.get(reference.provider)
+    if provider is None:
+        off = loader.off_plugin(reference.provider)
+        return f"{{prog}} plugins enable {off}" if off is not None else f"no plugin brings this provider: {LIST}"
+    said = f"{SIGNED_OUT[:-1]} of it. " if is_signed_in_to(provider) else ""
+    return f"{said}Run `{first_step(provider)}`."
 
 
 def _say_models(overview: Overview, rt: Runtime) -> None:

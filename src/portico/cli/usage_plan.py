@@ -12,6 +12,7 @@ from portico.errors import SignInNeeded, UsageError
 from portico.models.http import ModelHttp
 from portico.onboarding.pending import finish_pending
 from portico.store.off_loop import off_loop
+from portico.store.remedy import SIGNED_OUT, sign_in
 from portico.usage.accounts import plan_accounts
 from portico.usage.asking import PlanAsker
 from portico.usage.report import exit_code
@@ -83,7 +84,6 @@ def _accounts(args: argparse.Namespace, rt: Runtime) -> tuple[PlanAccount, ...]:
     accounts = plan_accounts(rt.models(), readers, rt.index.profiles(), provider=args.provider, profile=args.profile)
     if not accounts:
         variables = next((reader.env_keys[0] for reader in readers.values() if reader.env_keys), None)
-        or_a_key = f", or set {variables}" if variables is not None else ""
-        hint = f"{{prog}} onboard --auth-choice minimax-portal{or_a_key}"
-        raise SignInNeeded("not-signed-in", "There is no account whose plan could be asked about.", hint=hint)
+        or_a_key = f"\n  Or set {variables} to the key of a plan." if variables is not None else ""
+        raise SignInNeeded("not-signed-in", f"{SIGNED_OUT[:-1]}, and no key of a plan is set.", hint=f"{sign_in()}{or_a_key}")
     return accounts

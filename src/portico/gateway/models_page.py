@@ -8,7 +8,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import TYPE_CHECKING, Final
 
-from portico.errors import UsageError
+from portico.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
     from portico.gateway.live_models import LiveModels
@@ -36,10 +36,18 @@ def model_list(models: LiveModels) -> dict[str, object]:
 
 
 def one_model(models: LiveModels, name: str) -> dict[str, object] | None:
-    """The entry of one name; None where it is none of the list."""
+    """The entry of one name; None if the list does not have it.
+
+    Raises:
+        SignInNeeded: it is a model of a provider that has no credential.
+    """
     listed = model_list(models)["data"]
     assert isinstance(listed, list)  # noqa: S101 - made above
-    return next((entry for entry in listed if entry["id"] == name), None)
+    found = next((entry for entry in listed if entry["id"] == name), None)
+    if found is None:
+        with suppress(UsageError, ConfigError):  # a name that means nothing
+            models.loader.load(models.meant(name))
+    return found
 
 
 def _entry(name: str, model: CallableModel) -> dict[str, object]:

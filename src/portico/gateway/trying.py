@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from portico.errors import NetworkError, PorticoError
-from portico.gateway.headers import defaults, is_framed
+from portico.gateway.headers import is_framed
 from portico.gateway.incoming import Incoming
 from portico.gateway.metering import first_event, is_json, object_in, piece_of
 from portico.models.asking import Refused, not_begun, request_headers, with_token

@@ -1,6 +1,7 @@
-"""Why a name is no model that can be called, and every way out (provider page: troubleshooting).
+"""Why a name is no model that can be called, and what helps (provider page: troubleshooting).
 
-Each error begins with `Unknown model: provider/model`, which is what the page tells people to look for.
+An error of a name that means nothing, or of a provider whose key is missing, begins with `Unknown model: provider/model`, which
+is what the page tells people to look for. A provider that people sign in to is another matter: they are signed out of it.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from portico.errors import ConfigError, SignInNeeded, UsageError
 from portico.models.reference import did_you_mean
+from portico.store.remedy import SIGNED_OUT, sign_in
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +23,9 @@ LIST: Final = "{prog} models list --all"
 AFTERWARDS: Final = (
     "then look: {prog} models list; where a gateway still refuses it, upgrade if you can, then: {prog} gateway restart"
 )
-_SET_UP: Final = "or set it up: {prog} configure; a model newer than this version needs an upgrade, then: {prog} gateway restart"
+_OR_SET_UP: Final = (
+    "or set it up: {prog} configure; a model newer than this version needs an upgrade, then: {prog} gateway restart"
+)
 
 
 def wrong_case(catalog: Catalog, reference: ModelReference) -> bool:
@@ -49,21 +53,34 @@ def no_such_model(
         why = f"provider {provider.id} lists no model {reference.model}"
     hint = did_you_mean(catalog.near(str(reference))) or LIST
     if provider is None:
-        hint = f"{hint}\n  {_SET_UP}"
+        hint = f"{hint}\n  {_OR_SET_UP}"
     return kind("unknown-model", f"Unknown model: {reference}", why=why, hint=hint)
 
 
 def no_credential(
     provider: Provider, reference: ModelReference, *, switched_off_by: str | None, instead: Sequence[str], base_url: str | None
 ) -> SignInNeeded:
-    """The error for a provider that nobody has set up. `instead` are models of the same name that can be called."""
+    """The error for a provider that has no credential. `instead` are models of the same name that can be called."""
     missing = "no auth profile, no environment key, no key in the config"
     configured = "" if provider.config is not None else f"models.providers has no {provider.id}, and there is "
+    others = [f"use {name}, which is set up: {{prog}} models set {name}" for name in instead]
+    if switched_off_by is None and is_signed_in_to(provider):
+        keys = provider.spec.env_keys if provider.spec is not None else ()
+        others += [f"set {keys[0]} in the environment"] if keys else []
+        return SignInNeeded(
+            "not-signed-in",
+            f"{SIGNED_OUT[:-1]} of {provider.id}.",
+            why=f"no credential for provider {provider.id}, which serves {reference.model}",
+            hint="\n  ".join([sign_in(provider.id), *(f"Or {other}" for other in others)]),
+        )
+    if switched_off_by is not None:
+        others.append(f"switch its plugin on: {{prog}} plugins enable {switched_off_by}")
+    steps = [*others, *_set_up(provider, reference, base_url)]
     return SignInNeeded(
         "unknown-model",
         f"Unknown model: {reference}",
         why=f"no credential for provider {provider.id}: {configured}{missing}",
-        hint="\n  ".join(_ways_out(provider, reference, switched_off_by, instead, base_url)),
+        hint="\n  ".join(["To fix this, do one of:", *(f"- {step}" for step in steps), AFTERWARDS]),
     )
 
 
@@ -78,20 +95,28 @@ def key_not_set(provider: Provider, name: str) -> SignInNeeded:
     )
 
 
-def _ways_out(
-    provider: Provider, reference: ModelReference, switched_off_by: str | None, instead: Sequence[str], base_url: str | None
-) -> list[str]:
-    ways = [f"use {name}, which is set up: {{prog}} models set {name}" for name in instead]
-    if switched_off_by is not None:
-        ways.append(f"switch its plugin on: {{prog}} plugins enable {switched_off_by}")
+def is_signed_in_to(provider: Provider) -> bool:
+    """Whether people sign in to this provider, by the auth choice of its name, rather than paste a key."""
+    return provider.spec is not None and provider.id in provider.spec.sign_in_choices
+
+
+def first_step(provider: Provider) -> str:
+    """The one command that sets this provider up; `{prog}` stands for the program name."""
+    if provider.spec is None:
+        return f"{{prog}} config set models.providers.{provider.id}.apiKey -"
+    choices = (*(each.id for each in provider.spec.key_choices), *provider.spec.sign_in_choices)
+    choice = provider.id if is_signed_in_to(provider) else next(iter(choices), None)
+    return f"{{prog}} onboard --auth-choice {choice}" if choice is not None else "{prog} configure"
+
+
+def _set_up(provider: Provider, reference: ModelReference, base_url: str | None) -> list[str]:
     spec = provider.spec
     keys = spec.env_keys if spec is not None else ()
     oauth = [f"sign in: {{prog}} onboard --auth-choice {choice}" for choice in (spec.sign_in_choices if spec is not None else ())]
     by_key = [f"set {keys[0]} in the environment; a running gateway reads it after {{prog}} gateway restart"] if keys else []
     menu = ["choose it in the menu: {prog} configure (Model/auth)"] if spec is not None else []
-    ways += [*oauth, *by_key] if oauth and not keys else [*by_key, *oauth]
-    ways += [*menu, f"add models.providers.{provider.id} to the configuration: {_block(reference, spec, keys, base_url)}"]
-    return ["any one of these mends it:", *(f"- {way}" for way in ways), AFTERWARDS]
+    block = f"add models.providers.{provider.id} to the configuration: {_block(reference, spec, keys, base_url)}"
+    return [*by_key, *oauth, *menu, block]
 
 
 def _block(reference: ModelReference, spec: ProviderSpec | None, keys: Sequence[str], base_url: str | None) -> str:

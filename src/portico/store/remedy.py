@@ -1,11 +1,18 @@
-"""How a sign-in whose tokens are of no use any more is made again."""
+"""What is said to somebody who is signed out, and how a sign-in whose tokens are of no use any more is made again."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from portico.store.profile_record import Profile
+
+SIGNED_OUT: Final = "You are signed out."
+
+
+def sign_in(choice: str = "minimax-portal") -> str:
+    """The line that says how to sign in by this auth choice; `{prog}` stands for the program name."""
+    return f"Run `{{prog}} onboard --auth-choice {choice}`."
 
 
 def sign_in_again(profile: Profile) -> str:
