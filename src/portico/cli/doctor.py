@@ -1,8 +1,8 @@
-"""`doctor`: what is wrong here, why, and what mends it."""
+"""`doctor`: what was looked at, what is wrong, why, and what fixes it."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from portico.errors import ExitCode
 
@@ -14,26 +14,28 @@ if TYPE_CHECKING:
     from portico.doctor.examination import Result
     from portico.doctor.finding import Found
 
+_MARK: Final = len("[warning] ")
 _EXAMPLES = """examples:
-  {prog} doctor                     look at everything; the worst is told first
-  {prog} doctor --fix               and mend what can be mended without asking
+  {prog} doctor                     one line for each check, then what is wrong, the worst first
+  {prog} doctor --fix               and fix what can be fixed without asking
   {prog} doctor --json
   {prog} doctor --bundle report.tar.gz     what it found, for a bug report: no secret is in it
 
-exit code: 0 nothing is wrong (warnings are no fault); 9 something is.
+exit code: 0 nothing is wrong (there may be warnings); 9 something is.
+With --json, `results` has the status of each check: ok, warning, error, or skipped if there was nothing to look at.
 """
 
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `doctor`."""
     parser.epilog = _EXAMPLES
-    parser.add_argument("--fix", action="store_true", help="mend what is safe to mend, and say what was done")
+    parser.add_argument("--fix", action="store_true", help="fix what is safe to fix, and say what was done")
     parser.add_argument("--bundle", metavar="FILE", help="write what was found into an archive for a bug report, without secrets")
     parser.set_defaults(handler=doctor, tells_trouble=False)
 
 
 def doctor(args: argparse.Namespace, rt: Runtime) -> int:
-    """Look, mend where told, and tell.
+    """Run every check and report; with `--fix`, fix what is safe first.
 
     Raises:
         StoreError: the bundle cannot be written.
@@ -60,15 +62,19 @@ def doctor(args: argparse.Namespace, rt: Runtime) -> int:
                 "findings": [as_json(each, rt.program) for each in found],
                 "mended": mended,
                 "checks": timings(results),
+                "results": [result_json(result) for result in results],
             }
         )
         return code
     for line in mended:
         rt.out.line(f"mended: {_printable(line)}")
+    for result in results:
+        rt.out.line(_printable(f"{f'[{result.status}]':<{_MARK}}{result.check.label}: {result.saw}"))
+    rt.out.line()
     for each in found:
         _show(each, rt)
     if not found:
-        rt.out.line(f"Nothing is wrong: {', '.join(result.check.label for result in results)}.")
+        rt.out.line("Nothing is wrong.")
     if args.bundle is not None:
         rt.out.note(f"Written, without secrets, readable by you alone: {args.bundle}")
     return code
@@ -84,6 +90,18 @@ def as_json(found: Found, program: str) -> dict[str, object]:
         "why": found.why,
         "hint": hint,
         "fixable": found.mend is not None,
+    }
+
+
+def result_json(result: Result) -> dict[str, object]:
+    """One check for programs: its status, what it looked at, the ids of its findings, and its time in milliseconds."""
+    return {
+        "id": result.check.id,
+        "label": result.check.label,
+        "status": result.status,
+        "saw": result.saw,
+        "findings": [each.id for each in result.found],
+        "tookMs": result.took_ms,
     }
 
 

@@ -55,7 +55,7 @@ def write_bundle(place: str, here: Installation, results: Sequence[Result]) -> N
 
 def _told(result: Result) -> dict[str, object]:
     found = [{"id": each.id, "level": each.level, "message": each.message, "why": each.why} for each in result.found]
-    return {"check": result.check.id, "tookMs": result.took_ms, "found": found}
+    return {"check": result.check.id, "status": result.status, "saw": result.saw, "tookMs": result.took_ms, "found": found}
 
 
 def _versions() -> dict[str, str]:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from portico import signals
-from portico.doctor import files, gateway, network, references, sign_ins
-from portico.doctor.finding import Check, Found
+from portico.doctor import files, gateway, models, network, references, sign_ins
+from portico.doctor.finding import Check, Found, Saw, Skipped
 from portico.doctor.patient import Patient
 from portico.errors import PorticoError
 from portico.secret import redact
@@ -19,7 +19,8 @@ from portico.store.off_loop import start_off_loop
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from portico.contracts import DoctorCheck
+    from portico.contracts import DoctorCheck, Finding
+    from portico.doctor.finding import Level, Seen, Status
     from portico.installation import Installation
 
 LONGEST_S: Final = 5.0
@@ -32,24 +33,35 @@ CHECKS: Final = (
     Check("packages", "the packages", gateway.packages),
     Check("plugins", "the plugins", sign_ins.plugins),
     Check("references", "what the configuration names", references.references),
-    Check("store", "the keyring", sign_ins.store),
+    Check("store", "the token store", sign_ins.store),
     Check("records", "the tokens in it", sign_ins.records),
     Check("health", "the sign-ins", sign_ins.health),
+    Check("credentials", "a credential for each model in use", models.credentials),
+    Check("base-urls", "the addresses of the providers", models.base_urls),
     Check("network", "the way to the providers, and the clock", network.hosts),
     Check("plans", "the credentials at their providers", network.plans),
     Check("gateway", "the gateway", gateway.running),
     Check("service", "the service that keeps it running", gateway.service_file),
 )
-_WORST_FIRST: Final = ("error", "warning")
+_WORST_FIRST: Final[tuple[Level, ...]] = ("error", "warning")
 
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What one check found, and how long it took in milliseconds."""
+    """What one check found, what it looked at in words, and how long it took in milliseconds. `skipped`: there was nothing."""
 
     check: Check
     found: tuple[Found, ...]
     took_ms: int
+    saw: str = ""
+    skipped: bool = False
+
+    @property
+    def status(self) -> Status:
+        """The worst of what it found; `skipped` if it had nothing to look at."""
+        levels = {each.level for each in self.found}
+        worst = next((level for level in _WORST_FIRST if level in levels), None)
+        return worst or ("skipped" if self.skipped else "ok")
 
 
 def examine(here: Installation, *, checks: Sequence[Check] = CHECKS, longest_s: float = LONGEST_S) -> tuple[Result, ...]:
@@ -74,16 +86,24 @@ def worst_first(results: Sequence[Result]) -> list[Found]:
 
 async def _run(check: Check, patient: Patient, longest_s: float) -> Result:
     began = time.monotonic()
+    seen: tuple[Seen, ...]
     try:
-        found = await _outcome(check, patient, longest_s)
+        seen = await _outcome(check, patient, longest_s)
     except PorticoError as error:
-        found = (Found(error.id, "error", f"{check.label}: {error.message}", error.why, error.hint),)
+        seen = (Found(error.id, "error", f"{check.label}: {error.message}", error.why, error.hint),)
     except Exception as error:  # noqa: BLE001 - whatever a broken part raises, the other checks go on
-        found = (Found("check-failed", "error", f"{check.label}: {redact(f'{type(error).__name__}: {error}')}"),)
-    return Result(check, found, round((time.monotonic() - began) * 1000))
+        seen = (Found("check-failed", "error", f"{check.label}: {redact(f'{type(error).__name__}: {error}')}"),)
+    return _result(check, seen, round((time.monotonic() - began) * 1000))
 
 
-async def _outcome(check: Check, patient: Patient, longest_s: float) -> tuple[Found, ...]:
+def _result(check: Check, seen: tuple[Seen, ...], took_ms: int) -> Result:
+    found = tuple(each for each in seen if isinstance(each, Found))
+    skipped = [each.why for each in seen if isinstance(each, Skipped)]
+    saw = [each.text for each in seen if isinstance(each, Saw)] or skipped or [each.message for each in found]
+    return Result(check, found, took_ms, "; ".join(saw) or "nothing wrong", bool(skipped))
+
+
+async def _outcome(check: Check, patient: Patient, longest_s: float) -> tuple[Seen, ...]:
     work = start_off_loop(lambda: tuple(check.run(patient)))
     limit_s = longest_s
     await asyncio.wait({work}, timeout=longest_s)
@@ -106,8 +126,11 @@ def _of_plugins(patient: Patient) -> list[Check]:
         return []
 
 
-def _blocking(check: DoctorCheck) -> Callable[[Patient], list[Found]]:
-    async def run() -> list[Found]:
-        return [Found(each.id, each.level, each.message, each.why, each.hint) for each in await check.run() if each.level != "ok"]
+def _blocking(check: DoctorCheck) -> Callable[[Patient], list[Seen]]:
+    def seen(each: Finding) -> Seen:
+        return Saw(each.message) if each.level == "ok" else Found(each.id, each.level, each.message, each.why, each.hint)
+
+    async def run() -> list[Seen]:
+        return [seen(each) for each in await check.run()]
 
     return lambda _patient: signals.run(run())

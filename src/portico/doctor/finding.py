@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from portico.errors import PorticoError
 
 Level = Literal["error", "warning"]
+Status = Literal["ok", "warning", "error", "skipped"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,12 +31,29 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
+class Saw:
+    """What a check looked at, in a few words: a path, the accounts, the model that would answer."""
+
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """Why a check had nothing to look at."""
+
+    why: str
+
+
+Seen = Found | Saw | Skipped
+
+
+@dataclass(frozen=True, slots=True)
 class Check:
     """One part of an installation to look at. `run` may block, for as long as it is given."""
 
     id: str
     label: str
-    run: Callable[[Patient], Iterable[Found]]
+    run: Callable[[Patient], Iterable[Seen]]
 
 
 def of_error(error: PorticoError, *, level: Level = "error", why: str | None = None) -> Found:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from portico.doctor.finding import Found, of_error
+from portico.doctor.finding import Found, Saw, Skipped, of_error
 from portico.errors import PorticoError
 from portico.services.service import LONGEST_FILE
 from portico.store.atomic import read_file
@@ -14,19 +14,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
+    from portico.doctor.finding import Seen
     from portico.doctor.patient import Patient
     from portico.services.service import Service
 
 _FLOOR: Final = re.compile(r"^([A-Za-z0-9._-]+)\s*>=\s*([0-9.]+)")
 
 
-def running(patient: Patient) -> Iterator[Found]:
+def running(patient: Patient) -> Iterator[Seen]:
     """A gateway that does not answer, or whose port another program has."""
     from portico.gateway import service
     from portico.gateway.port import PortTaken, bound, configured_port
 
     here = patient.here
     condition, state = service.status(here.paths)
+    yield Saw(f"{condition}, port {state.port}" if state is not None else condition)
     if condition == "unresponsive":
         why = "It neither refreshes tokens nor answers your tools."
         yield Found(
@@ -52,7 +54,7 @@ def running(patient: Patient) -> Iterator[Found]:
         yield of_error(error, level="warning")
 
 
-def service_file(patient: Patient) -> Iterator[Found]:
+def service_file(patient: Patient) -> Iterator[Seen]:
     """A service that is installed and would run something else than what is here now."""
     from portico.gateway.as_service import gateway_service, in_this_environment
     from portico.oauth.proxy import names_a_way
@@ -61,10 +63,12 @@ def service_file(patient: Patient) -> Iterator[Found]:
     here = patient.here
     manager = manager_here(here.env)
     if manager is None or not manager.path(gateway_service(here)).exists():
+        yield Skipped("there is no service manager here" if manager is None else "not installed")
         return
     installed = manager.environment(gateway_service(here))
     now = in_this_environment(gateway_service(here), here, installed)
     path = manager.path(now)
+    yield Saw(str(path))
     if _content(path) == manager.content(now) and _has_its_secrets(now):
         return
     differs = names_a_way(here.env) and not (_ways(installed) == _ways(now.environment) and _has_its_secrets(now))
@@ -103,14 +107,15 @@ def _content(path: Path) -> bytes | None:
         return None
 
 
-def packages(_patient: Patient) -> Iterator[Found]:
+def packages(_patient: Patient) -> Iterator[Seen]:
     """A package older than the oldest one without a known fault: the floors in Portico's own metadata."""
     from importlib.metadata import PackageNotFoundError, requires, version
 
     try:
         needed = requires("portico") or []
     except PackageNotFoundError:
-        return  # run from a checkout
+        yield Skipped("Portico runs from a checkout")
+        return
     for line in needed:
         found = _FLOOR.match(line)
         if found is None or "extra ==" in line:
@@ -119,6 +124,7 @@ def packages(_patient: Patient) -> Iterator[Found]:
             present = version(found[1])
         except PackageNotFoundError:
             continue
+        yield Saw(f"{found[1]} {present}")
         if _numbers(present) < _numbers(found[2]):
             why = "An older one has faults that are known to matter here; the reasons stand in Portico's own tests."
             yield Found(

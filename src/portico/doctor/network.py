@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from portico import signals
-from portico.doctor.finding import Found, of_error
+from portico.doctor.finding import Found, Saw, Skipped, of_error
 from portico.errors import PorticoError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
+    from portico.doctor.finding import Seen
     from portico.doctor.patient import Patient
     from portico.models.http import ModelHttp
 
@@ -22,17 +23,21 @@ _SKEW_S: Final = 60.0
 _ANSWER_S: Final = 4.0
 
 
-def hosts(patient: Patient) -> Iterable[Found]:
+def hosts(patient: Patient) -> Iterable[Seen]:
     """A proxy that cannot be used; a host that does not answer, once for each cause; a clock that is not the host's."""
     from portico.oauth import proxy
 
     found = [*map(of_error, proxy.problems()), *signals.run(_hosts(patient))]
-    return list({(each.id, each.message): each for each in found}.values())
+    servers = sorted(_origins(patient))
+    looked = Saw(", ".join(servers)) if servers else Skipped("no account uses a server")
+    return [looked, *{(each.id, each.message): each for each in found}.values()]
 
 
-def plans(patient: Patient) -> Iterable[Found]:
+def plans(patient: Patient) -> Iterable[Seen]:
     """A credential that its provider refuses: of the other region, of another kind, or revoked."""
-    return signals.run(_plans(patient)) if patient.accounts else ()
+    if not patient.accounts:
+        return (Skipped("no account has a plan to ask about"),)
+    return (Saw(", ".join(account.label for account in patient.accounts)), *signals.run(_plans(patient)))
 
 
 async def _hosts(patient: Patient) -> list[Found]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from portico.config.config_path import format_path
 from portico.config.references import ORDER, PROFILES, model_names, own_profiles
-from portico.doctor.finding import Found
+from portico.doctor.finding import Found, Saw, Skipped
 from portico.errors import PorticoError, StoreError
 
 if TYPE_CHECKING:
@@ -17,16 +17,19 @@ if TYPE_CHECKING:
     from portico.config.config_path import ConfigPath
     from portico.config.document import Document
     from portico.config.layers import LoadedConfig
-    from portico.doctor.finding import Level
+    from portico.doctor.finding import Level, Seen
     from portico.doctor.patient import Patient
 
 _MOST: Final = 5
 
 
-def references(patient: Patient) -> Iterator[Found]:
+def references(patient: Patient) -> Iterator[Seen]:
     """A profile in an order, or a model name, that refers to nothing."""
     if patient.config is None:
+        yield Skipped("the configuration cannot be read")
         return
+    models, orders = len([*model_names(patient.config.config)]), len(patient.config.config.auth.order)
+    yield Saw(f"names of models: {models}, orders of accounts: {orders}")
     yield from _profiles(patient, patient.config)
     yield from _models(patient, patient.config)
 

@@ -3,43 +3,54 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from portico.doctor.finding import Found, of_error
+from portico.doctor.finding import Found, Saw, Skipped, of_error
 from portico.errors import PorticoError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from portico.doctor.finding import Seen
     from portico.doctor.patient import Patient
     from portico.store.profiles import Profile
 
+_NOBODY: Final = Skipped("nobody is signed in")
 
-def store(patient: Patient) -> Iterator[Found]:
+
+def store(patient: Patient) -> Iterator[Seen]:
     """The keyring, or the sealed file where the configuration names it, by a record that is written, read back and deleted."""
     chosen = patient.config.config.auth.store if patient.config is not None else None
+    yield Saw("an encrypted file" if chosen == "file" else "the OS keyring")
     try:
         patient.vault("store", chosen).probe()
     except PorticoError as error:
         yield of_error(error, why=error.why or "No token can be kept or read.")
 
 
-def records(patient: Patient) -> Iterator[Found]:
+def records(patient: Patient) -> Iterator[Seen]:
     """A sign-in whose tokens are gone from the store."""
+    if not patient.profiles:
+        yield _NOBODY
+        return
     vault = patient.vault("records")
     for profile in patient.profiles:
+        yield Saw(profile.id)
         try:
             vault.read(profile.id)
         except PorticoError as error:
             yield replace(of_error(error), hint=_again(profile)) if error.id == "record-missing" else of_error(error)
 
 
-def health(patient: Patient) -> Iterator[Found]:
+def health(patient: Patient) -> Iterator[Seen]:
     """A sign-in that has ended, or is about to."""
     from portico.auth.health import health_now
 
+    if not patient.profiles:
+        yield _NOBODY
     for profile in patient.profiles:
         found = health_now(profile, patient.here.clock)
+        yield Saw(f"{profile.id}: {found.word}")
         why = profile.failure.message if profile.failure is not None else None
         if found.word in {"sign in again", "sign-out unfinished"}:
             hint = "{prog} auth logout " + profile.id if found.word == "sign-out unfinished" else _again(profile)
@@ -64,9 +75,10 @@ def health(patient: Patient) -> Iterator[Found]:
             )
 
 
-def plugins(patient: Patient) -> Iterator[Found]:
+def plugins(patient: Patient) -> Iterator[Seen]:
     """A plugin that is broken, or that is off while a sign-in needs it."""
     if patient.config is None:
+        yield Skipped("the configuration cannot be read")
         return
     from portico.plugins.manager import not_yours
 
@@ -74,6 +86,7 @@ def plugins(patient: Patient) -> Iterator[Found]:
     host.load()
     on = {record.id for record in host.records() if record.enabled}
     off = {record.id for record in host.records()} - on  # of two copies of one plugin only the later one may be off
+    yield Saw(f"on: {', '.join(sorted(on)) or 'none'}")
     for record in host.records():
         if record.candidate.exposure is not None:
             yield of_error(not_yours(record))

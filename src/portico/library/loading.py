@@ -34,7 +34,7 @@ def load_model(
     Args:
         name: `provider/model` or an alias; the default model where there is none.
         profile: the sign-in to use, and no other.
-        fallback: whether the provider's other accounts and, for the default model, the fallbacks may answer where the first cannot.
+        fallback: whether the provider's other accounts and, for the default model, the fallbacks may answer too.
         config: a configuration other than the usual one.
         env: the environment; that of this process where nothing is given.
 

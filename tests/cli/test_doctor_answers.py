@@ -1,0 +1,347 @@
+"""`doctor` and `auth status` on machines that no model would answer on, and one line for each check."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from dataclasses import replace
+
+import pytest
+
+from portico.cli.doctor import as_json
+from portico.cli.runtime import Runtime
+from portico.doctor.examination import CHECKS, examine
+from portico.store.profiles import ProfileIndex
+from tests.commands import Commands
+from tests.minimax_session import GLOBAL, SIGN_IN, sealed_store
+
+M21 = "minimax-portal/MiniMax-M2.1"
+KEY = {"MINIMAX_API_KEY": "sk-emulator-global"}
+UNATTENDED = ("--region", "global", "--non-interactive", "--no-background")
+
+
+@pytest.fixture
+def newcomer(minimax):
+    """Nobody has signed in; where there is no keyring, the configuration names the sealed file."""
+    session = minimax()
+    if session.store:
+        session.ok("config", "set", "auth.store", "file")
+    return session
+
+
+@pytest.fixture
+def session(newcomer):
+    newcomer.sign_in("--region", "global")
+    return newcomer
+
+
+def report(session, env=None):
+    return json.loads(session.run("doctor", "--json", env=env).stdout)
+
+
+def misfits(session):
+    """What `doctor` finds of addresses; no server is asked for it."""
+    env = session.run_portico.environment(KEY)
+    results = examine(Runtime("portico", env=env), checks=[check for check in CHECKS if check.id == "base-urls"])
+    return [as_json(found, "portico") for result in results for found in result.found]
+
+
+@pytest.fixture
+def set_up(run_portico):
+    """Commands without any server."""
+    return Commands(run_portico)
+
+
+def ids(session, env=None):
+    return [each["id"] for each in report(session, env)["findings"]]
+
+
+def follow(session, hint, *more):
+    """Run the first command of a hint as somebody would type it."""
+    command = hint.split("`")[1] if "`" in hint else hint.split("\n")[0].rpartition(": ")[2]
+    assert command.startswith("portico ")
+    return session.ok(*shlex.split(command)[1:], *more)
+
+
+# --- E175 ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("E175")
+def test_being_signed_out_is_one_finding_and_its_command_signs_in(newcomer):
+    (found,) = report(newcomer)["findings"]
+
+    assert (found["id"], found["level"], found["message"]) == ("not-signed-in", "error", "You are signed out.")
+    assert newcomer.run("doctor").returncode == 9
+    follow(newcomer, found["hint"], *UNATTENDED, *newcomer.store)
+    assert report(newcomer)["findings"] == []
+
+
+@pytest.mark.requirement("E175")
+def test_a_machine_with_only_an_api_key_is_well(newcomer):
+    assert ids(newcomer, KEY) == []
+
+
+@pytest.mark.requirement("E175")
+def test_a_default_model_without_a_credential_is_found_though_another_provider_has_one(session):
+    session.ok("models", "set", "anthropic/claude-opus-4-6")
+
+    (found,) = report(session)["findings"]
+
+    assert (found["id"], found["level"]) == ("unknown-model", "error")
+    assert "agents.defaults.model.primary" in found["message"]
+    assert ids(session, {"ANTHROPIC_API_KEY": "sk-any"}) == []
+
+
+@pytest.mark.requirement("E175")
+def test_a_default_model_that_is_signed_out_of_names_the_command_that_signs_in(session):
+    session.ok("auth", "logout", "--yes")
+    session.ok("models", "set", M21)
+
+    other_key = {"OPENAI_API_KEY": "sk-any"}
+
+    (found,) = report(session, other_key)["findings"]
+
+    assert (found["id"], found["level"]) == ("not-signed-in", "error")
+    follow(session, found["hint"], *UNATTENDED, *session.store)
+    assert ids(session, other_key) == []
+
+
+@pytest.mark.requirement("E175")
+def test_a_fallback_that_would_answer_makes_a_default_without_a_credential_a_warning(session):
+    model = {"primary": "anthropic/claude-opus-4-6", "fallbacks": [M21]}
+    session.ok("config", "set", "agents.defaults.model", json.dumps(model))
+
+    (found,) = report(session)["findings"]
+
+    assert (found["id"], found["level"]) == ("unknown-model", "warning")
+    assert f"{M21} answers instead" in found["message"]
+
+
+@pytest.mark.requirement("E175")
+@pytest.mark.parametrize("order", [{"minimax-portal": ["minimax-portal:gone"]}, {"nobody": ["nobody:default"]}])
+def test_an_order_that_names_nobody_is_found_on_a_machine_with_a_key(newcomer, order):
+    newcomer.ok("config", "set", "auth.order", json.dumps(order))
+
+    (found,) = report(newcomer, KEY)["findings"]
+
+    assert (found["id"], found["level"]) == ("dangling-reference", "warning")
+    follow(newcomer, found["hint"])
+    assert ids(newcomer, KEY) == []
+
+
+@pytest.mark.requirement("E175")
+@pytest.mark.parametrize(
+    ("provider", "base", "api", "right"),
+    [
+        ("minimax", "https://api.minimax.io/anthropic", "openai-completions", ("baseUrl", "https://api.minimax.io/v1")),
+        ("minimax", "https://api.minimax.io/v1", "anthropic-messages", ("baseUrl", "https://api.minimax.io/anthropic")),
+        ("acme", "http://127.0.0.1:9/anthropic/", "openai-responses", ("api", "anthropic-messages")),
+        ("acme", "http://127.0.0.1:9/v1/messages", "anthropic-messages", ("baseUrl", "http://127.0.0.1:9/v1")),
+        ("acme", "http://127.0.0.1:9/v1/chat/completions", "openai-completions", ("baseUrl", "http://127.0.0.1:9/v1")),
+        ("acme", "http://127.0.0.1:9/v1/responses", "openai-completions", ("api", "openai-responses")),
+    ],
+)
+def test_a_base_url_of_another_api_is_found_and_its_command_makes_them_fit(set_up, provider, base, api, right):
+    entry = {"baseUrl": base, "api": api, "models": [{"id": "MiniMax-M2.1"}]}
+    set_up.ok("config", "set", f"models.providers.{provider}", json.dumps(entry))
+
+    (found,) = misfits(set_up)
+
+    assert (found["level"], base in found["message"], api in found["message"]) == ("error", True, True)
+    follow(set_up, found["hint"])
+    assert set_up.ok("config", "get", f"models.providers.{provider}.{right[0]}").strip() == right[1]
+    assert right[1] not in {each["message"].split(" is ")[1].split(",")[0] for each in misfits(set_up)}
+
+
+@pytest.mark.requirement("E175")
+def test_a_base_url_that_may_fit_its_api_is_no_finding(set_up):
+    fitting = [
+        ("http://127.0.0.1:9/anthropic", "anthropic-messages"),
+        ("http://127.0.0.1:9/v1", "openai-completions"),
+        ("http://127.0.0.1:9/v1", "openai-responses"),
+        ("http://127.0.0.1:9", "anthropic-messages"),
+        ("http://127.0.0.1:9/v1", "anthropic-messages"),  # `/messages` is appended: https://api.anthropic.com/v1 works
+        ("http://127.0.0.1:9/api/v3", "openai-completions"),
+        ("http://127.0.0.1:9/anthropic-proxy/v1", "openai-completions"),
+    ]
+    entries = {
+        f"acme-{number}": {"baseUrl": base, "api": api, "models": [{"id": "x"}]} for number, (base, api) in enumerate(fitting)
+    }
+    set_up.ok("config", "set", "models.providers", json.dumps(entries))
+    assert misfits(set_up) == []
+
+
+# --- E176 ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("E176")
+def test_each_check_has_a_line_with_its_result_and_what_it_looked_at(session):
+    lines = session.ok("doctor").splitlines()
+
+    shown = {line.split(":")[0].split("]")[1].strip(): line for line in lines if line.startswith("[")}
+    assert [each["label"] for each in report(session)["results"]] == [*shown]
+    assert shown["the configuration"].startswith("[ok] ")
+    assert str(session.paths.config) in shown["the configuration"]
+    assert GLOBAL in shown["the sign-ins"]
+    assert M21 in shown["a credential for each model in use"]
+    assert lines[-1] == "Nothing is wrong."
+
+
+@pytest.mark.requirement("E176")
+def test_a_check_that_found_something_says_so_on_its_line_and_its_findings_follow(session):
+    session.ok("config", "set", "auth.order.minimax-portal", '["minimax-portal:gone"]')
+    session.ok("plugins", "disable", "minimax-portal-auth")
+
+    done = session.run("doctor")
+    lines = done.stdout.splitlines()
+
+    assert any(line.startswith("[error]   the plugins: ") for line in lines)
+    assert any(line.startswith("[warning] what the configuration names: ") for line in lines)
+    assert any(line.startswith("error: The plugin minimax-portal-auth is off. [plugin-off]") for line in lines)
+
+
+@pytest.mark.requirement("E176")
+def test_json_has_a_status_for_each_check_with_the_ids_of_its_findings(newcomer):
+    newcomer.ok("config", "set", "auth.order.nobody", '["nobody:gone"]')
+    value = report(newcomer)
+
+    results = {each["id"]: each for each in value["results"]}
+    assert set(results) == set(value["checks"])
+    assert {each["status"] for each in results.values()} <= {"ok", "warning", "error", "skipped"}
+    assert (results["references"]["status"], results["references"]["findings"]) == ("warning", ["dangling-reference"])
+    assert (results["credentials"]["status"], results["credentials"]["findings"]) == ("error", ["not-signed-in"])
+    assert (results["records"]["status"], results["health"]["status"]) == ("skipped", "skipped")
+    assert results["config"]["status"] == "ok"
+    assert all(each["saw"] for each in results.values())
+    assert sorted(found["id"] for found in value["findings"]) == sorted(
+        id for each in results.values() for id in each["findings"]
+    )
+
+
+@pytest.mark.requirement("E176")
+def test_what_rests_on_a_config_that_cannot_be_read_is_skipped_and_not_called_well(session):
+    session.paths.config.write_text("{ broken", encoding="utf-8")
+
+    results = {each["id"]: each["status"] for each in report(session)["results"]}
+
+    assert results["config"] == "error"
+    assert {results[name] for name in ("plugins", "references", "credentials", "base-urls")} == {"skipped"}
+
+
+# --- E177 ------------------------------------------------------------------------------------------------------------------
+
+
+def status(session, env=None, *words):
+    done = session.run("auth", "status", "--json", *words, env=env)
+    value = json.loads(done.stdout)
+    assert value["exitCode"] == done.returncode
+    (profile,) = value["profiles"]
+    return done.returncode, profile
+
+
+@pytest.fixture
+def sealed(minimax):
+    session = minimax()
+    session.env |= sealed_store()
+    session.ok(*SIGN_IN, "--json", "--flow", "browser", "--region", "global", "--store", "file")
+    return session
+
+
+@pytest.mark.requirement("E177")
+@pytest.mark.parametrize(("passphrase", "id"), [(None, "passphrase-needed"), ("another", "passphrase-wrong")])
+def test_a_sealed_store_that_does_not_open_is_not_ok(sealed, passphrase, id):
+    assert status(sealed)[0] == 0
+
+    code, profile = status(sealed, {"PORTICO_PASSPHRASE": passphrase})
+
+    assert (code, profile["status"], profile["storeError"]["id"]) == (7, "store unreadable", id)
+    assert profile["advice"]
+    assert sealed.run("ask", "Hello", env={"PORTICO_PASSPHRASE": passphrase}).returncode == 7
+    shown = sealed.run("auth", "status", env={"PORTICO_PASSPHRASE": passphrase})
+    assert f"{GLOBAL}: store unreadable" in shown.stdout
+
+
+@pytest.mark.requirement("E177")
+def test_a_sign_in_whose_plugin_is_off_is_not_ok_and_its_command_makes_it_so(session):
+    session.ok("plugins", "disable", "minimax-portal-auth")
+
+    code, profile = status(session)
+
+    assert (code, profile["status"]) == (9, "plugin off")
+    follow(session, profile["advice"])
+    assert (status(session)[0], status(session)[1]["status"]) == (0, "ok")
+
+
+@pytest.mark.requirement("E177")
+def test_a_token_that_has_ended_without_a_refresh_token_is_not_ok(session):
+    ProfileIndex(session.paths).update(GLOBAL, lambda one: replace(one, has_refresh=False, expires_at=1))
+
+    code, profile = status(session)
+
+    assert (code, profile["status"]) == (3, "sign in again")
+    follow(session, profile["advice"], "--no-background", "--flow", "browser")
+    assert status(session)[0] == 0
+
+
+@pytest.mark.requirement("E177")
+def test_a_keyring_that_cannot_be_opened_is_not_ok(session, tmp_path):
+    if session.store:
+        pytest.skip("no keyring here")
+    away = {"DBUS_SESSION_BUS_ADDRESS": f"unix:path={tmp_path}/nowhere"}
+
+    code, profile = status(session, away)
+
+    assert (code, profile["status"]) == (7, "store unreadable")
+
+
+@pytest.mark.requirement("E177")
+def test_a_locked_keyring_is_not_ok_and_no_window_is_opened_for_it(session, secret_service):
+    secret_service.lock()
+
+    code, profile = status(session)
+
+    assert (code, profile["status"], profile["storeError"]["id"]) == (7, "store unreadable", "keyring-locked")
+
+
+# --- E178 ------------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.requirement("E178")
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("ask", "Hello"),
+        ("ask", "--no-fallback", "Hello"),
+        ("exec", "--", "true"),
+        ("auth", "token"),
+        ("usage",),
+        ("env",),
+    ],
+    ids=" ".join,
+)
+def test_being_signed_out_is_said_as_that_with_the_command_that_signs_in(session, words):
+    session.ok("auth", "logout", "--yes")
+    session.ok("models", "set", M21)
+
+    done = session.run(*words)
+
+    assert done.returncode == 3
+    first, *rest = done.stderr.splitlines()
+    assert first.startswith("portico: You are signed out")
+    assert "  Run `portico onboard --auth-choice minimax-portal`." in rest
+    assert "Unknown model" not in done.stderr
+    told = json.loads(session.run(*words[:1], "--json", *words[1:]).stdout.splitlines()[-1])["error"]
+    assert told["id"] == "not-signed-in"
+
+
+@pytest.mark.requirement("E178")
+@pytest.mark.parametrize("words", [("models", "status"), ("auth", "status"), ("auth", "list")])
+def test_commands_that_show_what_there_is_say_it_too(session, words):
+    session.ok("auth", "logout", "--yes")
+    session.ok("models", "set", M21)
+
+    done = session.run(*words)
+
+    shown = done.stdout + done.stderr
+    assert "You are signed out" in shown
+    assert "portico onboard --auth-choice minimax-portal" in shown
