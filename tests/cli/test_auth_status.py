@@ -78,11 +78,12 @@ def test_check_tells_the_cases_apart_by_its_exit_code(session):
 
 
 @pytest.mark.requirement("E81")
-def test_check_notices_a_store_that_does_not_give_the_tokens_back(session):
+@pytest.mark.requirement("E177")
+def test_a_store_that_does_not_give_the_tokens_back_is_noticed(session):
     session.sign_in("--region", "global")
     change(session, slot="b" if ProfileIndex(session.paths).get(GLOBAL).slot == "a" else "a")
 
-    assert session.run("auth", "status").returncode == 0
+    assert session.run("auth", "status").returncode == 7
     done = session.run("auth", "status", "--check", "--json")
 
     assert done.returncode == 7

@@ -53,11 +53,12 @@ def add_status(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     """Add `status` to `auth`."""
     epilog = (
         "example:\n  {prog} auth status --check --json\n\n"
-        "exit code: 0 fine; 3 a sign-in is needed; with --check also 12 where one ends within 24 h and cannot be refreshed,\n"
-        "and 7 where the store does not give the tokens back.\n"
+        "An account is ok if a request with it would succeed, as far as that is known without asking a server or you.\n\n"
+        "exit code: 0 all are ok; 3 a sign-in is needed; 7 the store does not give the tokens back (locked, wrong passphrase);\n"
+        "9 a plugin that is needed is off or broken; with --check also 12 if one ends within 24 h and cannot be refreshed.\n"
     )
-    parser = commands.add_parser("status", help="how each sign-in is, and what to do", epilog=epilog)
-    parser.add_argument("--check", action="store_true", help="look into the store too, and tell more by the exit code")
+    parser = commands.add_parser("status", help="show whether each account can be used, and what to do", epilog=epilog)
+    parser.add_argument("--check", action="store_true", help="also exit with 12 if one ends within 24 h and cannot be refreshed")
     parser.set_defaults(handler=status_)
 
 

@@ -1,48 +1,64 @@
-"""`auth status`: how each sign-in is, until when, what went wrong last, and what to do."""
+"""`auth status`: whether each account can be used now, until when, what went wrong last, and what to do.
+
+An account is ok only if a request with it would succeed as far as can be known without asking a server or a person: its plugin
+is on, its tokens come out of the store, and they have not ended (openclaw#66952).
+"""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from portico.auth.freshness import own_time
 from portico.auth.health import check_code, health_now
-from portico.cli.auth_view import DAMAGED, all_as_json, expiry, in_use, now, say_nobody
+from portico.cli.auth_view import DAMAGED, all_as_json, expiry, in_use, now, say_signed_out
 from portico.errors import ExitCode, PorticoError
 from portico.onboarding.times import in_words, iso
 from portico.store.network_folder import shared_folder_warning
+from portico.store.passphrase import PassphraseSource
 from portico.store.remedy import sign_in_again
+from portico.store.vault import Vault
 
 if TYPE_CHECKING:
     from portico.auth.health import Health
     from portico.cli.runtime import Runtime
     from portico.store.profiles import IndexDraft, Profile
 
+_UNREADABLE = "store unreadable"
 _STORES = {"keyring": "the OS keyring", "file": "a sealed file"}
 
 
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What keeps an account from being used, though its tokens may be good. `word` sums it up."""
+
+    word: str
+    error: PorticoError
+
+
 def show_status(rt: Runtime, *, check: bool = False) -> int:
-    """Say how each sign-in is.
+    """Say how each account is.
 
     Returns:
-        3 where there is none, or one needs a new sign-in. With `check` also 12 where one ends within 24 hours and cannot be
-        refreshed, and 7 where the store does not give the tokens back.
+        3 if there is none, or one needs a new sign-in; 7 if the store does not give the tokens back; 9 if a plugin that is needed
+        cannot be used. With `check` also 12 if one ends within 24 hours and cannot be refreshed.
     """
     index = rt.index.view()
-    unreadable = _unreadable(index, rt) if check else {}
-    code = _code(index, unreadable, rt, check=check)
+    unusable = _unusable(index, rt)
+    code = _code(index, unusable, rt, check=check)
     warning = shared_folder_warning(rt.paths.state)
     if warning is not None:
         rt.out.warn(warning)
     if rt.out.is_json:
         warnings = [] if warning is None else [warning]
-        profiles = _as_json(index, unreadable, rt)
+        profiles = _as_json(index, unusable, rt)
         rt.out.json({"signedIn": bool(index.profiles), "exitCode": code, "profiles": profiles, "warnings": warnings})
     elif not index.profiles and not index.damaged:
-        say_nobody(rt)
+        say_signed_out(rt)
     else:
         used = (in_use(index, rt) if len(index.profiles) > 1 else None) or frozenset()
         for profile in index.profiles:
-            _say(profile, unreadable.get(profile.id), rt, in_use=profile.id in used)
+            _say(profile, unusable.get(profile.id), rt, in_use=profile.id in used)
         for id in index.damaged:
             rt.out.line(f"{id}: {DAMAGED}\n  to do         delete its tokens: {rt.program} auth logout {id}")
     return code
@@ -61,40 +77,64 @@ def advice(profile: Profile, health: Health) -> str | None:
     return None
 
 
-def _code(index: IndexDraft, unreadable: dict[str, PorticoError], rt: Runtime, *, check: bool) -> int:
+def _code(index: IndexDraft, unusable: dict[str, Trouble], rt: Runtime, *, check: bool) -> int:
     code = ExitCode.SIGN_IN_NEEDED if index.damaged else check_code(index.profiles, rt.clock)
-    if not check:
-        return code if code == ExitCode.SIGN_IN_NEEDED else ExitCode.OK
-    return ExitCode.STORE_FAILED if unreadable and code != ExitCode.SIGN_IN_NEEDED else code
+    if code == ExitCode.SIGN_IN_NEEDED:
+        return code
+    codes = {trouble.error.exit_code for trouble in unusable.values()}
+    if codes:
+        return ExitCode.STORE_FAILED if ExitCode.STORE_FAILED in codes else min(codes)
+    return code if check else ExitCode.OK
 
 
-def _unreadable(index: IndexDraft, rt: Runtime) -> dict[str, PorticoError]:
-    """The sign-ins whose tokens the store does not give back, and why. A passphrase is not asked for."""
-    found: dict[str, PorticoError] = {}
-    vault = rt.unattended().vault()
+def _unusable(index: IndexDraft, rt: Runtime) -> dict[str, Trouble]:
+    """The accounts that cannot be used, by id: for want of their plugin or of their tokens. Nobody is asked for anything."""
+    found: dict[str, Trouble] = {}
+    vault = Vault(rt.paths, rt.index, passphrase=PassphraseSource(rt.env), env=rt.env, asks=False)
     for profile in index.profiles:
+        try:
+            if profile.plugin:
+                rt.plugins.require(profile.plugin)
+        except PorticoError as error:
+            found[profile.id] = Trouble("plugin off" if _is_off(profile.plugin, rt) else "plugin unusable", error)
+            continue
         try:
             vault.read(profile.id)
         except PorticoError as error:
-            if error.id != "passphrase-needed":
-                found[profile.id] = error
+            found[profile.id] = Trouble(_UNREADABLE, error)
     return found
 
 
-def _say(profile: Profile, unreadable: PorticoError | None, rt: Runtime, *, in_use: bool) -> None:
+def _is_off(plugin: str, rt: Runtime) -> bool:
+    try:
+        return not rt.plugins.find(plugin).enabled
+    except PorticoError:
+        return False
+
+
+def _say(profile: Profile, trouble: Trouble | None, rt: Runtime, *, in_use: bool) -> None:
     health = health_now(profile, rt.clock)
-    rt.out.line(f"{profile.id}: {'store unreadable' if unreadable else health.word}{' (in use)' if in_use else ''}")
+    word = trouble.word if trouble is not None and health.exit_code != ExitCode.SIGN_IN_NEEDED else health.word
+    rt.out.line(f"{profile.id}: {word}{' (in use)' if in_use else ''}")
     fields = {
         "access token": expiry(profile, rt),
         "refresh": _refresh_words(profile, health, rt),
         "last failure": _failure_words(profile, rt),
         "region": f"{profile.region} ({profile.api_base})" if profile.region else profile.api_base,
-        "store": f"{_STORES[profile.store]}{f': {unreadable}' if unreadable else ''}",
-        "to do": (unreadable.hint if unreadable else advice(profile, health)) or "nothing",
+        "store": _STORES[profile.store],
+        "problem": str(trouble.error) if trouble is not None else None,
+        "to do": _to_do(profile, health, trouble) or "nothing",
     }
     for name, value in fields.items():
         if value is not None:
             rt.out.line(f"  {name:<13} {value.replace('{prog}', rt.program)}")
+
+
+def _to_do(profile: Profile, health: Health, trouble: Trouble | None) -> str | None:
+    """What helps first: a new sign-in if it has ended, since that also stores new tokens."""
+    if trouble is not None and health.exit_code != ExitCode.SIGN_IN_NEEDED:
+        return trouble.error.hint
+    return advice(profile, health)
 
 
 def _refresh_words(profile: Profile, health: Health, rt: Runtime) -> str:
@@ -118,12 +158,13 @@ def _when(at_ms: int, rt: Runtime) -> str:
     return f"{iso(at_ms)} ({ago})"
 
 
-def _as_json(index: IndexDraft, unreadable: dict[str, PorticoError], rt: Runtime) -> list[dict[str, object]]:
+def _as_json(index: IndexDraft, unusable: dict[str, Trouble], rt: Runtime) -> list[dict[str, object]]:
     values = all_as_json(index, rt, verbose=True)
     for profile, value in zip(index.profiles, values, strict=False):  # the damaged ones come after
         own = own_time(profile, rt.clock)
         health = health_now(profile, rt.clock)
-        what = advice(profile, health)
+        trouble = unusable.get(profile.id)
+        what = _to_do(profile, health, trouble)
         value["access"] = health.access
         value["refresh"] = health.refresh
         value["remainingMs"] = None if profile.expires_at is None else profile.expires_at - own
@@ -131,9 +172,11 @@ def _as_json(index: IndexDraft, unreadable: dict[str, PorticoError], rt: Runtime
         value["refreshExpiresAt"] = profile.refresh_expires_at
         value["lastFailure"] = None if profile.failure is None else _failure_json(profile)
         value["advice"] = what.replace("{prog}", rt.program) if what is not None else None
-        error = unreadable.get(profile.id)
-        if error is not None:
-            value |= {"status": "store unreadable", "storeError": error.as_json(rt.program)}
+        if trouble is not None:
+            kind = "storeError" if trouble.word == _UNREADABLE else "pluginError"
+            value[kind] = trouble.error.as_json(rt.program)
+            if health.exit_code != ExitCode.SIGN_IN_NEEDED:
+                value["status"] = trouble.word
     return values
 
 

@@ -48,6 +48,7 @@ _ALL: Final[weakref.WeakSet[KeyringStore]] = weakref.WeakSet()
 
 class KeyringStore:
     """One keyring. `backend` names its class, None to choose the best; `on_wait` is told when a prompt is being waited for.
+    With `asks` False a keyring that would have to ask its user fails instead; only the Secret Service heeds it.
 
     `lock` is the file on which processes take turns to write: gnome-keyring 42 has been seen to lose sight of items, and to
     abort, when two of them write at once. It is a courtesy: a turn that does not come in time is taken all the same, and
@@ -65,12 +66,14 @@ class KeyringStore:
         deadlines: Deadlines | None = None,
         on_wait: Callable[[str], None] | None = None,
         lock: Path | None = None,
+        asks: bool = True,
     ) -> None:
         self._wanted = backend
         self._env = os.environ if env is None else env
         self._deadlines = deadlines or Deadlines()
         self._on_wait = on_wait
         self._lock = lock
+        self._asks = asks
         self._loaded: KeyringBackend | None = None
         self._service: SecretService | None = None  # what is called in place of keyring's Secret Service backend
         self._person = Person(self._deadlines.prompt_s, on_wait)
@@ -199,7 +202,7 @@ class KeyringStore:
             self._turn.release()
             raise self._occupied()
         file_turn = _FileTurn(None if doing == "read" else self._lock, self._deadlines.read_s)
-        self._person.begin(ask=ask, meanwhile=file_turn.let_go)
+        self._person.begin(ask=ask and self._asks, meanwhile=file_turn.let_go)
         try:
             with file_turn:
                 return call_with_deadline(call, seconds, more=self._patience(seconds), break_off=self._break_off)

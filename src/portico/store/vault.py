@@ -60,7 +60,7 @@ class Vault:
 
     `store` is the store the user has chosen, None where none was: commits then stay where the profile or the last sign-in was,
     the keyring otherwise. Reading never depends on it. `passphrase` is for the sealed file store alone. `keyrings` are those that
-    other vaults of the same run have opened already.
+    other vaults of the same run have opened already. With `asks` False a keyring that it opens asks its user nothing.
     """
 
     def __init__(
@@ -75,7 +75,9 @@ class Vault:
         on_wait: Callable[[str], None] | None = None,
         keyrings: list[KeyringStore] | None = None,
         on_step: OnStep = no_step,
+        asks: bool = True,
     ) -> None:
+        self._asks = asks
         self._paths = paths
         self._index = index
         self._chosen = store
@@ -405,7 +407,9 @@ class Vault:
         from portico.store.long_record import LongRecordStore
 
         lock = self._paths.locks / "keyring.lock"
-        keyring = KeyringStore(backend, env=self._env, deadlines=self._deadlines, on_wait=self._on_wait, lock=lock)
+        keyring = KeyringStore(
+            backend, env=self._env, deadlines=self._deadlines, on_wait=self._on_wait, lock=lock, asks=self._asks
+        )
         return LongRecordStore(
             keyring.shared(self._keyrings), self._paths.sealed, may_seal=self._chosen != "keyring", on_step=self._on_step
         )
