@@ -108,7 +108,7 @@ HOSTILE = [
     ("Host: 127.0.0.1:{port}\r\nOrigin: http://127.0.0.1:{port}", 403),
     ("Host: 127.0.0.1:{port}\r\nSec-Fetch-Site: cross-site", 403),
     ("Host: 127.0.0.1:{port}\r\nSec-Fetch-Site: same-site", 403),
-    ("Host: localhost:{port}\r\nConnection: Upgrade\r\nUpgrade: websocket", 403),
+    ("Host: localhost:{port}\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nOrigin: http://evil.example", 403),
 ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from portico import __version__
-from portico.gateway.guard import answer, local_hosts, refusal, refused
+from portico.gateway.guard import answer, local_hosts, not_understood, refusal, refused
 from portico.gateway.proof import is_challenge, prove
 from portico.gateway.routes import HEALTH
 from portico.oauth.quiet_http import Bounds, QuietServer
@@ -33,14 +33,14 @@ def make_server(state: GatewayState, front: Front | None, bounds: Bounds = BOUND
             return hostile
         if request.path == HEALTH:
             return _health(request, state)
-        return refused(404, "not-found") if front is None else await front.respond(request)
+        return refused(404, "not-found", "There is nothing at this path.") if front is None else await front.respond(request)
 
-    return QuietServer(handle, refused, bounds)
+    return QuietServer(handle, not_understood, bounds)
 
 
 def _health(request: web.BaseRequest, state: GatewayState) -> web.StreamResponse:
     if request.method not in {"GET", "HEAD"}:
-        return refused(405, "wrong-method", Allow="GET, HEAD")
+        return refused(405, "wrong-method", f"{HEALTH} takes GET.", Allow="GET, HEAD")
     challenge = request.query.get("challenge", "")
     proof = {"proof": prove(state.key, challenge)} if is_challenge(challenge) else {}
     return answer(200, {"status": "ok", "version": __version__, **state.as_json(), **proof})

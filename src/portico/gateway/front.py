@@ -16,7 +16,7 @@ from portico.gateway.keys import owner
 from portico.gateway.metrics import CONTENT_TYPE
 from portico.gateway.models_page import model_list, one_model
 from portico.gateway.passage import NoAnswer, Passage
-from portico.gateway.routes import METRICS, MODELS, ROUTES
+from portico.gateway.routes import METRICS, MODELS, ROUTES, meant_by
 from portico.gateway.shares import ShareUsed
 from portico.gateway.trying import Call
 from portico.gateway.vendor_errors import error_body, refusal_headers, status_of, status_of_refusal, told
@@ -56,9 +56,10 @@ class Front:
         """The answer to a request that may talk to the gateway at all: 401 without a key, on every path."""
         path = request.raw_path.partition("?")[0]
         route = ROUTES.get(path)
+        api = None if route is None else route.api
         client = owner(await self.keys.now(), guard.shown_keys(request))
         if client is None:
-            return self._refused(route, 401, "no-key", "Show a gateway key: `portico gateway key show` prints one.")
+            return self._refused(api, 401, "no-key", "Show a gateway key: `portico gateway key show` prints one.")
         try:
             with self.shares.request(client) as lease:
                 if route is None:
@@ -66,23 +67,23 @@ class Front:
                 elif request.method == "POST":
                     response = await self._asked(request, route, client, lease)
                 else:
-                    response = self._refused(route, 405, "wrong-method", f"{route.path} takes POST.", Allow="POST")
+                    response = self._refused(route.api, 405, "wrong-method", f"{route.path} takes POST.", Allow="POST")
                 # A client that does not read keeps its place until it does.
                 return await delivered(request, response)
         except ShareUsed as used:
             bad = turned_away(used)
         except BadRequest as raised:
             bad = raised
-        return self._refused(route, bad.status, bad.id, bad.message, **bad.headers)
+        return self._refused(api, bad.status, bad.id, bad.message, **bad.headers)
 
     async def _page(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
         if path not in {METRICS, MODELS} and not path.startswith(f"{MODELS}/"):
-            return self._refused(None, 404, "not-found", "There is nothing at this path.")
+            return self._not_found(request, path)
         if request.method not in {"GET", "HEAD"}:
             return self._refused(None, 405, "wrong-method", f"{path} takes GET.", Allow="GET, HEAD")
         if path == METRICS:
             return guard.text(200, self.metrics.text(started_at=self.started_at), CONTENT_TYPE)
-        api: ApiKind | None = "anthropic-messages" if "anthropic-version" in request.headers else None
+        api = _api_of_list(request)
         try:
             models = await self._models_now()
             name = unquote(path[len(MODELS) + 1 :])
@@ -93,9 +94,20 @@ class Front:
             return guard.answer(404, error_body(api, 404, "unknown-model", "There is no model of this name here."))
         return guard.answer(200, shown, keeps_open=True)
 
+    def _not_found(self, request: web.BaseRequest, path: str) -> web.StreamResponse:
+        origin = f"http://{request.headers['Host']}"  # one of the gateway's own, or the request would not be here
+        meant = meant_by(path, origin)
+        if meant is None:
+            served = f"The gateway serves models at {origin}{MODELS}, {', '.join(ROUTES)}."
+            return self._refused(None, 404, "not-found", f"There is nothing at this path. {served}")
+        api = _api_of_list(request) if meant.route is None else meant.route.api
+        return self._refused(api, 404, "not-found", f"There is nothing at this path: {meant.path} was meant. {meant.advice}")
+
     async def _asked(self, request: web.BaseRequest, route: Route, client: str, lease: Lease) -> web.StreamResponse:
         if not guard.is_json(request):
             raise BadRequest(415, "wrong-content-type", "Send the body as application/json.")
+        if not guard.is_readable(request):
+            raise BadRequest(415, "wrong-content-coding", guard.WRONG_CODING, **guard.READABLE)
         query = request.rel_url.raw_query_string
         if len(query) > _LONGEST_QUERY:
             raise BadRequest(400, "bad-query", "The query is too long.")
@@ -129,9 +141,14 @@ class Front:
             raise self.models.fault or UsageError("no-models", "The configuration cannot be read.")
         return models
 
-    def _refused(self, route: Route | None, status: int, id: str, message: str, **headers: str) -> web.StreamResponse:
+    def _refused(self, api: ApiKind | None, status: int, id: str, message: str, **headers: str) -> web.StreamResponse:
         self.metrics.refused(id)
-        return guard.answer(status, error_body(route.api if route is not None else None, status, id, message), headers)
+        return guard.answer(status, error_body(api, status, id, message), headers)
+
+
+def _api_of_list(request: web.BaseRequest) -> ApiKind | None:
+    """Whose client asks for the list of models, which has one path for both."""
+    return "anthropic-messages" if "anthropic-version" in request.headers else None
 
 
 def log_outcome(outcome: Outcome) -> None:

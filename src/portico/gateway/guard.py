@@ -7,9 +7,12 @@ cross-site request. Either shows in a header that the browser sets and the page 
 from __future__ import annotations
 
 import json
+from http import HTTPStatus
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
+from portico.gateway.routes import ROUTES
+from portico.gateway.vendor_errors import error_body
 from portico.oauth.quiet_http import QuietAnswer, is_for
 
 if TYPE_CHECKING:
@@ -27,6 +30,13 @@ _HEADERS: Final = {
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
 _BEARER: Final = "bearer "
 _LONGEST_KEY: Final = 512
+# The codings of a body that the server undoes itself.
+_CODINGS: Final = ("gzip", "deflate")
+READABLE: Final[Mapping[str, str]] = MappingProxyType({"Accept-Encoding": ", ".join(_CODINGS)})
+"""Where a client reads which codings it may use (RFC 9110 section 15.5.16)."""
+WRONG_CODING: Final = (
+    f"The Content-Encoding of the body is not understood. Send the body without one, or packed by {' or '.join(_CODINGS)}."
+)
 
 
 def local_hosts(port: int) -> frozenset[str]:
@@ -37,16 +47,24 @@ def local_hosts(port: int) -> frozenset[str]:
 def refusal(request: web.BaseRequest, hosts: frozenset[str]) -> QuietAnswer | None:
     """The answer to a foreign Host (421) and to whatever a web page sends (403), on every path; None for all others."""
     if not is_for(request, hosts):
-        return refused(421, "wrong-host")
+        why = f"The request is not addressed to this gateway: its base URL is http://{min(hosts)}"
+        return refused(421, "wrong-host", why, request)
     site = request.headers.get("Sec-Fetch-Site", "none")
-    if "Origin" in request.headers or site not in _SAME_SITE or "Upgrade" in request.headers:
-        return refused(403, "wrong-origin")
+    header = "Origin" if "Origin" in request.headers else "Sec-Fetch-Site" if site not in _SAME_SITE else None
+    if header is not None:
+        why = f"The request has the {header} header of a web page, and no web page may use the gateway: send it from a program"
+        return refused(403, "wrong-origin", f"{why}, without that header.", request)
     return None
 
 
 def is_json(request: web.BaseRequest) -> bool:
     """Whether the body says that it is JSON, which no page can say without asking first (Fetch Standard, CORS-safelisted)."""
     return request.headers.get("Content-Type", "").partition(";")[0].strip().lower() == "application/json"
+
+
+def is_readable(request: web.BaseRequest) -> bool:
+    """Whether the body comes as it is, or in a coding that the server undoes."""
+    return request.headers.get("Content-Encoding", "").strip().lower() in {"", "identity", *_CODINGS}
 
 
 def shown_keys(request: web.BaseRequest) -> list[str]:
@@ -69,6 +87,19 @@ def text(status: int, value: str, content_type: str) -> QuietAnswer:
     return QuietAnswer(status, value.encode(), content_type=content_type, headers=_HEADERS)
 
 
-def refused(status: int, id: str = "bad-request", **headers: str) -> QuietAnswer:
-    """An answer that says why not, and nothing that was received."""
-    return answer(status, {"error": {"id": id}}, headers)
+def refused(status: int, id: str, message: str, request: web.BaseRequest | None = None, **headers: str) -> QuietAnswer:
+    """An answer that says why not, in the shape of the protocol of the request's path, and nothing that was received."""
+    route = ROUTES.get(request.raw_path.partition("?")[0]) if request is not None else None
+    body = error_body(None if route is None else route.api, status, id, message)
+    return answer(status, {**body, "error": {**body["error"], "id": id}}, headers)
+
+
+def not_understood(status: int) -> QuietAnswer:
+    """The answer to what reaches no handler, whose path is unknown: both protocols' clients find the message in it."""
+    id, message, headers = "bad-request", f"{HTTPStatus(status).phrase}.", _NO_HEADERS
+    if status == HTTPStatus.BAD_REQUEST:
+        message = "The request is not valid HTTP."
+    if status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE:
+        id, message, headers = "wrong-content-coding", WRONG_CODING, READABLE
+    error = error_body(None, status, id, message)["error"]
+    return answer(status, {"type": "error", "error": {**error, "id": id}}, headers)

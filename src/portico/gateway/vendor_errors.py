@@ -5,7 +5,7 @@ Anthropic's shape: https://docs.claude.com/en/api/errors. OpenAI's: https://plat
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from portico.errors import ConfigError, LockBusy, NetworkError, SignInNeeded, StoreError, UsageError
 from portico.gateway.headers import to_client
@@ -27,7 +27,13 @@ _OF_ERROR: Final[tuple[tuple[type[PorticoError], int], ...]] = (
     (StoreError, 500),
     (LockBusy, 503),
 )
-_OF_ID: Final = {"too-many-values": 413, "unknown-model": 404, "invalid-model-reference": 404, "model-not-allowed": 403}
+_OF_ID: Final = {
+    "too-many-values": 413,
+    "unknown-model": 404,
+    "invalid-model-reference": 404,
+    "model-not-allowed": 403,
+    "no-default-model": 400,
+}
 _OF_REFUSAL: Final[Mapping[RefusalKind, int]] = {
     "auth": 403,
     "billing": 402,
@@ -78,7 +84,7 @@ def status_of_refusal(kind: RefusalKind, status: int | None) -> int:
     return _OF_REFUSAL.get(kind, 502)
 
 
-def error_body(api: ApiKind | None, status: int, id: str, message: str, reply: ErrorReply | None = None) -> dict[str, object]:
+def error_body(api: ApiKind | None, status: int, id: str, message: str, reply: ErrorReply | None = None) -> dict[str, Any]:
     """The body of an error: Anthropic's for its protocol, else OpenAI's.
 
     `type`, `code` and `param` are the provider's own where `reply` has them. `id` is this program's own and stable: the `code` of
@@ -88,7 +94,7 @@ def error_body(api: ApiKind | None, status: int, id: str, message: str, reply: E
     if api == "anthropic-messages":
         kind = reply.type or _ANTHROPIC.get(status, "invalid_request_error" if status < _SERVER else "api_error")
         error = {"type": kind, "message": message, "code": reply.code or id}
-        body: dict[str, object] = {"type": "error", "error": error if reply.param is None else {**error, "param": reply.param}}
+        body: dict[str, Any] = {"type": "error", "error": error if reply.param is None else {**error, "param": reply.param}}
         return body if reply.request_id is None else {**body, "request_id": reply.request_id}
     kind = reply.type or _OPENAI.get(status, "invalid_request_error" if status < _SERVER else "server_error")
     return {"error": {"message": message, "type": kind, "param": reply.param, "code": reply.code or id}}

@@ -10,9 +10,11 @@ import asyncio
 import contextlib
 import logging
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
 from aiohttp import web
+from aiohttp.http_exceptions import ContentEncodingError
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Collection, Iterator, Mapping
@@ -87,7 +89,7 @@ class QuietServer(web.Server):
         bounds: Bounds | None = None,
     ) -> None:
         self._bounds = bounds or Bounds()
-        super().__init__(handler, handler_cancellation=self._bounds.cancels)
+        super().__init__(handler, request_factory=_request, handler_cancellation=self._bounds.cancels)
         self.refuse = refuse
 
     def connection_made(self, handler: web.RequestHandler, transport: asyncio.Transport) -> None:
@@ -113,6 +115,16 @@ class QuietServer(web.Server):
             "max_field_size": _LINE_CAP,
         }
         return _Handler(self, self._bounds.head, **limits)
+
+
+def _request(message: Any, payload: Any, protocol: web.RequestHandler, writer: Any, task: asyncio.Task[None]) -> web.BaseRequest:
+    """A request. No protocol is served to which a connection could be upgraded, so an offer is ignored (RFC 9110 section 7.8).
+
+    Behind an offer of a websocket aiohttp's parser reads no further request: that connection is closed after the answer.
+    """
+    if "websocket" in message.headers.get("Upgrade", "").lower():
+        message = message._replace(should_close=True)
+    return web.BaseRequest(message, payload, protocol, writer, task, asyncio.get_running_loop())
 
 
 class _Handler(web.RequestHandler):
@@ -178,6 +190,8 @@ class _Handler(web.RequestHandler):
         message: str | None = None,  # noqa: ARG002 - it repeats what was received
     ) -> web.StreamResponse:
         _log.debug("a request could not be handled: %s", type(exc).__name__)
+        if isinstance(exc, ContentEncodingError):
+            status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
         if request.writer.output_size > 0:
             raise ConnectionError("the answer has begun already")
         return self._refuse(status)
