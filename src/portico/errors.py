@@ -106,6 +106,11 @@ class PorticoError(Exception):
         return self.hint.replace("{prog}", program) if self.hint is not None else None
 
 
+def internal_error(exc: BaseException) -> PorticoError:
+    """What is shown of an exception that nobody foresaw; its text may hold a secret, so it is left out."""
+    return PorticoError("internal-error", f"Internal error: {type(exc).__name__}.", hint="This is a bug: please report it.")
+
+
 class UsageError(PorticoError):
     """The command line does not make sense."""
 

@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from portico.auth.background import BackgroundRefresh
-from portico.store.profiles import Failure
+from portico.store.profiles import Failure, ProfileIndex
 from portico.testing.authorization_server import Fault, Gate
 from tests.auth.parts import PROFILE, until
 
@@ -185,3 +185,20 @@ async def test_a_refusal_that_another_process_met_is_logged_once_and_a_new_sign_
     said = [record.getMessage() for record in caplog.records if "sign-in-expired" in record.getMessage()]
     assert len(said) == 2
     assert all("invalid_grant" in line for line in said)
+
+
+@pytest.mark.requirement("E149")
+async def test_an_index_that_cannot_be_read_for_an_unforeseen_reason_does_not_end_the_watch(account, caplog, monkeypatch):
+    account.sign_in(ttl_s=30)
+    works = ProfileIndex.profiles
+
+    def fails(_index):
+        raise RuntimeError("not foreseen")
+
+    async with running(account) as (ticks, _):
+        monkeypatch.setattr(ProfileIndex, "profiles", fails)
+        await ticks(3)
+        monkeypatch.setattr(ProfileIndex, "profiles", works)
+        await ticks(24)
+    assert account.posts == 1
+    assert caplog.text.count("Internal error: RuntimeError") == 1

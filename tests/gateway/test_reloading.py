@@ -6,6 +6,8 @@ import pytest
 
 from portico.errors import StoreError
 from portico.gateway.reloading import Reloading
+from tests.gateway.fronts import configure, gateway
+from tests.gateway.providers import WHOLE, answered, provider
 
 
 class Source:
@@ -60,3 +62,93 @@ async def test_what_stopped_being_readable_keeps_its_last_value_and_comes_back_w
     source.away = False
     value._retry_at = 0.0
     assert [await value.now(), value.fault] == ["another", None]
+
+
+class Broken(Source):
+    """A file whose reading can fail in a way that nobody foresaw."""
+
+    def load(self):
+        self.loads += 1
+        if self.away:
+            raise RuntimeError("a plugin raised this: sk-not-a-secret-0123456789")
+        return self.path.read_text(), [self.path]
+
+
+@pytest.fixture
+def broken(tmp_path):
+    source = Broken(tmp_path / "file")
+    source.path.write_text("one")
+    source.away = True
+    return source
+
+
+@pytest.mark.requirement("E149")
+async def test_a_first_load_that_fails_unforeseen_is_tried_again_after_a_while(broken):
+    value = Reloading(broken.load, "failed", keeps=True)
+    assert [await value.now(), await value.now(), broken.loads] == ["failed", "failed", 1]
+    assert (value.fault.id, value.fault.exit_code) == ("internal-error", 1)
+
+    broken.away = False
+    value._retry_at = 0.0
+    assert [await value.now(), value.fault, broken.loads] == ["one", None, 2]
+
+
+@pytest.mark.requirement("E149")
+async def test_a_later_load_that_fails_unforeseen_keeps_the_value_and_is_tried_again_when_the_file_changes(broken):
+    broken.away = False
+    value = Reloading(broken.load, "failed", keeps=True)
+    assert await value.now() == "one"
+
+    broken.away = True
+    broken.path.write_text("another")
+    assert [await value.now(), value.fault.id, broken.loads] == ["one", "internal-error", 2]
+
+    broken.away = False
+    broken.path.write_text("a third one")
+    assert [await value.now(), value.fault, broken.loads] == ["a third one", None, 3]
+
+
+@pytest.mark.requirement("E149")
+async def test_keys_that_could_not_be_read_for_an_unforeseen_reason_are_no_keys(broken):
+    broken.away = False
+    value = Reloading(broken.load, "failed")
+    await value.now()
+    broken.away = True
+    broken.path.write_text("another")
+    assert [await value.now(), value.fault.id] == ["failed", "internal-error"]
+
+
+@pytest.mark.requirement("E149")
+@pytest.mark.parametrize("error", [RuntimeError, RecursionError, MemoryError, ImportError, SystemExit, KeyboardInterrupt])
+async def test_whatever_is_raised_it_is_logged_once_and_shows_no_secret(broken, error, caplog):
+    def load():
+        raise error("sk-not-a-secret-0123456789")
+
+    value = Reloading(load, "failed", keeps=True)
+    for _ in range(3):
+        value._retry_at = 0.0
+        await value.now()
+    logged = [record for record in caplog.records if record.name == "portico.gateway.reloading"]
+    assert len(logged) == 1
+    assert error.__name__ in caplog.text
+    assert "sk-not-a-secret" not in caplog.text + str(value.fault)
+
+
+@pytest.mark.requirement("E149")
+async def test_the_gateway_answers_again_once_what_failed_at_its_start_works(paths, monkeypatch):
+    from portico.gateway import opening
+
+    works = opening.live_models
+
+    def fails(_installation):
+        raise RuntimeError("not foreseen")
+
+    async with provider(answered(WHOLE)) as acme:
+        configure(paths, {"acme": acme.base})
+        monkeypatch.setattr(opening, "live_models", fails)
+        async with gateway(paths) as here:
+            status, told, _ = await here.json()
+            assert (status, told["error"]["code"]) == (500, "internal-error")
+            monkeypatch.setattr(opening, "live_models", works)
+            here.front.models._retry_at = here.front.models._look_at = 0.0
+            assert (await here.json())[:2] == (200, WHOLE)

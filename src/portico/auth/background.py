@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from portico.auth.outcome import sign_in_expired
-from portico.errors import PorticoError
+from portico.errors import PorticoError, internal_error
 from portico.store.off_loop import off_loop
 
 if TYPE_CHECKING:
@@ -74,6 +74,9 @@ class BackgroundRefresh:
             profiles = await off_loop(self._index.profiles)
         except PorticoError as error:
             self._say("the profile index", error)
+            return ()
+        except Exception as error:  # noqa: BLE001 - the watch goes on, and the next look may find it readable
+            self._say("the profile index", internal_error(error))
             return ()
         self._said.pop("the profile index", None)
         return profiles

@@ -6,7 +6,7 @@ import errno
 import sys
 from typing import Final
 
-from portico.errors import ExitCode, PorticoError
+from portico.errors import ExitCode, PorticoError, internal_error
 from portico.signals import EndedBySignal
 
 OUTPUT_FAILED: Final = "output-failed"
@@ -49,7 +49,7 @@ def explain(exc: BaseException) -> PorticoError:
     if isinstance(exc, OSError) and exc.filename is None and exc.errno in _NO_OUTPUT:
         return PorticoError(OUTPUT_FAILED, "The output could not be written.", why=exc.strerror)
     _print_traceback(exc)
-    return PorticoError("internal-error", f"Internal error: {type(exc).__name__}.", hint="This is a bug: please report it.")
+    return internal_error(exc)
 
 
 def show(failure: PorticoError, *, json_output: bool, program: str) -> None:

@@ -8,7 +8,8 @@ import os
 import time
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-from portico.errors import PorticoError
+from portico.errors import PorticoError, internal_error
+from portico.secret import redact
 from portico.store.off_loop import start_off_loop
 
 if TYPE_CHECKING:
@@ -24,9 +25,9 @@ _log = logging.getLogger(__name__)
 class Reloading(Generic[T]):
     """A value made of files. `load` is called on another thread, and tells which files the value rests on.
 
-    Where `load` raises a `PorticoError`, `failed` takes the last good value's place, or with `keeps` that value stays; `fault`
-    has the error until a later load succeeds: one is tried when a file changes, and after `RETRY_S`, as what failed need not be
-    in a file. It is looked for changes every `every_s` seconds at most.
+    Where `load` raises anything, `failed` takes the last good value's place, or with `keeps` that value stays; `fault` has the
+    error (`internal-error` for one that nobody foresaw) until a later load succeeds: one is tried when a file changes, and after
+    `RETRY_S`, as what failed need not be in a file. It is looked for changes every `every_s` seconds at most.
     """
 
     def __init__(
@@ -75,13 +76,18 @@ class Reloading(Generic[T]):
             self.fault = None
             return
         self._seen, self._retry_at = signature(self._files), time.monotonic() + RETRY_S
-        if not isinstance(error, PorticoError):
-            raise error
-        if self.fault is None or str(self.fault) != str(error):
-            _log.warning("%s", error)
-        self.fault = error
+        fault = error if isinstance(error, PorticoError) else internal_error(error)
+        if self.fault is None or str(self.fault) != str(fault):
+            _log.warning("%s%s", fault, "" if fault is error else f"\n{_traceback_of(error)}")
+        self.fault = fault
         if not self._keeps:
             self._value = self._failed
+
+
+def _traceback_of(error: BaseException) -> str:
+    import traceback
+
+    return redact("".join(traceback.format_exception(error)).rstrip())
 
 
 def signature(files: Iterable[Path]) -> Signature:
