@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from portico.config.schema import DEFAULT_PORT
+from portico.errors import PorticoError
 from portico.paths import resolve_paths
 from tests import fence
 
@@ -139,6 +140,6 @@ def files_of_portico() -> tuple[str, ...]:
     """The configuration and the state folder of the user's own Portico, by the environment as it is now."""
     try:
         paths = resolve_paths()
-    except (RuntimeError, OSError):  # no home
+    except (PorticoError, RuntimeError, OSError):  # no home
         return ()
     return tuple(str(path) for path in (paths.config, paths.state) if path.is_absolute())

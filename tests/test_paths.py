@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import ast
+import json
 import os
 import stat
 import sys
@@ -8,9 +10,13 @@ import pytest
 
 from portico.cli.main import main
 from portico.config.file import ConfigFile
+from portico.errors import StoreError
 from portico.gateway.port import PORT_ENV
+from portico.onboarding.wizard.base import openclaw_file
 from portico.paths import make_private_folder, resolve_paths
+from portico.secret import Secret
 from portico.services.service import write_file
+from portico.store.passphrase import PassphraseSource
 from tests.source_tree import HOST, PLUGINS, ROOT, modules
 
 
@@ -158,3 +164,85 @@ def test_no_other_part_of_the_program_makes_parents_with_the_modes_of_the_umask(
         if "parents=True" in line.partition("#")[0] or "makedirs(" in line
     ]
     assert places == []
+
+
+# --- `~` at the start of a path -----------------------------------------------------------------------------------------------
+
+NOBODY = "~nosuchuser/portico"
+
+
+def refused(capsys, *words):
+    """The exit code and the error of a command with `--json`."""
+    code = main([*words, "--json"], program="portico")
+    return code, json.loads(capsys.readouterr().out)["error"]
+
+
+@pytest.mark.requirement("E160")
+@pytest.mark.parametrize("name", ["PORTICO_CONFIG", "PORTICO_STATE_DIR"])
+def test_a_variable_with_the_home_of_an_unknown_user_is_an_error_that_names_both(name, paths, monkeypatch, capsys):
+    monkeypatch.setenv(name, NOBODY)
+
+    code, error = refused(capsys, "config", "get", "history")
+
+    assert (code, error["id"]) == (9, "unknown-home")
+    assert {name, "nosuchuser"} <= {*error["message"].replace(":", " ").split()}
+
+
+@pytest.mark.requirement("E160")
+def test_so_is_an_option_with_one(paths, capsys):
+    code, error = refused(capsys, "--config", f"{NOBODY}.json5", "config", "get", "history")
+
+    assert (code, error["id"], "--config" in error["message"]) == (9, "unknown-home", True)
+
+
+@pytest.mark.requirement("E160")
+@pytest.mark.parametrize(
+    ("config", "column"),
+    [
+        (f'{{ base: "{NOBODY}.json" }}', 9),
+        (f'{{ $include: "{NOBODY}.json5" }}', 13),
+        (f'{{ gateway: {{ $include: ["{NOBODY}.json5"] }} }}', 25),
+        (f'{{ plugins: {{ load: {{ paths: ["/x", "{NOBODY}"] }} }} }}', 36),
+    ],
+)
+def test_a_config_that_names_one_says_at_which_character(config, column, paths, capsys):
+    paths.config.parent.mkdir(parents=True, exist_ok=True)
+    paths.config.write_text(config, encoding="utf-8")
+
+    code = main(["config", "validate", "--json"], program="portico")
+    (problem,) = json.loads(capsys.readouterr().out)["problems"]
+
+    assert problem["where"] == f"{paths.config}:1:{column}"
+    assert "no user nosuchuser" in problem["message"]
+    assert code == (9 if problem["level"] == "error" else 0)
+    assert main(["doctor", "--json"], program="portico") != 1
+    assert main(["plugins", "list"], program="portico") != 1
+
+
+@pytest.mark.requirement("E160")
+def test_a_passphrase_file_may_begin_with_the_home_folder_and_not_with_an_unknown_users(home, monkeypatch):
+    (home / "words").write_text("open sesame\n", encoding="utf-8")
+    (home / "words").chmod(0o600)
+
+    assert PassphraseSource({"PORTICO_PASSPHRASE_FILE": "~/words"}).get() == Secret("open sesame")
+    with pytest.raises(StoreError, match="PORTICO_PASSPHRASE_FILE") as error:
+        PassphraseSource({"PORTICO_PASSPHRASE_FILE": NOBODY}).get()
+    assert (error.value.id, "no user nosuchuser" in error.value.why) == ("passphrase-unreadable", True)
+
+
+@pytest.mark.requirement("E160")
+@pytest.mark.parametrize("name", ["OPENCLAW_CONFIG_PATH", "OPENCLAW_STATE_DIR"])
+def test_another_tools_variable_with_one_means_that_it_has_no_config(name, home):
+    assert openclaw_file({"HOME": str(home), name: NOBODY}) is None
+
+
+@pytest.mark.requirement("E160")
+def test_a_home_folder_is_put_in_at_one_place():
+    found = {
+        module.name
+        for source in (HOST, *PLUGINS)
+        for module in modules(source)
+        for node in ast.walk(ast.parse(module.path.read_bytes()))
+        if isinstance(node, ast.Attribute) and node.attr == "expanduser"
+    }
+    assert found == {"portico.paths"}

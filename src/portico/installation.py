@@ -60,16 +60,16 @@ class Installation:
         """Where everything is.
 
         Raises:
-            ConfigError: no home folder is known and no folder was named.
+            ConfigError: `no-home`: no home folder is known and no folder was named. `unknown-home`.
         """
-        from portico.paths import EMULATOR_ENV, resolve_paths
+        from portico.paths import EMULATOR_ENV, no_home, resolve_paths
 
         try:
             paths = resolve_paths(self.config_file, self.env)
         except (RuntimeError, OSError) as exc:
-            raise _no_home(str(exc)) from exc
+            raise no_home(str(exc)) from exc
         if not (paths.config.is_absolute() and paths.state.is_absolute()):
-            raise _no_home("HOME is not set and this user has no home folder.")
+            raise no_home("HOME is not set and this user has no home folder.")
         if EMULATOR_ENV in self.env and not paths.state.parent.exists():
             raise _emulator_ended()
         return paths
@@ -226,8 +226,3 @@ class Installation:
 def _emulator_ended() -> ConfigError:
     hint = 'Start one and run `eval "$({prog} emulator env)"` again, or use a new shell for the real thing.'
     return ConfigError("emulator-ended", "The emulator that this shell was pointed at has ended.", hint=hint)
-
-
-def _no_home(why: str) -> ConfigError:
-    hint = "Set HOME, or set PORTICO_CONFIG and PORTICO_STATE_DIR."
-    return ConfigError("no-home", "Portico does not know where its files are.", why=why, hint=hint)

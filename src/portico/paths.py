@@ -26,6 +26,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from portico.errors import ConfigError
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -35,6 +37,7 @@ EMULATOR_ENV: Final = "PORTICO_EMULATOR_HOME"  # in a shell pointed at an emulat
 FOLDER_MODE: Final = 0o700
 FILE_MODE: Final = 0o600
 _APP: Final = "portico"
+_SET_HOME: Final = "Set HOME, or set PORTICO_CONFIG and PORTICO_STATE_DIR."
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,13 +86,52 @@ class Paths:
 
 
 def resolve_paths(config: str | None = None, env: Mapping[str, str] | None = None) -> Paths:
-    """The places to use: `--config`, then `PORTICO_CONFIG` and `PORTICO_STATE_DIR`, then the platform's own folders."""
+    """The places to use: `--config`, then `PORTICO_CONFIG` and `PORTICO_STATE_DIR`, then the platform's own folders.
+
+    Raises:
+        UnknownHome: `unknown-home`.
+        RuntimeError, OSError: there is no home folder for the platform's own.
+    """
     env = os.environ if env is None else env
     chosen_config = config or env.get(CONFIG_ENV)
     chosen_state = env.get(STATE_ENV)
-    state = Path(chosen_state).expanduser().absolute() if chosen_state else _default_state()
-    config_file = Path(chosen_config).expanduser().absolute() if chosen_config else _default_config()
+    named_by = "--config" if config else CONFIG_ENV
+    state = expanded(chosen_state, STATE_ENV).absolute() if chosen_state else _default_state()
+    config_file = expanded(chosen_config, named_by).absolute() if chosen_config else _default_config()
     return Paths(config=config_file, state=state, state_id=_state_id(state))
+
+
+class UnknownHome(ConfigError):
+    """A path begins with a home folder that this machine does not know. `fault` says so, without what the path comes from."""
+
+    def __init__(self, named_by: str, user: str) -> None:
+        self.fault = (
+            f"begins with the home folder of an unknown user: there is no user {user} on this machine"
+            if user
+            else "begins with `~`, and this user has no home folder"
+        )
+        hint = "Write the whole path, `~/...` for your own home folder, or `./~...` for a file whose name begins with `~`."
+        super().__init__("unknown-home", f"{named_by} {self.fault}", hint=hint if user else _SET_HOME)
+
+
+def expanded(text: str, named_by: str) -> Path:
+    """`text` as a path, with the home folder in the place of a `~` or `~user` at its start. The one place that does so.
+
+    `named_by` is what the path comes from, a variable, an option or a key of the config, as the error calls it.
+
+    Raises:
+        UnknownHome: `unknown-home`.
+    """
+    path = Path(text)
+    try:
+        return path.expanduser()
+    except RuntimeError:  # its message does not name the user
+        raise UnknownHome(named_by, path.parts[0].removeprefix("~")) from None
+
+
+def no_home(why: str) -> ConfigError:
+    """The error for a user without a home folder."""
+    return ConfigError("no-home", "Portico does not know where its files are.", why=why, hint=_SET_HOME)
 
 
 def make_folder(folder: Path) -> Path:

@@ -25,6 +25,7 @@ from portico.config.schema import (
     PluginsConfig,
 )
 from portico.config.section import Section
+from portico.paths import UnknownHome, expanded
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -142,6 +143,11 @@ def _plugins(plugins: Section, report: Report) -> PluginsConfig:
         load_paths=load.texts("paths") or (),
         entries=_entries(plugins.section("entries"), report),
     )
+    for index, path in enumerate(config.load_paths):
+        try:
+            expanded(path, "the path")
+        except UnknownHome as error:
+            report.warn((*load.path, "paths", index), f"{error.fault}: no plugin is looked for there", error.hint, of_key=False)
     load.finish()
     plugins.finish(["slots", "installs"])
     return config

@@ -16,6 +16,7 @@ from portico.config.parts import Part, laid_over
 from portico.config.problem import Problem, named
 from portico.config.reading import read_document
 from portico.errors import ConfigError
+from portico.paths import UnknownHome, expanded
 
 if TYPE_CHECKING:
     from portico.config.config_path import ConfigPath
@@ -82,7 +83,11 @@ class Assembly:
         return found
 
     def _file(self, document: Document, node: Node, written: str, path: ConfigPath, chain: tuple[str, ...]) -> Part | None:
-        place = Path(os.path.normpath(Path(document.name).parent / Path(written).expanduser()))
+        try:
+            place = Path(os.path.normpath(Path(document.name).parent / expanded(written, named(path))))
+        except UnknownHome as error:
+            self._refuse(document, node, path, error.fault, error.hint)
+            return None
         identity = _identity(str(place))
         self._count += 1
         if identity in chain:
@@ -111,10 +116,10 @@ class Assembly:
             return None
         return self.documents.setdefault(identity, found)
 
-    def _refuse(self, document: Document, node: Node, path: ConfigPath, message: str) -> None:
+    def _refuse(self, document: Document, node: Node, path: ConfigPath, message: str, hint: str | None = None) -> None:
         line, column = document.line_and_column(node.start)
         where = f"{document.name}:{line}:{column}"
-        self.problems.append(Problem("error", where, path, f"{named(path)} {message}", layer=self.layer))
+        self.problems.append(Problem("error", where, path, f"{named(path)} {message}", hint, self.layer))
 
 
 def may_include(text: str) -> bool:

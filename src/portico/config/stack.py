@@ -17,6 +17,7 @@ from portico.config.parts import Part, laid_over, without
 from portico.config.problem import Problem
 from portico.config.reading import read_document
 from portico.errors import ConfigError
+from portico.paths import UnknownHome, expanded
 
 if TYPE_CHECKING:
     from portico.config.config_path import ConfigPath
@@ -57,7 +58,11 @@ def read_stack(document: Document) -> Stack:
     included = tuple(assembly.documents.values())
     own = Effective(document, whole, own=included)
     others, problems = _paths(assembly), (*dict.fromkeys(assembly.problems),)
-    path = _base_path(own)
+    try:
+        path = _base_path(own)
+    except UnknownHome as error:
+        problem = Problem("error", str(own.origin((BASE,))), (BASE,), error.message, error.hint, "base")
+        return Stack(own, own, problems=(*problems, problem), others=others)
     if path is None:
         return Stack(own, own, problems=problems, others=others)
     under = Assembly("base")
@@ -83,11 +88,15 @@ def alone(document: Document) -> Effective:
 
 
 def _base_path(own: Effective) -> Path | None:
-    """Where the base is: relative to the file that names it."""
+    """Where the base is: relative to the file that names it.
+
+    Raises:
+        UnknownHome: `unknown-home`.
+    """
     written = own.get((BASE,)) if own.has((BASE,)) else None
     if not isinstance(written, str) or not written.strip():
         return None  # the checker says what is wrong with it
-    return Path(os.path.normpath(Path(own.origin((BASE,)).file).parent / Path(written).expanduser()))
+    return Path(os.path.normpath(Path(own.origin((BASE,)).file).parent / expanded(written, f"`{BASE}`")))
 
 
 def _read_base(own: Effective, path: Path) -> tuple[Document | None, tuple[Problem, ...]]:

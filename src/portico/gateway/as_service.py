@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from portico.children import LOOPBACK, NO_PROXY, portico_command, without_proxy
@@ -11,6 +10,7 @@ from portico.errors import NetworkError, StoreError
 from portico.gateway.child import same_installation
 from portico.gateway.service import uses_sealed_file
 from portico.oauth import proxy
+from portico.paths import expanded
 from portico.secret import Secret
 from portico.services.manager import manager_here
 from portico.services.service import Service, Verb, remove_secrets
@@ -18,6 +18,7 @@ from portico.store.passphrase import FILE_ENV
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from portico.installation import Installation
     from portico.services.service import Manager
@@ -44,6 +45,7 @@ def in_this_environment(service: Service, here: Installation, installed: Mapping
     Raises:
         NetworkError: `proxy-unusable`: the file in `PORTICO_PROXY_FILE` cannot be used.
         StoreError: the sealed file store is in use and its passphrase is in no file.
+        ConfigError: `unknown-home`: that file's path begins with the home folder of an unknown user.
     """
     env = here.env if installed is None else _with_what_stays(here.env, installed)
     variables, secret = _way(service, here, env)
@@ -58,7 +60,7 @@ def in_this_environment(service: Service, here: Installation, installed: Mapping
                 "the sealed file store needs its passphrase whenever a token is refreshed, and a unit file is no place for it",
                 hint=f"put it into a file that only you can read, set {FILE_ENV} to that file, and run the command again",
             )
-        environment[FILE_ENV] = str(Path(env[FILE_ENV]).expanduser().absolute())
+        environment[FILE_ENV] = str(expanded(env[FILE_ENV], FILE_ENV).absolute())
     return replace(service, environment=environment, secret_environment=secret)
 
 

@@ -11,6 +11,7 @@ addresses and networks, each with a port if it is for that port alone, as curl a
 from __future__ import annotations
 
 import base64
+import contextlib
 import ipaddress
 import os
 import re
@@ -24,6 +25,7 @@ from urllib.parse import unquote, urlsplit
 
 from portico.errors import NetworkError
 from portico.oauth.urls import is_loopback
+from portico.paths import UnknownHome, expanded
 from portico.secret import Secret
 from portico.store.atomic import read_file
 from portico.store.off_loop import off_loop
@@ -150,15 +152,18 @@ def file_in(env: Mapping[str, str]) -> Path | None:
     if why is not None:
         raise NetworkError("proxy-unusable", f"{FILE_ENV} is not the path of a file.", why=why, unsent=True, hint=hint)
     try:
-        return Path(value).expanduser().absolute()
-    except RuntimeError as error:  # `~name` of a user who is not there
+        return expanded(value, FILE_ENV).absolute()
+    except UnknownHome as error:
         raise _unusable_file(Path(value), str(error)) from None
 
 
 def _why_an_address(value: str) -> str | None:
     """Why `value` is taken for the address of a proxy: people write one without `http://`, as `user:password@host:3128`."""
-    if not ("@" in value or _SCHEME.match(value)) or os.path.exists(os.path.expanduser(value)):  # noqa: PTH110, PTH111 - Path raises
+    if not ("@" in value or _SCHEME.match(value)):
         return None
+    with contextlib.suppress(UnknownHome):
+        if os.path.exists(expanded(value, FILE_ENV)):  # noqa: PTH110 - Path's own raises for a name that no file can have
+            return None
     return "it looks like an address, which may hold a password and is not shown, and there is no such file"
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import portico
 from portico.errors import ConfigError
+from portico.paths import UnknownHome, expanded
 from portico.plugins.manifest import MANIFEST_NAME, Manifest, read_manifest
 from portico.plugins.records import Candidate, Diagnostic
 from portico.store.atomic import read_file
@@ -49,7 +50,11 @@ def in_load_paths(paths: Iterable[str], base: Path) -> Iterator[Candidate | Diag
     Relative paths start at `base`, the config file's folder.
     """
     for text in paths:
-        path = base / Path(text).expanduser()
+        try:
+            path = base / expanded(text, "plugin path")
+        except UnknownHome as error:
+            yield Diagnostic("error", error.message, source=text)
+            continue
         root = path.parent if path.name == MANIFEST_NAME else path
         folders = _plugin_folders(root)
         if folders:

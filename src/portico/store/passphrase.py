@@ -6,15 +6,16 @@ import errno
 import os
 import stat
 import threading
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from portico.errors import StoreError
+from portico.paths import UnknownHome, expanded
 from portico.secret import Secret
 from portico.store.atomic import file_error, read_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
+    from pathlib import Path
 
 FILE_ENV: Final = "PORTICO_PASSPHRASE_FILE"
 TEXT_ENV: Final = "PORTICO_PASSPHRASE"
@@ -49,7 +50,7 @@ class PassphraseSource:
     def _got(self, *, new: bool) -> Secret:
         path = self._env.get(FILE_ENV)
         if path:
-            return _not_empty(_first_line(path), f"the file in {FILE_ENV}")
+            return _not_empty(_first_line(_place(path)), f"the file in {FILE_ENV}")
         if self._taken is not None:
             return self._taken
         if TEXT_ENV in self._env:
@@ -78,12 +79,21 @@ class PassphraseSource:
         return _not_empty(first.reveal(), "the passphrase typed")
 
 
-def _first_line(path: str) -> str:
+def _place(text: str) -> Path:
+    try:
+        return expanded(text, FILE_ENV)
+    except UnknownHome as error:
+        raise StoreError(
+            "passphrase-unreadable", f"the file in {FILE_ENV} cannot be found", why=str(error), hint=error.hint
+        ) from None
+
+
+def _first_line(path: Path) -> str:
     from portico.ownership import Owners
 
     # Who owns it is the deployer's choice, and warned of (`others-may-change`): a secret that is mounted into a container belongs
     # to the user that it has outside.
-    exposure = Owners(modes_only=True).exposure(Path(path))
+    exposure = Owners(modes_only=True).exposure(path)
     if exposure is not None:
         message = f"other users could choose the passphrase in {path}"
         raise StoreError("passphrase-unreadable", message, why=str(exposure), hint=exposure.hint)

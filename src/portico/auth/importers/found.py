@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from portico.oauth.token_response import read_refresh_token, read_token
+from portico.paths import UnknownHome, expanded
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -113,8 +114,8 @@ def place(name: str | None) -> Path | None:
     if not name:
         return None
     try:
-        return Path(name).expanduser()
-    except RuntimeError:
+        return expanded(name, "the setting")
+    except UnknownHome:
         return Path(name)
 
 

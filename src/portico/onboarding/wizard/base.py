@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from portico.auth.importers.found import place
 from portico.errors import ConfigError
 from portico.paths import EMULATOR_ENV
 
@@ -46,8 +47,8 @@ def offer(bench: Workbench) -> None:
 def openclaw_file(env: Mapping[str, str]) -> Path | None:
     """Where OpenClaw keeps its configuration (docs.openclaw.ai/gateway/configuration), None where there is no file."""
     home = Path(env.get("HOME") or Path.home())
-    folder = env.get("OPENCLAW_STATE_DIR") or home / ".openclaw"
-    path = Path(env.get("OPENCLAW_CONFIG_PATH") or Path(folder) / "openclaw.json").expanduser().absolute()
+    folder = place(env.get("OPENCLAW_STATE_DIR")) or home / ".openclaw"
+    path = (place(env.get("OPENCLAW_CONFIG_PATH")) or folder / "openclaw.json").absolute()
     return path if path.is_file() else None
 
 
