@@ -102,7 +102,11 @@ def test_a_host_that_only_the_local_network_has_is_near(host):
 
 
 @pytest.mark.parametrize(
-    "host", ["as.test.example", "8.8.8.8", "2001:4860::1", "169.254.169.254", "local.evil.com", "127.evil.com"]
+    "host",
+    [
+        *("as.test.example", "8.8.8.8", "2001:4860::1", "local.evil.com", "127.evil.com"),
+        *("169.254.169.254", "169.254.170.23", "fe80::1", "fd00:ec2::254", "metadata.google.internal"),
+    ],
 )
 def test_any_other_host_is_not_and_plain_http_to_it_is_refused(host):
     assert not is_nearby(host)

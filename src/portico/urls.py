@@ -21,13 +21,11 @@ _LABEL: Final = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
 _MAX_PORT: Final = 65535
 # Names that public DNS does not have: RFC 6761, RFC 6762, RFC 8375, and what routers and container networks use.
 _NEARBY_NAMES: Final = (".localhost", ".local", ".lan", ".home", ".internal", ".home.arpa")
-# RFC 1918, RFC 4193, and link-local addresses (RFC 3927, RFC 4291 section 2.5.6).
-_NEARBY_NETWORKS: Final = tuple(
-    ipaddress.ip_network(each)
-    for each in ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "169.254.0.0/16", "fc00::/7", "fe80::/10")
-)
-# Where clouds serve a machine its own credentials: no model is there, and a request there is somebody's trick (CWE-918).
-_METADATA: Final = frozenset({"169.254.169.254", "169.254.170.2", "fd00:ec2::254", "metadata.google.internal"})
+# RFC 1918 and RFC 4193. Link-local addresses are none of them: clouds serve a machine its own credentials there (CWE-918), and
+# OpenClaw refuses them too (https://docs.openclaw.ai/gateway/config-tools/custom-providers).
+_NEARBY_NETWORKS: Final = tuple(map(ipaddress.ip_network, ("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "fc00::/7")))
+# The same service of two clouds, under an address and a name that are not link-local.
+_METADATA: Final = frozenset({"fd00:ec2::254", "metadata.google.internal"})
 _ENDPOINT: Final = re.compile(r"(?:(?:/chat)?/completions|/responses|(?:/v1)?/messages)/*\Z")
 _SCHEME: Final = re.compile(r"\Ahttps?(?=:)", re.IGNORECASE)
 

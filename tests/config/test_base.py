@@ -182,3 +182,13 @@ def test_an_edit_leaves_the_base_alone_and_what_it_says_is_not_copied(files):
     assert own.read_text(encoding="utf-8").startswith("{\n  base: '../openclaw/openclaw.json', // OpenClaw's\n  agents: {")
     assert "claude" not in own.read_text(encoding="utf-8")
     assert files.load().config.agents.primary == "p/m"
+
+
+def test_a_default_in_the_short_form_stays_under_fallbacks_in_the_long_one(files):
+    files.base_says('{ agents: { defaults: { model: "a/x" } } }')
+    files.own_says('{ base: "../openclaw/openclaw.json", agents: { defaults: { model: { fallbacks: ["b/y"] } } } }')
+
+    loaded = files.load()
+
+    assert (loaded.config.agents.primary, loaded.config.agents.fallbacks) == ("a/x", ("b/y",))
+    assert loaded.effective.origin(("agents", "defaults", "model", "primary")).layer == "base"

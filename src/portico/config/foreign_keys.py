@@ -1,6 +1,7 @@
 """Keys of an OpenClaw configuration that Portico has no use for and passes over in silence.
 
-Source: https://docs.openclaw.ai/gateway/configuration (February 2026), and OpenClaw's strict schema, `src/config/zod-schema*.ts`.
+Source: https://docs.openclaw.ai/gateway/configuration (February 2026), https://docs.openclaw.ai/gateway/config-tools/custom-providers
+(November 2026), and OpenClaw's strict schema, `src/config/zod-schema*.ts`.
 """
 
 from __future__ import annotations
@@ -99,8 +100,8 @@ GATEWAY: Final = (
     "tools",
 )
 MODELS: Final = ("bedrockDiscovery", "proxy")
-PROVIDER: Final = ("auth", "injectNumCtxForOpenAICompat")
-MODEL: Final = ("compat",)
+PROVIDER: Final = ("auth", "injectNumCtxForOpenAICompat", "maxTokens", "request", "timeoutSeconds")
+MODEL: Final = ("compat", "contextTokens")
 MODEL_SETTINGS: Final = ("params", "streaming")
 PLUGIN_ENTRY: Final = ("hooks", "subagent")
 API_KINDS: Final = (
@@ -110,4 +111,7 @@ API_KINDS: Final = (
     "ollama",
     "openai-codex-responses",
     "azure-openai-responses",
+    "openai-chatgpt-responses",
+    "google-vertex",
+    "pi-messages",
 )

@@ -77,3 +77,17 @@ def without(part: Part, path: ConfigPath) -> Part:
     if len(path) > 1:
         members[str(path[0])] = without(inner, path[1:])
     return replace(part, content=members)
+
+
+def with_long_form(part: Part, path: ConfigPath, key: str, over: Part) -> Part:
+    """`part` in which a text at `path` stands for an object whose `key` it is, where `over` has an object there.
+
+    Otherwise what is laid over one key of the long form would hide the text, which says another.
+    """
+    if path:
+        step = str(path[0])
+        inner, above = part.step(step), over.step(step)
+        if inner is None or above is None or not isinstance(part.content, dict):
+            return part
+        return replace(part, content={**part.content, step: with_long_form(inner, path[1:], key, above)})
+    return replace(part, content={key: part}) if part.content is None and isinstance(over.content, dict) else part

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from portico.config.effective import Effective
 from portico.config.includes import Assembly, may_include
-from portico.config.parts import Part, laid_over, without
+from portico.config.parts import Part, laid_over, with_long_form, without
 from portico.config.problem import Problem
 from portico.config.reading import read_document
 from portico.errors import ConfigError
@@ -73,7 +73,8 @@ def read_stack(document: Document) -> Stack:
     part = _of_use(under.whole(base))
     if not isinstance(part.content, dict):
         under.problems.append(Problem("error", base.where(()), (BASE,), "the base must be an object", layer="base"))
-    whole = laid_over(part, whole if whole is not None else Assembly("own").whole(document))
+    over = whole if whole is not None else Assembly("own").whole(document)
+    whole = laid_over(with_long_form(part, ("agents", "defaults", "model"), "primary", over), over)
     texts = (base, *under.documents.values())
     effective = Effective(document, whole, base=texts, own=included)
     problems = (*problems, *dict.fromkeys(under.problems))
