@@ -141,3 +141,39 @@ def test_no_question_is_refused(session, monkeypatch, words):
 
     assert done.returncode == 2
     assert "There is no question." in done.stderr
+
+
+THINKING = (
+    ("MiniMax-M3.1-Flash", "--effort", "max"),
+    ("MiniMax-M3.1-Flash", "--thinking", "on"),
+    ("MiniMax-M3", "--thinking", "on"),
+    ("MiniMax-M3", "--thinking", "off"),
+    ("MiniMax-M2.1", "--effort", "high"),
+)
+
+
+@pytest.mark.requirement("E165")
+def test_each_family_answers_however_much_it_is_asked_to_think(session):
+    session.sign_in("--region", "global")
+
+    for model, *asked in THINKING:
+        done = session.run("ask", "--model", f"minimax-portal/{model}", *asked, "Why?")
+        assert (done.returncode, done.stderr) == (0, "")
+
+
+@pytest.mark.requirement("E165")
+def test_what_a_family_cannot_do_is_an_error_with_the_way_that_works_or_a_note(session):
+    session.sign_in("--region", "global")
+    flash = ("ask", "--model", "minimax-portal/MiniMax-M3.1-Flash")
+
+    done = session.run(*flash, "--thinking", "off", "Why?")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[0] == "portico: MiniMax-M3.1-Flash always thinks; the lowest is --effort low."
+    assert session.ok(*flash, "--effort", "low", "Why?")
+
+    done = session.run("ask", "--model", "minimax-portal/MiniMax-M3", "--effort", "high", "Why?")
+    assert done.returncode == 0
+    assert done.stderr == "MiniMax-M3 has no levels of thinking: --effort high only switches it on.\n"
+
+    done = session.run("ask", "--thinking", "off", "--effort", "low", "Why?")
+    assert (done.returncode, done.stderr.splitlines()[0]) == (2, "portico: Choose either --thinking off or --effort, not both.")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from portico.models.protocols.question import Image, Question
     from portico.models.usage import Usage
 
+EFFORTS = ("low", "medium", "high", "xhigh", "max")
 _LARGEST_IMAGE = 20 << 20  # bytes; no provider takes a larger one
 _EXAMPLES = """examples:
   {prog} ask "Why is the sky blue?"
@@ -34,8 +35,9 @@ def configure(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", metavar="REF", help="provider/model or an alias; else the default model")
     parser.add_argument("--profile", metavar="PROFILE", help="the sign-in to use; `auth list` names them")
     parser.add_argument("--no-fallback", action="store_true", help="ask one account or key of the model, and nothing else")
-    parser.add_argument("--max-tokens", type=int, metavar="N", help="the longest answer, in tokens (8192)")
-    parser.add_argument("--effort", choices=("low", "medium", "high"), help="how much a reasoning model thinks")
+    parser.add_argument("--max-tokens", type=int, metavar="N", help="the longest answer, in tokens (8192; 32768 with thinking)")
+    parser.add_argument("--effort", choices=EFFORTS, help="how much a reasoning model thinks; not every model has each level")
+    parser.add_argument("--thinking", choices=("on", "off"), help="switch thinking on or off; else the model decides")
     parser.add_argument("--image", action="append", default=[], metavar="FILE", help="a picture to ask about; repeatable")
     parser.add_argument("text", nargs="?", metavar="TEXT", help="the question; -, or nothing in a pipe: read it from there")
     parser.set_defaults(handler=ask)
@@ -95,11 +97,13 @@ def _question(args: argparse.Namespace) -> Question:
 
     if args.max_tokens is not None and args.max_tokens < 1:
         raise UsageError("usage", "--max-tokens is a whole number of 1 or more.")
+    if args.thinking == "off" and args.effort is not None:
+        raise UsageError("usage", "Choose either --thinking off or --effort, not both.")
     piped = args.text is None and not sys.stdin.isatty()
     text = read_text(sys.stdin) if args.text == "-" or piped else args.text or ""
     if not text.strip():
         raise UsageError("usage", "There is no question.", hint='{prog} ask "Hello", or give it to standard input: {prog} ask -')
-    return Question(text, 0, tuple(map(_image, args.image)), args.effort)
+    return Question(text, 0, tuple(map(_image, args.image)), args.effort, args.thinking)
 
 
 def _image(path: str) -> Image:
@@ -122,14 +126,20 @@ def _image(path: str) -> Image:
 async def _stream(course: Course, question: Question, max_tokens: int | None, rt: Runtime) -> None:
     from portico.models.answering import first_answer, fitted
     from portico.models.http import ModelHttp
+    from portico.models.thinking import remark
 
     pieces = []
 
     def say_failed(attempt: Attempt) -> None:
         rt.out.note(f"{attempt.model.reference} ({attempt.model.source}) does not answer: {attempt.why}")
 
+    def asked(model: CallableModel) -> Question:
+        fitting = fitted(question, model, max_tokens)
+        if (told := remark(question, model)) is not None:
+            rt.out.note(told)
+        return fitting
+
     async with rt.http() as oauth, ModelHttp() as http:
-        asked = lambda model: fitted(question, model, max_tokens)  # noqa: E731 - one expression, used once
         course.begin()
         answer = await first_answer(course.way, asked, http=http, broker=rt.broker(oauth), on_failed=say_failed)
         async for piece in answer.pieces():

@@ -11,6 +11,7 @@ from portico.models.asking import request_headers
 from portico.models.failover import Round
 from portico.models.protocols.question import Question
 from portico.models.refusal import rejects_token
+from portico.models.thinking import remark
 from portico.models.usage import Usage, list_price
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ if TYPE_CHECKING:
     from portico.models.callable import CallableModel, Resolution
     from portico.models.cooldown import Cooldowns
     from portico.models.failover import Attempt
-    from portico.models.protocols.question import Effort, Image
+    from portico.models.protocols.question import Effort, Image, Thinking
     from portico.secret import Secret
 
 _log: Final = logging.getLogger("portico")
@@ -134,26 +135,39 @@ class Model:
         return request_headers(self._first, credential.token)
 
     def ask(
-        self, text: str, *, max_tokens: int | None = None, images: Sequence[Image] = (), effort: Effort | None = None
+        self,
+        text: str,
+        *,
+        max_tokens: int | None = None,
+        images: Sequence[Image] = (),
+        effort: Effort | None = None,
+        thinking: Thinking | None = None,
     ) -> Reply:
         """The answer to `text`: of this model or, if it is the default one, of the first fallback that answers.
 
         Args:
             text: the question.
-            max_tokens: the longest answer; 8192 where nobody says.
+            max_tokens: the longest answer; by default 8192, and 32768 for a model whose thinking counts as part of it.
             images: pictures to ask about.
-            effort: how much a reasoning model thinks.
+            effort: how much a reasoning model thinks. Not every model has each level.
+            thinking: switches thinking on or off; None leaves it to the model.
 
         Raises:
             PorticoError: nobody answers.
         """
-        return self._engine.run(self._ask(Question(text, 0, tuple(images), effort), max_tokens))
+        return self._engine.run(self._ask(Question(text, 0, tuple(images), effort, thinking), max_tokens))
 
     async def aask(
-        self, text: str, *, max_tokens: int | None = None, images: Sequence[Image] = (), effort: Effort | None = None
+        self,
+        text: str,
+        *,
+        max_tokens: int | None = None,
+        images: Sequence[Image] = (),
+        effort: Effort | None = None,
+        thinking: Thinking | None = None,
     ) -> Reply:
         """As `ask`."""
-        return await self._engine.wait(self._ask(Question(text, 0, tuple(images), effort), max_tokens))
+        return await self._engine.wait(self._ask(Question(text, 0, tuple(images), effort, thinking), max_tokens))
 
     def stream(self, text: str, *, max_tokens: int | None = None) -> Iterator[str]:
         """The answer to `text` as it comes, as `ask` has it."""
@@ -189,9 +203,16 @@ class Model:
         way = Round(self._resolution.candidates, self._cooldowns)
         answer = await first_answer(
             way,
-            lambda model: fitted(question, model, max_tokens),
+            lambda model: _fitting(question, model, max_tokens),
             http=self._engine.http,
             broker=self._engine.broker,
             on_failed=lambda attempt: _log.info("%s does not answer: %s", attempt.model.reference, attempt.why),
         )
         return answer, way
+
+
+def _fitting(question: Question, model: CallableModel, max_tokens: int | None) -> Question:
+    fitting = fitted(question, model, max_tokens)
+    if (told := remark(question, model)) is not None:
+        _log.warning(told)
+    return fitting

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from portico.errors import UsageError
 from portico.models.asking import Refused, begin
 from portico.models.refusal_errors import all_failed, error_of, left_alone
+from portico.models.thinking import check_thinking, thinks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -20,6 +21,9 @@ if TYPE_CHECKING:
     from portico.models.protocols.question import Question
 
 DEFAULT_MAX_TOKENS: Final = 8192
+# For a model whose thinking counts as part of its answer: MiniMax-M3.1-Flash has spent 6,400 tokens on it for a small bug fix
+# (dev.to/aihubmix, October 2026), and OpenAI advises to keep 25,000 free (platform.openai.com/docs/guides/reasoning).
+THINKING_MAX_TOKENS: Final = 32_768
 _CHARACTERS_PER_TOKEN: Final = 4
 _LEAST_ANSWER: Final = 16
 
@@ -59,7 +63,7 @@ def fitted(question: Question, model: CallableModel, max_tokens: int | None) -> 
     """`question` within what `model` can do: the answer is bounded by its limit and by the room its context leaves.
 
     Raises:
-        UsageError: `no-image-input`, `no-reasoning`: the model lacks what was asked of it.
+        UsageError: `no-image-input`, `no-reasoning`, `thinking-not-offered`: the model lacks what was asked of it.
     """
     from dataclasses import replace
 
@@ -67,9 +71,11 @@ def fitted(question: Question, model: CallableModel, max_tokens: int | None) -> 
     if question.images and "image" not in spec.input:
         takes = ", ".join(spec.input)
         raise UsageError("no-image-input", f"{model.reference} takes no images.", why=f"its input is {takes}", hint=_LIST)
-    if question.effort is not None and not spec.reasoning:
+    if (question.effort is not None or question.thinking == "on") and not spec.reasoning:
         raise UsageError("no-reasoning", f"{model.reference} is not a reasoning model.", hint=_LIST)
-    limit = min(max_tokens or DEFAULT_MAX_TOKENS, spec.max_tokens or max_tokens or DEFAULT_MAX_TOKENS)
+    check_thinking(question, model)
+    wanted = max_tokens or (THINKING_MAX_TOKENS if thinks(question, model.reference.model) else DEFAULT_MAX_TOKENS)
+    limit = min(wanted, spec.max_tokens or wanted)
     if spec.context_window is not None:
         # An estimate: the provider counts, and refuses what is too long in its own words.
         room = spec.context_window - len(question.text) // _CHARACTERS_PER_TOKEN

@@ -17,6 +17,7 @@ from portico.models.callable import CallableModel, Passed, Resolution
 from portico.models.catalog import Catalog, Provider
 from portico.models.credentials import Credential, Credentials, of_profile
 from portico.models.endpoints import all_bases, auth_header, base_url_of, checked_base_url, headers_of, with_base_urls
+from portico.models.thinking import reasons
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -218,7 +219,7 @@ class ModelLoader:
         if known is not None or provider.config is None or unknown.wrong_case(self.catalog, reference):
             return known
         # A model newer than this catalogue is passed on where the user configured the provider: the provider itself says no.
-        return ModelSpec(reference.model, reference.model)
+        return ModelSpec(reference.model, reference.model, reasoning=reasons(reference.model))
 
     def _instead(self, reference: ModelReference) -> list[str]:
         """Models of the same id whose provider is set up."""

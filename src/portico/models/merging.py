@@ -9,6 +9,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from portico.contracts import ModelSpec
+from portico.models.thinking import reasons
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -36,7 +37,7 @@ def merged_models(
     ids = listed if only_listed else {**known, **listed}
     models, prices = {}, {}
     for id in ids:
-        model, told = known.get(id) or ModelSpec(id, id), known[id].source if id in known else None
+        model, told = known.get(id) or ModelSpec(id, id, reasoning=reasons(id)), known[id].source if id in known else None
         for source, said in ((CONFIG, listed.get(id)), (CORRECTIONS, corrections.get(id))):
             if said is not None:
                 model = _over(model, said)

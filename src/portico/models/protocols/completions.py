@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from portico.models.protocols.question import Piece, failure_text
+from portico.models.thinking import completions_fields, family_of
 from portico.models.usage import Usage, count, member
 
 if TYPE_CHECKING:
@@ -33,14 +34,15 @@ class Completions:
         content: object = question.text
         if question.images:
             content = [{"type": "text", "text": question.text}, *map(_image, question.images)]
-        effort = {} if question.effort is None else {"reasoning_effort": question.effort}
+        family = family_of(model_id)
+        limit = family.completion_limit if family is not None else "max_tokens"
         return {
             "model": model_id,
-            "max_tokens": question.max_tokens,
+            limit: question.max_tokens,
             "stream": True,
             "stream_options": {"include_usage": True},
             "messages": [{"role": "user", "content": content}],
-            **effort,
+            **completions_fields(question, model_id),
         }
 
     def read(self, event: Mapping[str, object]) -> Piece:

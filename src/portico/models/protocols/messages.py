@@ -5,17 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from portico.models.protocols.question import Piece, failure_text
+from portico.models.thinking import messages_fields
 from portico.models.usage import Usage, count, member
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from portico.contracts import ApiKind
-    from portico.models.protocols.question import Effort, Image, Question
+    from portico.models.protocols.question import Image, Question
 
 API_VERSION: Final = "2023-06-01"
-# Anthropic asks for 1,024 at least, and for less than `max_tokens` (docs.anthropic.com, extended thinking).
-_BUDGETS: Final[Mapping[Effort, int]] = {"low": 1024, "medium": 4096, "high": 16384}
 _ROOM_TO_ANSWER: Final = 1024
 
 
@@ -36,12 +35,10 @@ class Messages:
         if question.images:
             content = [*map(_image, question.images), {"type": "text", "text": question.text}]
         messages = [{"role": "user", "content": content}]
-        whole: dict[str, object] = {"model": model_id, "max_tokens": question.max_tokens, "stream": True, "messages": messages}
-        if question.effort is None:
-            return whole
-        budget = _BUDGETS[question.effort]
-        limit = max(question.max_tokens, budget + _ROOM_TO_ANSWER)
-        return {**whole, "max_tokens": limit, "thinking": {"type": "enabled", "budget_tokens": budget}}
+        thinking = messages_fields(question, model_id)
+        budget = count(member(thinking, "thinking"), "budget_tokens")
+        limit = max(question.max_tokens, budget + _ROOM_TO_ANSWER) if budget else question.max_tokens
+        return {"model": model_id, "max_tokens": limit, "stream": True, "messages": messages, **thinking}
 
     def read(self, event: Mapping[str, object]) -> Piece:
         kind = event.get("type")

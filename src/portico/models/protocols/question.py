@@ -11,7 +11,8 @@ if TYPE_CHECKING:
     from portico.contracts import ApiKind
     from portico.models.usage import Usage
 
-Effort = Literal["low", "medium", "high"]
+Effort = Literal["low", "medium", "high", "xhigh", "max"]
+Thinking = Literal["on", "off"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,12 +25,17 @@ class Image:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is asked. `max_tokens` bounds the answer; `effort` None leaves it to the model how much it thinks."""
+    """What is asked. `max_tokens` bounds the answer.
+
+    `effort` None leaves it to the model how much it thinks, `thinking` None whether. Which of them a model takes, and in which
+    form, `portico.models.thinking` knows.
+    """
 
     text: str
     max_tokens: int
     images: tuple[Image, ...] = ()
     effort: Effort | None = None
+    thinking: Thinking | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from portico.models.protocols.completions import data_url, versioned
 from portico.models.protocols.question import Piece, failure_text
+from portico.models.thinking import responses_fields
 from portico.models.usage import Usage, count, member
 
 if TYPE_CHECKING:
@@ -33,8 +34,8 @@ class Responses:
         if question.images:
             pictures = [{"type": "input_image", "image_url": data_url(image)} for image in question.images]
             asked = [{"role": "user", "content": [{"type": "input_text", "text": question.text}, *pictures]}]
-        effort = {} if question.effort is None else {"reasoning": {"effort": question.effort}}
-        return {"model": model_id, "max_output_tokens": question.max_tokens, "stream": True, "input": asked, **effort}
+        head = {"model": model_id, "max_output_tokens": question.max_tokens, "stream": True, "input": asked}
+        return {**head, **responses_fields(question, model_id)}
 
     def read(self, event: Mapping[str, object]) -> Piece:
         kind, response = event.get("type"), member(event, "response")

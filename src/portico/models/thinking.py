@@ -1,0 +1,203 @@
+"""How each family of models is asked to think: which levels it has, whether thinking can be switched off, and in which form.
+
+One table, matched by the model's id, for the three protocols. A form that a family does not take is answered with an HTTP 400, or
+worse is passed over in silence, so that what cannot be asked is refused here, before anything is sent.
+
+Sources, read in November 2026:
+    MiniMax: https://platform.minimax.io/docs/api-reference/text-anthropic-api (M3: adaptive or disabled), pi-ai 1.6.0
+        `data/minimax.json` and https://dev.to/aihubmix/fixing-requires-adaptive-thinking-2013-when-moving-from-minimax-m27-to-m31-flash-1iif
+        (M3.1-Flash: always, five levels), NousResearch/hermes-agent#42097 (M2.x: a budget),
+        https://platform.minimax.io/docs/api-reference/responses-create (M2.x cannot be switched off, M3 has no levels),
+        esengine/DeepSeek-Reasonix#3594 (Chat Completions of M3 refuses `reasoning_effort`).
+    Anthropic: https://platform.claude.com/docs/en/build-with-claude/effort (levels),
+        https://docs.aws.amazon.com/bedrock/latest/userguide/claude-messages-adaptive-thinking.html (4.7 refuses a budget, 4.6 has
+        it deprecated, 4.5 and earlier take a budget alone), https://platform.claude.com/docs/en/models/opus-5-5/whats-new-opus-5-5
+        and https://platform.claude.com/docs/en/models/fable-5/migration-guide (which always think).
+    OpenAI: https://platform.openai.com/docs/api-reference/chat/create (`reasoning_effort`, `max_completion_tokens`).
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+from portico.errors import UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from portico.contracts import ApiKind
+    from portico.models.callable import CallableModel
+    from portico.models.protocols.question import Effort, Question
+
+# Anthropic asks for 1,024 at least, and for less than `max_tokens` (docs.anthropic.com, extended thinking).
+BUDGETS: Final[Mapping[str, int]] = {"low": 1024, "medium": 4096, "high": 16384}
+
+_Off = Literal["omitted", "disabled", "between_tools"]
+_THREE: Final[tuple[Effort, ...]] = ("low", "medium", "high")
+_FOUR: Final[tuple[Effort, ...]] = (*_THREE, "max")
+_XHIGH: Final[tuple[Effort, ...]] = (*_THREE, "xhigh")
+_FIVE: Final[tuple[Effort, ...]] = (*_XHIGH, "max")
+_TUNES_M2: Final[frozenset[ApiKind]] = frozenset({"anthropic-messages"})
+_EVERYWHERE: Final[frozenset[ApiKind]] = frozenset({"anthropic-messages", "openai-completions", "openai-responses"})
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """What a family of models takes.
+
+    `efforts` are its levels, lowest first, empty for none; `tuned_over` are the protocols that have them. `off` is how thinking
+    is switched off, None for a family that always thinks. `adaptive`: asked by Anthropic's `adaptive` thinking, else by a budget.
+    `switch`: Chat Completions takes MiniMax's `thinking` object. `starts_on`: it thinks unless it is asked not to, and what it
+    thinks counts as part of the answer's limit. `completion_limit` is the member of Chat Completions that bounds an answer.
+    """
+
+    efforts: tuple[Effort, ...] = _THREE
+    off: _Off | None = "omitted"
+    adaptive: bool = True
+    tuned_over: frozenset[ApiKind] = _EVERYWHERE
+    switch: bool = False
+    starts_on: bool = False
+    reasons: bool = True
+    completion_limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
+
+
+def _openai(*efforts: Effort, off: _Off | None = None, reasons: bool = True) -> Family:
+    return Family(efforts, off, starts_on=reasons, reasons=reasons, completion_limit="max_completion_tokens")
+
+
+_GPT: Final = r"(?:^|[/:.])gpt-"
+# The first row that is found in an id counts. A dot or a hyphen may stand in a version, and a date may follow it.
+_FAMILIES: Final[tuple[tuple[re.Pattern[str], Family], ...]] = tuple(
+    (re.compile(pattern, re.IGNORECASE), family)
+    for pattern, family in (
+        (r"minimax-m3[.-]1", Family(_FIVE, None, switch=True, starts_on=True)),
+        (r"minimax-m3(?!\d)", Family((), "disabled", switch=True)),
+        (r"minimax-m2(?!\d)", Family(_THREE, None, adaptive=False, tuned_over=_TUNES_M2)),
+        (r"claude-mythos-preview", Family(_FOUR, None, starts_on=True)),
+        (r"claude-(?:fable|mythos)-\d|claude-opus-(?:5[.-][5-9]|[6-9])(?!\d)", Family(_FIVE, None, starts_on=True)),
+        (r"claude-sonnet-(?:5[.-][5-9]|[6-9])(?!\d)", Family(_FIVE, "between_tools", starts_on=True)),
+        (r"claude-(?:opus|sonnet|haiku)-[5-9](?!\d)", Family(_FIVE, "disabled", starts_on=True)),
+        (r"claude-(?:opus|sonnet|haiku)-4[.-][7-9](?!\d)", Family(_FIVE)),
+        (r"claude-(?:opus|sonnet|haiku)-4[.-]6(?!\d)", Family(_FOUR)),
+        (r"claude-", Family(adaptive=False)),
+        (rf"{_GPT}[5-9](?:\.\d+)?-chat", _openai(off="omitted", reasons=False)),
+        (rf"{_GPT}5-pro", _openai("high")),
+        (rf"{_GPT}5\.1(?!\d)(?!-codex-max)", _openai(*_THREE, off="disabled")),
+        (rf"{_GPT}5(?!\.?\d)", _openai(*_THREE)),
+        (rf"{_GPT}5\.[1-5](?!\d)", _openai(*_XHIGH, off="disabled")),
+        (rf"{_GPT}[5-9](?!\d)", _openai(*_FIVE, off="disabled")),
+        (r"(?:^|[/:.])o[1-9](?:-|$)", _openai(*_THREE)),
+    )
+)
+
+
+def family_of(model_id: str) -> Family | None:
+    """The family that a model belongs to by its id; None for one that the table does not have."""
+    return next((family for pattern, family in _FAMILIES if pattern.search(model_id)), None)
+
+
+def reasons(model_id: str) -> bool:
+    """Whether a model is known by its id to reason."""
+    family = family_of(model_id)
+    return family is not None and family.reasons
+
+
+def check_thinking(question: Question, model: CallableModel) -> None:
+    """Show that `model` takes the thinking that `question` asks for.
+
+    Raises:
+        UsageError: `thinking-not-offered`: it always thinks, or has no such level.
+    """
+    name = model.reference.model
+    family = family_of(name)
+    if question.thinking == "off":
+        if family is None and model.spec.reasoning:
+            raise _not_offered(f"Portico does not know how {name} is asked not to think.", hint="Leave out --thinking off.")
+        if family is not None and family.off is None:
+            lowest = next(iter(_levels(family, model.api)), None)
+            if lowest is None:
+                raise _not_offered(f"{name} always thinks.", hint="Leave out --thinking off.")
+            raise _not_offered(
+                f"{name} always thinks; the lowest is --effort {lowest}.", hint=f"Ask with --effort {lowest} instead."
+            )
+    levels = _THREE if family is None else _levels(family, model.api)
+    if question.effort is not None and levels and question.effort not in levels:
+        why = f"it takes {_either(levels)}"
+        nearest = levels[-1] if question.effort in {"xhigh", "max"} else levels[0]
+        raise _not_offered(
+            f"{name} does not take --effort {question.effort}.", why=why, hint=f"Ask with --effort {nearest} instead."
+        )
+
+
+def remark(question: Question, model: CallableModel) -> str | None:
+    """What a person should know of the thinking that is asked of `model` and changes less than it says; None for nothing."""
+    name, family = model.reference.model, family_of(model.reference.model)
+    if question.effort is None or family is None or _levels(family, model.api):
+        return None
+    if not family.efforts:
+        return f"{name} has no levels of thinking: --effort {question.effort} only switches it on."
+    return f"{name} has no levels of thinking over {model.api}: it thinks as much as it likes."
+
+
+def thinks(question: Question, model_id: str) -> bool:
+    """Whether what the model thinks counts as part of the answer to `question`, so that the answer needs room for both."""
+    family = family_of(model_id)
+    if family is None or not family.adaptive or question.thinking == "off":
+        return False
+    return family.starts_on or question.thinking == "on" or question.effort is not None
+
+
+def messages_fields(question: Question, model_id: str) -> dict[str, object]:
+    """The members of an Anthropic message that ask for thinking."""
+    family = family_of(model_id) or Family(adaptive=False)
+    if question.thinking == "off":
+        return {} if family.off in {None, "omitted"} else {"thinking": {"type": family.off}}
+    if question.thinking is None and question.effort is None:
+        return {}
+    if not family.adaptive:
+        return {"thinking": {"type": "enabled", "budget_tokens": BUDGETS[question.effort or "medium"]}}
+    fields: dict[str, object] = {"thinking": {"type": "adaptive"}}
+    if question.effort is not None and family.efforts:
+        fields["output_config"] = {"effort": question.effort}
+    return fields
+
+
+def completions_fields(question: Question, model_id: str) -> dict[str, object]:
+    """The members of a chat completion that ask for thinking."""
+    family = family_of(model_id) or Family()
+    asked = question.thinking == "on" or question.effort is not None
+    fields: dict[str, object] = {}
+    if family.switch and (asked or question.thinking == "off"):
+        fields["thinking"] = {"type": "adaptive" if asked else "disabled"}
+    if question.thinking == "off":
+        return fields if family.switch or family.off == "omitted" else {"reasoning_effort": "none"}
+    if question.effort is not None and _levels(family, "openai-completions"):
+        fields["reasoning_effort"] = question.effort
+    return fields
+
+
+def responses_fields(question: Question, model_id: str) -> dict[str, object]:
+    """The members of a response that ask for thinking."""
+    family = family_of(model_id) or Family()
+    if question.thinking == "off":
+        return {} if family.off == "omitted" else {"reasoning": {"effort": "none"}}
+    if question.effort is not None and _levels(family, "openai-responses"):
+        return {"reasoning": {"effort": question.effort}}
+    # Any level switches MiniMax-M3 on, and tunes nothing (platform.minimax.io/docs/api-reference/responses-create).
+    asked = question.thinking == "on" or question.effort is not None
+    return {"reasoning": {"effort": "medium"}} if asked and family.switch and family.off is not None else {}
+
+
+def _levels(family: Family, api: ApiKind) -> tuple[Effort, ...]:
+    return family.efforts if api in family.tuned_over else ()
+
+
+def _either(levels: tuple[Effort, ...]) -> str:
+    *most, last = levels
+    return f"{', '.join(most)} or {last}" if most else last
+
+
+def _not_offered(message: str, *, hint: str, why: str | None = None) -> UsageError:
+    return UsageError("thinking-not-offered", message, why=why, hint=hint)
