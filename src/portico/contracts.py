@@ -220,9 +220,10 @@ class TokenDialect(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class ModelCost:
-    """US dollars per million tokens."""
+class PriceTier:
+    """US dollars per million tokens of a whole request with more than `input_above` input tokens, cached ones among them."""
 
+    input_above: int
     input: float
     output: float
     cache_read: float = 0.0
@@ -230,8 +231,23 @@ class ModelCost:
 
 
 @dataclass(frozen=True, slots=True)
+class ModelCost:
+    """US dollars per million tokens. `tiers` are the prices of larger requests, if they differ."""
+
+    input: float
+    output: float
+    cache_read: float = 0.0
+    cache_write: float = 0.0
+    tiers: tuple[PriceTier, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
 class ModelSpec:
-    """One model of a provider's catalogue. None means: no public source says. `source` is that source."""
+    """One model of a provider's catalogue. None means: no public source says. `source` is that source.
+
+    `retired_on` is the day or the month (ISO 8601) since which the provider no longer offers it: no menu does either. `successor`
+    is the id of the model to use where the provider refuses this one, retired or not.
+    """
 
     id: str
     name: str
@@ -243,6 +259,8 @@ class ModelSpec:
     alias: str | None = None
     note: str | None = None
     source: str | None = None
+    retired_on: str | None = None
+    successor: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

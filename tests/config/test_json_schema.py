@@ -107,15 +107,19 @@ def test_every_section_is_known_by_name():
 
 
 def test_what_is_marked_as_porticos_own_is_what_may_not_be_written_into_openclaws_file():
-    assert [*porticos_own()] == [
+    tiers = ("models", "providers", "one", "models", 0, "cost", "tiers")
+    assert [*porticos_own(sample(TOP))] == [
         ("base",),
         ("history",),
         ("auth", "store"),
+        tiers,
         ("agents", "defaults", "allow"),
         ("gateway", "models"),
     ]
-    for path in porticos_own():
-        before = Document.parse("{}", name="f")
+    model = {"id": "x", "name": "x", "cost": {"input": 1}}
+    one = {"models": {"providers": {"one": {"baseUrl": "https://h.example", "models": [model]}}}}
+    for path in porticos_own(sample(TOP)):
+        before = Document.parse(json.dumps(one), name="f")
         with pytest.raises(ConfigError):
             checked_for_openclaw(before, before.set(path, sample(dict(places(TOP))[path])))
 

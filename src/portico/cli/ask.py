@@ -83,9 +83,13 @@ def _resolved(args: argparse.Namespace, rt: Runtime) -> Resolution:
 
 
 def _say_passed(resolution: Resolution, rt: Runtime) -> None:
+    from portico.models.catalog import retired
+
     for passed in resolution.passed:
         rt.out.note(f"{passed.reference} is passed over: {passed.error.why or passed.error.message}")
     model = resolution.model
+    if (told := retired(model.spec)) is not None:
+        rt.out.note(told)
     rt.out.detail(f"{model.reference} at {model.base_url}, credential from {model.source}")
 
 
@@ -167,5 +171,7 @@ def _tell(model: CallableModel, way: Round, text: str, usage: Usage, rt: Runtime
         if one.why:
             shown["why"] = one.why
     told = {"input": usage.input, "output": usage.output, "cacheRead": usage.cache_read, "cacheWrite": usage.cache_write}
+    if usage.cache_write_1h:
+        told["cacheWrite1h"] = usage.cache_write_1h
     whole = {"model": str(model.reference), "source": model.source, "answer": text, "usage": told, "cost": cost}
     rt.out.json({**whole, "attempts": attempts})

@@ -18,6 +18,7 @@ def set_default(text: str, rt: Runtime, *, write_base: bool = False) -> int:
         UsageError: `unknown-model`, with what was probably meant.
         ConfigError: `no-base`; the file cannot be written.
     """
+    from portico.models.catalog import retired
     from portico.onboarding.model_names import known_model
     from portico.onboarding.pending import finish_pending
 
@@ -36,6 +37,9 @@ def set_default(text: str, rt: Runtime, *, write_base: bool = False) -> int:
     if changed:
         rt.out.note(f"Updated {written}")
     rt.out.line(f"Default model: {reference}")
+    spec = rt.models().catalog.find(rt.models().catalog.expand(reference))
+    if spec is not None and (told := retired(spec)) is not None:
+        rt.out.warn(told)
     if counts != reference:
         rt.out.warn(f"{rt.paths.config} names {counts}, and that counts: {rt.program} config unset agents.defaults.model.primary")
     return ExitCode.OK

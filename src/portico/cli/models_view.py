@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from portico.cli.models_rows import Row
     from portico.cli.runtime import Runtime
+    from portico.contracts import ModelCost, PriceTier
 
 _K = 1000
 _M = 1_000_000
@@ -65,8 +66,11 @@ def _say(rows: list[Row], rt: Runtime) -> None:
     for row in rows:
         if row.missing is not None:
             rt.out.note(f"{row.reference} is missing: {row.missing}")
-    for note in dict.fromkeys(f"{row.spec.id}: {row.spec.note}" for row in rows if row.spec and row.spec.note):
-        rt.out.detail(note)
+    specs = {row.spec.id: row.spec for row in rows if row.spec is not None and row.spec.note}
+    for spec in specs.values():
+        # What may not answer any more is said in any case.
+        say = rt.out.note if spec.successor is not None else rt.out.detail
+        say(f"{spec.id}: {spec.note}")
 
 
 def _cells(row: Row) -> list[str]:
@@ -80,8 +84,13 @@ def _cells(row: Row) -> list[str]:
         "yes" if row.local else "no",
         row.auth,
         price,
-        ",".join((*row.tags, *(["missing"] if row.missing is not None else []))),
+        ",".join(_tags(row)),
     ]
+
+
+def _tags(row: Row) -> list[str]:
+    retired = row.spec is not None and row.spec.retired_on is not None
+    return [*row.tags, *(["retired"] if retired else []), *(["missing"] if row.missing is not None else [])]
 
 
 def _as_json(row: Row) -> dict[str, object]:
@@ -96,21 +105,23 @@ def _as_json(row: Row) -> dict[str, object]:
         "local": row.local if spec is not None else None,
         "available": row.auth == "yes" if spec is not None else None,
         "auth": row.auth,
-        "tags": [*row.tags, *(["missing"] if missing else [])],
+        "tags": _tags(row),
         "missing": missing,
     }
     if missing:
         told["missingReason"] = row.missing
+    if spec is not None:
+        known = {"note": spec.note, "retiredOn": spec.retired_on, "successor": spec.successor}
+        told |= {name: value for name, value in known.items() if value is not None}
     if spec is not None and spec.cost is not None:
-        cost = spec.cost
-        told["cost"] = {
-            "input": cost.input,
-            "output": cost.output,
-            "cacheRead": cost.cache_read,
-            "cacheWrite": cost.cache_write,
-        }
+        tiers = [{"inputAbove": tier.input_above, **_prices(tier)} for tier in spec.cost.tiers]
+        told["cost"] = {**_prices(spec.cost), **({"tiers": tiers} if tiers else {})}
         told["priceSource"] = row.price_source
     return told if row.listed_by is None else {**told, "listedBy": row.listed_by}
+
+
+def _prices(cost: ModelCost | PriceTier) -> dict[str, object]:
+    return {"input": cost.input, "output": cost.output, "cacheRead": cost.cache_read, "cacheWrite": cost.cache_write}
 
 
 def _tokens(count: int) -> str:

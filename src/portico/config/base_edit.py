@@ -48,9 +48,8 @@ def _essence(problem: Problem) -> tuple[ConfigPath, str]:
 
 
 def _complaints(base: Effective) -> Iterator[str]:
-    for path in porticos_own():
-        if base.has(path):
-            yield f"{named(path)} is a key of Portico's own"
+    for path in porticos_own(base.value()):
+        yield f"{named(path)} is a key of Portico's own"
     providers = base.get(("models", "providers")) if base.has(("models", "providers")) else {}
     for id, provider in providers.items() if isinstance(providers, dict) else ():
         place = ("models", "providers", id)

@@ -6,7 +6,7 @@ together. The keys are OpenClaw's (https://docs.openclaw.ai/gateway/configuratio
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from portico.config import foreign_keys
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from portico.config.config_path import ConfigPath
+    from portico.contracts import JsonValue
 
 Kind = Literal["text", "string", "flag", "whole", "amount", "texts", "object", "map", "array", "any"]
 
@@ -53,14 +54,22 @@ def _map(says: str, of: Key, *, own: bool = False) -> Key:
 
 
 _STRING: Final = Key("text")
+_PRICES: Final = {
+    "input": Key("amount", "Of what is sent."),
+    "output": Key("amount", "Of what comes back."),
+    "cacheRead": Key("amount", "Of what is read from the provider's cache."),
+    "cacheWrite": Key("amount", "Of what is written to it."),
+}
+_TIER: Final = _object(
+    "The prices of a request with more input than that; what is left out costs what it does below.",
+    {
+        "inputAbove": Key("whole", "Above how many tokens of input, cached ones among them.", low=1, required=True, own=True),
+        **{name: replace(key, own=True) for name, key in _PRICES.items()},
+    },
+)
 _COST: Final = _object(
     "Prices in US dollars per million tokens.",
-    {
-        "input": Key("amount", "Of what is sent."),
-        "output": Key("amount", "Of what comes back."),
-        "cacheRead": Key("amount", "Of what is read from the provider's cache."),
-        "cacheWrite": Key("amount", "Of what is written to it."),
-    },
+    {**_PRICES, "tiers": Key("array", "Prices of larger requests.", of=_TIER, own=True)},
 )
 MODEL: Final = _object(
     "A model of the provider.",
@@ -69,7 +78,7 @@ MODEL: Final = _object(
         "name": _text("What people call it."),
         "api": _text("The protocol that this model speaks, over the provider's.", *get_args(ApiKind), *foreign_keys.API_KINDS),
         "reasoning": Key("flag", "Whether it thinks before it answers."),
-        "input": Key("texts", "What it takes: text, image."),
+        "input": Key("texts", "What it takes: text, image, video."),
         "contextWindow": Key("whole", "How many tokens fit in.", low=1),
         "maxTokens": Key("whole", "How many tokens an answer may have.", low=1),
         "cost": _COST,
@@ -169,9 +178,16 @@ TOP: Final = _object(
 )
 
 
-def porticos_own(key: Key = TOP, path: ConfigPath = ()) -> Iterator[ConfigPath]:
-    """The paths of the keys that OpenClaw's schema does not have."""
-    for name, inner in key.keys.items():
-        if inner.own:
+def porticos_own(value: JsonValue, key: Key = TOP, path: ConfigPath = ()) -> Iterator[ConfigPath]:
+    """The paths in `value` of the keys that OpenClaw's schema does not have."""
+    if isinstance(value, list):
+        inside: list[tuple[str | int, JsonValue, Key | None]] = [(index, each, key.of) for index, each in enumerate(value)]
+    elif isinstance(value, dict):
+        inside = [(name, each, key.keys.get(name, key.of)) for name, each in value.items()]
+    else:
+        return
+    for name, each, inner in inside:
+        if inner is not None and inner.own:
             yield (*path, name)
-        yield from porticos_own(inner, (*path, name))
+        elif inner is not None:
+            yield from porticos_own(each, inner, (*path, name))

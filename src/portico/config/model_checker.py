@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, get_args
 
 from portico.config import foreign_keys
 from portico.config.environment import holds_reference
-from portico.config.schema import FRAMING, CostConfig, ModelConfig, ProviderConfig
+from portico.config.schema import FRAMING, CostConfig, ModelConfig, ProviderConfig, TierConfig
 from portico.contracts import ApiKind
 from portico.secret import Secret
 from portico.urls import endpoint_end, is_in_the_clear, normalised_base_url, why_not_a_base_url
@@ -88,9 +88,30 @@ def _cost(cost: Section) -> CostConfig | None:
         output=cost.amount("output"),
         cache_read=cost.amount("cacheRead"),
         cache_write=cost.amount("cacheWrite"),
+        tiers=_tiers(cost) if "tiers" in cost.members else None,
     )
     cost.finish()
     return prices if prices != CostConfig() else None
+
+
+def _tiers(cost: Section) -> tuple[TierConfig, ...]:
+    found: dict[int, TierConfig] = {}
+    for index, tier in enumerate(cost.elements("tiers")):
+        above = tier.integer("inputAbove", 1)
+        if "inputAbove" not in tier.members:
+            tier.missing("inputAbove")
+        elif above in found:
+            tier.wrong("inputAbove", "is the same as that of an earlier tier")
+        read = TierConfig(
+            above or 0,
+            input=tier.amount("input"),
+            output=tier.amount("output"),
+            cache_read=tier.amount("cacheRead"),
+            cache_write=tier.amount("cacheWrite"),
+        )
+        tier.finish()
+        found.setdefault(above or -index, read)
+    return tuple(tier for tier in found.values() if tier.input_above)
 
 
 def _speaks_another_protocol(section: Section) -> bool:

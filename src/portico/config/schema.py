@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Literal
 
-from portico.contracts import ModelCost
+from portico.contracts import ModelCost, PriceTier
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -39,23 +39,51 @@ class AuthConfig:
 
 
 @dataclass(frozen=True, slots=True)
-class CostConfig:
-    """Prices in US dollars per million tokens; None where none is given."""
+class TierConfig:
+    """An entry of `cost.tiers`: the prices above `input_above` tokens of input, None where the price below holds there too."""
 
+    input_above: int
     input: float | None = None
     output: float | None = None
     cache_read: float | None = None
     cache_write: float | None = None
 
+    def over(self, base: ModelCost) -> PriceTier:
+        """The tier, with the prices of `base` where it gives none."""
+        return PriceTier(
+            self.input_above,
+            base.input if self.input is None else self.input,
+            base.output if self.output is None else self.output,
+            base.cache_read if self.cache_read is None else self.cache_read,
+            base.cache_write if self.cache_write is None else self.cache_write,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class CostConfig:
+    """Prices in US dollars per million tokens; None where none is given. `tiers` are the prices of larger requests."""
+
+    input: float | None = None
+    output: float | None = None
+    cache_read: float | None = None
+    cache_write: float | None = None
+    tiers: tuple[TierConfig, ...] | None = None
+
     def over(self, known: ModelCost | None) -> ModelCost:
-        """These prices, and those of `known` where none is given here; 0 where neither gives one."""
+        """These prices, and those of `known` where none is given here; 0 where neither gives one.
+
+        An input or output price without tiers holds for every size: the tiers of `known` go by other prices.
+        """
         behind = known or ModelCost(0.0, 0.0)
-        return ModelCost(
+        base = ModelCost(
             behind.input if self.input is None else self.input,
             behind.output if self.output is None else self.output,
             behind.cache_read if self.cache_read is None else self.cache_read,
             behind.cache_write if self.cache_write is None else self.cache_write,
         )
+        if self.tiers is not None:
+            return replace(base, tiers=tuple(tier.over(base) for tier in self.tiers))
+        return replace(base, tiers=behind.tiers) if self.input is None and self.output is None else base
 
 
 @dataclass(frozen=True, slots=True)

@@ -176,6 +176,14 @@ def _starts_a_part(wanted: str, name: str) -> bool:
     return f"-{wanted.removeprefix(f'{provider}/')}" in f"-{model}"
 
 
+def retired(spec: ModelSpec) -> str | None:
+    """What a person who names `spec` should know; None for a model that its provider has not retired."""
+    if spec.retired_on is None:
+        return None
+    when = f"on {spec.retired_on}" if spec.retired_on.count("-") > 1 else f"in {spec.retired_on}"
+    return f"{spec.id} was retired {when}." + (f" Use {spec.successor}." if spec.successor is not None else "")
+
+
 def host_of(url: str) -> str:
     """The host of `url`, lower-case; empty where there is none."""
     from urllib.parse import urlsplit

@@ -26,6 +26,9 @@ def error_of(model: CallableModel, refusal: Refusal) -> PorticoError:
     if refusal.kind == "unknown-model" and not model.listed:
         near = did_you_mean(model.near) or "{prog} models list --all"
         return UsageError("unknown-model", f"Unknown model: {model.reference}", why=f"{name} answers {said}", hint=near)
+    if refusal.kind == "unknown-model":
+        message = f"{name} does not serve {model.reference.model}."
+        return UsageError("unknown-model", message, why=f"{name} answers {said}", hint=_current(model))
     if refusal.kind == "auth":
         message = f"{name} refuses the credential from {model.source}."
         return SignInNeeded("credential-refused", message, why=said, hint=_OTHER_REGION + _mend(model))
@@ -34,6 +37,7 @@ def error_of(model: CallableModel, refusal: Refusal) -> PorticoError:
         return NetworkError("no-plan", f"The account at {name} has no active plan.", why=said, hint=link)
     kind = "answer-unknown" if refusal.unknown else refusal.kind
     message, id, advice = _WORDS.get(kind, ("{name} refused the request.", "provider-refused", None))
+    advice = _current(model) if kind == "plan-lacks-model" else advice
     return NetworkError(id, message.format(name=name, model=model.reference.model), why=said, hint=advice)
 
 
@@ -71,7 +75,7 @@ def left_alone(way: Round) -> PorticoError:
 _WORDS: Final[dict[str, tuple[str, str, str | None]]] = {
     "rate-limit": ("{name} answers that the limit is reached.", "rate-limited", "Try again when it says so."),
     "plan-used-up": ("The plan at {name} is used up for now.", "plan-used-up", "Its windows: {prog} usage"),
-    "plan-lacks-model": ("The plan at {name} does not include {model}.", "plan-lacks-model", "{prog} models list --all"),
+    "plan-lacks-model": ("The plan at {name} does not include {model}.", "plan-lacks-model", None),
     "billing": ("{name} asks for payment first.", "billing", None),
     "server": ("{name} failed.", "provider-failed", "Try again in a moment."),
     "timeout": ("{name} did not answer in time.", "provider-failed", "Try again in a moment."),
@@ -88,6 +92,13 @@ def _said(refusal: Refusal) -> str:
     if refusal.status is None:
         return refusal.message
     return f"{refusal.status}: {refusal.message}" if refusal.message else f"HTTP {refusal.status}"
+
+
+def _current(model: CallableModel) -> str:
+    """The command that makes a model the default which the provider is known to serve."""
+    if model.spec.successor is None:
+        return "Choose another: {prog} models list --all"
+    return f"Use a current model: {{prog}} models set {model.reference.provider}/{model.spec.successor}"
 
 
 def _mend(model: CallableModel) -> str:

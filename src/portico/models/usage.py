@@ -11,17 +11,27 @@ if TYPE_CHECKING:
     from portico.contracts import ModelCost
 
 _MILLION: Final = 1_000_000
+_HOUR_FACTOR: Final = 2
 _MOST: Final = 10**12
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one answer; `input` leaves out what was read from or written to a cache, which has prices of its own."""
+    """Tokens of one answer; `input` leaves out what was read from or written to a cache, which has prices of its own.
+
+    `cache_write_1h` is the part of `cache_write` that the cache keeps for an hour.
+    """
 
     input: int = 0
     output: int = 0
     cache_read: int = 0
     cache_write: int = 0
+    cache_write_1h: int = 0
+
+    @property
+    def whole_input(self) -> int:
+        """The whole prompt, by whose size some prices go: cached tokens are input too."""
+        return self.input + self.cache_read + self.cache_write
 
     def updated(self, later: Usage) -> Usage:
         """What is known after `later` was told as well: streams tell the counts piece by piece, each as a total."""
@@ -30,6 +40,7 @@ class Usage:
             later.output or self.output,
             later.cache_read or self.cache_read,
             later.cache_write or self.cache_write,
+            later.cache_write_1h or self.cache_write_1h,
         )
 
 
@@ -39,12 +50,20 @@ def list_price(usage: Usage, cost: ModelCost | None) -> float | None:
 
 
 def cost_of(usage: Usage, cost: ModelCost) -> float:
-    """US dollars for `usage` at the prices of `cost`."""
+    """US dollars for `usage` at the prices of `cost`.
+
+    The highest tier below the whole prompt counts, for everything in the request: reads and writes of the cache are part of the
+    prompt's size, as BerriAI/litellm#30207 and junhoyeo/tokscale#862 have found. What Anthropic's cache keeps for an hour costs
+    twice the input (https://platform.claude.com/docs/en/build-with-claude/prompt-caching).
+    """
+    reached = (tier for tier in cost.tiers if usage.whole_input > tier.input_above)
+    prices = max(reached, key=lambda tier: tier.input_above, default=cost)
     return (
-        usage.input * cost.input
-        + usage.output * cost.output
-        + usage.cache_read * cost.cache_read
-        + usage.cache_write * cost.cache_write
+        usage.input * prices.input
+        + usage.output * prices.output
+        + usage.cache_read * prices.cache_read
+        + (usage.cache_write - usage.cache_write_1h) * prices.cache_write
+        + usage.cache_write_1h * prices.input * _HOUR_FACTOR
     ) / _MILLION
 
 

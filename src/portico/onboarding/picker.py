@@ -48,11 +48,12 @@ class Question:
 
 
 def offers_of(provider: str, known: Sequence[ModelSpec], listed: Sequence[Discovered] | None) -> list[Offer]:
-    """The models of a provider that are `known`, then what only it lists now. `listed` None: it was not heard."""
+    """The models of a provider that are `known` and not retired, then what only it lists now. `listed` None: it was not heard."""
     live = {model.id: model for model in listed or ()}
     ours = {model.id: model for model in known}
     found = []
-    models: list[ModelSpec | Discovered] = [*ours.values(), *(model for id, model in live.items() if id not in ours)]
+    offered = [model for model in ours.values() if model.retired_on is None]
+    models: list[ModelSpec | Discovered] = [*offered, *(model for id, model in live.items() if id not in ours)]
     for model in models:
         words = [model.name] if model.name != model.id else []
         words += [f"{model.context_window:,} tokens"] if model.context_window else []
@@ -109,6 +110,11 @@ def _is_meant(bench: Workbench, question: Question, offers: Sequence[Offer], ref
 
     beside = [str(offer.reference) for offer in offers if offer.reference.provider == reference.provider]
     if not beside or str(reference) in beside:
+        return True
+    known = bench.models().catalog.find(reference)
+    if known is not None:
+        if known.note is not None:
+            bench.out.note(f"{reference}: {known.note}")
         return True
     meant = did_you_mean(get_close_matches(str(reference), beside, n=1))
     doubt = f"{reference.provider} is not known to have {reference.model}.{f' {meant}' if meant else ''}"

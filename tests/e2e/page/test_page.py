@@ -49,7 +49,7 @@ def listed(machine, **env):
     terminal = machine.open_terminal("bash", str(LIST), columns=200, **env)
     assert terminal.end() == 0
     rows = (re.split(r" {2,}", line.strip()) for line in terminal.text.splitlines()[2:])
-    return {row[0]: row for row in rows}
+    return {row[0]: row for row in rows if len(row) > 1}  # below them are notes
 
 
 def test_each_block_is_a_file_of_its_own_to_the_byte():

@@ -14,14 +14,14 @@ _ALIASES: Final = {"MiniMax-M2.1": "minimax-m2.1", "MiniMax-M2.1-lightning": "mi
 _NOTES: Final = {
     "MiniMax-M2.1": "Under a Coding Plan MiniMax answers most of its traffic from Lightning.",
     "MiniMax-M2.1-lightning": (
-        "Same input price as MiniMax-M2.1, higher output price, faster. Under a Coding Plan it cannot be picked: MiniMax sends "
-        "most M2.1 traffic to Lightning by itself and falls back to M2.1 at peaks."
+        "Under a Coding Plan it cannot be picked: MiniMax sends most M2.1 traffic to Lightning by itself and falls back to M2.1 "
+        "at peaks."
     ),
 }
 
 
 def _of_plan(model: ModelSpec) -> ModelSpec:
-    return replace(model, alias=_ALIASES.get(model.id), note=_NOTES.get(model.id, model.note))
+    return replace(model, alias=_ALIASES.get(model.id), note=" ".join(filter(None, (_NOTES.get(model.id), model.note))) or None)
 
 
 MODELS: Final = tuple(_of_plan(model) for model in built_in("minimax").models)

@@ -57,8 +57,11 @@ class Messages:
 def _usage(told: Mapping[str, object]) -> Usage | None:
     if not told:
         return None
-    names = ("input_tokens", "output_tokens", "cache_read_input_tokens", "cache_creation_input_tokens")
-    return Usage(*(count(told, name) for name in names))
+    written = member(told, "cache_creation")
+    hour, minutes = count(written, "ephemeral_1h_input_tokens"), count(written, "ephemeral_5m_input_tokens")
+    whole = count(told, "cache_creation_input_tokens") or hour + minutes
+    read = count(told, "cache_read_input_tokens")
+    return Usage(count(told, "input_tokens"), count(told, "output_tokens"), read, whole, min(hour, whole))
 
 
 def _image(image: Image) -> dict[str, object]:
