@@ -22,6 +22,9 @@ _RESETS: Final = (
     "usage limit exceeded, 5-hour usage limit reached for Token Plan Starter (0/0 used), resets at 2026-05-15T15:00:00Z (2056)"
 )
 _IDS: Final = tuple(model.id for model in MODELS)
+_RETIRED: Final = frozenset(model.id for model in MODELS if model.retired_on is not None)
+_PAYS: Final = "sk-api-"  # a pay-as-you-go key
+_LEVELS: Final = ("low", "medium", "high", "xhigh", "max")
 _EMULATED_KEY: Final = "sk-emulator"
 
 
@@ -87,7 +90,8 @@ class Inference:
         if refused is not None:
             return refused
         body = await read_body(request)
-        refused = self._plan_refusal(request, str(body.get("model", "")))
+        model = str(body.get("model", ""))
+        refused = self._plan_refusal(request, model) or _thinking_refusal(request.path, model, body)
         if refused is not None:
             return refused
         self._own.used += 1
@@ -120,9 +124,31 @@ class Inference:
             return _error(429, "rate_limit_error", _RESETS)
         if model == self._knobs.refuse_model:
             return _error(400, "invalid_request_error", f"your current plan does not support model {model} (2061)", **extra)
-        if model not in _IDS:
+        pays = (credential(request) or "").startswith(_PAYS)
+        if model not in _IDS or (pays and model in _RETIRED):
             return _error(400, "invalid_request_error", f"invalid params, unknown model '{model[:80]}' (2013)", **extra)
         return None
+
+
+def _thinking_refusal(path: str, model: str, body: dict[str, object]) -> web.Response | None:
+    """What the family of `model` does not take: HTTP 400 with 2013, as platform.minimax.io/docs/api-reference/text-anthropic-api,
+    dev.to/aihubmix (October 2026), earendil-works/pi#6658 and esengine/DeepSeek-Reasonix#3594 have it.
+    """
+    thinking, config = body.get("thinking"), body.get("output_config")
+    form = thinking.get("type") if isinstance(thinking, dict) else None
+    effort = config.get("effort") if isinstance(config, dict) else None
+    is_chat, newest, m3 = path.startswith("/v1/chat/"), model.startswith("MiniMax-M3.1"), model.startswith("MiniMax-M3")
+    if is_chat and newest and form == "disabled":
+        said = f"{model} requires adaptive thinking"
+    elif form not in {None, "adaptive", "disabled", *(() if m3 else ("enabled",))}:
+        said = f"invalid params, thinking.type '{str(form)[:20]}' is not supported by {model}"
+    elif is_chat and m3 and not newest and "reasoning_effort" in body:
+        said = f"invalid params, reasoning_effort is not supported by {model}"
+    elif newest and effort is not None and effort not in _LEVELS:
+        said = f"invalid params, effort must be one of {', '.join(_LEVELS)}"
+    else:
+        return None
+    return _error(400, "invalid_request_error", f"{said} (2013)", **({"http_code": "400"} if path.startswith("/v1/") else {}))
 
 
 async def read_body(request: web.Request) -> dict[str, object]:
