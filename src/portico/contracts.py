@@ -335,7 +335,8 @@ class PlanWindow:
     `kind` is the provider's word for that use (`general`, `video`), `name` is how long the window lasts (`5h`, `week`).
     `percent_left` counts the boost in and may exceed 100; None where none is told that can be. `left` and `total` are requests,
     both None unless they agree with the percentage. `resets_at` is wall ms. `boost` is what the plan's own allowance is
-    multiplied by.
+    multiplied by. `started` False: the window begins with its first use, and nothing has been used, so that it resets at no time
+    that is known.
     """
 
     kind: str
@@ -346,6 +347,7 @@ class PlanWindow:
     total: int | None = None
     resets_at: int | None = None
     boost: float = 1.0
+    started: bool = True
 
 
 class PlanReader(Protocol):
@@ -361,9 +363,11 @@ class PlanReader(Protocol):
     def env_keys(self) -> tuple[str, ...]: ...
 
     def urls(self, base_url: str) -> tuple[str, ...]:
-        """Where an account whose API is at `base_url` is asked, by GET: the next is for where the one before is not served.
+        """Where an account whose API is at `base_url` is asked, by GET, in order.
 
-        Empty where no such account can be asked. A URL of a host that the provider does not declare is never requested.
+        The next URL is asked if the one before is not served, cannot be reached, answers with a web page or with one of its
+        `unsure_codes`. Empty if no such account can be asked. A URL is requested only at a host that the provider declares, or
+        that the reader's `hosts` name.
         """
         ...
 
@@ -377,7 +381,9 @@ class PlanReader(Protocol):
         Failures are read by the host before: the HTTP status, and the provider's own `error_codes`.
 
         A reader may have a method `unsure_codes(url)` besides: the numbers of `error_codes` that prove nothing about the
-        credential or the plan where `url` answers them. They are told as a failure, cost no refresh and ask for no sign-in.
+        credential or the plan where `url` answers them. They are told as a failure, cost no refresh and ask for no sign-in. An
+        attribute `hosts` may name further hosts of the provider's own that are asked about plans, and are sent its credentials
+        for nothing else.
         """
         ...
 

@@ -79,7 +79,7 @@ def test_a_token_that_somebody_handed_out_is_the_portals():
 @pytest.mark.parametrize(
     ("base", "hosts"),
     [
-        ("https://api.minimax.io/anthropic", {"api.minimax.io"}),
+        ("https://api.minimax.io/anthropic", {"www.minimax.io", "api.minimax.io"}),
         ("https://api.minimaxi.com/v1", {"api.minimaxi.com"}),
         ("https://api.minimax.cn/anthropic", {"api.minimax.cn"}),
         ("https://www.minimax.io/anthropic", set()),

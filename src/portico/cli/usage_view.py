@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from portico.cli.runtime import Runtime
+    from portico.contracts import PlanWindow
     from portico.usage.report import PlanReport, PlanState
 
 _HEADERS: Final = ("Account", "For", "Window", "Left", "Resets in")
@@ -52,7 +53,7 @@ def _rows(report: PlanReport, rt: Runtime) -> list[tuple[str, ...]]:
     now, label = rt.clock.wall_ms(), report.account.label
     if not report.windows:
         return [(label, "-", "-", _in_a_word(report), "")]
-    return [(label, window.kind, window.name, what_is_left(window), _reset(window.resets_at, now)) for window in report.windows]
+    return [(label, window.kind, window.name, what_is_left(window), _reset(window, now)) for window in report.windows]
 
 
 def _in_a_word(report: PlanReport) -> str:
@@ -61,7 +62,10 @@ def _in_a_word(report: PlanReport) -> str:
     return "refused" if report.error.id == "credential-refused" else "sign-in needed"
 
 
-def _reset(at_ms: int | None, now_ms: int) -> str:
+def _reset(window: PlanWindow, now_ms: int) -> str:
+    if not window.started:
+        return "not started"
+    at_ms = window.resets_at
     if at_ms is None:
         return ""
     return in_words(at_ms, now_ms) if at_ms > now_ms else "now"

@@ -40,6 +40,7 @@ class PlanAccount:
         hosts = declared_hosts(self.spec)
         if host_of(self.base_url) not in hosts:
             return ()
+        hosts = hosts.union(getattr(self.reader, "hosts", ()))
         return tuple(url for url in self.reader.urls(self.base_url) if host_of(url) in hosts)
 
     @property

@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import json
-from dataclasses import replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from portico.errors import ConfigError, NetworkError, PorticoError
 from portico.models.asking import Refused, with_token
 from portico.models.refusal import read_refusal, refused_inside
 from portico.secret import Secret
-from portico.usage.report import PlanReport, failed, needs_plan_key, not_asked, refused, unreadable
+from portico.usage.report import PlanReport, failed, needs_plan_key, not_asked, refused, unreadable, unsure
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Mapping
 
     from portico.auth.broker import TokenBroker
     from portico.contracts import Clock
     from portico.models.http import ModelHttp
+    from portico.models.refusal import Refusal
     from portico.usage.accounts import PlanAccount
 
 T = TypeVar("T")
@@ -46,7 +47,7 @@ class PlanAsker:
         """What the account's plan has left, within `timeout_s` seconds. Never raises for what the provider or the store does."""
         try:
             async with asyncio.timeout(timeout_s):
-                return await self._asked(account, timeout_s * 0.7)
+                return await self._asked(account, timeout_s)
         except TimeoutError:
             why = f"no answer within {timeout_s:g} s"
             return failed(account, NetworkError("network", f"{account.spec.label} did not tell of the plan.", why=why))
@@ -55,16 +56,16 @@ class PlanAsker:
         except PorticoError as error:
             return failed(account, error)
 
-    async def _asked(self, account: PlanAccount, forbidden_s: float) -> PlanReport:
+    async def _asked(self, account: PlanAccount, timeout_s: float) -> PlanReport:
         urls = _of_reader(account, account.urls)
         if not urls:
             return not_asked(account)
         if account.profile_id is None:
-            return await self._told(account, account.key or Secret(""), urls, forbidden_s)
+            return await self._told(account, account.key or Secret(""), urls, timeout_s)
         return await with_token(
             self._broker,
             account.profile_id,
-            lambda key: self._told(account, key, urls, forbidden_s),
+            lambda key: self._told(account, key, urls, timeout_s),
             may_refresh=lambda: self._first_time(account.profile_id),
         )
 
@@ -75,33 +76,81 @@ class PlanAsker:
         self._renewed.add(profile_id)
         return True
 
-    async def _told(self, account: PlanAccount, key: Secret, urls: tuple[str, ...], forbidden_s: float) -> PlanReport:
+    async def _told(self, account: PlanAccount, key: Secret, urls: tuple[str, ...], timeout_s: float) -> PlanReport:
+        """The answer of the first URL that gives one."""
         if not _of_reader(account, lambda: account.reader.can_have_plan(key)):
             return needs_plan_key(account)
+        *others, last = urls
+        share_s = timeout_s / len(urls)
+        for url in others:
+            try:
+                async with asyncio.timeout(share_s):
+                    answer = await self._fetch(url, key, share_s * 0.7)
+            except (TimeoutError, NetworkError):
+                continue
+            if not answer.is_elsewhere and not _is_unsure(account, url, answer, key):
+                return self._verdict(account, answer, key)
+        answer = await self._fetch(last, key, timeout_s * 0.7)
+        if not answer.is_page and _is_unsure(account, last, answer, key):
+            return unsure(account, _refusal(account, answer, key))
+        return self._verdict(account, answer, key)
+
+    async def _fetch(self, url: str, key: Secret, forbidden_s: float) -> _Answer:
         headers = {"accept": "application/json", "Authorization": f"Bearer {key.reveal()}"}
-        for url in urls:
-            async with await self._http.get(url, headers=headers) as response:
-                status, answered = response.status, response.headers
-                if status == _OK:
-                    body, complete = await self._http.read(response, _LONGEST)
-                else:
-                    body, complete = await self._http.read_error(response, forbidden_s=forbidden_s), True
-            if status not in _NOT_SERVED:
-                break
-        if body.lstrip().startswith(b"<"):
-            return unreadable(account, f"a web page and no data came back (HTTP {status})")
-        codes = account.spec.error_codes
-        if status != _OK or refused_inside(body, codes):
-            refusal = read_refusal(status, answered, body, codes, key)
-            if refusal.code is not None and refusal.code in _unsure_codes(account, url):
-                refusal = replace(refusal, kind="server", of_token=False)
-            raise Refused(refusal)
-        if not complete:
+        async with await self._http.get(url, headers=headers) as response:
+            if response.status == _OK:
+                body, complete = await self._http.read(response, _LONGEST)
+            else:
+                body, complete = await self._http.read_error(response, forbidden_s=forbidden_s), True
+            return _Answer(response.status, response.headers, body, complete)
+
+    def _verdict(self, account: PlanAccount, answer: _Answer, key: Secret) -> PlanReport:
+        """What the answer says of the account.
+
+        Raises:
+            Refused: the provider refuses to say.
+        """
+        if answer.is_page:
+            return unreadable(account, f"a web page and no data came back (HTTP {answer.status})")
+        if answer.is_refusal(account):
+            raise Refused(_refusal(account, answer, key))
+        if not answer.complete:
             return unreadable(account, f"what came back is longer than {_LONGEST >> 10} KiB")
-        answer = _object(body)
-        if answer is None:
+        fields = _object(answer.body)
+        if fields is None:
             return unreadable(account, "what came back is no data that can be read")
-        return PlanReport(account, "told", _of_reader(account, lambda: account.reader.read(answer, self._clock.wall_ms())))
+        return PlanReport(account, "told", _of_reader(account, lambda: account.reader.read(fields, self._clock.wall_ms())))
+
+
+@dataclass(frozen=True, slots=True)
+class _Answer:
+    """What came back from one URL. `complete` False: the body is longer than is read."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes
+    complete: bool
+
+    @property
+    def is_page(self) -> bool:
+        return self.body.lstrip().startswith(b"<")
+
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether the URL does not serve the data at all."""
+        return self.status in _NOT_SERVED or self.is_page
+
+    def is_refusal(self, account: PlanAccount) -> bool:
+        return self.status != _OK or refused_inside(self.body, account.spec.error_codes)
+
+
+def _refusal(account: PlanAccount, answer: _Answer, key: Secret) -> Refusal:
+    return read_refusal(answer.status, answer.headers, answer.body, account.spec.error_codes, key)
+
+
+def _is_unsure(account: PlanAccount, url: str, answer: _Answer, key: Secret) -> bool:
+    """Whether the answer is a number that proves nothing about the credential or the plan where `url` says it."""
+    return answer.is_refusal(account) and _refusal(account, answer, key).code in _unsure_codes(account, url)
 
 
 def _unsure_codes(account: PlanAccount, url: str) -> frozenset[int]:

@@ -49,9 +49,7 @@ def not_asked(account: PlanAccount) -> PlanReport:
 
 def refused(account: PlanAccount, refusal: Refusal) -> PlanReport:
     """The row of an account that the provider refuses to tell of."""
-    said = (
-        f"{refusal} ({refusal.code})" if refusal.code is not None and str(refusal.code) not in refusal.message else str(refusal)
-    )
+    said = _said(refusal)
     if refusal.kind == "no-plan":
         return PlanReport(account, "no-plan", why=said)
     if refusal.kind == "auth":
@@ -60,6 +58,13 @@ def refused(account: PlanAccount, refusal: Refusal) -> PlanReport:
     return failed(
         account, NetworkError("plan-not-told", f"{account.spec.label} does not tell of the plan.", why=said, hint=_RETRY)
     )
+
+
+def unsure(account: PlanAccount, refusal: Refusal) -> PlanReport:
+    """The row of an account of which only an endpoint has answered whose refusals are no verdict."""
+    why = f"{_said(refusal)}; from this endpoint that proves nothing about the account, which may have a plan"
+    message = f"The plan usage of {account.label} could not be read."
+    return failed(account, NetworkError("plan-not-told", message, why=why, hint=_RETRY))
 
 
 def unreadable(account: PlanAccount, why: str) -> PlanReport:
@@ -72,6 +77,12 @@ def unreadable(account: PlanAccount, why: str) -> PlanReport:
 def failed(account: PlanAccount, error: PorticoError) -> PlanReport:
     """The row of an account that could not be asked about."""
     return PlanReport(account, "failed", error=error)
+
+
+def _said(refusal: Refusal) -> str:
+    """The provider's own words, with its number."""
+    told = refusal.code is not None and str(refusal.code) not in refusal.message
+    return f"{refusal} ({refusal.code})" if told else str(refusal)
 
 
 _RETRY: Final = "Try again in a moment."

@@ -35,11 +35,17 @@ def in_short(report: PlanReport, program: str) -> str:
     if not report.windows:
         return f"not checked; `{program} usage` asks again"
     first = report.windows[0].kind
-    return "; ".join(f"{window.name} {what_is_left(window)}" for window in report.windows if window.kind == first)
+    return "; ".join(
+        f"{window.name} {what_is_left(window)}{'' if window.started else ', not started'}"
+        for window in report.windows
+        if window.kind == first
+    )
 
 
 def report_as_json(report: PlanReport, program: str) -> dict[str, object]:
-    """One account for `--json`: `percentLeft` has the boost in it, `resetsAt` is in ms since the epoch."""
+    """One account for `--json`: `percentLeft` has the boost in it, `resetsAt` is in ms since the epoch, null for a
+    window that has not `started`.
+    """
     account = report.account
     told: dict[str, object] = {
         "account": account.label,
@@ -65,5 +71,6 @@ def _window_as_json(window: PlanWindow) -> dict[str, object]:
         "left": window.left,
         "total": window.total,
         "resetsAt": window.resets_at,
+        "started": window.started,
         "boost": window.boost,
     }

@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
     Row = Mapping[str, JsonValue]
 
-# platform.minimax.io/docs/token-plan/faq names the first; the provider page, of February 2026, the second.
+# The one that MiniMax documents (platform.minimax.io/docs/token-plan/faq and docs/m-plan). It is on the website's host, where a
+# firewall may answer with a page, so that the API host's own comes next, which mmx-cli 1.0.27 and OpenClaw ask. The last is the
+# provider page's, of February 2026.
+DOCUMENTED: Final = "https://www.minimax.io/v1/token_plan/remains"
 CURRENT: Final = "/v1/token_plan/remains"
 OLDER: Final = "/v1/api/openplatform/coding_plan/remains"
 _API_HOSTS: Final = frozenset({"api.minimax.io", "api.minimaxi.com", "api.minimax.cn"})
@@ -31,6 +34,9 @@ _AGENT_HOSTS: Final = {"agent.minimax.io": "api.minimax.io", "agent.minimax.cn":
 # The older endpoint answers 1004, "cookie is missing", to valid keys (MiniMax-AI/cli#175, CodexBar#1326) and 2062, "no plan", to
 # accounts with one (Win-CodexBar#254).
 _UNSURE: Final = frozenset({1004, 2062})
+# The website's host may see no credential where it expects a cookie, and know other keys than the API host: that one decides.
+_UNSURE_OF_KEYS: Final = frozenset({1004, 2049})
+_DOCUMENTED_FOR: Final = "api.minimax.io"
 _PAY_AS_YOU_GO: Final = "sk-api-"  # mmx-cli sends these to an endpoint for balances instead
 
 _BY_STATUS: Final[Mapping[int, WindowState]] = {1: "limited", 2: "exhausted", 3: "unlimited"}
@@ -42,6 +48,9 @@ _HIGHEST_BOOST: Final = 100.0
 _HIGHEST_COUNT: Final = 10**12
 _MOST_ROWS: Final = 50
 _HOUR_MS: Final = 3_600_000
+# Windows begin with their first use (platform.minimax.io/docs/m-plan, usage rules). One that has not begun is told with all of
+# its time left, short of what the answer itself took.
+_UNSTARTED_MS: Final = 60_000
 _LONGEST_MS: Final = 400 * 24 * _HOUR_MS
 
 
@@ -51,19 +60,21 @@ class MinimaxPlans:
 
     provider: str
     env_keys: tuple[str, ...]
+    hosts: frozenset[str] = frozenset({"www.minimax.io"})
 
     def urls(self, base_url: str) -> tuple[str, ...]:
         host = urlsplit(base_url).hostname or ""
         if host in _AGENT_HOSTS:
             return (f"https://{_AGENT_HOSTS[host]}{OLDER}",)
-        return (f"https://{host}{CURRENT}", f"https://{host}{OLDER}") if host in _API_HOSTS else ()
+        own = (f"https://{host}{CURRENT}", f"https://{host}{OLDER}") if host in _API_HOSTS else ()
+        return (DOCUMENTED, *own) if host == _DOCUMENTED_FOR else own
 
     def can_have_plan(self, key: Secret) -> bool:
         return not key.reveal().startswith(_PAY_AS_YOU_GO)
 
     def unsure_codes(self, url: str) -> frozenset[int]:
         """The error numbers that, from `url`, prove nothing about the credential or the plan."""
-        return _UNSURE if url.endswith(OLDER) else frozenset()
+        return _UNSURE if url.endswith(OLDER) else _UNSURE_OF_KEYS if url == DOCUMENTED else frozenset()
 
     def read(self, answer: Mapping[str, JsonValue], now_ms: int) -> tuple[PlanWindow, ...]:
         rows = answer.get("model_remains")
@@ -107,15 +118,18 @@ def _window(row: Row, span: _Span, kind: str, now_ms: int, *, outside: bool) -> 
     percent = _within(_number(row, f"{span.fields}_remaining_percent"), 0, _HUNDRED)
     boost = _within(_number(row, span.boost), 1, _HIGHEST_BOOST * _PERMILLE) or _PERMILLE
     left, total = _counts(row, span, percent)
+    state: WindowState = "not-in-plan" if outside else _state(row, span, percent)
+    started = not (state == "limited" and percent == _HUNDRED and left == total and _is_whole(row, span))
     return PlanWindow(
         kind,
         "week" if span is _WEEK else _length(row, span),
-        "not-in-plan" if outside else _state(row, span, percent),
+        state,
         percent_left=None if percent is None else percent * boost / _PERMILLE,
         left=left,
         total=total,
-        resets_at=_reset(row, span, now_ms),
+        resets_at=_reset(row, span, now_ms) if started else None,
         boost=boost / _PERMILLE,
+        started=started,
     )
 
 
@@ -145,10 +159,20 @@ def _reset(row: Row, span: _Span, now_ms: int) -> int | None:
     return None if end is None else int(end)
 
 
+def _is_whole(row: Row, span: _Span) -> bool:
+    """Whether all of the window's time is left."""
+    lasts, left = _lasts(row, span), _within(_number(row, span.remains), 0, _LONGEST_MS)
+    return lasts is not None and left is not None and lasts - _UNSTARTED_MS <= left
+
+
 def _length(row: Row, span: _Span) -> str:
-    start, end = _number(row, span.start), _number(row, span.end)
-    lasts = _within(end - start, _HOUR_MS, _LONGEST_MS) if start is not None and end is not None else None
+    lasts = _lasts(row, span)
     return "window" if lasts is None else f"{round(lasts / _HOUR_MS)}h"
+
+
+def _lasts(row: Row, span: _Span) -> float | None:
+    start, end = _number(row, span.start), _number(row, span.end)
+    return _within(end - start, _HOUR_MS, _LONGEST_MS) if start is not None and end is not None else None
 
 
 def _number(row: Row, name: str) -> float | None:

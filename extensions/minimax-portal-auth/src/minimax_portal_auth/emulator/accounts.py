@@ -61,6 +61,13 @@ class AccountSpace:
         clients = {known.id: Client(known.id, known.product) for known in CLIENTS.values()}
         self.authorize = AuthorizeEndpoint(clients, self.codes, issuer_of)
         self.used = USED_AT_START
+        self.first_used_at: int | None = None
+
+    def use(self) -> None:
+        """Count one request to a model."""
+        self.used += 1
+        if self.first_used_at is None:
+            self.first_used_at = self.mint.clock.wall_ms()
 
     def client_of(self, access: str) -> KnownClient | None:
         """The client whose token `access` is, while it is good here."""

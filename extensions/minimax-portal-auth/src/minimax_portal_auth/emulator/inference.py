@@ -94,7 +94,7 @@ class Inference:
         refused = self._plan_refusal(request, model) or _thinking_refusal(request.path, model, body)
         if refused is not None:
             return refused
-        self._own.used += 1
+        self._own.use()
         answer = answers.answer_to(body)
         if body.get("stream") is True:
             return await answers.stream(request, events(answer))

@@ -16,7 +16,7 @@ FAULTS: Final = ("500", "503", "html", "oversize", "drop", "slow")
 OMITTABLE: Final = ("refresh_token", "resource_url", "interval", "expired_in", "state")
 QUOTAS: Final = ("exhausted", "none", "unlimited", "not-in-plan")
 REFUSALS: Final = ("403", "200")
-REMAINS: Final = ("older", "html", "null", "no-week", "no-percent", "modalities", "absurd")
+REMAINS: Final = ("older", "html", "null", "no-week", "no-percent", "modalities", "m-plan", "absurd")
 _MAX_PORT: Final = 65535
 _MAX_BOOST: Final = 100_000
 
@@ -30,7 +30,8 @@ class Knobs:
     `legacy`: `/oauth/*` on the API hosts answers itself and does not redirect. `device_fault`, `token_fault`: what goes wrong
     there. `quota`: what is left of the plan: `exhausted`, `none` (no plan), `unlimited`, `not-in-plan` (no text in it). `boost`:
     the permille by which the plan's windows are enlarged. `remains`: how usage is told: `older` (by the older endpoint alone),
-    `html`, `null` (no rows), `no-week`, `no-percent`, `modalities` (the rows of April 2026), `absurd`. `refuse_model`: a model
+    `html`, `null` (no rows), `no-week`, `no-percent`, `modalities` (the rows of April 2026), `m-plan`
+    (the one row of October 2026, whose windows begin with the first use), `absurd`. `refuse_model`: a model
     that the plan does not include. `refusal`: how the models refuse a credential, not with 401 but with `403`, or `200` and a
     `base_resp`. `api_key`: a key that is accepted beside tokens. `anthropic`: `overloaded`. `lmstudio`: the
     port for a local LM Studio (0: any; `off`).

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
+from minimax_portal_auth.emulator.accounts import USED_AT_START
 from minimax_portal_auth.emulator.inference import credential
 from minimax_portal_auth.emulator.odd_remains import turned
 
@@ -24,6 +25,8 @@ TOTAL: Final = 1500
 _WEEKLY_TOTAL: Final = 15_000
 _WINDOW_MS: Final = 5 * 3_600_000
 _WEEK_MS: Final = 7 * 86_400_000
+_BEGUN_MS: Final = 600_000
+_LATE_MS: Final = 140
 _LIMITED, _EXHAUSTED, _UNLIMITED = 1, 2, 3
 
 
@@ -55,7 +58,10 @@ class Remains:
         if self._knobs.quota == "none":
             status = {"status_code": 2062, "status_msg": "no active token plan subscription"}
             return web.json_response({"model_remains": None, "base_resp": status})
-        rows = turned(self._knobs.remains, [self._general(counts_used=counts_used), self._video()])
+        if self._knobs.remains == "m-plan":
+            rows: list[object] | None = [self._m_plan()]
+        else:
+            rows = turned(self._knobs.remains, [self._general(counts_used=counts_used), self._video()])
         return web.json_response({"model_remains": rows, "base_resp": {"status_code": 0, "status_msg": "success"}})
 
     def _general(self, *, counts_used: bool) -> Row:
@@ -81,6 +87,22 @@ class Remains:
             "weekly_boost_permille": boost,
         }
 
+    def _m_plan(self) -> Row:
+        """The one row that an M Plan was told with on 2026-10-08: no counts, no boosts, no video; each request takes one percent.
+
+        The windows begin with the first use (platform.minimax.io/docs/m-plan, usage rules); until then all of their time is left.
+        """
+        now, began = self._space.mint.clock.wall_ms(), self._space.first_used_at
+        start = now if began is None else began
+        used = min(self._space.used - USED_AT_START, 100)
+        row: Row = {"model_name": "general"}
+        for span, times, lasts in (("interval", "", _WINDOW_MS), ("weekly", "weekly_", _WEEK_MS)):
+            left = lasts - _LATE_MS if began is None else max(0, start + lasts - now)
+            row |= {f"{times}start_time": start, f"{times}end_time": start + lasts, f"{times}remains_time": left}
+            row |= {f"current_{span}_total_count": 0, f"current_{span}_usage_count": 0, f"current_{span}_status": _LIMITED}
+            row[f"current_{span}_remaining_percent"] = 100 - used
+        return row
+
     def _video(self) -> Row:
         window, week = self._windows()
         counts = dict.fromkeys(
@@ -91,9 +113,9 @@ class Remains:
         return {"model_name": "video", **window, **counts, **percents, **states, **week}
 
     def _windows(self) -> tuple[Row, Row]:
-        """The five-hour and the weekly window that now falls into, with what is left of each, in ms."""
+        """The five-hour and the weekly window that now falls into, with what is left of each, in ms. Both have begun."""
         now = self._space.mint.clock.wall_ms()
-        start, week_start = now - now % _WINDOW_MS, now - now % _WEEK_MS
+        start, week_start = (now - max(now % lasts, _BEGUN_MS) for lasts in (_WINDOW_MS, _WEEK_MS))
         end, week_end = start + _WINDOW_MS, week_start + _WEEK_MS
         window: Row = {"start_time": start, "end_time": end, "remains_time": end - now}
         week: Row = {"weekly_start_time": week_start, "weekly_end_time": week_end, "weekly_remains_time": week_end - now}

@@ -95,7 +95,8 @@ class MinimaxService:
         approve: Routes = {("GET", "/oauth-authorize"): approval.show, ("POST", "/oauth-authorize"): approval.decide}
         self._routes[region, "platform"] = approve
         self._routes[region, "account"] = approve | self._account(sign_in, space)
-        self._routes[region, "www"] = {("GET", "/"): pages.homepage, ("GET", "/oauth-authorize"): _to_homepage}
+        website: Routes = {("GET", "/"): pages.homepage, ("GET", "/oauth-authorize"): _to_homepage}
+        self._routes[region, "www"] = website | {("GET", "/v1/token_plan/remains"): remains.token_plan}
         self._routes[region, "agent"] = {("POST", "/mavis/api/v1/llm/v1/messages"): inference.agent_messages}
         self._routes[region, "api"] = self._legacy(sign_in) | {
             ("POST", "/anthropic/v1/messages"): inference.messages,
