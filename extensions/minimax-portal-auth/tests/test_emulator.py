@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import json
 import ssl
 from typing import TYPE_CHECKING, Any
@@ -398,7 +399,9 @@ async def test_an_exhausted_plan_is_a_429(person: Person) -> None:
     tokens = await person.sign_in()
     status, body, _ = await person.ask("POST", f"{API}/anthropic/v1/messages", json=question(), headers=bearer(tokens))
     assert (status, body["error"]["type"]) == (429, "rate_limit_error")
-    assert body["error"]["message"].endswith("(2056)")
+    now = person.service.spaces["global"].mint.clock.wall_ms() // 1000
+    resets = dt.datetime.fromtimestamp(now + 2 * 3600, dt.UTC)
+    assert body["error"]["message"].endswith(f"resets at {resets:%Y-%m-%dT%H:%M:%SZ} (2056)")
 
 
 @with_knobs(refuse_model="MiniMax-M3", api_key="sk-cp-mine")

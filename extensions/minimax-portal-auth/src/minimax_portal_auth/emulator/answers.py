@@ -1,4 +1,4 @@
-"""The one deterministic answer of the emulated models, in the shapes of the three API families."""
+"""The deterministic answers of the emulated models, in the shapes of the three API families."""
 
 from __future__ import annotations
 
@@ -8,23 +8,32 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
+from minimax_portal_auth.emulator.conversation import read_conversation
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from minimax_portal_auth.emulator.conversation import ToolCall
 
 Event = tuple[str | None, dict[str, object] | str]
 
 _FIXED_ID: Final = "emulated"
+_ITEM_ID: Final = f"msg_{_FIXED_ID}"
 _MOST_WORDS: Final = 400
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a model says to a request. Token counts are words, so that a test can work them out by hand."""
+    """What a model says to a request: `words`, or a `call` of one of the client's tools and no words.
+
+    Token counts are words, so that a test can work them out by hand; a call counts as one.
+    """
 
     model: str
     words: tuple[str, ...]
     input_tokens: int
     cut: bool
+    call: ToolCall | None = None
 
     @property
     def text(self) -> str:
@@ -32,28 +41,25 @@ class Answer:
 
     @property
     def output_tokens(self) -> int:
-        return len(self.words)
+        return len(self.words) if self.call is None else 1
+
+    def ends_with(self, *, cut: str, call: str, whole: str) -> str:
+        """The protocol's word for how this answer ended."""
+        return call if self.call is not None else cut if self.cut else whole
 
 
 def answer_to(body: dict[str, object]) -> Answer:
     """The answer to a request of any of the three shapes."""
-    model, asked = str(body.get("model", "")), _asked(body)
-    said = f"This is Portico's emulator, answering as {model}. You said: {asked}".split(" ")[:_MOST_WORDS]
-    words = tuple(word if index == 0 else f" {word}" for index, word in enumerate(said))
+    model, said = str(body.get("model", "")), read_conversation(body)
+    input_tokens = len(said.text.split())
+    if said.call is not None:
+        return Answer(model, (), input_tokens, cut=False, call=said.call)
+    reply = f"The tool returned: {' '.join(said.results)}" if said.results else f"You said: {said.text}"
+    spoken = f"This is Portico's emulator, answering as {model}. {reply}".split(" ")[:_MOST_WORDS]
+    words = tuple(word if index == 0 else f" {word}" for index, word in enumerate(spoken))
     limit = next((value for name in ("max_tokens", "max_output_tokens") if isinstance(value := body.get(name), int)), None)
     cut = limit is not None and limit < len(words)
-    return Answer(model, words[:limit] if cut else words, len(asked.split()), cut)
-
-
-def _asked(body: dict[str, object]) -> str:
-    """The text of the last message (or of `input`)."""
-    turns = body.get("messages", body.get("input", ""))
-    last = turns[-1] if isinstance(turns, list) and turns else turns
-    content = last.get("content", "") if isinstance(last, dict) else last
-    if isinstance(content, list):
-        parts = [part.get("text", "") for part in content if isinstance(part, dict)]
-        content = " ".join(part for part in parts if isinstance(part, str))
-    return content if isinstance(content, str) else ""
+    return Answer(model, words[:limit] if cut else words, input_tokens, cut)
 
 
 # --- Anthropic ---------------------------------------------------------------------------------------------------------------
@@ -66,8 +72,8 @@ def anthropic_message(answer: Answer) -> dict[str, object]:
         "type": "message",
         "role": "assistant",
         "model": answer.model,
-        "content": [{"type": "text", "text": answer.text}],
-        "stop_reason": "max_tokens" if answer.cut else "end_turn",
+        "content": [_block(answer)],
+        "stop_reason": _stop_reason(answer),
         "stop_sequence": None,
         "usage": {"input_tokens": answer.input_tokens, "output_tokens": answer.output_tokens},
     }
@@ -77,17 +83,34 @@ def anthropic_events(answer: Answer) -> Iterator[Event]:
     """The events of a stream, in Anthropic's order (docs.anthropic.com, streaming messages)."""
     usage = {"input_tokens": answer.input_tokens, "output_tokens": 1}
     start = anthropic_message(answer) | {"content": [], "stop_reason": None, "usage": usage}
-    text: dict[str, object] = {"type": "text", "text": ""}
+    empty: dict[str, object] = {"text": ""} if answer.call is None else {"input": {}}
+    deltas: list[dict[str, object]] = [{"type": "text_delta", "text": word} for word in answer.words]
+    if answer.call is not None:
+        deltas = [{"type": "input_json_delta", "partial_json": part} for part in _halves(answer.call.arguments)]
     yield "message_start", {"type": "message_start", "message": start}
-    yield "content_block_start", {"type": "content_block_start", "index": 0, "content_block": text}
+    yield "content_block_start", {"type": "content_block_start", "index": 0, "content_block": _block(answer) | empty}
     yield "ping", {"type": "ping"}
-    for word in answer.words:
-        delta = {"type": "text_delta", "text": word}
+    for delta in deltas:
         yield "content_block_delta", {"type": "content_block_delta", "index": 0, "delta": delta}
     yield "content_block_stop", {"type": "content_block_stop", "index": 0}
-    end = {"stop_reason": "max_tokens" if answer.cut else "end_turn", "stop_sequence": None}
+    end = {"stop_reason": _stop_reason(answer), "stop_sequence": None}
     yield "message_delta", {"type": "message_delta", "delta": end, "usage": {"output_tokens": answer.output_tokens}}
     yield "message_stop", {"type": "message_stop"}
+
+
+def _block(answer: Answer) -> dict[str, object]:
+    if answer.call is None:
+        return {"type": "text", "text": answer.text}
+    return {"type": "tool_use", "id": answer.call.id, "name": answer.call.name, "input": answer.call.input}
+
+
+def _stop_reason(answer: Answer) -> str:
+    return answer.ends_with(cut="max_tokens", call="tool_use", whole="end_turn")
+
+
+def _halves(text: str) -> tuple[str, str]:
+    """A streamed call's arguments come in pieces, and no piece is JSON by itself."""
+    return text[: len(text) // 2], text[len(text) // 2 :]
 
 
 # --- OpenAI ------------------------------------------------------------------------------------------------------------------
@@ -95,8 +118,10 @@ def anthropic_events(answer: Answer) -> Iterator[Event]:
 
 def chat_completion(answer: Answer) -> dict[str, object]:
     """The whole completion of OpenAI's Chat Completions API."""
-    message = {"role": "assistant", "content": answer.text}
-    choice = {"index": 0, "message": message, "finish_reason": "length" if answer.cut else "stop"}
+    message: dict[str, object] = {"role": "assistant", "content": answer.text}
+    if answer.call is not None:
+        message = {"role": "assistant", "content": None, "tool_calls": [_chat_call(answer.call)]}
+    choice = {"index": 0, "message": message, "finish_reason": _finish_reason(answer)}
     head = {"id": f"chatcmpl-{_FIXED_ID}", "object": "chat.completion", "created": 0, "model": answer.model}
     return {**head, "choices": [choice], "usage": _chat_usage(answer)}
 
@@ -104,12 +129,26 @@ def chat_completion(answer: Answer) -> dict[str, object]:
 def chat_events(answer: Answer) -> Iterator[Event]:
     """The chunks of a streamed completion, the last one with the usage, then `[DONE]`."""
     head = {"id": f"chatcmpl-{_FIXED_ID}", "object": "chat.completion.chunk", "created": 0, "model": answer.model}
-    for index, word in enumerate(answer.words):
-        delta = {"content": word} if index else {"role": "assistant", "content": word}
-        yield None, {**head, "choices": [{"index": 0, "delta": delta, "finish_reason": None}]}
-    last = {"index": 0, "delta": {}, "finish_reason": "length" if answer.cut else "stop"}
+    deltas: list[dict[str, object]] = [{"content": word} for word in answer.words]
+    if answer.call is not None:
+        called = {"index": 0, **_chat_call(answer.call), "function": {"name": answer.call.name, "arguments": ""}}
+        deltas = [{"content": None, "tool_calls": [called]}]
+        for part in _halves(answer.call.arguments):
+            deltas.append({"tool_calls": [{"index": 0, "function": {"arguments": part}}]})
+    for index, delta in enumerate(deltas):
+        piece = delta if index else {"role": "assistant", **delta}
+        yield None, {**head, "choices": [{"index": 0, "delta": piece, "finish_reason": None}]}
+    last = {"index": 0, "delta": {}, "finish_reason": _finish_reason(answer)}
     yield None, {**head, "choices": [last], "usage": _chat_usage(answer)}
     yield None, "[DONE]"
+
+
+def _chat_call(call: ToolCall) -> dict[str, object]:
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+
+
+def _finish_reason(answer: Answer) -> str:
+    return answer.ends_with(cut="length", call="tool_calls", whole="stop")
 
 
 def _chat_usage(answer: Answer) -> dict[str, int]:
@@ -127,31 +166,46 @@ def response_object(answer: Answer, *, done: bool = True) -> dict[str, object]:
         "output_tokens": answer.output_tokens,
         "total_tokens": answer.input_tokens + answer.output_tokens,
     }
-    return {**head, "status": "incomplete" if answer.cut else "completed", "output": [_message(answer.text)], "usage": usage}
+    return {**head, "status": "incomplete" if answer.cut else "completed", "output": [_output(answer)], "usage": usage}
 
 
 def response_events(answer: Answer) -> Iterator[Event]:
     """The events of a streamed response, in the order that OpenAI documents."""
-    where: dict[str, object] = {"item_id": f"msg_{_FIXED_ID}", "output_index": 0, "content_index": 0}
-    item, part = {"output_index": 0}, {"type": "output_text", "text": "", "annotations": []}
+    item = {"output_index": 0}
     events: list[dict[str, object]] = [
         {"type": "response.created", "response": response_object(answer, done=False)},
-        {"type": "response.output_item.added", **item, "item": _message(None)},
-        {"type": "response.content_part.added", **where, "part": part},
-        *({"type": "response.output_text.delta", **where, "delta": word} for word in answer.words),
-        {"type": "response.output_text.done", **where, "text": answer.text},
-        {"type": "response.content_part.done", **where, "part": {**part, "text": answer.text}},
-        {"type": "response.output_item.done", **item, "item": _message(answer.text)},
+        {"type": "response.output_item.added", **item, "item": _output(answer, done=False)},
+        *(_text_events(answer.words, answer.text) if answer.call is None else _call_events(answer.call)),
+        {"type": "response.output_item.done", **item, "item": _output(answer)},
         {"type": "response.completed", "response": response_object(answer)},
     ]
     for number, event in enumerate(events):
         yield str(event["type"]), {**event, "sequence_number": number}
 
 
-def _message(text: str | None) -> dict[str, object]:
-    content = [] if text is None else [{"type": "output_text", "text": text, "annotations": []}]
-    status = "in_progress" if text is None else "completed"
-    return {"id": f"msg_{_FIXED_ID}", "type": "message", "role": "assistant", "status": status, "content": content}
+def _text_events(words: tuple[str, ...], text: str) -> Iterator[dict[str, object]]:
+    where: dict[str, object] = {"item_id": _ITEM_ID, "output_index": 0, "content_index": 0}
+    part = {"type": "output_text", "text": "", "annotations": []}
+    yield {"type": "response.content_part.added", **where, "part": part}
+    yield from ({"type": "response.output_text.delta", **where, "delta": word} for word in words)
+    yield {"type": "response.output_text.done", **where, "text": text}
+    yield {"type": "response.content_part.done", **where, "part": {**part, "text": text}}
+
+
+def _call_events(call: ToolCall) -> Iterator[dict[str, object]]:
+    where: dict[str, object] = {"item_id": _ITEM_ID, "output_index": 0}
+    yield from ({"type": "response.function_call_arguments.delta", **where, "delta": part} for part in _halves(call.arguments))
+    yield {"type": "response.function_call_arguments.done", **where, "name": call.name, "arguments": call.arguments}
+
+
+def _output(answer: Answer, *, done: bool = True) -> dict[str, object]:
+    """The one item of a response's output; empty where it has only begun."""
+    item: dict[str, object] = {"id": _ITEM_ID, "status": "completed" if done else "in_progress"}
+    if answer.call is not None:
+        arguments = answer.call.arguments if done else ""
+        return {**item, "type": "function_call", "call_id": answer.call.id, "name": answer.call.name, "arguments": arguments}
+    content = [{"type": "output_text", "text": answer.text, "annotations": []}] if done else []
+    return {**item, "type": "message", "role": "assistant", "content": content}
 
 
 def model_list(ids: list[str]) -> web.Response:

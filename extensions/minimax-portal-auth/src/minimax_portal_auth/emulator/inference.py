@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime as dt
 import secrets
 from typing import TYPE_CHECKING, Any, Final
 
@@ -18,9 +19,8 @@ if TYPE_CHECKING:
     from minimax_portal_auth.emulator.places import Place
 
 _LOGIN_FAIL: Final = "login fail: Please carry the API secret key in the 'X-Api-Key' field of the request header"
-_RESETS: Final = (
-    "usage limit exceeded, 5-hour usage limit reached for Token Plan Starter (0/0 used), resets at 2026-05-15T15:00:00Z (2056)"
-)
+_USED_UP: Final = "usage limit exceeded, 5-hour usage limit reached for Token Plan Starter (0/0 used), resets at {} (2056)"
+_RESETS_IN: Final = dt.timedelta(hours=2)
 _IDS: Final = tuple(model.id for model in MODELS)
 _RETIRED: Final = frozenset(model.id for model in MODELS if model.retired_on is not None)
 _PAYS: Final = "sk-api-"  # a pay-as-you-go key
@@ -121,7 +121,8 @@ class Inference:
             status = {"status_code": 2062, "status_msg": "no active token plan subscription"}
             return web.json_response({"base_resp": status})
         if self._knobs.quota == "exhausted":
-            return _error(429, "rate_limit_error", _RESETS)
+            now = dt.datetime.fromtimestamp(self._own.mint.clock.wall_ms() // 1000, dt.UTC)
+            return _error(429, "rate_limit_error", _USED_UP.format(f"{now + _RESETS_IN:%Y-%m-%dT%H:%M:%SZ}"))
         if model == self._knobs.refuse_model:
             return _error(400, "invalid_request_error", f"your current plan does not support model {model} (2061)", **extra)
         pays = (credential(request) or "").startswith(_PAYS)

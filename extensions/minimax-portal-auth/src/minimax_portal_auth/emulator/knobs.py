@@ -28,7 +28,8 @@ class Knobs:
     `expiry`: unit of `expired_in`. `omit`: fields left out of replies. `resource_url`, `notice`: put into token replies.
     `status`: answered to every poll. `interval`: seconds between polls. `www`: send people to the stale www host.
     `legacy`: `/oauth/*` on the API hosts answers itself and does not redirect. `device_fault`, `token_fault`: what goes wrong
-    there. `quota`: what is left of the plan: `exhausted`, `none` (no plan), `unlimited`, `not-in-plan` (no text in it). `boost`:
+    there. `quota`: what is left of the plan: `exhausted` (for two more hours, as the models say), `none` (no plan), `unlimited`,
+    `not-in-plan` (no text in it). `boost`:
     the permille by which the plan's windows are enlarged. `remains`: how usage is told: `older` (by the older endpoint alone),
     `html`, `null` (no rows), `no-week`, `no-percent`, `modalities` (the rows of April 2026), `m-plan`
     (the one row of October 2026, whose windows begin with the first use), `absurd`. `refuse_model`: a model

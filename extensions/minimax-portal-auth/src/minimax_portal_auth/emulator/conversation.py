@@ -1,0 +1,104 @@
+"""What a request says, in the shape of any of the three API families: its last words, a tool it asks for, what a tool returned.
+
+The sentence `Call the tool NAME with {JSON}` in a message of the user is answered with that call, if the request offers a tool of
+this name. So a client's own tools run without a model that decides on them.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+Item = dict[str, object]
+
+_CALL: Final = re.compile(r"Call the tool (\S+) with (?=\{)")
+_RESULT_TYPES: Final = frozenset({"tool_result", "function_call_output", "custom_tool_call_output"})
+
+
+@dataclass(frozen=True, slots=True)
+class ToolCall:
+    """A call of a tool that the client has. `arguments` is a JSON object, as text; `id` differs within a conversation."""
+
+    id: str
+    name: str
+    arguments: str
+
+    @property
+    def input(self) -> dict[str, object]:
+        parsed: dict[str, object] = json.loads(self.arguments)
+        return parsed
+
+
+@dataclass(frozen=True, slots=True)
+class Said:
+    """The end of a conversation. `text` is its last message, `results` what tools returned since the model spoke last, and `call`
+    the tool call that the user asks for.
+    """
+
+    text: str
+    results: tuple[str, ...] = ()
+    call: ToolCall | None = None
+
+
+def read_conversation(body: dict[str, object]) -> Said:
+    """What the request's last turn says."""
+    given = body.get("messages", body.get("input", ""))
+    items = [item for item in given if isinstance(item, dict)] if isinstance(given, list) else [{"content": given}]
+    turn = _last_turn(items)
+    results = tuple(_text(result) for result in _results(turn))
+    text = _text(items[-1]) if items else ""
+    return Said(text, results, None if results else _call(turn, _tools(body), f"call_{len(items)}"))
+
+
+def _last_turn(items: Sequence[Item]) -> list[Item]:
+    """What came after the model's last words or calls."""
+    spoken = [index for index, item in enumerate(items) if item.get("role") == "assistant" or _is_call(item)]
+    return list(items[spoken[-1] + 1 :] if spoken else items)
+
+
+def _is_call(item: Item) -> bool:
+    return str(item.get("type", "")).endswith("_call")
+
+
+def _results(turn: Sequence[Item]) -> Iterator[Item]:
+    for item in turn:
+        if item.get("role") == "tool" or item.get("type") in _RESULT_TYPES:
+            yield item
+        elif isinstance(parts := item.get("content"), list):
+            yield from (part for part in parts if isinstance(part, dict) and part.get("type") in _RESULT_TYPES)
+
+
+def _text(item: Item) -> str:
+    """The text of a message, or of what a tool returned."""
+    content = item.get("content", item.get("output", ""))
+    if isinstance(content, list):
+        parts = [part.get("text", "") for part in content if isinstance(part, dict)]
+        content = " ".join(part for part in parts if isinstance(part, str))
+    return content if isinstance(content, str) else ""
+
+
+def _tools(body: dict[str, object]) -> frozenset[str]:
+    """The names of the tools that the client offers."""
+    offered = body.get("tools")
+    tools = [tool for tool in offered if isinstance(tool, dict)] if isinstance(offered, list) else []
+    inner = [tool["function"] if isinstance(tool.get("function"), dict) else tool for tool in tools]
+    return frozenset(str(tool.get("name")) for tool in inner)
+
+
+def _call(turn: Sequence[Item], tools: frozenset[str], id: str) -> ToolCall | None:
+    """The call that the user asks for in this turn: the last one of a tool that is offered."""
+    found = None
+    for text in (_text(item) for item in turn if item.get("role", "user") == "user"):
+        for match in _CALL.finditer(text):
+            try:
+                arguments, _ = json.JSONDecoder().raw_decode(text, match.end())
+            except ValueError:
+                continue
+            if match[1] in tools:
+                found = ToolCall(id, match[1], json.dumps(arguments))
+    return found
