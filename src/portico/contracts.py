@@ -15,9 +15,13 @@ if TYPE_CHECKING:
     from portico.secret import Secret
 
 ApiKind = Literal["anthropic-messages", "openai-completions", "openai-responses"]
-# Why a model did not answer, in the terms that decide what to do next (`portico.models.refusal`).
+# Why a model did not answer, in the terms that decide what to do next (`portico.models.refusal`). `local` is no provider's word:
+# a failure on this machine (a locked keyring, a busy lock, a plugin's bug), which has an id of its own.
 RefusalKind = Literal[
+    "local",
     "auth",
+    "account-refused",
+    "model-refused",
     "billing",
     "rate-limit",
     "plan-used-up",

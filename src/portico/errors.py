@@ -20,6 +20,7 @@ user typed is put in when the error is shown.
 
 from __future__ import annotations
 
+import os
 from typing import ClassVar, Final, Self
 
 # The words of an authorization server that end a stored sign-in: RFC 6749 section 5.2, RFC 6750 section 3.1, OpenID Connect Core
@@ -109,6 +110,22 @@ class PorticoError(Exception):
 def internal_error(exc: BaseException) -> PorticoError:
     """What is shown of an exception that nobody foresaw; its text may hold a secret, so it is left out."""
     return PorticoError("internal-error", f"Internal error: {type(exc).__name__}.", hint="This is a bug: please report it.")
+
+
+def place_of(exc: BaseException) -> str:
+    """What an exception is and where it was raised, without its text: `TypeError at dialect.py:12`."""
+    import traceback
+
+    frames = traceback.extract_tb(exc.__traceback__)
+    at = f" at {os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else ""  # noqa: PTH119 - no more imports
+    return f"{type(exc).__name__}{at}"
+
+
+def frames_of(exc: BaseException) -> str:
+    """The lines that led to an exception, for a log. Its text is left out, and that of its causes: it may quote a token."""
+    import traceback
+
+    return "".join(traceback.format_tb(exc.__traceback__)).rstrip()
 
 
 class UsageError(PorticoError):

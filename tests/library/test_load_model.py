@@ -10,6 +10,7 @@ import sys
 import textwrap
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import replace
 
 import pytest
 
@@ -18,8 +19,15 @@ from portico.errors import SignInNeeded
 from portico.installation import Installation
 from portico.library.engine import Engine
 from portico.library.loading import load_model
+from portico.paths import CONFIG_ENV, STATE_ENV
 from portico.testing.canary import in_text
+from tests.auth.conftest import account, clock
+from tests.auth.parts import PROFILE
+from tests.gateway.fronts import configure
+from tests.gateway.providers import DONE, answered, provider, streamed, word
 from tests.minimax_session import GLOBAL
+
+__all__ = ("account", "clock")
 
 M21 = "minimax-portal/MiniMax-M2.1"
 
@@ -105,6 +113,28 @@ def test_a_fallback_answers_for_the_default_model_unless_it_may_not(session, mon
     assert reply.model == M21
     with pytest.raises(SignInNeeded, match="was not asked again, and will be from 20"):
         load_model("anthropic/claude-opus-4-6", fallback=False).ask("Why?")
+
+
+@pytest.mark.requirement("E142")
+async def test_a_model_that_was_refused_is_asked_again_after_a_new_sign_in(account):
+    refused = answered({"error": {"message": "invalid token"}}, status=401)
+    passphrase = account.vault.real._passphrase.get().reveal()
+    env = {CONFIG_ENV: str(account.paths.config), STATE_ENV: str(account.paths.state), "PORTICO_PASSPHRASE": passphrase}
+    async with provider(refused, refused, streamed(word("yes"), DONE)) as acme:
+        configure(account.paths, {"test": acme.base})
+
+        def sign_in():
+            account.clock.advance(60)
+            account.sign_in()
+            account.index.update(PROFILE, lambda profile: replace(profile, api_base=acme.base))
+
+        sign_in()
+        model = await asyncio.to_thread(load_model, "test/model", env=env)
+        for why in ("invalid token", "was not asked again"):
+            with pytest.raises(SignInNeeded, match=why):
+                await asyncio.to_thread(model.ask, "Why?")
+        sign_in()
+        assert (await asyncio.to_thread(model.ask, "Why?")).text == "yes"
 
 
 def test_what_cannot_be_called_raises_the_commands_own_error(session):

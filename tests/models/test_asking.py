@@ -225,7 +225,7 @@ async def test_a_403_about_rights_costs_no_refresh():
     async with provider(OF_RIGHTS, FINE) as far:
         refused = await refusal(SimpleNamespace(origin=far.base), broker)
 
-    assert (refused.kind, refused.status, len(far.requests), len(broker.asked)) == ("auth", 403, 1, 1)
+    assert (refused.kind, refused.status, len(far.requests), len(broker.asked)) == ("model-refused", 403, 1, 1)
 
 
 @pytest.mark.requirement("E101")
@@ -414,7 +414,7 @@ async def test_a_question_whose_connection_breaks_was_sent_once_and_is_told_as_p
     assert "may bill it" in error.hint
 
 
-async def test_a_profile_without_a_token_is_a_refusal_that_another_sign_in_may_mend(api):
+async def test_a_profile_without_a_token_is_no_refusal_of_its_provider_and_another_candidate_may_answer(api):
     class Ended:
         async def access(self, _profile_id, **_rejected):
             raise SignInNeeded("sign-in-expired", "the sign-in has ended")
@@ -422,6 +422,6 @@ async def test_a_profile_without_a_token_is_a_refusal_that_another_sign_in_may_m
     with pytest.raises(Refused) as caught:
         await ask(api, Ended())
 
-    assert (caught.value.refusal.kind, caught.value.refusal.elsewhere) == ("auth", True)
+    assert (caught.value.refusal.word, caught.value.refusal.elsewhere) == ("sign-in-expired", True)
     assert caught.value.error.id == "sign-in-expired"
     assert not api.requests

@@ -7,7 +7,7 @@ import pytest
 from portico.contracts import ModelSpec
 from portico.models.callable import CallableModel
 from portico.models.cooldown import Cooldowns
-from portico.models.failover import Round
+from portico.models.failover import Round, key_of
 from portico.models.reference import ModelReference
 from portico.models.refusal import Refusal
 
@@ -20,6 +20,7 @@ def model(name, profile="p:a", provider="p", host="api.example"):
 
 
 FIRST, SECOND, OTHER_SIGN_IN = model("one"), model("two"), model("one", profile="p:b")
+ONE, TWO, OTHER_ONE = key_of(FIRST), key_of(SECOND), key_of(OTHER_SIGN_IN)
 DOWN = Refusal("server", "overloaded", status=529)
 
 
@@ -79,15 +80,15 @@ def test_after_its_pause_one_request_tries_it_and_the_others_do_not_wait_for_it(
 def test_a_trial_that_fails_doubles_the_pause_up_to_a_minute(cooldowns, fake_clock):
     pauses = []
     for _ in range(8):
-        cooldowns.failed(("p:a", "p/one"), DOWN)
-        rest = cooldowns.resting(("p:a", "p/one"))
+        cooldowns.failed(ONE, DOWN)
+        rest = cooldowns.resting(ONE)
         pauses.append((rest.until_ms - rest.began_ms) / 1000)
         fake_clock.advance(pauses[-1])
     assert pauses == [2, 4, 8, 16, 32, 60, 60, 60]
 
 
 def test_a_trial_whose_client_went_away_leaves_the_way_open(cooldowns, fake_clock):
-    cooldowns.failed(("p:a", "p/one"), DOWN)
+    cooldowns.failed(ONE, DOWN)
     fake_clock.advance(2)
     left, next_one = Round([FIRST], cooldowns), Round([FIRST], cooldowns)
     assert left.next() is FIRST
@@ -96,27 +97,27 @@ def test_a_trial_whose_client_went_away_leaves_the_way_open(cooldowns, fake_cloc
 
 
 def test_a_trial_that_never_reports_back_closes_the_way_for_a_minute_only(cooldowns, fake_clock):
-    cooldowns.failed(("p:a", "p/one"), Refusal("rate-limit", ""))
+    cooldowns.failed(ONE, Refusal("rate-limit", ""))
     fake_clock.advance(15)
     assert Round([FIRST], cooldowns).next() is FIRST
-    assert cooldowns.resting(("p:a", "p/one")) is not None
+    assert cooldowns.resting(ONE) is not None
     fake_clock.advance(60)
-    assert cooldowns.resting(("p:a", "p/one")) is None
+    assert cooldowns.resting(ONE) is None
 
 
 def test_requests_that_fail_together_are_one_failure(cooldowns):
     for _ in range(100):
-        cooldowns.failed(("p:a", "p/one"), DOWN)
-    assert cooldowns.resting(("p:a", "p/one")).failures == 1
+        cooldowns.failed(ONE, DOWN)
+    assert cooldowns.resting(ONE).failures == 1
 
 
 def test_success_forgets_what_was(cooldowns, fake_clock):
     for _ in range(3):
-        cooldowns.failed(("p:a", "p/one"), DOWN)
+        cooldowns.failed(ONE, DOWN)
         fake_clock.advance(60)
-    cooldowns.answered(("p:a", "p/one"))
-    cooldowns.failed(("p:a", "p/one"), DOWN)
-    assert cooldowns.resting(("p:a", "p/one")).failures == 1
+    cooldowns.answered(ONE)
+    cooldowns.failed(ONE, DOWN)
+    assert cooldowns.resting(ONE).failures == 1
 
 
 @pytest.mark.parametrize(
@@ -133,46 +134,47 @@ def test_success_forgets_what_was(cooldowns, fake_clock):
     ],
 )
 def test_a_pause_is_as_long_as_the_provider_says_else_as_its_kind(cooldowns, fake_clock, refusal, seconds):
-    cooldowns.failed(("p:a", "p/one"), refusal)
+    cooldowns.failed(ONE, refusal)
     fake_clock.advance(seconds - 0.01)
-    assert cooldowns.resting(("p:a", "p/one")) is not None
+    assert cooldowns.resting(ONE) is not None
     fake_clock.advance(0.01)
-    assert cooldowns.resting(("p:a", "p/one")) is None
+    assert cooldowns.resting(ONE) is None
 
 
 def test_one_model_of_a_provider_does_not_hold_back_the_others_but_a_credential_does(cooldowns):
-    cooldowns.failed(("p:a", "p/one"), DOWN)
-    assert cooldowns.resting(("p:a", "p/two")) is None
-    cooldowns.failed(("p:a", "p/one"), Refusal("plan-used-up", ""))
-    assert cooldowns.resting(("p:a", "p/two")) is not None
-    assert cooldowns.resting(("p:b", "p/one")) is None
+    cooldowns.failed(ONE, DOWN)
+    assert cooldowns.resting(TWO) is None
+    cooldowns.failed(ONE, Refusal("plan-used-up", ""))
+    assert cooldowns.resting(TWO) is not None
+    assert cooldowns.resting(OTHER_ONE) is None
 
 
 @pytest.mark.parametrize("kind", ["invalid-request", "content", "unknown-model"])
 def test_a_request_that_is_itself_at_fault_rests_nobody(cooldowns, kind):
-    cooldowns.failed(("p:a", "p/one"), Refusal(kind, ""))
-    assert cooldowns.resting(("p:a", "p/one")) is None
+    cooldowns.failed(ONE, Refusal(kind, ""))
+    assert cooldowns.resting(ONE) is None
 
 
 def test_a_clock_that_is_set_back_ends_a_pause(cooldowns, fake_clock):
-    cooldowns.failed(("p:a", "p/one"), DOWN)
+    cooldowns.failed(ONE, DOWN)
     fake_clock.jump(-60)
-    assert cooldowns.resting(("p:a", "p/one")) is None
+    assert cooldowns.resting(ONE) is None
 
 
 def test_where_all_rest_on_a_guess_the_one_that_is_back_first_is_tried(cooldowns, fake_clock):
-    cooldowns.failed(("p:a", "p/one"), Refusal("unreachable", "", retry_after=50))
-    cooldowns.failed(("p:a", "p/two"), DOWN)
+    cooldowns.failed(ONE, Refusal("unreachable", "", retry_after=50))
+    cooldowns.failed(TWO, DOWN)
     seen, way = tried(cooldowns, FIRST, SECOND, refusals={id(SECOND): DOWN})
     assert seen == [SECOND]
     assert [one.outcome for one in way.attempts] == ["passed over", "failed"]
-    assert way.last_refusal is DOWN
+    assert way.reason.refusal.kind == "unreachable", "a fallback does not hide why the model itself does not answer"
 
 
 def test_where_all_rest_because_the_provider_said_so_none_is_tried_and_it_is_told_until_when(cooldowns, fake_clock):
-    cooldowns.failed(("p:a", "p/one"), Refusal("plan-used-up", "used up", retry_after=100))
-    cooldowns.failed(("p:b", "p/one"), Refusal("rate-limit", "slow down", retry_after=50))
+    cooldowns.failed(ONE, Refusal("plan-used-up", "used up", retry_after=100))
+    cooldowns.failed(OTHER_ONE, Refusal("rate-limit", "slow down", retry_after=50))
     seen, way = tried(cooldowns, FIRST, OTHER_SIGN_IN, refusals={})
     assert seen == []
-    assert way.last_refusal.message == "used up"
+    assert way.reason.refusal.message == "slow down", "it is over sooner"
+    assert way.wait_ms == 50_000
     assert way.back_at == fake_clock.wall_ms() + 50_000

@@ -10,11 +10,12 @@ import pytest
 from multidict import CIMultiDict
 
 from portico.contracts import RefusalKind
-from portico.errors import NetworkError
+from portico.errors import LockBusy, NetworkError, StoreError
 from portico.models.refusal import (
     MESSAGE_LIMIT,
     AnswerUnknown,
     Refusal,
+    local_trouble,
     read_refusal,
     refused_inside,
     rejects_token,
@@ -26,7 +27,10 @@ from portico.secret import Secret
 from portico.testing.canary import canary
 
 ELSEWHERE = {
+    "local",
     "auth",
+    "account-refused",
+    "model-refused",
     "billing",
     "rate-limit",
     "plan-used-up",
@@ -60,7 +64,7 @@ def test_each_kind_is_either_the_requests_own_fault_or_mended_elsewhere(kind):
         (400, "invalid-request"),
         (401, "auth"),
         (402, "billing"),
-        (403, "auth"),
+        (403, "model-refused"),
         (404, "invalid-request"),
         (405, "invalid-request"),
         (408, "timeout"),
@@ -317,3 +321,105 @@ def test_the_answer_to_a_request_that_was_sent_is_unknown_or_too_slow():
     broken, late = unreachable(AnswerUnknown("it hung up")), unreachable(AnswerUnknown("no answer in time", timed_out=True))
     assert (broken.kind, broken.unknown, broken.elsewhere) == ("answer-unknown", True, True)
     assert (late.kind, late.unknown, late.elsewhere) == ("timeout", True, True)
+
+
+@pytest.mark.requirement("E144")
+@pytest.mark.parametrize(
+    ("message", "moment"),
+    [
+        ("resets at 2026-05-15T15:00:00Z", 1_778_857_200_000),
+        ("resets at 2026-05-15T15:00:00.250Z", 1_778_857_200_250),
+        ("resets at 2026-05-15 15:00:00 UTC", 1_778_857_200_000),
+        ("It will reset at 2026-05-15T23:00:00+08:00.", 1_778_857_200_000),
+        ("resets at 2026-05-15T23:00:00+0800", 1_778_857_200_000),
+        ("resets at 1778857200", 1_778_857_200_000),
+        ("try again after 1778857200123", 1_778_857_200_123),
+        ("resets at 2026-05-15 15:00:00", None),  # in which zone?
+        ("resets at 17788572001", None),
+        ("resets at noon", None),
+    ],
+)
+def test_the_moment_that_a_message_names_is_read_in_each_of_its_forms(message, moment):
+    assert read(429, f"usage limit exceeded, {message} (2056)").resets_at == moment
+
+
+@pytest.mark.requirement("E144")
+@pytest.mark.parametrize(
+    ("message", "seconds"),
+    [
+        ("Please try again in 20s.", 20),
+        ("Please try again in 350ms. Visit", 0.35),
+        ("Please try again in 1m12.5s.", 72.5),
+        ("try again in 6m0s", 360),
+        ("resets in 3h 20m", 12_000),
+        ("available again in 2 days, 1 hour and 5 minutes", 176_700),
+        ("retry after 40 seconds", 40),
+        ("try again in 3 steps", None),
+        ("try again in a while", None),
+    ],
+)
+def test_the_span_that_a_message_names_is_read_in_each_of_its_forms(message, seconds):
+    assert read(429, f"Rate limit reached. {message}").retry_after == (seconds and pytest.approx(seconds))
+
+
+@pytest.mark.requirement("E144")
+@pytest.mark.parametrize(
+    ("fields", "headers", "expected"),
+    [
+        ({"resets_in_seconds": 40}, {}, (40, None)),
+        ({"resets_at": 1_778_857_200}, {}, (None, 1_778_857_200_000)),
+        ({"resets_at": 1_778_857_200_123}, {}, (None, 1_778_857_200_123)),
+        ({"resets_at": "2026-05-15T15:00:00Z"}, {}, (None, 1_778_857_200_000)),
+        ({"details": [{"@type": "type.googleapis.com/google.rpc.RetryInfo", "retryDelay": "34.5s"}]}, {}, (34.5, None)),
+        ({}, {"retry-after-ms": "2500", "Retry-After": "3"}, (2.5, None)),
+        ({}, {"Retry-After-Ms": "soon", "Retry-After": "3"}, (3, None)),
+        ({"resets_at": -5, "resets_in_seconds": True}, {}, (None, None)),
+        ({"resets_at": 1e300, "resets_in_seconds": "NaN"}, {}, (None, None)),
+        ({"details": "none"}, {}, (None, None)),
+    ],
+)
+def test_the_fields_and_headers_that_tell_a_time_are_read(fields, headers, expected):
+    refused = read(429, body=json.dumps({"error": {"message": "limit", **fields}}).encode(), headers=CIMultiDict(headers))
+    assert (refused.retry_after, refused.resets_at) == expected
+
+
+@pytest.mark.requirement("E143")
+@pytest.mark.parametrize(
+    ("kind", "message"),
+    [
+        ("auth", "Invalid API key"),
+        ("auth", "This api_key has been revoked."),
+        ("auth", "The key you provided is not valid"),
+        ("billing", "Your account is overdue; a payment is required"),
+        ("billing", "Insufficient balance"),
+        ("account-refused", "Your account has been suspended for abuse"),
+        ("account-refused", "organization is restricted"),
+        ("account-refused", "Country, region, or territory not supported"),
+        ("model-refused", "Your account does not have access to model gpt-5"),
+        ("model-refused", "API key is not allowed to use the model gpt-5"),
+        ("model-refused", "The model is not available in your region"),
+        ("model-refused", "Invalid CSRF token"),
+        ("model-refused", "Missing Authentication Token"),
+        ("model-refused", "<html>Your account is blocked</html>"),
+        ("model-refused", "Request not allowed"),
+        ("model-refused", ""),
+    ],
+)
+def test_a_403_is_about_the_model_unless_its_words_say_otherwise(kind, message):
+    assert read(403, message).kind == kind
+
+
+@pytest.mark.requirement("E143")
+def test_a_403_with_a_number_of_minimax_means_what_the_number_means():
+    assert [read(403, f"no ({code})").kind for code in (2049, 2061, 2056)] == ["auth", "plan-lacks-model", "plan-used-up"]
+
+
+@pytest.mark.requirement("E141")
+def test_trouble_on_this_machine_has_its_own_word_and_passes_by_itself_only_where_that_is_so():
+    locked, busy, down = (
+        StoreError("keyring-locked", "it is locked"),
+        LockBusy("lock-busy", "busy"),
+        NetworkError("network", "down"),
+    )
+    told = [(one.word, one.temporary, one.elsewhere) for one in map(local_trouble, (locked, busy, down))]
+    assert told == [("keyring-locked", False, True), ("lock-busy", True, True), ("network", True, True)]

@@ -255,4 +255,4 @@ async def test_a_list_whose_403_hangs_is_refused_within_its_own_time(monkeypatch
         with pytest.raises(PorticoError) as caught:
             await discover(of_key(server), http=http, broker=Broker())
 
-    assert caught.value.id == "credential-refused"
+    assert (caught.value.id, caught.value.why) == ("provider-refused", "HTTP 403")

@@ -319,7 +319,7 @@ async def test_a_403_whose_body_hangs_is_the_answer_within_the_time_of_whoever_a
 
     [report] = await ask(fake_clock, an_account(api), timeout_s=1)
 
-    assert (report.error.id, len(api.seen)) == ("credential-refused", 1)
+    assert (report.error.id, len(api.seen)) == ("plan-not-told", 1)
 
 
 async def test_a_server_that_does_not_answer_is_given_up_and_named(api, fake_clock):

@@ -13,7 +13,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from portico.auth.outcome import sign_in_expired
-from portico.errors import PorticoError, internal_error
+from portico.errors import PorticoError, frames_of, internal_error, place_of
 from portico.store.off_loop import off_loop
 
 if TYPE_CHECKING:
@@ -93,8 +93,8 @@ class BackgroundRefresh:
                 _log.info("%s: refreshed", profile_id)
         except PorticoError as error:
             self._say(profile_id, error)
-        except Exception:  # noqa: BLE001 - a plugin that fails in one profile must not end the watch over the others
-            _log.exception("%s: refreshing failed in a way it should not", profile_id)
+        except Exception as error:  # noqa: BLE001 - a plugin that fails in one profile must not end the watch over the others
+            _log.error("%s: refreshing failed by a bug: %s\n%s", profile_id, place_of(error), frames_of(error))
 
     def _say(self, what: str, error: PorticoError) -> None:
         """Log a failure when it begins or changes, not at every try."""

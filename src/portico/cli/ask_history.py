@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from portico.cli.runtime import Runtime
     from portico.contracts import Clock
     from portico.models.callable import CallableModel
-    from portico.models.failover import Round
+    from portico.models.failover import Attempt, Round
     from portico.models.protocols.question import Piece
 
 CLIENT: Final = "ask"
@@ -60,7 +60,7 @@ class Course:
         history = rt.history() if self._began is not None else None
         if history is None:
             return
-        tried = [attempt for attempt in self.way.attempts if attempt.outcome != "passed over"]
+        tried = [attempt for attempt in self._asked() if attempt.outcome != "passed over"]
         history.record(
             entry_of(
                 self._model(),
@@ -78,17 +78,21 @@ class Course:
 
     def _model(self) -> CallableModel:
         """The one that answered, else the one that was asked last."""
-        attempts = self.way.attempts
-        asked = [attempt for attempt in attempts if attempt.outcome != "passed over"] or attempts
+        asked = self._asked()
         return asked[-1].model if asked else self.way.candidates[0]
+
+    def _asked(self) -> list[Attempt]:
+        """What was tried, or what was passed over where nothing was."""
+        return [attempt for attempt in self.way.attempts if attempt.outcome != "passed over"] or self.way.attempts
 
     def _outcome_of(self, error: BaseException) -> str:
         if isinstance(error, _LEAVING):
             return LEFT
         if any(attempt.outcome == "answered" for attempt in self.way.attempts):
             return CUT
-        if self.way.last_refusal is not None:
-            return self.way.last_refusal.kind
+        refusals = [attempt.refusal for attempt in self._asked() if attempt.refusal is not None]
+        if refusals:
+            return refusals[-1].word
         return error.id if isinstance(error, PorticoError) else type(error).__name__
 
     def _passed_ms(self) -> int | None:

@@ -19,7 +19,7 @@ from portico.gateway.passage import NoAnswer, Passage
 from portico.gateway.routes import METRICS, MODELS, ROUTES, meant_by
 from portico.gateway.shares import ShareUsed
 from portico.gateway.trying import Call
-from portico.gateway.vendor_errors import error_body, refusal_headers, status_of, status_of_refusal, told
+from portico.gateway.vendor_errors import error_body, is_long, refusal_headers, status_of, status_of_refusal, told
 
 if TYPE_CHECKING:
     from aiohttp import web
@@ -129,7 +129,7 @@ class Front:
         try:
             await passage.run(client)
         except NoAnswer as none:
-            return _no_answer(passage, call, none)
+            return _no_answer(passage, call, none, self.parts.clock.wall_ms())
         finally:
             self.metrics.in_progress -= 1
         assert client.response is not None  # noqa: S101 - an answer was begun
@@ -164,12 +164,12 @@ def log_outcome(outcome: Outcome) -> None:
     _log.log(level, line, outcome.call.client, path, outcome.end, model, outcome.status, outcome.whole_ms, tries, why)
 
 
-def _no_answer(passage: Passage, call: Call, none: NoAnswer) -> web.StreamResponse:
+def _no_answer(passage: Passage, call: Call, none: NoAnswer, now_ms: int) -> web.StreamResponse:
     error, refusal = none.error, none.refusal
-    status = status_of(error) if refusal is None else status_of_refusal(refusal.kind, refusal.status)
-    reply = None if refusal is None else refusal.reply
-    if refusal is not None and refusal.of_token and reply is not None:
-        reply = reply.without_fields()
-    headers = {**refusal_headers(error.id, refusal), **passage.headers(None)}
+    status = status_of(error) if refusal.kind == "local" else status_of_refusal(refusal.kind, refusal.status)
+    reply = refusal.reply.without_fields() if refusal.of_token and refusal.reply is not None else refusal.reply
+    headers = {**refusal_headers(error.id, status, refusal, none.wait_ms), **passage.headers(None)}
     passage.failed(status, str(error))
-    return guard.answer(status, error_body(call.route.api, status, error.id, told(error), reply), headers, keeps_open=True)
+    resets_at = -(-(now_ms + none.wait_ms) // 1000) if none.wait_ms is not None and is_long(none.wait_ms) else None
+    body = error_body(call.route.api, status, error.id, told(error), reply, resets_at=resets_at)
+    return guard.answer(status, body, headers, keeps_open=True)

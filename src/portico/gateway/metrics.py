@@ -48,7 +48,7 @@ class Metrics:
         counts = self._counts
         counts["portico_requests_total", outcome.call.route.path, outcome.end, str(outcome.status)] += 1
         for attempt in outcome.attempts:
-            what = attempt.refusal.kind if attempt.outcome == "failed" and attempt.refusal is not None else attempt.outcome
+            what = attempt.refusal.word if attempt.outcome == "failed" and attempt.refusal is not None else attempt.outcome
             counts["portico_attempts_total", self._label(attempt.model), what] += 1
         if outcome.model is not None and outcome.usage is not None:
             self._used(self._label(outcome.model), outcome.usage)

@@ -47,7 +47,7 @@ def headers_of(model: CallableModel | None, attempts: Sequence[Attempt], passed:
 def _word(attempt: Attempt) -> str:
     if attempt.outcome == "answered" or attempt.refusal is None:
         return "answered"
-    kind = attempt.refusal.kind
+    kind = attempt.refusal.word
     if attempt.outcome == "passed over":
         return f"{'skipped' if attempt.rest is None else 'resting'} after {kind}"
     return f"{kind} {attempt.refusal.status}" if attempt.refusal.status is not None else kind

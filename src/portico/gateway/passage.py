@@ -16,7 +16,7 @@ from portico.models.asking import Refused
 from portico.models.failover import Round
 from portico.models.protocols import PROTOCOLS
 from portico.models.refusal import AnswerCut, shown
-from portico.models.refusal_errors import all_failed, error_of, left_alone
+from portico.models.refusal_errors import no_answer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -42,12 +42,16 @@ class Gone(Exception):
 
 
 class NoAnswer(Exception):
-    """No candidate has begun to answer. `error` is for the client; `refusal` is the last provider's, None where all rest."""
+    """No candidate has begun to answer. `error` is for the client, `refusal` what it is about.
 
-    def __init__(self, error: PorticoError, refusal: Refusal | None = None) -> None:
+    `wait_ms` is after how many ms another try is worth it, None where nobody knows.
+    """
+
+    def __init__(self, error: PorticoError, refusal: Refusal, wait_ms: int | None) -> None:
         super().__init__(str(error))
         self.error = error
         self.refusal = refusal
+        self.wait_ms = wait_ms
 
 
 class ClientSide(Protocol):
@@ -131,29 +135,23 @@ class Passage:
         return headers_of(model, self.way.attempts, self._candidates.passed)
 
     async def _first_answer(self) -> tuple[CallableModel, Begun]:
-        error: PorticoError | None = None
-        refusal = None
         while (model := self.way.next()) is not None:
             try:
                 begun = await attempt(model, self._call, self._parts.upstream, self._parts.broker, self._parts.clock)
             except Refused as refused:
-                refusal = refused.refusal
-                self.way.failed(model, refusal)
-                error = refused.error or error_of(model, refusal)
-                _log.info("%s %s: %s does not answer: %s", self._call.client, self._call.route.path, model.reference, refusal)
-                if not refusal.elsewhere and self.way.unknown is None:
-                    raise NoAnswer(error, refusal) from None
-                if not refusal.elsewhere:
-                    break
+                self.way.failed(model, refused.refusal, refused.error)
+                tried, path = model.reference, self._call.route.path
+                _log.info("%s %s: %s does not answer: %s", self._call.client, path, tried, refused.refusal)
             except BaseException:
                 self.way.gave_up(model)
                 raise
             else:
                 self.way.answered(model)
                 return model, begun
-        if error is None:
-            raise NoAnswer(left_alone(self.way))
-        raise NoAnswer(all_failed(self.way.attempts, error), self.way.unknown or refusal)
+        reason = self.way.reason
+        assert reason is not None  # noqa: S101 - as in `no_answer`
+        assert reason.refusal is not None  # noqa: S101 - only an answer has none
+        raise NoAnswer(no_answer(self.way), reason.refusal, self.way.wait_ms)
 
     async def _relayed(self, model: CallableModel, begun: Begun, client: ClientSide) -> tuple[End, str]:
         headers = {**to_client(begun.answer.header_items()), **self.headers(model)}

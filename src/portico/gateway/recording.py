@@ -28,7 +28,7 @@ def entry_for(outcome: Outcome) -> Entry | None:
         outcome.usage or Usage(),
         at_ms=outcome.began_at,
         client=tool_of(outcome.call.client) or outcome.call.client,
-        outcome=_WORDS.get(outcome.end) or (refusal.kind if refusal is not None else "refused"),
+        outcome=_WORDS.get(outcome.end) or (refusal.word if refusal is not None else "refused"),
         attempts=len(asked),
         api=outcome.call.route.api,
         first_byte_ms=outcome.first_byte_ms,

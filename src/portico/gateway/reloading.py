@@ -8,8 +8,7 @@ import os
 import time
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-from portico.errors import PorticoError, internal_error
-from portico.secret import redact
+from portico.errors import PorticoError, frames_of, internal_error, place_of
 from portico.store.off_loop import start_off_loop
 
 if TYPE_CHECKING:
@@ -78,16 +77,10 @@ class Reloading(Generic[T]):
         self._seen, self._retry_at = signature(self._files), time.monotonic() + RETRY_S
         fault = error if isinstance(error, PorticoError) else internal_error(error)
         if self.fault is None or str(self.fault) != str(fault):
-            _log.warning("%s%s", fault, "" if fault is error else f"\n{_traceback_of(error)}")
+            _log.warning("%s%s", fault, "" if fault is error else f"\n{place_of(error)}\n{frames_of(error)}")
         self.fault = fault
         if not self._keeps:
             self._value = self._failed
-
-
-def _traceback_of(error: BaseException) -> str:
-    import traceback
-
-    return redact("".join(traceback.format_exception(error)).rstrip())
 
 
 def signature(files: Iterable[Path]) -> Signature:

@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from portico.errors import NetworkError, PorticoError
+from portico.errors import NetworkError, PorticoError, frames_of, place_of
 from portico.gateway.headers import is_framed
 from portico.gateway.incoming import Incoming
 from portico.gateway.metering import first_event, is_json, object_in, piece_of
-from portico.models.asking import Refused, not_begun, request_headers, with_token
+from portico.models.asking import Refused, attempted, request_headers
 from portico.models.protocols import PROTOCOLS
-from portico.models.refusal import BODY_LIMIT, AnswerCut, Refusal, after_head, read_refusal, refused_in, refused_inside
+from portico.models.refusal import (
+    BODY_LIMIT,
+    AnswerCut,
+    Refusal,
+    after_head,
+    local_trouble,
+    read_refusal,
+    refused_in,
+    refused_inside,
+)
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -34,6 +44,7 @@ _HELD: Final = 8 << 20
 _FIRST_EVENT: Final = 64 << 10
 # Seconds for the body of an error.
 _REFUSAL_S: Final = 30.0
+_log: Final = logging.getLogger("portico.gateway")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,23 +95,29 @@ async def attempt(model: CallableModel, call: Call, upstream: Upstream, broker: 
     """Ask `model`. A token that the provider rejects is replaced by one refresh for all that hold it, and the request sent again.
 
     Raises:
-        Refused: no answer began, or what began is an error whatever its status.
+        Refused: no answer began, or what began is an error whatever its status; also where a bug here or in a plugin is why.
     """
-    try:
-        return await _attempt(model, call, upstream, broker, clock)
-    except PorticoError as error:
-        raise not_begun(error) from error
-
-
-async def _attempt(model: CallableModel, call: Call, upstream: Upstream, broker: TokenBroker, clock: Clock) -> Begun:
     body = call.body.naming(model.reference.model)
 
     async def send(key: Secret | None) -> Begun:
         return await _judged(_Asked(model, call, key, clock), await _sent(model, call, body, key, upstream))
 
-    if model.profile_id is None:
-        return await send(model.key)
-    return await with_token(broker, model.profile_id, send)
+    try:
+        return await attempted(model, broker, send)
+    except Refused:
+        raise
+    except Exception as error:  # noqa: BLE001 - one candidate's bug must not keep the others from answering
+        _log.error("%s could not be asked: %s\n%s", model.reference, place_of(error), frames_of(error))
+        raise _of_bug(error) from None
+
+
+def _of_bug(error: Exception) -> Refused:
+    """A bug, by its kind and place: its text may quote a token."""
+    why = place_of(error)
+    failure = PorticoError(
+        "internal-error", "The gateway has a bug.", why=why, hint="Please report it, with what {prog} gateway logs shows."
+    )
+    return Refused(local_trouble(failure), failure)
 
 
 async def _sent(model: CallableModel, call: Call, body: Payload, key: Secret | None, upstream: Upstream) -> UpstreamAnswer:

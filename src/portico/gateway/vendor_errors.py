@@ -36,6 +36,8 @@ _OF_ID: Final = {
 }
 _OF_REFUSAL: Final[Mapping[RefusalKind, int]] = {
     "auth": 403,
+    "account-refused": 403,
+    "model-refused": 403,
     "billing": 402,
     "no-plan": 403,
     "plan-lacks-model": 403,
@@ -48,9 +50,8 @@ _OF_REFUSAL: Final[Mapping[RefusalKind, int]] = {
     "unknown-model": 404,
     "invalid-request": 400,
 }
-_NO_WAITING_HELPS: Final[frozenset[RefusalKind]] = frozenset({"billing", "no-plan", "plan-lacks-model"})
-# Seconds: Anthropic's and OpenAI's SDKs wait as long as `retry-after` says up to here (`_base_client.py`).
-_LONGEST_WAIT_S: Final = 60.0
+# These have one status, whatever the provider's was: MiniMax says them under HTTP 200 and 500 too.
+_OF_KIND_ALONE: Final = frozenset({"plan-used-up", "rate-limit"})
 _ANTHROPIC: Final = {
     400: "invalid_request_error",
     401: "authentication_error",
@@ -68,6 +69,11 @@ _ANTHROPIC: Final = {
 }
 _OPENAI: Final = {401: "authentication_error", 403: "permission_error", 404: "invalid_request_error", 429: "rate_limit_error"}
 _SERVER: Final = 500
+_TOO_MANY: Final = 429
+# What the SDKs of Anthropic and OpenAI, and Claude Code, send again by themselves unless `x-should-retry` says not to; and the
+# longest `Retry-After` that they wait for, in ms (`_base_client.py`, `client.ts`). Beyond it they come back much too early.
+_SENT_AGAIN: Final = frozenset({408, 409, _TOO_MANY})
+_PATIENCE_MS: Final = 60_000
 
 
 def status_of(error: PorticoError) -> int:
@@ -79,46 +85,57 @@ def status_of(error: PorticoError) -> int:
 
 def status_of_refusal(kind: RefusalKind, status: int | None) -> int:
     """The status for a provider's refusal: its own, unless it is about the credential, which is not the client's."""
-    if status is not None and status >= 400 and status not in {401, 403}:  # noqa: PLR2004 - RFC 9110 section 15.5
+    own = status is not None and status >= 400 and status not in {401, 403}  # noqa: PLR2004 - RFC 9110 section 15.5
+    if status is not None and own and kind not in _OF_KIND_ALONE:
         return status
     return _OF_REFUSAL.get(kind, 502)
 
 
-def error_body(api: ApiKind | None, status: int, id: str, message: str, reply: ErrorReply | None = None) -> dict[str, Any]:
-    """The body of an error: Anthropic's for its protocol, else OpenAI's.
-
-    `type`, `code` and `param` are the provider's own where `reply` has them. `id` is this program's own and stable: the `code` of
-    every error without one of the provider's.
-    """
-    reply = reply or ErrorReply()
-    if api == "anthropic-messages":
-        kind = reply.type or _ANTHROPIC.get(status, "invalid_request_error" if status < _SERVER else "api_error")
-        error = {"type": kind, "message": message, "code": reply.code or id}
-        body: dict[str, Any] = {"type": "error", "error": error if reply.param is None else {**error, "param": reply.param}}
-        return body if reply.request_id is None else {**body, "request_id": reply.request_id}
-    kind = reply.type or _OPENAI.get(status, "invalid_request_error" if status < _SERVER else "server_error")
-    return {"error": {"message": message, "type": kind, "param": reply.param, "code": reply.code or id}}
-
-
-def refusal_headers(id: str, refusal: Refusal | None) -> dict[str, str]:
+def refusal_headers(id: str, status: int, refusal: Refusal, wait_ms: int | None) -> dict[str, str]:
     """The headers of the error that a provider's refusal becomes: the provider's own, and what this program knows better.
 
-    A client that obeys `x-should-retry`, as Anthropic's and OpenAI's SDKs do, does not send a request again that may have been
-    answered and billed, nor one that waiting does not help.
+    `wait_ms` is after how many ms another try is worth it, as far as is known now. A client that obeys `x-should-retry`, as
+    Anthropic's and OpenAI's SDKs do, sends nothing again where the answer is unknown, where only a person can change something,
+    and where the wait is longer than an SDK waits: Claude Code would otherwise ask for minutes about a plan that is used up for
+    hours. opencode does not read `x-should-retry`, and sleeps as long as `retry-after-ms` says, else `Retry-After`, for hours
+    too; with 1 its five tries are over in a second.
     """
-    headers = {} if refusal is None or refusal.reply is None else to_client(refusal.reply.headers)
-    if refusal is not None and refusal.retry_after is not None:
-        headers.setdefault("retry-after", str(max(1, round(refusal.retry_after))))
-    if refusal is not None and (refusal.kind in _NO_WAITING_HELPS or _is_used_up_for_long(refusal)):
-        headers.setdefault("x-should-retry", "false")
-    if refusal is not None and refusal.unknown:
+    headers = {} if refusal.reply is None else to_client(refusal.reply.headers)
+    if wait_ms is not None:
+        in_ms = 1 if is_long(wait_ms) else wait_ms
+        headers |= {"retry-after": str(-(-wait_ms // 1000)), "retry-after-ms": str(in_ms)}
+    useless = not refusal.temporary or is_long(wait_ms)
+    if refusal.unknown or (useless and (status in _SENT_AGAIN or status >= _SERVER)):
         headers["x-should-retry"] = "false"
     return {**headers, "x-portico-error": id}
 
 
-def _is_used_up_for_long(refusal: Refusal) -> bool:
-    """Whether a plan is used up, and for longer than a client waits between two tries, or nobody knows for how long."""
-    return refusal.kind == "plan-used-up" and (refusal.retry_after is None or refusal.retry_after > _LONGEST_WAIT_S)
+def is_long(wait_ms: int | None) -> bool:
+    """Whether a wait is longer than clients wait by themselves."""
+    return wait_ms is not None and wait_ms > _PATIENCE_MS
+
+
+def error_body(
+    api: ApiKind | None, status: int, id: str, message: str, reply: ErrorReply | None = None, *, resets_at: int | None = None
+) -> dict[str, Any]:
+    """The body of an error: Anthropic's for its protocol, else OpenAI's.
+
+    `type`, `code` and `param` are the provider's own where `reply` has them. `id` is this program's own and stable: the `code` of
+    every error without one of the provider's. `resets_at` (seconds since the epoch) is when a limit ends that is not worth
+    waiting for. Codex, which speaks the Responses API, sleeps for the whole `Retry-After` of a 429 unless its type is
+    `usage_limit_reached`, and shows that time (codex-rs).
+    """
+    reply = reply or ErrorReply()
+    if api == "anthropic-messages":
+        kind = reply.type or _ANTHROPIC.get(status, "invalid_request_error" if status < _SERVER else "api_error")
+        error: dict[str, object] = {"type": kind, "message": message, "code": reply.code or id}
+        body: dict[str, Any] = {"type": "error", "error": error if reply.param is None else {**error, "param": reply.param}}
+        return body if reply.request_id is None else {**body, "request_id": reply.request_id}
+    kind = reply.type or _OPENAI.get(status, "invalid_request_error" if status < _SERVER else "server_error")
+    error = {"message": message, "type": kind, "param": reply.param, "code": reply.code or id}
+    if api == "openai-responses" and resets_at is not None and status == _TOO_MANY:
+        error |= {"type": "usage_limit_reached", "resets_at": resets_at}
+    return {"error": error}
 
 
 def told(error: PorticoError, program: str = "portico") -> str:

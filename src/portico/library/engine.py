@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from portico.auth.outcome import RefreshInterrupted
 from portico.signals import arrange, finish_first
+from portico.store.off_loop import off_loop
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator
+    from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Mapping
     from concurrent.futures import Future
 
     from portico.auth.broker import TokenBroker
@@ -43,6 +44,10 @@ class Engine:
         self._thread: threading.Thread
         self.broker: TokenBroker
         self.http: ModelHttp
+
+    async def signed_in_at(self) -> Mapping[str, int]:
+        """When each profile was signed in (wall ms), as the profile index has it now."""
+        return {profile.id: profile.created_at for profile in (await off_loop(self._installation.index.view)).profiles}
 
     def run(self, work: Coroutine[object, object, T]) -> T:
         """The outcome of `work`, waited for by this thread."""

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from portico.models.answering import first_answer, fitted
 from portico.models.asking import request_headers
-from portico.models.failover import Round
+from portico.models.failover import Round, key_of
 from portico.models.protocols.question import Question
 from portico.models.refusal import rejects_token
 from portico.models.thinking import remark
@@ -199,8 +199,16 @@ class Model:
             if piece.text:
                 yield piece.text
 
+    async def _candidates(self) -> Sequence[CallableModel]:
+        """The candidates with the sign-ins of now, so that a new one of the same profile is used at once."""
+        found = self._resolution.candidates
+        if all(self._cooldowns.resting(key_of(model)) is None for model in found if model.profile_id is not None):
+            return found
+        signed_in_at = await self._engine.signed_in_at()
+        return [replace(one, signed_in_at=signed_in_at.get(one.profile_id or "", one.signed_in_at)) for one in found]
+
     async def _begun(self, question: Question, max_tokens: int | None) -> tuple[Answer, Round]:
-        way = Round(self._resolution.candidates, self._cooldowns)
+        way = Round(await self._candidates(), self._cooldowns)
         answer = await first_answer(
             way,
             lambda model: _fitting(question, model, max_tokens),

@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Final
 
 from portico.errors import UsageError
 from portico.models.asking import Refused, begin
-from portico.models.refusal_errors import all_failed, error_of, left_alone
+from portico.models.refusal import Refusal
+from portico.models.refusal_errors import no_answer
 from portico.models.thinking import check_thinking, thinks
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from portico.auth.broker import TokenBroker
-    from portico.errors import PorticoError
     from portico.models.asking import Answer
     from portico.models.callable import CallableModel
     from portico.models.failover import Attempt, Round
@@ -39,24 +39,29 @@ async def first_answer(
     """Ask one candidate after the other until one begins to answer; `on_failed` hears of each that does not.
 
     Raises:
-        PorticoError: none does; why the last one did not, and what came of the others.
+        PorticoError: none does; why the first model did not (`Round.reason`), and what came of the others.
     """
-    last: PorticoError | None = None
     while (model := way.next()) is not None:
         try:
-            answer = await begin(model, asked(model), http=http, broker=broker)
+            answer = await begin(model, _asked(asked, model, way), http=http, broker=broker)
         except Refused as refused:
-            way.failed(model, refused.refusal)
-            last = refused.error or error_of(model, refused.refusal)
-            if not refused.refusal.elsewhere and way.unknown is None:
-                raise last from None
-            if not refused.refusal.elsewhere:
-                break
-            on_failed(way.attempts[-1])
+            way.failed(model, refused.refusal, refused.error)
+            if way.goes_on:
+                on_failed(way.attempts[-1])
         else:
             way.answered(model)
             return answer
-    raise all_failed(way.attempts, last or left_alone(way))
+    raise no_answer(way)
+
+
+def _asked(asked: Callable[[CallableModel], Question], model: CallableModel, way: Round) -> Question:
+    """The question for `model`. What a fallback lacks for it (no images, no reasoning) is no answer to the question."""
+    try:
+        return asked(model)
+    except UsageError as error:
+        if model.reference == way.candidates[0].reference:
+            raise
+        raise Refused(Refusal("invalid-request", str(error)), error) from error
 
 
 def fitted(question: Question, model: CallableModel, max_tokens: int | None) -> Question:

@@ -14,6 +14,7 @@ from portico.models.refusal import (
     AnswerUnknown,
     Refusal,
     after_head,
+    local_trouble,
     read_refusal,
     refused_in,
     refused_inside,
@@ -93,12 +94,33 @@ async def begin(
     async def send(key: Secret | None) -> Answer:
         return await _accepted(model, await _post(model, question, key, http), key, http, forbidden_s)
 
+    return await attempted(model, broker, send)
+
+
+async def attempted(model: CallableModel, broker: TokenBroker, send: Callable[[Secret | None], Awaitable[T]]) -> T:
+    """What `send` returns for the model's credential, refreshed once if the provider rejects it.
+
+    Where it fails decides what that means: while the request is on its way the network or the provider failed; before that this
+    machine did (a locked keyring, a busy lock, a plugin), which says nothing about the credential.
+
+    Raises:
+        Refused: it did not begin to answer.
+    """
+
+    async def sent(key: Secret | None) -> T:
+        try:
+            return await send(key)
+        except AnswerUnknown as error:
+            raise Refused(unreachable(error)) from error
+        except NetworkError as error:
+            raise Refused(unreachable(error), error) from error
+
     try:
         if model.profile_id is None:
-            return await send(model.key)
-        return await with_token(broker, model.profile_id, send)
+            return await sent(model.key)
+        return await with_token(broker, model.profile_id, sent)
     except PorticoError as error:
-        raise not_begun(error) from error
+        raise Refused(local_trouble(error), error) from error
 
 
 async def with_token(
@@ -129,15 +151,6 @@ async def with_token(
     if fresh.generation == token.generation:
         raise rejected
     return await send(fresh.token)
-
-
-def not_begun(error: PorticoError) -> Refused:
-    """Why a model did not begin to answer, where no response of its provider says it."""
-    if isinstance(error, AnswerUnknown):
-        return Refused(unreachable(error))
-    if isinstance(error, NetworkError):
-        return Refused(unreachable(error), error)
-    return Refused(Refusal("auth", str(error)), error)
 
 
 def credential_header(model: CallableModel, key: Secret | None) -> dict[str, str]:

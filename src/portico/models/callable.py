@@ -20,7 +20,9 @@ class CallableModel:
 
     Either `profile_id` names the profile whose token to ask the broker for, or `key` is the credential, or the provider
     takes none. `source` tells where the credential comes from, in words. `bases` are the API bases by protocol, `base_url` is
-    that of `api`. `listed`: the catalogue has the model; `near` is what was probably meant where it does not.
+    that of `api`. `listed`: the catalogue has the model; `near` is what was probably meant where it does not. `fingerprint`
+    changes with the key and with how and where the model is called, `signed_in_at` with the profile's sign-in (wall ms; 0 without
+    one). `has_regions`: the provider has accounts of several regions, each of which is refused in the others.
     """
 
     reference: ModelReference
@@ -37,6 +39,9 @@ class CallableModel:
     subscribe_url: str | None = None
     listed: bool = True
     near: tuple[str, ...] = ()
+    fingerprint: str = ""
+    signed_in_at: int = 0
+    has_regions: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,8 +1,12 @@
 """Which credential and model to leave alone for a while, after what failure, and when one request may try it again.
 
 State of one process, by credential and model, so that one refused model does not hold back the others of its provider
-(openclaw#11352); what a credential itself is refused for holds for all of its models. A pause that has run out lets one request
-through: it decides for everybody (half-open, as circuit breakers do).
+(openclaw#11352); what a credential itself is refused for holds for all of its models. A pause belongs to that very credential and
+to how it is sent: another key, sign-in or address begins without one. A pause that has run out lets one request through: it
+decides for everybody (half-open, as circuit breakers do).
+
+Only what a provider answered, or that it cannot be reached, begins a pause. What failed on this machine begins none: it may work
+at the next request.
 """
 
 from __future__ import annotations
@@ -26,13 +30,15 @@ _PAUSES: Final[Mapping[RefusalKind, tuple[float, float]]] = {
     "answer-unknown": (2.0, 60.0),
     "rate-limit": (15.0, 900.0),
     "auth": (60.0, 900.0),
+    "account-refused": (60.0, 900.0),
+    "model-refused": (60.0, 900.0),
     "plan-used-up": (300.0, 3600.0),
     "plan-lacks-model": (3600.0, 3600.0),
     "no-plan": (900.0, 3600.0),
     "billing": (900.0, 3600.0),
 }
 # The account's trouble, and not the model's.
-_OF_CREDENTIAL: Final = frozenset({"auth", "billing", "no-plan", "plan-used-up"})
+_OF_CREDENTIAL: Final = frozenset({"auth", "account-refused", "billing", "no-plan", "plan-used-up"})
 # A trial that never reports back, since its client went away, must not close the way for good.
 _TRIAL_S: Final = 60.0
 # A provider's own time is kept, within a week and a bit: its windows are hours and weeks.
@@ -65,6 +71,10 @@ class Cooldowns:
             return None
         held = [rest for rest in self._of(key) if self._holds(rest)]
         return max(held, key=lambda rest: rest.until_ms, default=None)
+
+    def left_ms(self, rest: Rest) -> int:
+        """How long a pause goes on, in ms."""
+        return max(0, rest.until_ms - self._clock.wall_ms())
 
     def begin(self, key: Key) -> None:
         """A request is about to try `key`: where a pause has just run out, it is the only one until it reports back."""

@@ -25,13 +25,17 @@ API_KEY = "api_key"
 
 @dataclass(frozen=True, slots=True)
 class Credential:
-    """One credential and where it comes from, in words. `base_url` is the only place it may be sent to, where it has one."""
+    """One credential and where it comes from, in words. `base_url` is the only place it may be sent to, where it has one.
+
+    `signed_in_at` is when its profile was signed in or its key stored (wall ms), 0 without a profile.
+    """
 
     source: str
     base_url: str | None = None
     region: str | None = None
     profile_id: str | None = None
     key: Secret | None = None
+    signed_in_at: int = 0
 
 
 class Credentials:
@@ -127,4 +131,4 @@ def _none_needed(provider: Provider) -> Credential | None:
 def of_profile(profile: Profile) -> Credential:
     """The credential that a profile is. A token goes to the API base that it was issued for; a key where the config says."""
     base = profile.api_base if profile.type != API_KEY else None
-    return Credential(f"profile {profile.id}", base, profile.region, profile_id=profile.id)
+    return Credential(f"profile {profile.id}", base, profile.region, profile_id=profile.id, signed_in_at=profile.created_at)

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from portico.auth.broker import TokenBroker
     from portico.models.callable import CallableModel
     from portico.models.http import ModelHttp
+    from portico.models.refusal import Refusal
     from portico.secret import Secret
 
 TIMEOUT_S: Final = 5.0
@@ -53,10 +54,19 @@ async def discover(model: CallableModel, *, http: ModelHttp, broker: TokenBroker
                 return await _listed(model, model.key, http)
             return await with_token(broker, model.profile_id, lambda key: _listed(model, key, http))
     except Refused as refused:
-        raise error_of(model, refused.refusal) from None
+        raise _not_listed(model, refused.refusal) from None
     except TimeoutError:
         why = f"no answer within {TIMEOUT_S:g} s"
         raise NetworkError("network", f"{model.reference.provider} did not list its models.", why=why) from None
+
+
+def _not_listed(model: CallableModel, refusal: Refusal) -> PorticoError:
+    """The error for a list that was refused, which is about no single model."""
+    if refusal.kind != "model-refused":
+        return error_of(model, refusal)
+    return NetworkError(
+        "provider-refused", f"{model.reference.provider} does not list its models for this account.", why=str(refusal)
+    )
 
 
 async def discover_all(

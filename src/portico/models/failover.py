@@ -1,11 +1,14 @@
 """Which model answers when the first one does not: the provider's other sign-ins, then the fallbacks, in their order.
 
 Nothing here asks a model: a `Round` is one request's way through its candidates, and whoever sends the request tells it what came
-of each. Another candidate is tried only for what another can mend; a request that is itself at fault goes back to its sender.
+of each. A request that the model itself calls wrong goes back to its sender. What a fallback calls wrong does not: a fallback may
+lack what the model has (one rejects the signed thinking of another provider with 400, openclaw#64840). So the next candidate is
+asked, and if none answers, the client gets the first model's reason.
 """
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import urlsplit
@@ -13,19 +16,25 @@ from urllib.parse import urlsplit
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from portico.errors import PorticoError
     from portico.models.callable import CallableModel
     from portico.models.cooldown import Cooldowns, Key, Rest
     from portico.models.refusal import Refusal
 
 # A pause for these is a guess at when a server is back; the one that ends first is tried where nothing else is left.
 _GUESSED: Final = frozenset({"server", "timeout", "unreachable", "answer-unknown"})
+# How long to wait for the outcome of the one request that tries a candidate again.
+_TRIAL_MS: Final = 1000
+# Nobody has answered there, so nothing tells when somebody will.
+_NOT_THERE: Final = frozenset({"unreachable", "answer-unknown"})
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
     """What came of one candidate. `why` is for a person; `rest` is the pause that it was passed over for.
 
-    Passed over without a `rest`: `refusal` is why its provider must not be sent this request again.
+    Passed over without a `rest`: `refusal` is why its provider must not be sent this request again. `error` is the failure that a
+    person is to see, where it was not the provider's word.
     """
 
     model: CallableModel
@@ -33,6 +42,7 @@ class Attempt:
     why: str = ""
     refusal: Refusal | None = None
     rest: Rest | None = None
+    error: PorticoError | None = None
 
 
 def unanswered(attempts: Sequence[Attempt]) -> Attempt | None:
@@ -50,13 +60,14 @@ class Round:
     attempts: list[Attempt] = field(default_factory=list)
     _next: int = 0
     _desperate: bool = False
+    _ended: bool = False
 
     def next(self) -> CallableModel | None:
         """The candidate to try now; None where none is left.
 
         Where every one of them rests, the one is tried whose pause is a guess and ends first.
         """
-        while self._next < len(self.candidates):
+        while self.goes_on and self._next < len(self.candidates):
             model = self.candidates[self._next]
             self._next += 1
             if (unknown := self._unknown_at(model)) is not None:
@@ -76,21 +87,70 @@ class Round:
         self.cooldowns.answered(key_of(model))
         self.attempts.append(Attempt(model, "answered"))
 
-    def failed(self, model: CallableModel, refusal: Refusal) -> None:
-        """It did not answer; whether another one might is `refusal.elsewhere`."""
+    def failed(self, model: CallableModel, refusal: Refusal, error: PorticoError | None = None) -> None:
+        """It did not answer. `error` is the failure itself where it was not the provider's word."""
         self.cooldowns.failed(key_of(model), refusal)
-        self.attempts.append(Attempt(model, "failed", str(refusal), refusal))
+        self.attempts.append(Attempt(model, "failed", str(refusal), refusal, error=error))
+        self._ended = not refusal.elsewhere and self._is_first_model(model)
+
+    @property
+    def goes_on(self) -> bool:
+        """Whether another candidate may be asked: not where the model itself has called the request wrong."""
+        return not self._ended
 
     def gave_up(self, model: CallableModel) -> None:
         """Nobody waits for its answer any more."""
         self.cooldowns.gave_up(key_of(model))
 
     @property
-    def last_refusal(self) -> Refusal | None:
-        """Why there is no answer: the last failure, else what the first candidate rests for."""
-        failed = [attempt.refusal for attempt in self.attempts if attempt.outcome == "failed"]
-        over = [attempt.refusal for attempt in self.attempts if attempt.outcome == "passed over"]
-        return failed[-1] if failed else (over[0] if over else None)
+    def reason(self) -> Attempt | None:
+        """Why there is no answer, None where one has begun or nothing was tried.
+
+        An unknown answer comes first, since the request must not be repeated. Then what the first model says, whatever its
+        fallbacks say: that the request is wrong; else what is over soonest of what passes by itself; else what came first.
+        """
+        if any(attempt.outcome == "answered" for attempt in self.attempts):
+            return None
+        unknown = unanswered(self.attempts)
+        if unknown is not None:
+            return unknown
+        if self._ended:
+            return self.attempts[-1]
+        own = [attempt for attempt in self.attempts if self._is_first_model(attempt.model)]
+        # What an earlier request met is not said of this one.
+        now = [one for one in own if one.outcome == "failed" or one.refusal is None or not one.refusal.unknown]
+        others = [one for one in self.attempts if one.outcome == "failed" and one.refusal is not None and one.refusal.elsewhere]
+        return min(now or others or own, key=self._badness, default=None)
+
+    @property
+    def wait_ms(self) -> int | None:
+        """After how many ms the same request is worth another try; None where that is not known, or a person has to act first."""
+        reason = self.reason.refusal if self.reason is not None else None
+        if reason is None or not reason.temporary or (reason.kind in _GUESSED and reason.retry_after is reason.resets_at is None):
+            return None
+        waits = [self._wait_ms(one) for one in self.attempts if one.refusal is not None and one.refusal.temporary]
+        return min((wait for wait in waits if wait is not None), default=0) or None
+
+    def _badness(self, attempt: Attempt) -> tuple[bool, int]:
+        refusal = attempt.refusal
+        if refusal is None or not refusal.temporary:
+            return True, 0
+        wait = self._wait_ms(attempt)
+        return False, sys.maxsize if wait is None else wait
+
+    def _wait_ms(self, attempt: Attempt) -> int | None:
+        """Until its candidate may be asked again; None where it may not be there then either."""
+        refusal = attempt.refusal
+        if refusal is None or refusal.kind in _NOT_THERE:
+            return None
+        if refusal.kind == "local":
+            return round((refusal.retry_after or 0.0) * 1000)
+        rest = self.cooldowns.resting(key_of(attempt.model))
+        # Where the pause is over, another request is the one that tries it, and its outcome is near.
+        return (self.cooldowns.left_ms(rest) or _TRIAL_MS) if rest is not None else None
+
+    def _is_first_model(self, model: CallableModel) -> bool:
+        return model.reference == self.candidates[0].reference
 
     @property
     def back_at(self) -> int | None:
@@ -110,7 +170,11 @@ class Round:
         return attempt.refusal if attempt is not None else None
 
     def _despite_its_rest(self) -> CallableModel | None:
-        if self._desperate or any(attempt.outcome != "passed over" for attempt in self.attempts):
+        if (
+            self._desperate
+            or self._ended
+            or any(attempt.outcome != "passed over" for attempt in self.attempts if _says_why(attempt))
+        ):
             return None
         self._desperate = True
         guessed = [one for one in self.attempts if one.rest is not None and one.rest.refusal.kind in _GUESSED]
@@ -119,6 +183,11 @@ class Round:
             return None
         self.attempts.remove(chosen)
         return chosen.model
+
+
+def _says_why(attempt: Attempt) -> bool:
+    """Whether a fallback's outcome counts: that it calls the request wrong says nothing of the model that was asked for."""
+    return attempt.refusal is None or attempt.refusal.elsewhere
 
 
 def _are_of_one_provider(one: CallableModel, other: CallableModel) -> bool:
@@ -131,5 +200,6 @@ def _server(model: CallableModel) -> str:
 
 
 def key_of(model: CallableModel) -> Key:
-    """What a pause of this candidate is noted under: whose credential, and which model."""
-    return (model.profile_id or f"{model.reference.provider}: {model.source}", str(model.reference))
+    """What a pause of this candidate is noted under: which credential, as it is now and as it is sent, and which model."""
+    whose = model.profile_id or f"{model.reference.provider}: {model.source}"
+    return (f"{whose} {model.signed_in_at} {model.fingerprint}", str(model.reference))

@@ -6,6 +6,7 @@ requests: its token goes to the API base that it was issued for, whatever the co
 
 from __future__ import annotations
 
+import os
 from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 __all__ = ("CallableModel", "ModelLoader", "Resolution")
 
 _ALLOWED: Final = "agents.defaults.models"
+_FINGERPRINT_KEY: Final = os.urandom(32)
 
 
 class ModelLoader:
@@ -248,14 +250,16 @@ class ModelLoader:
         bases = all_bases(provider.api or api, base_url, known)
         if api not in bases:
             bases = {api: base_url}
+        header = auth_header(provider, api, base_url, self.catalog.specs.values())
+        headers = headers_of(provider, reference.model, self._env)
         return CallableModel(
             reference,
             spec,
             api,
             bases[api],
             credential.source,
-            auth_header=auth_header(provider, api, base_url, self.catalog.specs.values()),
-            headers=headers_of(provider, reference.model, self._env),
+            auth_header=header,
+            headers=headers,
             profile_id=credential.profile_id,
             key=credential.key,
             bases=bases,
@@ -263,7 +267,18 @@ class ModelLoader:
             subscribe_url=next((links[name] for name in (region, *links) if name in links), None),
             listed=listed,
             near=() if listed else tuple(self.catalog.near(str(reference))),
+            fingerprint=_fingerprint(credential.key, base_url, api, header, sorted(headers.items()), sorted(bases.items())),
+            signed_in_at=credential.signed_in_at,
+            has_regions=known is not None and len(known.base_urls) > 1,
         )
+
+
+def _fingerprint(key: Secret | None, *called: object) -> str:
+    """A name for this key and this way of calling, which tells nothing of either: a keyed digest, of this process alone."""
+    import hashlib
+
+    told = repr((key.reveal() if key is not None else None, *called))
+    return hashlib.blake2b(told.encode(errors="surrogatepass"), key=_FINGERPRINT_KEY, digest_size=12).hexdigest()
 
 
 def _incomplete(provider: Provider, missing: str) -> ConfigError:

@@ -6,7 +6,7 @@ import asyncio
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from portico.errors import NetworkError
+from portico.errors import NetworkError, SignInNeeded
 from portico.models.asking import Refused, begin
 from portico.models.protocols.question import Question
 from portico.models.refusal_errors import error_of
@@ -25,6 +25,8 @@ Status = Literal["ok", "auth", "rate_limit", "billing", "timeout", "format", "no
 _QUESTION: Final = "Reply with OK. Do not use tools."
 _STATUS: Final[Mapping[RefusalKind, Status]] = {
     "auth": "auth",
+    "account-refused": "auth",
+    "model-refused": "no_model",
     "billing": "billing",
     "no-plan": "billing",
     "plan-lacks-model": "no_model",
@@ -80,4 +82,6 @@ async def probe(
 def _status(refused: Refused) -> Status:
     if refused.error is not None and refused.error.id == "no-stream":
         return "format"
+    if isinstance(refused.error, SignInNeeded):
+        return "auth"
     return _STATUS.get(refused.refusal.kind, "unknown")

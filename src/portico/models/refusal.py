@@ -9,11 +9,11 @@ from __future__ import annotations
 import json
 import re
 from dataclasses import dataclass, field
-from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from portico.errors import NetworkError
+from portico.errors import LockBusy, NetworkError
 from portico.models.error_reply import read_error_reply
+from portico.models.retry_time import reset_of, wait_of
 from portico.secret import redact
 
 if TYPE_CHECKING:
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
 
     from portico.contracts import RefusalKind
+    from portico.errors import PorticoError
     from portico.models.error_reply import ErrorReply
     from portico.secret import Secret
 
@@ -33,11 +34,9 @@ _SHOWN_LIMIT: Final = 300
 # So much more of a text is read than is shown of it: a stream may hold one of many MiB, and a secret may lie across the limit.
 _READ_BEYOND: Final = 4096
 _CODE: Final = re.compile(r"\((\d{4})\)\s*$")
-_RESETS: Final = re.compile(r"resets at (\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:Z|[+-]\d\d:\d\d))")
 _BY_STATUS: Final[dict[int, RefusalKind]] = {
     401: "auth",
     402: "billing",
-    403: "auth",
     404: "unknown-model",
     408: "timeout",
     425: "server",
@@ -54,7 +53,10 @@ _BY_WORDS: Final[tuple[tuple[RefusalKind, re.Pattern[str]], ...]] = (
 # The words of an error's `type` and `code` that ask for payment, whatever the status: OpenAI's 429 among them
 # (https://platform.openai.com/docs/guides/error-codes), for which no waiting helps.
 _BILLING_CODES: Final = frozenset(
-    {"insufficient_quota", "billing_not_active", "billing_hard_limit_reached", "billing_error", "insufficient_balance"}
+    {
+        *("insufficient_quota", "billing_not_active", "billing_hard_limit_reached", "billing_error", "insufficient_balance"),
+        "insufficient_balance_error",
+    }
 )
 _SERVER_ERROR: Final = 500
 _SUCCESS: Final = range(200, 300)
@@ -108,8 +110,28 @@ _SPACES: Final = re.compile(r"[\s_-]+")
 _LINK: Final = re.compile(r"""\bhttps?://[^\s"'<>]+""", re.IGNORECASE)
 # Where a body says something to a person, beside `error`.
 _SAYING: Final = ("message", "msg", "error_description", "detail", "title")
-# The request's own fault: no other credential and no other model would answer it.
+# The request's own fault: no other credential would answer it.
 _FINAL: Final = frozenset({"unknown-model", "content", "invalid-request"})
+# Over after a while without anybody's doing.
+_TEMPORARY: Final = frozenset({"server", "timeout", "unreachable", "answer-unknown", "rate-limit", "plan-used-up"})
+# Seconds after which a lock that another process holds may be free.
+_LOCK_WAIT_S: Final = 1.0
+# What a 403 says of the key, and of the account. Without such words it is about the model, so that one model does not hold back
+# the others (openclaw#3604). For text in small letters, each run of spaces, `_` and `-` one space.
+_FAULT: Final = (
+    r"(?:invalid|incorrect|wrong|expired|revoked|disabled|deactivated|suspended|blocked|unknown|missing|leaked|not valid)"
+)
+_OF_KEY: Final = re.compile(
+    rf"\b{_FAULT} (?:\w+ ){{0,3}}keys?\b"
+    rf"|\bkeys?\b (?:(?:is|was|are|were|has|have|been|you|provided|supplied|reported|as) ){{0,5}}{_FAULT}\b"
+)
+_OF_ACCOUNT: Final = re.compile(
+    r"\b(?:account|organi[sz]ation|workspace|project|team|user|tenant|subscription)\b[^.]{0,40}"
+    r"\b(?:suspended|deactivated|disabled|banned|blocked|terminated|restricted|closed|frozen|locked|deleted|inactive)\b"
+)
+_OF_BILL: Final = re.compile(r"\bbilling\b|\bpayment\b|\bunpaid\b|\boverdue\b|\barrears\b|\bbalance\b")
+_OF_MODEL: Final = re.compile(r"\bmodels?\b")
+_OF_PLACE: Final = re.compile(r"\b(?:country|countries|region|territory|territories|location|jurisdiction)\b")
 
 
 class AnswerUnknown(NetworkError):
@@ -143,7 +165,7 @@ class Refusal:
     `code` is the provider's own number, `reply` what programs read of the provider's error, None where no answer came.
     `retry_after` is in seconds, `resets_at` wall ms: when it is worth another try, where the provider tells. `unknown`: the
     request was sent and no whole answer came, so the provider may have answered it, and may bill it. `of_token`: the provider
-    rejected the token itself, so another token may be answered.
+    rejected the token itself, so another token may be answered. `id` is the error's where `kind` is `local`.
     """
 
     kind: RefusalKind
@@ -155,11 +177,22 @@ class Refusal:
     unknown: bool = False
     of_token: bool = False
     reply: ErrorReply | None = field(default=None, compare=False, repr=False)
+    id: str = ""
 
     @property
     def elsewhere(self) -> bool:
         """Whether another credential or another model may answer what this one did not."""
         return self.kind not in _FINAL
+
+    @property
+    def temporary(self) -> bool:
+        """Whether the same request may be answered later without anybody's doing."""
+        return self.kind in _TEMPORARY or (self.kind == "local" and self.retry_after is not None)
+
+    @property
+    def word(self) -> str:
+        """The one word for it in headers, counters and the history: what failed on this machine has its own."""
+        return self.id if self.kind == "local" else self.kind
 
     def __str__(self) -> str:
         return self.text(_SHOWN_LIMIT)
@@ -181,14 +214,19 @@ def read_refusal(
     message, code = _said(body)
     answer = _object(body)
     of_token = rejects_token(status, headers, body, codes)
-    kind = "auth" if of_token and status != _UNAUTHORIZED else _kind(status, code, message, codes, _error_words(answer))
+    if of_token and status != _UNAUTHORIZED:
+        kind: RefusalKind = "auth"
+    elif status == _FORBIDDEN and code not in codes:
+        kind = _kind_of_403(message, _error_words(answer))
+    else:
+        kind = _kind(status, code, message, codes, _error_words(answer))
     return Refusal(
         kind,
         shown(message, *known, limit=MESSAGE_LIMIT),
         status=status,
         code=code,
-        retry_after=_retry_after(headers),
-        resets_at=_resets_at(message),
+        retry_after=wait_of(headers, answer, message),
+        resets_at=reset_of(answer, message),
         of_token=of_token,
         reply=read_error_reply(headers.items(), answer, *known),
     )
@@ -276,6 +314,14 @@ def unreachable(error: NetworkError) -> Refusal:
     return Refusal(kind, shown(error.why or error.message), unknown=True)
 
 
+def local_trouble(error: PorticoError) -> Refusal:
+    """What a failure on this machine means, before any provider was asked: nothing about the credential or the model."""
+    if isinstance(error, LockBusy):
+        return Refusal("local", shown(str(error)), id=error.id, retry_after=_LOCK_WAIT_S)
+    wait = getattr(error, "retry_after", None) or 0.0
+    return Refusal("local", shown(str(error)), id=error.id, retry_after=wait if isinstance(error, NetworkError) else None)
+
+
 def shown(text: str, *known: Secret | None, limit: int = _SHOWN_LIMIT) -> str:
     """Received text, fit for a terminal: no control characters, no credential, at most `limit` characters."""
     safe = redact(text[: limit + _READ_BEYOND], *(secret for secret in known if secret is not None))
@@ -299,6 +345,20 @@ def _kind(
     if kind == "unknown-model":
         return worded or (kind if "model" in message.lower() else "invalid-request")
     return "billing" if (kind, worded) == ("rate-limit", "billing") else kind
+
+
+def _kind_of_403(message: str, words: set[str]) -> RefusalKind:
+    """What a 403 is about that neither rejects the token nor has a number: the key, a bill, the account, else the model."""
+    if message.lstrip().startswith("<"):
+        return "model-refused"  # a page, of a firewall or a proxy
+    text = _SPACES.sub(" ", _LINK.sub("", ". ".join([message, *sorted(words)])).lower())
+    if _OF_KEY.search(text):
+        return "auth"
+    if _OF_BILL.search(text) or _BY_WORDS[0][1].search(text):
+        return "billing"
+    if _OF_ACCOUNT.search(text):
+        return "account-refused"
+    return "account-refused" if _OF_PLACE.search(text) and not _OF_MODEL.search(text) else "model-refused"
 
 
 def _said(body: bytes) -> tuple[str, int | None]:
@@ -327,20 +387,3 @@ def _object(body: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         return {}
     return answer if isinstance(answer, dict) else {}
-
-
-def _retry_after(headers: Mapping[str, str]) -> float | None:
-    from portico.oauth.token_errors import seconds_to_wait
-
-    return seconds_to_wait(headers.get("Retry-After", ""), headers.get("Date", ""))
-
-
-def _resets_at(message: str) -> int | None:
-    """The wall ms that a message names; None where it names none, or one that is no time."""
-    told = _RESETS.search(message)
-    if told is None:
-        return None
-    try:
-        return round(datetime.fromisoformat(told[1]).timestamp() * 1000)
-    except (ValueError, OverflowError):
-        return None

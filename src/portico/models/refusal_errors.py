@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from portico.errors import NetworkError, PorticoError, SignInNeeded, UsageError
-from portico.models.failover import unanswered
 from portico.models.reference import did_you_mean
 from portico.models.refusal import MESSAGE_LIMIT
+from portico.models.retry_time import moment
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from portico.models.callable import CallableModel
     from portico.models.failover import Attempt, Round
     from portico.models.refusal import Refusal
@@ -31,7 +28,9 @@ def error_of(model: CallableModel, refusal: Refusal) -> PorticoError:
         return UsageError("unknown-model", message, why=f"{name} answers {said}", hint=_current(model))
     if refusal.kind == "auth":
         message = f"{name} refuses the credential from {model.source}."
-        return SignInNeeded("credential-refused", message, why=said, hint=_OTHER_REGION + _mend(model))
+        return SignInNeeded(
+            "credential-refused", message, why=said, hint=(_OTHER_REGION if model.has_regions else "") + _mend(model)
+        )
     if refusal.kind == "no-plan":
         link = f"Subscribe: {model.subscribe_url}" if model.subscribe_url is not None else None
         return NetworkError("no-plan", f"The account at {name} has no active plan.", why=said, hint=link)
@@ -41,18 +40,22 @@ def error_of(model: CallableModel, refusal: Refusal) -> PorticoError:
     return NetworkError(id, message.format(name=name, model=model.reference.model), why=said, hint=advice)
 
 
-def all_failed(attempts: Sequence[Attempt], last: PorticoError) -> PorticoError:
-    """The error where candidates were tried: the last one's, or that an answer is unknown, with what came of the others."""
-    others = [attempt for attempt in attempts if attempt.outcome != "answered"]
-    failed = [attempt for attempt in others if attempt.outcome == "failed"]
-    unknown = unanswered(failed)
-    if unknown is not None and unknown.refusal is not None and unknown is not failed[-1]:
-        last = error_of(unknown.model, unknown.refusal)  # whatever came after it: the request must not be repeated
+def no_answer(way: Round) -> PorticoError:
+    """The error where no candidate answers: why `way.reason` did not, what came of the others, and when one is asked again."""
+    reason = way.reason
+    assert reason is not None  # noqa: S101 - there is at least one candidate, and each that does not answer leaves a reason
+    assert reason.refusal is not None  # noqa: S101 - only an answer has none
+    error = reason.error.copy() if reason.error is not None else error_of(reason.model, reason.refusal)
+    others = [attempt for attempt in way.attempts if attempt.outcome != "answered"]
+    again = moment(way.back_at) if way.back_at is not None else None
     if len(others) > 1:
         share = MESSAGE_LIMIT // len(others)
         told = "; ".join(f"{one.model.reference} ({one.model.source}): {_came_of(one, share)}" for one in others)
-        last.why = f"none of {len(others)} answered: {told}"
-    return last
+        error.why = f"none of {len(others)} answered: {told}"
+    if again is not None and all(attempt.outcome == "passed over" for attempt in others):
+        what = "it was not asked again, and will be from" if len(others) == 1 else "the first of them is asked again from"
+        error.why = f"{error.why}; {what} {again}"
+    return error
 
 
 def _came_of(attempt: Attempt, limit: int) -> str:
@@ -62,20 +65,20 @@ def _came_of(attempt: Attempt, limit: int) -> str:
     return attempt.why
 
 
-def left_alone(way: Round) -> PorticoError:
-    """The error where every candidate rests after earlier failures: why the first does, and when one is tried again."""
-    first = way.attempts[0]
-    assert first.refusal is not None  # noqa: S101 - nothing is passed over without one
-    error = error_of(first.model, first.refusal)
-    again = datetime.fromtimestamp((way.back_at or 0) / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
-    error.why = f"{error.why}; it was not asked again, and will be from {again}"
-    return error
-
-
 _WORDS: Final[dict[str, tuple[str, str, str | None]]] = {
     "rate-limit": ("{name} answers that the limit is reached.", "rate-limited", "Try again when it says so."),
     "plan-used-up": ("The plan at {name} is used up for now.", "plan-used-up", "Its windows: {prog} usage"),
     "plan-lacks-model": ("The plan at {name} does not include {model}.", "plan-lacks-model", None),
+    "model-refused": (
+        "{name} refused the request for {model}.",
+        "model-refused",
+        "Its own words say why; other models: {prog} models list --all",
+    ),
+    "account-refused": (
+        "{name} refused this account.",
+        "account-refused",
+        "Look at the account on the provider's website, or use another: {prog} auth list",
+    ),
     "billing": ("{name} asks for payment first.", "billing", None),
     "server": ("{name} failed.", "provider-failed", "Try again in a moment."),
     "timeout": ("{name} did not answer in time.", "provider-failed", "Try again in a moment."),

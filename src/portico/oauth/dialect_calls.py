@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from traceback import extract_tb
 from typing import TYPE_CHECKING, TypeVar
 
-from portico.errors import OAuthError, PorticoError
+from portico.errors import OAuthError, PorticoError, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,11 +24,10 @@ def asked(dialect: str, call: Callable[[], T], *, again: bool = True) -> T:
     except PorticoError:
         raise
     except Exception as error:  # noqa: BLE001 - whatever a plugin raises
-        place = extract_tb(error.__traceback__)[-1]
         raise OAuthError(
             "reply-invalid",
             "The provider's reply could not be understood." if again else "The provider cannot be asked.",
             transient=again,
-            why=f"the dialect {dialect} failed with {type(error).__name__} at {Path(place.filename).name}:{place.lineno}",
+            why=f"the dialect {dialect} failed with {place_of(error)}",
             hint="tell its plugin's author",
         ) from None

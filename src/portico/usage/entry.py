@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from portico.models.callable import CallableModel
     from portico.models.usage import Usage
 
-# What came of a request that no provider has refused; else it is the kind of the refusal (`portico.contracts.RefusalKind`).
+# What came of a request that no provider has refused; else it is `portico.models.refusal.Refusal.word`.
 ANSWERED: Final = "answered"
 CUT: Final = "cut"
 LEFT: Final = "left"
@@ -35,7 +35,7 @@ class Entry(NamedTuple):
         first_byte_ms: from the beginning to the first piece of the answer; None where none came.
         latency_ms: from the beginning to the end.
         outcome: `answered`; `cut`, where the answer broke off; `left`, where whoever asked went away; else why nobody answered,
-            in the words of `portico.contracts.RefusalKind`.
+            in the words of `portico.contracts.RefusalKind`, or the id of the error that happened on this machine.
         attempts: how many candidates were asked.
     """
 
