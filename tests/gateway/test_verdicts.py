@@ -10,6 +10,8 @@ from dataclasses import replace
 import pytest
 
 from portico.errors import ConfigError, LockBusy, SignInNeeded, StoreError
+from portico.store.passphrase import PassphraseSource
+from portico.store.vault import Vault
 from portico.testing.canary import canary
 from portico.testing.clock import FakeClock
 from tests.auth.parts import PROFILE
@@ -125,6 +127,25 @@ async def test_a_bug_is_told_without_its_text_which_may_hold_a_secret(account):
         _, told, _ = await here.json()
     assert secret not in str(told)
     assert "RuntimeError" in told["error"]["message"]
+
+
+@pytest.mark.requirement("E141")
+@pytest.mark.requirement("E142")
+async def test_a_store_that_is_locked_is_used_by_the_next_request_once_it_is_unlocked(account):
+    unlocked = account.vault.real._passphrase.get().reveal()
+    env = {}
+    async with provider(answered(WHOLE)) as acme:
+        account.sign_in(ttl_s=3600)
+        account.index.update(PROFILE, lambda profile: replace(profile, api_base=acme.base))
+        configure(account.paths, {"test": acme.base})
+        store = Vault(account.paths, account.index.real, store="file", passphrase=PassphraseSource(env))
+        async with gateway(account.paths, clock=account.clock, vault=store) as here:
+            locked = [await here.json() for _ in range(2)]
+            env["PORTICO_PASSPHRASE"] = unlocked
+            works = await here.json()
+
+    assert [(status, told["error"]["code"]) for status, told, _ in locked] == [(500, "passphrase-needed")] * 2
+    assert works[0] == 200
 
 
 @pytest.mark.requirement("E142")

@@ -170,6 +170,16 @@ async def test_a_refused_key_may_be_of_the_other_region_or_of_another_kind_and_b
     assert any(code in report.error.why for code in ("1004", "2049"))
 
 
+@pytest.mark.requirement("E143")
+async def test_the_other_region_is_not_named_where_the_provider_has_none(api, fake_clock):
+    api.answers = [LOG_IN]
+    one_place = replace(HERE, base_urls={"": api.origin})
+
+    [report] = await ask(fake_clock, an_account(api, spec=one_place, region=""))
+
+    assert report.error.hint.startswith("Perhaps it is of another kind than a plan key")
+
+
 async def test_a_refused_token_is_refreshed_and_asked_with_once_more(api, fake_clock):
     api.answers = [LOG_IN, TOLD]
     broker = Broker("old", "new")

@@ -100,7 +100,7 @@ def _both_causes(account: PlanAccount) -> str:
         choice = next(iter((*(each.id for each in spec.key_choices), *spec.sign_in_choices)), None)
         again = f" Set it up again: {{prog}} onboard --auth-choice {choice}" if choice is not None else ""
         kind = f"it is of a kind that has no plan.{again}"
-    return f"Either it is of the other region ({regions}), or {kind}"
+    return f"Either it is of the other region ({regions}), or {kind}" if len(spec.base_urls) > 1 else f"Perhaps {kind}"
 
 
 def _in_variable(account: PlanAccount) -> str:
