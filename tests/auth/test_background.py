@@ -8,6 +8,8 @@ from dataclasses import replace
 import pytest
 
 from portico.auth.background import BackgroundRefresh
+from portico.auth.unstored import Unstored
+from portico.store.profile_record import Renewal
 from portico.store.profiles import Failure, ProfileIndex
 from portico.testing.authorization_server import Fault, Gate
 from tests.auth.parts import PROFILE, until
@@ -202,3 +204,34 @@ async def test_an_index_that_cannot_be_read_for_an_unforeseen_reason_does_not_en
         await ticks(24)
     assert account.posts == 1
     assert caplog.text.count("Internal error: RuntimeError") == 1
+
+
+@pytest.mark.requirement("E164")
+async def test_one_that_nobody_uses_is_looked_at_once_a_minute(account, monkeypatch):
+    account.sign_in(ttl_s=3600)
+    broker, looks = account.broker(), []
+    # Unused for more than a day, and refreshed an hour and a half ago.
+    account.clock.advance(26 * 3600)
+    refreshed_at = account.clock.wall_ms() - 5_400_000
+    account.index.update(PROFILE, lambda one: replace(one, refreshed_at=refreshed_at))
+    rests = broker.rests
+    monkeypatch.setattr(broker, "rests", lambda profile: looks.append(profile.id) or rests(profile))
+    async with running(account, broker) as (ticks, _):
+        await ticks(150)
+    assert account.posts == 0
+    assert 2 <= len(looks) <= 4
+
+
+@pytest.mark.requirement("E164")
+async def test_many_refreshes_leave_no_more_behind_than_one(account):
+    account.sign_in(ttl_s=30)
+    unstored = Unstored(account.vault.real, account.index.real)
+    for _ in range(40):
+        profile = await asyncio.to_thread(account.index.real.get, PROFILE)
+        tokens = await asyncio.to_thread(account.vault.real.read, PROFILE)
+        renewed = replace(tokens, renewal=Renewal(replaces=profile.generation, refreshed_at=account.clock.wall_ms()))
+        unstored.add(profile, renewed)
+        in_memory = unstored.get(PROFILE).tokens.generation
+        stored = await asyncio.to_thread(unstored.store, PROFILE)
+        assert unstored.stored_as == {in_memory: stored.profile.generation}
+    assert not unstored.waiting

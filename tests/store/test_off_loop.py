@@ -1,12 +1,16 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import os
 import subprocess
 import sys
 import threading
+import weakref
 
 import pytest
 
+from portico.store import off_loop as threads
 from portico.store.off_loop import off_loop, start_off_loop
 
 
@@ -56,3 +60,66 @@ asyncio.run(main())
 """
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=True)
     assert (done.stdout, done.stderr) == ("left\n", "")
+
+
+@pytest.mark.requirement("E164")
+async def test_calls_one_after_the_other_start_one_thread_at_most():
+    threads = {await off_loop(threading.get_ident) for _ in range(20)}
+    assert len(threads) == 1
+
+
+@pytest.mark.requirement("E164")
+async def test_calls_at_once_wait_for_none_of_the_others():
+    meet = threading.Barrier(8)
+    await asyncio.wait_for(asyncio.gather(*[off_loop(lambda: meet.wait(5)) for _ in range(8)]), 6)
+
+
+@pytest.mark.requirement("E164")
+async def test_a_call_that_hangs_keeps_its_thread_and_no_other():
+    go = threading.Event()
+    hanging = start_off_loop(lambda: go.wait(5))
+    assert await asyncio.wait_for(off_loop(lambda: "answered"), 2) == "answered"
+    go.set()
+    await hanging
+
+
+@pytest.mark.requirement("E164")
+async def test_what_a_call_held_is_let_go_when_it_has_ended():
+    class Held:
+        pass
+
+    held = Held()
+    gone = weakref.ref(held)
+    await off_loop(lambda held=held: None)
+    del held
+    async with asyncio.timeout(5):
+        while gone() is not None:
+            gc.collect()
+            await asyncio.sleep(0.005)
+
+
+@pytest.mark.requirement("E164")
+async def test_a_thread_that_has_nothing_to_do_ends_after_a_while(monkeypatch):
+    monkeypatch.setattr(threads, "_IDLE_S", 0.01)
+    monkeypatch.setattr(threads, "_idle", [])  # those of other tests wait for longer
+    thread = await off_loop(threading.current_thread)
+    await asyncio.to_thread(thread.join, 15)
+    assert not thread.is_alive()
+    assert await off_loop(lambda: "another") == "another"
+
+
+@pytest.mark.requirement("E164")
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="fork is POSIX")
+def test_a_forked_process_has_threads_of_its_own():
+    program = """
+import asyncio, os
+from portico.store.off_loop import off_loop
+asyncio.run(off_loop(lambda: None))
+child = os.fork()
+if not child:
+    asyncio.run(asyncio.wait_for(off_loop(lambda: print("called", flush=True)), 5))
+    os._exit(0)
+print(os.waitpid(child, 0)[1])
+"""
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=20, check=True)
+    assert done.stdout == "called\n0\n", done.stderr

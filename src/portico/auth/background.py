@@ -1,8 +1,9 @@
 """Keeping every sign-in fresh while nobody asks.
 
 The wall clock is looked at every second, against a list that is read again when the index changes: a suspended machine, a clock
-that is set and a sign-in by another process are all noticed within a second, and no long timer can oversleep. A sign-in
-that nobody uses rests, and is refreshed only as often as its refresh token may need it.
+that is set and a sign-in by another process are all noticed within a second, and no long timer can oversleep: an event loop's
+timers stand still while the machine sleeps (clock_gettime(2), CLOCK_MONOTONIC). A sign-in that nobody uses is refreshed only as
+often as its refresh token may need it.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 TICK_S: Final = 1.0
 # A token that lives for seconds is left to whoever needs it.
 _SHORTEST_PAUSE_MS: Final = 5_000
+# One that nobody uses is asked for its last use once in so long. Whoever uses it again gets a fresh token without this.
+_LOOK_AT_UNUSED_MS: Final = 60_000
 
 _log = logging.getLogger(__name__)
 
@@ -37,6 +40,7 @@ class BackgroundRefresh:
         self._clock = clock
         self._running: dict[str, asyncio.Task[None]] = {}
         self._began: dict[str, int] = {}
+        self._unused: dict[str, int] = {}
         self._said: dict[str, str] = {}
 
     async def run(self) -> None:
@@ -53,7 +57,7 @@ class BackgroundRefresh:
             self._tell_of_end(profile)
             if self._wants(profile):
                 self._began[profile.id] = self._clock.wall_ms()
-                task = asyncio.create_task(self._refresh(profile.id), name=f"refresh {profile.id}")
+                task = asyncio.create_task(self._refresh(profile), name=f"refresh {profile.id}")
                 self._running[profile.id] = task
                 task.add_done_callback(partial(self._done, profile.id))
 
@@ -83,11 +87,16 @@ class BackgroundRefresh:
 
     def _wants(self, profile: Profile) -> bool:
         now = self._clock.wall_ms()
-        pause = now - self._began.get(profile.id, 0)
-        return profile.id not in self._running and not 0 <= pause < _SHORTEST_PAUSE_MS and self._broker.may_refresh(profile)
+        pauses = 0 <= now - self._began.get(profile.id, 0) < _SHORTEST_PAUSE_MS
+        unused = 0 <= now - self._unused.get(profile.id, 0) < _LOOK_AT_UNUSED_MS
+        return profile.id not in self._running and not pauses and not unused and self._broker.may_refresh(profile)
 
-    async def _refresh(self, profile_id: str) -> None:
+    async def _refresh(self, profile: Profile) -> None:
+        profile_id = profile.id
         try:
+            if await off_loop(lambda: self._broker.rests(profile)):
+                self._unused[profile_id] = self._clock.wall_ms()
+                return
             if await self._broker.refresh_if_due(profile_id):
                 self._said.pop(profile_id, None)
                 _log.info("%s: refreshed", profile_id)

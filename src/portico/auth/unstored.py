@@ -34,7 +34,8 @@ class Overtaken(Exception):
 class Unstored:
     """At most one pair for each profile, and the refresh lock of each: kept, so that no other process sends the old token.
 
-    `stored_as` maps the negative generation of a pair in memory to the one it was then stored under.
+    `stored_as` maps the negative generation of each profile's last pair in memory to the one it was then stored under. Of an
+    older pair it need not be known: whoever has a token of it has another one than the store.
     """
 
     vault: Vault
@@ -43,6 +44,7 @@ class Unstored:
     locks: dict[str, FileLock] = field(default_factory=dict)
     failed: dict[str, StoreError | LockBusy] = field(default_factory=dict)
     stored_as: dict[int, int] = field(default_factory=dict)
+    last_stored: dict[str, int] = field(default_factory=dict)
     numbers: Iterator[int] = field(default_factory=lambda: itertools.count(-1, -1))
 
     def add(self, profile: Profile, tokens: Tokens) -> None:
@@ -82,6 +84,8 @@ class Unstored:
             self.failed[profile_id] = error
             return held
         self.forget(profile_id)
+        self.stored_as.pop(self.last_stored.get(profile_id, 0), None)
+        self.last_stored[profile_id] = held.tokens.generation
         self.stored_as[held.tokens.generation] = stored.generation
         return Held(stored, replace(held.tokens, generation=stored.generation))
 

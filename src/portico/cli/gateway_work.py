@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import logging
 import sys
 from contextlib import asynccontextmanager
@@ -10,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from portico.auth.background import BackgroundRefresh
 from portico.auth.broker import TokenBroker
-from portico.errors import ConfigError, PorticoError
-from portico.gateway.reloading import Reloading
+from portico.errors import ConfigError, PorticoError, internal_error
+from portico.gateway.reloading import RETRY_S, Signature, signature
 from portico.installation import Installation
 from portico.plugins.code import code_files, which_code
 from portico.secret import Secret
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
 Code = tuple[tuple[str, int, int], ...]
 _LONGEST_LINE = 64 * 1024
 _LOOK_EVERY_S = 1.0
+WHOLE_EVERY_S = 10.0
 _MAY_HAVE_CHANGED = frozenset({"unknown-dialect", "plugin-disabled"})
 _log = logging.getLogger(__name__)
 
@@ -73,27 +73,65 @@ async def serving(rt: Runtime, passphrase: Secret | None, started_at: int) -> As
 
 
 class InstalledCode:
-    """The plugins that are on, and their files, as this process found them when it began."""
+    """The plugins that are on, and their files, as this process found them when it began, `first`.
+
+    Each look asks for the times of the config's files, the manifests and the folders, in which a package manager and most editors
+    leave a new time. A module that is written to where it stands changes only its own time: all files are asked every
+    `WHOLE_EVERY_S` seconds, and at each look while the code is another.
+    """
 
     def __init__(self, rt: Runtime) -> None:
         self._rt = rt
-        self._now = Reloading[Code](self._look, (), keeps=True)
-        self._first = self._look()[0]
+        self._few: tuple[Path, ...] = ()
+        self._files: tuple[Path, ...] = ()
+        self._seen: tuple[Signature, Signature] = ((), ())
+        self._whole_at, self._again_at = rt.clock.monotonic() + WHOLE_EVERY_S, 0.0
+        self._said = ""
+        self.first = self._read()
+        self._code: Code | None = self.first
 
     async def changed(self) -> None:
         """Return when they are others, and have been so for a moment."""
-        before = self._first
+        before: Code | None = self.first
         while True:
-            await asyncio.sleep(_LOOK_EVERY_S)
-            now = await self._now.now()
-            if now == before != self._first and self._now.fault is None:
+            await self._rt.clock.sleep(_LOOK_EVERY_S)
+            now = await off_loop(self.look)
+            if now is not None and now == before != self.first:
                 return
             before = now
 
-    def _look(self) -> tuple[Code, tuple[Path, ...]]:
+    def look(self) -> Code | None:
+        """The plugins and their files now; None where that cannot be told. Blocking."""
+        now = self._rt.clock.monotonic()
+        whole = now >= self._whole_at or self._code != self.first
+        if whole:
+            self._whole_at = now + WHOLE_EVERY_S
+        few_changed = signature(self._few) != self._seen[0]
+        if few_changed or (whole and signature(self._files) != self._seen[1]) or (self._code is None and now >= self._again_at):
+            self._code, self._again_at = self._read_or_say(), now + RETRY_S
+        return self._code
+
+    def _read_or_say(self) -> Code | None:
+        try:
+            code = self._read()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the process goes on with the code that it has
+            fault = str(error if isinstance(error, PorticoError) else internal_error(error))
+            if fault != self._said:
+                self._said = fault
+                _log.warning("%s", fault)
+            self._seen = signature(self._few), signature(self._files)
+            return None
+        self._said = ""
+        return code
+
+    def _read(self) -> Code:
         here = Installation(self._rt.config_file, self._rt.env, self._rt.clock)
         records = here.plugins.records()
-        return which_code(records), (*here.settings.sources, *code_files(records))
+        files = code_files(records)
+        # Taken before the code is read: what changes in between is seen by the next look.
+        self._few = (*here.settings.sources, *(path for path in files if path.suffix != ".py"))
+        self._files, self._seen = files, (signature(self._few), signature(files))
+        return which_code(records)
 
 
 @asynccontextmanager

@@ -54,8 +54,9 @@ def _end_at_once(codes: list[int]) -> None:
     Before Python 3.14 such a thread is unwound where it stands once it asks for the interpreter, and the process aborts if that
     is in native code that cannot be unwound (https://github.com/python/cpython/issues/87135).
     """
-    threading = sys.modules.get("threading")
-    if not codes or threading is None or not any(thread.daemon for thread in threading.enumerate()):
+    threading, off_loop = sys.modules.get("threading"), sys.modules.get("portico.store.off_loop")
+    idle = off_loop.idle_threads() if off_loop is not None else ()
+    if not codes or threading is None or not any(thread.daemon and thread not in idle for thread in threading.enumerate()):
         return
     for stream in (sys.stdout, sys.stderr):
         try:

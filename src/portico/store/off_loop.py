@@ -1,17 +1,26 @@
-"""Blocking calls made away from the event loop, on daemon threads: the default executor's would hold the interpreter at exit."""
+"""Blocking calls made away from the event loop, on daemon threads: the default executor's would hold the interpreter at exit.
+
+A thread that has made its call is kept for the next one, so that what happens every second starts no thread. A call that hangs,
+in a folder of a server that is gone say, keeps its own thread and no other call.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import threading
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from queue import Empty, SimpleQueue
+from typing import TYPE_CHECKING, Final, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 T = TypeVar("T")
+
+# Seconds that a thread without a call is kept.
+_IDLE_S: Final = 10.0
 
 
 def start_off_loop(call: Callable[[], T]) -> asyncio.Future[T]:
@@ -31,10 +40,53 @@ def start_off_loop(call: Callable[[], T]) -> asyncio.Future[T]:
         with contextlib.suppress(RuntimeError):  # the loop was closed: nobody is left to be told
             loop.call_soon_threadsafe(lambda: None if future.done() else settle())
 
-    threading.Thread(target=run, name="portico-off-loop", daemon=True).start()
+    _on_a_thread(run)
     return future
 
 
 async def off_loop(call: Callable[[], T]) -> T:
     """What `call` returns or raises. A caller that is cancelled leaves it running."""
     return await start_off_loop(call)
+
+
+def idle_threads() -> frozenset[threading.Thread]:
+    """The threads that wait for a call."""
+    return frozenset(worker.thread for worker in [*_idle])
+
+
+class _Worker:
+    """A thread that makes one call after the other, and ends when none has come for a while."""
+
+    def __init__(self) -> None:
+        self.calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self.thread = threading.Thread(target=self._run, name="portico-off-loop", daemon=True)
+
+    def _run(self) -> None:
+        while True:
+            try:
+                call = self.calls.get(timeout=_IDLE_S)
+            except Empty:
+                try:
+                    _idle.remove(self)
+                except ValueError:
+                    continue  # it was taken just now: its call is on the way
+                return
+            call()
+            del call  # what it holds must not live until the next one
+            _idle.append(self)
+
+
+# The one that was used last is used first, so that all but a few have nothing to do, and end. Each change is one step of a list,
+# which no other thread can come between.
+_idle: Final[list[_Worker]] = []
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_idle.clear)  # a child has none of the threads
+
+
+def _on_a_thread(call: Callable[[], None]) -> None:
+    try:
+        worker = _idle.pop()
+    except IndexError:
+        worker = _Worker()
+        worker.thread.start()
+    worker.calls.put(call)

@@ -1,0 +1,137 @@
+"""A gateway that nobody uses looks at the clock and at a few files' times, and does nothing else."""
+
+from __future__ import annotations
+
+import collections
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+
+from portico.cli.gateway_work import WHOLE_EVERY_S, InstalledCode
+from portico.gateway.state import read_state
+from portico.paths import CONFIG_ENV, STATE_ENV
+from portico.store.profiles import ProfileIndex
+from portico.testing.clock import FakeClock
+from tests.gateway.fronts import a_key
+from tests.gateway.parts import wait_until
+from tests.plugins.trees import write_plugin
+
+pytestmark = pytest.mark.requirement("E164")
+
+# A gateway that writes down each thread that it starts, and each file that it asks the time of.
+WATCHED = """
+import os, sys
+log = open(sys.argv[1], "a", buffering=1)
+sys.addaudithook(lambda event, args: event.startswith("_thread.start") and log.write("thread\\n"))
+stat = os.stat
+def watched(path, *more, **named):
+    log.write(f"stat {path}\\n")
+    return stat(path, *more, **named)
+os.stat = watched
+from portico.cli.main import main
+sys.exit(main(["gateway", "run", "--port", "0"], "portico"))
+"""
+MODULES = 40
+
+
+@pytest.fixture
+def plugin(paths, tmp_path):
+    """A plugin of many modules, which is on."""
+    folder = write_plugin(tmp_path / "plugins", "acme-auth")
+    for number in range(MODULES):
+        (folder / f"module_{number}.py").write_text(f"NUMBER = {number}\n")
+    paths.config.parent.mkdir(parents=True, exist_ok=True)
+    entries = {"load": {"paths": [str(folder)]}, "entries": {"acme-auth": {"enabled": True}}}
+    paths.config.write_text(json.dumps({"plugins": entries}), encoding="utf-8")
+    return folder
+
+
+def test_an_idle_gateway_starts_no_thread_and_looks_at_a_few_files(gateway_paths, plugin, tmp_path):
+    """For three seconds: it has a profile that nobody uses, whose token has ended."""
+    ProfileIndex(gateway_paths).put(unused("acme-auth:default"))
+    log = tmp_path / "log"
+    env = {**os.environ, CONFIG_ENV: str(gateway_paths.config), STATE_ENV: str(gateway_paths.state)}
+    with subprocess.Popen([sys.executable, "-c", WATCHED, str(log)], env=env, stderr=subprocess.DEVNULL) as process:
+        try:
+            wait_until(lambda: read_state(gateway_paths) is not None, 20)
+            time.sleep(1.2)  # what it does once, when it begins
+            before = len(log.read_text().splitlines())
+            time.sleep(3)
+            lines = log.read_text().splitlines()[before:]
+        finally:
+            process.send_signal(signal.SIGTERM)
+            process.wait(10)
+
+    counted = collections.Counter(lines)
+    assert counted["thread"] == 0
+    assert len(counted) <= 12, counted
+    assert all(times <= 7 for times in counted.values()), counted
+    assert not any("module_" in line for line in lines), "modules are looked at every few seconds only"
+
+
+def unused(id):
+    from dataclasses import replace
+
+    profile = a_key(id, "unused")
+    return replace(profile, id=id, provider="acme-auth", type="oauth", has_refresh=True, created_at=1, expires_at=2)
+
+
+@pytest.fixture
+def looks(paths, plugin, monkeypatch):
+    """The look at the installed code, and the files that it asks the time of."""
+    seen = []
+    real = os.stat
+    rt = SimpleNamespace(
+        config_file=None, env={CONFIG_ENV: str(paths.config), STATE_ENV: str(paths.state)}, clock=FakeClock(auto=False)
+    )
+    code = InstalledCode(rt)
+    monkeypatch.setattr(os, "stat", lambda path, *more, **named: (seen.append(str(path)), real(path, *more, **named))[1])
+
+    def look(after_s=1.0):
+        seen.clear()
+        rt.clock.advance(after_s)
+        return code.look()
+
+    return SimpleNamespace(look=look, seen=seen, first=code.first)
+
+
+def test_a_look_at_the_installed_code_asks_for_few_times_and_now_and_then_for_all(looks):
+    for _ in range(3):
+        assert looks.look() == looks.first
+        assert not any("module_" in path for path in looks.seen)
+        assert len(looks.seen) <= 10
+    assert looks.look(WHOLE_EVERY_S) == looks.first
+    assert sum("module_" in path for path in looks.seen) == MODULES
+
+
+def test_a_module_that_is_replaced_is_seen_by_the_next_look(looks, plugin):
+    new = plugin / "new"
+    new.write_text("NUMBER = 'new'\n")
+    new.replace(plugin / "module_7.py")
+    assert looks.look() != looks.first
+
+
+def test_a_module_that_is_written_to_is_seen_within_ten_seconds_and_looked_at_closely_from_then_on(looks, plugin):
+    (plugin / "module_7.py").write_text("NUMBER = 'longer than before'\n")
+    assert looks.look() == looks.first
+    changed = looks.look(WHOLE_EVERY_S)
+    assert WHOLE_EVERY_S <= 10
+    assert changed != looks.first
+    (plugin / "module_7.py").write_text("NUMBER = 'still being written, and longer than before'\n")
+    assert looks.look() not in {changed, looks.first}
+
+
+def test_a_config_that_cannot_be_read_for_a_while_changes_no_code(looks, paths, caplog):
+    good = paths.config.read_text()
+    paths.config.write_text("{ broken")
+    for _ in range(3):
+        assert looks.look() is None
+    assert len(caplog.records) == 1
+    paths.config.write_text(good)
+    assert looks.look() == looks.first
