@@ -180,25 +180,38 @@ class Installation:
             paths=self.paths,
         )
 
+    def store_choice(self) -> StoreName | None:
+        """The store that the configuration chooses for what is new; None leaves it to what worked last.
+
+        Raises:
+            ConfigError: the own file cannot be read or used.
+        """
+        return self.settings.config.auth.store
+
     def vault(
         self,
         store: StoreName | None = None,
         *,
+        index: ProfileIndex | None = None,
+        usual: Callable[[], StoreName | None] | None = None,
+        passphrase: PassphraseSource | None = None,
         on_wait: Callable[[str], None] | None = None,
         keyrings: list[KeyringStore] | None = None,
     ) -> Vault:
-        """The door to the secrets, in the named store or in the one that a profile says.
+        """The door to the secrets, in the named store or in the one that a profile says; what is new goes where config says.
 
         The keyring is the same for each, since one that is opened again may ask its user again. With `keyrings` it is one of
-        those, and a new one says by `on_wait` that it waits, not by `note`.
+        those, and a new one says by `on_wait` that it waits, not by `note`. `index`, `usual` and `passphrase` take the place of
+        this installation's own.
         """
         from portico.store.vault import Vault
 
         return Vault(
             self.paths,
-            self.index,
+            index or self.index,
             store=store,
-            passphrase=self.passphrase,
+            usual=usual or self.store_choice,
+            passphrase=passphrase or self.passphrase,
             env=self.env,
             on_wait=on_wait or self.note,
             keyrings=self.keyrings if keyrings is None else keyrings,

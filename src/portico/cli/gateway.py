@@ -95,7 +95,7 @@ def _serve(args: argparse.Namespace, rt: Runtime, watch: EndWatch, place: FileLo
 
     port = _port(args, rt)
     given = passphrase_from_stdin() if args.passphrase_stdin else None
-    passphrase = given or passphrase_for(rt.paths, rt.passphrase, rt.env)
+    passphrase = given or passphrase_for(rt.paths, rt.passphrase, rt.env, rt.store_choice())
     log_to_stderr(rt.paths.gateway_log, verbose=rt.options.verbose)
     make_first_key(rt, passphrase)
     terms = Terms(rt.paths, port, rt.clock, rt.env, lambda state: _say_running(rt, state), passphrase=passphrase)
@@ -115,7 +115,7 @@ def start(args: argparse.Namespace, rt: Runtime) -> int:
     if kept is not None:
         state = kept.start(rt, args.port)
     else:
-        state = service.start(rt.paths, port=port, passphrase=rt.passphrase, env=rt.env)
+        state = service.start(rt.paths, port=port, passphrase=rt.passphrase, env=rt.env, store=rt.store_choice())
     if not rt.options.json:
         rt.out.note(f"What your tools show it: {rt.program} gateway key show")
     return _answer(rt, state, {"started": True}, f"The gateway is running (pid {state.pid}) on {state.url}.")
@@ -163,7 +163,7 @@ def _restarted(args: argparse.Namespace, rt: Runtime) -> tuple[Ended, GatewaySta
 
     kept, port = installed(rt), _port(args, rt)
     if kept is None:
-        return service.restart(rt.paths, port=port, passphrase=rt.passphrase, env=rt.env)
+        return service.restart(rt.paths, port=port, passphrase=rt.passphrase, env=rt.env, store=rt.store_choice())
     old = kept.stop(rt) if service.status(rt.paths)[0] != "stopped" else None
     return None if old is None else (old, kept.start(rt, args.port))
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from portico.secret import Secret
     from portico.store.profile_record import StoreName
     from portico.store.profiles import ProfileIndex
+    from portico.store.vault import Vault
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - the only name this class has
 
@@ -98,17 +99,17 @@ def revoke(args: argparse.Namespace, rt: Runtime) -> int:
 
 
 def gateway_keys(rt: Runtime, *, store: StoreName | None = None, passphrase: Secret | None = None) -> GatewayKeys:
-    """The keys, in the store that was chosen, else in the one that keeps the sign-ins."""
+    """The keys; a new one goes to the named store, else to the one that the config chooses, else to that of the sign-ins."""
     from portico.gateway.keys import GatewayKeys, key_index
     from portico.store.passphrase import TEXT_ENV, PassphraseSource
-    from portico.store.vault import Vault
 
-    source = rt.passphrase if passphrase is None else PassphraseSource({TEXT_ENV: passphrase.reveal()})
+    source = None if passphrase is None else PassphraseSource({TEXT_ENV: passphrase.reveal()})
+
+    def usual() -> StoreName | None:
+        return rt.store_choice() or rt.index.store_name
 
     def opened(index: ProfileIndex) -> Vault:
-        remembered = rt.index.view().remembered
-        chosen = store or (remembered.name if remembered is not None else None)
-        return Vault(rt.paths, index, store=chosen, passphrase=source, env=rt.env, on_wait=rt.note, keyrings=rt.keyrings)
+        return rt.vault(store, index=index, usual=usual, passphrase=source)
 
     return GatewayKeys(key_index(rt.paths), opened, rt.clock)
 

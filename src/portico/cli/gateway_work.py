@@ -17,7 +17,6 @@ from portico.secret import Secret
 from portico.store.network_folder import shared_folder_warning
 from portico.store.off_loop import off_loop
 from portico.store.passphrase import TEXT_ENV, PassphraseSource
-from portico.store.vault import Vault
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from portico.contracts import TokenDialect
     from portico.gateway.server import Inside
     from portico.store.profiles import ProfileIndex
+    from portico.store.vault import Vault
 
 Code = tuple[tuple[str, int, int], ...]
 _LONGEST_LINE = 64 * 1024
@@ -151,14 +151,7 @@ async def refreshing(rt: Runtime, vault: Vault) -> AsyncIterator[TokenBroker]:
 def unattended_vault(rt: Runtime, passphrase: Secret | None, index: ProfileIndex | None = None) -> Vault:
     """The vault, opened by `passphrase` or by what the environment has, and by nobody who would have to be asked."""
     given = rt.env if passphrase is None else {TEXT_ENV: passphrase.reveal()}
-    return Vault(
-        rt.paths,
-        index or rt.index,
-        passphrase=PassphraseSource(given),
-        env=rt.env,
-        on_wait=lambda text: _log.warning("%s", text),
-        keyrings=rt.keyrings,
-    )
+    return rt.vault(index=index, passphrase=PassphraseSource(given), on_wait=lambda text: _log.warning("%s", text))
 
 
 def find_dialect(rt: Runtime, name: str) -> TokenDialect:

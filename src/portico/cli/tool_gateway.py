@@ -65,7 +65,7 @@ def _running(rt: Runtime) -> GatewayState:
     present = service.running(rt.paths)
     if present is not None:
         return present
-    state = service.start(rt.paths, port=_ANY_FREE, passphrase=rt.passphrase, env=rt.env)
+    state = service.start(rt.paths, port=_ANY_FREE, passphrase=rt.passphrase, env=rt.env, store=rt.store_choice())
     write_private(_note(rt), state.instance.encode(), durable=False)
     return state
 

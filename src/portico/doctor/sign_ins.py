@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from portico.doctor.finding import Found, Saw, Skipped, of_error
-from portico.errors import PorticoError
+from portico.errors import ConfigError, PorticoError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -23,7 +23,9 @@ def store(patient: Patient) -> Iterator[Seen]:
     chosen = patient.config.config.auth.store if patient.config is not None else None
     yield Saw("an encrypted file" if chosen == "file" else "the OS keyring")
     try:
-        patient.vault("store", chosen).probe()
+        patient.vault("store").probe()
+    except ConfigError:
+        return  # the check of the configuration tells it
     except PorticoError as error:
         yield of_error(error, why=error.why or "No token can be kept or read.")
 

@@ -53,7 +53,7 @@ def in_this_environment(service: Service, here: Installation, installed: Mapping
     if proxy.names_a_way(environment) or secret:
         environment |= without_proxy(environment)
     environment |= {name: value for name in _CERTIFICATES if (value := env.get(name))}
-    if uses_sealed_file(here.paths):
+    if uses_sealed_file(here.paths, here.store_choice()):
         if not env.get(FILE_ENV):
             raise StoreError(
                 "passphrase-needed",

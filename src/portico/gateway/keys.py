@@ -13,9 +13,10 @@ import secrets
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from portico.errors import UsageError
+from portico.errors import StoreError, UsageError
 from portico.paths import Paths
 from portico.secret import Secret
+from portico.store.keyring_backend import FILE_COMMAND
 from portico.store.profiles import Profile, ProfileIndex
 from portico.store.records import Tokens, fingerprint
 from portico.store.vault import ABSENT, GenerationChanged
@@ -153,7 +154,13 @@ class GatewayKeys:
         key = Secret(_PREFIX + secrets.token_urlsafe(_BYTES))
         profile, expected = (_profile(name, self._clock.wall_ms()), ABSENT) if before is None else (before, before.generation)
         # The fingerprint goes with the pointer to the record, in one edit: the old key ends when the new one is there.
-        self._vault.commit(replace(profile, subject=fingerprint(key)), Tokens(key, None, None), expect_generation=expected)
+        profile = replace(profile, subject=fingerprint(key))
+        try:
+            self._vault.commit(profile, Tokens(key, None, None), expect_generation=expected, anew=True)
+        except StoreError as error:
+            if error.hint is not None:  # a key needs no sign-in
+                error.hint = error.hint.replace(FILE_COMMAND, "{prog} config set auth.store file")
+            raise
         return key
 
 

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from portico.secret import Secret
     from portico.store.lock import FileLock
     from portico.store.passphrase import PassphraseSource
+    from portico.store.profile_record import StoreName
 
 __all__ = (
     "TERM_S",
@@ -58,9 +59,16 @@ class Ended:
 
 
 def start(
-    paths: Paths, *, port: int, passphrase: PassphraseSource | None = None, env: Mapping[str, str] | None = None
+    paths: Paths,
+    *,
+    port: int,
+    passphrase: PassphraseSource | None = None,
+    env: Mapping[str, str] | None = None,
+    store: StoreName | None = None,
 ) -> GatewayState:
     """Start a gateway in the background and return once it answers. `passphrase` is asked only if the file store is in use.
+
+    `store` is the one that the config chooses for what is new.
 
     Raises:
         LockBusy: `gateway-running`.
@@ -68,7 +76,7 @@ def start(
         StoreError: the file store's passphrase cannot be had, or the state folder cannot be used.
     """
     env = os.environ if env is None else env
-    secret = passphrase_for(paths, passphrase, env)
+    secret = passphrase_for(paths, passphrase, env, store)
     return _start(paths, port, secret, env)
 
 
@@ -143,7 +151,12 @@ def _stays(pid: int, why: str) -> LockBusy:
 
 
 def restart(
-    paths: Paths, *, port: int, passphrase: PassphraseSource | None = None, env: Mapping[str, str] | None = None
+    paths: Paths,
+    *,
+    port: int,
+    passphrase: PassphraseSource | None = None,
+    env: Mapping[str, str] | None = None,
+    store: StoreName | None = None,
 ) -> tuple[Ended, GatewayState] | None:
     """Stop the gateway and start another; (old, new), or None where none was running: then nothing is started.
 
@@ -153,7 +166,7 @@ def restart(
     if status(paths)[0] == "stopped":
         stop(paths)
         return None
-    secret = passphrase_for(paths, passphrase, env)
+    secret = passphrase_for(paths, passphrase, env, store)
     old = stop(paths)
     return None if old is None else (old, _start(paths, port, secret, env))
 
@@ -185,15 +198,17 @@ def wait_until_running(paths: Paths, longest_s: float) -> GatewayState:
     return state
 
 
-def passphrase_for(paths: Paths, source: PassphraseSource | None, env: Mapping[str, str]) -> Secret | None:
-    """What a gateway needs to open the store; None where no sign-in is in the sealed file.
+def passphrase_for(
+    paths: Paths, source: PassphraseSource | None, env: Mapping[str, str], store: StoreName | None = None
+) -> Secret | None:
+    """What a gateway needs to open the store; None where `uses_sealed_file` is false.
 
     Raises:
         StoreError: it is needed and cannot be had.
     """
     from portico.store.passphrase import PassphraseSource as Source
 
-    return (source or Source(env)).get() if uses_sealed_file(paths) else None
+    return (source or Source(env)).get() if uses_sealed_file(paths, store) else None
 
 
 def lacks_passphrase(paths: Paths, state: GatewayState) -> bool:
@@ -201,13 +216,13 @@ def lacks_passphrase(paths: Paths, state: GatewayState) -> bool:
     return not state.opens_sealed and uses_sealed_file(paths)
 
 
-def uses_sealed_file(paths: Paths) -> bool:
-    """Whether a sign-in is in the sealed file store, or the next one would be."""
+def uses_sealed_file(paths: Paths, store: StoreName | None = None) -> bool:
+    """Whether a sign-in is in the sealed file store, or the next one would be; `store` is the one that the config chooses."""
     from portico.store.profiles import ProfileIndex
 
     view = ProfileIndex(paths).view()
-    chosen = view.remembered is not None and view.remembered.name == "file"
-    return chosen or any(profile.store == "file" for profile in view.profiles)
+    remembered = view.remembered.name if view.remembered is not None else None
+    return (store or remembered) == "file" or any(profile.store == "file" for profile in view.profiles)
 
 
 def _start(paths: Paths, port: int, secret: Secret | None, env: Mapping[str, str]) -> GatewayState:

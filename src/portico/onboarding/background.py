@@ -32,7 +32,8 @@ def settle(bench: Workbench, *, wanted: bool) -> str:
     from portico.gateway import service
 
     try:
-        started = service.start(bench.paths, port=bench.config.config.gateway.port, passphrase=bench.passphrase, env=bench.env)
+        port, store = bench.config.config.gateway.port, bench.store_choice()
+        started = service.start(bench.paths, port=port, passphrase=bench.passphrase, env=bench.env, store=store)
     except PorticoError as error:
         bench.out.warn(f"The background process did not start: {error}")
         return f"not started (try: {bench.program} gateway start)"
@@ -46,7 +47,7 @@ def _kept_by_the_one_that_runs(bench: Workbench) -> str:
     try:
         state = service.running(bench.paths)
         if state is not None and service.lacks_passphrase(bench.paths, state):
-            service.restart(bench.paths, port=state.port, passphrase=bench.passphrase, env=bench.env)
+            service.restart(bench.paths, port=state.port, passphrase=bench.passphrase, env=bench.env, store=bench.store_choice())
             return "the gateway keeps it fresh; it was restarted, since it did not have the passphrase of the token store"
     except PorticoError as error:
         bench.out.warn(f"The gateway was not restarted with the passphrase of the token store: {error}")

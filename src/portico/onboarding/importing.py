@@ -289,7 +289,7 @@ def keep(bench: Workbench, takeover: Takeover, *, chosen: StoreName | None) -> P
 
     choices.enable(bench, CHOICE)
     credential = takeover.candidate.credential
-    store = storing.ready_store(bench, chosen or bench.config.config.auth.store)
+    store = storing.ready_store(bench, chosen)
     tokens = Tokens(credential.access, credential.refresh, credential.expires_at, generation=0)
     bench.reload_config()  # it may have been changed while a question was open
     profile = replace(takeover.profile, use_pending=takeover.over.now(bench))

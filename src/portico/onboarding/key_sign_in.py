@@ -108,8 +108,7 @@ def carry_out(bench: Workbench, plan: KeyPlan) -> KeyKept:
     """
     setup = plan.setup
     if setup.place == "keyring" and setup.key is not None:
-        asked = setup.store or bench.config.config.auth.store
-        setup = replace(setup, store=storing.ready_store(bench, asked, choice=setup.choice.id))
+        setup = replace(setup, store=storing.ready_store(bench, setup.store, choice=setup.choice.id))
     bench.reload_config()  # it may have been changed while the key was typed
     if plan.over is not None:
         setup = replace(setup, takes_over=plan.over.now(bench))

@@ -127,8 +127,7 @@ def carry_out(bench: Workbench, plan: Plan) -> SignedIn:
     from portico import signals
 
     finish_pending(bench)
-    asked = plan.request.store or bench.config.config.auth.store
-    store = storing.ready_store(bench, asked, choice=plan.request.choice)
+    store = storing.ready_store(bench, plan.request.store, choice=plan.request.choice)
     return signals.run(_carried_out(bench, plan, store))
 
 

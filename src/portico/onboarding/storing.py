@@ -32,11 +32,13 @@ _LABEL: Final = {"keyring": "the OS keyring", "file": "a file sealed with a pass
 def ready_store(bench: Workbench, asked: StoreName | None, *, choice: str | None = None) -> StoreName | None:
     """Show that the store works (write, read back, delete) before any browser opens; the store to use.
 
-    `choice` is the auth choice of the sign-in that waits for it, which the error's hint repeats.
+    That is the one `asked` for by an option, else the one that the config chooses. `choice` is the auth choice of the sign-in
+    that waits for it, which the error's hint repeats.
 
     Raises:
         StoreError: it does not, and nobody chose the other one.
     """
+    asked = asked or bench.store_choice()
     if asked is None and bench.index.store_name == "file":
         bench.out.note("The tokens go into the sealed file, as last time; --store keyring puts them into the OS keyring.")
     try:

@@ -39,7 +39,9 @@ _REFUSED: Final = {
     "keyrings.alt": "it keeps secrets in plain text, or nearly so",
     "keyrings.cryptfile": "it asks for its password on the terminal of whoever calls it",
 }
-FILE_HINT: Final = "{prog} onboard --store file   (keeps the tokens in a file sealed with a passphrase)"
+FILE_COMMAND: Final = "{prog} onboard --store file"
+"""Signs in again, into the sealed file. A command that needs no sign-in puts another in its place in the hint."""
+FILE_HINT: Final = f"{FILE_COMMAND}   (keeps the tokens in a file sealed with a passphrase)"
 
 
 _SECRET_SERVICE_PRIORITY: Final = 5.0  # that of keyring 25

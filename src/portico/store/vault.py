@@ -58,8 +58,9 @@ class GenerationChanged(StoreError):
 class Vault:
     """Reads, commits and deletes the tokens of profiles, wherever each keeps them. Blocking: call it from a thread, not a loop.
 
-    `store` is the store the user has chosen, None where none was: commits then stay where the profile or the last sign-in was,
-    the keyring otherwise. Reading never depends on it. `passphrase` is for the sealed file store alone. `keyrings` are those that
+    `store` is the store the user has chosen, None where none was: commits then stay where the profile is. What is new goes to the
+    store that `usual` names, called when it is needed; else to where the last sign-in was, else to the keyring. Reading never
+    depends on either. `passphrase` is for the sealed file store alone. `keyrings` are those that
     other vaults of the same run have opened already. With `asks` False a keyring that it opens asks its user nothing.
     """
 
@@ -69,6 +70,7 @@ class Vault:
         index: ProfileIndex,
         *,
         store: StoreName | None = None,
+        usual: Callable[[], StoreName | None] = lambda: None,
         passphrase: PassphraseSource | None = None,
         env: Mapping[str, str] | None = None,
         deadlines: Deadlines | None = None,
@@ -81,6 +83,7 @@ class Vault:
         self._paths = paths
         self._index = index
         self._chosen = store
+        self._usual = usual
         self._passphrase = passphrase
         self._env = os.environ if env is None else env
         self._deadlines = deadlines or Deadlines()
@@ -95,9 +98,10 @@ class Vault:
 
         Raises:
             StoreError: it does not work.
+            ConfigError: as `usual`.
         """
         remembered = self._index.view().remembered
-        name = self._chosen or (remembered.name if remembered else "keyring")
+        name = self._chosen or self._usual() or (remembered.name if remembered else "keyring")
         store = self._store(name, None)
         user = record_user(_PROBE, _PROBE, self._paths.state_id)
         value = Secret(secrets.token_urlsafe(24))
@@ -161,23 +165,25 @@ class Vault:
             hint=f"sign in again: {sign_in_again(profile)}",
         )
 
-    def commit(self, profile: Profile, tokens: Tokens, *, expect_generation: int | None = None) -> Profile:
+    def commit(self, profile: Profile, tokens: Tokens, *, expect_generation: int | None = None, anew: bool = False) -> Profile:
         """Store `tokens` durably and point `profile`'s index entry at them; the entry as it now is. The old tokens are deleted.
 
         With `expect_generation`, only if the profile's generation is still that one; `ABSENT`: only if there is no such profile.
+        With `anew` they go where a new profile's would, and not to the store that holds the old ones.
 
         Raises:
             GenerationChanged: nothing was stored, since the profile is not as expected.
             StoreError: nothing was stored.
             StoreUnknown: a write timed out; the old tokens are still the profile's.
             LockBusy: another process is storing tokens of this profile.
+            ConfigError: as `usual`; nothing was stored.
         """
         _check_id(profile.id)
         with self._locked(profile.id):
             self._tidy_up(profile.id, _Windows(allowed=False))
             current = self._current(profile.id)
             _check_generation(profile.id, current, expect_generation)
-            store = self._store_for(current)
+            store = self._store_for(None if anew else current)
             slot: Slot = "b" if current is not None and current.slot == "a" else "a"
             new = Leftover(profile.id, store.name, store.backend, slot)
             generation = self._index.edit(lambda draft: intend(draft, new))
@@ -381,15 +387,15 @@ class Vault:
         return None if profile_id in draft.damaged else draft.get(profile_id)
 
     def _store_for(self, current: Profile | None) -> RecordStore:
-        """The store for new tokens: the one chosen, else the profile's, else the one that worked last, else the keyring."""
+        """The store for new tokens: the chosen one, the profile's, the usual one, the last one, the keyring."""
         if self._probed is not None:
             return self._probed
         if current is not None and current.slot is not None and self._chosen in {None, current.store}:
             return self._store(current.store, current.backend)
-        remembered = self._index.view().remembered
-        if remembered is not None and self._chosen in {None, remembered.name}:
+        name, remembered = self._chosen or self._usual(), self._index.view().remembered
+        if remembered is not None and name in {None, remembered.name}:
             return self._store(remembered.name, remembered.backend)
-        return self._store(self._chosen or "keyring", None)
+        return self._store(name or "keyring", None)
 
     def _store(self, name: StoreName, backend: str | None) -> RecordStore:
         known = self._stores.get((name, backend))
