@@ -83,6 +83,27 @@ def test_each_sdk_asks_and_streams_over_its_own_protocol(served):
     assert M21 in ids
 
 
+@pytest.mark.requirement("E144")
+def test_each_sdk_asks_once_about_a_plan_that_is_used_up(served):
+    session = served(knobs={"quota": "exhausted"})
+    with (
+        anthropic.Anthropic(base_url=session.url, auth_token=session.key, api_key=None) as messages,
+        openai.OpenAI(base_url=f"{session.url}/v1", api_key=session.key) as client,
+    ):
+        asked = (
+            (anthropic.RateLimitError, lambda: messages.messages.create(model=M21, max_tokens=10, messages=QUESTION)),
+            (openai.RateLimitError, lambda: client.chat.completions.create(model=M21, messages=QUESTION)),
+            (openai.RateLimitError, lambda: client.responses.create(model=M21, input="Why?")),
+        )
+        for kind, ask in asked:
+            with pytest.raises(kind, match="usage limit exceeded") as caught:
+                ask()
+            assert 60 < int(caught.value.response.headers["retry-after"]) <= 300
+        counters = httpx.get(f"{session.url}/metrics", headers={"Authorization": f"Bearer {session.key}"}).text
+    requests = [line for line in counters.splitlines() if line.startswith("portico_requests_total{")]
+    assert sorted(line.rpartition(" ")[2] for line in requests) == ["1", "1", "1"], requests
+
+
 @pytest.mark.requirement("E69")
 def test_a_token_that_was_revoked_is_replaced_once_for_a_burst_of_requests(served):
     session = served()

@@ -9,12 +9,14 @@ from dataclasses import replace
 
 import pytest
 
+from portico.auth.refresh_lock import refresh_lock
 from portico.errors import ConfigError, LockBusy, SignInNeeded, StoreError
+from portico.store.lock import FileLock
 from portico.store.passphrase import PassphraseSource
 from portico.store.vault import Vault
 from portico.testing.canary import canary
 from portico.testing.clock import FakeClock
-from tests.auth.parts import PROFILE
+from tests.auth.parts import PROFILE, OffLoop
 from tests.gateway.fronts import CHAT, MESSAGES, RESPONSES, configure, gateway
 from tests.gateway.providers import WHOLE, answered, provider
 
@@ -117,6 +119,21 @@ async def test_while_something_fails_on_this_machine_the_next_candidate_answers(
         assert (status, told) == (200, OTHER)
         assert headers["x-portico-attempts"] == f"test/model; {PROFILE}; {id}, backup/model; key; answered"
     assert (store.read_times, acme.requests) == (2, [])
+
+
+@pytest.mark.requirement("E141")
+async def test_a_refresh_of_another_process_that_hangs_is_a_busy_lock_and_nothing_about_the_credential(account, monkeypatch):
+    monkeypatch.setattr("portico.auth.broker.PATIENCE_S", 0.05)
+    async with provider(answered(WHOLE)) as acme, signed_in(account, acme) as (here, _):
+        account.clock.advance(3600)
+        lock = OffLoop(FileLock(refresh_lock(account.paths, PROFILE).path))
+        lock.acquire(1)
+        busy = await here.json()
+        lock.release()
+        works = await here.json()
+
+    assert (busy[0], busy[1]["error"]["code"], busy[2]["Retry-After"]) == (503, "lock-busy", "1")
+    assert works[0] == 200
 
 
 @pytest.mark.requirement("E141")
