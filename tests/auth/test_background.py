@@ -226,12 +226,15 @@ async def test_one_that_nobody_uses_is_looked_at_once_a_minute(account, monkeypa
 async def test_many_refreshes_leave_no_more_behind_than_one(account):
     account.sign_in(ttl_s=30)
     unstored = Unstored(account.vault.real, account.index.real)
-    for _ in range(40):
-        profile = await asyncio.to_thread(account.index.real.get, PROFILE)
-        tokens = await asyncio.to_thread(account.vault.real.read, PROFILE)
-        renewed = replace(tokens, renewal=Renewal(replaces=profile.generation, refreshed_at=account.clock.wall_ms()))
-        unstored.add(profile, renewed)
-        in_memory = unstored.get(PROFILE).tokens.generation
-        stored = await asyncio.to_thread(unstored.store, PROFILE)
-        assert unstored.stored_as == {in_memory: stored.profile.generation}
+
+    def refreshed():
+        """The number of a pair in memory, and the one that it has in the store."""
+        profile, tokens = account.index.real.get(PROFILE), account.vault.real.read(PROFILE)
+        renewal = Renewal(replaces=profile.generation, refreshed_at=account.clock.wall_ms())
+        unstored.add(profile, replace(tokens, renewal=renewal))
+        return unstored.get(PROFILE).tokens.generation, unstored.store(PROFILE).profile.generation
+
+    for _ in range(20):
+        in_memory, stored = await asyncio.to_thread(refreshed)
+        assert unstored.stored_as == {in_memory: stored}
     assert not unstored.waiting

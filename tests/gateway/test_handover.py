@@ -40,9 +40,11 @@ def plugin(gateway_paths, tmp_path):
 
 
 def changed(folder):
-    """The plugin as after an upgrade."""
-    for path in folder.rglob("*.py"):
-        path.write_text(path.read_text(encoding="utf-8") + "\n# upgraded\n", encoding="utf-8")
+    """The plugin as after an upgrade, which puts new files in the old ones' place."""
+    for path in [*folder.rglob("*.py")]:
+        new = path.with_suffix(".new")
+        new.write_text(path.read_text(encoding="utf-8") + "\n# upgraded\n", encoding="utf-8")
+        new.replace(path)
 
 
 @pytest.mark.requirement("E73")
