@@ -23,7 +23,9 @@ from portico.gateway.service import running
 from portico.gateway.state import gateway_lock
 from portico.gateway.tools import TOOLS, arguments, variables
 from portico.secret import Secret
+from portico.store.profiles import ProfileIndex
 from portico.testing.canary import canary, in_text
+from tests.minimax_session import GLOBAL
 from tests.needs import needs
 
 M21 = "minimax-portal/MiniMax-M2.1"
@@ -316,6 +318,40 @@ def test_powershell_and_programs_get_the_exception_as_well(session):
 
     assert (told["NO_PROXY"], told["no_proxy"]) == ("127.0.0.1,localhost,::1",) * 2
     assert {"$env:NO_PROXY = '*'", "$env:no_proxy = '*'"} <= {*lines}
+
+
+# --- a proxy between Portico and the provider ---------------------------------------------------------------------------------
+
+NO_OTHER = dict.fromkeys(("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"))
+
+
+@pytest.mark.requirement("E151")
+@pytest.mark.parametrize("variable", ["ALL_PROXY", "all_proxy"])
+def test_all_proxy_alone_leads_a_refresh_a_question_and_the_gateway_to_the_provider(minimax, tmp_path, variable):
+    session = minimax(access_ttl_s=1)
+    session.sign_in("--region", "global")
+    session.env |= {**NO_OTHER, variable: session.info.proxy_url}
+    result = tmp_path / "status"
+
+    until(lambda: session.ok("auth", "token") and ProfileIndex(session.paths).get(GLOBAL).generation > 1)
+    assert "answering as MiniMax-M2.1" in session.ok("ask", "Hello")
+    session.ok("exec", "--", *heeds_proxies("urllib", result))
+    assert result.read_text(encoding="utf-8") == "200"
+
+
+@pytest.mark.requirement("E151")
+def test_a_socks_proxy_is_refused_by_name_wherever_a_provider_is_asked(session, tmp_path):
+    away = {**NO_OTHER, "ALL_PROXY": "socks5h://127.0.0.1:1"}
+    said = "import os, sys, urllib.error as e\ntry:\n exec(open(sys.argv[2]).read())\nexcept e.HTTPError as refused:\n print(refused.read().decode(), file=open(sys.argv[1], 'w'))"
+    (tmp_path / "asks.py").write_text(URLLIB, encoding="utf-8")
+
+    refused = session.run("ask", "Hello", env=away)
+    found = json.loads(session.run("doctor", "--json", env=away).stdout)["findings"]
+    session.run("exec", "--", sys.executable, "-c", said, str(tmp_path / "said"), str(tmp_path / "asks.py"), env=away)
+
+    assert (refused.returncode, "ALL_PROXY: it is a proxy of kind socks5h" in refused.stderr) == (8, True)
+    assert [each["id"] for each in found].count("proxy-unusable") == 1
+    assert "ALL_PROXY" in (tmp_path / "said").read_text(encoding="utf-8")
 
 
 # --- the port of a gateway that was started for a tool -----------------------------------------------------------------------

@@ -60,7 +60,7 @@ def with_port(paths, port):
 
 
 @pytest.mark.root
-@pytest.mark.parametrize("words", [("gateway", "start"), ("gateway", "run"), ("env",), ("exec", "--", "true")])
+@pytest.mark.parametrize("words", [("gateway", "start"), ("gateway", "run"), ("env",)])
 def test_a_port_of_another_user_is_told_with_her_name_and_program_and_is_sent_no_key(gateway_paths, another_user, words):
     port = free_port()
     env = with_port(gateway_paths, port)
@@ -68,7 +68,7 @@ def test_a_port_of_another_user_is_told_with_her_name_and_program_and_is_sent_no
     key = made.stdout.strip()
     assert key, made.stderr
     with squatter(another_user, port) as process:
-        done = in_this_process((*words, "--json") if words[0] != "exec" else ("--json", *words), env)
+        done = in_this_process((*words, "--json"), env)
     error = json.loads(done.stdout)["error"]
     assert (done.returncode, error["id"]) == (9, "port-taken")
     assert f"user {another_user.name} (uid {another_user.uid})" in error["why"]

@@ -350,3 +350,13 @@ def test_an_exception_alone_does_not_hide_the_proxy_of_the_systems_settings(monk
     found = {host: proxy_for(f"https://{host}/") for host in ("as.test", "inside.test", "direct.test")}
 
     assert found == {"as.test": Proxy("http://office.test:1"), "inside.test": None, "direct.test": None}
+
+
+@pytest.mark.requirement("E151")
+def test_an_all_proxy_that_counts_for_one_scheme_alone_is_examined_too(monkeypatch, no_proxies):
+    monkeypatch.setenv("HTTPS_PROXY", "http://proxy.test:1")
+    monkeypatch.setenv("ALL_PROXY", "socks5://proxy.test:2")
+
+    assert [each.why for each in problems()] == ["ALL_PROXY: it is a proxy of kind socks5; only plain HTTP proxies are supported"]
+    monkeypatch.setenv("http_proxy", "")
+    assert list(problems()) == []

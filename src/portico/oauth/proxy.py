@@ -115,8 +115,8 @@ def problems() -> Iterator[NetworkError]:
     except NetworkError as error:
         yield error
         return
-    counting = (_variable(env, "https_proxy") or _variable(env, "all_proxy"), _variable(env, "http_proxy"))
-    for variable, value in filter(None, counting):
+    counting = (_variable(env, name) or _variable(env, "all_proxy") for name in ("https_proxy", "http_proxy"))
+    for variable, value in dict.fromkeys(filter(None, counting)):
         try:
             if value:
                 _read(value, variable)
