@@ -137,3 +137,20 @@ def test_long_json_is_the_same_value_with_a_line_for_each_entry(capsys):
     text = capsys.readouterr().out
     assert json.loads(text) == value
     assert len(text.splitlines()) == 2000 + 7
+
+
+@pytest.mark.parametrize("encoding", ["ascii", "cp1252", "utf-8"])
+@pytest.mark.parametrize("rows", [2, 500])
+def test_json_is_json_whatever_letters_standard_output_can_write(encoding, rows):
+    value = {"names": [{"name": "Ärger\u2028 \U0001f600 \udc80"}] * rows}
+    raw = io.BytesIO()
+    stdout = io.TextIOWrapper(raw, encoding=encoding, errors="backslashreplace")
+    out = Output(json=True, stdout=stdout)
+
+    out.json(value)
+    out.event(value)
+    stdout.flush()
+
+    text = raw.getvalue().decode(encoding)
+    first, _, event = text.rstrip("\n").rpartition("\n")
+    assert (json.loads(first), json.loads(event)) == (value, value)

@@ -77,14 +77,15 @@ class Output:
         import json
 
         # Indenting is what the encoder does in Python: a long list costs many times what it costs on one line for each entry.
-        _write(self.stdout, _one_line_each(value) if _is_long(value) else json.dumps(value, indent=2, ensure_ascii=False))
+        text = _one_line_each(value) if _is_long(value) else json.dumps(value, indent=2, ensure_ascii=False)
+        _write(self.stdout, _json_for(text, self.stdout))
 
     def event(self, event: Mapping[str, object]) -> None:
         """One step of a longer run as one line of JSON, on stdout; nothing without `--json`."""
         if self.is_json:
             import json
 
-            _write(self.stdout, json.dumps(event, ensure_ascii=False))
+            _write(self.stdout, _json_for(json.dumps(event, ensure_ascii=False), self.stdout))
 
     def table(self, headers: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
         """Rows under headers; drawn by rich on a terminal that has colours and our letters, plain elsewhere.
@@ -197,6 +198,19 @@ def _one_line_each(value: object) -> str:
         return told(value)
     members = ",\n".join(f"  {json.dumps(name, ensure_ascii=False)}: {told(member)}" for name, member in value.items())
     return f"{{\n{members}\n}}"
+
+
+def _json_for(text: str, stream: TextIO | None) -> str:
+    r"""JSON with JSON's own escapes, `\u00c4`, if `stream` lacks a letter of it: Python's, `\xc4`, are none of JSON's."""
+    try:
+        text.encode(getattr(stream, "encoding", None) or "utf-8")
+    except UnicodeEncodeError:
+        import json
+        import re
+
+        # Outside of its strings JSON has no letter beyond ASCII.
+        return re.sub(r"[^\x00-\x7f]", lambda letter: json.dumps(letter[0])[1:-1], text)
+    return text
 
 
 def _fitted(text: str, stream: TextIO) -> str:
