@@ -10,7 +10,7 @@ import pytest
 
 from portico.errors import NetworkError
 from portico.models.http import ModelHttp
-from portico.oauth.proxy import Proxy, problems, proxy_for
+from portico.oauth.proxy import Proxy, may_hold_password, problems, proxy_for
 from portico.secret import Secret
 from tests.oauth.test_client import post
 
@@ -360,3 +360,21 @@ def test_an_all_proxy_that_counts_for_one_scheme_alone_is_examined_too(monkeypat
     assert [each.why for each in problems()] == ["ALL_PROXY: it is a proxy of kind socks5; only plain HTTP proxies are supported"]
     monkeypatch.setenv("http_proxy", "")
     assert list(problems()) == []
+
+
+@pytest.mark.requirement("E113")
+@pytest.mark.parametrize(
+    ("value", "secret"),
+    [
+        ("http://proxy.test:1", False),
+        ("proxy.test", False),
+        ("http://proxy.test:1/", False),
+        ("", False),
+        ("http://me@proxy.test:1", True),
+        ("http://proxy.test:1/?token=hunter2", True),
+        ("proxy.test/hunter2", True),
+        ("http://proxy.test:1#hunter2", True),
+    ],
+)
+def test_what_stands_behind_a_proxys_address_may_be_a_secret_too(value, secret):
+    assert may_hold_password(value) is secret

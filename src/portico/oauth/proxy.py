@@ -181,11 +181,17 @@ def behind(env: Mapping[str, str], path: Path) -> dict[str, str]:
 
 
 def may_hold_password(value: str) -> bool:
-    """Whether a variable's value may hold the credentials of a proxy; of one that cannot be read nobody knows."""
+    """Whether a variable's value may hold the credentials of a proxy; of one that cannot be read nobody knows.
+
+    A path, a query or a fragment has no meaning in a proxy's address, and may be a token that its owner has put there.
+    """
+    if not value:
+        return False
     try:
-        return bool(value) and _read(value, "").user is not None
+        is_named = _read(value, "").user is not None
     except NetworkError:
         return True
+    return is_named or not re.fullmatch(r"[^/?#]*/?", value.partition("://")[2] or value)
 
 
 def _environment() -> Mapping[str, str]:
