@@ -17,7 +17,7 @@ from portico.errors import UsageError
 from portico.library.loading import load_model
 from portico.models.refusal import BODY_LIMIT
 from portico.testing.canary import canary
-from tests.gateway.providers import END, WHOLE, answered, chunk, provider
+from tests.gateway.providers import END, WHOLE, answered, chunk, provider, provider_beside
 from tests.library.test_load_model import M21, session  # noqa: F401 - a fixture
 
 httpx = pytest.importorskip("httpx2", reason="httpx2, which the SDKs stand on, is not installed")
@@ -487,3 +487,20 @@ def test_a_model_that_is_not_served_over_the_protocol_says_which_it_has(signed_i
     with pytest.raises(UsageError) as caught:
         anthropic_client("acme/thing")
     assert (caught.value.id, "openai-completions" in (caught.value.hint or "")) == ("no-such-protocol", True)
+
+
+@pytest.mark.requirement("E158")
+@pytest.mark.parametrize("end", ["", "/v1"])
+def test_the_anthropic_sdk_finds_the_messages_whether_or_not_the_base_has_a_version(paths, end):
+    answer = {"id": "m", "type": "message", "role": "assistant", "model": "m", "content": [{"type": "text", "text": "yes"}]}
+    answer |= {"stop_reason": "end_turn", "stop_sequence": None, "usage": {"input_tokens": 1, "output_tokens": 1}}
+    with provider_beside(answered(answer)) as acme:
+        block = {"baseUrl": f"http://127.0.0.1:{acme.port}{end}", "api": "anthropic-messages", "apiKey": "sk-acme"}
+        config = {"models": {"providers": {"acme": {**block, "models": [{"id": "m"}]}}}}
+        paths.config.write_text(json.dumps(config), encoding="utf-8")
+        with anthropic_client("acme/m") as client:
+            whole = client.messages.create(model="m", max_tokens=100, messages=QUESTION)
+
+    (request,) = acme.requests
+    assert (whole.content[0].text, request.path) == ("yes", "/v1/messages")
+    assert (request.header("x-api-key"), request.header("authorization")) == ("sk-acme", None)

@@ -226,3 +226,63 @@ def test_a_base_url_that_cannot_be_right_stops_no_command_that_does_without_it(r
     assert status.returncode == 0, status.stderr
     assert "`models.providers.acme.baseUrl`" in listed.stderr
     assert in_this_process(("config", "validate"), env).returncode == 9
+
+
+@pytest.mark.requirement("E158")
+@pytest.mark.parametrize(
+    ("id", "url", "api", "meant"),
+    [
+        ("minimax", "https://api.minimax.io/v1", ANTHROPIC, "https://api.minimax.io/anthropic"),
+        ("minimax", "https://api.minimax.io", None, "https://api.minimax.io/anthropic"),
+        ("my-minimax", "https://api.minimaxi.com/v1/", ANTHROPIC, "https://api.minimaxi.com/anthropic"),
+        ("my-minimax", "https://api.minimaxi.com/anthropic", HTTP, "https://api.minimaxi.com/v1"),
+    ],
+)
+def test_the_base_of_another_protocol_is_found_by_validate_and_not_asked(run_portico, id, url, api, meant):
+    block = {"baseUrl": url, "apiKey": "sk-x", "models": [{"id": "MiniMax-M2.1"}], **({"api": api} if api else {})}
+    run_portico.paths.config.parent.mkdir(parents=True, exist_ok=True)
+    run_portico.paths.config.write_text(json.dumps({"models": {"providers": {id: block}}}), encoding="utf-8")
+    env = run_portico.environment()
+
+    validated = in_this_process(("config", "validate"), env)
+    asked = in_this_process(("--json", "ask", "--model", f"{id}/MiniMax-M2.1", "Hello"), env)
+
+    assert (validated.returncode, "portico.json5:1:" in validated.stdout) == (9, True), validated
+    assert f"`models.providers.{id}.baseUrl` is not where that provider serves" in validated.stdout
+    assert f"(write {meant})" in validated.stdout
+    told = json.loads(asked.stdout)["error"]
+    assert (told["id"], told["hint"]) == ("base-url-refused", f"portico config set models.providers.{id}.baseUrl {meant}")
+
+
+@pytest.mark.requirement("E158")
+@pytest.mark.parametrize(
+    ("url", "api"),
+    [
+        ("https://api.minimax.io/anthropic/v1", ANTHROPIC),
+        ("https://api.minimax.io/v1", RESPONSES_API),
+        ("https://api.minimax.io", HTTP),
+        ("https://api.minimax.io/of-my-own", ANTHROPIC),
+        ("https://api.anthropic.com/v1", ANTHROPIC),
+        ("https://proxy.example/v1", ANTHROPIC),
+    ],
+)
+def test_a_base_that_may_be_right_is_left_alone(run_portico, url, api):
+    block = {"baseUrl": url, "api": api, "apiKey": "sk-x", "models": [{"id": "model"}]}
+    run_portico.paths.config.parent.mkdir(parents=True, exist_ok=True)
+    run_portico.paths.config.write_text(json.dumps({"models": {"providers": {"acme": block}}}), encoding="utf-8")
+
+    assert in_this_process(("config", "validate"), run_portico.environment()).returncode == 0
+
+
+@pytest.mark.requirement("E153")
+async def test_the_client_for_model_apis_goes_by_the_rule_of_the_config_check():
+    from portico.errors import ConfigError
+    from portico.models.http import ModelHttp
+
+    async with ModelHttp() as http:
+        for host in ("10.0.0.7", "192.168.77.5", "172.16.0.1", "[fd00::7]", "models.local", "127.0.0.1"):
+            await http.way(f"http://{host}:1234/v1/models")
+        for host in ("203.0.113.7", "acme.example", "169.254.169.254", "172.32.0.1"):
+            with pytest.raises(ConfigError) as caught:
+                await http.way(f"http://{host}:1234/v1/models")
+            assert caught.value.id == "endpoint-refused"

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from portico.config.config_path import format_path
 from portico.config.corrections import NAME as MODELS
 from portico.config.corrections import read_corrections
 from portico.config.dotenv import NAME as DOTENV
 from portico.config.dotenv import read_dotenv
 from portico.config.file import ConfigFile
 from portico.config.layers import examined
-from portico.config.problem import MOST_SHOWN
+from portico.config.problem import MOST_SHOWN, Problem, named
 from portico.config.reading import exposed
 from portico.config.stack import read_stack
 from portico.errors import ExitCode
@@ -21,7 +22,8 @@ if TYPE_CHECKING:
 
     from portico.cli.runtime import Runtime
     from portico.config.document import Document
-    from portico.config.problem import Problem
+    from portico.config.effective import Effective
+    from portico.config.schema import Config
 
 
 def show_problems(rt: Runtime) -> int:
@@ -64,7 +66,22 @@ def problems_of(rt: Runtime, document: Document) -> list[Problem]:
 
     stack = read_stack(document)
     config, problems = examined(stack)
+    problems += _misplaced(rt, stack.effective, config)
     return [*problems, *entry_problems(stack.effective, config.plugins, paths=rt.paths, env=rt.env)]
+
+
+def _misplaced(rt: Runtime, effective: Effective, config: Config) -> Iterator[Problem]:
+    """The base URLs that the provider at their host has for another protocol, as far as plugins that are on know it."""
+    from portico.models.endpoints import another_protocols, misplaced
+    from portico.plugins.manager import PluginHost
+
+    if all(provider.base_url is None for provider in config.models.providers.values()):
+        return
+    specs = PluginHost(config.plugins, paths=rt.paths, env=rt.env).providers()
+    for path, api, meant in misplaced(config, specs):
+        origin, message = effective.origin(path), f"{named(path)} {another_protocols(api)}"
+        only = format_path(path[:-1])
+        yield Problem("error", str(origin), path, message, f"write {meant}", origin.layer, only=only)
 
 
 def _beside(folder: Path) -> tuple[Problem, ...]:

@@ -13,8 +13,9 @@ from portico.models.catalog import host_of
 from portico.urls import normalised_base_url, why_not_a_base_url
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+    from portico.config.config_path import ConfigPath
     from portico.config.schema import Config, ProviderConfig
     from portico.contracts import ApiKind, ProviderSpec
     from portico.models.catalog import Provider
@@ -55,19 +56,34 @@ def base_url_of(provider: Provider, region: str) -> str | None:
     return next((bases[name] for name in (region, *bases) if name in bases), None)
 
 
-def checked_base_url(provider: Provider, region: str, env: Mapping[str, str]) -> str | None:
+def checked_base_url(provider: Provider, region: str, env: Mapping[str, str], specs: Iterable[ProviderSpec]) -> str | None:
     """As `base_url_of`.
 
     Raises:
         ConfigError: `base-url-refused`: the config's cannot be used; `variable-unset`: it refers to a variable that is not set.
     """
-    written = provider.config
+    written, place = provider.config, f"models.providers.{provider.id}.baseUrl"
     if written is not None and written.problem is not None:
-        message = f"Provider {provider.id} cannot be called: its base URL cannot be right."
-        hint = f"{{prog}} config set models.providers.{provider.id}.baseUrl URL"
-        raise ConfigError("base-url-refused", message, why=written.problem, hint=hint)
+        raise _wrong_base(provider, written.problem, "URL")
     url = base_url_of(provider, region)
-    return url if url is None else resolve_variables(url, env, where=f"models.providers.{provider.id}.baseUrl")
+    if url is None or written is None or written.base_url is None:
+        return url
+    url = resolve_variables(url, env, where=place)
+    meant = base_to_write(url, provider.api, specs) if provider.api is not None else None
+    if meant is not None:
+        raise _wrong_base(provider, f"`{place}` {another_protocols(provider.api)}", meant)
+    return url
+
+
+def another_protocols(api: ApiKind | None) -> str:
+    """What is wrong with a base URL that `base_to_write` has another for."""
+    return f"is not where that provider serves {api}"
+
+
+def _wrong_base(provider: Provider, why: str, instead: str) -> ConfigError:
+    message = f"Provider {provider.id} cannot be called: its base URL cannot be right."
+    hint = f"{{prog}} config set models.providers.{provider.id}.baseUrl {instead}"
+    return ConfigError("base-url-refused", message, why=why, hint=hint)
 
 
 def headers_of(provider: Provider, model_id: str, env: Mapping[str, str]) -> dict[str, str]:
@@ -119,6 +135,35 @@ def all_bases(api: ApiKind, base_url: str, spec: ProviderSpec | None) -> Mapping
         return bases
     others = {kind: urlunsplit((parts.scheme, parts.netloc, path, "", "")) for kind, path in spec.paths.items() if kind != api}
     return {**bases, **others}
+
+
+def base_to_write(base_url: str, api: ApiKind, specs: Iterable[ProviderSpec]) -> str | None:
+    """The API base for `api` at a host of a known provider, where `base_url` is that of another protocol there; else None.
+
+    MiniMax has Anthropic's protocol under `/anthropic` and OpenAI's under `/v1`: the one sent to the other is a bare 404.
+    """
+    parts, host = urlsplit(base_url), host_of(base_url)
+    spec = next((spec for spec in specs if api in spec.paths and host in declared_hosts(spec)), None)
+    if spec is None:
+        return None
+    written, meant = parts.path.rstrip("/"), spec.paths[api]
+    # Anthropic's may have its version, and a bare origin gets OpenAI's.
+    served = {meant, f"{meant}/v1" if api == "anthropic-messages" else ""}
+    if written in served or written not in {"", *spec.paths.values()}:
+        return None
+    return urlunsplit((parts.scheme, parts.netloc, meant, "", ""))
+
+
+def misplaced(config: Config, specs: Sequence[ProviderSpec]) -> Iterator[tuple[ConfigPath, ApiKind, str]]:
+    """The place of each base URL that is another protocol's than the provider's, which that is, and what to write there."""
+    for id, provider in config.models.providers.items():
+        spec = next((spec for spec in specs if spec.id == id), None)
+        api = provider.api or (spec.api if spec is not None else None)
+        if provider.base_url is None or api is None:
+            continue
+        meant = base_to_write(provider.base_url, api, specs)
+        if meant is not None:
+            yield ("models", "providers", id, "baseUrl"), api, meant
 
 
 def declared_hosts(spec: ProviderSpec) -> frozenset[str]:

@@ -240,7 +240,7 @@ class ModelLoader:
 
     def _callable(self, provider: Provider, reference: ModelReference, spec: ModelSpec, credential: Credential) -> CallableModel:
         region = credential.region or self.credentials.region_of(provider)
-        base_url = credential.base_url or checked_base_url(provider, region, self._env)
+        base_url = credential.base_url or checked_base_url(provider, region, self._env, self.catalog.specs.values())
         api = provider.api_of(reference.model)
         if base_url is None or api is None:
             raise _incomplete(provider, "baseUrl" if base_url is None else "api")
