@@ -250,7 +250,7 @@ def test_an_account_without_a_plan_is_told_where_one_is_bought(minimax):
     found = first(session)
 
     assert (found["id"], found["level"]) == ("no-plan", "warning")
-    assert found["hint"] == "Subscribe: https://platform.minimax.io/subscribe/coding-plan"
+    assert found["hint"] == "Subscribe: https://platform.minimax.io/console/plan"
 
 
 def test_a_check_that_hangs_is_cut_off_and_named_and_a_broken_one_stops_no_other(session):

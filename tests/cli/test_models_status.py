@@ -118,7 +118,7 @@ def test_a_probe_of_a_plan_that_is_missing_or_used_up_says_which(minimax):
     done = none.run("models", "status", "--probe")
 
     assert "billing" in done.stdout
-    assert "https://platform.minimax.io/subscribe/coding-plan" in done.stderr
+    assert "https://platform.minimax.io/console/plan" in done.stderr
 
 
 def test_a_probe_without_a_network_says_that_and_how_to_go_on(session, unused_tcp_port):

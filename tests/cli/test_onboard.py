@@ -389,7 +389,7 @@ def test_the_browser_is_started_without_the_stores_passphrase(session, tmp_path)
 @pytest.mark.parametrize(
     ("region", "link"),
     [
-        ("global", "https://platform.minimax.io/subscribe/coding-plan"),
+        ("global", "https://platform.minimax.io/console/plan"),
         ("cn", "https://platform.minimaxi.com/subscribe/coding-plan"),
     ],
 )

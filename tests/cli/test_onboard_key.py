@@ -139,10 +139,10 @@ def test_an_account_without_a_plan_is_told_where_one_is_bought(minimax, typed):
     done = session.run(*SET_UP, "--api-key-stdin", *session.store)
 
     assert done.returncode == 0, done.stderr
-    assert "Subscribe: https://platform.minimax.io/subscribe/coding-plan" in done.stderr
+    assert "Subscribe: https://platform.minimax.io/console/plan" in done.stderr
     asked = session.run("ask", "Hello")
     assert asked.returncode == 8
-    assert "Subscribe: https://platform.minimax.io/subscribe/coding-plan" in asked.stderr
+    assert "Subscribe: https://platform.minimax.io/console/plan" in asked.stderr
 
 
 @pytest.mark.parametrize("text", ["", "   ", "a b", "sk-\u00e9\u00e9\u00e9"])

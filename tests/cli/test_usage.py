@@ -149,7 +149,7 @@ def test_a_pay_as_you_go_key_needs_a_plan_key_and_is_sent_nowhere(minimax, unuse
     done = session.run("usage", env={API_KEY: f"sk-api-{canary('key')}", "HTTPS_PROXY": away, "https_proxy": away})
 
     assert done.returncode == 0
-    assert "needs a Coding Plan key" in done.stdout
+    assert "needs a Subscription Key" in done.stdout
     assert PLAN_KEY in done.stderr
 
 
@@ -167,7 +167,7 @@ def test_a_key_for_somebody_elses_host_is_not_asked_about(minimax, base):
 @pytest.mark.parametrize(
     ("region", "link"),
     [
-        ("global", "https://platform.minimax.io/subscribe/coding-plan"),
+        ("global", "https://platform.minimax.io/console/plan"),
         ("cn", "https://platform.minimaxi.com/subscribe/coding-plan"),
     ],
 )

@@ -152,7 +152,7 @@ async def test_an_account_without_a_plan_is_no_failure_and_knows_where_to_buy_on
 
     assert [(report.state, report.error) for report in reports] == [("no-plan", None)] * 2
     assert [report.account.subscribe_url for report in reports] == [
-        "https://platform.minimax.io/subscribe/coding-plan",
+        "https://platform.minimax.io/console/plan",
         "https://platform.minimaxi.com/subscribe/coding-plan",
     ]
     assert exit_code(reports) == 0
@@ -348,7 +348,7 @@ async def test_a_pay_as_you_go_key_is_not_sent_and_is_told_what_it_needs(api, fa
 
     assert [report.state for report in reports] == ["needs-plan-key"] * 2
     assert api.seen == []
-    assert "needs a Coding Plan key (MINIMAX_CODE_PLAN_KEY)" in reports[0].why
+    assert "Subscription Key (sk-cp-...) in MINIMAX_CODE_PLAN_KEY" in reports[0].why
     assert exit_code(reports) == 0
 
 

@@ -19,7 +19,7 @@ _HEADERS: Final = ("Account", "For", "Window", "Left", "Resets in")
 _WORDS: Final[Mapping[PlanState, str]] = {
     "told": "nothing told",  # where there is no window, that is
     "no-plan": "no plan",
-    "needs-plan-key": "needs a Coding Plan key",
+    "needs-plan-key": "needs a Subscription Key",
     "not-asked": "not asked",
     "failed": "not told",
 }

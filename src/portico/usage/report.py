@@ -37,7 +37,7 @@ def exit_code(reports: Iterable[PlanReport]) -> int:
 
 def needs_plan_key(account: PlanAccount) -> PlanReport:
     """The row of a key that no plan can have; it was not sent anywhere."""
-    why = f"a pay-as-you-go key: plan usage needs a Coding Plan key{_in_variable(account)}"
+    why = f"a pay-as-you-go key: plan usage needs the plan's Subscription Key (sk-cp-...){_in_variable(account)}"
     return PlanReport(account, "needs-plan-key", why=why)
 
 
@@ -95,7 +95,7 @@ def _both_causes(account: PlanAccount) -> str:
     if account.profile_id is None:
         others = [f"{spec.region_env}={name}" for name in spec.base_urls if name != account.region and spec.region_env]
         regions = "; ".join([regions, *(f"{setting}, or the config's baseUrl, names the other" for setting in others)])
-        kind = f"it is of another kind than a plan key{keys}."
+        kind = f"it is of another kind than a plan's Subscription Key (sk-cp-...){keys}."
     else:
         choice = next(iter((*(each.id for each in spec.key_choices), *spec.sign_in_choices)), None)
         again = f" Set it up again: {{prog}} onboard --auth-choice {choice}" if choice is not None else ""
@@ -105,4 +105,4 @@ def _both_causes(account: PlanAccount) -> str:
 
 def _in_variable(account: PlanAccount) -> str:
     names = account.reader.env_keys
-    return f" ({names[0]})" if names else ""
+    return f" in {names[0]}" if names else ""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from minimax_portal_auth.dialects import DIALECTS
-from minimax_portal_auth.families import DEVICE_CODE, FAMILIES, OPENCLAW_CLIENT
+from minimax_portal_auth.families import DEVICE_CODE, FAMILIES, MCODE_CLIENT, OPENCLAW_CLIENT
 from minimax_portal_auth.models import MODELS
 from minimax_portal_auth.overrides import configured_portals
 from minimax_portal_auth.portals import PORTALS
@@ -35,6 +35,14 @@ BORROWED_CLIENT_HINT: Final = (
     "Signs in with OpenClaw's public client id: MiniMax's page will name OpenClaw, and MiniMax can withdraw it. "
     "Another is set by `{{prog}} config set plugins.entries.minimax-portal-auth.config.portals.{region}.clientId ID`."
 )
+
+
+# platform.minimax.io/docs/m-plan/faq: MiniMax Code alone is signed in to without a key.
+SUBSCRIPTION_KEY_HINT: Final = (
+    "MiniMax's M Plan FAQ says that tools other than MiniMax Code need a Subscription Key. If the models refuse this sign-in, "
+    "use such a key: `{{prog}} onboard --auth-choice {choice}`."
+)
+_KEY_CHOICES: Final = MappingProxyType({"global": "minimax-api", "cn": "minimax-cn-api"})
 
 
 def _hosts(portal: Portal) -> frozenset[str]:
@@ -77,8 +85,11 @@ class MinimaxPortal:
         self._portals = configured_portals(config)
 
     def hint(self, region: str) -> str:
-        borrowed = self._portals[region].server.client_id == OPENCLAW_CLIENT
-        return BORROWED_CLIENT_HINT.format(region=region) if borrowed else ""
+        client = self._portals[region].server.client_id
+        borrowed = BORROWED_CLIENT_HINT.format(region=region) if client == OPENCLAW_CLIENT else ""
+        of_a_tool = client in FAMILIES and client != MCODE_CLIENT
+        key = SUBSCRIPTION_KEY_HINT.format(choice=_KEY_CHOICES[region]) if of_a_tool else ""
+        return " ".join(filter(None, (borrowed, key)))
 
     def server(self, region: str) -> OAuthServer:
         return self._portals[region].server

@@ -58,8 +58,10 @@ PROVIDER: Final = ProviderSpec(
     models=MODELS,
     paths=PATHS,
     error_codes=ERROR_CODES,
+    # Global as platform.minimax.io/docs/m-plan/quickstart has it since September 2026; the page's own link leads there. No public
+    # source names another page for China than the provider page's.
     subscribe_urls={
-        "global": "https://platform.minimax.io/subscribe/coding-plan",
+        "global": "https://platform.minimax.io/console/plan",
         "cn": "https://platform.minimaxi.com/subscribe/coding-plan",
     },
     key_choices=(
@@ -96,5 +98,5 @@ def portico_providers() -> Iterable[ProviderSpec]:
 
 @hookimpl
 def portico_plan_readers() -> Iterable[PlanReader]:
-    """The Coding Plan, now Token Plan, as its keys reach it."""
+    """The M Plan, earlier Coding Plan and Token Plan, as its keys reach it."""
     return (PLANS,)

@@ -120,7 +120,7 @@ def _envelope_failure(reply: HttpReply, fields: Fields) -> PorticoError | None:
         retry_after=retry_after(reply),
         why=": ".join(part for part in (shown, said) if part) or f"HTTP {reply.status}",
         where=without_query(reply.url),
-        hint="Check that the account has a Coding Plan or Token Plan, and that --region is the account's own.",
+        hint="Check that the account has an M Plan (earlier: Coding Plan), and that --region is the account's own.",
     )
 
 
