@@ -173,7 +173,7 @@ def test_what_a_family_cannot_do_is_an_error_with_the_way_that_works_or_a_note(s
 
     done = session.run("ask", "--model", "minimax-portal/MiniMax-M3", "--effort", "high", "Why?")
     assert done.returncode == 0
-    assert done.stderr == "MiniMax-M3 has no levels of thinking: --effort high only switches it on.\n"
+    assert done.stderr == "MiniMax-M3 has no levels of thinking: --effort high only switches thinking on.\n"
 
     done = session.run("ask", "--thinking", "off", "--effort", "low", "Why?")
     assert (done.returncode, done.stderr.splitlines()[0]) == (2, "portico: Choose either --thinking off or --effort, not both.")

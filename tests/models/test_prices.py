@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 
 import pytest
-from aiohttp import web
 
 from portico.config.base_edit import checked_for_openclaw
 from portico.config.checker import check
@@ -20,6 +19,7 @@ from portico.models.usage import Usage, list_price
 from portico.plugins.builtin.anthropic import PROVIDER as ANTHROPIC
 from portico.plugins.builtin.minimax import PROVIDER as MINIMAX
 from portico.usage.entry import entry_of
+from tests.models.threaded_api import command, events, served
 
 M3 = next(model for model in MINIMAX.models if model.id == "MiniMax-M3").cost
 OPUS = ANTHROPIC.models[0].cost
@@ -165,32 +165,19 @@ def test_the_gateways_meter_keeps_the_split_that_only_the_first_event_tells():
 
 @pytest.mark.requirement("E170")
 @pytest.mark.requirement("E171")
-async def test_an_answer_and_the_history_have_the_price_of_the_tier(aiohttp_server, paths, run_portico):
+def test_an_answer_and_the_history_have_the_price_of_the_tier(paths):
     usage = {"input_tokens": 90, "cache_creation_input_tokens": 20, "cache_creation": {"ephemeral_1h_input_tokens": 20}}
-    events = [
+    answer = events(
         {"type": "message_start", "message": {"usage": usage}},
         {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Here."}},
         {"type": "message_delta", "delta": {}, "usage": {"output_tokens": 10}},
         {"type": "message_stop"},
-    ]
-
-    async def answer(_request):
-        return web.Response(
-            body="".join(f"data: {json.dumps(event)}\n\n" for event in events).encode(), content_type="text/event-stream"
-        )
-
-    app = web.Application()
-    app.router.add_post("/v1/messages", answer)
-    server = await aiohttp_server(app)
-    provider = (
-        f"p: {{ baseUrl: '{server.make_url('/')}', apiKey: 'x', api: 'anthropic-messages', models: [{{ id: 'm', {TIERS} }}] }}"
     )
-    paths.config.write_text(f"{{ models: {{ providers: {{ {provider} }} }} }}", encoding="utf-8")
-
-    import asyncio
-
-    told = json.loads((await asyncio.to_thread(run_portico, "ask", "--model", "p/m", "--json", "Why?")).stdout)
-    spent = json.loads((await asyncio.to_thread(run_portico, "usage", "cost", "--json")).stdout)
+    with served(lambda _question: (200, answer)) as origin:
+        provider = f"p: {{ baseUrl: '{origin}', apiKey: 'x', api: 'anthropic-messages', models: [{{ id: 'm', {TIERS} }}] }}"
+        paths.config.write_text(f"{{ models: {{ providers: {{ {provider} }} }} }}", encoding="utf-8")
+        told = json.loads(command(paths, "ask", "--model", "p/m", "--json", "Why?").stdout)
+    spent = json.loads(command(paths, "usage", "cost", "--json").stdout)
 
     dollars = (90 * 3 + 10 * 4 + 20 * 6) / 1_000_000
     assert told["cost"] == pytest.approx(dollars)
@@ -199,8 +186,8 @@ async def test_an_answer_and_the_history_have_the_price_of_the_tier(aiohttp_serv
 
 
 @pytest.mark.requirement("E170")
-def test_the_list_tells_the_tiers(run_portico):
-    rows = json.loads(run_portico("models", "list", "--all", "--provider", "minimax", "--json").stdout)["models"]
+def test_the_list_tells_the_tiers(paths):
+    rows = json.loads(command(paths, "models", "list", "--all", "--provider", "minimax", "--json").stdout)["models"]
     costs = {row["key"]: row.get("cost") for row in rows}
 
     above = {"inputAbove": 512_000, "input": 0.6, "output": 2.4, "cacheRead": 0.12, "cacheWrite": 0.0}

@@ -7,10 +7,13 @@ import json
 import pytest
 from aiohttp import web
 
+from portico.config.schema import Config
 from portico.errors import UsageError
+from portico.gateway.live_models import LiveModels
 from portico.models.asking import Refused, begin
 from portico.models.callable import CallableModel
 from portico.models.http import ModelHttp
+from portico.models.loader import ModelLoader
 from portico.models.protocols.question import Question
 from portico.models.reference import ModelReference
 from portico.models.refusal_errors import error_of
@@ -79,6 +82,17 @@ def test_a_retired_model_is_in_no_menu(session):
     shown = person.shown.getvalue()
     assert f"minimax-portal/{NOW}" in shown
     assert not [id for id in RETIRED if f"/{id}\n" in shown or f"/{id} " in shown]
+
+
+def test_the_gateway_offers_its_clients_no_retired_model_and_still_answers_for_one():
+    loader = ModelLoader(Config(), [PROVIDER], [], {"MINIMAX_API_KEY": "sk-cp-x"})
+    live = LiveModels(loader, {})
+
+    offered = {model.reference.model for model in live.ready()}
+
+    assert NOW in offered
+    assert offered.isdisjoint(RETIRED)
+    assert loader.load("minimax/MiniMax-M2.7").reference.model == "MiniMax-M2.7"
 
 
 def test_a_retired_model_that_is_named_answers_on_a_plan_with_a_note(session):

@@ -90,9 +90,12 @@ class LiveModels:
         return UsageError("no-such-protocol", f"{model.reference} is not served over {api}.", why=why, hint=served)
 
     def ready(self) -> Iterable[CallableModel]:
-        """Every model of the catalogue that has a credential, each once."""
+        """Every model of the catalogue that has a credential and is not retired, each once."""
         catalog = self.loader.catalog
         for reference in catalog.references():
+            spec = catalog.find(reference)
+            if spec is not None and spec.retired_on is not None:
+                continue
             if self.loader.has_credential(catalog.providers[reference.provider]) and catalog.allows(reference):
                 yield from self.loader.each_credential(str(reference))[:1]
 

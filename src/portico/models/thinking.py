@@ -114,7 +114,7 @@ def check_thinking(question: Question, model: CallableModel) -> None:
     family = family_of(name)
     if question.thinking == "off":
         if family is None and model.spec.reasoning:
-            raise _not_offered(f"Portico does not know how {name} is asked not to think.", hint="Leave out --thinking off.")
+            raise _not_offered(f"Portico does not know how to switch off thinking for {name}.", hint="Leave out --thinking off.")
         if family is not None and family.off is None:
             lowest = next(iter(_levels(family, model.api)), None)
             if lowest is None:
@@ -137,8 +137,8 @@ def remark(question: Question, model: CallableModel) -> str | None:
     if question.effort is None or family is None or _levels(family, model.api):
         return None
     if not family.efforts:
-        return f"{name} has no levels of thinking: --effort {question.effort} only switches it on."
-    return f"{name} has no levels of thinking over {model.api}: it thinks as much as it likes."
+        return f"{name} has no levels of thinking: --effort {question.effort} only switches thinking on."
+    return f"{name} has no levels of thinking over {model.api}: the model decides how much it thinks."
 
 
 def thinks(question: Question, model_id: str) -> bool:

@@ -5,18 +5,16 @@ from __future__ import annotations
 import json
 
 import pytest
-from aiohttp import web
 
 from portico.contracts import ModelSpec
 from portico.errors import UsageError
 from portico.models.answering import fitted
-from portico.models.asking import begin
 from portico.models.callable import CallableModel
-from portico.models.http import ModelHttp
 from portico.models.protocols import PROTOCOLS
 from portico.models.protocols.question import Question
 from portico.models.reference import ModelReference
 from portico.secret import Secret
+from tests.models.threaded_api import command, events, served
 
 MESSAGES, COMPLETIONS, RESPONSES = "anthropic-messages", "openai-completions", "openai-responses"
 ASKS_TO_THINK = ("thinking", "output_config", "reasoning_effort", "reasoning")
@@ -117,9 +115,12 @@ def test_a_level_that_changes_nothing_is_told_and_a_level_that_does_is_not():
 
     question = Question("Why?", 0, effort="high")
 
-    assert remark(question, a_model("MiniMax-M3")) == "MiniMax-M3 has no levels of thinking: --effort high only switches it on."
+    assert (
+        remark(question, a_model("MiniMax-M3"))
+        == "MiniMax-M3 has no levels of thinking: --effort high only switches thinking on."
+    )
     told = remark(question, a_model("MiniMax-M2.1", COMPLETIONS))
-    assert told == "MiniMax-M2.1 has no levels of thinking over openai-completions: it thinks as much as it likes."
+    assert told == "MiniMax-M2.1 has no levels of thinking over openai-completions: the model decides how much it thinks."
     for model in (a_model("MiniMax-M3.1-Flash"), a_model("MiniMax-M2.1"), a_model("claude-opus-4-8"), a_model("mine")):
         assert remark(question, model) is None
 
@@ -209,39 +210,35 @@ def test_thinking_is_switched_off_where_openai_offers_it():
     assert refused("gpt-5", COMPLETIONS, thinking="off").message == "gpt-5 always thinks; the lowest is --effort low."
 
 
-class OpenAi:
-    """Chat Completions of OpenAI as a reasoning model has it: what it does not take is a 400 with OpenAI's own body."""
+def openai(asked):
+    """Chat Completions as a reasoning model of OpenAI has it, keeping the questions in `asked`.
 
-    def __init__(self):
-        self.asked = []
+    What it does not take is a 400 with OpenAI's own body (griptape-ai/ComfyUI-Griptape#312).
+    """
 
-    async def handle(self, request):
-        body = await request.json()
-        self.asked.append(body)
+    def respond(body):
+        asked.append(body)
         for name, instead in (("max_tokens", "Use 'max_completion_tokens' instead."), ("temperature", "")):
             if name in body:
                 message = f"Unsupported parameter: '{name}' is not supported with this model. {instead}".strip()
                 error = {"message": message, "type": "invalid_request_error", "param": name, "code": "unsupported_parameter"}
-                return web.json_response({"error": error}, status=400)
-        chunks = [{"choices": [{"index": 0, "delta": {"content": "Because."}}]}, "[DONE]"]
-        text = "".join(f"data: {each if isinstance(each, str) else json.dumps(each)}\n\n" for each in chunks)
-        return web.Response(body=text.encode(), content_type="text/event-stream")
+                return 400, json.dumps({"error": error})
+        return 200, events({"choices": [{"index": 0, "delta": {"content": "Because."}}]}, "[DONE]")
+
+    return served(respond)
 
 
 @pytest.mark.requirement("E167")
-@pytest.mark.parametrize("asked", [{}, {"effort": "high"}])
-async def test_a_server_that_refuses_max_tokens_as_openai_does_answers(aiohttp_server, asked):
-    api, app = OpenAi(), web.Application()
-    app.router.add_post("/v1/chat/completions", api.handle)
-    server = await aiohttp_server(app)
-    model = a_model("gpt-5", COMPLETIONS, base_url=str(server.make_url("/v1")))
+@pytest.mark.parametrize("options", [(), ("--effort", "low"), ("--thinking", "on")], ids=["plain", "effort", "thinking"])
+def test_the_built_in_openai_provider_asks_a_gpt_5_that_the_config_only_names(paths, options):
+    asked = []
+    with openai(asked) as origin:
+        provider = f"openai: {{ baseUrl: '{origin}/v1', apiKey: 'sk-x', models: [{{ id: 'gpt-5' }}] }}"
+        paths.config.write_text(f"{{ models: {{ providers: {{ {provider} }} }} }}", encoding="utf-8")
+        done = command(paths, "ask", "--model", "openai/gpt-5", *options, "Why?")
 
-    async with ModelHttp() as http:
-        answer = await begin(model, fitted(Question("Why?", 0, **asked), model, None), http=http, broker=None)
-        text = "".join([piece.text async for piece in answer.pieces()])
-
-    assert text == "Because."
-    assert len(api.asked) == 1
+    assert (done.returncode, done.stdout, done.stderr) == (0, "Because.\n", "")
+    assert [body.get("reasoning_effort") for body in asked] == ["low" if "--effort" in options else None]
 
 
 @pytest.mark.requirement("E165")
@@ -261,4 +258,4 @@ def test_a_family_that_is_not_known_is_asked_as_before_and_cannot_be_switched_of
 
     error = refused("mine", thinking="off")
 
-    assert error.message == "Portico does not know how mine is asked not to think."
+    assert error.message == "Portico does not know how to switch off thinking for mine."

@@ -1,0 +1,53 @@
+"""A model's API in a thread, for commands that are run in this process and need its event loop for themselves."""
+
+from __future__ import annotations
+
+import contextlib
+import http.server
+import json
+import threading
+from typing import TYPE_CHECKING
+
+from tests.minimax_session import in_this_process
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from subprocess import CompletedProcess
+
+    from portico.paths import Paths
+
+
+@contextlib.contextmanager
+def served(respond: Callable[[dict], tuple[int, str]]) -> Iterator[str]:
+    """The origin of an API that answers each POST with the status and the body that `respond` makes of the question."""
+
+    class Handler(http.server.BaseHTTPRequestHandler):
+        def do_POST(self):
+            status, body = respond(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
+            self.send_response(status)
+            self.send_header("Content-Type", "text/event-stream" if status == 200 else "application/json")
+            self.end_headers()
+            self.wfile.write(body.encode())
+
+        def log_message(self, *_):
+            pass
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        serving = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.05})
+        serving.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            serving.join()
+
+
+def command(paths: Paths, *args: str) -> CompletedProcess[str]:
+    """A command with the config of `paths` and nothing of the user's."""
+    places = {"PORTICO_CONFIG": str(paths.config), "PORTICO_STATE_DIR": str(paths.state), "HOME": "/nonexistent"}
+    return in_this_process(args, places)
+
+
+def events(*each: dict | str) -> str:
+    """A stream of these events."""
+    return "".join(f"data: {one if isinstance(one, str) else json.dumps(one)}\n\n" for one in each)
