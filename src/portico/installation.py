@@ -118,7 +118,7 @@ class Installation:
             ConfigError: `config-not-found`.
         """
         if self.config_file is not None and not os.path.lexists(self.paths.config):
-            hint = "Mind its spelling; `{prog} config set` makes a new one."
+            hint = "Check the path; `{prog} config set KEY VALUE` makes a new file."
             raise ConfigError("config-not-found", f"There is no configuration at {self.paths.config}.", hint=hint)
 
     def reload_config(self) -> LoadedConfig:

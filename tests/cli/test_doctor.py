@@ -154,7 +154,7 @@ def test_tokens_that_somebody_has_deleted_are_missed(session, secret_service):
     found = first(session)
 
     assert (found["id"], GLOBAL in found["message"]) == ("record-missing", True)
-    as_advised(session, {"hint": f"{found['hint']} {' '.join(ACCOUNT)} --non-interactive --no-background"})
+    as_advised(session, {"hint": f"{found['hint']} --non-interactive --no-background"})
     assert told(session)["findings"] == []
 
 
@@ -167,7 +167,7 @@ def test_a_sign_in_that_was_refused_for_good_is_told(session):
     found = first(session)
 
     assert (found["id"], "refused the refresh token" in found["why"]) == ("sign-in-ended", True)
-    as_advised(session, {"hint": f"{found['hint']} {' '.join(ACCOUNT)} --non-interactive --no-background"})
+    as_advised(session, {"hint": f"{found['hint']} --non-interactive --no-background"})
     assert told(session)["findings"] == []
 
 
@@ -309,6 +309,6 @@ def test_an_account_without_a_refresh_token_is_a_warning_until_a_sign_in_brings_
     assert (found["id"], found["level"]) == ("no-refresh-token", "warning")
     assert found["message"] == f"{GLOBAL}: the provider gave no refresh token."
     assert "offline_access" in found["why"]
-    assert found["hint"].endswith("--auth-choice minimax-portal --replace")
+    assert found["hint"].endswith(f"--profile {GLOBAL} --replace")
     session.sign_in(*ACCOUNT, "--replace")
     assert told(session)["findings"] == []

@@ -57,7 +57,7 @@ def sign_in_expired(profile: Profile) -> SignInNeeded:
         why = "the access token has ended and there is no refresh token"
     if profile.failure is not None and profile.failure.code in _REGISTRATION:
         hint = (
-            "the client id, or its registration, does not fit this server: mend it in the file that `{prog} config path` names, "
+            "the client id, or its registration, does not fit this server: correct it with {prog} config edit, "
             f"then sign in again: {sign_in_again(profile)}"
         )
     else:

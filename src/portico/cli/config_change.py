@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from shlex import quote
 from typing import TYPE_CHECKING
 
 from portico.cli.config_values import given_value, is_secret_place, masked, not_found
@@ -130,7 +131,7 @@ def _nothing_to_unset(rt: Runtime, at: str, path: ConfigPath) -> Exception:
     if not effective.has(path):
         return not_found(at, effective.value())
     origin = effective.origin(path)
-    hint = "`{prog} config unset --write-base` takes it out of there" if origin.layer == "base" else "take it out of that file"
+    hint = f"{{prog}} config unset --write-base {quote(at)}" if origin.layer == "base" else "take it out of that file"
     return ConfigError("config-elsewhere", f"`{at}` stands in another file", where=str(origin), hint=hint)
 
 

@@ -34,7 +34,7 @@ def edit_by_hand(rt: Runtime) -> int:
             said on stderr.
     """
     if not rt.prompter.interactive:
-        hint = "`{prog} config set` changes a value without one"
+        hint = "`{prog} config set KEY VALUE` changes a value without one"
         raise UsageError("no-terminal", "`config edit` needs a terminal.", hint=hint)
     editor = _editor(rt)
     before = read_bytes(rt.paths.config)

@@ -65,7 +65,7 @@ def _unknown(id: str, known: list[str]) -> UsageError:
     from difflib import get_close_matches
 
     near = get_close_matches(id, known, n=3)
-    hint = f"Did you mean {', '.join(near)}?" if near else "{prog} explain lists them."
+    hint = f"Did you mean {', '.join(near)}?" if near else "`{prog} explain` lists them."
     return UsageError("unknown-error", f"No error has the id {id}.", hint=hint)
 
 

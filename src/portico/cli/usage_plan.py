@@ -84,6 +84,8 @@ def _accounts(args: argparse.Namespace, rt: Runtime) -> tuple[PlanAccount, ...]:
     accounts = plan_accounts(rt.models(), readers, rt.index.profiles(), provider=args.provider, profile=args.profile)
     if not accounts:
         variables = next((reader.env_keys[0] for reader in readers.values() if reader.env_keys), None)
-        or_a_key = f"\n  Or set {variables} to the key of a plan." if variables is not None else ""
-        raise SignInNeeded("not-signed-in", f"{SIGNED_OUT[:-1]}, and no key of a plan is set.", hint=f"{sign_in()}{or_a_key}")
+        hint = sign_in()
+        if variables is not None:
+            hint = f"{hint}\n  Or set {variables} to the key of a plan."
+        raise SignInNeeded("not-signed-in", f"{SIGNED_OUT[:-1]}, and no key of a plan is set.", hint=hint)
     return accounts

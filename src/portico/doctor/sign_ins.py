@@ -7,13 +7,13 @@ from typing import TYPE_CHECKING, Final
 
 from portico.doctor.finding import Found, Saw, Skipped, of_error
 from portico.errors import ConfigError, PorticoError
+from portico.store.remedy import sign_in_again
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from portico.doctor.finding import Seen
     from portico.doctor.patient import Patient
-    from portico.store.profiles import Profile
 
 _NOBODY: Final = Skipped("nobody is signed in")
 
@@ -41,7 +41,7 @@ def records(patient: Patient) -> Iterator[Seen]:
         try:
             vault.read(profile.id)
         except PorticoError as error:
-            yield replace(of_error(error), hint=_again(profile)) if error.id == "record-missing" else of_error(error)
+            yield replace(of_error(error), hint=sign_in_again(profile)) if error.id == "record-missing" else of_error(error)
 
 
 def health(patient: Patient) -> Iterator[Seen]:
@@ -55,17 +55,18 @@ def health(patient: Patient) -> Iterator[Seen]:
         yield Saw(f"{profile.id}: {found.word}")
         why = profile.failure.message if profile.failure is not None else None
         if found.word in {"sign in again", "sign-out unfinished"}:
-            hint = "{prog} auth logout " + profile.id if found.word == "sign-out unfinished" else _again(profile)
+            hint = "{prog} auth logout " + profile.id if found.word == "sign-out unfinished" else sign_in_again(profile)
             yield Found("sign-in-ended", "error", f"{profile.id}: {found.word}.", why, hint)
         elif found.word in {"refresh failing", "expiring"}:
-            yield Found("refresh-failing", "warning", f"{profile.id}: {found.word}.", why, "{prog} auth status " + profile.id)
+            hint = "{prog} auth status" if found.word == "refresh failing" else sign_in_again(profile)
+            yield Found("refresh-failing", "warning", f"{profile.id}: {found.word}.", why, hint)
         elif profile.type == "oauth" and not profile.has_refresh and profile.expires_at is not None:
             why = (
                 "Its access token cannot be refreshed: you have to sign in again when it ends. "
                 "An OpenID provider gives a refresh token if the scope has `offline_access`."
             )
             message = f"{profile.id}: the provider gave no refresh token."
-            yield Found("no-refresh-token", "warning", message, why, _again(profile))
+            yield Found("no-refresh-token", "warning", message, why, sign_in_again(profile))
         if profile.unread:
             fields = ", ".join(profile.unread)
             yield Found(
@@ -120,8 +121,3 @@ def _on(patient: Patient, plugin: str) -> Callable[[], str]:
         return f"the plugin {plugin} is on"
 
     return switch_on
-
-
-def _again(profile: Profile) -> str:
-    choice = f"{profile.plugin.removesuffix('-auth')}" if profile.plugin else f"{profile.provider}-api"
-    return f"{{prog}} onboard --auth-choice {choice} --replace"

@@ -23,6 +23,7 @@ class CallableModel:
     that of `api`. `listed`: the catalogue has the model; `near` is what was probably meant where it does not. `fingerprint`
     changes with the key and with how and where the model is called, `signed_in_at` with the profile's sign-in (wall ms; 0 without
     one). `has_regions`: the provider has accounts of several regions, each of which is refused in the others.
+    `sign_in_again` is the command that replaces the profile; `{prog}` in it stands for the program name.
     """
 
     reference: ModelReference
@@ -42,6 +43,7 @@ class CallableModel:
     fingerprint: str = ""
     signed_in_at: int = 0
     has_regions: bool = False
+    sign_in_again: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

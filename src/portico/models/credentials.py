@@ -12,6 +12,7 @@ from portico.config.environment import named_variable, resolve_variables
 from portico.errors import ConfigError
 from portico.models.catalog import Provider, host_of
 from portico.secret import Secret
+from portico.store.remedy import sign_in_again
 from portico.urls import is_nearby
 
 if TYPE_CHECKING:
@@ -27,7 +28,8 @@ API_KEY = "api_key"
 class Credential:
     """One credential and where it comes from, in words. `base_url` is the only place it may be sent to, where it has one.
 
-    `signed_in_at` is when its profile was signed in or its key stored (wall ms), 0 without a profile.
+    `signed_in_at` is when its profile was signed in or its key stored (wall ms), 0 without a profile. `sign_in_again` is the
+    command that replaces it, of a profile.
     """
 
     source: str
@@ -36,6 +38,7 @@ class Credential:
     profile_id: str | None = None
     key: Secret | None = None
     signed_in_at: int = 0
+    sign_in_again: str | None = None
 
 
 class Credentials:
@@ -131,4 +134,11 @@ def _none_needed(provider: Provider) -> Credential | None:
 def of_profile(profile: Profile) -> Credential:
     """The credential that a profile is. A token goes to the API base that it was issued for; a key where the config says."""
     base = profile.api_base if profile.type != API_KEY else None
-    return Credential(f"profile {profile.id}", base, profile.region, profile_id=profile.id, signed_in_at=profile.created_at)
+    return Credential(
+        f"profile {profile.id}",
+        base,
+        profile.region,
+        profile_id=profile.id,
+        signed_in_at=profile.created_at,
+        sign_in_again=sign_in_again(profile),
+    )

@@ -261,6 +261,7 @@ class ModelLoader:
             auth_header=header,
             headers=headers,
             profile_id=credential.profile_id,
+            sign_in_again=credential.sign_in_again,
             key=credential.key,
             bases=bases,
             error_codes=known.error_codes if known is not None else {},

@@ -14,7 +14,11 @@ if TYPE_CHECKING:
     from portico.models.failover import Attempt, Round
     from portico.models.refusal import Refusal
 
-_OTHER_REGION = "An account of the other region is refused the same way: {prog} auth list --verbose shows the region. "
+_OTHER_REGION: Final = "one of the provider's other region is refused the same way"
+_NOT_FOUND: Final = 404
+_WRONG_ADDRESS: Final = (
+    "The provider serves nothing at this address. Compare baseUrl and api of the provider in your config: {prog} doctor"
+)
 
 
 def error_of(model: CallableModel, refusal: Refusal) -> PorticoError:
@@ -28,12 +32,12 @@ def error_of(model: CallableModel, refusal: Refusal) -> PorticoError:
         return UsageError("unknown-model", message, why=f"{name} answers {said}", hint=_current(model))
     if refusal.kind == "auth":
         message = f"{name} refuses the credential from {model.source}."
-        return SignInNeeded(
-            "credential-refused", message, why=said, hint=(_OTHER_REGION if model.has_regions else "") + _mend(model)
-        )
+        return SignInNeeded("credential-refused", message, why=said, hint=_other_credential(model))
     if refusal.kind == "no-plan":
         link = f"Subscribe: {model.subscribe_url}" if model.subscribe_url is not None else None
         return NetworkError("no-plan", f"The account at {name} has no active plan.", why=said, hint=link)
+    if refusal.kind == "invalid-request" and refusal.status == _NOT_FOUND:
+        return NetworkError("provider-refused", f"{name} refused the request.", why=said, hint=_WRONG_ADDRESS)
     kind = "answer-unknown" if refusal.unknown else refusal.kind
     message, id, advice = _WORDS.get(kind, ("{name} refused the request.", "provider-refused", None))
     advice = _current(model) if kind == "plan-lacks-model" else advice
@@ -82,7 +86,7 @@ _WORDS: Final[dict[str, tuple[str, str, str | None]]] = {
     "billing": ("{name} asks for payment first.", "billing", None),
     "server": ("{name} failed.", "provider-failed", "Try again in a moment."),
     "timeout": ("{name} did not answer in time.", "provider-failed", "Try again in a moment."),
-    "unreachable": ("{name} cannot be reached.", "network", None),
+    "unreachable": ("{name} cannot be reached.", "network", "Check the connection: {prog} doctor"),
     "answer-unknown": (
         "{name} may have answered the request, but its answer did not arrive.",
         "answer-unknown",
@@ -104,7 +108,9 @@ def _current(model: CallableModel) -> str:
     return f"Use a current model: {{prog}} models set {model.reference.provider}/{model.spec.successor}"
 
 
-def _mend(model: CallableModel) -> str:
-    if model.profile_id is None:
-        return f"Check the key: it comes from {model.source}."
-    return f"Sign in again: {{prog}} models auth login --provider {model.reference.provider}"
+def _other_credential(model: CallableModel) -> str:
+    if model.sign_in_again is None:
+        region = f" and its region: {_OTHER_REGION}" if model.has_regions else ""
+        return f"Check {model.source}{region}."
+    region = f", with the account's own region ({_OTHER_REGION})" if model.has_regions else ""
+    return f"Sign in again{region}: {model.sign_in_again}"

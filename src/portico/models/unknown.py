@@ -71,7 +71,7 @@ def no_credential(
             "not-signed-in",
             f"{SIGNED_OUT[:-1]} of {provider.id}.",
             why=f"no credential for provider {provider.id}, which serves {reference.model}",
-            hint="\n  ".join([sign_in(provider.id), *(f"Or {other}" for other in others)]),
+            hint="\n  ".join([sign_in(provider.id), *(["Or do one of:"] if others else []), *(f"- {other}" for other in others)]),
         )
     if switched_off_by is not None:
         others.append(f"switch its plugin on: {{prog}} plugins enable {switched_off_by}")

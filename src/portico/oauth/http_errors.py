@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import ssl
 from typing import Final
 
@@ -9,10 +10,10 @@ import aiohttp
 
 from portico.errors import NetworkError
 from portico.oauth.urls import without_query
+from portico.paths import EMULATOR_ENV
 
-OFFLINE_HINT: Final = (
-    "Check the connection and HTTPS_PROXY. To try it without a network: `{prog} emulator run`, then `{prog} emulator env`."
-)
+_OFFLINE: Final = "Check the connection and HTTPS_PROXY; `{prog} doctor` asks each server that is in use."
+_EMULATOR_AWAY: Final = "This shell uses the emulator, which does not answer. Start it again: `{prog} emulator run`."
 
 # Each of these ends the attempt while the connection is being made.
 _BEFORE_SENDING: Final = (
@@ -37,7 +38,12 @@ def network_error(error: Exception, url: str) -> NetworkError:
             hint="If your network replaces certificates, point SSL_CERT_FILE at its authority.",
         )
     why = "no answer in time" if isinstance(error, TimeoutError) else _reason(error)
-    return NetworkError("network", "The server cannot be reached.", unsent=unsent, why=why, where=where, hint=OFFLINE_HINT)
+    return NetworkError("network", "The server cannot be reached.", unsent=unsent, why=why, where=where, hint=offline_hint())
+
+
+def offline_hint() -> str:
+    """What helps if a server cannot be reached, or, in a shell that is pointed at the emulator, if the emulator cannot."""
+    return _EMULATOR_AWAY if EMULATOR_ENV in os.environ else _OFFLINE
 
 
 def _certificate_reason(error: Exception) -> str:

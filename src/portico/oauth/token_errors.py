@@ -25,7 +25,8 @@ class _Meaning:
 
 _SIGN_IN: Final = "Sign in again: `{prog} onboard`."
 _REGISTRATION: Final = (
-    "The client id or its registration does not fit this server: check them in the file that `{prog} config path` names."
+    "The client id or its registration does not fit this server. If your config sets `clientId`, correct or remove it: "
+    "`{prog} config edit`. If it does not, the provider has changed its registrations: upgrade Portico."
 )
 _RETRY: Final = "Try again in a moment."
 

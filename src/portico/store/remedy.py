@@ -20,4 +20,6 @@ def sign_in_again(profile: Profile) -> str:
     from shlex import quote
 
     region = f" --region {profile.region}" if profile.region else ""
+    if profile.type == "api_key":  # a key is pasted again: by the auth choice that every provider with keys has
+        return f"{{prog}} onboard --auth-choice {profile.provider}-api{region} --profile {quote(profile.id)} --replace"
     return f"{{prog}} models auth login --provider {profile.provider}{region} --profile {quote(profile.id)} --replace"

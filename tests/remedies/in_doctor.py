@@ -1,0 +1,76 @@
+"""Findings of `doctor`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+
+from portico.store.profile_record import Failure
+from portico.store.profiles import ProfileIndex
+from tests.minimax_session import GLOBAL
+from tests.remedies.scenario import command_of, scenario
+
+KEY = {"MINIMAX_API_KEY": "sk-emulator-global"}
+
+
+@scenario("{prog} config set {} {}")
+def a_base_url_of_another_api(desk):
+    entry = {"baseUrl": "http://127.0.0.1:9/v1/responses", "api": "openai-responses", "models": [{"id": "x"}]}
+    desk.ok("config", "set", "models.providers.acme", json.dumps(entry))
+    desk.follow(desk.found("base-url-of-another-api", env=KEY)["hint"])
+    desk.not_found("base-url-of-another-api", env=KEY)
+
+
+@scenario("{prog} auth order {}")
+def an_order_that_names_nobody(desk):
+    desk.ok("config", "set", "auth.order.acme", '["acme:gone"]')
+    desk.follow(desk.found("dangling-reference")["hint"])
+    desk.not_found("dangling-reference")
+
+
+@scenario("{prog} plugins info {}")
+def a_plugin_that_is_broken(desk):
+    folder = desk.commands.paths.config.parent / "broken"
+    folder.mkdir()
+    (folder / "portico.plugin.json").write_text('{"id": 1}', encoding="utf-8")
+    desk.ok("config", "set", "plugins.load.paths", json.dumps([str(folder)]))
+    desk.follow(desk.found("plugin-broken")["hint"])
+
+
+@scenario("Run `{prog} config set models.providers.{}.apiKey -`.")
+def a_default_model_of_a_provider_that_only_the_config_knows(desk):
+    entry = {"baseUrl": "https://acme.example/v1", "api": "openai-completions", "models": [{"id": "m"}]}
+    desk.ok("config", "set", "models.providers.acme", json.dumps(entry))
+    desk.ok("models", "set", "acme/m")
+    hint = desk.found("unknown-model")["hint"]
+    desk.shown("Run `", "models", "status")
+    desk.ok(*command_of(hint)[:-1], '"sk-any"')
+    desk.not_found("unknown-model")
+
+
+@scenario("{prog} auth status")
+def a_refresh_that_keeps_failing(desk):
+    desk.signed_in()
+    failing = Failure(at=1, id="network", message="No answer.", terminal=False)
+    ProfileIndex(desk.commands.paths).update(GLOBAL, lambda one: replace(one, failure=failing))
+    desk.follow(desk.found("refresh-failing")["hint"])
+
+
+@scenario("chmod {} {}")
+def a_state_folder_that_others_can_read(desk):
+    desk.ok("config", "set", "gateway.port", "18555")
+    state = desk.commands.paths.state
+    state.mkdir(exist_ok=True)
+    state.chmod(0o755)
+    _, mode, path = desk.found("state-open")["hint"].split()
+    assert path == str(state)
+    state.chmod(int(mode, 8))
+    desk.not_found("state-open")
+
+
+@scenario("Subscribe: {}")
+def an_account_without_a_plan(desk):
+    session = desk.signed_in(knobs={"quota": "none"})
+    hint = desk.found("no-plan")["hint"]
+    assert hint.startswith("Subscribe: https://platform.minimax.io/")
+    assert session.profiles()[0]["region"] == "global"

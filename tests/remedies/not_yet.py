@@ -1,0 +1,319 @@
+"""Remedies that no test follows yet. This list only shrinks: a new remedy has a scenario from the start."""
+
+from __future__ import annotations
+
+from typing import Final
+
+NOT_YET: Final = frozenset(
+    {
+        # minimax_portal_auth.dialects.replies
+        "Check that the account has a Coding Plan or Token Plan, and that --region is the account's own.",
+        "Start again; if it stays so, check that the account may use the portal.",
+        "Try again; if it stays so, MiniMax has changed its service and `{prog}` needs an update.",
+        # minimax_portal_auth.dialects.user_code
+        "Start the sign-in again; if it stays so, something between here and MiniMax changes its answers.",
+        # minimax_portal_auth.overrides
+        "Mend these keys; `{prog} config get plugins.entries.minimax-portal-auth.config` shows them.",
+        # minimax_portal_auth.resource
+        "Sign in again and allow everything the page asks for.",
+        "Sign in with the account's own --region, or set portals.<region>.apiBase for a portal of your own.",
+        # portico.auth.exchange
+        "try again",
+        # portico.auth.held
+        "run the command again to use the new sign-in",
+        # portico.auth.importers.source
+        "; if it does not run, delete {}",
+        "end {} and run the command again",
+        "nothing was changed; sign in instead: {prog} onboard --auth-choice minimax-portal",
+        "sign out in {}, or take that entry out by hand",
+        # portico.auth.outcome
+        "Try again in a moment.",
+        "sign in again: {prog} onboard --auth-choice {}-api{} --profile {} --replace",
+        "the client id, or its registration, does not fit this server: correct it with {prog} config edit, then sign in again: {prog} models auth login --provider {} --profile {} --replace",
+        "the client id, or its registration, does not fit this server: correct it with {prog} config edit, then sign in again: {prog} onboard --auth-choice {}-api{} --profile {} --replace",
+        "the first use after {} min tries again; if you cannot wait, sign in again: {prog} models auth login --provider {} --profile {} --replace",
+        "the first use after {} min tries again; if you cannot wait, sign in again: {prog} onboard --auth-choice {}-api{} --profile {} --replace",
+        # portico.auth.pause
+        "tried {} s ago; it is tried again when asked for in {} s",
+        # portico.cli.ask
+        '{prog} ask "Hello", or give it to standard input: {prog} ask -',
+        # portico.cli.auth_import
+        "End {}, then: {prog} auth logout {}, and import again.",
+        "{prog} auth import --from {} --path {}",
+        # portico.cli.auth_order
+        "Give one of: {}",
+        # portico.cli.auth_status
+        "finish signing out: {prog} auth logout {}",
+        "nothing: it is refreshed when it is used (to keep it fresh: {prog} auth keep-fresh)",
+        "{}: damaged\n  to do         delete its tokens: {prog} auth logout {}",
+        # portico.cli.config_change
+        "change it in that file",
+        "set `{}` as a whole, or change it there",
+        "take it out of that file",
+        "{prog} config unset --write-base {}",
+        # portico.cli.config_edit
+        "mend VISUAL or EDITOR",
+        "set VISUAL or EDITOR",
+        "set VISUAL or EDITOR to the command of one",
+        # portico.cli.configure
+        'Done: {}\nNext:  {prog} ask "Hello"   |   {prog} models list',
+        'These do the same:\n  {prog} config set \'agents.defaults.models["REF"]\' "{}"',
+        "These do the same:\n  {prog} models fallbacks add REF",
+        "These do the same:\n  {prog} models set REF",
+        "These do the same:\n  {prog} models status --probe",
+        "These do the same:\n  {prog} onboard --auth-choice ID --non-interactive",
+        "`{prog} configure` asks questions, and nobody can be asked here.",
+        # portico.cli.doctor
+        "{prog} doctor --fix does it.",
+        # portico.cli.emulator
+        "A code is good once, and for a few minutes.",
+        # portico.cli.emulator_run
+        "$BROWSER approves there by itself; by hand: {prog} emulator approve CODE",
+        "Use it: `{prog} emulator env`.",
+        'eval "$({prog} emulator env)"',
+        "{prog} onboard --auth-choice minimax-portal --region {} --flow {}",
+        # portico.cli.env
+        "No gateway is running; start it: {prog} gateway start",
+        # portico.cli.failures
+        "This is a bug: please report it.",
+        # portico.cli.gateway
+        "It starts again at the next login ({}); to end that: {prog} gateway uninstall",
+        "It starts at the next login ({}), or now: {prog} gateway start",
+        "No gateway is running; nothing was restarted. To start one: {prog} gateway start",
+        "What your tools show it: {prog} gateway key show",
+        # portico.cli.gateway_keys
+        "A key for your tools was made: {prog} gateway key show",
+        "There is no gateway key yet. Make one: {prog} gateway key add NAME",
+        # portico.cli.gateway_service
+        "{prog} config set gateway.port {}; or without the service: {prog} gateway uninstall",
+        # portico.cli.logout
+        "The access token ends by itself; to end the sign-in at once, remove this application on the provider's site.",
+        "To be sure, remove this application on the provider's site.",
+        "When the store can be reached again, finish it: {prog} auth logout {}",
+        "{prog} auth list, then: {prog} auth logout {}",
+        # portico.cli.models_names
+        "a plugin proposes it; give the name to another model instead",
+        "take it out there, or: {prog} config unset --write-base '{}'",
+        "{prog} config unset --write-base '{}'",
+        # portico.cli.models_set
+        "{} names {}, and that counts: {prog} config unset agents.defaults.model.primary",
+        # portico.cli.models_view
+        "No models found. See {prog} models list --all",
+        # portico.cli.purge
+        "mend that, and run the command again: {prog} purge",
+        # portico.cli.trouble
+        "{prog} onboard --auth-choice {}-api{} --profile {} --replace",
+        "{prog}: these have to be signed in again: {} - see {prog} auth status",
+        "{prog}: {} has to be signed in again: {} - {prog} onboard --auth-choice {}-api{} --profile {} --replace",
+        # portico.cli.usage_plan
+        "{}\n  Or set {} to the key of a plan.",
+        # portico.config.base_edit
+        "leave out `--write-base` to have it in Portico's own file",
+        # portico.config.environment
+        "set {}, or put it into the configuration: `{prog} config set env.{} -`",
+        # portico.config.file
+        "close it there and try again",
+        # portico.config.model_checker
+        "write its host as it is in DNS: xn--...",
+        # portico.config.problem
+        "mend them and try again",
+        # portico.config.reading
+        "free some of your disk quota and run the command again",
+        "free some space on that disk and run the command again",
+        "make that place yours, or name another file with `--config` or PORTICO_CONFIG",
+        "name another file",
+        "name another file with `--config`",
+        "save it as UTF-8",
+        # portico.doctor.examination
+        "look at this part by itself; another program may hold it",
+        # portico.doctor.files
+        "{prog} config edit",
+        # portico.doctor.gateway
+        "pip install --upgrade '{}>={}'",
+        "{prog} gateway install",
+        "{prog} gateway restart",
+        # portico.doctor.models
+        "Run `{prog} configure`.",
+        # portico.doctor.network
+        "set the clock: timedatectl set-ntp true",
+        # portico.doctor.sign_ins
+        "tell the provider, or its plugin's author",
+        "{prog} auth logout {}",
+        "{prog} plugins doctor",
+        # portico.gateway.as_service
+        "put it into a file that only you can read, set {} to that file, and run the command again",
+        # portico.gateway.body
+        "send fewer, or send long lists as one text",
+        # portico.gateway.child
+        "see {}, or run it in the foreground: {prog} gateway run",
+        # portico.gateway.live_models
+        "No model here is served over {}.",
+        "These are: {}.",
+        # portico.gateway.server
+        "look at it: {prog} gateway status; or start it anew: {prog} gateway restart",
+        # portico.gateway.service
+        "look at {}; then end process {} yourself",
+        "see {prog} gateway logs",
+        # portico.installation
+        "Set HOME, or set PORTICO_CONFIG and PORTICO_STATE_DIR.",
+        'Start one and run `eval "$({prog} emulator env)"` again, or use a new shell for the real thing.',
+        # portico.integrations.serving
+        "It is served over {}.",
+        # portico.models.refusal_errors
+        "Check the connection: {prog} doctor",
+        "It was not sent again, because the provider may bill it. Check {prog} usage, then ask again.",
+        "Its windows: {prog} usage",
+        # portico.models.unknown
+        "switch its plugin on: {prog} plugins enable {}",
+        "{prog} config set models.providers.{}.apiKey -",
+        "{prog} configure",
+        "{prog} onboard --auth-choice {}",
+        # portico.oauth.authorization_request
+        "Use `--flow device` if the server offers it.",
+        # portico.oauth.authorization_response
+        "Check `issuer` in the provider's settings, then run the command again.",
+        "Run the command again; if it stays so, the server does not keep to the standard (RFC 6749 section 4.1.2). Try `--flow device`.",
+        # portico.oauth.browser_flow
+        "Run the command again. If the browser is on another machine, use `--flow device`, or forward the port that `--callback-port` names with `ssh -L`, or paste the address of the page that could not be opened.",
+        # portico.oauth.client
+        "A captive portal may be answering: open any page in a browser, then try again.",
+        # portico.oauth.connections
+        "Point {} at a file of certificates, or unset it.",
+        # portico.oauth.device_flow
+        "A captive portal or a proxy answers in the server's place: open any page in a browser first. {}",
+        "Do not sign in there. Check the provider's endpoints in the settings.",
+        "Run the command again to get a new code.",
+        # portico.oauth.dialect_calls
+        "tell its plugin's author",
+        # portico.oauth.endpoints
+        "Check `issuer` in the provider's settings, or name the endpoints there.",
+        "Correct it in the provider's settings; if the server's own metadata names it, do not sign in there.",
+        # portico.oauth.http_errors
+        "If your network replaces certificates, point SSL_CERT_FILE at its authority.",
+        # portico.oauth.id_token
+        "Check `issuer` and `clientId` in the provider's settings, then run the command again.",
+        "Run the command again, and follow no sign-in link that you did not ask for.",
+        # portico.oauth.loopback
+        "Set `redirect.host` to 127.0.0.1 in the provider's settings.",
+        # portico.oauth.proxy
+        "Make it again, by the command that installed the service, or unset {}.",
+        "Write the URL into a file of mode 600, as HTTPS_PROXY=http://proxy.example:3128, and set {} to its path.",
+        "{} to a proxy such as http://proxy.example:3128, or list the host in NO_PROXY to go there directly.",
+        # portico.oauth.revocation
+        "End the session on the provider's own account page; until then its tokens live on to their expiry.",
+        # portico.oauth.sign_in
+        "Use `--flow device`. If you have a client id with a registered redirect, set `clientId`, `redirect` and `authorizationEndpoint` under `plugins.entries.<plugin>.config.portals.<region>`. `--force` tries all the same.",
+        # portico.oauth.start_address
+        "Run the command again. If it happens again, add `--no-browser` and open the printed address yourself.",
+        # portico.oauth.token_errors
+        "A proxy or a captive portal may be answering in the server's place. Open any page in a browser, then try again.",
+        "Run the command again to retry.",
+        "Sign in again: `{prog} onboard`.",
+        "The client id or its registration does not fit this server. If your config sets `clientId`, correct or remove it: `{prog} config edit`. If it does not, the provider has changed its registrations: upgrade Portico.",
+        "Try again; if it stays so, the server has changed and `{prog}` needs an update.",
+        # portico.onboarding.background
+        "none; tokens are refreshed when used (to change that: {prog} gateway start)",
+        "the gateway cannot refresh it before it is restarted: {prog} gateway restart",
+        "try: {prog} gateway start",
+        # portico.onboarding.importing
+        "Keep both: --profile NAME; or sign out first: {prog} auth logout {}",
+        "Leave --profile out.",
+        "if that one is an account of its own: {prog} auth import --from {} --path {}; or sign in instead: {prog} onboard --auth-choice minimax-portal",
+        "sign in instead: {prog} onboard --auth-choice minimax-portal",
+        "take over what {} uses now: {prog} auth import --from {}",
+        "{prog} plugins list",
+        "{}name the file: --from {} --path FILE; or sign in: {prog} onboard --auth-choice minimax-portal",
+        # portico.onboarding.key_questions
+        "Set it, and run the command again: export {}=...",
+        # portico.onboarding.replacing
+        "Give --profile NAME to keep both.",
+        # portico.onboarding.storing
+        "{prog} onboard --auth-choice minimax-portal --store file",
+        # portico.onboarding.summary
+        'Next:  {prog} ask "Hello"   |   {prog} models list',
+        # portico.onboarding.wizard.allowed
+        "in use, and so allowed in any case",
+        # portico.onboarding.wizard.base
+        "{prog} config set base PATH",
+        # portico.onboarding.wizard.model_auth
+        "Nothing was set up. To come back to it: {prog} onboard",
+        # portico.ownership
+        "move it to a folder of your own, or take it over: chown -h user {} {}",
+        "move what is yours to a folder of your own",
+        # portico.plugins.decision
+        "Add it to `plugins.allow` in the config.",
+        "Remove it from `plugins.deny` in the config.",
+        "Run `{prog} config set plugins.enabled true`.",
+        "Run `{prog} plugins enable {}`.",
+        "Unset {}, or add {} to it.",
+        # portico.plugins.manager
+        "See `{prog} plugins info {}`.",
+        "The plugin that this sign-in was made with is gone: see `{prog} plugins list`.",
+        # portico.services.launchd
+        "{prog} {}",
+        # portico.services.service
+        "set {} without them",
+        # portico.store.atomic
+        "Give less of it.",
+        "free some of your disk quota and run the command again; nothing stored before was touched",
+        "free some space on that disk and run the command again; nothing stored before was touched",
+        "look at who put it there, then move it away: {}",
+        "make that place yours (chown), or set PORTICO_STATE_DIR to a folder that is",
+        "raise the file size limit of this shell (ulimit -f) and run the command again",
+        "that file system is read-only: set PORTICO_STATE_DIR to a folder that can be written",
+        "the disk reports an error: check it before you go on",
+        "this process has too many files open: raise its limit (ulimit -n)",
+        # portico.store.index_file
+        "check it with: {prog} auth list",
+        "run the command again",
+        "sign in again: {prog} onboard",
+        "upgrade, or set PORTICO_STATE_DIR to another folder; the file has not been touched",
+        # portico.store.keyring_store
+        "start it (log in to the desktop) and run the command again, or do without: {prog} onboard --store file   (keeps the tokens in a file sealed with a passphrase)",
+        "unlock it (over SSH: security unlock-keychain) and run the command again",
+        "unlock it (over SSH: security unlock-keychain) and run the command again; what may have been left is tidied up the next time",
+        "unlock the keyring (log in to the desktop, or answer its prompt) and run the command again",
+        "unlock the keyring (log in to the desktop, or answer its prompt) and run the command again; what may have been left is tidied up the next time",
+        # portico.store.lock
+        "check that {} is a folder you own, on a file system that can lock files",
+        "try again when it has finished",
+        "try again, or look at what process {} is doing",
+        # portico.store.long_record
+        "leave --store out: the record is then sealed in a file, and only its key is in the keyring",
+        # portico.store.profiles
+        "sign in again, or remove it: {prog} auth logout {}",
+        # portico.store.records
+        "the provider sent something that is hardly a token: tell its plugin's author",
+        "upgrade; nothing has been changed",
+        # portico.store.sealed_file
+        "give the passphrase the store was made with; if it is lost, move that folder away and sign in again",
+        "put it back from a backup, or sign in again: {prog} onboard --store file",
+        # portico.store.sealing
+        "upgrade; the file has not been touched",
+        # portico.store.secret_service
+        "kill {}, then run gnome-keyring-daemon --unlock and type the password and Ctrl-D; or: {prog} onboard --store file   (keeps the tokens in a file sealed with a passphrase)",
+        "log in to the desktop with a password, or make a keyring there (Passwords and Keys)",
+        "log in to the desktop, or kill {}, then run gnome-keyring-daemon --unlock and type the password and Ctrl-D; or: {prog} onboard --store file   (keeps the tokens in a file sealed with a passphrase)",
+        "open a database, and expose a group of it in Database Settings, Secret Service Integration",
+        "open the database that has Portico's entries in {}, and run the command again",
+        "run the command again and allow it; or: {prog} onboard --store file   (keeps the tokens in a file sealed with a passphrase)",
+        "run the command again and answer its window",
+        "unlock that database, or bring to the front the one that has Portico's entries",
+        "unlock the keyring and run the command again",
+        "unset {}, or set it to one of them",
+        "{}; or: {prog} onboard --store file   (keeps the tokens in a file sealed with a passphrase)",
+        # portico.store.vault
+        "choose another store: {prog} onboard --store file",
+        "choose another with --profile",
+        "{prog} onboard",
+        "{}; if nothing has it any more, sign in again: {prog} models auth login --provider {} --profile {} --replace",
+        "{}; if nothing has it any more, sign in again: {prog} onboard --auth-choice {}-api{} --profile {} --replace",
+        # portico.usage.asking
+        "Its plugin is at fault: {prog} plugins list",
+        # portico.usage.history_file
+        "Upgrade Portico, or move the file away: {}",
+        # portico.usage.report
+        "Either it is of the other region ({}), or {}",
+        "Set it up again: {prog} onboard --auth-choice {}",
+    }
+)

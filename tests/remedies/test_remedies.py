@@ -1,0 +1,42 @@
+"""Each remedy that Portico prints names commands that exist, and is followed by a test in the situation that prints it."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.commands import Commands
+from tests.remedies import in_doctor, in_rows, in_sign_in  # noqa: F401 - they enter their scenarios
+from tests.remedies.collected import remedies, templates_in
+from tests.remedies.commands import accepted, named_commands
+from tests.remedies.not_yet import NOT_YET
+from tests.remedies.scenario import SCENARIOS, Desk
+
+pytestmark = pytest.mark.requirement("E179")
+
+
+@pytest.fixture
+def desk(run_portico, minimax):
+    return Desk(Commands(run_portico), minimax)
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_a_remedy_is_printed_in_its_situation_and_following_it_helps(name, desk):
+    SCENARIOS[name].run(desk)
+
+    shown = {template for printed in desk.printed for template in templates_in(printed)}
+    assert set(SCENARIOS[name].prints) <= shown, f"printed were: {desk.printed}"
+
+
+def test_every_remedy_has_a_scenario():
+    """A new remedy needs one: `tests/remedies/scenario.py` says how. `NOT_YET` only shrinks."""
+    claimed = {template for each in SCENARIOS.values() for template in each.prints}
+
+    assert sorted(claimed - set(remedies())) == [], "these scenarios are of remedies that the source does not have"
+    assert sorted(set(remedies()) - claimed - set(NOT_YET)) == [], "these remedies have no scenario"
+    assert sorted(set(NOT_YET) & claimed) == [], "these have a scenario by now: take them out of NOT_YET"
+    assert sorted(set(NOT_YET) - set(remedies())) == [], "these are gone from the source: take them out of NOT_YET"
+
+
+def test_each_command_in_a_remedy_is_one_that_the_parser_takes():
+    wrong = {(template, command) for template in remedies() for command in named_commands(template) if accepted(command) is None}
+    assert wrong == set()
