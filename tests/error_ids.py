@@ -35,6 +35,7 @@ PASSED_ON: Final = frozenset(
             "doctor/examination",
             "doctor/files",
             "doctor/finding",
+            "doctor/models",
             "gateway/front",
         ),
         *("models/refusal_errors", "oauth/token_errors", "store/atomic", "usage/asking"),

@@ -382,12 +382,13 @@ async def test_a_stream_without_its_end_is_an_error_and_never_a_short_answer(api
     assert caught.value.why in {"overloaded", "minimax-portal closed the stream before its end"}
 
 
-async def test_a_host_that_is_not_there_is_unreachable_and_its_error_names_the_emulator(api, unused_tcp_port):
+async def test_a_host_that_is_not_there_is_unreachable_and_its_error_names_the_check(api, unused_tcp_port):
     with pytest.raises(Refused) as caught:
         await ask(api, Broker(), base_url=f"http://127.0.0.1:{unused_tcp_port}")
 
     assert caught.value.refusal.kind == "unreachable"
-    assert "emulator" in caught.value.error.hint
+    assert "{prog} doctor" in caught.value.error.hint
+    assert "emulator" not in caught.value.error.hint
 
 
 @pytest.mark.requirement("E84")

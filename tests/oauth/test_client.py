@@ -20,6 +20,7 @@ from portico.contracts import FormRequest
 from portico.errors import ConfigError, NetworkError
 from portico.oauth.client import BODY_CAP, OAuthClient
 from portico.oauth.proxy import Proxy, proxy_for
+from portico.paths import EMULATOR_ENV
 from portico.secret import Secret
 from portico.testing.canary import canary
 
@@ -209,7 +210,7 @@ async def test_a_server_that_hangs_up_is_a_network_error():
     assert not error.value.unsent
 
 
-async def test_without_a_network_the_way_to_try_it_is_told():
+async def test_without_a_network_the_check_is_named_and_the_emulator_only_to_those_who_use_it(monkeypatch):
     with socket.socket() as closed:
         closed.bind(("127.0.0.1", 0))
         port = closed.getsockname()[1]
@@ -218,8 +219,13 @@ async def test_without_a_network_the_way_to_try_it_is_told():
 
     assert error.value.id == "network"
     assert error.value.where == f"http://127.0.0.1:{port}/token"
-    assert "{prog} emulator run" in (error.value.hint or "")
+    assert "{prog} doctor" in (error.value.hint or "")
+    assert "emulator" not in (error.value.hint or "")
     assert error.value.unsent
+    monkeypatch.setenv(EMULATOR_ENV, "/nowhere")
+    with pytest.raises(NetworkError, match="cannot be reached") as pointed:
+        await post(f"http://127.0.0.1:{port}/token")
+    assert "{prog} emulator run" in (pointed.value.hint or "")
 
 
 @pytest.mark.linux
