@@ -106,7 +106,7 @@ async def test_a_client_that_is_not_known_any_more_is_told_to_look_at_its_config
     for _ in range(3):
         with pytest.raises(SignInNeeded) as raised:
             await broker.access(PROFILE)
-        assert "config path" in raised.value.hint
+        assert "config edit" in raised.value.hint
         account.clock.advance(600)
     assert account.posts == 1
 

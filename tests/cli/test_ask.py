@@ -76,14 +76,15 @@ def test_a_token_that_ended_is_replaced_before_the_question_is_sent(minimax):
         assert "answering as MiniMax-M2.1" in session.ok("ask", "Still there?")
 
 
-def test_without_a_network_it_ends_with_its_own_code_and_names_the_emulator(session, unused_tcp_port):
+def test_without_a_network_it_ends_with_its_own_code_and_names_the_check(session, unused_tcp_port):
     session.sign_in("--region", "global")
     proxy = f"http://127.0.0.1:{unused_tcp_port}"
 
     done = session.run("ask", "Why?", env={"HTTPS_PROXY": proxy, "https_proxy": proxy})
 
     assert done.returncode == 8
-    assert "emulator" in done.stderr
+    assert "portico doctor" in done.stderr
+    assert "emulator" not in done.stderr
 
 
 def test_a_model_that_neither_the_catalogue_nor_the_provider_knows_is_unknown(session):

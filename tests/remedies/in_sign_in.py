@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+import pytest
+
 from portico.store.profile_record import SIGN_OUT_UNFINISHED, Failure
 from portico.store.profiles import ProfileIndex
 from tests.free_port import free_port
@@ -248,6 +250,18 @@ def standard_input(text: str) -> Iterator[None]:
 def typed_key(desk: Desk, *words: str, key: str) -> None:
     with standard_input(key):
         desk.ok(*words)
+
+
+@scenario("Answer its window: `{prog} auth status --check` opens it.")
+def a_keyring_that_would_have_to_ask(desk):
+    session = desk.signed_in()
+    if session.store:
+        pytest.skip("no keyring can run here")
+    desk.keyring().lock()
+    line = desk.shown("Answer its window", "auth", "status")
+    assert command_of(line) == ["auth", "status", "--check"]
+    # Nobody sits at this keyring: that its window opens, and is answered, is `tests/store/test_secret_service.py`'s to show.
+    assert session.run(*command_of(line)).returncode == 7
 
 
 @scenario("Copy it again from the provider's page.")

@@ -23,6 +23,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
+    from portico.testing.secret_service import SecretService
     from tests.commands import Commands
     from tests.minimax_session import MinimaxSession
 
@@ -31,10 +32,13 @@ SCENARIOS: dict[str, Scenario] = {}
 
 @dataclass
 class Desk:
-    """Where a scenario types its commands, and what they printed. `start` begins the emulator, for those that need a server."""
+    """Where a scenario types its commands, and what they printed. `start` begins the emulator, for those that need a server,
+    and `keyring` gives the Secret Service that it uses, for those that lock it.
+    """
 
     commands: Commands | MinimaxSession
     start: Callable[..., MinimaxSession]
+    keyring: Callable[[], SecretService]
     printed: list[str] = field(default_factory=list)
 
     def signed_in(self, *options: str, **emulator: Any) -> MinimaxSession:

@@ -15,8 +15,8 @@ pytestmark = pytest.mark.requirement("E179")
 
 
 @pytest.fixture
-def desk(run_portico, minimax):
-    return Desk(Commands(run_portico), minimax)
+def desk(run_portico, minimax, request):
+    return Desk(Commands(run_portico), minimax, lambda: request.getfixturevalue("secret_service"))
 
 
 @pytest.mark.parametrize("name", SCENARIOS)

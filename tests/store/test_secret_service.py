@@ -167,6 +167,19 @@ def test_a_command_that_reads_two_sign_ins_asks_for_each_of_them_once(minimax, k
     assert keepassxc.asked == ["KeePassXC -  Access Request"] * 2
 
 
+@pytest.mark.requirement("E177")
+def test_auth_status_opens_no_window_and_names_the_command_that_does(minimax, keepassxc):
+    session = minimax()
+    session.env["DBUS_SESSION_BUS_ADDRESS"] = keepassxc.bus.address
+    session.sign_in("--region", "global")
+    with keepassxc.person(*ALLOW):
+        plain = session.run("auth", "status")
+        assert keepassxc.asked == []
+        checked = session.run("auth", "status", "--check")
+    assert (plain.returncode, "portico auth status --check" in plain.stdout) == (7, True)
+    assert (checked.returncode, keepassxc.asked) == (0, ["KeePassXC -  Access Request"])
+
+
 @pytest.mark.requirement("E102")
 @pytest.mark.parametrize("command", [("auth", "keep-fresh"), ("auth", "keep-fresh", "--once"), ("gateway", "run")])
 def test_a_program_that_works_unattended_says_on_stderr_that_a_window_waits(minimax, keepassxc, command, unused_tcp_port):

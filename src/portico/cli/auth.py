@@ -58,7 +58,7 @@ def add_status(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         "9 a plugin that is needed is off or broken; with --check also 12 if one ends within 24 h and cannot be refreshed.\n"
     )
     parser = commands.add_parser("status", help="show whether each account can be used, and what to do", epilog=epilog)
-    parser.add_argument("--check", action="store_true", help="also exit with 12 if one ends within 24 h and cannot be refreshed")
+    parser.add_argument("--check", action="store_true", help="let the keyring ask you; exit with 12 if one ends within 24 h")
     parser.set_defaults(handler=status_)
 
 

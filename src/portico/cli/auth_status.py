@@ -41,10 +41,10 @@ def show_status(rt: Runtime, *, check: bool = False) -> int:
 
     Returns:
         3 if there is none, or one needs a new sign-in; 7 if the store does not give the tokens back; 9 if a plugin that is needed
-        cannot be used. With `check` also 12 if one ends within 24 hours and cannot be refreshed.
+        cannot be used. With `check` also 12 if one ends within 24 hours and cannot be refreshed; the keyring may then ask.
     """
     index = rt.index.view()
-    unusable = _unusable(index, rt)
+    unusable = _unusable(index, rt, may_ask=check)
     code = _code(index, unusable, rt, check=check)
     warning = shared_folder_warning(rt.paths.state)
     if warning is not None:
@@ -87,10 +87,13 @@ def _code(index: IndexDraft, unusable: dict[str, Trouble], rt: Runtime, *, check
     return code if check else ExitCode.OK
 
 
-def _unusable(index: IndexDraft, rt: Runtime) -> dict[str, Trouble]:
-    """The accounts that cannot be used, by id: for want of their plugin or of their tokens. Nobody is asked for anything."""
+def _unusable(index: IndexDraft, rt: Runtime, *, may_ask: bool) -> dict[str, Trouble]:
+    """The accounts that cannot be used, by id: for want of their plugin or of their tokens.
+
+    With `may_ask` a keyring may open its window; a passphrase is never asked for.
+    """
     found: dict[str, Trouble] = {}
-    vault = Vault(rt.paths, rt.index, passphrase=PassphraseSource(rt.env), env=rt.env, asks=False)
+    vault = Vault(rt.paths, rt.index, passphrase=PassphraseSource(rt.env), env=rt.env, on_wait=rt.note, asks=may_ask)
     for profile in index.profiles:
         try:
             if profile.plugin:

@@ -427,7 +427,7 @@ class SecretService:
             StoreError: nobody answered it, or nobody is to be asked now.
         """
         if self._person.is_undisturbed:
-            hint = "run the command again and answer its window"
+            hint = "Answer its window: `{prog} auth status --check` opens it."
             raise StoreError(
                 "keyring-locked", f"{self._who()} would have to ask you to {what}", why="it was not opened", hint=hint
             )
