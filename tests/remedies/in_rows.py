@@ -47,7 +47,6 @@ ROWS: Final = (
         "config set --help",
     ),
     Row(("{prog} onboard --auth-choice ID --non-interactive",), "configure --section model", "onboard --help"),
-    Row(("Knobs: {}",), "emulator run --knob nonsense=1", "emulator run --help"),
     Row(("{prog} exec -- claude",), "exec", "exec --help"),
     Row(("`{prog} explain` lists them.",), "explain zzzzz"),
     Row(("--probe-provider {}",), "models status --probe --probe-provider zzz", "models status --probe --probe-provider minimax"),

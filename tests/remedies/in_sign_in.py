@@ -252,6 +252,17 @@ def typed_key(desk: Desk, *words: str, key: str) -> None:
         desk.ok(*words)
 
 
+@scenario("Knobs: {}")
+def an_unknown_knob_of_the_emulator(desk):
+    run = ("emulator", "run", "--knob")
+    known = desk.refused(*run, "nonsense=1")["hint"].removeprefix("Knobs: ").split(", ")
+    near = desk.refused(*run, "bost=1")["hint"]
+    assert near == "Did you mean boost?"
+    assert "boost" in known
+    # A knob that is known is refused for its value alone; with a right one the emulator would run on.
+    assert "does not take" in desk.refused(*run, "boost=x")["message"]
+
+
 @scenario("Answer its window: `{prog} auth status --check` opens it.")
 def a_keyring_that_would_have_to_ask(desk):
     session = desk.signed_in()
