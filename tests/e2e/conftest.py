@@ -21,7 +21,8 @@ if TYPE_CHECKING:
     from portico.testing.secret_service import SecretService
     from tests.e2e.terminal import Terminal
 
-if not (Path(__file__).parent / "clients" / "node_modules").exists():
+_CLIENTS = Path(__file__).parent / "clients"
+if not any((_CLIENTS / name).exists() for name in ("node_modules", "venv")):
     collect_ignore = ["test_clients.py"]  # hundreds of megabytes, which `.ci/run` fetches
 if sys.platform == "win32":
     collect_ignore_glob = ["test_*.py"]  # pseudo-terminals and signals are as POSIX has them
@@ -103,17 +104,24 @@ class Machine:
 
 
 @pytest.fixture
-def machine(paths, secret_service, tmp_path):
-    needs("bash")
-    folder, outputs = tmp_path / "bin", tmp_path / "outputs"
+def launchers(tmp_path):
+    """A folder for PATH, with the commands `portico` and `openclaw`."""
+    folder = tmp_path / "bin"
     folder.mkdir()
-    outputs.mkdir(exist_ok=True)
     launcher = folder / "portico"
     launcher.write_text(_LAUNCHER.format(python=sys.executable), encoding="utf-8")
     launcher.chmod(0o755)
     (folder / "openclaw").symlink_to(launcher)
+    return folder
+
+
+@pytest.fixture
+def machine(paths, secret_service, launchers, tmp_path):
+    needs("bash")
+    outputs = tmp_path / "outputs"
+    outputs.mkdir(exist_ok=True)
     path = (str(Path(portico.__file__).parent.parent), os.environ["PYTHONPATH"])
-    env = {**os.environ, "PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": os.pathsep.join(path)}
+    env = {**os.environ, "PATH": f"{launchers}{os.pathsep}{os.environ['PATH']}", "PYTHONPATH": os.pathsep.join(path)}
     user = Machine(tmp_path, env, secret_service, outputs)
     yield user
     for terminal in user.terminals:
