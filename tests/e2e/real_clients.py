@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 from contextlib import suppress
@@ -38,12 +39,16 @@ _COMMAND: Final = re.compile(r"^\$ (.+)$", re.MULTILINE)
 
 @dataclass(frozen=True, slots=True)
 class Client:
-    """A tool without a terminal. `words` start it and `question` ends them; `needs` is what has to be installed."""
+    """A tool without a terminal. `words` start it, and the question comes last; `needs` is what has to be installed."""
 
     id: str
     words: tuple[str, ...]
     needs: Path
     by_stdin: bool = False
+    is_script: bool = False
+
+    def is_here(self) -> bool:
+        return self.needs.exists() and (not self.is_script or shutil.which("node") is not None)
 
     @property
     def name(self) -> str:
@@ -69,18 +74,18 @@ _AIDER: Final = (
 _LOOK: Final = str(FOLDER / "look.mjs")
 CLIENTS: Final = (
     Client("claude", ("claude", "--allowedTools", "Read", "-p"), _NODE / "claude"),
-    Client("codex", _CODEX, _NODE / "codex"),
+    Client("codex", _CODEX, _NODE / "codex", is_script=True),
     Client("opencode", ("opencode", "run"), _NODE / "opencode", by_stdin=True),
     Client("aider", _AIDER, _PYTHON / "aider"),
     Client("llm", ("llm", "-m", "portico", "--functions", "look.py"), _PYTHON / "llm"),
-    Client("anthropic-js", ("node", _LOOK, "anthropic"), FOLDER / "node_modules" / "@anthropic-ai" / "sdk"),
-    Client("openai-js", ("node", _LOOK, "openai"), FOLDER / "node_modules" / "openai"),
+    Client("anthropic-js", ("node", _LOOK, "anthropic"), FOLDER / "node_modules" / "@anthropic-ai" / "sdk", is_script=True),
+    Client("openai-js", ("node", _LOOK, "openai"), FOLDER / "node_modules" / "openai", is_script=True),
 )
 
 
 def installed(*ids: str) -> list[Client]:
     """Those of these clients that are here."""
-    return [client for client in CLIENTS if client.id in ids and client.needs.exists()]
+    return [client for client in CLIENTS if client.id in ids and client.is_here()]
 
 
 @dataclass(slots=True)
