@@ -84,6 +84,7 @@ def test_each_sdk_asks_and_streams_over_its_own_protocol(served):
 
 
 @pytest.mark.requirement("E144")
+@pytest.mark.requirement("E180")
 def test_each_sdk_asks_once_about_a_plan_that_is_used_up(served):
     session = served(knobs={"quota": "exhausted"})
     with (
@@ -168,22 +169,6 @@ def test_openais_sdk_runs_a_tool_over_responses_whole_and_streamed(served):
             result = {"type": "function_call_output", "call_id": call.call_id, "output": look(**json.loads(call.arguments))}
             called = {"type": "function_call", "call_id": call.call_id, "name": call.name, "arguments": call.arguments}
             assert RETURNED in asked(client, streamed, [*ASKED, called, result]).output_text
-
-
-@pytest.mark.requirement("E180")
-def test_each_sdk_gives_up_at_once_and_says_why_when_the_plan_is_used_up_for_hours(served):
-    session = served(knobs={"quota": "exhausted"})
-    began = time.monotonic()
-    with anthropic.Anthropic(base_url=session.url, auth_token=session.key, api_key=None, max_retries=9) as client:
-        for _ in range(2):  # the second is answered by the gateway itself
-            with pytest.raises(anthropic.RateLimitError, match="usage limit"):
-                client.messages.create(model=M21, max_tokens=100, messages=QUESTION)
-    with openai.OpenAI(base_url=f"{session.url}/v1", api_key=session.key, max_retries=9) as client:
-        with pytest.raises(openai.RateLimitError, match="usage limit"):
-            client.chat.completions.create(model=M21, messages=QUESTION)
-        with pytest.raises(openai.RateLimitError, match="usage limit"):
-            client.responses.create(model=M21, input="Why?")
-    assert time.monotonic() - began < 10
 
 
 @pytest.mark.requirement("E69")

@@ -67,8 +67,13 @@ E158 = {
     "Anthropic's without": ({"api": ANTHROPIC, "baseUrl": "http://127.0.0.1:{port}/a"}, MESSAGES, f"/a{MESSAGES}", {}),
 }
 CASES = [
-    pytest.param(*case, id=name, marks=pytest.mark.requirement(id))
-    for id, cases in (("E153", E153), ("E155", E155), ("E156", E156), ("E158", E158))
+    pytest.param(*case, id=name, marks=mark)
+    for mark, cases in (
+        (pytest.mark.requirement("E153"), E153),
+        (pytest.mark.requirement("E155"), E155),
+        (pytest.mark.requirement("E156"), E156),
+        (pytest.mark.requirement("E158"), E158),
+    )
     for name, case in cases.items()
 ]
 
