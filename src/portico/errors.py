@@ -122,10 +122,10 @@ def place_of(exc: BaseException) -> str:
 
 
 def frames_of(exc: BaseException) -> str:
-    """The lines that led to an exception, for a log. Its text is left out, and that of its causes: it may quote a token."""
+    """Where an exception came from, a line for each call, for a log. Its text is left out: it may quote a token."""
     import traceback
 
-    return "".join(traceback.format_tb(exc.__traceback__)).rstrip()
+    return "\n".join(f"  {each.filename}:{each.lineno} in {each.name}" for each in traceback.extract_tb(exc.__traceback__))
 
 
 class UsageError(PorticoError):

@@ -272,7 +272,7 @@ async def test_a_403_about_the_account_counts_for_all_of_its_models(paths, wall,
             other = await here.json(body={"model": "acme/two", "messages": []})
 
     assert (refused[0] in {402, 403}, other[0], len(acme.requests)) == (True, refused[0], 1)
-    assert ("Check the key" in refused[1]["error"]["message"]) == (answer == "key")
+    assert ("Check config models" in refused[1]["error"]["message"]) == (answer == "key")
 
 
 @pytest.mark.requirement("E143")
@@ -283,7 +283,7 @@ async def test_the_other_region_is_mentioned_only_where_the_provider_has_regions
         async with gateway(paths) as here:
             _, told, _ = await here.json()
     assert ("other region" in told["error"]["message"]) == speaks_of_it
-    assert "Check the key" in told["error"]["message"]
+    assert f"Check config models.providers.{name}.apiKey" in told["error"]["message"]
 
 
 SHAPES = [

@@ -15,8 +15,8 @@ KEY = {"MINIMAX_API_KEY": "sk-emulator-global"}
 
 @scenario("{prog} config set {} {}")
 def a_base_url_of_another_api(desk):
-    entry = {"baseUrl": "http://127.0.0.1:9/v1/responses", "api": "openai-responses", "models": [{"id": "x"}]}
-    desk.ok("config", "set", "models.providers.acme", json.dumps(entry))
+    entry = {"baseUrl": "https://api.minimax.io/v1", "api": "anthropic-messages", "models": [{"id": "x"}]}
+    desk.commands.paths.config.write_text(json.dumps({"models": {"providers": {"minimax": entry}}}), encoding="utf-8")
     desk.follow(desk.found("base-url-of-another-api", env=KEY)["hint"])
     desk.not_found("base-url-of-another-api", env=KEY)
 

@@ -158,15 +158,6 @@ ROWS: Final = (
         env=sealed_store(),
     ),
     Row(("unset {}",), "gateway key add one", "config get", env={"PYTHON_KEYRING_BACKEND": ""}),
-    Row(
-        (
-            "correct or unset {}, or: {prog} onboard --store file   (keeps the tokens in a file sealed with a passphrase)",
-            "{prog} onboard --store file   (keeps the tokens in a file sealed with a passphrase)",
-        ),
-        "gateway key add two",
-        "config get",
-        env={"PYTHON_KEYRING_BACKEND": "no.such.Backend"},
-    ),
     Row(("set it to 0 to {}",), "gateway start", "gateway status", env={"PORTICO_GATEWAY_PORT": "abc"}, after={}),
     Row(
         ("{prog} models aliases remove {}",),

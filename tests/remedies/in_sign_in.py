@@ -15,7 +15,7 @@ import pytest
 from portico.store.profile_record import SIGN_OUT_UNFINISHED, Failure
 from portico.store.profiles import ProfileIndex
 from tests.free_port import free_port
-from tests.minimax_session import CN, GLOBAL
+from tests.minimax_session import CN, GLOBAL, sealed_store
 from tests.remedies.scenario import command_of, scenario
 
 if TYPE_CHECKING:
@@ -204,6 +204,16 @@ def a_region_of_a_provider_without(desk):
     assert desk.refused(*words)["id"] == "input-needed"
 
 
+@scenario(
+    "correct or unset {}, or: {prog} onboard --store file   (keeps the tokens in a file sealed with a passphrase)",
+    "{prog} onboard --store file   (keeps the tokens in a file sealed with a passphrase)",
+)
+def a_keyring_backend_that_does_not_exist(desk):
+    desk.emulator()
+    desk.found("keyring-unusable", env={"PYTHON_KEYRING_BACKEND": "no.such.Backend"})
+    desk.ok(*PORTAL, "--region", "global", "--flow", "browser", "--store", "file", env=sealed_store())
+
+
 @scenario("Choose another: --profile NAME")
 def a_name_that_is_none(desk):
     desk.emulator()
@@ -339,10 +349,11 @@ def the_emulator_of_this_shell_is_gone(desk):
 @scenario("The provider serves nothing at this address. Compare baseUrl and api of the provider in your config: {prog} doctor")
 def an_address_at_which_the_provider_serves_nothing(desk):
     desk.signed_in()
-    entry = {"baseUrl": "https://api.minimax.io/v1", "api": "anthropic-messages", "models": [{"id": "MiniMax-M2.1"}]}
+    entry = {"baseUrl": "https://api.minimax.io/elsewhere", "api": "anthropic-messages", "models": [{"id": "MiniMax-M2.1"}]}
     desk.ok("config", "set", "models.providers.minimax", json.dumps(entry))
     ask = ("ask", "--no-fallback", "--model", "minimax/MiniMax-M2.1", "Hello")
     error = desk.refused(*ask, env=KEY)
     assert command_of(error["hint"]) == ["doctor"]
-    desk.follow(desk.found("base-url-of-another-api", env=KEY)["hint"])
+    desk.commands.run("doctor", env=KEY)
+    desk.ok("config", "set", "models.providers.minimax.baseUrl", "https://api.minimax.io/anthropic")
     desk.ok(*ask, env=KEY)

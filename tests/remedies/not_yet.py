@@ -7,7 +7,7 @@ from typing import Final
 NOT_YET: Final = frozenset(
     {
         # minimax_portal_auth.dialects.replies
-        "Check that the account has a Coding Plan or Token Plan, and that --region is the account's own.",
+        "Check that the account has an M Plan (earlier: Coding Plan), and that --region is the account's own.",
         "Start again; if it stays so, check that the account may use the portal.",
         "Try again; if it stays so, MiniMax has changed its service and `{prog}` needs an update.",
         # minimax_portal_auth.dialects.user_code
@@ -53,16 +53,16 @@ NOT_YET: Final = frozenset(
         "{prog} config unset --write-base {}",
         # portico.cli.config_edit
         "mend VISUAL or EDITOR",
-        "set VISUAL or EDITOR",
         "set VISUAL or EDITOR to the command of one",
+        "set VISUAL or EDITOR",
         # portico.cli.configure
-        'Done: {}\nNext:  {prog} ask "Hello"   |   {prog} models list',
-        'These do the same:\n  {prog} config set \'agents.defaults.models["REF"]\' "{}"',
         "These do the same:\n  {prog} models fallbacks add REF",
         "These do the same:\n  {prog} models set REF",
         "These do the same:\n  {prog} models status --probe",
         "These do the same:\n  {prog} onboard --auth-choice ID --non-interactive",
         "`{prog} configure` asks questions, and nobody can be asked here.",
+        'Done: {}\nNext:  {prog} ask "Hello"   |   {prog} models list',
+        'These do the same:\n  {prog} config set \'agents.defaults.models["REF"]\' "{}"',
         # portico.cli.doctor
         "{prog} doctor --fix does it.",
         # portico.cli.emulator
@@ -70,8 +70,8 @@ NOT_YET: Final = frozenset(
         # portico.cli.emulator_run
         "$BROWSER approves there by itself; by hand: {prog} emulator approve CODE",
         "Use it: `{prog} emulator env`.",
-        'eval "$({prog} emulator env)"',
         "{prog} onboard --auth-choice minimax-portal --region {} --flow {}",
+        'eval "$({prog} emulator env)"',
         # portico.cli.env
         "No gateway is running; start it: {prog} gateway start",
         # portico.cli.failures
@@ -114,15 +114,16 @@ NOT_YET: Final = frozenset(
         # portico.config.file
         "close it there and try again",
         # portico.config.model_checker
-        "write its host as it is in DNS: xn--...",
+        "leave it out",
+        "write it without them",
         # portico.config.problem
         "mend them and try again",
         # portico.config.reading
         "free some of your disk quota and run the command again",
         "free some space on that disk and run the command again",
         "make that place yours, or name another file with `--config` or PORTICO_CONFIG",
-        "name another file",
         "name another file with `--config`",
+        "name another file",
         "save it as UTF-8",
         # portico.doctor.examination
         "look at this part by itself; another program may hold it",
@@ -154,17 +155,31 @@ NOT_YET: Final = frozenset(
         # portico.gateway.service
         "look at {}; then end process {} yourself",
         "see {prog} gateway logs",
+        # portico.gateway.trying
+        "Please report it, with what {prog} gateway logs shows.",
         # portico.installation
         "Set HOME, or set PORTICO_CONFIG and PORTICO_STATE_DIR.",
         'Start one and run `eval "$({prog} emulator env)"` again, or use a new shell for the real thing.',
         # portico.integrations.serving
         "It is served over {}.",
+        # portico.models.endpoints
+        "{prog} config set models.providers.{}.baseUrl {}",
         # portico.models.refusal_errors
         "Check the connection: {prog} doctor",
+        "Check {}.",
+        "Choose another: {prog} models list --all",
         "It was not sent again, because the provider may bill it. Check {prog} usage, then ask again.",
+        "Its own words say why; other models: {prog} models list --all",
         "Its windows: {prog} usage",
+        "Look at the account on the provider's website, or use another: {prog} auth list",
+        "Sign in again: {}",
+        "Use a current model: {prog} models set {}/{}",
+        # portico.models.thinking
+        "Ask with --effort {} instead.",
+        "Leave out --thinking off.",
         # portico.models.unknown
         "switch its plugin on: {prog} plugins enable {}",
+        "{prog} config set env.{} - reads the key and keeps it in the configuration; or: export {}=...",
         "{prog} config set models.providers.{}.apiKey -",
         "{prog} configure",
         "{prog} onboard --auth-choice {}",
@@ -240,6 +255,8 @@ NOT_YET: Final = frozenset(
         # portico.ownership
         "move it to a folder of your own, or take it over: chown -h user {} {}",
         "move what is yours to a folder of your own",
+        # portico.paths
+        "Write the whole path, `~/...` for your own home folder, or `./~...` for a file whose name begins with `~`.",
         # portico.plugins.decision
         "Add it to `plugins.allow` in the config.",
         "Remove it from `plugins.deny` in the config.",
@@ -268,6 +285,8 @@ NOT_YET: Final = frozenset(
         "run the command again",
         "sign in again: {prog} onboard",
         "upgrade, or set PORTICO_STATE_DIR to another folder; the file has not been touched",
+        # portico.store.keyring_backend
+        "{prog} onboard --store file",
         # portico.store.keyring_store
         "start it (log in to the desktop) and run the command again, or do without: {prog} onboard --store file   (keeps the tokens in a file sealed with a passphrase)",
         "unlock it (over SSH: security unlock-keychain) and run the command again",
@@ -314,6 +333,7 @@ NOT_YET: Final = frozenset(
         "Upgrade Portico, or move the file away: {}",
         # portico.usage.report
         "Either it is of the other region ({}), or {}",
+        "Perhaps {}",
         "Set it up again: {prog} onboard --auth-choice {}",
     }
 )

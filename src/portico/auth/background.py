@@ -96,14 +96,18 @@ class BackgroundRefresh:
         try:
             if await off_loop(lambda: self._broker.rests(profile)):
                 self._unused[profile_id] = self._clock.wall_ms()
-                return
-            if await self._broker.refresh_if_due(profile_id):
+            elif await self._broker.refresh_if_due(profile_id):
                 self._said.pop(profile_id, None)
                 _log.info("%s: refreshed", profile_id)
         except PorticoError as error:
             self._say(profile_id, error)
+            return
         except Exception as error:  # noqa: BLE001 - a plugin that fails in one profile must not end the watch over the others
-            _log.error("%s: refreshing failed by a bug: %s\n%s", profile_id, place_of(error), frames_of(error))
+            bug = f"{place_of(error)}\n{frames_of(error)}"
+        else:
+            return
+        # Not while it is handled: a log that cannot be written would show it, and its text may quote a token.
+        _log.error("%s: refreshing failed by a bug: %s", profile_id, bug)
 
     def _say(self, what: str, error: PorticoError) -> None:
         """Log a failure when it begins or changes, not at every try."""

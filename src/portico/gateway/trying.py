@@ -107,8 +107,10 @@ async def attempt(model: CallableModel, call: Call, upstream: Upstream, broker: 
     except Refused:
         raise
     except Exception as error:  # noqa: BLE001 - one candidate's bug must not keep the others from answering
-        _log.error("%s could not be asked: %s\n%s", model.reference, place_of(error), frames_of(error))
-        raise _of_bug(error) from None
+        failed, place, frames = _of_bug(error), place_of(error), frames_of(error)
+    # Not while it is handled: a log that cannot be written would show it, and its text may quote a token.
+    _log.error("%s could not be asked: %s\n%s", model.reference, place, frames)
+    raise failed
 
 
 def _of_bug(error: Exception) -> Refused:

@@ -109,8 +109,10 @@ def _current(model: CallableModel) -> str:
 
 
 def _other_credential(model: CallableModel) -> str:
+    if model.sign_in_again is None and model.has_regions:
+        return f"Check {model.source} and its region: {_OTHER_REGION}."
     if model.sign_in_again is None:
-        region = f" and its region: {_OTHER_REGION}" if model.has_regions else ""
-        return f"Check {model.source}{region}."
-    region = f", with the account's own region ({_OTHER_REGION})" if model.has_regions else ""
-    return f"Sign in again{region}: {model.sign_in_again}"
+        return f"Check {model.source}."
+    if model.has_regions:
+        return f"Sign in again, with the account's own region ({_OTHER_REGION}): {model.sign_in_again}"
+    return f"Sign in again: {model.sign_in_again}"

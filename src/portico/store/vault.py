@@ -169,7 +169,7 @@ class Vault:
         """Store `tokens` durably and point `profile`'s index entry at them; the entry as it now is. The old tokens are deleted.
 
         With `expect_generation`, only if the profile's generation is still that one; `ABSENT`: only if there is no such profile.
-        With `anew` they go where a new profile's would, and not to the store that holds the old ones.
+        With `anew` they move to the store that was chosen or is usual, if it is another than holds the old ones.
 
         Raises:
             GenerationChanged: nothing was stored, since the profile is not as expected.
@@ -183,7 +183,7 @@ class Vault:
             self._tidy_up(profile.id, _Windows(allowed=False))
             current = self._current(profile.id)
             _check_generation(profile.id, current, expect_generation)
-            store = self._store_for(None if anew else current)
+            store = self._store_for(current, anew=anew)
             slot: Slot = "b" if current is not None and current.slot == "a" else "a"
             new = Leftover(profile.id, store.name, store.backend, slot)
             generation = self._index.edit(lambda draft: intend(draft, new))
@@ -386,13 +386,18 @@ class Vault:
         draft = self._index.view()
         return None if profile_id in draft.damaged else draft.get(profile_id)
 
-    def _store_for(self, current: Profile | None) -> RecordStore:
-        """The store for new tokens: the chosen one, the profile's, the usual one, the last one, the keyring."""
+    def _store_for(self, current: Profile | None, *, anew: bool) -> RecordStore:
+        """The store for new tokens: the chosen one, the profile's, the usual one, the last one, the keyring.
+
+        With `anew` the usual one comes before the profile's.
+        """
         if self._probed is not None:
             return self._probed
-        if current is not None and current.slot is not None and self._chosen in {None, current.store}:
-            return self._store(current.store, current.backend)
-        name, remembered = self._chosen or self._usual(), self._index.view().remembered
+        held = current if current is not None and current.slot is not None else None
+        name = self._chosen or (self._usual() if held is None or anew else None)
+        if held is not None and name in {None, held.store}:
+            return self._store(held.store, held.backend)
+        remembered = self._index.view().remembered
         if remembered is not None and name in {None, remembered.name}:
             return self._store(remembered.name, remembered.backend)
         return self._store(name or "keyring", None)
