@@ -412,7 +412,10 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
     "E176": Requirement("brew doctor: help", "`doctor` prints a line for each check, and `--json` a status for each"),
     "E177": Requirement("openclaw#66952", "`auth status` is ok only where a request would succeed as far as can be known"),
     "E178": Requirement("gh auth status: help", "being signed out is said as that, with the command that signs in"),
-    "E179": Requirement("docs/errors", "each remedy that is printed is run by a test in the situation that prints it"),
+    "E179": Requirement(
+        "docs/errors",
+        "a remedy that is printed names commands that exist, and is run by a test in its situation or listed as not run yet",
+    ),
     "E180": Requirement(
         "README: gateway", "real clients work through the gateway, with a tool call, and end at once when the plan is used up"
     ),

@@ -52,6 +52,11 @@ def set_up(run_portico):
     return Commands(run_portico)
 
 
+def write(session, providers):
+    """A config as somebody writes it in an editor."""
+    session.paths.config.write_text(json.dumps({"models": {"providers": providers}}), encoding="utf-8")
+
+
 def ids(session, env=None):
     return [each["id"] for each in report(session, env)["findings"]]
 
@@ -136,14 +141,11 @@ def test_an_order_that_names_nobody_is_found_on_a_machine_with_a_key(newcomer, o
         ("minimax", "https://api.minimax.io/anthropic", "openai-completions", ("baseUrl", "https://api.minimax.io/v1")),
         ("minimax", "https://api.minimax.io/v1", "anthropic-messages", ("baseUrl", "https://api.minimax.io/anthropic")),
         ("acme", "http://127.0.0.1:9/anthropic/", "openai-responses", ("api", "anthropic-messages")),
-        ("acme", "http://127.0.0.1:9/v1/messages", "anthropic-messages", ("baseUrl", "http://127.0.0.1:9/v1")),
-        ("acme", "http://127.0.0.1:9/v1/chat/completions", "openai-completions", ("baseUrl", "http://127.0.0.1:9/v1")),
-        ("acme", "http://127.0.0.1:9/v1/responses", "openai-completions", ("api", "openai-responses")),
     ],
 )
 def test_a_base_url_of_another_api_is_found_and_its_command_makes_them_fit(set_up, provider, base, api, right):
     entry = {"baseUrl": base, "api": api, "models": [{"id": "MiniMax-M2.1"}]}
-    set_up.ok("config", "set", f"models.providers.{provider}", json.dumps(entry))
+    write(set_up, {provider: entry})
 
     (found,) = misfits(set_up)
 
@@ -151,6 +153,18 @@ def test_a_base_url_of_another_api_is_found_and_its_command_makes_them_fit(set_u
     follow(set_up, found["hint"])
     assert set_up.ok("config", "get", f"models.providers.{provider}.{right[0]}").strip() == right[1]
     assert right[1] not in {each["message"].split(" is ")[1].split(",")[0] for each in misfits(set_up)}
+
+
+@pytest.mark.requirement("E175")
+@pytest.mark.parametrize("endpoint", ["/v1/messages", "/v1/chat/completions", "/v1/responses"])
+def test_a_base_url_that_is_one_endpoint_is_found_where_it_is_written(set_up, endpoint):
+    entry = {"baseUrl": f"http://127.0.0.1:9{endpoint}", "api": "openai-completions", "models": [{"id": "x"}]}
+    write(set_up, {"acme": entry})
+
+    (found,) = [each for each in report(set_up)["findings"] if "models.providers.acme.baseUrl" in each["message"]]
+
+    assert str(set_up.paths.config) in found["message"]
+    assert "the address of one endpoint" in found["message"]
 
 
 @pytest.mark.requirement("E175")

@@ -164,7 +164,7 @@ def test_approve_starts_its_helper_without_the_stores_passphrase_and_without_the
         write_state(EmulatorState(address, {"NO_PROXY": "127.0.0.1"}, [f"{address}/{{code}}"]), paths.emulator)
         run_portico("emulator", "approve", "ABCD-EFGH", env={"PORTICO_PASSPHRASE": secret})
         page.shutdown()
-    assert "NO_PROXY=127.0.0.1" in seen
+    assert any(each.startswith("NO_PROXY=127.0.0.1") for each in seen)
     assert not any(secret in each for each in seen)
     assert arguments
     assert not any("ABCD-EFGH" in each for each in arguments)

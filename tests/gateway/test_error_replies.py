@@ -79,7 +79,9 @@ async def test_the_headers_that_tell_when_to_try_again_pass_as_they_came(paths):
     status, body, headers = await asked(paths, answer)
 
     assert (status, body["error"]["code"]) == (429, "rate_limit_exceeded")
-    assert {name: headers[name] for name in LIMITS} == LIMITS
+    passed = {name: headers[name] for name in LIMITS}
+    assert 0 < int(passed.pop("retry-after-ms")) <= int(LIMITS["retry-after-ms"]), "what is left of it"
+    assert passed.items() <= LIMITS.items()
     assert len(headers.getall("Retry-After")) == 1
 
 
@@ -111,7 +113,8 @@ async def test_after_several_candidates_the_fields_headers_and_message_are_those
     name = body["error"]["code"].removesuffix("_code")
     assert (status, name in {"acme", "backup"}) == (429, True)
     assert (body["error"]["type"], body["error"]["param"]) == (f"{name}_type", f"{name}_param")
-    assert (headers["x-request-id"], headers["retry-after-ms"]) == (f"req_{name}", "6500")
+    assert headers["x-request-id"] == f"req_{name}"
+    assert 0 < int(headers["retry-after-ms"]) <= 6500, "what is left of it"
     assert f"until {name} is done" in body["error"]["message"]
 
 
@@ -174,14 +177,13 @@ async def test_fields_that_no_client_expects_are_replaced_by_the_gateways_own(pa
 
 
 @pytest.mark.parametrize(
-    ("kind", "retry_after", "said"),
+    ("kind", "wait_ms", "said"),
     [
-        ("plan-used-up", None, "false"),
-        ("plan-used-up", 3600.0, "false"),
-        ("plan-used-up", 20.0, None),
+        ("plan-used-up", 3_600_000, "false"),
+        ("plan-used-up", 20_000, None),
         ("rate-limit", None, None),
     ],
 )
-def test_a_plan_that_is_used_up_for_hours_is_not_worth_another_try(kind, retry_after, said):
-    refusal = Refusal(kind, "", status=429, retry_after=retry_after)
-    assert refusal_headers("plan-used-up", refusal).get("x-should-retry") == said
+def test_a_plan_that_is_used_up_for_hours_is_not_worth_another_try(kind, wait_ms, said):
+    refusal = Refusal(kind, "", status=429)
+    assert refusal_headers("plan-used-up", 429, refusal, wait_ms).get("x-should-retry") == said

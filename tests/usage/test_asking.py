@@ -177,7 +177,7 @@ async def test_the_other_region_is_not_named_where_the_provider_has_none(api, fa
 
     [report] = await ask(fake_clock, an_account(api, spec=one_place, region=""))
 
-    assert report.error.hint.startswith("Perhaps it is of another kind than a plan key")
+    assert report.error.hint.startswith("Perhaps it is of another kind")
 
 
 async def test_a_refused_token_is_refreshed_and_asked_with_once_more(api, fake_clock):

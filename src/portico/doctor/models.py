@@ -16,7 +16,7 @@ from portico.models.unknown import first_step, is_signed_in_to
 from portico.store.remedy import SIGNED_OUT, sign_in
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from portico.config.config_path import ConfigPath
     from portico.contracts import ApiKind, ProviderSpec
@@ -24,12 +24,6 @@ if TYPE_CHECKING:
     from portico.doctor.patient import Patient
     from portico.models.loader import ModelLoader
 
-# What a protocol's client appends to a base URL, behind `/v1`.
-_ENDPOINTS: Final[Mapping[ApiKind, str]] = {
-    "anthropic-messages": "/messages",
-    "openai-completions": "/chat/completions",
-    "openai-responses": "/responses",
-}
 _ANSWERED_404: Final = "Each request to it is answered with an error, mostly 404."
 _NOTHING: Final = "No model can answer: there is no account, no environment key and no key in the config."
 
@@ -121,21 +115,13 @@ def base_urls(patient: Patient) -> Iterator[Seen]:
 def misfit(url: str, api: ApiKind, spec: ProviderSpec | None) -> tuple[str, str] | None:
     """The key of the provider's block to change and its right value, if `api` is not served at `url`; None if it may be.
 
-    A client of Anthropic's protocol appends `/v1/messages`, or `/messages` where the base ends in `/v1`; one of OpenAI's appends
-    `/v1` if there is none, and its endpoint. A path that no rule knows may be right.
+    A path that no rule knows may be right. The address of a single endpoint is found when the configuration is read.
     """
     parts = urlsplit(url)
     path = parts.path.rstrip("/")
-
-    def at(new: str) -> tuple[str, str]:
-        return "baseUrl", urlunsplit((parts.scheme, parts.netloc, new, "", ""))
-
     own = spec.paths if spec is not None and host_of(url) in declared_hosts(spec) else {}
     if api in own and path != own[api] and path in own.values():
-        return at(own[api])
-    for kind, endpoint in _ENDPOINTS.items():
-        if path.endswith(endpoint):
-            return at(path.removesuffix(endpoint)) if kind == api else ("api", kind)
+        return "baseUrl", urlunsplit((parts.scheme, parts.netloc, own[api], "", ""))
     if path.endswith("/anthropic") and api != "anthropic-messages":
         return "api", "anthropic-messages"
     return None
