@@ -29,7 +29,8 @@ def test_without_a_plan_the_page_of_today_is_shown(minimax):
 
 
 def test_a_sign_in_says_before_it_begins_what_minimax_says_of_other_tools(minimax):
-    said = minimax().run(*SIGN_IN, "--region", "global").stderr
+    session = minimax()
+    said = session.run(*SIGN_IN, "--region", "global", *session.store).stderr
 
     assert "MiniMax's M Plan FAQ says that tools other than MiniMax Code need a Subscription Key" in said
     assert "portico onboard --auth-choice minimax-api" in said

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from portico.plugins.builtin.minimax import PLANS
-from tests.minimax_session import GLOBAL
+from tests.minimax_session import GLOBAL, SIGN_IN
 
 pytestmark = pytest.mark.requirement("E173")
 
@@ -83,6 +83,6 @@ def test_a_plan_is_shown_as_not_started_until_its_first_use(minimax):
 
 def test_the_summary_of_a_sign_in_says_it(minimax):
     session = minimax(knobs={"remains": "m-plan"})
-    said = session.run("onboard", "--auth-choice", "minimax-portal", "--non-interactive", "--no-background", "--region", "global")
+    said = session.run(*SIGN_IN, "--region", "global", *session.store)
 
     assert "5h 100% left, not started" in said.stdout + said.stderr
