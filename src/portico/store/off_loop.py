@@ -28,13 +28,12 @@ def start_off_loop(call: Callable[[], T]) -> asyncio.Future[T]:
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
 
-    def run() -> None:
+    def run() -> Callable[[], None]:
         try:
             result = call()
         except BaseException as error:  # noqa: BLE001 - re-raised where the future is awaited, whatever it is
-            tell(partial(future.set_exception, error))
-        else:
-            tell(partial(future.set_result, result))
+            return partial(tell, partial(future.set_exception, error))
+        return partial(tell, partial(future.set_result, result))
 
     def tell(settle: Callable[[], None]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop was closed: nobody is left to be told
@@ -58,7 +57,7 @@ class _Worker:
     """A thread that makes one call after the other, and ends when none has come for a while."""
 
     def __init__(self) -> None:
-        self.calls: SimpleQueue[Callable[[], None]] = SimpleQueue()
+        self.calls: SimpleQueue[Callable[[], Callable[[], None]]] = SimpleQueue()  # each returns what tells of its outcome
         self.thread = threading.Thread(target=self._run, name="portico-off-loop", daemon=True)
 
     def _run(self) -> None:
@@ -71,9 +70,10 @@ class _Worker:
                 except ValueError:
                     continue  # it was taken just now: its call is on the way
                 return
-            call()
-            del call  # what it holds must not live until the next one
-            _idle.append(self)
+            tell = call()
+            _idle.append(self)  # before anyone is told: who makes the next call then finds this thread
+            tell()
+            del call, tell  # what they hold must not live until the next one
 
 
 # The one that was used last is used first, so that all but a few have nothing to do, and end. Each change is one step of a list,
@@ -83,7 +83,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_idle.clear)  # a child has none of the threads
 
 
-def _on_a_thread(call: Callable[[], None]) -> None:
+def _on_a_thread(call: Callable[[], Callable[[], None]]) -> None:
     try:
         worker = _idle.pop()
     except IndexError:
