@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
+
 import pytest
 
+from tests import remedies as folder
 from tests.commands import Commands
-from tests.remedies import in_doctor, in_rows, in_sign_in  # noqa: F401 - they enter their scenarios
 from tests.remedies.collected import remedies, templates_in
 from tests.remedies.commands import accepted, named_commands
 from tests.remedies.not_yet import NOT_YET
 from tests.remedies.scenario import SCENARIOS, Desk
+
+for module in pkgutil.iter_modules(folder.__path__):
+    if module.name.startswith("in_"):
+        importlib.import_module(f"{folder.__name__}.{module.name}")  # it enters its scenarios
 
 pytestmark = pytest.mark.requirement("E179")
 
