@@ -134,37 +134,53 @@ def test_an_order_that_names_nobody_is_found_on_a_machine_with_a_key(newcomer, o
     assert ids(newcomer, KEY) == []
 
 
+OF_ANOTHER_API = [
+    ("minimax", "https://api.minimax.io/anthropic", "openai-completions", ("baseUrl", "https://api.minimax.io/v1"), "error"),
+    ("minimax", "https://api.minimax.io/v1", "anthropic-messages", ("baseUrl", "https://api.minimax.io/anthropic"), "error"),
+    ("acme", "http://127.0.0.1:9/anthropic/", "openai-responses", ("api", "anthropic-messages"), "warning"),
+]
+
+
 @pytest.mark.requirement("E175")
-@pytest.mark.parametrize(
-    ("provider", "base", "api", "right"),
-    [
-        ("minimax", "https://api.minimax.io/anthropic", "openai-completions", ("baseUrl", "https://api.minimax.io/v1")),
-        ("minimax", "https://api.minimax.io/v1", "anthropic-messages", ("baseUrl", "https://api.minimax.io/anthropic")),
-        ("acme", "http://127.0.0.1:9/anthropic/", "openai-responses", ("api", "anthropic-messages")),
-    ],
-)
-def test_a_base_url_of_another_api_is_found_and_its_command_makes_them_fit(set_up, provider, base, api, right):
-    entry = {"baseUrl": base, "api": api, "models": [{"id": "MiniMax-M2.1"}]}
-    write(set_up, {provider: entry})
+@pytest.mark.parametrize(("provider", "base", "api", "right", "level"), OF_ANOTHER_API)
+def test_a_base_url_of_another_api_is_found_and_its_command_makes_them_fit(set_up, provider, base, api, right, level):
+    write(set_up, {provider: {"baseUrl": base, "api": api, "models": [{"id": "MiniMax-M2.1"}]}})
 
     (found,) = misfits(set_up)
 
-    assert (found["level"], base in found["message"], api in found["message"]) == ("error", True, True)
+    assert (found["level"], api in f"{found['message']}{found['why']}") == (level, True)
     follow(set_up, found["hint"])
     assert set_up.ok("config", "get", f"models.providers.{provider}.{right[0]}").strip() == right[1]
-    assert right[1] not in {each["message"].split(" is ")[1].split(",")[0] for each in misfits(set_up)}
+    assert misfits(set_up) == []
+
+
+@pytest.mark.requirement("E158")
+@pytest.mark.requirement("E175")
+@pytest.mark.parametrize(("provider", "base", "api", "right", "level"), OF_ANOTHER_API)
+def test_validate_and_doctor_say_the_same_of_a_base_url_and_each_says_it_once(set_up, provider, base, api, right, level):
+    entry = {"baseUrl": base, "api": api, "apiKey": "sk-x", "models": [{"id": "MiniMax-M2.1"}]}
+    agents = {"defaults": {"model": {"primary": f"{provider}/MiniMax-M2.1"}}}
+    set_up.paths.config.write_text(json.dumps({"models": {"providers": {provider: entry}}, "agents": agents}), encoding="utf-8")
+    set_up.paths.config.chmod(0o600)
+
+    (problem,) = json.loads(set_up.run("config", "validate", "--json").stdout)["problems"]
+    findings = [each for each in report(set_up)["findings"] if each["id"] not in {"no-keyring", "network"}]
+
+    assert (problem["level"], right[1] in problem["hint"]) == (level, True)
+    assert [(each["level"], right[1] in each["hint"]) for each in findings] == [(level, True)], findings
 
 
 @pytest.mark.requirement("E175")
 @pytest.mark.parametrize("endpoint", ["/v1/messages", "/v1/chat/completions", "/v1/responses"])
-def test_a_base_url_that_is_one_endpoint_is_found_where_it_is_written(set_up, endpoint):
+def test_a_base_url_that_is_one_endpoint_is_found_once_where_it_is_written(set_up, endpoint):
     entry = {"baseUrl": f"http://127.0.0.1:9{endpoint}", "api": "openai-completions", "models": [{"id": "x"}]}
     write(set_up, {"acme": entry})
 
-    (found,) = [each for each in report(set_up)["findings"] if "models.providers.acme.baseUrl" in each["message"]]
+    (found,) = [each for each in report(set_up)["findings"] if "acme" in json.dumps(each)]
 
-    assert str(set_up.paths.config) in found["message"]
-    assert "the address of one endpoint" in found["message"]
+    assert (found["id"], found["hint"]) == ("base-url-refused", "portico config set models.providers.acme.baseUrl URL")
+    assert f"{set_up.paths.config}:1:" in found["why"]
+    assert "the address of one endpoint" in found["why"]
 
 
 @pytest.mark.requirement("E175")

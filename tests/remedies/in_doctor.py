@@ -4,21 +4,50 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 from portico.store.profile_record import Failure
 from portico.store.profiles import ProfileIndex
 from tests.minimax_session import GLOBAL
 from tests.remedies.scenario import command_of, scenario
 
+if TYPE_CHECKING:
+    from tests.remedies.scenario import Desk
+
 KEY = {"MINIMAX_API_KEY": "sk-emulator-global"}
 
 
-@scenario("{prog} config set {} {}")
-def a_base_url_of_another_api(desk):
-    entry = {"baseUrl": "https://api.minimax.io/v1", "api": "anthropic-messages", "models": [{"id": "x"}]}
-    desk.commands.paths.config.write_text(json.dumps({"models": {"providers": {"minimax": entry}}}), encoding="utf-8")
-    desk.follow(desk.found("base-url-of-another-api", env=KEY)["hint"])
-    desk.not_found("base-url-of-another-api", env=KEY)
+def with_base_url(desk: Desk, provider: str, url: str, api: str) -> None:
+    entry = {"baseUrl": url, "api": api, "models": [{"id": "x"}]}
+    desk.commands.paths.config.write_text(json.dumps({"models": {"providers": {provider: entry}}}), encoding="utf-8")
+
+
+@scenario("{prog} config set models.providers.{}.baseUrl {}")
+def a_base_url_where_the_provider_serves_another_api(desk):
+    with_base_url(desk, "minimax", "https://api.minimax.io/v1", "anthropic-messages")
+    desk.follow(desk.found("base-url-refused", env=KEY)["hint"])
+    desk.not_found("base-url-refused", env=KEY)
+
+
+@scenario("{prog} config set {} {}", "write {}: {}, if nothing answers there")
+def a_base_url_that_looks_like_that_of_another_api(desk):
+    with_base_url(desk, "acme", "http://127.0.0.1:9/anthropic", "openai-completions")
+    desk.shown("if nothing answers there", "config", "validate")
+    desk.follow(desk.found("base-url-of-another-api")["hint"])
+    desk.not_found("base-url-of-another-api")
+
+
+@scenario("write it without them", "leave it out")
+def what_stands_in_a_provider_without_effect(desk):
+    def written(url: str, headers: dict[str, str]) -> None:
+        entry = {"baseUrl": url, "api": "openai-completions", "headers": headers, "models": [{"id": "x"}]}
+        desk.commands.paths.config.write_text(json.dumps({"models": {"providers": {"acme": entry}}}), encoding="utf-8")
+
+    written(" http://127.0.0.1:9/v1", {"Content-Length": "7", "X-Team": "blue"})
+    desk.shown("write it without them", "config", "validate")
+    desk.shown("leave it out", "config", "validate")
+    written("http://127.0.0.1:9/v1", {"X-Team": "blue"})
+    assert "warning" not in desk.ok("config", "validate")
 
 
 @scenario("{prog} auth order {}")

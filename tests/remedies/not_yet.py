@@ -113,9 +113,6 @@ NOT_YET: Final = frozenset(
         "set {}, or put it into the configuration: `{prog} config set env.{} -`",
         # portico.config.file
         "close it there and try again",
-        # portico.config.model_checker
-        "leave it out",
-        "write it without them",
         # portico.config.problem
         "mend them and try again",
         # portico.config.reading
@@ -133,8 +130,6 @@ NOT_YET: Final = frozenset(
         "pip install --upgrade '{}>={}'",
         "{prog} gateway install",
         "{prog} gateway restart",
-        # portico.doctor.models
-        "Run `{prog} configure`.",
         # portico.doctor.network
         "set the clock: timedatectl set-ntp true",
         # portico.doctor.sign_ins
@@ -162,8 +157,6 @@ NOT_YET: Final = frozenset(
         'Start one and run `eval "$({prog} emulator env)"` again, or use a new shell for the real thing.',
         # portico.integrations.serving
         "It is served over {}.",
-        # portico.models.endpoints
-        "{prog} config set models.providers.{}.baseUrl {}",
         # portico.models.refusal_errors
         "Check the connection: {prog} doctor",
         "Check {}.",
@@ -181,7 +174,6 @@ NOT_YET: Final = frozenset(
         "switch its plugin on: {prog} plugins enable {}",
         "{prog} config set env.{} - reads the key and keeps it in the configuration; or: export {}=...",
         "{prog} config set models.providers.{}.apiKey -",
-        "{prog} configure",
         "{prog} onboard --auth-choice {}",
         # portico.oauth.authorization_request
         "Use `--flow device` if the server offers it.",

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from portico.cli.runtime import Runtime
+    from portico.config.config_path import ConfigPath
     from portico.config.document import Document
     from portico.config.effective import Effective
     from portico.config.schema import Config
@@ -66,22 +67,26 @@ def problems_of(rt: Runtime, document: Document) -> list[Problem]:
 
     stack = read_stack(document)
     config, problems = examined(stack)
-    problems += _misplaced(rt, stack.effective, config)
+    problems += _misfits(rt, stack.effective, config)
     return [*problems, *entry_problems(stack.effective, config.plugins, paths=rt.paths, env=rt.env)]
 
 
-def _misplaced(rt: Runtime, effective: Effective, config: Config) -> Iterator[Problem]:
-    """The base URLs that the provider at their host has for another protocol, as far as plugins that are on know it."""
-    from portico.models.endpoints import another_protocols, misplaced
+def _misfits(rt: Runtime, effective: Effective, config: Config) -> Iterator[Problem]:
+    """The base URLs that do not fit their provider's `api`, as far as plugins that are on know it."""
+    from portico.models.endpoints import misfits
     from portico.plugins.manager import PluginHost
 
     if all(provider.base_url is None for provider in config.models.providers.values()):
         return
     specs = PluginHost(config.plugins, paths=rt.paths, env=rt.env).providers()
-    for path, api, meant in misplaced(config, specs):
-        origin, message = effective.origin(path), f"{named(path)} {another_protocols(api)}"
-        only = format_path(path[:-1])
-        yield Problem("error", str(origin), path, message, f"write {meant}", origin.layer, only=only)
+    for block, found in misfits(config, specs):
+        path: ConfigPath = (*block, "baseUrl")
+        origin, message = effective.origin(path), f"{named(path)} {found.message}"
+        if found.is_certain:
+            yield Problem("error", str(origin), path, message, f"write {found.instead}", origin.layer, only=format_path(block))
+        else:
+            hint = f"write {found.key}: {found.instead}, if nothing answers there"
+            yield Problem("warning", str(origin), path, message, hint, origin.layer, standing=True)
 
 
 def _beside(folder: Path) -> tuple[Problem, ...]:

@@ -35,8 +35,9 @@ def configuration(patient: Patient) -> Iterator[Seen]:
         return
     path = patient.here.paths.config
     yield Saw(str(path) if path.exists() else f"there is no {path}: the defaults are used")
-    told_elsewhere = {*exposed(guarded(loaded.sources, patient.here.paths, patient.here.env))}
-    for problem in [each for each in loaded.problems if each not in told_elsewhere][:_MOST]:
+    elsewhere = {*exposed(guarded(loaded.sources, patient.here.paths, patient.here.env))}
+    elsewhere |= {each for each in loaded.problems if each.path[-1:] == ("baseUrl",) and not each.standing}
+    for problem in [each for each in loaded.problems if each not in elsewhere][:_MOST]:
         yield Found("config-doubt", "warning", str(problem), hint="{prog} config edit")
 
 

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 from shlex import quote
 from typing import TYPE_CHECKING, Final
-from urllib.parse import urlsplit, urlunsplit
 
 from portico.config.config_path import format_path
 from portico.config.references import model_names
-from portico.doctor.finding import Found, Saw, Skipped
-from portico.errors import PorticoError, SignInNeeded
-from portico.models.catalog import host_of
-from portico.models.endpoints import declared_hosts
+from portico.doctor.finding import Found, Saw, Skipped, of_error
+from portico.errors import ConfigError, PorticoError, SignInNeeded
+from portico.models.endpoints import checked_base_url, misfits
 from portico.models.unknown import first_step, is_signed_in_to
 from portico.store.remedy import SIGNED_OUT, sign_in
 
@@ -19,12 +17,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from portico.config.config_path import ConfigPath
-    from portico.contracts import ApiKind, ProviderSpec
     from portico.doctor.finding import Level, Seen
     from portico.doctor.patient import Patient
     from portico.models.loader import ModelLoader
 
-_ANSWERED_404: Final = "Each request to it is answered with an error, mostly 404."
+_OF_BASE_URLS: Final = "base-url-refused"  # a finding of `base_urls`, once for each provider and not for each of its models
+_MAYBE_404: Final = "Many providers have Anthropic's protocol under /anthropic, and answer any other there with 404."
 _NOTHING: Final = "No model can answer: there is no account, no environment key and no key in the config."
 
 
@@ -48,7 +46,10 @@ def credentials(patient: Patient) -> Iterator[Seen]:
         try:
             model = loader.load(text)
         except PorticoError as error:
-            yield _unanswered(path, text, error, loader)
+            if error.id == _OF_BASE_URLS:
+                yield Saw(f"{text}: see the addresses of the providers")
+            else:
+                yield _unanswered(path, text, error, loader)
         else:
             yield Saw(f"{text}: {model.source}")
 
@@ -91,37 +92,23 @@ def _answers_instead(loader: ModelLoader) -> str | None:
 
 
 def base_urls(patient: Patient) -> Iterator[Seen]:
-    """A `baseUrl` at which the provider's `api` is not served."""
+    """A `baseUrl` to which nothing is sent, or at which the provider's `api` is hardly served."""
     if patient.config is None or patient.models is None:
         yield Skipped("the configuration cannot be read")
         return
-    configured = 0
-    for id, provider in patient.models.catalog.providers.items():
-        url = provider.config.base_url if provider.config is not None else None
-        if url is None or "${" in url or provider.api is None:
-            continue
-        configured += 1
-        change = misfit(url, provider.api, provider.spec)
-        if change is None:
-            continue
-        key, value = change
-        place = format_path(("models", "providers", id))
-        message = f"{place}.baseUrl is {url}, which is not the base URL of its api, {provider.api}."
-        command = f"{{prog}} config set {quote(f'{place}.{key}')} {quote(value)}"
-        yield Found("base-url-of-another-api", "error", message, _ANSWERED_404, command)
-    yield Saw(f"{configured} in the configuration" if configured else "none in the configuration: the plugins' own are used")
-
-
-def misfit(url: str, api: ApiKind, spec: ProviderSpec | None) -> tuple[str, str] | None:
-    """The key of the provider's block to change and its right value, if `api` is not served at `url`; None if it may be.
-
-    A path that no rule knows may be right. The address of a single endpoint is found when the configuration is read.
-    """
-    parts = urlsplit(url)
-    path = parts.path.rstrip("/")
-    own = spec.paths if spec is not None and host_of(url) in declared_hosts(spec) else {}
-    if api in own and path != own[api] and path in own.values():
-        return "baseUrl", urlunsplit((parts.scheme, parts.netloc, own[api], "", ""))
-    if path.endswith("/anthropic") and api != "anthropic-messages":
-        return "api", "anthropic-messages"
-    return None
+    catalog, env = patient.models.catalog, patient.here.env
+    for provider in catalog.providers.values():
+        try:
+            checked_base_url(provider, "", env, catalog.specs.values())
+        except ConfigError as error:
+            if error.id == _OF_BASE_URLS:
+                yield of_error(error)
+    config = patient.config.config
+    for block, wrong in misfits(config, [*catalog.specs.values()]):
+        if not wrong.is_certain:
+            place = format_path(block)
+            message = f"{place}.baseUrl {wrong.message}: {config.models.providers[str(block[-1])].base_url}"
+            hint = f"{{prog}} config set {quote(f'{place}.{wrong.key}')} {quote(wrong.instead)}"
+            yield Found("base-url-of-another-api", "warning", message, _MAYBE_404, hint)
+    written = sum(provider.config is not None and provider.config.base_url is not None for provider in catalog.providers.values())
+    yield Saw(f"{written} in the configuration" if written else "none in the configuration: the plugins' own are used")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit, urlunsplit
 
@@ -69,15 +69,10 @@ def checked_base_url(provider: Provider, region: str, env: Mapping[str, str], sp
     if url is None or written is None or written.base_url is None:
         return url
     url = resolve_variables(url, env, where=place)
-    meant = base_to_write(url, provider.api, specs) if provider.api is not None else None
-    if meant is not None:
-        raise _wrong_base(provider, f"`{place}` {another_protocols(provider.api)}", meant)
+    wrong = misfit(url, provider.api, specs) if provider.api is not None else None
+    if wrong is not None and wrong.is_certain:
+        raise _wrong_base(provider, f"`{place}` {wrong.message}", wrong.instead)
     return url
-
-
-def another_protocols(api: ApiKind | None) -> str:
-    """What is wrong with a base URL that `base_to_write` has another for."""
-    return f"is not where that provider serves {api}"
 
 
 def _wrong_base(provider: Provider, why: str, instead: str) -> ConfigError:
@@ -137,33 +132,53 @@ def all_bases(api: ApiKind, base_url: str, spec: ProviderSpec | None) -> Mapping
     return {**bases, **others}
 
 
-def base_to_write(base_url: str, api: ApiKind, specs: Iterable[ProviderSpec]) -> str | None:
-    """The API base for `api` at a host of a known provider, where `base_url` is that of another protocol there; else None.
+@dataclass(frozen=True, slots=True)
+class Misfit:
+    """A base URL and an `api` that do not fit each other: the key of the two to change, and its right value.
 
-    MiniMax has Anthropic's protocol under `/anthropic` and OpenAI's under `/v1`: the one sent to the other is a bare 404.
+    `is_certain` at a host whose provider says where it serves each protocol; elsewhere the path may be somebody's own choice.
+    """
+
+    api: ApiKind
+    key: Literal["baseUrl", "api"]
+    instead: str
+    is_certain: bool
+
+    @property
+    def message(self) -> str:
+        """What is wrong, to follow the place of the base URL."""
+        return f"is not where that provider serves {self.api}" if self.is_certain else f"looks wrong for {self.api}"
+
+
+def misfit(base_url: str, api: ApiKind, specs: Iterable[ProviderSpec]) -> Misfit | None:
+    """What does not fit if requests of `api` go to `base_url`; None where they may be answered.
+
+    MiniMax has Anthropic's protocol under `/anthropic` and OpenAI's under `/v1`: the one sent to the other is a bare 404. Other
+    providers use the first of these names too.
     """
     parts, host = urlsplit(base_url), host_of(base_url)
+    written = parts.path.rstrip("/")
     spec = next((spec for spec in specs if api in spec.paths and host in declared_hosts(spec)), None)
-    if spec is None:
-        return None
-    written, meant = parts.path.rstrip("/"), spec.paths[api]
-    # Anthropic's may have its version, and a bare origin gets OpenAI's.
-    served = {meant, f"{meant}/v1" if api == "anthropic-messages" else ""}
-    if written in served or written not in {"", *spec.paths.values()}:
-        return None
-    return urlunsplit((parts.scheme, parts.netloc, meant, "", ""))
+    if spec is not None:
+        meant = spec.paths[api]
+        # Anthropic's may have its version, and a bare origin gets OpenAI's.
+        if written in {meant, f"{meant}/v1" if api == "anthropic-messages" else ""}:
+            return None
+        if written in {"", *spec.paths.values()}:
+            return Misfit(api, "baseUrl", urlunsplit((parts.scheme, parts.netloc, meant, "", "")), is_certain=True)
+    if written.endswith("/anthropic") and api != "anthropic-messages":
+        return Misfit(api, "api", "anthropic-messages", is_certain=False)
+    return None
 
 
-def misplaced(config: Config, specs: Sequence[ProviderSpec]) -> Iterator[tuple[ConfigPath, ApiKind, str]]:
-    """The place of each base URL that is another protocol's than the provider's, which that is, and what to write there."""
+def misfits(config: Config, specs: Sequence[ProviderSpec]) -> Iterator[tuple[ConfigPath, Misfit]]:
+    """Each provider of the config whose base URL and `api` do not fit, by the path of its block."""
     for id, provider in config.models.providers.items():
         spec = next((spec for spec in specs if spec.id == id), None)
         api = provider.api or (spec.api if spec is not None else None)
-        if provider.base_url is None or api is None:
-            continue
-        meant = base_to_write(provider.base_url, api, specs)
-        if meant is not None:
-            yield ("models", "providers", id, "baseUrl"), api, meant
+        found = misfit(provider.base_url, api, specs) if provider.base_url is not None and api is not None else None
+        if found is not None:
+            yield ("models", "providers", id), found
 
 
 def declared_hosts(spec: ProviderSpec) -> frozenset[str]:

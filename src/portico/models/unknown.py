@@ -102,11 +102,12 @@ def is_signed_in_to(provider: Provider) -> bool:
 
 def first_step(provider: Provider) -> str:
     """The one command that sets this provider up; `{prog}` stands for the program name."""
-    if provider.spec is None:
-        return f"{{prog}} config set models.providers.{provider.id}.apiKey -"
-    choices = (*(each.id for each in provider.spec.key_choices), *provider.spec.sign_in_choices)
+    spec = provider.spec
+    choices = (*(each.id for each in spec.key_choices), *spec.sign_in_choices) if spec is not None else ()
     choice = provider.id if is_signed_in_to(provider) else next(iter(choices), None)
-    return f"{{prog}} onboard --auth-choice {choice}" if choice is not None else "{prog} configure"
+    if choice is None:  # no menu offers it: a key in the config is what is left
+        return f"{{prog}} config set models.providers.{provider.id}.apiKey -"
+    return f"{{prog}} onboard --auth-choice {choice}"
 
 
 def _set_up(provider: Provider, reference: ModelReference, base_url: str | None) -> list[str]:
