@@ -119,8 +119,12 @@ async def test_keys_that_could_not_be_read_for_an_unforeseen_reason_are_no_keys(
 
 
 @pytest.mark.requirement("E149")
-@pytest.mark.parametrize("error", [RuntimeError, RecursionError, MemoryError, ImportError, SystemExit, KeyboardInterrupt])
-async def test_whatever_is_raised_it_is_logged_once_and_shows_no_secret(broken, error, caplog):
+@pytest.mark.parametrize(
+    ("error", "name"),
+    [(error, error.__name__) for error in (RuntimeError, RecursionError, MemoryError, ImportError, KeyboardInterrupt)]
+    + [(StopIteration, "RuntimeError"), (SystemExit, "RuntimeError")],
+)
+async def test_whatever_is_raised_it_is_logged_once_and_shows_no_secret(broken, error, name, caplog):
     def load():
         raise error("sk-not-a-secret-0123456789")
 
@@ -130,7 +134,7 @@ async def test_whatever_is_raised_it_is_logged_once_and_shows_no_secret(broken, 
         await value.now()
     logged = [record for record in caplog.records if record.name == "portico.gateway.reloading"]
     assert len(logged) == 1
-    assert error.__name__ in caplog.text
+    assert name in caplog.text
     assert "sk-not-a-secret" not in caplog.text + str(value.fault)
 
 

@@ -137,6 +137,22 @@ async def test_a_refresh_of_another_process_that_hangs_is_a_busy_lock_and_nothin
 
 
 @pytest.mark.requirement("E141")
+@pytest.mark.parametrize("bug", [StopIteration, SystemExit])
+async def test_a_bug_that_no_future_can_hold_or_that_would_end_the_process_fails_one_candidate_alone(account, bug):
+    async with (
+        provider(answered(WHOLE)) as acme,
+        provider(answered(OTHER)) as backup,
+        signed_in(account, acme, fallback=backup) as (here, store),
+        asyncio.timeout(10),
+    ):
+        store.error = bug()
+        _, told, headers = await here.json()
+
+    assert told == OTHER
+    assert headers["x-portico-attempts"] == f"test/model; {PROFILE}; internal-error, backup/model; key; answered"
+
+
+@pytest.mark.requirement("E141")
 async def test_a_bug_is_told_without_its_text_which_may_hold_a_secret(account):
     secret = canary("bug")
     async with provider(answered(WHOLE)) as acme, signed_in(account, acme) as (here, store):

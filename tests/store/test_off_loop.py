@@ -21,6 +21,13 @@ async def test_a_call_is_made_on_another_thread_and_its_outcome_comes_back():
         await off_loop(lambda: 1 // 0)
 
 
+@pytest.mark.parametrize(("call", "name"), [(lambda: next(iter(())), "StopIteration"), (sys.exit, "SystemExit")])
+async def test_an_exception_that_no_future_holds_or_that_would_end_the_loop_is_a_failure_of_the_call_alone(call, name):
+    async with asyncio.timeout(5):
+        with pytest.raises(RuntimeError, match=name):
+            await off_loop(call)
+
+
 async def test_a_caller_that_is_cancelled_leaves_the_call_running():
     begun, go, ended = threading.Event(), threading.Event(), threading.Event()
 

@@ -24,7 +24,10 @@ _IDLE_S: Final = 10.0
 
 
 def start_off_loop(call: Callable[[], T]) -> asyncio.Future[T]:
-    """Begin `call` on a daemon thread. The future has its outcome; cancelling the future does not stop the call."""
+    """Begin `call` on a daemon thread. The future has its outcome; cancelling the future does not stop the call.
+
+    A `StopIteration` or `SystemExit` of the call becomes a `RuntimeError`.
+    """
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
 
@@ -32,7 +35,7 @@ def start_off_loop(call: Callable[[], T]) -> asyncio.Future[T]:
         try:
             result = call()
         except BaseException as error:  # noqa: BLE001 - re-raised where the future is awaited, whatever it is
-            return partial(tell, partial(future.set_exception, error))
+            return partial(tell, partial(future.set_exception, _held(error)))
         return partial(tell, partial(future.set_result, result))
 
     def tell(settle: Callable[[], None]) -> None:
@@ -51,6 +54,16 @@ async def off_loop(call: Callable[[], T]) -> T:
 def idle_threads() -> frozenset[threading.Thread]:
     """The threads that wait for a call."""
     return frozenset(worker.thread for worker in [*_idle])
+
+
+def _held(error: BaseException) -> BaseException:
+    """`error`, or one that takes its place: a future refuses a `StopIteration`, and a `SystemExit` would end the event loop.
+
+    A plugin raises the one by `next()` of something empty, and the other by `sys.exit()`, which on a thread ends nothing.
+    """
+    if not isinstance(error, (StopIteration, SystemExit)):
+        return error
+    return RuntimeError(type(error).__name__).with_traceback(error.__traceback__)
 
 
 class _Worker:
