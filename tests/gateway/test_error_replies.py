@@ -9,7 +9,7 @@ import pytest
 from portico.gateway.vendor_errors import refusal_headers
 from portico.models.refusal import Refusal, read_refusal
 from tests.gateway.fronts import CHAT, MESSAGES, RESPONSES, configure, gateway
-from tests.gateway.providers import STREAM_HEAD, answered, chunk, event, provider
+from tests.gateway.providers import DONE, END, STREAM_HEAD, WHOLE, answered, chunk, event, provider, word
 
 pytestmark = pytest.mark.requirement("E147")
 
@@ -151,6 +151,32 @@ async def test_the_gateways_own_rejected_credential_is_not_said_to_be_the_client
 
     assert (status, body["error"]["type"], body["error"]["code"]) == (403, "permission_error", "credential-refused")
     assert headers["x-request-id"] == "req_1"
+
+
+async def test_a_rejected_key_is_not_said_to_be_the_clients_whatever_status_the_provider_gives_it(paths):
+    error = {"message": "Incorrect API key provided", "type": "invalid_request_error", "code": "invalid_api_key"}
+    status, body, _ = await asked(paths, answered({"error": error}, status=403))
+    assert (status, body["error"]["type"], body["error"]["code"]) == (403, "permission_error", "credential-refused")
+
+
+@pytest.mark.parametrize("octets", [b"a\x01b", b"a\x7fb", b"a\x1b[31mb", b"caf\xe9"])
+@pytest.mark.parametrize("form", ["error", "whole", "stream"])
+async def test_a_header_that_no_client_may_be_sent_is_left_out_and_the_answer_passes(paths, form, octets):
+    forms = {
+        "error": answered({"error": TOO_LONG}, status=400),
+        "whole": answered(WHOLE),
+        "stream": STREAM_HEAD + chunk(word("a") + DONE) + END,
+    }
+    first_line, rest = forms[form].split(b"\r\n", 1)
+    answer = first_line + b"\r\nx-request-id: req_1\r\nx-ratelimit-note: " + octets + b"\r\n" + rest
+    async with provider(answer) as acme:
+        configure(paths, {"acme": acme.base})
+        async with gateway(paths) as here, here.ask(CHAT, BODY) as got:
+            text = await got.text()
+
+    assert got.status == (400 if form == "error" else 200)
+    assert ("choices" in text) == (form != "error")
+    assert (got.headers["x-request-id"], got.headers.get("x-ratelimit-note")) == ("req_1", None)
 
 
 async def test_no_field_and_no_header_shows_the_credential(paths):

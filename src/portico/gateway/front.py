@@ -167,7 +167,8 @@ def log_outcome(outcome: Outcome) -> None:
 def _no_answer(passage: Passage, call: Call, none: NoAnswer, now_ms: int) -> web.StreamResponse:
     error, refusal = none.error, none.refusal
     status = status_of(error) if refusal.kind == "local" else status_of_refusal(refusal.kind, refusal.status)
-    reply = refusal.reply.without_fields() if refusal.of_token and refusal.reply is not None else refusal.reply
+    of_credential = refusal.of_token or refusal.kind == "auth"
+    reply = refusal.reply.without_fields() if of_credential and refusal.reply is not None else refusal.reply
     headers = {**refusal_headers(error.id, status, refusal, none.wait_ms), **passage.headers(None)}
     passage.failed(status, str(error))
     resets_at = -(-(now_ms + none.wait_ms) // 1000) if none.wait_ms is not None and is_long(none.wait_ms) else None

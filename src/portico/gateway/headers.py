@@ -17,7 +17,6 @@ _TO_PROVIDER: Final = frozenset({"accept", "accept-language", "openai-beta", "us
 _TO_PROVIDER_PREFIX: Final = "anthropic-"
 _SAID_TO_PROVIDER: Final = {"content-type": "application/json", "accept-encoding": "identity"}
 _OF_BODY: Final = frozenset({"content-type", "content-encoding"})
-_BREAK: Final = frozenset("\r\n\0")
 
 
 def to_provider(received: Iterable[tuple[str, str]]) -> dict[str, str]:
@@ -32,12 +31,17 @@ def to_provider(received: Iterable[tuple[str, str]]) -> dict[str, str]:
 
 
 def to_client(received: Iterable[tuple[str, str]]) -> dict[str, str]:
-    """What a provider's answer may say to the client."""
+    """What a provider's answer may say to the client; without values that no HTTP library is sure to send or to read."""
     return {
         lowered: value
         for name, value in received
-        if ((lowered := name.lower()) in _OF_BODY or is_read(lowered)) and _BREAK.isdisjoint(value)
+        if ((lowered := name.lower()) in _OF_BODY or is_read(lowered)) and _is_plain(value)
     }
+
+
+def _is_plain(value: str) -> bool:
+    """Printable ASCII and tabs, as new header fields are to be (RFC 9110 section 5.5)."""
+    return value.isascii() and value.replace("\t", " ").isprintable()
 
 
 def framed(first: str, fields: Mapping[str, str]) -> bytes:
