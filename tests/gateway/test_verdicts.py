@@ -366,6 +366,31 @@ async def test_each_reason_keeps_its_status_and_a_short_wait_is_worth_a_retry(pa
         assert headers.get("x-should-retry") == ("false" if (seconds or 0) > 60 else None)
 
 
+# MiniMax's numbers come with HTTP 200 and with HTTP 500; each reason has one status all the same.
+NUMBERED = {1002: 429, 1004: 403, 1008: 402, 1027: 400, 2013: 400, 2049: 403, 2056: 429, 2061: 403, 2062: 403}
+
+
+@pytest.mark.requirement("E144")
+@pytest.mark.parametrize("status", [200, 500])
+@pytest.mark.parametrize("number", NUMBERED)
+async def test_the_reason_is_the_status_also_where_the_providers_own_says_success_or_failure(paths, wall, number, status):
+    body = {"base_resp": {"status_code": number, "status_msg": "no"}}
+    async with provider(answered(body, status=status)) as acme:
+        configure(paths, {"minimax": {"baseUrl": acme.base, "apiKey": "k", "models": [{"id": "model"}]}})
+        async with gateway(paths, clock=wall) as here:
+            got = [await here.json() for _ in range(2)]
+    assert [found for found, *_ in got] == [NUMBERED[number]] * 2
+
+
+@pytest.mark.requirement("E144")
+@pytest.mark.parametrize("status", [600, 999])
+async def test_a_status_that_http_does_not_have_is_a_bad_gateway(paths, status):
+    async with provider(answered(error(), status=status)) as acme:
+        configure(paths, {"acme": acme.base})
+        async with gateway(paths) as here:
+            assert (await here.json())[0] == 502
+
+
 @pytest.mark.requirement("E144")
 async def test_a_bill_that_comes_as_429_is_not_worth_a_retry(paths):
     unpaid = error("You exceeded your current quota, please check your plan and billing details.", code="insufficient_quota")

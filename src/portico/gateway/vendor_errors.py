@@ -49,9 +49,13 @@ _OF_REFUSAL: Final[Mapping[RefusalKind, int]] = {
     "server": 502,
     "unknown-model": 404,
     "invalid-request": 400,
+    "content": 400,
 }
-# These have one status, whatever the provider's was: MiniMax says them under HTTP 200 and 500 too.
-_OF_KIND_ALONE: Final = frozenset({"plan-used-up", "rate-limit"})
+# These have one status, whatever the provider's was.
+_OF_KIND_ALONE: Final = frozenset({"plan-used-up", "rate-limit", "auth"})
+# What a 5xx may stand for. Under another reason it does not pass: MiniMax says each of its numbers under HTTP 500 too, and
+# clients send again what failed that way.
+_FAILURES: Final = frozenset({"server", "timeout"})
 _ANTHROPIC: Final = {
     400: "invalid_request_error",
     401: "authentication_error",
@@ -84,11 +88,11 @@ def status_of(error: PorticoError) -> int:
 
 
 def status_of_refusal(kind: RefusalKind, status: int | None) -> int:
-    """The status for a provider's refusal: its own, unless it is about the credential, which is not the client's."""
-    own = status is not None and status >= 400 and status not in {401, 403}  # noqa: PLR2004 - RFC 9110 section 15.5
-    if status is not None and own and kind not in _OF_KIND_ALONE:
-        return status
-    return _OF_REFUSAL.get(kind, 502)
+    """The status for a provider's refusal: its own, unless that is about the gateway's credential, or would mislead."""
+    if status is None or status in {401, 403} or kind in _OF_KIND_ALONE:
+        return _OF_REFUSAL.get(kind, 502)
+    own = range(400, 600) if kind in _FAILURES else range(400, 500)  # RFC 9110 section 15.5
+    return status if status in own else _OF_REFUSAL.get(kind, 502)
 
 
 def refusal_headers(id: str, status: int, refusal: Refusal, wait_ms: int | None) -> dict[str, str]:
