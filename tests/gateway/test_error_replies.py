@@ -125,6 +125,51 @@ async def test_an_error_in_a_streams_first_event_keeps_its_type(paths):
     assert (body["error"]["type"], body["request_id"]) == ("overloaded_error", "req_1")
 
 
+FIRST_EVENTS = {
+    # https://platform.claude.com/docs/en/api/errors: each type stands for a status, which a stream has no room for.
+    "invalid": (MESSAGES, {"type": "error", "error": {"type": "invalid_request_error", "message": "M"}}, 400),
+    "limited": (MESSAGES, {"type": "error", "error": {"type": "rate_limit_error", "message": "M"}}, 429),
+    "unpaid": (MESSAGES, {"type": "error", "error": {"type": "billing_error", "message": "M"}}, 402),
+    "overloaded": (MESSAGES, {"type": "error", "error": {"type": "overloaded_error", "message": "M"}}, 502),
+    # https://openrouter.ai/docs/api/reference/errors-and-debugging: `code` is the status.
+    "numbered": (CHAT, {"error": {"code": 400, "message": "M"}}, 400),
+    "numbered-limit": (CHAT, {"error": {"code": 429, "message": "M"}}, 429),
+    "numbered-failure": (CHAT, {"error": {"code": 503, "message": "M"}}, 502),
+    # https://platform.openai.com/docs/api-reference/responses-streaming: `error` and `response.failed`.
+    "of-a-response": (
+        RESPONSES,
+        {"type": "response.failed", "response": {"error": {"code": "rate_limit_exceeded", "message": "M"}}},
+        429,
+    ),
+    "beside": (RESPONSES, {"type": "error", "code": "server_error", "message": "M", "param": "p"}, 502),
+    "too-long": (RESPONSES, {"type": "error", "code": "context_length_exceeded", "message": "M", "param": "input"}, 400),
+}
+APIS = {CHAT: "openai-completions", MESSAGES: "anthropic-messages", RESPONSES: "openai-responses"}
+
+
+@pytest.mark.parametrize("name", FIRST_EVENTS)
+async def test_an_error_in_a_streams_first_event_is_what_its_type_says_in_the_shape_of_each_protocol(paths, name):
+    path, sent, status = FIRST_EVENTS[name]
+    found, body, _ = await asked(paths, STREAM_HEAD + chunk(event(sent)) + END, path=path, api=APIS[path])
+
+    fields = sent.get("error") or sent.get("response", {}).get("error") or {**sent, "type": None}
+    assert found == status
+    assert "(200: M)" in body["error"]["message"], "and nothing else of the event"
+    assert body["error"]["code"] == (fields.get("code") or {400: "provider-refused"}.get(status, body["error"]["code"]))
+    assert body["error"].get("param") == fields.get("param")
+    assert body["error"]["type"] == (fields.get("type") or body["error"]["type"]) != "error"
+
+
+async def test_an_invalid_request_that_a_stream_tells_of_keeps_no_later_request_waiting(paths):
+    refused = {"type": "error", "error": {"type": "invalid_request_error", "message": "M"}}
+    async with provider(STREAM_HEAD + chunk(event(refused)) + END) as acme:
+        configure(paths, {"acme": {"baseUrl": acme.base, "api": "anthropic-messages"}})
+        async with gateway(paths) as here:
+            for _ in range(2):
+                await here.json(MESSAGES, BODY)
+    assert len(acme.requests) == 2
+
+
 async def test_a_used_up_quota_is_a_matter_of_payment_and_no_reason_to_wait(paths):
     status, body, headers = await asked(paths, answered({"error": QUOTA}, status=429))
 

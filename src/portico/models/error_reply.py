@@ -7,7 +7,7 @@ when, and whether to shorten it first (anthropic-sdk-python and openai-python: `
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from portico.secret import Hider, redact
 
@@ -47,12 +47,29 @@ class ErrorReply:
         return replace(self, type=None, code=None, param=None)
 
 
+def error_in(answer: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The object that says what is wrong: `error`, or where a stream of responses has it; empty where there is none.
+
+    In such a stream an `error` event is itself that object, and a `response.failed` event has it in its response
+    (https://platform.openai.com/docs/api-reference/responses-streaming).
+    """
+    error = answer.get("error")
+    if isinstance(error, dict):
+        return error
+    response = answer.get("response")
+    inner = response.get("error") if isinstance(response, dict) else None
+    if isinstance(inner, dict):
+        return inner
+    if error is None and answer.get("type") == "error":
+        return {name: value for name, value in answer.items() if name != "type"}
+    return {}
+
+
 def read_error_reply(headers: Iterable[tuple[str, str]], body: Mapping[str, object], *known: Secret | None) -> ErrorReply:
     """What `headers` and the JSON object `body` say to programs. `known` secrets are hidden."""
     secrets = [secret for secret in known if secret is not None]
     hide = Hider(secrets)
-    error = body.get("error")
-    fields = error if isinstance(error, dict) else {}
+    fields = error_in(body)
 
     def text(value: object) -> str | None:
         return redact(value, *secrets) if isinstance(value, str) and 0 < len(value) <= _LONGEST_FIELD else None

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from portico.errors import LockBusy, NetworkError
-from portico.models.error_reply import read_error_reply
+from portico.models.error_reply import error_in, read_error_reply
 from portico.models.retry_time import reset_of, wait_of
 from portico.secret import redact
 
@@ -58,6 +58,20 @@ _BILLING_CODES: Final = frozenset(
         "insufficient_balance_error",
     }
 )
+# The status that an error's `code` or `type` stands for, where it comes in a stream after HTTP 200; any other is the server's.
+# Anthropic's types: https://platform.claude.com/docs/en/api/errors. OpenAI's codes: the `error` of a response object. A `code`
+# that is the status itself: https://openrouter.ai/docs/api/reference/errors-and-debugging.
+_STATUS_OF_WORD: Final = {
+    "rate_limit_exceeded": 429,
+    "context_length_exceeded": 400,
+    "invalid_prompt": 400,
+    "billing_error": 402,
+    "not_found_error": 404,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "invalid_request_error": 400,
+}
+_ERROR_STATUS: Final = range(400, 600)
 _SERVER_ERROR: Final = 500
 _SUCCESS: Final = range(200, 300)
 _UNAUTHORIZED: Final = 401
@@ -213,13 +227,14 @@ def read_refusal(
     """What an answer with this status and body, at most `BODY_LIMIT` bytes of it, means. `known` are never shown."""
     message, code = _said(body)
     answer = _object(body)
+    meant = _status_meant(status, answer)
     of_token = rejects_token(status, headers, body, codes)
     if of_token and status != _UNAUTHORIZED:
         kind: RefusalKind = "auth"
     elif status == _FORBIDDEN and code not in codes:
         kind = _kind_of_403(message, _error_words(answer))
     else:
-        kind = _kind(status, code, message, codes, _error_words(answer))
+        kind = _kind(meant, code, message, codes, _error_words(answer))
     return Refusal(
         kind,
         shown(message, *known, limit=MESSAGE_LIMIT),
@@ -230,6 +245,21 @@ def read_refusal(
         of_token=of_token,
         reply=read_error_reply(headers.items(), answer, *known),
     )
+
+
+def _status_meant(status: int, answer: Mapping[str, Any]) -> int:
+    """`status`; where that is a success, the one that the error in the answer stands for by its `code` or its `type`.
+
+    Not 401 or 403: an event in a stream that was accepted says nothing of the token (`rejects_token`).
+    """
+    if status not in _SUCCESS or _envelope_number(answer) is not None:
+        return status
+    error = error_in(answer)
+    code = error.get("code")
+    if isinstance(code, int) and code in _ERROR_STATUS and code not in {_UNAUTHORIZED, _FORBIDDEN}:
+        return code
+    words = (word for word in (code, error.get("type")) if isinstance(word, str))
+    return next((_STATUS_OF_WORD[word] for word in words if word in _STATUS_OF_WORD), status)
 
 
 def rejects_token(status: int, headers: Mapping[str, str], body: bytes, codes: Mapping[int, RefusalKind]) -> bool:
@@ -278,9 +308,7 @@ def _challenge_errors(headers: Mapping[str, str]) -> set[str]:
 
 def _error_words(answer: Mapping[str, Any]) -> set[str]:
     """What an error calls itself, in `error`, `type`, `code` and `status`, there or in the error's own object."""
-    error = answer.get("error")
-    places = [answer, error] if isinstance(error, dict) else [answer]
-    values = [place.get(name) for place in places for name in ("error", "type", "code", "status")]
+    values = [place.get(name) for place in (answer, error_in(answer)) for name in ("error", "type", "code", "status")]
     return {value.lower() for value in values if isinstance(value, str)}
 
 
@@ -376,8 +404,7 @@ def _message(answer: Mapping[str, Any]) -> str | None:
     """What `base_resp` (MiniMax) or `error.message` (Anthropic, OpenAI) says."""
     if _envelope_number(answer) is not None:
         return str(answer["base_resp"].get("status_msg", ""))
-    error = answer.get("error")
-    message = error.get("message") if isinstance(error, dict) else error
+    message = error_in(answer).get("message") or answer.get("error")
     return message if isinstance(message, str) else None
 
 

@@ -12,6 +12,8 @@ import re
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from portico.models.error_reply import error_in
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
@@ -90,11 +92,10 @@ def moment(wall_ms: int) -> str:
 
 def _places(body: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """Where an error's fields may stand: in its own object, in the entries of its `details`, or beside it."""
-    error = body.get("error")
-    if isinstance(error, dict):
-        yield error
-        details = error.get("details")
-        yield from (each for each in (details if isinstance(details, list) else []) if isinstance(each, dict))
+    error = error_in(body)
+    yield error
+    details = error.get("details")
+    yield from (each for each in (details if isinstance(details, list) else []) if isinstance(each, dict))
     yield body
 
 
