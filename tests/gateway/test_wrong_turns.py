@@ -163,6 +163,23 @@ async def test_after_such_an_offer_the_next_request_is_answered_too_or_the_conne
 
 
 @pytest.mark.requirement("E162")
+@pytest.mark.parametrize("offer", UPGRADES)
+async def test_a_request_that_is_sent_ahead_behind_such_an_offer_is_answered_or_its_client_is_told_that_it_was_not_read(here, offer):
+    lines = [f"POST {CHAT} HTTP/1.1", f"Host: 127.0.0.1:{here.port}", f"x-api-key: {here.key}", JSON, f"Content-Length: {len(BODY)}"]
+    first, second = ("\r\n".join([*lines, *more, "", ""]).encode() + BODY for more in (offer, ["Connection: close"]))
+    reader, writer = await asyncio.open_connection("127.0.0.1", here.port)
+    try:
+        async with asyncio.timeout(5):
+            writer.write(first + second)
+            answers = await reader.read()  # to the end of the connection, which comes at once and not when it has been idle
+    finally:
+        writer.close()
+    head = answers.partition(b"\r\n\r\n")[0]
+    assert head.startswith(b"HTTP/1.1 200")
+    assert answers.count(b"HTTP/1.1 200") == (1 if (header(head, "Connection") or "").lower() == "close" else 2)
+
+
+@pytest.mark.requirement("E162")
 @pytest.mark.parametrize("path", ["/health", "/v1/models"])
 async def test_a_page_that_is_read_ignores_the_offer_too(here, path):
     answer = await raw(here, *UPGRADES[0], "Connection: close", target=path, method="GET", body=b"", close=False)

@@ -120,9 +120,10 @@ class QuietServer(web.Server):
 def _request(message: Any, payload: Any, protocol: web.RequestHandler, writer: Any, task: asyncio.Task[None]) -> web.BaseRequest:
     """A request. No protocol is served to which a connection could be upgraded, so an offer is ignored (RFC 9110 section 7.8).
 
-    Behind an offer of a websocket aiohttp's parser reads no further request: that connection is closed after the answer.
+    Behind an offer aiohttp's parser reads no further request, or skips what has come of one, so that it might take the middle of a
+    request for the beginning of another: the connection is closed after the answer, which tells the client to send again.
     """
-    if "websocket" in message.headers.get("Upgrade", "").lower():
+    if "Upgrade" in message.headers:
         message = message._replace(should_close=True)
     return web.BaseRequest(message, payload, protocol, writer, task, asyncio.get_running_loop())
 
