@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from portico.auth.refresh_lock import refresh_lock
-from portico.errors import ConfigError, LockBusy, SignInNeeded, StoreError
+from portico.errors import ConfigError, LockBusy, NetworkError, SignInNeeded, StoreError
 from portico.store.lock import FileLock
 from portico.store.passphrase import PassphraseSource
 from portico.store.vault import Vault
@@ -119,6 +119,33 @@ async def test_while_something_fails_on_this_machine_the_next_candidate_answers(
         assert (status, told) == (200, OTHER)
         assert headers["x-portico-attempts"] == f"test/model; {PROFILE}; {id}, backup/model; key; answered"
     assert (store.read_times, acme.requests) == (2, [])
+
+
+UNSENT = {
+    "proxy-unusable": NetworkError("proxy-unusable", "The file in PORTICO_PROXY_FILE cannot be used.", unsent=True),
+    "certificates-unreadable": NetworkError("certificates-unreadable", "SSL_CERT_FILE cannot be read.", unsent=True),
+    "request-refused": NetworkError("request-refused", "A header of the request holds a line break.", unsent=True),
+}
+
+
+@pytest.mark.requirement("E141")
+@pytest.mark.parametrize("id", UNSENT)
+async def test_what_keeps_a_request_from_being_sent_is_no_verdict_on_the_provider_either(paths, wall, monkeypatch, id):
+    async def fails(*_args, **_more):
+        raise UNSENT[id]
+
+    async with provider(answered(WHOLE)) as acme, provider(answered(OTHER)) as backup:
+        configure(paths, {"acme": acme.base, "backup": backup.base}, fallbacks=["backup/model"])
+        async with gateway(paths, clock=wall) as here:
+            with monkeypatch.context() as broken:
+                broken.setattr(here.front.parts.upstream, "send", fails)
+                failed = await here.json(body={"model": "backup/model", "messages": []})
+                both = await here.json()
+            works = await here.json()
+
+    assert (failed[0], failed[1]["error"]["code"], failed[2]["x-should-retry"]) == (502, id, "false")
+    assert both[2]["x-portico-attempts"] == f"acme/model; key; {id}, backup/model; key; {id}"
+    assert (works[0], works[1], works[2]["x-portico-attempts"]) == (200, WHOLE, "acme/model; key; answered")
 
 
 @pytest.mark.requirement("E141")

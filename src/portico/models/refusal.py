@@ -128,6 +128,8 @@ _SAYING: Final = ("message", "msg", "error_description", "detail", "title")
 _FINAL: Final = frozenset({"unknown-model", "content", "invalid-request"})
 # Over after a while without anybody's doing.
 _TEMPORARY: Final = frozenset({"server", "timeout", "unreachable", "answer-unknown", "rate-limit", "plan-used-up"})
+# Why a request could not be sent, where that is this machine's doing and not the way's.
+_NOT_SENT: Final = frozenset({"proxy-unusable", "certificates-unreadable", "request-refused"})
 # Seconds after which a lock that another process holds may be free.
 _LOCK_WAIT_S: Final = 1.0
 # What a 403 says of the key, and of the account. Without such words it is about the model, so that one model does not hold back
@@ -335,7 +337,9 @@ def refused_in(answer: Mapping[str, Any], codes: Mapping[int, RefusalKind]) -> b
 
 
 def unreachable(error: NetworkError) -> Refusal:
-    """What a failure on the way to a provider means."""
+    """What a failure on the way to a provider means, or before it."""
+    if error.id in _NOT_SENT:
+        return local_trouble(error)
     if not isinstance(error, AnswerUnknown):
         return Refusal("unreachable", shown(str(error)))
     kind: RefusalKind = "timeout" if error.timed_out else "answer-unknown"
@@ -346,8 +350,9 @@ def local_trouble(error: PorticoError) -> Refusal:
     """What a failure on this machine means, before any provider was asked: nothing about the credential or the model."""
     if isinstance(error, LockBusy):
         return Refusal("local", shown(str(error)), id=error.id, retry_after=_LOCK_WAIT_S)
+    passes = isinstance(error, NetworkError) and error.id not in _NOT_SENT
     wait = getattr(error, "retry_after", None) or 0.0
-    return Refusal("local", shown(str(error)), id=error.id, retry_after=wait if isinstance(error, NetworkError) else None)
+    return Refusal("local", shown(str(error)), id=error.id, retry_after=wait if passes else None)
 
 
 def shown(text: str, *known: Secret | None, limit: int = _SHOWN_LIMIT) -> str:
