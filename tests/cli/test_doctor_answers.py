@@ -14,6 +14,7 @@ from portico.doctor.examination import CHECKS, examine
 from portico.store.profiles import ProfileIndex
 from tests.commands import Commands
 from tests.minimax_session import GLOBAL, SIGN_IN, sealed_store
+from tests.store.parts import HERE
 
 M21 = "minimax-portal/MiniMax-M2.1"
 KEY = {"MINIMAX_API_KEY": "sk-emulator-global"}
@@ -84,6 +85,24 @@ def test_being_signed_out_is_one_finding_and_its_command_signs_in(newcomer):
 @pytest.mark.requirement("E175")
 def test_a_machine_with_only_an_api_key_is_well(newcomer):
     assert ids(newcomer, KEY) == []
+
+
+@pytest.mark.requirement("E175")
+def test_a_machine_with_only_an_api_key_needs_no_token_store_until_the_gateway_has_a_key(newcomer):
+    newcomer.env |= {**KEY, "PYTHON_KEYRING_BACKEND": f"{HERE}.Broken", "PORTICO_PASSPHRASE": None}
+    passphrase = sealed_store()
+    newcomer.run("config", "unset", "auth.store")
+
+    done = newcomer.run("doctor", "--json")
+
+    (found,) = json.loads(done.stdout)["findings"]
+    assert (found["level"], done.returncode) == ("warning", 0)
+    assert found["why"].endswith("`exec`, `env` and the gateway do, for the keys of your tools.")
+    assert "or: portico config set auth.store file" in found["hint"]
+    newcomer.ok("config", "set", "auth.store", "file")
+    assert report(newcomer, passphrase)["findings"] == []
+    newcomer.ok("gateway", "key", "add", "tool", env=passphrase)
+    assert newcomer.run("doctor").returncode == 9
 
 
 @pytest.mark.requirement("E175")

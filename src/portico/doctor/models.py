@@ -33,7 +33,7 @@ def credentials(patient: Patient) -> Iterator[Seen]:
         return
     config, loader = patient.config.config, patient.models
     primary = config.agents.primary
-    if not _anything_set_up(loader, patient) and _is_of_a_sign_in(primary, loader):
+    if not _anything_set_up(patient) and _is_of_a_sign_in(primary, loader):
         yield Found("not-signed-in", "error", SIGNED_OUT, _NOTHING, sign_in())
         return
     if primary is None:
@@ -54,10 +54,8 @@ def credentials(patient: Patient) -> Iterator[Seen]:
             yield Saw(f"{text}: {model.source}")
 
 
-def _anything_set_up(loader: ModelLoader, patient: Patient) -> bool:
-    providers = loader.catalog.providers.values()
-    has_key = any(credential.key is not None for provider in providers for credential in loader.credentials.of(provider))
-    return has_key or any(not profile.sign_out_unfinished for profile in patient.profiles)
+def _anything_set_up(patient: Patient) -> bool:
+    return patient.has_key or any(not profile.sign_out_unfinished for profile in patient.profiles)
 
 
 def _is_of_a_sign_in(primary: str | None, loader: ModelLoader) -> bool:

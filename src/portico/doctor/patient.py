@@ -64,6 +64,14 @@ class Patient:
             return None
 
     @cached_property
+    def has_key(self) -> bool:
+        """Whether a provider has a key without any sign-in: from the environment or from the configuration."""
+        if self.models is None:
+            return False
+        providers = self.models.catalog.providers.values()
+        return any(each.key is not None for provider in providers for each in self.models.credentials.of(provider))
+
+    @cached_property
     def accounts(self) -> tuple[PlanAccount, ...]:
         """Whose plan can be asked about."""
         from portico.usage.accounts import plan_accounts

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from portico.doctor.finding import Found, Saw, Skipped, of_error
 from portico.errors import ConfigError, PorticoError
+from portico.store.keyring_backend import without_sign_in
 from portico.store.remedy import sign_in_again
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from portico.doctor.patient import Patient
 
 _NOBODY: Final = Skipped("nobody is signed in")
+_FOR_KEYS_OF_TOOLS: Final = "The API key needs no store; `exec`, `env` and the gateway do, for the keys of your tools."
 
 
 def store(patient: Patient) -> Iterator[Seen]:
@@ -27,7 +29,21 @@ def store(patient: Patient) -> Iterator[Seen]:
     except ConfigError:
         return  # the check of the configuration tells it
     except PorticoError as error:
-        yield of_error(error, why=error.why or "No token can be kept or read.")
+        if patient.profiles or _gateway_keys(patient) or not patient.has_key:
+            yield of_error(error, why=error.why or "No token can be kept or read.")
+            return
+        # Models answer by the key alone; only the keys of the gateway need a place.
+        found = of_error(error, level="warning", why=f"{error.why or 'No token can be kept or read'}. {_FOR_KEYS_OF_TOOLS}")
+        yield replace(found, hint=without_sign_in(error.hint))
+
+
+def _gateway_keys(patient: Patient) -> bool:
+    from portico.gateway.keys import key_index
+
+    try:
+        return bool(key_index(patient.here.paths).profiles())
+    except PorticoError:
+        return True
 
 
 def records(patient: Patient) -> Iterator[Seen]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from portico.errors import StoreError, UsageError
 from portico.paths import Paths
 from portico.secret import Secret
-from portico.store.keyring_backend import FILE_COMMAND
+from portico.store.keyring_backend import without_sign_in
 from portico.store.profiles import Profile, ProfileIndex
 from portico.store.records import Tokens, fingerprint
 from portico.store.vault import ABSENT, GenerationChanged
@@ -158,8 +158,7 @@ class GatewayKeys:
         try:
             self._vault.commit(profile, Tokens(key, None, None), expect_generation=expected, anew=True)
         except StoreError as error:
-            if error.hint is not None:  # a key needs no sign-in
-                error.hint = error.hint.replace(FILE_COMMAND, "{prog} config set auth.store file")
+            error.hint = without_sign_in(error.hint)
             raise
         return key
 

@@ -44,6 +44,11 @@ FILE_COMMAND: Final = "{prog} onboard --store file"
 FILE_HINT: Final = f"{FILE_COMMAND}   (keeps the tokens in a file sealed with a passphrase)"
 
 
+def without_sign_in(hint: str | None) -> str | None:
+    """`hint` for somebody who keeps a key and needs no sign-in: the sealed file is chosen in the configuration."""
+    return None if hint is None else hint.replace(FILE_COMMAND, "{prog} config set auth.store file")
+
+
 _SECRET_SERVICE_PRIORITY: Final = 5.0  # that of keyring 25
 _IMPORTING: Final = threading.RLock()
 _NOBODY_ANSWERS: Final = {
