@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 # Anthropic asks for 1,024 at least, and for less than `max_tokens` (docs.anthropic.com, extended thinking).
 BUDGETS: Final[Mapping[str, int]] = {"low": 1024, "medium": 4096, "high": 16384}
 
+_SWITCHES_ON: Final[Effort] = "medium"
+
 _Off = Literal["omitted", "disabled", "between_tools"]
 _THREE: Final[tuple[Effort, ...]] = ("low", "medium", "high")
 _FOUR: Final[tuple[Effort, ...]] = (*_THREE, "max")
@@ -173,9 +175,8 @@ def completions_fields(question: Question, model_id: str) -> dict[str, object]:
         fields["thinking"] = {"type": "adaptive" if asked else "disabled"}
     if question.thinking == "off":
         return fields if family.switch or family.off == "omitted" else {"reasoning_effort": "none"}
-    if question.effort is not None and _levels(family, "openai-completions"):
-        fields["reasoning_effort"] = question.effort
-    return fields
+    level = _level(question, family, "openai-completions")
+    return fields if level is None else {**fields, "reasoning_effort": level}
 
 
 def responses_fields(question: Question, model_id: str) -> dict[str, object]:
@@ -183,11 +184,22 @@ def responses_fields(question: Question, model_id: str) -> dict[str, object]:
     family = family_of(model_id) or Family()
     if question.thinking == "off":
         return {} if family.off == "omitted" else {"reasoning": {"effort": "none"}}
-    if question.effort is not None and _levels(family, "openai-responses"):
-        return {"reasoning": {"effort": question.effort}}
-    # Any level switches MiniMax-M3 on, and tunes nothing (platform.minimax.io/docs/api-reference/responses-create).
-    asked = question.thinking == "on" or question.effort is not None
-    return {"reasoning": {"effort": "medium"}} if asked and family.switch and family.off is not None else {}
+    level = _level(question, family, "openai-responses")
+    if level is None and family.switch and family.off is not None and (question.thinking == "on" or question.effort is not None):
+        # Any level switches MiniMax-M3 on, and tunes nothing (platform.minimax.io/docs/api-reference/responses-create).
+        level = _SWITCHES_ON
+    return {} if level is None else {"reasoning": {"effort": level}}
+
+
+def _level(question: Question, family: Family, api: ApiKind) -> Effort | None:
+    """The level to ask for over one of OpenAI's protocols; None for the model's own.
+
+    A level is all that these protocols have to switch thinking on, and GPT-5.1 and later do not think without one.
+    """
+    if not _levels(family, api):
+        return None
+    switched_on = question.thinking == "on" and family.off is not None
+    return question.effort or (_SWITCHES_ON if switched_on else None)
 
 
 def _levels(family: Family, api: ApiKind) -> tuple[Effort, ...]:

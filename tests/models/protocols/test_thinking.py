@@ -210,6 +210,15 @@ def test_thinking_is_switched_off_where_openai_offers_it():
     assert refused("gpt-5", COMPLETIONS, thinking="off").message == "gpt-5 always thinks; the lowest is --effort low."
 
 
+@pytest.mark.requirement("E167")
+@pytest.mark.parametrize("model_id", ["gpt-5.1", "gpt-5.2", "claude-opus-4-7", "mine"])
+def test_thinking_is_switched_on_by_a_level_where_openais_protocols_know_nothing_else(model_id):
+    assert asked(model_id, COMPLETIONS, thinking="on") == {"reasoning_effort": "medium"}
+    assert asked(model_id, RESPONSES, thinking="on") == {"reasoning": {"effort": "medium"}}
+    for always in ("gpt-5", "o3", "MiniMax-M2.1"):
+        assert asked(always, COMPLETIONS, thinking="on") == asked(always, RESPONSES, thinking="on") == {}
+
+
 def openai(asked):
     """Chat Completions as a reasoning model of OpenAI has it, keeping the questions in `asked`.
 
