@@ -127,6 +127,11 @@ def test_a_cache_write_of_an_hour_costs_twice_the_input_and_one_of_five_minutes_
 
 
 @pytest.mark.requirement("E171")
+def test_a_cache_write_of_an_hour_is_free_where_the_others_are():
+    assert list_price(Usage(0, 1_000_000, 0, 1_000_000, 1_000_000), ModelCost(0.3, 1.2, 0.06)) == 1.2
+
+
+@pytest.mark.requirement("E171")
 @pytest.mark.parametrize(
     ("told", "write", "hour"),
     [

@@ -54,16 +54,17 @@ def cost_of(usage: Usage, cost: ModelCost) -> float:
 
     The highest tier below the whole prompt counts, for everything in the request: reads and writes of the cache are part of the
     prompt's size, as BerriAI/litellm#30207 and junhoyeo/tokscale#862 have found. What Anthropic's cache keeps for an hour costs
-    twice the input (https://platform.claude.com/docs/en/build-with-claude/prompt-caching).
+    twice the input (https://platform.claude.com/docs/en/build-with-claude/prompt-caching); where writes are free, that is too.
     """
     reached = (tier for tier in cost.tiers if usage.whole_input > tier.input_above)
     prices = max(reached, key=lambda tier: tier.input_above, default=cost)
+    an_hour = prices.input * _HOUR_FACTOR if prices.cache_write else 0.0
     return (
         usage.input * prices.input
         + usage.output * prices.output
         + usage.cache_read * prices.cache_read
         + (usage.cache_write - usage.cache_write_1h) * prices.cache_write
-        + usage.cache_write_1h * prices.input * _HOUR_FACTOR
+        + usage.cache_write_1h * an_hour
     ) / _MILLION
 
 
