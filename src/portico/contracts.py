@@ -370,8 +370,8 @@ class PlanReader(Protocol):
         """Where an account whose API is at `base_url` is asked, by GET, in order.
 
         The next URL is asked if the one before is not served, cannot be reached, answers with a web page or with one of its
-        `unsure_codes`. Empty if no such account can be asked. A URL is requested only at a host that the provider declares, or
-        that the reader's `hosts` name.
+        `unsure_codes`, or is at a host other than the API's and answers with an HTTP error without an error number. Empty if no
+        such account can be asked. A URL is requested only at a host that the provider declares, or that `hosts` names.
         """
         ...
 

@@ -20,11 +20,11 @@ NOT_VALID = {"base_resp": {"status_code": 2049, "status_msg": "invalid api key"}
 class Ordered:
     """MiniMax's reader, with its three endpoints on this machine in the order of the real ones."""
 
-    provider, env_keys, hosts = PLANS.provider, PLANS.env_keys, frozenset()
+    provider, env_keys, hosts = PLANS.provider, PLANS.env_keys, frozenset({"localhost"})
     can_have_plan, read = PLANS.can_have_plan, PLANS.read
 
     def urls(self, base_url):
-        return (f"{base_url}/www", f"{base_url}/api", f"{base_url}{OLDER}")
+        return (f"{base_url.replace('127.0.0.1', 'localhost')}/www", f"{base_url}/api", f"{base_url}{OLDER}")
 
     def unsure_codes(self, url):
         return PLANS.unsure_codes(DOCUMENTED if url.endswith("/www") else url)
@@ -61,10 +61,22 @@ def test_a_credential_may_go_to_the_documented_host_for_usage_and_for_nothing_el
         status(404, "404 page not found"),
         status(200, "<!DOCTYPE html><title>Just a moment...</title>"),
         status(403, "<html>Attention Required</html>"),
+        status(403, '{"error": "forbidden"}'),
+        status(302, location="/login"),
+        status(503, "upstream connect error"),
         LOG_IN,
         NOT_VALID,
     ],
-    ids=["not served", "a web page", "a firewall", "no key seen", "key not valid there"],
+    ids=[
+        "not served",
+        "a web page",
+        "a firewall",
+        "a firewall's JSON",
+        "moved",
+        "overloaded",
+        "no key seen",
+        "key not valid there",
+    ],
 )
 async def test_what_the_documented_endpoint_cannot_tell_the_next_one_is_asked(api, account, fake_clock, first):  # noqa: F811
     api.answers = [first, TOLD]

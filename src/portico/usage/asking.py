@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from portico.errors import ConfigError, NetworkError, PorticoError
 from portico.models.asking import Refused, with_token
+from portico.models.catalog import host_of
 from portico.models.refusal import read_refusal, refused_inside
 from portico.secret import Secret
 from portico.usage.report import PlanReport, failed, needs_plan_key, not_asked, refused, unreadable, unsure
@@ -88,7 +89,7 @@ class PlanAsker:
                     answer = await self._fetch(url, key, share_s * 0.7)
             except (TimeoutError, NetworkError):
                 continue
-            if not answer.is_elsewhere and not _is_unsure(account, url, answer, key):
+            if not _is_elsewhere(account, url, answer, key) and not _is_unsure(account, url, answer, key):
                 return self._verdict(account, answer, key)
         answer = await self._fetch(last, key, timeout_s * 0.7)
         if not answer.is_page and _is_unsure(account, last, answer, key):
@@ -135,17 +136,20 @@ class _Answer:
     def is_page(self) -> bool:
         return self.body.lstrip().startswith(b"<")
 
-    @property
-    def is_elsewhere(self) -> bool:
-        """Whether the URL does not serve the data at all."""
-        return self.status in _NOT_SERVED or self.is_page
-
     def is_refusal(self, account: PlanAccount) -> bool:
         return self.status != _OK or refused_inside(self.body, account.spec.error_codes)
 
 
 def _refusal(account: PlanAccount, answer: _Answer, key: Secret) -> Refusal:
     return read_refusal(answer.status, answer.headers, answer.body, account.spec.error_codes, key)
+
+
+def _is_elsewhere(account: PlanAccount, url: str, answer: _Answer, key: Secret) -> bool:
+    """Whether the URL does not serve the data: it is not there, or a firewall before a host other than the API's has answered."""
+    if answer.status in _NOT_SERVED or answer.is_page:
+        return True
+    is_website = host_of(url) != host_of(account.base_url)
+    return is_website and answer.status != _OK and _refusal(account, answer, key).code is None
 
 
 def _is_unsure(account: PlanAccount, url: str, answer: _Answer, key: Secret) -> bool:
