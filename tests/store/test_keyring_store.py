@@ -202,6 +202,19 @@ def test_the_keychain_s_refusal_over_ssh_counts_as_locked(in_memory):
     assert caught.value.id == "keyring-locked"
 
 
+@pytest.mark.requirement("E177")
+def test_a_keyring_that_may_not_ask_is_not_waited_for_as_if_somebody_answered(in_memory):
+    told, answer = [], threading.Event()
+    store = KeyringStore(in_memory, deadlines=Deadlines(read_s=0.1, prompt_s=20), on_wait=told.append, asks=False)
+    store._backend().get_password = lambda *_: answer.wait(30)
+
+    with pytest.raises(StoreError) as caught:
+        store.get(USER)
+
+    answer.set()
+    assert (caught.value.id, told) == ("keyring-timeout", [])
+
+
 @pytest.mark.requirement("E36")
 def test_while_a_read_that_timed_out_is_still_inside_the_keyring_nothing_else_goes_in(in_memory):
     store = KeyringStore(in_memory, deadlines=Deadlines(read_s=0.1, write_s=0.1, prompt_s=0))

@@ -48,7 +48,8 @@ _ALL: Final[weakref.WeakSet[KeyringStore]] = weakref.WeakSet()
 
 class KeyringStore:
     """One keyring. `backend` names its class, None to choose the best; `on_wait` is told when a prompt is being waited for.
-    With `asks` False a keyring that would have to ask its user fails instead; only the Secret Service heeds it.
+    With `asks` False nobody is waited for: the Secret Service then does not ask its user, and any other keyring that does has no
+    more time than one that asks nothing.
 
     `lock` is the file on which processes take turns to write: gnome-keyring 42 has been seen to lose sight of items, and to
     abort, when two of them write at once. It is a courtesy: a turn that does not come in time is taken all the same, and
@@ -226,7 +227,8 @@ class KeyringStore:
         """
         if self._service is not None:
             return lambda: self._person.more_s(seconds)
-        grants = [] if self._loaded is None or self._wanted_name() == WINDOWS else [self._deadlines.prompt_s]
+        may_ask = self._asks and self._loaded is not None and self._wanted_name() != WINDOWS
+        grants = [self._deadlines.prompt_s] if may_ask else []
 
         def more() -> float:
             if not grants:
