@@ -106,6 +106,28 @@ def test_a_machine_with_only_an_api_key_needs_no_token_store_until_the_gateway_h
 
 
 @pytest.mark.requirement("E175")
+def test_a_sealed_file_that_only_the_last_sign_in_has_chosen_is_named_and_its_trouble_told_once(newcomer):
+    newcomer.env |= sealed_store()
+    newcomer.run("config", "unset", "auth.store")
+    newcomer.sign_in("--region", "global", "--store", "file")
+
+    def of_the_store(env=None):
+        told = report(newcomer, env)
+        return told["findings"], next(each for each in told["results"] if each["id"] == "store")
+
+    assert of_the_store()[1] | {"tookMs": 0} == {
+        "id": "store",
+        "label": "the token store",
+        "status": "ok",
+        "saw": "an encrypted file",
+        "findings": [],
+        "tookMs": 0,
+    }
+    (found,), _ = of_the_store({"PORTICO_PASSPHRASE": None})
+    assert found["id"] == "passphrase-needed"
+
+
+@pytest.mark.requirement("E175")
 def test_a_default_model_without_a_credential_is_found_though_another_provider_has_one(session):
     session.ok("models", "set", "anthropic/claude-opus-4-6")
 

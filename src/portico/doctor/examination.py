@@ -68,7 +68,10 @@ def examine(here: Installation, *, checks: Sequence[Check] = CHECKS, longest_s: 
     """The result of each check, in their order."""
     patient = Patient(here)
     # Read once, before the checks look at them from threads of their own: from Python 3.12 each of these might make another one.
-    for owner, parts in ((here, ("index", "keyrings", "passphrase")), (patient, ("config", "profiles", "models", "accounts"))):
+    for owner, parts in (
+        (here, ("index", "keyrings", "passphrase")),
+        (patient, ("config", "profiles", "models", "has_key", "accounts")),
+    ):
         for part in parts:
             getattr(owner, part)
 
@@ -79,9 +82,14 @@ def examine(here: Installation, *, checks: Sequence[Check] = CHECKS, longest_s: 
 
 
 def worst_first(results: Sequence[Result]) -> list[Found]:
-    """Everything that was found, errors before warnings, otherwise in the order of the checks."""
-    every = [found for result in results for found in result.found]
-    return sorted(every, key=lambda found: _WORST_FIRST.index(found.level))
+    """Everything that was found, errors before warnings, otherwise in the order of the checks.
+
+    What several checks or accounts meet with, such as a store that does not open, is there once.
+    """
+    every: dict[tuple[str, str, str | None], Found] = {}
+    for found in (found for result in results for found in result.found):
+        every.setdefault((found.id, found.message, found.why), found)
+    return sorted(every.values(), key=lambda found: _WORST_FIRST.index(found.level))
 
 
 async def _run(check: Check, patient: Patient, longest_s: float) -> Result:

@@ -21,10 +21,10 @@ _FOR_KEYS_OF_TOOLS: Final = "The API key needs no store; `exec`, `env` and the g
 
 
 def store(patient: Patient) -> Iterator[Seen]:
-    """The keyring, or the sealed file where the configuration names it, by a record that is written, read back and deleted."""
+    """The store that the next sign-in would use, by a record that is written, read back and deleted."""
     chosen = patient.config.config.auth.store if patient.config is not None else None
-    yield Saw("an encrypted file" if chosen == "file" else "the OS keyring")
     try:
+        yield Saw("an encrypted file" if (chosen or patient.here.index.store_name) == "file" else "the OS keyring")
         patient.vault("store").probe()
     except ConfigError:
         return  # the check of the configuration tells it
