@@ -260,6 +260,30 @@ def test_the_base_of_another_protocol_is_found_by_validate_and_not_asked(run_por
 
 
 @pytest.mark.requirement("E158")
+@pytest.mark.parametrize("first", ["api", "baseUrl"])
+def test_the_protocol_and_the_base_of_a_provider_can_be_changed_one_after_the_other(run_portico, first):
+    block = {"baseUrl": "https://api.minimax.io/anthropic", "api": ANTHROPIC, "apiKey": "sk-x", "models": [{"id": "MiniMax-M3"}]}
+    run_portico.paths.config.parent.mkdir(parents=True, exist_ok=True)
+    run_portico.paths.config.write_text(json.dumps({"models": {"providers": {"minimax": block}}}), encoding="utf-8")
+    changes = {"api": HTTP, "baseUrl": "https://api.minimax.io/v1"}
+    env = run_portico.environment()
+
+    halfway, unrelated, last = (
+        in_this_process(("config", "set", key, value), env)
+        for key, value in (
+            (f"models.providers.minimax.{first}", changes.pop(first)),
+            ("gateway.port", "18555"),
+            *((f"models.providers.minimax.{key}", value) for key, value in changes.items()),
+        )
+    )
+
+    assert (halfway.returncode, unrelated.returncode, last.returncode) == (0, 0, 0)
+    assert "`models.providers.minimax.baseUrl` is not where that provider serves" in halfway.stderr
+    assert "is not where" not in unrelated.stderr + last.stderr
+    assert in_this_process(("config", "validate"), env).returncode == 0
+
+
+@pytest.mark.requirement("E158")
 @pytest.mark.parametrize(
     ("url", "api"),
     [

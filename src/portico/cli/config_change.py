@@ -15,12 +15,13 @@ from portico.config.stack import NOT_FROM_BASE, read_stack
 from portico.errors import ConfigError, ExitCode
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
     from pathlib import Path
 
     from portico.cli.runtime import Runtime
     from portico.config.config_path import ConfigPath
     from portico.config.effective import Effective
+    from portico.config.problem import Problem
     from portico.contracts import JsonValue
 
     Edit = Callable[[Document], Document]
@@ -99,11 +100,17 @@ def _say_what_counts(rt: Runtime, path: ConfigPath) -> None:
 
 
 def _refuse_new_errors(rt: Runtime, before: Document, after: Document) -> None:
-    from portico.cli.config_check import problems_of
+    """Refuse what `after` would make an error; of a URL and a protocol that do not fit, the other may be changed next."""
+    from portico.cli.config_check import misfit_problems, problems_of
 
-    had = {(problem.path, problem.message) for problem in problems_of(rt, before)}
-    new = [problem for problem in problems_of(rt, after) if (problem.path, problem.message) not in had]
-    refuse_errors(f"{before.name} as it would be", new)
+    refuse_errors(f"{before.name} as it would be", _new(problems_of(rt, before), problems_of(rt, after)))
+    for problem in _new(misfit_problems(rt, before), misfit_problems(rt, after)):
+        rt.out.warn(f"{rt.program}: {problem}")
+
+
+def _new(before: Iterable[Problem], after: Iterable[Problem]) -> list[Problem]:
+    had = {(problem.path, problem.message) for problem in before}
+    return [problem for problem in after if (problem.path, problem.message) not in had]
 
 
 def _refuse_elsewhere(effective: Effective, path: ConfigPath) -> None:

@@ -23,8 +23,6 @@ if TYPE_CHECKING:
     from portico.cli.runtime import Runtime
     from portico.config.config_path import ConfigPath
     from portico.config.document import Document
-    from portico.config.effective import Effective
-    from portico.config.schema import Config
 
 
 def show_problems(rt: Runtime) -> int:
@@ -33,7 +31,7 @@ def show_problems(rt: Runtime) -> int:
     config = rt.paths.config
     document = ConfigFile(config, rt.paths.locks).load()
     others = _others(rt, document)
-    problems = [*problems_of(rt, document), *_beside(config.parent)]
+    problems = [*problems_of(rt, document), *misfit_problems(rt, document), *_beside(config.parent)]
     problems += exposed((config, *others))
     errors = sum(problem.level == "error" for problem in problems)
     if rt.out.is_json:
@@ -67,15 +65,19 @@ def problems_of(rt: Runtime, document: Document) -> list[Problem]:
 
     stack = read_stack(document)
     config, problems = examined(stack)
-    problems += _misfits(rt, stack.effective, config)
     return [*problems, *entry_problems(stack.effective, config.plugins, paths=rt.paths, env=rt.env)]
 
 
-def _misfits(rt: Runtime, effective: Effective, config: Config) -> Iterator[Problem]:
-    """The base URLs that do not fit their provider's `api`, as far as plugins that are on know it."""
+def misfit_problems(rt: Runtime, document: Document) -> Iterator[Problem]:
+    """The base URLs that do not fit their provider's `api`, as far as plugins that are on know it.
+
+    Two keys make up such a problem, of which an edit may change one after the other.
+    """
     from portico.models.endpoints import misfits
     from portico.plugins.manager import PluginHost
 
+    stack = read_stack(document)
+    effective, (config, _) = stack.effective, examined(stack)
     if all(provider.base_url is None for provider in config.models.providers.values()):
         return
     specs = PluginHost(config.plugins, paths=rt.paths, env=rt.env).providers()

@@ -73,14 +73,15 @@ def _edit_and_replace(rt: Runtime, editor: list[str], copy: Path, before: bytes 
 
 def _checked(rt: Runtime, copy: Path) -> Document:
     """The copy as it would be in the file's place, if there is no error in it."""
-    from portico.cli.config_check import problems_of
+    from portico.cli.config_check import misfit_problems, problems_of
     from portico.config.problem import refuse_errors
 
     data = read_bytes(copy)
     if data is None:
         raise ConfigError("config-edit-refused", "the editor has deleted the file")
     document = decoded(data, str(rt.paths.config))
-    refuse_errors("what you wrote", (problem for problem in problems_of(rt, document) if problem.layer == "own"))
+    problems = (*problems_of(rt, document), *misfit_problems(rt, document))
+    refuse_errors("what you wrote", (problem for problem in problems if problem.layer == "own"))
     return document
 
 
