@@ -366,3 +366,22 @@ def test_a_tool_runs_while_another_program_has_the_gateways_port(session, tmp_pa
 
     assert (done.returncode, done.stderr, result.read_text(encoding="utf-8"), seen) == (0, "", "200", [])
     assert running(session.paths) is None
+
+
+@pytest.mark.requirement("E161")
+def test_a_gateway_of_a_tool_has_the_usual_port_and_stays_once_it_is_started_by_hand(session, unused_tcp_port):
+    session.env |= {"PORTICO_GATEWAY_PORT": str(unused_tcp_port)}
+    with started(session, "sleep", "30") as process:
+        until(lambda: running(session.paths) is not None and len(names(session)) == 2)
+        gateway = running(session.paths)
+        assert gateway.port == unused_tcp_port
+
+        said = session.run("gateway", "start", env={"PORTICO_GATEWAY_PORT": "18555"})
+        process.terminate()
+        process.communicate(timeout=60)
+
+    assert said.returncode == 0
+    assert "It was started for a tool, and no longer ends with it." in said.stderr
+    assert "portico gateway restart --port 18555" in said.stderr
+    assert running(session.paths).pid == gateway.pid
+    assert session.run("gateway", "start").stderr == ""

@@ -26,8 +26,8 @@ _EXAMPLES = """examples:
   {prog} exec -- python my_script.py                 the official SDKs find what they need
 
 The tool gets the gateway's address, a key of its own that ends with it, and the model, in the variables that the SDKs read;
-claude, codex, aider and opencode get what else they need. If no gateway runs, one is started on any
-free port for as long as the tool runs.
+claude, codex, aider and opencode get what else they need. If no gateway runs, one is started for as
+long as the tool runs, on any free port if the gateway's own is taken.
 The exit code is the tool's own; 128 and the signal's number where a signal ended it.
 """
 # Whoever sends one of these means the tool. What the terminal sends reaches it by itself, in the same process group.

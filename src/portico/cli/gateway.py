@@ -103,13 +103,18 @@ def _serve(args: argparse.Namespace, rt: Runtime, watch: EndWatch, place: FileLo
 
 
 def start(args: argparse.Namespace, rt: Runtime) -> int:
-    """Start it, unless it runs already."""
+    """Start it, unless it runs already; one that `exec` has started stays from then on."""
     from portico.cli.gateway_service import installed
+    from portico.cli.tool_gateway import keep_running
     from portico.gateway import service
 
     port = _port(args, rt)
     present = service.running(rt.paths)
     if present is not None:
+        if keep_running(rt, present) and not rt.options.json:
+            rt.out.note("It was started for a tool, and no longer ends with it.")
+        if port not in {0, present.port} and not rt.options.json:
+            rt.out.note(f"To have it on port {port}: {rt.program} gateway restart --port {port}")
         return _answer(rt, present, {"started": False}, f"The gateway is already running (pid {present.pid}) on {present.url}.")
     kept = installed(rt)
     if kept is not None:

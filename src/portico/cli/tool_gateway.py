@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from portico.secret import Secret
     from portico.store.lock import FileLock
 
-# The tool is given the address, so that it need not be the port which tools with an address of their own ask.
 _ANY_FREE: Final = 0
 # Seconds: another tool's gateway is being started, or drained.
 _LONGEST_S: Final = 90.0
@@ -65,9 +64,36 @@ def _running(rt: Runtime) -> GatewayState:
     present = service.running(rt.paths)
     if present is not None:
         return present
-    state = service.start(rt.paths, port=_ANY_FREE, passphrase=rt.passphrase, env=rt.env, store=rt.store_choice())
+    state = service.start(rt.paths, port=_free_port(rt), passphrase=rt.passphrase, env=rt.env, store=rt.store_choice())
     write_private(_note(rt), state.instance.encode(), durable=False)
     return state
+
+
+def _free_port(rt: Runtime) -> int:
+    """The gateway's own port, where tools with an address of their own find this gateway too; any other if that is taken."""
+    from portico.gateway.port import PortTaken, bound, configured_port
+
+    port = configured_port(rt)
+    try:
+        bound(port).close()
+    except PortTaken:
+        return _ANY_FREE
+    return port
+
+
+def keep_running(rt: Runtime, state: GatewayState) -> bool:
+    """Leave a gateway running that was started for a tool, when that ends; whether it was one.
+
+    Raises:
+        LockBusy, StoreError: as `file_lock`.
+    """
+    from portico.store.atomic import read_private, remove_private
+
+    with _one_at_a_time(rt):
+        if not _note(rt).exists() or read_private(_note(rt)) != state.instance.encode():
+            return False
+        remove_private(_note(rt))
+        return True
 
 
 def _clear_away(keys: GatewayKeys, waits: FileLock, rt: Runtime) -> None:

@@ -1,0 +1,21 @@
+"""Gateways that other commands find running."""
+
+from __future__ import annotations
+
+import socket
+
+from portico.gateway.service import running
+from tests.remedies.scenario import scenario
+
+
+@scenario("To have it on port {}: {prog} gateway restart --port {}")
+def a_gateway_that_runs_on_another_port(desk):
+    session = desk.signed_in()
+    session.ok("gateway", "start", "--port", "0")
+    try:
+        with socket.create_server(("127.0.0.1", 0)) as free:
+            port = free.getsockname()[1]
+        desk.follow(desk.shown("To have it on port", "gateway", "start", "--port", str(port)))
+        assert running(session.paths).port == port
+    finally:
+        session.run("gateway", "stop")
