@@ -154,7 +154,7 @@ def test_a_file_with_proxies_is_read_behind_the_environment_and_only_if_it_is_pr
         proxy_for("https://as.test/")
 
     assert error.value.id == "proxy-unusable"
-    assert "chmod 600" in str(error.value.why)
+    assert "chmod 600" in str(error.value.hint)
     assert [each.id for each in problems()] == ["proxy-unusable"]
 
 

@@ -6,17 +6,6 @@ from typing import Final
 
 NOT_YET: Final = frozenset(
     {
-        # minimax_portal_auth.dialects.replies
-        "Check that the account has an M Plan (earlier: Coding Plan), and that --region is the account's own.",
-        "Start again; if it stays so, check that the account may use the portal.",
-        "Try again; if it stays so, MiniMax has changed its service and `{prog}` needs an update.",
-        # minimax_portal_auth.dialects.user_code
-        "Start the sign-in again; if it stays so, something between here and MiniMax changes its answers.",
-        # minimax_portal_auth.overrides
-        "Mend these keys; `{prog} config get plugins.entries.minimax-portal-auth.config` shows them.",
-        # minimax_portal_auth.resource
-        "Sign in again and allow everything the page asks for.",
-        "Sign in with the account's own --region, or set portals.<region>.apiBase for a portal of your own.",
         # portico.auth.exchange
         "try again",
         # portico.auth.held
@@ -175,49 +164,6 @@ NOT_YET: Final = frozenset(
         "{prog} config set env.{} - reads the key and keeps it in the configuration; or: export {}=...",
         "{prog} config set models.providers.{}.apiKey -",
         "{prog} onboard --auth-choice {}",
-        # portico.oauth.authorization_request
-        "Use `--flow device` if the server offers it.",
-        # portico.oauth.authorization_response
-        "Check `issuer` in the provider's settings, then run the command again.",
-        "Run the command again; if it stays so, the server does not keep to the standard (RFC 6749 section 4.1.2). Try `--flow device`.",
-        # portico.oauth.browser_flow
-        "Run the command again. If the browser is on another machine, use `--flow device`, or forward the port that `--callback-port` names with `ssh -L`, or paste the address of the page that could not be opened.",
-        # portico.oauth.client
-        "A captive portal may be answering: open any page in a browser, then try again.",
-        # portico.oauth.connections
-        "Point {} at a file of certificates, or unset it.",
-        # portico.oauth.device_flow
-        "A captive portal or a proxy answers in the server's place: open any page in a browser first. {}",
-        "Do not sign in there. Check the provider's endpoints in the settings.",
-        "Run the command again to get a new code.",
-        # portico.oauth.dialect_calls
-        "tell its plugin's author",
-        # portico.oauth.endpoints
-        "Check `issuer` in the provider's settings, or name the endpoints there.",
-        "Correct it in the provider's settings; if the server's own metadata names it, do not sign in there.",
-        # portico.oauth.http_errors
-        "If your network replaces certificates, point SSL_CERT_FILE at its authority.",
-        # portico.oauth.id_token
-        "Check `issuer` and `clientId` in the provider's settings, then run the command again.",
-        "Run the command again, and follow no sign-in link that you did not ask for.",
-        # portico.oauth.loopback
-        "Set `redirect.host` to 127.0.0.1 in the provider's settings.",
-        # portico.oauth.proxy
-        "Make it again, by the command that installed the service, or unset {}.",
-        "Write the URL into a file of mode 600, as HTTPS_PROXY=http://proxy.example:3128, and set {} to its path.",
-        "{} to a proxy such as http://proxy.example:3128, or list the host in NO_PROXY to go there directly.",
-        # portico.oauth.revocation
-        "End the session on the provider's own account page; until then its tokens live on to their expiry.",
-        # portico.oauth.sign_in
-        "Use `--flow device`. If you have a client id with a registered redirect, set `clientId`, `redirect` and `authorizationEndpoint` under `plugins.entries.<plugin>.config.portals.<region>`. `--force` tries all the same.",
-        # portico.oauth.start_address
-        "Run the command again. If it happens again, add `--no-browser` and open the printed address yourself.",
-        # portico.oauth.token_errors
-        "A proxy or a captive portal may be answering in the server's place. Open any page in a browser, then try again.",
-        "Run the command again to retry.",
-        "Sign in again: `{prog} onboard`.",
-        "The client id or its registration does not fit this server. If your config sets `clientId`, correct or remove it: `{prog} config edit`. If it does not, the provider has changed its registrations: upgrade Portico.",
-        "Try again; if it stays so, the server has changed and `{prog}` needs an update.",
         # portico.onboarding.background
         "none; tokens are refreshed when used (to change that: {prog} gateway start)",
         "the gateway cannot refresh it before it is restarted: {prog} gateway restart",

@@ -65,7 +65,7 @@ async def begin_authorization(server: OAuthServer, redirect_uri: str, http: Form
     if server.pushed_authorization_request_endpoint is None:
         why = "its metadata names no pushed_authorization_request_endpoint (RFC 9126 section 5)"
         message = "This server wants authorization requests to be pushed, and does not say where to."
-        hint = "Use `--flow device` if the server offers it."
+        hint = "Use `--flow device`." if server.device_authorization_endpoint else None
         raise NoWayToSignIn("no-flow-served", message, why=why, where=server.issuer, hint=hint)
     client = PublicClient(server)
     form = client.pushed_form(server.pushed_authorization_request_endpoint, request.url)

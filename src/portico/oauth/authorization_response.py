@@ -45,12 +45,11 @@ class CallbackRefused(OAuthError):
 
     id_and_message: ClassVar = ("callback-invalid", "The server's answer to the sign-in cannot be used.")
     advice: ClassVar = (
-        "Run the command again; if it stays so, the server does not keep to the standard (RFC 6749 section 4.1.2). "
-        "Try `--flow device`."
+        "Run the command again. If it happens again, the server does not follow the OAuth standard: try `--flow device`."
     )
 
-    def __init__(self, reason: str, why: str) -> None:
-        super().__init__(*self.id_and_message, why=why, hint=self.advice)
+    def __init__(self, reason: str, why: str, *, hint: str | None = None) -> None:
+        super().__init__(*self.id_and_message, why=why, hint=hint or self.advice)
         self.reason = reason
 
 
@@ -61,7 +60,6 @@ class IssuerMismatch(CallbackRefused):
         "issuer-mismatch",
         "The answer to the sign-in does not come from the server that was asked, so it is not used.",
     )
-    advice = "Check `issuer` in the provider's settings, then run the command again."
 
 
 class Parameters(NamedTuple):
@@ -117,7 +115,8 @@ class ExpectedAnswer:
             if self.iss_required:
                 raise IssuerMismatch("iss-missing", "it has no `iss`, and the server says that its answers have one")
         elif issuer != self.issuer:
-            raise IssuerMismatch("iss-mismatch", "its `iss` is another issuer")
+            hint = "Correct `issuer` in the provider's settings: `{prog} config edit`. Then run the command again."
+            raise IssuerMismatch("iss-mismatch", "its `iss` is another issuer", hint=hint)
 
     def _code_or_error(self, fields: dict[str, str]) -> Secret | PorticoError:
         code, error = fields.get("code"), fields.get("error")

@@ -113,7 +113,7 @@ def _safe_page(device: DeviceAuthorization, endpoint: str) -> str:
                 "verification-uri-refused",
                 "The server names a page that is not safe to open, so its code is not shown either.",
                 why=why,
-                hint="Do not sign in there. Check the provider's endpoints in the settings.",
+                hint="Do not sign in there. Correct the endpoints in the provider's settings: `{prog} config edit`.",
             )
     return device.verification_uri_complete or device.verification_uri
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from portico.errors import OAuthError, PorticoError, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+REPORT_TO_AUTHOR: Final = "Report this to the author of the provider's plugin: `{prog} plugins list` shows which one it is."
 T = TypeVar("T")
 
 
@@ -29,5 +30,5 @@ def asked(dialect: str, call: Callable[[], T], *, again: bool = True) -> T:
             "The provider's reply could not be understood." if again else "The provider cannot be asked.",
             transient=again,
             why=f"the dialect {dialect} failed with {place_of(error)}",
-            hint="tell its plugin's author",
+            hint=REPORT_TO_AUTHOR,
         ) from None

@@ -21,6 +21,8 @@ _OPTIONAL: Final = (
     "revocation_endpoint",
     "pushed_authorization_request_endpoint",
 )
+# What is wrong with an answer, and so with the place where the metadata was looked for.
+_OF_THE_DOCUMENT: Final = frozenset({"redirect-refused", "reply-too-long"})
 
 
 class Getter(Protocol):
@@ -44,7 +46,7 @@ def _checked(url: object, why: str | None, name: str) -> str:
             "endpoint-refused",
             f"The {name} is not a URL that can be used safely.",
             why=why,
-            hint="Correct it in the provider's settings; if the server's own metadata names it, do not sign in there.",
+            hint="Correct it, or `issuer`, in the provider's settings: `{prog} config edit`. Do not sign in there as it is.",
         )
     return url
 
@@ -99,8 +101,8 @@ async def _fetch_metadata(issuer: str, http: Getter) -> Fields:
                 continue
             fields = read_json_object(reply)
         except NetworkError as error:
-            if error.id in {"network", "certificate-refused"}:
-                raise
+            if not isinstance(error, OAuthError) and error.id not in _OF_THE_DOCUMENT:
+                raise  # the network, a proxy, certificates: nothing is known of the metadata
             why = error.message
             continue
         if fields.get("issuer") != issuer:
@@ -112,7 +114,7 @@ async def _fetch_metadata(issuer: str, http: Getter) -> Fields:
         "The server's metadata cannot be used to find its endpoints.",
         why=why,
         where=without_query(issuer),
-        hint="Check `issuer` in the provider's settings, or name the endpoints there.",
+        hint="Correct `issuer` in the provider's settings, or name the endpoints there: `{prog} config edit`.",
     )
 
 

@@ -27,7 +27,9 @@ _REVOKE_WITHIN_S: Final = 5.0
 _CHECKED: Final = ("nonce", "azp", "aud", "iss", "exp", "nbf", "iat", "sub")
 # Claims that are wrong each time if a setting is.
 _SET_HERE: Final = ("iss", "aud", "azp")
-_OF_SETTINGS: Final = "Check `issuer` and `clientId` in the provider's settings, then run the command again."
+_OF_SETTINGS: Final = (
+    "Correct `issuer` and `clientId` in the provider's settings: `{prog} config edit`. Then run the command again."
+)
 
 
 async def check_id_token(

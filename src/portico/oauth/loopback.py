@@ -9,6 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from portico.errors import ConfigError, NoWayToSignIn
+from portico.oauth.dialect_calls import REPORT_TO_AUTHOR
 from portico.oauth.urls import is_loopback
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def bind_loopback(redirect: Redirect) -> list[socket.socket]:
             "redirect-not-loopback",
             "The redirect's host must be 127.0.0.1, ::1 or localhost.",
             why="a listener that other machines can reach could be sent somebody else's code",
-            hint="Set `redirect.host` to 127.0.0.1 in the provider's settings.",
+            hint=REPORT_TO_AUTHOR,
         )
     tries = _BOTH_FAMILIES_TRIES if redirect.host == "localhost" and redirect.port == 0 else 1
     for attempt in range(tries):

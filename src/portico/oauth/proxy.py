@@ -211,7 +211,9 @@ def _file(path: Path) -> dict[str, str]:
         if not stat.S_ISREG(found.st_mode):
             raise _unusable_file(path, "it is not a plain file")
         if os.name == "posix" and (found.st_mode & 0o077 or found.st_uid not in {os.geteuid(), 0}):
-            raise _unusable_file(path, f"others may read it or write to it: chmod 600 {quote(str(path))}")
+            owned = found.st_uid in {os.geteuid(), 0}
+            hint = f"chmod 600 {quote(str(path))}" if owned else None
+            raise _unusable_file(path, "others may read it or write to it", hint)
 
     try:
         lines = read_file(path, _LARGEST, follow=False, check=check).decode().splitlines()
@@ -232,8 +234,8 @@ def _file(path: Path) -> dict[str, str]:
     return variables
 
 
-def _unusable_file(path: Path, why: str) -> NetworkError:
-    hint = f"Make it again, by the command that installed the service, or unset {FILE_ENV}."
+def _unusable_file(path: Path, why: str, hint: str | None = None) -> NetworkError:
+    hint = hint or f"Write it anew with mode 600, as HTTPS_PROXY=http://proxy.example:3128, or unset {FILE_ENV}."
     return NetworkError("proxy-unusable", f"The file in {FILE_ENV} cannot be used: {path}", why=why, unsent=True, hint=hint)
 
 

@@ -46,7 +46,6 @@ async def revoke(
             "revocation-not-offered",
             "The provider has no known way of revoking tokens.",
             where=server.issuer or None,
-            hint="End the session on the provider's own account page; until then its tokens live on to their expiry.",
         )
     failures: list[NotRevoked] = []
     known = tuple(token for token in (refresh, access) if token)
@@ -64,7 +63,6 @@ async def revoke(
             failures[0].message,
             why="; ".join(dict.fromkeys(filter(None, (failure.why for failure in failures)))) or None,
             where=server.issuer or None,
-            hint="End the session on the provider's own account page; until then its tokens live on to their expiry.",
         )
 
 

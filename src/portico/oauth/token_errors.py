@@ -23,17 +23,19 @@ class _Meaning:
     transient: bool = False
 
 
-_SIGN_IN: Final = "Sign in again: `{prog} onboard`."
+_AGAIN: Final = "Run the command again."
 _REGISTRATION: Final = (
     "The client id or its registration does not fit this server. If your config sets `clientId`, correct or remove it: "
     "`{prog} config edit`. If it does not, the provider has changed its registrations: upgrade Portico."
 )
+CHANGED: Final = "Run the command again. If it happens again, the server has changed: upgrade Portico."
+_NEW_CODE: Final = "Run the command again to get a new code."
 _RETRY: Final = "Try again in a moment."
 
 _MEANINGS: Final[Mapping[str, _Meaning]] = {
     "invalid_request": _Meaning("The server calls the request malformed.", _REGISTRATION),
     "invalid_client": _Meaning("The server does not know this client.", _REGISTRATION),
-    "invalid_grant": _Meaning("The server no longer accepts this code or token.", _SIGN_IN),
+    "invalid_grant": _Meaning("The server no longer accepts this code or token.", _AGAIN),
     "unauthorized_client": _Meaning("This client may not sign in this way.", _REGISTRATION),
     "unsupported_grant_type": _Meaning("The server does not offer this way of signing in.", _REGISTRATION),
     "unsupported_response_type": _Meaning("The server does not offer this way of signing in.", _REGISTRATION),
@@ -44,11 +46,11 @@ _MEANINGS: Final[Mapping[str, _Meaning]] = {
     "slow_down": _Meaning("The server asks for a slower pace.", _RETRY, transient=True),
     "authorization_pending": _Meaning("The sign-in has not been approved yet.", _RETRY, transient=True),
     # Beyond RFC 6749: RFC 6750 section 3.1, OpenID Connect Core section 3.1.2.6, and GitHub's word for a spent refresh token.
-    "invalid_token": _Meaning("The server no longer accepts this token.", _SIGN_IN),
-    "bad_refresh_token": _Meaning("The server no longer accepts this token.", _SIGN_IN),
-    "interaction_required": _Meaning("The server wants to ask the user something.", _SIGN_IN),
-    "login_required": _Meaning("The server wants the user to sign in again.", _SIGN_IN),
-    "consent_required": _Meaning("The server wants the user to agree again.", _SIGN_IN),
+    "invalid_token": _Meaning("The server no longer accepts this token.", _AGAIN),
+    "bad_refresh_token": _Meaning("The server no longer accepts this token.", _AGAIN),
+    "interaction_required": _Meaning("The server wants to ask the user something.", _AGAIN),
+    "login_required": _Meaning("The server wants the user to sign in again.", _AGAIN),
+    "consent_required": _Meaning("The server wants the user to agree again.", _AGAIN),
 }
 # The statuses that an authorization server says them with (RFC 6749 section 5.2).
 _VERDICTS: Final = frozenset({400, 401})
@@ -113,9 +115,11 @@ def error_for(
     said = plain_text(hide(description[:_READ], *known) if isinstance(description, str) else None, 200)
     why = redact(f"{shown_code}: {said}" if said else shown_code)
     if code == "access_denied" and not transient:
-        return Denied("access-denied", "The sign-in was denied.", why=why, where=where, hint="Run the command again to retry.")
+        return Denied(
+            "access-denied", "The sign-in was denied.", why=why, where=where, hint="Run the command again, and allow the access."
+        )
     if code == "expired_token" and not transient:
-        return TimedOut("code-expired", "The code expired before it was approved.", why=why, where=where, hint=_SIGN_IN)
+        return TimedOut("code-expired", "The code expired before it was approved.", why=why, where=where, hint=_NEW_CODE)
     meaning = _MEANINGS.get(code, _Meaning("The server refused, with an error that is not a standard one."))
     identity = code.replace("_", "-") if code in _MEANINGS else "oauth-error"
     return OAuthError(
@@ -164,7 +168,7 @@ def invalid(reply: HttpReply, why: str) -> OAuthError:
         why=why,
         where=without_query(reply.url),
         transient=reply.status not in _SUCCESSFUL,
-        hint="Try again; if it stays so, the server has changed and `{prog}` needs an update.",
+        hint=CHANGED,
     )
 
 

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeVar
 from portico.contracts import JsonValue, TokenGrant
 from portico.errors import OAuthError
 from portico.oauth.repeated import without_repeated
-from portico.oauth.token_errors import http_date, invalid, oauth_error, plain_text, retry_after, unreadable
+from portico.oauth.token_errors import CHANGED, http_date, invalid, oauth_error, plain_text, retry_after, unreadable
 from portico.oauth.token_extras import refresh_token_end, subject_of
 from portico.secret import Secret
 
@@ -294,7 +294,7 @@ def check_fit(grant: TokenGrant) -> None:
             "tokens-unfit",
             "The server granted tokens that cannot be used.",
             why=grant.unfit if is_bearer(grant) else f"their type is {grant.token_type}, not {BEARER}",
-            hint="Try again; if it stays so, the server has changed and `{prog}` needs an update.",
+            hint=CHANGED,
         )
 
 

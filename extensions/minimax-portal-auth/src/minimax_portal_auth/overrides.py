@@ -89,11 +89,7 @@ def configured_portals(config: Mapping[str, JsonValue]) -> Mapping[str, Portal]:
     overrides.known(PORTALS)
     portals = {region: _configured(portal, overrides.group(region)) for region, portal in PORTALS.items()}
     if problems:
-        raise ConfigError(
-            "plugin-config",
-            "The config of minimax-portal-auth cannot be used: " + "; ".join(problems),
-            hint="Mend these keys; `{prog} config get " + CONFIG_PATH + "` shows them.",
-        )
+        raise ConfigError("plugin-config", "The config of minimax-portal-auth cannot be used: " + "; ".join(problems))
     return portals
 
 

@@ -32,7 +32,7 @@ def check_scope(grant: TokenGrant) -> None:
             "scope-missing",
             "MiniMax granted less than was asked for, so the token would not work.",
             why=f"the scope does not hold {REQUIRED_SCOPE}",
-            hint="Sign in again and allow everything the page asks for.",
+            hint="Run the command again, and allow everything that the page asks for.",
         )
 
 
@@ -50,6 +50,7 @@ def api_base_for(portal: Portal, resource_url: str | None) -> str:
             "resource-url",
             f"The token reply names an API that is not the {portal.region.label} portal's: {plain_text(resource_url, 100)}",
             why=f"this token may go to {', '.join(sorted(portal.origins))} alone; nothing was stored",
-            hint="Sign in with the account's own --region, or set portals.<region>.apiBase for a portal of your own.",
+            hint="Sign in with the account's own --region. For a portal of your own, set its API: "
+            f"{{prog}} config set plugins.entries.minimax-portal-auth.config.portals.{portal.region.id}.apiBase URL",
         )
     return portal.api_base if place == origin(portal.api_base) else f"{place}/anthropic"

@@ -142,7 +142,7 @@ def _bad_status(reply: HttpReply, fields: Fields, word: str) -> OAuthError:
         retry_after=retry_after(reply),
         why=said or f"status: {plain_text(word, _WORD_LIMIT)}",
         where=without_query(reply.url),
-        hint="Start again; if it stays so, check that the account may use the portal.",
+        hint="Run the command again. If it happens again, check on MiniMax's website that the account may use the portal.",
     )
 
 
@@ -178,5 +178,5 @@ def incomplete(reply: HttpReply, why: str) -> OAuthError:
         "MiniMax's answer does not hold what the sign-in needs.",
         why=why,
         where=without_query(reply.url),
-        hint="Try again; if it stays so, MiniMax has changed its service and `{prog}` needs an update.",
+        hint="Run the command again. If it happens again, MiniMax has changed its service: upgrade Portico.",
     )

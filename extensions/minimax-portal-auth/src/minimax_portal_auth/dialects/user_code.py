@@ -125,5 +125,5 @@ def _check_echo(reply: HttpReply, echoed: JsonValue, state: str) -> None:
             "MiniMax's answer does not belong to this sign-in.",
             why="the state that was sent did not come back",
             where=without_query(reply.url),
-            hint="Start the sign-in again; if it stays so, something between here and MiniMax changes its answers.",
+            hint="Run the command again. If it happens again, a proxy changes MiniMax's answers: use another network.",
         )
