@@ -10,11 +10,6 @@ NOT_YET: Final = frozenset(
         "try again",
         # portico.auth.held
         "run the command again to use the new sign-in",
-        # portico.auth.importers.source
-        "; if it does not run, delete {}",
-        "end {} and run the command again",
-        "nothing was changed; sign in instead: {prog} onboard --auth-choice minimax-portal",
-        "sign out in {}, or take that entry out by hand",
         # portico.auth.outcome
         "Try again in a moment.",
         "sign in again: {prog} onboard --auth-choice {}-api{} --profile {} --replace",
@@ -168,14 +163,6 @@ NOT_YET: Final = frozenset(
         "none; tokens are refreshed when used (to change that: {prog} gateway start)",
         "the gateway cannot refresh it before it is restarted: {prog} gateway restart",
         "try: {prog} gateway start",
-        # portico.onboarding.importing
-        "Keep both: --profile NAME; or sign out first: {prog} auth logout {}",
-        "Leave --profile out.",
-        "if that one is an account of its own: {prog} auth import --from {} --path {}; or sign in instead: {prog} onboard --auth-choice minimax-portal",
-        "sign in instead: {prog} onboard --auth-choice minimax-portal",
-        "take over what {} uses now: {prog} auth import --from {}",
-        "{prog} plugins list",
-        "{}name the file: --from {} --path FILE; or sign in: {prog} onboard --auth-choice minimax-portal",
         # portico.onboarding.key_questions
         "Set it, and run the command again: export {}=...",
         # portico.onboarding.replacing

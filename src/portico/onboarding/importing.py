@@ -265,7 +265,8 @@ def check(bench: Workbench, request: ImportRequest, candidates: Sequence[Candida
         )
     plugin_id = bench.plugins.plugin_for_choice(CHOICE)
     if plugin_id is None:
-        raise ConfigError("plugin-not-found", "No plugin brings MiniMax's sign-in.", hint="{prog} plugins list")
+        hint = "install Portico again: its plugin for MiniMax is missing"
+        raise ConfigError("plugin-not-found", "No plugin brings MiniMax's sign-in.", hint=hint)
     host = bench.plugins if bench.plugins.find(plugin_id).enabled else bench.plugins.enabling(plugin_id)
     own = host.auth_method(CHOICE)
     if not isinstance(own, KnowsClients):

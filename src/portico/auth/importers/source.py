@@ -259,7 +259,7 @@ def _busy(importer: Importer, path: Path, lock: Path | None = None) -> LockBusy:
 
 
 def _not_removed(importer: Importer, target: Path, why: str) -> ConfigError:
-    hint = f"sign out in {importer.label}, or take that entry out by hand"
+    hint = f"correct that and run the command again, or sign out in {importer.label}"
     return ConfigError("source-not-removed", f"{target} cannot be changed; it is as it was", why=why, hint=hint)
 
 
