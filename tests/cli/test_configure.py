@@ -57,7 +57,8 @@ def test_what_fails_in_a_section_is_told_and_the_menu_comes_again(session):
     done, person = sit_down(session, "configure", answers=answers)
 
     assert (done.returncode, person.asked[-1]) == (0, MENU)
-    assert "minimax-portal:default stays as it is.\n  Give --profile NAME to keep both." in done.stderr
+    both = "To keep both: portico models auth login --provider minimax-portal --profile NAME"
+    assert f"minimax-portal:default stays as it is.\n  {both}" in done.stderr
     alone, _ = sit_down(session, "configure", "--section", "model", answers=answers[1:-1])
     assert alone.returncode == 2
 

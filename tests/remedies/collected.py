@@ -225,7 +225,7 @@ class _Texts:
 
 
 def _hint_expressions(node: ast.AST) -> Iterator[ast.expr]:
-    if isinstance(node, ast.Call):
+    if isinstance(node, ast.Call) and _name(node) != "replace":  # of a menu's row: what the choice is, and no remedy
         yield from (keyword.value for keyword in node.keywords if keyword.arg in _HOLDERS)
         at = _POSITIONAL.get(_name(node))
         if at is not None and len(node.args) > at:

@@ -159,24 +159,6 @@ NOT_YET: Final = frozenset(
         "{prog} config set env.{} - reads the key and keeps it in the configuration; or: export {}=...",
         "{prog} config set models.providers.{}.apiKey -",
         "{prog} onboard --auth-choice {}",
-        # portico.onboarding.background
-        "none; tokens are refreshed when used (to change that: {prog} gateway start)",
-        "the gateway cannot refresh it before it is restarted: {prog} gateway restart",
-        "try: {prog} gateway start",
-        # portico.onboarding.key_questions
-        "Set it, and run the command again: export {}=...",
-        # portico.onboarding.replacing
-        "Give --profile NAME to keep both.",
-        # portico.onboarding.storing
-        "{prog} onboard --auth-choice minimax-portal --store file",
-        # portico.onboarding.summary
-        'Next:  {prog} ask "Hello"   |   {prog} models list',
-        # portico.onboarding.wizard.allowed
-        "in use, and so allowed in any case",
-        # portico.onboarding.wizard.base
-        "{prog} config set base PATH",
-        # portico.onboarding.wizard.model_auth
-        "Nothing was set up. To come back to it: {prog} onboard",
         # portico.ownership
         "move it to a folder of your own, or take it over: chown -h user {} {}",
         "move what is yours to a folder of your own",

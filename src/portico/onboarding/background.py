@@ -36,8 +36,8 @@ def settle(bench: Workbench, *, wanted: bool) -> str:
         started = service.start(bench.paths, port=port, passphrase=bench.passphrase, env=bench.env, store=store)
     except PorticoError as error:
         bench.out.warn(f"The background process did not start: {error}")
-        step = error.hint_for(bench.program) or f"try: {bench.program} gateway start"
-        return f"not started; {step.splitlines()[0]}"
+        step = error.hint_for(bench.program)
+        return f"not started; {step.splitlines()[0]}" if step else "not started"
     return f"the gateway keeps it fresh (pid {started.pid}) until this machine restarts"
 
 

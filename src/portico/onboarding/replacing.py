@@ -43,7 +43,7 @@ def to_replace(
         why = f"it is a profile of {profile.provider}"
         raise UsageError("profile-taken", f"Profile {profile_id} is taken.", why=why, hint="Choose another: --profile NAME")
     if not request.replace and (agreed is None or agreed.profile.created_at != profile.created_at):
-        _ask(bench, profile_id, may_ask=first)
+        _ask(bench, profile_id, method.provider, may_ask=first)
     try:
         return Replaced(profile, bench.vault().read(profile_id))
     except PorticoError:
@@ -61,7 +61,7 @@ async def revoke_replaced(bench: Workbench, replaced: Replaced | None, http: For
     return await revoke_tokens(bench, replaced.profile, replaced.tokens, http) is None
 
 
-def _ask(bench: Workbench, profile_id: str, *, may_ask: bool) -> None:
+def _ask(bench: Workbench, profile_id: str, provider: str, *, may_ask: bool) -> None:
     if not may_ask or not bench.prompter.interactive:
         raise UsageError(
             "profile-exists",
@@ -70,4 +70,5 @@ def _ask(bench: Workbench, profile_id: str, *, may_ask: bool) -> None:
         )
     question = f"{profile_id} is signed in already. Replace it? The old sign-in is revoked."
     if not bench.prompter.confirm(question, flag="--replace"):
-        raise UsageError("profile-kept", f"{profile_id} stays as it is.", hint="Give --profile NAME to keep both.")
+        hint = f"To keep both: {{prog}} models auth login --provider {provider} --profile NAME"
+        raise UsageError("profile-kept", f"{profile_id} stays as it is.", hint=hint)

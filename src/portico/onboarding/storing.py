@@ -112,7 +112,7 @@ async def store(
             answer = await question.answer(partial(_asked, bench, error, used))
             if answer == "drop":
                 revoked = await give_back()
-                raise _not_kept(error, revoked=revoked) from error
+                raise _not_kept(error, profile, used, revoked=revoked) from error
             if answer == "other":
                 current = _OTHER[used]
 
@@ -162,11 +162,13 @@ def fate(*, revoked: bool) -> str:
     return "the sign-in was revoked again" if revoked else "the provider has not revoked the sign-in"
 
 
-def _not_kept(error: StoreError | LockBusy, *, revoked: bool) -> StoreError | LockBusy:
+def _not_kept(error: StoreError | LockBusy, profile: Profile, used: StoreName, *, revoked: bool) -> StoreError | LockBusy:
+    region = f" --region {profile.region}" if profile.region else ""
+    elsewhere = f"{{prog}} models auth login --provider {profile.provider}{region} --store {_OTHER[used]}"
     return type(error)(
         error.id,
         f"{error.message.rstrip('.')}. The new tokens were not kept; {fate(revoked=revoked)}.",
         why=error.why,
         where=error.where,
-        hint=error.hint or "{prog} onboard --auth-choice minimax-portal --store file",
+        hint=error.hint or elsewhere,
     )

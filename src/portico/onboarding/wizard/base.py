@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from shlex import quote
 from typing import TYPE_CHECKING, Final
 
 from portico.auth.importers.found import place
@@ -38,7 +39,7 @@ def offer(bench: Workbench) -> None:
         f"OpenClaw's configuration is at {written}. Read underneath Portico's own, its providers, models and aliases count"
         f" here too; what Portico's own says comes first. Portico changes only its own: {bench.paths.config}"
     )
-    if bench.prompter.confirm(f"Read {written} underneath?", flag="{prog} config set base PATH", default=True):
+    if bench.prompter.confirm(f"Read {written} underneath?", flag=f"{{prog}} config set base {quote(written)}", default=True):
         bench.config.file.edit(lambda document: document.set(_PATH, written))
         bench.reload_config()
         bench.out.note(f"Updated {bench.paths.config}: base {written}")
