@@ -30,23 +30,6 @@ NOT_YET: Final = frozenset(
         "finish signing out: {prog} auth logout {}",
         "nothing: it is refreshed when it is used (to keep it fresh: {prog} auth keep-fresh)",
         "{}: damaged\n  to do         delete its tokens: {prog} auth logout {}",
-        # portico.cli.config_change
-        "change it in that file",
-        "set `{}` as a whole, or change it there",
-        "take it out of that file",
-        "{prog} config unset --write-base {}",
-        # portico.cli.config_edit
-        "mend VISUAL or EDITOR",
-        "set VISUAL or EDITOR to the command of one",
-        "set VISUAL or EDITOR",
-        # portico.cli.configure
-        "These do the same:\n  {prog} models fallbacks add REF",
-        "These do the same:\n  {prog} models set REF",
-        "These do the same:\n  {prog} models status --probe",
-        "These do the same:\n  {prog} onboard --auth-choice ID --non-interactive",
-        "`{prog} configure` asks questions, and nobody can be asked here.",
-        'Done: {}\nNext:  {prog} ask "Hello"   |   {prog} models list',
-        'These do the same:\n  {prog} config set \'agents.defaults.models["REF"]\' "{}"',
         # portico.cli.doctor
         "{prog} doctor --fix does it.",
         # portico.cli.emulator
@@ -77,8 +60,6 @@ NOT_YET: Final = frozenset(
         "{prog} auth list, then: {prog} auth logout {}",
         # portico.cli.models_names
         "a plugin proposes it; give the name to another model instead",
-        "take it out there, or: {prog} config unset --write-base '{}'",
-        "{prog} config unset --write-base '{}'",
         # portico.cli.models_set
         "{} names {}, and that counts: {prog} config unset agents.defaults.model.primary",
         # portico.cli.models_view

@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 
     from portico.cli.runtime import Runtime
     from portico.config.config_path import ConfigPath
-    from portico.config.effective import Effective
+    from portico.config.effective import Effective, Origin
     from portico.config.problem import Problem
+    from portico.config.stack import Stack
     from portico.contracts import JsonValue
 
     Edit = Callable[[Document], Document]
@@ -118,28 +119,43 @@ def _refuse_elsewhere(effective: Effective, path: ConfigPath) -> None:
     for depth in range(1, len(path)):
         around = path[:depth]
         if effective.has(around) and isinstance(effective.get(around), list) and not effective.document.has(around):
-            where = str(effective.origin(around))
-            hint = f"set `{format_path(around)}` as a whole, or change it there"
-            raise ConfigError("config-elsewhere", f"`{format_path(around)}` stands in another file", where=where, hint=hint)
+            origin, name = effective.origin(around), format_path(around)
+            # To an included file's array the own file can only add.
+            replaceable = origin.layer == "base"
+            hint = f"set `{name}` as a whole, or change it in that file" if replaceable else "change it in that file"
+            raise ConfigError("config-elsewhere", f"`{name}` stands in another file", where=str(origin), hint=hint)
 
 
 def _refuse_without_effect(effective: Effective, path: ConfigPath, wanted: JsonValue) -> None:
     if wanted is None or isinstance(wanted, dict):  # an object is laid over what others say, and meant to be
         return
     if effective.has(path) and not same(effective.get(path), wanted):
-        where = str(effective.origin(path))
         why = "an included file says something there, and arrays are joined"
         message = f"`{format_path(path)}` would not become that"
+        where = str(_included_part(effective, path))
         raise ConfigError("config-elsewhere", message, why=why, where=where, hint="change it in that file")
+
+
+def _included_part(effective: Effective, path: ConfigPath) -> Origin:
+    """Where an included file says something in the array at `path`."""
+    value = effective.get(path)
+    places = [effective.origin((*path, index)) for index in range(len(value) if isinstance(value, list) else 0)]
+    return next((place for place in places if place.file != effective.document.name), effective.origin(path))
 
 
 def _nothing_to_unset(rt: Runtime, at: str, path: ConfigPath) -> Exception:
     effective = _effective(rt)
-    if not effective.has(path):
-        return not_found(at, effective.value())
-    origin = effective.origin(path)
-    hint = f"{{prog}} config unset --write-base {quote(at)}" if origin.layer == "base" else "take it out of that file"
-    return ConfigError("config-elsewhere", f"`{at}` stands in another file", where=str(origin), hint=hint)
+    return stands_elsewhere(rt, path, f"`{at}`") if effective.has(path) else not_found(at, effective.value())
+
+
+def stands_elsewhere(rt: Runtime, path: ConfigPath, what: str) -> ConfigError:
+    """The error of a value that cannot be taken out of the own file, because it stands in the base or in an included file."""
+    stack = _stack(rt)
+    # `--write-base` writes the base alone, and none of the files that it includes.
+    in_base = stack.base is not None and stack.base.has(path)
+    hint = f"{{prog}} config unset --write-base {quote(format_path(path))}" if in_base else "take it out of that file"
+    where = str(stack.effective.origin(path))
+    return ConfigError("config-elsewhere", f"{what} stands in another file", where=where, hint=hint)
 
 
 def _is_secret(path: ConfigPath, value: JsonValue) -> bool:
@@ -147,7 +163,11 @@ def _is_secret(path: ConfigPath, value: JsonValue) -> bool:
 
 
 def _effective(rt: Runtime) -> Effective:
-    return read_stack(ConfigFile(rt.paths.config, rt.paths.locks).load()).effective
+    return _stack(rt).effective
+
+
+def _stack(rt: Runtime) -> Stack:
+    return read_stack(ConfigFile(rt.paths.config, rt.paths.locks).load())
 
 
 def _target(rt: Runtime, *, in_base: bool) -> Path:

@@ -100,7 +100,7 @@ def _run(rt: Runtime, editor: list[str], copy: Path) -> None:
     try:
         child = subprocess.Popen(found_command([*editor, str(copy)], rt.env), env=child_environment(rt.env))
     except OSError as error:
-        raise UsageError("no-editor", f"{editor[0]} cannot be started: {error.strerror}", hint="set VISUAL or EDITOR") from None
+        raise UsageError("no-editor", f"{editor[0]} cannot be started: {error.strerror}", hint=_set_another(rt)) from None
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         code = child.wait()
@@ -114,18 +114,26 @@ def _editor(rt: Runtime) -> list[str]:
     """The words of the editor's command."""
     from portico.children import find_program
 
-    chosen = rt.env.get("VISUAL") or rt.env.get("EDITOR")
+    chosen = rt.env.get(_variable(rt), "").strip()
     if chosen:
         try:
             return shlex.split(chosen, posix=os.name == "posix")
         except ValueError as error:
-            raise UsageError(
-                "no-editor", f"{chosen} cannot be read as a command: {error}", hint="mend VISUAL or EDITOR"
-            ) from None
+            message = f"{chosen} cannot be read as a command: {error}"
+            raise UsageError("no-editor", message, hint=_set_another(rt)) from None
     found = next(filter(None, (find_program(name, rt.env) for name in _FALLBACKS)), None)
     if found is None:
-        raise UsageError("no-editor", "No editor is known.", hint="set VISUAL or EDITOR to the command of one")
+        raise UsageError("no-editor", "No editor is known.", hint=_set_another(rt))
     return [found]
+
+
+def _variable(rt: Runtime) -> str:
+    """The variable that names the editor: VISUAL before EDITOR."""
+    return "VISUAL" if rt.env.get("VISUAL", "").strip() else "EDITOR"
+
+
+def _set_another(rt: Runtime) -> str:
+    return f"set {_variable(rt)} to the command of an editor, or change one value without it: {{prog}} config set KEY VALUE"
 
 
 def _holds_something_new(copy: Path, before: bytes | None) -> bool:

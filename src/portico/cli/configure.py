@@ -49,7 +49,7 @@ def run(args: argparse.Namespace, rt: Runtime) -> int:
     wanted = args.section or []
     if not rt.prompter.interactive:
         same = "\n  ".join(_SAME[section] for section in (wanted or _SAME))
-        message = f"`{rt.program} configure` asks questions, and nobody can be asked here."
+        message = "`configure` asks questions, and needs a terminal."
         raise UsageError("input-needed", message, hint=f"These do the same:\n  {same}")
     by_id = {section.id: section for section in sections(rt)}
     if wanted:

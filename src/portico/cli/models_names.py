@@ -10,7 +10,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from portico.config.references import without_alias
-from portico.errors import ConfigError, ExitCode, PorticoError, UsageError
+from portico.errors import ExitCode, PorticoError, UsageError
 from portico.onboarding.default_model import ALLOWED, kept_open, with_allowed, with_fallbacks
 from portico.onboarding.model_names import known_model
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from portico.cli.runtime import Runtime
-    from portico.config.config_path import ConfigPath
     from portico.config.document import Document
 
 _ALIAS: Final = re.compile(r"[A-Za-z0-9_.:-]+")
@@ -81,10 +80,10 @@ def remove_alias(alias: str, rt: Runtime) -> int:
         hint = "a plugin proposes it; give the name to another model instead" if proposed else "{prog} models aliases list"
         raise NotListed("alias-not-found", f"Alias not found: {alias}", hint=hint)
     path = (*ALLOWED, holder, "alias")
-    origin = rt.config.effective.origin(path)
     if not rt.config.document.has(path):
-        message = f"Alias {alias} stands in another file"
-        raise ConfigError("config-elsewhere", message, where=str(origin), hint=f"take it out there, or: {_in_base(path)}")
+        from portico.cli.config_change import stands_elsewhere
+
+        raise stands_elsewhere(rt, path, f"Alias {alias}")
 
     def change(document: Document) -> Document:
         return without_alias(document.unset(path), alias, holder)
@@ -154,9 +153,3 @@ def _edited(rt: Runtime, change: Callable[[Document], Document], told: str, as_j
     else:
         rt.out.line(told)
     return ExitCode.OK
-
-
-def _in_base(path: ConfigPath) -> str:
-    from portico.config.config_path import format_path
-
-    return f"{{prog}} config unset --write-base '{format_path(path)}'"

@@ -120,8 +120,8 @@ class QuietServer(web.Server):
 def _request(message: Any, payload: Any, protocol: web.RequestHandler, writer: Any, task: asyncio.Task[None]) -> web.BaseRequest:
     """A request. No protocol is served to which a connection could be upgraded, so an offer is ignored (RFC 9110 section 7.8).
 
-    Behind an offer aiohttp's parser reads no further request, or skips what has come of one, so that it might take the middle of a
-    request for the beginning of another: the connection is closed after the answer, which tells the client to send again.
+    Behind an offer aiohttp's parser reads no further request, or skips what has come of one, so that it might take the middle of
+    a request for the beginning of another: the connection is closed after the answer, which tells the client to send again.
     """
     if "Upgrade" in message.headers:
         message = message._replace(should_close=True)
