@@ -15,7 +15,7 @@ from portico.cli.prompt_numbered import NumberedPrompter
 from portico.secret import Secret
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
     from subprocess import CompletedProcess
 
     from tests.minimax_session import MinimaxSession
@@ -26,9 +26,12 @@ ENTER = ""
 
 @dataclass
 class Person(NumberedPrompter):
-    """Answers in turn; after the last one the terminal is closed. `asked` are the questions, in their order."""
+    """Answers in turn; after the last one the terminal is closed. `asked` are the questions, in their order.
 
-    answers: list[str]
+    An answer may be a function, which does what happens while the person thinks and gives what is typed then.
+    """
+
+    answers: list[str | Callable[[], str]]
 
     def __post_init__(self) -> None:
         self.shown = io.StringIO()
@@ -39,6 +42,8 @@ class Person(NumberedPrompter):
         if not self.answers:
             return ""
         answer = self.answers.pop(0)
+        if not isinstance(answer, str):
+            answer = answer()
         if answer == CTRL_C:
             raise KeyboardInterrupt
         return f"{answer}\n"
@@ -53,7 +58,7 @@ class Person(NumberedPrompter):
 
 
 def sit_down(
-    session: MinimaxSession, *words: str, answers: list[str], env: Mapping[str, str | None] | None = None
+    session: MinimaxSession, *words: str, answers: list[str | Callable[[], str]], env: Mapping[str, str | None] | None = None
 ) -> tuple[CompletedProcess[str], Person]:
     """`portico WORDS` with a person who gives `answers`; what came of it, and the person, who knows what was asked."""
     person = Person([*answers])

@@ -109,7 +109,8 @@ class PorticoError(Exception):
 
 def internal_error(exc: BaseException) -> PorticoError:
     """What is shown of an exception that nobody foresaw; its text may hold a secret, so it is left out."""
-    return PorticoError("internal-error", f"Internal error: {type(exc).__name__}.", hint="This is a bug: please report it.")
+    hint = "This is a bug: please report it, with the archive that this writes: {prog} doctor --bundle report.tar.gz"
+    return PorticoError("internal-error", f"Internal error: {type(exc).__name__}.", hint=hint)
 
 
 def place_of(exc: BaseException) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import socket
 import subprocess
 import sys
@@ -23,18 +22,8 @@ pytestmark = pytest.mark.linux
 @pytest.fixture
 def systemd(minimax, tmp_path, unused_tcp_port):
     """A session of a user who has a service manager; `asked` is what that was told."""
-    session, folder, home = minimax(), tmp_path / "systemd", tmp_path / "home"
-    units = home / "config" / "systemd" / "user"
-    (folder / "bin").mkdir(parents=True)
-    for name in ("systemctl", "journalctl"):
-        program = folder / "bin" / name
-        program.write_text(f'#!/bin/sh\nexec {sys.executable} {little_systemd.__file__} {name} {folder} {units} "$@"\n')
-        program.chmod(0o755)
-    session.env |= {
-        "PATH": f"{folder / 'bin'}{os.pathsep}{os.environ['PATH']}",
-        "HOME": str(home),
-        "XDG_CONFIG_HOME": str(home / "config"),
-    }
+    session, folder = minimax(), tmp_path / "systemd"
+    session.env |= little_systemd.install(folder, tmp_path / "home")
     session.ok("config", "set", "gateway.port", str(unused_tcp_port))
     session.folder = folder
     yield session

@@ -110,7 +110,7 @@ def test_set_can_write_into_the_openclaw_file_that_lies_underneath(session):
     assert session.ok("models", "status", "--plain") == f"{M21}\n"
     session.ok("models", "set", "minimax-portal/MiniMax-M2.1-lightning")
     shadowed = session.run("models", "set", M21, "--write-base")
-    assert "and that counts" in shadowed.stderr
+    assert "which comes before it" in shadowed.stderr
 
 
 def test_a_sign_in_that_ended_is_expired_in_the_list(session):

@@ -19,59 +19,6 @@ NOT_YET: Final = frozenset(
         "the first use after {} min tries again; if you cannot wait, sign in again: {prog} onboard --auth-choice {}-api{} --profile {} --replace",
         # portico.auth.pause
         "tried {} s ago; it is tried again when asked for in {} s",
-        # portico.cli.ask
-        '{prog} ask "Hello", or give it to standard input: {prog} ask -',
-        # portico.cli.auth_import
-        "End {}, then: {prog} auth logout {}, and import again.",
-        "{prog} auth import --from {} --path {}",
-        # portico.cli.auth_order
-        "Give one of: {}",
-        # portico.cli.auth_status
-        "finish signing out: {prog} auth logout {}",
-        "nothing: it is refreshed when it is used (to keep it fresh: {prog} auth keep-fresh)",
-        "{}: damaged\n  to do         delete its tokens: {prog} auth logout {}",
-        # portico.cli.doctor
-        "{prog} doctor --fix does it.",
-        # portico.cli.emulator
-        "A code is good once, and for a few minutes.",
-        # portico.cli.emulator_run
-        "$BROWSER approves there by itself; by hand: {prog} emulator approve CODE",
-        "Use it: `{prog} emulator env`.",
-        "{prog} onboard --auth-choice minimax-portal --region {} --flow {}",
-        'eval "$({prog} emulator env)"',
-        # portico.cli.env
-        "No gateway is running; start it: {prog} gateway start",
-        # portico.cli.failures
-        "This is a bug: please report it.",
-        # portico.cli.gateway
-        "It starts again at the next login ({}); to end that: {prog} gateway uninstall",
-        "It starts at the next login ({}), or now: {prog} gateway start",
-        "No gateway is running; nothing was restarted. To start one: {prog} gateway start",
-        "What your tools show it: {prog} gateway key show",
-        # portico.cli.gateway_keys
-        "A key for your tools was made: {prog} gateway key show",
-        "There is no gateway key yet. Make one: {prog} gateway key add NAME",
-        # portico.cli.gateway_service
-        "{prog} config set gateway.port {}; or without the service: {prog} gateway uninstall",
-        # portico.cli.logout
-        "The access token ends by itself; to end the sign-in at once, remove this application on the provider's site.",
-        "To be sure, remove this application on the provider's site.",
-        "When the store can be reached again, finish it: {prog} auth logout {}",
-        "{prog} auth list, then: {prog} auth logout {}",
-        # portico.cli.models_names
-        "a plugin proposes it; give the name to another model instead",
-        # portico.cli.models_set
-        "{} names {}, and that counts: {prog} config unset agents.defaults.model.primary",
-        # portico.cli.models_view
-        "No models found. See {prog} models list --all",
-        # portico.cli.purge
-        "mend that, and run the command again: {prog} purge",
-        # portico.cli.trouble
-        "{prog} onboard --auth-choice {}-api{} --profile {} --replace",
-        "{prog}: these have to be signed in again: {} - see {prog} auth status",
-        "{prog}: {} has to be signed in again: {} - {prog} onboard --auth-choice {}-api{} --profile {} --replace",
-        # portico.cli.usage_plan
-        "{}\n  Or set {} to the key of a plan.",
         # portico.config.base_edit
         "leave out `--write-base` to have it in Portico's own file",
         # portico.config.environment
@@ -120,8 +67,6 @@ NOT_YET: Final = frozenset(
         # portico.installation
         "Set HOME, or set PORTICO_CONFIG and PORTICO_STATE_DIR.",
         'Start one and run `eval "$({prog} emulator env)"` again, or use a new shell for the real thing.',
-        # portico.integrations.serving
-        "It is served over {}.",
         # portico.models.refusal_errors
         "Check the connection: {prog} doctor",
         "Check {}.",
@@ -154,10 +99,6 @@ NOT_YET: Final = frozenset(
         # portico.plugins.manager
         "See `{prog} plugins info {}`.",
         "The plugin that this sign-in was made with is gone: see `{prog} plugins list`.",
-        # portico.services.launchd
-        "{prog} {}",
-        # portico.services.service
-        "set {} without them",
         # portico.store.atomic
         "Give less of it.",
         "free some of your disk quota and run the command again; nothing stored before was touched",
@@ -215,13 +156,5 @@ NOT_YET: Final = frozenset(
         "{prog} onboard",
         "{}; if nothing has it any more, sign in again: {prog} models auth login --provider {} --profile {} --replace",
         "{}; if nothing has it any more, sign in again: {prog} onboard --auth-choice {}-api{} --profile {} --replace",
-        # portico.usage.asking
-        "Its plugin is at fault: {prog} plugins list",
-        # portico.usage.history_file
-        "Upgrade Portico, or move the file away: {}",
-        # portico.usage.report
-        "Either it is of the other region ({}), or {}",
-        "Perhaps {}",
-        "Set it up again: {prog} onboard --auth-choice {}",
     }
 )

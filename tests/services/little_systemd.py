@@ -17,6 +17,17 @@ from pathlib import Path
 READY_S = 20
 
 
+def install(folder: Path, home: Path) -> dict[str, str]:
+    """Put both programs into `folder`; the variables of a user whose home is `home` and who has them."""
+    programs, config = folder / "bin", home / "config"
+    programs.mkdir(parents=True)
+    for name in ("systemctl", "journalctl"):
+        words = shlex.join([sys.executable, __file__, name, str(folder), str(config / "systemd" / "user")])
+        (programs / name).write_text(f'#!/bin/sh\nexec {words} "$@"\n', encoding="utf-8")
+        (programs / name).chmod(0o755)
+    return {"PATH": f"{programs}{os.pathsep}{os.environ['PATH']}", "HOME": str(home), "XDG_CONFIG_HOME": str(config)}
+
+
 def systemctl(words: list[str], folder: Path, units: Path) -> int:
     verb, *rest = [word for word in words if word != "--user"]
     names = [word for word in rest if not word.startswith("-")]

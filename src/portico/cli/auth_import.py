@@ -113,6 +113,7 @@ def _carry_out(takeover: Takeover, request: ImportRequest, rt: Runtime) -> str:
     """Store, and then what becomes of the other copy: `removed`, `not-erased`, `kept`, `gone` or `changed`."""
     from portico.onboarding import importing
     from portico.onboarding.account_in_use import id_in_use, in_use_after, summary_lines
+    from portico.store.remedy import log_in_again
 
     profile = takeover.profile
     if takeover.present:
@@ -133,7 +134,8 @@ def _carry_out(takeover: Takeover, request: ImportRequest, rt: Runtime) -> str:
         rt.out.warn(
             f"{candidate.importer.label} has refreshed meanwhile, so what was taken over is spent; its file was left alone."
         )
-        rt.out.warn(f"  End {candidate.importer.label}, then: {rt.program} auth logout {profile.id}, and import again.")
+        # Signing out would revoke what was taken over, and with it perhaps the tokens that the tool has now (RFC 7009, 2.1).
+        rt.out.warn(f"  Sign in again: {log_in_again(profile).replace('{prog}', rt.program)}")
     else:
         rt.out.note(f"{_and(candidate)}: that sign-in is {'no longer there' if outcome == 'gone' else 'taken out'}")
     if outcome == "not-erased":

@@ -118,7 +118,7 @@ def approve(args: argparse.Namespace, rt: Runtime) -> int:
         if done.returncode != approver.NOT_TAKEN:
             said = done.stderr.strip().removeprefix("approver: ")
     if not said:
-        hint = "A code is good once, and for a few minutes."
+        hint = "A code is good once, and for a few minutes: start the sign-in again to get a new one."
         raise UsageError("emulator-unknown-code", f"No sign-in waits under the code {args.code}.", hint=hint)
     raise PorticoError("emulator-not-approved", f"The emulator did not take the code {args.code}.", why=said)
 

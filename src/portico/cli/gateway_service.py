@@ -109,10 +109,13 @@ def install(_args: argparse.Namespace, rt: Runtime) -> int:
 
 def uninstall(_args: argparse.Namespace, rt: Runtime) -> int:
     """Stop the service and take it away."""
+    from portico.gateway import service
     from portico.gateway.as_service import gateway_service, take_away
 
     here = gateway_service(rt)
     gone, had_file = take_away(here, rt)
+    if gone:
+        service.stop(rt.paths)  # a manager that does not answer has not stopped it
     if rt.out.is_json:
         rt.out.json({"uninstalled": gone, "name": here.name, **({"deleted": [str(here.secrets)]} if had_file else {})})
     elif had_file:

@@ -53,7 +53,8 @@ def add_alias(alias: str, text: str, rt: Runtime) -> int:
     catalog = (loader := rt.models()).catalog
     reference = known_model(text, loader)
     taken, listed = catalog.aliases.get(alias.lower()), catalog.allowed is not None
-    if taken is not None and taken != reference:
+    # A name that only a plugin proposes is free: the config's comes before it.
+    if taken is not None and taken != reference and _holder(alias, rt) is not None:
         raise UsageError(
             "alias-taken", f"Alias {alias} already points to {taken}.", hint=f"{{prog}} models aliases remove {alias}"
         )
@@ -73,11 +74,11 @@ def remove_alias(alias: str, rt: Runtime) -> int:
         NotListed: the config has no such alias.
         ConfigError: `config-elsewhere`: the base or an included file has it.
     """
-    entries = rt.config.config.agents.models
-    holder = next((key for key, settings in entries.items() if (settings.alias or "").lower() == alias.lower()), None)
+    holder = _holder(alias, rt)
     if holder is None:
         proposed = alias.lower() in rt.models().catalog.aliases
-        hint = "a plugin proposes it; give the name to another model instead" if proposed else "{prog} models aliases list"
+        taken = f"a plugin proposes it; give the name to another model: {{prog}} models aliases add {alias} REF"
+        hint = taken if proposed else "{prog} models aliases list"
         raise NotListed("alias-not-found", f"Alias not found: {alias}", hint=hint)
     path = (*ALLOWED, holder, "alias")
     if not rt.config.document.has(path):
@@ -144,6 +145,12 @@ def clear_fallbacks(rt: Runtime) -> int:
     """Take all fallbacks out."""
     agents = rt.config.config.agents
     return _edited(rt, lambda document: with_fallbacks(document, [], agents), "Fallback list cleared.", {"fallbacks": []})
+
+
+def _holder(alias: str, rt: Runtime) -> str | None:
+    """The entry of the config that has this alias."""
+    entries = rt.config.config.agents.models
+    return next((key for key, settings in entries.items() if (settings.alias or "").lower() == alias.lower()), None)
 
 
 def _edited(rt: Runtime, change: Callable[[Document], Document], told: str, as_json: dict[str, object]) -> int:

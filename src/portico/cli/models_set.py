@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from portico.errors import ExitCode
-from portico.onboarding.default_model import with_default
+from portico.onboarding.default_model import MODEL, with_default
 
 if TYPE_CHECKING:
     from portico.cli.runtime import Runtime
@@ -41,5 +41,16 @@ def set_default(text: str, rt: Runtime, *, write_base: bool = False) -> int:
     if spec is not None and (told := retired(spec)) is not None:
         rt.out.warn(told)
     if counts != reference:
-        rt.out.warn(f"{rt.paths.config} names {counts}, and that counts: {rt.program} config unset agents.defaults.model.primary")
+        rt.out.warn(f"{rt.paths.config} names {counts}, which comes before it. To go by it: {_out_of_the_way(rt)}")
     return ExitCode.OK
+
+
+def _out_of_the_way(rt: Runtime) -> str:
+    """What takes the own default model away, which may have the short form, or stand in an included file."""
+    document = rt.config.document
+    primary = (*MODEL, "primary")
+    if document.has(primary):
+        return f"{rt.program} config unset agents.defaults.model.primary"
+    if document.has(MODEL):
+        return f"{rt.program} config unset agents.defaults.model"
+    return f"take it out of {rt.config.effective.origin(primary)}"

@@ -40,7 +40,8 @@ def show_models(args: argparse.Namespace, rt: Runtime) -> int:
     elif rows:
         _say(rows, rt)
     else:
-        rt.out.note(f"No models found. See {rt.program} models list --all")
+        wider = not (args.all or args.local)
+        rt.out.note(f"No models found. See {rt.program} models list --all" if wider else "No models found.")
     return ExitCode.OK
 
 

@@ -72,7 +72,7 @@ def purge(args: argparse.Namespace, rt: Runtime) -> int:
         _forget_in_config(done, rt)
     if not done.left:
         _delete_files(done, rt, keep_config=args.keep_config)
-    return _told(done, rt)
+    return _told(done, rt, keep_config=args.keep_config)
 
 
 def _end_services(done: _Purged, rt: Runtime) -> None:
@@ -183,7 +183,7 @@ def _delete(path: Path, done: _Purged) -> None:
         done.left.append(f"{path}: {error.strerror or error}")
 
 
-def _told(done: _Purged, rt: Runtime) -> int:
+def _told(done: _Purged, rt: Runtime, *, keep_config: bool) -> int:
     code = ExitCode.STORE_FAILED if done.left else ExitCode.NOT_REVOKED if done.not_revoked or done.may_be_left else ExitCode.OK
     if rt.out.is_json:
         kept = {
@@ -204,10 +204,9 @@ def _told(done: _Purged, rt: Runtime) -> int:
     for path in done.files:
         rt.out.line(f"Deleted: {path}")
     if done.left:
-        why = "; ".join(done.left)
-        raise StoreError(
-            "not-purged", "Something is still there.", why=why, hint="mend that, and run the command again: {prog} purge"
-        )
+        remedy = "Remove what keeps it there, then run: {prog} purge"
+        hint = f"{remedy} --keep-config" if keep_config else remedy
+        raise StoreError("not-purged", "Something is still there.", why="; ".join(done.left), hint=hint)
     for name, why in done.may_be_left.items():
         rt.out.warn(f"{name}: perhaps not all revoked: {why}")
     told = "at the provider the sign-in goes on" if done.not_revoked or done.may_be_left else ""

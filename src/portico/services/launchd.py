@@ -48,7 +48,7 @@ class Launchd:
             ask(self._env, ["launchctl", "bootout", f"{_domain()}/{service.name}"])  # not running is as good
         write_secrets(service)
         write_file(path, content)
-        run(self._env, ["launchctl", "bootstrap", _domain(), str(path)], hint=f"{{prog}} {service.verb.uninstall}")
+        run(self._env, ["launchctl", "bootstrap", _domain(), str(path)], hint=_without(service))
         return path
 
     def uninstall(self, service: Service) -> bool:
@@ -62,10 +62,11 @@ class Launchd:
 
     def start(self, service: Service) -> None:
         ask(self._env, ["launchctl", "bootstrap", _domain(), str(self.path(service))])  # known already is as good
-        run(self._env, ["launchctl", "kickstart", f"{_domain()}/{service.name}"], hint=f"{{prog}} {service.verb.install}")
+        hint = f"install it again: {{prog}} {service.verb.install}"
+        run(self._env, ["launchctl", "kickstart", f"{_domain()}/{service.name}"], hint=hint)
 
     def stop(self, service: Service) -> None:
-        run(self._env, ["launchctl", "bootout", f"{_domain()}/{service.name}"], hint=f"{{prog}} {service.verb.uninstall}")
+        run(self._env, ["launchctl", "bootout", f"{_domain()}/{service.name}"], hint=_without(service))
 
     def log_command(self, service: Service, lines: int, *, follow: bool) -> list[str] | None:  # noqa: ARG002 - launchd keeps no log
         return None
@@ -87,6 +88,10 @@ def launchd_plist(service: Service) -> bytes:
             "StandardErrorPath": str(service.log),
         }
     )
+
+
+def _without(service: Service) -> str:
+    return f"to do without the service: {{prog}} {service.verb.uninstall}"
 
 
 def _domain() -> str:

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
     from portico.services.service import Service
 
 _VARIABLES: Final = "Environment="
+_SYSTEMCTL: Final = ("systemctl", "--user")
+_WANTED: Final = "default.target.wants"
 _UNIT: Final = """\
 # Written by `portico {install}`; `portico {uninstall}` takes it away.
 [Unit]
@@ -66,7 +68,7 @@ class Systemd:
         return {name: value for name, _, value in (word.partition("=") for word in words)}
 
     def why_not(self) -> str | None:
-        return ask(self._env, ["systemctl", "--user", "show", "--property=Version"])[1]
+        return ask(self._env, [*_SYSTEMCTL, "show", "--property=Version"])[1]
 
     def install(self, service: Service) -> Path:
         path, content = self.path(service), self.content(service)  # a path that no unit can hold fails before anything is written
@@ -81,10 +83,16 @@ class Systemd:
         path = self.path(service)
         if not path.exists():
             return False
-        self._run(service, "disable", "--now", path.name)
+        complaint = ask(self._env, [*_SYSTEMCTL, "disable", "--now", path.name])[1]
+        if complaint is not None and self.why_not() is None:
+            command = " ".join([*_SYSTEMCTL, "disable", "--now", path.name])
+            hint = f"delete it yourself: rm {shlex.quote(str(path))}"
+            raise ConfigError("service-failed", f"`{command}` failed.", why=complaint, hint=hint)
+        # Where no manager answers, what `enable` has made is taken away by hand, so that nothing starts it at the next login.
+        remove_private(path.with_name(_WANTED) / path.name)
         remove_private(path)
         remove_secrets(service)
-        self._run(service, "daemon-reload")
+        ask(self._env, [*_SYSTEMCTL, "daemon-reload"])  # a manager that does not answer has nothing to forget
         return True
 
     def start(self, service: Service) -> None:
@@ -108,7 +116,7 @@ class Systemd:
         ]
 
     def _run(self, service: Service, *words: str) -> None:
-        run(self._env, ["systemctl", "--user", *words], hint=f"{{prog}} {service.verb.uninstall}")
+        run(self._env, [*_SYSTEMCTL, *words], hint=f"to do without the service: {{prog}} {service.verb.uninstall}")
 
 
 def systemd_unit(service: Service) -> str:

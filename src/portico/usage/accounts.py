@@ -24,7 +24,8 @@ if TYPE_CHECKING:
 class PlanAccount:
     """One credential whose plan can be asked about. `label` names it for people: a profile's id, or where a key stands.
 
-    `base_url` is where its API is, empty where nobody says. Either `profile_id` or `key` is set.
+    `base_url` is where its API is, empty where nobody says. Either `profile_id` or `key` is set. `sign_in_again` is the command
+    that replaces the profile; `{prog}` in it stands for the program name.
     """
 
     label: str
@@ -34,6 +35,7 @@ class PlanAccount:
     base_url: str
     profile_id: str | None = None
     key: Secret | None = None
+    sign_in_again: str | None = None
 
     def urls(self) -> tuple[str, ...]:
         """Where to ask, in order; none where its API is at a host that the provider does not declare."""
@@ -104,6 +106,7 @@ def _account(credential: Credential, provider: Provider, spec: ProviderSpec, rea
         base_url,
         credential.profile_id,
         credential.key,
+        credential.sign_in_again,
     )
 
 

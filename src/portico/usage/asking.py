@@ -172,7 +172,8 @@ def _of_reader(account: PlanAccount, call: Callable[[], T]) -> T:
     try:
         return call()
     except Exception as error:  # noqa: BLE001 - see above
-        message, hint = f"The plan reader of {account.spec.id} failed.", "Its plugin is at fault: {prog} plugins list"
+        message = f"The plan reader of {account.spec.id} failed."
+        hint = "Update the plugin that brings it, or report this to its author: {prog} plugins list"
         raise ConfigError("plan-reader-failed", message, why=type(error).__name__, hint=hint) from None
 
 

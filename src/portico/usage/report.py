@@ -90,16 +90,14 @@ _RETRY: Final = "Try again in a moment."
 
 def _both_causes(account: PlanAccount) -> str:
     """A credential of the other region and one of another kind are refused in the same words (CodexBar#1615, jcode#189)."""
-    spec, keys = account.spec, _in_variable(account)
+    spec = account.spec
     regions = f"this one was asked: {account.region}"
     if account.profile_id is None:
         others = [f"{spec.region_env}={name}" for name in spec.base_urls if name != account.region and spec.region_env]
         regions = "; ".join([regions, *(f"{setting}, or the config's baseUrl, names the other" for setting in others)])
-        kind = f"it is of another kind than a plan's Subscription Key (sk-cp-...){keys}."
+        kind = f"it is of another kind than the Subscription Key of a plan{_in_variable(account)}."
     else:
-        choice = next(iter((*(each.id for each in spec.key_choices), *spec.sign_in_choices)), None)
-        again = f" Set it up again: {{prog}} onboard --auth-choice {choice}" if choice is not None else ""
-        kind = f"it is of a kind that has no plan.{again}"
+        kind = f"it is of a kind that has no plan. Set it up again, in its own region: {account.sign_in_again}"
     return f"Either it is of the other region ({regions}), or {kind}" if len(spec.base_urls) > 1 else f"Perhaps {kind}"
 
 
