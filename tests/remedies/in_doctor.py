@@ -66,7 +66,7 @@ def a_plugin_that_is_broken(desk):
     desk.follow(desk.found("plugin-broken")["hint"])
 
 
-@scenario("Run `{prog} config set models.providers.{}.apiKey -`.")
+@scenario("Run `{prog} config set models.providers.{}.apiKey -`.", "{prog} config set models.providers.{}.apiKey -")
 def a_default_model_of_a_provider_that_only_the_config_knows(desk):
     entry = {"baseUrl": "https://acme.example/v1", "api": "openai-completions", "models": [{"id": "m"}]}
     desk.ok("config", "set", "models.providers.acme", json.dumps(entry))

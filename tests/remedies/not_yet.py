@@ -11,7 +11,6 @@ NOT_YET: Final = frozenset(
         # portico.auth.held
         "run the command again to use the new sign-in",
         # portico.auth.outcome
-        "Try again in a moment.",
         "sign in again: {prog} onboard --auth-choice {}-api{} --profile {} --replace",
         "the client id, or its registration, does not fit this server: correct it with {prog} config edit, then sign in again: {prog} models auth login --provider {} --profile {} --replace",
         "the client id, or its registration, does not fit this server: correct it with {prog} config edit, then sign in again: {prog} onboard --auth-choice {}-api{} --profile {} --replace",
@@ -40,51 +39,15 @@ NOT_YET: Final = frozenset(
         "{prog} config edit",
         # portico.doctor.gateway
         "pip install --upgrade '{}>={}'",
-        "{prog} gateway install",
-        "{prog} gateway restart",
         # portico.doctor.network
         "set the clock: timedatectl set-ntp true",
         # portico.doctor.sign_ins
         "tell the provider, or its plugin's author",
         "{prog} auth logout {}",
         "{prog} plugins doctor",
-        # portico.gateway.as_service
-        "put it into a file that only you can read, set {} to that file, and run the command again",
-        # portico.gateway.body
-        "send fewer, or send long lists as one text",
-        # portico.gateway.child
-        "see {}, or run it in the foreground: {prog} gateway run",
-        # portico.gateway.live_models
-        "No model here is served over {}.",
-        "These are: {}.",
-        # portico.gateway.server
-        "look at it: {prog} gateway status; or start it anew: {prog} gateway restart",
-        # portico.gateway.service
-        "look at {}; then end process {} yourself",
-        "see {prog} gateway logs",
-        # portico.gateway.trying
-        "Please report it, with what {prog} gateway logs shows.",
         # portico.installation
         "Set HOME, or set PORTICO_CONFIG and PORTICO_STATE_DIR.",
         'Start one and run `eval "$({prog} emulator env)"` again, or use a new shell for the real thing.',
-        # portico.models.refusal_errors
-        "Check the connection: {prog} doctor",
-        "Check {}.",
-        "Choose another: {prog} models list --all",
-        "It was not sent again, because the provider may bill it. Check {prog} usage, then ask again.",
-        "Its own words say why; other models: {prog} models list --all",
-        "Its windows: {prog} usage",
-        "Look at the account on the provider's website, or use another: {prog} auth list",
-        "Sign in again: {}",
-        "Use a current model: {prog} models set {}/{}",
-        # portico.models.thinking
-        "Ask with --effort {} instead.",
-        "Leave out --thinking off.",
-        # portico.models.unknown
-        "switch its plugin on: {prog} plugins enable {}",
-        "{prog} config set env.{} - reads the key and keeps it in the configuration; or: export {}=...",
-        "{prog} config set models.providers.{}.apiKey -",
-        "{prog} onboard --auth-choice {}",
         # portico.ownership
         "move it to a folder of your own, or take it over: chown -h user {} {}",
         "move what is yours to a folder of your own",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -10,6 +11,7 @@ from urllib.parse import urlsplit
 from portico import signals
 from portico.doctor.finding import Found, Saw, Skipped, of_error
 from portico.errors import PorticoError
+from portico.urls import is_nearby
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -44,9 +46,12 @@ async def _hosts(patient: Patient) -> list[Found]:
     from portico.models.http import ModelHttp
 
     async with ModelHttp(silence_s=_ANSWER_S) as http:
-        answers = await asyncio.gather(*(_asked(http, origin) for origin in sorted(_origins(patient))))
+        origins = sorted(_origins(patient))
+        answers = await asyncio.gather(*(_asked(http, origin) for origin in origins))
     found = [each for each in answers if isinstance(each, Found)]
-    skews = [each for each in answers if isinstance(each, float)]
+    # A server of the user's own, asked over http, may have a wrong clock itself.
+    by_https = zip(origins, answers, strict=True)
+    skews = [each for origin, each in by_https if isinstance(each, float) and origin.startswith("https:")]
     own = patient.here.clock.wall_ms() / 1000
     skew = max((own - date for date in skews), key=abs, default=0.0)
     if abs(skew) > _SKEW_S:
@@ -83,10 +88,22 @@ async def _asked(http: ModelHttp, origin: str) -> Found | float | None:
 def _origins(patient: Patient) -> Iterator[str]:
     urls = {url for profile in patient.profiles for url in (profile.api_base, profile.token_endpoint) if url}
     urls |= {account.base_url for account in patient.accounts if account.base_url}
-    for url in urls:
+    for url in {*urls, *_configured(patient)}:
         parts = urlsplit(url)
-        if parts.scheme == "https":
-            yield f"https://{parts.netloc}"
+        if parts.scheme == "https" or (parts.scheme == "http" and is_nearby(parts.hostname or "")):
+            yield f"{parts.scheme}://{parts.netloc}"
+
+
+def _configured(patient: Patient) -> Iterator[str]:
+    """The base URLs of the providers in the configuration that have a credential, or need none."""
+    loader = patient.models
+    for provider in loader.catalog.providers.values() if loader is not None else ():
+        if loader is None or provider.config is None:
+            continue
+        with contextlib.suppress(PorticoError):  # a key's variable that is not set
+            url = loader.base_url(provider)
+            if url is not None and "${" not in url and loader.has_credential(provider):
+                yield url
 
 
 async def _plans(patient: Patient) -> list[Found]:

@@ -343,7 +343,7 @@ class _Scan:
             raise UsageError(
                 "too-many-values",
                 f"The body has more than {MOST_PARTS:,} strings, arrays and objects.",
-                hint="send fewer, or send long lists as one text",
+                hint="send fewer of them, or send a long list as one string",
             )
 
     def _pause(self) -> Generator[None, None, None]:

@@ -144,7 +144,7 @@ def already_running(paths: Paths) -> LockBusy:
     """The error for a second gateway of one state folder."""
     state = read_state(paths)
     who = f"process {state.pid}, port {state.port}" if state is not None else f"process {gateway_lock(paths).holder() or '?'}"
-    hint = "look at it: {prog} gateway status; or start it anew: {prog} gateway restart"
+    hint = "to look at it: {prog} gateway status; to start another in its place: {prog} gateway restart"
     return LockBusy("gateway-running", "a gateway is already running", why=who, hint=hint)
 
 

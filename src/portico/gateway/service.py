@@ -253,9 +253,10 @@ def _reap(pid: int) -> None:
 
 def _unresponsive(paths: Paths) -> LockBusy:
     pid = gateway_lock(paths).holder()
+    end = "the process that holds the lock" if pid is None else f"process {pid}"
     return LockBusy(
         "gateway-unresponsive",
         f"a gateway process is there (pid {pid or 'unknown'}) and does not answer",
         why="it cannot be told for certain from another program, so it was not ended",
-        hint=f"look at {paths.gateway_log}; then end process {pid or ''} yourself".rstrip(),
+        hint=f"look at {paths.gateway_log}, end {end} yourself, and run the command again",
     )

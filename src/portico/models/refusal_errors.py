@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from portico.errors import NetworkError, PorticoError, SignInNeeded, UsageError
@@ -39,9 +40,9 @@ def error_of(model: CallableModel, refusal: Refusal) -> PorticoError:
     if refusal.kind == "invalid-request" and refusal.status == _NOT_FOUND:
         return NetworkError("provider-refused", f"{name} refused the request.", why=said, hint=_WRONG_ADDRESS)
     kind = "answer-unknown" if refusal.unknown else refusal.kind
-    message, id, advice = _WORDS.get(kind, ("{name} refused the request.", "provider-refused", None))
-    advice = _current(model) if kind == "plan-lacks-model" else advice
-    return NetworkError(id, message.format(name=name, model=model.reference.model), why=said, hint=advice)
+    words = _WORDS.get(kind, _Words("{name} refused the request.", "provider-refused"))
+    message = words.message.format(name=name, model=model.reference.model)
+    return NetworkError(words.id, message, why=said, hint=_current(model) if kind == "plan-lacks-model" else words.hint)
 
 
 def no_answer(way: Round) -> PorticoError:
@@ -69,28 +70,45 @@ def _came_of(attempt: Attempt, limit: int) -> str:
     return attempt.why
 
 
-_WORDS: Final[dict[str, tuple[str, str, str | None]]] = {
-    "rate-limit": ("{name} answers that the limit is reached.", "rate-limited", "Try again when it says so."),
-    "plan-used-up": ("The plan at {name} is used up for now.", "plan-used-up", "Its windows: {prog} usage"),
-    "plan-lacks-model": ("The plan at {name} does not include {model}.", "plan-lacks-model", None),
-    "model-refused": (
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """What is said of one kind of refusal. `message` has places for the provider's `name` and the `model`."""
+
+    message: str
+    id: str
+    hint: str | None = None
+
+
+_WORDS: Final = {
+    "rate-limit": _Words(
+        "{name} answers that the limit is reached.",
+        "rate-limited",
+        hint="Wait a minute and ask again, or use another model: {prog} models list",
+    ),
+    "plan-used-up": _Words("The plan at {name} is used up for now.", "plan-used-up", hint="When its limits reset: {prog} usage"),
+    "plan-lacks-model": _Words("The plan at {name} does not include {model}.", "plan-lacks-model"),
+    "model-refused": _Words(
         "{name} refused the request for {model}.",
         "model-refused",
-        "Its own words say why; other models: {prog} models list --all",
+        hint="The provider's message says why. Other models: {prog} models list",
     ),
-    "account-refused": (
+    "account-refused": _Words(
         "{name} refused this account.",
         "account-refused",
-        "Look at the account on the provider's website, or use another: {prog} auth list",
+        hint="Look at the account on the provider's website, or use another: {prog} auth list",
     ),
-    "billing": ("{name} asks for payment first.", "billing", None),
-    "server": ("{name} failed.", "provider-failed", "Try again in a moment."),
-    "timeout": ("{name} did not answer in time.", "provider-failed", "Try again in a moment."),
-    "unreachable": ("{name} cannot be reached.", "network", "Check the connection: {prog} doctor"),
-    "answer-unknown": (
+    "billing": _Words(
+        "{name} asks for payment first.",
+        "billing",
+        hint="Pay on the provider's website, or use another model: {prog} models list",
+    ),
+    "server": _Words("{name} failed.", "provider-failed", hint="Try again in a moment."),
+    "timeout": _Words("{name} did not answer in time.", "provider-failed", hint="Try again in a moment."),
+    "unreachable": _Words("{name} cannot be reached.", "network", hint="Check the connection: {prog} doctor"),
+    "answer-unknown": _Words(
         "{name} may have answered the request, but its answer did not arrive.",
         "answer-unknown",
-        "It was not sent again, because the provider may bill it. Check {prog} usage, then ask again.",
+        hint="It was not sent again, because the provider may bill it twice. Send it again if that does not matter.",
     ),
 }
 
