@@ -237,5 +237,7 @@ class Installation:
 
 
 def _emulator_ended() -> ConfigError:
-    hint = 'Start one and run `eval "$({prog} emulator env)"` again, or use a new shell for the real thing.'
+    hint = (
+        'Open a new shell to use the real provider, or start an emulator ({prog} emulator run) and: eval "$({prog} emulator env)"'
+    )
     return ConfigError("emulator-ended", "The emulator that this shell was pointed at has ended.", hint=hint)

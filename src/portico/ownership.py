@@ -150,7 +150,7 @@ class Owners:
         if state.st_uid not in self._trusted and not self._modes_only:
             hint = "move what is yours to a folder of your own"
             if not stat.S_ISDIR(state.st_mode):  # a folder of hers holds files of hers, and may be her home
-                hint = f"move it to a folder of your own, or take it over: chown -h {_name(os.geteuid())} {quote(place)}"
+                hint = f"move it to a folder of your own, or take it over: {_take_over(place)}"
             return Exposure(place, f"it belongs to {_name(state.st_uid)}", hint)
         mode = stat.S_IMODE(state.st_mode)
         is_sticky = stat.S_ISDIR(state.st_mode) and bool(mode & stat.S_ISVTX) and may_be_sticky
@@ -209,6 +209,18 @@ def _has_access_list(place: str) -> bool:
         return bool(os.getxattr(place, "system.posix_acl_access", follow_symlinks=False))
     except OSError:
         return False
+
+
+def _take_over(place: str) -> str:
+    """The command that makes `place` this user's; only root may give a file to another user."""
+    import pwd
+
+    user, sudo = os.geteuid(), "" if os.geteuid() == 0 else "sudo "
+    try:
+        name = pwd.getpwuid(user).pw_name
+    except KeyError:
+        name = str(user)
+    return f"{sudo}chown -h {quote(name)} {quote(place)}"
 
 
 def _name(user: int) -> str:

@@ -123,6 +123,8 @@ def expanded(text: str, named_by: str) -> Path:
         UnknownHome: `unknown-home`.
     """
     path = Path(text)
+    if not text.startswith("~"):
+        return path  # of `./~name` the path itself is `~name`
     try:
         return path.expanduser()
     except RuntimeError:  # its message does not name the user

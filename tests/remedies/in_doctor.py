@@ -3,15 +3,31 @@
 from __future__ import annotations
 
 import json
+import shlex
+import subprocess
+import sys
+import threading
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
+from unittest.mock import patch
 
-from portico.store.profile_record import Failure
+from portico.cli.runtime import Runtime
+from portico.clock import SystemClock
+from portico.doctor.examination import examine
+from portico.doctor.finding import Check
+from portico.errors import LockBusy
+from portico.store.lock import FileLock, file_lock
+from portico.store.profile_record import SIGN_OUT_UNFINISHED, Failure
 from portico.store.profiles import ProfileIndex
-from tests.minimax_session import GLOBAL
+from tests.minimax_session import GLOBAL, sealed_store
+from tests.person import sit_down
 from tests.remedies.scenario import command_of, scenario
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
     from tests.remedies.scenario import Desk
 
 KEY = {"MINIMAX_API_KEY": "sk-emulator-global"}
@@ -103,3 +119,156 @@ def an_account_without_a_plan(desk):
     hint = desk.found("no-plan")["hint"]
     assert hint.startswith("Subscribe: https://platform.minimax.io/")
     assert session.profiles()[0]["region"] == "global"
+
+
+# --- the configuration and the packages --------------------------------------------------------------------------------------------
+
+
+def edited(desk: Desk, old: str, new: str) -> None:
+    """`config edit`, with an editor that puts one text in the place of another."""
+    editor = desk.commands.paths.config.parent / "editor.py"
+    editor.write_text(
+        "import sys, pathlib\n"
+        "path = pathlib.Path(sys.argv[1])\n"
+        f"path.write_text(path.read_text(encoding='utf-8').replace({old!r}, {new!r}), encoding='utf-8')\n",
+        encoding="utf-8",
+    )
+    done, _ = sit_down(desk.commands, "config", "edit", answers=[], env={"VISUAL": shlex.join([sys.executable, str(editor)])})
+    assert done.returncode == 0, done.stderr
+
+
+@scenario("{prog} config edit")
+def a_key_that_has_no_effect(desk):
+    desk.commands.paths.config.write_text('{ wishes: "none" }\n', encoding="utf-8")
+    assert command_of(desk.found("config-doubt")["hint"]) == ["config", "edit"]
+    edited(desk, 'wishes: "none"', "")
+    desk.not_found("config-doubt")
+
+
+@scenario("correct it in that file")
+def a_doubt_about_a_file_beside_the_config(desk):
+    corrections = desk.commands.paths.config.with_name("models.json")
+    corrections.write_text("{}\n", encoding="utf-8")
+    assert str(corrections) in desk.found("config-doubt")["message"]
+    corrections.write_text('{ "providers": {} }\n', encoding="utf-8")
+    desk.not_found("config-doubt")
+
+
+@contextmanager
+def installed(folder: Path, name: str, version: str, *metadata: str, **files: str) -> Iterator[None]:
+    """A package of this name and version is the one that Python finds first; of it only its metadata is there."""
+    place = folder / "packages" / version / f"{name}-{version}.dist-info"
+    place.mkdir(parents=True)
+    lines = ("Metadata-Version: 2.1", f"Name: {name}", f"Version: {version}", *metadata)
+    for file, text in {"METADATA": "\n".join((*lines, "")), **files}.items():
+        (place / file).write_text(text, encoding="utf-8")
+    with patch.object(sys, "path", [str(place.parent), *sys.path]):
+        yield
+
+
+@scenario("{} -m pip install --upgrade '{}>={}'")
+def a_package_that_is_too_old(desk):
+    folder = desk.commands.paths.config.parent
+    with installed(folder, "portico", "0.0.1", "Requires-Dist: authlib>=1.6.5"), installed(folder, "authlib", "0.15"):
+        python, *words, requirement = shlex.split(desk.found("package-old")["hint"])
+        assert (python, words) == (sys.executable, ["-m", "pip", "install", "--upgrade"])
+        assert subprocess.run([python, "-m", "pip", "--version"], capture_output=True, check=False).returncode == 0
+        with installed(folder, *requirement.split(">=")):  # as pip would
+            desk.not_found("package-old")
+
+
+# --- plugins -----------------------------------------------------------------------------------------------------------------------
+
+
+@scenario("correct or remove that path of plugins.load.paths: {prog} config edit")
+def a_path_at_which_there_is_no_plugin(desk):
+    text = '{ plugins: { load: { paths: ["/nowhere/plugin"] } } }\n'
+    desk.commands.paths.config.write_text(text, encoding="utf-8")
+    assert command_of(desk.found("plugin-fault")["hint"]) == ["config", "edit"]
+    edited(desk, '"/nowhere/plugin"', "")
+    desk.not_found("plugin-fault")
+
+
+@scenario("install that package again")
+def a_plugin_whose_package_is_gone(desk):
+    folder = desk.commands.paths.config.parent
+    points = {"entry_points.txt": "[portico.plugins]\nlost-auth = lost_auth\n"}
+    with installed(folder, "lost", "1.0", **points):
+        assert "package lost_auth of an installed plugin is not there" in desk.found("plugin-fault")["message"]
+        package = folder / "packages" / "1.0" / "lost_auth"
+        package.mkdir()
+        (package / "__init__.py").touch()
+        manifest = {"id": "lost-auth", "name": "Lost", "entry": "lost_auth", "configSchema": {"type": "object"}}
+        (package / "portico.plugin.json").write_text(json.dumps(manifest), encoding="utf-8")
+        desk.not_found("plugin-fault")
+
+
+@scenario("report it to the provider or to the author of its plugin, {prog} plugins info {}")
+def fields_of_a_token_reply_that_cannot_be_read(desk):
+    desk.signed_in()
+    ProfileIndex(desk.commands.paths).update(GLOBAL, lambda one: replace(one, unread=("expired_in",)))
+    assert "minimax-portal-auth" in desk.follow(desk.found("reply-fields-unread")["hint"])
+    desk.commands.sign_in("--region", "global", "--replace")
+    desk.not_found("reply-fields-unread")
+
+
+@scenario("{prog} auth logout {}")
+def a_sign_out_that_is_unfinished(desk):
+    desk.signed_in()
+    unfinished = Failure(at=1, id=SIGN_OUT_UNFINISHED, message="It was cut off.", terminal=True)
+    ProfileIndex(desk.commands.paths).update(GLOBAL, lambda one: replace(one, failure=unfinished))
+    desk.follow(desk.found("sign-in-ended")["hint"], "--yes")
+    desk.not_found("sign-in-ended")
+
+
+# --- the machine -------------------------------------------------------------------------------------------------------------------
+
+
+@scenario(
+    "set the clock by the network: sudo timedatectl set-ntp true (Linux), sudo sntp -sS time.apple.com (macOS), w32tm /resync (Windows)"
+)
+def a_clock_that_is_wrong(desk):
+    desk.signed_in()
+    true = SystemClock.wall_ms
+
+    def wrong(clock: SystemClock) -> int:
+        return true(clock) + (0 if threading.current_thread().name == "emulation" else 3_600_000)
+
+    with patch.object(SystemClock, "wall_ms", wrong):
+        desk.found("clock-skew")
+    desk.not_found("clock-skew")
+
+
+@scenario("see whether another program or a window of the keyring holds it up, and run {prog} doctor again")
+def a_check_that_does_not_come_to_an_end(desk):
+    place = desk.commands.paths.locks / "held.lock"
+    place.parent.mkdir(parents=True)
+    lock = FileLock(place)
+    assert lock.try_acquire()
+    check = Check("held", "what another program holds", lambda _: wait_for(place))
+    runtime = Runtime("portico", env=desk.commands.run_portico.environment())
+    (late,) = examine(runtime, checks=(check,), longest_s=0.2)[0].found
+    assert late.hint is not None
+    desk.printed.append(late.hint.replace("{prog}", "portico"))
+    lock.release()
+    assert examine(runtime, checks=(check,), longest_s=5)[0].status == "ok"
+
+
+def wait_for(place: Path) -> tuple[()]:
+    with file_lock(place):
+        return ()
+
+
+@scenario("{prog} gateway restart")
+def a_gateway_that_cannot_open_the_sealed_file(desk):
+    desk.emulator()
+    try:
+        desk.ok("gateway", "start", "--port", "0", env={"PORTICO_PASSPHRASE": None})
+        desk.commands.store = ("--store", "file")
+        desk.commands.env |= sealed_store()
+        with patch("portico.gateway.service.restart", side_effect=LockBusy("lock-busy", "Another command holds the lock.")):
+            desk.commands.sign_in("--region", "global")  # which restarts the gateway itself where it can
+        desk.follow(desk.found("gateway-locked")["hint"], "--port", "0")
+        desk.not_found("gateway-locked")
+    finally:
+        desk.commands.run("gateway", "stop")

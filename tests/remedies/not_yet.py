@@ -18,41 +18,6 @@ NOT_YET: Final = frozenset(
         "the first use after {} min tries again; if you cannot wait, sign in again: {prog} onboard --auth-choice {}-api{} --profile {} --replace",
         # portico.auth.pause
         "tried {} s ago; it is tried again when asked for in {} s",
-        # portico.config.base_edit
-        "leave out `--write-base` to have it in Portico's own file",
-        # portico.config.environment
-        "set {}, or put it into the configuration: `{prog} config set env.{} -`",
-        # portico.config.file
-        "close it there and try again",
-        # portico.config.problem
-        "mend them and try again",
-        # portico.config.reading
-        "free some of your disk quota and run the command again",
-        "free some space on that disk and run the command again",
-        "make that place yours, or name another file with `--config` or PORTICO_CONFIG",
-        "name another file with `--config`",
-        "name another file",
-        "save it as UTF-8",
-        # portico.doctor.examination
-        "look at this part by itself; another program may hold it",
-        # portico.doctor.files
-        "{prog} config edit",
-        # portico.doctor.gateway
-        "pip install --upgrade '{}>={}'",
-        # portico.doctor.network
-        "set the clock: timedatectl set-ntp true",
-        # portico.doctor.sign_ins
-        "tell the provider, or its plugin's author",
-        "{prog} auth logout {}",
-        "{prog} plugins doctor",
-        # portico.installation
-        "Set HOME, or set PORTICO_CONFIG and PORTICO_STATE_DIR.",
-        'Start one and run `eval "$({prog} emulator env)"` again, or use a new shell for the real thing.',
-        # portico.ownership
-        "move it to a folder of your own, or take it over: chown -h user {} {}",
-        "move what is yours to a folder of your own",
-        # portico.paths
-        "Write the whole path, `~/...` for your own home folder, or `./~...` for a file whose name begins with `~`.",
         # portico.plugins.decision
         "Add it to `plugins.allow` in the config.",
         "Remove it from `plugins.deny` in the config.",

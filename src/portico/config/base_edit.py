@@ -38,7 +38,7 @@ def checked_for_openclaw(before: Document, after: Document) -> Document:
     told = [complaint for complaint in _complaints(new) if complaint not in known]
     told += [problem.message for problem in found if "is not a key" in problem.message]
     if told:
-        hint = "leave out `--write-base` to have it in Portico's own file"
+        hint = "leave out `--write-base` to write it to Portico's own file"
         raise ConfigError("config-not-openclaw", f"OpenClaw would refuse its file: {told[0]}", where=after.name, hint=hint)
     return after
 

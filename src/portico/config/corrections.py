@@ -32,8 +32,9 @@ def read_corrections(folder: Path) -> tuple[Mapping[tuple[str, str], ModelConfig
     try:
         document = read_document(path)
     except ConfigError as error:
-        where = error.where or f"{path}:1:1"
-        return {}, (Problem("error", where, (), error.message if error.where else str(error), error.hint),)
+        if error.where is not None:
+            return {}, (Problem("error", error.where, (), error.message, error.hint),)
+        return {}, (Problem("error", f"{path}:1:1", (), str(error), "make it a file that you can read, or move it away"),)
     if document is None:
         return {}, ()
     value = document.value()

@@ -64,7 +64,9 @@ class ConfigFile:
                     return False
                 if self._replace(target, before, encoded(text, self.path), private=private):
                     return True
-        raise LockBusy("config-changing", f"{self.path} is being changed by another program", hint="close it there and try again")
+        raise LockBusy(
+            "config-changing", f"{self.path} is being changed by another program", hint="close it there and run the command again"
+        )
 
     def put(self, document: Document, *, in_place_of: bytes | None, private: bool = False) -> None:
         """Put a whole new text in the file's place, if the file still is `in_place_of` (None: if there still is none).

@@ -105,7 +105,9 @@ class InvalidConfig(ConfigError):
         shown, rest = problems[:MOST_SHOWN], problems[MOST_SHOWN:]
         lines = [*map(str, shown), *([f"and {len(rest)} more: `config validate --json` lists all"] if rest else [])]
         listed = "".join(f"\n  {line}" for line in lines)
-        super().__init__("config-invalid", f"{len(problems)} errors in {name}:{listed}", hint="mend them and try again")
+        super().__init__(
+            "config-invalid", f"{len(problems)} errors in {name}:{listed}", hint="correct them and run the command again"
+        )
         self.problems = tuple(problems)
 
     def as_json(self, program: str) -> dict[str, object]:

@@ -20,16 +20,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 MAX_BYTES: Final = 4 << 20
-_ELSEWHERE: Final = "make that place yours, or name another file with `--config` or PORTICO_CONFIG"
+_NOT_YOURS: Final = "make it yours (chown, chmod u+rw), or name another file with `--config` or PORTICO_CONFIG"
+_NO_FILE: Final = "name a regular file with `--config` or PORTICO_CONFIG"
 _ADVICE: Final = {
     errno.ENOSPC: "free some space on that disk and run the command again",
     errno.EDQUOT: "free some of your disk quota and run the command again",
-    errno.EROFS: _ELSEWHERE,
-    errno.EACCES: _ELSEWHERE,
-    errno.EPERM: _ELSEWHERE,
-    errno.EINVAL: "name another file",
-    errno.EAGAIN: "name another file",
-    errno.EISDIR: "name another file",
+    errno.EROFS: "that file system is read-only: name another file with `--config` or PORTICO_CONFIG",
+    errno.EACCES: _NOT_YOURS,
+    errno.EPERM: _NOT_YOURS,
+    errno.EINVAL: _NO_FILE,
+    errno.EAGAIN: _NO_FILE,
+    errno.EISDIR: _NO_FILE,
 }
 
 
@@ -49,7 +50,9 @@ def read_bytes(path: Path) -> bytes | None:
         raise os_failure(f"cannot read {path}", error, "config-unreadable") from error
     if len(data) > MAX_BYTES:
         why = f"it is larger than {MAX_BYTES >> 20} MiB, which no configuration is"
-        raise ConfigError("config-unreadable", f"refusing to read {path}", why=why, hint="name another file with `--config`")
+        raise ConfigError(
+            "config-unreadable", f"refusing to read {path}", why=why, hint="name another file with `--config` or PORTICO_CONFIG"
+        )
     return data
 
 

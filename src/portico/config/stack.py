@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from portico.config.document import Document
 
 BASE: Final = "base"
+_NO_BASE: Final = "correct the path, or remove `base`"
 NOT_FROM_BASE: Final[tuple[ConfigPath, ...]] = (
     (BASE,),
     ("gateway",),
@@ -107,11 +108,12 @@ def _read_base(own: Effective, path: Path) -> tuple[Document | None, tuple[Probl
     try:
         found = read_document(path)
     except ConfigError as error:
-        message = error.message if error.where is not None else f"`base` cannot be read: {error}"
-        return None, (Problem("error", error.where or where, (BASE,), message, error.hint, "base"),)
+        if error.where is not None:  # the mistake is in the file itself
+            return None, (Problem("error", error.where, (BASE,), error.message, error.hint, "base"),)
+        return None, (Problem("error", where, (BASE,), f"`base` cannot be read: {error}", _NO_BASE, "base"),)
     if found is None:
         message = f"`base` names a file that does not exist, {path}: nothing is read from it"
-        return None, (Problem("warning", where, (BASE,), message, "mend the path, or leave `base` out"),)
+        return None, (Problem("warning", where, (BASE,), message, _NO_BASE),)
     return found, ()
 
 

@@ -120,7 +120,7 @@ async def _outcome(check: Check, patient: Patient, longest_s: float) -> tuple[Se
         await asyncio.wait({work}, timeout=limit_s - longest_s)
     if work.done():
         return work.result()
-    hint = "look at this part by itself; another program may hold it"
+    hint = "see whether another program or a window of the keyring holds it up, and run {prog} doctor again"
     return (Found("check-late", "error", f"{check.label}: no answer within {limit_s:g} s.", hint=hint),)
 
 

@@ -38,7 +38,8 @@ def configuration(patient: Patient) -> Iterator[Seen]:
     elsewhere = {*exposed(guarded(loaded.sources, patient.here.paths, patient.here.env))}
     elsewhere |= {each for each in loaded.problems if each.path[-1:] == ("baseUrl",) and not each.standing}
     for problem in [each for each in loaded.problems if each not in elsewhere][:_MOST]:
-        yield Found("config-doubt", "warning", str(problem), hint="{prog} config edit")
+        is_own = problem.where.startswith(f"{path}:")
+        yield Found("config-doubt", "warning", str(problem), hint="{prog} config edit" if is_own else "correct it in that file")
 
 
 def who_may_read(patient: Patient) -> Iterator[Seen]:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+import sys
+from shlex import quote
 from typing import TYPE_CHECKING, Final
 
 from portico.doctor.finding import Found, Saw, Skipped, of_error
@@ -132,7 +134,7 @@ def packages(_patient: Patient) -> Iterator[Seen]:
                 "error",
                 f"{found[1]} {present} is older than {found[2]}.",
                 why,
-                f"pip install --upgrade '{found[1]}>={found[2]}'",
+                f"{quote(sys.executable)} -m pip install --upgrade '{found[1]}>={found[2]}'",
             )
 
 

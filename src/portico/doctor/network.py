@@ -23,6 +23,10 @@ if TYPE_CHECKING:
 # A token's end is told in seconds from now, and is refreshed five minutes before: more than this is felt.
 _SKEW_S: Final = 60.0
 _ANSWER_S: Final = 4.0
+_SET_CLOCK: Final = (
+    "set the clock by the network: sudo timedatectl set-ntp true (Linux), sudo sntp -sS time.apple.com (macOS), "
+    "w32tm /resync (Windows)"
+)
 
 
 def hosts(patient: Patient) -> Iterable[Seen]:
@@ -63,7 +67,7 @@ async def _hosts(patient: Patient) -> list[Found]:
                 "error",
                 f"This machine's clock is {words} the providers' servers.",
                 why,
-                "set the clock: timedatectl set-ntp true",
+                _SET_CLOCK,
             )
         )
     return found

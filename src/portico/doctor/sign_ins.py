@@ -90,7 +90,7 @@ def health(patient: Patient) -> Iterator[Seen]:
                 "warning",
                 f"{profile.id}: the last token reply held fields that cannot be read: {fields}.",
                 "The tokens are kept. Where it is the lifetime, they are used until a server refuses them, and then refreshed.",
-                "tell the provider, or its plugin's author",
+                "report it to the provider or to the author of its plugin, {prog} plugins info " + profile.plugin,
             )
 
 
@@ -126,7 +126,13 @@ def plugins(patient: Patient) -> Iterator[Seen]:
             )
     for diagnostic in host.diagnostics():
         if diagnostic.level == "error":
-            yield Found("plugin-fault", "error", diagnostic.message, hint="{prog} plugins doctor")
+            is_path = diagnostic.source is not None
+            hint = (
+                "correct or remove that path of plugins.load.paths: {prog} config edit"
+                if is_path
+                else "install that package again"
+            )
+            yield Found("plugin-fault", "error", diagnostic.message, hint=hint)
 
 
 def _on(patient: Patient, plugin: str) -> Callable[[], str]:
