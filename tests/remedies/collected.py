@@ -20,7 +20,19 @@ if TYPE_CHECKING:
 
 _HOLDERS: Final = frozenset({"hint", "advice", "remedy"})  # keyword arguments, variables and attributes that hold one
 # Functions whose argument at this place is a hint.
-_POSITIONAL: Final = {"Found": 4, "Problem": 4, "wrong": 2, "doubt": 2, "_off": 2, "_Meaning": 1, "Meaning": 1}
+_POSITIONAL: Final = {
+    "Found": 4,
+    "Problem": 4,
+    "error": 2,
+    "warn": 2,
+    "unusable": 2,
+    "_refuse": 4,
+    "wrong": 2,
+    "doubt": 2,
+    "_off": 2,
+    "_Meaning": 1,
+    "Meaning": 1,
+}
 _NOT_PRINTED_BY_PORTICO: Final = ("portico.testing", "minimax_portal_auth.emulator.pages")
 _HELP: Final = frozenset({"_EXAMPLES", "epilog", "usage", "help", "description"})
 _WORDS: Final = (*_HOLDERS, "prog}", ".program", "did_you_mean", "Found(", "_off(", ".wrong(", ".doubt(")

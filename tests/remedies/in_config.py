@@ -180,6 +180,22 @@ def several_errors_in_the_config(desk):
     desk.ok(*LIST)
 
 
+@scenario("leave the key out", "write it in one line", "write letters, digits and hyphens, such as X-Team")
+def values_that_cannot_be(desk):
+    def checked(mode: object, headers: dict[str, str]) -> dict[str, str]:
+        entry = {"baseUrl": "https://acme.example/v1", "models": [{"id": "m"}], "headers": headers}
+        write(desk, json.dumps({"models": {**({} if mode == "" else {"mode": mode}), "providers": {"acme": entry}}}))
+        problems = json.loads(desk.commands.run("config", "validate", "--json").stdout)["problems"]
+        desk.printed += [each["hint"] for each in problems]
+        return {each["path"].rpartition(".")[2]: each["hint"] for each in problems}
+
+    hints = checked(None, {"X Team": "red", "X-Line": "one\ntwo"})
+    assert hints["mode"] == "leave the key out"
+    assert hints["X-Line"] == "write it in one line"
+    assert len(hints) == 3
+    assert checked("", {"X-Team": "red", "X-Line": "one two"}) == {}
+
+
 @scenario("leave out `--write-base` to write it to Portico's own file")
 def a_key_of_porticos_own_in_the_file_of_openclaw(desk):
     base = write(desk, "{}\n").with_name("openclaw.json")
