@@ -5,21 +5,8 @@ import pytest
 from portico.config.schema import PluginEntry
 from portico.errors import ConfigError, UsageError
 from portico.oauth.standard import StandardDialect
-from tests.plugins.trees import GOOD, was_imported, write_plugin
+from tests.plugins.trees import DIALECT, GOOD, was_imported, write_plugin
 
-DIALECT = (
-    GOOD
-    + """
-from portico.plugin_api import StandardDialect
-
-class Words(StandardDialect):
-    name = "acme-words"
-
-@hookimpl
-def portico_token_dialects():
-    return [Words()]
-"""
-)
 METHOD = (
     GOOD
     + """

@@ -16,6 +16,19 @@ from portico.plugin_api import ProviderSpec, hookimpl
 def portico_providers():
     return [ProviderSpec(id=PROVIDER, label="Acme", api="openai-completions", base_urls={"": "https://a.example"}, hosts={})]
 """
+DIALECT: Final = (
+    GOOD
+    + """
+from portico.plugin_api import StandardDialect
+
+class Words(StandardDialect):
+    name = "acme-words"
+
+@hookimpl
+def portico_token_dialects():
+    return [Words()]
+"""
+)
 _numbers = count()
 
 

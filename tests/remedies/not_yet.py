@@ -18,15 +18,6 @@ NOT_YET: Final = frozenset(
         "the first use after {} min tries again; if you cannot wait, sign in again: {prog} onboard --auth-choice {}-api{} --profile {} --replace",
         # portico.auth.pause
         "tried {} s ago; it is tried again when asked for in {} s",
-        # portico.plugins.decision
-        "Add it to `plugins.allow` in the config.",
-        "Remove it from `plugins.deny` in the config.",
-        "Run `{prog} config set plugins.enabled true`.",
-        "Run `{prog} plugins enable {}`.",
-        "Unset {}, or add {} to it.",
-        # portico.plugins.manager
-        "See `{prog} plugins info {}`.",
-        "The plugin that this sign-in was made with is gone: see `{prog} plugins list`.",
         # portico.store.atomic
         "Give less of it.",
         "free some of your disk quota and run the command again; nothing stored before was touched",

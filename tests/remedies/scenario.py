@@ -17,8 +17,11 @@ from __future__ import annotations
 
 import json
 import shlex
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
+
+from portico.installation import Installation
+from tests.minimax_session import GLOBAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -52,6 +55,12 @@ class Desk:
         session = self.start(**options)
         self.commands = session
         return session
+
+    def expired(self, id: str = GLOBAL, **changed: Any) -> None:
+        """The tokens of an account have ended, so that a command has to refresh them first; `changed` is of its profile."""
+        installed = Installation(None, self.commands.run_portico.environment(self.commands.env))
+        vault = installed.vault()
+        vault.commit(replace(installed.index.get(id), **changed), replace(vault.read(id), expires_at=1))
 
     def ok(self, *words: str, env: Mapping[str, str | None] | None = None) -> str:
         return self.commands.ok(*words, env=env)

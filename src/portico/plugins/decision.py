@@ -45,9 +45,10 @@ def why_blocked(id: str, config: PluginsConfig, env: Mapping[str, str]) -> Decis
     if not config.enabled:
         return _off("plugins disabled", "plugins off", "Run `{prog} config set plugins.enabled true`.")
     if id in config.deny:
-        return _off("blocked by denylist", "denied", "Remove it from `plugins.deny` in the config.")
+        remedy = f"Run `{{prog}} config unset 'plugins.deny[{config.deny.index(id)}]'`."
+        return _off("blocked by denylist", "denied", remedy)
     if config.allow and id not in config.allow:
-        return _off("not in allowlist", "not allowed", "Add it to `plugins.allow` in the config.")
+        return _off("not in allowlist", "not allowed", f"Run `{{prog}} plugins enable {id}`.")  # which adds it
     wanted = env.get(LOAD_ENV)
     if wanted is not None and id not in {word.strip() for word in wanted.split(",")}:
         return _off(f"not in {LOAD_ENV}", "environment", f"Unset {LOAD_ENV}, or add {id} to it.")
