@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SERVICE = "/org/freedesktop/secrets"
 PASSWORD = "portico"
+ALLOW = ("Return",)  # what a person presses in a window of KeePassXC
 # Exposed as the Secret Service: the group whose UUID is this one, which XML has in base64.
 _DATABASE = """<?xml version="1.0" encoding="UTF-8"?>
 <KeePassFile>
@@ -148,6 +149,47 @@ def private_bus(*, of_the_machine: bool = False) -> Iterator[Bus]:
         daemon = kit._start(["dbus-daemon", "--nofork", f"--config-file={config}"], env, stack)
         kit._wait_for((folder / "bus").exists, daemon)
         yield Bus(folder, env, stack)
+
+
+def put(collection: str, value: str, user: str = "minimax-portal:default#a") -> None:
+    """An item in a collection, as another program puts it there."""
+    import secretstorage
+
+    with closing(secretstorage.dbus_init()) as bus:
+        secretstorage.Collection(bus, collection).create_item("a copy", {"service": "portico", "username": user}, value.encode())
+
+
+class Prompter:
+    """gnome-keyring's prompter on `address`: it shows nothing, and refuses when it is told to."""
+
+    def __init__(self, address: str) -> None:
+        from jeepney.bus_messages import message_bus
+        from jeepney.io.blocking import open_dbus_connection
+
+        self.bus = open_dbus_connection(address)
+        self.bus.send_and_get_reply(message_bus.RequestName("org.gnome.keyring.SystemPrompter"))
+
+    def asked(self) -> list[Any]:
+        """What has been asked of it so far."""
+        from jeepney import MessageType
+
+        found = []
+        while True:
+            try:
+                message = self.bus.receive(timeout=0.1)
+            except TimeoutError:
+                return found
+            if message.header.message_type is MessageType.method_call:
+                found.append(message)
+
+    def refuse(self, *_text: str) -> None:
+        from jeepney import new_error
+
+        for message in self.asked():
+            self.bus.send(new_error(message, "org.gnome.keyring.Prompter.Refused"))
+
+    def close(self) -> None:
+        self.bus.close()
 
 
 @dataclass

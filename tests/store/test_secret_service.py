@@ -31,14 +31,14 @@ from portico.store.vault import Vault
 from portico.testing.canary import canary
 from tests.minimax_session import SIGN_IN
 from tests.needs import needs
-from tests.store.keyrings import PASSWORD, SERVICE, private_bus
+from tests.store.keyrings import ALLOW, PASSWORD, SERVICE, Prompter, private_bus, put
 from tests.store.keyrings import keepassxc as run_keepassxc
 from tests.store.parts import a_profile, some_tokens
 
 pytestmark = [pytest.mark.linux, pytest.mark.filterwarnings("ignore:unclosed .*portico-bus:ResourceWarning")]
 as_root = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can be another user")
 USER = "minimax-portal:default#a"
-ALLOW, CLOSE, DENY = ("Return",), ("Escape",), ("Tab", "Tab", "Tab", "Return")
+CLOSE, DENY = ("Escape",), ("Tab", "Tab", "Tab", "Return")
 # A person takes longer than any of these but the last.
 QUICK = Deadlines(read_s=1, write_s=1, prompt_s=20)
 
@@ -52,14 +52,6 @@ def stored_before(user=USER):
     value = Secret(canary("at"))
     a_store().set(user, value)
     return value
-
-
-def put(collection, value, user=USER):
-    """An item in a collection, as another program puts it there."""
-    import secretstorage
-
-    with closing(secretstorage.dbus_init()) as bus:
-        secretstorage.Collection(bus, collection).create_item("a copy", {"service": "portico", "username": user}, value.encode())
 
 
 def user_of(vault, profile):
@@ -81,39 +73,6 @@ def clients_counted(address):
         yield names
         bus.send_and_get_reply(message_bus.GetId())
         names += [name for name, old, new in (message.body for message in came) if name.startswith(":") and new and not old]
-
-
-class Prompter:
-    """gnome-keyring's prompter on `address`: it shows nothing, and refuses when it is told to."""
-
-    def __init__(self, address):
-        from jeepney.bus_messages import message_bus
-        from jeepney.io.blocking import open_dbus_connection
-
-        self.bus = open_dbus_connection(address)
-        self.bus.send_and_get_reply(message_bus.RequestName("org.gnome.keyring.SystemPrompter"))
-
-    def asked(self):
-        """What has been asked of it so far."""
-        from jeepney import MessageType
-
-        found = []
-        while True:
-            try:
-                message = self.bus.receive(timeout=0.1)
-            except TimeoutError:
-                return found
-            if message.header.message_type is MessageType.method_call:
-                found.append(message)
-
-    def refuse(self, *_text):
-        from jeepney import new_error
-
-        for message in self.asked():
-            self.bus.send(new_error(message, "org.gnome.keyring.Prompter.Refused"))
-
-    def close(self):
-        self.bus.close()
 
 
 @pytest.fixture

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import pytest
 
-from portico.errors import LockBusy, SignInNeeded, StoreError, StoreUnknown, UsageError
+from portico.errors import LockBusy, SignInNeeded, StoreError, StoreUnknown
 from portico.secret import Secret
 from portico.store.deadline import Deadlines
 from portico.store.lock import file_lock
@@ -523,7 +523,7 @@ def test_a_full_disk_leaves_the_old_tokens_in_place(paths, index, in_memory, mon
 
 @pytest.mark.parametrize("id", ["", "a\nb", "x" * 201])
 def test_a_profile_name_that_cannot_be_shown_is_refused(paths, index, in_memory, id):
-    with pytest.raises(UsageError):
+    with pytest.raises(ValueError, match="printable"):
         memory_vault(paths).commit(a_profile(id), some_tokens())
 
 

@@ -13,12 +13,13 @@ import secrets
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from portico.errors import StoreError, UsageError
+from portico.errors import SignInNeeded, StoreError, UsageError
 from portico.paths import Paths
 from portico.secret import Secret
 from portico.store.keyring_backend import without_sign_in
 from portico.store.profiles import Profile, ProfileIndex
 from portico.store.records import Tokens, fingerprint
+from portico.store.remedy import sign_in_again
 from portico.store.vault import ABSENT, GenerationChanged
 
 if TYPE_CHECKING:
@@ -110,8 +111,15 @@ class GatewayKeys:
             UsageError: `no-such-key`.
             StoreError: it cannot be read.
         """
-        self._found(name)
-        return self._vault.read(_id(name)).access
+        profile = self._found(name)
+        try:
+            return self._vault.read(profile.id).access
+        except (StoreError, SignInNeeded) as error:  # a key needs no sign-in
+            if error.hint is not None:
+                again, anew = sign_in_again(profile), f"{{prog}} gateway key rotate {name}"
+                error.hint = error.hint.replace(f"{again} --store file", f"{{prog}} config set auth.store file, then: {anew}")
+                error.hint = error.hint.replace(f"sign in again: {again}", f"make another: {anew}")
+            raise
 
     def revoke(self, name: str) -> tuple[str, ...]:
         """Refuse the key of this name from now on, and delete it; what could not be deleted.

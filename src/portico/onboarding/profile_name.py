@@ -6,11 +6,12 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from portico.errors import UsageError
+from portico.store.vault import LONGEST_ID
 
 if TYPE_CHECKING:
     from portico.onboarding.workbench import Workbench
 
-_NAME: Final = re.compile(r"[A-Za-z0-9._@:+-]{1,200}")
+_NAME: Final = re.compile(r"[A-Za-z0-9._@:+-]+")
 
 
 def profile_named(bench: Workbench, asked: str, provider: str) -> str:
@@ -19,8 +20,9 @@ def profile_named(bench: Workbench, asked: str, provider: str) -> str:
     Raises:
         UsageError: `bad-profile-name`: a character that is no part of names, which would have to be quoted everywhere.
     """
-    if _NAME.fullmatch(asked) is None:
-        why = "a name has letters, digits and . _ @ : + - only, at most 200 of them"
-        raise UsageError("bad-profile-name", "This is no name for a sign-in.", why=why, hint="Choose another: --profile NAME")
     exists = any(profile.id == asked for profile in bench.index.profiles())
-    return asked if ":" in asked or exists else f"{provider}:{asked}"
+    id = asked if ":" in asked or exists else f"{provider}:{asked}"
+    if _NAME.fullmatch(asked) is None or len(id) > LONGEST_ID:
+        why = f"a name has letters, digits and . _ @ : + - only, at most {LONGEST_ID} of them with the provider's"
+        raise UsageError("bad-profile-name", "This is no name for a sign-in.", why=why, hint="Choose another: --profile NAME")
+    return id

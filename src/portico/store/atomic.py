@@ -42,11 +42,13 @@ _ADVICE: Final = {
     errno.ENOSPC: "free some space on that disk and run the command again; nothing stored before was touched",
     errno.EDQUOT: "free some of your disk quota and run the command again; nothing stored before was touched",
     errno.EFBIG: "raise the file size limit of this shell (ulimit -f) and run the command again",
+    errno.EMFILE: "this process has too many files open: raise its limit (ulimit -n)",
+    errno.EIO: "the disk reports an error: check it before you go on",
+}
+_STATE_ADVICE: Final = {
     errno.EROFS: "that file system is read-only: set PORTICO_STATE_DIR to a folder that can be written",
     errno.EACCES: "make that place yours (chown), or set PORTICO_STATE_DIR to a folder that is",
     errno.EPERM: "make that place yours (chown), or set PORTICO_STATE_DIR to a folder that is",
-    errno.EMFILE: "this process has too many files open: raise its limit (ulimit -n)",
-    errno.EIO: "the disk reports an error: check it before you go on",
 }
 
 
@@ -327,10 +329,19 @@ def check_folder(folder: Path) -> None:
         raise _unsafe(folder, "it belongs to another user")
 
 
-def file_error(id: str, message: str, error: OSError) -> StoreError:
-    """`error` as a user reads it: which file, the system's words, and what to do."""
+def file_error(id: str, message: str, error: OSError, *, otherwise: str | None = None) -> StoreError:
+    """`error` as a user reads it: which file, the system's words, and what to do; `otherwise` as for `disk_advice`."""
     name = errno.errorcode.get(error.errno or 0, type(error).__name__)
-    return StoreError(id, message, why=f"{error.strerror or error} [{name}]", hint=_ADVICE.get(error.errno or 0))
+    return StoreError(id, message, why=f"{error.strerror or error} [{name}]", hint=disk_advice(error, otherwise))
+
+
+def disk_advice(error: OSError, otherwise: str | None = None) -> str | None:
+    """What to do about `error`: `otherwise` where nothing is wrong with the disk or the process.
+
+    None for `otherwise` says that the file is in the state folder, which PORTICO_STATE_DIR may put elsewhere.
+    """
+    code = error.errno or 0
+    return _ADVICE.get(code) or (_STATE_ADVICE.get(code) if otherwise is None else otherwise)
 
 
 def _check_plain(path: Path, found: os.stat_result) -> None:

@@ -14,6 +14,7 @@ from portico.store.deadline import LETTING_GO_S, DeadlinePassed, Deadlines, Pers
 from portico.store.keyring_backend import (
     FILE_HINT,
     FREEDESKTOP,
+    MACOS,
     WINDOWS,
     choose_backend,
     class_name,
@@ -41,7 +42,9 @@ _ABSENT: Final = frozenset({"NoKeyringError", "SecretServiceNotAvailableExceptio
 _MACOS_NO_PROMPT: Final = "-25308"  # errSecInteractionNotAllowed: an SSH session; keyring calls it "Unknown Error"
 _SERVICE_LOCKED: Final = "org.freedesktop.Secret.Error.IsLocked"
 _COPIES: Final = 8
-
+_UNLOCK: Final = "unlock the keyring (log in to the desktop, or answer its prompt) and run the command again"
+_UNLOCK_MACOS: Final = "unlock it (over SSH: security unlock-keychain) and run the command again"
+_AGAIN: Final = f"run the command again; if it stays so, do without: {FILE_HINT}"
 
 _ALL: Final[weakref.WeakSet[KeyringStore]] = weakref.WeakSet()
 
@@ -181,7 +184,7 @@ class KeyringStore:
             return False
 
         if not self._call("delete", remove, ask=ask):
-            raise StoreError("keyring-failed", f"{self.backend} still has a record that was deleted", hint=self._advice())
+            raise StoreError("keyring-failed", f"{self.backend} still has a record that was deleted", hint=_AGAIN)
 
     def _backend(self) -> KeyringBackend:
         with self._loading:
@@ -242,7 +245,7 @@ class KeyringStore:
         return self._wanted if self._loaded is None else class_name(self._loaded)
 
     def _occupied(self) -> StoreError:
-        return StoreError("keyring-timeout", "another call to the keyring has not come back", hint=self._advice())
+        return StoreError("keyring-timeout", "another call to the keyring has not come back", hint=self._when_silent())
 
     def _late(self, doing: str, late: DeadlinePassed) -> StoreError:
         who = self._wanted_name() or "the keyring"
@@ -251,12 +254,12 @@ class KeyringStore:
             late.worker.join(LETTING_GO_S)
         self._unfinished.append(late.worker)
         if doing == "read":
-            return StoreError("keyring-timeout", f"{who} did not answer", why=str(late), hint=self._advice())
+            return StoreError("keyring-timeout", f"{who} did not answer", why=str(late), hint=self._when_silent())
         return StoreUnknown(
             "keyring-unknown",
             f"{who} did not say whether it could {doing} the record",
-            why=str(late),
-            hint=f"{self._advice()}; what may have been left is tidied up the next time",
+            why=f"{late}; what may have been left is tidied up the next time",
+            hint=self._when_silent(),
         )
 
     def _translated(self, doing: str, error: Exception, *known: Secret) -> StoreError:
@@ -265,17 +268,18 @@ class KeyringStore:
         text = redact(str(error), *known)
         why = f"{type(error).__module__}.{type(error).__name__}: {text}"
         if kinds & _LOCKED or _MACOS_NO_PROMPT in text or _SERVICE_LOCKED in text:
-            return StoreError("keyring-locked", f"{who} is locked", why=why, hint=self._advice())
+            return StoreError("keyring-locked", f"{who} is locked", why=why, hint=self._unlocking())
         if kinds & _ABSENT or isinstance(error, ConnectionError | FileNotFoundError):
             hint = f"start it (log in to the desktop) and run the command again, or do without: {FILE_HINT}"
             return StoreError("keyring-unavailable", f"{who} cannot be reached", why=why, hint=hint)
-        return StoreError("keyring-failed", f"{who} could not {doing} the record", why=why, hint=self._advice())
+        return StoreError("keyring-failed", f"{who} could not {doing} the record", why=why, hint=_AGAIN)
 
-    def _advice(self) -> str:
-        name = self._wanted_name() or ""
-        if ".macOS." in name:
-            return "unlock it (over SSH: security unlock-keychain) and run the command again"
-        return "unlock the keyring (log in to the desktop, or answer its prompt) and run the command again"
+    def _unlocking(self) -> str:
+        return _UNLOCK_MACOS if self._wanted_name() == MACOS else _UNLOCK
+
+    def _when_silent(self) -> str:
+        """The Secret Service says when it waits for a person, and Windows never does; the others may be locked."""
+        return _AGAIN if self._wanted_name() in {FREEDESKTOP, WINDOWS} else self._unlocking()
 
 
 class _FileTurn:

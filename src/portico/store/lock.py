@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from portico.errors import LockBusy, StoreError
 from portico.paths import FILE_MODE, make_private_folder
-from portico.store.atomic import read_start
+from portico.store.atomic import disk_advice, read_start
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -232,12 +232,12 @@ class FileLock:
             return False
 
     def _failed(self, error: OSError) -> StoreError:
-        return StoreError(
-            "lock-failed",
-            f"cannot lock {self._what}",
-            why=f"{self.path}: {error.strerror}",
-            hint=f"check that {self.path.parent} is a folder you own, on a file system that can lock files",
-        )
+        if self._foreign:
+            advice = f"check that {self.path.parent} is a folder you own, on a file system that can lock files"
+            hint = disk_advice(error, advice)
+        else:
+            hint = disk_advice(error) or "set PORTICO_STATE_DIR to a folder of your own, on a file system that can lock files"
+        return StoreError("lock-failed", f"cannot lock {self._what}", why=f"{self.path}: {error.strerror}", hint=hint)
 
 
 def _sign(fd: int) -> None:

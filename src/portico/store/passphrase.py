@@ -22,6 +22,7 @@ TEXT_ENV: Final = "PORTICO_PASSPHRASE"
 # No child process is to get these: a browser or a tool has no business with the store.
 SECRET_VARIABLES: Final = (FILE_ENV, TEXT_ENV)
 _FILE_LIMIT: Final = 64 * 1024
+_ANOTHER: Final = f"set {FILE_ENV} to a file that you can read, with the passphrase as UTF-8 in its first line"
 
 
 class PassphraseSource:
@@ -100,9 +101,10 @@ def _first_line(path: Path) -> str:
     try:
         return read_file(path, _FILE_LIMIT, check=_check).decode().split("\n", 1)[0].rstrip("\r")
     except OSError as error:
-        raise file_error("passphrase-unreadable", f"cannot use the passphrase in {path}", error) from error
+        raise file_error("passphrase-unreadable", f"cannot use the passphrase in {path}", error, otherwise=_ANOTHER) from error
     except UnicodeDecodeError:
-        raise StoreError("passphrase-unreadable", f"cannot use the passphrase in {path}", why="not UTF-8") from None
+        message = f"cannot use the passphrase in {path}"
+        raise StoreError("passphrase-unreadable", message, why="not UTF-8", hint=_ANOTHER) from None
 
 
 def _check(fd: int) -> None:

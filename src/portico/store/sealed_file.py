@@ -65,11 +65,7 @@ class SealedFileStore:
             return None
         data = read_private(self._key_path)
         if data is None:
-            raise StoreError(
-                "sealed-key-missing",
-                f"{self._key_path} is gone: without it no sealed record opens",
-                hint="put it back from a backup, or sign in again: {prog} onboard --store file",
-            )
+            raise StoreError("sealed-key-missing", f"{self._key_path} is gone: without it no sealed record opens")
         return self._records.read(user, self._open(data))
 
     def set(self, user: str, value: Secret) -> None:
@@ -122,7 +118,8 @@ class SealedFileStore:
                 "passphrase-wrong",
                 "the passphrase does not open the sealed file store",
                 why=f"{self._key_path} was sealed with another one",
-                hint="give the passphrase the store was made with; if it is lost, move that folder away and sign in again",
+                hint="give the passphrase that the store was made with; if it is lost, "
+                f"move {self._key_path.parent} away and sign in again",
             ) from None
         if len(key) != KEY_BYTES:
             raise self._damaged("the key in it has the wrong length")
@@ -134,7 +131,7 @@ class SealedFileStore:
             "sealed-key-damaged",
             f"{self._key_path} is damaged; it is kept as {set_aside(self._key_path).name}",
             why=why,
-            hint="put it back from a backup, or sign in again: {prog} onboard --store file",
+            hint="put it back from a backup, or run the command again: a new one is made",
         )
 
 

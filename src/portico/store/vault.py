@@ -14,9 +14,10 @@ import secrets
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from portico.errors import LockBusy, SignInNeeded, StoreError, StoreUnknown, UsageError
+from portico.errors import LockBusy, SignInNeeded, StoreError, StoreUnknown
 from portico.secret import Secret
 from portico.store.deadline import Deadlines
+from portico.store.keyring_backend import FILE_COMMAND
 from portico.store.leftovers import forget, intend, pointed_at
 from portico.store.lock import named_lock
 from portico.store.profiles import IndexDraft, Leftover, Profile, ProfileIndex, Slot, StoreName
@@ -44,7 +45,8 @@ _READ_TRIES: Final = 5
 # Another process may hold the lock while its keyring asks somebody; nobody here sees that window, so it is not waited out.
 _LONGEST_TURN_S: Final = 60.0
 _LOCK_MARGIN_S: Final = 15.0
-_LONGEST_ID: Final = 200
+LONGEST_ID: Final = 200
+_KEY_LOST: Final = frozenset({"sealed-key-missing", "sealed-key-damaged"})
 _UNSEEN: Final = frozenset({"keyring-locked", "keyring-not-open"})
 # Whoever has refused a window, or not come to one, is shown no other by the same operation.
 _REFUSED: Final = frozenset({"keyring-prompt-dismissed", "keyring-timeout", "keyring-unknown"})
@@ -177,6 +179,7 @@ class Vault:
             StoreUnknown: a write timed out; the old tokens are still the profile's.
             LockBusy: another process is storing tokens of this profile.
             ConfigError: as `usual`; nothing was stored.
+            ValueError: the id has more than `LONGEST_ID` characters, or others than printable ones.
         """
         _check_id(profile.id)
         with self._locked(profile.id):
@@ -245,10 +248,7 @@ class Vault:
             value = self._store(profile.store, profile.backend).get(place.user, fits)
             return None if value is None else decode_record(value, place)
         except StoreError as error:
-            if error.id == "record-damaged":  # whoever found it damaged knows its place and not whose it is
-                error.hint = f"sign in again: {sign_in_again(profile)}"
-            elif error.id == "keyring-not-open":
-                error.hint = f"{error.hint}; if nothing has it any more, sign in again: {sign_in_again(profile)}"
+            _advise(error, profile)
             raise
 
     def _tidy(self, profile: Profile) -> None:
@@ -289,7 +289,11 @@ class Vault:
         if written is None or profile is None:
             return
         place = self._place(written.store, written.backend, profile_id, written.slot)
-        tokens = self._whole_record(place, profile.generation)
+        try:
+            tokens = self._whole_record(place, profile.generation)
+        except StoreError as error:
+            _advise(error, profile)
+            raise
         if tokens is not None:
             self._index.edit(lambda draft: finish_refresh(draft, written, tokens))
 
@@ -463,11 +467,22 @@ def _of_generation(generation: int, place: RecordPlace, *, renewed: bool = False
     return fits
 
 
+def _advise(error: StoreError, profile: Profile) -> None:
+    """Name the command that signs `profile` in again: what found the error knows a place, and not whose it is."""
+    again = sign_in_again(profile)
+    if error.id == "record-damaged":
+        error.hint = f"sign in again: {again}"
+    elif error.id in _KEY_LOST:
+        error.hint = f"put it back from a backup, or sign in again: {again}"
+    elif error.id == "keyring-not-open":
+        error.hint = f"{error.hint}; if nothing has it any more, sign in again: {again}"
+    elif error.hint is not None:
+        error.hint = error.hint.replace(FILE_COMMAND, f"{again} --store file")
+
+
 def _check_id(profile_id: str) -> None:
-    if not profile_id or not profile_id.isprintable() or len(profile_id) > _LONGEST_ID:
-        raise UsageError(
-            "bad-profile-name", "a profile name is 1 to 200 printable characters", hint="choose another with --profile"
-        )
+    if not profile_id or not profile_id.isprintable() or len(profile_id) > LONGEST_ID:
+        raise ValueError(f"a profile's id is 1 to {LONGEST_ID} printable characters")
 
 
 def _check_generation(profile_id: str, current: Profile | None, expected: int | None) -> None:
