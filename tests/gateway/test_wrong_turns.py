@@ -164,8 +164,14 @@ async def test_after_such_an_offer_the_next_request_is_answered_too_or_the_conne
 
 @pytest.mark.requirement("E162")
 @pytest.mark.parametrize("offer", UPGRADES)
-async def test_a_request_that_is_sent_ahead_behind_such_an_offer_is_answered_or_its_client_is_told_that_it_was_not_read(here, offer):
-    lines = [f"POST {CHAT} HTTP/1.1", f"Host: 127.0.0.1:{here.port}", f"x-api-key: {here.key}", JSON, f"Content-Length: {len(BODY)}"]
+async def test_a_request_sent_ahead_behind_such_an_offer_is_answered_or_the_connection_closed(here, offer):
+    lines = [
+        f"POST {CHAT} HTTP/1.1",
+        f"Host: 127.0.0.1:{here.port}",
+        f"x-api-key: {here.key}",
+        JSON,
+        f"Content-Length: {len(BODY)}",
+    ]
     first, second = ("\r\n".join([*lines, *more, "", ""]).encode() + BODY for more in (offer, ["Connection: close"]))
     reader, writer = await asyncio.open_connection("127.0.0.1", here.port)
     try:

@@ -465,7 +465,7 @@ def a_plan_reader_that_fails(desk):
 
 
 @scenario("Perhaps {}")
-def a_key_that_a_provider_without_regions_refuses(desk):
+def a_key_that_is_of_no_plan_where_there_are_no_regions(desk):
     with a_plugin_with_plans(desk):
         _, text = said(desk, "usage", env={"ACME_API_KEY": "wrong"})
         hint = next(line.strip() for line in text.splitlines() if "Perhaps" in line)
