@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from aiohttp import web
 
-from portico.errors import ConfigError
+from portico.errors import ConfigError, NetworkError
 from portico.models.http import ModelHttp
 
 
@@ -35,6 +35,16 @@ async def test_a_netrc_entry_for_the_host_is_not_sent_and_cookies_are_not_kept(e
     assert "Authorization" not in headers
     assert "Cookie" not in headers
     assert headers["User-Agent"].startswith("portico/")
+
+
+@pytest.mark.parametrize("value", ["Bearer key\n", "Bearer key\r\nX-Other: 1", "a\0b"])
+async def test_a_header_with_a_line_break_is_said_to_be_that_and_not_a_server_that_cannot_be_reached(echo, value):
+    """A key that was read from a file with the line's end, say."""
+    async with ModelHttp() as http:
+        with pytest.raises(NetworkError) as raised:
+            await http.post(str(echo.make_url("/")), body={}, headers={"Authorization": value})
+    assert (raised.value.id, raised.value.unsent) == ("request-refused", True)
+    assert "key" not in f"{raised.value}".partition("(")[0]
 
 
 async def test_a_url_that_would_carry_the_credential_in_the_clear_is_refused():

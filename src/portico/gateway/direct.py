@@ -24,7 +24,7 @@ from portico.errors import NetworkError
 from portico.gateway.dialling import Origin, dial
 from portico.gateway.headers import framed, is_framed
 from portico.gateway.upstream import Slices
-from portico.models.http import WAY_HOLDS_S, answer_cut, post_error
+from portico.models.http import WAY_HOLDS_S, answer_cut, header_breaks, post_error
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping
@@ -303,4 +303,4 @@ def _request(line: str, headers: Mapping[str, str], body: Payload) -> _Request:
         start, rest = (head + body, None) if isinstance(body, bytes) else (head, Slices(body))
         return _Request(start, rest, len(head) + size)
     except ValueError:
-        raise NetworkError("request-refused", "A header of the request holds a line break.", unsent=True) from None
+        raise header_breaks() from None

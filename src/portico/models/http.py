@@ -10,6 +10,7 @@ import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
 from portico import __version__
+from portico.errors import NetworkError
 from portico.models.refusal import BODY_LIMIT, FORBIDDEN_BODY_S, AnswerCut, AnswerUnknown
 from portico.oauth.connections import Connections, trusted_certificates
 from portico.oauth.endpoints import check_endpoint_url
@@ -20,7 +21,6 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterable, Mapping
 
-    from portico.errors import NetworkError
     from portico.oauth.proxy import Proxy
 
 CONNECT_TIMEOUT_S: Final = 8.0
@@ -29,6 +29,7 @@ WAY_HOLDS_S: Final = 30.0
 ERROR_BODY_S: Final = 2.0
 _FORBIDDEN: Final = 403
 _WAYS: Final = 256
+_BREAK: Final = frozenset("\r\n\0")
 # What reading a body raises when the connection breaks or the server falls silent.
 BROKEN: Final = (aiohttp.ClientError, TimeoutError, OSError, asyncio.IncompleteReadError)
 
@@ -82,6 +83,8 @@ class ModelHttp:
 
     async def _send(self, method: str, url: str, headers: Mapping[str, str], **content: object) -> aiohttp.ClientResponse:
         proxy = await self.way(url)
+        if any(not _BREAK.isdisjoint(value) for value in headers.values()):
+            raise header_breaks()
         try:
             return await self._opened().request(
                 method,
@@ -176,6 +179,12 @@ async def _read_into(parts: list[bytes], response: aiohttp.ClientResponse, limit
     except BROKEN as error:
         raise answer_cut(error, str(response.url)) from None
     return True
+
+
+def header_breaks() -> NetworkError:
+    """The error for a request with a header that would break out of its line."""
+    why = "it comes from the provider's key or from its headers in the configuration"
+    return NetworkError("request-refused", "A header of the request holds a line break.", why=why, unsent=True)
 
 
 def post_error(error: Exception, url: str) -> NetworkError:
