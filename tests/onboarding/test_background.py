@@ -57,3 +57,12 @@ def test_where_it_cannot_be_restarted_that_is_said_and_it_goes_on(paths, running
 def test_a_sign_in_in_the_keyring_leaves_the_running_gateway_alone(paths, running):
     assert background.settle(bench(dict(os.environ)), wanted=False) == "the gateway that runs keeps it fresh"
     assert service.running(paths) == running
+
+
+def test_the_gateway_of_a_sign_in_gets_the_port_that_the_environment_names(paths, unused_tcp_port):
+    try:
+        kept = background.settle(bench({**os.environ, "PORTICO_GATEWAY_PORT": str(unused_tcp_port)}), wanted=True)
+        assert "the gateway keeps it fresh" in kept
+        assert service.running(paths).port == unused_tcp_port
+    finally:
+        service.stop(paths)

@@ -22,7 +22,9 @@ from portico.store.atomic import read_start
 
 if TYPE_CHECKING:
     import socket
+    from collections.abc import Mapping
 
+    from portico.config.schema import Config
     from portico.installation import Installation
 
 PORT_ENV: Final = "PORTICO_GATEWAY_PORT"
@@ -78,8 +80,13 @@ def configured_port(here: Installation) -> int:
     Raises:
         ConfigError: `bad-port`.
     """
-    configured = here.settings.config.gateway.port
-    text = here.env.get(PORT_ENV)
+    return port_of(here.settings.config, here.env)
+
+
+def port_of(config: Config, env: Mapping[str, str]) -> int:
+    """As `configured_port`, of an environment and a configuration."""
+    configured = config.gateway.port
+    text = env.get(PORT_ENV)
     if text is None:
         return configured
     if not (text.isascii() and text.isdigit() and int(text) <= LAST_PORT):

@@ -30,9 +30,10 @@ def settle(bench: Workbench, *, wanted: bool) -> str:
     if not wanted:
         return f"none; tokens are refreshed when used (to change that: {bench.program} gateway start)"
     from portico.gateway import service
+    from portico.gateway.port import port_of
 
     try:
-        port, store = bench.config.config.gateway.port, bench.store_choice()
+        port, store = port_of(bench.config.config, bench.env), bench.store_choice()
         started = service.start(bench.paths, port=port, passphrase=bench.passphrase, env=bench.env, store=store)
     except PorticoError as error:
         bench.out.warn(f"The background process did not start: {error}")
