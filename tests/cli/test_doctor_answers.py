@@ -139,6 +139,19 @@ def test_a_default_model_without_a_credential_is_found_though_another_provider_h
 
 
 @pytest.mark.requirement("E175")
+def test_a_default_model_whose_key_is_in_a_variable_that_is_not_set_names_the_variable(newcomer):
+    block = {"baseUrl": "http://127.0.0.1:9/v1", "api": "openai-completions", "apiKey": "ACME_API_KEY", "models": [{"id": "m"}]}
+    newcomer.ok("config", "set", "models.providers.acme", json.dumps(block))
+    newcomer.ok("models", "set", "acme/m")
+
+    found = next(each for each in report(newcomer, KEY)["findings"] if each["id"] == "key-not-set")
+
+    assert "ACME_API_KEY is not set" in found["message"]
+    assert found["hint"].startswith("portico config set env.ACME_API_KEY -")
+    assert "key-not-set" not in ids(newcomer, KEY | {"ACME_API_KEY": "sk-any"})
+
+
+@pytest.mark.requirement("E175")
 def test_a_default_model_that_is_signed_out_of_names_the_command_that_signs_in(session):
     session.ok("auth", "logout", "--yes")
     session.ok("models", "set", M21)

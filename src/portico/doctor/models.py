@@ -10,7 +10,7 @@ from portico.config.references import model_names
 from portico.doctor.finding import Found, Saw, Skipped, of_error
 from portico.errors import ConfigError, PorticoError, SignInNeeded
 from portico.models.endpoints import checked_base_url, misfits
-from portico.models.unknown import first_step, is_signed_in_to
+from portico.models.unknown import KeyNotSet, first_step, is_signed_in_to
 from portico.store.remedy import SIGNED_OUT, sign_in
 
 if TYPE_CHECKING:
@@ -73,7 +73,7 @@ def _unanswered(path: ConfigPath, text: str, error: PorticoError, loader: ModelL
     level: Level = "error" if path[-1] == "primary" else "warning"
     message = f"{format_path(path)} names {text}, which cannot be called: {error.message}"
     hint = error.hint
-    if isinstance(error, SignInNeeded):
+    if isinstance(error, SignInNeeded) and not isinstance(error, KeyNotSet):
         provider = loader.catalog.providers[loader.reference(text).provider]
         message = f"{format_path(path)} names {text}, and there is no credential for {provider.id}."
         hint = f"Run `{first_step(provider)}`."

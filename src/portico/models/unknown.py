@@ -84,10 +84,14 @@ def no_credential(
     )
 
 
-def key_not_set(provider: Provider, name: str) -> SignInNeeded:
+class KeyNotSet(SignInNeeded):
+    """The variable that the config's `apiKey` is the name of is not set."""
+
+
+def key_not_set(provider: Provider, name: str) -> KeyNotSet:
     """The error for a provider whose `apiKey` is the name of a variable that is not set. The name is never sent as a key."""
     place = f"models.providers.{provider.id}.apiKey"
-    return SignInNeeded(
+    return KeyNotSet(
         "key-not-set",
         f"{name} is not set, so there is no key for provider {provider.id}.",
         why=f"`{place}` in the configuration is the name of this environment variable",
