@@ -16,6 +16,7 @@ import pytest
 
 from portico.errors import ConfigError, UsageError
 from portico.gateway.service import running
+from portico.gateway.state import gateway_lock
 from portico.integrations.serving import base_for
 from portico.library.loading import load_model
 from portico.services.launchd import Launchd
@@ -77,6 +78,45 @@ def no_gateway_is_running(desk):
         assert desk.follow(key, env=env).strip()
         assert desk.commands.run(*words, env=env).stderr == ""
         assert "was restarted" in desk.ok("gateway", "restart", env=env)
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from portico.store.lock import FileLock
+FileLock(Path(sys.argv[1])).acquire(5)
+print("held", flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def a_gateway_that_hangs(desk: Desk) -> Iterator[None]:
+    """A process that holds the gateway's lock and answers nothing."""
+    command = [sys.executable, "-c", HOLD, str(gateway_lock(desk.commands.paths).path)]
+    pipe = subprocess.PIPE
+    with subprocess.Popen(command, stdin=pipe, stdout=pipe, text=True, env=desk.commands.run_portico.environment()) as process:
+        try:
+            assert process.stdout.readline() == "held\n"
+            yield
+        finally:
+            process.kill()
+
+
+@scenario(
+    "The gateway does not answer; start it anew: {prog} gateway restart",
+    "A gateway process is there and does not answer; start it anew: {prog} gateway restart",
+)
+def a_gateway_does_not_answer(desk):
+    with_a_port(desk)
+    env = {**KEY, **BY_CONFIG}
+    desk.ok("gateway", "key", "add", "default", env=env)
+    with a_gateway_that_hangs(desk), stopped_afterwards(desk):
+        hint = desk.shown("start it anew", "env", "--model", MODEL, "--json", env=env)
+        assert command_of(desk.shown("start it anew", "gateway", "status", env=env)) == command_of(hint)
+        desk.follow(hint, env=env)
+        assert running(desk.commands.paths) is not None
+        assert desk.commands.run("env", "--model", MODEL, "--json", env=env).stderr == ""
 
 
 @scenario("A key for your tools was made: {prog} gateway key show")

@@ -61,7 +61,9 @@ def run(args: argparse.Namespace, rt: Runtime) -> int:
 
     base.offer(rt)
     run_sections(rt, [*by_id.values()])
-    rt.out.note(f'Done: {rt.paths.config}\nNext:  {rt.program} ask "Hello"   |   {rt.program} models list')
+    rt.out.note(f"Done: {rt.paths.config}")
+    if rt.reload_config().config.agents.primary is not None:  # without a default model there is none to ask
+        rt.out.note(f'Next:  {rt.program} ask "Hello"   |   {rt.program} models list')
     return ExitCode.OK
 
 

@@ -61,7 +61,9 @@ def env(args: argparse.Namespace, rt: Runtime) -> int:
     keys = gateway_keys(rt)
     keys.ensure_one()
     values = {**variables(url, keys.show(args.key), model), **without_proxy(rt.env)}
-    if state is None:
+    if condition == "unresponsive":
+        rt.out.note(f"The gateway does not answer; start it anew: {rt.program} gateway restart")
+    elif state is None:
         rt.out.note(f"No gateway is running; start it: {rt.program} gateway start")
     shell = "json" if rt.out.is_json else args.shell or shell_of(rt.env)
     if shell == "json":

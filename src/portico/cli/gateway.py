@@ -189,7 +189,8 @@ def status(_args: argparse.Namespace, rt: Runtime) -> int:
         text += f"\nIt cannot keep these fresh, sign in again: {', '.join(ended)}" if ended else ""
         return _answer(rt, state, fields, text)
     if what == "unresponsive":
-        return _answer(rt, None, fields, f"A gateway process is there and does not answer: see {rt.paths.gateway_log}")
+        text = f"A gateway process is there and does not answer; start it anew: {rt.program} gateway restart"
+        return _answer(rt, None, fields, f"{text}\nIts log: {rt.paths.gateway_log}")
     later = f" It starts at the next login ({kept}), or now: {rt.program} gateway start" if kept is not None else ""
     return _answer(rt, None, fields, f"No gateway is running.{later}")
 
