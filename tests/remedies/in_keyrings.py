@@ -278,6 +278,53 @@ def _at_a_window(desk: Desk, id: str, *, refuses: bool) -> None:
         works(desk)
 
 
+class NeverUnlocks:
+    """A Secret Service whose one collection stays locked, without a window, until `is_locked` is False."""
+
+    def __init__(self, bus: Bus) -> None:
+        from jeepney.bus_messages import message_bus
+        from jeepney.io.blocking import open_dbus_connection
+
+        self.is_locked = True
+        self._over = threading.Event()
+        self._bus = open_dbus_connection(bus.address)
+        self._bus.send_and_get_reply(message_bus.RequestName("org.freedesktop.secrets"))
+        self._thread = threading.Thread(target=self._serve)
+        self._thread.start()
+
+    def _serve(self) -> None:
+        from jeepney import HeaderFields, MessageType, new_error, new_method_return
+
+        collection = f"{SERVICE}/collection/one"
+        while not self._over.is_set():
+            try:
+                message = self._bus.receive(timeout=0.05)
+            except TimeoutError:
+                continue
+            if message.header.message_type is not MessageType.method_call:
+                continue
+            signature, body = {
+                "ReadAlias": ("o", (collection,)),
+                "Unlock": ("aoo", ([] if self.is_locked else [collection], "/")),
+                "Get": ("v", (("b", self.is_locked),)),
+            }.get(message.header.fields[HeaderFields.member], ("", ()))
+            reply = new_method_return(message, signature, body) if body else new_error(message, "org.example.NotHere")
+            self._bus.send(reply)
+
+    def close(self) -> None:
+        self._over.set()
+        self._thread.join()
+        self._bus.close()
+
+
+@scenario("unlock the keyring and run the command again")
+def a_keyring_that_stays_locked_and_opens_no_window(desk):
+    with a_bus(desk) as bus, closing(NeverUnlocks(bus)) as service:
+        desk.found("keyring-locked")
+        service.is_locked = False
+        desk.not_found("keyring-locked")
+
+
 @scenario(f"start it (log in to the desktop) and run the command again, or do without: {FILE}")
 def a_secret_service_that_the_bus_cannot_start(desk):
     from jeepney import DBusAddress, new_method_call

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import fcntl
 import json
 import os
 from contextlib import contextmanager
@@ -11,10 +12,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from portico.secret import Secret
-from portico.store import index_file, lock, sealed_file
+from portico.store import index_file, lock, records, sealed_file
 from portico.store.lock import FileLock
 from portico.store.profiles import ProfileIndex
 from portico.testing.canary import canary
+from tests.auth.importers.samples import Sample
 from tests.minimax_session import GLOBAL, sealed_store
 from tests.remedies.in_sign_in import BY_BROWSER, KEY, PORTAL, standard_input, typed_key
 from tests.remedies.scenario import command_of, scenario
@@ -159,6 +161,26 @@ def another_process_is_changing_the_index(desk):
 @scenario("try again when it has finished")
 def a_process_that_has_not_signed_its_lock_is_changing_the_index(desk):
     _busy(desk, signed=False)
+
+
+@scenario("check that {} is a folder you own, on a file system that can lock files")
+def a_file_of_another_tool_that_cannot_be_locked(desk):
+    session = desk.emulator()
+    home = session.paths.state.parent / "home"
+    path = Sample("hermes").write(home)
+    words = ("auth", "import", "--from", "hermes", "--yes", "--remove-source", *session.store)
+    locked, flock = path.with_suffix(".lock"), fcntl.flock
+
+    def no_locks(fd: int, mode: int) -> None:
+        if locked.exists() and os.path.samestat(os.fstat(fd), locked.stat()):
+            raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+        flock(fd, mode)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fcntl, "flock", no_locks)
+        hint = desk.refused(*words)["hint"]
+    assert f"that {path.parent} is a folder" in hint
+    desk.ok(*words)
 
 
 # --- the index ---------------------------------------------------------------------------------------------------------
@@ -331,6 +353,16 @@ def a_sealed_store_of_a_later_version(desk):
     assert key.read_text(encoding="utf-8") == later
     key.write_text(before, encoding="utf-8")
     desk.ok("gateway", "key", "show", "tool", env=env)
+
+
+@scenario("the provider sent something that is hardly a token: tell its plugin's author")
+def tokens_of_a_length_that_none_has(desk):
+    session = desk.emulator()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(records, "RECORD_LIMIT", 200)  # the emulator's tokens are short
+        desk.refused(*PORTAL, "--region", "global", "--flow", "browser", *session.store)
+    assert session.profiles() == []
+    session.sign_in("--region", "global")
 
 
 @scenario("upgrade; nothing has been changed")

@@ -18,11 +18,5 @@ NOT_YET: Final = frozenset(
         "the first use after {} min tries again; if you cannot wait, sign in again: {prog} onboard --auth-choice {}-api{} --profile {} --replace",
         # portico.auth.pause
         "tried {} s ago; it is tried again when asked for in {} s",
-        # portico.store.lock
-        "check that {} is a folder you own, on a file system that can lock files",
-        # portico.store.records
-        "the provider sent something that is hardly a token: tell its plugin's author",
-        # portico.store.secret_service
-        "unlock the keyring and run the command again",
     }
 )
