@@ -217,7 +217,8 @@ def a_keyring_backend_that_does_not_exist(desk):
 @scenario("Choose another: --profile NAME")
 def a_name_that_is_none(desk):
     desk.emulator()
-    desk.refused(*PORTAL, "--region", "global", "--profile", "two\nlines")
+    for name in ("two\nlines", "x" * 195):  # too long with the provider's name before it
+        assert desk.refused(*PORTAL, "--region", "global", "--profile", name)["id"] == "bad-profile-name"
     desk.ok(*PORTAL, "--region", "global", "--flow", "browser", "--profile", "work", *desk.commands.store)
 
 

@@ -132,6 +132,24 @@ def a_bundle_that_cannot_be_written(desk):
     assert (home / "report.tar.gz").exists()
 
 
+@scenario("make its folder yours (chown), and run the command again")
+def a_unit_file_that_cannot_be_written(desk):
+    home = desk.commands.paths.state.with_name("user")
+    (home / "bin").mkdir(parents=True)
+    systemctl = home / "bin" / "systemctl"
+    systemctl.write_text("#!/bin/sh\n", encoding="utf-8")
+    systemctl.chmod(0o755)
+    env = {
+        "PATH": f"{systemctl.parent}{os.pathsep}{os.environ['PATH']}",
+        "HOME": str(home),
+        "XDG_CONFIG_HOME": str(home / "config"),
+    }
+    install = ("auth", "keep-fresh", "--install")
+    with failing(home / "config", errno.EACCES):
+        assert str(home / "config") in desk.refused(*install, env=env)["message"]
+    desk.ok(*install, env=env)
+
+
 # --- locks -------------------------------------------------------------------------------------------------------------
 
 

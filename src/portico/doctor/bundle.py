@@ -50,8 +50,8 @@ def write_bundle(place: str, here: Installation, results: Sequence[Result]) -> N
     try:
         write_in_place(path, packed.getvalue(), mode=FILE_MODE)
     except OSError as error:
-        otherwise = "name another file: {prog} doctor --bundle FILE"
-        raise file_error("bundle-not-written", f"cannot write {path}", error, otherwise=otherwise) from error
+        advice = "name another file: {prog} doctor --bundle FILE"
+        raise file_error("bundle-not-written", f"cannot write {path}", error, advice=advice) from error
 
 
 def _told(result: Result) -> dict[str, object]:

@@ -31,6 +31,7 @@ class Verb(NamedTuple):
 
 
 LONGEST_FILE: Final = 1 << 20  # bytes of a service manager's file, and of what belongs to it
+_YOURS: Final = "make its folder yours (chown), and run the command again"
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +135,7 @@ def read_service_file(path: Path) -> bytes | None:
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise file_error("store-read-failed", f"cannot read {path}", error) from error
+        raise file_error("store-read-failed", f"cannot read {path}", error, advice=_YOURS) from error
 
 
 def write_file(path: Path, data: bytes) -> None:
@@ -148,7 +149,7 @@ def write_file(path: Path, data: bytes) -> None:
         make_folder(path.parent)
         write_in_place(path, data)
     except OSError as error:
-        raise file_error("store-write-failed", f"cannot write {path}", error) from error
+        raise file_error("store-write-failed", f"cannot write {path}", error, advice=_YOURS) from error
 
 
 def write_secrets(service: Service) -> None:

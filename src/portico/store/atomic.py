@@ -329,19 +329,19 @@ def check_folder(folder: Path) -> None:
         raise _unsafe(folder, "it belongs to another user")
 
 
-def file_error(id: str, message: str, error: OSError, *, otherwise: str | None = None) -> StoreError:
-    """`error` as a user reads it: which file, the system's words, and what to do; `otherwise` as for `disk_advice`."""
+def file_error(id: str, message: str, error: OSError, *, advice: str | None = None) -> StoreError:
+    """`error` as a user reads it: which file, the system's words, and what to do; `advice` as for `disk_advice`."""
     name = errno.errorcode.get(error.errno or 0, type(error).__name__)
-    return StoreError(id, message, why=f"{error.strerror or error} [{name}]", hint=disk_advice(error, otherwise))
+    return StoreError(id, message, why=f"{error.strerror or error} [{name}]", hint=disk_advice(error, advice))
 
 
-def disk_advice(error: OSError, otherwise: str | None = None) -> str | None:
-    """What to do about `error`: `otherwise` where nothing is wrong with the disk or the process.
+def disk_advice(error: OSError, advice: str | None = None) -> str | None:
+    """What to do about `error`: `advice` where neither the disk nor the process is at its limit.
 
-    None for `otherwise` says that the file is in the state folder, which PORTICO_STATE_DIR may put elsewhere.
+    None for `advice` says that the file is in the state folder, which PORTICO_STATE_DIR may put elsewhere.
     """
     code = error.errno or 0
-    return _ADVICE.get(code) or (_STATE_ADVICE.get(code) if otherwise is None else otherwise)
+    return _ADVICE.get(code) or (_STATE_ADVICE.get(code) if advice is None else advice)
 
 
 def _check_plain(path: Path, found: os.stat_result) -> None:

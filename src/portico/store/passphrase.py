@@ -101,7 +101,7 @@ def _first_line(path: Path) -> str:
     try:
         return read_file(path, _FILE_LIMIT, check=_check).decode().split("\n", 1)[0].rstrip("\r")
     except OSError as error:
-        raise file_error("passphrase-unreadable", f"cannot use the passphrase in {path}", error, otherwise=_ANOTHER) from error
+        raise file_error("passphrase-unreadable", f"cannot use the passphrase in {path}", error, advice=_ANOTHER) from error
     except UnicodeDecodeError:
         message = f"cannot use the passphrase in {path}"
         raise StoreError("passphrase-unreadable", message, why="not UTF-8", hint=_ANOTHER) from None
