@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 
 # Where a command ends and the sentence goes on.
 _END: Final = re.compile(r"[`;\n)]|, |: |\.$|   | \(|, then|\"\)")
-# What may stand where a template leaves a gap: an id, a number, an order's subcommand, a key and its value.
-_FILLINGS: Final = ("minimax-portal:default", "8080", "clear --provider minimax", "key.of.config", "mmx", "device")
+# What may stand where a template leaves a gap: an id, a number, an order's subcommand, a key and its value, a store.
+_FILLINGS: Final = ("minimax-portal:default", "8080", "clear --provider minimax", "key.of.config", "mmx", "device", "file")
 
 
 def named_commands(text: str) -> Iterator[str]:
