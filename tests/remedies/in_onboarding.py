@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -11,11 +12,12 @@ from portico.errors import StoreError
 from portico.gateway import service
 from portico.onboarding import storing
 from portico.store import sealed_file
+from portico.store.profiles import ProfileIndex
 from portico.store.vault import Vault
 from tests.free_port import free_port
 from tests.minimax_session import GLOBAL, SIGN_IN, sealed_store
 from tests.person import sit_down
-from tests.remedies.in_sign_in import BY_BROWSER, KEY, PORTAL
+from tests.remedies.in_sign_in import BY_BROWSER, KEY, PORTAL, typed_key
 from tests.remedies.scenario import command_of, scenario
 from tests.store.parts import HERE, InMemory
 
@@ -131,3 +133,16 @@ def a_set_up_that_was_skipped(desk):
         session, *command_of(line), *session.store, answers=["minimax", "minimax-portal", "global", "1", "n"]
     )
     assert (again.returncode, session.profiles()[0]["id"]) == (0, GLOBAL), person.shown.getvalue()
+
+
+@scenario("sign in again: {prog} onboard --auth-choice {}-api{} --profile {} --replace")
+def a_key_that_is_gone_from_the_store(desk):
+    session = desk.emulator()
+    words = ("onboard", "--auth-choice", "minimax-api", "--non-interactive", "--no-background", "--api-key-stdin")
+    typed_key(desk, *words, *session.store, key=KEY["MINIMAX_API_KEY"])
+    (profile,) = session.profiles()
+    index = ProfileIndex(session.paths)
+    index.update(profile["id"], lambda now: replace(now, slot="b" if now.slot == "a" else "a"))
+    hint = desk.refused("auth", "token", profile["id"])["hint"]
+    typed_key(desk, *command_of(hint), "--non-interactive", "--api-key-stdin", key=KEY["MINIMAX_API_KEY"])
+    assert desk.ok("auth", "token", profile["id"]).strip() == KEY["MINIMAX_API_KEY"]

@@ -134,7 +134,9 @@ class Exchange:
 
         profile = self.index.update(self.held.profile.id, put_up)
         if profile is None or profile.generation != generation:
-            raise StoreError("generation-changed", f"newer tokens of {self.held.profile.id} were stored", hint="try again")
+            raise StoreError(
+                "generation-changed", f"newer tokens of {self.held.profile.id} were stored", hint="run the command again"
+            )
         self.held = replace(self.held, profile=profile)
 
 

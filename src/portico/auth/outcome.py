@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from portico.auth.fence import told, wait_s
 from portico.errors import NetworkError, OAuthError, PorticoError, SignInNeeded
 from portico.store.profiles import Failure
-from portico.store.remedy import sign_in_again
+from portico.store.remedy import new_tokens
 
 if TYPE_CHECKING:
     from portico.auth.pause import Pause
@@ -58,10 +58,10 @@ def sign_in_expired(profile: Profile) -> SignInNeeded:
     if profile.failure is not None and profile.failure.code in _REGISTRATION:
         hint = (
             "the client id, or its registration, does not fit this server: correct it with {prog} config edit, "
-            f"then sign in again: {sign_in_again(profile)}"
+            f"then sign in again: {new_tokens(profile)}"
         )
     else:
-        hint = f"sign in again: {sign_in_again(profile)}"
+        hint = f"sign in again: {new_tokens(profile)}"
     return SignInNeeded("sign-in-expired", f"the sign-in {profile.id} has ended", why=why, hint=hint)
 
 
@@ -86,6 +86,6 @@ def answers_missing(error: NetworkError, fence: Fence, profile: Profile) -> Netw
         f"the answers to {fence.sends} refreshes were lost",
         why="; ".join(part for part in (error.why, told(fence)) if part),
         where=error.where,
-        hint=f"the first use after {round((wait_s(fence) or 0.0) / 60)} min tries again; if you cannot wait, sign in again: "
-        f"{sign_in_again(profile)}",
+        hint=f"run the command again in {round((wait_s(fence) or 0.0) / 60)} min; if you cannot wait, sign in again: "
+        f"{new_tokens(profile)}",
     )

@@ -105,6 +105,6 @@ def _noted(profile: Profile, now_ms: int) -> Pause | None:
         code=failure.code,
         transient=True,
         retry_after=max(0.0, (failure.retry_at - now_ms) / 1000),
-        hint=f"tried {ago} s ago; it is tried again when asked for in {left} s",
+        hint=f"tried {ago} s ago; run the command again in {left} s",
     )
     return Pause(error, failure.attempts, failure.retry_at, failure.at)

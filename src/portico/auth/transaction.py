@@ -90,7 +90,7 @@ class Transactions:
             profile = self.index.get(profile_id)
             if profile is not None and profile.generation == tokens.generation:
                 return Held(profile, tokens)
-        raise StoreError("generation-changed", f"the tokens of {profile_id} keep changing", hint="try again")
+        raise StoreError("generation-changed", f"the tokens of {profile_id} keep changing", hint="run the command again")
 
     def refresh(self, wish: Wish, send: Send) -> Refreshed:
         """What `wish` asks for.

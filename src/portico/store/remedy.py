@@ -30,5 +30,16 @@ def log_in_again(profile: Profile) -> str:
     """As `sign_in_again`, of a profile that is no API key."""
     from shlex import quote
 
+    if profile.type != "api_key":
+        return new_tokens(profile)
+    # A key is pasted again: by the auth choice that every provider with keys has.
+    region = f" --region {profile.region}" if profile.region else ""
+    return f"{{prog}} onboard --auth-choice {profile.provider}-api{region} --profile {quote(profile.id)} --replace"
+
+
+def new_tokens(profile: Profile) -> str:
+    """As `sign_in_again`, for a profile that has tokens and no key."""
+    from shlex import quote
+
     region = f" --region {profile.region}" if profile.region else ""
     return f"{{prog}} models auth login --provider {profile.provider}{region} --profile {quote(profile.id)} --replace"
