@@ -118,7 +118,6 @@ def own_portal(desk: Desk, **settings: Any) -> Iterator[Portal]:
     started, ended = threading.Event(), asyncio.Event()
     server, found = AuthorizationServer(), []
     server.authorize.auto_approve = True
-    server.devices.interval_s = 1
 
     async def run() -> None:
         async with serve(server) as base:
