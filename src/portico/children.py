@@ -15,6 +15,7 @@ from __future__ import annotations
 import errno
 import os
 import re
+import shlex
 import shutil
 import sys
 from typing import TYPE_CHECKING, Final
@@ -40,6 +41,11 @@ _SECRET_NAME: Final = re.compile(
 def portico_command(*words: str) -> list[str]:
     """What runs `words` as a command of this Portico, with the current folder off the import path."""
     return [sys.executable, "-P", "-m", "portico", *words]
+
+
+def this_python() -> str:
+    """The interpreter that runs Portico, as a word of a command that a person types."""
+    return shlex.quote(sys.executable)
 
 
 def script_command(script: str, *words: str) -> list[str]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import re
-import sys
-from shlex import quote
 from typing import TYPE_CHECKING, Final
 
+from portico.children import this_python
 from portico.doctor.finding import Found, Saw, Skipped, of_error
 from portico.errors import PorticoError
 from portico.services.service import LONGEST_FILE
@@ -134,7 +133,7 @@ def packages(_patient: Patient) -> Iterator[Seen]:
                 "error",
                 f"{found[1]} {present} is older than {found[2]}.",
                 why,
-                f"{quote(sys.executable)} -m pip install --upgrade '{found[1]}>={found[2]}'",
+                f"{this_python()} -m pip install --upgrade '{found[1]}>={found[2]}'",
             )
 
 
