@@ -498,6 +498,22 @@ async def test_after_a_fallback_that_rejects_the_request_the_next_one_is_asked(p
 
 
 @pytest.mark.requirement("E145")
+async def test_where_the_default_cannot_be_called_the_next_fallback_is_asked_too_and_the_error_says_so(paths):
+    rejects = answered(error("Invalid signature in thinking block"), status=400)
+    async with provider(rejects) as first, provider(rejects, answered(OTHER)) as second:
+        configure(
+            paths, {"one": first.base, "two": second.base}, primary="minimax/MiniMax-M3", fallbacks=["one/model", "two/model"]
+        )
+        async with gateway(paths) as here:
+            status, told, _ = await here.json()
+            answer = await here.json()
+
+    assert (status, told["error"]["code"]) == (400, "provider-refused")
+    assert "in place of minimax/MiniMax-M3, which cannot be called" in told["error"]["message"]
+    assert (answer[0], answer[1]) == (200, OTHER)
+
+
+@pytest.mark.requirement("E145")
 async def test_another_key_of_the_same_model_that_rejects_the_request_is_the_answer(account):
     slow = answered(error("slow down"), status=429)
     async with (

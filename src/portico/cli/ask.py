@@ -55,7 +55,7 @@ def ask(args: argparse.Namespace, rt: Runtime) -> int:
     finish_pending(rt)
     resolution = _resolved(args, rt)
     _say_passed(resolution, rt)
-    course = Course(Round(resolution.candidates, Cooldowns(rt.clock)), rt.clock)
+    course = Course(Round(resolution.candidates, Cooldowns(rt.clock), resolution.wanted), rt.clock)
     try:
         signals.run(_stream(course, question, args.max_tokens, rt))
     except BaseException as error:

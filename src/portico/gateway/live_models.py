@@ -19,16 +19,18 @@ if TYPE_CHECKING:
     from portico.installation import Installation
     from portico.models.callable import CallableModel
     from portico.models.loader import ModelLoader
+    from portico.models.reference import ModelReference
 
 _REMEMBERED: Final = 1000
 
 
 @dataclass(frozen=True)
 class Candidates:
-    """What may answer a request, in order, and what might have and cannot."""
+    """What may answer a request, in order, and what might have and cannot. `wanted` is the model that was asked for."""
 
     models: tuple[CallableModel, ...]
     passed: tuple[Passed, ...]
+    wanted: ModelReference | None = None
 
     @cached_property
     def first_answers(self) -> dict[str, str]:
@@ -65,7 +67,7 @@ class LiveModels:
             raise self._not_served(resolution.model, api)
         lacking = [model for model in resolution.candidates if model not in fitting]
         why = UsageError("no-such-protocol", f"It is not served over {api}.")
-        return Candidates(fitting, (*resolution.passed, *(Passed(model.reference, why) for model in lacking)))
+        return Candidates(fitting, (*resolution.passed, *(Passed(model.reference, why) for model in lacking)), resolution.wanted)
 
     def meant(self, name: str | None) -> str | None:
         """The reference or alias that `gateway.models` maps `name` to; else `name` itself."""

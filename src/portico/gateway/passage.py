@@ -102,7 +102,7 @@ class Passage:
         self._piecewise = bytearray()
         self._began_at, self._began = parts.clock.wall_ms(), parts.clock.monotonic()
         self._first_byte: int | None = None
-        self.way = Round(candidates.models, parts.counting if call.route.counts else parts.cooldowns)
+        self.way = Round(candidates.models, parts.counting if call.route.counts else parts.cooldowns, candidates.wanted)
 
     async def run(self, client: ClientSide) -> None:
         """Answer.

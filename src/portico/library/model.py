@@ -208,7 +208,7 @@ class Model:
         return [replace(one, signed_in_at=signed_in_at.get(one.profile_id or "", one.signed_in_at)) for one in found]
 
     async def _begun(self, question: Question, max_tokens: int | None) -> tuple[Answer, Round]:
-        way = Round(await self._candidates(), self._cooldowns)
+        way = Round(await self._candidates(), self._cooldowns, self._resolution.wanted)
         answer = await first_answer(
             way,
             lambda model: _fitting(question, model, max_tokens),

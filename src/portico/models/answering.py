@@ -59,7 +59,7 @@ def _asked(asked: Callable[[CallableModel], Question], model: CallableModel, way
     try:
         return asked(model)
     except UsageError as error:
-        if model.reference == way.candidates[0].reference:
+        if way.is_wanted(model):
             raise
         raise Refused(Refusal("invalid-request", str(error)), error) from error
 

@@ -56,10 +56,14 @@ class Passed:
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """What a name stands for: the candidates in the order they are tried, at least one, and those that cannot be called."""
+    """What a name stands for: the candidates in the order they are tried, at least one, and those that cannot be called.
+
+    `wanted` is the model that was asked for, which may be among the latter; None where it is the first candidate.
+    """
 
     candidates: tuple[CallableModel, ...]
     passed: tuple[Passed, ...] = ()
+    wanted: ModelReference | None = None
 
     @property
     def model(self) -> CallableModel:

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from portico.errors import PorticoError
     from portico.models.callable import CallableModel
     from portico.models.cooldown import Cooldowns, Key, Rest
+    from portico.models.reference import ModelReference
     from portico.models.refusal import Refusal
 
 # A pause for these is a guess at when a server is back; the one that ends first is tried where nothing else is left.
@@ -53,10 +54,15 @@ def unanswered(attempts: Sequence[Attempt]) -> Attempt | None:
 
 @dataclass(slots=True)
 class Round:
-    """One request's way through `candidates`. `attempts` is what came of them so far, in order."""
+    """One request's way through `candidates`. `attempts` is what came of them so far, in order.
+
+    `wanted` is the model that was asked for; None where it is the first candidate. Where it cannot be called, all candidates are
+    its fallbacks.
+    """
 
     candidates: Sequence[CallableModel]
     cooldowns: Cooldowns
+    wanted: ModelReference | None = None
     attempts: list[Attempt] = field(default_factory=list)
     _next: int = 0
     _desperate: bool = False
@@ -91,7 +97,7 @@ class Round:
         """It did not answer. `error` is the failure itself where it was not the provider's word."""
         self.cooldowns.failed(key_of(model), refusal)
         self.attempts.append(Attempt(model, "failed", str(refusal), refusal, error=error))
-        self._ended = not refusal.elsewhere and self._is_first_model(model)
+        self._ended = not refusal.elsewhere and self.is_wanted(model)
 
     @property
     def goes_on(self) -> bool:
@@ -116,11 +122,11 @@ class Round:
             return unknown
         if self._ended:
             return self.attempts[-1]
-        own = [attempt for attempt in self.attempts if self._is_first_model(attempt.model)]
+        own = [attempt for attempt in self.attempts if self.is_wanted(attempt.model)]
         # What an earlier request met is not said of this one.
         now = [one for one in own if one.outcome == "failed" or one.refusal is None or not one.refusal.unknown]
         others = [one for one in self.attempts if one.outcome == "failed" and one.refusal is not None and one.refusal.elsewhere]
-        return min(now or others or own, key=self._badness, default=None)
+        return min(now or others or own or self.attempts, key=self._badness, default=None)
 
     @property
     def wait_ms(self) -> int | None:
@@ -149,8 +155,14 @@ class Round:
         # Where the pause is over, another request is the one that tries it, and its outcome is near.
         return (self.cooldowns.left_ms(rest) or _TRIAL_MS) if rest is not None else None
 
-    def _is_first_model(self, model: CallableModel) -> bool:
-        return model.reference == self.candidates[0].reference
+    def is_wanted(self, model: CallableModel) -> bool:
+        """Whether `model` is the one that was asked for, with whichever credential, and not a fallback."""
+        return model.reference == (self.wanted or self.candidates[0].reference)
+
+    @property
+    def not_callable(self) -> ModelReference | None:
+        """The model that was asked for, where it cannot be called; None where it is among the candidates."""
+        return self.wanted if not any(map(self.is_wanted, self.candidates)) else None
 
     @property
     def back_at(self) -> int | None:

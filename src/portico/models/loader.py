@@ -92,7 +92,7 @@ class ModelLoader:
                 passed.append(Passed(reference, error))
         if not candidates:
             raise passed[0].error
-        return Resolution(tuple(candidates), tuple(passed))
+        return Resolution(tuple(candidates), tuple(passed), wanted)
 
     def each_credential(self, text: str) -> tuple[CallableModel, ...]:
         """The model that `text` names with each credential that answers for it; none where it cannot be called."""
