@@ -414,7 +414,7 @@ REQUIREMENTS: Final[dict[str, Requirement]] = {
     "E178": Requirement("gh auth status: help", "being signed out is said as that, with the command that signs in"),
     "E179": Requirement(
         "docs/errors",
-        "a remedy that is printed names commands that exist, and is run by a test in its situation or listed as not run yet",
+        "each remedy that is printed names commands that exist, and is run by a test in the situation that prints it",
     ),
     "E180": Requirement(
         "README: gateway", "real clients work through the gateway, with a tool call, and end at once when the plan is used up"

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from portico.library.model import Model as Model
     from portico.library.model import Reply as Reply
 
-__version__ = "0.4.0"
+__version__ = "0.5.0"
 __all__ = ("Model", "Reply", "__version__", "load_model")
 
 

@@ -37,9 +37,11 @@ def with_base_url(desk: Desk, provider: str, url: str, api: str) -> None:
     desk.commands.paths.config.write_text(json.dumps({"models": {"providers": {provider: entry}}}), encoding="utf-8")
 
 
-@scenario("{prog} config set models.providers.{}.baseUrl {}")
+@scenario("{prog} config set models.providers.{}.baseUrl {}", "write {}")
 def a_base_url_where_the_provider_serves_another_api(desk):
     with_base_url(desk, "minimax", "https://api.minimax.io/v1", "anthropic-messages")
+    (problem,) = json.loads(desk.commands.run("config", "validate", "--json").stdout)["problems"]
+    desk.printed.append(problem["hint"])
     desk.follow(desk.found("base-url-refused", env=KEY)["hint"])
     desk.not_found("base-url-refused", env=KEY)
 
@@ -50,6 +52,19 @@ def a_base_url_that_looks_like_that_of_another_api(desk):
     desk.shown("if nothing answers there", "config", "validate")
     desk.follow(desk.found("base-url-of-another-api")["hint"])
     desk.not_found("base-url-of-another-api")
+
+
+@scenario("write it without `{}`", "write its host as it is in DNS: xn--...")
+def a_base_url_that_is_one_endpoint_or_has_a_host_that_dns_does_not_have(desk):
+    written = [
+        ("http://127.0.0.1:9/v1/chat/completions", "write it without", "http://127.0.0.1:9/v1"),
+        ("https://bücher.example/v1", "write its host", "https://xn--bcher-kva.example/v1"),
+    ]
+    for url, hint, right in written:
+        with_base_url(desk, "acme", url, "openai-completions")
+        desk.shown(hint, "config", "validate")
+        with_base_url(desk, "acme", right, "openai-completions")
+        desk.ok("config", "validate")
 
 
 @scenario("write it without them", "leave it out")

@@ -11,7 +11,6 @@ from tests import remedies as folder
 from tests.commands import Commands
 from tests.remedies.collected import remedies, templates_in
 from tests.remedies.commands import accepted, named_commands
-from tests.remedies.not_yet import NOT_YET
 from tests.remedies.scenario import SCENARIOS, Desk
 
 for module in pkgutil.iter_modules(folder.__path__):
@@ -35,13 +34,11 @@ def test_a_remedy_is_printed_in_its_situation_and_following_it_helps(name, desk)
 
 
 def test_every_remedy_has_a_scenario():
-    """A new remedy needs one: `tests/remedies/scenario.py` says how. `NOT_YET` only shrinks."""
+    """A new remedy needs one: `tests/remedies/scenario.py` says how."""
     claimed = {template for each in SCENARIOS.values() for template in each.prints}
 
     assert sorted(claimed - set(remedies())) == [], "these scenarios are of remedies that the source does not have"
-    assert sorted(set(remedies()) - claimed - set(NOT_YET)) == [], "these remedies have no scenario"
-    assert sorted(set(NOT_YET) & claimed) == [], "these have a scenario by now: take them out of NOT_YET"
-    assert sorted(set(NOT_YET) - set(remedies())) == [], "these are gone from the source: take them out of NOT_YET"
+    assert sorted(set(remedies()) - claimed) == [], "these remedies have no scenario"
 
 
 def test_each_command_in_a_remedy_is_one_that_the_parser_takes():

@@ -113,7 +113,7 @@ def _carry_out(takeover: Takeover, request: ImportRequest, rt: Runtime) -> str:
     """Store, and then what becomes of the other copy: `removed`, `not-erased`, `kept`, `gone` or `changed`."""
     from portico.onboarding import importing
     from portico.onboarding.account_in_use import id_in_use, in_use_after, summary_lines
-    from portico.store.remedy import log_in_again
+    from portico.store.remedy import new_tokens
 
     profile = takeover.profile
     if takeover.present:
@@ -135,7 +135,7 @@ def _carry_out(takeover: Takeover, request: ImportRequest, rt: Runtime) -> str:
             f"{candidate.importer.label} has refreshed meanwhile, so what was taken over is spent; its file was left alone."
         )
         # Signing out would revoke what was taken over, and with it perhaps the tokens that the tool has now (RFC 7009, 2.1).
-        rt.out.warn(f"  Sign in again: {log_in_again(profile).replace('{prog}', rt.program)}")
+        rt.out.warn(f"  Sign in again: {new_tokens(profile).replace('{prog}', rt.program)}")
     else:
         rt.out.note(f"{_and(candidate)}: that sign-in is {'no longer there' if outcome == 'gone' else 'taken out'}")
     if outcome == "not-erased":

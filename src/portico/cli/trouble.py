@@ -20,13 +20,13 @@ def say_ended(rt: Runtime) -> None:
         if not os.path.exists(rt.paths.index):  # noqa: PTH110 - Path's own raises where a folder may not be looked into
             return  # nobody has ever signed in, which need not be asked of the index
         from portico.auth.health import refused
-        from portico.store.remedy import log_in_again
+        from portico.store.remedy import new_tokens
 
         ended = refused(rt.index.profiles())
     except PorticoError:
         return
     if len(ended) == 1 and ended[0].failure is not None:
-        remedy = log_in_again(ended[0]).replace("{prog}", rt.program)
+        remedy = new_tokens(ended[0]).replace("{prog}", rt.program)
         why = " ".join(ended[0].failure.message.split())
         rt.out.note(f"{rt.program}: {ended[0].id} has to be signed in again: {why} - {remedy}")
     elif ended:

@@ -18,22 +18,11 @@ def sign_in(choice: str = "minimax-portal") -> str:
 def sign_in_again(profile: Profile) -> str:
     """The command that replaces `profile` and no other; `{prog}` stands for the program name."""
     if profile.type != "api_key":
-        return log_in_again(profile)
-    from shlex import quote
-
-    region = f" --region {profile.region}" if profile.region else ""
-    # A key is pasted again: by the auth choice that every provider with keys has.
-    return f"{{prog}} onboard --auth-choice {profile.provider}-api{region} --profile {quote(profile.id)} --replace"
-
-
-def log_in_again(profile: Profile) -> str:
-    """As `sign_in_again`, of a profile that is no API key."""
-    from shlex import quote
-
-    if profile.type != "api_key":
         return new_tokens(profile)
-    # A key is pasted again: by the auth choice that every provider with keys has.
+    from shlex import quote
+
     region = f" --region {profile.region}" if profile.region else ""
+    # A key is pasted again: by the auth choice that every provider with keys has.
     return f"{{prog}} onboard --auth-choice {profile.provider}-api{region} --profile {quote(profile.id)} --replace"
 
 
