@@ -202,11 +202,11 @@ def a_service_manager_that_answers_no_longer(desk):
 
 
 def a_manager(desk: Desk, kind: type[Launchd | Systemd], program: str, place: int) -> tuple[Launchd | Systemd, Service, Path]:
-    """A service manager whose program fails if its word at `place` is in a file; a service, and the file."""
+    """A service manager whose program fails if its word at `place` is the one in a file; a service, and the file."""
     folder = desk.commands.paths.config.parent
     refused = folder / "refused"
     refused.write_text("", encoding="utf-8")
-    (folder / program).write_text(f'#!/bin/sh\n! grep -qx -e "${place}" {shlex.quote(str(refused))}\n', encoding="utf-8")
+    (folder / program).write_text(f'#!/bin/sh\n[ "${place}" != "$(cat {shlex.quote(str(refused))})" ]\n', encoding="utf-8")
     (folder / program).chmod(0o755)
     verb = Verb("gateway install", "gateway uninstall")
     service = Service("portico-gateway", "Portico", verb, (sys.executable,), {}, folder / "log")
