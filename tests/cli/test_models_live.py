@@ -112,6 +112,16 @@ def test_set_can_write_into_the_openclaw_file_that_lies_underneath(session):
     shadowed = session.run("models", "set", M21, "--write-base")
     assert "which comes before it" in shadowed.stderr
 
+    # Fallbacks that stand here are no default model: to remove them would lose them, and change nothing.
+    included = session.paths.config.parent / "ours.json5"
+    included.write_text("{ agents: { defaults: { model: { primary: 'minimax-portal/MiniMax-M2' } } } }", encoding="utf-8")
+    session.ok("config", "set", "agents.defaults.model", f'{{ fallbacks: ["{M21}"] }}')
+    text = session.paths.config.read_text(encoding="utf-8")
+    session.paths.config.write_text(text.replace("{", '{ "$include": "./ours.json5",', 1), encoding="utf-8")
+    shadowed = session.run("models", "set", M21, "--write-base")
+    assert "config unset" not in shadowed.stderr
+    assert f"To go by it: take it out of {included}" in shadowed.stderr
+
 
 def test_a_sign_in_that_ended_is_expired_in_the_list(session):
     session.sign_in("--region", "global")

@@ -4,6 +4,7 @@ import pytest
 
 from portico.config.document import Document
 from portico.config.schema import PluginEntry, PluginsConfig
+from portico.config.stack import read_stack
 from portico.plugins.decision import decide, disable, enable, enabled_in
 
 ON, OFF = {"acme": PluginEntry(enabled=True)}, {"acme": PluginEntry(enabled=False)}
@@ -46,6 +47,21 @@ def test_enabling_joins_an_allow_list_that_has_members_and_keeps_the_rest():
     assert document.get(("plugins", "allow")) == ["other", "acme"]
     assert document.get(("plugins", "entries", "acme")) == {"config": {"a": 1}, "enabled": True}
     assert "// mine" in document.text
+
+
+def test_enabling_joins_an_allow_list_that_stands_in_an_included_file(tmp_path):
+    (tmp_path / "theirs.json5").write_text("{ plugins: { allow: ['other'] } }", encoding="utf-8")
+    for own, allowed in (("", ("acme",)), (", plugins: { allow: ['mine'] }", ("mine", "acme"))):
+        document = enable(Document.parse(f"{{ $include: './theirs.json5'{own} }}", name=str(tmp_path / "c.json5")), "acme")
+        assert document.get(("plugins", "allow")) == [*allowed]
+        assert read_stack(document).effective.get(("plugins", "allow")) == ["other", *allowed]
+        assert enable(document, "acme").text == document.text
+
+
+def test_a_denied_plugin_is_not_named_by_its_place_which_the_own_file_counts_otherwise():
+    remedy = decide("acme", PluginsConfig(deny=("theirs", "acme", "mine")), {}, bundled=False).remedy
+    assert "acme" in remedy
+    assert "deny[" not in remedy
 
 
 def test_enabling_leaves_an_empty_allow_list_alone_since_one_member_would_shut_out_the_others():

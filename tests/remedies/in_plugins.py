@@ -6,7 +6,8 @@ import json
 from typing import TYPE_CHECKING
 
 from tests.plugins.trees import DIALECT, write_plugin
-from tests.remedies.scenario import scenario
+from tests.remedies.in_doctor import edited
+from tests.remedies.scenario import command_of, scenario
 
 if TYPE_CHECKING:
     from tests.remedies.scenario import Desk
@@ -28,9 +29,16 @@ def all_plugins_are_off(desk):
     blocked(desk, "plugins.enabled", "false")
 
 
-@scenario("Run `{prog} config unset 'plugins.deny[{}]'`.")
+@scenario("Remove {} from `plugins.deny`: `{prog} config edit`, or edit the file that it includes or reads as `base`.")
 def a_plugin_that_is_denied_beside_others(desk):
-    blocked(desk, "plugins.deny", json.dumps(["other", PLUGIN, "third"]))
+    desk.signed_in()
+    desk.expired()
+    desk.ok("config", "set", "plugins.deny", json.dumps(["other", PLUGIN, "third"]))
+    hint = desk.refused("auth", "token")["hint"]
+    assert hint.startswith(f"Remove {PLUGIN} from `plugins.deny`")
+    assert command_of(hint) == ["config", "edit"]
+    edited(desk, f'"{PLUGIN}", ', "")
+    desk.ok("auth", "token")
     assert json.loads(desk.ok("config", "get", "plugins.deny")) == ["other", "third"]
 
 

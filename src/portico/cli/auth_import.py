@@ -134,8 +134,9 @@ def _carry_out(takeover: Takeover, request: ImportRequest, rt: Runtime) -> str:
         rt.out.warn(
             f"{candidate.importer.label} has refreshed meanwhile, so what was taken over is spent; its file was left alone."
         )
-        # Signing out would revoke what was taken over, and with it perhaps the tokens that the tool has now (RFC 7009, 2.1).
+        # `--replace` revokes what was taken over, and with it perhaps the tokens that the tool has now (RFC 7009, 2.1).
         rt.out.warn(f"  Sign in again: {new_tokens(profile).replace('{prog}', rt.program)}")
+        rt.out.warn(f"  {candidate.importer.label} may have to be signed in again as well after that.")
     else:
         rt.out.note(f"{_and(candidate)}: that sign-in is {'no longer there' if outcome == 'gone' else 'taken out'}")
     if outcome == "not-erased":

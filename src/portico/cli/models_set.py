@@ -51,6 +51,6 @@ def _out_of_the_way(rt: Runtime) -> str:
     primary = (*MODEL, "primary")
     if document.has(primary):
         return f"{rt.program} config unset agents.defaults.model.primary"
-    if document.has(MODEL):
+    if document.has(MODEL) and isinstance(document.get(MODEL), str):  # an object may hold the fallbacks alone
         return f"{rt.program} config unset agents.defaults.model"
     return f"take it out of {rt.config.effective.origin(primary)}"

@@ -45,7 +45,8 @@ def why_blocked(id: str, config: PluginsConfig, env: Mapping[str, str]) -> Decis
     if not config.enabled:
         return _off("plugins disabled", "plugins off", "Run `{prog} config set plugins.enabled true`.")
     if id in config.deny:
-        remedy = f"Run `{{prog}} config unset 'plugins.deny[{config.deny.index(id)}]'`."
+        # Not `config unset` with an index: where an included file's array is joined, the own file counts otherwise.
+        remedy = f"Remove {id} from `plugins.deny`: `{{prog}} config edit`, or edit the file that it includes or reads as `base`."
         return _off("blocked by denylist", "denied", remedy)
     if config.allow and id not in config.allow:
         return _off("not in allowlist", "not allowed", f"Run `{{prog}} plugins enable {id}`.")  # which adds it
@@ -78,10 +79,15 @@ def enable(document: Document, id: str) -> Document:
 
     An empty allow list allows everything: a first member would switch every other plugin off.
     """
-    document = document.set(_entry(id), value=True)
-    allow = document.get(("plugins", "allow")) if document.has(("plugins", "allow")) else None
-    if isinstance(allow, list) and allow and id not in allow:
-        document = document.set(("plugins", "allow"), [*allow, id])
+    from portico.config.stack import read_stack
+
+    document, allow = document.set(_entry(id), value=True), ("plugins", "allow")
+    effective = read_stack(document).effective
+    listed = effective.get(allow) if effective.has(allow) else None
+    if isinstance(listed, list) and listed and id not in listed:
+        own = document.get(allow) if document.has(allow) else []  # an included file's array is joined with it
+        if isinstance(own, list):
+            document = document.set(allow, [*own, id])
     return document
 
 
