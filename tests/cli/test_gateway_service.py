@@ -79,6 +79,23 @@ def test_a_gateway_that_runs_already_gives_way_to_the_service_and_its_port_is_th
     assert "portico config set gateway.port 18999" in refused.stderr
 
 
+def test_a_gateway_that_runs_for_a_tool_goes_on_when_the_service_is_uninstalled(systemd):
+    systemd.sign_in("--region", "global")
+    told(systemd, "install")
+    told(systemd, "stop")
+    words = [sys.executable, "-m", "portico", "exec", "--", sys.executable, "-uc", "print('ready'); input()"]
+    env = systemd.run_portico.environment(systemd.env)
+    with subprocess.Popen(words, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as tool:
+        assert tool.stdout.readline() == "ready\n"
+        before = running(systemd.paths)
+        assert told(systemd, "uninstall")["uninstalled"] is True
+        after = running(systemd.paths)
+        tool.communicate("\n", timeout=60)
+
+    assert after == before is not None
+    assert running(systemd.paths) is None
+
+
 @pytest.mark.requirement("E113")
 def test_a_gateway_whose_proxy_has_got_another_password_is_noticed(systemd):
     def with_password(password):

@@ -109,12 +109,15 @@ def install(_args: argparse.Namespace, rt: Runtime) -> int:
 
 def uninstall(_args: argparse.Namespace, rt: Runtime) -> int:
     """Stop the service and take it away."""
+    from portico.cli.tool_gateway import is_for_tools
     from portico.gateway import service
     from portico.gateway.as_service import gateway_service, take_away
+    from portico.gateway.state import read_state
 
     here = gateway_service(rt)
     gone, had_file = take_away(here, rt)
-    if gone:
+    state = read_state(rt.paths) if gone else None
+    if gone and not (state is not None and is_for_tools(rt, state)):
         service.stop(rt.paths)  # a manager that does not answer has not stopped it
     if rt.out.is_json:
         rt.out.json({"uninstalled": gone, "name": here.name, **({"deleted": [str(here.secrets)]} if had_file else {})})

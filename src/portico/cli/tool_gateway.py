@@ -87,27 +87,38 @@ def keep_running(rt: Runtime, state: GatewayState) -> bool:
     Raises:
         LockBusy, StoreError: as `file_lock`.
     """
-    from portico.store.atomic import read_private, remove_private
+    from portico.store.atomic import remove_private
 
     with _one_at_a_time(rt):
-        if not _note(rt).exists() or read_private(_note(rt)) != state.instance.encode():
+        if not is_for_tools(rt, state):
             return False
         remove_private(_note(rt))
         return True
+
+
+def is_for_tools(rt: Runtime, state: GatewayState) -> bool:
+    """Whether this gateway was started for a tool, and ends with it.
+
+    Raises:
+        StoreError: the note of it cannot be read.
+    """
+    from portico.store.atomic import read_private
+
+    return _note(rt).exists() and read_private(_note(rt)) == state.instance.encode()
 
 
 def _clear_away(keys: GatewayKeys, waits: FileLock, rt: Runtime) -> None:
     """End the gateway that was started for tools, unless another one still uses it."""
     from portico.gateway import service
     from portico.gateway.state import read_state
-    from portico.store.atomic import read_private, remove_private
+    from portico.store.atomic import remove_private
 
     remove_private(waits.path)
     waits.release()
     if not _note(rt).exists() or any(_waits(key.name, rt) for key in keys.all()):
         return
     state = read_state(rt.paths)  # whether it answers or hangs
-    if state is not None and read_private(_note(rt)) == state.instance.encode():
+    if state is not None and is_for_tools(rt, state):
         service.stop(rt.paths)
     remove_private(_note(rt))
 
