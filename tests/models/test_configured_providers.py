@@ -260,6 +260,15 @@ def test_the_base_of_another_protocol_is_found_by_validate_and_not_asked(run_por
 
 
 @pytest.mark.requirement("E158")
+def test_a_variable_where_a_url_has_an_address_is_no_fault_of_the_program(run_portico):
+    block = {"baseUrl": "http://[${ACME_HOST}]:8080/v1", "api": HTTP, "models": [{"id": "model"}]}
+    run_portico.paths.config.parent.mkdir(parents=True, exist_ok=True)
+    run_portico.paths.config.write_text(json.dumps({"models": {"providers": {"acme": block}}}), encoding="utf-8")
+    validated = in_this_process(("config", "validate"), run_portico.environment())
+    assert (validated.returncode, validated.stderr) == (0, "")
+
+
+@pytest.mark.requirement("E158")
 @pytest.mark.parametrize("first", ["api", "baseUrl"])
 def test_the_protocol_and_the_base_of_a_provider_can_be_changed_one_after_the_other(run_portico, first):
     block = {"baseUrl": "https://api.minimax.io/anthropic", "api": ANTHROPIC, "apiKey": "sk-x", "models": [{"id": "MiniMax-M3"}]}

@@ -156,7 +156,10 @@ def misfit(base_url: str, api: ApiKind, specs: Iterable[ProviderSpec]) -> Misfit
     MiniMax has Anthropic's protocol under `/anthropic` and OpenAI's under `/v1`: the one sent to the other is a bare 404. Other
     providers use the first of these names too.
     """
-    parts, host = urlsplit(base_url), host_of(base_url)
+    try:
+        parts, host = urlsplit(base_url), host_of(base_url)
+    except ValueError:  # `http://[${VAR}]`, whose variable is not resolved here
+        return None
     written = parts.path.rstrip("/")
     spec = next((spec for spec in specs if api in spec.paths and host in declared_hosts(spec)), None)
     if spec is not None:
