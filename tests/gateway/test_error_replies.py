@@ -134,6 +134,7 @@ FIRST_EVENTS = {
     # https://openrouter.ai/docs/api/reference/errors-and-debugging: `code` is the status.
     "numbered": (CHAT, {"error": {"code": 400, "message": "M"}}, 400),
     "numbered-limit": (CHAT, {"error": {"code": 429, "message": "M"}}, 429),
+    "numbered-key": (CHAT, {"error": {"code": 401, "type": "invalid_request_error", "message": "M"}}, 502),
     "numbered-failure": (CHAT, {"error": {"code": 503, "message": "M"}}, 502),
     # https://platform.openai.com/docs/api-reference/responses-streaming: `error` and `response.failed`.
     "of-a-response": (

@@ -258,8 +258,8 @@ def _status_meant(status: int, answer: Mapping[str, Any]) -> int:
         return status
     error = error_in(answer)
     code = error.get("code")
-    if isinstance(code, int) and code in _ERROR_STATUS and code not in {_UNAUTHORIZED, _FORBIDDEN}:
-        return code
+    if isinstance(code, int) and code in _ERROR_STATUS:
+        return status if code in {_UNAUTHORIZED, _FORBIDDEN} else code
     words = (word for word in (code, error.get("type")) if isinstance(word, str))
     return next((_STATUS_OF_WORD[word] for word in words if word in _STATUS_OF_WORD), status)
 
