@@ -5,11 +5,13 @@ from __future__ import annotations
 import pytest
 
 from portico.contracts import ModelSpec
+from portico.errors import UsageError
 from portico.models.callable import CallableModel
 from portico.models.cooldown import Cooldowns
 from portico.models.failover import Round, key_of
 from portico.models.reference import ModelReference
 from portico.models.refusal import Refusal
+from portico.models.refusal_errors import no_answer
 
 
 def model(name, profile="p:a", provider="p", host="api.example"):
@@ -178,3 +180,19 @@ def test_where_all_rest_because_the_provider_said_so_none_is_tried_and_it_is_tol
     assert way.reason.refusal.message == "slow down", "it is over sooner"
     assert way.wait_ms == 50_000
     assert way.back_at == fake_clock.wall_ms() + 50_000
+
+
+def test_where_the_model_that_was_asked_for_cannot_be_called_a_fallback_that_rests_is_a_reason_too(cooldowns):
+    tried(cooldowns, FIRST, refusals={id(FIRST): Refusal("rate-limit", "slow down", status=429, retry_after=20.0)})
+    way = Round([FIRST, SECOND], cooldowns, ModelReference("q", "wanted"))
+    assert way.next() is SECOND
+    way.failed(SECOND, Refusal("model-refused", "no", status=403))
+    assert way.next() is None
+    assert (way.reason.model, way.wait_ms) == (FIRST, 20_000)
+
+
+def test_what_a_fallback_lacks_is_told_with_the_model_that_it_was_asked_for(cooldowns):
+    way = Round([FIRST], cooldowns, ModelReference("q", "wanted"))
+    assert way.next() is FIRST
+    way.failed(FIRST, Refusal("invalid-request", "no"), UsageError("no-reasoning", "p/one is not a reasoning model."))
+    assert no_answer(way).why == "asked in place of q/wanted, which cannot be called"

@@ -122,7 +122,7 @@ class Round:
             return unknown
         if self._ended:
             return self.attempts[-1]
-        own = [attempt for attempt in self.attempts if self.is_wanted(attempt.model)]
+        own = [attempt for attempt in self.attempts if self._is_own(attempt)]
         # What an earlier request met is not said of this one.
         now = [one for one in own if one.outcome == "failed" or one.refusal is None or not one.refusal.unknown]
         others = [one for one in self.attempts if one.outcome == "failed" and one.refusal is not None and one.refusal.elsewhere]
@@ -158,6 +158,10 @@ class Round:
     def is_wanted(self, model: CallableModel) -> bool:
         """Whether `model` is the one that was asked for, with whichever credential, and not a fallback."""
         return model.reference == (self.wanted or self.candidates[0].reference)
+
+    def _is_own(self, attempt: Attempt) -> bool:
+        """Whether `attempt` was of the model that was asked for; where that cannot be called, of a fallback that says why."""
+        return self.is_wanted(attempt.model) if self.not_callable is None else _says_why(attempt)
 
     @property
     def not_callable(self) -> ModelReference | None:

@@ -58,7 +58,8 @@ def no_answer(way: Round) -> PorticoError:
         told = "; ".join(f"{one.model.reference} ({one.model.source}): {_came_of(one, share)}" for one in others)
         error.why = f"none of {len(others)} answered: {told}"
     if way.not_callable is not None:
-        error.why = f"{error.why}; asked in place of {way.not_callable}, which cannot be called"
+        instead = f"asked in place of {way.not_callable}, which cannot be called"
+        error.why = f"{error.why}; {instead}" if error.why else instead
     if again is not None and all(attempt.outcome == "passed over" for attempt in others):
         what = "it was not asked again, and will be from" if len(others) == 1 else "the first of them is asked again from"
         error.why = f"{error.why}; {what} {again}"
