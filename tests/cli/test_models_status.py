@@ -129,3 +129,12 @@ def test_a_probe_without_a_network_says_that_and_how_to_go_on(session, unused_tc
 
     assert probe["status"] == "unreachable"
     assert probe["latencyMs"] is None
+
+
+def test_a_probe_behind_a_proxy_that_cannot_be_used_has_reached_nobody(session):
+    session.sign_in("--region", "global")
+    proxy = "socks5://127.0.0.1:9"
+
+    (probe,) = status(session, "--probe", env={"HTTPS_PROXY": proxy, "https_proxy": proxy})["auth"]["probes"]
+
+    assert probe["status"] == "unreachable"

@@ -122,9 +122,10 @@ def test_a_refused_key_is_not_kept_and_nothing_is_written(session, typed):
     assert ProfileIndex(session.paths).profiles() == ()
 
 
-def test_without_a_network_the_key_is_not_checked_and_kept_all_the_same(session, typed, unused_tcp_port):
+@pytest.mark.parametrize("scheme", ["http", "socks5"])
+def test_without_a_network_the_key_is_not_checked_and_kept_all_the_same(session, typed, unused_tcp_port, scheme):
     typed(KEY)
-    proxy = f"http://127.0.0.1:{unused_tcp_port}"
+    proxy = f"{scheme}://127.0.0.1:{unused_tcp_port}"
     done = session.run(*SET_UP, "--api-key-stdin", *session.store, env={"HTTPS_PROXY": proxy, "https_proxy": proxy})
 
     assert done.returncode == 0, done.stderr

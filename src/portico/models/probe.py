@@ -84,4 +84,6 @@ def _status(refused: Refused) -> Status:
         return "format"
     if isinstance(refused.error, SignInNeeded):
         return "auth"
+    if refused.refusal.kind == "local" and isinstance(refused.error, NetworkError) and refused.error.unsent:
+        return "unreachable"  # a proxy that cannot be used, say: no provider has seen the credential
     return _STATUS.get(refused.refusal.kind, "unknown")
