@@ -269,6 +269,19 @@ def test_a_variable_where_a_url_has_an_address_is_no_fault_of_the_program(run_po
 
 
 @pytest.mark.requirement("E158")
+def test_a_base_url_may_be_that_of_the_protocol_which_its_model_has_of_its_own(run_portico):
+    block = {"baseUrl": "https://api.minimax.io/v1", "apiKey": "sk-x", "models": [{"id": "MiniMax-M3", "api": HTTP}]}
+    run_portico.paths.config.parent.mkdir(parents=True, exist_ok=True)
+    run_portico.paths.config.write_text(json.dumps({"models": {"providers": {"minimax": block}}}), encoding="utf-8")
+    env = {**run_portico.environment(), "HTTPS_PROXY": "http://127.0.0.1:9", "https_proxy": "http://127.0.0.1:9"}
+
+    assert in_this_process(("config", "validate"), env).returncode == 0
+    asked = (("--json", "ask", "--model", f"minimax/{id}", "Hello") for id in ("MiniMax-M3", "MiniMax-M2.5"))
+    own, shared = (json.loads(in_this_process(words, env).stdout)["error"]["id"] for words in asked)
+    assert (own, shared) == ("network", "base-url-refused"), "the model's protocol is served there, the provider's is not"
+
+
+@pytest.mark.requirement("E158")
 @pytest.mark.parametrize("first", ["api", "baseUrl"])
 def test_the_protocol_and_the_base_of_a_provider_can_be_changed_one_after_the_other(run_portico, first):
     block = {"baseUrl": "https://api.minimax.io/anthropic", "api": ANTHROPIC, "apiKey": "sk-x", "models": [{"id": "MiniMax-M3"}]}

@@ -97,7 +97,8 @@ def base_urls(patient: Patient) -> Iterator[Seen]:
     catalog, env = patient.models.catalog, patient.here.env
     for provider in catalog.providers.values():
         try:
-            checked_base_url(provider, "", env, catalog.specs.values())
+            own = [model.api for model in provider.config.models] if provider.config is not None else []
+            checked_base_url(provider, "", env, catalog.specs.values(), own=own)
         except ConfigError as error:
             if error.id == _OF_BASE_URLS:
                 yield of_error(error)

@@ -56,8 +56,10 @@ def base_url_of(provider: Provider, region: str) -> str | None:
     return next((bases[name] for name in (region, *bases) if name in bases), None)
 
 
-def checked_base_url(provider: Provider, region: str, env: Mapping[str, str], specs: Iterable[ProviderSpec]) -> str | None:
-    """As `base_url_of`.
+def checked_base_url(
+    provider: Provider, region: str, env: Mapping[str, str], specs: Iterable[ProviderSpec], *, own: Iterable[ApiKind | None] = ()
+) -> str | None:
+    """As `base_url_of`. `own` are the protocols that models have in the config instead of the provider's.
 
     Raises:
         ConfigError: `base-url-refused`: the config's cannot be used; `variable-unset`: it refers to a variable that is not set.
@@ -69,7 +71,7 @@ def checked_base_url(provider: Provider, region: str, env: Mapping[str, str], sp
     if url is None or written is None or written.base_url is None:
         return url
     url = resolve_variables(url, env, where=place)
-    wrong = misfit(url, provider.api, specs) if provider.api is not None else None
+    wrong = _misfit_of_all(url, provider.api, own, specs)
     if wrong is not None and wrong.is_certain:
         raise _wrong_base(provider, f"`{place}` {wrong.message}", wrong.instead)
     return url
@@ -174,12 +176,23 @@ def misfit(base_url: str, api: ApiKind, specs: Iterable[ProviderSpec]) -> Misfit
     return None
 
 
+def _misfit_of_all(
+    base_url: str, api: ApiKind | None, own: Iterable[ApiKind | None], specs: Iterable[ProviderSpec]
+) -> Misfit | None:
+    """As `misfit`, of a provider some of whose models have protocols of their `own`, which the base URL may be meant for."""
+    wrong = misfit(base_url, api, specs) if api is not None else None
+    if wrong is not None and any(misfit(base_url, each, specs) is None for each in own if each is not None):
+        return None
+    return wrong
+
+
 def misfits(config: Config, specs: Sequence[ProviderSpec]) -> Iterator[tuple[ConfigPath, Misfit]]:
     """Each provider of the config whose base URL and `api` do not fit, by the path of its block."""
     for id, provider in config.models.providers.items():
         spec = next((spec for spec in specs if spec.id == id), None)
         api = provider.api or (spec.api if spec is not None else None)
-        found = misfit(provider.base_url, api, specs) if provider.base_url is not None and api is not None else None
+        own = [model.api for model in provider.models]
+        found = _misfit_of_all(provider.base_url, api, own, specs) if provider.base_url is not None else None
         if found is not None:
             yield ("models", "providers", id), found
 

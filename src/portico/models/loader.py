@@ -240,8 +240,9 @@ class ModelLoader:
 
     def _callable(self, provider: Provider, reference: ModelReference, spec: ModelSpec, credential: Credential) -> CallableModel:
         region = credential.region or self.credentials.region_of(provider)
-        base_url = credential.base_url or checked_base_url(provider, region, self._env, self.catalog.specs.values())
         api = provider.api_of(reference.model)
+        specs = self.catalog.specs.values()
+        base_url = credential.base_url or checked_base_url(provider, region, self._env, specs, own=(api,))
         if base_url is None or api is None:
             raise _incomplete(provider, "baseUrl" if base_url is None else "api")
         base_url = base_url.rstrip("/")
@@ -250,7 +251,7 @@ class ModelLoader:
         bases = all_bases(provider.api or api, base_url, known)
         if api not in bases:
             bases = {api: base_url}
-        header = auth_header(provider, api, base_url, self.catalog.specs.values())
+        header = auth_header(provider, api, base_url, specs)
         headers = headers_of(provider, reference.model, self._env)
         return CallableModel(
             reference,
