@@ -261,7 +261,7 @@ def no_model_is_set_up(desk):
 
 
 @scenario(
-    "Remove what keeps it there, then run: {prog} purge", "Remove what keeps it there, then run: {prog} purge --keep-config"
+    "Correct what is named here, then run: {prog} purge", "Correct what is named here, then run: {prog} purge --keep-config"
 )
 def something_of_ours_cannot_be_purged(desk):
     session = desk.signed_in()

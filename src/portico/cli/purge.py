@@ -204,7 +204,7 @@ def _told(done: _Purged, rt: Runtime, *, keep_config: bool) -> int:
     for path in done.files:
         rt.out.line(f"Deleted: {path}")
     if done.left:
-        remedy = "Remove what keeps it there, then run: {prog} purge"
+        remedy = "Correct what is named here, then run: {prog} purge"
         hint = f"{remedy} --keep-config" if keep_config else remedy
         raise StoreError("not-purged", "Something is still there.", why="; ".join(done.left), hint=hint)
     for name, why in done.may_be_left.items():
