@@ -73,6 +73,11 @@ def test_a_gateway_that_runs_already_gives_way_to_the_service_and_its_port_is_th
     placed = told(systemd, "install")
 
     assert placed["previousPid"] == before["pid"] != placed["pid"]
+    again = systemd.run("gateway", "start", "--port", "18999")
+    assert "config set gateway.port 18999, then: portico gateway restart\n" in again.stderr
+    refused = systemd.run("gateway", "restart", "--port", "18999")
+    assert (refused.returncode, "portico config set gateway.port 18999" in refused.stderr) == (2, True)
+    assert running(systemd.paths).pid == placed["pid"]
     told(systemd, "stop")
     refused = systemd.run("gateway", "start", "--port", "18999")
     assert refused.returncode == 2

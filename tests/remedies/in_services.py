@@ -162,6 +162,7 @@ def a_systemctl_that_fails(programs: Path, *verbs: str) -> Iterator[None]:
     "It starts again at the next login ({}); to end that: {prog} gateway uninstall",
     "It starts at the next login ({}), or now: {prog} gateway start",
     "{prog} config set gateway.port {}; or without the service: {prog} gateway uninstall",
+    "To have it on port {}: {prog} config set gateway.port {}, then: {prog} gateway restart",
     "set {} without them",
 )
 def a_gateway_that_is_a_service(desk):
@@ -178,6 +179,12 @@ def a_gateway_that_is_a_service(desk):
         desk.follow(error["hint"], env=BY_CONFIG)
         desk.follow(desk.shown("or now", "gateway", "status", env=BY_CONFIG), env=BY_CONFIG)
         assert running(desk.commands.paths).url.endswith(f":{other}")
+
+        third = str(free_port())
+        hint = desk.shown("To have it on port", "gateway", "start", "--port", third, env=BY_CONFIG)
+        desk.follow(hint, env=BY_CONFIG)
+        desk.follow(hint.partition("then: ")[2], env=BY_CONFIG)
+        assert running(desk.commands.paths).url.endswith(f":{third}")
 
         assert command_of(ending) == command_of(error["hint"].partition("service: ")[2]) == ["gateway", "uninstall"]
         desk.follow(ending, env=BY_CONFIG)

@@ -114,7 +114,7 @@ def start(args: argparse.Namespace, rt: Runtime) -> int:
         if keep_running(rt, present) and not rt.options.json:
             rt.out.note("It was started for a tool, and no longer ends with it.")
         if port not in {0, present.port} and not rt.options.json:
-            rt.out.note(f"To have it on port {port}: {rt.program} gateway restart --port {port}")
+            _say_other_port(rt, port, is_service=installed(rt) is not None)
         return _answer(rt, present, {"started": False}, f"The gateway is already running (pid {present.pid}) on {present.url}.")
     kept = installed(rt)
     if kept is not None:
@@ -124,6 +124,13 @@ def start(args: argparse.Namespace, rt: Runtime) -> int:
     if not rt.options.json:
         rt.out.note(f"What your tools show it: {rt.program} gateway key show")
     return _answer(rt, state, {"started": True}, f"The gateway is running (pid {state.pid}) on {state.url}.")
+
+
+def _say_other_port(rt: Runtime, port: int, *, is_service: bool) -> None:
+    if is_service:
+        rt.out.note(f"To have it on port {port}: {rt.program} config set gateway.port {port}, then: {rt.program} gateway restart")
+    else:
+        rt.out.note(f"To have it on port {port}: {rt.program} gateway restart --port {port}")
 
 
 def stop(_args: argparse.Namespace, rt: Runtime) -> int:
@@ -169,6 +176,7 @@ def _restarted(args: argparse.Namespace, rt: Runtime) -> tuple[Ended, GatewaySta
     kept, port = installed(rt), _port(args, rt)
     if kept is None:
         return service.restart(rt.paths, port=port, passphrase=rt.passphrase, env=rt.env, store=rt.store_choice())
+    kept.check_port(args.port)  # before anything is stopped
     old = kept.stop(rt) if service.status(rt.paths)[0] != "stopped" else None
     return None if old is None else (old, kept.start(rt, args.port))
 

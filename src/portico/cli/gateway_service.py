@@ -33,11 +33,19 @@ class Installed:
             UsageError: a `port` is asked for that only the configuration can give it.
             ConfigError: `service-failed`, `gateway-failed`.
         """
+        self.check_port(port)
+        self.manager.start(self.service)
+        return _answering(rt)
+
+    def check_port(self, port: int | None) -> None:
+        """Refuse a port that only the configuration can give it.
+
+        Raises:
+            UsageError: one is asked for.
+        """
         if port is not None:
             hint = f"{{prog}} config set gateway.port {port}; or without the service: {{prog}} gateway uninstall"
             raise UsageError("usage", f"The port of the installed gateway ({self}) is the configuration's.", hint=hint)
-        self.manager.start(self.service)
-        return _answering(rt)
 
     def stop(self, rt: Runtime) -> Ended | None:
         """Stop it; what ran until now, None where nothing did.
