@@ -149,12 +149,18 @@ def test_a_file_with_proxies_is_read_behind_the_environment_and_only_if_it_is_pr
     path.chmod(0o640)
     with pytest.raises(NetworkError, match="PORTICO_PROXY_FILE") as error:
         proxy_for("https://as.test/")
+    another = path.stat().st_uid + 1
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "geteuid", lambda: another)
+        with pytest.raises(NetworkError, match="PORTICO_PROXY_FILE") as of_another:
+            proxy_for("https://as.test/")
     path.unlink()
     with pytest.raises(NetworkError, match="PORTICO_PROXY_FILE"):
         proxy_for("https://as.test/")
 
     assert error.value.id == "proxy-unusable"
     assert "chmod 600" in str(error.value.hint)
+    assert "chmod" not in str(of_another.value.hint)  # only its owner may
     assert [each.id for each in problems()] == ["proxy-unusable"]
 
 

@@ -211,8 +211,7 @@ def _file(path: Path) -> dict[str, str]:
         if not stat.S_ISREG(found.st_mode):
             raise _unusable_file(path, "it is not a plain file")
         if os.name == "posix" and (found.st_mode & 0o077 or found.st_uid not in {os.geteuid(), 0}):
-            owned = found.st_uid in {os.geteuid(), 0}
-            hint = f"chmod 600 {quote(str(path))}" if owned else None
+            hint = f"chmod 600 {quote(str(path))}" if found.st_uid == os.geteuid() else None
             raise _unusable_file(path, "others may read it or write to it", hint)
 
     try:
