@@ -78,11 +78,11 @@ class Desk:
         self.printed.append(error.get("hint", ""))
         return error
 
-    def found(self, id: str, env: Mapping[str, str | None] | None = None) -> dict[str, Any]:
-        """The finding of `doctor` with this id; its hint counts as printed."""
+    def found(self, *ids: str, env: Mapping[str, str | None] | None = None) -> dict[str, Any]:
+        """The first finding of `doctor` with one of these ids; its hint counts as printed."""
         findings = json.loads(self.commands.run("doctor", "--json", env=env).stdout)["findings"]
-        found = next((each for each in findings if each["id"] == id), None)
-        assert found is not None, f"no {id} in {[each['id'] for each in findings]}"
+        found = next((each for each in findings if each["id"] in ids), None)
+        assert found is not None, f"none of {ids} in {[each['id'] for each in findings]}"
         self.printed.append(found["hint"] or "")
         return found
 

@@ -216,6 +216,7 @@ class KeePassXC:
                 for name in self.windows()[-1:]:
                     self.asked.append(name)
                     leaves.wait(after_s)
+                    self._wait_for_focus(name)
                     for key in keys:
                         self._xdotool("type" if key == PASSWORD else "key", key)
                     deadline = time.monotonic() + 2
@@ -229,6 +230,12 @@ class KeePassXC:
         finally:
             leaves.set()
             thread.join()
+
+    def _wait_for_focus(self, name: str) -> None:
+        """Until the window takes keys: what is typed before goes nowhere, and the rest means another button."""
+        deadline = time.monotonic() + 5
+        while self._xdotool("getwindowfocus", "getwindowname").strip() != name and time.monotonic() < deadline:
+            time.sleep(0.02)
 
     def lock(self, collection: str) -> None:
         """Lock a database, as its user does in the menu."""
