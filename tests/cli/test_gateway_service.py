@@ -84,7 +84,12 @@ def test_a_gateway_that_runs_already_gives_way_to_the_service_and_its_port_is_th
     assert "portico config set gateway.port 18999" in refused.stderr
 
 
-def test_a_gateway_that_runs_for_a_tool_goes_on_when_the_service_is_uninstalled(systemd):
+def test_a_gateway_that_runs_for_a_tool_goes_on_when_the_service_is_uninstalled(systemd, tmp_path):
+    passphrase = tmp_path / "passphrase"
+    passphrase.write_text("of no keyring\n", encoding="utf-8")
+    passphrase.chmod(0o600)
+    systemd.env = {name: value for name, value in systemd.env.items() if name != "PORTICO_PASSPHRASE"}
+    systemd.env["PORTICO_PASSPHRASE_FILE"], systemd.store = str(passphrase), ("--store", "file")
     systemd.sign_in("--region", "global")
     told(systemd, "install")
     told(systemd, "stop")
