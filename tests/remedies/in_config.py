@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import itertools
 import json
 import os
 import shlex
 import subprocess
-import threading
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 from unittest.mock import patch
 
 import pytest
 
+from portico.config import file
+from portico.store.atomic import write_temporary
 from tests.gateway.providers import STREAMS
 from tests.remedies.in_models import ASK, acme
 from tests.remedies.in_sign_in import standard_input
@@ -120,25 +122,16 @@ def a_config_in_another_encoding(desk):
 
 @scenario("close it there and run the command again")
 def a_config_that_another_program_keeps_changing(desk):
-    path = write(desk, "{}\n")
-    over = threading.Event()
+    path, saves = write(desk, "{}\n"), itertools.count()
 
-    def save() -> None:
-        number, beside = 0, path.with_name("beside")
-        while not over.is_set():
-            number += 1
-            beside.write_text(
-                f"{{ history: {json.dumps(number % 2 == 0)}, gateway: {{ port: {number % 60000 + 1} }} }}\n", encoding="utf-8"
-            )
-            beside.replace(path)
+    def while_it_saves(target: Path, data: bytes, **more: Any) -> Path:
+        path.write_text(f"// {next(saves)}\n{{}}\n", encoding="utf-8")
+        return write_temporary(target, data, **more)
 
-    program = threading.Thread(target=save)
-    program.start()
-    try:
+    with pytest.MonkeyPatch.context() as seam:
+        seam.setattr(file, "write_temporary", while_it_saves)
         desk.refused("config", "set", "models.mode", '"merge"')
-    finally:
-        over.set()
-        program.join()
+    assert next(saves) > 1
     desk.ok("config", "set", "models.mode", "merge")
 
 
