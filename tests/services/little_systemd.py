@@ -17,9 +17,9 @@ from pathlib import Path
 READY_S = 20
 
 
-def install(folder: Path, home: Path) -> dict[str, str]:
-    """Put both programs into `folder`; the variables of a user whose home is `home` and who has them."""
-    programs, config = folder / "bin", home / "config"
+def install(folder: Path, home: Path, *, config: Path | None = None) -> dict[str, str]:
+    """Put both programs into `folder`; the variables of a user who has them, and whose home and folder of settings these are."""
+    programs, config = folder / "bin", config or home / "config"
     programs.mkdir(parents=True)
     for name in ("systemctl", "journalctl"):
         words = shlex.join([sys.executable, __file__, name, str(folder), str(config / "systemd" / "user")])
