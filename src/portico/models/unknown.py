@@ -109,7 +109,7 @@ def first_step(provider: Provider) -> str:
     spec = provider.spec
     choices = (*(each.id for each in spec.key_choices), *spec.sign_in_choices) if spec is not None else ()
     choice = provider.id if is_signed_in_to(provider) else next(iter(choices), None)
-    if choice is None:  # no menu offers it: a key in the config is what is left
+    if choice is None:  # no menu offers it: only a key in the config does it
         return f"{{prog}} config set models.providers.{provider.id}.apiKey -"
     return f"{{prog}} onboard --auth-choice {choice}"
 

@@ -84,7 +84,7 @@ class _Worker:
                     continue  # it was taken just now: its call is on the way
                 return
             tell = call()
-            _idle.append(self)  # before anyone is told: who makes the next call then finds this thread
+            _idle.append(self)  # before the outcome is out, so that the next call finds this thread
             tell()
             del call, tell  # what they hold must not live until the next one
 
