@@ -49,9 +49,11 @@ async def test_both_tokens_are_revoked():
 
 
 async def test_unknown_tokens_count_as_revoked():
-    async with signed_out() as (_, _, go):
+    async with signed_out() as (server, _, go):
         await go()
         await go()
+
+    assert server.faults.requests[REVOKE] == 4
 
 
 async def test_an_access_token_that_cannot_be_revoked_by_itself_falls_with_its_refresh_token():

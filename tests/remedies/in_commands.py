@@ -32,6 +32,7 @@ from tests.auth.importers.samples import Sample
 from tests.minimax_session import CN, GLOBAL, sealed_store
 from tests.plugins.trees import write_plugin
 from tests.remedies.in_configuring import MODEL, at_a_terminal
+from tests.remedies.in_doctor import with_an_open_state
 from tests.remedies.in_sign_in import BY_BROWSER, change, standard_input, taken_port, typed_key
 from tests.remedies.scenario import command_of, scenario
 
@@ -385,10 +386,7 @@ def a_waiting_code(shell: dict[str, str]) -> str:
 
 @scenario("{prog} doctor --fix does it.")
 def a_finding_that_the_doctor_can_fix(desk):
-    desk.ok("config", "set", "gateway.port", "18555")
-    state = desk.commands.paths.state
-    state.mkdir(exist_ok=True)
-    state.chmod(0o755)
+    with_an_open_state(desk)
     desk.commands.run(*command_of(desk.shown("doctor --fix does it", "doctor")))  # ends with 9: nobody is signed in
     desk.not_found("state-open")
 

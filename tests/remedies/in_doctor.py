@@ -115,12 +115,18 @@ def a_refresh_that_keeps_failing(desk):
     desk.follow(desk.found("refresh-failing")["hint"])
 
 
-@scenario("chmod {} {}")
-def a_state_folder_that_others_can_read(desk):
+def with_an_open_state(desk: Desk) -> Path:
+    """The state folder, which others can read."""
     desk.ok("config", "set", "gateway.port", "18555")
-    state = desk.commands.paths.state
+    state: Path = desk.commands.paths.state
     state.mkdir(exist_ok=True)
     state.chmod(0o755)
+    return state
+
+
+@scenario("chmod {} {}")
+def a_state_folder_that_others_can_read(desk):
+    state = with_an_open_state(desk)
     _, mode, path = desk.found("state-open")["hint"].split()
     assert path == str(state)
     state.chmod(int(mode, 8))

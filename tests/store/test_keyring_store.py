@@ -80,7 +80,10 @@ def test_records_of_any_size_come_back_whole_from_the_secret_service(secret_serv
 
 
 def test_deleting_what_is_not_there_is_no_error(secret_service):
-    KeyringStore(SECRET_SERVICE).delete("nobody#a")
+    store = KeyringStore(SECRET_SERVICE)
+    store.delete("nobody#a")
+    assert store.get("nobody#a") is None
+    assert secret_service.items() == []
 
 
 @pytest.mark.requirement("E36")

@@ -45,14 +45,25 @@ async def test_a_caller_that_is_cancelled_leaves_the_call_running():
     assert await off_loop(lambda: ended.wait(5))
 
 
-def test_a_call_that_outlives_its_loop_tells_nobody():
-    go = threading.Event()
+def test_a_call_that_outlives_its_loop_tells_nobody(monkeypatch):
+    go, failed = threading.Event(), []
+    monkeypatch.setattr(threading, "excepthook", failed.append)
+    monkeypatch.setattr(threads, "_IDLE_S", 0.01)
+    monkeypatch.setattr(threads, "_idle", [])
+
+    def call():
+        go.wait(5)
+        return threading.current_thread()
 
     async def begin():
-        start_off_loop(lambda: go.wait(5))
+        before = {*threading.enumerate()}
+        start_off_loop(call)
+        return {*threading.enumerate()} - before
 
-    asyncio.run(begin())
+    (thread,) = asyncio.run(begin())
     go.set()
+    thread.join(15)
+    assert (thread.is_alive(), failed) == (False, [])
 
 
 def test_a_call_that_never_ends_does_not_hold_the_interpreter():
@@ -85,7 +96,8 @@ async def test_calls_one_after_the_other_start_one_thread_at_most(monkeypatch):
 @pytest.mark.requirement("E164")
 async def test_calls_at_once_wait_for_none_of_the_others():
     meet = threading.Barrier(8)
-    await asyncio.wait_for(asyncio.gather(*[off_loop(lambda: meet.wait(5)) for _ in range(8)]), 6)
+    places = await asyncio.wait_for(asyncio.gather(*[off_loop(lambda: meet.wait(5)) for _ in range(8)]), 6)
+    assert sorted(places) == [*range(8)]
 
 
 @pytest.mark.requirement("E164")
@@ -110,6 +122,7 @@ async def test_what_a_call_held_is_let_go_when_it_has_ended():
         while gone() is not None:
             gc.collect()
             await asyncio.sleep(0.005)
+    assert gone() is None
 
 
 @pytest.mark.requirement("E164")

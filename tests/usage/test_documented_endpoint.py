@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-from aiohttp import web
 
 from portico.errors import ExitCode, NetworkError, SignInNeeded
 from portico.plugins.builtin.minimax import PLANS
@@ -102,8 +101,7 @@ async def test_a_host_that_hangs_takes_only_its_share_of_the_time(api, account, 
     import asyncio
 
     async def hangs(_request):
-        await asyncio.sleep(30)
-        return web.Response()
+        await asyncio.Event().wait()
 
     api.answers = [hangs, TOLD]
 
