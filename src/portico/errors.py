@@ -40,6 +40,9 @@ ENDS_A_GRANT: Final = frozenset(
     }
 )
 
+# What to do about a mistake of a plugin's.
+REPORT_TO_AUTHOR: Final = "Report this to the author of the provider's plugin: `{prog} plugins list` shows which one it is."
+
 
 class ExitCode:
     """The exit codes of every command. `models status --check` alone keeps OpenClaw's 1 and 2."""

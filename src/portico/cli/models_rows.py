@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Literal
 
 from portico.contracts import ModelSpec
 from portico.errors import PorticoError, UsageError
-from portico.models import unknown
 from portico.models.catalog import host_of
 from portico.models.merging import CONFIG, CORRECTIONS
 from portico.models.reference import ModelReference, did_you_mean
+from portico.models.unknown import no_such_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -134,7 +134,7 @@ def _row(reference: ModelReference, tags: list[str], accounts: _Accounts) -> Row
 
 def _why_missing(reference: ModelReference, loader: ModelLoader) -> str:
     off = loader.switched_off_by(reference)
-    error = unknown.no_such_model(loader.catalog, reference, switched_off_by=off, kind=UsageError)
+    error = no_such_model(loader.catalog, reference, switched_off_by=off, kind=UsageError)
     meant = did_you_mean(loader.catalog.near(str(reference)))
     return f"{error.why}{f'. {meant}' if meant else ''}"
 

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Final
 
 from portico.contracts import ModelSpec
 from portico.errors import ConfigError, PorticoError, UsageError
-from portico.models import unknown
 from portico.models.callable import CallableModel, Passed, Resolution
 from portico.models.catalog import Catalog, Provider
 from portico.models.credentials import Credential, Credentials, of_profile
 from portico.models.endpoints import all_bases, auth_header, base_url_of, checked_base_url, headers_of, with_base_urls
 from portico.models.thinking import reasons
+from portico.models.unknown import key_not_set, no_credential, no_such_model, wrong_case
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -186,7 +186,7 @@ class ModelLoader:
         spec = None if provider is None else self._spec(provider, reference)
         if provider is None or spec is None:
             off = self._switched_off.get(reference.provider)
-            raise unknown.no_such_model(self.catalog, reference, switched_off_by=off, kind=kind)
+            raise no_such_model(self.catalog, reference, switched_off_by=off, kind=kind)
         if named and not self.catalog.allows(reference):
             raise UsageError(
                 "model-not-allowed",
@@ -205,9 +205,9 @@ class ModelLoader:
             )
         credentials = [of_profile(profile)] if profile is not None else self.credentials.of(provider)
         if not credentials and (unset := self.credentials.unset_variable_of(provider)) is not None:
-            raise unknown.key_not_set(provider, unset)
+            raise key_not_set(provider, unset)
         if not credentials:
-            raise unknown.no_credential(
+            raise no_credential(
                 provider,
                 reference,
                 switched_off_by=self._switched_off.get(provider.id),
@@ -218,7 +218,7 @@ class ModelLoader:
 
     def _spec(self, provider: Provider, reference: ModelReference) -> ModelSpec | None:
         known = provider.model(reference.model)
-        if known is not None or provider.config is None or unknown.wrong_case(self.catalog, reference):
+        if known is not None or provider.config is None or wrong_case(self.catalog, reference):
             return known
         # A model newer than this catalogue is passed on where the user configured the provider: the provider itself says no.
         return ModelSpec(reference.model, reference.model, reasoning=reasons(reference.model))

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, TypeVar
 
-from portico.errors import OAuthError, PorticoError, place_of
+from portico.errors import REPORT_TO_AUTHOR, OAuthError, PorticoError, place_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-REPORT_TO_AUTHOR: Final = "Report this to the author of the provider's plugin: `{prog} plugins list` shows which one it is."
 T = TypeVar("T")
 
 

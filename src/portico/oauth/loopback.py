@@ -8,8 +8,7 @@ import socket
 import sys
 from typing import TYPE_CHECKING, Final
 
-from portico.errors import ConfigError, NoWayToSignIn
-from portico.oauth.dialect_calls import REPORT_TO_AUTHOR
+from portico.errors import REPORT_TO_AUTHOR, ConfigError, NoWayToSignIn
 from portico.oauth.urls import is_loopback
 
 if TYPE_CHECKING:

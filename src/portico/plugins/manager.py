@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from portico.errors import ConfigError, UsageError
-from portico.plugins import decision
+from portico.plugins.decision import enabled_in, refuse, switched_off, why_blocked
 from portico.plugins.inventory import Inventory
 
 if TYPE_CHECKING:
@@ -117,10 +117,10 @@ class PluginHost:
         Raises:
             ConfigError: `plugin-disabled`: its own entry switches it off, or the config or the environment blocks it.
         """
-        config = decision.enabled_in(self._config, self.find(id).id)
-        off = decision.why_blocked(id, config, self._env) or decision.switched_off(id, self._config)
+        config = enabled_in(self._config, self.find(id).id)
+        off = why_blocked(id, config, self._env) or switched_off(id, self._config)
         if off is not None:
-            raise decision.refuse(id, off)
+            raise refuse(id, off)
         return PluginHost(config, paths=self._paths, env=self._env, bundled=self._bundled)
 
     # --- loading ---
@@ -139,7 +139,7 @@ class PluginHost:
         """
         record = self.find(id)
         if not record.enabled:
-            raise decision.refuse(id, record.decision)
+            raise refuse(id, record.decision)
         self.load({record.id})
         record = self.find(id)
         if record.error is not None and not record.loaded:
