@@ -26,8 +26,9 @@ from portico.gateway.as_service import gateway_service
 from portico.gateway.child import same_installation
 from portico.oauth.browser import BrowserOpener
 from portico.oauth.browser_choice import Surroundings
+from portico.secret import SECRET_VARIABLES
 from portico.services.service import ask
-from portico.store.passphrase import SECRET_VARIABLES, PassphraseSource
+from portico.store.passphrase import PassphraseSource
 from portico.store.profiles import ProfileIndex
 from portico.store.vault import Vault
 from portico.testing.canary import canary

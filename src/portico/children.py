@@ -20,7 +20,7 @@ import shutil
 import sys
 from typing import TYPE_CHECKING, Final
 
-from portico.store.passphrase import SECRET_VARIABLES
+from portico.secret import SECRET_VARIABLES
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -13,6 +13,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
 REDACTED: Final = "[redacted]"
+# No child process is to get these: a browser or a tool has no business with the store.
+SECRET_VARIABLES: Final = ("PORTICO_PASSPHRASE_FILE", "PORTICO_PASSPHRASE")
 
 # Over-redaction can be undone by the reader; a leaked secret cannot. Field names first, then shapes that are tokens on sight.
 _FIELD = (

@@ -10,17 +10,14 @@ from typing import TYPE_CHECKING, Final
 
 from portico.errors import StoreError
 from portico.paths import UnknownHome, expanded
-from portico.secret import Secret
+from portico.secret import SECRET_VARIABLES, Secret
 from portico.store.atomic import file_error, read_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-FILE_ENV: Final = "PORTICO_PASSPHRASE_FILE"
-TEXT_ENV: Final = "PORTICO_PASSPHRASE"
-# No child process is to get these: a browser or a tool has no business with the store.
-SECRET_VARIABLES: Final = (FILE_ENV, TEXT_ENV)
+FILE_ENV, TEXT_ENV = SECRET_VARIABLES
 _FILE_LIMIT: Final = 64 * 1024
 _ANOTHER: Final = f"set {FILE_ENV} to a file that you can read, with the passphrase as UTF-8 in its first line"
 
