@@ -204,14 +204,14 @@ def _cells(connection: sqlite3.Connection, tables: Sequence[CellTable], longest:
     left = longest
     for table in tables:
         found: dict[str, str] = {}
-        for key, text in _rows(connection, table, longest):
-            left -= len(key) + len(text)
+        for key, content in _rows(connection, table, longest):
+            left -= len(key) + len(content)
             if left < 0:
                 raise ValueError(f"{table.name} has more than {longest >> 20} MiB of text")
             if len(found) == _MAX_ROWS:
                 raise ValueError(f"{table.name} has more than {_MAX_ROWS} rows")
             try:
-                found[key.decode()] = text.decode()
+                found[key.decode()] = content.decode()
             except UnicodeDecodeError:
                 raise ValueError(f"{table.name} has what is not UTF-8 text") from None
         cells |= {CellName(table, key): found[key] for key in sorted(found)}
@@ -222,10 +222,10 @@ def _rows(connection: sqlite3.Connection, table: CellTable, longest: int) -> Ite
     columns = f'"{table.key}", typeof("{table.key}"), substr("{table.text}", 1, ?), typeof("{table.text}")'
     where = f'"{table.key}" IN ({", ".join("?" * len(table.rows))})' if table.rows else "1"
     query = f'SELECT {columns} FROM "{table.name}" WHERE {where}'  # noqa: S608 - the names are constants
-    for key, key_type, text, text_type in connection.execute(query, (longest + 1, *table.rows)):
-        if (key_type, text_type) != (b"text", b"text"):
+    for key, key_type, content, content_type in connection.execute(query, (longest + 1, *table.rows)):
+        if (key_type, content_type) != (b"text", b"text"):
             raise ValueError(f"{table.name} has something else than text")
-        yield key, text
+        yield key, content
 
 
 def _refuse(error: sqlite3.Error, path: Path) -> NoReturn:
