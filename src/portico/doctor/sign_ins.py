@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from portico.doctor.finding import Found, Saw, Skipped, of_error
 from portico.errors import ConfigError, PorticoError
-from portico.store.keyring_backend import without_sign_in
-from portico.store.remedy import sign_in_again
+from portico.store.remedy import sign_in_again, without_sign_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

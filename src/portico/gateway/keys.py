@@ -16,10 +16,9 @@ from typing import TYPE_CHECKING, Final
 from portico.errors import SignInNeeded, StoreError, UsageError
 from portico.paths import Paths
 from portico.secret import Secret
-from portico.store.keyring_backend import without_sign_in
 from portico.store.profiles import Profile, ProfileIndex
 from portico.store.records import Tokens, fingerprint
-from portico.store.remedy import sign_in_again
+from portico.store.remedy import sign_in_again, without_sign_in
 from portico.store.vault import ABSENT, GenerationChanged
 
 if TYPE_CHECKING:

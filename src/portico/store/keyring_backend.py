@@ -13,6 +13,7 @@ import threading
 from typing import TYPE_CHECKING, Final, cast
 
 from portico.errors import StoreError
+from portico.store.remedy import FILE_HINT
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -39,14 +40,6 @@ _REFUSED: Final = {
     "keyrings.alt": "it keeps secrets in plain text, or nearly so",
     "keyrings.cryptfile": "it asks for its password on the terminal of whoever calls it",
 }
-FILE_COMMAND: Final = "{prog} onboard --store file"
-"""Signs in again, into the sealed file. A command that needs no sign-in puts another in its place in the hint."""
-FILE_HINT: Final = f"{FILE_COMMAND}   (keeps the tokens in a file sealed with a passphrase)"
-
-
-def without_sign_in(hint: str | None) -> str | None:
-    """`hint` for somebody who keeps a key and needs no sign-in: the sealed file is chosen in the configuration."""
-    return None if hint is None else hint.replace(FILE_COMMAND, "{prog} config set auth.store file")
 
 
 _SECRET_SERVICE_PRIORITY: Final = 5.0  # that of keyring 25

@@ -12,7 +12,6 @@ from portico.errors import LockBusy, StoreError, StoreUnknown
 from portico.secret import Secret, redact
 from portico.store.deadline import LETTING_GO_S, DeadlinePassed, Deadlines, Person, call_with_deadline
 from portico.store.keyring_backend import (
-    FILE_HINT,
     FREEDESKTOP,
     MACOS,
     WINDOWS,
@@ -24,6 +23,7 @@ from portico.store.keyring_backend import (
 )
 from portico.store.lock import FileLock
 from portico.store.records import SERVICE
+from portico.store.remedy import FILE_HINT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -8,6 +8,9 @@ if TYPE_CHECKING:
     from portico.store.profile_record import Profile
 
 SIGNED_OUT: Final = "You are signed out."
+FILE_COMMAND: Final = "{prog} onboard --store file"
+"""Signs in again, into the sealed file. A command that needs no sign-in puts another in its place in the hint."""
+FILE_HINT: Final = f"{FILE_COMMAND}   (keeps the tokens in a file sealed with a passphrase)"
 
 
 def sign_in(choice: str = "minimax-portal") -> str:
@@ -32,3 +35,8 @@ def new_tokens(profile: Profile) -> str:
 
     region = f" --region {profile.region}" if profile.region else ""
     return f"{{prog}} models auth login --provider {profile.provider}{region} --profile {quote(profile.id)} --replace"
+
+
+def without_sign_in(hint: str | None) -> str | None:
+    """`hint` for somebody who keeps a key and needs no sign-in: the sealed file is chosen in the configuration."""
+    return None if hint is None else hint.replace(FILE_COMMAND, "{prog} config set auth.store file")

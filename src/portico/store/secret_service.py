@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from portico.errors import StoreError, StoreUnknown
 from portico.secret import Secret
-from portico.store.keyring_backend import FILE_HINT
 from portico.store.records import SERVICE
+from portico.store.remedy import FILE_HINT
 from portico.store.session_bus import SECRETS, open_session_bus
 
 if TYPE_CHECKING:

@@ -17,12 +17,11 @@ from typing import TYPE_CHECKING, Final
 from portico.errors import LockBusy, SignInNeeded, StoreError, StoreUnknown
 from portico.secret import Secret
 from portico.store.deadline import Deadlines
-from portico.store.keyring_backend import FILE_COMMAND
 from portico.store.leftovers import forget, intend, pointed_at
 from portico.store.lock import named_lock
 from portico.store.profiles import IndexDraft, Leftover, Profile, ProfileIndex, Slot, StoreName
 from portico.store.records import SERVICE, RecordPlace, RecordStore, Tokens, decode_record, encode_record, record_user
-from portico.store.remedy import sign_in_again
+from portico.store.remedy import FILE_COMMAND, sign_in_again
 from portico.store.roll_forward import finish_refresh, unfinished_refresh
 from portico.store.steps import no_step
 
