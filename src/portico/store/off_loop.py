@@ -6,7 +6,6 @@ in a folder of a server that is gone say, keeps its own thread and no other call
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 import threading
@@ -15,6 +14,7 @@ from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final, TypeVar
 
 if TYPE_CHECKING:
+    import asyncio
     from collections.abc import Callable
 
 T = TypeVar("T")
@@ -28,6 +28,8 @@ def start_off_loop(call: Callable[[], T]) -> asyncio.Future[T]:
 
     A `StopIteration` or `SystemExit` of the call becomes a `RuntimeError`.
     """
+    import asyncio  # `auth token` has no event loop, and uses what else is here
+
     loop = asyncio.get_running_loop()
     future: asyncio.Future[T] = loop.create_future()
 
