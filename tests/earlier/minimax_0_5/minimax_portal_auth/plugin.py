@@ -1,0 +1,142 @@
+"""What the plugin registers with its host."""
+
+from __future__ import annotations
+
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
+
+from minimax_portal_auth.dialects import DIALECTS
+from minimax_portal_auth.families import DEVICE_CODE, FAMILIES, MCODE_CLIENT, OPENCLAW_CLIENT
+from minimax_portal_auth.models import MODELS
+from minimax_portal_auth.overrides import configured_portals
+from minimax_portal_auth.portals import PORTALS
+from minimax_portal_auth.resource import api_base_for, check_scope
+from portico.plugin_api import (
+    AcceptedGrant,
+    AuthMethod,
+    ConfigError,
+    ProviderSpec,
+    built_in,
+    built_in_plans,
+    hookimpl,
+    plain_text,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from minimax_portal_auth.portals import Flow, Portal
+    from portico.plugin_api import Emulator, JsonValue, OAuthServer, PlanReader, Region, TokenDialect, TokenGrant
+
+PROVIDER: Final = "minimax-portal"
+DEFAULT_MODEL: Final = f"{PROVIDER}/MiniMax-M2.1"
+BORROWED_CLIENT_HINT: Final = (
+    "Signs in with OpenClaw's public client id: MiniMax's page will name OpenClaw, and MiniMax can withdraw it. "
+    "Another is set by `{{prog}} config set plugins.entries.minimax-portal-auth.config.portals.{region}.clientId ID`."
+)
+
+
+# platform.minimax.io/docs/m-plan/faq: MiniMax Code alone is signed in to without a key.
+SUBSCRIPTION_KEY_HINT: Final = (
+    "MiniMax's M Plan FAQ says that tools other than MiniMax Code need a Subscription Key. If the models refuse this sign-in, "
+    "use such a key: `{{prog}} onboard --auth-choice {choice}`."
+)
+_KEY_CHOICES: Final = MappingProxyType({"global": "minimax-api", "cn": "minimax-cn-api"})
+
+
+def _hosts(portal: Portal) -> frozenset[str]:
+    """Every host that a token of this region may be sent to, whichever family's client it was granted to."""
+    region = portal.region.id
+    bases = [*portal.origins, *(family.api_bases[region] for family in FAMILIES.values() if region in family.api_bases)]
+    return frozenset(host for base in bases if (host := urlsplit(base).hostname))
+
+
+_KEYED: Final = built_in("minimax")
+SPEC: Final = ProviderSpec(
+    id=PROVIDER,
+    label="MiniMax",
+    api="anthropic-messages",
+    base_urls=MappingProxyType({region: portal.api_base for region, portal in PORTALS.items()}),
+    hosts=MappingProxyType({region: _hosts(portal) for region, portal in PORTALS.items()}),
+    models=MODELS,
+    # In OpenClaw's order: a token that somebody handed out, then a key.
+    env_keys=("MINIMAX_OAUTH_TOKEN", "MINIMAX_API_KEY"),
+    region_env=_KEYED.region_env,
+    aliases=("minimax",),
+    placeholder_key="minimax-oauth",
+    paths=_KEYED.paths,
+    error_codes=_KEYED.error_codes,
+    subscribe_urls=_KEYED.subscribe_urls,
+    sign_in_choices=(PROVIDER,),
+)
+
+
+class MinimaxPortal:
+    """`--auth-choice minimax-portal`: the Global and the CN portal."""
+
+    choice = PROVIDER
+    provider = PROVIDER
+    label = "MiniMax OAuth"
+    regions: tuple[Region, ...] = tuple(portal.region for portal in PORTALS.values())
+    default_model = DEFAULT_MODEL
+
+    def __init__(self, config: Mapping[str, JsonValue]) -> None:
+        self._portals = configured_portals(config)
+
+    def hint(self, region: str) -> str:
+        client = self._portals[region].server.client_id
+        borrowed = BORROWED_CLIENT_HINT.format(region=region) if client == OPENCLAW_CLIENT else ""
+        of_a_tool = client in FAMILIES and client != MCODE_CLIENT
+        key = SUBSCRIPTION_KEY_HINT.format(choice=_KEY_CHOICES[region]) if of_a_tool else ""
+        return " ".join(filter(None, (borrowed, key)))
+
+    def server(self, region: str) -> OAuthServer:
+        return self._portals[region].server
+
+    def flow(self, region: str) -> Flow:
+        return self._portals[region].flow
+
+    def accept(self, region: str, grant: TokenGrant) -> AcceptedGrant:
+        if self._portals[region].server.dialect == DEVICE_CODE:
+            check_scope(grant)
+        notes = (grant.notice,) if grant.notice else ()
+        return AcceptedGrant(api_base=api_base_for(self._portals[region], grant.resource_url), notes=notes)
+
+    def for_client(self, client_id: str) -> MinimaxPortal:
+        """The choice as another product's client uses it, at MiniMax's own portals: where that product has signed in."""
+        if client_id not in FAMILIES:
+            raise ConfigError("unknown-client", f"No public source knows this client id of MiniMax: {plain_text(client_id, 80)}")
+        return MinimaxPortal({"portals": {region: {"clientId": client_id} for region in PORTALS}})
+
+
+@hookimpl
+def portico_providers() -> Iterable[ProviderSpec]:
+    """MiniMax's models as a signed-in account reaches them."""
+    return (SPEC,)
+
+
+@hookimpl
+def portico_plan_readers() -> Iterable[PlanReader]:
+    """What the plan of a signed-in account has left: the same service tells it as for a key."""
+    return (built_in_plans("minimax", provider=PROVIDER, env_keys=("MINIMAX_OAUTH_TOKEN",)),)
+
+
+@hookimpl
+def portico_auth_methods(config: Mapping[str, JsonValue]) -> Iterable[AuthMethod]:
+    """The one auth choice, with the user's own portals applied."""
+    return (MinimaxPortal(config),)
+
+
+@hookimpl
+def portico_token_dialects() -> Sequence[TokenDialect]:
+    """How MiniMax words its replies."""
+    return DIALECTS
+
+
+@hookimpl
+def portico_emulators() -> Iterable[Emulator]:
+    """A stand-in for MiniMax's account service and API."""
+    from minimax_portal_auth.emulator import MinimaxEmulator
+
+    return (MinimaxEmulator(),)
