@@ -33,7 +33,7 @@ BOOT: Final = _read_boot_id()
 
 
 class SystemClock:
-    """`portico.contracts.Clock` on this machine."""
+    """`portico.interfaces.basics.Clock` on this machine."""
 
     def wall_ms(self) -> int:
         return time.time_ns() // 1_000_000

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 
     from portico.auth.broker import TokenBroker
     from portico.config.layers import LoadedConfig
-    from portico.contracts import Clock, FormPoster
+    from portico.interfaces.authorization import FormPoster
+    from portico.interfaces.basics import Clock
     from portico.models.loader import ModelLoader
     from portico.oauth.client import OAuthClient
     from portico.paths import Paths

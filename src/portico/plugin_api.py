@@ -36,39 +36,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pluggy
 
-from portico.contracts import (
-    AcceptedGrant,
-    ApiKind,
-    AuthMethod,
-    Choice,
-    CliCommand,
-    Clock,
-    DeviceAuthorization,
-    DoctorCheck,
-    Emulator,
-    EmulatorOptions,
-    Finding,
-    FormPoster,
-    FormRequest,
-    HttpReply,
-    JsonValue,
-    KeyChoice,
-    ModelCost,
-    ModelSpec,
-    OAuthServer,
-    Pending,
-    PlanReader,
-    PlanWindow,
-    PriceTier,
-    Prompter,
-    ProviderSpec,
-    Redirect,
-    RefusalKind,
-    Region,
-    TokenDialect,
-    TokenGrant,
-    WindowState,
-)
 from portico.errors import (
     ConfigError,
     Denied,
@@ -83,6 +50,22 @@ from portico.errors import (
     TimedOut,
     UsageError,
 )
+from portico.interfaces.auth_method import AcceptedGrant, AuthMethod, Region
+from portico.interfaces.authorization import (
+    DeviceAuthorization,
+    FormPoster,
+    FormRequest,
+    HttpReply,
+    OAuthServer,
+    Pending,
+    Redirect,
+    TokenDialect,
+    TokenGrant,
+)
+from portico.interfaces.basics import Choice, Clock, JsonValue, Prompter
+from portico.interfaces.plan_reader import PlanReader, PlanWindow, WindowState
+from portico.interfaces.plugin_parts import CliCommand, DoctorCheck, Emulator, EmulatorOptions, Finding
+from portico.interfaces.provider_spec import ApiKind, KeyChoice, ModelCost, ModelSpec, PriceTier, ProviderSpec, RefusalKind
 from portico.secret import Secret, redact
 
 if TYPE_CHECKING:

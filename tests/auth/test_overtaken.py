@@ -9,7 +9,7 @@ import pytest
 
 from portico.auth.held import Held
 from portico.auth.overtaken import revoke_if_ended
-from portico.contracts import HttpReply
+from portico.interfaces.authorization import HttpReply
 from portico.secret import Secret
 from portico.store.profiles import ProfileIndex
 from portico.store.records import Tokens

@@ -11,8 +11,8 @@ import pytest
 from aiohttp import web
 
 from portico.auth.refresh_lock import refresh_lock
-from portico.contracts import ModelSpec
 from portico.errors import SignInNeeded, StoreError
+from portico.interfaces.provider_spec import ModelSpec
 from portico.models.asking import Refused, begin
 from portico.models.callable import CallableModel
 from portico.models.http import ModelHttp

@@ -9,8 +9,8 @@ import pytest
 from portico.auth.held import Ages
 from portico.auth.transaction import Transactions, Wish
 from portico.auth.unstored import Unstored
-from portico.contracts import HttpReply
 from portico.errors import NetworkError, PorticoError, SignInNeeded
+from portico.interfaces.authorization import HttpReply
 from portico.secret import Secret
 from portico.store import atomic, sealed_file
 from portico.store.passphrase import PassphraseSource

@@ -9,8 +9,8 @@ import pytest
 
 from portico.cli.ask_history import Course
 from portico.cli.runtime import Runtime
-from portico.contracts import ModelCost, ModelSpec
 from portico.errors import NetworkError, UsageError
+from portico.interfaces.provider_spec import ModelCost, ModelSpec
 from portico.models.callable import CallableModel
 from portico.models.cooldown import Cooldowns
 from portico.models.failover import Round

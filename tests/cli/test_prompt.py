@@ -15,8 +15,8 @@ from portico.cli.prompt_menus import MenuPrompter, fitting
 from portico.cli.prompt_nobody import NonInteractive
 from portico.cli.prompt_numbered import NumberedPrompter
 from portico.cli.read_line import read_line
-from portico.contracts import Choice
 from portico.errors import UsageError
+from portico.interfaces.basics import Choice
 
 MODELS = [Choice(f"acme/m{number}", f"acme/m{number}") for number in range(1, 5)]
 REGIONS = [Choice("global", "Global", "api.minimax.io"), Choice("cn", "CN", "api.minimaxi.com")]
@@ -141,7 +141,7 @@ def test_where_a_menu_does_not_fit_or_its_marks_cannot_be_shown_the_list_is_numb
 SCRIPT = """
 import asyncio, sys
 from portico.cli.prompt import make_prompter
-from portico.contracts import Choice
+from portico.interfaces.basics import Choice
 prompter = make_prompter()
 def ask():
     return [

@@ -15,8 +15,8 @@ from portico.cli.prompt_menus import MenuPrompter
 from portico.cli.prompt_numbered import NumberedPrompter
 from portico.cli.render import Output
 from portico.cli.wrapping import visible
-from portico.contracts import Choice
 from portico.errors import PorticoError
+from portico.interfaces.basics import Choice
 from tests.minimax_session import GLOBAL
 
 pytestmark = pytest.mark.requirement("E129")

@@ -13,9 +13,9 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from minimax_portal_auth.emulator import MinimaxEmulator
-from portico.contracts import EmulatorOptions
 from portico.gateway import service
 from portico.gateway.state import gateway_lock
+from portico.interfaces.plugin_parts import EmulatorOptions
 from portico.store.passphrase import PassphraseSource
 from portico.store.profiles import ProfileIndex
 from portico.store.vault import Vault

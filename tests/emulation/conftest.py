@@ -9,15 +9,15 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from portico.contracts import EmulatorOptions
 from portico.emulation.run import run_emulation
+from portico.interfaces.plugin_parts import EmulatorOptions
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
     from pathlib import Path
 
-    from portico.contracts import JsonValue
     from portico.emulation.run import EmulationInfo
+    from portico.interfaces.basics import JsonValue
 
 PAGE = """<!doctype html><title>Approve</title><style>b{}</style><p>Approve {code}?</p>
 <form method="post" action="/decide"><input type="hidden" name="code" value="{code}">

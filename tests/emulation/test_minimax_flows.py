@@ -11,9 +11,9 @@ from minimax_portal_auth.dialects import DIALECTS
 from minimax_portal_auth.emulator import MinimaxEmulator
 from minimax_portal_auth.families import MCODE_CLIENT, MMX_CLIENT, OPENCODE_CLIENT
 from minimax_portal_auth.plugin import MinimaxPortal
-from portico.contracts import EmulatorOptions, OAuthServer, TokenGrant
 from portico.emulation.run import run_emulation
 from portico.errors import Denied, NetworkError, OAuthError, TimedOut
+from portico.interfaces.plugin_parts import EmulatorOptions
 from portico.oauth.client import OAuthClient
 from portico.oauth.device_flow import device_flow
 from portico.oauth.events import DeviceCode, PollRetry, PollSlowed
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
+    from portico.interfaces.authorization import OAuthServer, TokenGrant
     from portico.testing.clock import FakeClock
 
 BY_NAME = {dialect.name: dialect for dialect in DIALECTS}

@@ -11,9 +11,9 @@ from urllib.parse import urlsplit
 import aiohttp
 import pytest
 
-from portico.contracts import EmulatorOptions
 from portico.emulation.proxy import EmulationProxy
 from portico.emulation.run import run_emulation
+from portico.interfaces.plugin_parts import EmulatorOptions
 
 if TYPE_CHECKING:
     from pathlib import Path

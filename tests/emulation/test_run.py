@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 import aiohttp
 import pytest
 
-from portico.contracts import EmulatorOptions
 from portico.emulation.run import run_emulation
+from portico.interfaces.plugin_parts import EmulatorOptions
 
 if TYPE_CHECKING:
     from pathlib import Path

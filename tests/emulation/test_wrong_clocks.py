@@ -13,8 +13,8 @@ from minimax_portal_auth.plugin import MinimaxPortal
 from portico.auth.broker import TokenBroker
 from portico.auth.freshness import own_time
 from portico.auth.health import health_of
-from portico.contracts import EmulatorOptions
 from portico.emulation.run import run_emulation
+from portico.interfaces.plugin_parts import EmulatorOptions
 from portico.oauth.client import OAuthClient
 from portico.secret import Secret
 from portico.store import sealed_file

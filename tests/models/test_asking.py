@@ -10,8 +10,8 @@ from types import SimpleNamespace
 import pytest
 from aiohttp import web
 
-from portico.contracts import ModelSpec
 from portico.errors import NetworkError, SignInNeeded
+from portico.interfaces.provider_spec import ModelSpec
 from portico.models.asking import Refused, begin
 from portico.models.callable import CallableModel
 from portico.models.discovery import discover

@@ -6,8 +6,8 @@ import pytest
 
 from portico.config.checker import check
 from portico.config.document import Document
-from portico.contracts import ModelCost, ModelSpec, ProviderSpec
 from portico.errors import UsageError
+from portico.interfaces.provider_spec import ModelCost, ModelSpec, ProviderSpec
 from portico.models.catalog import Catalog
 from portico.models.reference import ModelReference, parse_reference
 

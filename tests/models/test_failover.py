@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from portico.contracts import ModelSpec
 from portico.errors import UsageError
+from portico.interfaces.provider_spec import ModelSpec
 from portico.models.callable import CallableModel
 from portico.models.cooldown import Cooldowns
 from portico.models.failover import Round, key_of

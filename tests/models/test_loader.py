@@ -8,8 +8,8 @@ import pytest
 
 from portico.config.checker import check
 from portico.config.document import Document
-from portico.contracts import ModelSpec, ProviderSpec
 from portico.errors import ConfigError, SignInNeeded, UsageError
+from portico.interfaces.provider_spec import ModelSpec, ProviderSpec
 from portico.models.loader import ModelLoader
 from portico.store.profiles import Failure, Profile
 from portico.testing.canary import canary

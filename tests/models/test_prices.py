@@ -9,9 +9,9 @@ import pytest
 from portico.config.base_edit import checked_for_openclaw
 from portico.config.checker import check
 from portico.config.document import Document
-from portico.contracts import ModelCost, ModelSpec
 from portico.errors import ConfigError
 from portico.gateway.metering import StreamMeter
+from portico.interfaces.provider_spec import ModelCost, ModelSpec
 from portico.models.callable import CallableModel
 from portico.models.protocols import PROTOCOLS
 from portico.models.reference import ModelReference

@@ -9,8 +9,8 @@ from typing import get_args
 import pytest
 from multidict import CIMultiDict
 
-from portico.contracts import RefusalKind
 from portico.errors import LockBusy, NetworkError, StoreError
+from portico.interfaces.provider_spec import RefusalKind
 from portico.models.refusal import (
     MESSAGE_LIMIT,
     AnswerUnknown,

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
-from portico.contracts import HttpReply
+from portico.interfaces.authorization import HttpReply
 from portico.oauth.browser_flow import browser_flow
 from portico.oauth.client import OAuthClient
 from portico.oauth.events import AuthorizeUrl
@@ -19,7 +19,7 @@ from portico.testing.authorization_server import AuthorizationServer, serve
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from portico.contracts import OAuthServer, TokenDialect, TokenGrant
+    from portico.interfaces.authorization import OAuthServer, TokenDialect, TokenGrant
 
 LIMIT_S = 5.0
 

@@ -7,8 +7,8 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from portico.contracts import DeviceAuthorization, OAuthServer
 from portico.errors import Denied, OAuthError
+from portico.interfaces.authorization import DeviceAuthorization, OAuthServer
 from portico.oauth import pkce
 from portico.oauth.authlib_core import PublicClient
 from portico.oauth.authorization_request import new_authorization_request

@@ -10,8 +10,8 @@ from urllib.parse import urlencode
 
 import pytest
 
-from portico.contracts import Redirect
 from portico.errors import ConfigError, NetworkError, NoWayToSignIn, OAuthError, TimedOut
+from portico.interfaces.authorization import Redirect
 from portico.oauth.browser_flow import browser_flow
 from portico.oauth.client import OAuthClient
 from portico.oauth.events import AuthorizeUrl, BrowserNotOpened, Exchanging, Finished, RedirectCaught, StrayRequest

@@ -11,8 +11,8 @@ from urllib.parse import quote, urlencode
 
 import pytest
 
-from portico.contracts import Redirect
 from portico.errors import ConfigError, Denied, NoWayToSignIn, OAuthError
+from portico.interfaces.authorization import Redirect
 from portico.oauth.callback import CallbackServer
 from portico.oauth.events import AuthorizeUrl, RedirectCaught, StrayRequest
 from portico.testing.authorization_server import AuthorizationServer, Fault, Gate

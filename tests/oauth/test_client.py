@@ -16,8 +16,8 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from portico.contracts import FormRequest
 from portico.errors import ConfigError, NetworkError
+from portico.interfaces.authorization import FormRequest
 from portico.oauth.client import BODY_CAP, OAuthClient
 from portico.oauth.proxy import Proxy, proxy_for
 from portico.paths import EMULATOR_ENV

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from portico.contracts import OAuthServer
 from portico.errors import Denied, NoWayToSignIn, OAuthError, TimedOut
+from portico.interfaces.authorization import OAuthServer
 from portico.oauth.client import OAuthClient
 from portico.oauth.device_flow import device_flow
 from portico.oauth.events import DeviceCode, Finished, PollRetry, PollSlowed

@@ -9,8 +9,8 @@ from dataclasses import replace
 import pytest
 from aiohttp import web
 
-from portico.contracts import HttpReply, OAuthServer
 from portico.errors import ConfigError, NetworkError, OAuthError
+from portico.interfaces.authorization import HttpReply, OAuthServer
 from portico.oauth.client import OAuthClient
 from portico.oauth.endpoints import discover, metadata_urls, needs_discovery
 from portico.secret import Secret

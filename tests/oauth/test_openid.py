@@ -9,8 +9,8 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 
-from portico.contracts import OAuthServer
 from portico.errors import ConfigError, NetworkError, NoWayToSignIn, OAuthError
+from portico.interfaces.authorization import OAuthServer
 from portico.oauth.browser_flow import browser_flow
 from portico.oauth.client import OAuthClient
 from portico.oauth.device_flow import device_flow

@@ -168,7 +168,7 @@ async def test_a_pasted_address_that_is_denied_ends_it_and_one_that_is_cut_is_as
 
 
 async def test_a_callback_before_the_sign_in_has_a_state_is_stray():
-    from portico.contracts import Redirect
+    from portico.interfaces.authorization import Redirect
 
     strays = []
     async with CallbackServer(Redirect(path="/cb"), on_stray=strays.append) as callback:

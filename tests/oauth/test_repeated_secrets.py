@@ -12,8 +12,8 @@ from urllib.parse import quote
 
 import pytest
 
-from portico.contracts import FormRequest, HttpReply, TokenGrant
 from portico.errors import NotRevoked, PorticoError
+from portico.interfaces.authorization import FormRequest, HttpReply, TokenGrant
 from portico.oauth.client import OAuthClient
 from portico.oauth.device_flow import device_flow
 from portico.oauth.repeated import read_reply, secrets_of

@@ -12,8 +12,8 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import pytest
 
 from portico.clock import SystemClock
-from portico.contracts import Redirect
 from portico.errors import ConfigError, Denied, NoWayToSignIn, OAuthError
+from portico.interfaces.authorization import Redirect
 from portico.oauth.client import OAuthClient
 from portico.oauth.events import AuthorizeUrl, BrowserNotOpened, DeviceCode, DeviceUnavailable, Finished
 from portico.oauth.sign_in import sign_in

@@ -11,8 +11,8 @@ from urllib.parse import urlencode, urlsplit
 
 import pytest
 
-from portico.contracts import Redirect
 from portico.errors import Denied
+from portico.interfaces.authorization import Redirect
 from portico.oauth.browser import BrowserOpener
 from portico.oauth.events import AuthorizeUrl, BrowserNotOpened, BrowserNotSeen, DeviceCode, Exchanging, StrayRequest
 from portico.testing.authorization_server import AuthorizationServer, Fault, Gate

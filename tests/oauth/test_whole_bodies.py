@@ -8,8 +8,8 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from portico.contracts import FormRequest
 from portico.errors import NetworkError
+from portico.interfaces.authorization import FormRequest
 from portico.oauth.authorization_response import UnfitResponse
 from portico.oauth.callback_http import Answer, read_form, refuse
 from portico.oauth.client import OAuthClient

@@ -6,7 +6,7 @@ import pytest
 
 from portico.config.checker import check
 from portico.config.document import Document
-from portico.contracts import ModelCost, ModelSpec, ProviderSpec
+from portico.interfaces.provider_spec import ModelCost, ModelSpec, ProviderSpec
 from portico.onboarding.config_patch import patched
 from portico.store.profiles import Profile
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from portico.contracts import OAuthServer, TokenGrant
+from portico.interfaces.authorization import OAuthServer, TokenGrant
 from portico.onboarding.remarks import remarks
 from portico.secret import Secret
 from portico.testing.canary import canary

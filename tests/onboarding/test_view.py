@@ -8,7 +8,7 @@ import json
 import pytest
 
 from portico.cli.render import Output
-from portico.contracts import DeviceAuthorization
+from portico.interfaces.authorization import DeviceAuthorization
 from portico.oauth import events
 from portico.onboarding.view import SignInView, tunnel_line
 from portico.secret import Secret

@@ -16,8 +16,8 @@ from dataclasses import replace
 
 import pytest
 
-from portico.contracts import ModelCost, ModelSpec
 from portico.errors import StoreError
+from portico.interfaces.provider_spec import ModelCost, ModelSpec
 from portico.models.callable import CallableModel
 from portico.models.reference import ModelReference
 from portico.models.usage import Usage

@@ -19,7 +19,7 @@ from portico.store.off_loop import off_loop
 
 if TYPE_CHECKING:
     from portico.auth.broker import TokenBroker
-    from portico.contracts import Clock
+    from portico.interfaces.basics import Clock
     from portico.store.profiles import Profile, ProfileIndex
 
 TICK_S: Final = 1.0

@@ -28,7 +28,8 @@ from portico.store.steps import no_step
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from portico.contracts import Clock, FormPoster, TokenDialect
+    from portico.interfaces.authorization import FormPoster, TokenDialect
+    from portico.interfaces.basics import Clock
     from portico.paths import Paths
     from portico.store.profiles import Profile, ProfileIndex
     from portico.store.steps import OnStep

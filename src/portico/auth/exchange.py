@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from typing import Protocol
 
     from portico.auth.held import Held
-    from portico.contracts import Clock, FormRequest, HttpReply, TokenDialect, TokenGrant
+    from portico.interfaces.authorization import FormRequest, HttpReply, TokenDialect, TokenGrant
+    from portico.interfaces.basics import Clock
     from portico.secret import Secret
     from portico.store.profiles import Fence, Profile, ProfileIndex
     from portico.store.steps import OnStep

@@ -20,7 +20,8 @@ if TYPE_CHECKING:
 
     from portico.auth.exchange import Send
     from portico.auth.held import Refreshed
-    from portico.contracts import Clock, FormPoster, FormRequest, HttpReply
+    from portico.interfaces.authorization import FormPoster, FormRequest, HttpReply
+    from portico.interfaces.basics import Clock
 
 # Short enough that a suspended machine's wall clock ends a request right after it wakes.
 _STEP_S: Final = 1.0

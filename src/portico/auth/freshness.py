@@ -4,7 +4,7 @@ from __future__ import annotations
 
 TYPE_CHECKING = False  # `typing` is a visible part of what a fresh token costs
 if TYPE_CHECKING:
-    from portico.contracts import Clock
+    from portico.interfaces.basics import Clock
     from portico.store.profile_record import Moment
     from portico.store.profiles import Profile
 

@@ -15,7 +15,7 @@ from portico.errors import ExitCode
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from portico.contracts import Clock
+    from portico.interfaces.basics import Clock
     from portico.store.profiles import Profile
 
 EXPIRING_MS: Final = 24 * 3_600_000

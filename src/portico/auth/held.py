@@ -9,7 +9,7 @@ from portico.auth.freshness import own_time
 from portico.errors import StoreError
 
 if TYPE_CHECKING:
-    from portico.contracts import Clock
+    from portico.interfaces.basics import Clock
     from portico.secret import Secret
     from portico.store.profiles import Profile
     from portico.store.records import Tokens

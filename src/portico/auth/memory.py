@@ -9,7 +9,7 @@ from portico.auth.freshness import due_at, issued_at
 
 if TYPE_CHECKING:
     from portico.auth.held import AccessToken, Ages, Held
-    from portico.contracts import Clock
+    from portico.interfaces.basics import Clock
 
 # Within this time a sign-out or a new sign-in by another process is noticed.
 GOOD_FOR_S: Final = 1.0

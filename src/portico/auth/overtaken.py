@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from portico.auth.exchange import Send
     from portico.auth.held import Held
-    from portico.contracts import TokenDialect
+    from portico.interfaces.authorization import TokenDialect
     from portico.oauth.revocation import TokenHint
     from portico.secret import Secret
     from portico.store.profiles import Profile, ProfileIndex

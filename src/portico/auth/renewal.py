@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from portico.store.profiles import Renewal
 
 if TYPE_CHECKING:
-    from portico.contracts import TokenGrant
+    from portico.interfaces.authorization import TokenGrant
     from portico.store.profile_record import Moment
     from portico.store.profiles import Profile
 

@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 
     from portico.auth.exchange import Send
     from portico.auth.held import Ages
-    from portico.contracts import Clock, TokenDialect
+    from portico.interfaces.authorization import TokenDialect
+    from portico.interfaces.basics import Clock
     from portico.paths import Paths
     from portico.store.lock import FileLock
     from portico.store.profiles import Failure, Fence, Profile, ProfileIndex

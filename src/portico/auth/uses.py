@@ -15,7 +15,7 @@ TYPE_CHECKING = False  # `typing` is a visible part of what a fresh token costs
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from portico.contracts import Clock
+    from portico.interfaces.basics import Clock
     from portico.paths import Paths
 
 # Which day somebody used a token matters, and which minute does not.

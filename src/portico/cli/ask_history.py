@@ -11,7 +11,7 @@ from portico.usage.history import ANSWERED, CUT, LEFT, entry_of
 
 if TYPE_CHECKING:
     from portico.cli.runtime import Runtime
-    from portico.contracts import Clock
+    from portico.interfaces.basics import Clock
     from portico.models.callable import CallableModel
     from portico.models.failover import Attempt, Round
     from portico.models.protocols.question import Piece

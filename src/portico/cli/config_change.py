@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from portico.config.effective import Effective, Origin
     from portico.config.problem import Problem
     from portico.config.stack import Stack
-    from portico.contracts import JsonValue
+    from portico.interfaces.basics import JsonValue
 
     Edit = Callable[[Document], Document]
 

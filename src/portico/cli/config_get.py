@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from portico.config.config_path import ConfigPath
     from portico.config.effective import Effective
     from portico.config.stack import Stack
-    from portico.contracts import JsonValue
+    from portico.interfaces.basics import JsonValue
 
 
 def show(rt: Runtime, at: str | None, *, reveal: bool) -> int:

@@ -14,7 +14,7 @@ from portico.store.atomic import read_text
 
 if TYPE_CHECKING:
     from portico.config.config_path import ConfigPath
-    from portico.contracts import JsonValue
+    from portico.interfaces.basics import JsonValue
 
 _SECRET_ENDINGS: Final = ("key", "token", "secret", "password", "passphrase", "authorization", "cookie", "credential")
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from portico.cli.demo_play import Play
     from portico.cli.runtime import Runtime
-    from portico.contracts import Emulator
+    from portico.interfaces.plugin_parts import Emulator
     from portico.paths import Paths
 
 PLUGIN: Final = "minimax-portal-auth"
@@ -121,8 +121,8 @@ async def _play(rt: Runtime, play: Play, folder: Path) -> int:
 @contextlib.asynccontextmanager
 async def set_up(rt: Runtime, folder: Path) -> AsyncIterator[Stage]:
     """The emulator, and the environment that leads to it and to nothing of the user's own."""
-    from portico.contracts import EmulatorOptions
     from portico.emulation.run import run_emulation
+    from portico.interfaces.plugin_parts import EmulatorOptions
     from portico.paths import resolve_paths
 
     began = time.monotonic()

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from portico.cli.runtime import Runtime
-    from portico.contracts import CliCommand
+    from portico.interfaces.plugin_parts import CliCommand
 
 
 def dispatch(words: list[str], program: str) -> int:

@@ -60,7 +60,7 @@ def configure(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, rt: Runtime) -> int:
     """Answer for the providers' hosts until Ctrl-C, then leave nothing behind."""
     from portico.cli.emulator_run import run_emulator
-    from portico.contracts import EmulatorOptions
+    from portico.interfaces.plugin_parts import EmulatorOptions
 
     rt = rt.outside_emulator()
     options = EmulatorOptions(

@@ -15,8 +15,8 @@ from portico.errors import ConfigError, ExitCode, LockBusy, NoWayToSignIn
 
 if TYPE_CHECKING:
     from portico.cli.runtime import Runtime
-    from portico.contracts import Emulator, EmulatorOptions
     from portico.emulation.run import EmulationInfo
+    from portico.interfaces.plugin_parts import Emulator, EmulatorOptions
 
 _SHOWN_HOSTS = 4
 

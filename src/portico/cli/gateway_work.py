@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from portico.cli.runtime import Runtime
-    from portico.contracts import TokenDialect
     from portico.gateway.server import Inside
+    from portico.interfaces.authorization import TokenDialect
     from portico.store.profiles import ProfileIndex
     from portico.store.vault import Vault
 

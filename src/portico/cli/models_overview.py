@@ -11,7 +11,7 @@ from portico.models.credentials import API_KEY
 
 if TYPE_CHECKING:
     from portico.cli.runtime import Runtime
-    from portico.contracts import Clock
+    from portico.interfaces.basics import Clock
     from portico.models.catalog import Provider
     from portico.models.loader import ModelLoader
     from portico.models.probe import Probe

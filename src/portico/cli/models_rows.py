@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from portico.contracts import ModelSpec
 from portico.errors import PorticoError, UsageError
+from portico.interfaces.provider_spec import ModelSpec
 from portico.models.catalog import host_of
 from portico.models.merging import CONFIG, CORRECTIONS
 from portico.models.reference import ModelReference, did_you_mean

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
     from portico.cli.models_rows import Row
     from portico.cli.runtime import Runtime
-    from portico.contracts import ModelCost, PriceTier
+    from portico.interfaces.provider_spec import ModelCost, PriceTier
 
 _K = 1000
 _M = 1_000_000

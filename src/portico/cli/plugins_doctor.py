@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from portico.cli.runtime import Runtime
-    from portico.contracts import DoctorCheck, Finding
+    from portico.interfaces.plugin_parts import DoctorCheck, Finding
     from portico.plugins.records import Diagnostic, PluginRecord
 
 _CHECK_TIMEOUT_S = 10.0
@@ -70,7 +70,7 @@ def _run_checks(checks: Sequence[DoctorCheck]) -> list[Finding]:
 async def _run_one(check: DoctorCheck) -> Sequence[Finding]:
     import asyncio
 
-    from portico.contracts import Finding
+    from portico.interfaces.plugin_parts import Finding
     from portico.secret import redact
 
     try:

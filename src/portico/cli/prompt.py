@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import TextIO
 
-    from portico.contracts import Prompter
+    from portico.interfaces.basics import Prompter
 
 
 def make_prompter(stdin: TextIO | None = None, stderr: TextIO | None = None, env: Mapping[str, str] = os.environ) -> Prompter:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from typing import TextIO
 
-    from portico.contracts import Choice, Prompter
+    from portico.interfaces.basics import Choice, Prompter
 
 _POINTER: Final = ">"
 _MARGIN: Final = 6  # before a row: the pointer, and the mark of a list in which several can be chosen

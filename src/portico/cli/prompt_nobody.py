@@ -9,7 +9,7 @@ from portico.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
 
-    from portico.contracts import Choice
+    from portico.interfaces.basics import Choice
     from portico.secret import Secret
 
 

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from typing import TextIO
 
-    from portico.contracts import Choice
+    from portico.interfaces.basics import Choice
 
 _RANGE: Final = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?", re.ASCII)
 

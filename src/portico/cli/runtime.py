@@ -14,8 +14,8 @@ if TYPE_CHECKING:
 
     from portico.cli.render import Output
     from portico.config.layers import LoadedConfig
-    from portico.contracts import Clock, Prompter
     from portico.errors import ConfigError
+    from portico.interfaces.basics import Clock, Prompter
     from portico.secret import Secret
 
 _MOST_WARNINGS: Final = 5

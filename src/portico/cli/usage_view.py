@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from portico.cli.runtime import Runtime
-    from portico.contracts import PlanWindow
+    from portico.interfaces.plan_reader import PlanWindow
     from portico.usage.report import PlanReport, PlanState
 
 _HEADERS: Final = ("Account", "For", "Window", "Left", "Resets in")

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from portico.config.json5_edits import Editor, Splice
-    from portico.contracts import JsonValue
+    from portico.interfaces.basics import JsonValue
 
 __all__ = ["ConfigPath", "Document", "format_path", "parse_path"]
 

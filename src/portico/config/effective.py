@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from portico.config.document import Document
     from portico.config.parts import Part
     from portico.config.problem import Layer
-    from portico.contracts import JsonValue
+    from portico.interfaces.basics import JsonValue
 
 
 @dataclass(frozen=True, slots=True)

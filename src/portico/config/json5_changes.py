@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     from portico.config.config_path import ConfigPath
     from portico.config.json5_edits import Splice
-    from portico.contracts import JsonValue
+    from portico.interfaces.basics import JsonValue
 
 _START: Final = attrgetter("start")
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from portico.config.json5_tree import Entry, Node
     from portico.config.json5_writer import Style
-    from portico.contracts import JsonValue
+    from portico.interfaces.basics import JsonValue
 
 
 class Splice(NamedTuple):

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from portico.config.config_path import ConfigPath
-    from portico.contracts import JsonValue
+    from portico.interfaces.basics import JsonValue
 
 
 @dataclass(slots=True, eq=False)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
-    from portico.contracts import JsonValue
+    from portico.interfaces.basics import JsonValue
 
 WIDTH: Final = 100
 _BARE_KEY: Final = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*")

@@ -12,7 +12,7 @@ from portico.config.keys import TOP
 
 if TYPE_CHECKING:
     from portico.config.keys import Key
-    from portico.contracts import JsonValue
+    from portico.interfaces.basics import JsonValue
 
 DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
 _TEXTS: Final[dict[str, JsonValue]] = {"type": "array", "items": {"type": "string", "minLength": 1}}

@@ -10,13 +10,13 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Literal, get_args
 
 from portico.config import foreign_keys
-from portico.contracts import ApiKind
+from portico.interfaces.provider_spec import ApiKind
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
     from portico.config.config_path import ConfigPath
-    from portico.contracts import JsonValue
+    from portico.interfaces.basics import JsonValue
 
 Kind = Literal["text", "string", "flag", "whole", "amount", "texts", "object", "map", "array", "any"]
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, get_args
 from portico.config import foreign_keys
 from portico.config.environment import holds_reference
 from portico.config.schema import FRAMING, CostConfig, ModelConfig, ProviderConfig, TierConfig
-from portico.contracts import ApiKind
+from portico.interfaces.provider_spec import ApiKind
 from portico.secret import Secret
 from portico.urls import endpoint_end, is_in_the_clear, normalised_base_url, why_not_a_base_url
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from portico.config.config_path import ConfigPath
     from portico.config.document import Document
     from portico.config.json5_tree import Entry, Node
-    from portico.contracts import JsonValue
+    from portico.interfaces.basics import JsonValue
 
 Content = dict[str, "Part"] | list["Part"] | None
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final, Literal
 
-from portico.contracts import ModelCost, PriceTier
+from portico.interfaces.provider_spec import ModelCost, PriceTier
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from portico.contracts import ApiKind, JsonValue
+    from portico.interfaces.basics import JsonValue
+    from portico.interfaces.provider_spec import ApiKind
     from portico.secret import Secret
 
 DEFAULT_PORT: Final = 18444

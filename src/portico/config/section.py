@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 
     from portico.config.config_path import ConfigPath
     from portico.config.problem import Report
-    from portico.contracts import JsonValue
+    from portico.interfaces.basics import JsonValue
 
 Word = TypeVar("Word", bound=str)
 _NEAR_MISS = 0.75

@@ -19,9 +19,9 @@ from portico.store.off_loop import start_off_loop
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from portico.contracts import DoctorCheck, Finding
     from portico.doctor.finding import Level, Seen, Status
     from portico.installation import Installation
+    from portico.interfaces.plugin_parts import DoctorCheck, Finding
 
 LONGEST_S: Final = 5.0
 # In the order in which one thing rests on another: of two findings as bad, the one further up is told first.

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from portico.contracts import Emulator, EmulatorOptions, JsonValue
     from portico.emulation.authority import Authority
+    from portico.interfaces.basics import JsonValue
+    from portico.interfaces.plugin_parts import Emulator, EmulatorOptions
 
 _PROXY_VARIABLES: Final = ("HTTPS_PROXY", "https_proxy", "HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy")
 _SHUTDOWN_S: Final = 0.5

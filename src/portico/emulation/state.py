@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-    from portico.contracts import Emulator
     from portico.emulation.run import EmulationInfo
+    from portico.interfaces.plugin_parts import Emulator
 
 _CODE: Final = "{code}"
 _REACHABLE_S: Final = 2.0

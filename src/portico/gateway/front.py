@@ -24,7 +24,6 @@ from portico.gateway.vendor_errors import error_body, is_long, refusal_headers, 
 if TYPE_CHECKING:
     from aiohttp import web
 
-    from portico.contracts import ApiKind
     from portico.gateway.keys import KeyInfo
     from portico.gateway.live_models import Candidates, LiveModels
     from portico.gateway.metrics import Metrics
@@ -33,6 +32,7 @@ if TYPE_CHECKING:
     from portico.gateway.reloading import Reloading
     from portico.gateway.routes import Route
     from portico.gateway.shares import Lease, Shares
+    from portico.interfaces.provider_spec import ApiKind
 
 _LONGEST_QUERY: Final = 2048
 _log: Final = logging.getLogger("portico.gateway")

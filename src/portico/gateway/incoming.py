@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from portico.contracts import Clock
     from portico.gateway.upstream import UpstreamAnswer
+    from portico.interfaces.basics import Clock
 
 COMMENTS_S: Final = 2.0
 """Seconds that comments alone are held: a provider has time to say that it is overloaded, and no client gives up."""

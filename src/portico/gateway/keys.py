@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
-    from portico.contracts import Clock
+    from portico.interfaces.basics import Clock
     from portico.store.vault import Vault
 
 DEFAULT: Final = "default"

@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from pathlib import Path
 
-    from portico.contracts import ApiKind
     from portico.installation import Installation
+    from portico.interfaces.provider_spec import ApiKind
     from portico.models.callable import CallableModel
     from portico.models.loader import ModelLoader
     from portico.models.reference import ModelReference

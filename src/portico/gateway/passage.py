@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from portico.auth.broker import TokenBroker
-    from portico.contracts import Clock
     from portico.errors import PorticoError
     from portico.gateway.live_models import Candidates
     from portico.gateway.outcome import End
     from portico.gateway.trying import Begun, Call
     from portico.gateway.upstream import Upstream
+    from portico.interfaces.basics import Clock
     from portico.models.callable import CallableModel
     from portico.models.cooldown import Cooldowns
     from portico.models.refusal import Refusal

@@ -14,8 +14,8 @@ from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from portico.contracts import Redirect
 from portico.errors import ConfigError, NoWayToSignIn
+from portico.interfaces.authorization import Redirect
 from portico.oauth.loopback import bind_loopback
 from portico.oauth.tcp_sockets import IPV4, IPV6, LISTENS, Address, listed, mapped, written
 from portico.store.atomic import read_start

@@ -16,7 +16,7 @@ from portico.models.protocols import PROTOCOLS
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from portico.contracts import ApiKind
+    from portico.interfaces.provider_spec import ApiKind
 
 HEALTH: Final = "/health"
 METRICS: Final = "/metrics"

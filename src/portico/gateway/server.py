@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
     from contextlib import AbstractAsyncContextManager
 
-    from portico.contracts import Clock
     from portico.gateway.ending import EndWatch
     from portico.gateway.front import Front
+    from portico.interfaces.basics import Clock
     from portico.paths import Paths
     from portico.secret import Secret
     from portico.store.lock import FileLock

@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
 
     from portico.auth.broker import TokenBroker
-    from portico.contracts import Clock
     from portico.gateway.body import Body, Payload
     from portico.gateway.routes import Route
     from portico.gateway.upstream import Upstream, UpstreamAnswer
+    from portico.interfaces.basics import Clock
     from portico.models.callable import CallableModel
     from portico.secret import Secret
 

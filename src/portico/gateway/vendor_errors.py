@@ -14,8 +14,8 @@ from portico.models.error_reply import ErrorReply
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from portico.contracts import ApiKind, RefusalKind
     from portico.errors import PorticoError
+    from portico.interfaces.provider_spec import ApiKind, RefusalKind
     from portico.models.refusal import Refusal
 
 # A missing sign-in is not 401, which a client would take for its own key's and may answer by signing out of its own account.

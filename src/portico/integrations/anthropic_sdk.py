@@ -10,7 +10,7 @@ from portico.integrations.httpx_auth import PorticoAuth
 from portico.integrations.serving import REPLACED, base_for, loaded
 
 if TYPE_CHECKING:
-    from portico.contracts import ApiKind
+    from portico.interfaces.provider_spec import ApiKind
     from portico.library.model import Model
 
 _API: Final[ApiKind] = "anthropic-messages"

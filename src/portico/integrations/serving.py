@@ -9,7 +9,7 @@ from portico.library.loading import load_model
 from portico.library.model import Model
 
 if TYPE_CHECKING:
-    from portico.contracts import ApiKind
+    from portico.interfaces.provider_spec import ApiKind
 
 REPLACED: Final = "replaced-in-each-request"
 """Stands where an SDK insists on a key; the one that is sent is put in by `PorticoAuth`."""

@@ -17,7 +17,7 @@ from portico.models.usage import Usage, list_price
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
 
-    from portico.contracts import ApiKind, ModelSpec
+    from portico.interfaces.provider_spec import ApiKind, ModelSpec
     from portico.library.engine import Engine
     from portico.models.asking import Answer
     from portico.models.callable import CallableModel, Resolution

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from portico.contracts import ApiKind, ModelSpec, RefusalKind
     from portico.errors import PorticoError
+    from portico.interfaces.provider_spec import ApiKind, ModelSpec, RefusalKind
     from portico.models.reference import ModelReference
     from portico.secret import Secret
 

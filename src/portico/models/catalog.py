@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from portico.config.schema import Config, ModelConfig, ModelSettings, ProviderConfig
-    from portico.contracts import ApiKind, ModelSpec, ProviderSpec
+    from portico.interfaces.provider_spec import ApiKind, ModelSpec, ProviderSpec
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from portico.contracts import Clock, RefusalKind
+    from portico.interfaces.basics import Clock
+    from portico.interfaces.provider_spec import RefusalKind
     from portico.models.refusal import Refusal
 
 Key = tuple[str, str]

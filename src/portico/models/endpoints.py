@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from portico.config.config_path import ConfigPath
     from portico.config.schema import Config, ProviderConfig
-    from portico.contracts import ApiKind, ProviderSpec
+    from portico.interfaces.provider_spec import ApiKind, ProviderSpec
     from portico.models.catalog import Provider
 
 

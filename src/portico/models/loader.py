@@ -11,8 +11,8 @@ from contextlib import suppress
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from portico.contracts import ModelSpec
 from portico.errors import ConfigError, PorticoError, UsageError
+from portico.interfaces.provider_spec import ModelSpec
 from portico.models.callable import CallableModel, Passed, Resolution
 from portico.models.catalog import Catalog, Provider
 from portico.models.credentials import Credential, Credentials, of_profile
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from portico.config.schema import Config, ModelConfig
-    from portico.contracts import ProviderSpec
+    from portico.interfaces.provider_spec import ProviderSpec
     from portico.models.reference import ModelReference
     from portico.secret import Secret
     from portico.store.profiles import Profile

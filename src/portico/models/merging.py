@@ -8,14 +8,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from portico.contracts import ModelSpec
+from portico.interfaces.provider_spec import ModelSpec
 from portico.models.thinking import reasons
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from portico.config.schema import ModelConfig, ProviderConfig
-    from portico.contracts import ProviderSpec
+    from portico.interfaces.provider_spec import ProviderSpec
 
 CONFIG: Final = "config"
 CORRECTIONS: Final = "models.json"

@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from portico.auth.broker import TokenBroker
-    from portico.contracts import Clock, RefusalKind
     from portico.errors import PorticoError
+    from portico.interfaces.basics import Clock
+    from portico.interfaces.provider_spec import RefusalKind
     from portico.models.callable import CallableModel
     from portico.models.http import ModelHttp
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from collections.abc import Set as AbstractSet
 
-    from portico.contracts import RefusalKind
     from portico.errors import PorticoError
+    from portico.interfaces.provider_spec import RefusalKind
     from portico.models.error_reply import ErrorReply
     from portico.secret import Secret
 

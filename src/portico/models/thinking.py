@@ -27,7 +27,7 @@ from portico.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from portico.contracts import ApiKind
+    from portico.interfaces.provider_spec import ApiKind
     from portico.models.callable import CallableModel
     from portico.models.protocols.question import Effort, Question
 

@@ -15,7 +15,7 @@ from portico.store.remedy import SIGNED_OUT, sign_in
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from portico.contracts import ProviderSpec
+    from portico.interfaces.provider_spec import ProviderSpec
     from portico.models.catalog import Catalog, Provider
     from portico.models.reference import ModelReference
 

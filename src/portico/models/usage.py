@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from portico.contracts import ModelCost
+    from portico.interfaces.provider_spec import ModelCost
 
 _MILLION: Final = 1_000_000
 _HOUR_FACTOR: Final = 2

@@ -13,14 +13,14 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from authlib.common.urls import add_params_to_uri
 from authlib.oauth2 import OAuth2Client
 
-from portico.contracts import FormRequest
+from portico.interfaces.authorization import FormRequest
 from portico.oauth import pkce
 from portico.secret import Secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from portico.contracts import OAuthServer
+    from portico.interfaces.authorization import OAuthServer
 
 ACCEPT_JSON: Final = {"Accept": "application/json"}
 OFFLINE_ACCESS: Final = "offline_access"

@@ -16,7 +16,7 @@ from portico.oauth.token_response import invalid, read_json_object
 from portico.secret import Secret
 
 if TYPE_CHECKING:
-    from portico.contracts import FormPoster, HttpReply, OAuthServer
+    from portico.interfaces.authorization import FormPoster, HttpReply, OAuthServer
 
 _LONGEST_REQUEST_URI: Final = 2048
 

@@ -20,8 +20,8 @@ from portico.secret import Secret
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from portico.contracts import OAuthServer
     from portico.errors import PorticoError
+    from portico.interfaces.authorization import OAuthServer
 
 # What this client reads. Other parameters are ignored, whatever they hold (RFC 6749 section 4.1.2), and the server's own words
 # are shown with what cannot be printed taken out.

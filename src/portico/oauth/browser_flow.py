@@ -9,8 +9,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from portico.clock import SystemClock
-from portico.contracts import Redirect, TokenGrant
 from portico.errors import Denied, PorticoError, TimedOut
+from portico.interfaces.authorization import Redirect, TokenGrant
 from portico.oauth.authorization_request import begin_authorization
 from portico.oauth.authorization_response import ExpectedAnswer, UnfitResponse, read_pasted
 from portico.oauth.callback import CallbackServer
@@ -29,7 +29,8 @@ from portico.oauth.repeated import make_request, read_reply
 from portico.oauth.tasks import first_of, helpers
 
 if TYPE_CHECKING:
-    from portico.contracts import Clock, FormPoster, OAuthServer, TokenDialect
+    from portico.interfaces.authorization import FormPoster, OAuthServer, TokenDialect
+    from portico.interfaces.basics import Clock
     from portico.oauth.authorization_request import AuthorizationRequest
     from portico.oauth.browser import BrowserOpener
     from portico.oauth.events import EventHandler

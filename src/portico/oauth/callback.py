@@ -28,8 +28,8 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from portico.contracts import Redirect
     from portico.errors import PorticoError
+    from portico.interfaces.authorization import Redirect
     from portico.secret import Secret
 
 Outcome = Literal["signed-in", "denied", "failed"]

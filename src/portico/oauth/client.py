@@ -12,8 +12,8 @@ import aiohttp
 
 from portico import __version__
 from portico.clock import SystemClock
-from portico.contracts import HttpReply
 from portico.errors import NetworkError
+from portico.interfaces.authorization import HttpReply
 from portico.oauth.authlib_core import ACCEPT_JSON
 from portico.oauth.authorization_request import AuthorizationRequest, new_authorization_request
 from portico.oauth.connections import Connections, trusted_certificates
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Mapping
 
-    from portico.contracts import Clock, FormRequest, OAuthServer
+    from portico.interfaces.authorization import FormRequest, OAuthServer
+    from portico.interfaces.basics import Clock
 
 BODY_CAP: Final = 1024 * 1024
 CONNECT_TIMEOUT_S: Final = 8.0
@@ -39,7 +40,7 @@ _HTTP_NOT_MODIFIED: Final = 304
 
 
 class OAuthClient:
-    """`portico.contracts.FormPoster` over aiohttp.
+    """`portico.interfaces.authorization.FormPoster` over aiohttp.
 
     A session is opened at the first request and closed with the context. Proxies and `SSL_CERT_FILE` of the environment are
     honoured; no redirect is ever followed but a 307 or 308 to the one place that `relocated` names; nothing is logged.

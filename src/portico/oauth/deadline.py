@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from portico.contracts import Clock
+    from portico.interfaces.basics import Clock
 
 _STEP_S: Final = 5.0
 

@@ -9,8 +9,8 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from portico.clock import SystemClock
-from portico.contracts import Pending
 from portico.errors import NetworkError, NoWayToSignIn, OAuthError, TimedOut
+from portico.interfaces.authorization import Pending
 from portico.oauth import pkce
 from portico.oauth.browser_flow import DEFAULT_TIMEOUT_S, open_page
 from portico.oauth.deadline import Deadline
@@ -24,7 +24,8 @@ from portico.oauth.urls import why_not_named_by
 from portico.secret import Secret
 
 if TYPE_CHECKING:
-    from portico.contracts import Clock, DeviceAuthorization, FormPoster, OAuthServer, TokenDialect, TokenGrant
+    from portico.interfaces.authorization import DeviceAuthorization, FormPoster, OAuthServer, TokenDialect, TokenGrant
+    from portico.interfaces.basics import Clock
     from portico.oauth.browser import BrowserOpener
     from portico.oauth.browser_flow import Finish
     from portico.oauth.events import EventHandler

@@ -12,7 +12,7 @@ from portico.oauth.token_response import HTTP_OK, read_json_object
 from portico.oauth.urls import why_not_a_safe_url, why_not_named_by, without_query
 
 if TYPE_CHECKING:
-    from portico.contracts import HttpReply, OAuthServer
+    from portico.interfaces.authorization import HttpReply, OAuthServer
     from portico.oauth.token_response import Fields
 
 _OPTIONAL: Final = (

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from portico.contracts import DeviceAuthorization
+    from portico.interfaces.authorization import DeviceAuthorization
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ from portico.oauth.token_response import server_clock
 from portico.oauth.urls import without_query
 
 if TYPE_CHECKING:
-    from portico.contracts import FormPoster, HttpReply, OAuthServer, TokenDialect, TokenGrant
+    from portico.interfaces.authorization import FormPoster, HttpReply, OAuthServer, TokenDialect, TokenGrant
     from portico.secret import Secret
 
 OPENID: Final = "openid"

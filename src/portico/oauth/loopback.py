@@ -12,7 +12,7 @@ from portico.errors import REPORT_TO_AUTHOR, ConfigError, NoWayToSignIn
 from portico.oauth.urls import is_loopback
 
 if TYPE_CHECKING:
-    from portico.contracts import Redirect
+    from portico.interfaces.authorization import Redirect
 
 _BOTH_FAMILIES_TRIES: Final = 16
 _NO_SUCH_FAMILY: Final = frozenset({errno.EADDRNOTAVAIL, errno.EAFNOSUPPORT})

@@ -14,15 +14,16 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
-from portico.contracts import JsonValue, TokenGrant
 from portico.errors import OAuthError, PorticoError
+from portico.interfaces.authorization import TokenGrant
 from portico.oauth.dialect_calls import asked
 from portico.secret import Hider, Secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from portico.contracts import FormRequest, HttpReply
+    from portico.interfaces.authorization import FormRequest, HttpReply
+    from portico.interfaces.basics import JsonValue
 
 T = TypeVar("T")
 

@@ -12,7 +12,7 @@ from portico.oauth.token_errors import may_pass, oauth_error, retry_after
 from portico.oauth.token_response import HTTP_OK, read_json_object
 
 if TYPE_CHECKING:
-    from portico.contracts import FormPoster, HttpReply, OAuthServer, TokenDialect
+    from portico.interfaces.authorization import FormPoster, HttpReply, OAuthServer, TokenDialect
     from portico.secret import Secret
 
 DEFAULT_TIMEOUT_S: Final = 10.0

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from portico.clock import SystemClock
-from portico.contracts import FormPoster
 from portico.errors import Denied, NotRevoked, NoWayToSignIn, PorticoError
+from portico.interfaces.authorization import FormPoster
 from portico.oauth.browser_flow import DEFAULT_TIMEOUT_S, browser_flow
 from portico.oauth.device_flow import device_flow
 from portico.oauth.endpoints import Getter, discover
@@ -18,7 +18,8 @@ from portico.oauth.revocation import revoke
 from portico.oauth.tasks import helpers, let_go
 
 if TYPE_CHECKING:
-    from portico.contracts import Clock, OAuthServer, TokenDialect, TokenGrant
+    from portico.interfaces.authorization import OAuthServer, TokenDialect, TokenGrant
+    from portico.interfaces.basics import Clock
     from portico.oauth.browser import BrowserOpener
     from portico.oauth.browser_flow import Finish, Paste
     from portico.oauth.events import Event, EventHandler

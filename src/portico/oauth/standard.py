@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Literal
 
-from portico.contracts import DeviceAuthorization, FormRequest, Pending
+from portico.interfaces.authorization import DeviceAuthorization, FormRequest, Pending
 from portico.oauth.authlib_core import ACCEPT_JSON, PublicClient
 from portico.oauth.token_response import (
     SUCCESSFUL,
@@ -18,7 +18,8 @@ from portico.oauth.token_response import (
 )
 
 if TYPE_CHECKING:
-    from portico.contracts import HttpReply, JsonValue, OAuthServer, TokenGrant
+    from portico.interfaces.authorization import HttpReply, OAuthServer, TokenGrant
+    from portico.interfaces.basics import JsonValue
     from portico.oauth.token_response import Fields, Unit
     from portico.secret import Secret
 
@@ -38,7 +39,10 @@ _MOST: Final = 10**9
 
 
 class StandardDialect:
-    """`portico.contracts.TokenDialect` by the RFCs. Dialects of servers that differ in a point override that point."""
+    """`portico.interfaces.authorization.TokenDialect` by the RFCs.
+
+    Dialects of servers that differ in a point override that point.
+    """
 
     name = "standard"
 

@@ -15,8 +15,8 @@ import secrets
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from portico.contracts import Redirect
 from portico.errors import Denied, NotRevoked
+from portico.interfaces.authorization import Redirect
 from portico.oauth import peer
 from portico.oauth.authorization_response import UnfitResponse
 from portico.oauth.callback_http import Answer, page, serve
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from portico.contracts import FormPoster, OAuthServer, TokenDialect, TokenGrant
+    from portico.interfaces.authorization import FormPoster, OAuthServer, TokenDialect, TokenGrant
     from portico.oauth.pages import PageName
 
 _TOKEN_BYTES: Final = 32

@@ -12,7 +12,8 @@ from portico.secret import hide, redact
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from portico.contracts import HttpReply, JsonValue
+    from portico.interfaces.authorization import HttpReply
+    from portico.interfaces.basics import JsonValue
     from portico.secret import Secret
 
 

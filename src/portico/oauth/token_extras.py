@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from portico.contracts import JsonValue
+    from portico.interfaces.basics import JsonValue
 
 # Keycloak's name for it, and that of GitHub and Microsoft Entra; both are seconds from now.
 _REFRESH_LIFETIMES: Final = ("refresh_expires_in", "refresh_token_expires_in")

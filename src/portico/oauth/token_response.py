@@ -21,8 +21,9 @@ import math
 import re
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
-from portico.contracts import JsonValue, TokenGrant
 from portico.errors import OAuthError
+from portico.interfaces.authorization import TokenGrant
+from portico.interfaces.basics import JsonValue
 from portico.oauth.repeated import without_repeated
 from portico.oauth.token_errors import CHANGED, http_date, invalid, oauth_error, plain_text, retry_after, unreadable
 from portico.oauth.token_extras import refresh_token_end, subject_of
@@ -31,7 +32,7 @@ from portico.secret import Secret
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from portico.contracts import HttpReply
+    from portico.interfaces.authorization import HttpReply
 
 T = TypeVar("T")
 Unit = Literal["s", "ms", "auto"]

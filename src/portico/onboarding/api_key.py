@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 from portico.config.config_path import format_path
 from portico.config.environment import named_variable
-from portico.contracts import ModelSpec
 from portico.errors import NetworkError, UsageError
+from portico.interfaces.provider_spec import ModelSpec
 from portico.models.credentials import API_KEY
 from portico.onboarding.config_patch import kept_base_url, model_block, own_object
 from portico.onboarding.default_model import with_default
@@ -25,7 +25,8 @@ if TYPE_CHECKING:
 
     from portico.config.config_path import ConfigPath
     from portico.config.document import Document
-    from portico.contracts import JsonValue, KeyChoice, ProviderSpec
+    from portico.interfaces.basics import JsonValue
+    from portico.interfaces.provider_spec import KeyChoice, ProviderSpec
     from portico.models.callable import CallableModel
     from portico.models.probe import Probe
     from portico.onboarding.workbench import Workbench

@@ -5,11 +5,12 @@ from __future__ import annotations
 from difflib import get_close_matches
 from typing import TYPE_CHECKING
 
-from portico.contracts import Choice
 from portico.errors import UsageError
+from portico.interfaces.basics import Choice
 
 if TYPE_CHECKING:
-    from portico.contracts import AuthMethod, KeyChoice, Region
+    from portico.interfaces.auth_method import AuthMethod, Region
+    from portico.interfaces.provider_spec import KeyChoice
     from portico.onboarding.workbench import Workbench
     from portico.plugins.manager import PluginHost
     from portico.plugins.manifest import AuthChoice

@@ -16,7 +16,9 @@ if TYPE_CHECKING:
 
     from portico.config.document import Document
     from portico.config.effective import Effective
-    from portico.contracts import AuthMethod, JsonValue, ModelSpec, ProviderSpec
+    from portico.interfaces.auth_method import AuthMethod
+    from portico.interfaces.basics import JsonValue
+    from portico.interfaces.provider_spec import ModelSpec, ProviderSpec
     from portico.onboarding.workbench import Workbench
     from portico.store.profiles import Profile
 

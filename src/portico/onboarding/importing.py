@@ -18,8 +18,10 @@ from portico.auth.importers.found import place as place_named
 from portico.auth.importers.source import is_current_database, read_source, remove_from_source
 from portico.auth.importers.tools import IMPORTERS, minimax_code_stores
 from portico.config.config_path import format_path
-from portico.contracts import Choice, KnowsClients, TokenGrant
 from portico.errors import ConfigError, OAuthError, PorticoError, SignInNeeded, UsageError
+from portico.interfaces.auth_method import KnowsClients
+from portico.interfaces.authorization import TokenGrant
+from portico.interfaces.basics import Choice
 from portico.onboarding import choices, config_patch, storing
 from portico.onboarding.account_in_use import decide
 from portico.onboarding.new_profile import new_profile
@@ -30,7 +32,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from portico.auth.importers.found import FoundCredential, Importer
-    from portico.contracts import AuthMethod, OAuthServer
+    from portico.interfaces.auth_method import AuthMethod
+    from portico.interfaces.authorization import OAuthServer
     from portico.onboarding.account_in_use import TakeOver
     from portico.onboarding.workbench import Workbench
     from portico.store.profiles import Profile, StoreName

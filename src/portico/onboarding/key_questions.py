@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from portico.contracts import Choice
 from portico.errors import UsageError
+from portico.interfaces.basics import Choice
 from portico.onboarding.api_key import read_key
 
 if TYPE_CHECKING:
-    from portico.contracts import KeyChoice
     from portico.errors import PorticoError
+    from portico.interfaces.provider_spec import KeyChoice
     from portico.onboarding.api_key import KeyPlace, KeySetup
     from portico.onboarding.request import KeyRequest
     from portico.onboarding.workbench import Workbench

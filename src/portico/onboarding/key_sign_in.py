@@ -27,7 +27,7 @@ from portico.onboarding.model_names import default_named, model_of
 from portico.onboarding.profile_name import profile_named
 
 if TYPE_CHECKING:
-    from portico.contracts import KeyChoice, ProviderSpec
+    from portico.interfaces.provider_spec import KeyChoice, ProviderSpec
     from portico.models.discovery import Discovered
     from portico.onboarding.account_in_use import TakeOver
     from portico.onboarding.request import KeyRequest

@@ -8,7 +8,7 @@ from portico.errors import UsageError
 from portico.models.reference import ModelReference, did_you_mean, parse_reference
 
 if TYPE_CHECKING:
-    from portico.contracts import ProviderSpec
+    from portico.interfaces.provider_spec import ProviderSpec
     from portico.models.loader import ModelLoader
 
 

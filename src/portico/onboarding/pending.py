@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from portico.contracts import AuthMethod
+    from portico.interfaces.auth_method import AuthMethod
     from portico.onboarding.workbench import Workbench
     from portico.store.profiles import Profile
 

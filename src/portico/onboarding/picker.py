@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from portico.contracts import Choice, ModelSpec
 from portico.errors import UsageError
+from portico.interfaces.basics import Choice
+from portico.interfaces.provider_spec import ModelSpec
 from portico.models.reference import ModelReference, did_you_mean
 
 if TYPE_CHECKING:

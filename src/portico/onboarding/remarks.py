@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from portico.oauth.token_response import plain_text
 
 if TYPE_CHECKING:
-    from portico.contracts import OAuthServer, TokenGrant
+    from portico.interfaces.authorization import OAuthServer, TokenGrant
     from portico.store.profiles import Profile
 
 _NOT_TO_REFRESH: Final = "The provider gave no refresh token: you have to sign in again when the access token ends."

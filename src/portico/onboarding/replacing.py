@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 from portico.errors import PorticoError, UsageError
 
 if TYPE_CHECKING:
-    from portico.contracts import AuthMethod, FormPoster
+    from portico.interfaces.auth_method import AuthMethod
+    from portico.interfaces.authorization import FormPoster
     from portico.onboarding.request import SignInRequest
     from portico.onboarding.workbench import Workbench
     from portico.store.profiles import Profile

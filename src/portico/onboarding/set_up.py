@@ -12,7 +12,7 @@ from portico.onboarding.model_names import default_named, known_model
 from portico.onboarding.picker import DEFAULT_BY_HAND, Question, offers_of, pick
 
 if TYPE_CHECKING:
-    from portico.contracts import ProviderSpec
+    from portico.interfaces.provider_spec import ProviderSpec
     from portico.onboarding.key_sign_in import KeyPlan
     from portico.onboarding.picker import Offer
     from portico.onboarding.request import KeyRequest, SignInRequest

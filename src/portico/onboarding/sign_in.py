@@ -27,7 +27,8 @@ from portico.onboarding.view import SignInView
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from portico.contracts import AuthMethod, OAuthServer, Region, TokenDialect, TokenGrant
+    from portico.interfaces.auth_method import AuthMethod, Region
+    from portico.interfaces.authorization import OAuthServer, TokenDialect, TokenGrant
     from portico.oauth.client import OAuthClient
     from portico.onboarding.account_in_use import InUse, TakeOver
     from portico.onboarding.replacing import Replaced

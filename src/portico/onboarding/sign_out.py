@@ -19,7 +19,7 @@ from portico.store.profile_record import SIGN_OUT_UNFINISHED, Failure
 from portico.store.vault import GenerationChanged
 
 if TYPE_CHECKING:
-    from portico.contracts import FormPoster, OAuthServer, TokenDialect
+    from portico.interfaces.authorization import FormPoster, OAuthServer, TokenDialect
     from portico.onboarding.workbench import Workbench
     from portico.store.lock import FileLock
     from portico.store.profiles import IndexDraft, Profile

@@ -9,8 +9,8 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from portico.contracts import Choice
 from portico.errors import LockBusy, StoreError
+from portico.interfaces.basics import Choice
 from portico.store.leftovers import pointed_at
 from portico.store.off_loop import off_loop, start_off_loop
 from portico.store.vault import GenerationChanged

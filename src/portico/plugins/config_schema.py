@@ -15,7 +15,7 @@ from portico.urls import why_not_a_safe_url
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from portico.contracts import JsonValue
+    from portico.interfaces.basics import JsonValue
 
 _TYPES: Final[dict[str, tuple[type, ...]]] = {
     "object": (dict,),

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from portico.contracts import CliCommand, DoctorCheck, ProviderSpec
+from portico.interfaces.plugin_parts import CliCommand, DoctorCheck
+from portico.interfaces.provider_spec import ProviderSpec
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

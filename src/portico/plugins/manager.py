@@ -17,7 +17,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from portico.config.schema import PluginsConfig
-    from portico.contracts import AuthMethod, CliCommand, DoctorCheck, Emulator, PlanReader, ProviderSpec, TokenDialect
+    from portico.interfaces.auth_method import AuthMethod
+    from portico.interfaces.authorization import TokenDialect
+    from portico.interfaces.plan_reader import PlanReader
+    from portico.interfaces.plugin_parts import CliCommand, DoctorCheck, Emulator
+    from portico.interfaces.provider_spec import ProviderSpec
     from portico.paths import Paths
     from portico.plugins.manifest import Manifest
     from portico.plugins.records import Diagnostic, PluginRecord

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from portico.contracts import JsonValue
+    from portico.interfaces.basics import JsonValue
 
 MANIFEST_NAME: Final = "portico.plugin.json"
 _LARGEST: Final = 256 * 1024

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
     from pathlib import Path
 
-    from portico.contracts import JsonValue
+    from portico.interfaces.basics import JsonValue
     from portico.ownership import Exposure
     from portico.plugins.manifest import Manifest
 

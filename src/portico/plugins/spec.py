@@ -13,7 +13,12 @@ import pluggy
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from portico.contracts import AuthMethod, CliCommand, DoctorCheck, Emulator, JsonValue, PlanReader, ProviderSpec, TokenDialect
+    from portico.interfaces.auth_method import AuthMethod
+    from portico.interfaces.authorization import TokenDialect
+    from portico.interfaces.basics import JsonValue
+    from portico.interfaces.plan_reader import PlanReader
+    from portico.interfaces.plugin_parts import CliCommand, DoctorCheck, Emulator
+    from portico.interfaces.provider_spec import ProviderSpec
 
 PROJECT: Final = "portico"
 PREFIX: Final = "portico_"

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 from portico.errors import ENDS_A_GRANT
 
 if TYPE_CHECKING:
-    from portico.contracts import JsonValue, OAuthServer
+    from portico.interfaces.authorization import OAuthServer
+    from portico.interfaces.basics import JsonValue
 
 StoreName = Literal["keyring", "file"]
 Slot = Literal["a", "b"]
@@ -147,7 +148,7 @@ class Profile:
 
     def server(self) -> OAuthServer:
         """The authorization server that issued the tokens, as a refresh and a revocation need it."""
-        from portico.contracts import OAuthServer
+        from portico.interfaces.authorization import OAuthServer
 
         return OAuthServer(
             issuer=self.issuer,

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from portico.contracts import JsonValue
+    from portico.interfaces.basics import JsonValue
     from portico.paths import Paths
     from portico.store.profile_record import JsonObject
     from portico.store.steps import OnStep

@@ -15,7 +15,7 @@ from portico.testing.as_tokens import TokenRefused
 from portico.testing.canary import canary
 
 if TYPE_CHECKING:
-    from portico.contracts import Clock
+    from portico.interfaces.basics import Clock
     from portico.testing.as_tokens import Family
 
 # No vowels and no look-alikes, as RFC 8628 section 6.1 advises.

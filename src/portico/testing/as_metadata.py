@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from portico.contracts import OAuthServer, Redirect
+from portico.interfaces.authorization import OAuthServer, Redirect
 
 DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
 
@@ -27,7 +27,7 @@ def document(issuer: str, *, send_iss: bool, require_pushed: bool = False) -> di
 
 
 def description(base_url: str, client_id: str, *, redirect: bool, send_iss: bool, require_pushed: bool = False) -> OAuthServer:
-    """The server at `base_url` as the contracts describe one."""
+    """The server at `base_url` as `portico.interfaces.authorization` describes one."""
     base = base_url.rstrip("/")
     return OAuthServer(
         issuer=base,

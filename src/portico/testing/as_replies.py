@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from aiohttp.typedefs import Handler, Middleware
 
-    from portico.contracts import Clock
+    from portico.interfaces.basics import Clock
     from portico.testing.as_tokens import Issued, PresentedTokens, TokenRefused
 
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}

@@ -17,7 +17,7 @@ from portico.testing.canary import canary
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from portico.contracts import Clock
+    from portico.interfaces.basics import Clock
 
 
 class TokenRefused(Exception):

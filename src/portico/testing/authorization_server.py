@@ -43,7 +43,8 @@ from portico.testing.faults import Fault, Faults, Gate
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
 
-    from portico.contracts import Clock, OAuthServer
+    from portico.interfaces.authorization import OAuthServer
+    from portico.interfaces.basics import Clock
 
 __all__ = ("CLIENT_ID", "AuthorizationServer", "Client", "Fault", "Faults", "Gate", "serve")
 

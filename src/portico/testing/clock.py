@@ -14,7 +14,7 @@ _PASSES: Final = 3
 
 
 class FakeClock:
-    """`portico.contracts.Clock` without waiting.
+    """`portico.interfaces.basics.Clock` without waiting.
 
     With `auto` (the default) a `sleep` moves the clock to the earliest sleeper's time after a few passes of the event loop, so
     that code which waits runs straight through. Real input and output do not hold the clock back: where a sleeper stands for

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from pathlib import Path
 
-    from portico.contracts import Emulator, EmulatorOptions
     from portico.emulation.run import EmulationInfo
+    from portico.interfaces.plugin_parts import Emulator, EmulatorOptions
 
 _START_S = 20.0
 

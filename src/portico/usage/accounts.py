@@ -13,7 +13,8 @@ from portico.models.endpoints import base_url_of, declared_hosts
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from portico.contracts import PlanReader, ProviderSpec
+    from portico.interfaces.plan_reader import PlanReader
+    from portico.interfaces.provider_spec import ProviderSpec
     from portico.models.credentials import Credential
     from portico.models.loader import ModelLoader
     from portico.secret import Secret

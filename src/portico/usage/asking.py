@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
 
     from portico.auth.broker import TokenBroker
-    from portico.contracts import Clock
+    from portico.interfaces.basics import Clock
     from portico.models.http import ModelHttp
     from portico.models.refusal import Refusal
     from portico.usage.accounts import PlanAccount

@@ -21,7 +21,7 @@ from portico.usage.entry import ANSWERED, CUT, LEFT, Bounds, Entry, entry_of
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from portico.contracts import Clock
+    from portico.interfaces.basics import Clock
     from portico.paths import Paths
 
 __all__ = ("ANSWERED", "CUT", "LEFT", "Bounds", "Entry", "History", "entry_of")

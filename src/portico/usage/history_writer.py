@@ -13,7 +13,7 @@ from portico.usage.history_file import AT_ONCE, INSERT, INSERT_SOME, HistoryFile
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from portico.contracts import Clock
+    from portico.interfaces.basics import Clock
     from portico.paths import Paths
     from portico.usage.entry import Bounds, Entry
 

@@ -10,8 +10,8 @@ from portico.errors import ExitCode, NetworkError, SignInNeeded
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from portico.contracts import PlanWindow
     from portico.errors import PorticoError
+    from portico.interfaces.plan_reader import PlanWindow
     from portico.models.refusal import Refusal
     from portico.usage.accounts import PlanAccount
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from portico.contracts import PlanWindow, WindowState
+    from portico.interfaces.plan_reader import PlanWindow, WindowState
     from portico.usage.report import PlanReport
 
 _STATES: Final[Mapping[WindowState, str]] = {

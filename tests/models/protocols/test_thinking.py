@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from portico.contracts import ModelSpec
 from portico.errors import UsageError
+from portico.interfaces.provider_spec import ModelSpec
 from portico.models.answering import fitted
 from portico.models.callable import CallableModel
 from portico.models.protocols import PROTOCOLS

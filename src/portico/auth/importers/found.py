@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from portico.config.document import ConfigPath, Document
-    from portico.contracts import JsonValue
+    from portico.interfaces.basics import JsonValue
     from portico.secret import Secret
 
 # 2001 and 5138: a smaller number is seconds, and what is neither is no time of a token.

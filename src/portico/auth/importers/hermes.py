@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from portico.config.document import ConfigPath, Document
-    from portico.contracts import JsonValue
+    from portico.interfaces.basics import JsonValue
 
 _PROVIDER: Final = "minimax-oauth"
 _POOL: Final = "credential_pool"

@@ -11,7 +11,7 @@ from portico.models.protocols.responses import Responses
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from portico.contracts import ApiKind
+    from portico.interfaces.provider_spec import ApiKind
     from portico.models.protocols.question import ApiProtocol
 
 PROTOCOLS: Final[Mapping[ApiKind, ApiProtocol]] = {

@@ -12,7 +12,7 @@ from portico.models.usage import Usage, count, member
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from portico.contracts import ApiKind
+    from portico.interfaces.provider_spec import ApiKind
     from portico.models.protocols.question import Image, Question
 
 # The one event that is no JSON; read as this object, so that a protocol sees objects only.

@@ -11,7 +11,7 @@ from portico.models.usage import Usage, count, member
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from portico.contracts import ApiKind
+    from portico.interfaces.provider_spec import ApiKind
     from portico.models.protocols.question import Image, Question
 
 API_VERSION: Final = "2023-06-01"

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, Protocol
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from portico.contracts import ApiKind
+    from portico.interfaces.provider_spec import ApiKind
     from portico.models.usage import Usage
 
 Effort = Literal["low", "medium", "high", "xhigh", "max"]

@@ -12,7 +12,7 @@ from portico.models.usage import Usage, count, member
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from portico.contracts import ApiKind
+    from portico.interfaces.provider_spec import ApiKind
     from portico.models.protocols.question import Question
 
 _ENDS: Final = frozenset({"response.completed", "response.incomplete"})

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from portico.config.document import Document
-    from portico.contracts import Choice
+    from portico.interfaces.basics import Choice
     from portico.models.loader import ModelLoader
     from portico.models.reference import ModelReference
     from portico.onboarding.picker import Offer

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from portico.contracts import Choice
+from portico.interfaces.basics import Choice
 from portico.onboarding.choices import announced
 
 if TYPE_CHECKING:

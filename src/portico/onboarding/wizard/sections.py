@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from portico.contracts import Choice
 from portico.errors import PorticoError
+from portico.interfaces.basics import Choice
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

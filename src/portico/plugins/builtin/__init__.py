@@ -7,7 +7,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from portico.contracts import PlanReader, ProviderSpec
+    from portico.interfaces.plan_reader import PlanReader
+    from portico.interfaces.provider_spec import ProviderSpec
 
 IDS: Final = ("minimax", "anthropic", "openai", "lmstudio")
 
