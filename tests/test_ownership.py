@@ -459,7 +459,7 @@ def test_an_installed_plugin_is_held_to_the_same_but_beside_portico_not_for_the_
     assert not was_imported(folder)
     own = site / "portico"
     own.mkdir(mode=0o755)
-    monkeypatch.setattr("portico.plugins.discovery.portico.__file__", str(own / "__init__.py"))
+    monkeypatch.setattr("portico.plugins.discovery.PACKAGE", own)
     (folder / "plugin.py").chmod(0o666)  # as a package that was unpacked under a umask of 0
     assert portico("plugins", "enable", "acme-auth")[0] == 9
     assert not was_imported(folder)

@@ -5,13 +5,14 @@ For Python programs: `portico.load_model("minimax-portal/MiniMax-M2.1")`; `porti
 
 from __future__ import annotations
 
+from portico.version import __version__
+
 TYPE_CHECKING = False  # the command line imports this first, and `typing` is a visible part of what `auth token` costs
 if TYPE_CHECKING:
     from portico.library.loading import load_model as load_model
     from portico.library.model import Model as Model
     from portico.library.model import Reply as Reply
 
-__version__ = "0.5.0"
 __all__ = ("Model", "Reply", "__version__", "load_model")
 
 

@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 CONFIG_ENV: Final = "PORTICO_CONFIG"
 STATE_ENV: Final = "PORTICO_STATE_DIR"
 EMULATOR_ENV: Final = "PORTICO_EMULATOR_HOME"  # in a shell pointed at an emulator: the state folder of who runs it
+PACKAGE: Final = Path(__file__).parent
+"""The folder of Portico's own modules."""
 FOLDER_MODE: Final = 0o700
 FILE_MODE: Final = 0o600
 _APP: Final = "portico"

@@ -158,7 +158,7 @@ _FLAGS = {
 def _say_version(program: str, *, as_json: bool) -> int:
     import json
 
-    from portico import __version__
+    from portico.version import __version__
 
     said = json.dumps({"program": program, "version": __version__}) if as_json else f"{program} {__version__}"
     print(said)  # noqa: T201 - answered before there is an Output

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import portico
+from portico.paths import PACKAGE
 
 
 def page_of(id: str) -> Path | None:
@@ -19,6 +19,5 @@ def every_id() -> list[str]:
 
 
 def _folder() -> Path:
-    package = Path(portico.__file__).parent
-    checkout = package.parent.parent / "docs" / "errors"
-    return checkout if package.parent.name == "src" and checkout.is_dir() else package / "_errors"
+    checkout = PACKAGE.parent.parent / "docs" / "errors"
+    return checkout if PACKAGE.parent.name == "src" and checkout.is_dir() else PACKAGE / "_errors"

@@ -85,7 +85,7 @@ def _run(words: list[str], program: str) -> int:
 
 def _answer(words: list[str], program: str) -> int:
     if words in (["--version"], ["-V"]):
-        from portico import __version__
+        from portico.version import __version__
 
         print(f"{program} {__version__}")  # noqa: T201 - answered before there is an Output
         return 0

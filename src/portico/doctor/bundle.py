@@ -10,10 +10,10 @@ import tarfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from portico import __version__
 from portico.paths import FILE_MODE
 from portico.secret import redact
 from portico.store.atomic import file_error, read_end, write_in_place
+from portico.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from portico import __version__
 from portico.gateway.guard import answer, local_hosts, not_understood, refusal, refused
 from portico.gateway.proof import is_challenge, prove
 from portico.gateway.routes import HEALTH
 from portico.oauth.quiet_http import Bounds, QuietServer
+from portico.version import __version__
 
 if TYPE_CHECKING:
     from aiohttp import web

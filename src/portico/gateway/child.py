@@ -6,15 +6,13 @@ import os
 import subprocess
 import sys
 import time
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import portico
 from portico.children import import_folders, portico_command, portico_environment
 from portico.errors import ConfigError
 from portico.gateway.log import LIMIT, open_log
 from portico.gateway.state import running
-from portico.paths import CONFIG_ENV, STATE_ENV
+from portico.paths import CONFIG_ENV, PACKAGE, STATE_ENV
 from portico.store.atomic import read_start
 
 if TYPE_CHECKING:
@@ -105,7 +103,7 @@ def _its_own(env: dict[str, str]) -> dict[str, str]:
 def same_installation(paths: Paths, env: Mapping[str, str]) -> dict[str, str]:
     """The variables that make a process this installation, with this configuration and state, from any folder."""
     python_path = import_folders(env)
-    source = Path(portico.__file__).absolute().parent.parent
+    source = PACKAGE.absolute().parent
     if not _INSTALLED & set(source.parts):
         python_path.append(str(source))
     own = {CONFIG_ENV: str(paths.config), STATE_ENV: str(paths.state)}

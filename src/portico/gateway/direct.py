@@ -19,12 +19,12 @@ import aiohttp
 from aiohttp.http import StreamWriter
 from aiohttp.http_exceptions import HttpProcessingError
 
-from portico import __version__
 from portico.errors import NetworkError
 from portico.gateway.dialling import Origin, dial
 from portico.gateway.headers import framed, is_framed
 from portico.gateway.upstream import Slices
 from portico.models.http import WAY_HOLDS_S, answer_cut, header_breaks, post_error
+from portico.version import __version__
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable, Mapping

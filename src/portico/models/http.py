@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Final, Self
 import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
-from portico import __version__
 from portico.errors import NetworkError
 from portico.models.refusal import BODY_LIMIT, FORBIDDEN_BODY_S, AnswerCut, AnswerUnknown
 from portico.oauth.connections import Connections, trusted_certificates
 from portico.oauth.endpoints import check_endpoint_url
 from portico.oauth.http_errors import network_error
 from portico.oauth.proxy import proxy_off_loop
+from portico.version import __version__
 
 if TYPE_CHECKING:
     import ssl

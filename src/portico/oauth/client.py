@@ -10,7 +10,6 @@ from urllib.parse import urljoin
 
 import aiohttp
 
-from portico import __version__
 from portico.clock import SystemClock
 from portico.errors import NetworkError
 from portico.interfaces.authorization import HttpReply
@@ -24,6 +23,7 @@ from portico.oauth.repeated import secrets_of
 from portico.oauth.tasks import let_go
 from portico.oauth.urls import without_query
 from portico.secret import Secret
+from portico.version import __version__
 
 if TYPE_CHECKING:
     import ssl

@@ -7,9 +7,8 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import portico
 from portico.errors import ConfigError
-from portico.paths import UnknownHome, expanded
+from portico.paths import PACKAGE, UnknownHome, expanded
 from portico.plugins.manifest import MANIFEST_NAME, Manifest, read_manifest
 from portico.plugins.records import Candidate, Diagnostic
 from portico.store.atomic import read_file
@@ -26,16 +25,15 @@ _LARGEST_TEXT: Final = 4 << 20  # bytes of a distribution's metadata, which hold
 
 def bundled_folders() -> list[Path]:
     """The packages of the plugins that come with Portico: in a checkout its `extensions`, else the copy in the wheel."""
-    package = Path(portico.__file__).parent
-    checkout = package.parent.parent
-    if package.parent.name == "src" and (checkout / "extensions").is_dir():
+    checkout = PACKAGE.parent.parent
+    if PACKAGE.parent.name == "src" and (checkout / "extensions").is_dir():
         return sorted(manifest.parent for manifest in checkout.glob(f"extensions/*/src/*/{MANIFEST_NAME}"))
-    return sorted(manifest.parent for manifest in package.glob(f"_bundled/*/{MANIFEST_NAME}"))
+    return sorted(manifest.parent for manifest in PACKAGE.glob(f"_bundled/*/{MANIFEST_NAME}"))
 
 
 def beside(folder: Path) -> Path | None:
     """Portico's own package if `folder`, a plugin's, lies in the same folder, as in one `site-packages`; else None."""
-    own = Path(portico.__file__).resolve().parent
+    own = PACKAGE.resolve()
     return own if folder.resolve().parent == own.parent else None
 
 

@@ -5,20 +5,19 @@ from __future__ import annotations
 import os
 import subprocess
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-import portico
 from portico.children import import_folders, portico_command
+from portico.paths import CONFIG_ENV, PACKAGE, STATE_ENV
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
     from portico.paths import Paths
 
 # The one command made to print a secret: its standard output is not kept.
 _PRINTS_SECRET: Final = ("auth", "token")
-_SOURCE: Final = Path(portico.__file__).parent.parent
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,12 +53,10 @@ class PorticoRunner:
 
     def environment(self, env: Mapping[str, str | None] | None = None) -> dict[str, str]:
         """The environment a run gets, for tests that start the process themselves."""
-        from portico.paths import CONFIG_ENV, STATE_ENV
-
         own = {
             CONFIG_ENV: str(self.paths.config),
             STATE_ENV: str(self.paths.state),
-            "PYTHONPATH": os.pathsep.join((str(_SOURCE), *import_folders(os.environ))),
+            "PYTHONPATH": os.pathsep.join((str(PACKAGE.parent), *import_folders(os.environ))),
             "PYTHONIOENCODING": "utf-8",
         }
         merged: dict[str, str | None] = {**os.environ, **own, **(env or {})}
