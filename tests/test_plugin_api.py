@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 
@@ -10,6 +11,7 @@ import pytest
 from portico import plugin_api
 from portico.config.schema import PluginsConfig
 from portico.plugins.manager import PluginHost
+from tests.source_tree import PLUGINS, modules
 
 
 @pytest.mark.parametrize("name", plugin_api.__all__)
@@ -20,6 +22,35 @@ def test_every_name_of_the_plugin_api_is_there(name):
 def test_a_name_that_is_not_there_is_an_attribute_error():
     with pytest.raises(AttributeError, match="has no attribute 'nothing'"):
         _ = plugin_api.nothing
+
+
+def test_the_plugin_api_has_few_names_and_each_has_its_topic_in_the_docstring():
+    assert len(plugin_api.__all__) <= 45
+    assert set(plugin_api.__all__) <= set(re.findall(r"`(\w+)`", plugin_api.__doc__))
+
+
+def test_the_bundled_plugins_use_these_names_alone():
+    used = {
+        name.removeprefix("portico.plugin_api.")
+        for source in PLUGINS
+        for module in modules(source)
+        for _, name in module.imports()
+        if name.startswith("portico.plugin_api.")
+    }
+    assert "ReplyReader" in used
+    assert used <= set(plugin_api.__all__)
+
+
+@pytest.mark.parametrize("name", plugin_api._LEAVING)
+def test_a_name_that_0_5_had_can_be_imported_and_warns_of_what_takes_its_place(name):
+    with pytest.warns(DeprecationWarning, match=rf"portico\.plugin_api\.{name} goes with 1\.0; use \w") as told:
+        assert getattr(plugin_api, name) is not None
+
+    replacement, _, member = re.search(r"use (\w+)(\.(\w+))?", str(told[0].message)).groups()
+    assert name not in plugin_api.__all__
+    if member:
+        taking_over = getattr(plugin_api, replacement)
+        assert member in vars(taking_over)
 
 
 def test_importing_the_plugin_api_loads_no_oauth_engine():

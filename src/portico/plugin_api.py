@@ -3,7 +3,7 @@
 A plugin is a package with a manifest, `portico.plugin.json`, beside its `__init__.py`:
 
     {
-      "id": "acme-auth", "name": "Acme", "description": "Sign in to Acme",
+      "api": 1, "id": "acme-auth", "name": "Acme", "description": "Sign in to Acme",
       "module": "acme_auth.plugin", "providers": ["acme"]
     }
 
@@ -27,6 +27,21 @@ and, to be found once it is installed, an entry point in its `pyproject.toml`:
 
 While writing it, name its folder in the config instead: `plugins: { load: { paths: ["~/acme-auth"] } }`. `portico plugins doctor`
 says what does not fit; `PORTICO_TRACE_PLUGINS=1` shows every hook call.
+
+What there is, by topic (`docs/reference/hooks.md` says which hook takes what):
+
+- hooks: `hookimpl`
+- providers and their models: `ProviderSpec`, `ApiKind`, `ModelSpec`, `ModelCost`, `PriceTier`, `KeyChoice`, `RefusalKind`;
+  `built_in` is a provider that comes with Portico
+- what a plan has left: `PlanReader`, `PlanWindow`, `WindowState`; `built_in_plans` is the reader of such a provider
+- signing in: `AuthMethod`, `Region`, `OAuthServer`, `Redirect`, `TokenGrant`, `AcceptedGrant`
+- a server that leaves the RFCs: `TokenDialect`, and `StandardDialect` to build one on; `FormRequest`, `HttpReply`, and
+  `ReplyReader` to read one with; `DeviceAuthorization`, `Pending`
+- emulators, checks of `doctor`, commands: `Emulator`, `EmulatorOptions`, `DoctorCheck`, `Finding`, `CliCommand`
+- errors: `PorticoError`, `ConfigError`, `Denied`, `NetworkError`, `OAuthError`, `TimedOut`, `UsageError`
+- values: `Secret`, `JsonValue`, `Clock`, `plain_text`, `is_loopback`, `why_not_a_safe_url`
+
+Other names that 0.5 had here can be imported until 1.0, with a DeprecationWarning that names what takes their place.
 '''
 
 from __future__ import annotations
@@ -36,24 +51,10 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pluggy
 
-from portico.errors import (
-    ConfigError,
-    Denied,
-    ExitCode,
-    NetworkError,
-    NotRevoked,
-    NoWayToSignIn,
-    OAuthError,
-    PorticoError,
-    SignInNeeded,
-    StoreError,
-    TimedOut,
-    UsageError,
-)
+from portico.errors import ConfigError, Denied, NetworkError, OAuthError, PorticoError, TimedOut, UsageError
 from portico.interfaces.auth_method import AcceptedGrant, AuthMethod, Region
 from portico.interfaces.authorization import (
     DeviceAuthorization,
-    FormPoster,
     FormRequest,
     HttpReply,
     OAuthServer,
@@ -62,134 +63,125 @@ from portico.interfaces.authorization import (
     TokenDialect,
     TokenGrant,
 )
-from portico.interfaces.basics import Choice, Clock, JsonValue, Prompter
+from portico.interfaces.basics import Clock, JsonValue
 from portico.interfaces.plan_reader import PlanReader, PlanWindow, WindowState
 from portico.interfaces.plugin_parts import CliCommand, DoctorCheck, Emulator, EmulatorOptions, Finding
 from portico.interfaces.provider_spec import ApiKind, KeyChoice, ModelCost, ModelSpec, PriceTier, ProviderSpec, RefusalKind
-from portico.secret import Secret, redact
+from portico.secret import Secret
+from portico.urls import is_loopback, why_not_a_safe_url
 
 if TYPE_CHECKING:
-    from portico.oauth.standard import StandardDialect, read_code_expiry, read_interval
-    from portico.oauth.token_errors import ends_grant, error_for, may_pass, oauth_error
-    from portico.oauth.token_response import (
-        holds_tokens,
-        invalid,
-        normalise_expiry,
-        plain_text,
-        read_json_object,
-        read_token,
-        read_token_fields,
-        retry_after,
-        server_clock,
-        unreadable,
-    )
-    from portico.oauth.urls import is_loopback, why_not_a_safe_url, without_query
+    from portico.oauth.reply_reader import ReplyReader
+    from portico.oauth.standard import StandardDialect
+    from portico.oauth.token_errors import plain_text
     from portico.plugins.builtin import built_in, built_in_plans
 
-__all__ = [
-    "AcceptedGrant",
+__all__ = [  # noqa: RUF022 - by topic
+    # hooks
+    "hookimpl",
+    # providers and their models
     "ApiKind",
-    "AuthMethod",
-    "Choice",
-    "CliCommand",
-    "Clock",
-    "ConfigError",
-    "Denied",
-    "DeviceAuthorization",
-    "DoctorCheck",
-    "Emulator",
-    "EmulatorOptions",
-    "ExitCode",
-    "Finding",
-    "FormPoster",
-    "FormRequest",
-    "HttpReply",
-    "JsonValue",
     "KeyChoice",
     "ModelCost",
     "ModelSpec",
-    "NetworkError",
-    "NoWayToSignIn",
-    "NotRevoked",
-    "OAuthError",
-    "OAuthServer",
-    "Pending",
+    "PriceTier",
+    "ProviderSpec",
+    "RefusalKind",
+    "built_in",
+    # what a plan has left
     "PlanReader",
     "PlanWindow",
-    "PorticoError",
-    "PriceTier",
-    "Prompter",
-    "ProviderSpec",
-    "Redirect",
-    "RefusalKind",
-    "Region",
-    "Secret",
-    "SignInNeeded",
-    "StandardDialect",
-    "StoreError",
-    "TimedOut",
-    "TokenDialect",
-    "TokenGrant",
-    "UsageError",
     "WindowState",
-    "built_in",
     "built_in_plans",
-    "ends_grant",
-    "error_for",
-    "holds_tokens",
-    "hookimpl",
-    "invalid",
+    # signing in
+    "AcceptedGrant",
+    "AuthMethod",
+    "OAuthServer",
+    "Redirect",
+    "Region",
+    "TokenGrant",
+    # a server that leaves the RFCs
+    "DeviceAuthorization",
+    "FormRequest",
+    "HttpReply",
+    "Pending",
+    "ReplyReader",
+    "StandardDialect",
+    "TokenDialect",
+    # emulators, checks of `doctor`, commands
+    "CliCommand",
+    "DoctorCheck",
+    "Emulator",
+    "EmulatorOptions",
+    "Finding",
+    # errors
+    "ConfigError",
+    "Denied",
+    "NetworkError",
+    "OAuthError",
+    "PorticoError",
+    "TimedOut",
+    "UsageError",
+    # values
+    "Clock",
+    "JsonValue",
+    "Secret",
     "is_loopback",
-    "may_pass",
-    "normalise_expiry",
-    "oauth_error",
     "plain_text",
-    "read_code_expiry",
-    "read_interval",
-    "read_json_object",
-    "read_token",
-    "read_token_fields",
-    "redact",
-    "retry_after",
-    "server_clock",
-    "unreadable",
     "why_not_a_safe_url",
-    "without_query",
 ]
 
 hookimpl = pluggy.HookimplMarker("portico")
 
 # What only some plugins need is loaded when it is named, so that one can be listed without the OAuth engine.
 _LAZY: Final = {
+    "ReplyReader": "portico.oauth.reply_reader",
     "StandardDialect": "portico.oauth.standard",
-    "read_code_expiry": "portico.oauth.standard",
-    "read_interval": "portico.oauth.standard",
     "built_in": "portico.plugins.builtin",
     "built_in_plans": "portico.plugins.builtin",
-    "ends_grant": "portico.oauth.token_errors",
-    "error_for": "portico.oauth.token_errors",
-    "may_pass": "portico.oauth.token_errors",
-    "oauth_error": "portico.oauth.token_errors",
-    "holds_tokens": "portico.oauth.token_response",
-    "invalid": "portico.oauth.token_errors",
-    "normalise_expiry": "portico.oauth.token_response",
     "plain_text": "portico.oauth.token_errors",
-    "read_json_object": "portico.oauth.token_response",
-    "read_token": "portico.oauth.token_response",
-    "read_token_fields": "portico.oauth.token_response",
-    "retry_after": "portico.oauth.token_errors",
-    "server_clock": "portico.oauth.token_response",
-    "unreadable": "portico.oauth.token_errors",
-    "is_loopback": "portico.urls",
-    "why_not_a_safe_url": "portico.urls",
-    "without_query": "portico.urls",
+}
+_NO_HOOK_TAKES_ONE: Final = "nothing: no hook takes one"
+_RAISE_ANOTHER: Final = "PorticoError: the host alone raises this one"
+# Where each name of 0.5 is that has left `__all__`, and what takes its place. They go with 1.0.
+_LEAVING: Final = {
+    "Choice": ("portico.interfaces.basics", _NO_HOOK_TAKES_ONE),
+    "ExitCode": ("portico.errors", "the `exit_code` of each error"),
+    "FormPoster": ("portico.interfaces.authorization", _NO_HOOK_TAKES_ONE),
+    "NoWayToSignIn": ("portico.errors", _RAISE_ANOTHER),
+    "NotRevoked": ("portico.errors", _RAISE_ANOTHER),
+    "Prompter": ("portico.interfaces.basics", _NO_HOOK_TAKES_ONE),
+    "SignInNeeded": ("portico.errors", _RAISE_ANOTHER),
+    "StoreError": ("portico.errors", _RAISE_ANOTHER),
+    "ends_grant": ("portico.oauth.token_errors", "ReplyReader.error"),
+    "error_for": ("portico.oauth.token_errors", "ReplyReader.error"),
+    "holds_tokens": ("portico.oauth.token_response", "ReplyReader.holds_tokens"),
+    "invalid": ("portico.oauth.token_errors", "ReplyReader.invalid"),
+    "may_pass": ("portico.oauth.token_errors", "ReplyReader.may_pass"),
+    "normalise_expiry": ("portico.oauth.token_response", "ReplyReader.grant"),
+    "oauth_error": ("portico.oauth.token_errors", "ReplyReader.error"),
+    "read_code_expiry": ("portico.oauth.standard", "ReplyReader.code_expiry"),
+    "read_interval": ("portico.oauth.standard", "ReplyReader.interval"),
+    "read_json_object": ("portico.oauth.token_response", "ReplyReader.fields"),
+    "read_token": ("portico.oauth.token_response", "ReplyReader.token"),
+    "read_token_fields": ("portico.oauth.token_response", "ReplyReader.grant"),
+    "redact": ("portico.secret", "nothing: the host redacts what a plugin returns and raises"),
+    "retry_after": ("portico.oauth.token_errors", "ReplyReader.retry_after"),
+    "server_clock": ("portico.oauth.token_response", "ReplyReader.grant"),
+    "unreadable": ("portico.oauth.token_errors", "ReplyReader.fields"),
+    "without_query": ("portico.urls", "ReplyReader.where"),
 }
 
 
 def __getattr__(name: str) -> Any:
-    module = _LAZY.get(name)
-    if module is None:
+    if name in _LEAVING:
+        import warnings
+
+        module, replacement = _LEAVING[name]
+        warnings.warn(f"portico.plugin_api.{name} goes with 1.0; use {replacement}", DeprecationWarning, stacklevel=2)
+        return getattr(import_module(module), name)
+    if name not in _LAZY:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(module), name)
+    value = getattr(import_module(_LAZY[name]), name)
     globals()[name] = value
     return value

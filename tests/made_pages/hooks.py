@@ -5,6 +5,7 @@ from __future__ import annotations
 import inspect
 import re
 
+from portico import plugin_api
 from portico.plugins import manifest, spec
 
 _HEAD = """# Hooks
@@ -22,7 +23,12 @@ def page() -> str:
             returns = re.sub(r"^Iterable\[(.*)\]$", r"any number of `\1`", str(inspect.get_annotations(hook)["return"]))
             takes = ", ".join(f"`{each}`" for each in inspect.signature(hook).parameters)
             parts.append(f"## {name}\n\n{_prose(hook)}\n\nTakes {takes or 'nothing'}; gives {returns}.\n")
-    return "\n".join(parts)
+    return "\n".join([*parts, f"## The names of `portico.plugin_api`\n\n{_names()}\n"])
+
+
+def _names() -> str:
+    """The list in the module's docstring, from its first topic on."""
+    return "- " + inspect.cleandoc(plugin_api.__doc__ or "").partition("\n\n- ")[2]
 
 
 def _manifest() -> str:

@@ -24,6 +24,10 @@ def test_a_manifest_says_what_the_plugin_is_without_its_code(tmp_path):
     assert manifest.version is None
 
 
+def test_a_manifest_of_today_says_which_plugin_api_it_is_written_for_and_an_older_one_does_not(tmp_path):
+    assert read_manifest(_write(tmp_path, {**GOOD, "api": 1})) == read_manifest(_write(tmp_path, GOOD))
+
+
 def test_a_manifest_without_a_schema_takes_no_config(tmp_path):
     assert read_manifest(_write(tmp_path, GOOD)).config_schema == {"type": "object", "additionalProperties": False}
 
@@ -39,6 +43,8 @@ def test_a_manifest_without_a_schema_takes_no_config(tmp_path):
         ({**GOOD, "name": 3}, "plugin manifest requires name"),
         ({**GOOD, "name": "\x1b[2J"}, "name must be one line of printable text"),
         ({**GOOD, "authChoices": [{"id": "a", "provider": "a", "label": "\x1b[2J"}]}, "authChoices must be a list"),
+        ({**GOOD, "api": 2}, "written for version 2 of the plugin API, and this Portico offers 1: upgrade Portico"),
+        ({**GOOD, "api": "1"}, "api must be a whole number"),
         ({**GOOD, "id": "Ac/me"}, "lower-case letters"),
         ({**GOOD, "module": "../evil"}, "must be a dotted name"),
         ({**GOOD, "version": 1}, "version must be a string"),

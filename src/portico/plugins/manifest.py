@@ -1,7 +1,7 @@
 """`portico.plugin.json`: what a plugin is, read without importing it.
 
     {
-      "id": "acme-auth", "name": "Acme", "description": "Sign in to Acme", "version": "1.0",
+      "api": 1, "id": "acme-auth", "name": "Acme", "description": "Sign in to Acme", "version": "1.0",
       "module": "acme_auth.plugin",
       "providers": ["acme"],
       "authChoices": [{"id": "acme", "provider": "acme", "label": "Acme", "hint": "browser sign-in"}],
@@ -9,9 +9,10 @@
       "configSchema": {"type": "object", "properties": {}}
     }
 
-`id`, `name`, `description` and `module` are required; `module` is what is imported once the plugin is on. The file lies in the
-folder of `module`'s top package. An auth choice may have `"aliases": {"acme-eu": "eu"}`: further names of it, each with the
-region that it means; `--auth-choice` takes them, and menus do not show them.
+`id`, `name`, `description` and `module` are required. `api` is the version of the plugin API that the plugin is written for, 1 if
+it is missing. `module` is what is imported once the plugin is on; the file lies in the folder of `module`'s top package. An auth
+choice may have `"aliases": {"acme-eu": "eu"}`: further names of it, each with the region that it means; `--auth-choice` takes
+them, and menus do not show them.
 """
 
 from __future__ import annotations
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from portico.interfaces.basics import JsonValue
 
 MANIFEST_NAME: Final = "portico.plugin.json"
+API: Final = 1
+"""The version of the plugin API that this Portico offers."""
 _LARGEST: Final = 256 * 1024
 
 
@@ -111,6 +114,7 @@ def _first_problem(fields: Mapping[str, object]) -> str | None:
 
 
 def _problems(fields: Mapping[str, object]) -> Iterator[str]:
+    yield from _problems_of_api(fields.get("api", API))
     yield from _problems_of_texts(fields)
     if not _is_id(str(fields["id"])):
         yield f"plugin manifest id must be lower-case letters, digits and hyphens, not {fields['id']!r}"
@@ -127,6 +131,13 @@ def _problems(fields: Mapping[str, object]) -> Iterator[str]:
         yield "plugin manifest authChoices must be a list of {id, provider, label, hint?, aliases?}"
     if not isinstance(fields.get("configSchema", {}), dict):
         yield "plugin manifest configSchema must be an object"
+
+
+def _problems_of_api(api: object) -> Iterator[str]:
+    if not isinstance(api, int) or isinstance(api, bool) or api < 1:
+        yield f"plugin manifest api must be a whole number from 1 on, not {api!r}"
+    elif api > API:
+        yield f"the plugin is written for version {api} of the plugin API, and this Portico offers {API}: upgrade Portico"
 
 
 def _problems_of_texts(fields: Mapping[str, object]) -> Iterator[str]:

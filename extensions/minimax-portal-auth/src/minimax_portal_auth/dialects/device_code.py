@@ -8,31 +8,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from minimax_portal_auth.dialects.replies import incomplete, read_progress, read_success, required_page, required_text
-from minimax_portal_auth.dialects.user_code import (
-    ACCEPT,
-    DEVICE_CODE_GRANT,
-    device_expiry,
-    read_grant,
-    read_user_code,
-    with_audience,
-)
+from minimax_portal_auth.dialects.replies import ACCEPT, MinimaxDialect, MinimaxReply, with_audience
+from minimax_portal_auth.dialects.user_code import DEVICE_CODE_GRANT
 from minimax_portal_auth.families import DEVICE_CODE
 from minimax_portal_auth.resource import REQUIRED_SCOPE
-from portico.plugin_api import (
-    DeviceAuthorization,
-    FormRequest,
-    Pending,
-    StandardDialect,
-    read_interval,
-    read_token,
-)
+from portico.plugin_api import DeviceAuthorization, FormRequest
 
 if TYPE_CHECKING:
-    from portico.plugin_api import HttpReply, OAuthServer, Secret, TokenGrant
+    from portico.plugin_api import HttpReply, OAuthServer, Secret
 
 
-class DeviceCodeDialect(StandardDialect):
+class DeviceCodeDialect(MinimaxDialect):
     """MiniMax Code's words. No `state` and no `redirect_uri` are sent."""
 
     name = DEVICE_CODE
@@ -49,21 +35,18 @@ class DeviceCodeDialect(StandardDialect):
 
     def read_device_reply(self, reply: HttpReply, *, state: str) -> DeviceAuthorization:
         del state
-        fields = read_success(reply)
-        try:
-            device_code = read_token(fields, "device_code")
-        except ValueError as error:
-            raise incomplete(reply, str(error)) from None
+        response = MinimaxReply(reply).succeeded()
+        device_code = response.token("device_code")
         if device_code is None:
-            return read_user_code(reply, fields)
-        page = "verification_uri" if fields.get("verification_uri") else "verification_url"
-        complete = fields.get("verification_uri_complete")
+            return response.user_code()
+        page = "verification_uri" if response.fields.get("verification_uri") else "verification_url"
+        complete = response.fields.get("verification_uri_complete")
         return DeviceAuthorization(
-            user_code=required_text(reply, fields, "user_code", limit=64),
-            verification_uri=required_page(reply, fields, page),
-            verification_uri_complete=required_page(reply, fields, "verification_uri_complete") if complete else None,
-            expires_at=device_expiry(reply, fields),
-            interval=read_interval(fields.get("interval")),
+            user_code=response.text("user_code", limit=64),
+            verification_uri=response.page(page),
+            verification_uri_complete=response.page("verification_uri_complete") if complete else None,
+            expires_at=response.code_end(),
+            interval=response.interval(),
             device_code=device_code,
         )
 
@@ -74,10 +57,6 @@ class DeviceCodeDialect(StandardDialect):
         form = {"grant_type": DEVICE_CODE_GRANT, "client_id": server.client_id, **code, "code_verifier": verifier}
         return FormRequest(server.token_endpoint, form, ACCEPT)
 
-    def read_poll_reply(self, reply: HttpReply) -> Pending | TokenGrant:
-        fields = read_progress(reply)
-        return fields if isinstance(fields, Pending) else read_grant(reply, fields)
-
     def refresh_request(self, server: OAuthServer, refresh: Secret) -> FormRequest:
         form: dict[str, str | Secret] = {
             "grant_type": "refresh_token",
@@ -87,6 +66,3 @@ class DeviceCodeDialect(StandardDialect):
         if REQUIRED_SCOPE in server.scope.split():  # what else a reply called the scope may not be asked for (RFC 6749 section 6)
             form["scope"] = server.scope
         return FormRequest(server.token_endpoint, with_audience(form, server), ACCEPT)
-
-    def read_token_reply(self, reply: HttpReply) -> TokenGrant:
-        return read_grant(reply, read_success(reply))

@@ -6,28 +6,22 @@ Progress and failure come in three shapes: an OAuth `error` (RFC 6749), a `statu
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
 
 from portico.plugin_api import (
+    DeviceAuthorization,
     OAuthError,
     Pending,
-    error_for,
-    holds_tokens,
-    may_pass,
-    oauth_error,
+    ReplyReader,
+    StandardDialect,
     plain_text,
-    read_json_object,
-    retry_after,
     why_not_a_safe_url,
-    without_query,
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from portico.plugin_api import HttpReply, JsonValue, OAuthServer, PorticoError, Secret, TokenGrant
 
-    from portico.plugin_api import HttpReply, JsonValue, PorticoError
-
-    Fields = Mapping[str, JsonValue]
+ACCEPT: Final = {"Accept": "application/json"}
 
 _OK: Final = 200
 _MULTIPLE_CHOICES: Final = 300
@@ -44,139 +38,172 @@ _TRANSIENT_CODES: Final = frozenset({1000, 1001, 1002, 1024, 1033, 1039, 1041, 2
 # Those that are a verdict on the credential: not authorized, invalid key.
 _FINAL_CODES: Final = frozenset({1004, 2049})
 _MAX_DIGITS: Final = 9
+_MS: Final = 1000.0
+_INTERVAL_S: Final = 2.0  # what OpenClaw's client takes where none is given, and the least it waits
 
 
-def read_progress(reply: HttpReply) -> Fields | Pending:
-    """The fields of a reply that says yes or brings tokens, or `Pending`.
+class MinimaxReply(ReplyReader):
+    """One reply of MiniMax's account service."""
 
-    Raises:
-        Denied: the user said no.
-        TimedOut: the code expired.
-        OAuthError: any other no, and every reply that is none of these; an unknown `status` ends the sign-in and is shown.
-    """
-    fields = read_json_object(reply)
-    if holds_tokens(reply, fields):
-        return fields
-    word = _word(fields)
-    if word in _PENDING:
-        return Pending()
-    if word in _SLOWER:
-        return Pending(slow_down=True)
-    failure = _failure(reply, fields, word)
-    if failure is not None:
-        raise failure
-    return fields
+    def pending(self) -> Pending | None:
+        """Whether to ask again; None for a reply that brings tokens or reports success.
 
-
-def read_success(reply: HttpReply) -> Fields:
-    """The fields of a reply that says yes or brings tokens.
-
-    Raises:
-        PorticoError: as in `read_progress`. "pending" is no answer.
-    """
-    fields = read_progress(reply)
-    if isinstance(fields, Pending):
-        raise error_for("authorization_pending", where=without_query(reply.url), transient=True)
-    return fields
-
-
-def _word(fields: Fields) -> str | None:
-    error, status = fields.get("error"), fields.get("status")
-    if isinstance(error, str) and error:
-        return error
-    return status if isinstance(status, str) and status else None
-
-
-def _failure(reply: HttpReply, fields: Fields, word: str | None) -> PorticoError | None:
-    named = "access_denied" if word in _DENIED else "expired_token" if word in _EXPIRED else None
-    if named is not None:
-        return oauth_error(reply, {**fields, "error": named})
-    if fields.get("error"):
-        return oauth_error(reply, fields)
-    envelope = _envelope_failure(reply, fields)
-    if envelope is not None:
-        return envelope
-    if word is not None and word != _SUCCESS:
-        return _bad_status(reply, fields, word)
-    return None if _OK <= reply.status < _MULTIPLE_CHOICES else oauth_error(reply, fields)
-
-
-def _envelope_failure(reply: HttpReply, fields: Fields) -> PorticoError | None:
-    envelope = fields.get("base_resp")
-    if not isinstance(envelope, dict):
+        Raises:
+            Denied: the user refused.
+            TimedOut: the code expired.
+            OAuthError: any other failure; an unknown `status` ends the sign-in and is shown.
+        """
+        if self.holds_tokens:
+            return None
+        word = self._word()
+        if word in _PENDING:
+            return Pending()
+        if word in _SLOWER:
+            return Pending(slow_down=True)
+        failure = self._failure(word)
+        if failure is not None:
+            raise failure
         return None
-    code, said = _number(envelope.get("status_code")), plain_text(envelope.get("status_msg"), 200)
-    if (code == 0 or envelope.get("status_code") is None) and reply.status < _MULTIPLE_CHOICES:
-        return None
-    if said in {"invalid_grant", "access_denied", "expired_token", "invalid_client"}:
-        return oauth_error(reply, {"error": said})
-    final = code in _FINAL_CODES
-    shown = str(code) if code is not None else None
-    return OAuthError(
-        "minimax-refused",
-        "MiniMax refused the request.",
-        code=shown,
-        transient=may_pass(reply.status, named=final) or code in _TRANSIENT_CODES,
-        retry_after=retry_after(reply),
-        why=": ".join(part for part in (shown, said) if part) or f"HTTP {reply.status}",
-        where=without_query(reply.url),
-        hint="Check that the account has an M Plan (earlier: Coding Plan), and that --region is the account's own.",
-    )
+
+    def succeeded(self) -> Self:
+        """The reply itself, if it brings tokens or reports success.
+
+        Raises:
+            PorticoError: as in `pending`, and for a reply that is pending.
+        """
+        if self.pending() is not None:
+            raise self.error({"error": "authorization_pending"})
+        return self
+
+    def grant_in_any_unit(self) -> TokenGrant:
+        """The tokens. They end at `expired_in`, whose unit is told by its size, or else after `expires_in` seconds."""
+        if self.fields.get("expired_in") is None:
+            return self.grant(type_required=False)
+        return self.grant(expiry_field="expired_in", unit="auto", type_required=False)
+
+    def code_end(self) -> int:
+        """When a code ends, wall ms: at `expired_in` (clients have met all three units), or else after `expires_in` seconds."""
+        return self.code_expiry() if self.fields.get("expired_in") is None else self.code_expiry("expired_in", "auto")
+
+    def user_code(self) -> DeviceAuthorization:
+        """A device reply that is polled for by user code; its `interval` is in milliseconds.
+
+        Raises:
+            OAuthError: `reply-incomplete`.
+        """
+        return DeviceAuthorization(
+            user_code=self.text("user_code", limit=64),
+            verification_uri=self.page("verification_uri"),
+            expires_at=self.code_end(),
+            interval=self.interval(default_s=_INTERVAL_S, per_second=_MS, least_s=_INTERVAL_S),
+        )
+
+    def text(self, name: str, limit: int = 2048) -> str:
+        """The text in field `name`.
+
+        Raises:
+            OAuthError: `reply-incomplete`: it is missing, or is no text that can be shown.
+        """
+        value = self.fields.get(name)
+        if not isinstance(value, str) or not value.strip() or len(value) > limit or not value.isprintable():
+            raise self.invalid(f"{name} is missing or unusable")
+        return value
+
+    def page(self, name: str) -> str:
+        """The address of a page in field `name`.
+
+        Raises:
+            OAuthError: `reply-incomplete`: it is missing, or is no address to hand to a browser.
+        """
+        url = self.text(name, limit=8192)
+        why = why_not_a_safe_url(url)
+        if why is not None:
+            raise self.invalid(f"{name} cannot be opened: {why}")
+        return url
+
+    def invalid(self, why: str) -> OAuthError:
+        """The error for a reply that lacks what the sign-in needs. `why` names fields, never their values."""
+        return OAuthError(
+            "reply-incomplete",
+            "MiniMax's answer does not hold what the sign-in needs.",
+            why=why,
+            where=self.where,
+            hint="Run the command again. If it happens again, MiniMax has changed its service: upgrade Portico.",
+        )
+
+    def _word(self) -> str | None:
+        error, status = self.fields.get("error"), self.fields.get("status")
+        if isinstance(error, str) and error:
+            return error
+        return status if isinstance(status, str) and status else None
+
+    def _failure(self, word: str | None) -> PorticoError | None:
+        named = "access_denied" if word in _DENIED else "expired_token" if word in _EXPIRED else None
+        if named is not None:
+            return self.error({**self.fields, "error": named})
+        if self.fields.get("error"):
+            return self.error()
+        envelope = self._envelope_failure()
+        if envelope is not None:
+            return envelope
+        if word is not None and word != _SUCCESS:
+            return self._bad_status(word)
+        return None if _OK <= self.reply.status < _MULTIPLE_CHOICES else self.error()
+
+    def _envelope_failure(self) -> PorticoError | None:
+        envelope = self.fields.get("base_resp")
+        if not isinstance(envelope, dict):
+            return None
+        code, message = _number(envelope.get("status_code")), plain_text(envelope.get("status_msg"), 200)
+        if (code == 0 or envelope.get("status_code") is None) and self.reply.status < _MULTIPLE_CHOICES:
+            return None
+        if message in {"invalid_grant", "access_denied", "expired_token", "invalid_client"}:
+            return self.error({"error": message})
+        shown = str(code) if code is not None else None
+        return OAuthError(
+            "minimax-refused",
+            "MiniMax refused the request.",
+            code=shown,
+            transient=self.may_pass(named=code in _FINAL_CODES) or code in _TRANSIENT_CODES,
+            retry_after=self.retry_after,
+            why=": ".join(part for part in (shown, message) if part) or f"HTTP {self.reply.status}",
+            where=self.where,
+            hint="Check that the account has an M Plan (earlier: Coding Plan), and that --region is the account's own.",
+        )
+
+    def _bad_status(self, word: str) -> OAuthError:
+        known = word in _FAILED
+        message = plain_text(self.fields.get("error_description") or self.fields.get("message"), 200)
+        return OAuthError(
+            "sign-in-failed" if known else "unknown-status",
+            "MiniMax could not complete the sign-in." if known else "MiniMax answered with a status that is not known.",
+            code=plain_text(word, _WORD_LIMIT),
+            transient=self.may_pass(named=False),
+            retry_after=self.retry_after,
+            why=message or f"status: {plain_text(word, _WORD_LIMIT)}",
+            where=self.where,
+            hint="Run the command again. If it happens again, check on MiniMax's website that the account may use the portal.",
+        )
+
+
+class MinimaxDialect(StandardDialect):
+    """What the dialects have in common: how tokens come."""
+
+    def read_poll_reply(self, reply: HttpReply) -> Pending | TokenGrant:
+        response = MinimaxReply(reply)
+        return response.pending() or response.grant_in_any_unit()
+
+    def read_token_reply(self, reply: HttpReply) -> TokenGrant:
+        return MinimaxReply(reply).succeeded().grant_in_any_unit()
+
+
+def with_audience(form: dict[str, str | Secret], server: OAuthServer) -> dict[str, str | Secret]:
+    """`form` with the server's audience, if it has one."""
+    return {**form, "audience": server.audience} if server.audience else form
 
 
 def _number(value: JsonValue) -> int | None:
-    """A status code, also where it comes as digits in a text; None where it is neither."""
+    """A status code, also one that comes as digits in a text; None for anything else."""
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _MAX_DIGITS:
         return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
-
-
-def _bad_status(reply: HttpReply, fields: Fields, word: str) -> OAuthError:
-    known = word in _FAILED
-    said = plain_text(fields.get("error_description") or fields.get("message"), 200)
-    return OAuthError(
-        "sign-in-failed" if known else "unknown-status",
-        "MiniMax could not complete the sign-in." if known else "MiniMax answered with a status that is not known.",
-        code=plain_text(word, _WORD_LIMIT),
-        transient=may_pass(reply.status, named=False),
-        retry_after=retry_after(reply),
-        why=said or f"status: {plain_text(word, _WORD_LIMIT)}",
-        where=without_query(reply.url),
-        hint="Run the command again. If it happens again, check on MiniMax's website that the account may use the portal.",
-    )
-
-
-def required_text(reply: HttpReply, fields: Fields, name: str, limit: int = 2048) -> str:
-    """The text in field `name`.
-
-    Raises:
-        OAuthError: `reply-incomplete`: it is missing, or is no text that can be shown.
-    """
-    value = fields.get(name)
-    if not isinstance(value, str) or not value.strip() or len(value) > limit or not value.isprintable():
-        raise incomplete(reply, f"{name} is missing or unusable")
-    return value
-
-
-def required_page(reply: HttpReply, fields: Fields, name: str) -> str:
-    """The address of a page in field `name`.
-
-    Raises:
-        OAuthError: `reply-incomplete`: it is missing, or is no address to hand to a browser.
-    """
-    url = required_text(reply, fields, name, limit=8192)
-    why = why_not_a_safe_url(url)
-    if why is not None:
-        raise incomplete(reply, f"{name} cannot be opened: {why}")
-    return url
-
-
-def incomplete(reply: HttpReply, why: str) -> OAuthError:
-    """The error for a reply that lacks what the sign-in needs. `why` names fields, never their values."""
-    return OAuthError(
-        "reply-incomplete",
-        "MiniMax's answer does not hold what the sign-in needs.",
-        why=why,
-        where=without_query(reply.url),
-        hint="Run the command again. If it happens again, MiniMax has changed its service: upgrade Portico.",
-    )
