@@ -3,6 +3,10 @@
 The same checks hold for a request to the callback server and for a URL that the user pasted. The state comes first: until it
 matches, the request may be anybody's and changes nothing (CVE-2026-42073). Once it does, the response is the server's, and one
 that cannot be used ends the sign-in as what it is: no better one will come.
+
+Authlib's `parse_authorization_code_response` is no part of this: of a parameter that comes twice it takes the last (RFC 6749
+section 3.1 forbids two), it reads an error as a missing code (section 4.1.2.1) before it looks at the state, and knows no `iss`
+(RFC 9207). The tests hold that it reads the same code out of every response that is taken here.
 """
 
 from __future__ import annotations

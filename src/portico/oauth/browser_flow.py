@@ -1,20 +1,27 @@
-"""Signing in through the browser: authorization code with PKCE over a loopback redirect (RFC 8252, RFC 7636)."""
+"""Signing in through the browser: authorization code with PKCE over a loopback redirect (RFC 8252, RFC 7636).
+
+The authorization request (RFC 6749 section 4.1.1) is pushed to the server first where it requires that (RFC 9126).
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
+from urllib.parse import parse_qsl, urlencode, urlsplit
+
+from authlib.common.urls import add_params_to_uri
+from authlib.oauth2.rfc6749.parameters import prepare_grant_uri
 
 from portico.clock import SystemClock
-from portico.errors import Denied, PorticoError, TimedOut
+from portico.errors import Denied, NoWayToSignIn, PorticoError, TimedOut
 from portico.interfaces.authorization import Redirect, TokenGrant
-from portico.oauth.authorization_request import begin_authorization
 from portico.oauth.authorization_response import ExpectedAnswer, UnfitResponse, read_pasted
 from portico.oauth.callback import CallbackServer
 from portico.oauth.deadline import Deadline
+from portico.oauth.endpoints import check_endpoint_url
 from portico.oauth.events import (
     AuthorizeUrl,
     BrowserNotOpened,
@@ -24,23 +31,28 @@ from portico.oauth.events import (
     RedirectCaught,
     StrayRequest,
 )
-from portico.oauth.id_token import check_id_token
+from portico.oauth.id_token import OPENID, check_id_token
 from portico.oauth.repeated import make_request, read_reply
+from portico.oauth.standard import PKCE_METHOD, challenge_of, checked, form_request, one_time_value
 from portico.oauth.tasks import first_of, helpers
+from portico.oauth.token_response import invalid, read_json_object
+from portico.secret import Secret
 
 if TYPE_CHECKING:
-    from portico.interfaces.authorization import FormPoster, OAuthServer, TokenDialect
+    from collections.abc import Collection
+
+    from portico.interfaces.authorization import FormPoster, HttpReply, OAuthServer, TokenDialect
     from portico.interfaces.basics import Clock
-    from portico.oauth.authorization_request import AuthorizationRequest
     from portico.oauth.browser import BrowserOpener
     from portico.oauth.events import EventHandler
     from portico.oauth.start_address import StartAddress
-    from portico.secret import Secret
 
 Finish = Callable[[TokenGrant], Awaitable[None]]
 Paste = Callable[[], Awaitable[str]]
 
 DEFAULT_TIMEOUT_S: Final = 300.0
+_OFFLINE_ACCESS: Final = "offline_access"
+_LONGEST_REQUEST_URI: Final = 2048
 # A browser that starts cold asks for its page within this, in seconds.
 _ASKS_WITHIN_S: Final = 15.0
 _TIMED_OUT_HINT: Final = (
@@ -168,3 +180,96 @@ class _Completion:
         reply = await self.http.post_form(form, relocated=self.server.relocated)
         grant = read_reply(self.server.dialect, reply, self.dialect.read_token_reply, *own)
         return await check_id_token(grant, reply, self.server, self.dialect, self.http, nonce=request.nonce)
+
+
+@dataclass(frozen=True, slots=True)
+class AuthorizationRequest:
+    """A sign-in that is under way: the URL for the browser, and what its answer, the exchange and the ID token will be held to.
+
+    `nonce` is None unless `openid` is in the scope (OpenID Connect Core section 3.1.2.1).
+    """
+
+    url: str = field(repr=False)
+    state: Secret
+    verifier: Secret
+    redirect_uri: str
+    nonce: Secret | None = None
+
+
+def new_authorization_request(server: OAuthServer, redirect_uri: str) -> AuthorizationRequest:
+    """A fresh authorization request: own state, own verifier, S256 always (RFC 7636 section 4.3).
+
+    For offline access the user is asked to agree: a server ignores the wish otherwise (OpenID Connect Core section 11). An
+    endpoint whose query has a `prompt` keeps it.
+
+    Raises:
+        ConfigError: `endpoint-refused`: the authorization endpoint may not be opened.
+    """
+    endpoint = check_endpoint_url(server.authorization_endpoint, "authorization endpoint")
+    scopes = server.scope.split()
+    state, verifier = one_time_value(), one_time_value()
+    nonce = one_time_value() if OPENID in scopes else None
+    asks_already = any(name == "prompt" for name, _ in parse_qsl(urlsplit(endpoint).query, keep_blank_values=True))
+    wanted = {
+        "response_type": "code",
+        "client_id": server.client_id,
+        "redirect_uri": redirect_uri,
+        "scope": server.scope or None,
+        "state": state.reveal(),
+        "audience": server.audience,
+        "nonce": nonce.reveal() if nonce is not None else None,
+        "prompt": "consent" if _OFFLINE_ACCESS in scopes and not asks_already else None,
+        "response_mode": server.response_mode if server.response_mode != "query" else None,
+        "code_challenge": challenge_of(verifier),
+        "code_challenge_method": PKCE_METHOD,
+    }
+    parameters = {name: value for name, value in wanted.items() if value is not None}
+    url = str(prepare_grant_uri(_without_parameters(endpoint, parameters), **parameters))
+    return AuthorizationRequest(check_endpoint_url(url, "authorization URL"), state, verifier, redirect_uri, nonce)
+
+
+async def begin_authorization(server: OAuthServer, redirect_uri: str, http: FormPoster) -> AuthorizationRequest:
+    """A fresh authorization request, pushed if the server requires it (RFC 9126).
+
+    Where a server only offers that, nothing is pushed: a pushed request lives for a minute or so, and the address that is printed
+    for a browser on another machine would end with it. What the endpoint's own query holds is pushed too: a server reads the
+    pushed parameters alone (RFC 9101 section 5).
+
+    Raises:
+        ConfigError: `endpoint-refused`.
+        NoWayToSignIn: `no-flow-served`: it requires a push and names no endpoint for it.
+        NetworkError, OAuthError: as the server had it.
+    """
+    request = new_authorization_request(server, redirect_uri)
+    if not server.pushed_authorization_required:
+        return request
+    if server.pushed_authorization_request_endpoint is None:
+        why = "its metadata names no pushed_authorization_request_endpoint (RFC 9126 section 5)"
+        message = "This server wants authorization requests to be pushed, and does not say where to."
+        hint = "Use `--flow device`." if server.device_authorization_endpoint else None
+        raise NoWayToSignIn("no-flow-served", message, why=why, where=server.issuer, hint=hint)
+    form = form_request(server.pushed_authorization_request_endpoint, urlsplit(request.url).query)
+    reply = await http.post_form(form, relocated=server.relocated)
+    request_uri = read_reply(server.dialect, reply, _request_uri, request.state, request.verifier)
+    parameters = {"client_id": server.client_id, "request_uri": request_uri.reveal()}
+    endpoint = check_endpoint_url(server.authorization_endpoint, "authorization endpoint")
+    url = add_params_to_uri(_without_parameters(endpoint, parameters), parameters)
+    return replace(request, url=check_endpoint_url(url, "authorization URL"))
+
+
+def _without_parameters(endpoint: str, names: Collection[str]) -> str:
+    """`endpoint` without the parameters of its own query that a request has too: none may come twice (RFC 6749 section 3.1).
+
+    Authlib's functions keep both.
+    """
+    parts = urlsplit(endpoint)
+    kept = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if pair[0] not in names]
+    return parts._replace(query=urlencode(kept)).geturl()
+
+
+def _request_uri(reply: HttpReply) -> Secret:
+    """The reference to a request that was pushed (RFC 9126 section 2.2)."""
+    value = checked(reply, read_json_object(reply)).get("request_uri")
+    if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_REQUEST_URI or not all("!" <= each <= "~" for each in value):
+        raise invalid(reply, "request_uri is missing or unusable")
+    return Secret(value)

@@ -13,13 +13,12 @@ import aiohttp
 from portico.clock import SystemClock
 from portico.errors import NetworkError
 from portico.interfaces.authorization import HttpReply
-from portico.oauth.authlib_core import ACCEPT_JSON
-from portico.oauth.authorization_request import AuthorizationRequest, new_authorization_request
 from portico.oauth.connections import Connections, trusted_certificates
 from portico.oauth.endpoints import check_endpoint_url
 from portico.oauth.http_errors import network_error
 from portico.oauth.proxy import proxy_off_loop
 from portico.oauth.repeated import secrets_of
+from portico.oauth.standard import ACCEPT_JSON
 from portico.oauth.tasks import let_go
 from portico.oauth.urls import without_query
 from portico.secret import Secret
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     import ssl
     from collections.abc import AsyncIterator, Mapping
 
-    from portico.interfaces.authorization import FormRequest, OAuthServer
+    from portico.interfaces.authorization import FormRequest
     from portico.interfaces.basics import Clock
 
 BODY_CAP: Final = 1024 * 1024
@@ -70,11 +69,6 @@ class OAuthClient:
     async def warm_up(self, url: str) -> None:
         """Load the trusted certificates now, if a request to `url` will need them: it takes tens of milliseconds."""
         await self._trust_for(url)
-
-    @staticmethod
-    def authorization_request(server: OAuthServer, redirect_uri: str) -> AuthorizationRequest:
-        """A fresh authorization request; see `new_authorization_request`."""
-        return new_authorization_request(server, redirect_uri)
 
     async def post_form(self, request: FormRequest, *, relocated: Mapping[str, str], timeout_s: float = 30.0) -> HttpReply:
         """Send `request` once.

@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Final
 from portico.clock import SystemClock
 from portico.errors import NetworkError, NoWayToSignIn, OAuthError, TimedOut
 from portico.interfaces.authorization import Pending
-from portico.oauth import pkce
 from portico.oauth.browser_flow import DEFAULT_TIMEOUT_S, open_page
 from portico.oauth.deadline import Deadline
 from portico.oauth.events import DeviceCode, Finished, PollRetry, PollSlowed, StrayRequest
 from portico.oauth.id_token import check_id_token
 from portico.oauth.repeated import make_request, read_reply
+from portico.oauth.standard import challenge_of, one_time_value
 from portico.oauth.start_address import StartServer
 from portico.oauth.tasks import first_of, helpers
 from portico.oauth.token_errors import NoAnswer
@@ -65,8 +65,8 @@ async def device_flow(
     if not server.device_authorization_endpoint:
         raise NoWayToSignIn("no-flow-served", "This server offers no sign-in by device code.", where=server.issuer)
     clock = clock or SystemClock()
-    verifier, state = pkce.new_verifier(), pkce.new_state().reveal()
-    make = partial(dialect.device_request, server, challenge=pkce.challenge_of(verifier), state=state)
+    verifier, state = one_time_value(), one_time_value().reveal()
+    make = partial(dialect.device_request, server, challenge=challenge_of(verifier), state=state)
     request = make_request(server.dialect, make, Secret(state))
     reply = await http.post_form(request, relocated=server.relocated)
     device = read_reply(server.dialect, reply, partial(dialect.read_device_reply, state=state), verifier)

@@ -1,4 +1,9 @@
-"""Where an authorization server's endpoints are: what is known, and what its metadata adds (RFC 8414)."""
+"""Where an authorization server's endpoints are: what is known, and what its metadata adds (RFC 8414).
+
+Authlib says where the metadata stands. Its `AuthorizationServerMetadata` does not judge it: that refuses a server on this machine
+and one that leaves out what this client has no use for, and it neither compares the issuer (RFC 8414 section 3.3) nor looks at
+more of an endpoint than its first letters.
+"""
 
 from __future__ import annotations
 
@@ -6,8 +11,11 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import urlsplit
 
+from authlib.oauth2.rfc8414 import get_well_known_url
+from authlib.oidc.discovery import get_well_known_url as get_openid_url
+
 from portico.errors import ConfigError, NetworkError, OAuthError
-from portico.oauth import pkce
+from portico.oauth.standard import PKCE_METHOD
 from portico.oauth.token_response import HTTP_OK, read_json_object
 from portico.oauth.urls import why_not_a_safe_url, why_not_named_by, without_query
 
@@ -70,7 +78,7 @@ async def discover(server: OAuthServer, http: Getter) -> OAuthServer:
         return server
     metadata = await _fetch_metadata(server.issuer, http)
     methods = metadata.get("code_challenge_methods_supported")
-    if isinstance(methods, list) and pkce.METHOD not in methods:
+    if isinstance(methods, list) and PKCE_METHOD not in methods:
         raise ConfigError(
             "pkce-not-offered",
             "The server does not offer PKCE with S256, without which the sign-in could be stolen.",
@@ -82,14 +90,10 @@ async def discover(server: OAuthServer, http: Getter) -> OAuthServer:
 def metadata_urls(issuer: str) -> tuple[str, ...]:
     """Where the metadata of `issuer` may stand (RFC 8414 sections 3.1 and 5)."""
     check_endpoint_url(issuer, "issuer")
-    parts = urlsplit(issuer)
-    origin, path = f"{parts.scheme}://{parts.netloc}", parts.path.rstrip("/")
-    if parts.query:
+    if urlsplit(issuer).query:
         raise ConfigError("endpoint-refused", "An issuer has no query (RFC 8414 section 2).", where=without_query(issuer))
-    return (
-        f"{origin}/.well-known/oauth-authorization-server{path}",
-        f"{origin}{path}/.well-known/openid-configuration",
-    )
+    # RFC 8414 section 3.1 takes off a slash at the end, which Authlib leaves.
+    return get_well_known_url(issuer.rstrip("/"), external=True), get_openid_url(issuer, external=True)
 
 
 async def _fetch_metadata(issuer: str, http: Getter) -> Fields:

@@ -1,11 +1,21 @@
-"""The dialect of servers that keep to the RFCs: 6749 (code, refresh), 7636, 7009 (revocation) and 8628 (device)."""
+"""The dialect of servers that keep to the RFCs: 6749 (code, refresh), 7636, 7009 (revocation) and 8628 (device).
+
+Authlib's functions word the requests. Its clients are not used: they guess a grant type that is not named, take `{}` for a
+token, and send a refresh token that another task has spent. Replies are read by `token_response`, refreshes are the broker's.
+"""
 
 from __future__ import annotations
 
+import secrets
 from typing import TYPE_CHECKING, Final, Literal
+from urllib.parse import parse_qsl
+
+from authlib.common.urls import add_params_to_qs
+from authlib.oauth2.rfc6749.parameters import prepare_token_request
+from authlib.oauth2.rfc7009 import prepare_revoke_token_request
+from authlib.oauth2.rfc7636 import create_s256_code_challenge
 
 from portico.interfaces.authorization import DeviceAuthorization, FormRequest, Pending
-from portico.oauth.authlib_core import ACCEPT_JSON, PublicClient
 from portico.oauth.token_response import (
     SUCCESSFUL,
     holds_tokens,
@@ -16,13 +26,15 @@ from portico.oauth.token_response import (
     read_token,
     read_token_fields,
 )
+from portico.secret import Secret
 
 if TYPE_CHECKING:
     from portico.interfaces.authorization import HttpReply, OAuthServer, TokenGrant
     from portico.interfaces.basics import JsonValue
     from portico.oauth.token_response import Fields, Unit
-    from portico.secret import Secret
 
+ACCEPT_JSON: Final = {"Accept": "application/json"}
+PKCE_METHOD: Final = "S256"
 DEVICE_GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
 DEFAULT_INTERVAL_S: Final = 5.0
 MIN_INTERVAL_S: Final = 1.0
@@ -36,6 +48,28 @@ _MAX_DIGITS: Final = 15
 # Nobody polls ten times a second: a number below this that should be milliseconds is seconds.
 _LEAST_MS: Final = 100
 _MOST: Final = 10**9
+_ENTROPY_BYTES: Final = 32
+_SECRET_FIELDS: Final = frozenset({"code", "code_verifier", "refresh_token", "token", "device_code", "state", "nonce"})
+
+
+def one_time_value() -> Secret:
+    """A fresh PKCE verifier, state or nonce: 256 bits of the operating system's randomness in 43 characters.
+
+    RFC 7636 section 4.1, RFC 6749 section 10.12, OpenID Connect Core section 15.5.2.
+    """
+    return Secret(secrets.token_urlsafe(_ENTROPY_BYTES))
+
+
+def challenge_of(verifier: Secret) -> str:
+    """The S256 code challenge of `verifier` (RFC 7636 section 4.2)."""
+    return str(create_s256_code_challenge(verifier.reveal()))  # type: ignore[no-untyped-call]  # its stubs name no types
+
+
+def form_request(url: str, body: str) -> FormRequest:
+    """`body`, a form in Authlib's encoding, as a request to `url`, with its secrets wrapped again."""
+    pairs = parse_qsl(body, keep_blank_values=True)
+    form = {name: Secret(value) if name in _SECRET_FIELDS else value for name, value in pairs}
+    return FormRequest(url=url, form=form, headers=ACCEPT_JSON)
 
 
 class StandardDialect:
@@ -64,8 +98,7 @@ class StandardDialect:
     def poll_request(self, server: OAuthServer, device: DeviceAuthorization, *, verifier: Secret) -> FormRequest:  # noqa: ARG002
         if device.device_code is None:
             raise ValueError("this dialect polls by device code")
-        client = PublicClient(server)
-        return client.grant_form(server.token_endpoint, DEVICE_GRANT, device_code=device.device_code.reveal())
+        return _token_request(server, DEVICE_GRANT, device_code=device.device_code.reveal())
 
     def read_poll_reply(self, reply: HttpReply) -> Pending | TokenGrant:
         fields = read_json_object(reply)
@@ -75,17 +108,26 @@ class StandardDialect:
         return self.read_token_reply(reply)
 
     def code_request(self, server: OAuthServer, *, code: Secret, redirect_uri: str, verifier: Secret) -> FormRequest:
-        return PublicClient(server).code_form(code, redirect_uri=redirect_uri, verifier=verifier)
+        return _token_request(
+            server, "authorization_code", code=code.reveal(), redirect_uri=redirect_uri, code_verifier=verifier.reveal()
+        )
 
     def refresh_request(self, server: OAuthServer, refresh: Secret) -> FormRequest:
-        return PublicClient(server).refresh_form(refresh)
+        # The scope of the original grant is asked for by naming none (RFC 6749 section 6).
+        return _token_request(server, "refresh_token", refresh_token=refresh.reveal(), audience=server.audience or "")
 
     def read_token_reply(self, reply: HttpReply) -> TokenGrant:
         fields = read_json_object(reply)
         return read_token_fields(reply, fields if holds_tokens(reply, fields) else checked(reply, fields))
 
     def revoke_request(self, server: OAuthServer, token: Secret, hint: Literal["refresh_token", "access_token"]) -> FormRequest:
-        return PublicClient(server).revoke_form(server.revocation_endpoint or "", token, hint)
+        body, _ = prepare_revoke_token_request(token.reveal(), hint)
+        return form_request(server.revocation_endpoint or "", add_params_to_qs(body, {"client_id": server.client_id}))
+
+
+def _token_request(server: OAuthServer, grant_type: str, **fields: str) -> FormRequest:
+    """A token request of a public client, which names itself in the body (RFC 6749 section 3.2.1). Empty fields stay out."""
+    return form_request(server.token_endpoint, prepare_token_request(grant_type, **fields, client_id=server.client_id))
 
 
 def checked(reply: HttpReply, fields: Fields) -> Fields:
