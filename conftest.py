@@ -40,8 +40,8 @@ def pytest_configure(config: pytest.Config) -> None:
     isolation = Isolation()
     isolation.begin()
     config.add_cleanup(isolation.end)
-    # An installed Portico brings the plugin by its entry point, under this name; a bare checkout has no entry points.
-    if not config.pluginmanager.has_plugin("portico"):
+    # Portico 0.4 and before had an entry point for it, which an environment keeps until Portico is installed there anew.
+    if not config.pluginmanager.is_registered(pytest_plugin):
         config.pluginmanager.register(pytest_plugin, "portico")
     config.pluginmanager.register(session_rules.SessionRules(config, isolation), "portico-session-rules")
     session_rules.set_property_test_size()

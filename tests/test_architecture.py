@@ -24,6 +24,8 @@ FLOORS: Final = (
     ("cli", "__main__"),
 )
 PLUGIN_MAY_IMPORT: Final = ("portico.plugin_api", "portico.testing")
+# What is for trying and testing offline. Its commands are found by the command table alone, which names them as text.
+TRYING: Final = ("portico.emulation", "portico.testing", "portico.cli.demo", "portico.cli.emulator")
 # The callback server, the gateway and the emulator are the only parts of the program that listen.
 BANNED: Final = ("httpx", "httpx2", "requests", "pydantic", "typer", "click", "msgspec", "pickle", "marshal", "shelve")
 
@@ -77,6 +79,18 @@ def test_a_plugin_imports_the_plugin_api_and_the_test_kit_only() -> None:
         if _is_host(name) and not name.startswith(PLUGIN_MAY_IMPORT)
     ]
     assert breaches == []
+
+
+@pytest.mark.requirement("S1")
+def test_nothing_on_a_users_path_imports_what_is_for_trying_and_testing() -> None:
+    assert [
+        f"{module.name}:{line}: {name}"
+        for source in (HOST, *PLUGINS)
+        for module in modules(source)
+        if not module.name.startswith(TRYING) and ".emulator" not in module.name
+        for line, name in module.imports()
+        if name.startswith(TRYING)
+    ] == []
 
 
 @pytest.mark.requirement("S1")

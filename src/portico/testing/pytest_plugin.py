@@ -1,4 +1,8 @@
-"""Fixtures for the authors of plugins: installed with Portico, pytest finds this by its entry point.
+"""Fixtures for the authors of plugins, brought in by a line of the `conftest.py` in the root of their tests:
+
+    pytest_plugins = ["portico.testing.pytest_plugin"]
+
+No other run of pytest loads anything of Portico.
 
 | fixture | what it gives |
 |---|---|
