@@ -15,9 +15,9 @@ from portico.secret import Secret
 from portico.store.profiles import ProfileIndex
 from portico.store.records import Tokens
 from portico.store.vault import Vault
-from portico.testing.as_tokens import TokenMint, TokenRefused, token_hash
 from portico.testing.authorization_server import CLIENT_ID, AuthorizationServer, Fault, serve
 from portico.testing.canary import canary, exempt
+from portico.testing.grants import TokenMint, TokenRefused, token_hash
 from tests.auth.parts import PROFILE, OffLoop, a_profile
 
 # What a server does when a refresh token comes again: ends its family, refuses it, or gives the next pair once more.

@@ -27,7 +27,7 @@ from portico.paths import resolve_paths
 from portico.store import sealed_file
 from portico.store.profiles import ProfileIndex
 from portico.store.vault import Vault
-from portico.testing.as_tokens import token_hash
+from portico.testing.grants import token_hash
 from tests.auth.parts import PROFILE, dialects
 
 

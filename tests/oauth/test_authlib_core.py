@@ -14,7 +14,7 @@ from portico.oauth.authorization_response import CallbackRefused, ExpectedAnswer
 from portico.oauth.browser_flow import new_authorization_request
 from portico.oauth.standard import StandardDialect, one_time_value
 from portico.secret import Secret
-from portico.testing.as_grants import s256
+from portico.testing.grants import s256
 from tests.oauth.parts import reply
 from tests.source_tree import HOST, modules
 

@@ -318,7 +318,7 @@ async def test_plus_and_percent_in_a_code_are_decoded_right():
 
 
 def _refuse():
-    from portico.testing.as_tokens import TokenRefused
+    from portico.testing.grants import TokenRefused
 
     raise TokenRefused("invalid_grant")
 

@@ -10,10 +10,9 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 import aiohttp
 import pytest
 
-from portico.testing.as_grants import s256
-from portico.testing.as_tokens import token_hash
 from portico.testing.authorization_server import CLIENT_ID, AuthorizationServer, Client, Fault, Gate, serve
 from portico.testing.clock import FakeClock
+from portico.testing.grants import s256, token_hash
 
 VERIFIER = "v" * 43
 REDIRECT = "http://127.0.0.1:41234/callback"

@@ -17,8 +17,8 @@ from minimax_portal_auth.emulator.remains import TOTAL
 from minimax_portal_auth.families import MCODE_CLIENT, MMX_CLIENT, OPENCLAW_CLIENT
 from portico.emulation.run import run_emulation
 from portico.plugin_api import EmulatorOptions, UsageError
-from portico.testing.as_grants import s256
 from portico.testing.clock import FakeClock
+from portico.testing.grants import s256
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator

@@ -7,10 +7,9 @@
         assert server.presented.twice == []
 
 Authorization code with PKCE S256 (RFC 6749, 7636) and `iss` (RFC 9207), metadata (RFC 8414), device authorization (RFC 8628),
-pushed requests (RFC 9126), ID tokens with their nonce,
-refresh with rotation, reuse detection and revocation of the family (RFC 9700 section 4.14), revocation (RFC 7009). Its parts
-(`TokenMint`, `CodeTable`, `DeviceTable`, `Faults`, `PresentedTokens`) stand alone, so that the emulator of a server with other
-words for the same things is built on them.
+pushed requests (RFC 9126), ID tokens with their nonce, refresh with rotation, reuse detection and revocation of the family (RFC
+9700 section 4.14), revocation (RFC 7009). Its parts (`AuthorizeEndpoint`, `Faults`, and `TokenMint`, `CodeTable`, `DeviceTable`,
+`PresentedTokens` of `grants`) stand alone, so that an emulator of a server with other words is built on them.
 """
 
 from __future__ import annotations
@@ -18,17 +17,27 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import secrets
 import sys
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from html import escape
 from typing import TYPE_CHECKING
+from urllib.parse import urlencode, urlsplit
 
 from aiohttp import web
 
-from portico.testing import as_metadata, as_pages
-from portico.testing.as_authorize import AuthorizeEndpoint, Client
-from portico.testing.as_grants import CodeTable, DeviceTable, check_challenge
-from portico.testing.as_replies import (
+from portico.interfaces.authorization import OAuthServer, Redirect
+from portico.testing.faults import Fault, Faults, Gate
+from portico.testing.grants import (
     NO_STORE,
+    CodeTable,
+    DeviceTable,
+    Issued,
+    PresentedTokens,
+    TokenMint,
+    TokenRefused,
+    check_challenge,
     id_token,
     issuer_of,
     note_refresh_tokens,
@@ -37,20 +46,48 @@ from portico.testing.as_replies import (
     tell_time,
     token_reply,
 )
-from portico.testing.as_tokens import Issued, PresentedTokens, TokenMint, TokenRefused
-from portico.testing.faults import Fault, Faults, Gate
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
 
-    from portico.interfaces.authorization import OAuthServer
     from portico.interfaces.basics import Clock
 
-__all__ = ("CLIENT_ID", "AuthorizationServer", "Client", "Fault", "Faults", "Gate", "serve")
+__all__ = (
+    "CLIENT_ID",
+    "AuthorizationServer",
+    "AuthorizeEndpoint",
+    "Client",
+    "Fault",
+    "Faults",
+    "Gate",
+    "device_page",
+    "message_page",
+    "metadata_document",
+    "serve",
+)
 
 CLIENT_ID = "portico-test"
 # As a native app registers them (RFC 8252 section 7.3): the path is exact and the port free.
 _REDIRECT_URIS = ("http://127.0.0.1/callback", "http://[::1]/callback", "http://localhost/callback")
+DEVICE_GRANT = "urn:ietf:params:oauth:grant-type:device_code"
+_LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+_HEADERS = {
+    "Cache-Control": "no-store",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+_PAGE = """<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
+<title>{title}</title>
+<style>:root{{color-scheme:light dark}}body{{font:16px/1.5 system-ui,sans-serif;max-width:32rem;margin:12vh auto;padding:0 1rem}}
+button,input{{font:inherit;padding:.5rem 1rem}}.note{{opacity:.75;font-size:.9rem}}</style>
+</head><body><main><h1>{title}</h1>{body}</main></body></html>
+"""
+_DECIDE = (
+    '<p><button name="decision" value="approve" id="approve">Allow</button> '
+    '<button name="decision" value="deny" id="deny">Deny</button></p>'
+)
 
 
 class AuthorizationServer:
@@ -97,7 +134,7 @@ class AuthorizationServer:
 
     def description(self, base_url: str, *, redirect: bool = True) -> OAuthServer:
         """What a client of this server knows about it. Without `redirect`, no redirect URI is known for the client."""
-        return as_metadata.description(base_url, CLIENT_ID, **self._asked(), redirect=redirect)
+        return server_description(base_url, CLIENT_ID, **self._asked(), redirect=redirect)
 
     def _asked(self) -> dict[str, bool]:
         return {"send_iss": self.authorize.send_iss, "require_pushed": self.authorize.require_pushed}
@@ -115,7 +152,7 @@ class AuthorizationServer:
         return web.json_response(fields, status=201, headers=NO_STORE)
 
     async def _metadata(self, request: web.Request) -> web.Response:
-        standard = as_metadata.document(issuer_of(request), **self._asked())
+        standard = metadata_document(issuer_of(request), **self._asked())
         merged = {**standard, **self.metadata_extra}
         return web.json_response({name: value for name, value in merged.items() if value is not None})
 
@@ -141,14 +178,14 @@ class AuthorizationServer:
         return web.json_response(fields, headers=NO_STORE)
 
     async def _device_page(self, request: web.Request) -> web.Response:
-        return as_pages.device_entry("/device", request.query.get("user_code", ""))
+        return device_page("/device", request.query.get("user_code", ""))
 
     async def _device_decision(self, request: web.Request) -> web.Response:
         form = await read_form(request)
         approved = form.get("decision") == "approve"
         if not self.devices.decide(form.get("user_code", ""), approved=approved):
-            return as_pages.device_entry("/device", "", note="No device waits under this code.")
-        return as_pages.message("Device connected" if approved else "Refused", "You may close this page.")
+            return device_page("/device", "", note="No device waits under this code.")
+        return message_page("Device connected" if approved else "Refused", "You may close this page.")
 
     async def _token(self, request: web.Request) -> web.Response:
         form = await read_form(request)
@@ -170,7 +207,7 @@ class AuthorizationServer:
                 issued = self.mint.start(client_id, grant.scope)
                 grant.family = issued.family
                 return self._reply(issued, issuer, nonce=grant.nonce, consent=grant.consent)
-            case as_metadata.DEVICE_GRANT:
+            case grant_type if grant_type == DEVICE_GRANT:
                 waiting = self.devices.by_device_code(form.get("device_code", ""))
                 device = self.devices.poll(waiting, client_id=client_id, verifier=form.get("code_verifier"))
                 return self._reply(self.mint.start(client_id, device.scope), issuer, consent=True)
@@ -204,6 +241,219 @@ class AuthorizationServer:
         if client_id not in self.clients:
             raise TokenRefused("invalid_client" if client_id else "invalid_request", "client_id is unknown or missing")
         return client_id
+
+
+def metadata_document(issuer: str, *, send_iss: bool, require_pushed: bool = False) -> dict[str, object]:
+    """The metadata document of `issuer`."""
+    return {
+        "issuer": issuer,
+        "authorization_endpoint": f"{issuer}/authorize",
+        "token_endpoint": f"{issuer}/token",
+        "device_authorization_endpoint": f"{issuer}/device_authorization",
+        "revocation_endpoint": f"{issuer}/revoke",
+        "response_types_supported": ["code"],
+        "response_modes_supported": ["query", "form_post"],
+        "grant_types_supported": ["authorization_code", "refresh_token", DEVICE_GRANT],
+        "token_endpoint_auth_methods_supported": ["none"],
+        "code_challenge_methods_supported": ["S256"],
+        "authorization_response_iss_parameter_supported": send_iss,
+        "pushed_authorization_request_endpoint": f"{issuer}/par",
+        "require_pushed_authorization_requests": require_pushed,
+    }
+
+
+def server_description(
+    base_url: str, client_id: str, *, redirect: bool, send_iss: bool, require_pushed: bool = False
+) -> OAuthServer:
+    """The server at `base_url` as the contracts describe one."""
+    base = base_url.rstrip("/")
+    return OAuthServer(
+        issuer=base,
+        client_id=client_id,
+        token_endpoint=f"{base}/token",
+        scope="profile",
+        authorization_endpoint=f"{base}/authorize",
+        device_authorization_endpoint=f"{base}/device_authorization",
+        revocation_endpoint=f"{base}/revoke",
+        redirect=Redirect() if redirect else None,
+        iss_advertised=send_iss,
+        pushed_authorization_request_endpoint=f"{base}/par",
+        pushed_authorization_required=require_pushed,
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Client:
+    """A registered public client.
+
+    `redirect_uris` are compared exactly, save for the port of a loopback one (RFC 8252 section 7.3); with none registered, any
+    loopback http URI will do.
+    """
+
+    id: str
+    name: str = "Test client"
+    redirect_uris: tuple[str, ...] = ()
+
+    def takes(self, redirect_uri: str) -> bool:
+        """Whether the browser may be sent back to `redirect_uri`."""
+        given = urlsplit(redirect_uri)
+        if given.fragment or given.username:
+            return False
+        loopback = given.scheme == "http" and given.hostname in _LOOPBACK
+        if not self.redirect_uris:
+            return loopback
+        known = (urlsplit(uri) for uri in self.redirect_uris)
+        return redirect_uri in self.redirect_uris or (
+            loopback and any((uri.scheme, uri.hostname, uri.path) == ("http", given.hostname, given.path) for uri in known)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class _Asked:
+    client: Client
+    redirect_uri: str
+    challenge: str
+    scope: str
+    state: str | None
+    form_post: bool
+    nonce: str | None = None
+    consent: bool = False
+
+
+class AuthorizeEndpoint:
+    """GET shows the consent page, POST takes the decision and sends the browser back with a code, or with an error.
+
+    `auto_approve` sends it back at once. `send_iss` adds RFC 9207's `iss`; `issuer_for` tells it. `require_pushed` refuses a
+    request whose parameters were not pushed first (RFC 9126); `pushed` are those that were, by their `request_uri`, for one use.
+    """
+
+    def __init__(self, clients: Mapping[str, Client], codes: CodeTable, issuer_for: Callable[[web.Request], str]) -> None:
+        self.auto_approve = False
+        self.send_iss = True
+        self.require_pushed = False
+        self.pushed: dict[str, Mapping[str, str]] = {}
+        self._clients = clients
+        self._codes = codes
+        self._issuer_for = issuer_for
+        self._waiting: dict[str, _Asked] = {}
+
+    async def show(self, request: web.Request) -> web.StreamResponse:
+        """The consent page. A client or redirect URI that is not known gets a page, every other fault goes back to the client."""
+        query: Mapping[str, str] = request.query
+        client = self._clients.get(query.get("client_id", ""))
+        if self.require_pushed or "request_uri" in query:
+            pushed = self.pushed.pop(query.get("request_uri", ""), None)
+            if pushed is None or pushed.get("client_id") != query.get("client_id"):
+                return message_page("Not possible", "This request was not pushed first, or was used before.", status=400)
+            query = pushed
+        redirect_uri = query.get("redirect_uri", "")
+        if client is None or not client.takes(redirect_uri):
+            return message_page("Not possible", "This client or its redirect URI is not registered here.", status=400)
+        form_post = query.get("response_mode") == "form_post"
+        try:
+            challenge = _checked_request(request, query)
+        except TokenRefused as refused:
+            asked = _Asked(client, redirect_uri, "", "", query.get("state"), form_post)
+            return self._back(request, asked, {"error": refused.code, "error_description": refused.description})
+        asked = _Asked(
+            client,
+            redirect_uri,
+            challenge,
+            query.get("scope", ""),
+            query.get("state"),
+            form_post,
+            query.get("nonce"),
+            consent="consent" in query.get("prompt", "").split(),
+        )
+        if self.auto_approve:
+            return self._approved(request, asked)
+        ticket = secrets.token_urlsafe(24)
+        self._waiting[ticket] = asked
+        return consent_page(request.path, {"ticket": ticket}, client=client.name, scope=asked.scope)
+
+    def push(self, form: Mapping[str, str]) -> str:
+        """Keep the parameters of a request that was pushed, and return its `request_uri` (RFC 9126 section 2.2)."""
+        request_uri = f"urn:ietf:params:oauth:request_uri:{secrets.token_urlsafe(16)}"
+        self.pushed[request_uri] = dict(form)
+        return request_uri
+
+    async def decide(self, request: web.Request) -> web.StreamResponse:
+        """A person's answer: `decision` "approve", anything else is a no."""
+        form = await request.post()
+        asked = self._waiting.pop(str(form.get("ticket")), None)
+        if asked is None:
+            return message_page("Not possible", "This page is out of date.", status=400)
+        if form.get("decision") != "approve":
+            return self._back(request, asked, {"error": "access_denied"})
+        return self._approved(request, asked)
+
+    def _approved(self, request: web.Request, asked: _Asked) -> web.StreamResponse:
+        code = self._codes.issue(
+            asked.client.id, asked.redirect_uri, asked.challenge, asked.scope, nonce=asked.nonce, consent=asked.consent
+        )
+        return self._back(request, asked, {"code": code})
+
+    def _back(self, request: web.Request, asked: _Asked, answer: Mapping[str, str]) -> web.StreamResponse:
+        state = {"state": asked.state} if asked.state is not None else {}
+        iss = {"iss": self._issuer_for(request)} if self.send_iss else {}
+        fields = {**answer, **state, **iss}
+        if asked.form_post:
+            return form_post_page(asked.redirect_uri, fields)
+        separator = "&" if urlsplit(asked.redirect_uri).query else "?"
+        # 303, so that the browser does not post the consent form to the client (RFC 9700 section 4.12).
+        headers = {"Location": f"{asked.redirect_uri}{separator}{urlencode(fields)}", "Cache-Control": "no-store"}
+        return web.Response(status=303, headers=headers)
+
+
+def _checked_request(request: web.Request, query: Mapping[str, str]) -> str:
+    if any(len(request.query.getall(name)) > 1 for name in request.query):
+        raise TokenRefused("invalid_request", "a parameter is given twice")
+    if query.get("response_type") != "code":
+        raise TokenRefused("unsupported_response_type", "only code is served")
+    return check_challenge(query.get("code_challenge"), query.get("code_challenge_method"))
+
+
+# --- the pages that a person sees -------------------------------------------------------------------------------------------
+
+
+def page(title: str, body: str, *, status: int = 200) -> web.Response:
+    """A page. `title` is text, `body` is HTML."""
+    return web.Response(
+        status=status, text=_PAGE.format(title=escape(title), body=body), content_type="text/html", headers=_HEADERS
+    )
+
+
+def message_page(title: str, text: str, *, status: int = 200) -> web.Response:
+    """A page that says one thing."""
+    return page(title, f"<p>{escape(text)}</p>", status=status)
+
+
+def consent_page(action: str, hidden: Mapping[str, str], *, client: str, scope: str) -> web.Response:
+    """Ask whether `client` may have `scope`; the answer is `decision`, "approve" or "deny"."""
+    asks = f"<p><strong>{escape(client)}</strong> asks for: {escape(scope or 'your account')}</p>"
+    return page("Allow access?", asks + _form(action, hidden, _DECIDE))
+
+
+def device_page(action: str, user_code: str, note: str = "") -> web.Response:
+    """Ask for a user code, filled in where it is known, and for the decision (RFC 8628 section 3.3)."""
+    field = (
+        f'<p><label>Code <input name="user_code" value="{escape(user_code)}" autocomplete="off" required></label></p>'
+        '<p class="note">Go on only if you see this code on a device of your own.</p>'
+    )
+    return page("Connect a device", (f"<p>{escape(note)}</p>" if note else "") + _form(action, {}, field + _DECIDE))
+
+
+def form_post_page(target: str, fields: Mapping[str, str]) -> web.Response:
+    """Send `fields` to `target` as a form, by itself or at a click (OAuth 2.0 Form Post Response Mode)."""
+    return page(
+        "Going back",
+        _form(target, fields, "<button>Continue</button>") + "<script>document.forms[0].submit()</script>",
+    )
+
+
+def _form(action: str, hidden: Mapping[str, str], inner: str) -> str:
+    fields = "".join(f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">' for name, value in hidden.items())
+    return f'<form method="post" action="{escape(action)}">{fields}{inner}</form>'
 
 
 @asynccontextmanager

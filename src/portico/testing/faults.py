@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Literal
 
 from aiohttp import web
 
-from portico.testing.as_replies import read_form
+from portico.testing.grants import read_form
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

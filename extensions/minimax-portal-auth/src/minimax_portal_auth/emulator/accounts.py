@@ -10,10 +10,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
 from minimax_portal_auth.families import DEVICE_CODE, FAMILIES
-from portico.testing.as_authorize import AuthorizeEndpoint, Client
-from portico.testing.as_grants import CodeTable, DeviceTable
-from portico.testing.as_replies import issuer_of
-from portico.testing.as_tokens import TokenMint
+from portico.testing.authorization_server import AuthorizeEndpoint, Client
+from portico.testing.grants import CodeTable, DeviceTable, TokenMint, issuer_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
-from portico.testing import as_pages
-from portico.testing.as_replies import read_form
+from portico.testing.authorization_server import device_page, message_page
+from portico.testing.grants import read_form
 
 if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
@@ -37,14 +37,14 @@ class ApprovalPages:
         self._spaces = [own, *others]
 
     async def show(self, request: web.Request, _place: Place) -> web.StreamResponse:
-        return as_pages.device_entry("/oauth-authorize", request.query.get("user_code", ""))
+        return device_page("/oauth-authorize", request.query.get("user_code", ""))
 
     async def decide(self, request: web.Request, _place: Place) -> web.StreamResponse:
         form = await read_form(request)
         code, approved = form.get("user_code", ""), form.get("decision") == "approve"
         if not any(space.devices.decide(code, approved=approved) for space in self._spaces):
-            return as_pages.device_entry("/oauth-authorize", "", note="No sign-in waits under this code, or it has expired.")
-        return as_pages.message("Signed in" if approved else "Refused", "You may close this page and go back to the terminal.")
+            return device_page("/oauth-authorize", "", note="No sign-in waits under this code, or it has expired.")
+        return message_page("Signed in" if approved else "Refused", "You may close this page and go back to the terminal.")
 
 
 @web.middleware
@@ -59,4 +59,4 @@ async def say_whose_page_it_is(request: web.Request, handler: Handler) -> web.St
 
 async def homepage(_request: web.Request, _place: Place) -> web.StreamResponse:
     """Where the stale www address leads: a page without any approval on it."""
-    return as_pages.message("Home", "There is nothing to approve on this page.")
+    return message_page("Home", "There is nothing to approve on this page.")

@@ -15,10 +15,9 @@ from minimax_portal_auth.emulator.neighbours import Anthropic, LmStudio
 from minimax_portal_auth.emulator.places import Place, place_of
 from minimax_portal_auth.emulator.remains import Remains
 from minimax_portal_auth.emulator.sign_in import SignIn
-from portico.testing import as_metadata
-from portico.testing.as_replies import issuer_of, note_refresh_tokens, tell_time
-from portico.testing.as_tokens import PresentedTokens
+from portico.testing.authorization_server import metadata_document
 from portico.testing.faults import Fault, Faults
+from portico.testing.grants import PresentedTokens, issuer_of, note_refresh_tokens, tell_time
 
 if TYPE_CHECKING:
     from minimax_portal_auth.emulator.places import RegionId, Role
@@ -150,4 +149,4 @@ async def _metadata(request: web.Request, _place: Place) -> web.StreamResponse:
         "device_authorization_endpoint": f"{issuer}/oauth2/device/code",
         "revocation_endpoint": f"{issuer}/oauth2/revoke",
     }
-    return web.json_response(as_metadata.document(issuer, send_iss=True) | endpoints)
+    return web.json_response(metadata_document(issuer, send_iss=True) | endpoints)

@@ -12,17 +12,14 @@ from aiohttp import web
 
 from minimax_portal_auth.dialects.user_code import DEVICE_CODE_GRANT, USER_CODE_GRANT
 from minimax_portal_auth.emulator.accounts import CLIENTS
-from portico.testing.as_grants import check_challenge
-from portico.testing.as_replies import NO_STORE, read_form, refusal
-from portico.testing.as_tokens import TokenRefused
+from portico.testing.grants import NO_STORE, TokenRefused, check_challenge, read_form, refusal
 
 if TYPE_CHECKING:
     from minimax_portal_auth.emulator.accounts import AccountSpace, KnownClient
     from minimax_portal_auth.emulator.knobs import Knobs
     from minimax_portal_auth.emulator.places import Place
     from portico.plugin_api import EmulatorOptions
-    from portico.testing.as_grants import DeviceGrant
-    from portico.testing.as_tokens import Issued
+    from portico.testing.grants import DeviceGrant, Issued
 
 Fields = dict[str, object]
 
