@@ -8,10 +8,9 @@ from types import SimpleNamespace
 import pytest
 
 from portico.auth.held import Held
-from portico.auth.overtaken import revoke_if_ended
 from portico.interfaces.authorization import HttpReply
+from portico.oauth.revocation import revoke_orphaned
 from portico.secret import Secret
-from portico.store.profiles import ProfileIndex
 from portico.store.records import Tokens
 from portico.testing.canary import canary
 from tests.auth.parts import a_profile, dialects
@@ -30,7 +29,7 @@ def revoked(late, paths, *answers):
         status, fields = next(replies)
         return HttpReply(status, {"content-type": "application/json"}, Secret(json.dumps(fields)), request.url, 0)
 
-    revoke_if_ended(late, ProfileIndex(paths), dialects, SimpleNamespace(post=post))
+    revoke_orphaned(late.profile, late.tokens, dialects, SimpleNamespace(post=post))
 
 
 def test_an_access_token_that_falls_with_its_refresh_token_is_no_failure(late, paths, caplog):

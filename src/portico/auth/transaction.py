@@ -18,12 +18,12 @@ from portico.auth.fence import AT_ONCE
 from portico.auth.freshness import is_usable, moment
 from portico.auth.held import Held, Refreshed, check_same_account
 from portico.auth.outcome import RefreshInterrupted, answer_lost, answers_missing, failure_of, is_terminal, sign_in_expired
-from portico.auth.overtaken import revoke_if_ended, revoke_pair
 from portico.auth.pause import noted_pause, pause_to_note
 from portico.auth.refresh_lock import refresh_lock
 from portico.auth.renewal import is_another_account, renewal_of, tell_if_scope_grew
 from portico.auth.unstored import Overtaken, Unstored
 from portico.errors import LockBusy, NetworkError, OAuthError, PorticoError, StoreError
+from portico.oauth.revocation import revoke_orphaned
 from portico.oauth.token_response import check_fit, is_bearer
 from portico.store.records import Tokens
 from portico.store.steps import no_step
@@ -175,7 +175,7 @@ class Transactions:
         profile = exchange.held.profile
         tokens = Tokens(grant.access, grant.refresh or exchange.refresh, grant.expires_at)
         if is_another_account(profile, grant):
-            revoke_pair(profile, replace(tokens, refresh=grant.refresh), self.dialects, send)
+            revoke_orphaned(profile, replace(tokens, refresh=grant.refresh), self.dialects, send)
             message = f"the server answered {profile.id} with the tokens of another account"
             raise OAuthError("other-account", message, ends_grant=True)
         tokens = replace(tokens, renewal=renewal_of(profile, grant, sent_at, moment(self.clock)))
@@ -183,7 +183,7 @@ class Transactions:
             check_fit(grant)
         except OAuthError as error:
             if grant.refresh is not None and not is_bearer(grant):
-                revoke_pair(profile, tokens, self.dialects, send)
+                revoke_orphaned(profile, tokens, self.dialects, send)
                 error.ends_grant = True  # it was in the place of the one that was sent
             elif grant.refresh is not None:
                 self._keep_refresh(exchange, tokens, send)
@@ -218,8 +218,14 @@ class Transactions:
             return self.unstored.store(profile_id) or self.held(profile_id, to_refresh=True)
         except Overtaken as overtaken:
             send.claim()
-            revoke_if_ended(overtaken.held, self.index, self.dialects, send)
+            self._revoke_if_orphaned(overtaken.held, send)
             return self.held(profile_id, to_refresh=True)
+
+    def _revoke_if_orphaned(self, late: Held, send: Send) -> None:
+        """Revoke tokens that came after their profile was signed out, of which whoever did that did not know."""
+        profile = self.index.get(late.profile.id)
+        if profile is None or profile.created_at != late.profile.created_at:
+            revoke_orphaned(late.profile, late.tokens, self.dialects, send)
 
     def _failed(self, exchange: Exchange, error: PorticoError) -> Refreshed:
         """Adopt what a new sign-in has stored meanwhile; else note the failure and raise it."""

@@ -9,8 +9,8 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
-from portico.errors import NotRevoked, OAuthError
-from portico.oauth.revocation import revoke
+from portico.errors import OAuthError
+from portico.oauth.revocation import revoke_grant
 from portico.oauth.token_extras import parts_of_jwt
 from portico.oauth.token_response import server_clock
 from portico.oauth.urls import without_query
@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 OPENID: Final = "openid"
 # Seconds that the clocks of two machines may differ by.
 _LEEWAY_S: Final = 60
-_REVOKE_WITHIN_S: Final = 5.0
 # Authlib refuses odd types of other claims too, such as an `amr` that is text; nothing here uses those.
 _CHECKED: Final = ("nonce", "azp", "aud", "iss", "exp", "nbf", "iat", "sub")
 # Claims that are wrong each time if a setting is.
@@ -48,11 +47,10 @@ async def check_id_token(
     why = await asyncio.to_thread(why_not_of_this_sign_in, grant.id_token, reply, server, nonce)
     if why is None:
         return grant
-    try:
-        await revoke(server, dialect, http, refresh=grant.refresh, access=grant.access, timeout_s=_REVOKE_WITHIN_S)
-        fate = "the tokens were revoked"
-    except NotRevoked as error:
-        fate = f"the tokens have not been revoked ({error.why or error.id})"
+    failure = await revoke_grant(grant, server, dialect, http)
+    fate = "the tokens were revoked"
+    if failure is not None:
+        fate = f"the tokens have not been revoked ({failure.why or failure.id})"
     raise OAuthError(
         "id-token-refused",
         f"The server's ID token does not belong to this sign-in; {fate}.",

@@ -1,10 +1,11 @@
-"""Telling the server that tokens are no longer wanted (RFC 7009)."""
+"""Telling the server that tokens are no longer wanted (RFC 7009): at a sign-out, and for tokens that nothing will keep."""
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from portico.errors import NotRevoked, OAuthError, PorticoError
 from portico.oauth.repeated import hide_in, make_request
@@ -12,16 +13,28 @@ from portico.oauth.token_errors import may_pass, oauth_error, retry_after
 from portico.oauth.token_response import HTTP_OK, read_json_object
 
 if TYPE_CHECKING:
-    from portico.interfaces.authorization import FormPoster, HttpReply, OAuthServer, TokenDialect
+    from collections.abc import Callable, Iterator, Mapping
+
+    from portico.interfaces.authorization import FormPoster, FormRequest, HttpReply, OAuthServer, TokenDialect, TokenGrant
     from portico.secret import Secret
+    from portico.store.profiles import Profile
+    from portico.store.records import Tokens
 
 DEFAULT_TIMEOUT_S: Final = 10.0
+_GRANT_TIMEOUT_S: Final = 5.0
 _UNREACHABLE: Final = "The provider could not be reached to revoke the tokens."
 _OF_THE_CLIENT: Final = frozenset({"invalid_client", "unauthorized_client"})
 _UNAUTHORIZED: Final = 401
 _FORBIDDEN: Final = 403
 
 TokenHint = Literal["refresh_token", "access_token"]
+_log = logging.getLogger(__name__)
+
+
+class BlockingPoster(Protocol):
+    """Sends a form once and waits for the reply; a refresh's thread has one."""
+
+    def post(self, request: FormRequest, *, relocated: Mapping[str, str], timeout_s: float) -> HttpReply: ...
 
 
 async def revoke(
@@ -41,44 +54,101 @@ async def revoke(
     Raises:
         NotRevoked: `revocation-not-offered`, `not-revoked`: the server could not be asked, or why it has not revoked them.
     """
-    if not server.revocation_endpoint:
-        raise NotRevoked(
-            "revocation-not-offered",
-            "The provider has no known way of revoking tokens.",
-            where=server.issuer or None,
-        )
-    failures: list[NotRevoked] = []
-    known = tuple(token for token in (refresh, access) if token)
-    tokens: list[tuple[Secret | None, TokenHint]] = [(refresh, "refresh_token"), (access, "access_token")]
+    revocation = _Revocation(server, dialect, refresh, access)
     try:
         async with asyncio.timeout(timeout_s):
-            for token, hint in tokens:
-                failure = await _revoke_one(server, dialect, http, token, hint, known) if token else None
-                failures += [failure] if failure is not None else []
+            for hint, request in revocation.requests():
+                try:
+                    revocation.answered(hint, await http.post_form(request, relocated=server.relocated))
+                except PorticoError as error:
+                    revocation.not_sent(error)
     except TimeoutError:
-        failures.append(NotRevoked("not-revoked", _UNREACHABLE, why="no answer in time"))
-    if failures:
-        raise NotRevoked(
-            "not-revoked",
-            failures[0].message,
-            why="; ".join(dict.fromkeys(filter(None, (failure.why for failure in failures)))) or None,
-            where=server.issuer or None,
-        )
+        revocation.failures.append(NotRevoked("not-revoked", _UNREACHABLE, why="no answer in time"))
+    revocation.check()
 
 
-async def _revoke_one(
-    server: OAuthServer, dialect: TokenDialect, http: FormPoster, token: Secret, hint: TokenHint, known: tuple[Secret, ...]
+async def revoke_grant(
+    grant: TokenGrant, server: OAuthServer, dialect: TokenDialect, http: FormPoster, *, timeout_s: float = _GRANT_TIMEOUT_S
 ) -> NotRevoked | None:
+    """Revoke what a sign-in was granted and nothing keeps, in `timeout_s` seconds; why it is not revoked, None where it is."""
     try:
-        request = make_request(server.dialect, lambda: dialect.revoke_request(server, token, hint), *known)
-    except PorticoError as error:
-        return NotRevoked("not-revoked", error.message, why=error.why)
+        await revoke(server, dialect, http, refresh=grant.refresh, access=grant.access, timeout_s=timeout_s)
+    except NotRevoked as error:
+        return error
+    return None
+
+
+def revoke_orphaned(profile: Profile, tokens: Tokens, dialects: Callable[[str], TokenDialect], poster: BlockingPoster) -> None:
+    """Revoke new tokens that `profile` cannot keep, from a refresh's thread; a failure is logged. Blocking."""
+    server = profile.server()
     try:
-        reply = await http.post_form(request, relocated=server.relocated)
+        revocation = _Revocation(server, dialects(profile.dialect), tokens.refresh, tokens.access)
+        for hint, request in revocation.requests():
+            try:
+                reply = poster.post(request, relocated=dict(profile.relocated), timeout_s=DEFAULT_TIMEOUT_S)
+                revocation.answered(hint, reply)
+            except PorticoError as error:
+                revocation.not_sent(error)
+        revocation.check()
     except PorticoError as error:
-        hide_in(error, *known)
-        return NotRevoked("not-revoked", _UNREACHABLE, why=error.why or error.message)
-    return read_revocation(reply, hint, *known)
+        _log.warning("%s: tokens that nobody keeps are not revoked: %s", profile.id, error)
+
+
+class _Revocation:
+    """The requests that revoke tokens, and what came of them; it sends none itself.
+
+    Raises:
+        NotRevoked: `revocation-not-offered`.
+    """
+
+    def __init__(self, server: OAuthServer, dialect: TokenDialect, refresh: Secret | None, access: Secret | None) -> None:
+        if not server.revocation_endpoint:
+            raise NotRevoked(
+                "revocation-not-offered", "The provider has no known way of revoking tokens.", where=server.issuer or None
+            )
+        self._server = server
+        self._dialect = dialect
+        tokens: tuple[tuple[TokenHint, Secret | None], ...] = (("refresh_token", refresh), ("access_token", access))
+        self._tokens = {hint: token for hint, token in tokens if token}
+        self._known = tuple(self._tokens.values())
+        self.failures: list[NotRevoked] = []
+
+    def requests(self) -> Iterator[tuple[TokenHint, FormRequest]]:
+        """The request for each token, the refresh token's first, since servers may revoke both by it (RFC 7009 section 2.1)."""
+        for hint, token in self._tokens.items():
+            try:
+                request = self._request(token, hint)
+            except PorticoError as error:
+                self.failures.append(NotRevoked("not-revoked", error.message, why=error.why))
+            else:
+                yield hint, request
+
+    def _request(self, token: Secret, hint: TokenHint) -> FormRequest:
+        return make_request(self._server.dialect, lambda: self._dialect.revoke_request(self._server, token, hint), *self._known)
+
+    def answered(self, hint: TokenHint, reply: HttpReply) -> None:
+        """Note what the server has answered to the request for the token that `hint` names."""
+        failure = read_revocation(reply, hint, *self._known)
+        self.failures += [failure] if failure is not None else []
+
+    def not_sent(self, error: PorticoError) -> None:
+        """Note that a request got no answer."""
+        hide_in(error, *self._known)
+        self.failures.append(NotRevoked("not-revoked", _UNREACHABLE, why=error.why or error.message))
+
+    def check(self) -> None:
+        """Raise the first failure's message, with the reasons of all.
+
+        Raises:
+            NotRevoked: `not-revoked`.
+        """
+        if self.failures:
+            raise NotRevoked(
+                "not-revoked",
+                self.failures[0].message,
+                why="; ".join(dict.fromkeys(filter(None, (failure.why for failure in self.failures)))) or None,
+                where=self._server.issuer or None,
+            )
 
 
 def read_revocation(reply: HttpReply, hint: TokenHint, *known: Secret) -> NotRevoked | None:

@@ -3,18 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from portico.clock import SystemClock
-from portico.errors import Denied, NotRevoked, NoWayToSignIn, PorticoError
+from portico.errors import Denied, NoWayToSignIn, PorticoError
 from portico.interfaces.authorization import FormPoster
 from portico.oauth.browser_flow import DEFAULT_TIMEOUT_S, browser_flow
 from portico.oauth.device_flow import device_flow
 from portico.oauth.endpoints import Getter, discover
 from portico.oauth.events import BrowserNotOpened, DeviceUnavailable, RedirectCaught
-from portico.oauth.revocation import revoke
+from portico.oauth.revocation import revoke_grant
 from portico.oauth.tasks import helpers, let_go
 
 if TYPE_CHECKING:
@@ -171,10 +170,7 @@ class _Run:
         """Finish with the first grant. A second one, of the other flow, is given back, and its flow ends as the first does."""
         if self._finishing is not None:
             await asyncio.shield(self._finishing)
-            with suppress(NotRevoked):
-                await revoke(
-                    self.server, self.dialect, self.http, refresh=grant.refresh, access=grant.access, timeout_s=_LAST_PAGE_S
-                )
+            await revoke_grant(grant, self.server, self.dialect, self.http, timeout_s=_LAST_PAGE_S)
             return
         self._winner = asyncio.current_task()
         self._finishing = asyncio.ensure_future(self.finish(grant))

@@ -12,17 +12,16 @@ import asyncio
 import hmac
 import re
 import secrets
-from contextlib import suppress
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from portico.errors import Denied, NotRevoked
+from portico.errors import Denied
 from portico.interfaces.authorization import Redirect
 from portico.oauth import peer
 from portico.oauth.authorization_response import UnfitResponse
 from portico.oauth.callback_http import Answer, page, serve
 from portico.oauth.loopback import bind_loopback
 from portico.oauth.quiet_http import is_for
-from portico.oauth.revocation import revoke
+from portico.oauth.revocation import revoke_grant
 from portico.oauth.urls import is_loopback
 
 if TYPE_CHECKING:
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
 _TOKEN_BYTES: Final = 32
 _PREFETCH_HEADERS: Final = ("Sec-Purpose", "Purpose", "X-Purpose", "X-Moz")
 _PREFETCHES: Final = ("prefetch", "prerender", "preview")
-_REVOKE_S: Final = 5.0
 # Of a request, by the reason why it is refused: the page that answers it, and its status where that is not the page's own.
 REFUSALS: Final[dict[str, tuple[PageName, int | None]]] = {
     "host": ("refused", 421),
@@ -144,8 +142,7 @@ class StartAddress:
             Denied: `start-address-used`.
         """
         if self.misused.is_set():
-            with suppress(NotRevoked):
-                await revoke(server, dialect, http, refresh=grant.refresh, access=grant.access, timeout_s=_REVOKE_S)
+            await revoke_grant(grant, server, dialect, http)
         self.check()
 
     def _refuse(self, reason: str, **headers: str) -> Answer:
