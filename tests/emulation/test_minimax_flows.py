@@ -16,7 +16,7 @@ from portico.errors import Denied, NetworkError, OAuthError, TimedOut
 from portico.interfaces.plugin_parts import EmulatorOptions
 from portico.oauth.client import OAuthClient
 from portico.oauth.device_flow import device_flow
-from portico.oauth.events import DeviceCode, PollRetry, PollSlowed
+from portico.oauth.flow import DeviceCode, FlowContext, PollRetry, PollSlowed
 from portico.oauth.revocation import revoke
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ class Desk:
                 self.emulator.service.spaces[region].devices.decide(event.device.user_code, approved=approved)
 
         dialect = BY_NAME[server.dialect]
-        await device_flow(server, dialect, self.http, finish=finish, on_event=on_event, timeout_s=600, clock=self.clock)
+        await device_flow(FlowContext(server, dialect, self.http, finish, on_event, timeout_s=600, clock=self.clock))
         return server, grants[0], method.accept(region, grants[0])
 
     async def refresh(self, server: OAuthServer, grant: TokenGrant) -> TokenGrant:

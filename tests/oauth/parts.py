@@ -11,7 +11,7 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 from portico.interfaces.authorization import HttpReply
 from portico.oauth.browser_flow import browser_flow
 from portico.oauth.client import OAuthClient
-from portico.oauth.events import AuthorizeUrl
+from portico.oauth.flow import AuthorizeUrl, FlowContext
 from portico.oauth.standard import StandardDialect
 from portico.secret import Secret
 from portico.testing.authorization_server import AuthorizationServer, serve
@@ -189,9 +189,7 @@ async def pending_login(
     async with serve(auth_server) as base_url, OAuthClient() as http:
         described = change(auth_server.description(base_url))
         defaults: dict[str, Any] = {"opener": NoBrowser(), "timeout_s": 60}
-        flow = browser_flow(
-            described, dialect or StandardDialect(), http, finish=keep, on_event=events, **{**defaults, **options}
-        )
+        flow = in_browser(described, dialect or StandardDialect(), http, finish=keep, on_event=events, **{**defaults, **options})
         task = asyncio.create_task(flow)
         try:
             shown = await events.first(AuthorizeUrl)
@@ -199,6 +197,11 @@ async def pending_login(
         finally:
             task.cancel()
             await asyncio.gather(task, return_exceptions=True)
+
+
+async def in_browser(*parts: Any, paste: Any = None, **more: Any) -> None:
+    """The browser flow with a context of these parts."""
+    await browser_flow(FlowContext(*parts, **more), paste=paste)
 
 
 def reply(body: str, status: int = 200, *, sent_at_ms: int = 1_000_000, **headers: str) -> HttpReply:

@@ -15,7 +15,7 @@ from portico.errors import ConfigError
 from portico.oauth import browser
 from portico.oauth.browser import BrowserOpener
 from portico.oauth.browser_choice import Launcher, Surroundings
-from portico.oauth.events import BrowserNotOpened
+from portico.oauth.flow import BrowserNotOpened
 from portico.testing.canary import canary
 from tests.oauth.parts import LIMIT_S, pending_login
 

@@ -12,13 +12,12 @@ import pytest
 
 from portico.errors import ConfigError, NetworkError, NoWayToSignIn, OAuthError, TimedOut
 from portico.interfaces.authorization import Redirect
-from portico.oauth.browser_flow import browser_flow
 from portico.oauth.client import OAuthClient
-from portico.oauth.events import AuthorizeUrl, BrowserNotOpened, Exchanging, Finished, RedirectCaught, StrayRequest
+from portico.oauth.flow import AuthorizeUrl, BrowserNotOpened, Exchanging, Finished, RedirectCaught, StrayRequest
 from portico.oauth.standard import StandardDialect
 from portico.testing.authorization_server import AuthorizationServer, Fault, serve
 from portico.testing.clock import FakeClock
-from tests.oauth.parts import Events, NoBrowser, Opener, get, pending_login, visit
+from tests.oauth.parts import Events, NoBrowser, Opener, get, in_browser, pending_login, visit
 
 HOSTILE = (
     "file:///etc/passwd",
@@ -138,7 +137,7 @@ async def _flow(described, http, **options):
         raise AssertionError("there is a grant")
 
     known = {"finish": keep, "on_event": Events(), "opener": NoBrowser(), "timeout_s": 60}
-    await browser_flow(described, StandardDialect(), http, **{**known, **options})
+    await in_browser(described, StandardDialect(), http, **{**known, **options})
 
 
 @pytest.mark.requirement("E3")

@@ -14,7 +14,7 @@ import pytest
 from portico.errors import ConfigError, Denied, NoWayToSignIn, OAuthError
 from portico.interfaces.authorization import Redirect
 from portico.oauth.callback import CallbackServer
-from portico.oauth.events import AuthorizeUrl, RedirectCaught, StrayRequest
+from portico.oauth.flow import AuthorizeUrl, RedirectCaught, StrayRequest
 from portico.testing.authorization_server import AuthorizationServer, Fault, Gate
 from tests.oauth.parts import LIMIT_S, get, pending_login, raw
 

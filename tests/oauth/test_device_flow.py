@@ -12,7 +12,7 @@ from portico.errors import Denied, NoWayToSignIn, OAuthError, TimedOut
 from portico.interfaces.authorization import OAuthServer
 from portico.oauth.client import OAuthClient
 from portico.oauth.device_flow import device_flow
-from portico.oauth.events import DeviceCode, Finished, PollRetry, PollSlowed
+from portico.oauth.flow import DeviceCode, Finished, FlowContext, PollRetry, PollSlowed
 from portico.oauth.standard import StandardDialect
 from portico.testing.authorization_server import AuthorizationServer, Fault, serve
 from portico.testing.clock import FakeClock
@@ -38,15 +38,9 @@ class Run:
 
     async def go(self, change=lambda described: described, **options) -> None:
         async with serve(self.server) as base_url, OAuthClient(clock=self.clock) as http:
-            await device_flow(
-                change(self.server.description(base_url)),
-                _Timed(self),
-                _Posting(self, http),
-                finish=self._keep,
-                on_event=self._see,
-                clock=self.clock,
-                **{"timeout_s": 900, **options},
-            )
+            described = change(self.server.description(base_url))
+            parts = (described, _Timed(self), _Posting(self, http), self._keep, self._see)
+            await device_flow(FlowContext(*parts, clock=self.clock, **{"timeout_s": 900, **options}))
 
     async def _keep(self, grant) -> None:
         self.grants.append(grant)
@@ -407,7 +401,7 @@ async def test_a_server_elsewhere_cannot_send_the_browser_to_a_service_of_this_m
     http, seen, opener = Replying(**{**fields, field: "http://127.0.0.1:631/admin?delete=1"}), Events(), Opener()
     server = OAuthServer("https://as.test", "c", "https://as.test/token", device_authorization_endpoint="https://as.test/device")
     with pytest.raises(OAuthError) as error:
-        await device_flow(server, StandardDialect(), http, finish=opener.open, on_event=seen, opener=opener, clock=FakeClock())
+        await device_flow(FlowContext(server, StandardDialect(), http, opener.open, seen, opener, clock=FakeClock()))
 
     assert error.value.id == "verification-uri-refused"
     assert (seen.seen, opener.opened) == ([], [])

@@ -11,15 +11,14 @@ import pytest
 
 from portico.errors import ConfigError, NetworkError, NoWayToSignIn, OAuthError
 from portico.interfaces.authorization import OAuthServer
-from portico.oauth.browser_flow import browser_flow
 from portico.oauth.client import OAuthClient
 from portico.oauth.device_flow import device_flow
 from portico.oauth.endpoints import discover
-from portico.oauth.events import DeviceCode
+from portico.oauth.flow import DeviceCode, FlowContext
 from portico.oauth.standard import StandardDialect
 from portico.testing.authorization_server import AuthorizationServer, Fault, serve
 from portico.testing.clock import FakeClock
-from tests.oauth.parts import Events, NoBrowser, get, pending_login
+from tests.oauth.parts import Events, NoBrowser, get, in_browser, pending_login
 
 
 def with_scope(scope):
@@ -246,7 +245,7 @@ async def test_the_id_token_of_a_device_sign_in_is_held_to_issuer_and_audience(c
     async with serve(server) as base_url, OAuthClient(clock=clock) as http:
         described = OPENID(server.description(base_url))
         ended = await asyncio.gather(
-            device_flow(described, StandardDialect(), http, finish=keep, on_event=approve, clock=clock), return_exceptions=True
+            device_flow(FlowContext(described, StandardDialect(), http, keep, approve, clock=clock)), return_exceptions=True
         )
 
     assert getattr(ended[0], "id", None) == id
@@ -311,7 +310,7 @@ async def test_a_push_that_fails_ends_the_sign_in_before_a_browser_opens(case):
     server.faults.always("/par", fault)
     async with serve(server) as base_url, OAuthClient() as http:
         with pytest.raises(NetworkError) as error:
-            await browser_flow(
+            await in_browser(
                 server.description(base_url),
                 StandardDialect(),
                 http,
@@ -331,7 +330,7 @@ async def test_a_server_that_requires_a_push_and_names_no_place_for_it_has_no_wa
     async with serve(server) as base_url, OAuthClient() as http:
         described = replace(server.description(base_url), pushed_authorization_request_endpoint=None)
         with pytest.raises(NoWayToSignIn, match="pushed"):
-            await browser_flow(described, StandardDialect(), http, finish=None, on_event=events, opener=NoBrowser(), timeout_s=2)
+            await in_browser(described, StandardDialect(), http, finish=None, on_event=events, opener=NoBrowser(), timeout_s=2)
 
 
 @pytest.mark.requirement("E138")

@@ -10,7 +10,7 @@ import pytest
 
 from portico.errors import Denied, OAuthError, PorticoError
 from portico.oauth.callback import CallbackServer
-from portico.oauth.events import StrayRequest
+from portico.oauth.flow import StrayRequest
 from portico.testing.authorization_server import AuthorizationServer
 from tests.oauth.parts import LIMIT_S, get, pending_login
 

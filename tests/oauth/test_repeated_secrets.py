@@ -16,6 +16,7 @@ from portico.errors import NotRevoked, PorticoError
 from portico.interfaces.authorization import FormRequest, HttpReply, TokenGrant
 from portico.oauth.client import OAuthClient
 from portico.oauth.device_flow import device_flow
+from portico.oauth.flow import FlowContext
 from portico.oauth.repeated import read_reply, secrets_of
 from portico.oauth.revocation import revoke
 from portico.oauth.standard import StandardDialect
@@ -97,7 +98,7 @@ async def test_a_device_code_that_the_token_endpoint_repeats_is_in_no_error(way,
     async with serve(server) as base_url, OAuthClient(clock=clock) as http:
         described = server.description(base_url)
         with pytest.raises(PorticoError) as raised:
-            await device_flow(described, StandardDialect(), http, finish=None, on_event=events, clock=clock)
+            await device_flow(FlowContext(described, StandardDialect(), http, finish=None, on_event=events, clock=clock))
 
     assert_hidden(raised.value, server.devices.grants[0].device_code)
 
@@ -343,9 +344,8 @@ async def test_a_dialect_that_fails_over_a_device_code_ends_the_sign_in_at_once(
     server, events, clock = AuthorizationServer(), Events(), FakeClock()
     async with serve(server) as url, OAuthClient() as http:
         with pytest.raises(PorticoError) as raised:
-            await device_flow(
-                server.description(url), quoting(method), http, finish=lambda _grant: None, on_event=events, clock=clock
-            )
+            described = server.description(url)
+            await device_flow(FlowContext(described, quoting(method), http, lambda _grant: None, events, clock=clock))
 
     assert raised.value.id == "reply-invalid"
     assert "ValueError" in raised.value.why

@@ -15,7 +15,7 @@ from portico.clock import SystemClock
 from portico.errors import ConfigError, Denied, NoWayToSignIn, OAuthError
 from portico.interfaces.authorization import Redirect
 from portico.oauth.client import OAuthClient
-from portico.oauth.events import AuthorizeUrl, BrowserNotOpened, DeviceCode, DeviceUnavailable, Finished
+from portico.oauth.flow import AuthorizeUrl, BrowserNotOpened, DeviceCode, DeviceUnavailable, Finished
 from portico.oauth.sign_in import sign_in
 from portico.oauth.standard import StandardDialect
 from portico.testing.authorization_server import AuthorizationServer, Fault, Gate, serve

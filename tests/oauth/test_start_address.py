@@ -14,7 +14,7 @@ import pytest
 from portico.errors import Denied
 from portico.interfaces.authorization import Redirect
 from portico.oauth.browser import BrowserOpener
-from portico.oauth.events import AuthorizeUrl, BrowserNotOpened, BrowserNotSeen, DeviceCode, Exchanging, StrayRequest
+from portico.oauth.flow import AuthorizeUrl, BrowserNotOpened, BrowserNotSeen, DeviceCode, Exchanging, StrayRequest
 from portico.testing.authorization_server import AuthorizationServer, Fault, Gate
 from tests.oauth.parts import LIMIT_S, Events, Opener, get, pending_login, raw, visit
 from tests.oauth.test_sign_in import Run
@@ -277,7 +277,7 @@ async def test_where_no_port_can_be_opened_the_device_page_is_shown_and_no_brows
 
 @pytest.mark.parametrize("redirect", [True, False])
 async def test_a_browser_that_was_started_and_does_not_ask_for_the_page_is_told_and_the_sign_in_goes_on(redirect, monkeypatch):
-    monkeypatch.setattr("portico.oauth.browser_flow._ASKS_WITHIN_S", 0.01)
+    monkeypatch.setattr("portico.oauth.flow._ASKS_WITHIN_S", 0.01)
     run = Run(redirect=redirect)
     async with run.started() as task:
         await run.events.first(BrowserNotSeen)
@@ -289,12 +289,13 @@ async def test_a_browser_that_was_started_and_does_not_ask_for_the_page_is_told_
 
 
 async def test_of_a_browser_that_asks_for_the_page_nothing_more_is_told(opener):
-    from portico.oauth.browser_flow import open_page
+    from portico.oauth.flow import FlowContext
     from portico.oauth.start_address import StartServer
 
     events = Events()
     async with StartServer("https://as.test/device", events) as listener, asyncio.timeout(LIMIT_S):
-        opening = asyncio.create_task(open_page(opener, listener.url, listener.address, events))
+        context = FlowContext(None, None, None, None, events, opener)
+        opening = asyncio.create_task(context.open_page(listener.url, listener.address))
         assert (await visit(await opener.start_address())).headers["location"] == "https://as.test/device"
         await opening
 

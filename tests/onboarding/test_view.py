@@ -9,7 +9,7 @@ import pytest
 
 from portico.cli.render import Output
 from portico.interfaces.authorization import DeviceAuthorization
-from portico.oauth import events
+from portico.oauth import flow
 from portico.onboarding.view import SignInView, tunnel_line
 from portico.secret import Secret
 from portico.testing.canary import canary
@@ -38,7 +38,7 @@ def device():
 
 
 def test_an_opened_browser_still_gets_its_address_on_stderr_and_nothing_on_stdout():
-    stdout, stderr = shown(events.AuthorizeUrl(URL, opened=True, redirect_uri=REDIRECT))
+    stdout, stderr = shown(flow.AuthorizeUrl(URL, opened=True, redirect_uri=REDIRECT))
 
     assert stdout == ""
     assert URL in stderr
@@ -52,7 +52,7 @@ def test_on_a_high_terminal_the_qr_code_comes_first_and_the_code_to_enter_last(m
     pytest.importorskip("segno", reason="segno draws the QR code")
     monkeypatch.setenv("LINES", "60")
 
-    _, stderr = shown(events.DeviceCode(device(), opened=False), show_qr=True, hint="Another's client id.")
+    _, stderr = shown(flow.DeviceCode(device(), opened=False), show_qr=True, hint="Another's client id.")
 
     drawn = max(stderr.rfind(character) for character in QR_CHARACTERS)
     said = [stderr.index(words) for words in ("Another's client id.", "https://account.minimax.io/device", "ABCD-EFGH")]
@@ -64,7 +64,7 @@ def test_on_a_high_terminal_the_qr_code_comes_first_and_the_code_to_enter_last(m
 def test_on_a_terminal_of_24_lines_no_qr_code_pushes_the_code_out_of_sight(monkeypatch):
     monkeypatch.setenv("LINES", "24")
 
-    _, stderr = shown(events.DeviceCode(device(), opened=False), show_qr=True)
+    _, stderr = shown(flow.DeviceCode(device(), opened=False), show_qr=True)
 
     assert "ABCD-EFGH" in stderr
     assert not any(character in stderr for character in QR_CHARACTERS)
@@ -74,9 +74,9 @@ def test_on_a_terminal_of_24_lines_no_qr_code_pushes_the_code_out_of_sight(monke
 @pytest.mark.parametrize(
     ("event", "needed"),
     [
-        (events.AuthorizeUrl(URL, opened=False, redirect_uri=REDIRECT), URL),
-        (events.AuthorizeUrl(URL, opened=True, redirect_uri=REDIRECT), URL),
-        (events.DeviceCode(device(), opened=False), "ABCD-EFGH"),
+        (flow.AuthorizeUrl(URL, opened=False, redirect_uri=REDIRECT), URL),
+        (flow.AuthorizeUrl(URL, opened=True, redirect_uri=REDIRECT), URL),
+        (flow.DeviceCode(device(), opened=False), "ABCD-EFGH"),
     ],
 )
 def test_the_address_and_the_code_are_shown_also_when_quiet(event, needed):
@@ -87,7 +87,7 @@ def test_the_address_and_the_code_are_shown_also_when_quiet(event, needed):
 
 
 def test_the_second_of_two_ways_to_approve_says_that_it_is_the_other_one():
-    both = (events.AuthorizeUrl(URL, opened=False, redirect_uri=REDIRECT), events.DeviceCode(device(), opened=False))
+    both = (flow.AuthorizeUrl(URL, opened=False, redirect_uri=REDIRECT), flow.DeviceCode(device(), opened=False))
 
     for happened in (both, both[::-1]):
         _, stderr = shown(*happened)
@@ -97,7 +97,7 @@ def test_the_second_of_two_ways_to_approve_says_that_it_is_the_other_one():
 
 @pytest.mark.requirement("E23")
 def test_over_ssh_the_exact_tunnel_line_is_shown():
-    _, stderr = shown(events.AuthorizeUrl(URL, opened=False, redirect_uri=REDIRECT), env=SSH)
+    _, stderr = shown(flow.AuthorizeUrl(URL, opened=False, redirect_uri=REDIRECT), env=SSH)
 
     assert "ssh -N -L 4711:127.0.0.1:4711 ada@10.0.0.2" in stderr
     assert tunnel_line(REDIRECT, {}) is None
@@ -106,10 +106,10 @@ def test_over_ssh_the_exact_tunnel_line_is_shown():
 
 def test_with_json_each_event_is_one_line_on_stdout_without_secrets():
     stdout, stderr = shown(
-        events.DeviceCode(device(), opened=False),
-        events.PollSlowed(10.0),
-        events.RedirectCaught(),
-        events.Finished("device"),
+        flow.DeviceCode(device(), opened=False),
+        flow.PollSlowed(10.0),
+        flow.RedirectCaught(),
+        flow.Finished("device"),
         json_output=True,
     )
 
@@ -128,7 +128,7 @@ def test_with_json_each_event_is_one_line_on_stdout_without_secrets():
 
 
 def test_the_methods_hint_is_told_once_with_the_first_event():
-    happened = (events.DeviceCode(device(), opened=False), events.PollSlowed(10.0), events.Finished("device"))
+    happened = (flow.DeviceCode(device(), opened=False), flow.PollSlowed(10.0), flow.Finished("device"))
 
     said, _ = shown(*happened, json_output=True, hint="Another's client id.")
     _, stderr = shown(*happened, hint="Another's client id.")
@@ -140,16 +140,16 @@ def test_the_methods_hint_is_told_once_with_the_first_event():
 
 def test_every_event_of_the_flows_can_be_shown_both_ways():
     happened = [
-        events.AuthorizeUrl(URL, opened=False, redirect_uri=REDIRECT, not_opened="no display"),
-        events.DeviceCode(device(), opened=True),
-        events.BrowserNotOpened("it failed"),
-        events.StrayRequest("wrong state"),
-        events.RedirectCaught(),
-        events.Exchanging(),
-        events.PollSlowed(10.0),
-        events.PollRetry("no answer"),
-        events.DeviceUnavailable("not served"),
-        events.Finished("browser"),
+        flow.AuthorizeUrl(URL, opened=False, redirect_uri=REDIRECT, not_opened="no display"),
+        flow.DeviceCode(device(), opened=True),
+        flow.BrowserNotOpened("it failed"),
+        flow.StrayRequest("wrong state"),
+        flow.RedirectCaught(),
+        flow.Exchanging(),
+        flow.PollSlowed(10.0),
+        flow.PollRetry("no answer"),
+        flow.DeviceUnavailable("not served"),
+        flow.Finished("browser"),
     ]
 
     stdout, _ = shown(*happened, json_output=True)
@@ -162,17 +162,17 @@ def test_every_event_of_the_flows_can_be_shown_both_ways():
 
 @pytest.mark.requirement("E119")
 def test_the_first_request_of_another_user_is_a_warning_and_any_other_stray_one_a_detail():
-    _, quiet = shown(events.StrayRequest("path"), quiet=True)
-    _, warned = shown(*[events.StrayRequest("other-user")] * 3, quiet=True)
+    _, quiet = shown(flow.StrayRequest("path"), quiet=True)
+    _, warned = shown(*[flow.StrayRequest("other-user")] * 3, quiet=True)
 
     assert quiet == ""
     assert warned.count("another user of this computer") == 1
 
 
 def test_a_browser_that_has_not_asked_for_the_page_gets_the_user_back_to_the_address():
-    stdout, stderr = shown(events.AuthorizeUrl(URL, opened=True, redirect_uri=REDIRECT), events.BrowserNotSeen())
+    stdout, stderr = shown(flow.AuthorizeUrl(URL, opened=True, redirect_uri=REDIRECT), flow.BrowserNotSeen())
     assert stdout == ""
     assert "open the address above" in stderr.partition(URL)[2]
 
-    stdout, _ = shown(events.BrowserNotSeen(), json_output=True)
+    stdout, _ = shown(flow.BrowserNotSeen(), json_output=True)
     assert json.loads(stdout) == {"event": "browser-not-seen"}

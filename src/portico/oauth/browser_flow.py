@@ -5,7 +5,6 @@ The authorization request (RFC 6749 section 4.1.1) is pushed to the server first
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -15,24 +14,14 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 from authlib.common.urls import add_params_to_uri
 from authlib.oauth2.rfc6749.parameters import prepare_grant_uri
 
-from portico.clock import SystemClock
 from portico.errors import Denied, NoWayToSignIn, PorticoError, TimedOut
-from portico.interfaces.authorization import Redirect, TokenGrant
+from portico.interfaces.authorization import Redirect
 from portico.oauth.authorization_response import ExpectedAnswer, UnfitResponse, read_pasted
 from portico.oauth.callback import CallbackServer
 from portico.oauth.deadline import Deadline
 from portico.oauth.endpoints import check_endpoint_url
-from portico.oauth.events import (
-    AuthorizeUrl,
-    BrowserNotOpened,
-    BrowserNotSeen,
-    Exchanging,
-    Finished,
-    RedirectCaught,
-    StrayRequest,
-)
+from portico.oauth.flow import AuthorizeUrl, Exchanging, Finished, RedirectCaught, StrayRequest
 from portico.oauth.id_token import OPENID, check_id_token
-from portico.oauth.repeated import make_request, read_reply
 from portico.oauth.standard import PKCE_METHOD, challenge_of, checked, form_request, one_time_value
 from portico.oauth.tasks import first_of, helpers
 from portico.oauth.token_response import invalid, read_json_object
@@ -41,50 +30,23 @@ from portico.secret import Secret
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-    from portico.interfaces.authorization import FormPoster, HttpReply, OAuthServer, TokenDialect
-    from portico.interfaces.basics import Clock
-    from portico.oauth.browser import BrowserOpener
-    from portico.oauth.events import EventHandler
-    from portico.oauth.start_address import StartAddress
+    from portico.interfaces.authorization import HttpReply, OAuthServer
+    from portico.oauth.flow import EventHandler, FlowContext
 
-Finish = Callable[[TokenGrant], Awaitable[None]]
 Paste = Callable[[], Awaitable[str]]
 
-DEFAULT_TIMEOUT_S: Final = 300.0
 _OFFLINE_ACCESS: Final = "offline_access"
 _LONGEST_REQUEST_URI: Final = 2048
-# A browser that starts cold asks for its page within this, in seconds.
-_ASKS_WITHIN_S: Final = 15.0
 _TIMED_OUT_HINT: Final = (
     "Run the command again. If the browser is on another machine, use `--flow device`, or forward the port that "
     "`--callback-port` names with `ssh -L`, or paste the address of the page that could not be opened."
 )
 
 
-async def browser_flow(
-    server: OAuthServer,
-    dialect: TokenDialect,
-    http: FormPoster,
-    *,
-    finish: Finish,
-    on_event: EventHandler,
-    opener: BrowserOpener,
-    paste: Paste | None = None,
-    timeout_s: float = DEFAULT_TIMEOUT_S,
-    clock: Clock | None = None,
-) -> None:
-    """Sign in and hand the grant to `finish`; the browser's page shows the outcome after `finish` has returned or raised.
+async def browser_flow(context: FlowContext, *, paste: Paste | None = None) -> None:
+    """Sign in and hand the grant to `context.finish`; the browser's page shows the outcome after that has returned or raised.
 
-    Args:
-        server: the authorization server.
-        dialect: how it words requests and replies.
-        http: sends the exchange.
-        finish: stores the grant; what it raises ends the sign-in.
-        on_event: told what happens.
-        opener: opens the browser.
-        paste: returns the next line that the user pasted; None where there is no terminal.
-        timeout_s: how long the user may take, in seconds.
-        clock: the time.
+    `paste` returns the next line that the user pasted; None where there is no terminal.
 
     Raises:
         Denied, OAuthError, NetworkError: as the user or the server had it; `start-address-used`.
@@ -92,25 +54,31 @@ async def browser_flow(
         NoWayToSignIn: `callback-port-taken`.
         ConfigError: `endpoint-refused`, `redirect-not-loopback`.
     """
+    server, on_event = context.server, context.on_event
     listener = CallbackServer(
         server.redirect or Redirect(),
         method="POST" if server.response_mode == "form_post" else "GET",
         on_stray=lambda reason: on_event(StrayRequest(reason)),
     )
     async with helpers() as start, listener as callback:
-        request = await begin_authorization(server, callback.redirect_uri, http)
+        request = await begin_authorization(context, callback.redirect_uri)
         callback.expect(ExpectedAnswer.for_server(server, request.state))
-        not_opened = await asyncio.to_thread(opener.obstacle)
+        not_opened = await context.obstacle()
         on_event(AuthorizeUrl(request.url, not_opened is None, callback.redirect_uri, not_opened))
         if not_opened is None:
             callback.start.lead_to(request.url)
-            start(open_page(opener, callback.start_url, callback.start, on_event))
+            start(context.open_page(callback.start_url, callback.start))
         async with helpers() as start_reading:
             if paste is not None:
                 start_reading(_take_pasted(callback, paste, on_event))
-            await _answered(callback, Deadline(clock or SystemClock(), timeout_s))
+            await _answered(callback, Deadline(context.clock, context.timeout_s))
         on_event(RedirectCaught())
-        await _Completion(server, dialect, http, finish, on_event).run(callback, request)
+        try:
+            await _finish(context, callback, request)
+        except BaseException as error:
+            callback.settle("denied" if isinstance(error, Denied) else "failed")
+            raise
+        callback.settle("signed-in")
     on_event(Finished("browser"))
 
 
@@ -119,18 +87,6 @@ async def _answered(callback: CallbackServer, deadline: Deadline) -> None:
     callback.start.check()
     if first == 1:
         raise TimedOut("sign-in-timed-out", "Nobody finished the sign-in in time.", hint=_TIMED_OUT_HINT)
-
-
-async def open_page(opener: BrowserOpener, url: str, start: StartAddress, on_event: EventHandler) -> None:
-    """Open `url`, which is that of `start`, and say so if the browser is not there after all, or does not ask for the page."""
-    if not await opener.open(url, is_shown=start.used.is_set):
-        on_event(BrowserNotOpened("the browser could not be started"))
-        return
-    try:
-        async with asyncio.timeout(_ASKS_WITHIN_S):
-            await start.used.wait()
-    except TimeoutError:
-        on_event(BrowserNotSeen())
 
 
 async def _take_pasted(callback: CallbackServer, paste: Paste, on_event: EventHandler) -> None:
@@ -150,36 +106,19 @@ async def _take_pasted(callback: CallbackServer, paste: Paste, on_event: EventHa
             return
 
 
-@dataclass(frozen=True, slots=True)
-class _Completion:
-    """From a genuine answer to a stored grant, with the waiting browser told how it went."""
-
-    server: OAuthServer
-    dialect: TokenDialect
-    http: FormPoster
-    finish: Finish
-    on_event: EventHandler
-
-    async def run(self, callback: CallbackServer, request: AuthorizationRequest) -> None:
-        try:
-            grant = await self._exchange(await callback.answer(), request)
-            await callback.start.check_grant(grant, self.server, self.dialect, self.http)
-            await self.finish(grant)
-        except BaseException as error:
-            callback.settle("denied" if isinstance(error, Denied) else "failed")
-            raise
-        callback.settle("signed-in")
-
-    async def _exchange(self, answer: Secret | PorticoError, request: AuthorizationRequest) -> TokenGrant:
-        if isinstance(answer, PorticoError):
-            raise answer
-        self.on_event(Exchanging())
-        own = (request.state, request.verifier, request.nonce, answer)
-        make = partial(self.dialect.code_request, self.server, code=answer, redirect_uri=request.redirect_uri)
-        form = make_request(self.server.dialect, partial(make, verifier=request.verifier), *own)
-        reply = await self.http.post_form(form, relocated=self.server.relocated)
-        grant = read_reply(self.server.dialect, reply, self.dialect.read_token_reply, *own)
-        return await check_id_token(grant, reply, self.server, self.dialect, self.http, nonce=request.nonce)
+async def _finish(context: FlowContext, callback: CallbackServer, request: AuthorizationRequest) -> None:
+    """From a genuine answer to a stored grant."""
+    answer = await callback.answer()
+    if isinstance(answer, PorticoError):
+        raise answer
+    context.on_event(Exchanging())
+    server, dialect, http = context.server, context.dialect, context.http
+    make = partial(dialect.code_request, server, code=answer, redirect_uri=request.redirect_uri, verifier=request.verifier)
+    own = (request.state, request.verifier, request.nonce, answer)
+    grant, reply = await context.exchange(make, dialect.read_token_reply, *own)
+    grant = await check_id_token(grant, reply, server, dialect, http, nonce=request.nonce)
+    await callback.start.check_grant(grant, server, dialect, http)
+    await context.finish(grant)
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +167,7 @@ def new_authorization_request(server: OAuthServer, redirect_uri: str) -> Authori
     return AuthorizationRequest(check_endpoint_url(url, "authorization URL"), state, verifier, redirect_uri, nonce)
 
 
-async def begin_authorization(server: OAuthServer, redirect_uri: str, http: FormPoster) -> AuthorizationRequest:
+async def begin_authorization(context: FlowContext, redirect_uri: str) -> AuthorizationRequest:
     """A fresh authorization request, pushed if the server requires it (RFC 9126).
 
     Where a server only offers that, nothing is pushed: a pushed request lives for a minute or so, and the address that is printed
@@ -240,6 +179,7 @@ async def begin_authorization(server: OAuthServer, redirect_uri: str, http: Form
         NoWayToSignIn: `no-flow-served`: it requires a push and names no endpoint for it.
         NetworkError, OAuthError: as the server had it.
     """
+    server = context.server
     request = new_authorization_request(server, redirect_uri)
     if not server.pushed_authorization_required:
         return request
@@ -249,8 +189,7 @@ async def begin_authorization(server: OAuthServer, redirect_uri: str, http: Form
         hint = "Use `--flow device`." if server.device_authorization_endpoint else None
         raise NoWayToSignIn("no-flow-served", message, why=why, where=server.issuer, hint=hint)
     form = form_request(server.pushed_authorization_request_endpoint, urlsplit(request.url).query)
-    reply = await http.post_form(form, relocated=server.relocated)
-    request_uri = read_reply(server.dialect, reply, _request_uri, request.state, request.verifier)
+    request_uri, _ = await context.exchange(lambda: form, _request_uri, request.state, request.verifier)
     parameters = {"client_id": server.client_id, "request_uri": request_uri.reveal()}
     endpoint = check_endpoint_url(server.authorization_endpoint, "authorization endpoint")
     url = add_params_to_uri(_without_parameters(endpoint, parameters), parameters)

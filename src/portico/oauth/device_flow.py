@@ -2,34 +2,27 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from portico.clock import SystemClock
 from portico.errors import NetworkError, NoWayToSignIn, OAuthError, TimedOut
 from portico.interfaces.authorization import Pending
-from portico.oauth.browser_flow import DEFAULT_TIMEOUT_S, open_page
 from portico.oauth.deadline import Deadline
-from portico.oauth.events import DeviceCode, Finished, PollRetry, PollSlowed, StrayRequest
+from portico.oauth.flow import DeviceCode, Finished, PollRetry, PollSlowed, StrayRequest
 from portico.oauth.id_token import check_id_token
-from portico.oauth.repeated import make_request, read_reply
 from portico.oauth.standard import challenge_of, one_time_value
 from portico.oauth.start_address import StartServer
 from portico.oauth.tasks import first_of, helpers
 from portico.oauth.token_errors import NoAnswer
 from portico.oauth.urls import why_not_named_by
-from portico.secret import Secret
 
 if TYPE_CHECKING:
-    from portico.interfaces.authorization import DeviceAuthorization, FormPoster, OAuthServer, TokenDialect, TokenGrant
-    from portico.interfaces.basics import Clock
-    from portico.oauth.browser import BrowserOpener
-    from portico.oauth.browser_flow import Finish
-    from portico.oauth.events import EventHandler
+    from portico.interfaces.authorization import DeviceAuthorization, TokenGrant
+    from portico.oauth.flow import FlowContext
     from portico.oauth.start_address import StartAddress
+    from portico.secret import Secret
 
 _SLOW_DOWN_S: Final = 5.0
 _MAX_BACKOFF_S: Final = 60.0
@@ -41,54 +34,42 @@ _LEAD_PART: Final = 0.1
 _LAST_POLL_TIMEOUT_S: Final = 10.0
 
 
-async def device_flow(
-    server: OAuthServer,
-    dialect: TokenDialect,
-    http: FormPoster,
-    *,
-    finish: Finish,
-    on_event: EventHandler,
-    opener: BrowserOpener | None = None,
-    timeout_s: float = DEFAULT_TIMEOUT_S,
-    clock: Clock | None = None,
-) -> None:
-    """Get a code, show it, poll until it is approved, and hand the grant to `finish`.
+async def device_flow(context: FlowContext) -> None:
+    """Get a code, show it, poll until it is approved, and hand the grant to `context.finish`.
 
-    The wait ends with the code's lifetime or `timeout_s` (seconds), whichever is first, and with one last poll. `opener` None
-    opens no browser.
+    The wait ends with the code's lifetime or the context's `timeout_s`, whichever is first, and with one last poll.
 
     Raises:
         NoWayToSignIn: `no-flow-served`: the server has no device endpoint.
         Denied, OAuthError, NetworkError: as the user or the server had it; lost polls are repeated; `start-address-used`.
         TimedOut: `code-expired`.
     """
+    server, dialect, on_event, clock = context.server, context.dialect, context.on_event, context.clock
     if not server.device_authorization_endpoint:
         raise NoWayToSignIn("no-flow-served", "This server offers no sign-in by device code.", where=server.issuer)
-    clock = clock or SystemClock()
-    verifier, state = one_time_value(), one_time_value().reveal()
-    make = partial(dialect.device_request, server, challenge=challenge_of(verifier), state=state)
-    request = make_request(server.dialect, make, Secret(state))
-    reply = await http.post_form(request, relocated=server.relocated)
-    device = read_reply(server.dialect, reply, partial(dialect.read_device_reply, state=state), verifier)
+    verifier, state = one_time_value(), one_time_value()
+    make = partial(dialect.device_request, server, challenge=challenge_of(verifier), state=state.reveal())
+    read = partial(dialect.read_device_reply, state=state.reveal())
+    device, _ = await context.exchange(make, read, verifier, state)
     page = _safe_page(device, server.device_authorization_endpoint)
-    deadline = Deadline(clock, min(timeout_s, (device.expires_at - clock.wall_ms()) / 1000))
-    not_opened = await asyncio.to_thread(opener.obstacle) if opener is not None else None
-    polling = _Polling(server, dialect, http, device, verifier, on_event, deadline, clock)
+    deadline = Deadline(clock, min(context.timeout_s, (device.expires_at - clock.wall_ms()) / 1000))
+    not_opened = await context.obstacle()
+    polling = _Polling(context, device, verifier, deadline)
     async with AsyncExitStack() as servers, helpers() as start:
         listener: StartServer | None = None
-        if opener is not None and not_opened is None:
+        if context.opener is not None and not_opened is None:
             listener = StartServer(page, on_stray=lambda reason: on_event(StrayRequest(reason)))
             try:
                 await servers.enter_async_context(listener)
             except NoWayToSignIn as error:
                 listener, not_opened = None, error.message.rstrip(".")
         on_event(DeviceCode(device, listener is not None, not_opened))
-        if opener is None or listener is None:
+        if listener is None:
             grant = await polling.run()
         else:
-            start(open_page(opener, listener.url, listener.address, on_event))
+            start(context.open_page(listener.url, listener.address))
             grant = await _grant_unless_misused(polling, listener.address)
-        await finish(grant)
+        await context.finish(grant)
     on_event(Finished("device"))
 
 
@@ -99,8 +80,9 @@ async def _grant_unless_misused(polling: _Polling, address: StartAddress) -> Tok
         grants.append(await polling.run())
 
     await first_of(poll(), address.misused.wait())
+    context = polling.context
     for grant in grants:
-        await address.check_grant(grant, polling.server, polling.dialect, polling.http)
+        await address.check_grant(grant, context.server, context.dialect, context.http)
     address.check()
     return grants[0]
 
@@ -126,14 +108,10 @@ class _Polling:
     The last poll is made at the end of the code's life, whatever wait was due then: a code that was approved late is not lost.
     """
 
-    server: OAuthServer
-    dialect: TokenDialect
-    http: FormPoster
+    context: FlowContext
     device: DeviceAuthorization
     verifier: Secret
-    on_event: EventHandler
     deadline: Deadline
-    clock: Clock
     lead_s: float = field(init=False)
     polls: int = 0
     pages: int = 0
@@ -158,7 +136,7 @@ class _Polling:
                 if last:
                     raise self._expired(f"the last of them: {error}") from error
                 lost += 1
-                self.on_event(PollRetry(error.id))
+                self.context.on_event(PollRetry(error.id))
                 pause = min(interval * 2**lost, max(interval, _MAX_BACKOFF_S)) + _asked_to_wait(error)
                 continue
             if not isinstance(answer, Pending):
@@ -168,21 +146,20 @@ class _Polling:
             lost = 0
             if answer.slow_down:
                 interval += _SLOW_DOWN_S
-                self.on_event(PollSlowed(interval))
+                self.context.on_event(PollSlowed(interval))
             pause = interval
 
     async def _poll(self, *, last: bool) -> Pending | TokenGrant:
         self.polls += 1
-        own = (self.verifier, self.device.device_code)
-        make = partial(self.dialect.poll_request, self.server, self.device, verifier=self.verifier)
-        request = make_request(self.server.dialect, make, *own)
+        server, dialect, http = self.context.server, self.context.dialect, self.context.http
+        make = partial(dialect.poll_request, server, self.device, verifier=self.verifier)
         # A poll that hangs leaves room for the last one.
         timeout_s = _LAST_POLL_TIMEOUT_S if last else max(1.0, min(_POLL_TIMEOUT_S, self._left()))
-        reply = await self.http.post_form(request, relocated=self.server.relocated, timeout_s=timeout_s)
-        answer = read_reply(self.server.dialect, reply, self.dialect.read_poll_reply, *own)
+        own = (self.verifier, self.device.device_code)
+        answer, reply = await self.context.exchange(make, dialect.read_poll_reply, *own, timeout_s=timeout_s)
         if isinstance(answer, Pending):
             return answer
-        return await check_id_token(answer, reply, self.server, self.dialect, self.http, nonce=None)
+        return await check_id_token(answer, reply, server, dialect, http, nonce=None)
 
     def _count(self, error: NetworkError) -> None:
         if isinstance(error, NoAnswer) or error.id == "redirect-refused":
@@ -208,7 +185,7 @@ class _Polling:
         """
         left = self._left()
         last = seconds + interval > left
-        await self.clock.sleep(left if last else seconds)
+        await self.context.clock.sleep(left if last else seconds)
         return last or self._left() <= 0
 
     def _left(self) -> float:

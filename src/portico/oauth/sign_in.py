@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from portico.clock import SystemClock
 from portico.errors import Denied, NoWayToSignIn, PorticoError
 from portico.interfaces.authorization import FormPoster
-from portico.oauth.browser_flow import DEFAULT_TIMEOUT_S, browser_flow
+from portico.oauth.browser_flow import browser_flow
 from portico.oauth.device_flow import device_flow
 from portico.oauth.endpoints import Getter, discover
-from portico.oauth.events import BrowserNotOpened, DeviceUnavailable, RedirectCaught
+from portico.oauth.flow import DEFAULT_TIMEOUT_S, BrowserNotOpened, DeviceUnavailable, FlowContext, RedirectCaught
 from portico.oauth.revocation import revoke_grant
 from portico.oauth.tasks import helpers, let_go
 
@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from portico.interfaces.authorization import OAuthServer, TokenDialect, TokenGrant
     from portico.interfaces.basics import Clock
     from portico.oauth.browser import BrowserOpener
-    from portico.oauth.browser_flow import Finish, Paste
-    from portico.oauth.events import Event, EventHandler
+    from portico.oauth.browser_flow import Paste
+    from portico.oauth.flow import Event, EventHandler, Finish
 
 Flow = Literal["auto", "browser", "device"]
 
@@ -60,7 +60,7 @@ async def sign_in(
     """
     check_flow(server, flow, force=force)
     server = await discover(server, http)
-    run = _Run(server, dialect, http, finish, on_event, opener, paste, timeout_s, clock or SystemClock())
+    run = _Run(FlowContext(server, dialect, http, finish, on_event, opener, timeout_s, clock or SystemClock()), paste)
     async with helpers() as start:
         start(http.warm_up(server.token_endpoint))
         await run.flow(flow)
@@ -87,53 +87,29 @@ def check_flow(server: OAuthServer, flow: Flow, *, force: bool = False) -> None:
 
 @dataclass(slots=True)
 class _Run:
-    server: OAuthServer
-    dialect: TokenDialect
-    http: FormPoster
-    finish: Finish
-    on_event: EventHandler
-    opener: BrowserOpener
+    context: FlowContext
     paste: Paste | None
-    timeout_s: float
-    clock: Clock
     _finishing: asyncio.Task[None] | None = None
     _winner: asyncio.Task[None] | None = None
     _caught: bool = False
 
     async def flow(self, flow: Flow) -> None:
-        if flow == "device" or (flow == "auto" and self.server.redirect is None):
-            await self.device(self.opener)
-        elif flow == "auto" and self.server.device_authorization_endpoint:
+        server = self.context.server
+        if flow == "device" or (flow == "auto" and server.redirect is None):
+            await self.device(self.context.opener)
+        elif flow == "auto" and server.device_authorization_endpoint:
             await self.side_by_side()
         else:
             await self.browser()
 
     async def browser(self) -> None:
-        if not self.server.authorization_endpoint:
-            raise NoWayToSignIn("no-flow-served", "This server has no authorization endpoint.", where=self.server.issuer)
-        await browser_flow(
-            self.server,
-            self.dialect,
-            self.http,
-            finish=self._finish_once,
-            on_event=self._note,
-            opener=self.opener,
-            paste=self.paste,
-            timeout_s=self.timeout_s,
-            clock=self.clock,
-        )
+        server = self.context.server
+        if not server.authorization_endpoint:
+            raise NoWayToSignIn("no-flow-served", "This server has no authorization endpoint.", where=server.issuer)
+        await browser_flow(replace(self.context, finish=self._finish_once, on_event=self._note), paste=self.paste)
 
     async def device(self, opener: BrowserOpener | None) -> None:
-        await device_flow(
-            self.server,
-            self.dialect,
-            self.http,
-            finish=self._finish_once,
-            on_event=self.on_event,
-            opener=opener,
-            timeout_s=self.timeout_s,
-            clock=self.clock,
-        )
+        await device_flow(replace(self.context, finish=self._finish_once, opener=opener))
 
     async def side_by_side(self) -> None:
         """The flow with the first grant decides; before there is one, the browser flow's failure or a no on the device's page."""
@@ -154,26 +130,27 @@ class _Run:
         if not browser.done():
             if _is_over(device):
                 return device
-            self.on_event(DeviceUnavailable(_reason(device)))
+            self.context.on_event(DeviceUnavailable(_reason(device)))
             return browser
         failure = browser.exception()
         if not isinstance(failure, NoWayToSignIn):
             return browser
-        self.on_event(BrowserNotOpened(failure.message.rstrip(".")))
+        self.context.on_event(BrowserNotOpened(failure.message.rstrip(".")))
         return device
 
     def _note(self, event: Event) -> None:
         self._caught = self._caught or isinstance(event, RedirectCaught)
-        self.on_event(event)
+        self.context.on_event(event)
 
     async def _finish_once(self, grant: TokenGrant) -> None:
         """Finish with the first grant. A second one, of the other flow, is given back, and its flow ends as the first does."""
         if self._finishing is not None:
             await asyncio.shield(self._finishing)
-            await revoke_grant(grant, self.server, self.dialect, self.http, timeout_s=_LAST_PAGE_S)
+            context = self.context
+            await revoke_grant(grant, context.server, context.dialect, context.http, timeout_s=_LAST_PAGE_S)
             return
         self._winner = asyncio.current_task()
-        self._finishing = asyncio.ensure_future(self.finish(grant))
+        self._finishing = asyncio.ensure_future(self.context.finish(grant))
         await self._finishing
 
 

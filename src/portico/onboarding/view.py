@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import TextIO
 
-    from portico.oauth import events
+    from portico.oauth import flow
     from portico.onboarding.workbench import Speaker
 
 
@@ -35,21 +35,21 @@ class SignInView:
         self._warned = False
 
     def __call__(self, event: object) -> None:
-        """Show one of `portico.oauth.events`; events that have no words here are shown in JSON only."""
+        """Show one of `portico.oauth.flow`; events that have no words here are shown in JSON only."""
         name = type(event).__name__
         hint, self._hint = self._hint, ""
         self._out.event({"event": _kebab(name), **_fields(event), **({"hint": hint} if hint else {})})
         if self._out.is_json:
             return
         if name == "DeviceCode" and self._show_qr:
-            self._draw_qr(cast("events.DeviceCode", event))  # before any word, so that the words are what stays on the screen
+            self._draw_qr(cast("flow.DeviceCode", event))  # before any word, so that the words are what stays on the screen
         if hint:
             self._out.note(hint)
         show = getattr(self, f"_on_{name}", None)
         if show is not None:
             show(event)
 
-    def _on_AuthorizeUrl(self, event: events.AuthorizeUrl) -> None:  # noqa: N802 - named for its event
+    def _on_AuthorizeUrl(self, event: flow.AuthorizeUrl) -> None:  # noqa: N802 - named for its event
         if event.opened:
             self._out.warn(f"{self._or()}Your browser was opened to approve the sign-in. If it did not open:\n\n  {event.url}\n")
             return
@@ -59,7 +59,7 @@ class SignInView:
         if line is not None:
             self._out.warn(f"That browser must reach this machine. From the machine it runs on, first:\n\n  {line}\n")
 
-    def _on_DeviceCode(self, event: events.DeviceCode) -> None:  # noqa: N802 - named for its event
+    def _on_DeviceCode(self, event: flow.DeviceCode) -> None:  # noqa: N802 - named for its event
         device = event.device
         self._say_why(event.not_opened)
         page = "Your browser was opened on this page" if event.opened else "Open this page in any browser, on any machine"
@@ -70,13 +70,13 @@ class SignInView:
         asked, self._asked = self._asked, True
         return "Or: " if asked else ""
 
-    def _on_BrowserNotOpened(self, event: events.BrowserNotOpened) -> None:  # noqa: N802 - named for its event
+    def _on_BrowserNotOpened(self, event: flow.BrowserNotOpened) -> None:  # noqa: N802 - named for its event
         self._say_why(event.reason)
 
     def _on_BrowserNotSeen(self, _event: object) -> None:  # noqa: N802 - named for its event
         self._out.note("The browser has not asked for the sign-in page yet. If it shows an error, open the address above.")
 
-    def _on_StrayRequest(self, event: events.StrayRequest) -> None:  # noqa: N802 - named for its event
+    def _on_StrayRequest(self, event: flow.StrayRequest) -> None:  # noqa: N802 - named for its event
         if event.reason == "other-user" and not self._warned:
             self._warned = True  # once: she could send as many as she likes
             self._out.warn("A program of another user of this computer called this sign-in's address. It was refused.")
@@ -89,20 +89,20 @@ class SignInView:
     def _on_Exchanging(self, _event: object) -> None:  # noqa: N802 - named for its event
         self._out.detail("Exchanging the code for tokens ...")
 
-    def _on_PollSlowed(self, event: events.PollSlowed) -> None:  # noqa: N802 - named for its event
+    def _on_PollSlowed(self, event: flow.PollSlowed) -> None:  # noqa: N802 - named for its event
         self._out.detail(f"The server asks for patience: one question every {event.interval:g} s.")
 
-    def _on_PollRetry(self, event: events.PollRetry) -> None:  # noqa: N802 - named for its event
+    def _on_PollRetry(self, event: flow.PollRetry) -> None:  # noqa: N802 - named for its event
         self._out.detail(f"Asking again: {event.reason}")
 
-    def _on_DeviceUnavailable(self, event: events.DeviceUnavailable) -> None:  # noqa: N802 - named for its event
+    def _on_DeviceUnavailable(self, event: flow.DeviceUnavailable) -> None:  # noqa: N802 - named for its event
         self._out.detail(f"The code cannot be used any more: {event.reason}")
 
     def _say_why(self, reason: str | None) -> None:
         if reason is not None:
             self._out.note(f"No browser was opened: {reason}.")
 
-    def _draw_qr(self, event: events.DeviceCode) -> None:
+    def _draw_qr(self, event: flow.DeviceCode) -> None:
         """The page as a QR code, where the terminal keeps the words after it in sight as well."""
         if event.opened:
             return
