@@ -11,10 +11,8 @@ from random import Random
 import pytest
 
 from portico.config.document import Document
-from portico.config.json5_changes import check_edit
-from portico.config.json5_edits import Splice, apply
-from portico.config.json5_parser import parse
-from portico.config.json5_tokens import Json5SyntaxError
+from portico.config.json5 import Json5SyntaxError, parse
+from portico.config.json5_edit import Splice, apply, check_edit
 
 hypothesis = pytest.importorskip("hypothesis", reason="hypothesis, which makes up the texts, is not installed")
 st = pytest.importorskip("hypothesis.strategies")

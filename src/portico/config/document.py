@@ -8,16 +8,13 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from portico.config.config_path import ConfigPath, format_path, parse_path
-from portico.config.json5_lines import line_starts, position
-from portico.config.json5_parser import parse
-from portico.config.json5_tokens import Json5SyntaxError
-from portico.config.json5_tree import Container, Entry, Node, hidden, plain
+from portico.config.json5 import Container, Entry, Json5SyntaxError, Node, hidden, line_starts, parse, plain, position
 from portico.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from portico.config.json5_edits import Editor, Splice
+    from portico.config.json5_edit import Editor, Splice
     from portico.interfaces.basics import JsonValue
 
 __all__ = ["ConfigPath", "Document", "format_path", "parse_path"]
@@ -105,7 +102,7 @@ class Document:
         Raises:
             ConfigError: `path` leads through something that is neither object nor array (`config-path-blocked`).
         """
-        from portico.config.json5_changes import nested, stale
+        from portico.config.json5_edit import nested, stale
 
         node, rest = self._walk(path)
         if rest and (isinstance(node, Container) or node.value is not None):
@@ -198,13 +195,12 @@ class Document:
     # What only edits need is loaded when there is one: most runs read a file and leave it.
 
     def _editor(self) -> Editor:
-        from portico.config.json5_edits import Editor
+        from portico.config.json5_edit import Editor
 
         return Editor(self.text, self.root, strict_json=self.name.endswith(".json"))
 
     def _splice(self, splices: Iterable[Splice]) -> Document:
-        from portico.config.json5_changes import check_edit
-        from portico.config.json5_edits import apply
+        from portico.config.json5_edit import apply, check_edit
 
         made = [*splices]
         text = apply(self.text, made)

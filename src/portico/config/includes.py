@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from portico.config.json5_tree import Container
+from portico.config.json5 import Container
 from portico.config.parts import Part, laid_over
 from portico.config.problem import Problem, named
 from portico.config.reading import read_document
@@ -21,7 +21,7 @@ from portico.paths import UnknownHome, expanded
 if TYPE_CHECKING:
     from portico.config.config_path import ConfigPath
     from portico.config.document import Document
-    from portico.config.json5_tree import Entry, Node
+    from portico.config.json5 import Entry, Node
     from portico.config.problem import Layer
 
 INCLUDE: Final = "$include"

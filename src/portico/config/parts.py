@@ -6,12 +6,12 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from portico.config.config_path import array_index
-from portico.config.json5_tree import Scalar
+from portico.config.json5 import Scalar
 
 if TYPE_CHECKING:
     from portico.config.config_path import ConfigPath
     from portico.config.document import Document
-    from portico.config.json5_tree import Entry, Node
+    from portico.config.json5 import Entry, Node
     from portico.interfaces.basics import JsonValue
 
 Content = dict[str, "Part"] | list["Part"] | None

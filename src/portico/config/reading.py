@@ -9,7 +9,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, Final
 
 from portico.config.document import Document
-from portico.config.json5_lines import position
+from portico.config.json5 import position
 from portico.config.problem import Problem
 from portico.errors import ConfigError
 from portico.ownership import Owners
