@@ -70,7 +70,7 @@ def _model(index: int) -> list[str]:
 def _reading(text: str, rounds: int) -> Figure:
     import pyjson5
 
-    from portico.config.checker import check
+    from portico.config.check import check
     from portico.config.document import Document
 
     convert = _by_msgspec()

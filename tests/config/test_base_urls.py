@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from portico.config.checker import check
+from portico.config.check import check
 from portico.config.document import Document
 from portico.config.stack import read_stack
 from portico.paths import Paths

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from portico.config.checker import check
+from portico.config.check import check
 from portico.config.document import Document
 from portico.config.schema import AgentDefaults, AuthProfile, Config, CostConfig, ModelConfig, ModelSettings, PluginEntry
 from portico.interfaces.provider_spec import ModelCost

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from portico.config.checker import check
+from portico.config.check import check
 from portico.config.reading import decoded
 from portico.errors import ConfigError
 from portico.secret import Secret

@@ -9,7 +9,7 @@ import time
 import pytest
 
 from portico.cli.main import main
-from portico.config.checker import check
+from portico.config.check import check
 from portico.config.document import Document
 from portico.config.dotenv import read_dotenv
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from portico.config.keys import TOP
+from portico.config.schema import TOP
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from portico.config.keys import Key
+    from portico.config.schema import Key
 
 _HEAD: Final = """# Configuration
 
@@ -28,6 +28,7 @@ _KINDS: Final = {
     "object": "an object",
     "text": "a text",
     "string": "a text, also an empty one",
+    "secret": "a text",
     "flag": "true or false",
     "whole": "a whole number",
     "amount": "a number, 0 or more",
@@ -65,12 +66,12 @@ def _noun(path: str) -> str:
 
 
 def _speaking(of: Key, around: Key) -> Key:
-    return replace(of, says=of.says or around.says, own=of.own or around.own)
+    return replace(of, description=of.description or around.description, own=of.own or around.own)
 
 
 def _takes(key: Key) -> str:
     if key.words:
-        return ", ".join(f"`{word}`" for word in key.words)
+        return ", ".join(f"`{word}`" for word in (*key.words, *key.foreign_words))
     if key.or_text:
         return "a text, or an object"
     text = _KINDS[key.kind]
@@ -80,4 +81,4 @@ def _takes(key: Key) -> str:
 
 
 def _says(key: Key) -> str:
-    return key.says + (" *own*" if key.own else "") + (" *needed*" if key.required else "")
+    return key.description + (" *own*" if key.own else "") + (" *needed*" if key.required else "")

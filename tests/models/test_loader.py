@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from portico.config.checker import check
+from portico.config.check import check
 from portico.config.document import Document
 from portico.errors import ConfigError, SignInNeeded, UsageError
 from portico.interfaces.provider_spec import ModelSpec, ProviderSpec

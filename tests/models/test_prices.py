@@ -7,7 +7,7 @@ import json
 import pytest
 
 from portico.config.base_edit import checked_for_openclaw
-from portico.config.checker import check
+from portico.config.check import check
 from portico.config.document import Document
 from portico.errors import ConfigError
 from portico.gateway.metering import StreamMeter

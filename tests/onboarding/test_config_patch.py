@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from portico.config.checker import check
+from portico.config.check import check
 from portico.config.document import Document
 from portico.interfaces.provider_spec import ModelCost, ModelSpec, ProviderSpec
 from portico.onboarding.config_patch import patched

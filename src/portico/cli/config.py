@@ -114,7 +114,7 @@ def validate(_args: argparse.Namespace, rt: Runtime) -> int:
 
 def schema(_args: argparse.Namespace, rt: Runtime) -> int:
     """Print what the file may hold, as JSON Schema."""
-    from portico.config.json_schema import json_schema
+    from portico.config.schema import json_schema
 
     rt.out.json(json_schema())
     return ExitCode.OK

@@ -6,11 +6,11 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from portico.cli.config_values import given_value, is_secret_place, masked, not_found
-from portico.config.checker import is_known
 from portico.config.document import Document, format_path, parse_path
 from portico.config.file import ConfigFile
 from portico.config.json5_edit import same
 from portico.config.problem import refuse_errors
+from portico.config.schema import is_known
 from portico.config.stack import NOT_FROM_BASE, read_stack
 from portico.errors import ConfigError, ExitCode
 

@@ -46,7 +46,7 @@ def given_value(text: str, *, strict: bool) -> JsonValue:
 
 def not_found(at: str, value: JsonValue) -> PathNotFound:
     """The error of a path that leads nowhere in `value`, with the nearest that does."""
-    from portico.config.section import nearest
+    from portico.config.check import nearest
 
     steps = parse_path(at)
     for depth, step in enumerate(steps):

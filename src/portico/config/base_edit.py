@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from portico.config.checker import check
-from portico.config.keys import porticos_own
+from portico.config.check import check
 from portico.config.problem import named, refuse_errors
+from portico.config.schema import porticos_own
 from portico.config.stack import alone
 from portico.errors import ConfigError
 

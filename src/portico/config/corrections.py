@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from portico.config.effective import Effective
-from portico.config.model_checker import read_model
-from portico.config.problem import Problem, Report
+from portico.config.check import read
+from portico.config.problem import Problem
 from portico.config.reading import read_document
-from portico.config.section import Section
+from portico.config.schema import CORRECTIONS
 from portico.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -22,8 +21,6 @@ if TYPE_CHECKING:
     from portico.config.schema import ModelConfig
 
 NAME: Final = "models.json"
-_WITHOUT_EFFECT: Final = ("baseUrl", "api", "auth", "authHeader")
-_SECRET: Final = ("apiKey", "headers")
 
 
 def read_corrections(folder: Path) -> tuple[Mapping[tuple[str, str], ModelConfig], tuple[Problem, ...]]:
@@ -40,23 +37,6 @@ def read_corrections(folder: Path) -> tuple[Mapping[tuple[str, str], ModelConfig
     value = document.value()
     if not isinstance(value, dict) or "providers" not in value:
         return {}, (Problem("warning", f"{path}:1:1", (), "it has no `providers`, so nothing is read from it"),)
-    report = Report(Effective(document))
-    top = Section(report, (), value)
-    found = {(id, model.id): model for id, provider in top.sections("providers") for model in _models(provider)}
-    top.finish()
-    return found, tuple(report.problems)
-
-
-def _models(provider: Section) -> list[ModelConfig]:
-    for key in _SECRET:
-        if key in provider.members:
-            provider.doubt(key, "is not read here: keep secrets out of this file")
-    models = [model for each in provider.elements("models") if (model := _read(each)) is not None]
-    provider.finish((*_WITHOUT_EFFECT, *_SECRET))
-    return models
-
-
-def _read(model: Section) -> ModelConfig | None:
-    if "headers" in model.members:
-        model.doubt("headers", "is not read here: keep secrets out of this file")
-    return read_model(model)
+    fields, problems = read(CORRECTIONS, document)
+    providers = fields.get("providers", {}) if fields is not None else {}
+    return {(id, model.id): model for id, each in providers.items() for model in each.get("models", ())}, tuple(problems)

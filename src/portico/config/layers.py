@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from portico.config.checker import check, in_order_of
+from portico.config.check import check, in_order_of
 from portico.config.corrections import NAME, read_corrections
 from portico.config.dotenv import NAME as DOTENV
 from portico.config.dotenv import read_dotenv

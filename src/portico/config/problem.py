@@ -1,4 +1,4 @@
-"""What can be wrong with a configuration, and the collection of it all in one run."""
+"""What can be wrong with a config, and the errors that list it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from portico.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
-    from portico.config.effective import Effective, Origin
 
 Layer = Literal["own", "base"]
 MOST_SHOWN: Final = 20  # of the problems of one configuration, to people
@@ -55,42 +54,6 @@ class Problem:
     def is_fatal(self) -> bool:
         """Whether the configuration cannot be used with it."""
         return self.level == "error" and self.plugin is None and self.only is None
-
-
-class Report:
-    """The problems of one configuration."""
-
-    def __init__(self, source: Effective) -> None:
-        self._source = source
-        self.problems: list[Problem] = []
-
-    def error(
-        self, path: ConfigPath, message: str, hint: str | None = None, *, of_key: bool = False, only: str | None = None
-    ) -> str:
-        """Note that the value at `path` cannot be used; what was noted, with its place. `only` is that of `Problem`."""
-        origin = self._source.origin(path, of_key=of_key)
-        problem = Problem("error", str(origin), path, f"{named(path)} {message}", hint, origin.layer, only=only)
-        self.problems.append(problem)
-        return str(problem)
-
-    def warn(
-        self,
-        path: ConfigPath,
-        message: str,
-        hint: str | None = None,
-        *,
-        of_key: bool = True,
-        origin: Origin | None = None,
-        standing: bool = False,
-    ) -> None:
-        """Note that what stands at `path`, or at `origin`, does less than it seems to."""
-        origin = origin or self._source.origin(path, of_key=of_key)
-        problem = Problem("warning", str(origin), path, f"{named(path)} {message}", hint, origin.layer, standing=standing)
-        self.problems.append(problem)
-
-    def is_own(self, path: ConfigPath) -> bool:
-        """Whether the value at `path` stands in Portico's own file or in one that it includes."""
-        return self._source.origin(path).layer == "own"
 
 
 def named(path: ConfigPath) -> str:

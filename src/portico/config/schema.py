@@ -1,24 +1,35 @@
-"""What a configuration says, in the words of the program. The file's own words are OpenClaw's."""
+"""The one description of a config file: its keys in a table, and the values that the program makes of them.
+
+The check walks the table, `config schema` publishes it as JSON Schema, and `docs/reference/config.md` is made of it. The keys are
+OpenClaw's (https://docs.openclaw.ai/gateway/configuration) except those marked `own`.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, get_args
 
-from portico.interfaces.provider_spec import ModelCost, PriceTier
+from portico.config import openclaw
+from portico.interfaces.provider_spec import ApiKind, ModelCost, PriceTier
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping
 
+    from portico.config.config_path import ConfigPath
     from portico.interfaces.basics import JsonValue
-    from portico.interfaces.provider_spec import ApiKind
     from portico.secret import Secret
 
 DEFAULT_PORT: Final = 18444
+API_KINDS: Final[tuple[ApiKind, ...]] = get_args(ApiKind)
+INCLUDE: Final = "$include"
+DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
 # Headers that say where a message ends or whom it is for (RFC 9110, RFC 9112): a config cannot set them.
 FRAMING: Final = frozenset(
     {"connection", "content-length", "expect", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
 )
+
+
+# --- the values -----------------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,3 +208,322 @@ class Config:
     gateway: GatewayConfig = field(default_factory=GatewayConfig)
     base: str | None = None
     history: bool = True
+
+
+# --- the table ------------------------------------------------------------------------------------------------------------------
+
+Kind = Literal["text", "string", "secret", "flag", "whole", "amount", "texts", "object", "map", "array", "any"]
+# What the type of a value cannot say; each is a function of `config/check.py`.
+Rule = Literal[
+    "config",
+    "variables",
+    "profile",
+    "defaults",
+    "plugins",
+    "folders",
+    "entries",
+    "provider",
+    "model",
+    "headers",
+    "cost",
+    "tiers",
+    "corrected-provider",
+    "corrected-headers",
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A key, or what a map or an array holds. A `text` is not empty, a `string` may be; a `secret` is a text or refers to one.
+
+    Attributes:
+        kind: the type of its value.
+        description: what it is for, as the reference page and editors show it.
+        words: the only texts it may be, if there are any; `foreign_words` are those that only OpenClaw understands.
+        low: the least of a whole number, `high` its greatest, None for no bound.
+        keys: the keys of an object; `foreign` are those that only OpenClaw uses. An object without `keys` is read as it is.
+        of: what a map or an array holds.
+        or_text: whether a plain text may stand in its place.
+        own: whether it is Portico's own, so that OpenClaw's strict schema refuses it.
+        required: whether an object without it is an error.
+        rule: what else is checked, and made of the value.
+        makes: the class whose fields the keys of an object are, in snake case; None leaves a dictionary of them.
+    """
+
+    kind: Kind
+    description: str = ""
+    words: tuple[str, ...] = ()
+    foreign_words: tuple[str, ...] = ()
+    low: int = 0
+    high: int | None = None
+    keys: Mapping[str, Key] = field(default_factory=dict)
+    of: Key | None = None
+    or_text: bool = False
+    own: bool = False
+    required: bool = False
+    foreign: tuple[str, ...] = ()
+    rule: Rule | None = None
+    makes: Callable[..., object] | None = None
+
+
+def _text(description: str, *words: str, own: bool = False, required: bool = False) -> Key:
+    return Key("text", description, words, own=own, required=required)
+
+
+def _object(
+    description: str,
+    keys: Mapping[str, Key],
+    makes: Callable[..., object] | None = None,
+    rule: Rule | None = None,
+    foreign: tuple[str, ...] = (),
+    *,
+    or_text: bool = False,
+) -> Key:
+    return Key("object", description, keys=keys, makes=makes, rule=rule, foreign=foreign, or_text=or_text)
+
+
+def _map(description: str, of: Key, rule: Rule | None = None, *, own: bool = False) -> Key:
+    return Key("map", description, of=of, rule=rule, own=own)
+
+
+_PRICES: Final = {
+    "input": Key("amount", "Of what is sent."),
+    "output": Key("amount", "Of what comes back."),
+    "cacheRead": Key("amount", "Of what is read from the provider's cache."),
+    "cacheWrite": Key("amount", "Of what is written to it."),
+}
+_TIER: Final = _object(
+    "The prices of a request with more input than that; what is left out costs what it does below.",
+    {
+        "inputAbove": Key("whole", "Above how many tokens of input, cached ones among them.", low=1, required=True, own=True),
+        **{name: replace(key, own=True) for name, key in _PRICES.items()},
+    },
+    TierConfig,
+)
+_COST: Final = _object(
+    "Prices in US dollars per million tokens.",
+    {**_PRICES, "tiers": Key("array", "Prices of larger requests.", of=_TIER, own=True, rule="tiers")},
+    CostConfig,
+    "cost",
+)
+_HEADERS: Final = _map("Headers of requests to this model, over the provider's.", Key("text"), "headers")
+_MODEL_API: Final = Key("text", "The protocol that this model speaks, over the provider's.", API_KINDS, openclaw.API_KINDS)
+_MODEL: Final = _object(
+    "A model of the provider.",
+    {
+        "id": _text("The provider's own name of the model; case matters.", required=True),
+        "name": _text("What people call it."),
+        "api": _MODEL_API,
+        "reasoning": Key("flag", "Whether it thinks before it answers."),
+        "input": Key("texts", "What it takes: text, image, video."),
+        "contextWindow": Key("whole", "How many tokens fit in.", low=1),
+        "maxTokens": Key("whole", "How many tokens an answer may have.", low=1),
+        "cost": _COST,
+        "headers": _HEADERS,
+    },
+    ModelConfig,
+    "model",
+    openclaw.MODEL,
+)
+_PROVIDER: Final = _object(
+    "A provider of models.",
+    {
+        "baseUrl": _text(
+            "Where its API is: https, or http on this machine or in the local network; without the endpoint's own path."
+        ),
+        "apiKey": Key(
+            "secret", "Its key; `${NAME}`, or the bare name of a variable such as `ACME_API_KEY`, takes it from the environment."
+        ),
+        "api": replace(_MODEL_API, description="The protocol it speaks."),
+        "authHeader": Key("flag", "Send the key as `Authorization: Bearer`; false: in the protocol's own header."),
+        "headers": replace(_HEADERS, description="Headers of every request; values may be variables, as in `apiKey`."),
+        "models": Key("array", "Its models, added to those that Portico knows.", of=_MODEL),
+    },
+    ProviderConfig,
+    "provider",
+    openclaw.PROVIDER,
+)
+_PROFILE: Final = _object(
+    "A sign-in, without its secrets.",
+    {
+        "provider": _text("Whose it is."),
+        "mode": _text("How it was made.", "api_key", "oauth", "token"),
+        "email": _text("Whose account it is."),
+    },
+    AuthProfile,
+    "profile",
+)
+_CHOICE: Final = {
+    "primary": _text("The default: provider/model, or an alias."),
+    "fallbacks": Key("texts", "What is asked when it fails, in order."),
+}
+_DEFAULTS: Final = _object(
+    "What holds where nothing else is said.",
+    {
+        "model": _object("The model to use.", _CHOICE, or_text=True),
+        "models": _map(
+            "The models that may be used, by reference; empty: all.",
+            _object("One of them.", {"alias": _text("A short name for it.")}, ModelSettings, foreign=openclaw.MODEL_SETTINGS),
+        ),
+        "allow": _text("listed: only the models listed there; all: every model, listed or not.", "listed", "all", own=True),
+    },
+    AgentDefaults,
+    "defaults",
+    openclaw.AGENT_DEFAULTS,
+)
+_ENTRY: Final = _object(
+    "One plugin.",
+    {"enabled": Key("flag", "Whether it is on."), "config": Key("object", "Its own settings: see `plugins info`.")},
+    PluginEntry,
+    foreign=openclaw.PLUGIN_ENTRY,
+)
+_PLUGINS: Final = {
+    "enabled": Key("flag", "False switches every plugin off."),
+    "allow": Key("texts", "The only plugins that may be on; empty: all."),
+    "deny": Key("texts", "Plugins that stay off."),
+    "load": _object("Plugins from elsewhere.", {"paths": Key("texts", "Folders to look for plugins in.", rule="folders")}),
+    "entries": _map("Plugins by id.", _ENTRY, "entries"),
+}
+TOP: Final = _object(
+    "Portico's configuration.",
+    {
+        "base": _text("An OpenClaw file that lies under this one, such as ~/.openclaw/openclaw.json.", own=True),
+        "history": _text(
+            "Whether requests are noted for `usage cost`, without their words; on where it is not said.", "on", "off", own=True
+        ),
+        "env": Key(
+            "map",
+            "Variables for where the environment has none of the name.",
+            keys={
+                "vars": _map("The same, in a place of their own.", Key("string")),
+                "shellEnv": Key("any", "OpenClaw's alone: Portico starts no shell to ask for variables."),
+            },
+            of=Key("string"),
+            rule="variables",
+        ),
+        "auth": _object(
+            "Sign-ins.",
+            {
+                "profiles": _map("Sign-ins by id.", _PROFILE),
+                "order": _map("The order in which a provider's sign-ins are taken.", Key("texts")),
+                "store": _text("Where tokens are kept.", "keyring", "file", own=True),
+            },
+            AuthConfig,
+            foreign=openclaw.AUTH,
+        ),
+        "models": _object(
+            "Providers and their models.",
+            {
+                "mode": _text("merge: beside the built-in providers; replace: instead of them.", "merge", "replace"),
+                "providers": _map("Providers by id.", _PROVIDER),
+            },
+            ModelsConfig,
+            foreign=openclaw.MODELS,
+        ),
+        "agents": _object("Which models are used.", {"defaults": _DEFAULTS}, foreign=openclaw.AGENTS),
+        "plugins": _object("Plugins.", _PLUGINS, PluginsConfig, "plugins", openclaw.PLUGINS),
+        "gateway": _object(
+            "The background process on this machine.",
+            {
+                "port": Key("whole", "Its port on 127.0.0.1.", low=1, high=65535),
+                "models": _map("Model names as clients send them, and the models that answer.", Key("text"), own=True),
+            },
+            GatewayConfig,
+            foreign=openclaw.GATEWAY,
+        ),
+    },
+    Config,
+    "config",
+    openclaw.SECTIONS,
+)
+_CORRECTED_MODEL: Final = replace(_MODEL, keys={**_MODEL.keys, "headers": replace(_HEADERS, rule="corrected-headers")})
+# `models.json`, of which OpenClaw reads more.
+CORRECTIONS: Final = _object(
+    "Corrections of models.",
+    {
+        "providers": _map(
+            "Providers by id.",
+            _object(
+                "A provider.",
+                {"models": Key("array", of=_CORRECTED_MODEL)},
+                rule="corrected-provider",
+                foreign=openclaw.CORRECTED_PROVIDER,
+            ),
+        )
+    },
+)
+
+
+def is_known(section: str) -> bool:
+    """Whether Portico or OpenClaw has a use for this top-level key."""
+    return section in TOP.keys or section in TOP.foreign or section == INCLUDE
+
+
+def porticos_own(value: JsonValue, key: Key = TOP, path: ConfigPath = ()) -> Iterator[ConfigPath]:
+    """The paths in `value` of the keys that OpenClaw's schema does not have."""
+    if isinstance(value, list):
+        inside: list[tuple[str | int, JsonValue, Key | None]] = [(index, each, key.of) for index, each in enumerate(value)]
+    elif isinstance(value, dict):
+        inside = [(name, each, key.keys.get(name, key.of)) for name, each in value.items()]
+    else:
+        return
+    for name, each, inner in inside:
+        if inner is not None and inner.own:
+            yield (*path, name)
+        elif inner is not None:
+            yield from porticos_own(each, inner, (*path, name))
+
+
+# --- the table as JSON Schema ---------------------------------------------------------------------------------------------------
+
+_TEXTS: Final[dict[str, JsonValue]] = {"type": "array", "items": {"type": "string", "minLength": 1}}
+_INCLUDE: Final[dict[str, JsonValue]] = {
+    "description": "Files that stand in the place of this object, relative to this one; keys beside it come on top.",
+    "anyOf": [{"type": "string", "minLength": 1}, _TEXTS],
+}
+
+
+def json_schema() -> dict[str, JsonValue]:
+    """The table of keys as JSON Schema (https://json-schema.org/draft/2020-12), for editors that complete and check as one types.
+
+    It allows keys that it does not name: OpenClaw has more of them. What it cannot express, such as which URLs are allowed, is
+    checked by `config validate`.
+    """
+    top = _schema(TOP)
+    return {"$schema": DRAFT, "title": "Portico", **top, "$defs": {"include": _INCLUDE}}
+
+
+def _schema(key: Key) -> dict[str, JsonValue]:
+    schema = _SIMPLE[key.kind] if key.kind in _SIMPLE else _container(key)
+    if key.kind == "text":
+        schema = {"enum": [*key.words, *key.foreign_words]} if key.words else schema
+    elif key.kind == "whole":
+        schema = {**schema, "minimum": key.low} | ({"maximum": key.high} if key.high is not None else {})
+    if key.or_text:
+        schema = {"anyOf": [{"type": "string", "minLength": 1}, schema]}
+    return {"description": key.description, **schema} if key.description else dict(schema)
+
+
+def _container(key: Key) -> dict[str, JsonValue]:
+    if key.kind == "array":
+        return {"type": "array", "items": _schema(key.of) if key.of is not None else {}}
+    properties: dict[str, JsonValue] = {name: _schema(inner) for name, inner in key.keys.items()}
+    schema: dict[str, JsonValue] = {"type": "object", "properties": {**properties, INCLUDE: {"$ref": "#/$defs/include"}}}
+    needed: list[JsonValue] = [name for name, inner in key.keys.items() if inner.required]
+    if needed:
+        schema["required"] = needed
+    if key.of is not None:
+        schema["additionalProperties"] = _schema(key.of)
+    return schema
+
+
+_SIMPLE: Final[dict[str, dict[str, JsonValue]]] = {
+    "any": {},
+    "string": {"type": "string"},
+    "text": {"type": "string", "minLength": 1},
+    "secret": {"type": "string", "minLength": 1},
+    "flag": {"type": "boolean"},
+    "whole": {"type": "integer"},
+    "amount": {"type": "number", "minimum": 0},
+    "texts": _TEXTS,
+}

@@ -1,4 +1,4 @@
-"""Keys of an OpenClaw configuration that Portico has no use for and passes over in silence.
+"""Keys of an OpenClaw config that Portico does not use and ignores without a warning.
 
 Source: https://docs.openclaw.ai/gateway/configuration (February 2026), https://docs.openclaw.ai/gateway/config-tools/custom-providers
 (November 2026), and OpenClaw's strict schema, `src/config/zod-schema*.ts`.
@@ -84,6 +84,9 @@ AGENT_DEFAULTS: Final = (
     "subagents",
     "sandbox",
 )
+AUTH: Final = ("cooldowns",)
+AGENTS: Final = ("list",)
+PLUGINS: Final = ("slots", "installs")
 GATEWAY: Final = (
     "mode",
     "bind",
@@ -115,3 +118,4 @@ API_KINDS: Final = (
     "google-vertex",
     "pi-messages",
 )
+CORRECTED_PROVIDER: Final = ("baseUrl", "api", "auth", "authHeader", "apiKey", "headers")  # in `models.json`
