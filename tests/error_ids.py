@@ -31,7 +31,7 @@ PASSED_ON: Final = frozenset(
         *(
             "auth/pause",
             "cli/demo_keep",
-            "config/reading",
+            "config/document",
             "doctor/examination",
             "doctor/files",
             "doctor/finding",

@@ -18,7 +18,7 @@ from portico.auth.importers.sidecar import _holder
 from portico.auth.uses import Uses
 from portico.cli.main import main
 from portico.clock import SystemClock
-from portico.config.dotenv import read_dotenv
+from portico.config.environment import read_dotenv
 from portico.doctor.bundle import _log
 from portico.errors import PorticoError, StoreError
 from portico.gateway.log import open_log

@@ -12,8 +12,8 @@ from types import SimpleNamespace
 import pytest
 
 from portico.cli.main import main
-from portico.config.layers import load_config
-from portico.config.reading import exposed
+from portico.config.load import load_config
+from portico.config.sources import exposed
 from portico.errors import ConfigError, StoreError
 from portico.onboarding.choices import announced, by_name, choice_of_provider
 from portico.ownership import Owners

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from portico.cli.main import main
-from portico.config.file import ConfigFile
+from portico.config.document import ConfigFile
 from portico.errors import StoreError
 from portico.gateway.port import PORT_ENV
 from portico.onboarding.wizard.base import openclaw_file

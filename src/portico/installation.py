@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from portico.auth.broker import TokenBroker
-    from portico.config.layers import LoadedConfig
+    from portico.config.load import LoadedConfig
     from portico.interfaces.authorization import FormPoster
     from portico.interfaces.basics import Clock
     from portico.models.loader import ModelLoader
@@ -231,7 +231,7 @@ class Installation:
         return PassphraseSource(self.env, self.passphrase_asker())
 
     def _load_config(self) -> LoadedConfig:
-        from portico.config.layers import load_config
+        from portico.config.load import load_config
 
         self.refuse_missing_config()
         return load_config(self.paths, self.env)

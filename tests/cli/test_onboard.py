@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from portico.config.file import ConfigFile
+from portico.config.document import ConfigFile
 from portico.store.profiles import ProfileIndex
 from portico.testing.canary import canary
 from tests.minimax_session import CN, GLOBAL, SIGN_IN, events

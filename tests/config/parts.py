@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from portico.config.layers import LoadedConfig, load_config
+from portico.config.load import LoadedConfig, load_config
 from portico.paths import Paths
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from portico.config.file import ConfigFile
+from portico.config.document import ConfigFile
 
 SRC = Path(__file__).parents[2] / "src"
 TEXT = """// the first line
@@ -25,7 +25,7 @@ TEXT = """// the first line
 EDIT_AT_RANDOM = """
     import copy, json, random, sys
     from pathlib import Path
-    from portico.config.file import ConfigFile
+    from portico.config.document import ConfigFile
 
     place, seed = sys.argv[3], int(sys.argv[4])
     chance = random.Random(seed)

@@ -96,7 +96,7 @@ def test_without_a_base_there_is_nothing_to_write_to(files):
 EDIT_OFTEN = """
     import sys
     from pathlib import Path
-    from portico.config.layers import load_config
+    from portico.config.load import load_config
     from portico.paths import Paths
     paths = Paths(config=Path(sys.argv[1]), state=Path(sys.argv[2]), state_id="test")
     for number in range(20):

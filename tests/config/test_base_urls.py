@@ -8,7 +8,7 @@ import pytest
 
 from portico.config.check import check
 from portico.config.document import Document
-from portico.config.stack import read_stack
+from portico.config.sources import read_stack
 from portico.paths import Paths
 from portico.plugins.entry_config import entry_problems
 from portico.urls import why_not_a_base_url

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from portico.config.config_path import format_path, parse_path
+from portico.config.document import format_path, parse_path
 from portico.errors import UsageError
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from portico.config.file import ConfigFile
+from portico.config.document import ConfigFile
 from portico.errors import ConfigError, LockBusy
 from portico.store.steps import FILE_STEPS
 
@@ -177,7 +177,7 @@ def test_a_broken_file_is_left_as_it_is(written):
 EDIT_WITHOUT_ROOM = """
     import resource, signal, sys
     from pathlib import Path
-    from portico.config.file import ConfigFile
+    from portico.config.document import ConfigFile
     from portico.errors import ConfigError
     file = ConfigFile(Path(sys.argv[1]), Path(sys.argv[2]))
     change = lambda document: document.set(("gateway", "note"), "x" * 100)
@@ -205,7 +205,7 @@ EDIT_AS_SOMEBODY = """
     import os, sys
     from pathlib import Path
     import portico.config.json5_edit  # somebody else may not read the folder that it is loaded from
-    from portico.config.file import ConfigFile
+    from portico.config.document import ConfigFile
     from portico.errors import ConfigError
     if os.geteuid() == 0:
         os.setgroups([]); os.setgid(65534); os.setuid(65534)
@@ -252,7 +252,7 @@ def test_a_place_that_may_not_be_written_or_read_is_named_and_left_as_it_is(of_f
 EDIT_AND_DIE = """
     import os, signal, sys
     from pathlib import Path
-    from portico.config.file import ConfigFile
+    from portico.config.document import ConfigFile
     def die(step):
         if step == sys.argv[3]:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -277,7 +277,7 @@ def test_a_kill_at_any_step_leaves_the_old_or_the_new_file_whole_and_the_next_ed
 EDIT_OFTEN = """
     import sys
     from pathlib import Path
-    from portico.config.file import ConfigFile
+    from portico.config.document import ConfigFile
     file = ConfigFile(Path(sys.argv[1]), Path(sys.argv[2]))
     print("ready", flush=True)
     sys.stdin.readline()

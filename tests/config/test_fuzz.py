@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from portico.config.check import check
-from portico.config.reading import decoded
+from portico.config.document import decoded
 from portico.errors import ConfigError
 from portico.secret import Secret
 

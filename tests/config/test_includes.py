@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from portico.config.includes import MAX_DEPTH, MAX_FILES
+from portico.config.sources import MAX_DEPTH, MAX_FILES
 from portico.errors import ConfigError
 
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from portico.config.base_edit import checked_for_openclaw
 from portico.config.check import check
 from portico.config.document import Document
+from portico.config.load import checked_for_openclaw
 from portico.config.schema import DRAFT, TOP, Key, is_known, json_schema, porticos_own
 from portico.errors import ConfigError
 from portico.plugins.config_schema import config_problems

@@ -6,8 +6,8 @@ import os
 
 import pytest
 
-from portico.config.file import ConfigFile
-from portico.config.layers import load_config
+from portico.config.document import ConfigFile
+from portico.config.load import load_config
 from portico.errors import ConfigError
 from portico.paths import Paths
 from portico.testing.canary import canary, exempt

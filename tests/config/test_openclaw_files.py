@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from portico.config.document import Document
-from portico.config.stack import alone
+from portico.config.sources import alone
 from tests.minimax_session import in_this_process
 
 pytestmark = pytest.mark.requirement("E181")

@@ -6,9 +6,9 @@ import json
 
 import pytest
 
-from portico.config.base_edit import checked_for_openclaw
 from portico.config.check import check
 from portico.config.document import Document
+from portico.config.load import checked_for_openclaw
 from portico.errors import ConfigError
 from portico.gateway.metering import StreamMeter
 from portico.interfaces.provider_spec import ModelCost, ModelSpec

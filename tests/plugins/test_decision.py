@@ -4,7 +4,7 @@ import pytest
 
 from portico.config.document import Document
 from portico.config.schema import PluginEntry, PluginsConfig
-from portico.config.stack import read_stack
+from portico.config.sources import read_stack
 from portico.plugins.decision import decide, disable, enable, enabled_in
 
 ON, OFF = {"acme": PluginEntry(enabled=True)}, {"acme": PluginEntry(enabled=False)}

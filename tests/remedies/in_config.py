@@ -15,7 +15,7 @@ from unittest.mock import patch
 
 import pytest
 
-from portico.config import file
+from portico.config import document
 from portico.store.atomic import write_temporary
 from tests.gateway.providers import STREAMS
 from tests.remedies.in_models import ASK, acme
@@ -129,7 +129,7 @@ def a_config_that_another_program_keeps_changing(desk):
         return write_temporary(target, data, **more)
 
     with pytest.MonkeyPatch.context() as seam:
-        seam.setattr(file, "write_temporary", while_it_saves)
+        seam.setattr(document, "write_temporary", while_it_saves)
         desk.refused("config", "set", "models.mode", '"merge"')
     assert next(saves) > 1
     desk.ok("config", "set", "models.mode", "merge")

@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from portico.config.file import ConfigFile
+from portico.config.document import ConfigFile
 from portico.services.service import write_file
 from portico.store import atomic
 from portico.store.atomic import look_like, temporaries, write_in_place, write_temporary

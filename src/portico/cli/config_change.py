@@ -6,12 +6,11 @@ from shlex import quote
 from typing import TYPE_CHECKING
 
 from portico.cli.config_values import given_value, is_secret_place, masked, not_found
-from portico.config.document import Document, format_path, parse_path
-from portico.config.file import ConfigFile
+from portico.config.document import ConfigFile, Document, format_path, parse_path
 from portico.config.json5_edit import same
 from portico.config.problem import refuse_errors
 from portico.config.schema import is_known
-from portico.config.stack import NOT_FROM_BASE, read_stack
+from portico.config.sources import NOT_FROM_BASE, read_stack
 from portico.errors import ConfigError, ExitCode
 
 if TYPE_CHECKING:
@@ -19,10 +18,9 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from portico.cli.runtime import Runtime
-    from portico.config.config_path import ConfigPath
-    from portico.config.effective import Effective, Origin
+    from portico.config.document import ConfigPath
     from portico.config.problem import Problem
-    from portico.config.stack import Stack
+    from portico.config.sources import Effective, Origin, Stack
     from portico.interfaces.basics import JsonValue
 
     Edit = Callable[[Document], Document]

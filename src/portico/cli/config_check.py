@@ -4,16 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from portico.config.config_path import format_path
-from portico.config.corrections import NAME as MODELS
-from portico.config.corrections import read_corrections
-from portico.config.dotenv import NAME as DOTENV
-from portico.config.dotenv import read_dotenv
-from portico.config.file import ConfigFile
-from portico.config.layers import examined
+from portico.config.document import ConfigFile, format_path
+from portico.config.environment import DOTENV, read_dotenv
+from portico.config.load import MODELS_FILE, examined, read_corrections
 from portico.config.problem import MOST_SHOWN, Problem, named
-from portico.config.reading import exposed
-from portico.config.stack import read_stack
+from portico.config.sources import exposed, read_stack
 from portico.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -21,8 +16,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from portico.cli.runtime import Runtime
-    from portico.config.config_path import ConfigPath
-    from portico.config.document import Document
+    from portico.config.document import ConfigPath, Document
 
 
 def show_problems(rt: Runtime) -> int:
@@ -97,5 +91,5 @@ def _beside(folder: Path) -> tuple[Problem, ...]:
 
 def _others(rt: Runtime, document: Document) -> list[Path]:
     """The files that are read besides the own one."""
-    beside = [rt.paths.config.parent / name for name in (MODELS, DOTENV)]
+    beside = [rt.paths.config.parent / name for name in (MODELS_FILE, DOTENV)]
     return [*read_stack(document).others, *(path for path in beside if path.exists())]

@@ -12,8 +12,7 @@ from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Final
 
 from portico.cli.config_values import masked
-from portico.config.file import ConfigFile
-from portico.config.reading import decoded, read_bytes
+from portico.config.document import ConfigFile, decoded, read_bytes
 from portico.errors import ConfigError, ExitCode, UsageError
 from portico.paths import FILE_MODE, make_private_folder
 

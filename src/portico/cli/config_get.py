@@ -5,18 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from portico.cli.config_values import masked, not_found
-from portico.config.document import Document, format_path, parse_path
-from portico.config.reading import read_document
-from portico.config.stack import read_stack
+from portico.config.document import Document, format_path, parse_path, read_document
+from portico.config.sources import read_stack
 from portico.errors import ConfigError, ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from portico.cli.runtime import Runtime
-    from portico.config.config_path import ConfigPath
-    from portico.config.effective import Effective
-    from portico.config.stack import Stack
+    from portico.config.document import ConfigPath
+    from portico.config.sources import Effective, Stack
     from portico.interfaces.basics import JsonValue
 
 

@@ -13,7 +13,7 @@ from portico.secret import REDACTED, redact
 from portico.store.atomic import read_text
 
 if TYPE_CHECKING:
-    from portico.config.config_path import ConfigPath
+    from portico.config.document import ConfigPath
     from portico.interfaces.basics import JsonValue
 
 _SECRET_ENDINGS: Final = ("key", "token", "secret", "password", "passphrase", "authorization", "cookie", "credential")

@@ -178,7 +178,7 @@ def choose_port(config: Path, locks: Path) -> None:
     """Give the demo's background process a port of its own: the user's may run already."""
     import socket
 
-    from portico.config.file import ConfigFile
+    from portico.config.document import ConfigFile
 
     with socket.create_server(("127.0.0.1", 0)) as probe:
         port = probe.getsockname()[1]

@@ -149,7 +149,7 @@ def _revoke_keys(done: _Purged, rt: Runtime) -> None:
 
 
 def _delete_files(done: _Purged, rt: Runtime, *, keep_config: bool) -> None:
-    from portico.config.file import BACKUPS
+    from portico.config.document import BACKUPS
     from portico.paths import resolve_paths
 
     state, config = rt.paths.state, rt.paths.config

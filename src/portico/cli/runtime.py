@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from portico.cli.render import Output
-    from portico.config.layers import LoadedConfig
+    from portico.config.load import LoadedConfig
     from portico.errors import ConfigError
     from portico.interfaces.basics import Clock, Prompter
     from portico.secret import Secret
@@ -104,7 +104,7 @@ class Runtime(Installation):
 
     def tell_exposed(self) -> None:
         """Warn of a config file that other users can change, for commands that read its text alone."""
-        from portico.config.reading import exposed
+        from portico.config.sources import exposed
 
         if "_loaded" not in self.__dict__:
             for warning in exposed((self.paths.config, self.paths.state)):

@@ -12,11 +12,11 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from portico.config import openclaw
-from portico.config.config_path import format_path
-from portico.config.effective import Effective
+from portico.config.document import format_path
 from portico.config.environment import holds_reference
 from portico.config.problem import Problem, named
 from portico.config.schema import API_KINDS, FRAMING, TOP, AgentDefaults, Config, PluginEntry
+from portico.config.sources import Effective
 from portico.paths import UnknownHome, expanded
 from portico.secret import Secret
 from portico.urls import endpoint_end, is_in_the_clear, normalised_base_url, why_not_a_base_url
@@ -24,8 +24,7 @@ from portico.urls import endpoint_end, is_in_the_clear, normalised_base_url, why
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from portico.config.config_path import ConfigPath
-    from portico.config.document import Document
+    from portico.config.document import ConfigPath, Document
     from portico.config.schema import Key, Kind, Rule
     from portico.interfaces.basics import JsonValue
 

@@ -1,23 +1,74 @@
-"""A JSON5 text and its value. Edits make a new document whose text differs only where it must."""
+"""A JSON5 text that is edited in place, the paths into it, and the file that it stands in.
+
+An edit makes a new document whose text differs only where it must. A file is read whole, never a FIFO or a folder, and is never
+taken for empty if it merely cannot be read; it is changed under a lock, and replaced in one step.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
+import re
 from bisect import bisect_right
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
-from portico.config.config_path import ConfigPath, format_path, parse_path
-from portico.config.json5 import Container, Entry, Json5SyntaxError, Node, hidden, line_starts, parse, plain, position
-from portico.errors import ConfigError
+from portico.config.json5 import (
+    MAX_INDEX_DIGITS,
+    Container,
+    Entry,
+    Json5SyntaxError,
+    Node,
+    hidden,
+    line_starts,
+    parse,
+    plain,
+    position,
+)
+from portico.errors import ConfigError, LockBusy, UsageError
+from portico.paths import FILE_MODE, make_folder
+from portico.store.atomic import look_like, read_start, replace, sync_folder, temporaries, write_temporary
+from portico.store.lock import file_lock, short_name
+from portico.store.steps import no_step
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from contextlib import AbstractContextManager
 
     from portico.config.json5_edit import Editor, Splice
     from portico.interfaces.basics import JsonValue
+    from portico.store.steps import OnStep
 
-__all__ = ["ConfigPath", "Document", "format_path", "parse_path"]
+ConfigPath = tuple[str | int, ...]
+
+_STEP: Final = re.compile(
+    rf"\[(?P<index>[0-9]{{1,{MAX_INDEX_DIGITS}}})\]"
+    r"|\[\"(?P<quoted>(?:[^\"\\]|\\.)*)\"\]"
+    r"|(?P<dot>\.?)(?P<key>(?:[^.\[\]\\]|\\.)+)",
+    re.DOTALL,
+)
+_ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
+_SPECIAL: Final = re.compile(r"([.\[\]\\])")
+
+BACKUPS: Final = (".bak", ".bak.1", ".bak.2", ".bak.3", ".bak.4")
+_ROUNDS: Final = 5
+MAX_BYTES: Final = 4 << 20
+_NOT_YOURS: Final = "make it yours (chown, chmod u+rw), or name another file with `--config` or PORTICO_CONFIG"
+_NO_FILE: Final = "name a regular file with `--config` or PORTICO_CONFIG"
+_ADVICE: Final = {
+    errno.ENOSPC: "free some space on that disk and run the command again",
+    errno.EDQUOT: "free some of your disk quota and run the command again",
+    errno.EROFS: "that file system is read-only: name another file with `--config` or PORTICO_CONFIG",
+    errno.EACCES: _NOT_YOURS,
+    errno.EPERM: _NOT_YOURS,
+    errno.EINVAL: _NO_FILE,
+    errno.EAGAIN: _NO_FILE,
+    errno.EISDIR: _NO_FILE,
+}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -217,3 +268,219 @@ def _not_json5(name: str, text: str, error: Json5SyntaxError) -> ConfigError:
     line, column = position(text, error.offset)
     message = error.message if text.strip("\ufeff \t\r\n") else "the file is empty; an empty configuration is `{}`"
     return ConfigError("config-syntax", message, where=f"{name}:{line}:{column}")
+
+
+# --- paths, as OpenClaw writes them: `a.b[0].c`, a backslash before a dot that belongs to a key ---------------------------------
+
+
+def parse_path(text: str) -> ConfigPath:
+    """The steps of a path. `["..."]` names a key that holds dots as well.
+
+    Raises:
+        UsageError: `text` is not a path (`config-path`).
+    """
+    steps: list[str | int] = []
+    offset = 0
+    while offset < len(text) or not steps:
+        found = _STEP.match(text, offset)
+        if found is None or (found["key"] is not None and bool(found["dot"]) == (offset == 0)):
+            raise UsageError(
+                "config-path",
+                f"`{text}` is not a path into the configuration",
+                why=f"it cannot be read from character {offset + 1} on",
+                hint=r"write it as `models.providers.minimax.models[0].id`; a dot inside a key is written `\.`",
+            )
+        key = found["key"] if found["quoted"] is None else found["quoted"]
+        steps.append(int(found["index"]) if key is None else _ESCAPED.sub(r"\1", key))
+        offset = found.end()
+    return tuple(steps)
+
+
+def format_path(path: ConfigPath) -> str:
+    """`path` as `parse_path` reads it."""
+    text = ""
+    for step in path:
+        if isinstance(step, int):
+            text += f"[{step}]"
+        else:
+            text += ("." if text else "") + (_SPECIAL.sub(r"\\\1", step) or '[""]')
+    return text.replace('.[""]', '[""]')
+
+
+# --- the file -------------------------------------------------------------------------------------------------------------------
+
+
+class ConfigFile:
+    """A configuration file. `locks` is the folder for the lock of its edits."""
+
+    def __init__(self, path: Path, locks: Path, *, on_step: OnStep = no_step) -> None:
+        self.path = path
+        self._locks = locks
+        self._on_step = on_step
+
+    def load(self) -> Document:
+        """What the file says; a file that does not exist says `{}`.
+
+        Raises:
+            ConfigError: it cannot be read (`config-unreadable`) or is not JSON5 in UTF-8 (`config-syntax`).
+        """
+        return self._parsed(read_bytes(self.path))
+
+    def edit(self, change: Callable[[Document], Document], *, private: bool = False) -> bool:
+        """Put what `change` makes of the file in its place, and say whether that differs.
+
+        Programs that edit through here wait for each other. One that does not, an editor say, is noticed until just before the
+        file is replaced, and `change` is then called again with what it wrote. The five last versions are kept as `.bak` files.
+        `private` takes the file away from everybody else; otherwise it keeps its mode.
+
+        Raises:
+            ConfigError: the file cannot be read or written (`config-write-failed`); it then is as it was.
+            LockBusy: another process holds the lock, or the file never stopped changing.
+        """
+        target = Path(os.path.realpath(self.path))
+        with self._locked(target):
+            for _ in range(_ROUNDS):
+                before = read_bytes(self.path)
+                document = self._parsed(before)
+                text = change(document).text
+                if text == document.text:
+                    return False
+                if self._replace(target, before, encoded(text, self.path), private=private):
+                    return True
+        raise LockBusy(
+            "config-changing", f"{self.path} is being changed by another program", hint="close it there and run the command again"
+        )
+
+    def put(self, document: Document, *, in_place_of: bytes | None, private: bool = False) -> None:
+        """Put a whole new text in the file's place, if the file still is `in_place_of` (None: if there still is none).
+
+        Raises:
+            ConfigError: it is not (`config-changed-meanwhile`), or cannot be written (`config-write-failed`); it is as it was.
+            LockBusy: another process holds the lock.
+        """
+        target = Path(os.path.realpath(self.path))
+        with self._locked(target):
+            data = encoded(document.text, self.path)
+            if read_bytes(self.path) != in_place_of or not self._replace(target, in_place_of, data, private=private):
+                raise ConfigError("config-changed-meanwhile", f"another program has changed {self.path} meanwhile")
+
+    def _locked(self, target: Path) -> AbstractContextManager[object]:
+        return file_lock(self._locks / f"config-{short_name(target)}.lock", what=f"the configuration {self.path}")
+
+    def _parsed(self, data: bytes | None) -> Document:
+        return Document.parse("{}\n", name=str(self.path)) if data is None else decoded(data, str(self.path))
+
+    def _replace(self, target: Path, before: bytes | None, after: bytes, *, private: bool) -> bool:
+        """Put `after` in the place of `before`; False if something else stands there by now."""
+        try:
+            make_folder(target.parent)
+            for leftover in temporaries(target):
+                leftover.unlink(missing_ok=True)
+            temporary = write_temporary(target, after, on_step=self._on_step)
+            try:
+                _take_over(temporary, target, mode=FILE_MODE if private else 0o777)
+                if read_bytes(self.path) != before:
+                    return False
+                if before is not None:
+                    _back_up(target, before)
+                self._on_step("backed-up")
+                replace(temporary, target)
+            finally:
+                temporary.unlink(missing_ok=True)
+        except OSError as error:
+            raise os_failure(f"cannot write {self.path}; it is as it was", error, "config-write-failed") from error
+        self._on_step("renamed")
+        try:
+            sync_folder(target.parent)
+        except OSError as error:
+            raise os_failure(f"{self.path} is changed, but a power cut may undo it", error, "config-write-failed") from error
+        return True
+
+
+def _take_over(temporary: Path, target: Path, *, mode: int) -> None:
+    """Make `temporary` look like `target`, unless the mode of `target` forbids writing."""
+    with contextlib.suppress(FileNotFoundError):
+        found = target.stat()
+        if not os.access(target, os.W_OK):
+            raise PermissionError(errno.EACCES, "the file is read-only")
+        look_like(temporary, found, mode=mode)
+
+
+def _back_up(target: Path, data: bytes) -> None:
+    """Keep the last version, for the file's owner alone."""
+    names = [target.with_name(target.name + suffix) for suffix in BACKUPS]
+    for newer, older in reversed(list(pairwise(names))):
+        with contextlib.suppress(FileNotFoundError):
+            newer.replace(older)
+    copy = write_temporary(names[0], data)
+    try:
+        look_like(copy, target.stat(), mode=FILE_MODE)
+        replace(copy, names[0])
+    finally:
+        copy.unlink(missing_ok=True)
+
+
+def read_bytes(path: Path) -> bytes | None:
+    """The bytes of `path`, None only where nothing at all has that name.
+
+    Raises:
+        ConfigError: it is there and cannot be read, or is larger than any configuration (`config-unreadable`).
+    """
+    try:
+        data = read_start(path, MAX_BYTES + 1)
+    except FileNotFoundError:
+        if not path.is_symlink():
+            return None
+        raise ConfigError("config-unreadable", f"{path} is a link to a file that does not exist") from None
+    except OSError as error:
+        raise os_failure(f"cannot read {path}", error, "config-unreadable") from error
+    if len(data) > MAX_BYTES:
+        why = f"it is larger than {MAX_BYTES >> 20} MiB, which no configuration is"
+        raise ConfigError(
+            "config-unreadable", f"refusing to read {path}", why=why, hint="name another file with `--config` or PORTICO_CONFIG"
+        )
+    return data
+
+
+def decoded(data: bytes, name: str) -> Document:
+    """The document that the bytes of a file called `name` are.
+
+    Raises:
+        ConfigError: they are not JSON5 in UTF-8 (`config-syntax`, with `where` as `file:line:column`).
+    """
+    try:
+        return Document.parse(data.decode(), name=name)
+    except UnicodeDecodeError as error:
+        before = data[: error.start].decode()
+        line, column = position(before, len(before))
+        where = f"{name}:{line}:{column}"
+        raise ConfigError("config-syntax", "the file is not UTF-8 text", where=where, hint="save it as UTF-8") from None
+
+
+def encoded(text: str, path: Path) -> bytes:
+    """`text` as the bytes of the file at `path`.
+
+    Raises:
+        ConfigError: nobody would read so long a file (`config-too-large`).
+    """
+    data = text.encode()
+    if len(data) > MAX_BYTES:
+        why = f"a configuration has at most {MAX_BYTES >> 20} MiB"
+        raise ConfigError("config-too-large", f"{path} would become too large to be read again", why=why)
+    return data
+
+
+def read_document(path: Path) -> Document | None:
+    """What the file at `path` says, None where there is none.
+
+    Raises:
+        ConfigError: as `read_bytes` and `decoded` do.
+    """
+    data = read_bytes(path)
+    return decoded(data, str(path)) if data is not None else None
+
+
+def os_failure(message: str, error: OSError, id: str) -> ConfigError:
+    """`error` as a user reads it: which file, the system's words, and what to do."""
+    name = errno.errorcode.get(error.errno or 0, type(error).__name__)
+    return ConfigError(id, message, why=f"{error.strerror or error} [{name}]", hint=_ADVICE.get(error.errno or 0))

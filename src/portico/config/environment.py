@@ -1,22 +1,39 @@
-"""`${VAR}` in values of the configuration: resolved when a value is used, never written back.
+"""Variables of a config: `${VAR}` in its values, and the `.env` file beside it.
 
-An `apiKey` and a header may also be the bare name of a variable, as OpenClaw's model library pi resolves them
-(https://github.com/earendil-works/pi, packages/coding-agent/docs/models.md).
+A reference is resolved when a value is used, and never written back. An `apiKey` and a header may also be the bare name of a
+variable, as OpenClaw's model library pi resolves them (https://github.com/earendil-works/pi,
+packages/coding-agent/docs/models.md).
 """
 
 from __future__ import annotations
 
+import os
 import re
+import stat
+from shlex import quote
 from typing import TYPE_CHECKING, Final
 
+from portico.config.document import read_bytes
+from portico.config.problem import Layer, Problem
 from portico.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
 _REFERENCE: Final = re.compile(r"(\$?)\$\{([A-Z_][A-Z0-9_]*)\}")
 # With an underscore, so that a key which is one word in capitals stays a key.
 _BARE_NAME: Final = re.compile(r"(?=.*_)[A-Z][A-Z0-9_]*")
+DOTENV: Final = ".env"
+_LINE: Final = re.compile(
+    r"""\s*(?:export\s+)?(?P<name>[A-Za-z_][A-Za-z0-9_]*)\s*=\s*"""
+    r"""(?:"(?P<double>(?:[^"\\]|\\.)*)"|'(?P<single>[^']*)'|(?P<bare>[^\s"'#]\S*(?:\s+[^\s#]\S*)*)?)"""
+    r"""\s*(?:\#.*)?""",
+    re.VERBOSE,
+)
+_NOTHING: Final = re.compile(r"\s*(?:#.*)?")
+_ESCAPES: Final = re.compile(r"\\(.)")
+_ESCAPED: Final = {"n": "\n", "r": "\r", "t": "\t"}
 
 
 def resolve_variables(text: str, env: Mapping[str, str], *, where: str) -> str:
@@ -72,3 +89,57 @@ def holds_reference(text: str) -> bool:
 def with_defaults(env: Mapping[str, str], defaults: Mapping[str, str]) -> dict[str, str]:
     """`env` with the variables of a configuration's `env` section where it has none or an empty one."""
     return {**defaults, **{name: value for name, value in env.items() if value or name not in defaults}}
+
+
+# --- `.env`: `NAME=value` lines for variables that the process does not have; the values may be API keys ------------------------
+
+
+def read_dotenv(folder: Path, layer: Layer = "own") -> tuple[Mapping[str, str], tuple[Problem, ...]]:
+    r"""The variables of `folder`'s `.env`, and what is wrong with that file: never an error, and never with a value in it.
+
+    A value is as it stands: bare up to a `#` after a space, in single quotes literal, in double quotes with `\n`, `\t`, `\"`
+    and `\\`. Nothing in it is expanded, and none goes over a line's end. A variable that is empty is as good as none.
+    """
+    path = folder / DOTENV
+    try:
+        data = read_bytes(path)
+        text = data.decode() if data is not None else None
+    except (ConfigError, UnicodeDecodeError) as error:
+        why = "it is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else str(error)
+        return {}, (Problem("warning", str(path), (), f"it is not read: {why}", layer=layer),)
+    if text is None:
+        return {}, ()
+    values: dict[str, str] = {}
+    problems = [*_private(path, layer)]
+    for number, line in enumerate(text.removeprefix("\ufeff").splitlines(), 1):
+        found = _LINE.fullmatch(line)
+        if found is not None:
+            values[found["name"]] = _value(found)
+        elif not _NOTHING.fullmatch(line):
+            message = "this line is not NAME=value; it has no effect"
+            problems.append(Problem("warning", f"{path}:{number}:1", (), message, layer=layer))
+    return {name: value for name, value in values.items() if value}, tuple(problems)
+
+
+def _value(found: re.Match[str]) -> str:
+    if found["double"] is not None:
+        return _ESCAPES.sub(lambda escape: _ESCAPED.get(escape[1], escape[1]), found["double"])
+    return found["single"] if found["single"] is not None else (found["bare"] or "")
+
+
+def _private(path: Path, layer: Layer) -> tuple[Problem, ...]:
+    mode = others_may(path, 0o077)
+    if mode is None:
+        return ()
+    return (Problem("warning", str(path), (), f"other users may read it ({mode})", f"chmod 600 {quote(str(path))}", layer),)
+
+
+def others_may(path: Path, bits: int) -> str | None:
+    """The mode of `path`, in words, where it gives any of `bits` to users other than its owner; None where it does not."""
+    if os.name != "posix":
+        return None
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+    except OSError:
+        return None
+    return f"its mode is {mode:04o}" if mode & bits else None

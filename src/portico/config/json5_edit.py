@@ -18,7 +18,7 @@ from portico.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from portico.config.config_path import ConfigPath
+    from portico.config.document import ConfigPath
     from portico.interfaces.basics import JsonValue
 
 WIDTH: Final = 100

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from portico.config.config_path import ConfigPath, format_path
+from portico.config.document import ConfigPath, format_path
 from portico.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from portico.config.config_path import ConfigPath
-    from portico.config.document import Document
+    from portico.config.document import ConfigPath, Document
     from portico.config.schema import Config
 
 ORDER: Final = ("auth", "order")

@@ -15,7 +15,7 @@ from portico.interfaces.provider_spec import ApiKind, ModelCost, PriceTier
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from portico.config.config_path import ConfigPath
+    from portico.config.document import ConfigPath
     from portico.interfaces.basics import JsonValue
     from portico.secret import Secret
 

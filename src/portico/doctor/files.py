@@ -7,8 +7,8 @@ from shlex import quote
 from typing import TYPE_CHECKING, Final
 
 from portico.config.environment import named_variable
-from portico.config.layers import guarded
-from portico.config.reading import exposed
+from portico.config.load import guarded
+from portico.config.sources import exposed
 from portico.doctor.finding import Found, Saw, Skipped, of_error
 from portico.errors import PorticoError
 from portico.paths import FILE_MODE
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from portico.config.layers import LoadedConfig
+    from portico.config.load import LoadedConfig
     from portico.doctor.finding import Seen
     from portico.doctor.patient import Patient
 

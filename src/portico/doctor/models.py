@@ -5,7 +5,7 @@ from __future__ import annotations
 from shlex import quote
 from typing import TYPE_CHECKING, Final
 
-from portico.config.config_path import format_path
+from portico.config.document import format_path
 from portico.config.references import model_names
 from portico.doctor.finding import Found, Saw, Skipped, of_error
 from portico.errors import ConfigError, PorticoError, SignInNeeded
@@ -16,7 +16,7 @@ from portico.store.remedy import SIGNED_OUT, sign_in
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from portico.config.config_path import ConfigPath
+    from portico.config.document import ConfigPath
     from portico.doctor.finding import Level, Seen
     from portico.doctor.patient import Patient
     from portico.models.loader import ModelLoader

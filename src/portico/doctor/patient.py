@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from portico.errors import PorticoError
 
 if TYPE_CHECKING:
-    from portico.config.layers import LoadedConfig
+    from portico.config.load import LoadedConfig
     from portico.installation import Installation
     from portico.models.loader import ModelLoader
     from portico.store.keyring_store import KeyringStore

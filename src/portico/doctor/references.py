@@ -6,7 +6,7 @@ import shlex
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from portico.config.config_path import format_path
+from portico.config.document import format_path
 from portico.config.references import ORDER, PROFILES, model_names, own_profiles
 from portico.doctor.finding import Found, Saw, Skipped
 from portico.errors import PorticoError, StoreError
@@ -14,9 +14,8 @@ from portico.errors import PorticoError, StoreError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from portico.config.config_path import ConfigPath
-    from portico.config.document import Document
-    from portico.config.layers import LoadedConfig
+    from portico.config.document import ConfigPath, Document
+    from portico.config.load import LoadedConfig
     from portico.doctor.finding import Level, Seen
     from portico.doctor.patient import Patient
 

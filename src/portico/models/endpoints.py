@@ -15,7 +15,7 @@ from portico.urls import normalised_base_url, why_not_a_base_url
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-    from portico.config.config_path import ConfigPath
+    from portico.config.document import ConfigPath
     from portico.config.schema import Config, ProviderConfig
     from portico.interfaces.provider_spec import ApiKind, ProviderSpec
     from portico.models.catalog import Provider

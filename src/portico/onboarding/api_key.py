@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from portico.config.config_path import format_path
+from portico.config.document import format_path
 from portico.config.environment import named_variable
 from portico.errors import NetworkError, UsageError
 from portico.interfaces.provider_spec import ModelSpec
@@ -23,8 +23,7 @@ from portico.secret import Secret
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from portico.config.config_path import ConfigPath
-    from portico.config.document import Document
+    from portico.config.document import ConfigPath, Document
     from portico.interfaces.basics import JsonValue
     from portico.interfaces.provider_spec import KeyChoice, ProviderSpec
     from portico.models.callable import CallableModel
@@ -96,8 +95,8 @@ def callable_model(bench: Workbench, setup: KeySetup) -> CallableModel:
     Raises:
         ConfigError: as the config is, it cannot be called.
     """
-    from portico.config.layers import examined
-    from portico.config.stack import read_stack
+    from portico.config.load import examined
+    from portico.config.sources import read_stack
     from portico.models.loader import ModelLoader
     from portico.models.reference import ModelReference
 
@@ -208,7 +207,7 @@ def patched(document: Document, *, setup: KeySetup, listed: bool) -> Document:
 
 def _configured(document: Document, spec: ProviderSpec) -> dict[str, Any]:
     """The provider's block as `document` and the base under it have it together."""
-    from portico.config.stack import read_stack
+    from portico.config.sources import read_stack
 
     return own_object(read_stack(document).effective, ("models", "providers", spec.id))
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from portico.config.document import Document
-    from portico.config.effective import Effective
+    from portico.config.sources import Effective
     from portico.interfaces.auth_method import AuthMethod
     from portico.interfaces.basics import JsonValue
     from portico.interfaces.provider_spec import ModelSpec, ProviderSpec

@@ -17,7 +17,7 @@ from urllib.parse import urlsplit
 from portico.auth.importers.found import place as place_named
 from portico.auth.importers.source import is_current_database, read_source, remove_from_source
 from portico.auth.importers.tools import IMPORTERS, minimax_code_stores
-from portico.config.config_path import format_path
+from portico.config.document import format_path
 from portico.errors import ConfigError, OAuthError, PorticoError, SignInNeeded, UsageError
 from portico.interfaces.auth_method import KnowsClients
 from portico.interfaces.authorization import TokenGrant

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from portico import signals
-from portico.config.config_path import format_path
+from portico.config.document import format_path
 from portico.errors import PorticoError, UsageError
 from portico.models.catalog import host_of
 from portico.models.endpoints import declared_hosts

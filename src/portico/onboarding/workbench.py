@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from portico.auth.broker import TokenBroker
-    from portico.config.layers import LoadedConfig
+    from portico.config.load import LoadedConfig
     from portico.interfaces.authorization import FormPoster
     from portico.interfaces.basics import Clock, Prompter
     from portico.models.loader import ModelLoader

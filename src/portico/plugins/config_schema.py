@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from portico.config.config_path import ConfigPath, format_path
+from portico.config.document import ConfigPath, format_path
 from portico.urls import why_not_a_safe_url
 
 if TYPE_CHECKING:

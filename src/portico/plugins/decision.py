@@ -79,7 +79,7 @@ def enable(document: Document, id: str) -> Document:
 
     An empty allow list allows everything: a first member would switch every other plugin off.
     """
-    from portico.config.stack import read_stack
+    from portico.config.sources import read_stack
 
     document, allow = document.set(_entry(id), value=True), ("plugins", "allow")
     effective = read_stack(document).effective

@@ -11,8 +11,8 @@ from portico.plugins.manager import PluginHost
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from portico.config.effective import Effective
     from portico.config.schema import PluginsConfig
+    from portico.config.sources import Effective
     from portico.paths import Paths
 
 

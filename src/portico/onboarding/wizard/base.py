@@ -61,8 +61,8 @@ def _as_written(path: Path, env: Mapping[str, str]) -> str:
 
 def _trouble(bench: Workbench, written: str) -> str | None:
     """The first error that naming it as the base would bring, None where it can be read."""
-    from portico.config.layers import examined
-    from portico.config.stack import read_stack
+    from portico.config.load import examined
+    from portico.config.sources import read_stack
 
     try:
         _, problems = examined(read_stack(bench.config.document.set(_PATH, written)))

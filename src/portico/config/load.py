@@ -1,4 +1,4 @@
-"""The configuration that a command runs with."""
+"""The config that a command runs with: all its files, read and checked, with `models.json` and the variables beside them."""
 
 from __future__ import annotations
 
@@ -7,32 +7,30 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from portico.config.check import check, in_order_of
-from portico.config.corrections import NAME, read_corrections
-from portico.config.dotenv import NAME as DOTENV
-from portico.config.dotenv import read_dotenv
-from portico.config.environment import with_defaults
-from portico.config.file import ConfigFile
-from portico.config.problem import invalid, refuse_errors
-from portico.config.reading import exposed
-from portico.config.stack import read_stack
+from portico.config.check import check, in_order_of, read
+from portico.config.document import ConfigFile, read_document
+from portico.config.environment import DOTENV, read_dotenv, with_defaults
+from portico.config.problem import Problem, invalid, named, refuse_errors
+from portico.config.schema import CORRECTIONS, porticos_own
+from portico.config.sources import alone, exposed, read_stack
 from portico.errors import ConfigError
 from portico.store.passphrase import FILE_ENV
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from portico.config.document import Document
-    from portico.config.effective import Effective
-    from portico.config.problem import Problem
+    from portico.config.document import ConfigPath, Document
     from portico.config.schema import Config, ModelConfig
-    from portico.config.stack import Stack
+    from portico.config.sources import Effective, Stack
     from portico.paths import Paths
 
+MODELS_FILE: Final = "models.json"
 # Who chooses the authorities that are trusted can be any server, to which tokens then go.
 _NAMES_OF_FILES: Final = (FILE_ENV, "SSL_CERT_FILE")
 # OpenSSL takes several folders, as in PATH (SSL_CTX_load_verify_locations(3)).
 _NAMES_OF_FOLDERS: Final = "SSL_CERT_DIR"
+_PROVIDER_NEEDS: Final = ("baseUrl", "models")
+_MODEL_NEEDS: Final = ("id", "name")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +75,6 @@ class LoadedConfig:
             ConfigError: there is no base (`no-base`), or as `ConfigFile.edit`; `config-not-openclaw` names what OpenClaw would
                 refuse.
         """
-        from portico.config.base_edit import checked_for_openclaw
-
         if self.base is None:
             hint = "`{prog} config set base ~/.openclaw/openclaw.json` names one"
             raise ConfigError("no-base", f"{self.file.path} names no base", hint=hint)
@@ -106,7 +102,7 @@ def load_config(paths: Paths, env: Mapping[str, str] | None = None) -> LoadedCon
         stack = replace(stack, effective=stack.own, base=None)
         config, problems = examined(stack)
     in_models = [doubt for doubt in doubts if doubt.is_fatal]
-    fault = invalid(" and ".join(["the base"] * bool(in_base) + [NAME] * bool(in_models)), (*in_base, *in_models))
+    fault = invalid(" and ".join(["the base"] * bool(in_base) + [MODELS_FILE] * bool(in_models)), (*in_base, *in_models))
     merged, remarks = _environment(stack, config, paths.config.parent, os.environ if env is None else env)
     sources = (paths.config, *stack.others, *_beside(paths.config, stack.base_path))
     # First, since of many warnings not all are shown.
@@ -132,7 +128,7 @@ def examined(stack: Stack) -> tuple[Config, list[Problem]]:
 def _beside(config: Path, base: Path | None) -> tuple[Path, ...]:
     """The files that are read without being named, and the base, which may be named and missing."""
     more = () if base is None else (base, base.parent / DOTENV)
-    return (config.parent / NAME, config.parent / DOTENV, *more)
+    return (config.parent / MODELS_FILE, config.parent / DOTENV, *more)
 
 
 def _lenient(problem: Problem) -> Problem:
@@ -158,3 +154,73 @@ def _environment(
 def _is_own(effective: Effective, name: str) -> bool:
     places = (("env", name), ("env", "vars", name))
     return any(effective.has(path) and effective.origin(path).layer == "own" for path in places)
+
+
+# --- models.json beside the config: prices and limits that correct the config and the built-ins ---------------------------------
+#
+# Its shape is OpenClaw's (https://docs.openclaw.ai/concepts/models): `{ "providers": { "<id>": { "models": [ ... ] } } }`.
+# OpenClaw writes keys and URLs into its own; here they have no effect, so that no secret has to stand in the file.
+
+
+def read_corrections(folder: Path) -> tuple[Mapping[tuple[str, str], ModelConfig], tuple[Problem, ...]]:
+    """The models of `folder`'s `models.json`, by provider and model id, and what is wrong with it."""
+    path = folder / MODELS_FILE
+    try:
+        document = read_document(path)
+    except ConfigError as error:
+        if error.where is not None:
+            return {}, (Problem("error", error.where, (), error.message, error.hint),)
+        return {}, (Problem("error", f"{path}:1:1", (), str(error), "make it a file that you can read, or move it away"),)
+    if document is None:
+        return {}, ()
+    value = document.value()
+    if not isinstance(value, dict) or "providers" not in value:
+        return {}, (Problem("warning", f"{path}:1:1", (), "it has no `providers`, so nothing is read from it"),)
+    fields, problems = read(CORRECTIONS, document)
+    providers = fields.get("providers", {}) if fields is not None else {}
+    return {(id, model.id): model for id, each in providers.items() for model in each.get("models", ())}, tuple(problems)
+
+
+# --- edits of an OpenClaw file, which its strict schema must not refuse afterwards ----------------------------------------------
+
+
+def checked_for_openclaw(before: Document, after: Document) -> Document:
+    """`after`, if nothing that has changed since `before` would make OpenClaw refuse its file.
+
+    Raises:
+        ConfigError: it would (`config-not-openclaw`, or `config-invalid` with every error that is new).
+    """
+    if after is before:
+        return after
+    old, new = alone(before), alone(after)
+    had = {_essence(problem) for problem in check(old)[1]}
+    found = [problem for problem in check(new)[1] if _essence(problem) not in had]
+    refuse_errors(f"{after.name} as it would be", found)
+    known = set(_complaints(old))
+    told = [complaint for complaint in _complaints(new) if complaint not in known]
+    told += [problem.message for problem in found if "is not a key" in problem.message]
+    if told:
+        hint = "leave out `--write-base` to write it to Portico's own file"
+        raise ConfigError("config-not-openclaw", f"OpenClaw would refuse its file: {told[0]}", where=after.name, hint=hint)
+    return after
+
+
+def _essence(problem: Problem) -> tuple[ConfigPath, str]:
+    return problem.path, problem.message
+
+
+def _complaints(base: Effective) -> Iterator[str]:
+    for path in porticos_own(base.value()):
+        yield f"{named(path)} is a key of Portico's own"
+    providers = base.get(("models", "providers")) if base.has(("models", "providers")) else {}
+    for id, provider in providers.items() if isinstance(providers, dict) else ():
+        place = ("models", "providers", id)
+        yield from _lacking(place, provider, _PROVIDER_NEEDS)
+        models = provider.get("models") if isinstance(provider, dict) else None
+        for index, model in enumerate(models if isinstance(models, list) else ()):
+            yield from _lacking((*place, "models", index), model, _MODEL_NEEDS)
+
+
+def _lacking(path: ConfigPath, value: object, needed: Sequence[str]) -> Iterator[str]:
+    if isinstance(value, dict):
+        yield from (f"{named(path)} needs `{key}` there" for key in needed if key not in value)

@@ -1,0 +1,429 @@
+"""The files of one config: Portico's own, the OpenClaw file that it names as its `base`, and what either includes.
+
+Of a base nothing is taken that is about OpenClaw's own programs: its gateway's port is not Portico's to bind, and the plugins in
+its folders, or on its list of what may be loaded, are not Portico's plugins.
+
+The value of `$include` is a path, or several that are merged in order: objects key by key, arrays joined. Keys beside it come on
+top in the same way. A path is relative to the file that names it, and the files stay apart on disk
+(https://docs.openclaw.ai/gateway/configuration).
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from shlex import quote
+from typing import TYPE_CHECKING, Final
+
+from portico.config.document import format_path, read_document
+from portico.config.json5 import Container, Scalar, array_index
+from portico.config.problem import Problem, named
+from portico.config.schema import INCLUDE
+from portico.errors import ConfigError
+from portico.ownership import Owners
+from portico.paths import UnknownHome, expanded
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Iterable, Iterator
+
+    from portico.config.document import ConfigPath, Document
+    from portico.config.json5 import Entry, Node
+    from portico.config.problem import Layer
+    from portico.interfaces.basics import JsonValue
+
+BASE: Final = "base"
+_NO_BASE: Final = "correct the path, or remove `base`"
+NOT_FROM_BASE: Final[tuple[ConfigPath, ...]] = (
+    (BASE,),
+    ("gateway",),
+    ("plugins", "allow"),
+    ("plugins", "load"),
+    ("plugins", "slots"),
+    ("plugins", "installs"),
+)
+MAX_DEPTH: Final = 10
+MAX_FILES: Final = 200  # files that include each other several times would otherwise multiply without end
+Content = dict[str, "Part"] | list["Part"] | None
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """What the files say.
+
+    `own` is Portico's own file with what it includes, `effective` the same over the base. `base_path` is where the base is, None
+    where none is named; `base` what it says, None where it is not there or cannot be read. `problems` tell of files that could
+    not be read; `others` are the files that were, besides the own.
+    """
+
+    own: Effective
+    effective: Effective
+    base_path: Path | None = None
+    base: Document | None = None
+    problems: tuple[Problem, ...] = ()
+    others: tuple[Path, ...] = ()
+
+
+def read_stack(document: Document) -> Stack:
+    """Everything that `document`, the own file, leads to."""
+    assembly = Assembly("own")
+    whole = assembly.whole(document) if may_include(document.text) else None
+    included = tuple(assembly.documents.values())
+    own = Effective(document, whole, own=included)
+    others, problems = _paths(assembly), (*dict.fromkeys(assembly.problems),)
+    try:
+        path = _base_path(own)
+    except UnknownHome as error:
+        problem = Problem("error", str(own.origin((BASE,))), (BASE,), error.message, error.hint, "base")
+        return Stack(own, own, problems=(*problems, problem), others=others)
+    if path is None:
+        return Stack(own, own, problems=problems, others=others)
+    under = Assembly("base")
+    base, trouble = _read_base(own, path)
+    problems = (*problems, *trouble)
+    if base is None:
+        return Stack(own, own, path, problems=problems, others=others)
+    part = _of_use(under.whole(base))
+    if not isinstance(part.content, dict):
+        under.problems.append(Problem("error", base.where(()), (BASE,), "the base must be an object", layer="base"))
+    over = whole if whole is not None else Assembly("own").whole(document)
+    whole = laid_over(with_long_form(part, ("agents", "defaults", "model"), "primary", over), over)
+    texts = (base, *under.documents.values())
+    effective = Effective(document, whole, base=texts, own=included)
+    problems = (*problems, *dict.fromkeys(under.problems))
+    return Stack(own, effective, path, base, problems, (*others, path, *_paths(under)))
+
+
+def alone(document: Document) -> Effective:
+    """A file by itself, with what it includes."""
+    assembly = Assembly("own")
+    whole = assembly.whole(document)
+    return Effective(document, whole, own=tuple(assembly.documents.values()))
+
+
+def _base_path(own: Effective) -> Path | None:
+    """Where the base is: relative to the file that names it.
+
+    Raises:
+        UnknownHome: `unknown-home`.
+    """
+    written = own.get((BASE,)) if own.has((BASE,)) else None
+    if not isinstance(written, str) or not written.strip():
+        return None  # the checker says what is wrong with it
+    return Path(os.path.normpath(Path(own.origin((BASE,)).file).parent / expanded(written, f"`{BASE}`")))
+
+
+def _read_base(own: Effective, path: Path) -> tuple[Document | None, tuple[Problem, ...]]:
+    where = str(own.origin((BASE,)))
+    if os.path.realpath(path) == os.path.realpath(own.document.name):
+        return None, (Problem("error", where, (BASE,), "`base` names this file itself", layer="base"),)
+    try:
+        found = read_document(path)
+    except ConfigError as error:
+        if error.where is not None:  # the mistake is in the file itself
+            return None, (Problem("error", error.where, (BASE,), error.message, error.hint, "base"),)
+        return None, (Problem("error", where, (BASE,), f"`base` cannot be read: {error}", _NO_BASE, "base"),)
+    if found is None:
+        message = f"`base` names a file that does not exist, {path}: nothing is read from it"
+        return None, (Problem("warning", where, (BASE,), message, _NO_BASE),)
+    return found, ()
+
+
+def _of_use(part: Part) -> Part:
+    for path in NOT_FROM_BASE:
+        part = without(part, path)
+    return part
+
+
+def _paths(assembly: Assembly) -> tuple[Path, ...]:
+    return tuple(Path(document.name) for document in assembly.documents.values())
+
+
+def exposed(paths: Iterable[Path]) -> tuple[Problem, ...]:
+    """A warning for each file or folder that lets other users change what is read: they would name the hosts that keys go to.
+
+    What exposes several of `paths` is named once, for the first of them.
+    """
+    owners, found = Owners(), dict[str, Problem]()
+    for path in paths:
+        exposure = owners.exposure(path)
+        if exposure is None or exposure.path in found:
+            continue
+        hint = exposure.hint
+        if exposure.path == os.path.realpath(path):
+            message = f"other users may change it ({exposure.why})"
+            if exposure.is_by_mode:  # chmod follows a link
+                hint = hint.replace(quote(exposure.path), quote(str(path)))
+        else:
+            message = f"other users may replace it ({exposure})"
+        found[exposure.path] = Problem("warning", str(path), (), message, hint)
+    return tuple(found.values())
+
+
+# --- the effective config, and where each value of it stands --------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a value stands: `file:line:column`, counted from 1. `layer` tells Portico's own files from those of the base."""
+
+    file: str
+    line: int
+    column: int
+    layer: Layer
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}:{self.column}"
+
+
+class Effective:
+    """What a configuration says.
+
+    Args:
+        document: the own file's text; all there is, where no other file is named in it.
+        whole: that text with everything that it includes, over its base; None where there is nothing of the kind.
+        base: the texts that belong to the base.
+        own: the texts that the own file includes.
+    """
+
+    def __init__(
+        self,
+        document: Document,
+        whole: Part | None = None,
+        *,
+        base: Collection[Document] = (),
+        own: Collection[Document] = (),
+    ) -> None:
+        self.document = document
+        self._whole = whole
+        self._base = frozenset(base)
+        self._own = (document, *own)
+
+    def value(self) -> JsonValue:
+        """All of it as plain JSON."""
+        return self._whole.value() if self._whole is not None else self.document.value()
+
+    def get(self, path: ConfigPath) -> JsonValue:
+        """The value at `path`; KeyError when there is none."""
+        if self._whole is None:
+            return self.document.get(path)
+        part, depth = self._walk(self._whole, path)
+        if depth < len(path):
+            raise KeyError(format_path(path))
+        return part.value()
+
+    def has(self, path: ConfigPath) -> bool:
+        """Whether any file says something at `path`."""
+        if self._whole is None:
+            return self.document.has(path)
+        return self._walk(self._whole, path)[1] == len(path)
+
+    def origin(self, path: ConfigPath, *, of_key: bool = False) -> Origin:
+        """Where the value at `path` stands, or its key, or else the nearest thing around it that exists."""
+        if self._whole is None:
+            return self._at(*self.document.find(path, of_key=of_key))
+        part, depth = self._walk(self._whole, path)
+        return self._at(*part.place(of_key=of_key and depth == len(path)))
+
+    def hidden(self) -> Iterator[tuple[ConfigPath, Origin]]:
+        """Each member that a later one of the same key in the same object of the same text hides."""
+        for document in (*self._own, *self._base):
+            for path, offset in document.duplicates():
+                yield path, self._at(document, offset)
+
+    def _walk(self, part: Part, path: ConfigPath) -> tuple[Part, int]:
+        """The deepest part on `path` that exists, and how many steps it is away."""
+        for depth, step in enumerate(path):
+            inner = part.step(step)
+            if inner is None:
+                return part, depth
+            part = inner
+        return part, len(path)
+
+    def _at(self, document: Document, offset: int) -> Origin:
+        line, column = document.line_and_column(offset)
+        return Origin(document.name, line, column, "base" if document in self._base else "own")
+
+
+# --- a config put together from several texts -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, eq=False, repr=False)
+class Part:
+    """A value: its text is `node` of `document`. Its key, if it has one, is `key` of `key_document`, which may be another text.
+
+    `content` are the parts of an object or an array, None for any other value.
+    """
+
+    document: Document
+    node: Node
+    content: Content = None
+    key_document: Document | None = None
+    key: Entry | None = None
+
+    def place(self, *, of_key: bool = False) -> tuple[Document, int]:
+        """The text that the value, or its key, stands in, and where in it."""
+        if of_key and self.key is not None and self.key_document is not None:
+            return self.key_document, self.key.start
+        return self.document, self.node.start
+
+    def called(self, document: Document, key: Entry | None) -> Part:
+        """The same value under a key of `document`."""
+        return replace(self, key_document=document, key=key)
+
+    def value(self) -> JsonValue:
+        """The value as plain JSON."""
+        if isinstance(self.content, dict):
+            return {key: part.value() for key, part in self.content.items()}
+        if isinstance(self.content, list):
+            return [part.value() for part in self.content]
+        return self.node.value if isinstance(self.node, Scalar) else None
+
+    def step(self, step: str | int) -> Part | None:
+        """The part that one step of a path leads to."""
+        if isinstance(self.content, dict):
+            return self.content.get(step) if isinstance(step, str) else None
+        index = array_index(step)
+        return self.content[index] if self.content is not None and index is not None and index < len(self.content) else None
+
+
+def laid_over(under: Part, over: Part, *, joins_arrays: bool = False) -> Part:
+    """`over` on top of `under`: objects key by key, anything else replaced; arrays are joined where `joins_arrays` says so."""
+    if isinstance(under.content, dict) and isinstance(over.content, dict):
+        members = dict(under.content)
+        for key, part in over.content.items():
+            members[key] = laid_over(members[key], part, joins_arrays=joins_arrays) if key in members else part
+        return replace(over, content=members)
+    if joins_arrays and isinstance(under.content, list) and isinstance(over.content, list):
+        return replace(over, content=[*under.content, *over.content])
+    return over
+
+
+def without(part: Part, path: ConfigPath) -> Part:
+    """`part` without what stands at `path`, if anything does."""
+    if not isinstance(part.content, dict) or path[0] not in part.content:
+        return part
+    members = dict(part.content)
+    inner = members.pop(str(path[0]))
+    if len(path) > 1:
+        members[str(path[0])] = without(inner, path[1:])
+    return replace(part, content=members)
+
+
+def with_long_form(part: Part, path: ConfigPath, key: str, over: Part) -> Part:
+    """`part` in which a text at `path` stands for an object whose `key` it is, where `over` has an object there.
+
+    Otherwise what is laid over one key of the long form would hide the text, which says another.
+    """
+    if path:
+        step = str(path[0])
+        inner, above = part.step(step), over.step(step)
+        if inner is None or above is None or not isinstance(part.content, dict):
+            return part
+        return replace(part, content={**part.content, step: with_long_form(inner, path[1:], key, above)})
+    return replace(part, content={key: part}) if part.content is None and isinstance(over.content, dict) else part
+
+
+# --- $include -------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Assembly:
+    """A file of one layer, put together with what it includes.
+
+    `documents` are the included texts; `problems` tell of what could not be included, each at the place that names it.
+    """
+
+    layer: Layer
+    documents: dict[str, Document] = field(default_factory=dict)
+    problems: list[Problem] = field(default_factory=list)
+    _count: int = 0
+
+    def whole(self, document: Document) -> Part:
+        """`document` with what it includes."""
+        return self._part(document, document.root, None, (), (_identity(document.name),))
+
+    def _part(self, document: Document, node: Node, key: Entry | None, path: ConfigPath, chain: tuple[str, ...]) -> Part:
+        if not isinstance(node, Container):
+            return Part(document, node, None, document, key)
+        if not node.is_object:
+            elements = [self._part(document, each.node, None, (*path, n), chain) for n, each in enumerate(node.entries)]
+            return Part(document, node, elements, document, key)
+        last = {str(entry.key): entry for entry in node.entries}
+        include = last.pop(INCLUDE, None)
+        members = {name: self._part(document, each.node, each, (*path, name), chain) for name, each in last.items()}
+        own = Part(document, node, members, document, key)
+        return own if include is None else self._with_included(own, include, (*path, INCLUDE), chain)
+
+    def _with_included(self, own: Part, include: Entry, path: ConfigPath, chain: tuple[str, ...]) -> Part:
+        found = self._included(own.document, include.node, path, chain)
+        if found is None:
+            return own
+        found = found.called(own.document, own.key)
+        if not own.content:
+            return found
+        if not isinstance(found.content, dict):
+            self._refuse(own.document, include.node, path, "must name objects, since other keys stand beside it")
+            return own
+        return laid_over(found, own, joins_arrays=True)
+
+    def _included(self, document: Document, node: Node, path: ConfigPath, chain: tuple[str, ...]) -> Part | None:
+        nodes = [entry.node for entry in node.entries] if isinstance(node, Container) and not node.is_object else [node]
+        found: Part | None = None
+        for each in nodes:
+            value = None if isinstance(each, Container) else each.value
+            if not isinstance(value, str) or not value.strip():
+                self._refuse(document, each, path, "must be a path or an array of paths")
+                continue
+            part = self._file(document, each, value, path, chain)
+            if part is not None:
+                found = part if found is None else laid_over(found, part, joins_arrays=True)
+        return found
+
+    def _file(self, document: Document, node: Node, written: str, path: ConfigPath, chain: tuple[str, ...]) -> Part | None:
+        try:
+            place = Path(os.path.normpath(Path(document.name).parent / expanded(written, named(path))))
+        except UnknownHome as error:
+            self._refuse(document, node, path, error.fault, error.hint)
+            return None
+        identity = _identity(str(place))
+        self._count += 1
+        if identity in chain:
+            self._refuse(document, node, path, f"goes round in a circle: {' -> '.join([*chain, identity])}")
+        elif len(chain) > MAX_DEPTH:
+            self._refuse(document, node, path, f"leads more than {MAX_DEPTH} files deep")
+        elif self._count > MAX_FILES:
+            self._refuse(document, node, path, f"leads to more than {MAX_FILES} files")
+        elif included := self._read(document, node, place, path, identity):
+            return self._part(included, included.root, None, path[:-1], (*chain, identity))
+        return None
+
+    def _read(self, document: Document, node: Node, place: Path, path: ConfigPath, identity: str) -> Document | None:
+        if identity in self.documents:
+            return self.documents[identity]
+        try:
+            found = read_document(place)
+        except ConfigError as error:
+            if error.where is None:
+                self._refuse(document, node, path, f"cannot be followed: {error}")
+            else:  # the mistake is in the file itself
+                self.problems.append(Problem("error", error.where, path, error.message, error.hint, self.layer))
+            return None
+        if found is None:
+            self._refuse(document, node, path, f"names a file that does not exist: {place}")
+            return None
+        return self.documents.setdefault(identity, found)
+
+    def _refuse(self, document: Document, node: Node, path: ConfigPath, message: str, hint: str | None = None) -> None:
+        line, column = document.line_and_column(node.start)
+        where = f"{document.name}:{line}:{column}"
+        self.problems.append(Problem("error", where, path, f"{named(path)} {message}", hint, self.layer))
+
+
+def may_include(text: str) -> bool:
+    """Whether an `$include` can be in `text`, spelled with escapes perhaps."""
+    return "include" in text or "\\u" in text or "\\x" in text
+
+
+def _identity(name: str) -> str:
+    return os.path.realpath(name)
