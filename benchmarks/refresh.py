@@ -87,9 +87,14 @@ def a_broker(vault: Vault, index: ProfileIndex, paths: Paths, http: OAuthClient)
     from portico.auth.broker import TokenBroker
     from portico.clock import SystemClock
     from portico.oauth.standard import StandardDialect
+    from portico.store.token_store import LocalTokenStore
 
     return TokenBroker(
-        vault=vault, index=index, dialects=lambda _: StandardDialect(), http=http, clock=SystemClock(), paths=paths
+        store=LocalTokenStore(paths, index, lambda: vault),
+        dialects=lambda _: StandardDialect(),
+        http=http,
+        clock=SystemClock(),
+        paths=paths,
     )
 
 

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from portico.store.passphrase import PassphraseSource
     from portico.store.profile_record import StoreName
     from portico.store.profiles import ProfileIndex
-    from portico.store.vault import Vault
+    from portico.store.token_store import LocalTokenStore, TokenStore
     from portico.usage.history import History
 
 
@@ -52,8 +52,8 @@ class Installation:
 
         logging.getLogger("portico").info("%s", text)
 
-    def passphrase_asker(self) -> Callable[[str], Secret] | None:
-        """Who can be asked for the passphrase of the sealed file store; None where nobody can."""
+    def ask_passphrase(self, question: str) -> Secret | None:  # noqa: ARG002 - there is no terminal
+        """The passphrase of the encrypted file, typed by the user; None if nobody can be asked."""
         return None
 
     @cached_property
@@ -144,17 +144,16 @@ class Installation:
         return ModelLoader(
             given.config,
             self.plugins.providers(),
-            self.index.profiles(),
+            self.token_store.profiles(),
             given.env,
             corrections=given.corrections,
             switched_off=switched_off(self.plugins.records()),
         )
 
     @cached_property
-    def index(self) -> ProfileIndex:
-        from portico.store.profiles import ProfileIndex
-
-        return ProfileIndex(self.paths)
+    def token_store(self) -> TokenStore:
+        """The profiles and their tokens."""
+        return self.local_store()
 
     def history(self, *, gather_s: float = 0.0) -> History | None:
         """Where requests are noted, to be closed at the end; None where the configuration says that they are not."""
@@ -168,13 +167,12 @@ class Installation:
 
         return OAuthClient(clock=self.clock)
 
-    def broker(self, http: FormPoster, *, store: StoreName | None = None, vault: Vault | None = None) -> TokenBroker:
-        """The owner of refresh, over this installation's plugins, and its vault or the one given."""
+    def broker(self, http: FormPoster, *, store: TokenStore | None = None) -> TokenBroker:
+        """The owner of refresh, over this installation's plugins, and its token store or another one."""
         from portico.auth.broker import TokenBroker
 
         return TokenBroker(
-            vault=vault or self.vault(store),
-            index=self.index,
+            store=store or self.token_store,
             dialects=self.plugins.dialect,
             http=http,
             clock=self.clock,
@@ -189,38 +187,45 @@ class Installation:
         """
         return self.settings.config.auth.store
 
-    def vault(
+    def local_store(
         self,
         store: StoreName | None = None,
         *,
-        index: ProfileIndex | None = None,
+        paths: Paths | None = None,
         usual: Callable[[], StoreName | None] | None = None,
         passphrase: PassphraseSource | None = None,
         on_wait: Callable[[str], None] | None = None,
         keyrings: list[KeyringStore] | None = None,
-    ) -> Vault:
-        """The door to the secrets, in the named store or in the one that a profile says; what is new goes where config says.
+    ) -> LocalTokenStore:
+        """The token store of this machine; what is new goes to the keyring or file that `store` names, else where config says.
 
         The keyring is the same for each, since one that is opened again may ask its user again. With `keyrings` it is one of
-        those, and a new one says by `on_wait` that it waits, not by `note`. `index`, `usual` and `passphrase` take the place of
+        those, and a new one says by `on_wait` that it waits, not by `note`. `paths`, `usual` and `passphrase` take the place of
         this installation's own.
         """
-        from portico.store.vault import Vault
+        from portico.store.token_store import local_token_store
 
-        return Vault(
-            self.paths,
-            index or self.index,
+        return local_token_store(
+            paths or self.paths,
+            self._index if paths is None else None,
             store=store,
             usual=usual or self.store_choice,
-            passphrase=passphrase or self.passphrase,
+            passphrase=lambda: passphrase or self.passphrase,
             env=self.env,
             on_wait=on_wait or self.note,
             keyrings=self.keyrings if keyrings is None else keyrings,
         )
 
     @cached_property
+    def _index(self) -> ProfileIndex:
+        """One for the run, since it keeps in mind what it has read."""
+        from portico.store.profiles import ProfileIndex
+
+        return ProfileIndex(self.paths)
+
+    @cached_property
     def keyrings(self) -> list[KeyringStore]:
-        """What the vaults of this run have opened so far."""
+        """What the stores of this run have opened so far."""
         return []
 
     @cached_property
@@ -228,7 +233,7 @@ class Installation:
         """The sealed file store's passphrase, asked once."""
         from portico.store.passphrase import PassphraseSource
 
-        return PassphraseSource(self.env, self.passphrase_asker())
+        return PassphraseSource(self.env, self.ask_passphrase)
 
     def _load_config(self) -> LoadedConfig:
         from portico.config.load import load_config

@@ -12,6 +12,7 @@ from portico.oauth.standard import StandardDialect
 from portico.secret import Secret
 from portico.store.profiles import Profile
 from portico.store.records import Tokens
+from portico.store.token_store import LocalTokenStore
 from portico.testing.authorization_server import CLIENT_ID, AuthorizationServer
 
 if TYPE_CHECKING:
@@ -67,6 +68,10 @@ class Account:
     index: OffLoop
     http: OAuthClient
 
+    @property
+    def store(self) -> LocalTokenStore:
+        return LocalTokenStore(self.paths, self.index.real, lambda: self.vault.real)
+
     def sign_in(self, id: str = PROFILE, *, ttl_s: float = 3600, refresh: bool = True) -> Profile:
         """Blocking: store what a sign-in would."""
         self.server.mint.access_ttl_s = ttl_s
@@ -75,9 +80,9 @@ class Account:
         return self.vault.commit(a_profile(self.base, self.clock, id), tokens)
 
     def broker(self, **changed) -> TokenBroker:
+        vault = changed.pop("vault", self.vault.real)
         parts = {
-            "vault": self.vault.real,
-            "index": self.index.real,
+            "store": LocalTokenStore(self.paths, self.index.real, lambda: vault),
             "dialects": dialects,
             "http": self.http,
             "clock": self.clock,

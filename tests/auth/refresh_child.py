@@ -24,8 +24,9 @@ from portico.clock import SystemClock
 from portico.errors import PorticoError
 from portico.oauth.client import OAuthClient
 from portico.paths import resolve_paths
-from portico.store import sealed_file
+from portico.store import sealed_file, token_store
 from portico.store.profiles import ProfileIndex
+from portico.store.token_store import LocalTokenStore
 from portico.store.vault import Vault
 from portico.testing.grants import token_hash
 from tests.auth.parts import PROFILE, dialects
@@ -84,9 +85,8 @@ async def main(args) -> None:
     on_step = on_step_of(args)
     vault = Vault(paths, index, store="file", on_step=on_step)
     async with OAuthClient() as http:
-        broker = TokenBroker(
-            vault=vault, index=index, dialects=dialects, http=http, clock=SystemClock(), paths=paths, on_step=on_step
-        )
+        store = LocalTokenStore(paths, index, lambda: vault)
+        broker = TokenBroker(store=store, dialects=dialects, http=http, clock=SystemClock(), paths=paths, on_step=on_step)
         say("ready")
         sys.stdin.readline()
         try:
@@ -109,7 +109,7 @@ if __name__ == "__main__":
     arguments = parser.parse_args()
     sealed_file._COST = {"n": 16, "r": 1, "p": 1}
     if arguments.without_lock:
-        transaction.refresh_lock = lambda *_args: NoLock()
+        token_store.refresh_lock = lambda *_args: NoLock()
     if arguments.without_re_read:
         without_re_read()
     if arguments.patience is not None:

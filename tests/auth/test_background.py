@@ -225,14 +225,14 @@ async def test_one_that_nobody_uses_is_looked_at_once_a_minute(account, monkeypa
 @pytest.mark.requirement("E164")
 async def test_many_refreshes_leave_no_more_behind_than_one(account):
     account.sign_in(ttl_s=30)
-    unstored = Unstored(account.vault.real, account.index.real)
+    unstored = Unstored(account.store)
 
     def refreshed():
         """The number of a pair in memory, and the one that it has in the store."""
         profile, tokens = account.index.real.get(PROFILE), account.vault.real.read(PROFILE)
         renewal = Renewal(replaces=profile.generation, refreshed_at=account.clock.wall_ms())
         unstored.add(profile, replace(tokens, renewal=renewal))
-        return unstored.get(PROFILE).tokens.generation, unstored.store(PROFILE).profile.generation
+        return unstored.get(PROFILE).tokens.generation, unstored.try_store(PROFILE).profile.generation
 
     for _ in range(20):
         in_memory, stored = await asyncio.to_thread(refreshed)

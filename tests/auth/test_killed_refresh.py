@@ -151,8 +151,7 @@ async def test_a_sign_out_that_could_not_delete_it_is_not_undone_by_it(account):
     bench = SimpleNamespace(
         paths=account.paths,
         plugins=SimpleNamespace(dialect=dialects),
-        index=account.index.real,
-        vault=lambda: real,
+        token_store=account.store,
         clock=account.clock,
     )
     await sign_out(bench, PROFILE, account.http, agreed=account.index.get(PROFILE))

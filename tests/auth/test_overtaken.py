@@ -7,11 +7,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from portico.auth.held import Held
 from portico.interfaces.authorization import HttpReply
 from portico.oauth.revocation import revoke_orphaned
 from portico.secret import Secret
 from portico.store.records import Tokens
+from portico.store.token_store import ProfileTokens
 from portico.testing.canary import canary
 from tests.auth.parts import a_profile, dialects
 
@@ -19,7 +19,7 @@ from tests.auth.parts import a_profile, dialects
 @pytest.fixture
 def late(paths, fake_clock):
     tokens = Tokens(Secret(canary("at")), Secret(canary("rt")), None)
-    return Held(a_profile("https://as.example", fake_clock), tokens)
+    return ProfileTokens(a_profile("https://as.example", fake_clock), tokens)
 
 
 def revoked(late, paths, *answers):

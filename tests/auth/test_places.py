@@ -10,7 +10,6 @@ from dataclasses import replace
 import pytest
 from aiohttp import web
 
-from portico.auth.refresh_lock import refresh_lock
 from portico.errors import SignInNeeded, StoreError
 from portico.interfaces.provider_spec import ModelSpec
 from portico.models.asking import Refused, begin
@@ -20,6 +19,7 @@ from portico.models.protocols.question import Question
 from portico.models.reference import ModelReference
 from portico.secret import Secret
 from portico.store.records import Tokens
+from portico.store.token_store import refresh_lock
 from portico.testing.authorization_server import CLIENT_ID, Fault, Gate
 from tests.auth.parts import PROFILE, a_profile
 

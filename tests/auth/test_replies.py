@@ -16,6 +16,7 @@ from portico.store import atomic, sealed_file
 from portico.store.passphrase import PassphraseSource
 from portico.store.profiles import ProfileIndex
 from portico.store.records import Tokens
+from portico.store.token_store import LocalTokenStore
 from portico.store.vault import Vault
 from portico.testing.canary import canary
 from portico.testing.clock import FakeClock
@@ -107,7 +108,8 @@ def one_refresh(vault, index, paths, replies):
     before = Tokens(Secret("at-old"), Secret("rt-old"), clock.wall_ms() - 1)
     profile = vault.commit(a_profile("https://as.example", clock), before)
     server = Server(replies, clock)
-    parts = Transactions(vault, index, dialects, clock, Ages(clock), paths, Unstored(vault, index))
+    store = LocalTokenStore(paths, index, lambda: vault)
+    parts = Transactions(store, dialects, clock, Ages(clock), Unstored(store))
     try:
         got = parts.refresh(Wish(profile, profile.generation, needed=True, wait_s=1), server)
     except PorticoError as error:
@@ -121,7 +123,7 @@ def one_refresh(vault, index, paths, replies):
         assert after.failure.terminal == isinstance(failed, SignInNeeded)
         assert "rt-old" not in server.given_back
     else:
-        assert stored.access == got.access.token == Secret(NEW_ACCESS)
+        assert stored.access == got.held.tokens.access == Secret(NEW_ACCESS)
         assert stored.refresh in [Secret(NEW_REFRESH), before.refresh]
         assert stored.generation == after.generation > profile.generation
         assert stored.expires_at is None or stored.expires_at > clock.wall_ms()

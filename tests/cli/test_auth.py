@@ -13,12 +13,12 @@ from dataclasses import replace
 
 import pytest
 
-from portico.auth.refresh_lock import refresh_lock
 from portico.cli.main import main
 from portico.onboarding import sign_out
 from portico.store import vault
 from portico.store.lock import file_lock, named_lock
 from portico.store.profiles import Failure, ProfileIndex
+from portico.store.token_store import refresh_lock
 from portico.testing.canary import in_text
 from tests.minimax_session import CN, GLOBAL, secret_service_users
 

@@ -6,11 +6,11 @@ import json
 
 import pytest
 
-from portico.gateway.keys import key_index
 from portico.gateway.service import running
 from portico.store.profiles import ProfileIndex
 from portico.testing.canary import canary
 from tests.gateway.parts import wait_until as until
+from tests.key_index import key_index
 from tests.minimax_session import GLOBAL
 from tests.store.parts import HERE, InMemory
 

@@ -18,13 +18,13 @@ from shutil import which
 import pytest
 
 from portico.cli.shells import shell_lines
-from portico.gateway.keys import key_index
 from portico.gateway.service import running
 from portico.gateway.state import gateway_lock
 from portico.gateway.tools import TOOLS, arguments, variables
 from portico.secret import Secret
 from portico.store.profiles import ProfileIndex
 from portico.testing.canary import canary, in_text
+from tests.key_index import key_index
 from tests.minimax_session import GLOBAL
 from tests.needs import needs
 

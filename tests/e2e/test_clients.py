@@ -10,9 +10,9 @@ import re
 
 import pytest
 
-from portico.gateway.keys import key_index
 from portico.gateway.service import running
 from tests.e2e.real_clients import Client, installed, make_desk, page_block, page_commands
+from tests.key_index import key_index
 
 pytestmark = [pytest.mark.requirement("E180"), pytest.mark.timeout(150)]
 

@@ -12,12 +12,13 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from portico.gateway.keys import key_index, known, owner
+from portico.gateway.keys import known, owner
 from portico.gateway.service import running
 from portico.paths import CONFIG_ENV, STATE_ENV, resolve_paths
 from portico.store.profiles import ProfileIndex
 from portico.store.vault import Vault
 from tests.free_port import free_port
+from tests.key_index import key_index
 from tests.minimax_session import CN, GLOBAL, in_this_process, start
 from tests.services import little_systemd
 

@@ -13,7 +13,6 @@ from aiohttp import web
 
 from portico.auth.broker import TokenBroker
 from portico.gateway.app import BOUNDS, make_server
-from portico.gateway.keys import key_index
 from portico.gateway.opening import open_front
 from portico.gateway.port import bound
 from portico.gateway.proof import new_key
@@ -22,9 +21,11 @@ from portico.gateway.state import GatewayState
 from portico.installation import Installation
 from portico.paths import CONFIG_ENV, STATE_ENV
 from portico.secret import Secret
-from portico.store.profiles import Profile
+from portico.store.profiles import Profile, ProfileIndex
 from portico.store.records import fingerprint
+from portico.store.token_store import LocalTokenStore
 from portico.testing.canary import canary
+from tests.key_index import key_index
 
 __all__ = ("CHAT", "MESSAGES", "RESPONSES", "Gateway", "Limits", "a_key", "configure", "gateway", "with_key")
 CHAT, MESSAGES, RESPONSES = "/v1/chat/completions", "/v1/messages", "/v1/responses"
@@ -111,8 +112,7 @@ async def gateway(paths, *, clock=None, env=None, bounds=BOUNDS, vault=None, lim
     key = await asyncio.to_thread(with_key, paths)
     async with here.http() as http, contextlib.AsyncExitStack() as stack:
         broker = TokenBroker(
-            vault=vault or here.vault(),
-            index=here.index,
+            store=here.token_store if vault is None else LocalTokenStore(paths, ProfileIndex(paths), lambda: vault),
             dialects=here.plugins.dialect,
             http=http,
             clock=here.clock,

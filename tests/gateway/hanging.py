@@ -36,7 +36,7 @@ gateway_work.InstalledCode.__init__ = thread
 """,
     "a call on the event loop while the store is opened": """
 from portico.cli import gateway_work
-gateway_work.unattended_vault = c_call
+gateway_work.unattended_store = c_call
 """,
     "a call on the event loop while it serves": """
 from portico.cli import gateway_work

@@ -8,22 +8,23 @@ import pytest
 
 from portico.clock import SystemClock
 from portico.errors import StoreError, UsageError
-from portico.gateway.keys import GatewayKeys, KeyInfo, key_index, known, owner
+from portico.gateway.keys import GatewayKeys, KeyInfo, KeyPaths, known, owner
 from portico.store.passphrase import PassphraseSource
 from portico.store.records import fingerprint
-from portico.store.vault import Vault
+from portico.store.token_store import local_token_store
 from portico.testing.canary import canary
+from tests.key_index import key_index
 
 
 @pytest.fixture
-def open_vault(paths):
+def open_store(paths):
     source = PassphraseSource({"PORTICO_PASSPHRASE": canary("passphrase")})
-    return lambda index: Vault(paths, index, store="file", passphrase=source)
+    return lambda: local_token_store(KeyPaths.of(paths), store="file", passphrase=lambda: source)
 
 
 @pytest.fixture
-def keys(paths, open_vault):
-    return GatewayKeys(key_index(paths), open_vault, SystemClock())
+def keys(open_store):
+    return GatewayKeys(open_store(), SystemClock())
 
 
 def test_the_first_key_is_made_once(keys):
@@ -37,8 +38,8 @@ def test_the_first_key_is_made_once(keys):
 
 @pytest.mark.requirement("E86")
 @pytest.mark.parametrize("make", ["add", "ensure_one"])
-def test_of_two_keys_of_one_name_made_at_once_the_first_stays(keys, paths, open_vault, make, monkeypatch):
-    late = GatewayKeys(key_index(paths), open_vault, SystemClock())
+def test_of_two_keys_of_one_name_made_at_once_the_first_stays(keys, open_store, make, monkeypatch):
+    late = GatewayKeys(open_store(), SystemClock())
     made, stored = [], late._stored
 
     def after_another(*parts):

@@ -7,12 +7,12 @@ import re
 
 import pytest
 
-from portico.gateway.keys import key_index
 from portico.models.cooldown import Cooldowns
 from portico.models.refusal import Refusal
 from portico.testing.clock import FakeClock
 from tests.gateway.fronts import CHAT, MESSAGES, RESPONSES, a_key, configure, gateway
 from tests.gateway.providers import USAGE, WHOLE, answered, provider
+from tests.key_index import key_index
 
 pytestmark = pytest.mark.requirement("E126")
 LONGEST = 256

@@ -14,12 +14,12 @@ import pytest
 
 from portico.gateway import service
 from portico.gateway.app import BOUNDS
-from portico.gateway.keys import key_index
 from portico.gateway.shares import Shares, ShareUsed, requests_within
 from portico.testing.canary import canary
 from tests.gateway.fronts import CHAT, MESSAGES, Limits, a_key, configure, gateway, with_key
 from tests.gateway.parts import get, status_of, wait_until
 from tests.gateway.providers import DONE, END, STREAM_HEAD, WHOLE, answered, chunk, provider, word
+from tests.key_index import key_index
 
 MIB = 1 << 20
 requests = pytest.mark.requirement("E123")

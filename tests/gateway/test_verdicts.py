@@ -9,10 +9,10 @@ from dataclasses import replace
 
 import pytest
 
-from portico.auth.refresh_lock import refresh_lock
 from portico.errors import ConfigError, LockBusy, NetworkError, SignInNeeded, StoreError
 from portico.store.lock import FileLock
 from portico.store.passphrase import PassphraseSource
+from portico.store.token_store import refresh_lock
 from portico.store.vault import Vault
 from portico.testing.canary import canary
 from portico.testing.clock import FakeClock

@@ -16,13 +16,13 @@ from types import SimpleNamespace
 import pytest
 
 import portico
-from portico.auth.refresh_lock import refresh_lock
 from portico.onboarding import sign_out as module
 from portico.onboarding.sign_out import sign_out
 from portico.secret import Secret
 from portico.store import vault
 from portico.store.index_file import LOCK_NAME
 from portico.store.lock import FileLock, file_lock, named_lock
+from portico.store.token_store import refresh_lock
 from portico.testing.authorization_server import Fault, Gate
 from portico.testing.canary import canary
 from tests.auth.parts import PROFILE, OffLoop, dialects, until
@@ -36,8 +36,7 @@ def bench(account):
     return SimpleNamespace(
         paths=account.paths,
         plugins=plugins,
-        index=account.index.real,
-        vault=lambda: account.vault.real,
+        token_store=account.store,
         clock=account.clock,
     )
 
@@ -282,7 +281,7 @@ async def test_tokens_that_were_refreshed_while_the_old_ones_were_revoked_are_re
 
 
 @pytest.mark.requirement("E86")
-@pytest.mark.parametrize("when", ["_why_not_alone", "_stored"])
+@pytest.mark.parametrize("when", ["_turn", "_stored"])
 async def test_a_sign_in_that_came_before_its_tokens_were_read_is_left_alone_as_well(account, bench, revoked, monkeypatch, when):
     """While the lock was waited for, or while somebody unlocked the keyring."""
     account.sign_in(ttl_s=60)

@@ -16,6 +16,7 @@ from portico.store.deadline import Deadlines
 from portico.store.lock import file_lock
 from portico.store.passphrase import PassphraseSource
 from portico.store.profiles import ProfileIndex
+from portico.store.token_store import LocalTokenStore
 from portico.store.vault import Vault
 from portico.testing.canary import canary
 from portico.testing.clock import FakeClock
@@ -51,6 +52,9 @@ class Bench:
         self.env = {"PYTHON_KEYRING_BACKEND": AWAY, "PORTICO_PASSPHRASE": canary("passphrase")}
         self.deadlines = Deadlines(prompt_s=0.1)
         self.given_back = 0
+
+    def local_store(self, store=None):
+        return LocalTokenStore(self.paths, self.index, lambda: self.vault(store))
 
     def vault(self, store=None):
         passphrase = PassphraseSource(self.env)

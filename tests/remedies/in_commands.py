@@ -20,13 +20,13 @@ from urllib.request import HTTPSHandler, ProxyHandler, build_opener
 import pytest
 
 from minimax_portal_auth.families import OPENCLAW_CLIENT
-from portico.auth.refresh_lock import refresh_lock
 from portico.cli import models_view
 from portico.onboarding import sign_out
 from portico.store import vault
 from portico.store.lock import file_lock, named_lock
 from portico.store.profile_record import SIGN_OUT_UNFINISHED, Failure
 from portico.store.profiles import ProfileIndex
+from portico.store.token_store import refresh_lock
 from portico.testing.canary import exempt
 from tests.auth.importers.samples import Sample
 from tests.minimax_session import CN, GLOBAL, sealed_store

@@ -21,13 +21,12 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from portico.installation import Installation
-from portico.store.profiles import ProfileIndex
 from tests.minimax_session import GLOBAL
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from portico.store.vault import Vault
+    from portico.store.token_store import TokenStore
     from portico.testing.secret_service import SecretService
     from tests.commands import Commands
     from tests.minimax_session import MinimaxSession
@@ -60,12 +59,13 @@ class Desk:
 
     def expired(self, id: str = GLOBAL, **changed: Any) -> None:
         """The tokens of an account have ended, so that a command has to refresh them first; `changed` is of its profile."""
-        vault, index = self.vault(), ProfileIndex(self.commands.paths)
-        vault.commit(replace(index.get(id), **changed), replace(vault.read(id), expires_at=1))
+        store = self.store()
+        held = store.read(id)
+        store.commit(replace(held.profile, **changed), replace(held.tokens, expires_at=1))
 
-    def vault(self) -> Vault:
+    def store(self) -> TokenStore:
         """The tokens, as the commands find them."""
-        return Installation(None, self.commands.run_portico.environment(self.commands.env)).vault()
+        return Installation(None, self.commands.run_portico.environment(self.commands.env)).token_store
 
     def ok(self, *words: str, env: Mapping[str, str | None] | None = None) -> str:
         return self.commands.ok(*words, env=env)

@@ -383,12 +383,12 @@ def test_all_calls_of_a_store_make_one_connection(secret_service):
 @pytest.mark.parametrize("first", ["named", "best"])
 def test_the_best_keyring_and_the_one_of_that_name_are_opened_once(secret_service, run_portico, first):
     env = run_portico.environment()
-    profile = Installation(None, env).vault("keyring").commit(a_profile(), some_tokens())
+    profile = Installation(None, env).local_store("keyring").commit(a_profile(), some_tokens())
     here = Installation(None, env)
-    acts = [lambda: here.vault().read(profile.id), here.vault("keyring").probe]
+    acts = [lambda: here.local_store().read(profile.id), here.local_store("keyring").probe]
     for act in acts if first == "named" else reversed(acts):
         act()
-    assert len({store._service._bus.unique_name for store in here.vault()._keyrings}) == 1
+    assert len({store._service._bus.unique_name for store in here.keyrings}) == 1
 
 
 @pytest.mark.requirement("E102")

@@ -20,7 +20,8 @@ from portico.store.off_loop import off_loop
 if TYPE_CHECKING:
     from portico.auth.broker import TokenBroker
     from portico.interfaces.basics import Clock
-    from portico.store.profiles import Profile, ProfileIndex
+    from portico.store.profiles import Profile
+    from portico.store.token_store import TokenStore
 
 TICK_S: Final = 1.0
 # A token that lives for seconds is left to whoever needs it.
@@ -34,9 +35,9 @@ _log = logging.getLogger(__name__)
 class BackgroundRefresh:
     """Refreshes each profile when it is due. `run` goes on until it is cancelled, whatever fails."""
 
-    def __init__(self, broker: TokenBroker, index: ProfileIndex, clock: Clock) -> None:
+    def __init__(self, broker: TokenBroker, store: TokenStore, clock: Clock) -> None:
         self._broker = broker
-        self._index = index
+        self._store = store
         self._clock = clock
         self._running: dict[str, asyncio.Task[None]] = {}
         self._began: dict[str, int] = {}
@@ -75,7 +76,7 @@ class BackgroundRefresh:
     async def _profiles(self) -> tuple[Profile, ...]:
         try:
             # A look at the file's time and size, unless it has changed.
-            profiles = await off_loop(self._index.profiles)
+            profiles = await off_loop(self._store.profiles)
         except PorticoError as error:
             self._say("the profile index", error)
             return ()

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from portico.auth.exchange import POST_TIMEOUT_S, RETRY_TIMEOUT_S
 from portico.auth.flight import Flight, seen
 from portico.auth.freshness import is_usable, profile_due, rests
-from portico.auth.held import AccessToken, Ages, Held, Refreshed
+from portico.auth.held import AccessToken, Ages, Refreshed
 from portico.auth.memory import Memory
 from portico.auth.outcome import sign_in_expired
 from portico.auth.pause import Pause, failed_recently, noted_pause
@@ -24,6 +24,7 @@ from portico.errors import LockBusy, PorticoError
 from portico.models.credentials import API_KEY
 from portico.store.off_loop import off_loop, start_off_loop
 from portico.store.steps import no_step
+from portico.store.token_store import ProfileTokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,9 +32,9 @@ if TYPE_CHECKING:
     from portico.interfaces.authorization import FormPoster, TokenDialect
     from portico.interfaces.basics import Clock
     from portico.paths import Paths
-    from portico.store.profiles import Profile, ProfileIndex
+    from portico.store.profiles import Profile
     from portico.store.steps import OnStep
-    from portico.store.vault import Vault
+    from portico.store.token_store import TokenStore
 
 __all__ = ("AccessToken", "TokenBroker")
 
@@ -59,8 +60,7 @@ class TokenBroker:
     def __init__(
         self,
         *,
-        vault: Vault,
-        index: ProfileIndex,
+        store: TokenStore,
         dialects: Callable[[str], TokenDialect],
         http: FormPoster,
         clock: Clock,
@@ -69,16 +69,16 @@ class TokenBroker:
         spread: Callable[[], float] = _any_spread,
     ) -> None:
         self._ages = Ages(clock)
-        self._unstored = Unstored(vault, index)
-        self._transactions = Transactions(vault, index, dialects, clock, self._ages, paths, self._unstored, on_step)
+        self._store = store
+        self._unstored = Unstored(store)
+        self._transactions = Transactions(store, dialects, clock, self._ages, self._unstored, on_step)
         self._memory = Memory(clock, self._ages)
         self._uses = Uses(paths, clock)
-        self._index = index
         self._http = http
         self._clock = clock
         self._spread = spread()
         self._flights: dict[tuple[str, bool], Flight] = {}
-        self._looks: dict[str, asyncio.Future[Held]] = {}
+        self._looks: dict[str, asyncio.Future[ProfileTokens]] = {}
         self._pauses: dict[str, tuple[int, Pause]] = {}
         self._in_place_of_rejected: dict[str, tuple[int, float]] = {}
 
@@ -94,7 +94,7 @@ class TokenBroker:
         Raises:
             SignInNeeded: `not-signed-in`, or `sign-in-expired`: only a person can help.
             NetworkError: the token has ended and no other can be had now.
-            StoreError: the store or the index failed, or the profile is another account's now.
+            StoreError: the store failed, or the profile is another account's now.
             LockBusy: another process is refreshing and does not finish.
         """
         remembered = self._memory.get(profile_id)
@@ -111,7 +111,7 @@ class TokenBroker:
             return await self._refreshed(held, rejected_generation, needed=not good)
         except PorticoError:
             if good and self._usable(held):
-                return held.access
+                return AccessToken.of(held)
             raise
 
     async def refresh_if_due(self, profile_id: str) -> bool:
@@ -120,7 +120,7 @@ class TokenBroker:
         Raises:
             PorticoError: as for `access`; not where another process is refreshing.
         """
-        profile = await off_loop(lambda: self._index.get(profile_id))
+        profile = await off_loop(lambda: self._store.get(profile_id))
         if profile is None or not self.may_refresh(profile) or await off_loop(lambda: self.rests(profile)):
             return False
         try:
@@ -150,7 +150,7 @@ class TokenBroker:
         waits = profile.id in self._unstored.waiting
         return not waits and rests(profile, self._uses.last(profile.id), self._ages.now(profile))
 
-    async def _looked(self, profile_id: str) -> Held:
+    async def _looked(self, profile_id: str) -> ProfileTokens:
         """What `_look` finds, once for all who ask at the same time."""
         look = self._looks.get(profile_id)
         if look is None or look.done():
@@ -158,27 +158,27 @@ class TokenBroker:
             look.add_done_callback(seen)
         return await asyncio.shield(look)
 
-    def _look(self, profile_id: str) -> Held:
-        """The tokens as they are now; the store is not asked again for those that the index still points at."""
+    def _look(self, profile_id: str) -> ProfileTokens:
+        """The tokens as they are now; the store is not asked again for those that the profile still has."""
         held = self._found(profile_id)
         self._uses.note(profile_id)
         return held
 
-    def _found(self, profile_id: str) -> Held:
+    def _found(self, profile_id: str) -> ProfileTokens:
         known = self._memory.known(profile_id)
         if known is not None and known.stored:
-            profile = self._index.get(profile_id)
+            profile = self._store.get(profile_id)
             if profile is not None and profile.generation == known.profile.generation:
-                return Held(profile, known.tokens)
+                return ProfileTokens(profile, known.tokens)
         return self._transactions.held(profile_id)
 
-    def _usable(self, held: Held) -> bool:
+    def _usable(self, held: ProfileTokens) -> bool:
         return is_usable(held.tokens.expires_at, self._ages.now(held.profile))
 
-    async def _refreshed(self, held: Held, rejected_generation: int | None, *, needed: bool) -> AccessToken:
+    async def _refreshed(self, held: ProfileTokens, rejected_generation: int | None, *, needed: bool) -> AccessToken:
         profile = held.profile
         if profile.type == API_KEY:
-            return held.access  # there is no other
+            return AccessToken.of(held)  # there is no other
         if not profile.has_refresh or (profile.failure is not None and profile.failure.terminal):
             raise sign_in_expired(profile)
         pause = self._pause(profile)
@@ -193,7 +193,7 @@ class TokenBroker:
             self._in_place_of_rejected[profile.id] = (fresh.tokens.generation, self._clock.monotonic())
         return self._memory.keep(fresh, self._spread)
 
-    def _is_new(self, held: Held) -> bool:
+    def _is_new(self, held: ProfileTokens) -> bool:
         """Whether a refresh has just brought this token. If it is rejected all the same, so will be the next one."""
         profile, tokens = held.profile, held.tokens
         if not profile.has_refresh or (profile.failure is not None and profile.failure.terminal):

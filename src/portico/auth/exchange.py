@@ -21,12 +21,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Protocol
 
-    from portico.auth.held import Held
     from portico.interfaces.authorization import FormRequest, HttpReply, TokenDialect, TokenGrant
     from portico.interfaces.basics import Clock
     from portico.secret import Secret
-    from portico.store.profiles import Fence, Profile, ProfileIndex
+    from portico.store.profiles import Fence
     from portico.store.steps import OnStep
+    from portico.store.token_store import ProfileTokens, RefreshTurn
 
     class Send(Protocol):
         """The way from a refresh's thread to the server."""
@@ -48,13 +48,13 @@ _ANSWERED: Final = frozenset({"redirect-refused", "reply-too-long"})
 
 @dataclass(slots=True)
 class Exchange:
-    """`fence` is what the index is to say of the token if this fails; `lost` whether an answer to it was ever lost."""
+    """`fence` is what the journal is to say of the token if this fails; `lost` whether an answer to it was ever lost."""
 
-    index: ProfileIndex
+    turn: RefreshTurn
     dialects: Callable[[str], TokenDialect]
     clock: Clock
     on_step: OnStep
-    held: Held
+    held: ProfileTokens
     refresh: Secret
     fence: Fence | None = field(init=False)
     lost: bool = field(init=False)
@@ -127,18 +127,8 @@ class Exchange:
             self._note_sending()
 
     def _note_sending(self) -> None:
-        generation = self.held.profile.generation
-        fence = fences.raised(self.held.profile, self.refresh, self.clock.wall_ms())
-
-        def put_up(now: Profile) -> Profile:
-            return replace(now, fence=fence) if now.generation == generation else now
-
-        profile = self.index.update(self.held.profile.id, put_up)
-        if profile is None or profile.generation != generation:
-            raise StoreError(
-                "generation-changed", f"newer tokens of {self.held.profile.id} were stored", hint="run the command again"
-            )
-        self.held = replace(self.held, profile=profile)
+        entry = fences.raised(self.held.profile, self.refresh, self.clock.wall_ms())
+        self.held = replace(self.held, profile=self.turn.note_sending(self.held.profile, entry))
 
 
 def _is_lost(error: NetworkError) -> bool:

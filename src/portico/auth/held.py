@@ -1,4 +1,4 @@
-"""What the broker holds and hands out: tokens with the profile they belong to, and how old they are by both clocks."""
+"""What the broker hands out, and how old tokens are by both clocks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from portico.interfaces.basics import Clock
     from portico.secret import Secret
     from portico.store.profiles import Profile
-    from portico.store.records import Tokens
+    from portico.store.token_store import ProfileTokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,33 +27,18 @@ class AccessToken:
     expires_at: int | None
     profile_id: str
 
-
-@dataclass(frozen=True, slots=True)
-class Held:
-    """A profile and its tokens: those of the store, of the profile's generation, or newer ones that are in memory only."""
-
-    profile: Profile
-    tokens: Tokens
-
-    @property
-    def access(self) -> AccessToken:
-        return AccessToken(self.tokens.access, self.tokens.generation, self.tokens.expires_at, self.profile.id)
-
-    @property
-    def stored(self) -> bool:
-        return self.tokens.generation == self.profile.generation
+    @classmethod
+    def of(cls, held: ProfileTokens) -> AccessToken:
+        """The access token of a profile's tokens."""
+        return cls(held.tokens.access, held.tokens.generation, held.tokens.expires_at, held.profile.id)
 
 
 @dataclass(frozen=True, slots=True)
 class Refreshed:
     """A usable token, and whether it was asked for now (or else adopted from whoever did)."""
 
-    held: Held
+    held: ProfileTokens
     posted: bool
-
-    @property
-    def access(self) -> AccessToken:
-        return self.held.access
 
 
 class Ages:

@@ -11,7 +11,8 @@ from portico.store.off_loop import off_loop
 
 if TYPE_CHECKING:
     from portico.auth.broker import TokenBroker
-    from portico.store.profiles import Profile, ProfileIndex
+    from portico.store.profiles import Profile
+    from portico.store.token_store import TokenStore
 
 Result = Literal["refreshed", "not due", "resting", "waiting", "left to another process", "failed"]
 
@@ -28,13 +29,13 @@ class Outcome:
     error: PorticoError | None = None
 
 
-async def refresh_what_is_due(broker: TokenBroker, index: ProfileIndex) -> list[Outcome]:
+async def refresh_what_is_due(broker: TokenBroker, store: TokenStore) -> list[Outcome]:
     """Refresh every sign-in that is due, all at once; a failure of one is an outcome and stops no other.
 
     Raises:
-        StoreError: the index cannot be read.
+        StoreError: the profiles cannot be read.
     """
-    profiles = await off_loop(index.profiles)
+    profiles = await off_loop(store.profiles)
     return list(await asyncio.gather(*(_refresh(broker, profile) for profile in profiles)))
 
 

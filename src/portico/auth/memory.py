@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from portico.auth.freshness import due_at, issued_at
+from portico.auth.held import AccessToken
 
 if TYPE_CHECKING:
-    from portico.auth.held import AccessToken, Ages, Held
+    from portico.auth.held import Ages
     from portico.interfaces.basics import Clock
+    from portico.store.token_store import ProfileTokens
 
 # Within this time a sign-out or a new sign-in by another process is noticed.
 GOOD_FOR_S: Final = 1.0
@@ -19,7 +21,7 @@ GOOD_FOR_S: Final = 1.0
 class _Kept:
     """`until_ms` (wall) is when there is something to do about it: None where its end is not known."""
 
-    held: Held
+    held: ProfileTokens
     access: AccessToken
     checked: float
     checked_ms: int
@@ -43,14 +45,14 @@ class Memory:
         # A wall clock that was set back meanwhile says nothing about the token's end.
         return kept.access if kept.checked_ms <= now and (kept.until_ms is None or now < kept.until_ms) else None
 
-    def known(self, profile_id: str) -> Held | None:
+    def known(self, profile_id: str) -> ProfileTokens | None:
         """The tokens, however long ago they were kept."""
         kept = self._kept.get(profile_id)
         return None if kept is None else kept.held
 
-    def keep(self, held: Held, spread: float) -> AccessToken:
+    def keep(self, held: ProfileTokens, spread: float) -> AccessToken:
         """Remember `held`, which has just been read or stored."""
-        access = held.access
+        access = AccessToken.of(held)
         now = self._ages.now(held.profile)
         until = held.tokens.expires_at
         if until is not None and held.profile.has_refresh:

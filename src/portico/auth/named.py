@@ -7,19 +7,19 @@ from portico.errors import SignInNeeded
 TYPE_CHECKING = False  # `auth token` stands on this, and `typing` is a visible part of what it costs
 if TYPE_CHECKING:
     from portico.store.profile_record import Profile
-    from portico.store.profiles import IndexDraft
+    from portico.store.token_store import Snapshot
 
 
-def named_profile(index: IndexDraft, id: str) -> Profile:
+def named_profile(known: Snapshot, id: str) -> Profile:
     """The profile of this id.
 
     Raises:
         SignInNeeded: `not-signed-in`: there is none, or it was signed out.
         StoreError: `profile-damaged`.
     """
-    profile = index.get(id)
+    profile = known.get(id)
     if profile is None:
-        raise not_signed_in(id, [one.id for one in index.profiles])
+        raise not_signed_in(id, [one.id for one in known.profiles])
     if profile.sign_out_unfinished:
         hint = f"Finish it: {{prog}} auth logout {id}"
         raise SignInNeeded("not-signed-in", f"{id} was signed out; its tokens are yet to be deleted.", hint=hint)

@@ -9,24 +9,22 @@ sent again a few times (`auth/fence.py`): the sign-in is over otherwise.
 from __future__ import annotations
 
 import contextlib
-import time
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from portico.auth.exchange import Exchange
 from portico.auth.fence import AT_ONCE
 from portico.auth.freshness import is_usable, moment
-from portico.auth.held import Held, Refreshed, check_same_account
+from portico.auth.held import Refreshed, check_same_account
 from portico.auth.outcome import RefreshInterrupted, answer_lost, answers_missing, failure_of, is_terminal, sign_in_expired
 from portico.auth.pause import noted_pause, pause_to_note
-from portico.auth.refresh_lock import refresh_lock
 from portico.auth.renewal import is_another_account, renewal_of, tell_if_scope_grew
 from portico.auth.unstored import Overtaken, Unstored
 from portico.errors import LockBusy, NetworkError, OAuthError, PorticoError, StoreError
 from portico.oauth.revocation import revoke_orphaned
 from portico.oauth.token_response import check_fit, is_bearer
-from portico.store.records import Tokens
 from portico.store.steps import no_step
+from portico.store.token_store import GenerationChanged, ProfileTokens, Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,18 +33,13 @@ if TYPE_CHECKING:
     from portico.auth.held import Ages
     from portico.interfaces.authorization import TokenDialect
     from portico.interfaces.basics import Clock
-    from portico.paths import Paths
-    from portico.store.lock import FileLock
-    from portico.store.profiles import Failure, Fence, Profile, ProfileIndex
+    from portico.store.profiles import Failure, Fence, Profile
     from portico.store.steps import OnStep
-    from portico.store.vault import Vault
+    from portico.store.token_store import RefreshTurn, TokenStore
 
 REFRESH_STEPS: Final = ("locked", "decided", "fenced", "answered", "validated", "stored")
-_TRIES: Final = 3
 # What a server says of a token that was used before (RFC 6749 section 5.2).
 _SPENT: Final = "invalid_grant"
-# Between two looks at the lock and at the index, which cost some microseconds.
-_LOOK_S: Final = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,32 +59,22 @@ class Wish:
 class Transactions:
     """The parts of a refresh."""
 
-    vault: Vault
-    index: ProfileIndex
+    store: TokenStore
     dialects: Callable[[str], TokenDialect]
     clock: Clock
     ages: Ages
-    paths: Paths
     unstored: Unstored
     on_step: OnStep = no_step
 
-    def held(self, profile_id: str, *, to_refresh: bool = False) -> Held:
+    def held(self, profile_id: str, *, to_refresh: bool = False) -> ProfileTokens:
         """The profile and its tokens; with `to_refresh` surely the newest.
 
         Raises:
             SignInNeeded: `not-signed-in`.
-            StoreError: the index or the store failed.
+            StoreError: the store failed.
             LockBusy: `to_refresh`, and another process is storing newer ones.
         """
-        for _ in range(_TRIES):
-            in_memory = self.unstored.get(profile_id)
-            if in_memory is not None:
-                return in_memory
-            tokens = self.vault.read(profile_id, to_refresh=to_refresh)
-            profile = self.index.get(profile_id)
-            if profile is not None and profile.generation == tokens.generation:
-                return Held(profile, tokens)
-        raise StoreError("generation-changed", f"the tokens of {profile_id} keep changing", hint="run the command again")
+        return self.unstored.get(profile_id) or self.store.read(profile_id, to_refresh=to_refresh)
 
     def refresh(self, wish: Wish, send: Send) -> Refreshed:
         """What `wish` asks for.
@@ -102,48 +85,43 @@ class Transactions:
             NetworkError: the server could not be asked, or did not answer well; trying again may help.
             StoreError: reading or storing failed, or the sign-in is another's now (`account-changed`).
         """
-        lock = self._lock(wish)
-        if isinstance(lock, Refreshed):
-            return lock
+        turn = self._turn(wish)
+        if isinstance(turn, Refreshed):
+            return turn
         try:
             self.on_step("locked")
-            return self._refresh_alone(wish, send)
+            return self._refresh_alone(wish, turn, send)
         finally:
-            self._let_go(wish.profile.id, lock)
+            self._end(wish.profile.id, turn)
 
-    def _lock(self, wish: Wish) -> FileLock | Refreshed:
-        """The lock, or what its holder has stored while it was waited for: that can be had by all at once."""
-        kept = self.unstored.locks.pop(wish.profile.id, None)
+    def _turn(self, wish: Wish) -> RefreshTurn | Refreshed:
+        """The turn, or what another owner has stored while it was waited for: that can be had by all at once."""
+        kept = self.unstored.turns.pop(wish.profile.id, None)
         if kept is not None:
             return kept
-        lock = refresh_lock(self.paths, wish.profile.id)
-        deadline = time.monotonic() + wish.wait_s
-        while not lock.try_acquire():
-            adopted = self._adopted(wish)
-            if adopted is not None:
-                return adopted
-            if time.monotonic() >= deadline:
-                raise lock.busy(wish.wait_s)
-            time.sleep(_LOOK_S)
-        return lock
+        adopted: list[Refreshed] = []
+        turn = self.store.begin_refresh(wish.profile.id, wait_s=wish.wait_s, unless=lambda: self._adopts(wish, adopted))
+        return adopted[0] if turn is None else turn
 
-    def _adopted(self, wish: Wish) -> Refreshed | None:
-        profile = self.index.get(wish.profile.id)
+    def _adopts(self, wish: Wish, adopted: list[Refreshed]) -> bool:
+        """Whether another owner has stored what `wish` asks for, which is then put into `adopted`."""
+        profile = self.store.get(wish.profile.id)
         if profile is None or wish.stale_generation is None or profile.generation == wish.profile.generation:
-            return None
+            return False
         held = self.held(profile.id)
         if held.tokens.generation == wish.stale_generation or not self._usable(held):
-            return None
+            return False
         check_same_account(wish.profile, held.profile)
-        return Refreshed(held, posted=False)
+        adopted.append(Refreshed(held, posted=False))
+        return True
 
-    def _let_go(self, profile_id: str, lock: FileLock) -> None:
+    def _end(self, profile_id: str, turn: RefreshTurn) -> None:
         if profile_id in self.unstored.waiting:
-            self.unstored.locks[profile_id] = lock
+            self.unstored.turns[profile_id] = turn
         else:
-            lock.release()
+            turn.end()
 
-    def _refresh_alone(self, wish: Wish, send: Send) -> Refreshed:
+    def _refresh_alone(self, wish: Wish, turn: RefreshTurn, send: Send) -> Refreshed:
         held = self._settled(wish.profile.id, send)
         usable = self._usable(held)
         if held.tokens.generation != wish.stale_generation and usable:
@@ -156,13 +134,13 @@ class Transactions:
         if pause is not None:  # somebody's attempt has failed while this one waited for the lock
             raise pause.as_error()
         self.on_step("decided")
-        exchange = Exchange(self.index, self.dialects, self.clock, self.on_step, held, refresh)
+        exchange = Exchange(turn, self.dialects, self.clock, self.on_step, held, refresh)
         try:
             tokens = self._exchanged(exchange, send)
         except PorticoError as error:
             return self._failed(exchange, error)
         self.unstored.add(exchange.held.profile, tokens)
-        refreshed = self._stored(exchange.held.profile, send)
+        refreshed = self._stored(exchange.held.profile, turn, send)
         tell_if_scope_grew(exchange.held.profile, refreshed.held.profile)
         return refreshed
 
@@ -197,11 +175,12 @@ class Transactions:
         self.unstored.add(before.profile, kept)
         held = self._settled(before.profile.id, send)
         if held.tokens.refresh != kept.refresh:
-            raise StoreError("generation-changed", f"{before.profile.id} was signed in anew, or signed out")
+            raise GenerationChanged("generation-changed", f"{before.profile.id} was signed in anew, or signed out")
         if held.stored:
-            exchange.held, exchange.fence = Held(replace(held.profile, failure=before.profile.failure), held.tokens), None
+            profile = replace(held.profile, failure=before.profile.failure)
+            exchange.held, exchange.fence = ProfileTokens(profile, held.tokens), None
 
-    def _stored(self, profile: Profile, send: Send) -> Refreshed:
+    def _stored(self, profile: Profile, turn: RefreshTurn, send: Send) -> Refreshed:
         """Store what has just been given, or serve it from memory and say so wherever that can be said."""
         held = self._settled(profile.id, send)
         self.ages.now(held.profile)  # from here on its age is known, whatever is done to the wall clock
@@ -209,21 +188,21 @@ class Transactions:
         if held.stored:
             self.on_step("stored")
         else:
-            self._note(profile, failure_of(self.unstored.failed[profile.id], self.clock.wall_ms()), profile.fence)
+            _note(turn, profile, failure_of(self.unstored.failed[profile.id], self.clock.wall_ms()), profile.fence)
         return Refreshed(held, posted=True)
 
-    def _settled(self, profile_id: str, send: Send) -> Held:
+    def _settled(self, profile_id: str, send: Send) -> ProfileTokens:
         """The tokens as they are, after trying to store those that are in memory only: the ones before them are spent."""
         try:
-            return self.unstored.store(profile_id) or self.held(profile_id, to_refresh=True)
+            return self.unstored.try_store(profile_id) or self.held(profile_id, to_refresh=True)
         except Overtaken as overtaken:
             send.claim()
             self._revoke_if_orphaned(overtaken.held, send)
             return self.held(profile_id, to_refresh=True)
 
-    def _revoke_if_orphaned(self, late: Held, send: Send) -> None:
+    def _revoke_if_orphaned(self, late: ProfileTokens, send: Send) -> None:
         """Revoke tokens that came after their profile was signed out, of which whoever did that did not know."""
-        profile = self.index.get(late.profile.id)
+        profile = self.store.get(late.profile.id)
         if profile is None or profile.created_at != late.profile.created_at:
             revoke_orphaned(late.profile, late.tokens, self.dialects, send)
 
@@ -231,7 +210,7 @@ class Transactions:
         """Adopt what a new sign-in has stored meanwhile; else note the failure and raise it."""
         asked = exchange.held
         terminal = is_terminal(error)
-        if terminal or error.id == "generation-changed":
+        if terminal or isinstance(error, GenerationChanged):
             fresh = self.held(asked.profile.id, to_refresh=True)
             if fresh.tokens.generation != asked.tokens.generation and self._usable(fresh):
                 check_same_account(asked.profile, fresh.profile)
@@ -245,20 +224,16 @@ class Transactions:
             error = answers_missing(error, lost, asked.profile)
         now = self.clock.wall_ms()
         failure = failure_of(error, now, pause_to_note(asked.profile, error, now, lost=lost))
-        self._note(asked.profile, failure, None if terminal else exchange.fence)
+        _note(exchange.turn, asked.profile, failure, None if terminal else exchange.fence)
         if terminal:
             raise sign_in_expired(replace(asked.profile, failure=failure)) from error
         raise error
 
-    def _note(self, profile: Profile, failure: Failure, fence: Fence | None) -> None:
-        """Write both into the index, if the profile's tokens are still those they are about."""
-
-        def noted(now: Profile) -> Profile:
-            return replace(now, failure=failure, fence=fence) if now.generation == profile.generation else now
-
-        # The failure itself matters more than that it could not be written down.
-        with contextlib.suppress(StoreError, LockBusy):
-            self.index.update(profile.id, noted)
-
-    def _usable(self, held: Held) -> bool:
+    def _usable(self, held: ProfileTokens) -> bool:
         return is_usable(held.tokens.expires_at, self.ages.now(held.profile))
+
+
+def _note(turn: RefreshTurn, profile: Profile, failure: Failure, entry: Fence | None) -> None:
+    """Note a failure of the refresh of `profile`'s tokens: it matters more than that it could not be written down."""
+    with contextlib.suppress(StoreError, LockBusy):
+        turn.note_failure(profile, failure, entry)

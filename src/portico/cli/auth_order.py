@@ -101,7 +101,7 @@ def _provider(asked: str | None, rt: Runtime) -> str:
     """
     from portico.errors import UsageError
 
-    used = sorted({profile.provider for profile in rt.index.profiles()})
+    used = sorted({profile.provider for profile in rt.token_store.profiles()})
     if asked is None:
         raise UsageError("usage", "Missing --provider.", hint=f"Give --provider {'|'.join(used) or 'ID'}.")
     config = rt.config.config
@@ -122,13 +122,13 @@ def _provider(asked: str | None, rt: Runtime) -> str:
 
 
 def _of(provider: str, rt: Runtime) -> list[str]:
-    return [profile.id for profile in rt.index.profiles() if profile.provider == provider]
+    return [profile.id for profile in rt.token_store.profiles() if profile.provider == provider]
 
 
 def _check(id: str, provider: str, rt: Runtime) -> None:
     from portico.errors import UsageError
 
-    profile = rt.index.get(id)
+    profile = rt.token_store.get(id)
     if profile is None:
         hint = f"Sign-ins of {provider}: {', '.join(_of(provider, rt)) or 'none'}"
         raise UsageError("profile-not-found", f'Auth profile "{id}" not found in {rt.paths.index}.', hint=hint)

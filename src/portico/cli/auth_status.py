@@ -17,12 +17,13 @@ from portico.onboarding.times import in_words, iso
 from portico.store.network_folder import shared_folder_warning
 from portico.store.passphrase import PassphraseSource
 from portico.store.remedy import sign_in_again
-from portico.store.vault import Vault
+from portico.store.token_store import local_token_store
 
 if TYPE_CHECKING:
     from portico.auth.health import Health
     from portico.cli.runtime import Runtime
-    from portico.store.profiles import IndexDraft, Profile
+    from portico.store.profiles import Profile
+    from portico.store.token_store import Snapshot
 
 _UNREADABLE = "store unreadable"
 _STORES = {"keyring": "the OS keyring", "file": "a sealed file"}
@@ -43,7 +44,7 @@ def show_status(rt: Runtime, *, check: bool = False) -> int:
         3 if there is none, or one needs a new sign-in; 7 if the store does not give the tokens back; 9 if a plugin that is needed
         cannot be used. With `check` also 12 if one ends within 24 hours and cannot be refreshed; the keyring may then ask.
     """
-    index = rt.index.view()
+    index = rt.token_store.snapshot()
     unusable = _unusable(index, rt, may_ask=check)
     code = _code(index, unusable, rt, check=check)
     warning = shared_folder_warning(rt.paths.state)
@@ -77,7 +78,7 @@ def advice(profile: Profile, health: Health) -> str | None:
     return None
 
 
-def _code(index: IndexDraft, unusable: dict[str, Trouble], rt: Runtime, *, check: bool) -> int:
+def _code(index: Snapshot, unusable: dict[str, Trouble], rt: Runtime, *, check: bool) -> int:
     code = ExitCode.SIGN_IN_NEEDED if index.damaged else check_code(index.profiles, rt.clock)
     if code == ExitCode.SIGN_IN_NEEDED:
         return code
@@ -87,13 +88,13 @@ def _code(index: IndexDraft, unusable: dict[str, Trouble], rt: Runtime, *, check
     return code if check else ExitCode.OK
 
 
-def _unusable(index: IndexDraft, rt: Runtime, *, may_ask: bool) -> dict[str, Trouble]:
+def _unusable(index: Snapshot, rt: Runtime, *, may_ask: bool) -> dict[str, Trouble]:
     """The accounts that cannot be used, by id: for want of their plugin or of their tokens.
 
     With `may_ask` a keyring may open its window; a passphrase is never asked for.
     """
     found: dict[str, Trouble] = {}
-    vault = Vault(rt.paths, rt.index, passphrase=PassphraseSource(rt.env), env=rt.env, on_wait=rt.note, asks=may_ask)
+    store = local_token_store(rt.paths, passphrase=lambda: PassphraseSource(rt.env), env=rt.env, on_wait=rt.note, asks=may_ask)
     for profile in index.profiles:
         try:
             if profile.plugin:
@@ -102,7 +103,7 @@ def _unusable(index: IndexDraft, rt: Runtime, *, may_ask: bool) -> dict[str, Tro
             found[profile.id] = Trouble("plugin off" if _is_off(profile.plugin, rt) else "plugin unusable", error)
             continue
         try:
-            vault.read(profile.id)
+            store.read(profile.id)
         except PorticoError as error:
             found[profile.id] = Trouble(_UNREADABLE, error)
     return found
@@ -161,7 +162,7 @@ def _when(at_ms: int, rt: Runtime) -> str:
     return f"{iso(at_ms)} ({ago})"
 
 
-def _as_json(index: IndexDraft, unusable: dict[str, Trouble], rt: Runtime) -> list[dict[str, object]]:
+def _as_json(index: Snapshot, unusable: dict[str, Trouble], rt: Runtime) -> list[dict[str, object]]:
     values = all_as_json(index, rt, verbose=True)
     for profile, value in zip(index.profiles, values, strict=False):  # the damaged ones come after
         own = own_time(profile, rt.clock)

@@ -13,7 +13,8 @@ from portico.store.remedy import SIGNED_OUT, sign_in
 
 if TYPE_CHECKING:
     from portico.cli.runtime import Runtime
-    from portico.store.profiles import IndexDraft, Profile
+    from portico.store.profiles import Profile
+    from portico.store.token_store import Snapshot
 
 DAMAGED: Final = "damaged"  # its entry in the index, that is: nothing more is known
 
@@ -22,7 +23,7 @@ def show_list(rt: Runtime) -> int:
     """`auth list`: one row per profile; with `--verbose` also store, service and user."""
     _check_config(rt)
     finish_pending(rt)
-    index = rt.index.view()
+    index = rt.token_store.snapshot()
     used = in_use(index, rt)
     if rt.out.is_json:
         rt.out.json({"profiles": all_as_json(index, rt, verbose=rt.out.verbose)})
@@ -38,7 +39,7 @@ def show_list(rt: Runtime) -> int:
     return ExitCode.OK
 
 
-def in_use(index: IndexDraft, rt: Runtime) -> frozenset[str] | None:
+def in_use(index: Snapshot, rt: Runtime) -> frozenset[str] | None:
     """The sign-ins that are used where nobody says which; None where the config's base would have a say and cannot be used.
 
     Raises:
@@ -60,7 +61,7 @@ def _check_config(rt: Runtime) -> None:
         raise ConfigError("config-missing", f"Config path not found: {rt.paths.config}")
 
 
-def _show_table(index: IndexDraft, used: frozenset[str] | None, rt: Runtime) -> None:
+def _show_table(index: Snapshot, used: frozenset[str] | None, rt: Runtime) -> None:
     rows = [
         [
             profile.id,
@@ -97,7 +98,7 @@ def expiry(profile: Profile, rt: Runtime) -> str:
 
 
 def _show_one(profile: Profile, used: frozenset[str] | None, rt: Runtime) -> None:
-    place = rt.vault().place(profile.id)
+    place = rt.local_store().place(profile.id)
     fields = {
         "status": f"{condition(profile, rt)}, access token {expiry(profile, rt)}",
         "in use": _is_used(profile, used),
@@ -117,7 +118,7 @@ def _show_one(profile: Profile, used: frozenset[str] | None, rt: Runtime) -> Non
         rt.out.line(f"  {name:<10} {value}")
 
 
-def all_as_json(index: IndexDraft, rt: Runtime, *, verbose: bool) -> list[dict[str, object]]:
+def all_as_json(index: Snapshot, rt: Runtime, *, verbose: bool) -> list[dict[str, object]]:
     """Every profile, and then the damaged ones."""
     damaged: list[dict[str, object]] = [{"id": id, "status": DAMAGED} for id in index.damaged]
     used = in_use(index, rt)
@@ -139,7 +140,7 @@ def _as_json(profile: Profile, rt: Runtime, *, verbose: bool) -> dict[str, objec
     if profile.failure is not None:
         value["failure"] = {"id": profile.failure.id, "message": profile.failure.message, "terminal": profile.failure.terminal}
     if verbose:
-        place = rt.vault().place(profile.id)
+        place = rt.local_store().place(profile.id)
         value |= {"apiBase": profile.api_base, "issuer": profile.issuer}
         value |= {"clientId": profile.client_id, "subject": profile.subject}
         value |= {"backend": place.backend, "service": place.service, "user": place.user}

@@ -68,17 +68,17 @@ class Play:
 
     async def _wait_for_refresh(self, stage: Stage) -> None:
         from portico.cli.demo_stage import ACCESS_TTL_S
-        from portico.store.profiles import ProfileIndex
+        from portico.store.token_store import local_token_store
 
-        index = ProfileIndex(stage.paths)
-        first = index.get(_PROFILE[self.region])
+        store = local_token_store(stage.paths, env=stage.env)
+        first = store.get(_PROFILE[self.region])
         if first is None or first.expires_at is None:
             raise PorticoError("demo-failed", "The sign-in is not in the profile index.")
         stage.tell(f"The first access token lives {ACCESS_TTL_S:g} s; no command is run while it is replaced.")
         try:
             async with asyncio.timeout(ACCESS_TTL_S * 3):
                 while True:
-                    now = index.get(first.id)
+                    now = store.get(first.id)
                     if now is not None and now.generation > first.generation and stage.rt.clock.wall_ms() > first.expires_at:
                         break
                     await asyncio.sleep(_LOOK_EVERY_S)
@@ -103,11 +103,10 @@ class Play:
 def _store(stage: Stage) -> list[str]:
     """The options that choose the store: none where the keyring works, else a sealed file with a throwaway passphrase."""
     from portico.store.passphrase import FILE_ENV, PassphraseSource
-    from portico.store.profiles import ProfileIndex
-    from portico.store.vault import Vault
+    from portico.store.token_store import local_token_store
 
     try:
-        place = Vault(stage.paths, ProfileIndex(stage.paths), passphrase=PassphraseSource({}, None), env=stage.env).probe()
+        place = local_token_store(stage.paths, passphrase=lambda: PassphraseSource({}), env=stage.env).probe()
     except StoreError as error:
         import secrets
 

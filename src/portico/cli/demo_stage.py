@@ -145,22 +145,21 @@ def clean_environment(env: Mapping[str, str]) -> dict[str, str]:
 def clear_away(folder: Path) -> None:
     """End the background process and delete the keyring's records of a demo in `folder`."""
     from portico.gateway import service
-    from portico.gateway.keys import key_index
+    from portico.gateway.keys import KeyPaths
     from portico.paths import STATE_ENV, resolve_paths
     from portico.store.atomic import read_file
     from portico.store.passphrase import PassphraseSource
-    from portico.store.profiles import ProfileIndex
-    from portico.store.vault import Vault
+    from portico.store.token_store import local_token_store
 
     paths = resolve_paths(str(folder / "portico.json5"), {STATE_ENV: str(folder / "state")})
     with contextlib.suppress(PorticoError, OSError):
         service.stop(paths)
-    for index in (ProfileIndex(paths), key_index(paths)):
+    for each in (paths, KeyPaths.of(paths)):
         with contextlib.suppress(PorticoError, OSError):
-            vault = Vault(paths, index, passphrase=PassphraseSource({}, None))
-            for profile in index.profiles():
-                vault.delete(profile.id)
-            vault.sweep()
+            store = local_token_store(each, passphrase=lambda: PassphraseSource({}))
+            for profile in store.profiles():
+                store.delete(profile.id)
+            store.sweep()
     with contextlib.suppress(OSError, ValueError):
         os.kill(int(read_file(folder / PID_FILE, 64)), signal.SIGTERM)
 

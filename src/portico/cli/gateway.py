@@ -209,7 +209,7 @@ def _ended(rt: Runtime) -> list[str]:
     from portico.errors import PorticoError
 
     try:
-        return [profile.id for profile in refused(rt.index.profiles())]
+        return [profile.id for profile in refused(rt.token_store.profiles())]
     except PorticoError:
         return []
 

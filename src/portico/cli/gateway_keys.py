@@ -14,8 +14,6 @@ if TYPE_CHECKING:
     from portico.gateway.keys import GatewayKeys
     from portico.secret import Secret
     from portico.store.profile_record import StoreName
-    from portico.store.profiles import ProfileIndex
-    from portico.store.vault import Vault
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - the only name this class has
 
@@ -100,18 +98,16 @@ def revoke(args: argparse.Namespace, rt: Runtime) -> int:
 
 def gateway_keys(rt: Runtime, *, store: StoreName | None = None, passphrase: Secret | None = None) -> GatewayKeys:
     """The keys; a new one goes to the named store, else to the one that the config chooses, else to that of the sign-ins."""
-    from portico.gateway.keys import GatewayKeys, key_index
+    from portico.gateway.keys import GatewayKeys, KeyPaths
     from portico.store.passphrase import TEXT_ENV, PassphraseSource
 
     source = None if passphrase is None else PassphraseSource({TEXT_ENV: passphrase.reveal()})
 
     def usual() -> StoreName | None:
-        return rt.store_choice() or rt.index.store_name
+        return rt.store_choice() or rt.local_store().last_store
 
-    def opened(index: ProfileIndex) -> Vault:
-        return rt.vault(store, index=index, usual=usual, passphrase=source)
-
-    return GatewayKeys(key_index(rt.paths), opened, rt.clock)
+    kept = rt.local_store(store, paths=KeyPaths.of(rt.paths), usual=usual, passphrase=source)
+    return GatewayKeys(kept, rt.clock)
 
 
 def make_first_key(rt: Runtime, passphrase: Secret | None) -> None:

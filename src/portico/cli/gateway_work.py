@@ -25,8 +25,7 @@ if TYPE_CHECKING:
     from portico.cli.runtime import Runtime
     from portico.gateway.server import Inside
     from portico.interfaces.authorization import TokenDialect
-    from portico.store.profiles import ProfileIndex
-    from portico.store.vault import Vault
+    from portico.store.token_store import TokenStore
 
 Code = tuple[tuple[str, int, int], ...]
 _LONGEST_LINE = 64 * 1024
@@ -38,24 +37,24 @@ _log = logging.getLogger(__name__)
 
 async def keep_fresh(rt: Runtime, passphrase: Secret | None) -> None:
     """Refresh every profile when it is due, until cancelled. `passphrase` opens the sealed file store."""
-    vault = unattended_vault(rt, passphrase)
-    async with refreshing(rt, vault) as broker:
-        await refresh_for_good(rt, vault, broker)
+    store = unattended_store(rt, passphrase)
+    async with refreshing(rt, store) as broker:
+        await refresh_for_good(rt, store, broker)
 
 
-async def refresh_for_good(rt: Runtime, vault: Vault, broker: TokenBroker) -> None:
+async def refresh_for_good(rt: Runtime, store: TokenStore, broker: TokenBroker) -> None:
     """Look for what killed processes have left, then refresh what is due, until cancelled."""
-    await tidy_up(rt, vault)
-    await BackgroundRefresh(broker, rt.index, rt.clock).run()
+    await tidy_up(rt, store)
+    await BackgroundRefresh(broker, store, rt.clock).run()
 
 
-async def tidy_up(rt: Runtime, vault: Vault) -> None:
+async def tidy_up(rt: Runtime, store: TokenStore) -> None:
     """Delete what killed processes have left, and warn of a state folder that several machines share."""
     warning = await off_loop(lambda: shared_folder_warning(rt.paths.state))
     if warning is not None:
         _log.warning("%s", warning)
     try:
-        await off_loop(vault.sweep)
+        await off_loop(store.sweep)
     except PorticoError as error:
         _log.warning("leftovers of earlier runs could not be looked for: %s", error)
 
@@ -67,9 +66,9 @@ async def serving(rt: Runtime, passphrase: Secret | None, started_at: int) -> As
     from portico.gateway.server import Inside
 
     code = await off_loop(lambda: InstalledCode(rt))
-    vault = unattended_vault(rt, passphrase)
-    async with refreshing(rt, vault) as broker, open_front(rt, broker, started_at) as front:
-        yield Inside(lambda: refresh_for_good(rt, vault, broker), front, code.changed)
+    store = unattended_store(rt, passphrase)
+    async with refreshing(rt, store) as broker, open_front(rt, broker, started_at) as front:
+        yield Inside(lambda: refresh_for_good(rt, store, broker), front, code.changed)
 
 
 class InstalledCode:
@@ -135,12 +134,11 @@ class InstalledCode:
 
 
 @asynccontextmanager
-async def refreshing(rt: Runtime, vault: Vault) -> AsyncIterator[TokenBroker]:
+async def refreshing(rt: Runtime, store: TokenStore) -> AsyncIterator[TokenBroker]:
     """A broker that needs nobody to be asked."""
     async with rt.http() as http:
         yield TokenBroker(
-            vault=vault,
-            index=rt.index,
+            store=store,
             dialects=lambda name: find_dialect(rt, name),
             http=http,
             clock=rt.clock,
@@ -148,10 +146,10 @@ async def refreshing(rt: Runtime, vault: Vault) -> AsyncIterator[TokenBroker]:
         )
 
 
-def unattended_vault(rt: Runtime, passphrase: Secret | None, index: ProfileIndex | None = None) -> Vault:
-    """The vault, opened by `passphrase` or by what the environment has, and by nobody who would have to be asked."""
+def unattended_store(rt: Runtime, passphrase: Secret | None) -> TokenStore:
+    """The token store, opened by `passphrase` or by what the environment has, and by nobody who would have to be asked."""
     given = rt.env if passphrase is None else {TEXT_ENV: passphrase.reveal()}
-    return rt.vault(index=index, passphrase=PassphraseSource(given), on_wait=lambda text: _log.warning("%s", text))
+    return rt.local_store(passphrase=PassphraseSource(given), on_wait=lambda text: _log.warning("%s", text))
 
 
 def find_dialect(rt: Runtime, name: str) -> TokenDialect:

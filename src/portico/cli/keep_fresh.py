@@ -86,17 +86,17 @@ def once(rt: Runtime) -> int:
     from portico import signals
     from portico.auth.health import check_code
     from portico.auth.keep_fresh import refresh_what_is_due
-    from portico.cli.gateway_work import refreshing, tidy_up, unattended_vault
+    from portico.cli.gateway_work import refreshing, tidy_up, unattended_store
     from portico.gateway.service import passphrase_for
 
     async def refresh() -> list[Outcome]:
-        vault = unattended_vault(rt, passphrase_for(rt.paths, rt.passphrase, rt.env))
-        async with refreshing(rt, vault) as broker:
-            await tidy_up(rt, vault)
-            return await refresh_what_is_due(broker, rt.index)
+        store = unattended_store(rt, passphrase_for(rt.paths, rt.passphrase, rt.env))
+        async with refreshing(rt, store) as broker:
+            await tidy_up(rt, store)
+            return await refresh_what_is_due(broker, store)
 
-    outcomes = signals.run(refresh()) if rt.index.profiles() else []
-    code = check_code(rt.index.profiles(), rt.clock)
+    outcomes = signals.run(refresh()) if rt.token_store.profiles() else []
+    code = check_code(rt.token_store.profiles(), rt.clock)
     if rt.out.is_json:
         rt.out.json({"exitCode": code, "profiles": [_as_json(outcome, rt) for outcome in outcomes]})
         return code
@@ -201,9 +201,9 @@ def _say_running(rt: Runtime) -> None:
     import os
 
     if rt.out.is_json:
-        rt.out.event({"event": "running", "pid": os.getpid(), "profiles": [profile.id for profile in rt.index.profiles()]})
+        rt.out.event({"event": "running", "pid": os.getpid(), "profiles": [profile.id for profile in rt.token_store.profiles()]})
         return
-    names = ", ".join(profile.id for profile in rt.index.profiles()) or "nobody yet; a sign-in is noticed when it comes"
+    names = ", ".join(profile.id for profile in rt.token_store.profiles()) or "nobody yet; a sign-in is noticed when it comes"
     rt.out.note(f"Keeping fresh: {names}. Ctrl-C ends it.")
 
 

@@ -27,7 +27,7 @@ def run_logout(asked: str | None, rt: Runtime, *, all_profiles: bool, yes: bool)
     if not chosen:
         rt.out.note(SIGNED_OUT)
         return _told([], rt)
-    before = {profile.id: profile for profile in rt.index.profiles()}
+    before = {profile.id: profile for profile in rt.token_store.profiles()}
     used = {provider: id_in_use(rt, provider) for provider in {profile.provider for profile in before.values()}}
     if not yes and not rt.prompter.confirm(f"Sign out of {', '.join(chosen)}?", flag="--yes"):
         rt.out.note("Nothing was changed.")
@@ -65,7 +65,7 @@ def _chosen(asked: str | None, rt: Runtime, *, all_profiles: bool) -> list[str]:
 
     if all_profiles and asked is not None:
         raise UsageError("usage", "Give a profile or --all, not both.")
-    index = rt.index.view()
+    index = rt.token_store.snapshot()
     everyone = [*(profile.id for profile in index.profiles), *index.damaged]
     if asked is None and not all_profiles and len(everyone) > 1:
         hint = f"{{prog}} auth logout {'|'.join(everyone)}, or --all"

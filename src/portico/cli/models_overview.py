@@ -69,7 +69,7 @@ def resolved(loader: ModelLoader, text: str | None) -> ModelReference | None:
 def _accounts(loader: ModelLoader, rt: Runtime) -> tuple[Account, ...]:
     found = []
     for provider in loader.catalog.providers.values():
-        profiles = tuple(one for one in rt.index.profiles() if one.provider == provider.id)
+        profiles = tuple(one for one in rt.token_store.profiles() if one.provider == provider.id)
         credential = next(iter(loader.credentials.of(provider)), None)
         if profiles or (credential is not None and (provider.config is not None or credential.key is not None)):
             source = credential.source if credential is not None else "missing"

@@ -46,7 +46,7 @@ def switch_off(rt: Runtime, name: str) -> int:
     changed = rt.settings.file.edit(lambda document: decision.disable(document, record.id))
     rt.reload_config()
     code = _say(rt, rt.plugins.find(record.id), f'Disabled plugin "{record.id}".', changed=changed)
-    profiles = [profile.id for profile in rt.index.profiles() if profile.plugin == record.id]
+    profiles = [profile.id for profile in rt.token_store.profiles() if profile.plugin == record.id]
     if profiles:
         rt.out.note(f"Its sign-ins stay stored, but are not refreshed while it is off: {', '.join(profiles)}.")
     return code

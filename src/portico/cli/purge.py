@@ -100,7 +100,7 @@ def _sign_out(done: _Purged, rt: Runtime) -> None:
     from portico.onboarding.sign_out import sign_out
 
     async def every() -> list[SignedOut]:
-        view = rt.index.view()
+        view = rt.token_store.snapshot()
         async with rt.http() as http:
             entries = {**{each.id: each for each in view.profiles}, **dict.fromkeys(view.damaged)}
             return [await sign_out(rt, id, http, agreed=entry) for id, entry in entries.items()]
@@ -142,7 +142,7 @@ def _revoke_keys(done: _Purged, rt: Runtime) -> None:
         for key in keys.all():
             done.left += [f"the gateway key {key.name}: {each}" for each in keys.revoke(key.name)]
             done.keys.append(key.name)
-        for each in rt.vault().sweep():
+        for each in rt.token_store.sweep():
             done.left.append(f"a leftover record: {each}")
     except PorticoError as error:
         done.left.append(f"the gateway keys: {error}")

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 from portico.installation import Installation
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from portico.cli.render import Output
     from portico.config.load import LoadedConfig
@@ -110,13 +110,10 @@ class Runtime(Installation):
             for warning in exposed((self.paths.config, self.paths.state)):
                 self.out.warn(f"{self.program}: {warning}")
 
-    def passphrase_asker(self) -> Callable[[str], Secret] | None:
+    def ask_passphrase(self, question: str) -> Secret | None:
         from portico.store.passphrase import FILE_ENV
 
-        def ask(question: str) -> Secret:
-            return self.prompter.secret(question, flag=f"the passphrase in {FILE_ENV}")
-
-        return ask if self.prompter.interactive else None
+        return self.prompter.secret(question, flag=f"the passphrase in {FILE_ENV}") if self.prompter.interactive else None
 
     def outside_emulator(self) -> Runtime:
         """The same run as in a shell that is not pointed at an emulator."""

@@ -40,7 +40,7 @@ def pick_profile(asked: str | None, rt: Runtime) -> Profile:
         StoreError: `profile-damaged`.
         UsageError: `which-profile`, where nothing decides between several.
     """
-    index = rt.index.view()
+    index = rt.token_store.snapshot()
     profiles = {profile.id: profile for profile in index.profiles}
     wanted = asked if asked is not None or profiles else next(iter(index.damaged), None)
     if wanted is not None:
@@ -79,7 +79,7 @@ def _fresh(profile: Profile, rt: Runtime) -> tuple[Secret, int | None] | None:
     now = own_time(profile, rt.clock)
     if profile_due(profile, now) or not is_usable(profile.expires_at, now):
         return None
-    tokens = rt.vault().read(profile.id)
+    tokens = rt.token_store.read(profile.id).tokens
     return (tokens.access, tokens.expires_at) if is_usable(tokens.expires_at, now) else None
 
 

@@ -22,7 +22,7 @@ def say_ended(rt: Runtime) -> None:
         from portico.auth.health import refused
         from portico.store.remedy import new_tokens
 
-        ended = refused(rt.index.profiles())
+        ended = refused(rt.token_store.profiles())
     except PorticoError:
         return
     if len(ended) == 1 and ended[0].failure is not None:

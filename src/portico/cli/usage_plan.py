@@ -79,9 +79,9 @@ async def _asker(rt: Runtime) -> AsyncIterator[PlanAsker]:
 
 def _accounts(args: argparse.Namespace, rt: Runtime) -> tuple[PlanAccount, ...]:
     if args.profile is not None:
-        named_profile(rt.index.view(), args.profile)
+        named_profile(rt.token_store.snapshot(), args.profile)
     readers = rt.plugins.plan_readers()
-    accounts = plan_accounts(rt.models(), readers, rt.index.profiles(), provider=args.provider, profile=args.profile)
+    accounts = plan_accounts(rt.models(), readers, rt.token_store.profiles(), provider=args.provider, profile=args.profile)
     if not accounts:
         variables = next((reader.env_keys[0] for reader in readers.values() if reader.env_keys), None)
         hint = sign_in()

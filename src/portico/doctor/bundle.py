@@ -71,7 +71,7 @@ def _sign_ins(here: Installation) -> list[dict[str, object]]:
     from portico.errors import PorticoError
 
     try:
-        profiles = here.index.profiles()
+        profiles = here.token_store.profiles()
     except PorticoError:
         return []
     words = [health_now(each, here.clock).word for each in profiles]

@@ -69,7 +69,7 @@ def examine(here: Installation, *, checks: Sequence[Check] = CHECKS, longest_s: 
     patient = Patient(here)
     # Read once, before the checks look at them from threads of their own: from Python 3.12 each of these might make another one.
     for owner, parts in (
-        (here, ("index", "keyrings", "passphrase")),
+        (here, ("token_store", "keyrings", "passphrase")),
         (patient, ("config", "profiles", "models", "has_key", "accounts")),
     ):
         for part in parts:

@@ -84,7 +84,7 @@ def _holds_keys(patient: Patient, loaded: LoadedConfig) -> bool:
 def index(patient: Patient) -> Iterator[Seen]:
     """The list of sign-ins cannot be read."""
     try:
-        yield Saw(_accounts(len(patient.here.index.profiles())))
+        yield Saw(_accounts(len(patient.here.token_store.profiles())))
     except PorticoError as error:
         yield of_error(error)
 

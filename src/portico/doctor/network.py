@@ -116,7 +116,7 @@ async def _plans(patient: Patient) -> list[Found]:
 
     here = patient.here
     async with here.http() as oauth, ModelHttp(silence_s=_ANSWER_S) as http:
-        broker = here.broker(oauth, vault=patient.vault("plans"))
+        broker = here.broker(oauth, store=patient.store("plans"))
         reports = await PlanAsker(http, broker, here.clock).ask_all(patient.accounts, timeout_s=_ANSWER_S)
     refused = [report for report in reports if report.error is not None and report.error.id == "credential-refused"]
     found = [

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from portico.models.loader import ModelLoader
     from portico.store.keyring_store import KeyringStore
     from portico.store.profiles import Profile, StoreName
-    from portico.store.vault import Vault
+    from portico.store.token_store import LocalTokenStore
     from portico.usage.accounts import PlanAccount
 
 
@@ -22,18 +22,18 @@ class Patient:
 
     def __init__(self, here: Installation) -> None:
         self.here = here
-        self._with_vault: set[str] = set()
+        self._with_store: set[str] = set()
         self._has_asked = False
         self._keyrings: list[KeyringStore] = []
 
-    def vault(self, check: str, store: StoreName | None = None) -> Vault:
-        """The door to the secrets for a check, which may take as long as the user needs if the keyring asks something."""
-        self._with_vault.add(check)
-        return self.here.vault(store, on_wait=self._wait, keyrings=self._keyrings)
+    def store(self, check: str, store: StoreName | None = None) -> LocalTokenStore:
+        """The token store for a check, which may take as long as the user needs if the keyring asks something."""
+        self._with_store.add(check)
+        return self.here.local_store(store, on_wait=self._wait, keyrings=self._keyrings)
 
     def is_asking(self, check: str) -> bool:
         """Whether a keyring has asked the user something for the check, or for one that is before it at the same keyring."""
-        return self._has_asked and check in self._with_vault
+        return self._has_asked and check in self._with_store
 
     def _wait(self, text: str) -> None:
         self._has_asked = True
@@ -51,7 +51,7 @@ class Patient:
     def profiles(self) -> tuple[Profile, ...]:
         """The sign-ins and stored keys."""
         try:
-            return tuple(self.here.index.profiles())
+            return tuple(self.here.token_store.profiles())
         except PorticoError:
             return ()
 

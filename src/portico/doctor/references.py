@@ -35,11 +35,11 @@ def references(patient: Patient) -> Iterator[Seen]:
 
 def _profiles(patient: Patient, loaded: LoadedConfig) -> Iterator[Found]:
     try:
-        view = patient.here.index.view()
+        sign_ins = patient.here.token_store.snapshot()
     except StoreError:
         return  # the index has a finding of its own, and nothing is known of what it holds
-    known = {one.id: one.provider for one in view.profiles if not one.sign_out_unfinished}
-    damaged = frozenset(view.damaged)  # to be signed in again under that name
+    known = {one.id: one.provider for one in sign_ins.profiles if not one.sign_out_unfinished}
+    damaged = frozenset(sign_ins.damaged)  # to be signed in again under that name
     for provider, order in loaded.config.auth.order.items():
         left = tuple(id for id in order if known.get(id) == provider or id in damaged)
         if gone := tuple(dict.fromkeys(id for id in order if id not in left)):

@@ -23,8 +23,8 @@ def store(patient: Patient) -> Iterator[Seen]:
     """The store that the next sign-in would use, by a record that is written, read back and deleted."""
     chosen = patient.config.config.auth.store if patient.config is not None else None
     try:
-        yield Saw("an encrypted file" if (chosen or patient.here.index.store_name) == "file" else "the OS keyring")
-        patient.vault("store").probe()
+        yield Saw("an encrypted file" if (chosen or patient.here.local_store().last_store) == "file" else "the OS keyring")
+        patient.store("store").probe()
     except ConfigError:
         return  # the check of the configuration tells it
     except PorticoError as error:
@@ -37,10 +37,10 @@ def store(patient: Patient) -> Iterator[Seen]:
 
 
 def _gateway_keys(patient: Patient) -> bool:
-    from portico.gateway.keys import key_index
+    from portico.gateway.keys import KeyPaths
 
     try:
-        return bool(key_index(patient.here.paths).profiles())
+        return bool(patient.here.local_store(paths=KeyPaths.of(patient.here.paths)).profiles())
     except PorticoError:
         return True
 
@@ -50,11 +50,11 @@ def records(patient: Patient) -> Iterator[Seen]:
     if not patient.profiles:
         yield _NOBODY
         return
-    vault = patient.vault("records")
+    store = patient.store("records")
     for profile in patient.profiles:
         yield Saw(profile.id)
         try:
-            vault.read(profile.id)
+            store.read(profile.id)
         except PorticoError as error:
             yield replace(of_error(error), hint=sign_in_again(profile)) if error.id == "record-missing" else of_error(error)
 

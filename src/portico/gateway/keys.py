@@ -1,6 +1,6 @@
 """The keys that clients show the gateway: one for each tool, made here, kept where the tokens are, and revocable by name.
 
-They are records of the vault like any token, under an index of their own. The index holds each key's SHA-256 and not the key: the
+They are kept in a token store of their own, as any token is. The index holds each key's SHA-256 and not the key: the
 gateway needs no more to know one, and so never has to open a locked keyring for a request.
 """
 
@@ -16,17 +16,17 @@ from typing import TYPE_CHECKING, Final
 from portico.errors import SignInNeeded, StoreError, UsageError
 from portico.paths import Paths
 from portico.secret import Secret
-from portico.store.profiles import Profile, ProfileIndex
-from portico.store.records import Tokens, fingerprint
+from portico.store.profiles import Profile
+from portico.store.records import fingerprint
 from portico.store.remedy import sign_in_again, without_sign_in
-from portico.store.vault import ABSENT, GenerationChanged
+from portico.store.token_store import ABSENT, GenerationChanged, Tokens
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Iterable
     from pathlib import Path
 
     from portico.interfaces.basics import Clock
-    from portico.store.vault import Vault
+    from portico.store.token_store import TokenStore
 
 DEFAULT: Final = "default"
 # Clients and secret scanners know keys by their beginning; some clients take none without "sk-".
@@ -42,14 +42,14 @@ _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 class KeyPaths(Paths):
     """The places of the state folder, with the keys' index for its index."""
 
+    @classmethod
+    def of(cls, paths: Paths) -> KeyPaths:
+        """Those of the state folder that has these."""
+        return cls(paths.config, paths.state, paths.state_id)
+
     @property
     def index(self) -> Path:
         return self.state / "gateway-keys.json"
-
-
-def key_index(paths: Paths) -> ProfileIndex:
-    """The index of the keys."""
-    return ProfileIndex(KeyPaths(paths.config, paths.state, paths.state_id))
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,11 +62,10 @@ class KeyInfo:
 
 
 class GatewayKeys:
-    """Makes, shows and revokes keys. Blocking, as the vault is; `open_vault` opens it over the keys' index."""
+    """Makes, shows and revokes keys. Blocking, as the store is, which is over the keys' index (`KeyPaths`)."""
 
-    def __init__(self, index: ProfileIndex, open_vault: Callable[[ProfileIndex], Vault], clock: Clock) -> None:
-        self._index = index
-        self._vault = open_vault(index)
+    def __init__(self, store: TokenStore, clock: Clock) -> None:
+        self._store = store
         self._clock = clock
 
     def all(self) -> tuple[KeyInfo, ...]:
@@ -75,7 +74,7 @@ class GatewayKeys:
         Raises:
             StoreError: the index cannot be read.
         """
-        return tuple(sorted(known(self._index.profiles()), key=lambda key: key.created_at))
+        return tuple(sorted(known(self._store.profiles()), key=lambda key: key.created_at))
 
     def add(self, name: str) -> Secret:
         """A new key of this name, stored.
@@ -87,7 +86,7 @@ class GatewayKeys:
         if _NAME.fullmatch(name) is None:
             hint = "letters, digits and . _ -, up to 64; the name of the tool, say"
             raise UsageError("bad-key-name", f"This is no name for a key: {name!r}", hint=hint)
-        if self._index.get(_id(name)) is not None:
+        if self._store.get(_id(name)) is not None:
             raise _exists(name)
         try:
             return self._stored(name, None)
@@ -112,7 +111,7 @@ class GatewayKeys:
         """
         profile = self._found(name)
         try:
-            return self._vault.read(profile.id).access
+            return self._store.read(profile.id).tokens.access
         except (StoreError, SignInNeeded) as error:  # a key needs no sign-in
             if error.hint is not None:
                 again, anew = sign_in_again(profile), f"{{prog}} gateway key rotate {name}"
@@ -128,7 +127,7 @@ class GatewayKeys:
             StoreError, LockBusy: the index cannot be changed.
         """
         self._found(name)
-        return self._vault.delete(_id(name))
+        return self._store.delete(_id(name))
 
     def ensure_one(self) -> str | None:
         """Make the first key where there is none; its name if it was made.
@@ -136,7 +135,7 @@ class GatewayKeys:
         Raises:
             StoreError, LockBusy: it could not be stored.
         """
-        if self._index.profiles():
+        if self._store.profiles():
             return None
         try:
             self._stored(DEFAULT, None)
@@ -145,7 +144,7 @@ class GatewayKeys:
         return DEFAULT
 
     def _found(self, name: str) -> Profile:
-        profile = self._index.get(_id(name))
+        profile = self._store.get(_id(name))
         if profile is None:
             names = [key.name for key in self.all()]
             hint = f"There is {', '.join(names)}." if names else f"Make one: {{prog}} gateway key add {name}"
@@ -163,7 +162,7 @@ class GatewayKeys:
         # The fingerprint goes with the pointer to the record, in one edit: the old key ends when the new one is there.
         profile = replace(profile, subject=fingerprint(key))
         try:
-            self._vault.commit(profile, Tokens(key, None, None), expect_generation=expected, anew=True)
+            self._store.commit(profile, Tokens(key, None, None), expect_generation=expected, anew=True)
         except StoreError as error:
             error.hint = without_sign_in(error.hint)
             raise

@@ -114,4 +114,4 @@ def live_models(installation: Installation) -> tuple[LiveModels, tuple[Path, ...
     """
     loaded = installation.config
     models = LiveModels(installation.models(), loaded.config.gateway.models)
-    return models, (*loaded.sources, installation.paths.index)
+    return models, (*loaded.sources, *installation.token_store.files)

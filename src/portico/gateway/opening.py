@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from portico.gateway.descriptors import most_connections
 from portico.gateway.direct import DirectUpstream
 from portico.gateway.front import Front, log_outcome
-from portico.gateway.keys import KeyInfo, key_index, known
+from portico.gateway.keys import KeyInfo, KeyPaths, known
 from portico.gateway.live_models import LiveModels, live_models
 from portico.gateway.metrics import Metrics
 from portico.gateway.passage import Parts
@@ -39,7 +39,7 @@ _GATHER_S: Final = 0.25
 @asynccontextmanager
 async def open_front(here: Installation, broker: TokenBroker, started_at: int) -> AsyncIterator[Front]:
     """The front, while its connections to providers are open. `started_at` is the gateway's start, in wall ms."""
-    metrics, index = Metrics(), key_index(here.paths)
+    metrics, keys_store = Metrics(), here.local_store(paths=KeyPaths.of(here.paths))
 
     history = await off_loop(lambda: here.history(gather_s=_GATHER_S))
 
@@ -55,7 +55,7 @@ async def open_front(here: Installation, broker: TokenBroker, started_at: int) -
 
     models = Reloading[LiveModels | None](read_models, None, keeps=True, every_s=_LOOK_EVERY_S)
     shares = Shares(Limits(requests=requests_within(most_connections())))
-    keys = Reloading[tuple[KeyInfo, ...]](lambda: (known(index.profiles()), [index.path]), ())
+    keys = Reloading[tuple[KeyInfo, ...]](lambda: (known(keys_store.profiles()), keys_store.files), ())
     async with (
         ModelHttp(silence_s=SILENCE_TIMEOUT_S, connections=0, keeps_connections=False) as http,
         DirectUpstream(http, AiohttpUpstream(http), silence_s=SILENCE_TIMEOUT_S) as upstream,

@@ -218,11 +218,10 @@ def lacks_passphrase(paths: Paths, state: GatewayState) -> bool:
 
 def uses_sealed_file(paths: Paths, store: StoreName | None = None) -> bool:
     """Whether a sign-in is in the sealed file store, or the next one would be; `store` is the one that the config chooses."""
-    from portico.store.profiles import ProfileIndex
+    from portico.store.token_store import local_token_store
 
-    view = ProfileIndex(paths).view()
-    remembered = view.remembered.name if view.remembered is not None else None
-    return (store or remembered) == "file" or any(profile.store == "file" for profile in view.profiles)
+    kept = local_token_store(paths)
+    return (store or kept.last_store) == "file" or any(profile.store == "file" for profile in kept.profiles())
 
 
 def _start(paths: Paths, port: int, secret: Secret | None, env: Mapping[str, str]) -> GatewayState:

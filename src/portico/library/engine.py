@@ -47,7 +47,7 @@ class Engine:
 
     async def signed_in_at(self) -> Mapping[str, int]:
         """When each profile was signed in (wall ms), as the profile index has it now."""
-        return {profile.id: profile.created_at for profile in (await off_loop(self._installation.index.view)).profiles}
+        return {profile.id: profile.created_at for profile in (await off_loop(self._installation.token_store.snapshot)).profiles}
 
     def run(self, work: Coroutine[object, object, T]) -> T:
         """The outcome of `work`, waited for by this thread."""

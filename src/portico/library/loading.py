@@ -49,7 +49,7 @@ def load_model(
 def _resolved(installation: Installation, name: str | None, profile: str | None, *, fallback: bool) -> Resolution:
     loader = installation.models()
     if profile is not None:
-        return Resolution((loader.load(name, profile=named_profile(installation.index.view(), profile)),))
+        return Resolution((loader.load(name, profile=named_profile(installation.token_store.snapshot(), profile)),))
     return loader.resolve(name) if fallback else Resolution((loader.load(name),))
 
 

@@ -60,7 +60,7 @@ def id_in_use(bench: Workbench, provider: str) -> str | None:
 def in_use_after(bench: Workbench, profile: Profile, before: str | None) -> InUse:
     """Which account is in use after `profile` was stored."""
     order = bench.models().credentials.order_of(profile.provider)
-    known = order or tuple(one.id for one in bench.index.profiles() if one.provider == profile.provider)
+    known = order or tuple(one.id for one in bench.token_store.profiles() if one.provider == profile.provider)
     return InUse(before, id_in_use(bench, profile.provider), (profile.id, *(id for id in known if id != profile.id)))
 
 
@@ -89,7 +89,9 @@ def _wanted(
         return True
     if make_default is False or bench.models().credentials.order_of(provider):
         return False
-    own = [one for one in bench.index.profiles() if one.provider == provider and one.region == region and one.id != profile_id]
+    own = [
+        one for one in bench.token_store.profiles() if one.provider == provider and one.region == region and one.id != profile_id
+    ]
     if any(not one.sign_out_unfinished for one in own):
         return False
     if current.failure is not None and current.failure.terminal:

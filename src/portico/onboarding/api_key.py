@@ -146,11 +146,11 @@ def keep(bench: Workbench, setup: KeySetup) -> bool:
         StoreError, ConfigError, LockBusy: nothing was stored, or everything was and the config's write can be repeated.
     """
     if setup.place == "keyring" and setup.key is not None:
-        from portico.store.vault import GenerationChanged, Tokens
+        from portico.store.token_store import GenerationChanged, Tokens
 
         tokens = Tokens(setup.key, None, None)
         try:
-            bench.vault(setup.store).commit(_profile(bench, setup), tokens, expect_generation=setup.expect_generation)
+            bench.local_store(setup.store).commit(_profile(bench, setup), tokens, expect_generation=setup.expect_generation)
         except GenerationChanged:
             raise key_exists(setup.profile_id) from None
     private = setup.place == "config" and setup.key is not None

@@ -37,7 +37,7 @@ def write_config(bench: Workbench, profile: Profile, method: AuthMethod) -> bool
         lambda document: patched(document, profile, spec, in_use=in_use, default_model=default_model, listed=listed)
     )
     done: dict[str, Any] = {"config_pending": False, "default_pending": False, "default_model": None, "use_pending": False}
-    bench.index.update(profile.id, lambda current: replace(current, **done))
+    bench.token_store.update(profile.id, lambda current: replace(current, **done))
     bench.reload_config()
     return changed
 

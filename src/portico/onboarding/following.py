@@ -27,7 +27,7 @@ def follow_remaining(bench: Workbench, gone: Profile) -> None:
     Raises:
         ConfigError, LockBusy, StoreError: the config or the index cannot be read or changed.
     """
-    profiles = bench.index.profiles()
+    profiles = bench.token_store.profiles()
     if all(profile.provider != gone.provider for profile in profiles):
         return
     from portico.models.catalog import Provider, host_of

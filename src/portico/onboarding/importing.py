@@ -289,7 +289,7 @@ def keep(bench: Workbench, takeover: Takeover, *, chosen: StoreName | None) -> P
         UsageError: `profile-exists`: another command has signed in under this name since `check`.
         StoreError, ConfigError, LockBusy: as a sign-in does; what was stored is finished by the next run.
     """
-    from portico.store.vault import ABSENT, GenerationChanged, Tokens
+    from portico.store.token_store import ABSENT, GenerationChanged, Tokens
 
     choices.enable(bench, CHOICE)
     credential = takeover.candidate.credential
@@ -298,7 +298,7 @@ def keep(bench: Workbench, takeover: Takeover, *, chosen: StoreName | None) -> P
     bench.reload_config()  # it may have been changed while a question was open
     profile = replace(takeover.profile, use_pending=takeover.over.now(bench))
     try:
-        stored = bench.vault(store).commit(profile, tokens, expect_generation=ABSENT)
+        stored = bench.local_store(store).commit(profile, tokens, expect_generation=ABSENT)
     except GenerationChanged:
         raise _exists(takeover.profile.id) from None
     config_patch.write_config(bench, stored, takeover.method)
@@ -354,7 +354,7 @@ def _name(
     """The name that was asked for, or that the sign-in has already, or the region's; a further one of its file is numbered."""
     if request.profile is not None:
         return profile_named(bench, request.profile, method.provider)
-    known = [profile.id for profile in bench.index.profiles() if profile.provider == method.provider]
+    known = [profile.id for profile in bench.token_store.profiles() if profile.provider == method.provider]
     holder = next((id for id in known if _holds(bench, id, candidate.credential)), None)
     if holder is not None:
         return holder
@@ -418,7 +418,7 @@ def _is_present(bench: Workbench, profile: Profile, credential: FoundCredential)
     Raises:
         UsageError: another is, or this one is under another name: it would have two owners in one house.
     """
-    for other in bench.index.profiles():
+    for other in bench.token_store.profiles():
         if other.provider != profile.provider:
             continue
         same = _holds(bench, other.id, credential)
@@ -426,7 +426,7 @@ def _is_present(bench: Workbench, profile: Profile, credential: FoundCredential)
             return True
         if same:
             raise UsageError("already-imported", f"That sign-in is stored already, as {other.id}.", hint="Leave --profile out.")
-    if bench.index.get(profile.id) is not None:
+    if bench.token_store.get(profile.id) is not None:
         raise _exists(profile.id)
     return False
 
@@ -438,7 +438,7 @@ def _exists(profile_id: str) -> UsageError:
 
 def _holds(bench: Workbench, profile_id: str, credential: FoundCredential) -> bool:
     try:
-        tokens = bench.vault().read(profile_id)
+        tokens = bench.token_store.read(profile_id).tokens
     except PorticoError:
         return False
     return tokens.access == credential.access or (tokens.refresh is not None and tokens.refresh == credential.refresh)

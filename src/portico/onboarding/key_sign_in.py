@@ -114,7 +114,7 @@ def carry_out(bench: Workbench, plan: KeyPlan) -> KeyKept:
         setup = replace(setup, takes_over=plan.over.now(bench))
     before = id_in_use(bench, setup.spec.id)
     changed = api_key.keep(bench, setup)
-    profile = bench.index.get(setup.profile_id) if setup.place == "keyring" and setup.key is not None else None
+    profile = bench.token_store.get(setup.profile_id) if setup.place == "keyring" and setup.key is not None else None
     after = in_use_after(bench, profile, before) if profile is not None else InUse(before, id_in_use(bench, setup.spec.id))
     return KeyKept(setup, plan.told, changed, after, profile)
 
@@ -199,11 +199,11 @@ def _listed_with(bench: Workbench, setup: KeySetup) -> tuple[Discovered, ...] | 
 
 def _agreed_generation(bench: Workbench, setup: KeySetup, *, replace: bool) -> int | None:
     """What the profile must be when the key is stored: as it is now; None if the user lets the key replace any other."""
-    from portico.store.vault import ABSENT
+    from portico.store.token_store import ABSENT
 
     if replace:
         return None
-    profile = bench.index.get(setup.profile_id)
+    profile = bench.token_store.get(setup.profile_id)
     if profile is None:
         return ABSENT
     question = f"{setup.profile_id} holds a key already. Replace it?"

@@ -16,7 +16,7 @@ def finish_pending(bench: Workbench) -> tuple[str, ...]:
     Raises:
         ConfigError, LockBusy, StoreError: the config or the index cannot be changed.
     """
-    pending = [profile for profile in bench.index.profiles() if profile.config_pending]
+    pending = [profile for profile in bench.token_store.profiles() if profile.config_pending]
     for profile in pending:
         from portico.onboarding.config_patch import write_config
 

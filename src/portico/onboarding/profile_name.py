@@ -20,7 +20,7 @@ def profile_named(bench: Workbench, asked: str, provider: str) -> str:
     Raises:
         UsageError: `bad-profile-name`: a character that is no part of names, which would have to be quoted everywhere.
     """
-    exists = any(profile.id == asked for profile in bench.index.profiles())
+    exists = any(profile.id == asked for profile in bench.token_store.profiles())
     id = asked if ":" in asked or exists else f"{provider}:{asked}"
     if _NAME.fullmatch(asked) is None or len(id) > LONGEST_ID:
         why = f"a name has letters, digits and . _ @ : + - only, at most {LONGEST_ID} of them with the provider's"

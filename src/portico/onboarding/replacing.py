@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from portico.onboarding.request import SignInRequest
     from portico.onboarding.workbench import Workbench
     from portico.store.profiles import Profile
-    from portico.store.vault import Tokens
+    from portico.store.token_store import Tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,8 +36,8 @@ def to_replace(
     Raises:
         UsageError: `profile-taken` by another provider; `profile-exists` if nothing can be asked; `profile-kept`.
     """
-    view = bench.index.view()
-    profile = None if profile_id in view.damaged else view.get(profile_id)
+    known = bench.token_store.snapshot()
+    profile = None if profile_id in known.damaged else known.get(profile_id)
     if profile is None:
         return None
     if profile.provider != method.provider:
@@ -46,7 +46,7 @@ def to_replace(
     if not request.replace and (agreed is None or agreed.profile.created_at != profile.created_at):
         _ask(bench, profile_id, method.provider, may_ask=first)
     try:
-        return Replaced(profile, bench.vault().read(profile_id))
+        return Replaced(profile, bench.token_store.read(profile_id).tokens)
     except PorticoError:
         return Replaced(profile, None)  # what cannot be read cannot be revoked; it is replaced all the same
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from portico.onboarding.workbench import Workbench
     from portico.plugins.manager import PluginHost
     from portico.store.profiles import Profile, StoreName
-    from portico.store.vault import Tokens
+    from portico.store.token_store import Tokens
     from portico.usage.report import PlanReport
 
 DEFAULT_TIMEOUT_S = 900.0
@@ -209,7 +209,7 @@ async def _kept(
 ) -> SignedIn:
     from portico.oauth.token_response import check_fit
     from portico.store.off_loop import off_loop
-    from portico.store.vault import Tokens
+    from portico.store.token_store import Tokens
 
     tokens = Tokens(grant.access, grant.refresh, grant.expires_at, generation=0)
 
@@ -260,7 +260,7 @@ async def _stored(
     again, under the lock of the commit.
     """
     from portico.store.off_loop import off_loop
-    from portico.store.vault import ABSENT, GenerationChanged
+    from portico.store.token_store import ABSENT, GenerationChanged
 
     agreed = plan.replaced
     for left in reversed(range(_COMMIT_ROUNDS)):

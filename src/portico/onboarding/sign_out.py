@@ -10,20 +10,18 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from portico.auth.refresh_lock import refresh_lock
 from portico.auth.uses import Uses
 from portico.errors import LockBusy, PorticoError, StoreError
 from portico.models.credentials import API_KEY
 from portico.store.off_loop import off_loop
 from portico.store.profile_record import SIGN_OUT_UNFINISHED, Failure
-from portico.store.vault import GenerationChanged
+from portico.store.token_store import GenerationChanged
 
 if TYPE_CHECKING:
     from portico.interfaces.authorization import FormPoster, OAuthServer, TokenDialect
     from portico.onboarding.workbench import Workbench
-    from portico.store.lock import FileLock
-    from portico.store.profiles import IndexDraft, Profile
-    from portico.store.vault import Tokens, Vault
+    from portico.store.profiles import Profile
+    from portico.store.token_store import RefreshTurn, Tokens
 
 REVOKE_WITHIN_S: Final = 10.0
 REFRESH_WITHIN_S: Final = 10.0
@@ -70,37 +68,39 @@ async def sign_out(bench: Workbench, profile_id: str, http: FormPoster, *, agree
     Tokens that were refreshed while others were being revoked are revoked too. No lock is needed to revoke: whether one is busy
     or cannot be taken, what is stored is revoked.
     """
-    vault = bench.vault()
-    lock = refresh_lock(bench.paths, profile_id)
+    is_key = agreed is not None and agreed.type == API_KEY
+    # Nobody refreshes a key.
+    turn, may_be_left = (None, None) if is_key else await off_loop(partial(_turn, bench, profile_id))
     try:
-        is_key = agreed is not None and agreed.type == API_KEY
-        may_be_left = None if is_key else await off_loop(lambda: _why_not_alone(lock))  # nobody refreshes a key
         not_revoked: str | None = None
         for left in reversed(range(_ROUNDS)):
-            stored = await off_loop(partial(_stored, bench, vault, profile_id))
+            stored = await off_loop(partial(_stored, bench, profile_id))
             if stored.profile is not None and agreed is not None and stored.profile.created_at != agreed.created_at:
                 return SignedOut(profile_id, not_revoked, (), is_key, taken=True, may_be_left=may_be_left)
             if stored.profile is not None or stored.why_not is not None:
                 not_revoked = await _revoked(bench, stored, http)
             try:
-                stuck = await off_loop(partial(_deleted, bench, vault, profile_id, stored.generation))
+                stuck = await off_loop(partial(_deleted, bench, profile_id, stored.generation))
             except GenerationChanged as error:
                 if not left:
                     return SignedOut(profile_id, not_revoked, (str(error),), is_key, may_be_left=may_be_left)
             else:
                 return SignedOut(profile_id, not_revoked, stuck, is_key, may_be_left=may_be_left)
     finally:
-        lock.release()
+        if turn is not None:
+            turn.end()
     raise AssertionError("unreachable: the last round returned")
 
 
-def _stored(bench: Workbench, vault: Vault, profile_id: str) -> _Stored:
+def _stored(bench: Workbench, profile_id: str) -> _Stored:
     profile = None
     try:
-        profile = bench.index.get(profile_id)
-        tokens = vault.read(profile_id) if profile is not None else None
-        # Reading may take as long as somebody unlocks the keyring: whose tokens these are is what the index says now.
-        return _Stored(bench.index.get(profile_id) or profile, tokens)
+        profile = bench.token_store.get(profile_id)
+        if profile is None:
+            return _Stored(None)
+        # Reading may take as long as somebody unlocks the keyring: whose tokens these are is what the store says then.
+        stored = bench.token_store.read(profile_id)
+        return _Stored(stored.profile, stored.tokens)
     except PorticoError as error:
         return _Stored(profile, None, f"its tokens cannot be read: {error.message}")
 
@@ -112,29 +112,27 @@ async def _revoked(bench: Workbench, stored: _Stored, http: FormPoster) -> str |
     return await revoke_tokens(bench, stored.profile, stored.tokens, http)
 
 
-def _entry(bench: Workbench, profile_id: str) -> Profile | None:
-    return next((profile for profile in bench.index.profiles() if profile.id == profile_id), None)
-
-
-def _deleted(bench: Workbench, vault: Vault, profile_id: str, generation: int | None) -> tuple[str, ...]:
-    """Delete every copy; what could not be deleted, or why nothing could be.
+def _deleted(bench: Workbench, profile_id: str, generation: int | None) -> tuple[str, ...]:
+    """Delete every copy; what could not be deleted, or why nothing could be. The entry then stays, as unfinished.
 
     Raises:
         GenerationChanged: the profile is no longer of `generation`.
     """
     try:
-        return _deleted_or_put_back(bench, vault, profile_id, generation)
+        left = bench.token_store.delete(profile_id, expect_generation=generation, unfinished=_unfinished(bench))
     except GenerationChanged:
         raise
     except (StoreError, LockBusy) as error:
         _note_unfinished(bench, profile_id, generation)
         return (str(error),)
+    Uses(bench.paths, bench.clock).forget(profile_id)
+    return left
 
 
 def _note_unfinished(bench: Workbench, profile_id: str, generation: int | None) -> None:
     """Mark the entry, if it can be written, so that no command uses tokens that are revoked."""
     with contextlib.suppress(StoreError, LockBusy):
-        bench.index.update(
+        bench.token_store.update(
             profile_id,
             lambda profile: replace(profile, failure=_unfinished(bench)) if profile.generation == generation else profile,
         )
@@ -144,32 +142,14 @@ def _unfinished(bench: Workbench) -> Failure:
     return Failure(bench.clock.wall_ms(), SIGN_OUT_UNFINISHED, "Its tokens could not be deleted.", terminal=True)
 
 
-def _deleted_or_put_back(bench: Workbench, vault: Vault, profile_id: str, generation: int | None) -> tuple[str, ...]:
-    """Delete every copy; what could not be deleted, whose entry is then put back as unfinished."""
-    entry = _entry(bench, profile_id)
-    left = vault.delete(profile_id, expect_generation=generation)
-    Uses(bench.paths, bench.clock).forget(profile_id)
-    if not left or entry is None:
-        return left
-    failure = _unfinished(bench)
-
-    def put_back(draft: IndexDraft) -> None:
-        if all(profile.id != profile_id for profile in draft.profiles):  # nobody has signed in anew meanwhile
-            draft.put(replace(entry, failure=failure, fence=None))
-
-    bench.index.edit(put_back)
-    return left
-
-
-def _why_not_alone(lock: FileLock) -> str | None:
-    """None once the lock is taken, else why a refresh may be under way all the same."""
+def _turn(bench: Workbench, profile_id: str) -> tuple[RefreshTurn | None, str | None]:
+    """The turn with the refresh token; if it cannot be had, why a refresh may be under way all the same."""
     try:
-        lock.acquire(REFRESH_WITHIN_S)
+        return bench.token_store.begin_refresh(profile_id, wait_s=REFRESH_WITHIN_S), None
     except LockBusy as error:
-        return f"{error.message}; a refresh that it has under way may still bring tokens, which it revokes itself"
+        return None, f"{error.message}; a refresh that it has under way may still bring tokens, which it revokes itself"
     except StoreError as error:
-        return f"{error}; a refresh that is under way may still bring tokens"
-    return None
+        return None, f"{error}; a refresh that is under way may still bring tokens"
 
 
 async def revoke_tokens(bench: Workbench, profile: Profile, tokens: Tokens, http: FormPoster) -> str | None:

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Final
 
 from portico.errors import LockBusy, StoreError
 from portico.interfaces.basics import Choice
-from portico.store.leftovers import pointed_at
 from portico.store.off_loop import off_loop, start_off_loop
-from portico.store.vault import GenerationChanged
+from portico.store.token_store import GenerationChanged
 
 if TYPE_CHECKING:
     import asyncio
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
 
     from portico.onboarding.workbench import Workbench
     from portico.store.profiles import Profile, StoreName
-    from portico.store.vault import Tokens
+    from portico.store.token_store import Tokens
 
 _TRIES: Final = 3
 _PAUSE_S: Final = 1.0
@@ -39,22 +38,23 @@ def ready_store(bench: Workbench, asked: StoreName | None, *, choice: str | None
         StoreError: it does not, and nobody chose the other one.
     """
     asked = asked or bench.store_choice()
-    if asked is None and bench.index.store_name == "file":
+    last = bench.local_store().last_store
+    if asked is None and last == "file":
         bench.out.note("The tokens go into the sealed file, as last time; --store keyring puts them into the OS keyring.")
     try:
-        bench.vault(asked).probe()
+        bench.local_store(asked).probe()
     except StoreError as error:
         for reason in getattr(error, "reasons", ()):
             bench.out.detail(reason)
         if choice is not None and error.hint is not None:
             error.hint = error.hint.replace("{prog} onboard --store", f"{{prog}} onboard --auth-choice {choice} --store")
-        other = _OTHER[bench.index.store_name or "keyring"]
+        other = _OTHER[last or "keyring"]
         if asked is not None or not bench.prompter.interactive:
             raise
         if not _wants(bench, error, other):
             error.why = None  # it was told with the question
             raise
-        bench.vault(other).probe()
+        bench.local_store(other).probe()
         return other
     return asked
 
@@ -123,7 +123,7 @@ async def _commit(
     tries = 1 if bench.prompter.interactive else _TRIES
     for left in reversed(range(tries)):
         try:
-            return await off_loop(partial(bench.vault(chosen).commit, profile, tokens, expect_generation=expect_generation))
+            return await off_loop(partial(bench.local_store(chosen).commit, profile, tokens, expect_generation=expect_generation))
         except (StoreError, LockBusy) as error:
             if not left or isinstance(error, GenerationChanged):
                 raise
@@ -136,13 +136,9 @@ def _used(bench: Workbench, profile_id: str, chosen: StoreName | None) -> StoreN
     if chosen is not None:
         return chosen
     try:
-        index = bench.index.view()
+        return bench.local_store().next_store(profile_id)
     except StoreError:
         return "keyring"
-    record = pointed_at(index, profile_id)
-    if record is not None:
-        return record.store
-    return index.remembered.name if index.remembered is not None else "keyring"
 
 
 def _asked(bench: Workbench, error: StoreError | LockBusy, used: StoreName) -> str:

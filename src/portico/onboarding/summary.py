@@ -78,7 +78,7 @@ def _key_place(bench: Workbench, kept: KeyKept) -> str:
         return f"the environment variable {name}, which has to {f'be set: export {name}=...' if unset else 'stay set'}"
     if setup.place == "config":
         return f"{bench.paths.config}, as plain text"
-    return "the OS keyring" if (setup.store or bench.index.store_name) != "file" else "a sealed file"
+    return "the OS keyring" if (setup.store or bench.local_store().last_store) != "file" else "a sealed file"
 
 
 def _lines(bench: Workbench, done: SignedIn, background: str | None) -> list[str]:
@@ -107,7 +107,7 @@ def _ask(bench: Workbench, done: SignedIn) -> str:
     from portico.models.loader import ModelLoader
 
     config = bench.config.config
-    loader = ModelLoader(config, bench.plugins.providers(), bench.index.profiles(), bench.config.env)
+    loader = ModelLoader(config, bench.plugins.providers(), bench.token_store.profiles(), bench.config.env)
     words = [bench.program, "ask"]
     primary = config.agents.primary
     if primary is None or loader.catalog.expand(primary).provider != done.profile.provider:

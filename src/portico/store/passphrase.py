@@ -25,11 +25,12 @@ _ANOTHER: Final = f"set {FILE_ENV} to a file that you can read, with the passphr
 class PassphraseSource:
     """The passphrase: from the file that `PORTICO_PASSPHRASE_FILE` names, from `PORTICO_PASSPHRASE`, or from a person.
 
-    `prompt` is called with the question, once when a store is opened and twice when one is made; the answer is kept.
+    `prompt` is called with the question, once when a store is opened and twice when one is made; the answer is kept. It returns
+    None if nobody can be asked.
     The process's own `PORTICO_PASSPHRASE` is taken away when it is read, so that no child process inherits it.
     """
 
-    def __init__(self, env: Mapping[str, str] | None = None, prompt: Callable[[str], Secret] | None = None) -> None:
+    def __init__(self, env: Mapping[str, str] | None = None, prompt: Callable[[str], Secret | None] = lambda _: None) -> None:
         self._env = os.environ if env is None else env
         self._prompt = prompt
         self._typed: Secret | None = None
@@ -53,15 +54,8 @@ class PassphraseSource:
             return self._taken
         if TEXT_ENV in self._env:
             return self._taken_from_environment()
-        if self._prompt is None:
-            raise StoreError(
-                "passphrase-needed",
-                "the sealed file store needs its passphrase",
-                why="nobody can be asked here",
-                hint=f"set {FILE_ENV} to a file that holds it, or {TEXT_ENV}",
-            )
         if self._typed is None or new:
-            self._typed = self._asked(self._prompt, new=new)
+            self._typed = self._asked(new=new)
         return self._typed
 
     def _taken_from_environment(self) -> Secret:
@@ -70,9 +64,16 @@ class PassphraseSource:
             del os.environ[TEXT_ENV]
         return self._taken
 
-    def _asked(self, prompt: Callable[[str], Secret], *, new: bool) -> Secret:
-        first = prompt("New passphrase for the token store" if new else "Passphrase of the token store")
-        if new and first and prompt("The same passphrase again") != first:
+    def _asked(self, *, new: bool) -> Secret:
+        first = self._prompt("New passphrase for the token store" if new else "Passphrase of the token store")
+        if first is None:
+            raise StoreError(
+                "passphrase-needed",
+                "the sealed file store needs its passphrase",
+                why="nobody can be asked here",
+                hint=f"set {FILE_ENV} to a file that holds it, or {TEXT_ENV}",
+            )
+        if new and first and self._prompt("The same passphrase again") != first:
             raise StoreError("passphrase-mismatch", "the two passphrases differ", hint="run the command again")
         return _not_empty(first.reveal(), "the passphrase typed")
 

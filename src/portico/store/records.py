@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 SERVICE: Final = "portico"
 RECORD_VERSION: Final = 1
 RECORD_LIMIT: Final = 256 * 1024
+# The generation of a profile that is not there; those of profiles begin with 1.
+ABSENT: Final = 0
+
+
+class GenerationChanged(StoreError):
+    """A profile is not as a commit expected it: other tokens were stored, or it was signed out or in."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,17 @@ from portico.store.deadline import Deadlines
 from portico.store.leftovers import forget, intend, pointed_at
 from portico.store.lock import named_lock
 from portico.store.profiles import IndexDraft, Leftover, Profile, ProfileIndex, Slot, StoreName
-from portico.store.records import SERVICE, RecordPlace, RecordStore, Tokens, decode_record, encode_record, record_user
+from portico.store.records import (
+    ABSENT,
+    SERVICE,
+    GenerationChanged,
+    RecordPlace,
+    RecordStore,
+    Tokens,
+    decode_record,
+    encode_record,
+    record_user,
+)
 from portico.store.remedy import FILE_COMMAND, sign_in_again
 from portico.store.roll_forward import finish_refresh, unfinished_refresh
 from portico.store.steps import no_step
@@ -37,9 +47,6 @@ if TYPE_CHECKING:
 
 __all__ = ("ABSENT", "GenerationChanged", "RecordPlace", "Tokens", "Vault")
 
-# The generation of a profile that is not there; those of profiles begin with 1.
-ABSENT: Final = 0
-
 _READ_TRIES: Final = 5
 # Another process may hold the lock while its keyring asks somebody; nobody here sees that window, so it is not waited out.
 _LONGEST_TURN_S: Final = 60.0
@@ -50,10 +57,6 @@ _UNSEEN: Final = frozenset({"keyring-locked", "keyring-not-open"})
 # Whoever has refused a window, or not come to one, is shown no other by the same operation.
 _REFUSED: Final = frozenset({"keyring-prompt-dismissed", "keyring-timeout", "keyring-unknown"})
 _PROBE: Final = "probe"
-
-
-class GenerationChanged(StoreError):
-    """A profile is not as a commit expected it: other tokens were stored, or it was signed out or in."""
 
 
 class Vault:

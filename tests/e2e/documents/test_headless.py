@@ -8,9 +8,9 @@ import subprocess
 import pytest
 
 from portico.config.schema import DEFAULT_PORT
-from portico.gateway.keys import key_index
 from portico.store.profiles import ProfileIndex
 from tests.e2e.documents.blocks_of_documents import blocks
+from tests.key_index import key_index
 from tests.needs import needs
 from tests.source_tree import ROOT
 

@@ -39,7 +39,7 @@ def first_set_up(bench: Workbench, asked: Asked) -> None:
 
 def hint(bench: Workbench) -> str:
     """Who is set up already."""
-    profiles = bench.index.profiles()
+    profiles = bench.token_store.profiles()
     if not profiles:
         return "sign in to a provider, or give an API key"
     return f"set up: {profiles[0].id}" + (f" and {len(profiles) - 1} more" if len(profiles) > 1 else "")

@@ -45,7 +45,7 @@ def expanded(loader: ModelLoader, texts: Iterable[str]) -> dict[ModelReference, 
 
 def _askable(bench: Workbench, loader: ModelLoader) -> dict[str, CallableModel]:
     """One model of each provider that can be asked without a refresh: a question must change nothing."""
-    keyed = {profile.id for profile in bench.index.profiles() if profile.type == API_KEY}
+    keyed = {profile.id for profile in bench.token_store.profiles() if profile.type == API_KEY}
     models = {}
     for provider in loader.catalog.providers.values():
         sample = next((model.id for model in provider.models), "any")
