@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import MISSING, dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, Final, Literal
+from dataclasses import MISSING, dataclass, field, fields, replace
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple
 
 from portico.errors import ENDS_A_GRANT
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+    from dataclasses import Field
+
+    from _typeshed import DataclassInstance
+
     from portico.interfaces.authorization import OAuthServer
     from portico.interfaces.basics import JsonValue
 
@@ -16,7 +22,8 @@ Slot = Literal["a", "b"]
 JsonObject = dict[str, "JsonValue"]
 
 SIGN_OUT_UNFINISHED: Final = "sign-out-unfinished"
-_NONE: Final = type(None)
+# In a file a field has its own name in camel case, and the order here is that of its keys; but for this one.
+_UNREAD: Final = {"key": "unreadFields"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +82,7 @@ class Renewal:
     refresh_expires_at: int | None = None
     scope: str = ""
     subject: str | None = None
-    unread: tuple[str, ...] = ()
+    unread: tuple[str, ...] = field(default=(), metadata=_UNREAD)
     got: Moment | None = None
 
 
@@ -94,7 +101,7 @@ class Profile:
     `use_pending` that it makes this the provider's account in use.
     """
 
-    id: str
+    id: str = field(metadata={"stored": False})
     provider: str
     plugin: str
     region: str
@@ -109,7 +116,6 @@ class Profile:
     scope: str = ""
     subject: str | None = None
     audience: str | None = None
-    relocated: tuple[tuple[str, str], ...] = ()
     store: StoreName = "keyring"
     backend: str | None = None
     slot: Slot | None = None
@@ -118,14 +124,15 @@ class Profile:
     refresh_expires_at: int | None = None
     refreshed_at: int | None = None
     has_refresh: bool = False
-    unread: tuple[str, ...] = ()
-    got: Moment | None = None
-    failure: Failure | None = None
-    fence: Fence | None = None
+    unread: tuple[str, ...] = field(default=(), metadata=_UNREAD)
     config_pending: bool = False
     default_pending: bool = False
     default_model: str | None = None
     use_pending: bool = False
+    relocated: tuple[tuple[str, str], ...] = ()
+    failure: Failure | None = None
+    fence: Fence | None = None
+    got: Moment | None = None
 
     @property
     def sign_out_unfinished(self) -> bool:
@@ -172,54 +179,6 @@ class Leftover:
     slot: Slot
 
 
-# field -> (key in the file, the exact types it may have there)
-_PROFILE_KEYS: Final[dict[str, tuple[str, tuple[type, ...]]]] = {
-    "provider": ("provider", (str,)),
-    "plugin": ("plugin", (str,)),
-    "region": ("region", (str,)),
-    "issuer": ("issuer", (str,)),
-    "client_id": ("clientId", (str,)),
-    "dialect": ("dialect", (str,)),
-    "api_base": ("apiBase", (str,)),
-    "token_endpoint": ("tokenEndpoint", (str,)),
-    "created_at": ("createdAt", (int,)),
-    "type": ("type", (str,)),
-    "revocation_endpoint": ("revocationEndpoint", (str, _NONE)),
-    "scope": ("scope", (str,)),
-    "subject": ("subject", (str, _NONE)),
-    "audience": ("audience", (str, _NONE)),
-    "store": ("store", (str,)),
-    "backend": ("backend", (str, _NONE)),
-    "slot": ("slot", (str, _NONE)),
-    "generation": ("generation", (int,)),
-    "expires_at": ("expiresAt", (int, _NONE)),
-    "refresh_expires_at": ("refreshExpiresAt", (int, _NONE)),
-    "refreshed_at": ("refreshedAt", (int, _NONE)),
-    "has_refresh": ("hasRefresh", (bool,)),
-    "unread": ("unreadFields", (list,)),
-    "config_pending": ("configPending", (bool,)),
-    "default_pending": ("defaultPending", (bool,)),
-    "default_model": ("defaultModel", (str, _NONE)),
-    "use_pending": ("usePending", (bool,)),
-}
-_FAILURE_KEYS: Final[dict[str, tuple[str, tuple[type, ...]]]] = {
-    "at": ("at", (int,)),
-    "id": ("id", (str,)),
-    "message": ("message", (str,)),
-    "terminal": ("terminal", (bool,)),
-    "code": ("code", (str, _NONE)),
-    "attempts": ("attempts", (int,)),
-    "retry_at": ("retryAt", (int, _NONE)),
-}
-_FENCE_KEYS: Final[dict[str, tuple[str, tuple[type, ...]]]] = {
-    "generation": ("generation", (int,)),
-    "token": ("token", (str,)),
-    "started_at": ("startedAt", (int,)),
-    "sends": ("sends", (int,)),
-    "pid": ("pid", (int,)),
-    "boot_id": ("bootId", (str,)),
-    "sent_at": ("sentAt", (int, _NONE)),
-}
 # Portico 0.2 ends a sign-in at the twelfth send, so it is not told of more than these.
 _SENDS_TOLD: Final = 11
 _ALL_SENDS: Final = "allSends"
@@ -241,35 +200,25 @@ _ENDED_BY_0_2: Final = frozenset(
         "unsupported-token-type",
     }
 )
-_RENEWAL_KEYS: Final[dict[str, tuple[str, tuple[type, ...]]]] = {
-    "replaces": ("replaces", (int,)),
-    "refreshed_at": ("refreshedAt", (int,)),
-    "refresh_expires_at": ("refreshExpiresAt", (int, _NONE)),
-    "scope": ("scope", (str,)),
-    "subject": ("subject", (str, _NONE)),
-    "unread": ("unreadFields", (list,)),
-}
-_MOMENT_KEYS: Final[dict[str, tuple[str, tuple[type, ...]]]] = {
-    "boot": ("boot", (str,)),
-    "steady_ms": ("steadyMs", (int,)),
-    "wall_ms": ("wallMs", (int,)),
-}
-_LEFTOVER_KEYS: Final[dict[str, tuple[str, tuple[type, ...]]]] = {
-    "profile": ("profile", (str,)),
-    "store": ("store", (str,)),
-    "backend": ("backend", (str, _NONE)),
-    "slot": ("slot", (str,)),
-}
+# The texts that a field of this type may hold in a file, where not every text will do.
+_WORDS: Final = {"StoreName": frozenset({"keyring", "file"}), "Slot": frozenset({"a", "b"})}
+_TEXTS: Final = "tuple[str, ...]"
+_PAIRS: Final = "tuple[tuple[str, str], ...]"
+
+
+class _Column(NamedTuple):
+    """A field as a file has it: `kind` is its annotation without `None`, `types` the exact types of its value there."""
+
+    name: str
+    key: str
+    kind: str
+    types: tuple[type, ...]
+    required: bool
 
 
 def profile_to_json(profile: Profile, previous: JsonObject) -> JsonObject:
     """`profile` for the file, on top of what the file had: fields that this version does not know stay."""
-    failure = None if profile.failure is None else _to_json(profile.failure, _FAILURE_KEYS)
-    fence = None if profile.fence is None else _fence_to_json(profile.fence)
-    relocated: JsonObject = dict(profile.relocated)
-    parts = {"relocated": relocated or None, "failure": failure, "fence": fence, "got": _moment_to_json(profile.got)}
-    known = {**_to_json(profile, _PROFILE_KEYS), **parts}
-    return {name: value for name, value in {**previous, **known}.items() if value is not None}
+    return _without_none({**previous, **_to_json(profile)})
 
 
 def profile_from_json(id: str, value: JsonValue) -> Profile:
@@ -278,42 +227,12 @@ def profile_from_json(id: str, value: JsonValue) -> Profile:
     Raises:
         ValueError: a field is missing or has the wrong type; the message names it.
     """
-    entry = _object(value, "the profile")
-    found = _from_json(Profile, entry, _PROFILE_KEYS)
-    _check_place(found)
-    relocated = _object(entry.get("relocated", {}), "relocated")
-    if not all(type(target) is str for target in relocated.values()):
-        raise ValueError("relocated")
-    failure, fence = entry.get("failure"), entry.get("fence")
-    return Profile(
-        id=id,
-        relocated=tuple((old, str(new)) for old, new in relocated.items()),
-        failure=None if failure is None else _failure_from_json(_object(failure, "failure")),
-        fence=None if fence is None else _fence_from_json(_object(fence, "fence")),
-        got=_moment_from_json(entry.get("got")),
-        **found,
-    )
-
-
-def _failure_from_json(entry: JsonObject) -> Failure:
-    """A failure; one that Portico 0.2 took for an end, and that was no verdict of the server's, may be tried again."""
-    failure = Failure(**_from_json(Failure, entry, _FAILURE_KEYS))
-    may_pass = failure.id in _ENDED_BY_0_2 and failure.code not in ENDS_A_GRANT
-    return replace(failure, terminal=False) if may_pass else failure
-
-
-def _fence_to_json(fence: Fence) -> JsonObject:
-    return {**_to_json(fence, _FENCE_KEYS), "sends": min(fence.sends, _SENDS_TOLD), _ALL_SENDS: fence.sends}
-
-
-def _fence_from_json(entry: JsonObject) -> Fence:
-    fence, counted = Fence(**_from_json(Fence, entry, _FENCE_KEYS)), entry.get(_ALL_SENDS)
-    return fence if type(counted) is not int else replace(fence, sends=max(counted, fence.sends))
+    return Profile(id=id, **_from_json(Profile, value, "the profile"))
 
 
 def leftover_to_json(leftover: Leftover) -> JsonObject:
     """`leftover` for the file."""
-    return {name: value for name, value in _to_json(leftover, _LEFTOVER_KEYS).items() if value is not None}
+    return _without_none(_to_json(leftover))
 
 
 def leftover_from_json(value: JsonValue) -> Leftover:
@@ -322,15 +241,12 @@ def leftover_from_json(value: JsonValue) -> Leftover:
     Raises:
         ValueError: a field is missing or has the wrong type; the message names it.
     """
-    found = _from_json(Leftover, _object(value, "the leftover"), _LEFTOVER_KEYS)
-    _check_place(found)
-    return Leftover(**found)
+    return Leftover(**_from_json(Leftover, value, "the leftover"))
 
 
 def renewal_to_json(renewal: Renewal) -> JsonObject:
     """`renewal` for a record."""
-    known = {**_to_json(renewal, _RENEWAL_KEYS), "got": _moment_to_json(renewal.got)}
-    return {name: value for name, value in known.items() if value is not None}
+    return _without_none(_to_json(renewal))
 
 
 def renewal_from_json(value: JsonValue) -> Renewal:
@@ -339,53 +255,94 @@ def renewal_from_json(value: JsonValue) -> Renewal:
     Raises:
         ValueError: a field is missing or has the wrong type; the message names it.
     """
-    entry = _object(value, "the renewal")
-    return Renewal(**_from_json(Renewal, entry, _RENEWAL_KEYS), got=_moment_from_json(entry.get("got")))
+    return Renewal(**_from_json(Renewal, value, "the renewal"))
 
 
-def _moment_to_json(moment: Moment | None) -> JsonObject | None:
-    return None if moment is None else _to_json(moment, _MOMENT_KEYS)
+def _failure_from_json(value: JsonValue) -> Failure:
+    """A failure; one that Portico 0.2 took for an end, and that was no verdict of the server's, may be tried again."""
+    failure = Failure(**_from_json(Failure, value, "failure"))
+    may_pass = failure.id in _ENDED_BY_0_2 and failure.code not in ENDS_A_GRANT
+    return replace(failure, terminal=False) if may_pass else failure
 
 
-def _moment_from_json(value: JsonValue) -> Moment | None:
-    return None if value is None else Moment(**_from_json(Moment, _object(value, "got"), _MOMENT_KEYS))
+def _fence_to_json(fence: Fence) -> JsonObject:
+    return {**_to_json(fence), "sends": min(fence.sends, _SENDS_TOLD), _ALL_SENDS: fence.sends}
 
 
-def _to_json(
-    record: Profile | Failure | Fence | Renewal | Leftover | Moment, keys: dict[str, tuple[str, tuple[type, ...]]]
-) -> JsonObject:
-    values = {key: getattr(record, name) for name, (key, _) in keys.items()}
-    return {key: (list(value) or None) if isinstance(value, tuple) else value for key, value in values.items()}
+def _fence_from_json(value: JsonValue) -> Fence:
+    fence = Fence(**_from_json(Fence, value, "fence"))
+    counted = _object(value, "fence").get(_ALL_SENDS)
+    return fence if type(counted) is not int else replace(fence, sends=max(counted, fence.sends))
 
 
-def _from_json(kind: type, entry: JsonObject, keys: dict[str, tuple[str, tuple[type, ...]]]) -> dict[str, Any]:
-    required = {field.name for field in fields(kind) if field.default is MISSING}
+def _moment_from_json(value: JsonValue) -> Moment:
+    return Moment(**_from_json(Moment, value, "got"))
+
+
+@cache
+def _columns(record: type) -> tuple[_Column, ...]:
+    """The fields of a dataclass of this module, as files have them: each is written once, here."""
+    return tuple(_column(field) for field in fields(record) if field.metadata.get("stored", True))
+
+
+def _column(field: Field[Any]) -> _Column:
+    kind, optional = field.type.removesuffix(" | None"), field.type.endswith(" | None")  # annotations are strings here
+    first, *more = field.name.split("_")
+    key = field.metadata.get("key", first + "".join(word.title() for word in more))
+    value: type = {"int": int, "bool": bool, _TEXTS: list, _PAIRS: dict}.get(kind, dict if kind in _OBJECTS else str)
+    return _Column(field.name, key, kind, (value, type(None)) if optional else (value,), field.default is MISSING)
+
+
+def _to_json(record: DataclassInstance) -> JsonObject:
+    return {each.key: _value_to_json(each.kind, getattr(record, each.name)) for each in _columns(type(record))}
+
+
+def _value_to_json(kind: str, value: Any) -> JsonValue:
+    if kind == _PAIRS:
+        return dict(value) or None
+    if kind == _TEXTS:
+        return list(value) or None
+    return _OBJECTS[kind][0](value) if kind in _OBJECTS and value is not None else value
+
+
+def _from_json(record: type, value: JsonValue, what: str) -> dict[str, Any]:
+    entry = _object(value, what)
     found: dict[str, Any] = {}
-    for name, (key, types) in keys.items():
+    for name, key, kind, types, required in _columns(record):
         value = entry.get(key)
-        if value is None and (name not in required or _NONE in types):
-            if name in required:
+        if value is None and (not required or type(None) in types):
+            if required:
                 found[name] = None
             continue
-        if type(value) not in types:  # exact: True is no generation
+        if type(value) not in types or (kind in _WORDS and value not in _WORDS[kind]):  # exact: True is no generation
             raise ValueError(key)
-        if isinstance(value, list):
-            if not all(type(one) is str for one in value):
-                raise ValueError(key)
-            found[name] = tuple(value)
-            continue
-        found[name] = value
+        found[name] = _value_from_json(kind, key, value)
     return found
 
 
-def _check_place(found: dict[str, Any]) -> None:
-    if found.get("store", "keyring") not in {"keyring", "file"}:
-        raise ValueError("store")
-    if found.get("slot") not in {None, "a", "b"}:
-        raise ValueError("slot")
+def _value_from_json(kind: str, key: str, value: Any) -> object:
+    if kind in _OBJECTS:
+        return _OBJECTS[kind][1](value)
+    if kind not in {_TEXTS, _PAIRS}:
+        return value
+    if not all(type(each) is str for each in (value if kind == _TEXTS else value.values())):
+        raise ValueError(key)
+    return tuple(value if kind == _TEXTS else value.items())
+
+
+def _without_none(entry: JsonObject) -> JsonObject:
+    return {key: value for key, value in entry.items() if value is not None}
 
 
 def _object(value: JsonValue, what: str) -> JsonObject:
     if not isinstance(value, dict):
         raise ValueError(what)  # noqa: TRY004 - one kind of error for every way a file can be wrong
     return value
+
+
+# Fields that are objects of their own: how each is read and written.
+_OBJECTS: Final[dict[str, tuple[Callable[[Any], JsonObject], Callable[[JsonValue], object]]]] = {
+    "Failure": (_to_json, _failure_from_json),
+    "Fence": (_fence_to_json, _fence_from_json),
+    "Moment": (_to_json, _moment_from_json),
+}
