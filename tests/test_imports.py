@@ -72,3 +72,10 @@ sys.exit(code)
     done = _python("-c", code)
     assert done.returncode == 0, done.stderr
     assert done.stderr.split() == []
+
+
+def test_a_command_loads_no_module_of_the_commands_beside_it() -> None:
+    code = "import sys; from portico.cli.main import main; main(['auth', 'token', '--help'], 'portico'); print(*sys.modules)"
+    loaded = _python("-c", code).stdout.split()
+    assert "portico.cli.auth" in loaded
+    assert not {"portico.cli.auth_import", "portico.cli.keep_fresh"} & set(loaded)

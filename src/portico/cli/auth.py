@@ -21,9 +21,7 @@ _EXAMPLES = """examples:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands of `auth`."""
-    from portico.cli.auth_import import add_import
     from portico.cli.auth_order import add_order
-    from portico.cli.keep_fresh import add_keep_fresh
 
     parser.epilog = _EXAMPLES
     commands = parser.add_subparsers(metavar="COMMAND")
@@ -33,9 +31,11 @@ def configure(parser: argparse.ArgumentParser) -> None:
     token.add_argument("profile", nargs="?", metavar="PROFILE", help="such as minimax-portal:cn (default: the one in use)")
     token.set_defaults(handler=token_, tells_trouble=False)
     add_logout(commands)
-    add_import(commands)
+    taking = "take over a MiniMax sign-in that another tool keeps"
+    commands.add_parser("import", help=taking, configured_by="portico.cli.auth_import:configure")
     add_order(commands)
-    add_keep_fresh(commands)
+    keeping = "refresh sign-ins before they end, without the gateway"
+    commands.add_parser("keep-fresh", help=keeping, configured_by="portico.cli.keep_fresh:configure")
 
 
 def add_list(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

@@ -31,10 +31,9 @@ _EXPLANATION = (
 )
 
 
-def add_import(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add `import` to `auth`."""
-    summary = "take over a MiniMax sign-in that another tool keeps"
-    parser = commands.add_parser("import", help=summary, description=f"{summary[:1].upper()}{summary[1:]}.", epilog=_EPILOG)
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `auth import`."""
+    parser.epilog = _EPILOG
     parser.add_argument("--from", dest="tool", choices=TOOLS, help="whose sign-in; default: look at all of them")
     parser.add_argument("--path", metavar="FILE", help="that tool's file, where it is not in its usual place")
     parser.add_argument("--region", metavar="ID", help="global or cn, where the file does not tell")

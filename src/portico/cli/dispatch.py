@@ -48,7 +48,7 @@ def _run_own(name: str, words: list[str], given: dict[str, str], program: str) -
     module = import_module(COMMANDS[name].module)
     parser = make_parser(program, name, COMMANDS[name].summary)
     module.configure(parser)
-    add_global_options(parser)
+    add_global_options(parser, lazily=True)
     if words[:1] == ["help"] and has_commands(parser):
         words = [*words[1:], "--help"]
     args, unknown = parser.parse_known_args(words)

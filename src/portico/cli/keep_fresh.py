@@ -27,10 +27,9 @@ Where there is no service manager (containers), --install prints the line for cr
 _CRON_MINUTES = 4
 
 
-def add_keep_fresh(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
-    """Add `keep-fresh` to `auth`."""
-    summary = "refresh sign-ins before they end, without the gateway"
-    parser = commands.add_parser("keep-fresh", help=summary, description=f"{summary[:1].upper()}{summary[1:]}.", epilog=_EPILOG)
+def configure(parser: argparse.ArgumentParser) -> None:
+    """Add the options of `auth keep-fresh`."""
+    parser.epilog = _EPILOG
     what = parser.add_mutually_exclusive_group()
     what.add_argument("--once", action="store_true", help="refresh what is due, then end")
     what.add_argument("--install", action="store_true", help="let the operating system run it, now and at each login")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import TYPE_CHECKING, Final, NoReturn, cast
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
 from portico.errors import UsageError
 
@@ -22,15 +23,29 @@ _PLAIN_WORDS: Final = {"float": "a number", "int": "a whole number"}
 class CommandParser(argparse.ArgumentParser):
     """The parser given to `configure`; its subparsers are of the same kind.
 
-    `{prog}` in a description or epilog becomes the program's name.
+    `{prog}` in a description or epilog becomes the program's name. `configured_by` names the `module:function` that adds the
+    parser's arguments once they are needed, so that a command loads no module of its neighbours.
     """
 
     program: str = "portico"
 
-    def __init__(self, *args: object, **kwargs: object) -> None:
+    def __init__(self, *args: object, configured_by: str = "", **kwargs: object) -> None:
+        self.configured_by = configured_by
         kwargs.setdefault("allow_abbrev", False)
         kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # passed through as argparse's own subparsers pass them
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        self.complete()
+        return super().parse_known_args(args, namespace)
+
+    def complete(self, *, lazily: bool = True) -> None:
+        """Add the arguments that were left for later; `lazily` is as for `add_global_options`."""
+        module, _, function = self.configured_by.partition(":")
+        self.configured_by = ""
+        if module:
+            getattr(import_module(module), function)(self)
+            add_global_options(self, lazily=lazily)
 
     def error(self, message: str) -> NoReturn:
         for kind, words in _PLAIN_WORDS.items():
@@ -73,8 +88,11 @@ def make_parser(program: str, command: str, summary: str) -> CommandParser:
     return named(prog=f"{program} {command}", description=f"{summary}.")
 
 
-def add_global_options(parser: argparse.ArgumentParser) -> None:
-    """Let the global options stand after the command, at every level, and let each level know its own parser."""
+def add_global_options(parser: argparse.ArgumentParser, *, lazily: bool = False) -> None:
+    """Let the global options stand after the command, at every level, and let each level know its own parser.
+
+    With `lazily`, a level that is still to be configured (`CommandParser.configured_by`) is left as it is.
+    """
     # They are listed once, in the help; in every usage line they would hide what is the command's own.
     parser.usage = parser.format_usage().removeprefix("usage: ").strip().replace("%", "%%")
     group = parser.add_argument_group("global options")
@@ -85,7 +103,10 @@ def add_global_options(parser: argparse.ArgumentParser) -> None:
     for child, summary in _children(parser):
         if child.description is None and summary:
             child.description = f"{summary[:1].upper()}{summary[1:]}."
-        add_global_options(child)
+        if not isinstance(child, CommandParser) or not child.configured_by:
+            add_global_options(child, lazily=lazily)
+        elif not lazily:
+            child.complete(lazily=False)
 
 
 def has_commands(parser: argparse.ArgumentParser) -> bool:
