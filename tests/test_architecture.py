@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 # Lowest first: a module imports only from its own floor or one below.
 FLOORS: Final = (
     ("interfaces", "errors", "ownership", "secret", "paths", "clock", "signals", "urls", "version"),
-    ("config", "store", "children"),
+    ("config", "store", "children", "net"),
     ("oauth", "services"),
     ("auth", "models", "usage"),
     ("plugins", "plugin_api"),

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from portico.errors import NetworkError
-from portico.models.server_events import read_events
+from portico.net.sse import EventParser, read_events
 
 STREAM = b': hello\r\nevent: a\r\ndata: {"one":\r\ndata: 1}\r\n\r\ndata:two \xe2\x82\xac\n\ndata: three\r\rdata: cut off'
 
@@ -73,3 +73,23 @@ async def test_an_event_that_never_ends_is_given_up(line):
 
 async def test_many_events_are_not_counted_as_one():
     assert len(await collect(*[b"data: " + b"x" * (1 << 20) + b"\n\n"] * 6)) == 6
+
+
+@pytest.mark.parametrize("at", range(8))
+def test_a_byte_order_mark_before_the_first_line_is_no_part_of_it(at):
+    stream, events = b"\xef\xbb\xbfdata: one\n\ndata: \xef\xbb\xbf\n\n", EventParser()
+
+    assert events.feed(stream[:at]) + events.feed(stream[at:]) == [b"one", b"\xef\xbb\xbf"]
+
+
+def test_a_line_that_is_only_the_name_of_a_field_has_an_empty_value():
+    assert EventParser().feed(b"data\n\nid\n\ndata\ndata: x\n\ndatabase: y\n\n: data\n\n") == [b"", b"\nx"]
+
+
+@pytest.mark.parametrize("size", [1, 3, 64])
+def test_an_event_beyond_the_limit_is_dropped_and_the_next_one_is_read(size):
+    stream, events = b"data: one\n\ndata: " + b"x" * 40 + b"\n\ndata: two\n\ndata: " + b"y" * 40, EventParser(limit=20)
+
+    found = [data for at in range(0, len(stream), size) for data in events.feed(stream[at : at + size])]
+
+    assert (found, events.overlong, events.is_within_event, events.rest) == ([b"one", b"two"], True, True, None)

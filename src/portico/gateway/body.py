@@ -52,8 +52,7 @@ _IN_STRING: Final = re.compile(rb'[^"\\]{0,65536}+(?:\\.[^"\\]{0,4096}+){0,64}+'
 _BETWEEN: Final = re.compile(rb"[ \t\r\n,:0-9A-Za-z+.-]{0,65536}+")
 _SCALAR: Final = re.compile(rb"[0-9A-Za-z+.-]{1,4096}")
 _BLANK: Final = re.compile(r"[ \t\r\n]*+")
-_decode: Final = json.JSONDecoder().raw_decode
-# As `_decode`, but no number is worked out, which takes quadratic time for one of thousands of digits (CVE-2020-10735).
+# No number is worked out, which takes quadratic time for one of thousands of digits (CVE-2020-10735).
 _decode_but_numbers: Final = json.JSONDecoder(parse_int=len, parse_float=len).raw_decode
 _QUOTE, _COLON, _COMMA, _OPENS, _ENDS = b'":,{}'
 _CLOSES: Final = {ord("{"): ord("}"), ord("["): ord("]")}
@@ -119,19 +118,6 @@ async def read_in_turn(data: bytes | bytearray, turn: asyncio.Lock) -> Body:
                 body: Body = done.value
                 return body
             await asyncio.sleep(_SLICE_S)  # not 0: others have more than one step to take, and would wait for a slice before each
-
-
-def json_in(text: str) -> object:
-    """The value that `text` is. An object without anything around it, which most are, is read by the parser alone.
-
-    Raises:
-        ValueError, RecursionError: it is none.
-    """
-    if text.startswith("{"):
-        value, end = _decode(text)
-        if end == len(text):
-            return value
-    return json.loads(text)
 
 
 def _reading(data: bytes | bytearray) -> Generator[None, None, Body]:

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from portico.errors import NetworkError
 from portico.gateway.headers import is_framed, to_client
-from portico.gateway.metering import StreamMeter, object_in
+from portico.gateway.metering import StreamMeter
 from portico.gateway.outcome import Outcome, headers_of
 from portico.gateway.trying import attempt
 from portico.models.asking import Refused
 from portico.models.failover import Round
-from portico.models.protocols import PROTOCOLS
+from portico.models.protocols import PROTOCOLS, json_object
 from portico.models.refusal import AnswerCut, shown
 from portico.models.refusal_errors import no_answer
 
@@ -119,7 +119,7 @@ class Passage:
         except asyncio.CancelledError:
             self._tell("client-gone", begun.answer.status, model)
             raise
-        told = begun.told if begun.whole or begun.streams else object_in(bytes(self._piecewise))
+        told = begun.told if begun.whole or begun.streams else json_object(bytes(self._piecewise))
         if told is not None:
             self._meter.usage = self._protocol.usage(told)
         self._tell(end, begun.answer.status, model, why)

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Final
 from portico.errors import NetworkError, PorticoError, frames_of, place_of
 from portico.gateway.headers import is_framed
 from portico.gateway.incoming import Incoming
-from portico.gateway.metering import first_event, is_json, object_in, piece_of
 from portico.models.asking import Refused, attempted, request_headers
-from portico.models.protocols import PROTOCOLS
+from portico.models.protocols import PROTOCOLS, is_json, json_object, read_event
 from portico.models.refusal import (
     BODY_LIMIT,
     AnswerCut,
@@ -23,6 +22,7 @@ from portico.models.refusal import (
     refused_in,
     refused_inside,
 )
+from portico.net.sse import EVENT_STREAM, EventParser
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Mapping
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
 _OK: Final = range(200, 300)
 _ERRORS: Final = 400
-EVENTS: Final = "text/event-stream"
 _JSON: Final = "application/json"
 # An answer in one piece is held until it is known to be one; of a longer one only this much is.
 _HELD: Final = 8 << 20
@@ -74,7 +73,7 @@ class Begun:
 
     @property
     def streams(self) -> bool:
-        return self.answer.content_type == EVENTS
+        return self.answer.content_type == EVENT_STREAM
 
     def rest(self) -> AsyncIterator[bytes]:
         """What comes after `start`.
@@ -141,7 +140,7 @@ class _Asked:
 
 async def _judged(asked: _Asked, answer: UpstreamAnswer) -> Begun:
     """The answer, unless it is a refusal: by its status, in the body of an HTTP 200, or in a stream's first event."""
-    judge = _of_status if answer.status not in _OK else _of_stream if answer.content_type == EVENTS else _of_whole
+    judge = _of_status if answer.status not in _OK else _of_stream if answer.content_type == EVENT_STREAM else _of_whole
     try:
         return await judge(asked, answer)
     except NetworkError as error:
@@ -161,7 +160,7 @@ async def _of_whole(asked: _Asked, answer: UpstreamAnswer) -> Begun:
     if incoming is not None and not whole and not start.strip():
         return Begun(answer, start, whole=False, key=asked.key, incoming=incoming)
     codes = asked.model.error_codes
-    told = object_in(start) if whole else None
+    told = json_object(start) if whole else None
     if told is None and whole and start and answer.content_type == _JSON and not is_framed(answer.headers) and not is_json(start):
         raise AnswerCut("its connection closed in the middle of the body")
     if told is not None and refused_in(told, codes):
@@ -186,7 +185,7 @@ async def _held(incoming: Incoming, clock: Clock) -> tuple[bytes, bool]:
 async def _of_stream(asked: _Asked, answer: UpstreamAnswer) -> Begun:
     incoming = Incoming(answer)
     start, ended = await incoming.start(asked.clock, _is_before_its_first_event)
-    event = first_event(start)
+    event = _first_event(start)
     if ended:
         raise AnswerCut("its stream ended before its first event")
     if event is not None and _is_error(event, asked.call, asked.model):
@@ -198,12 +197,16 @@ def _is_error(event: bytes, call: Call, model: CallableModel) -> bool:
     """Whether a stream's first event is an error: MiniMax's own, which no protocol knows, or the protocol's."""
     if refused_inside(event, model.error_codes):
         return True
-    piece = piece_of(PROTOCOLS[call.route.api], event)
+    piece = read_event(PROTOCOLS[call.route.api], event)
     return (piece is None or piece.refused is not None) and b'"error"' in event
 
 
 def _is_before_its_first_event(start: bytes) -> bool:
-    return len(start) < _FIRST_EVENT and first_event(start) is None
+    return len(start) < _FIRST_EVENT and _first_event(start) is None
+
+
+def _first_event(data: bytes) -> bytes | None:
+    return next(iter(EventParser().feed(data)), None)
 
 
 async def _of_status(asked: _Asked, answer: UpstreamAnswer) -> Begun:

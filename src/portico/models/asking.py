@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from portico.errors import NetworkError, PorticoError
-from portico.models.protocols import PROTOCOLS
+from portico.models.protocols import PROTOCOLS, json_object
 from portico.models.protocols.completions import DONE
 from portico.models.refusal import (
     BODY_LIMIT,
@@ -21,7 +21,7 @@ from portico.models.refusal import (
     shown,
     unreachable,
 )
-from portico.models.server_events import read_events
+from portico.net.sse import EVENT_STREAM, read_events
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 _OK: Final = range(200, 300)
-_STREAM: Final = "text/event-stream"
 # Seconds for the whole body of a success that is no stream.
 _REFUSAL_S: Final = 30.0
 
@@ -172,7 +171,7 @@ def request_headers(model: CallableModel, key: Secret | None, *said: Mapping[str
 
 async def _post(model: CallableModel, question: Question, key: Secret | None, http: ModelHttp) -> ClientResponse:
     protocol = PROTOCOLS[model.api]
-    headers = request_headers(model, key, protocol.headers(), {"accept": _STREAM})
+    headers = request_headers(model, key, protocol.headers(), {"accept": EVENT_STREAM})
     return await http.post(protocol.url(model.base_url), body=protocol.body(model.reference.model, question), headers=headers)
 
 
@@ -180,7 +179,7 @@ async def _accepted(
     model: CallableModel, response: ClientResponse, key: Secret | None, http: ModelHttp, forbidden_s: float | None
 ) -> Answer:
     """The answer, unless the response is a refusal: by its status, or inside a body that is no stream, or in its first event."""
-    if response.status in _OK and response.content_type == _STREAM:
+    if response.status in _OK and response.content_type == EVENT_STREAM:
         return await _streaming(model, response, key)
     async with response:
         if response.status not in _OK:
@@ -231,14 +230,6 @@ async def _events(response: ClientResponse) -> AsyncIterator[Mapping[str, object
 
     try:
         async for data in read_events(response.content.iter_any()):
-            yield DONE if data == "[DONE]" else _object(data)
+            yield DONE if data == "[DONE]" else json_object(data) or {}
     except (ClientError, TimeoutError, OSError) as exc:
         raise NetworkError("answer-cut", "The answer broke off.", why=str(exc) or type(exc).__name__) from exc
-
-
-def _object(data: str) -> Mapping[str, Any]:
-    try:
-        event = json.loads(data)
-    except (ValueError, RecursionError):
-        return {}
-    return event if isinstance(event, dict) else {}

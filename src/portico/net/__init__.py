@@ -1,0 +1,1 @@
+"""How Portico speaks to servers."""

@@ -1,0 +1,110 @@
+"""Server-sent events: bytes in, the data of each event out (https://html.spec.whatwg.org/multipage/server-sent-events.html)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from portico.errors import NetworkError
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+EVENT_STREAM: Final = "text/event-stream"
+EVENT_LIMIT: Final = 4 << 20
+"""Bytes of the longest event of a model API that is read."""
+_MARK: Final = b"\xef\xbb\xbf"
+
+
+class EventParser:
+    """Parses one stream of events, however the network cuts it.
+
+    Lines end in LF, CRLF or CR, a byte order mark before the first line is ignored, and so is every field but `data`. An event of
+    more than `limit` bytes is dropped and sets `overlong`. An event that the end of the stream cuts off is never returned.
+    """
+
+    def __init__(self, limit: int = EVENT_LIMIT) -> None:
+        self.overlong = False
+        self._limit = limit
+        self._rest = bytearray()
+        self._mark: bytes | None = b""
+        self._after_cr = False
+        self._dropping = False
+
+    def feed(self, chunk: bytes) -> list[bytes]:
+        """The data of each event that `chunk` completes. An event without data is none."""
+        data = chunk if self._mark is None else self._without_mark(chunk)
+        if self._after_cr or b"\r" in data:
+            data = self._with_lf(data)
+        if not self._rest and data.endswith(b"\n\n"):
+            return self._events(data[:-2])
+        searched = max(0, len(self._rest) - 1)
+        self._rest += data
+        end = self._rest.rfind(b"\n\n", searched)
+        if end >= 0:
+            data = bytes(self._rest[:end])
+            del self._rest[: end + 2]
+        found = self._events(data) if end >= 0 else []
+        if len(self._rest) > self._limit:
+            self.overlong = self._dropping = True
+            del self._rest[:-1]  # the last byte may be the first of an empty line
+        return found
+
+    @property
+    def is_within_event(self) -> bool:
+        """Whether a part of an event has come without the empty line that ends it."""
+        return self._dropping or bool(self._rest.strip(b"\n"))
+
+    @property
+    def rest(self) -> bytes | None:
+        """The data of an event whose empty line has not come yet; None if it has none so far."""
+        return None if self._dropping else event_data(bytes(self._rest))
+
+    def _events(self, blocks: bytes) -> list[bytes]:
+        found = []
+        for block in blocks.split(b"\n\n"):
+            if self._dropping:
+                self._dropping = False
+            elif len(block) > self._limit:
+                self.overlong = True
+            elif (data := event_data(block)) is not None:
+                found.append(data)
+        return found
+
+    def _without_mark(self, chunk: bytes) -> bytes:
+        start = (self._mark or b"") + chunk
+        if len(start) < len(_MARK) and _MARK.startswith(start):
+            self._mark = start
+            return b""
+        self._mark = None
+        return start.removeprefix(_MARK)
+
+    def _with_lf(self, chunk: bytes) -> bytes:
+        """`chunk` with LF as its only line end. A CR ends its line at once: at the end of a stream nothing follows it."""
+        if not chunk:
+            return chunk
+        data = chunk.removeprefix(b"\n") if self._after_cr else chunk
+        self._after_cr = chunk.endswith(b"\r")
+        return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+
+
+def event_data(block: bytes) -> bytes | None:
+    """The data in the lines of one event; None if none of them has any."""
+    before, found, data = block.rpartition(b"data:")
+    if found and before[-1:] in {b"", b"\n"} and b"\n" not in data and b"data" not in before:
+        return data.removeprefix(b" ")  # one line of data, as most events have
+    lines = [line[5:].removeprefix(b" ") for line in block.split(b"\n") if line.startswith(b"data:") or line == b"data"]
+    return b"\n".join(lines) if lines else None
+
+
+async def read_events(chunks: AsyncIterator[bytes]) -> AsyncIterator[str]:
+    """The data of each event of a stream, as text.
+
+    Raises:
+        NetworkError: `event-too-long`: an event has more than `EVENT_LIMIT` bytes.
+    """
+    events = EventParser()
+    async for chunk in chunks:
+        for data in events.feed(chunk):
+            yield data.decode(errors="replace")
+        if events.overlong:
+            raise NetworkError("event-too-long", "The answer broke off.", why="an event of it is too long to be one")
