@@ -15,6 +15,8 @@ import re
 from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
+from portico.errors import ConfigError
+
 _MAX_LENGTH: Final = 8192
 _URL: Final = re.compile(r"https?://[A-Za-z0-9\-._~:/?&=%+,@\[\]]+")
 _LABEL: Final = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)")
@@ -49,6 +51,27 @@ def why_not_a_safe_url(url: object, *, nearby: bool = False) -> str | None:
     except ValueError:
         return "it cannot be parsed"
     return _why_not_these(parts, port, nearby=nearby)
+
+
+def check_endpoint_url(url: object, name: str = "endpoint", *, nearby: bool = False) -> str:
+    """`url`, if it may be requested or opened; `nearby` is that of `why_not_a_safe_url`.
+
+    Raises:
+        ConfigError: `endpoint-refused`. The URL itself is not repeated: it may be made to fool the reader.
+    """
+    return usable(url, why_not_a_safe_url(url, nearby=nearby), name)
+
+
+def usable(url: object, why_not: str | None, name: str) -> str:
+    """`url`, the `name` of which is for a person, unless there is a reason `why_not`. Raises as `check_endpoint_url`."""
+    if why_not is not None or not isinstance(url, str):
+        raise ConfigError(
+            "endpoint-refused",
+            f"The {name} is not a URL that can be used safely.",
+            why=why_not,
+            hint="Correct it, or `issuer`, in the provider's settings: `{prog} config edit`. Do not sign in there as it is.",
+        )
+    return url
 
 
 def _why_not_these(parts: SplitResult, port: int | None, *, nearby: bool) -> str | None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 import os
 from pathlib import Path
@@ -12,10 +11,8 @@ import aiohttp
 import pytest
 
 from portico.errors import NetworkError
-from portico.gateway.direct import DirectUpstream
 from portico.gateway.shares import Limits
-from portico.gateway.upstream import AiohttpUpstream
-from portico.models.http import ModelHttp
+from portico.net.client import HttpClient
 from tests.gateway.fronts import CHAT, configure, gateway
 from tests.gateway.parts import status_of
 from tests.gateway.providers import DONE, END, STREAM_HEAD, WHOLE, answered, chunk, closed, provider, reset, word
@@ -102,25 +99,17 @@ async def test_a_client_that_goes_away_before_the_answer_begins_does_so_too(path
 
 
 @pytest.mark.requirement("E72")
-@pytest.mark.parametrize("engine", ["direct", "aiohttp"])
 @pytest.mark.parametrize("answer", [hang, half_a_head])
-async def test_a_provider_that_says_nothing_is_given_up(engine, answer):
-    async with provider(answer) as acme, ModelHttp(silence_s=0.2) as http, engines(http) as made:
+async def test_a_provider_that_says_nothing_is_given_up(answer):
+    async with provider(answer) as acme, HttpClient(silence_s=0.2) as http:
         with pytest.raises(NetworkError, match="no answer in time"):
-            await asyncio.wait_for(made[engine].send(acme.base + "/x", body=b"{}", headers={}), 5)
-
-
-@contextlib.asynccontextmanager
-async def engines(http):
-    async with DirectUpstream(http, AiohttpUpstream(http), silence_s=0.2) as direct:
-        yield {"direct": direct, "aiohttp": AiohttpUpstream(http)}
+            await asyncio.wait_for(http.send(acme.base + "/x", body=b"{}", headers={}), 5)
 
 
 @pytest.mark.requirement("E72")
-@pytest.mark.parametrize("engine", ["direct", "aiohttp"])
-async def test_a_provider_that_falls_silent_within_a_stream_is_given_up(engine):
-    async with provider(half_a_stream) as acme, ModelHttp(silence_s=0.2) as http, engines(http) as made:
-        answer = await made[engine].send(acme.base + "/x", body=b"{}", headers={})
+async def test_a_provider_that_falls_silent_within_a_stream_is_given_up():
+    async with provider(half_a_stream) as acme, HttpClient(silence_s=0.2) as http:
+        answer = await http.send(acme.base + "/x", body=b"{}", headers={})
         chunks = answer.chunks()
         assert await anext(chunks) == word("one")
         with pytest.raises(NetworkError, match=r"broke off.*no answer in time"):

@@ -89,9 +89,9 @@ async def test_names_of_models_and_queries_are_remembered_in_bounded_number(path
                 models.candidates(f"acme/{number}", "openai-completions")
             upstream = here.front.parts.upstream
             for number in range(260):
-                await upstream._way(f"{acme.base}/chat/completions?{number}{'x' * 2000}")
+                await upstream._route(f"{acme.base}/chat/completions?{number}{'x' * 2000}")
     assert len(models._known) <= 1000
-    assert len(upstream._ways) <= 256
+    assert len(upstream._routes) <= 256
 
 
 async def test_a_model_page_of_a_long_name_is_not_found(paths):

@@ -12,10 +12,8 @@ from dataclasses import replace
 
 import pytest
 
-from portico.gateway import direct, trying
-from portico.gateway.direct import DirectUpstream
-from portico.gateway.upstream import AiohttpUpstream
-from portico.models.http import ModelHttp
+from portico.gateway import trying
+from portico.net.client import Connections, HttpClient
 from portico.store.off_loop import off_loop
 from portico.testing.clock import FakeClock
 from tests.auth.parts import PROFILE
@@ -71,12 +69,6 @@ async def half_an_event(writer):
 
 
 BREAKS = [closed, reset, reset_later, half_a_head, half_a_body, half_an_event]
-
-
-@contextlib.asynccontextmanager
-async def upstream():
-    async with ModelHttp() as http, DirectUpstream(http, AiohttpUpstream(http), silence_s=600) as made:
-        yield made
 
 
 async def keep_connections(here):
@@ -196,11 +188,11 @@ async def test_a_provider_silent_for_too_long_is_not_asked_again_either(paths, m
 @pytest.mark.requirement("E84")
 async def test_an_idle_connection_is_used_for_15_seconds_and_no_longer(monkeypatch):
     clock = FakeClock()
-    monkeypatch.setattr(direct, "time", clock)
-    async with provider(answered(WHOLE)) as acme, upstream() as direct_upstream:
+    monkeypatch.setattr("aiohttp.connector.monotonic", clock.monotonic)
+    async with provider(answered(WHOLE)) as acme, HttpClient() as http:
 
         async def ask():
-            answer = await direct_upstream.send(f"{acme.base}/x", body=b"{}", headers={})
+            answer = await http.send(f"{acme.base}/x", body=b"{}", headers={})
             assert await answer.read(1 << 16) == (json.dumps(WHOLE).encode(), True)
             answer.close()
 
@@ -223,9 +215,9 @@ async def test_an_idle_connection_that_has_ended_is_seen_before_it_is_used():
         await writer.drain()
         ended.append(writer)
 
-    async with provider(answer) as acme, upstream() as direct_upstream:
+    async with provider(answer) as acme, HttpClient() as http:
         for number in (1, 2, 3):
-            made = await direct_upstream.send(f"{acme.base}/x", body=b"{}", headers={})
+            made = await http.send(f"{acme.base}/x", body=b"{}", headers={})
             await made.read(1 << 16)
             made.close()
             assert len(acme.requests) == number
@@ -403,15 +395,15 @@ async def test_a_refusal_that_ends_the_search_does_not_hide_the_unknown_answer(p
 
 @pytest.mark.requirement("E84")
 async def test_a_connection_that_ends_before_anything_was_written_is_not_an_unknown_answer(paths, monkeypatch):
-    dial = direct.dial
+    connect = Connections.connect
 
-    async def ended(*args):
-        connection = await dial(*args)
+    async def ended(*args, **more):
+        connection = await connect(*args, **more)
         connection.transport.abort()
         await asyncio.sleep(0)
         return connection
 
-    monkeypatch.setattr(direct, "dial", ended)
+    monkeypatch.setattr(Connections, "connect", ended)
     async with provider(answered(WHOLE)) as acme:
         configure(paths, {"acme": {"baseUrl": acme.base, "models": MODELS}}, fallbacks=["acme/other"])
         async with gateway(paths) as here:
@@ -466,9 +458,9 @@ async def test_a_connection_whose_request_has_not_gone_out_whole_is_not_used_aga
     context = certified(tmp_path, monkeypatch) if scheme == "https" else None
     server = await asyncio.start_server(early, "127.0.0.1", 0, limit=1024, ssl=context)
     url = f"{scheme}://127.0.0.1:{server.sockets[0].getsockname()[1]}/x"
-    async with upstream() as direct_upstream:
+    async with HttpClient() as http:
         for _ in range(2):
-            answer = await direct_upstream.send(url, body=b"x" * (8 << 20), headers={})
+            answer = await http.send(url, body=b"x" * (8 << 20), headers={})
             await answer.read(1 << 16)
             answer.close()
         assert len(connections) == 2

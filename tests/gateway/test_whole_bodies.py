@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-from contextlib import asynccontextmanager
 from urllib.parse import parse_qs, urlsplit
 
 import pytest
@@ -12,16 +11,14 @@ import pytest
 from portico.clock import SystemClock
 from portico.gateway import state as gateway_state
 from portico.gateway.body import read_body
-from portico.gateway.direct import DirectUpstream
 from portico.gateway.metering import StreamMeter
 from portico.gateway.proof import prove
 from portico.gateway.routes import ROUTES
 from portico.gateway.state import GatewayState
 from portico.gateway.trying import Call, attempt
-from portico.gateway.upstream import AiohttpUpstream
 from portico.models.asking import Refused
-from portico.models.http import ModelHttp
 from portico.models.protocols import PROTOCOLS
+from portico.net.client import HttpClient
 from portico.net.sse import EventParser
 from portico.secret import Secret
 from tests.gateway.fronts import CHAT, configure, gateway
@@ -40,22 +37,16 @@ REFUSED = {
 ENDS = ["\n", "\r\n", "\r"]
 
 
-@asynccontextmanager
-async def upstreams():
-    async with ModelHttp() as http, DirectUpstream(http, AiohttpUpstream(http), silence_s=5) as direct:
-        yield {"direct": direct, "aiohttp": AiohttpUpstream(http)}
-
-
-@pytest.fixture(params=["direct", "aiohttp"])
-async def tried(request):
+@pytest.fixture
+async def tried():
     """A provider's server, and what tries it once with a key."""
     call = Call(ROUTES[CHAT], read_body(b'{"messages": []}'), "tool", "", {})
-    async with cut_server() as server, upstreams() as made:
+    async with cut_server() as server, HttpClient(silence_s=5) as http:
         chat = {"api": "openai-completions", "base_url": f"{server.origin}/v1", "bases": {}}
         model = a_model(server, profile_id=None, key=Secret("sk-not-a-secret"), **chat)
 
         async def tried():
-            begun = await attempt(model, call, made[request.param], None, SystemClock())
+            begun = await attempt(model, call, http, None, SystemClock())
             try:
                 rest = b"" if begun.whole else b"".join([chunk async for chunk in begun.rest()])
             finally:
@@ -226,17 +217,16 @@ def test_counts_are_the_same_in_any_number_of_pieces():
     check()
 
 
-@pytest.mark.parametrize("engine", ["direct", "aiohttp"])
-def test_larger_responses_are_read_whole_in_any_number_of_pieces(engine):
+def test_larger_responses_are_read_whole_in_any_number_of_pieces():
     hypothesis = pytest.importorskip("hypothesis", reason="hypothesis is not installed")
     st = hypothesis.strategies
 
     async def once(length, at):
-        async with cut_server() as server, upstreams() as made:
+        async with cut_server() as server, HttpClient(silence_s=5) as http:
             body = padded(WHOLE, length)
             server.data = response(body)
             server.at = tuple(each % len(server.data) for each in at)
-            answer = await made[engine].send(f"{server.origin}/v1/x", body=b"{}", headers={})
+            answer = await http.send(f"{server.origin}/v1/x", body=b"{}", headers={})
             assert await answer.read(1 << 20) == (body, True)
             answer.close()
 

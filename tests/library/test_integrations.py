@@ -15,7 +15,7 @@ from minimax_portal_auth.families import OPENCLAW_CLIENT
 from portico.clock import SystemClock
 from portico.errors import UsageError
 from portico.library.loading import load_model
-from portico.models.refusal import BODY_LIMIT
+from portico.net.errors import BODY_LIMIT
 from portico.testing.canary import canary
 from tests.gateway.providers import END, WHOLE, answered, chunk, provider, provider_beside
 from tests.library.test_load_model import M21, session  # noqa: F401 - a fixture

@@ -13,7 +13,6 @@ from portico.errors import LockBusy, NetworkError, StoreError
 from portico.interfaces.provider_spec import RefusalKind
 from portico.models.refusal import (
     MESSAGE_LIMIT,
-    AnswerUnknown,
     Refusal,
     local_trouble,
     read_refusal,
@@ -22,6 +21,7 @@ from portico.models.refusal import (
     shown,
     unreachable,
 )
+from portico.net.errors import AnswerUnknown
 from portico.plugins.builtin.minimax import ERROR_CODES
 from portico.secret import Secret
 from portico.testing.canary import canary

@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from portico.gateway.upstream import UpstreamAnswer
     from portico.interfaces.basics import Clock
+    from portico.net.client import Response
 
 COMMENTS_S: Final = 2.0
 """Seconds that comments alone are held: a provider has time to say that it is overloaded, and no client gives up."""
@@ -26,7 +26,7 @@ HEAD_ALONE_S: Final = 15.0
 class Incoming:
     """The pieces of an answer's body. Whoever waits for the next one can give up without losing it."""
 
-    def __init__(self, answer: UpstreamAnswer) -> None:
+    def __init__(self, answer: Response) -> None:
         self._chunks = answer.chunks()
         self._coming: asyncio.Task[bytes] | None = None
 

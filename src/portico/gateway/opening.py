@@ -7,7 +7,6 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 from portico.gateway.descriptors import most_connections
-from portico.gateway.direct import DirectUpstream
 from portico.gateway.front import Front, log_outcome
 from portico.gateway.keys import KeyInfo, KeyPaths, known
 from portico.gateway.live_models import LiveModels, live_models
@@ -16,10 +15,9 @@ from portico.gateway.passage import Parts
 from portico.gateway.recording import entry_for
 from portico.gateway.reloading import Reloading
 from portico.gateway.shares import Limits, Shares, requests_within
-from portico.gateway.upstream import SILENCE_TIMEOUT_S, AiohttpUpstream
 from portico.installation import Installation
 from portico.models.cooldown import Cooldowns
-from portico.models.http import ModelHttp
+from portico.net.client import HttpClient
 from portico.store.off_loop import off_loop
 
 if TYPE_CHECKING:
@@ -30,6 +28,8 @@ if TYPE_CHECKING:
     from portico.gateway.outcome import Outcome
 
 
+# An answer that is not streamed may take a model minutes; Anthropic's own SDK waits as long (docs.claude.com/en/api/errors).
+SILENCE_TIMEOUT_S: Final = 600.0
 # Some ten files; the keys, which are one, are looked at for each request.
 _LOOK_EVERY_S: Final = 0.1
 # Seconds of rows that a kill may lose; a thread that wakes for each of them would cost more than the rows do.
@@ -56,10 +56,7 @@ async def open_front(here: Installation, broker: TokenBroker, started_at: int) -
     models = Reloading[LiveModels | None](read_models, None, keeps=True, every_s=_LOOK_EVERY_S)
     shares = Shares(Limits(requests=requests_within(most_connections())))
     keys = Reloading[tuple[KeyInfo, ...]](lambda: (known(keys_store.profiles()), keys_store.files), ())
-    async with (
-        ModelHttp(silence_s=SILENCE_TIMEOUT_S, connections=0, keeps_connections=False) as http,
-        DirectUpstream(http, AiohttpUpstream(http), silence_s=SILENCE_TIMEOUT_S) as upstream,
-    ):
+    async with HttpClient(silence_s=SILENCE_TIMEOUT_S, connections=0, unpacks=False) as upstream:
         # What a first request would wait for is read before there is a port to send one to.
         await asyncio.gather(models.now(), keys.now())
         parts = Parts(upstream, broker, Cooldowns(here.clock), Cooldowns(here.clock), here.clock, done)

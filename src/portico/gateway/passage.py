@@ -15,8 +15,9 @@ from portico.gateway.trying import attempt
 from portico.models.asking import Refused
 from portico.models.failover import Round
 from portico.models.protocols import PROTOCOLS, json_object
-from portico.models.refusal import AnswerCut, shown
+from portico.models.refusal import shown
 from portico.models.refusal_errors import no_answer
+from portico.net.errors import AnswerCut
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -26,11 +27,11 @@ if TYPE_CHECKING:
     from portico.gateway.live_models import Candidates
     from portico.gateway.outcome import End
     from portico.gateway.trying import Begun, Call
-    from portico.gateway.upstream import Upstream
     from portico.interfaces.basics import Clock
     from portico.models.callable import CallableModel
     from portico.models.cooldown import Cooldowns
     from portico.models.refusal import Refusal
+    from portico.net.client import HttpClient
 
 # Bytes of an answer in one piece that are kept for its counts, where it was passed on before its end.
 _METERED: Final = 1 << 20
@@ -82,7 +83,7 @@ class ClientSide(Protocol):
 class Parts:
     """What every passage needs. `cooldowns` is shared by all; `counting` by those that count tokens only."""
 
-    upstream: Upstream
+    upstream: HttpClient
     broker: TokenBroker
     cooldowns: Cooldowns
     counting: Cooldowns
@@ -154,7 +155,7 @@ class Passage:
         raise NoAnswer(no_answer(self.way), reason.refusal, self.way.wait_ms)
 
     async def _relayed(self, model: CallableModel, begun: Begun, client: ClientSide) -> tuple[End, str]:
-        headers = {**to_client(begun.answer.header_items()), **self.headers(model)}
+        headers = {**to_client(begun.answer.headers.items()), **self.headers(model)}
         try:
             if begun.whole:
                 await client.send(begun.answer.status, headers, begun.start)

@@ -12,16 +12,8 @@ from portico.gateway.headers import is_framed
 from portico.gateway.incoming import Incoming
 from portico.models.asking import Refused, attempted, request_headers
 from portico.models.protocols import PROTOCOLS, is_json, json_object, read_event
-from portico.models.refusal import (
-    BODY_LIMIT,
-    AnswerCut,
-    Refusal,
-    after_head,
-    local_trouble,
-    read_refusal,
-    refused_in,
-    refused_inside,
-)
+from portico.models.refusal import Refusal, local_trouble, read_refusal, refused_in, refused_inside
+from portico.net.errors import BODY_LIMIT, AnswerCut, after_head
 from portico.net.sse import EVENT_STREAM, EventParser
 
 if TYPE_CHECKING:
@@ -30,9 +22,9 @@ if TYPE_CHECKING:
     from portico.auth.broker import TokenBroker
     from portico.gateway.body import Body, Payload
     from portico.gateway.routes import Route
-    from portico.gateway.upstream import Upstream, UpstreamAnswer
     from portico.interfaces.basics import Clock
     from portico.models.callable import CallableModel
+    from portico.net.client import HttpClient, Response
     from portico.secret import Secret
 
 _OK: Final = range(200, 300)
@@ -64,7 +56,7 @@ class Begun:
     `incoming` has what comes after `start`, where that was waited for; otherwise `answer` has it.
     """
 
-    answer: UpstreamAnswer
+    answer: Response
     start: bytes
     whole: bool
     key: Secret | None
@@ -90,7 +82,7 @@ class Begun:
         self.answer.close()
 
 
-async def attempt(model: CallableModel, call: Call, upstream: Upstream, broker: TokenBroker, clock: Clock) -> Begun:
+async def attempt(model: CallableModel, call: Call, upstream: HttpClient, broker: TokenBroker, clock: Clock) -> Begun:
     """Ask `model`. A token that the provider rejects is replaced by one refresh for all that hold it, and the request sent again.
 
     Raises:
@@ -121,7 +113,7 @@ def _of_bug(error: Exception) -> Refused:
     return Refused(local_trouble(failure), failure)
 
 
-async def _sent(model: CallableModel, call: Call, body: Payload, key: Secret | None, upstream: Upstream) -> UpstreamAnswer:
+async def _sent(model: CallableModel, call: Call, body: Payload, key: Secret | None, upstream: HttpClient) -> Response:
     api = call.route.api
     base = model.bases.get(api, model.base_url)
     headers = {name.lower(): value for name, value in request_headers(model, key, PROTOCOLS[api].headers(), call.headers).items()}
@@ -138,7 +130,7 @@ class _Asked:
     clock: Clock
 
 
-async def _judged(asked: _Asked, answer: UpstreamAnswer) -> Begun:
+async def _judged(asked: _Asked, answer: Response) -> Begun:
     """The answer, unless it is a refusal: by its status, in the body of an HTTP 200, or in a stream's first event."""
     judge = _of_status if answer.status not in _OK else _of_stream if answer.content_type == EVENT_STREAM else _of_whole
     try:
@@ -151,7 +143,7 @@ async def _judged(asked: _Asked, answer: UpstreamAnswer) -> Begun:
         raise
 
 
-async def _of_whole(asked: _Asked, answer: UpstreamAnswer) -> Begun:
+async def _of_whole(asked: _Asked, answer: Response) -> Begun:
     incoming = None if "Content-Length" in answer.headers else Incoming(answer)  # a body of known length is not begun too early
     if incoming is None:
         start, whole = await answer.read(_HELD)
@@ -169,7 +161,7 @@ async def _of_whole(asked: _Asked, answer: UpstreamAnswer) -> Begun:
 
 
 async def _held(incoming: Incoming, clock: Clock) -> tuple[bytes, bool]:
-    """As `UpstreamAnswer.read`, up to `_HELD` bytes; of a body that begins with blanks, those alone if no more comes in time."""
+    """As `Response.read`, up to `_HELD` bytes; of a body that begins with blanks, those alone if no more comes in time."""
     start, whole = await incoming.start(clock, lambda data: not data.strip())
     if whole or not start.strip():
         return start, whole
@@ -182,7 +174,7 @@ async def _held(incoming: Incoming, clock: Clock) -> tuple[bytes, bool]:
     return b"".join(parts), True
 
 
-async def _of_stream(asked: _Asked, answer: UpstreamAnswer) -> Begun:
+async def _of_stream(asked: _Asked, answer: Response) -> Begun:
     incoming = Incoming(answer)
     start, ended = await incoming.start(asked.clock, _is_before_its_first_event)
     event = _first_event(start)
@@ -209,7 +201,7 @@ def _first_event(data: bytes) -> bytes | None:
     return next(iter(EventParser().feed(data)), None)
 
 
-async def _of_status(asked: _Asked, answer: UpstreamAnswer) -> Begun:
+async def _of_status(asked: _Asked, answer: Response) -> Begun:
     if answer.status < _ERRORS:
         raise Refused(Refusal("server", "it redirects, and a credential follows no redirect", status=answer.status))
     body = b""

@@ -16,7 +16,7 @@ except ModuleNotFoundError:
     import httpx  # type: ignore[import-not-found,no-redef]
 
 from portico.errors import UsageError
-from portico.models.refusal import BODY_LIMIT, FORBIDDEN_BODY_S
+from portico.net.errors import BODY_LIMIT, FORBIDDEN_BODY_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Generator, Iterator

@@ -10,10 +10,7 @@ from portico.errors import NetworkError, PorticoError
 from portico.models.protocols import PROTOCOLS, json_object
 from portico.models.protocols.completions import DONE
 from portico.models.refusal import (
-    BODY_LIMIT,
-    AnswerUnknown,
     Refusal,
-    after_head,
     local_trouble,
     read_refusal,
     refused_in,
@@ -21,6 +18,7 @@ from portico.models.refusal import (
     shown,
     unreachable,
 )
+from portico.net.errors import BODY_LIMIT, AnswerUnknown, after_head
 from portico.net.sse import EVENT_STREAM, read_events
 
 if TYPE_CHECKING:

@@ -10,11 +10,11 @@ import aiohttp
 from aiohttp.http_exceptions import HttpProcessingError
 
 from portico.errors import NetworkError
-from portico.models.refusal import BODY_LIMIT, FORBIDDEN_BODY_S, AnswerCut, AnswerUnknown
+from portico.net.errors import BODY_LIMIT, FORBIDDEN_BODY_S, AnswerCut, AnswerUnknown
 from portico.oauth.connections import Connections, trusted_certificates
-from portico.oauth.endpoints import check_endpoint_url
 from portico.oauth.http_errors import network_error
 from portico.oauth.proxy import proxy_off_loop
+from portico.urls import check_endpoint_url
 from portico.version import __version__
 
 if TYPE_CHECKING:

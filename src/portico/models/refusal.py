@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from portico.errors import LockBusy, NetworkError
 from portico.models.error_reply import error_in, read_error_reply
 from portico.models.retry_time import reset_of, wait_of
+from portico.net.errors import AnswerUnknown
 from portico.secret import redact
 
 if TYPE_CHECKING:
@@ -25,9 +26,6 @@ if TYPE_CHECKING:
     from portico.models.error_reply import ErrorReply
     from portico.secret import Secret
 
-BODY_LIMIT: Final = 64 * 1024
-# Seconds for the body of a 403, which tells whether a refresh would help; the status of another error tells that alone.
-FORBIDDEN_BODY_S: Final = 10.0
 MESSAGE_LIMIT: Final = 8 * 1024
 """Characters of the longest message that is kept of a refusal: some hundred faults of a tool's schema, say."""
 _SHOWN_LIMIT: Final = 300
@@ -148,30 +146,6 @@ _OF_ACCOUNT: Final = re.compile(
 _OF_BILL: Final = re.compile(r"\bbilling\b|\bpayment\b|\bunpaid\b|\boverdue\b|\barrears\b|\bbalance\b")
 _OF_MODEL: Final = re.compile(r"\bmodels?\b")
 _OF_PLACE: Final = re.compile(r"\b(?:country|countries|region|territory|territories|location|jurisdiction)\b")
-
-
-class AnswerUnknown(NetworkError):
-    """The request was sent and no whole answer came, so the provider may have answered it, and may bill it.
-
-    Such a POST must not be sent to the same provider again (RFC 9110 section 9.2.2).
-    """
-
-    def __init__(self, why: str | None, *, timed_out: bool = False) -> None:
-        super().__init__("answer-unknown", "The connection broke after the request was sent.", why=why)
-        self.timed_out = timed_out
-
-
-class AnswerCut(NetworkError):
-    """An answer broke off after its head. `timed_out`: nothing more of it came for too long."""
-
-    def __init__(self, why: str | None, *, timed_out: bool = False) -> None:
-        super().__init__("answer-cut", "The answer broke off.", why=why)
-        self.timed_out = timed_out
-
-
-def after_head(error: NetworkError) -> AnswerUnknown:
-    """What it means that an answer breaks off before anything of it could be passed on."""
-    return AnswerUnknown(error.why, timed_out=isinstance(error, AnswerCut) and error.timed_out)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,1 @@
-"""How Portico speaks to servers."""
+"""HTTP: the client of everything that talks to a server, the servers on loopback, and what a failure means."""

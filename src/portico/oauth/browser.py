@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from portico.children import child_environment, found_command
 from portico.oauth.browser_choice import Launcher, Surroundings
-from portico.oauth.endpoints import check_endpoint_url
+from portico.urls import check_endpoint_url
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -14,7 +14,6 @@ from portico.clock import SystemClock
 from portico.errors import NetworkError
 from portico.interfaces.authorization import HttpReply
 from portico.oauth.connections import Connections, trusted_certificates
-from portico.oauth.endpoints import check_endpoint_url
 from portico.oauth.http_errors import network_error
 from portico.oauth.proxy import proxy_off_loop
 from portico.oauth.repeated import secrets_of
@@ -22,6 +21,7 @@ from portico.oauth.standard import ACCEPT_JSON
 from portico.oauth.tasks import let_go
 from portico.oauth.urls import without_query
 from portico.secret import Secret
+from portico.urls import check_endpoint_url
 from portico.version import __version__
 
 if TYPE_CHECKING:

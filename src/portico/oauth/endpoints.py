@@ -17,7 +17,8 @@ from authlib.oidc.discovery import get_well_known_url as get_openid_url
 from portico.errors import ConfigError, NetworkError, OAuthError
 from portico.oauth.standard import PKCE_METHOD
 from portico.oauth.token_response import HTTP_OK, read_json_object
-from portico.oauth.urls import why_not_a_safe_url, why_not_named_by, without_query
+from portico.oauth.urls import why_not_named_by, without_query
+from portico.urls import check_endpoint_url, usable
 
 if TYPE_CHECKING:
     from portico.interfaces.authorization import HttpReply, OAuthServer
@@ -37,26 +38,6 @@ class Getter(Protocol):
     """Fetches a document; `OAuthClient` is one."""
 
     async def get(self, url: str, *, timeout_s: float = 10.0) -> HttpReply: ...
-
-
-def check_endpoint_url(url: object, name: str = "endpoint", *, nearby: bool = False) -> str:
-    """`url`, if it may be requested or opened; `nearby` is that of `why_not_a_safe_url`.
-
-    Raises:
-        ConfigError: `endpoint-refused`. The URL itself is not repeated: it may be made to fool the reader.
-    """
-    return _checked(url, why_not_a_safe_url(url, nearby=nearby), name)
-
-
-def _checked(url: object, why: str | None, name: str) -> str:
-    if why is not None or not isinstance(url, str):
-        raise ConfigError(
-            "endpoint-refused",
-            f"The {name} is not a URL that can be used safely.",
-            why=why,
-            hint="Correct it, or `issuer`, in the provider's settings: `{prog} config edit`. Do not sign in there as it is.",
-        )
-    return url
 
 
 def needs_discovery(server: OAuthServer) -> bool:
@@ -138,4 +119,4 @@ def _filled(server: OAuthServer, metadata: Fields) -> OAuthServer:
 
 
 def _named(server: OAuthServer, metadata: Fields, name: str) -> str:
-    return _checked(metadata.get(name), why_not_named_by(server.issuer, metadata.get(name)), name.replace("_", " "))
+    return usable(metadata.get(name), why_not_named_by(server.issuer, metadata.get(name)), name.replace("_", " "))

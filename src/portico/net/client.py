@@ -1,0 +1,580 @@
+"""The HTTP client of everything that talks to a server: aiohttp's session under one policy.
+
+A URL is checked before anything is sent to it: https, plain http to this machine only, or for a model API in the local network.
+Proxies and `SSL_CERT_FILE` of the environment are honoured, `.netrc` is not read, cookies are not kept, no redirect is followed,
+and nothing is logged. A connection is made within eight seconds. A POST is sent once: aiohttp repeats other methods alone, and
+the request's body knows whether any byte was written, so a failure says whether the server may have acted on it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import select
+import socket
+import ssl
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Final, Self
+from urllib.parse import urlencode, urljoin
+from weakref import WeakSet
+
+import aiohttp
+from yarl import URL
+
+from portico.clock import SystemClock
+from portico.errors import NetworkError
+from portico.interfaces.authorization import HttpReply
+from portico.net.errors import (
+    BODY_LIMIT,
+    FORBIDDEN_BODY_S,
+    answer_cut,
+    header_breaks,
+    network_error,
+    post_error,
+)
+from portico.oauth.proxy import proxy_off_loop
+from portico.oauth.resolver import DaemonResolver
+from portico.secret import Secret
+from portico.store.atomic import read_file
+from portico.urls import check_endpoint_url, without_query
+from portico.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterable, Mapping
+
+    from aiohappyeyeballs import AddrInfoType
+    from aiohttp.abc import AbstractStreamWriter
+    from aiohttp.client_proto import ResponseHandler
+    from aiohttp.connector import Connection
+    from aiohttp.tracing import Trace
+
+    from portico.interfaces.authorization import FormRequest
+    from portico.interfaces.basics import Clock
+    from portico.oauth.proxy import Proxy
+
+    Buffer = bytes | bytearray | memoryview
+
+CONNECT_TIMEOUT_S: Final = 8.0
+SILENCE_TIMEOUT_S: Final = 120.0
+ERROR_BODY_S: Final = 2.0
+REPLY_LIMIT: Final = 1 << 20
+"""Bytes of the longest reply of an authorization server."""
+CERTIFICATES_ENV: Final = "SSL_CERT_FILE"
+KEPT_S: Final = 15.0
+"""Seconds for which an idle connection may be used again."""
+
+_MOST_CERTIFICATES: Final = 16 << 20  # bytes; a system's own file has about 250 KB
+_TURNS: Final = 20  # of the event loop, in which asyncio closes a socket that has ended; it needs about three
+_ROUTE_HOLDS_S: Final = 30.0
+_ROUTES: Final = 256
+_BUFFER: Final = 1 << 16
+_HEAD: Final = 16 << 10
+_SLICE: Final = 64 << 10
+_SURELY_SENT: Final = 64 << 10
+_FORBIDDEN: Final = 403
+_KEEPS_METHOD: Final = frozenset({307, 308})
+_REDIRECTS: Final = range(300, 400)
+_NOT_MODIFIED: Final = 304
+_FORM: Final = "application/x-www-form-urlencoded"
+# What sending a request and reading its response raise when the connection breaks or the server falls silent.
+_BROKEN: Final = (aiohttp.ClientError, TimeoutError, OSError)
+# Values of a form that are secret, also where a dialect has made no `Secret` of them. A user code is one if it is polled with.
+_SECRET_FIELDS: Final = frozenset(
+    {
+        *("code", "code_verifier", "refresh_token", "access_token", "token", "id_token_hint", "device_code", "user_code"),
+        *("client_secret", "client_assertion", "assertion", "password", "request_uri", "nonce"),
+    }
+)
+
+
+class HttpClient:
+    """Requests to authorization servers and model APIs, over one session that is opened at the first of them.
+
+    A server may be silent for `silence_s` seconds before and within its response. At most `connections` are open (0: any number).
+    `unpacks`: a compressed body is read as what was compressed; otherwise it stays as it came.
+    """
+
+    def __init__(
+        self,
+        *,
+        clock: Clock | None = None,
+        silence_s: float = SILENCE_TIMEOUT_S,
+        connections: int = 100,
+        connect_timeout_s: float = CONNECT_TIMEOUT_S,
+        unpacks: bool = True,
+    ) -> None:
+        self._clock: Clock = clock or SystemClock()
+        self._timeout = aiohttp.ClientTimeout(total=None, connect=connect_timeout_s, sock_read=silence_s)
+        self._connections = connections
+        self._unpacks = unpacks
+        self._session: aiohttp.ClientSession | None = None
+        self._trust: asyncio.Task[ssl.SSLContext] | None = None
+        self._routes: dict[str, _Route] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        """Close what was opened."""
+        if self._session is not None:
+            session, self._session = self._session, None
+            await session.close()
+        if self._trust is not None:
+            trust, self._trust = self._trust, None
+            trust.cancel()
+            await asyncio.wait([trust])
+
+    async def warm_up(self, url: str) -> None:
+        """Load the trusted certificates now, if a request to `url` will need them: it takes tens of milliseconds."""
+        await self._trusted(url)
+
+    # --- model APIs ------------------------------------------------------------------------------------------------------
+
+    async def send(self, url: str, *, headers: Mapping[str, str], body: bytes | Iterable[Buffer] | None = None) -> Response:
+        """The response to a POST of `body`, or to a GET if that is None, its own body still to come; the caller closes it.
+
+        A body in several pieces is not joined: it is in memory once.
+
+        Raises:
+            AnswerUnknown: the request was sent and no response came.
+            NetworkError: it could not be sent.
+            ConfigError: `endpoint-refused`: the URL may not be sent anything.
+        """
+        sent = None if body is None else _Body((body,) if isinstance(body, bytes) else tuple(body), self._silence_s)
+        route = self._routes.get(url)
+        if route is None or route.until < time.monotonic():
+            route = await self._route(url)
+        try:
+            return Response(await self._request(route, headers, sent), url, sent)
+        except _BROKEN as error:
+            raise (network_error(error, url) if sent is None else post_error(error, url, written=sent.begun)) from None
+
+    async def post(self, url: str, *, body: object, headers: Mapping[str, str]) -> Response:
+        """As `send`, with `body` written as JSON."""
+        return await self.send(url, body=json.dumps(body).encode(), headers={"Content-Type": "application/json", **headers})
+
+    # --- authorization servers -------------------------------------------------------------------------------------------
+
+    async def post_form(self, request: FormRequest, *, relocated: Mapping[str, str], timeout_s: float = 30.0) -> HttpReply:
+        """Send `request` once; a 307 or 308 is followed to the one place that `relocated` names for its URL, and to no other.
+
+        Raises:
+            NetworkError: `network`, `certificate-refused`, `redirect-refused`, `reply-too-long`.
+            ConfigError: `endpoint-refused`: the URL may not be sent anything.
+        """
+        url = check_endpoint_url(request.url, "endpoint")
+        fields = {name: value.reveal() if isinstance(value, Secret) else value for name, value in request.form.items()}
+        body, headers = urlencode(fields).encode(), {"Content-Type": _FORM, **request.headers}
+        async with _deadline(timeout_s, url):
+            reply = await self._reply(url, headers, body)
+            place = _moved_to(reply)
+            if place is not None and reply.status in _KEEPS_METHOD and relocated.get(url) == place:
+                reply = await self._reply(check_endpoint_url(place, "endpoint"), headers, body)
+        return replace(_not_elsewhere(reply), secrets=secrets_of(request))
+
+    async def get(self, url: str, *, timeout_s: float = 10.0) -> HttpReply:
+        """Fetch a metadata document. Raises as `post_form` does."""
+        url = check_endpoint_url(url, "metadata URL")
+        async with _deadline(timeout_s, url):
+            return _not_elsewhere(await self._reply(url, {"Accept": "application/json"}, None))
+
+    async def _reply(self, url: str, headers: Mapping[str, str], body: bytes | None) -> HttpReply:
+        sent = None if body is None else _Body((body,), self._silence_s)
+        route = await self._route_now(url)
+        left_at_ms, left = self._clock.wall_ms(), self._clock.monotonic()
+        try:
+            response = await self._request(route, headers, sent)
+            async with response:
+                parts: list[bytes] = []
+                complete = await _read_into(parts, response, REPLY_LIMIT)
+        except _BROKEN as error:
+            raise network_error(error, url, unsent=sent is not None and not sent.begun) from None
+        if not complete:
+            message = "The server's answer is too long to be one."
+            raise NetworkError("reply-too-long", message, why="over 1 MiB", where=without_query(url))
+        took_ms = int((self._clock.monotonic() - left) * 1000)
+        # A clock that was set back meanwhile must not make the reply younger; one that slept has let it grow older.
+        sent_at_ms = min(left_at_ms, self._clock.wall_ms() - took_ms)
+        names = {name.lower(): value for name, value in response.headers.items()}
+        text = b"".join(parts).decode("utf-8", errors="surrogateescape")
+        return HttpReply(response.status, names, Secret(text), url, sent_at_ms, took_ms)
+
+    # --- what both need --------------------------------------------------------------------------------------------------
+
+    @property
+    def _silence_s(self) -> float:
+        return self._timeout.sock_read or 0.0
+
+    async def _request(self, route: _Route, headers: Mapping[str, str], body: _Body | None) -> aiohttp.ClientResponse:
+        """The response, or what aiohttp raises.
+
+        Raises:
+            NetworkError: `request-refused`: a header would break out of its line.
+        """
+        try:
+            return await self._opened().request(
+                "GET" if body is None else "POST",
+                route.url,
+                data=body,
+                headers=headers,
+                allow_redirects=False,
+                ssl=route.trust,
+                proxy=route.proxy.url if route.proxy else None,
+                proxy_headers=route.proxy.headers() if route.proxy else None,
+            )
+        except aiohttp.ClientError:
+            raise
+        except ValueError:
+            raise header_breaks() from None
+
+    async def _route(self, url: str) -> _Route:
+        """How to reach the model API at `url`, once it has been seen that a credential may go there; both hold for half a minute.
+
+        Raises:
+            ConfigError: `endpoint-refused`.
+            NetworkError: `proxy-unusable`, `certificates-unreadable`.
+        """
+        check_endpoint_url(url, "model API", nearby=True)
+        route = await self._route_now(url)
+        if len(self._routes) >= _ROUTES:
+            self._routes.clear()
+        self._routes[url] = route
+        return route
+
+    async def _route_now(self, url: str) -> _Route:
+        trust = await self._trusted(url)
+        return _Route(URL(url, encoded=True), await proxy_off_loop(url), trust, time.monotonic() + _ROUTE_HOLDS_S)
+
+    async def _trusted(self, url: str) -> ssl.SSLContext | bool:
+        # A context of our own: aiohttp makes its default one when it is imported, before SSL_CERT_FILE may be set.
+        if not url.startswith("https:"):
+            return True
+        if self._trust is None:
+            self._trust = asyncio.create_task(asyncio.to_thread(trusted_certificates))
+        return await asyncio.shield(self._trust)
+
+    def _opened(self) -> aiohttp.ClientSession:
+        if self._session is None:
+            self._session = aiohttp.ClientSession(
+                connector=Connections(limit=self._connections),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                timeout=self._timeout,
+                headers={"User-Agent": f"portico/{__version__}"},
+                auto_decompress=self._unpacks,
+                read_bufsize=_BUFFER,
+                max_line_size=_HEAD,
+                max_field_size=_HEAD,
+            )
+        return self._session
+
+
+@dataclass(frozen=True, slots=True)
+class _Route:
+    """How to reach a URL. `trust` is whose certificates count there, `until` the monotonic second until which this holds."""
+
+    url: URL
+    proxy: Proxy | None
+    trust: ssl.SSLContext | bool
+    until: float
+
+
+class Response:
+    """A response whose head has come. It is closed by whoever asked for it; `headers` has every one as it came."""
+
+    def __init__(self, response: aiohttp.ClientResponse, url: str, body: _Body | None) -> None:
+        connection = response.connection
+        self._response = response
+        self._url = url
+        self._body = body
+        self._protocol = body.protocol if body is not None else None if connection is None else connection.protocol
+        self.status = response.status
+        self.headers = response.headers
+        self.content_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *_exc: object) -> None:
+        self.close()
+
+    @property
+    def has_body(self) -> bool:
+        """Whether the server has the whole request; a response may begin before all of it was written."""
+        return self._body is None or self._body.written
+
+    async def read(self, limit: int, *, deadline_s: float | None = None) -> tuple[bytes, bool]:
+        """The body, and whether it is complete.
+
+        Waits for the end of the body, however many TCP segments it takes. Of a body that is longer than `limit` bytes, what has
+        come so far is returned (more than `limit` bytes) with False, and the rest can still be read.
+
+        `deadline_s` is the time in seconds for all of it; without one, only the time between two segments is limited.
+
+        Raises:
+            AnswerCut: the connection broke before the end of the body, or the deadline passed.
+        """
+        parts: list[bytes] = []
+        try:
+            complete = await self._read_into(parts, limit, deadline_s)
+        except _BROKEN as error:
+            raise answer_cut(error, self._url) from None
+        return parts[0] if len(parts) == 1 else b"".join(parts), complete
+
+    async def read_error(self, *, forbidden_s: float | None = None) -> bytes:
+        """The body of an error, or what has come of it in time; empty if the connection breaks. The status is an answer too.
+
+        A 403 has `forbidden_s` seconds for it (`FORBIDDEN_BODY_S` if None), any other status `ERROR_BODY_S`.
+        """
+        longest_s = FORBIDDEN_BODY_S if forbidden_s is None else forbidden_s
+        parts: list[bytes] = []
+        try:
+            await self._read_into(parts, BODY_LIMIT, longest_s if self.status == _FORBIDDEN else ERROR_BODY_S)
+        except TimeoutError:
+            pass  # a server may keep the connection open after a body that has no length
+        except _BROKEN:
+            return b""
+        return b"".join(parts)
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        """The body, or what is left of it, in pieces as they come.
+
+        Raises:
+            AnswerCut: it broke off.
+        """
+        try:
+            while chunk := await self._response.content.readany():
+                yield chunk
+            self._check_end()
+        except _BROKEN as error:
+            raise answer_cut(error, self._url) from None
+
+    async def _read_into(self, parts: list[bytes], limit: int, deadline_s: float | None) -> bool:
+        if deadline_s is None:
+            complete = await _read_into(parts, self._response, limit)
+        else:
+            async with asyncio.timeout(deadline_s):
+                complete = await _read_into(parts, self._response, limit)
+        if complete:
+            self._check_end()
+        return complete
+
+    def _check_end(self) -> None:
+        """See whether the connection broke, which aiohttp takes for the end of a body without a length (RFC 9112 section 6.3).
+
+        Raises:
+            ConnectionResetError: it did.
+        """
+        if "Content-Length" in self.headers or "Transfer-Encoding" in self.headers or self._protocol is None:
+            return
+        if isinstance(self._protocol.exception(), OSError):
+            raise ConnectionResetError
+
+    def close(self) -> None:
+        """Let go of it. What has not been read is not waited for."""
+        if self._response.content.at_eof():
+            self._response.release()
+            return
+        connection = self._response.connection
+        if connection is not None and connection.protocol is not None:
+            connection.protocol.abort()  # at once, whatever of the request the server has not read
+        self._response.close()
+
+
+async def _read_into(parts: list[bytes], response: aiohttp.ClientResponse, limit: int) -> bool:
+    """Add the body to `parts` as it comes; False once it is longer than `limit` bytes."""
+    size = 0
+    # Not `content.read(limit)`: that returns as soon as any bytes are there.
+    while chunk := await response.content.readany():
+        parts.append(chunk)
+        size += len(chunk)
+        if size > limit:
+            return False
+    return True
+
+
+class _Body(aiohttp.Payload):
+    """A request's body, written once. A large one is written in slices, each made when the server has taken what came before.
+
+    `begun`: its first byte was given to an open connection, and the request's head with it. `written`: its last one was, too.
+    """
+
+    def __init__(self, pieces: tuple[Buffer, ...], silence_s: float) -> None:
+        super().__init__(None)
+        self._pieces = pieces
+        self._silence_s = silence_s
+        self._size = sum(map(len, pieces))
+        self.protocol: ResponseHandler | None = None
+        self.begun = False
+        self.written = False
+
+    async def write_with_length(self, writer: AbstractStreamWriter, _length: int | None) -> None:
+        """Write all of it.
+
+        Raises:
+            ConnectionResetError: the connection had ended before the first byte.
+            OSError: it ended later.
+        """
+        protocol = self.protocol
+        if protocol is None or not protocol.is_connected():
+            raise ConnectionResetError("ended before the request was sent")
+        self.begun = True
+        for piece in self._pieces:
+            if len(piece) <= _SLICE:
+                await writer.write(bytes(piece))
+                continue
+            for at in range(0, len(piece), _SLICE):
+                protocol.start_timeout()  # a server that takes nothing more is silent
+                await writer.write(bytes(piece[at : at + _SLICE]))
+        self.written, self._pieces = True, ()
+
+    async def write(self, writer: AbstractStreamWriter) -> None:
+        """As `write_with_length`, for older callers in aiohttp."""
+        await self.write_with_length(writer, None)
+
+    def decode(self, encoding: str = "utf-8", errors: str = "strict") -> str:
+        """The body as text, for aiohttp's own debugging."""
+        return b"".join(self._pieces).decode(encoding, errors)
+
+
+class Connections(aiohttp.TCPConnector):
+    """At most `limit` connections at once (0: any number), and none after its end; names are looked up on daemon threads.
+
+    aiohttp ends a TLS connection with a close_notify and forgets it (RFC 8446 section 6.1 lets a client close without waiting for
+    the server's). If the server is slow to answer, the socket is still open when the client is closed, and stays open.
+    """
+
+    def __init__(self, *, limit: int) -> None:
+        self._opened: WeakSet[socket.socket] = WeakSet()
+        self._known: WeakSet[ResponseHandler] = WeakSet()
+        super().__init__(resolver=DaemonResolver(), limit=limit, keepalive_timeout=KEPT_S, socket_factory=self._new_socket)
+
+    async def connect(self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout) -> Connection:  # noqa: ASYNC109 - aiohttp's name
+        """A connection for `req`. A kept one is used only if it is open, idle, and has nothing to be read: its end, say."""
+        while True:
+            connection = await super().connect(req, traces, timeout)
+            protocol = connection.protocol
+            if protocol is None:
+                return connection
+            if protocol not in self._known:
+                self._known.add(protocol)
+            elif not _is_quiet(protocol):
+                protocol.abort()
+                connection.close()
+                continue
+            body = req.body
+            if isinstance(body, _Body):
+                body.protocol = protocol
+                if req.is_ssl() and (body.size or 0) > _SURELY_SENT:
+                    # A response may come before the whole request has gone out, and what waits below TLS cannot be asked: the
+                    # rest would go out before the next request.
+                    protocol.force_close()
+            return connection
+
+    def _new_socket(self, address: AddrInfoType) -> socket.socket:
+        family, kind, protocol, *_ = address
+        made = socket.socket(family, kind, protocol)
+        self._opened.add(made)
+        return made
+
+    async def close(self, *, abort_ssl: bool = False) -> None:
+        """Close every connection, those as well whose server neither reads what was written nor answers the close."""
+        closing = super().close(abort_ssl=abort_ssl)
+        await self._let_close()
+        for each in self._left_open():
+            try:
+                # Ends both directions, which asyncio then reads as the end of the connection.
+                each.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                continue  # not connected, or ended by the server
+        await self._let_close()
+        await closing
+
+    async def _let_close(self) -> None:
+        for _ in range(_TURNS):
+            if not self._left_open():
+                return
+            await asyncio.sleep(0)
+
+    def _left_open(self) -> list[socket.socket]:
+        return [each for each in self._opened if each.fileno() != -1]
+
+
+def _is_quiet(protocol: ResponseHandler) -> bool:
+    """Whether a kept connection has sent all that was written, and nothing waits to be read that the loop has not read yet."""
+    transport = protocol.transport
+    if transport is None or transport.get_write_buffer_size() > 0:
+        return False
+    opened: Any = transport.get_extra_info("socket")
+    if not hasattr(select, "poll"):  # Windows
+        return not select.select([opened], [], [], 0)[0]
+    looking = select.poll()
+    looking.register(opened, select.POLLIN)
+    return not looking.poll(0)
+
+
+def trusted_certificates() -> ssl.SSLContext:
+    """The authorities that this machine trusts, or those in the file that `SSL_CERT_FILE` names. Blocks: it reads files.
+
+    Raises:
+        NetworkError: `certificates-unreadable`: that file has no end, or cannot be read; OpenSSL would wait for a FIFO for ever.
+    """
+    named = os.environ.get(CERTIFICATES_ENV)
+    try:
+        if named:
+            read_file(named, _MOST_CERTIFICATES)
+    except FileNotFoundError:
+        pass  # then no server is trusted, which each request says
+    except OSError as error:
+        message = f"The certificates in {named} cannot be read."
+        hint = f"Point {CERTIFICATES_ENV} at a file of certificates, or unset it."
+        raise NetworkError("certificates-unreadable", message, unsent=True, why=error.strerror, hint=hint) from None
+    return ssl.create_default_context()
+
+
+def secrets_of(request: FormRequest) -> tuple[Secret, ...]:
+    """The values of a form and of its headers that no message may show."""
+    values = [
+        value if isinstance(value, Secret) else Secret(value)
+        for name, value in request.form.items()
+        if isinstance(value, Secret) or name in _SECRET_FIELDS
+    ]
+    values += [Secret(value.partition(" ")[2]) for name, value in request.headers.items() if name.lower() == "authorization"]
+    return tuple(values)
+
+
+@asynccontextmanager
+async def _deadline(seconds: float, url: str) -> AsyncIterator[None]:
+    """`asyncio.timeout` that ends as a `NetworkError` naming the server."""
+    try:
+        async with asyncio.timeout(seconds):
+            yield
+    except TimeoutError as error:
+        raise network_error(error, url) from None
+
+
+def _moved_to(reply: HttpReply) -> str | None:
+    location = reply.headers.get("location")
+    if reply.status not in _REDIRECTS or not location:
+        return None
+    try:
+        return urljoin(reply.url, location)
+    except ValueError:
+        return None
+
+
+def _not_elsewhere(reply: HttpReply) -> HttpReply:
+    if reply.status in _REDIRECTS and reply.status != _NOT_MODIFIED:
+        raise NetworkError(
+            "redirect-refused",
+            "The server sends this request elsewhere, and a request with credentials is not sent on.",
+            why=f"HTTP {reply.status}",
+            where=without_query(reply.url),
+            hint="A captive portal may be answering: open any page in a browser, then try again.",
+        )
+    return reply
