@@ -122,15 +122,22 @@ class Installation:
             hint = "Check the path; `{prog} config set KEY VALUE` makes a new file."
             raise ConfigError("config-not-found", f"There is no configuration at {self.paths.config}.", hint=hint)
 
-    def reload_config(self) -> LoadedConfig:
-        """Read the configuration again, after it was edited; the plugin host is made anew with it."""
+    def reload_config(self, *, look_for_plugins: bool = False) -> LoadedConfig:
+        """Read the configuration again, after it was edited; with `look_for_plugins` also which plugins there are."""
         for stale in ("config", "settings", "plugins"):
             self.__dict__.pop(stale, None)
+        if look_for_plugins:
+            self.__dict__.pop("_first_host", None)
         self.__dict__["_loaded"] = loaded = self._load_config()
         return loaded
 
     @cached_property
     def plugins(self) -> PluginHost:
+        """The plugins as the configuration has them now. They are looked for once in a run."""
+        return self._first_host.for_config(self.settings.config.plugins)
+
+    @cached_property
+    def _first_host(self) -> PluginHost:
         from portico.plugins.manager import PluginHost
 
         return PluginHost(self.settings.config.plugins, paths=self.paths, env=self.env)

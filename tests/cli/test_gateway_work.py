@@ -24,7 +24,8 @@ class Runtime:
             raise self._error
         return StandardDialect()
 
-    def reload_config(self):
+    def reload_config(self, *, look_for_plugins):
+        assert look_for_plugins
         self.reloads += 1
 
 

@@ -1,8 +1,10 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from portico.config.schema import PluginEntry
+from portico.config.schema import PluginEntry, PluginsConfig
 from portico.errors import ConfigError, UsageError
 from portico.oauth.standard import StandardDialect
 from tests.plugins.trees import DIALECT, GOOD, was_imported, write_plugin
@@ -135,3 +137,27 @@ def test_the_trace_shows_where_a_plugin_failed(tmp_path, make_host, capsys):
 def test_an_entry_without_a_word_on_enabled_leaves_the_default(tmp_path, make_host):
     host = make_host(write_plugin(tmp_path), entries={"acme-auth": PluginEntry()})
     assert host.record("acme-auth").status == "enabled"
+
+
+def test_a_run_looks_for_plugins_once_and_has_one_host_for_each_plugins_section(make_host, tmp_path):
+    host = make_host(write_plugin(tmp_path / "one"))
+    section = PluginsConfig(load_paths=(str(tmp_path / "one"),))
+    off = replace(section, enabled=False)
+
+    assert [record.id for record in host.for_config(section).records()] == ["acme-auth"]
+    write_plugin(tmp_path / "one", "later-auth")
+    (record,) = host.for_config(off).records()
+    assert (record.id, record.enabled) == ("acme-auth", False)
+    assert host.for_config(replace(off)) is host.for_config(off) is not host.for_config(section)
+
+    elsewhere = replace(section, load_paths=(str(tmp_path),))
+    write_plugin(tmp_path, "third-auth")
+    assert [record.id for record in host.for_config(elsewhere).records()] == ["third-auth"]
+
+
+def test_an_entry_that_cannot_be_used_makes_another_host_than_one_that_can(make_host):
+    good = PluginsConfig(entries={"acme-auth": PluginEntry(enabled=True)})
+    bad = PluginsConfig(entries={"acme-auth": PluginEntry(enabled=True, problem="config must be an object")})
+
+    host = make_host().for_config(good)
+    assert host.for_config(bad) is not host

@@ -100,3 +100,17 @@ def test_threads_that_ask_at_once_all_get_it(monkeypatch):
         found = list(pool.map(lambda _: source.get(), range(8)))
     assert len(set(map(Secret.reveal, found))) == 1
     assert TEXT not in slow
+
+
+def test_it_is_stretched_once_for_each_salt_and_again_where_it_has_changed(tmp_path):
+    path, stretched = tmp_path / "passphrase", []
+    source = PassphraseSource({FILE: str(path)})
+
+    def key(salt):
+        return source.stretched(lambda secret: stretched.append(salt) or f"{salt} {secret.reveal()}".encode(), salt)
+
+    for words in ("first", "first", "second"):
+        path.write_text(words)
+        path.chmod(0o600)
+        assert (key("a"), key("b")) == (f"a {words}".encode(), f"b {words}".encode())
+    assert stretched == ["a", "b", "a", "b"]

@@ -60,12 +60,10 @@ def known_emulators(rt: Runtime) -> tuple[Emulator, ...]:
     Raises:
         NoWayToSignIn: `no-emulator`.
     """
-    from portico.plugins.manager import PluginHost
-
     # Which plugins may be used is the user's word; their settings are for the real services, and may be wrong.
     config = rt.settings.config.plugins
     unset = {id: replace(entry, config={}) for id, entry in config.entries.items()}
-    host = PluginHost(replace(config, entries=unset), paths=rt.paths, env=rt.env)
+    host = rt.plugins.for_config(replace(config, entries=unset))
     off = []
     for record in host.records():
         if record.manifest.emulators and not record.enabled:

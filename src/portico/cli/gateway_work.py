@@ -163,7 +163,7 @@ def find_dialect(rt: Runtime, name: str) -> TokenDialect:
     except ConfigError as error:
         if error.id not in _MAY_HAVE_CHANGED:
             raise
-        rt.reload_config()
+        rt.reload_config(look_for_plugins=True)
         return rt.plugins.dialect(name)
 
 

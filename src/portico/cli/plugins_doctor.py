@@ -11,7 +11,8 @@ if TYPE_CHECKING:
 
     from portico.cli.runtime import Runtime
     from portico.interfaces.plugin_parts import DoctorCheck, Finding
-    from portico.plugins.records import Diagnostic, PluginRecord
+    from portico.plugins.discovery import Diagnostic
+    from portico.plugins.records import PluginRecord
 
 _CHECK_TIMEOUT_S = 10.0
 

@@ -86,6 +86,8 @@ def host_for(bench: Workbench, choice: str) -> PluginHost:
 def enable(bench: Workbench, choice: str) -> None:
     """Write into the config that the plugin of `choice` is on, if it is off by default and has been seen to work.
 
+    The config is then read again: it may have been changed while a sign-in waited for its user.
+
     Raises:
         UsageError, ConfigError: as `host_for`; `plugin-failed`.
     """
@@ -94,6 +96,7 @@ def enable(bench: Workbench, choice: str) -> None:
     host = host_for(bench, choice)
     plugin_id = bench.plugins.plugin_for_choice(choice)
     if host is bench.plugins or plugin_id is None:
+        bench.reload_config()
         return
     host.auth_method(choice)
     bench.config.file.edit(lambda document: decision.enable(document, plugin_id))

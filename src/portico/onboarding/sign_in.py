@@ -220,7 +220,6 @@ async def _kept(
         check_fit(grant)
         accepted = plan.method.accept(plan.region.id, grant)
         await off_loop(lambda: choices.enable(bench, plan.request.choice))
-        await off_loop(bench.reload_config)  # it may have been changed while this sign-in waited
         over = await off_loop(lambda: plan.takes_over.now(bench))
         before = await off_loop(lambda: id_in_use(bench, plan.method.provider))
     profile = await off_loop(

@@ -3,24 +3,102 @@
 from __future__ import annotations
 
 import sys
+from dataclasses import dataclass, replace
 from importlib.machinery import PathFinder
+from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from portico.errors import ConfigError
+from portico.ownership import Owners
 from portico.paths import PACKAGE, UnknownHome, expanded
 from portico.plugins.manifest import MANIFEST_NAME, Manifest, read_manifest
-from portico.plugins.records import Candidate, Diagnostic
 from portico.store.atomic import read_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Iterable, Iterator, Sequence
     from importlib.metadata import EntryPoint
 
-    from portico.plugins.records import Origin
+    from portico.interfaces.basics import JsonValue
+    from portico.ownership import Exposure
+
 
 ENTRY_POINT_GROUP: Final = "portico.plugins"
 _LARGEST_TEXT: Final = 4 << 20  # bytes of a distribution's metadata, which holds its whole README
+Origin = Literal["config", "installed", "bundled"]
+
+
+@dataclass(frozen=True, slots=True)
+class Candidate:
+    """A plugin that was found. `problem` says why its manifest cannot be read; the manifest then holds only an id and a path.
+
+    `folder` is where its code is imported from, None where Python's own path finds it. `exposure` says what lets another user
+    change its code, which then is never imported.
+    """
+
+    origin: Origin
+    manifest: Manifest
+    problem: str | None = None
+    folder: Path | None = None
+    version: str | None = None
+    exposure: Exposure | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Diagnostic:
+    """Something about plugins that a person should know."""
+
+    level: Literal["warning", "error"]
+    message: str
+    plugin: str | None = None
+    source: str | None = None
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """The diagnostic as `plugins list --json` prints it."""
+        optional: dict[str, JsonValue] = {"pluginId": self.plugin, "source": self.source}
+        known = {name: value for name, value in optional.items() if value is not None}
+        return {"level": self.level, "message": self.message, **known}
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What there is to choose from. `candidates` come first come first: load paths, installed distributions, bundled plugins.
+
+    `problems` are about the places that were looked at.
+    """
+
+    candidates: tuple[Candidate, ...]
+    problems: tuple[Diagnostic, ...]
+
+
+def find(load_paths: Iterable[str], base: Path, bundled: Sequence[Path] | None = None) -> Found:
+    """Look for plugins in every place.
+
+    Args:
+        load_paths: `plugins.load.paths`; relative ones start at `base`, the config file's folder.
+        base: see above.
+        bundled: the package folders of the plugins that come with Portico; None finds them.
+    """
+    folders = bundled_folders() if bundled is None else bundled
+    trusted = {folder.resolve() for folder in folders}
+    found = [*chain(in_load_paths(load_paths, base), installed(), (in_folder(folder, "bundled") for folder in folders))]
+    owners = Owners()
+    return Found(
+        tuple(_with_exposure(each, owners, trusted) for each in found if isinstance(each, Candidate)),
+        tuple(each for each in found if isinstance(each, Diagnostic)),
+    )
+
+
+def _with_exposure(candidate: Candidate, owners: Owners, trusted: set[Path]) -> Candidate:
+    """The candidate with what lets another user change its code, who cannot change Portico itself where both lie together."""
+    folder = candidate.manifest.path.parent
+    if candidate.origin == "bundled" or folder.resolve() in trusted:
+        return candidate
+    own = beside(folder)
+    exposure = owners.exposure_beside(folder, own) if own is not None else owners.exposure_within(folder)
+    if exposure is None:
+        return candidate
+    return replace(candidate, exposure=exposure, problem=f"another user can change its code ({exposure})")
 
 
 def bundled_folders() -> list[Path]:

@@ -3,61 +3,34 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import chain
 from typing import TYPE_CHECKING
 
-from portico.ownership import Owners
-from portico.plugins import discovery
 from portico.plugins.decision import decide
-from portico.plugins.records import Candidate, Diagnostic, PluginRecord
+from portico.plugins.discovery import Diagnostic
+from portico.plugins.records import PluginRecord
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-    from pathlib import Path
+    from collections.abc import Iterator, Mapping
 
     from portico.config.schema import PluginsConfig
-    from portico.paths import Paths
+    from portico.plugins.discovery import Candidate, Found
 
 
 class Inventory:
-    """The plugins found, first come first: paths from the config, installed distributions, bundled ones.
+    """The plugins found, first come first, and whether each is on.
 
     `records` holds one plugin an id; `overridden` the later copies, without those that an installed distribution replaces.
     """
 
-    def __init__(
-        self, config: PluginsConfig, *, paths: Paths, env: Mapping[str, str], bundled: Sequence[Path] | None = None
-    ) -> None:
+    def __init__(self, found: Found, config: PluginsConfig, env: Mapping[str, str]) -> None:
         self._config = config
         self._env = env
+        self._problems = found.problems
         self.records: dict[str, PluginRecord] = {}
         self.overridden: list[PluginRecord] = []
-        self._problems: list[Diagnostic] = []
-        folders = discovery.bundled_folders() if bundled is None else bundled
-        own = [discovery.in_folder(folder, "bundled") for folder in folders]
-        self._bundled_ids = {candidate.manifest.id for candidate in own}
-        self._trusted = {folder.resolve() for folder in folders}
-        self._owners = Owners()
-        for found in chain(
-            discovery.in_load_paths(config.load_paths, paths.config.parent),
-            discovery.installed(),
-            own,
-        ):
-            if isinstance(found, Candidate):
-                self._add(self._looked_at(found))
-            else:
-                self._problems.append(found)
-
-    def _looked_at(self, candidate: Candidate) -> Candidate:
-        """The candidate with what lets another user change its code, who cannot change Portico itself where both lie together."""
-        folder = candidate.manifest.path.parent
-        if candidate.origin == "bundled" or folder.resolve() in self._trusted:
-            return candidate
-        own = discovery.beside(folder)
-        exposure = self._owners.exposure_beside(folder, own) if own is not None else self._owners.exposure_within(folder)
-        if exposure is None:
-            return candidate
-        return replace(candidate, exposure=exposure, problem=f"another user can change its code ({exposure})")
+        self._bundled_ids = {each.manifest.id for each in found.candidates if each.origin == "bundled"}
+        for candidate in found.candidates:
+            self._add(candidate)
 
     def _add(self, candidate: Candidate) -> None:
         id = candidate.manifest.id

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from pathlib import Path
     from types import ModuleType
 
-    from portico.plugins.records import Candidate
+    from portico.plugins.discovery import Candidate
 
 BUILTINS: Final = ("minimax", "anthropic", "openai", "lmstudio")
 TRACE_ENV: Final = "PORTICO_TRACE_PLUGINS"

@@ -6,10 +6,12 @@ A plugin that is off is never imported. One that cannot be read, imported, regis
 from __future__ import annotations
 
 from functools import cached_property
+from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from portico.errors import ConfigError, UsageError
 from portico.plugins.decision import enabled_in, refuse, switched_off, why_blocked
+from portico.plugins.discovery import find
 from portico.plugins.inventory import Inventory
 
 if TYPE_CHECKING:
@@ -23,36 +25,67 @@ if TYPE_CHECKING:
     from portico.interfaces.plugin_parts import CliCommand, DoctorCheck, Emulator
     from portico.interfaces.provider_spec import ProviderSpec
     from portico.paths import Paths
+    from portico.plugins.discovery import Diagnostic, Found
     from portico.plugins.manifest import Manifest
-    from portico.plugins.records import Diagnostic, PluginRecord
+    from portico.plugins.records import PluginRecord
     from portico.plugins.registry import Registry
 
 T = TypeVar("T")
 
 
+class _Run:
+    """What the hosts of one run share, whatever the configuration has become meanwhile: plugins are looked for once."""
+
+    def __init__(self, paths: Paths, env: Mapping[str, str], bundled: Sequence[Path] | None) -> None:
+        self.paths = paths
+        self.env = env
+        self.hosts: list[tuple[PluginsConfig, PluginHost]] = []
+        self._bundled = bundled
+        self._found: dict[tuple[str, ...], Found] = {}
+        self._turn = Lock()
+
+    def found(self, load_paths: tuple[str, ...]) -> Found:
+        with self._turn:
+            if load_paths not in self._found:
+                self._found[load_paths] = find(load_paths, self.paths.config.parent, self._bundled)
+            return self._found[load_paths]
+
+
 class PluginHost:
-    """The plugins of one run.
+    """The plugins of one run, as one `plugins` section has them.
 
     Args:
         config: the config's `plugins` section.
         paths: relative `plugins.load.paths` start at the config file's folder.
         env: `PORTICO_LOAD_PLUGINS` (empty, or ids with commas) narrows what is on; `PORTICO_TRACE_PLUGINS=1` tells hook calls.
         bundled: the package folders of the plugins that come with Portico; None finds them.
+        run: what is shared with the other hosts of the run (`for_config`).
     """
 
     def __init__(
-        self, config: PluginsConfig, *, paths: Paths, env: Mapping[str, str], bundled: Sequence[Path] | None = None
+        self,
+        config: PluginsConfig,
+        *,
+        paths: Paths,
+        env: Mapping[str, str],
+        bundled: Sequence[Path] | None = None,
+        run: _Run | None = None,
     ) -> None:
         self._config = config
-        self._paths = paths
         self._env = env
-        self._bundled = bundled
+        self._run = run or _Run(paths, env, bundled)
+        self._run.hosts.append((config, self))
+
+    def for_config(self, config: PluginsConfig) -> PluginHost:
+        """The host of this run for another `plugins` section; the same host for the same section."""
+        same = next((host for known, host in self._run.hosts if _alike(known, config)), None)
+        return same or PluginHost(config, paths=self._run.paths, env=self._env, run=self._run)
 
     # --- what there is, without importing anything ---
 
     @cached_property
     def _inventory(self) -> Inventory:
-        return _shared(self, "_inventory", Inventory(self._config, paths=self._paths, env=self._env, bundled=self._bundled))
+        return _shared(self, "_inventory", Inventory(self._run.found(self._config.load_paths), self._config, self._env))
 
     def records(self) -> list[PluginRecord]:
         """Every plugin found, first come first; then the later copies of an id, shown as overridden."""
@@ -125,7 +158,7 @@ class PluginHost:
         off = why_blocked(id, config, self._env) or switched_off(id, self._config)
         if off is not None:
             raise refuse(id, off)
-        return PluginHost(config, paths=self._paths, env=self._env, bundled=self._bundled)
+        return self.for_config(config)
 
     # --- loading ---
 
@@ -230,6 +263,14 @@ class PluginHost:
         if record.error is not None:
             raise _failed(record)
         raise ConfigError("plugin-incomplete", f'Plugin "{owner}" announces the {kind.label} {key} but does not bring it.')
+
+
+def _alike(one: PluginsConfig, other: PluginsConfig) -> bool:
+    """Whether two sections make the same host: what is wrong with an entry takes no part in its comparison, and counts here."""
+    return one == other and all(
+        (entry.problem, entry.inherited) == (other.entries[id].problem, other.entries[id].inherited)
+        for id, entry in one.entries.items()
+    )
 
 
 def _shared(host: PluginHost, name: str, made: T) -> T:

@@ -12,27 +12,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from portico.interfaces.basics import JsonValue
-    from portico.ownership import Exposure
+    from portico.plugins.discovery import Candidate
     from portico.plugins.manifest import Manifest
 
-Origin = Literal["config", "installed", "bundled"]
 Status = Literal["enabled", "loaded", "disabled", "error"]
-
-
-@dataclass(frozen=True, slots=True)
-class Candidate:
-    """A plugin that was found. `problem` says why its manifest cannot be read; the manifest then holds only an id and a path.
-
-    `folder` is where its code is imported from, None where Python's own path finds it. `exposure` says what lets another user
-    change its code, which then is never imported.
-    """
-
-    origin: Origin
-    manifest: Manifest
-    problem: str | None = None
-    folder: Path | None = None
-    version: str | None = None
-    exposure: Exposure | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,22 +93,6 @@ class PluginRecord:
             "configJsonSchema": dict(manifest.config_schema),
         }
         return {**record, "error": self.why} if self.why is not None else record
-
-
-@dataclass(frozen=True, slots=True)
-class Diagnostic:
-    """Something about plugins that a person should know."""
-
-    level: Literal["warning", "error"]
-    message: str
-    plugin: str | None = None
-    source: str | None = None
-
-    def as_json(self) -> dict[str, JsonValue]:
-        """The diagnostic as `plugins list --json` prints it."""
-        optional: dict[str, JsonValue] = {"pluginId": self.plugin, "source": self.source}
-        known = {name: value for name, value in optional.items() if value is not None}
-        return {"level": self.level, "message": self.message, **known}
 
 
 def switched_off(records: Iterable[PluginRecord]) -> dict[str, str]:

@@ -28,6 +28,7 @@ class PassphraseSource:
     `prompt` is called with the question, once when a store is opened and twice when one is made; the answer is kept. It returns
     None if nobody can be asked.
     The process's own `PORTICO_PASSPHRASE` is taken away when it is read, so that no child process inherits it.
+    What is made of it costs 32 MiB and a tenth of a second, so that is kept as well, for every store of one run.
     """
 
     def __init__(self, env: Mapping[str, str] | None = None, prompt: Callable[[str], Secret | None] = lambda _: None) -> None:
@@ -35,6 +36,7 @@ class PassphraseSource:
         self._prompt = prompt
         self._typed: Secret | None = None
         self._taken: Secret | None = None
+        self._stretched: dict[str, tuple[Secret, bytes]] = {}
         self._turn = threading.Lock()  # of two threads the second would find it taken away, or ask once more
 
     def get(self, *, new: bool = False) -> Secret:
@@ -45,6 +47,18 @@ class PassphraseSource:
         """
         with self._turn:
             return self._got(new=new)
+
+    def stretched(self, stretch: Callable[[Secret], bytes], how: str, *, new: bool = False) -> bytes:
+        """The key that `stretch` makes of the passphrase. `how` names that function's salt and cost; `new` as for `get`.
+
+        Raises:
+            StoreError: as `get`.
+        """
+        passphrase = self.get(new=new)
+        known = self._stretched.get(how)
+        if known is None or known[0] != passphrase:
+            known = self._stretched[how] = passphrase, stretch(passphrase)
+        return known[1]
 
     def _got(self, *, new: bool) -> Secret:
         path = self._env.get(FILE_ENV)

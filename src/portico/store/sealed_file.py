@@ -93,7 +93,7 @@ class SealedFileStore:
     def _make(self) -> bytes:
         key = new_key()
         stretched: dict[str, Any] = {"name": "scrypt", "salt": to_base64(new_key()[:_SALT_BYTES]), **_COST}
-        derived = _stretch(self._passphrase.get(new=True), stretched)  # without one, the records wait for their key's backup
+        derived = self._stretched(stretched, new=True)  # without one, the records wait for their key's backup
         remove_private(self._key_path)  # what a killed process has left of it
         for orphan in self._records.all():  # sealed with a key that is gone
             set_aside(orphan)
@@ -112,7 +112,7 @@ class SealedFileStore:
         except SealError as error:
             raise self._damaged(str(error)) from None
         try:
-            key = unseal(_stretch(self._passphrase.get(), stretched), document, _context(stretched))
+            key = unseal(self._stretched(stretched), document, _context(stretched))
         except SealError:
             raise StoreError(
                 "passphrase-wrong",
@@ -125,6 +125,9 @@ class SealedFileStore:
             raise self._damaged("the key in it has the wrong length")
         self._opened = (data, key)
         return key
+
+    def _stretched(self, how: dict[str, Any], *, new: bool = False) -> bytes:
+        return self._passphrase.stretched(lambda passphrase: _stretch(passphrase, how), _context(how), new=new)
 
     def _damaged(self, why: str) -> StoreError:
         return StoreError(

@@ -1,0 +1,59 @@
+"""One sign-in makes each expensive part once: it looks for plugins, reads the config and stretches the passphrase no second time."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import pytest
+from cryptography.hazmat.primitives.kdf import scrypt
+
+from portico.config import layers
+from portico.config.file import ConfigFile
+from portico.plugins import manager
+from tests.minimax_session import SIGN_IN, MinimaxSession, sealed_store, start
+
+DEVICE_FLOW = ("--region", "global", "--flow", "device", "--no-browser", "--store", "file", "--json")
+
+
+@pytest.fixture
+def session(run_portico, tmp_path):
+    """Whoever is asked for a code there allows it."""
+    with start(tmp_path / "emulation", auto_approve=True) as info:
+        yield MinimaxSession(info, run_portico, store=("--store", "file"), env=sealed_store())
+
+
+@pytest.fixture
+def made(monkeypatch):
+    """How often each part is made from now on."""
+    count = Counter()
+
+    def counted(owner, name):
+        make = getattr(owner, name)
+
+        def making(*args, **named):
+            count[name] += 1
+            return make(*args, **named)
+
+        monkeypatch.setattr(owner, name, making)
+
+    counted(manager, "find")
+    counted(manager, "PluginHost")
+    counted(layers, "load_config")
+    counted(ConfigFile, "edit")
+    counted(scrypt, "Scrypt")
+    return count
+
+
+def test_a_sign_in_makes_each_part_once_and_reads_the_config_again_only_where_it_has_changed_it(session, made):
+    session.ok(*SIGN_IN, *DEVICE_FLOW)
+
+    assert made == {"find": 1, "PluginHost": 2, "edit": 2, "load_config": 3, "Scrypt": 1}  # the hosts: plugin off, plugin on
+
+
+def test_a_later_command_with_a_model_makes_each_part_once(session, made):
+    session.ok(*SIGN_IN, *DEVICE_FLOW)
+    made.clear()
+
+    session.ok("ask", "Hello")
+
+    assert made == {"find": 1, "PluginHost": 1, "load_config": 1, "Scrypt": 1}
