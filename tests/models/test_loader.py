@@ -278,11 +278,11 @@ def test_a_stored_key_goes_where_the_config_says_and_a_token_where_it_was_issued
 @pytest.mark.requirement("P5")
 @pytest.mark.parametrize("key", ["", 'apiKey: "lmstudio", '])
 def test_a_server_on_this_machine_needs_no_key(key):
-    from portico.plugins.builtin.lmstudio import PROVIDER
+    from portico.plugins.builtin.vendors import LMSTUDIO
 
     text = f'{{models: {{providers: {{lmstudio: {{{key}models: [{{id: "any"}}]}}}}}}}}'
     config, _ = check(Document.parse(text, name="test"))
-    model = ModelLoader(config, [PROVIDER], (), {}).load("lmstudio/any")
+    model = ModelLoader(config, [LMSTUDIO], (), {}).load("lmstudio/any")
 
     assert (model.api, model.base_url) == ("openai-responses", "http://127.0.0.1:1234/v1")
     assert model.key is None if not key else model.key.reveal() == "lmstudio"

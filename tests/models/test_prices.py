@@ -16,8 +16,8 @@ from portico.models.callable import CallableModel
 from portico.models.protocols import PROTOCOLS
 from portico.models.reference import ModelReference
 from portico.models.usage import Usage, list_price
-from portico.plugins.builtin.anthropic import PROVIDER as ANTHROPIC
 from portico.plugins.builtin.minimax import PROVIDER as MINIMAX
+from portico.plugins.builtin.vendors import ANTHROPIC
 from portico.usage.entry import entry_of
 from tests.models.threaded_api import command, events, served
 

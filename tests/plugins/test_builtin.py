@@ -4,9 +4,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from portico.plugins.builtin import anthropic, lmstudio, minimax, openai
+from portico.plugins.builtin import BUILT_IN, minimax
 
-PROVIDERS = [module.PROVIDER for module in (minimax, anthropic, openai, lmstudio)]
+PROVIDERS = [each.spec for each in BUILT_IN.values()]
 
 
 @pytest.mark.parametrize("provider", PROVIDERS, ids=lambda provider: provider.id)

@@ -17,26 +17,20 @@ if TYPE_CHECKING:
 
     from portico.plugins.discovery import Candidate
 
-BUILTINS: Final = ("minimax", "anthropic", "openai", "lmstudio")
 TRACE_ENV: Final = "PORTICO_TRACE_PLUGINS"
 
 
 def new_registry(env: Mapping[str, str]) -> pluggy.PluginManager:
     """A registry that knows the hooks and holds the built-in providers."""
-    from importlib import import_module
+    from portico.plugins.builtin import BUILT_IN
 
     registry = pluggy.PluginManager(spec.PROJECT)
     registry.add_hookspecs(spec)
     if env.get(TRACE_ENV) == "1":
         _trace(registry)
-    for name in BUILTINS:
-        register(registry, import_module(f"portico.plugins.builtin.{name}"), builtin_name(name))
+    for id, plugin in BUILT_IN.items():
+        register(registry, plugin, f"builtin:{id}")  # a name that no manifest's id can be
     return registry
-
-
-def builtin_name(name: str) -> str:
-    """The name under which a built-in provider is registered; no manifest's id can be one."""
-    return f"builtin:{name}"
 
 
 def import_plugin(candidate: Candidate) -> ModuleType:

@@ -2,15 +2,45 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from importlib import import_module
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-if TYPE_CHECKING:
-    from portico.interfaces.plan_reader import PlanReader
-    from portico.interfaces.provider_spec import ProviderSpec
+from portico.plugin_api import hookimpl
+from portico.plugins.builtin.minimax import PLANS
+from portico.plugins.builtin.minimax import PROVIDER as MINIMAX
+from portico.plugins.builtin.vendors import ANTHROPIC, LMSTUDIO, OPENAI
 
-IDS: Final = ("minimax", "anthropic", "openai", "lmstudio")
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from portico.plugin_api import PlanReader, ProviderSpec
+
+
+@dataclass(frozen=True, eq=False)
+class BuiltIn:
+    """The plugin that brings one provider."""
+
+    spec: ProviderSpec
+
+    @hookimpl
+    def portico_providers(self) -> Iterable[ProviderSpec]:
+        return (self.spec,)
+
+
+@dataclass(frozen=True, eq=False)
+class BuiltInWithPlans(BuiltIn):
+    """The plugin that brings one provider and reads its plans."""
+
+    plans: PlanReader
+
+    @hookimpl
+    def portico_plan_readers(self) -> Iterable[PlanReader]:
+        return (self.plans,)
+
+
+BUILT_IN: Final[Mapping[str, BuiltIn]] = {
+    each.spec.id: each for each in (BuiltInWithPlans(MINIMAX, PLANS), BuiltIn(ANTHROPIC), BuiltIn(OPENAI), BuiltIn(LMSTUDIO))
+}
 
 
 def built_in(id: str) -> ProviderSpec:
@@ -19,10 +49,9 @@ def built_in(id: str) -> ProviderSpec:
     Raises:
         ValueError: none of this id comes with Portico.
     """
-    if id not in IDS:
-        raise ValueError(f"no provider {id} comes with Portico: {', '.join(IDS)}")
-    provider: ProviderSpec = import_module(f"{__name__}.{id}").PROVIDER
-    return provider
+    if id not in BUILT_IN:
+        raise ValueError(f"no provider {id} comes with Portico: {', '.join(BUILT_IN)}")
+    return BUILT_IN[id].spec
 
 
 def built_in_plans(id: str, *, provider: str, env_keys: tuple[str, ...] = ()) -> PlanReader:
@@ -33,8 +62,6 @@ def built_in_plans(id: str, *, provider: str, env_keys: tuple[str, ...] = ()) ->
     Raises:
         ValueError: no provider of this id comes with Portico and has plans.
     """
-    module = import_module(f"{__name__}.{id}") if id in IDS else None
-    if module is None or not hasattr(module, "PLANS"):
+    if id != MINIMAX.id:
         raise ValueError(f"no provider {id} with plans comes with Portico")
-    reader: PlanReader = replace(module.PLANS, provider=provider, env_keys=env_keys)
-    return reader
+    return replace(PLANS, provider=provider, env_keys=env_keys)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from portico.plugin_api import KeyChoice, ProviderSpec, hookimpl
+from portico.plugin_api import KeyChoice, ProviderSpec
 from portico.plugins.builtin.minimax_models import MODELS
 from portico.plugins.builtin.minimax_plans import MinimaxPlans
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Mapping
 
-    from portico.plugin_api import ApiKind, PlanReader, RefusalKind
+    from portico.plugin_api import ApiKind, RefusalKind
 
 # One origin speaks all three (platform.minimax.io/docs/api-reference).
 PATHS: Final[Mapping[ApiKind, str]] = {
@@ -86,17 +86,6 @@ PROVIDER: Final = ProviderSpec(
     vendor="MiniMax",
     vendor_hint="MiniMax M2.1: OAuth with a plan, or an API key",
 )
-# OpenClaw's variables, in its order (docs.openclaw.ai/concepts/usage-tracking).
+# The M Plan, earlier Coding Plan and Token Plan, as its keys reach it: in OpenClaw's variables, in its order
+# (docs.openclaw.ai/concepts/usage-tracking).
 PLANS: Final = MinimaxPlans("minimax", ("MINIMAX_CODE_PLAN_KEY", "MINIMAX_API_KEY"))
-
-
-@hookimpl
-def portico_providers() -> Iterable[ProviderSpec]:
-    """MiniMax, Global and CN."""
-    return (PROVIDER,)
-
-
-@hookimpl
-def portico_plan_readers() -> Iterable[PlanReader]:
-    """The M Plan, earlier Coding Plan and Token Plan, as its keys reach it."""
-    return (PLANS,)
