@@ -10,7 +10,7 @@ from portico.config.check import check
 from portico.config.document import Document
 from portico.config.sources import read_stack
 from portico.paths import Paths
-from portico.plugins.entry_config import entry_problems
+from portico.plugins.manager import entry_problems
 from portico.urls import why_not_a_base_url
 
 ACCEPTED = (

@@ -55,7 +55,7 @@ def _lines(problems: list[Problem], program: str) -> Iterator[str]:
 
 def problems_of(rt: Runtime, document: Document) -> list[Problem]:
     """What is wrong in the own file's text, in what it includes, and in its base; plugins' own settings are looked at too."""
-    from portico.plugins.entry_config import entry_problems
+    from portico.plugins.manager import entry_problems
 
     stack = read_stack(document)
     config, problems = examined(stack)

@@ -15,9 +15,11 @@ from portico.plugins.discovery import find
 from portico.plugins.inventory import Inventory
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
+    from portico.config.effective import Effective
+    from portico.config.problem import Problem
     from portico.config.schema import PluginsConfig
     from portico.interfaces.auth_method import AuthMethod
     from portico.interfaces.authorization import TokenDialect
@@ -263,6 +265,23 @@ class PluginHost:
         if record.error is not None:
             raise _failed(record)
         raise ConfigError("plugin-incomplete", f'Plugin "{owner}" announces the {kind.label} {key} but does not bring it.')
+
+
+def entry_problems(source: Effective, config: PluginsConfig, *, paths: Paths, env: Mapping[str, str]) -> Iterator[Problem]:
+    """What `plugins.entries.<id>.config` says against the plugin's `configSchema`, and where; no plugin is imported."""
+    from portico.config.problem import Problem, named
+    from portico.plugins.config_schema import config_problems
+
+    configured = {id: dict(entry.config) for id, entry in config.entries.items() if entry.config}
+    host = PluginHost(config, paths=paths, env=env)
+    for id, settings in configured.items():
+        record = host.record(id)
+        if record is None or record.id != id or record.candidate.problem is not None:
+            continue  # `plugins doctor` reports that
+        for problem in config_problems(record.manifest.config_schema, settings):
+            path = ("plugins", "entries", id, "config", *problem.path)
+            origin = source.origin(path, of_key=True)
+            yield Problem("error", str(origin), path, f"{named(path)} {problem.message}", layer=origin.layer, plugin=id)
 
 
 def _alike(one: PluginsConfig, other: PluginsConfig) -> bool:
