@@ -23,8 +23,7 @@ from portico.oauth.flow import AuthorizeUrl, Exchanging, Finished, RedirectCaugh
 from portico.oauth.id_token import OPENID, check_id_token
 from portico.oauth.standard import PKCE_METHOD, challenge_of, checked, form_request, one_time_value
 from portico.oauth.tasks import first_of, helpers
-from portico.oauth.token_response import invalid, read_json_object
-from portico.secret import Secret
+from portico.oauth.token_response import invalid, read_json_object, read_token
 from portico.urls import check_endpoint_url
 
 if TYPE_CHECKING:
@@ -32,6 +31,7 @@ if TYPE_CHECKING:
 
     from portico.interfaces.authorization import HttpReply, OAuthServer
     from portico.oauth.flow import EventHandler, FlowContext
+    from portico.secret import Secret
 
 Paste = Callable[[], Awaitable[str]]
 
@@ -208,7 +208,10 @@ def _without_parameters(endpoint: str, names: Collection[str]) -> str:
 
 def _request_uri(reply: HttpReply) -> Secret:
     """The reference to a request that was pushed (RFC 9126 section 2.2)."""
-    value = checked(reply, read_json_object(reply)).get("request_uri")
-    if not isinstance(value, str) or not 0 < len(value) <= _LONGEST_REQUEST_URI or not all("!" <= each <= "~" for each in value):
+    try:
+        value = read_token(checked(reply, read_json_object(reply)), "request_uri")
+    except ValueError:
+        value = None
+    if value is None or len(value.reveal()) > _LONGEST_REQUEST_URI:
         raise invalid(reply, "request_uri is missing or unusable")
-    return Secret(value)
+    return value

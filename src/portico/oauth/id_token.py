@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from portico.errors import OAuthError
 from portico.oauth.revocation import revoke_grant
-from portico.oauth.token_extras import parts_of_jwt
-from portico.oauth.token_response import server_clock
+from portico.oauth.token_response import parts_of_jwt, server_clock
 from portico.oauth.urls import without_query
 
 if TYPE_CHECKING:

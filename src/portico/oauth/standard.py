@@ -23,6 +23,8 @@ from portico.oauth.token_response import (
     normalise_expiry,
     oauth_error,
     read_json_object,
+    read_number,
+    read_text,
     read_token,
     read_token_fields,
 )
@@ -44,7 +46,6 @@ MAX_INTERVAL_S: Final = 60.0
 # server says itself when it has ended (section 3.5, `expired_token`).
 DEFAULT_CODE_LIFE_S: Final = 900.0
 _MAX_CODE: Final = 64
-_MAX_DIGITS: Final = 15
 # Nobody polls ten times a second: a number below this that should be milliseconds is seconds.
 _LEAST_MS: Final = 100
 _MOST: Final = 10**9
@@ -145,8 +146,11 @@ def _device(fields: Fields, now_ms: int) -> DeviceAuthorization:
     device_code = read_token(fields, "device_code")
     if device_code is None:
         raise ValueError("device_code is missing")
+    user_code = read_text(fields, "user_code", longest=_MAX_CODE)
+    if user_code is None or not user_code.strip():
+        raise ValueError("user_code is missing")
     return DeviceAuthorization(
-        user_code=read_user_code(fields.get("user_code")),
+        user_code=user_code,
         # Older servers of this flow call it `verification_url`.
         verification_uri=read_url(fields.get("verification_uri") or fields.get("verification_url"), "verification_uri"),
         expires_at=read_code_expiry(fields.get("expires_in"), now_ms),
@@ -154,17 +158,6 @@ def _device(fields: Fields, now_ms: int) -> DeviceAuthorization:
         verification_uri_complete=_optional_url(fields.get("verification_uri_complete"), "verification_uri_complete"),
         device_code=device_code,
     )
-
-
-def read_user_code(value: JsonValue) -> str:
-    """The code a person types: 1 to 64 printable characters of any script.
-
-    Raises:
-        ValueError: it is not one. Control characters and those that turn the direction of writing are not printable.
-    """
-    if not isinstance(value, str) or not value.strip() or len(value) > _MAX_CODE or not value.isprintable():
-        raise ValueError("user_code is not a code")
-    return value
 
 
 def read_code_expiry(value: JsonValue, now_ms: int, unit: Unit = "s", *, server_now_ms: int | None = None) -> int:
@@ -197,11 +190,10 @@ def read_interval(
         per_second: 1 for seconds, 1000 for milliseconds. A number that is too small to be milliseconds is read as seconds.
         least_s: the shortest interval, in seconds.
     """
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _MAX_DIGITS:
-        value = int(value)
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not value >= 0:  # NaN is neither
+    number = read_number(value)
+    if number is None or number < 0:
         return default_s
-    seconds = value if value < _LEAST_MS else min(value, _MOST) / per_second
+    seconds = number if number < _LEAST_MS else min(number, _MOST) / per_second
     return float(min(MAX_INTERVAL_S, max(least_s, seconds)))
 
 

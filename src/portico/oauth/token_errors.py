@@ -58,7 +58,7 @@ _VERDICTS: Final = frozenset({400, 401})
 _SERVER_SIDE: Final = frozenset({408, 425, 429})
 _FORBIDDEN: Final = 403
 _SERVER_ERROR: Final = 500
-_SUCCESSFUL: Final = range(200, 300)
+SUCCESSFUL: Final = range(200, 300)
 # What a person did on the provider's page: it is told of a sign-in in progress (RFC 8628 section 3.5).
 _NO_FROM_THE_PAGE: Final = frozenset({"access_denied", "expired_token"})
 # So much of a text is read in order to show its beginning.
@@ -168,7 +168,7 @@ def invalid(reply: HttpReply, why: str) -> OAuthError:
         "The server's token reply cannot be used.",
         why=why,
         where=without_query(reply.url),
-        transient=reply.status not in _SUCCESSFUL,
+        transient=reply.status not in SUCCESSFUL,
         hint=CHANGED,
     )
 

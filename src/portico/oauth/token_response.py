@@ -12,10 +12,14 @@ must be counts as absent (RFC 6749 section 5.1 makes a lifetime RECOMMENDED and 
   numbers, `"3600s"` and 1e308 say nothing, as an absent or null one does;
 - a moment (`unit` `ms` or `auto`) is measured by the server's own clock, as its `Date` tells it (RFC 9110 section 6.6.1);
 - an absent, null or empty `refresh_token` means that none came.
+
+What some replies hold beyond RFC 6749 (when the refresh token ends, whose account it is) is not needed: a field of it that cannot
+be read says nothing.
 """
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import re
@@ -25,8 +29,16 @@ from portico.errors import OAuthError
 from portico.interfaces.authorization import TokenGrant
 from portico.interfaces.basics import JsonValue
 from portico.oauth.repeated import without_repeated
-from portico.oauth.token_errors import CHANGED, http_date, invalid, oauth_error, plain_text, retry_after, unreadable
-from portico.oauth.token_extras import refresh_token_end, subject_of
+from portico.oauth.token_errors import (
+    CHANGED,
+    SUCCESSFUL,
+    http_date,
+    invalid,
+    oauth_error,
+    plain_text,
+    retry_after,
+    unreadable,
+)
 from portico.secret import Secret
 
 if TYPE_CHECKING:
@@ -39,7 +51,6 @@ Unit = Literal["s", "ms", "auto"]
 Fields = dict[str, JsonValue]
 
 HTTP_OK: Final = 200
-SUCCESSFUL: Final = range(200, 300)
 BEARER: Final = "Bearer"
 __all__ = [
     "HTTP_OK",
@@ -71,12 +82,19 @@ _MAX_REFRESH: Final = 128 * 1024
 _MAX_LIFETIME_MS: Final = 10 * 365 * 86_400_000
 _EPOCH_SECONDS: Final = 1e9
 _EPOCH_MS: Final = 1e12
+_LARGEST_TIME: Final = 10**15
 _LONGEST_INTEGER: Final = 20
 _DECIMAL: Final = re.compile(r"[0-9]{1,16}(?:\.[0-9]{1,16})?")
 # A `Date` leaves out what has passed of its second.
 _DATE_STEP_MS: Final = 1_000
 # A moment that is nearer than this by a clock which nothing confirms says nothing: each request would be a refresh.
 _LEAST_UNCONFIRMED_MS: Final = 60_000
+# Keycloak's name for it, and that of GitHub and Microsoft Entra; both are seconds from now.
+_REFRESH_LIFETIMES: Final = ("refresh_expires_in", "refresh_token_expires_in")
+_LONGEST_S: Final = _MAX_LIFETIME_MS // 1000
+_LONGEST_SUBJECT: Final = 255
+_PARTS_OF_A_JWT: Final = 3
+_LONGEST_JWT: Final = 64 * 1024
 
 
 def read_json_object(reply: HttpReply) -> Fields:
@@ -115,7 +133,9 @@ def normalise_expiry(value: JsonValue, now_ms: int, unit: Unit = "s", *, server_
     """
     if value is None:
         return None
-    number = _number(value)
+    number = read_number(value)
+    if number is None or not 0 < number <= _LARGEST_TIME:
+        raise ValueError("the lifetime is not a number in range")
     if unit == "s" or (unit == "auto" and number < _EPOCH_SECONDS):
         left = number * 1000
     else:
@@ -132,14 +152,28 @@ def _left_until(moment_ms: float, now_ms: int, server_now_ms: int | None) -> flo
     return left
 
 
-def _number(value: JsonValue) -> float:
+def read_number(value: JsonValue) -> float | None:
+    """`value` as a number, also where it comes in digits (`"3600"`, `"3599.5"`); None where it is none. It may be infinite."""
     if isinstance(value, str) and _DECIMAL.fullmatch(value):
-        value = float(value)
+        return float(value)
     if isinstance(value, bool) or not isinstance(value, (int, float)):
-        raise ValueError("the lifetime is not a number")  # noqa: TRY004 - one error for every unusable value
-    if not math.isfinite(value) or not 0 < value <= 10**15:
-        raise ValueError("the lifetime is out of range")
-    return float(value)
+        return None
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def read_text(fields: Mapping[str, JsonValue], name: str, *, longest: int = _MAX_TOKEN) -> str | None:
+    """The text in field `name`; None where it is absent, null or empty.
+
+    Raises:
+        ValueError: something else stands there: no text, longer than `longest` characters, or with some that cannot be shown
+            (control characters, and those that turn the direction of writing).
+    """
+    value = fields.get(name)
+    if value is None or value == "":
+        return None
+    if not isinstance(value, str) or len(value) > longest or not value.isprintable():
+        raise ValueError(f"{name} is not text")
+    return value
 
 
 def read_token(fields: Mapping[str, JsonValue], name: str) -> Secret | None:
@@ -202,8 +236,8 @@ def read_token_fields(
         access=access or Secret(""),
         refresh=refresh,
         expires_at=reading.or_unread(expiry_field, lambda: reading.expiry(expiry_field, unit)),
-        scope=reading.or_unread("scope", lambda: _optional_text(fields, "scope")),
-        resource_url=reading.or_unread("resource_url", lambda: _optional_text(fields, "resource_url")),
+        scope=reading.or_unread("scope", lambda: read_text(_with_scope_as_text(fields), "scope")),
+        resource_url=reading.or_unread("resource_url", lambda: read_text(fields, "resource_url")),
         notice=plain_text(fields.get("notification_message")),
         refresh_expires_at=refresh_token_end(fields, reply.sent_at_ms),
         subject=subject_of(fields),
@@ -299,12 +333,43 @@ def check_fit(grant: TokenGrant) -> None:
         )
 
 
-def _optional_text(fields: Mapping[str, JsonValue], name: str) -> str | None:
-    value = fields.get(name)
-    if value is None or value == "":
+def _with_scope_as_text(fields: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
+    """`fields` with a scope that is a list of texts as one text."""
+    scope = fields.get("scope")
+    if not isinstance(scope, list) or not all(isinstance(item, str) for item in scope):
+        return fields
+    return {**fields, "scope": " ".join(map(str, scope))}
+
+
+def refresh_token_end(fields: Mapping[str, JsonValue], now_ms: int) -> int | None:
+    """When the refresh token ends (wall ms); None where the reply does not tell, or says 0, as Keycloak does for "never"."""
+    for name in _REFRESH_LIFETIMES:
+        value = fields.get(name)
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= _LONGEST_S:
+            return now_ms + int(value * 1000)
+    return None
+
+
+def subject_of(fields: Mapping[str, JsonValue]) -> str | None:
+    """The account's `sub` from the reply's ID token; None where there is none.
+
+    The signature is not checked: the token came from the token endpoint itself, over TLS (OpenID Connect Core section 3.1.3.7,
+    item 6), and only tells one account of one issuer from another.
+    """
+    parts = parts_of_jwt(str(fields.get("id_token")))
+    try:
+        return read_text(parts[1], "sub", longest=_LONGEST_SUBJECT) if parts is not None else None
+    except ValueError:
         return None
-    if name == "scope" and isinstance(value, list) and all(isinstance(item, str) for item in value):
-        value = " ".join(str(item) for item in value)
-    if not isinstance(value, str) or not value.isprintable():
-        raise ValueError(f"{name} is not text")
-    return value
+
+
+def parts_of_jwt(token: str) -> tuple[dict[str, JsonValue], dict[str, JsonValue]] | None:
+    """Header and claims of a signed JSON Web Token (RFC 7519); None where it is none. The signature is not looked at."""
+    parts = token.split(".")
+    if len(parts) != _PARTS_OF_A_JWT or len(token) > _LONGEST_JWT:
+        return None
+    try:
+        header, claims = (json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))) for part in parts[:2])
+    except (ValueError, RecursionError):
+        return None
+    return (header, claims) if isinstance(header, dict) and isinstance(claims, dict) else None
