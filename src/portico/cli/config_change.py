@@ -5,6 +5,7 @@ from __future__ import annotations
 from shlex import quote
 from typing import TYPE_CHECKING
 
+from portico.cli.config_check import checked, misfit_problems, problems_of
 from portico.cli.config_values import given_value, is_secret_place, masked, not_found
 from portico.config.document import ConfigFile, Document, format_path, parse_path
 from portico.config.json5_edit import same
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
     from pathlib import Path
 
+    from portico.cli.config_check import Checked
     from portico.cli.runtime import Runtime
     from portico.config.document import ConfigPath
     from portico.config.problem import Problem
@@ -78,15 +80,16 @@ def _change(rt: Runtime, path: ConfigPath, edit: Edit, *, in_base: bool, private
         _say_what_counts(rt, path)
         return changed
 
-    def checked(document: Document) -> Document:
-        before = read_stack(document).effective
-        _refuse_elsewhere(before, path)
+    def checked_edit(document: Document) -> Document:
+        before = checked(document)
+        _refuse_elsewhere(before.stack.effective, path)
         changed = edit(document)
-        _refuse_new_errors(rt, document, changed)
-        _refuse_without_effect(read_stack(changed).effective, path, wanted)
+        after = checked(changed)
+        _refuse_new_errors(rt, document.name, before, after)
+        _refuse_without_effect(after.stack.effective, path, wanted)
         return changed
 
-    return ConfigFile(rt.paths.config, rt.paths.locks).edit(checked, private=private)
+    return ConfigFile(rt.paths.config, rt.paths.locks).edit(checked_edit, private=private)
 
 
 def _say_what_counts(rt: Runtime, path: ConfigPath) -> None:
@@ -98,13 +101,18 @@ def _say_what_counts(rt: Runtime, path: ConfigPath) -> None:
         rt.out.warn(f"{rt.program}: it has no effect here while {effective.origin(path)} says something else.")
 
 
-def _refuse_new_errors(rt: Runtime, before: Document, after: Document) -> None:
-    """Refuse what `after` would make an error; of a URL and a protocol that do not fit, the other may be changed next."""
-    from portico.cli.config_check import misfit_problems, problems_of
+def _refuse_new_errors(rt: Runtime, name: str, before: Checked, after: Checked) -> None:
+    """Refuse what `after` would make an error; of a URL and a protocol that do not fit, the other may be changed next.
 
-    refuse_errors(f"{before.name} as it would be", _new(problems_of(rt, before), problems_of(rt, after)))
-    for problem in _new(misfit_problems(rt, before), misfit_problems(rt, after)):
-        rt.out.warn(f"{rt.program}: {problem}")
+    Plugins are looked for only if the edit changes what they are asked about.
+    """
+    old, new = before.problems, after.problems
+    if after.config.plugins != before.config.plugins:
+        old, new = problems_of(rt, before), problems_of(rt, after)
+    refuse_errors(f"{name} as it would be", _new(old, new))
+    if (after.config.plugins, after.config.models) != (before.config.plugins, before.config.models):
+        for problem in _new(misfit_problems(rt, before), misfit_problems(rt, after)):
+            rt.out.warn(f"{rt.program}: {problem}")
 
 
 def _new(before: Iterable[Problem], after: Iterable[Problem]) -> list[Problem]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from portico.config.check import examined
 from portico.config.document import ConfigFile, format_path
 from portico.config.environment import DOTENV, read_dotenv
-from portico.config.load import MODELS_FILE, examined, read_corrections
+from portico.config.load import MODELS_FILE, read_corrections
 from portico.config.problem import MOST_SHOWN, Problem, named
 from portico.config.sources import exposed, read_stack
 from portico.errors import ExitCode
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
 
     from portico.cli.runtime import Runtime
     from portico.config.document import ConfigPath, Document
+    from portico.config.schema import Config
+    from portico.config.sources import Stack
 
 
 def show_problems(rt: Runtime) -> int:
@@ -24,15 +28,14 @@ def show_problems(rt: Runtime) -> int:
     rt.refuse_missing_config()
     config = rt.paths.config
     document = ConfigFile(config, rt.paths.locks).load()
-    others = _others(rt, document)
-    problems = [*problems_of(rt, document), *misfit_problems(rt, document), *_beside(config.parent)]
+    files = checked(document)
+    others = [*files.stack.others, *(path for path in (config.parent / MODELS_FILE, config.parent / DOTENV) if path.exists())]
+    problems = [*problems_of(rt, files), *misfit_problems(rt, files), *_beside(config.parent)]
     problems += exposed((config, *others))
     errors = sum(problem.level == "error" for problem in problems)
     if rt.out.is_json:
-        files = [str(path) for path in others]
-        rt.out.json(
-            {"path": str(config), "valid": not errors, "files": files, "problems": [problem.as_json() for problem in problems]}
-        )
+        listed = [problem.as_json() for problem in problems]
+        rt.out.json({"path": str(config), "valid": not errors, "files": [*map(str, others)], "problems": listed})
         return ExitCode.CONFIG if errors else ExitCode.OK
     for line in _lines(problems, rt.program):
         rt.out.line(line)
@@ -53,27 +56,40 @@ def _lines(problems: list[Problem], program: str) -> Iterator[str]:
         yield f"and {len(problems) - len(shown)} more: `{program} config validate --json` lists all"
 
 
-def problems_of(rt: Runtime, document: Document) -> list[Problem]:
-    """What is wrong in the own file's text, in what it includes, and in its base; plugins' own settings are looked at too."""
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a document says together with the files that it leads to, and what is wrong in any of them."""
+
+    stack: Stack
+    config: Config
+    problems: list[Problem]
+
+
+def checked(document: Document) -> Checked:
+    """Read and check the own file's text, what it includes, and its base."""
+    stack = read_stack(document)
+    return Checked(stack, *examined(stack))
+
+
+def problems_of(rt: Runtime, files: Checked) -> list[Problem]:
+    """What is wrong in the files; plugins' own settings are looked at too."""
     from portico.plugins.manager import entry_problems
 
-    stack = read_stack(document)
-    config, problems = examined(stack)
-    return [*problems, *entry_problems(stack.effective, config.plugins, paths=rt.paths, env=rt.env)]
+    entries = entry_problems(files.stack.effective, files.config.plugins, paths=rt.paths, env=rt.env)
+    return [*files.problems, *entries]
 
 
-def misfit_problems(rt: Runtime, document: Document) -> Iterator[Problem]:
+def misfit_problems(rt: Runtime, files: Checked) -> Iterator[Problem]:
     """The base URLs that do not fit their provider's `api`, as far as plugins that are on know it.
 
     Two keys make up such a problem, of which an edit may change one after the other.
     """
+    effective, config = files.stack.effective, files.config
+    if all(provider.base_url is None for provider in config.models.providers.values()):
+        return
     from portico.models.endpoints import misfits
     from portico.plugins.manager import PluginHost
 
-    stack = read_stack(document)
-    effective, (config, _) = stack.effective, examined(stack)
-    if all(provider.base_url is None for provider in config.models.providers.values()):
-        return
     specs = PluginHost(config.plugins, paths=rt.paths, env=rt.env).providers()
     for block, found in misfits(config, specs):
         path: ConfigPath = (*block, "baseUrl")
@@ -87,9 +103,3 @@ def misfit_problems(rt: Runtime, document: Document) -> Iterator[Problem]:
 
 def _beside(folder: Path) -> tuple[Problem, ...]:
     return (*read_corrections(folder)[1], *read_dotenv(folder)[1])
-
-
-def _others(rt: Runtime, document: Document) -> list[Path]:
-    """The files that are read besides the own one."""
-    beside = [rt.paths.config.parent / name for name in (MODELS_FILE, DOTENV)]
-    return [*read_stack(document).others, *(path for path in beside if path.exists())]

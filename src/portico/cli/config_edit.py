@@ -72,14 +72,15 @@ def _edit_and_replace(rt: Runtime, editor: list[str], copy: Path, before: bytes 
 
 def _checked(rt: Runtime, copy: Path) -> Document:
     """The copy as it would be in the file's place, if there is no error in it."""
-    from portico.cli.config_check import misfit_problems, problems_of
+    from portico.cli.config_check import checked, misfit_problems, problems_of
     from portico.config.problem import refuse_errors
 
     data = read_bytes(copy)
     if data is None:
         raise ConfigError("config-edit-refused", "the editor has deleted the file")
     document = decoded(data, str(rt.paths.config))
-    problems = (*problems_of(rt, document), *misfit_problems(rt, document))
+    files = checked(document)
+    problems = (*problems_of(rt, files), *misfit_problems(rt, files))
     refuse_errors("what you wrote", (problem for problem in problems if problem.layer == "own"))
     return document
 

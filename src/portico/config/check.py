@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from portico.config.document import ConfigPath, Document
     from portico.config.schema import Key, Kind, Rule
+    from portico.config.sources import Stack
     from portico.interfaces.basics import JsonValue
 
 # RFC 9110 section 5.6.2: the name of a header.
@@ -53,6 +54,12 @@ def read(key: Key, source: Document | Effective) -> tuple[Any, list[Problem]]:
         problems.append(Problem("warning", str(origin), path, message, layer=origin.layer))
     value = _object(top, (), effective.value(), key)
     return value, sorted(problems, key=in_order_of(effective.document.name))
+
+
+def examined(stack: Stack) -> tuple[Config, list[Problem]]:
+    """What the files say together, and all that is wrong in any of them."""
+    config, problems = check(stack.effective)
+    return config, sorted((*problems, *stack.problems), key=in_order_of(stack.own.document.name))
 
 
 def in_order_of(name: str) -> Callable[[Problem], tuple[bool, bool, str, int, int]]:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from portico.config.check import check, in_order_of, read
+from portico.config.check import check, examined, read
 from portico.config.document import ConfigFile, read_document
 from portico.config.environment import DOTENV, read_dotenv, with_defaults
 from portico.config.problem import Problem, invalid, named, refuse_errors
@@ -117,12 +117,6 @@ def guarded(sources: Iterable[Path], paths: Paths, env: Mapping[str, str]) -> tu
     named = [env.get(name) for name in _NAMES_OF_FILES]
     named += env.get(_NAMES_OF_FOLDERS, "").split(os.pathsep)
     return (*sources, paths.state, *(Path(each) for each in named if each))
-
-
-def examined(stack: Stack) -> tuple[Config, list[Problem]]:
-    """What the files say together, and all that is wrong in any of them."""
-    config, problems = check(stack.effective)
-    return config, sorted((*problems, *stack.problems), key=in_order_of(stack.own.document.name))
 
 
 def _beside(config: Path, base: Path | None) -> tuple[Path, ...]:

@@ -95,7 +95,7 @@ def callable_model(bench: Workbench, setup: KeySetup) -> CallableModel:
     Raises:
         ConfigError: as the config is, it cannot be called.
     """
-    from portico.config.load import examined
+    from portico.config.check import examined
     from portico.config.sources import read_stack
     from portico.models.loader import ModelLoader
     from portico.models.reference import ModelReference

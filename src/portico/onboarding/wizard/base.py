@@ -61,7 +61,7 @@ def _as_written(path: Path, env: Mapping[str, str]) -> str:
 
 def _trouble(bench: Workbench, written: str) -> str | None:
     """The first error that naming it as the base would bring, None where it can be read."""
-    from portico.config.load import examined
+    from portico.config.check import examined
     from portico.config.sources import read_stack
 
     try:
