@@ -30,9 +30,9 @@ PLACES: Final = {
 from portico.cli import gateway_keys
 gateway_keys.make_first_key = c_call
 """,
-    "a call of another thread while plugins are looked at": """
+    "a call of another thread while its code is imported": """
 from portico.cli import gateway_work
-gateway_work.InstalledCode.__init__ = thread
+gateway_work.import_all = thread
 """,
     "a call on the event loop while the store is opened": """
 from portico.cli import gateway_work

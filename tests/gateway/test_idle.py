@@ -9,15 +9,12 @@ import signal
 import subprocess
 import sys
 import time
-from types import SimpleNamespace
 
 import pytest
 
-from portico.cli.gateway_work import WHOLE_EVERY_S, InstalledCode
 from portico.gateway.state import read_state
 from portico.paths import CONFIG_ENV, STATE_ENV
 from portico.store.profiles import ProfileIndex
-from portico.testing.clock import FakeClock
 from tests.gateway.fronts import a_key
 from tests.gateway.parts import wait_until
 from tests.plugins.trees import write_plugin
@@ -72,7 +69,7 @@ def test_an_idle_gateway_starts_no_thread_and_looks_at_a_few_files(gateway_paths
     assert counted["thread"] == 0
     assert len(counted) <= 12, counted
     assert all(times <= 7 for times in counted.values()), counted
-    assert not any("module_" in line for line in lines), "modules are looked at every few seconds only"
+    assert not any("module_" in line for line in lines), "modules are not looked at"
 
 
 def unused(id):
@@ -80,58 +77,3 @@ def unused(id):
 
     profile = a_key(id, "unused")
     return replace(profile, id=id, provider="acme-auth", type="oauth", has_refresh=True, created_at=1, expires_at=2)
-
-
-@pytest.fixture
-def looks(paths, plugin, monkeypatch):
-    """The look at the installed code, and the files that it asks the time of."""
-    seen = []
-    real = os.stat
-    rt = SimpleNamespace(
-        config_file=None, env={CONFIG_ENV: str(paths.config), STATE_ENV: str(paths.state)}, clock=FakeClock(auto=False)
-    )
-    code = InstalledCode(rt)
-    monkeypatch.setattr(os, "stat", lambda path, *more, **named: (seen.append(str(path)), real(path, *more, **named))[1])
-
-    def look(after_s=1.0):
-        seen.clear()
-        rt.clock.advance(after_s)
-        return code.look()
-
-    return SimpleNamespace(look=look, seen=seen, first=code.first)
-
-
-def test_a_look_at_the_installed_code_asks_for_few_times_and_now_and_then_for_all(looks):
-    for _ in range(3):
-        assert looks.look() == looks.first
-        assert not any("module_" in path for path in looks.seen)
-        assert len(looks.seen) <= 10
-    assert looks.look(WHOLE_EVERY_S) == looks.first
-    assert sum("module_" in path for path in looks.seen) == MODULES
-
-
-def test_a_module_that_is_replaced_is_seen_by_the_next_look(looks, plugin):
-    new = plugin / "new"
-    new.write_text("NUMBER = 'new'\n")
-    new.replace(plugin / "module_7.py")
-    assert looks.look() != looks.first
-
-
-def test_a_module_that_is_written_to_is_seen_within_ten_seconds_and_looked_at_closely_from_then_on(looks, plugin):
-    (plugin / "module_7.py").write_text("NUMBER = 'longer than before'\n")
-    assert looks.look() == looks.first
-    changed = looks.look(WHOLE_EVERY_S)
-    assert WHOLE_EVERY_S <= 10
-    assert changed != looks.first
-    (plugin / "module_7.py").write_text("NUMBER = 'still being written, and longer than before'\n")
-    assert looks.look() not in {changed, looks.first}
-
-
-def test_a_config_that_cannot_be_read_for_a_while_changes_no_code(looks, paths, caplog):
-    good = paths.config.read_text()
-    paths.config.write_text("{ broken")
-    for _ in range(3):
-        assert looks.look() is None
-    assert len(caplog.records) == 1
-    paths.config.write_text(good)
-    assert looks.look() == looks.first

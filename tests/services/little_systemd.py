@@ -1,6 +1,7 @@
 """A `systemctl --user` and a `journalctl --user` for machines without systemd: they start and stop what real unit files say.
 
-Type=notify is taken at its word: `start` returns when READY=1 has come, and fails where it does not.
+Type=notify is taken at its word: `start` returns when READY=1 has come, and fails where it does not. A socket that a unit requires is
+kept open by a process of its own until it is stopped (systemd.socket(5)); no connection starts a service here.
 """
 
 from __future__ import annotations
@@ -15,6 +16,14 @@ import time
 from pathlib import Path
 
 READY_S = 20
+LONGEST_S = 300  # that a socket is kept: none outlives its test for long
+# What a process does between its start and its program: fd 3 is the socket, and the variable has this process's id.
+PASSES_ON = """
+import os, sys
+os.dup2(int(sys.argv[1]), 3)
+os.environ |= {"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid())}
+os.execv(sys.argv[2], sys.argv[2:])
+"""
 
 
 def install(folder: Path, home: Path, *, config: Path | None = None) -> dict[str, str]:
@@ -32,7 +41,8 @@ def systemctl(words: list[str], folder: Path, units: Path) -> int:
     verb, *rest = [word for word in words if word != "--user"]
     names = [word for word in rest if not word.startswith("-")]
     if verb in {"stop", "restart"} or "--now" in rest:
-        _stop(folder, names[0])
+        for name in names:
+            _stop(folder, name)
     if verb in {"start", "restart"}:
         return _start(folder, units / names[0])
     return 0
@@ -49,6 +59,9 @@ def _start(folder: Path, unit: Path) -> int:
     lines = unit.read_text().splitlines()
     command = shlex.split(next(line for line in lines if line.startswith("ExecStart=")).partition("=")[2])
     own = [shlex.split(line.partition("=")[2])[0] for line in lines if line.startswith("Environment=")]
+    needed = [line.partition("=")[2] for line in lines if line.startswith("Requires=")]
+    listening = [_socket(folder, unit.with_name(name)) for name in needed]
+    command = [*(word for each in listening for word in (sys.executable, "-c", PASSES_ON, str(each.fileno()))), *command]
     place = folder / "notify"
     place.unlink(missing_ok=True)
     passed_on = ("HOME", "PATH", "DBUS_SESSION_BUS_ADDRESS")
@@ -57,7 +70,13 @@ def _start(folder: Path, unit: Path) -> int:
         waiting.bind(str(place))
         waiting.settimeout(READY_S)
         process = subprocess.Popen(
-            command, env=env | {"NOTIFY_SOCKET": str(place)}, stdin=subprocess.DEVNULL, stdout=journal, stderr=journal, cwd="/"
+            command,
+            env=env | {"NOTIFY_SOCKET": str(place)},
+            stdin=subprocess.DEVNULL,
+            stdout=journal,
+            stderr=journal,
+            cwd="/",
+            pass_fds=[each.fileno() for each in listening],
         )
         (folder / f"{unit.name}.pid").write_text(str(process.pid))
         try:
@@ -66,6 +85,35 @@ def _start(folder: Path, unit: Path) -> int:
             return 1
     (folder / "told").write_bytes(told)
     return 0 if b"READY=1" in told.split(b"\n") else 1
+
+
+def _socket(folder: Path, unit: Path) -> socket.socket:
+    """The socket of a unit, which a process keeps: one that does so already, or a new one."""
+    if not (folder / f"{unit.name}.pid").exists():
+        pipe = subprocess.PIPE
+        command = [sys.executable, __file__, "keep", str(folder), str(unit)]
+        keeper = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=subprocess.DEVNULL, cwd="/")
+        (folder / f"{unit.name}.pid").write_text(str(keeper.pid))
+        keeper.stdout.readline()
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
+        asking.connect(str(folder / "keeper"))
+        return socket.socket(fileno=socket.recv_fds(asking, 1, 1)[1][0])
+
+
+def keep(folder: Path, unit: Path) -> None:
+    """Keep a unit's socket open, and give it to whoever asks at the socket `keeper`."""
+    address = next(line.partition("=")[2] for line in unit.read_text().splitlines() if line.startswith("ListenStream="))
+    host, _, port = address.rpartition(":")
+    (folder / "keeper").unlink(missing_ok=True)
+    with socket.create_server((host, int(port))) as kept, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asked:
+        asked.bind(str(folder / "keeper"))
+        asked.listen()
+        asked.settimeout(LONGEST_S)
+        sys.stdout.write("\n")
+        sys.stdout.flush()
+        while True:
+            with asked.accept()[0] as asking:
+                socket.send_fds(asking, [b"1"], [kept.fileno()])
 
 
 def _stop(folder: Path, name: str) -> None:
@@ -84,6 +132,8 @@ def _stop(folder: Path, name: str) -> None:
 
 
 if __name__ == "__main__":
+    if sys.argv[1] == "keep":
+        keep(Path(sys.argv[2]), Path(sys.argv[3]))
     program, place, units = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
     with (place / "asked").open("a") as asked:
         print(program, *sys.argv[4:], file=asked)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import TYPE_CHECKING
 
 from portico.errors import ExitCode, UsageError
@@ -10,9 +11,9 @@ from portico.gateway.port import LAST_PORT, PORT_ENV, configured_port
 if TYPE_CHECKING:
     import argparse
 
+    from portico.cli.render import Output
     from portico.cli.runtime import Runtime
     from portico.gateway.ending import EndWatch
-    from portico.gateway.handover import Seat
     from portico.gateway.service import Ended
     from portico.gateway.state import GatewayState
     from portico.store.lock import FileLock
@@ -28,8 +29,6 @@ _EXAMPLES = """examples:
 
 def configure(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands."""
-    import argparse
-
     from portico.cli.gateway_keys import add_key_commands
     from portico.cli.gateway_logs import LINES, logs
     from portico.cli.gateway_service import install, uninstall
@@ -41,7 +40,6 @@ def configure(parser: argparse.ArgumentParser) -> None:
     foreground.add_argument(
         "--passphrase-stdin", action="store_true", help="read the sealed file store's passphrase from standard input"
     )
-    foreground.add_argument("--inherit", help=argparse.SUPPRESS)
     _add_port(_add(commands, "start", "start in the background", start))
     _add(commands, "stop", "end it within 5 seconds; requests under way get 3 of them", stop)
     _add(commands, "status", "say whether it runs", status)
@@ -51,7 +49,8 @@ def configure(parser: argparse.ArgumentParser) -> None:
     reading = _add(commands, "logs", "show what it has remarked", logs)
     reading.add_argument("-n", "--lines", type=int, default=LINES, metavar="N", help=f"how many of the last lines ({LINES})")
     reading.add_argument("-f", "--follow", action="store_true", help="go on with each new line, until Ctrl-C")
-    _add_port(_add(commands, "restart", "end it and start it anew; nothing happens where none runs", restart))
+    summary = "start another in its place; streams under way finish, and nothing happens where none runs"
+    _add_port(_add(commands, "restart", summary, restart))
 
 
 def _add(
@@ -71,22 +70,20 @@ def _add_port(parser: argparse.ArgumentParser) -> None:
 def run(args: argparse.Namespace, rt: Runtime) -> int:
     """Serve until a signal asks to end."""
     from portico.gateway.ending import watched_end
-    from portico.gateway.handover import Seat
     from portico.gateway.server import take_place
 
     # Both before anything that could hang: a config on a network folder, a keyring, a plugin.
     with watched_end() as watch:
-        place = take_place(rt.paths, args.inherit)
-        lock = place.lock if isinstance(place, Seat) else place
+        lock = take_place(rt.paths)
         watch.guard(lock)
         try:
-            return _serve(args, rt, watch, place)
+            return _serve(args, rt, watch, lock)
         except BaseException:
-            lock.leave()  # not `release`: a predecessor may hold it by the same open file
+            lock.release()
             raise
 
 
-def _serve(args: argparse.Namespace, rt: Runtime, watch: EndWatch, place: FileLock | Seat) -> int:
+def _serve(args: argparse.Namespace, rt: Runtime, watch: EndWatch, lock: FileLock) -> int:
     from portico.cli.gateway_keys import make_first_key
     from portico.cli.gateway_work import passphrase_from_stdin, serving
     from portico.gateway.log import log_to_stderr
@@ -98,8 +95,10 @@ def _serve(args: argparse.Namespace, rt: Runtime, watch: EndWatch, place: FileLo
     passphrase = given or passphrase_for(rt.paths, rt.passphrase, rt.env, rt.store_choice())
     log_to_stderr(rt.paths.gateway_log, verbose=rt.options.verbose)
     make_first_key(rt, passphrase)
-    terms = Terms(rt.paths, port, rt.clock, rt.env, lambda state: _say_running(rt, state), passphrase=passphrase)
-    return run_gateway(terms, watch, place, lambda started_at: serving(rt, passphrase, started_at))
+    opens_sealed = passphrase is not None
+    announce = partial(_say_running, rt.out)
+    terms = Terms(rt.paths, port, rt.clock, rt.env, announce, opens_sealed)
+    return run_gateway(terms, watch, lock, lambda started_at: serving(rt, passphrase, started_at))
 
 
 def start(args: argparse.Namespace, rt: Runtime) -> int:
@@ -177,8 +176,7 @@ def _restarted(args: argparse.Namespace, rt: Runtime) -> tuple[Ended, GatewaySta
     if kept is None:
         return service.restart(rt.paths, port=port, passphrase=rt.passphrase, env=rt.env, store=rt.store_choice())
     kept.check_port(args.port)  # before anything is stopped
-    old = kept.stop(rt) if service.status(rt.paths)[0] != "stopped" else None
-    return None if old is None else (old, kept.start(rt, args.port))
+    return kept.restart(rt) if service.status(rt.paths)[0] != "stopped" else None
 
 
 def status(_args: argparse.Namespace, rt: Runtime) -> int:
@@ -222,11 +220,11 @@ def _answer(rt: Runtime, state: GatewayState | None, fields: dict[str, object], 
     return ExitCode.OK
 
 
-def _say_running(rt: Runtime, state: GatewayState) -> None:
-    if rt.options.json:
-        rt.out.event({"event": "running", **state.as_json()})
+def _say_running(out: Output, state: GatewayState) -> None:
+    if out.is_json:
+        out.event({"event": "running", **state.as_json()})
     else:
-        rt.out.note(f"The gateway is running (pid {state.pid}) on {state.url}; Ctrl-C ends it.")
+        out.note(f"The gateway is running (pid {state.pid}) on {state.url}; Ctrl-C ends it.")
 
 
 def _port(args: argparse.Namespace, rt: Runtime) -> int:

@@ -33,9 +33,26 @@ class Installed:
             UsageError: a `port` is asked for that only the configuration can give it.
             ConfigError: `service-failed`, `gateway-failed`.
         """
+        from portico.gateway.as_service import with_configured_port
+
         self.check_port(port)
-        self.manager.start(self.service)
+        self.manager.start(with_configured_port(self.service, rt))
         return _answering(rt)
+
+    def restart(self, rt: Runtime) -> tuple[Ended, GatewayState] | None:
+        """Have another process in the running one's place; (old, new), or None where none ran.
+
+        Where the manager keeps the port, clients wait while the old one finishes what is under way, for 30 s at most.
+
+        Raises: as `start` and `stop`.
+        """
+        from portico.gateway import service
+        from portico.gateway.as_service import with_configured_port
+        from portico.gateway.server import SERVICE_DRAIN_S
+
+        keeps_port = self.manager.keeps_port(with_configured_port(self.service, rt))
+        old = (service.give_way(rt.paths, SERVICE_DRAIN_S + service.TERM_S) if keeps_port else None) or self.stop(rt)
+        return None if old is None else (old, self.start(rt, None))
 
     def check_port(self, port: int | None) -> None:
         """Refuse a port that only the configuration can give it.
@@ -86,14 +103,13 @@ def install(_args: argparse.Namespace, rt: Runtime) -> int:
     from portico.gateway import service
     from portico.gateway.as_service import (
         after_install,
-        gateway_service,
-        in_this_environment,
+        gateway_to_install,
         proxy_file,
         proxy_that_goes,
         usable_manager,
     )
 
-    here = in_this_environment(gateway_service(rt), rt)
+    here = gateway_to_install(rt)
     manager, why = usable_manager(rt)
     if manager is None:
         hint = "start it in the background, until this machine restarts: {prog} gateway start"

@@ -2,35 +2,53 @@
 
 from __future__ import annotations
 
+import importlib
 import logging
+import pkgutil
+import re
 import sys
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
 from typing import TYPE_CHECKING
 
+from portico import version
 from portico.auth.background import BackgroundRefresh
 from portico.auth.broker import TokenBroker
-from portico.errors import ConfigError, PorticoError, internal_error
-from portico.gateway.reloading import RETRY_S, Signature, signature
-from portico.installation import Installation
-from portico.plugins.code import code_files, which_code
+from portico.errors import ConfigError, PorticoError
+from portico.gateway.reloading import signature
 from portico.secret import Secret
+from portico.store.atomic import read_start
+from portico.store.keyring_backend import imported
 from portico.store.network_folder import shared_folder_warning
 from portico.store.off_loop import off_loop
 from portico.store.passphrase import TEXT_ENV, PassphraseSource
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from pathlib import Path
 
     from portico.cli.runtime import Runtime
     from portico.gateway.server import Inside
     from portico.interfaces.authorization import TokenDialect
+    from portico.interfaces.basics import Clock
     from portico.store.token_store import TokenStore
 
-Code = tuple[tuple[str, int, int], ...]
 _LONGEST_LINE = 64 * 1024
 _LOOK_EVERY_S = 1.0
-WHOLE_EVERY_S = 10.0
+_SAME_LOOKS = 3
+_VERSION = re.compile(r'^__version__ = "([^"\n]+)"$', re.MULTILINE)
+# All that a request, a refresh, or a change of the config, the sign-ins or the keys runs through.
+_PACKAGES = ("auth", "config", "gateway", "models", "oauth", "plugins", "services", "store", "usage")
+# What a store of credentials imports when it is opened, as far as this system has it; and what prints the first line.
+_LATER = (
+    "cryptography.hazmat.backends.openssl.backend",
+    "cryptography.hazmat.primitives.ciphers.aead",
+    "cryptography.hazmat.primitives.kdf.scrypt",
+    "jeepney.bus_messages",
+    "jeepney.io.blocking",
+    "keyring.backend",
+    "portico.cli.wrapping",
+    "secretstorage.util",
+)
 _MAY_HAVE_CHANGED = frozenset({"unknown-dialect", "plugin-disabled"})
 _log = logging.getLogger(__name__)
 
@@ -65,72 +83,59 @@ async def serving(rt: Runtime, passphrase: Secret | None, started_at: int) -> As
     from portico.gateway.opening import open_front
     from portico.gateway.server import Inside
 
-    code = await off_loop(lambda: InstalledCode(rt))
+    installed = InstalledVersion(rt.clock)
+    await off_loop(import_all)
     store = unattended_store(rt, passphrase)
     async with refreshing(rt, store) as broker, open_front(rt, broker, started_at) as front:
-        yield Inside(lambda: refresh_for_good(rt, store, broker), front, code.changed)
+        yield Inside(lambda: refresh_for_good(rt, store, broker), front, installed.changed)
 
 
-class InstalledCode:
-    """The plugins that are on, and their files, as this process found them when it began, `first`.
+def import_all() -> None:
+    """Import what a gateway may need later, so that an upgrade under it never mixes two versions. Blocking.
 
-    Each look asks for the times of the config's files, the manifests and the folders, in which a package manager and most editors
-    leave a new time. A module that is written to where it stands changes only its own time: all files are asked every
-    `WHOLE_EVERY_S` seconds, and at each look while the code is another.
+    Only what another system needs may be missing. A plugin that is switched on later brings its own code.
+    """
+    packages = [importlib.import_module(f"portico.{name}") for name in _PACKAGES]
+    modules = [each.name for package in packages for each in pkgutil.iter_modules(package.__path__, f"{package.__name__}.")]
+    for name in (*modules, *_LATER):
+        with suppress(ImportError):
+            imported(name)
+
+
+class InstalledVersion:
+    """The version of Portico that is installed, which another one may be before this process has ended.
+
+    The file that has it is asked for its time at each look, and read when that is another.
     """
 
-    def __init__(self, rt: Runtime) -> None:
-        self._rt = rt
-        self._few: tuple[Path, ...] = ()
-        self._files: tuple[Path, ...] = ()
-        self._seen: tuple[Signature, Signature] = ((), ())
-        self._whole_at, self._again_at = rt.clock.monotonic() + WHOLE_EVERY_S, 0.0
-        self._said = ""
-        self.first = self._read()
-        self._code: Code | None = self.first
+    def __init__(self, clock: Clock, file: Path = Path(version.__file__), running: str = version.__version__) -> None:
+        self._clock = clock
+        self._file = file
+        self._running = running
+        self._version: str | None = running
+        self._seen = signature([file])
 
-    async def changed(self) -> None:
-        """Return when they are others, and have been so for a moment."""
-        before: Code | None = self.first
+    async def changed(self) -> str:
+        """Return a sentence about both once it is another, and has been for a few looks: package managers write file by file."""
+        looks: list[str | None] = []
         while True:
-            await self._rt.clock.sleep(_LOOK_EVERY_S)
-            now = await off_loop(self.look)
-            if now is not None and now == before != self.first:
-                return
-            before = now
+            await self._clock.sleep(_LOOK_EVERY_S)
+            looks = [*looks, await off_loop(self.look)][-_SAME_LOOKS:]
+            version = looks[0]
+            if version not in {None, self._running} and looks == [version] * _SAME_LOOKS:
+                return f"Portico {version} is installed, and this process runs {self._running}"
 
-    def look(self) -> Code | None:
-        """The plugins and their files now; None where that cannot be told. Blocking."""
-        now = self._rt.clock.monotonic()
-        whole = now >= self._whole_at or self._code != self.first
-        if whole:
-            self._whole_at = now + WHOLE_EVERY_S
-        few_changed = signature(self._few) != self._seen[0]
-        if few_changed or (whole and signature(self._files) != self._seen[1]) or (self._code is None and now >= self._again_at):
-            self._code, self._again_at = self._read_or_say(), now + RETRY_S
-        return self._code
-
-    def _read_or_say(self) -> Code | None:
-        try:
-            code = self._read()
-        except Exception as error:  # noqa: BLE001 - whatever it is, the process goes on with the code that it has
-            fault = str(error if isinstance(error, PorticoError) else internal_error(error))
-            if fault != self._said:
-                self._said = fault
-                _log.warning("%s", fault)
-            self._seen = signature(self._few), signature(self._files)
-            return None
-        self._said = ""
-        return code
-
-    def _read(self) -> Code:
-        here = Installation(self._rt.config_file, self._rt.env, self._rt.clock)
-        records = here.plugins.records()
-        files = code_files(records)
-        # Taken before the code is read: what changes in between is seen by the next look.
-        self._few = (*here.settings.sources, *(path for path in files if path.suffix != ".py"))
-        self._files, self._seen = files, (signature(self._few), signature(files))
-        return which_code(records)
+    def look(self) -> str | None:
+        """The version now; None where that cannot be told, as while it is being installed. Blocking."""
+        seen = signature([self._file])
+        if seen != self._seen:
+            self._seen = seen
+            try:
+                found = _VERSION.search(read_start(self._file, _LONGEST_LINE).decode(errors="replace"))
+            except OSError:
+                found = None
+            self._version = found[1] if found is not None else None
+        return self._version
 
 
 @asynccontextmanager

@@ -57,7 +57,7 @@ def running(patient: Patient) -> Iterator[Seen]:
 
 def service_file(patient: Patient) -> Iterator[Seen]:
     """A service that is installed and would run something else than what is here now."""
-    from portico.gateway.as_service import gateway_service, in_this_environment
+    from portico.gateway.as_service import gateway_service, gateway_to_install
     from portico.oauth.proxy import names_a_way
     from portico.services.manager import manager_here
 
@@ -67,10 +67,10 @@ def service_file(patient: Patient) -> Iterator[Seen]:
         yield Skipped("there is no service manager here" if manager is None else "not installed")
         return
     installed = manager.environment(gateway_service(here))
-    now = in_this_environment(gateway_service(here), here, installed)
+    now = gateway_to_install(here, installed)
     path = manager.path(now)
     yield Saw(str(path))
-    if _content(path) == manager.content(now) and _has_its_secrets(now):
+    if all(_content(each) == content for each, content in manager.files(now).items()) and _has_its_secrets(now):
         return
     differs = names_a_way(here.env) and not (_ways(installed) == _ways(now.environment) and _has_its_secrets(now))
 

@@ -153,6 +153,24 @@ def gateway_service(here: Installation) -> Service:
     return a_service(here, "gateway", description, verb=verb, words=words, log=here.paths.gateway_log)
 
 
+def gateway_to_install(here: Installation, installed: Mapping[str, str] | None = None) -> Service:
+    """The gateway as it would be installed now; `installed` as in `in_this_environment`.
+
+    Raises: as `in_this_environment`.
+        ConfigError: the configuration cannot be used.
+    """
+    return in_this_environment(with_configured_port(gateway_service(here), here), here, installed)
+
+
+def with_configured_port(service: Service, here: Installation) -> Service:
+    """The gateway's service with the port of the configuration, which alone counts for it; none where that is 0, which takes any.
+
+    Raises:
+        ConfigError: the configuration cannot be used.
+    """
+    return replace(service, port=here.settings.config.gateway.port or None)
+
+
 def usable_manager(here: Installation) -> tuple[Manager | None, str]:
     """The service manager of this system, or None and why there is none that could be used."""
     manager = manager_here(here.env)

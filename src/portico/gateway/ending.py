@@ -36,6 +36,11 @@ neither port nor lock, and is no gateway any more.
 """
 ANSWER_S: Final = 40.0
 """Seconds that it then stays at most: the longest that a refresh takes, repeated once."""
+GIVE_WAY: Final = getattr(signal, "SIGUSR1", None)
+"""The signal by which `gateway restart` asks a gateway to let another take its place, and to finish what is under way beside it.
+
+None on Windows. By default it ends a process at once, so it is only for one whose note names a version: that one listens for it.
+"""
 END_SIGNALS: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGINT", "SIGHUP", "SIGBREAK") if hasattr(signal, name))
 _LOOK_EVERY_S: Final = 1.0
 _LAST_WORDS_S: Final = 0.2
@@ -217,6 +222,24 @@ def asked_to_end() -> asyncio.Future[None]:
             signal.signal(number, lambda number, _frame: watch.hear(number))
     watch.call_when_asked(end, loop)
     return ending
+
+
+def asked_to_give_way() -> asyncio.Future[None]:
+    """A future of the running loop that is done when another gateway is to take the place of this process."""
+    loop = asyncio.get_running_loop()
+    giving_way: asyncio.Future[None] = loop.create_future()
+
+    def give_way() -> None:
+        if not giving_way.done():
+            giving_way.set_result(None)
+
+    def hear(_number: int, _frame: object) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop was closed
+            loop.call_soon_threadsafe(give_way)
+
+    if GIVE_WAY is not None and threading.current_thread() is threading.main_thread():
+        signal.signal(GIVE_WAY, hear)
+    return giving_way
 
 
 # --- asking another process ------------------------------------------------------------------------------------------------

@@ -8,20 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import os
+import socket
 import sys
 from dataclasses import dataclass
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from portico.errors import ConfigError, NoWayToSignIn
+from portico.errors import ConfigError, NoWayToSignIn, UsageError
 from portico.interfaces.authorization import Redirect
 from portico.oauth.loopback import bind_loopback
 from portico.oauth.tcp_sockets import IPV4, IPV6, LISTENS, Address, listed, mapped, written
 from portico.store.atomic import read_start
 
 if TYPE_CHECKING:
-    import socket
     from collections.abc import Mapping
 
     from portico.config.schema import Config
@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 PORT_ENV: Final = "PORTICO_GATEWAY_PORT"
 LAST_PORT: Final = 65535
 _MOST_OF_A_COMMAND: Final = 64 * 1024  # bytes; another user chooses how long hers is
+_FIRST_PASSED_ON: Final = 3  # sd_listen_fds(3)
 _LOOPBACK: Final = IPv4Address("127.0.0.1")
 # Where a connection to 127.0.0.1 arrives: that address, or every one, of IPv4 or of IPv6.
 _REACHED: Final[tuple[tuple[str, Address], ...]] = (
@@ -104,6 +105,36 @@ def bound(port: int) -> socket.socket:
         return bind_loopback(Redirect(port=port))[0]
     except NoWayToSignIn as error:
         raise PortTaken(port, owner_of(port), error.why) from None
+
+
+def passed_on(env: Mapping[str, str]) -> socket.socket | None:
+    """The listening socket that a service manager keeps and has passed on to this process (sd_listen_fds(3)); None without one.
+
+    Raises:
+        UsageError: it is not one socket that listens on 127.0.0.1.
+    """
+    if env.get("LISTEN_PID") != str(os.getpid()):  # nothing, or passed on to another process of this environment
+        return None
+    wrong = f"{env.get('LISTEN_FDS')} files"
+    if env.get("LISTEN_FDS") == "1":
+        try:
+            listener = socket.socket(fileno=_FIRST_PASSED_ON)
+        except OSError as error:
+            wrong = str(error)
+        else:
+            if _listens_on_loopback(listener):
+                listener.set_inheritable(False)
+                listener.setblocking(False)
+                return listener
+            wrong = f"a socket of {listener.getsockname()}"
+            listener.close()
+    raise UsageError("usage", "A gateway takes over one socket, which listens on 127.0.0.1.", why=f"it was passed {wrong}")
+
+
+def _listens_on_loopback(candidate: socket.socket) -> bool:
+    if candidate.family != socket.AF_INET or candidate.type != socket.SOCK_STREAM:
+        return False
+    return candidate.getsockname()[0] == str(_LOOPBACK) and bool(candidate.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN))
 
 
 def owner_of(port: int) -> Owner | None:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from portico.errors import ConfigError, LockBusy
-from portico.gateway.ending import Pinned, has_open
+from portico.gateway.ending import GIVE_WAY, Pinned, has_open
 from portico.gateway.state import GatewayState, gateway_lock, read_state, remove_state, running
 
 if TYPE_CHECKING:
@@ -98,13 +98,8 @@ def stop(paths: Paths) -> Ended | None:
             raise _unresponsive(paths)
         remove_state(paths)
         return None
-    noted = state or read_state(paths)
     killed = _end(paths, pid, proven=state is not None)
     _reap(pid)
-    if state is None and noted is not None and noted.pid != pid and gateway_lock(paths).holder() == noted.pid:
-        # `pid` was a successor that did not answer yet; the gateway that had started it has taken its place back.
-        pid, killed = noted.pid, _end(paths, noted.pid, proven=False)
-        _reap(pid)
     noted = state or read_state(paths)
     remove_state(paths, noted)
     return Ended(pid, noted if noted is not None and noted.pid == pid else None, killed)
@@ -158,7 +153,10 @@ def restart(
     env: Mapping[str, str] | None = None,
     store: StoreName | None = None,
 ) -> tuple[Ended, GatewayState] | None:
-    """Stop the gateway and start another; (old, new), or None where none was running: then nothing is started.
+    """Start another gateway in the running one's place; (old, new), or None where none was running: then nothing is started.
+
+    The old one closes its port, and finishes its streams beside the new one, for ten minutes at most. One that cannot do that (it
+    hangs, is of an earlier version, or runs on Windows) is stopped.
 
     Raises: as `stop` and `start` do.
     """
@@ -167,8 +165,32 @@ def restart(
         stop(paths)
         return None
     secret = passphrase_for(paths, passphrase, env, store)
-    old = stop(paths)
+    old = give_way(paths, TERM_S) or stop(paths)
     return None if old is None else (old, _start(paths, port, secret, env))
+
+
+def give_way(paths: Paths, longest_s: float) -> Ended | None:
+    """Ask the gateway to let another take its place, and wait until it is the gateway no more; None where it does not do that.
+
+    `longest_s` is how long it is waited for, in seconds.
+
+    Raises:
+        StoreError: the state file cannot be read.
+        LockBusy: `gateway-not-stopping`: it is another user's.
+    """
+    state = running(paths)
+    if GIVE_WAY is None or state is None or state.version is None:
+        return None
+    lock = gateway_lock(paths)
+    try:
+        with contextlib.closing(Pinned(state.pid, lambda: lock.holder() == state.pid)) as process:
+            gave_way = process.send(GIVE_WAY) and _gone(lock, state.pid, longest_s)
+        _reap(state.pid)
+    except ProcessLookupError:
+        return None
+    except PermissionError:
+        raise _stays(state.pid, "it belongs to another user") from None
+    return Ended(state.pid, state) if gave_way else None
 
 
 def status(paths: Paths) -> tuple[Condition, GatewayState | None]:

@@ -29,7 +29,8 @@ _LONGEST_ANSWER: Final = 64 * 1024
 class GatewayState:
     """One gateway process. `started_at` is wall ms; `instance` is random and told to anybody; `key` to nobody.
 
-    `opens_sealed`: it was given the sealed file store's passphrase, and has it until it ends.
+    `opens_sealed`: it was given the sealed file store's passphrase, and has it until it ends. `version`: the Portico that it
+    runs; None if that did not note its version yet, and so does not know `ending.GIVE_WAY` either.
     """
 
     pid: int
@@ -38,6 +39,7 @@ class GatewayState:
     instance: str
     key: Secret
     opens_sealed: bool = False
+    version: str | None = None
 
     @property
     def url(self) -> str:
@@ -59,7 +61,7 @@ def write_state(paths: Paths, state: GatewayState) -> None:
     Raises:
         StoreError: it cannot be written.
     """
-    note = {**state.as_json(), "key": state.key.reveal(), "opensSealed": state.opens_sealed}
+    note = {**state.as_json(), "key": state.key.reveal(), "opensSealed": state.opens_sealed, "version": state.version}
     write_private(paths.gateway, json.dumps(note).encode(), durable=False)
 
 
@@ -167,4 +169,6 @@ def _parse(data: bytes) -> GatewayState | None:
         return None
     if not (isinstance(instance, str) and isinstance(key, str) and key):
         return None
-    return GatewayState(pid, port, at, instance, Secret(key), fields.get("opensSealed") is True)
+    version = fields.get("version")
+    noted = version if isinstance(version, str) else None
+    return GatewayState(pid, port, at, instance, Secret(key), fields.get("opensSealed") is True, noted)

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from portico.config.effective import Effective
+    from portico.config.sources import Effective
     from portico.config.problem import Problem
     from portico.config.schema import PluginsConfig
     from portico.interfaces.auth_method import AuthMethod

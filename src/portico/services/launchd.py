@@ -29,8 +29,11 @@ class Launchd:
     def path(self, service: Service) -> Path:
         return home(self._env) / "Library" / "LaunchAgents" / f"{service.name}.plist"
 
-    def content(self, service: Service) -> bytes:
-        return launchd_plist(service)
+    def files(self, service: Service) -> dict[Path, bytes]:
+        return {self.path(service): launchd_plist(service)}
+
+    def keeps_port(self, service: Service) -> bool:  # noqa: ARG002 - a Python program has no call to take a socket from launchd
+        return False
 
     def environment(self, service: Service) -> dict[str, str]:
         try:
@@ -43,7 +46,7 @@ class Launchd:
         return ask(self._env, ["launchctl", "print", _domain()])[1]
 
     def install(self, service: Service) -> Path:
-        path, content = self.path(service), self.content(service)
+        path, content = self.path(service), launchd_plist(service)
         if path.exists():
             ask(self._env, ["launchctl", "bootout", f"{_domain()}/{service.name}"])  # not running is as good
         write_secrets(service)

@@ -1,13 +1,20 @@
-"""What a process tells the service manager that started it (sd_notify(3))."""
+"""What a process and the service manager that started it know of each other (sd_notify(3), launchd.plist(5))."""
 
 from __future__ import annotations
 
 import contextlib
 import socket
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+_PREFIX: Final = "portico-"
+
+
+def has_manager(env: Mapping[str, str]) -> bool:
+    """Whether a service manager started this process, and starts another where it fails: systemd, or launchd under its label."""
+    return bool(env.get("NOTIFY_SOCKET")) or env.get("XPC_SERVICE_NAME", "").startswith(_PREFIX)
 
 
 def tell_service_manager(env: Mapping[str, str], state: str) -> None:

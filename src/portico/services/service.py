@@ -39,6 +39,7 @@ class Service:
     """What is to run: `name` tells installations apart, `command` and `environment` are exact and hold no secret.
 
     `description` is for people. `verb` has the commands that put it in place and take it away, as hints name them.
+    `port` is one on 127.0.0.1 that a manager keeps open while the service restarts, if it can (sd_listen_fds(3)).
     `secrets` is a file of Portico's own for the variables that do hold one, and `secret_environment` what belongs into it.
     """
 
@@ -50,6 +51,7 @@ class Service:
     log: Path
     secrets: Path | None = None
     secret_environment: Mapping[str, Secret] = field(default_factory=dict)
+    port: int | None = None
 
 
 class Manager(Protocol):
@@ -61,12 +63,16 @@ class Manager(Protocol):
         """The file that it reads."""
         ...
 
-    def content(self, service: Service) -> bytes:
-        """What is in that file.
+    def files(self, service: Service) -> dict[Path, bytes]:
+        """That file, and any other that it reads for this service, with what is in each.
 
         Raises:
             ConfigError: a path cannot be written into one.
         """
+        ...
+
+    def keeps_port(self, service: Service) -> bool:
+        """Whether the service is installed so that `service.port` stays open while it restarts."""
         ...
 
     def environment(self, service: Service) -> dict[str, str]:
@@ -99,7 +105,7 @@ class Manager(Protocol):
         ...
 
     def start(self, service: Service) -> None:
-        """Start what is installed.
+        """Start what is installed; a port that is kept for it is `service.port` from now on, if the service has one.
 
         Raises:
             ConfigError: `service-failed`, with what the manager said.

@@ -17,18 +17,21 @@ if TYPE_CHECKING:
 
 _VARIABLES: Final = "Environment="
 _SYSTEMCTL: Final = ("systemctl", "--user")
-_WANTED: Final = "default.target.wants"
+_WANTED: Final = ("default.target.wants", "sockets.target.wants")
 _UNIT: Final = """\
 # Written by `portico {install}`; `portico {uninstall}` takes it away.
 [Unit]
 Description={description}
-
+{socket}
 [Service]
 Type=notify
 NotifyAccess=main
 {environment}ExecStart={command}
 Restart=on-failure
-RestartSec=30
+RestartSec=5
+# How a gateway ends once another version of Portico is installed, which is then started.
+SuccessExitStatus=75
+RestartForceExitStatus=75
 UMask=0077
 # What needs no namespace: a user's manager can make one only where the system lets it, and the unit would fail elsewhere.
 NoNewPrivileges=yes
@@ -38,12 +41,24 @@ RestrictRealtime=yes
 RestrictSUIDSGID=yes
 LockPersonality=yes
 SystemCallArchitectures=native
-# It ends itself within 4.5 s of SIGTERM, by force if it must. It stays longer only for the answer to a refresh that it has sent,
-# which may hold the only copy of the next token.
-TimeoutStopSec=50
+# It ends itself within 4.5 s of SIGTERM, by force if it must; for `portico gateway restart` within 30 s, so that its streams can
+# finish. It stays longer only for the answer to a refresh that it has sent, which may hold the only copy of the next token.
+TimeoutStopSec=80
 
 [Install]
 WantedBy=default.target
+"""
+_SOCKET: Final = """\
+# Written by `portico {install}`; `portico {uninstall}` takes it away. Its service is not to lose a connection while it restarts.
+[Unit]
+Description={description}
+
+[Socket]
+ListenStream=127.0.0.1:{port}
+Backlog=1024
+
+[Install]
+WantedBy=sockets.target
 """
 
 
@@ -59,8 +74,12 @@ class Systemd:
         base = Path(self._env.get("XDG_CONFIG_HOME") or home(self._env) / ".config")
         return base / "systemd" / "user" / f"{service.name}.service"
 
-    def content(self, service: Service) -> bytes:
-        return systemd_unit(service).encode()
+    def files(self, service: Service) -> dict[Path, bytes]:
+        units = {self.path(service): systemd_unit(service).encode()}
+        return units if service.port is None else {**units, self._socket(service): systemd_socket(service).encode()}
+
+    def keeps_port(self, service: Service) -> bool:
+        return service.port is not None and read_service_file(self._socket(service)) == systemd_socket(service).encode()
 
     def environment(self, service: Service) -> dict[str, str]:
         lines = (read_service_file(self.path(service)) or b"").decode(errors="replace").splitlines()
@@ -71,11 +90,18 @@ class Systemd:
         return ask(self._env, [*_SYSTEMCTL, "show", "--property=Version"])[1]
 
     def install(self, service: Service) -> Path:
-        path, content = self.path(service), self.content(service)  # a path that no unit can hold fails before anything is written
+        path, files = self.path(service), self.files(service)  # a path that no unit can hold fails before anything is written
+        for each in self._units(service):
+            if each not in files:  # the configuration does not name a port any more
+                self._run(service, "disable", "--now", each.name)
+                remove_private(each)
         write_secrets(service)
-        write_file(path, content)
+        for each, content in files.items():
+            write_file(each, content)
         self._run(service, "daemon-reload")
-        self._run(service, "enable", path.name)
+        self._run(service, "enable", *(each.name for each in files))
+        if service.port is not None:  # systemd opens no socket for a service that runs already
+            self.stop(service)
         self._run(service, "restart", path.name)  # one that ran already takes up what has changed
         return path
 
@@ -83,23 +109,32 @@ class Systemd:
         path = self.path(service)
         if not path.exists():
             return False
-        complaint = ask(self._env, [*_SYSTEMCTL, "disable", "--now", path.name])[1]
+        units = self._units(service)
+        words = [*_SYSTEMCTL, "disable", "--now", *(each.name for each in units)]
+        complaint = ask(self._env, words)[1]
         if complaint is not None and self.why_not() is None:
-            command = " ".join([*_SYSTEMCTL, "disable", "--now", path.name])
-            hint = f"delete it yourself: rm {shlex.quote(str(path))}"
+            command = " ".join(words)
+            hint = f"delete it yourself: rm {shlex.join(map(str, units))}"
             raise ConfigError("service-failed", f"`{command}` failed.", why=complaint, hint=hint)
         # Where no manager answers, what `enable` has made is taken away by hand, so that nothing starts it at the next login.
-        remove_private(path.with_name(_WANTED) / path.name)
-        remove_private(path)
+        for each in units:
+            for folder in _WANTED:
+                remove_private(each.with_name(folder) / each.name)
+            remove_private(each)
         remove_secrets(service)
         ask(self._env, [*_SYSTEMCTL, "daemon-reload"])  # a manager that does not answer has nothing to forget
         return True
 
     def start(self, service: Service) -> None:
+        socket = self._socket(service)
+        if service.port is not None and socket.exists() and not self.keeps_port(service):
+            self.stop(service)
+            write_file(socket, systemd_socket(service).encode())
+            self._run(service, "daemon-reload")
         self._run(service, "start", self.path(service).name)
 
     def stop(self, service: Service) -> None:
-        self._run(service, "stop", self.path(service).name)
+        self._run(service, "stop", *(each.name for each in self._units(service)))
 
     def log_command(self, service: Service, lines: int, *, follow: bool) -> list[str] | None:
         unit = self.path(service).name
@@ -115,6 +150,14 @@ class Systemd:
             *(["--follow"] if follow else []),
         ]
 
+    def _socket(self, service: Service) -> Path:
+        return self.path(service).with_suffix(".socket")
+
+    def _units(self, service: Service) -> list[Path]:
+        """The unit of the service, and before it that of its socket, by which systemd would start it again, if there is one."""
+        socket = self._socket(service)
+        return [*([socket] if socket.exists() else []), self.path(service)]
+
     def _run(self, service: Service, *words: str) -> None:
         run(self._env, [*_SYSTEMCTL, *words], hint=f"to do without the service: {{prog}} {service.verb.uninstall}")
 
@@ -126,13 +169,21 @@ def systemd_unit(service: Service) -> str:
         ConfigError: a path cannot be written into one.
     """
     environment = "".join(f"Environment={_quoted(f'{name}={value}')}\n" for name, value in sorted(service.environment.items()))
+    name = f"{service.name}.socket"
     return _UNIT.format(
+        socket="" if service.port is None else f"Requires={name}\nAfter={name}\n",
         install=service.verb.install,
         uninstall=service.verb.uninstall,
         description=service.description,
         environment=environment,
         command=" ".join(_quoted(word).replace("$", "$$") for word in service.command),
     )
+
+
+def systemd_socket(service: Service) -> str:
+    """The unit file of the socket that systemd keeps for the service (systemd.socket(5))."""
+    verb = service.verb
+    return _SOCKET.format(install=verb.install, uninstall=verb.uninstall, description=service.description, port=service.port)
 
 
 def _words(text: str) -> list[str]:

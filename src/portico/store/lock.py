@@ -105,51 +105,9 @@ class FileLock:
         self._fd = fd
         return True
 
-    def inherit(self, fd: int) -> None:
-        """Hold the lock that another process holds by the open file `fd` stands for too, as its successor.
-
-        Raises:
-            StoreError: it does not hold this lock.
-        """
-        try:
-            ours = _try_lock(fd) and self._is_current(fd)
-            if ours:
-                _sign(fd)
-                os.set_inheritable(fd, False)
-        except OSError as error:
-            raise self._failed(error) from error
-        if not ours:
-            raise self._failed(OSError(0, "the inherited file is not this lock"))
-        self._fd = fd
-
     def in_place(self) -> bool:
         """Whether this object holds the lock that others would ask for: its file may have been deleted, and made anew."""
         return self._fd is not None and self._is_current(self._fd)
-
-    def bequeath(self) -> int:
-        """The open file that holds the lock: whoever gets it holds the lock as well, and for as long as it lives.
-
-        Raises:
-            ValueError: this object does not hold it.
-        """
-        if self._fd is None:
-            raise ValueError("the lock is not held")
-        return self._fd
-
-    def leave(self) -> None:
-        """Close the open file and unlock nothing: a successor that got it holds the lock from now on, alone."""
-        fd, self._fd = self._fd, None
-        if fd is not None:
-            os.close(fd)
-
-    def sign(self) -> None:
-        """Note again who holds the lock, after a successor that did not come up has noted itself.
-
-        Raises:
-            ValueError: this object does not hold it.
-            OSError: it cannot be noted.
-        """
-        _sign(self.bequeath())
 
     def acquire(self, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
         """Take the lock, waiting up to `timeout_s` seconds.
@@ -244,7 +202,7 @@ def _sign(fd: int) -> None:
     """Leave this process's id for those who wait."""
     line = f"{os.getpid()}\n".encode()
     os.lseek(fd, 0, os.SEEK_SET)
-    os.write(fd, line)  # over the predecessor's: a reader finds the one or the other, and never none
+    os.write(fd, line)  # over what a killed holder has left: a reader finds the one or the other, and never none
     os.ftruncate(fd, len(line))
 
 
