@@ -12,11 +12,12 @@ from aiohttp import web
 
 from portico.errors import SignInNeeded, StoreError
 from portico.interfaces.provider_spec import ModelSpec
-from portico.models.asking import Refused, begin
 from portico.models.callable import CallableModel
+from portico.models.client import begin
 from portico.models.http import ModelHttp
 from portico.models.protocols.question import Question
 from portico.models.reference import ModelReference
+from portico.models.refusal import AttemptFailed
 from portico.secret import Secret
 from portico.store.records import Tokens
 from portico.store.token_store import refresh_lock
@@ -167,6 +168,6 @@ async def test_a_hundred_requests_with_an_old_token_make_one_refresh_and_are_sen
 
         account.server.mint.revoke((await broker.access(PROFILE)).token.reveal())
         account.server.faults.always("/token", Fault(status=503, body=b""))
-        with pytest.raises(Refused):
+        with pytest.raises(AttemptFailed):
             await ask()
     assert len(got) == 201

@@ -9,6 +9,8 @@ import sys
 import pytest
 
 from tests.minimax_session import GLOBAL
+from tests.models.threaded_api import command as in_process
+from tests.models.threaded_api import events, served
 
 
 @pytest.fixture
@@ -178,3 +180,35 @@ def test_what_a_family_cannot_do_is_an_error_with_the_way_that_works_or_a_note(s
 
     done = session.run("ask", "--thinking", "off", "--effort", "low", "Why?")
     assert (done.returncode, done.stderr.splitlines()[0]) == (2, "portico: Choose either --thinking off or --effort, not both.")
+
+
+OVERLOADED = {"type": "error", "error": {"type": "overloaded_error", "message": "Overloaded"}}
+WHOLE = events(
+    {"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "Here."}}, {"type": "message_stop"}
+)
+
+
+@pytest.mark.parametrize(
+    ("stream", "why"),
+    [
+        (events(OVERLOADED), "HTTP 200: Overloaded"),
+        (f": wait\n\n{events(OVERLOADED)}", "HTTP 200: Overloaded"),
+        ("", "answer-unknown: its stream ended before its first event"),
+        ('{"base_resp": {"status_code": 1000, "status_msg": "unknown error"}}', "HTTP 200: unknown error"),
+    ],
+    ids=["error", "error after a comment", "nothing", "error in place of a stream"],
+)
+def test_a_fallback_answers_where_the_first_event_is_an_error_as_at_the_gateway(paths, stream, why):
+    content = "application/json" if stream.startswith("{") else "text/event-stream"
+    with served(lambda _: (200, stream), content) as first, served(lambda _: (200, WHOLE)) as second:
+        each = "{{ baseUrl: '{}', apiKey: 'x', api: 'anthropic-messages', models: [{{ id: 'm' }}] }}"
+        providers = f"{{ first: {each.format(first)}, second: {each.format(second)} }}"
+        model = "{ primary: 'first/m', fallbacks: ['second/m'] }"
+        config = f"{{ agents: {{ defaults: {{ model: {model} }} }}, models: {{ providers: {providers} }} }}"
+        paths.config.write_text(config, encoding="utf-8")
+        done = in_process(paths, "ask", "--json", "Why?")
+
+    told = json.loads(done.stdout)
+    assert (told["model"], told["answer"]) == ("second/m", "Here.")
+    assert (told["attempts"][0]["outcome"], told["attempts"][0]["why"]) == ("failed", why)
+    assert f"first/m (config models.providers.first.apiKey) does not answer: {why}" in done.stderr

@@ -13,7 +13,7 @@ from portico.errors import NetworkError, UsageError
 from portico.interfaces.provider_spec import ModelCost, ModelSpec
 from portico.models.callable import CallableModel
 from portico.models.cooldown import Cooldowns
-from portico.models.failover import Round
+from portico.models.failover import Failover
 from portico.models.protocols.question import Piece
 from portico.models.reference import ModelReference
 from portico.models.refusal import Refusal
@@ -157,7 +157,7 @@ def a_model(name="one"):
 
 
 def a_course(clock, *models):
-    course = Course(Round(models or (a_model(),), Cooldowns(clock)), clock)
+    course = Course(Failover(models or (a_model(),), Cooldowns(clock)), clock)
     course.begin()
     return course
 
@@ -170,7 +170,7 @@ def row_of(course, paths, clock):
 
 def test_the_times_are_those_of_the_first_piece_and_of_the_end(paths, fake_clock):
     course = a_course(fake_clock)
-    course.way.answered(course.way.next())
+    course.failover.answered(course.failover.next())
     fake_clock.advance(0.2)
     course.piece(Piece("Bec"))
     fake_clock.advance(0.3)
@@ -193,7 +193,7 @@ def test_the_times_are_those_of_the_first_piece_and_of_the_end(paths, fake_clock
 )
 def test_an_answer_that_ends_early_is_noted_with_what_had_come_and_without_a_price(paths, fake_clock, error, outcome):
     course = a_course(fake_clock)
-    course.way.answered(course.way.next())
+    course.failover.answered(course.failover.next())
     course.piece(Piece("Bec", Usage(10, 0)))
     course.failed(error)
 
@@ -205,7 +205,7 @@ def test_an_answer_that_ends_early_is_noted_with_what_had_come_and_without_a_pri
 def test_of_several_that_fail_the_last_one_is_named(paths, fake_clock):
     course = a_course(fake_clock, a_model("one"), a_model("two"))
     for kind in ("server", "rate-limit"):
-        course.way.failed(course.way.next(), Refusal(kind, "no"))
+        course.failover.failed(course.failover.next(), Refusal(kind, "no"))
     course.failed(NetworkError("rate-limited", "No."))
 
     entry = row_of(course, paths, fake_clock)

@@ -8,7 +8,7 @@ import json
 
 import pytest
 
-from portico.gateway.incoming import COMMENTS_S, HEAD_ALONE_S
+from portico.gateway.forward import COMMENTS_S, HEAD_ALONE_S
 from portico.testing.clock import FakeClock
 from tests.gateway.fronts import CHAT, MESSAGES, configure, gateway
 from tests.gateway.providers import DONE, END, STREAM_HEAD, USAGE, WHOLE, answered, chunk, event, provider, word

@@ -12,7 +12,7 @@ from dataclasses import replace
 
 import pytest
 
-from portico.gateway import trying
+from portico.gateway import forward
 from portico.net.client import Connections, HttpClient
 from portico.store.off_loop import off_loop
 from portico.testing.clock import FakeClock
@@ -322,7 +322,7 @@ async def test_of_requests_whose_token_another_has_replaced_meanwhile_each_is_se
 
 @pytest.mark.requirement("E101")
 async def test_a_rejection_whose_body_never_ends_is_waited_for_a_moment_and_the_request_sent_again(account, monkeypatch):
-    monkeypatch.setattr(trying, "_REFUSAL_S", 0.1)
+    monkeypatch.setattr(forward, "ERROR_BODY_S", 0.1)
 
     async def hangs(writer):
         writer.write(ENDED["401"][:-1])
@@ -337,7 +337,7 @@ async def test_a_rejection_whose_body_never_ends_is_waited_for_a_moment_and_the_
 
 @pytest.mark.requirement("E101")
 async def test_a_403_counts_though_its_connection_stays_open_after_its_body(account, monkeypatch):
-    monkeypatch.setattr(trying, "_REFUSAL_S", 0.2)
+    monkeypatch.setattr(forward, "ERROR_BODY_S", 0.2)
 
     async def stays_open(writer):
         writer.write(b'HTTP/1.1 403 X\r\nContent-Type: application/json\r\n\r\n{"error": "invalid_token"}')

@@ -11,13 +11,12 @@ import pytest
 from portico.clock import SystemClock
 from portico.gateway import state as gateway_state
 from portico.gateway.body import read_body
-from portico.gateway.metering import StreamMeter
+from portico.gateway.forward import Call, Parts, StreamMeter, attempt_call
 from portico.gateway.proof import prove
 from portico.gateway.routes import ROUTES
 from portico.gateway.state import GatewayState
-from portico.gateway.trying import Call, attempt
-from portico.models.asking import Refused
 from portico.models.protocols import PROTOCOLS
+from portico.models.refusal import AttemptFailed
 from portico.net.client import HttpClient
 from portico.net.sse import EventParser
 from portico.secret import Secret
@@ -46,18 +45,19 @@ async def tried():
         model = a_model(server, profile_id=None, key=Secret("sk-not-a-secret"), **chat)
 
         async def tried():
-            begun = await attempt(model, call, http, None, SystemClock())
+            parts = Parts(http, None, None, None, SystemClock(), None)
+            accepted = await attempt_call(model, call, parts.upstream, parts.broker, parts.patience)
             try:
-                rest = b"" if begun.whole else b"".join([chunk async for chunk in begun.rest()])
+                rest = b"" if accepted.complete else b"".join([chunk async for chunk in accepted.rest()])
             finally:
-                begun.close()
-            return begun.start + rest, begun.told
+                accepted.close()
+            return accepted.start + rest, accepted.fields
 
         yield server, tried
 
 
 async def refusal_of(tried):
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(AttemptFailed) as caught:
         await tried()
     return caught.value.refusal
 
@@ -106,7 +106,7 @@ async def test_a_refusal_in_a_streams_first_event_is_seen_wherever_it_is_cut(tri
 async def test_of_a_response_that_breaks_off_its_status_holds_and_nothing_of_its_body_does(tried, status, kind):
     server, ask = tried
     server.data = response(padded(REFUSED[200], LENGTH), status=status, missing=1)
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(AttemptFailed) as caught:
         await ask()
 
     assert caught.value.refusal.kind == kind

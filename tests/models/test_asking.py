@@ -12,12 +12,14 @@ from aiohttp import web
 
 from portico.errors import NetworkError, SignInNeeded
 from portico.interfaces.provider_spec import ModelSpec
-from portico.models.asking import Refused, begin
+from portico.models.acceptance import Patience
 from portico.models.callable import CallableModel
+from portico.models.client import begin
 from portico.models.discovery import discover
 from portico.models.http import ModelHttp
 from portico.models.protocols.question import Question
 from portico.models.reference import ModelReference
+from portico.models.refusal import AttemptFailed
 from portico.models.refusal_errors import error_of
 from portico.models.usage import Usage
 from portico.secret import Secret
@@ -106,7 +108,7 @@ async def ask(server, broker, *, question=Question("Why?", 8192), **changes):  #
 
 
 async def refusal(server, broker, **changes):
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(AttemptFailed) as caught:
         await ask(server, broker, **changes)
     return caught.value.refusal
 
@@ -280,6 +282,7 @@ async def hangs(writer):
 @pytest.mark.requirement("E101")
 async def test_a_rejection_whose_body_hangs_is_waited_for_a_moment_and_the_token_refreshed(monkeypatch):
     monkeypatch.setattr("portico.models.http.ERROR_BODY_S", 0.1)
+    monkeypatch.setattr("portico.models.client.ASKING", Patience(error_s=0.1))
     broker, other = Broker(), Broker()
     async with asyncio.timeout(4):
         async with provider(hangs, FINE) as far:
@@ -317,14 +320,20 @@ async def test_an_api_key_travels_as_its_provider_wants_it_and_is_not_retried(ap
 
 
 @pytest.mark.parametrize(
-    ("status", "kind"), [(400, "invalid-request"), (307, "invalid-request"), (429, "rate-limit"), (529, "server")]
+    ("status", "kind", "told"),
+    [
+        (400, "invalid-request", "said so"),
+        (307, "server", "it redirects, and a credential follows no redirect"),
+        (429, "rate-limit", "said so"),
+        (529, "server", "said so"),
+    ],
 )
-async def test_each_kind_of_refusal_has_its_own_name_and_no_redirect_is_followed(api, status, kind):
+async def test_each_kind_of_refusal_has_its_own_name_and_no_redirect_is_followed(api, status, kind, told):
     api.answers = [(status, b'{"error": {"message": "said so"}}')]
 
     refused = await refusal(api, Broker())
 
-    assert (refused.kind, str(refused)) == (kind, f"HTTP {status}: said so")
+    assert (refused.kind, str(refused)) == (kind, f"HTTP {status}: {told}")
     assert len(api.requests) == 1
 
 
@@ -350,7 +359,7 @@ async def test_an_answer_that_is_neither_a_stream_nor_an_error_is_named(api):
     api.content = "text/html"
     api.answers = [(200, b"<html>sign in to the hotel's network</html>")]
 
-    with pytest.raises(Refused, match="instead of a stream"):
+    with pytest.raises(AttemptFailed, match="instead of a stream"):
         await ask(api, Broker())
 
 
@@ -363,13 +372,11 @@ CUT = {"type": "error", "error": {"message": "overloaded"}}
         ("anthropic-messages", sse(delta("half"))),
         ("anthropic-messages", sse(delta("half"), CUT)),
         ("anthropic-messages", b"data: not json\n\n"),
-        ("anthropic-messages", b""),
         ("anthropic-messages", b"data: " + b"[" * 9000 + b"\n\n"),
         ("openai-completions", lines(*CHUNKS)),
         ("openai-completions", lines(CHUNKS[0], {"error": {"message": "overloaded"}}, "[DONE]")),
         ("openai-responses", lines(*EVENTS[:-1])),
         ("openai-responses", lines(EVENTS[0], {"type": "response.failed", "response": {"error": {"message": "overloaded"}}})),
-        ("openai-responses", lines({"type": "error", "message": "overloaded"})),
     ],
 )
 async def test_a_stream_without_its_end_is_an_error_and_never_a_short_answer(api, kind, body):
@@ -382,8 +389,28 @@ async def test_a_stream_without_its_end_is_an_error_and_never_a_short_answer(api
     assert caught.value.why in {"overloaded", "minimax-portal closed the stream before its end"}
 
 
+@pytest.mark.parametrize(
+    ("kind", "body", "refused"),
+    [
+        ("anthropic-messages", b"", "answer-unknown: its stream ended before its first event"),
+        ("anthropic-messages", b": wait\n\n", "answer-unknown: its stream ended before its first event"),
+        ("anthropic-messages", sse(CUT), "HTTP 200: overloaded"),
+        ("openai-completions", lines({"error": {"message": "overloaded"}}), "HTTP 200: overloaded"),
+        ("openai-responses", lines({"type": "error", "message": "overloaded"}), "HTTP 200: overloaded"),
+    ],
+)
+async def test_a_stream_that_begins_with_an_error_or_with_nothing_is_no_answer_so_that_another_may_be_asked(
+    api, kind, body, refused
+):
+    api.answers = [(200, body)]
+
+    failed = await refusal(api, Broker(), api=kind, base_url=f"{api.origin}/{'anthropic' if 'anth' in kind else 'v1'}")
+
+    assert (str(failed), failed.elsewhere) == (refused, True)
+
+
 async def test_a_host_that_is_not_there_is_unreachable_and_its_error_names_the_check(api, unused_tcp_port):
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(AttemptFailed) as caught:
         await ask(api, Broker(), base_url=f"http://127.0.0.1:{unused_tcp_port}")
 
     assert caught.value.refusal.kind == "unreachable"
@@ -403,8 +430,9 @@ async def test_a_question_whose_connection_breaks_was_sent_once_and_is_told_as_p
     async with provider(fine, breaks) as far, ModelHttp() as http:
         asked = a_model(SimpleNamespace(origin=far.base))
         first = await begin(asked, Question("Why?", 10), http=http, broker=Broker())
-        await first.response.read()
-        with pytest.raises(Refused) as caught:
+        assert [chunk async for chunk in first.accepted.rest()] == []
+        first.accepted.close()
+        with pytest.raises(AttemptFailed) as caught:
             await begin(asked, Question("Why?", 10), http=http, broker=Broker())
 
     assert (len(far.requests), far.connections) == (2, 1)
@@ -420,7 +448,7 @@ async def test_a_profile_without_a_token_is_no_refusal_of_its_provider_and_anoth
         async def access(self, _profile_id, **_rejected):
             raise SignInNeeded("sign-in-expired", "the sign-in has ended")
 
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(AttemptFailed) as caught:
         await ask(api, Ended())
 
     assert (caught.value.refusal.word, caught.value.refusal.elsewhere) == ("sign-in-expired", True)

@@ -8,7 +8,7 @@ from portico.errors import UsageError
 from portico.interfaces.provider_spec import ModelSpec
 from portico.models.callable import CallableModel
 from portico.models.cooldown import Cooldowns
-from portico.models.failover import Round, key_of
+from portico.models.failover import Failover, key_of
 from portico.models.reference import ModelReference
 from portico.models.refusal import Refusal
 from portico.models.refusal_errors import no_answer
@@ -33,7 +33,7 @@ def cooldowns(fake_clock):
 
 def tried(cooldowns, *candidates, refusals):
     """What a round tries, where each candidate answers as `refusals` says: a refusal, or None."""
-    way, seen = Round(candidates, cooldowns), []
+    way, seen = Failover(candidates, cooldowns), []
     while (candidate := way.next()) is not None:
         seen.append(candidate)
         refusal = refusals.get(id(candidate))
@@ -72,11 +72,11 @@ def test_while_it_rests_it_is_passed_over_and_says_why(cooldowns, fake_clock):
 def test_after_its_pause_one_request_tries_it_and_the_others_do_not_wait_for_it(cooldowns, fake_clock):
     tried(cooldowns, FIRST, SECOND, refusals={id(FIRST): DOWN})
     fake_clock.advance(2)
-    trial, others = Round([FIRST, SECOND], cooldowns), Round([FIRST, SECOND], cooldowns)
+    trial, others = Failover([FIRST, SECOND], cooldowns), Failover([FIRST, SECOND], cooldowns)
     assert trial.next() is FIRST
     assert others.next() is SECOND
     trial.answered(FIRST)
-    assert Round([FIRST, SECOND], cooldowns).next() is FIRST
+    assert Failover([FIRST, SECOND], cooldowns).next() is FIRST
 
 
 def test_a_trial_that_fails_doubles_the_pause_up_to_a_minute(cooldowns, fake_clock):
@@ -92,7 +92,7 @@ def test_a_trial_that_fails_doubles_the_pause_up_to_a_minute(cooldowns, fake_clo
 def test_a_trial_whose_client_went_away_leaves_the_way_open(cooldowns, fake_clock):
     cooldowns.failed(ONE, DOWN)
     fake_clock.advance(2)
-    left, next_one = Round([FIRST], cooldowns), Round([FIRST], cooldowns)
+    left, next_one = Failover([FIRST], cooldowns), Failover([FIRST], cooldowns)
     assert left.next() is FIRST
     left.gave_up(FIRST)
     assert next_one.next() is FIRST
@@ -101,7 +101,7 @@ def test_a_trial_whose_client_went_away_leaves_the_way_open(cooldowns, fake_cloc
 def test_a_trial_that_never_reports_back_closes_the_way_for_a_minute_only(cooldowns, fake_clock):
     cooldowns.failed(ONE, Refusal("rate-limit", ""))
     fake_clock.advance(15)
-    assert Round([FIRST], cooldowns).next() is FIRST
+    assert Failover([FIRST], cooldowns).next() is FIRST
     assert cooldowns.resting(ONE) is not None
     fake_clock.advance(60)
     assert cooldowns.resting(ONE) is None
@@ -184,7 +184,7 @@ def test_where_all_rest_because_the_provider_said_so_none_is_tried_and_it_is_tol
 
 def test_where_the_model_that_was_asked_for_cannot_be_called_a_fallback_that_rests_is_a_reason_too(cooldowns):
     tried(cooldowns, FIRST, refusals={id(FIRST): Refusal("rate-limit", "slow down", status=429, retry_after=20.0)})
-    way = Round([FIRST, SECOND], cooldowns, ModelReference("q", "wanted"))
+    way = Failover([FIRST, SECOND], cooldowns, ModelReference("q", "wanted"))
     assert way.next() is SECOND
     way.failed(SECOND, Refusal("model-refused", "no", status=403))
     assert way.next() is None
@@ -192,7 +192,7 @@ def test_where_the_model_that_was_asked_for_cannot_be_called_a_fallback_that_res
 
 
 def test_what_a_fallback_lacks_is_told_with_the_model_that_it_was_asked_for(cooldowns):
-    way = Round([FIRST], cooldowns, ModelReference("q", "wanted"))
+    way = Failover([FIRST], cooldowns, ModelReference("q", "wanted"))
     assert way.next() is FIRST
     way.failed(FIRST, Refusal("invalid-request", "no"), UsageError("no-reasoning", "p/one is not a reasoning model."))
     assert no_answer(way).why == "asked in place of q/wanted, which cannot be called"

@@ -10,7 +10,7 @@ from portico.config.check import check
 from portico.config.document import Document
 from portico.config.load import checked_for_openclaw
 from portico.errors import ConfigError
-from portico.gateway.metering import StreamMeter
+from portico.gateway.forward import StreamMeter
 from portico.interfaces.provider_spec import ModelCost, ModelSpec
 from portico.models.callable import CallableModel
 from portico.models.protocols import PROTOCOLS

@@ -10,12 +10,13 @@ from aiohttp import web
 from portico.config.schema import Config
 from portico.errors import UsageError
 from portico.gateway.live_models import LiveModels
-from portico.models.asking import Refused, begin
 from portico.models.callable import CallableModel
+from portico.models.client import begin
 from portico.models.http import ModelHttp
 from portico.models.loader import ModelLoader
 from portico.models.protocols.question import Question
 from portico.models.reference import ModelReference
+from portico.models.refusal import AttemptFailed
 from portico.models.refusal_errors import error_of
 from portico.plugins.builtin.minimax import PROVIDER
 from portico.secret import Secret
@@ -153,7 +154,7 @@ async def test_a_known_model_that_the_provider_does_not_know_is_unknown_with_a_c
     )
 
     async with ModelHttp() as http:
-        with pytest.raises(Refused) as refused:
+        with pytest.raises(AttemptFailed) as refused:
             await begin(model, Question("Why?", 10), http=http, broker=None)
 
     error = error_of(model, refused.value.refusal)

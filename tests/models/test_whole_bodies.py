@@ -9,12 +9,13 @@ import aiohttp
 import pytest
 
 from portico.errors import NetworkError, PorticoError
-from portico.models import asking, discovery
+from portico.models import client, discovery
 from portico.models import http as models_http
-from portico.models.asking import Refused
+from portico.models.acceptance import Patience
 from portico.models.discovery import discover
 from portico.models.http import ModelHttp
 from portico.models.protocols.question import Question
+from portico.models.refusal import AttemptFailed
 from portico.secret import Secret
 from tests.models.test_asking import STOP, Broker, a_model, delta, sse
 from tests.segments import Cut, cut_server, every_cut, failures, padded, response
@@ -33,12 +34,12 @@ def of_key(server):
 
 
 async def asked(server, http):
-    answer = await asking.begin(of_key(server), Question("Why?", 10), http=http, broker=Broker())
+    answer = await client.begin(of_key(server), Question("Why?", 10), http=http, broker=Broker())
     return [piece.text async for piece in answer.pieces() if piece.text]
 
 
 async def refused(server, http):
-    with pytest.raises(Refused) as caught:
+    with pytest.raises(AttemptFailed) as caught:
         await asked(server, http)
     return caught.value.refusal
 
@@ -106,7 +107,7 @@ async def test_a_stream_is_the_same_wherever_its_response_is_cut(end):
 async def test_of_a_refusal_that_breaks_off_its_status_holds_and_nothing_of_its_body_does(status, kind):
     async with cut_server() as server, ModelHttp() as http:
         server.data = response(padded(NO_PLAN, LENGTH), status=status, missing=1)
-        with pytest.raises(Refused) as caught:
+        with pytest.raises(AttemptFailed) as caught:
             await asked(server, http)
 
     assert caught.value.refusal.kind == kind
@@ -136,7 +137,7 @@ async def test_a_list_that_is_too_long_is_refused_for_its_length(monkeypatch):
 
 
 async def test_a_refusal_that_never_ends_is_given_up(monkeypatch):
-    monkeypatch.setattr(models_http, "ERROR_BODY_S", 0.2)
+    monkeypatch.setattr(client, "ASKING", Patience(error_s=0.2))
 
     class Endless(Cut):
         async def answer(self, reader, writer):
@@ -148,7 +149,7 @@ async def test_a_refusal_that_never_ends_is_given_up(monkeypatch):
                 await asyncio.sleep(0.01)
 
     async with cut_server(Endless()) as server, ModelHttp() as http:
-        with pytest.raises(Refused) as caught:
+        with pytest.raises(AttemptFailed) as caught:
             await asyncio.wait_for(asked(server, http), 5)
 
     assert caught.value.refusal.kind == "rate-limit"

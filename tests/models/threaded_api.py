@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def served(respond: Callable[[dict], tuple[int, str]]) -> Iterator[str]:
+def served(respond: Callable[[dict], tuple[int, str]], content: str = "text/event-stream") -> Iterator[str]:
     """The origin of an API that answers each POST with the status and the body that `respond` makes of the question."""
 
     class Handler(http.server.BaseHTTPRequestHandler):
         def do_POST(self):
             status, body = respond(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
             self.send_response(status)
-            self.send_header("Content-Type", "text/event-stream" if status == 200 else "application/json")
+            self.send_header("Content-Type", content if status == 200 else "application/json")
             self.end_headers()
             self.wfile.write(body.encode())
 

@@ -236,7 +236,7 @@ def a_bug_of_the_gateway(desk):
 
     async def client(here: Gateway, acme: Any) -> None:
         logging.getLogger("portico.gateway").addHandler(log)
-        with patch("portico.gateway.trying.attempted", side_effect=RuntimeError("sk-not-a-secret")):
+        with patch("portico.gateway.forward.attempt", side_effect=RuntimeError("sk-not-a-secret")):
             await refused(desk, here)
         assert (await here.json())[0] == 200
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from portico.cli.ask_history import Course
     from portico.cli.runtime import Runtime
     from portico.models.callable import CallableModel, Resolution
-    from portico.models.failover import Attempt, Round
+    from portico.models.failover import Attempt, Failover
     from portico.models.protocols.question import Image, Question
     from portico.models.usage import Usage
 
@@ -48,14 +48,14 @@ def ask(args: argparse.Namespace, rt: Runtime) -> int:
     from portico import signals
     from portico.cli.ask_history import Course
     from portico.models.cooldown import Cooldowns
-    from portico.models.failover import Round
+    from portico.models.failover import Failover
     from portico.onboarding.pending import finish_pending
 
     question = _question(args)
     finish_pending(rt)
     resolution = _resolved(args, rt)
     _say_passed(resolution, rt)
-    course = Course(Round(resolution.candidates, Cooldowns(rt.clock), resolution.wanted), rt.clock)
+    course = Course(Failover(resolution.candidates, Cooldowns(rt.clock), resolution.wanted), rt.clock)
     try:
         signals.run(_stream(course, question, args.max_tokens, rt))
     except BaseException as error:
@@ -128,7 +128,7 @@ def _image(path: str) -> Image:
 
 
 async def _stream(course: Course, question: Question, max_tokens: int | None, rt: Runtime) -> None:
-    from portico.models.answering import first_answer, fitted
+    from portico.models.client import ask, fitted
     from portico.models.http import ModelHttp
     from portico.models.thinking import remark
 
@@ -137,7 +137,7 @@ async def _stream(course: Course, question: Question, max_tokens: int | None, rt
     def say_failed(attempt: Attempt) -> None:
         rt.out.note(f"{attempt.model.reference} ({attempt.model.source}) does not answer: {attempt.why}")
 
-    def asked(model: CallableModel) -> Question:
+    def question_for(model: CallableModel) -> Question:
         fitting = fitted(question, model, max_tokens)
         if (told := remark(question, model)) is not None:
             rt.out.note(told)
@@ -145,29 +145,31 @@ async def _stream(course: Course, question: Question, max_tokens: int | None, rt
 
     async with rt.http() as oauth, ModelHttp() as http:
         course.begin()
-        answer = await first_answer(course.way, asked, http=http, broker=rt.broker(oauth), on_failed=say_failed)
+        answer = await ask(course.failover, question_for, http=http, broker=rt.broker(oauth), on_failed=say_failed)
         async for piece in answer.pieces():
             course.piece(piece)
             pieces.append(piece.text)
             if piece.text and not rt.out.is_json:
                 rt.out.write(piece.text)
     course.answered()
-    _tell(answer.model, course.way, "".join(pieces), course.usage, rt)
+    _tell(answer.model, course.failover, "".join(pieces), course.usage, rt)
 
 
-def _tell(model: CallableModel, way: Round, text: str, usage: Usage, rt: Runtime) -> None:
+def _tell(model: CallableModel, failover: Failover, text: str, usage: Usage, rt: Runtime) -> None:
     from portico.models.usage import list_price
 
     cost = list_price(usage, model.spec.cost)
     if not rt.out.is_json:
         rt.out.line()
-        if len(way.attempts) > 1:
+        if len(failover.attempts) > 1:
             rt.out.note(f"Answered by {model.reference}.")
         price = "" if cost is None else f", ${cost:.6f} at list prices"
         rt.out.detail(f"{usage.input} tokens in, {usage.output} out{price}")
         return
-    attempts = [{"model": str(one.model.reference), "source": one.model.source, "outcome": one.outcome} for one in way.attempts]
-    for shown, one in zip(attempts, way.attempts, strict=True):
+    attempts = [
+        {"model": str(one.model.reference), "source": one.model.source, "outcome": one.outcome} for one in failover.attempts
+    ]
+    for shown, one in zip(attempts, failover.attempts, strict=True):
         if one.why:
             shown["why"] = one.why
     told = {"input": usage.input, "output": usage.output, "cacheRead": usage.cache_read, "cacheWrite": usage.cache_write}

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from portico.cli.runtime import Runtime
     from portico.interfaces.basics import Clock
     from portico.models.callable import CallableModel
-    from portico.models.failover import Attempt, Round
+    from portico.models.failover import Attempt, Failover
     from portico.models.protocols.question import Piece
 
 CLIENT: Final = "ask"
@@ -21,11 +21,11 @@ _LEAVING: Final = (KeyboardInterrupt, CancelledError, BrokenPipeError)
 
 
 class Course:
-    """The course of one request: `way` is its way through its candidates, `usage` what its answer has used so far."""
+    """The course of one request: `failover` has what came of its candidates, `usage` what its answer has used so far."""
 
-    def __init__(self, way: Round, clock: Clock) -> None:
+    def __init__(self, failover: Failover, clock: Clock) -> None:
         self.usage = Usage()
-        self.way = way
+        self.failover = failover
         self._clock = clock
         self._at_ms = 0
         self._began: float | None = None
@@ -52,7 +52,7 @@ class Course:
         """It ended without a whole answer."""
         self._latency_ms = self._passed_ms()
         self._outcome = self._outcome_of(error)
-        if isinstance(error, UsageError) and not self.way.attempts:
+        if isinstance(error, UsageError) and not self.failover.attempts:
             self._began = None  # what the question itself lacks is found out before it is sent
 
     def note(self, rt: Runtime) -> None:
@@ -79,16 +79,16 @@ class Course:
     def _model(self) -> CallableModel:
         """The one that answered, else the one that was asked last."""
         asked = self._asked()
-        return asked[-1].model if asked else self.way.candidates[0]
+        return asked[-1].model if asked else self.failover.candidates[0]
 
     def _asked(self) -> list[Attempt]:
         """What was tried, or what was passed over where nothing was."""
-        return [attempt for attempt in self.way.attempts if attempt.outcome != "passed over"] or self.way.attempts
+        return [attempt for attempt in self.failover.attempts if attempt.outcome != "passed over"] or self.failover.attempts
 
     def _outcome_of(self, error: BaseException) -> str:
         if isinstance(error, _LEAVING):
             return LEFT
-        if any(attempt.outcome == "answered" for attempt in self.way.attempts):
+        if any(attempt.outcome == "answered" for attempt in self.failover.attempts):
             return CUT
         refusals = [attempt.refusal for attempt in self._asked() if attempt.refusal is not None]
         if refusals:

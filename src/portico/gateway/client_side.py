@@ -1,4 +1,4 @@
-"""The client's end of a passage over aiohttp: its request read, its answer written."""
+"""The client's end of a request over aiohttp: its request read, its answer written."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from aiohttp import HttpVersion11, web
 from aiohttp.helpers import rfc822_formatted_time
 
 from portico.gateway.body import LIMIT
+from portico.gateway.forward import Gone
 from portico.gateway.headers import framed
-from portico.gateway.passage import Gone
 from portico.oauth.quiet_http import receiving
 
 if TYPE_CHECKING:

@@ -11,24 +11,23 @@ from portico.errors import PorticoError, UsageError
 from portico.gateway import guard
 from portico.gateway.body import LONGEST_NAME, read_in_turn
 from portico.gateway.client_side import AiohttpClient, BadRequest, delivered, received_body, turned_away
+from portico.gateway.forward import Call, Forward, NoAnswer
 from portico.gateway.headers import to_provider
 from portico.gateway.keys import owner
 from portico.gateway.metrics import CONTENT_TYPE
 from portico.gateway.models_page import model_list, one_model
-from portico.gateway.passage import NoAnswer, Passage
 from portico.gateway.routes import METRICS, MODELS, ROUTES, meant_by
 from portico.gateway.shares import ShareUsed
-from portico.gateway.trying import Call
 from portico.gateway.vendor_errors import error_body, is_long, refusal_headers, status_of, status_of_refusal, told
 
 if TYPE_CHECKING:
     from aiohttp import web
 
+    from portico.gateway.forward import Parts
     from portico.gateway.keys import KeyInfo
     from portico.gateway.live_models import Candidates, LiveModels
     from portico.gateway.metrics import Metrics
     from portico.gateway.outcome import Outcome
-    from portico.gateway.passage import Parts
     from portico.gateway.reloading import Reloading
     from portico.gateway.routes import Route
     from portico.gateway.shares import Lease, Shares
@@ -121,15 +120,15 @@ class Front:
             self.metrics.refused(error.id)
             _log.info("%s %s: %s: %s", client, route.path, status, error)
             return guard.answer(status, error_body(route.api, status, error.id, told(error)), keeps_open=True)
-        return await self._passed(request, call, candidates)
+        return await self._forwarded(request, call, candidates)
 
-    async def _passed(self, request: web.BaseRequest, call: Call, candidates: Candidates) -> web.StreamResponse:
-        passage, client = Passage(call, candidates, self.parts), AiohttpClient(request)
+    async def _forwarded(self, request: web.BaseRequest, call: Call, candidates: Candidates) -> web.StreamResponse:
+        forward, client = Forward(call, candidates, self.parts), AiohttpClient(request)
         self.metrics.in_progress += 1
         try:
-            await passage.run(client)
+            await forward.run(client)
         except NoAnswer as none:
-            return _no_answer(passage, call, none, self.parts.clock.wall_ms())
+            return _no_answer(forward, call, none, self.parts.clock.wall_ms())
         finally:
             self.metrics.in_progress -= 1
         assert client.response is not None  # noqa: S101 - an answer was begun
@@ -164,13 +163,13 @@ def log_outcome(outcome: Outcome) -> None:
     _log.log(level, line, outcome.call.client, path, outcome.end, model, outcome.status, outcome.whole_ms, tries, why)
 
 
-def _no_answer(passage: Passage, call: Call, none: NoAnswer, now_ms: int) -> web.StreamResponse:
+def _no_answer(forward: Forward, call: Call, none: NoAnswer, now_ms: int) -> web.StreamResponse:
     error, refusal = none.error, none.refusal
     status = status_of(error) if refusal.kind == "local" else status_of_refusal(refusal.kind, refusal.status)
     of_credential = refusal.of_token or refusal.kind == "auth"
     reply = refusal.reply.without_fields() if of_credential and refusal.reply is not None else refusal.reply
-    headers = {**refusal_headers(error.id, status, refusal, none.wait_ms), **passage.headers(None)}
-    passage.failed(status, str(error))
+    headers = {**refusal_headers(error.id, status, refusal, none.wait_ms), **forward.headers(None)}
+    forward.failed(status, str(error))
     resets_at = -(-(now_ms + none.wait_ms) // 1000) if none.wait_ms is not None and is_long(none.wait_ms) else None
     body = error_body(call.route.api, status, error.id, told(error), reply, resets_at=resets_at)
     return guard.answer(status, body, headers, keeps_open=True)

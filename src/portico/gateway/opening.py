@@ -7,11 +7,11 @@ from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
 from portico.gateway.descriptors import most_connections
+from portico.gateway.forward import Parts
 from portico.gateway.front import Front, log_outcome
 from portico.gateway.keys import KeyInfo, KeyPaths, known
 from portico.gateway.live_models import LiveModels, live_models
 from portico.gateway.metrics import Metrics
-from portico.gateway.passage import Parts
 from portico.gateway.recording import entry_for
 from portico.gateway.reloading import Reloading
 from portico.gateway.shares import Limits, Shares, requests_within

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from portico.gateway.trying import Call
+    from portico.gateway.forward import Call
     from portico.models.callable import CallableModel, Passed
     from portico.models.failover import Attempt
     from portico.models.usage import Usage

@@ -6,9 +6,8 @@ import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from portico.models.answering import first_answer, fitted
-from portico.models.asking import request_headers
-from portico.models.failover import Round, key_of
+from portico.models.client import ask, fitted, request_headers
+from portico.models.failover import Failover, key_of
 from portico.models.protocols.question import Question
 from portico.models.refusal import rejects_token
 from portico.models.thinking import remark
@@ -19,8 +18,8 @@ if TYPE_CHECKING:
 
     from portico.interfaces.provider_spec import ApiKind, ModelSpec
     from portico.library.engine import Engine
-    from portico.models.asking import Answer
     from portico.models.callable import CallableModel, Resolution
+    from portico.models.client import Answer
     from portico.models.cooldown import Cooldowns
     from portico.models.failover import Attempt
     from portico.models.protocols.question import Effort, Image, Thinking
@@ -185,13 +184,13 @@ class Model:
         return Credential(token.token, token.expires_at, token.generation)
 
     async def _ask(self, question: Question, max_tokens: int | None) -> Reply:
-        answer, way = await self._begun(question, max_tokens)
+        answer, failover = await self._begun(question, max_tokens)
         texts, usage = [], Usage()
         async for piece in answer.pieces():
             texts.append(piece.text)
             usage = usage.updated(piece.usage) if piece.usage is not None else usage
         model = answer.model
-        return Reply("".join(texts), str(model.reference), usage, list_price(usage, model.spec.cost), tuple(way.attempts))
+        return Reply("".join(texts), str(model.reference), usage, list_price(usage, model.spec.cost), tuple(failover.attempts))
 
     async def _texts(self, question: Question, max_tokens: int | None) -> AsyncGenerator[str, None]:
         answer, _ = await self._begun(question, max_tokens)
@@ -207,16 +206,16 @@ class Model:
         signed_in_at = await self._engine.signed_in_at()
         return [replace(one, signed_in_at=signed_in_at.get(one.profile_id or "", one.signed_in_at)) for one in found]
 
-    async def _begun(self, question: Question, max_tokens: int | None) -> tuple[Answer, Round]:
-        way = Round(await self._candidates(), self._cooldowns, self._resolution.wanted)
-        answer = await first_answer(
-            way,
+    async def _begun(self, question: Question, max_tokens: int | None) -> tuple[Answer, Failover]:
+        failover = Failover(await self._candidates(), self._cooldowns, self._resolution.wanted)
+        answer = await ask(
+            failover,
             lambda model: _fitting(question, model, max_tokens),
             http=self._engine.http,
             broker=self._engine.broker,
             on_failed=lambda attempt: _log.info("%s does not answer: %s", attempt.model.reference, attempt.why),
         )
-        return answer, way
+        return answer, failover
 
 
 def _fitting(question: Question, model: CallableModel, max_tokens: int | None) -> Question:

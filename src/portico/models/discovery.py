@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 from portico.errors import NetworkError, PorticoError
-from portico.models.asking import Refused, request_headers, with_token
+from portico.models.client import request_headers, with_token
 from portico.models.protocols.completions import versioned
 from portico.models.protocols.messages import API_VERSION
-from portico.models.refusal import read_refusal, refused_inside, shown
+from portico.models.refusal import AttemptFailed, read_refusal, refused_inside, shown
 from portico.models.refusal_errors import error_of
 
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ async def discover(model: CallableModel, *, http: ModelHttp, broker: TokenBroker
             if model.profile_id is None:
                 return await _listed(model, model.key, http)
             return await with_token(broker, model.profile_id, lambda key: _listed(model, key, http))
-    except Refused as refused:
-        raise _not_listed(model, refused.refusal) from None
+    except AttemptFailed as failed:
+        raise _not_listed(model, failed.refusal) from None
     except TimeoutError:
         why = f"no answer within {TIMEOUT_S:g} s"
         raise NetworkError("network", f"{model.reference.provider} did not list its models.", why=why) from None
@@ -98,10 +98,10 @@ async def _listed(model: CallableModel, key: Secret | None, http: ModelHttp) -> 
     async with await http.get(list_url(model), headers=headers) as response:
         if response.status != _OK:
             body = await http.read_error(response, forbidden_s=TIMEOUT_S * 0.7)
-            raise Refused(read_refusal(response.status, response.headers, body, model.error_codes, key))
+            raise AttemptFailed(read_refusal(response.status, response.headers, body, model.error_codes, key))
         body, complete = await http.read(response, _LONGEST)
         if refused_inside(body, model.error_codes):
-            raise Refused(read_refusal(response.status, response.headers, body, model.error_codes, key))
+            raise AttemptFailed(read_refusal(response.status, response.headers, body, model.error_codes, key))
     if not complete:
         why = f"its answer is longer than {_LONGEST >> 20} MiB"
         raise NetworkError("list-unreadable", f"{model.reference.provider} did not list its models.", why=why)

@@ -1,26 +1,30 @@
 """Which model answers when the first one does not: the provider's other sign-ins, then the fallbacks, in their order.
 
-Nothing here asks a model: a `Round` is one request's way through its candidates, and whoever sends the request tells it what came
-of each. A request that the model itself calls wrong goes back to its sender. What a fallback calls wrong does not: a fallback may
-lack what the model has (one rejects the signed thinking of another provider with 400, openclaw#64840). So the next candidate is
-asked, and if none answers, the client gets the first model's reason.
+`first_answer` is the loop that `ask`, the library and the gateway share; a `Failover` has what came of one request's candidates.
+A request that the model itself calls wrong goes back to its sender. What a fallback calls wrong does not: a fallback may lack
+what the model has (one rejects the signed thinking of another provider with 400, openclaw#64840). So the next candidate is asked,
+and if none answers, the client gets the first model's reason.
 """
 
 from __future__ import annotations
 
 import sys
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, Literal
+from typing import TYPE_CHECKING, Final, Literal, TypeVar
 from urllib.parse import urlsplit
 
+from portico.models.refusal import AttemptFailed
+
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Callable, Sequence
 
     from portico.errors import PorticoError
     from portico.models.callable import CallableModel
     from portico.models.cooldown import Cooldowns, Key, Rest
     from portico.models.reference import ModelReference
     from portico.models.refusal import Refusal
+
+T = TypeVar("T")
 
 # A pause for these is a guess at when a server is back; the one that ends first is tried where nothing else is left.
 _GUESSED: Final = frozenset({"server", "timeout", "unreachable", "answer-unknown"})
@@ -52,9 +56,32 @@ def unanswered(attempts: Sequence[Attempt]) -> Attempt | None:
     return next((one for one in failed if one.refusal is not None and one.refusal.unknown), None)
 
 
+async def first_answer(
+    failover: Failover, attempt: Callable[[CallableModel], Awaitable[T]], *, on_failed: Callable[[Attempt], None]
+) -> T | None:
+    """What `attempt` returns for the first candidate that answers; None if none does, and `failover.reason` says why.
+
+    `attempt` raises `AttemptFailed` for a candidate that does not answer; `on_failed` is called with what came of it. Anything
+    else that it raises ends the request.
+    """
+    while (model := failover.next()) is not None:
+        try:
+            answer = await attempt(model)
+        except AttemptFailed as failed:
+            failover.failed(model, failed.refusal, failed.error)
+            on_failed(failover.attempts[-1])
+        except BaseException:
+            failover.gave_up(model)
+            raise
+        else:
+            failover.answered(model)
+            return answer
+    return None
+
+
 @dataclass(slots=True)
-class Round:
-    """One request's way through `candidates`. `attempts` is what came of them so far, in order.
+class Failover:
+    """One request and its `candidates`. `attempts` is what came of them so far, in order.
 
     `wanted` is the model that was asked for; None where it is the first candidate. Where it cannot be called, all candidates are
     its fallbacks.

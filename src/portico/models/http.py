@@ -19,7 +19,7 @@ from portico.version import __version__
 
 if TYPE_CHECKING:
     import ssl
-    from collections.abc import AsyncIterable, Mapping
+    from collections.abc import AsyncIterable, AsyncIterator, Mapping
 
     from portico.oauth.proxy import Proxy
 
@@ -67,6 +67,10 @@ class ModelHttp:
             ConfigError: `endpoint-refused`: the URL may not be sent anything.
         """
         return await self._send("POST", url, headers, json=body)
+
+    async def send(self, url: str, *, body: object, headers: Mapping[str, str]) -> HttpResponse:
+        """As `post`."""
+        return HttpResponse(self, await self.post(url, body=body, headers=headers))
 
     async def post_bytes(
         self, url: str, *, body: bytes | AsyncIterable[bytes], headers: Mapping[str, str]
@@ -163,6 +167,36 @@ class ModelHttp:
         if self._trust is None:
             self._trust = await asyncio.to_thread(trusted_certificates)
         return self._trust
+
+
+class HttpResponse:
+    """`portico.models.acceptance.Response` over `ModelHttp`."""
+
+    def __init__(self, http: ModelHttp, response: aiohttp.ClientResponse) -> None:
+        self._http = http
+        self._response = response
+        self.status = response.status
+        self.content_type = response.content_type
+
+    @property
+    def headers(self) -> Mapping[str, str]:
+        return self._response.headers
+
+    async def read(self, limit: int) -> tuple[bytes, bool]:
+        return await self._http.read(self._response, limit)
+
+    async def chunks(self) -> AsyncIterator[bytes]:
+        try:
+            while chunk := await self._response.content.readany():
+                yield chunk
+        except BROKEN as error:
+            raise answer_cut(error, str(self._response.url)) from None
+
+    def close(self) -> None:
+        if self._response.content.at_eof():
+            self._response.release()
+        else:
+            self._response.close()
 
 
 async def _read_into(parts: list[bytes], response: aiohttp.ClientResponse, limit: int, deadline_s: float | None) -> bool:

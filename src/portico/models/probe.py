@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
 from portico.errors import NetworkError, SignInNeeded
-from portico.models.asking import Refused, begin
+from portico.models.acceptance import Patience
+from portico.models.client import begin
 from portico.models.protocols.question import Question
+from portico.models.refusal import AttemptFailed
 from portico.models.refusal_errors import error_of
 
 if TYPE_CHECKING:
@@ -66,12 +68,13 @@ async def probe(
     began = clock.monotonic()
     try:
         async with asyncio.timeout(timeout_s):
-            answer = await begin(model, Question(_QUESTION, max_tokens), http=http, broker=broker, forbidden_s=timeout_s / 2)
+            patience = Patience(forbidden_s=timeout_s / 2)
+            answer = await begin(model, Question(_QUESTION, max_tokens), http=http, broker=broker, patience=patience)
             latency = round((clock.monotonic() - began) * 1000)
             async for _piece in answer.pieces():
                 pass
-    except Refused as refused:
-        return Probe(model, _status(refused), error=refused.error or error_of(model, refused.refusal))
+    except AttemptFailed as failed:
+        return Probe(model, _status(failed), error=failed.error or error_of(model, failed.refusal))
     except TimeoutError:
         why = f"no answer within {timeout_s:g} s"
         return Probe(model, "timeout", error=NetworkError("network", f"{model.reference.provider} did not answer.", why=why))
@@ -80,11 +83,11 @@ async def probe(
     return Probe(model, "ok", latency)
 
 
-def _status(refused: Refused) -> Status:
-    if refused.error is not None and refused.error.id == "no-stream":
+def _status(failed: AttemptFailed) -> Status:
+    if failed.error is not None and failed.error.id == "no-stream":
         return "format"
-    if isinstance(refused.error, SignInNeeded):
+    if isinstance(failed.error, SignInNeeded):
         return "auth"
-    if refused.refusal.kind == "local" and isinstance(refused.error, NetworkError) and refused.error.unsent:
+    if failed.refusal.kind == "local" and isinstance(failed.error, NetworkError) and failed.error.unsent:
         return "unreachable"  # a proxy that cannot be used, say: no provider has seen the credential
-    return _STATUS.get(refused.refusal.kind, "unknown")
+    return _STATUS.get(failed.refusal.kind, "unknown")

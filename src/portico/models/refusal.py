@@ -193,6 +193,15 @@ class Refusal:
         return f"{head}: {_cut(self.message, limit)}" if self.message else head
 
 
+class AttemptFailed(Exception):
+    """A candidate did not answer. `error` is the failure that a person is to see, if it was not the provider's word."""
+
+    def __init__(self, refusal: Refusal, error: PorticoError | None = None) -> None:
+        super().__init__(str(refusal))
+        self.refusal = refusal
+        self.error = error
+
+
 def read_refusal(
     status: int,
     headers: Mapping[str, str],
@@ -202,7 +211,7 @@ def read_refusal(
 ) -> Refusal:
     """What an answer with this status and body, at most `BODY_LIMIT` bytes of it, means. `known` are never shown."""
     message, code = _said(body)
-    answer = _object(body)
+    answer = json_object(body) or {}
     meant = _status_meant(status, answer)
     of_token = rejects_token(status, headers, body, codes)
     if of_token and status != _UNAUTHORIZED:
@@ -248,7 +257,7 @@ def rejects_token(status: int, headers: Mapping[str, str], body: bytes, codes: M
     if status == _UNAUTHORIZED:
         return True
     if status in _SUCCESS:
-        number = _envelope_number(_object(body))
+        number = _envelope_number(json_object(body) or {})
         return number is not None and _is_of_credential(number, codes)
     return status == _FORBIDDEN and _names_token(headers, body, codes)
 
@@ -259,7 +268,7 @@ def _names_token(headers: Mapping[str, str], body: bytes, codes: Mapping[int, Re
         return not _TOKEN_CODES.isdisjoint(challenged)
     if body.lstrip().startswith(b"<"):
         return False  # a page, of a firewall or a proxy
-    answer = _object(body)
+    answer = json_object(body) or {}
     words = _error_words(answer) - _ANY_403
     message, number = _said(body)
     sayings = [_message(answer), *(answer.get(name) for name in _SAYING)]
@@ -301,7 +310,7 @@ def _envelope_number(answer: Mapping[str, Any]) -> int | None:
 
 def refused_inside(body: bytes, codes: Mapping[int, RefusalKind]) -> bool:
     """Whether a body that came with HTTP 200 is an error all the same."""
-    return refused_in(_object(body), codes)
+    return refused_in(json_object(body) or {}, codes)
 
 
 def refused_in(answer: Mapping[str, Any], codes: Mapping[int, RefusalKind]) -> bool:
@@ -370,7 +379,7 @@ def _kind_of_403(message: str, words: set[str]) -> RefusalKind:
 
 def _said(body: bytes) -> tuple[str, int | None]:
     """The provider's own words and number, else the body's start and the number that it ends in."""
-    answer = _object(body)
+    answer = json_object(body) or {}
     message, number = _message(answer), _envelope_number(answer)
     if message is None:
         page = body.lstrip()[:1] in {b"", b"<"}
@@ -387,9 +396,19 @@ def _message(answer: Mapping[str, Any]) -> str | None:
     return message if isinstance(message, str) else None
 
 
-def _object(body: bytes) -> dict[str, Any]:
+def json_object(data: bytes | str) -> dict[str, Any] | None:
+    """The JSON object that `data` is; None if it is none."""
     try:
-        answer = json.loads(body)
+        value = json.loads(data)
     except (ValueError, RecursionError):
-        return {}
-    return answer if isinstance(answer, dict) else {}
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def is_json(data: bytes) -> bool:
+    """Whether `data` is a whole JSON text."""
+    try:
+        json.loads(data)
+    except (ValueError, RecursionError):
+        return False
+    return True

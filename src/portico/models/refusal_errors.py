@@ -12,7 +12,7 @@ from portico.models.retry_time import moment
 
 if TYPE_CHECKING:
     from portico.models.callable import CallableModel
-    from portico.models.failover import Attempt, Round
+    from portico.models.failover import Attempt, Failover
     from portico.models.refusal import Refusal
 
 _OTHER_REGION: Final = "one of the provider's other region is refused the same way"
@@ -45,20 +45,20 @@ def error_of(model: CallableModel, refusal: Refusal) -> PorticoError:
     return NetworkError(words.id, message, why=said, hint=_current(model) if kind == "plan-lacks-model" else words.hint)
 
 
-def no_answer(way: Round) -> PorticoError:
-    """The error where no candidate answers: why `way.reason` did not, what came of the others, and when one is asked again."""
-    reason = way.reason
+def no_answer(failover: Failover) -> PorticoError:
+    """The error if no candidate answers: why `failover.reason` did not, what came of the others, and when one is asked again."""
+    reason = failover.reason
     assert reason is not None  # noqa: S101 - there is at least one candidate, and each that does not answer leaves a reason
     assert reason.refusal is not None  # noqa: S101 - only an answer has none
     error = reason.error.copy() if reason.error is not None else error_of(reason.model, reason.refusal)
-    others = [attempt for attempt in way.attempts if attempt.outcome != "answered"]
-    again = moment(way.back_at) if way.back_at is not None else None
+    others = [attempt for attempt in failover.attempts if attempt.outcome != "answered"]
+    again = moment(failover.back_at) if failover.back_at is not None else None
     if len(others) > 1:
         share = MESSAGE_LIMIT // len(others)
         told = "; ".join(f"{one.model.reference} ({one.model.source}): {_came_of(one, share)}" for one in others)
         error.why = f"none of {len(others)} answered: {told}"
-    if way.not_callable is not None:
-        instead = f"asked in place of {way.not_callable}, which cannot be called"
+    if failover.not_callable is not None:
+        instead = f"asked in place of {failover.not_callable}, which cannot be called"
         error.why = f"{error.why}; {instead}" if error.why else instead
     if again is not None and all(attempt.outcome == "passed over" for attempt in others):
         what = "it was not asked again, and will be from" if len(others) == 1 else "the first of them is asked again from"

@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from portico.config.sources import Effective
     from portico.config.problem import Problem
     from portico.config.schema import PluginsConfig
+    from portico.config.sources import Effective
     from portico.interfaces.auth_method import AuthMethod
     from portico.interfaces.authorization import TokenDialect
     from portico.interfaces.plan_reader import PlanReader

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from portico.errors import ConfigError, NetworkError, PorticoError
-from portico.models.asking import Refused, with_token
 from portico.models.catalog import host_of
-from portico.models.refusal import read_refusal, refused_inside
+from portico.models.client import with_token
+from portico.models.refusal import AttemptFailed, json_object, read_refusal, refused_inside
 from portico.secret import Secret
 from portico.usage.report import PlanReport, failed, needs_plan_key, not_asked, refused, unreadable, unsure
 
@@ -52,8 +51,8 @@ class PlanAsker:
         except TimeoutError:
             why = f"no answer within {timeout_s:g} s"
             return failed(account, NetworkError("network", f"{account.spec.label} did not tell of the plan.", why=why))
-        except Refused as refusal:
-            return refused(account, refusal.refusal)
+        except AttemptFailed as error:
+            return refused(account, error.refusal)
         except PorticoError as error:
             return failed(account, error)
 
@@ -109,15 +108,15 @@ class PlanAsker:
         """What the answer says of the account.
 
         Raises:
-            Refused: the provider refuses to say.
+            AttemptFailed: the provider refuses to say.
         """
         if answer.is_page:
             return unreadable(account, f"a web page and no data came back (HTTP {answer.status})")
         if answer.is_refusal(account):
-            raise Refused(_refusal(account, answer, key))
+            raise AttemptFailed(_refusal(account, answer, key))
         if not answer.complete:
             return unreadable(account, f"what came back is longer than {_LONGEST >> 10} KiB")
-        fields = _object(answer.body)
+        fields = json_object(answer.body)
         if fields is None:
             return unreadable(account, "what came back is no data that can be read")
         return PlanReport(account, "told", _of_reader(account, lambda: account.reader.read(fields, self._clock.wall_ms())))
@@ -175,11 +174,3 @@ def _of_reader(account: PlanAccount, call: Callable[[], T]) -> T:
         message = f"The plan reader of {account.spec.id} failed."
         hint = "Update the plugin that brings it, or report this to its author: {prog} plugins list"
         raise ConfigError("plan-reader-failed", message, why=type(error).__name__, hint=hint) from None
-
-
-def _object(body: bytes) -> dict[str, Any] | None:
-    try:
-        answer = json.loads(body)
-    except (ValueError, RecursionError):
-        return None
-    return answer if isinstance(answer, dict) else None

@@ -1,0 +1,297 @@
+"""Forward one request: to one candidate after the other until one answers, then pass that answer on as it comes.
+
+What an attempt is, and which response is an answer, is in `portico.models.client` and `portico.models.acceptance`. The gateway's
+own are the bytes that pass, how long a client is kept waiting, the counts read from what has passed, and a client that leaves.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+from portico.errors import NetworkError, PorticoError, frames_of, place_of
+from portico.gateway.headers import is_framed, to_client
+from portico.gateway.outcome import Outcome, headers_of
+from portico.models.acceptance import Patience, read_event
+from portico.models.client import attempt, request_headers
+from portico.models.failover import Failover, first_answer
+from portico.models.protocols import PROTOCOLS
+from portico.models.refusal import AttemptFailed, is_json, json_object, local_trouble, shown
+from portico.models.refusal_errors import no_answer
+from portico.models.usage import Usage
+from portico.net.errors import AnswerCut
+from portico.net.sse import EventParser
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from portico.auth.broker import TokenBroker
+    from portico.gateway.body import Body
+    from portico.gateway.live_models import Candidates
+    from portico.gateway.outcome import End
+    from portico.gateway.routes import Route
+    from portico.interfaces.basics import Clock
+    from portico.models.acceptance import Accepted
+    from portico.models.callable import CallableModel
+    from portico.models.cooldown import Cooldowns
+    from portico.models.failover import Attempt
+    from portico.models.protocols.question import ApiProtocol, Piece
+    from portico.models.refusal import Refusal
+    from portico.net.client import HttpClient, Response
+    from portico.secret import Secret
+
+COMMENTS_S: Final = 2.0
+"""Seconds that comments alone are held: a provider has time to say that it is overloaded, and no client gives up."""
+HEAD_ALONE_S: Final = 15.0
+"""Seconds that a head is held behind which nothing comes: less than the 30 s that the strictest clients wait for one."""
+ERROR_BODY_S: Final = 30.0
+"""Seconds for the body of an error: the client gets all of the provider's message."""
+# Bytes of an answer in one piece that are kept for its counts, if it was passed on before its end.
+_METERED: Final = 1 << 20
+# An event that tells counts is small.
+_LONGEST_EVENT: Final = 1 << 20
+_TELLING: Final = re.compile(rb'usage": ?\{|"error"|\[DONE\]|message_stop|response\.(?:completed|incomplete|failed)')
+_log: Final = logging.getLogger("portico.gateway")
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """A client's request, understood. `client` is the name of its key, `query` as it was written; `headers` may be passed on."""
+
+    route: Route
+    body: Body
+    client: str
+    query: str
+    headers: Mapping[str, str]
+
+
+class Gone(Exception):
+    """The client has hung up."""
+
+
+class NoAnswer(Exception):
+    """No candidate has begun to answer. `error` is for the client, `refusal` what it is about.
+
+    `wait_ms` is after how many ms another try is worth it, None if nobody knows.
+    """
+
+    def __init__(self, error: PorticoError, refusal: Refusal, wait_ms: int | None) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.refusal = refusal
+        self.wait_ms = wait_ms
+
+
+class ClientSide(Protocol):
+    """The way back to the client. Each method but the last raises `Gone` if nobody is there."""
+
+    async def begin(self, status: int, headers: Mapping[str, str]) -> None:
+        """Send the head of an answer whose length is not known."""
+        ...
+
+    async def send(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
+        """An answer in one piece: what `begin` and `end` do with one that is passed on."""
+        ...
+
+    async def write(self, chunk: bytes) -> None:
+        """Send a piece, and wait while the client has not taken what went before."""
+        ...
+
+    async def end(self) -> None:
+        """The answer is whole."""
+        ...
+
+    def abort(self) -> None:
+        """Break the connection off, so that nobody takes what was sent for the whole."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What every request needs. `cooldowns` is shared by all; `counting` by those that count tokens only."""
+
+    upstream: HttpClient
+    broker: TokenBroker
+    cooldowns: Cooldowns
+    counting: Cooldowns
+    clock: Clock
+    done: Callable[[Outcome], None]
+
+    @property
+    def patience(self) -> Patience:
+        """How long a client is kept waiting for what may still turn out to be an error."""
+        return Patience(ERROR_BODY_S, ERROR_BODY_S, None, HEAD_ALONE_S, COMMENTS_S, self.clock)
+
+
+class Forward:
+    """`call`, forwarded to the first of `candidates` that answers. `failover` has what came of them so far."""
+
+    def __init__(self, call: Call, candidates: Candidates, parts: Parts) -> None:
+        self._call = call
+        self._parts = parts
+        self._candidates = candidates
+        self._protocol = PROTOCOLS[call.route.api]
+        self._meter = StreamMeter(self._protocol)
+        self._piecewise = bytearray()
+        self._began_at, self._began = parts.clock.wall_ms(), parts.clock.monotonic()
+        self._first_byte: int | None = None
+        cooldowns = parts.counting if call.route.counts else parts.cooldowns
+        self.failover = Failover(candidates.models, cooldowns, candidates.wanted)
+
+    async def run(self, client: ClientSide) -> None:
+        """Answer.
+
+        Raises:
+            NoAnswer: nobody did, and nothing was sent to the client.
+        """
+        accepted = await first_answer(self.failover, self._attempt, on_failed=self._log_failed)
+        if accepted is None:
+            raise self._no_answer()
+        self._first_byte = self._since_it_began()
+        if accepted.response.has_body:
+            self._call.body.free()  # no other candidate will be asked
+        try:
+            end, why = await self._passed_on(accepted, client)
+        except asyncio.CancelledError:
+            self._tell("client-gone", accepted.response.status, accepted.model)
+            raise
+        fields = accepted.fields if accepted.complete or accepted.streams else json_object(bytes(self._piecewise))
+        if fields is not None:
+            self._meter.usage = self._protocol.usage(fields)
+        self._tell(end, accepted.response.status, accepted.model, why)
+
+    def failed(self, status: int, why: str) -> None:
+        """Tell that the client was sent an error of this status."""
+        self._tell("refused", status, None, why)
+
+    def headers(self, model: CallableModel | None) -> dict[str, str]:
+        """Who answers, and why others did not."""
+        if model is not None and len(self.failover.attempts) == 1:
+            return self._candidates.first_answers
+        return headers_of(model, self.failover.attempts, self._candidates.passed)
+
+    async def _attempt(self, model: CallableModel) -> Accepted[Response]:
+        return await attempt_call(model, self._call, self._parts.upstream, self._parts.broker, self._parts.patience)
+
+    def _log_failed(self, failed: Attempt) -> None:
+        model, path = failed.model.reference, self._call.route.path
+        _log.info("%s %s: %s does not answer: %s", self._call.client, path, model, failed.refusal)
+
+    def _no_answer(self) -> NoAnswer:
+        reason = self.failover.reason
+        assert reason is not None  # noqa: S101 - as in `no_answer`
+        assert reason.refusal is not None  # noqa: S101 - only an answer has none
+        return NoAnswer(no_answer(self.failover), reason.refusal, self.failover.wait_ms)
+
+    async def _passed_on(self, accepted: Accepted[Response], client: ClientSide) -> tuple[End, str]:
+        response = accepted.response
+        headers = {**to_client(response.headers.items()), **self.headers(accepted.model)}
+        try:
+            if accepted.complete:
+                await client.send(response.status, headers, accepted.start)
+            else:
+                await client.begin(response.status, headers)
+                await self._pass_on(accepted.start, accepted, client)
+                async for chunk in accepted.rest():
+                    await self._pass_on(chunk, accepted, client)
+                if accepted.streams and not is_framed(response.headers) and self._meter.broke_off():
+                    raise AnswerCut("its connection closed before the last event")
+                await client.end()
+        except NetworkError as error:
+            client.abort()
+            return "cut", str(error)
+        except Gone:
+            return "client-gone", ""
+        finally:
+            accepted.close()
+        return ("cut", shown(self._meter.refused, accepted.key)) if self._meter.refused is not None else ("answered", "")
+
+    async def _pass_on(self, chunk: bytes, accepted: Accepted[Response], client: ClientSide) -> None:
+        await client.write(chunk)
+        if accepted.streams:
+            self._meter.feed(chunk)
+        elif len(self._piecewise) <= _METERED:
+            self._piecewise += chunk
+
+    def _tell(self, end: End, status: int, model: CallableModel | None, why: str = "") -> None:
+        whole = self._since_it_began()
+        attempts, usage = tuple(self.failover.attempts), self._meter.usage
+        outcome = Outcome(self._call, end, status, attempts, self._began_at, whole, self._first_byte, model, usage, why)
+        self._parts.done(outcome)
+
+    def _since_it_began(self) -> int:
+        return round((self._parts.clock.monotonic() - self._began) * 1000)
+
+
+async def attempt_call(
+    model: CallableModel, call: Call, upstream: HttpClient, broker: TokenBroker, patience: Patience
+) -> Accepted[Response]:
+    """Forward `call` to `model`, byte for byte but for the model's name and the credential.
+
+    Raises:
+        AttemptFailed: as `attempt`; also if a bug here or in a plugin is why.
+    """
+    api, body = call.route.api, call.body.naming(model.reference.model)
+
+    async def send(key: Secret | None) -> Response:
+        headers = request_headers(model, key, PROTOCOLS[api].headers(), call.headers)
+        url = call.route.url(model.bases.get(api, model.base_url), call.query)
+        return await upstream.send(url, body=body, headers={name.lower(): value for name, value in headers.items()})
+
+    try:
+        return await attempt(model, broker, send, api=api, patience=patience)
+    except AttemptFailed:
+        raise
+    except Exception as error:  # noqa: BLE001 - one candidate's bug must not keep the others from answering
+        failed, place, frames = _of_bug(error), place_of(error), frames_of(error)
+    # Not while it is handled: a log that cannot be written would show it, and its text may quote a token.
+    _log.error("%s could not be asked: %s\n%s", model.reference, place, frames)
+    raise failed
+
+
+def _of_bug(error: Exception) -> AttemptFailed:
+    """A bug, by its kind and place: its text may quote a token."""
+    why = place_of(error)
+    failure = PorticoError(
+        "internal-error", "The gateway has a bug.", why=why, hint="Please report it, with what {prog} gateway logs shows."
+    )
+    return AttemptFailed(local_trouble(failure), failure)
+
+
+class StreamMeter:
+    """The counts of a stream of events. `whole`: its own end was seen; `refused`: the provider's words where it broke off.
+
+    They are read from what has passed: nothing waits for the reading, and no text of an answer is kept.
+    """
+
+    def __init__(self, protocol: ApiProtocol) -> None:
+        self._protocol = protocol
+        self._events = EventParser(_LONGEST_EVENT)
+        self.usage: Usage | None = None
+        self.whole = False
+        self.refused: str | None = None
+
+    def feed(self, chunk: bytes) -> None:
+        """Read what has just passed."""
+        for data in self._events.feed(chunk):
+            if _TELLING.search(data) and (piece := read_event(self._protocol, data)) is not None:
+                self._read(piece)
+
+    def broke_off(self) -> bool:
+        """After the last piece of a stream that ends with its connection: whether that was in the middle.
+
+        Its own end may lack the empty line after it. Not every server of completions sends `[DONE]`: such a stream may also end
+        between two events.
+        """
+        within_event = self._events.is_within_event and not is_json(self._events.rest or b"")
+        self.feed(b"\n\n")
+        return not self.whole and (within_event or self._protocol.api != "openai-completions")
+
+    def _read(self, piece: Piece) -> None:
+        if piece.usage is not None:
+            self.usage = (self.usage or Usage()).updated(piece.usage)
+        self.whole = self.whole or piece.end
+        self.refused = piece.refused or self.refused
