@@ -106,9 +106,10 @@ def start(args: argparse.Namespace, rt: Runtime) -> int:
     from portico.cli.gateway_service import installed
     from portico.cli.tool_gateway import keep_running
     from portico.gateway import service
+    from portico.gateway.state import running
 
     port = _port(args, rt)
-    present = service.running(rt.paths)
+    present = running(rt.paths)
     if present is not None:
         if keep_running(rt, present) and not rt.options.json:
             rt.out.note("It was started for a tool, and no longer ends with it.")

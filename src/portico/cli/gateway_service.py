@@ -73,9 +73,9 @@ class Installed:
         """
         from portico.gateway import service
         from portico.gateway.service import Ended
-        from portico.gateway.state import gateway_lock
+        from portico.gateway.state import gateway_lock, running
 
-        before = service.running(rt.paths)
+        before = running(rt.paths)
         pid = before.pid if before is not None else gateway_lock(rt.paths).holder()  # one that hangs is ended too
         self.manager.stop(self.service)
         ended = service.stop(rt.paths)  # one that was started by hand is no child of the manager

@@ -59,9 +59,10 @@ def gateway_for_a_tool(rt: Runtime, tool: str) -> Iterator[tuple[GatewayState, S
 
 def _running(rt: Runtime) -> GatewayState:
     from portico.gateway import service
+    from portico.gateway.state import running
     from portico.store.atomic import write_private
 
-    present = service.running(rt.paths)
+    present = running(rt.paths)
     if present is not None:
         return present
     state = service.start(rt.paths, port=_free_port(rt), passphrase=rt.passphrase, env=rt.env, store=rt.store_choice())

@@ -45,9 +45,10 @@ def settle(bench: Workbench, *, wanted: bool) -> str:
 def _kept_by_the_one_that_runs(bench: Workbench) -> str:
     """A gateway gets the sealed file store's passphrase when it starts: one that started without it is started anew."""
     from portico.gateway import service
+    from portico.gateway.state import running
 
     try:
-        state = service.running(bench.paths)
+        state = running(bench.paths)
         if state is not None and service.lacks_passphrase(bench.paths, state):
             service.restart(bench.paths, port=state.port, passphrase=bench.passphrase, env=bench.env, store=bench.store_choice())
             return "the gateway keeps it fresh; it was restarted, since it did not have the passphrase of the token store"
