@@ -17,7 +17,7 @@ from figures import ROOT, Figure, compile_everything, environment
 
 if TYPE_CHECKING:
     from portico.auth.broker import TokenBroker
-    from portico.oauth.client import OAuthClient
+    from portico.net.client import HttpClient
     from portico.paths import Paths
     from portico.store.profiles import ProfileIndex
     from portico.store.vault import Vault
@@ -53,7 +53,7 @@ class Bench:
     vault: Vault
     index: ProfileIndex
     paths: Paths
-    http: OAuthClient
+    http: HttpClient
 
     def expire(self, *, expires_in_s: float = -1.0) -> None:
         from portico.clock import SystemClock
@@ -83,7 +83,7 @@ class Bench:
         return a_broker(self.vault, self.index, self.paths, self.http)
 
 
-def a_broker(vault: Vault, index: ProfileIndex, paths: Paths, http: OAuthClient) -> TokenBroker:
+def a_broker(vault: Vault, index: ProfileIndex, paths: Paths, http: HttpClient) -> TokenBroker:
     from portico.auth.broker import TokenBroker
     from portico.clock import SystemClock
     from portico.oauth.standard import StandardDialect
@@ -99,7 +99,7 @@ def a_broker(vault: Vault, index: ProfileIndex, paths: Paths, http: OAuthClient)
 
 
 async def _measure(env: dict[str, str], rounds: int) -> list[Figure]:
-    from portico.oauth.client import OAuthClient
+    from portico.net.client import HttpClient
     from portico.paths import resolve_paths
     from portico.store.profiles import ProfileIndex
     from portico.store.vault import Vault
@@ -109,7 +109,7 @@ async def _measure(env: dict[str, str], rounds: int) -> list[Figure]:
     paths = resolve_paths(env=env)
     index = ProfileIndex(paths)
     vault = Vault(paths, index, env=env)
-    async with serve(server) as base, OAuthClient() as http:
+    async with serve(server) as base, HttpClient() as http:
         bench = Bench(server, base, vault, index, paths, http)
         vault.probe()
         server.faults.always("/token", Fault(delay_s=0.05))
@@ -211,14 +211,14 @@ async def _idle(bench: Bench) -> Figure:
 
 
 async def _child() -> None:
-    from portico.oauth.client import OAuthClient
+    from portico.net.client import HttpClient
     from portico.paths import resolve_paths
     from portico.store.profiles import ProfileIndex
     from portico.store.vault import Vault
 
     paths = resolve_paths()
     index = ProfileIndex(paths)
-    async with OAuthClient() as http:
+    async with HttpClient() as http:
         broker = a_broker(Vault(paths, index), index, paths, http)
         print("ready", flush=True)
         sys.stdin.readline()

@@ -33,7 +33,7 @@ BANNED: Final = ("httpx", "httpx2", "requests", "pydantic", "typer", "click", "m
 
 
 def _room(dotted: str) -> str:
-    """`oauth` for `portico.oauth.client`; empty for `portico` itself and for names of its `__init__`."""
+    """`oauth` for `portico.oauth.pkce`; empty for `portico` itself and for names of its `__init__`."""
     parts = dotted.split(".")
     return (
         parts[1]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from portico.interfaces.authorization import FormPoster
     from portico.interfaces.basics import Clock
     from portico.models.loader import ModelLoader
-    from portico.oauth.client import OAuthClient
+    from portico.net.client import HttpClient
     from portico.paths import Paths
     from portico.plugins.manager import PluginHost
     from portico.secret import Secret
@@ -168,11 +168,11 @@ class Installation:
 
         return History(self.paths, clock=self.clock, say=self.warn, gather_s=gather_s) if self.settings.config.history else None
 
-    def http(self) -> OAuthClient:
-        """A client for token endpoints: an async context manager, for one command's run."""
-        from portico.oauth.client import OAuthClient
+    def http(self) -> HttpClient:
+        """The HTTP client: an async context manager, for one command's run."""
+        from portico.net.client import HttpClient
 
-        return OAuthClient(clock=self.clock)
+        return HttpClient(clock=self.clock)
 
     def broker(self, http: FormPoster, *, store: TokenStore | None = None) -> TokenBroker:
         """The owner of refresh, over this installation's plugins, and its token store or another one."""

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 REDACTED: Final = "[redacted]"
 # No child process is to get these: a browser or a tool has no business with the store.
 SECRET_VARIABLES: Final = ("PORTICO_PASSPHRASE_FILE", "PORTICO_PASSPHRASE")
+SHORTEST: Final = 6
+"""Characters of the shortest value of a form that is a secret: hiding shorter ones would change the words of a reply."""
 
 # Over-redaction can be undone by the reader; a leaked secret cannot. Field names first, then shapes that are tokens on sight.
 _FIELD = (

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from portico.oauth.client import OAuthClient
+from portico.net.client import HttpClient
 from portico.store import sealed_file
 from portico.store.passphrase import PassphraseSource
 from portico.store.profiles import ProfileIndex
@@ -24,5 +24,5 @@ async def account(paths, clock, monkeypatch):
     index = ProfileIndex(paths)
     vault = Vault(paths, index, store="file", passphrase=PassphraseSource({"PORTICO_PASSPHRASE": canary("passphrase")}))
     server = AuthorizationServer(clock=clock)
-    async with serve(server) as base, OAuthClient(clock=clock) as http:
+    async with serve(server) as base, HttpClient(clock=clock) as http:
         yield Account(server, base, clock, paths, OffLoop(vault), OffLoop(index), http)

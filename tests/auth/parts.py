@@ -16,7 +16,7 @@ from portico.store.token_store import LocalTokenStore
 from portico.testing.authorization_server import CLIENT_ID, AuthorizationServer
 
 if TYPE_CHECKING:
-    from portico.oauth.client import OAuthClient
+    from portico.net.client import HttpClient
     from portico.paths import Paths
     from portico.testing.clock import FakeClock
 
@@ -66,7 +66,7 @@ class Account:
     paths: Paths
     vault: OffLoop
     index: OffLoop
-    http: OAuthClient
+    http: HttpClient
 
     @property
     def store(self) -> LocalTokenStore:

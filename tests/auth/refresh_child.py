@@ -22,7 +22,7 @@ from portico.auth.background import BackgroundRefresh
 from portico.auth.broker import TokenBroker
 from portico.clock import SystemClock
 from portico.errors import PorticoError
-from portico.oauth.client import OAuthClient
+from portico.net.client import HttpClient
 from portico.paths import resolve_paths
 from portico.store import sealed_file, token_store
 from portico.store.profiles import ProfileIndex
@@ -84,7 +84,7 @@ async def main(args) -> None:
     index = ProfileIndex(paths)
     on_step = on_step_of(args)
     vault = Vault(paths, index, store="file", on_step=on_step)
-    async with OAuthClient() as http:
+    async with HttpClient() as http:
         store = LocalTokenStore(paths, index, lambda: vault)
         broker = TokenBroker(store=store, dialects=dialects, http=http, clock=SystemClock(), paths=paths, on_step=on_step)
         say("ready")

@@ -14,10 +14,10 @@ from portico.errors import SignInNeeded, StoreError
 from portico.interfaces.provider_spec import ModelSpec
 from portico.models.callable import CallableModel
 from portico.models.client import begin
-from portico.models.http import ModelHttp
 from portico.models.protocols.question import Question
 from portico.models.reference import ModelReference
 from portico.models.refusal import AttemptFailed
+from portico.net.client import HttpClient
 from portico.secret import Secret
 from portico.store.records import Tokens
 from portico.store.token_store import refresh_lock
@@ -155,7 +155,7 @@ async def test_a_hundred_requests_with_an_old_token_make_one_refresh_and_are_sen
         source="a test",
     )
     broker = account.broker()
-    async with ModelHttp() as http:
+    async with HttpClient() as http:
 
         async def ask():
             answer = await begin(model, Question("?", 1), http=http, broker=broker)

@@ -26,10 +26,10 @@ from tests.services.test_service_files import FAKE
 # What a service's process does when it refreshes, as far as the way to the network goes.
 FETCH = """
 import asyncio
-from portico.oauth.client import OAuthClient
+from portico.net.client import HttpClient
 
 async def main():
-    async with OAuthClient() as http:
+    async with HttpClient() as http:
         await http.get("https://as.example/metadata")
 
 asyncio.run(main())

@@ -96,7 +96,7 @@ def test_while_waiting_for_a_device_code(session):
 @pytest.mark.requirement("E19")
 @pytest.mark.parametrize(
     ("module", "owner", "name"),
-    [("store.vault", "Vault", "probe"), ("oauth.client", "OAuthClient", "post_form")],
+    [("store.vault", "Vault", "probe"), ("net.client", "HttpClient", "post_form")],
     ids=["before the browser", "during the exchange"],
 )
 def test_before_anything_is_stored(session, module, owner, name):

@@ -14,7 +14,7 @@ from minimax_portal_auth.plugin import MinimaxPortal
 from portico.emulation.run import run_emulation
 from portico.errors import Denied, NetworkError, OAuthError, TimedOut
 from portico.interfaces.plugin_parts import EmulatorOptions
-from portico.oauth.client import OAuthClient
+from portico.net.client import HttpClient
 from portico.oauth.device_flow import device_flow
 from portico.oauth.flow import DeviceCode, FlowContext, PollRetry, PollSlowed
 from portico.oauth.revocation import revoke
@@ -34,7 +34,7 @@ API = {"global": "https://api.minimax.io", "cn": "https://api.minimaxi.com"}
 class Desk:
     """Signs in at a running emulator, with a person who decides as soon as the code is shown."""
 
-    def __init__(self, emulator: MinimaxEmulator, http: OAuthClient, clock: FakeClock) -> None:
+    def __init__(self, emulator: MinimaxEmulator, http: HttpClient, clock: FakeClock) -> None:
         self.emulator = emulator
         self.http = http
         self.clock = clock
@@ -72,7 +72,7 @@ def open_desk(tmp_path: Path, paths, monkeypatch: pytest.MonkeyPatch, fake_clock
         async with run_emulation([emulator], options, tmp_path / "run") as info:
             for name, value in info.env.items():
                 monkeypatch.setenv(name, value)
-            async with OAuthClient(clock=fake_clock) as http:
+            async with HttpClient(clock=fake_clock) as http:
                 yield Desk(emulator, http, fake_clock)
 
     return desk

@@ -15,7 +15,7 @@ from portico.auth.freshness import own_time
 from portico.auth.health import health_of
 from portico.emulation.run import run_emulation
 from portico.interfaces.plugin_parts import EmulatorOptions
-from portico.oauth.client import OAuthClient
+from portico.net.client import HttpClient
 from portico.secret import Secret
 from portico.store import sealed_file
 from portico.store.passphrase import PassphraseSource
@@ -70,7 +70,7 @@ async def test_a_wrong_clock_costs_no_refresh_and_hands_out_no_ended_token(paths
         for name, value in info.env.items():
             monkeypatch.setenv(name, value)
         mint = emulator.service.spaces["global"].mint
-        async with OAuthClient(clock=clock) as http:
+        async with HttpClient(clock=clock) as http:
             index = ProfileIndex(paths)
             secret = PassphraseSource({"PORTICO_PASSPHRASE": canary("passphrase")})
             vault = Vault(paths, index, store="file", passphrase=secret)

@@ -16,12 +16,12 @@ from portico.models.acceptance import Patience
 from portico.models.callable import CallableModel
 from portico.models.client import begin
 from portico.models.discovery import discover
-from portico.models.http import ModelHttp
 from portico.models.protocols.question import Question
 from portico.models.reference import ModelReference
 from portico.models.refusal import AttemptFailed
 from portico.models.refusal_errors import error_of
 from portico.models.usage import Usage
+from portico.net.client import HttpClient
 from portico.secret import Secret
 from portico.testing.canary import canary
 from tests.gateway.providers import answered, event, provider, streamed
@@ -98,7 +98,7 @@ def a_model(server, **changes):
 
 async def ask(server, broker, *, question=Question("Why?", 8192), **changes):  # noqa: B008 - it cannot be changed
     """The pieces of text, and what was used."""
-    async with ModelHttp() as http:
+    async with HttpClient() as http:
         answer = await begin(a_model(server, **changes), question, http=http, broker=broker)
         usage, text = Usage(), []
         async for piece in answer.pieces():
@@ -266,7 +266,7 @@ async def test_the_same_number_in_a_later_event_is_no_reason_to_ask_again():
 @pytest.mark.parametrize("ended", [ENDED_403, ENDED_200], ids=["403", "200 with 1004"])
 async def test_a_list_of_models_is_asked_for_again_with_a_refreshed_token(ended):
     broker = Broker()
-    async with provider(ended, answered({"data": [{"id": "one"}]})) as far, ModelHttp() as http:
+    async with provider(ended, answered({"data": [{"id": "one"}]})) as far, HttpClient() as http:
         found = await discover(a_model(SimpleNamespace(origin=far.base)), http=http, broker=broker)
 
     assert [model.id for model in found] == ["one"]
@@ -281,13 +281,13 @@ async def hangs(writer):
 
 @pytest.mark.requirement("E101")
 async def test_a_rejection_whose_body_hangs_is_waited_for_a_moment_and_the_token_refreshed(monkeypatch):
-    monkeypatch.setattr("portico.models.http.ERROR_BODY_S", 0.1)
+    monkeypatch.setattr("portico.net.client.ERROR_BODY_S", 0.1)
     monkeypatch.setattr("portico.models.client.ASKING", Patience(error_s=0.1))
     broker, other = Broker(), Broker()
     async with asyncio.timeout(4):
         async with provider(hangs, FINE) as far:
             assert (await ask(SimpleNamespace(origin=far.base), broker))[0] == ["yes"]
-        async with provider(hangs, answered({"data": [{"id": "one"}]})) as far, ModelHttp() as http:
+        async with provider(hangs, answered({"data": [{"id": "one"}]})) as far, HttpClient() as http:
             found = await discover(a_model(SimpleNamespace(origin=far.base)), http=http, broker=other)
 
     assert [model.id for model in found] == ["one"]
@@ -427,7 +427,7 @@ async def test_a_question_whose_connection_breaks_was_sent_once_and_is_told_as_p
         writer.close()
 
     fine = answered(b"data: {}\n\n", content_type="text/event-stream")
-    async with provider(fine, breaks) as far, ModelHttp() as http:
+    async with provider(fine, breaks) as far, HttpClient() as http:
         asked = a_model(SimpleNamespace(origin=far.base))
         first = await begin(asked, Question("Why?", 10), http=http, broker=Broker())
         assert [chunk async for chunk in first.accepted.rest()] == []

@@ -328,12 +328,12 @@ def test_a_base_that_may_be_right_is_left_alone(run_portico, url, api):
 @pytest.mark.requirement("E153")
 async def test_the_client_for_model_apis_goes_by_the_rule_of_the_config_check():
     from portico.errors import ConfigError
-    from portico.models.http import ModelHttp
+    from portico.net.client import HttpClient
 
-    async with ModelHttp() as http:
+    async with HttpClient() as http:
         for host in ("10.0.0.7", "192.168.77.5", "172.16.0.1", "[fd00::7]", "models.local", "127.0.0.1"):
-            await http.way(f"http://{host}:1234/v1/models")
+            await http._route(f"http://{host}:1234/v1/models")
         for host in ("203.0.113.7", "acme.example", "169.254.169.254", "172.32.0.1"):
             with pytest.raises(ConfigError) as caught:
-                await http.way(f"http://{host}:1234/v1/models")
+                await http._route(f"http://{host}:1234/v1/models")
             assert caught.value.id == "endpoint-refused"

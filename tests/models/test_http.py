@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from aiohttp import web
 
 from portico.errors import ConfigError, NetworkError
-from portico.models.http import ModelHttp
+from portico.net.client import HttpClient
 
 
 @pytest.fixture
@@ -26,10 +28,10 @@ async def test_a_netrc_entry_for_the_host_is_not_sent_and_cookies_are_not_kept(e
     netrc.write_text("default login somebody password something\n")
     monkeypatch.setenv("NETRC", str(netrc))
 
-    async with ModelHttp() as http:
+    async with HttpClient() as http:
         for _ in range(2):
             async with await http.post(str(echo.make_url("/")), body={}, headers={"X-Own": "1"}) as answer:
-                headers = (await answer.json())["headers"]
+                headers = json.loads((await answer.read(1 << 16))[0])["headers"]
 
     assert headers["X-Own"] == "1"
     assert "Authorization" not in headers
@@ -40,7 +42,7 @@ async def test_a_netrc_entry_for_the_host_is_not_sent_and_cookies_are_not_kept(e
 @pytest.mark.parametrize("value", ["Bearer key\n", "Bearer key\r\nX-Other: 1", "a\0b"])
 async def test_a_header_with_a_line_break_is_said_to_be_that_and_not_a_server_that_cannot_be_reached(echo, value):
     """A key that was read from a file with the line's end, say."""
-    async with ModelHttp() as http:
+    async with HttpClient() as http:
         with pytest.raises(NetworkError) as raised:
             await http.post(str(echo.make_url("/")), body={}, headers={"Authorization": value})
     assert (raised.value.id, raised.value.unsent) == ("request-refused", True)
@@ -48,7 +50,7 @@ async def test_a_header_with_a_line_break_is_said_to_be_that_and_not_a_server_th
 
 
 async def test_a_url_that_would_carry_the_credential_in_the_clear_is_refused():
-    async with ModelHttp() as http:
+    async with HttpClient() as http:
         with pytest.raises(ConfigError) as caught:
             await http.post("http://api.minimax.io/anthropic/v1/messages", body={}, headers={})
 

@@ -12,12 +12,12 @@ from portico.errors import UsageError
 from portico.gateway.live_models import LiveModels
 from portico.models.callable import CallableModel
 from portico.models.client import begin
-from portico.models.http import ModelHttp
 from portico.models.loader import ModelLoader
 from portico.models.protocols.question import Question
 from portico.models.reference import ModelReference
 from portico.models.refusal import AttemptFailed
 from portico.models.refusal_errors import error_of
+from portico.net.client import HttpClient
 from portico.plugins.builtin.minimax import PROVIDER
 from portico.secret import Secret
 from tests.person import sit_down
@@ -153,7 +153,7 @@ async def test_a_known_model_that_the_provider_does_not_know_is_unknown_with_a_c
         error_codes=PROVIDER.error_codes,
     )
 
-    async with ModelHttp() as http:
+    async with HttpClient() as http:
         with pytest.raises(AttemptFailed) as refused:
             await begin(model, Question("Why?", 10), http=http, broker=None)
 

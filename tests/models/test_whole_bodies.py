@@ -10,12 +10,12 @@ import pytest
 
 from portico.errors import NetworkError, PorticoError
 from portico.models import client, discovery
-from portico.models import http as models_http
 from portico.models.acceptance import Patience
 from portico.models.discovery import discover
-from portico.models.http import ModelHttp
 from portico.models.protocols.question import Question
 from portico.models.refusal import AttemptFailed
+from portico.net import client as net_client
+from portico.net.client import HttpClient
 from portico.secret import Secret
 from tests.models.test_asking import STOP, Broker, a_model, delta, sse
 from tests.segments import Cut, cut_server, every_cut, failures, padded, response
@@ -66,7 +66,7 @@ async def test_a_single_read_of_this_server_is_cut_at_every_place():
     ],
 )
 async def test_a_refusal_is_the_same_wherever_its_response_is_cut(status, fields, kind, code):
-    async with cut_server() as server, ModelHttp() as http:
+    async with cut_server() as server, HttpClient() as http:
         data = response(padded(fields, LENGTH), status=status)
         whole, wrong = await failures(server, data, lambda: refused(server, http))
 
@@ -75,7 +75,7 @@ async def test_a_refusal_is_the_same_wherever_its_response_is_cut(status, fields
 
 
 async def test_a_list_of_models_is_the_same_wherever_its_response_is_cut():
-    async with cut_server() as server, ModelHttp() as http:
+    async with cut_server() as server, HttpClient() as http:
         data = response(padded(LISTED, LENGTH))
         whole, wrong = await failures(server, data, lambda: discover(of_key(server), http=http, broker=Broker()))
 
@@ -84,7 +84,7 @@ async def test_a_list_of_models_is_the_same_wherever_its_response_is_cut():
 
 
 async def test_a_refused_list_is_the_same_wherever_its_response_is_cut():
-    async with cut_server() as server, ModelHttp() as http:
+    async with cut_server() as server, HttpClient() as http:
         data = response(padded(NOT_KNOWN, LENGTH), status=401)
         whole, wrong = await failures(server, data, lambda: discover(of_key(server), http=http, broker=Broker()))
 
@@ -95,7 +95,7 @@ async def test_a_refused_list_is_the_same_wherever_its_response_is_cut():
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
 async def test_a_stream_is_the_same_wherever_its_response_is_cut(end):
     events = sse(delta("a€"), delta("b"), STOP).replace(b"\n", end.encode())
-    async with cut_server() as server, ModelHttp() as http:
+    async with cut_server() as server, HttpClient() as http:
         data = response(events, content_type="text/event-stream")
         whole, wrong = await failures(server, data, lambda: asked(server, http))
 
@@ -105,7 +105,7 @@ async def test_a_stream_is_the_same_wherever_its_response_is_cut(end):
 
 @pytest.mark.parametrize(("status", "kind"), [(200, "answer-unknown"), (401, "auth"), (429, "rate-limit"), (500, "server")])
 async def test_of_a_refusal_that_breaks_off_its_status_holds_and_nothing_of_its_body_does(status, kind):
-    async with cut_server() as server, ModelHttp() as http:
+    async with cut_server() as server, HttpClient() as http:
         server.data = response(padded(NO_PLAN, LENGTH), status=status, missing=1)
         with pytest.raises(AttemptFailed) as caught:
             await asked(server, http)
@@ -116,7 +116,7 @@ async def test_of_a_refusal_that_breaks_off_its_status_holds_and_nothing_of_its_
 
 @pytest.mark.parametrize(("status", "error"), [(200, "answer-cut"), (401, "credential-refused"), (500, "provider-failed")])
 async def test_a_list_that_breaks_off_is_a_broken_answer_though_what_came_is_json_and_the_status_of_an_error_holds(status, error):
-    async with cut_server() as server, ModelHttp() as http:
+    async with cut_server() as server, HttpClient() as http:
         server.data = response(padded(LISTED, LENGTH), status=status, missing=1)
         with pytest.raises(PorticoError) as caught:
             await discover(of_key(server), http=http, broker=Broker())
@@ -126,7 +126,7 @@ async def test_a_list_that_breaks_off_is_a_broken_answer_though_what_came_is_jso
 
 async def test_a_list_that_is_too_long_is_refused_for_its_length(monkeypatch):
     monkeypatch.setattr(discovery, "_LONGEST", 1 << 20)
-    async with cut_server() as server, ModelHttp() as http:
+    async with cut_server() as server, HttpClient() as http:
         server.data = response(padded(LISTED, (1 << 20) + 1))
         with pytest.raises(NetworkError, match="longer than 1 MiB") as caught:
             await discover(of_key(server), http=http, broker=Broker())
@@ -148,7 +148,7 @@ async def test_a_refusal_that_never_ends_is_given_up(monkeypatch):
                 await writer.drain()
                 await asyncio.sleep(0.01)
 
-    async with cut_server(Endless()) as server, ModelHttp() as http:
+    async with cut_server(Endless()) as server, HttpClient() as http:
         with pytest.raises(AttemptFailed) as caught:
             await asyncio.wait_for(asked(server, http), 5)
 
@@ -156,12 +156,12 @@ async def test_a_refusal_that_never_ends_is_given_up(monkeypatch):
 
 
 async def test_the_shared_reader_says_whether_the_body_is_complete():
-    async with cut_server() as server, ModelHttp() as http:
+    async with cut_server() as server, HttpClient() as http:
         for length, complete in ((99, True), (100, True), (101, False)):
             server.data = response(b"x" * length)
             server.at = (len(server.data) - length + 50,)
-            async with await http.get(server.origin, headers={}) as answer:
-                body, whole = await http.read(answer, 100)
+            async with await http.send(server.origin, headers={}) as answer:
+                body, whole = await answer.read(100)
             assert (body, whole) == (b"x" * length, complete)
 
 
@@ -170,7 +170,7 @@ def test_larger_bodies_are_read_whole_in_any_number_of_pieces():
     st = hypothesis.strategies
 
     async def once(length, at):
-        async with cut_server() as server, ModelHttp() as http:
+        async with cut_server() as server, HttpClient() as http:
             listed = padded(LISTED, length)
             server.data = response(listed)
             server.at = tuple(each % len(server.data) for each in at)
@@ -200,8 +200,8 @@ INVALID_TOKEN = b'{"error": {"code": "invalid_token", "message": "The access tok
 @pytest.mark.requirement("E101")
 @pytest.mark.parametrize("status", [401, 403, 500])
 async def test_an_errors_body_counts_though_its_connection_stays_open(monkeypatch, status):
-    monkeypatch.setattr(models_http, "ERROR_BODY_S", 0.2)
-    monkeypatch.setattr(models_http, "FORBIDDEN_BODY_S", 0.2, raising=False)
+    monkeypatch.setattr(net_client, "ERROR_BODY_S", 0.2)
+    monkeypatch.setattr(net_client, "FORBIDDEN_BODY_S", 0.2, raising=False)
 
     class Open(Cut):
         async def answer(self, reader, writer):
@@ -210,16 +210,16 @@ async def test_an_errors_body_counts_though_its_connection_stays_open(monkeypatc
             await writer.drain()
             await asyncio.sleep(60)
 
-    async with cut_server(Open()) as server, ModelHttp() as http, asyncio.timeout(10):
-        answer = await http.get(server.origin, headers={})
-        assert await http.read_error(answer) == INVALID_TOKEN
+    async with cut_server(Open()) as server, HttpClient() as http, asyncio.timeout(10):
+        answer = await http.send(server.origin, headers={})
+        assert await answer.read_error() == INVALID_TOKEN
         answer.close()
 
 
 @pytest.mark.requirement("E101")
 @pytest.mark.parametrize(("status", "body"), [(403, INVALID_TOKEN), (401, b""), (500, b"")])
 async def test_only_a_403_is_waited_for_longer_since_its_body_tells_whether_to_refresh(monkeypatch, status, body):
-    monkeypatch.setattr(models_http, "ERROR_BODY_S", 0.1)
+    monkeypatch.setattr(net_client, "ERROR_BODY_S", 0.1)
     gone_on = asyncio.Event()
 
     class Late(Cut):
@@ -232,9 +232,9 @@ async def test_only_a_403_is_waited_for_longer_since_its_body_tells_whether_to_r
             writer.write(rest)
             await writer.drain()
 
-    async with cut_server(Late()) as server, ModelHttp() as http, asyncio.timeout(10):
-        answer = await http.get(server.origin, headers={})
-        reading = asyncio.create_task(http.read_error(answer))
+    async with cut_server(Late()) as server, HttpClient() as http, asyncio.timeout(10):
+        answer = await http.send(server.origin, headers={})
+        reading = asyncio.create_task(answer.read_error())
         await asyncio.wait([reading], timeout=0.5)
         gone_on.set()
         assert await reading == body
@@ -252,7 +252,7 @@ async def test_a_list_whose_403_hangs_is_refused_within_its_own_time(monkeypatch
             await writer.drain()
             await asyncio.sleep(60)
 
-    async with cut_server(Hung()) as server, ModelHttp() as http:
+    async with cut_server(Hung()) as server, HttpClient() as http:
         with pytest.raises(PorticoError) as caught:
             await discover(of_key(server), http=http, broker=Broker())
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlencode, urlsplit
 
 from portico.interfaces.authorization import HttpReply
+from portico.net.client import HttpClient
 from portico.oauth.browser_flow import browser_flow
-from portico.oauth.client import OAuthClient
 from portico.oauth.flow import AuthorizeUrl, FlowContext
 from portico.oauth.standard import StandardDialect
 from portico.secret import Secret
@@ -186,7 +186,7 @@ async def pending_login(
         asked = login.parameters
         return auth_server.codes.issue(asked["client_id"], asked["redirect_uri"], asked["code_challenge"], asked["scope"])
 
-    async with serve(auth_server) as base_url, OAuthClient() as http:
+    async with serve(auth_server) as base_url, HttpClient() as http:
         described = change(auth_server.description(base_url))
         defaults: dict[str, Any] = {"opener": NoBrowser(), "timeout_s": 60}
         flow = in_browser(described, dialect or StandardDialect(), http, finish=keep, on_event=events, **{**defaults, **options})

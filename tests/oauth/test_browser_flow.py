@@ -12,7 +12,7 @@ import pytest
 
 from portico.errors import ConfigError, NetworkError, NoWayToSignIn, OAuthError, TimedOut
 from portico.interfaces.authorization import Redirect
-from portico.oauth.client import OAuthClient
+from portico.net.client import HttpClient
 from portico.oauth.flow import AuthorizeUrl, BrowserNotOpened, Exchanging, Finished, RedirectCaught, StrayRequest
 from portico.oauth.standard import StandardDialect
 from portico.testing.authorization_server import AuthorizationServer, Fault, serve
@@ -122,7 +122,7 @@ async def test_two_logins_at_once_both_finish_and_their_states_do_not_cross():
 @pytest.mark.parametrize("endpoint", HOSTILE)
 async def test_a_hostile_authorization_url_is_refused_before_it_is_shown_or_opened(endpoint):
     opener, events = Opener(), Events()
-    async with serve(AuthorizationServer()) as base_url, OAuthClient() as http:
+    async with serve(AuthorizationServer()) as base_url, HttpClient() as http:
         described = replace(AuthorizationServer().description(base_url), authorization_endpoint=endpoint)
         with pytest.raises(ConfigError) as refused:
             await _flow(described, http, opener=opener, on_event=events)
@@ -143,7 +143,7 @@ async def _flow(described, http, **options):
 @pytest.mark.requirement("E3")
 async def test_a_taken_port_ends_the_flow_before_a_browser_opens():
     opener, events = Opener(), Events()
-    async with serve(AuthorizationServer()) as base_url, OAuthClient() as http:
+    async with serve(AuthorizationServer()) as base_url, HttpClient() as http:
         port = int(base_url.rpartition(":")[2])
         described = replace(AuthorizationServer().description(base_url), redirect=Redirect(port=port))
         with pytest.raises(NoWayToSignIn) as error:

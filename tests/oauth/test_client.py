@@ -18,7 +18,7 @@ from aiohttp import web
 
 from portico.errors import ConfigError, NetworkError
 from portico.interfaces.authorization import FormRequest
-from portico.oauth.client import BODY_CAP, OAuthClient
+from portico.net.client import REPLY_LIMIT, HttpClient
 from portico.oauth.proxy import Proxy, proxy_for
 from portico.paths import EMULATOR_ENV
 from portico.secret import Secret
@@ -48,7 +48,7 @@ async def server(handler, *, context: ssl.SSLContext | None = None):
 
 
 async def post(url: str, *, relocated=None, timeout_s=5.0, form=None, **options):
-    async with OAuthClient(**options) as client:
+    async with HttpClient(**options) as client:
         request = FormRequest(url, form or {"a": "1"}, {"Accept": "application/json"})
         return await client.post_form(request, relocated=relocated or {}, timeout_s=timeout_s)
 
@@ -151,7 +151,7 @@ async def test_a_hostile_endpoint_is_refused_before_anything_is_sent():
 
 async def test_too_long_a_body_and_a_compressed_bomb_are_cut_off():
     async def long(_request):
-        return web.Response(body=b"x" * (BODY_CAP + 1))
+        return web.Response(body=b"x" * (REPLY_LIMIT + 1))
 
     async def bomb(_request):
         packed = gzip.compress(b"0" * (64 * 1024 * 1024))
@@ -171,7 +171,7 @@ async def test_no_cookie_is_kept_and_the_client_names_itself_plainly():
         seen.append((request.headers.get("Cookie"), request.headers["User-Agent"]))
         return web.json_response({}, headers={"Set-Cookie": "a=1"})
 
-    async with server(cookies) as (port, _), OAuthClient() as client:
+    async with server(cookies) as (port, _), HttpClient() as client:
         for _ in range(2):
             await client.post_form(FormRequest(f"http://127.0.0.1:{port}/t", {}), relocated={})
 
@@ -246,7 +246,7 @@ async def test_a_connection_that_is_never_answered_ends_after_the_connect_timeou
 
     assert error.value.unsent
     assert time.monotonic() - started < 2
-    assert OAuthClient()._connect_timeout_s < 10
+    assert HttpClient()._timeout.connect < 10
 
 
 async def test_a_name_that_is_never_resolved_ends_after_the_connect_timeout(monkeypatch):
@@ -378,6 +378,6 @@ async def test_a_bad_certificate_is_refused_and_nothing_is_sent(fault, authority
 
 
 async def test_closing_twice_and_closing_unused_are_harmless():
-    client = OAuthClient()
+    client = HttpClient()
     await client.close()
     await client.close()

@@ -13,8 +13,7 @@ import pytest
 
 from portico.emulation.authority import make_authority
 from portico.errors import NetworkError
-from portico.models.http import ModelHttp
-from portico.oauth.client import OAuthClient
+from portico.net.client import HttpClient
 
 KEPT = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\n\r\n{}"
 CLOSED = b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 2\r\nConnection: close\r\n\r\n{}"
@@ -56,18 +55,18 @@ def left_open(main) -> list[str]:
 
 
 async def a_model_is_asked(url):
-    async with ModelHttp(keeps_connections=False) as http:
-        response = await http.get(url, headers={})
-        await http.read(response, 100)
+    async with HttpClient() as http:
+        response = await http.send(url, headers={})
+        await response.read(100)
 
 
 async def an_answer_is_given_up(url):
-    async with ModelHttp() as http:
-        (await http.get(url, headers={})).close()
+    async with HttpClient() as http:
+        (await http.send(url, headers={})).close()
 
 
 async def a_server_is_asked(url):
-    client = OAuthClient()
+    client = HttpClient()
     with suppress(NetworkError):
         await client.get(url)
     await client.close()

@@ -10,7 +10,7 @@ import pytest
 
 from portico.errors import Denied, NoWayToSignIn, OAuthError, TimedOut
 from portico.interfaces.authorization import OAuthServer
-from portico.oauth.client import OAuthClient
+from portico.net.client import HttpClient
 from portico.oauth.device_flow import device_flow
 from portico.oauth.flow import DeviceCode, Finished, FlowContext, PollRetry, PollSlowed
 from portico.oauth.standard import StandardDialect
@@ -37,7 +37,7 @@ class Run:
         self._approve = approve and approve_at is None
 
     async def go(self, change=lambda described: described, **options) -> None:
-        async with serve(self.server) as base_url, OAuthClient(clock=self.clock) as http:
+        async with serve(self.server) as base_url, HttpClient(clock=self.clock) as http:
             described = change(self.server.description(base_url))
             parts = (described, _Timed(self), _Posting(self, http), self._keep, self._see)
             await device_flow(FlowContext(*parts, clock=self.clock, **{"timeout_s": 900, **options}))
@@ -68,7 +68,7 @@ class _Timed(StandardDialect):
 class _Posting:
     """The real client, with a note of how long each poll may take."""
 
-    def __init__(self, run: Run, http: OAuthClient) -> None:
+    def __init__(self, run: Run, http: HttpClient) -> None:
         self._run, self._http = run, http
 
     async def post_form(self, request, **how):

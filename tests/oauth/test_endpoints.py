@@ -11,7 +11,7 @@ from aiohttp import web
 
 from portico.errors import ConfigError, NetworkError, OAuthError
 from portico.interfaces.authorization import HttpReply, OAuthServer
-from portico.oauth.client import OAuthClient
+from portico.net.client import HttpClient
 from portico.oauth.endpoints import discover, metadata_urls, needs_discovery
 from portico.secret import Secret
 from portico.testing.authorization_server import AuthorizationServer, Fault, serve
@@ -38,7 +38,7 @@ async def discovery(**extra):
     """A server whose metadata has `extra`, and what discovery makes of it."""
     server = AuthorizationServer()
     server.metadata_extra.update(extra)
-    async with serve(server) as base_url, OAuthClient() as http:
+    async with serve(server) as base_url, HttpClient() as http:
 
         async def find(**known):
             return await discover(replace(bare(base_url), **known), http)
@@ -86,7 +86,7 @@ async def test_openid_configuration_is_tried_second():
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", 0).start()
     issuer = f"http://127.0.0.1:{runner.addresses[0][1]}/realm"
-    async with OAuthClient() as http:
+    async with HttpClient() as http:
         found = await discover(bare(issuer), http)
     await runner.cleanup()
 
@@ -189,7 +189,7 @@ async def test_a_redirected_metadata_document_is_not_fetched_elsewhere():
 
 
 async def test_a_server_that_cannot_be_reached_is_a_network_error():
-    async with OAuthClient() as http:
+    async with HttpClient() as http:
         with pytest.raises(NetworkError) as error:
             await discover(bare("http://127.0.0.1:9"), http)
 

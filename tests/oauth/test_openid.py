@@ -11,7 +11,7 @@ import pytest
 
 from portico.errors import ConfigError, NetworkError, NoWayToSignIn, OAuthError
 from portico.interfaces.authorization import OAuthServer
-from portico.oauth.client import OAuthClient
+from portico.net.client import HttpClient
 from portico.oauth.device_flow import device_flow
 from portico.oauth.endpoints import discover
 from portico.oauth.flow import DeviceCode, FlowContext
@@ -242,7 +242,7 @@ async def test_the_id_token_of_a_device_sign_in_is_held_to_issuer_and_audience(c
     async def keep(grant):
         grants.append(grant)
 
-    async with serve(server) as base_url, OAuthClient(clock=clock) as http:
+    async with serve(server) as base_url, HttpClient(clock=clock) as http:
         described = OPENID(server.description(base_url))
         ended = await asyncio.gather(
             device_flow(FlowContext(described, StandardDialect(), http, keep, approve, clock=clock)), return_exceptions=True
@@ -308,7 +308,7 @@ async def test_a_push_that_fails_ends_the_sign_in_before_a_browser_opens(case):
     fault, id = PUSH_REFUSED[case]
     server, events = pushing(AuthorizationServer()), Events()
     server.faults.always("/par", fault)
-    async with serve(server) as base_url, OAuthClient() as http:
+    async with serve(server) as base_url, HttpClient() as http:
         with pytest.raises(NetworkError) as error:
             await in_browser(
                 server.description(base_url),
@@ -327,7 +327,7 @@ async def test_a_push_that_fails_ends_the_sign_in_before_a_browser_opens(case):
 @pytest.mark.requirement("E138")
 async def test_a_server_that_requires_a_push_and_names_no_place_for_it_has_no_way_to_sign_in():
     server, events = pushing(AuthorizationServer()), Events()
-    async with serve(server) as base_url, OAuthClient() as http:
+    async with serve(server) as base_url, HttpClient() as http:
         described = replace(server.description(base_url), pushed_authorization_request_endpoint=None)
         with pytest.raises(NoWayToSignIn, match="pushed"):
             await in_browser(described, StandardDialect(), http, finish=None, on_event=events, opener=NoBrowser(), timeout_s=2)
@@ -346,7 +346,7 @@ async def test_a_server_that_requires_a_push_and_names_no_place_for_it_has_no_wa
 async def test_the_metadata_says_whether_and_where_requests_are_pushed(named, endpoint, required):
     server = pushing(AuthorizationServer())
     server.metadata_extra = named
-    async with serve(server) as base_url, OAuthClient() as http:
+    async with serve(server) as base_url, HttpClient() as http:
         found = await discover(OAuthServer(issuer=base_url, client_id="portico-test", token_endpoint=""), http)
 
     assert found.pushed_authorization_request_endpoint == (base_url + endpoint if endpoint else None)
@@ -357,7 +357,7 @@ async def test_the_metadata_says_whether_and_where_requests_are_pushed(named, en
 async def test_a_place_to_push_to_that_is_not_safe_is_refused():
     server = pushing(AuthorizationServer())
     server.metadata_extra = {"pushed_authorization_request_endpoint": "http://evil.test/par"}
-    async with serve(server) as base_url, OAuthClient() as http:
+    async with serve(server) as base_url, HttpClient() as http:
         with pytest.raises(ConfigError) as error:
             await discover(OAuthServer(issuer=base_url, client_id="portico-test", token_endpoint=""), http)
 

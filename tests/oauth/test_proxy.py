@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from portico.errors import NetworkError
-from portico.models.http import ModelHttp
+from portico.net.client import HttpClient
 from portico.oauth.proxy import Proxy, may_hold_password, problems, proxy_for
 from portico.secret import Secret
 from tests.oauth.test_client import post
@@ -18,15 +18,15 @@ from tests.oauth.test_client import post
 OPENED_BY = """
 import asyncio, os, sys, threading
 from portico.errors import NetworkError
-from portico.models.http import ModelHttp
-from portico.oauth.client import OAuthClient
+from portico.net.client import HttpClient
+from portico.net.client import HttpClient
 
 path, threads = os.environ["PORTICO_PROXY_FILE"], []
 sys.addaudithook(lambda event, args: event == "open" and str(args[0]) == path and threads.append(threading.current_thread()))
 
 async def main():
-    async with OAuthClient() as oauth, ModelHttp() as http:
-        for sent in (oauth.get("https://as.test/metadata"), http.get("https://api.test/", headers={})):
+    async with HttpClient() as oauth, HttpClient() as http:
+        for sent in (oauth.get("https://as.test/metadata"), http.send("https://api.test/", headers={})):
             try:
                 await sent
             except NetworkError as error:
@@ -93,7 +93,7 @@ async def test_a_proxy_that_cannot_be_used_is_said_and_not_gone_around(value, wh
 @pytest.mark.requirement("E112")
 async def test_a_model_api_is_not_reached_around_a_malformed_proxy_either(monkeypatch, no_proxies):
     monkeypatch.setenv("HTTPS_PROXY", "http://[::1")
-    async with ModelHttp() as http:
+    async with HttpClient() as http:
         with pytest.raises(NetworkError, match="HTTPS_PROXY") as error:
             await http.post("https://api.minimax.io/v1/messages", body={}, headers={})
 
@@ -342,9 +342,9 @@ def test_no_proxy_matches_as_people_mean_it(entries, url, direct, variable, monk
 async def test_the_gateway_and_a_sign_in_go_by_the_same_rule(monkeypatch, no_proxies):
     monkeypatch.setenv("https_proxy", "proxy.test:3128")
     monkeypatch.setenv("no_proxy", "*.minimax.io:443")
-    async with ModelHttp() as http:
-        assert await http.way("https://api.minimax.io/v1/messages") is None
-        assert await http.way("https://api.minimaxi.com/v1/messages") == Proxy("http://proxy.test:3128")
+    async with HttpClient() as http:
+        assert (await http._route("https://api.minimax.io/v1/messages")).proxy is None
+        assert (await http._route("https://api.minimaxi.com/v1/messages")).proxy == Proxy("http://proxy.test:3128")
 
 
 @pytest.mark.requirement("E150")

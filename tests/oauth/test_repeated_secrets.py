@@ -14,10 +14,10 @@ import pytest
 
 from portico.errors import NotRevoked, PorticoError
 from portico.interfaces.authorization import FormRequest, HttpReply, TokenGrant
-from portico.oauth.client import OAuthClient
+from portico.net.client import HttpClient, secrets_of
 from portico.oauth.device_flow import device_flow
 from portico.oauth.flow import FlowContext
-from portico.oauth.repeated import read_reply, secrets_of
+from portico.oauth.repeated import read_reply
 from portico.oauth.revocation import revoke
 from portico.oauth.standard import StandardDialect
 from portico.oauth.token_response import read_json_object
@@ -95,7 +95,7 @@ async def test_a_code_and_its_verifier_that_the_token_endpoint_repeats_are_in_no
 async def test_a_device_code_that_the_token_endpoint_repeats_is_in_no_error(way, place):
     server, events, clock = AuthorizationServer(), Events(), FakeClock()
     server.faults.always("/token", Fault(status=400, body=lambda form: repeating(form, WAYS[way], place)))
-    async with serve(server) as base_url, OAuthClient(clock=clock) as http:
+    async with serve(server) as base_url, HttpClient(clock=clock) as http:
         described = server.description(base_url)
         with pytest.raises(PorticoError) as raised:
             await device_flow(FlowContext(described, StandardDialect(), http, finish=None, on_event=events, clock=clock))
@@ -113,7 +113,7 @@ async def test_neither_token_of_a_revocation_is_in_its_error_whichever_the_serve
         return json.dumps(errors(f"{WAYS[way](token)} {WAYS[way](other)}")[place])
 
     server.faults.always("/revoke", Fault(status=400, body=refuse))
-    async with serve(server) as base_url, OAuthClient() as http:
+    async with serve(server) as base_url, HttpClient() as http:
         described = server.description(base_url)
         with pytest.raises(NotRevoked) as raised:
             await revoke(described, StandardDialect(), http, refresh=Secret(token), access=Secret(other))
@@ -342,7 +342,7 @@ async def test_a_dialect_that_fails_over_a_code_ends_the_sign_in_without_quoting
 @pytest.mark.parametrize("method", ["device_request", "poll_request"])
 async def test_a_dialect_that_fails_over_a_device_code_ends_the_sign_in_at_once(method):
     server, events, clock = AuthorizationServer(), Events(), FakeClock()
-    async with serve(server) as url, OAuthClient() as http:
+    async with serve(server) as url, HttpClient() as http:
         with pytest.raises(PorticoError) as raised:
             described = server.description(url)
             await device_flow(FlowContext(described, quoting(method), http, lambda _grant: None, events, clock=clock))
@@ -353,7 +353,7 @@ async def test_a_dialect_that_fails_over_a_device_code_ends_the_sign_in_at_once(
 
 async def test_a_dialect_that_fails_over_a_revocation_is_told_as_that_and_quotes_no_token():
     server = AuthorizationServer()
-    async with serve(server) as url, OAuthClient() as http:
+    async with serve(server) as url, HttpClient() as http:
         with pytest.raises(NotRevoked) as raised:
             tokens = {"refresh": Secret(LONG), "access": Secret(JWT)}
             await revoke(server.description(url), quoting("revoke_request"), http, **tokens)

@@ -10,7 +10,7 @@ from dataclasses import replace
 import pytest
 
 from portico.errors import NotRevoked
-from portico.oauth.client import OAuthClient
+from portico.net.client import HttpClient
 from portico.oauth.revocation import revoke
 from portico.oauth.standard import StandardDialect
 from portico.secret import Secret
@@ -25,7 +25,7 @@ async def signed_out(*faults, change=lambda described: described, access=True, *
     server = AuthorizationServer()
     server.faults.add(REVOKE, *faults)
     issued = server.mint.start(CLIENT_ID, "profile")
-    async with serve(server) as base_url, OAuthClient() as http:
+    async with serve(server) as base_url, HttpClient() as http:
 
         async def go():
             await revoke(
@@ -108,7 +108,7 @@ async def test_a_token_that_a_server_repeats_in_its_error_is_not_shown():
     body = json.dumps({"error": "odd", "error_description": f"no such {secret}"})
     server = AuthorizationServer()
     server.faults.always(REVOKE, Fault(status=400, body=body))
-    async with serve(server) as base_url, OAuthClient() as http:
+    async with serve(server) as base_url, HttpClient() as http:
         with pytest.raises(NotRevoked) as error:
             await revoke(server.description(base_url), StandardDialect(), http, refresh=Secret(secret), access=None)
 

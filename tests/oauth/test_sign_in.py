@@ -14,7 +14,7 @@ import pytest
 from portico.clock import SystemClock
 from portico.errors import ConfigError, Denied, NoWayToSignIn, OAuthError
 from portico.interfaces.authorization import Redirect
-from portico.oauth.client import OAuthClient
+from portico.net.client import HttpClient
 from portico.oauth.flow import AuthorizeUrl, BrowserNotOpened, DeviceCode, DeviceUnavailable, Finished
 from portico.oauth.sign_in import sign_in
 from portico.oauth.standard import StandardDialect
@@ -46,7 +46,7 @@ class Run:
         async def keep(grant):
             self.grants.append(grant)
 
-        async with serve(self.server) as base_url, OAuthClient() as http:
+        async with serve(self.server) as base_url, HttpClient() as http:
             described = change(self.server.description(base_url, redirect=self._redirect))
             known = {"finish": keep, "on_event": self.events, "opener": self.opener, "timeout_s": 600, "clock": Hasty()}
             task = asyncio.create_task(sign_in(described, StandardDialect(), http, **{**known, **options}))

@@ -10,9 +10,9 @@ from aiohttp import web
 
 from portico.errors import NetworkError
 from portico.interfaces.authorization import FormRequest
+from portico.net.client import HttpClient
 from portico.oauth.authorization_response import UnfitResponse
 from portico.oauth.callback_http import Answer, read_form, refuse
-from portico.oauth.client import OAuthClient
 from portico.oauth.quiet_http import QuietServer
 from tests.segments import answer_to, cut_server, every_cut, failures, padded, response
 
@@ -39,7 +39,7 @@ def readers(client, server):
 @pytest.mark.parametrize("method", ["post", "get"])
 async def test_a_reply_is_the_same_wherever_it_is_cut(method, status):
     body = padded(REPLY, LENGTH)
-    async with cut_server() as server, OAuthClient() as client:
+    async with cut_server() as server, HttpClient() as client:
         whole, wrong = await failures(server, response(body, status=status), readers(client, server)[method])
 
     assert whole == (status, body.decode())
@@ -48,7 +48,7 @@ async def test_a_reply_is_the_same_wherever_it_is_cut(method, status):
 
 @pytest.mark.parametrize("method", ["post", "get"])
 async def test_a_reply_that_breaks_off_is_an_error_though_what_came_is_json(method):
-    async with cut_server() as server, OAuthClient() as client:
+    async with cut_server() as server, HttpClient() as client:
         server.data = response(padded(REPLY, LENGTH), missing=1)
         with pytest.raises(NetworkError):
             await readers(client, server)[method]()
@@ -104,7 +104,7 @@ def test_larger_replies_are_read_whole_in_any_number_of_pieces():
 
     async def once(length, at):
         body = padded(REPLY, length)
-        async with cut_server() as server, OAuthClient() as client:
+        async with cut_server() as server, HttpClient() as client:
             server.data = response(body)
             server.at = tuple(each % len(server.data) for each in at)
             assert await readers(client, server)["post"]() == (200, body.decode())

@@ -10,7 +10,7 @@ import pytest
 from aiohttp import web
 
 from portico.errors import ExitCode, NetworkError, SignInNeeded
-from portico.models.http import ModelHttp
+from portico.net.client import HttpClient
 from portico.plugins.builtin.minimax import PLANS, PROVIDER
 from portico.plugins.builtin.minimax_plans import OLDER
 from portico.secret import Secret
@@ -95,7 +95,7 @@ def an_account(api, **changes):
 
 
 async def ask(clock, *accounts, broker=None, timeout_s=10.0):
-    async with ModelHttp() as http:
+    async with HttpClient() as http:
         return await PlanAsker(http, broker, clock).ask_all(accounts, timeout_s=timeout_s)
 
 
@@ -232,7 +232,7 @@ async def test_a_token_that_stays_refused_is_not_rotated_again_by_each_further_q
     broker = Broker("old", "new")
     account = an_account(api, profile_id="p", key=None)
 
-    async with ModelHttp() as http:
+    async with HttpClient() as http:
         asker = PlanAsker(http, broker, fake_clock)
         reports = [await asker.ask(account) for _ in range(3)]
 
@@ -302,7 +302,7 @@ async def test_an_answer_that_breaks_off_is_a_failure_of_the_network(api, fake_c
 
 @pytest.mark.requirement("E101")
 async def test_a_rejection_whose_body_hangs_is_waited_for_a_moment_and_the_token_refreshed(api, fake_clock, monkeypatch):
-    monkeypatch.setattr("portico.models.http.ERROR_BODY_S", 0.1)
+    monkeypatch.setattr("portico.net.client.ERROR_BODY_S", 0.1)
 
     async def hangs(request):
         response = web.StreamResponse(status=401)

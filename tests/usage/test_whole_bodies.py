@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from portico.models.http import ModelHttp
+from portico.net.client import HttpClient
 from portico.usage.asking import PlanAsker
 from tests.segments import cut_server, failures, padded, response
 from tests.usage.test_asking import NO_PLAN, TOLD, an_account
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.requirement("E85")
 @pytest.fixture
 async def ask(fake_clock):
     """The server, and what asks it for the plan of one account."""
-    async with cut_server() as server, ModelHttp() as http:
+    async with cut_server() as server, HttpClient() as http:
         account = an_account(server)
 
         async def asked():

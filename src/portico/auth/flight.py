@@ -9,8 +9,8 @@ import threading
 from typing import TYPE_CHECKING, Any, Final
 
 from portico.auth.outcome import RefreshInterrupted
+from portico.net.errors import network_error
 from portico.oauth.deadline import Deadline
-from portico.oauth.http_errors import network_error
 from portico.oauth.tasks import let_go
 from portico.signals import finished, must_finish
 from portico.store.off_loop import start_off_loop

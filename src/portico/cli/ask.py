@@ -129,7 +129,6 @@ def _image(path: str) -> Image:
 
 async def _stream(course: Course, question: Question, max_tokens: int | None, rt: Runtime) -> None:
     from portico.models.client import ask, fitted
-    from portico.models.http import ModelHttp
     from portico.models.thinking import remark
 
     pieces = []
@@ -143,9 +142,9 @@ async def _stream(course: Course, question: Question, max_tokens: int | None, rt
             rt.out.note(told)
         return fitting
 
-    async with rt.http() as oauth, ModelHttp() as http:
+    async with rt.http() as http:
         course.begin()
-        answer = await ask(course.failover, question_for, http=http, broker=rt.broker(oauth), on_failed=say_failed)
+        answer = await ask(course.failover, question_for, http=http, broker=rt.broker(http), on_failed=say_failed)
         async for piece in answer.pieces():
             course.piece(piece)
             pieces.append(piece.text)

@@ -14,9 +14,9 @@ if TYPE_CHECKING:
     from portico.auth.broker import TokenBroker
     from portico.cli.runtime import Runtime
     from portico.models.callable import CallableModel
-    from portico.models.http import ModelHttp
     from portico.models.loader import ModelLoader
     from portico.models.probe import Probe
+    from portico.net.client import HttpClient
 
 
 def probed(args: argparse.Namespace, loader: ModelLoader, rt: Runtime) -> tuple[Probe, ...]:
@@ -34,16 +34,15 @@ def probed(args: argparse.Namespace, loader: ModelLoader, rt: Runtime) -> tuple[
 
 
 async def _ask(models: list[CallableModel], args: argparse.Namespace, rt: Runtime) -> list[Probe]:
-    from portico.models.http import ModelHttp
 
     turns = asyncio.Semaphore(args.probe_concurrency)
-    async with rt.http() as oauth, ModelHttp() as http:
-        broker = rt.broker(oauth)
+    async with rt.http() as http:
+        broker = rt.broker(http)
         return await asyncio.gather(*(_one(model, args, rt, turns, http, broker) for model in models))
 
 
 async def _one(
-    model: CallableModel, args: argparse.Namespace, rt: Runtime, turns: asyncio.Semaphore, http: ModelHttp, broker: TokenBroker
+    model: CallableModel, args: argparse.Namespace, rt: Runtime, turns: asyncio.Semaphore, http: HttpClient, broker: TokenBroker
 ) -> Probe:
     from portico.models.probe import probe
 

@@ -182,7 +182,6 @@ def _asked(accounts: _Accounts, rt: Runtime, provider: str | None) -> dict[str, 
     """What the providers list that are set up, or that need no account; a failure of one is said and stops no other."""
     from portico import signals
     from portico.models.discovery import discover_all
-    from portico.models.http import ModelHttp
 
     loader = accounts.loader
     models = {}
@@ -193,8 +192,8 @@ def _asked(accounts: _Accounts, rt: Runtime, provider: str | None) -> dict[str, 
                 models[each.id] = callables[0]
 
     async def ask() -> dict[str, tuple[Discovered, ...] | PorticoError]:
-        async with rt.http() as oauth, ModelHttp() as http:
-            return await discover_all(models, http=http, broker=rt.broker(oauth))
+        async with rt.http() as http:
+            return await discover_all(models, http=http, broker=rt.broker(http))
 
     listed = {}
     for id, outcome in signals.run(ask()).items():

@@ -9,7 +9,6 @@ from portico import signals
 from portico.auth.named import named_profile
 from portico.cli import usage_view as view
 from portico.errors import SignInNeeded, UsageError
-from portico.models.http import ModelHttp
 from portico.onboarding.pending import finish_pending
 from portico.store.off_loop import off_loop
 from portico.store.remedy import SIGNED_OUT, sign_in
@@ -73,8 +72,8 @@ def watch_plans(args: argparse.Namespace, rt: Runtime) -> int:
 
 @asynccontextmanager
 async def _asker(rt: Runtime) -> AsyncIterator[PlanAsker]:
-    async with rt.http() as oauth, ModelHttp() as http:
-        yield PlanAsker(http, rt.broker(oauth), rt.clock)
+    async with rt.http() as http:
+        yield PlanAsker(http, rt.broker(http), rt.clock)
 
 
 def _accounts(args: argparse.Namespace, rt: Runtime) -> tuple[PlanAccount, ...]:

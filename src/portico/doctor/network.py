@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from portico.doctor.finding import Seen
     from portico.doctor.patient import Patient
-    from portico.models.http import ModelHttp
+    from portico.net.client import HttpClient
 
 # A token's end is told in seconds from now, and is refreshed five minutes before: more than this is felt.
 _SKEW_S: Final = 60.0
@@ -47,9 +47,7 @@ def plans(patient: Patient) -> Iterable[Seen]:
 
 
 async def _hosts(patient: Patient) -> list[Found]:
-    from portico.models.http import ModelHttp
-
-    async with ModelHttp(silence_s=_ANSWER_S) as http:
+    async with patient.here.http() as http:
         origins = sorted(_origins(patient))
         answers = await asyncio.gather(*(_asked(http, origin) for origin in origins))
     found = [each for each in answers if isinstance(each, Found)]
@@ -73,11 +71,11 @@ async def _hosts(patient: Patient) -> list[Found]:
     return found
 
 
-async def _asked(http: ModelHttp, origin: str) -> Found | float | None:
+async def _asked(http: HttpClient, origin: str) -> Found | float | None:
     """What is wrong with the way there; else its Date, in seconds of its own clock."""
     try:
         async with asyncio.timeout(_ANSWER_S):
-            response = await http.get(f"{origin}/", headers={})
+            response = await http.send(f"{origin}/", headers={})
     except PorticoError as error:
         return of_error(error)
     except TimeoutError:
@@ -111,12 +109,11 @@ def _configured(patient: Patient) -> Iterator[str]:
 
 
 async def _plans(patient: Patient) -> list[Found]:
-    from portico.models.http import ModelHttp
     from portico.usage.asking import PlanAsker
 
     here = patient.here
-    async with here.http() as oauth, ModelHttp(silence_s=_ANSWER_S) as http:
-        broker = here.broker(oauth, store=patient.store("plans"))
+    async with here.http() as http:
+        broker = here.broker(http, store=patient.store("plans"))
         reports = await PlanAsker(http, broker, here.clock).ask_all(patient.accounts, timeout_s=_ANSWER_S)
     refused = [report for report in reports if report.error is not None and report.error.id == "credential-refused"]
     found = [

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from portico.errors import NetworkError, PorticoError, frames_of, place_of
-from portico.gateway.headers import is_framed, to_client
+from portico.gateway.headers import to_client
 from portico.gateway.outcome import Outcome, headers_of
 from portico.models.acceptance import Patience, read_event
 from portico.models.client import attempt, request_headers
@@ -173,7 +173,7 @@ class Forward:
             return self._candidates.first_answers
         return headers_of(model, self.failover.attempts, self._candidates.passed)
 
-    async def _attempt(self, model: CallableModel) -> Accepted[Response]:
+    async def _attempt(self, model: CallableModel) -> Accepted:
         return await attempt_call(model, self._call, self._parts.upstream, self._parts.broker, self._parts.patience)
 
     def _log_failed(self, failed: Attempt) -> None:
@@ -186,7 +186,7 @@ class Forward:
         assert reason.refusal is not None  # noqa: S101 - only an answer has none
         return NoAnswer(no_answer(self.failover), reason.refusal, self.failover.wait_ms)
 
-    async def _passed_on(self, accepted: Accepted[Response], client: ClientSide) -> tuple[End, str]:
+    async def _passed_on(self, accepted: Accepted, client: ClientSide) -> tuple[End, str]:
         response = accepted.response
         headers = {**to_client(response.headers.items()), **self.headers(accepted.model)}
         try:
@@ -197,7 +197,7 @@ class Forward:
                 await self._pass_on(accepted.start, accepted, client)
                 async for chunk in accepted.rest():
                     await self._pass_on(chunk, accepted, client)
-                if accepted.streams and not is_framed(response.headers) and self._meter.broke_off():
+                if accepted.streams and not response.is_framed and self._meter.broke_off():
                     raise AnswerCut("its connection closed before the last event")
                 await client.end()
         except NetworkError as error:
@@ -209,7 +209,7 @@ class Forward:
             accepted.close()
         return ("cut", shown(self._meter.refused, accepted.key)) if self._meter.refused is not None else ("answered", "")
 
-    async def _pass_on(self, chunk: bytes, accepted: Accepted[Response], client: ClientSide) -> None:
+    async def _pass_on(self, chunk: bytes, accepted: Accepted, client: ClientSide) -> None:
         await client.write(chunk)
         if accepted.streams:
             self._meter.feed(chunk)
@@ -228,7 +228,7 @@ class Forward:
 
 async def attempt_call(
     model: CallableModel, call: Call, upstream: HttpClient, broker: TokenBroker, patience: Patience
-) -> Accepted[Response]:
+) -> Accepted:
     """Forward `call` to `model`, byte for byte but for the model's name and the credential.
 
     Raises:

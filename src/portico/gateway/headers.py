@@ -54,8 +54,3 @@ def framed(first: str, fields: Mapping[str, str]) -> bytes:
     if not head.count("\r") == head.count("\n") == len(fields) + 2 or "\0" in head:
         raise ValueError("a header holds a line break")
     return head.encode("utf-8", "surrogateescape")
-
-
-def is_framed(headers: Mapping[str, str]) -> bool:
-    """Whether a response itself says where it ends; otherwise it ends with its connection (RFC 9112 section 6.3)."""
-    return "Content-Length" in headers or "Transfer-Encoding" in headers

@@ -1,4 +1,4 @@
-"""One event loop on a thread of its own, with the broker and the HTTP clients of this process's models.
+"""One event loop on a thread of its own, with the broker and the HTTP client of this process's models.
 
 So one set of tokens serves synchronous callers, any number of threads and any event loop, and each refresh happens once.
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from portico.auth.broker import TokenBroker
     from portico.installation import Installation
-    from portico.models.http import ModelHttp
+    from portico.net.client import HttpClient
 
 T = TypeVar("T")
 
@@ -43,7 +43,7 @@ class Engine:
         self._stop: asyncio.Event
         self._thread: threading.Thread
         self.broker: TokenBroker
-        self.http: ModelHttp
+        self.http: HttpClient
 
     async def signed_in_at(self) -> Mapping[str, int]:
         """When each profile was signed in (wall ms), as the profile index has it now."""
@@ -117,11 +117,9 @@ class Engine:
                 ready.set_exception(error)
 
     async def _until_stopped(self, ready: Future[None]) -> None:
-        from portico.models.http import ModelHttp
-
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        async with self._installation.http() as oauth, ModelHttp() as self.http:
-            self.broker = self._installation.broker(oauth)
+        async with self._installation.http() as self.http:
+            self.broker = self._installation.broker(self.http)
             ready.set_result(None)
             await self._stop.wait()
             await self.broker.settle()

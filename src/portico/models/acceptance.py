@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Final
 
 from portico.errors import NetworkError
 from portico.models.protocols import PROTOCOLS
 from portico.models.protocols.completions import DONE
 from portico.models.refusal import AttemptFailed, Refusal, is_json, json_object, read_refusal, refused_in, refused_inside
-from portico.net.errors import BODY_LIMIT, FORBIDDEN_BODY_S, AnswerCut, after_head
+from portico.net.errors import FORBIDDEN_BODY_S, AnswerCut, after_head
 from portico.net.sse import EVENT_STREAM, EventParser
 
 if TYPE_CHECKING:
@@ -24,48 +24,15 @@ if TYPE_CHECKING:
     from portico.interfaces.provider_spec import ApiKind
     from portico.models.callable import CallableModel
     from portico.models.protocols.question import ApiProtocol, Piece
+    from portico.net.client import Response
     from portico.secret import Secret
 
 _OK: Final = range(200, 300)
 _ERRORS: Final = 400
-_FORBIDDEN: Final = 403
 _JSON: Final = "application/json"
 # Bytes of an answer in one piece that are held until it is known to be one, and of a stream before its first event.
 _HELD: Final = 8 << 20
 _FIRST_EVENT: Final = 64 << 10
-
-
-class Response(Protocol):
-    """A provider's response whose head has come. Whoever asked for it closes it."""
-
-    status: int
-    content_type: str
-
-    @property
-    def headers(self) -> Mapping[str, str]: ...
-
-    async def read(self, limit: int) -> tuple[bytes, bool]:
-        """The body, or its first `limit` bytes and a bit; and whether that is all of it.
-
-        Raises:
-            NetworkError: it broke off.
-        """
-        ...
-
-    def chunks(self) -> AsyncIterator[bytes]:
-        """The body, or what is left of it, in pieces as they come.
-
-        Raises:
-            NetworkError: it broke off.
-        """
-        ...
-
-    def close(self) -> None:
-        """Let go of it. What has not been read is not waited for."""
-        ...
-
-
-R = TypeVar("R", bound=Response)
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +67,7 @@ class Exchange:
 
 
 @dataclass(frozen=True, slots=True)
-class Accepted(Generic[R]):
+class Accepted:
     """A response accepted as an answer. It is closed by whoever has it.
 
     `start` holds the bytes read so far, the whole body if `complete`; then `fields` is the JSON object that it is, None if it is
@@ -108,7 +75,7 @@ class Accepted(Generic[R]):
     """
 
     model: CallableModel
-    response: R
+    response: Response
     key: Secret | None
     start: bytes
     complete: bool
@@ -134,7 +101,7 @@ class Accepted(Generic[R]):
         self.response.close()
 
 
-async def accepted(exchange: Exchange, response: R) -> Accepted[R]:
+async def accepted(exchange: Exchange, response: Response) -> Accepted:
     """The answer, unless the response is an error: by its status, in the body of an HTTP 200, or in a stream's first event.
 
     Until something of an answer has been passed on, another candidate can answer in its place. So a body in one piece is held
@@ -161,21 +128,12 @@ async def accepted(exchange: Exchange, response: R) -> Accepted[R]:
 async def _error(exchange: Exchange, response: Response) -> AttemptFailed:
     if response.status < _ERRORS:
         return AttemptFailed(Refusal("server", "it redirects, and a credential follows no redirect", status=response.status))
-    patience, body = exchange.patience, b""
-    try:  # its status is an answer, even if its body breaks off, and so is what came of a body that does not end
-        async with asyncio.timeout(patience.forbidden_s if response.status == _FORBIDDEN else patience.error_s):
-            async for part in response.chunks():
-                body += part
-                if len(body) > BODY_LIMIT:
-                    break
-    except NetworkError:
-        body = b""
-    except TimeoutError:
-        pass
+    patience = exchange.patience
+    body = await response.read_error(forbidden_s=patience.forbidden_s, other_s=patience.error_s)
     return exchange.failed(response, body)
 
 
-async def _of_stream(exchange: Exchange, response: R) -> Accepted[R]:
+async def _of_stream(exchange: Exchange, response: Response) -> Accepted:
     events, found = EventParser(), list[bytes]()
 
     def is_before_first_event(start: bytes, piece: bytes) -> bool:
@@ -208,7 +166,7 @@ def _is_error(exchange: Exchange, event: bytes) -> bool:
     return (piece is None or piece.refused is not None) and b'"error"' in event
 
 
-async def _of_whole(exchange: Exchange, response: R) -> Accepted[R]:
+async def _of_whole(exchange: Exchange, response: Response) -> Accepted:
     # The start of a body of known length is not passed on before its end.
     body = None if "Content-Length" in response.headers else HeldBody(response, exchange.patience)
     try:
@@ -217,8 +175,7 @@ async def _of_whole(exchange: Exchange, response: R) -> Accepted[R]:
     except TimeoutError:
         raise AnswerCut("its body did not end in time", timed_out=True) from None
     fields = json_object(start) if complete else None
-    ends_itself = "Content-Length" in response.headers or "Transfer-Encoding" in response.headers  # RFC 9112 section 6.3
-    if complete and fields is None and start and response.content_type == _JSON and not ends_itself and not is_json(start):
+    if complete and fields is None and start and response.content_type == _JSON and not response.is_framed and not is_json(start):
         raise AnswerCut("its connection closed in the middle of the body")
     if fields is not None and refused_in(fields, exchange.model.error_codes):
         raise exchange.failed(response, start)

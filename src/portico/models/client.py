@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from portico.errors import NetworkError, PorticoError, UsageError
-from portico.models.acceptance import Exchange, Patience, R, accepted, read_event
+from portico.models.acceptance import Exchange, Patience, accepted, read_event
 from portico.models.failover import first_answer
 from portico.models.protocols import PROTOCOLS
 from portico.models.protocols.question import Piece
@@ -28,8 +28,8 @@ if TYPE_CHECKING:
     from portico.models.acceptance import Accepted
     from portico.models.callable import CallableModel
     from portico.models.failover import Attempt, Failover
-    from portico.models.http import HttpResponse, ModelHttp
     from portico.models.protocols.question import Question
+    from portico.net.client import HttpClient, Response
     from portico.secret import Secret
 
 T = TypeVar("T")
@@ -47,11 +47,11 @@ _LEAST_ANSWER: Final = 16
 async def attempt(
     model: CallableModel,
     broker: TokenBroker,
-    send: Callable[[Secret | None], Awaitable[R]],
+    send: Callable[[Secret | None], Awaitable[Response]],
     *,
     api: ApiKind | None = None,
     patience: Patience | None = None,
-) -> Accepted[R]:
+) -> Accepted:
     """Ask `model` by `send`, which gets the credential. A token that the provider rejects is refreshed once, and sent once more.
 
     `api` is the protocol of the request, if it is another one than the model's own.
@@ -60,7 +60,7 @@ async def attempt(
         AttemptFailed: no answer began, or what began is an error whatever its status.
     """
 
-    async def sent(key: Secret | None) -> Accepted[R]:
+    async def sent(key: Secret | None) -> Accepted:
         return await accepted(Exchange(model, api or model.api, key, patience or ASKING), await send(key))
 
     return await with_credential(model, broker, sent)
@@ -143,7 +143,7 @@ def request_headers(model: CallableModel, key: Secret | None, *first: Mapping[st
 class Answer:
     """The streamed answer to a question. Its pieces are read once."""
 
-    accepted: Accepted[HttpResponse]
+    accepted: Accepted
 
     @property
     def model(self) -> CallableModel:
@@ -176,7 +176,7 @@ class Answer:
 
 
 async def begin(
-    model: CallableModel, question: Question, *, http: ModelHttp, broker: TokenBroker, patience: Patience | None = None
+    model: CallableModel, question: Question, *, http: HttpClient, broker: TokenBroker, patience: Patience | None = None
 ) -> Answer:
     """Send the question, and return the answer once it has begun.
 
@@ -185,10 +185,10 @@ async def begin(
     """
     protocol = PROTOCOLS[model.api]
 
-    async def send(key: Secret | None) -> HttpResponse:
+    async def send(key: Secret | None) -> Response:
         headers = request_headers(model, key, protocol.headers(), {"accept": EVENT_STREAM})
         body = protocol.body(model.reference.model, question)
-        return await http.send(protocol.url(model.base_url), body=body, headers=headers)
+        return await http.post(protocol.url(model.base_url), body=body, headers=headers)
 
     begun = await attempt(model, broker, send, patience=patience)
     if begun.streams:
@@ -204,7 +204,7 @@ async def ask(
     failover: Failover,
     question_for: Callable[[CallableModel], Question],
     *,
-    http: ModelHttp,
+    http: HttpClient,
     broker: TokenBroker,
     on_failed: Callable[[Attempt], None],
 ) -> Answer:

@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
     from portico.auth.broker import TokenBroker
     from portico.models.callable import CallableModel
-    from portico.models.http import ModelHttp
     from portico.models.refusal import Refusal
+    from portico.net.client import HttpClient
     from portico.secret import Secret
 
 TIMEOUT_S: Final = 5.0
@@ -42,7 +42,7 @@ class Discovered:
     context_window: int | None = None
 
 
-async def discover(model: CallableModel, *, http: ModelHttp, broker: TokenBroker) -> tuple[Discovered, ...]:
+async def discover(model: CallableModel, *, http: HttpClient, broker: TokenBroker) -> tuple[Discovered, ...]:
     """The models that `model`'s provider lists for this credential, within five seconds.
 
     Raises:
@@ -70,7 +70,7 @@ def _not_listed(model: CallableModel, refusal: Refusal) -> PorticoError:
 
 
 async def discover_all(
-    models: Mapping[str, CallableModel], *, http: ModelHttp, broker: TokenBroker
+    models: Mapping[str, CallableModel], *, http: HttpClient, broker: TokenBroker
 ) -> dict[str, tuple[Discovered, ...] | PorticoError]:
     """What each provider lists, all asked at once; a failure of one is its own."""
 
@@ -93,13 +93,13 @@ def list_url(model: CallableModel) -> str:
     return f"{base}/models" if base.endswith("/v1") else f"{base}/v1/models"
 
 
-async def _listed(model: CallableModel, key: Secret | None, http: ModelHttp) -> tuple[Discovered, ...]:
+async def _listed(model: CallableModel, key: Secret | None, http: HttpClient) -> tuple[Discovered, ...]:
     headers = request_headers(model, key, {"anthropic-version": API_VERSION, "accept": "application/json"})
-    async with await http.get(list_url(model), headers=headers) as response:
+    async with await http.send(list_url(model), headers=headers) as response:
         if response.status != _OK:
-            body = await http.read_error(response, forbidden_s=TIMEOUT_S * 0.7)
+            body = await response.read_error(forbidden_s=TIMEOUT_S * 0.7)
             raise AttemptFailed(read_refusal(response.status, response.headers, body, model.error_codes, key))
-        body, complete = await http.read(response, _LONGEST)
+        body, complete = await response.read(_LONGEST)
         if refused_inside(body, model.error_codes):
             raise AttemptFailed(read_refusal(response.status, response.headers, body, model.error_codes, key))
     if not complete:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from portico.interfaces.basics import Clock
     from portico.interfaces.provider_spec import RefusalKind
     from portico.models.callable import CallableModel
-    from portico.models.http import ModelHttp
+    from portico.net.client import HttpClient
 
 Status = Literal["ok", "auth", "rate_limit", "billing", "timeout", "format", "no_model", "unreachable", "unknown"]
 
@@ -58,7 +58,7 @@ class Probe:
 async def probe(
     model: CallableModel,
     *,
-    http: ModelHttp,
+    http: HttpClient,
     broker: TokenBroker,
     clock: Clock,
     timeout_s: float = DEFAULT_TIMEOUT_S,

@@ -37,7 +37,7 @@ from portico.net.errors import (
 )
 from portico.oauth.proxy import proxy_off_loop
 from portico.oauth.resolver import DaemonResolver
-from portico.secret import Secret
+from portico.secret import SHORTEST, Secret
 from portico.store.atomic import read_file
 from portico.urls import check_endpoint_url, without_query
 from portico.version import __version__
@@ -248,8 +248,8 @@ class HttpClient:
         return route
 
     async def _route_now(self, url: str) -> _Route:
-        trust = await self._trusted(url)
-        return _Route(URL(url, encoded=True), await proxy_off_loop(url), trust, time.monotonic() + _ROUTE_HOLDS_S)
+        proxy = await proxy_off_loop(url)
+        return _Route(URL(url, encoded=True), proxy, await self._trusted(url), time.monotonic() + _ROUTE_HOLDS_S)
 
     async def _trusted(self, url: str) -> ssl.SSLContext | bool:
         # A context of our own: aiohttp makes its default one when it is imported, before SSL_CERT_FILE may be set.
@@ -308,6 +308,11 @@ class Response:
         """Whether the server has the whole request; a response may begin before all of it was written."""
         return self._body is None or self._body.written
 
+    @property
+    def is_framed(self) -> bool:
+        """Whether the response itself says where it ends; otherwise it ends with its connection (RFC 9112 section 6.3)."""
+        return "Content-Length" in self.headers or "Transfer-Encoding" in self.headers
+
     async def read(self, limit: int, *, deadline_s: float | None = None) -> tuple[bytes, bool]:
         """The body, and whether it is complete.
 
@@ -326,15 +331,15 @@ class Response:
             raise answer_cut(error, self._url) from None
         return parts[0] if len(parts) == 1 else b"".join(parts), complete
 
-    async def read_error(self, *, forbidden_s: float | None = None) -> bytes:
+    async def read_error(self, *, forbidden_s: float | None = None, other_s: float | None = None) -> bytes:
         """The body of an error, or what has come of it in time; empty if the connection breaks. The status is an answer too.
 
-        A 403 has `forbidden_s` seconds for it (`FORBIDDEN_BODY_S` if None), any other status `ERROR_BODY_S`.
+        A 403 has `forbidden_s` seconds for it (`FORBIDDEN_BODY_S` if None), any other status `other_s` (`ERROR_BODY_S`).
         """
-        longest_s = FORBIDDEN_BODY_S if forbidden_s is None else forbidden_s
+        seconds, usual = (forbidden_s, FORBIDDEN_BODY_S) if self.status == _FORBIDDEN else (other_s, ERROR_BODY_S)
         parts: list[bytes] = []
         try:
-            await self._read_into(parts, BODY_LIMIT, longest_s if self.status == _FORBIDDEN else ERROR_BODY_S)
+            await self._read_into(parts, BODY_LIMIT, usual if seconds is None else seconds)
         except TimeoutError:
             pass  # a server may keep the connection open after a body that has no length
         except _BROKEN:
@@ -370,9 +375,7 @@ class Response:
         Raises:
             ConnectionResetError: it did.
         """
-        if "Content-Length" in self.headers or "Transfer-Encoding" in self.headers or self._protocol is None:
-            return
-        if isinstance(self._protocol.exception(), OSError):
+        if not self.is_framed and self._protocol is not None and isinstance(self._protocol.exception(), OSError):
             raise ConnectionResetError
 
     def close(self) -> None:
@@ -545,7 +548,7 @@ def secrets_of(request: FormRequest) -> tuple[Secret, ...]:
         if isinstance(value, Secret) or name in _SECRET_FIELDS
     ]
     values += [Secret(value.partition(" ")[2]) for name, value in request.headers.items() if name.lower() == "authorization"]
-    return tuple(values)
+    return tuple(value for value in values if len(value.reveal()) >= SHORTEST)
 
 
 @asynccontextmanager

@@ -35,7 +35,7 @@ _OF_THE_DOCUMENT: Final = frozenset({"redirect-refused", "reply-too-long"})
 
 
 class Getter(Protocol):
-    """Fetches a document; `OAuthClient` is one."""
+    """Fetches a document; `HttpClient` is one."""
 
     async def get(self, url: str, *, timeout_s: float = 10.0) -> HttpReply: ...
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 from portico.errors import OAuthError, PorticoError
 from portico.interfaces.authorization import TokenGrant
 from portico.oauth.dialect_calls import asked
-from portico.secret import Hider, Secret
+from portico.secret import SHORTEST, Hider, Secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -27,21 +27,12 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-# What a form holds that is secret, also where a dialect has made no `Secret` of it. A user code is one if it is polled with.
-_SENT: Final = frozenset(
-    {
-        *("code", "code_verifier", "refresh_token", "access_token", "token", "id_token_hint", "device_code", "user_code"),
-        *("client_secret", "client_assertion", "assertion", "password", "request_uri", "nonce"),
-    }
-)
 # What a reply brings that is secret: it is read from these fields, and stands nowhere else.
 _BROUGHT: Final = frozenset({"access_token", "refresh_token", "id_token", "device_code", "request_uri"})
 # A reply may name a page by a code that it brings, and a dialect may poll by the user code.
 _AS_THEY_ARE: Final = _BROUGHT | {"user_code", "verification_uri", "verification_url", "verification_uri_complete"}
 # RFC 6749 appendix A.12 and A.17; a URL is none.
 _COULD_BE_A_TOKEN: Final = re.compile(r"(?!.*://)[!-~]{1,131072}")
-# Shorter values are no secrets, and hiding them would change the words that a dialect goes by.
-_SHORTEST: Final = 6
 # Of a longer text nobody reads more, and of a reply's texts together.
 _LONGEST_TEXT: Final = 64 * 1024
 _LONGEST_TEXTS: Final = 256 * 1024
@@ -50,17 +41,6 @@ _MOST_BROUGHT: Final = 32
 _LONGEST_BROUGHT: Final = 128 * 1024
 # JSON that is nested deeper holds nothing that a dialect reads.
 _DEEPEST: Final = 32
-
-
-def secrets_of(request: FormRequest) -> tuple[Secret, ...]:
-    """The values of a form that no message may show."""
-    values = [
-        value if isinstance(value, Secret) else Secret(value)
-        for name, value in request.form.items()
-        if isinstance(value, Secret) or name in _SENT
-    ]
-    values += [Secret(value.partition(" ")[2]) for name, value in request.headers.items() if name.lower() == "authorization"]
-    return _long_enough(values)
 
 
 def without_repeated(reply: HttpReply, fields: dict[str, JsonValue]) -> dict[str, JsonValue]:
@@ -195,4 +175,4 @@ def _object(reply: HttpReply) -> JsonValue:
 
 
 def _long_enough(secrets: list[Secret] | tuple[Secret, ...]) -> tuple[Secret, ...]:
-    return tuple(secret for secret in secrets if len(secret.reveal()) >= _SHORTEST)
+    return tuple(secret for secret in secrets if len(secret.reveal()) >= SHORTEST)

@@ -29,7 +29,7 @@ _LAST_PAGE_S: Final = 2.0
 
 
 class SignInClient(FormPoster, Getter, Protocol):
-    """What a sign-in needs of the HTTP client; `OAuthClient` is one."""
+    """What a sign-in needs of the HTTP client; `HttpClient` is one."""
 
     async def warm_up(self, url: str) -> None: ...
 

@@ -110,11 +110,10 @@ def callable_model(bench: Workbench, setup: KeySetup) -> CallableModel:
 
 async def check_key(bench: Workbench, model: CallableModel) -> Probe:
     """Ask the model that is called with the key one tiny question."""
-    from portico.models.http import ModelHttp
     from portico.models.probe import probe
 
-    async with bench.http() as oauth, ModelHttp() as http:
-        return await probe(model, http=http, broker=bench.broker(oauth), clock=bench.clock)
+    async with bench.http() as http:
+        return await probe(model, http=http, broker=bench.broker(http), clock=bench.clock)
 
 
 def refuse_wrong(checked: Probe) -> None:

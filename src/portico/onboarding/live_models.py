@@ -27,10 +27,9 @@ def live_models(bench: Workbench, models: Mapping[str, CallableModel]) -> dict[s
 
 async def _all(bench: Workbench, models: Mapping[str, CallableModel]) -> dict[str, Listed]:
     from portico.models.discovery import discover
-    from portico.models.http import ModelHttp
 
-    async with bench.http() as oauth, ModelHttp() as http:
-        broker = bench.broker(oauth)
+    async with bench.http() as http:
+        broker = bench.broker(http)
 
         async def one(model: CallableModel) -> Listed:
             try:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from portico.errors import PorticoError
 
 if TYPE_CHECKING:
-    from portico.oauth.client import OAuthClient
+    from portico.net.client import HttpClient
     from portico.onboarding.workbench import Workbench
     from portico.store.profiles import Profile
     from portico.usage.report import PlanReport
@@ -15,9 +15,8 @@ if TYPE_CHECKING:
 TIMEOUT_S: Final = 4.0
 
 
-async def plan_of(bench: Workbench, profile: Profile, oauth: OAuthClient) -> PlanReport | None:
+async def plan_of(bench: Workbench, profile: Profile, http: HttpClient) -> PlanReport | None:
     """What the profile's plan has left; None where its provider has no plans that can be asked about."""
-    from portico.models.http import ModelHttp
     from portico.usage.accounts import of_sign_in
     from portico.usage.asking import PlanAsker
 
@@ -26,9 +25,8 @@ async def plan_of(bench: Workbench, profile: Profile, oauth: OAuthClient) -> Pla
         spec = next((spec for spec in bench.plugins.providers() if spec.id == profile.provider), None)
         if reader is None or spec is None:
             return None
-        async with ModelHttp() as http:
-            asker = PlanAsker(http, bench.broker(oauth), bench.clock)
-            report = await asker.ask(of_sign_in(profile, spec, reader), timeout_s=TIMEOUT_S)
+        asker = PlanAsker(http, bench.broker(http), bench.clock)
+        report = await asker.ask(of_sign_in(profile, spec, reader), timeout_s=TIMEOUT_S)
     except PorticoError as error:
         bench.out.detail(f"The plan was not asked about: {error}")
         return None

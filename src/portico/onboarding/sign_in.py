@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from portico.interfaces.auth_method import AuthMethod, Region
     from portico.interfaces.authorization import OAuthServer, TokenDialect, TokenGrant
-    from portico.oauth.client import OAuthClient
+    from portico.net.client import HttpClient
     from portico.onboarding.account_in_use import InUse, TakeOver
     from portico.onboarding.replacing import Replaced
     from portico.onboarding.request import FlowName, SignInRequest
@@ -154,7 +154,7 @@ async def _carried_out(bench: Workbench, plan: Plan, store: StoreName | None) ->
     return replace(done, old_revoked=revoked, plan=report)
 
 
-async def _run(bench: Workbench, plan: Plan, store: StoreName | None, http: OAuthClient, overwritten: list[Replaced]) -> SignedIn:
+async def _run(bench: Workbench, plan: Plan, store: StoreName | None, http: HttpClient, overwritten: list[Replaced]) -> SignedIn:
     """Run the flow and keep what it brings. Whose place the new tokens have taken is added to `overwritten` at that moment."""
     from portico.oauth.browser import BrowserOpener
     from portico.oauth.sign_in import sign_in as run_flow
@@ -183,7 +183,7 @@ async def _run(bench: Workbench, plan: Plan, store: StoreName | None, http: OAut
 
 
 async def _keep(
-    bench: Workbench, plan: Plan, store: StoreName | None, grant: TokenGrant, http: OAuthClient, overwritten: list[Replaced]
+    bench: Workbench, plan: Plan, store: StoreName | None, grant: TokenGrant, http: HttpClient, overwritten: list[Replaced]
 ) -> SignedIn:
     """Check the grant, store it, write the config: what the browser's page waits for. An interrupt waits for it, too."""
     import asyncio
@@ -203,7 +203,7 @@ async def _kept(
     plan: Plan,
     store: StoreName | None,
     grant: TokenGrant,
-    http: OAuthClient,
+    http: HttpClient,
     overwritten: list[Replaced],
     question: storing.Question,
 ) -> SignedIn:

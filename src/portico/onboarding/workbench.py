@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from portico.interfaces.authorization import FormPoster
     from portico.interfaces.basics import Clock, Prompter
     from portico.models.loader import ModelLoader
-    from portico.oauth.client import OAuthClient
+    from portico.net.client import HttpClient
     from portico.paths import Paths
     from portico.plugins.manager import PluginHost
     from portico.store.passphrase import PassphraseSource
@@ -86,6 +86,6 @@ class Workbench(Protocol):
 
     def local_store(self, store: StoreName | None = None) -> LocalTokenStore: ...
 
-    def http(self) -> OAuthClient: ...
+    def http(self) -> HttpClient: ...
 
     def broker(self, http: FormPoster) -> TokenBroker: ...

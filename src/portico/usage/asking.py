@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
     from portico.auth.broker import TokenBroker
     from portico.interfaces.basics import Clock
-    from portico.models.http import ModelHttp
     from portico.models.refusal import Refusal
+    from portico.net.client import HttpClient
     from portico.usage.accounts import PlanAccount
 
 T = TypeVar("T")
@@ -33,7 +33,7 @@ _NOT_SERVED: Final = frozenset({404, 405, 410})
 class PlanAsker:
     """Asks for one run of a command. A token that is refused is refreshed once, and once only however often it is asked again."""
 
-    def __init__(self, http: ModelHttp, broker: TokenBroker, clock: Clock) -> None:
+    def __init__(self, http: HttpClient, broker: TokenBroker, clock: Clock) -> None:
         self._http = http
         self._broker = broker
         self._clock = clock
@@ -97,11 +97,11 @@ class PlanAsker:
 
     async def _fetch(self, url: str, key: Secret, forbidden_s: float) -> _Answer:
         headers = {"accept": "application/json", "Authorization": f"Bearer {key.reveal()}"}
-        async with await self._http.get(url, headers=headers) as response:
+        async with await self._http.send(url, headers=headers) as response:
             if response.status == _OK:
-                body, complete = await self._http.read(response, _LONGEST)
+                body, complete = await response.read(_LONGEST)
             else:
-                body, complete = await self._http.read_error(response, forbidden_s=forbidden_s), True
+                body, complete = await response.read_error(forbidden_s=forbidden_s), True
             return _Answer(response.status, response.headers, body, complete)
 
     def _verdict(self, account: PlanAccount, answer: _Answer, key: Secret) -> PlanReport:
