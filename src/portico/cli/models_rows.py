@@ -180,23 +180,11 @@ def _live_row(reference: ModelReference, model: Discovered, accounts: _Accounts)
 
 def _asked(accounts: _Accounts, rt: Runtime, provider: str | None) -> dict[str, tuple[Discovered, ...]]:
     """What the providers list that are set up, or that need no account; a failure of one is said and stops no other."""
-    from portico import signals
-    from portico.models.discovery import discover_all
+    from portico.models.discovery import listed_now
 
-    loader = accounts.loader
-    models = {}
-    for each in loader.catalog.providers.values():
-        if provider in {None, each.id} and loader.has_credential(each):
-            sample = next((one.id for one in each.models), "any")
-            if callables := loader.each_credential(f"{each.id}/{sample}"):
-                models[each.id] = callables[0]
-
-    async def ask() -> dict[str, tuple[Discovered, ...] | PorticoError]:
-        async with rt.http() as http:
-            return await discover_all(models, http=http, broker=rt.broker(http))
-
+    models = {id: model for id, model in accounts.loader.one_of_each().items() if provider in {None, id}}
     listed = {}
-    for id, outcome in signals.run(ask()).items():
+    for id, outcome in listed_now(rt, models).items():
         if isinstance(outcome, PorticoError):
             rt.out.note(f"{id}: not asked: {outcome}" if outcome.id == "network" else f"{id}: {outcome}")
         else:

@@ -8,10 +8,11 @@ from __future__ import annotations
 import asyncio
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
+from portico import signals
 from portico.errors import NetworkError, PorticoError
-from portico.models.client import request_headers, with_token
+from portico.models.client import request_headers, with_credential
 from portico.models.protocols.completions import versioned
 from portico.models.protocols.messages import API_VERSION
 from portico.models.refusal import AttemptFailed, read_refusal, refused_inside, shown
@@ -21,10 +22,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from portico.auth.broker import TokenBroker
+    from portico.interfaces.authorization import FormPoster
     from portico.models.callable import CallableModel
     from portico.models.refusal import Refusal
     from portico.net.client import HttpClient
     from portico.secret import Secret
+
+    Listed = tuple["Discovered", ...] | PorticoError
 
 TIMEOUT_S: Final = 5.0
 _LONGEST: Final = 4 << 20
@@ -42,21 +46,30 @@ class Discovered:
     context_window: int | None = None
 
 
-async def discover(model: CallableModel, *, http: HttpClient, broker: TokenBroker) -> tuple[Discovered, ...]:
-    """The models that `model`'s provider lists for this credential, within five seconds.
+class Connects(Protocol):
+    """What opens connections to account services, and refreshes tokens over them: the parts of one run."""
+
+    def http(self) -> HttpClient: ...
+
+    def broker(self, http: FormPoster) -> TokenBroker: ...
+
+
+async def discover(
+    model: CallableModel, *, http: HttpClient, broker: TokenBroker, within_s: float | None = None
+) -> tuple[Discovered, ...]:
+    """The models that `model`'s provider lists for this credential, within `within_s` seconds (5 if None).
 
     Raises:
-        PorticoError: it does not say.
+        PorticoError: it does not list them.
     """
+    within_s = TIMEOUT_S if within_s is None else within_s
     try:
-        async with asyncio.timeout(TIMEOUT_S):
-            if model.profile_id is None:
-                return await _listed(model, model.key, http)
-            return await with_token(broker, model.profile_id, lambda key: _listed(model, key, http))
+        async with asyncio.timeout(within_s):
+            return await with_credential(model, broker, lambda key: _listed(model, key, http, within_s))
     except AttemptFailed as failed:
-        raise _not_listed(model, failed.refusal) from None
+        raise failed.error or _not_listed(model, failed.refusal) from None
     except TimeoutError:
-        why = f"no answer within {TIMEOUT_S:g} s"
+        why = f"no answer within {within_s:g} s"
         raise NetworkError("network", f"{model.reference.provider} did not list its models.", why=why) from None
 
 
@@ -69,18 +82,22 @@ def _not_listed(model: CallableModel, refusal: Refusal) -> PorticoError:
     )
 
 
-async def discover_all(
-    models: Mapping[str, CallableModel], *, http: HttpClient, broker: TokenBroker
-) -> dict[str, tuple[Discovered, ...] | PorticoError]:
-    """What each provider lists, all asked at once; a failure of one is its own."""
+def listed_now(app: Connects, models: Mapping[str, CallableModel], *, within_s: float | None = None) -> dict[str, Listed]:
+    """What each provider lists for its model's credential, by its id, or why it does not. All are asked at once."""
+    return signals.run(_all_listed(app, models, within_s)) if models else {}
 
-    async def one(model: CallableModel) -> tuple[Discovered, ...] | PorticoError:
-        try:
-            return await discover(model, http=http, broker=broker)
-        except PorticoError as error:
-            return error
 
-    found = await asyncio.gather(*(one(model) for model in models.values()))
+async def _all_listed(app: Connects, models: Mapping[str, CallableModel], within_s: float | None) -> dict[str, Listed]:
+    async with app.http() as http:
+        broker = app.broker(http)
+
+        async def one(model: CallableModel) -> Listed:
+            try:
+                return await discover(model, http=http, broker=broker, within_s=within_s)
+            except PorticoError as error:
+                return error
+
+        found = await asyncio.gather(*(one(model) for model in models.values()))
     return dict(zip(models, found, strict=True))
 
 
@@ -93,11 +110,11 @@ def list_url(model: CallableModel) -> str:
     return f"{base}/models" if base.endswith("/v1") else f"{base}/v1/models"
 
 
-async def _listed(model: CallableModel, key: Secret | None, http: HttpClient) -> tuple[Discovered, ...]:
+async def _listed(model: CallableModel, key: Secret | None, http: HttpClient, within_s: float) -> tuple[Discovered, ...]:
     headers = request_headers(model, key, {"anthropic-version": API_VERSION, "accept": "application/json"})
     async with await http.send(list_url(model), headers=headers) as response:
         if response.status != _OK:
-            body = await response.read_error(forbidden_s=TIMEOUT_S * 0.7)
+            body = await response.read_error(forbidden_s=within_s * 0.7)
             raise AttemptFailed(read_refusal(response.status, response.headers, body, model.error_codes, key))
         body, complete = await response.read(_LONGEST)
         if refused_inside(body, model.error_codes):

@@ -101,6 +101,12 @@ class ModelLoader:
         except PorticoError:
             return ()
 
+    def one_of_each(self) -> dict[str, CallableModel]:
+        """By provider, one of its models with the credential that answers for it; without those that have none."""
+        samples = {id: next((model.id for model in one.models), "any") for id, one in self.catalog.providers.items()}
+        found = {id: self.each_credential(f"{id}/{sample}") for id, sample in samples.items()}
+        return {id: models[0] for id, models in found.items() if models}
+
     def switched_off_by(self, reference: ModelReference) -> str | None:
         """The plugin that would bring the model's provider and is off."""
         return self.off_plugin(reference.provider)

@@ -187,9 +187,10 @@ def _listed_with(bench: Workbench, setup: KeySetup) -> tuple[Discovered, ...] | 
     Raises:
         SignInNeeded: it refused the key.
     """
-    from portico.onboarding.live_models import live_models
+    from portico.models.discovery import listed_now
+    from portico.onboarding.picker import LISTED_WITHIN_S
 
-    listed = live_models(bench, {setup.spec.id: callable_model(bench, setup)})[setup.spec.id]
+    listed = listed_now(bench, {setup.spec.id: callable_model(bench, setup)}, within_s=LISTED_WITHIN_S)[setup.spec.id]
     if isinstance(listed, PorticoError):
         if listed.id in _WRONG_KEY:
             raise listed

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 _KEEP: Final = "keep"
 _TYPED: Final = "manually"
 DEFAULT_BY_HAND: Final = "Default model, as provider/model"
+LISTED_WITHIN_S: Final = 2.0
+"""Seconds that a question waits for the models that providers list now."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 
 from portico.errors import PorticoError, UsageError
 from portico.models.credentials import API_KEY
-from portico.onboarding.live_models import live_models
-from portico.onboarding.picker import Offer, offers_of
+from portico.models.discovery import listed_now
+from portico.onboarding.picker import LISTED_WITHIN_S, Offer, offers_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 def offered(bench: Workbench, loader: ModelLoader) -> list[Offer]:
     """Each once: provider by provider, then what only the config names. Providers with a key, or without one, are asked too."""
     providers = [each for each in loader.catalog.providers.values() if loader.has_credential(each)]
-    listed = live_models(bench, _askable(bench, loader))
+    listed = listed_now(bench, _askable(bench, loader), within_s=LISTED_WITHIN_S)
     found: dict[ModelReference, Offer] = {}
     for provider in providers:
         answer = listed.get(provider.id)
@@ -45,11 +45,5 @@ def expanded(loader: ModelLoader, texts: Iterable[str]) -> dict[ModelReference, 
 
 def _askable(bench: Workbench, loader: ModelLoader) -> dict[str, CallableModel]:
     """One model of each provider that can be asked without a refresh: a question must change nothing."""
-    keyed = {profile.id for profile in bench.token_store.profiles() if profile.type == API_KEY}
-    models = {}
-    for provider in loader.catalog.providers.values():
-        sample = next((model.id for model in provider.models), "any")
-        called = next(iter(loader.each_credential(f"{provider.id}/{sample}")), None)
-        if called is not None and (called.profile_id is None or called.profile_id in keyed):
-            models[provider.id] = called
-    return models
+    keyed = {None, *(profile.id for profile in bench.token_store.profiles() if profile.type == API_KEY)}
+    return {id: model for id, model in loader.one_of_each().items() if model.profile_id in keyed}
