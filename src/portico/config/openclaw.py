@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
+INCLUDE: Final = "$include"
 SECTIONS: Final = (
     "meta",
     "wizard",

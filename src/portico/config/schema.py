@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
 DEFAULT_PORT: Final = 18444
 API_KINDS: Final[tuple[ApiKind, ...]] = get_args(ApiKind)
-INCLUDE: Final = "$include"
 DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
 # Headers that say where a message ends or whom it is for (RFC 9110, RFC 9112): a config cannot set them.
 FRAMING: Final = frozenset(
@@ -456,7 +455,7 @@ CORRECTIONS: Final = _object(
 
 def is_known(section: str) -> bool:
     """Whether Portico or OpenClaw has a use for this top-level key."""
-    return section in TOP.keys or section in TOP.foreign or section == INCLUDE
+    return section in TOP.keys or section in TOP.foreign or section == openclaw.INCLUDE
 
 
 def porticos_own(value: JsonValue, key: Key = TOP, path: ConfigPath = ()) -> Iterator[ConfigPath]:
@@ -508,7 +507,7 @@ def _container(key: Key) -> dict[str, JsonValue]:
     if key.kind == "array":
         return {"type": "array", "items": _schema(key.of) if key.of is not None else {}}
     properties: dict[str, JsonValue] = {name: _schema(inner) for name, inner in key.keys.items()}
-    schema: dict[str, JsonValue] = {"type": "object", "properties": {**properties, INCLUDE: {"$ref": "#/$defs/include"}}}
+    schema: dict[str, JsonValue] = {"type": "object", "properties": {**properties, openclaw.INCLUDE: {"$ref": "#/$defs/include"}}}
     needed: list[JsonValue] = [name for name, inner in key.keys.items() if inner.required]
     if needed:
         schema["required"] = needed

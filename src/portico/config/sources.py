@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING, Final
 
 from portico.config.document import format_path, read_document
 from portico.config.json5 import Container, Scalar, array_index
+from portico.config.openclaw import INCLUDE
 from portico.config.problem import Problem, named
-from portico.config.schema import INCLUDE
 from portico.errors import ConfigError
 from portico.ownership import Owners
 from portico.paths import UnknownHome, expanded
