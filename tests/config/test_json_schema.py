@@ -1,4 +1,4 @@
-"""The table of keys against the checker that reads them, both ways, and the JSON Schema that editors get of it."""
+"""The table of keys: what the check makes of each, and the JSON Schema that editors get of it."""
 
 from __future__ import annotations
 

@@ -1,1 +1,1 @@
-"""The configuration: JSON5 text that is edited in place, and what it means."""
+"""The config: JSON5 files that are edited in place, and their effective values."""

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from portico.paths import Paths
 
 MODELS_FILE: Final = "models.json"
-# Who chooses the authorities that are trusted can be any server, to which tokens then go.
+# Whoever chooses the trusted authorities can pose as any server that tokens are sent to.
 _NAMES_OF_FILES: Final = (FILE_ENV, "SSL_CERT_FILE")
 # OpenSSL takes several folders, as in PATH (SSL_CTX_load_verify_locations(3)).
 _NAMES_OF_FOLDERS: Final = "SSL_CERT_DIR"
@@ -35,21 +35,21 @@ _MODEL_NEEDS: Final = ("id", "name")
 
 @dataclass(frozen=True, slots=True)
 class LoadedConfig:
-    """A configuration that can be used.
+    """A config that can be used.
 
     Attributes:
-        config: what it says, in the program's words.
-        document: the own file's text, which edits change.
+        config: its values.
+        document: the own file's document, which edits change.
         file: the own file.
-        effective: the value that counts at each path, and the file and line that it comes from.
-        problems: its warnings, those of every file that was read; `told_each_time` are those for every command.
+        effective: the effective value at each path, and the file and line that it comes from.
+        problems: the warnings of every file that was read; `told_each_time` are those that every command shows.
         env: the environment that `${VAR}` is resolved in: the process's, then `.env` beside the file, then the file's `env`; and
             behind them the base's two in the same order.
-        corrections: what `models.json` beside the file says of a model, by provider and model id.
-        base: the file named by `base`, None where none is.
-        sources: every file that was read, or would have been were it there: when one changes, this is out of date.
-        fault: why the base or `models.json` cannot be used. `config` and `corrections` are then what the other files say:
-            enough to list plugins or to sign out, but not to choose a model by.
+        corrections: the models of `models.json` beside the file, by provider and model id.
+        base: the file that `base` names, None if there is none.
+        sources: every file that was read, or would be if it existed: when one changes, this is out of date.
+        fault: why the base or `models.json` cannot be used. `config` and `corrections` are then made of the other files, which
+            is enough to list plugins or to sign out, but not to choose a model.
     """
 
     config: Config
@@ -65,11 +65,11 @@ class LoadedConfig:
 
     @property
     def told_each_time(self) -> tuple[Problem, ...]:
-        """The warnings that every command begins with; `config validate` and `doctor` have all."""
+        """The warnings that every command shows first; `config validate` and `doctor` show all."""
         return tuple(problem for problem in self.problems if not problem.standing)
 
     def edit_base(self, change: Callable[[Document], Document], *, private: bool = False) -> bool:
-        """As `ConfigFile.edit`, on the base; what OpenClaw's strict schema would refuse is refused here.
+        """Edit the base as `ConfigFile.edit` does, unless OpenClaw's strict schema would refuse the result.
 
         Raises:
             ConfigError: there is no base (`no-base`), or as `ConfigFile.edit`; `config-not-openclaw` names what OpenClaw would
@@ -84,9 +84,9 @@ class LoadedConfig:
 
 
 def load_config(paths: Paths, env: Mapping[str, str] | None = None) -> LoadedConfig:
-    """Read and check the configuration; one that does not exist is empty.
+    """Read and check the config; one that does not exist is empty.
 
-    An error in the base or in `models.json` is kept as the `fault` of what is returned: those who need either have to raise it.
+    An error in the base or in `models.json` becomes the `fault` of the result: a caller that needs either has to raise it.
 
     Raises:
         ConfigError: the own file cannot be read, or cannot be used as it stands (`config-invalid`, naming every error in it).
@@ -105,7 +105,7 @@ def load_config(paths: Paths, env: Mapping[str, str] | None = None) -> LoadedCon
     fault = invalid(" and ".join(["the base"] * bool(in_base) + [MODELS_FILE] * bool(in_models)), (*in_base, *in_models))
     merged, remarks = _environment(stack, config, paths.config.parent, os.environ if env is None else env)
     sources = (paths.config, *stack.others, *_beside(paths.config, stack.base_path))
-    # First, since of many warnings not all are shown.
+    # First, because only the first of many warnings are shown.
     modes = exposed(guarded(sources, paths, os.environ if env is None else env))
     warnings = (*modes, *(_lenient(each) for each in (*problems, *doubts) if not each.is_fatal), *remarks)
     base = ConfigFile(stack.base_path, paths.locks) if stack.base_path is not None else None
@@ -113,14 +113,14 @@ def load_config(paths: Paths, env: Mapping[str, str] | None = None) -> LoadedCon
 
 
 def guarded(sources: Iterable[Path], paths: Paths, env: Mapping[str, str]) -> tuple[Path, ...]:
-    """What another user must not be able to replace: the configuration's files, the state folder, what variables name."""
+    """The files and folders that another user must not be able to replace: the config's, the state folder, those of variables."""
     named = [env.get(name) for name in _NAMES_OF_FILES]
     named += env.get(_NAMES_OF_FOLDERS, "").split(os.pathsep)
     return (*sources, paths.state, *(Path(each) for each in named if each))
 
 
 def _beside(config: Path, base: Path | None) -> tuple[Path, ...]:
-    """The files that are read without being named, and the base, which may be named and missing."""
+    """The files that are read though no file names them, and the base, which may not exist."""
     more = () if base is None else (base, base.parent / DOTENV)
     return (config.parent / MODELS_FILE, config.parent / DOTENV, *more)
 
@@ -135,7 +135,7 @@ def _lenient(problem: Problem) -> Problem:
 def _environment(
     stack: Stack, config: Config, folder: Path, process: Mapping[str, str]
 ) -> tuple[Mapping[str, str], tuple[Problem, ...]]:
-    """The process's variables, then those beside and in the own file, then those beside and in the base."""
+    """The variables of the process, then those beside and in the own file, then those beside and in the base."""
     own, remarks = read_dotenv(folder)
     stated = {name: value for name, value in config.env.items() if _is_own(stack.effective, name)}
     found = with_defaults(process, with_defaults(own, stated))

@@ -18,11 +18,16 @@ MOST_SHOWN: Final = 20  # of the problems of one configuration, to people
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """Something wrong in a configuration. `where` is `file:line:column`; `layer` says whose file that is.
+    """Something wrong in a config.
 
-    `plugin` names the one plugin that an error keeps from being used, `only` the path of the one other object; either stops
-    nothing else. A `standing` warning is of something that may well be meant: `config validate` and `doctor` tell it, and not
-    each command.
+    Attributes:
+        level: whether it makes a value unusable.
+        where: `file:line:column`, counted from 1; `layer` is whether that file is Portico's own or the base.
+        path: the path of the value.
+        message: what is wrong, and `hint` what to write instead.
+        plugin: the only plugin that the error stops.
+        only: the path of the only other object that the error stops.
+        standing: a warning of something that may be meant: `config validate` and `doctor` show it, and other commands do not.
     """
 
     level: Literal["error", "warning"]
@@ -52,17 +57,17 @@ class Problem:
 
     @property
     def is_fatal(self) -> bool:
-        """Whether the configuration cannot be used with it."""
+        """Whether it makes the whole config unusable."""
         return self.level == "error" and self.plugin is None and self.only is None
 
 
 def named(path: ConfigPath) -> str:
-    """`path` as messages call it."""
+    """`path` as messages show it."""
     return f"`{format_path(path)}`" if path else "the configuration"
 
 
 class InvalidConfig(ConfigError):
-    """A configuration with several errors: people see the first `MOST_SHOWN` of them, programs all, in `problems`."""
+    """Several errors of one config: people see the first `MOST_SHOWN` of them, programs all, in `problems`."""
 
     def __init__(self, name: str, problems: Sequence[Problem]) -> None:
         shown, rest = problems[:MOST_SHOWN], problems[MOST_SHOWN:]
@@ -78,7 +83,7 @@ class InvalidConfig(ConfigError):
 
 
 def invalid(name: str, problems: Iterable[Problem]) -> ConfigError | None:
-    """One ConfigError (`config-invalid`) for all errors among `problems`, None where there is none."""
+    """One ConfigError (`config-invalid`) for all errors among `problems`, None if there are none."""
     errors = [problem for problem in problems if problem.level == "error"]
     if not errors:
         return None

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 DEFAULT_PORT: Final = 18444
 API_KINDS: Final[tuple[ApiKind, ...]] = get_args(ApiKind)
 DRAFT: Final = "https://json-schema.org/draft/2020-12/schema"
-# Headers that say where a message ends or whom it is for (RFC 9110, RFC 9112): a config cannot set them.
+# Headers of the message framing and of routing (RFC 9110, RFC 9112): a config cannot set them.
 FRAMING: Final = frozenset(
     {"connection", "content-length", "expect", "host", "keep-alive", "te", "trailer", "transfer-encoding", "upgrade"}
 )
@@ -33,7 +33,7 @@ FRAMING: Final = frozenset(
 
 @dataclass(frozen=True, slots=True)
 class AuthProfile:
-    """An entry of `auth.profiles`: which provider a stored credential is for. It holds no secret."""
+    """An entry of `auth.profiles`: the provider of a stored credential. It holds no secret."""
 
     provider: str
     mode: Literal["api_key", "oauth", "token"]
@@ -42,7 +42,7 @@ class AuthProfile:
 
 @dataclass(frozen=True, slots=True)
 class AuthConfig:
-    """`auth`. `order` names a provider's profiles in the order they are tried; `store` None leaves the choice to the vault."""
+    """`auth`. `order` lists a provider's profiles as they are tried. Without `store` the vault chooses the token store."""
 
     profiles: Mapping[str, AuthProfile] = field(default_factory=dict)
     order: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
@@ -51,7 +51,7 @@ class AuthConfig:
 
 @dataclass(frozen=True, slots=True)
 class TierConfig:
-    """An entry of `cost.tiers`: the prices above `input_above` tokens of input, None where the price below holds there too."""
+    """An entry of `cost.tiers`: the prices above `input_above` tokens of input. None means the price of smaller requests."""
 
     input_above: int
     input: float | None = None
@@ -60,7 +60,7 @@ class TierConfig:
     cache_write: float | None = None
 
     def over(self, base: ModelCost) -> PriceTier:
-        """The tier, with the prices of `base` where it gives none."""
+        """The tier, with the prices of `base` for those that it lacks."""
         return PriceTier(
             self.input_above,
             base.input if self.input is None else self.input,
@@ -72,7 +72,7 @@ class TierConfig:
 
 @dataclass(frozen=True, slots=True)
 class CostConfig:
-    """Prices in US dollars per million tokens; None where none is given. `tiers` are the prices of larger requests."""
+    """Prices in US dollars per million tokens, None if not in the file. `tiers` are the prices of larger requests."""
 
     input: float | None = None
     output: float | None = None
@@ -81,9 +81,9 @@ class CostConfig:
     tiers: tuple[TierConfig, ...] | None = None
 
     def over(self, known: ModelCost | None) -> ModelCost:
-        """These prices, and those of `known` where none is given here; 0 where neither gives one.
+        """These prices, completed by those of `known`, then by 0.
 
-        An input or output price without tiers holds for every size: the tiers of `known` go by other prices.
+        An input or output price without tiers holds for every size: the tiers of `known` belong to other prices.
         """
         behind = known or ModelCost(0.0, 0.0)
         base = ModelCost(
@@ -99,10 +99,10 @@ class CostConfig:
 
 @dataclass(frozen=True, slots=True)
 class ModelConfig:
-    """A model as a file describes it: what is None is not said there. `context_window` and `max_tokens` are in tokens.
+    """A model as a file describes it; None means that the key is not in the file.
 
-    `api` is its own protocol, over the provider's. `headers` are sent with each request to this model, over the provider's own;
-    `${VAR}` in them is not resolved yet.
+    `context_window` and `max_tokens` are in tokens. `api` and `headers` take precedence over the provider's; `${VAR}` in a header
+    is not resolved yet.
     """
 
     id: str
@@ -118,10 +118,10 @@ class ModelConfig:
 
 @dataclass(frozen=True, slots=True)
 class ProviderConfig:
-    """An entry of `models.providers`. What is None is as the provider itself says; `${VAR}` is not resolved yet.
+    """An entry of `models.providers`. For what is None the plugin's value holds; `${VAR}` is not resolved yet.
 
-    `auth_header` true sends the key as `Authorization: Bearer`, false as the API kind's own header. `problem` says why the base
-    URL cannot be used, and no request goes to the provider for as long as it is there.
+    `auth_header` true sends the key as `Authorization: Bearer`, false as the API kind's own header. `problem` is why the base URL
+    cannot be used: no request goes to a provider that has one.
     """
 
     base_url: str | None = None
@@ -150,7 +150,7 @@ class ModelSettings:
 
 @dataclass(frozen=True, slots=True)
 class AgentDefaults:
-    """`agents.defaults`. `models`, where it is not empty, is the list of models that may be used, unless `allow` is `all`."""
+    """`agents.defaults`. Only the `models` may be used, unless there are none or `allow` is `all`."""
 
     primary: str | None = None
     fallbacks: tuple[str, ...] = ()
@@ -160,10 +160,10 @@ class AgentDefaults:
 
 @dataclass(frozen=True, slots=True)
 class PluginEntry:
-    """An entry of `plugins.entries`. `config` is the plugin's own, and may hold what is secret to it.
+    """An entry of `plugins.entries`. `config` holds the plugin's own settings, which may be secret.
 
-    `problem` says why the entry cannot be used, and its plugin with it. `inherited`: the base alone has it, so that its plugin
-    may well be one that only OpenClaw knows.
+    `problem` is why the entry, and so the plugin, cannot be used. `inherited` is true if only the base has the entry: its plugin
+    may be one of OpenClaw's.
     """
 
     enabled: bool | None = None
@@ -174,7 +174,7 @@ class PluginEntry:
 
 @dataclass(frozen=True, slots=True)
 class PluginsConfig:
-    """`plugins`. `allow` None allows every plugin; `deny` comes before it."""
+    """`plugins`. Without `allow` every plugin is allowed; `deny` takes precedence."""
 
     enabled: bool = True
     allow: tuple[str, ...] | None = None
@@ -185,7 +185,7 @@ class PluginsConfig:
 
 @dataclass(frozen=True, slots=True)
 class GatewayConfig:
-    """`gateway`. `models` maps a model's name as clients send it to the reference of the model that answers to it here."""
+    """`gateway`. `models` maps a model name that clients send to the reference of the model that answers."""
 
     port: int = DEFAULT_PORT
     models: Mapping[str, str] = field(default_factory=dict)
@@ -193,10 +193,10 @@ class GatewayConfig:
 
 @dataclass(frozen=True, slots=True)
 class Config:
-    """A whole configuration. `env` are variables for where the process has none of that name; their values may be API keys.
+    """A whole config.
 
-    `base` is the path of the OpenClaw file underneath as it is written, None where there is none. `history`: whether requests are
-    noted.
+    `env` holds variables that the process may lack; their values may be API keys. `base` is the path of the OpenClaw file
+    underneath, as it is written, None if there is none. `history` is whether requests are recorded.
     """
 
     env: Mapping[str, str] = field(default_factory=dict, repr=False)

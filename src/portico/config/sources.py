@@ -49,11 +49,15 @@ Content = dict[str, "Part"] | list["Part"] | None
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """What the files say.
+    """The files of a config, read.
 
-    `own` is Portico's own file with what it includes, `effective` the same over the base. `base_path` is where the base is, None
-    where none is named; `base` what it says, None where it is not there or cannot be read. `problems` tell of files that could
-    not be read; `others` are the files that were, besides the own.
+    Attributes:
+        own: Portico's own file with what it includes.
+        effective: the same over the base.
+        base_path: where the base is, None if the own file names none.
+        base: the base itself, None if it does not exist or cannot be read.
+        problems: one for each file that could not be read.
+        others: the files that were read, besides the own one.
     """
 
     own: Effective
@@ -65,7 +69,7 @@ class Stack:
 
 
 def read_stack(document: Document) -> Stack:
-    """Everything that `document`, the own file, leads to."""
+    """Read everything that `document`, the own file, leads to."""
     assembly = Assembly("own")
     whole = assembly.whole(document) if may_include(document.text) else None
     included = tuple(assembly.documents.values())
@@ -109,7 +113,7 @@ def _base_path(own: Effective) -> Path | None:
     """
     written = own.get((BASE,)) if own.has((BASE,)) else None
     if not isinstance(written, str) or not written.strip():
-        return None  # the checker says what is wrong with it
+        return None  # the check reports it
     return Path(os.path.normpath(Path(own.origin((BASE,)).file).parent / expanded(written, f"`{BASE}`")))
 
 
@@ -140,9 +144,9 @@ def _paths(assembly: Assembly) -> tuple[Path, ...]:
 
 
 def exposed(paths: Iterable[Path]) -> tuple[Problem, ...]:
-    """A warning for each file or folder that lets other users change what is read: they would name the hosts that keys go to.
+    """A warning for each file or folder that other users can change: they could name the hosts that keys are sent to.
 
-    What exposes several of `paths` is named once, for the first of them.
+    What exposes several of `paths` is reported once, for the first of them.
     """
     owners, found = Owners(), dict[str, Problem]()
     for path in paths:
@@ -165,7 +169,7 @@ def exposed(paths: Iterable[Path]) -> tuple[Problem, ...]:
 
 @dataclass(frozen=True, slots=True)
 class Origin:
-    """Where a value stands: `file:line:column`, counted from 1. `layer` tells Portico's own files from those of the base."""
+    """The place of a value: `file:line:column`, counted from 1. `layer` is whether the file is Portico's own or the base's."""
 
     file: str
     line: int
@@ -177,13 +181,13 @@ class Origin:
 
 
 class Effective:
-    """What a configuration says.
+    """The effective values of a config.
 
     Args:
-        document: the own file's text; all there is, where no other file is named in it.
-        whole: that text with everything that it includes, over its base; None where there is nothing of the kind.
-        base: the texts that belong to the base.
-        own: the texts that the own file includes.
+        document: the own file.
+        whole: that file with everything that it includes, over its base; None if it names no other file.
+        base: the documents that belong to the base.
+        own: the documents that the own file includes.
     """
 
     def __init__(
@@ -213,7 +217,7 @@ class Effective:
         return part.value()
 
     def has(self, path: ConfigPath) -> bool:
-        """Whether any file says something at `path`."""
+        """Whether any file has a value at `path`."""
         if self._whole is None:
             return self.document.has(path)
         return self._walk(self._whole, path)[1] == len(path)
@@ -288,7 +292,7 @@ class Part:
 
 
 def laid_over(under: Part, over: Part, *, joins_arrays: bool = False) -> Part:
-    """`over` on top of `under`: objects key by key, anything else replaced; arrays are joined where `joins_arrays` says so."""
+    """`over` on top of `under`: objects key by key, arrays joined if `joins_arrays`, anything else replaced."""
     if isinstance(under.content, dict) and isinstance(over.content, dict):
         members = dict(under.content)
         for key, part in over.content.items():
@@ -311,9 +315,9 @@ def without(part: Part, path: ConfigPath) -> Part:
 
 
 def with_long_form(part: Part, path: ConfigPath, key: str, over: Part) -> Part:
-    """`part` in which a text at `path` stands for an object whose `key` it is, where `over` has an object there.
+    """`part` with the text at `path` made an object that has it as its `key`, if `over` has an object there.
 
-    Otherwise what is laid over one key of the long form would hide the text, which says another.
+    Otherwise an object of `over` that has only another key would hide the text.
     """
     if path:
         step = str(path[0])
@@ -329,9 +333,9 @@ def with_long_form(part: Part, path: ConfigPath, key: str, over: Part) -> Part:
 
 @dataclass(slots=True)
 class Assembly:
-    """A file of one layer, put together with what it includes.
+    """Puts a file of one layer together with what it includes.
 
-    `documents` are the included texts; `problems` tell of what could not be included, each at the place that names it.
+    `documents` holds the included files; `problems` one problem for each that could not be included, at the place that names it.
     """
 
     layer: Layer
@@ -421,7 +425,7 @@ class Assembly:
 
 
 def may_include(text: str) -> bool:
-    """Whether an `$include` can be in `text`, spelled with escapes perhaps."""
+    """Whether an `$include` may be in `text`, perhaps written with escapes."""
     return "include" in text or "\\u" in text or "\\x" in text
 
 
