@@ -20,7 +20,7 @@ from portico.oauth.authorization_response import ExpectedAnswer, UnfitResponse, 
 from portico.oauth.callback import CallbackServer
 from portico.oauth.deadline import Deadline
 from portico.oauth.flow import AuthorizeUrl, Exchanging, Finished, RedirectCaught, StrayRequest
-from portico.oauth.id_token import OPENID, check_id_token
+from portico.oauth.id_token import OPENID
 from portico.oauth.standard import PKCE_METHOD, challenge_of, checked, form_request, one_time_value
 from portico.oauth.tasks import first_of, helpers
 from portico.oauth.token_response import invalid, read_json_object, read_token
@@ -112,12 +112,14 @@ async def _finish(context: FlowContext, callback: CallbackServer, request: Autho
     if isinstance(answer, PorticoError):
         raise answer
     context.on_event(Exchanging())
-    server, dialect, http = context.server, context.dialect, context.http
-    make = partial(dialect.code_request, server, code=answer, redirect_uri=request.redirect_uri, verifier=request.verifier)
+    dialect = context.dialect
+    make = partial(
+        dialect.code_request, context.server, code=answer, redirect_uri=request.redirect_uri, verifier=request.verifier
+    )
     own = (request.state, request.verifier, request.nonce, answer)
     grant, reply = await context.exchange(make, dialect.read_token_reply, *own)
-    grant = await check_id_token(grant, reply, server, dialect, http, nonce=request.nonce)
-    await callback.start.check_grant(grant, server, dialect, http)
+    await context.check_id_token(grant, reply, request.nonce)
+    await context.check_start(grant, callback.start)
     await context.finish(grant)
 
 

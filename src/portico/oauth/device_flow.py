@@ -11,7 +11,6 @@ from portico.errors import NetworkError, NoWayToSignIn, OAuthError, TimedOut
 from portico.interfaces.authorization import Pending
 from portico.oauth.deadline import Deadline
 from portico.oauth.flow import DeviceCode, Finished, PollRetry, PollSlowed, StrayRequest
-from portico.oauth.id_token import check_id_token
 from portico.oauth.standard import challenge_of, one_time_value
 from portico.oauth.start_address import StartServer
 from portico.oauth.tasks import first_of, helpers
@@ -80,9 +79,8 @@ async def _grant_unless_misused(polling: _Polling, address: StartAddress) -> Tok
         grants.append(await polling.run())
 
     await first_of(poll(), address.misused.wait())
-    context = polling.context
     for grant in grants:
-        await address.check_grant(grant, context.server, context.dialect, context.http)
+        await polling.context.check_start(grant, address)
     address.check()
     return grants[0]
 
@@ -151,7 +149,7 @@ class _Polling:
 
     async def _poll(self, *, last: bool) -> Pending | TokenGrant:
         self.polls += 1
-        server, dialect, http = self.context.server, self.context.dialect, self.context.http
+        server, dialect = self.context.server, self.context.dialect
         make = partial(dialect.poll_request, server, self.device, verifier=self.verifier)
         # A poll that hangs leaves room for the last one.
         timeout_s = _LAST_POLL_TIMEOUT_S if last else max(1.0, min(_POLL_TIMEOUT_S, self._left()))
@@ -159,7 +157,8 @@ class _Polling:
         answer, reply = await self.context.exchange(make, dialect.read_poll_reply, *own, timeout_s=timeout_s)
         if isinstance(answer, Pending):
             return answer
-        return await check_id_token(answer, reply, server, dialect, http, nonce=None)
+        await self.context.check_id_token(answer, reply)
+        return answer
 
     def _count(self, error: NetworkError) -> None:
         if isinstance(error, NoAnswer) or error.id == "redirect-refused":

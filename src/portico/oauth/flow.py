@@ -11,8 +11,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from portico.clock import SystemClock
+from portico.errors import NotRevoked
 from portico.interfaces.authorization import TokenGrant
+from portico.oauth.id_token import OPENID, refused, why_not_of_this_sign_in
 from portico.oauth.repeated import make_request, read_reply
+from portico.oauth.revocation import revoke
 
 if TYPE_CHECKING:
     from portico.interfaces.authorization import (
@@ -33,6 +36,7 @@ Finish = Callable[[TokenGrant], Awaitable[None]]
 
 DEFAULT_TIMEOUT_S: Final = 300.0
 _REQUEST_TIMEOUT_S: Final = 30.0
+_REVOKE_TIMEOUT_S: Final = 5.0
 # A browser that starts cold asks for its page within this, in seconds.
 _ASKS_WITHIN_S: Final = 15.0
 
@@ -178,9 +182,42 @@ class FlowContext:
         reply = await self.http.post_form(request, relocated=self.server.relocated, timeout_s=timeout_s)
         return read_reply(self.server.dialect, reply, read, *known), reply
 
+    async def check_id_token(self, grant: TokenGrant, reply: HttpReply, nonce: Secret | None = None) -> None:
+        """Revoke a grant whose ID token is of another sign-in. Nothing is checked unless `openid` was asked for.
+
+        `nonce` is what was sent, None where the flow has none (RFC 8628).
+
+        Raises:
+            OAuthError: `id-token-refused`.
+        """
+        if grant.id_token is None or OPENID not in self.server.scope.split():
+            return
+        # On a thread: what Authlib needs for it takes a while to load.
+        why = await asyncio.to_thread(why_not_of_this_sign_in, grant.id_token, reply, self.server, nonce)
+        if why is not None:
+            raise refused(why, await self.revoke(grant), reply.url)
+
+    async def revoke(self, grant: TokenGrant, *, timeout_s: float = _REVOKE_TIMEOUT_S) -> NotRevoked | None:
+        """Revoke a grant that nothing keeps, in `timeout_s` seconds; why it is not revoked, None where it is."""
+        try:
+            await revoke(self.server, self.dialect, self.http, refresh=grant.refresh, access=grant.access, timeout_s=timeout_s)
+        except NotRevoked as error:
+            return error
+        return None
+
     async def obstacle(self) -> str | None:
         """Why no browser can be opened; None where one can, or none is to be."""
         return await asyncio.to_thread(self.opener.obstacle) if self.opener is not None else None
+
+    async def check_start(self, grant: TokenGrant, start: StartAddress) -> None:
+        """Revoke a grant if somebody else may have seen where `start` leads.
+
+        Raises:
+            Denied: `start-address-used`.
+        """
+        if start.misused.is_set():
+            await self.revoke(grant)
+        start.check()
 
     async def open_page(self, url: str, start: StartAddress) -> None:
         """Open `url`, the address of `start`. Report a browser that cannot be started, or that does not ask for the page."""

@@ -6,16 +6,15 @@ a code that was slipped in from another sign-in brings the tokens of another acc
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Any, Final
 
 from portico.errors import OAuthError
-from portico.oauth.revocation import revoke_grant
 from portico.oauth.token_response import parts_of_jwt, server_clock
 from portico.oauth.urls import without_query
 
 if TYPE_CHECKING:
-    from portico.interfaces.authorization import FormPoster, HttpReply, OAuthServer, TokenDialect, TokenGrant
+    from portico.errors import NotRevoked
+    from portico.interfaces.authorization import HttpReply, OAuthServer
     from portico.secret import Secret
 
 OPENID: Final = "openid"
@@ -30,31 +29,16 @@ _OF_SETTINGS: Final = (
 )
 
 
-async def check_id_token(
-    grant: TokenGrant, reply: HttpReply, server: OAuthServer, dialect: TokenDialect, http: FormPoster, *, nonce: Secret | None
-) -> TokenGrant:
-    """`grant`, if its ID token is of this sign-in, or it has none; otherwise its tokens are revoked.
-
-    `nonce` is what was sent, None where the flow has none (RFC 8628). Nothing is checked unless `openid` was asked for.
-
-    Raises:
-        OAuthError: `id-token-refused`.
-    """
-    if grant.id_token is None or OPENID not in server.scope.split():
-        return grant
-    # On a thread: what Authlib needs for it takes a while to load.
-    why = await asyncio.to_thread(why_not_of_this_sign_in, grant.id_token, reply, server, nonce)
-    if why is None:
-        return grant
-    failure = await revoke_grant(grant, server, dialect, http)
+def refused(why: str, failure: NotRevoked | None, where: str) -> OAuthError:
+    """The error for an ID token of another sign-in, once its tokens were revoked, or were not because of `failure`."""
     fate = "the tokens were revoked"
     if failure is not None:
         fate = f"the tokens have not been revoked ({failure.why or failure.id})"
-    raise OAuthError(
+    return OAuthError(
         "id-token-refused",
         f"The server's ID token does not belong to this sign-in; {fate}.",
         why=why,
-        where=without_query(reply.url),
+        where=without_query(where),
         hint=_OF_SETTINGS
         if why.endswith(_SET_HERE)
         else "Run the command again, and follow no sign-in link that you did not ask for.",

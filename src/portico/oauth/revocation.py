@@ -15,13 +15,12 @@ from portico.oauth.token_response import HTTP_OK, read_json_object
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-    from portico.interfaces.authorization import FormPoster, FormRequest, HttpReply, OAuthServer, TokenDialect, TokenGrant
+    from portico.interfaces.authorization import FormPoster, FormRequest, HttpReply, OAuthServer, TokenDialect
     from portico.secret import Secret
     from portico.store.profiles import Profile
     from portico.store.records import Tokens
 
 DEFAULT_TIMEOUT_S: Final = 10.0
-_GRANT_TIMEOUT_S: Final = 5.0
 _UNREACHABLE: Final = "The provider could not be reached to revoke the tokens."
 _OF_THE_CLIENT: Final = frozenset({"invalid_client", "unauthorized_client"})
 _UNAUTHORIZED: Final = 401
@@ -65,17 +64,6 @@ async def revoke(
     except TimeoutError:
         revocation.failures.append(NotRevoked("not-revoked", _UNREACHABLE, why="no answer in time"))
     revocation.check()
-
-
-async def revoke_grant(
-    grant: TokenGrant, server: OAuthServer, dialect: TokenDialect, http: FormPoster, *, timeout_s: float = _GRANT_TIMEOUT_S
-) -> NotRevoked | None:
-    """Revoke what a sign-in was granted and nothing keeps, in `timeout_s` seconds; why it is not revoked, None where it is."""
-    try:
-        await revoke(server, dialect, http, refresh=grant.refresh, access=grant.access, timeout_s=timeout_s)
-    except NotRevoked as error:
-        return error
-    return None
 
 
 def revoke_orphaned(profile: Profile, tokens: Tokens, dialects: Callable[[str], TokenDialect], poster: BlockingPoster) -> None:

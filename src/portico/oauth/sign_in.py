@@ -13,7 +13,6 @@ from portico.oauth.browser_flow import browser_flow
 from portico.oauth.device_flow import device_flow
 from portico.oauth.endpoints import Getter, discover
 from portico.oauth.flow import DEFAULT_TIMEOUT_S, BrowserNotOpened, DeviceUnavailable, FlowContext, RedirectCaught
-from portico.oauth.revocation import revoke_grant
 from portico.oauth.tasks import helpers, let_go
 
 if TYPE_CHECKING:
@@ -146,8 +145,7 @@ class _Run:
         """Finish with the first grant. A second one, of the other flow, is given back, and its flow ends as the first does."""
         if self._finishing is not None:
             await asyncio.shield(self._finishing)
-            context = self.context
-            await revoke_grant(grant, context.server, context.dialect, context.http, timeout_s=_LAST_PAGE_S)
+            await self.context.revoke(grant, timeout_s=_LAST_PAGE_S)
             return
         self._winner = asyncio.current_task()
         self._finishing = asyncio.ensure_future(self.context.finish(grant))

@@ -21,7 +21,6 @@ from portico.oauth.authorization_response import UnfitResponse
 from portico.oauth.callback_http import Answer, page, serve
 from portico.oauth.loopback import bind_loopback
 from portico.oauth.quiet_http import is_for
-from portico.oauth.revocation import revoke_grant
 from portico.oauth.urls import is_loopback
 
 if TYPE_CHECKING:
@@ -29,7 +28,6 @@ if TYPE_CHECKING:
 
     from aiohttp import web
 
-    from portico.interfaces.authorization import FormPoster, OAuthServer, TokenDialect, TokenGrant
     from portico.oauth.pages import PageName
 
 _TOKEN_BYTES: Final = 32
@@ -134,16 +132,6 @@ class StartAddress:
                 why="another user of this machine may have opened it first, and signed you in to an account of hers",
                 hint="Run the command again. If it happens again, add `--no-browser` and open the printed address yourself.",
             )
-
-    async def check_grant(self, grant: TokenGrant, server: OAuthServer, dialect: TokenDialect, http: FormPoster) -> None:
-        """`check`, for a grant that has just come: before the error it is revoked.
-
-        Raises:
-            Denied: `start-address-used`.
-        """
-        if self.misused.is_set():
-            await revoke_grant(grant, server, dialect, http)
-        self.check()
 
     def _refuse(self, reason: str, **headers: str) -> Answer:
         self._on_stray(reason)
