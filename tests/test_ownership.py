@@ -18,7 +18,6 @@ from portico.errors import ConfigError, StoreError
 from portico.onboarding.choices import announced, by_name, choice_of_provider
 from portico.ownership import Owners
 from portico.plugins.manager import PluginHost
-from portico.plugins.records import switched_off
 from portico.store.passphrase import FILE_ENV, PassphraseSource
 from tests.plugins.trees import install, was_imported, write_plugin
 
@@ -391,7 +390,7 @@ def test_a_manifest_of_another_users_takes_neither_its_id_nor_a_sign_in_from_a_p
     refused = [record for record in host.records() if record.candidate.exposure is not None]
     assert [(record.id, record.status) for record in refused] == [(id, "error")]
     assert host.find("MiniMax OAuth").candidate.origin == "bundled"
-    assert switched_off(host.records()) == {"minimax-portal": "minimax-portal-auth"}
+    assert host.providers_off() == {"minimax-portal": "minimax-portal-auth"}
     bench = SimpleNamespace(plugins=host)
     assert [each.label for each in announced(bench)] == ["MiniMax OAuth", "Acme"]
     assert choice_of_provider(bench, "minimax-portal") == "minimax-portal"

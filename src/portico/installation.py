@@ -145,7 +145,6 @@ class Installation:
     def models(self) -> ModelLoader:
         """From names to models that can be called, as config, plugins, profiles and environment are now."""
         from portico.models.loader import ModelLoader
-        from portico.plugins.records import switched_off
 
         given = self.config
         return ModelLoader(
@@ -154,7 +153,7 @@ class Installation:
             self.token_store.profiles(),
             given.env,
             corrections=given.corrections,
-            switched_off=switched_off(self.plugins.records()),
+            switched_off=self.plugins.providers_off(),
         )
 
     @cached_property

@@ -48,9 +48,7 @@ def show_models(args: argparse.Namespace, rt: Runtime) -> int:
 def _check_provider(provider: str, rt: Runtime) -> None:
     from difflib import get_close_matches
 
-    from portico.plugins.records import switched_off
-
-    off = switched_off(rt.plugins.records())
+    off = rt.plugins.providers_off()
     known = rt.models().catalog.providers
     if provider in known:
         return

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from portico.errors import ExitCode
-from portico.plugins import decision
+from portico.plugins.decision import with_plugin_off, with_plugin_on
 from portico.plugins.manager import not_yours
 
 if TYPE_CHECKING:
@@ -22,7 +22,7 @@ def switch_on(rt: Runtime, name: str) -> int:
     before = rt.plugins.find(name)
     if before.candidate.exposure is not None:
         raise not_yours(before)
-    changed = rt.settings.file.edit(lambda document: decision.enable(document, before.id)) if not before.enabled else False
+    changed = rt.settings.file.edit(lambda document: with_plugin_on(document, before.id)) if not before.enabled else False
     if changed:
         rt.reload_config()
     record = _loaded(rt, before.id)
@@ -43,7 +43,7 @@ def switch_off(rt: Runtime, name: str) -> int:
     entry = rt.settings.config.plugins.entries.get(record.id)
     if not record.enabled and not (entry is not None and entry.enabled):
         return _say(rt, record, f'Plugin "{record.id}" is already disabled.', changed=False)
-    changed = rt.settings.file.edit(lambda document: decision.disable(document, record.id))
+    changed = rt.settings.file.edit(lambda document: with_plugin_off(document, record.id))
     rt.reload_config()
     code = _say(rt, rt.plugins.find(record.id), f'Disabled plugin "{record.id}".', changed=changed)
     profiles = [profile.id for profile in rt.token_store.profiles() if profile.plugin == record.id]

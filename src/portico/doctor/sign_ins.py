@@ -135,10 +135,10 @@ def plugins(patient: Patient) -> Iterator[Seen]:
 
 
 def _on(patient: Patient, plugin: str) -> Callable[[], str]:
-    from portico.plugins.decision import enable
+    from portico.plugins.decision import with_plugin_on
 
     def switch_on() -> str:
-        patient.here.config.file.edit(lambda document: enable(document, plugin))
+        patient.here.config.file.edit(lambda document: with_plugin_on(document, plugin))
         return f"the plugin {plugin} is on"
 
     return switch_on

@@ -91,7 +91,7 @@ def enable(bench: Workbench, choice: str) -> None:
     Raises:
         UsageError, ConfigError: as `host_for`; `plugin-failed`.
     """
-    from portico.plugins import decision
+    from portico.plugins.decision import with_plugin_on
 
     host = host_for(bench, choice)
     plugin_id = bench.plugins.plugin_for_choice(choice)
@@ -99,7 +99,7 @@ def enable(bench: Workbench, choice: str) -> None:
         bench.reload_config()
         return
     host.auth_method(choice)
-    bench.config.file.edit(lambda document: decision.enable(document, plugin_id))
+    bench.config.file.edit(lambda document: with_plugin_on(document, plugin_id))
     bench.reload_config()
     bench.out.note(f'Enabled plugin "{plugin_id}".')
 

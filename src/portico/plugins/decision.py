@@ -31,7 +31,7 @@ ON: Final = Decision(enabled=True)
 
 def decide(id: str, config: PluginsConfig, env: Mapping[str, str], *, bundled: bool) -> Decision:
     """Whether the plugin `id` is on. `bundled`: it comes with Portico, so it is off until somebody asks for it."""
-    off = why_blocked(id, config, env) or switched_off(id, config)
+    off = why_blocked(id, config, env) or off_by_entry(id, config)
     if off is not None:
         return off
     entry = config.entries.get(id)
@@ -56,7 +56,7 @@ def why_blocked(id: str, config: PluginsConfig, env: Mapping[str, str]) -> Decis
     return None
 
 
-def switched_off(id: str, config: PluginsConfig) -> Decision | None:
+def off_by_entry(id: str, config: PluginsConfig) -> Decision | None:
     """The user's own word that the plugin `id` is off, which only `plugins enable` takes back; None where there is none."""
     entry = config.entries.get(id)
     if entry is None or entry.enabled is not False:
@@ -64,8 +64,8 @@ def switched_off(id: str, config: PluginsConfig) -> Decision | None:
     return _off("disabled in config", "config", f"Run `{{prog}} plugins enable {id}`.")
 
 
-def enabled_in(config: PluginsConfig, id: str) -> PluginsConfig:
-    """The configuration as it is once `enable(document, id)` has been written."""
+def with_entry_on(config: PluginsConfig, id: str) -> PluginsConfig:
+    """The configuration as it is once `with_plugin_on(document, id)` has been written."""
     from portico.config.schema import PluginEntry
 
     entry = config.entries.get(id)
@@ -74,7 +74,7 @@ def enabled_in(config: PluginsConfig, id: str) -> PluginsConfig:
     return replace(config, entries={**config.entries, id: on}, allow=allow)
 
 
-def enable(document: Document, id: str) -> Document:
+def with_plugin_on(document: Document, id: str) -> Document:
     """The document with the plugin `id` switched on; it joins an allow list that has members.
 
     An empty allow list allows everything: a first member would switch every other plugin off.
@@ -91,7 +91,7 @@ def enable(document: Document, id: str) -> Document:
     return document
 
 
-def disable(document: Document, id: str) -> Document:
+def with_plugin_off(document: Document, id: str) -> Document:
     """The document with the plugin `id` switched off."""
     return document.set(_entry(id), value=False)
 

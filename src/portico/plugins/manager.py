@@ -10,7 +10,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from portico.errors import ConfigError, UsageError
-from portico.plugins.decision import enabled_in, refuse, switched_off, why_blocked
+from portico.plugins.decision import off_by_entry, refuse, why_blocked, with_entry_on
 from portico.plugins.discovery import find
 from portico.plugins.inventory import Inventory
 
@@ -112,6 +112,13 @@ class PluginHost:
             raise UsageError("plugin-not-found", f"Plugin not found: {name}", hint=hint)
         return record
 
+    def providers_off(self) -> dict[str, str]:
+        """The providers that only a plugin which is off, and could be used, would bring, with its id."""
+        usable = [record for record in self.records() if record.candidate.exposure is None]
+        listed = [(provider, record) for record in usable for provider in record.manifest.providers]
+        on = {provider for provider, record in listed if record.enabled}
+        return {provider: record.id for provider, record in listed if provider not in on}
+
     def diagnostics(self) -> list[Diagnostic]:
         """What is wrong with the plugins section and with the places it names; none of it stops another command."""
         return self._inventory.diagnostics()
@@ -149,15 +156,15 @@ class PluginHost:
         return self._inventory.records.values()
 
     def enabling(self, id: str) -> PluginHost:
-        """A host in which the plugin is on, as it will be once `decision.enable` has been written.
+        """A host in which the plugin is on, as it will be once `with_plugin_on` has been written.
 
         This lifts the default that keeps a bundled plugin off, and never what the user has said.
 
         Raises:
             ConfigError: `plugin-disabled`: its own entry switches it off, or the config or the environment blocks it.
         """
-        config = enabled_in(self._config, self.find(id).id)
-        off = why_blocked(id, config, self._env) or switched_off(id, self._config)
+        config = with_entry_on(self._config, self.find(id).id)
+        off = why_blocked(id, config, self._env) or off_by_entry(id, self._config)
         if off is not None:
             raise refuse(id, off)
         return self.for_config(config)

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Literal
 from portico.plugins.decision import Decision
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
     from pathlib import Path
 
     from portico.interfaces.basics import JsonValue
@@ -93,11 +92,3 @@ class PluginRecord:
             "configJsonSchema": dict(manifest.config_schema),
         }
         return {**record, "error": self.why} if self.why is not None else record
-
-
-def switched_off(records: Iterable[PluginRecord]) -> dict[str, str]:
-    """The providers that only a plugin which is off, and could be used, would bring, with its id."""
-    usable = [record for record in records if record.candidate.exposure is None]
-    listed = [(provider, record) for record in usable for provider in record.manifest.providers]
-    on = {provider for provider, record in listed if record.enabled}
-    return {provider: record.id for provider, record in listed if provider not in on}
