@@ -49,8 +49,6 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
-import pluggy
-
 from portico.errors import ConfigError, Denied, NetworkError, OAuthError, PorticoError, TimedOut, UsageError
 from portico.interfaces.auth_method import AcceptedGrant, AuthMethod, Region
 from portico.interfaces.authorization import (
@@ -67,6 +65,7 @@ from portico.interfaces.basics import Clock, JsonValue
 from portico.interfaces.plan_reader import PlanReader, PlanWindow, WindowState
 from portico.interfaces.plugin_parts import CliCommand, DoctorCheck, Emulator, EmulatorOptions, Finding
 from portico.interfaces.provider_spec import ApiKind, KeyChoice, ModelCost, ModelSpec, PriceTier, ProviderSpec, RefusalKind
+from portico.plugins.spec import hookimpl
 from portico.secret import Secret
 from portico.urls import is_loopback, why_not_a_safe_url
 
@@ -130,8 +129,6 @@ __all__ = [  # noqa: RUF022 - by topic
     "plain_text",
     "why_not_a_safe_url",
 ]
-
-hookimpl = pluggy.HookimplMarker("portico")
 
 # What only some plugins need is loaded when it is named, so that one can be listed without the OAuth engine.
 _LAZY: Final = {

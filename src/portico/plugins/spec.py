@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 PROJECT: Final = "portico"
 PREFIX: Final = "portico_"
 hookspec = pluggy.HookspecMarker(PROJECT)
+hookimpl = pluggy.HookimplMarker(PROJECT)
 
 
 @hookspec

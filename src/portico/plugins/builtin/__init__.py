@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from portico.plugin_api import hookimpl
 from portico.plugins.builtin.minimax import PLANS
 from portico.plugins.builtin.minimax import PROVIDER as MINIMAX
 from portico.plugins.builtin.vendors import ANTHROPIC, LMSTUDIO, OPENAI
+from portico.plugins.spec import hookimpl
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
-    from portico.plugin_api import PlanReader, ProviderSpec
+    from portico.interfaces.plan_reader import PlanReader
+    from portico.interfaces.provider_spec import ProviderSpec
 
 
 @dataclass(frozen=True, eq=False)

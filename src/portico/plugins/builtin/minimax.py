@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from portico.plugin_api import KeyChoice, ProviderSpec
+from portico.interfaces.provider_spec import KeyChoice, ProviderSpec
 from portico.plugins.builtin.minimax_models import MODELS
 from portico.plugins.builtin.minimax_plans import MinimaxPlans
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from portico.plugin_api import ApiKind, RefusalKind
+    from portico.interfaces.provider_spec import ApiKind, RefusalKind
 
 # One origin speaks all three (platform.minimax.io/docs/api-reference).
 PATHS: Final[Mapping[ApiKind, str]] = {

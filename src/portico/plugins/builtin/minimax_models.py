@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from portico.plugin_api import ModelCost, ModelSpec, PriceTier
+from portico.interfaces.provider_spec import ModelCost, ModelSpec, PriceTier
 
 _LITELLM: Final = "https://docs.litellm.ai/docs/providers/minimax"
 _LITELLM_TABLE: Final = "litellm 1.110.2 model_prices_and_context_window.json"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from portico.plugin_api import KeyChoice, ModelCost, ModelSpec, ProviderSpec
+from portico.interfaces.provider_spec import KeyChoice, ModelCost, ModelSpec, ProviderSpec
 
 # https://docs.anthropic.com/en/api/messages
 _OPUS: Final = ModelSpec(
