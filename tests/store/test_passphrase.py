@@ -114,3 +114,17 @@ def test_it_is_stretched_once_for_each_salt_and_again_where_it_has_changed(tmp_p
         path.chmod(0o600)
         assert (key("a"), key("b")) == (f"a {words}".encode(), f"b {words}".encode())
     assert stretched == ["a", "b", "a", "b"]
+
+
+def test_threads_that_open_stores_at_once_stretch_it_once():
+    """As the checks of `doctor` do."""
+    source, stretched = PassphraseSource({TEXT: canary("passphrase")}), []
+
+    def stretch(secret):
+        time.sleep(0.01)
+        stretched.append(secret)
+        return b"key"
+
+    with ThreadPoolExecutor(4) as pool:
+        assert set(pool.map(lambda _: source.stretched(stretch, "salt"), range(4))) == {b"key"}
+    assert len(stretched) == 1

@@ -37,6 +37,7 @@ class PassphraseSource:
         self._typed: Secret | None = None
         self._taken: Secret | None = None
         self._stretched: dict[str, tuple[Secret, bytes]] = {}
+        self._stretching = threading.Lock()
         self._turn = threading.Lock()  # of two threads the second would find it taken away, or ask once more
 
     def get(self, *, new: bool = False) -> Secret:
@@ -54,11 +55,12 @@ class PassphraseSource:
         Raises:
             StoreError: as `get`.
         """
-        passphrase = self.get(new=new)
-        known = self._stretched.get(how)
-        if known is None or known[0] != passphrase:
-            known = self._stretched[how] = passphrase, stretch(passphrase)
-        return known[1]
+        with self._stretching:
+            passphrase = self.get(new=new)
+            known = self._stretched.get(how)
+            if known is None or known[0] != passphrase:
+                known = self._stretched[how] = passphrase, stretch(passphrase)
+            return known[1]
 
     def _got(self, *, new: bool) -> Secret:
         path = self._env.get(FILE_ENV)
