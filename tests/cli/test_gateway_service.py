@@ -7,12 +7,14 @@ import socket
 import subprocess
 import sys
 import tarfile
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
 
 from portico.gateway.service import running
 from portico.store.profiles import ProfileIndex
+from tests.gateway.parts import get, status_of
 from tests.needs import needs
 from tests.services import little_systemd
 
@@ -66,6 +68,24 @@ def test_an_installed_gateway_runs_at_once_has_told_that_it_is_ready_and_every_c
     verbs = [line.split()[2] for line in (systemd.folder / "asked").read_text().splitlines() if line.startswith("systemctl")]
     assert verbs[:5] == ["show", "daemon-reload", "enable", "stop", "restart"]
     assert verbs[5:] == ["start", "stop", "start", "disable", "daemon-reload"]
+
+
+def test_whoever_has_the_port_is_named_before_anything_is_installed(systemd):
+    port = int(systemd.ok("config", "get", "gateway.port"))
+    with socket.create_server(("127.0.0.1", port)):
+        refused = systemd.run("gateway", "install", "--json")
+    assert (refused.returncode, json.loads(refused.stdout)["error"]["id"]) == (9, "port-taken")
+    assert told(systemd, "status")["service"] is None
+
+
+def test_no_client_is_refused_while_an_installed_gateway_is_restarted(systemd):
+    port = told(systemd, "install")["port"]
+    with ThreadPoolExecutor() as pool:
+        restarting, statuses = pool.submit(told, systemd, "restart"), []
+        while not restarting.done() or not statuses:
+            statuses.append(status_of(get(port)))
+    assert restarting.result()["port"] == port
+    assert {*statuses} == {200}
 
 
 def test_a_gateway_that_runs_already_gives_way_to_the_service_and_its_port_is_the_configurations(systemd):

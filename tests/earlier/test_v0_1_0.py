@@ -141,6 +141,24 @@ def test_a_service_that_it_installed_still_starts(home, tmp_path, unit):
         manager("stop", unit)
 
 
+def test_the_gateway_service_that_it_installed_is_restarted_as_it_is_and_gets_a_socket_when_it_is_installed_again(home, tmp_path):
+    home.ok("config", "set", "gateway.port", str(free_port()))
+    manager = home.manager(tmp_path / "systemd")
+    unit = home.folder / ".config/systemd/user/portico-gateway.service"
+    assert manager("start", unit.name) == 0
+    try:
+        before, written = running(home.paths), unit.read_bytes()
+        assert home.json("gateway", "restart")["previousPid"] == before.pid
+        assert unit.read_bytes() == written
+        assert "service-outdated" in {each["id"] for each in json.loads(home.run("doctor", "--json").stdout)["findings"]}
+
+        placed = home.json("gateway", "install")
+        assert f"127.0.0.1:{placed['port']}" in unit.with_suffix(".socket").read_text(encoding="utf-8")
+        assert home.json("gateway", "restart")["previousPid"] == placed["pid"]
+    finally:
+        home.run("gateway", "uninstall")
+
+
 def test_purge_finds_all_of_it(home, tmp_path):
     with start(tmp_path / "emulation") as info:
         meet = {name: value for name, value in info.env.items() if name not in {CONFIG_ENV, STATE_ENV}}

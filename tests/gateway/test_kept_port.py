@@ -22,6 +22,7 @@ from portico.testing.clock import FakeClock
 from tests.free_port import free_port
 from tests.gateway.parts import get, status_of, wait_until
 from tests.gateway.test_restart import a_stream, event, provider, rest_of
+from tests.needs import needs
 
 pytestmark = pytest.mark.skipif(os.name != "posix", reason="a socket that is passed on as POSIX has it")
 __all__ = ("provider",)
@@ -78,6 +79,30 @@ def test_a_client_that_connects_between_two_processes_is_answered_by_the_second(
         assert first.wait(10) == 0
     with asked(port) as client, started(gateway_paths, kept) as second:
         assert f'"pid": {second.pid}'.encode() in rest_of(client)
+
+
+def test_systemds_own_program_passes_a_socket_on_to_it(gateway_paths):
+    needs("systemd-socket-activate")
+    port = free_port()
+    passed = [f"--setenv={name}" for name in ("PORTICO_CONFIG", "PORTICO_STATE_DIR", "PYTHONPATH") if name in os.environ]
+    command = [
+        "systemd-socket-activate",
+        f"--listen=127.0.0.1:{port}",
+        *passed,
+        sys.executable,
+        "-P",
+        "-m",
+        "portico",
+        "gateway",
+        "run",
+    ]
+    with subprocess.Popen(command, stderr=subprocess.PIPE) as process:
+        try:
+            assert b"Listening" in process.stderr.readline()
+            with asked(port) as client:
+                assert f'"pid": {process.pid}'.encode() in rest_of(client)
+        finally:
+            process.kill()
 
 
 @pytest.mark.requirement("E73")

@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
@@ -18,7 +19,7 @@ import pytest
 
 from portico.gateway import service
 from portico.gateway.log import open_log
-from portico.gateway.state import gateway_lock
+from portico.gateway.state import gateway_lock, write_state
 from tests.free_port import free_port
 from tests.gateway.fronts import CHAT, MESSAGES, configure, gateway
 from tests.gateway.providers import WHOLE, answered, provider
@@ -62,6 +63,24 @@ def a_gateway_runs_already(desk):
         error = desk.refused("gateway", "run")
         assert str(pid) in desk.follow(error["hint"])
         desk.ok(*command_of(error["hint"].partition(";")[2]))
+        assert service.running(desk.commands.paths).pid != pid
+
+
+@scenario("It runs {}, and {} is installed; to have that one: {prog} gateway restart")
+def a_gateway_of_another_version(desk):
+    paths = desk.commands.paths
+    with background(desk):
+        for version, runs in (("0.0.1", "It runs Portico 0.0.1,"), (None, "It runs an earlier version,")):
+            write_state(paths, replace(service.running(paths), version=version))
+            desk.follow(desk.shown(runs, "gateway", "status"))
+            assert "is installed" not in desk.ok("gateway", "status")
+
+
+@scenario("To restart it: {prog} gateway restart")
+def a_plugin_is_switched_while_a_gateway_runs(desk):
+    with background(desk) as pid:
+        desk.ok("plugins", "disable", "minimax-portal-auth")
+        desk.follow(desk.shown("To restart it", "plugins", "enable", "minimax-portal-auth"))
         assert service.running(desk.commands.paths).pid != pid
 
 
@@ -138,7 +157,7 @@ def a_service_for_which_the_passphrase_is_in_no_file(desk):
         env = {variable: str(secret)}
         unit = Path(re.search(r"(/\S+\.service)", desk.ok("gateway", "install", env=env))[1])
         right = unit.read_text(encoding="utf-8")
-        unit.write_text(right.replace("RestartSec=30", "RestartSec=29"), encoding="utf-8")
+        unit.write_text(right.replace("RestartSec=5", "RestartSec=4"), encoding="utf-8")
         desk.follow(desk.found("service-outdated", env=env)["hint"], env=env)
         assert unit.read_text(encoding="utf-8") == right
 

@@ -234,7 +234,7 @@ def a_systemd_that_does_not_let_go_of_a_service(desk):
     manager.install(service)
     refused.write_text("disable\n", encoding="utf-8")
     rm, path = shlex.split(hint_of(desk, lambda: manager.uninstall(service), ConfigError).partition(": ")[2])
-    assert (rm, Path(path).read_bytes()) == ("rm", manager.content(service))
+    assert (rm, Path(path).read_bytes()) == ("rm", manager.files(service)[Path(path)])
     Path(path).unlink()
     assert manager.uninstall(service) is False
 

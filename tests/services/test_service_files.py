@@ -68,17 +68,86 @@ def test_the_unit_asks_for_little_and_says_what_it_promises(service):
     assert '"-m" "portico" "auth" "keep-fresh"' in unit
 
 
-def test_systemd_itself_finds_nothing_wrong_with_the_unit(service, tmp_path):
+@pytest.mark.parametrize("port", [None, 18444])
+def test_systemd_itself_finds_nothing_wrong_with_the_units(service, port, tmp_path):
     needs("systemd-analyze")
-    path = tmp_path / "portico-keep-fresh.service"
-    path.write_text(systemd_unit(service), encoding="utf-8")
+    files = Systemd({"XDG_CONFIG_HOME": str(tmp_path)}).files(replace(service, port=port))
+    for path, content in files.items():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(content)
 
-    done = subprocess.run(
-        ["systemd-analyze", "--user", "verify", str(path)], capture_output=True, text=True, check=False, timeout=30
-    )
+    words = ["systemd-analyze", "--user", "verify", *map(str, files)]
+    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=30)
 
-    complaints = [line for line in (done.stderr + done.stdout).splitlines() if path.name in line]
-    assert complaints == []
+    assert len(files) == (1 if port is None else 2)
+    assert [line for line in (done.stderr + done.stdout).splitlines() if service.name in line] == []
+
+
+def test_the_port_of_a_service_is_kept_by_a_socket_that_the_service_needs(service, program, tmp_path):
+    manager, served = Systemd(program("systemctl")), replace(service, port=18444)
+    folder = tmp_path / "home/.config/systemd/user"
+    unit, socket = "portico-keep-fresh.service", "portico-keep-fresh.socket"
+
+    assert manager.keeps_port(served) is False
+    manager.install(served)
+    assert {f"Requires={socket}", f"After={socket}"} <= {*(folder / unit).read_text(encoding="utf-8").splitlines()}
+    assert "ListenStream=127.0.0.1:18444" in (folder / socket).read_text(encoding="utf-8").splitlines()
+    assert manager.keeps_port(served) is True
+    assert manager.keeps_port(replace(served, port=18445)) is False
+    manager.stop(served)
+    manager.uninstall(service)
+
+    assert [words[2:] for words in program.asked()] == [
+        ["daemon-reload"],
+        ["enable", unit, socket],
+        ["stop", socket, unit],
+        ["restart", unit],
+        ["stop", socket, unit],
+        ["disable", "--now", socket, unit],
+        ["daemon-reload"],
+    ]
+    assert [*folder.iterdir()] == []
+
+
+def test_a_service_that_is_started_with_another_port_has_its_socket_moved_first(service, program, tmp_path):
+    manager = Systemd(program("systemctl"))
+    manager.install(replace(service, port=18444))
+    before = len(program.asked())
+
+    for _ in range(2):
+        manager.start(replace(service, port=18445))
+
+    unit, socket = "portico-keep-fresh.service", "portico-keep-fresh.socket"
+    assert [words[2:] for words in program.asked()[before:]] == [
+        ["stop", socket, unit],
+        ["daemon-reload"],
+        ["start", unit],
+        ["start", unit],
+    ]
+
+
+def test_a_service_that_is_installed_again_without_a_port_loses_its_socket(service, program, tmp_path):
+    manager, socket = Systemd(program("systemctl")), tmp_path / "home/.config/systemd/user/portico-keep-fresh.socket"
+    manager.install(replace(service, port=18444))
+    assert socket.exists()
+
+    path = manager.install(service)
+
+    assert not socket.exists()
+    assert path.read_text(encoding="utf-8") == systemd_unit(service)
+
+
+def test_where_no_manager_answers_the_units_and_what_enabled_them_are_taken_away_all_the_same(service, program, tmp_path):
+    manager = Systemd(program("systemctl"))
+    files = manager.files(replace(service, port=18444))
+    manager.install(replace(service, port=18444))
+    for path, target in zip(files, ("default.target.wants", "sockets.target.wants"), strict=True):
+        path.with_name(target).mkdir()
+        (path.with_name(target) / path.name).symlink_to(path)
+
+    assert Systemd({"PATH": str(tmp_path), "HOME": str(tmp_path / "home")}).uninstall(service) is True
+
+    assert [each for each in (tmp_path / "home").rglob("*") if each.is_symlink() or each.is_file()] == []
 
 
 def test_a_path_that_would_begin_a_new_line_of_the_unit_is_refused(service):

@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
+from portico import __version__
 from portico.errors import ExitCode, UsageError
 from portico.gateway.port import LAST_PORT, PORT_ENV, configured_port
 
@@ -193,6 +194,7 @@ def status(_args: argparse.Namespace, rt: Runtime) -> int:
     if state is not None:
         text = f"The gateway is running (pid {state.pid}) on {state.url} since {iso(state.started_at)}."
         text += f"\nIt is started at each login: {kept}" if kept is not None else ""
+        text += _says_version(rt, state)
         text += f"\nIt cannot keep these fresh, sign in again: {', '.join(ended)}" if ended else ""
         return _answer(rt, state, fields, text)
     if what == "unresponsive":
@@ -200,6 +202,14 @@ def status(_args: argparse.Namespace, rt: Runtime) -> int:
         return _answer(rt, None, fields, f"{text}\nIts log: {rt.paths.gateway_log}")
     later = f" It starts at the next login ({kept}), or now: {rt.program} gateway start" if kept is not None else ""
     return _answer(rt, None, fields, f"No gateway is running.{later}")
+
+
+def _says_version(rt: Runtime, state: GatewayState) -> str:
+    """What a gateway of another version than this command's lacks; nothing for one of the same."""
+    if state.version == __version__:
+        return ""
+    runs = "an earlier version" if state.version is None else f"Portico {state.version}"
+    return f"\nIt runs {runs}, and {__version__} is installed; to have that one: {rt.program} gateway restart"
 
 
 def _ended(rt: Runtime) -> list[str]:

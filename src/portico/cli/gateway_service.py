@@ -96,7 +96,7 @@ def install(_args: argparse.Namespace, rt: Runtime) -> int:
     """Hand the gateway to the service manager; one that runs already ends first.
 
     Raises:
-        ConfigError: `no-service-manager`, `service-failed`, `gateway-failed`.
+        ConfigError: `no-service-manager`, `service-failed`, `gateway-failed`, `port-taken`.
         NetworkError: `proxy-unusable`: the file in `PORTICO_PROXY_FILE` cannot be used.
         StoreError: the sealed file store is in use and its passphrase is in no file.
     """
@@ -108,6 +108,7 @@ def install(_args: argparse.Namespace, rt: Runtime) -> int:
         proxy_that_goes,
         usable_manager,
     )
+    from portico.gateway.port import bound
 
     here = gateway_to_install(rt)
     manager, why = usable_manager(rt)
@@ -118,6 +119,8 @@ def install(_args: argparse.Namespace, rt: Runtime) -> int:
     if without is not None:
         rt.out.warn(without)
     before = Installed(here, manager).stop(rt) if manager.path(here).exists() else service.stop(rt.paths)
+    if here.port is not None:
+        bound(here.port).close()  # whoever has it is named here; the manager would only say that it failed
     path = manager.install(here)
     state = _answering(rt)
     if rt.out.is_json:

@@ -65,4 +65,6 @@ def _say(rt: Runtime, record: PluginRecord, text: str, *, changed: bool) -> int:
         rt.out.json({**answer, "changed": changed, "restartGateway": restart})
     else:
         rt.out.line(f"{text} Restart the gateway to apply." if restart else text)
+        if restart:
+            rt.out.note(f"To restart it: {rt.program} gateway restart")
     return ExitCode.OK

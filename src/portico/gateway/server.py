@@ -49,7 +49,7 @@ _SHUTDOWN_S: Final = 0.5
 _LONG_DRAIN_S: Final = 600.0
 SERVICE_DRAIN_S: Final = 30.0
 """Seconds for the requests under way while another process waits for this one's end."""
-_LOOK_EVERY_S: Final = 1.0
+_READ_S: Final = 0.05  # from the last connection that was accepted until its request is read
 _LOOK_FOR_END_S: Final = 0.05
 # Seconds that a refresh has after the process was asked to end, before port and lock are given up; and at least, after an error.
 _PLACE_S: Final = 3.7
@@ -62,8 +62,11 @@ _QUEUE: Final = 1024
 _COLLECT: Final = (10_000, 20, 20)
 _LOOKING_S: Final = 1.0
 _TRY_EVERY_S: Final = 0.005
-# Looks at the lock, `_LOOK_EVERY_S` apart, that find no gateway: between two of them it is free for a moment.
-_LOOKS_WITHOUT_GATEWAY: Final = 3
+# Seconds between two looks for the gateway that this process gave way to, until the first is there, and without one from then on:
+# between two of them the lock is free for a moment.
+_LOOK_FOR_GATEWAY_S: Final = 0.25
+_FIRST_GATEWAY_S: Final = 20.0
+_WITHOUT_GATEWAY_S: Final = 3.0
 UPGRADED: Final = 75
 """The exit code of a service whose manager is to start the version that is installed now (EX_TEMPFAIL of sysexits(3))."""
 
@@ -250,10 +253,11 @@ class _Process:
 
     async def _stop_listening(self) -> None:
         # asyncio fails a connection that it has accepted and not yet set up when its server closes (`Server._attach`), and the
-        # client sees a reset. So accepting ends first, and what was accepted is set up in the next turn of the loop.
+        # client sees a reset; so it does if a request that has come is not read any more. So accepting ends first, and what was
+        # accepted is set up and read meanwhile.
         if sys.platform != "win32" and self._runner.sites:
             asyncio.get_running_loop().remove_reader(self._accepting)
-            await asyncio.sleep(0)
+            await asyncio.sleep(_READ_S)
         for site in [*self._runner.sites]:
             await site.stop()
         self._place.listener.close()
@@ -319,10 +323,10 @@ class _Process:
 
     async def _no_gateway(self) -> None:
         """Return once the state folder has no gateway any more: the one that this process gave way to was stopped."""
-        free = 0
-        while free < _LOOKS_WITHOUT_GATEWAY:
-            await asyncio.sleep(_LOOK_EVERY_S)
-            free = 0 if await off_loop(self._place.lock.is_taken) else free + 1
+        left_s = _FIRST_GATEWAY_S
+        while left_s > 0:
+            await asyncio.sleep(_LOOK_FOR_GATEWAY_S)
+            left_s = _WITHOUT_GATEWAY_S if await off_loop(self._place.lock.is_taken) else left_s - _LOOK_FOR_GATEWAY_S
 
 
 def _settle_memory() -> None:
