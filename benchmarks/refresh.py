@@ -58,13 +58,13 @@ class Bench:
     def expire(self, *, expires_in_s: float = -1.0) -> None:
         from portico.clock import SystemClock
         from portico.secret import Secret
-        from portico.store.profiles import Profile
+        from portico.store.profiles import OAuthProfile
         from portico.store.records import Tokens
         from portico.testing.authorization_server import CLIENT_ID
 
         issued = self.server.mint.start(CLIENT_ID)
         now = SystemClock().wall_ms()
-        profile = Profile(
+        profile = OAuthProfile(
             id=PROFILE,
             provider="bench",
             plugin="bench",

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING
 
 from portico.auth.broker import TokenBroker
 from portico.oauth.standard import StandardDialect
 from portico.secret import Secret
-from portico.store.profiles import Profile
+from portico.store.profiles import ApiKeyProfile, OAuthProfile
 from portico.store.records import Tokens
 from portico.store.token_store import LocalTokenStore
 from portico.testing.authorization_server import CLIENT_ID, AuthorizationServer
@@ -29,8 +29,8 @@ def dialects(name: str) -> StandardDialect:
     return StandardDialect()
 
 
-def a_profile(base: str, clock, id: str = PROFILE) -> Profile:
-    return Profile(
+def a_profile(base: str, clock, id: str = PROFILE) -> OAuthProfile:
+    return OAuthProfile(
         id=id,
         provider="test",
         plugin="test",
@@ -43,6 +43,12 @@ def a_profile(base: str, clock, id: str = PROFILE) -> Profile:
         revocation_endpoint=f"{base}/revoke",
         created_at=clock.wall_ms(),
     )
+
+
+def as_api_key(profile) -> ApiKeyProfile:
+    """An API key in the place of `profile`, where its tokens lie."""
+    shared = {field.name: getattr(profile, field.name) for field in fields(ApiKeyProfile) if field.init}
+    return ApiKeyProfile(**{**shared, "expires_at": None})
 
 
 class OffLoop:
@@ -72,7 +78,7 @@ class Account:
     def store(self) -> LocalTokenStore:
         return LocalTokenStore(self.paths, self.index.real, lambda: self.vault.real)
 
-    def sign_in(self, id: str = PROFILE, *, ttl_s: float = 3600, refresh: bool = True) -> Profile:
+    def sign_in(self, id: str = PROFILE, *, ttl_s: float = 3600, refresh: bool = True) -> OAuthProfile:
         """Blocking: store what a sign-in would."""
         self.server.mint.access_ttl_s = ttl_s
         issued = self.server.mint.start(CLIENT_ID)

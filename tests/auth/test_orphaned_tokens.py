@@ -29,7 +29,7 @@ def revoked(late, paths, *answers):
         status, fields = next(replies)
         return HttpReply(status, {"content-type": "application/json"}, Secret(json.dumps(fields)), request.url, 0)
 
-    revoke_orphaned(late.profile, late.tokens, dialects, SimpleNamespace(post=post))
+    revoke_orphaned(late.account, late.tokens, dialects, SimpleNamespace(post=post))
 
 
 def test_an_access_token_that_falls_with_its_refresh_token_is_no_failure(late, paths, caplog):

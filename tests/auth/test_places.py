@@ -22,7 +22,7 @@ from portico.secret import Secret
 from portico.store.records import Tokens
 from portico.store.token_store import refresh_lock
 from portico.testing.authorization_server import CLIENT_ID, Fault, Gate
-from tests.auth.parts import PROFILE, a_profile
+from tests.auth.parts import PROFILE, a_profile, as_api_key
 
 
 @pytest.mark.requirement("E62")
@@ -115,7 +115,7 @@ async def test_a_client_that_is_not_known_any_more_is_told_to_look_at_its_config
 @pytest.mark.requirement("E101")
 async def test_a_stored_api_key_that_a_provider_rejects_is_handed_out_again_and_is_no_ended_sign_in(account):
     account.sign_in(refresh=False)
-    account.index.update(PROFILE, lambda profile: replace(profile, type="api_key", expires_at=None))
+    account.index.update(PROFILE, as_api_key)
     broker = account.broker()
     first = await broker.access(PROFILE)
 

@@ -35,7 +35,7 @@ def session(minimax, monkeypatch):
 
 
 def stores(session):
-    return {profile.client_id: profile.store for profile in key_index(session.paths).profiles()}
+    return {profile.name: profile.store for profile in key_index(session.paths).profiles()}
 
 
 @pytest.mark.parametrize(

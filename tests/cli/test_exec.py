@@ -61,7 +61,7 @@ def tool(tmp_path):
 
 
 def names(session):
-    return [profile.client_id for profile in key_index(session.paths).profiles()]
+    return [profile.name for profile in key_index(session.paths).profiles()]
 
 
 def started(session, *command):

@@ -77,7 +77,7 @@ def asked_by(session):
 
 def assert_nothing_is_left(session):
     assert running(session.paths) is None
-    assert [key.client_id for key in key_index(session.paths).profiles()] == ["default"]
+    assert [key.name for key in key_index(session.paths).profiles()] == ["default"]
 
 
 def named(clients):

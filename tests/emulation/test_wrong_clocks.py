@@ -19,7 +19,7 @@ from portico.net.client import HttpClient
 from portico.secret import Secret
 from portico.store import sealed_file
 from portico.store.passphrase import PassphraseSource
-from portico.store.profiles import Profile, ProfileIndex
+from portico.store.profiles import OAuthProfile, ProfileIndex
 from portico.store.records import Tokens
 from portico.store.vault import Vault
 from portico.testing.canary import canary
@@ -79,7 +79,7 @@ async def test_a_wrong_clock_costs_no_refresh_and_hands_out_no_ended_token(paths
             refreshed = await http.post_form(dialect.refresh_request(server, Secret(issued.refresh)), relocated={})
             grant = dialect.read_token_reply(refreshed)
             assert parsedate_to_datetime(refreshed.headers["date"]).timestamp() == true.wall_ms() // 1000
-            profile = Profile(
+            profile = OAuthProfile(
                 id=PROFILE,
                 provider="minimax-portal",
                 plugin="minimax-portal-auth",

@@ -21,7 +21,7 @@ from portico.gateway.state import GatewayState
 from portico.installation import Installation
 from portico.paths import CONFIG_ENV, STATE_ENV
 from portico.secret import Secret
-from portico.store.profiles import Profile, ProfileIndex
+from portico.store.profiles import GatewayKeyProfile, ProfileIndex
 from portico.store.records import fingerprint
 from portico.store.token_store import LocalTokenStore
 from portico.testing.canary import canary
@@ -71,18 +71,7 @@ def with_key(paths, name="tool"):
 
 
 def a_key(name, key):
-    known = fingerprint(Secret(key))
-    parts = dict.fromkeys(("plugin", "region", "issuer", "dialect", "api_base", "token_endpoint"), "")
-    return Profile(
-        id=f"gateway:{name}",
-        provider="gateway",
-        client_id=name,
-        created_at=1,
-        type="gateway_key",
-        subject=known,
-        slot="a",
-        **parts,
-    )
+    return GatewayKeyProfile(id=f"gateway:{name}", name=name, created_at=1, sha256=fingerprint(Secret(key)), slot="a")
 
 
 def configure(paths, providers, *, primary=None, fallbacks=(), names=None, extra=None):

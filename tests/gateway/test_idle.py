@@ -15,7 +15,8 @@ import pytest
 from portico.gateway.state import read_state
 from portico.paths import CONFIG_ENV, STATE_ENV
 from portico.store.profiles import ProfileIndex
-from tests.gateway.fronts import a_key
+from portico.testing.clock import FakeClock
+from tests.auth.parts import a_profile
 from tests.gateway.parts import wait_until
 from tests.plugins.trees import write_plugin
 
@@ -75,5 +76,5 @@ def test_an_idle_gateway_starts_no_thread_and_looks_at_a_few_files(gateway_paths
 def unused(id):
     from dataclasses import replace
 
-    profile = a_key(id, "unused")
-    return replace(profile, id=id, provider="acme-auth", type="oauth", has_refresh=True, created_at=1, expires_at=2)
+    profile = a_profile("", FakeClock(), id)
+    return replace(profile, provider="acme-auth", plugin="", slot="a", has_refresh=True, created_at=1, expires_at=2)

@@ -11,7 +11,7 @@ from portico.config.document import Document
 from portico.errors import ConfigError, SignInNeeded, UsageError
 from portico.interfaces.provider_spec import ModelSpec, ProviderSpec
 from portico.models.loader import ModelLoader
-from portico.store.profiles import Failure, Profile
+from portico.store.profiles import ApiKeyProfile, Failure, OAuthProfile
 from portico.testing.canary import canary
 
 GLOBAL, CN = "https://api.minimax.io/anthropic", "https://api.minimaxi.com/anthropic"
@@ -44,7 +44,7 @@ def profile(id="minimax-portal:default", **changes):
         "token_endpoint": "https://account.minimax.io/oauth2/token",
         "created_at": 1,
     }
-    return Profile(id=id, **{**known, **changes})
+    return OAuthProfile(id=id, **{**known, **changes})
 
 
 PROFILE_CN = profile("minimax-portal:cn", region="cn", api_base=CN, created_at=2)
@@ -268,7 +268,7 @@ def test_signed_in_elsewhere_the_first_way_out_is_the_model_that_works():
 
 
 def test_a_stored_key_goes_where_the_config_says_and_a_token_where_it_was_issued():
-    key = profile("minimax:default", provider="minimax", type="api_key", api_base=GLOBAL, region="cn")
+    key = ApiKeyProfile(id="minimax:default", provider="minimax", api_base=GLOBAL, region="cn", created_at=1)
     text = '{models: {providers: {minimax: {baseUrl: "https://proxy.example/anthropic"}}}}'
 
     assert loader(text, key).load("minimax/MiniMax-M2.1").base_url == "https://proxy.example/anthropic"

@@ -8,7 +8,7 @@ from portico.config.check import check
 from portico.config.document import Document
 from portico.interfaces.provider_spec import ModelCost, ModelSpec, ProviderSpec
 from portico.onboarding.config_patch import patched
-from portico.store.profiles import Profile
+from portico.store.profiles import OAuthProfile
 
 GLOBAL, CN = "https://api.minimax.io/anthropic", "https://api.minimaxi.com/anthropic"
 SPEC = ProviderSpec(
@@ -28,7 +28,7 @@ DEFAULT = "minimax-portal/MiniMax-M2.1"
 
 
 def profile(api_base=GLOBAL, id="minimax-portal:default"):
-    return Profile(
+    return OAuthProfile(
         id=id,
         provider="minimax-portal",
         plugin="minimax-portal-auth",

@@ -25,7 +25,7 @@ from portico.store.lock import FileLock, file_lock, named_lock
 from portico.store.token_store import refresh_lock
 from portico.testing.authorization_server import Fault, Gate
 from portico.testing.canary import canary
-from tests.auth.parts import PROFILE, OffLoop, dialects, until
+from tests.auth.parts import PROFILE, OffLoop, as_api_key, dialects, until
 
 SOURCE = str(Path(portico.__file__).parent.parent)
 
@@ -217,7 +217,7 @@ def make_unlockable(paths, broken, monkeypatch):
 @pytest.mark.requirement("E110")
 async def test_nobody_is_waited_for_where_there_is_only_a_key(account, bench, revoked):
     account.sign_in(refresh=False)
-    account.index.update(PROFILE, lambda profile: replace(profile, type="api_key"))
+    account.index.update(PROFILE, as_api_key)
     started = time.monotonic()
     async with another_process_holding(all_locks(account.paths)["refresh"]):
         result = await sign_out(bench, PROFILE, account.http, agreed=account.index.get(PROFILE))

@@ -8,6 +8,7 @@ import signal
 import threading
 import time
 from contextlib import closing, contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,10 +18,11 @@ from keyring.errors import KeyringLocked
 from portico.store import keyring_backend, vault
 from portico.store.deadline import Deadlines
 from portico.store.keyring_backend import BACKEND_ENV, FREEDESKTOP, MACOS, WINDOWS
-from portico.store.profiles import ProfileIndex
+from portico.store.profiles import Profile, ProfileIndex
 from portico.store.records import encode_record, record_user
 from portico.store.vault import Vault
 from portico.testing.secret_service import missing_part
+from tests.auth.parts import as_api_key
 from tests.minimax_session import GLOBAL, sealed_store
 from tests.needs import needs
 from tests.remedies.in_sign_in import BY_BROWSER, PORTAL
@@ -368,9 +370,9 @@ def an_account_that_is_signed_out_at_this_very_moment(desk):
 _SCREEN = ("keepassxc", "keepassxc-cli", "Xvfb", "xdotool")
 
 
-def known(desk: Desk, **fields: object) -> tuple[str, str]:
+def known(desk: Desk, profile: Profile | None = None) -> tuple[str, str]:
     """An account whose tokens are in a Secret Service by the index; the user and the text of their record."""
-    profile = a_profile(store="keyring", backend=FREEDESKTOP, slot="a", generation=1, **fields)
+    profile = replace(profile or a_profile(), store="keyring", backend=FREEDESKTOP, slot="a", generation=1)
     paths = desk.commands.paths
     ProfileIndex(paths).put(profile)
     tokens = some_tokens((int(time.time()) + 3600) * 1000)
@@ -406,7 +408,7 @@ def a_record_that_no_open_database_of_keepassxc_has(desk):
             desk.ok("auth", "token")
             desk.follow(error["hint"], *BY_BROWSER)
             desk.ok("auth", "token")
-            known(desk, id="minimax:default", provider="minimax", type="api_key")
+            known(desk, as_api_key(a_profile("minimax:default", provider="minimax")))
             assert "minimax-api" in desk.refused("ask", "--no-fallback", "--model", "minimax/MiniMax-M2.1", "Hello")["hint"]
         assert session.profiles()[0]["id"] == GLOBAL
 

@@ -9,14 +9,14 @@ from keyring.backend import KeyringBackend
 from keyring.errors import PasswordDeleteError
 
 from portico.secret import Secret
-from portico.store.profiles import Profile
+from portico.store.profiles import OAuthProfile
 from portico.store.records import Tokens
 from portico.testing.canary import canary
 
 HERE = "tests.store.parts"
 
 
-def a_profile(id: str = "minimax-portal:default", **fields) -> Profile:
+def a_profile(id: str = "minimax-portal:default", **fields) -> OAuthProfile:
     known = {
         "provider": "minimax-portal",
         "plugin": "minimax-portal-auth",
@@ -28,7 +28,7 @@ def a_profile(id: str = "minimax-portal:default", **fields) -> Profile:
         "token_endpoint": "https://account.example/token",
         "created_at": 1_700_000_000_000,
     }
-    return Profile(**{"id": id, **known, **fields})
+    return OAuthProfile(**{"id": id, **known, **fields})
 
 
 def some_tokens(expires_at: int | None = 1_700_000_900_000) -> Tokens:

@@ -14,7 +14,7 @@ import pytest
 
 from portico.errors import StoreError
 from portico.store.profile_record import profile_from_json, profile_to_json
-from portico.store.profiles import Failure, Fence, Leftover, ProfileIndex, RememberedStore
+from portico.store.profiles import ApiKeyProfile, Failure, Fence, GatewayKeyProfile, Leftover, ProfileIndex, RememberedStore
 from portico.store.steps import FILE_STEPS
 from tests.store.parts import a_profile
 
@@ -297,3 +297,46 @@ def test_an_older_version_is_never_told_of_so_many_sends_that_it_ends_the_sign_i
     entry = profile_to_json(replace(a_profile(), fence=fence), {})
     assert entry["fence"]["sends"] < 12
     assert profile_from_json("test:default", entry).fence == fence
+
+
+@pytest.mark.parametrize(
+    ("profile", "own"),
+    [
+        (
+            ApiKeyProfile(id="minimax:default", provider="minimax", region="cn", api_base="https://api.example", created_at=5),
+            {"provider": "minimax", "region": "cn", "apiBase": "https://api.example", "type": "api_key"},
+        ),
+        (
+            GatewayKeyProfile(id="gateway:aider", name="aider", created_at=5, sha256="5e1f"),
+            {"provider": "gateway", "clientId": "aider", "type": "gateway_key", "subject": "5e1f"},
+        ),
+    ],
+    ids=["api key", "gateway key"],
+)
+def test_a_key_is_written_with_all_that_earlier_versions_look_for_and_comes_back_as_one(paths, index, profile, own):
+    index.put(profile)
+    entry = json.loads(paths.index.read_text())["profiles"][profile.id]
+
+    empty = dict.fromkeys(("plugin", "region", "issuer", "clientId", "dialect", "apiBase", "tokenEndpoint", "scope"), "")
+    stored = {"store": "keyring", "generation": 0, "hasRefresh": False, "createdAt": 5}
+    pending = dict.fromkeys(("configPending", "defaultPending", "usePending"), False)
+    assert entry == {**empty, **stored, **pending, **own}
+    assert ProfileIndex(paths).get(profile.id) == profile
+
+
+def test_a_key_in_the_place_of_an_account_leaves_nothing_of_that(paths, index):
+    index.put(
+        a_profile(relocated=(("https://old.example", "https://new.example"),), subject="ada", revocation_endpoint="https://r")
+    )
+    key = ApiKeyProfile(id="minimax-portal:default", provider="minimax-portal", created_at=5)
+    index.put(key)
+    assert not {"relocated", "subject", "revocationEndpoint"} & set(json.loads(paths.index.read_text())["profiles"][key.id])
+    assert index.get(key.id) == key
+
+
+def test_a_kind_of_a_later_version_is_left_alone(paths, index):
+    index.put(a_profile())
+    document = json.loads(paths.index.read_text())
+    document["profiles"]["minimax-portal:default"]["type"] = "passkey"
+    paths.index.write_text(json.dumps(document))
+    assert (index.profiles(), index.view().damaged) == ((), ("minimax-portal:default",))

@@ -12,7 +12,7 @@ from portico.errors import UsageError
 from portico.models.loader import ModelLoader
 from portico.plugin_api import built_in_plans
 from portico.plugins.builtin.minimax import PLANS, PROVIDER
-from portico.store.profiles import Profile
+from portico.store.profiles import OAuthProfile
 from portico.testing.canary import canary, in_text
 from portico.usage.accounts import plan_accounts
 
@@ -36,7 +36,7 @@ def a_profile(id, region="global", **changes):
         "token_endpoint": "https://account.minimax.io/oauth2/token",
         "created_at": 1,
     }
-    return Profile(**{**known, **changes})
+    return OAuthProfile(**{**known, **changes})
 
 
 def found(*profiles, config="{}", env=None, **wanted):

@@ -21,8 +21,8 @@ from portico.auth.transaction import Transactions, Wish
 from portico.auth.unstored import Unstored
 from portico.auth.uses import Uses
 from portico.errors import LockBusy, PorticoError
-from portico.models.credentials import API_KEY
 from portico.store.off_loop import off_loop, start_off_loop
+from portico.store.profiles import OAuthProfile
 from portico.store.steps import no_step
 from portico.store.token_store import ProfileTokens
 
@@ -121,7 +121,7 @@ class TokenBroker:
             PorticoError: as for `access`; not where another process is refreshing.
         """
         profile = await off_loop(lambda: self._store.get(profile_id))
-        if profile is None or not self.may_refresh(profile) or await off_loop(lambda: self.rests(profile)):
+        if not isinstance(profile, OAuthProfile) or not self.may_refresh(profile) or await off_loop(lambda: self.rests(profile)):
             return False
         try:
             return (await self._fly(profile, self._stale(profile), needed=False)).posted
@@ -177,7 +177,7 @@ class TokenBroker:
 
     async def _refreshed(self, held: ProfileTokens, rejected_generation: int | None, *, needed: bool) -> AccessToken:
         profile = held.profile
-        if profile.type == API_KEY:
+        if not isinstance(profile, OAuthProfile):
             return AccessToken.of(held)  # there is no other
         if not profile.has_refresh or (profile.failure is not None and profile.failure.terminal):
             raise sign_in_expired(profile)
@@ -188,7 +188,7 @@ class TokenBroker:
         fresh = (await self._fly(profile, stale, needed=needed)).held
         rejected_generation = self._unstored.stored_as.get(rejected_generation or 0, rejected_generation)
         if fresh.tokens.generation == rejected_generation and not self._is_new(fresh):  # joined a flight that only stored it
-            fresh = (await self._fly(fresh.profile, fresh.tokens.generation, needed=needed)).held
+            fresh = (await self._fly(fresh.account, fresh.tokens.generation, needed=needed)).held
         if rejected_generation is not None and fresh.tokens.generation != rejected_generation:
             self._in_place_of_rejected[profile.id] = (fresh.tokens.generation, self._clock.monotonic())
         return self._memory.keep(fresh, self._spread)
@@ -209,7 +209,7 @@ class TokenBroker:
         """The generation to replace; None where there is only a pair in memory to be stored."""
         return profile.generation if profile_due(profile, self._ages.now(profile), self._spread) else None
 
-    async def _fly(self, profile: Profile, stale_generation: int | None, *, needed: bool) -> Refreshed:
+    async def _fly(self, profile: OAuthProfile, stale_generation: int | None, *, needed: bool) -> Refreshed:
         """Join the refresh of this profile that is under way, or begin it."""
         key = (profile.id, needed)
         flight = self._flights.get(key)

@@ -75,7 +75,7 @@ class Exchange:
         Raises:
             PorticoError: there is none.
         """
-        profile = self.held.profile
+        profile = self.held.account
         dialect = self.dialects(profile.dialect)
         request = make_request(
             profile.dialect, lambda: dialect.refresh_request(profile.server(), self.refresh), self.refresh, again=True
@@ -106,7 +106,7 @@ class Exchange:
         self._raise_fence()
         self.on_step("fenced")
         try:
-            return send.post(request, relocated=dict(self.held.profile.relocated), timeout_s=timeout_s)
+            return send.post(request, relocated=dict(self.held.account.relocated), timeout_s=timeout_s)
         except NetworkError as error:
             if _is_lost(error):
                 self.lost, self.fence = True, self.held.profile.fence

@@ -11,7 +11,7 @@ from portico.errors import StoreError
 if TYPE_CHECKING:
     from portico.interfaces.basics import Clock
     from portico.secret import Secret
-    from portico.store.profiles import Profile
+    from portico.store.profiles import OAuthProfile, Profile
     from portico.store.token_store import ProfileTokens
 
 
@@ -63,7 +63,7 @@ class Ages:
         return max(self._clock.wall_ms(), wall + int((self._clock.monotonic() - monotonic) * 1000))
 
 
-def check_same_account(asked: Profile, found: Profile) -> None:
+def check_same_account(asked: OAuthProfile, found: OAuthProfile) -> None:
     """Refuse tokens that another server, client or region has given under the same name, or the same one to another account.
 
     Raises:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from portico.auth.held import Ages
     from portico.interfaces.authorization import TokenDialect
     from portico.interfaces.basics import Clock
-    from portico.store.profiles import Failure, Fence, Profile
+    from portico.store.profiles import Failure, Fence, OAuthProfile, Profile
     from portico.store.steps import OnStep
     from portico.store.token_store import RefreshTurn, TokenStore
 
@@ -49,7 +49,7 @@ class Wish:
     `needed` says that the caller cannot do with the stale one; `wait_s` how long it waits while another process refreshes.
     """
 
-    profile: Profile
+    profile: OAuthProfile
     stale_generation: int | None
     needed: bool
     wait_s: float
@@ -111,7 +111,7 @@ class Transactions:
         held = self.held(profile.id)
         if held.tokens.generation == wish.stale_generation or not self._usable(held):
             return False
-        check_same_account(wish.profile, held.profile)
+        check_same_account(wish.profile, held.account)
         adopted.append(Refreshed(held, posted=False))
         return True
 
@@ -125,7 +125,7 @@ class Transactions:
         held = self._settled(wish.profile.id, send)
         usable = self._usable(held)
         if held.tokens.generation != wish.stale_generation and usable:
-            check_same_account(wish.profile, held.profile)
+            check_same_account(wish.profile, held.account)
             return Refreshed(held, posted=False)
         refresh = held.tokens.refresh
         if refresh is None or (held.profile.failure is not None and held.profile.failure.terminal):
@@ -140,8 +140,8 @@ class Transactions:
         except PorticoError as error:
             return self._failed(exchange, error)
         self.unstored.add(exchange.held.profile, tokens)
-        refreshed = self._stored(exchange.held.profile, turn, send)
-        tell_if_scope_grew(exchange.held.profile, refreshed.held.profile)
+        refreshed = self._stored(exchange.held.account, turn, send)
+        tell_if_scope_grew(exchange.held.account, refreshed.held.account)
         return refreshed
 
     def _exchanged(self, exchange: Exchange, send: Send) -> Tokens:
@@ -150,7 +150,7 @@ class Transactions:
         Not an access token alone: a server may revoke the refresh token with it (RFC 7009 section 2.1), which is good still.
         """
         grant, sent_at = exchange.run(send)
-        profile = exchange.held.profile
+        profile = exchange.held.account
         tokens = Tokens(grant.access, grant.refresh or exchange.refresh, grant.expires_at)
         if is_another_account(profile, grant):
             revoke_orphaned(profile, replace(tokens, refresh=grant.refresh), self.dialects, send)
@@ -180,11 +180,11 @@ class Transactions:
             profile = replace(held.profile, failure=before.profile.failure)
             exchange.held, exchange.fence = ProfileTokens(profile, held.tokens), None
 
-    def _stored(self, profile: Profile, turn: RefreshTurn, send: Send) -> Refreshed:
+    def _stored(self, profile: OAuthProfile, turn: RefreshTurn, send: Send) -> Refreshed:
         """Store what has just been given, or serve it from memory and say so wherever that can be said."""
         held = self._settled(profile.id, send)
         self.ages.now(held.profile)  # from here on its age is known, whatever is done to the wall clock
-        check_same_account(profile, held.profile)
+        check_same_account(profile, held.account)
         if held.stored:
             self.on_step("stored")
         else:
@@ -204,7 +204,7 @@ class Transactions:
         """Revoke tokens that came after their profile was signed out, of which whoever did that did not know."""
         profile = self.store.get(late.profile.id)
         if profile is None or profile.created_at != late.profile.created_at:
-            revoke_orphaned(late.profile, late.tokens, self.dialects, send)
+            revoke_orphaned(late.account, late.tokens, self.dialects, send)
 
     def _failed(self, exchange: Exchange, error: PorticoError) -> Refreshed:
         """Adopt what a new sign-in has stored meanwhile; else note the failure and raise it."""
@@ -213,7 +213,7 @@ class Transactions:
         if terminal or isinstance(error, GenerationChanged):
             fresh = self.held(asked.profile.id, to_refresh=True)
             if fresh.tokens.generation != asked.tokens.generation and self._usable(fresh):
-                check_same_account(asked.profile, fresh.profile)
+                check_same_account(asked.account, fresh.account)
                 return Refreshed(fresh, posted=terminal)
         if terminal:
             self.unstored.forget(asked.profile.id)

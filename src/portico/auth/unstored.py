@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from portico.errors import LockBusy, StoreError, StoreUnknown
+from portico.store.profiles import OAuthProfile
 from portico.store.token_store import GenerationChanged, ProfileTokens
 
 if TYPE_CHECKING:
@@ -100,7 +101,7 @@ class Unstored:
     def _updated(self, held: ProfileTokens) -> Profile:
         """The profile as it is now, with what the refresh brought."""
         profile, new = self.store.get(held.profile.id), held.profile
-        if profile is None or profile.generation != new.generation:
+        if not isinstance(profile, OAuthProfile) or profile.generation != new.generation:
             raise GenerationChanged("generation-changed", f"{new.id} was signed in anew, or signed out")
         assert held.tokens.renewal is not None  # noqa: S101 - only refreshes bring what waits here
         return profile.renewed(held.tokens.renewal)

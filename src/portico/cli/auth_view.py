@@ -9,6 +9,7 @@ from portico.auth.health import health_now
 from portico.errors import ConfigError, ExitCode
 from portico.onboarding.pending import finish_pending
 from portico.onboarding.times import in_words, iso
+from portico.store.profiles import OAuthProfile
 from portico.store.remedy import SIGNED_OUT, sign_in
 
 if TYPE_CHECKING:
@@ -99,14 +100,15 @@ def expiry(profile: Profile, rt: Runtime) -> str:
 
 def _show_one(profile: Profile, used: frozenset[str] | None, rt: Runtime) -> None:
     place = rt.local_store().place(profile.id)
+    account = profile if isinstance(profile, OAuthProfile) else None
     fields = {
         "status": f"{condition(profile, rt)}, access token {expiry(profile, rt)}",
         "in use": _is_used(profile, used),
         "region": profile.region,
         "API base": profile.api_base,
-        "issuer": profile.issuer,
-        "account": profile.subject or "the provider does not tell",
-        "client id": profile.client_id,
+        "issuer": account.issuer if account is not None else "",
+        "account": (account.subject if account is not None else None) or "the provider does not tell",
+        "client id": account.client_id if account is not None else "",
         "store": f"{place.store} ({place.backend})" if place.backend else place.store,
         "service": place.service,
         "user": place.user,
@@ -141,8 +143,10 @@ def _as_json(profile: Profile, rt: Runtime, *, verbose: bool) -> dict[str, objec
         value["failure"] = {"id": profile.failure.id, "message": profile.failure.message, "terminal": profile.failure.terminal}
     if verbose:
         place = rt.local_store().place(profile.id)
-        value |= {"apiBase": profile.api_base, "issuer": profile.issuer}
-        value |= {"clientId": profile.client_id, "subject": profile.subject}
+        account = profile if isinstance(profile, OAuthProfile) else None
+        value |= {"apiBase": profile.api_base, "issuer": account.issuer if account is not None else ""}
+        value |= {"clientId": account.client_id if account is not None else ""}
+        value |= {"subject": account.subject if account is not None else None}
         value |= {"backend": place.backend, "service": place.service, "user": place.user}
         value |= {"createdAt": profile.created_at, "refreshedAt": profile.refreshed_at, "generation": profile.generation}
     return value

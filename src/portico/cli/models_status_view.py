@@ -77,7 +77,7 @@ def _ends(profile: Profile, rt: Runtime) -> str:
 
 
 def _counted(profiles: Sequence[Profile]) -> str:
-    kinds = Counter(profile.type for profile in profiles)
+    kinds = Counter[str](profile.type for profile in profiles)
     return f"profiles={len(profiles)} (oauth={kinds['oauth']}, token={kinds['token']}, api_key={kinds[API_KEY]})"
 
 
@@ -123,7 +123,7 @@ def as_json(overview: Overview, rt: Runtime) -> dict[str, object]:
 
 
 def _account_json(account: Account) -> dict[str, object]:
-    kinds = Counter(profile.type for profile in account.profiles)
+    kinds = Counter[str](profile.type for profile in account.profiles)
     counts = {"count": len(account.profiles), "oauth": kinds["oauth"], "token": kinds["token"], "apiKey": kinds[API_KEY]}
     labels = [profile.id for profile in account.profiles]
     effective = {"kind": account.effective, "detail": account.detail}

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from portico import signals
 from portico.doctor.finding import Found, Saw, Skipped, of_error
 from portico.errors import PorticoError
+from portico.store.profiles import OAuthProfile
 from portico.urls import is_nearby
 
 if TYPE_CHECKING:
@@ -88,7 +89,8 @@ async def _asked(http: HttpClient, origin: str) -> Found | float | None:
 
 
 def _origins(patient: Patient) -> Iterator[str]:
-    urls = {url for profile in patient.profiles for url in (profile.api_base, profile.token_endpoint) if url}
+    urls = {profile.api_base for profile in patient.profiles if profile.api_base}
+    urls |= {profile.token_endpoint for profile in patient.profiles if isinstance(profile, OAuthProfile)}
     urls |= {account.base_url for account in patient.accounts if account.base_url}
     for url in {*urls, *_configured(patient)}:
         parts = urlsplit(url)

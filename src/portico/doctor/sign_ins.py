@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from portico.doctor.finding import Found, Saw, Skipped, of_error
 from portico.errors import ConfigError, PorticoError
+from portico.store.profiles import OAuthProfile
 from portico.store.remedy import sign_in_again, without_sign_in
 
 if TYPE_CHECKING:
@@ -75,7 +76,7 @@ def health(patient: Patient) -> Iterator[Seen]:
         elif found.word in {"refresh failing", "expiring"}:
             hint = "{prog} auth status" if found.word == "refresh failing" else sign_in_again(profile)
             yield Found("refresh-failing", "warning", f"{profile.id}: {found.word}.", why, hint)
-        elif profile.type == "oauth" and not profile.has_refresh and profile.expires_at is not None:
+        elif isinstance(profile, OAuthProfile) and not profile.has_refresh and profile.expires_at is not None:
             why = (
                 "Its access token cannot be refreshed: you have to sign in again when it ends. "
                 "An OpenID provider gives a refresh token if the scope has `offline_access`."

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from portico.errors import SignInNeeded, StoreError, UsageError
 from portico.paths import Paths
 from portico.secret import Secret
-from portico.store.profiles import Profile
+from portico.store.profiles import GatewayKeyProfile, Profile
 from portico.store.records import fingerprint
 from portico.store.remedy import sign_in_again, without_sign_in
 from portico.store.token_store import ABSENT, GenerationChanged, Tokens
@@ -32,8 +32,6 @@ DEFAULT: Final = "default"
 # Clients and secret scanners know keys by their beginning; some clients take none without "sk-".
 _PREFIX: Final = "sk-portico-"
 _BYTES: Final = 32
-_OWNER: Final = "gateway"
-_TYPE: Final = "gateway_key"
 _OF_TOOL: Final = re.compile(r"exec-(.+)-\d+")
 _NOT_IN_NAMES: Final = re.compile(r"[^A-Za-z0-9._-]")
 _NAME: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
@@ -143,24 +141,25 @@ class GatewayKeys:
             return None  # another process has made it at the same time
         return DEFAULT
 
-    def _found(self, name: str) -> Profile:
+    def _found(self, name: str) -> GatewayKeyProfile:
         profile = self._store.get(_id(name))
-        if profile is None:
+        if not isinstance(profile, GatewayKeyProfile):
             names = [key.name for key in self.all()]
             hint = f"There is {', '.join(names)}." if names else f"Make one: {{prog}} gateway key add {name}"
             raise UsageError("no-such-key", f"There is no gateway key {name}.", hint=hint)
         return profile
 
-    def _stored(self, name: str, before: Profile | None) -> Secret:
+    def _stored(self, name: str, before: GatewayKeyProfile | None) -> Secret:
         """A new key in the place of `before` and of no other.
 
         Raises:
             GenerationChanged: another process has made, rotated or revoked the key meanwhile.
         """
         key = Secret(_PREFIX + secrets.token_urlsafe(_BYTES))
-        profile, expected = (_profile(name, self._clock.wall_ms()), ABSENT) if before is None else (before, before.generation)
+        new = GatewayKeyProfile(id=_id(name), name=name, created_at=self._clock.wall_ms())
+        profile, expected = (new, ABSENT) if before is None else (before, before.generation)
         # The fingerprint goes with the pointer to the record, in one edit: the old key ends when the new one is there.
-        profile = replace(profile, subject=fingerprint(key))
+        profile = replace(profile, sha256=fingerprint(key))
         try:
             self._store.commit(profile, Tokens(key, None, None), expect_generation=expected, anew=True)
         except StoreError as error:
@@ -171,7 +170,8 @@ class GatewayKeys:
 
 def known(profiles: Iterable[Profile]) -> tuple[KeyInfo, ...]:
     """The keys of an index that can be shown; one whose making was cut short is none."""
-    return tuple(KeyInfo(one.client_id, one.created_at, one.subject) for one in profiles if one.subject and one.slot)
+    keys = (one for one in profiles if isinstance(one, GatewayKeyProfile) and one.slot)
+    return tuple(KeyInfo(one.name, one.created_at, one.sha256) for one in keys if one.sha256)
 
 
 def owner(keys: Iterable[KeyInfo], shown: Iterable[str]) -> str | None:
@@ -202,20 +202,4 @@ def _exists(name: str) -> UsageError:
 
 
 def _id(name: str) -> str:
-    return f"{_OWNER}:{name}"
-
-
-def _profile(name: str, now_ms: int) -> Profile:
-    return Profile(
-        id=_id(name),
-        provider=_OWNER,
-        plugin="",
-        region="",
-        issuer="",
-        client_id=name,
-        dialect="",
-        api_base="",
-        token_endpoint="",
-        created_at=now_ms,
-        type=_TYPE,
-    )
+    return f"gateway:{name}"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from portico.interfaces.authorization import FormPoster, FormRequest, HttpReply, OAuthServer, TokenDialect
     from portico.secret import Secret
-    from portico.store.profiles import Profile
+    from portico.store.profiles import OAuthProfile
     from portico.store.records import Tokens
 
 DEFAULT_TIMEOUT_S: Final = 10.0
@@ -66,7 +66,9 @@ async def revoke(
     revocation.check()
 
 
-def revoke_orphaned(profile: Profile, tokens: Tokens, dialects: Callable[[str], TokenDialect], poster: BlockingPoster) -> None:
+def revoke_orphaned(
+    profile: OAuthProfile, tokens: Tokens, dialects: Callable[[str], TokenDialect], poster: BlockingPoster
+) -> None:
     """Revoke new tokens that `profile` cannot keep, from a refresh's thread; a failure is logged. Blocking."""
     server = profile.server()
     try:

@@ -236,18 +236,12 @@ def _base_url(setup: KeySetup) -> str:
 
 
 def _profile(bench: Workbench, setup: KeySetup) -> Profile:
-    from portico.store.profiles import Profile
+    from portico.store.profiles import ApiKeyProfile
 
-    return Profile(
+    return ApiKeyProfile(
         id=setup.profile_id,
         provider=setup.spec.id,
-        plugin="",
         region=setup.choice.region,
-        issuer="",
-        client_id="",
-        dialect="",
         api_base=_base_url(setup),
-        token_endpoint="",
         created_at=bench.clock.wall_ms(),
-        type=API_KEY,
     )

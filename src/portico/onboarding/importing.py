@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from portico.interfaces.authorization import OAuthServer
     from portico.onboarding.account_in_use import TakeOver
     from portico.onboarding.workbench import Workbench
-    from portico.store.profiles import Profile, StoreName
+    from portico.store.profiles import OAuthProfile, Profile, StoreName
 
 CHOICE: Final = "minimax-portal"
 
@@ -112,7 +112,7 @@ class Takeover:
     """A candidate that passed every check, and the profile it becomes. `present`: this very sign-in is stored already."""
 
     candidate: Candidate
-    profile: Profile
+    profile: OAuthProfile
     method: AuthMethod
     over: TakeOver
     present: bool = False

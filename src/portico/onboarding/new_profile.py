@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from portico.interfaces.auth_method import AuthMethod
     from portico.interfaces.authorization import OAuthServer, TokenGrant
     from portico.onboarding.workbench import Workbench
-    from portico.store.profiles import Profile
+    from portico.store.profiles import OAuthProfile
 
 
 def new_profile(
@@ -23,16 +23,16 @@ def new_profile(
     make_default: bool | None,
     takes_over: bool,
     default_model: str | None = None,
-) -> Profile:
+) -> OAuthProfile:
     """The profile `id` of `grant`, not stored yet; the commit fills in where its tokens lie.
 
     `make_default` None: it sets the default model only where there is none. `default_model` is the one, where it is not the
     method's own. `takes_over`: it becomes the provider's account in use.
     """
     from portico.auth.freshness import moment
-    from portico.store.profiles import Profile
+    from portico.store.profiles import OAuthProfile
 
-    return Profile(
+    return OAuthProfile(
         id=id,
         provider=method.provider,
         plugin=bench.plugins.plugin_for_choice(method.choice) or "",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from portico.oauth.token_response import plain_text
+from portico.store.profiles import OAuthProfile
 
 if TYPE_CHECKING:
     from portico.interfaces.authorization import OAuthServer, TokenGrant
@@ -21,7 +22,8 @@ def remarks(server: OAuthServer, grant: TokenGrant, replaced: Profile | None) ->
     more = set((grant.scope or "").split()) - set(server.scope.split())
     if more and server.scope:
         said.append(plain_text(f"The provider granted more than was asked for: {' '.join(sorted(more))}") or "")
-    if replaced is not None and replaced.subject is not None and grant.subject not in {None, replaced.subject}:
+    before = replaced.subject if isinstance(replaced, OAuthProfile) else None
+    if replaced is not None and before is not None and grant.subject not in {None, before}:
         said.append(f"This is another account than {replaced.id} was signed in to before.")
     return tuple(said)
 

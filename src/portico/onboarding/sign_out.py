@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 from portico.auth.uses import Uses
 from portico.errors import LockBusy, PorticoError, StoreError
-from portico.models.credentials import API_KEY
 from portico.store.off_loop import off_loop
-from portico.store.profile_record import SIGN_OUT_UNFINISHED, Failure
+from portico.store.profile_record import SIGN_OUT_UNFINISHED, ApiKeyProfile, Failure, OAuthProfile
 from portico.store.token_store import GenerationChanged
 
 if TYPE_CHECKING:
@@ -68,7 +67,7 @@ async def sign_out(bench: Workbench, profile_id: str, http: FormPoster, *, agree
     Tokens that were refreshed while others were being revoked are revoked too. No lock is needed to revoke: whether one is busy
     or cannot be taken, what is stored is revoked.
     """
-    is_key = agreed is not None and agreed.type == API_KEY
+    is_key = isinstance(agreed, ApiKeyProfile)
     # Nobody refreshes a key.
     turn, may_be_left = (None, None) if is_key else await off_loop(partial(_turn, bench, profile_id))
     try:
@@ -154,7 +153,7 @@ def _turn(bench: Workbench, profile_id: str) -> tuple[RefreshTurn | None, str | 
 
 async def revoke_tokens(bench: Workbench, profile: Profile, tokens: Tokens, http: FormPoster) -> str | None:
     """Tell the provider to revoke `tokens`; None when it has, or where there is nothing to revoke, else why it has not."""
-    if profile.type == API_KEY:
+    if not isinstance(profile, OAuthProfile):
         return None  # it was not issued to this program: it is the user's to withdraw, on the provider's own page
     try:
         dialect = bench.plugins.dialect(profile.dialect)

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 
 StoreName = Literal["keyring", "file"]
 Slot = Literal["a", "b"]
+ProfileType = Literal["oauth", "api_key", "gateway_key"]
 JsonObject = dict[str, "JsonValue"]
 
 SIGN_OUT_UNFINISHED: Final = "sign-out-unfinished"
@@ -88,34 +89,26 @@ class Renewal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Profile:
-    """One signed-in account. Times are wall ms.
+    """What is known about a credential that is stored: `OAuthProfile`, `ApiKeyProfile` or `GatewayKeyProfile`. Times are wall ms.
 
-    `subject` is the account's name at its issuer, None where that does not tell.
+    `type` tells them apart in a file. `provider` is whose it is, `plugin` whose plugin it needs, and `api_base` where it is sent.
     `generation` changes with every token that is stored, and never comes back, not even by signing out and in again.
-    `store`, `backend` and `slot` say where the tokens are; `backend` is the class of the keyring, None for the sealed file.
+    `store`, `backend` and `slot` say where the tokens are; `backend` is the class of the keyring, None for the encrypted file.
     `refresh_expires_at` is the end of the refresh token, None where the server does not tell, as most do not.
     `got` is when its tokens came, None where one of the clocks is not known. `unread` names the fields of the last token reply
     that could not be read, and that count as absent.
-    `relocated` holds (old URL, new URL) pairs. `config_pending` marks a sign-in whose config edit has not been made yet,
-    `default_pending` that this edit also changes the default model: to `default_model`, or else to the sign-in's own, and
-    `use_pending` that it makes this the provider's account in use.
+    `config_pending` marks a sign-in whose config edit has not been made yet, `default_pending` that this edit also changes the
+    default model: to `default_model`, or else to the sign-in's own, and `use_pending` that the provider's account in use becomes
+    this one.
     """
 
     id: str = field(metadata={"stored": False})
     provider: str
-    plugin: str
-    region: str
-    issuer: str
-    client_id: str
-    dialect: str
-    api_base: str
-    token_endpoint: str
+    plugin: str = ""
+    region: str = ""
+    api_base: str = ""
     created_at: int
-    type: str = "oauth"
-    revocation_endpoint: str | None = None
-    scope: str = ""
-    subject: str | None = None
-    audience: str | None = None
+    type: ProfileType
     store: StoreName = "keyring"
     backend: str | None = None
     slot: Slot | None = None
@@ -129,7 +122,6 @@ class Profile:
     default_pending: bool = False
     default_model: str | None = None
     use_pending: bool = False
-    relocated: tuple[tuple[str, str], ...] = ()
     failure: Failure | None = None
     fence: Fence | None = None
     got: Moment | None = None
@@ -139,7 +131,26 @@ class Profile:
         """Whether it was signed out while its tokens could not be deleted: it is kept only so that this can be finished."""
         return self.failure is not None and self.failure.id == SIGN_OUT_UNFINISHED
 
-    def renewed(self, renewal: Renewal) -> Profile:
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OAuthProfile(Profile):
+    """An account that somebody signed in to: its tokens come from an authorization server, and can be refreshed and revoked.
+
+    `subject` is the account's name at its issuer, None where that does not tell. `relocated` holds (old URL, new URL) pairs.
+    """
+
+    type: ProfileType = field(default="oauth", init=False)
+    issuer: str
+    client_id: str
+    dialect: str
+    token_endpoint: str
+    revocation_endpoint: str | None = None
+    scope: str = ""
+    subject: str | None = None
+    audience: str | None = None
+    relocated: tuple[tuple[str, str], ...] = ()
+
+    def renewed(self, renewal: Renewal) -> OAuthProfile:
         """The same profile after a refresh that succeeded."""
         return replace(
             self,
@@ -167,6 +178,23 @@ class Profile:
             audience=self.audience,
             relocated=dict(self.relocated),
         )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKeyProfile(Profile):
+    """A provider's API key. It is used until its owner replaces it."""
+
+    type: ProfileType = field(default="api_key", init=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayKeyProfile(Profile):
+    """A key that a tool shows the gateway: its name, and the SHA-256 of the key in hex."""
+
+    provider: str = field(default="gateway", init=False)
+    type: ProfileType = field(default="gateway_key", init=False)
+    name: str = field(metadata={"key": "clientId"})
+    sha256: str | None = field(default=None, metadata={"key": "subject"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -202,6 +230,25 @@ _ENDED_BY_0_2: Final = frozenset(
 )
 # The texts that a field of this type may hold in a file, where not every text will do.
 _WORDS: Final = {"StoreName": frozenset({"keyring", "file"}), "Slot": frozenset({"a", "b"})}
+_KINDS: Final[dict[str, type[Profile]]] = {"oauth": OAuthProfile, "api_key": ApiKeyProfile, "gateway_key": GatewayKeyProfile}
+# What earlier versions look for in every entry, also in that of a key, with the order in which they write it.
+_IN_EACH: Final[JsonObject] = {
+    "provider": None,
+    "plugin": "",
+    "region": "",
+    "issuer": "",
+    "clientId": "",
+    "dialect": "",
+    "apiBase": "",
+    "tokenEndpoint": "",
+    "createdAt": None,
+    "type": None,
+    "revocationEndpoint": None,
+    "scope": "",
+    "subject": None,
+    "audience": None,
+}
+_WRITTEN_LAST: Final = ("relocated", "failure", "fence", "got")
 _TEXTS: Final = "tuple[str, ...]"
 _PAIRS: Final = "tuple[tuple[str, str], ...]"
 
@@ -214,11 +261,14 @@ class _Column(NamedTuple):
     kind: str
     types: tuple[type, ...]
     required: bool
+    is_read: bool
 
 
 def profile_to_json(profile: Profile, previous: JsonObject) -> JsonObject:
     """`profile` for the file, on top of what the file had: fields that this version does not know stay."""
-    return _without_none({**previous, **_to_json(profile)})
+    known = {**_IN_EACH, **_to_json(profile)}
+    last = {name: known.pop(name, None) for name in _WRITTEN_LAST}
+    return _without_none({**previous, **known, **last})
 
 
 def profile_from_json(id: str, value: JsonValue) -> Profile:
@@ -227,7 +277,11 @@ def profile_from_json(id: str, value: JsonValue) -> Profile:
     Raises:
         ValueError: a field is missing or has the wrong type; the message names it.
     """
-    return Profile(id=id, **_from_json(Profile, value, "the profile"))
+    name = _object(value, "the profile").get("type")
+    kind = OAuthProfile if name is None else _KINDS.get(str(name))
+    if kind is None:
+        raise ValueError("type")
+    return kind(id=id, **_from_json(kind, value, "the profile"))
 
 
 def leftover_to_json(leftover: Leftover) -> JsonObject:
@@ -290,7 +344,7 @@ def _column(field: Field[Any]) -> _Column:
     first, *more = field.name.split("_")
     key = field.metadata.get("key", first + "".join(word.title() for word in more))
     value: type = {"int": int, "bool": bool, _TEXTS: list, _PAIRS: dict}.get(kind, dict if kind in _OBJECTS else str)
-    return _Column(field.name, key, kind, (value, type(None)) if optional else (value,), field.default is MISSING)
+    return _Column(field.name, key, kind, (value, type(None)) if optional else (value,), field.default is MISSING, field.init)
 
 
 def _to_json(record: DataclassInstance) -> JsonObject:
@@ -308,8 +362,10 @@ def _value_to_json(kind: str, value: Any) -> JsonValue:
 def _from_json(record: type, value: JsonValue, what: str) -> dict[str, Any]:
     entry = _object(value, what)
     found: dict[str, Any] = {}
-    for name, key, kind, types, required in _columns(record):
+    for name, key, kind, types, required, is_read in _columns(record):
         value = entry.get(key)
+        if not is_read:
+            continue
         if value is None and (not required or type(None) in types):
             if required:
                 found[name] = None

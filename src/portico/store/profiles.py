@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, TypeVar, cast
 from portico.errors import StoreError
 from portico.store.index_file import IndexFile
 from portico.store.profile_record import (
+    ApiKeyProfile,
     Failure,
     Fence,
+    GatewayKeyProfile,
     Leftover,
+    OAuthProfile,
     Profile,
     Renewal,
     Slot,
@@ -35,10 +38,13 @@ if TYPE_CHECKING:
     from portico.store.steps import OnStep
 
 __all__ = (
+    "ApiKeyProfile",
     "Failure",
     "Fence",
+    "GatewayKeyProfile",
     "IndexDraft",
     "Leftover",
+    "OAuthProfile",
     "Profile",
     "ProfileIndex",
     "RememberedStore",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from portico.errors import StoreError
 from portico.secret import Secret
-from portico.store.profile_record import renewal_from_json, renewal_to_json
+from portico.store.profile_record import profile_to_json, renewal_from_json, renewal_to_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -103,17 +103,14 @@ def encode_record(profile: Profile, tokens: Tokens) -> Secret:
         StoreError: it is longer than any store takes.
     """
     refresh = None if tokens.refresh is None else tokens.refresh.reveal()
+    known = profile_to_json(profile, {})
     record = {
         "v": RECORD_VERSION,
-        "generation": profile.generation,
-        "type": profile.type,
-        "provider": profile.provider,
+        **{key: known[key] for key in ("generation", "type", "provider")},
         "access": tokens.access.reveal(),
         "refresh": refresh,
         "expiresAt": tokens.expires_at,
-        "region": profile.region,
-        "apiBase": profile.api_base,
-        "clientId": profile.client_id,
+        **{key: known[key] for key in ("region", "apiBase", "clientId")},
         **({} if tokens.renewal is None else {"renewal": renewal_to_json(tokens.renewal)}),
     }
     text = json.dumps(record, ensure_ascii=False, separators=(",", ":"))

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from portico.store.leftovers import pointed_at
+from portico.store.profile_record import OAuthProfile
 from portico.store.records import fingerprint
 
 if TYPE_CHECKING:
@@ -34,7 +35,12 @@ def unfinished_refresh(draft: IndexDraft, profile_id: str) -> Leftover | None:
 def finish_refresh(draft: IndexDraft, written: Leftover, tokens: Tokens) -> None:
     """Point the profile at `tokens`, which lie in `written`, if they are what follows its tokens of now."""
     profile, renewal = draft.get(written.profile), tokens.renewal
-    if profile is None or profile.fence is None or renewal is None or renewal.replaces != profile.generation:
+    if (
+        not isinstance(profile, OAuthProfile)
+        or profile.fence is None
+        or renewal is None
+        or renewal.replaces != profile.generation
+    ):
         return
     if tokens.refresh is not None and profile.fence.token == fingerprint(tokens.refresh):
         return

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 from portico.errors import StoreError
 from portico.store.leftovers import pointed_at
 from portico.store.lock import named_lock
-from portico.store.profiles import ProfileIndex
+from portico.store.profiles import OAuthProfile, ProfileIndex
 from portico.store.records import ABSENT, GenerationChanged, RecordPlace, Tokens
 
 if TYPE_CHECKING:
@@ -59,6 +59,17 @@ class ProfileTokens:
 
     profile: Profile
     tokens: Tokens
+
+    @property
+    def account(self) -> OAuthProfile:
+        """The profile, which is an account's: nobody refreshes a key.
+
+        Raises:
+            TypeError: it is a key's.
+        """
+        if not isinstance(self.profile, OAuthProfile):
+            raise TypeError(f"{self.profile.id} is a key")
+        return self.profile
 
     @property
     def stored(self) -> bool:
