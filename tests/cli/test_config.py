@@ -243,6 +243,18 @@ def test_a_plugins_right_settings_are_taken(portico):
     assert portico("validate")[0] == 0
 
 
+def test_a_plugins_wrong_setting_is_found_in_a_file_that_an_edit_brings_in_and_hinders_no_other_edit(portico, config):
+    entry = {"config": {"portals": {"global": {"flow": "sideways"}}}}
+    base = config.with_name("openclaw.json")
+    base.write_text(json.dumps({"plugins": {"entries": {"minimax-portal-auth": entry}}}), encoding="utf-8")
+    code, _, err = portico("set", "base", str(base))
+    assert (code, config.read_text(encoding="utf-8")) == (9, TEXT)
+    assert f"`{ENTRY}.portals.global.flow` must satisfy enum" in err
+
+    config.write_text(json.dumps({"base": str(base)}), encoding="utf-8")
+    assert portico("set", "gateway.port", "18555")[0] == 0
+
+
 def test_setting_what_nobody_reads_is_warned_of(portico):
     code, out, err = portico("set", "portals.global.clientId", "mine")
     assert (code, out) == (0, "Updated portals.global.clientId.\n")
