@@ -11,13 +11,13 @@ from portico.config.check import check, examined, read
 from portico.config.document import ConfigFile, read_document
 from portico.config.environment import DOTENV, read_dotenv, with_defaults
 from portico.config.problem import Problem, invalid, named, refuse_errors
-from portico.config.schema import CORRECTIONS, porticos_own
+from portico.config.schema import CORRECTIONS, lacking_there, porticos_own
 from portico.config.sources import alone, exposed, read_stack
 from portico.errors import ConfigError
 from portico.store.passphrase import FILE_ENV
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping
 
     from portico.config.document import ConfigPath, Document
     from portico.config.schema import Config, ModelConfig
@@ -29,8 +29,6 @@ MODELS_FILE: Final = "models.json"
 _NAMES_OF_FILES: Final = (FILE_ENV, "SSL_CERT_FILE")
 # OpenSSL takes several folders, as in PATH (SSL_CTX_load_verify_locations(3)).
 _NAMES_OF_FOLDERS: Final = "SSL_CERT_DIR"
-_PROVIDER_NEEDS: Final = ("baseUrl", "models")
-_MODEL_NEEDS: Final = ("id", "name")
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,11 +189,11 @@ def checked_for_openclaw(before: Document, after: Document) -> Document:
     found = [problem for problem in check(new)[1] if _essence(problem) not in had]
     refuse_errors(f"{after.name} as it would be", found)
     known = set(_complaints(old))
-    told = [complaint for complaint in _complaints(new) if complaint not in known]
-    told += [problem.message for problem in found if "is not a key" in problem.message]
-    if told:
+    complaints = [complaint for complaint in _complaints(new) if complaint not in known]
+    complaints += [problem.message for problem in found if "is not a key" in problem.message]
+    if complaints:
         hint = "leave out `--write-base` to write it to Portico's own file"
-        raise ConfigError("config-not-openclaw", f"OpenClaw would refuse its file: {told[0]}", where=after.name, hint=hint)
+        raise ConfigError("config-not-openclaw", f"OpenClaw would refuse its file: {complaints[0]}", where=after.name, hint=hint)
     return after
 
 
@@ -204,17 +202,5 @@ def _essence(problem: Problem) -> tuple[ConfigPath, str]:
 
 
 def _complaints(base: Effective) -> Iterator[str]:
-    for path in porticos_own(base.value()):
-        yield f"{named(path)} is a key of Portico's own"
-    providers = base.get(("models", "providers")) if base.has(("models", "providers")) else {}
-    for id, provider in providers.items() if isinstance(providers, dict) else ():
-        place = ("models", "providers", id)
-        yield from _lacking(place, provider, _PROVIDER_NEEDS)
-        models = provider.get("models") if isinstance(provider, dict) else None
-        for index, model in enumerate(models if isinstance(models, list) else ()):
-            yield from _lacking((*place, "models", index), model, _MODEL_NEEDS)
-
-
-def _lacking(path: ConfigPath, value: object, needed: Sequence[str]) -> Iterator[str]:
-    if isinstance(value, dict):
-        yield from (f"{named(path)} needs `{key}` there" for key in needed if key not in value)
+    yield from (f"{named(path)} is a key of Portico's own" for path in porticos_own(base.value()))
+    yield from (f"{named(path)} needs `{name}` there" for path, name in lacking_there(base.value()))

@@ -244,7 +244,7 @@ class Key:
         of: what a map or an array holds.
         or_text: whether a plain text may stand in its place.
         own: whether it is Portico's own, so that OpenClaw's strict schema refuses it.
-        required: whether an object without it is an error.
+        required: whether an object without it is an error; `required_there`: whether OpenClaw's strict schema refuses one.
         rule: what else is checked, and made of the value.
         makes: the class whose fields the keys of an object are, in snake case; None leaves a dictionary of them.
     """
@@ -260,13 +260,14 @@ class Key:
     or_text: bool = False
     own: bool = False
     required: bool = False
+    required_there: bool = False
     foreign: tuple[str, ...] = ()
     rule: Rule | None = None
     makes: Callable[..., object] | None = None
 
 
-def _text(description: str, *words: str, own: bool = False, required: bool = False) -> Key:
-    return Key("text", description, words, own=own, required=required)
+def _text(description: str, *words: str, own: bool = False, required: bool = False, required_there: bool = False) -> Key:
+    return Key("text", description, words, own=own, required=required, required_there=required_there)
 
 
 def _object(
@@ -310,8 +311,8 @@ _MODEL_API: Final = Key("text", "The protocol that this model speaks, over the p
 _MODEL: Final = _object(
     "A model of the provider.",
     {
-        "id": _text("The provider's own name of the model; case matters.", required=True),
-        "name": _text("What people call it."),
+        "id": _text("The provider's own name of the model; case matters.", required=True, required_there=True),
+        "name": _text("What people call it.", required_there=True),
         "api": _MODEL_API,
         "reasoning": Key("flag", "Whether it thinks before it answers."),
         "input": Key("texts", "What it takes: text, image, video."),
@@ -328,7 +329,8 @@ _PROVIDER: Final = _object(
     "A provider of models.",
     {
         "baseUrl": _text(
-            "Where its API is: https, or http on this machine or in the local network; without the endpoint's own path."
+            "Where its API is: https, or http on this machine or in the local network; without the endpoint's own path.",
+            required_there=True,
         ),
         "apiKey": Key(
             "secret", "Its key; `${NAME}`, or the bare name of a variable such as `ACME_API_KEY`, takes it from the environment."
@@ -336,7 +338,7 @@ _PROVIDER: Final = _object(
         "api": replace(_MODEL_API, description="The protocol it speaks."),
         "authHeader": Key("flag", "Send the key as `Authorization: Bearer`; false: in the protocol's own header."),
         "headers": replace(_HEADERS, description="Headers of every request; values may be variables, as in `apiKey`."),
-        "models": Key("array", "Its models, added to those that Portico knows.", of=_MODEL),
+        "models": Key("array", "Its models, added to those that Portico knows.", of=_MODEL, required_there=True),
     },
     ProviderConfig,
     "provider",
@@ -460,17 +462,30 @@ def is_known(section: str) -> bool:
 
 def porticos_own(value: JsonValue, key: Key = TOP, path: ConfigPath = ()) -> Iterator[ConfigPath]:
     """The paths in `value` of the keys that OpenClaw's schema does not have."""
-    if isinstance(value, list):
-        inside: list[tuple[str | int, JsonValue, Key | None]] = [(index, each, key.of) for index, each in enumerate(value)]
+    for step, each, inner in _inside(value, key):
+        if inner.own:
+            yield (*path, step)
+        else:
+            yield from porticos_own(each, inner, (*path, step))
+
+
+def lacking_there(value: JsonValue, key: Key = TOP, path: ConfigPath = ()) -> Iterator[tuple[ConfigPath, str]]:
+    """The paths of the objects in `value` that OpenClaw's schema refuses for want of a key, each with that key."""
+    if isinstance(value, dict):
+        yield from ((path, name) for name, inner in key.keys.items() if inner.required_there and name not in value)
+    for step, each, inner in _inside(value, key):
+        yield from lacking_there(each, inner, (*path, step))
+
+
+def _inside(value: JsonValue, key: Key) -> Iterator[tuple[str | int, JsonValue, Key]]:
+    """What `value` holds directly and the table describes, each with its own key of the table."""
+    if isinstance(value, list) and key.of is not None:
+        yield from ((index, each, key.of) for index, each in enumerate(value))
     elif isinstance(value, dict):
-        inside = [(name, each, key.keys.get(name, key.of)) for name, each in value.items()]
-    else:
-        return
-    for name, each, inner in inside:
-        if inner is not None and inner.own:
-            yield (*path, name)
-        elif inner is not None:
-            yield from porticos_own(each, inner, (*path, name))
+        for name, each in value.items():
+            inner = key.keys.get(name, key.of)
+            if inner is not None:
+                yield name, each, inner
 
 
 # --- the table as JSON Schema ---------------------------------------------------------------------------------------------------
