@@ -200,7 +200,7 @@ def test_approve_finds_a_waiting_code(start_emulator, run_portico) -> None:
     import ssl
     import urllib.request
 
-    from minimax_portal_auth.families import OPENCLAW_CLIENT
+    from minimax_portal_auth.portals import OPENCLAW_CLIENT
 
     _, ready = start_emulator("--access-ttl", "30")
     context = ssl.create_default_context(cafile=ready["env"]["SSL_CERT_FILE"])

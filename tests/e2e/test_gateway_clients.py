@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from minimax_portal_auth.families import OPENCLAW_CLIENT
+from minimax_portal_auth.portals import OPENCLAW_CLIENT
 from portico.testing.canary import in_text
 from tests.minimax_session import GLOBAL
 

@@ -9,8 +9,8 @@ import pytest
 
 from minimax_portal_auth.dialects import DIALECTS
 from minimax_portal_auth.emulator import MinimaxEmulator
-from minimax_portal_auth.families import MCODE_CLIENT, MMX_CLIENT, OPENCODE_CLIENT
 from minimax_portal_auth.plugin import MinimaxPortal
+from minimax_portal_auth.portals import MCODE_CLIENT, MMX_CLIENT, OPENCODE_CLIENT
 from portico.emulation.run import run_emulation
 from portico.errors import Denied, NetworkError, OAuthError, TimedOut
 from portico.interfaces.plugin_parts import EmulatorOptions

@@ -11,7 +11,7 @@ import zlib
 import pytest
 from aiohttp import web
 
-from minimax_portal_auth.families import OPENCLAW_CLIENT
+from minimax_portal_auth.portals import OPENCLAW_CLIENT
 from portico.clock import SystemClock
 from portico.errors import UsageError
 from portico.library.loading import load_model

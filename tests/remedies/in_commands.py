@@ -19,7 +19,7 @@ from urllib.request import HTTPSHandler, ProxyHandler, build_opener
 
 import pytest
 
-from minimax_portal_auth.families import OPENCLAW_CLIENT
+from minimax_portal_auth.portals import OPENCLAW_CLIENT
 from portico.cli import models_view
 from portico.onboarding import sign_out
 from portico.store import vault

@@ -10,7 +10,7 @@ import pytest
 
 from minimax_portal_auth.dialects import DIALECTS
 from minimax_portal_auth.plugin import MinimaxPortal
-from minimax_portal_auth.resource import check_scope
+from minimax_portal_auth.portals import check_scope
 from portico.plugin_api import Denied, HttpReply, OAuthError, Pending, PorticoError, Secret, StandardDialect, TimedOut
 from portico.testing.canary import canary
 

@@ -14,7 +14,7 @@ from yarl import URL
 from minimax_portal_auth.emulator import MinimaxEmulator
 from minimax_portal_auth.emulator.knobs import parse_knobs
 from minimax_portal_auth.emulator.remains import TOTAL
-from minimax_portal_auth.families import MCODE_CLIENT, MMX_CLIENT, OPENCLAW_CLIENT
+from minimax_portal_auth.portals import MCODE_CLIENT, MMX_CLIENT, OPENCLAW_CLIENT
 from portico.emulation.run import run_emulation
 from portico.plugin_api import EmulatorOptions, UsageError
 from portico.testing.clock import FakeClock

@@ -2,8 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from minimax_portal_auth.models import MODELS
-from minimax_portal_auth.plugin import DEFAULT_MODEL
+from minimax_portal_auth.plugin import DEFAULT_MODEL, MODELS
 
 BY_ID = {model.id: model for model in MODELS}
 

@@ -5,10 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from minimax_portal_auth.families import MCODE_CLIENT, MMX_CLIENT, OPENCLAW_CLIENT
 from minimax_portal_auth.overrides import configured_portals
 from minimax_portal_auth.plugin import SPEC, MinimaxPortal
-from minimax_portal_auth.portals import PORTALS
+from minimax_portal_auth.portals import MCODE_CLIENT, MMX_CLIENT, OPENCLAW_CLIENT, PORTALS
 from portico.plugin_api import ConfigError, OAuthError, Redirect, Secret, TokenGrant
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from minimax_portal_auth.dialects import DIALECTS
-from minimax_portal_auth.families import DEVICE_CODE, FAMILIES, MCODE_CLIENT, OPENCLAW_CLIENT
-from minimax_portal_auth.models import MODELS
 from minimax_portal_auth.overrides import configured_portals
-from minimax_portal_auth.portals import PORTALS
-from minimax_portal_auth.resource import api_base_for, check_scope
+from minimax_portal_auth.portals import DEVICE_CODE, FAMILIES, MCODE_CLIENT, OPENCLAW_CLIENT, PORTALS, api_base_for, check_scope
 from portico.plugin_api import (
     AcceptedGrant,
     AuthMethod,
@@ -27,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from minimax_portal_auth.portals import Flow, Portal
-    from portico.plugin_api import Emulator, JsonValue, OAuthServer, PlanReader, Region, TokenDialect, TokenGrant
+    from portico.plugin_api import Emulator, JsonValue, ModelSpec, OAuthServer, PlanReader, Region, TokenDialect, TokenGrant
 
 PROVIDER: Final = "minimax-portal"
 DEFAULT_MODEL: Final = f"{PROVIDER}/MiniMax-M2.1"
@@ -43,6 +41,19 @@ SUBSCRIPTION_KEY_HINT: Final = (
     "use such a key: `{{prog}} onboard --auth-choice {choice}`."
 )
 _KEY_CHOICES: Final = MappingProxyType({"global": "minimax-api", "cn": "minimax-cn-api"})
+# The models of MiniMax's plans are those that Portico knows of MiniMax, with the page's aliases and what a plan makes of them.
+_ALIASES: Final = {"MiniMax-M2.1": "minimax-m2.1", "MiniMax-M2.1-lightning": "minimax-m2.1-lightning"}
+_NOTES: Final = {
+    "MiniMax-M2.1": "Under a Coding Plan MiniMax answers most of its traffic from Lightning.",
+    "MiniMax-M2.1-lightning": (
+        "Under a Coding Plan it cannot be picked: MiniMax sends most M2.1 traffic to Lightning by itself and falls back to M2.1 "
+        "at peaks."
+    ),
+}
+
+
+def _of_plan(model: ModelSpec) -> ModelSpec:
+    return replace(model, alias=_ALIASES.get(model.id), note=" ".join(filter(None, (_NOTES.get(model.id), model.note))) or None)
 
 
 def _hosts(portal: Portal) -> frozenset[str]:
@@ -53,6 +64,7 @@ def _hosts(portal: Portal) -> frozenset[str]:
 
 
 _KEYED: Final = built_in("minimax")
+MODELS: Final = tuple(_of_plan(model) for model in _KEYED.models)
 SPEC: Final = ProviderSpec(
     id=PROVIDER,
     label="MiniMax",

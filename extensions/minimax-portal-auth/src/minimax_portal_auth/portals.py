@@ -1,28 +1,81 @@
-"""The two portals, Global and CN: where to sign in, where the API is, and which origins a token may be sent to.
+"""The two portals, Global and CN: where to sign in, as which client, where the API is, and which origins a token may be sent to.
 
 The regions are separate account spaces: a token of one is refused by the other. The account service moved from the API hosts
 (`/oauth/...`) to its own (`/oauth2/...`) in May 2026 and left 307 redirects behind (openclaw#89193, hermes-agent#19335); a POST
 must not follow a redirect on its own say-so, so the moves are written down here.
+
+All clients are public ones without a secret; MiniMax registers them per product and offers no self-registration. Which of them a
+user signs in as is the user's choice (`clientId` in the plugin's config); a known id brings the scope, audience and dialect that
+its own product uses. Sources: OpenClaw's `extensions/minimax` (family A), MiniMax's `mmx-cli` 1.0.27 and its opencode plugin
+(family B), MiniMax's `minimax-code`, packages/oauth-core (family C).
+
+`resource_url` of a token reply has another form for each client: OpenClaw's ends in `/anthropic`, MiniMax's own CLI gets a bare
+origin. A token is worth stealing, so nothing of that field is kept but which of the portal's own origins it names.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal
 from urllib.parse import urlsplit
 
-from minimax_portal_auth.families import FAMILIES, OPENCLAW_CLIENT
-from portico.plugin_api import OAuthServer, Region
+from portico.plugin_api import OAuthError, OAuthServer, Region, plain_text, why_not_a_safe_url
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from minimax_portal_auth.families import Family
+    from portico.plugin_api import TokenGrant
 
 Flow = Literal["auto", "browser", "device"]
 
 _DEFAULT_PORTS: Final = {"https": 443, "http": 80}
+REQUIRED_SCOPE: Final = "agent.default"
+
+OPENCLAW_CLIENT: Final = "78257093-7e40-4613-99e0-527b14b39113"
+MMX_CLIENT: Final = "659cf4c1-615c-45f6-a5f6-4bf15eb476e5"
+OPENCODE_CLIENT: Final = "d38bdbee-2b8c-4c74-9a9c-5875fabe6317"
+MCODE_CLIENT: Final = "mcode-public"
+
+USER_CODE: Final = "minimax-user-code"
+USER_CODE_8628: Final = "minimax-user-code-8628"
+DEVICE_CODE: Final = "minimax-device-code"
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """What one product's client sends. `accounts` and `api_bases` name the regions where they differ from the portal's own."""
+
+    product: str
+    scope: str
+    dialect: str
+    audience: str | None = None
+    accounts: Mapping[str, str] = field(default_factory=dict)
+    api_bases: Mapping[str, str] = field(default_factory=dict)
+
+
+_PLAN_SCOPE: Final = "openid profile coding_plan"
+
+FAMILIES: Final[Mapping[str, Family]] = MappingProxyType(
+    {
+        OPENCLAW_CLIENT: Family("OpenClaw", "group_id profile model.completion", USER_CODE),
+        MMX_CLIENT: Family("MiniMax CLI", _PLAN_SCOPE, USER_CODE_8628),
+        OPENCODE_CLIENT: Family("opencode", _PLAN_SCOPE, USER_CODE_8628),
+        MCODE_CLIENT: Family(
+            "MiniMax Code",
+            "agent.default",
+            DEVICE_CODE,
+            audience="agent-backend",
+            accounts=MappingProxyType({"cn": "https://account.minimax.cn"}),
+            api_bases=MappingProxyType(
+                {
+                    "global": "https://agent.minimax.io/mavis/api/v1/llm",
+                    "cn": "https://agent.minimax.cn/mavis/api/v1/llm",
+                }
+            ),
+        ),
+    }
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,3 +162,40 @@ def _for_family(portal: Portal, client_id: str, family: Family) -> Portal:
     )
     api_base = family.api_bases.get(region, portal.api_base)
     return replace(portal, server=server, api_base=api_base, origins=portal.origins | {origin(api_base)})
+
+
+def check_scope(grant: TokenGrant) -> None:
+    """Refuse to sign in with tokens of MiniMax Code's client that are for something else than was asked for.
+
+    Silence means the scope that was asked for (RFC 6749 section 5.1).
+
+    Raises:
+        OAuthError: `scope-missing`.
+    """
+    if grant.scope is not None and REQUIRED_SCOPE not in grant.scope.split():
+        raise OAuthError(
+            "scope-missing",
+            "MiniMax granted less than was asked for, so the token would not work.",
+            why=f"the scope does not hold {REQUIRED_SCOPE}",
+            hint="Run the command again, and allow everything that the page asks for.",
+        )
+
+
+def api_base_for(portal: Portal, resource_url: str | None) -> str:
+    """The base that inference requests go to: the portal's own, or that of another of its origins where the reply names it.
+
+    Raises:
+        OAuthError: `resource-url`: the reply names a place that is not this region's.
+    """
+    if not resource_url:
+        return portal.api_base
+    place = origin(resource_url) if why_not_a_safe_url(resource_url) is None else None
+    if place not in portal.origins:
+        raise OAuthError(
+            "resource-url",
+            f"The token reply names an API that is not the {portal.region.label} portal's: {plain_text(resource_url, 100)}",
+            why=f"this token may go to {', '.join(sorted(portal.origins))} alone; nothing was stored",
+            hint="Sign in with the account's own --region. For a portal of your own, set its API: "
+            f"{{prog}} config set plugins.entries.minimax-portal-auth.config.portals.{portal.region.id}.apiBase URL",
+        )
+    return portal.api_base if place == origin(portal.api_base) else f"{place}/anthropic"

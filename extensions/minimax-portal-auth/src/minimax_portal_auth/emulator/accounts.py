@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from minimax_portal_auth.families import DEVICE_CODE, FAMILIES
+from minimax_portal_auth.portals import DEVICE_CODE, FAMILIES
 from portico.testing.authorization_server import AuthorizeEndpoint, Client
 from portico.testing.grants import CodeTable, DeviceTable, TokenMint, issuer_of
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 from aiohttp import web
 
 from minimax_portal_auth.emulator import answers
-from minimax_portal_auth.models import MODELS
+from minimax_portal_auth.plugin import MODELS
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
-from minimax_portal_auth.dialects.user_code import DEVICE_CODE_GRANT, USER_CODE_GRANT
+from minimax_portal_auth.dialects import DEVICE_CODE_GRANT, USER_CODE_GRANT
 from minimax_portal_auth.emulator.accounts import CLIENTS
 from portico.testing.grants import NO_STORE, TokenRefused, check_challenge, read_form, refusal
 

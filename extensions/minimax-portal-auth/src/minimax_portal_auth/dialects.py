@@ -1,15 +1,24 @@
-"""What MiniMax's replies mean, in the words that its dialects share.
+"""How MiniMax's account service words its requests and replies: three dialects, told apart by client.
+
+`minimax-user-code` polls by user code, under a grant type of MiniMax's own (OpenClaw's client). `minimax-user-code-8628` is the
+same under RFC 8628's grant type (MiniMax's CLI, the opencode plugin). `minimax-device-code` is close to RFC 8628 (MiniMax Code).
 
 Progress and failure come in three shapes: an OAuth `error` (RFC 6749), a `status` word in an HTTP 200, and MiniMax's API envelope
 `base_resp`. An `error` outweighs a `status`, as in MiniMax's own client.
+
+Sources: OpenClaw's `extensions/minimax/oauth.ts` (client, fields, state echo), MiniMax's `mmx-cli` 1.0.27 (units, grant type) and
+`minimax-code`, packages/oauth-core (MiniMax Code).
 """
 
 from __future__ import annotations
 
+import hmac
 from typing import TYPE_CHECKING, Final, Self
 
+from minimax_portal_auth.portals import DEVICE_CODE, REQUIRED_SCOPE, USER_CODE, USER_CODE_8628
 from portico.plugin_api import (
     DeviceAuthorization,
+    FormRequest,
     OAuthError,
     Pending,
     ReplyReader,
@@ -207,3 +216,114 @@ def _number(value: JsonValue) -> int | None:
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _MAX_DIGITS:
         return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) else None
+
+
+USER_CODE_GRANT: Final = "urn:ietf:params:oauth:grant-type:user_code"
+DEVICE_CODE_GRANT: Final = "urn:ietf:params:oauth:grant-type:device_code"
+
+
+class UserCodeDialect(MinimaxDialect):
+    """OpenClaw's words: `response_type=code` with the device request, a grant type of MiniMax's own with the poll."""
+
+    name = USER_CODE
+    poll_grant = USER_CODE_GRANT
+    sends_response_type = True
+
+    def device_request(self, server: OAuthServer, *, challenge: str, state: str) -> FormRequest:
+        form: dict[str, str | Secret] = {"response_type": "code"} if self.sends_response_type else {}
+        form |= {
+            "client_id": server.client_id,
+            "scope": server.scope,
+            "code_challenge": challenge,
+            "code_challenge_method": "S256",
+            "state": state,
+        }
+        return FormRequest(server.device_authorization_endpoint or "", with_audience(form, server), ACCEPT)
+
+    def read_device_reply(self, reply: HttpReply, *, state: str) -> DeviceAuthorization:
+        response = MinimaxReply(reply).succeeded()
+        _check_echo(response, state)
+        return response.user_code()
+
+    def poll_request(self, server: OAuthServer, device: DeviceAuthorization, *, verifier: Secret) -> FormRequest:
+        form: dict[str, str | Secret] = {
+            "grant_type": self.poll_grant,
+            "client_id": server.client_id,
+            "user_code": device.user_code,
+            "code_verifier": verifier,
+        }
+        return FormRequest(server.token_endpoint, form, ACCEPT)
+
+
+class UserCodeRfc8628Dialect(UserCodeDialect):
+    """The same as MiniMax's own CLI says it: no `response_type`, and RFC 8628's grant type with the user code."""
+
+    name = USER_CODE_8628
+    poll_grant = DEVICE_CODE_GRANT
+    sends_response_type = False
+
+
+def _check_echo(response: MinimaxReply, state: str) -> None:
+    echoed = response.fields.get("state")
+    # JSON can hold a lone surrogate, which is no UTF-8.
+    if not isinstance(echoed, str) or not hmac.compare_digest(echoed.encode("utf-8", "surrogatepass"), state.encode()):
+        raise OAuthError(
+            "state-mismatch",
+            "MiniMax's answer does not belong to this sign-in.",
+            why="the state that was sent did not come back",
+            where=response.where,
+            hint="Run the command again. If it happens again, a proxy changes MiniMax's answers: use another network.",
+        )
+
+
+class DeviceCodeDialect(MinimaxDialect):
+    """MiniMax Code's words. No `state` and no `redirect_uri` are sent."""
+
+    name = DEVICE_CODE
+
+    def device_request(self, server: OAuthServer, *, challenge: str, state: str) -> FormRequest:
+        del state
+        form: dict[str, str | Secret] = {
+            "client_id": server.client_id,
+            "scope": server.scope,
+            "code_challenge": challenge,
+            "code_challenge_method": "S256",
+        }
+        return FormRequest(server.device_authorization_endpoint or "", with_audience(form, server), ACCEPT)
+
+    def read_device_reply(self, reply: HttpReply, *, state: str) -> DeviceAuthorization:
+        del state
+        response = MinimaxReply(reply).succeeded()
+        device_code = response.token("device_code")
+        if device_code is None:
+            return response.user_code()
+        page = "verification_uri" if response.fields.get("verification_uri") else "verification_url"
+        complete = response.fields.get("verification_uri_complete")
+        return DeviceAuthorization(
+            user_code=response.text("user_code", limit=64),
+            verification_uri=response.page(page),
+            verification_uri_complete=response.page("verification_uri_complete") if complete else None,
+            expires_at=response.code_end(),
+            interval=response.interval(),
+            device_code=device_code,
+        )
+
+    def poll_request(self, server: OAuthServer, device: DeviceAuthorization, *, verifier: Secret) -> FormRequest:
+        code: dict[str, str | Secret] = (
+            {"device_code": device.device_code} if device.device_code else {"user_code": device.user_code}
+        )
+        form = {"grant_type": DEVICE_CODE_GRANT, "client_id": server.client_id, **code, "code_verifier": verifier}
+        return FormRequest(server.token_endpoint, form, ACCEPT)
+
+    def refresh_request(self, server: OAuthServer, refresh: Secret) -> FormRequest:
+        form: dict[str, str | Secret] = {
+            "grant_type": "refresh_token",
+            "refresh_token": refresh,
+            "client_id": server.client_id,
+        }
+        if REQUIRED_SCOPE in server.scope.split():  # what else a reply called the scope may not be asked for (RFC 6749 section 6)
+            form["scope"] = server.scope
+        return FormRequest(server.token_endpoint, with_audience(form, server), ACCEPT)
+
+
+DIALECTS: Final = (UserCodeDialect(), UserCodeRfc8628Dialect(), DeviceCodeDialect())
