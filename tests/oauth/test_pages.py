@@ -9,8 +9,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from portico.oauth.pages import PAGES, SECURITY_HEADERS
-from portico.oauth.pages.style import CSS
+from portico.oauth.pages import CSS, PAGES, SECURITY_HEADERS
 
 HTML = {name: page.html().decode() for name, page in PAGES.items()}
 VARIABLES = re.compile(r"--([\w-]+):(#[0-9a-f]{3,6})")
