@@ -135,7 +135,7 @@ class Runtime(Installation):
     def gateway_runs(self) -> bool:
         """Whether there is a gateway of this state folder, which has to be restarted to see a new configuration.
 
-        One that does not answer just now, since it is busy or a successor is taking its place, is there as well.
+        One that does not answer just now, since it is busy or starts, is there as well.
         """
         if not self.paths.gateway.exists():
             return False
