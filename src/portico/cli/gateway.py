@@ -5,9 +5,9 @@ from __future__ import annotations
 from functools import partial
 from typing import TYPE_CHECKING
 
-from portico import __version__
 from portico.errors import ExitCode, UsageError
 from portico.gateway.port import LAST_PORT, PORT_ENV, configured_port
+from portico.version import __version__
 
 if TYPE_CHECKING:
     import argparse

@@ -134,8 +134,6 @@ class HttpClient:
         """Load the trusted certificates now, if a request to `url` will need them: it takes tens of milliseconds."""
         await self._trusted(url)
 
-    # --- model APIs ------------------------------------------------------------------------------------------------------
-
     async def send(self, url: str, *, headers: Mapping[str, str], body: bytes | Iterable[Buffer] | None = None) -> Response:
         """The response to a POST of `body`, or to a GET if that is None, its own body still to come; the caller closes it.
 
@@ -158,8 +156,6 @@ class HttpClient:
     async def post(self, url: str, *, body: object, headers: Mapping[str, str]) -> Response:
         """As `send`, with `body` written as JSON."""
         return await self.send(url, body=json.dumps(body).encode(), headers={"Content-Type": "application/json", **headers})
-
-    # --- authorization servers -------------------------------------------------------------------------------------------
 
     async def post_form(self, request: FormRequest, *, relocated: Mapping[str, str], timeout_s: float = 30.0) -> HttpReply:
         """Send `request` once; a 307 or 308 is followed to the one place that `relocated` names for its URL, and to no other.
@@ -205,8 +201,6 @@ class HttpClient:
         text = b"".join(parts).decode("utf-8", errors="surrogateescape")
         return HttpReply(response.status, names, Secret(text), url, sent_at_ms, took_ms)
 
-    # --- what both need --------------------------------------------------------------------------------------------------
-
     @property
     def _silence_s(self) -> float:
         return self._timeout.sock_read or 0.0
@@ -217,6 +211,7 @@ class HttpClient:
         Raises:
             NetworkError: `request-refused`: a header would break out of its line.
         """
+        proxy = route.proxy
         try:
             return await self._opened().request(
                 "GET" if body is None else "POST",
@@ -225,8 +220,8 @@ class HttpClient:
                 headers=headers,
                 allow_redirects=False,
                 ssl=route.trust,
-                proxy=route.proxy.url if route.proxy else None,
-                proxy_headers=route.proxy.headers() if route.proxy else None,
+                proxy=None if proxy is None else proxy.url,
+                proxy_headers=None if proxy is None or proxy.user is None else proxy.headers(),
             )
         except aiohttp.ClientError:
             raise
@@ -296,6 +291,15 @@ class Response:
         self.status = response.status
         self.headers = response.headers
         self.content_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
+        self._end = None if self._protocol is None or response.content.is_eof() else self._protocol.closed
+        if self._end is not None:
+            self._end.add_done_callback(self._lost)
+
+    def _lost(self, _end: asyncio.Future[None]) -> None:
+        """End the wait for a body whose framing broke: aiohttp then closes the connection and tells its reader nothing."""
+        content = self._response.content
+        if not content.is_eof() and content.exception() is None:
+            content.set_exception(aiohttp.ClientPayloadError("its framing broke"))
 
     async def __aenter__(self) -> Self:
         return self
@@ -380,6 +384,8 @@ class Response:
 
     def close(self) -> None:
         """Let go of it. What has not been read is not waited for."""
+        if self._end is not None:
+            self._end.remove_done_callback(self._lost)
         if self._response.content.at_eof():
             self._response.release()
             return
@@ -466,6 +472,8 @@ class Connections(aiohttp.TCPConnector):
                 return connection
             if protocol not in self._known:
                 self._known.add(protocol)
+                if protocol.closed is not None:
+                    protocol.closed.add_done_callback(_seen)
             elif not _is_quiet(protocol):
                 protocol.abort()
                 connection.close()
@@ -506,6 +514,12 @@ class Connections(aiohttp.TCPConnector):
 
     def _left_open(self) -> list[socket.socket]:
         return [each for each in self._opened if each.fileno() != -1]
+
+
+def _seen(end: asyncio.Future[None]) -> None:
+    """Take notice of how a connection ended, which asyncio would log otherwise; whoever used it has its own error."""
+    if not end.cancelled():
+        end.exception()
 
 
 def _is_quiet(protocol: ResponseHandler) -> bool:

@@ -1,0 +1,81 @@
+"""What the HTTP client makes of servers that break the rules of HTTP, take nothing, or end a kept connection."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+
+from portico.errors import NetworkError
+from portico.interfaces.authorization import FormRequest
+from portico.net.client import Connections, HttpClient
+from portico.net.errors import AnswerCut, AnswerUnknown
+from tests.gateway.providers import STREAM_HEAD, WHOLE, answered, chunk, provider, word
+
+
+@pytest.mark.requirement("E68")
+@pytest.mark.parametrize("wrong", [b"no number\r\n", b"-5\r\n", chunk(word("two"))[:-2] + b"no line end"])
+async def test_broken_framing_in_the_middle_of_a_stream_cuts_it_though_the_connection_stays_open(wrong):
+    first_is_read = asyncio.Event()
+
+    async def goes_wrong(writer):
+        writer.write(STREAM_HEAD + chunk(word("one")))
+        await first_is_read.wait()
+        writer.write(wrong)
+        await asyncio.Event().wait()
+
+    async with provider(goes_wrong) as acme, HttpClient() as http, asyncio.timeout(5):
+        response = await http.send(f"{acme.base}/x", body=b"{}", headers={})
+        chunks = response.chunks()
+        assert await anext(chunks) == word("one")
+        first_is_read.set()
+        with pytest.raises(AnswerCut):
+            async for _ in chunks:
+                pass
+        response.close()
+
+
+@pytest.mark.requirement("E72")
+async def test_a_server_that_takes_nothing_of_a_large_body_is_given_up():
+    transports = []
+
+    async def deaf(_reader, writer):
+        writer.transport.pause_reading()
+        transports.append(writer.transport)
+
+    server = await asyncio.start_server(deaf, "127.0.0.1", 0, limit=1024)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/x"
+    async with HttpClient(silence_s=0.3) as http:
+        with pytest.raises(AnswerUnknown, match="no answer in time"):
+            async with asyncio.timeout(2.5):
+                await http.send(url, body=b"x" * (32 << 20), headers={})
+    server.close()
+    transports[0].abort()
+
+
+@pytest.mark.requirement("E84")
+async def test_a_form_whose_connection_ended_before_it_was_written_is_known_not_to_have_left(monkeypatch):
+    connect = Connections.connect
+
+    async def ended(*args, **more):
+        connection = await connect(*args, **more)
+        connection.transport.abort()
+        await asyncio.sleep(0)
+        return connection
+
+    monkeypatch.setattr(Connections, "connect", ended)
+    async with provider(answered(WHOLE)) as acme, HttpClient() as http:
+        with pytest.raises(NetworkError) as caught:
+            await http.post_form(FormRequest(f"{acme.base}/token", {"a": "1"}), relocated={})
+    assert (caught.value.id, caught.value.unsent, acme.requests) == ("network", True, [])
+
+
+@pytest.mark.requirement("E84")
+async def test_a_form_whose_connection_breaks_after_it_was_written_may_have_been_acted_upon():
+    async def hangs_up(writer):
+        writer.close()
+
+    async with provider(hangs_up) as acme, HttpClient() as http:
+        with pytest.raises(NetworkError) as caught:
+            await http.post_form(FormRequest(f"{acme.base}/token", {"a": "1"}), relocated={})
+    assert (caught.value.id, caught.value.unsent, len(acme.requests)) == ("network", False, 1)
