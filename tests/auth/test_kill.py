@@ -10,7 +10,7 @@ import pytest
 
 from portico.auth.transaction import REFRESH_STEPS
 from portico.store import sealed_file
-from portico.store.steps import COMMIT_STEPS
+from portico.store.vault import COMMIT_STEPS
 from tests.auth.parts import PROFILE
 from tests.auth.processes import REUSE, said, scene
 

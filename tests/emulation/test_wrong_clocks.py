@@ -21,6 +21,7 @@ from portico.store import sealed_file
 from portico.store.passphrase import PassphraseSource
 from portico.store.profiles import OAuthProfile, ProfileIndex
 from portico.store.records import Tokens
+from portico.store.token_store import LocalTokenStore
 from portico.store.vault import Vault
 from portico.testing.canary import canary
 from portico.testing.clock import FakeClock
@@ -93,7 +94,12 @@ async def test_a_wrong_clock_costs_no_refresh_and_hands_out_no_ended_token(paths
             )
             OffLoop(vault).commit(profile, Tokens(grant.access, grant.refresh, grant.expires_at))
             broker = TokenBroker(
-                vault=vault, index=index, dialects=BY_NAME.get, http=http, clock=clock, paths=paths, spread=lambda: 0.0
+                store=LocalTokenStore(paths, index, lambda: vault),
+                dialects=BY_NAME.get,
+                http=http,
+                clock=clock,
+                paths=paths,
+                spread=lambda: 0.0,
             )
             before = emulator.service.presented.total
             for _ in range(STEPS):

@@ -25,9 +25,9 @@ from portico.errors import PorticoError, SignInNeeded
 from portico.paths import Paths
 from portico.secret import Secret
 from portico.store import keyring_backend, sealed_file
+from portico.store.atomic import FILE_STEPS
 from portico.store.passphrase import PassphraseSource
 from portico.store.profiles import ProfileIndex
-from portico.store.steps import FILE_STEPS
 from portico.store.vault import Tokens, Vault
 from tests.store.parts import a_profile
 

@@ -9,7 +9,8 @@ import sys
 
 import pytest
 
-from portico.store.steps import COMMIT_STEPS, DELETE_STEPS, FILE_STEPS
+from portico.store.atomic import FILE_STEPS
+from portico.store.vault import COMMIT_STEPS, DELETE_STEPS
 
 SCENARIOS = ("first", "again", "delete")
 

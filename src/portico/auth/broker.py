@@ -21,9 +21,9 @@ from portico.auth.transaction import Transactions, Wish
 from portico.auth.unstored import Unstored
 from portico.auth.uses import Uses
 from portico.errors import LockBusy, PorticoError
+from portico.store.atomic import no_step
 from portico.store.off_loop import off_loop, start_off_loop
 from portico.store.profiles import OAuthProfile
-from portico.store.steps import no_step
 from portico.store.token_store import ProfileTokens
 
 if TYPE_CHECKING:
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
     from portico.interfaces.authorization import FormPoster, TokenDialect
     from portico.interfaces.basics import Clock
     from portico.paths import Paths
+    from portico.store.atomic import OnStep
     from portico.store.profiles import Profile
-    from portico.store.steps import OnStep
     from portico.store.token_store import TokenStore
 
 __all__ = ("AccessToken", "TokenBroker")

@@ -24,8 +24,8 @@ if TYPE_CHECKING:
     from portico.interfaces.authorization import FormRequest, HttpReply, TokenDialect, TokenGrant
     from portico.interfaces.basics import Clock
     from portico.secret import Secret
+    from portico.store.atomic import OnStep
     from portico.store.profiles import Fence
-    from portico.store.steps import OnStep
     from portico.store.token_store import ProfileTokens, RefreshTurn
 
     class Send(Protocol):

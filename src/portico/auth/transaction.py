@@ -23,7 +23,7 @@ from portico.auth.unstored import Overtaken, Unstored
 from portico.errors import LockBusy, NetworkError, OAuthError, PorticoError, StoreError
 from portico.oauth.revocation import revoke_orphaned
 from portico.oauth.token_response import check_fit, is_bearer
-from portico.store.steps import no_step
+from portico.store.atomic import no_step
 from portico.store.token_store import GenerationChanged, ProfileTokens, Tokens
 
 if TYPE_CHECKING:
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from portico.auth.held import Ages
     from portico.interfaces.authorization import TokenDialect
     from portico.interfaces.basics import Clock
+    from portico.store.atomic import OnStep
     from portico.store.profiles import Failure, Fence, OAuthProfile, Profile
-    from portico.store.steps import OnStep
     from portico.store.token_store import RefreshTurn, TokenStore
 
 REFRESH_STEPS: Final = ("locked", "decided", "fenced", "answered", "validated", "stored")

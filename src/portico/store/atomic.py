@@ -21,14 +21,15 @@ from typing import TYPE_CHECKING, Final
 
 from portico.errors import StoreError, UsageError
 from portico.paths import FILE_MODE, make_private_folder
-from portico.store.steps import no_step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import TextIO
 
-    from portico.store.steps import OnStep
+    # Told the points of a write at which a process may die: a test kills it at one of them, and nothing else listens.
+    OnStep = Callable[[str], None]
 
+FILE_STEPS: Final = ("temp-opened", "temp-written", "temp-synced", "renamed", "folder-synced")
 INPUT_LIMIT: Final = 16 << 20  # characters: more than any model takes
 _READ_LIMIT: Final = 16 << 20
 _PIECE: Final = 1 << 20
@@ -50,6 +51,10 @@ _STATE_ADVICE: Final = {
     errno.EACCES: "make that place yours (chown), or set PORTICO_STATE_DIR to a folder that is",
     errno.EPERM: "make that place yours (chown), or set PORTICO_STATE_DIR to a folder that is",
 }
+
+
+def no_step(_name: str) -> None:
+    """Nobody is listening."""
 
 
 def write_private(path: Path, data: bytes, *, durable: bool = True, on_step: OnStep = no_step) -> None:

@@ -8,17 +8,16 @@ import os
 from typing import TYPE_CHECKING, Final, cast
 
 from portico.errors import StoreError
-from portico.store.atomic import read_private, set_aside, temporaries, write_private
+from portico.store.atomic import no_step, read_private, set_aside, temporaries, write_private
 from portico.store.lock import file_lock
-from portico.store.steps import no_step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
     from portico.paths import Paths
+    from portico.store.atomic import OnStep
     from portico.store.profile_record import JsonObject
-    from portico.store.steps import OnStep
 
 VERSION: Final = 1
 LOCK_NAME: Final = "index.lock"

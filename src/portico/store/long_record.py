@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Final
 
 from portico.errors import StoreError
 from portico.secret import Secret
+from portico.store.atomic import no_step
 from portico.store.sealing import SealedRecords, SealError, from_base64, new_key, to_base64
-from portico.store.steps import no_step
 
 if TYPE_CHECKING:
     from pathlib import Path
 
+    from portico.store.atomic import OnStep
     from portico.store.keyring_store import KeyringStore
     from portico.store.profile_record import StoreName
     from portico.store.records import Fits
-    from portico.store.steps import OnStep
 
 # A record begins with `{"v":`, so this cannot be one.
 _POINTER: Final = '{"sealed":'

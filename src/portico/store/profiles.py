@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeVar, cast
 
 from portico.errors import StoreError
+from portico.store.atomic import no_step
 from portico.store.index_file import IndexFile
 from portico.store.profile_record import (
     ApiKeyProfile,
@@ -26,7 +27,6 @@ from portico.store.profile_record import (
     profile_from_json,
     profile_to_json,
 )
-from portico.store.steps import no_step
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -34,8 +34,8 @@ if TYPE_CHECKING:
 
     from portico.interfaces.basics import JsonValue
     from portico.paths import Paths
+    from portico.store.atomic import OnStep
     from portico.store.profile_record import JsonObject
-    from portico.store.steps import OnStep
 
 __all__ = (
     "ApiKeyProfile",

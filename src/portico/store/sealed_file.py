@@ -10,7 +10,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 from portico.errors import StoreError
-from portico.store.atomic import read_private, remove_private, set_aside, write_private
+from portico.store.atomic import no_step, read_private, remove_private, set_aside, write_private
 from portico.store.lock import file_lock
 from portico.store.sealing import (
     KEY_BYTES,
@@ -24,15 +24,14 @@ from portico.store.sealing import (
     to_base64,
     unseal,
 )
-from portico.store.steps import no_step
 
 if TYPE_CHECKING:
     from portico.paths import Paths
     from portico.secret import Secret
+    from portico.store.atomic import OnStep
     from portico.store.passphrase import PassphraseSource
     from portico.store.profile_record import StoreName
     from portico.store.records import Fits
-    from portico.store.steps import OnStep
 
 # OWASP's figures for scrypt, in the variant that takes 32 MiB.
 _COST: Final = {"n": 1 << 15, "r": 8, "p": 3}

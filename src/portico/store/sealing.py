@@ -11,15 +11,14 @@ from typing import TYPE_CHECKING, Final
 
 from portico.errors import StoreError
 from portico.secret import Secret
-from portico.store.atomic import read_private, remove_private, set_aside, write_private
+from portico.store.atomic import no_step, read_private, remove_private, set_aside, write_private
 from portico.store.records import SERVICE
-from portico.store.steps import no_step
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-    from portico.store.steps import OnStep
+    from portico.store.atomic import OnStep
 
 VERSION: Final = 1
 KEY_BYTES: Final = 32

@@ -25,12 +25,12 @@ if TYPE_CHECKING:
     from typing import TypedDict, Unpack
 
     from portico.paths import Paths
+    from portico.store.atomic import OnStep
     from portico.store.deadline import Deadlines
     from portico.store.keyring_store import KeyringStore
     from portico.store.lock import FileLock
     from portico.store.passphrase import PassphraseSource
     from portico.store.profiles import Failure, Fence, IndexDraft, Profile, StoreName
-    from portico.store.steps import OnStep
     from portico.store.vault import Vault
 
     class StoreOptions(TypedDict, total=False):

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Final
 
 from portico.errors import LockBusy, SignInNeeded, StoreError, StoreUnknown
 from portico.secret import Secret
+from portico.store.atomic import no_step
 from portico.store.deadline import Deadlines
 from portico.store.leftovers import forget, intend, pointed_at
 from portico.store.lock import named_lock
@@ -33,20 +34,21 @@ from portico.store.records import (
 )
 from portico.store.remedy import FILE_COMMAND, sign_in_again
 from portico.store.roll_forward import finish_refresh, unfinished_refresh
-from portico.store.steps import no_step
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
 
     from portico.paths import Paths
+    from portico.store.atomic import OnStep
     from portico.store.keyring_store import KeyringStore
     from portico.store.lock import FileLock
     from portico.store.passphrase import PassphraseSource
     from portico.store.records import Fits
-    from portico.store.steps import OnStep
 
 __all__ = ("ABSENT", "GenerationChanged", "RecordPlace", "Tokens", "Vault")
 
+COMMIT_STEPS: Final = ("intent", "written", "verified", "flipped", "deleted", "cleared")
+DELETE_STEPS: Final = ("forgotten", "deleted", "cleared")
 _READ_TRIES: Final = 5
 # Another process may hold the lock while its keyring asks somebody; nobody here sees that window, so it is not waited out.
 _LONGEST_TURN_S: Final = 60.0
