@@ -296,7 +296,7 @@ EXCEPTIONS: Final = {
     "portico.usage.history_file: os.open": "checked by itself before SQLite opens it",
     "portico.usage.history_file: self.open": "a database, through SQLite",
     "portico.usage.history_writer: self._file.open": "a database, through SQLite",
-    "portico.oauth.browser_flow: opener.open": "a browser",
+    "portico.oauth.flow: self.opener.open": "a browser",
     "portico.doctor.bundle: tarfile.open": "an archive in memory that is written",
 }
 
