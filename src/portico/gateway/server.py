@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from aiohttp import web
 
-from portico import __version__, signals
+from portico import signals
 from portico.errors import LockBusy, StoreError
 from portico.gateway.app import BOUNDS, make_server
 from portico.gateway.descriptors import most_connections
@@ -31,6 +31,7 @@ from portico.gateway.proof import new_key
 from portico.gateway.state import GatewayState, gateway_lock, read_state, remove_state, write_state
 from portico.services.notify import has_manager, tell_service_manager
 from portico.store.off_loop import off_loop
+from portico.version import __version__
 
 if TYPE_CHECKING:
     import socket
