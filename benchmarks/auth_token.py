@@ -36,8 +36,9 @@ def _signed_in(env: dict[str, str]) -> tuple[str, str, str]:
     """A profile whose token is good for an hour; its record's service and user, and its id."""
     from portico.paths import resolve_paths
     from portico.secret import Secret
-    from portico.store.profiles import OAuthProfile, ProfileIndex
-    from portico.store.vault import Tokens, Vault
+    from portico.store.profiles import ProfileIndex
+    from portico.store.records import OAuthProfile, Tokens
+    from portico.store.vault import Vault
 
     now = time.time_ns() // 1_000_000
     paths = resolve_paths(env=env)

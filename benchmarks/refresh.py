@@ -56,11 +56,10 @@ class Bench:
     http: HttpClient
 
     def expire(self, *, expires_in_s: float = -1.0) -> None:
-        from portico.clock import SystemClock
         from portico.secret import Secret
-        from portico.store.profiles import OAuthProfile
-        from portico.store.records import Tokens
+        from portico.store.records import OAuthProfile, Tokens
         from portico.testing.authorization_server import CLIENT_ID
+        from portico.util.clock import SystemClock
 
         issued = self.server.mint.start(CLIENT_ID)
         now = SystemClock().wall_ms()
@@ -85,9 +84,9 @@ class Bench:
 
 def a_broker(vault: Vault, index: ProfileIndex, paths: Paths, http: HttpClient) -> TokenBroker:
     from portico.auth.broker import TokenBroker
-    from portico.clock import SystemClock
     from portico.oauth.standard import StandardDialect
     from portico.store.token_store import LocalTokenStore
+    from portico.util.clock import SystemClock
 
     return TokenBroker(
         store=LocalTokenStore(paths, index, lambda: vault),
@@ -196,7 +195,7 @@ async def _from_memory(bench: Bench, calls: int = 20_000) -> Figure:
 
 async def _idle(bench: Bench) -> Figure:
     from portico.auth.background import BackgroundRefresh
-    from portico.clock import SystemClock
+    from portico.util.clock import SystemClock
 
     bench.expire(expires_in_s=3600)
     task = asyncio.create_task(BackgroundRefresh(bench.broker(), bench.index, SystemClock()).run())

@@ -6,7 +6,7 @@ import ast
 from typing import TYPE_CHECKING, Final
 
 from portico import errors
-from portico.models import refusal_errors
+from portico.models import provider_errors
 from portico.oauth import token_errors
 from tests.source_tree import HOST, PLUGINS, modules
 
@@ -22,7 +22,7 @@ EXIT_CODES: Final = {
 _MAKERS: Final = {"file_error": 0, "os_failure": 2, "BadRequest": 1, "Found": 0, "kind": 0, "Interrupted": 0}
 _REFUSERS: Final = {"_refused": 2, "refused": 1}
 _OF_TABLES: Final = frozenset(
-    {word.replace("_", "-") for word in token_errors._MEANINGS} | {words.id for words in refusal_errors._WORDS.values()}
+    {word.replace("_", "-") for word in token_errors._MEANINGS} | {words.id for words in provider_errors._WORDS.values()}
 )
 # Where an id is passed on, or chosen between two that stand in the same expression or come from the tables above.
 PASSED_ON: Final = frozenset(

@@ -13,8 +13,8 @@ if TYPE_CHECKING:
 
 # Lowest first: a module imports only from its own floor or one below.
 FLOORS: Final = (
-    ("interfaces", "errors", "ownership", "secret", "paths", "clock", "signals", "urls", "version"),
-    ("config", "store", "children", "net"),
+    ("interfaces", "errors", "secret", "paths", "urls", "util", "version"),
+    ("config", "net", "store"),
     ("oauth", "services"),
     ("auth", "models", "usage"),
     ("plugins", "plugin_api"),
@@ -23,8 +23,6 @@ FLOORS: Final = (
     ("onboarding", "doctor"),
     ("cli", "__main__"),
 )
-# Modules that stand where they go by the table of moves, until they have gone there.
-MOVING: Final = {"portico.oauth.proxy": "net", "portico.oauth.resolver": "net", "portico.oauth.urls": "urls"}
 PLUGIN_MAY_IMPORT: Final = ("portico.plugin_api", "portico.testing")
 # What is for trying and testing offline. Its commands are found by the command table alone, which names them as text.
 TRYING: Final = ("portico.emulation", "portico.testing", "portico.cli.demo", "portico.cli.emulator")
@@ -43,8 +41,7 @@ def _room(dotted: str) -> str:
 
 
 def _floor(dotted: str) -> int:
-    room = next((room for module, room in MOVING.items() if dotted == module or dotted.startswith(f"{module}.")), _room(dotted))
-    return next((number for number, rooms in enumerate(FLOORS) if room in rooms), -1)
+    return next((number for number, rooms in enumerate(FLOORS) if _room(dotted) in rooms), -1)
 
 
 def _is_host(dotted: str) -> bool:

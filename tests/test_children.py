@@ -15,23 +15,22 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from portico.children import child_environment, find_program, portico_environment, tool_environment, without_proxy
 from portico.cli import config_edit, demo_browser, demo_keep, gateway_logs
 from portico.cli import exec as exec_
 from portico.cli.demo_stage import Stage, clean_environment
 from portico.cli.runtime import Runtime
 from portico.errors import ConfigError, UsageError
-from portico.gateway import service
-from portico.gateway.as_service import gateway_service
-from portico.gateway.child import same_installation
-from portico.oauth.browser import BrowserOpener
-from portico.oauth.browser_choice import Surroundings
+from portico.gateway import control
+from portico.gateway.control import same_installation
+from portico.gateway.service import gateway_service
+from portico.oauth.browser import BrowserOpener, Surroundings
 from portico.secret import SECRET_VARIABLES
 from portico.services.service import ask
-from portico.store.passphrase import PassphraseSource
+from portico.store.encrypted_file import PassphraseSource
 from portico.store.profiles import ProfileIndex
 from portico.store.vault import Vault
 from portico.testing.canary import canary
+from portico.util.children import child_environment, find_program, portico_environment, tool_environment, without_proxy
 from tests.minimax_session import in_this_process
 from tests.source_tree import HOST, PLUGINS, Module, modules
 
@@ -47,7 +46,7 @@ STARTERS: Final = {
 @pytest.fixture
 def stopped_gateway(paths):
     yield paths
-    service.stop(paths)
+    control.stop(paths)
 
 
 def environ_of(pid: int) -> dict[str, str]:
@@ -94,7 +93,7 @@ def test_the_runner_for_the_tests_of_plugins_does_not_either(hostile_folder, run
 def test_a_gateway_in_the_background_does_not_either_whatever_its_path_says_of_the_current_folder(
     hostile_folder, stopped_gateway, python_path
 ):
-    service.start(stopped_gateway, port=0, env={**os.environ, "PYTHONPATH": python_path})
+    control.start(stopped_gateway, port=0, env={**os.environ, "PYTHONPATH": python_path})
 
 
 @pytest.mark.requirement("E117")
@@ -256,7 +255,7 @@ def test_only_one_module_knows_how_a_python_of_ours_is_started():
     wrong = [
         f"{module.name}:{node.lineno}"
         for module in SOURCES
-        if module.name != "portico.children"
+        if module.name != "portico.util.children"
         for node in ast.walk(tree(module))
         if isinstance(node, ast.Attribute) and node.attr == "executable" and getattr(node.value, "id", "") == "sys"
     ]
@@ -268,7 +267,7 @@ def test_only_that_module_looks_for_programs():
     wrong = [
         f"{module.name}:{node.lineno}"
         for module in SOURCES
-        if module.name != "portico.children"
+        if module.name != "portico.util.children"
         for node in ast.walk(tree(module))
         if (isinstance(node, ast.Attribute) and node.attr == "which" and getattr(node.value, "id", "") == "shutil")
         or (isinstance(node, ast.ImportFrom) and node.module == "shutil" and any(name.name == "which" for name in node.names))
@@ -282,7 +281,7 @@ def test_every_start_of_a_program_names_its_environment_and_takes_it_from_that_m
     for module in SOURCES:
         calls = list(_starts(tree(module)))
         wrong += [f"{module.name}:{call.lineno}" for call in calls if not any(word.arg == "env" for word in call.keywords)]
-        if calls and not any(name.startswith("portico.children.") for _, name in module.imports()):
+        if calls and not any(name.startswith("portico.util.children.") for _, name in module.imports()):
             wrong.append(module.name)
     assert wrong == []
 
@@ -360,7 +359,7 @@ def test_a_tool_that_exec_starts_gets_neither_the_passphrase_nor_the_name_of_its
 def test_a_gateway_gets_the_passphrase_of_a_file_through_its_pipe_and_not_the_files_name(stopped_gateway, sealed_file):
     env = {**os.environ, "PORTICO_PASSPHRASE_FILE": str(sealed_file)}
 
-    state = service.start(stopped_gateway, port=0, env=env)
+    state = control.start(stopped_gateway, port=0, env=env)
 
     assert state.opens_sealed
     assert not set(SECRET_VARIABLES) & environ_of(state.pid).keys()

@@ -13,22 +13,22 @@ from typing import Final
 
 import pytest
 
+from portico.auth.freshness import Uses
 from portico.auth.importers.openclaw import _configured_folders
 from portico.auth.importers.sidecar import _holder
-from portico.auth.uses import Uses
 from portico.cli.main import main
-from portico.clock import SystemClock
 from portico.config.environment import read_dotenv
 from portico.doctor.bundle import _log
 from portico.errors import PorticoError, StoreError
-from portico.gateway.log import open_log
-from portico.oauth.proxy import _file as proxy_file
+from portico.gateway.metrics import open_log
+from portico.net.proxy import _file as proxy_file
 from portico.services.launchd import Launchd
 from portico.services.service import Service
 from portico.services.systemd import Systemd
-from portico.store.atomic import read_end, read_file, read_private, read_start
-from portico.store.lock import FileLock
-from portico.store.passphrase import FILE_ENV, PassphraseSource
+from portico.store.encrypted_file import FILE_ENV, PassphraseSource
+from portico.util.clock import SystemClock
+from portico.util.files import read_end, read_file, read_private, read_start
+from portico.util.lock import FileLock
 from tests.plugins.trees import write_plugin
 from tests.source_tree import HOST, PLUGINS, modules
 
@@ -275,27 +275,27 @@ def test_a_regular_file_is_read_whole_from_its_start_and_from_its_end(tmp_path):
 
 # --- no other reader ------------------------------------------------------------------------------------------------------
 
-# Module and call, and why it may read without `portico.store.atomic`.
+# Module and call, and why it may read without `portico.util.files`.
 EXCEPTIONS: Final = {
-    "portico.store.atomic: os.open": "it is the place",
-    "portico.clock: open": "a file of the kernel's, at a path that is fixed",
-    "portico.oauth.peer: path.read_text": "a file of the kernel's, at a path that is fixed",
-    "portico.oauth.peer: (_SELF / 'uid_map').read_text": "a file of the kernel's, at a path that is fixed",
-    "portico.oauth.tcp_sockets: (TABLES / table).open": "a file of the kernel's, at a path that is fixed",
-    "portico.store.network_folder: mounts.read_text": "a file of the kernel's, at a path that is fixed",
+    "portico.util.files: os.open": "it is the place",
+    "portico.util.clock: open": "a file of the kernel's, at a path that is fixed",
+    "portico.net.peer: path.read_text": "a file of the kernel's, at a path that is fixed",
+    "portico.net.peer: (_SELF / 'uid_map').read_text": "a file of the kernel's, at a path that is fixed",
+    "portico.net.peer: (TABLES / table).open": "a file of the kernel's, at a path that is fixed",
+    "portico.util.files: mounts.read_text": "a file of the kernel's, at a path that is fixed",
     "portico.store.secret_service: Path(f'/proc/{self._pid()}/cmdline').read_bytes": "a file of the kernel's",
     "portico.cli.explain: page.read_text": "a page of Portico's own package",
     "portico.cli.main: open": "/dev/null",
     "portico.cli.main: os.open": "/dev/null",
     "portico.cli.read_line: os.open": "the terminal itself, by the name that the system gives it",
-    "portico.store.lock: os.open": "opened for writing, and locked; its few bytes are read by `read_start`",
-    "portico.auth.uses: os.open": "opened for writing: an empty mark",
+    "portico.util.lock: os.open": "opened for writing, and locked; its few bytes are read by `read_start`",
+    "portico.auth.freshness: os.open": "opened for writing: an empty mark",
     "portico.auth.importers.sidecar: os.open": "a new file (O_EXCL)",
     "portico.emulation.authority: os.open": "a new file (O_EXCL)",
-    "portico.gateway.log: os.open": "opened for writing",
-    "portico.usage.history_file: os.open": "checked by itself before SQLite opens it",
-    "portico.usage.history_file: self.open": "a database, through SQLite",
-    "portico.usage.history_writer: self._file.open": "a database, through SQLite",
+    "portico.gateway.metrics: os.open": "opened for writing",
+    "portico.usage.history: os.open": "checked by itself before SQLite opens it",
+    "portico.usage.history: self.open": "a database, through SQLite",
+    "portico.usage.history: self._file.open": "a database, through SQLite",
     "portico.oauth.flow: self.opener.open": "a browser",
     "portico.doctor.bundle: tarfile.open": "an archive in memory that is written",
 }

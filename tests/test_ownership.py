@@ -16,9 +16,9 @@ from portico.config.load import load_config
 from portico.config.sources import exposed
 from portico.errors import ConfigError, StoreError
 from portico.onboarding.choices import announced, by_name, choice_of_provider
-from portico.ownership import Owners
 from portico.plugins.manager import PluginHost
-from portico.store.passphrase import FILE_ENV, PassphraseSource
+from portico.store.encrypted_file import FILE_ENV, PassphraseSource
+from portico.util.ownership import Owners
 from tests.plugins.trees import install, was_imported, write_plugin
 
 pytestmark = [pytest.mark.requirement("E122"), pytest.mark.skipif(os.name != "posix", reason="POSIX owners and modes")]

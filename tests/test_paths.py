@@ -16,7 +16,7 @@ from portico.onboarding.wizard.base import openclaw_file
 from portico.paths import make_private_folder, resolve_paths
 from portico.secret import Secret
 from portico.services.service import write_file
-from portico.store.passphrase import PassphraseSource
+from portico.store.encrypted_file import PassphraseSource
 from tests.source_tree import HOST, PLUGINS, ROOT, modules
 
 

@@ -1,4 +1,4 @@
-"""`portico.signals` by itself: programs of a few lines that send themselves what a terminal or a system would."""
+"""`portico.util.signals` by itself: programs of a few lines that send themselves what a terminal or a system would."""
 
 from __future__ import annotations
 

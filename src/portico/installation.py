@@ -9,8 +9,8 @@ import os
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from portico.clock import SystemClock
 from portico.errors import ConfigError
+from portico.util.clock import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -24,10 +24,10 @@ if TYPE_CHECKING:
     from portico.paths import Paths
     from portico.plugins.manager import PluginHost
     from portico.secret import Secret
-    from portico.store.keyring_store import KeyringStore
-    from portico.store.passphrase import PassphraseSource
-    from portico.store.profile_record import StoreName
+    from portico.store.encrypted_file import PassphraseSource
+    from portico.store.keyring import KeyringStore
     from portico.store.profiles import ProfileIndex
+    from portico.store.records import StoreName
     from portico.store.token_store import LocalTokenStore, TokenStore
     from portico.usage.history import History
 
@@ -237,7 +237,7 @@ class Installation:
     @cached_property
     def passphrase(self) -> PassphraseSource:
         """The sealed file store's passphrase, asked once."""
-        from portico.store.passphrase import PassphraseSource
+        from portico.store.encrypted_file import PassphraseSource
 
         return PassphraseSource(self.env, self.ask_passphrase)
 

@@ -4,8 +4,8 @@ A configuration may hold any URL, and an authorization server may name any in it
 CVE-2026-4519 (CPython's webbrowser) show what a URL can do on its way to a browser. So the rule is an allow-list: plain https
 with a real host, http for loopback only, and no character that any shell, terminal or launcher reads as its own.
 
-A model server is allowed one thing more: plain http in the local network (`nearby`), where LM Studio and Ollama are used so. The
-config check, the loader and the HTTP client all ask here.
+A model server is allowed one thing more: plain http in the local network (`nearby`), where LM Studio and Ollama are used so.
+The config check, the loader and the HTTP client all ask here.
 """
 
 from __future__ import annotations
@@ -161,3 +161,15 @@ def without_query(url: str) -> str:
     except ValueError:
         return "(unreadable URL)"
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
+
+
+def why_not_named_by(namer: str, url: object) -> str | None:
+    """Why `url`, which the server at `namer` names in an answer, may not be requested or opened; None where it may.
+
+    Plain http is for a server that is itself met that way, on this machine: one elsewhere could make Portico, or the browser,
+    knock at whatever listens here.
+    """
+    why = why_not_a_safe_url(url)
+    if why is None and str(url).startswith("http://") and not namer.startswith("http://"):
+        return "it is not https, and the server that names it is not on this machine"
+    return why

@@ -3,8 +3,8 @@ from __future__ import annotations
 import pytest
 
 from portico.net.client import HttpClient
-from portico.store import sealed_file
-from portico.store.passphrase import PassphraseSource
+from portico.store import encrypted_file
+from portico.store.encrypted_file import PassphraseSource
 from portico.store.profiles import ProfileIndex
 from portico.store.vault import Vault
 from portico.testing.authorization_server import AuthorizationServer, serve
@@ -20,7 +20,7 @@ def clock():
 
 @pytest.fixture
 async def account(paths, clock, monkeypatch):
-    monkeypatch.setattr(sealed_file, "_COST", {"n": 16, "r": 1, "p": 1})
+    monkeypatch.setattr(encrypted_file, "_COST", {"n": 16, "r": 1, "p": 1})
     index = ProfileIndex(paths)
     vault = Vault(paths, index, store="file", passphrase=PassphraseSource({"PORTICO_PASSPHRASE": canary("passphrase")}))
     server = AuthorizationServer(clock=clock)

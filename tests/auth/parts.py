@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING
 from portico.auth.broker import TokenBroker
 from portico.oauth.standard import StandardDialect
 from portico.secret import Secret
-from portico.store.profiles import ApiKeyProfile, OAuthProfile
-from portico.store.records import Tokens
+from portico.store.records import ApiKeyProfile, OAuthProfile, Tokens
 from portico.store.token_store import LocalTokenStore
 from portico.testing.authorization_server import CLIENT_ID, AuthorizationServer
 

@@ -9,7 +9,6 @@ import signal
 import sys
 from dataclasses import dataclass, replace
 
-from portico.clock import SystemClock
 from portico.paths import STATE_ENV, resolve_paths
 from portico.secret import Secret
 from portico.store.profiles import ProfileIndex
@@ -18,6 +17,7 @@ from portico.store.vault import Vault
 from portico.testing.authorization_server import CLIENT_ID, AuthorizationServer, Fault, serve
 from portico.testing.canary import canary, exempt
 from portico.testing.grants import TokenMint, TokenRefused, token_hash
+from portico.util.clock import SystemClock
 from tests.auth.parts import PROFILE, OffLoop, a_profile
 
 # What a server does when a refresh token comes again: ends its family, refuses it, or gives the next pair once more.

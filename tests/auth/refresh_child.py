@@ -15,20 +15,20 @@ import os
 import signal
 import sys
 
-from portico import signals
 from portico.auth import broker as broker_module
-from portico.auth import exchange, transaction
+from portico.auth import refresh
 from portico.auth.background import BackgroundRefresh
 from portico.auth.broker import TokenBroker
-from portico.clock import SystemClock
 from portico.errors import PorticoError
 from portico.net.client import HttpClient
 from portico.paths import resolve_paths
-from portico.store import sealed_file, token_store
+from portico.store import encrypted_file, token_store
 from portico.store.profiles import ProfileIndex
 from portico.store.token_store import LocalTokenStore
 from portico.store.vault import Vault
 from portico.testing.grants import token_hash
+from portico.util import signals
+from portico.util.clock import SystemClock
 from tests.auth.parts import PROFILE, dialects
 
 
@@ -42,14 +42,14 @@ class NoLock:
 
 def without_re_read():
     """Under the lock, a process goes by what it read before it had the lock."""
-    honest, first = transaction.Transactions.held, {}
+    honest, first = refresh.Transactions.held, {}
 
     def held(self, profile_id, **_settled):
         if profile_id not in first:
             first[profile_id] = honest(self, profile_id)
         return first[profile_id]
 
-    transaction.Transactions.held = held
+    refresh.Transactions.held = held
 
 
 def on_step_of(args):
@@ -107,7 +107,7 @@ if __name__ == "__main__":
     parser.add_argument("--patience", type=float)
     parser.add_argument("--post-timeout", type=float)
     arguments = parser.parse_args()
-    sealed_file._COST = {"n": 16, "r": 1, "p": 1}
+    encrypted_file._COST = {"n": 16, "r": 1, "p": 1}
     if arguments.without_lock:
         token_store.refresh_lock = lambda *_args: NoLock()
     if arguments.without_re_read:
@@ -115,7 +115,7 @@ if __name__ == "__main__":
     if arguments.patience is not None:
         broker_module.PATIENCE_S = arguments.patience
     if arguments.post_timeout is not None:
-        exchange.POST_TIMEOUT_S = arguments.post_timeout
+        refresh.POST_TIMEOUT_S = arguments.post_timeout
     try:
         with signals.handled():
             signals.run(main(arguments))

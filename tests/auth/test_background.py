@@ -8,9 +8,9 @@ from dataclasses import replace
 import pytest
 
 from portico.auth.background import BackgroundRefresh
-from portico.auth.unstored import Unstored
-from portico.store.profile_record import Renewal
-from portico.store.profiles import Failure, ProfileIndex
+from portico.auth.journal import Unstored
+from portico.store.profiles import ProfileIndex
+from portico.store.records import Failure, Renewal
 from portico.testing.authorization_server import Fault, Gate
 from tests.auth.parts import PROFILE, until
 

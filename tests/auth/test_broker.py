@@ -8,11 +8,11 @@ import pytest
 from portico.errors import LockBusy, NetworkError, OAuthError, SignInNeeded, StoreError
 from portico.oauth.standard import StandardDialect
 from portico.secret import Secret
-from portico.store.lock import FileLock
 from portico.store.records import Tokens
 from portico.store.token_store import refresh_lock
 from portico.testing.authorization_server import CLIENT_ID, Fault, Gate
 from portico.testing.canary import canary
+from portico.util.lock import FileLock
 from tests.auth.parts import PROFILE, OffLoop, a_profile, turns, until
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from portico.auth.health import check_code, health_of, needs_sign_in
 from portico.errors import ExitCode
-from portico.store.profiles import Failure
+from portico.store.records import Failure
 from tests.auth.parts import a_profile
 
 HOUR = 3_600_000

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from portico.auth.keep_fresh import refresh_what_is_due
-from portico.store.profiles import Failure
+from portico.auth.background import refresh_what_is_due
+from portico.store.records import Failure
 from portico.testing.authorization_server import Fault
 
 

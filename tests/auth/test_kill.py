@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from portico.auth.transaction import REFRESH_STEPS
-from portico.store import sealed_file
+from portico.auth.refresh import REFRESH_STEPS
+from portico.store import encrypted_file
 from portico.store.vault import COMMIT_STEPS
 from tests.auth.parts import PROFILE
 from tests.auth.processes import REUSE, said, scene
@@ -39,7 +39,7 @@ def test_every_step_has_its_place_in_the_matrix():
 async def test_a_kill_at_any_step_leaves_a_sign_in_or_the_reason_why_there_is_none(
     tmp_path, monkeypatch, paths, capsys, reuse, steps
 ):
-    monkeypatch.setattr(sealed_file, "_COST", {"n": 16, "r": 1, "p": 1})
+    monkeypatch.setattr(encrypted_file, "_COST", {"n": 16, "r": 1, "p": 1})
     turn = asyncio.Semaphore(AT_ONCE)
 
     async def one(step):
@@ -101,7 +101,7 @@ async def killed_at(step, folder, reuse):
 )
 async def test_a_kill_that_can_be_heeded_costs_nothing_at_any_step(tmp_path, monkeypatch, paths, capsys, name, steps):
     """Even where a server ends the whole sign-in at the second use of a refresh token."""
-    monkeypatch.setattr(sealed_file, "_COST", {"n": 16, "r": 1, "p": 1})
+    monkeypatch.setattr(encrypted_file, "_COST", {"n": 16, "r": 1, "p": 1})
     turn = asyncio.Semaphore(AT_ONCE)
 
     async def one(step):

@@ -9,13 +9,13 @@ from types import SimpleNamespace
 
 import pytest
 
-from portico.auth import fence as fences
+from portico.auth import journal as fences
 from portico.errors import PorticoError, SignInNeeded, StoreError, StoreUnknown
 from portico.onboarding.sign_out import sign_out
 from portico.secret import Secret
-from portico.store import sealed_file
-from portico.store.profiles import ProfileIndex, Renewal
-from portico.store.records import Tokens
+from portico.store import encrypted_file
+from portico.store.profiles import ProfileIndex
+from portico.store.records import Renewal, Tokens
 from portico.store.vault import Vault
 from portico.testing.authorization_server import CLIENT_ID
 from tests.auth.parts import PROFILE, dialects
@@ -92,7 +92,7 @@ async def test_a_process_that_meets_another_one_finishing_it_waits_and_sends_not
 @pytest.mark.requirement("E51")
 @pytest.mark.timeout(120)
 async def test_real_processes_that_find_it_at_once_send_nothing(tmp_path, monkeypatch, paths):
-    monkeypatch.setattr(sealed_file, "_COST", {"n": 16, "r": 1, "p": 1})
+    monkeypatch.setattr(encrypted_file, "_COST", {"n": 16, "r": 1, "p": 1})
     for number in range(3):
         async with scene(tmp_path / str(number)) as here:
             here.sign_in()

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 
-from portico.auth.fence import AT_ONCE, raised
+from portico.auth.journal import AT_ONCE, raised
 from portico.errors import NetworkError, SignInNeeded
 from portico.testing.authorization_server import CLIENT_ID, Fault, Gate
 from tests.auth.parts import PROFILE, until
@@ -359,8 +359,8 @@ async def test_a_new_sign_in_is_adopted_by_a_refresh_that_brought_no_access_toke
 
 @pytest.mark.requirement("E52")
 async def test_a_loop_that_stands_still_sends_no_token_twice(account, monkeypatch):
-    monkeypatch.setattr("portico.auth.flight._STEP_S", 0.05)
-    monkeypatch.setattr("portico.auth.flight._LOOKS", 2)
+    monkeypatch.setattr("portico.auth.single_flight._STEP_S", 0.05)
+    monkeypatch.setattr("portico.auth.single_flight._LOOKS", 2)
     account.sign_in(ttl_s=60)
     account.clock.advance(60)
     gate = Gate()

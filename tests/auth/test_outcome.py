@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from portico.auth.outcome import answers_missing, failure_of, is_terminal, not_a_verdict, sign_in_expired
+from portico.auth.backoff import answers_missing, failure_of, is_terminal, not_a_verdict, sign_in_expired
 from portico.errors import ENDS_A_GRANT, ConfigError, Denied, LockBusy, NetworkError, OAuthError, StoreError, TimedOut
 from portico.oauth.token_errors import error_for, oauth_error
-from portico.store.profiles import Fence
-from portico.store.remedy import sign_in_again
+from portico.store.profiles import sign_in_again
+from portico.store.records import Fence
 from tests.auth.parts import a_profile
 from tests.oauth.parts import reply
 

@@ -6,10 +6,9 @@ from dataclasses import replace
 
 import pytest
 
-from portico.auth.outcome import failure_of, is_terminal
-from portico.auth.pause import Pause, noted_pause, pause_to_note
+from portico.auth.backoff import Pause, failure_of, is_terminal, noted_pause, pause_to_note
 from portico.errors import ConfigError, NetworkError, OAuthError, StoreError
-from portico.store.profile_record import profile_from_json, profile_to_json
+from portico.store.records import profile_from_json, profile_to_json
 from portico.testing.authorization_server import Fault
 from tests.auth.parts import PROFILE, a_profile
 

@@ -12,11 +12,11 @@ from aiohttp import web
 
 from portico.errors import SignInNeeded, StoreError
 from portico.interfaces.provider_spec import ModelSpec
-from portico.models.callable import CallableModel
 from portico.models.client import begin
+from portico.models.loader import CallableModel
 from portico.models.protocols.question import Question
+from portico.models.provider_errors import AttemptFailed
 from portico.models.reference import ModelReference
-from portico.models.refusal import AttemptFailed
 from portico.net.client import HttpClient
 from portico.secret import Secret
 from portico.store.records import Tokens

@@ -9,16 +9,16 @@ import signal
 
 import pytest
 
-from portico.clock import SystemClock
-from portico.store import sealed_file
+from portico.store import encrypted_file
 from portico.testing.authorization_server import Fault
+from portico.util.clock import SystemClock
 from tests.auth.parts import PROFILE, until
 from tests.auth.processes import race, said, scene
 
 
 @pytest.fixture(autouse=True)
 def _cheap_passphrase(monkeypatch, paths):
-    monkeypatch.setattr(sealed_file, "_COST", {"n": 16, "r": 1, "p": 1})
+    monkeypatch.setattr(encrypted_file, "_COST", {"n": 16, "r": 1, "p": 1})
 
 
 @pytest.mark.requirement("S8")

@@ -9,7 +9,7 @@ from email.utils import formatdate
 import pytest
 
 from minimax_portal_auth.dialects import DIALECTS
-from portico.auth.outcome import is_terminal
+from portico.auth.backoff import is_terminal
 from portico.errors import NetworkError, PorticoError, SignInNeeded
 from portico.oauth.standard import StandardDialect
 from portico.testing.authorization_server import Fault

@@ -6,20 +6,21 @@ import json
 
 import pytest
 
-from portico.auth.held import Ages
-from portico.auth.transaction import Transactions, Wish
-from portico.auth.unstored import Unstored
+from portico.auth.journal import Unstored
+from portico.auth.refresh import Transactions, Wish
+from portico.auth.tokens import Ages
 from portico.errors import NetworkError, PorticoError, SignInNeeded
 from portico.interfaces.authorization import HttpReply
 from portico.secret import Secret
-from portico.store import atomic, sealed_file
-from portico.store.passphrase import PassphraseSource
+from portico.store import encrypted_file
+from portico.store.encrypted_file import PassphraseSource
 from portico.store.profiles import ProfileIndex
 from portico.store.records import Tokens
 from portico.store.token_store import LocalTokenStore
 from portico.store.vault import Vault
 from portico.testing.canary import canary
 from portico.testing.clock import FakeClock
+from portico.util import files
 from tests.auth.parts import PROFILE, a_profile, dialects
 
 hypothesis = pytest.importorskip("hypothesis")
@@ -78,8 +79,8 @@ class Server:
 
 @pytest.fixture
 def store(paths, monkeypatch):
-    monkeypatch.setattr(sealed_file, "_COST", {"n": 16, "r": 1, "p": 1})
-    monkeypatch.setattr(atomic.os, "fsync", lambda _fd: None)
+    monkeypatch.setattr(encrypted_file, "_COST", {"n": 16, "r": 1, "p": 1})
+    monkeypatch.setattr(files.os, "fsync", lambda _fd: None)
     index = ProfileIndex(paths)
     return (
         Vault(paths, index, store="file", passphrase=PassphraseSource({"PORTICO_PASSPHRASE": canary("passphrase")})),

@@ -8,9 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from portico.auth.freshness import profile_due, rests
-from portico.auth.keep_fresh import refresh_what_is_due
-from portico.auth.uses import Uses
+from portico.auth.background import refresh_what_is_due
+from portico.auth.freshness import Uses, profile_due, rests
 from portico.errors import SignInNeeded
 from tests.auth.parts import PROFILE, a_profile
 

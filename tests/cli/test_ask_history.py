@@ -11,16 +11,14 @@ from portico.cli.ask_history import Course
 from portico.cli.runtime import Runtime
 from portico.errors import NetworkError, UsageError
 from portico.interfaces.provider_spec import ModelCost, ModelSpec
-from portico.models.callable import CallableModel
-from portico.models.cooldown import Cooldowns
-from portico.models.failover import Failover
+from portico.models.failover import Cooldowns, Failover
+from portico.models.loader import CallableModel
 from portico.models.protocols.question import Piece
+from portico.models.provider_errors import Refusal
 from portico.models.reference import ModelReference
-from portico.models.refusal import Refusal
 from portico.models.usage import Usage
 from portico.testing.canary import canary
-from portico.usage.history import Entry
-from portico.usage.history_file import COLUMNS, HistoryFile
+from portico.usage.history import COLUMNS, Entry, HistoryFile
 from tests.minimax_session import GLOBAL
 
 M21, LIGHTNING = "minimax-portal/MiniMax-M2.1", "minimax-portal/MiniMax-M2.1-lightning"

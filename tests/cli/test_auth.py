@@ -16,10 +16,11 @@ import pytest
 from portico.cli.main import main
 from portico.onboarding import sign_out
 from portico.store import vault
-from portico.store.lock import file_lock, named_lock
-from portico.store.profiles import Failure, ProfileIndex
+from portico.store.profiles import ProfileIndex
+from portico.store.records import Failure
 from portico.store.token_store import refresh_lock
 from portico.testing.canary import in_text
+from portico.util.lock import file_lock, named_lock
 from tests.minimax_session import CN, GLOBAL, secret_service_users
 
 HEAVY = ("aiohttp", "asyncio", "pluggy", "authlib", "questionary", "rich")
@@ -296,7 +297,7 @@ def test_what_cannot_be_deleted_of_one_sign_in_hides_nothing_of_the_others(sessi
 HOLD = """
 import sys
 from pathlib import Path
-from portico.store.lock import FileLock
+from portico.util.lock import FileLock
 FileLock(Path(sys.argv[1])).acquire(5)
 print("held", flush=True)
 sys.stdin.read()

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from portico.store.profiles import Failure, ProfileIndex
+from portico.store.profiles import ProfileIndex
+from portico.store.records import Failure
 from portico.testing.canary import in_text
 from tests.auth.parts import a_profile
 from tests.minimax_session import CN, GLOBAL, in_this_process

@@ -9,7 +9,7 @@ import os
 import pytest
 
 from portico.cli.main import main
-from portico.gateway import service
+from portico.gateway import control
 from portico.paths import resolve_paths
 from portico.testing.canary import canary, exempt
 
@@ -91,12 +91,12 @@ def test_set_changes_one_value_and_says_so(portico, config):
 
 def test_set_tells_to_restart_a_gateway_that_runs(portico):
     paths = resolve_paths()
-    service.start(paths, port=0)
+    control.start(paths, port=0)
     try:
         assert portico("set", "gateway.port", "18501")[1] == "Updated gateway.port. Restart the gateway to apply.\n"
         assert portico("unset", "gateway")[1] == "Removed gateway. Restart the gateway to apply.\n"
     finally:
-        service.stop(paths)
+        control.stop(paths)
 
 
 def test_set_takes_json5_or_else_plain_text(portico, config):

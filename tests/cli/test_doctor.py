@@ -14,12 +14,12 @@ from dataclasses import replace
 import keyring
 import pytest
 
-from portico.clock import SystemClock
 from portico.config.schema import PluginsConfig
 from portico.plugins.manager import PluginHost
-from portico.store.profile_record import Failure
 from portico.store.profiles import ProfileIndex
+from portico.store.records import Failure
 from portico.testing.canary import canary, exempt, in_text
+from portico.util.clock import SystemClock
 from tests.minimax_session import CN, GLOBAL, sealed_store
 
 ACCOUNT = ("--region", "global")

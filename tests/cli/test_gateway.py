@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from portico.gateway import service
+from portico.gateway import control
 from tests.minimax_session import in_this_process
 
 pytestmark = pytest.mark.requirement("S9")
@@ -21,7 +21,7 @@ def gateway(run_portico, paths):
         return in_this_process(("gateway", *words), run_portico.environment(env or {}))
 
     yield run
-    service.stop(paths)
+    control.stop(paths)
 
 
 def test_start_status_restart_and_stop_say_what_they_did(gateway):

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from portico.gateway.service import running
+from portico.gateway.state import running
 from portico.store.profiles import ProfileIndex
 from tests.gateway.parts import get, status_of
 from tests.needs import needs

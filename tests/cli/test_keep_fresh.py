@@ -18,7 +18,8 @@ from threading import Thread
 
 import pytest
 
-from portico.store.profiles import Failure, ProfileIndex
+from portico.store.profiles import ProfileIndex
+from portico.store.records import Failure
 from portico.testing.canary import in_text
 from tests.minimax_session import CN, GLOBAL
 from tests.services.test_service_files import FAKE
@@ -37,7 +38,7 @@ asyncio.run(main())
 
 # The way that such a process goes.
 WAYS = """
-from portico.oauth.proxy import proxy_for
+from portico.net.proxy import proxy_for
 
 for url in ("https://as.example/", "http://as.example/", "https://direct.example/"):
     found = proxy_for(url)

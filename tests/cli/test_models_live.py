@@ -8,7 +8,8 @@ from dataclasses import replace
 import pytest
 
 from portico.config.document import Document
-from portico.store.profiles import Failure, ProfileIndex
+from portico.store.profiles import ProfileIndex
+from portico.store.records import Failure
 
 M21 = "minimax-portal/MiniMax-M2.1"
 

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from portico.store.profiles import Failure, ProfileIndex
+from portico.store.profiles import ProfileIndex
+from portico.store.records import Failure
 from portico.testing.canary import in_text
 from tests.minimax_session import CN, GLOBAL
 

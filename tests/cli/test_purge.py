@@ -9,8 +9,8 @@ import pytest
 
 from portico import paths
 from portico.cli import purge
-from portico.gateway import service
-from portico.gateway.service import running
+from portico.gateway import control
+from portico.gateway.state import running
 from portico.paths import Paths
 from tests.minimax_session import CN, GLOBAL
 
@@ -20,7 +20,7 @@ def session(minimax, secret_service):
     session = minimax()
     session.records = lambda: [item for item in secret_service.items() if item.attributes.get("service") == "portico"]
     yield session
-    service.stop(session.paths)
+    control.stop(session.paths)
 
 
 def everything(session):

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 import pytest
 
 from portico.secret import Secret
-from portico.store import sealed_file
-from portico.store.passphrase import PassphraseSource
+from portico.store import encrypted_file
+from portico.store.encrypted_file import PassphraseSource
 from portico.store.profiles import ProfileIndex
 from portico.store.records import Tokens
 from portico.store.vault import Vault
@@ -62,7 +62,7 @@ def served(server: AuthorizationServer):
 @pytest.mark.requirement("E116")
 @pytest.mark.parametrize("shape", TOKENS)
 def test_a_repeated_refresh_token_is_in_no_output_no_file_and_no_bundle(run_portico, paths, monkeypatch, shape, tmp_path):
-    monkeypatch.setattr(sealed_file, "_COST", {"n": 16, "r": 1, "p": 1})
+    monkeypatch.setattr(encrypted_file, "_COST", {"n": 16, "r": 1, "p": 1})
     token, env = TOKENS[shape], sealed_store()
     said = json.dumps({"error": "invalid_grant", "error_description": f"the refresh {token} was used before"})
     server, clock = AuthorizationServer(), FakeClock()

@@ -10,9 +10,8 @@ import sys
 
 import pytest
 
-from portico.clock import SystemClock
-from portico.usage.entry import Bounds, Entry
-from portico.usage.history_writer import HistoryWriter
+from portico.usage.history import Bounds, Entry, HistoryWriter
+from portico.util.clock import SystemClock
 from tests.minimax_session import GLOBAL, in_this_process
 
 DAY_MS = 86_400_000

@@ -16,7 +16,7 @@ import pytest
 
 from portico.config.document import ConfigFile
 from portico.errors import ConfigError, LockBusy
-from portico.store.atomic import FILE_STEPS
+from portico.util.files import FILE_STEPS
 
 SRC = Path(__file__).parents[2] / "src"
 posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX modes and signals")

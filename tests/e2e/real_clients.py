@@ -13,8 +13,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from portico.children import portico_command
 from portico.config.schema import DEFAULT_PORT
+from portico.util.children import portico_command
 from tests.e2e.documents.blocks_of_documents import blocks
 from tests.source_tree import ROOT
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from minimax_portal_auth.emulator import MinimaxEmulator
-from portico.gateway import service
+from portico.gateway import control
 from portico.gateway.state import gateway_lock
 from portico.interfaces.plugin_parts import EmulatorOptions
-from portico.store.passphrase import PassphraseSource
+from portico.store.encrypted_file import PassphraseSource
 from portico.store.profiles import ProfileIndex
 from portico.store.vault import Vault
 from portico.testing.emulated import emulated
@@ -155,7 +155,7 @@ def test_a_gateway_gives_up_its_port_and_lock_and_stays_for_the_answer_that_is_o
     process.send_signal(number)
     until(lambda: not lock.is_taken(), process, 2)
     with socket.create_server(("127.0.0.1", port)):
-        assert service.stop(slow.session.paths) is None
+        assert control.stop(slow.session.paths) is None
     assert process.poll() is None
     _, err = process.communicate(timeout=20)
     assert (process.returncode, "Traceback" in err) == (0, False)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from portico.gateway.keys import known, owner
-from portico.gateway.service import running
+from portico.gateway.state import running
 from portico.paths import CONFIG_ENV, STATE_ENV, resolve_paths
 from portico.store.profiles import ProfileIndex
 from portico.store.vault import Vault

@@ -17,10 +17,10 @@ from portico.emulation.run import run_emulation
 from portico.interfaces.plugin_parts import EmulatorOptions
 from portico.net.client import HttpClient
 from portico.secret import Secret
-from portico.store import sealed_file
-from portico.store.passphrase import PassphraseSource
-from portico.store.profiles import OAuthProfile, ProfileIndex
-from portico.store.records import Tokens
+from portico.store import encrypted_file
+from portico.store.encrypted_file import PassphraseSource
+from portico.store.profiles import ProfileIndex
+from portico.store.records import OAuthProfile, Tokens
 from portico.store.token_store import LocalTokenStore
 from portico.store.vault import Vault
 from portico.testing.canary import canary
@@ -60,7 +60,7 @@ class WrongClock:
 @pytest.mark.parametrize("life_s", LIVES_S)
 @pytest.mark.parametrize("ahead_h", HOURS)
 async def test_a_wrong_clock_costs_no_refresh_and_hands_out_no_ended_token(paths, tmp_path, monkeypatch, ahead_h, life_s, expiry):
-    monkeypatch.setattr(sealed_file, "_COST", {"n": 16, "r": 1, "p": 1})
+    monkeypatch.setattr(encrypted_file, "_COST", {"n": 16, "r": 1, "p": 1})
     true = FakeClock(auto=False)
     clock = WrongClock(true, ahead_h)
     emulator = MinimaxEmulator(clock=true)

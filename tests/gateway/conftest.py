@@ -7,7 +7,7 @@ import signal
 import pytest
 
 from portico.errors import PorticoError
-from portico.gateway import service
+from portico.gateway import control
 from portico.gateway.state import gateway_lock
 from tests.auth.conftest import account, clock
 
@@ -19,7 +19,7 @@ def gateway_paths(paths):
     """Paths whose gateway, if a test leaves one, is ended."""
     yield paths
     with contextlib.suppress(PorticoError):
-        service.stop(paths)
+        control.stop(paths)
     pid = gateway_lock(paths).holder()
     if pid is not None and pid != os.getpid():
         os.kill(pid, signal.SIGKILL)

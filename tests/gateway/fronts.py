@@ -12,17 +12,16 @@ import aiohttp
 from aiohttp import web
 
 from portico.auth.broker import TokenBroker
-from portico.gateway.app import BOUNDS, make_server
-from portico.gateway.opening import open_front
+from portico.gateway.access import Limits, Shares
 from portico.gateway.port import bound
-from portico.gateway.proof import new_key
-from portico.gateway.shares import Limits, Shares
-from portico.gateway.state import GatewayState
+from portico.gateway.router import open_front
+from portico.gateway.server import BOUNDS, make_server
+from portico.gateway.state import GatewayState, new_key
 from portico.installation import Installation
 from portico.paths import CONFIG_ENV, STATE_ENV
 from portico.secret import Secret
-from portico.store.profiles import GatewayKeyProfile, ProfileIndex
-from portico.store.records import fingerprint
+from portico.store.profiles import ProfileIndex
+from portico.store.records import GatewayKeyProfile, fingerprint
 from portico.store.token_store import LocalTokenStore
 from portico.testing.canary import canary
 from tests.key_index import key_index

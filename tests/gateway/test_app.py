@@ -10,10 +10,9 @@ from dataclasses import replace
 import pytest
 from aiohttp import web
 
-from portico.gateway.app import BOUNDS, make_server
 from portico.gateway.port import bound
-from portico.gateway.proof import is_proof, new_challenge, new_key
-from portico.gateway.state import GatewayState
+from portico.gateway.server import BOUNDS, make_server
+from portico.gateway.state import GatewayState, is_proof, new_challenge, new_key
 from tests.gateway.parts import body_of, status_of, talk
 
 KEY = new_key()

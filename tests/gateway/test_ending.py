@@ -14,7 +14,7 @@ import time
 
 import pytest
 
-from portico.gateway import ending, service
+from portico.gateway import control, ending
 from portico.gateway.state import gateway_lock, read_state
 from tests.free_port import free_port
 from tests.gateway.fronts import with_key
@@ -32,7 +32,7 @@ ENDED_BY = 128
 @pytest.fixture
 def impatient(monkeypatch):
     """`stop` waits half a second for what it has sent SIGTERM, in the place of 5."""
-    monkeypatch.setattr("portico.gateway.service.TERM_S", 0.5, raising=False)
+    monkeypatch.setattr("portico.gateway.control.TERM_S", 0.5, raising=False)
     monkeypatch.setattr("portico.gateway.state._PROBE_S", 0.2)
 
 
@@ -85,7 +85,7 @@ def test_what_keeps_sign_ins_fresh_without_the_gateway_ends_as_soon(gateway_path
 
 
 def test_all_of_it_fits_into_the_five_seconds():
-    assert ending.DRAIN_S < ending.LONGEST_S < service.TERM_S <= 5
+    assert ending.DRAIN_S < ending.LONGEST_S < control.TERM_S <= 5
 
 
 @pytest.mark.requirement("E128")
@@ -103,10 +103,10 @@ def test_a_gateway_whose_state_folder_is_deleted_ends_even_while_it_hangs(gatewa
 @pytest.mark.parametrize("place", [BEFORE_IT_SERVES[0], "a call on the event loop while it serves"])
 def test_stop_ends_a_gateway_that_cannot_answer_the_challenge(gateway_paths, impatient, place):
     with hanging(PLACES[place], "gateway", "run", "--port", "0", "--quiet") as process:
-        ended = service.stop(gateway_paths)
+        ended = control.stop(gateway_paths)
         assert ended.pid == process.pid
         process.wait(SOON_S)
-    assert service.status(gateway_paths) == ("stopped", None)
+    assert control.status(gateway_paths) == ("stopped", None)
     assert not gateway_paths.gateway.exists()
 
 
@@ -136,7 +136,7 @@ def test_restart_brings_a_gateway_where_one_hung(gateway_paths, impatient):
     assert done.returncode == 0, done.stdout
     restarted = json.loads(done.stdout)
     assert (restarted["previousPid"], restarted["killed"]) == (process.pid, True)
-    assert service.running(gateway_paths) is not None
+    assert control.running(gateway_paths) is not None
     ended = json.loads(in_this_process(("gateway", "stop", "--json"), dict(os.environ)).stdout)
     assert (ended["stopped"], ended["killed"], ended["pid"]) == (True, False, restarted["pid"])
 
@@ -157,14 +157,14 @@ def test_a_process_that_only_came_to_the_id_in_the_locks_file_is_not_ended(gatew
 @pytest.mark.timeout(60)
 def test_open_connections_of_every_kind_do_not_keep_it_five_seconds(gateway_paths):
     key = with_key(gateway_paths)
-    state = service.start(gateway_paths, port=0)
+    state = control.start(gateway_paths, port=0)
     head = f"POST /v1/messages HTTP/1.1\r\nHost: 127.0.0.1:{state.port}\r\nx-api-key: {key}\r\nContent-Type: application/json\r\nContent-Length: 1000\r\n\r\n".encode()
     with contextlib.ExitStack() as connections:
         for sent in (b"", b"GE", head, head + b"{"):
             connection = connections.enter_context(socket.create_connection(("127.0.0.1", state.port)))
             connection.sendall(sent)
         began = time.monotonic()
-        assert service.stop(gateway_paths).killed is False
+        assert control.stop(gateway_paths).killed is False
         assert time.monotonic() - began < ending.DRAIN_S
     assert not gateway_lock(gateway_paths).is_taken()
     assert read_state(gateway_paths) is None

@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from portico.gateway.vendor_errors import refusal_headers
-from portico.models.refusal import Refusal, read_refusal
+from portico.gateway.replies import refusal_headers
+from portico.models.provider_errors import Refusal, read_refusal
 from tests.gateway.fronts import CHAT, MESSAGES, RESPONSES, configure, gateway
 from tests.gateway.providers import DONE, END, STREAM_HEAD, WHOLE, answered, chunk, event, provider, word
 

@@ -194,7 +194,7 @@ def refused(code, status=200):
 @pytest.mark.requirement("E72")
 @pytest.mark.parametrize("code", sorted(SPEC.error_codes))
 async def test_each_of_minimaxs_codes_moves_on_or_comes_back_as_its_kind_says(paths, code, monkeypatch):
-    from portico.models.refusal import Refusal
+    from portico.models.provider_errors import Refusal
 
     elsewhere = Refusal(SPEC.error_codes[code], "").elsewhere
     async with provider(refused(code)) as acme, provider(answered(OTHER)) as backup:

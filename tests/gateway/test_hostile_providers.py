@@ -11,7 +11,7 @@ import aiohttp
 import pytest
 
 from portico.errors import NetworkError
-from portico.gateway.shares import Limits
+from portico.gateway.access import Limits
 from portico.net.client import HttpClient
 from tests.gateway.fronts import CHAT, configure, gateway
 from tests.gateway.parts import status_of

@@ -12,16 +12,16 @@ from dataclasses import replace
 import aiohttp
 import pytest
 
-from portico.clock import SystemClock
-from portico.gateway import service
+from portico.gateway import control
 from portico.gateway.keys import key_index
 from portico.secret import Secret
-from portico.store.passphrase import PassphraseSource
+from portico.store.encrypted_file import PassphraseSource
 from portico.store.profiles import ProfileIndex
 from portico.store.records import Tokens
 from portico.store.vault import Vault
 from portico.testing.authorization_server import CLIENT_ID, AuthorizationServer, serve
 from portico.testing.canary import canary
+from portico.util.clock import SystemClock
 from tests.auth.parts import PROFILE, OffLoop, a_profile, until
 from tests.gateway.fronts import CHAT, MESSAGES, RESPONSES, a_key, configure, with_key
 from tests.gateway.providers import WHOLE, answered, provider
@@ -53,7 +53,7 @@ async def test_neither_a_request_nor_a_refresh_nor_a_change_of_keys_or_config_im
     passphrase = PassphraseSource(environment)
     vault = OffLoop(Vault(gateway_paths, ProfileIndex(gateway_paths), store=store, passphrase=passphrase))
     server, clock, log = AuthorizationServer(access_ttl_s=3600), SystemClock(), tmp_path / "log"
-    blocking = OffLoop(service)
+    blocking = OffLoop(control)
     async with serve(server) as base, provider(answered(WHOLE)) as acme, provider(OVERLOADED) as busy, provider(UNKNOWN) as other:
         bases = {"acme": acme.base, "busy": busy.base, "other": other.base, "gone": "http://127.0.0.1:9/v1"}
         await asyncio.to_thread(configure, gateway_paths, bases, fallbacks=["busy/model"])

@@ -16,7 +16,7 @@ import pytest
 
 from portico import version
 from portico.cli.gateway_work import InstalledVersion
-from portico.gateway import service
+from portico.gateway import control
 from portico.gateway.state import gateway_lock, read_state
 from portico.testing.clock import FakeClock
 from tests.free_port import free_port
@@ -48,7 +48,7 @@ def started(paths, kept, *, before="", env=None, files="1"):
     paths.gateway_log.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
 
     def is_ready():
-        state = service.running(paths)
+        state = control.running(paths)
         return process.poll() is not None or (state is not None and state.pid == process.pid)
 
     with (
@@ -157,7 +157,7 @@ def test_anything_but_one_socket_is_refused(gateway_paths, kept, files):
 def test_a_socket_that_was_passed_on_to_another_process_is_left_alone(gateway_paths):
     environment = {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": "1", "PORTICO_GATEWAY_PORT": "0"}
     with started(gateway_paths, None, env=environment) as process:
-        assert service.running(gateway_paths).pid == process.pid
+        assert control.running(gateway_paths).pid == process.pid
 
 
 # --- another version of Portico is installed ---------------------------------------------------------------------------------
@@ -210,7 +210,7 @@ def test_one_that_was_started_by_hand_goes_on_after_an_upgrade_and_says_what_to_
         installed.write_text('__version__ = "1.1"\n')
         said = "Portico 1.1 is installed, and this process runs 1.0: to use it, run: portico gateway restart"
         wait_until(lambda: said in gateway_paths.gateway_log.read_text())
-        assert service.running(gateway_paths).pid == process.pid
+        assert control.running(gateway_paths).pid == process.pid
 
 
 def test_the_version_is_read_where_portico_has_it():

@@ -6,13 +6,13 @@ import json
 
 import pytest
 
-from portico.clock import SystemClock
 from portico.errors import StoreError, UsageError
 from portico.gateway.keys import GatewayKeys, KeyInfo, KeyPaths, known, owner
-from portico.store.passphrase import PassphraseSource
+from portico.store.encrypted_file import PassphraseSource
 from portico.store.records import fingerprint
 from portico.store.token_store import local_token_store
 from portico.testing.canary import canary
+from portico.util.clock import SystemClock
 from tests.key_index import key_index
 
 
@@ -106,7 +106,7 @@ def test_a_key_whose_making_was_cut_short_opens_nothing(keys, paths, monkeypatch
     def fails(*_args):
         raise StoreError("store-write-failed", "no")
 
-    monkeypatch.setattr("portico.store.sealed_file.SealedFileStore.set", fails)
+    monkeypatch.setattr("portico.store.encrypted_file.SealedFileStore.set", fails)
     with pytest.raises(StoreError):
         keys.add("aider")
     assert known(key_index(paths).profiles()) == ()

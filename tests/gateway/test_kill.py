@@ -14,11 +14,11 @@ from contextlib import closing
 import aiohttp
 import pytest
 
-from portico.children import portico_command
-from portico.gateway import service
+from portico.gateway import control
 from portico.gateway.port import bound
 from portico.gateway.state import gateway_lock
 from portico.testing.canary import canary
+from portico.util.children import portico_command
 from tests.free_port import free_port
 from tests.gateway.fronts import CHAT, configure
 from tests.gateway.providers import WHOLE, answered, provider
@@ -31,7 +31,7 @@ async def test_killed_under_load_it_has_lost_nothing_older_than_a_second(gateway
         await asyncio.to_thread(configure, gateway_paths, {"acme": acme.base})
         made = await asyncio.to_thread(run_portico, "gateway", "key", "add", "load", "--store", "file", env=env)
         key = made.stdout.strip()
-        state = await asyncio.to_thread(service.start, gateway_paths, port=0, env={**os.environ, **env})
+        state = await asyncio.to_thread(control.start, gateway_paths, port=0, env={**os.environ, **env})
         done = []
 
         async def ask(session):
@@ -83,5 +83,5 @@ def test_killed_at_any_moment_it_leaves_neither_its_port_nor_its_lock_and_the_ne
         assert not lock.is_taken(), told
         bound(port).close()
         if number % 10 == 9 or number == rounds - 1:
-            assert service.start(gateway_paths, port=port).port == port, told
-            assert service.stop(gateway_paths).killed is False, told
+            assert control.start(gateway_paths, port=port).port == port, told
+            assert control.stop(gateway_paths).killed is False, told

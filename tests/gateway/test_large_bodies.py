@@ -11,7 +11,7 @@ import tracemalloc
 import pytest
 
 from portico.errors import UsageError
-from portico.gateway import body as body_module
+from portico.gateway import request_body as body_module
 from portico.net.client import HttpClient
 from tests.gateway.fronts import configure, gateway
 from tests.gateway.providers import WHOLE, answered, provider

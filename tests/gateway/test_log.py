@@ -7,13 +7,13 @@ import stat
 import subprocess
 import sys
 
-from portico.gateway.log import LIMIT, open_log
+from portico.gateway.metrics import LIMIT, open_log
 from portico.testing.canary import canary, in_text
 
 WRITER = """
 import asyncio, logging, sys, warnings
 from pathlib import Path
-from portico.gateway.log import log_to_stderr
+from portico.gateway.metrics import log_to_stderr
 log_to_stderr(Path(sys.argv[1]), verbose=False)
 exec(sys.stdin.read())
 """

@@ -7,8 +7,8 @@ import re
 
 import pytest
 
-from portico.models.cooldown import Cooldowns
-from portico.models.refusal import Refusal
+from portico.models.failover import Cooldowns
+from portico.models.provider_errors import Refusal
 from portico.testing.clock import FakeClock
 from tests.gateway.fronts import CHAT, MESSAGES, RESPONSES, a_key, configure, gateway
 from tests.gateway.providers import USAGE, WHOLE, answered, provider

@@ -16,7 +16,7 @@ from portico.doctor.finding import Found
 from portico.doctor.gateway import running
 from portico.doctor.patient import Patient
 from portico.errors import ConfigError
-from portico.gateway import service
+from portico.gateway import control
 from portico.gateway.port import Owner, bound, owner_of
 from portico.gateway.state import gateway_lock
 from portico.installation import Installation
@@ -104,7 +104,7 @@ def test_no_key_is_handed_to_her_and_doctor_finds_her_while_a_gateway_is_there_t
 def test_doctor_finds_her_on_the_port_as_an_error_also_while_the_gateway_has_another(gateway_paths, another_user):
     port = free_port()
     env = with_port(gateway_paths, port)
-    service.start(gateway_paths, port=0, env=env)
+    control.start(gateway_paths, port=0, env=env)
     with squatter(another_user, port):
         found = [each for each in running(Patient(Installation(None, env))) if isinstance(each, Found)]
     assert [(each.id, each.level, another_user.name in each.why) for each in found] == [("port-taken", "error", True)]
@@ -130,7 +130,7 @@ def test_a_program_of_this_user_is_named_and_not_called_another_users(gateway_pa
 
 @pytest.mark.linux
 def test_another_gateway_of_this_user_is_no_reason_to_rotate_keys(gateway_paths):
-    state = service.start(gateway_paths, port=0)
+    state = control.start(gateway_paths, port=0)
     with pytest.raises(ConfigError) as raised:
         bound(state.port)
     assert f"pid {state.pid}" in raised.value.why
@@ -185,5 +185,5 @@ def test_the_variables_of_a_shell_are_printed_only_for_a_port_that_is_free_or_ha
         done = in_this_process(("env",), env)
     assert (done.returncode, done.stdout, made.stdout.strip() in done.stderr) == (9, "", False)
     assert other.seen == []
-    service.start(gateway_paths, port=port, env=env)
+    control.start(gateway_paths, port=port, env=env)
     assert made.stdout.strip() in in_this_process(("env",), env).stdout

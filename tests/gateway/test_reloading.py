@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from portico.errors import StoreError
-from portico.gateway.reloading import Reloading
+from portico.gateway.router import Reloading
 from tests.gateway.fronts import configure, gateway
 from tests.gateway.providers import WHOLE, answered, provider
 
@@ -132,7 +132,7 @@ async def test_whatever_is_raised_it_is_logged_once_and_shows_no_secret(broken, 
     for _ in range(3):
         value._retry_at = 0.0
         await value.now()
-    logged = [record for record in caplog.records if record.name == "portico.gateway.reloading"]
+    logged = [record for record in caplog.records if record.name == "portico.gateway.router"]
     assert len(logged) == 1
     assert name in caplog.text
     assert "sk-not-a-secret" not in caplog.text + str(value.fault)
@@ -140,19 +140,19 @@ async def test_whatever_is_raised_it_is_logged_once_and_shows_no_secret(broken, 
 
 @pytest.mark.requirement("E149")
 async def test_the_gateway_answers_again_once_what_failed_at_its_start_works(paths, monkeypatch):
-    from portico.gateway import opening
+    from portico.gateway import router
 
-    works = opening.live_models
+    works = router.live_models
 
     def fails(_installation):
         raise RuntimeError("not foreseen")
 
     async with provider(answered(WHOLE)) as acme:
         configure(paths, {"acme": acme.base})
-        monkeypatch.setattr(opening, "live_models", fails)
+        monkeypatch.setattr(router, "live_models", fails)
         async with gateway(paths) as here:
             status, told, _ = await here.json()
             assert (status, told["error"]["code"]) == (500, "internal-error")
-            monkeypatch.setattr(opening, "live_models", works)
+            monkeypatch.setattr(router, "live_models", works)
             here.front.models._retry_at = here.front.models._look_at = 0.0
             assert (await here.json())[:2] == (200, WHOLE)

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from portico.gateway import service
+from portico.gateway import control
 from portico.gateway.state import gateway_lock, write_state
 from tests.gateway.fronts import configure, with_key
 from tests.gateway.parts import get, status_of, wait_until
@@ -70,9 +70,9 @@ def alive(pid):
 
 @pytest.mark.requirement("E73")
 def test_after_a_restart_the_new_process_answers_on_the_same_port_while_the_old_one_finishes_its_stream(gateway_paths, provider):
-    before = service.start(gateway_paths, port=0)
+    before = control.start(gateway_paths, port=0)
     with a_stream(before.port, provider) as (client, far):
-        _, after = service.restart(gateway_paths, port=before.port)
+        _, after = control.restart(gateway_paths, port=before.port)
         assert (after.port, after.pid != before.pid) == (before.port, True)
         assert gateway_lock(gateway_paths).holder() == after.pid
         assert status_of(get(after.port)) == 200
@@ -81,15 +81,15 @@ def test_after_a_restart_the_new_process_answers_on_the_same_port_while_the_old_
         far.shutdown(socket.SHUT_WR)
         assert rest_of(client).endswith(b"data: [DONE]\n\n\r\n0\r\n\r\n")
     wait_until(lambda: not alive(before.pid))
-    assert service.running(gateway_paths) == after, "the old one left the new one's note alone"
+    assert control.running(gateway_paths) == after, "the old one left the new one's note alone"
 
 
 @pytest.mark.requirement("E127")
 def test_a_stop_ends_the_process_that_still_finishes_a_stream_beside_the_gateway(gateway_paths, provider):
-    before = service.start(gateway_paths, port=0)
+    before = control.start(gateway_paths, port=0)
     with a_stream(before.port, provider):
-        service.restart(gateway_paths, port=before.port)
-        service.stop(gateway_paths)
+        control.restart(gateway_paths, port=before.port)
+        control.stop(gateway_paths)
         assert not gateway_lock(gateway_paths).is_taken()
         assert alive(before.pid)
         wait_until(lambda: not alive(before.pid))
@@ -97,20 +97,20 @@ def test_a_stop_ends_the_process_that_still_finishes_a_stream_beside_the_gateway
 
 @pytest.mark.requirement("E127")
 def test_a_signal_ends_a_process_that_finishes_a_stream_beside_the_gateway(gateway_paths, provider):
-    before = service.start(gateway_paths, port=0)
+    before = control.start(gateway_paths, port=0)
     with a_stream(before.port, provider):
-        after = service.restart(gateway_paths, port=before.port)[1]
+        after = control.restart(gateway_paths, port=before.port)[1]
         os.kill(before.pid, signal.SIGTERM)
         wait_until(lambda: not alive(before.pid), 5)
-    assert service.running(gateway_paths) == after
+    assert control.running(gateway_paths) == after
 
 
 def test_a_gateway_of_a_version_that_does_not_know_how_to_give_way_is_stopped(gateway_paths, provider):
-    before = replace(service.start(gateway_paths, port=0), version=None)
+    before = replace(control.start(gateway_paths, port=0), version=None)
     write_state(gateway_paths, before)
     with a_stream(before.port, provider) as (client, _):
-        old, new = service.restart(gateway_paths, port=before.port)
+        old, new = control.restart(gateway_paths, port=before.port)
         assert (old.state, alive(before.pid)) == (before, False)
-        assert service.running(gateway_paths) == new
+        assert control.running(gateway_paths) == new
         with contextlib.suppress(ConnectionError):
             assert not rest_of(client).endswith(b"0\r\n\r\n"), "a stream that broke off has no clean end"

@@ -14,8 +14,8 @@ import pytest
 
 from portico.gateway import forward
 from portico.net.client import Connections, HttpClient
-from portico.store.off_loop import off_loop
 from portico.testing.clock import FakeClock
+from portico.util.threads import off_loop
 from tests.auth.parts import PROFILE
 from tests.gateway.fronts import configure, gateway
 from tests.gateway.providers import DONE, STREAM_HEAD, WHOLE, answered, closed, event, provider, reset, streamed, word
@@ -171,12 +171,12 @@ async def test_an_error_whose_body_breaks_off_is_still_the_providers_answer(path
 
 @pytest.mark.requirement("E84")
 async def test_a_provider_silent_for_too_long_is_not_asked_again_either(paths, monkeypatch):
-    from portico.gateway import opening
+    from portico.gateway import router
 
     async def hang(_writer):
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(opening, "SILENCE_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(router, "SILENCE_TIMEOUT_S", 0.2)
     async with provider(hang) as acme:
         configure(paths, {"acme": {"baseUrl": acme.base, "models": MODELS}}, fallbacks=["acme/other"])
         async with gateway(paths) as here:
@@ -415,14 +415,14 @@ async def test_a_connection_that_ends_before_anything_was_written_is_not_an_unkn
 
 @pytest.mark.requirement("E84")
 async def test_silence_in_the_middle_of_an_answer_is_told_as_too_long_a_wait(paths, monkeypatch):
-    from portico.gateway import opening
+    from portico.gateway import router
 
     async def half_and_silence(writer):
         writer.write(answered(WHOLE)[:-5])
         await writer.drain()
         await asyncio.Event().wait()
 
-    monkeypatch.setattr(opening, "SILENCE_TIMEOUT_S", 0.2)
+    monkeypatch.setattr(router, "SILENCE_TIMEOUT_S", 0.2)
     async with provider(half_and_silence) as acme:
         configure(paths, {"acme": acme.base})
         async with gateway(paths) as here:

@@ -12,9 +12,9 @@ from dataclasses import replace
 
 import pytest
 
-from portico.gateway import service
-from portico.gateway.app import BOUNDS
-from portico.gateway.shares import Shares, ShareUsed, requests_within
+from portico.gateway import control
+from portico.gateway.access import Shares, ShareUsed, requests_within
+from portico.gateway.server import BOUNDS
 from portico.testing.canary import canary
 from tests.gateway.fronts import CHAT, MESSAGES, Limits, a_key, configure, gateway, with_key
 from tests.gateway.parts import get, status_of, wait_until
@@ -362,7 +362,7 @@ async def test_a_gateway_that_stops_waits_for_no_half_sent_body(paths):
 def test_a_gateway_whose_requests_are_all_half_sent_stops_within_seconds(gateway_paths):
     configure(gateway_paths, {"acme": "http://127.0.0.1:9/v1"})
     key = with_key(gateway_paths)
-    state = service.start(gateway_paths, port=0)
+    state = control.start(gateway_paths, port=0)
     with contextlib.ExitStack() as stack:
         for _ in range(100):
             opened = stack.enter_context(socket.create_connection(("127.0.0.1", state.port), timeout=5))
@@ -376,7 +376,7 @@ def test_a_gateway_whose_requests_are_all_half_sent_stops_within_seconds(gateway
             opened.sendall("\r\n".join([*lines, "", "{"]).encode())
         wait_until(lambda: status_of(get(state.port)) == 200)
         began = time.monotonic()
-        assert service.stop(gateway_paths) is not None
+        assert control.stop(gateway_paths) is not None
         assert time.monotonic() < began + 5
 
 

@@ -10,12 +10,12 @@ from dataclasses import replace
 import pytest
 
 from portico.errors import ConfigError, LockBusy, NetworkError, SignInNeeded, StoreError
-from portico.store.lock import FileLock
-from portico.store.passphrase import PassphraseSource
+from portico.store.encrypted_file import PassphraseSource
 from portico.store.token_store import refresh_lock
 from portico.store.vault import Vault
 from portico.testing.canary import canary
 from portico.testing.clock import FakeClock
+from portico.util.lock import FileLock
 from tests.auth.parts import PROFILE, OffLoop
 from tests.gateway.fronts import CHAT, MESSAGES, RESPONSES, configure, gateway
 from tests.gateway.providers import WHOLE, answered, provider

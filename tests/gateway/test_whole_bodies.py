@@ -8,18 +8,17 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from portico.clock import SystemClock
 from portico.gateway import state as gateway_state
-from portico.gateway.body import read_body
 from portico.gateway.forward import Call, Parts, StreamMeter, attempt_call
-from portico.gateway.proof import prove
+from portico.gateway.request_body import read_body
 from portico.gateway.routes import ROUTES
-from portico.gateway.state import GatewayState
+from portico.gateway.state import GatewayState, prove
 from portico.models.protocols import PROTOCOLS
-from portico.models.refusal import AttemptFailed
+from portico.models.provider_errors import AttemptFailed
 from portico.net.client import HttpClient
 from portico.net.sse import EventParser
 from portico.secret import Secret
+from portico.util.clock import SystemClock
 from tests.gateway.fronts import CHAT, configure, gateway
 from tests.gateway.parts import body_of, status_of
 from tests.gateway.providers import DONE, WHOLE, answered, event, provider, word

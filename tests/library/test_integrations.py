@@ -12,11 +12,11 @@ import pytest
 from aiohttp import web
 
 from minimax_portal_auth.portals import OPENCLAW_CLIENT
-from portico.clock import SystemClock
 from portico.errors import UsageError
 from portico.library.loading import load_model
 from portico.net.errors import BODY_LIMIT
 from portico.testing.canary import canary
+from portico.util.clock import SystemClock
 from tests.gateway.providers import END, WHOLE, answered, chunk, provider, provider_beside
 from tests.library.test_load_model import M21, session  # noqa: F401 - a fixture
 

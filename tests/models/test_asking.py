@@ -13,13 +13,12 @@ from aiohttp import web
 from portico.errors import NetworkError, SignInNeeded
 from portico.interfaces.provider_spec import ModelSpec
 from portico.models.acceptance import Patience
-from portico.models.callable import CallableModel
 from portico.models.client import begin
 from portico.models.discovery import discover
+from portico.models.loader import CallableModel
 from portico.models.protocols.question import Question
+from portico.models.provider_errors import AttemptFailed, error_of
 from portico.models.reference import ModelReference
-from portico.models.refusal import AttemptFailed
-from portico.models.refusal_errors import error_of
 from portico.models.usage import Usage
 from portico.net.client import HttpClient
 from portico.secret import Secret

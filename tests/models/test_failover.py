@@ -6,12 +6,10 @@ import pytest
 
 from portico.errors import UsageError
 from portico.interfaces.provider_spec import ModelSpec
-from portico.models.callable import CallableModel
-from portico.models.cooldown import Cooldowns
-from portico.models.failover import Failover, key_of
+from portico.models.failover import Cooldowns, Failover, key_of
+from portico.models.loader import CallableModel
+from portico.models.provider_errors import Refusal, no_answer
 from portico.models.reference import ModelReference
-from portico.models.refusal import Refusal
-from portico.models.refusal_errors import no_answer
 
 
 def model(name, profile="p:a", provider="p", host="api.example"):

@@ -11,7 +11,7 @@ from portico.config.document import Document
 from portico.errors import ConfigError, SignInNeeded, UsageError
 from portico.interfaces.provider_spec import ModelSpec, ProviderSpec
 from portico.models.loader import ModelLoader
-from portico.store.profiles import ApiKeyProfile, Failure, OAuthProfile
+from portico.store.records import ApiKeyProfile, Failure, OAuthProfile
 from portico.testing.canary import canary
 
 GLOBAL, CN = "https://api.minimax.io/anthropic", "https://api.minimaxi.com/anthropic"

@@ -12,13 +12,13 @@ from portico.config.load import checked_for_openclaw
 from portico.errors import ConfigError
 from portico.gateway.forward import StreamMeter
 from portico.interfaces.provider_spec import ModelCost, ModelSpec
-from portico.models.callable import CallableModel
+from portico.models.loader import CallableModel
 from portico.models.protocols import PROTOCOLS
 from portico.models.reference import ModelReference
 from portico.models.usage import Usage, list_price
 from portico.plugins.builtin.minimax import PROVIDER as MINIMAX
 from portico.plugins.builtin.vendors import ANTHROPIC
-from portico.usage.entry import entry_of
+from portico.usage.history import entry_of
 from tests.models.threaded_api import command, events, served
 
 M3 = next(model for model in MINIMAX.models if model.id == "MiniMax-M3").cost

@@ -11,7 +11,7 @@ from multidict import CIMultiDict
 
 from portico.errors import LockBusy, NetworkError, StoreError
 from portico.interfaces.provider_spec import RefusalKind
-from portico.models.refusal import (
+from portico.models.provider_errors import (
     MESSAGE_LIMIT,
     Refusal,
     local_trouble,

@@ -9,14 +9,12 @@ from aiohttp import web
 
 from portico.config.schema import Config
 from portico.errors import UsageError
-from portico.gateway.live_models import LiveModels
-from portico.models.callable import CallableModel
+from portico.gateway.router import LiveModels
 from portico.models.client import begin
-from portico.models.loader import ModelLoader
+from portico.models.loader import CallableModel, ModelLoader
 from portico.models.protocols.question import Question
+from portico.models.provider_errors import AttemptFailed, error_of
 from portico.models.reference import ModelReference
-from portico.models.refusal import AttemptFailed
-from portico.models.refusal_errors import error_of
 from portico.net.client import HttpClient
 from portico.plugins.builtin.minimax import PROVIDER
 from portico.secret import Secret

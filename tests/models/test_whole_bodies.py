@@ -13,7 +13,7 @@ from portico.models import client, discovery
 from portico.models.acceptance import Patience
 from portico.models.discovery import discover
 from portico.models.protocols.question import Question
-from portico.models.refusal import AttemptFailed
+from portico.models.provider_errors import AttemptFailed
 from portico.net import client as net_client
 from portico.net.client import HttpClient
 from portico.secret import Secret

@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from portico.children import child_environment, without_proxy
 from portico.errors import ConfigError
 from portico.oauth import browser
-from portico.oauth.browser import BrowserOpener
-from portico.oauth.browser_choice import Launcher, Surroundings
+from portico.oauth.browser import BrowserOpener, Launcher, Surroundings
 from portico.oauth.flow import BrowserNotOpened
 from portico.testing.canary import canary
+from portico.util.children import child_environment, without_proxy
 from tests.oauth.parts import LIMIT_S, pending_login
 
 if TYPE_CHECKING:

@@ -19,7 +19,7 @@ from aiohttp import web
 from portico.errors import ConfigError, NetworkError
 from portico.interfaces.authorization import FormRequest
 from portico.net.client import REPLY_LIMIT, HttpClient
-from portico.oauth.proxy import Proxy, proxy_for
+from portico.net.proxy import Proxy, proxy_for
 from portico.paths import EMULATOR_ENV
 from portico.secret import Secret
 from portico.testing.canary import canary

@@ -12,7 +12,7 @@ from aiohttp import web
 from portico.errors import ConfigError, NetworkError, OAuthError
 from portico.interfaces.authorization import HttpReply, OAuthServer
 from portico.net.client import HttpClient
-from portico.oauth.endpoints import discover, metadata_urls, needs_discovery
+from portico.oauth.discovery import discover, metadata_urls, needs_discovery
 from portico.secret import Secret
 from portico.testing.authorization_server import AuthorizationServer, Fault, serve
 

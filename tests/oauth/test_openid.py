@@ -13,7 +13,7 @@ from portico.errors import ConfigError, NetworkError, NoWayToSignIn, OAuthError
 from portico.interfaces.authorization import OAuthServer
 from portico.net.client import HttpClient
 from portico.oauth.device_flow import device_flow
-from portico.oauth.endpoints import discover
+from portico.oauth.discovery import discover
 from portico.oauth.flow import DeviceCode, FlowContext
 from portico.oauth.standard import StandardDialect
 from portico.testing.authorization_server import AuthorizationServer, Fault, serve

@@ -10,8 +10,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from portico.oauth import peer, tcp_sockets
-from portico.oauth.peer import own_users, peer_of
+from portico.net import peer
+from portico.net import peer as tcp_sockets
+from portico.net.peer import own_users, peer_of
 
 pytestmark = [pytest.mark.linux, pytest.mark.requirement("E119")]
 NOBODY_HERE = 4_000_000_000

@@ -14,8 +14,8 @@ from portico.errors import PorticoError
 from portico.oauth.authorization_response import CallbackRefused, ExpectedAnswer, UnfitResponse, read_parameters, read_pasted
 from portico.oauth.standard import StandardDialect
 from portico.oauth.token_response import check_fit
-from portico.oauth.urls import why_not_a_safe_url
 from portico.secret import Secret
+from portico.urls import why_not_a_safe_url
 from tests.oauth.parts import reply
 
 if TYPE_CHECKING:

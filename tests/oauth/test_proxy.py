@@ -10,7 +10,7 @@ import pytest
 
 from portico.errors import NetworkError
 from portico.net.client import HttpClient
-from portico.oauth.proxy import Proxy, may_hold_password, problems, proxy_for
+from portico.net.proxy import Proxy, may_hold_password, problems, proxy_for
 from portico.secret import Secret
 from tests.oauth.test_client import post
 
@@ -207,7 +207,7 @@ def test_what_is_no_plain_file_is_an_error_at_once_and_a_fifo_is_not_waited_for(
         pytest.skip("no FIFOs on this system")
     proxy_file.unlink()
     os.mkfifo(proxy_file, 0o600)
-    look = "from portico.oauth.proxy import problems\nprint(*(each.why for each in problems()))"
+    look = "from portico.net.proxy import problems\nprint(*(each.why for each in problems()))"
 
     fifo = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=False, timeout=20)
     proxy_file.unlink()

@@ -16,8 +16,8 @@ from portico.errors import NotRevoked, PorticoError
 from portico.interfaces.authorization import FormRequest, HttpReply, TokenGrant
 from portico.net.client import HttpClient, secrets_of
 from portico.oauth.device_flow import device_flow
+from portico.oauth.dialects import read_reply
 from portico.oauth.flow import FlowContext
-from portico.oauth.repeated import read_reply
 from portico.oauth.revocation import revoke
 from portico.oauth.standard import StandardDialect
 from portico.oauth.token_response import read_json_object

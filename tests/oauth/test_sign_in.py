@@ -11,7 +11,6 @@ from urllib.parse import parse_qs, urlencode, urlsplit
 
 import pytest
 
-from portico.clock import SystemClock
 from portico.errors import ConfigError, Denied, NoWayToSignIn, OAuthError
 from portico.interfaces.authorization import Redirect
 from portico.net.client import HttpClient
@@ -19,6 +18,7 @@ from portico.oauth.flow import AuthorizeUrl, BrowserNotOpened, DeviceCode, Devic
 from portico.oauth.sign_in import sign_in
 from portico.oauth.standard import StandardDialect
 from portico.testing.authorization_server import AuthorizationServer, Fault, Gate, serve
+from portico.util.clock import SystemClock
 from tests.oauth.parts import Events, NoBrowser, Opener, get, visit
 
 DEVICE, TOKEN = "/device_authorization", "/token"

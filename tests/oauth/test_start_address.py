@@ -26,8 +26,8 @@ TOKEN = "/token"
 @pytest.fixture
 def nobody_can_tell(monkeypatch, tmp_path):
     """A system that does not show whose process is at the other end."""
-    monkeypatch.setattr("portico.oauth.tcp_sockets.TABLES", tmp_path / "none")
-    monkeypatch.setattr("portico.oauth.peer.between", lambda *_ends: None)
+    monkeypatch.setattr("portico.net.peer.TABLES", tmp_path / "none")
+    monkeypatch.setattr("portico.net.peer.between", lambda *_ends: None)
 
 
 @pytest.fixture
@@ -257,8 +257,8 @@ async def test_an_interrupted_sign_in_closes_its_start_address(redirect):
 
 
 async def test_where_no_port_can_be_opened_the_device_page_is_shown_and_no_browser_is_started(monkeypatch):
+    from portico.net.server import bind_loopback
     from portico.oauth import start_address
-    from portico.oauth.loopback import bind_loopback
 
     with bind_loopback(Redirect())[0] as taken:
         port = taken.getsockname()[1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from portico.oauth.urls import why_not_named_by
+from portico.urls import why_not_named_by
 
 
 @pytest.mark.requirement("E22")

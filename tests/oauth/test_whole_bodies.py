@@ -11,9 +11,9 @@ from aiohttp import web
 from portico.errors import NetworkError
 from portico.interfaces.authorization import FormRequest
 from portico.net.client import HttpClient
+from portico.net.server import QuietServer
 from portico.oauth.authorization_response import UnfitResponse
 from portico.oauth.callback_http import Answer, read_form, refuse
-from portico.oauth.quiet_http import QuietServer
 from tests.segments import answer_to, cut_server, every_cut, failures, padded, response
 
 pytestmark = pytest.mark.requirement("E85")

@@ -8,7 +8,8 @@ from dataclasses import replace
 
 import pytest
 
-from portico.store.profiles import Failure, ProfileIndex
+from portico.store.profiles import ProfileIndex
+from portico.store.records import Failure
 from tests.minimax_session import CN, GLOBAL, SIGN_IN
 from tests.person import ENTER, sit_down
 

@@ -8,7 +8,7 @@ from portico.config.check import check
 from portico.config.document import Document
 from portico.interfaces.provider_spec import ModelCost, ModelSpec, ProviderSpec
 from portico.onboarding.config_patch import patched
-from portico.store.profiles import OAuthProfile
+from portico.store.records import OAuthProfile
 
 GLOBAL, CN = "https://api.minimax.io/anthropic", "https://api.minimaxi.com/anthropic"
 SPEC = ProviderSpec(

@@ -11,7 +11,7 @@ import pytest
 
 from portico.onboarding import importing
 from portico.paths import STATE_ENV, resolve_paths
-from portico.store.passphrase import PassphraseSource
+from portico.store.encrypted_file import PassphraseSource
 from portico.store.profiles import ProfileIndex
 from portico.store.vault import Vault
 from portico.testing.canary import canary, in_text

@@ -10,8 +10,8 @@ from minimax_portal_auth.plugin import MinimaxPortal
 from portico.errors import ConfigError
 from portico.oauth import revocation
 from portico.onboarding import config_patch, sign_in
-from portico.store.off_loop import off_loop
 from portico.store.vault import Vault
+from portico.util.threads import off_loop
 from tests.minimax_session import CN, GLOBAL, SIGN_IN
 from tests.person import sit_down
 

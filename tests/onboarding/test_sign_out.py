@@ -20,11 +20,11 @@ from portico.onboarding import sign_out as module
 from portico.onboarding.sign_out import sign_out
 from portico.secret import Secret
 from portico.store import vault
-from portico.store.index_file import LOCK_NAME
-from portico.store.lock import FileLock, file_lock, named_lock
+from portico.store.profiles import LOCK_NAME
 from portico.store.token_store import refresh_lock
 from portico.testing.authorization_server import Fault, Gate
 from portico.testing.canary import canary
+from portico.util.lock import FileLock, file_lock, named_lock
 from tests.auth.parts import PROFILE, OffLoop, as_api_key, dialects, until
 
 SOURCE = str(Path(portico.__file__).parent.parent)
@@ -108,7 +108,7 @@ async def test_a_lock_that_cannot_be_opened_is_not_taken_for_another_process(acc
 HOLD = """
 import sys
 from pathlib import Path
-from portico.store.lock import FileLock
+from portico.util.lock import FileLock
 locks = [FileLock(Path(path)) for path in sys.argv[1:]]
 for lock in locks:
     lock.acquire(5)

@@ -11,15 +11,15 @@ import pytest
 
 from portico.errors import LockBusy, StoreError
 from portico.onboarding import storing
-from portico.store import sealed_file, vault
-from portico.store.deadline import Deadlines
-from portico.store.lock import file_lock
-from portico.store.passphrase import PassphraseSource
+from portico.store import encrypted_file, vault
+from portico.store.encrypted_file import PassphraseSource
 from portico.store.profiles import ProfileIndex
 from portico.store.token_store import LocalTokenStore
 from portico.store.vault import Vault
 from portico.testing.canary import canary
 from portico.testing.clock import FakeClock
+from portico.util.lock import file_lock
+from portico.util.threads import Deadlines
 from tests.store.parts import HERE, InMemory, a_profile, some_tokens
 
 AWAY, THERE = f"{HERE}.Broken", f"{HERE}.InMemory"
@@ -93,7 +93,7 @@ class Bench:
 @pytest.fixture
 def bench(paths, monkeypatch):
     monkeypatch.setattr(vault, "_LOCK_MARGIN_S", 0)
-    monkeypatch.setattr(sealed_file, "_COST", {"n": 16, "r": 1, "p": 1})
+    monkeypatch.setattr(encrypted_file, "_COST", {"n": 16, "r": 1, "p": 1})
     yield Bench(paths)
     InMemory.kept.clear()
 

@@ -5,7 +5,7 @@ import pytest
 from portico.config.document import Document
 from portico.config.schema import PluginEntry, PluginsConfig
 from portico.config.sources import read_stack
-from portico.plugins.decision import decide, with_entry_on, with_plugin_off, with_plugin_on
+from portico.plugins.discovery import decide, with_entry_on, with_plugin_off, with_plugin_on
 
 ON, OFF = {"acme": PluginEntry(enabled=True)}, {"acme": PluginEntry(enabled=False)}
 

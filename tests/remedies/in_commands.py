@@ -23,11 +23,11 @@ from minimax_portal_auth.portals import OPENCLAW_CLIENT
 from portico.cli import models_view
 from portico.onboarding import sign_out
 from portico.store import vault
-from portico.store.lock import file_lock, named_lock
-from portico.store.profile_record import SIGN_OUT_UNFINISHED, Failure
 from portico.store.profiles import ProfileIndex
+from portico.store.records import SIGN_OUT_UNFINISHED, Failure
 from portico.store.token_store import refresh_lock
 from portico.testing.canary import exempt
+from portico.util.lock import file_lock, named_lock
 from tests.auth.importers.samples import Sample
 from tests.minimax_session import CN, GLOBAL, sealed_store
 from tests.plugins.trees import write_plugin

@@ -16,7 +16,7 @@ from unittest.mock import patch
 import pytest
 
 from portico.config import document
-from portico.store.atomic import write_temporary
+from portico.util.files import write_temporary
 from tests.gateway.providers import STREAMS
 from tests.remedies.in_models import ASK, acme
 from tests.remedies.in_sign_in import standard_input

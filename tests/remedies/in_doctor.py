@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 from unittest.mock import patch
 
 from portico.cli.runtime import Runtime
-from portico.clock import SystemClock
 from portico.doctor.examination import examine
 from portico.doctor.finding import Check
-from portico.store.lock import FileLock, file_lock
-from portico.store.profile_record import SIGN_OUT_UNFINISHED, Failure
 from portico.store.profiles import ProfileIndex
+from portico.store.records import SIGN_OUT_UNFINISHED, Failure
+from portico.util.clock import SystemClock
+from portico.util.lock import FileLock, file_lock
 from tests.minimax_session import GLOBAL, sealed_store
 from tests.person import sit_down
 from tests.remedies.scenario import command_of, scenario

@@ -17,8 +17,8 @@ from unittest.mock import patch
 
 import pytest
 
-from portico.gateway import service
-from portico.gateway.log import open_log
+from portico.gateway import control
+from portico.gateway.metrics import open_log
 from portico.gateway.state import gateway_lock, write_state
 from tests.free_port import free_port
 from tests.gateway.fronts import CHAT, MESSAGES, configure, gateway
@@ -42,18 +42,18 @@ def background(desk: Desk, *words: str) -> Iterator[int]:
     """A gateway in the background, by its process id; whatever gateway is there afterwards is ended."""
     try:
         desk.ok("gateway", "start", *words)
-        state = service.running(desk.commands.paths)
+        state = control.running(desk.commands.paths)
         assert state is not None
         yield state.pid
     finally:
-        with patch("portico.gateway.service.TERM_S", 0.3):
+        with patch("portico.gateway.control.TERM_S", 0.3):
             desk.commands.run("gateway", "stop")
 
 
 @contextmanager
 def impatient() -> Iterator[None]:
     """A gateway that does not answer is not waited for as long as it would be."""
-    with patch("portico.gateway.state._PROBE_S", 0.3), patch("portico.gateway.service.TERM_S", 0.3):
+    with patch("portico.gateway.state._PROBE_S", 0.3), patch("portico.gateway.control.TERM_S", 0.3):
         yield
 
 
@@ -63,7 +63,7 @@ def a_gateway_runs_already(desk):
         error = desk.refused("gateway", "run")
         assert str(pid) in desk.follow(error["hint"])
         desk.ok(*command_of(error["hint"].partition(";")[2]))
-        assert service.running(desk.commands.paths).pid != pid
+        assert control.running(desk.commands.paths).pid != pid
 
 
 @scenario("It runs {}, and {} is installed; to have that one: {prog} gateway restart")
@@ -71,7 +71,7 @@ def a_gateway_of_another_version(desk):
     paths = desk.commands.paths
     with background(desk):
         for version, runs in (("0.0.1", "It runs Portico 0.0.1,"), (None, "It runs an earlier version,")):
-            write_state(paths, replace(service.running(paths), version=version))
+            write_state(paths, replace(control.running(paths), version=version))
             desk.follow(desk.shown(runs, "gateway", "status"))
             assert "is installed" not in desk.ok("gateway", "status")
 
@@ -81,7 +81,7 @@ def a_plugin_is_switched_while_a_gateway_runs(desk):
     with background(desk) as pid:
         desk.ok("plugins", "disable", "minimax-portal-auth")
         desk.follow(desk.shown("To restart it", "plugins", "enable", "minimax-portal-auth"))
-        assert service.running(desk.commands.paths).pid != pid
+        assert control.running(desk.commands.paths).pid != pid
 
 
 @scenario("{prog} gateway restart", "look at {}, end {} yourself, and run the command again")
@@ -91,9 +91,9 @@ def a_gateway_that_does_not_answer(desk):
     with impatient(), background(desk) as pid:
         os.kill(pid, signal.SIGSTOP)
         desk.follow(desk.found("gateway-unresponsive")["hint"])
-        second = service.running(desk.commands.paths).pid
+        second = control.running(desk.commands.paths).pid
         os.kill(second, signal.SIGSTOP)
-        with patch("portico.gateway.service.has_open", lambda _pid, _path: None):  # as where the system shows no open files
+        with patch("portico.gateway.control.has_open", lambda _pid, _path: None):  # as where the system shows no open files
             error = desk.refused("gateway", "stop")
         log, process = re.fullmatch(
             r"look at (.*), end process (\d+) yourself, and run the command again", error["hint"]
@@ -117,7 +117,7 @@ def a_lock_that_does_not_say_who_holds_it(desk):
 
 @scenario("see {}, or run it in the foreground: {prog} gateway run")
 def a_gateway_that_does_not_come_up(desk):
-    with patch("portico.gateway.child.READY_S", 0.0):
+    with patch("portico.gateway.control.READY_S", 0.0):
         error = desk.refused("gateway", "start")
     assert Path(error["hint"].removeprefix("see ").partition(", or")[0]).is_file()
     env = desk.commands.run_portico.environment(desk.commands.env)
@@ -170,7 +170,7 @@ def a_service_that_does_not_come_up(desk):
         program.write_text("#!/bin/sh\n", encoding="utf-8")  # it says that it has started the service, which ends at once
         journal = f"portico-gateway{'-' + desk.commands.paths.state_id if desk.commands.paths.state_id else ''}.service.journal"
         (folder / journal).write_text("it cannot be started\n", encoding="utf-8")
-        with patch("portico.gateway.child.READY_S", 0.1):
+        with patch("portico.gateway.control.READY_S", 0.1):
             error = desk.refused("gateway", "install")
         assert "it cannot be started" in desk.follow(error["hint"])
         program.write_text(right, encoding="utf-8")
@@ -202,7 +202,7 @@ async def refused(desk: Desk, here: Gateway, *request: Any) -> str:
 @scenario("send fewer of them, or send a long list as one string")
 def a_body_of_too_many_values(desk):
     async def client(here: Gateway, acme: Any) -> None:
-        with patch("portico.gateway.body.MOST_PARTS", 50_000):
+        with patch("portico.gateway.request_body.MOST_PARTS", 50_000):
             await refused(desk, here, CHAT, {"messages": [], "metadata": ["0"] * 60_000})
             for fewer in (["0"] * 20_000, ",".join(["0"] * 60_000)):
                 status, told, _ = await here.json(CHAT, {"messages": [], "metadata": fewer})

@@ -15,13 +15,13 @@ import pytest
 from keyring.backends import Windows, macOS
 from keyring.errors import KeyringLocked
 
-from portico.store import keyring_backend, vault
-from portico.store.deadline import Deadlines
-from portico.store.keyring_backend import BACKEND_ENV, FREEDESKTOP, MACOS, WINDOWS
-from portico.store.profiles import Profile, ProfileIndex
-from portico.store.records import encode_record, record_user
+from portico.store import keyring, vault
+from portico.store.keyring import BACKEND_ENV, FREEDESKTOP, MACOS, WINDOWS
+from portico.store.profiles import ProfileIndex
+from portico.store.records import Profile, encode_record, record_user
 from portico.store.vault import Vault
 from portico.testing.secret_service import missing_part
+from portico.util.threads import Deadlines
 from tests.auth.parts import as_api_key
 from tests.minimax_session import GLOBAL, sealed_store
 from tests.needs import needs
@@ -152,7 +152,7 @@ def the_macos_keychain_over_ssh(desk):
     add = ("gateway", "key", "add", "--store", "keyring", "tool")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(macOS, "api", Security(), raising=False)
-        patch.setattr(keyring_backend, "_priority", lambda _backend: 5.0)
+        patch.setattr(keyring, "_priority", lambda _backend: 5.0)
         patch.setattr(macOS.platform, "system", lambda: "Darwin")
         env = {BACKEND_ENV: MACOS}
         desk.refused(*add, env=env)
@@ -169,7 +169,7 @@ def tokens_too_long_for_the_windows_vault(desk):
         patch.setattr(Windows, "missing_deps", None)
         patch.setattr(Windows, "win32cred", FakeWin32Cred(), raising=False)
         patch.setattr(Windows, "pywintypes", type("pywintypes", (), {"error": WinError}), raising=False)
-        patch.setitem(keyring_backend._LIMITS, WINDOWS, 200)  # the emulator's tokens are short
+        patch.setitem(keyring._LIMITS, WINDOWS, 200)  # the emulator's tokens are short
         desk.refused(*SIGN_IN, "--store", "keyring")
         desk.ok(*SIGN_IN)
         desk.ok("auth", "token")

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from portico.oauth import peer
+from portico.net import peer
 from portico.testing.authorization_server import Fault
 from tests.free_port import free_port
 from tests.minimax_session import SIGN_IN

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 
 from portico.errors import StoreError
-from portico.gateway import service
+from portico.gateway import control
 from portico.onboarding import storing
-from portico.store import sealed_file
+from portico.store import encrypted_file
 from portico.store.profiles import ProfileIndex
 from portico.store.vault import Vault
 from tests.free_port import free_port
@@ -45,15 +45,15 @@ def a_gateway_that_was_started_without_the_passphrase_and_does_not_restart(desk)
     session.ok("gateway", "start", env=NO_PORT | {"PORTICO_PASSPHRASE": None})
     try:
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(service, "restart", lambda *_args, **_how: (_ for _ in ()).throw(StoreError("busy", "It is busy.")))
+            patch.setattr(control, "restart", lambda *_args, **_how: (_ for _ in ()).throw(StoreError("busy", "It is busy.")))
             sealed = sealed_store() | NO_PORT
             words = (*PORTAL, *BROWSER, "--store", "file")
             line = desk.shown("Background", *words, env=sealed)
         desk.printed.append(line.removeprefix("Background").strip())
-        state = service.running(session.paths)
-        assert service.lacks_passphrase(session.paths, state)
+        state = control.running(session.paths)
+        assert control.lacks_passphrase(session.paths, state)
         desk.follow(line, env=sealed)
-        assert not service.lacks_passphrase(session.paths, service.running(session.paths))
+        assert not control.lacks_passphrase(session.paths, control.running(session.paths))
     finally:
         session.run("gateway", "stop")
 
@@ -99,7 +99,7 @@ def a_store_that_fails_when_the_tokens_have_come(desk):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(storing, "_PAUSE_S", 0)
-        patch.setattr(sealed_file, "_COST", {"n": 16, "r": 1, "p": 1})
+        patch.setattr(encrypted_file, "_COST", {"n": 16, "r": 1, "p": 1})
         patch.setattr(Vault, "commit", away)
         hint = desk.refused(*SIGN_IN, *BROWSER, env=keyring)["hint"]
         desk.follow(hint, *BY_BROWSER, env=keyring)

@@ -7,13 +7,14 @@ from dataclasses import replace
 
 import pytest
 
-from portico.clock import SystemClock
 from portico.secret import Secret
-from portico.store.passphrase import PassphraseSource
+from portico.store.encrypted_file import PassphraseSource
 from portico.store.profiles import ProfileIndex
-from portico.store.vault import Tokens, Vault
+from portico.store.records import Tokens
+from portico.store.vault import Vault
 from portico.testing.authorization_server import CLIENT_ID, Fault
 from portico.testing.canary import canary
+from portico.util.clock import SystemClock
 from tests.minimax_session import GLOBAL
 from tests.remedies.in_sign_in import BY_BROWSER
 from tests.remedies.portal import own_portal

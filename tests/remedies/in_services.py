@@ -15,8 +15,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from portico.errors import ConfigError, UsageError
-from portico.gateway.service import running
-from portico.gateway.state import gateway_lock
+from portico.gateway.state import gateway_lock, running
 from portico.integrations.serving import base_for
 from portico.library.loading import load_model
 from portico.services.launchd import Launchd
@@ -83,7 +82,7 @@ def no_gateway_is_running(desk):
 HOLD = """
 import sys
 from pathlib import Path
-from portico.store.lock import FileLock
+from portico.util.lock import FileLock
 FileLock(Path(sys.argv[1])).acquire(5)
 print("held", flush=True)
 sys.stdin.read()

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from portico.store.profile_record import SIGN_OUT_UNFINISHED, Failure
 from portico.store.profiles import ProfileIndex
+from portico.store.records import SIGN_OUT_UNFINISHED, Failure
 from tests.free_port import free_port
 from tests.minimax_session import CN, GLOBAL, sealed_store
 from tests.remedies.scenario import command_of, scenario

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from portico.secret import Secret
-from portico.store import index_file, lock, records, sealed_file
-from portico.store.lock import FileLock
+from portico.store import encrypted_file, profiles, records
 from portico.store.profiles import ProfileIndex
 from portico.testing.canary import canary
+from portico.util import lock
+from portico.util.lock import FileLock
 from tests.auth.importers.samples import Sample
 from tests.minimax_session import GLOBAL, sealed_store
 from tests.remedies.in_sign_in import BY_BROWSER, KEY, PORTAL, standard_input, typed_key
@@ -38,7 +39,7 @@ def sealed(desk: Desk, **emulator: object) -> MinimaxSession:
     session = desk.emulator(**emulator)
     session.env |= sealed_store()
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sealed_file, "_COST", {"n": 16, "r": 1, "p": 1})
+        patch.setattr(encrypted_file, "_COST", {"n": 16, "r": 1, "p": 1})
         session.sign_in("--region", "global", "--store", "file")
     return session
 
@@ -156,7 +157,7 @@ def a_unit_file_that_cannot_be_written(desk):
 def _busy(desk: Desk, *, signed: bool) -> str:
     env = sealed_store()
     desk.ok(*ADD, "before", env=env)
-    (path,) = [each for each in desk.commands.paths.locks.iterdir() if each.name == index_file.LOCK_NAME]
+    (path,) = [each for each in desk.commands.paths.locks.iterdir() if each.name == profiles.LOCK_NAME]
     held, acquire = FileLock(path), FileLock.acquire
     held.acquire()
     try:
@@ -236,12 +237,12 @@ def an_index_that_another_process_has_put_right_meanwhile(desk):
     damage(desk)
 
     def put_right(path, *rest, **more):
-        if path.name == index_file.LOCK_NAME:
+        if path.name == profiles.LOCK_NAME:
             damage(desk, sound)
         return lock.file_lock(path, *rest, **more)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(index_file, "file_lock", put_right)
+        patch.setattr(profiles, "file_lock", put_right)
         desk.refused("auth", "list")
     assert "test:one" in desk.ok("auth", "list")
 

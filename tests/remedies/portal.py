@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from portico.children import script_command
 from portico.emulation import approver
-from portico.store import sealed_file
+from portico.store import encrypted_file
 from portico.testing.authorization_server import CLIENT_ID, AuthorizationServer, Fault, serve
+from portico.util.children import script_command
 from tests.commands import Commands
 from tests.minimax_session import SIGN_IN, sealed_store
 from tests.person import sit_down
@@ -131,7 +131,7 @@ def own_portal(desk: Desk, **settings: Any) -> Iterator[Portal]:
     base, loop = found
     browser = " ".join((*script_command(approver.__file__), "%s"))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(sealed_file, "_COST", {"n": 16, "r": 1, "p": 1})
+        patch.setattr(encrypted_file, "_COST", {"n": 16, "r": 1, "p": 1})
         desk.commands = Commands(desk.commands.run_portico, {**sealed_store(), "BROWSER": browser})
         portal = Portal(desk, server, base, browser)
         portal.configure(**settings)

@@ -7,7 +7,7 @@ import pkgutil
 
 import pytest
 
-from portico.store import sealed_file
+from portico.store import encrypted_file
 from tests import remedies as folder
 from tests.commands import Commands
 from tests.remedies.collected import remedies, templates_in
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.requirement("E179")
 
 @pytest.fixture
 def desk(run_portico, minimax, request, monkeypatch):
-    monkeypatch.setattr(sealed_file, "_COST", {"n": 16, "r": 1, "p": 1})  # most scenarios sign in; a file says its own cost
+    monkeypatch.setattr(encrypted_file, "_COST", {"n": 16, "r": 1, "p": 1})  # most scenarios sign in; a file says its own cost
     return Desk(Commands(run_portico), minimax, lambda: request.getfixturevalue("secret_service"))
 
 

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from portico.services.notify import tell_service_manager
+from portico.services.systemd import tell_service_manager
 
 
 @pytest.mark.parametrize("abstract", [False, pytest.param(True, marks=pytest.mark.linux)])

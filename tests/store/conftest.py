@@ -8,8 +8,8 @@ import warnings
 
 import pytest
 
-from portico.store import sealed_file
-from portico.store.passphrase import PassphraseSource
+from portico.store import encrypted_file
+from portico.store.encrypted_file import PassphraseSource
 from portico.store.profiles import ProfileIndex
 from portico.testing.canary import canary
 from portico.testing.secret_service import missing_part
@@ -89,7 +89,7 @@ def win_vault(monkeypatch):
 
 @pytest.fixture
 def quick_scrypt(monkeypatch):
-    monkeypatch.setattr(sealed_file, "_COST", {"n": 16, "r": 1, "p": 1})
+    monkeypatch.setattr(encrypted_file, "_COST", {"n": 16, "r": 1, "p": 1})
 
 
 @pytest.fixture

@@ -24,11 +24,13 @@ import secretstorage
 from portico.errors import PorticoError, SignInNeeded
 from portico.paths import Paths
 from portico.secret import Secret
-from portico.store import keyring_backend, sealed_file
-from portico.store.atomic import FILE_STEPS
-from portico.store.passphrase import PassphraseSource
+from portico.store import encrypted_file
+from portico.store import keyring as keyring_backend
+from portico.store.encrypted_file import PassphraseSource
 from portico.store.profiles import ProfileIndex
-from portico.store.vault import Tokens, Vault
+from portico.store.records import Tokens
+from portico.store.vault import Vault
+from portico.util.files import FILE_STEPS
 from tests.store.parts import a_profile
 
 ID = "minimax-portal:default"
@@ -148,7 +150,7 @@ def kill_and_look(store: str, scenario: str, number: int, step: str) -> None:
 
 
 def main(store: str, scenario: str, which: str) -> None:
-    sealed_file._COST = {"n": 16, "r": 1, "p": 1}
+    encrypted_file._COST = {"n": 16, "r": 1, "p": 1}
     if store == "long":
         keyring_backend._LIMITS[keyring_backend.FREEDESKTOP] = 300
     for number, step in enumerate(steps_of(store, scenario)):

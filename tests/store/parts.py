@@ -9,8 +9,7 @@ from keyring.backend import KeyringBackend
 from keyring.errors import PasswordDeleteError
 
 from portico.secret import Secret
-from portico.store.profiles import OAuthProfile
-from portico.store.records import Tokens
+from portico.store.records import OAuthProfile, Tokens
 from portico.testing.canary import canary
 
 HERE = "tests.store.parts"

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from portico.errors import StoreError
-from portico.store.atomic import read_private, set_aside, write_private
+from portico.util.files import read_private, set_aside, write_private
 
 DISK_ERRORS = ["ENOSPC", "EDQUOT", "EROFS", "EACCES", "EMFILE", "EIO"]
 
@@ -87,7 +87,7 @@ def test_a_write_that_hits_a_real_size_limit_leaves_the_old_content(tmp_path):
     path = tmp_path / "file"
     write_private(path, b"old")
     code = (
-        "import sys; from pathlib import Path; from portico.store.atomic import write_private;"
+        "import sys; from pathlib import Path; from portico.util.files import write_private;"
         "from portico.errors import StoreError\n"
         "try: write_private(Path(sys.argv[1]), b'x' * 10_000)\n"
         "except StoreError as error: print(error.id, error)"

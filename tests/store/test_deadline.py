@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from portico.store.deadline import DeadlinePassed, Person, call_with_deadline
+from portico.util.threads import DeadlinePassed, Person, call_with_deadline
 
 
 def test_what_the_call_returns_or_raises_comes_through():

@@ -10,8 +10,8 @@ import pytest
 
 from portico.config.document import ConfigFile
 from portico.services.service import write_file
-from portico.store import atomic
-from portico.store.atomic import look_like, temporaries, write_in_place, write_temporary
+from portico.util import files
+from portico.util.files import look_like, temporaries, write_in_place, write_temporary
 
 pytest.importorskip("fcntl", reason="needs POSIX modes and owners")
 pytestmark = pytest.mark.requirement("E89")
@@ -89,7 +89,7 @@ def test_a_group_that_cannot_be_given_leaves_no_other_group_its_permissions(fold
     def refused(*_args):
         raise PermissionError(1, "Operation not permitted")
 
-    monkeypatch.setattr(atomic.os, "chown", refused)
+    monkeypatch.setattr(files.os, "chown", refused)
     temporary = write_temporary(folder / "file", b"xyz")
     found = temporary.stat()
     look_like(temporary, SimpleNamespace(st_uid=found.st_uid, st_gid=found.st_gid + 1, st_mode=0o100664))

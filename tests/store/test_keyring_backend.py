@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from portico.errors import StoreError
-from portico.store.keyring_backend import BACKEND_ENV, NoKeyring, choose_backend, class_name, load_backend, unit_limit
+from portico.store.keyring import BACKEND_ENV, NoKeyring, choose_backend, class_name, load_backend, unit_limit
 from tests.store.parts import HERE
 
 SECRET_SERVICE = "keyring.backends.SecretService.Keyring"
@@ -19,7 +19,7 @@ import sys
 import keyring.backend
 from keyring.backend import KeyringBackend
 from keyring.backends.chainer import ChainerBackend
-from portico.store.keyring_backend import choose_backend, class_name
+from portico.store.keyring import choose_backend, class_name
 
 keyring.backend._load_plugins = lambda: None
 
@@ -53,7 +53,7 @@ WATCHED = """
 import sys
 begun = []
 sys.addaudithook(lambda event, args: begun.append(event) if event in {"subprocess.Popen", "os.system", "os.posix_spawn"} else None)
-from portico.store.keyring_backend import choose_backend
+from portico.store.keyring import choose_backend
 try:
     choose_backend({})
 except Exception as error:
@@ -188,7 +188,7 @@ def test_a_recorded_backend_is_loaded_without_looking_for_others():
         "import sys, importlib.metadata as md, keyring.backend\n"
         "def scan(*a, **k): raise SystemExit('scanned')\n"
         "md.entry_points = scan; keyring.backend.metadata.entry_points = scan\n"
-        "from portico.store.keyring_backend import load_backend, class_name\n"
+        "from portico.store.keyring import load_backend, class_name\n"
         f"print(class_name(load_backend('{SECRET_SERVICE}')))\n"
         "print([name for name in ('keyring.backends.kwallet', 'keyring.backends.macOS', 'aiohttp', 'authlib') if name in sys.modules])"
     )
@@ -198,7 +198,7 @@ def test_a_recorded_backend_is_loaded_without_looking_for_others():
 AT_ONCE = """
 import sys
 import threading
-from portico.store.keyring_backend import FREEDESKTOP, choose_backend, imported, load_backend
+from portico.store.keyring import FREEDESKTOP, choose_backend, imported, load_backend
 
 sys.setswitchinterval(1e-6)
 calls = [lambda: load_backend(FREEDESKTOP), lambda: imported("keyring.errors"), lambda: choose_backend({})] * 2

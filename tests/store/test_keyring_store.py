@@ -14,10 +14,10 @@ import pytest
 
 from portico.errors import StoreError, StoreUnknown
 from portico.secret import Secret
-from portico.store.deadline import Deadlines
-from portico.store.keyring_store import KeyringStore
-from portico.store.lock import file_lock
+from portico.store.keyring import KeyringStore
 from portico.testing.canary import canary
+from portico.util.lock import file_lock
+from portico.util.threads import Deadlines
 from tests.store.parts import HERE
 
 SECRET_SERVICE = "keyring.backends.SecretService.Keyring"
@@ -244,8 +244,8 @@ def test_while_a_read_that_timed_out_is_still_inside_the_keyring_nothing_else_go
 @pytest.mark.requirement("E36")
 def test_a_call_that_never_comes_back_does_not_delay_the_end_of_the_process():
     code = (
-        "from portico.store.deadline import Deadlines\n"
-        "from portico.store.keyring_store import KeyringStore\n"
+        "from portico.util.threads import Deadlines\n"
+        "from portico.store.keyring import KeyringStore\n"
         "from portico.errors import StoreError\n"
         f"store = KeyringStore('{HERE}.Stuck', deadlines=Deadlines(0.1, 0.1, 0.1))\n"
         "try: store.get('a')\n"

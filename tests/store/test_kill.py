@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from portico.store.atomic import FILE_STEPS
 from portico.store.vault import COMMIT_STEPS, DELETE_STEPS
+from portico.util.files import FILE_STEPS
 
 SCENARIOS = ("first", "again", "delete")
 

@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 
 from portico.errors import LockBusy, StoreError
-from portico.store.lock import FileLock, file_lock, named_lock
+from portico.util.lock import FileLock, file_lock, named_lock
 
 NOBODY = 65534
 HOLDER = """
 import sys
 from pathlib import Path
-from portico.store.lock import FileLock
+from portico.util.lock import FileLock
 lock = FileLock(Path(sys.argv[1]))
 lock.acquire(5)
 print("held", flush=True)
@@ -31,7 +31,7 @@ sys.stdin.readline()
 COUNTER = """
 import sys
 from pathlib import Path
-from portico.store.lock import file_lock
+from portico.util.lock import file_lock
 lock, counter = Path(sys.argv[1]), Path(sys.argv[2])
 for _ in range(int(sys.argv[3])):
     with file_lock(lock, 20):

@@ -6,8 +6,8 @@ import pytest
 
 from portico.errors import StoreError
 from portico.secret import Secret
-from portico.store.keyring_store import KeyringStore
-from portico.store.long_record import LongRecordStore
+from portico.store.encrypted_file import LongRecordStore
+from portico.store.keyring import KeyringStore
 from portico.testing.canary import canary, find_canaries
 
 WINDOWS = "keyring.backends.Windows.WinVaultKeyring"

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from portico.store.network_folder import network_file_system
+from portico.util.files import network_file_system
 
 MOUNTS = r"""22 1 254:1 / / rw,relatime shared:1 - ext4 /dev/root rw
 30 22 0:45 / /home rw,relatime shared:2 - nfs4 server:/home rw,vers=4.2

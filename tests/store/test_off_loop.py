@@ -11,8 +11,8 @@ import weakref
 
 import pytest
 
-from portico.store import off_loop as threads
-from portico.store.off_loop import off_loop, start_off_loop
+from portico.util import threads
+from portico.util.threads import off_loop, start_off_loop
 
 
 async def test_a_call_is_made_on_another_thread_and_its_outcome_comes_back():
@@ -69,7 +69,7 @@ def test_a_call_that_outlives_its_loop_tells_nobody(monkeypatch):
 def test_a_call_that_never_ends_does_not_hold_the_interpreter():
     program = """
 import asyncio, time
-from portico.store.off_loop import off_loop
+from portico.util.threads import off_loop
 async def main():
     try:
         await asyncio.wait_for(off_loop(lambda: time.sleep(600)), 0.01)
@@ -140,7 +140,7 @@ async def test_a_thread_that_has_nothing_to_do_ends_after_a_while(monkeypatch):
 def test_a_forked_process_has_threads_of_its_own():
     program = """
 import asyncio, os
-from portico.store.off_loop import off_loop
+from portico.util.threads import off_loop
 asyncio.run(off_loop(lambda: None))
 child = os.fork()
 if not child:

@@ -12,7 +12,7 @@ import pytest
 
 from portico.errors import StoreError
 from portico.secret import Secret
-from portico.store.passphrase import PassphraseSource
+from portico.store.encrypted_file import PassphraseSource
 from portico.testing.canary import canary, exempt
 
 FILE, TEXT = "PORTICO_PASSPHRASE_FILE", "PORTICO_PASSPHRASE"
@@ -94,7 +94,7 @@ def test_threads_that_ask_at_once_all_get_it(monkeypatch):
 
     monkeypatch.setenv(TEXT, canary("passphrase"))
     slow = Slow(os.environ)
-    monkeypatch.setattr("portico.store.passphrase.os.environ", slow)
+    monkeypatch.setattr("portico.store.encrypted_file.os.environ", slow)
     source = PassphraseSource()
     with ThreadPoolExecutor(8) as pool:
         found = list(pool.map(lambda _: source.get(), range(8)))

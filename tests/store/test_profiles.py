@@ -13,9 +13,9 @@ from dataclasses import replace
 import pytest
 
 from portico.errors import StoreError
-from portico.store.atomic import FILE_STEPS
-from portico.store.profile_record import profile_from_json, profile_to_json
-from portico.store.profiles import ApiKeyProfile, Failure, Fence, GatewayKeyProfile, Leftover, ProfileIndex, RememberedStore
+from portico.store.profiles import ProfileIndex, RememberedStore
+from portico.store.records import ApiKeyProfile, Failure, Fence, GatewayKeyProfile, Leftover, profile_from_json, profile_to_json
+from portico.util.files import FILE_STEPS
 from tests.store.parts import a_profile
 
 WRITER = """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from portico.store.remedy import sign_in_again
+from portico.store.profiles import sign_in_again
 from tests.store.parts import a_profile
 
 

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from portico.errors import StoreError
-from portico.store.profiles import Failure, Fence, ProfileIndex, Renewal
-from portico.store.records import fingerprint
+from portico.store.profiles import ProfileIndex
+from portico.store.records import Failure, Fence, Renewal, fingerprint
 from portico.store.vault import Vault
 from tests.store.parts import HERE, InMemory, a_profile, some_tokens
 

@@ -9,8 +9,7 @@ import pytest
 
 from portico.errors import StoreError
 from portico.secret import Secret
-from portico.store.passphrase import PassphraseSource
-from portico.store.sealed_file import SealedFileStore
+from portico.store.encrypted_file import PassphraseSource, SealedFileStore
 from portico.testing.canary import canary, find_canaries
 
 USER = "minimax-portal:default#a"

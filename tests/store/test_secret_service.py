@@ -22,13 +22,12 @@ from portico.doctor.examination import CHECKS, examine
 from portico.errors import StoreError, StoreUnknown
 from portico.installation import Installation
 from portico.secret import Secret
-from portico.store.deadline import Deadlines
-from portico.store.keyring_backend import FREEDESKTOP, choose_backend, class_name
-from portico.store.keyring_store import KeyringStore
-from portico.store.lock import FileLock
+from portico.store.keyring import FREEDESKTOP, KeyringStore, choose_backend, class_name
 from portico.store.session_bus import open_session_bus
 from portico.store.vault import Vault
 from portico.testing.canary import canary
+from portico.util.lock import FileLock
+from portico.util.threads import Deadlines
 from tests.minimax_session import SIGN_IN
 from tests.needs import needs
 from tests.store.keyrings import ALLOW, PASSWORD, SERVICE, Prompter, private_bus, put
@@ -733,7 +732,7 @@ def test_a_bus_that_this_user_may_not_enter_is_named(own_secret_service, monkeyp
     code = f"""if True:
         import os
         from portico.errors import StoreError
-        from portico.store.keyring_store import KeyringStore
+        from portico.store.keyring import KeyringStore
         KeyringStore({FREEDESKTOP!r}).get("u#a")  # what another user could not import is imported now
         os.seteuid(65534)
         try:

@@ -17,7 +17,7 @@ import pytest
 
 from portico.errors import LockBusy, SignInNeeded
 from portico.secret import Secret
-from portico.store.profiles import Failure, Fence
+from portico.store.records import Failure, Fence
 from portico.store.token_store import ABSENT, GenerationChanged, Tokens, TokenStore, local_token_store
 from tests.store.in_memory_store import Engine, SharedStore
 from tests.store.parts import a_profile, some_tokens

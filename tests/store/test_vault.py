@@ -14,12 +14,13 @@ import pytest
 
 from portico.errors import LockBusy, SignInNeeded, StoreError, StoreUnknown
 from portico.secret import Secret
-from portico.store.deadline import Deadlines
-from portico.store.lock import file_lock
-from portico.store.passphrase import PassphraseSource
-from portico.store.profiles import Leftover, ProfileIndex
-from portico.store.vault import Tokens, Vault
+from portico.store.encrypted_file import PassphraseSource
+from portico.store.profiles import ProfileIndex
+from portico.store.records import Leftover, Tokens
+from portico.store.vault import Vault
 from portico.testing.canary import canary, find_canaries
+from portico.util.lock import file_lock
+from portico.util.threads import Deadlines
 from tests.store.parts import HERE, InMemory, Leaky, a_profile, some_tokens
 
 SECRET_SERVICE = "keyring.backends.SecretService.Keyring"

@@ -8,10 +8,9 @@ from __future__ import annotations
 import sys
 from itertools import count
 
-from portico.clock import SystemClock
 from portico.paths import resolve_paths
-from portico.usage.entry import Bounds, Entry
-from portico.usage.history_writer import HistoryWriter
+from portico.usage.history import Bounds, Entry, HistoryWriter
+from portico.util.clock import SystemClock
 
 
 def main(name: str, wanted: int) -> None:

@@ -12,9 +12,9 @@ from portico.errors import UsageError
 from portico.models.loader import ModelLoader
 from portico.plugin_api import built_in_plans
 from portico.plugins.builtin.minimax import PLANS, PROVIDER
-from portico.store.profiles import OAuthProfile
+from portico.store.records import OAuthProfile
 from portico.testing.canary import canary, in_text
-from portico.usage.accounts import plan_accounts
+from portico.usage.plan import plan_accounts
 
 PORTAL = replace(PROVIDER, id="minimax-portal", env_keys=("MINIMAX_OAUTH_TOKEN", "MINIMAX_API_KEY"))
 READERS = {
@@ -51,7 +51,7 @@ def test_a_key_is_one_account_however_many_providers_could_use_it():
 
 
 def test_every_sign_in_is_an_account_also_one_that_has_ended():
-    from portico.store.profiles import Failure
+    from portico.store.records import Failure
 
     ended = Failure(at=1, id="sign-in-expired", message="Refused.", terminal=True, code="invalid_grant")
     profiles = (a_profile("minimax-portal:old", failure=ended), a_profile("minimax-portal:cn", "cn"))
@@ -62,8 +62,7 @@ def test_every_sign_in_is_an_account_also_one_that_has_ended():
 
 
 def test_a_sign_in_that_was_signed_out_is_none():
-    from portico.store.profile_record import SIGN_OUT_UNFINISHED
-    from portico.store.profiles import Failure
+    from portico.store.records import SIGN_OUT_UNFINISHED, Failure
 
     gone = Failure(at=1, id=SIGN_OUT_UNFINISHED, message="", terminal=True)
 

@@ -15,9 +15,7 @@ from portico.plugins.builtin.minimax import PLANS, PROVIDER
 from portico.plugins.builtin.minimax_plans import OLDER
 from portico.secret import Secret
 from portico.testing.canary import canary, in_text
-from portico.usage.accounts import PlanAccount
-from portico.usage.asking import PlanAsker
-from portico.usage.report import exit_code, failed
+from portico.usage.plan import PlanAccount, PlanAsker, exit_code, failed
 
 ROW = {"model_name": "general", "current_interval_remaining_percent": 80, "current_interval_status": 1}
 TOLD = {"model_remains": [ROW], "base_resp": {"status_code": 0, "status_msg": "success"}}

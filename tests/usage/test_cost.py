@@ -11,9 +11,7 @@ import pytest
 from portico.testing.clock import FakeClock
 from portico.usage import cost
 from portico.usage.cost import since, spending
-from portico.usage.entry import Bounds, Entry
-from portico.usage.history_file import HistoryFile
-from portico.usage.history_writer import HistoryWriter
+from portico.usage.history import Bounds, Entry, HistoryFile, HistoryWriter
 
 
 def an_entry(**changes):

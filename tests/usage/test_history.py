@@ -18,17 +18,14 @@ import pytest
 
 from portico.errors import StoreError
 from portico.interfaces.provider_spec import ModelCost, ModelSpec
-from portico.models.callable import CallableModel
+from portico.models.loader import CallableModel
 from portico.models.reference import ModelReference
 from portico.models.usage import Usage
 from portico.paths import STATE_ENV
 from portico.secret import Secret
 from portico.testing.canary import canary, in_text
 from portico.testing.clock import FakeClock
-from portico.usage.entry import Bounds
-from portico.usage.history import Entry, History, entry_of
-from portico.usage.history_file import COLUMNS, MIGRATIONS, HistoryFile
-from portico.usage.history_writer import HistoryWriter
+from portico.usage.history import COLUMNS, MIGRATIONS, Bounds, Entry, History, HistoryFile, HistoryWriter, entry_of
 
 DAY_MS = 86_400_000
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from portico.net.client import HttpClient
-from portico.usage.asking import PlanAsker
+from portico.usage.plan import PlanAsker
 from tests.segments import cut_server, failures, padded, response
 from tests.usage.test_asking import NO_PLAN, TOLD, an_account
 

@@ -1,8 +1,8 @@
-"""Keeping every sign-in fresh while nobody asks.
+"""Keeping every profile fresh: all the time, or once for cron and timers.
 
 The wall clock is looked at every second, against a list that is read again when the index changes: a suspended machine, a clock
 that is set and a sign-in by another process are all noticed within a second, and no long timer can oversleep: an event loop's
-timers stand still while the machine sleeps (clock_gettime(2), CLOCK_MONOTONIC). A sign-in that nobody uses is refreshed only as
+timers stand still while the machine sleeps (clock_gettime(2), CLOCK_MONOTONIC). A profile that nobody uses is refreshed only as
 often as its refresh token may need it.
 """
 
@@ -10,17 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
-from portico.auth.outcome import sign_in_expired
+from portico.auth.backoff import sign_in_expired
 from portico.errors import PorticoError, frames_of, internal_error, place_of
-from portico.store.off_loop import off_loop
+from portico.util.threads import off_loop
 
 if TYPE_CHECKING:
     from portico.auth.broker import TokenBroker
     from portico.interfaces.basics import Clock
-    from portico.store.profiles import Profile
+    from portico.store.records import Profile
     from portico.store.token_store import TokenStore
 
 TICK_S: Final = 1.0
@@ -122,3 +123,41 @@ class BackgroundRefresh:
             task.cancel()
         if tasks:
             await asyncio.wait(tasks)
+
+
+Result = Literal["refreshed", "not due", "resting", "waiting", "left to another process", "failed"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of one sign-in.
+
+    `resting`: nobody has used it lately. `waiting`: an attempt failed a moment ago, and the next one is not to come yet.
+    """
+
+    profile_id: str
+    result: Result
+    error: PorticoError | None = None
+
+
+async def refresh_what_is_due(broker: TokenBroker, store: TokenStore) -> list[Outcome]:
+    """Refresh every sign-in that is due, all at once; a failure of one is an outcome and stops no other.
+
+    Raises:
+        StoreError: the profiles cannot be read.
+    """
+    profiles = await off_loop(store.profiles)
+    return list(await asyncio.gather(*(_refresh(broker, profile) for profile in profiles)))
+
+
+async def _refresh(broker: TokenBroker, profile: Profile) -> Outcome:
+    if not broker.may_refresh(profile):
+        failed = profile.failure is not None and not profile.failure.terminal
+        return Outcome(profile.id, "waiting" if failed else "not due")
+    if await off_loop(lambda: broker.rests(profile)):
+        return Outcome(profile.id, "resting")
+    try:
+        asked = await broker.refresh_if_due(profile.id)
+    except PorticoError as error:
+        return Outcome(profile.id, "failed", error)
+    return Outcome(profile.id, "refreshed" if asked else "left to another process")

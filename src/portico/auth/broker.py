@@ -10,21 +10,17 @@ import asyncio
 import random
 from typing import TYPE_CHECKING, Final
 
-from portico.auth.exchange import POST_TIMEOUT_S, RETRY_TIMEOUT_S
-from portico.auth.flight import Flight, seen
-from portico.auth.freshness import is_usable, profile_due, rests
-from portico.auth.held import AccessToken, Ages, Refreshed
-from portico.auth.memory import Memory
-from portico.auth.outcome import sign_in_expired
-from portico.auth.pause import Pause, failed_recently, noted_pause
-from portico.auth.transaction import Transactions, Wish
-from portico.auth.unstored import Unstored
-from portico.auth.uses import Uses
+from portico.auth.backoff import Pause, failed_recently, noted_pause, sign_in_expired
+from portico.auth.freshness import Uses, is_usable, profile_due, rests
+from portico.auth.journal import Unstored
+from portico.auth.refresh import POST_TIMEOUT_S, RETRY_TIMEOUT_S, Transactions, Wish
+from portico.auth.single_flight import Flight, seen
+from portico.auth.tokens import AccessToken, Ages, Memory, Refreshed
 from portico.errors import LockBusy, PorticoError
-from portico.store.atomic import no_step
-from portico.store.off_loop import off_loop, start_off_loop
-from portico.store.profiles import OAuthProfile
+from portico.store.records import OAuthProfile
 from portico.store.token_store import ProfileTokens
+from portico.util.files import no_step
+from portico.util.threads import off_loop, start_off_loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -32,9 +28,9 @@ if TYPE_CHECKING:
     from portico.interfaces.authorization import FormPoster, TokenDialect
     from portico.interfaces.basics import Clock
     from portico.paths import Paths
-    from portico.store.atomic import OnStep
-    from portico.store.profiles import Profile
+    from portico.store.records import Profile
     from portico.store.token_store import TokenStore
+    from portico.util.files import OnStep
 
 __all__ = ("AccessToken", "TokenBroker")
 

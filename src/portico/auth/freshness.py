@@ -1,12 +1,24 @@
-"""When an access token is still good, and when it is time for the next one. Times are wall ms."""
+"""When an access token is still good, when it is time for the next one, and when it was last used. Times are wall ms.
+
+The last use is the time of an empty file of the profile's own, whichever process it was. Callers only touch that file, so that
+no lock and no write of the index stands between them and a token. If the use cannot be noted, the profile counts as unused, and
+is kept alive all the same.
+"""
 
 from __future__ import annotations
 
+import os
+
+from portico.paths import FILE_MODE, make_private_folder
+from portico.util.lock import short_name
+
 TYPE_CHECKING = False  # `typing` is a visible part of what a fresh token costs
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from portico.interfaces.basics import Clock
-    from portico.store.profile_record import Moment
-    from portico.store.profiles import Profile
+    from portico.paths import Paths
+    from portico.store.records import Moment, Profile
 
 LONGEST_MARGIN_MS = 300_000
 _SHARE_OF_LIFETIME = 5
@@ -50,7 +62,7 @@ def refresh_due(expires_at: int | None, issued_at: int, now_ms: int, spread: flo
 
 def moment(clock: Clock) -> Moment | None:
     """Now by both clocks, as the index keeps it; None where nothing tells this run of the machine from another."""
-    from portico.store.profile_record import Moment
+    from portico.store.records import Moment
 
     boot = clock.boot()
     return Moment(boot=boot, steady_ms=int(clock.monotonic() * 1000), wall_ms=clock.wall_ms()) if boot else None
@@ -108,3 +120,57 @@ def _half_of_refresh_token(profile: Profile) -> float:
         return float("inf")
     left = profile.refresh_expires_at - issued_at(profile)
     return issued_at(profile) + left / 2 if left > _SHORT_REFRESH_MS else float("inf")
+
+
+# Which day somebody used a token matters, and which minute does not.
+_NOTED_FOR_MS = 60_000
+_FLAGS = os.O_WRONLY | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+
+
+class Uses:
+    """The last use of each profile. Blocking, for some microseconds."""
+
+    def __init__(self, paths: Paths, clock: Clock) -> None:
+        self._folder = paths.uses
+        self._clock = clock
+        self._noted: dict[str, int] = {}
+
+    def note(self, profile_id: str) -> None:
+        """A token of the profile is being handed out."""
+        now = self._clock.wall_ms()
+        if not 0 <= now - self._noted.get(profile_id, -_NOTED_FOR_MS) < _NOTED_FOR_MS:
+            self._noted[profile_id] = now
+            try:
+                _touch(self._mark(profile_id), now)
+            except OSError:
+                return
+
+    def last(self, profile_id: str) -> int | None:
+        """When that was last noted (wall ms), None where it never was."""
+        try:
+            return self._mark(profile_id).stat().st_mtime_ns // 1_000_000
+        except OSError:
+            return None
+
+    def forget(self, profile_id: str) -> None:
+        """The profile is signed out."""
+        try:
+            self._mark(profile_id).unlink()
+        except OSError:
+            return
+
+    def _mark(self, profile_id: str) -> Path:
+        return self._folder / short_name(profile_id)
+
+
+def _touch(mark: Path, now_ms: int) -> None:
+    try:
+        descriptor = os.open(mark, _FLAGS, FILE_MODE)
+    except FileNotFoundError:
+        make_private_folder(mark.parent)
+        descriptor = os.open(mark, _FLAGS, FILE_MODE)
+    try:
+        # By descriptor where that can be done: a link in the mark's place must not lead to another file.
+        os.utime(descriptor if os.utime in os.supports_fd else mark, ns=(now_ms * 1_000_000, now_ms * 1_000_000))
+    finally:
+        os.close(descriptor)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from portico.interfaces.basics import Clock
-    from portico.store.profiles import Profile
+    from portico.store.records import Profile
 
 EXPIRING_MS: Final = 24 * 3_600_000
 

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 
     from portico.cli.ask_history import Course
     from portico.cli.runtime import Runtime
-    from portico.models.callable import CallableModel, Resolution
     from portico.models.failover import Attempt, Failover
+    from portico.models.loader import CallableModel, Resolution
     from portico.models.protocols.question import Image, Question
     from portico.models.usage import Usage
 
@@ -45,11 +45,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
 
 def ask(args: argparse.Namespace, rt: Runtime) -> int:
     """Stream one answer."""
-    from portico import signals
     from portico.cli.ask_history import Course
-    from portico.models.cooldown import Cooldowns
-    from portico.models.failover import Failover
+    from portico.models.failover import Cooldowns, Failover
     from portico.onboarding.pending import finish_pending
+    from portico.util import signals
 
     question = _question(args)
     finish_pending(rt)
@@ -68,7 +67,7 @@ def ask(args: argparse.Namespace, rt: Runtime) -> int:
 
 def _resolved(args: argparse.Namespace, rt: Runtime) -> Resolution:
     from portico.cli.token import pick_profile, say_which
-    from portico.models.callable import Resolution
+    from portico.models.loader import Resolution
 
     loader = rt.models()
     if args.profile is not None:
@@ -97,7 +96,7 @@ def _question(args: argparse.Namespace) -> Question:
     import sys
 
     from portico.models.protocols.question import Question
-    from portico.store.atomic import read_text
+    from portico.util.files import read_text
 
     if args.max_tokens is not None and args.max_tokens < 1:
         raise UsageError("usage", "--max-tokens is a whole number of 1 or more.")
@@ -115,7 +114,7 @@ def _image(path: str) -> Image:
     import mimetypes
 
     from portico.models.protocols.question import Image
-    from portico.store.atomic import read_file
+    from portico.util.files import read_file
 
     kind = mimetypes.guess_type(path)[0] or ""
     if not kind.startswith("image/"):

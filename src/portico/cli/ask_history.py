@@ -12,8 +12,8 @@ from portico.usage.history import ANSWERED, CUT, LEFT, entry_of
 if TYPE_CHECKING:
     from portico.cli.runtime import Runtime
     from portico.interfaces.basics import Clock
-    from portico.models.callable import CallableModel
     from portico.models.failover import Attempt, Failover
+    from portico.models.loader import CallableModel
     from portico.models.protocols.question import Piece
 
 CLIENT: Final = "ask"

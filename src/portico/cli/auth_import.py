@@ -112,7 +112,7 @@ def _carry_out(takeover: Takeover, request: ImportRequest, rt: Runtime) -> str:
     """Store, and then what becomes of the other copy: `removed`, `not-erased`, `kept`, `gone` or `changed`."""
     from portico.onboarding import importing
     from portico.onboarding.account_in_use import id_in_use, in_use_after, summary_lines
-    from portico.store.remedy import new_tokens
+    from portico.store.profiles import new_tokens
 
     profile = takeover.profile
     if takeover.present:

@@ -14,15 +14,15 @@ from portico.auth.health import check_code, health_now
 from portico.cli.auth_view import DAMAGED, all_as_json, expiry, in_use, now, say_signed_out
 from portico.errors import ExitCode, PorticoError
 from portico.onboarding.times import in_words, iso
-from portico.store.network_folder import shared_folder_warning
-from portico.store.passphrase import PassphraseSource
-from portico.store.remedy import sign_in_again
+from portico.store.encrypted_file import PassphraseSource
+from portico.store.profiles import sign_in_again
 from portico.store.token_store import local_token_store
+from portico.util.files import shared_folder_warning
 
 if TYPE_CHECKING:
     from portico.auth.health import Health
     from portico.cli.runtime import Runtime
-    from portico.store.profiles import Profile
+    from portico.store.records import Profile
     from portico.store.token_store import Snapshot
 
 _UNREADABLE = "store unreadable"

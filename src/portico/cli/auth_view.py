@@ -9,12 +9,12 @@ from portico.auth.health import health_now
 from portico.errors import ConfigError, ExitCode
 from portico.onboarding.pending import finish_pending
 from portico.onboarding.times import in_words, iso
-from portico.store.profiles import OAuthProfile
-from portico.store.remedy import SIGNED_OUT, sign_in
+from portico.store.profiles import SIGNED_OUT, sign_in
+from portico.store.records import OAuthProfile
 
 if TYPE_CHECKING:
     from portico.cli.runtime import Runtime
-    from portico.store.profiles import Profile
+    from portico.store.records import Profile
     from portico.store.token_store import Snapshot
 
 DAMAGED: Final = "damaged"  # its entry in the index, that is: nothing more is known

@@ -95,7 +95,7 @@ def _copy(rt: Runtime, data: bytes) -> Path:
 
 def _run(rt: Runtime, editor: list[str], copy: Path) -> None:
     """Let the editor have the terminal, and Ctrl-C with it; it gets no secret of this process's environment."""
-    from portico.children import child_environment, found_command
+    from portico.util.children import child_environment, found_command
 
     try:
         child = subprocess.Popen(found_command([*editor, str(copy)], rt.env), env=child_environment(rt.env))
@@ -112,7 +112,7 @@ def _run(rt: Runtime, editor: list[str], copy: Path) -> None:
 
 def _editor(rt: Runtime) -> list[str]:
     """The words of the editor's command."""
-    from portico.children import find_program
+    from portico.util.children import find_program
 
     chosen = rt.env.get(_variable(rt), "").strip()
     if chosen:

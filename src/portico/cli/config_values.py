@@ -10,7 +10,7 @@ from portico.config.document import Document, format_path, parse_path
 from portico.config.environment import is_reference, named_variable
 from portico.errors import ConfigError, PorticoError, UsageError
 from portico.secret import REDACTED, redact
-from portico.store.atomic import read_text
+from portico.util.files import read_text
 
 if TYPE_CHECKING:
     from portico.config.document import ConfigPath

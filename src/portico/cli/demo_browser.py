@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from portico.children import find_program
+from portico.util.children import find_program
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -67,7 +67,7 @@ def _fingerprint(ca_file: Path) -> str:
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
     from cryptography.x509 import load_pem_x509_certificate
 
-    from portico.store.atomic import read_file
+    from portico.util.files import read_file
 
     key = load_pem_x509_certificate(read_file(ca_file, 1 << 20)).public_key()
     spki = key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)

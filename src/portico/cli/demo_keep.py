@@ -7,9 +7,9 @@ import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from portico import signals
-from portico.children import child_environment, portico_command, portico_environment
 from portico.errors import ConfigError, ExitCode, LockBusy, PorticoError
+from portico.util import signals
+from portico.util.children import child_environment, portico_command, portico_environment
 
 if TYPE_CHECKING:
     from portico.cli.demo_play import Play
@@ -73,7 +73,7 @@ def _first_word(emulator: subprocess.Popen[bytes]) -> dict[str, Any]:
 
 
 def _tell_what_next(stage: Stage, pid: int) -> None:
-    from portico.store.passphrase import FILE_ENV
+    from portico.store.encrypted_file import FILE_ENV
 
     prog = stage.rt.program
     stage.tell("Emulator and sign-in stay. Three commands to try:")

@@ -102,7 +102,7 @@ class Play:
 
 def _store(stage: Stage) -> list[str]:
     """The options that choose the store: none where the keyring works, else a sealed file with a throwaway passphrase."""
-    from portico.store.passphrase import FILE_ENV, PassphraseSource
+    from portico.store.encrypted_file import FILE_ENV, PassphraseSource
     from portico.store.token_store import local_token_store
 
     try:
@@ -110,7 +110,7 @@ def _store(stage: Stage) -> list[str]:
     except StoreError as error:
         import secrets
 
-        from portico.store.atomic import write_private
+        from portico.util.files import write_private
 
         stage.tell("No keyring can be used here; a sealed file with a throwaway passphrase takes its place.")
         stage.more(f"why: {(error.why or error.message).partition(';')[0]}")

@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from portico import signals
-from portico.children import child_environment, portico_command, portico_environment
 from portico.cli.demo_browser import PID_FILE, window
 from portico.errors import PorticoError
-from portico.store.off_loop import off_loop
-from portico.store.passphrase import FILE_ENV
+from portico.store.encrypted_file import FILE_ENV
+from portico.util import signals
+from portico.util.children import child_environment, portico_command, portico_environment
+from portico.util.threads import off_loop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Mapping
@@ -144,16 +144,16 @@ def clean_environment(env: Mapping[str, str]) -> dict[str, str]:
 
 def clear_away(folder: Path) -> None:
     """End the background process and delete the keyring's records of a demo in `folder`."""
-    from portico.gateway import service
+    from portico.gateway import control
     from portico.gateway.keys import KeyPaths
     from portico.paths import STATE_ENV, resolve_paths
-    from portico.store.atomic import read_file
-    from portico.store.passphrase import PassphraseSource
+    from portico.store.encrypted_file import PassphraseSource
     from portico.store.token_store import local_token_store
+    from portico.util.files import read_file
 
     paths = resolve_paths(str(folder / "portico.json5"), {STATE_ENV: str(folder / "state")})
     with contextlib.suppress(PorticoError, OSError):
-        service.stop(paths)
+        control.stop(paths)
     for each in (paths, KeyPaths.of(paths)):
         with contextlib.suppress(PorticoError, OSError):
             store = local_token_store(each, passphrase=lambda: PassphraseSource({}))

@@ -98,9 +98,9 @@ def approve(args: argparse.Namespace, rt: Runtime) -> int:
     """
     import subprocess
 
-    from portico.children import child_environment, script_command
     from portico.emulation import approver
     from portico.emulation.state import read_state
+    from portico.util.children import child_environment, script_command
 
     state = read_state(rt.outside_emulator().paths.emulator)
     environment = child_environment({**rt.env, **state.env})

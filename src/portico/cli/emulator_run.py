@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from portico import signals
 from portico.errors import ConfigError, ExitCode, LockBusy, NoWayToSignIn
+from portico.util import signals
 
 if TYPE_CHECKING:
     from portico.cli.runtime import Runtime
@@ -33,7 +33,7 @@ def run_emulator(rt: Runtime, options: EmulatorOptions, *, region: str) -> int:
 
     from portico.cli.demo_stage import clear_away
     from portico.paths import make_private_folder
-    from portico.store.lock import FileLock
+    from portico.util.lock import FileLock
 
     emulators = known_emulators(rt)
     lock = FileLock(make_private_folder(rt.paths.locks) / "emulator.lock", what="the emulator")

@@ -41,15 +41,15 @@ def env(args: argparse.Namespace, rt: Runtime) -> int:
         ConfigError: `port-taken`: another program would get the key.
         SignInNeeded, ConfigError: no model answers to that name.
     """
-    from portico.children import without_proxy
     from portico.cli.gateway_keys import gateway_keys
     from portico.cli.tool_model import tool_model
-    from portico.gateway import service
+    from portico.gateway import control
+    from portico.gateway.client_env import variables
     from portico.gateway.port import PortTaken, bound, configured_port
-    from portico.gateway.tools import variables
+    from portico.util.children import without_proxy
 
     model = tool_model(rt, args.model)
-    condition, state = service.status(rt.paths)
+    condition, state = control.status(rt.paths)
     url = state.url if state is not None else f"http://127.0.0.1:{configured_port(rt)}"
     if condition != "running":
         try:

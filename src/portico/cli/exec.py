@@ -9,9 +9,9 @@ import sys
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 
-from portico.children import find_program, tool_environment
 from portico.errors import UsageError
-from portico.signals import BY_SIGNAL, EndedBySignal
+from portico.util.children import find_program, tool_environment
+from portico.util.signals import BY_SIGNAL, EndedBySignal
 
 if TYPE_CHECKING:
     import argparse
@@ -56,7 +56,7 @@ def run(args: argparse.Namespace, rt: Runtime) -> int:
     """
     from portico.cli.tool_gateway import gateway_for_a_tool
     from portico.cli.tool_model import tool_model
-    from portico.gateway.tools import TAKEN_OUT, arguments, variables
+    from portico.gateway.client_env import TAKEN_OUT, arguments, variables
 
     words = args.command[1:] if args.command[:1] == ["--"] else args.command
     program = _found(words, rt.env)

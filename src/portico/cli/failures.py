@@ -7,7 +7,7 @@ import sys
 from typing import Final
 
 from portico.errors import ExitCode, PorticoError, internal_error
-from portico.signals import EndedBySignal
+from portico.util.signals import EndedBySignal
 
 OUTPUT_FAILED: Final = "output-failed"
 _NO_OUTPUT: Final = (errno.ENOSPC, errno.EDQUOT, errno.EBADF, errno.EIO)

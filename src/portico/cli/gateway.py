@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
     from portico.cli.render import Output
     from portico.cli.runtime import Runtime
+    from portico.gateway.control import Ended
     from portico.gateway.ending import EndWatch
-    from portico.gateway.service import Ended
     from portico.gateway.state import GatewayState
-    from portico.store.lock import FileLock
+    from portico.util.lock import FileLock
 
 _EXAMPLES = """examples:
   {prog} gateway start          keep every sign-in fresh, in the background
@@ -87,9 +87,9 @@ def run(args: argparse.Namespace, rt: Runtime) -> int:
 def _serve(args: argparse.Namespace, rt: Runtime, watch: EndWatch, lock: FileLock) -> int:
     from portico.cli.gateway_keys import make_first_key
     from portico.cli.gateway_work import passphrase_from_stdin, serving
-    from portico.gateway.log import log_to_stderr
+    from portico.gateway.control import passphrase_for
+    from portico.gateway.metrics import log_to_stderr
     from portico.gateway.server import Terms, run_gateway
-    from portico.gateway.service import passphrase_for
 
     port = _port(args, rt)
     given = passphrase_from_stdin() if args.passphrase_stdin else None
@@ -106,7 +106,7 @@ def start(args: argparse.Namespace, rt: Runtime) -> int:
     """Start it, unless it runs already; one that `exec` has started stays from then on."""
     from portico.cli.gateway_service import installed
     from portico.cli.tool_gateway import keep_running
-    from portico.gateway import service
+    from portico.gateway import control
     from portico.gateway.state import running
 
     port = _port(args, rt)
@@ -121,7 +121,7 @@ def start(args: argparse.Namespace, rt: Runtime) -> int:
     if kept is not None:
         state = kept.start(rt, args.port)
     else:
-        state = service.start(rt.paths, port=port, passphrase=rt.passphrase, env=rt.env, store=rt.store_choice())
+        state = control.start(rt.paths, port=port, passphrase=rt.passphrase, env=rt.env, store=rt.store_choice())
     if not rt.options.json:
         rt.out.note(f"What your tools show it: {rt.program} gateway key show")
     return _answer(rt, state, {"started": True}, f"The gateway is running (pid {state.pid}) on {state.url}.")
@@ -137,10 +137,10 @@ def _say_other_port(rt: Runtime, port: int, *, is_service: bool) -> None:
 def stop(_args: argparse.Namespace, rt: Runtime) -> int:
     """End it."""
     from portico.cli.gateway_service import installed
-    from portico.gateway import service
+    from portico.gateway import control
 
     kept = installed(rt)
-    ended = service.stop(rt.paths) if kept is None else kept.stop(rt)
+    ended = control.stop(rt.paths) if kept is None else kept.stop(rt)
     if kept is not None and not rt.options.json:
         rt.out.note(f"It starts again at the next login ({kept}); to end that: {rt.program} gateway uninstall")
     if ended is None:
@@ -149,7 +149,7 @@ def stop(_args: argparse.Namespace, rt: Runtime) -> int:
 
 
 def _how_it_ended(ended: Ended) -> str:
-    from portico.gateway.service import TERM_S
+    from portico.gateway.control import TERM_S
 
     if ended.killed:
         return f"The gateway (pid {ended.pid}) did not end within {TERM_S:g} s of SIGTERM, and was killed (SIGKILL)."
@@ -172,22 +172,22 @@ def restart(args: argparse.Namespace, rt: Runtime) -> int:
 def _restarted(args: argparse.Namespace, rt: Runtime) -> tuple[Ended, GatewayState] | None:
     """The gateways before and after; None where none ran."""
     from portico.cli.gateway_service import installed
-    from portico.gateway import service
+    from portico.gateway import control
 
     kept, port = installed(rt), _port(args, rt)
     if kept is None:
-        return service.restart(rt.paths, port=port, passphrase=rt.passphrase, env=rt.env, store=rt.store_choice())
+        return control.restart(rt.paths, port=port, passphrase=rt.passphrase, env=rt.env, store=rt.store_choice())
     kept.check_port(args.port)  # before anything is stopped
-    return kept.restart(rt) if service.status(rt.paths)[0] != "stopped" else None
+    return kept.restart(rt) if control.status(rt.paths)[0] != "stopped" else None
 
 
 def status(_args: argparse.Namespace, rt: Runtime) -> int:
     """Say what is so, also of sign-ins that it cannot keep fresh any more."""
     from portico.cli.gateway_service import installed
-    from portico.gateway import service
+    from portico.gateway import control
     from portico.onboarding.times import iso
 
-    what, state = service.status(rt.paths)
+    what, state = control.status(rt.paths)
     ended, kept = _ended(rt), installed(rt)
     fields: dict[str, object] = {"status": what, "log": str(rt.paths.gateway_log), "signInNeeded": ended}
     fields["service"] = None if kept is None else {"kind": kept.manager.kind, "name": kept.service.name}

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from portico.cli.runtime import Runtime
     from portico.gateway.keys import GatewayKeys
     from portico.secret import Secret
-    from portico.store.profile_record import StoreName
+    from portico.store.records import StoreName
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - the only name this class has
 
@@ -99,7 +99,7 @@ def revoke(args: argparse.Namespace, rt: Runtime) -> int:
 def gateway_keys(rt: Runtime, *, store: StoreName | None = None, passphrase: Secret | None = None) -> GatewayKeys:
     """The keys; a new one goes to the named store, else to the one that the config chooses, else to that of the sign-ins."""
     from portico.gateway.keys import GatewayKeys, KeyPaths
-    from portico.store.passphrase import TEXT_ENV, PassphraseSource
+    from portico.store.encrypted_file import TEXT_ENV, PassphraseSource
 
     source = None if passphrase is None else PassphraseSource({TEXT_ENV: passphrase.reveal()})
 

@@ -7,9 +7,9 @@ import sys
 import time
 from typing import TYPE_CHECKING, Final
 
-from portico.children import child_environment, found_command
 from portico.errors import ConfigError, ExitCode
-from portico.store.atomic import file_error, read_end, read_start
+from portico.util.children import child_environment, found_command
+from portico.util.files import file_error, read_end, read_start
 
 if TYPE_CHECKING:
     import argparse

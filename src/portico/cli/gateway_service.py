@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import argparse
 
     from portico.cli.runtime import Runtime
-    from portico.gateway.service import Ended
+    from portico.gateway.control import Ended
     from portico.gateway.state import GatewayState
     from portico.services.service import Manager, Service
 
@@ -33,7 +33,7 @@ class Installed:
             UsageError: a `port` is asked for that only the configuration can give it.
             ConfigError: `service-failed`, `gateway-failed`.
         """
-        from portico.gateway.as_service import with_configured_port
+        from portico.gateway.service import with_configured_port
 
         self.check_port(port)
         self.manager.start(with_configured_port(self.service, rt))
@@ -46,12 +46,12 @@ class Installed:
 
         Raises: as `start` and `stop`.
         """
-        from portico.gateway import service
-        from portico.gateway.as_service import with_configured_port
+        from portico.gateway import control
         from portico.gateway.server import SERVICE_DRAIN_S
+        from portico.gateway.service import with_configured_port
 
         keeps_port = self.manager.keeps_port(with_configured_port(self.service, rt))
-        old = (service.give_way(rt.paths, SERVICE_DRAIN_S + service.TERM_S) if keeps_port else None) or self.stop(rt)
+        old = (control.give_way(rt.paths, SERVICE_DRAIN_S + control.TERM_S) if keeps_port else None) or self.stop(rt)
         return None if old is None else (old, self.start(rt, None))
 
     def check_port(self, port: int | None) -> None:
@@ -69,22 +69,22 @@ class Installed:
 
         Raises:
             ConfigError: `service-failed`.
-            LockBusy, StoreError: as `portico.gateway.service.stop`.
+            LockBusy, StoreError: as `portico.gateway.control.stop`.
         """
-        from portico.gateway import service
-        from portico.gateway.service import Ended
+        from portico.gateway import control
+        from portico.gateway.control import Ended
         from portico.gateway.state import gateway_lock, running
 
         before = running(rt.paths)
         pid = before.pid if before is not None else gateway_lock(rt.paths).holder()  # one that hangs is ended too
         self.manager.stop(self.service)
-        ended = service.stop(rt.paths)  # one that was started by hand is no child of the manager
+        ended = control.stop(rt.paths)  # one that was started by hand is no child of the manager
         return ended or (Ended(pid, before) if pid is not None else None)
 
 
 def installed(rt: Runtime) -> Installed | None:
     """The service of this installation, None where none is installed."""
-    from portico.gateway.as_service import gateway_service
+    from portico.gateway.service import gateway_service
     from portico.services.manager import manager_here
 
     manager = manager_here(rt.env)
@@ -100,15 +100,9 @@ def install(_args: argparse.Namespace, rt: Runtime) -> int:
         NetworkError: `proxy-unusable`: the file in `PORTICO_PROXY_FILE` cannot be used.
         StoreError: the sealed file store is in use and its passphrase is in no file.
     """
-    from portico.gateway import service
-    from portico.gateway.as_service import (
-        after_install,
-        gateway_to_install,
-        proxy_file,
-        proxy_that_goes,
-        usable_manager,
-    )
+    from portico.gateway import control
     from portico.gateway.port import bound
+    from portico.gateway.service import after_install, gateway_to_install, proxy_file, proxy_that_goes, usable_manager
 
     here = gateway_to_install(rt)
     manager, why = usable_manager(rt)
@@ -118,7 +112,7 @@ def install(_args: argparse.Namespace, rt: Runtime) -> int:
     without = proxy_that_goes(here, manager.environment(here))
     if without is not None:
         rt.out.warn(without)
-    before = Installed(here, manager).stop(rt) if manager.path(here).exists() else service.stop(rt.paths)
+    before = Installed(here, manager).stop(rt) if manager.path(here).exists() else control.stop(rt.paths)
     if here.port is not None:
         bound(here.port).close()  # whoever has it is named here; the manager would only say that it failed
     path = manager.install(here)
@@ -137,15 +131,15 @@ def install(_args: argparse.Namespace, rt: Runtime) -> int:
 def uninstall(_args: argparse.Namespace, rt: Runtime) -> int:
     """Stop the service and take it away."""
     from portico.cli.tool_gateway import is_for_tools
-    from portico.gateway import service
-    from portico.gateway.as_service import gateway_service, take_away
+    from portico.gateway import control
+    from portico.gateway.service import gateway_service, take_away
     from portico.gateway.state import read_state
 
     here = gateway_service(rt)
     gone, had_file = take_away(here, rt)
     state = read_state(rt.paths) if gone else None
     if gone and not (state is not None and is_for_tools(rt, state)):
-        service.stop(rt.paths)  # a manager that does not answer has not stopped it
+        control.stop(rt.paths)  # a manager that does not answer has not stopped it
     if rt.out.is_json:
         rt.out.json({"uninstalled": gone, "name": here.name, **({"deleted": [str(here.secrets)]} if had_file else {})})
     elif had_file:
@@ -156,7 +150,6 @@ def uninstall(_args: argparse.Namespace, rt: Runtime) -> int:
 
 
 def _answering(rt: Runtime) -> GatewayState:
-    from portico.gateway.child import READY_S
-    from portico.gateway.service import wait_until_running
+    from portico.gateway.control import READY_S, wait_until_running
 
     return wait_until_running(rt.paths, READY_S)

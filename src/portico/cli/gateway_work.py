@@ -15,13 +15,12 @@ from portico import version
 from portico.auth.background import BackgroundRefresh
 from portico.auth.broker import TokenBroker
 from portico.errors import ConfigError, PorticoError
-from portico.gateway.reloading import signature
+from portico.gateway.router import signature
 from portico.secret import Secret
-from portico.store.atomic import read_start
-from portico.store.keyring_backend import imported
-from portico.store.network_folder import shared_folder_warning
-from portico.store.off_loop import off_loop
-from portico.store.passphrase import TEXT_ENV, PassphraseSource
+from portico.store.encrypted_file import TEXT_ENV, PassphraseSource
+from portico.store.keyring import imported
+from portico.util.files import read_start, shared_folder_warning
+from portico.util.threads import off_loop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -37,7 +36,7 @@ _LOOK_EVERY_S = 1.0
 _SAME_LOOKS = 3
 _VERSION = re.compile(r'^__version__ = "([^"\n]+)"$', re.MULTILINE)
 # All that a request, a refresh, or a change of the config, the sign-ins or the keys runs through.
-_PACKAGES = ("auth", "config", "gateway", "models", "oauth", "plugins", "services", "store", "usage")
+_PACKAGES = ("auth", "config", "gateway", "interfaces", "models", "net", "oauth", "plugins", "services", "store", "usage", "util")
 # What a store of credentials imports when it is opened, as far as this system has it; and what prints the first line.
 _LATER = (
     "cryptography.hazmat.backends.openssl.backend",
@@ -80,7 +79,7 @@ async def tidy_up(rt: Runtime, store: TokenStore) -> None:
 @asynccontextmanager
 async def serving(rt: Runtime, passphrase: Secret | None, started_at: int) -> AsyncIterator[Inside]:
     """The inside of a gateway process that started at `started_at` (wall ms)."""
-    from portico.gateway.opening import open_front
+    from portico.gateway.router import open_front
     from portico.gateway.server import Inside
 
     installed = InstalledVersion(rt.clock)

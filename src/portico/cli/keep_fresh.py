@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from portico.auth.keep_fresh import Outcome
+    from portico.auth.background import Outcome
     from portico.cli.runtime import Runtime
     from portico.errors import PorticoError
     from portico.services.service import Service
@@ -53,13 +53,13 @@ def run(rt: Runtime) -> int:
     """Keep fresh in the foreground."""
     import asyncio
 
-    from portico import signals
     from portico.cli.gateway_work import keep_fresh as work
     from portico.errors import ExitCode
+    from portico.gateway.control import passphrase_for
     from portico.gateway.ending import asked_to_end
-    from portico.gateway.log import log_to_stderr
-    from portico.gateway.service import passphrase_for
-    from portico.services.notify import tell_service_manager
+    from portico.gateway.metrics import log_to_stderr
+    from portico.services.systemd import tell_service_manager
+    from portico.util import signals
 
     passphrase = passphrase_for(rt.paths, rt.passphrase, rt.env)
     log_to_stderr(_log(rt), verbose=rt.options.verbose)
@@ -82,11 +82,11 @@ def run(rt: Runtime) -> int:
 
 def once(rt: Runtime) -> int:
     """Refresh what is due; the exit code is that of `auth status --check`, without a look into the store."""
-    from portico import signals
+    from portico.auth.background import refresh_what_is_due
     from portico.auth.health import check_code
-    from portico.auth.keep_fresh import refresh_what_is_due
     from portico.cli.gateway_work import refreshing, tidy_up, unattended_store
-    from portico.gateway.service import passphrase_for
+    from portico.gateway.control import passphrase_for
+    from portico.util import signals
 
     async def refresh() -> list[Outcome]:
         store = unattended_store(rt, passphrase_for(rt.paths, rt.passphrase, rt.env))
@@ -117,7 +117,7 @@ def install(rt: Runtime) -> int:
         StoreError: the sealed file store is in use and its passphrase is in no file.
     """
     from portico.errors import ExitCode
-    from portico.gateway.as_service import after_install, proxy_file, proxy_that_goes, usable_manager
+    from portico.gateway.service import after_install, proxy_file, proxy_that_goes, usable_manager
 
     service = _service(rt)
     manager, why = usable_manager(rt)
@@ -139,7 +139,7 @@ def install(rt: Runtime) -> int:
 def uninstall(rt: Runtime) -> int:
     """Take it back from the service manager."""
     from portico.errors import ExitCode
-    from portico.gateway.as_service import take_away
+    from portico.gateway.service import take_away
 
     service = keep_fresh_service(rt)
     gone, had_file = take_away(service, rt)
@@ -154,7 +154,7 @@ def uninstall(rt: Runtime) -> int:
 
 def keep_fresh_service(rt: Runtime) -> Service:
     """The service by its names alone."""
-    from portico.gateway.as_service import a_service
+    from portico.gateway.service import a_service
     from portico.services.service import Verb
 
     verb = Verb("auth keep-fresh --install", "auth keep-fresh --uninstall")
@@ -163,7 +163,7 @@ def keep_fresh_service(rt: Runtime) -> Service:
 
 
 def _service(rt: Runtime) -> Service:
-    from portico.gateway.as_service import in_this_environment
+    from portico.gateway.service import in_this_environment
 
     return in_this_environment(keep_fresh_service(rt), rt)
 

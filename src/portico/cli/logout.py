@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from portico.errors import ExitCode, NotRevoked, PorticoError, StoreError, UsageError
-from portico.store.remedy import SIGNED_OUT
+from portico.store.profiles import SIGNED_OUT
 
 if TYPE_CHECKING:
     from portico.cli.runtime import Runtime
     from portico.onboarding.sign_out import SignedOut
-    from portico.store.profiles import Profile
+    from portico.store.records import Profile
 
 
 def run_logout(asked: str | None, rt: Runtime, *, all_profiles: bool, yes: bool) -> int:
@@ -20,8 +20,8 @@ def run_logout(asked: str | None, rt: Runtime, *, all_profiles: bool, yes: bool)
         NotRevoked: all is deleted here, but a provider has not revoked it. With `--json` it is in the report, as the next is.
         StoreError: a copy of a token could not be deleted.
     """
-    from portico import signals
     from portico.onboarding.account_in_use import id_in_use
+    from portico.util import signals
 
     chosen = _chosen(asked, rt, all_profiles=all_profiles)
     if not chosen:
@@ -61,7 +61,7 @@ def _changed(profile_id: str, why: str) -> UsageError:
 
 
 def _chosen(asked: str | None, rt: Runtime, *, all_profiles: bool) -> list[str]:
-    from portico.auth.named import not_signed_in
+    from portico.store.profiles import not_signed_in
 
     if all_profiles and asked is not None:
         raise UsageError("usage", "Give a profile or --all, not both.")

@@ -54,7 +54,7 @@ def _end_at_once(codes: list[int]) -> None:
     Before Python 3.14 such a thread is unwound where it stands once it asks for the interpreter, and the process aborts if that
     is in native code that cannot be unwound (https://github.com/python/cpython/issues/87135).
     """
-    threading, off_loop = sys.modules.get("threading"), sys.modules.get("portico.store.off_loop")
+    threading, off_loop = sys.modules.get("threading"), sys.modules.get("portico.util.threads")
     idle = off_loop.idle_threads() if off_loop is not None else ()
     if not codes or threading is None or not any(thread.daemon and thread not in idle for thread in threading.enumerate()):
         return
@@ -96,7 +96,7 @@ def _answer(words: list[str], program: str) -> int:
         print(fitted_help(top_level_help(program), sys.stdout))  # noqa: T201 - answered before there is an Output
         return 0
     from portico.cli.dispatch import dispatch
-    from portico.signals import handled
+    from portico.util.signals import handled
 
     with handled():
         return dispatch(words, program)

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from portico.models.loader import ModelLoader
     from portico.models.probe import Probe
     from portico.models.reference import ModelReference
-    from portico.store.profiles import Profile
+    from portico.store.records import Profile
 
 _STATUS: Final = {
     "ok": "ok",

@@ -5,16 +5,15 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from portico import signals
 from portico.errors import PorticoError, SignInNeeded, UsageError
+from portico.util import signals
 
 if TYPE_CHECKING:
     import argparse
 
     from portico.auth.broker import TokenBroker
     from portico.cli.runtime import Runtime
-    from portico.models.callable import CallableModel
-    from portico.models.loader import ModelLoader
+    from portico.models.loader import CallableModel, ModelLoader
     from portico.models.probe import Probe
     from portico.net.client import HttpClient
 

@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING, Literal
 
 from portico.errors import PorticoError, UsageError
 from portico.interfaces.provider_spec import ModelSpec
-from portico.models.catalog import host_of
-from portico.models.merging import CONFIG, CORRECTIONS
-from portico.models.reference import ModelReference, did_you_mean
-from portico.models.unknown import no_such_model
+from portico.models.catalog import CONFIG, CORRECTIONS, host_of
+from portico.models.reference import ModelReference, did_you_mean, no_such_model
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from portico.cli.models_overview import Overview
     from portico.cli.runtime import Runtime
-    from portico.store.profiles import Profile
+    from portico.store.records import Profile
 
 _MISSING: Final = 1
 _EXPIRING: Final = 2

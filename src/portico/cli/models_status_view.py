@@ -9,9 +9,9 @@ from portico.auth.freshness import own_time
 from portico.auth.health import EXPIRING_MS
 from portico.cli.models_overview import resolved, status_of
 from portico.models.credentials import API_KEY
-from portico.models.unknown import LIST, first_step, is_signed_in_to
+from portico.models.reference import LIST, first_step, is_signed_in_to
 from portico.onboarding.times import in_words
-from portico.store.remedy import SIGNED_OUT, sign_in
+from portico.store.profiles import SIGNED_OUT, sign_in
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from portico.models.loader import ModelLoader
     from portico.models.probe import Probe
     from portico.models.reference import ModelReference
-    from portico.store.profiles import Profile
+    from portico.store.records import Profile
 
 _WIDTH: Final = 14
 

@@ -61,7 +61,7 @@ def asked_by(args: argparse.Namespace) -> Asked:
     from portico.onboarding.request import KeyRequest
     from portico.onboarding.set_up import Asked
     from portico.secret import Secret
-    from portico.store.atomic import read_text
+    from portico.util.files import read_text
 
     request = request_from(args, choice="", make_default=not args.keep_default)
     key = KeyRequest(

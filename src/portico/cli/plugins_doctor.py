@@ -11,8 +11,7 @@ if TYPE_CHECKING:
 
     from portico.cli.runtime import Runtime
     from portico.interfaces.plugin_parts import DoctorCheck, Finding
-    from portico.plugins.discovery import Diagnostic
-    from portico.plugins.records import PluginRecord
+    from portico.plugins.discovery import Diagnostic, PluginRecord
 
 _CHECK_TIMEOUT_S = 10.0
 
@@ -60,7 +59,7 @@ def _show(rt: Runtime, broken: list[PluginRecord], diagnostics: list[Diagnostic]
 def _run_checks(checks: Sequence[DoctorCheck]) -> list[Finding]:
     if not checks:
         return []
-    from portico import signals
+    from portico.util import signals
 
     async def run_all() -> list[Finding]:
         return [finding for check in checks for finding in await _run_one(check)]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from portico.errors import ExitCode
-from portico.plugins.decision import with_plugin_off, with_plugin_on
+from portico.plugins.discovery import with_plugin_off, with_plugin_on
 from portico.plugins.manager import not_yours
 
 if TYPE_CHECKING:
     from portico.cli.runtime import Runtime
-    from portico.plugins.records import PluginRecord
+    from portico.plugins.discovery import PluginRecord
 
 
 def switch_on(rt: Runtime, name: str) -> int:

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from portico.cli.runtime import Runtime
-    from portico.plugins.records import PluginRecord
+    from portico.plugins.discovery import PluginRecord
 
 _COLUMNS = ("Name", "ID", "Status", "Source", "Version")
 _ROOM_FOR_SOURCE = 120

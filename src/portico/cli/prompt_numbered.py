@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from portico.cli.prompt_nobody import refuse
 from portico.cli.wrapping import fitted
 from portico.secret import Secret
-from portico.store.atomic import read_text
+from portico.util.files import read_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence

@@ -77,8 +77,8 @@ def purge(args: argparse.Namespace, rt: Runtime) -> int:
 
 def _end_services(done: _Purged, rt: Runtime) -> None:
     from portico.cli.keep_fresh import keep_fresh_service
-    from portico.gateway import service
-    from portico.gateway.as_service import gateway_service
+    from portico.gateway import control
+    from portico.gateway.service import gateway_service
     from portico.services.manager import manager_here
 
     manager = manager_here(rt.env)
@@ -89,15 +89,15 @@ def _end_services(done: _Purged, rt: Runtime) -> None:
         except PorticoError as error:
             done.left.append(f"the service {each.name}: {error}")
     try:
-        stopped = service.stop(rt.paths)
+        stopped = control.stop(rt.paths)
         done.gateway = stopped.pid if stopped is not None else None
     except PorticoError as error:
         done.left.append(f"the gateway: {error}")
 
 
 def _sign_out(done: _Purged, rt: Runtime) -> None:
-    from portico import signals
     from portico.onboarding.sign_out import sign_out
+    from portico.util import signals
 
     async def every() -> list[SignedOut]:
         view = rt.token_store.snapshot()

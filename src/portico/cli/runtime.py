@@ -111,7 +111,7 @@ class Runtime(Installation):
                 self.out.warn(f"{self.program}: {warning}")
 
     def ask_passphrase(self, question: str) -> Secret | None:
-        from portico.store.passphrase import FILE_ENV
+        from portico.store.encrypted_file import FILE_ENV
 
         return self.prompter.secret(question, flag=f"the passphrase in {FILE_ENV}") if self.prompter.interactive else None
 
@@ -139,6 +139,6 @@ class Runtime(Installation):
         """
         if not self.paths.gateway.exists():
             return False
-        from portico.gateway.service import status
+        from portico.gateway.control import status
 
         return status(self.paths)[0] != "stopped"

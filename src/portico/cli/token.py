@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from portico.auth.named import named_profile, not_signed_in
-from portico.auth.uses import Uses
+from portico.auth.freshness import Uses
 from portico.errors import ExitCode, UsageError
+from portico.store.profiles import named_profile, not_signed_in
 
 TYPE_CHECKING = False  # `typing` is a visible part of what a fresh token costs
 if TYPE_CHECKING:
     from portico.cli.runtime import Runtime
     from portico.models.loader import ModelLoader
     from portico.secret import Secret
-    from portico.store.profiles import Profile
+    from portico.store.records import Profile
 
 
 def print_token(asked: str | None, rt: Runtime) -> int:
@@ -84,7 +84,7 @@ def _fresh(profile: Profile, rt: Runtime) -> tuple[Secret, int | None] | None:
 
 
 def _refreshed(profile: Profile, rt: Runtime) -> tuple[Secret, int | None]:
-    from portico import signals
+    from portico.util import signals
 
     async def refresh() -> tuple[Secret, int | None]:
         async with rt.http() as http:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from portico.gateway.keys import GatewayKeys
     from portico.gateway.state import GatewayState
     from portico.secret import Secret
-    from portico.store.lock import FileLock
+    from portico.util.lock import FileLock
 
 _ANY_FREE: Final = 0
 # Seconds: another tool's gateway is being started, or drained.
@@ -58,14 +58,14 @@ def gateway_for_a_tool(rt: Runtime, tool: str) -> Iterator[tuple[GatewayState, S
 
 
 def _running(rt: Runtime) -> GatewayState:
-    from portico.gateway import service
+    from portico.gateway import control
     from portico.gateway.state import running
-    from portico.store.atomic import write_private
+    from portico.util.files import write_private
 
     present = running(rt.paths)
     if present is not None:
         return present
-    state = service.start(rt.paths, port=_free_port(rt), passphrase=rt.passphrase, env=rt.env, store=rt.store_choice())
+    state = control.start(rt.paths, port=_free_port(rt), passphrase=rt.passphrase, env=rt.env, store=rt.store_choice())
     write_private(_note(rt), state.instance.encode(), durable=False)
     return state
 
@@ -88,7 +88,7 @@ def keep_running(rt: Runtime, state: GatewayState) -> bool:
     Raises:
         LockBusy, StoreError: as `file_lock`.
     """
-    from portico.store.atomic import remove_private
+    from portico.util.files import remove_private
 
     with _one_at_a_time(rt):
         if not is_for_tools(rt, state):
@@ -103,16 +103,16 @@ def is_for_tools(rt: Runtime, state: GatewayState) -> bool:
     Raises:
         StoreError: the note of it cannot be read.
     """
-    from portico.store.atomic import read_private
+    from portico.util.files import read_private
 
     return _note(rt).exists() and read_private(_note(rt)) == state.instance.encode()
 
 
 def _clear_away(keys: GatewayKeys, waits: FileLock, rt: Runtime) -> None:
     """End the gateway that was started for tools, unless another one still uses it."""
-    from portico.gateway import service
+    from portico.gateway import control
     from portico.gateway.state import read_state
-    from portico.store.atomic import remove_private
+    from portico.util.files import remove_private
 
     remove_private(waits.path)
     waits.release()
@@ -120,7 +120,7 @@ def _clear_away(keys: GatewayKeys, waits: FileLock, rt: Runtime) -> None:
         return
     state = read_state(rt.paths)  # whether it answers or hangs
     if state is not None and is_for_tools(rt, state):
-        service.stop(rt.paths)
+        control.stop(rt.paths)
     remove_private(_note(rt))
 
 
@@ -143,14 +143,14 @@ def _waits(name: str, rt: Runtime) -> bool:
 
 def _lock_of(name: str, rt: Runtime) -> FileLock:
     from portico.paths import make_private_folder
-    from portico.store.lock import FileLock
+    from portico.util.lock import FileLock
 
     return FileLock(make_private_folder(rt.paths.locks) / f"{name}.lock", what="a tool")
 
 
 def _one_at_a_time(rt: Runtime) -> AbstractContextManager[object]:
     from portico.paths import make_private_folder
-    from portico.store.lock import file_lock
+    from portico.util.lock import file_lock
 
     return file_lock(make_private_folder(rt.paths.locks) / "exec.lock", _LONGEST_S, "the start and the end of tools")
 

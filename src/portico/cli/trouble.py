@@ -20,7 +20,7 @@ def say_ended(rt: Runtime) -> None:
         if not os.path.exists(rt.paths.index):  # noqa: PTH110 - Path's own raises where a folder may not be looked into
             return  # nobody has ever signed in, which need not be asked of the index
         from portico.auth.health import refused
-        from portico.store.remedy import new_tokens
+        from portico.store.profiles import new_tokens
 
         ended = refused(rt.token_store.profiles())
     except PorticoError:

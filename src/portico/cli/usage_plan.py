@@ -5,24 +5,20 @@ from __future__ import annotations
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
-from portico import signals
-from portico.auth.named import named_profile
 from portico.cli import usage_view as view
 from portico.errors import SignInNeeded, UsageError
 from portico.onboarding.pending import finish_pending
-from portico.store.off_loop import off_loop
-from portico.store.remedy import SIGNED_OUT, sign_in
-from portico.usage.accounts import plan_accounts
-from portico.usage.asking import PlanAsker
-from portico.usage.report import exit_code
+from portico.store.profiles import SIGNED_OUT, named_profile, sign_in
+from portico.usage.plan import PlanAsker, exit_code, plan_accounts
+from portico.util import signals
+from portico.util.threads import off_loop
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import AsyncIterator
 
     from portico.cli.runtime import Runtime
-    from portico.usage.accounts import PlanAccount
-    from portico.usage.report import PlanReport
+    from portico.usage.plan import PlanAccount, PlanReport
 
 _SHORTEST_WATCH_S: Final = 5.0
 

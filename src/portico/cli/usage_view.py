@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING, Final
 
 from portico.errors import SignInNeeded
 from portico.onboarding.times import in_words, iso
-from portico.usage.words import report_as_json, what_is_left
+from portico.usage.plan import report_as_json, what_is_left
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from portico.cli.runtime import Runtime
     from portico.interfaces.plan_reader import PlanWindow
-    from portico.usage.report import PlanReport, PlanState
+    from portico.usage.plan import PlanReport, PlanState
 
 _HEADERS: Final = ("Account", "For", "Window", "Left", "Resets in")
 _WORDS: Final[Mapping[PlanState, str]] = {

@@ -31,8 +31,8 @@ from portico.config.json5 import (
 )
 from portico.errors import ConfigError, LockBusy, UsageError
 from portico.paths import FILE_MODE, make_folder
-from portico.store.atomic import look_like, no_step, read_start, replace, sync_folder, temporaries, write_temporary
-from portico.store.lock import file_lock, short_name
+from portico.util.files import look_like, no_step, read_start, replace, sync_folder, temporaries, write_temporary
+from portico.util.lock import file_lock, short_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from portico.config.json5_edit import Editor, Splice
     from portico.interfaces.basics import JsonValue
-    from portico.store.atomic import OnStep
+    from portico.util.files import OnStep
 
 ConfigPath = tuple[str | int, ...]
 

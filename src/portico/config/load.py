@@ -14,7 +14,7 @@ from portico.config.problem import Problem, invalid, named, refuse_errors
 from portico.config.schema import CORRECTIONS, lacking_there, porticos_own
 from portico.config.sources import alone, exposed, read_stack
 from portico.errors import ConfigError
-from portico.store.passphrase import FILE_ENV
+from portico.store.encrypted_file import FILE_ENV
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping

@@ -21,8 +21,8 @@ from portico.config.json5 import Container, Scalar, array_index
 from portico.config.openclaw import INCLUDE
 from portico.config.problem import Problem, named
 from portico.errors import ConfigError
-from portico.ownership import Owners
 from portico.paths import UnknownHome, expanded
+from portico.util.ownership import Owners
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from portico.paths import FILE_MODE
 from portico.secret import redact
-from portico.store.atomic import file_error, read_end, write_in_place
+from portico.util.files import file_error, read_end, write_in_place
 from portico.version import __version__
 
 if TYPE_CHECKING:

@@ -7,14 +7,13 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from portico import signals
 from portico.doctor import files, gateway, models, network, references, sign_ins
 from portico.doctor.finding import Check, Found, Saw, Skipped
 from portico.doctor.patient import Patient
 from portico.errors import PorticoError
 from portico.secret import redact
-from portico.store.deadline import Deadlines
-from portico.store.off_loop import start_off_loop
+from portico.util import signals
+from portico.util.threads import Deadlines, start_off_loop
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence

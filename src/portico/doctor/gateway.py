@@ -5,11 +5,11 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from portico.children import this_python
 from portico.doctor.finding import Found, Saw, Skipped, of_error
 from portico.errors import PorticoError
 from portico.services.service import LONGEST_FILE
-from portico.store.atomic import read_file
+from portico.util.children import this_python
+from portico.util.files import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -24,11 +24,11 @@ _FLOOR: Final = re.compile(r"^([A-Za-z0-9._-]+)\s*>=\s*([0-9.]+)")
 
 def running(patient: Patient) -> Iterator[Seen]:
     """A gateway that does not answer, or whose port another program has."""
-    from portico.gateway import service
+    from portico.gateway import control
     from portico.gateway.port import PortTaken, bound, configured_port
 
     here = patient.here
-    condition, state = service.status(here.paths)
+    condition, state = control.status(here.paths)
     yield Saw(f"{condition}, port {state.port}" if state is not None else condition)
     if condition == "unresponsive":
         why = "It neither refreshes tokens nor answers your tools."
@@ -39,7 +39,7 @@ def running(patient: Patient) -> Iterator[Seen]:
             why,
             "{prog} gateway restart",
         )
-    elif state is not None and service.lacks_passphrase(here.paths, state):
+    elif state is not None and control.lacks_passphrase(here.paths, state):
         yield Found("gateway-locked", "error", "The gateway cannot open the sealed file store.", hint="{prog} gateway restart")
     if patient.config is None:
         return
@@ -57,8 +57,8 @@ def running(patient: Patient) -> Iterator[Seen]:
 
 def service_file(patient: Patient) -> Iterator[Seen]:
     """A service that is installed and would run something else than what is here now."""
-    from portico.gateway.as_service import gateway_service, gateway_to_install
-    from portico.oauth.proxy import names_a_way
+    from portico.gateway.service import gateway_service, gateway_to_install
+    from portico.net.proxy import names_a_way
     from portico.services.manager import manager_here
 
     here = patient.here
@@ -87,7 +87,7 @@ def service_file(patient: Patient) -> Iterator[Seen]:
 
 
 def _ways(environment: Mapping[str, str]) -> dict[str, str]:
-    from portico.oauth.proxy import FILE_ENV, VARIABLES
+    from portico.net.proxy import FILE_ENV, VARIABLES
 
     return {name: value for name, value in environment.items() if name in {*VARIABLES, FILE_ENV}}
 

@@ -10,8 +10,8 @@ from portico.config.references import model_names
 from portico.doctor.finding import Found, Saw, Skipped, of_error
 from portico.errors import ConfigError, PorticoError, SignInNeeded
 from portico.models.endpoints import checked_base_url, misfits
-from portico.models.unknown import KeyNotSet, first_step, is_signed_in_to
-from portico.store.remedy import SIGNED_OUT, sign_in
+from portico.models.reference import KeyNotSet, first_step, is_signed_in_to
+from portico.store.profiles import SIGNED_OUT, sign_in
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,11 +8,11 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from portico import signals
 from portico.doctor.finding import Found, Saw, Skipped, of_error
 from portico.errors import PorticoError
-from portico.store.profiles import OAuthProfile
+from portico.store.records import OAuthProfile
 from portico.urls import is_nearby
+from portico.util import signals
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -32,7 +32,7 @@ _SET_CLOCK: Final = (
 
 def hosts(patient: Patient) -> Iterable[Seen]:
     """A proxy that cannot be used; a host that does not answer, once for each cause; a clock that is not the host's."""
-    from portico.oauth import proxy
+    from portico.net import proxy
 
     found = [*map(of_error, proxy.problems()), *signals.run(_hosts(patient))]
     servers = sorted(_origins(patient))
@@ -111,7 +111,7 @@ def _configured(patient: Patient) -> Iterator[str]:
 
 
 async def _plans(patient: Patient) -> list[Found]:
-    from portico.usage.asking import PlanAsker
+    from portico.usage.plan import PlanAsker
 
     here = patient.here
     async with here.http() as http:

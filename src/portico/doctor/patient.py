@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from portico.config.load import LoadedConfig
     from portico.installation import Installation
     from portico.models.loader import ModelLoader
-    from portico.store.keyring_store import KeyringStore
-    from portico.store.profiles import Profile, StoreName
+    from portico.store.keyring import KeyringStore
+    from portico.store.records import Profile, StoreName
     from portico.store.token_store import LocalTokenStore
-    from portico.usage.accounts import PlanAccount
+    from portico.usage.plan import PlanAccount
 
 
 class Patient:
@@ -74,7 +74,7 @@ class Patient:
     @cached_property
     def accounts(self) -> tuple[PlanAccount, ...]:
         """Whose plan can be asked about."""
-        from portico.usage.accounts import plan_accounts
+        from portico.usage.plan import plan_accounts
 
         if self.models is None:
             return ()

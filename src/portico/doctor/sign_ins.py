@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Final
 
 from portico.doctor.finding import Found, Saw, Skipped, of_error
 from portico.errors import ConfigError, PorticoError
-from portico.store.profiles import OAuthProfile
-from portico.store.remedy import sign_in_again, without_sign_in
+from portico.store.profiles import sign_in_again, without_sign_in
+from portico.store.records import OAuthProfile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -136,7 +136,7 @@ def plugins(patient: Patient) -> Iterator[Seen]:
 
 
 def _on(patient: Patient, plugin: str) -> Callable[[], str]:
-    from portico.plugins.decision import with_plugin_on
+    from portico.plugins.discovery import with_plugin_on
 
     def switch_on() -> str:
         patient.here.config.file.edit(lambda document: with_plugin_on(document, plugin))

@@ -8,11 +8,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
-from portico.children import script_command, without_proxy
 from portico.emulation import approver
 from portico.emulation.authority import make_authority
 from portico.emulation.proxy import EmulationProxy
 from portico.paths import CONFIG_ENV, STATE_ENV, make_private_folder
+from portico.util.children import script_command, without_proxy
 
 if TYPE_CHECKING:
     import asyncio

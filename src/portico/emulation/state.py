@@ -10,7 +10,7 @@ from urllib.parse import quote, urlsplit
 
 from portico.errors import UsageError
 from portico.paths import EMULATOR_ENV
-from portico.store.atomic import read_private, remove_private, write_private
+from portico.util.files import read_private, remove_private, write_private
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

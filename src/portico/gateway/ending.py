@@ -19,12 +19,12 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from portico.signals import BY_SIGNAL, unfinished, wait_for_unfinished
+from portico.util.signals import BY_SIGNAL, unfinished, wait_for_unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from portico.store.lock import FileLock
+    from portico.util.lock import FileLock
 
 DRAIN_S: Final = 3.0
 """Seconds that requests under way get after a signal has asked to end."""

@@ -13,14 +13,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from portico.errors import NetworkError, PorticoError, frames_of, place_of
-from portico.gateway.headers import to_client
-from portico.gateway.outcome import Outcome, headers_of
+from portico.gateway.metrics import Outcome, headers_of
+from portico.gateway.replies import to_client
 from portico.models.acceptance import Patience, read_event
 from portico.models.client import attempt, request_headers
 from portico.models.failover import Failover, first_answer
 from portico.models.protocols import PROTOCOLS
-from portico.models.refusal import AttemptFailed, is_json, json_object, local_trouble, shown
-from portico.models.refusal_errors import no_answer
+from portico.models.provider_errors import AttemptFailed, is_json, json_object, local_trouble, no_answer, shown
 from portico.models.usage import Usage
 from portico.net.errors import AnswerCut
 from portico.net.sse import EventParser
@@ -29,17 +28,16 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from portico.auth.broker import TokenBroker
-    from portico.gateway.body import Body
-    from portico.gateway.live_models import Candidates
-    from portico.gateway.outcome import End
+    from portico.gateway.metrics import End
+    from portico.gateway.request_body import Body
+    from portico.gateway.router import Candidates
     from portico.gateway.routes import Route
     from portico.interfaces.basics import Clock
     from portico.models.acceptance import Accepted
-    from portico.models.callable import CallableModel
-    from portico.models.cooldown import Cooldowns
-    from portico.models.failover import Attempt
+    from portico.models.failover import Attempt, Cooldowns
+    from portico.models.loader import CallableModel
     from portico.models.protocols.question import ApiProtocol, Piece
-    from portico.models.refusal import Refusal
+    from portico.models.provider_errors import Refusal
     from portico.net.client import HttpClient, Response
     from portico.secret import Secret
 

@@ -16,9 +16,8 @@ from typing import TYPE_CHECKING, Final
 from portico.errors import SignInNeeded, StoreError, UsageError
 from portico.paths import Paths
 from portico.secret import Secret
-from portico.store.profiles import GatewayKeyProfile, Profile
-from portico.store.records import fingerprint
-from portico.store.remedy import sign_in_again, without_sign_in
+from portico.store.profiles import sign_in_again, without_sign_in
+from portico.store.records import GatewayKeyProfile, Profile, fingerprint
 from portico.store.token_store import ABSENT, GenerationChanged, Tokens
 
 if TYPE_CHECKING:

@@ -1,17 +1,35 @@
-"""Counters in Prometheus' text format (https://prometheus.io/docs/instrumenting/exposition_formats/), without credentials."""
+"""What became of a request, for everyone who wants to know: counters, the usage history, the log, and the response's headers.
+
+The counters are in Prometheus' text format (https://prometheus.io/docs/instrumenting/exposition_formats/), without credentials.
+A row of the history holds what a request took and cost, and nothing of what it said. The log has Portico's own messages and
+other libraries' warnings, without secrets, and never grows beyond its limit.
+"""
 
 from __future__ import annotations
 
+import contextlib
+import logging
+import os
+import sys
 from bisect import bisect_left
 from collections import Counter
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal
+
+from portico.gateway.keys import tool_of
+from portico.models.usage import Usage
+from portico.paths import FILE_MODE, make_private_folder
+from portico.secret import redact
+from portico.usage.history import ANSWERED, CUT, LEFT, entry_of
+from portico.util.files import file_error, read_end, replace, write_private
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
 
-    from portico.gateway.outcome import Outcome
-    from portico.models.callable import CallableModel
-    from portico.models.usage import Usage
+    from portico.gateway.forward import Call
+    from portico.models.failover import Attempt
+    from portico.models.loader import CallableModel, Passed
+    from portico.usage.history import Entry
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4"
 _SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -107,3 +125,143 @@ def _line(name: str, labels: Iterable[tuple[str, str]], count: int) -> str:
 
 def _escaped(value: str) -> str:
     return value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+
+
+End = Literal["answered", "refused", "cut", "client-gone"]
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """For the log, the counters and the history. `began_at` is wall ms, the other times are spans in ms.
+
+    `model` is the one that answered, None where none did; `usage` is None where the provider did not tell it; `why` says why the
+    answer did not come whole.
+    """
+
+    call: Call
+    end: End
+    status: int
+    attempts: Sequence[Attempt]
+    began_at: int
+    whole_ms: int
+    first_byte_ms: int | None = None
+    model: CallableModel | None = None
+    usage: Usage | None = None
+    why: str = ""
+
+
+def headers_of(model: CallableModel | None, attempts: Sequence[Attempt], passed: Sequence[Passed]) -> dict[str, str]:
+    """The headers that say which model answered, and what came of each other one, in the order of trying."""
+    tries = [f"{one.model.reference}; {one.model.profile_id or 'key'}; {_word(one)}" for one in attempts]
+    tries += [f"{one.reference}; {one.error.id}" for one in passed]
+    answered = {} if model is None else {"x-portico-model": _plain(str(model.reference))}
+    return {**answered, "x-portico-attempts": _plain(", ".join(tries))}
+
+
+def _word(attempt: Attempt) -> str:
+    if attempt.outcome == "answered" or attempt.refusal is None:
+        return "answered"
+    kind = attempt.refusal.word
+    if attempt.outcome == "passed over":
+        return f"{'skipped' if attempt.rest is None else 'resting'} after {kind}"
+    return f"{kind} {attempt.refusal.status}" if attempt.refusal.status is not None else kind
+
+
+def _plain(text: str) -> str:
+    """Printable ASCII: what a header may hold (RFC 9110 section 5.5)."""
+    return text if text.isascii() and text.isprintable() else "".join(each if " " <= each <= "~" else "?" for each in text)
+
+
+_WORDS: Final[Mapping[End, str]] = {"answered": ANSWERED, "cut": CUT, "client-gone": LEFT}
+
+
+def entry_for(outcome: Outcome) -> Entry | None:
+    """The row; None for what is no use of a model: counting tokens, and requests that no candidate was left for."""
+    if outcome.call.route.counts or not outcome.attempts:
+        return None
+    asked = [attempt for attempt in outcome.attempts if attempt.outcome != "passed over"] or [outcome.attempts[-1]]
+    model, refusal = outcome.model or asked[-1].model, asked[-1].refusal
+    return entry_of(
+        model,
+        outcome.usage or Usage(),
+        at_ms=outcome.began_at,
+        client=tool_of(outcome.call.client) or outcome.call.client,
+        outcome=_WORDS.get(outcome.end) or (refusal.word if refusal is not None else "refused"),
+        attempts=len(asked),
+        api=outcome.call.route.api,
+        first_byte_ms=outcome.first_byte_ms,
+        latency_ms=outcome.whole_ms,
+    )
+
+
+if TYPE_CHECKING:
+    from pathlib import Path
+    from typing import TextIO
+
+    _Stream = logging.StreamHandler[TextIO]
+else:
+    _Stream = logging.StreamHandler
+
+LIMIT: Final = 1 << 20
+# A FIFO in the log's place is an error at once (ENXIO): otherwise opening it waits for a reader.
+_LOG_FLAGS: Final = os.O_WRONLY | os.O_APPEND | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
+
+
+def open_log(path: Path) -> int:
+    """A descriptor that appends to the log; one that is too long is put aside first, as `<name>.old`.
+
+    Raises:
+        StoreError: it cannot be opened.
+    """
+    make_private_folder(path.parent)
+    try:
+        if path.exists() and path.lstat().st_size > LIMIT:
+            replace(path, _aside(path))
+        log = os.open(path, _LOG_FLAGS, FILE_MODE)
+        if os.name == "posix":
+            os.fchmod(log, FILE_MODE)
+    except OSError as error:
+        raise file_error("store-write-failed", f"cannot write {path}", error) from error
+    return log
+
+
+def log_to_stderr(path: Path, *, verbose: bool) -> None:
+    """Log with the time of each remark, redacted, whoever makes it. Where stderr is the log at `path`, it is kept short."""
+    handler = _Capped(path)
+    handler.setFormatter(_Redacted("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+    logging.captureWarnings(capture=True)
+    logging.getLogger().addHandler(handler)
+    logging.getLogger("portico").setLevel(logging.DEBUG if verbose else logging.INFO)
+
+
+class _Capped(_Stream):
+    """Writes to stderr. It is the file of a process that may run for months, so nobody else would shorten it."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__(sys.stderr)
+        self._path = path
+
+    def emit(self, record: logging.LogRecord) -> None:
+        super().emit(record)
+        # A log that cannot be shortened is no reason to end.
+        with contextlib.suppress(Exception):
+            self._shorten()
+
+    def _shorten(self) -> None:
+        fd = self.stream.fileno()
+        found = os.fstat(fd)
+        if found.st_size <= LIMIT or not os.path.samestat(found, self._path.stat()):
+            return
+        # Copied and cut rather than renamed: the descriptor stays, and Windows renames no file that is open.
+        write_private(_aside(self._path), read_end(self._path, 2 * LIMIT), durable=False)
+        os.ftruncate(fd, 0)
+        os.lseek(fd, 0, os.SEEK_SET)
+
+
+class _Redacted(logging.Formatter):
+    def format(self, record: logging.LogRecord) -> str:
+        return redact(super().format(record))
+
+
+def _aside(path: Path) -> Path:
+    return path.with_name(f"{path.name}.old")

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Final
 
 from portico.errors import ConfigError, NoWayToSignIn, UsageError
 from portico.interfaces.authorization import Redirect
-from portico.oauth.loopback import bind_loopback
-from portico.oauth.tcp_sockets import IPV4, IPV6, LISTENS, Address, listed, mapped, written
-from portico.store.atomic import read_start
+from portico.net.peer import IPV4, IPV6, LISTENS, Address, listed, mapped, written
+from portico.net.server import bind_loopback
+from portico.util.files import read_start
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,9 +1,6 @@
 """One gateway process, in the foreground: from the bound port to the drained end.
 
-It ends for one of three reasons. A signal asks it to end: requests under way get 3 s. `gateway restart` asks it to give way:
-another process becomes the gateway at once, and this one finishes its streams beside it. As a systemd service whose port is kept
-by a socket unit, the other process starts when this one has ended, 30 s later at most. Or another version of Portico is
-installed, and the service manager starts that one.
+Its HTTP side lets programs of this machine in, answers `/health`, and serves the models behind a key.
 """
 
 from __future__ import annotations
@@ -21,16 +18,16 @@ from typing import TYPE_CHECKING, Any, Final, Literal, TypeVar
 
 from aiohttp import web
 
-from portico import signals
 from portico.errors import LockBusy, StoreError
-from portico.gateway.app import BOUNDS, make_server
-from portico.gateway.descriptors import most_connections
+from portico.gateway.access import answer, local_hosts, most_connections, not_understood, refusal, refused
 from portico.gateway.ending import ANSWER_S, DRAIN_S, asked_to_end, asked_to_give_way
 from portico.gateway.port import bound, passed_on
-from portico.gateway.proof import new_key
-from portico.gateway.state import GatewayState, gateway_lock, read_state, remove_state, write_state
-from portico.services.notify import has_manager, tell_service_manager
-from portico.store.off_loop import off_loop
+from portico.gateway.routes import HEALTH
+from portico.gateway.state import GatewayState, gateway_lock, is_challenge, new_key, prove, read_state, remove_state, write_state
+from portico.net.server import Bounds, QuietServer
+from portico.services.systemd import has_manager, tell_service_manager
+from portico.util import signals
+from portico.util.threads import off_loop
 from portico.version import __version__
 
 if TYPE_CHECKING:
@@ -38,11 +35,41 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine, Mapping
     from contextlib import AbstractAsyncContextManager
 
+    from portico.gateway.api import Front
     from portico.gateway.ending import EndWatch
-    from portico.gateway.front import Front
     from portico.interfaces.basics import Clock
     from portico.paths import Paths
-    from portico.store.lock import FileLock
+    from portico.util.lock import FileLock
+
+# A stream for each of many tools, and no more than a process can have open with as many connections to providers.
+BOUNDS: Final = Bounds(idle_s=75.0, connections=2048, lingers_s=2.0, cancels=True)
+
+
+def make_server(state: GatewayState, front: Front | None, bounds: Bounds = BOUNDS) -> QuietServer:
+    """The server of one gateway process. `/health` needs no key and holds nothing secret; a challenge is answered.
+
+    Without a `front` there is nothing else.
+    """
+    hosts = local_hosts(state.port)
+
+    async def handle(request: web.BaseRequest) -> web.StreamResponse:
+        hostile = refusal(request, hosts)
+        if hostile is not None:
+            return hostile
+        if request.path == HEALTH:
+            return _health(request, state)
+        return refused(404, "not-found", "There is nothing at this path.") if front is None else await front.respond(request)
+
+    return QuietServer(handle, not_understood, bounds)
+
+
+def _health(request: web.BaseRequest, state: GatewayState) -> web.StreamResponse:
+    if request.method not in {"GET", "HEAD"}:
+        return refused(405, "wrong-method", f"{HEALTH} takes GET.", Allow="GET, HEAD")
+    challenge = request.query.get("challenge", "")
+    proof = {"proof": prove(state.key, challenge)} if is_challenge(challenge) else {}
+    return answer(200, {"status": "ok", "version": __version__, **state.as_json(), **proof})
+
 
 # Seconds until a connection is aborted whose request has had its time.
 _SHUTDOWN_S: Final = 0.5

@@ -1,283 +1,201 @@
-"""Starting, finding and ending the gateway of a state folder. Each says what is so, not what was meant."""
+"""Portico's processes as services of the operating system: the same installation, from any folder, and no secret in a file."""
 
 from __future__ import annotations
 
-import contextlib
-import os
-import signal
-import sys
-import time
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
 
-from portico.errors import ConfigError, LockBusy
-from portico.gateway.ending import GIVE_WAY, Pinned, has_open
-from portico.gateway.state import GatewayState, gateway_lock, read_state, remove_state, running
+from portico.errors import NetworkError, StoreError
+from portico.gateway.control import same_installation, uses_sealed_file
+from portico.net import proxy
+from portico.paths import expanded
+from portico.secret import Secret
+from portico.services.manager import manager_here
+from portico.services.service import Service, Verb, remove_secrets
+from portico.store.encrypted_file import FILE_ENV
+from portico.util.children import LOOPBACK, NO_PROXY, portico_command, without_proxy
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from pathlib import Path
 
-    from portico.paths import Paths
-    from portico.secret import Secret
-    from portico.store.lock import FileLock
-    from portico.store.passphrase import PassphraseSource
-    from portico.store.profile_record import StoreName
+    from portico.installation import Installation
+    from portico.services.service import Manager
 
-__all__ = (
-    "TERM_S",
-    "Ended",
-    "GatewayState",
-    "lacks_passphrase",
-    "passphrase_for",
-    "restart",
-    "running",
-    "start",
-    "status",
-    "stop",
-    "uses_sealed_file",
-    "wait_until_running",
-)
-
-Condition = Literal["running", "stopped", "unresponsive"]
-
-TERM_S: Final = 5.0
-"""Seconds that a gateway has to end after SIGTERM; it ends itself by force a little earlier (`ending.LONGEST_S`)."""
-_AFTER_KILL_S: Final = 5.0
-_KILL: Final = getattr(signal, "SIGKILL", signal.SIGTERM)  # on Windows SIGTERM ends a process at once
-_LOOK_EVERY_S: Final = 0.02
-# Seconds from a process's letting go of the lock to its end.
-_REAP_S: Final = 1.0
+_CERTIFICATES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
-@dataclass(frozen=True, slots=True)
-class Ended:
-    """A gateway that was ended. `state`: its note, None where it had not written one yet. `killed`: SIGTERM was not enough."""
-
-    pid: int
-    state: GatewayState | None
-    killed: bool = False
+def a_service(here: Installation, name: str, description: str, *, verb: Verb, words: tuple[str, ...], log: Path) -> Service:
+    """The service that runs `words` as a command of this installation, as far as its files are concerned."""
+    full_name = f"portico-{name}{f'-{here.paths.state_id}' if here.paths.state_id else ''}"
+    command = tuple(portico_command(*words))
+    return Service(full_name, description, verb, command, {}, log, secrets=here.paths.state / f"{name}-proxy.env")
 
 
-def start(
-    paths: Paths,
-    *,
-    port: int,
-    passphrase: PassphraseSource | None = None,
-    env: Mapping[str, str] | None = None,
-    store: StoreName | None = None,
-) -> GatewayState:
-    """Start a gateway in the background and return once it answers. `passphrase` is asked only if the file store is in use.
+def in_this_environment(service: Service, here: Installation, installed: Mapping[str, str] | None = None) -> Service:
+    """The service with what makes its process this installation, with this way to the network.
 
-    `store` is the one that the config chooses for what is new.
+    The way is the variables that count here, which a service manager does not know. A proxy with a password goes into a file of
+    its own, which only the user can read; the service's file names that one. A file that the user has made is named itself, as
+    long as no password has to stand beside it.
+
+    `installed` has the variables that the service was installed with: of a kind that this environment says nothing of, they stay.
 
     Raises:
-        LockBusy: `gateway-running`.
-        ConfigError: `port-taken`, `gateway-failed`.
-        StoreError: the file store's passphrase cannot be had, or the state folder cannot be used.
+        NetworkError: `proxy-unusable`: the file in `PORTICO_PROXY_FILE` cannot be used.
+        StoreError: the sealed file store is in use and its passphrase is in no file.
+        ConfigError: `unknown-home`: that file's path begins with the home folder of an unknown user.
     """
-    env = os.environ if env is None else env
-    secret = passphrase_for(paths, passphrase, env, store)
-    return _start(paths, port, secret, env)
+    env = here.env if installed is None else _with_what_stays(here.env, installed)
+    variables, secret = _way(service, here, env)
+    environment = {**same_installation(here.paths, here.env), **variables}
+    if proxy.names_a_way(environment) or secret:
+        environment |= without_proxy(environment)
+    environment |= {name: value for name in _CERTIFICATES if (value := env.get(name))}
+    if uses_sealed_file(here.paths, here.store_choice()):
+        if not env.get(FILE_ENV):
+            raise StoreError(
+                "passphrase-needed",
+                "the sealed file store needs its passphrase whenever a token is refreshed, and a unit file is no place for it",
+                hint=f"put it into a file that only you can read, set {FILE_ENV} to that file, and run the command again",
+            )
+        environment[FILE_ENV] = str(expanded(env[FILE_ENV], FILE_ENV).absolute())
+    return replace(service, environment=environment, secret_environment=secret)
 
 
-def stop(paths: Paths) -> Ended | None:
-    """End the gateway: SIGTERM, and SIGKILL if it has not ended `TERM_S` seconds later; None where none is running.
+def _way(service: Service, here: Installation, env: Mapping[str, str]) -> tuple[dict[str, str], dict[str, Secret]]:
+    """The variables of the way to the network: what the service's file may hold, and what it may not."""
+    own, path = proxy.counting(env), proxy.file_in(env)
+    of_file = proxy.behind(env, path) if path is not None else {}  # read in any case: a service with an unusable one is of no use
+    # A file of Portico's own goes when its service goes, which may be the other one.
+    is_ours = path is not None and path.resolve().parent == here.paths.state.resolve()
+    if path is not None and not is_ours and not any(map(_may_hold_password, own.items())):
+        return {**own, proxy.FILE_ENV: str(path)}, {}
+    every = {**proxy.counting(of_file), **own}
+    secret = {name: Secret(value) for name, value in every.items() if _may_hold_password((name, value))}
+    plain = {name: value for name, value in every.items() if name not in secret}
+    return {**plain, **({proxy.FILE_ENV: str(service.secrets)} if secret else {})}, secret
 
-    The process is the one that has answered the challenge. Of one that cannot answer (it hangs, or all its connections are taken)
-    the lock tells which it is, and where the system shows it, that it has the lock's file open. A stale state file is removed.
 
-    Raises:
-        LockBusy: `gateway-unresponsive`: it does not answer, and cannot be told for certain from another program.
-            `gateway-not-stopping`: it is another user's, or stays after SIGKILL.
-        StoreError: the state file cannot be read.
+def _may_hold_password(variable: tuple[str, str]) -> bool:
+    name, value = variable
+    return name in proxy.VARIABLES and proxy.may_hold_password(value)
+
+
+def _with_what_stays(env: Mapping[str, str], installed: Mapping[str, str]) -> dict[str, str]:
+    """`env`, and from `installed` each kind of variable that `env` has none of."""
+    kinds = [NO_PROXY, *((name,) for name in (*_CERTIFICATES, FILE_ENV))]
+    stay = {name for kind in kinds if not any(name in env for name in kind) for name in kind}
+    if not proxy.names_a_way(env):
+        stay |= {*proxy.VARIABLES, proxy.FILE_ENV}
+    return {**env, **{name: value for name, value in installed.items() if name in stay}}
+
+
+def proxy_that_goes(service: Service, before: Mapping[str, str]) -> str | None:
+    """What to say of a service that is installed again without the proxy, or the `NO_PROXY`, that it had.
+
+    `before` has the variables of that time. An empty value is no proxy, and says that there shall be none.
     """
-    state = running(paths)
-    pid = state.pid if state is not None else gateway_lock(paths).holder()
-    if pid is None:
-        if _held(paths):
-            raise _unresponsive(paths)
-        remove_state(paths)
-        return None
-    killed = _end(paths, pid, proven=state is not None)
-    _reap(pid)
-    noted = state or read_state(paths)
-    remove_state(paths, noted)
-    return Ended(pid, noted if noted is not None and noted.pid == pid else None, killed)
+    now = dict(service.environment)
+    if service.secret_environment:  # they stand for the file, which is not written yet
+        now.pop(proxy.FILE_ENV, None)
+        now |= {name: value.reveal() for name, value in service.secret_environment.items()}
+    had, has = _proxies(before, service.secrets), _proxies(now, None)
+    # Providers are asked by https, so one for http alone is none for them.
+    for scheme, missing in (("https", "https" not in has), ("http", not has.keys() & {"https", "http"})):
+        if had.get(scheme) and missing:
+            again = f"To keep one, set {scheme.upper()}_PROXY and run the command again."
+            return f"{service.name} goes without the proxy that it had for {scheme}: no variable of this shell names one. {again}"
+    if had.get("no") and not has.get("no") and any(has.values()):
+        again = "To keep it, set NO_PROXY and run the command again."
+        return f"{service.name} goes without the NO_PROXY that it had: this shell has none. {again}"
+    return None
 
 
-def _end(paths: Paths, pid: int, *, proven: bool) -> bool:
-    """End process `pid`, the holder of the lock; whether it had to be killed."""
-    lock = gateway_lock(paths)
+def _proxies(env: Mapping[str, str], left: Path | None) -> dict[str, str]:
+    """What `env` says of a proxy for `https` and `http`, and of hosts with `no` proxy, each only if it says something of it.
 
-    def is_ours() -> bool:
-        shown = has_open(pid, lock.path)
-        return lock.holder() == pid and (proven if shown is None else shown)
-
+    `left` is a file of an earlier time, which counts if `env` names none. One that cannot be read may have a proxy for both.
+    """
     try:
-        with contextlib.closing(Pinned(pid, is_ours)) as process:
-            if not process.send(signal.SIGTERM):
-                if lock.holder() is None:
-                    return False  # it has ended meanwhile
-                raise _unresponsive(paths)
-            if _gone(lock, pid, TERM_S):
-                return False
-            killed = process.send(_KILL)
-            if not _gone(lock, pid, _AFTER_KILL_S):
-                raise _stays(pid, "it is still there after SIGKILL: the system waits for a device or a network folder for it")
-            return killed
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        raise _stays(pid, "it belongs to another user") from None
+        path = proxy.file_in(env) or (left if left is not None and left.exists() else None)
+        every = {**(proxy.behind(env, path) if path is not None else {}), **env}
+    except NetworkError:
+        every = {"ALL_PROXY": "unknown", **env}
+    said = {name.lower().removesuffix("_proxy"): value.strip() for name, value in proxy.counting(every).items()}
+    if "no" in said:  # every service has the names of this machine there
+        said["no"] = ",".join(host for host in said["no"].replace(",", " ").split() if host not in LOOPBACK)
+    for_all = {scheme: said["all"] for scheme in ("https", "http") if "all" in said}
+    return {**for_all, **{name: value for name, value in said.items() if name != "all"}}
 
 
-def _gone(lock: FileLock, pid: int, longest_s: float) -> bool:
-    """Whether process `pid` does not hold the lock any more, within `longest_s` seconds."""
-    deadline = time.monotonic() + longest_s
-    while lock.holder() == pid:
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(_LOOK_EVERY_S)
-    return True
+def take_away(service: Service, here: Installation) -> tuple[bool, bool]:
+    """Stop and remove the service, and the file with its proxy, which may be there for a line of cron's alone.
 
-
-def _stays(pid: int, why: str) -> LockBusy:
-    return LockBusy("gateway-not-stopping", f"the gateway (pid {pid}) was asked to end and has not", why=why)
-
-
-def restart(
-    paths: Paths,
-    *,
-    port: int,
-    passphrase: PassphraseSource | None = None,
-    env: Mapping[str, str] | None = None,
-    store: StoreName | None = None,
-) -> tuple[Ended, GatewayState] | None:
-    """Start another gateway in the running one's place; (old, new), or None where none was running: then nothing is started.
-
-    The old one closes its port, and finishes its streams beside the new one, for ten minutes at most. One that cannot do that (it
-    hangs, is of an earlier version, or runs on Windows) is stopped.
-
-    Raises: as `stop` and `start` do.
-    """
-    env = os.environ if env is None else env
-    if status(paths)[0] == "stopped":
-        stop(paths)
-        return None
-    secret = passphrase_for(paths, passphrase, env, store)
-    old = give_way(paths, TERM_S) or stop(paths)
-    return None if old is None else (old, _start(paths, port, secret, env))
-
-
-def give_way(paths: Paths, longest_s: float) -> Ended | None:
-    """Ask the gateway to let another take its place, and wait until it is the gateway no more; None where it does not do that.
-
-    `longest_s` is how long it is waited for, in seconds.
+    Returns whether there was a service, and whether there was only that file.
 
     Raises:
-        StoreError: the state file cannot be read.
-        LockBusy: `gateway-not-stopping`: it is another user's.
+        ConfigError, StoreError: as `Manager.uninstall`.
     """
-    state = running(paths)
-    if GIVE_WAY is None or state is None or state.version is None:
-        return None
-    lock = gateway_lock(paths)
-    try:
-        with contextlib.closing(Pinned(state.pid, lambda: lock.holder() == state.pid)) as process:
-            gave_way = process.send(GIVE_WAY) and _gone(lock, state.pid, longest_s)
-        _reap(state.pid)
-    except ProcessLookupError:
-        return None
-    except PermissionError:
-        raise _stays(state.pid, "it belongs to another user") from None
-    return Ended(state.pid, state) if gave_way else None
+    manager = manager_here(here.env)
+    if manager is not None and manager.uninstall(service):
+        return True, False
+    had_file = service.secrets is not None and service.secrets.exists()
+    remove_secrets(service)
+    return False, had_file
 
 
-def status(paths: Paths) -> tuple[Condition, GatewayState | None]:
-    """`running` with its state, `stopped`, or `unresponsive`: a process is there and does not answer (yet).
+def gateway_service(here: Installation) -> Service:
+    """The gateway by its names alone."""
+    verb, words = Verb("gateway install", "gateway uninstall"), ("gateway", "run")
+    description = "Portico: models for the tools of this machine"
+    return a_service(here, "gateway", description, verb=verb, words=words, log=here.paths.gateway_log)
+
+
+def gateway_to_install(here: Installation, installed: Mapping[str, str] | None = None) -> Service:
+    """The gateway as it would be installed now; `installed` as in `in_this_environment`.
+
+    Raises: as `in_this_environment`.
+        ConfigError: the configuration cannot be used.
+    """
+    return in_this_environment(with_configured_port(gateway_service(here), here), here, installed)
+
+
+def with_configured_port(service: Service, here: Installation) -> Service:
+    """The gateway's service with the port of the configuration, which alone counts for it; none where that is 0, which takes any.
 
     Raises:
-        StoreError: the state file cannot be read.
+        ConfigError: the configuration cannot be used.
     """
-    state = running(paths)
-    if state is not None:
-        return "running", state
-    return ("unresponsive" if _held(paths) else "stopped"), None
+    return replace(service, port=here.settings.config.gateway.port or None)
 
 
-def wait_until_running(paths: Paths, longest_s: float) -> GatewayState:
-    """The gateway that a service manager has started, once it answers, within `longest_s` seconds.
-
-    Raises:
-        ConfigError: `gateway-failed`.
-    """
-    deadline = time.monotonic() + longest_s
-    while (state := running(paths)) is None:
-        if time.monotonic() > deadline:
-            why = f"it did not answer within {longest_s:g} s"
-            raise ConfigError("gateway-failed", f"the gateway did not start: {why}", hint="see {prog} gateway logs")
-        time.sleep(_LOOK_EVERY_S)
-    return state
+def usable_manager(here: Installation) -> tuple[Manager | None, str]:
+    """The service manager of this system, or None and why there is none that could be used."""
+    manager = manager_here(here.env)
+    why = manager.why_not() if manager is not None else "Portico knows no service manager of this system"
+    return (manager, "") if why is None else (None, why)
 
 
-def passphrase_for(
-    paths: Paths, source: PassphraseSource | None, env: Mapping[str, str], store: StoreName | None = None
-) -> Secret | None:
-    """What a gateway needs to open the store; None where `uses_sealed_file` is false.
-
-    Raises:
-        StoreError: it is needed and cannot be had.
-    """
-    from portico.store.passphrase import PassphraseSource as Source
-
-    return (source or Source(env)).get() if uses_sealed_file(paths, store) else None
-
-
-def lacks_passphrase(paths: Paths, state: GatewayState) -> bool:
-    """Whether a sign-in is in the sealed file that this gateway cannot open: it was put there after the gateway started."""
-    return not state.opens_sealed and uses_sealed_file(paths)
-
-
-def uses_sealed_file(paths: Paths, store: StoreName | None = None) -> bool:
-    """Whether a sign-in is in the sealed file store, or the next one would be; `store` is the one that the config chooses."""
-    from portico.store.token_store import local_token_store
-
-    kept = local_token_store(paths)
-    return (store or kept.last_store) == "file" or any(profile.store == "file" for profile in kept.profiles())
-
-
-def _start(paths: Paths, port: int, secret: Secret | None, env: Mapping[str, str]) -> GatewayState:
-    from portico.gateway.child import spawn
-    from portico.gateway.port import bound
-    from portico.gateway.server import already_running
-
-    if _held(paths):
-        raise already_running(paths)
-    # Asked here too, since an error in this terminal is worth more than one in the log.
-    bound(port).close()
-    return spawn(paths, port, env=env, passphrase=secret)
-
-
-def _held(paths: Paths) -> bool:
-    """Whether a gateway process is there, answering or not: the system takes the lock from one that has died."""
-    return gateway_lock(paths).is_taken()
-
-
-def _reap(pid: int) -> None:
-    """If it was a child of this process, let the system forget it; it may stay for the answer to a refresh."""
-    deadline = time.monotonic() + _REAP_S
-    if sys.platform != "win32":
-        with contextlib.suppress(ChildProcessError):
-            while os.waitpid(pid, os.WNOHANG) == (0, 0) and time.monotonic() < deadline:
-                time.sleep(_LOOK_EVERY_S)
-
-
-def _unresponsive(paths: Paths) -> LockBusy:
-    pid = gateway_lock(paths).holder()
-    end = "the process that holds the lock" if pid is None else f"process {pid}"
-    return LockBusy(
-        "gateway-unresponsive",
-        f"a gateway process is there (pid {pid or 'unknown'}) and does not answer",
-        why="it cannot be told for certain from another program, so it was not ended",
-        hint=f"look at {paths.gateway_log}, end {end} yourself, and run the command again",
+def after_install(manager: Manager, service: Service) -> str:
+    """What to know of a service that has just been installed."""
+    secret = (
+        f"Its proxy, which may have a password, is in {service.secrets}, which only you can read.\n"
+        if service.secret_environment
+        else ""
     )
+    return secret + _after_install(manager, service)
+
+
+def proxy_file(service: Service) -> dict[str, str]:
+    """The member of a `--json` answer that names the file with the service's proxy, if it has one."""
+    return {"proxyFile": str(service.secrets)} if service.secret_environment else {}
+
+
+def _after_install(manager: Manager, service: Service) -> str:
+    if manager.kind.startswith("systemd"):
+        return (
+            f"Look at it: systemctl --user status {service.name}; its log: journalctl --user -u {service.name}\n"
+            "To keep it running while you are logged out: loginctl enable-linger"
+        )
+    return f"Its log: {service.log}"

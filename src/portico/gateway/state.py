@@ -1,21 +1,27 @@
-"""The note that a running gateway leaves of itself, and the question whether the note is true.
+"""The note that a running gateway leaves of itself, and how it proves that the note is true.
 
 A process id alone says nothing: after a crash another program may have it, and a third one the port. So a gateway counts as
 running when the noted process holds the gateway's lock and what listens on the noted port proves that it knows the noted key.
+
+What `/health` tells anybody, anybody can tell again once the gateway is dead and its port is free. So the client sends a number
+of its own, and believes only an answer made with the key in the gateway's private note.
 """
 
 from __future__ import annotations
 
+import hmac
 import io
 import json
+import re
+import secrets
 import socket
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from portico.secret import Secret
-from portico.store.atomic import read_private, remove_private, write_private
-from portico.store.lock import FileLock
+from portico.util.files import read_private, remove_private, write_private
+from portico.util.lock import FileLock
 
 if TYPE_CHECKING:
     from portico.paths import Paths
@@ -104,8 +110,6 @@ def _answers(state: GatewayState) -> bool:
     """Whether the noted gateway answers on its port. Asked directly, whatever proxies the environment names."""
     from http.client import HTTPException, HTTPResponse
 
-    from portico.gateway.proof import is_proof, new_challenge
-
     challenge = new_challenge()
     request = f"GET /health?challenge={challenge} HTTP/1.1\r\nHost: 127.0.0.1:{state.port}\r\nConnection: close\r\n\r\n"
     received = _exchanged(state.port, request.encode())
@@ -172,3 +176,34 @@ def _parse(data: bytes) -> GatewayState | None:
     version = fields.get("version")
     noted = version if isinstance(version, str) else None
     return GatewayState(pid, port, at, instance, Secret(key), fields.get("opensSealed") is True, noted)
+
+
+_BYTES: Final = 32
+# What is signed says what for, so that no other use of the key can be made to sign an answer.
+_PURPOSE: Final = b"portico gateway health\0"
+_CHALLENGE: Final = re.compile(r"[0-9a-f]{64}")
+
+
+def new_key() -> Secret:
+    """A key for one gateway process: 256 random bits."""
+    return Secret(secrets.token_hex(_BYTES))
+
+
+def new_challenge() -> str:
+    """A number that is asked once: 256 random bits, in hexadecimal digits."""
+    return secrets.token_hex(_BYTES)
+
+
+def is_challenge(text: str) -> bool:
+    """Whether `text` is of the form that gets an answer."""
+    return _CHALLENGE.fullmatch(text) is not None
+
+
+def prove(key: Secret, challenge: str) -> str:
+    """The answer to `challenge` that only a holder of `key` can give: HMAC-SHA-256 (RFC 2104), in hexadecimal digits."""
+    return hmac.new(key.reveal().encode(), _PURPOSE + challenge.encode(), "sha256").hexdigest()
+
+
+def is_proof(key: Secret, challenge: str, proof: object) -> bool:
+    """Whether `proof` answers `challenge`; compared in constant time."""
+    return isinstance(proof, str) and hmac.compare_digest(prove(key, challenge).encode(), proof.encode(errors="replace"))

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
 ApiKind = Literal["anthropic-messages", "openai-completions", "openai-responses"]
 
 
-# Why a model did not answer, in the terms that decide what to do next (`portico.models.refusal`). `local` is no provider's word:
-# a failure on this machine (a locked keyring, a busy lock, a plugin's bug), which has an id of its own.
+# Why a model did not answer, in the terms that decide what to do next (`models/provider_errors.py`). `local` is no provider's
+# word: a failure on this machine (a locked keyring, a busy lock, a plugin's bug), which has an id of its own.
 RefusalKind = Literal[
     "local",
     "auth",

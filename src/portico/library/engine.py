@@ -12,9 +12,9 @@ import os
 import threading
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from portico.auth.outcome import RefreshInterrupted
-from portico.signals import arrange, finish_first
-from portico.store.off_loop import off_loop
+from portico.auth.backoff import RefreshInterrupted
+from portico.util.signals import arrange, finish_first
+from portico.util.threads import off_loop
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Mapping

@@ -6,12 +6,12 @@ import os
 import threading
 from typing import TYPE_CHECKING, Final
 
-from portico.auth.named import named_profile
 from portico.installation import Installation
 from portico.library.engine import Engine
 from portico.library.model import Model
-from portico.models.callable import Resolution
-from portico.models.cooldown import Cooldowns
+from portico.models.failover import Cooldowns
+from portico.models.loader import Resolution
+from portico.store.profiles import named_profile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from portico.models.client import ask, fitted, request_headers
 from portico.models.failover import Failover, key_of
 from portico.models.protocols.question import Question
-from portico.models.refusal import rejects_token
+from portico.models.provider_errors import rejects_token
 from portico.models.thinking import remark
 from portico.models.usage import Usage, list_price
 
@@ -18,10 +18,9 @@ if TYPE_CHECKING:
 
     from portico.interfaces.provider_spec import ApiKind, ModelSpec
     from portico.library.engine import Engine
-    from portico.models.callable import CallableModel, Resolution
     from portico.models.client import Answer
-    from portico.models.cooldown import Cooldowns
-    from portico.models.failover import Attempt
+    from portico.models.failover import Attempt, Cooldowns
+    from portico.models.loader import CallableModel, Resolution
     from portico.models.protocols.question import Effort, Image, Thinking
     from portico.secret import Secret
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 from portico.errors import NetworkError
 from portico.models.protocols import PROTOCOLS
 from portico.models.protocols.completions import DONE
-from portico.models.refusal import AttemptFailed, Refusal, is_json, json_object, read_refusal, refused_in, refused_inside
+from portico.models.provider_errors import AttemptFailed, Refusal, is_json, json_object, read_refusal, refused_in, refused_inside
 from portico.net.errors import FORBIDDEN_BODY_S, AnswerCut, after_head
 from portico.net.sse import EVENT_STREAM, EventParser
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from portico.interfaces.basics import Clock
     from portico.interfaces.provider_spec import ApiKind
-    from portico.models.callable import CallableModel
+    from portico.models.loader import CallableModel
     from portico.models.protocols.question import ApiProtocol, Piece
     from portico.net.client import Response
     from portico.secret import Secret

@@ -14,8 +14,7 @@ from portico.models.acceptance import Exchange, Patience, accepted, read_event
 from portico.models.failover import first_answer
 from portico.models.protocols import PROTOCOLS
 from portico.models.protocols.question import Piece
-from portico.models.refusal import AttemptFailed, Refusal, local_trouble, shown, unreachable
-from portico.models.refusal_errors import no_answer
+from portico.models.provider_errors import AttemptFailed, Refusal, local_trouble, no_answer, shown, unreachable
 from portico.models.thinking import check_thinking, thinks
 from portico.net.errors import AnswerUnknown
 from portico.net.sse import EVENT_STREAM, read_events
@@ -26,8 +25,8 @@ if TYPE_CHECKING:
     from portico.auth.broker import TokenBroker
     from portico.interfaces.provider_spec import ApiKind
     from portico.models.acceptance import Accepted
-    from portico.models.callable import CallableModel
     from portico.models.failover import Attempt, Failover
+    from portico.models.loader import CallableModel
     from portico.models.protocols.question import Question
     from portico.net.client import HttpClient, Response
     from portico.secret import Secret

@@ -12,14 +12,14 @@ from portico.config.environment import named_variable, resolve_variables
 from portico.errors import ConfigError
 from portico.models.catalog import Provider, host_of
 from portico.secret import Secret
-from portico.store.remedy import sign_in_again
+from portico.store.profiles import sign_in_again
 from portico.urls import is_nearby
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from portico.config.schema import Config
-    from portico.store.profiles import Profile
+    from portico.store.records import Profile
 
 API_KEY = "api_key"
 

@@ -10,21 +10,20 @@ import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from portico import signals
 from portico.errors import NetworkError, PorticoError
 from portico.models.client import request_headers, with_credential
 from portico.models.protocols.completions import versioned
 from portico.models.protocols.messages import API_VERSION
-from portico.models.refusal import AttemptFailed, read_refusal, refused_inside, shown
-from portico.models.refusal_errors import error_of
+from portico.models.provider_errors import AttemptFailed, error_of, read_refusal, refused_inside, shown
+from portico.util import signals
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from portico.auth.broker import TokenBroker
     from portico.interfaces.authorization import FormPoster
-    from portico.models.callable import CallableModel
-    from portico.models.refusal import Refusal
+    from portico.models.loader import CallableModel
+    from portico.models.provider_errors import Refusal
     from portico.net.client import HttpClient
     from portico.secret import Secret
 

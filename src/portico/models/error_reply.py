@@ -1,18 +1,25 @@
-"""What programs read of a provider's error, kept for the client of the gateway.
+"""What a client of the gateway is told of a provider's error: its fields, and when to ask again.
 
-Anthropic's and OpenAI's SDKs, and the agents on top of them, decide by these fields and headers whether to send a request again,
-when, and whether to shorten it first (anthropic-sdk-python and openai-python: `_base_client.py`, `_exceptions.py`).
+Anthropic's and OpenAI's SDKs, and the agents on top of them, decide by these fields and headers whether to send a request
+again, when, and whether to shorten it first (anthropic-sdk-python and openai-python: `_base_client.py`, `_exceptions.py`).
+
+A provider says when to ask again in a header: `Retry-After` (RFC 9110 section 10.2.3), `retry-after-ms` (the SDKs of Anthropic
+and OpenAI read it first); in a field: `resets_at` (epoch), `resets_in_seconds` (Codex), `retryDelay` (google.rpc.RetryInfo); or
+in words: "resets at 2026-05-15T15:00:00Z" (MiniMax-M2.7#36), "Please try again in 1m12.5s" (OpenAI), "resets in 3h 20m".
 """
 
 from __future__ import annotations
 
+import math
+import re
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from portico.secret import Hider, redact
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from portico.secret import Secret
 
@@ -89,3 +96,106 @@ def read_error_reply(headers: Iterable[tuple[str, str]], body: Mapping[str, obje
 def is_read(name: str) -> bool:
     """Whether SDKs read the header of this name, in small letters."""
     return name in HEADERS or name.startswith(HEADER_PREFIXES)
+
+
+_RESETS_AT: Final = re.compile(
+    r"(?:resets?|available(?: again)?|try again|retry) (?:at|after|on) "
+    r"(?:(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d{1,6})?) ?(Z|UTC|GMT|[+-]\d\d:?\d\d)|(\d{10}|\d{13})(?!\d))",
+    re.IGNORECASE,
+)
+_UNIT: Final = r"(?:ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)(?![a-z])"
+_SPAN: Final = rf"(?:\d{{1,9}}(?:\.\d{{1,9}})? ?{_UNIT}[ ,]{{0,2}}(?:and )?){{1,5}}"
+_RESETS_IN: Final = re.compile(
+    rf"(?:resets?|available(?: again)?|try again|retry) (?:in|after) ({_SPAN})",
+    re.IGNORECASE,
+)
+_PART: Final = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) ?(milli|ms|[smhd])", re.IGNORECASE)
+_SECONDS: Final = {"milli": 0.001, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
+# Epoch seconds have ten digits until the year 2286, and milliseconds have thirteen.
+_LEAST_MS: Final = 10**12
+
+
+def wait_of(headers: Mapping[str, str], body: Mapping[str, Any], message: str) -> float | None:
+    """The seconds that an answer asks to wait; None where it names no span of time."""
+    from portico.oauth.token_errors import seconds_to_wait
+
+    in_ms = _number(_header(headers, "retry-after-ms"))
+    if in_ms is not None:
+        return in_ms / 1000
+    by_header = seconds_to_wait(headers.get("Retry-After", ""), headers.get("Date", ""))
+    if by_header is not None:
+        return by_header
+    for place in _places(body):
+        seconds = _number(place.get("resets_in_seconds"))
+        delay = place.get("retryDelay")
+        if seconds is None and isinstance(delay, str):
+            seconds = _span(delay)
+        if seconds is not None:
+            return seconds
+    told = _RESETS_IN.search(message)
+    return _span(told[1]) if told is not None else None
+
+
+def reset_of(body: Mapping[str, Any], message: str) -> int | None:
+    """The moment that an answer names for it, in wall ms; None where it names none, or one that is no time."""
+    for place in _places(body):
+        value = place.get("resets_at")
+        found = _number(value)
+        if found is not None:
+            return _epoch_ms(found)
+        if isinstance(value, str) and (named := _named_moment(f"resets at {value}")) is not None:
+            return named
+    return _named_moment(message)
+
+
+def _named_moment(message: str) -> int | None:
+    told = _RESETS_AT.search(message)
+    if told is None:
+        return None
+    date, zone, epoch = told.groups()
+    if epoch is not None:
+        return _epoch_ms(float(epoch))
+    try:
+        zone = "+00:00" if zone.upper() in {"Z", "UTC", "GMT"} else zone
+        return round(datetime.fromisoformat(date.replace(" ", "T") + zone).timestamp() * 1000)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _epoch_ms(number: float) -> int:
+    return round(number if number >= _LEAST_MS else number * 1000)
+
+
+def moment(wall_ms: int) -> str:
+    """A time as a message shows it: ISO 8601 in UTC, in whole seconds."""
+    return datetime.fromtimestamp(wall_ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+def _places(body: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Where an error's fields may stand: in its own object, in the entries of its `details`, or beside it."""
+    error = error_in(body)
+    yield error
+    details = error.get("details")
+    yield from (each for each in (details if isinstance(details, list) else []) if isinstance(each, dict))
+    yield body
+
+
+def _number(value: object) -> float | None:
+    """A number that is no less than 0 and no more than any time is, also one that is written as text."""
+    if isinstance(value, bool) or not isinstance(value, (int, float, str)):
+        return None
+    try:
+        number = float(value)
+    except (ValueError, OverflowError):
+        return None
+    return number if 0 <= number < 1e14 and math.isfinite(number) else None  # noqa: PLR2004 - far beyond every ms of this age
+
+
+def _header(headers: Mapping[str, str], name: str) -> str | None:
+    return next((value for key, value in headers.items() if key.lower() == name), None)
+
+
+def _span(text: str) -> float | None:
+    """The seconds of `1m12.5s`, `350ms`, `3 hours and 20 minutes`."""
+    parts = _PART.findall(text)
+    return sum(float(number) * _SECONDS[unit.lower()] for number, unit in parts) if parts else None

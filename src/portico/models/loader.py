@@ -1,35 +1,90 @@
-"""From a name to a model that can be called, and to those that answer in its place.
+"""The loader: from a name to a model that can be called, and to those that answer in its place.
 
-A provider is usable when a profile, an environment key or the config says so, in this order. A profile carries the URL of its
-requests: its token goes to the API base that it was issued for, whatever the config's `baseUrl` says since.
+A callable model is everything that a request needs but a profile's token. A provider is usable when a profile, an environment
+key or the config says so, in this order. A profile carries the URL of its requests: its token goes to the API base that it was
+issued for, whatever the config's `baseUrl` says since.
 """
 
 from __future__ import annotations
 
 import os
 from contextlib import suppress
-from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final, Literal
 
 from portico.errors import ConfigError, PorticoError, UsageError
 from portico.interfaces.provider_spec import ModelSpec
-from portico.models.callable import CallableModel, Passed, Resolution
 from portico.models.catalog import Catalog, Provider
 from portico.models.credentials import Credential, Credentials, of_profile
 from portico.models.endpoints import all_bases, auth_header, base_url_of, checked_base_url, headers_of, with_base_urls
+from portico.models.reference import key_not_set, no_credential, no_such_model, wrong_case
 from portico.models.thinking import reasons
-from portico.models.unknown import key_not_set, no_credential, no_such_model, wrong_case
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from portico.config.schema import Config, ModelConfig
-    from portico.interfaces.provider_spec import ProviderSpec
+    from portico.interfaces.provider_spec import ApiKind, ProviderSpec, RefusalKind
     from portico.models.reference import ModelReference
     from portico.secret import Secret
-    from portico.store.profiles import Profile
+    from portico.store.records import Profile
 
-__all__ = ("CallableModel", "ModelLoader", "Resolution")
+
+@dataclass(frozen=True, slots=True)
+class CallableModel:
+    """One model with one credential.
+
+    Either `profile_id` names the profile whose token to ask the broker for, or `key` is the credential, or the provider
+    takes none. `source` tells where the credential comes from, in words. `bases` are the API bases by protocol, `base_url` is
+    that of `api`. `listed`: the catalogue has the model; `near` is what was probably meant where it does not. `fingerprint`
+    changes with the key and with how and where the model is called, `signed_in_at` with the profile's sign-in (wall ms; 0 without
+    one). `has_regions`: the provider has accounts of several regions, each of which is refused in the others.
+    `sign_in_again` is the command that replaces the profile; `{prog}` in it stands for the program name.
+    """
+
+    reference: ModelReference
+    spec: ModelSpec
+    api: ApiKind
+    base_url: str
+    source: str
+    auth_header: Literal["bearer", "x-api-key"] = "bearer"
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    profile_id: str | None = None
+    key: Secret | None = None
+    bases: Mapping[ApiKind, str] = field(default_factory=dict)
+    error_codes: Mapping[int, RefusalKind] = field(default_factory=dict, repr=False)
+    subscribe_url: str | None = None
+    listed: bool = True
+    near: tuple[str, ...] = ()
+    fingerprint: str = ""
+    signed_in_at: int = 0
+    has_regions: bool = False
+    sign_in_again: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Passed:
+    """A model that was to be called and cannot be, and why."""
+
+    reference: ModelReference
+    error: PorticoError
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """What a name stands for: the candidates in the order they are tried, at least one, and those that cannot be called.
+
+    `wanted` is the model that was asked for, which may be among the latter; None where it is the first candidate.
+    """
+
+    candidates: tuple[CallableModel, ...]
+    passed: tuple[Passed, ...] = ()
+    wanted: ModelReference | None = None
+
+    @property
+    def model(self) -> CallableModel:
+        return self.candidates[0]
+
 
 _ALLOWED: Final = "agents.defaults.models"
 _FINGERPRINT_KEY: Final = os.urandom(32)

@@ -10,8 +10,7 @@ from portico.errors import NetworkError, SignInNeeded
 from portico.models.acceptance import Patience
 from portico.models.client import begin
 from portico.models.protocols.question import Question
-from portico.models.refusal import AttemptFailed
-from portico.models.refusal_errors import error_of
+from portico.models.provider_errors import AttemptFailed, error_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -20,7 +19,7 @@ if TYPE_CHECKING:
     from portico.errors import PorticoError
     from portico.interfaces.basics import Clock
     from portico.interfaces.provider_spec import RefusalKind
-    from portico.models.callable import CallableModel
+    from portico.models.loader import CallableModel
     from portico.net.client import HttpClient
 
 Status = Literal["ok", "auth", "rate_limit", "billing", "timeout", "format", "no_model", "unreachable", "unknown"]

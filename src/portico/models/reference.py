@@ -1,17 +1,25 @@
-"""Model references: `provider/model` (provider page: notes).
+"""Model references, `provider/model`, and why a name is none that can be used (provider page: notes, troubleshooting).
 
-The provider's id is case-insensitive, the model's id is not: `minimax/minimax-m2.1` is no model, and is never mended silently.
+The provider's id is case-insensitive, the model's id is not: `minimax/minimax-m2.1` is no model, and is never silently
+corrected.
+
+The error of a name that means nothing, or of a provider whose key is missing, begins with `Unknown model: provider/model`,
+which is what the page has people look for. A provider that people sign in to is another matter: they are signed out of it.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from portico.errors import UsageError
+from portico.errors import ConfigError, SignInNeeded, UsageError
+from portico.store.profiles import SIGNED_OUT, sign_in
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+    from portico.interfaces.provider_spec import ProviderSpec
+    from portico.models.catalog import Catalog, Provider
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -45,3 +53,117 @@ def parse_reference(text: str, *, near: Sequence[str] = ()) -> ModelReference:
             hint=did_you_mean(near) or "{prog} models list --all",
         )
     return ModelReference(provider.strip().lower(), model.strip())
+
+
+LIST: Final = "{prog} models list --all"
+AFTERWARDS: Final = (
+    "then look: {prog} models list; where a gateway still refuses it, upgrade if you can, then: {prog} gateway restart"
+)
+_OR_SET_UP: Final = (
+    "or set it up: {prog} configure; a model newer than this version needs an upgrade, then: {prog} gateway restart"
+)
+
+
+def wrong_case(catalog: Catalog, reference: ModelReference) -> bool:
+    """Whether a model of the same letters exists in another case."""
+    return any(str(known).lower() == str(reference).lower() for known in catalog.references())
+
+
+def no_such_model(
+    catalog: Catalog,
+    reference: ModelReference,
+    *,
+    switched_off_by: str | None,
+    kind: type[UsageError | ConfigError],
+) -> UsageError | ConfigError:
+    """The error for a provider or a model that nobody brings. `switched_off_by` is the plugin that would."""
+    provider = catalog.providers.get(reference.provider)
+    if switched_off_by is not None:
+        why = f'the plugin that brings provider {reference.provider} is off: "{switched_off_by}"'
+        return kind("unknown-model", f"Unknown model: {reference}", why=why, hint=f"{{prog}} plugins enable {switched_off_by}")
+    if wrong_case(catalog, reference):
+        why = "model ids are case-sensitive"
+    elif provider is None:
+        why = f"no provider {reference.provider}: neither a plugin that is on nor models.providers brings it"
+    else:
+        why = f"provider {provider.id} lists no model {reference.model}"
+    hint = did_you_mean(catalog.near(str(reference))) or LIST
+    if provider is None:
+        hint = f"{hint}\n  {_OR_SET_UP}"
+    return kind("unknown-model", f"Unknown model: {reference}", why=why, hint=hint)
+
+
+def no_credential(
+    provider: Provider, reference: ModelReference, *, switched_off_by: str | None, instead: Sequence[str], base_url: str | None
+) -> SignInNeeded:
+    """The error for a provider that has no credential. `instead` are models of the same name that can be called."""
+    missing = "no auth profile, no environment key, no key in the config"
+    configured = "" if provider.config is not None else f"models.providers has no {provider.id}, and there is "
+    others = [f"use {name}, which is set up: {{prog}} models set {name}" for name in instead]
+    if switched_off_by is None and is_signed_in_to(provider):
+        keys = provider.spec.env_keys if provider.spec is not None else ()
+        others += [f"set {keys[0]} in the environment"] if keys else []
+        return SignInNeeded(
+            "not-signed-in",
+            f"{SIGNED_OUT[:-1]} of {provider.id}.",
+            why=f"no credential for provider {provider.id}, which serves {reference.model}",
+            hint="\n  ".join([sign_in(provider.id), *(["Or do one of:"] if others else []), *(f"- {other}" for other in others)]),
+        )
+    if switched_off_by is not None:
+        others.append(f"switch its plugin on: {{prog}} plugins enable {switched_off_by}")
+    steps = [*others, *_set_up(provider, reference, base_url)]
+    return SignInNeeded(
+        "unknown-model",
+        f"Unknown model: {reference}",
+        why=f"no credential for provider {provider.id}: {configured}{missing}",
+        hint="\n  ".join(["To fix this, do one of:", *(f"- {step}" for step in steps), AFTERWARDS]),
+    )
+
+
+class KeyNotSet(SignInNeeded):
+    """The variable that the config's `apiKey` is the name of is not set."""
+
+
+def key_not_set(provider: Provider, name: str) -> KeyNotSet:
+    """The error for a provider whose `apiKey` is the name of a variable that is not set. The name is never sent as a key."""
+    place = f"models.providers.{provider.id}.apiKey"
+    return KeyNotSet(
+        "key-not-set",
+        f"{name} is not set, so there is no key for provider {provider.id}.",
+        why=f"`{place}` in the configuration is the name of this environment variable",
+        hint=f"{{prog}} config set env.{name} - reads the key and keeps it in the configuration; or: export {name}=...",
+    )
+
+
+def is_signed_in_to(provider: Provider) -> bool:
+    """Whether people sign in to this provider, by the auth choice of its name, rather than paste a key."""
+    return provider.spec is not None and provider.id in provider.spec.sign_in_choices
+
+
+def first_step(provider: Provider) -> str:
+    """The one command that sets this provider up; `{prog}` stands for the program name."""
+    spec = provider.spec
+    choices = (*(each.id for each in spec.key_choices), *spec.sign_in_choices) if spec is not None else ()
+    choice = provider.id if is_signed_in_to(provider) else next(iter(choices), None)
+    if choice is None:  # no menu offers it: only a key in the config does it
+        return f"{{prog}} config set models.providers.{provider.id}.apiKey -"
+    return f"{{prog}} onboard --auth-choice {choice}"
+
+
+def _set_up(provider: Provider, reference: ModelReference, base_url: str | None) -> list[str]:
+    spec = provider.spec
+    keys = spec.env_keys if spec is not None else ()
+    oauth = [f"sign in: {{prog}} onboard --auth-choice {choice}" for choice in (spec.sign_in_choices if spec is not None else ())]
+    by_key = [f"set {keys[0]} in the environment; a running gateway reads it after {{prog}} gateway restart"] if keys else []
+    menu = ["choose it in the menu: {prog} configure (Model/auth)"] if spec is not None else []
+    block = f"add models.providers.{provider.id} to the configuration: {_block(reference, spec, keys, base_url)}"
+    return [*by_key, *oauth, *menu, block]
+
+
+def _block(reference: ModelReference, spec: ProviderSpec | None, keys: Sequence[str], base_url: str | None) -> str:
+    key = f"${{{keys[0]}}}" if keys else "..."
+    api = spec.api if spec is not None else "openai-completions"
+    name = next((model.name for model in spec.models if model.id == reference.model), reference.model) if spec is not None else ""
+    model = f'{{ id: "{reference.model}", name: "{name or reference.model}" }}'
+    inner = f'baseUrl: "{base_url or "https://..."}", apiKey: "{key}", api: "{api}", models: [{model}]'
+    return f'models: {{ providers: {{ "{reference.provider}": {{ {inner} }} }} }}'

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from portico.interfaces.provider_spec import ApiKind
-    from portico.models.callable import CallableModel
+    from portico.models.loader import CallableModel
     from portico.models.protocols.question import Effort, Question
 
 # Anthropic asks for 1,024 at least, and for less than `max_tokens` (docs.anthropic.com, extended thinking).

@@ -24,7 +24,6 @@ from weakref import WeakSet
 import aiohttp
 from yarl import URL
 
-from portico.clock import SystemClock
 from portico.errors import NetworkError
 from portico.interfaces.authorization import HttpReply
 from portico.net.errors import (
@@ -35,11 +34,11 @@ from portico.net.errors import (
     network_error,
     post_error,
 )
-from portico.oauth.proxy import proxy_off_loop
-from portico.oauth.resolver import DaemonResolver
+from portico.net.proxy import DaemonResolver, proxy_off_loop
 from portico.secret import SHORTEST, Secret
-from portico.store.atomic import read_file
 from portico.urls import check_endpoint_url, without_query
+from portico.util.clock import SystemClock
+from portico.util.files import read_file
 from portico.version import __version__
 
 if TYPE_CHECKING:
@@ -53,7 +52,7 @@ if TYPE_CHECKING:
 
     from portico.interfaces.authorization import FormRequest
     from portico.interfaces.basics import Clock
-    from portico.oauth.proxy import Proxy
+    from portico.net.proxy import Proxy
 
     Buffer = bytes | bytearray | memoryview
 

@@ -1,23 +1,164 @@
-"""Opening the system's browser on a page (RFC 8252 section 4.1), in a way that cannot hurt.
+"""The browser: which program may show a page to this user, and how it is started (RFC 8252 section 4.1).
 
 The URL is checked again here, whoever made it; the program is started by its argument list and never by a shell, without the
-terminal and without the secrets of this process's environment; and nobody waits for it.
+terminal and without the secrets of this process's environment; and nothing waits for it.
 """
 
 from __future__ import annotations
 
 import asyncio
 import os
+import re
+import shlex
 import subprocess
+import sys
 import threading
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from portico.children import child_environment, found_command
-from portico.oauth.browser_choice import Launcher, Surroundings
 from portico.urls import check_endpoint_url
+from portico.util.children import child_environment, find_program, found_command
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable, Mapping, Sequence
+
+_TEXT_BROWSERS: Final = frozenset(
+    {"www-browser", "w3m", "lynx", "links", "links2", "elinks", "edbrowse", "browsh", "carbonyl", "retawq"}
+)
+# These make one line of code of all their arguments, or take a first one for a program's text.
+_SHELLS: Final = frozenset(
+    {
+        "ash",
+        "bash",
+        "busybox",
+        "cmd",
+        "csh",
+        "dash",
+        "fish",
+        "ksh",
+        "mksh",
+        "perl",
+        "powershell",
+        "pwsh",
+        "sh",
+        "ssh",
+        "tcsh",
+        "zsh",
+    }
+)
+_CODE_FOLLOWS: Final = re.compile(r"-[a-z]{0,3}[ce]|--?(?:command|eval|exec|execute|print)=?|/[ck]", re.IGNORECASE)
+_LINUX_LAUNCHERS: Final = (("xdg-open",), ("gio", "open"), ("x-www-browser",), ("firefox",), ("chromium",), ("google-chrome",))
+_CONTAINER_MARKS: Final = ("/.dockerenv", "/run/.containerenv")
+_CONTAINER_VARIABLES: Final = ("CODESPACES", "REMOTE_CONTAINERS", "KUBERNETES_SERVICE_HOST", "container")
+
+
+@dataclass(frozen=True, slots=True)
+class Launcher:
+    """A program and its arguments; the URL goes where `%s` stands, or to the end."""
+
+    words: tuple[str, ...]
+
+    def argv(self, url: str) -> list[str]:
+        if any("%s" in word for word in self.words):
+            return [word.replace("%s", url) for word in self.words]
+        return [*self.words, url]
+
+
+_WINDOWS_LAUNCHER: Final = ("rundll32.exe", "url.dll,FileProtocolHandler")
+# `wslview` of wslu; then Windows' own, on PATH (`appendWindowsPath` of wsl.conf) or where its disk is mounted.
+_WSL_LAUNCHERS: Final = (("wslview",), _WINDOWS_LAUNCHER, ("/mnt/c/Windows/System32/rundll32.exe", *_WINDOWS_LAUNCHER[1:]))
+_MACOS_LAUNCHER: Final = ("/usr/bin/open",)
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """Where the program runs: environment, platform and the root of the file system (which a test replaces)."""
+
+    env: Mapping[str, str]
+    platform: str = sys.platform
+    root: Path = Path("/")
+
+    def choose(self) -> tuple[Launcher, ...] | str:
+        """The launchers to try, in this order, or why there is none: a short phrase that follows "no browser was opened:"."""
+        if self.env.get("BROWSER"):
+            return self._from_variable(self.env["BROWSER"])
+        if self.env.get("SSH_CONNECTION") or self.env.get("SSH_TTY"):
+            return "this is an SSH session"
+        if self.platform in {"darwin", "win32"}:
+            return (self._systems_own(),)
+        has_display = bool(self.env.get("DISPLAY") or self.env.get("WAYLAND_DISPLAY"))
+        if self._is_wsl():
+            # With a display (WSLg), Linux's own browsers can be seen too.
+            return self._all_of((*_WSL_LAUNCHERS, *_LINUX_LAUNCHERS) if has_display else _WSL_LAUNCHERS)
+        if not has_display:
+            return "this is a container" if self._is_container() else "there is no graphical display"
+        return self._all_of(_LINUX_LAUNCHERS)
+
+    def _systems_own(self) -> Launcher:
+        """By its whole path: CreateProcess looks for a bare name in the current folder before the system's."""
+        if self.platform == "darwin":
+            return Launcher(_MACOS_LAUNCHER)
+        system = self.env.get("SYSTEMROOT") or self.env.get("SystemRoot") or r"C:\Windows"
+        return Launcher((rf"{system}\System32\{_WINDOWS_LAUNCHER[0]}", *_WINDOWS_LAUNCHER[1:]))
+
+    def _from_variable(self, value: str) -> tuple[Launcher, ...] | str:
+        """What `$BROWSER` names and nothing else: whoever sets it may want no other browser."""
+        parsed = [self._parse(command) for command in value.split(os.pathsep)]
+        chosen = tuple(dict.fromkeys(each for each in parsed if isinstance(each, Launcher)))
+        whys = [each for each in parsed if isinstance(each, str)]
+        return chosen or (whys[-1] if whys else "$BROWSER names no program that is there")
+
+    def _parse(self, command: str) -> Launcher | str | None:
+        try:
+            # Backslashes separate folders on Windows, where a word keeps its quotes.
+            words = shlex.split(command, posix=self.platform != "win32")
+        except ValueError:
+            return "$BROWSER cannot be read"
+        if not words or find_program(words[0], self.env) is None:
+            return None
+        if Path(words[0]).name in _TEXT_BROWSERS:
+            return "$BROWSER is a text browser, which would take over this terminal"
+        # A `%s` among other words of one argument is code for some interpreter, and a URL must not become part of it.
+        if any("%s" in word and any(character.isspace() for character in word) for word in words):
+            return "$BROWSER puts the address inside a script"
+        if _makes_code_of_it(words):
+            return "$BROWSER would run the address as code"
+        return Launcher(tuple(words))
+
+    def _all_of(self, launchers: Sequence[tuple[str, ...]]) -> tuple[Launcher, ...] | str:
+        """Those that are installed; a program that several of them are links to is there once."""
+        there: dict[tuple[Path, ...], Launcher] = {}
+        for words in launchers:
+            found = find_program(words[0], self.env)
+            if found is not None and Path(found).resolve().name not in _TEXT_BROWSERS:
+                there.setdefault((Path(found).resolve(), *map(Path, words[1:])), Launcher(words))
+        return tuple(there.values()) or "no browser is installed"
+
+    def _is_wsl(self) -> bool:
+        return self.platform == "linux" and bool(self.env.get("WSL_DISTRO_NAME"))
+
+    def _is_container(self) -> bool:
+        marked = any((self.root / mark.lstrip("/")).exists() for mark in _CONTAINER_MARKS)
+        return marked or any(self.env.get(name) for name in _CONTAINER_VARIABLES)
+
+
+def _makes_code_of_it(words: Sequence[str]) -> bool:
+    """Whether a shell stands before the address, or a switch after which some interpreter expects code.
+
+    A URL may hold `&`, and so more than one command.
+    """
+    given = words if any("%s" in word for word in words) else (*words, "%s")
+    switches = [word.partition("%s")[0] or before for before, word in pairwise(given) if "%s" in word]
+    return any(_program(word) in _SHELLS for word in given) or any(map(_CODE_FOLLOWS.fullmatch, switches))
+
+
+def _program(word: str) -> str:
+    """The name of a program without its folder, its `.exe` and its version."""
+    name = re.split(r"[/\\]", word.strip("\"'"))[-1].lower().removesuffix(".exe")
+    return name.rstrip("0123456789.")
+
 
 # A launcher that fails does so at once; one that is still there after this has a browser to show for it.
 _FAILS_WITHIN_S: Final = 3.0

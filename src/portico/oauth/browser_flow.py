@@ -18,13 +18,12 @@ from portico.errors import Denied, NoWayToSignIn, PorticoError, TimedOut
 from portico.interfaces.authorization import Redirect
 from portico.oauth.authorization_response import ExpectedAnswer, UnfitResponse, read_pasted
 from portico.oauth.callback import CallbackServer
-from portico.oauth.deadline import Deadline
 from portico.oauth.flow import AuthorizeUrl, Exchanging, Finished, RedirectCaught, StrayRequest
 from portico.oauth.id_token import OPENID
 from portico.oauth.standard import PKCE_METHOD, challenge_of, checked, form_request, one_time_value
-from portico.oauth.tasks import first_of, helpers
 from portico.oauth.token_response import invalid, read_json_object, read_token
 from portico.urls import check_endpoint_url
+from portico.util.tasks import Deadline, first_of, helpers
 
 if TYPE_CHECKING:
     from collections.abc import Collection

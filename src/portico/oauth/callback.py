@@ -11,6 +11,7 @@ import asyncio
 import secrets
 from typing import TYPE_CHECKING, Final, Literal, Self
 
+from portico.net.server import Bounds, bind_loopback, is_for
 from portico.oauth.authorization_response import (
     CallbackRefused,
     ExpectedAnswer,
@@ -19,8 +20,6 @@ from portico.oauth.authorization_response import (
     read_parameters,
 )
 from portico.oauth.callback_http import Answer, host_names, page, read_form, serve
-from portico.oauth.loopback import bind_loopback
-from portico.oauth.quiet_http import Bounds, is_for
 from portico.oauth.start_address import StartAddress, check_sender, refusal
 
 if TYPE_CHECKING:

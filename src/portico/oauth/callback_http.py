@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Final
 
 from aiohttp import web
 
+from portico.net.server import Bounds, QuietAnswer, QuietServer
 from portico.oauth.authorization_response import UnfitResponse
 from portico.oauth.pages import PAGES, SECURITY_HEADERS
-from portico.oauth.quiet_http import Bounds, QuietAnswer, QuietServer
 
 if TYPE_CHECKING:
     import socket

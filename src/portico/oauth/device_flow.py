@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Final
 
 from portico.errors import NetworkError, NoWayToSignIn, OAuthError, TimedOut
 from portico.interfaces.authorization import Pending
-from portico.oauth.deadline import Deadline
 from portico.oauth.flow import DeviceCode, Finished, PollRetry, PollSlowed, StrayRequest
 from portico.oauth.standard import challenge_of, one_time_value
 from portico.oauth.start_address import StartServer
-from portico.oauth.tasks import first_of, helpers
 from portico.oauth.token_errors import NoAnswer
-from portico.oauth.urls import why_not_named_by
+from portico.urls import why_not_named_by
+from portico.util.tasks import Deadline, first_of, helpers
 
 if TYPE_CHECKING:
     from portico.interfaces.authorization import DeviceAuthorization, TokenGrant

@@ -10,12 +10,12 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeVar
 
-from portico.clock import SystemClock
 from portico.errors import NotRevoked
 from portico.interfaces.authorization import TokenGrant
+from portico.oauth.dialects import make_request, read_reply
 from portico.oauth.id_token import OPENID, refused, why_not_of_this_sign_in
-from portico.oauth.repeated import make_request, read_reply
 from portico.oauth.revocation import revoke
+from portico.util.clock import SystemClock
 
 if TYPE_CHECKING:
     from portico.interfaces.authorization import (

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from portico.errors import OAuthError
 from portico.oauth.token_response import parts_of_jwt, server_clock
-from portico.oauth.urls import without_query
+from portico.urls import without_query
 
 if TYPE_CHECKING:
     from portico.errors import NotRevoked

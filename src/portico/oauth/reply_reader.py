@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from portico.oauth import token_errors, token_response
 from portico.oauth.standard import DEFAULT_INTERVAL_S, MIN_INTERVAL_S, read_code_expiry, read_interval
-from portico.oauth.urls import without_query
+from portico.urls import without_query
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

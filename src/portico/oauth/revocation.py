@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from portico.errors import NotRevoked, OAuthError, PorticoError
-from portico.oauth.repeated import hide_in, make_request
+from portico.oauth.dialects import hide_in, make_request
 from portico.oauth.token_errors import may_pass, oauth_error, retry_after
 from portico.oauth.token_response import HTTP_OK, read_json_object
 
@@ -17,8 +17,7 @@ if TYPE_CHECKING:
 
     from portico.interfaces.authorization import FormPoster, FormRequest, HttpReply, OAuthServer, TokenDialect
     from portico.secret import Secret
-    from portico.store.profiles import OAuthProfile
-    from portico.store.records import Tokens
+    from portico.store.records import OAuthProfile, Tokens
 
 DEFAULT_TIMEOUT_S: Final = 10.0
 _UNREACHABLE: Final = "The provider could not be reached to revoke the tokens."

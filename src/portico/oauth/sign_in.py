@@ -6,14 +6,14 @@ import asyncio
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
-from portico.clock import SystemClock
 from portico.errors import Denied, NoWayToSignIn, PorticoError
 from portico.interfaces.authorization import FormPoster
 from portico.oauth.browser_flow import browser_flow
 from portico.oauth.device_flow import device_flow
-from portico.oauth.endpoints import Getter, discover
+from portico.oauth.discovery import Getter, discover
 from portico.oauth.flow import DEFAULT_TIMEOUT_S, BrowserNotOpened, DeviceUnavailable, FlowContext, RedirectCaught
-from portico.oauth.tasks import helpers, let_go
+from portico.util.clock import SystemClock
+from portico.util.tasks import helpers, let_go
 
 if TYPE_CHECKING:
     from portico.interfaces.authorization import OAuthServer, TokenDialect, TokenGrant

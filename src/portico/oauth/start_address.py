@@ -16,12 +16,11 @@ from typing import TYPE_CHECKING, Any, Final, Self
 
 from portico.errors import Denied
 from portico.interfaces.authorization import Redirect
-from portico.oauth import peer
+from portico.net import peer
+from portico.net.server import bind_loopback, is_for
 from portico.oauth.authorization_response import UnfitResponse
 from portico.oauth.callback_http import Answer, page, serve
-from portico.oauth.loopback import bind_loopback
-from portico.oauth.quiet_http import is_for
-from portico.oauth.urls import is_loopback
+from portico.urls import is_loopback
 
 if TYPE_CHECKING:
     from collections.abc import Callable

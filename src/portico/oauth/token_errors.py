@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from portico.errors import ENDS_A_GRANT, Denied, OAuthError, PorticoError, TimedOut
-from portico.oauth.urls import without_query
 from portico.secret import hide, redact
+from portico.urls import without_query
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeVar
 from portico.errors import OAuthError
 from portico.interfaces.authorization import TokenGrant
 from portico.interfaces.basics import JsonValue
-from portico.oauth.repeated import without_repeated
+from portico.oauth.dialects import without_repeated
 from portico.oauth.token_errors import (
     CHANGED,
     SUCCESSFUL,

@@ -9,7 +9,7 @@ from portico.errors import PorticoError
 
 if TYPE_CHECKING:
     from portico.onboarding.workbench import Workbench
-    from portico.store.profiles import Profile
+    from portico.store.records import Profile
 
 
 @dataclass(frozen=True, slots=True)

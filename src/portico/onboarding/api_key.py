@@ -26,10 +26,10 @@ if TYPE_CHECKING:
     from portico.config.document import ConfigPath, Document
     from portico.interfaces.basics import JsonValue
     from portico.interfaces.provider_spec import KeyChoice, ProviderSpec
-    from portico.models.callable import CallableModel
+    from portico.models.loader import CallableModel
     from portico.models.probe import Probe
     from portico.onboarding.workbench import Workbench
-    from portico.store.profiles import Profile, StoreName
+    from portico.store.records import Profile, StoreName
 
 KeyPlace = Literal["keyring", "env", "config"]
 
@@ -236,7 +236,7 @@ def _base_url(setup: KeySetup) -> str:
 
 
 def _profile(bench: Workbench, setup: KeySetup) -> Profile:
-    from portico.store.profiles import ApiKeyProfile
+    from portico.store.records import ApiKeyProfile
 
     return ApiKeyProfile(
         id=setup.profile_id,

@@ -29,12 +29,12 @@ def settle(bench: Workbench, *, wanted: bool) -> str:
         return _kept_by_the_one_that_runs(bench)
     if not wanted:
         return f"none; tokens are refreshed when used (to change that: {bench.program} gateway start)"
-    from portico.gateway import service
+    from portico.gateway import control
     from portico.gateway.port import port_of
 
     try:
         port, store = port_of(bench.config.config, bench.env), bench.store_choice()
-        started = service.start(bench.paths, port=port, passphrase=bench.passphrase, env=bench.env, store=store)
+        started = control.start(bench.paths, port=port, passphrase=bench.passphrase, env=bench.env, store=store)
     except PorticoError as error:
         bench.out.warn(f"The background process did not start: {error}")
         step = error.hint_for(bench.program)
@@ -44,13 +44,13 @@ def settle(bench: Workbench, *, wanted: bool) -> str:
 
 def _kept_by_the_one_that_runs(bench: Workbench) -> str:
     """A gateway gets the sealed file store's passphrase when it starts: one that started without it is started anew."""
-    from portico.gateway import service
+    from portico.gateway import control
     from portico.gateway.state import running
 
     try:
         state = running(bench.paths)
-        if state is not None and service.lacks_passphrase(bench.paths, state):
-            service.restart(bench.paths, port=state.port, passphrase=bench.passphrase, env=bench.env, store=bench.store_choice())
+        if state is not None and control.lacks_passphrase(bench.paths, state):
+            control.restart(bench.paths, port=state.port, passphrase=bench.passphrase, env=bench.env, store=bench.store_choice())
             return "the gateway keeps it fresh; it was restarted, since it did not have the passphrase of the token store"
     except PorticoError as error:
         bench.out.warn(f"The gateway was not restarted with the passphrase of the token store: {error}")

@@ -91,7 +91,7 @@ def enable(bench: Workbench, choice: str) -> None:
     Raises:
         UsageError, ConfigError: as `host_for`; `plugin-failed`.
     """
-    from portico.plugins.decision import with_plugin_on
+    from portico.plugins.discovery import with_plugin_on
 
     host = host_for(bench, choice)
     plugin_id = bench.plugins.plugin_for_choice(choice)

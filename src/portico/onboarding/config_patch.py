@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from portico.interfaces.basics import JsonValue
     from portico.interfaces.provider_spec import ModelSpec, ProviderSpec
     from portico.onboarding.workbench import Workbench
-    from portico.store.profiles import Profile
+    from portico.store.records import Profile
 
 
 def write_config(bench: Workbench, profile: Profile, method: AuthMethod) -> bool:

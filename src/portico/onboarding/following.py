@@ -8,7 +8,7 @@ from portico.config.references import without_profile
 
 if TYPE_CHECKING:
     from portico.onboarding.workbench import Workbench
-    from portico.store.profiles import Profile
+    from portico.store.records import Profile
 
 
 def forget_profile(bench: Workbench, profile_id: str) -> None:

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from portico.interfaces.authorization import OAuthServer
     from portico.onboarding.account_in_use import TakeOver
     from portico.onboarding.workbench import Workbench
-    from portico.store.profiles import OAuthProfile, Profile, StoreName
+    from portico.store.records import OAuthProfile, Profile, StoreName
 
 CHOICE: Final = "minimax-portal"
 

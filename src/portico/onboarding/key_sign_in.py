@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from portico import signals
 from portico.config.document import format_path
 from portico.errors import PorticoError, UsageError
 from portico.models.catalog import host_of
@@ -25,6 +24,7 @@ from portico.onboarding.api_key import (
 from portico.onboarding.key_questions import ask_key, ask_place, may_ask_again
 from portico.onboarding.model_names import default_named, model_of
 from portico.onboarding.profile_name import profile_named
+from portico.util import signals
 
 if TYPE_CHECKING:
     from portico.interfaces.provider_spec import KeyChoice, ProviderSpec
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from portico.onboarding.request import KeyRequest
     from portico.onboarding.workbench import Workbench
     from portico.secret import Secret
-    from portico.store.profiles import Profile
+    from portico.store.records import Profile
 
 _NOT_CHECKED: Final = "not checked"
 # Errors that another key mends.

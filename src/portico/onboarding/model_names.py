@@ -18,7 +18,7 @@ def known_model(text: str, loader: ModelLoader) -> ModelReference:
     Raises:
         UsageError: `unknown-model`, with the spelling that was meant; `invalid-model-reference`.
     """
-    from portico.models.unknown import no_such_model, wrong_case
+    from portico.models.reference import no_such_model, wrong_case
 
     catalog = loader.catalog
     reference = catalog.expand(text)

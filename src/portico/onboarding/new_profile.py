@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from portico.interfaces.auth_method import AuthMethod
     from portico.interfaces.authorization import OAuthServer, TokenGrant
     from portico.onboarding.workbench import Workbench
-    from portico.store.profiles import OAuthProfile
+    from portico.store.records import OAuthProfile
 
 
 def new_profile(
@@ -30,7 +30,7 @@ def new_profile(
     method's own. `takes_over`: it becomes the provider's account in use.
     """
     from portico.auth.freshness import moment
-    from portico.store.profiles import OAuthProfile
+    from portico.store.records import OAuthProfile
 
     return OAuthProfile(
         id=id,

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from portico.interfaces.auth_method import AuthMethod
     from portico.onboarding.workbench import Workbench
-    from portico.store.profiles import Profile
+    from portico.store.records import Profile
 
 
 def finish_pending(bench: Workbench) -> tuple[str, ...]:

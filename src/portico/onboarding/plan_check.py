@@ -9,16 +9,15 @@ from portico.errors import PorticoError
 if TYPE_CHECKING:
     from portico.net.client import HttpClient
     from portico.onboarding.workbench import Workbench
-    from portico.store.profiles import Profile
-    from portico.usage.report import PlanReport
+    from portico.store.records import Profile
+    from portico.usage.plan import PlanReport
 
 TIMEOUT_S: Final = 4.0
 
 
 async def plan_of(bench: Workbench, profile: Profile, http: HttpClient) -> PlanReport | None:
     """What the profile's plan has left; None where its provider has no plans that can be asked about."""
-    from portico.usage.accounts import of_sign_in
-    from portico.usage.asking import PlanAsker
+    from portico.usage.plan import PlanAsker, of_sign_in
 
     try:
         reader = bench.plugins.plan_readers().get(profile.provider)

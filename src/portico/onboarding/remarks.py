@@ -5,11 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from portico.oauth.token_response import plain_text
-from portico.store.profiles import OAuthProfile
+from portico.store.records import OAuthProfile
 
 if TYPE_CHECKING:
     from portico.interfaces.authorization import OAuthServer, TokenGrant
-    from portico.store.profiles import Profile
+    from portico.store.records import Profile
 
 _NOT_TO_REFRESH: Final = "The provider gave no refresh token: you have to sign in again when the access token ends."
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from portico.interfaces.authorization import FormPoster
     from portico.onboarding.request import SignInRequest
     from portico.onboarding.workbench import Workbench
-    from portico.store.profiles import Profile
+    from portico.store.records import Profile
     from portico.store.token_store import Tokens
 
 

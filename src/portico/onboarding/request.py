@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 if TYPE_CHECKING:
     from portico.onboarding.api_key import KeyPlace
     from portico.secret import Secret
-    from portico.store.profiles import StoreName
+    from portico.store.records import StoreName
 
 FlowName = Literal["auto", "browser", "device"]
 

@@ -35,9 +35,9 @@ if TYPE_CHECKING:
     from portico.onboarding.request import FlowName, SignInRequest
     from portico.onboarding.workbench import Workbench
     from portico.plugins.manager import PluginHost
-    from portico.store.profiles import Profile, StoreName
+    from portico.store.records import Profile, StoreName
     from portico.store.token_store import Tokens
-    from portico.usage.report import PlanReport
+    from portico.usage.plan import PlanReport
 
 DEFAULT_TIMEOUT_S = 900.0
 # A refresh in the background may move the profile once or twice while a sign-in takes its place.
@@ -125,7 +125,7 @@ def carry_out(bench: Workbench, plan: Plan) -> SignedIn:
     Raises:
         PorticoError: as `sign_in`.
     """
-    from portico import signals
+    from portico.util import signals
 
     finish_pending(bench)
     store = storing.ready_store(bench, plan.request.store, choice=plan.request.choice)
@@ -135,7 +135,7 @@ def carry_out(bench: Workbench, plan: Plan) -> SignedIn:
 async def _carried_out(bench: Workbench, plan: Plan, store: StoreName | None) -> SignedIn:
     from asyncio import gather
 
-    from portico.oauth.endpoints import discover
+    from portico.oauth.discovery import discover
     from portico.onboarding.plan_check import plan_of
 
     async with bench.http() as http:
@@ -208,8 +208,8 @@ async def _kept(
     question: storing.Question,
 ) -> SignedIn:
     from portico.oauth.token_response import check_fit
-    from portico.store.off_loop import off_loop
     from portico.store.token_store import Tokens
+    from portico.util.threads import off_loop
 
     tokens = Tokens(grant.access, grant.refresh, grant.expires_at, generation=0)
 
@@ -258,8 +258,8 @@ async def _stored(
     Another command may have signed in, out or refreshed while this one waited for the user: what was checked then is checked
     again, under the lock of the commit.
     """
-    from portico.store.off_loop import off_loop
     from portico.store.token_store import ABSENT, GenerationChanged
+    from portico.util.threads import off_loop
 
     agreed = plan.replaced
     for left in reversed(range(_COMMIT_ROUNDS)):

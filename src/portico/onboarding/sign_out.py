@@ -10,16 +10,16 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from portico.auth.uses import Uses
+from portico.auth.freshness import Uses
 from portico.errors import LockBusy, PorticoError, StoreError
-from portico.store.off_loop import off_loop
-from portico.store.profile_record import SIGN_OUT_UNFINISHED, ApiKeyProfile, Failure, OAuthProfile
+from portico.store.records import SIGN_OUT_UNFINISHED, ApiKeyProfile, Failure, OAuthProfile
 from portico.store.token_store import GenerationChanged
+from portico.util.threads import off_loop
 
 if TYPE_CHECKING:
     from portico.interfaces.authorization import FormPoster, OAuthServer, TokenDialect
     from portico.onboarding.workbench import Workbench
-    from portico.store.profiles import Profile
+    from portico.store.records import Profile
     from portico.store.token_store import RefreshTurn, Tokens
 
 REVOKE_WITHIN_S: Final = 10.0

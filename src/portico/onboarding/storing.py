@@ -11,15 +11,15 @@ from typing import TYPE_CHECKING, Final
 
 from portico.errors import LockBusy, StoreError
 from portico.interfaces.basics import Choice
-from portico.store.off_loop import off_loop, start_off_loop
 from portico.store.token_store import GenerationChanged
+from portico.util.threads import off_loop, start_off_loop
 
 if TYPE_CHECKING:
     import asyncio
     from collections.abc import Awaitable, Callable
 
     from portico.onboarding.workbench import Workbench
-    from portico.store.profiles import Profile, StoreName
+    from portico.store.records import Profile, StoreName
     from portico.store.token_store import Tokens
 
 _TRIES: Final = 3

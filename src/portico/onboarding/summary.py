@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from portico.onboarding.account_in_use import summary_lines
 from portico.onboarding.times import in_words, iso
-from portico.usage.words import in_short, report_as_json
+from portico.usage.plan import in_short, report_as_json
 
 if TYPE_CHECKING:
     from portico.onboarding.key_sign_in import KeyKept

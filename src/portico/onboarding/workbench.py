@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from portico.net.client import HttpClient
     from portico.paths import Paths
     from portico.plugins.manager import PluginHost
-    from portico.store.passphrase import PassphraseSource
-    from portico.store.profiles import StoreName
+    from portico.store.encrypted_file import PassphraseSource
+    from portico.store.records import StoreName
     from portico.store.token_store import LocalTokenStore, TokenStore
 
 

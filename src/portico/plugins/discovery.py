@@ -1,4 +1,8 @@
-"""Finding plugins by their manifests, without importing one: paths from the config, installed distributions, bundled ones."""
+"""Which plugins there are, whether each is on, and what code it has; no plugin is imported for it.
+
+Plugins are found by their manifests: in paths from the config, in installed distributions, and in the bundle. Whether one is on
+is decided by the first rule that applies. A long-lived process compares the code that would run now with what it has imported.
+"""
 
 from __future__ import annotations
 
@@ -10,17 +14,194 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from portico.errors import ConfigError
-from portico.ownership import Owners
 from portico.paths import PACKAGE, UnknownHome, expanded
 from portico.plugins.manifest import MANIFEST_NAME, Manifest, read_manifest
-from portico.store.atomic import read_file
+from portico.util.files import read_file
+from portico.util.ownership import Owners
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
     from importlib.metadata import EntryPoint
 
+    from portico.config.document import ConfigPath, Document
+    from portico.config.schema import PluginsConfig
     from portico.interfaces.basics import JsonValue
-    from portico.ownership import Exposure
+    from portico.util.ownership import Exposure
+
+LOAD_ENV: Final = "PORTICO_LOAD_PLUGINS"
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """On or off. `reason` says why it is off, `word` says the same in a table cell, `remedy` how to lift it."""
+
+    enabled: bool
+    reason: str | None = None
+    word: str | None = None
+    remedy: str | None = None
+
+
+ON: Final = Decision(enabled=True)
+
+
+def decide(id: str, config: PluginsConfig, env: Mapping[str, str], *, bundled: bool) -> Decision:
+    """Whether the plugin `id` is on. `bundled`: it comes with Portico, so it is off until somebody asks for it."""
+    off = why_blocked(id, config, env) or off_by_entry(id, config)
+    if off is not None:
+        return off
+    entry = config.entries.get(id)
+    if bundled and (entry is None or entry.enabled is None):
+        return _off("bundled (disabled by default)", "bundled", f"Run `{{prog}} plugins enable {id}`.")
+    return ON
+
+
+def why_blocked(id: str, config: PluginsConfig, env: Mapping[str, str]) -> Decision | None:
+    """What keeps the plugin `id` off whatever its own entry says; None where nothing does."""
+    if not config.enabled:
+        return _off("plugins disabled", "plugins off", "Run `{prog} config set plugins.enabled true`.")
+    if id in config.deny:
+        # Not `config unset` with an index: where an included file's array is joined, the own file counts otherwise.
+        remedy = f"Remove {id} from `plugins.deny`: `{{prog}} config edit`, or edit the file that it includes or reads as `base`."
+        return _off("blocked by denylist", "denied", remedy)
+    if config.allow and id not in config.allow:
+        return _off("not in allowlist", "not allowed", f"Run `{{prog}} plugins enable {id}`.")  # which adds it
+    wanted = env.get(LOAD_ENV)
+    if wanted is not None and id not in {word.strip() for word in wanted.split(",")}:
+        return _off(f"not in {LOAD_ENV}", "environment", f"Unset {LOAD_ENV}, or add {id} to it.")
+    return None
+
+
+def off_by_entry(id: str, config: PluginsConfig) -> Decision | None:
+    """The user's own word that the plugin `id` is off, which only `plugins enable` takes back; None where there is none."""
+    entry = config.entries.get(id)
+    if entry is None or entry.enabled is not False:
+        return None
+    return _off("disabled in config", "config", f"Run `{{prog}} plugins enable {id}`.")
+
+
+def with_entry_on(config: PluginsConfig, id: str) -> PluginsConfig:
+    """The configuration as it is once `with_plugin_on(document, id)` has been written."""
+    from portico.config.schema import PluginEntry
+
+    entry = config.entries.get(id)
+    on = PluginEntry(enabled=True) if entry is None else replace(entry, enabled=True)
+    allow = (*config.allow, id) if config.allow and id not in config.allow else config.allow
+    return replace(config, entries={**config.entries, id: on}, allow=allow)
+
+
+def with_plugin_on(document: Document, id: str) -> Document:
+    """The document with the plugin `id` switched on; it joins an allow list that has members.
+
+    An empty allow list allows everything: a first member would switch every other plugin off.
+    """
+    from portico.config.sources import read_stack
+
+    document, allow = document.set(_entry(id), value=True), ("plugins", "allow")
+    effective = read_stack(document).effective
+    listed = effective.get(allow) if effective.has(allow) else None
+    if isinstance(listed, list) and listed and id not in listed:
+        own = document.get(allow) if document.has(allow) else []  # an included file's array is joined with it
+        if isinstance(own, list):
+            document = document.set(allow, [*own, id])
+    return document
+
+
+def with_plugin_off(document: Document, id: str) -> Document:
+    """The document with the plugin `id` switched off."""
+    return document.set(_entry(id), value=False)
+
+
+def refuse(id: str, decision: Decision) -> ConfigError:
+    """The error of asking for a plugin that is off."""
+    return ConfigError("plugin-disabled", f'Plugin "{id}" is off.', why=decision.reason, hint=decision.remedy)
+
+
+def _entry(id: str) -> ConfigPath:
+    return ("plugins", "entries", id, "enabled")
+
+
+def _off(reason: str, word: str, remedy: str) -> Decision:
+    return Decision(enabled=False, reason=reason, word=word, remedy=remedy)
+
+
+Status = Literal["enabled", "loaded", "disabled", "error"]
+
+
+@dataclass(frozen=True, slots=True)
+class PluginRecord:
+    """One plugin and what has become of it. `error` says why it failed, `decision` whether and why it is on or off."""
+
+    candidate: Candidate
+    decision: Decision
+    error: str | None = None
+    loaded: bool = False
+    hooks: tuple[str, ...] = ()
+    commands: tuple[str, ...] = ()
+
+    @property
+    def id(self) -> str:
+        return self.manifest.id
+
+    @property
+    def manifest(self) -> Manifest:
+        return self.candidate.manifest
+
+    @property
+    def name(self) -> str:
+        return self.manifest.name
+
+    @property
+    def source(self) -> Path:
+        """The manifest's file."""
+        return self.manifest.path
+
+    @property
+    def version(self) -> str | None:
+        """The manifest's word, else the installed distribution's."""
+        return self.manifest.version or self.candidate.version
+
+    @property
+    def why(self) -> str | None:
+        """Why it failed, else why it is off."""
+        return self.error or self.decision.reason
+
+    @property
+    def enabled(self) -> bool:
+        return self.decision.enabled
+
+    @property
+    def status(self) -> Status:
+        if self.error is not None:
+            return "error"
+        if not self.decision.enabled:
+            return "disabled"
+        return "loaded" if self.loaded else "enabled"
+
+    def overridden_by(self, first: PluginRecord) -> PluginRecord:
+        """The record of a later copy of an id."""
+        reason = f"overridden by {first.candidate.origin} plugin"
+        return replace(self, decision=Decision(enabled=False, reason=reason, word="overridden"), error=None)
+
+    def as_json(self) -> dict[str, JsonValue]:
+        """The record as `plugins list --json` prints it."""
+        manifest = self.manifest
+        record: dict[str, JsonValue] = {
+            "id": self.id,
+            "name": self.name,
+            "description": manifest.description,
+            "version": self.version,
+            "source": str(self.source),
+            "origin": self.candidate.origin,
+            "enabled": self.enabled,
+            "status": self.status,
+            "providerIds": list(manifest.providers),
+            "authChoices": [choice.id for choice in manifest.auth_choices],
+            "hookNames": list(self.hooks),
+            "cliCommands": list(self.commands),
+            "configSchema": bool(manifest.config_schema),
+            "configJsonSchema": dict(manifest.config_schema),
+        }
+        return {**record, "error": self.why} if self.why is not None else record
 
 
 ENTRY_POINT_GROUP: Final = "portico.plugins"

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from portico.errors import ConfigError
-from portico.store.atomic import read_file
+from portico.util.files import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

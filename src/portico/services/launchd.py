@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from xml.parsers.expat import ExpatError
 
 from portico.services.service import ask, home, read_service_file, remove_secrets, run, write_file, write_secrets
-from portico.store.atomic import remove_private
+from portico.util.files import remove_private
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

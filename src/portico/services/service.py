@@ -10,10 +10,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
-from portico.children import child_environment, found_command
 from portico.errors import ConfigError
 from portico.paths import make_folder
-from portico.store.atomic import file_error, read_file, remove_private, write_in_place, write_private
+from portico.util.children import child_environment, found_command
+from portico.util.files import file_error, read_file, remove_private, write_in_place, write_private
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

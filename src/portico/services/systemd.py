@@ -1,14 +1,16 @@
-"""systemd's manager of the user's own services, and the unit file that it reads (systemd.service(5), systemd.exec(5))."""
+"""systemd: a user's units, and what a process tells the manager that started it (sd_notify(3))."""
 
 from __future__ import annotations
 
+import contextlib
 import shlex
+import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from portico.errors import ConfigError
 from portico.services.service import ask, home, read_service_file, remove_secrets, run, write_file, write_secrets
-from portico.store.atomic import remove_private
+from portico.util.files import remove_private
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -199,3 +201,21 @@ def _quoted(word: str) -> str:
         raise ConfigError("service-failed", "A path has characters that no unit file can hold.", why=repr(word))
     escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
     return f'"{escaped}"'
+
+
+_PREFIX: Final = "portico-"
+
+
+def has_manager(env: Mapping[str, str]) -> bool:
+    """Whether a service manager started this process, and starts another where it fails: systemd, or launchd under its label."""
+    return bool(env.get("NOTIFY_SOCKET")) or env.get("XPC_SERVICE_NAME", "").startswith(_PREFIX)
+
+
+def tell_service_manager(env: Mapping[str, str], state: str) -> None:
+    """Tell systemd, where it waits for that, that this process is `READY=1` or `STOPPING=1`."""
+    address = env.get("NOTIFY_SOCKET", "")
+    if not address or not hasattr(socket, "AF_UNIX"):
+        return
+    with contextlib.suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notifier:
+        notifier.setblocking(False)
+        notifier.sendto(state.encode(), f"\0{address[1:]}" if address.startswith("@") else address)

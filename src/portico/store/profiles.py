@@ -1,25 +1,22 @@
-"""The profile index: which accounts are signed in and where their tokens are. It holds no secret and needs no keyring.
+"""The profile index: which profiles there are and where their tokens are. It holds no secret and needs no keyring.
 
-Every change is made under a lock, on what the file holds at that moment, so that two processes never lose each other's.
+Every change is made under a lock, on what the file holds at that moment, so that two processes never lose each other's changes.
+The file has a version and a last good copy; a damaged one is set aside. Beside the profiles it lists records that a process may
+have left behind (`Leftover`), so that the next process can delete them.
 """
 
 from __future__ import annotations
 
+import contextlib
+import json
+import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, TypeVar, cast
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
-from portico.errors import StoreError
-from portico.store.atomic import no_step
-from portico.store.index_file import IndexFile
-from portico.store.profile_record import (
-    ApiKeyProfile,
-    Failure,
-    Fence,
-    GatewayKeyProfile,
+from portico.errors import SignInNeeded, StoreError
+from portico.store.records import (
     Leftover,
-    OAuthProfile,
     Profile,
-    Renewal,
     Slot,
     StoreName,
     leftover_from_json,
@@ -27,31 +24,146 @@ from portico.store.profile_record import (
     profile_from_json,
     profile_to_json,
 )
+from portico.util.files import no_step, read_private, set_aside, temporaries, write_private
+from portico.util.lock import file_lock
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from portico.interfaces.basics import JsonValue
     from portico.paths import Paths
-    from portico.store.atomic import OnStep
-    from portico.store.profile_record import JsonObject
+    from portico.store.records import JsonObject
+    from portico.store.token_store import Snapshot
+    from portico.util.files import OnStep
 
-__all__ = (
-    "ApiKeyProfile",
-    "Failure",
-    "Fence",
-    "GatewayKeyProfile",
-    "IndexDraft",
-    "Leftover",
-    "OAuthProfile",
-    "Profile",
-    "ProfileIndex",
-    "RememberedStore",
-    "Renewal",
-    "Slot",
-    "StoreName",
-)
+VERSION: Final = 1
+LOCK_NAME: Final = "index.lock"
+_DAMAGED: Final = "index-damaged"
+
+
+class IndexFile:
+    """`auth-profiles.json`. Every save keeps the one before it as `.bak`, whose pointers to the tokens are still true."""
+
+    def __init__(self, paths: Paths, *, on_step: OnStep = no_step) -> None:
+        self.path = paths.index
+        self.backup = paths.index.with_name(f"{paths.index.name}.bak")
+        self._lock_path = paths.locks / LOCK_NAME
+        self._on_step = on_step
+        self._seen: tuple[tuple[int, int, int], JsonObject] | None = None
+
+    def load(self) -> JsonObject:
+        """The index as it is now, empty where there is no file. Not to be changed by the caller.
+
+        Raises:
+            StoreError: it cannot be read, is of a later version, or is damaged (it is then set aside, and the last good copy put
+                back where there is one).
+        """
+        mark = self._mark()
+        if mark is not None and self._seen is not None and self._seen[0] == mark:
+            return self._seen[1]
+        data = read_private(self.path)
+        if data is None:
+            return _empty()
+        try:
+            document = _parse(data, self.path)
+        except ValueError as error:
+            with self._locked():
+                raise self._recover(error) from None
+        if mark is not None and mark == self._mark():
+            self._seen = (mark, document)
+        return document
+
+    @contextlib.contextmanager
+    def editing(self, *, durable: bool = True) -> Iterator[JsonObject]:
+        """The index under its lock, read afresh and saved if the block ends well and has changed it.
+
+        Raises:
+            StoreError: as for `load`, or it cannot be written.
+            LockBusy: another process held the lock for ten seconds.
+        """
+        with self._locked():
+            data = read_private(self.path)
+            try:
+                document = _empty() if data is None else _parse(data, self.path)
+            except ValueError as error:
+                raise self._recover(error) from None
+            yield document
+            text = (json.dumps(document, indent=2) + "\n").encode()
+            if text == data or (data is None and document == _empty()):
+                return
+            for stale in temporaries(self.path):  # their writers are dead: they would hold the lock
+                stale.unlink(missing_ok=True)
+            if data is not None:
+                self._keep_backup()
+            write_private(self.path, text, durable=durable, on_step=self._on_step)
+
+    def _keep_backup(self) -> None:
+        temporary = self.backup.with_name(f".{self.path.name}.bak.tmp")
+        with contextlib.suppress(OSError):  # a file system without hard links goes without the second copy
+            temporary.unlink(missing_ok=True)
+            os.link(self.path, temporary)
+            temporary.replace(self.backup)
+            temporary.unlink(missing_ok=True)  # rename(2) leaves it where both names are one file already
+
+    def _recover(self, cause: ValueError) -> StoreError:
+        """Under the lock: set the damaged file aside and put the last good copy back. The error to raise."""
+        data = read_private(self.path)
+        if data is not None and _is_sound(data, self.path):
+            return StoreError(_DAMAGED, f"{self.path} was damaged and has been put right", hint="run the command again")
+        kept = set_aside(self.path)
+        last = read_private(self.backup)
+        message = f"{self.path} was damaged; it is kept as {kept.name}"
+        why = f"not a profile index: {cause}"
+        if last is None or not _is_sound(last, self.backup):
+            return StoreError(_DAMAGED, message, why=why, hint="sign in again: {prog} onboard")
+        write_private(self.path, last)
+        return StoreError(
+            _DAMAGED, f"{message}, and the last good copy is back in its place", why=why, hint="check it with: {prog} auth list"
+        )
+
+    def _locked(self) -> contextlib.AbstractContextManager[object]:
+        return file_lock(self._lock_path, what="the profile index")
+
+    def _mark(self) -> tuple[int, int, int] | None:
+        try:
+            found = self.path.lstat()
+        except OSError:
+            return None
+        return found.st_ino, found.st_mtime_ns, found.st_size
+
+
+def _empty() -> JsonObject:
+    return {"version": VERSION, "profiles": {}}
+
+
+def _parse(data: bytes, path: Path) -> JsonObject:
+    try:
+        document = json.loads(data.decode("utf-8-sig"))
+    except RecursionError:
+        raise ValueError("nested too deep") from None
+    if not isinstance(document, dict):
+        raise ValueError("not a JSON object")  # noqa: TRY004 - a damaged file is one kind of error
+    version = document.get("version")
+    if type(version) is int and version > VERSION:
+        raise StoreError(
+            "index-newer",
+            f"{path} was written by a later version of this program",
+            why=f"its format is {version}; this version knows {VERSION}",
+            hint="upgrade, or set PORTICO_STATE_DIR to another folder; the file has not been touched",
+        )
+    if version != VERSION or not isinstance(document.get("profiles"), dict):
+        raise ValueError("`version` or `profiles` is missing or wrong")
+    return cast("JsonObject", document)
+
+
+def _is_sound(data: bytes, path: Path) -> bool:
+    try:
+        _parse(data, path)
+    except ValueError:
+        return False
+    return True
+
 
 T = TypeVar("T")
 
@@ -239,3 +351,106 @@ class ProfileIndex:
             draft.remembered = remembered
 
         self.edit(note)
+
+
+SLOTS: Final[tuple[Slot, ...]] = ("a", "b")
+
+
+def pointed_at(draft: IndexDraft, profile_id: str) -> Leftover | None:
+    """The record that a profile's entry points at, None where it has none or cannot be understood."""
+    profile = None if profile_id in draft.damaged else draft.get(profile_id)
+    if profile is None or profile.slot is None:
+        return None
+    return Leftover(profile_id, profile.store, profile.backend, profile.slot)
+
+
+def intend(draft: IndexDraft, new: Leftover) -> int:
+    """Note that `new` is about to be written and that the profile's record of now will be old; the new record's generation."""
+    old = pointed_at(draft, new.profile)
+    draft.leftovers = (*draft.leftovers, new, *(() if old is None else (old,)))
+    return draft.next_generation()
+
+
+def forget(draft: IndexDraft, profile_id: str) -> None:
+    """Take a profile out of the index, and note both slots of every store that may hold its tokens for deletion."""
+    both = [Leftover(profile_id, store.name, store.backend, slot) for store in _stores(draft, profile_id) for slot in SLOTS]
+    draft.leftovers = (*draft.leftovers, *both)
+    draft.remove(profile_id)
+
+
+def _stores(draft: IndexDraft, profile_id: str) -> list[RememberedStore]:
+    """The store that the profile's entry names; where that cannot be read, every store there is."""
+    known = pointed_at(draft, profile_id)
+    if known is not None:
+        return [RememberedStore(known.store, known.backend)]
+    if profile_id not in draft.damaged:
+        return []
+    named = draft.store_of_damaged(profile_id)
+    if named is not None:
+        return [named]
+    remembered = draft.remembered
+    keyring = remembered if remembered is not None and remembered.name == "keyring" else RememberedStore("keyring", None)
+    return [keyring, RememberedStore("file", None)]
+
+
+SIGNED_OUT: Final = "You are signed out."
+FILE_COMMAND: Final = "{prog} onboard --store file"
+"""Signs in again, into the sealed file. A command that needs no sign-in puts another in its place in the hint."""
+FILE_HINT: Final = f"{FILE_COMMAND}   (keeps the tokens in a file sealed with a passphrase)"
+
+
+def sign_in(choice: str = "minimax-portal") -> str:
+    """The line that says how to sign in by this auth choice; `{prog}` stands for the program name."""
+    return f"Run `{{prog}} onboard --auth-choice {choice}`."
+
+
+def sign_in_again(profile: Profile) -> str:
+    """The command that replaces `profile` and no other; `{prog}` stands for the program name."""
+    if profile.type != "api_key":
+        return new_tokens(profile)
+    from shlex import quote
+
+    region = f" --region {profile.region}" if profile.region else ""
+    # A key is pasted again: by the auth choice that every provider with keys has.
+    return f"{{prog}} onboard --auth-choice {profile.provider}-api{region} --profile {quote(profile.id)} --replace"
+
+
+def new_tokens(profile: Profile) -> str:
+    """As `sign_in_again`, for a profile that has tokens and no key."""
+    from shlex import quote
+
+    region = f" --region {profile.region}" if profile.region else ""
+    return f"{{prog}} models auth login --provider {profile.provider}{region} --profile {quote(profile.id)} --replace"
+
+
+def without_sign_in(hint: str | None) -> str | None:
+    """`hint` for somebody who keeps a key and needs no sign-in: the sealed file is chosen in the configuration."""
+    return None if hint is None else hint.replace(FILE_COMMAND, "{prog} config set auth.store file")
+
+
+def named_profile(known: Snapshot, id: str) -> Profile:
+    """The profile of this id.
+
+    Raises:
+        SignInNeeded: `not-signed-in`: there is none, or it was signed out.
+        StoreError: `profile-damaged`.
+    """
+    profile = known.get(id)
+    if profile is None:
+        raise not_signed_in(id, [one.id for one in known.profiles])
+    if profile.sign_out_unfinished:
+        hint = f"Finish it: {{prog}} auth logout {id}"
+        raise SignInNeeded("not-signed-in", f"{id} was signed out; its tokens are yet to be deleted.", hint=hint)
+    return profile
+
+
+def not_signed_in(asked: str | None, known: list[str]) -> SignInNeeded:
+    """The error of a profile that is not there, with the nearest that is."""
+    from difflib import get_close_matches
+
+    close = [id for id in known if asked and (id.startswith(asked) or id.endswith(f":{asked}"))]
+    close = close or get_close_matches(asked or "", known, n=1)
+    otherwise = "{prog} auth list" if known else sign_in()
+    hint = f"Did you mean {' or '.join(close)}?" if close else otherwise
+    message = SIGNED_OUT if asked is None else f"There is no sign-in called {asked}."
+    return SignInNeeded("not-signed-in", message, hint=hint)

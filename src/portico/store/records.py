@@ -1,21 +1,416 @@
-"""The secret record of a profile: what is in it, where it lies, and what a place that keeps records can do."""
+"""What is kept of a profile: the secret record with its tokens, and the index entry without any secret.
+
+The entry is what is known about an account, and how it is written in the index. The record is what the token store keeps; the
+protocols say what a place that keeps records can do.
+"""
 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Protocol
+from dataclasses import MISSING, dataclass, field, fields, replace
+from functools import cache
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, Protocol
 
-from portico.errors import StoreError
+from portico.errors import ENDS_A_GRANT, StoreError
 from portico.secret import Secret
-from portico.store.profile_record import profile_to_json, renewal_from_json, renewal_to_json
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from dataclasses import Field
 
-    from portico.store.profile_record import Profile, Renewal, StoreName
+    from _typeshed import DataclassInstance
+
+    from portico.interfaces.authorization import OAuthServer
+    from portico.interfaces.basics import JsonValue
 
     Fits = Callable[[Secret], bool]
+
+StoreName = Literal["keyring", "file"]
+Slot = Literal["a", "b"]
+ProfileType = Literal["oauth", "api_key", "gateway_key"]
+JsonObject = dict[str, "JsonValue"]
+
+SIGN_OUT_UNFINISHED: Final = "sign-out-unfinished"
+# In a file a field has its own name in camel case, and the order here is that of its keys; but for this one.
+_UNREAD: Final = {"key": "unreadFields"}
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """The last refresh of a profile that failed: `at` in wall ms, `id` a PorticoError id, `code` the OAuth error (RFC 6749 5.2).
+
+    `terminal` means that no further refresh can help: only signing in again can. `attempts` counts failures in a row, and no
+    process is to ask the server again before `retry_at` (wall ms), None where it need not wait.
+    """
+
+    at: int
+    id: str
+    message: str
+    terminal: bool
+    code: str | None = None
+    attempts: int = 1
+    retry_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fence:
+    """A refresh token that may be spent: the note of a refresh that was sent and whose outcome is not stored yet.
+
+    `token` is the SHA-256 of the refresh token, in hex; `generation` that of the tokens it belongs to; `sends` how often it may
+    have reached the server, first at `started_at` and last at `sent_at` (wall ms). `pid` and `boot_id` tell who sent it last.
+    """
+
+    generation: int
+    token: str
+    started_at: int
+    sends: int
+    pid: int
+    boot_id: str = ""
+    sent_at: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Moment:
+    """One moment by both clocks: `wall_ms`, and `steady_ms` by the clock that nobody sets, in the run `boot` of the machine."""
+
+    boot: str
+    steady_ms: int
+    wall_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Renewal:
+    """What a refresh brought besides tokens: it stands in their record too, for whoever has to finish that refresh.
+
+    `replaces` is the generation that was refreshed; `refreshed_at` when that was asked for (wall ms); `got` and `unread` are as a
+    profile's.
+    """
+
+    replaces: int
+    refreshed_at: int
+    refresh_expires_at: int | None = None
+    scope: str = ""
+    subject: str | None = None
+    unread: tuple[str, ...] = field(default=(), metadata=_UNREAD)
+    got: Moment | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Profile:
+    """What is known about a credential that is stored: `OAuthProfile`, `ApiKeyProfile` or `GatewayKeyProfile`. Times are wall ms.
+
+    `type` tells them apart in a file. `provider` is whose it is, `plugin` whose plugin it needs, and `api_base` where it is sent.
+    `generation` changes with every token that is stored, and never comes back, not even by signing out and in again.
+    `store`, `backend` and `slot` say where the tokens are; `backend` is the class of the keyring, None for the encrypted file.
+    `refresh_expires_at` is the end of the refresh token, None where the server does not tell, as most do not.
+    `got` is when its tokens came, None where one of the clocks is not known. `unread` names the fields of the last token reply
+    that could not be read, and that count as absent.
+    `config_pending` marks a sign-in whose config edit has not been made yet, `default_pending` that this edit also changes the
+    default model: to `default_model`, or else to the sign-in's own, and `use_pending` that the provider's account in use becomes
+    this one.
+    """
+
+    id: str = field(metadata={"stored": False})
+    provider: str
+    plugin: str = ""
+    region: str = ""
+    api_base: str = ""
+    created_at: int
+    type: ProfileType
+    store: StoreName = "keyring"
+    backend: str | None = None
+    slot: Slot | None = None
+    generation: int = 0
+    expires_at: int | None = None
+    refresh_expires_at: int | None = None
+    refreshed_at: int | None = None
+    has_refresh: bool = False
+    unread: tuple[str, ...] = field(default=(), metadata=_UNREAD)
+    config_pending: bool = False
+    default_pending: bool = False
+    default_model: str | None = None
+    use_pending: bool = False
+    failure: Failure | None = None
+    fence: Fence | None = None
+    got: Moment | None = None
+
+    @property
+    def sign_out_unfinished(self) -> bool:
+        """Whether it was signed out while its tokens could not be deleted: it is kept only so that this can be finished."""
+        return self.failure is not None and self.failure.id == SIGN_OUT_UNFINISHED
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OAuthProfile(Profile):
+    """An account that somebody signed in to: its tokens come from an authorization server, and can be refreshed and revoked.
+
+    `subject` is the account's name at its issuer, None where that does not tell. `relocated` holds (old URL, new URL) pairs.
+    """
+
+    type: ProfileType = field(default="oauth", init=False)
+    issuer: str
+    client_id: str
+    dialect: str
+    token_endpoint: str
+    revocation_endpoint: str | None = None
+    scope: str = ""
+    subject: str | None = None
+    audience: str | None = None
+    relocated: tuple[tuple[str, str], ...] = ()
+
+    def renewed(self, renewal: Renewal) -> OAuthProfile:
+        """The same profile after a refresh that succeeded."""
+        return replace(
+            self,
+            refreshed_at=renewal.refreshed_at,
+            refresh_expires_at=renewal.refresh_expires_at,
+            scope=renewal.scope,
+            subject=renewal.subject,
+            unread=renewal.unread,
+            got=renewal.got,
+            failure=None,
+            fence=None,
+        )
+
+    def server(self) -> OAuthServer:
+        """The authorization server that issued the tokens, as a refresh and a revocation need it."""
+        from portico.interfaces.authorization import OAuthServer
+
+        return OAuthServer(
+            issuer=self.issuer,
+            client_id=self.client_id,
+            token_endpoint=self.token_endpoint,
+            scope=self.scope,
+            revocation_endpoint=self.revocation_endpoint,
+            dialect=self.dialect,
+            audience=self.audience,
+            relocated=dict(self.relocated),
+        )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ApiKeyProfile(Profile):
+    """A provider's API key. It is used until its owner replaces it."""
+
+    type: ProfileType = field(default="api_key", init=False)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GatewayKeyProfile(Profile):
+    """A key that a tool shows the gateway: its name, and the SHA-256 of the key in hex."""
+
+    provider: str = field(default="gateway", init=False)
+    type: ProfileType = field(default="gateway_key", init=False)
+    name: str = field(metadata={"key": "clientId"})
+    sha256: str | None = field(default=None, metadata={"key": "subject"})
+
+
+@dataclass(frozen=True, slots=True)
+class Leftover:
+    """A token record that may exist, and that is rubbish unless its profile points at it."""
+
+    profile: str
+    store: StoreName
+    backend: str | None
+    slot: Slot
+
+
+# Portico 0.2 ends a sign-in at the twelfth send, so it is not told of more than these.
+_SENDS_TOLD: Final = 11
+_ALL_SENDS: Final = "allSends"
+# What Portico 0.2 took for the end of a sign-in without one of the words that end one.
+_ENDED_BY_0_2: Final = frozenset(
+    {
+        "access-denied",
+        "code-expired",
+        "invalid-request",
+        "minimax-refused",
+        "oauth-error",
+        "refresh-answer-lost",
+        "reply-incomplete",
+        "reply-invalid",
+        "scope-missing",
+        "sign-in-failed",
+        "unknown-status",
+        "unsupported-response-type",
+        "unsupported-token-type",
+    }
+)
+# The texts that a field of this type may hold in a file, where not every text will do.
+_WORDS: Final = {"StoreName": frozenset({"keyring", "file"}), "Slot": frozenset({"a", "b"})}
+_KINDS: Final[dict[str, type[Profile]]] = {"oauth": OAuthProfile, "api_key": ApiKeyProfile, "gateway_key": GatewayKeyProfile}
+# What earlier versions look for in every entry, also in that of a key, with the order in which they write it.
+_IN_EACH: Final[JsonObject] = {
+    "provider": None,
+    "plugin": "",
+    "region": "",
+    "issuer": "",
+    "clientId": "",
+    "dialect": "",
+    "apiBase": "",
+    "tokenEndpoint": "",
+    "createdAt": None,
+    "type": None,
+    "revocationEndpoint": None,
+    "scope": "",
+    "subject": None,
+    "audience": None,
+}
+_WRITTEN_LAST: Final = ("relocated", "failure", "fence", "got")
+_TEXTS: Final = "tuple[str, ...]"
+_PAIRS: Final = "tuple[tuple[str, str], ...]"
+
+
+class _Column(NamedTuple):
+    """A field as a file has it: `kind` is its annotation without `None`, `types` the exact types of its value there."""
+
+    name: str
+    key: str
+    kind: str
+    types: tuple[type, ...]
+    required: bool
+    is_read: bool
+
+
+def profile_to_json(profile: Profile, previous: JsonObject) -> JsonObject:
+    """`profile` for the file, on top of what the file had: fields that this version does not know stay."""
+    known = {**_IN_EACH, **_to_json(profile)}
+    last = {name: known.pop(name, None) for name in _WRITTEN_LAST}
+    return _without_none({**previous, **known, **last})
+
+
+def profile_from_json(id: str, value: JsonValue) -> Profile:
+    """The profile that the file describes.
+
+    Raises:
+        ValueError: a field is missing or has the wrong type; the message names it.
+    """
+    name = _object(value, "the profile").get("type")
+    kind = OAuthProfile if name is None else _KINDS.get(str(name))
+    if kind is None:
+        raise ValueError("type")
+    return kind(id=id, **_from_json(kind, value, "the profile"))
+
+
+def leftover_to_json(leftover: Leftover) -> JsonObject:
+    """`leftover` for the file."""
+    return _without_none(_to_json(leftover))
+
+
+def leftover_from_json(value: JsonValue) -> Leftover:
+    """The leftover that the file describes.
+
+    Raises:
+        ValueError: a field is missing or has the wrong type; the message names it.
+    """
+    return Leftover(**_from_json(Leftover, value, "the leftover"))
+
+
+def renewal_to_json(renewal: Renewal) -> JsonObject:
+    """`renewal` for a record."""
+    return _without_none(_to_json(renewal))
+
+
+def renewal_from_json(value: JsonValue) -> Renewal:
+    """The renewal that a record describes.
+
+    Raises:
+        ValueError: a field is missing or has the wrong type; the message names it.
+    """
+    return Renewal(**_from_json(Renewal, value, "the renewal"))
+
+
+def _failure_from_json(value: JsonValue) -> Failure:
+    """A failure; one that Portico 0.2 took for an end, and that was no verdict of the server's, may be tried again."""
+    failure = Failure(**_from_json(Failure, value, "failure"))
+    may_pass = failure.id in _ENDED_BY_0_2 and failure.code not in ENDS_A_GRANT
+    return replace(failure, terminal=False) if may_pass else failure
+
+
+def _fence_to_json(fence: Fence) -> JsonObject:
+    return {**_to_json(fence), "sends": min(fence.sends, _SENDS_TOLD), _ALL_SENDS: fence.sends}
+
+
+def _fence_from_json(value: JsonValue) -> Fence:
+    fence = Fence(**_from_json(Fence, value, "fence"))
+    counted = _object(value, "fence").get(_ALL_SENDS)
+    return fence if type(counted) is not int else replace(fence, sends=max(counted, fence.sends))
+
+
+def _moment_from_json(value: JsonValue) -> Moment:
+    return Moment(**_from_json(Moment, value, "got"))
+
+
+@cache
+def _columns(record: type) -> tuple[_Column, ...]:
+    """The fields of a dataclass of this module, as files have them: each is written once, here."""
+    return tuple(_column(field) for field in fields(record) if field.metadata.get("stored", True))
+
+
+def _column(field: Field[Any]) -> _Column:
+    kind, optional = field.type.removesuffix(" | None"), field.type.endswith(" | None")  # annotations are strings here
+    first, *more = field.name.split("_")
+    key = field.metadata.get("key", first + "".join(word.title() for word in more))
+    value: type = {"int": int, "bool": bool, _TEXTS: list, _PAIRS: dict}.get(kind, dict if kind in _OBJECTS else str)
+    return _Column(field.name, key, kind, (value, type(None)) if optional else (value,), field.default is MISSING, field.init)
+
+
+def _to_json(record: DataclassInstance) -> JsonObject:
+    return {each.key: _value_to_json(each.kind, getattr(record, each.name)) for each in _columns(type(record))}
+
+
+def _value_to_json(kind: str, value: Any) -> JsonValue:
+    if kind == _PAIRS:
+        return dict(value) or None
+    if kind == _TEXTS:
+        return list(value) or None
+    return _OBJECTS[kind][0](value) if kind in _OBJECTS and value is not None else value
+
+
+def _from_json(record: type, value: JsonValue, what: str) -> dict[str, Any]:
+    entry = _object(value, what)
+    found: dict[str, Any] = {}
+    for name, key, kind, types, required, is_read in _columns(record):
+        value = entry.get(key)
+        if not is_read:
+            continue
+        if value is None and (not required or type(None) in types):
+            if required:
+                found[name] = None
+            continue
+        if type(value) not in types or (kind in _WORDS and value not in _WORDS[kind]):  # exact: True is no generation
+            raise ValueError(key)
+        found[name] = _value_from_json(kind, key, value)
+    return found
+
+
+def _value_from_json(kind: str, key: str, value: Any) -> object:
+    if kind in _OBJECTS:
+        return _OBJECTS[kind][1](value)
+    if kind not in {_TEXTS, _PAIRS}:
+        return value
+    if not all(type(each) is str for each in (value if kind == _TEXTS else value.values())):
+        raise ValueError(key)
+    return tuple(value if kind == _TEXTS else value.items())
+
+
+def _without_none(entry: JsonObject) -> JsonObject:
+    return {key: value for key, value in entry.items() if value is not None}
+
+
+def _object(value: JsonValue, what: str) -> JsonObject:
+    if not isinstance(value, dict):
+        raise ValueError(what)  # noqa: TRY004 - one kind of error for every way a file can be wrong
+    return value
+
+
+# Fields that are objects of their own: how each is read and written.
+_OBJECTS: Final[dict[str, tuple[Callable[[Any], JsonObject], Callable[[JsonValue], object]]]] = {
+    "Failure": (_to_json, _failure_from_json),
+    "Fence": (_fence_to_json, _fence_from_json),
+    "Moment": (_to_json, _moment_from_json),
+}
+
 
 SERVICE: Final = "portico"
 RECORD_VERSION: Final = 1

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Final, cast
 
 from portico.errors import StoreError, StoreUnknown
 from portico.secret import Secret
+from portico.store.profiles import FILE_HINT
 from portico.store.records import SERVICE
-from portico.store.remedy import FILE_HINT
 from portico.store.session_bus import SECRETS, open_session_bus
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
     from keyring.backend import KeyringBackend
     from secretstorage.dhcrypto import Session
 
-    from portico.store.deadline import Person
     from portico.store.records import Fits
+    from portico.util.threads import Person
 
 _PREFIX: Final = "org.freedesktop.Secret."
 _BUS: Final = "org.freedesktop.DBus"

@@ -14,10 +14,9 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from portico.errors import StoreError
-from portico.store.leftovers import pointed_at
-from portico.store.lock import named_lock
-from portico.store.profiles import OAuthProfile, ProfileIndex
-from portico.store.records import ABSENT, GenerationChanged, RecordPlace, Tokens
+from portico.store.profiles import ProfileIndex, pointed_at
+from portico.store.records import ABSENT, GenerationChanged, OAuthProfile, RecordPlace, Tokens
+from portico.util.lock import named_lock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -25,13 +24,14 @@ if TYPE_CHECKING:
     from typing import TypedDict, Unpack
 
     from portico.paths import Paths
-    from portico.store.atomic import OnStep
-    from portico.store.deadline import Deadlines
-    from portico.store.keyring_store import KeyringStore
-    from portico.store.lock import FileLock
-    from portico.store.passphrase import PassphraseSource
-    from portico.store.profiles import Failure, Fence, IndexDraft, Profile, StoreName
+    from portico.store.encrypted_file import PassphraseSource
+    from portico.store.keyring import KeyringStore
+    from portico.store.profiles import IndexDraft
+    from portico.store.records import Failure, Fence, Profile, StoreName
     from portico.store.vault import Vault
+    from portico.util.files import OnStep
+    from portico.util.lock import FileLock
+    from portico.util.threads import Deadlines
 
     class StoreOptions(TypedDict, total=False):
         """The options of `Vault`, but for the passphrase."""

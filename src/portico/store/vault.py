@@ -1,9 +1,15 @@
-"""The one door to the tokens.
+"""The vault: the one way to the tokens, which are whole at every instant.
 
-Each profile has two slots, and its index entry points at one. A commit notes its intent in the index, writes the idle slot, reads
-it back, moves the pointer, and deletes the old slot. So keychains that delete before they add, vaults that copy what they lose,
-and a kill at any instant lose nothing and leave no old token: what a dead process left is in the index's list of leftovers. It is
-deleted, but for the tokens of a refresh that had only the pointer left to move: that move is made.
+Each profile has two slots, and its index entry points at one. A commit notes its intent in the index, writes the idle slot,
+reads it back, moves the pointer, and deletes the old slot. So keychains that delete before they add, vaults that copy what they
+lose, and a kill at any instant lose nothing and leave no old token: what a dead process left is in the index's list of
+leftovers, and is deleted.
+
+The exception is a refresh that a dead process had all but finished: its tokens are written, and only the pointer has not moved.
+The tokens before them are spent at the server, so deleting the new record would end the profile. A record says which generation
+a refresh made it from; the journal entry (`fence`) in the index says that this refresh was sent and never finished. Where both
+name the tokens of now, the pointer is moved to the record; unless the journal entry is that of the record's own refresh token,
+which its writer has then spent from memory, or the profile has ended for good.
 """
 
 from __future__ import annotations
@@ -16,36 +22,72 @@ from typing import TYPE_CHECKING, Final
 
 from portico.errors import LockBusy, SignInNeeded, StoreError, StoreUnknown
 from portico.secret import Secret
-from portico.store.atomic import no_step
-from portico.store.deadline import Deadlines
-from portico.store.leftovers import forget, intend, pointed_at
-from portico.store.lock import named_lock
-from portico.store.profiles import IndexDraft, Leftover, Profile, ProfileIndex, Slot, StoreName
+from portico.store.profiles import FILE_COMMAND, IndexDraft, ProfileIndex, forget, intend, pointed_at, sign_in_again
 from portico.store.records import (
     ABSENT,
     SERVICE,
     GenerationChanged,
+    Leftover,
+    OAuthProfile,
+    Profile,
     RecordPlace,
     RecordStore,
+    Slot,
+    StoreName,
     Tokens,
     decode_record,
     encode_record,
+    fingerprint,
     record_user,
 )
-from portico.store.remedy import FILE_COMMAND, sign_in_again
-from portico.store.roll_forward import finish_refresh, unfinished_refresh
+from portico.util.files import no_step
+from portico.util.lock import named_lock
+from portico.util.threads import Deadlines
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping
 
     from portico.paths import Paths
-    from portico.store.atomic import OnStep
-    from portico.store.keyring_store import KeyringStore
-    from portico.store.lock import FileLock
-    from portico.store.passphrase import PassphraseSource
+    from portico.store.encrypted_file import PassphraseSource
+    from portico.store.keyring import KeyringStore
     from portico.store.records import Fits
+    from portico.util.files import OnStep
+    from portico.util.lock import FileLock
 
-__all__ = ("ABSENT", "GenerationChanged", "RecordPlace", "Tokens", "Vault")
+
+def unfinished_refresh(draft: IndexDraft, profile_id: str) -> Leftover | None:
+    """Where the tokens of a profile's unfinished refresh may lie, None where there is no such refresh."""
+    profile = None if profile_id in draft.damaged else draft.get(profile_id)
+    if profile is None or profile.fence is None or profile.fence.generation != profile.generation:
+        return None
+    if profile.failure is not None and profile.failure.terminal:
+        return None
+    live = pointed_at(draft, profile_id)
+    place = (profile_id, profile.store, profile.backend)
+    return next((one for one in draft.leftovers if one != live and (one.profile, one.store, one.backend) == place), None)
+
+
+def finish_refresh(draft: IndexDraft, written: Leftover, tokens: Tokens) -> None:
+    """Point the profile at `tokens`, which lie in `written`, if they are what follows its tokens of now."""
+    profile, renewal = draft.get(written.profile), tokens.renewal
+    if (
+        not isinstance(profile, OAuthProfile)
+        or profile.fence is None
+        or renewal is None
+        or renewal.replaces != profile.generation
+    ):
+        return
+    if tokens.refresh is not None and profile.fence.token == fingerprint(tokens.refresh):
+        return
+    after = replace(
+        profile.renewed(renewal),
+        slot=written.slot,
+        generation=tokens.generation,
+        expires_at=tokens.expires_at,
+        has_refresh=tokens.refresh is not None,
+    )
+    draft.put(after)
+
 
 COMMIT_STEPS: Final = ("intent", "written", "verified", "flipped", "deleted", "cleared")
 DELETE_STEPS: Final = ("forgotten", "deleted", "cleared")
@@ -418,12 +460,11 @@ class Vault:
 
     def _open(self, name: StoreName, backend: str | None) -> RecordStore:
         if name == "file":
-            from portico.store.passphrase import PassphraseSource
-            from portico.store.sealed_file import SealedFileStore
+            from portico.store.encrypted_file import PassphraseSource, SealedFileStore
 
             return SealedFileStore(self._paths, self._passphrase or PassphraseSource(self._env), on_step=self._on_step)
-        from portico.store.keyring_store import KeyringStore
-        from portico.store.long_record import LongRecordStore
+        from portico.store.encrypted_file import LongRecordStore
+        from portico.store.keyring import KeyringStore
 
         lock = self._paths.locks / "keyring.lock"
         keyring = KeyringStore(

@@ -20,8 +20,8 @@ from typing import TYPE_CHECKING, Literal
 
 from aiohttp import web
 
-from portico.clock import SystemClock
 from portico.testing.canary import canary
+from portico.util.clock import SystemClock
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

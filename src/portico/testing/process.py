@@ -7,8 +7,8 @@ import subprocess
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from portico.children import import_folders, portico_command
 from portico.paths import CONFIG_ENV, PACKAGE, STATE_ENV
+from portico.util.children import import_folders, portico_command
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from portico.children import child_environment, find_program, found_command
+from portico.util.children import child_environment, find_program, found_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import sqlite3
     from collections.abc import Iterator
 
-    from portico.usage.history_file import HistoryFile
+    from portico.usage.history import HistoryFile
 
 By = Literal["model", "profile", "client", "day"]
 Slice = tuple[int, int]

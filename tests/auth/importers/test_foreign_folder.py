@@ -10,8 +10,8 @@ import pytest
 
 from portico.auth.importers.source import read_source, remove_from_source
 from portico.secret import Secret
-from portico.store.lock import FileLock
 from portico.testing.canary import canary
+from portico.util.lock import FileLock
 from tests.auth.importers.samples import TOOLS, Sample
 from tests.auth.importers.test_readers import BY_NAME
 

@@ -8,8 +8,8 @@ import pytest
 
 from portico.errors import UsageError
 from portico.interfaces.provider_spec import ModelSpec
-from portico.models.callable import CallableModel
 from portico.models.client import fitted
+from portico.models.loader import CallableModel
 from portico.models.protocols import PROTOCOLS
 from portico.models.protocols.question import Question
 from portico.models.reference import ModelReference

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 from portico.auth.importers.found import CellTable, FoundCredential, Importer, end_of, place, section, text, tokens
 from portico.config.document import Document
 from portico.errors import ConfigError
-from portico.store.atomic import read_file
+from portico.util.files import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +28,7 @@ _PROVIDERS: Final = frozenset({_PROVIDER, "minimax-portal-cn", "minimax", "minim
 _REGION_NAMES: Final[Mapping[str, str]] = MappingProxyType(
     {"minimax:global": "global", "minimax:cn": "cn", f"{_PROVIDER}:global": "global", f"{_PROVIDER}:cn": "cn"}
 )
-_LONGEST: Final = 4 << 20
+_LONGEST_STORE: Final = 4 << 20
 _FILE: Final = "auth-profiles.json"
 _AGENT_DATABASE: Final = "openclaw-agent.sqlite"
 _TABLES: Final = (
@@ -54,7 +54,7 @@ def _configured_folders(state: Path) -> list[Path]:
     """The agents' folders that `openclaw.json` moves somewhere else, as far as it can be read."""
     path = state / "openclaw.json"
     try:
-        data = read_file(path, _LONGEST)
+        data = read_file(path, _LONGEST_STORE)
         agents = section(Document.parse(data.decode(), name="openclaw.json").value(), "agents")
     except (OSError, ValueError, RecursionError, ConfigError):
         return []

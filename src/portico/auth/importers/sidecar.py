@@ -20,7 +20,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
 from portico.paths import FOLDER_MODE
-from portico.store.atomic import read_start
+from portico.util.files import read_start
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -14,8 +14,8 @@ from portico.auth.importers.found import why_not_own
 from portico.auth.importers.sidecar import LockNotMadeError, sidecar
 from portico.config.document import Document
 from portico.errors import ConfigError, LockBusy, PorticoError
-from portico.store.atomic import look_like, read_start, replace, sync_folder, temporaries, write_temporary
-from portico.store.lock import file_lock
+from portico.util.files import look_like, read_start, replace, sync_folder, temporaries, write_temporary
+from portico.util.lock import file_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

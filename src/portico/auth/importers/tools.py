@@ -1,19 +1,182 @@
-"""The tools whose sign-ins can be taken over, in the order they are looked for."""
+"""The tools whose accounts can be imported, in the order they are looked for, and how each of them keeps its tokens.
+
+- MiniMax's own `mmx`: the key `oauth` of its `config.json` (mmx-cli 1.0.27).
+- opencode: its `auth.json` (packages/opencode/src/auth), as MiniMax's plugins for it write it. Those are
+  anomalyco/opencode#27011 and #27460; neither is part of opencode itself so far.
+- Hermes Agent: `providers.minimax-oauth` of its `auth.json`, and its pool of credentials in the same file
+  (NousResearch/hermes-agent: hermes_cli/auth_minimax.py; agent/credential_pool.py and hermes_cli/auth_commands.py for the
+  pool). Hermes refreshes `providers` alone, and each account of its own goes there; what the pool has besides is a snapshot of
+  it (source `oauth`) or of an earlier one (`manual:minimax_oauth`), whose refresh token may be spent: presenting it would end
+  both. So beside an account in `providers` the pool's entries are copies to be taken out, or left alone; without one they are
+  all there is.
+- OpenClaw: see `openclaw.py`.
+"""
 
 from __future__ import annotations
 
 import os
+from dataclasses import replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from portico.auth.importers.hermes import HERMES
-from portico.auth.importers.mmx import MMX
+from portico.auth.importers.found import FoundCredential, Importer, end_of, place, section, text, tokens
 from portico.auth.importers.openclaw import OPENCLAW
-from portico.auth.importers.opencode import OPENCODE
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from portico.auth.importers.found import Importer
+    from portico.config.document import ConfigPath, Document
+    from portico.interfaces.basics import JsonValue
+
+_PROVIDER: Final = "minimax-oauth"
+_POOL: Final = "credential_pool"
+_SNAPSHOT: Final = "oauth"
+# Its sign-in for MiniMax borrows OpenClaw's client, and the pool does not repeat that.
+_HERMES_CLIENT: Final = "78257093-7e40-4613-99e0-527b14b39113"
+
+
+def _hermes_places(env: Mapping[str, str], home: Path) -> tuple[Path, ...]:
+    return ((place(env.get("HERMES_HOME")) or home / ".hermes") / "auth.json",)
+
+
+def _read_hermes(document: Document, _beside: Document | None) -> tuple[FoundCredential, ...]:
+    whole = document.value()
+    own = _of_provider(whole)
+    if own is None:
+        return tuple(_of_pool(whole))
+    return (replace(own, copies=tuple(_copies(whole, own))),)
+
+
+def _of_provider(whole: JsonValue) -> FoundCredential | None:
+    state = section(section(whole, "providers"), _PROVIDER)
+    if not state or not state.get("access_token"):
+        return None  # Hermes empties a sign-in whose refresh was refused, and keeps the rest of it
+    access, refresh = tokens(state, "access_token", "refresh_token")
+    client_id = text(state, "client_id")
+    if client_id is None:
+        raise ValueError("client_id is missing")
+    return FoundCredential(
+        ("providers", _PROVIDER),
+        client_id,
+        access,
+        refresh,
+        end_of(state, "expires_at"),
+        region=text(state, "region"),
+        api_url=text(state, "resource_url") or text(state, "inference_base_url"),
+        portal_url=text(state, "portal_base_url"),
+    )
+
+
+def _copies(whole: JsonValue, own: FoundCredential) -> Iterator[ConfigPath]:
+    """The places in the pool that hold the same tokens, or are the pool's snapshot of the same sign-in."""
+    pool = whole.get(_POOL) if isinstance(whole, dict) else None
+    entries = pool.get(_PROVIDER) if isinstance(pool, dict) else None
+    for index, entry in enumerate(entries if isinstance(entries, list) else ()):
+        if not isinstance(entry, dict):
+            continue
+        refresh = own.refresh.reveal() if own.refresh is not None else None
+        same = entry.get("access_token") == own.access.reveal() or (refresh is not None and entry.get("refresh_token") == refresh)
+        if same or entry.get("source") == _SNAPSHOT:
+            yield (_POOL, _PROVIDER, index)
+
+
+def _of_pool(whole: JsonValue) -> Iterator[FoundCredential]:
+    entries = section(whole, _POOL).get(_PROVIDER)
+    if entries is not None and not isinstance(entries, list):
+        raise ValueError(f"{_POOL}.{_PROVIDER} is not an array")
+    for index, entry in enumerate(entries or []):
+        if not isinstance(entry, dict):
+            raise ValueError(f"{_POOL}.{_PROVIDER}[{index}] is not an object")  # noqa: TRY004 - one error for every unusable file
+        if entry.get("auth_type") != "oauth" or not entry.get("access_token") or entry.get("last_status") == "dead":
+            continue
+        if entry.get("source") == _SNAPSHOT:
+            continue
+        access, refresh = tokens(entry, "access_token", "refresh_token")
+        ends = end_of(entry, "expires_at_ms") or end_of(entry, "expires_at")
+        yield FoundCredential(
+            (_POOL, _PROVIDER, index),
+            text(entry, "client_id") or _HERMES_CLIENT,
+            access,
+            refresh,
+            ends,
+            api_url=text(entry, "base_url"),
+            mark=text(entry, "id"),
+        )
+
+
+HERMES: Final = Importer(
+    name="hermes",
+    label="Hermes Agent",
+    expected=f"`providers.{_PROVIDER}` with access_token, refresh_token, expires_at, client_id and region, or a pool of such",
+    places=_hermes_places,
+    read=_read_hermes,
+    lock="flock",
+)
+
+
+_MMX_CLIENT: Final = "659cf4c1-615c-45f6-a5f6-4bf15eb476e5"
+
+
+def _mmx_places(env: Mapping[str, str], home: Path) -> tuple[Path, ...]:
+    return ((place(env.get("MMX_CONFIG_DIR")) or home / ".mmx") / "config.json",)
+
+
+def _read_mmx(document: Document, _beside: Document | None) -> tuple[FoundCredential, ...]:
+    oauth = section(document.value(), "oauth")
+    if not oauth:
+        return ()
+    access, refresh = tokens(oauth, "access_token", "refresh_token")
+    credential = FoundCredential(
+        ("oauth",),
+        _MMX_CLIENT,
+        access,
+        refresh,
+        end_of(oauth, "expires_at"),
+        region=text(oauth, "region"),
+        api_url=text(oauth, "resource_url"),
+    )
+    return (credential,)
+
+
+MMX: Final = Importer(
+    name="mmx",
+    label="mmx",
+    expected="`oauth` with access_token, refresh_token, expires_at and region (a sign-in by API key has none)",
+    places=_mmx_places,
+    read=_read_mmx,
+)
+
+
+_OPENCODE_CLIENT: Final = "d38bdbee-2b8c-4c74-9a9c-5875fabe6317"
+_REGIONS: Final[Mapping[str, str]] = MappingProxyType({"minimax-coding-plan": "global", "minimax-cn-coding-plan": "cn"})
+
+
+def _opencode_places(env: Mapping[str, str], home: Path) -> tuple[Path, ...]:
+    data = place(env.get("XDG_DATA_HOME")) or home / ".local" / "share"
+    return (data / "opencode" / "auth.json",)
+
+
+def _read_opencode(document: Document, _beside: Document | None) -> tuple[FoundCredential, ...]:
+    whole, found = document.value(), []
+    for provider, region in _REGIONS.items():
+        entry = section(whole, provider)
+        if entry.get("type") != "oauth":
+            continue
+        access, refresh = tokens(entry, "access", "refresh")
+        ends, api_url = end_of(entry, "expires"), text(entry, "enterpriseUrl")
+        found.append(FoundCredential((provider,), _OPENCODE_CLIENT, access, refresh, ends, region=region, api_url=api_url))
+    return tuple(found)
+
+
+OPENCODE: Final = Importer(
+    name="opencode",
+    label="opencode",
+    expected="`minimax-coding-plan` or `minimax-cn-coding-plan` of type oauth: access, refresh, expires",
+    places=_opencode_places,
+    read=_read_opencode,
+)
+
 
 IMPORTERS: Final[tuple[Importer, ...]] = (OPENCLAW, MMX, HERMES, OPENCODE)
 

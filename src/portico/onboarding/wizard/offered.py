@@ -13,8 +13,7 @@ from portico.onboarding.picker import LISTED_WITHIN_S, Offer, offers_of
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from portico.models.callable import CallableModel
-    from portico.models.loader import ModelLoader
+    from portico.models.loader import CallableModel, ModelLoader
     from portico.models.reference import ModelReference
     from portico.onboarding.workbench import Workbench
 

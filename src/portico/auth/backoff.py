@@ -1,0 +1,188 @@
+"""What a failed refresh means, and how long its server is left alone: by this process, and through the index by every other.
+
+Exponential with full jitter, at most a minute; a server's Retry-After is kept, up to an hour. While nothing can be sent at all,
+the first pauses are short and this process's own: the network comes back seconds after a machine wakes, and a token that was
+lost on its way is taken again for seconds only. A token whose answers were lost waits as `auth/journal.py` says.
+"""
+
+from __future__ import annotations
+
+import random
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
+
+from portico.auth.journal import told, wait_s
+from portico.errors import NetworkError, OAuthError, PorticoError, SignInNeeded
+from portico.store.profiles import new_tokens
+from portico.store.records import Failure
+
+if TYPE_CHECKING:
+    from portico.store.records import Fence, Profile
+
+# RFC 6749 section 5.2: the registration is at fault, and another sign-in would meet the same.
+_REGISTRATION: Final = frozenset({"invalid_client", "unauthorized_client"})
+
+
+class RefreshInterrupted(NetworkError):
+    """The program ends while a refresh is under way."""
+
+    def __init__(self, *, unsent: bool = False) -> None:
+        super().__init__("refresh-interrupted", "the refresh was interrupted", unsent=unsent, why="the program is ending")
+
+
+def is_terminal(error: PorticoError) -> bool:
+    """Whether only a new sign-in can help: the server has ended this one, or it gives tokens that are not this account's."""
+    return isinstance(error, OAuthError) and error.ends_grant
+
+
+def not_a_verdict(error: PorticoError) -> OAuthError:
+    """What a person did on the provider's page, told of a refresh: that ends a sign-in in progress, and never a stored one."""
+    return OAuthError(
+        "oauth-error",
+        "The server refused, with an error that does not belong to a refresh.",
+        transient=True,
+        why=error.why,
+        where=error.where,
+        hint="Try again in a moment.",
+    )
+
+
+def failure_of(error: PorticoError, now_ms: int, pause: Pause | None = None) -> Failure:
+    """`error` as the profile index keeps it, with the pause that follows it where a server is to be left alone."""
+    code = error.code if isinstance(error, OAuthError) else None
+    failure = Failure(at=now_ms, id=error.id, message=str(error), terminal=is_terminal(error), code=code)
+    return failure if pause is None else replace(failure, attempts=pause.attempts, retry_at=pause.until_ms)
+
+
+def sign_in_expired(profile: Profile) -> SignInNeeded:
+    """The error for a profile that can give no further token."""
+    if profile.failure is not None and profile.failure.terminal:
+        why = profile.failure.message
+    else:
+        why = "the access token has ended and there is no refresh token"
+    if profile.failure is not None and profile.failure.code in _REGISTRATION:
+        hint = (
+            "the client id, or its registration, does not fit this server: correct it with {prog} config edit, "
+            f"then sign in again: {new_tokens(profile)}"
+        )
+    else:
+        hint = f"sign in again: {new_tokens(profile)}"
+    return SignInNeeded("sign-in-expired", f"the sign-in {profile.id} has ended", why=why, hint=hint)
+
+
+def answer_lost(error: OAuthError, fence: Fence | None) -> OAuthError:
+    """What a refusal means of a token that had been sent before: the new tokens were lost on their way."""
+    said = [told(fence)] if fence is not None else []
+    return OAuthError(
+        "refresh-answer-lost",
+        "an answer with new tokens was lost on its way, and the server does not take the old token again",
+        code=error.code,
+        ends_grant=True,
+        why="; ".join(said + ([error.why] if error.why else [])) or None,
+        where=error.where,
+        hint=error.hint,
+    )
+
+
+def answers_missing(error: NetworkError, fence: Fence, profile: Profile) -> NetworkError:
+    """The error of a token that was sent more than once without an answer. It is sent again, ever more rarely."""
+    return NetworkError(
+        "refresh-answers-missing",
+        f"the answers to {fence.sends} refreshes were lost",
+        why="; ".join(part for part in (error.why, told(fence)) if part),
+        where=error.where,
+        hint=f"run the command again in {round((wait_s(fence) or 0.0) / 60)} min; if you cannot wait, sign in again: "
+        f"{new_tokens(profile)}",
+    )
+
+
+_FIRST_PAUSE_S: Final = 1.0
+_LONGEST_PAUSE_S: Final = 60.0
+_SHORTEST_PAUSE_S: Final = 0.25
+_LONGEST_ASKED_S: Final = 3600.0
+# A machine without a network looks for it this often, for the first minute; that reaches no server.
+_LONGEST_OFFLINE_S: Final = 5.0
+_OFFLINE_LOOKS: Final = 12
+_RECENT_MS: Final = 5_000
+
+
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """No further attempt before `until_ms` (wall); `error` is what callers get meanwhile."""
+
+    error: PorticoError
+    attempts: int
+    until_ms: int
+    began_ms: int
+
+    @classmethod
+    def after(cls, error: PorticoError, previous: Pause | None, now_ms: int, *, lost: Fence | None = None) -> Pause:
+        """The pause that follows `error`; one that is going on is never made shorter. `lost`: the token may be spent."""
+        attempts = previous.attempts + 1 if previous is not None else 1
+        longest = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** min(attempts, 12))
+        if isinstance(error, NetworkError) and error.unsent and attempts <= _OFFLINE_LOOKS:
+            longest = min(longest, _LONGEST_OFFLINE_S)
+        seconds = max(_SHORTEST_PAUSE_S, random.uniform(0, longest))  # noqa: S311 - spreads retries; nothing to guess
+        if lost is not None:
+            seconds = wait_s(lost) or seconds
+        if isinstance(error, OAuthError) and error.retry_after is not None:
+            seconds = max(seconds, min(error.retry_after, _LONGEST_ASKED_S))
+        until = now_ms + round(seconds * 1000)
+        if previous is not None and previous.holds(now_ms):
+            until = max(until, previous.until_ms)
+        return cls(error, attempts, until, now_ms)
+
+    def holds(self, now_ms: int) -> bool:
+        """Whether to wait still; not where the clock was set back meanwhile."""
+        return self.began_ms <= now_ms < self.until_ms
+
+    def as_error(self) -> PorticoError:
+        """The error for a caller that comes during the pause."""
+        return self.error.copy()
+
+
+def noted_pause(profile: Profile, now_ms: int) -> Pause | None:
+    """The pause that the index notes since the profile's last refresh, whichever process failed; None where there is none now."""
+    for pause in (_noted(profile, now_ms), _after_kill(profile)):
+        if pause is not None and pause.holds(now_ms):
+            return pause
+    return None
+
+
+def pause_to_note(profile: Profile, error: PorticoError, now_ms: int, *, lost: Fence | None = None) -> Pause | None:
+    """The pause that follows `error` for every process; None where no server has had the request."""
+    asked = isinstance(error, NetworkError) and not error.unsent
+    return Pause.after(error, _noted(profile, now_ms), now_ms, lost=lost) if asked else None
+
+
+def failed_recently(profile: Profile, now_ms: int) -> bool:
+    """Whether a refresh, perhaps another process's, failed a moment ago."""
+    return profile.failure is not None and 0 <= now_ms - profile.failure.at < _RECENT_MS
+
+
+def _after_kill(profile: Profile) -> Pause | None:
+    """The pause after a send whose process was killed before it could note a failure: a token is not sent at each start."""
+    fence, failure = profile.fence, profile.failure
+    if fence is None or fence.generation != profile.generation or fence.sent_at is None:
+        return None
+    seconds = wait_s(fence)
+    if seconds is None or (failure is not None and failure.at >= fence.sent_at):
+        return None
+    error = answers_missing(NetworkError("network", "no answer came"), fence, profile)
+    return Pause(error, fence.sends, fence.sent_at + round(seconds * 1000), fence.sent_at)
+
+
+def _noted(profile: Profile, now_ms: int) -> Pause | None:
+    failure = profile.failure
+    if failure is None or failure.terminal or failure.retry_at is None:
+        return None
+    ago, left = (now_ms - failure.at) // 1000, -(-(failure.retry_at - now_ms) // 1000)
+    error = OAuthError(
+        failure.id,
+        failure.message,
+        code=failure.code,
+        transient=True,
+        retry_after=max(0.0, (failure.retry_at - now_ms) / 1000),
+        hint=f"tried {ago} s ago; run the command again in {left} s",
+    )
+    return Pause(error, failure.attempts, failure.retry_at, failure.at)

@@ -1,0 +1,161 @@
+"""The refresh journal: a note in the index that a refresh token is about to be sent, written before it is sent.
+
+It stands in the profile's index entry (`fence`) and goes in the very write that points at the new tokens. A process that finds
+one holds the refresh lock, and so knows that its writer is gone or has given up: the token may be spent. It is then tried once
+more, at once, since servers that rotate tokens take the last one again for some seconds; an error after that is known for a
+lost answer. An outage that swallows answers looks the same, so the token is sent again after 1, 5, 30 and then every 60
+minutes, without end: only the server's word ends a profile.
+
+`Unstored` has new tokens that no store has taken yet. The ones before them are spent, so these are served from memory until one
+does.
+"""
+
+from __future__ import annotations
+
+import itertools
+import logging
+import os
+import time
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
+
+from portico.errors import LockBusy, StoreError, StoreUnknown
+from portico.store.records import Fence, OAuthProfile, fingerprint
+from portico.store.token_store import GenerationChanged, ProfileTokens
+from portico.util.clock import BOOT
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from portico.secret import Secret
+    from portico.store.records import Profile
+    from portico.store.token_store import RefreshTurn, Tokens, TokenStore
+
+# Sends of one token within some seconds: for so long many servers forgive another use, and a network takes to come back.
+AT_ONCE: Final = 3
+_AGAIN_AFTER_S: Final = (60.0, 300.0, 1800.0, 3600.0)
+
+
+def pending(profile: Profile, refresh: Secret) -> Fence | None:
+    """The note that `refresh` was sent before, None where it was not."""
+    fence = profile.fence
+    if fence is None or fence.generation != profile.generation or fence.token != fingerprint(refresh):
+        return None
+    return fence
+
+
+def wait_s(fence: Fence) -> float | None:
+    """Seconds until a token whose answers were lost is sent again; None while it is sent at once."""
+    rounds = fence.sends - AT_ONCE
+    return None if rounds < 0 else _AGAIN_AFTER_S[min(rounds, len(_AGAIN_AFTER_S) - 1)]
+
+
+def raised(profile: Profile, refresh: Secret, now_ms: int) -> Fence:
+    """The note that `refresh` is being sent by this process, counting earlier sends."""
+    earlier = pending(profile, refresh)
+    return Fence(
+        generation=profile.generation,
+        token=fingerprint(refresh),
+        started_at=now_ms if earlier is None else earlier.started_at,
+        sends=1 if earlier is None else earlier.sends + 1,
+        pid=os.getpid(),
+        boot_id=BOOT,
+        sent_at=now_ms,
+    )
+
+
+def told(fence: Fence) -> str:
+    """Who sent the token and when, for a person."""
+    who = f"process {fence.pid}" if fence.boot_id == BOOT else f"process {fence.pid}, before this machine was started"
+    at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(fence.started_at / 1000))
+    return f"sent at {at} by {who}"
+
+
+_TRIES: Final = 3
+_log = logging.getLogger(__name__)
+
+
+class Overtaken(Exception):
+    """A new sign-in or a sign-out came before `held` was stored, and wins."""
+
+    def __init__(self, held: ProfileTokens) -> None:
+        super().__init__("overtaken")
+        self.held = held
+
+
+@dataclass(frozen=True, slots=True)
+class Unstored:
+    """At most one token set for each profile, and the turn of its refresh: kept, so that nobody else sends the old token.
+
+    `stored_as` maps the negative generation of each profile's last pair in memory to the one it was then stored under. Of an
+    older pair it need not be known: whoever has a token of it has another one than the store.
+    """
+
+    store: TokenStore
+    waiting: dict[str, ProfileTokens] = field(default_factory=dict)
+    turns: dict[str, RefreshTurn] = field(default_factory=dict)
+    failed: dict[str, StoreError | LockBusy] = field(default_factory=dict)
+    stored_as: dict[int, int] = field(default_factory=dict)
+    last_stored: dict[str, int] = field(default_factory=dict)
+    numbers: Iterator[int] = field(default_factory=lambda: itertools.count(-1, -1))
+
+    def add(self, profile: Profile, tokens: Tokens) -> None:
+        """Keep what a server has just given, in place of what waits."""
+        self.waiting[profile.id] = ProfileTokens(profile, replace(tokens, generation=next(self.numbers)))
+
+    def get(self, profile_id: str) -> ProfileTokens | None:
+        """What waits; None where nothing does, and where a new sign-in or a sign-out has come first."""
+        held = self.waiting.get(profile_id)
+        if held is None:
+            return None
+        current = self.store.get(profile_id)
+        return held if current is not None and current.generation == held.profile.generation else None
+
+    def forget(self, profile_id: str) -> None:
+        """Drop what waits: the server refuses it."""
+        self.waiting.pop(profile_id, None)
+        self.failed.pop(profile_id, None)
+
+    def try_store(self, profile_id: str) -> ProfileTokens | None:
+        """Try to store what waits: the tokens to use now, from the store or still from memory; None where nothing waits.
+
+        Raises:
+            Overtaken: nothing waits any more.
+        """
+        held = self.waiting.get(profile_id)
+        if held is None:
+            return None
+        try:
+            stored = self._commit(held)
+        except GenerationChanged:
+            self.forget(profile_id)
+            raise Overtaken(held) from None
+        except (StoreError, LockBusy) as error:
+            if profile_id not in self.failed:
+                _log.error("%s: new tokens are in memory only, and lost if this program ends: %s", profile_id, error)
+            self.failed[profile_id] = error
+            return held
+        self.forget(profile_id)
+        self.stored_as.pop(self.last_stored.get(profile_id, 0), None)
+        self.last_stored[profile_id] = held.tokens.generation
+        self.stored_as[held.tokens.generation] = stored.generation
+        return ProfileTokens(stored, replace(held.tokens, generation=stored.generation))
+
+    def _commit(self, held: ProfileTokens) -> Profile:
+        """Store, and try again at once where it failed plainly: these may be the only copy."""
+        generation = held.profile.generation
+        for left in reversed(range(_TRIES)):
+            try:
+                return self.store.commit(self._updated(held), held.tokens, expect_generation=generation)
+            except StoreError as error:
+                if not left or isinstance(error, (StoreUnknown, GenerationChanged)):
+                    raise
+        raise AssertionError("unreachable: the last try returned or raised")
+
+    def _updated(self, held: ProfileTokens) -> Profile:
+        """The profile as it is now, with what the refresh brought."""
+        profile, new = self.store.get(held.profile.id), held.profile
+        if not isinstance(profile, OAuthProfile) or profile.generation != new.generation:
+            raise GenerationChanged("generation-changed", f"{new.id} was signed in anew, or signed out")
+        assert held.tokens.renewal is not None  # noqa: S101 - only refreshes bring what waits here
+        return profile.renewed(held.tokens.renewal)

@@ -1,0 +1,163 @@
+"""A refresh under way: one thread does it, any number of callers wait for it, and none of them can stop it once it was sent."""
+
+from __future__ import annotations
+
+import asyncio
+import concurrent.futures
+import contextlib
+import threading
+from typing import TYPE_CHECKING, Any, Final
+
+from portico.auth.backoff import RefreshInterrupted
+from portico.net.errors import network_error
+from portico.util.signals import finished, must_finish
+from portico.util.tasks import Deadline, let_go
+from portico.util.threads import start_off_loop
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from portico.auth.refresh import Send
+    from portico.auth.tokens import Refreshed
+    from portico.interfaces.authorization import FormPoster, FormRequest, HttpReply
+    from portico.interfaces.basics import Clock
+
+# Short enough that a suspended machine's wall clock ends a request right after it wakes.
+_STEP_S: Final = 1.0
+# For what has arrived by the deadline, which a process that was stopped till then could not read, in seconds.
+_READING_S: Final = 1.0
+_NEVER_S: Final = 7 * 86_400.0
+# A loop that was not running at so many looks will not run again.
+_LOOKS: Final = 5
+
+
+class Abandoned(Exception):
+    """Every caller has gone before anything was sent. Nobody is left to see this."""
+
+
+class Flight:
+    """Created in the event loop; `run` is called with a `Send` on a daemon thread."""
+
+    def __init__(self, http: FormPoster, clock: Clock, run: Callable[[Send], Refreshed]) -> None:
+        self._http = http
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self._waiting = 0
+        self._guard = threading.Lock()
+        self._claimed = False
+        self._abandoned = False
+        self.outcome: asyncio.Future[Refreshed] = start_off_loop(lambda: self._flown(run))
+        self.outcome.add_done_callback(seen)
+
+    def _flown(self, run: Callable[[Send], Refreshed]) -> Refreshed:
+        try:
+            return run(self)
+        finally:
+            finished(self)
+
+    async def join(self) -> Refreshed:
+        """The outcome, whoever began.
+
+        A caller that is cancelled leaves at once while others wait on or nothing was sent. The last one stays until the reply is
+        stored, since its leaving may end the program and with it the only copy of a rotated token.
+        """
+        self._waiting += 1
+        try:
+            return await asyncio.shield(self.outcome)
+        except asyncio.CancelledError:
+            if self._waiting == 1:
+                await self.settle()
+            raise
+        finally:
+            self._waiting -= 1
+
+    async def settle(self) -> None:
+        """Give the refresh up if nothing was sent; else return once it has ended."""
+        if not self._abandon():
+            await self._settled()
+
+    @property
+    def abandoned(self) -> bool:
+        return self._abandoned
+
+    def claim(self) -> None:
+        """From now on the refresh cannot be given up.
+
+        Raises:
+            Abandoned: it has been.
+        """
+        with self._guard:
+            if self._abandoned:
+                raise Abandoned
+            self._claimed = True
+        must_finish(self)
+
+    def post(self, request: FormRequest, *, relocated: Mapping[str, str], timeout_s: float) -> HttpReply:
+        """Send `request` once, from the flight's thread, and wait for at most `timeout_s` seconds of wall or monotonic time.
+
+        Raises:
+            NetworkError: nothing came back, or the program is ending (`refresh-interrupted`).
+        """
+        posting = self._post(request, relocated, timeout_s)
+        try:
+            sent = asyncio.run_coroutine_threadsafe(posting, self._loop)
+        except RuntimeError:  # the loop was closed
+            posting.close()
+            raise RefreshInterrupted(unsent=True) from None
+        try:
+            return self._outcome(sent)
+        except concurrent.futures.CancelledError:
+            raise RefreshInterrupted from None
+
+    def _outcome(self, sent: concurrent.futures.Future[HttpReply]) -> HttpReply:
+        """What the loop makes of the request, which keeps the deadline. A loop that does not run any more never will."""
+        for _ in range(_LOOKS):
+            while True:
+                with contextlib.suppress(concurrent.futures.TimeoutError):
+                    return sent.result(_STEP_S)
+                if sent.done():
+                    return sent.result()
+                if not self._loop.is_running():
+                    break
+        sent.cancel()
+        raise RefreshInterrupted
+
+    async def _post(self, request: FormRequest, relocated: Mapping[str, str], timeout_s: float) -> HttpReply:
+        # The deadline here is the one that counts: a client's own would throw away an answer that came while the process stood.
+        later_s = timeout_s + _NEVER_S
+        posting = asyncio.ensure_future(self._http.post_form(request, relocated=relocated, timeout_s=later_s))
+        ending = asyncio.ensure_future(self._end_of(timeout_s))
+        try:
+            await asyncio.wait((posting, ending), return_when=asyncio.FIRST_COMPLETED)
+            if not posting.done():
+                await asyncio.wait((posting,), timeout=_READING_S)
+            if posting.done():
+                return posting.result()
+        finally:
+            await let_go(posting, ending)
+        raise network_error(TimeoutError(), request.url)
+
+    async def _end_of(self, timeout_s: float) -> None:
+        """Return at the deadline. A timer alone would stand still while the machine sleeps."""
+        deadline = Deadline(self._clock, timeout_s)
+        while (left := deadline.remaining()) > 0:
+            await self._clock.sleep(min(left, _STEP_S))
+
+    async def _settled(self) -> None:
+        while not self.outcome.done():
+            try:
+                await asyncio.wait([self.outcome])
+            except asyncio.CancelledError:
+                continue
+
+    def _abandon(self) -> bool:
+        """Give up, unless it was claimed; whether nothing was sent."""
+        with self._guard:
+            self._abandoned = not self._claimed
+            return self._abandoned
+
+
+def seen(outcome: asyncio.Future[Any]) -> None:
+    """Done callback: an outcome that nobody waits for any more is no mistake."""
+    if not outcome.cancelled():
+        outcome.exception()

@@ -1,0 +1,295 @@
+"""Who may talk to the gateway, and how much of it each key may use.
+
+Programs of this machine may, that address it as what it is, with a key of its own. A page in a browser reaches loopback too, by
+a host name that was pointed at it (DNS rebinding, CVE-2025-66416) or by a plain cross-site request. Either shows in a header
+that the browser sets and the page cannot.
+
+A key may take more requests at once, or more memory for bodies, as long as it then has no more than is left for all others. So
+one busy key gets half, two get a third each, and however many keys ask for too much, some is left for the next one. Routers
+divide their buffers by this rule (Choudhury and Hahne, "Dynamic Queue Length Thresholds for Shared-Memory Packet Switches",
+IEEE/ACM Transactions on Networking 6(2), 1998).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import sys
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
+
+from portico.gateway.replies import error_body
+from portico.gateway.routes import ROUTES
+from portico.net.server import QuietAnswer, is_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from aiohttp import web
+
+_SAME_SITE: Final = frozenset({"same-origin", "none"})
+_HEADERS: Final = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; frame-ancestors 'none'",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+}
+_NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
+_BEARER: Final = "bearer "
+_LONGEST_KEY: Final = 512
+# The codings of a body that the server undoes itself.
+_CODINGS: Final = ("gzip", "deflate")
+READABLE: Final[Mapping[str, str]] = MappingProxyType({"Accept-Encoding": ", ".join(_CODINGS)})
+"""Where a client reads which codings it may use (RFC 9110 section 15.5.16)."""
+WRONG_CODING: Final = (
+    f"The Content-Encoding of the body is not understood. Send the body without one, or packed by {' or '.join(_CODINGS)}."
+)
+
+
+def local_hosts(port: int) -> frozenset[str]:
+    """The values of `Host` that mean the gateway on `port`."""
+    return frozenset({f"127.0.0.1:{port}", f"localhost:{port}"})
+
+
+def refusal(request: web.BaseRequest, hosts: frozenset[str]) -> QuietAnswer | None:
+    """The answer to a foreign Host (421) and to whatever a web page sends (403), on every path; None for all others."""
+    if not is_for(request, hosts):
+        why = f"The request is not addressed to this gateway: its base URL is http://{min(hosts)}"
+        return refused(421, "wrong-host", why, request)
+    site = request.headers.get("Sec-Fetch-Site", "none")
+    header = "Origin" if "Origin" in request.headers else "Sec-Fetch-Site" if site not in _SAME_SITE else None
+    if header is not None:
+        why = f"The request has the {header} header of a web page, and no web page may use the gateway: send it from a program"
+        return refused(403, "wrong-origin", f"{why}, without that header.", request)
+    return None
+
+
+def is_json(request: web.BaseRequest) -> bool:
+    """Whether the body says that it is JSON, which no page can say without asking first (Fetch Standard, CORS-safelisted)."""
+    return request.headers.get("Content-Type", "").partition(";")[0].strip().lower() == "application/json"
+
+
+def is_readable(request: web.BaseRequest) -> bool:
+    """Whether the body comes as it is, or in a coding that the server undoes."""
+    return request.headers.get("Content-Encoding", "").strip().lower() in {"", "identity", *_CODINGS}
+
+
+def shown_keys(request: web.BaseRequest) -> list[str]:
+    """The keys that a request shows: `Authorization: Bearer` and `x-api-key`, each at most once; none where one comes twice."""
+    bearers, keys = request.headers.getall("Authorization", []), request.headers.getall("x-api-key", [])
+    if len(bearers) > 1 or len(keys) > 1:
+        return []
+    tokens = [each[len(_BEARER) :].strip() for each in bearers if each[: len(_BEARER)].lower() == _BEARER]
+    return [each for each in (*tokens, *keys) if len(each) <= _LONGEST_KEY]
+
+
+def answer(status: int, value: object, headers: Mapping[str, str] = _NO_HEADERS, *, keeps_open: bool = False) -> QuietAnswer:
+    """A JSON answer with the security headers."""
+    body = json.dumps(value).encode()
+    return QuietAnswer(status, body, content_type="application/json", headers={**_HEADERS, **headers}, keeps_open=keeps_open)
+
+
+def text(status: int, value: str, content_type: str) -> QuietAnswer:
+    """A plain answer with the security headers."""
+    return QuietAnswer(status, value.encode(), content_type=content_type, headers=_HEADERS)
+
+
+def refused(status: int, id: str, message: str, request: web.BaseRequest | None = None, **headers: str) -> QuietAnswer:
+    """An answer that says why not, in the shape of the protocol of the request's path, and nothing that was received."""
+    route = ROUTES.get(request.raw_path.partition("?")[0]) if request is not None else None
+    body = error_body(None if route is None else route.api, status, id, message)
+    return answer(status, {**body, "error": {**body["error"], "id": id}}, headers)
+
+
+def not_understood(status: int) -> QuietAnswer:
+    """The answer to what reaches no handler, whose path is unknown: both protocols' clients find the message in it."""
+    id, message, headers = "bad-request", f"{HTTPStatus(status).phrase}.", _NO_HEADERS
+    if status == HTTPStatus.BAD_REQUEST:
+        message = "The request is not valid HTTP."
+    if status == HTTPStatus.UNSUPPORTED_MEDIA_TYPE:
+        id, message, headers = "wrong-content-coding", WRONG_CODING, READABLE
+    error = error_body(None, status, id, message)["error"]
+    return answer(status, {"type": "error", "error": {**error, "id": id}}, headers)
+
+
+# Connections that are never taken by requests: for `/health`, for stopping, and for those that are turned away.
+_SPARE: Final = 48
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """`requests` at once and `body_bytes` in memory, of all keys together.
+
+    `wait_s`: seconds that a body waits for memory; `waiting`: how many of one key do so, as each has a beginning that has come.
+
+    Seconds for a body: `silence_s` between two pieces; `grace_s`, and for every `rate` bytes that have come one more, but no more
+    than `longest_s`, for all of it. Apache's mod_reqtimeout measures bodies in the same way.
+    """
+
+    requests: int = 2000
+    body_bytes: int = 256 << 20
+    wait_s: float = 2.0
+    waiting: int = 32
+    silence_s: float = 10.0
+    grace_s: float = 30.0
+    rate: int = 16 << 10
+    longest_s: float = 300.0
+
+    def seconds_for(self, received: int) -> float:
+        """Seconds that a body may have taken of which so many bytes have come."""
+        return min(self.longest_s, self.grace_s + received / self.rate)
+
+
+def requests_within(connections: int) -> int:
+    """How many requests may be under way on so many connections."""
+    return max(1, connections - min(_SPARE, max(1, connections // 4)))
+
+
+class ShareUsed(Exception):
+    """A key has its share of `what`: `requests` or `memory`."""
+
+    def __init__(self, what: str) -> None:
+        super().__init__(what)
+        self.what = what
+
+
+@dataclass(slots=True)
+class _Key:
+    """What one key has now. `turn` is held by the request whose body is being read through: one at a time for each key."""
+
+    requests: int = 0
+    body_bytes: int = 0
+    waiting: int = 0
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+
+class Shares:
+    """What is taken, in all and by each key. For one event loop. A key that has nothing under way is not remembered."""
+
+    def __init__(self, limits: Limits) -> None:
+        self.limits = limits
+        self.requests = 0
+        self.body_bytes = 0
+        self._keys: dict[str, _Key] = {}
+        self._waiting: set[asyncio.Future[None]] = set()
+
+    @contextmanager
+    def request(self, client: str) -> Iterator[Lease]:
+        """A place for one request of the key named `client`, for as long as the block runs.
+
+        Raises:
+            ShareUsed: the key has its share of places.
+        """
+        key = self._keys.get(client) or _Key()
+        if key.requests + 1 > self.limits.requests - self.requests - 1 and self.requests:
+            raise ShareUsed("requests")
+        self._keys[client] = key
+        self.requests += 1
+        key.requests += 1
+        lease = Lease(self, key)
+        try:
+            yield lease
+        finally:
+            lease.free()
+            self.requests -= 1
+            key.requests -= 1
+            if not key.requests:
+                del self._keys[client]
+
+    def take(self, key: _Key, amount: int) -> bool:
+        """Count `amount` bytes more for `key`, if that is within its share."""
+        if key.body_bytes + amount > self.limits.body_bytes - self.body_bytes - amount:
+            return False
+        key.body_bytes += amount
+        self.body_bytes += amount
+        return True
+
+    def give_back(self, key: _Key, amount: int) -> None:
+        """Count `amount` bytes less, and let those that wait for memory look again."""
+        key.body_bytes -= amount
+        self.body_bytes -= amount
+        for waiter in self._waiting:
+            if not waiter.done():
+                waiter.set_result(None)
+
+    async def freed(self) -> None:
+        """Return once some memory has been given back."""
+        waiter: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._waiting.add(waiter)
+        try:
+            await waiter
+        finally:
+            self._waiting.discard(waiter)
+
+
+class Lease:
+    """What one request has of its key's share. `turn` is for reading its body through."""
+
+    def __init__(self, shares: Shares, key: _Key) -> None:
+        self._shares = shares
+        self._key = key
+        self._amount = 0
+        self.limits = shares.limits
+        self.turn = key.turn
+
+    async def hold(self, amount: int) -> None:
+        """Count `amount` bytes more in memory, waiting for others to be freed for as long as the limits say.
+
+        Raises:
+            ShareUsed: none were.
+        """
+        if amount <= 0:
+            return
+        if not self._shares.take(self._key, amount):
+            await self._taken_later(amount)
+        self._amount += amount
+
+    async def _taken_later(self, amount: int) -> None:
+        if self._key.waiting >= self.limits.waiting:
+            raise ShareUsed("memory")
+        self._key.waiting += 1
+        try:
+            async with asyncio.timeout(self.limits.wait_s):
+                while not self._shares.take(self._key, amount):
+                    await self._shares.freed()
+        except TimeoutError:
+            raise ShareUsed("memory") from None
+        finally:
+            self._key.waiting -= 1
+
+    def free(self) -> None:
+        """The bytes are not in memory any more."""
+        amount, self._amount = self._amount, 0
+        if amount:
+            self._shares.give_back(self._key, amount)
+
+
+# A connection to a client, one to a provider, and some room for both to be opened and closed at once.
+_EACH: Final = 3
+_OWN: Final = 64
+_WANTED: Final = 8192
+_ON_WINDOWS: Final = 512
+_MOST: Final = 2048
+
+if sys.platform == "win32":
+
+    def most_connections() -> int:
+        """How many clients may be connected."""
+        return min(_MOST, _ON_WINDOWS)
+else:
+    import resource
+
+    def most_connections() -> int:
+        """How many clients may be connected; the process's limit of descriptors is raised first, as far as the system allows."""
+        soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        wanted = _WANTED if hard == resource.RLIM_INFINITY else min(_WANTED, hard)
+        if soft != resource.RLIM_INFINITY and soft < wanted:
+            with contextlib.suppress(OSError, ValueError):
+                resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
+                soft = wanted
+        given = _WANTED if soft == resource.RLIM_INFINITY else soft
+        return max(1, min(_MOST, (given - _OWN) // _EACH))

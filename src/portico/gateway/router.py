@@ -1,0 +1,252 @@
+"""Which candidates serve a model name, as the config and the accounts are now.
+
+What was read from files is read again when one of them has changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
+
+from portico.errors import PorticoError, UsageError, frames_of, internal_error, place_of
+from portico.gateway.access import Limits, Shares, most_connections, requests_within
+from portico.gateway.api import Front, log_outcome
+from portico.gateway.forward import Parts
+from portico.gateway.keys import KeyInfo, KeyPaths, known
+from portico.gateway.metrics import Metrics, entry_for, headers_of
+from portico.installation import Installation
+from portico.models.failover import Attempt, Cooldowns
+from portico.models.loader import Passed
+from portico.net.client import HttpClient
+from portico.util.threads import off_loop, start_off_loop
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+    from pathlib import Path
+
+    from portico.auth.broker import TokenBroker
+    from portico.gateway.metrics import Outcome
+    from portico.interfaces.provider_spec import ApiKind
+    from portico.models.loader import CallableModel, ModelLoader
+    from portico.models.reference import ModelReference
+
+_REMEMBERED: Final = 1000
+
+
+@dataclass(frozen=True)
+class Candidates:
+    """What may answer a request, in order, and what might have and cannot. `wanted` is the model that was asked for."""
+
+    models: tuple[CallableModel, ...]
+    passed: tuple[Passed, ...]
+    wanted: ModelReference | None = None
+
+    @cached_property
+    def first_answers(self) -> dict[str, str]:
+        """The headers of an answer by the first of them, which most answers are."""
+        first = self.models[0]
+        return headers_of(first, [Attempt(first, "answered")], self.passed)
+
+
+@dataclass(slots=True)
+class LiveModels:
+    """Names and models at one moment. `names` maps names as clients send them; `claude-*` stands for all that begin so."""
+
+    loader: ModelLoader
+    names: Mapping[str, str]
+    _known: dict[tuple[str | None, ApiKind], Candidates] = field(default_factory=dict)
+
+    def candidates(self, name: str | None, api: ApiKind) -> Candidates:
+        """What may answer over `api` for this name; the default model's where there is none.
+
+        Raises:
+            PorticoError: as `ModelLoader.resolve`; `no-such-protocol`, with the models that are served over `api`.
+        """
+        known = self._known.get((name, api))
+        if known is None:
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            known = self._known[name, api] = self._found(name, api)
+        return known
+
+    def _found(self, name: str | None, api: ApiKind) -> Candidates:
+        resolution = self.loader.resolve(self._told_apart(self.meant(name)))
+        fitting = tuple(model for model in resolution.candidates if api in self._apis(model))
+        if not fitting:
+            raise self._not_served(resolution.model, api)
+        lacking = [model for model in resolution.candidates if model not in fitting]
+        why = UsageError("no-such-protocol", f"It is not served over {api}.")
+        return Candidates(fitting, (*resolution.passed, *(Passed(model.reference, why) for model in lacking)), resolution.wanted)
+
+    def meant(self, name: str | None) -> str | None:
+        """The reference or alias that `gateway.models` maps `name` to; else `name` itself."""
+        if name is None or name in self.names:
+            return self.names.get(name or "", name)
+        patterns = [each for each in self.names if each.endswith("*") and name.startswith(each[:-1])]
+        return self.names[max(patterns, key=len)] if patterns else name
+
+    def _told_apart(self, name: str | None) -> str | None:
+        """A bare id that several providers have is the one's that is set up, if that is one."""
+        if name is None or "/" in name or name.lower() in self.loader.catalog.aliases:
+            return name
+        catalog = self.loader.catalog
+        holders = [reference for reference in catalog.references() if reference.model == name]
+        ready = [reference for reference in holders if self.loader.has_credential(catalog.providers[reference.provider])]
+        return str(ready[0]) if len(ready) == 1 else name
+
+    def _not_served(self, model: CallableModel, api: ApiKind) -> UsageError:
+        others = sorted({str(one.reference) for one in self.ready() if api in self._apis(one)})
+        served = f"These are: {', '.join(others)}." if others else f"No model here is served over {api}."
+        why = f"it is served over {', '.join(sorted(self._apis(model)))}"
+        return UsageError("no-such-protocol", f"{model.reference} is not served over {api}.", why=why, hint=served)
+
+    def ready(self) -> Iterable[CallableModel]:
+        """Every model of the catalogue that has a credential and is not retired, each once."""
+        catalog = self.loader.catalog
+        for reference in catalog.references():
+            spec = catalog.find(reference)
+            if spec is not None and spec.retired_on is not None:
+                continue
+            if self.loader.has_credential(catalog.providers[reference.provider]) and catalog.allows(reference):
+                yield from self.loader.each_credential(str(reference))[:1]
+
+    @staticmethod
+    def _apis(model: CallableModel) -> Iterable[ApiKind]:
+        return model.bases or {model.api: model.base_url}
+
+
+def live_models(installation: Installation) -> tuple[LiveModels, tuple[Path, ...]]:
+    """The models as they are now, and the files that this rests on. Blocking.
+
+    Raises:
+        PorticoError: the config or the index cannot be read.
+    """
+    loaded = installation.config
+    models = LiveModels(installation.models(), loaded.config.gateway.models)
+    return models, (*loaded.sources, *installation.token_store.files)
+
+
+RETRY_S: Final = 1.0
+T = TypeVar("T")
+Signature = tuple[tuple[str, int, int, int] | None, ...]
+_log = logging.getLogger(__name__)
+
+
+class Reloading(Generic[T]):
+    """A value made of files. `load` is called on another thread, and tells which files the value rests on.
+
+    Where `load` raises anything, `failed` takes the last good value's place, or with `keeps` that value stays; `fault` has the
+    error (`internal-error` for one that nobody foresaw) until a later load succeeds: one is tried when a file changes, and after
+    `RETRY_S`, as what failed need not be in a file. It is looked for changes every `every_s` seconds at most.
+    """
+
+    def __init__(
+        self, load: Callable[[], tuple[T, Iterable[Path]]], failed: T, *, keeps: bool = False, every_s: float = 0.0
+    ) -> None:
+        self._load = load
+        self._every_s = every_s
+        self._look_at = self._retry_at = 0.0
+        self._value = self._failed = failed
+        self._keeps = keeps
+        self._files: tuple[Path, ...] = ()
+        self._seen: Signature | None = None
+        self._loading: asyncio.Future[tuple[T, tuple[Path, ...], Signature]] | None = None
+        self.fault: PorticoError | None = None
+
+    async def now(self) -> T:
+        """The value as the files are now."""
+        now = time.monotonic()
+        if now < self._look_at and self._loading is None:
+            return self._value
+        self._look_at = now + self._every_s
+        while self._is_stale():
+            if self._loading is None:
+                self._loading = start_off_loop(self._loaded)
+                self._loading.add_done_callback(self._settle)
+            await asyncio.wait([self._loading])
+        return self._value
+
+    def _is_stale(self) -> bool:
+        if self.fault is not None and time.monotonic() >= self._retry_at:
+            return True
+        return self._seen is None or signature(self._files) != self._seen
+
+    def _loaded(self) -> tuple[T, tuple[Path, ...], Signature]:
+        # Taken before and after: what changes in between is seen by the next look.
+        before = signature(self._files)
+        value, files = self._load()
+        files = tuple(files)
+        return value, files, before if files == self._files else signature(files)
+
+    def _settle(self, loading: asyncio.Future[tuple[T, tuple[Path, ...], Signature]]) -> None:
+        self._loading = None
+        error = loading.exception()
+        if error is None:
+            self._value, self._files, self._seen = loading.result()
+            self.fault = None
+            return
+        self._seen, self._retry_at = signature(self._files), time.monotonic() + RETRY_S
+        fault = error if isinstance(error, PorticoError) else internal_error(error)
+        if self.fault is None or str(self.fault) != str(fault):
+            _log.warning("%s%s", fault, "" if fault is error else f"\n{place_of(error)}\n{frames_of(error)}")
+        self.fault = fault
+        if not self._keeps:
+            self._value = self._failed
+
+
+def signature(files: Iterable[Path]) -> Signature:
+    """What tells a changed file from the same one; None for one that is not there."""
+    return tuple(map(_seen, map(str, files)))
+
+
+def _seen(path: str) -> tuple[str, int, int, int] | None:
+    try:
+        stat = os.stat(path)  # noqa: PTH116 - a few microseconds, at each request
+    except OSError:
+        return None
+    return path, stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+
+# An answer that is not streamed may take a model minutes; Anthropic's own SDK waits as long (docs.claude.com/en/api/errors).
+SILENCE_TIMEOUT_S: Final = 600.0
+# Some ten files; the keys, which are one, are looked at for each request.
+_LOOK_EVERY_S: Final = 0.1
+# Seconds of rows that a kill may lose; a thread that wakes for each of them would cost more than the rows do.
+_GATHER_S: Final = 0.25
+
+
+@asynccontextmanager
+async def open_front(here: Installation, broker: TokenBroker, started_at: int) -> AsyncIterator[Front]:
+    """The front, while its connections to providers are open. `started_at` is the gateway's start, in wall ms."""
+    metrics, keys_store = Metrics(), here.local_store(paths=KeyPaths.of(here.paths))
+
+    history = await off_loop(lambda: here.history(gather_s=_GATHER_S))
+
+    def done(outcome: Outcome) -> None:
+        metrics.done(outcome)
+        log_outcome(outcome)
+        entry = entry_for(outcome) if history is not None else None
+        if history is not None and entry is not None:
+            history.record(entry)
+
+    def read_models() -> tuple[LiveModels, tuple[Path, ...]]:
+        return live_models(Installation(here.config_file, here.env, here.clock))
+
+    models = Reloading[LiveModels | None](read_models, None, keeps=True, every_s=_LOOK_EVERY_S)
+    shares = Shares(Limits(requests=requests_within(most_connections())))
+    keys = Reloading[tuple[KeyInfo, ...]](lambda: (known(keys_store.profiles()), keys_store.files), ())
+    async with HttpClient(silence_s=SILENCE_TIMEOUT_S, connections=0, unpacks=False) as upstream:
+        # What a first request would wait for is read before there is a port to send one to.
+        await asyncio.gather(models.now(), keys.now())
+        parts = Parts(upstream, broker, Cooldowns(here.clock), Cooldowns(here.clock), here.clock, done)
+        try:
+            yield Front(models, keys, parts, metrics, started_at, shares)
+        finally:
+            if history is not None:
+                await off_loop(history.close)

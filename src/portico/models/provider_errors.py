@@ -1,0 +1,540 @@
+"""Provider errors: why a provider did not answer, classified, and what the user is told.
+
+Read from the status, then from the provider's own number (MiniMax puts one into `base_resp`, also under HTTP 200, or in
+brackets at the end of a message), then from the words (openclaw#20999 lists those that providers use). A failure of the network
+is classified too.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from portico.errors import LockBusy, NetworkError, PorticoError, SignInNeeded, UsageError
+from portico.models.error_reply import error_in, moment, read_error_reply, reset_of, wait_of
+from portico.models.reference import did_you_mean
+from portico.net.errors import AnswerUnknown
+from portico.secret import redact
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from collections.abc import Set as AbstractSet
+
+    from portico.interfaces.provider_spec import RefusalKind
+    from portico.models.error_reply import ErrorReply
+    from portico.models.failover import Attempt, Failover
+    from portico.models.loader import CallableModel
+    from portico.secret import Secret
+
+MESSAGE_LIMIT: Final = 8 * 1024
+"""Characters of the longest message that is kept of a refusal: some hundred faults of a tool's schema, say."""
+_SHOWN_LIMIT: Final = 300
+# So much more of a text is read than is shown of it: a stream may hold one of many MiB, and a secret may lie across the limit.
+_READ_BEYOND: Final = 4096
+_CODE: Final = re.compile(r"\((\d{4})\)\s*$")
+_BY_STATUS: Final[dict[int, RefusalKind]] = {
+    401: "auth",
+    402: "billing",
+    404: "unknown-model",
+    408: "timeout",
+    425: "server",
+    429: "rate-limit",
+}
+_BY_WORDS: Final[tuple[tuple[RefusalKind, re.Pattern[str]], ...]] = (
+    (
+        "billing",
+        re.compile(r"credit balance|insufficient.(?:balance|credits|funds|quota)|payment required", re.IGNORECASE),
+    ),
+    ("rate-limit", re.compile(r"rate limit|too many requests|resource exhausted|overloaded", re.IGNORECASE)),
+    ("unknown-model", re.compile(r"unknown model|model[^.]{0,80}(?:not found|does not exist)", re.IGNORECASE)),
+)
+# The words of an error's `type` and `code` that ask for payment, whatever the status: OpenAI's 429 among them
+# (https://platform.openai.com/docs/guides/error-codes), for which no waiting helps.
+_BILLING_CODES: Final = frozenset(
+    {
+        *("insufficient_quota", "billing_not_active", "billing_hard_limit_reached", "billing_error", "insufficient_balance"),
+        "insufficient_balance_error",
+    }
+)
+# The status that an error's `code` or `type` stands for, where it comes in a stream after HTTP 200; any other is the server's.
+# Anthropic's types: https://platform.claude.com/docs/en/api/errors. OpenAI's codes: the `error` of a response object. A `code`
+# that is the status itself: https://openrouter.ai/docs/api/reference/errors-and-debugging.
+_STATUS_OF_WORD: Final = {
+    "rate_limit_exceeded": 429,
+    "context_length_exceeded": 400,
+    "invalid_prompt": 400,
+    "billing_error": 402,
+    "not_found_error": 404,
+    "request_too_large": 413,
+    "rate_limit_error": 429,
+    "invalid_request_error": 400,
+}
+_ERROR_STATUS: Final = range(400, 600)
+_SERVER_ERROR: Final = 500
+_SUCCESS: Final = range(200, 300)
+_UNAUTHORIZED: Final = 401
+_FORBIDDEN: Final = 403
+# MiniMax: "not authorized", "token not match group" (platform.minimax.io/docs/api-reference/errorcode), "cookie is missing, log
+# in again" (CodexBar#1615) and "login fail" (openclaw#85218). It also comes with HTTP 200.
+_NOT_AUTHORIZED: Final = 1004
+# RFC 9110 section 11.2: `name=value` in a challenge. A quoted string is passed over whole, whatever it holds.
+_ATTRIBUTE: Final = re.compile(
+    r"""(?<![\w!#$%&'*+.^`|~-])([\w!#$%&'*+.^`|~-]+)[ \t]*=[ \t]*(?:"((?:[^"\\]|\\.)*)(?:"|\\?$)|([\w!#$%&'*+.^`|~-]+))""",
+    re.DOTALL,
+)
+# The words of an error's `type` and `code` that say what is wrong with the token, in the spelling of RFC 6750 and others.
+_TOKEN_FAULTS: Final = frozenset(
+    {
+        *("invalid_token", "expired_token", "token_expired", "token_invalid", "token_revoked", "invalid_access_token"),
+        "access_token_expired",
+    }
+)
+# Those and the words, Anthropic's among them, that are also used where the token is good.
+_TOKEN_CODES: Final = _TOKEN_FAULTS | {"authentication_error", "authentication_failed", "unauthenticated", "not_authenticated"}
+# Anthropic's `type` of each 403, a revoked token's too (anthropics/claude-code#9635): its message tells which it is.
+_ANY_403: Final = frozenset({"permission_error"})
+# What a 403 says of the account, the model, the place or the way. It outweighs a token that the same answer names ("your Token
+# Plan", an `authentication_error` about a plan), but not one of `_TOKEN_FAULTS`, beside which a text may speak of anything.
+_OF_RIGHTS: Final = re.compile(
+    r"scope|permi(?:ssion|tted)|privilege|not (?:allowed|authori[sz]ed) to|not have access|no access|model|\bplan\b|subscription"
+    r"|region|country|territor|quota|balance|billing|payment|credits?\b|limit|policy|organi[sz]ation|blocked|suspended|deactivated"
+    r"|two[ _-]factor|multi[ _-]factor|\b[2m]fa\b|\bproxy\b|\b[cx]srf\b|captcha",
+    re.IGNORECASE,
+)
+# Other things are called token too ("Invalid CSRF token", "Token count required"), and others are authenticated than the sender
+# of a token ("proxy authentication failed"): what counts is the word for a fault right beside the word for a credential. For text
+# in small letters, each run of spaces, `_` and `-` one space.
+_BAD: Final = r"(?:invalid|expired|revoked|unknown|bad|malformed)"
+_KINDS: Final = (
+    rf"(?:the|your|this|that|an?|or|and|supplied|provided|given|current|access|auth|authentication|authorization|bearer|oauth2?|api"
+    rf"|jwt|login|user|session|security|incoming|id|{_BAD})"
+)
+_OF_TOKEN: Final = re.compile(
+    rf"\b{_BAD} (?:{_KINDS} ){{0,6}}(?:tokens?|credentials?)\b(?! (?:count|limit|budget|length|usage|type|index|position|at)\b)"
+    rf"|(?:^|[^\w ] ?|\b{_KINDS} )(?:tokens?|credentials?)\b[^\w ]? ?(?:signature |validation |verification )?"
+    r"(?:(?:is|was|has|have|had|are|were|included|provided|supplied|given|sent|you|in)\b[^.]{0,60}\b)?"
+    r"(?:invalid|expired|revoked|ended|failed|not valid|no longer valid|not found|not recogni[sz]ed)\b"
+    r"|\blogin fail|\b(?:log|sign) ?in again|\breauthenticate|\bre authenticate|\bsession[^.]{0,40} expired|cookie is missing"
+    r"|\A(?:authentication (?:is )?(?:required|failed)|unauthenticated|not authenticated)\W*\Z"
+)
+_SPACES: Final = re.compile(r"[\s_-]+")
+# Where to read more: the path of a manual (".../models/auth") says nothing of this answer.
+_LINK: Final = re.compile(r"""\bhttps?://[^\s"'<>]+""", re.IGNORECASE)
+# Where a body says something to a person, beside `error`.
+_SAYING: Final = ("message", "msg", "error_description", "detail", "title")
+# The request's own fault: no other credential would answer it.
+_FINAL: Final = frozenset({"unknown-model", "content", "invalid-request"})
+# Over after a while without anybody's doing.
+_TEMPORARY: Final = frozenset({"server", "timeout", "unreachable", "answer-unknown", "rate-limit", "plan-used-up"})
+# Why a request could not be sent, where that is this machine's doing and not the way's.
+_NOT_SENT: Final = frozenset({"proxy-unusable", "certificates-unreadable", "request-refused"})
+# Seconds after which a lock that another process holds may be free.
+_LOCK_WAIT_S: Final = 1.0
+# What a 403 says of the key, and of the account. Without such words it is about the model, so that one model does not hold back
+# the others (openclaw#3604). For text in small letters, each run of spaces, `_` and `-` one space.
+_FAULT: Final = (
+    r"(?:invalid|incorrect|wrong|expired|revoked|disabled|deactivated|suspended|blocked|unknown|missing|leaked|not valid)"
+)
+_OF_KEY: Final = re.compile(
+    rf"\b{_FAULT} (?:\w+ ){{0,3}}keys?\b"
+    rf"|\bkeys?\b (?:(?:is|was|are|were|has|have|been|you|provided|supplied|reported|as) ){{0,5}}{_FAULT}\b"
+)
+_OF_ACCOUNT: Final = re.compile(
+    r"\b(?:account|organi[sz]ation|workspace|project|team|user|tenant|subscription)\b[^.]{0,40}"
+    r"\b(?:suspended|deactivated|disabled|banned|blocked|terminated|restricted|closed|frozen|locked|deleted|inactive)\b"
+)
+_OF_BILL: Final = re.compile(r"\bbilling\b|\bpayment\b|\bunpaid\b|\boverdue\b|\barrears\b|\bbalance\b")
+_OF_MODEL: Final = re.compile(r"\bmodels?\b")
+_OF_PLACE: Final = re.compile(r"\b(?:country|countries|region|territory|territories|location|jurisdiction)\b")
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """Why one attempt brought no answer. `message` is safe to show, and whole up to `MESSAGE_LIMIT`; `str` shows its beginning.
+
+    `code` is the provider's own number, `reply` what programs read of the provider's error, None where no answer came.
+    `retry_after` is in seconds, `resets_at` wall ms: when it is worth another try, where the provider tells. `unknown`: the
+    request was sent and no whole answer came, so the provider may have answered it, and may bill it. `of_token`: the provider
+    rejected the token itself, so another token may be answered. `id` is the error's where `kind` is `local`.
+    """
+
+    kind: RefusalKind
+    message: str
+    status: int | None = None
+    code: int | None = None
+    retry_after: float | None = None
+    resets_at: int | None = None
+    unknown: bool = False
+    of_token: bool = False
+    reply: ErrorReply | None = field(default=None, compare=False, repr=False)
+    id: str = ""
+
+    @property
+    def elsewhere(self) -> bool:
+        """Whether another credential or another model may answer what this one did not."""
+        return self.kind not in _FINAL
+
+    @property
+    def temporary(self) -> bool:
+        """Whether the same request may be answered later without anybody's doing."""
+        return self.kind in _TEMPORARY or (self.kind == "local" and self.retry_after is not None)
+
+    @property
+    def word(self) -> str:
+        """The one word for it in headers, counters and the history: what failed on this machine has its own."""
+        return self.id if self.kind == "local" else self.kind
+
+    def __str__(self) -> str:
+        return self.text(_SHOWN_LIMIT)
+
+    def text(self, limit: int) -> str:
+        """The status or the kind, and the message up to `limit` characters."""
+        head = f"HTTP {self.status}" if self.status is not None else self.kind
+        return f"{head}: {_cut(self.message, limit)}" if self.message else head
+
+
+class AttemptFailed(Exception):
+    """A candidate did not answer. `error` is the failure that a person is to see, if it was not the provider's word."""
+
+    def __init__(self, refusal: Refusal, error: PorticoError | None = None) -> None:
+        super().__init__(str(refusal))
+        self.refusal = refusal
+        self.error = error
+
+
+def read_refusal(
+    status: int,
+    headers: Mapping[str, str],
+    body: bytes,
+    codes: Mapping[int, RefusalKind],
+    *known: Secret | None,
+) -> Refusal:
+    """What an answer with this status and body, at most `BODY_LIMIT` bytes of it, means. `known` are never shown."""
+    message, code = _said(body)
+    answer = json_object(body) or {}
+    meant = _status_meant(status, answer)
+    of_token = rejects_token(status, headers, body, codes)
+    if of_token and status != _UNAUTHORIZED:
+        kind: RefusalKind = "auth"
+    elif status == _FORBIDDEN and code not in codes:
+        kind = _kind_of_403(message, _error_words(answer))
+    else:
+        kind = _kind(meant, code, message, codes, _error_words(answer))
+    return Refusal(
+        kind,
+        shown(message, *known, limit=MESSAGE_LIMIT),
+        status=status,
+        code=code,
+        retry_after=wait_of(headers, answer, message),
+        resets_at=reset_of(answer, message),
+        of_token=of_token,
+        reply=read_error_reply(headers.items(), answer, *known),
+    )
+
+
+def _status_meant(status: int, answer: Mapping[str, Any]) -> int:
+    """`status`; where that is a success, the one that the error in the answer stands for by its `code` or its `type`.
+
+    Not 401 or 403: an event in a stream that was accepted says nothing of the token (`rejects_token`).
+    """
+    if status not in _SUCCESS or _envelope_number(answer) is not None:
+        return status
+    error = error_in(answer)
+    code = error.get("code")
+    if isinstance(code, int) and code in _ERROR_STATUS:
+        return status if code in {_UNAUTHORIZED, _FORBIDDEN} else code
+    words = (word for word in (code, error.get("type")) if isinstance(word, str))
+    return next((_STATUS_OF_WORD[word] for word in words if word in _STATUS_OF_WORD), status)
+
+
+def rejects_token(status: int, headers: Mapping[str, str], body: bytes, codes: Mapping[int, RefusalKind]) -> bool:
+    """Whether an answer with this status and body rejects the token that was sent, so that it is worth one refresh.
+
+    A 401 does (RFC 9110 section 15.5.2). A 403 does where its challenge or its body speaks of the token (RFC 6750 section 3.1 has
+    `invalid_token` at 401, and servers differ), and not where it speaks of rights, a model, a plan or a place. A success does
+    where MiniMax's `base_resp` holds 1004, or another number that `codes` has for the credential.
+    """
+    if status == _UNAUTHORIZED:
+        return True
+    if status in _SUCCESS:
+        number = _envelope_number(json_object(body) or {})
+        return number is not None and _is_of_credential(number, codes)
+    return status == _FORBIDDEN and _names_token(headers, body, codes)
+
+
+def _names_token(headers: Mapping[str, str], body: bytes, codes: Mapping[int, RefusalKind]) -> bool:
+    challenged = _challenge_errors(headers)
+    if challenged:
+        return not _TOKEN_CODES.isdisjoint(challenged)
+    if body.lstrip().startswith(b"<"):
+        return False  # a page, of a firewall or a proxy
+    answer = json_object(body) or {}
+    words = _error_words(answer) - _ANY_403
+    message, number = _said(body)
+    sayings = [_message(answer), *(answer.get(name) for name in _SAYING)]
+    texts = [*([text for text in sayings if isinstance(text, str)] or [message]), *words]
+    texts = [_LINK.sub("", text) for text in texts]
+    codes_alone = [word for word in words if " " not in word]  # `error` may be a sentence
+    if any(_OF_RIGHTS.search(text) for text in (texts if _TOKEN_FAULTS.isdisjoint(words) else codes_alone)):
+        return False
+    if not _TOKEN_CODES.isdisjoint(words):
+        return True
+    if number is not None and (number in codes or number == _NOT_AUTHORIZED):
+        return _is_of_credential(number, codes)
+    return any(_OF_TOKEN.search(_SPACES.sub(" ", text.lower())) for text in texts)
+
+
+def _challenge_errors(headers: Mapping[str, str]) -> set[str]:
+    """The `error` of each challenge (RFC 6750 section 3), of one header or of several, however its name is written."""
+    challenges = ", ".join(value for name, value in headers.items() if name.lower() == "www-authenticate")
+    found = (match.groups() for match in _ATTRIBUTE.finditer(challenges))
+    return {(quoted or plain or "").lower() for name, quoted, plain in found if name.lower() == "error"}
+
+
+def _error_words(answer: Mapping[str, Any]) -> set[str]:
+    """What an error calls itself, in `error`, `type`, `code` and `status`, there or in the error's own object."""
+    values = [place.get(name) for place in (answer, error_in(answer)) for name in ("error", "type", "code", "status")]
+    return {value.lower() for value in values if isinstance(value, str)}
+
+
+def _is_of_credential(number: int, codes: Mapping[int, RefusalKind]) -> bool:
+    return codes.get(number, "auth" if number == _NOT_AUTHORIZED else "server") == "auth"
+
+
+def _envelope_number(answer: Mapping[str, Any]) -> int | None:
+    """The number in MiniMax's `base_resp`."""
+    told = answer.get("base_resp")
+    number = told.get("status_code") if isinstance(told, dict) else None
+    return number if isinstance(number, int) else None
+
+
+def refused_inside(body: bytes, codes: Mapping[int, RefusalKind]) -> bool:
+    """Whether a body that came with HTTP 200 is an error all the same."""
+    return refused_in(json_object(body) or {}, codes)
+
+
+def refused_in(answer: Mapping[str, Any], codes: Mapping[int, RefusalKind]) -> bool:
+    """As `refused_inside`, of the object in the body."""
+    number = _envelope_number(answer)
+    return number is not None and number != 0 and (number in codes or number == _NOT_AUTHORIZED or "choices" not in answer)
+
+
+def unreachable(error: NetworkError) -> Refusal:
+    """What a failure on the way to a provider means, or before it."""
+    if error.id in _NOT_SENT:
+        return local_trouble(error)
+    if not isinstance(error, AnswerUnknown):
+        return Refusal("unreachable", shown(str(error)))
+    kind: RefusalKind = "timeout" if error.timed_out else "answer-unknown"
+    return Refusal(kind, shown(error.why or error.message), unknown=True)
+
+
+def local_trouble(error: PorticoError) -> Refusal:
+    """What a failure on this machine means, before any provider was asked: nothing about the credential or the model."""
+    if isinstance(error, LockBusy):
+        return Refusal("local", shown(str(error)), id=error.id, retry_after=_LOCK_WAIT_S)
+    passes = isinstance(error, NetworkError) and error.id not in _NOT_SENT
+    wait = getattr(error, "retry_after", None) or 0.0
+    return Refusal("local", shown(str(error)), id=error.id, retry_after=wait if passes else None)
+
+
+def shown(text: str, *known: Secret | None, limit: int = _SHOWN_LIMIT) -> str:
+    """Received text, fit for a terminal: no control characters, no credential, at most `limit` characters."""
+    safe = redact(text[: limit + _READ_BEYOND], *(secret for secret in known if secret is not None))
+    return "".join(each if each.isprintable() else " " for each in safe[:limit]).strip()
+
+
+def _cut(text: str, limit: int) -> str:
+    return text if len(text) <= limit else f"{text[: limit - 3].rstrip()}..."
+
+
+def _kind(
+    status: int, code: int | None, message: str, codes: Mapping[int, RefusalKind], error_words: AbstractSet[str]
+) -> RefusalKind:
+    if status != _UNAUTHORIZED and status < _SERVER_ERROR and not _BILLING_CODES.isdisjoint(error_words):
+        return "billing"
+    by_status = "server" if status >= _SERVER_ERROR or status in _SUCCESS else _BY_STATUS.get(status, "invalid-request")
+    kind: RefusalKind = codes.get(code, by_status) if code is not None else by_status
+    worded = next((meant for meant, words in _BY_WORDS if words.search(message)), None)
+    if kind == "invalid-request":
+        return worded or kind
+    if kind == "unknown-model":
+        return worded or (kind if "model" in message.lower() else "invalid-request")
+    return "billing" if (kind, worded) == ("rate-limit", "billing") else kind
+
+
+def _kind_of_403(message: str, words: set[str]) -> RefusalKind:
+    """What a 403 is about that neither rejects the token nor has a number: the key, a bill, the account, else the model."""
+    if message.lstrip().startswith("<"):
+        return "model-refused"  # a page, of a firewall or a proxy
+    text = _SPACES.sub(" ", _LINK.sub("", ". ".join([message, *sorted(words)])).lower())
+    if _OF_KEY.search(text):
+        return "auth"
+    if _OF_BILL.search(text) or _BY_WORDS[0][1].search(text):
+        return "billing"
+    if _OF_ACCOUNT.search(text):
+        return "account-refused"
+    return "account-refused" if _OF_PLACE.search(text) and not _OF_MODEL.search(text) else "model-refused"
+
+
+def _said(body: bytes) -> tuple[str, int | None]:
+    """The provider's own words and number, else the body's start and the number that it ends in."""
+    answer = json_object(body) or {}
+    message, number = _message(answer), _envelope_number(answer)
+    if message is None:
+        page = body.lstrip()[:1] in {b"", b"<"}
+        message = body[: _SHOWN_LIMIT if page else MESSAGE_LIMIT].decode(errors="replace")
+    code = _CODE.search(message) if number is None else None
+    return message, int(code[1]) if code else number
+
+
+def _message(answer: Mapping[str, Any]) -> str | None:
+    """What `base_resp` (MiniMax) or `error.message` (Anthropic, OpenAI) says."""
+    if _envelope_number(answer) is not None:
+        return str(answer["base_resp"].get("status_msg", ""))
+    message = error_in(answer).get("message") or answer.get("error")
+    return message if isinstance(message, str) else None
+
+
+def json_object(data: bytes | str) -> dict[str, Any] | None:
+    """The JSON object that `data` is; None if it is none."""
+    try:
+        value = json.loads(data)
+    except (ValueError, RecursionError):
+        return None
+    return value if isinstance(value, dict) else None
+
+
+def is_json(data: bytes) -> bool:
+    """Whether `data` is a whole JSON text."""
+    try:
+        json.loads(data)
+    except (ValueError, RecursionError):
+        return False
+    return True
+
+
+_OTHER_REGION: Final = "one of the provider's other region is refused the same way"
+_NOT_FOUND: Final = 404
+_WRONG_ADDRESS: Final = (
+    "The provider serves nothing at this address. Compare baseUrl and api of the provider in your config: {prog} doctor"
+)
+
+
+def error_of(model: CallableModel, refusal: Refusal) -> PorticoError:
+    """The error for one model's refusal."""
+    name, said = model.reference.provider, _provider_said(refusal)
+    if refusal.kind == "unknown-model" and not model.listed:
+        near = did_you_mean(model.near) or "{prog} models list --all"
+        return UsageError("unknown-model", f"Unknown model: {model.reference}", why=f"{name} answers {said}", hint=near)
+    if refusal.kind == "unknown-model":
+        message = f"{name} does not serve {model.reference.model}."
+        return UsageError("unknown-model", message, why=f"{name} answers {said}", hint=_current(model))
+    if refusal.kind == "auth":
+        message = f"{name} refuses the credential from {model.source}."
+        return SignInNeeded("credential-refused", message, why=said, hint=_other_credential(model))
+    if refusal.kind == "no-plan":
+        link = f"Subscribe: {model.subscribe_url}" if model.subscribe_url is not None else None
+        return NetworkError("no-plan", f"The account at {name} has no active plan.", why=said, hint=link)
+    if refusal.kind == "invalid-request" and refusal.status == _NOT_FOUND:
+        return NetworkError("provider-refused", f"{name} refused the request.", why=said, hint=_WRONG_ADDRESS)
+    kind = "answer-unknown" if refusal.unknown else refusal.kind
+    words = _WORDS.get(kind, _Words("{name} refused the request.", "provider-refused"))
+    message = words.message.format(name=name, model=model.reference.model)
+    return NetworkError(words.id, message, why=said, hint=_current(model) if kind == "plan-lacks-model" else words.hint)
+
+
+def no_answer(failover: Failover) -> PorticoError:
+    """The error if no candidate answers: why `failover.reason` did not, what came of the others, and when one is asked again."""
+    reason = failover.reason
+    assert reason is not None  # noqa: S101 - there is at least one candidate, and each that does not answer leaves a reason
+    assert reason.refusal is not None  # noqa: S101 - only an answer has none
+    error = reason.error.copy() if reason.error is not None else error_of(reason.model, reason.refusal)
+    others = [attempt for attempt in failover.attempts if attempt.outcome != "answered"]
+    again = moment(failover.back_at) if failover.back_at is not None else None
+    if len(others) > 1:
+        share = MESSAGE_LIMIT // len(others)
+        told = "; ".join(f"{one.model.reference} ({one.model.source}): {_came_of(one, share)}" for one in others)
+        error.why = f"none of {len(others)} answered: {told}"
+    if failover.not_callable is not None:
+        instead = f"asked in place of {failover.not_callable}, which cannot be called"
+        error.why = f"{error.why}; {instead}" if error.why else instead
+    if again is not None and all(attempt.outcome == "passed over" for attempt in others):
+        what = "it was not asked again, and will be from" if len(others) == 1 else "the first of them is asked again from"
+        error.why = f"{error.why}; {what} {again}"
+    return error
+
+
+def _came_of(attempt: Attempt, limit: int) -> str:
+    """Why a candidate did not answer; of a provider's message so many characters."""
+    if attempt.outcome == "failed" and attempt.refusal is not None:
+        return attempt.refusal.text(limit)
+    return attempt.why
+
+
+@dataclass(frozen=True, slots=True)
+class _Words:
+    """What is said of one kind of refusal. `message` has places for the provider's `name` and the `model`."""
+
+    message: str
+    id: str
+    hint: str | None = None
+
+
+_WORDS: Final = {
+    "rate-limit": _Words(
+        "{name} answers that the limit is reached.",
+        "rate-limited",
+        hint="Wait a minute and ask again, or use another model: {prog} models list",
+    ),
+    "plan-used-up": _Words("The plan at {name} is used up for now.", "plan-used-up", hint="When its limits reset: {prog} usage"),
+    "plan-lacks-model": _Words("The plan at {name} does not include {model}.", "plan-lacks-model"),
+    "model-refused": _Words(
+        "{name} refused the request for {model}.",
+        "model-refused",
+        hint="The provider's message says why. Other models: {prog} models list",
+    ),
+    "account-refused": _Words(
+        "{name} refused this account.",
+        "account-refused",
+        hint="Look at the account on the provider's website, or use another: {prog} auth list",
+    ),
+    "billing": _Words(
+        "{name} asks for payment first.",
+        "billing",
+        hint="Pay on the provider's website, or use another model: {prog} models list",
+    ),
+    "server": _Words("{name} failed.", "provider-failed", hint="Try again in a moment."),
+    "timeout": _Words("{name} did not answer in time.", "provider-failed", hint="Try again in a moment."),
+    "unreachable": _Words("{name} cannot be reached.", "network", hint="Check the connection: {prog} doctor"),
+    "answer-unknown": _Words(
+        "{name} may have answered the request, but its answer did not arrive.",
+        "answer-unknown",
+        hint="It was not sent again, because the provider may bill it twice. Send it again if that does not matter.",
+    ),
+}
+
+
+def _provider_said(refusal: Refusal) -> str:
+    if refusal.status is None:
+        return refusal.message
+    return f"{refusal.status}: {refusal.message}" if refusal.message else f"HTTP {refusal.status}"
+
+
+def _current(model: CallableModel) -> str:
+    """The command that makes a model the default which the provider is known to serve."""
+    if model.spec.successor is None:
+        return "Choose another: {prog} models list --all"
+    return f"Use a current model: {{prog}} models set {model.reference.provider}/{model.spec.successor}"
+
+
+def _other_credential(model: CallableModel) -> str:
+    if model.sign_in_again is None and model.has_regions:
+        return f"Check {model.source} and its region: {_OTHER_REGION}."
+    if model.sign_in_again is None:
+        return f"Check {model.source}."
+    if model.has_regions:
+        return f"Sign in again, with the account's own region ({_OTHER_REGION}): {model.sign_in_again}"
+    return f"Sign in again: {model.sign_in_again}"

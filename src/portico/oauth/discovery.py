@@ -1,0 +1,121 @@
+"""Where an authorization server's endpoints are: what is known, and what its metadata adds (RFC 8414).
+
+Authlib says where the metadata stands. Its `AuthorizationServerMetadata` does not judge it: that refuses a server on this machine
+and one that leaves out what this client has no use for, and it neither compares the issuer (RFC 8414 section 3.3) nor looks at
+more of an endpoint than its first letters.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final, Protocol
+from urllib.parse import urlsplit
+
+from authlib.oauth2.rfc8414 import get_well_known_url
+from authlib.oidc.discovery import get_well_known_url as get_openid_url
+
+from portico.errors import ConfigError, NetworkError, OAuthError
+from portico.oauth.standard import PKCE_METHOD
+from portico.oauth.token_response import HTTP_OK, read_json_object
+from portico.urls import check_endpoint_url, usable, why_not_named_by, without_query
+
+if TYPE_CHECKING:
+    from portico.interfaces.authorization import HttpReply, OAuthServer
+    from portico.oauth.token_response import Fields
+
+_OPTIONAL: Final = (
+    "authorization_endpoint",
+    "device_authorization_endpoint",
+    "revocation_endpoint",
+    "pushed_authorization_request_endpoint",
+)
+# What is wrong with an answer, and so with the place where the metadata was looked for.
+_OF_THE_DOCUMENT: Final = frozenset({"redirect-refused", "reply-too-long"})
+
+
+class Getter(Protocol):
+    """Fetches a document; `HttpClient` is one."""
+
+    async def get(self, url: str, *, timeout_s: float = 10.0) -> HttpReply: ...
+
+
+def needs_discovery(server: OAuthServer) -> bool:
+    """Whether `server` lacks an endpoint that every sign-in needs."""
+    return not server.token_endpoint or not (server.authorization_endpoint or server.device_authorization_endpoint)
+
+
+async def discover(server: OAuthServer, http: Getter) -> OAuthServer:
+    """`server` with what it lacks filled in from its metadata; what is already known stays, and no request is made if all is.
+
+    RFC 8414 section 3 first, then OpenID Connect's `openid-configuration`.
+
+    Raises:
+        NetworkError: the server cannot be reached.
+        OAuthError: `discovery-failed`: neither document is there or usable, or it is another issuer's (RFC 8414 section 3.3).
+        ConfigError: `endpoint-refused`, `pkce-not-offered`.
+    """
+    if not needs_discovery(server):
+        return server
+    metadata = await _fetch_metadata(server.issuer, http)
+    methods = metadata.get("code_challenge_methods_supported")
+    if isinstance(methods, list) and PKCE_METHOD not in methods:
+        raise ConfigError(
+            "pkce-not-offered",
+            "The server does not offer PKCE with S256, without which the sign-in could be stolen.",
+            where=server.issuer,
+        )
+    return _filled(server, metadata)
+
+
+def metadata_urls(issuer: str) -> tuple[str, ...]:
+    """Where the metadata of `issuer` may stand (RFC 8414 sections 3.1 and 5)."""
+    check_endpoint_url(issuer, "issuer")
+    if urlsplit(issuer).query:
+        raise ConfigError("endpoint-refused", "An issuer has no query (RFC 8414 section 2).", where=without_query(issuer))
+    # RFC 8414 section 3.1 takes off a slash at the end, which Authlib leaves.
+    return get_well_known_url(issuer.rstrip("/"), external=True), get_openid_url(issuer, external=True)
+
+
+async def _fetch_metadata(issuer: str, http: Getter) -> Fields:
+    why = "it serves none"
+    for url in metadata_urls(issuer):
+        try:
+            reply = await http.get(url)
+            if reply.status != HTTP_OK:
+                continue
+            fields = read_json_object(reply)
+        except NetworkError as error:
+            if not isinstance(error, OAuthError) and error.id not in _OF_THE_DOCUMENT:
+                raise  # the network, a proxy, certificates: nothing is known of the metadata
+            why = error.message
+            continue
+        if fields.get("issuer") != issuer:
+            why = "it names another issuer"
+            break
+        return fields
+    raise OAuthError(
+        "discovery-failed",
+        "The server's metadata cannot be used to find its endpoints.",
+        why=why,
+        where=without_query(issuer),
+        hint="Correct `issuer` in the provider's settings, or name the endpoints there: `{prog} config edit`.",
+    )
+
+
+def _filled(server: OAuthServer, metadata: Fields) -> OAuthServer:
+    filled = replace(
+        server,
+        token_endpoint=server.token_endpoint or _named(server, metadata, "token_endpoint"),
+        iss_advertised=server.iss_advertised or metadata.get("authorization_response_iss_parameter_supported") is True,
+        pushed_authorization_required=server.pushed_authorization_required
+        or metadata.get("require_pushed_authorization_requests") is True,
+    )
+    found: dict[str, str] = {}
+    for name in _OPTIONAL:
+        if getattr(server, name) is None and metadata.get(name) is not None:
+            found[name] = _named(server, metadata, name)
+    return replace(filled, **found)  # type: ignore[arg-type]  # the keys are the optional endpoints
+
+
+def _named(server: OAuthServer, metadata: Fields, name: str) -> str:
+    return usable(metadata.get(name), why_not_named_by(server.issuer, metadata.get(name)), name.replace("_", " "))

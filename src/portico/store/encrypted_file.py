@@ -1,0 +1,516 @@
+"""The encrypted file store: records in files, for machines without a keyring, and only when chosen.
+
+Every file holds one text, encrypted by AES-256-GCM, and says in JSON which record it is. `store.json` holds a random key,
+encrypted with a key made from the passphrase (scrypt, RFC 7914); each record is encrypted with that random key. So the
+passphrase is stretched once in a process, and a wrong one is known before anything is written.
+
+A record that is too long for the keyring is kept in such a file too, with a random key of its own in the keyring. The Windows
+Credential Locker takes 1,280 UTF-16 units, less than one JWT. A record cut into parts could tear; one small key, and one file
+that is replaced whole, cannot.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import errno
+import hashlib
+import json
+import os
+import stat
+import threading
+from typing import TYPE_CHECKING, Any, Final
+
+from portico.errors import StoreError
+from portico.paths import UnknownHome, expanded
+from portico.secret import SECRET_VARIABLES, Secret
+from portico.store.records import SERVICE
+from portico.util.files import file_error, no_step, read_file, read_private, remove_private, set_aside, write_private
+from portico.util.lock import file_lock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+    from pathlib import Path
+
+    from portico.paths import Paths
+    from portico.store.keyring import KeyringStore
+    from portico.store.records import Fits, StoreName
+    from portico.util.files import OnStep
+
+VERSION: Final = 1
+KEY_BYTES: Final = 32
+_NONCE_BYTES: Final = 12
+
+
+class SealError(ValueError):
+    """What was to be opened is damaged, or the key is not its key: GCM cannot tell the two apart."""
+
+
+def new_key() -> bytes:
+    """A fresh 256-bit key."""
+    return os.urandom(KEY_BYTES)
+
+
+def seal(key: bytes, plain: bytes, context: str) -> dict[str, str]:
+    """`plain` sealed; it opens with the same key and the same `context` only."""
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    nonce = os.urandom(_NONCE_BYTES)
+    return {"nonce": to_base64(nonce), "data": to_base64(AESGCM(key).encrypt(nonce, plain, context.encode()))}
+
+
+def unseal(key: bytes, box: object, context: str) -> bytes:
+    """What `seal` was given.
+
+    Raises:
+        SealError: the box is damaged, or not sealed with this key and context.
+    """
+    from cryptography.exceptions import InvalidTag
+    from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+    if not isinstance(box, dict):
+        raise SealError("not a sealed box")
+    try:
+        return AESGCM(key).decrypt(from_base64(box.get("nonce")), from_base64(box.get("data")), context.encode())
+    except (InvalidTag, ValueError):
+        raise SealError("it does not open") from None
+
+
+def to_base64(data: bytes) -> str:
+    """`data` as base64 text."""
+    return base64.b64encode(data).decode()
+
+
+def from_base64(text: object) -> bytes:
+    """The bytes behind base64 `text`.
+
+    Raises:
+        SealError: it is no such text.
+    """
+    if not isinstance(text, str):
+        raise SealError("a base64 field is missing")
+    try:
+        return base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raise SealError("a base64 field is damaged") from None
+
+
+def parse_sealed(data: bytes, path: Path) -> dict[str, object]:
+    """The JSON of a sealed file.
+
+    Raises:
+        SealError: it is none.
+        StoreError: it is of a later version.
+    """
+    try:
+        document = json.loads(data.decode("utf-8-sig"))
+    except (ValueError, RecursionError):
+        raise SealError("not JSON") from None
+    version = document.get("v") if isinstance(document, dict) else None
+    if type(version) is int and version > VERSION:
+        raise StoreError(
+            "record-newer",
+            f"{path} was written by a later version of this program",
+            why=f"its format is {version}; this version knows {VERSION}",
+            hint="upgrade; the file has not been touched",
+        )
+    if version != VERSION:
+        raise SealError("`v` is missing or wrong")
+    return dict(document)
+
+
+class SealedRecords:
+    """Sealed records in a folder, one file for each user. Its name is a hash: users differ in case, and file systems may not."""
+
+    def __init__(self, folder: Path, suffix: str, *, on_step: OnStep = no_step) -> None:
+        self._folder = folder
+        self._suffix = suffix
+        self._on_step = on_step
+
+    def path(self, user: str) -> Path:
+        """Where the record of `user` is, if there is one."""
+        return self._folder / f"{hashlib.sha256(user.encode()).hexdigest()[:32]}.{self._suffix}"
+
+    def exists(self, user: str) -> bool:
+        """Whether there is a file for `user`. One that cannot be looked at counts: opening it will say why."""
+        return os.path.lexists(self.path(user))
+
+    def all(self) -> Iterator[Path]:
+        """Every record's file."""
+        yield from self._folder.glob(f"*.{self._suffix}")
+
+    def write(self, user: str, key: bytes, value: Secret) -> None:
+        """Seal `value` as the record of `user`, durably.
+
+        Raises:
+            StoreError: it cannot be written; the one before stays.
+        """
+        document = {"v": VERSION, "user": user, **seal(key, value.reveal().encode(), _record_context(user))}
+        write_private(self.path(user), json.dumps(document).encode(), on_step=self._on_step)
+
+    def read(self, user: str, key: bytes) -> Secret | None:
+        """The record of `user`, None where there is none. A damaged one is set aside.
+
+        Raises:
+            StoreError: it is damaged, of a later version, or cannot be read.
+        """
+        path = self.path(user)
+        data = read_private(path)
+        if data is None:
+            return None
+        try:
+            return Secret(unseal(key, parse_sealed(data, path), _record_context(user)).decode())
+        except ValueError as error:
+            raise StoreError(
+                "record-damaged",
+                f"the sealed record {path} is damaged; it is kept as {set_aside(path).name}",
+                why=f"{user}: {error}",
+            ) from None
+
+    def delete(self, user: str) -> None:
+        """Remove the record of `user`, and what killed writes have left of it.
+
+        Raises:
+            StoreError: it is there and stays.
+        """
+        remove_private(self.path(user))
+
+
+def _record_context(user: str) -> str:
+    return f"portico sealed record\0{VERSION}\0{SERVICE}\0{user}"
+
+
+FILE_ENV, TEXT_ENV = SECRET_VARIABLES
+_FILE_LIMIT: Final = 64 * 1024
+_ANOTHER: Final = f"set {FILE_ENV} to a file that you can read, with the passphrase as UTF-8 in its first line"
+
+
+class PassphraseSource:
+    """The passphrase: from the file that `PORTICO_PASSPHRASE_FILE` names, from `PORTICO_PASSPHRASE`, or from a person.
+
+    `prompt` is called with the question, once when a store is opened and twice when one is made; the answer is kept. It returns
+    None if nobody can be asked.
+    The process's own `PORTICO_PASSPHRASE` is taken away when it is read, so that no child process inherits it.
+    What is made of it costs 32 MiB and a tenth of a second, so that is kept as well, for every store of one run.
+    """
+
+    def __init__(self, env: Mapping[str, str] | None = None, prompt: Callable[[str], Secret | None] = lambda _: None) -> None:
+        self._env = os.environ if env is None else env
+        self._prompt = prompt
+        self._typed: Secret | None = None
+        self._taken: Secret | None = None
+        self._stretched: dict[str, tuple[Secret, bytes]] = {}
+        self._stretching = threading.Lock()
+        self._turn = threading.Lock()  # of two threads the second would find it taken away, or ask once more
+
+    def get(self, *, new: bool = False) -> Secret:
+        """The passphrase; `new` says that a store is about to be made with it.
+
+        Raises:
+            StoreError: there is none, it is empty, its file cannot be read, or the two that were typed differ.
+        """
+        with self._turn:
+            return self._got(new=new)
+
+    def stretched(self, stretch: Callable[[Secret], bytes], how: str, *, new: bool = False) -> bytes:
+        """The key that `stretch` makes of the passphrase. `how` names that function's salt and cost; `new` as for `get`.
+
+        Raises:
+            StoreError: as `get`.
+        """
+        with self._stretching:
+            passphrase = self.get(new=new)
+            known = self._stretched.get(how)
+            if known is None or known[0] != passphrase:
+                known = self._stretched[how] = passphrase, stretch(passphrase)
+            return known[1]
+
+    def _got(self, *, new: bool) -> Secret:
+        path = self._env.get(FILE_ENV)
+        if path:
+            return _not_empty(_first_line(_place(path)), f"the file in {FILE_ENV}")
+        if self._taken is not None:
+            return self._taken
+        if TEXT_ENV in self._env:
+            return self._taken_from_environment()
+        if self._typed is None or new:
+            self._typed = self._asked(new=new)
+        return self._typed
+
+    def _taken_from_environment(self) -> Secret:
+        self._taken = _not_empty(self._env[TEXT_ENV], TEXT_ENV)
+        if self._env is os.environ:
+            del os.environ[TEXT_ENV]
+        return self._taken
+
+    def _asked(self, *, new: bool) -> Secret:
+        first = self._prompt("New passphrase for the token store" if new else "Passphrase of the token store")
+        if first is None:
+            raise StoreError(
+                "passphrase-needed",
+                "the sealed file store needs its passphrase",
+                why="nobody can be asked here",
+                hint=f"set {FILE_ENV} to a file that holds it, or {TEXT_ENV}",
+            )
+        if new and first and self._prompt("The same passphrase again") != first:
+            raise StoreError("passphrase-mismatch", "the two passphrases differ", hint="run the command again")
+        return _not_empty(first.reveal(), "the passphrase typed")
+
+
+def _place(text: str) -> Path:
+    try:
+        return expanded(text, FILE_ENV)
+    except UnknownHome as error:
+        raise StoreError(
+            "passphrase-unreadable", f"the file in {FILE_ENV} cannot be found", why=str(error), hint=error.hint
+        ) from None
+
+
+def _first_line(path: Path) -> str:
+    from portico.util.ownership import Owners
+
+    # Who owns it is the deployer's choice, and warned of (`others-may-change`): a secret that is mounted into a container belongs
+    # to the user that it has outside.
+    exposure = Owners(modes_only=True).exposure(path)
+    if exposure is not None:
+        message = f"other users could choose the passphrase in {path}"
+        raise StoreError("passphrase-unreadable", message, why=str(exposure), hint=exposure.hint)
+    try:
+        return read_file(path, _FILE_LIMIT, check=_check).decode().split("\n", 1)[0].rstrip("\r")
+    except OSError as error:
+        raise file_error("passphrase-unreadable", f"cannot use the passphrase in {path}", error, advice=_ANOTHER) from error
+    except UnicodeDecodeError:
+        message = f"cannot use the passphrase in {path}"
+        raise StoreError("passphrase-unreadable", message, why="not UTF-8", hint=_ANOTHER) from None
+
+
+def _check(fd: int) -> None:
+    # Who may read it is the deployer's choice: container secrets are often readable by all inside.
+    found = os.fstat(fd)
+    if stat.S_ISREG(found.st_mode) and os.name == "posix" and found.st_mode & 0o022:
+        raise OSError(errno.EPERM, "others may write to it")
+
+
+def _not_empty(value: str, what: str) -> Secret:
+    if not value:
+        raise StoreError("passphrase-needed", f"{what} is empty", hint=f"put a passphrase there, or unset {TEXT_ENV}")
+    return Secret(value)
+
+
+# OWASP's figures for scrypt, in the variant that takes 32 MiB.
+_COST: Final = {"n": 1 << 15, "r": 8, "p": 3}
+_COST_LIMITS: Final = {"n": 1 << 20, "r": 32, "p": 16}
+_SALT_BYTES: Final = 16
+_KEY_FILE: Final = "store.json"
+
+
+class SealedFileStore:
+    """One folder of sealed records and the key to them."""
+
+    name: StoreName = "file"
+    backend: str | None = None
+    unsettled = False
+
+    def __init__(self, paths: Paths, passphrase: PassphraseSource, *, on_step: OnStep = no_step) -> None:
+        self._key_path = paths.sealed / _KEY_FILE
+        self._lock_path = paths.locks / "sealed.lock"
+        self._passphrase = passphrase
+        self._records = SealedRecords(paths.sealed, "sealed", on_step=on_step)
+        self._opened: tuple[bytes, bytes] | None = None
+
+    def get(self, user: str, fits: Fits | None = None) -> Secret | None:  # noqa: ARG002 - there is one copy
+        """The record of `user`, None only where there is none.
+
+        Raises:
+            StoreError: no passphrase or a wrong one, or the file is damaged or cannot be read.
+        """
+        if not self._records.exists(user):
+            return None
+        data = read_private(self._key_path)
+        if data is None:
+            raise StoreError("sealed-key-missing", f"{self._key_path} is gone: without it no sealed record opens")
+        return self._records.read(user, self._open(data))
+
+    def set(self, user: str, value: Secret) -> None:
+        """Seal `value` as the record of `user`; makes the store where there is none.
+
+        Raises:
+            StoreError: no passphrase or a wrong one, or the disk failed.
+            LockBusy: another process is making the store.
+        """
+        data = read_private(self._key_path)
+        if data is None:
+            with file_lock(self._lock_path, what="the sealed file store"):
+                data = read_private(self._key_path) or self._make()
+        self._records.write(user, self._open(data), value)
+
+    def delete(self, user: str, *, keep: Fits | None = None, ask: bool = True) -> None:  # noqa: ARG002 - it asks nobody
+        """Remove the record of `user`; with `keep` nothing, since there is one copy. Takes no passphrase.
+
+        Raises:
+            StoreError: it is there and stays.
+        """
+        if keep is None:
+            self._records.delete(user)
+
+    def _make(self) -> bytes:
+        key = new_key()
+        stretched: dict[str, Any] = {"name": "scrypt", "salt": to_base64(new_key()[:_SALT_BYTES]), **_COST}
+        derived = self._stretched(stretched, new=True)  # without one, the records wait for their key's backup
+        remove_private(self._key_path)  # what a killed process has left of it
+        for orphan in self._records.all():  # sealed with a key that is gone
+            set_aside(orphan)
+        data = json.dumps({"v": VERSION, "kdf": stretched, **seal(derived, key, _context(stretched))}).encode()
+        write_private(self._key_path, data)
+        self._opened = (data, key)
+        return data
+
+    def _open(self, data: bytes) -> bytes:
+        if self._opened is not None and self._opened[0] == data:
+            return self._opened[1]
+        try:
+            document = parse_sealed(data, self._key_path)
+            stretched = _checked(document.get("kdf"))
+            from_base64(document.get("data"))
+        except SealError as error:
+            raise self._damaged(str(error)) from None
+        try:
+            key = unseal(self._stretched(stretched), document, _context(stretched))
+        except SealError:
+            raise StoreError(
+                "passphrase-wrong",
+                "the passphrase does not open the sealed file store",
+                why=f"{self._key_path} was sealed with another one",
+                hint="give the passphrase that the store was made with; if it is lost, "
+                f"move {self._key_path.parent} away and sign in again",
+            ) from None
+        if len(key) != KEY_BYTES:
+            raise self._damaged("the key in it has the wrong length")
+        self._opened = (data, key)
+        return key
+
+    def _stretched(self, how: dict[str, Any], *, new: bool = False) -> bytes:
+        return self._passphrase.stretched(lambda passphrase: _stretch(passphrase, how), _context(how), new=new)
+
+    def _damaged(self, why: str) -> StoreError:
+        return StoreError(
+            "sealed-key-damaged",
+            f"{self._key_path} is damaged; it is kept as {set_aside(self._key_path).name}",
+            why=why,
+            hint="put it back from a backup, or run the command again: a new one is made",
+        )
+
+
+def _checked(stretched: object) -> dict[str, Any]:
+    if not isinstance(stretched, dict) or stretched.get("name") != "scrypt":
+        raise SealError("`kdf` is missing or wrong")
+    for name, most in _COST_LIMITS.items():  # a planted file could otherwise ask for all memory there is
+        value = stretched.get(name)
+        if type(value) is not int or not 0 < value <= most:
+            raise SealError(f"`kdf.{name}` is missing or wrong")
+    if stretched["n"] & (stretched["n"] - 1) or stretched["n"] == 1:
+        raise SealError("`kdf.n` is no power of two")
+    from_base64(stretched.get("salt"))
+    return dict(stretched)
+
+
+def _stretch(passphrase: Secret, stretched: dict[str, Any]) -> bytes:
+    from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
+
+    salt = from_base64(stretched["salt"])
+    kdf = Scrypt(salt=salt, length=KEY_BYTES, n=stretched["n"], r=stretched["r"], p=stretched["p"])
+    return kdf.derive(passphrase.reveal().encode())
+
+
+def _context(stretched: dict[str, Any]) -> str:
+    return f"portico sealed store\0{VERSION}\0{json.dumps(stretched, sort_keys=True)}"
+
+
+# A record begins with `{"v":`, so this cannot be one.
+_POINTER: Final = '{"sealed":'
+
+
+class LongRecordStore:
+    """A keyring that takes records of any length. `may_seal` False: one that is too long is refused, and no file is written."""
+
+    name: StoreName = "keyring"
+
+    def __init__(self, keyring: KeyringStore, folder: Path, *, may_seal: bool = True, on_step: OnStep = no_step) -> None:
+        self._keyring = keyring
+        self._may_seal = may_seal
+        self._sealed = SealedRecords(folder, "keyed", on_step=on_step)
+        self._on_step = on_step
+
+    @property
+    def backend(self) -> str:
+        """The keyring's class."""
+        return self._keyring.backend
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether a call that timed out is still going on."""
+        return self._keyring.unsettled
+
+    def get(self, user: str, fits: Fits | None = None) -> Secret | None:
+        """The record of `user`, None only where there is none. Of several copies the first that `fits`, else the first.
+
+        Raises:
+            StoreError: the keyring or the file failed, or the file is missing or damaged.
+        """
+        value = self._keyring.get(user, None if fits is None else lambda value: _is_pointer(value) or fits(value))
+        if value is None or not _is_pointer(value):
+            return value
+        record = self._sealed.read(user, _key_in(value, user))
+        if record is None:
+            path = self._sealed.path(user)
+            raise StoreError("record-damaged", f"{path} is gone: the keyring holds only its key")
+        return record
+
+    def set(self, user: str, value: Secret) -> None:
+        """Keep `value` as the record of `user`.
+
+        Raises:
+            StoreUnknown: the keyring did not answer in time.
+            StoreError: the keyring or the disk failed, or the record is too long and may not be sealed.
+        """
+        limit = self._keyring.limit
+        units = len(value.reveal().encode("utf-16-le")) // 2
+        if limit is None or units <= limit:
+            self._keyring.set(user, value)
+            return
+        if not self._may_seal:
+            raise StoreError(
+                "record-too-long",
+                f"the tokens are too long for {self.backend}",
+                why=f"{units:,} UTF-16 units, and {limit:,} is the most; --store keyring asks that no file be written",
+                hint="leave --store out: the record is then sealed in a file, and only its key is in the keyring",
+            )
+        key = new_key()
+        self._sealed.write(user, key, value)
+        self._on_step("sealed")
+        self._keyring.set(user, Secret(json.dumps({"sealed": 1, "key": to_base64(key)}, separators=(",", ":"))))
+
+    def delete(self, user: str, *, keep: Fits | None = None, ask: bool = True) -> None:
+        """Remove the record of `user`: the key first, since what it sealed is then lost already. What `keep` wants stays.
+
+        Raises:
+            StoreUnknown: the keyring did not answer in time.
+            StoreError: something is there and stays.
+        """
+        self._keyring.delete(user, keep=None if keep is None else lambda value: _is_pointer(value) or keep(value), ask=ask)
+        if keep is None:
+            self._sealed.delete(user)
+
+
+def _is_pointer(value: Secret) -> bool:
+    return value.reveal().startswith(_POINTER)
+
+
+def _key_in(value: Secret, user: str) -> bytes:
+    try:
+        pointer = json.loads(value.reveal())
+        if isinstance(pointer, dict) and pointer.get("sealed") == 1:
+            return from_base64(pointer.get("key"))
+        raise SealError("not a pointer to a sealed record")
+    except ValueError as error:
+        raise StoreError("record-damaged", "the stored tokens are damaged", why=f"{user}: {error}") from None

@@ -1,0 +1,516 @@
+"""The operating system's keyring as a token store: every call limited in time, every error one that a user can act on.
+
+`keyring.get_keyring()` imports every entry point in the environment and may hand back one that forgets (null), fails, keeps
+passwords in plain text, or chains several and deletes from the first only. So the backend is chosen here, by class, among the
+operating systems' own; any other has to be named by the user (`PYTHON_KEYRING_BACKEND`, `keyringrc.cfg`), and some not even
+then.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import sys
+import threading
+import weakref
+from typing import TYPE_CHECKING, ClassVar, Final, Literal, TypeVar, cast
+
+from portico.errors import LockBusy, StoreError, StoreUnknown
+from portico.secret import Secret, redact
+from portico.store.profiles import FILE_HINT
+from portico.store.records import SERVICE
+from portico.util.lock import FileLock
+from portico.util.threads import LETTING_GO_S, DeadlinePassed, Deadlines, Person, call_with_deadline
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from pathlib import Path
+    from types import ModuleType
+
+    from keyring.backend import KeyringBackend
+
+    from portico.store.records import Fits, StoreName
+    from portico.store.secret_service import SecretService
+
+BACKEND_ENV: Final = "PYTHON_KEYRING_BACKEND"
+FREEDESKTOP: Final = "keyring.backends.SecretService.Keyring"
+KWALLET: Final = "keyring.backends.kwallet.DBusKeyring"
+LIBSECRET: Final = "keyring.backends.libsecret.Keyring"
+MACOS: Final = "keyring.backends.macOS.Keyring"
+WINDOWS: Final = "keyring.backends.Windows.WinVaultKeyring"
+# Another system's backend is not even imported: macOS's looks for its framework by `ctypes.util.find_library`, which anywhere
+# else runs the compiler and the linker, with this process's environment.
+OF_THE_SYSTEM: Final = {"darwin": (MACOS,), "win32": (WINDOWS,)}.get(sys.platform, (FREEDESKTOP, KWALLET, LIBSECRET))
+
+# Windows: CRED_MAX_CREDENTIAL_BLOB_SIZE is 2,560 bytes, python keyring #355 and #540.
+_LIMITS: Final = {WINDOWS: 1280}
+_REFUSED: Final = {
+    "keyring.backends.null": "it forgets what it is given",
+    "keyring.backends.fail": "it only fails",
+    "keyring.backends.chainer": "it deletes from one of its keyrings only",
+    "keyrings.alt": "it keeps secrets in plain text, or nearly so",
+    "keyrings.cryptfile": "it asks for its password on the terminal of whoever calls it",
+}
+
+
+_SECRET_SERVICE_PRIORITY: Final = 5.0  # that of keyring 25
+_IMPORTING: Final = threading.RLock()
+_NOBODY_ANSWERS: Final = {
+    "darwin": "the macOS keychain cannot be used",
+    "win32": "the Windows credential manager cannot be used",
+}.get(sys.platform, "no Secret Service (gnome-keyring, KeePassXC) and no KWallet answers in this session")
+
+
+class NoKeyring(StoreError):
+    """No keyring works here. `reasons` tells for each kind what it lacks."""
+
+    def __init__(self, reasons: Sequence[str]) -> None:
+        super().__init__("no-keyring", "no keyring can be used here", why=_NOBODY_ANSWERS, hint=FILE_HINT)
+        self.reasons = tuple(reasons)
+
+
+def class_name(backend: KeyringBackend | type[KeyringBackend]) -> str:
+    """`module.Class` of a backend."""
+    kind = backend if isinstance(backend, type) else type(backend)
+    return f"{kind.__module__}.{kind.__qualname__}"
+
+
+def unit_limit(backend: str) -> int | None:
+    """The longest record that the backend of this class name keeps, in UTF-16 units; None where none is known."""
+    return _LIMITS.get(backend)
+
+
+def imported(module: str) -> ModuleType:
+    """A module of `keyring`'s, imported by one thread at a time.
+
+    Its modules import each other, and two threads that begin at different ends are told of a deadlock (`_DeadlockError`).
+    """
+    with _IMPORTING:
+        return importlib.import_module(module)
+
+
+def load_backend(name: str) -> KeyringBackend:
+    """The backend of that class, without asking whether it can work here and without looking for others.
+
+    Raises:
+        StoreError: there is no such class, it cannot be made, or it must not be used.
+    """
+    module_name, _, attribute = name.rpartition(".")
+    try:
+        kind = getattr(imported(module_name), attribute)
+    except Exception as error:  # noqa: BLE001 - whatever a foreign module raises
+        raise _unusable(name, error) from None
+    reason = _refusal(kind)
+    if reason is not None and class_name(kind) != _CHAINER:
+        raise _refused(name, reason)
+    try:
+        return cast("KeyringBackend", kind())
+    except Exception as error:  # noqa: BLE001 - whatever a foreign class raises
+        raise _unusable(name, error) from None
+
+
+def choose_backend(env: Mapping[str, str]) -> KeyringBackend:
+    """The backend that the user named, else the best of the system's own that can work here.
+
+    Of a chainer, the first member that may be used.
+
+    Raises:
+        StoreError: there is none, or the one named cannot or must not be used.
+    """
+    named = _named(env)
+    if named is None:
+        return _best_of_the_system()
+    backend = load_backend(named)
+    if class_name(backend) == _CHAINER:
+        return _first_member(backend)
+    try:
+        _priority(backend)
+    except Exception as error:  # noqa: BLE001 - whatever a foreign class raises
+        raise _unusable(named, error) from None
+    return backend
+
+
+_CHAINER: Final = "keyring.backends.chainer.ChainerBackend"
+
+
+def _named(env: Mapping[str, str]) -> str | None:
+    name = env.get(BACKEND_ENV)
+    if name is not None:
+        if not name.strip():
+            raise StoreError("keyring-unusable", f"{BACKEND_ENV} is set but empty", hint=f"unset {BACKEND_ENV}")
+        return name.strip()
+    core = imported("keyring.core")
+    try:
+        with _IMPORTING:  # the configured class is imported, if there is one
+            configured = core.load_config()
+    except Exception as error:  # noqa: BLE001 - whatever the configured class raises
+        raise _unusable("the backend named in keyringrc.cfg", error) from None
+    return None if configured is None else class_name(configured)
+
+
+def _best_of_the_system() -> KeyringBackend:
+    viable: list[tuple[float, KeyringBackend]] = []
+    reasons = []
+    for name in OF_THE_SYSTEM:
+        try:
+            backend = load_backend(name)
+            viable.append((_priority(backend), backend))
+        except StoreError as error:
+            reasons.append(f"{name}: {error.why}")
+        except Exception as error:  # noqa: BLE001 - `priority` raises what its platform raises
+            reasons.append(f"{name}: {error}")
+    if not viable:
+        raise NoKeyring(reasons)
+    return max(viable, key=lambda entry: entry[0])[1]
+
+
+def _priority(backend: KeyringBackend) -> float:
+    """How much keyring itself would prefer this backend.
+
+    Raises:
+        Exception: the backend cannot work here.
+    """
+    if class_name(backend) != FREEDESKTOP:
+        return backend.priority
+    from portico.store.session_bus import why_not_here
+
+    reason = why_not_here()  # keyring's own test knows no session bus but the one in the environment
+    if reason is not None:
+        raise RuntimeError(reason)
+    return _SECRET_SERVICE_PRIORITY
+
+
+def _first_member(chainer: KeyringBackend) -> KeyringBackend:
+    members = cast("list[KeyringBackend]", getattr(chainer, "backends", []))
+    for member in members:
+        if _refusal(type(member)) is None:
+            return member
+    raise _refused(_CHAINER, "none of its keyrings may be used")
+
+
+def _refusal(kind: object) -> str | None:
+    if not isinstance(kind, type):
+        return "it is not a class"
+    for parent in kind.__mro__:
+        if "plaintext" in parent.__name__.lower():
+            return "it keeps secrets in plain text"
+        for module, reason in _REFUSED.items():
+            if parent.__module__ == module or parent.__module__.startswith(f"{module}."):
+                return reason
+    return None
+
+
+def _refused(name: str, reason: str) -> StoreError:
+    return StoreError("keyring-refused", f"the keyring {name} is not used for tokens", why=reason, hint=FILE_HINT)
+
+
+def _unusable(name: str, error: Exception) -> StoreError:
+    return StoreError(
+        "keyring-unusable",
+        f"the keyring {name} cannot be used",
+        why=f"{type(error).__name__}: {error}",
+        hint=f"correct or unset {BACKEND_ENV}, or: {FILE_HINT}",
+    )
+
+
+T = TypeVar("T")
+
+_LOCKED: Final = frozenset({"KeyringLocked", "LockedException", "PromptDismissedException", "KeychainDenied"})
+_ABSENT: Final = frozenset({"NoKeyringError", "SecretServiceNotAvailableException", "InitError"})
+_MACOS_NO_PROMPT: Final = "-25308"  # errSecInteractionNotAllowed: an SSH session; keyring calls it "Unknown Error"
+_SERVICE_LOCKED: Final = "org.freedesktop.Secret.Error.IsLocked"
+_COPIES: Final = 8
+_UNLOCK: Final = "unlock the keyring (log in to the desktop, or answer its prompt) and run the command again"
+_UNLOCK_MACOS: Final = "unlock it (over SSH: security unlock-keychain) and run the command again"
+_AGAIN: Final = f"run the command again; if it stays so, do without: {FILE_HINT}"
+
+_ALL: Final[weakref.WeakSet[KeyringStore]] = weakref.WeakSet()
+
+
+class KeyringStore:
+    """One keyring. `backend` names its class, None to choose the best; `on_wait` is told when a prompt is being waited for.
+    With `asks` False nobody is waited for: the Secret Service then does not ask its user, and any other keyring that does has no
+    more time than one that asks nothing.
+
+    `lock` is the file on which processes take turns to write: gnome-keyring 42 has been seen to lose sight of items, and to
+    abort, when two of them write at once. It is a courtesy: a turn that does not come in time is taken all the same, and
+    while a person is asked it is the others'.
+    """
+
+    name: StoreName = "keyring"
+    sharing: ClassVar = threading.Lock()
+
+    def __init__(
+        self,
+        backend: str | None = None,
+        *,
+        env: Mapping[str, str] | None = None,
+        deadlines: Deadlines | None = None,
+        on_wait: Callable[[str], None] | None = None,
+        lock: Path | None = None,
+        asks: bool = True,
+    ) -> None:
+        self._wanted = backend
+        self._env = os.environ if env is None else env
+        self._deadlines = deadlines or Deadlines()
+        self._on_wait = on_wait
+        self._lock = lock
+        self._asks = asks
+        self._loaded: KeyringBackend | None = None
+        self._service: SecretService | None = None  # what is called in place of keyring's Secret Service backend
+        self._person = Person(self._deadlines.prompt_s, on_wait)
+        self.begin_anew()
+        _ALL.add(self)
+
+    def begin_anew(self) -> None:
+        """In a child process: no thread of the parent gives its turn back here, and the parent's connection is the parent's."""
+        self._loading = threading.Lock()
+        self._turn = threading.Lock()  # two prompts at once have been seen to deadlock (poetry#8623)
+        self._unfinished: list[threading.Thread] = []
+        if self._service is not None:
+            self._service.close()  # of the parent's socket nothing is shut down by that
+
+    @property
+    def backend(self) -> str:
+        """The class in use.
+
+        Raises:
+            StoreError: none can be used.
+        """
+        return class_name(self._backend())
+
+    @property
+    def limit(self) -> int | None:
+        """The longest record in UTF-16 units, None where none is known."""
+        return unit_limit(self.backend)
+
+    def is_of(self, backend: str | None) -> bool:
+        """Whether it is the keyring of that class; None is the best, and the class that it was found to be."""
+        return backend == self._wanted or (self._loaded is not None and backend == class_name(self._loaded))
+
+    def shared(self, opened: list[KeyringStore]) -> KeyringStore:
+        """The one of `opened` that is the same keyring, else this one, which is one of them from now on."""
+        with KeyringStore.sharing:
+            found = self._among(opened)
+            if found is None and opened:
+                for each in (self, *opened):  # which class the best keyring is of, is known only when it is loaded
+                    with contextlib.suppress(StoreError):
+                        each.backend  # noqa: B018 - it loads
+                found = self._among(opened)
+            if found is None:
+                opened.append(self)
+            return found or self
+
+    def _among(self, opened: list[KeyringStore]) -> KeyringStore | None:
+        known = {self._wanted, self._wanted_name()}
+        return next((each for each in opened if any(each.is_of(name) for name in known)), None)
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether a call that timed out is still going on."""
+        self._unfinished = [thread for thread in self._unfinished if thread.is_alive()]
+        return bool(self._unfinished)
+
+    def get(self, user: str, fits: Fits | None = None) -> Secret | None:
+        """The record of `user`, None only where there is none. Of several copies the first that `fits`, else the first.
+
+        Raises:
+            StoreError: the keyring failed, is locked, may have the record where it cannot be seen, or did not answer in time.
+        """
+        backend, service = self._backend(), self._service
+        return self._call("read", lambda: _get_password(backend, user) if service is None else service.read(user, fits))
+
+    def set(self, user: str, value: Secret) -> None:
+        """Keep `value` as the record of `user`.
+
+        Raises:
+            StoreUnknown: the keyring did not answer in time: the record may or may not be there.
+            StoreError: the keyring failed or is locked.
+        """
+        backend, service = self._backend(), self._service
+
+        def write() -> None:
+            if service is None:
+                backend.set_password(SERVICE, user, value.reveal())
+            else:
+                service.write(user, value)
+
+        self._call("write", write, value)
+
+    def delete(self, user: str, *, keep: Fits | None = None, ask: bool = True) -> None:
+        """Remove the record of `user` and every copy that the keyring has made of it, but what `keep` wants.
+
+        `ask` False: where the keyring would have to ask its user, it fails instead. Only the Secret Service heeds either.
+
+        Raises:
+            StoreUnknown: the keyring did not answer in time.
+            StoreError: the keyring failed or is locked, the record stays, or may be where it cannot be seen.
+        """
+        backend, service = self._backend(), self._service
+        failed: type[Exception] = imported("keyring.errors").PasswordDeleteError
+
+        def remove() -> bool:
+            if service is not None:
+                return service.delete(user, keep)
+            if keep is not None:
+                return True  # the other keyrings have one record by a name
+            for _ in range(_COPIES):
+                with contextlib.suppress(failed):  # also what "there is none" is called
+                    backend.delete_password(SERVICE, user)
+                if backend.get_password(SERVICE, user) is None:
+                    return True
+            return False
+
+        if not self._call("delete", remove, ask=ask):
+            raise StoreError("keyring-failed", f"{self.backend} still has a record that was deleted", hint=_AGAIN)
+
+    def _backend(self) -> KeyringBackend:
+        with self._loading:
+            if self._loaded is None:
+                name = self._wanted
+                loaded = load_backend(name) if name is not None else self._call("read", lambda: choose_backend(self._env))
+                if class_name(loaded) == FREEDESKTOP:
+                    from portico.store.secret_service import SecretService
+
+                    self._service = SecretService(loaded, self._person)
+                self._loaded = loaded
+            return self._loaded
+
+    def _call(self, doing: Literal["read", "write", "delete"], call: Callable[[], T], *known: Secret, ask: bool = True) -> T:
+        seconds = self._deadlines.read_s if doing == "read" else self._deadlines.write_s
+        if not self._turn.acquire(timeout=self._deadlines.prompt_s):
+            raise self._occupied()
+        if self.unsettled:  # a worker without a turn, inside all the same
+            self._turn.release()
+            raise self._occupied()
+        file_turn = _FileTurn(None if doing == "read" else self._lock, self._deadlines.read_s)
+        self._person.begin(ask=ask and self._asks, meanwhile=file_turn.let_go)
+        try:
+            with file_turn:
+                return call_with_deadline(call, seconds, more=self._patience(seconds), break_off=self._break_off)
+        except DeadlinePassed as late:
+            raise self._late(doing, late) from None
+        except StoreError:
+            raise
+        except Exception as error:  # noqa: BLE001 - jeepney, pywin32 and GLib errors come through raw
+            raise self._translated(doing, error, *known) from None
+        finally:
+            self._turn.release()
+
+    def _break_off(self) -> None:
+        if self._service is not None:
+            self._service.break_off()
+
+    def _patience(self, seconds: float) -> Callable[[], float]:
+        """Tells for how many further seconds to wait for a person, if it is a person that the keyring is waiting for.
+
+        Only the Secret Service says whether it is. Of the others Windows asks nobody, and the rest are given the benefit once.
+        """
+        if self._service is not None:
+            return lambda: self._person.more_s(seconds)
+        may_ask = self._asks and self._loaded is not None and self._wanted_name() != WINDOWS
+        grants = [self._deadlines.prompt_s] if may_ask else []
+
+        def more() -> float:
+            if not grants:
+                return 0.0
+            self._person.tell("The keyring may be locked: please answer its prompt.")
+            return grants.pop()
+
+        return more
+
+    def _wanted_name(self) -> str | None:
+        return self._wanted if self._loaded is None else class_name(self._loaded)
+
+    def _occupied(self) -> StoreError:
+        return StoreError("keyring-timeout", "another call to the keyring has not come back", hint=self._when_silent())
+
+    def _late(self, doing: str, late: DeadlinePassed) -> StoreError:
+        who = self._wanted_name() or "the keyring"
+        if doing == "read" and self._service is not None:  # a read may be broken off: it changes nothing
+            self._service.break_off()
+            late.worker.join(LETTING_GO_S)
+        self._unfinished.append(late.worker)
+        if doing == "read":
+            return StoreError("keyring-timeout", f"{who} did not answer", why=str(late), hint=self._when_silent())
+        return StoreUnknown(
+            "keyring-unknown",
+            f"{who} did not say whether it could {doing} the record",
+            why=f"{late}; what may have been left is tidied up the next time",
+            hint=self._when_silent(),
+        )
+
+    def _translated(self, doing: str, error: Exception, *known: Secret) -> StoreError:
+        who = self._wanted_name() or "the keyring"
+        kinds = {kind.__name__ for kind in type(error).__mro__}
+        text = redact(str(error), *known)
+        why = f"{type(error).__module__}.{type(error).__name__}: {text}"
+        if kinds & _LOCKED or _MACOS_NO_PROMPT in text or _SERVICE_LOCKED in text:
+            return StoreError("keyring-locked", f"{who} is locked", why=why, hint=self._unlocking())
+        if kinds & _ABSENT or isinstance(error, ConnectionError | FileNotFoundError):
+            hint = f"start it (log in to the desktop) and run the command again, or do without: {FILE_HINT}"
+            return StoreError("keyring-unavailable", f"{who} cannot be reached", why=why, hint=hint)
+        return StoreError("keyring-failed", f"{who} could not {doing} the record", why=why, hint=_AGAIN)
+
+    def _unlocking(self) -> str:
+        return _UNLOCK_MACOS if self._wanted_name() == MACOS else _UNLOCK
+
+    def _when_silent(self) -> str:
+        """The Secret Service says when it waits for a person, and Windows never does; the others may be locked."""
+        return _AGAIN if self._wanted_name() in {FREEDESKTOP, WINDOWS} else self._unlocking()
+
+
+class _FileTurn:
+    """A turn on the file `path`, waited for up to `patience_s` seconds; without a file, or without success, it is none.
+
+    One thread has it, and the one that waits for that thread ends it, maybe before that thread has come back.
+    """
+
+    def __init__(self, path: Path | None, patience_s: float) -> None:
+        self._lock = None if path is None else FileLock(path, what="the keyring")
+        self._patience_s = patience_s
+        self._guard = threading.Lock()
+        self._over = False
+
+    def __enter__(self) -> None:
+        self._take()
+
+    def __exit__(self, *_exc: object) -> None:
+        with self._guard:
+            self._over = True
+            self._release()
+
+    @contextlib.contextmanager
+    def let_go(self) -> Iterator[None]:
+        """While it is another's."""
+        with self._guard:
+            self._release()
+        try:
+            yield
+        finally:
+            self._take()
+
+    def _take(self) -> None:
+        with self._guard, contextlib.suppress(LockBusy, StoreError):
+            if self._lock is not None and not self._over:
+                self._lock.acquire(self._patience_s)
+
+    def _release(self) -> None:
+        if self._lock is not None:
+            self._lock.release()
+
+
+def _begin_anew_in_child() -> None:
+    KeyringStore.sharing = threading.Lock()
+    for store in _ALL:
+        store.begin_anew()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_begin_anew_in_child)
+
+
+def _get_password(backend: KeyringBackend, user: str) -> Secret | None:
+    value = backend.get_password(SERVICE, user)
+    return None if value is None else Secret(value)
