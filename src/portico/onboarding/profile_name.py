@@ -6,7 +6,7 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from portico.errors import UsageError
-from portico.store.vault import LONGEST_ID
+from portico.store.token_store import LONGEST_ID
 
 if TYPE_CHECKING:
     from portico.onboarding.workbench import Workbench

@@ -417,6 +417,8 @@ RECORD_VERSION: Final = 1
 RECORD_LIMIT: Final = 256 * 1024
 # The generation of a profile that is not there; those of profiles begin with 1.
 ABSENT: Final = 0
+# Characters of a profile's id, which names its record.
+LONGEST_ID: Final = 200
 
 
 class GenerationChanged(StoreError):

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from portico.errors import StoreError
 from portico.store.profiles import ProfileIndex, pointed_at
-from portico.store.records import ABSENT, GenerationChanged, OAuthProfile, RecordPlace, Tokens
+from portico.store.records import ABSENT, LONGEST_ID, GenerationChanged, OAuthProfile, RecordPlace, Tokens
 from portico.util.lock import named_lock
 
 if TYPE_CHECKING:
@@ -46,7 +46,17 @@ if TYPE_CHECKING:
         asks: bool
 
 
-__all__ = ("ABSENT", "GenerationChanged", "LocalTokenStore", "ProfileTokens", "RefreshTurn", "Snapshot", "TokenStore", "Tokens")
+__all__ = (
+    "ABSENT",
+    "LONGEST_ID",
+    "GenerationChanged",
+    "LocalTokenStore",
+    "ProfileTokens",
+    "RefreshTurn",
+    "Snapshot",
+    "TokenStore",
+    "Tokens",
+)
 
 _READ_TRIES = 3
 # Between two looks at the lock and at what `unless` looks at, which cost some microseconds.

@@ -25,6 +25,7 @@ from portico.secret import Secret
 from portico.store.profiles import FILE_COMMAND, IndexDraft, ProfileIndex, forget, intend, pointed_at, sign_in_again
 from portico.store.records import (
     ABSENT,
+    LONGEST_ID,
     SERVICE,
     GenerationChanged,
     Leftover,
@@ -95,7 +96,6 @@ _READ_TRIES: Final = 5
 # Another process may hold the lock while its keyring asks somebody; nobody here sees that window, so it is not waited out.
 _LONGEST_TURN_S: Final = 60.0
 _LOCK_MARGIN_S: Final = 15.0
-LONGEST_ID: Final = 200
 _KEY_LOST: Final = frozenset({"sealed-key-missing", "sealed-key-damaged"})
 _UNSEEN: Final = frozenset({"keyring-locked", "keyring-not-open"})
 # Whoever has refused a window, or not come to one, is shown no other by the same operation.
