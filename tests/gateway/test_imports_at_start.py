@@ -13,7 +13,6 @@ import aiohttp
 import pytest
 
 from portico.gateway import control
-from portico.gateway.keys import key_index
 from portico.secret import Secret
 from portico.store.encrypted_file import PassphraseSource
 from portico.store.profiles import ProfileIndex
@@ -25,6 +24,7 @@ from portico.util.clock import SystemClock
 from tests.auth.parts import PROFILE, OffLoop, a_profile, until
 from tests.gateway.fronts import CHAT, MESSAGES, RESPONSES, a_key, configure, with_key
 from tests.gateway.providers import WHOLE, answered, provider
+from tests.key_index import key_index
 
 # A gateway that writes down each module that it looks for, and the moment from which it answers.
 WATCHED = """

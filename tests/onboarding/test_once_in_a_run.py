@@ -7,8 +7,8 @@ from collections import Counter
 import pytest
 from cryptography.hazmat.primitives.kdf import scrypt
 
-from portico.config import layers
-from portico.config.file import ConfigFile
+from portico.config import load
+from portico.config.document import ConfigFile
 from portico.plugins import manager
 from tests.minimax_session import SIGN_IN, MinimaxSession, sealed_store, start
 
@@ -38,7 +38,7 @@ def made(monkeypatch):
 
     counted(manager, "find")
     counted(manager, "PluginHost")
-    counted(layers, "load_config")
+    counted(load, "load_config")
     counted(ConfigFile, "edit")
     counted(scrypt, "Scrypt")
     return count
