@@ -81,7 +81,7 @@ def _summing() -> list[Figure]:
             dearest, times = max(dearest, ratio), [*times, wall_ms]
     return [
         Figure(f"usage cost, {ROWS:,} requests, the dearest way", dearest, 5, "x", PLAIN),
-        Figure("the same", max(times), 1000, "ms", "by model, profile, client or day"),
+        Figure("the same", max(times), 2000, "ms", "by model, profile, client or day"),
     ]
 
 

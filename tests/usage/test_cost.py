@@ -121,7 +121,7 @@ def test_without_a_history_there_is_nothing_and_none_is_made(paths):
 
 
 @pytest.mark.parametrize("by", ["model", "day"])
-def test_a_history_of_many_chunks_and_threads_comes_to_the_same(paths, monkeypatch, by):
+def test_a_history_of_many_chunks_comes_to_the_same(paths, monkeypatch, by):
     entries = [
         an_entry(at_ms=number * 700_000, model=f"acme/{number % 7}", cost_usd=None if number % 5 else 1.0)
         for number in range(5000)
@@ -129,8 +129,6 @@ def test_a_history_of_many_chunks_and_threads_comes_to_the_same(paths, monkeypat
     file = written(paths, *entries)
     whole = spending(file, 700_000 * 10, by)
     monkeypatch.setattr(cost, "_CHUNK", 37)
-    monkeypatch.setattr(cost, "_WORTH_A_THREAD", 100)
-    monkeypatch.setattr("os.cpu_count", lambda: 4)
 
     in_parts = spending(file, 700_000 * 10, by)
 

@@ -1,24 +1,19 @@
-"""What the requests of a time came to, by model, profile, client or day."""
+"""What the requests of a period cost, by model, profile, client or day."""
 
 from __future__ import annotations
 
-import os
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, fields
 from datetime import date, datetime, timedelta
 from functools import partial
-from itertools import pairwise
 from operator import add
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 if TYPE_CHECKING:
     import sqlite3
-    from collections.abc import Iterator
 
     from portico.usage.history import HistoryFile
 
 By = Literal["model", "profile", "client", "day"]
-Slice = tuple[int, int]
 Sums = tuple[Any, ...]  # in the order of the fields of `Spent`
 
 # A quarter of an hour: every time zone's days begin with one, whatever the season.
@@ -38,9 +33,6 @@ _ENDS: Final = """
 _EARLIEST: Final = "SELECT min(rowid) FROM requests WHERE at_ms >= ?"
 # Few enough to be sorted in the processor's cache: a million rows at once take half as long again.
 _CHUNK: Final = 1000
-# SQLite works outside the interpreter's lock, so that threads share the work; for few rows one is faster.
-_WORTH_A_THREAD: Final = 50_000
-_MOST_THREADS: Final = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,9 +72,8 @@ def spending(file: HistoryFile, since_ms: int, by: By) -> Spending:
     Raises:
         StoreError: it cannot be read.
     """
-    slices = file.read(partial(_slices, since_ms=since_ms)) or []
     sums: dict[str, Sums] = {}
-    for key, *more in _collected(file, slices, _SUMS.format(key=_KEYS[by]), since_ms):
+    for key, *more in file.read(partial(_sums, statement=_SUMS.format(key=_KEYS[by]), since_ms=since_ms)) or []:
         name = _local_day(key * _QUARTER_MS // 1000).isoformat() if by == "day" else key
         sums[name] = tuple(map(add, sums.get(name, _NONE), more))
     groups = {name: Spent(*each) for name, each in sums.items()}
@@ -92,32 +83,17 @@ def spending(file: HistoryFile, since_ms: int, by: By) -> Spending:
     return Spending({name: groups[name] for name in order}, total, dict(unpriced or []))
 
 
-def _slices(history: sqlite3.Connection, since_ms: int) -> list[Slice]:
-    """The rows of that time, in as many parts as are worth a thread; what is written from now on is in none of them."""
+def _sums(history: sqlite3.Connection, *, statement: str, since_ms: int) -> list[tuple[Any, ...]]:
+    """The rows of `statement` for every chunk of the rows of that time; a group is in as many of them as it has chunks.
+
+    Requests that are recorded from now on are in none of them.
+    """
     first, last, at_ms = history.execute(_ENDS).fetchone()
     if first is not None and at_ms < since_ms:
         first = history.execute(_EARLIEST, (since_ms,)).fetchone()[0]
     if first is None:
         return []
-    rows = last + 1 - first
-    threads = max(1, min(rows // _WORTH_A_THREAD, os.cpu_count() or 1, _MOST_THREADS))
-    edges = [first + rows * number // threads for number in range(threads + 1)]
-    return [*pairwise(edges)]
-
-
-def _collected(file: HistoryFile, slices: list[Slice], statement: str, since_ms: int) -> Iterator[tuple[Any, ...]]:
-    """The rows of `statement` for every chunk of every slice; a group is in as many of them as it has chunks."""
-
-    def of_slice(slice_: Slice) -> list[tuple[Any, ...]]:
-        return file.read(partial(_chunks, slice_=slice_, statement=statement, since_ms=since_ms)) or []
-
-    with ThreadPoolExecutor(max(1, len(slices))) as threads:
-        for rows in threads.map(of_slice, slices):
-            yield from rows
-
-
-def _chunks(history: sqlite3.Connection, *, slice_: Slice, statement: str, since_ms: int) -> list[tuple[Any, ...]]:
-    first, end = slice_
+    end = last + 1
     starts = range(first, end, _CHUNK)
     return [row for start in starts for row in history.execute(statement, (start, min(start + _CHUNK, end), since_ms))]
 
