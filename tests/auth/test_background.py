@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from portico.auth.background import BackgroundRefresh
-from portico.auth.journal import Unstored
+from portico.auth.journal import PendingTokens
 from portico.store.profiles import ProfileIndex
 from portico.store.records import Failure, Renewal
 from portico.testing.authorization_server import Fault, Gate
@@ -225,7 +225,7 @@ async def test_one_that_nobody_uses_is_looked_at_once_a_minute(account, monkeypa
 @pytest.mark.requirement("E164")
 async def test_many_refreshes_leave_no_more_behind_than_one(account):
     account.sign_in(ttl_s=30)
-    unstored = Unstored(account.store)
+    unstored = PendingTokens(account.store)
 
     def refreshed():
         """The number of a pair in memory, and the one that it has in the store."""

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 
-from portico.auth.journal import AT_ONCE, raised
+from portico.auth.journal import AT_ONCE, new_entry
 from portico.errors import NetworkError, SignInNeeded
 from portico.testing.authorization_server import CLIENT_ID, Fault, Gate
 from tests.auth.parts import PROFILE, until
@@ -150,9 +150,9 @@ async def test_a_server_that_hangs_ends_at_the_deadline_on_either_clock(account)
         await gates[1].reached()
         await until(lambda: len(account.clock._sleepers) > 0)
         account.clock.advance(10)
-        with pytest.raises(NetworkError) as raised:
+        with pytest.raises(NetworkError) as new_entry:
             await caller
-    assert raised.value.why == "no answer in time"
+    assert new_entry.value.why == "no answer in time"
     assert account.posts == 2
     assert account.index.get(PROFILE).fence.sends == 2
 
@@ -280,7 +280,7 @@ async def test_a_token_whose_senders_are_killed_is_not_sent_at_each_start(accoun
     refresh = account.vault.read(PROFILE).refresh
     for _ in range(AT_ONCE):
         now = account.clock.wall_ms()
-        account.index.update(PROFILE, lambda profile, now=now: replace(profile, fence=raised(profile, refresh, now)))
+        account.index.update(PROFILE, lambda profile, now=now: replace(profile, fence=new_entry(profile, refresh, now)))
     for _ in range(59):
         with pytest.raises(NetworkError, match="were lost"):
             await account.broker().access(PROFILE)
@@ -319,9 +319,9 @@ async def test_tokens_of_another_type_are_revoked_and_the_one_they_replaced_is_n
     body = json.dumps({"access_token": issued.access, "refresh_token": issued.refresh, "token_type": "DPoP"})
     account.server.faults.add("/token", Fault(status=200, body=body))
     for _ in range(5):
-        with pytest.raises(SignInNeeded) as raised:
+        with pytest.raises(SignInNeeded) as new_entry:
             await account.broker().access(PROFILE)
-        assert "DPoP" in raised.value.why
+        assert "DPoP" in new_entry.value.why
         account.clock.advance(3600)
     assert account.posts == 1
     assert account.server.faults.requests["/revoke"] == 2

@@ -4,11 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from portico.auth.backoff import answers_missing, failure_of, is_terminal, not_a_verdict, sign_in_expired
+from portico.auth.backoff import answers_missing, as_transient, failure_of, is_terminal, sign_in_expired
 from portico.errors import ENDS_A_GRANT, ConfigError, Denied, LockBusy, NetworkError, OAuthError, StoreError, TimedOut
 from portico.oauth.token_errors import error_for, oauth_error
 from portico.store.profiles import sign_in_again
-from portico.store.records import Fence
+from portico.store.records import JournalEntry
 from tests.auth.parts import a_profile
 from tests.oauth.parts import reply
 
@@ -79,13 +79,13 @@ def test_anything_else_may_be_tried_again(error):
 @pytest.mark.parametrize("error", [Denied("access-denied", "no"), TimedOut("code-expired", "late")])
 def test_a_no_from_the_page_ends_no_stored_sign_in(error):
     assert not is_terminal(error)
-    assert not is_terminal(not_a_verdict(error))
+    assert not is_terminal(as_transient(error))
 
 
 def test_every_remedy_names_the_sign_in_that_it_is_for(fake_clock):
     profile = replace(a_profile("https://as.example", fake_clock), id="minimax-portal:cn", region="cn")
     refused = replace(profile, failure=failure_of(error_for("invalid_client"), 5))
-    fence = Fence(generation=1, token="", started_at=0, sends=3, pid=1)
+    fence = JournalEntry(generation=1, token="", started_at=0, sends=3, pid=1)
     lost = NetworkError("network", "lost")
     for error in (
         sign_in_expired(profile),

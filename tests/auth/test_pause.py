@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from portico.auth.backoff import Pause, failure_of, is_terminal, noted_pause, pause_to_note
+from portico.auth.backoff import Backoff, backoff_to_note, failure_of, is_terminal, noted_backoff
 from portico.errors import ConfigError, NetworkError, OAuthError, StoreError
 from portico.store.records import profile_from_json, profile_to_json
 from portico.testing.authorization_server import Fault
@@ -19,7 +19,7 @@ def lengths(error, count):
     """The seconds of `count` pauses in a row, each begun at the end of the one before it."""
     pause, now, seconds = None, 0, []
     for _ in range(count):
-        pause = Pause.after(error, pause, now)
+        pause = Backoff.after(error, pause, now)
         seconds.append((pause.until_ms - now) / 1000)
         now = pause.until_ms
     return seconds
@@ -47,7 +47,7 @@ def test_a_network_that_is_not_there_is_looked_for_every_few_seconds_for_a_minut
 
 def test_retry_after_lengthens_a_pause_within_reason():
     def asked(wait):
-        return Pause.after(OAuthError("x", "busy", transient=True, retry_after=wait), None, 0).until_ms / 1000
+        return Backoff.after(OAuthError("x", "busy", transient=True, retry_after=wait), None, 0).until_ms / 1000
 
     assert asked(120) == 120
     assert asked(10**6) == 3600
@@ -55,7 +55,7 @@ def test_retry_after_lengthens_a_pause_within_reason():
 
 
 def test_a_clock_that_is_set_back_ends_the_pause():
-    pause = Pause.after(NetworkError("network", "down"), None, 1_000_000)
+    pause = Backoff.after(NetworkError("network", "down"), None, 1_000_000)
     assert pause.holds(1_000_249)
     assert not pause.holds(999_999)
     assert not pause.holds(pause.until_ms)
@@ -63,7 +63,7 @@ def test_a_clock_that_is_set_back_ends_the_pause():
 
 def test_a_caller_in_a_pause_gets_the_same_kind_of_error():
     error = StoreError("disk-full", "no space", why="ENOSPC", hint="make room")
-    again = Pause.after(error, None, 0).as_error()
+    again = Backoff.after(error, None, 0).as_error()
     assert type(again) is StoreError
     assert again is not error
     assert (again.id, again.message, again.why, again.hint) == (error.id, error.message, error.why, error.hint)
@@ -71,31 +71,31 @@ def test_a_caller_in_a_pause_gets_the_same_kind_of_error():
 
 def test_a_caller_in_a_pause_still_gets_what_decides_whether_to_try_again():
     busy = OAuthError("server-busy", "busy", code="slow_down", transient=True, retry_after=7)
-    again = Pause.after(busy, None, 0).as_error()
+    again = Backoff.after(busy, None, 0).as_error()
     assert isinstance(again, OAuthError)
     assert (again.code, again.transient, again.retry_after) == ("slow_down", True, 7)
     assert not is_terminal(again)
 
-    offline = Pause.after(NetworkError("network", "no name", unsent=True), None, 0).as_error()
+    offline = Backoff.after(NetworkError("network", "no name", unsent=True), None, 0).as_error()
     assert isinstance(offline, NetworkError)
     assert offline.unsent
 
 
 def test_a_pause_that_is_going_on_is_never_made_shorter():
-    first = Pause.after(BUSY, None, 0)
-    assert Pause.after(NetworkError("network", "down"), first, 1000).until_ms == first.until_ms
+    first = Backoff.after(BUSY, None, 0)
+    assert Backoff.after(NetworkError("network", "down"), first, 1000).until_ms == first.until_ms
 
 
 def test_a_pause_goes_through_the_index_and_grows_there(fake_clock, monkeypatch):
     monkeypatch.setattr("random.uniform", lambda _low, high: high)
     profile, now, seconds = a_profile("https://as.example", fake_clock), 0, []
     for _ in range(3):
-        pause = pause_to_note(profile, NetworkError("network", "no answer"), now)
+        pause = backoff_to_note(profile, NetworkError("network", "no answer"), now)
         failed = replace(profile, failure=failure_of(pause.error, now, pause))
         profile = profile_from_json(profile.id, profile_to_json(failed, {}))
         seconds.append((pause.until_ms - now) / 1000)
-        assert noted_pause(profile, now).attempts == len(seconds)
-        assert noted_pause(profile, pause.until_ms) is None
+        assert noted_backoff(profile, now).attempts == len(seconds)
+        assert noted_backoff(profile, pause.until_ms) is None
         now = pause.until_ms
     assert seconds == [2, 4, 8]
 
@@ -104,7 +104,7 @@ def test_a_pause_goes_through_the_index_and_grows_there(fake_clock, monkeypatch)
     "error", [NetworkError("network", "no name", unsent=True), StoreError("disk-full", "full"), ConfigError("plugin-off", "off")]
 )
 def test_what_has_reached_no_server_holds_back_no_other_process(fake_clock, error):
-    assert pause_to_note(a_profile("https://as.example", fake_clock), error, 0) is None
+    assert backoff_to_note(a_profile("https://as.example", fake_clock), error, 0) is None
 
 
 @pytest.mark.requirement("E58")

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from portico.auth.journal import Unstored
+from portico.auth.journal import PendingTokens
 from portico.auth.refresh import Transactions, Wish
 from portico.auth.tokens import Ages
 from portico.errors import NetworkError, PorticoError, SignInNeeded
@@ -110,7 +110,7 @@ def one_refresh(vault, index, paths, replies):
     profile = vault.commit(a_profile("https://as.example", clock), before)
     server = Server(replies, clock)
     store = LocalTokenStore(paths, index, lambda: vault)
-    parts = Transactions(store, dialects, clock, Ages(clock), Unstored(store))
+    parts = Transactions(store, dialects, clock, Ages(clock), PendingTokens(store))
     try:
         got = parts.refresh(Wish(profile, profile.generation, needed=True, wait_s=1), server)
     except PorticoError as error:

@@ -14,7 +14,7 @@ from portico.interfaces.provider_spec import ModelCost, ModelSpec
 from portico.models.failover import Cooldowns, Failover
 from portico.models.loader import CallableModel
 from portico.models.protocols.question import Piece
-from portico.models.provider_errors import Refusal
+from portico.models.provider_errors import ProviderError
 from portico.models.reference import ModelReference
 from portico.models.usage import Usage
 from portico.testing.canary import canary
@@ -203,7 +203,7 @@ def test_an_answer_that_ends_early_is_noted_with_what_had_come_and_without_a_pri
 def test_of_several_that_fail_the_last_one_is_named(paths, fake_clock):
     course = a_course(fake_clock, a_model("one"), a_model("two"))
     for kind in ("server", "rate-limit"):
-        course.failover.failed(course.failover.next(), Refusal(kind, "no"))
+        course.failover.failed(course.failover.next(), ProviderError(kind, "no"))
     course.failed(NetworkError("rate-limited", "No."))
 
     entry = row_of(course, paths, fake_clock)

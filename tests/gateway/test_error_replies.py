@@ -6,8 +6,8 @@ import json
 
 import pytest
 
-from portico.gateway.replies import refusal_headers
-from portico.models.provider_errors import Refusal, read_refusal
+from portico.gateway.replies import provider_error_headers
+from portico.models.provider_errors import ProviderError, read_provider_error
 from tests.gateway.fronts import CHAT, MESSAGES, RESPONSES, configure, gateway
 from tests.gateway.providers import DONE, END, STREAM_HEAD, WHOLE, answered, chunk, event, provider, word
 
@@ -183,12 +183,12 @@ async def test_a_used_up_quota_is_a_matter_of_payment_and_no_reason_to_wait(path
 @pytest.mark.parametrize("code", ["insufficient_quota", "billing_not_active", "billing_hard_limit_reached"])
 def test_each_code_that_asks_for_payment_is_read_as_that(status, code):
     body = json.dumps({"error": {"message": "See the documentation.", "code": code}}).encode()
-    assert read_refusal(status, {}, body, {}).kind == "billing"
+    assert read_provider_error(status, {}, body, {}).kind == "billing"
 
 
 def test_a_rejected_key_stays_a_rejected_key_whatever_else_the_error_says():
     body = json.dumps({"error": {"message": "No.", "type": "insufficient_quota", "code": "invalid_api_key"}}).encode()
-    assert read_refusal(401, {}, body, {}).kind == "auth"
+    assert read_provider_error(401, {}, body, {}).kind == "auth"
 
 
 async def test_the_gateways_own_rejected_credential_is_not_said_to_be_the_clients(paths):
@@ -257,5 +257,5 @@ async def test_fields_that_no_client_expects_are_replaced_by_the_gateways_own(pa
     ],
 )
 def test_a_plan_that_is_used_up_for_hours_is_not_worth_another_try(kind, wait_ms, said):
-    refusal = Refusal(kind, "", status=429)
-    assert refusal_headers("plan-used-up", 429, refusal, wait_ms).get("x-should-retry") == said
+    refusal = ProviderError(kind, "", status=429)
+    assert provider_error_headers("plan-used-up", 429, refusal, wait_ms).get("x-should-retry") == said

@@ -106,7 +106,7 @@ def test_a_key_whose_making_was_cut_short_opens_nothing(keys, paths, monkeypatch
     def fails(*_args):
         raise StoreError("store-write-failed", "no")
 
-    monkeypatch.setattr("portico.store.encrypted_file.SealedFileStore.set", fails)
+    monkeypatch.setattr("portico.store.encrypted_file.EncryptedFileStore.set", fails)
     with pytest.raises(StoreError):
         keys.add("aider")
     assert known(key_index(paths).profiles()) == ()

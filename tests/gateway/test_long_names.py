@@ -8,7 +8,7 @@ import re
 import pytest
 
 from portico.models.failover import Cooldowns
-from portico.models.provider_errors import Refusal
+from portico.models.provider_errors import ProviderError
 from portico.testing.clock import FakeClock
 from tests.gateway.fronts import CHAT, MESSAGES, RESPONSES, a_key, configure, gateway
 from tests.gateway.providers import USAGE, WHOLE, answered, provider
@@ -72,10 +72,10 @@ async def test_models_that_no_catalogue_lists_share_a_label_beyond_the_first_of_
 
 def test_pauses_of_any_number_of_names_are_bounded_and_the_longest_stay():
     cooldowns = Cooldowns(FakeClock(auto=False))
-    limited = Refusal("rate-limit", "slow down", retry_after=3600.0)
+    limited = ProviderError("rate-limit", "slow down", retry_after=3600.0)
     cooldowns.failed(("acme: key", "acme/model"), limited)
     for number in range(1100):
-        cooldowns.failed(("acme: key", f"acme/{number}"), Refusal("server", "it is down"))
+        cooldowns.failed(("acme: key", f"acme/{number}"), ProviderError("server", "it is down"))
     assert len(cooldowns._rests) == 1000
     assert cooldowns.resting(("acme: key", "acme/model")).refusal is limited
 

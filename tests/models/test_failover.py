@@ -8,7 +8,7 @@ from portico.errors import UsageError
 from portico.interfaces.provider_spec import ModelSpec
 from portico.models.failover import Cooldowns, Failover, key_of
 from portico.models.loader import CallableModel
-from portico.models.provider_errors import Refusal, no_answer
+from portico.models.provider_errors import ProviderError, no_answer
 from portico.models.reference import ModelReference
 
 
@@ -21,7 +21,7 @@ def model(name, profile="p:a", provider="p", host="api.example"):
 
 FIRST, SECOND, OTHER_SIGN_IN = model("one"), model("two"), model("one", profile="p:b")
 ONE, TWO, OTHER_ONE = key_of(FIRST), key_of(SECOND), key_of(OTHER_SIGN_IN)
-DOWN = Refusal("server", "overloaded", status=529)
+DOWN = ProviderError("server", "overloaded", status=529)
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_the_first_that_answers_is_the_last_that_is_tried(cooldowns):
 def test_where_an_answer_is_unknown_its_provider_is_sent_the_request_by_no_other_way(cooldowns):
     same_server = model("one", profile="q:a", provider="q")
     elsewhere = model("one", profile="r:a", provider="r", host="other.example")
-    unknown = Refusal("answer-unknown", "it hung up", unknown=True)
+    unknown = ProviderError("answer-unknown", "it hung up", unknown=True)
     seen, way = tried(cooldowns, FIRST, OTHER_SIGN_IN, SECOND, same_server, elsewhere, refusals={id(FIRST): unknown})
     assert seen == [FIRST, elsewhere]
     assert [one.outcome for one in way.attempts] == ["failed", *["passed over"] * 3, "answered"]
@@ -97,7 +97,7 @@ def test_a_trial_whose_client_went_away_leaves_the_way_open(cooldowns, fake_cloc
 
 
 def test_a_trial_that_never_reports_back_closes_the_way_for_a_minute_only(cooldowns, fake_clock):
-    cooldowns.failed(ONE, Refusal("rate-limit", ""))
+    cooldowns.failed(ONE, ProviderError("rate-limit", ""))
     fake_clock.advance(15)
     assert Failover([FIRST], cooldowns).next() is FIRST
     assert cooldowns.resting(ONE) is not None
@@ -123,14 +123,14 @@ def test_success_forgets_what_was(cooldowns, fake_clock):
 @pytest.mark.parametrize(
     ("refusal", "seconds"),
     [
-        (Refusal("rate-limit", "", retry_after=7), 7),
-        (Refusal("server", "", retry_after=120), 120),
-        (Refusal("rate-limit", "", retry_after=10**9), 8 * 86_400),
-        (Refusal("rate-limit", ""), 15),
-        (Refusal("plan-used-up", ""), 300),
-        (Refusal("plan-used-up", "", resets_at=2_000_000_000_000 + 5_000_000), 5000),
-        (Refusal("plan-used-up", "", resets_at=1), 300),
-        (Refusal("auth", ""), 60),
+        (ProviderError("rate-limit", "", retry_after=7), 7),
+        (ProviderError("server", "", retry_after=120), 120),
+        (ProviderError("rate-limit", "", retry_after=10**9), 8 * 86_400),
+        (ProviderError("rate-limit", ""), 15),
+        (ProviderError("plan-used-up", ""), 300),
+        (ProviderError("plan-used-up", "", resets_at=2_000_000_000_000 + 5_000_000), 5000),
+        (ProviderError("plan-used-up", "", resets_at=1), 300),
+        (ProviderError("auth", ""), 60),
     ],
 )
 def test_a_pause_is_as_long_as_the_provider_says_else_as_its_kind(cooldowns, fake_clock, refusal, seconds):
@@ -144,14 +144,14 @@ def test_a_pause_is_as_long_as_the_provider_says_else_as_its_kind(cooldowns, fak
 def test_one_model_of_a_provider_does_not_hold_back_the_others_but_a_credential_does(cooldowns):
     cooldowns.failed(ONE, DOWN)
     assert cooldowns.resting(TWO) is None
-    cooldowns.failed(ONE, Refusal("plan-used-up", ""))
+    cooldowns.failed(ONE, ProviderError("plan-used-up", ""))
     assert cooldowns.resting(TWO) is not None
     assert cooldowns.resting(OTHER_ONE) is None
 
 
 @pytest.mark.parametrize("kind", ["invalid-request", "content", "unknown-model"])
 def test_a_request_that_is_itself_at_fault_rests_nobody(cooldowns, kind):
-    cooldowns.failed(ONE, Refusal(kind, ""))
+    cooldowns.failed(ONE, ProviderError(kind, ""))
     assert cooldowns.resting(ONE) is None
 
 
@@ -162,7 +162,7 @@ def test_a_clock_that_is_set_back_ends_a_pause(cooldowns, fake_clock):
 
 
 def test_where_all_rest_on_a_guess_the_one_that_is_back_first_is_tried(cooldowns, fake_clock):
-    cooldowns.failed(ONE, Refusal("unreachable", "", retry_after=50))
+    cooldowns.failed(ONE, ProviderError("unreachable", "", retry_after=50))
     cooldowns.failed(TWO, DOWN)
     seen, way = tried(cooldowns, FIRST, SECOND, refusals={id(SECOND): DOWN})
     assert seen == [SECOND]
@@ -171,8 +171,8 @@ def test_where_all_rest_on_a_guess_the_one_that_is_back_first_is_tried(cooldowns
 
 
 def test_where_all_rest_because_the_provider_said_so_none_is_tried_and_it_is_told_until_when(cooldowns, fake_clock):
-    cooldowns.failed(ONE, Refusal("plan-used-up", "used up", retry_after=100))
-    cooldowns.failed(OTHER_ONE, Refusal("rate-limit", "slow down", retry_after=50))
+    cooldowns.failed(ONE, ProviderError("plan-used-up", "used up", retry_after=100))
+    cooldowns.failed(OTHER_ONE, ProviderError("rate-limit", "slow down", retry_after=50))
     seen, way = tried(cooldowns, FIRST, OTHER_SIGN_IN, refusals={})
     assert seen == []
     assert way.reason.refusal.message == "slow down", "it is over sooner"
@@ -181,10 +181,10 @@ def test_where_all_rest_because_the_provider_said_so_none_is_tried_and_it_is_tol
 
 
 def test_where_the_model_that_was_asked_for_cannot_be_called_a_fallback_that_rests_is_a_reason_too(cooldowns):
-    tried(cooldowns, FIRST, refusals={id(FIRST): Refusal("rate-limit", "slow down", status=429, retry_after=20.0)})
+    tried(cooldowns, FIRST, refusals={id(FIRST): ProviderError("rate-limit", "slow down", status=429, retry_after=20.0)})
     way = Failover([FIRST, SECOND], cooldowns, ModelReference("q", "wanted"))
     assert way.next() is SECOND
-    way.failed(SECOND, Refusal("model-refused", "no", status=403))
+    way.failed(SECOND, ProviderError("model-refused", "no", status=403))
     assert way.next() is None
     assert (way.reason.model, way.wait_ms) == (FIRST, 20_000)
 
@@ -192,5 +192,5 @@ def test_where_the_model_that_was_asked_for_cannot_be_called_a_fallback_that_res
 def test_what_a_fallback_lacks_is_told_with_the_model_that_it_was_asked_for(cooldowns):
     way = Failover([FIRST], cooldowns, ModelReference("q", "wanted"))
     assert way.next() is FIRST
-    way.failed(FIRST, Refusal("invalid-request", "no"), UsageError("no-reasoning", "p/one is not a reasoning model."))
+    way.failed(FIRST, ProviderError("invalid-request", "no"), UsageError("no-reasoning", "p/one is not a reasoning model."))
     assert no_answer(way).why == "asked in place of q/wanted, which cannot be called"

@@ -13,10 +13,10 @@ from portico.errors import LockBusy, NetworkError, StoreError
 from portico.interfaces.provider_spec import RefusalKind
 from portico.models.provider_errors import (
     MESSAGE_LIMIT,
-    Refusal,
+    ProviderError,
+    is_error_body,
     local_trouble,
-    read_refusal,
-    refused_inside,
+    read_provider_error,
     rejects_token,
     shown,
     unreachable,
@@ -50,12 +50,12 @@ def read(status, message="", *, headers=None, **fields):
     body = fields.pop("body", None)
     if body is None:
         body = json.dumps({"type": "error", "error": {"type": "x", "message": message}, **fields}).encode()
-    return read_refusal(status, headers or {}, body, ERROR_CODES)
+    return read_provider_error(status, headers or {}, body, ERROR_CODES)
 
 
 @pytest.mark.parametrize("kind", get_args(RefusalKind))
 def test_each_kind_is_either_the_requests_own_fault_or_mended_elsewhere(kind):
-    assert Refusal(kind, "").elsewhere == (kind in ELSEWHERE)
+    assert ProviderError(kind, "").elsewhere == (kind in ELSEWHERE)
 
 
 @pytest.mark.parametrize(
@@ -139,12 +139,12 @@ def test_a_refusal_of_many_mib_in_a_stream_keeps_nobody_waiting():
 
 def test_what_is_shown_holds_no_credential_and_no_control_character():
     key = canary("key")
-    refused = read_refusal(401, {}, json.dumps({"error": f"no \x1b[2J {key} {'x' * 999}"}).encode(), {}, Secret(key))
+    refused = read_provider_error(401, {}, json.dumps({"error": f"no \x1b[2J {key} {'x' * 999}"}).encode(), {}, Secret(key))
     assert key not in str(refused)
     assert "\x1b" not in refused.message
     assert len(str(refused)) <= 310
     assert refused.message.endswith("x" * 999)
-    endless = read_refusal(401, {}, json.dumps({"error": "x" * 60_000}).encode(), {})
+    endless = read_provider_error(401, {}, json.dumps({"error": "x" * 60_000}).encode(), {})
     assert len(endless.message) == MESSAGE_LIMIT
 
 
@@ -153,7 +153,7 @@ def test_what_is_shown_holds_no_credential_and_no_control_character():
 )
 def test_a_body_of_any_shape_is_read(body):
     assert read(500, body=body).kind == "server"
-    assert not refused_inside(body, ERROR_CODES)
+    assert not is_error_body(body, ERROR_CODES)
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_a_body_of_any_shape_is_read(body):
     ],
 )
 def test_an_answer_with_a_number_that_is_not_zero_is_no_answer(answer, refused):
-    assert refused_inside(json.dumps(answer).encode(), ERROR_CODES) is refused
+    assert is_error_body(json.dumps(answer).encode(), ERROR_CODES) is refused
 
 
 def error(kind, message, **more):
@@ -230,7 +230,7 @@ def test_an_answer_that_rejects_the_token_is_worth_a_refresh(status, challenge, 
     headers = {"WWW-Authenticate": challenge} if challenge else {}
     assert rejects_token(status, headers, data, codes)
     assert rejects_token(status, {name.lower(): value for name, value in headers.items()}, data, codes)
-    refused = read_refusal(status, headers, data, codes)
+    refused = read_provider_error(status, headers, data, codes)
     assert (refused.kind, refused.of_token, refused.elsewhere) == ("auth", True, True)
 
 
@@ -293,7 +293,7 @@ def test_an_answer_about_rights_a_model_a_plan_or_a_place_is_not(status, challen
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     headers = {"WWW-Authenticate": challenge} if challenge else {}
     assert not rejects_token(status, headers, data, ERROR_CODES)
-    assert not read_refusal(status, headers, data, ERROR_CODES).of_token
+    assert not read_provider_error(status, headers, data, ERROR_CODES).of_token
 
 
 @pytest.mark.requirement("E101")

@@ -14,7 +14,15 @@ import pytest
 
 from portico.errors import StoreError
 from portico.store.profiles import ProfileIndex, RememberedStore
-from portico.store.records import ApiKeyProfile, Failure, Fence, GatewayKeyProfile, Leftover, profile_from_json, profile_to_json
+from portico.store.records import (
+    ApiKeyProfile,
+    Failure,
+    GatewayKeyProfile,
+    JournalEntry,
+    Leftover,
+    profile_from_json,
+    profile_to_json,
+)
 from portico.util.files import FILE_STEPS
 from tests.store.parts import a_profile
 
@@ -67,7 +75,7 @@ def test_a_profile_comes_back_as_it_was_put(paths, index):
         refreshed_at=2,
         has_refresh=True,
         failure=Failure(3, "network", "no answer", terminal=False, code=None),
-        fence=Fence(generation=4, token="5e1f", started_at=5, sends=1, pid=6, boot_id="b"),
+        fence=JournalEntry(generation=4, token="5e1f", started_at=5, sends=1, pid=6, boot_id="b"),
         config_pending=True,
     )
     index.put(profile)
@@ -293,7 +301,7 @@ def test_what_an_older_version_took_for_the_end_of_a_sign_in_may_be_tried_again(
 
 @pytest.mark.requirement("E96")
 def test_an_older_version_is_never_told_of_so_many_sends_that_it_ends_the_sign_in():
-    fence = Fence(generation=4, token="5e1f", started_at=5, sends=500, pid=6, sent_at=7)
+    fence = JournalEntry(generation=4, token="5e1f", started_at=5, sends=500, pid=6, sent_at=7)
     entry = profile_to_json(replace(a_profile(), fence=fence), {})
     assert entry["fence"]["sends"] < 12
     assert profile_from_json("test:default", entry).fence == fence

@@ -8,7 +8,7 @@ import pytest
 
 from portico.errors import StoreError
 from portico.store.profiles import ProfileIndex
-from portico.store.records import Failure, Fence, Renewal, fingerprint
+from portico.store.records import Failure, JournalEntry, Renewal, fingerprint
 from portico.store.vault import Vault
 from tests.store.parts import HERE, InMemory, a_profile, some_tokens
 
@@ -31,7 +31,7 @@ def a_vault(paths, *, die_at=None):
 def refreshing(paths, index):
     """A signed-in profile whose refresh has been sent: the fence is up."""
     stored = a_vault(paths).commit(a_profile(), some_tokens())
-    fence = Fence(generation=stored.generation, token="0" * 64, started_at=STARTED, sends=1, pid=1)
+    fence = JournalEntry(generation=stored.generation, token="0" * 64, started_at=STARTED, sends=1, pid=1)
     return index.update(ID, lambda profile: replace(profile, fence=fence))
 
 

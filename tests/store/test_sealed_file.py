@@ -9,7 +9,7 @@ import pytest
 
 from portico.errors import StoreError
 from portico.secret import Secret
-from portico.store.encrypted_file import PassphraseSource, SealedFileStore
+from portico.store.encrypted_file import EncryptedFileStore, PassphraseSource
 from portico.testing.canary import canary, find_canaries
 
 USER = "minimax-portal:default#a"
@@ -17,7 +17,7 @@ USER = "minimax-portal:default#a"
 
 @pytest.fixture
 def store(paths, passphrase):
-    return SealedFileStore(paths, passphrase)
+    return EncryptedFileStore(paths, passphrase)
 
 
 def record_file(paths):
@@ -30,7 +30,7 @@ def record_file(paths):
 def test_records_of_any_size_come_back_whole(paths, store, passphrase, size):
     value = Secret(("\U0001f511é" + canary("at") * size)[:size])
     store.set(USER, value)
-    assert SealedFileStore(paths, passphrase).get(USER) == value
+    assert EncryptedFileStore(paths, passphrase).get(USER) == value
     store.delete(USER)
     assert store.get(USER) is None
     assert [path.name for path in paths.sealed.iterdir()] == ["store.json"]
@@ -45,13 +45,13 @@ def test_files_are_private_and_hold_nothing_readable(paths, store):
 
 
 def test_the_real_cost_of_a_guess_is_what_owasp_asks(paths):
-    SealedFileStore(paths, PassphraseSource({"PORTICO_PASSPHRASE": canary("passphrase")})).set(USER, Secret(canary("at")))
+    EncryptedFileStore(paths, PassphraseSource({"PORTICO_PASSPHRASE": canary("passphrase")})).set(USER, Secret(canary("at")))
     kdf = json.loads((paths.sealed / "store.json").read_text())["kdf"]
     assert (kdf["name"], kdf["n"], kdf["r"], kdf["p"]) == ("scrypt", 1 << 15, 8, 3)
 
 
 def test_reading_and_deleting_what_is_not_there_asks_for_no_passphrase(paths):
-    store = SealedFileStore(paths, PassphraseSource({}))
+    store = EncryptedFileStore(paths, PassphraseSource({}))
     assert store.get(USER) is None
     store.delete(USER)
     assert not paths.sealed.exists()
@@ -61,12 +61,12 @@ def test_reading_and_deleting_what_is_not_there_asks_for_no_passphrase(paths):
 def test_a_wrong_passphrase_is_named_and_harms_nothing(paths, store, passphrase):
     value = Secret(canary("at"))
     store.set(USER, value)
-    wrong = SealedFileStore(paths, PassphraseSource({"PORTICO_PASSPHRASE": canary("wrong")}))
+    wrong = EncryptedFileStore(paths, PassphraseSource({"PORTICO_PASSPHRASE": canary("wrong")}))
     for act in (lambda: wrong.get(USER), lambda: wrong.set(USER, Secret(canary("at")))):
         with pytest.raises(StoreError) as caught:
             act()
         assert caught.value.id == "passphrase-wrong"
-    assert SealedFileStore(paths, passphrase).get(USER) == value
+    assert EncryptedFileStore(paths, passphrase).get(USER) == value
 
 
 @pytest.mark.requirement("E43")
@@ -100,7 +100,7 @@ def test_a_damaged_record_is_kept_aside_and_the_others_survive(paths, store, dam
 def test_records_without_their_key_file_are_named_and_then_kept_aside(paths, store, passphrase):
     store.set(USER, Secret(canary("at")))
     (paths.sealed / "store.json").unlink()
-    fresh = SealedFileStore(paths, passphrase)
+    fresh = EncryptedFileStore(paths, passphrase)
     with pytest.raises(StoreError) as caught:
         fresh.get(USER)
     assert caught.value.id == "sealed-key-missing"
@@ -114,10 +114,10 @@ def test_records_without_their_key_file_stay_in_place_until_there_is_a_passphras
     store.set(USER, value)
     key = (paths.sealed / "store.json").rename(paths.state / "backup.json")
     with pytest.raises(StoreError) as caught:
-        SealedFileStore(paths, PassphraseSource({})).set("new:one#a", Secret(canary("at")))
+        EncryptedFileStore(paths, PassphraseSource({})).set("new:one#a", Secret(canary("at")))
     assert caught.value.id == "passphrase-needed"
     key.rename(paths.sealed / "store.json")
-    assert SealedFileStore(paths, passphrase).get(USER) == value
+    assert EncryptedFileStore(paths, passphrase).get(USER) == value
 
 
 @pytest.mark.requirement("E43")
@@ -131,7 +131,7 @@ def test_a_damaged_key_file_is_kept_aside(paths, store, passphrase, change):
     path = paths.sealed / "store.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
     with pytest.raises(StoreError) as caught:
-        SealedFileStore(paths, passphrase).get(USER)
+        EncryptedFileStore(paths, passphrase).get(USER)
     assert caught.value.id == "sealed-key-damaged"
     assert len(list(paths.sealed.glob("store.json.corrupt-*"))) == 1
 
@@ -144,7 +144,7 @@ def test_files_of_a_later_version_are_refused_and_not_touched(paths, store, pass
     text = json.dumps({**json.loads(path.read_text()), "v": 2})
     path.write_text(text)
     with pytest.raises(StoreError) as caught:
-        SealedFileStore(paths, passphrase).get(USER)
+        EncryptedFileStore(paths, passphrase).get(USER)
     assert caught.value.id == "record-newer"
     assert path.read_text() == text
     assert list(paths.sealed.glob("*.corrupt-*")) == []

@@ -17,7 +17,7 @@ import pytest
 
 from portico.errors import LockBusy, SignInNeeded
 from portico.secret import Secret
-from portico.store.records import Failure, Fence
+from portico.store.records import Failure, JournalEntry
 from portico.store.token_store import ABSENT, GenerationChanged, Tokens, TokenStore, local_token_store
 from tests.store.in_memory_store import Engine, SharedStore
 from tests.store.parts import a_profile, some_tokens
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ID = "minimax-portal:default"
-FENCE = Fence(generation=0, token="f" * 64, started_at=1, sends=1, pid=1, boot_id="boot", sent_at=1)
+FENCE = JournalEntry(generation=0, token="f" * 64, started_at=1, sends=1, pid=1, boot_id="boot", sent_at=1)
 FAILED = Failure(1, "network", "The server did not answer.", terminal=False)
 
 # Begins a refresh, notes that the token is being sent, and lives until it is killed.

@@ -11,13 +11,13 @@ import random
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from portico.auth.journal import told, wait_s
+from portico.auth.journal import describe_entry, wait_s
 from portico.errors import NetworkError, OAuthError, PorticoError, SignInNeeded
 from portico.store.profiles import new_tokens
 from portico.store.records import Failure
 
 if TYPE_CHECKING:
-    from portico.store.records import Fence, Profile
+    from portico.store.records import JournalEntry, Profile
 
 # RFC 6749 section 5.2: the registration is at fault, and another sign-in would meet the same.
 _REGISTRATION: Final = frozenset({"invalid_client", "unauthorized_client"})
@@ -35,7 +35,7 @@ def is_terminal(error: PorticoError) -> bool:
     return isinstance(error, OAuthError) and error.ends_grant
 
 
-def not_a_verdict(error: PorticoError) -> OAuthError:
+def as_transient(error: PorticoError) -> OAuthError:
     """What a person did on the provider's page, told of a refresh: that ends a sign-in in progress, and never a stored one."""
     return OAuthError(
         "oauth-error",
@@ -47,11 +47,11 @@ def not_a_verdict(error: PorticoError) -> OAuthError:
     )
 
 
-def failure_of(error: PorticoError, now_ms: int, pause: Pause | None = None) -> Failure:
+def failure_of(error: PorticoError, now_ms: int, backoff: Backoff | None = None) -> Failure:
     """`error` as the profile index keeps it, with the pause that follows it where a server is to be left alone."""
     code = error.code if isinstance(error, OAuthError) else None
     failure = Failure(at=now_ms, id=error.id, message=str(error), terminal=is_terminal(error), code=code)
-    return failure if pause is None else replace(failure, attempts=pause.attempts, retry_at=pause.until_ms)
+    return failure if backoff is None else replace(failure, attempts=backoff.attempts, retry_at=backoff.until_ms)
 
 
 def sign_in_expired(profile: Profile) -> SignInNeeded:
@@ -70,9 +70,9 @@ def sign_in_expired(profile: Profile) -> SignInNeeded:
     return SignInNeeded("sign-in-expired", f"the sign-in {profile.id} has ended", why=why, hint=hint)
 
 
-def answer_lost(error: OAuthError, fence: Fence | None) -> OAuthError:
+def answer_lost(error: OAuthError, entry: JournalEntry | None) -> OAuthError:
     """What a refusal means of a token that had been sent before: the new tokens were lost on their way."""
-    said = [told(fence)] if fence is not None else []
+    said = [describe_entry(entry)] if entry is not None else []
     return OAuthError(
         "refresh-answer-lost",
         "an answer with new tokens was lost on its way, and the server does not take the old token again",
@@ -84,14 +84,14 @@ def answer_lost(error: OAuthError, fence: Fence | None) -> OAuthError:
     )
 
 
-def answers_missing(error: NetworkError, fence: Fence, profile: Profile) -> NetworkError:
+def answers_missing(error: NetworkError, entry: JournalEntry, profile: Profile) -> NetworkError:
     """The error of a token that was sent more than once without an answer. It is sent again, ever more rarely."""
     return NetworkError(
         "refresh-answers-missing",
-        f"the answers to {fence.sends} refreshes were lost",
-        why="; ".join(part for part in (error.why, told(fence)) if part),
+        f"the answers to {entry.sends} refreshes were lost",
+        why="; ".join(part for part in (error.why, describe_entry(entry)) if part),
         where=error.where,
-        hint=f"run the command again in {round((wait_s(fence) or 0.0) / 60)} min; if you cannot wait, sign in again: "
+        hint=f"run the command again in {round((wait_s(entry) or 0.0) / 60)} min; if you cannot wait, sign in again: "
         f"{new_tokens(profile)}",
     )
 
@@ -107,7 +107,7 @@ _RECENT_MS: Final = 5_000
 
 
 @dataclass(frozen=True, slots=True)
-class Pause:
+class Backoff:
     """No further attempt before `until_ms` (wall); `error` is what callers get meanwhile."""
 
     error: PorticoError
@@ -116,7 +116,7 @@ class Pause:
     began_ms: int
 
     @classmethod
-    def after(cls, error: PorticoError, previous: Pause | None, now_ms: int, *, lost: Fence | None = None) -> Pause:
+    def after(cls, error: PorticoError, previous: Backoff | None, now_ms: int, *, lost: JournalEntry | None = None) -> Backoff:
         """The pause that follows `error`; one that is going on is never made shorter. `lost`: the token may be spent."""
         attempts = previous.attempts + 1 if previous is not None else 1
         longest = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** min(attempts, 12))
@@ -141,18 +141,18 @@ class Pause:
         return self.error.copy()
 
 
-def noted_pause(profile: Profile, now_ms: int) -> Pause | None:
+def noted_backoff(profile: Profile, now_ms: int) -> Backoff | None:
     """The pause that the index notes since the profile's last refresh, whichever process failed; None where there is none now."""
-    for pause in (_noted(profile, now_ms), _after_kill(profile)):
-        if pause is not None and pause.holds(now_ms):
-            return pause
+    for backoff in (_noted(profile, now_ms), _after_kill(profile)):
+        if backoff is not None and backoff.holds(now_ms):
+            return backoff
     return None
 
 
-def pause_to_note(profile: Profile, error: PorticoError, now_ms: int, *, lost: Fence | None = None) -> Pause | None:
+def backoff_to_note(profile: Profile, error: PorticoError, now_ms: int, *, lost: JournalEntry | None = None) -> Backoff | None:
     """The pause that follows `error` for every process; None where no server has had the request."""
     asked = isinstance(error, NetworkError) and not error.unsent
-    return Pause.after(error, _noted(profile, now_ms), now_ms, lost=lost) if asked else None
+    return Backoff.after(error, _noted(profile, now_ms), now_ms, lost=lost) if asked else None
 
 
 def failed_recently(profile: Profile, now_ms: int) -> bool:
@@ -160,19 +160,19 @@ def failed_recently(profile: Profile, now_ms: int) -> bool:
     return profile.failure is not None and 0 <= now_ms - profile.failure.at < _RECENT_MS
 
 
-def _after_kill(profile: Profile) -> Pause | None:
+def _after_kill(profile: Profile) -> Backoff | None:
     """The pause after a send whose process was killed before it could note a failure: a token is not sent at each start."""
-    fence, failure = profile.fence, profile.failure
-    if fence is None or fence.generation != profile.generation or fence.sent_at is None:
+    entry, failure = profile.fence, profile.failure
+    if entry is None or entry.generation != profile.generation or entry.sent_at is None:
         return None
-    seconds = wait_s(fence)
-    if seconds is None or (failure is not None and failure.at >= fence.sent_at):
+    seconds = wait_s(entry)
+    if seconds is None or (failure is not None and failure.at >= entry.sent_at):
         return None
-    error = answers_missing(NetworkError("network", "no answer came"), fence, profile)
-    return Pause(error, fence.sends, fence.sent_at + round(seconds * 1000), fence.sent_at)
+    error = answers_missing(NetworkError("network", "no answer came"), entry, profile)
+    return Backoff(error, entry.sends, entry.sent_at + round(seconds * 1000), entry.sent_at)
 
 
-def _noted(profile: Profile, now_ms: int) -> Pause | None:
+def _noted(profile: Profile, now_ms: int) -> Backoff | None:
     failure = profile.failure
     if failure is None or failure.terminal or failure.retry_at is None:
         return None
@@ -185,4 +185,4 @@ def _noted(profile: Profile, now_ms: int) -> Pause | None:
         retry_after=max(0.0, (failure.retry_at - now_ms) / 1000),
         hint=f"tried {ago} s ago; run the command again in {left} s",
     )
-    return Pause(error, failure.attempts, failure.retry_at, failure.at)
+    return Backoff(error, failure.attempts, failure.retry_at, failure.at)

@@ -10,12 +10,12 @@ import asyncio
 import random
 from typing import TYPE_CHECKING, Final
 
-from portico.auth.backoff import Pause, failed_recently, noted_pause, sign_in_expired
+from portico.auth.backoff import Backoff, failed_recently, noted_backoff, sign_in_expired
 from portico.auth.freshness import Uses, is_usable, profile_due, rests
-from portico.auth.journal import Unstored
+from portico.auth.journal import PendingTokens
 from portico.auth.refresh import POST_TIMEOUT_S, RETRY_TIMEOUT_S, Transactions, Wish
-from portico.auth.single_flight import Flight, seen
-from portico.auth.tokens import AccessToken, Ages, Memory, Refreshed
+from portico.auth.single_flight import SingleFlight, mark_seen
+from portico.auth.tokens import AccessToken, Ages, Refreshed, TokenCache
 from portico.errors import LockBusy, PorticoError
 from portico.store.records import OAuthProfile
 from portico.store.token_store import ProfileTokens
@@ -66,16 +66,16 @@ class TokenBroker:
     ) -> None:
         self._ages = Ages(clock)
         self._store = store
-        self._unstored = Unstored(store)
+        self._unstored = PendingTokens(store)
         self._transactions = Transactions(store, dialects, clock, self._ages, self._unstored, on_step)
-        self._memory = Memory(clock, self._ages)
+        self._memory = TokenCache(clock, self._ages)
         self._uses = Uses(paths, clock)
         self._http = http
         self._clock = clock
         self._spread = spread()
-        self._flights: dict[tuple[str, bool], Flight] = {}
+        self._flights: dict[tuple[str, bool], SingleFlight] = {}
         self._looks: dict[str, asyncio.Future[ProfileTokens]] = {}
-        self._pauses: dict[str, tuple[int, Pause]] = {}
+        self._pauses: dict[str, tuple[int, Backoff]] = {}
         self._in_place_of_rejected: dict[str, tuple[int, float]] = {}
 
     async def access(self, profile_id: str, *, rejected_generation: int | None = None) -> AccessToken:
@@ -135,11 +135,11 @@ class TokenBroker:
             return False
         return self._pause(profile) is None and not failed_recently(profile, self._clock.wall_ms())
 
-    def _pause(self, profile: Profile) -> Pause | None:
+    def _pause(self, profile: Profile) -> Backoff | None:
         """The pause that is going on: this process's own, or one that the index notes."""
         now = self._clock.wall_ms()
         generation, own = self._pauses.get(profile.id, (0, None))
-        return own if own is not None and generation == profile.generation and own.holds(now) else noted_pause(profile, now)
+        return own if own is not None and generation == profile.generation and own.holds(now) else noted_backoff(profile, now)
 
     def rests(self, profile: Profile) -> bool:
         """Whether a timer is to leave the profile alone, since nobody uses it. Blocking."""
@@ -151,7 +151,7 @@ class TokenBroker:
         look = self._looks.get(profile_id)
         if look is None or look.done():
             look = self._looks[profile_id] = start_off_loop(lambda: self._look(profile_id))
-            look.add_done_callback(seen)
+            look.add_done_callback(mark_seen)
         return await asyncio.shield(look)
 
     def _look(self, profile_id: str) -> ProfileTokens:
@@ -211,7 +211,7 @@ class TokenBroker:
         flight = self._flights.get(key)
         if flight is None or flight.abandoned or flight.outcome.done():
             wish = Wish(profile, stale_generation, needed, PATIENCE_S if needed else 0.0)
-            flight = Flight(self._http, self._clock, lambda send: self._transactions.refresh(wish, send))
+            flight = SingleFlight(self._http, self._clock, lambda send: self._transactions.refresh(wish, send))
             self._flights[key] = flight
         try:
             refreshed = await flight.join()
@@ -229,4 +229,4 @@ class TokenBroker:
         if generation != profile.generation:
             previous = None
         if previous is None or previous.error is not error:
-            self._pauses[profile.id] = (profile.generation, Pause.after(error, previous, self._clock.wall_ms()))
+            self._pauses[profile.id] = (profile.generation, Backoff.after(error, previous, self._clock.wall_ms()))

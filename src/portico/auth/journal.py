@@ -6,8 +6,8 @@ more, at once, since servers that rotate tokens take the last one again for some
 lost answer. An outage that swallows answers looks the same, so the token is sent again after 1, 5, 30 and then every 60
 minutes, without end: only the server's word ends a profile.
 
-`Unstored` has new tokens that no store has taken yet. The ones before them are spent, so these are served from memory until one
-does.
+`PendingTokens` has new tokens that no store has taken yet. The ones before them are spent, so these are served from memory until
+one does.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from portico.errors import LockBusy, StoreError, StoreUnknown
-from portico.store.records import Fence, OAuthProfile, fingerprint
+from portico.store.records import JournalEntry, OAuthProfile, fingerprint
 from portico.store.token_store import GenerationChanged, ProfileTokens
 from portico.util.clock import BOOT
 
@@ -36,24 +36,24 @@ AT_ONCE: Final = 3
 _AGAIN_AFTER_S: Final = (60.0, 300.0, 1800.0, 3600.0)
 
 
-def pending(profile: Profile, refresh: Secret) -> Fence | None:
+def entry_of(profile: Profile, refresh: Secret) -> JournalEntry | None:
     """The note that `refresh` was sent before, None where it was not."""
-    fence = profile.fence
-    if fence is None or fence.generation != profile.generation or fence.token != fingerprint(refresh):
+    entry = profile.fence
+    if entry is None or entry.generation != profile.generation or entry.token != fingerprint(refresh):
         return None
-    return fence
+    return entry
 
 
-def wait_s(fence: Fence) -> float | None:
+def wait_s(entry: JournalEntry) -> float | None:
     """Seconds until a token whose answers were lost is sent again; None while it is sent at once."""
-    rounds = fence.sends - AT_ONCE
+    rounds = entry.sends - AT_ONCE
     return None if rounds < 0 else _AGAIN_AFTER_S[min(rounds, len(_AGAIN_AFTER_S) - 1)]
 
 
-def raised(profile: Profile, refresh: Secret, now_ms: int) -> Fence:
+def new_entry(profile: Profile, refresh: Secret, now_ms: int) -> JournalEntry:
     """The note that `refresh` is being sent by this process, counting earlier sends."""
-    earlier = pending(profile, refresh)
-    return Fence(
+    earlier = entry_of(profile, refresh)
+    return JournalEntry(
         generation=profile.generation,
         token=fingerprint(refresh),
         started_at=now_ms if earlier is None else earlier.started_at,
@@ -64,10 +64,10 @@ def raised(profile: Profile, refresh: Secret, now_ms: int) -> Fence:
     )
 
 
-def told(fence: Fence) -> str:
+def describe_entry(entry: JournalEntry) -> str:
     """Who sent the token and when, for a person."""
-    who = f"process {fence.pid}" if fence.boot_id == BOOT else f"process {fence.pid}, before this machine was started"
-    at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(fence.started_at / 1000))
+    who = f"process {entry.pid}" if entry.boot_id == BOOT else f"process {entry.pid}, before this machine was started"
+    at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.started_at / 1000))
     return f"sent at {at} by {who}"
 
 
@@ -75,7 +75,7 @@ _TRIES: Final = 3
 _log = logging.getLogger(__name__)
 
 
-class Overtaken(Exception):
+class ProfileReplaced(Exception):
     """A new sign-in or a sign-out came before `held` was stored, and wins."""
 
     def __init__(self, held: ProfileTokens) -> None:
@@ -84,8 +84,8 @@ class Overtaken(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Unstored:
-    """At most one token set for each profile, and the turn of its refresh: kept, so that nobody else sends the old token.
+class PendingTokens:
+    """At most one token set for each profile, and the turn of its refresh: kept, so that no other process sends the old token.
 
     `stored_as` maps the negative generation of each profile's last pair in memory to the one it was then stored under. Of an
     older pair it need not be known: whoever has a token of it has another one than the store.
@@ -120,7 +120,7 @@ class Unstored:
         """Try to store what waits: the tokens to use now, from the store or still from memory; None where nothing waits.
 
         Raises:
-            Overtaken: nothing waits any more.
+            ProfileReplaced: nothing waits any more.
         """
         held = self.waiting.get(profile_id)
         if held is None:
@@ -129,7 +129,7 @@ class Unstored:
             stored = self._commit(held)
         except GenerationChanged:
             self.forget(profile_id)
-            raise Overtaken(held) from None
+            raise ProfileReplaced(held) from None
         except (StoreError, LockBusy) as error:
             if profile_id not in self.failed:
                 _log.error("%s: new tokens are in memory only, and lost if this program ends: %s", profile_id, error)

@@ -19,15 +19,15 @@ from portico.auth.backoff import (
     RefreshInterrupted,
     answer_lost,
     answers_missing,
+    as_transient,
+    backoff_to_note,
     failure_of,
     is_terminal,
-    not_a_verdict,
-    noted_pause,
-    pause_to_note,
+    noted_backoff,
     sign_in_expired,
 )
 from portico.auth.freshness import is_usable, moment
-from portico.auth.journal import AT_ONCE, Overtaken, Unstored
+from portico.auth.journal import AT_ONCE, PendingTokens, ProfileReplaced
 from portico.auth.tokens import Refreshed, check_same_account
 from portico.errors import Denied, LockBusy, NetworkError, OAuthError, PorticoError, StoreError, TimedOut
 from portico.oauth.dialects import make_request, read_reply
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from portico.interfaces.authorization import FormRequest, HttpReply, TokenDialect, TokenGrant
     from portico.interfaces.basics import Clock
     from portico.secret import Secret
-    from portico.store.records import Failure, Fence, Moment, OAuthProfile, Profile
+    from portico.store.records import Failure, JournalEntry, Moment, OAuthProfile, Profile
     from portico.store.token_store import RefreshTurn, TokenStore
     from portico.util.files import OnStep
 
@@ -78,12 +78,12 @@ class Exchange:
     on_step: OnStep
     held: ProfileTokens
     refresh: Secret
-    fence: Fence | None = field(init=False)
+    fence: JournalEntry | None = field(init=False)
     lost: bool = field(init=False)
-    _earlier: Fence | None = field(init=False)
+    _earlier: JournalEntry | None = field(init=False)
 
     def __post_init__(self) -> None:
-        self.fence = self._earlier = fences.pending(self.held.profile, self.refresh)
+        self.fence = self._earlier = fences.entry_of(self.held.profile, self.refresh)
         self.lost = self.fence is not None
 
     @property
@@ -119,7 +119,7 @@ class Exchange:
             if reply.status not in SUCCESSFUL or named or isinstance(error, NoAnswer):
                 self.fence = before  # a failure by name, or a page of somebody else's, has spent nothing
             if isinstance(error, (Denied, TimedOut)):
-                raise not_a_verdict(error) from None
+                raise as_transient(error) from None
             raise
         self.on_step("validated")
         return grant, reply.sent_at_ms
@@ -149,7 +149,7 @@ class Exchange:
             self._note_sending()
 
     def _note_sending(self) -> None:
-        entry = fences.raised(self.held.profile, self.refresh, self.clock.wall_ms())
+        entry = fences.new_entry(self.held.profile, self.refresh, self.clock.wall_ms())
         self.held = replace(self.held, profile=self.turn.note_sending(self.held.profile, entry))
 
 
@@ -216,7 +216,7 @@ class Transactions:
     dialects: Callable[[str], TokenDialect]
     clock: Clock
     ages: Ages
-    unstored: Unstored
+    unstored: PendingTokens
     on_step: OnStep = no_step
 
     def held(self, profile_id: str, *, to_refresh: bool = False) -> ProfileTokens:
@@ -283,7 +283,7 @@ class Transactions:
         refresh = held.tokens.refresh
         if refresh is None or (held.profile.failure is not None and held.profile.failure.terminal):
             raise sign_in_expired(held.profile)
-        pause = noted_pause(held.profile, self.clock.wall_ms())
+        pause = noted_backoff(held.profile, self.clock.wall_ms())
         if pause is not None:  # somebody's attempt has failed while this one waited for the lock
             raise pause.as_error()
         self.on_step("decided")
@@ -348,7 +348,7 @@ class Transactions:
         """The tokens as they are, after trying to store those that are in memory only: the ones before them are spent."""
         try:
             return self.unstored.try_store(profile_id) or self.held(profile_id, to_refresh=True)
-        except Overtaken as overtaken:
+        except ProfileReplaced as overtaken:
             send.claim()
             self._revoke_if_orphaned(overtaken.held, send)
             return self.held(profile_id, to_refresh=True)
@@ -376,7 +376,7 @@ class Transactions:
         if lost is not None and lost.sends >= AT_ONCE and isinstance(error, NetworkError) and not isinstance(error, OAuthError):
             error = answers_missing(error, lost, asked.profile)
         now = self.clock.wall_ms()
-        failure = failure_of(error, now, pause_to_note(asked.profile, error, now, lost=lost))
+        failure = failure_of(error, now, backoff_to_note(asked.profile, error, now, lost=lost))
         _note(exchange.turn, asked.profile, failure, None if terminal else exchange.fence)
         if terminal:
             raise sign_in_expired(replace(asked.profile, failure=failure)) from error
@@ -386,7 +386,7 @@ class Transactions:
         return is_usable(held.tokens.expires_at, self.ages.now(held.profile))
 
 
-def _note(turn: RefreshTurn, profile: Profile, failure: Failure, entry: Fence | None) -> None:
+def _note(turn: RefreshTurn, profile: Profile, failure: Failure, entry: JournalEntry | None) -> None:
     """Note a failure of the refresh of `profile`'s tokens: it matters more than that it could not be written down."""
     with contextlib.suppress(StoreError, LockBusy):
         turn.note_failure(profile, failure, entry)

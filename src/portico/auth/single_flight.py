@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from portico.auth.backoff import RefreshInterrupted
 from portico.net.errors import network_error
 from portico.util.signals import finished, must_finish
-from portico.util.tasks import Deadline, let_go
+from portico.util.tasks import Deadline, cancel_and_wait
 from portico.util.threads import start_off_loop
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class Abandoned(Exception):
     """Every caller has gone before anything was sent. Nobody is left to see this."""
 
 
-class Flight:
+class SingleFlight:
     """Created in the event loop; `run` is called with a `Send` on a daemon thread."""
 
     def __init__(self, http: FormPoster, clock: Clock, run: Callable[[Send], Refreshed]) -> None:
@@ -47,7 +47,7 @@ class Flight:
         self._claimed = False
         self._abandoned = False
         self.outcome: asyncio.Future[Refreshed] = start_off_loop(lambda: self._flown(run))
-        self.outcome.add_done_callback(seen)
+        self.outcome.add_done_callback(mark_seen)
 
     def _flown(self, run: Callable[[Send], Refreshed]) -> Refreshed:
         try:
@@ -134,7 +134,7 @@ class Flight:
             if posting.done():
                 return posting.result()
         finally:
-            await let_go(posting, ending)
+            await cancel_and_wait(posting, ending)
         raise network_error(TimeoutError(), request.url)
 
     async def _end_of(self, timeout_s: float) -> None:
@@ -157,7 +157,7 @@ class Flight:
             return self._abandoned
 
 
-def seen(outcome: asyncio.Future[Any]) -> None:
+def mark_seen(outcome: asyncio.Future[Any]) -> None:
     """Done callback: an outcome that nobody waits for any more is no mistake."""
     if not outcome.cancelled():
         outcome.exception()

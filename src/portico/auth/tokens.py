@@ -90,7 +90,7 @@ GOOD_FOR_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
-class _Kept:
+class _Cached:
     """`until_ms` (wall) is when there is something to do about it: None where its end is not known."""
 
     held: ProfileTokens
@@ -100,13 +100,13 @@ class _Kept:
     until_ms: int | None
 
 
-class Memory:
+class TokenCache:
     """One profile's tokens each, as they were when the index was last read."""
 
     def __init__(self, clock: Clock, ages: Ages) -> None:
         self._clock = clock
         self._ages = ages
-        self._kept: dict[str, _Kept] = {}
+        self._kept: dict[str, _Cached] = {}
 
     def get(self, profile_id: str) -> AccessToken | None:
         """The token, if the index was read within the last second and it is not due. Costs two readings of a clock."""
@@ -131,5 +131,5 @@ class Memory:
             until = due_at(until, issued_at(held.profile), spread)
         behind = now - self._clock.wall_ms()
         until = None if until is None else until - behind
-        self._kept[held.profile.id] = _Kept(held, access, self._clock.monotonic(), self._clock.wall_ms(), until)
+        self._kept[held.profile.id] = _Cached(held, access, self._clock.monotonic(), self._clock.wall_ms(), until)
         return access

@@ -26,7 +26,16 @@ from portico.gateway.access import ShareUsed
 from portico.gateway.forward import Call, Forward, Gone, NoAnswer
 from portico.gateway.keys import owner
 from portico.gateway.metrics import CONTENT_TYPE
-from portico.gateway.replies import error_body, framed, is_long, refusal_headers, status_of, status_of_refusal, to_provider, told
+from portico.gateway.replies import (
+    error_body,
+    framed,
+    is_long,
+    provider_error_headers,
+    status_of,
+    status_of_provider_error,
+    to_provider,
+    told,
+)
 from portico.gateway.request_body import LIMIT, LONGEST_NAME, read_in_turn
 from portico.gateway.routes import METRICS, MODELS, ROUTES, meant_by
 from portico.net.server import receiving
@@ -399,10 +408,10 @@ def log_outcome(outcome: Outcome) -> None:
 
 def _no_answer(forward: Forward, call: Call, none: NoAnswer, now_ms: int) -> web.StreamResponse:
     error, refusal = none.error, none.refusal
-    status = status_of(error) if refusal.kind == "local" else status_of_refusal(refusal.kind, refusal.status)
+    status = status_of(error) if refusal.kind == "local" else status_of_provider_error(refusal.kind, refusal.status)
     of_credential = refusal.of_token or refusal.kind == "auth"
     reply = refusal.reply.without_fields() if of_credential and refusal.reply is not None else refusal.reply
-    headers = {**refusal_headers(error.id, status, refusal, none.wait_ms), **forward.headers(None)}
+    headers = {**provider_error_headers(error.id, status, refusal, none.wait_ms), **forward.headers(None)}
     forward.failed(status, str(error))
     resets_at = -(-(now_ms + none.wait_ms) // 1000) if none.wait_ms is not None and is_long(none.wait_ms) else None
     body = error_body(call.route.api, status, error.id, told(error), reply, resets_at=resets_at)

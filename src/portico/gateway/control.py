@@ -223,15 +223,15 @@ def passphrase_for(
     """
     from portico.store.encrypted_file import PassphraseSource as Source
 
-    return (source or Source(env)).get() if uses_sealed_file(paths, store) else None
+    return (source or Source(env)).get() if uses_encrypted_file(paths, store) else None
 
 
 def lacks_passphrase(paths: Paths, state: GatewayState) -> bool:
     """Whether a sign-in is in the sealed file that this gateway cannot open: it was put there after the gateway started."""
-    return not state.opens_sealed and uses_sealed_file(paths)
+    return not state.opens_sealed and uses_encrypted_file(paths)
 
 
-def uses_sealed_file(paths: Paths, store: StoreName | None = None) -> bool:
+def uses_encrypted_file(paths: Paths, store: StoreName | None = None) -> bool:
     """Whether a sign-in is in the sealed file store, or the next one would be; `store` is the one that the config chooses."""
     from portico.store.token_store import local_token_store
 

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from portico.models.failover import Attempt, Cooldowns
     from portico.models.loader import CallableModel
     from portico.models.protocols.question import ApiProtocol, Piece
-    from portico.models.provider_errors import Refusal
+    from portico.models.provider_errors import ProviderError
     from portico.net.client import HttpClient, Response
     from portico.secret import Secret
 
@@ -76,7 +76,7 @@ class NoAnswer(Exception):
     `wait_ms` is after how many ms another try is worth it, None if nobody knows.
     """
 
-    def __init__(self, error: PorticoError, refusal: Refusal, wait_ms: int | None) -> None:
+    def __init__(self, error: PorticoError, refusal: ProviderError, wait_ms: int | None) -> None:
         super().__init__(str(error))
         self.error = error
         self.refusal = refusal

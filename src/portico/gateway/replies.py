@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from portico.errors import PorticoError
     from portico.interfaces.provider_spec import ApiKind, RefusalKind
-    from portico.models.provider_errors import Refusal
+    from portico.models.provider_errors import ProviderError
 
 _TO_PROVIDER: Final = frozenset({"accept", "accept-language", "openai-beta", "user-agent", "idempotency-key"})
 _TO_PROVIDER_PREFIX: Final = "anthropic-"
@@ -134,7 +134,7 @@ def status_of(error: PorticoError) -> int:
     return next((status for kind, status in _OF_ERROR if isinstance(error, kind)), _SERVER)
 
 
-def status_of_refusal(kind: RefusalKind, status: int | None) -> int:
+def status_of_provider_error(kind: RefusalKind, status: int | None) -> int:
     """The status for a provider's refusal: its own, unless that is about the gateway's credential, or would mislead."""
     if status is None or status in {401, 403} or kind in _OF_KIND_ALONE:
         return _OF_REFUSAL.get(kind, 502)
@@ -142,7 +142,7 @@ def status_of_refusal(kind: RefusalKind, status: int | None) -> int:
     return status if status in own else _OF_REFUSAL.get(kind, 502)
 
 
-def refusal_headers(id: str, status: int, refusal: Refusal, wait_ms: int | None) -> dict[str, str]:
+def provider_error_headers(id: str, status: int, refusal: ProviderError, wait_ms: int | None) -> dict[str, str]:
     """The headers of the error that a provider's refusal becomes: the provider's own, and what this program knows better.
 
     `wait_ms` is after how many ms another try is worth it, as far as is known now. A client that obeys `x-should-retry`, as

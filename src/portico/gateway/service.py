@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from portico.errors import NetworkError, StoreError
-from portico.gateway.control import same_installation, uses_sealed_file
+from portico.gateway.control import same_installation, uses_encrypted_file
 from portico.net import proxy
 from portico.paths import expanded
 from portico.secret import Secret
@@ -52,7 +52,7 @@ def in_this_environment(service: Service, here: Installation, installed: Mapping
     if proxy.names_a_way(environment) or secret:
         environment |= without_proxy(environment)
     environment |= {name: value for name in _CERTIFICATES if (value := env.get(name))}
-    if uses_sealed_file(here.paths, here.store_choice()):
+    if uses_encrypted_file(here.paths, here.store_choice()):
         if not env.get(FILE_ENV):
             raise StoreError(
                 "passphrase-needed",

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING, Final
 from portico.errors import NetworkError
 from portico.models.protocols import PROTOCOLS
 from portico.models.protocols.completions import DONE
-from portico.models.provider_errors import AttemptFailed, Refusal, is_json, json_object, read_refusal, refused_in, refused_inside
+from portico.models.provider_errors import (
+    AttemptFailed,
+    ProviderError,
+    is_error_body,
+    is_error_object,
+    is_json,
+    json_object,
+    read_provider_error,
+)
 from portico.net.errors import FORBIDDEN_BODY_S, AnswerCut, after_head
 from portico.net.sse import EVENT_STREAM, EventParser
 
@@ -63,7 +71,7 @@ class Exchange:
 
     def failed(self, response: Response, body: bytes) -> AttemptFailed:
         """The provider's error in `body`."""
-        return AttemptFailed(read_refusal(response.status, response.headers, body, self.model.error_codes, self.key))
+        return AttemptFailed(read_provider_error(response.status, response.headers, body, self.model.error_codes, self.key))
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,7 +135,8 @@ async def accepted(exchange: Exchange, response: Response) -> Accepted:
 
 async def _error(exchange: Exchange, response: Response) -> AttemptFailed:
     if response.status < _ERRORS:
-        return AttemptFailed(Refusal("server", "it redirects, and a credential follows no redirect", status=response.status))
+        why = "it redirects, and a credential follows no redirect"
+        return AttemptFailed(ProviderError("server", why, status=response.status))
     patience = exchange.patience
     body = await response.read_error(forbidden_s=patience.forbidden_s, other_s=patience.error_s)
     return exchange.failed(response, body)
@@ -160,7 +169,7 @@ def read_event(protocol: ApiProtocol, data: bytes | str) -> Piece | None:
 
 def _is_error(exchange: Exchange, event: bytes) -> bool:
     """Whether a stream's first event is an error: MiniMax's own, which no protocol knows, or the protocol's."""
-    if refused_inside(event, exchange.model.error_codes):
+    if is_error_body(event, exchange.model.error_codes):
         return True
     piece = read_event(PROTOCOLS[exchange.api], event)
     return (piece is None or piece.refused is not None) and b'"error"' in event
@@ -177,7 +186,7 @@ async def _of_whole(exchange: Exchange, response: Response) -> Accepted:
     fields = json_object(start) if complete else None
     if complete and fields is None and start and response.content_type == _JSON and not response.is_framed and not is_json(start):
         raise AnswerCut("its connection closed in the middle of the body")
-    if fields is not None and refused_in(fields, exchange.model.error_codes):
+    if fields is not None and is_error_object(fields, exchange.model.error_codes):
         raise exchange.failed(response, start)
     return Accepted(exchange.model, response, exchange.key, start, complete, fields, body)
 

@@ -14,7 +14,7 @@ from portico.models.acceptance import Exchange, Patience, accepted, read_event
 from portico.models.failover import first_answer
 from portico.models.protocols import PROTOCOLS
 from portico.models.protocols.question import Piece
-from portico.models.provider_errors import AttemptFailed, Refusal, local_trouble, no_answer, shown, unreachable
+from portico.models.provider_errors import AttemptFailed, ProviderError, local_trouble, no_answer, shown, unreachable
 from portico.models.thinking import check_thinking, thinks
 from portico.net.errors import AnswerUnknown
 from portico.net.sse import EVENT_STREAM, read_events
@@ -196,7 +196,7 @@ async def begin(
     why = f"an answer of type {shown(begun.response.content_type)} instead of a stream"
     no_stream = NetworkError("no-stream", f"{model.reference.provider} did not stream its answer.", why=why)
     # It has answered, in a form that is of no use here: the same request would be billed again.
-    raise AttemptFailed(Refusal("answer-unknown", str(no_stream), unknown=True), no_stream)
+    raise AttemptFailed(ProviderError("answer-unknown", str(no_stream), unknown=True), no_stream)
 
 
 async def ask(
@@ -232,7 +232,7 @@ def _question(question_for: Callable[[CallableModel], Question], model: Callable
     except UsageError as error:
         if failover.is_wanted(model):
             raise
-        raise AttemptFailed(Refusal("invalid-request", str(error)), error) from error
+        raise AttemptFailed(ProviderError("invalid-request", str(error)), error) from error
 
 
 def fitted(question: Question, model: CallableModel, max_tokens: int | None) -> Question:

@@ -14,7 +14,7 @@ from portico.errors import NetworkError, PorticoError
 from portico.models.client import request_headers, with_credential
 from portico.models.protocols.completions import versioned
 from portico.models.protocols.messages import API_VERSION
-from portico.models.provider_errors import AttemptFailed, error_of, read_refusal, refused_inside, shown
+from portico.models.provider_errors import AttemptFailed, error_of, is_error_body, read_provider_error, shown
 from portico.util import signals
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from portico.auth.broker import TokenBroker
     from portico.interfaces.authorization import FormPoster
     from portico.models.loader import CallableModel
-    from portico.models.provider_errors import Refusal
+    from portico.models.provider_errors import ProviderError
     from portico.net.client import HttpClient
     from portico.secret import Secret
 
@@ -72,7 +72,7 @@ async def discover(
         raise NetworkError("network", f"{model.reference.provider} did not list its models.", why=why) from None
 
 
-def _not_listed(model: CallableModel, refusal: Refusal) -> PorticoError:
+def _not_listed(model: CallableModel, refusal: ProviderError) -> PorticoError:
     """The error for a list that was refused, which is about no single model."""
     if refusal.kind != "model-refused":
         return error_of(model, refusal)
@@ -114,10 +114,10 @@ async def _listed(model: CallableModel, key: Secret | None, http: HttpClient, wi
     async with await http.send(list_url(model), headers=headers) as response:
         if response.status != _OK:
             body = await response.read_error(forbidden_s=within_s * 0.7)
-            raise AttemptFailed(read_refusal(response.status, response.headers, body, model.error_codes, key))
+            raise AttemptFailed(read_provider_error(response.status, response.headers, body, model.error_codes, key))
         body, complete = await response.read(_LONGEST)
-        if refused_inside(body, model.error_codes):
-            raise AttemptFailed(read_refusal(response.status, response.headers, body, model.error_codes, key))
+        if is_error_body(body, model.error_codes):
+            raise AttemptFailed(read_provider_error(response.status, response.headers, body, model.error_codes, key))
     if not complete:
         why = f"its answer is longer than {_LONGEST >> 20} MiB"
         raise NetworkError("list-unreadable", f"{model.reference.provider} did not list its models.", why=why)

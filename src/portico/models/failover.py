@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from portico.interfaces.basics import Clock
     from portico.interfaces.provider_spec import RefusalKind
     from portico.models.loader import CallableModel
-    from portico.models.provider_errors import Refusal
+    from portico.models.provider_errors import ProviderError
     from portico.models.reference import ModelReference
 
 T = TypeVar("T")
@@ -53,8 +53,8 @@ class Attempt:
     model: CallableModel
     outcome: Literal["answered", "failed", "passed over"]
     why: str = ""
-    refusal: Refusal | None = None
-    rest: Rest | None = None
+    refusal: ProviderError | None = None
+    rest: Cooldown | None = None
     error: PorticoError | None = None
 
 
@@ -128,7 +128,7 @@ class Failover:
         self.cooldowns.answered(key_of(model))
         self.attempts.append(Attempt(model, "answered"))
 
-    def failed(self, model: CallableModel, refusal: Refusal, error: PorticoError | None = None) -> None:
+    def failed(self, model: CallableModel, refusal: ProviderError, error: PorticoError | None = None) -> None:
         """It did not answer. `error` is the failure itself where it was not the provider's word."""
         self.cooldowns.failed(key_of(model), refusal)
         self.attempts.append(Attempt(model, "failed", str(refusal), refusal, error=error))
@@ -210,12 +210,12 @@ class Failover:
         return min((rest.until_ms for rest in rests if rest is not None), default=None)
 
     @property
-    def unknown(self) -> Refusal | None:
+    def unknown(self) -> ProviderError | None:
         """Why the answer of a candidate is unknown: this request must not be repeated (RFC 9110 section 9.2.2)."""
         attempt = unanswered(self.attempts)
         return attempt.refusal if attempt is not None else None
 
-    def _unknown_at(self, model: CallableModel) -> Refusal | None:
+    def _unknown_at(self, model: CallableModel) -> ProviderError | None:
         """Why `model` must not be asked: the same provider may have answered, by its id or, under two ids, by its server."""
         attempt = unanswered([one for one in self.attempts if _are_of_one_provider(one.model, model)])
         return attempt.refusal if attempt is not None else None
@@ -284,10 +284,10 @@ _MOST: Final = 1_000
 
 
 @dataclass(slots=True)
-class Rest:
+class Cooldown:
     """One pause: what it is for, until when (wall ms), and the trial that is under way (monotonic seconds of its end)."""
 
-    refusal: Refusal
+    refusal: ProviderError
     until_ms: int
     began_ms: int
     failures: int
@@ -299,16 +299,16 @@ class Cooldowns:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._rests: dict[Key, Rest] = {}
+        self._rests: dict[Key, Cooldown] = {}
 
-    def resting(self, key: Key) -> Rest | None:
+    def resting(self, key: Key) -> Cooldown | None:
         """The pause that keeps `key` from being tried now, None where it may be. Asking makes no trial."""
         if not self._rests:
             return None
         held = [rest for rest in self._of(key) if self._holds(rest)]
         return max(held, key=lambda rest: rest.until_ms, default=None)
 
-    def left_ms(self, rest: Rest) -> int:
+    def left_ms(self, rest: Cooldown) -> int:
         """How long a pause goes on, in ms."""
         return max(0, rest.until_ms - self._clock.wall_ms())
 
@@ -329,7 +329,7 @@ class Cooldowns:
         for rest in self._of(key):
             rest.trial_until = 0.0
 
-    def failed(self, key: Key, refusal: Refusal) -> None:
+    def failed(self, key: Key, refusal: ProviderError) -> None:
         """It does not: a pause begins, or goes on where the request had set out before that one began."""
         self.gave_up(key)
         if refusal.kind not in _PAUSES:
@@ -342,14 +342,14 @@ class Cooldowns:
             until = max(until, earlier.until_ms)
         if earlier is None and len(self._rests) >= _MOST:
             del self._rests[min(self._rests, key=lambda each: self._rests[each].until_ms)]
-        self._rests[place] = Rest(refusal, until, now, failures)
+        self._rests[place] = Cooldown(refusal, until, now, failures)
 
-    def _of(self, key: Key) -> list[Rest]:
+    def _of(self, key: Key) -> list[Cooldown]:
         if not self._rests:
             return []
         return [rest for each in _keys(key) if (rest := self._rests.get(each)) is not None]
 
-    def _holds(self, rest: Rest) -> bool:
+    def _holds(self, rest: Cooldown) -> bool:
         waits = rest.began_ms <= self._clock.wall_ms() < rest.until_ms  # a clock that was set back ends it
         return waits or self._clock.monotonic() < rest.trial_until
 
@@ -358,7 +358,7 @@ def _keys(key: Key) -> tuple[Key, Key]:
     return (key[0], ""), key
 
 
-def _seconds(refusal: Refusal, failures: int, now_ms: int) -> float:
+def _seconds(refusal: ProviderError, failures: int, now_ms: int) -> float:
     first, longest = _PAUSES[refusal.kind]
     told = [refusal.retry_after] if refusal.retry_after is not None else []
     if refusal.resets_at is not None and refusal.resets_at > now_ms:

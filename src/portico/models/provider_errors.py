@@ -151,7 +151,7 @@ _OF_PLACE: Final = re.compile(r"\b(?:country|countries|region|territory|territor
 
 
 @dataclass(frozen=True, slots=True)
-class Refusal:
+class ProviderError:
     """Why one attempt brought no answer. `message` is safe to show, and whole up to `MESSAGE_LIMIT`; `str` shows its beginning.
 
     `code` is the provider's own number, `reply` what programs read of the provider's error, None where no answer came.
@@ -198,19 +198,19 @@ class Refusal:
 class AttemptFailed(Exception):
     """A candidate did not answer. `error` is the failure that a person is to see, if it was not the provider's word."""
 
-    def __init__(self, refusal: Refusal, error: PorticoError | None = None) -> None:
+    def __init__(self, refusal: ProviderError, error: PorticoError | None = None) -> None:
         super().__init__(str(refusal))
         self.refusal = refusal
         self.error = error
 
 
-def read_refusal(
+def read_provider_error(
     status: int,
     headers: Mapping[str, str],
     body: bytes,
     codes: Mapping[int, RefusalKind],
     *known: Secret | None,
-) -> Refusal:
+) -> ProviderError:
     """What an answer with this status and body, at most `BODY_LIMIT` bytes of it, means. `known` are never shown."""
     message, code = _said(body)
     answer = json_object(body) or {}
@@ -222,7 +222,7 @@ def read_refusal(
         kind = _kind_of_403(message, _error_words(answer))
     else:
         kind = _kind(meant, code, message, codes, _error_words(answer))
-    return Refusal(
+    return ProviderError(
         kind,
         shown(message, *known, limit=MESSAGE_LIMIT),
         status=status,
@@ -310,34 +310,34 @@ def _envelope_number(answer: Mapping[str, Any]) -> int | None:
     return number if isinstance(number, int) else None
 
 
-def refused_inside(body: bytes, codes: Mapping[int, RefusalKind]) -> bool:
+def is_error_body(body: bytes, codes: Mapping[int, RefusalKind]) -> bool:
     """Whether a body that came with HTTP 200 is an error all the same."""
-    return refused_in(json_object(body) or {}, codes)
+    return is_error_object(json_object(body) or {}, codes)
 
 
-def refused_in(answer: Mapping[str, Any], codes: Mapping[int, RefusalKind]) -> bool:
+def is_error_object(answer: Mapping[str, Any], codes: Mapping[int, RefusalKind]) -> bool:
     """As `refused_inside`, of the object in the body."""
     number = _envelope_number(answer)
     return number is not None and number != 0 and (number in codes or number == _NOT_AUTHORIZED or "choices" not in answer)
 
 
-def unreachable(error: NetworkError) -> Refusal:
+def unreachable(error: NetworkError) -> ProviderError:
     """What a failure on the way to a provider means, or before it."""
     if error.id in _NOT_SENT:
         return local_trouble(error)
     if not isinstance(error, AnswerUnknown):
-        return Refusal("unreachable", shown(str(error)))
+        return ProviderError("unreachable", shown(str(error)))
     kind: RefusalKind = "timeout" if error.timed_out else "answer-unknown"
-    return Refusal(kind, shown(error.why or error.message), unknown=True)
+    return ProviderError(kind, shown(error.why or error.message), unknown=True)
 
 
-def local_trouble(error: PorticoError) -> Refusal:
+def local_trouble(error: PorticoError) -> ProviderError:
     """What a failure on this machine means, before any provider was asked: nothing about the credential or the model."""
     if isinstance(error, LockBusy):
-        return Refusal("local", shown(str(error)), id=error.id, retry_after=_LOCK_WAIT_S)
+        return ProviderError("local", shown(str(error)), id=error.id, retry_after=_LOCK_WAIT_S)
     passes = isinstance(error, NetworkError) and error.id not in _NOT_SENT
     wait = getattr(error, "retry_after", None) or 0.0
-    return Refusal("local", shown(str(error)), id=error.id, retry_after=wait if passes else None)
+    return ProviderError("local", shown(str(error)), id=error.id, retry_after=wait if passes else None)
 
 
 def shown(text: str, *known: Secret | None, limit: int = _SHOWN_LIMIT) -> str:
@@ -423,7 +423,7 @@ _WRONG_ADDRESS: Final = (
 )
 
 
-def error_of(model: CallableModel, refusal: Refusal) -> PorticoError:
+def error_of(model: CallableModel, refusal: ProviderError) -> PorticoError:
     """The error for one model's refusal."""
     name, said = model.reference.provider, _provider_said(refusal)
     if refusal.kind == "unknown-model" and not model.listed:
@@ -517,7 +517,7 @@ _WORDS: Final = {
 }
 
 
-def _provider_said(refusal: Refusal) -> str:
+def _provider_said(refusal: ProviderError) -> str:
     if refusal.status is None:
         return refusal.message
     return f"{refusal.status}: {refusal.message}" if refusal.message else f"HTTP {refusal.status}"

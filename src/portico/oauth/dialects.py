@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 
-def asked(dialect: str, call: Callable[[], T], *, again: bool = True) -> T:
+def call_dialect(dialect: str, call: Callable[[], T], *, again: bool = True) -> T:
     """What a method of `dialect` returns.
 
     Raises:
@@ -89,7 +89,7 @@ def read_reply(dialect: str, reply: HttpReply, read: Callable[[HttpReply], T], *
         return cast("T", _cleared_grant(value, reply.secrets)) if isinstance(value, TokenGrant) else value
 
     try:
-        return asked(dialect, read_and_clear)
+        return call_dialect(dialect, read_and_clear)
     except PorticoError as error:
         hide_in(error, *reply.secrets, *_some_brought(_object(reply)))
         raise error from None
@@ -103,7 +103,7 @@ def make_request(dialect: str, make: Callable[[], FormRequest], *known: Secret |
             pass at the next try if `again`.
     """
     try:
-        return asked(dialect, make, again=again)
+        return call_dialect(dialect, make, again=again)
     except PorticoError as error:
         hide_in(error, *(secret for secret in known if secret is not None))
         raise error from None

@@ -13,7 +13,7 @@ from portico.oauth.device_flow import device_flow
 from portico.oauth.discovery import Getter, discover
 from portico.oauth.flow import DEFAULT_TIMEOUT_S, BrowserNotOpened, DeviceUnavailable, FlowContext, RedirectCaught
 from portico.util.clock import SystemClock
-from portico.util.tasks import helpers, let_go
+from portico.util.tasks import cancel_and_wait, helpers
 
 if TYPE_CHECKING:
     from portico.interfaces.authorization import OAuthServer, TokenDialect, TokenGrant
@@ -122,7 +122,7 @@ class _Run:
                 await asyncio.wait({browser}, timeout=_LAST_PAGE_S)
             decisive.result()
         finally:
-            await let_go(browser, device)
+            await cancel_and_wait(browser, device)
 
     def _still_to_decide(self, browser: asyncio.Task[None], device: asyncio.Task[None]) -> asyncio.Task[None]:
         """One of them has failed without a grant: the other, if it may still lead to the end, else the one that failed."""

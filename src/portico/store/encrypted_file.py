@@ -42,7 +42,7 @@ KEY_BYTES: Final = 32
 _NONCE_BYTES: Final = 12
 
 
-class SealError(ValueError):
+class DecryptionError(ValueError):
     """What was to be opened is damaged, or the key is not its key: GCM cannot tell the two apart."""
 
 
@@ -51,7 +51,7 @@ def new_key() -> bytes:
     return os.urandom(KEY_BYTES)
 
 
-def seal(key: bytes, plain: bytes, context: str) -> dict[str, str]:
+def encrypt(key: bytes, plain: bytes, context: str) -> dict[str, str]:
     """`plain` sealed; it opens with the same key and the same `context` only."""
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -59,7 +59,7 @@ def seal(key: bytes, plain: bytes, context: str) -> dict[str, str]:
     return {"nonce": to_base64(nonce), "data": to_base64(AESGCM(key).encrypt(nonce, plain, context.encode()))}
 
 
-def unseal(key: bytes, box: object, context: str) -> bytes:
+def decrypt(key: bytes, box: object, context: str) -> bytes:
     """What `seal` was given.
 
     Raises:
@@ -69,11 +69,11 @@ def unseal(key: bytes, box: object, context: str) -> bytes:
     from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
     if not isinstance(box, dict):
-        raise SealError("not a sealed box")
+        raise DecryptionError("not a sealed box")
     try:
         return AESGCM(key).decrypt(from_base64(box.get("nonce")), from_base64(box.get("data")), context.encode())
     except (InvalidTag, ValueError):
-        raise SealError("it does not open") from None
+        raise DecryptionError("it does not open") from None
 
 
 def to_base64(data: bytes) -> str:
@@ -88,14 +88,14 @@ def from_base64(text: object) -> bytes:
         SealError: it is no such text.
     """
     if not isinstance(text, str):
-        raise SealError("a base64 field is missing")
+        raise DecryptionError("a base64 field is missing")
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise SealError("a base64 field is damaged") from None
+        raise DecryptionError("a base64 field is damaged") from None
 
 
-def parse_sealed(data: bytes, path: Path) -> dict[str, object]:
+def parse_encrypted(data: bytes, path: Path) -> dict[str, object]:
     """The JSON of a sealed file.
 
     Raises:
@@ -105,7 +105,7 @@ def parse_sealed(data: bytes, path: Path) -> dict[str, object]:
     try:
         document = json.loads(data.decode("utf-8-sig"))
     except (ValueError, RecursionError):
-        raise SealError("not JSON") from None
+        raise DecryptionError("not JSON") from None
     version = document.get("v") if isinstance(document, dict) else None
     if type(version) is int and version > VERSION:
         raise StoreError(
@@ -115,11 +115,11 @@ def parse_sealed(data: bytes, path: Path) -> dict[str, object]:
             hint="upgrade; the file has not been touched",
         )
     if version != VERSION:
-        raise SealError("`v` is missing or wrong")
+        raise DecryptionError("`v` is missing or wrong")
     return dict(document)
 
 
-class SealedRecords:
+class EncryptedRecords:
     """Sealed records in a folder, one file for each user. Its name is a hash: users differ in case, and file systems may not."""
 
     def __init__(self, folder: Path, suffix: str, *, on_step: OnStep = no_step) -> None:
@@ -145,7 +145,7 @@ class SealedRecords:
         Raises:
             StoreError: it cannot be written; the one before stays.
         """
-        document = {"v": VERSION, "user": user, **seal(key, value.reveal().encode(), _record_context(user))}
+        document = {"v": VERSION, "user": user, **encrypt(key, value.reveal().encode(), _record_context(user))}
         write_private(self.path(user), json.dumps(document).encode(), on_step=self._on_step)
 
     def read(self, user: str, key: bytes) -> Secret | None:
@@ -159,7 +159,7 @@ class SealedRecords:
         if data is None:
             return None
         try:
-            return Secret(unseal(key, parse_sealed(data, path), _record_context(user)).decode())
+            return Secret(decrypt(key, parse_encrypted(data, path), _record_context(user)).decode())
         except ValueError as error:
             raise StoreError(
                 "record-damaged",
@@ -304,7 +304,7 @@ _SALT_BYTES: Final = 16
 _KEY_FILE: Final = "store.json"
 
 
-class SealedFileStore:
+class EncryptedFileStore:
     """One folder of sealed records and the key to them."""
 
     name: StoreName = "file"
@@ -315,7 +315,7 @@ class SealedFileStore:
         self._key_path = paths.sealed / _KEY_FILE
         self._lock_path = paths.locks / "sealed.lock"
         self._passphrase = passphrase
-        self._records = SealedRecords(paths.sealed, "sealed", on_step=on_step)
+        self._records = EncryptedRecords(paths.sealed, "sealed", on_step=on_step)
         self._opened: tuple[bytes, bytes] | None = None
 
     def get(self, user: str, fits: Fits | None = None) -> Secret | None:  # noqa: ARG002 - there is one copy
@@ -360,7 +360,7 @@ class SealedFileStore:
         remove_private(self._key_path)  # what a killed process has left of it
         for orphan in self._records.all():  # sealed with a key that is gone
             set_aside(orphan)
-        data = json.dumps({"v": VERSION, "kdf": stretched, **seal(derived, key, _context(stretched))}).encode()
+        data = json.dumps({"v": VERSION, "kdf": stretched, **encrypt(derived, key, _context(stretched))}).encode()
         write_private(self._key_path, data)
         self._opened = (data, key)
         return data
@@ -369,14 +369,14 @@ class SealedFileStore:
         if self._opened is not None and self._opened[0] == data:
             return self._opened[1]
         try:
-            document = parse_sealed(data, self._key_path)
+            document = parse_encrypted(data, self._key_path)
             stretched = _checked(document.get("kdf"))
             from_base64(document.get("data"))
-        except SealError as error:
+        except DecryptionError as error:
             raise self._damaged(str(error)) from None
         try:
-            key = unseal(self._stretched(stretched), document, _context(stretched))
-        except SealError:
+            key = decrypt(self._stretched(stretched), document, _context(stretched))
+        except DecryptionError:
             raise StoreError(
                 "passphrase-wrong",
                 "the passphrase does not open the sealed file store",
@@ -403,13 +403,13 @@ class SealedFileStore:
 
 def _checked(stretched: object) -> dict[str, Any]:
     if not isinstance(stretched, dict) or stretched.get("name") != "scrypt":
-        raise SealError("`kdf` is missing or wrong")
+        raise DecryptionError("`kdf` is missing or wrong")
     for name, most in _COST_LIMITS.items():  # a planted file could otherwise ask for all memory there is
         value = stretched.get(name)
         if type(value) is not int or not 0 < value <= most:
-            raise SealError(f"`kdf.{name}` is missing or wrong")
+            raise DecryptionError(f"`kdf.{name}` is missing or wrong")
     if stretched["n"] & (stretched["n"] - 1) or stretched["n"] == 1:
-        raise SealError("`kdf.n` is no power of two")
+        raise DecryptionError("`kdf.n` is no power of two")
     from_base64(stretched.get("salt"))
     return dict(stretched)
 
@@ -438,7 +438,7 @@ class LongRecordStore:
     def __init__(self, keyring: KeyringStore, folder: Path, *, may_seal: bool = True, on_step: OnStep = no_step) -> None:
         self._keyring = keyring
         self._may_seal = may_seal
-        self._sealed = SealedRecords(folder, "keyed", on_step=on_step)
+        self._sealed = EncryptedRecords(folder, "keyed", on_step=on_step)
         self._on_step = on_step
 
     @property
@@ -511,6 +511,6 @@ def _key_in(value: Secret, user: str) -> bytes:
         pointer = json.loads(value.reveal())
         if isinstance(pointer, dict) and pointer.get("sealed") == 1:
             return from_base64(pointer.get("key"))
-        raise SealError("not a pointer to a sealed record")
+        raise DecryptionError("not a pointer to a sealed record")
     except ValueError as error:
         raise StoreError("record-damaged", "the stored tokens are damaged", why=f"{user}: {error}") from None

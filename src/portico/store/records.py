@@ -53,7 +53,7 @@ class Failure:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Fence:
+class JournalEntry:
     """A refresh token that may be spent: the note of a refresh that was sent and whose outcome is not stored yet.
 
     `token` is the SHA-256 of the refresh token, in hex; `generation` that of the tokens it belongs to; `sends` how often it may
@@ -131,7 +131,7 @@ class Profile:
     default_model: str | None = None
     use_pending: bool = False
     failure: Failure | None = None
-    fence: Fence | None = None
+    fence: JournalEntry | None = None
     got: Moment | None = None
 
     @property
@@ -327,12 +327,12 @@ def _failure_from_json(value: JsonValue) -> Failure:
     return replace(failure, terminal=False) if may_pass else failure
 
 
-def _fence_to_json(fence: Fence) -> JsonObject:
+def _entry_to_json(fence: JournalEntry) -> JsonObject:
     return {**_to_json(fence), "sends": min(fence.sends, _SENDS_TOLD), _ALL_SENDS: fence.sends}
 
 
-def _fence_from_json(value: JsonValue) -> Fence:
-    fence = Fence(**_from_json(Fence, value, "fence"))
+def _entry_from_json(value: JsonValue) -> JournalEntry:
+    fence = JournalEntry(**_from_json(JournalEntry, value, "fence"))
     counted = _object(value, "fence").get(_ALL_SENDS)
     return fence if type(counted) is not int else replace(fence, sends=max(counted, fence.sends))
 
@@ -407,7 +407,7 @@ def _object(value: JsonValue, what: str) -> JsonObject:
 # Fields that are objects of their own: how each is read and written.
 _OBJECTS: Final[dict[str, tuple[Callable[[Any], JsonObject], Callable[[JsonValue], object]]]] = {
     "Failure": (_to_json, _failure_from_json),
-    "Fence": (_fence_to_json, _fence_from_json),
+    "JournalEntry": (_entry_to_json, _entry_from_json),
     "Moment": (_to_json, _moment_from_json),
 }
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from portico.store.encrypted_file import PassphraseSource
     from portico.store.keyring import KeyringStore
     from portico.store.profiles import IndexDraft
-    from portico.store.records import Failure, Fence, Profile, StoreName
+    from portico.store.records import Failure, JournalEntry, Profile, StoreName
     from portico.store.vault import Vault
     from portico.util.files import OnStep
     from portico.util.lock import FileLock
@@ -116,7 +116,7 @@ class RefreshTurn(Protocol):
     spent. The commit of new tokens takes the entry out; of a refresh that failed, `note_failure` says what is to stay.
     """
 
-    def note_sending(self, profile: Profile, entry: Fence) -> Profile:
+    def note_sending(self, profile: Profile, entry: JournalEntry) -> Profile:
         """Write `entry` into the refresh journal, durably, before the token is sent; the profile as it now is.
 
         Raises:
@@ -125,7 +125,7 @@ class RefreshTurn(Protocol):
         """
         ...
 
-    def note_failure(self, profile: Profile, failure: Failure, entry: Fence | None) -> None:
+    def note_failure(self, profile: Profile, failure: Failure, entry: JournalEntry | None) -> None:
         """Note why a refresh of `profile`'s tokens failed, and what the journal is to say from now on; nothing if they changed.
 
         Raises:
@@ -360,14 +360,14 @@ class _LocalTurn:
         self._index = index
         self._lock = lock
 
-    def note_sending(self, profile: Profile, entry: Fence) -> Profile:
+    def note_sending(self, profile: Profile, entry: JournalEntry) -> Profile:
         now = self._index.update(profile.id, _if_unchanged(profile, lambda now: replace(now, fence=entry)))
         if now is None or now.generation != profile.generation:
             message = f"newer tokens of {profile.id} were stored"
             raise GenerationChanged("generation-changed", message, hint="run the command again")
         return now
 
-    def note_failure(self, profile: Profile, failure: Failure, entry: Fence | None) -> None:
+    def note_failure(self, profile: Profile, failure: Failure, entry: JournalEntry | None) -> None:
         self._index.update(profile.id, _if_unchanged(profile, lambda now: replace(now, failure=failure, fence=entry)))
 
     def end(self) -> None:

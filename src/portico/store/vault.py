@@ -460,9 +460,9 @@ class Vault:
 
     def _open(self, name: StoreName, backend: str | None) -> RecordStore:
         if name == "file":
-            from portico.store.encrypted_file import PassphraseSource, SealedFileStore
+            from portico.store.encrypted_file import EncryptedFileStore, PassphraseSource
 
-            return SealedFileStore(self._paths, self._passphrase or PassphraseSource(self._env), on_step=self._on_step)
+            return EncryptedFileStore(self._paths, self._passphrase or PassphraseSource(self._env), on_step=self._on_step)
         from portico.store.encrypted_file import LongRecordStore
         from portico.store.keyring import KeyringStore
 

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from portico.models.usage import Usage
     from portico.paths import Paths
 
-# What came of a request that no provider has refused; else it is `portico.models.provider_errors.Refusal.word`.
+# What came of a request that no provider has refused; else it is `portico.models.provider_errors.ProviderError.word`.
 ANSWERED: Final = "answered"
 CUT: Final = "cut"
 LEFT: Final = "left"

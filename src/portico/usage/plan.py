@@ -15,7 +15,7 @@ from portico.models.catalog import Provider, host_of
 from portico.models.client import with_token
 from portico.models.credentials import of_profile
 from portico.models.endpoints import base_url_of, declared_hosts
-from portico.models.provider_errors import AttemptFailed, json_object, read_refusal, refused_inside
+from portico.models.provider_errors import AttemptFailed, is_error_body, json_object, read_provider_error
 from portico.secret import Secret
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from portico.interfaces.provider_spec import ProviderSpec
     from portico.models.credentials import Credential
     from portico.models.loader import ModelLoader
-    from portico.models.provider_errors import Refusal
+    from portico.models.provider_errors import ProviderError
     from portico.net.client import HttpClient
     from portico.store.records import Profile
 
@@ -63,7 +63,7 @@ def not_asked(account: PlanAccount) -> PlanReport:
     return PlanReport(account, "not-asked", why=why)
 
 
-def refused(account: PlanAccount, refusal: Refusal) -> PlanReport:
+def refused(account: PlanAccount, refusal: ProviderError) -> PlanReport:
     """The row of an account that the provider refuses to tell of."""
     said = _said(refusal)
     if refusal.kind == "no-plan":
@@ -76,7 +76,7 @@ def refused(account: PlanAccount, refusal: Refusal) -> PlanReport:
     )
 
 
-def unsure(account: PlanAccount, refusal: Refusal) -> PlanReport:
+def unsure(account: PlanAccount, refusal: ProviderError) -> PlanReport:
     """The row of an account of which only an endpoint has answered whose refusals are no verdict."""
     why = f"{_said(refusal)}; from this endpoint that proves nothing about the account, which may have a plan"
     message = f"The plan usage of {account.label} could not be read."
@@ -95,7 +95,7 @@ def failed(account: PlanAccount, error: PorticoError) -> PlanReport:
     return PlanReport(account, "failed", error=error)
 
 
-def _said(refusal: Refusal) -> str:
+def _said(refusal: ProviderError) -> str:
     """The provider's own words, with its number."""
     told = refusal.code is not None and str(refusal.code) not in refusal.message
     return f"{refusal} ({refusal.code})" if told else str(refusal)
@@ -236,11 +236,11 @@ class _Answer:
         return self.body.lstrip().startswith(b"<")
 
     def is_refusal(self, account: PlanAccount) -> bool:
-        return self.status != _OK or refused_inside(self.body, account.spec.error_codes)
+        return self.status != _OK or is_error_body(self.body, account.spec.error_codes)
 
 
-def _refusal(account: PlanAccount, answer: _Answer, key: Secret) -> Refusal:
-    return read_refusal(answer.status, answer.headers, answer.body, account.spec.error_codes, key)
+def _refusal(account: PlanAccount, answer: _Answer, key: Secret) -> ProviderError:
+    return read_provider_error(answer.status, answer.headers, answer.body, account.spec.error_codes, key)
 
 
 def _is_elsewhere(account: PlanAccount, url: str, answer: _Answer, key: Secret) -> bool:

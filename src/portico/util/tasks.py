@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from portico.interfaces.basics import Clock
 
 
-async def let_go(*tasks: asyncio.Task[Any]) -> None:
+async def cancel_and_wait(*tasks: asyncio.Task[Any]) -> None:
     """Cancel `tasks` and wait until they have ended; what they raise is of no interest any more."""
     for task in tasks:
         task.cancel()
@@ -28,7 +28,7 @@ async def first_of(*work: Coroutine[Any, Any, Any]) -> int:
     try:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
-        await let_go(*(task for task in tasks if not task.done()))
+        await cancel_and_wait(*(task for task in tasks if not task.done()))
     winner = min(tasks.index(task) for task in done)
     tasks[winner].result()
     return winner
@@ -44,7 +44,7 @@ async def helpers() -> AsyncIterator[Callable[[Coroutine[Any, Any, None]], None]
     try:
         yield lambda work: tasks.append(asyncio.create_task(work))
     finally:
-        await let_go(*tasks)
+        await cancel_and_wait(*tasks)
     for task in tasks:
         if not task.cancelled():
             task.result()
