@@ -18,7 +18,7 @@ from figures import Figure, compile_everything, environment, launcher
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from portico.usage.history import HistoryFile
+    from portico.usage.history_file import HistoryFile
 
 ROWS = 1_000_000
 ENTRIES = 5_000
@@ -70,7 +70,7 @@ def _asking(rounds: int) -> Figure:
 def _summing() -> list[Figure]:
     from portico.paths import Paths
     from portico.usage.cost import spending
-    from portico.usage.history import HistoryFile
+    from portico.usage.history_file import HistoryFile
 
     with tempfile.TemporaryDirectory(prefix="portico-bench-") as name:
         file = HistoryFile(Paths(Path(name) / "none", Path(name) / "state", "bench"), print)
@@ -92,7 +92,7 @@ def _plain(history: object) -> object:
 
 def _fill(file: HistoryFile) -> None:
     """A year of requests: twelve models, three tools, two accounts, and one in ten without a known price."""
-    from portico.usage.history import INSERT
+    from portico.usage.history_file import INSERT
 
     now, step = time.time_ns() // 1_000_000, 365 * 86_400_000 // ROWS
     pick = random.Random(7)
@@ -123,7 +123,8 @@ def _recording() -> Figure:
     from queue import SimpleQueue
 
     from portico.paths import Paths
-    from portico.usage.history import Entry, History
+    from portico.usage.entry import Entry
+    from portico.usage.history import History
 
     entry = Entry(at_ms=1, model="acme/one", credential="c", client="bench", api="openai-completions")
     with tempfile.TemporaryDirectory(prefix="portico-bench-") as name:

@@ -29,16 +29,16 @@ PASSED_ON: Final = frozenset(
     f"portico/{name}.py"
     for name in (
         *(
-            "auth/pause",
+            "auth/backoff",
             "cli/demo_keep",
             "config/document",
             "doctor/examination",
             "doctor/files",
             "doctor/finding",
             "doctor/models",
-            "gateway/front",
+            "gateway/api",
         ),
-        *("models/refusal_errors", "oauth/token_errors", "store/atomic", "usage/asking"),
+        *("models/provider_errors", "oauth/flow", "oauth/token_errors", "plugins/discovery", "usage/plan", "util/files"),
     )
 )
 

@@ -14,7 +14,7 @@ pytestmark = [
 
 _HEAD = """
 import asyncio, os, signal, sys, threading, time
-from portico import signals
+from portico.util import signals
 def send(number=signal.SIGTERM):
     os.kill(os.getpid(), number)
 def said(text):

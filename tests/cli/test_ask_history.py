@@ -18,7 +18,8 @@ from portico.models.provider_errors import ProviderError
 from portico.models.reference import ModelReference
 from portico.models.usage import Usage
 from portico.testing.canary import canary
-from portico.usage.history import COLUMNS, Entry, HistoryFile
+from portico.usage.entry import Entry
+from portico.usage.history_file import COLUMNS, HistoryFile
 from tests.minimax_session import GLOBAL
 
 M21, LIGHTNING = "minimax-portal/MiniMax-M2.1", "minimax-portal/MiniMax-M2.1-lightning"

@@ -10,7 +10,8 @@ import sys
 
 import pytest
 
-from portico.usage.history import Bounds, Entry, HistoryWriter
+from portico.usage.entry import Bounds, Entry
+from portico.usage.history_file import HistoryWriter
 from portico.util.clock import SystemClock
 from tests.minimax_session import GLOBAL, in_this_process
 

@@ -13,7 +13,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from portico.store.profiles import ProfileIndex
-from portico.usage.history import HistoryFile
+from portico.usage.history_file import HistoryFile
 from tests.e2e.terminal import CTRL_C
 from tests.minimax_session import GLOBAL, SIGN_IN
 

@@ -55,8 +55,8 @@ def of_the_walks() -> Iterator[Figure]:
 
 # Where the figures stand.
 MOST: Final = {
-    FILES: 295,
-    LINES: 47_116,
+    FILES: 297,
+    LINES: 47_147,
     SMALL: 14,
     CIRCLES: 0,
     TWICE: 19,
@@ -65,9 +65,9 @@ MOST: Final = {
     API: 44,
     WALK.format("auth token"): 22,
     WALK.format("config set"): 32,
-    WALK.format("gateway request"): 26,
+    WALK.format("gateway request"): 27,
     WALK.format("models list"): 52,
-    WALK.format("ask"): 68,
+    WALK.format("ask"): 70,
     WALK.format("onboard"): 93,
 }
 WANTED: Final = {

@@ -18,7 +18,7 @@ from portico.models.reference import ModelReference
 from portico.models.usage import Usage, list_price
 from portico.plugins.builtin.minimax import PROVIDER as MINIMAX
 from portico.plugins.builtin.vendors import ANTHROPIC
-from portico.usage.history import entry_of
+from portico.usage.entry import entry_of
 from tests.models.threaded_api import command, events, served
 
 M3 = next(model for model in MINIMAX.models if model.id == "MiniMax-M3").cost

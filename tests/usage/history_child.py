@@ -9,7 +9,8 @@ import sys
 from itertools import count
 
 from portico.paths import resolve_paths
-from portico.usage.history import Bounds, Entry, HistoryWriter
+from portico.usage.entry import Bounds, Entry
+from portico.usage.history_file import HistoryWriter
 from portico.util.clock import SystemClock
 
 

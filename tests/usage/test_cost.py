@@ -11,7 +11,8 @@ import pytest
 from portico.testing.clock import FakeClock
 from portico.usage import cost
 from portico.usage.cost import since, spending
-from portico.usage.history import Bounds, Entry, HistoryFile, HistoryWriter
+from portico.usage.entry import Bounds, Entry
+from portico.usage.history_file import HistoryFile, HistoryWriter
 
 
 def an_entry(**changes):

@@ -25,7 +25,9 @@ from portico.paths import STATE_ENV
 from portico.secret import Secret
 from portico.testing.canary import canary, in_text
 from portico.testing.clock import FakeClock
-from portico.usage.history import COLUMNS, MIGRATIONS, Bounds, Entry, History, HistoryFile, HistoryWriter, entry_of
+from portico.usage.entry import Bounds, Entry, entry_of
+from portico.usage.history import History
+from portico.usage.history_file import COLUMNS, MIGRATIONS, HistoryFile, HistoryWriter
 
 DAY_MS = 86_400_000
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from portico.errors import PorticoError, UsageError
 from portico.models.usage import Usage
-from portico.usage.history import ANSWERED, CUT, LEFT, entry_of
+from portico.usage.entry import ANSWERED, CUT, LEFT, entry_of
 
 if TYPE_CHECKING:
     from portico.cli.runtime import Runtime

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from portico.errors import ExitCode, UsageError
 from portico.onboarding.times import iso
 from portico.usage.cost import Spending, since, spending
-from portico.usage.history import HistoryFile
+from portico.usage.history_file import HistoryFile
 
 if TYPE_CHECKING:
     import argparse

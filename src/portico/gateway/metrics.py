@@ -20,7 +20,7 @@ from portico.gateway.keys import tool_of
 from portico.models.usage import Usage
 from portico.paths import FILE_MODE, make_private_folder
 from portico.secret import redact
-from portico.usage.history import ANSWERED, CUT, LEFT, entry_of
+from portico.usage.entry import ANSWERED, CUT, LEFT, entry_of
 from portico.util.files import file_error, read_end, replace, write_private
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from portico.gateway.forward import Call
     from portico.models.failover import Attempt
     from portico.models.loader import CallableModel, Passed
-    from portico.usage.history import Entry
+    from portico.usage.entry import Entry
 
 CONTENT_TYPE: Final = "text/plain; version=0.0.4"
 _SECONDS: Final = (0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)

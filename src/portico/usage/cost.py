@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 if TYPE_CHECKING:
     import sqlite3
 
-    from portico.usage.history import HistoryFile
+    from portico.usage.history_file import HistoryFile
 
 By = Literal["model", "profile", "client", "day"]
 Sums = tuple[Any, ...]  # in the order of the fields of `Spent`
