@@ -18,7 +18,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import os
 import stat
 import sys
@@ -167,7 +166,11 @@ def make_private_folder(folder: Path) -> Path:
 
 def _state_id(state: Path) -> str:
     folder = _true_path(state)
-    return "" if folder == _true_path(_unmoved_state()) else hashlib.sha256(os.fsencode(folder)).hexdigest()[:8]
+    if folder == _true_path(_unmoved_state()):
+        return ""
+    import hashlib  # milliseconds, which the usual folder does not cost
+
+    return hashlib.sha256(os.fsencode(folder)).hexdigest()[:8]
 
 
 def _true_path(path: Path) -> str:

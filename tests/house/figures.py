@@ -56,7 +56,7 @@ def of_the_walks() -> Iterator[Figure]:
 # Where the figures stand.
 MOST: Final = {
     FILES: 297,
-    LINES: 47_147,
+    LINES: 47_150,
     SMALL: 14,
     CIRCLES: 0,
     TWICE: 19,
