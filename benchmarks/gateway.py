@@ -1,9 +1,10 @@
-"""The gateway beside a plain pass-through: answers a second, time to the first byte, memory."""
+"""The gateway beside a plain pass-through: CPU time for a request, answers a second, time to the first byte, memory."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import os
 import statistics
 import subprocess
 import sys
@@ -40,6 +41,11 @@ class Server:
         fields = dict(line.split(":", 1) for line in text.splitlines()[1:])
         return sum(int(fields[name].split()[0]) for name in ("Private_Clean", "Private_Dirty"))
 
+    def cpu_s(self) -> float:
+        """Seconds of the processor so far, its own and the system's for it (proc_pid_stat(5))."""
+        fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
 
 def measure() -> list[Figure]:
     """Ratios to the floor; rates are given as the floor's over the gateway's, so that less is better everywhere."""
@@ -55,14 +61,16 @@ def measure() -> list[Figure]:
 
 def compared(gateway: Server, floor: Server, what: str, *, stream: bool, clients: int) -> list[Figure]:
     """Rate and first byte of one kind of request, the two servers taken in turns."""
-    rates, firsts = [], []
+    cpu, rates, firsts = [], [], []
     for number in range(ROUNDS + 1):
         lower, upper = (asked(server, stream=stream, clients=clients) for server in (floor, gateway))
         if number:  # the first round warms up
+            cpu.append(upper["cpu"] / lower["cpu"])
             rates.append(lower["rate"] / upper["rate"])
             firsts.append(upper["first"] / lower["first"])
     name = f"{what}, {clients} at once"
     return [
+        Figure(f"{name}: CPU time for a request", statistics.median(cpu), 1.5, "x", FLOOR),
         Figure(f"{name}: the floor's rate over ours", statistics.median(rates), 1.25, "x", FLOOR),
         Figure(f"{name}: time to the first byte", statistics.median(firsts), 1.5, "x", FLOOR),
     ]
@@ -73,8 +81,10 @@ def asked(server: Server, *, stream: bool, clients: int) -> Mapping[str, float]:
     body = json.dumps({"model": "bench/model", "stream": stream, "messages": MESSAGES}, separators=(",", ":"))
     given = json.dumps({"port": server.port, "body": body, "clients": clients, "seconds": SECONDS})
     command = [sys.executable, str(HERE / "gateway_load.py"), given]
+    before = server.cpu_s()
     done = subprocess.run(command, input=f"{server.key}\n", capture_output=True, text=True, check=True)
     found: dict[str, float] = json.loads(done.stdout)
+    found["cpu"] = (server.cpu_s() - before) / found["rate"]  # of the whole run, which is as long for both
     if found["failed"]:
         raise RuntimeError(f"{found['failed']} requests failed")
     return found
