@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 
@@ -35,22 +36,60 @@ async def test_broken_framing_in_the_middle_of_a_stream_cuts_it_though_the_conne
         response.close()
 
 
-@pytest.mark.requirement("E72")
-async def test_a_server_that_takes_nothing_of_a_large_body_is_given_up():
+@contextlib.asynccontextmanager
+async def takes_nothing(reply=b""):
+    """The URL of a server that says `reply` and reads nothing."""
     transports = []
 
     async def deaf(_reader, writer):
         writer.transport.pause_reading()
+        writer.write(reply)
         transports.append(writer.transport)
 
     server = await asyncio.start_server(deaf, "127.0.0.1", 0, limit=1024)
-    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/x"
-    async with HttpClient(silence_s=0.3) as http:
+    try:
+        yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/x"
+    finally:
+        server.close()
+        for transport in transports:
+            transport.abort()
+        await asyncio.sleep(0)
+
+
+async def let_go(http):
+    """Wait until none of the client's connections is open."""
+    async with asyncio.timeout(1):
+        while http._session.connector._left_open():
+            await asyncio.sleep(0.005)
+
+
+@pytest.mark.requirement("E72")
+async def test_a_server_that_takes_nothing_of_a_large_body_is_given_up():
+    async with takes_nothing() as url, HttpClient(silence_s=0.3) as http:
         with pytest.raises(AnswerUnknown, match="no answer in time"):
             async with asyncio.timeout(2.5):
                 await http.send(url, body=b"x" * (32 << 20), headers={})
-    server.close()
-    transports[0].abort()
+        await let_go(http)
+
+
+@pytest.mark.requirement("E72")
+async def test_what_such_a_server_has_not_taken_is_dropped_when_its_client_leaves():
+    async with takes_nothing() as url, HttpClient() as http:
+        asking = asyncio.create_task(http.send(url, body=b"x" * (32 << 20), headers={}))
+        await asyncio.sleep(0.1)
+        assert not asking.done()
+        asking.cancel()
+        await asyncio.wait([asking])
+        await let_go(http)
+
+
+@pytest.mark.requirement("E72")
+async def test_what_such_a_server_has_not_taken_is_dropped_after_its_early_response():
+    async with takes_nothing(answered({"error": "too long"}, status=413)) as url, HttpClient() as http:
+        async with await http.send(url, body=b"x" * (32 << 20), headers={}) as response:
+            assert (response.status, response.has_body) == (413, False)
+            assert (await response.read(1 << 16))[1]
+        await let_go(http)
 
 
 @pytest.mark.requirement("E84")

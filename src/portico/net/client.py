@@ -143,7 +143,7 @@ class HttpClient:
             NetworkError: it could not be sent.
             ConfigError: `endpoint-refused`: the URL may not be sent anything.
         """
-        sent = None if body is None else _Body((body,) if isinstance(body, bytes) else tuple(body), self._silence_s)
+        sent = None if body is None else _Body((body,) if isinstance(body, bytes) else tuple(body))
         route = self._routes.get(url)
         if route is None or route.until < time.monotonic():
             route = await self._route(url)
@@ -180,7 +180,7 @@ class HttpClient:
             return _not_elsewhere(await self._reply(url, {"Accept": "application/json"}, None))
 
     async def _reply(self, url: str, headers: Mapping[str, str], body: bytes | None) -> HttpReply:
-        sent = None if body is None else _Body((body,), self._silence_s)
+        sent = None if body is None else _Body((body,))
         route = await self._route_now(url)
         left_at_ms, left = self._clock.wall_ms(), self._clock.monotonic()
         try:
@@ -200,10 +200,6 @@ class HttpClient:
         text = b"".join(parts).decode("utf-8", errors="surrogateescape")
         return HttpReply(response.status, names, Secret(text), url, sent_at_ms, took_ms)
 
-    @property
-    def _silence_s(self) -> float:
-        return self._timeout.sock_read or 0.0
-
     async def _request(self, route: _Route, headers: Mapping[str, str], body: _Body | None) -> aiohttp.ClientResponse:
         """The response, or what aiohttp raises.
 
@@ -222,10 +218,12 @@ class HttpClient:
                 proxy=None if proxy is None else proxy.url,
                 proxy_headers=None if proxy is None or proxy.user is None else proxy.headers(),
             )
-        except aiohttp.ClientError:
+        except BaseException as error:
+            if body is not None:
+                body.abort()
+            if isinstance(error, ValueError) and not isinstance(error, aiohttp.ClientError):
+                raise header_breaks() from None
             raise
-        except ValueError:
-            raise header_breaks() from None
 
     async def _route(self, url: str) -> _Route:
         """How to reach the model API at `url`, once it has been seen that a credential may go there; both hold for half a minute.
@@ -387,6 +385,8 @@ class Response:
             self._end.remove_done_callback(self._lost)
         if self._response.content.at_eof():
             self._response.release()
+            if self._body is not None and not self._body.written:
+                self._body.abort()
             return
         connection = self._response.connection
         if connection is not None and connection.protocol is not None:
@@ -412,11 +412,11 @@ class _Body(aiohttp.Payload):
     `begun`: its first byte was given to an open connection, and the request's head with it. `written`: its last one was, too.
     """
 
-    def __init__(self, pieces: tuple[Buffer, ...], silence_s: float) -> None:
+    def __init__(self, pieces: tuple[Buffer, ...]) -> None:
         super().__init__(None)
         self._pieces = pieces
-        self._silence_s = silence_s
         self._size = sum(map(len, pieces))
+        self._transport: asyncio.Transport | None = None
         self.protocol: ResponseHandler | None = None
         self.begun = False
         self.written = False
@@ -431,15 +431,17 @@ class _Body(aiohttp.Payload):
         protocol = self.protocol
         if protocol is None or not protocol.is_connected():
             raise ConnectionResetError("ended before the request was sent")
-        self.begun = True
+        self.begun, self._transport = True, protocol.transport
         for piece in self._pieces:
-            if len(piece) <= _SLICE:
-                await writer.write(bytes(piece))
-                continue
             for at in range(0, len(piece), _SLICE):
                 protocol.start_timeout()  # a server that takes nothing more is silent
                 await writer.write(bytes(piece[at : at + _SLICE]))
         self.written, self._pieces = True, ()
+
+    def abort(self) -> None:
+        """Drop what has not gone out. aiohttp would close the connection once the server has taken it, which may be never."""
+        if self._transport is not None:
+            self._transport.abort()
 
     async def write(self, writer: AbstractStreamWriter) -> None:
         """As `write_with_length`, for older callers in aiohttp."""
