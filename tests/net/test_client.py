@@ -139,3 +139,18 @@ async def test_what_a_server_says_unasked_on_an_idle_connection_is_no_response_t
             await said.wait()
             await asyncio.sleep(0.02)  # the loop reads what was said
     assert acme.connections == 2
+
+
+@pytest.mark.requirement("E31")
+async def test_certificates_that_could_not_be_read_once_are_read_again_for_the_next_request(monkeypatch, tmp_path):
+    certificates = tmp_path / "authorities.pem"
+    certificates.mkdir()
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificates))
+    async with HttpClient() as http:
+        for _ in range(2):
+            with pytest.raises(NetworkError) as caught:
+                await http.warm_up("https://models.example")
+            assert caught.value.id == "certificates-unreadable"
+        certificates.rmdir()
+        certificates.write_text("")
+        await http.warm_up("https://models.example")

@@ -247,7 +247,7 @@ class HttpClient:
         # A context of our own: aiohttp makes its default one when it is imported, before SSL_CERT_FILE may be set.
         if not url.startswith("https:"):
             return True
-        if self._trust is None:
+        if self._trust is None or (self._trust.done() and self._trust.exception() is not None):
             self._trust = asyncio.create_task(asyncio.to_thread(trusted_certificates))
         return await asyncio.shield(self._trust)
 
