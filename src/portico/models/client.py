@@ -101,8 +101,8 @@ async def with_token(
     """What `send` returns for the profile's token. If the provider rejects that one, `send` is called once more with another.
 
     Every request to a provider goes by this rule, so that an ended token is one refresh however it is answered
-    (`refusal.rejects_token`). A token that somebody else has replaced meanwhile needs none. An API key cannot be replaced, so a
-    stored one is sent once. `may_refresh` is called before the second token is asked for.
+    (`provider_errors.rejects_token`). A token that somebody else has replaced meanwhile needs none. An API key cannot be
+    replaced, so a stored one is sent once. `may_refresh` is called before the second token is asked for.
 
     Raises:
         AttemptFailed: what `send` raised last.

@@ -1,6 +1,6 @@
 """Failover: which candidate is next when one does not answer, and which is left alone for a while.
 
-The candidates are the provider's other profiles, then the fallbacks, in their order. Nothing here asks a model: a `Round` is
+The candidates are the provider's other profiles, then the fallbacks, in their order. Nothing here asks a model: a `Failover` is
 one request's way through its candidates, and the caller that sends the request says what came of each. A request that the model
 itself calls wrong goes back to its sender. What a fallback calls wrong does not: a fallback may lack what the model has (one
 rejects the signed thinking of another provider with 400, openclaw#64840). So the next candidate is asked, and if none answers,
