@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import os
 import subprocess
@@ -24,7 +25,7 @@ from portico.testing.canary import in_text
 from tests.auth.conftest import account, clock
 from tests.auth.parts import PROFILE
 from tests.gateway.fronts import configure
-from tests.gateway.providers import DONE, answered, provider, streamed, word
+from tests.gateway.providers import DONE, STREAM_HEAD, answered, provider, streamed, word
 from tests.minimax_session import GLOBAL
 
 __all__ = ("account", "clock")
@@ -172,6 +173,25 @@ def test_an_engine_that_was_closed_starts_again(session):
         first = engine.run(token())
         engine.close()
         assert engine.run(token()) == first
+
+
+def test_a_token_is_refreshed_while_every_connection_to_models_is_in_use(session):
+    session.sign_in("--region", "global")
+    with closing(Engine(Installation(None))) as engine:
+
+        async def hangs(writer):
+            writer.write(STREAM_HEAD)
+            await asyncio.Event().wait()
+
+        async def refreshed():
+            held = await engine.broker.access(GLOBAL)
+            async with provider(hangs) as acme, contextlib.AsyncExitStack() as streams:
+                for _ in range(100):
+                    await streams.enter_async_context(await engine.http.send(f"{acme.base}/x", body=b"{}", headers={}))
+                return held, await engine.broker.access(GLOBAL, rejected_generation=held.generation)
+
+        held, fresh = engine.run(refreshed())
+    assert fresh.generation > held.generation
 
 
 PROGRAM = """

@@ -1,4 +1,4 @@
-"""One event loop on a thread of its own, with the broker and the HTTP client of this process's models.
+"""One event loop on a thread of its own, with the broker and the HTTP clients of this process's models.
 
 So one set of tokens serves synchronous callers, any number of threads and any event loop, and each refresh happens once.
 """
@@ -118,8 +118,9 @@ class Engine:
 
     async def _until_stopped(self, ready: Future[None]) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
-        async with self._installation.http() as self.http:
-            self.broker = self._installation.broker(self.http)
+        # A refresh has connections of its own: a program may have every other one in use, by answers that take minutes.
+        async with self._installation.http() as accounts, self._installation.http() as self.http:
+            self.broker = self._installation.broker(accounts)
             ready.set_result(None)
             await self._stop.wait()
             await self.broker.settle()
