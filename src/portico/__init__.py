@@ -5,13 +5,12 @@ For Python programs: `portico.load_model("minimax-portal/MiniMax-M2.1")`; `porti
 
 from __future__ import annotations
 
-from portico.version import __version__
-
 TYPE_CHECKING = False  # the command line imports this first, and `typing` is a visible part of what `auth token` costs
 if TYPE_CHECKING:
     from portico.library.loading import load_model as load_model
     from portico.library.model import Model as Model
     from portico.library.model import Reply as Reply
+    from portico.version import __version__ as __version__
 
 __all__ = ("Model", "Reply", "__version__", "load_model")
 
@@ -25,4 +24,8 @@ def __getattr__(name: str) -> object:
         from portico.library import model
 
         return getattr(model, name)
+    if name == "__version__":
+        from portico.version import __version__
+
+        return __version__
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
