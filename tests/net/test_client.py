@@ -154,3 +154,10 @@ async def test_certificates_that_could_not_be_read_once_are_read_again_for_the_n
         certificates.rmdir()
         certificates.write_text("")
         await http.warm_up("https://models.example")
+
+
+@pytest.mark.requirement("E84")
+async def test_a_form_with_what_is_no_text_is_sent_and_left_to_its_server_to_refuse():
+    async with provider(answered({"error": "invalid_grant"}, status=400)) as acme, HttpClient() as http:
+        reply = await http.post_form(FormRequest(f"{acme.base}/token", {"code": "a\udcffb"}), relocated={})
+    assert (reply.status, acme.requests[0].body) == (400, b"code=a%ED%B3%BFb")

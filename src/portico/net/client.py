@@ -165,7 +165,7 @@ class HttpClient:
         """
         url = check_endpoint_url(request.url, "endpoint")
         fields = {name: value.reveal() if isinstance(value, Secret) else value for name, value in request.form.items()}
-        body, headers = urlencode(fields).encode(), {"Content-Type": _FORM, **request.headers}
+        body, headers = urlencode(fields, errors="surrogatepass").encode(), {"Content-Type": _FORM, **request.headers}
         async with _deadline(timeout_s, url):
             reply = await self._reply(url, headers, body)
             place = _moved_to(reply)
