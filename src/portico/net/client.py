@@ -465,10 +465,7 @@ class Connections(aiohttp.TCPConnector):
         super().__init__(resolver=DaemonResolver(), limit=limit, keepalive_timeout=KEPT_S, socket_factory=self._new_socket)
 
     async def connect(self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout) -> Connection:  # noqa: ASYNC109 - aiohttp's name
-        """A connection for `req`. A kept one is used only if it is open, idle, and nothing has come since: its end, say.
-
-        aiohttp would take what a server has said unasked for the response to the next request.
-        """
+        """A connection for `req`. A kept one is used only if it is open, idle, and nothing has come since: its end, say."""
         while True:
             connection = await super().connect(req, traces, timeout)
             protocol = connection.protocol
@@ -478,7 +475,7 @@ class Connections(aiohttp.TCPConnector):
                 self._known.add(protocol)
                 if protocol.closed is not None:
                     protocol.closed.add_done_callback(_seen)
-            elif protocol.should_close or not _is_quiet(protocol):
+            elif protocol.should_close or not _is_quiet(protocol):  # aiohttp would take what has come for the next response
                 protocol.abort()
                 connection.close()
                 continue
