@@ -161,3 +161,16 @@ async def test_a_form_with_what_is_no_text_is_sent_and_left_to_its_server_to_ref
     async with provider(answered({"error": "invalid_grant"}, status=400)) as acme, HttpClient() as http:
         reply = await http.post_form(FormRequest(f"{acme.base}/token", {"code": "a\udcffb"}), relocated={})
     assert (reply.status, acme.requests[0].body) == (400, b"code=a%ED%B3%BFb")
+
+
+@pytest.mark.requirement("E31")
+@pytest.mark.parametrize("body", [b"{}", None])
+async def test_a_proxy_with_a_password_gets_it_for_plain_http_too(monkeypatch, body):
+    async with provider(answered(WHOLE)) as proxy, HttpClient() as http:
+        monkeypatch.setenv("HTTP_PROXY", f"http://me:pass@127.0.0.1:{proxy.port}")
+        for _ in range(2):
+            async with await http.send("http://models.lan/v1/x", body=body, headers={"x-api-key": "k"}) as response:
+                assert (await response.read(1 << 16))[1]
+    assert [each.path for each in proxy.requests] == ["http://models.lan/v1/x"] * 2
+    assert [each.header("proxy-authorization") for each in proxy.requests] == ["Basic bWU6cGFzcw=="] * 2
+    assert proxy.connections == 1

@@ -207,6 +207,8 @@ class HttpClient:
             NetworkError: `request-refused`: a header would break out of its line.
         """
         proxy = route.proxy
+        if proxy is not None and route.url.scheme == "http":  # aiohttp sends the proxy its headers with a CONNECT alone
+            headers = {**headers, **proxy.headers()}
         try:
             return await self._opened().request(
                 "GET" if body is None else "POST",
