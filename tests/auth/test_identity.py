@@ -12,9 +12,11 @@ import pytest
 
 from portico.errors import SignInNeeded, StoreError
 from portico.secret import Secret
-from portico.store.records import Tokens
+from portico.store.records import ApiKeyProfile, Tokens
+from portico.store.token_store import refresh_lock
 from portico.testing.authorization_server import CLIENT_ID, Fault, Gate
-from tests.auth.parts import PROFILE, a_profile
+from portico.util.lock import FileLock
+from tests.auth.parts import PROFILE, OffLoop, a_profile, until
 
 
 def answer(subject, **extra):
@@ -67,6 +69,42 @@ async def test_a_refresh_under_way_hands_out_no_token_of_another_account_of_the_
         with pytest.raises(StoreError, match="another account"):
             await caller
     assert (await broker.access(PROFILE)).token.reveal() == issued.access
+
+
+def store_a_key(account):
+    key = ApiKeyProfile(id=PROFILE, provider="minimax-portal", created_at=account.clock.wall_ms())
+    account.vault.commit(key, Tokens(Secret("sk-of-somebody"), None, None))
+
+
+@pytest.mark.parametrize("reply", [{}, {"status": 400, "body": '{"error":"invalid_grant"}'}], ids=["granted", "refused"])
+async def test_a_refresh_under_way_hands_out_no_api_key_that_was_stored_in_its_profiles_place(account, reply):
+    signed_in_as(account, "alice")
+    gate = Gate()
+    account.server.faults.add("/token", Fault(gate=gate, **reply))
+    broker = account.broker()
+    caller = asyncio.create_task(broker.access(PROFILE))
+    async with asyncio.timeout(5):
+        await gate.reached()
+        store_a_key(account)
+        gate.release()
+        with pytest.raises(StoreError, match="another account"):
+            await caller
+    assert (await broker.access(PROFILE)).token.reveal() == "sk-of-somebody"
+
+
+async def test_who_waits_for_another_process_to_refresh_is_handed_no_api_key_in_its_profiles_place(account):
+    signed_in_as(account, "alice")
+    broker = account.broker()
+    lock = OffLoop(FileLock(refresh_lock(account.paths, PROFILE).path))
+    lock.acquire(1)
+    caller = asyncio.create_task(broker.access(PROFILE))
+    async with asyncio.timeout(5):
+        await until(lambda: broker._flights)
+        store_a_key(account)
+        with pytest.raises(StoreError, match="another account"):
+            await caller
+    lock.release()
+    assert account.posts == 0
 
 
 @pytest.mark.parametrize("known", ["alice", None])

@@ -264,7 +264,7 @@ class Transactions:
         held = self.held(profile.id)
         if held.tokens.generation == wish.stale_generation or not self._usable(held):
             return False
-        check_same_account(wish.profile, held.account)
+        check_same_account(wish.profile, held.profile)
         adopted.append(Refreshed(held, posted=False))
         return True
 
@@ -278,7 +278,7 @@ class Transactions:
         held = self._settled(wish.profile.id, send)
         usable = self._usable(held)
         if held.tokens.generation != wish.stale_generation and usable:
-            check_same_account(wish.profile, held.account)
+            check_same_account(wish.profile, held.profile)
             return Refreshed(held, posted=False)
         refresh = held.tokens.refresh
         if refresh is None or (held.profile.failure is not None and held.profile.failure.terminal):
@@ -337,7 +337,7 @@ class Transactions:
         """Store what has just been given, or serve it from memory and say so wherever that can be said."""
         held = self._settled(profile.id, send)
         self.ages.now(held.profile)  # from here on its age is known, whatever is done to the wall clock
-        check_same_account(profile, held.account)
+        check_same_account(profile, held.profile)
         if held.stored:
             self.on_step("stored")
         else:
@@ -366,7 +366,7 @@ class Transactions:
         if terminal or isinstance(error, GenerationChanged):
             fresh = self.held(asked.profile.id, to_refresh=True)
             if fresh.tokens.generation != asked.tokens.generation and self._usable(fresh):
-                check_same_account(asked.account, fresh.account)
+                check_same_account(asked.account, fresh.profile)
                 return Refreshed(fresh, posted=terminal)
         if terminal:
             self.unstored.forget(asked.profile.id)

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Final
 
 from portico.auth.freshness import due_at, issued_at, own_time
 from portico.errors import StoreError
+from portico.store.records import OAuthProfile
 
 if TYPE_CHECKING:
     from portico.interfaces.basics import Clock
     from portico.secret import Secret
-    from portico.store.records import OAuthProfile, Profile
+    from portico.store.records import Profile
     from portico.store.token_store import ProfileTokens
 
 
@@ -66,15 +67,18 @@ class Ages:
         return max(self._clock.wall_ms(), wall + int((self._clock.monotonic() - monotonic) * 1000))
 
 
-def check_same_account(asked: OAuthProfile, found: OAuthProfile) -> None:
+def check_same_account(asked: OAuthProfile, found: Profile) -> None:
     """Refuse tokens that another server, client or region has given under the same name, or the same one to another account.
+
+    An API key under that name is another account too.
 
     Raises:
         StoreError: `account-changed`.
     """
     names = ("provider", "region", "issuer", "client_id")
-    changed = [name for name in names if getattr(asked, name) != getattr(found, name)]
-    if None not in {asked.subject, found.subject} and asked.subject != found.subject:
+    changed = [name for name in names if getattr(asked, name) != getattr(found, name, None)]
+    subject = found.subject if isinstance(found, OAuthProfile) else None
+    if None not in {asked.subject, subject} and asked.subject != subject:
         changed.append("account")
     if changed:
         raise StoreError(
