@@ -91,6 +91,20 @@ async def test_a_refresh_that_does_not_end_does_not_keep_a_sign_out_waiting_and_
     lock.release()
 
 
+async def test_a_sign_out_that_is_cancelled_while_it_waits_for_a_refresh_keeps_no_later_one_out(account, bench):
+    account.sign_in()
+    lock = OffLoop(refresh_lock(account.paths, PROFILE))
+    lock.acquire(1)
+    leaving = asyncio.create_task(sign_out(bench, PROFILE, account.http, agreed=account.index.get(PROFILE)))
+    await asyncio.sleep(0.05)
+    leaving.cancel()
+    await asyncio.wait([leaving])
+    lock.release()
+    await asyncio.sleep(0.05)  # the thread that waited has the turn by now, and nobody to use it for
+    await until(lock.try_acquire)
+    lock.release()
+
+
 @pytest.mark.requirement("E47")
 async def test_a_lock_that_cannot_be_opened_is_not_taken_for_another_process(account, bench):
     account.sign_in()

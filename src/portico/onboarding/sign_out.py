@@ -5,6 +5,7 @@ Where a copy cannot be deleted, the entry stays as an unfinished sign-out, which
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from dataclasses import dataclass, replace
 from functools import partial
@@ -14,7 +15,7 @@ from portico.auth.freshness import Uses
 from portico.errors import LockBusy, PorticoError, StoreError
 from portico.store.records import SIGN_OUT_UNFINISHED, ApiKeyProfile, Failure, OAuthProfile
 from portico.store.token_store import GenerationChanged
-from portico.util.threads import off_loop
+from portico.util.threads import off_loop, start_off_loop
 
 if TYPE_CHECKING:
     from portico.interfaces.authorization import FormPoster, OAuthServer, TokenDialect
@@ -69,7 +70,7 @@ async def sign_out(bench: Workbench, profile_id: str, http: FormPoster, *, agree
     """
     is_key = isinstance(agreed, ApiKeyProfile)
     # Nobody refreshes a key.
-    turn, may_be_left = (None, None) if is_key else await off_loop(partial(_turn, bench, profile_id))
+    turn, may_be_left = (None, None) if is_key else await _turn_of_this_call(bench, profile_id)
     try:
         not_revoked: str | None = None
         for left in reversed(range(_ROUNDS)):
@@ -139,6 +140,22 @@ def _note_unfinished(bench: Workbench, profile_id: str, generation: int | None) 
 
 def _unfinished(bench: Workbench) -> Failure:
     return Failure(bench.clock.wall_ms(), SIGN_OUT_UNFINISHED, "Its tokens could not be deleted.", terminal=True)
+
+
+async def _turn_of_this_call(bench: Workbench, profile_id: str) -> tuple[RefreshTurn | None, str | None]:
+    """`_turn`, which a caller that is cancelled does not keep: its thread may get the turn after that."""
+    begun = start_off_loop(partial(_turn, bench, profile_id))
+    try:
+        return await asyncio.shield(begun)
+    except asyncio.CancelledError:
+        begun.add_done_callback(_end_turn)
+        raise
+
+
+def _end_turn(begun: asyncio.Future[tuple[RefreshTurn | None, str | None]]) -> None:
+    turn, _ = begun.result()
+    if turn is not None:
+        turn.end()
 
 
 def _turn(bench: Workbench, profile_id: str) -> tuple[RefreshTurn | None, str | None]:
