@@ -55,7 +55,7 @@ class Secret:
         self._value = value
 
     def reveal(self) -> str:
-        """The text itself: for the wire, the vault and the one command made to print it."""
+        """The text itself: for the wire, the token store and the one command made to print it."""
         return self._value
 
     def __repr__(self) -> str:

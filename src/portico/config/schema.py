@@ -42,7 +42,7 @@ class AuthProfile:
 
 @dataclass(frozen=True, slots=True)
 class AuthConfig:
-    """`auth`. `order` lists a provider's profiles as they are tried. Without `store` the vault chooses the token store."""
+    """`auth`. `order` lists a provider's profiles as they are tried. Without `store` it is the one that worked last."""
 
     profiles: Mapping[str, AuthProfile] = field(default_factory=dict)
     order: Mapping[str, tuple[str, ...]] = field(default_factory=dict)

@@ -2,8 +2,8 @@
 
 Everything that can be asked is asked first, and everything that can be refused is refused before a browser opens. Nothing but the
 probe of the store is written before the provider has granted something: an interrupt until then leaves all as it was. Between the
-vault's commit and the config's write the profile carries `config_pending`, so that a run which is killed there is finished by the
-next one.
+commit of the tokens and the config's write the profile carries `config_pending`, so that a run which is killed there is finished
+by the next one.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Keeping what a finished sign-in brought: the vault, then the index, and never a lost token.
+"""Keeping what a finished sign-in brought: the tokens, then the profile, and never a lost token.
 
 A store that fails now was fine when it was probed. The tokens stay in memory while it is tried again; a person is then offered
 the other store, and where nobody can be asked the grant is given back to the provider, so that no live token is left with nobody.
