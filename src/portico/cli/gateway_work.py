@@ -37,7 +37,8 @@ _SAME_LOOKS = 3
 _VERSION = re.compile(r'^__version__ = "([^"\n]+)"$', re.MULTILINE)
 # All that a request, a refresh, or a change of the config, the sign-ins or the keys runs through.
 _PACKAGES = ("auth", "config", "gateway", "interfaces", "models", "net", "oauth", "plugins", "services", "store", "usage", "util")
-# What a store of credentials imports when it is opened, as far as this system has it; and what prints the first line.
+# What a store of credentials imports when it is opened, as far as this system has it; what prints the first line; and what a
+# plugin imports that is switched on later.
 _LATER = (
     "cryptography.hazmat.backends.openssl.backend",
     "cryptography.hazmat.primitives.ciphers.aead",
@@ -46,6 +47,7 @@ _LATER = (
     "jeepney.io.blocking",
     "keyring.backend",
     "portico.cli.wrapping",
+    "portico.plugin_api",
     "secretstorage.util",
 )
 _MAY_HAVE_CHANGED = frozenset({"unknown-dialect", "plugin-disabled"})
