@@ -33,7 +33,6 @@ if TYPE_CHECKING:
 _TOKEN: Final = re.compile(r"[!#$%&'*+.^`|~\w-]+", re.ASCII)
 _LINE_BREAK: Final = re.compile(r"[\r\n\0]")
 _NEAR_MISS: Final = 0.75
-_ABSENT: Final = object()
 _NOT_EMPTY: Final = "must be a string that is not empty"
 _UNREAD: Final = "is not read here: keep secrets out of this file"
 
