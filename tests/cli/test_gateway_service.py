@@ -14,6 +14,7 @@ import pytest
 
 from portico.gateway.state import running
 from portico.store.profiles import ProfileIndex
+from portico.testing.canary import canary
 from tests.gateway.parts import get, status_of
 from tests.needs import needs
 from tests.services import little_systemd
@@ -103,6 +104,18 @@ def test_a_gateway_that_runs_already_gives_way_to_the_service_and_its_port_is_th
     refused = systemd.run("gateway", "start", "--port", "18999")
     assert refused.returncode == 2
     assert "portico config set gateway.port 18999" in refused.stderr
+
+
+def test_a_sign_in_gives_an_installed_gateway_the_passphrase_that_it_does_not_have_and_the_port_stays(systemd):
+    placed = told(systemd, "install")  # before there is a sealed file store
+    systemd.store = ("--store", "file")
+
+    systemd.env["PORTICO_PASSPHRASE"] = canary("passphrase")
+    done = systemd.sign_in("--region", "global")
+
+    after = running(systemd.paths)
+    assert "it was restarted" in str(done)
+    assert (after.port, after.opens_sealed, after.pid != placed["pid"]) == (placed["port"], True, True)
 
 
 def test_a_gateway_that_runs_for_a_tool_goes_on_when_the_service_is_uninstalled(systemd, tmp_path):

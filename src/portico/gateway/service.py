@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from portico.errors import NetworkError, StoreError
 from portico.gateway.control import same_installation, uses_encrypted_file
@@ -20,12 +20,20 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from portico.installation import Installation
+    from portico.paths import Paths
     from portico.services.service import Manager
 
 _CERTIFICATES: Final = ("SSL_CERT_FILE", "SSL_CERT_DIR")
 
 
-def a_service(here: Installation, name: str, description: str, *, verb: Verb, words: tuple[str, ...], log: Path) -> Service:
+class HasPaths(Protocol):
+    """An installation, as far as its folders are concerned."""
+
+    @property
+    def paths(self) -> Paths: ...
+
+
+def a_service(here: HasPaths, name: str, description: str, *, verb: Verb, words: tuple[str, ...], log: Path) -> Service:
     """The service that runs `words` as a command of this installation, as far as its files are concerned."""
     full_name = f"portico-{name}{f'-{here.paths.state_id}' if here.paths.state_id else ''}"
     command = tuple(portico_command(*words))
@@ -145,7 +153,7 @@ def take_away(service: Service, here: Installation) -> tuple[bool, bool]:
     return False, had_file
 
 
-def gateway_service(here: Installation) -> Service:
+def gateway_service(here: HasPaths) -> Service:
     """The gateway by its names alone."""
     verb, words = Verb("gateway install", "gateway uninstall"), ("gateway", "run")
     description = "Portico: models for the tools of this machine"

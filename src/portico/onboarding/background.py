@@ -50,9 +50,32 @@ def _kept_by_the_one_that_runs(bench: Workbench) -> str:
     try:
         state = running(bench.paths)
         if state is not None and control.lacks_passphrase(bench.paths, state):
-            control.restart(bench.paths, port=state.port, passphrase=bench.passphrase, env=bench.env, store=bench.store_choice())
+            _restart(bench, state.port)
             return "the gateway keeps it fresh; it was restarted, since it did not have the passphrase of the token store"
     except PorticoError as error:
         bench.out.warn(f"The gateway was not restarted with the passphrase of the token store: {error}")
         return f"the gateway cannot refresh it before it is restarted: {bench.program} gateway restart"
     return "the gateway that runs keeps it fresh"
+
+
+def _restart(bench: Workbench, port: int) -> None:
+    """Start the gateway anew with the passphrase, on its port.
+
+    A service manager would neither let go of the port that it keeps, nor know the passphrase: until the next login it stops its
+    service.
+
+    Raises: as `control.restart`.
+        ConfigError: `service-failed`.
+    """
+    from portico.gateway import control
+    from portico.gateway.service import gateway_service
+    from portico.services.manager import manager_here
+
+    store, manager, service = bench.store_choice(), manager_here(bench.env), gateway_service(bench)
+    if manager is None or not manager.path(service).exists():
+        control.restart(bench.paths, port=port, passphrase=bench.passphrase, env=bench.env, store=store)
+        return
+    control.passphrase_for(bench.paths, bench.passphrase, bench.env, store)  # before anything is stopped
+    manager.stop(service)
+    control.stop(bench.paths)
+    control.start(bench.paths, port=port, passphrase=bench.passphrase, env=bench.env, store=store)
