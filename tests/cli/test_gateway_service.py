@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 import socket
 import subprocess
 import sys
@@ -15,7 +17,7 @@ import pytest
 from portico.gateway.state import running
 from portico.store.profiles import ProfileIndex
 from portico.testing.canary import canary
-from tests.gateway.parts import get, status_of
+from tests.gateway.parts import get, status_of, wait_until
 from tests.needs import needs
 from tests.services import little_systemd
 
@@ -116,6 +118,16 @@ def test_a_sign_in_gives_an_installed_gateway_the_passphrase_that_it_does_not_ha
     after = running(systemd.paths)
     assert "it was restarted" in str(done)
     assert (after.port, after.opens_sealed, after.pid != placed["pid"]) == (placed["port"], True, True)
+
+
+def test_the_port_that_the_service_manager_keeps_is_nobody_elses(systemd):
+    placed = told(systemd, "install")
+    os.kill(placed["pid"], signal.SIGKILL)
+    wait_until(lambda: running(systemd.paths) is None)
+
+    findings = json.loads(systemd.run("doctor", "--json", env={"PORTICO_GATEWAY_PORT": None}).stdout)["findings"]
+
+    assert "port-taken" not in [found["id"] for found in findings]
 
 
 def test_a_gateway_that_runs_for_a_tool_goes_on_when_the_service_is_uninstalled(systemd, tmp_path):
