@@ -109,6 +109,13 @@ def test_the_port_of_a_service_is_kept_by_a_socket_that_the_service_needs(servic
     assert [*folder.iterdir()] == []
 
 
+def test_only_a_service_whose_clients_wait_at_its_port_is_started_again_soon(service):
+    assert "RestartSec=30\n" in systemd_unit(service), (
+        "what fails at once, as where a keyring stays locked, has time until it fails again"
+    )
+    assert "RestartSec=5\n" in systemd_unit(replace(service, port=18444))
+
+
 def test_a_service_that_is_started_with_another_port_has_its_socket_moved_first(service, program, tmp_path):
     manager = Systemd(program("systemctl"))
     manager.install(replace(service, port=18444))

@@ -30,7 +30,7 @@ Type=notify
 NotifyAccess=main
 {environment}ExecStart={command}
 Restart=on-failure
-RestartSec=5
+RestartSec={pause}
 # How a gateway ends once another version of Portico is installed, which is then started.
 SuccessExitStatus=75
 RestartForceExitStatus=75
@@ -50,6 +50,9 @@ TimeoutStopSec=80
 [Install]
 WantedBy=default.target
 """
+# Seconds until a service is started again: what has failed will hardly do better at once, but clients wait at a kept port.
+_PAUSE_S: Final = 30
+_PAUSE_WITH_PORT_S: Final = 5
 _SOCKET: Final = """\
 # Written by `portico {install}`; `portico {uninstall}` takes it away. Its service is not to lose a connection while it restarts.
 [Unit]
@@ -177,6 +180,7 @@ def systemd_unit(service: Service) -> str:
         install=service.verb.install,
         uninstall=service.verb.uninstall,
         description=service.description,
+        pause=_PAUSE_S if service.port is None else _PAUSE_WITH_PORT_S,
         environment=environment,
         command=" ".join(_quoted(word).replace("$", "$$") for word in service.command),
     )
