@@ -1,7 +1,7 @@
-"""Which plugins there are, whether each is on, and what code it has; no plugin is imported for it.
+"""Which plugins there are, whether each is on, and whose code it has; no plugin is imported for it.
 
 Plugins are found by their manifests: in paths from the config, in installed distributions, and in the bundle. Whether one is on
-is decided by the first rule that applies. A long-lived process compares the code that would run now with what it has imported.
+is decided by the first rule that applies. Code that another user can change is never used.
 """
 
 from __future__ import annotations
