@@ -130,13 +130,30 @@ def test_the_port_that_the_service_manager_keeps_is_nobody_elses(systemd):
     assert "port-taken" not in [found["id"] for found in findings]
 
 
-def test_a_gateway_that_runs_for_a_tool_goes_on_when_the_service_is_uninstalled(systemd, tmp_path):
+def sign_in_with_a_passphrase_in_a_file(session, tmp_path):
     passphrase = tmp_path / "passphrase"
     passphrase.write_text("of no keyring\n", encoding="utf-8")
     passphrase.chmod(0o600)
-    systemd.env = {name: value for name, value in systemd.env.items() if name != "PORTICO_PASSPHRASE"}
-    systemd.env["PORTICO_PASSPHRASE_FILE"], systemd.store = str(passphrase), ("--store", "file")
-    systemd.sign_in("--region", "global")
+    session.env = {name: value for name, value in session.env.items() if name != "PORTICO_PASSPHRASE"}
+    session.env["PORTICO_PASSPHRASE_FILE"], session.store = str(passphrase), ("--store", "file")
+    session.sign_in("--region", "global")
+
+
+def test_a_tool_uses_the_service_whose_port_is_kept_also_while_its_gateway_is_between_two_processes(systemd, tmp_path):
+    sign_in_with_a_passphrase_in_a_file(systemd, tmp_path)
+    placed = told(systemd, "install")
+    os.kill(placed["pid"], signal.SIGKILL)
+    wait_until(lambda: running(systemd.paths) is None)
+
+    note = "import os, sys; open(sys.argv[1], 'w').write(os.environ['OPENAI_BASE_URL'])"
+    systemd.ok("exec", "--", sys.executable, "-c", note, str(tmp_path / "used"))
+
+    assert f":{placed['port']}/" in (tmp_path / "used").read_text()
+    assert running(systemd.paths).port == placed["port"], "and it goes on when the tool has ended"
+
+
+def test_a_gateway_that_runs_for_a_tool_goes_on_when_the_service_is_uninstalled(systemd, tmp_path):
+    sign_in_with_a_passphrase_in_a_file(systemd, tmp_path)
     told(systemd, "install")
     told(systemd, "stop")
     words = [sys.executable, "-m", "portico", "exec", "--", sys.executable, "-uc", "print('ready'); input()"]

@@ -7,9 +7,10 @@ it. Each key has a lock of its name, which goes with the process that waits for 
 from __future__ import annotations
 
 import os
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
+from portico.errors import ConfigError
 from portico.gateway.keys import name_for, tool_of
 
 if TYPE_CHECKING:
@@ -65,9 +66,37 @@ def _running(rt: Runtime) -> GatewayState:
     present = running(rt.paths)
     if present is not None:
         return present
+    with suppress(ConfigError):  # of a gateway of the tool's own more can be told
+        kept = _start_kept(rt)
+        if kept is not None:
+            return kept
     state = control.start(rt.paths, port=_free_port(rt), passphrase=rt.passphrase, env=rt.env, store=rt.store_choice())
     write_private(_note(rt), state.instance.encode(), durable=False)
     return state
+
+
+def _start_kept(rt: Runtime) -> GatewayState | None:
+    """The installed gateway, if its manager keeps its port open: it is between two processes, and another one could not start.
+
+    Raises:
+        ConfigError: `service-failed`, `gateway-failed`: the port is not its manager's after all.
+    """
+    from portico.gateway.control import READY_S, wait_until_running
+    from portico.gateway.port import PortTaken, bound
+    from portico.gateway.service import gateway_service, with_configured_port
+    from portico.services.manager import manager_here
+
+    manager, service = manager_here(rt.env), with_configured_port(gateway_service(rt), rt)
+    if manager is None or service.port is None or not (manager.path(service).exists() and manager.keeps_port(service)):
+        return None
+    try:
+        bound(service.port).close()
+    except PortTaken as taken:
+        if taken.owner is None or taken.owner.is_other_user:
+            return None
+        manager.start(service)
+        return wait_until_running(rt.paths, READY_S)
+    return None
 
 
 def _free_port(rt: Runtime) -> int:
