@@ -145,6 +145,7 @@ def test_a_tool_uses_the_service_whose_port_is_kept_also_while_its_gateway_is_be
     os.kill(placed["pid"], signal.SIGKILL)
     wait_until(lambda: running(systemd.paths) is None)
 
+    assert f":{placed['port']}/" in systemd.ok("env", env={"PORTICO_GATEWAY_PORT": None})
     note = "import os, sys; open(sys.argv[1], 'w').write(os.environ['OPENAI_BASE_URL'])"
     systemd.ok("exec", "--", sys.executable, "-c", note, str(tmp_path / "used"))
 

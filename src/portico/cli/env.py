@@ -46,6 +46,7 @@ def env(args: argparse.Namespace, rt: Runtime) -> int:
     from portico.gateway import control
     from portico.gateway.client_env import variables
     from portico.gateway.port import PortTaken, bound, configured_port
+    from portico.gateway.service import kept_service
     from portico.util.children import without_proxy
 
     model = tool_model(rt, args.model)
@@ -55,8 +56,9 @@ def env(args: argparse.Namespace, rt: Runtime) -> int:
         try:
             bound(configured_port(rt)).close()
         except PortTaken as taken:
-            # A gateway that does not answer may have the port itself.
-            if condition == "stopped" or taken.owner is None or taken.owner.is_other_user:
+            # A gateway that does not answer may have the port itself, and a service manager keeps it while there is none.
+            hers = taken.owner is None or taken.owner.is_other_user
+            if hers or (condition == "stopped" and kept_service(rt, configured_port(rt)) is None):
                 raise
     keys = gateway_keys(rt)
     keys.ensure_one()

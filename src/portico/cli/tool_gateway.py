@@ -83,17 +83,18 @@ def _start_kept(rt: Runtime) -> GatewayState | None:
     """
     from portico.gateway.control import READY_S, wait_until_running
     from portico.gateway.port import PortTaken, bound
-    from portico.gateway.service import gateway_service, with_configured_port
-    from portico.services.manager import manager_here
+    from portico.gateway.service import kept_service
 
-    manager, service = manager_here(rt.env), with_configured_port(gateway_service(rt), rt)
-    if manager is None or service.port is None or not (manager.path(service).exists() and manager.keeps_port(service)):
+    port = rt.settings.config.gateway.port
+    kept = kept_service(rt, port)
+    if kept is None:
         return None
     try:
-        bound(service.port).close()
+        bound(port).close()
     except PortTaken as taken:
         if taken.owner is None or taken.owner.is_other_user:
             return None
+        manager, service = kept
         manager.start(service)
         return wait_until_running(rt.paths, READY_S)
     return None

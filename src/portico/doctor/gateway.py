@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from portico.doctor.finding import Found, Saw, Skipped, of_error
@@ -18,7 +17,6 @@ if TYPE_CHECKING:
 
     from portico.doctor.finding import Seen
     from portico.doctor.patient import Patient
-    from portico.installation import Installation
     from portico.services.service import Service
 
 _FLOOR: Final = re.compile(r"^([A-Za-z0-9._-]+)\s*>=\s*([0-9.]+)")
@@ -28,6 +26,7 @@ def running(patient: Patient) -> Iterator[Seen]:
     """A gateway that does not answer, or whose port another program has."""
     from portico.gateway import control
     from portico.gateway.port import PortTaken, bound, configured_port
+    from portico.gateway.service import kept_service
 
     here = patient.here
     condition, state = control.status(here.paths)
@@ -52,19 +51,10 @@ def running(patient: Patient) -> Iterator[Seen]:
     except PortTaken as error:
         is_hers = error.owner is not None and error.owner.is_other_user
         # A gateway that does not answer may have the port itself, and a service manager keeps it while there is none.
-        if is_hers or not (condition == "unresponsive" or _is_kept(here, port)):
+        if is_hers or not (condition == "unresponsive" or kept_service(here, port)):
             yield of_error(error, level="error" if is_hers else "warning")
     except PorticoError as error:
         yield of_error(error, level="warning")
-
-
-def _is_kept(here: Installation, port: int) -> bool:
-    """Whether the gateway is installed as a service whose manager keeps this port."""
-    from portico.gateway.service import gateway_service
-    from portico.services.manager import manager_here
-
-    manager, service = manager_here(here.env), replace(gateway_service(here), port=port)
-    return manager is not None and manager.path(service).exists() and manager.keeps_port(service)
 
 
 def service_file(patient: Patient) -> Iterator[Seen]:

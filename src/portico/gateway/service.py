@@ -178,6 +178,14 @@ def with_configured_port(service: Service, here: Installation) -> Service:
     return replace(service, port=here.settings.config.gateway.port or None)
 
 
+def kept_service(here: Installation, port: int) -> tuple[Manager, Service] | None:
+    """The installed gateway, if this is the port that its manager keeps open, also between two processes; with the manager."""
+    manager, service = manager_here(here.env), replace(gateway_service(here), port=port)
+    if port == 0 or manager is None or not (manager.path(service).exists() and manager.keeps_port(service)):
+        return None
+    return manager, service
+
+
 def usable_manager(here: Installation) -> tuple[Manager | None, str]:
     """The service manager of this system, or None and why there is none that could be used."""
     manager = manager_here(here.env)
