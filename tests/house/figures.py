@@ -56,8 +56,8 @@ def of_the_walks() -> Iterator[Figure]:
 # Where the figures stand.
 MOST: Final = {
     FILES: 297,
-    LINES: 47_150,
-    SMALL: 14,
+    LINES: 47_257,
+    SMALL: 13,
     CIRCLES: 0,
     TWICE: 19,
     IDS: 249,
