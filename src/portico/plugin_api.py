@@ -72,8 +72,8 @@ from portico.urls import is_loopback, why_not_a_safe_url
 if TYPE_CHECKING:
     from portico.oauth.reply_reader import ReplyReader
     from portico.oauth.standard import StandardDialect
-    from portico.oauth.token_errors import plain_text
     from portico.plugins.builtin import built_in, built_in_plans
+    from portico.util.text import plain_text
 
 __all__ = [  # noqa: RUF022 - by topic
     # hooks
@@ -136,7 +136,7 @@ _LAZY: Final = {
     "StandardDialect": "portico.oauth.standard",
     "built_in": "portico.plugins.builtin",
     "built_in_plans": "portico.plugins.builtin",
-    "plain_text": "portico.oauth.token_errors",
+    "plain_text": "portico.util.text",
 }
 _NO_HOOK_TAKES_ONE: Final = "nothing: no hook takes one"
 _RAISE_ANOTHER: Final = "PorticoError: the host alone raises this one"

@@ -15,13 +15,13 @@ from portico.oauth.token_response import (
     BEARER,
     check_fit,
     normalise_expiry,
-    plain_text,
     read_json_object,
     read_token_fields,
     retry_after,
     server_clock,
 )
 from portico.testing.canary import canary
+from portico.util.text import plain_text
 from tests.oauth.parts import reply
 
 NOW = 1_000_000

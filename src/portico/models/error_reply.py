@@ -117,7 +117,7 @@ _LEAST_MS: Final = 10**12
 
 def wait_of(headers: Mapping[str, str], body: Mapping[str, Any], message: str) -> float | None:
     """The seconds that an answer asks to wait; None where it names no span of time."""
-    from portico.oauth.token_errors import seconds_to_wait
+    from portico.net.headers import seconds_to_wait
 
     in_ms = _number(_header(headers, "retry-after-ms"))
     if in_ms is not None:

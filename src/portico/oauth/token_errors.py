@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from portico.errors import ENDS_A_GRANT, Denied, OAuthError, PorticoError, TimedOut
+from portico.net.headers import seconds_to_wait
 from portico.secret import hide, redact
 from portico.urls import without_query
+from portico.util.text import plain_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -63,7 +65,6 @@ SUCCESSFUL: Final = range(200, 300)
 _NO_FROM_THE_PAGE: Final = frozenset({"access_denied", "expired_token"})
 # So much of a text is read in order to show its beginning.
 _READ: Final = 4096
-_LONGEST_WAIT_S: Final = 365 * 86_400.0
 
 
 def may_pass(status: int, *, named: bool) -> bool:
@@ -176,41 +177,3 @@ def invalid(reply: HttpReply, why: str) -> OAuthError:
 def retry_after(reply: HttpReply) -> float | None:
     """Seconds of the reply's `Retry-After` header, in either of its forms; None where there is none."""
     return seconds_to_wait(reply.headers.get("retry-after", ""), reply.headers.get("date", ""), reply.sent_at_ms / 1000)
-
-
-def seconds_to_wait(value: str, date: str, now: float | None = None) -> float | None:
-    """Seconds of a `Retry-After` (RFC 9110 section 10.2.3): a number of any length, or a date.
-
-    A date counts from the server's own `Date`, since the clocks of two machines may differ; without one from `now` (seconds since
-    the epoch), and where that is not given it says nothing. More than a year is a year.
-    """
-    value = value.strip()
-    if value.isascii() and value.isdigit():
-        return min(float(value.lstrip("0")[:12] or "0"), _LONGEST_WAIT_S)
-    then, told = http_date(value), http_date(date)
-    since = now if told is None else told
-    return None if then is None or since is None else min(max(0.0, then - since), _LONGEST_WAIT_S)
-
-
-def http_date(value: str) -> float | None:
-    """Seconds since the epoch of a date in any of HTTP's forms (RFC 9110 section 5.6.7); None where it is none.
-
-    HTTP dates are in UTC, also those whose zone is missing or `-0000` (RFC 5322 section 3.3), which Python takes for local time.
-    """
-    from datetime import UTC
-    from email.utils import parsedate_to_datetime
-
-    try:
-        at = parsedate_to_datetime(value)
-        return (at if at.tzinfo is not None else at.replace(tzinfo=UTC)).timestamp()
-    except (ValueError, OverflowError):
-        return None
-
-
-def plain_text(value: JsonValue, limit: int = 500) -> str | None:
-    """`value` as text that a terminal can show: no control, format or bidirectional characters, at most `limit` long."""
-    if not isinstance(value, str):
-        return None
-    shown = "".join(character if character.isprintable() else " " for character in value[: limit * 4])
-    shown = " ".join(shown.split())
-    return (shown if len(shown) <= limit else shown[: limit - 1] + "…") or None

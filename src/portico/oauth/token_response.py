@@ -28,18 +28,11 @@ from typing import TYPE_CHECKING, Final, Literal, TypeVar
 from portico.errors import OAuthError
 from portico.interfaces.authorization import TokenGrant
 from portico.interfaces.basics import JsonValue
+from portico.net.headers import http_date
 from portico.oauth.dialects import without_repeated
-from portico.oauth.token_errors import (
-    CHANGED,
-    SUCCESSFUL,
-    http_date,
-    invalid,
-    oauth_error,
-    plain_text,
-    retry_after,
-    unreadable,
-)
+from portico.oauth.token_errors import CHANGED, SUCCESSFUL, invalid, oauth_error, retry_after, unreadable
 from portico.secret import Secret
+from portico.util.text import plain_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -61,7 +54,6 @@ __all__ = [
     "invalid",
     "normalise_expiry",
     "oauth_error",
-    "plain_text",
     "read_json_object",
     "read_token",
     "read_token_fields",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from portico.oauth.token_response import plain_text
 from portico.store.records import OAuthProfile
+from portico.util.text import plain_text
 
 if TYPE_CHECKING:
     from portico.interfaces.authorization import OAuthServer, TokenGrant

@@ -329,8 +329,8 @@ class Registry:
 
 
 def _describe(exc: BaseException) -> str:
-    from portico.oauth.token_response import plain_text
     from portico.secret import redact
+    from portico.util.text import plain_text
 
     text = plain_text(redact(str(exc)), 300)
     if text is None:

@@ -101,7 +101,7 @@ _WEEK: Final = _Span("current_weekly", "weekly_start_time", "weekly_end_time", "
 
 def _windows(row: Row, now_ms: int) -> list[PlanWindow]:
     """The row's windows; one of which it tells nothing is left out, one with a total of 0 is not (opencode-quota#172)."""
-    from portico.oauth.token_errors import plain_text
+    from portico.util.text import plain_text
 
     kind = plain_text(row.get("model_name"), 40) or "unnamed"
     told = [span for span in (_INTERVAL, _WEEK) if any(name.startswith(span.fields) for name in row)]
