@@ -17,7 +17,7 @@ from portico.auth.freshness import Uses
 from portico.auth.importers.openclaw import _configured_folders
 from portico.auth.importers.sidecar import _holder
 from portico.cli.main import main
-from portico.config.environment import read_dotenv
+from portico.config.sources import read_dotenv
 from portico.doctor.bundle import _log
 from portico.errors import PorticoError, StoreError
 from portico.gateway.metrics import open_log

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from portico.config.environment import read_dotenv
+from portico.config.sources import read_dotenv
 from portico.testing.canary import canary, exempt
 
 posix = pytest.mark.skipif(os.name != "posix", reason="POSIX modes")

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from portico.config.environment import is_reference, resolve_variables, with_defaults
+from portico.config.sources import is_reference, resolve_variables, with_defaults
 from portico.errors import ConfigError
 
 

@@ -11,7 +11,7 @@ import pytest
 from portico.cli.main import main
 from portico.config.check import check
 from portico.config.document import Document
-from portico.config.environment import read_dotenv
+from portico.config.sources import read_dotenv
 
 pytestmark = pytest.mark.requirement("E134")
 

@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 
 from portico.cli.config_check import checked, misfit_problems, problems_of
 from portico.cli.config_values import given_value, is_secret_place, masked, not_found
-from portico.config.document import ConfigFile, Document, format_path, parse_path
+from portico.config.document import ConfigFile, Document, format_path, parse_path, refuse_errors
 from portico.config.json5_edit import same
-from portico.config.problem import refuse_errors
 from portico.config.schema import is_known
 from portico.config.sources import NOT_FROM_BASE, read_stack
 from portico.errors import ConfigError, ExitCode
@@ -20,8 +19,7 @@ if TYPE_CHECKING:
 
     from portico.cli.config_check import Checked
     from portico.cli.runtime import Runtime
-    from portico.config.document import ConfigPath
-    from portico.config.problem import Problem
+    from portico.config.document import ConfigPath, Problem
     from portico.config.sources import Effective, Origin, Stack
     from portico.interfaces.basics import JsonValue
 

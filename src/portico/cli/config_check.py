@@ -6,11 +6,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from portico.config.check import examined
-from portico.config.document import ConfigFile, format_path
-from portico.config.environment import DOTENV, read_dotenv
+from portico.config.document import MOST_SHOWN, ConfigFile, Problem, format_path, named
 from portico.config.load import MODELS_FILE, read_corrections
-from portico.config.problem import MOST_SHOWN, Problem, named
-from portico.config.sources import exposed, read_stack
+from portico.config.sources import DOTENV, exposed, read_dotenv, read_stack
 from portico.errors import ExitCode
 
 if TYPE_CHECKING:

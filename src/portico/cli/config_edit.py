@@ -73,7 +73,7 @@ def _edit_and_replace(rt: Runtime, editor: list[str], copy: Path, before: bytes 
 def _checked(rt: Runtime, copy: Path) -> Document:
     """The copy as it would be in the file's place, if there is no error in it."""
     from portico.cli.config_check import checked, misfit_problems, problems_of
-    from portico.config.problem import refuse_errors
+    from portico.config.document import refuse_errors
 
     data = read_bytes(copy)
     if data is None:

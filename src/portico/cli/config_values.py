@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Final
 
 from portico.config.document import Document, format_path, parse_path
-from portico.config.environment import is_reference, named_variable
+from portico.config.sources import is_reference, named_variable
 from portico.errors import ConfigError, PorticoError, UsageError
 from portico.secret import REDACTED, redact
 from portico.util.files import read_text

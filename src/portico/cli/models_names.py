@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from portico.config.references import without_alias
+from portico.config.load import without_alias
 from portico.errors import ExitCode, PorticoError, UsageError
 from portico.onboarding.default_model import ALLOWED, kept_open, with_allowed, with_fallbacks
 from portico.onboarding.model_names import known_model

@@ -12,11 +12,9 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from portico.config import openclaw
-from portico.config.document import format_path
-from portico.config.environment import holds_reference
-from portico.config.problem import Problem, named
+from portico.config.document import Problem, format_path, named
 from portico.config.schema import API_KINDS, FRAMING, TOP, AgentDefaults, Config, PluginEntry
-from portico.config.sources import Effective
+from portico.config.sources import Effective, holds_reference
 from portico.paths import UnknownHome, expanded
 from portico.secret import Secret
 from portico.urls import endpoint_end, is_in_the_clear, normalised_base_url, why_not_a_base_url

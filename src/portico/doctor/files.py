@@ -6,9 +6,8 @@ import os
 from shlex import quote
 from typing import TYPE_CHECKING, Final
 
-from portico.config.environment import named_variable
 from portico.config.load import guarded
-from portico.config.sources import exposed
+from portico.config.sources import exposed, named_variable
 from portico.doctor.finding import Found, Saw, Skipped, of_error
 from portico.errors import PorticoError
 from portico.paths import FILE_MODE

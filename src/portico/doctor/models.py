@@ -6,7 +6,7 @@ from shlex import quote
 from typing import TYPE_CHECKING, Final
 
 from portico.config.document import format_path
-from portico.config.references import model_names
+from portico.config.load import model_names
 from portico.doctor.finding import Found, Saw, Skipped, of_error
 from portico.errors import ConfigError, PorticoError, SignInNeeded
 from portico.models.endpoints import checked_base_url, misfits

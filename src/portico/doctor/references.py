@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from portico.config.document import format_path
-from portico.config.references import ORDER, PROFILES, model_names, own_profiles
+from portico.config.load import ORDER, PROFILES, model_names, own_profiles
 from portico.doctor.finding import Found, Saw, Skipped
 from portico.errors import PorticoError, StoreError
 

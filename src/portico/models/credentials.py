@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from portico.config.environment import named_variable, resolve_variables
+from portico.config.sources import named_variable, resolve_variables
 from portico.errors import ConfigError
 from portico.models.catalog import Provider, host_of
 from portico.secret import Secret

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 from urllib.parse import urlsplit, urlunsplit
 
 from portico.config.check import hint_for_base_url
-from portico.config.environment import holds_reference, resolve_header, resolve_variables
+from portico.config.sources import holds_reference, resolve_header, resolve_variables
 from portico.errors import ConfigError
 from portico.models.catalog import host_of
 from portico.urls import normalised_base_url, why_not_a_base_url

@@ -12,7 +12,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from portico.config.document import format_path
-from portico.config.environment import named_variable
+from portico.config.sources import named_variable
 from portico.errors import NetworkError, UsageError
 from portico.interfaces.provider_spec import ModelSpec
 from portico.models.credentials import API_KEY

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from portico.config.references import without_profile
+from portico.config.load import without_profile
 
 if TYPE_CHECKING:
     from portico.onboarding.workbench import Workbench

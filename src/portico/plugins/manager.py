@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
     from pathlib import Path
 
-    from portico.config.problem import Problem
+    from portico.config.document import Problem
     from portico.config.schema import PluginsConfig
     from portico.config.sources import Effective
     from portico.interfaces.auth_method import AuthMethod
@@ -343,7 +343,7 @@ class PluginHost:
 
 def entry_problems(source: Effective, config: PluginsConfig, *, paths: Paths, env: Mapping[str, str]) -> Iterator[Problem]:
     """What `plugins.entries.<id>.config` says against the plugin's `configSchema`, and where; no plugin is imported."""
-    from portico.config.problem import Problem, named
+    from portico.config.document import Problem, named
     from portico.plugins.config_schema import config_problems
 
     configured = {id: dict(entry.config) for id, entry in config.entries.items() if entry.config}
