@@ -293,9 +293,9 @@ EXCEPTIONS: Final = {
     "portico.auth.importers.sidecar: os.open": "a new file (O_EXCL)",
     "portico.emulation.authority: os.open": "a new file (O_EXCL)",
     "portico.gateway.metrics: os.open": "opened for writing",
-    "portico.usage.history: os.open": "checked by itself before SQLite opens it",
-    "portico.usage.history: self.open": "a database, through SQLite",
-    "portico.usage.history: self._file.open": "a database, through SQLite",
+    "portico.usage.history_file: os.open": "checked by itself before SQLite opens it",
+    "portico.usage.history_file: self.open": "a database, through SQLite",
+    "portico.usage.history_file: self._file.open": "a database, through SQLite",
     "portico.oauth.flow: self.opener.open": "a browser",
     "portico.doctor.bundle: tarfile.open": "an archive in memory that is written",
 }

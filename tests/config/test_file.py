@@ -204,7 +204,7 @@ def test_a_disk_without_room_leaves_the_old_file_whole(written, tmp_path):
 EDIT_AS_SOMEBODY = """
     import os, sys
     from pathlib import Path
-    import portico.config.json5_edit  # somebody else may not read the folder that it is loaded from
+    import hashlib, portico.config.json5_edit  # somebody else may not read the folders that they are loaded from
     from portico.config.document import ConfigFile
     from portico.errors import ConfigError
     if os.geteuid() == 0:
