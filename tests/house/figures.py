@@ -55,20 +55,20 @@ def of_the_walks() -> Iterator[Figure]:
 
 # Where the figures stand.
 MOST: Final = {
-    FILES: 297,
-    LINES: 47_257,
+    FILES: 296,
+    LINES: 47_223,
     SMALL: 13,
     CIRCLES: 0,
-    TWICE: 19,
+    TWICE: 18,
     IDS: 249,
     PAGES: 260,
     API: 44,
     WALK.format("auth token"): 22,
-    WALK.format("config set"): 32,
+    WALK.format("config set"): 30,
     WALK.format("gateway request"): 27,
-    WALK.format("models list"): 52,
-    WALK.format("ask"): 70,
-    WALK.format("onboard"): 93,
+    WALK.format("models list"): 50,
+    WALK.format("ask"): 68,
+    WALK.format("onboard"): 92,
 }
 WANTED: Final = {
     FILES: 200,

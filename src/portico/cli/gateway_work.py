@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import importlib
 import logging
 import pkgutil
@@ -101,6 +102,8 @@ def import_all() -> None:
     for name in (*modules, *_LATER):
         with suppress(ImportError):
             imported(name)
+    gc.collect()
+    gc.freeze()  # what was imported stays: no collection need look at it again
 
 
 class InstalledVersion:
