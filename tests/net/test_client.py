@@ -39,20 +39,20 @@ async def test_broken_framing_in_the_middle_of_a_stream_cuts_it_though_the_conne
 @contextlib.asynccontextmanager
 async def takes_nothing(reply=b""):
     """The URL of a server that says `reply` and reads nothing."""
-    transports = []
+    writers = []  # one that is let go of closes its connection from Python 3.13 on
 
     async def deaf(_reader, writer):
         writer.transport.pause_reading()
         writer.write(reply)
-        transports.append(writer.transport)
+        writers.append(writer)
 
     server = await asyncio.start_server(deaf, "127.0.0.1", 0, limit=1024)
     try:
         yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/x"
     finally:
         server.close()
-        for transport in transports:
-            transport.abort()
+        for writer in writers:
+            writer.transport.abort()
         await asyncio.sleep(0)
 
 
