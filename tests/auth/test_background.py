@@ -172,6 +172,7 @@ async def test_a_refresh_that_hangs_does_not_hold_up_other_profiles(account):
         account.clock.jump(9)  # less than the deadline of the one that hangs
         await ticks(1)
         await until(lambda: account.posts == 2)
+        assert account.index.get("test:slow").generation == 1  # it hangs still
         gate.release()
 
 

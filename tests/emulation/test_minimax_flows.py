@@ -108,12 +108,14 @@ async def test_minimax_codes_client_signs_in_by_device_code_and_refreshes(open_d
 async def test_the_moved_endpoints_are_followed_to_their_known_place(open_desk, region: str) -> None:
     async with open_desk() as desk:
         server, grant, _ = await desk.sign_in(region, {name: API[region] + path for name, path in LEGACY.items()})
-        await desk.refresh(server, grant)
+        assert (await desk.refresh(server, grant)).access.reveal() != grant.access.reveal()
 
 
 async def test_before_the_move_the_old_endpoints_worked_themselves(open_desk) -> None:
     async with open_desk(legacy="on") as desk:
-        await desk.sign_in(config={name: API["global"] + path for name, path in LEGACY.items()})
+        _, grant, accepted = await desk.sign_in(config={name: API["global"] + path for name, path in LEGACY.items()})
+        assert grant.access.reveal()
+        assert accepted.api_base.startswith("https://")
 
 
 @pytest.mark.parametrize("expiry", ["ms", "s", "relative"])

@@ -88,7 +88,7 @@ class PendingTokens:
     """At most one token set for each profile, and the turn of its refresh: kept, so that no other process sends the old token.
 
     `stored_as` maps the negative generation of each profile's last pair in memory to the one it was then stored under. Of an
-    older pair it need not be known: whoever has a token of it has another one than the store.
+    older pair it need not be known: a caller with a token of it has another one than the store.
     """
 
     store: TokenStore

@@ -354,7 +354,7 @@ class Transactions:
             return self.held(profile_id, to_refresh=True)
 
     def _revoke_if_orphaned(self, late: ProfileTokens, send: Send) -> None:
-        """Revoke tokens that came after their profile was signed out, of which whoever did that did not know."""
+        """Revoke tokens that came after their profile was signed out, of which the sign-out did not know."""
         profile = self.store.get(late.profile.id)
         if profile is None or profile.created_at != late.profile.created_at:
             revoke_orphaned(late.account, late.tokens, self.dialects, send)

@@ -39,7 +39,7 @@ class AccessToken:
 
 @dataclass(frozen=True, slots=True)
 class Refreshed:
-    """A usable token, and whether it was asked for now (or else adopted from whoever did)."""
+    """A usable token, and whether it was asked for now (or else adopted from the task or process that did)."""
 
     held: ProfileTokens
     posted: bool

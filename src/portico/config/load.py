@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from portico.paths import Paths
 
 MODELS_FILE: Final = "models.json"
-# Whoever chooses the trusted authorities can pose as any server that tokens are sent to.
+# A file that chooses the trusted authorities can make its author pose as any server that tokens are sent to.
 _NAMES_OF_FILES: Final = (FILE_ENV, "SSL_CERT_FILE")
 # OpenSSL takes several folders, as in PATH (SSL_CTX_load_verify_locations(3)).
 _NAMES_OF_FOLDERS: Final = "SSL_CERT_DIR"

@@ -349,7 +349,7 @@ def gateway_environment(paths: Paths, env: Mapping[str, str]) -> dict[str, str]:
 
 
 def _its_own(env: dict[str, str]) -> dict[str, str]:
-    """Without the way to a service manager that waits for whoever starts this process, and not for it (sd_notify(3))."""
+    """Without the way to a service manager that waits for its starter and not for this process (sd_notify(3))."""
     return {name: value for name, value in env.items() if name != "NOTIFY_SOCKET"}
 
 

@@ -226,7 +226,7 @@ def open_log(path: Path) -> int:
 
 
 def log_to_stderr(path: Path, *, verbose: bool) -> None:
-    """Log with the time of each remark, redacted, whoever makes it. Where stderr is the log at `path`, it is kept short."""
+    """Log with the time of each remark, redacted, from any library. Where stderr is the log at `path`, it is kept short."""
     handler = _Capped(path)
     handler.setFormatter(_Redacted("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     logging.captureWarnings(capture=True)

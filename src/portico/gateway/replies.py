@@ -1,6 +1,6 @@
 """The gateway's own error responses, and which headers pass it.
 
-Where no model answers, the client is told so in the words of its protocol. Anthropic's shape:
+Where no model answers, the client gets an error in the words of its protocol. Anthropic's shape:
 https://docs.claude.com/en/api/errors. OpenAI's: https://platform.openai.com/docs/guides/error-codes.
 
 The headers that pass are named here, each in its direction. Whatever else either side sends stays with it. So no cookie,

@@ -130,7 +130,7 @@ class Terms:
 def take_place(paths: Paths) -> FileLock:
     """Become the gateway of this state folder, before anything that takes time: from here on `gateway stop` finds the process.
 
-    Returns the lock, which goes with the process: whoever finds it free knows that the process is gone. A process that only looks
+    Returns the lock, which goes with the process: if it is found free, the process is gone. A process that only looks
     at the lock is waited for.
 
     Raises:

@@ -51,8 +51,6 @@ _SETTINGS: Final = "the system's settings"
 _PORTS: Final = {"http": 80, "https": 443}
 _LAST_PORT: Final = 65_535
 _LARGEST: Final = 64 * 1024
-# Without O_NONBLOCK the open of a FIFO waits until somebody writes to it.
-_READ_FLAGS: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _OTHER_KINDS: Final = frozenset({"https", "socks", "socks4", "socks4a", "socks5", "socks5h"})
 # A scheme, or the user before a password. Not a single letter: that is a drive of Windows.
 _SCHEME: Final = re.compile(r"[^/\\:]{2,}:")

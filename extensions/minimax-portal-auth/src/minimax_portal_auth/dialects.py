@@ -85,7 +85,7 @@ class MinimaxReply(ReplyReader):
         return self
 
     def grant_in_any_unit(self) -> TokenGrant:
-        """The tokens. They end at `expired_in`, whose unit is told by its size, or else after `expires_in` seconds."""
+        """The tokens. They end at `expired_in`, whose unit shows in its size, or else after `expires_in` seconds."""
         if self.fields.get("expired_in") is None:
             return self.grant(type_required=False)
         return self.grant(expiry_field="expired_in", unit="auto", type_required=False)
