@@ -29,7 +29,7 @@ def asked(run_portico, tmp_path, request, monkeypatch):
         from portico.cli import auth
 
         parser = make_parser("portico", "auth", "x")
-        auth.configure(parser)
+        auth.add_arguments(parser)
         said = io.StringIO()
         prompter = NumberedPrompter(io.StringIO(answers), said)
         # Its own environment: the process's loses its passphrase to the first run, and the next would ask at the real terminal.

@@ -72,10 +72,9 @@ def _parsers(parser):
 
 @pytest.mark.parametrize("name", COMMANDS)
 def test_the_help_of_every_command_has_an_example_in_the_programs_own_name(name):
-    from importlib import import_module
 
     parser = make_parser("openclaw", name, COMMANDS[name].summary)
-    import_module(COMMANDS[name].module).configure(parser)
+    COMMANDS[name].add_arguments(parser)
     add_global_options(parser)
     for each in _parsers(parser):
         shown = each.format_help()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import shlex
 from functools import cache
-from importlib import import_module
 from itertools import product
 from typing import TYPE_CHECKING, Final
 
@@ -80,6 +79,6 @@ def _parser(name: str) -> argparse.ArgumentParser | None:
     if command is None:
         return None
     parser = make_parser("portico", name, command.summary)
-    import_module(command.module).configure(parser)
+    command.add_arguments(parser)
     add_global_options(parser)
     return parser

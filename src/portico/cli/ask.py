@@ -29,7 +29,7 @@ asked in their order, and stderr says which one answered. Any other model is ans
 """
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `ask`."""
     parser.epilog = _EXAMPLES
     parser.add_argument("--model", metavar="REF", help="provider/model or an alias; else the default model")

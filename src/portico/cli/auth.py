@@ -19,7 +19,7 @@ _EXAMPLES = """examples:
 """
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands of `auth`."""
     from portico.cli.auth_order import add_order
 
@@ -32,10 +32,10 @@ def configure(parser: argparse.ArgumentParser) -> None:
     token.set_defaults(handler=token_, tells_trouble=False)
     add_logout(commands)
     taking = "take over a MiniMax sign-in that another tool keeps"
-    commands.add_parser("import", help=taking, configured_by="portico.cli.auth_import:configure")
+    commands.add_parser("import", help=taking, arguments_from="portico.cli.auth_import:add_arguments")
     add_order(commands)
     keeping = "refresh sign-ins before they end, without the gateway"
-    commands.add_parser("keep-fresh", help=keeping, configured_by="portico.cli.keep_fresh:configure")
+    commands.add_parser("keep-fresh", help=keeping, arguments_from="portico.cli.keep_fresh:add_arguments")
 
 
 def add_list(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:

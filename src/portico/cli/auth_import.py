@@ -31,7 +31,7 @@ _EXPLANATION = (
 )
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `auth import`."""
     parser.epilog = _EPILOG
     parser.add_argument("--from", dest="tool", choices=TOOLS, help="whose sign-in; default: look at all of them")

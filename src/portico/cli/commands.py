@@ -1,37 +1,56 @@
 """The host's commands: which module answers to which word.
 
-A command module has `configure(parser)`, which adds its arguments and subcommands; every leaf sets `handler`, a function of
-`(args, runtime)` that returns the exit code. The module is imported only when its command is called.
+The table names a function of each command's module, `add_arguments(parser)`, which adds its arguments and subcommands. Every leaf
+sets `handler`: a function of `(args, app)` that returns the exit code, or `module:function` where another module has it. A module
+is imported only when its command is called.
 """
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
+TYPE_CHECKING = False  # as in `cli/main.py`: `--help` reads this table
+if TYPE_CHECKING:
+    from argparse import ArgumentParser
+    from collections.abc import Callable
+    from typing import Any, Final
 
 
-class Command(NamedTuple):
-    """One entry of the table: the module to import, and one line for `--help`."""
+class Command:
+    """One entry of the table: `module:function` that adds its arguments to a parser, and one line for `--help`."""
 
-    module: str
-    summary: str
+    def __init__(self, target: str, summary: str) -> None:
+        self.target = target
+        self.summary = summary
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Import the command's module and let it add its arguments."""
+        load_function(self.target)(parser)
+
+
+def load_function(target: str) -> Callable[..., Any]:
+    """The function that `module:function` names; its module is imported."""
+    from importlib import import_module
+
+    module, _, function = target.partition(":")
+    found: Callable[..., Any] = getattr(import_module(module), function)
+    return found
 
 
 COMMANDS: Final[dict[str, Command]] = {
-    "onboard": Command("portico.cli.onboard", "Sign in to a provider and make one of its models the default"),
-    "configure": Command("portico.cli.configure", "Set up providers, the default model and fallbacks from menus"),
-    "auth": Command("portico.cli.auth", "Show sign-ins, keep them fresh, print an access token, sign out"),
-    "models": Command("portico.cli.models", "List models, choose the default, sign in to a provider"),
-    "ask": Command("portico.cli.ask", "Ask a model one question and stream the answer"),
-    "usage": Command("portico.cli.usage", "Show what is left of your plans, and what requests have cost"),
-    "plugins": Command("portico.cli.plugins", "List, inspect, enable and disable plugins"),
-    "doctor": Command("portico.cli.doctor", "Say what is wrong here, why, and what mends it"),
-    "explain": Command("portico.cli.explain", "Say what an error means, and what to do"),
-    "config": Command("portico.cli.config", "Read, change and check the configuration"),
-    "gateway": Command("portico.cli.gateway", "Run the background process that keeps sign-ins fresh"),
-    "exec": Command("portico.cli.exec", "Run a tool that asks the gateway, with a key of its own"),
-    "env": Command("portico.cli.env", "Print the variables that point a shell's tools at the gateway"),
-    "completion": Command("portico.cli.completion", "Print what a shell needs to complete commands and options"),
-    "purge": Command("portico.cli.purge", "Sign out of everything and delete what Portico has made"),
-    "emulator": Command("portico.cli.emulator", "Run a stand-in for the providers' servers, offline"),
-    "demo": Command("portico.cli.demo", "Walk through a whole sign-in against the emulator"),
+    "onboard": Command("portico.cli.onboard:add_arguments", "Sign in to a provider and make one of its models the default"),
+    "configure": Command("portico.cli.configure:add_arguments", "Set up providers, the default model and fallbacks from menus"),
+    "auth": Command("portico.cli.auth:add_arguments", "Show sign-ins, keep them fresh, print an access token, sign out"),
+    "models": Command("portico.cli.models:add_arguments", "List models, choose the default, sign in to a provider"),
+    "ask": Command("portico.cli.ask:add_arguments", "Ask a model one question and stream the answer"),
+    "usage": Command("portico.cli.usage:add_arguments", "Show what is left of your plans, and what requests have cost"),
+    "plugins": Command("portico.cli.plugins:add_arguments", "List, inspect, enable and disable plugins"),
+    "doctor": Command("portico.cli.doctor:add_arguments", "Say what is wrong here, why, and what mends it"),
+    "explain": Command("portico.cli.explain:add_arguments", "Say what an error means, and what to do"),
+    "config": Command("portico.cli.config:add_arguments", "Read, change and check the configuration"),
+    "gateway": Command("portico.cli.gateway:add_arguments", "Run the background process that keeps sign-ins fresh"),
+    "exec": Command("portico.cli.exec:add_arguments", "Run a tool that asks the gateway, with a key of its own"),
+    "env": Command("portico.cli.env:add_arguments", "Print the variables that point a shell's tools at the gateway"),
+    "completion": Command("portico.cli.completion:add_arguments", "Print what a shell needs to complete commands and options"),
+    "purge": Command("portico.cli.purge:add_arguments", "Sign out of everything and delete what Portico has made"),
+    "emulator": Command("portico.cli.emulator:add_arguments", "Run a stand-in for the providers' servers, offline"),
+    "demo": Command("portico.cli.demo:add_arguments", "Walk through a whole sign-in against the emulator"),
 }

@@ -41,7 +41,7 @@ autoload -Uz bashcompinit && bashcompinit
 %(bash)s"""
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `completion`."""
     parser.epilog = _EXAMPLES
     parser.add_argument("shell", choices=tuple(_SHELLS), help="which shell's")

@@ -22,7 +22,7 @@ _EXAMPLES = """examples:
 _JSON5 = "JSON5, else plain text (with --json only JSON5); - reads plain text from standard input"
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands."""
     parser.epilog = _EXAMPLES
     commands = parser.add_subparsers(title="commands", metavar="<command>")

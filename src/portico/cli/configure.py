@@ -30,7 +30,7 @@ _SAME: Final = {
 }
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `configure`."""
     parser.epilog = _EXAMPLES
     names = ", ".join(_SAME)
@@ -88,7 +88,7 @@ def _nothing_asked() -> Asked:
     from portico.cli.parser import make_parser
 
     parser = make_parser("", "onboard", "")
-    onboard.configure(parser)
+    onboard.add_arguments(parser)
     return onboard.asked_by(parser.parse_args([]))
 
 
@@ -98,5 +98,5 @@ def _check(rt: Runtime) -> None:
     from portico.cli.parser import make_parser
 
     parser = make_parser(rt.program, "models", "")
-    models.configure(parser)
+    models.add_arguments(parser)
     models.status(parser.parse_args(["status", "--probe"]), rt)

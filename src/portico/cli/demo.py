@@ -19,7 +19,7 @@ emulator's own; MiniMax itself offers third parties only the device code.
 """
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `demo`."""
     parser.epilog = _EXAMPLES
     parser.add_argument("--flow", choices=("browser", "device"), default="browser", help="how to sign in (browser)")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from portico.cli.commands import COMMANDS
+from portico.cli.commands import COMMANDS, load_function
 from portico.errors import ExitCode, PorticoError, SignInNeeded, UsageError
 
 if TYPE_CHECKING:
@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from typing import TextIO
 
     from portico.cli.runtime import Runtime
-    from portico.interfaces.plugin_parts import CliCommand
 
 
 def dispatch(words: list[str], program: str) -> int:
@@ -41,13 +40,10 @@ def dispatch(words: list[str], program: str) -> int:
 
 
 def _run_own(name: str, words: list[str], given: dict[str, str], program: str) -> int:
-    from importlib import import_module
-
     from portico.cli.parser import add_global_options, has_commands, make_parser
 
-    module = import_module(COMMANDS[name].module)
     parser = make_parser(program, name, COMMANDS[name].summary)
-    module.configure(parser)
+    COMMANDS[name].add_arguments(parser)
     add_global_options(parser, lazily=True)
     if words[:1] == ["help"] and has_commands(parser):
         words = [*words[1:], "--help"]
@@ -60,7 +56,7 @@ def _run_own(name: str, words: list[str], given: dict[str, str], program: str) -
             raise _no_command(args.parser.prog)
         args.parser.print_help(sys.stderr)
         return ExitCode.USAGE
-    return _carry_out(handler, args, _runtime(given, args, program))
+    return _carry_out(load_function(handler) if isinstance(handler, str) else handler, args, _runtime(given, args, program))
 
 
 def _carry_out(handler: Callable[[Namespace, Runtime], int], args: Namespace, runtime: Runtime) -> int:
@@ -102,14 +98,7 @@ def _run_plugin_command(name: str, words: list[str], given: dict[str, str], prog
         commands = {}  # a broken configuration must not hide that the word is misspelt
     if name not in commands:
         raise _unknown_command(name, [*COMMANDS, *commands])
-    return _call(commands[name], words)
-
-
-def _call(command: CliCommand, words: list[str]) -> int:
-    from importlib import import_module
-
-    module, _, function = command.target.partition(":")
-    code: int = getattr(import_module(module), function)(words)
+    code: int = load_function(commands[name].target)(words)
     return code
 
 

@@ -26,7 +26,7 @@ With --json, `results` has the status of each check: ok, warning, error, or skip
 """
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `doctor`."""
     parser.epilog = _EXAMPLES
     parser.add_argument("--fix", action="store_true", help="fix what is safe to fix, and say what was done")

@@ -33,7 +33,7 @@ _APPROVE_EXAMPLES = """examples:
 """
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands."""
     parser.epilog = _EXAMPLES
     commands = parser.add_subparsers(title="commands", metavar="<command>")

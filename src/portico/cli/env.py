@@ -23,7 +23,7 @@ it. For one tool only, {prog} exec needs no key to be printed.
 """
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `env`."""
     parser.epilog = _EXAMPLES
     parser.add_argument("--shell", choices=SHELLS, help="for which shell (default: yours)")

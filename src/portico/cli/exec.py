@@ -35,7 +35,7 @@ _PASSED_ON: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP"
 _OF_TERMINAL: Final = tuple(getattr(signal, name) for name in ("SIGINT", "SIGQUIT") if hasattr(signal, name))
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `exec`."""
     import argparse
 

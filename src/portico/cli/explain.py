@@ -23,7 +23,7 @@ have ids as well.
 _LINK = re.compile(r"\[([^\]]+)\]\([^)]+\)")
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `explain`."""
     parser.epilog = _EXAMPLES
     parser.add_argument("id", nargs="?", help="the id of an error; without one, all of them are listed")

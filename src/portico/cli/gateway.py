@@ -28,7 +28,7 @@ _EXAMPLES = """examples:
 """
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands."""
     from portico.cli.gateway_keys import add_key_commands
     from portico.cli.gateway_logs import LINES, logs

@@ -27,7 +27,7 @@ Where there is no service manager (containers), --install prints the line for cr
 _CRON_MINUTES = 4
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the options of `auth keep-fresh`."""
     parser.epilog = _EPILOG
     what = parser.add_mutually_exclusive_group()

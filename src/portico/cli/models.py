@@ -22,7 +22,7 @@ _EXAMPLES = """examples:
 """
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands of `models`."""
     parser.epilog = _EXAMPLES
     parser.set_defaults(handler=status, probe=False, check=False, plain=False)

@@ -20,7 +20,7 @@ _EXAMPLES = """examples:
 """
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `onboard`."""
     from portico.cli.sign_in_options import add_sign_in_options
 

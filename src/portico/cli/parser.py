@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final, NoReturn, cast
 
+from portico.cli.commands import load_function
 from portico.errors import UsageError
 
 if TYPE_CHECKING:
@@ -21,16 +21,16 @@ _PLAIN_WORDS: Final = {"float": "a number", "int": "a whole number"}
 
 
 class CommandParser(argparse.ArgumentParser):
-    """The parser given to `configure`; its subparsers are of the same kind.
+    """The parser that a command adds its arguments to; its subparsers are of the same kind.
 
-    `{prog}` in a description or epilog becomes the program's name. `configured_by` names the `module:function` that adds the
+    `{prog}` in a description or epilog becomes the program's name. `arguments_from` names the `module:function` that adds the
     parser's arguments once they are needed, so that a command loads no module of its neighbours.
     """
 
     program: str = "portico"
 
-    def __init__(self, *args: object, configured_by: str = "", **kwargs: object) -> None:
-        self.configured_by = configured_by
+    def __init__(self, *args: object, arguments_from: str = "", **kwargs: object) -> None:
+        self.arguments_from = arguments_from
         kwargs.setdefault("allow_abbrev", False)
         kwargs.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
         super().__init__(*args, **kwargs)  # type: ignore[arg-type]  # passed through as argparse's own subparsers pass them
@@ -41,10 +41,9 @@ class CommandParser(argparse.ArgumentParser):
 
     def complete(self, *, lazily: bool = True) -> None:
         """Add the arguments that were left for later; `lazily` is as for `add_global_options`."""
-        module, _, function = self.configured_by.partition(":")
-        self.configured_by = ""
-        if module:
-            getattr(import_module(module), function)(self)
+        target, self.arguments_from = self.arguments_from, ""
+        if target:
+            load_function(target)(self)
             add_global_options(self, lazily=lazily)
 
     def error(self, message: str) -> NoReturn:
@@ -91,7 +90,7 @@ def make_parser(program: str, command: str, summary: str) -> CommandParser:
 def add_global_options(parser: argparse.ArgumentParser, *, lazily: bool = False) -> None:
     """Let the global options stand after the command, at every level, and let each level know its own parser.
 
-    With `lazily`, a level that is still to be configured (`CommandParser.configured_by`) is left as it is.
+    With `lazily`, a level that is still without its arguments (`CommandParser.arguments_from`) is left as it is.
     """
     # They are listed once, in the help; in every usage line they would hide what is the command's own.
     parser.usage = parser.format_usage().removeprefix("usage: ").strip().replace("%", "%%")
@@ -103,7 +102,7 @@ def add_global_options(parser: argparse.ArgumentParser, *, lazily: bool = False)
     for child, summary in _children(parser):
         if child.description is None and summary:
             child.description = f"{summary[:1].upper()}{summary[1:]}."
-        if not isinstance(child, CommandParser) or not child.configured_by:
+        if not isinstance(child, CommandParser) or not child.arguments_from:
             add_global_options(child, lazily=lazily)
         elif not lazily:
             child.complete(lazily=False)

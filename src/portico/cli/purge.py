@@ -46,7 +46,7 @@ class _Purged:
     left: list[str] = field(default_factory=list)
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `purge`."""
     parser.epilog = _EXAMPLES
     parser.add_argument("--yes", action="store_true", help="do not ask")

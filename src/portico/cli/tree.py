@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 from dataclasses import dataclass
-from importlib import import_module
 from typing import TYPE_CHECKING
 
 from portico.cli.commands import COMMANDS
@@ -41,7 +40,7 @@ def every_command(program: str) -> Iterator[Node]:
     yield Node((), "", argparse.ArgumentParser(), (), tuple(COMMANDS), ())
     for name, command in COMMANDS.items():
         parser = make_parser(program, name, command.summary)
-        import_module(command.module).configure(parser)
+        command.add_arguments(parser)
         add_global_options(parser)
         yield from _below((name,), command.summary, parser)
 

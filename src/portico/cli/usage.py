@@ -29,7 +29,7 @@ DEFAULT_WATCH_S: Final = 60.0
 DEFAULT_DAYS: Final = 30
 
 
-def configure(parser: argparse.ArgumentParser) -> None:
+def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `usage`."""
     parser.epilog = _EXAMPLES
     parser.add_argument(
