@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from portico.cli import prompt
-from portico.cli.prompt_numbered import NumberedPrompter
 from portico.secret import Secret
+from portico.terminal import prompts
+from portico.terminal.prompts import NumberedPrompter
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -64,7 +64,7 @@ def sit_down(
     person = Person([*answers])
     read, write = os.pipe()
     with pytest.MonkeyPatch.context() as patch, os.fdopen(read) as keyboard, os.fdopen(write, "wb"):
-        patch.setattr(prompt, "make_prompter", lambda **_: person)
+        patch.setattr(prompts, "make_prompter", lambda **_: person)
         patch.setattr(sys, "stdin", keyboard)  # where a pasted redirect would be typed, and nothing is
         done = session.run(*words, env=env)
     return done, person

@@ -15,12 +15,16 @@ if TYPE_CHECKING:
 FLOORS: Final = (
     ("interfaces", "errors", "secret", "paths", "urls", "util", "version"),
     ("config", "net", "store"),
-    ("oauth", "services"),
-    ("auth", "models", "usage"),
+    ("oauth", "services", "terminal"),
+    ("auth",),
+    ("models",),
+    ("usage",),
     ("plugins", "plugin_api"),
-    ("emulation", "gateway", "installation", "library", "testing"),
+    ("app",),
+    ("emulation",),
+    ("gateway", "library", "testing"),
     ("integrations",),
-    ("onboarding", "doctor"),
+    ("accounts", "doctor"),
     ("cli", "__main__"),
 )
 PLUGIN_MAY_IMPORT: Final = ("portico.plugin_api", "portico.testing")

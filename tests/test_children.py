@@ -15,10 +15,10 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from portico.cli import config_edit, demo_browser, demo_keep, gateway_logs
+from portico.app import Runtime
+from portico.cli import config_edit, demo, gateway
 from portico.cli import exec as exec_
-from portico.cli.demo_stage import Stage, clean_environment
-from portico.cli.runtime import Runtime
+from portico.cli.demo import Stage, clean_environment
 from portico.errors import ConfigError, UsageError
 from portico.gateway import control
 from portico.gateway.control import same_installation
@@ -71,7 +71,7 @@ def test_the_emulator_that_the_demo_leaves_runs_nothing_of_the_current_folder_an
 ):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     secrets = {"OPENAI_API_KEY": canary("apikey"), **dict.fromkeys(SECRET_VARIABLES, canary("passphrase"))}
-    emulator = demo_keep._start(Runtime("portico", env=run_portico.environment(secrets)))
+    emulator = demo._start(Runtime("portico", env=run_portico.environment(secrets)))
     try:
         assert "env" in json.loads(emulator.stdout.readline() or "{}")
         environ = environ_of(emulator.pid)
@@ -192,17 +192,17 @@ def test_what_talks_to_the_service_manager_is_no_program_of_the_current_folder(p
     env = {"PATH": HERE_FIRST}
     assert ask(env, [name]) == ("", f"there is no {name} here")
     with pytest.raises(ConfigError, match="cannot be run"):
-        list(gateway_logs._printed([name], Runtime("portico", env=run_portico.environment(env))))
+        list(gateway._printed([name], Runtime("portico", env=run_portico.environment(env))))
 
 
 @pytest.mark.requirement("E117")
 @pytest.mark.linux
 def test_the_browser_of_the_demo_is_no_program_of_the_current_folder(planted_program, monkeypatch):
-    monkeypatch.setattr(demo_browser.os, "geteuid", lambda: 1000)
-    for name in demo_browser._NAMES:
+    monkeypatch.setattr(demo.os, "geteuid", lambda: 1000)
+    for name in demo._NAMES:
         planted_program(name)
 
-    assert demo_browser._program({"DISPLAY": ":0", "PATH": ":."}) is None
+    assert demo._program({"DISPLAY": ":0", "PATH": ":."}) is None
 
 
 @pytest.mark.requirement("E117")
@@ -375,7 +375,7 @@ def test_an_editor_gets_neither(run_portico, tool, tmp_path):
 @pytest.mark.requirement("E132")
 def test_what_reads_the_journal_gets_neither(run_portico, tool, tmp_path):
     rt = Runtime("portico", env=run_portico.environment(SECRET))
-    list(gateway_logs._printed([str(tool), str(tmp_path / "seen")], rt))
+    list(gateway._printed([str(tool), str(tmp_path / "seen")], rt))
     names = (tmp_path / "seen").read_text(encoding="utf-8").split()
     assert "PATH" in names
     assert not set(SECRET_VARIABLES) & set(names)

@@ -287,7 +287,7 @@ EXCEPTIONS: Final = {
     "portico.cli.explain: page.read_text": "a page of Portico's own package",
     "portico.cli.main: open": "/dev/null",
     "portico.cli.main: os.open": "/dev/null",
-    "portico.cli.read_line: os.open": "the terminal itself, by the name that the system gives it",
+    "portico.terminal.read_line: os.open": "the terminal itself, by the name that the system gives it",
     "portico.util.lock: os.open": "opened for writing, and locked; its few bytes are read by `read_start`",
     "portico.auth.freshness: os.open": "opened for writing: an empty mark",
     "portico.auth.importers.sidecar: os.open": "a new file (O_EXCL)",

@@ -11,11 +11,11 @@ from types import SimpleNamespace
 
 import pytest
 
+from portico.accounts.choices import announced, by_name, choice_of_provider
 from portico.cli.main import main
 from portico.config.load import load_config
 from portico.config.sources import exposed
 from portico.errors import ConfigError, StoreError
-from portico.onboarding.choices import announced, by_name, choice_of_provider
 from portico.plugins.manager import PluginHost
 from portico.store.encrypted_file import FILE_ENV, PassphraseSource
 from portico.util.ownership import Owners

@@ -8,11 +8,11 @@ import sys
 
 import pytest
 
+from portico.accounts.wizard import openclaw_file
 from portico.cli.main import main
 from portico.config.document import ConfigFile
 from portico.errors import StoreError
 from portico.gateway.port import PORT_ENV
-from portico.onboarding.wizard.base import openclaw_file
 from portico.paths import make_private_folder, resolve_paths
 from portico.secret import Secret
 from portico.services.service import write_file

@@ -9,9 +9,9 @@ from types import SimpleNamespace
 
 import pytest
 
+from portico.accounts.sign_out import sign_out
 from portico.auth import journal as fences
 from portico.errors import PorticoError, SignInNeeded, StoreError, StoreUnknown
-from portico.onboarding.sign_out import sign_out
 from portico.secret import Secret
 from portico.store import encrypted_file
 from portico.store.profiles import ProfileIndex

@@ -7,16 +7,15 @@ import json
 
 import pytest
 
-from portico.cli.ask_history import Course
-from portico.cli.runtime import Runtime
+from portico.app import Runtime
+from portico.cli.ask import Course
 from portico.errors import NetworkError, UsageError
 from portico.interfaces.provider_spec import ModelCost, ModelSpec
 from portico.models.failover import Cooldowns, Failover
 from portico.models.loader import CallableModel
-from portico.models.protocols.question import Piece
+from portico.models.protocols.question import Piece, Usage
 from portico.models.provider_errors import ProviderError
 from portico.models.reference import ModelReference
-from portico.models.usage import Usage
 from portico.testing.canary import canary
 from portico.usage.entry import Entry
 from portico.usage.history_file import COLUMNS, HistoryFile

@@ -13,8 +13,8 @@ from dataclasses import replace
 
 import pytest
 
+from portico.accounts import sign_out
 from portico.cli.main import main
-from portico.onboarding import sign_out
 from portico.store import vault
 from portico.store.profiles import ProfileIndex
 from portico.store.records import Failure

@@ -6,12 +6,12 @@ import io
 
 import pytest
 
+from portico.app import Runtime
 from portico.cli.auth_import import import_
 from portico.cli.parser import make_parser
-from portico.cli.prompt_numbered import NumberedPrompter
-from portico.cli.render import Output
-from portico.cli.runtime import Runtime
 from portico.store.profiles import ProfileIndex
+from portico.terminal.output import Output
+from portico.terminal.prompts import NumberedPrompter
 from tests.auth.importers.samples import Sample
 from tests.minimax_session import GLOBAL, any_store
 

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from portico.gateway.state import running
+from portico.services.gateway_state import running
 from portico.store.profiles import ProfileIndex
 from portico.testing.canary import canary
 from tests.gateway.parts import wait_until as until

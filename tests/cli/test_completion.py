@@ -6,8 +6,7 @@ import subprocess
 
 import pytest
 
-from portico.cli.completion import bash, fish, zsh
-from portico.cli.tree import every_command
+from portico.cli.completion import bash, every_command, fish, zsh
 from tests.made_pages import MADE
 from tests.needs import needs
 

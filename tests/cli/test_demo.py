@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from portico.cli.demo_browser import window
+from portico.cli.demo import window
 from portico.testing.secret_service import missing_part
 
 PROVIDER_HOSTS = "account.minimax.io"

@@ -256,7 +256,7 @@ def test_an_account_without_a_plan_is_told_where_one_is_bought(minimax):
 def test_a_check_that_hangs_is_cut_off_and_named_and_a_broken_one_stops_no_other(session):
     import threading
 
-    from portico.cli.runtime import Runtime
+    from portico.app import Runtime
     from portico.doctor.examination import CHECKS, Check, examine
 
     hangs, breaks = (

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 import pytest
 
+from portico.app import Runtime
 from portico.cli.doctor import as_json
-from portico.cli.runtime import Runtime
 from portico.doctor.examination import CHECKS, examine
 from portico.store.profiles import ProfileIndex
 from tests.commands import Commands

@@ -16,8 +16,8 @@ from typing import Any
 
 import pytest
 
-from portico.cli.shells import shell_lines
 from portico.emulation.state import EmulatorState, write_state
+from portico.terminal.output import shell_lines
 from portico.testing.canary import canary
 from tests.free_port import free_port
 from tests.plugins.trees import was_imported, write_plugin

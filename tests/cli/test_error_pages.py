@@ -6,8 +6,8 @@ import json
 import re
 import shlex
 
-from portico.cli.error_pages import every_id, page_of
-from portico.cli.tree import every_command
+from portico.cli.completion import every_command
+from portico.cli.explain import every_id, page_of
 from tests.error_ids import PASSED_ON, told_ids
 from tests.source_tree import HOST, PLUGINS, ROOT
 

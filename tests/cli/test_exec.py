@@ -17,11 +17,11 @@ from shutil import which
 
 import pytest
 
-from portico.cli.shells import shell_lines
 from portico.gateway.client_env import TOOLS, arguments, variables
-from portico.gateway.state import gateway_lock, running
 from portico.secret import Secret
+from portico.services.gateway_state import gateway_lock, running
 from portico.store.profiles import ProfileIndex
+from portico.terminal.output import shell_lines
 from portico.testing.canary import canary, in_text
 from tests.key_index import key_index
 from tests.minimax_session import GLOBAL
@@ -214,7 +214,7 @@ def test_powershell_takes_a_quote_twice():
 @pytest.mark.skipif(sys.platform == "win32", reason="signals as POSIX has them")
 def test_a_gateway_of_its_own_that_does_not_answer_any_more_is_ended_with_the_tool(session, monkeypatch):
     monkeypatch.setattr("portico.gateway.control.TERM_S", 0.3)
-    monkeypatch.setattr("portico.gateway.state._PROBE_S", 0.5)
+    monkeypatch.setattr("portico.services.gateway_state._PROBE_S", 0.5)
     stops_it = "import json, os, pathlib, signal; state = json.loads(pathlib.Path({!r}).read_text()); os.kill(state['pid'], signal.SIGSTOP)"
     code = stops_it.format(str(session.paths.gateway))
 

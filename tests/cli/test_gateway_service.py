@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from portico.gateway.state import running
+from portico.services.gateway_state import running
 from portico.store.profiles import ProfileIndex
 from portico.testing.canary import canary
 from tests.gateway.parts import get, status_of, wait_until

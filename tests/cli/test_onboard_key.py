@@ -10,8 +10,8 @@ import threading
 
 import pytest
 
+from portico.accounts import api_key
 from portico.config.document import Document
-from portico.onboarding import api_key
 from portico.store.profiles import ProfileIndex
 from portico.testing.canary import in_text
 from tests.gateway.fronts import CHAT, MESSAGES

@@ -10,13 +10,10 @@ import sys
 
 import pytest
 
-from portico.cli.prompt import make_prompter
-from portico.cli.prompt_menus import MenuPrompter, fitting
-from portico.cli.prompt_nobody import NonInteractive
-from portico.cli.prompt_numbered import NumberedPrompter
-from portico.cli.read_line import read_line
 from portico.errors import UsageError
 from portico.interfaces.basics import Choice
+from portico.terminal.prompts import MenuPrompter, NonInteractive, NumberedPrompter, fitting, make_prompter
+from portico.terminal.read_line import read_line
 
 MODELS = [Choice(f"acme/m{number}", f"acme/m{number}") for number in range(1, 5)]
 REGIONS = [Choice("global", "Global", "api.minimax.io"), Choice("cn", "CN", "api.minimaxi.com")]
@@ -140,7 +137,7 @@ def test_where_a_menu_does_not_fit_or_its_marks_cannot_be_shown_the_list_is_numb
 
 SCRIPT = """
 import asyncio, sys
-from portico.cli.prompt import make_prompter
+from portico.terminal.prompts import make_prompter
 from portico.interfaces.basics import Choice
 prompter = make_prompter()
 def ask():

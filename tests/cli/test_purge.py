@@ -10,8 +10,8 @@ import pytest
 from portico import paths
 from portico.cli import purge
 from portico.gateway import control
-from portico.gateway.state import running
 from portico.paths import Paths
+from portico.services.gateway_state import running
 from tests.minimax_session import CN, GLOBAL
 
 

@@ -6,7 +6,7 @@ import sys
 
 import pytest
 
-from portico.cli.render import Output, plain_table, wants_color
+from portico.terminal.output import Output, plain_table, wants_color
 
 HEADERS = ("Name", "Source")
 ROWS = [("acme", "/a/very/long/path/to/somewhere/else"), ("b", "")]

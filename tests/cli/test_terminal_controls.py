@@ -11,12 +11,10 @@ import sys
 import pytest
 
 from portico.cli import failures
-from portico.cli.prompt_menus import MenuPrompter
-from portico.cli.prompt_numbered import NumberedPrompter
-from portico.cli.render import Output
-from portico.cli.wrapping import visible
 from portico.errors import PorticoError
 from portico.interfaces.basics import Choice
+from portico.terminal.output import Output, visible
+from portico.terminal.prompts import MenuPrompter, NumberedPrompter
 from tests.minimax_session import GLOBAL
 
 pytestmark = pytest.mark.requirement("E129")

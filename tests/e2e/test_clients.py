@@ -10,7 +10,7 @@ import re
 
 import pytest
 
-from portico.gateway.state import running
+from portico.services.gateway_state import running
 from tests.e2e.real_clients import Client, installed, make_desk, page_block, page_commands
 from tests.key_index import key_index
 

@@ -13,7 +13,7 @@ from tests.minimax_session import GLOBAL, SIGN_IN
 
 _KILLED = """
 import os, signal, sys
-from portico.onboarding import config_patch
+from portico.accounts import config_patch
 config_patch.write_config = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 from portico.cli.main import main
 sys.argv[0] = 'portico'

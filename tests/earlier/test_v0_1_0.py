@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from portico.gateway.keys import known, owner
-from portico.gateway.state import running
 from portico.paths import CONFIG_ENV, STATE_ENV, resolve_paths
+from portico.services.gateway_state import running
 from portico.store.profiles import ProfileIndex
 from portico.store.vault import Vault
 from tests.free_port import free_port

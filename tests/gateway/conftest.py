@@ -8,7 +8,7 @@ import pytest
 
 from portico.errors import PorticoError
 from portico.gateway import control
-from portico.gateway.state import gateway_lock
+from portico.services.gateway_state import gateway_lock
 from tests.auth.conftest import account, clock
 
 __all__ = ("account", "clock", "gateway_paths")

@@ -11,15 +11,15 @@ from dataclasses import dataclass, field, replace
 import aiohttp
 from aiohttp import web
 
+from portico.app import Installation
 from portico.auth.broker import TokenBroker
 from portico.gateway.access import Limits, Shares
 from portico.gateway.port import bound
 from portico.gateway.router import open_front
 from portico.gateway.server import BOUNDS, make_server
-from portico.gateway.state import GatewayState, new_key
-from portico.installation import Installation
 from portico.paths import CONFIG_ENV, STATE_ENV
 from portico.secret import Secret
+from portico.services.gateway_state import GatewayState, new_key
 from portico.store.profiles import ProfileIndex
 from portico.store.records import GatewayKeyProfile, fingerprint
 from portico.store.token_store import LocalTokenStore

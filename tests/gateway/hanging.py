@@ -31,29 +31,29 @@ from portico.cli import gateway_keys
 gateway_keys.make_first_key = c_call
 """,
     "a call of another thread while its code is imported": """
-from portico.cli import gateway_work
+from portico.cli import gateway as gateway_work
 gateway_work.import_all = thread
 """,
     "a call on the event loop while the store is opened": """
-from portico.cli import gateway_work
+from portico.cli import gateway as gateway_work
 gateway_work.unattended_store = c_call
 """,
     "a call on the event loop while it serves": """
-from portico.cli import gateway_work
+from portico.cli import gateway as gateway_work
 async def refresh_for_good(*_):
     await asyncio.sleep(0.3)
     c_call()
 gateway_work.refresh_for_good = refresh_for_good
 """,
     "a thread of the executor, for which the interpreter waits at its end": """
-from portico.cli import gateway_work
+from portico.cli import gateway as gateway_work
 async def refresh_for_good(*_):
     await asyncio.sleep(0.3)
     await asyncio.to_thread(thread)
 gateway_work.refresh_for_good = refresh_for_good
 """,
     "a thread that is no daemon, for which the interpreter waits at its end": """
-from portico.cli import gateway_work
+from portico.cli import gateway as gateway_work
 async def refresh_for_good(*_):
     await asyncio.sleep(0.3)
     threading.Thread(target=thread).start()

@@ -12,7 +12,7 @@ from aiohttp import web
 
 from portico.gateway.port import bound
 from portico.gateway.server import BOUNDS, make_server
-from portico.gateway.state import GatewayState, is_proof, new_challenge, new_key
+from portico.services.gateway_state import GatewayState, is_proof, new_challenge, new_key
 from tests.gateway.parts import body_of, status_of, talk
 
 KEY = new_key()

@@ -15,7 +15,8 @@ import time
 import pytest
 
 from portico.gateway import control, ending
-from portico.gateway.state import gateway_lock, read_state
+from portico.services import gateway_state
+from portico.services.gateway_state import gateway_lock, read_state
 from tests.free_port import free_port
 from tests.gateway.fronts import with_key
 from tests.gateway.hanging import BEFORE_IT_SERVES, HOLDS_THE_INTERPRETER, KEEP_FRESH, PLACES, hanging
@@ -33,7 +34,7 @@ ENDED_BY = 128
 def impatient(monkeypatch):
     """`stop` waits half a second for what it has sent SIGTERM, in the place of 5."""
     monkeypatch.setattr("portico.gateway.control.TERM_S", 0.5, raising=False)
-    monkeypatch.setattr("portico.gateway.state._PROBE_S", 0.2)
+    monkeypatch.setattr("portico.services.gateway_state._PROBE_S", 0.2)
 
 
 def is_free(port):
@@ -106,7 +107,7 @@ def test_stop_ends_a_gateway_that_cannot_answer_the_challenge(gateway_paths, imp
         ended = control.stop(gateway_paths)
         assert ended.pid == process.pid
         process.wait(SOON_S)
-    assert control.status(gateway_paths) == ("stopped", None)
+    assert gateway_state.status(gateway_paths) == ("stopped", None)
     assert not gateway_paths.gateway.exists()
 
 

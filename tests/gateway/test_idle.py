@@ -12,8 +12,8 @@ import time
 
 import pytest
 
-from portico.gateway.state import read_state
 from portico.paths import CONFIG_ENV, STATE_ENV
+from portico.services.gateway_state import read_state
 from portico.store.profiles import ProfileIndex
 from portico.testing.clock import FakeClock
 from tests.auth.parts import a_profile

@@ -15,9 +15,9 @@ from pathlib import Path
 import pytest
 
 from portico import version
-from portico.cli.gateway_work import InstalledVersion
+from portico.cli.gateway import InstalledVersion
 from portico.gateway import control
-from portico.gateway.state import gateway_lock, read_state
+from portico.services.gateway_state import gateway_lock, read_state
 from portico.testing.clock import FakeClock
 from tests.free_port import free_port
 from tests.gateway.parts import get, status_of, wait_until
@@ -173,7 +173,7 @@ def installed(tmp_path):
 
 def looking_at(file):
     return (
-        "from pathlib import Path\nfrom portico.cli import gateway_work\ngateway_work._LOOK_EVERY_S = 0.05\n"
+        "from pathlib import Path\nfrom portico.cli import gateway as gateway_work\ngateway_work._LOOK_EVERY_S = 0.05\n"
         f"gateway_work.InstalledVersion.__init__.__defaults__ = (Path({str(file)!r}), '1.0')"
     )
 

@@ -16,7 +16,7 @@ import pytest
 
 from portico.gateway import control
 from portico.gateway.port import bound
-from portico.gateway.state import gateway_lock
+from portico.services.gateway_state import gateway_lock
 from portico.testing.canary import canary
 from portico.util.children import portico_command
 from tests.free_port import free_port

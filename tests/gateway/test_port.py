@@ -12,14 +12,13 @@ from pathlib import Path
 
 import pytest
 
-from portico.doctor.finding import Found
+from portico.app import Installation
+from portico.doctor.finding import Found, Patient
 from portico.doctor.gateway import running
-from portico.doctor.patient import Patient
 from portico.errors import ConfigError
 from portico.gateway import control
 from portico.gateway.port import Owner, bound, owner_of
-from portico.gateway.state import gateway_lock
-from portico.installation import Installation
+from portico.services.gateway_state import gateway_lock
 from tests.free_port import free_port
 from tests.gateway.parts import somebody_on
 from tests.minimax_session import in_this_process

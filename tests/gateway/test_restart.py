@@ -12,7 +12,7 @@ from types import SimpleNamespace
 import pytest
 
 from portico.gateway import control
-from portico.gateway.state import gateway_lock, write_state
+from portico.services.gateway_state import gateway_lock, write_state
 from tests.gateway.fronts import configure, with_key
 from tests.gateway.parts import get, status_of, wait_until
 

@@ -22,8 +22,9 @@ import pytest
 from portico.errors import ConfigError, LockBusy, StoreError
 from portico.gateway import control
 from portico.gateway.ending import ask_to_end
-from portico.gateway.state import gateway_lock, write_state
 from portico.secret import Secret
+from portico.services import gateway_state
+from portico.services.gateway_state import gateway_lock, write_state
 from portico.store.encrypted_file import PassphraseSource
 from portico.store.profiles import ProfileIndex
 from portico.store.records import Tokens
@@ -49,12 +50,12 @@ def test_started_it_answers_and_stopped_it_is_gone(gateway_paths):
     state = control.start(gateway_paths, port=0)
     assert control.running(gateway_paths) == state
     assert alive(state.pid)
-    assert control.status(gateway_paths) == ("running", state)
+    assert gateway_state.status(gateway_paths) == ("running", state)
     assert os.getsid(state.pid) != os.getsid(0), "it does not go with this terminal"
     assert control.stop(gateway_paths) == control.Ended(state.pid, state)
     assert not alive(state.pid)
     assert not gateway_paths.gateway.exists()
-    assert control.status(gateway_paths) == ("stopped", None)
+    assert gateway_state.status(gateway_paths) == ("stopped", None)
 
 
 LETS_GO_AND_STAYS = """
@@ -114,7 +115,7 @@ def test_looking_at_the_gateway_does_not_keep_one_from_starting(gateway_paths):
     gateway_paths.locks.mkdir(parents=True)
     with gateway_lock(gateway_paths).path.open("w") as looked_at:
         fcntl.flock(looked_at, fcntl.LOCK_SH)
-        assert control.status(gateway_paths) == ("stopped", None), "two that look do not see each other"
+        assert gateway_state.status(gateway_paths) == ("stopped", None), "two that look do not see each other"
         gone = threading.Timer(0.4, looked_at.close)
         gone.start()
         state = control.start(gateway_paths, port=0)
@@ -138,7 +139,7 @@ def test_a_gateway_that_was_killed_is_not_running_and_another_can_start(gateway_
     os.kill(first.pid, signal.SIGKILL)
     os.waitpid(first.pid, 0)
     assert gateway_paths.gateway.exists()
-    assert control.status(gateway_paths) == ("stopped", None)
+    assert gateway_state.status(gateway_paths) == ("stopped", None)
     assert control.stop(gateway_paths) is None
     assert not gateway_paths.gateway.exists(), "the stale note is gone"
     assert control.start(gateway_paths, port=0) != first
@@ -164,7 +165,7 @@ def killed_gateway(paths):
 def test_a_program_that_repeats_what_a_dead_gateway_told_is_not_taken_for_it(gateway_paths):
     state, told = killed_gateway(gateway_paths)
     with somebody_on(state.port, told):
-        assert control.status(gateway_paths) == ("stopped", None)
+        assert gateway_state.status(gateway_paths) == ("stopped", None)
         assert control.start(gateway_paths, port=0).port != state.port
 
 
@@ -195,18 +196,18 @@ def test_a_process_that_is_not_ours_any_more_when_it_is_pinned_is_not_signalled(
 
 @pytest.mark.requirement("E127")
 def test_a_gateway_that_does_not_answer_is_unresponsive_and_killed_only_by_stop(gateway_paths, monkeypatch):
-    monkeypatch.setattr("portico.gateway.state._PROBE_S", 0.2)
+    monkeypatch.setattr("portico.services.gateway_state._PROBE_S", 0.2)
     monkeypatch.setattr("portico.gateway.control.TERM_S", 0.3)
     state = control.start(gateway_paths, port=0)
     os.kill(state.pid, signal.SIGSTOP)
-    assert control.status(gateway_paths) == ("unresponsive", None)
+    assert gateway_state.status(gateway_paths) == ("unresponsive", None)
     assert control.stop(gateway_paths) == control.Ended(state.pid, state, killed=True)
-    assert control.status(gateway_paths) == ("stopped", None)
+    assert gateway_state.status(gateway_paths) == ("stopped", None)
 
 
 @pytest.mark.requirement("E127")
 def test_where_the_system_shows_no_open_files_one_that_does_not_answer_is_named_and_left(gateway_paths, monkeypatch):
-    monkeypatch.setattr("portico.gateway.state._PROBE_S", 0.2)
+    monkeypatch.setattr("portico.services.gateway_state._PROBE_S", 0.2)
     state = control.start(gateway_paths, port=0)
     os.kill(state.pid, signal.SIGSTOP)
     try:

@@ -10,8 +10,8 @@ from dataclasses import replace
 import pytest
 
 from portico.gateway.port import bound
-from portico.gateway.state import GatewayState, gateway_lock, read_state, remove_state, running, write_state
 from portico.secret import Secret
+from portico.services.gateway_state import GatewayState, gateway_lock, read_state, remove_state, running, write_state
 from tests.gateway.parts import somebody_on
 
 OURS = GatewayState(4711, 18444, 5, "abcd", Secret("00" * 32))
@@ -90,7 +90,7 @@ def test_proxies_of_the_environment_are_not_asked(paths, somebody_else, lock_hel
 
 @pytest.mark.requirement("E120")
 def test_a_program_on_its_port_that_answers_byte_by_byte_keeps_nobody_waiting(paths, lock_held, monkeypatch):
-    monkeypatch.setattr("portico.gateway.state._PROBE_S", 0.2)
+    monkeypatch.setattr("portico.services.gateway_state._PROBE_S", 0.2)
     ended = threading.Event()
 
     def drip():

@@ -8,16 +8,16 @@ from urllib.parse import parse_qs, urlsplit
 
 import pytest
 
-from portico.gateway import state as gateway_state
 from portico.gateway.forward import Call, Parts, StreamMeter, attempt_call
 from portico.gateway.request_body import read_body
 from portico.gateway.routes import ROUTES
-from portico.gateway.state import GatewayState, prove
 from portico.models.protocols import PROTOCOLS
 from portico.models.provider_errors import AttemptFailed
 from portico.net.client import HttpClient
 from portico.net.sse import EventParser
 from portico.secret import Secret
+from portico.services import gateway_state
+from portico.services.gateway_state import GatewayState, prove
 from portico.util.clock import SystemClock
 from tests.gateway.fronts import CHAT, configure, gateway
 from tests.gateway.parts import body_of, status_of

@@ -16,8 +16,8 @@ from dataclasses import replace
 import pytest
 
 import portico
+from portico.app import Installation
 from portico.errors import SignInNeeded
-from portico.installation import Installation
 from portico.library.engine import Engine
 from portico.library.loading import load_model
 from portico.paths import CONFIG_ENV, STATE_ENV

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from portico.cli.tree import every_command
+from portico.cli.completion import every_command
 
 _HEAD = """# Commands
 

@@ -16,10 +16,9 @@ from portico.models.acceptance import Patience
 from portico.models.client import begin
 from portico.models.discovery import discover
 from portico.models.loader import CallableModel
-from portico.models.protocols.question import Question
+from portico.models.protocols.question import Question, Usage
 from portico.models.provider_errors import AttemptFailed, error_of
 from portico.models.reference import ModelReference
-from portico.models.usage import Usage
 from portico.net.client import HttpClient
 from portico.secret import Secret
 from portico.testing.canary import canary

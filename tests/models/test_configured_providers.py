@@ -191,7 +191,7 @@ def test_a_variable_may_stand_beside_or_in_the_config(run_portico, place):
 @pytest.mark.requirement("E156")
 @pytest.mark.parametrize("id", ["minimax", "my-minimax"])
 def test_minimax_gets_its_key_as_bearer_whatever_the_provider_is_called(paths, id):
-    from portico.installation import Installation
+    from portico.app import Installation
 
     block = {
         "baseUrl": "https://api.minimax.io/anthropic",

@@ -14,8 +14,8 @@ from portico.gateway.forward import StreamMeter
 from portico.interfaces.provider_spec import ModelCost, ModelSpec
 from portico.models.loader import CallableModel
 from portico.models.protocols import PROTOCOLS
+from portico.models.protocols.question import Usage, list_price
 from portico.models.reference import ModelReference
-from portico.models.usage import Usage, list_price
 from portico.plugins.builtin.minimax import PROVIDER as MINIMAX
 from portico.plugins.builtin.vendors import ANTHROPIC
 from portico.usage.entry import entry_of

@@ -7,13 +7,13 @@ import os
 
 import pytest
 
-from portico.cli.render import Output
-from portico.cli.runtime import Runtime
+from portico.accounts import summary
+from portico.app import Runtime
 from portico.gateway import control
-from portico.onboarding import background
 from portico.store.encrypted_file import PassphraseSource
 from portico.store.profiles import ProfileIndex
 from portico.store.vault import Vault
+from portico.terminal.output import Output
 from portico.testing.canary import canary
 
 
@@ -38,30 +38,30 @@ def bench(env):
 
 
 def test_a_gateway_without_the_passphrase_is_restarted_with_it_and_only_once(paths, running, with_passphrase):
-    assert "it was restarted" in background.settle(bench(with_passphrase), wanted=False)
+    assert "it was restarted" in summary.settle(bench(with_passphrase), wanted=False)
     restarted = control.running(paths)
     assert restarted.instance != running.instance
     assert (restarted.port, restarted.opens_sealed) == (running.port, True)
-    assert background.settle(bench(with_passphrase), wanted=False) == "the gateway that runs keeps it fresh"
+    assert summary.settle(bench(with_passphrase), wanted=False) == "the gateway that runs keeps it fresh"
     assert control.running(paths) == restarted
 
 
 def test_where_it_cannot_be_restarted_that_is_said_and_it_goes_on(paths, running, with_passphrase):
     without = {name: value for name, value in with_passphrase.items() if name != "PORTICO_PASSPHRASE"}
     rt = bench(without)
-    assert background.settle(rt, wanted=False) == "the gateway cannot refresh it before it is restarted: portico gateway restart"
+    assert summary.settle(rt, wanted=False) == "the gateway cannot refresh it before it is restarted: portico gateway restart"
     assert "passphrase" in rt.out.stderr.getvalue()
     assert control.running(paths) == running
 
 
 def test_a_sign_in_in_the_keyring_leaves_the_running_gateway_alone(paths, running):
-    assert background.settle(bench(dict(os.environ)), wanted=False) == "the gateway that runs keeps it fresh"
+    assert summary.settle(bench(dict(os.environ)), wanted=False) == "the gateway that runs keeps it fresh"
     assert control.running(paths) == running
 
 
 def test_the_gateway_of_a_sign_in_gets_the_port_that_the_environment_names(paths, unused_tcp_port):
     try:
-        kept = background.settle(bench({**os.environ, "PORTICO_GATEWAY_PORT": str(unused_tcp_port)}), wanted=True)
+        kept = summary.settle(bench({**os.environ, "PORTICO_GATEWAY_PORT": str(unused_tcp_port)}), wanted=True)
         assert "the gateway keeps it fresh" in kept
         assert control.running(paths).port == unused_tcp_port
     finally:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from portico.accounts.config_patch import patched
 from portico.config.check import check
 from portico.config.document import Document
 from portico.interfaces.provider_spec import ModelCost, ModelSpec, ProviderSpec
-from portico.onboarding.config_patch import patched
 from portico.store.records import OAuthProfile
 
 GLOBAL, CN = "https://api.minimax.io/anthropic", "https://api.minimaxi.com/anthropic"

@@ -9,7 +9,7 @@ from contextlib import closing
 
 import pytest
 
-from portico.onboarding import importing
+from portico.accounts import imports
 from portico.paths import STATE_ENV, resolve_paths
 from portico.store.encrypted_file import PassphraseSource
 from portico.store.profiles import ProfileIndex
@@ -227,13 +227,13 @@ def test_the_same_sign_in_is_not_taken_twice_and_another_is_never_replaced(desk)
 @pytest.mark.requirement("E86")
 def test_a_sign_in_that_was_stored_since_the_check_is_not_overwritten(desk, monkeypatch):
     Sample("mmx").write(desk.home)
-    keep, kept = importing.keep, some_tokens()
+    keep, kept = imports.keep, some_tokens()
 
     def after_another(*args, **how):
         desk.vault().commit(a_profile(GLOBAL), kept)
         return keep(*args, **how)
 
-    monkeypatch.setattr(importing, "keep", after_another)
+    monkeypatch.setattr(imports, "keep", after_another)
     done = desk.imported("--remove-source")
 
     assert done.returncode == 2

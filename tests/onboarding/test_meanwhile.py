@@ -7,9 +7,9 @@ import json
 import pytest
 
 from minimax_portal_auth.plugin import MinimaxPortal
+from portico.accounts import config_patch, sign_in
 from portico.errors import ConfigError
 from portico.oauth import revocation
-from portico.onboarding import config_patch, sign_in
 from portico.store.vault import Vault
 from portico.util.threads import off_loop
 from tests.minimax_session import CN, GLOBAL, SIGN_IN

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
+from portico.accounts.summary import remarks
 from portico.interfaces.authorization import OAuthServer, TokenGrant
-from portico.onboarding.remarks import remarks
 from portico.secret import Secret
 from portico.testing.canary import canary
 from tests.store.parts import a_profile

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 
 from minimax_portal_auth.plugin import MinimaxPortal
+from portico.accounts import sign_out
 from portico.errors import OAuthError
-from portico.onboarding import sign_out
 from tests.minimax_session import SIGN_IN
 
 

@@ -16,8 +16,8 @@ from types import SimpleNamespace
 import pytest
 
 import portico
-from portico.onboarding import sign_out as module
-from portico.onboarding.sign_out import sign_out
+from portico.accounts import sign_out as module
+from portico.accounts.sign_out import sign_out
 from portico.secret import Secret
 from portico.store import vault
 from portico.store.profiles import LOCK_NAME

@@ -9,8 +9,8 @@ from types import SimpleNamespace
 
 import pytest
 
+from portico.accounts import storing
 from portico.errors import LockBusy, StoreError
-from portico.onboarding import storing
 from portico.store import encrypted_file, vault
 from portico.store.encrypted_file import PassphraseSource
 from portico.store.profiles import ProfileIndex

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from portico.onboarding.times import in_words, iso
+from portico.accounts.view import in_words, iso
 
 NOW = 1_700_000_000_000
 

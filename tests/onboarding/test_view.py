@@ -7,11 +7,11 @@ import json
 
 import pytest
 
-from portico.cli.render import Output
+from portico.accounts.view import SignInView, tunnel_line
 from portico.interfaces.authorization import DeviceAuthorization
 from portico.oauth import flow
-from portico.onboarding.view import SignInView, tunnel_line
 from portico.secret import Secret
+from portico.terminal.output import Output
 from portico.testing.canary import canary
 
 URL = "https://account.minimax.io/authorize?client_id=x&redirect_uri=http%3A%2F%2F127.0.0.1%3A4711%2Fcb"

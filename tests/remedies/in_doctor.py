@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from unittest.mock import patch
 
-from portico.cli.runtime import Runtime
+from portico.app import Runtime
 from portico.doctor.examination import examine
 from portico.doctor.finding import Check
 from portico.store.profiles import ProfileIndex

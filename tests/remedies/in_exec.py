@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 
-from portico.gateway.state import running
+from portico.services.gateway_state import running
 from tests.remedies.scenario import scenario
 
 

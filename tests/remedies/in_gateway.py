@@ -19,7 +19,7 @@ import pytest
 
 from portico.gateway import control
 from portico.gateway.metrics import open_log
-from portico.gateway.state import gateway_lock, write_state
+from portico.services.gateway_state import gateway_lock, write_state
 from tests.free_port import free_port
 from tests.gateway.fronts import CHAT, MESSAGES, configure, gateway
 from tests.gateway.providers import WHOLE, answered, provider
@@ -53,7 +53,7 @@ def background(desk: Desk, *words: str) -> Iterator[int]:
 @contextmanager
 def impatient() -> Iterator[None]:
     """A gateway that does not answer is not waited for as long as it would be."""
-    with patch("portico.gateway.state._PROBE_S", 0.3), patch("portico.gateway.control.TERM_S", 0.3):
+    with patch("portico.services.gateway_state._PROBE_S", 0.3), patch("portico.gateway.control.TERM_S", 0.3):
         yield
 
 

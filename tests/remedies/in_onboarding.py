@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from portico.accounts import storing
 from portico.errors import StoreError
 from portico.gateway import control
-from portico.onboarding import storing
 from portico.store import encrypted_file
 from portico.store.profiles import ProfileIndex
 from portico.store.vault import Vault

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from portico.errors import ConfigError, UsageError
-from portico.gateway.state import gateway_lock, running
 from portico.integrations.serving import base_for
 from portico.library.loading import load_model
+from portico.services.gateway_state import gateway_lock, running
 from portico.services.launchd import Launchd
 from portico.services.service import Service, Verb
 from portico.services.systemd import Systemd

@@ -20,7 +20,7 @@ import shlex
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from portico.installation import Installation
+from portico.app import Installation
 from tests.minimax_session import GLOBAL
 
 if TYPE_CHECKING:

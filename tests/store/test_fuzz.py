@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from portico.app import Installation
 from portico.errors import PorticoError
-from portico.installation import Installation
 from portico.paths import Paths
 from portico.store.profiles import ProfileIndex
 

@@ -17,10 +17,9 @@ from urllib.parse import quote
 import pytest
 from keyring.backends import SecretService
 
-from portico.cli.runtime import Runtime
+from portico.app import Installation, Runtime
 from portico.doctor.examination import CHECKS, examine
 from portico.errors import StoreError, StoreUnknown
-from portico.installation import Installation
 from portico.secret import Secret
 from portico.store.keyring import FREEDESKTOP, KeyringStore, choose_backend, class_name
 from portico.store.session_bus import open_session_bus

@@ -19,8 +19,8 @@ import pytest
 from portico.errors import StoreError
 from portico.interfaces.provider_spec import ModelCost, ModelSpec
 from portico.models.loader import CallableModel
+from portico.models.protocols.question import Usage
 from portico.models.reference import ModelReference
-from portico.models.usage import Usage
 from portico.paths import STATE_ENV
 from portico.secret import Secret
 from portico.testing.canary import canary, in_text

@@ -1,20 +1,22 @@
-"""`ask`: one question to a model, its answer streamed to stdout."""
+"""`ask`: one question to a model, its answer streamed to stdout, and noted in the history when it has been shown."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from asyncio import CancelledError
+from typing import TYPE_CHECKING, Final
 
-from portico.errors import ExitCode, UsageError
+from portico.errors import ExitCode, PorticoError, UsageError
+from portico.models.protocols.question import Usage
+from portico.usage.entry import ANSWERED, CUT, LEFT, entry_of
 
 if TYPE_CHECKING:
     import argparse
 
-    from portico.cli.ask_history import Course
-    from portico.cli.runtime import Runtime
+    from portico.app import Runtime
+    from portico.interfaces.basics import Clock
     from portico.models.failover import Attempt, Failover
     from portico.models.loader import CallableModel, Resolution
-    from portico.models.protocols.question import Image, Question
-    from portico.models.usage import Usage
+    from portico.models.protocols.question import Image, Piece, Question
 
 EFFORTS = ("low", "medium", "high", "xhigh", "max")
 _LARGEST_IMAGE = 20 << 20  # bytes; no provider takes a larger one
@@ -45,9 +47,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def ask(args: argparse.Namespace, rt: Runtime) -> int:
     """Stream one answer."""
-    from portico.cli.ask_history import Course
+    from portico.accounts.sign_in import finish_pending
     from portico.models.failover import Cooldowns, Failover
-    from portico.onboarding.pending import finish_pending
     from portico.util import signals
 
     question = _question(args)
@@ -66,7 +67,7 @@ def ask(args: argparse.Namespace, rt: Runtime) -> int:
 
 
 def _resolved(args: argparse.Namespace, rt: Runtime) -> Resolution:
-    from portico.cli.token import pick_profile, say_which
+    from portico.cli.auth_token import pick_profile, say_which
     from portico.models.loader import Resolution
 
     loader = rt.models()
@@ -154,7 +155,7 @@ async def _stream(course: Course, question: Question, max_tokens: int | None, rt
 
 
 def _tell(model: CallableModel, failover: Failover, text: str, usage: Usage, rt: Runtime) -> None:
-    from portico.models.usage import list_price
+    from portico.models.protocols.question import list_price
 
     cost = list_price(usage, model.spec.cost)
     if not rt.out.is_json:
@@ -175,3 +176,86 @@ def _tell(model: CallableModel, failover: Failover, text: str, usage: Usage, rt:
         told["cacheWrite1h"] = usage.cache_write_1h
     whole = {"model": str(model.reference), "source": model.source, "answer": text, "usage": told, "cost": cost}
     rt.out.json({**whole, "attempts": attempts})
+
+
+CLIENT: Final = "ask"
+_LEAVING: Final = (KeyboardInterrupt, CancelledError, BrokenPipeError)
+
+
+class Course:
+    """The course of one request: `failover` has what came of its candidates, `usage` what its answer has used so far."""
+
+    def __init__(self, failover: Failover, clock: Clock) -> None:
+        self.usage = Usage()
+        self.failover = failover
+        self._clock = clock
+        self._at_ms = 0
+        self._began: float | None = None
+        self._first_byte_ms: int | None = None
+        self._latency_ms: int | None = None
+        self._outcome = ANSWERED
+
+    def begin(self) -> None:
+        """The question is about to be sent."""
+        self._at_ms, self._began = self._clock.wall_ms(), self._clock.monotonic()
+
+    def piece(self, piece: Piece) -> None:
+        """A piece of the answer has come."""
+        if self._first_byte_ms is None:
+            self._first_byte_ms = self._passed_ms()
+        if piece.usage is not None:
+            self.usage = self.usage.updated(piece.usage)
+
+    def answered(self) -> None:
+        """The answer is whole."""
+        self._latency_ms = self._passed_ms()
+
+    def failed(self, error: BaseException) -> None:
+        """It ended without a whole answer."""
+        self._latency_ms = self._passed_ms()
+        self._outcome = self._outcome_of(error)
+        if isinstance(error, UsageError) and not self.failover.attempts:
+            self._began = None  # what the question itself lacks is found out before it is sent
+
+    def note(self, rt: Runtime) -> None:
+        """Write it down, unless the configuration says not to; two seconds at most."""
+        history = rt.history() if self._began is not None else None
+        if history is None:
+            return
+        tried = [attempt for attempt in self._asked() if attempt.outcome != "passed over"]
+        history.record(
+            entry_of(
+                self._model(),
+                self.usage,
+                at_ms=self._at_ms,
+                client=CLIENT,
+                outcome=self._outcome,
+                attempts=max(1, len(tried)),
+                first_byte_ms=self._first_byte_ms,
+                latency_ms=self._latency_ms,
+            )
+        )
+        if not history.close() and not history.dropped:
+            rt.out.detail("The usage history was busy: this request is not in it.")
+
+    def _model(self) -> CallableModel:
+        """The one that answered, else the one that was asked last."""
+        asked = self._asked()
+        return asked[-1].model if asked else self.failover.candidates[0]
+
+    def _asked(self) -> list[Attempt]:
+        """What was tried, or what was passed over where nothing was."""
+        return [attempt for attempt in self.failover.attempts if attempt.outcome != "passed over"] or self.failover.attempts
+
+    def _outcome_of(self, error: BaseException) -> str:
+        if isinstance(error, _LEAVING):
+            return LEFT
+        if any(attempt.outcome == "answered" for attempt in self.failover.attempts):
+            return CUT
+        refusals = [attempt.refusal for attempt in self._asked() if attempt.refusal is not None]
+        if refusals:
+            return refusals[-1].word
+        return error.id if isinstance(error, PorticoError) else type(error).__name__
+
+    def _passed_ms(self) -> int | None:
+        return None if self._began is None else round((self._clock.monotonic() - self._began) * 1000)

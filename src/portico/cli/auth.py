@@ -1,15 +1,35 @@
-"""`auth`: which sign-ins there are, one access token for another tool, and signing out.
+"""`auth`: list the accounts and their state, sign out, and choose the order in which accounts are used.
 
-`auth token` is called by other tools on each of their starts: nothing is imported here that it does not need.
+`auth token` is called by other tools on each of their starts: nothing is imported here that it does not need. The list shows no
+secret and opens no keyring. An account is ok only if a request with it would succeed, as far as can be known without asking a
+server or a person: its plugin is on, its tokens come out of the store, and they have not ended (openclaw#66952). The order is in
+the config, as `auth.order.<provider>`.
 """
 
 from __future__ import annotations
 
-TYPE_CHECKING = False  # `typing` is a visible part of what a fresh token costs
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from portico.accounts.sign_in import finish_pending
+from portico.accounts.view import in_words, iso
+from portico.auth.freshness import own_time
+from portico.auth.health import check_code, health_now
+from portico.errors import ConfigError, ExitCode, PorticoError
+from portico.store.encrypted_file import PassphraseSource
+from portico.store.profiles import SIGNED_OUT, sign_in, sign_in_again
+from portico.store.records import OAuthProfile
+from portico.store.token_store import local_token_store
+from portico.util.files import shared_folder_warning
+
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import Callable
 
-    from portico.cli.runtime import Runtime
+    from portico.app import Runtime
+    from portico.auth.health import Health
+    from portico.store.records import Profile
+    from portico.store.token_store import Snapshot
 
 _EXAMPLES = """examples:
   {prog} auth list --verbose            where each sign-in is kept
@@ -21,8 +41,6 @@ _EXAMPLES = """examples:
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands of `auth`."""
-    from portico.cli.auth_order import add_order
-
     parser.epilog = _EXAMPLES
     commands = parser.add_subparsers(metavar="COMMAND")
     add_list(commands)
@@ -74,22 +92,18 @@ def add_logout(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
 
 def token_(args: argparse.Namespace, rt: Runtime) -> int:
     """Print one access token and nothing else."""
-    from portico.cli.token import print_token
+    from portico.cli.auth_token import print_token
 
     return print_token(args.profile, rt)
 
 
 def list_(_args: argparse.Namespace, rt: Runtime) -> int:
     """List the profiles."""
-    from portico.cli.auth_view import show_list
-
     return show_list(rt)
 
 
 def status_(args: argparse.Namespace, rt: Runtime) -> int:
     """Say how each profile is."""
-    from portico.cli.auth_status import show_status
-
     return show_status(rt, check=args.check)
 
 
@@ -98,3 +112,431 @@ def logout(args: argparse.Namespace, rt: Runtime) -> int:
     from portico.cli.logout import run_logout
 
     return run_logout(args.profile, rt, all_profiles=args.all, yes=args.yes)
+
+
+_EPILOG = """examples:
+  {prog} auth order get --provider minimax-portal
+  {prog} auth order set --provider minimax-portal minimax-portal:work minimax-portal:default
+  {prog} auth order clear --provider minimax-portal
+
+Sign-ins that are not in the order are not used while it stands.
+"""
+
+
+def add_order(commands: argparse._SubParsersAction[argparse.ArgumentParser]) -> None:
+    """Add `order` to `auth` or to `models auth`."""
+    summary = "which of a provider's sign-ins is used first"
+    parser = commands.add_parser("order", help=summary, description=f"{summary[:1].upper()}{summary[1:]}.", epilog=_EPILOG)
+    orders = parser.add_subparsers(metavar="COMMAND")
+    _add(orders, "get", "print the order", "get --provider minimax-portal --json", get)
+    example = "set --provider minimax-portal minimax-portal:work minimax-portal:default"
+    setting = _add(orders, "set", "use these sign-ins, the first one first", example, set_)
+    setting.add_argument("profiles", nargs="*", metavar="PROFILE", help="sign-ins of that provider")
+    _add(orders, "clear", "take the order away", "clear --provider minimax-portal", clear)
+
+
+def _add(
+    commands: argparse._SubParsersAction[argparse.ArgumentParser],
+    name: str,
+    summary: str,
+    example: str,
+    handler: Callable[[argparse.Namespace, Runtime], int],
+) -> argparse.ArgumentParser:
+    epilog = f"example:\n  {{prog}} auth order {example}\n"
+    parser = commands.add_parser(name, help=summary, description=f"{summary[:1].upper()}{summary[1:]}.", epilog=epilog)
+    parser.add_argument("--provider", metavar="ID", help="the provider, or an alias of it")
+    parser.set_defaults(handler=handler)
+    return parser
+
+
+def get(args: argparse.Namespace, rt: Runtime) -> int:
+    """Print the order."""
+    return _tell(_provider(args.provider, rt), rt)
+
+
+def set_(args: argparse.Namespace, rt: Runtime) -> int:
+    """Write the order."""
+    from portico.errors import UsageError
+
+    provider = _provider(args.provider, rt)
+    if not args.profiles:
+        raise UsageError("usage", "Missing profile ids.", hint=f"Give one or more of: {', '.join(_of(provider, rt)) or 'none'}")
+    order = list(dict.fromkeys(args.profiles))
+    for id in order:
+        _check(id, provider, rt)
+    rt.settings.file.edit(lambda document: document.set(("auth", "order", provider), [*order]))
+    rt.reload_config()
+    left_out = [id for id in _of(provider, rt) if id not in order]
+    if left_out:
+        rt.out.note(f"Not used while this order stands: {', '.join(left_out)}")
+    return _tell(provider, rt)
+
+
+def clear(args: argparse.Namespace, rt: Runtime) -> int:
+    """Take the order away."""
+    provider = _provider(args.provider, rt)
+    path = ("auth", "order", provider)
+    rt.settings.file.edit(lambda document: document.unset(path) if document.has(path) else document)
+    rt.reload_config()
+    if not rt.out.is_json:
+        rt.out.line("Cleared the order.")
+    return _tell(provider, rt)
+
+
+def _tell(provider: str, rt: Runtime) -> int:
+    from portico.errors import ExitCode
+
+    order = rt.config.config.auth.order.get(provider)
+    if rt.out.is_json:
+        value = {"provider": provider, "config": str(rt.paths.config), "order": None if order is None else list(order)}
+        rt.out.json({**value, "profiles": _of(provider, rt)})
+        return ExitCode.OK
+    rt.out.line(f"Provider: {provider}")
+    rt.out.line(f"Config: {rt.paths.config}")
+    rt.out.line(f"Sign-ins: {', '.join(_of(provider, rt)) or '(none)'}")
+    rt.out.line(f"Order: {', '.join(order) if order else '(none)'}")
+    return ExitCode.OK
+
+
+def _provider(asked: str | None, rt: Runtime) -> str:
+    """The id behind `asked`, which may be an alias.
+
+    Raises:
+        UsageError: it was not given, or no plugin, config or sign-in knows it.
+    """
+    from portico.errors import UsageError
+
+    used = sorted({profile.provider for profile in rt.token_store.profiles()})
+    if asked is None:
+        raise UsageError("usage", "Missing --provider.", hint=f"Give --provider {'|'.join(used) or 'ID'}.")
+    config = rt.config.config
+    if asked in used or asked in config.auth.order:
+        return asked
+    specs = {spec.id: spec for spec in rt.plugins.providers()}
+    aliases = {alias: spec.id for spec in specs.values() for alias in spec.aliases}
+    if aliases.get(asked) in used:  # a built-in provider may have the alias's name, and no sign-in of its own
+        return aliases[asked]
+    known = {*specs, *config.models.providers}
+    if asked in known:
+        return asked
+    from difflib import get_close_matches
+
+    close = get_close_matches(asked, [*used, *known, *aliases], n=1)
+    hint = f"Did you mean {close[0]}?" if close else f"Give one of: {', '.join(sorted(known))}"
+    raise UsageError("unknown-provider", f"Unknown provider: {asked}", hint=hint)
+
+
+def _of(provider: str, rt: Runtime) -> list[str]:
+    return [profile.id for profile in rt.token_store.profiles() if profile.provider == provider]
+
+
+def _check(id: str, provider: str, rt: Runtime) -> None:
+    from portico.errors import UsageError
+
+    profile = rt.token_store.get(id)
+    if profile is None:
+        hint = f"Sign-ins of {provider}: {', '.join(_of(provider, rt)) or 'none'}"
+        raise UsageError("profile-not-found", f'Auth profile "{id}" not found in {rt.paths.index}.', hint=hint)
+    if profile.provider != provider:
+        raise UsageError("wrong-provider", f'Auth profile "{id}" is for {profile.provider}, not {provider}.')
+
+
+DAMAGED: Final = "damaged"  # its entry in the index, that is: nothing more is known
+
+
+def show_list(rt: Runtime) -> int:
+    """`auth list`: one row per profile; with `--verbose` also store, service and user."""
+    _check_config(rt)
+    finish_pending(rt)
+    index = rt.token_store.snapshot()
+    used = in_use(index, rt)
+    if rt.out.is_json:
+        rt.out.json({"profiles": all_as_json(index, rt, verbose=rt.out.verbose)})
+    elif not index.profiles and not index.damaged:
+        say_signed_out(rt)
+    elif rt.out.verbose:
+        for profile in index.profiles:
+            _show_one(profile, used, rt)
+        for id in index.damaged:
+            rt.out.line(f"{id}\n  {'status':<10} {DAMAGED}")
+    else:
+        _show_table(index, used, rt)
+    return ExitCode.OK
+
+
+def in_use(index: Snapshot, rt: Runtime) -> frozenset[str] | None:
+    """The sign-ins that are used where nobody says which; None where the config's base would have a say and cannot be used.
+
+    Raises:
+        ConfigError: the config decides that, and cannot be read.
+    """
+    from portico.models.loader import ModelLoader
+
+    if rt.settings.fault is not None:
+        return None
+    return ModelLoader(rt.config.config, (), index.profiles, rt.config.env).in_use()
+
+
+def _is_used(profile: Profile, used: frozenset[str] | None) -> str:
+    return "?" if used is None else "yes" if profile.id in used else "no"
+
+
+def _check_config(rt: Runtime) -> None:
+    if rt.options.config is not None and not rt.paths.config.exists():
+        raise ConfigError("config-missing", f"Config path not found: {rt.paths.config}")
+
+
+def _show_table(index: Snapshot, used: frozenset[str] | None, rt: Runtime) -> None:
+    rows = [
+        [
+            profile.id,
+            profile.region,
+            condition(profile, rt),
+            expiry(profile, rt),
+            _is_used(profile, used),
+        ]
+        for profile in index.profiles
+    ]
+    rows += [[id, "?", DAMAGED, "?", "no"] for id in index.damaged]
+    rt.out.table(["Profile", "Region", "Status", "Access token", "In use"], rows)
+
+
+def say_signed_out(rt: Runtime) -> None:
+    """Say that nobody is signed in here, and how to sign in."""
+    rt.out.note(f"{SIGNED_OUT} {sign_in()}".replace("{prog}", rt.program))
+
+
+def now(rt: Runtime) -> int:
+    """Wall ms."""
+    return rt.clock.wall_ms()
+
+
+def condition(profile: Profile, rt: Runtime) -> str:
+    """One word, or few: as `auth.health` sums it up."""
+    return health_now(profile, rt.clock).word
+
+
+def expiry(profile: Profile, rt: Runtime) -> str:
+    """When the access token ends, in words."""
+    words = in_words(profile.expires_at, own_time(profile, rt.clock))
+    return words if words.startswith(("expired", "as long")) else f"expires in {words}"
+
+
+def _show_one(profile: Profile, used: frozenset[str] | None, rt: Runtime) -> None:
+    place = rt.local_store().place(profile.id)
+    account = profile if isinstance(profile, OAuthProfile) else None
+    fields = {
+        "status": f"{condition(profile, rt)}, access token {expiry(profile, rt)}",
+        "in use": _is_used(profile, used),
+        "region": profile.region,
+        "API base": profile.api_base,
+        "issuer": account.issuer if account is not None else "",
+        "account": (account.subject if account is not None else None) or "the provider does not tell",
+        "client id": account.client_id if account is not None else "",
+        "store": f"{place.store} ({place.backend})" if place.backend else place.store,
+        "service": place.service,
+        "user": place.user,
+        "signed in": iso(profile.created_at),
+        "refreshed": iso(profile.refreshed_at) if profile.refreshed_at is not None else "never",
+    }
+    rt.out.line(profile.id)
+    for name, value in fields.items():
+        rt.out.line(f"  {name:<10} {value}")
+
+
+def all_as_json(index: Snapshot, rt: Runtime, *, verbose: bool) -> list[dict[str, object]]:
+    """Every profile, and then the damaged ones."""
+    damaged: list[dict[str, object]] = [{"id": id, "status": DAMAGED} for id in index.damaged]
+    used = in_use(index, rt)
+    shown = [(profile, None if used is None else profile.id in used) for profile in index.profiles]
+    return [{**_list_as_json(profile, rt, verbose=verbose), "inUse": is_used} for profile, is_used in shown] + damaged
+
+
+def _list_as_json(profile: Profile, rt: Runtime, *, verbose: bool) -> dict[str, object]:
+    value: dict[str, object] = {
+        "id": profile.id,
+        "provider": profile.provider,
+        "type": profile.type,
+        "region": profile.region,
+        "status": condition(profile, rt),
+        "expiresAt": profile.expires_at,
+        "hasRefresh": profile.has_refresh,
+        "store": profile.store,
+    }
+    if profile.failure is not None:
+        value["failure"] = {"id": profile.failure.id, "message": profile.failure.message, "terminal": profile.failure.terminal}
+    if verbose:
+        place = rt.local_store().place(profile.id)
+        account = profile if isinstance(profile, OAuthProfile) else None
+        value |= {"apiBase": profile.api_base, "issuer": account.issuer if account is not None else ""}
+        value |= {"clientId": account.client_id if account is not None else ""}
+        value |= {"subject": account.subject if account is not None else None}
+        value |= {"backend": place.backend, "service": place.service, "user": place.user}
+        value |= {"createdAt": profile.created_at, "refreshedAt": profile.refreshed_at, "generation": profile.generation}
+    return value
+
+
+_UNREADABLE = "store unreadable"
+_STORES = {"keyring": "the OS keyring", "file": "a sealed file"}
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What keeps an account from being used, though its tokens may be good. `word` sums it up."""
+
+    word: str
+    error: PorticoError
+
+
+def show_status(rt: Runtime, *, check: bool = False) -> int:
+    """Say how each account is.
+
+    Returns:
+        3 if there is none, or one needs a new sign-in; 7 if the store does not give the tokens back; 9 if a plugin that is needed
+        cannot be used. With `check` also 12 if one ends within 24 hours and cannot be refreshed; the keyring may then ask.
+    """
+    index = rt.token_store.snapshot()
+    unusable = _unusable(index, rt, may_ask=check)
+    code = _code(index, unusable, rt, check=check)
+    warning = shared_folder_warning(rt.paths.state)
+    if warning is not None:
+        rt.out.warn(warning)
+    if rt.out.is_json:
+        warnings = [] if warning is None else [warning]
+        profiles = _status_as_json(index, unusable, rt)
+        rt.out.json({"signedIn": bool(index.profiles), "exitCode": code, "profiles": profiles, "warnings": warnings})
+    elif not index.profiles and not index.damaged:
+        say_signed_out(rt)
+    else:
+        used = (in_use(index, rt) if len(index.profiles) > 1 else None) or frozenset()
+        for profile in index.profiles:
+            _say(profile, unusable.get(profile.id), rt, in_use=profile.id in used)
+        for id in index.damaged:
+            rt.out.line(f"{id}: {DAMAGED}\n  to do         delete its tokens: {rt.program} auth logout {id}")
+    return code
+
+
+def advice(profile: Profile, health: Health) -> str | None:
+    """What a person should do about it; None where nothing. `{prog}` stands for the program name."""
+    if health.word == "sign-out unfinished":
+        return f"finish signing out: {{prog}} auth logout {profile.id}"
+    if health.word in {"sign in again", "expiring"}:
+        return f"sign in again: {sign_in_again(profile)}"
+    if health.word == "refresh failing":
+        return "nothing yet: it is tried again; if it stays so, look at the network and the provider's own status"
+    if health.word == "refresh due":
+        return "nothing: it is refreshed when it is used (to keep it fresh: {prog} auth keep-fresh)"
+    return None
+
+
+def _code(index: Snapshot, unusable: dict[str, Trouble], rt: Runtime, *, check: bool) -> int:
+    code = ExitCode.SIGN_IN_NEEDED if index.damaged else check_code(index.profiles, rt.clock)
+    if code == ExitCode.SIGN_IN_NEEDED:
+        return code
+    codes = {trouble.error.exit_code for trouble in unusable.values()}
+    if codes:
+        return ExitCode.STORE_FAILED if ExitCode.STORE_FAILED in codes else min(codes)
+    return code if check else ExitCode.OK
+
+
+def _unusable(index: Snapshot, rt: Runtime, *, may_ask: bool) -> dict[str, Trouble]:
+    """The accounts that cannot be used, by id: for want of their plugin or of their tokens.
+
+    With `may_ask` a keyring may open its window; a passphrase is never asked for.
+    """
+    found: dict[str, Trouble] = {}
+    store = local_token_store(rt.paths, passphrase=lambda: PassphraseSource(rt.env), env=rt.env, on_wait=rt.note, asks=may_ask)
+    for profile in index.profiles:
+        try:
+            if profile.plugin:
+                rt.plugins.require(profile.plugin)
+        except PorticoError as error:
+            found[profile.id] = Trouble("plugin off" if _is_off(profile.plugin, rt) else "plugin unusable", error)
+            continue
+        try:
+            store.read(profile.id)
+        except PorticoError as error:
+            found[profile.id] = Trouble(_UNREADABLE, error)
+    return found
+
+
+def _is_off(plugin: str, rt: Runtime) -> bool:
+    try:
+        return not rt.plugins.find(plugin).enabled
+    except PorticoError:
+        return False
+
+
+def _say(profile: Profile, trouble: Trouble | None, rt: Runtime, *, in_use: bool) -> None:
+    health = health_now(profile, rt.clock)
+    word = trouble.word if trouble is not None and health.exit_code != ExitCode.SIGN_IN_NEEDED else health.word
+    rt.out.line(f"{profile.id}: {word}{' (in use)' if in_use else ''}")
+    fields = {
+        "access token": expiry(profile, rt),
+        "refresh": _refresh_words(profile, health, rt),
+        "last failure": _failure_words(profile, rt),
+        "region": f"{profile.region} ({profile.api_base})" if profile.region else profile.api_base,
+        "store": _STORES[profile.store],
+        "problem": str(trouble.error) if trouble is not None else None,
+        "to do": _to_do(profile, health, trouble) or "nothing",
+    }
+    for name, value in fields.items():
+        if value is not None:
+            rt.out.line(f"  {name:<13} {value.replace('{prog}', rt.program)}")
+
+
+def _to_do(profile: Profile, health: Health, trouble: Trouble | None) -> str | None:
+    """What helps first: a new sign-in if it has ended, since that also stores new tokens."""
+    if trouble is not None and health.exit_code != ExitCode.SIGN_IN_NEEDED:
+        return trouble.error.hint
+    return advice(profile, health)
+
+
+def _refresh_words(profile: Profile, health: Health, rt: Runtime) -> str:
+    if health.refresh == "none":
+        return "none: there is no refresh token"
+    last = "never so far" if profile.refreshed_at is None else _when(profile.refreshed_at, rt)
+    end = profile.refresh_expires_at
+    until = "" if end is None else f"; the refresh token {'ended' if health.refresh == 'ended' else 'ends'}: {_when(end, rt)}"
+    return f"{health.refresh}; last successful: {last}{until}"
+
+
+def _failure_words(profile: Profile, rt: Runtime) -> str | None:
+    if profile.failure is None:
+        return None
+    code = f" [{profile.failure.code}]" if profile.failure.code else ""
+    return f"{_when(profile.failure.at, rt)}: {profile.failure.message}{code}"
+
+
+def _when(at_ms: int, rt: Runtime) -> str:
+    ago = in_words(at_ms, now(rt)).removeprefix("expired ")
+    return f"{iso(at_ms)} ({ago})"
+
+
+def _status_as_json(index: Snapshot, unusable: dict[str, Trouble], rt: Runtime) -> list[dict[str, object]]:
+    values = all_as_json(index, rt, verbose=True)
+    for profile, value in zip(index.profiles, values, strict=False):  # the damaged ones come after
+        own = own_time(profile, rt.clock)
+        health = health_now(profile, rt.clock)
+        trouble = unusable.get(profile.id)
+        what = _to_do(profile, health, trouble)
+        value["access"] = health.access
+        value["refresh"] = health.refresh
+        value["remainingMs"] = None if profile.expires_at is None else profile.expires_at - own
+        value["lastRefreshAt"] = profile.refreshed_at
+        value["refreshExpiresAt"] = profile.refresh_expires_at
+        value["lastFailure"] = None if profile.failure is None else _failure_json(profile)
+        value["advice"] = what.replace("{prog}", rt.program) if what is not None else None
+        if trouble is not None:
+            kind = "storeError" if trouble.word == _UNREADABLE else "pluginError"
+            value[kind] = trouble.error.as_json(rt.program)
+            if health.exit_code != ExitCode.SIGN_IN_NEEDED:
+                value["status"] = trouble.word
+    return values
+
+
+def _failure_json(profile: Profile) -> dict[str, object]:
+    failure = profile.failure
+    assert failure is not None  # noqa: S101 - asked only where there is one
+    known = {"at": failure.at, "id": failure.id, "message": failure.message, "terminal": failure.terminal, "code": failure.code}
+    return {**known, "attempts": failure.attempts, "retryAt": failure.retry_at}

@@ -6,8 +6,8 @@ TYPE_CHECKING = False  # `auth token` imports this module's neighbours, and `typ
 if TYPE_CHECKING:
     import argparse
 
-    from portico.cli.runtime import Runtime
-    from portico.onboarding.importing import Candidate, Findings, ImportRequest, Retired, Takeover, Unreadable
+    from portico.accounts.imports import Candidate, Findings, ImportRequest, Retired, Takeover, Unreadable
+    from portico.app import Runtime
 
 TOOLS = ("openclaw", "mmx", "hermes", "opencode")
 _EPILOG = """examples:
@@ -51,10 +51,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def import_(args: argparse.Namespace, rt: Runtime) -> int:
     """Take over what is found."""
+    from portico.accounts import imports
     from portico.errors import ExitCode
-    from portico.onboarding import importing
 
-    request = importing.ImportRequest(
+    request = imports.ImportRequest(
         tool=args.tool,
         path=args.path,
         region=args.region,
@@ -64,12 +64,12 @@ def import_(args: argparse.Namespace, rt: Runtime) -> int:
         yes=args.yes,
         remove_source=args.remove_source,
     )
-    warnings = importing.warnings(rt)
+    warnings = imports.warnings(rt)
     for warning in warnings:
         rt.out.note(warning)
-    found = importing.find(rt, request)
+    found = imports.find(rt, request)
     passed_over = _passed_over(found, rt)
-    takeovers = importing.check(rt, request, found.candidates)
+    takeovers = imports.check(rt, request, found.candidates)
     for takeover in takeovers:
         rt.out.note(f"{'Would take over' if request.dry_run else 'Found'}: {_words(takeover, rt)}")
     if request.dry_run:
@@ -90,7 +90,7 @@ def import_(args: argparse.Namespace, rt: Runtime) -> int:
 
 def _passed_over(found: Findings, rt: Runtime) -> dict[str, object]:
     """Say what nothing is taken from; the same as members of a `--json` answer."""
-    from portico.onboarding.importing import why_retired
+    from portico.accounts.imports import why_retired
 
     for each in found.retired:
         rt.out.note(f"Retired: {each.path} ({why_retired(each, rt.clock.wall_ms())}). Nothing is taken from it.")
@@ -110,8 +110,8 @@ def _passed_over(found: Findings, rt: Runtime) -> dict[str, object]:
 
 def _carry_out(takeover: Takeover, request: ImportRequest, rt: Runtime) -> str:
     """Store, and then what becomes of the other copy: `removed`, `not-erased`, `kept`, `gone` or `changed`."""
-    from portico.onboarding import importing
-    from portico.onboarding.account_in_use import id_in_use, in_use_after, summary_lines
+    from portico.accounts import imports
+    from portico.accounts.view import id_in_use, in_use_after, summary_lines
     from portico.store.profiles import new_tokens
 
     profile = takeover.profile
@@ -119,7 +119,7 @@ def _carry_out(takeover: Takeover, request: ImportRequest, rt: Runtime) -> str:
         rt.out.note(f"{profile.id}: stored already")
     else:
         before = id_in_use(rt, profile.provider)
-        stored = importing.keep(rt, takeover, chosen=request.store)
+        stored = imports.keep(rt, takeover, chosen=request.store)
         rt.out.note(f"{profile.id}: stored in {'the OS keyring' if stored.store == 'keyring' else 'a sealed file'}")
         for line in summary_lines(in_use_after(rt, stored, before), stored, rt.program):
             rt.out.note(line)
@@ -128,7 +128,7 @@ def _carry_out(takeover: Takeover, request: ImportRequest, rt: Runtime) -> str:
         holds = f"{_and(candidate)} still hold{'' if candidate.copies else 's'} it"
         rt.out.warn(f"{holds}: sign out in {candidate.importer.label} before it refreshes.")
         return "kept"
-    outcome = importing.remove(candidate)
+    outcome = imports.remove(candidate)
     if outcome == "changed":
         rt.out.warn(
             f"{candidate.importer.label} has refreshed meanwhile, so what was taken over is spent; its file was left alone."
@@ -154,7 +154,7 @@ def _wants_removal(candidate: Candidate, request: ImportRequest, rt: Runtime) ->
 
 
 def _words(takeover: Takeover, rt: Runtime) -> str:
-    from portico.onboarding.times import in_words
+    from portico.accounts.view import in_words
 
     candidate, profile = takeover.candidate, takeover.profile
     until = in_words(profile.expires_at, rt.clock.wall_ms())
@@ -172,7 +172,7 @@ def _and(candidate: Candidate) -> str:
 
 
 def _why_older(candidate: Candidate, found: Findings, rt: Runtime) -> str:
-    from portico.onboarding.times import in_words
+    from portico.accounts.view import in_words
 
     at_ms, words = candidate.credential.expires_at, in_words(candidate.credential.expires_at, rt.clock.wall_ms())
     ends = "ends at an unknown time" if at_ms is None else words if words.startswith("expired") else f"ends in {words}"
@@ -186,7 +186,7 @@ def _why_older(candidate: Candidate, found: Findings, rt: Runtime) -> str:
 
 
 def _why_ended(candidate: Candidate, rt: Runtime) -> str:
-    from portico.onboarding.times import in_words
+    from portico.accounts.view import in_words
 
     words = in_words(candidate.credential.expires_at, rt.clock.wall_ms())
     return (
@@ -214,7 +214,7 @@ def _unreadable_as_json(unread: Unreadable) -> dict[str, object]:
 
 
 def _retired_as_json(retired: Retired) -> dict[str, object]:
-    from portico.onboarding.times import iso
+    from portico.accounts.view import iso
 
     return {
         "from": retired.importer.name,

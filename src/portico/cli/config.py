@@ -1,16 +1,48 @@
-"""`config path|get|set|insert|unset|validate|schema|edit`."""
+"""`config path|get|set|insert|unset|validate|schema|edit`.
+
+An edit, of the own file or of its base if asked for, leaves no new error and has its effect.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+import sys
+from dataclasses import dataclass
+from shlex import quote
+from typing import TYPE_CHECKING, Final
 
-from portico.errors import ExitCode
+from portico.config.check import examined
+from portico.config.document import (
+    MOST_SHOWN,
+    ConfigFile,
+    Document,
+    Problem,
+    format_path,
+    named,
+    parse_path,
+    read_document,
+    refuse_errors,
+)
+from portico.config.json5_edit import same
+from portico.config.load import MODELS_FILE, read_corrections
+from portico.config.schema import is_known
+from portico.config.sources import DOTENV, NOT_FROM_BASE, exposed, is_reference, named_variable, read_dotenv, read_stack
+from portico.errors import ConfigError, ExitCode, PorticoError, UsageError
+from portico.secret import REDACTED, redact
+from portico.util.files import read_text
 
 if TYPE_CHECKING:
     import argparse
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
 
-    from portico.cli.runtime import Runtime
+    from portico.app import Runtime
+    from portico.config.document import ConfigPath
+    from portico.config.schema import Config
+    from portico.config.sources import Effective, Origin, Stack
+    from portico.interfaces.basics import JsonValue
+
+    Edit = Callable[[Document], Document]
 
 _EXAMPLES = """examples:
   {prog} config get agents.defaults.model.primary --verbose
@@ -44,7 +76,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         changing.add_argument("--write-base", action="store_true", help="write into the OpenClaw file that `base` names")
     _add(commands, "validate", "name everything that is wrong, in every file that is read", "config validate --json", validate)
     _add(commands, "schema", "print the JSON Schema of the file, for editors", "config schema > portico.schema.json", schema)
-    _add(commands, "edit", "open the file in $VISUAL or $EDITOR, and check it before it counts", "config edit", edit)
+    _add(
+        commands,
+        "edit",
+        "open the file in $VISUAL or $EDITOR, and check it before it counts",
+        "config edit",
+        "portico.cli.config_edit:edit",
+    )
 
 
 def _add(
@@ -52,7 +90,7 @@ def _add(
     name: str,
     summary: str,
     example: str,
-    handler: Callable[[argparse.Namespace, Runtime], int],
+    handler: Callable[[argparse.Namespace, Runtime], int] | str,
 ) -> argparse.ArgumentParser:
     description = f"{summary[:1].upper()}{summary[1:]}."
     parser = commands.add_parser(name, help=summary, description=description, epilog=f"example:\n  {{prog}} {example}\n")
@@ -71,8 +109,6 @@ def path(_args: argparse.Namespace, rt: Runtime) -> int:
 
 def get(args: argparse.Namespace, rt: Runtime) -> int:
     """Print one value; with `--verbose` also the file and line that it comes from."""
-    from portico.cli.config_get import show
-
     code = show(rt, args.path, reveal=args.reveal)
     rt.tell_exposed()
     return code
@@ -80,8 +116,6 @@ def get(args: argparse.Namespace, rt: Runtime) -> int:
 
 def set_(args: argparse.Namespace, rt: Runtime) -> int:
     """Set one value."""
-    from portico.cli.config_change import set_value
-
     code = set_value(rt, args.path, args.value, in_base=args.write_base)
     rt.tell_exposed()
     return code
@@ -89,8 +123,6 @@ def set_(args: argparse.Namespace, rt: Runtime) -> int:
 
 def insert(args: argparse.Namespace, rt: Runtime) -> int:
     """Put one element between two others."""
-    from portico.cli.config_change import insert_value
-
     code = insert_value(rt, args.path, args.value, in_base=args.write_base)
     rt.tell_exposed()
     return code
@@ -98,8 +130,6 @@ def insert(args: argparse.Namespace, rt: Runtime) -> int:
 
 def unset(args: argparse.Namespace, rt: Runtime) -> int:
     """Remove one value."""
-    from portico.cli.config_change import unset_value
-
     code = unset_value(rt, args.path, in_base=args.write_base)
     rt.tell_exposed()
     return code
@@ -107,8 +137,6 @@ def unset(args: argparse.Namespace, rt: Runtime) -> int:
 
 def validate(_args: argparse.Namespace, rt: Runtime) -> int:
     """Name every problem; exit 9 where one is an error."""
-    from portico.cli.config_check import show_problems
-
     return show_problems(rt)
 
 
@@ -120,10 +148,364 @@ def schema(_args: argparse.Namespace, rt: Runtime) -> int:
     return ExitCode.OK
 
 
-def edit(_args: argparse.Namespace, rt: Runtime) -> int:
-    """Let a person edit a copy, and put it in place if it holds."""
-    from portico.cli.config_edit import edit_by_hand
+def show_problems(rt: Runtime) -> int:
+    """Print every problem of the files; the exit code says whether one is an error."""
+    rt.refuse_missing_config()
+    config = rt.paths.config
+    document = ConfigFile(config, rt.paths.locks).load()
+    files = checked(document)
+    others = [*files.stack.others, *(path for path in (config.parent / MODELS_FILE, config.parent / DOTENV) if path.exists())]
+    problems = [*problems_of(rt, files), *misfit_problems(rt, files), *_beside(config.parent)]
+    problems += exposed((config, *others))
+    errors = sum(problem.level == "error" for problem in problems)
+    if rt.out.is_json:
+        listed = [problem.as_json() for problem in problems]
+        rt.out.json({"path": str(config), "valid": not errors, "files": [*map(str, others)], "problems": listed})
+        return ExitCode.CONFIG if errors else ExitCode.OK
+    for line in _lines(problems, rt.program):
+        rt.out.line(line)
+    if not errors:
+        missing = "" if config.exists() else " It does not exist, which is the same as an empty one."
+        beside = f" So is what it rests on: {', '.join(map(str, others))}." if others else ""
+        rt.out.line(f"{config} is valid.{missing}{beside}")
+    return ExitCode.CONFIG if errors else ExitCode.OK
 
-    code = edit_by_hand(rt)
-    rt.tell_exposed()
-    return code
+
+def _lines(problems: list[Problem], program: str) -> Iterator[str]:
+    """The problems in the order of the text; of very many the first, errors before warnings."""
+    shown = problems
+    if len(problems) > MOST_SHOWN:
+        shown = sorted(problems, key=lambda problem: problem.level != "error")[:MOST_SHOWN]
+    yield from (f"{problem.level}: {problem}" for problem in shown)
+    if len(problems) > len(shown):
+        yield f"and {len(problems) - len(shown)} more: `{program} config validate --json` lists all"
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """What a document says together with the files that it leads to, and what is wrong in any of them."""
+
+    stack: Stack
+    config: Config
+    problems: list[Problem]
+
+
+def checked(document: Document) -> Checked:
+    """Read and check the own file's text, what it includes, and its base."""
+    stack = read_stack(document)
+    return Checked(stack, *examined(stack))
+
+
+def problems_of(rt: Runtime, files: Checked) -> list[Problem]:
+    """What is wrong in the files; plugins' own settings are looked at too."""
+    from portico.plugins.manager import entry_problems
+
+    entries = entry_problems(files.stack.effective, files.config.plugins, paths=rt.paths, env=rt.env)
+    return [*files.problems, *entries]
+
+
+def misfit_problems(rt: Runtime, files: Checked) -> Iterator[Problem]:
+    """The base URLs that do not fit their provider's `api`, as far as plugins that are on know it.
+
+    Two keys make up such a problem, of which an edit may change one after the other.
+    """
+    effective, config = files.stack.effective, files.config
+    if all(provider.base_url is None for provider in config.models.providers.values()):
+        return
+    from portico.models.endpoints import misfits
+    from portico.plugins.manager import PluginHost
+
+    specs = PluginHost(config.plugins, paths=rt.paths, env=rt.env).providers()
+    for block, found in misfits(config, specs):
+        path: ConfigPath = (*block, "baseUrl")
+        origin, message = effective.origin(path), f"{named(path)} {found.message}"
+        if found.is_certain:
+            yield Problem("error", str(origin), path, message, f"write {found.instead}", origin.layer, only=format_path(block))
+        else:
+            hint = f"write {found.key}: {found.instead}, if nothing answers there"
+            yield Problem("warning", str(origin), path, message, hint, origin.layer, standing=True)
+
+
+def _beside(folder: Path) -> tuple[Problem, ...]:
+    return (*read_corrections(folder)[1], *read_dotenv(folder)[1])
+
+
+_SECRET_ENDINGS: Final = ("key", "token", "secret", "password", "passphrase", "authorization", "cookie", "credential")
+
+_USER: Final = re.compile(r"(?<=://)[^/@\s]+@")
+
+# What stands where a key would, for a provider that is signed in to or asks for none: public words, worth seeing.
+_PLACEHOLDERS: Final = frozenset({"minimax-oauth", "qwen-oauth", "lmstudio"})
+
+
+class PathNotFound(PorticoError):
+    """The configuration has nothing at a path. OpenClaw's exit code for it is 1."""
+
+
+def given_value(text: str, *, strict: bool) -> JsonValue:
+    """The value a user typed: JSON5, else the text itself. `-` reads the text from standard input, for secrets.
+
+    Raises:
+        UsageError: `strict`, and it is not JSON5 (`config-value`).
+    """
+    if text == "-":
+        return read_text(sys.stdin).rstrip("\r\n")
+    try:
+        return Document.parse(text, name="value").value()
+    except ConfigError as error:
+        if strict:
+            raise UsageError("config-value", f"the value is not JSON5: {error.message}", where=error.where) from None
+        return text
+
+
+def not_found(at: str, value: JsonValue) -> PathNotFound:
+    """The error of a path that leads nowhere in `value`, with the nearest that does."""
+    from portico.config.check import nearest
+
+    steps = parse_path(at)
+    for depth, step in enumerate(steps):
+        if isinstance(value, dict) and step in value:
+            value = value[str(step)]
+            continue
+        near = nearest(str(step), value) if isinstance(value, dict) else None
+        hint = f"did you mean `{format_path((*steps[:depth], near))}`?" if near else "`{prog} config get` prints all there is"
+        return PathNotFound("config-path-not-found", f"Config path not found: {at}", hint=hint)
+    return PathNotFound("config-path-not-found", f"Config path not found: {at}")
+
+
+def masked(value: JsonValue, path: ConfigPath) -> JsonValue:
+    """`value`, which stands at `path`, without what is secret by its place or its shape; a variable's name is shown."""
+    if isinstance(value, dict):
+        return {key: masked(item, (*path, key)) for key, item in value.items()}
+    if isinstance(value, list):
+        return [masked(item, path) for item in value]
+    if not isinstance(value, str) or not value or is_reference(value) or value in _PLACEHOLDERS:
+        return value
+    if path[:2] == ("models", "providers") and path[-1] == "apiKey" and named_variable(value) is not None:
+        return value
+    return REDACTED if is_secret_place(path) else _USER.sub(f"{REDACTED}@", redact(value))
+
+
+def is_secret_place(path: ConfigPath) -> bool:
+    """Whether what stands there is taken for a secret: a variable, a header, or what is named like a key or a token."""
+    if path[:1] == ("env",) or "headers" in path:
+        return True
+    name = str(path[-1]) if path else ""
+    return name.lower().replace("_", "").replace("-", "").removesuffix("s").endswith(_SECRET_ENDINGS)
+
+
+def set_value(rt: Runtime, at: str, text: str, *, in_base: bool) -> int:
+    """Set the value at `at`."""
+    path = parse_path(at)
+    value = given_value(text, strict=rt.out.is_json)
+
+    def edit(document: Document) -> Document:
+        return document.set(path, value)
+
+    changed = _change(rt, path, edit, in_base=in_base, private=_is_secret(path, value), wanted=value)
+    if not is_known(str(path[0])):
+        rt.out.warn(f"{rt.program}: `{path[0]}` is not a key that Portico knows; it has no effect.")
+    return _done(rt, changed, f"Updated {at}", f"{at} is set to that already", in_base=in_base)
+
+
+def insert_value(rt: Runtime, at: str, text: str, *, in_base: bool) -> int:
+    """Put a value into the array that `at` leads to, at its last index."""
+    path = parse_path(at)
+    value = given_value(text, strict=rt.out.is_json)
+
+    def edit(document: Document) -> Document:
+        return document.insert(path, value)
+
+    changed = _change(rt, path, edit, in_base=in_base, private=_is_secret(path, value), wanted=value)
+    return _done(rt, changed, f"Inserted {at}", "", in_base=in_base)
+
+
+def unset_value(rt: Runtime, at: str, *, in_base: bool) -> int:
+    """Remove the value at `at`, and say what counts in its place."""
+    path = parse_path(at)
+    try:
+        changed = _change(rt, path, lambda document: document.unset(path), in_base=in_base)
+    except KeyError:
+        raise _nothing_to_unset(rt, at, path) from None
+    if is_secret_place(path):
+        rt.out.note(f"It is still in the older versions beside the file, {_target(rt, in_base=in_base).name}.bak and so on.")
+    effective = _effective(rt)
+    if effective.has(path):
+        rt.out.note(f"What counts now is the value at {effective.origin(path)}.")
+    return _done(rt, changed, f"Removed {at}", "", in_base=in_base)
+
+
+def _change(rt: Runtime, path: ConfigPath, edit: Edit, *, in_base: bool, private: bool = False, wanted: JsonValue = None) -> bool:
+    """Edit the file; what would make an error in it is refused, errors it had before are no hindrance to mending them.
+
+    `private`: a secret comes into it, and nobody else is to read or write it from then on.
+    """
+    if in_base:
+        changed = rt.settings.edit_base(edit, private=private)
+        rt.reload_config()
+        _say_what_counts(rt, path)
+        return changed
+
+    def checked_edit(document: Document) -> Document:
+        before = checked(document)
+        _refuse_elsewhere(before.stack.effective, path)
+        changed = edit(document)
+        after = checked(changed)
+        _refuse_new_errors(rt, document.name, before, after)
+        _refuse_without_effect(after.stack.effective, path, wanted)
+        return changed
+
+    return ConfigFile(rt.paths.config, rt.paths.locks).edit(checked_edit, private=private)
+
+
+def _say_what_counts(rt: Runtime, path: ConfigPath) -> None:
+    """Of a value in the base: what keeps it from having an effect here."""
+    effective = _effective(rt)
+    if any(path[: len(other)] == other for other in NOT_FROM_BASE):
+        rt.out.warn(f"{rt.program}: it is about OpenClaw's own programs, and has no effect on Portico.")
+    elif effective.has(path) and effective.origin(path).layer == "own":
+        rt.out.warn(f"{rt.program}: it has no effect here while {effective.origin(path)} says something else.")
+
+
+def _refuse_new_errors(rt: Runtime, name: str, before: Checked, after: Checked) -> None:
+    """Refuse what `after` would make an error; of a URL and a protocol that do not fit, the other may be changed next.
+
+    Plugins are looked for only if the edit changes what they are asked about.
+    """
+    old, new = before.problems, after.problems
+    if after.config.plugins != before.config.plugins:
+        old, new = problems_of(rt, before), problems_of(rt, after)
+    refuse_errors(f"{name} as it would be", _new(old, new))
+    if (after.config.plugins, after.config.models) != (before.config.plugins, before.config.models):
+        for problem in _new(misfit_problems(rt, before), misfit_problems(rt, after)):
+            rt.out.warn(f"{rt.program}: {problem}")
+
+
+def _new(before: Iterable[Problem], after: Iterable[Problem]) -> list[Problem]:
+    had = {(problem.path, problem.message) for problem in before}
+    return [problem for problem in after if (problem.path, problem.message) not in had]
+
+
+def _refuse_elsewhere(effective: Effective, path: ConfigPath) -> None:
+    """An array of another file cannot be changed element by element here: the own file's array would replace or join it."""
+    for depth in range(1, len(path)):
+        around = path[:depth]
+        if effective.has(around) and isinstance(effective.get(around), list) and not effective.document.has(around):
+            origin, name = effective.origin(around), format_path(around)
+            # To an included file's array the own file can only add.
+            replaceable = origin.layer == "base"
+            hint = f"set `{name}` as a whole, or change it in that file" if replaceable else "change it in that file"
+            raise ConfigError("config-elsewhere", f"`{name}` stands in another file", where=str(origin), hint=hint)
+
+
+def _refuse_without_effect(effective: Effective, path: ConfigPath, wanted: JsonValue) -> None:
+    if wanted is None or isinstance(wanted, dict):  # an object is laid over what others say, and meant to be
+        return
+    if effective.has(path) and not same(effective.get(path), wanted):
+        why = "an included file says something there, and arrays are joined"
+        message = f"`{format_path(path)}` would not become that"
+        where = str(_included_part(effective, path))
+        raise ConfigError("config-elsewhere", message, why=why, where=where, hint="change it in that file")
+
+
+def _included_part(effective: Effective, path: ConfigPath) -> Origin:
+    """Where an included file says something in the array at `path`."""
+    value = effective.get(path)
+    places = [effective.origin((*path, index)) for index in range(len(value) if isinstance(value, list) else 0)]
+    return next((place for place in places if place.file != effective.document.name), effective.origin(path))
+
+
+def _nothing_to_unset(rt: Runtime, at: str, path: ConfigPath) -> Exception:
+    effective = _effective(rt)
+    return stands_elsewhere(rt, path, f"`{at}`") if effective.has(path) else not_found(at, effective.value())
+
+
+def stands_elsewhere(rt: Runtime, path: ConfigPath, what: str) -> ConfigError:
+    """The error of a value that cannot be taken out of the own file, because it stands in the base or in an included file."""
+    stack = _stack(rt)
+    # `--write-base` writes the base alone, and none of the files that it includes.
+    in_base = stack.base is not None and stack.base.has(path)
+    hint = f"{{prog}} config unset --write-base {quote(format_path(path))}" if in_base else "take it out of that file"
+    where = str(stack.effective.origin(path))
+    return ConfigError("config-elsewhere", f"{what} stands in another file", where=where, hint=hint)
+
+
+def _is_secret(path: ConfigPath, value: JsonValue) -> bool:
+    return masked(value, path) != value
+
+
+def _effective(rt: Runtime) -> Effective:
+    return _stack(rt).effective
+
+
+def _stack(rt: Runtime) -> Stack:
+    return read_stack(ConfigFile(rt.paths.config, rt.paths.locks).load())
+
+
+def _target(rt: Runtime, *, in_base: bool) -> Path:
+    base = rt.settings.base if in_base else None
+    return base.path if base is not None else rt.paths.config
+
+
+def _done(rt: Runtime, changed: bool, done: str, nothing: str, *, in_base: bool) -> int:
+    target = _target(rt, in_base=in_base)
+    if rt.out.is_json:
+        rt.out.json({"changed": changed, "path": str(target)})
+    elif not changed:
+        rt.out.line(f"{nothing}.")
+    else:
+        place = f" in {target}" if in_base else ""
+        rt.out.line(f"{done}{place}. Restart the gateway to apply." if rt.gateway_runs() else f"{done}{place}.")
+    return ExitCode.OK
+
+
+def show(rt: Runtime, at: str | None, *, reveal: bool) -> int:
+    """Print the value at `at`, or all of it: text as it is, anything else as JSON, secrets masked unless `reveal`."""
+    rt.refuse_missing_config()
+    path = parse_path(at) if at is not None else ()
+    config = rt.paths.config
+    stack = read_stack(read_document(config) or Document.parse("{}", name=str(config)))
+    _refuse_what_is_not_known(stack, path)
+    try:
+        value = stack.effective.get(path)
+    except KeyError:
+        raise not_found(at or "", stack.effective.value()) from None
+    shown = value if reveal else masked(value, path)
+    if rt.out.is_json and rt.out.verbose:
+        origins = {format_path(place): str(stack.effective.origin(place)) for place in _leaves(path, value)}
+        rt.out.json({"path": format_path(path), "value": shown, "origin": _origin(stack.effective, path), "origins": origins})
+    elif isinstance(shown, str) and not rt.out.is_json:
+        rt.out.exact(shown)
+    else:
+        rt.out.json(shown)
+    for place in _leaves(path, value) if not rt.out.is_json else ():
+        rt.out.detail(f"{format_path(place)}: {stack.effective.origin(place)}")
+    return ExitCode.OK
+
+
+def _refuse_what_is_not_known(stack: Stack, path: ConfigPath) -> None:
+    """A file that cannot be read may have a word to say, except on a plain value that the own file gives itself."""
+    error = next((problem for problem in stack.problems if problem.level == "error"), None)
+    if error is None:
+        return
+    own = stack.own.document
+    if own.has(path) and not isinstance(own.get(path), dict | list):
+        return
+    raise ConfigError("config-invalid", error.message, where=error.where, hint=error.hint)
+
+
+def _leaves(path: ConfigPath, value: JsonValue) -> Iterator[ConfigPath]:
+    """The paths of what holds nothing else, in their order."""
+    if isinstance(value, dict) and value:
+        for key, item in value.items():
+            yield from _leaves((*path, key), item)
+    elif isinstance(value, list) and value:
+        for index, item in enumerate(value):
+            yield from _leaves((*path, index), item)
+    else:
+        yield path
+
+
+def _origin(effective: Effective, path: ConfigPath) -> dict[str, str | int]:
+    origin = effective.origin(path)
+    return {"file": origin.file, "line": origin.line, "column": origin.column, "layer": origin.layer}

@@ -11,17 +11,26 @@ from pathlib import Path
 from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Final
 
-from portico.cli.config_values import masked
+from portico.cli.config import masked
 from portico.config.document import ConfigFile, decoded, read_bytes
 from portico.errors import ConfigError, ExitCode, UsageError
 from portico.paths import FILE_MODE, make_private_folder
 
 if TYPE_CHECKING:
-    from portico.cli.runtime import Runtime
+    import argparse
+
+    from portico.app import Runtime
     from portico.config.document import Document
 
 _EMPTY: Final = b"{}\n"
 _FALLBACKS: Final = ("sensible-editor", "nano", "vi", "notepad")
+
+
+def edit(_args: argparse.Namespace, rt: Runtime) -> int:
+    """Let a person edit a copy, and put it in place if it holds."""
+    code = edit_by_hand(rt)
+    rt.tell_exposed()
+    return code
 
 
 def edit_by_hand(rt: Runtime) -> int:
@@ -72,7 +81,7 @@ def _edit_and_replace(rt: Runtime, editor: list[str], copy: Path, before: bytes 
 
 def _checked(rt: Runtime, copy: Path) -> Document:
     """The copy as it would be in the file's place, if there is no error in it."""
-    from portico.cli.config_check import checked, misfit_problems, problems_of
+    from portico.cli.config import checked, misfit_problems, problems_of
     from portico.config.document import refuse_errors
 
     data = read_bytes(copy)

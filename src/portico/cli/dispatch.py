@@ -1,7 +1,11 @@
-"""From words to a handler: global options, then the command's module, then its arguments."""
+"""From words to a handler: global options, then the command's module, then its arguments.
+
+Beside every command the user is told of sign-ins that have ended, from the first terminal failure on.
+"""
 
 from __future__ import annotations
 
+import os
 import sys
 from typing import TYPE_CHECKING
 
@@ -13,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TextIO
 
-    from portico.cli.runtime import Runtime
+    from portico.app import Runtime
 
 
 def dispatch(words: list[str], program: str) -> int:
@@ -63,7 +67,6 @@ def _carry_out(handler: Callable[[Namespace, Runtime], int], args: Namespace, ru
     """Run the command; beside it, tell of sign-ins that have ended, unless that is what the command itself failed for."""
     if not getattr(args, "tells_trouble", True):
         return handler(args, runtime)
-    from portico.cli.trouble import say_ended
 
     try:
         code = handler(args, runtime)
@@ -77,7 +80,7 @@ def _carry_out(handler: Callable[[Namespace, Runtime], int], args: Namespace, ru
 
 
 def _runtime(given: dict[str, str], args: Namespace | None, program: str) -> Runtime:
-    from portico.cli.runtime import Options, Runtime
+    from portico.app import Options, Runtime
 
     after = vars(args) if args is not None else {}
     options = Options(
@@ -155,8 +158,33 @@ def _say_version(program: str, *, as_json: bool) -> int:
 
 
 def _say_help(program: str, stream: TextIO) -> int:
-    from portico.cli.help import top_level_help
-    from portico.cli.wrapping import fitted_help
+    from portico.cli.commands import top_level_help
+    from portico.terminal.output import fitted_help
 
     print(fitted_help(top_level_help(program), stream), file=stream)
     return ExitCode.OK
+
+
+def say_ended(rt: Runtime) -> None:
+    """One line on stderr for all sign-ins that the provider has refused to refresh for good; nothing when quiet.
+
+    Whatever is wrong with the index is for the commands that need it to say.
+    """
+    from portico.errors import PorticoError
+
+    try:
+        if not os.path.exists(rt.paths.index):  # noqa: PTH110 - Path's own raises where a folder may not be looked into
+            return  # nobody has ever signed in, which need not be asked of the index
+        from portico.auth.health import refused
+        from portico.store.profiles import new_tokens
+
+        ended = refused(rt.token_store.profiles())
+    except PorticoError:
+        return
+    if len(ended) == 1 and ended[0].failure is not None:
+        remedy = new_tokens(ended[0]).replace("{prog}", rt.program)
+        why = " ".join(ended[0].failure.message.split())
+        rt.out.note(f"{rt.program}: {ended[0].id} has to be signed in again: {why} - {remedy}")
+    elif ended:
+        names = ", ".join(profile.id for profile in ended)
+        rt.out.note(f"{rt.program}: these have to be signed in again: {names} - see {rt.program} auth status")

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from portico.cli.runtime import Runtime
+    from portico.app import Runtime
     from portico.doctor.examination import Result
     from portico.doctor.finding import Found
 

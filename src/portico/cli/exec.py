@@ -1,4 +1,8 @@
-"""`exec`: a tool that asks the gateway, without a key in any file, argument or shell."""
+"""`exec` and `env`: run a tool that asks the gateway, with its key in no file or argument; print the variables for a shell.
+
+A gateway that ran already is used and left alone. One that was started for a tool is noted, and ended by the last tool that uses
+it. Each key has a lock of its name, which goes with the process that waits for the tool: one that was left is taken back.
+"""
 
 from __future__ import annotations
 
@@ -6,20 +10,28 @@ import os
 import signal
 import subprocess
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
-from portico.errors import UsageError
+from portico.errors import ConfigError, ExitCode, UsageError
+from portico.gateway.keys import name_for, tool_of
+from portico.terminal.output import SHELLS, shell_lines, shell_of
 from portico.util.children import find_program, tool_environment
 from portico.util.signals import BY_SIGNAL, EndedBySignal
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator, Mapping
+    from contextlib import AbstractContextManager
+    from pathlib import Path
 
-    from portico.cli.runtime import Runtime
+    from portico.app import Runtime
+    from portico.gateway.keys import GatewayKeys
+    from portico.secret import Secret
+    from portico.services.gateway_state import GatewayState
+    from portico.util.lock import FileLock
 
-_EXAMPLES = """examples:
+_EXEC_EXAMPLES = """examples:
   {prog} exec -- claude                              Claude Code, with the default model
   {prog} exec --model opus -- codex "fix the tests"
   {prog} exec -- aider src/main.py
@@ -35,11 +47,11 @@ _PASSED_ON: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP"
 _OF_TERMINAL: Final = tuple(getattr(signal, name) for name in ("SIGINT", "SIGQUIT") if hasattr(signal, name))
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_exec_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `exec`."""
     import argparse
 
-    parser.epilog = _EXAMPLES
+    parser.epilog = _EXEC_EXAMPLES
     parser.usage = "%(prog)s [--model REF] [--] TOOL [ARGUMENT ...]"
     parser.add_argument("--model", metavar="REF", help="provider/model or an alias; else the default model")
     parser.add_argument("command", nargs=argparse.REMAINDER, metavar="TOOL", help="the tool and its arguments")
@@ -54,8 +66,6 @@ def run(args: argparse.Namespace, rt: Runtime) -> int:
         SignInNeeded, ConfigError: no model answers to that name.
         LockBusy, StoreError: the gateway cannot be started, or the key not stored.
     """
-    from portico.cli.tool_gateway import gateway_for_a_tool
-    from portico.cli.tool_model import tool_model
     from portico.gateway.client_env import TAKEN_OUT, arguments, variables
 
     words = args.command[1:] if args.command[:1] == ["--"] else args.command
@@ -106,3 +116,242 @@ def _signals() -> Iterator[list[subprocess.Popen[bytes]]]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+_ENV_EXAMPLES = """examples:
+  eval "$({prog} env)"                             this shell's tools ask the gateway
+  {prog} env --shell fish | source
+  {prog} env --shell powershell | Invoke-Expression
+  {prog} env --json --model opus --key aider
+
+What is printed holds a gateway key, which opens the gateway of this machine and nothing else; `{prog} gateway key revoke` ends
+it. For one tool only, {prog} exec needs no key to be printed.
+"""
+
+
+def add_env_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `env`."""
+    parser.epilog = _ENV_EXAMPLES
+    parser.add_argument("--shell", choices=SHELLS, help="for which shell (default: yours)")
+    parser.add_argument("--model", metavar="REF", help="provider/model or an alias; else the default model")
+    parser.add_argument("--key", metavar="NAME", default="default", help="the gateway key that the tools show (default)")
+    parser.set_defaults(handler=env)
+
+
+def env(args: argparse.Namespace, rt: Runtime) -> int:
+    """Print them.
+
+    Raises:
+        UsageError: `no-such-key`.
+        StoreError: the key cannot be read.
+        ConfigError: `port-taken`: another program would get the key.
+        SignInNeeded, ConfigError: no model answers to that name.
+    """
+    from portico.cli.gateway_keys import gateway_keys
+    from portico.gateway.client_env import variables
+    from portico.gateway.port import PortTaken, bound, configured_port
+    from portico.gateway.service import kept_service
+    from portico.services import gateway_state
+    from portico.util.children import without_proxy
+
+    model = tool_model(rt, args.model)
+    condition, state = gateway_state.status(rt.paths)
+    url = state.url if state is not None else f"http://127.0.0.1:{configured_port(rt)}"
+    if condition != "running":
+        try:
+            bound(configured_port(rt)).close()
+        except PortTaken as taken:
+            # A gateway that does not answer may have the port itself, and a service manager keeps it while there is none.
+            hers = taken.owner is None or taken.owner.is_other_user
+            if hers or (condition == "stopped" and kept_service(rt, configured_port(rt)) is None):
+                raise
+    keys = gateway_keys(rt)
+    keys.ensure_one()
+    values = {**variables(url, keys.show(args.key), model), **without_proxy(rt.env)}
+    if condition == "unresponsive":
+        rt.out.note(f"The gateway does not answer; start it anew: {rt.program} gateway restart")
+    elif state is None:
+        rt.out.note(f"No gateway is running; start it: {rt.program} gateway start")
+    shell = "json" if rt.out.is_json else args.shell or shell_of(rt.env)
+    if shell == "json":
+        rt.out.json(values)
+    else:
+        for line in shell_lines(values, shell):
+            rt.out.exact(line)
+    return ExitCode.OK
+
+
+_ANY_FREE: Final = 0
+# Seconds: another tool's gateway is being started, or drained.
+_LONGEST_S: Final = 90.0
+
+
+@contextmanager
+def gateway_for_a_tool(rt: Runtime, tool: str) -> Iterator[tuple[GatewayState, Secret]]:
+    """A running gateway, and a key for `tool` that is refused afterwards.
+
+    Raises:
+        LockBusy, ConfigError, StoreError: the gateway cannot be started, or the key not stored.
+    """
+    from portico.cli.gateway_keys import gateway_keys
+
+    keys = gateway_keys(rt)
+    name = name_for(tool, os.getpid())
+    waits = _lock_of(name, rt)
+    with _one_at_a_time(rt):
+        _take_back(keys, rt)
+        waits.acquire()
+        try:
+            state = _running(rt)
+            key = keys.add(name)
+        except BaseException:
+            _clear_away(keys, waits, rt)
+            raise
+    try:
+        yield state, key
+    finally:
+        with _one_at_a_time(rt):
+            _revoke(keys, name, rt)
+            _clear_away(keys, waits, rt)
+
+
+def _running(rt: Runtime) -> GatewayState:
+    from portico.gateway import control
+    from portico.services.gateway_state import running
+    from portico.util.files import write_private
+
+    present = running(rt.paths)
+    if present is not None:
+        return present
+    with suppress(ConfigError):  # of a gateway of the tool's own more can be told
+        kept = _start_kept(rt)
+        if kept is not None:
+            return kept
+    state = control.start(rt.paths, port=_free_port(rt), passphrase=rt.passphrase, env=rt.env, store=rt.store_choice())
+    write_private(_note(rt), state.instance.encode(), durable=False)
+    return state
+
+
+def _start_kept(rt: Runtime) -> GatewayState | None:
+    """The installed gateway, if its manager keeps its port open: it is between two processes, and another one could not start.
+
+    Raises:
+        ConfigError: `service-failed`, `gateway-failed`: the port is not its manager's after all.
+    """
+    from portico.gateway.control import READY_S, wait_until_running
+    from portico.gateway.port import PortTaken, bound
+    from portico.gateway.service import kept_service
+
+    port = rt.settings.config.gateway.port
+    kept = kept_service(rt, port)
+    if kept is None:
+        return None
+    try:
+        bound(port).close()
+    except PortTaken as taken:
+        if taken.owner is None or taken.owner.is_other_user:
+            return None
+        manager, service = kept
+        manager.start(service)
+        return wait_until_running(rt.paths, READY_S)
+    return None
+
+
+def _free_port(rt: Runtime) -> int:
+    """The gateway's own port, where tools with an address of their own find this gateway too; any other if that is taken."""
+    from portico.gateway.port import PortTaken, bound, configured_port
+
+    port = configured_port(rt)
+    try:
+        bound(port).close()
+    except PortTaken:
+        return _ANY_FREE
+    return port
+
+
+def keep_running(rt: Runtime, state: GatewayState) -> bool:
+    """Leave a gateway running that was started for a tool, when that ends; whether it was one.
+
+    Raises:
+        LockBusy, StoreError: as `file_lock`.
+    """
+    from portico.util.files import remove_private
+
+    with _one_at_a_time(rt):
+        if not is_for_tools(rt, state):
+            return False
+        remove_private(_note(rt))
+        return True
+
+
+def is_for_tools(rt: Runtime, state: GatewayState) -> bool:
+    """Whether this gateway was started for a tool, and ends with it.
+
+    Raises:
+        StoreError: the note of it cannot be read.
+    """
+    from portico.util.files import read_private
+
+    return _note(rt).exists() and read_private(_note(rt)) == state.instance.encode()
+
+
+def _clear_away(keys: GatewayKeys, waits: FileLock, rt: Runtime) -> None:
+    """End the gateway that was started for tools, unless another one still uses it."""
+    from portico.gateway import control
+    from portico.services.gateway_state import read_state
+    from portico.util.files import remove_private
+
+    remove_private(waits.path)
+    waits.release()
+    if not _note(rt).exists() or any(_waits(key.name, rt) for key in keys.all()):
+        return
+    state = read_state(rt.paths)  # whether it answers or hangs
+    if state is not None and is_for_tools(rt, state):
+        control.stop(rt.paths)
+    remove_private(_note(rt))
+
+
+def _take_back(keys: GatewayKeys, rt: Runtime) -> None:
+    """Revoke the keys of processes that are gone."""
+    for key in keys.all():
+        if tool_of(key.name) is not None and not _waits(key.name, rt):
+            _revoke(keys, key.name, rt)
+
+
+def _revoke(keys: GatewayKeys, name: str, rt: Runtime) -> None:
+    for left in keys.revoke(name):
+        rt.out.warn(f"its record could not be deleted, and opens nothing any more: {left}")
+
+
+def _waits(name: str, rt: Runtime) -> bool:
+    """Whether a process waits for the tool of this key."""
+    return tool_of(name) is not None and _lock_of(name, rt).is_taken()
+
+
+def _lock_of(name: str, rt: Runtime) -> FileLock:
+    from portico.paths import make_private_folder
+    from portico.util.lock import FileLock
+
+    return FileLock(make_private_folder(rt.paths.locks) / f"{name}.lock", what="a tool")
+
+
+def _one_at_a_time(rt: Runtime) -> AbstractContextManager[object]:
+    from portico.paths import make_private_folder
+    from portico.util.lock import file_lock
+
+    return file_lock(make_private_folder(rt.paths.locks) / "exec.lock", _LONGEST_S, "the start and the end of tools")
+
+
+def _note(rt: Runtime) -> Path:
+    return rt.paths.state / "exec-gateway"
+
+
+def tool_model(rt: Runtime, name: str | None) -> str:
+    """The reference that `name` stands for, or the default model's; something has to answer for it.
+
+    Raises:
+        SignInNeeded, UsageError, ConfigError: as `portico.models.loader.ModelLoader.resolve`.
+    """
+    loader = rt.models()
+    loader.resolve(name)
+    return str(loader.reference(name))

@@ -1,17 +1,22 @@
-"""`explain`: the page of an error, in the terminal."""
+"""`explain`: the page of an error, in the terminal.
+
+The pages are `docs/errors/<id>.md` in a checkout, and a copy of them in the wheel.
+"""
 
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from portico.errors import ExitCode, UsageError
+from portico.paths import PACKAGE
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-    from portico.cli.runtime import Runtime
+    from portico.app import Runtime
 
 _EXAMPLES = """examples:
   {prog} explain keyring-locked     what has happened, and what to do
@@ -36,8 +41,6 @@ def explain(args: argparse.Namespace, rt: Runtime) -> int:
     Raises:
         UsageError: `unknown-error`.
     """
-    from portico.cli.error_pages import every_id, page_of
-
     if args.id is None:
         return _list(every_id(), rt)
     page = page_of(args.id)
@@ -77,3 +80,19 @@ def _paragraphs(text: str) -> Iterator[str]:
         else:
             yield from (" ".join(item.split()) for item in re.split(r"\n(?=- )", block))
         yield ""
+
+
+def page_of(id: str) -> Path | None:
+    """The page of an error, a finding or a gateway's answer; None where there is none, as for an id of another plugin's."""
+    page = _folder() / f"{id}.md"
+    return page if Path(id).name == id and page.is_file() else None
+
+
+def every_id() -> list[str]:
+    """The ids that have a page, sorted."""
+    return sorted(page.stem for page in _folder().glob("*.md"))
+
+
+def _folder() -> Path:
+    checkout = PACKAGE.parent.parent / "docs" / "errors"
+    return checkout if PACKAGE.parent.name == "src" and checkout.is_dir() else PACKAGE / "_errors"

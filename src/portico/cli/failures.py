@@ -63,7 +63,7 @@ def show(failure: PorticoError, *, json_output: bool, program: str) -> None:
 
         print(json.dumps({"error": {**failure.as_json(program), **_docs(failure)}}), flush=True)  # noqa: T201 - the Output may be what failed
     else:
-        from portico.cli.wrapping import fitted
+        from portico.terminal.output import fitted
 
         print(fitted(render(failure, program), sys.stderr), file=sys.stderr, flush=True)  # noqa: T201 - the Output may be what failed
 
@@ -88,7 +88,7 @@ def _docs(failure: PorticoError) -> dict[str, str]:
 
 
 def _has_page(failure: PorticoError) -> bool:
-    from portico.cli.error_pages import page_of
+    from portico.cli.explain import page_of
 
     return page_of(failure.id) is not None
 
@@ -96,8 +96,8 @@ def _has_page(failure: PorticoError) -> bool:
 def _print_traceback(exc: BaseException) -> None:
     import traceback
 
-    from portico.cli.wrapping import visible
     from portico.secret import redact
+    from portico.terminal.output import visible
 
     text = "".join(traceback.format_exception(exc))
     print(visible(redact(text), sys.stderr), file=sys.stderr, end="", flush=True)  # noqa: T201 - the Output may be what failed

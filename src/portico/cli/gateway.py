@@ -1,22 +1,47 @@
-"""`gateway run|start|stop|status|restart`; the rest of `gateway` stands in the modules beside this one."""
+"""`gateway run|start|stop|status|restart|logs`, and the work of a running one: fresh accounts, and models for tools."""
 
 from __future__ import annotations
 
+import gc
+import importlib
+import logging
+import pkgutil
+import re
+import subprocess
+import sys
+import time
+from contextlib import asynccontextmanager, suppress
 from functools import partial
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
 
-from portico.errors import ExitCode, UsageError
+from portico import version
+from portico.auth.background import BackgroundRefresh
+from portico.auth.broker import TokenBroker
+from portico.errors import ConfigError, ExitCode, PorticoError, UsageError
 from portico.gateway.port import LAST_PORT, PORT_ENV, configured_port
+from portico.gateway.router import signature
+from portico.secret import Secret
+from portico.store.encrypted_file import TEXT_ENV, PassphraseSource
+from portico.store.keyring import imported
+from portico.util.children import child_environment, found_command
+from portico.util.files import file_error, read_end, read_start, shared_folder_warning
+from portico.util.threads import off_loop
 from portico.version import __version__
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import AsyncIterator, Iterator
 
-    from portico.cli.render import Output
-    from portico.cli.runtime import Runtime
+    from portico.app import Runtime
     from portico.gateway.control import Ended
     from portico.gateway.ending import EndWatch
-    from portico.gateway.state import GatewayState
+    from portico.gateway.server import Inside
+    from portico.interfaces.authorization import TokenDialect
+    from portico.interfaces.basics import Clock
+    from portico.services.gateway_state import GatewayState
+    from portico.store.token_store import TokenStore
+    from portico.terminal.output import Output
     from portico.util.lock import FileLock
 
 _EXAMPLES = """examples:
@@ -31,7 +56,6 @@ _EXAMPLES = """examples:
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the subcommands."""
     from portico.cli.gateway_keys import add_key_commands
-    from portico.cli.gateway_logs import LINES, logs
     from portico.cli.gateway_service import install, uninstall
 
     parser.epilog = _EXAMPLES
@@ -86,7 +110,6 @@ def run(args: argparse.Namespace, rt: Runtime) -> int:
 
 def _serve(args: argparse.Namespace, rt: Runtime, watch: EndWatch, lock: FileLock) -> int:
     from portico.cli.gateway_keys import make_first_key
-    from portico.cli.gateway_work import passphrase_from_stdin, serving
     from portico.gateway.control import passphrase_for
     from portico.gateway.metrics import log_to_stderr
     from portico.gateway.server import Terms, run_gateway
@@ -104,10 +127,10 @@ def _serve(args: argparse.Namespace, rt: Runtime, watch: EndWatch, lock: FileLoc
 
 def start(args: argparse.Namespace, rt: Runtime) -> int:
     """Start it, unless it runs already; one that `exec` has started stays from then on."""
+    from portico.cli.exec import keep_running
     from portico.cli.gateway_service import installed
-    from portico.cli.tool_gateway import keep_running
     from portico.gateway import control
-    from portico.gateway.state import running
+    from portico.services.gateway_state import running
 
     port = _port(args, rt)
     present = running(rt.paths)
@@ -173,21 +196,22 @@ def _restarted(args: argparse.Namespace, rt: Runtime) -> tuple[Ended, GatewaySta
     """The gateways before and after; None where none ran."""
     from portico.cli.gateway_service import installed
     from portico.gateway import control
+    from portico.services import gateway_state
 
     kept, port = installed(rt), _port(args, rt)
     if kept is None:
         return control.restart(rt.paths, port=port, passphrase=rt.passphrase, env=rt.env, store=rt.store_choice())
     kept.check_port(args.port)  # before anything is stopped
-    return kept.restart(rt) if control.status(rt.paths)[0] != "stopped" else None
+    return kept.restart(rt) if gateway_state.status(rt.paths)[0] != "stopped" else None
 
 
 def status(_args: argparse.Namespace, rt: Runtime) -> int:
     """Say what is so, also of sign-ins that it cannot keep fresh any more."""
+    from portico.accounts.view import iso
     from portico.cli.gateway_service import installed
-    from portico.gateway import control
-    from portico.onboarding.times import iso
+    from portico.services import gateway_state
 
-    what, state = control.status(rt.paths)
+    what, state = gateway_state.status(rt.paths)
     ended, kept = _ended(rt), installed(rt)
     fields: dict[str, object] = {"status": what, "log": str(rt.paths.gateway_log), "signInNeeded": ended}
     fields["service"] = None if kept is None else {"kind": kept.manager.kind, "name": kept.service.name}
@@ -246,3 +270,224 @@ def _port(args: argparse.Namespace, rt: Runtime) -> int:
         raise UsageError("usage", f"Argument --port: {args.port} is not a port (0 to {LAST_PORT}).")
     _ = rt.settings  # it has to be right in any case
     return int(args.port)
+
+
+_LONGEST_LINE = 64 * 1024
+_LOOK_EVERY_S = 1.0
+_SAME_LOOKS = 3
+_VERSION = re.compile(r'^__version__ = "([^"\n]+)"$', re.MULTILINE)
+# All that a request, a refresh, or a change of the config, the sign-ins or the keys runs through.
+_PACKAGES = ("auth", "config", "gateway", "interfaces", "models", "net", "oauth", "plugins", "services", "store", "usage", "util")
+# What a store of credentials imports when it is opened, as far as this system has it; what prints the first line; and what a
+# plugin imports that is switched on later.
+_LATER = (
+    "cryptography.hazmat.backends.openssl.backend",
+    "cryptography.hazmat.primitives.ciphers.aead",
+    "cryptography.hazmat.primitives.kdf.scrypt",
+    "jeepney.bus_messages",
+    "jeepney.io.blocking",
+    "keyring.backend",
+    "portico.terminal.output",
+    "portico.plugin_api",
+    "secretstorage.util",
+)
+_MAY_HAVE_CHANGED = frozenset({"unknown-dialect", "plugin-disabled"})
+_log = logging.getLogger(__name__)
+
+
+async def keep_fresh(rt: Runtime, passphrase: Secret | None) -> None:
+    """Refresh every profile when it is due, until cancelled. `passphrase` opens the sealed file store."""
+    store = unattended_store(rt, passphrase)
+    async with refreshing(rt, store) as broker:
+        await refresh_for_good(rt, store, broker)
+
+
+async def refresh_for_good(rt: Runtime, store: TokenStore, broker: TokenBroker) -> None:
+    """Look for what killed processes have left, then refresh what is due, until cancelled."""
+    await tidy_up(rt, store)
+    await BackgroundRefresh(broker, store, rt.clock).run()
+
+
+async def tidy_up(rt: Runtime, store: TokenStore) -> None:
+    """Delete what killed processes have left, and warn of a state folder that several machines share."""
+    warning = await off_loop(lambda: shared_folder_warning(rt.paths.state))
+    if warning is not None:
+        _log.warning("%s", warning)
+    try:
+        await off_loop(store.sweep)
+    except PorticoError as error:
+        _log.warning("leftovers of earlier runs could not be looked for: %s", error)
+
+
+@asynccontextmanager
+async def serving(rt: Runtime, passphrase: Secret | None, started_at: int) -> AsyncIterator[Inside]:
+    """The inside of a gateway process that started at `started_at` (wall ms)."""
+    from portico.gateway.router import open_front
+    from portico.gateway.server import Inside
+
+    installed = InstalledVersion(rt.clock)
+    await off_loop(import_all)
+    store = unattended_store(rt, passphrase)
+    async with refreshing(rt, store) as broker, open_front(rt, broker, started_at) as front:
+        yield Inside(lambda: refresh_for_good(rt, store, broker), front, installed.changed)
+
+
+def import_all() -> None:
+    """Import what a gateway may need later, so that an upgrade under it never mixes two versions. Blocking.
+
+    Only what another system needs may be missing. A plugin that is switched on later brings its own code.
+    """
+    packages = [importlib.import_module(f"portico.{name}") for name in _PACKAGES]
+    modules = [each.name for package in packages for each in pkgutil.iter_modules(package.__path__, f"{package.__name__}.")]
+    for name in (*modules, *_LATER):
+        with suppress(ImportError):
+            imported(name)
+    gc.collect()
+    gc.freeze()  # what was imported stays: no collection need look at it again
+
+
+class InstalledVersion:
+    """The version of Portico that is installed, which another one may be before this process has ended.
+
+    The file that has it is asked for its time at each look, and read when that is another.
+    """
+
+    def __init__(self, clock: Clock, file: Path = Path(version.__file__), running: str = version.__version__) -> None:
+        self._clock = clock
+        self._file = file
+        self._running = running
+        self._version: str | None = running
+        self._seen = signature([file])
+
+    async def changed(self) -> str:
+        """Return a sentence about both once it is another, and has been for a few looks: package managers write file by file."""
+        looks: list[str | None] = []
+        while True:
+            await self._clock.sleep(_LOOK_EVERY_S)
+            looks = [*looks, await off_loop(self.look)][-_SAME_LOOKS:]
+            version = looks[0]
+            if version not in {None, self._running} and looks == [version] * _SAME_LOOKS:
+                return f"Portico {version} is installed, and this process runs {self._running}"
+
+    def look(self) -> str | None:
+        """The version now; None where that cannot be told, as while it is being installed. Blocking."""
+        seen = signature([self._file])
+        if seen != self._seen:
+            self._seen = seen
+            try:
+                found = _VERSION.search(read_start(self._file, _LONGEST_LINE).decode(errors="replace"))
+            except OSError:
+                found = None
+            self._version = found[1] if found is not None else None
+        return self._version
+
+
+@asynccontextmanager
+async def refreshing(rt: Runtime, store: TokenStore) -> AsyncIterator[TokenBroker]:
+    """A broker that needs nobody to be asked."""
+    async with rt.http() as http:
+        yield TokenBroker(
+            store=store,
+            dialects=lambda name: find_dialect(rt, name),
+            http=http,
+            clock=rt.clock,
+            paths=rt.paths,
+        )
+
+
+def unattended_store(rt: Runtime, passphrase: Secret | None) -> TokenStore:
+    """The token store, opened by `passphrase` or by what the environment has, and by nobody who would have to be asked."""
+    given = rt.env if passphrase is None else {TEXT_ENV: passphrase.reveal()}
+    return rt.local_store(passphrase=PassphraseSource(given), on_wait=lambda text: _log.warning("%s", text))
+
+
+def find_dialect(rt: Runtime, name: str) -> TokenDialect:
+    """The token dialect of this name, from a plugin that may have been added or switched on since this process began.
+
+    Raises:
+        ConfigError: as `PluginHost.dialect` has it.
+    """
+    try:
+        return rt.plugins.dialect(name)
+    except ConfigError as error:
+        if error.id not in _MAY_HAVE_CHANGED:
+            raise
+        rt.reload_config(look_for_plugins=True)
+        return rt.plugins.dialect(name)
+
+
+def passphrase_from_stdin() -> Secret:
+    """The first line of standard input."""
+    return Secret(sys.stdin.buffer.readline(_LONGEST_LINE).decode().rstrip("\r\n"))
+
+
+LINES: Final = 50
+_READ_LOG_EVERY_S: Final = 0.2
+_READ: Final = 1 << 20
+
+
+def logs(args: argparse.Namespace, rt: Runtime) -> int:
+    """Show the last lines, and with `--follow` each new one until Ctrl-C.
+
+    Raises:
+        ConfigError: `service-failed`: the journal cannot be read.
+    """
+    from portico.cli.gateway_service import installed
+
+    here = installed(rt)
+    command = here.manager.log_command(here.service, args.lines, follow=args.follow) if here is not None else None
+    for line in _of_file(rt.paths.gateway_log, args.lines, follow=args.follow) if command is None else _printed(command, rt):
+        if rt.out.is_json:
+            rt.out.event({"line": line})
+        else:
+            rt.out.exact(line)
+        sys.stdout.flush()
+    return ExitCode.OK
+
+
+def _printed(command: list[str], rt: Runtime) -> Iterator[str]:
+    try:
+        process = subprocess.Popen(
+            found_command(command, rt.env),
+            env=child_environment(rt.env),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            text=True,
+            errors="replace",
+        )
+    except OSError as error:
+        raise ConfigError("service-failed", f"`{command[0]}` cannot be run.", why=error.strerror) from None
+    with process:
+        try:
+            yield from (line.rstrip("\n") for line in process.stdout or ())
+        finally:
+            process.terminate()
+    if process.returncode > 0:
+        raise ConfigError("service-failed", f"`{' '.join(command)}` failed.", why=f"exit code {process.returncode}")
+
+
+def _of_file(path: Path, lines: int, *, follow: bool) -> Iterator[str]:
+    """The last lines of a file that is put aside and begun anew when it is too long."""
+    data = _part(path, None)
+    yield from data.decode(errors="replace").splitlines()[-lines:] if lines else ()
+    at, rest = (path.stat().st_size if path.exists() else 0), b""
+    while follow:
+        time.sleep(_READ_LOG_EVERY_S)
+        size = path.stat().st_size if path.exists() else 0
+        at = at if at <= size else 0
+        if at == size:
+            continue
+        data = _part(path, at)
+        at += len(data)
+        *whole, rest = (rest + data).split(b"\n")
+        yield from (line.decode(errors="replace") for line in whole)
+
+
+def _part(path: Path, at: int | None) -> bytes:
+    """A piece of the log from `at` on, or its end; empty where there is no log."""
+    try:
+        return read_end(path, _READ) if at is None else read_start(path, _READ, offset=at)
+    except FileNotFoundError:
+        return b""
+    except OSError as error:
+        raise file_error("store-read-failed", f"cannot read {path}", error) from error

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
-    from portico.cli.runtime import Runtime
+    from portico.app import Runtime
     from portico.gateway.keys import GatewayKeys
     from portico.secret import Secret
     from portico.store.records import StoreName
@@ -55,7 +55,7 @@ def _name(parser: argparse.ArgumentParser, default: str | None) -> None:
 
 def list_keys(_args: argparse.Namespace, rt: Runtime) -> int:
     """List them."""
-    from portico.onboarding.times import iso
+    from portico.accounts.view import iso
 
     keys = gateway_keys(rt).all()
     if rt.out.is_json:

@@ -10,9 +10,9 @@ from portico.errors import ConfigError, ExitCode, UsageError
 if TYPE_CHECKING:
     import argparse
 
-    from portico.cli.runtime import Runtime
+    from portico.app import Runtime
     from portico.gateway.control import Ended
-    from portico.gateway.state import GatewayState
+    from portico.services.gateway_state import GatewayState
     from portico.services.service import Manager, Service
 
 
@@ -73,7 +73,7 @@ class Installed:
         """
         from portico.gateway import control
         from portico.gateway.control import Ended
-        from portico.gateway.state import gateway_lock, running
+        from portico.services.gateway_state import gateway_lock, running
 
         before = running(rt.paths)
         pid = before.pid if before is not None else gateway_lock(rt.paths).holder()  # one that hangs is ended too
@@ -130,10 +130,10 @@ def install(_args: argparse.Namespace, rt: Runtime) -> int:
 
 def uninstall(_args: argparse.Namespace, rt: Runtime) -> int:
     """Stop the service and take it away."""
-    from portico.cli.tool_gateway import is_for_tools
+    from portico.cli.exec import is_for_tools
     from portico.gateway import control
     from portico.gateway.service import gateway_service, take_away
-    from portico.gateway.state import read_state
+    from portico.services.gateway_state import read_state
 
     here = gateway_service(rt)
     gone, had_file = take_away(here, rt)

@@ -8,8 +8,8 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from portico.app import Runtime
     from portico.auth.background import Outcome
-    from portico.cli.runtime import Runtime
     from portico.errors import PorticoError
     from portico.services.service import Service
 
@@ -53,7 +53,7 @@ def run(rt: Runtime) -> int:
     """Keep fresh in the foreground."""
     import asyncio
 
-    from portico.cli.gateway_work import keep_fresh as work
+    from portico.cli.gateway import keep_fresh as work
     from portico.errors import ExitCode
     from portico.gateway.control import passphrase_for
     from portico.gateway.ending import asked_to_end
@@ -84,7 +84,7 @@ def once(rt: Runtime) -> int:
     """Refresh what is due; the exit code is that of `auth status --check`, without a look into the store."""
     from portico.auth.background import refresh_what_is_due
     from portico.auth.health import check_code
-    from portico.cli.gateway_work import refreshing, tidy_up, unattended_store
+    from portico.cli.gateway import refreshing, tidy_up, unattended_store
     from portico.gateway.control import passphrase_for
     from portico.util import signals
 
@@ -102,7 +102,7 @@ def once(rt: Runtime) -> int:
     for outcome in outcomes:
         rt.out.note(f"{outcome.profile_id}: {outcome.result}{f' ({outcome.error})' if outcome.error else ''}")
     if not outcomes:
-        from portico.cli.auth_view import say_signed_out
+        from portico.cli.auth import say_signed_out
 
         say_signed_out(rt)
     return code

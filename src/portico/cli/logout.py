@@ -8,8 +8,8 @@ from portico.errors import ExitCode, NotRevoked, PorticoError, StoreError, Usage
 from portico.store.profiles import SIGNED_OUT
 
 if TYPE_CHECKING:
-    from portico.cli.runtime import Runtime
-    from portico.onboarding.sign_out import SignedOut
+    from portico.accounts.sign_out import SignedOut
+    from portico.app import Runtime
     from portico.store.records import Profile
 
 
@@ -20,7 +20,7 @@ def run_logout(asked: str | None, rt: Runtime, *, all_profiles: bool, yes: bool)
         NotRevoked: all is deleted here, but a provider has not revoked it. With `--json` it is in the report, as the next is.
         StoreError: a copy of a token could not be deleted.
     """
-    from portico.onboarding.account_in_use import id_in_use
+    from portico.accounts.view import id_in_use
     from portico.util import signals
 
     chosen = _chosen(asked, rt, all_profiles=all_profiles)
@@ -45,7 +45,7 @@ def run_logout(asked: str | None, rt: Runtime, *, all_profiles: bool, yes: bool)
 
 def _forget(profile_id: str, gone: Profile | None, rt: Runtime) -> None:
     """Take the profile out of the config. `gone` is what its entry was, None if that was damaged."""
-    from portico.onboarding.following import follow_remaining, forget_profile
+    from portico.accounts.summary import follow_remaining, forget_profile
 
     try:
         forget_profile(rt, profile_id)
@@ -76,7 +76,7 @@ def _chosen(asked: str | None, rt: Runtime, *, all_profiles: bool) -> list[str]:
 
 
 async def _sign_out(chosen: list[str], before: dict[str, Profile], rt: Runtime) -> list[SignedOut]:
-    from portico.onboarding.sign_out import sign_out
+    from portico.accounts.sign_out import sign_out
 
     async with rt.http() as http:
         return [await sign_out(rt, profile_id, http, agreed=before.get(profile_id)) for profile_id in chosen]

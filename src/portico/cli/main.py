@@ -90,8 +90,8 @@ def _answer(words: list[str], program: str) -> int:
         print(f"{program} {__version__}")  # noqa: T201 - answered before there is an Output
         return 0
     if words in (["--help"], ["-h"], ["help"]):
-        from portico.cli.help import top_level_help
-        from portico.cli.wrapping import fitted_help
+        from portico.cli.commands import top_level_help
+        from portico.terminal.output import fitted_help
 
         print(fitted_help(top_level_help(program), sys.stdout))  # noqa: T201 - answered before there is an Output
         return 0

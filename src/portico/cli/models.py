@@ -1,14 +1,25 @@
-"""`models`: list them, see what is set up, choose the default, aliases and fallbacks, and OpenClaw's names for signing in."""
+"""`models`: choose the default model, aliases and fallbacks, and sign in by the provider's name (docs.openclaw.ai/cli/models).
+
+A list of allowed models grows with what is added here and never begins with it: adding one alias must not lock the rest out
+(openclaw#20265). A default model exists, and is written in the spelling that its provider knows.
+"""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import re
+from dataclasses import replace
+from typing import TYPE_CHECKING, Final
+
+from portico.accounts.config_patch import ALLOWED, MODEL, kept_open, known_model, with_allowed, with_default, with_fallbacks
+from portico.config.load import without_alias
+from portico.errors import ExitCode, PorticoError, UsageError
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
-    from portico.cli.runtime import Runtime
+    from portico.app import Runtime
+    from portico.config.document import Document
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - the only name this class has
 
@@ -104,8 +115,7 @@ def _leaf(
 
 
 def _configure_auth(parser: argparse.ArgumentParser) -> None:
-    from portico.cli.auth import add_list, add_logout
-    from portico.cli.auth_order import add_order
+    from portico.cli.auth import add_list, add_logout, add_order
     from portico.cli.sign_in_options import add_sign_in_options
 
     commands = parser.add_subparsers(metavar="COMMAND")
@@ -124,7 +134,7 @@ def _configure_auth(parser: argparse.ArgumentParser) -> None:
 
 def list_(args: argparse.Namespace, rt: Runtime) -> int:
     """List models."""
-    from portico.cli.models_view import show_models
+    from portico.cli.models_list import show_models
 
     return show_models(args, rt)
 
@@ -138,62 +148,261 @@ def status(args: argparse.Namespace, rt: Runtime) -> int:
 
 def set_(args: argparse.Namespace, rt: Runtime) -> int:
     """Choose the default model."""
-    from portico.cli.models_set import set_default
-
     return set_default(args.reference, rt, write_base=args.write_base)
 
 
 def aliases_list(_args: argparse.Namespace, rt: Runtime) -> int:
     """List the aliases."""
-    from portico.cli.models_names import show_aliases
-
     return show_aliases(rt)
 
 
 def aliases_add(args: argparse.Namespace, rt: Runtime) -> int:
     """Name a model."""
-    from portico.cli.models_names import add_alias
-
     return add_alias(args.alias, args.reference, rt)
 
 
 def aliases_remove(args: argparse.Namespace, rt: Runtime) -> int:
     """Forget a name."""
-    from portico.cli.models_names import remove_alias
-
     return remove_alias(args.alias, rt)
 
 
 def fallbacks_list(_args: argparse.Namespace, rt: Runtime) -> int:
     """List the fallbacks."""
-    from portico.cli.models_names import show_fallbacks
-
     return show_fallbacks(rt)
 
 
 def fallbacks_add(args: argparse.Namespace, rt: Runtime) -> int:
     """Add a fallback."""
-    from portico.cli.models_names import add_fallback
-
     return add_fallback(args.reference, rt)
 
 
 def fallbacks_remove(args: argparse.Namespace, rt: Runtime) -> int:
     """Take a fallback out."""
-    from portico.cli.models_names import remove_fallback
-
     return remove_fallback(args.reference, rt)
 
 
 def fallbacks_clear(_args: argparse.Namespace, rt: Runtime) -> int:
     """Take all fallbacks out."""
-    from portico.cli.models_names import clear_fallbacks
-
     return clear_fallbacks(rt)
 
 
 def login_(args: argparse.Namespace, rt: Runtime) -> int:
     """Sign in; the default model changes only when asked, or where there is none."""
-    from portico.cli.models_login import login
-
     return login(args, rt)
+
+
+_ALIAS: Final = re.compile(r"[A-Za-z0-9_.:-]+")
+
+
+class NotListed(PorticoError):
+    """There is no such alias or fallback. OpenClaw's exit code for it is 1."""
+
+
+def show_aliases(rt: Runtime) -> int:
+    """Every alias and its model: the config's, and those that plugins propose."""
+    aliases = {alias: str(reference) for alias, reference in sorted(rt.models().catalog.aliases.items())}
+    if rt.out.is_json:
+        rt.out.json({"aliases": aliases})
+        return ExitCode.OK
+    rt.out.line(f"Aliases ({len(aliases)}):")
+    for alias, reference in aliases.items():
+        rt.out.line(f"- {alias} -> {reference}")
+    if not aliases:
+        rt.out.line("- none")
+    return ExitCode.OK
+
+
+def add_alias(alias: str, text: str, rt: Runtime) -> int:
+    """Give a model a name.
+
+    Raises:
+        UsageError: `bad-alias`, `alias-taken`, `unknown-model`.
+    """
+    if _ALIAS.fullmatch(alias) is None:
+        message = "Alias cannot be empty." if not alias.strip() else None
+        raise UsageError("bad-alias", message or "Alias must use letters, numbers, dots, underscores, colons, or dashes.")
+    catalog = (loader := rt.models()).catalog
+    reference = known_model(text, loader)
+    taken, listed = catalog.aliases.get(alias.lower()), catalog.allowed is not None
+    # A name that only a plugin proposes is free: the config's comes before it.
+    if taken is not None and taken != reference and _holder(alias, rt) is not None:
+        raise UsageError(
+            "alias-taken", f"Alias {alias} already points to {taken}.", hint=f"{{prog}} models aliases remove {alias}"
+        )
+
+    def change(document: Document) -> Document:
+        agents = rt.config.config.agents
+        document = kept_open(with_allowed(document, str(reference), agents, listed=listed), agents, listed=listed)
+        return document.set((*ALLOWED, str(reference), "alias"), alias)
+
+    return _edited(rt, change, f"Alias {alias} -> {reference}", {"alias": alias, "model": str(reference)})
+
+
+def remove_alias(alias: str, rt: Runtime) -> int:
+    """Forget a name; the model stays allowed, and what the name stood for takes its place wherever the file names it.
+
+    Raises:
+        NotListed: the config has no such alias.
+        ConfigError: `config-elsewhere`: the base or an included file has it.
+    """
+    holder = _holder(alias, rt)
+    if holder is None:
+        proposed = alias.lower() in rt.models().catalog.aliases
+        taken = f"a plugin proposes it; give the name to another model: {{prog}} models aliases add {alias} REF"
+        hint = taken if proposed else "{prog} models aliases list"
+        raise NotListed("alias-not-found", f"Alias not found: {alias}", hint=hint)
+    path = (*ALLOWED, holder, "alias")
+    if not rt.config.document.has(path):
+        from portico.cli.config import stands_elsewhere
+
+        raise stands_elsewhere(rt, path, f"Alias {alias}")
+
+    def change(document: Document) -> Document:
+        return without_alias(document.unset(path), alias, holder)
+
+    code = _edited(rt, change, f"Removed alias {alias}", {"alias": alias, "model": holder})
+    rt.reload_config()
+    still = rt.models().catalog.aliases.get(alias.lower())
+    if still is not None:
+        rt.out.note(f"{alias} still names {still}: its plugin proposes that.")
+    return code
+
+
+def show_fallbacks(rt: Runtime) -> int:
+    """The fallbacks, in their order."""
+    fallbacks = [*rt.config.config.agents.fallbacks]
+    if rt.out.is_json:
+        rt.out.json({"fallbacks": fallbacks})
+        return ExitCode.OK
+    rt.out.line(f"Fallbacks ({len(fallbacks)}):")
+    for text in fallbacks or ["none"]:
+        rt.out.line(f"- {text}")
+    return ExitCode.OK
+
+
+def add_fallback(text: str, rt: Runtime) -> int:
+    """Add a model at the end of the fallbacks.
+
+    Raises:
+        UsageError: `unknown-model`.
+    """
+    loader = rt.models()
+    reference, listed = str(known_model(text, loader)), loader.catalog.allowed is not None
+    agents = rt.config.config.agents
+    fallbacks = [*agents.fallbacks, *([] if reference in agents.fallbacks else [reference])]
+
+    def change(document: Document) -> Document:
+        return with_fallbacks(with_allowed(document, reference, agents, listed=listed), fallbacks, agents)
+
+    return _edited(rt, change, f"Fallbacks: {', '.join(fallbacks)}", {"fallbacks": fallbacks})
+
+
+def remove_fallback(text: str, rt: Runtime) -> int:
+    """Take a model out of the fallbacks.
+
+    Raises:
+        NotListed: it is none of them.
+    """
+    agents, catalog = rt.config.config.agents, rt.models().catalog
+    wanted = {text, *([str(catalog.aliases[text.lower()])] if text.lower() in catalog.aliases else [])}
+    left = [one for one in agents.fallbacks if one not in wanted]
+    if len(left) == len(agents.fallbacks):
+        raise NotListed("fallback-not-found", f"Fallback not found: {text}", hint="{prog} models fallbacks list")
+    told = f"Fallbacks: {', '.join(left) or 'none'}"
+    return _edited(rt, lambda document: with_fallbacks(document, left, agents), told, {"fallbacks": left})
+
+
+def clear_fallbacks(rt: Runtime) -> int:
+    """Take all fallbacks out."""
+    agents = rt.config.config.agents
+    return _edited(rt, lambda document: with_fallbacks(document, [], agents), "Fallback list cleared.", {"fallbacks": []})
+
+
+def _holder(alias: str, rt: Runtime) -> str | None:
+    """The entry of the config that has this alias."""
+    entries = rt.config.config.agents.models
+    return next((key for key, settings in entries.items() if (settings.alias or "").lower() == alias.lower()), None)
+
+
+def _edited(rt: Runtime, change: Callable[[Document], Document], told: str, as_json: dict[str, object]) -> int:
+    changed = rt.config.file.edit(change)
+    if rt.out.is_json:
+        rt.out.json({**as_json, "changed": changed, "config": str(rt.paths.config)})
+    else:
+        rt.out.line(told)
+    return ExitCode.OK
+
+
+def set_default(text: str, rt: Runtime, *, write_base: bool = False) -> int:
+    """Make `text` the default model; fallbacks stay. `write_base` writes it into the OpenClaw file that `base` names.
+
+    Raises:
+        UsageError: `unknown-model`, with what was probably meant.
+        ConfigError: `no-base`; the file cannot be written.
+    """
+    from portico.accounts.config_patch import known_model
+    from portico.accounts.sign_in import finish_pending
+    from portico.models.catalog import retired
+
+    finish_pending(rt)
+    reference = str(known_model(text, rt.models()))
+    loaded = rt.config
+    edit, path = (loaded.edit_base, loaded.base) if write_base else (loaded.file.edit, loaded.file)
+    # OpenClaw takes any entry for a list of what is allowed.
+    listed = write_base or rt.models().catalog.allowed is not None
+    changed = edit(lambda document: with_default(document, reference, listed=listed))
+    written = path.path if path is not None else rt.paths.config
+    counts = rt.reload_config().config.agents.primary
+    if rt.out.is_json:
+        rt.out.json({"defaultModel": reference, "config": str(written), "changed": changed, "counts": counts == reference})
+        return ExitCode.OK
+    if changed:
+        rt.out.note(f"Updated {written}")
+    rt.out.line(f"Default model: {reference}")
+    spec = rt.models().catalog.find(rt.models().catalog.expand(reference))
+    if spec is not None and (told := retired(spec)) is not None:
+        rt.out.warn(told)
+    if counts != reference:
+        rt.out.warn(f"{rt.paths.config} names {counts}, which comes before it. To go by it: {_out_of_the_way(rt)}")
+    return ExitCode.OK
+
+
+def _out_of_the_way(rt: Runtime) -> str:
+    """What takes the own default model away, which may have the short form, or stand in an included file."""
+    document = rt.config.document
+    primary = (*MODEL, "primary")
+    if document.has(primary):
+        return f"{rt.program} config unset agents.defaults.model.primary"
+    if document.has(MODEL) and isinstance(document.get(MODEL), str):  # an object may hold the fallbacks alone
+        return f"{rt.program} config unset agents.defaults.model"
+    return f"take it out of {rt.config.effective.origin(primary)}"
+
+
+# OpenClaw's names of the MiniMax methods.
+_REGION_OF_METHOD: Final = {"oauth": "global", "oauth-cn": "cn"}
+
+
+def login(args: argparse.Namespace, rt: Runtime) -> int:
+    """Sign in to `--provider`.
+
+    Raises:
+        UsageError: `unknown-provider`, `unknown-method`.
+    """
+    from portico.accounts import choices
+    from portico.accounts.sign_in import sign_in_as
+    from portico.cli.sign_in_options import request_from
+
+    bench = rt.unattended() if args.non_interactive else rt
+    choice = choices.choice_of_provider(bench, args.provider) if args.provider else choices.choose_provider(bench)
+    request = request_from(args, choice=choice, make_default=True if args.set_default else None)
+    sign_in_as(bench, replace(request, region=request.region or _region(args.method)))
+    return ExitCode.OK
+
+
+def _region(method: str | None) -> str | None:
+    if method is None:
+        return None
+    region = _REGION_OF_METHOD.get(method, method)
+    if region not in _REGION_OF_METHOD.values():
+        raise UsageError("unknown-method", f"Unknown method: {method}", hint=f"--method {'|'.join(_REGION_OF_METHOD)}")
+    return region

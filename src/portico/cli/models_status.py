@@ -1,22 +1,37 @@
 """`models status`: what is set up, who is signed in, and with `--probe` whether it answers (docs.openclaw.ai/cli/models).
 
-The exit codes of `--check` are OpenClaw's. An access token that has ended is never called ok, which there it is.
+A probe is one tiny real request for each credential, a few at a time. The exit codes of `--check` are OpenClaw's. An access token
+that has ended is never called ok, as OpenClaw does. JSON is OpenClaw's too, and no part of a credential is in it.
 """
 
 from __future__ import annotations
 
+import asyncio
+from collections import Counter
 from typing import TYPE_CHECKING, Final
 
-from portico.cli.models_overview import overview_of, status_of
-from portico.errors import UsageError
-from portico.onboarding.pending import finish_pending
+from portico.accounts.sign_in import finish_pending
+from portico.accounts.view import in_words
+from portico.auth.freshness import own_time
+from portico.auth.health import EXPIRING_MS
+from portico.cli.models_list import overview_of, resolved, status_of
+from portico.errors import PorticoError, SignInNeeded, UsageError
+from portico.models.credentials import API_KEY
+from portico.models.reference import LIST, first_step, is_signed_in_to
+from portico.store.profiles import SIGNED_OUT, sign_in
+from portico.util import signals
 
 if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from portico.cli.models_overview import Overview
-    from portico.cli.runtime import Runtime
+    from portico.app import Runtime
+    from portico.auth.broker import TokenBroker
+    from portico.cli.models_list import Account, Overview
+    from portico.models.loader import CallableModel, ModelLoader
+    from portico.models.probe import Probe
+    from portico.models.reference import ModelReference
+    from portico.net.client import HttpClient
     from portico.store.records import Profile
 
 _MISSING: Final = 1
@@ -40,15 +55,13 @@ def show_status(args: argparse.Namespace, rt: Runtime) -> int:
     if args.plain:
         rt.out.line(str(loader.reference(None)))
         return 0
-    from portico.cli import models_status_view as view
-    from portico.cli.models_probe import probed
 
     probes = probed(args, loader, rt) if args.probe else ()
     overview = overview_of(loader, rt, probes)
     if rt.out.is_json:
-        rt.out.json(view.as_json(overview, rt))
+        rt.out.json(as_json(overview, rt))
     else:
-        view.say(overview, rt)
+        say(overview, rt)
     return _code(overview, rt) if args.check else 0
 
 
@@ -58,3 +71,202 @@ def _code(overview: Overview, rt: Runtime) -> int:
     if overview.missing or "expired" in states:
         return _MISSING
     return _EXPIRING if states & {"expiring", "failing"} else 0
+
+
+_WIDTH: Final = 14
+
+
+def say(overview: Overview, rt: Runtime) -> None:
+    """Print it for a person."""
+    _say_models(overview, rt)
+    rt.out.line("\nAuth overview")
+    for account in overview.accounts:
+        rt.out.line(f"- {account.provider.id} effective={account.effective}:{account.detail} | {_counted(account.profiles)}")
+        for profile in account.profiles:
+            rt.out.line(f"  - {profile.id} {status_of(profile, rt.clock)}{_ends(profile, rt)}")
+    if not overview.accounts:
+        rt.out.line(f"- none. {SIGNED_OUT} {sign_in()}".replace("{prog}", rt.program))
+    if overview.missing:
+        rt.out.line("\nMissing auth")
+        for reference in overview.missing:
+            rt.out.line(f"- {reference.provider}: {_first_step(reference, overview.loader)}".replace("{prog}", rt.program))
+    _say_probes(overview.probes, rt)
+
+
+def _first_step(reference: ModelReference, loader: ModelLoader) -> str:
+    provider = loader.catalog.providers.get(reference.provider)
+    if provider is None:
+        off = loader.off_plugin(reference.provider)
+        return f"{{prog}} plugins enable {off}" if off is not None else f"no plugin brings this provider: {LIST}"
+    said = f"{SIGNED_OUT[:-1]} of it. " if is_signed_in_to(provider) else ""
+    return f"{said}Run `{first_step(provider)}`."
+
+
+def _say_models(overview: Overview, rt: Runtime) -> None:
+    agents, catalog = rt.config.config.agents, overview.loader.catalog
+    primary, meant = agents.primary, resolved(overview.loader, agents.primary)
+    allowed = sorted(map(str, catalog.allowed or ()))
+    aliases = ", ".join(f"{alias} -> {reference}" for alias, reference in catalog.aliases.items())
+    rows = {
+        "Config": str(rt.paths.config),
+        "Default": (primary if meant is None or str(meant) == primary else f"{meant} (from {primary})") or "-",
+        f"Fallbacks ({len(agents.fallbacks)})": ", ".join(agents.fallbacks) or "-",
+        f"Aliases ({len(catalog.aliases)})": aliases or "-",
+        f"Allowed ({len(allowed)})": ", ".join(allowed) or "all",
+        "Auth store": str(rt.paths.index),
+    }
+    for name, value in rows.items():
+        rt.out.line(f"{name:<{_WIDTH}}: {value}")
+
+
+def _ends(profile: Profile, rt: Runtime) -> str:
+    words = in_words(profile.expires_at, own_time(profile, rt.clock))
+    if profile.type == API_KEY or profile.expires_at is None:
+        return ""
+    return f" ({words if words.startswith('expired') else f'expires in {words}'})"
+
+
+def _counted(profiles: Sequence[Profile]) -> str:
+    kinds = Counter[str](profile.type for profile in profiles)
+    return f"profiles={len(profiles)} (oauth={kinds['oauth']}, token={kinds['token']}, api_key={kinds[API_KEY]})"
+
+
+def _say_probes(probes: Sequence[Probe], rt: Runtime) -> None:
+    if probes:
+        rt.out.line()
+        rt.out.table(["Model", "Credential", "Status"], [_probe_cells(probe) for probe in probes])
+    for probe in probes:
+        if probe.error is not None:
+            hint = probe.error.hint_for(rt.program)
+            rt.out.note(f"{probe.model.reference} ({probe.model.source}): {probe.error}{f' - {hint}' if hint else ''}")
+
+
+def _probe_cells(probe: Probe) -> list[str]:
+    latency = f" ({probe.latency_ms} ms)" if probe.latency_ms is not None else ""
+    return [str(probe.model.reference), probe.model.profile_id or probe.model.source, f"{probe.status}{latency}"]
+
+
+def as_json(overview: Overview, rt: Runtime) -> dict[str, object]:
+    """OpenClaw's fields, as far as there is something to say in them."""
+    agents, catalog = rt.config.config.agents, overview.loader.catalog
+    meant = resolved(overview.loader, agents.primary)
+    oauth = [_profile_json(profile, rt) for account in overview.accounts for profile in account.profiles]
+    with_oauth = {account.provider.id: sum(one.type != API_KEY for one in account.profiles) for account in overview.accounts}
+    auth: dict[str, object] = {
+        "storePath": str(rt.paths.index),
+        "providersWithOAuth": [f"{provider} ({count})" for provider, count in with_oauth.items() if count],
+        "missingProvidersInUse": list(dict.fromkeys(reference.provider for reference in overview.missing)),
+        "providers": [_account_json(account) for account in overview.accounts],
+        "oauth": {"warnAfterMs": EXPIRING_MS, "profiles": oauth},
+    }
+    if overview.probes:
+        auth["probes"] = [_probe_json(probe) for probe in overview.probes]
+    return {
+        "configPath": str(rt.paths.config),
+        "defaultModel": agents.primary,
+        "resolvedDefault": str(meant) if meant is not None else None,
+        "fallbacks": [*agents.fallbacks],
+        "aliases": {alias: str(reference) for alias, reference in catalog.aliases.items()},
+        "allowed": sorted(map(str, catalog.allowed or ())),
+        "auth": auth,
+    }
+
+
+def _account_json(account: Account) -> dict[str, object]:
+    kinds = Counter[str](profile.type for profile in account.profiles)
+    counts = {"count": len(account.profiles), "oauth": kinds["oauth"], "token": kinds["token"], "apiKey": kinds[API_KEY]}
+    labels = [profile.id for profile in account.profiles]
+    effective = {"kind": account.effective, "detail": account.detail}
+    return {"provider": account.provider.id, "effective": effective, "profiles": {**counts, "labels": labels}}
+
+
+def _profile_json(profile: Profile, rt: Runtime) -> dict[str, object]:
+    return {
+        "profileId": profile.id,
+        "provider": profile.provider,
+        "type": profile.type,
+        "status": status_of(profile, rt.clock),
+        "expiresAt": profile.expires_at,
+        "remainingMs": None if profile.expires_at is None else profile.expires_at - own_time(profile, rt.clock),
+        "source": "store",
+        "label": profile.id,
+    }
+
+
+def _probe_json(probe: Probe) -> dict[str, object]:
+    model = probe.model
+    told = {"provider": model.reference.provider, "model": str(model.reference), "profileId": model.profile_id}
+    error = None if probe.error is None else str(probe.error)
+    return {**told, "source": model.source, "status": probe.status, "latencyMs": probe.latency_ms, "error": error}
+
+
+def probed(args: argparse.Namespace, loader: ModelLoader, rt: Runtime) -> tuple[Probe, ...]:
+    """What came of each.
+
+    Raises:
+        UsageError: `unknown-provider`; a limit that makes no sense.
+        SignInNeeded: `not-signed-in`: there is no such profile.
+    """
+    if args.probe_timeout <= 0 or args.probe_concurrency < 1 or args.probe_max_tokens < 1:
+        raise UsageError("usage", "--probe-timeout, --probe-concurrency and --probe-max-tokens are numbers above 0.")
+    models = _models(args, loader)
+    rt.out.note(f"Probing {len(models)} credential{'s' if len(models) != 1 else ''}...")
+    return tuple(signals.run(_ask(models, args, rt)))
+
+
+async def _ask(models: list[CallableModel], args: argparse.Namespace, rt: Runtime) -> list[Probe]:
+
+    turns = asyncio.Semaphore(args.probe_concurrency)
+    async with rt.http() as http:
+        broker = rt.broker(http)
+        return await asyncio.gather(*(_one(model, args, rt, turns, http, broker) for model in models))
+
+
+async def _one(
+    model: CallableModel, args: argparse.Namespace, rt: Runtime, turns: asyncio.Semaphore, http: HttpClient, broker: TokenBroker
+) -> Probe:
+    from portico.models.probe import probe
+
+    async with turns:
+        return await probe(
+            model,
+            http=http,
+            broker=broker,
+            clock=rt.clock,
+            timeout_s=args.probe_timeout / 1000,
+            max_tokens=args.probe_max_tokens,
+        )
+
+
+def _models(args: argparse.Namespace, loader: ModelLoader) -> list[CallableModel]:
+    """Each credential of the providers that are set up, with the default model where it is that provider's, else its first."""
+    providers = loader.catalog.providers
+    if args.probe_provider is not None and args.probe_provider not in providers:
+        raise UsageError(
+            "unknown-provider", f"Unknown provider: {args.probe_provider}", hint=f"--probe-provider {'|'.join(providers)}"
+        )
+    wanted = {name for given in args.probe_profile for name in given.split(",") if name}
+    found: list[CallableModel] = []
+    for provider in providers.values():
+        if args.probe_provider not in {None, provider.id} or not loader.has_credential(provider):
+            continue
+        found += _of(provider.id, loader)
+    if wanted:
+        found = [model for model in found if model.profile_id in wanted]
+        missing = wanted - {model.profile_id for model in found}
+        if missing:
+            raise SignInNeeded(
+                "not-signed-in", f"There is no sign-in called {', '.join(sorted(missing))}.", hint="{prog} auth list"
+            )
+    return found
+
+
+def _of(provider_id: str, loader: ModelLoader) -> list[CallableModel]:
+    provider = loader.catalog.providers[provider_id]
+    try:
+        default = loader.reference(None)
+    except PorticoError:
+        default = None
+    model = default.model if default is not None and default.provider == provider_id else None
+    model = model or next((one.id for one in provider.models), None)
+    return [*loader.each_credential(f"{provider_id}/{model}")] if model is not None else []

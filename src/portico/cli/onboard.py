@@ -1,16 +1,20 @@
-"""`onboard`: sign in to a provider and make one of its models the default."""
+"""`onboard` and `configure`: sign in to a provider and make one of its models the default, by flags or from menus."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, Final
+
+from portico.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     import argparse
 
-    from portico.cli.runtime import Runtime
-    from portico.onboarding.set_up import Asked
+    from portico.accounts.sign_in import Asked
+    from portico.accounts.wizard import Section
+    from portico.app import Runtime
 
-_EXAMPLES = """examples:
+_ONBOARD_EXAMPLES = """examples:
   {prog} onboard                                                  choose a provider, a way and a model from menus
   {prog} onboard --auth-choice minimax-portal                     sign in to MiniMax; the region is asked
   {prog} onboard --auth-choice minimax-portal --region cn --flow device --non-interactive --json
@@ -20,11 +24,11 @@ _EXAMPLES = """examples:
 """
 
 
-def add_arguments(parser: argparse.ArgumentParser) -> None:
+def add_onboard_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the arguments of `onboard`."""
     from portico.cli.sign_in_options import add_sign_in_options
 
-    parser.epilog = _EXAMPLES
+    parser.epilog = _ONBOARD_EXAMPLES
     parser.add_argument("--auth-choice", metavar="ID", help="how to sign in, for example minimax-portal or minimax-api")
     add_sign_in_options(parser)
     parser.add_argument("--default-model", metavar="MODEL", help="the default model, where it is not to be the choice's own")
@@ -38,13 +42,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def onboard(args: argparse.Namespace, rt: Runtime) -> int:
     """Sign in as asked; what was not said is asked."""
+    from portico.accounts import choices
+    from portico.accounts.sign_in import set_up
     from portico.errors import ExitCode
-    from portico.onboarding import choices
-    from portico.onboarding.set_up import set_up
 
     bench = rt.unattended() if args.non_interactive else rt
     if args.auth_choice is None and bench.prompter.interactive:
-        from portico.onboarding.wizard.model_auth import first_set_up
+        from portico.accounts.wizard import first_set_up
 
         first_set_up(bench, asked_by(args))
     else:
@@ -57,9 +61,8 @@ def asked_by(args: argparse.Namespace) -> Asked:
     import sys
     from dataclasses import replace
 
+    from portico.accounts.sign_in import Asked, KeyRequest
     from portico.cli.sign_in_options import request_from
-    from portico.onboarding.request import KeyRequest
-    from portico.onboarding.set_up import Asked
     from portico.secret import Secret
     from portico.util.files import read_text
 
@@ -77,3 +80,89 @@ def asked_by(args: argparse.Namespace) -> Asked:
         replace=args.replace,
     )
     return Asked(replace(request, default_model=args.default_model), key)
+
+
+_CONFIGURE_EXAMPLES: Final = """examples:
+  {prog} configure                      choose from the menu: Model/auth, MiniMax, MiniMax M2.1, the default model
+  {prog} configure --section model      straight to Model/auth
+
+Ctrl-C leaves; the section in which it is pressed then changes nothing.
+"""
+# What does the same where nobody can be asked.
+_SAME: Final = {
+    "model": "{prog} onboard --auth-choice ID --non-interactive",
+    "default-model": "{prog} models set REF",
+    "fallbacks": "{prog} models fallbacks add REF",
+    "allowed-models": '{prog} config set \'agents.defaults.models["REF"]\' "{}"',
+    "health": "{prog} models status --probe",
+}
+
+
+def add_configure_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the arguments of `configure`."""
+    parser.epilog = _CONFIGURE_EXAMPLES
+    names = ", ".join(_SAME)
+    parser.add_argument(
+        "--section", action="append", choices=tuple(_SAME), metavar="NAME", help=f"only this section, of {names}; repeatable"
+    )
+    parser.set_defaults(handler=configure)
+
+
+def configure(args: argparse.Namespace, rt: Runtime) -> int:
+    """Ask, section by section.
+
+    Raises:
+        UsageError: `input-needed`, with the commands that do the same.
+    """
+    wanted = args.section or []
+    if not rt.prompter.interactive:
+        same = "\n  ".join(_SAME[section] for section in (wanted or _SAME))
+        message = "`configure` asks questions, and needs a terminal."
+        raise UsageError("input-needed", message, hint=f"These do the same:\n  {same}")
+    by_id = {section.id: section for section in menu_sections(rt)}
+    if wanted:
+        for id in dict.fromkeys(wanted):
+            by_id[id].run()
+        return ExitCode.OK
+    from portico.accounts import wizard
+
+    wizard.offer_base(rt)
+    wizard.run_sections(rt, [*by_id.values()])
+    rt.out.note(f"Done: {rt.paths.config}")
+    if rt.reload_config().config.agents.primary is not None:  # without a default model there is none to ask
+        rt.out.note(f'Next:  {rt.program} ask "Hello"   |   {rt.program} models list')
+    return ExitCode.OK
+
+
+def menu_sections(rt: Runtime) -> list[Section]:
+    """What can be configured, in the order of the menu."""
+    from portico.accounts import wizard
+    from portico.accounts.wizard import Section
+
+    asked = _nothing_asked()
+    return [
+        Section("model", "Model/auth", partial(wizard.model_auth_hint, rt), partial(wizard.model_auth, rt, asked)),
+        Section("default-model", "Default model", partial(wizard.default_model_hint, rt), partial(wizard.default_model, rt)),
+        Section("fallbacks", "Fallbacks", partial(wizard.fallbacks_hint, rt), partial(wizard.fallbacks, rt)),
+        Section("allowed-models", "Allowed models", partial(wizard.allowed_models_hint, rt), partial(wizard.allowed_models, rt)),
+        Section("health", "Health check", lambda: "one tiny question to each sign-in and key", partial(_probe_accounts, rt)),
+    ]
+
+
+def _nothing_asked() -> Asked:
+    """As `onboard` without a single option."""
+    from portico.cli.parser import make_parser
+
+    parser = make_parser("", "onboard", "")
+    add_onboard_arguments(parser)
+    return asked_by(parser.parse_args([]))
+
+
+def _probe_accounts(rt: Runtime) -> None:
+    """As `models status --probe`."""
+    from portico.cli import models
+    from portico.cli.parser import make_parser
+
+    parser = make_parser(rt.program, "models", "")
+    models.add_arguments(parser)
+    models.status(parser.parse_args(["status", "--probe"]), rt)

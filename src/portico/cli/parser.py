@@ -64,7 +64,7 @@ class CommandParser(argparse.ArgumentParser):
     def _print_message(self, message: str, file: SupportsWrite[str] | None = None) -> None:
         # argparse swallows what goes wrong here; a help text that could not be written is a failure like any other.
         if message:
-            from portico.cli.wrapping import fitted_help
+            from portico.terminal.output import fitted_help
 
             to = cast("TextIO", file or sys.stderr)
             to.write(fitted_help(message, to))

@@ -11,8 +11,8 @@ if TYPE_CHECKING:
     import argparse
     from pathlib import Path
 
-    from portico.cli.runtime import Runtime
-    from portico.onboarding.sign_out import SignedOut
+    from portico.accounts.sign_out import SignedOut
+    from portico.app import Runtime
 
 _EXAMPLES = """examples:
   {prog} purge                      asks first; revokes, stops and deletes everything of {prog}'s
@@ -96,7 +96,7 @@ def _end_services(done: _Purged, rt: Runtime) -> None:
 
 
 def _sign_out(done: _Purged, rt: Runtime) -> None:
-    from portico.onboarding.sign_out import sign_out
+    from portico.accounts.sign_out import sign_out
     from portico.util import signals
 
     async def every() -> list[SignedOut]:
@@ -125,7 +125,7 @@ def _sign_out(done: _Purged, rt: Runtime) -> None:
 
 def _forget_in_config(done: _Purged, rt: Runtime) -> None:
     """Take what was signed out out of a config that is kept. It is not in the way of anything: a failure is a warning."""
-    from portico.onboarding.following import forget_profile
+    from portico.accounts.summary import forget_profile
 
     for profile_id in done.signed_out:
         try:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     import argparse
 
-    from portico.onboarding.request import SignInRequest
+    from portico.accounts.sign_in import SignInRequest
 
 
 def add_sign_in_options(parser: argparse.ArgumentParser) -> None:
@@ -33,7 +33,7 @@ def add_sign_in_options(parser: argparse.ArgumentParser) -> None:
 
 def request_from(args: argparse.Namespace, *, choice: str, make_default: bool | None) -> SignInRequest:
     """What the options ask for."""
-    from portico.onboarding.request import SignInRequest
+    from portico.accounts.sign_in import SignInRequest
 
     return SignInRequest(
         choice=choice,

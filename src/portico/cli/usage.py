@@ -1,13 +1,29 @@
-"""`usage`: what is left of the plans, and what requests have cost."""
+"""`usage`: what is left of the plans, and what requests have cost, from the history on this machine."""
 
 from __future__ import annotations
 
+from contextlib import asynccontextmanager
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Final
+
+from portico.accounts.sign_in import finish_pending
+from portico.accounts.view import in_words, iso
+from portico.errors import ExitCode, SignInNeeded, UsageError
+from portico.store.profiles import SIGNED_OUT, named_profile, sign_in
+from portico.usage.cost import Spending, since, spending
+from portico.usage.history_file import HistoryFile
+from portico.usage.plan import PlanAsker, exit_code, plan_accounts, report_as_json, what_is_left
+from portico.util import signals
+from portico.util.threads import off_loop
 
 if TYPE_CHECKING:
     import argparse
+    from collections.abc import AsyncIterator, Mapping, Sequence
 
-    from portico.cli.runtime import Runtime
+    from portico.app import Runtime
+    from portico.interfaces.plan_reader import PlanWindow
+    from portico.usage.cost import Spent
+    from portico.usage.plan import PlanAccount, PlanReport, PlanState
 
 _EXAMPLES: Final = """examples:
   {prog} usage                                     what is left of each plan, and when its windows begin anew
@@ -48,13 +64,247 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def plan(args: argparse.Namespace, rt: Runtime) -> int:
     """Say what is left."""
-    from portico.cli.usage_plan import show_plans, watch_plans
-
     return show_plans(args, rt) if args.watch is None else watch_plans(args, rt)
 
 
 def cost(args: argparse.Namespace, rt: Runtime) -> int:
     """Say what requests have cost."""
-    from portico.cli.usage_cost import show_cost
-
     return show_cost(args, rt)
+
+
+_MOST_DAYS: Final = 4000
+_NAMES: Final = {
+    "requests": "requests",
+    "input_tokens": "inputTokens",
+    "output_tokens": "outputTokens",
+    "cache_read_tokens": "cacheReadTokens",
+    "cache_write_tokens": "cacheWriteTokens",
+    "cost_usd": "costUsd",
+    "unpriced": "withoutKnownCost",
+}
+_COST_HEADERS: Final = ("Requests", "In", "Out", "Cache read", "Cache write", "Cost")
+_K: Final = 1000
+_WHOLE_K: Final = 10_000
+_M: Final = 1_000_000
+_CENT: Final = 0.01
+
+
+def show_cost(args: argparse.Namespace, rt: Runtime) -> int:
+    """Print one row for each model, profile, client or day, and the sum of them.
+
+    Raises:
+        UsageError: a number of days that makes no sense; `--json` with `--csv`.
+        StoreError: the history cannot be read.
+    """
+    if not 1 <= args.days <= _MOST_DAYS:
+        raise UsageError("usage", f"--days is a whole number from 1 to {_MOST_DAYS}.")
+    if args.csv and rt.out.is_json:
+        raise UsageError("usage", "Choose either --json or --csv, not both.")
+    since_ms = since(args.days, rt.clock.wall_ms())
+    spent = spending(HistoryFile(rt.paths, rt.out.warn), since_ms, args.by)
+    if rt.out.is_json:
+        rt.out.json(_cost_as_json(spent, args, since_ms))
+    elif args.csv:
+        _print_csv(spent, args.by, rt)
+    elif spent.groups:
+        rows = [_cells(name, each) for name, each in spent.groups.items()]
+        rt.out.table([args.by.capitalize(), *_COST_HEADERS], [*rows, _cells("Total", spent.total)])
+    else:
+        rt.out.note(f"No request is noted since {iso(since_ms)}.{'' if rt.settings.config.history else _OFF}")
+    _say_what_is_missing(spent, rt)
+    return ExitCode.OK
+
+
+_OFF: Final = ' The configuration says `history: "off"`.'
+
+
+def _say_what_is_missing(spent: Spending, rt: Runtime) -> None:
+    if spent.groups:
+        rt.out.note("Costs are at list prices; what a plan covers is not paid by the token.")
+    if spent.unpriced:
+        named = ", ".join(f"{model} ({count})" for model, count in spent.unpriced.items())
+        rt.out.warn(
+            f"Not in the sums, since their price or their tokens are not known: {named}.\n"
+            f"  Prices are set in {rt.paths.config.parent / 'models.json'} or in the configuration, for the requests to come."
+        )
+
+
+def _cells(name: str, spent: Spent) -> tuple[str, ...]:
+    tokens = (spent.input_tokens, spent.output_tokens, spent.cache_read_tokens, spent.cache_write_tokens)
+    return (name, str(spent.requests), *map(_tokens, tokens), _cost(spent))
+
+
+def _cost(spent: Spent) -> str:
+    if spent.unpriced == spent.requests:
+        return "not known"
+    dollars = f"${spent.cost_usd:,.2f}" if spent.cost_usd >= _CENT or not spent.cost_usd else f"${spent.cost_usd:.4f}"
+    return f"{dollars}, {spent.unpriced} not known" if spent.unpriced else dollars
+
+
+def _tokens(count: int) -> str:
+    """`950`, `1.2k`, `34k`, `5.6m`, as OpenClaw writes them."""
+    if count < _K:
+        return str(count)
+    if round(count / _K) * _K >= _M:
+        return f"{count / _M:.1f}m"
+    return f"{count / _K:.0f}k" if count >= _WHOLE_K else f"{count / _K:.1f}k"
+
+
+def _cost_as_json(spent: Spending, args: argparse.Namespace, since_ms: int) -> dict[str, object]:
+    rows = [{args.by: name, **_fields(each)} for name, each in spent.groups.items()]
+    total, unpriced = _fields(spent.total), [{"model": name, "requests": count} for name, count in spent.unpriced.items()]
+    return {"days": args.days, "since": since_ms, "by": args.by, "rows": rows, "total": total, "withoutKnownCost": unpriced}
+
+
+def _print_csv(spent: Spending, by: str, rt: Runtime) -> None:
+    import csv
+    import io
+
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([by, *_NAMES.values()])
+    writer.writerows([name, *_fields(each).values()] for name, each in spent.groups.items())
+    rt.out.write(text.getvalue())
+
+
+def _fields(spent: Spent) -> dict[str, object]:
+    exact = asdict(spent) | {"cost_usd": round(spent.cost_usd, 6)}
+    return {_NAMES[name]: value for name, value in exact.items()}
+
+
+_PLAN_HEADERS: Final = ("Account", "For", "Window", "Left", "Resets in")
+_WORDS: Final[Mapping[PlanState, str]] = {
+    "told": "nothing told",  # where there is no window, that is
+    "no-plan": "no plan",
+    "needs-plan-key": "needs a Subscription Key",
+    "not-asked": "not asked",
+    "failed": "not told",
+}
+
+
+def show(reports: Sequence[PlanReport], rt: Runtime) -> None:
+    """Print every account's windows, then what is to be done about those that have none."""
+    if rt.out.is_json:
+        rt.out.json(_plan_as_json(reports, rt))
+        return
+    rt.out.table(_PLAN_HEADERS, [row for report in reports for row in _rows(report, rt)])
+    for report in reports:
+        _explain(report, rt)
+
+
+def show_again(reports: Sequence[PlanReport], rt: Runtime, *, every_s: float) -> None:
+    """The same for a watch: drawn over the last time on a terminal, one line for each window elsewhere."""
+    if rt.out.is_json:
+        rt.out.event(_plan_as_json(reports, rt))
+    elif rt.out.room() is not None and rt.env.get("TERM") != "dumb":
+        rt.out.clear()
+        show(reports, rt)
+        rt.out.note(f"{iso(rt.clock.wall_ms())}, again every {every_s:g} s; Ctrl-C ends it.")
+    else:
+        now = iso(rt.clock.wall_ms())
+        for row in (row for report in reports for row in _rows(report, rt)):
+            rt.out.line("  ".join((now, *filter(None, row))))
+
+
+def _rows(report: PlanReport, rt: Runtime) -> list[tuple[str, ...]]:
+    now, label = rt.clock.wall_ms(), report.account.label
+    if not report.windows:
+        return [(label, "-", "-", _in_a_word(report), "")]
+    return [(label, window.kind, window.name, what_is_left(window), _reset(window, now)) for window in report.windows]
+
+
+def _in_a_word(report: PlanReport) -> str:
+    if not isinstance(report.error, SignInNeeded):
+        return _WORDS[report.state]
+    return "refused" if report.error.id == "credential-refused" else "sign-in needed"
+
+
+def _reset(window: PlanWindow, now_ms: int) -> str:
+    if not window.started:
+        return "not started"
+    at_ms = window.resets_at
+    if at_ms is None:
+        return ""
+    return in_words(at_ms, now_ms) if at_ms > now_ms else "now"
+
+
+def _explain(report: PlanReport, rt: Runtime) -> None:
+    label, error = report.account.label, report.error
+    if report.state == "no-plan":
+        link = report.account.subscribe_url
+        rt.out.line(f"{label} has no plan." + (f" Subscribe: {link}" if link is not None else ""))
+    elif error is not None:
+        hint = error.hint_for(rt.program)
+        rt.out.warn(f"{label}: {error}" + (f"\n  {hint}" if hint is not None else ""))
+    elif report.why is not None:
+        rt.out.note(f"{label}: {report.why}")
+
+
+def _plan_as_json(reports: Sequence[PlanReport], rt: Runtime) -> dict[str, object]:
+    return {"checkedAt": rt.clock.wall_ms(), "accounts": [report_as_json(report, rt.program) for report in reports]}
+
+
+_SHORTEST_WATCH_S: Final = 5.0
+
+
+def show_plans(args: argparse.Namespace, rt: Runtime) -> int:
+    """Ask every account once, and say what is left.
+
+    Returns:
+        0, or the code of what failed: the other accounts are shown all the same.
+
+    Raises:
+        SignInNeeded: `not-signed-in`: there is no account to ask about.
+        UsageError: `no-plan-reader`.
+    """
+    finish_pending(rt)
+    accounts = _accounts(args, rt)
+
+    async def ask() -> tuple[PlanReport, ...]:
+        async with _asker(rt) as asker:
+            return await asker.ask_all(accounts)
+
+    reports = signals.run(ask())
+    show(reports, rt)
+    return exit_code(reports)
+
+
+def watch_plans(args: argparse.Namespace, rt: Runtime) -> int:
+    """The same every so often, until it is interrupted; a failure is shown and ends nothing.
+
+    Raises:
+        UsageError: the time between is too short; `no-plan-reader`.
+        SignInNeeded: `not-signed-in`, as soon as there is no account any more.
+    """
+    if not args.watch >= _SHORTEST_WATCH_S:
+        raise UsageError("usage", f"--watch takes {_SHORTEST_WATCH_S:g} seconds or more.", hint="{prog} usage --watch 60")
+    finish_pending(rt)
+
+    async def watch() -> int:
+        async with _asker(rt) as asker:
+            while True:
+                reports = await asker.ask_all(await off_loop(lambda: _accounts(args, rt)))
+                show_again(reports, rt, every_s=args.watch)
+                await rt.clock.sleep(args.watch)
+
+    return signals.run(watch())
+
+
+@asynccontextmanager
+async def _asker(rt: Runtime) -> AsyncIterator[PlanAsker]:
+    async with rt.http() as http:
+        yield PlanAsker(http, rt.broker(http), rt.clock)
+
+
+def _accounts(args: argparse.Namespace, rt: Runtime) -> tuple[PlanAccount, ...]:
+    if args.profile is not None:
+        named_profile(rt.token_store.snapshot(), args.profile)
+    readers = rt.plugins.plan_readers()
+    accounts = plan_accounts(rt.models(), readers, rt.token_store.profiles(), provider=args.provider, profile=args.profile)
+    if not accounts:
+        variables = next((reader.env_keys[0] for reader in readers.values() if reader.env_keys), None)
+        hint = sign_in()
+        if variables is not None:
+            hint = f"{hint}\n  Or set {variables} to the key of a plan."
+        raise SignInNeeded("not-signed-in", f"{SIGNED_OUT[:-1]}, and no key of a plan is set.", hint=hint)
+    return accounts

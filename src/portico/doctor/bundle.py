@@ -18,8 +18,8 @@ from portico.version import __version__
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from portico.app import Installation
     from portico.doctor.examination import Result
-    from portico.installation import Installation
 
 _LOG_BYTES: Final = 64 << 10
 

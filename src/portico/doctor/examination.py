@@ -7,9 +7,8 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from portico.doctor import files, gateway, models, network, references, sign_ins
-from portico.doctor.finding import Check, Found, Saw, Skipped
-from portico.doctor.patient import Patient
+from portico.doctor import files, gateway, models, sign_ins
+from portico.doctor.finding import Check, Found, Patient, Saw, Skipped
 from portico.errors import PorticoError
 from portico.secret import redact
 from portico.util import signals
@@ -18,8 +17,8 @@ from portico.util.threads import Deadlines, start_off_loop
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from portico.app import Installation
     from portico.doctor.finding import Level, Seen, Status
-    from portico.installation import Installation
     from portico.interfaces.plugin_parts import DoctorCheck, Finding
 
 LONGEST_S: Final = 5.0
@@ -31,14 +30,14 @@ CHECKS: Final = (
     Check("owners", "who may change the files", files.who_may_change),
     Check("packages", "the packages", gateway.packages),
     Check("plugins", "the plugins", sign_ins.plugins),
-    Check("references", "what the configuration names", references.references),
+    Check("references", "what the configuration names", files.references),
     Check("store", "the token store", sign_ins.store),
     Check("records", "the tokens in it", sign_ins.records),
     Check("health", "the sign-ins", sign_ins.health),
     Check("base-urls", "the addresses of the providers", models.base_urls),
     Check("credentials", "a credential for each model in use", models.credentials),
-    Check("network", "the way to the providers, and the clock", network.hosts),
-    Check("plans", "the credentials at their providers", network.plans),
+    Check("network", "the way to the providers, and the clock", models.hosts),
+    Check("plans", "the credentials at their providers", models.plans),
     Check("gateway", "the gateway", gateway.running),
     Check("service", "the service that keeps it running", gateway.service_file),
 )

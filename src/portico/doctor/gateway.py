@@ -15,8 +15,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from portico.doctor.finding import Seen
-    from portico.doctor.patient import Patient
+    from portico.doctor.finding import Patient, Seen
     from portico.services.service import Service
 
 _FLOOR: Final = re.compile(r"^([A-Za-z0-9._-]+)\s*>=\s*([0-9.]+)")
@@ -27,9 +26,10 @@ def running(patient: Patient) -> Iterator[Seen]:
     from portico.gateway import control
     from portico.gateway.port import PortTaken, bound, configured_port
     from portico.gateway.service import kept_service
+    from portico.services import gateway_state
 
     here = patient.here
-    condition, state = control.status(here.paths)
+    condition, state = gateway_state.status(here.paths)
     yield Saw(f"{condition}, port {state.port}" if state is not None else condition)
     if condition == "unresponsive":
         why = "It neither refreshes tokens nor answers your tools."

@@ -1,9 +1,16 @@
-"""Whether a request would be answered: a credential for each model in use, and addresses that fit their protocol."""
+"""Whether a request would be answered: a credential for each model in use, addresses that fit their protocol, hosts within reach.
+
+The way to a host: names, proxies, certificates, the clock there, and whether credentials are of the right region.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+from email.utils import parsedate_to_datetime
 from shlex import quote
 from typing import TYPE_CHECKING, Final
+from urllib.parse import urlsplit
 
 from portico.config.document import format_path
 from portico.config.load import model_names
@@ -12,14 +19,17 @@ from portico.errors import ConfigError, PorticoError, SignInNeeded
 from portico.models.endpoints import checked_base_url, misfits
 from portico.models.reference import KeyNotSet, first_step, is_signed_in_to
 from portico.store.profiles import SIGNED_OUT, sign_in
+from portico.store.records import OAuthProfile
+from portico.urls import is_nearby
+from portico.util import signals
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator
 
     from portico.config.document import ConfigPath
-    from portico.doctor.finding import Level, Seen
-    from portico.doctor.patient import Patient
+    from portico.doctor.finding import Level, Patient, Seen
     from portico.models.loader import ModelLoader
+    from portico.net.client import HttpClient
 
 _OF_BASE_URLS: Final = "base-url-refused"  # a finding of `base_urls`, once for each provider and not for each of its models
 _MAYBE_404: Final = "Many providers have Anthropic's protocol under /anthropic, and answer any other there with 404."
@@ -111,3 +121,112 @@ def base_urls(patient: Patient) -> Iterator[Seen]:
             yield Found("base-url-of-another-api", "warning", message, _MAYBE_404, hint)
     written = sum(provider.config is not None and provider.config.base_url is not None for provider in catalog.providers.values())
     yield Saw(f"{written} in the configuration" if written else "none in the configuration: the plugins' own are used")
+
+
+# A token's end is told in seconds from now, and is refreshed five minutes before: more than this is felt.
+_SKEW_S: Final = 60.0
+_ANSWER_S: Final = 4.0
+_SET_CLOCK: Final = (
+    "set the clock by the network: sudo timedatectl set-ntp true (Linux), sudo sntp -sS time.apple.com (macOS), "
+    "w32tm /resync (Windows)"
+)
+
+
+def hosts(patient: Patient) -> Iterable[Seen]:
+    """A proxy that cannot be used; a host that does not answer, once for each cause; a clock that is not the host's."""
+    from portico.net import proxy
+
+    found = [*map(of_error, proxy.problems()), *signals.run(_hosts(patient))]
+    servers = sorted(_origins(patient))
+    looked = Saw(", ".join(servers)) if servers else Skipped("no account uses a server")
+    return [looked, *{(each.id, each.message): each for each in found}.values()]
+
+
+def plans(patient: Patient) -> Iterable[Seen]:
+    """A credential that its provider refuses: of the other region, of another kind, or revoked."""
+    if not patient.accounts:
+        return (Skipped("no account has a plan to ask about"),)
+    return (Saw(", ".join(account.label for account in patient.accounts)), *signals.run(_plans(patient)))
+
+
+async def _hosts(patient: Patient) -> list[Found]:
+    async with patient.here.http() as http:
+        origins = sorted(_origins(patient))
+        answers = await asyncio.gather(*(_asked(http, origin) for origin in origins))
+    found = [each for each in answers if isinstance(each, Found)]
+    # A server of the user's own, asked over http, may have a wrong clock itself.
+    by_https = zip(origins, answers, strict=True)
+    skews = [each for origin, each in by_https if isinstance(each, float) and origin.startswith("https:")]
+    own = patient.here.clock.wall_ms() / 1000
+    skew = max((own - date for date in skews), key=abs, default=0.0)
+    if abs(skew) > _SKEW_S:
+        words = f"{abs(skew):.0f} seconds {'ahead of' if skew > 0 else 'behind'}"
+        why = "Times are shown wrong, and certificates may look ended. Tokens are measured by the servers' own clock."
+        found.append(
+            Found(
+                "clock-skew",
+                "error",
+                f"This machine's clock is {words} the providers' servers.",
+                why,
+                _SET_CLOCK,
+            )
+        )
+    return found
+
+
+async def _asked(http: HttpClient, origin: str) -> Found | float | None:
+    """What is wrong with the way there; else its Date, in seconds of its own clock."""
+    try:
+        async with asyncio.timeout(_ANSWER_S):
+            response = await http.send(f"{origin}/", headers={})
+    except PorticoError as error:
+        return of_error(error)
+    except TimeoutError:
+        return Found("network", "error", f"{origin} does not answer.", f"nothing came within {_ANSWER_S:g} s")
+    response.close()
+    try:
+        return parsedate_to_datetime(response.headers.get("Date", "")).timestamp()
+    except ValueError:
+        return None
+
+
+def _origins(patient: Patient) -> Iterator[str]:
+    urls = {profile.api_base for profile in patient.profiles if profile.api_base}
+    urls |= {profile.token_endpoint for profile in patient.profiles if isinstance(profile, OAuthProfile)}
+    urls |= {account.base_url for account in patient.accounts if account.base_url}
+    for url in {*urls, *_configured(patient)}:
+        parts = urlsplit(url)
+        if parts.scheme == "https" or (parts.scheme == "http" and is_nearby(parts.hostname or "")):
+            yield f"{parts.scheme}://{parts.netloc}"
+
+
+def _configured(patient: Patient) -> Iterator[str]:
+    """The base URLs of the providers in the configuration that have a credential, or need none."""
+    loader = patient.models
+    for provider in loader.catalog.providers.values() if loader is not None else ():
+        if loader is None or provider.config is None:
+            continue
+        with contextlib.suppress(PorticoError):  # a key's variable that is not set
+            url = loader.base_url(provider)
+            if url is not None and "${" not in url and loader.has_credential(provider):
+                yield url
+
+
+async def _plans(patient: Patient) -> list[Found]:
+    from portico.usage.plan import PlanAsker
+
+    here = patient.here
+    async with here.http() as http:
+        broker = here.broker(http, store=patient.store("plans"))
+        reports = await PlanAsker(http, broker, here.clock).ask_all(patient.accounts, timeout_s=_ANSWER_S)
+    refused = [report for report in reports if report.error is not None and report.error.id == "credential-refused"]
+    found = [
+        Found("credential-refused", "error", each.error.message, each.error.why, each.error.hint)
+        for each in refused
+        if each.error is not None
+    ]
+    for report in reports:
+        if report.state == "no-plan":
+            hint = f"Subscribe: {report.account.subscribe_url}" if report.account.subscribe_url else None
+            found.append(Found("no-plan", "warning", f"{report.account.label} has no plan.", report.why, hint))
+    return found

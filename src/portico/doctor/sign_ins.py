@@ -13,8 +13,7 @@ from portico.store.records import OAuthProfile
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from portico.doctor.finding import Seen
-    from portico.doctor.patient import Patient
+    from portico.doctor.finding import Patient, Seen
 
 _NOBODY: Final = Skipped("nobody is signed in")
 _FOR_KEYS_OF_TOOLS: Final = "The API key needs no store; `exec`, `env` and the gateway do, for the keys of your tools."

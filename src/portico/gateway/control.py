@@ -12,13 +12,13 @@ import subprocess
 import sys
 import time
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 from portico.errors import ConfigError, LockBusy
 from portico.gateway.ending import GIVE_WAY, Pinned, has_open
 from portico.gateway.metrics import LIMIT, open_log
-from portico.gateway.state import GatewayState, gateway_lock, read_state, remove_state, running
 from portico.paths import CONFIG_ENV, PACKAGE, STATE_ENV
+from portico.services.gateway_state import GatewayState, gateway_lock, read_state, remove_state, running, status
 from portico.util.children import import_folders, portico_command, portico_environment
 from portico.util.files import read_start
 
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from portico.store.encrypted_file import PassphraseSource
     from portico.store.records import StoreName
     from portico.util.lock import FileLock
-
-Condition = Literal["running", "stopped", "unresponsive"]
 
 TERM_S: Final = 5.0
 """Seconds that a gateway has to end after SIGTERM; it ends itself by force a little earlier (`ending.LONGEST_S`)."""
@@ -184,18 +182,6 @@ def give_way(paths: Paths, longest_s: float) -> Ended | None:
     except PermissionError:
         raise _stays(state.pid, "it belongs to another user") from None
     return Ended(state.pid, state) if gave_way else None
-
-
-def status(paths: Paths) -> tuple[Condition, GatewayState | None]:
-    """`running` with its state, `stopped`, or `unresponsive`: a process is there and does not answer (yet).
-
-    Raises:
-        StoreError: the state file cannot be read.
-    """
-    state = running(paths)
-    if state is not None:
-        return "running", state
-    return ("unresponsive" if _held(paths) else "stopped"), None
 
 
 def wait_until_running(paths: Paths, longest_s: float) -> GatewayState:

@@ -19,8 +19,8 @@ from portico.models.acceptance import Patience, read_event
 from portico.models.client import attempt, request_headers
 from portico.models.failover import Failover, first_answer
 from portico.models.protocols import PROTOCOLS
+from portico.models.protocols.question import Usage
 from portico.models.provider_errors import AttemptFailed, is_json, json_object, local_trouble, no_answer, shown
-from portico.models.usage import Usage
 from portico.net.errors import AnswerCut
 from portico.net.sse import EventParser
 

@@ -24,8 +24,8 @@ from portico.util.files import read_start
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from portico.app import Installation
     from portico.config.schema import Config
-    from portico.installation import Installation
 
 PORT_ENV: Final = "PORTICO_GATEWAY_PORT"
 LAST_PORT: Final = 65535

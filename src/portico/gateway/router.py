@@ -14,13 +14,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
+from portico.app import Installation
 from portico.errors import PorticoError, UsageError, frames_of, internal_error, place_of
 from portico.gateway.access import Limits, Shares, most_connections, requests_within
 from portico.gateway.api import Front, log_outcome
 from portico.gateway.forward import Parts
 from portico.gateway.keys import KeyInfo, KeyPaths, known
 from portico.gateway.metrics import Metrics, entry_for, headers_of
-from portico.installation import Installation
 from portico.models.failover import Attempt, Cooldowns
 from portico.models.loader import Passed
 from portico.net.client import HttpClient

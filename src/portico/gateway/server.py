@@ -23,8 +23,17 @@ from portico.gateway.access import answer, local_hosts, most_connections, not_un
 from portico.gateway.ending import ANSWER_S, DRAIN_S, asked_to_end, asked_to_give_way
 from portico.gateway.port import bound, passed_on
 from portico.gateway.routes import HEALTH
-from portico.gateway.state import GatewayState, gateway_lock, is_challenge, new_key, prove, read_state, remove_state, write_state
 from portico.net.server import Bounds, QuietServer
+from portico.services.gateway_state import (
+    GatewayState,
+    gateway_lock,
+    is_challenge,
+    new_key,
+    prove,
+    read_state,
+    remove_state,
+    write_state,
+)
 from portico.services.systemd import has_manager, tell_service_manager
 from portico.util import signals
 from portico.util.threads import off_loop

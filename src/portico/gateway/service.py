@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from portico.installation import Installation
+    from portico.app import Installation
     from portico.paths import Paths
     from portico.services.service import Manager
 

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Mapping
     from concurrent.futures import Future
 
+    from portico.app import Installation
     from portico.auth.broker import TokenBroker
-    from portico.installation import Installation
     from portico.net.client import HttpClient
 
 T = TypeVar("T")

@@ -6,7 +6,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Final
 
-from portico.installation import Installation
+from portico.app import Installation
 from portico.library.engine import Engine
 from portico.library.model import Model
 from portico.models.failover import Cooldowns

@@ -8,10 +8,9 @@ from typing import TYPE_CHECKING, Final
 
 from portico.models.client import ask, fitted, request_headers
 from portico.models.failover import Failover, key_of
-from portico.models.protocols.question import Question
+from portico.models.protocols.question import Question, Usage, list_price
 from portico.models.provider_errors import rejects_token
 from portico.models.thinking import remark
-from portico.models.usage import Usage, list_price
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, NamedTuple
 
-from portico.models.usage import list_price
+from portico.models.protocols.question import list_price
 
 if TYPE_CHECKING:
     from portico.models.loader import CallableModel
-    from portico.models.usage import Usage
+    from portico.models.protocols.question import Usage
 
 # What came of a request that no provider has refused; else it is `portico.models.provider_errors.ProviderError.word`.
 ANSWERED: Final = "answered"

@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from portico.models.protocols import PROTOCOLS
-from portico.models.protocols.question import Image, Piece, Question
-from portico.models.usage import Usage
+from portico.models.protocols.question import Image, Piece, Question, Usage
 
 ASKED = Question("What is this?", 100, (Image("image/png", "AAAA"),), "low")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from portico.onboarding.wizard.base import openclaw_file
+from portico.accounts.wizard import openclaw_file
 from tests.person import CTRL_C, ENTER, sit_down
 
 OPENCLAW = {"agents": {"defaults": {"model": {"primary": "minimax/MiniMax-M3"}}}}

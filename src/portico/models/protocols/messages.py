@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from portico.models.protocols.question import Piece, failure_text
+from portico.models.protocols.question import Piece, Usage, count, failure_text, member
 from portico.models.thinking import messages_fields
-from portico.models.usage import Usage, count, member
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -1,15 +1,14 @@
-"""One question, whatever protocol it is asked over, and the pieces that its answer comes in."""
+"""One question, whatever protocol it is asked over, the pieces that its answer comes in, and what that has used and costs."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Literal, Protocol
+from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from portico.interfaces.provider_spec import ApiKind
-    from portico.models.usage import Usage
+    from portico.interfaces.provider_spec import ApiKind, ModelCost
 
 Effort = Literal["low", "medium", "high", "xhigh", "max"]
 Thinking = Literal["on", "off"]
@@ -79,3 +78,73 @@ def failure_text(event: Mapping[str, object]) -> str:
     error = event.get("error")
     message = error.get("message") if isinstance(error, dict) else event.get("message")
     return message if isinstance(message, str) and message else "the provider gave no reason"
+
+
+_MILLION: Final = 1_000_000
+_HOUR_FACTOR: Final = 2
+_MOST: Final = 10**12
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one answer; `input` leaves out what was read from or written to a cache, which has prices of its own.
+
+    `cache_write_1h` is the part of `cache_write` that the cache keeps for an hour.
+    """
+
+    input: int = 0
+    output: int = 0
+    cache_read: int = 0
+    cache_write: int = 0
+    cache_write_1h: int = 0
+
+    @property
+    def whole_input(self) -> int:
+        """The whole prompt, by whose size some prices go: cached tokens are input too."""
+        return self.input + self.cache_read + self.cache_write
+
+    def updated(self, later: Usage) -> Usage:
+        """What is known after `later` was told as well: streams tell the counts piece by piece, each as a total."""
+        return Usage(
+            later.input or self.input,
+            later.output or self.output,
+            later.cache_read or self.cache_read,
+            later.cache_write or self.cache_write,
+            later.cache_write_1h or self.cache_write_1h,
+        )
+
+
+def list_price(usage: Usage, cost: ModelCost | None) -> float | None:
+    """US dollars for `usage`; None where the prices are not known, or the provider has not told the counts."""
+    return cost_of(usage, cost) if cost is not None and usage.output else None
+
+
+def cost_of(usage: Usage, cost: ModelCost) -> float:
+    """US dollars for `usage` at the prices of `cost`.
+
+    The highest tier below the whole prompt counts, for everything in the request: reads and writes of the cache are part of the
+    prompt's size, as BerriAI/litellm#30207 and junhoyeo/tokscale#862 have found. What Anthropic's cache keeps for an hour costs
+    twice the input (https://platform.claude.com/docs/en/build-with-claude/prompt-caching); where writes are free, that is too.
+    """
+    reached = (tier for tier in cost.tiers if usage.whole_input > tier.input_above)
+    prices = max(reached, key=lambda tier: tier.input_above, default=cost)
+    an_hour = prices.input * _HOUR_FACTOR if prices.cache_write else 0.0
+    return (
+        usage.input * prices.input
+        + usage.output * prices.output
+        + usage.cache_read * prices.cache_read
+        + (usage.cache_write - usage.cache_write_1h) * prices.cache_write
+        + usage.cache_write_1h * an_hour
+    ) / _MILLION
+
+
+def count(fields: Mapping[str, object], name: str) -> int:
+    """The count in member `name`; 0 where it is absent, or no count."""
+    value = fields.get(name)
+    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MOST else 0
+
+
+def member(fields: Mapping[str, object], name: str) -> Mapping[str, object]:
+    """The object in member `name`, empty where there is none."""
+    value = fields.get(name)
+    return value if isinstance(value, dict) else {}

@@ -5,9 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from portico.models.protocols.completions import data_url, versioned
-from portico.models.protocols.question import Piece, failure_text
+from portico.models.protocols.question import Piece, Usage, count, failure_text, member
 from portico.models.thinking import responses_fields
-from portico.models.usage import Usage, count, member
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

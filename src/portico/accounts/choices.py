@@ -1,0 +1,268 @@
+"""What the user chooses: an auth choice, which names the plugin that brings it, and a model."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from difflib import get_close_matches
+from typing import TYPE_CHECKING, Final
+
+from portico.errors import UsageError
+from portico.interfaces.basics import Choice
+from portico.interfaces.provider_spec import ModelSpec
+from portico.models.reference import ModelReference, did_you_mean
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from portico.accounts.workbench import Workbench
+    from portico.interfaces.auth_method import AuthMethod, Region
+    from portico.interfaces.provider_spec import KeyChoice
+    from portico.models.discovery import Discovered
+    from portico.plugins.manager import PluginHost
+    from portico.plugins.manifest import AuthChoice
+
+
+def choose(bench: Workbench, question: str = "Which provider?") -> str:
+    """Ask for one of the auth choices: those that the manifests name, then those with an API key.
+
+    Raises:
+        UsageError: nobody can be asked; the hint names the choices.
+    """
+    choices = [Choice(choice.id, choice.label, choice.hint) for choice in announced(bench)]
+    choices += [Choice(choice.id, choice.label, choice.hint) for choice in _with_key(bench)]
+    return bench.prompter.choose(question, choices, flag="--auth-choice")
+
+
+def choose_provider(bench: Workbench) -> str:
+    """As `choose`, by the provider's name; the auth choice that signs in to it.
+
+    Raises:
+        UsageError: nobody can be asked; the hint names the providers.
+    """
+    choices = [Choice(choice.provider, choice.label, choice.hint) for choice in announced(bench)]
+    return choice_of_provider(bench, bench.prompter.choose("Which provider?", choices, flag="--provider"))
+
+
+def choice_of_provider(bench: Workbench, provider: str) -> str:
+    """The auth choice that signs in to `provider`, an id or an alias.
+
+    Raises:
+        UsageError: `unknown-provider`.
+    """
+    aliases = {alias: spec.id for spec in bench.plugins.providers() for alias in spec.aliases}
+    choices = {choice.provider: choice.id for choice in announced(bench)}
+    found = choices.get(provider) or choices.get(aliases.get(provider, ""))
+    if found is None:
+        raise UsageError("unknown-provider", f"Nothing signs in to provider {provider}.", hint=f"--provider {'|'.join(choices)}")
+    return found
+
+
+def by_name(bench: Workbench, name: str, region: str | None) -> tuple[str, str | None]:
+    """The auth choice that is called `name`, and its region: the one that was asked for, or that the name itself means.
+
+    Raises:
+        UsageError: `unknown-region`: the name means another region than `region`.
+    """
+    key = next((choice for choice in _with_key(bench) if name in choice.aliases), None)
+    sign_in = next((choice for choice in announced(bench) if name in choice.aliases), None)
+    if key is not None:
+        choice, meant = key.id, key.region or None
+    elif sign_in is not None:
+        choice, meant = sign_in.id, sign_in.aliases[name]
+    else:
+        return name, region
+    if region not in {None, meant}:
+        raise UsageError("unknown-region", f"{name} is region {meant}, not {region}.", hint="Leave --region out.")
+    return choice, meant
+
+
+def host_for(bench: Workbench, choice: str) -> PluginHost:
+    """The host in which the plugin of `choice` is on: one that is off by default is on in it, and in the config by `enable` only.
+
+    Raises:
+        UsageError: `unknown-auth-choice`.
+        ConfigError: `plugin-disabled`, with what blocks it.
+    """
+    plugin_id = bench.plugins.plugin_for_choice(choice)
+    if plugin_id is None:
+        raise _unknown_choice(bench, choice)
+    return bench.plugins if bench.plugins.find(plugin_id).enabled else bench.plugins.enabling(plugin_id)
+
+
+def enable(bench: Workbench, choice: str) -> None:
+    """Write into the config that the plugin of `choice` is on, if it is off by default and has been seen to work.
+
+    The config is then read again: it may have been changed while a sign-in waited for its user.
+
+    Raises:
+        UsageError, ConfigError: as `host_for`; `plugin-failed`.
+    """
+    from portico.plugins.discovery import with_plugin_on
+
+    host = host_for(bench, choice)
+    plugin_id = bench.plugins.plugin_for_choice(choice)
+    if host is bench.plugins or plugin_id is None:
+        bench.reload_config()
+        return
+    host.auth_method(choice)
+    bench.config.file.edit(lambda document: with_plugin_on(document, plugin_id))
+    bench.reload_config()
+    bench.out.note(f'Enabled plugin "{plugin_id}".')
+
+
+def region_of(bench: Workbench, method: AuthMethod, asked: str | None, *, host: PluginHost | None = None) -> Region:
+    """The region that was asked for, else the answer to the prompt; a method with one region asks nothing.
+
+    Raises:
+        UsageError: `unknown-region`, or nobody can be asked.
+    """
+    regions = {region.id: region for region in method.regions}
+    if asked is None and len(regions) == 1:
+        return method.regions[0]
+    if asked is None:
+        rows = [Choice(region.id, region.label, region.hint) for region in method.regions]
+        label = next((spec.label for spec in (host or bench.plugins).providers() if spec.id == method.provider), method.label)
+        asked = bench.prompter.choose(f"Select {label} endpoint", rows, flag="--region", default=rows[0].value)
+    if asked not in regions:
+        near = next(iter(get_close_matches(asked.lower(), regions, n=1)), None)
+        hint = f"Did you mean --region {near}?" if near else f"--region {'|'.join(regions)}"
+        raise UsageError("unknown-region", f"Unknown region: {asked}", hint=hint)
+    return regions[asked]
+
+
+def announced(bench: Workbench) -> list[AuthChoice]:
+    """The auth choices that plugins announce, those that are off included.
+
+    A plugin whose code another user can change comes last, and takes no name from one that can be used.
+    """
+    every = [(choice, record) for record in bench.plugins.records() for choice in record.manifest.auth_choices]
+    usable = [choice for choice, record in every if record.candidate.exposure is None]
+    taken = {name for choice in usable for name in _names(choice)}
+    return usable + [
+        choice for choice, record in every if record.candidate.exposure is not None and taken.isdisjoint(_names(choice))
+    ]
+
+
+def _names(choice: AuthChoice) -> set[str]:
+    return {choice.id, choice.provider, *choice.aliases}
+
+
+def _with_key(bench: Workbench) -> list[KeyChoice]:
+    return [choice for spec in bench.plugins.providers() for choice in spec.key_choices]
+
+
+def _unknown_choice(bench: Workbench, choice: str) -> UsageError:
+    known = [*(each.id for each in announced(bench)), *(each.id for each in _with_key(bench))]
+    others = [name for each in announced(bench) for name in each.aliases]
+    others += [name for each in _with_key(bench) for name in each.aliases]
+    close = [id for id in known if id.startswith(f"{choice}-")] or get_close_matches(choice, [*known, *others], n=1)
+    hint = f"Did you mean --auth-choice {close[0]}?" if close else f"--auth-choice {'|'.join(known)}"
+    return UsageError("unknown-auth-choice", f"Unknown auth choice: {choice}", hint=hint)
+
+
+_KEEP: Final = "keep"
+_TYPED: Final = "manually"
+DEFAULT_BY_HAND: Final = "Default model, as provider/model"
+LISTED_WITHIN_S: Final = 2.0
+"""Seconds that a question waits for the models that providers list now."""
+
+
+@dataclass(frozen=True, slots=True)
+class Offer:
+    """A model that can be chosen. `note` is what to know before using it."""
+
+    reference: ModelReference
+    hint: str = ""
+    note: str | None = None
+
+    @property
+    def row(self) -> Choice:
+        return Choice(str(self.reference), str(self.reference), self.hint)
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is asked, and with which words where the answer is typed.
+
+    `keep` is the model in use that may stay, `proposed` the one that Enter chooses; `flag` answers it, too.
+    """
+
+    text: str
+    by_hand: str
+    flag: str
+    keep: str | None = None
+    proposed: ModelReference | None = None
+
+
+def offers_of(provider: str, known: Sequence[ModelSpec], listed: Sequence[Discovered] | None) -> list[Offer]:
+    """The models of a provider that are `known` and not retired, then what only it lists now. `listed` None: it was not heard."""
+    live = {model.id: model for model in listed or ()}
+    ours = {model.id: model for model in known}
+    found = []
+    offered = [model for model in ours.values() if model.retired_on is None]
+    models: list[ModelSpec | Discovered] = [*offered, *(model for id, model in live.items() if id not in ours)]
+    for model in models:
+        words = [model.name] if model.name != model.id else []
+        words += [f"{model.context_window:,} tokens"] if model.context_window else []
+        words += ["not listed by it now"] if listed is not None and model.id not in live else []
+        note = model.note if isinstance(model, ModelSpec) else None
+        found.append(Offer(ModelReference(provider, model.id), ", ".join(words), note))
+    return found
+
+
+def pick(
+    bench: Workbench, question: Question, offers: Sequence[Offer], read: Callable[[str], ModelReference]
+) -> ModelReference | None:
+    """The model that the person chooses, None to keep the one in use. `read` makes a reference of what is typed.
+
+    Raises:
+        UsageError: nobody can be asked.
+    """
+    if not offers and question.keep is None:
+        return _typed(bench, question, offers, read)
+    rows = [Choice(_KEEP, f"Keep current ({question.keep})")] if question.keep is not None else []
+    rows += [offer.row for offer in offers]
+    rows.append(Choice(_TYPED, "Enter model manually"))
+    offered = {str(offer.reference): offer for offer in offers}
+    default = str(question.proposed) if str(question.proposed) in offered else rows[0].value
+    answer = bench.prompter.choose(question.text, rows, flag=question.flag, default=default)
+    if answer == _KEEP:
+        return None
+    if answer == _TYPED:
+        return _typed(bench, question, offers, read)
+    if (note := offered[answer].note) is not None:
+        bench.out.note(f"{offered[answer].reference}: {note}")
+    return offered[answer].reference
+
+
+def _typed(
+    bench: Workbench, question: Question, offers: Sequence[Offer], read: Callable[[str], ModelReference]
+) -> ModelReference:
+    while True:
+        text = bench.prompter.text(question.by_hand, flag=question.flag)
+        try:
+            reference = read(text)
+        except UsageError as error:
+            if error.id == "input-needed":
+                raise
+            bench.out.warn("\n  ".join(filter(None, (error.message, error.why, error.hint_for(bench.program)))))
+            continue
+        if _is_meant(bench, question, offers, reference):
+            return reference
+
+
+def _is_meant(bench: Workbench, question: Question, offers: Sequence[Offer], reference: ModelReference) -> bool:
+    """Whether a model that its provider is not known to have is to be taken all the same: it may be newer than this version."""
+    from difflib import get_close_matches
+
+    beside = [str(offer.reference) for offer in offers if offer.reference.provider == reference.provider]
+    if not beside or str(reference) in beside:
+        return True
+    known = bench.models().catalog.find(reference)
+    if known is not None:
+        if known.note is not None:
+            bench.out.note(f"{reference}: {known.note}")
+        return True
+    meant = did_you_mean(get_close_matches(str(reference), beside, n=1))
+    doubt = f"{reference.provider} is not known to have {reference.model}.{f' {meant}' if meant else ''}"
+    return bench.prompter.confirm(f"{doubt} Use {reference} all the same?", flag=question.flag)

@@ -1,0 +1,212 @@
+"""What a finished sign-in writes into the config: the provider's block, the aliases, the profile's name, the default model.
+
+What the user wrote stays: an own key, alias or base URL of another host is never replaced, and a model list only grows. The list
+of allowed models begins only where the user chooses it (until then `listed` is False, as `Catalog.allowed` is None): an entry
+that is added for another reason must not lock every other model out (openclaw#20265).
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final
+
+from portico.accounts.view import id_in_use
+from portico.errors import UsageError
+from portico.models.reference import ModelReference, did_you_mean, parse_reference
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from portico.accounts.workbench import Workbench
+    from portico.config.document import Document
+    from portico.config.schema import AgentDefaults
+    from portico.config.sources import Effective
+    from portico.interfaces.auth_method import AuthMethod
+    from portico.interfaces.basics import JsonValue
+    from portico.interfaces.provider_spec import ModelSpec, ProviderSpec
+    from portico.models.loader import ModelLoader
+    from portico.store.records import Profile
+
+MODEL: Final = ("agents", "defaults", "model")
+ALLOWED: Final = ("agents", "defaults", "models")
+ALLOW: Final = ("agents", "defaults", "allow")
+
+
+def with_default(document: Document, reference: str, *, listed: bool) -> Document:
+    """`document` with `reference` as the default model; fallbacks stay, and a list of allowed models lets it in."""
+    short = document.has(MODEL) and isinstance(document.get(MODEL), str)
+    document = document.set(MODEL if short else (*MODEL, "primary"), reference)
+    allowed = document.get(ALLOWED) if document.has(ALLOWED) else None
+    if listed and isinstance(allowed, dict) and allowed and reference not in allowed:
+        document = document.set((*ALLOWED, reference), {})
+    return document
+
+
+def with_fallbacks(document: Document, fallbacks: Sequence[str], agents: AgentDefaults) -> Document:
+    """`document` with these fallbacks and no others; `agents` is what the whole configuration says now."""
+    if document.has(MODEL) and isinstance(document.get(MODEL), str):
+        return document.set(MODEL, {"primary": agents.primary or "", "fallbacks": [*fallbacks]})
+    return document.set((*MODEL, "fallbacks"), [*fallbacks])
+
+
+def with_allowed(document: Document, reference: str, agents: AgentDefaults, *, listed: bool) -> Document:
+    """`document` with an entry for `reference` among the models; where they were no list, they do not become one."""
+    if reference in agents.models:
+        return document
+    return kept_open(document, agents, listed=listed).set((*ALLOWED, reference), {})
+
+
+def kept_open(document: Document, agents: AgentDefaults, *, listed: bool) -> Document:
+    """`document` in which every model stays allowed, whatever entries come or change, where every one is allowed now."""
+    return document if listed or agents.allow == "all" else document.set(ALLOW, "all")
+
+
+def write_config(bench: Workbench, profile: Profile, method: AuthMethod) -> bool:
+    """Make the profile's models known to the config; say whether anything was changed.
+
+    Raises:
+        ConfigError: the file cannot be read or written.
+    """
+    spec = next((spec for spec in bench.plugins.providers() if spec.id == method.provider), None)
+    default_model = (profile.default_model or method.default_model) if profile.default_pending else None
+    listed = bench.models().catalog.allowed is not None
+    in_use = profile.use_pending or id_in_use(bench, profile.provider) in {None, profile.id}
+    changed = bench.config.file.edit(
+        lambda document: patched(document, profile, spec, in_use=in_use, default_model=default_model, listed=listed)
+    )
+    done: dict[str, Any] = {"config_pending": False, "default_pending": False, "default_model": None, "use_pending": False}
+    bench.token_store.update(profile.id, lambda current: replace(current, **done))
+    bench.reload_config()
+    return changed
+
+
+def patched(
+    document: Document, profile: Profile, spec: ProviderSpec | None, *, in_use: bool, default_model: str | None, listed: bool
+) -> Document:
+    """`document` with the profile's provider and aliases, and `default_model` as the default where it is given.
+
+    `in_use`: the profile is, or becomes, the provider's account in use, so the base URL is that of its region. `listed`: the
+    models in it are a list of what is allowed. An explicit `auth.order` is the user's and stays as it is.
+    """
+    if spec is not None:
+        document = _with_provider(document, profile, spec, in_use=in_use)
+        document = _with_aliases(document, spec)
+    document = document.merge({"auth": {"profiles": {profile.id: {"provider": profile.provider, "mode": "oauth"}}}})
+    return with_default(document, default_model, listed=listed) if default_model is not None else document
+
+
+def _with_provider(document: Document, profile: Profile, spec: ProviderSpec, *, in_use: bool) -> Document:
+    place = ("models", "providers", spec.id)
+    own = own_object(document, place)
+    block: dict[str, JsonValue] = {
+        "baseUrl": kept_base_url(own, spec) or (profile.api_base if in_use else own.get("baseUrl")),
+        "apiKey": own.get("apiKey", spec.placeholder_key),
+        "api": own.get("api", spec.api),
+    }
+    known: dict[str, JsonValue] = {key: value for key, value in block.items() if value is not None}
+    document = document.merge({"models": {"providers": {spec.id: known}}})
+    listed = own.get("models")
+    proposed = [model_block(model) for model in spec.models if model.alias]
+    if not isinstance(listed, list):
+        return document.set((*place, "models"), [*proposed])
+    present = {model.get("id") for model in listed if isinstance(model, dict)}
+    for index, model in enumerate((model for model in proposed if model["id"] not in present), len(listed)):
+        document = document.set((*place, "models", index), model)
+    return document
+
+
+def kept_base_url(own: Mapping[str, object], spec: ProviderSpec) -> str | None:
+    """The base URL in a provider's block, where it is the user's: to another host, or to this machine."""
+    from portico.models.catalog import host_of
+
+    url = own.get("baseUrl")
+    if not isinstance(url, str):
+        return None
+    theirs = frozenset().union(*spec.hosts.values()) if spec.needs_credential else frozenset()
+    return None if host_of(url) in theirs else url
+
+
+def model_block(model: ModelSpec) -> dict[str, JsonValue]:
+    """A model as the config lists it, with all that is known of it."""
+    block: dict[str, JsonValue] = {"id": model.id, "name": model.name, "reasoning": model.reasoning, "input": [*model.input]}
+    if model.cost is not None:
+        cost = model.cost
+        block["cost"] = {
+            "input": cost.input,
+            "output": cost.output,
+            "cacheRead": cost.cache_read,
+            "cacheWrite": cost.cache_write,
+        }
+    known = {"contextWindow": model.context_window, "maxTokens": model.max_tokens}
+    return block | {key: value for key, value in known.items() if value is not None}
+
+
+def _with_aliases(document: Document, spec: ProviderSpec) -> Document:
+    entries = own_object(document, ("agents", "defaults", "models"))
+    taken = {str(entry.get("alias", "")).lower() for entry in entries.values() if isinstance(entry, dict)}
+    for model in spec.models:
+        reference = f"{spec.id}/{model.id}"
+        # An entry that is there stays: the plugin brings its alias anyway, and one of a list may be empty on purpose.
+        if model.alias and model.alias.lower() not in taken and reference not in entries:
+            document = document.merge({"agents": {"defaults": {"models": {reference: {"alias": model.alias}}}}})
+    return document
+
+
+def own_object(document: Document | Effective, path: tuple[str, ...]) -> dict[str, Any]:
+    """The object at `path`; empty where there is none."""
+    value = document.get(path) if document.has(path) else None
+    return value if isinstance(value, dict) else {}
+
+
+def known_model(text: str, loader: ModelLoader) -> ModelReference:
+    """The model that `text` names, an alias or a reference, which has to exist.
+
+    Raises:
+        UsageError: `unknown-model`, with the spelling that was meant; `invalid-model-reference`.
+    """
+    from portico.models.reference import no_such_model, wrong_case
+
+    catalog = loader.catalog
+    reference = catalog.expand(text)
+    provider = catalog.providers.get(reference.provider)
+    listed = provider is not None and (provider.model(reference.model) is not None or provider.config is not None)
+    if not listed or (wrong_case(catalog, reference) and catalog.find(reference) is None):
+        raise no_such_model(catalog, reference, switched_off_by=loader.switched_off_by(reference), kind=UsageError)
+    return parse_reference(str(reference))
+
+
+def default_named(text: str, spec: ProviderSpec, loader: ModelLoader) -> ModelReference:
+    """The default model that is meant by `text` while `spec` is being set up: its own model, or one that is known already.
+
+    Raises:
+        UsageError: as `known_model`.
+    """
+    provider, slash, _ = text.strip().partition("/")
+    if slash and provider.lower() != spec.id and provider.lower() in loader.catalog.providers:
+        return known_model(text, loader)
+    return model_of(spec, text)
+
+
+def model_of(spec: ProviderSpec, text: str) -> ModelReference:
+    """The model of `spec` that `text` names, with or without the provider before it.
+
+    One that the catalogue lacks is taken as it is: it may be newer, and the provider itself says no.
+
+    Raises:
+        UsageError: `unknown-model`, where only the case differs; `invalid-model-reference`, where there is no name.
+    """
+    name = text.strip()
+    provider, slash, rest = name.partition("/")
+    whole = bool(slash) and provider.lower() == spec.id
+    id = rest.strip() if whole else name
+    if not id:
+        raise UsageError("invalid-model-reference", f"Invalid model reference: {text}", why="a reference is provider/model")
+    ids = {model.id for model in spec.models}
+    aliases = {model.alias.lower(): model.id for model in spec.models if model.alias and not whole}
+    if id in ids or id.lower() in aliases:
+        return ModelReference(spec.id, id if id in ids else aliases[id.lower()])
+    same = [f"{spec.id}/{known}" for known in ids if known.lower() == id.lower()]
+    if same:
+        why = "model ids are case-sensitive"
+        raise UsageError("unknown-model", f"Unknown model: {spec.id}/{id}", why=why, hint=did_you_mean(same))
+    return ModelReference(spec.id, id)

@@ -1,0 +1,453 @@
+"""The sign-in, start to end: plugin, region, store, flow, tokens, config, background.
+
+Everything that can be asked is asked first, and everything that can be refused is refused before a browser opens. Nothing but the
+probe of the store is written before the provider has granted something: an interrupt until then leaves all as it was. Between the
+commit of the tokens and the config's write the profile carries `config_pending`, so that a run which is killed there is finished
+by the next one.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, replace
+from functools import partial
+from typing import TYPE_CHECKING, Final, Literal
+
+from portico.accounts import api_key, choices, config_patch, storing, summary
+from portico.accounts.api_key import key_choices
+from portico.accounts.choices import DEFAULT_BY_HAND, Question, offers_of, pick
+from portico.accounts.config_patch import default_named, known_model
+from portico.accounts.sign_out import revoke_at
+from portico.accounts.storing import new_profile, profile_named, revoke_replaced, to_replace
+from portico.accounts.summary import remarks
+from portico.accounts.view import SignInView, decide, id_in_use, in_use_after
+from portico.errors import PorticoError
+from portico.models.reference import ModelReference, parse_reference
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable
+
+    from portico.accounts.api_key import KeyPlace, KeyPlan
+    from portico.accounts.choices import Offer
+    from portico.accounts.storing import Replaced
+    from portico.accounts.view import InUse, TakeOver
+    from portico.accounts.workbench import Workbench
+    from portico.interfaces.auth_method import AuthMethod, Region
+    from portico.interfaces.authorization import OAuthServer, TokenDialect, TokenGrant
+    from portico.interfaces.provider_spec import ProviderSpec
+    from portico.net.client import HttpClient
+    from portico.plugins.manager import PluginHost
+    from portico.secret import Secret
+    from portico.store.records import Profile, StoreName
+    from portico.store.token_store import Tokens
+    from portico.usage.plan import PlanReport
+
+
+def finish_pending(bench: Workbench) -> tuple[str, ...]:
+    """Write the config for each of them, where their plugin is still there; the ids of those that were pending.
+
+    Raises:
+        ConfigError, LockBusy, StoreError: the config or the index cannot be changed.
+    """
+    pending = [profile for profile in bench.token_store.profiles() if profile.config_pending]
+    for profile in pending:
+        from portico.accounts.config_patch import write_config
+
+        method = _method_of(bench, profile)
+        if method is not None:
+            write_config(bench, profile, method)
+    return tuple(profile.id for profile in pending)
+
+
+def _method_of(bench: Workbench, profile: Profile) -> AuthMethod | None:
+    methods = (method for method in bench.plugins.auth_methods() if method.provider == profile.provider)
+    return next((method for method in methods if profile.region in {region.id for region in method.regions}), None)
+
+
+DEFAULT_TIMEOUT_S = 900.0
+# A refresh in the background may move the profile once or twice while a sign-in takes its place.
+_COMMIT_ROUNDS: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """A sign-in that is stored and written into the config. `old_revoked` None: nothing was replaced.
+
+    `plan` is what its plan has left, None where the provider has no plans that can be asked about.
+    """
+
+    profile: Profile
+    method: AuthMethod
+    region: Region
+    in_use: InUse
+    notes: tuple[str, ...]
+    config_changed: bool
+    old_revoked: bool | None = None
+    plan: PlanReport | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One sign-in's decisions, all taken before anything is written. In `host` the plugin is on."""
+
+    request: SignInRequest
+    method: AuthMethod
+    region: Region
+    profile_id: str
+    server: OAuthServer
+    dialect: TokenDialect
+    flow: FlowName
+    replaced: Replaced | None
+    takes_over: TakeOver
+    host: PluginHost
+
+
+def sign_in(bench: Workbench, request: SignInRequest) -> SignedIn:
+    """Sign in as `request` says, asking only for what it leaves open.
+
+    Raises:
+        PorticoError: any of its kinds; nothing is stored then, or everything is and the config's write is finished next time.
+    """
+    return carry_out(bench, prepare(bench, request))
+
+
+def prepare(bench: Workbench, request: SignInRequest) -> Plan:
+    """Ask what `request` leaves open, and refuse what cannot be done; nothing is written.
+
+    Raises:
+        PorticoError: as `sign_in`.
+    """
+    from portico.oauth.sign_in import check_flow
+
+    host = choices.host_for(bench, request.choice)
+    method = host.auth_method(request.choice)
+    region = choices.region_of(bench, method, request.region, host=host)
+    server = method.server(region.id)
+    if request.callback_port is not None and server.redirect is not None:
+        server = replace(server, redirect=replace(server.redirect, port=request.callback_port))
+    flow = request.flow or method.flow(region.id)
+    check_flow(server, flow, force=request.force)
+    dialect = host.dialect(server.dialect)
+    profile_id = region.profile if request.profile is None else profile_named(bench, request.profile, method.provider)
+    replaced = to_replace(bench, request, profile_id, method, first=True)
+    if request.default_model is not None:
+        request = replace(request, default_model=_default_model(bench, request.default_model, method, host))
+    over = decide(bench, method.provider, region.id, profile_id, make_default=request.make_default)
+    return Plan(request, method, region, profile_id, server, dialect, flow, replaced, over, host)
+
+
+def _default_model(bench: Workbench, text: str, method: AuthMethod, host: PluginHost) -> str:
+    from portico.accounts.config_patch import default_named, known_model
+
+    spec = next((spec for spec in host.providers() if spec.id == method.provider), None)
+    loader = bench.models()
+    return str(default_named(text, spec, loader) if spec is not None else known_model(text, loader))
+
+
+def carry_out(bench: Workbench, plan: Plan) -> SignedIn:
+    """Show that the store works, run the flow, keep what it brings.
+
+    Raises:
+        PorticoError: as `sign_in`.
+    """
+    from portico.util import signals
+
+    finish_pending(bench)
+    store = storing.ready_store(bench, plan.request.store, choice=plan.request.choice)
+    return signals.run(_carried_out(bench, plan, store))
+
+
+async def _carried_out(bench: Workbench, plan: Plan, store: StoreName | None) -> SignedIn:
+    from asyncio import gather
+
+    from portico.accounts.summary import plan_of
+    from portico.oauth.discovery import discover
+
+    async with bench.http() as http:
+        plan = replace(plan, server=await discover(plan.server, http))
+        overwritten: list[Replaced] = []
+        try:
+            done = await _run(bench, plan, store, http, overwritten)
+        except BaseException:
+            # The new tokens are stored, and something after that failed or was interrupted.
+            for replaced in overwritten:
+                await revoke_replaced(bench, replaced, http)
+            raise
+        # The browser has its page by now: neither of these keeps it waiting.
+        old = next(iter(overwritten), None)
+        revoked, report = await gather(revoke_replaced(bench, old, http), plan_of(bench, done.profile, http))
+    return replace(done, old_revoked=revoked, plan=report)
+
+
+async def _run(bench: Workbench, plan: Plan, store: StoreName | None, http: HttpClient, overwritten: list[Replaced]) -> SignedIn:
+    """Run the flow and keep what it brings. Whose place the new tokens have taken is added to `overwritten` at that moment."""
+    from portico.oauth.browser import BrowserOpener
+    from portico.oauth.sign_in import sign_in as run_flow
+
+    done: list[SignedIn] = []
+
+    async def finish(grant: TokenGrant) -> None:
+        done.append(await _keep(bench, plan, store, grant, http, overwritten))
+
+    request = plan.request
+    hint = plan.method.hint(plan.region.id).replace("{prog}", bench.program)
+    await run_flow(
+        plan.server,
+        plan.dialect,
+        http,
+        flow=plan.flow,
+        force=request.force,
+        finish=finish,
+        on_event=SignInView(bench.out, bench.env, bench.program, show_qr=bench.prompter.interactive, hint=hint),
+        opener=BrowserOpener(bench.env, enabled=request.open_browser),
+        paste=bench.read_line if bench.prompter.interactive else None,
+        timeout_s=request.timeout_s or DEFAULT_TIMEOUT_S,
+        clock=bench.clock,
+    )
+    return done[0]
+
+
+async def _keep(
+    bench: Workbench, plan: Plan, store: StoreName | None, grant: TokenGrant, http: HttpClient, overwritten: list[Replaced]
+) -> SignedIn:
+    """Check the grant, store it, write the config: what the browser's page waits for. An interrupt waits for it, too."""
+    import asyncio
+
+    question = storing.Question()
+    keeping = asyncio.ensure_future(_kept(bench, plan, store, grant, http, overwritten, question))
+    try:
+        return await asyncio.shield(keeping)
+    except asyncio.CancelledError:
+        question.give_up()
+        await asyncio.wait({keeping})
+        raise
+
+
+async def _kept(
+    bench: Workbench,
+    plan: Plan,
+    store: StoreName | None,
+    grant: TokenGrant,
+    http: HttpClient,
+    overwritten: list[Replaced],
+    question: storing.Question,
+) -> SignedIn:
+    from portico.oauth.token_response import check_fit
+    from portico.store.token_store import Tokens
+    from portico.util.threads import off_loop
+
+    tokens = Tokens(grant.access, grant.refresh, grant.expires_at, generation=0)
+
+    async def give_back() -> bool:
+        return await revoke_at(plan.server, plan.dialect, tokens, http) is None
+
+    async with _given_back(give_back):
+        check_fit(grant)
+        accepted = plan.method.accept(plan.region.id, grant)
+        await off_loop(lambda: choices.enable(bench, plan.request.choice))
+        over = await off_loop(lambda: plan.takes_over.now(bench))
+        before = await off_loop(lambda: id_in_use(bench, plan.method.provider))
+    profile = await off_loop(
+        lambda: new_profile(
+            bench,
+            plan.method,
+            plan.server,
+            grant,
+            id=plan.profile_id,
+            region=plan.region.id,
+            api_base=accepted.api_base,
+            make_default=plan.request.make_default,
+            takes_over=over,
+            default_model=plan.request.default_model,
+        )
+    )
+    stored, replaced = await _stored(bench, plan, store, profile, tokens, give_back, question)
+    overwritten += [replaced] if replaced is not None else []
+    changed = await off_loop(lambda: config_patch.write_config(bench, stored, plan.method))
+    notes = (*accepted.notes, *remarks(plan.server, grant, replaced.profile if replaced is not None else None))
+    in_use = await off_loop(lambda: in_use_after(bench, stored, before))
+    return SignedIn(stored, plan.method, plan.region, in_use, notes, changed)
+
+
+async def _stored(
+    bench: Workbench,
+    plan: Plan,
+    store: StoreName | None,
+    profile: Profile,
+    tokens: Tokens,
+    give_back: Callable[[], Awaitable[bool]],
+    question: storing.Question,
+) -> tuple[Profile, Replaced | None]:
+    """Commit the tokens, in the place of what was agreed on and of nothing else; what they have replaced.
+
+    Another command may have signed in, out or refreshed while this one waited for the user: what was checked then is checked
+    again, under the lock of the commit.
+    """
+    from portico.store.token_store import ABSENT, GenerationChanged
+    from portico.util.threads import off_loop
+
+    agreed = plan.replaced
+    for left in reversed(range(_COMMIT_ROUNDS)):
+        async with _given_back(give_back):
+            replaced = await off_loop(
+                partial(to_replace, bench, plan.request, plan.profile_id, plan.method, first=False, agreed=agreed)
+            )
+        expected = replaced.profile.generation if replaced is not None else ABSENT
+        # An error of the store itself comes after `storing` has revoked the tokens, or has said that it could not.
+        async with _given_back(give_back, errors=() if left else GenerationChanged):
+            try:
+                kept = await storing.store(
+                    bench, profile, tokens, question=question, chosen=store, give_back=give_back, expect_generation=expected
+                )
+            except GenerationChanged:
+                if not left:
+                    raise
+                agreed = replaced or agreed
+            else:
+                return kept, replaced
+    raise AssertionError("unreachable: the last round returned or raised")
+
+
+@asynccontextmanager
+async def _given_back(
+    give_back: Callable[[], Awaitable[bool]], *, errors: type[PorticoError] | tuple[type[PorticoError], ...] = PorticoError
+) -> AsyncIterator[None]:
+    """Revoke the new tokens if the block raises one of `errors`, whose message then says so, or what is no error of Portico's.
+
+    That is a plugin's bug, or Ctrl-C at a question.
+    """
+    try:
+        yield
+    except errors as error:
+        revoked = await give_back()
+        error.message = f"{error.message.rstrip('.')}; {storing.fate(revoked=revoked)}."
+        raise
+    except PorticoError:
+        raise
+    except (Exception, KeyboardInterrupt):
+        await give_back()
+        raise
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the command line says of either kind of choice."""
+
+    sign_in: SignInRequest
+    key: KeyRequest
+
+    @property
+    def settles_default(self) -> bool:
+        """Whether there is no question left about the default model."""
+        return self.key.default_model is not None or self.key.keep_default
+
+
+def set_up(bench: Workbench, choice: str, asked: Asked, *, pick_default: bool = False) -> None:
+    """Ask what is left open, with `pick_default` also for the default model; then do it, and say what was done.
+
+    Raises:
+        PorticoError: nothing was written, or the sign-in was kept and its config is written by the next run.
+    """
+    picks = pick_default and not asked.settles_default
+    choice, region = choices.by_name(bench, choice, asked.sign_in.region)
+    if choice in key_choices(bench):
+        _with_key(bench, replace(asked.key, choice=choice), picks=picks)
+    else:
+        sign_in_as(bench, replace(asked.sign_in, choice=choice, region=region), picks=picks)
+
+
+def sign_in_as(bench: Workbench, request: SignInRequest, *, picks: bool = False) -> None:
+    """Sign in; every question comes before the browser, the one about the default model only where `picks`.
+
+    Raises:
+        PorticoError: as `set_up`.
+    """
+    plan = prepare(bench, request)
+    if picks:
+        plan = _with_default_picked(bench, plan)
+    stay = summary.is_wanted(bench, request.background)
+    done = carry_out(bench, plan)
+    summary.tell(bench, done, background=summary.settle(bench, wanted=stay))
+
+
+def _with_default_picked(bench: Workbench, plan: Plan) -> Plan:
+    own, provider = plan.method.default_model, plan.method.provider
+    spec = next((spec for spec in plan.host.providers() if spec.id == provider), None)
+    offers = offers_of(provider, spec.models, None) if spec is not None else []
+    picked = _picked_default(bench, spec, offers, parse_reference(own))
+    chosen = None if picked is None or str(picked) == own else str(picked)
+    return replace(plan, request=replace(plan.request, make_default=picked is not None, default_model=chosen))
+
+
+def _with_key(bench: Workbench, request: KeyRequest, *, picks: bool) -> None:
+    plan = api_key.prepare(bench, request)
+    # A provider without a catalogue has been asked about just now: only a default that could stay leaves a question.
+    if picks and (plan.setup.spec.models or plan.setup.choice.spec or bench.config.config.agents.primary):
+        plan = _with_model_picked(bench, plan)
+    summary.tell_key(bench, api_key.carry_out(bench, plan))
+
+
+def _with_model_picked(bench: Workbench, plan: KeyPlan) -> KeyPlan:
+    setup, spec, choice = plan.setup, plan.setup.spec, plan.setup.choice
+    own = ModelReference(spec.id, choice.model)
+    offers = offers_of(spec.id, (setup.model, *spec.models), api_key.listed_for(bench, plan))
+    picked = _picked_default(bench, spec, offers, own)
+    if picked is not None and picked.provider == spec.id and picked != own:
+        choice = replace(choice, model=picked.model, spec=None)
+    return replace(plan, setup=replace(setup, choice=choice, default=None if picked is None else str(picked)))
+
+
+def _picked_default(
+    bench: Workbench, spec: ProviderSpec | None, offers: list[Offer], own: ModelReference
+) -> ModelReference | None:
+    loader = bench.models()
+    question = Question("Default model", DEFAULT_BY_HAND, "--default-model MODEL", bench.config.config.agents.primary, own)
+    return pick(
+        bench, question, offers, lambda text: default_named(text, spec, loader) if spec is not None else known_model(text, loader)
+    )
+
+
+FlowName = Literal["auto", "browser", "device"]
+
+
+@dataclass(frozen=True, slots=True)
+class SignInRequest:
+    """One `onboard --auth-choice ...` or `models auth login ...`.
+
+    `timeout_s` bounds the wait for approval. `make_default` None: only where no default model is set yet. `default_model` is the
+    reference of the model that becomes it, None for the choice's own.
+    `background` None: ask.
+    """
+
+    choice: str
+    region: str | None = None
+    flow: FlowName | None = None
+    force: bool = False
+    profile: str | None = None
+    store: StoreName | None = None
+    open_browser: bool = True
+    timeout_s: float | None = None
+    replace: bool = False
+    callback_port: int | None = None
+    make_default: bool | None = True
+    default_model: str | None = None
+    background: bool | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRequest:
+    """One key set-up: each field None where the user did not say. `key` is what standard input gave.
+
+    `default_model` names the model to set up, where it is one of the choice's provider, and the default, unless `keep_default`.
+    """
+
+    choice: str
+    key: Secret | None = None
+    place: KeyPlace | None = None
+    default_model: str | None = None
+    keep_default: bool = False
+    region: str | None = None
+    profile: str | None = None
+    store: StoreName | None = None
+    check: bool = True
+    replace: bool = False

@@ -1,0 +1,286 @@
+"""The end of a sign-in or sign-out: who, which region, until when, which model, what to run next, and who keeps it fresh.
+
+Whether the account has a plan is asked once, and is never a reason for a sign-in to fail. After a sign-out the config no longer
+names the profile, and its API base is that of the account which is used from now on.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from portico.accounts.view import in_words, iso, summary_lines
+from portico.config.load import without_profile
+from portico.errors import PorticoError
+from portico.store.records import OAuthProfile
+from portico.usage.plan import in_short, report_as_json
+from portico.util.text import plain_text
+
+if TYPE_CHECKING:
+    from portico.accounts.api_key import KeyKept
+    from portico.accounts.sign_in import SignedIn
+    from portico.accounts.workbench import Workbench
+    from portico.interfaces.authorization import OAuthServer, TokenGrant
+    from portico.net.client import HttpClient
+    from portico.store.records import Profile
+    from portico.usage.plan import PlanReport
+
+
+def tell(bench: Workbench, done: SignedIn, *, background: str | None) -> None:
+    """Print what was done: lines on stderr for a person, one JSON object on stdout for a program."""
+    if bench.out.is_json:
+        bench.out.event(as_json(bench, done, background=background))
+        return
+    for line in _lines(bench, done, background):
+        bench.out.note(line)
+
+
+def as_json(bench: Workbench, done: SignedIn, *, background: str | None) -> dict[str, object]:
+    """The outcome as the last event of `--json` output."""
+    profile = done.profile
+    return {
+        "event": "signed-in",
+        "profile": profile.id,
+        "provider": profile.provider,
+        "region": profile.region,
+        "apiBase": profile.api_base,
+        "inUse": done.in_use.now,
+        "wasInUse": done.in_use.before,
+        "expiresAt": profile.expires_at,
+        "store": profile.store,
+        "defaultModel": bench.config.config.agents.primary,
+        "config": str(bench.paths.config),
+        "oldRevoked": done.old_revoked,
+        "background": background,
+        "plan": report_as_json(done.plan, bench.program) if done.plan is not None else None,
+        "notes": list(done.notes),
+    }
+
+
+def tell_key(bench: Workbench, kept: KeyKept) -> None:
+    """Print what was set up with a key, or without one."""
+    setup, primary = kept.setup, bench.config.config.agents.primary
+    if bench.out.is_json:
+        told = {
+            "event": "set-up",
+            "provider": setup.spec.id,
+            "model": setup.reference,
+            "keptIn": setup.place if setup.key else None,
+        }
+        in_use = {"inUse": kept.in_use.now, "wasInUse": kept.in_use.before}
+        bench.out.event({**told, **in_use, "check": kept.told, "defaultModel": primary, "config": str(bench.paths.config)})
+        return
+    lines = ["", f"Set up: {setup.spec.label}, {setup.reference}"]
+    if kept.profile is not None:
+        lines += summary_lines(kept.in_use, kept.profile, bench.program)
+    elif kept.in_use.now is not None:
+        lines.append(f"In use: {kept.in_use.now} (unchanged): a stored credential comes before this one.")
+    lines.append(f"  Check          {kept.told}")
+    lines += [f"  Key kept in    {_key_place(bench, kept)}"] if setup.choice.needs_key else []
+    lines += [f"  Default model  {primary}", f"  Config         {bench.paths.config}"]
+    for line in [*lines, "", f'Next:  {bench.program} ask "Hello"   |   {bench.program} models list', ""]:
+        bench.out.note(line)
+
+
+def _key_place(bench: Workbench, kept: KeyKept) -> str:
+    setup = kept.setup
+    if setup.place == "env":
+        name = setup.spec.env_keys[0]
+        unset = name not in bench.config.env
+        return f"the environment variable {name}, which has to {f'be set: export {name}=...' if unset else 'stay set'}"
+    if setup.place == "config":
+        return f"{bench.paths.config}, as plain text"
+    return "the OS keyring" if (setup.store or bench.local_store().last_store) != "file" else "a sealed file"
+
+
+def _lines(bench: Workbench, done: SignedIn, background: str | None) -> list[str]:
+    profile, prog = done.profile, bench.program
+    primary = bench.config.config.agents.primary
+    until = in_words(profile.expires_at, bench.clock.wall_ms())
+    lines = ["", f"Signed in: {profile.id}", *summary_lines(done.in_use, profile, prog)]
+    lines.append(f"  Region         {done.region.label} ({profile.api_base})")
+    lines.append(f"  Access token   good for {until}" + (", then refreshed by itself" if profile.has_refresh else ""))
+    lines.append(f"  Kept in        {'the OS keyring' if profile.store == 'keyring' else 'a sealed file'}")
+    if profile.default_pending or primary == done.method.default_model:
+        lines.append(f"  Default model  {primary}")
+    else:
+        lines.append(f"  Default model  {primary or 'none'} (unchanged); this sign-in also has {done.method.default_model}")
+    lines.append(f"  Config         {bench.paths.config}" + ("" if done.config_changed else " (already as it should be)"))
+    lines += [f"  Plan           {in_short(done.plan, prog)}"] if done.plan is not None else []
+    lines += [f"  Background     {background}"] if background else []
+    lines += [f"  Note           {note}" for note in done.notes]
+    if done.old_revoked is not None:
+        lines.append("  Old sign-in    " + ("revoked" if done.old_revoked else "replaced here; not revoked at the provider"))
+    return [*lines, "", f'Next:  {_ask(bench, done)} "Hello"   |   {prog} auth list   |   {prog} models list', ""]
+
+
+def _ask(bench: Workbench, done: SignedIn) -> str:
+    """The command that asks a model of this sign-in: the default one and the sign-in in use need not be this one's."""
+    from portico.models.loader import ModelLoader
+
+    config = bench.config.config
+    loader = ModelLoader(config, bench.plugins.providers(), bench.token_store.profiles(), bench.config.env)
+    words = [bench.program, "ask"]
+    primary = config.agents.primary
+    if primary is None or loader.catalog.expand(primary).provider != done.profile.provider:
+        words.append(f"--model {done.method.default_model}")
+    if done.profile.id not in loader.in_use():
+        words.append(f"--profile {done.profile.id}")
+    return " ".join(words)
+
+
+def when(profile_expiry: int | None, now_ms: int) -> str:
+    """An expiry for a table: in words, and as a date."""
+    if profile_expiry is None:
+        return "no expiry told"
+    return f"{in_words(profile_expiry, now_ms)} ({iso(profile_expiry)})"
+
+
+def forget_profile(bench: Workbench, profile_id: str) -> None:
+    """Take a profile that is gone out of the config file: its own entry, and its place in `auth.order`.
+
+    Raises:
+        ConfigError, LockBusy: the file cannot be read or changed.
+    """
+    if bench.config.file.edit(lambda document: without_profile(document, profile_id)):
+        bench.reload_config()
+
+
+def follow_remaining(bench: Workbench, gone: Profile) -> None:
+    """Where the provider's `baseUrl` is still that of `gone`, make it that of the sign-in which is used from now on.
+
+    Raises:
+        ConfigError, LockBusy, StoreError: the config or the index cannot be read or changed.
+    """
+    profiles = bench.token_store.profiles()
+    if all(profile.provider != gone.provider for profile in profiles):
+        return
+    from portico.models.catalog import Provider, host_of
+    from portico.models.loader import ModelLoader
+
+    config = bench.config.config
+    block = config.models.providers.get(gone.provider)
+    written = block.base_url if block is not None else None
+    if written is None or host_of(written) != host_of(gone.api_base):
+        return
+    left = ModelLoader(config, (), profiles, bench.config.env).profile_for(Provider(gone.provider, (), config=block))
+    if left is None or host_of(left.api_base) == host_of(written):
+        return
+    path = ("models", "providers", gone.provider, "baseUrl")
+    bench.config.file.edit(lambda document: document.set(path, left.api_base))
+    bench.reload_config()
+
+
+TIMEOUT_S: Final = 4.0
+
+
+async def plan_of(bench: Workbench, profile: Profile, http: HttpClient) -> PlanReport | None:
+    """What the profile's plan has left; None where its provider has no plans that can be asked about."""
+    from portico.usage.plan import PlanAsker, of_sign_in
+
+    try:
+        reader = bench.plugins.plan_readers().get(profile.provider)
+        spec = next((spec for spec in bench.plugins.providers() if spec.id == profile.provider), None)
+        if reader is None or spec is None:
+            return None
+        asker = PlanAsker(http, bench.broker(http), bench.clock)
+        report = await asker.ask(of_sign_in(profile, spec, reader), timeout_s=TIMEOUT_S)
+    except PorticoError as error:
+        bench.out.detail(f"The plan was not asked about: {error}")
+        return None
+    if report.error is not None:
+        bench.out.detail(f"The plan was not told: {report.error}")
+    return report
+
+
+_NOT_TO_REFRESH: Final = "The provider gave no refresh token: you have to sign in again when the access token ends."
+
+
+def remarks(server: OAuthServer, grant: TokenGrant, replaced: Profile | None) -> tuple[str, ...]:
+    """No refresh token, more than was asked for (RFC 6749 section 3.3), or another account than the one that is replaced."""
+    said = []
+    if grant.refresh is None:
+        said.append(f"{_NOT_TO_REFRESH} {_how_to_get_one(server)}".rstrip())
+    more = set((grant.scope or "").split()) - set(server.scope.split())
+    if more and server.scope:
+        said.append(plain_text(f"The provider granted more than was asked for: {' '.join(sorted(more))}") or "")
+    before = replaced.subject if isinstance(replaced, OAuthProfile) else None
+    if replaced is not None and before is not None and grant.subject not in {None, before}:
+        said.append(f"This is another account than {replaced.id} was signed in to before.")
+    return tuple(said)
+
+
+def _how_to_get_one(server: OAuthServer) -> str:
+    """What to change so that an OpenID provider gives a refresh token (OpenID Connect Core section 11)."""
+    scope = server.scope.split()
+    return "Add `offline_access` to the scope to get one." if "openid" in scope and "offline_access" not in scope else ""
+
+
+def is_wanted(bench: Workbench, asked: bool | None) -> bool:
+    """Whether the sign-in that is about to be made is to be kept fresh: `asked` None asks, where somebody is there."""
+    if asked is not None:
+        return asked
+    if bench.gateway_runs() or not bench.prompter.interactive:
+        return False
+    question = "Stay signed in? A background process refreshes the tokens before they end."
+    return bench.prompter.confirm(question, flag="--background", default=True)
+
+
+def settle(bench: Workbench, *, wanted: bool) -> str:
+    """Start the background process if it is wanted, and say in words what is so.
+
+    A process that cannot be started does not undo a sign-in.
+    """
+    if bench.gateway_runs():
+        return _kept_by_the_one_that_runs(bench)
+    if not wanted:
+        return f"none; tokens are refreshed when used (to change that: {bench.program} gateway start)"
+    from portico.gateway import control
+    from portico.gateway.port import port_of
+
+    try:
+        port, store = port_of(bench.config.config, bench.env), bench.store_choice()
+        started = control.start(bench.paths, port=port, passphrase=bench.passphrase, env=bench.env, store=store)
+    except PorticoError as error:
+        bench.out.warn(f"The background process did not start: {error}")
+        step = error.hint_for(bench.program)
+        return f"not started; {step.splitlines()[0]}" if step else "not started"
+    return f"the gateway keeps it fresh (pid {started.pid}) until this machine restarts"
+
+
+def _kept_by_the_one_that_runs(bench: Workbench) -> str:
+    """A gateway gets the sealed file store's passphrase when it starts: one that started without it is started anew."""
+    from portico.gateway import control
+    from portico.services.gateway_state import running
+
+    try:
+        state = running(bench.paths)
+        if state is not None and control.lacks_passphrase(bench.paths, state):
+            _restart(bench, state.port)
+            return "the gateway keeps it fresh; it was restarted, since it did not have the passphrase of the token store"
+    except PorticoError as error:
+        bench.out.warn(f"The gateway was not restarted with the passphrase of the token store: {error}")
+        return f"the gateway cannot refresh it before it is restarted: {bench.program} gateway restart"
+    return "the gateway that runs keeps it fresh"
+
+
+def _restart(bench: Workbench, port: int) -> None:
+    """Start the gateway anew with the passphrase, on its port.
+
+    A service manager would neither let go of the port that it keeps, nor know the passphrase: until the next login it stops its
+    service.
+
+    Raises: as `control.restart`.
+        ConfigError: `service-failed`.
+    """
+    from portico.gateway import control
+    from portico.gateway.service import gateway_service
+    from portico.services.manager import manager_here
+
+    store, manager, service = bench.store_choice(), manager_here(bench.env), gateway_service(bench)
+    if manager is None or not manager.path(service).exists():
+        control.restart(bench.paths, port=port, passphrase=bench.passphrase, env=bench.env, store=store)
+        return
+    control.passphrase_for(bench.paths, bench.passphrase, bench.env, store)  # before anything is stopped
+    manager.stop(service)
+    control.stop(bench.paths)
+    control.start(bench.paths, port=port, passphrase=bench.passphrase, env=bench.env, store=store)

@@ -1,0 +1,383 @@
+"""Portico on one machine: config, plugins, profiles and what opens them, each made once in a run and only when it is needed.
+
+A command has one with a terminal, a Python program (`portico.library`) one without.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
+
+from portico.errors import ConfigError
+from portico.util.clock import SystemClock
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from portico.auth.broker import TokenBroker
+    from portico.config.load import LoadedConfig
+    from portico.interfaces.authorization import FormPoster
+    from portico.interfaces.basics import Clock, Prompter
+    from portico.models.loader import ModelLoader
+    from portico.net.client import HttpClient
+    from portico.paths import Paths
+    from portico.plugins.manager import PluginHost
+    from portico.secret import Secret
+    from portico.store.encrypted_file import PassphraseSource
+    from portico.store.keyring import KeyringStore
+    from portico.store.profiles import ProfileIndex
+    from portico.store.records import StoreName
+    from portico.store.token_store import LocalTokenStore, TokenStore
+    from portico.terminal.output import Output
+    from portico.usage.history import History
+
+
+class Installation:
+    """The parts behind lazy attributes. `config_file` is a config other than the usual one."""
+
+    def __init__(self, config_file: str | None, env: Mapping[str, str] | None = None, clock: Clock | None = None) -> None:
+        self.config_file = config_file
+        self.env: Mapping[str, str] = os.environ if env is None else env
+        self.clock: Clock = clock or SystemClock()
+
+    def warn(self, text: str) -> None:
+        """Tell whoever looks after this installation."""
+        import logging
+
+        logging.getLogger("portico").warning("%s", text)
+
+    def note(self, text: str) -> None:
+        """Tell what takes long, and why."""
+        import logging
+
+        logging.getLogger("portico").info("%s", text)
+
+    def ask_passphrase(self, question: str) -> Secret | None:  # noqa: ARG002 - there is no terminal
+        """The passphrase of the encrypted file, typed by the user; None if nobody can be asked."""
+        return None
+
+    @cached_property
+    def paths(self) -> Paths:
+        """Where everything is.
+
+        Raises:
+            ConfigError: `no-home`: no home folder is known and no folder was named. `unknown-home`.
+        """
+        from portico.paths import EMULATOR_ENV, no_home, resolve_paths
+
+        try:
+            paths = resolve_paths(self.config_file, self.env)
+        except (RuntimeError, OSError) as exc:
+            raise no_home(str(exc)) from exc
+        if not (paths.config.is_absolute() and paths.state.is_absolute()):
+            raise no_home("HOME is not set and this user has no home folder.")
+        if EMULATOR_ENV in self.env and not paths.state.parent.exists():
+            raise _emulator_ended()
+        return paths
+
+    @cached_property
+    def config(self) -> LoadedConfig:
+        """The configuration, with everything that it rests on.
+
+        Raises:
+            ConfigError: it, its base or `models.json` cannot be read or used.
+        """
+        if self._loaded.fault is not None:
+            raise self._loaded.fault
+        return self._loaded
+
+    @cached_property
+    def settings(self) -> LoadedConfig:
+        """The configuration for what neither its base nor `models.json` decides: where one cannot be used, that is told.
+
+        Raises:
+            ConfigError: the own file cannot be read or used.
+        """
+        if self._loaded.fault is not None:
+            self.tell_fault(self._loaded.fault)
+        return self._loaded
+
+    @cached_property
+    def _loaded(self) -> LoadedConfig:
+        loaded = self._load_config()
+        self.tell_problems(loaded)
+        return loaded
+
+    def tell_fault(self, fault: ConfigError) -> None:
+        """Tell that the base or `models.json` cannot be used."""
+        self.warn(str(fault))
+
+    def tell_problems(self, loaded: LoadedConfig) -> None:
+        """Tell what is wrong in the configuration and stops nothing."""
+        for problem in loaded.told_each_time:
+            self.warn(str(problem))
+
+    def refuse_missing_config(self) -> None:
+        """A file that was named has to be there, unless the command makes it.
+
+        Raises:
+            ConfigError: `config-not-found`.
+        """
+        if self.config_file is not None and not os.path.lexists(self.paths.config):
+            hint = "Check the path; `{prog} config set KEY VALUE` makes a new file."
+            raise ConfigError("config-not-found", f"There is no configuration at {self.paths.config}.", hint=hint)
+
+    def reload_config(self, *, look_for_plugins: bool = False) -> LoadedConfig:
+        """Read the configuration again, after it was edited; with `look_for_plugins` also which plugins there are."""
+        for stale in ("config", "settings", "plugins"):
+            self.__dict__.pop(stale, None)
+        if look_for_plugins:
+            self.__dict__.pop("_first_host", None)
+        self.__dict__["_loaded"] = loaded = self._load_config()
+        return loaded
+
+    @cached_property
+    def plugins(self) -> PluginHost:
+        """The plugins as the configuration has them now. They are looked for once in a run."""
+        return self._first_host.for_config(self.settings.config.plugins)
+
+    @cached_property
+    def _first_host(self) -> PluginHost:
+        from portico.plugins.manager import PluginHost
+
+        return PluginHost(self.settings.config.plugins, paths=self.paths, env=self.env)
+
+    def models(self) -> ModelLoader:
+        """From names to models that can be called, as config, plugins, profiles and environment are now."""
+        from portico.models.loader import ModelLoader
+
+        given = self.config
+        return ModelLoader(
+            given.config,
+            self.plugins.providers(),
+            self.token_store.profiles(),
+            given.env,
+            corrections=given.corrections,
+            switched_off=self.plugins.providers_off(),
+        )
+
+    @cached_property
+    def token_store(self) -> TokenStore:
+        """The profiles and their tokens."""
+        return self.local_store()
+
+    def history(self, *, gather_s: float = 0.0) -> History | None:
+        """Where requests are noted, to be closed at the end; None where the configuration says that they are not."""
+        from portico.usage.history import History
+
+        return History(self.paths, clock=self.clock, say=self.warn, gather_s=gather_s) if self.settings.config.history else None
+
+    def http(self) -> HttpClient:
+        """The HTTP client: an async context manager, for one command's run."""
+        from portico.net.client import HttpClient
+
+        return HttpClient(clock=self.clock)
+
+    def broker(self, http: FormPoster, *, store: TokenStore | None = None) -> TokenBroker:
+        """The owner of refresh, over this installation's plugins, and its token store or another one."""
+        from portico.auth.broker import TokenBroker
+
+        return TokenBroker(
+            store=store or self.token_store,
+            dialects=self.plugins.dialect,
+            http=http,
+            clock=self.clock,
+            paths=self.paths,
+        )
+
+    def store_choice(self) -> StoreName | None:
+        """The store that the configuration chooses for what is new; None leaves it to what worked last.
+
+        Raises:
+            ConfigError: the own file cannot be read or used.
+        """
+        return self.settings.config.auth.store
+
+    def local_store(
+        self,
+        store: StoreName | None = None,
+        *,
+        paths: Paths | None = None,
+        usual: Callable[[], StoreName | None] | None = None,
+        passphrase: PassphraseSource | None = None,
+        on_wait: Callable[[str], None] | None = None,
+        keyrings: list[KeyringStore] | None = None,
+    ) -> LocalTokenStore:
+        """The token store of this machine; what is new goes to the keyring or file that `store` names, else where config says.
+
+        The keyring is the same for each, since one that is opened again may ask its user again. With `keyrings` it is one of
+        those, and a new one says by `on_wait` that it waits, not by `note`. `paths`, `usual` and `passphrase` take the place of
+        this installation's own.
+        """
+        from portico.store.token_store import local_token_store
+
+        return local_token_store(
+            paths or self.paths,
+            self._index if paths is None else None,
+            store=store,
+            usual=usual or self.store_choice,
+            passphrase=lambda: passphrase or self.passphrase,
+            env=self.env,
+            on_wait=on_wait or self.note,
+            keyrings=self.keyrings if keyrings is None else keyrings,
+        )
+
+    @cached_property
+    def _index(self) -> ProfileIndex:
+        """One for the run, since it keeps in mind what it has read."""
+        from portico.store.profiles import ProfileIndex
+
+        return ProfileIndex(self.paths)
+
+    @cached_property
+    def keyrings(self) -> list[KeyringStore]:
+        """What the stores of this run have opened so far."""
+        return []
+
+    @cached_property
+    def passphrase(self) -> PassphraseSource:
+        """The sealed file store's passphrase, asked once."""
+        from portico.store.encrypted_file import PassphraseSource
+
+        return PassphraseSource(self.env, self.ask_passphrase)
+
+    def _load_config(self) -> LoadedConfig:
+        from portico.config.load import load_config
+
+        self.refuse_missing_config()
+        return load_config(self.paths, self.env)
+
+
+def _emulator_ended() -> ConfigError:
+    hint = (
+        'Open a new shell to use the real provider, or start an emulator ({prog} emulator run) and: eval "$({prog} emulator env)"'
+    )
+    return ConfigError("emulator-ended", "The emulator that this shell was pointed at has ended.", hint=hint)
+
+
+_MOST_WARNINGS: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The global options as they were given."""
+
+    config: str | None = None
+    json: bool = False
+    quiet: bool = False
+    verbose: bool = False
+    no_color: bool = False
+
+
+class Runtime(Installation):
+    """What a command handler gets: options, output, and the parts behind lazy attributes."""
+
+    def __init__(
+        self,
+        program: str,
+        options: Options | None = None,
+        *,
+        env: Mapping[str, str] | None = None,
+        clock: Clock | None = None,
+        out: Output | None = None,
+        prompter: Prompter | None = None,
+    ) -> None:
+        self.program = program
+        self.options = options or Options()
+        super().__init__(self.options.config, env, clock)
+        self._given_out = out
+        self._given_prompter = prompter
+
+    @cached_property
+    def out(self) -> Output:
+        from portico.terminal.output import Output, wants_color
+
+        if self._given_out is not None:
+            return self._given_out
+        given = self.options
+        color = wants_color(self.env, sys.stdout, no_color=given.no_color)
+        return Output(json=given.json, quiet=given.quiet, verbose=given.verbose, color=color)
+
+    @cached_property
+    def prompter(self) -> Prompter:
+        """Asks at the terminal; with `--json`, or without a terminal, nobody is asked."""
+        from portico.terminal.prompts import NonInteractive, make_prompter
+
+        if self._given_prompter is not None:
+            return self._given_prompter
+        return NonInteractive() if self.options.json else make_prompter(env=self.env)
+
+    def unattended(self) -> Runtime:
+        """The same run with nobody to ask, as `--non-interactive` wants it."""
+        from portico.terminal.prompts import NonInteractive
+
+        run = Runtime(self.program, self.options, env=self.env, clock=self.clock, out=self.out, prompter=NonInteractive())
+        run.keyrings = self.keyrings
+        return run
+
+    async def read_line(self) -> str:
+        """One line from the terminal; may be cancelled."""
+        from portico.terminal.read_line import read_line
+
+        return await read_line()
+
+    def warn(self, text: str) -> None:
+        self.out.warn(text)
+
+    def note(self, text: str) -> None:
+        self.out.note(text)
+
+    def tell_fault(self, fault: ConfigError) -> None:
+        self.out.warn(f"{self.program}: {fault}\n  {fault.hint_for(self.program)}; this command does without it")
+
+    def tell_problems(self, loaded: LoadedConfig) -> None:
+        warnings = loaded.told_each_time
+        shown, rest = warnings[:_MOST_WARNINGS], warnings[_MOST_WARNINGS:]
+        for warning in shown:
+            self.out.warn(f"{self.program}: {warning}")
+        if rest:
+            self.out.warn(f"{self.program}: {len(rest)} more warnings: see `{self.program} config validate`")
+
+    def tell_exposed(self) -> None:
+        """Warn of a config file that other users can change, for commands that read its text alone."""
+        from portico.config.sources import exposed
+
+        if "_loaded" not in self.__dict__:
+            for warning in exposed((self.paths.config, self.paths.state)):
+                self.out.warn(f"{self.program}: {warning}")
+
+    def ask_passphrase(self, question: str) -> Secret | None:
+        from portico.store.encrypted_file import FILE_ENV
+
+        return self.prompter.secret(question, flag=f"the passphrase in {FILE_ENV}") if self.prompter.interactive else None
+
+    def outside_emulator(self) -> Runtime:
+        """The same run as in a shell that is not pointed at an emulator."""
+        from portico.paths import CONFIG_ENV, EMULATOR_ENV, STATE_ENV
+
+        home = self.env.get(EMULATOR_ENV)
+        if home is None:
+            return self
+        env = {name: value for name, value in self.env.items() if name not in {CONFIG_ENV, EMULATOR_ENV}}
+        return Runtime(
+            self.program,
+            self.options,
+            env={**env, STATE_ENV: home},
+            clock=self.clock,
+            out=self.out,
+            prompter=self._given_prompter,
+        )
+
+    def gateway_runs(self) -> bool:
+        """Whether there is a gateway of this state folder, which has to be restarted to see a new configuration.
+
+        One that does not answer just now, since it is busy or starts, is there as well.
+        """
+        if not self.paths.gateway.exists():
+            return False
+        from portico.services.gateway_state import status
+
+        return status(self.paths)[0] != "stopped"

@@ -1,0 +1,386 @@
+"""`models list` and `models`: the default, the fallbacks and what the config names, or with `--all` everything that is known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, Literal
+
+from portico.accounts.sign_in import finish_pending
+from portico.auth.health import health_now
+from portico.errors import ExitCode, PorticoError, UsageError
+from portico.interfaces.provider_spec import ModelSpec
+from portico.models.catalog import CONFIG, CORRECTIONS, host_of
+from portico.models.credentials import API_KEY
+from portico.models.reference import ModelReference, did_you_mean, no_such_model
+
+if TYPE_CHECKING:
+    import argparse
+    from collections.abc import Iterator
+
+    from portico.app import Runtime
+    from portico.interfaces.basics import Clock
+    from portico.interfaces.provider_spec import ModelCost, PriceTier
+    from portico.models.catalog import Provider
+    from portico.models.discovery import Discovered
+    from portico.models.loader import ModelLoader
+    from portico.models.probe import Probe
+    from portico.store.records import Profile
+
+Auth = Literal["yes", "expired", "no"]
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One model. `missing` says why it is none that can be called; `listed_by` who names it, where that was asked."""
+
+    reference: ModelReference
+    spec: ModelSpec | None
+    auth: Auth
+    local: bool
+    tags: tuple[str, ...]
+    missing: str | None = None
+    price_source: str | None = None
+    listed_by: str | None = None
+
+
+def model_rows(rt: Runtime, *, everything: bool, live: bool, provider: str | None) -> list[Row]:
+    """The models in use and those that the config names; with `everything` also those that are known, by provider and id.
+
+    Where the config names none, the models of the providers that are set up all the same, by a key in the environment say. With
+    `live` the providers are asked, and what only they know comes last.
+    """
+    loader = rt.models()
+    tags = _tags(loader, rt)
+    for alias, reference in loader.catalog.aliases.items():
+        if everything or reference in tags:
+            tags.setdefault(reference, []).append(f"alias:{alias}")
+    references = dict.fromkeys([*tags, *(loader.catalog.references() if everything else ())])
+    accounts = _Accounts(loader, rt)
+    references = references or dict.fromkeys(accounts.references())
+    wanted = [reference for reference in references if provider in {None, reference.provider}]
+    rows = [_row(reference, tags.get(reference, []), accounts) for reference in wanted]
+    return _with_live(rows, accounts, rt, provider) if live else rows
+
+
+def _tags(loader: ModelLoader, rt: Runtime) -> dict[ModelReference, list[str]]:
+    agents = rt.config.config.agents
+    named = [(agents.primary, "default")] if agents.primary else []
+    named += [(text, f"fallback#{place}") for place, text in enumerate(agents.fallbacks, 1)]
+    named += [(key, "configured") for key in agents.models]
+    tags: dict[ModelReference, list[str]] = {}
+    for text, tag in named:
+        try:
+            tags.setdefault(loader.catalog.expand(text), []).append(tag)
+        except UsageError as error:
+            rt.out.warn(f"{tag}: {error.message}")
+    for provider_id, provider in rt.config.config.models.providers.items():
+        for model in provider.models:
+            tags.setdefault(ModelReference(provider_id, model.id), [])
+    return tags
+
+
+class _Accounts:
+    """What is known of each provider, found out once however many models it has."""
+
+    def __init__(self, loader: ModelLoader, rt: Runtime) -> None:
+        self.loader = loader
+        self._rt = rt
+        self._auth: dict[str, Auth] = {}
+        self._local: dict[str, bool] = {}
+
+    def references(self) -> Iterator[ModelReference]:
+        """The models of every provider that asks for a credential and has one."""
+        for reference in self.loader.catalog.references():
+            provider = self.loader.catalog.providers[reference.provider]
+            if provider.spec is not None and provider.spec.needs_credential and self.auth(provider) != "no":
+                yield reference
+
+    def auth(self, provider: Provider) -> Auth:
+        if provider.id not in self._auth:
+            self._auth[provider.id] = self._auth_of(provider)
+        return self._auth[provider.id]
+
+    def is_local(self, provider: Provider) -> bool:
+        if provider.id not in self._local:
+            self._local[provider.id] = _is_local(self.loader.base_url(provider))
+        return self._local[provider.id]
+
+    def price_source(self, provider: Provider, model_id: str) -> str | None:
+        """Where a price comes from: a public source, or the file and the line."""
+        source = provider.prices.get(model_id)
+        if source == CONFIG and provider.config is not None:
+            index = next(index for index, model in enumerate(provider.config.models) if model.id == model_id)
+            origin = self._rt.config.effective.origin(("models", "providers", provider.id, "models", index, "cost"))
+            return f"config: {origin}"
+        return str(self._rt.paths.config.parent / CORRECTIONS) if source == CORRECTIONS else source
+
+    def _auth_of(self, provider: Provider) -> Auth:
+        profile = self.loader.profile_for(provider)
+        if profile is not None:
+            from portico.auth.health import needs_sign_in
+
+            return "expired" if needs_sign_in(profile, self._rt.clock) else "yes"
+        return "yes" if self.loader.has_credential(provider) else "no"
+
+
+def _row(reference: ModelReference, tags: list[str], accounts: _Accounts) -> Row:
+    provider = accounts.loader.catalog.providers.get(reference.provider)
+    spec = accounts.loader.catalog.find(reference)
+    auth: Auth = accounts.auth(provider) if provider is not None else "no"
+    return Row(
+        reference,
+        spec,
+        auth,
+        provider is not None and accounts.is_local(provider),
+        tuple(tags),
+        missing=None if spec is not None else _why_missing(reference, accounts.loader),
+        price_source=accounts.price_source(provider, reference.model) if provider is not None else None,
+    )
+
+
+def _why_missing(reference: ModelReference, loader: ModelLoader) -> str:
+    off = loader.switched_off_by(reference)
+    error = no_such_model(loader.catalog, reference, switched_off_by=off, kind=UsageError)
+    meant = did_you_mean(loader.catalog.near(str(reference)))
+    return f"{error.why}{f'. {meant}' if meant else ''}"
+
+
+def _is_local(url: str | None) -> bool:
+    host = host_of(url) if url else ""
+    return host in {"localhost", "127.0.0.1", "0.0.0.0", "::1"} or host.endswith(".local")  # noqa: S104 - compared, not bound
+
+
+def _with_live(rows: list[Row], accounts: _Accounts, rt: Runtime, provider: str | None) -> list[Row]:
+    """`rows`, each with whether its provider lists it, and behind them what only a provider knows."""
+    found = _asked(accounts, rt, provider)
+    lists = {id: {model.id: model for model in listed} for id, listed in found.items()}
+    seen = [_told(row, lists) for row in rows]
+    known = {row.reference for row in rows}
+    more = [
+        _live_row(ModelReference(id, model.id), model, accounts)
+        for id, listed in lists.items()
+        for model in listed.values()
+        if ModelReference(id, model.id) not in known
+    ]
+    return [*seen, *more]
+
+
+def _told(row: Row, lists: dict[str, dict[str, Discovered]]) -> Row:
+    listed = lists.get(row.reference.provider)
+    if listed is None:
+        return row
+    if row.reference.model not in listed:
+        return replace(row, listed_by="nobody")
+    id = row.reference.provider
+    missing = None if row.missing is None else f"{row.missing}; {id} has it now: add it to models.providers.{id}.models"
+    return replace(row, listed_by=id, missing=missing)
+
+
+def _live_row(reference: ModelReference, model: Discovered, accounts: _Accounts) -> Row:
+    provider = accounts.loader.catalog.providers[reference.provider]
+    known = provider.model(reference.model)
+    spec = known or ModelSpec(model.id, model.name, model.context_window)
+    row = _row(reference, ["live"], accounts)
+    return replace(row, spec=spec, missing=None, listed_by=reference.provider)
+
+
+def _asked(accounts: _Accounts, rt: Runtime, provider: str | None) -> dict[str, tuple[Discovered, ...]]:
+    """What the providers list that are set up, or that need no account; a failure of one is said and stops no other."""
+    from portico.models.discovery import listed_now
+
+    models = {id: model for id, model in accounts.loader.one_of_each().items() if provider in {None, id}}
+    listed = {}
+    for id, outcome in listed_now(rt, models).items():
+        if isinstance(outcome, PorticoError):
+            rt.out.note(f"{id}: not asked: {outcome}" if outcome.id == "network" else f"{id}: {outcome}")
+        else:
+            listed[id] = outcome
+    return listed
+
+
+_K = 1000
+_M = 1_000_000
+
+
+def show_models(args: argparse.Namespace, rt: Runtime) -> int:
+    """Print the models.
+
+    Raises:
+        UsageError: `--json` with `--plain`; `unknown-provider`.
+    """
+    if args.plain and rt.out.is_json:
+        raise UsageError("usage", "Choose either --json or --plain, not both.")
+    finish_pending(rt)
+    if args.provider is not None:
+        _check_provider(args.provider, rt)
+    rows = model_rows(rt, everything=args.all, live=args.live or args.local, provider=args.provider)
+    rows = [row for row in rows if row.local or not args.local]
+    if rt.out.is_json:
+        rt.out.json({"count": len(rows), "models": [_as_json(row) for row in rows]})
+    elif args.plain:
+        for row in rows:
+            rt.out.line(str(row.reference))
+    elif rows:
+        _say(rows, rt)
+    else:
+        wider = not (args.all or args.local)
+        rt.out.note(f"No models found. See {rt.program} models list --all" if wider else "No models found.")
+    return ExitCode.OK
+
+
+def _check_provider(provider: str, rt: Runtime) -> None:
+    from difflib import get_close_matches
+
+    off = rt.plugins.providers_off()
+    known = rt.models().catalog.providers
+    if provider in known:
+        return
+    if provider in off:
+        hint: str | None = f"{{prog}} plugins enable {off[provider]}"
+    else:
+        near = next(iter(get_close_matches(provider, [*known, *off], n=1)), None)
+        hint = f"Did you mean {near}?" if near else f"--provider {'|'.join(known)}"
+    raise UsageError("unknown-provider", f"Unknown provider: {provider}", hint=hint)
+
+
+def _say(rows: list[Row], rt: Runtime) -> None:
+    rt.out.table(["Model", "Input", "Ctx", "Local", "Auth", "Price in/out", "Tags"], [_cells(row) for row in rows])
+    for row in rows:
+        if row.missing is not None:
+            rt.out.note(f"{row.reference} is missing: {row.missing}")
+    specs = {row.spec.id: row.spec for row in rows if row.spec is not None and row.spec.note}
+    for spec in specs.values():
+        # What may not answer any more is said in any case.
+        say = rt.out.note if spec.successor is not None else rt.out.detail
+        say(f"{spec.id}: {spec.note}")
+
+
+def _cells(row: Row) -> list[str]:
+    spec = row.spec
+    size = _tokens(spec.context_window) if spec is not None and spec.context_window else "-"
+    price = f"${spec.cost.input:g}/${spec.cost.output:g}" if spec is not None and spec.cost is not None else "-"
+    return [
+        str(row.reference),
+        "+".join(spec.input) if spec is not None else "-",
+        size,
+        "yes" if row.local else "no",
+        row.auth,
+        price,
+        ",".join(_shown_tags(row)),
+    ]
+
+
+def _shown_tags(row: Row) -> list[str]:
+    retired = row.spec is not None and row.spec.retired_on is not None
+    return [*row.tags, *(["retired"] if retired else []), *(["missing"] if row.missing is not None else [])]
+
+
+def _as_json(row: Row) -> dict[str, object]:
+    spec, missing = row.spec, row.missing is not None
+    told: dict[str, object] = {
+        "key": str(row.reference),
+        "name": spec.name if spec is not None else str(row.reference),
+        "input": "+".join(spec.input) if spec is not None else "-",
+        "contextWindow": spec.context_window if spec is not None else None,
+        "maxTokens": spec.max_tokens if spec is not None else None,
+        "reasoning": spec.reasoning if spec is not None else None,
+        "local": row.local if spec is not None else None,
+        "available": row.auth == "yes" if spec is not None else None,
+        "auth": row.auth,
+        "tags": _shown_tags(row),
+        "missing": missing,
+    }
+    if missing:
+        told["missingReason"] = row.missing
+    if spec is not None:
+        known = {"note": spec.note, "retiredOn": spec.retired_on, "successor": spec.successor}
+        told |= {name: value for name, value in known.items() if value is not None}
+    if spec is not None and spec.cost is not None:
+        tiers = [{"inputAbove": tier.input_above, **_prices(tier)} for tier in spec.cost.tiers]
+        told["cost"] = {**_prices(spec.cost), **({"tiers": tiers} if tiers else {})}
+        told["priceSource"] = row.price_source
+    return told if row.listed_by is None else {**told, "listedBy": row.listed_by}
+
+
+def _prices(cost: ModelCost | PriceTier) -> dict[str, object]:
+    return {"input": cost.input, "output": cost.output, "cacheRead": cost.cache_read, "cacheWrite": cost.cache_write}
+
+
+def _tokens(count: int) -> str:
+    """A number of tokens in a table's cell, in the decimal units of the providers' own pages."""
+    return f"{round(count / _M, 1):g}M" if count >= _M else f"{round(count / _K)}k"
+
+
+_STATUS: Final = {
+    "ok": "ok",
+    "refresh due": "ok",
+    "refresh failing": "failing",
+    "expiring": "expiring",
+    "sign in again": "expired",
+    "sign-out unfinished": "expired",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """One provider as it is set up here. `effective` is the kind of the credential that counts, `detail` which one."""
+
+    provider: Provider
+    profiles: tuple[Profile, ...]
+    effective: str
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
+class Overview:
+    """All there is to show. `missing` are the models in use that nothing answers for."""
+
+    loader: ModelLoader
+    accounts: tuple[Account, ...]
+    missing: tuple[ModelReference, ...]
+    probes: tuple[Probe, ...] = ()
+
+
+def overview_of(loader: ModelLoader, rt: Runtime, probes: tuple[Probe, ...] = ()) -> Overview:
+    """Everything, as config, environment and profiles are now."""
+    return Overview(loader, _accounts(loader, rt), _missing(loader, rt), probes)
+
+
+def status_of(profile: Profile, clock: Clock) -> str:
+    """The profile's state in OpenClaw's words, and `failing`, which it does not have."""
+    return "static" if profile.type == API_KEY else _STATUS[health_now(profile, clock).word]
+
+
+def resolved(loader: ModelLoader, text: str | None) -> ModelReference | None:
+    """The model that a name in the config stands for, None where there is no name, or it is none."""
+    try:
+        return loader.catalog.expand(text) if text is not None else None
+    except UsageError:
+        return None
+
+
+def _accounts(loader: ModelLoader, rt: Runtime) -> tuple[Account, ...]:
+    found = []
+    for provider in loader.catalog.providers.values():
+        profiles = tuple(one for one in rt.token_store.profiles() if one.provider == provider.id)
+        credential = next(iter(loader.credentials.of(provider)), None)
+        if profiles or (credential is not None and (provider.config is not None or credential.key is not None)):
+            source = credential.source if credential is not None else "missing"
+            found.append(Account(provider, profiles, *_effective(source)))
+    return tuple(found)
+
+
+def _effective(source: str) -> tuple[str, str]:
+    kind, _, detail = source.partition(" ")
+    return {"environment": "env", "profile": "profiles", "no": "none"}.get(kind, kind), detail.removeprefix("variable ")
+
+
+def _missing(loader: ModelLoader, rt: Runtime) -> tuple[ModelReference, ...]:
+    agents = rt.config.config.agents
+    used = (resolved(loader, text) for text in filter(None, [agents.primary, *agents.fallbacks]))
+    return tuple(reference for reference in used if reference is not None and not _is_answered(reference, loader))
+
+
+def _is_answered(reference: ModelReference, loader: ModelLoader) -> bool:
+    provider = loader.catalog.providers.get(reference.provider)
+    return provider is not None and loader.has_credential(provider)

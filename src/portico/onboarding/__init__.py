@@ -1,1 +1,0 @@
-"""The sign-in and the wizard, as steps over a prompter."""

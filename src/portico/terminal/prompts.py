@@ -1,0 +1,322 @@
+"""Prompts: menus on a terminal, numbered lists where menus cannot be drawn, a clear error where there is no terminal.
+
+Menus are questionary's, drawn on stderr: arrow keys, marks of plain text, no meaning in colour alone. Numbered lists need two
+streams and nothing else, and a narrow terminal can wrap them.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import sys
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+
+from portico.errors import UsageError
+from portico.secret import Secret
+from portico.terminal.output import fitted, visible, width_of
+from portico.util.files import read_text
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+    from typing import TextIO
+
+    from portico.interfaces.basics import Choice, Prompter
+
+
+class NonInteractive:
+    """Nobody can be asked: every question is an error that names the flag or the command which would have answered it."""
+
+    interactive = False
+
+    def choose(self, question: str, choices: Sequence[Choice], *, flag: str, default: str | None = None) -> str:  # noqa: ARG002 - Prompter's signature
+        refuse(question, flag, values=[choice.value for choice in choices])
+
+    def choose_many(
+        self,
+        question: str,
+        choices: Sequence[Choice],  # noqa: ARG002 - Prompter's signature
+        *,
+        flag: str,
+        chosen: Collection[str] = (),  # noqa: ARG002 - Prompter's signature
+    ) -> tuple[str, ...]:
+        refuse(question, flag)
+
+    def confirm(self, question: str, *, flag: str, default: bool = False) -> bool:  # noqa: ARG002 - Prompter's signature
+        refuse(question, flag)
+
+    def text(self, question: str, *, flag: str, default: str | None = None) -> str:  # noqa: ARG002 - Prompter's signature
+        refuse(question, flag)
+
+    def secret(self, question: str, *, flag: str) -> Secret:
+        refuse(question, flag)
+
+
+def refuse(question: str, flag: str, *, values: Sequence[str] = ()) -> NoReturn:
+    """Say that nobody answers, and what would: `flag`, or a command that begins with `{prog}`.
+
+    Raises:
+        UsageError: `input-needed`.
+    """
+    choices = f" {{{','.join(values)}}}" if values else ""
+    hint = f"Run: {flag}" if flag.startswith("{prog}") else f"Give {flag}{choices}."
+    raise UsageError("input-needed", f"{question.rstrip(':? ')}: nobody can be asked here.", hint=hint)
+
+
+def make_prompter(stdin: TextIO | None = None, stderr: TextIO | None = None, env: Mapping[str, str] = os.environ) -> Prompter:
+    """The prompter for these streams; questions go to stderr, so that stdout holds results only.
+
+    `TERM=dumb` asks for numbered lists, as a screen reader or a log of the session may need them.
+    """
+    stdin = stdin if stdin is not None else sys.stdin
+    stderr = stderr if stderr is not None else sys.stderr
+    if not (_is_terminal(stdin) and _is_terminal(stderr)):
+        return NonInteractive()
+    from importlib.util import find_spec
+
+    numbered = NumberedPrompter(stdin, stderr)
+    if env.get("TERM") == "dumb" or find_spec("questionary") is None:
+        return numbered
+
+    return MenuPrompter(numbered, stderr)
+
+
+def _is_terminal(stream: TextIO | None) -> bool:
+    return stream is not None and not stream.closed and stream.isatty()
+
+
+_RANGE: Final = re.compile(r"(\d{1,5})(?:-(\d{1,5}))?", re.ASCII)
+
+
+class NumberedPrompter:
+    """Asks on `stderr`, one question a line, and reads the answers from `stdin`."""
+
+    interactive = True
+
+    def __init__(self, stdin: TextIO, stderr: TextIO) -> None:
+        self._stdin = stdin
+        self._stderr = stderr
+
+    def choose(self, question: str, choices: Sequence[Choice], *, flag: str, default: str | None = None) -> str:
+        self._say(question)
+        for number, choice in enumerate(choices, 1):
+            self._say(f"  {number}) {described(choice)}")
+        values = [choice.value for choice in choices]
+        # The number, not the value: what is typed is a number, too.
+        proposed = str(values.index(default) + 1) if default in values else None
+        while True:
+            answer = self._ask(f"Choose 1-{len(values)}{_bracketed(proposed)}: ", question, flag)
+            if not answer and default is not None:
+                return default
+            if answer in values:
+                return answer
+            if answer.isascii() and answer.isdigit() and 1 <= int(answer) <= len(values):
+                return values[int(answer) - 1]
+            self._say(f"Please type a number from 1 to {len(values)}.")
+
+    def choose_many(
+        self, question: str, choices: Sequence[Choice], *, flag: str, chosen: Collection[str] = ()
+    ) -> tuple[str, ...]:
+        values = [choice.value for choice in choices]
+        self._say(question)
+        for number, choice in enumerate(choices, 1):
+            self._say(f"  {number}) [{'x' if choice.value in chosen else ' '}] {described(choice)}")
+        while True:
+            answer = self._ask("Numbers such as 1,3-5, all, none, or Enter for those marked x: ", question, flag)
+            picked = {*chosen} if not answer else _picked(answer, values)
+            if picked is not None:
+                return tuple(value for value in values if value in picked)
+            self._say(f"Please type numbers from 1 to {len(values)} with commas between them, all, or none.")
+
+    def confirm(self, question: str, *, flag: str, default: bool = False) -> bool:
+        while True:
+            answer = self._ask(f"{question} [{'Y/n' if default else 'y/N'}] ", question, flag).lower()
+            if not answer:
+                return default
+            if answer in {"y", "yes", "n", "no"}:
+                return answer.startswith("y")
+            self._say("Please type y or n.")
+
+    def text(self, question: str, *, flag: str, default: str | None = None) -> str:
+        return self._ask(f"{question}{_bracketed(default)}: ", question, flag) or default or ""
+
+    def secret(self, question: str, *, flag: str) -> Secret:
+        from getpass import getpass
+
+        try:
+            return Secret(getpass(f"{question}: ", stream=self._stderr))
+        except EOFError:
+            refuse(question, flag)
+
+    def _say(self, text: str, end: str = "\n") -> None:
+        self._stderr.write(fitted(text, self._stderr) + end)
+        self._stderr.flush()
+
+    def _ask(self, prompt: str, question: str, flag: str) -> str:
+        self._say(prompt.rstrip(), end=" ")
+        try:
+            answer = read_text(self._stdin, line=True)
+        except KeyboardInterrupt:
+            self._say("")
+            raise
+        if not answer:
+            refuse(question, flag)
+        return answer.strip()
+
+
+def described(choice: Choice) -> str:
+    """A row of a list: the label, and the hint behind it where there is one. A line break in them makes no further row."""
+    row = f"{choice.label} - {choice.hint}" if choice.hint else choice.label
+    return row.replace("\r\n", " ").replace("\n", " ")
+
+
+def _picked(answer: str, values: Sequence[str]) -> set[str] | None:
+    """The values that the words of `answer` stand for, by number or by name; None where one of them stands for nothing."""
+    if answer.lower() in {"all", "none"}:
+        return {*values} if answer.lower() == "all" else set()
+    found: set[str] = set()
+    for word in answer.replace(",", " ").split():
+        span = _RANGE.fullmatch(word)
+        if word in values:
+            found.add(word)
+        elif span is not None and 1 <= int(span[1]) <= int(span[2] or span[1]) <= len(values):
+            found.update(values[int(span[1]) - 1 : int(span[2] or span[1])])
+        else:
+            return None
+    return found
+
+
+def _bracketed(default: str | None) -> str:
+    return f" [{default}]" if default else ""
+
+
+_POINTER: Final = ">"
+_MARGIN: Final = 6  # before a row: the pointer, and the mark of a list in which several can be chosen
+_NARROW: Final = 60  # columns below which a hint that is cut would say too little
+_FILTERED_FROM: Final = 16  # rows from which on letters that are typed narrow the list
+_MARKS: Final = "●○"  # questionary's own
+
+
+class MenuPrompter:
+    """Asks with menus; a list that does not fit into the terminal is asked by `numbered` instead, which the terminal wraps."""
+
+    interactive = True
+
+    def __init__(self, numbered: Prompter, stderr: TextIO) -> None:
+        self._numbered = numbered
+        self._stderr = stderr
+
+    def choose(self, question: str, choices: Sequence[Choice], *, flag: str, default: str | None = None) -> str:
+        import questionary
+
+        titles = fitting([self._visible(choice) for choice in choices], width_of(self._stderr) - _MARGIN)
+        if titles is None:
+            return self._numbered.choose(question, choices, flag=flag, default=default)
+        rows = [questionary.Choice(title, value=choice.value) for title, choice in zip(titles, choices, strict=True)]
+        long = len(rows) >= _FILTERED_FROM
+        menu = questionary.select(
+            visible(question, self._stderr),
+            choices=rows,
+            default=default,
+            pointer=_POINTER,
+            instruction="(arrow keys; type to filter)" if long else "(arrow keys)",
+            use_search_filter=long,
+            use_jk_keys=not long,
+            output=self._output(),
+        )
+        return str(_run(menu, question, flag))
+
+    def choose_many(
+        self, question: str, choices: Sequence[Choice], *, flag: str, chosen: Collection[str] = ()
+    ) -> tuple[str, ...]:
+        import questionary
+
+        titles = fitting([self._visible(choice) for choice in choices], width_of(self._stderr) - _MARGIN)
+        if titles is None or not _can_show(_MARKS, self._stderr):
+            return self._numbered.choose_many(question, choices, flag=flag, chosen=chosen)
+        rows = [
+            questionary.Choice(title, value=choice.value, checked=choice.value in chosen)
+            for title, choice in zip(titles, choices, strict=True)
+        ]
+        long = len(rows) >= _FILTERED_FROM
+        menu = questionary.checkbox(
+            visible(question, self._stderr),
+            choices=rows,
+            pointer=_POINTER,
+            instruction=f"(Space marks, Enter ends{'; type to filter' if long else ''})",
+            use_search_filter=long,
+            use_jk_keys=not long,
+            output=self._output(),
+        )
+        picked = _run(menu, question, flag)
+        assert isinstance(picked, list)  # noqa: S101 - a checkbox gives a list
+        return tuple(choice.value for choice in choices if choice.value in picked)
+
+    def confirm(self, question: str, *, flag: str, default: bool = False) -> bool:
+        import questionary
+
+        shown = visible(question, self._stderr)
+        return bool(_run(questionary.confirm(shown, default=default, output=self._output()), question, flag))
+
+    def text(self, question: str, *, flag: str, default: str | None = None) -> str:
+        import questionary
+
+        default = default or ""
+        shown, proposed = visible(question, self._stderr), visible(default, self._stderr)
+        if proposed != default:  # what cannot be edited as it looks is taken by an empty line
+            shown = f"{shown} [{proposed}]"
+        editable = default if proposed == default else ""
+        answer = str(_run(questionary.text(shown, default=editable, output=self._output()), question, flag)).strip()
+        return answer if editable else answer or default
+
+    def secret(self, question: str, *, flag: str) -> Secret:
+        import questionary
+
+        shown = visible(question, self._stderr)
+        return Secret(str(_run(questionary.password(shown, output=self._output()), question, flag)))
+
+    def _visible(self, choice: Choice) -> Choice:
+        # prompt_toolkit shows the controls of ASCII, and lets pass those that turn text around.
+        return replace(choice, label=visible(choice.label, self._stderr), hint=visible(choice.hint, self._stderr))
+
+    def _output(self) -> Any:
+        from prompt_toolkit.output import create_output
+
+        return create_output(stdout=self._stderr)
+
+
+def fitting(choices: Sequence[Choice], room: int) -> list[str] | None:
+    """Each row in at most `room` columns, a long hint cut; None where what would be left could not be told apart."""
+    rows = [described(choice) for choice in choices]
+    if all(len(row) <= room for row in rows):
+        return rows
+    if room < _NARROW - _MARGIN or any(len(choice.label) > room for choice in choices):
+        return None
+    return [row if len(row) <= room else _cut(row, choice.label, room) for row, choice in zip(rows, choices, strict=True)]
+
+
+def _cut(row: str, label: str, room: int) -> str:
+    cut = row[: room - 2].rpartition(" ")[0].rstrip(" -,;")
+    return f"{cut}..." if len(cut) > len(label) else row[: len(label)]
+
+
+def _can_show(text: str, stream: TextIO) -> bool:
+    try:
+        text.encode(stream.encoding or "ascii")
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def _run(question: Any, text: str, flag: str) -> object:
+    import asyncio
+
+    try:
+        asyncio.get_running_loop()
+        in_thread = True
+    except RuntimeError:
+        in_thread = False
+    try:
+        return question.application.run(in_thread=in_thread)
+    except EOFError:
+        refuse(text, flag)
