@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from portico.app import Runtime
+from portico.app import App
 from portico.cli import config_edit, demo, gateway
 from portico.cli import exec as exec_
 from portico.cli.demo import Stage, clean_environment
@@ -59,7 +59,7 @@ def environ_of(pid: int) -> dict[str, str]:
 
 @pytest.mark.requirement("E117")
 def test_a_command_of_the_demo_does_not_run_the_modules_of_the_current_folder(hostile_folder, run_portico, paths, tmp_path):
-    stage = Stage(Runtime("portico"), tmp_path, clean_environment(run_portico.environment()), paths, ())
+    stage = Stage(App("portico"), tmp_path, clean_environment(run_portico.environment()), paths, ())
     assert asyncio.run(stage.command("--version")).out.startswith("portico ")
 
 
@@ -71,7 +71,7 @@ def test_the_emulator_that_the_demo_leaves_runs_nothing_of_the_current_folder_an
 ):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     secrets = {"OPENAI_API_KEY": canary("apikey"), **dict.fromkeys(SECRET_VARIABLES, canary("passphrase"))}
-    emulator = demo._start(Runtime("portico", env=run_portico.environment(secrets)))
+    emulator = demo._start(App("portico", env=run_portico.environment(secrets)))
     try:
         assert "env" in json.loads(emulator.stdout.readline() or "{}")
         environ = environ_of(emulator.pid)
@@ -99,9 +99,9 @@ def test_a_gateway_in_the_background_does_not_either_whatever_its_path_says_of_t
 @pytest.mark.requirement("E117")
 @pytest.mark.parametrize("python_path", [None, ".", f"{os.pathsep}{HOST}"])
 def test_nor_does_a_service_of_the_operating_system(hostile_folder, paths, python_path):
-    rt = Runtime("portico", env={**os.environ, **({} if python_path is None else {"PYTHONPATH": python_path})})
-    command = [*gateway_service(rt).command[:-2], "--version"]
-    env = {"PATH": os.environ["PATH"], **same_installation(paths, rt.env)}
+    app = App("portico", env={**os.environ, **({} if python_path is None else {"PYTHONPATH": python_path})})
+    command = [*gateway_service(app).command[:-2], "--version"]
+    env = {"PATH": os.environ["PATH"], **same_installation(paths, app.env)}
     done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
 
@@ -168,7 +168,7 @@ def test_an_editor_that_was_not_chosen_is_no_program_of_the_current_folder(plant
         planted_program(name)
     nano = tool.rename(tool.with_name("nano"))
     env = {"PATH": f":{nano.parent}:.", "VISUAL": None, "EDITOR": None}
-    assert config_edit._editor(Runtime("portico", env=run_portico.environment(env))) == [str(nano)]
+    assert config_edit._editor(App("portico", env=run_portico.environment(env))) == [str(nano)]
 
 
 @pytest.mark.requirement("E117")
@@ -177,12 +177,12 @@ def test_a_tool_or_an_editor_that_is_named_without_a_folder_is_no_program_of_the
     planted_program, run_portico, tmp_path
 ):
     name = planted_program("claude")
-    rt = Runtime("portico", env=run_portico.environment({"PATH": HERE_FIRST}))
+    app = App("portico", env=run_portico.environment({"PATH": HERE_FIRST}))
     with pytest.raises(UsageError, match="There is no program claude"):
-        exec_._found([name], rt.env)
+        exec_._found([name], app.env)
     with pytest.raises(UsageError, match="cannot be started"):
-        config_edit._run(rt, [name], tmp_path / "copy")
-    assert exec_._found([f"./{name}"], rt.env) == f"./{name}"
+        config_edit._run(app, [name], tmp_path / "copy")
+    assert exec_._found([f"./{name}"], app.env) == f"./{name}"
 
 
 @pytest.mark.requirement("E117")
@@ -192,7 +192,7 @@ def test_what_talks_to_the_service_manager_is_no_program_of_the_current_folder(p
     env = {"PATH": HERE_FIRST}
     assert ask(env, [name]) == ("", f"there is no {name} here")
     with pytest.raises(ConfigError, match="cannot be run"):
-        list(gateway._printed([name], Runtime("portico", env=run_portico.environment(env))))
+        list(gateway._printed([name], App("portico", env=run_portico.environment(env))))
 
 
 @pytest.mark.requirement("E117")
@@ -226,7 +226,7 @@ def test_a_program_of_the_current_folder_hides_none_of_path_where_the_system_loo
 def test_an_editor_that_may_not_be_run_is_not_called_missing(run_portico, tmp_path):
     (tmp_path / "editor").write_text("no program", encoding="utf-8")
     with pytest.raises(UsageError, match="Permission denied"):
-        config_edit._run(Runtime("portico", env=run_portico.environment()), [str(tmp_path / "editor")], tmp_path / "copy")
+        config_edit._run(App("portico", env=run_portico.environment()), [str(tmp_path / "editor")], tmp_path / "copy")
 
 
 @pytest.mark.requirement("E117")
@@ -367,15 +367,15 @@ def test_a_gateway_gets_the_passphrase_of_a_file_through_its_pipe_and_not_the_fi
 
 @pytest.mark.requirement("E132")
 def test_an_editor_gets_neither(run_portico, tool, tmp_path):
-    rt = Runtime("portico", env=run_portico.environment(SECRET))
-    config_edit._run(rt, [str(tool)], tmp_path / "seen")
+    app = App("portico", env=run_portico.environment(SECRET))
+    config_edit._run(app, [str(tool)], tmp_path / "seen")
     assert not set(SECRET_VARIABLES) & set((tmp_path / "seen").read_text(encoding="utf-8").split())
 
 
 @pytest.mark.requirement("E132")
 def test_what_reads_the_journal_gets_neither(run_portico, tool, tmp_path):
-    rt = Runtime("portico", env=run_portico.environment(SECRET))
-    list(gateway._printed([str(tool), str(tmp_path / "seen")], rt))
+    app = App("portico", env=run_portico.environment(SECRET))
+    list(gateway._printed([str(tool), str(tmp_path / "seen")], app))
     names = (tmp_path / "seen").read_text(encoding="utf-8").split()
     assert "PATH" in names
     assert not set(SECRET_VARIABLES) & set(names)

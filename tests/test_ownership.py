@@ -391,10 +391,10 @@ def test_a_manifest_of_another_users_takes_neither_its_id_nor_a_sign_in_from_a_p
     assert [(record.id, record.status) for record in refused] == [(id, "error")]
     assert host.find("MiniMax OAuth").candidate.origin == "bundled"
     assert host.providers_off() == {"minimax-portal": "minimax-portal-auth"}
-    bench = SimpleNamespace(plugins=host)
-    assert [each.label for each in announced(bench)] == ["MiniMax OAuth", "Acme"]
-    assert choice_of_provider(bench, "minimax-portal") == "minimax-portal"
-    assert by_name(bench, "minimax-global-oauth", None) == ("minimax-portal", "global")
+    app = SimpleNamespace(plugins=host)
+    assert [each.label for each in announced(app)] == ["MiniMax OAuth", "Acme"]
+    assert choice_of_provider(app, "minimax-portal") == "minimax-portal"
+    assert by_name(app, "minimax-global-oauth", None) == ("minimax-portal", "global")
     assert portico("plugins", "enable", "minimax-portal-auth")[0] == 0
 
 

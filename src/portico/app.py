@@ -35,29 +35,122 @@ if TYPE_CHECKING:
     from portico.usage.history import History
 
 
-class Installation:
-    """The parts behind lazy attributes. `config_file` is a config other than the usual one."""
+_MOST_WARNINGS: Final = 5
 
-    def __init__(self, config_file: str | None, env: Mapping[str, str] | None = None, clock: Clock | None = None) -> None:
-        self.config_file = config_file
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """The global options as they were given. `config` is a config file other than the usual one."""
+
+    config: str | None = None
+    json: bool = False
+    quiet: bool = False
+    verbose: bool = False
+    no_color: bool = False
+
+
+class App:
+    """The parts of one run, behind lazy attributes.
+
+    Args:
+        program: the program's name, for hints.
+        options: the global options of a command.
+        env: the environment; None is the process's.
+        clock: another clock than the system's, for tests.
+        out: where output goes; None is the terminal.
+        prompter: who answers prompts; None is the terminal.
+    """
+
+    def __init__(
+        self,
+        program: str = "portico",
+        options: Options | None = None,
+        *,
+        env: Mapping[str, str] | None = None,
+        clock: Clock | None = None,
+        out: Output | None = None,
+        prompter: Prompter | None = None,
+    ) -> None:
+        self.program = program
+        self.options = options or Options()
+        self.config_file = self.options.config
         self.env: Mapping[str, str] = os.environ if env is None else env
         self.clock: Clock = clock or SystemClock()
+        self._given_out = out
+        self._given_prompter = prompter
+
+    @classmethod
+    def without_terminal(cls, config_file: str | None, env: Mapping[str, str] | None, clock: Clock | None = None) -> App:
+        """The app of a Python program or of a process in the background: what it says goes to the logger `portico`."""
+        from portico.terminal.output import LogOutput
+        from portico.terminal.prompts import NonInteractive
+
+        return cls(options=Options(config_file), env=env, clock=clock, out=LogOutput(), prompter=NonInteractive())
+
+    @cached_property
+    def out(self) -> Output:
+        """Where results, remarks and warnings go."""
+        from portico.terminal.output import Output, wants_color
+
+        if self._given_out is not None:
+            return self._given_out
+        options = self.options
+        color = wants_color(self.env, sys.stdout, no_color=options.no_color)
+        return Output(json=options.json, quiet=options.quiet, verbose=options.verbose, color=color)
+
+    @cached_property
+    def prompter(self) -> Prompter:
+        """Prompts on the terminal; with `--json`, or without a terminal, each prompt is an error."""
+        from portico.terminal.prompts import NonInteractive, make_prompter
+
+        if self._given_prompter is not None:
+            return self._given_prompter
+        return NonInteractive() if self.options.json else make_prompter(env=self.env)
+
+    def unattended(self) -> App:
+        """The same run without prompts, as `--non-interactive` wants it."""
+        from portico.terminal.prompts import NonInteractive
+
+        app = App(self.program, self.options, env=self.env, clock=self.clock, out=self.out, prompter=NonInteractive())
+        app.keyrings = self.keyrings
+        return app
+
+    def outside_emulator(self) -> App:
+        """The same run as in a shell that is not pointed at an emulator."""
+        from portico.paths import CONFIG_ENV, EMULATOR_ENV, STATE_ENV
+
+        home = self.env.get(EMULATOR_ENV)
+        if home is None:
+            return self
+        env = {name: value for name, value in self.env.items() if name not in {CONFIG_ENV, EMULATOR_ENV}}
+        return App(
+            self.program,
+            self.options,
+            env={**env, STATE_ENV: home},
+            clock=self.clock,
+            out=self.out,
+            prompter=self._given_prompter,
+        )
+
+    async def read_line(self) -> str:
+        """One line from the terminal; may be cancelled."""
+        from portico.terminal.read_line import read_line
+
+        return await read_line()
 
     def warn(self, text: str) -> None:
-        """Tell whoever looks after this installation."""
-        import logging
-
-        logging.getLogger("portico").warning("%s", text)
+        """Say what needs attention."""
+        self.out.warn(text)
 
     def note(self, text: str) -> None:
-        """Tell what takes long, and why."""
-        import logging
+        """Say what takes long, and why."""
+        self.out.note(text)
 
-        logging.getLogger("portico").info("%s", text)
+    def ask_passphrase(self, question: str) -> Secret | None:
+        """The passphrase of the encrypted file, typed by the user; None without a terminal."""
+        from portico.store.encrypted_file import FILE_ENV
 
-    def ask_passphrase(self, question: str) -> Secret | None:  # noqa: ARG002 - there is no terminal
-        """The passphrase of the encrypted file, typed by the user; None if nobody can be asked."""
-        return None
+        return self.prompter.secret(question, flag=f"the passphrase in {FILE_ENV}") if self.prompter.interactive else None
 
     @cached_property
     def paths(self) -> Paths:
@@ -97,23 +190,35 @@ class Installation:
             ConfigError: the own file cannot be read or used.
         """
         if self._loaded.fault is not None:
-            self.tell_fault(self._loaded.fault)
+            self.warn_of_fault(self._loaded.fault)
         return self._loaded
 
     @cached_property
     def _loaded(self) -> LoadedConfig:
         loaded = self._load_config()
-        self.tell_problems(loaded)
+        self.warn_of_problems(loaded)
         return loaded
 
-    def tell_fault(self, fault: ConfigError) -> None:
-        """Tell that the base or `models.json` cannot be used."""
-        self.warn(str(fault))
+    def warn_of_fault(self, fault: ConfigError) -> None:
+        """Warn that the base or `models.json` cannot be used."""
+        self.out.config_warning(self.program, str(fault), f"{fault.hint_for(self.program)}; this command does without it")
 
-    def tell_problems(self, loaded: LoadedConfig) -> None:
-        """Tell what is wrong in the configuration and stops nothing."""
-        for problem in loaded.told_each_time:
-            self.warn(str(problem))
+    def warn_of_problems(self, loaded: LoadedConfig) -> None:
+        """Warn of what is wrong in the configuration and stops nothing."""
+        warnings = loaded.told_each_time
+        most = self.out.most_warnings or len(warnings)
+        for warning in warnings[:most]:
+            self.out.config_warning(self.program, str(warning))
+        if warnings[most:]:
+            self.out.warn(f"{self.program}: {len(warnings[most:])} more warnings: see `{self.program} config validate`")
+
+    def warn_if_exposed(self) -> None:
+        """Warn of a config file that other users can change, for commands that read its text alone."""
+        from portico.config.sources import exposed
+
+        if "_loaded" not in self.__dict__:
+            for warning in exposed((self.paths.config, self.paths.state)):
+                self.out.warn(f"{self.program}: {warning}")
 
     def refuse_missing_config(self) -> None:
         """A file that was named has to be there, unless the command makes it.
@@ -250,127 +355,6 @@ class Installation:
         self.refuse_missing_config()
         return load_config(self.paths, self.env)
 
-
-def _emulator_ended() -> ConfigError:
-    hint = (
-        'Open a new shell to use the real provider, or start an emulator ({prog} emulator run) and: eval "$({prog} emulator env)"'
-    )
-    return ConfigError("emulator-ended", "The emulator that this shell was pointed at has ended.", hint=hint)
-
-
-_MOST_WARNINGS: Final = 5
-
-
-@dataclass(frozen=True, slots=True)
-class Options:
-    """The global options as they were given."""
-
-    config: str | None = None
-    json: bool = False
-    quiet: bool = False
-    verbose: bool = False
-    no_color: bool = False
-
-
-class Runtime(Installation):
-    """What a command handler gets: options, output, and the parts behind lazy attributes."""
-
-    def __init__(
-        self,
-        program: str,
-        options: Options | None = None,
-        *,
-        env: Mapping[str, str] | None = None,
-        clock: Clock | None = None,
-        out: Output | None = None,
-        prompter: Prompter | None = None,
-    ) -> None:
-        self.program = program
-        self.options = options or Options()
-        super().__init__(self.options.config, env, clock)
-        self._given_out = out
-        self._given_prompter = prompter
-
-    @cached_property
-    def out(self) -> Output:
-        from portico.terminal.output import Output, wants_color
-
-        if self._given_out is not None:
-            return self._given_out
-        given = self.options
-        color = wants_color(self.env, sys.stdout, no_color=given.no_color)
-        return Output(json=given.json, quiet=given.quiet, verbose=given.verbose, color=color)
-
-    @cached_property
-    def prompter(self) -> Prompter:
-        """Asks at the terminal; with `--json`, or without a terminal, nobody is asked."""
-        from portico.terminal.prompts import NonInteractive, make_prompter
-
-        if self._given_prompter is not None:
-            return self._given_prompter
-        return NonInteractive() if self.options.json else make_prompter(env=self.env)
-
-    def unattended(self) -> Runtime:
-        """The same run with nobody to ask, as `--non-interactive` wants it."""
-        from portico.terminal.prompts import NonInteractive
-
-        run = Runtime(self.program, self.options, env=self.env, clock=self.clock, out=self.out, prompter=NonInteractive())
-        run.keyrings = self.keyrings
-        return run
-
-    async def read_line(self) -> str:
-        """One line from the terminal; may be cancelled."""
-        from portico.terminal.read_line import read_line
-
-        return await read_line()
-
-    def warn(self, text: str) -> None:
-        self.out.warn(text)
-
-    def note(self, text: str) -> None:
-        self.out.note(text)
-
-    def tell_fault(self, fault: ConfigError) -> None:
-        self.out.warn(f"{self.program}: {fault}\n  {fault.hint_for(self.program)}; this command does without it")
-
-    def tell_problems(self, loaded: LoadedConfig) -> None:
-        warnings = loaded.told_each_time
-        shown, rest = warnings[:_MOST_WARNINGS], warnings[_MOST_WARNINGS:]
-        for warning in shown:
-            self.out.warn(f"{self.program}: {warning}")
-        if rest:
-            self.out.warn(f"{self.program}: {len(rest)} more warnings: see `{self.program} config validate`")
-
-    def tell_exposed(self) -> None:
-        """Warn of a config file that other users can change, for commands that read its text alone."""
-        from portico.config.sources import exposed
-
-        if "_loaded" not in self.__dict__:
-            for warning in exposed((self.paths.config, self.paths.state)):
-                self.out.warn(f"{self.program}: {warning}")
-
-    def ask_passphrase(self, question: str) -> Secret | None:
-        from portico.store.encrypted_file import FILE_ENV
-
-        return self.prompter.secret(question, flag=f"the passphrase in {FILE_ENV}") if self.prompter.interactive else None
-
-    def outside_emulator(self) -> Runtime:
-        """The same run as in a shell that is not pointed at an emulator."""
-        from portico.paths import CONFIG_ENV, EMULATOR_ENV, STATE_ENV
-
-        home = self.env.get(EMULATOR_ENV)
-        if home is None:
-            return self
-        env = {name: value for name, value in self.env.items() if name not in {CONFIG_ENV, EMULATOR_ENV}}
-        return Runtime(
-            self.program,
-            self.options,
-            env={**env, STATE_ENV: home},
-            clock=self.clock,
-            out=self.out,
-            prompter=self._given_prompter,
-        )
-
     def gateway_runs(self) -> bool:
         """Whether there is a gateway of this state folder, which has to be restarted to see a new configuration.
 
@@ -381,3 +365,10 @@ class Runtime(Installation):
         from portico.services.gateway_state import status
 
         return status(self.paths)[0] != "stopped"
+
+
+def _emulator_ended() -> ConfigError:
+    hint = (
+        'Open a new shell to use the real provider, or start an emulator ({prog} emulator run) and: eval "$({prog} emulator env)"'
+    )
+    return ConfigError("emulator-ended", "The emulator that this shell was pointed at has ended.", hint=hint)

@@ -148,13 +148,13 @@ async def test_a_sign_out_that_could_not_delete_it_is_not_undone_by_it(account):
         raise StoreError("keyring-locked", "locked")
 
     store.get = store.delete = locked
-    bench = SimpleNamespace(
+    app = SimpleNamespace(
         paths=account.paths,
         plugins=SimpleNamespace(dialect=dialects),
         token_store=account.store,
         clock=account.clock,
     )
-    await sign_out(bench, PROFILE, account.http, agreed=account.index.get(PROFILE))
+    await sign_out(app, PROFILE, account.http, agreed=account.index.get(PROFILE))
     store.get, store.delete = honest
     account.vault.sweep()
     assert account.index.get(PROFILE).sign_out_unfinished

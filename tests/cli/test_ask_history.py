@@ -7,7 +7,7 @@ import json
 
 import pytest
 
-from portico.app import Runtime
+from portico.app import App
 from portico.cli.ask import Course
 from portico.errors import NetworkError, UsageError
 from portico.interfaces.provider_spec import ModelCost, ModelSpec
@@ -161,7 +161,7 @@ def a_course(clock, *models):
 
 
 def row_of(course, paths, clock):
-    course.note(Runtime("portico", clock=clock))
+    course.note(App("portico", clock=clock))
     rows = noted(paths)
     return rows[0] if rows else None
 

@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from portico.app import Runtime
+from portico.app import App
 from portico.cli.auth_import import import_
 from portico.cli.parser import make_parser
 from portico.store.profiles import ProfileIndex
@@ -33,8 +33,8 @@ def asked(run_portico, tmp_path, request, monkeypatch):
         said = io.StringIO()
         prompter = NumberedPrompter(io.StringIO(answers), said)
         # Its own environment: the process's loses its passphrase to the first run, and the next would ask at the real terminal.
-        rt = Runtime("portico", env=given, out=Output(stdout=said, stderr=said), prompter=prompter)
-        code = import_(parser.parse_args(["import", *options, *words]), rt)
+        app = App("portico", env=given, out=Output(stdout=said, stderr=said), prompter=prompter)
+        code = import_(parser.parse_args(["import", *options, *words]), app)
         return code, said.getvalue()
 
     return run

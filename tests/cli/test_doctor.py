@@ -256,7 +256,7 @@ def test_an_account_without_a_plan_is_told_where_one_is_bought(minimax):
 def test_a_check_that_hangs_is_cut_off_and_named_and_a_broken_one_stops_no_other(session):
     import threading
 
-    from portico.app import Runtime
+    from portico.app import App
     from portico.doctor.examination import CHECKS, Check, examine
 
     hangs, breaks = (
@@ -265,7 +265,7 @@ def test_a_check_that_hangs_is_cut_off_and_named_and_a_broken_one_stops_no_other
     )
     env = session.run_portico.environment(session.env)
 
-    results = examine(Runtime("portico", env=env), checks=(hangs, breaks, CHECKS[0]), longest_s=0.3)
+    results = examine(App("portico", env=env), checks=(hangs, breaks, CHECKS[0]), longest_s=0.3)
 
     assert [[found.id for found in result.found] for result in results[:3]] == [["check-late"], ["check-failed"], []]
     assert "0.3 s" in results[0].found[0].message

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from portico.app import Runtime
+from portico.app import App
 from portico.cli.doctor import as_json
 from portico.doctor.examination import CHECKS, examine
 from portico.store.profiles import ProfileIndex
@@ -43,7 +43,7 @@ def report(session, env=None):
 def misfits(session):
     """What `doctor` finds of addresses; no server is asked for it."""
     env = session.run_portico.environment(KEY)
-    results = examine(Runtime("portico", env=env), checks=[check for check in CHECKS if check.id == "base-urls"])
+    results = examine(App("portico", env=env), checks=[check for check in CHECKS if check.id == "base-urls"])
     return [as_json(found, "portico") for result in results for found in result.found]
 
 

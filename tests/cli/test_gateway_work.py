@@ -13,7 +13,7 @@ from portico.errors import ConfigError
 from portico.oauth.standard import StandardDialect
 
 
-class Runtime:
+class App:
     """Plugins that fail with `error` until the configuration is read again."""
 
     def __init__(self, error: ConfigError) -> None:
@@ -33,14 +33,14 @@ class Runtime:
 
 @pytest.mark.parametrize("id", ["unknown-dialect", "plugin-disabled"])
 def test_a_plugin_that_was_switched_on_meanwhile_is_found(id):
-    assert find_dialect(Runtime(ConfigError(id, "not here")), "words").name == "standard"
+    assert find_dialect(App(ConfigError(id, "not here")), "words").name == "standard"
 
 
 def test_a_plugin_that_has_failed_is_not_loaded_again_by_every_refresh():
-    runtime = Runtime(ConfigError("plugin-failed", "broken"))
+    app = App(ConfigError("plugin-failed", "broken"))
     with pytest.raises(ConfigError, match="broken"):
-        find_dialect(runtime, "words")
-    assert runtime.reloads == 0
+        find_dialect(app, "words")
+    assert app.reloads == 0
 
 
 def test_what_a_plugin_imports_that_is_switched_on_later_is_imported_before_the_gateway_answers():

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 import aiohttp
 from aiohttp import web
 
-from portico.app import Installation
+from portico.app import App
 from portico.auth.broker import TokenBroker
 from portico.gateway.access import Limits, Shares
 from portico.gateway.port import bound
@@ -93,21 +93,21 @@ def configure(paths, providers, *, primary=None, fallbacks=(), names=None, extra
 async def gateway(paths, *, clock=None, env=None, bounds=BOUNDS, vault=None, limits=None, meanwhile=lambda: None):
     """The real front over the files of `paths`, served on a port of its own. `meanwhile` happens before it reads them."""
     places = {CONFIG_ENV: str(paths.config), STATE_ENV: str(paths.state), **(env or {})}
-    here = Installation(None, places, clock)
-    await asyncio.to_thread(lambda: here.plugins)
+    app = App.without_terminal(None, places, clock)
+    await asyncio.to_thread(lambda: app.plugins)
     listener = bound(0)
-    state = GatewayState(1, listener.getsockname()[1], here.clock.wall_ms(), "test", new_key())
+    state = GatewayState(1, listener.getsockname()[1], app.clock.wall_ms(), "test", new_key())
     key = await asyncio.to_thread(with_key, paths)
-    async with here.http() as http, contextlib.AsyncExitStack() as stack:
+    async with app.http() as http, contextlib.AsyncExitStack() as stack:
         broker = TokenBroker(
-            store=here.token_store if vault is None else LocalTokenStore(paths, ProfileIndex(paths), lambda: vault),
-            dialects=here.plugins.dialect,
+            store=app.token_store if vault is None else LocalTokenStore(paths, ProfileIndex(paths), lambda: vault),
+            dialects=app.plugins.dialect,
             http=http,
-            clock=here.clock,
-            paths=here.paths,
+            clock=app.clock,
+            paths=app.paths,
         )
         await asyncio.to_thread(meanwhile)
-        front = await stack.enter_async_context(open_front(here, broker, state.started_at))
+        front = await stack.enter_async_context(open_front(app, broker, state.started_at))
         outcomes = []
         tell = front.parts.done
         front = replace(front, parts=replace(front.parts, done=lambda outcome: (outcomes.append(outcome), tell(outcome))))

@@ -55,7 +55,7 @@ def of_the_walks() -> Iterator[Figure]:
 
 # Where the figures stand.
 MOST: Final = {
-    FILES: 226,
+    FILES: 225,
     LINES: 46_394,
     SMALL: 3,
     CIRCLES: 0,

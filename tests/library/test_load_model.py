@@ -16,7 +16,7 @@ from dataclasses import replace
 import pytest
 
 import portico
-from portico.app import Installation
+from portico.app import App
 from portico.errors import SignInNeeded
 from portico.library.engine import Engine
 from portico.library.loading import load_model
@@ -165,7 +165,7 @@ def test_a_caller_that_is_cancelled_leaves_the_engine_to_the_others(session):
 
 def test_an_engine_that_was_closed_starts_again(session):
     session.sign_in("--region", "global")
-    with closing(Engine(Installation(None))) as engine:
+    with closing(Engine(App.without_terminal(None, None))) as engine:
 
         async def token():
             return (await engine.broker.access(GLOBAL)).generation
@@ -177,7 +177,7 @@ def test_an_engine_that_was_closed_starts_again(session):
 
 def test_a_token_is_refreshed_while_every_connection_to_models_is_in_use(session):
     session.sign_in("--region", "global")
-    with closing(Engine(Installation(None))) as engine:
+    with closing(Engine(App.without_terminal(None, None))) as engine:
 
         async def hangs(writer):
             writer.write(STREAM_HEAD)

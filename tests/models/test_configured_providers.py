@@ -191,7 +191,7 @@ def test_a_variable_may_stand_beside_or_in_the_config(run_portico, place):
 @pytest.mark.requirement("E156")
 @pytest.mark.parametrize("id", ["minimax", "my-minimax"])
 def test_minimax_gets_its_key_as_bearer_whatever_the_provider_is_called(paths, id):
-    from portico.app import Installation
+    from portico.app import App
 
     block = {
         "baseUrl": "https://api.minimax.io/anthropic",
@@ -202,7 +202,7 @@ def test_minimax_gets_its_key_as_bearer_whatever_the_provider_is_called(paths, i
     paths.config.parent.mkdir(parents=True, exist_ok=True)
     paths.config.write_text(json.dumps({"models": {"providers": {id: block}}}), encoding="utf-8")
 
-    assert Installation(None).models().load(f"{id}/MiniMax-M2.1").auth_header == "bearer"
+    assert App().models().load(f"{id}/MiniMax-M2.1").auth_header == "bearer"
 
 
 @pytest.mark.requirement("E153")

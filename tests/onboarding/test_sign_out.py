@@ -51,7 +51,7 @@ def revoked(account, monkeypatch):
 
 
 @pytest.mark.requirement("E47")
-async def test_a_sign_out_waits_for_the_refresh_under_way_and_revokes_what_it_brings(account, bench, revoked):
+async def test_a_sign_out_waits_for_the_refresh_under_way_and_revokes_what_it_brings(account, app, revoked):
     account.sign_in(ttl_s=60)
     before = account.vault.read(PROFILE)
     account.clock.advance(60)
@@ -60,7 +60,7 @@ async def test_a_sign_out_waits_for_the_refresh_under_way_and_revokes_what_it_br
     async with asyncio.timeout(5):
         caller = asyncio.create_task(account.broker().access(PROFILE))
         await gate.reached()
-        leaving = asyncio.create_task(sign_out(bench, PROFILE, account.http, agreed=account.index.get(PROFILE)))
+        leaving = asyncio.create_task(sign_out(app, PROFILE, account.http, agreed=account.index.get(PROFILE)))
         done, _ = await asyncio.wait([leaving], timeout=0.2)
         gate.release()
         access, result = await caller, await leaving
@@ -74,13 +74,13 @@ async def test_a_sign_out_waits_for_the_refresh_under_way_and_revokes_what_it_br
 
 
 @pytest.mark.requirement("E47")
-async def test_a_refresh_that_does_not_end_does_not_keep_a_sign_out_waiting_and_is_told(account, bench, revoked, monkeypatch):
+async def test_a_refresh_that_does_not_end_does_not_keep_a_sign_out_waiting_and_is_told(account, app, revoked, monkeypatch):
     monkeypatch.setattr(module, "REFRESH_WITHIN_S", 0.05)
     account.sign_in()
     lock = OffLoop(refresh_lock(account.paths, PROFILE))
     lock.acquire(1)
     async with asyncio.timeout(5):
-        result = await sign_out(bench, PROFILE, account.http, agreed=account.index.get(PROFILE))
+        result = await sign_out(app, PROFILE, account.http, agreed=account.index.get(PROFILE))
     lock.release()
 
     assert result.not_revoked is None
@@ -91,11 +91,11 @@ async def test_a_refresh_that_does_not_end_does_not_keep_a_sign_out_waiting_and_
     lock.release()
 
 
-async def test_a_sign_out_that_is_cancelled_while_it_waits_for_a_refresh_keeps_no_later_one_out(account, bench):
+async def test_a_sign_out_that_is_cancelled_while_it_waits_for_a_refresh_keeps_no_later_one_out(account, app):
     account.sign_in()
     lock = OffLoop(refresh_lock(account.paths, PROFILE))
     lock.acquire(1)
-    leaving = asyncio.create_task(sign_out(bench, PROFILE, account.http, agreed=account.index.get(PROFILE)))
+    leaving = asyncio.create_task(sign_out(app, PROFILE, account.http, agreed=account.index.get(PROFILE)))
     await asyncio.sleep(0.05)
     leaving.cancel()
     await asyncio.wait([leaving])
@@ -106,12 +106,12 @@ async def test_a_sign_out_that_is_cancelled_while_it_waits_for_a_refresh_keeps_n
 
 
 @pytest.mark.requirement("E47")
-async def test_a_lock_that_cannot_be_opened_is_not_taken_for_another_process(account, bench):
+async def test_a_lock_that_cannot_be_opened_is_not_taken_for_another_process(account, app):
     account.sign_in()
     path = refresh_lock(account.paths, PROFILE).path
     OffLoop(path).mkdir(parents=True)
     async with asyncio.timeout(5):
-        result = await sign_out(bench, PROFILE, account.http, agreed=account.index.get(PROFILE))
+        result = await sign_out(app, PROFILE, account.http, agreed=account.index.get(PROFILE))
 
     assert result.not_revoked is None
     assert "cannot lock the refresh" in result.may_be_left
@@ -166,11 +166,11 @@ def impatient(monkeypatch):
 @pytest.mark.requirement("E110")
 @pytest.mark.usefixtures("impatient")
 @pytest.mark.parametrize("held", [("refresh",), ("tokens",), ("index",), ("refresh", "tokens", "index")], ids="+".join)
-async def test_what_is_stored_is_revoked_whichever_lock_another_process_holds(account, bench, revoked, held):
+async def test_what_is_stored_is_revoked_whichever_lock_another_process_holds(account, app, revoked, held):
     account.sign_in()
     stored, locks = account.vault.read(PROFILE), all_locks(account.paths)
     async with asyncio.timeout(20), another_process_holding(*(locks[name] for name in held)) as pid:
-        result = await sign_out(bench, PROFILE, account.http, agreed=account.index.get(PROFILE))
+        result = await sign_out(app, PROFILE, account.http, agreed=account.index.get(PROFILE))
 
     assert sorted(revoked) == sorted([stored.refresh.reveal(), stored.access.reveal()])
     assert account.server.mint.families[0].revoked
@@ -183,24 +183,24 @@ async def test_what_is_stored_is_revoked_whichever_lock_another_process_holds(ac
 
 @pytest.mark.requirement("E110")
 @pytest.mark.usefixtures("impatient")
-async def test_no_command_uses_the_revoked_tokens_that_a_lock_kept_and_the_next_sign_out_deletes_them(account, bench, revoked):
+async def test_no_command_uses_the_revoked_tokens_that_a_lock_kept_and_the_next_sign_out_deletes_them(account, app, revoked):
     account.sign_in()
     async with asyncio.timeout(20), another_process_holding(all_locks(account.paths)["tokens"]):
-        result = await sign_out(bench, PROFILE, account.http, agreed=account.index.get(PROFILE))
+        result = await sign_out(app, PROFILE, account.http, agreed=account.index.get(PROFILE))
     kept = account.index.get(PROFILE)
 
     assert (bool(result.left), kept.sign_out_unfinished) == (True, True)
-    again = await sign_out(bench, PROFILE, account.http, agreed=kept)
+    again = await sign_out(app, PROFILE, account.http, agreed=kept)
     assert (again.left, account.index.get(PROFILE)) == ((), None)
 
 
 @pytest.mark.requirement("E110")
 @pytest.mark.parametrize("broken", ["no folder", "no files", "read-only"])
-async def test_what_is_stored_is_revoked_where_no_lock_can_be_taken(account, bench, revoked, monkeypatch, broken):
+async def test_what_is_stored_is_revoked_where_no_lock_can_be_taken(account, app, revoked, monkeypatch, broken):
     account.sign_in()
     make_unlockable(account.paths, broken, monkeypatch)
     async with asyncio.timeout(20):
-        result = await sign_out(bench, PROFILE, account.http, agreed=account.index.get(PROFILE))
+        result = await sign_out(app, PROFILE, account.http, agreed=account.index.get(PROFILE))
 
     assert len(revoked) == 2
     assert account.server.mint.families[0].revoked
@@ -229,19 +229,19 @@ def make_unlockable(paths, broken, monkeypatch):
 
 
 @pytest.mark.requirement("E110")
-async def test_nobody_is_waited_for_where_there_is_only_a_key(account, bench, revoked):
+async def test_nobody_is_waited_for_where_there_is_only_a_key(account, app, revoked):
     account.sign_in(refresh=False)
     account.index.update(PROFILE, as_api_key)
     started = time.monotonic()
     async with another_process_holding(all_locks(account.paths)["refresh"]):
-        result = await sign_out(bench, PROFILE, account.http, agreed=account.index.get(PROFILE))
+        result = await sign_out(app, PROFILE, account.http, agreed=account.index.get(PROFILE))
 
     assert time.monotonic() - started < module.REFRESH_WITHIN_S
     assert (result.left, result.may_be_left, result.is_key, revoked) == ((), None, True, [])
 
 
 @pytest.mark.requirement("E110")
-async def test_a_refresh_that_ends_after_the_sign_out_leaves_no_tokens(account, bench, revoked, monkeypatch):
+async def test_a_refresh_that_ends_after_the_sign_out_leaves_no_tokens(account, app, revoked, monkeypatch):
     """Its answer comes when the profile is gone: whoever asked for it revokes what it brings."""
     monkeypatch.setattr(module, "REFRESH_WITHIN_S", 0.05)
     account.sign_in(ttl_s=60)
@@ -251,7 +251,7 @@ async def test_a_refresh_that_ends_after_the_sign_out_leaves_no_tokens(account, 
     async with asyncio.timeout(10):
         caller = asyncio.create_task(account.broker().access(PROFILE))
         await gate.reached()
-        result = await sign_out(bench, PROFILE, account.http, agreed=account.index.get(PROFILE))
+        result = await sign_out(app, PROFILE, account.http, agreed=account.index.get(PROFILE))
         gate.release()
         await asyncio.gather(caller, return_exceptions=True)
         await until(lambda: account.server.mint.families[0].revoked)
@@ -262,7 +262,7 @@ async def test_a_refresh_that_ends_after_the_sign_out_leaves_no_tokens(account, 
 
 
 @pytest.mark.requirement("E86")
-async def test_a_sign_in_that_ends_while_the_old_tokens_are_revoked_is_left_alone(account, bench, revoked, monkeypatch):
+async def test_a_sign_in_that_ends_while_the_old_tokens_are_revoked_is_left_alone(account, app, revoked, monkeypatch):
     account.sign_in(ttl_s=60)
     old, index = account.vault.read(PROFILE), account.index.real
 
@@ -272,7 +272,7 @@ async def test_a_sign_in_that_ends_while_the_old_tokens_are_revoked_is_left_alon
         index.update(PROFILE, lambda profile: replace(profile, created_at=newer))
 
     meanwhile(monkeypatch, sign_in_anew)
-    result = await sign_out(bench, PROFILE, account.http, agreed=account.index.get(PROFILE))
+    result = await sign_out(app, PROFILE, account.http, agreed=account.index.get(PROFILE))
 
     kept = account.vault.read(PROFILE)
     assert (result.taken, result.left) == (True, ())
@@ -281,13 +281,13 @@ async def test_a_sign_in_that_ends_while_the_old_tokens_are_revoked_is_left_alon
 
 
 @pytest.mark.requirement("E86")
-async def test_tokens_that_were_refreshed_while_the_old_ones_were_revoked_are_revoked_too(account, bench, revoked, monkeypatch):
+async def test_tokens_that_were_refreshed_while_the_old_ones_were_revoked_are_revoked_too(account, app, revoked, monkeypatch):
     account.sign_in(ttl_s=60)
     vault, index = account.vault.real, account.index.real
     newer = replace(account.vault.read(PROFILE), access=Secret(canary("at")), refresh=Secret(canary("rt")))
 
     meanwhile(monkeypatch, lambda: vault.commit(index.get(PROFILE), newer))
-    result = await sign_out(bench, PROFILE, account.http, agreed=account.index.get(PROFILE))
+    result = await sign_out(app, PROFILE, account.http, agreed=account.index.get(PROFILE))
 
     assert (result.taken, result.left) == (False, ())
     assert newer.refresh.reveal() in revoked
@@ -296,7 +296,7 @@ async def test_tokens_that_were_refreshed_while_the_old_ones_were_revoked_are_re
 
 @pytest.mark.requirement("E86")
 @pytest.mark.parametrize("when", ["_turn", "_stored"])
-async def test_a_sign_in_that_came_before_its_tokens_were_read_is_left_alone_as_well(account, bench, revoked, monkeypatch, when):
+async def test_a_sign_in_that_came_before_its_tokens_were_read_is_left_alone_as_well(account, app, revoked, monkeypatch, when):
     """While the lock was waited for, or while somebody unlocked the keyring."""
     account.sign_in(ttl_s=60)
     agreed, index, honest = account.index.get(PROFILE), account.index.real, getattr(module, when)
@@ -308,7 +308,7 @@ async def test_a_sign_in_that_came_before_its_tokens_were_read_is_left_alone_as_
         return honest(*args)
 
     monkeypatch.setattr(module, when, after_another)
-    result = await sign_out(bench, PROFILE, account.http, agreed=agreed)
+    result = await sign_out(app, PROFILE, account.http, agreed=agreed)
 
     assert (result.taken, revoked) == (True, [])
     assert account.index.get(PROFILE).created_at == agreed.created_at + 1

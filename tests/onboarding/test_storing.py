@@ -99,42 +99,42 @@ def bench(paths, monkeypatch):
 
 
 @pytest.mark.requirement("E37")
-def test_with_the_keyring_failing_the_other_store_is_the_sealed_file(bench):
-    bench.prompter = Person("other")
+def test_with_the_keyring_failing_the_other_store_is_the_sealed_file(app):
+    app.prompter = Person("other")
 
-    stored = bench.store()
+    stored = app.store()
 
     assert stored.store == "file"
-    assert "keyring" in bench.prompter.shown[0]["again"]
-    assert "sealed" in bench.prompter.shown[0]["other"]
-    assert bench.vault().read(stored.id).access == bench.tokens.access
-    assert bench.given_back == 0
+    assert "keyring" in app.prompter.shown[0]["again"]
+    assert "sealed" in app.prompter.shown[0]["other"]
+    assert app.vault().read(stored.id).access == app.tokens.access
+    assert app.given_back == 0
 
 
 @pytest.mark.requirement("E37")
 @pytest.mark.parametrize("known_by", ["the store that worked last", "the profile"])
-def test_with_the_sealed_file_failing_the_other_store_is_the_keyring(bench, known_by):
+def test_with_the_sealed_file_failing_the_other_store_is_the_keyring(app, known_by):
     if known_by == "the profile":
-        bench.vault("file").commit(a_profile(), some_tokens())
-        bench.paths.sealed.rename(bench.paths.sealed.with_name("away"))
+        app.vault("file").commit(a_profile(), some_tokens())
+        app.paths.sealed.rename(app.paths.sealed.with_name("away"))
     else:
-        bench.index.remember_store("file")
-    bench.folder_in_the_way()
-    bench.prompter = Person("other", meanwhile=bench.keyring_comes_back)
+        app.index.remember_store("file")
+    app.folder_in_the_way()
+    app.prompter = Person("other", meanwhile=app.keyring_comes_back)
 
-    stored = bench.store()
+    stored = app.store()
 
     assert stored.store == "keyring"
-    assert "sealed" in bench.prompter.shown[0]["again"]
-    assert "keyring" in bench.prompter.shown[0]["other"]
-    assert bench.vault().read(stored.id).access == bench.tokens.access
+    assert "sealed" in app.prompter.shown[0]["again"]
+    assert "keyring" in app.prompter.shown[0]["other"]
+    assert app.vault().read(stored.id).access == app.tokens.access
 
 
 @pytest.mark.requirement("E95")
 @pytest.mark.parametrize("when", ["before it is asked", "while it is asked"])
-def test_a_command_that_is_to_end_waits_for_no_answer_and_revokes(bench, when):
+def test_a_command_that_is_to_end_waits_for_no_answer_and_revokes(app, when):
     question = storing.Question()
-    bench.prompter = Person("again", meanwhile=lambda: time.sleep(5))
+    app.prompter = Person("again", meanwhile=lambda: time.sleep(5))
     if when == "before it is asked":
         question.give_up()
     else:
@@ -142,69 +142,69 @@ def test_a_command_that_is_to_end_waits_for_no_answer_and_revokes(bench, when):
     began = time.monotonic()
 
     with pytest.raises(StoreError, match="revoked again"):
-        bench.store(question=question)
+        app.store(question=question)
 
-    assert bench.given_back == 1
+    assert app.given_back == 1
     assert time.monotonic() - began < 4
 
 
 @pytest.mark.requirement("E37")
 @pytest.mark.parametrize("remembered", ["keyring", "file"])
-def test_trying_again_goes_to_the_same_store(bench, remembered):
-    bench.index.remember_store(remembered, AWAY if remembered == "keyring" else None)
+def test_trying_again_goes_to_the_same_store(app, remembered):
+    app.index.remember_store(remembered, AWAY if remembered == "keyring" else None)
     if remembered == "file":
-        bench.folder_in_the_way()
+        app.folder_in_the_way()
     else:
-        bench.index.remember_store("keyring")
+        app.index.remember_store("keyring")
 
     def mend():
-        bench.keyring_comes_back()
+        app.keyring_comes_back()
         if remembered == "file":
-            bench.folder_comes_back()
+            app.folder_comes_back()
 
-    bench.prompter = Person("again", meanwhile=mend)
+    app.prompter = Person("again", meanwhile=mend)
 
-    assert (bench.store()).store == remembered
-    assert bench.given_back == 0
+    assert (app.store()).store == remembered
+    assert app.given_back == 0
 
 
 @pytest.mark.requirement("E37")
-def test_what_is_given_up_is_given_back_to_the_provider_and_said(bench):
-    bench.prompter = Person("drop")
+def test_what_is_given_up_is_given_back_to_the_provider_and_said(app):
+    app.prompter = Person("drop")
 
     with pytest.raises(StoreError) as caught:
-        bench.store()
+        app.store()
 
-    assert bench.given_back == 1
+    assert app.given_back == 1
     assert "the sign-in was revoked again" in caught.value.message
-    assert bench.index.profiles() == ()
+    assert app.index.profiles() == ()
 
 
 @pytest.mark.requirement("E37")
 @pytest.mark.parametrize("kind", [StoreError, LockBusy])
-def test_with_nobody_to_ask_a_failing_store_is_tried_three_times_and_the_grant_given_back(bench, kind, monkeypatch):
+def test_with_nobody_to_ask_a_failing_store_is_tried_three_times_and_the_grant_given_back(app, kind, monkeypatch):
     tries = []
     commit = Vault.commit
     monkeypatch.setattr(Vault, "commit", lambda *args, **named: (tries.append(1), commit(*args, **named)))
-    lock = bench.vault()._lock(a_profile().id)
+    lock = app.vault()._lock(a_profile().id)
     if kind is LockBusy:
-        bench.keyring_comes_back()
+        app.keyring_comes_back()
         lock.acquire()
 
     with pytest.raises(kind) as caught:
-        bench.store()
+        app.store()
 
     lock.release()
-    assert (len(tries), bench.given_back) == (3, 1)
+    assert (len(tries), app.given_back) == (3, 1)
     assert ". The new tokens were not kept; the sign-in was revoked again." in caught.value.message
 
 
 @pytest.mark.requirement("E37")
-def test_at_a_terminal_a_lock_that_another_process_holds_can_be_waited_for(bench):
-    bench.keyring_comes_back()
-    holder = file_lock(bench.vault()._lock(a_profile().id).path)
+def test_at_a_terminal_a_lock_that_another_process_holds_can_be_waited_for(app):
+    app.keyring_comes_back()
+    holder = file_lock(app.vault()._lock(a_profile().id).path)
     holder.__enter__()
-    bench.prompter = Person("again", meanwhile=lambda: holder.__exit__(None, None, None))
+    app.prompter = Person("again", meanwhile=lambda: holder.__exit__(None, None, None))
 
-    assert (bench.store()).store == "keyring"
-    assert bench.given_back == 0
+    assert (app.store()).store == "keyring"
+    assert app.given_back == 0

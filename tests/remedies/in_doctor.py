@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 from unittest.mock import patch
 
-from portico.app import Runtime
+from portico.app import App
 from portico.doctor.examination import examine
 from portico.doctor.finding import Check
 from portico.store.profiles import ProfileIndex
@@ -266,12 +266,12 @@ def a_check_that_does_not_come_to_an_end(desk):
     lock = FileLock(place)
     assert lock.try_acquire()
     check = Check("held", "what another program holds", lambda _: wait_for(place))
-    runtime = Runtime("portico", env=desk.commands.run_portico.environment())
-    (late,) = examine(runtime, checks=(check,), longest_s=0.2)[0].found
+    app = App("portico", env=desk.commands.run_portico.environment())
+    (late,) = examine(app, checks=(check,), longest_s=0.2)[0].found
     assert late.hint is not None
     desk.printed.append(late.hint.replace("{prog}", "portico"))
     lock.release()
-    assert examine(runtime, checks=(check,), longest_s=5)[0].status == "ok"
+    assert examine(app, checks=(check,), longest_s=5)[0].status == "ok"
 
 
 def wait_for(place: Path) -> tuple[()]:

@@ -20,7 +20,7 @@ import shlex
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
-from portico.app import Installation
+from portico.app import App
 from tests.minimax_session import GLOBAL
 
 if TYPE_CHECKING:
@@ -65,7 +65,7 @@ class Desk:
 
     def store(self) -> TokenStore:
         """The tokens, as the commands find them."""
-        return Installation(None, self.commands.run_portico.environment(self.commands.env)).token_store
+        return App(env=self.commands.run_portico.environment(self.commands.env)).token_store
 
     def ok(self, *words: str, env: Mapping[str, str | None] | None = None) -> str:
         return self.commands.ok(*words, env=env)

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from portico.app import Installation
+from portico.app import App
 from portico.errors import PorticoError
 from portico.paths import Paths
 from portico.store.profiles import ProfileIndex
@@ -54,5 +54,5 @@ def test_any_spelling_of_a_place_is_a_whole_path_or_refused(config, state):
     places = {name: text for name, text in (("PORTICO_CONFIG", config), ("PORTICO_STATE_DIR", state)) if "\0" not in text}
 
     with suppress(PorticoError):
-        paths = Installation(None, {"HOME": "/home/somebody", **places}).paths
+        paths = App(env={"HOME": "/home/somebody", **places}).paths
         assert all(isinstance(path, Path) and path.is_absolute() for path in (paths.config, paths.state))

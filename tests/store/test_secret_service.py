@@ -17,7 +17,7 @@ from urllib.parse import quote
 import pytest
 from keyring.backends import SecretService
 
-from portico.app import Installation, Runtime
+from portico.app import App
 from portico.doctor.examination import CHECKS, examine
 from portico.errors import StoreError, StoreUnknown
 from portico.secret import Secret
@@ -381,12 +381,12 @@ def test_all_calls_of_a_store_make_one_connection(secret_service):
 @pytest.mark.parametrize("first", ["named", "best"])
 def test_the_best_keyring_and_the_one_of_that_name_are_opened_once(secret_service, run_portico, first):
     env = run_portico.environment()
-    profile = Installation(None, env).local_store("keyring").commit(a_profile(), some_tokens())
-    here = Installation(None, env)
-    acts = [lambda: here.local_store().read(profile.id), here.local_store("keyring").probe]
+    profile = App(env=env).local_store("keyring").commit(a_profile(), some_tokens())
+    app = App(env=env)
+    acts = [lambda: app.local_store().read(profile.id), app.local_store("keyring").probe]
     for act in acts if first == "named" else reversed(acts):
         act()
-    assert len({store._service._bus.unique_name for store in here.keyrings}) == 1
+    assert len({store._service._bus.unique_name for store in app.keyrings}) == 1
 
 
 @pytest.mark.requirement("E102")
@@ -651,7 +651,7 @@ def test_doctor_waits_for_a_person_whom_the_keyring_asks(session_bus, prompter, 
     person = threading.Timer(1.5, prompter.refuse)
     person.start()
     (looked,) = examine(
-        Runtime("portico", env=dict(os.environ)), checks=[check for check in CHECKS if check.id == "store"], longest_s=0.8
+        App("portico", env=dict(os.environ)), checks=[check for check in CHECKS if check.id == "store"], longest_s=0.8
     )[:1]
     person.join()
     assert [found.id for found in looked.found] == ["keyring-prompt-dismissed"]

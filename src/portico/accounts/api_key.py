@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from portico.accounts.sign_in import KeyRequest
     from portico.accounts.view import TakeOver
-    from portico.accounts.workbench import Workbench
+    from portico.app import App
     from portico.config.document import ConfigPath, Document
     from portico.interfaces.basics import JsonValue
     from portico.interfaces.provider_spec import KeyChoice, ProviderSpec
@@ -93,12 +93,12 @@ def read_key(text: str) -> Secret:
     return Secret(bare)
 
 
-def key_choices(bench: Workbench) -> dict[str, tuple[ProviderSpec, KeyChoice]]:
+def key_choices(app: App) -> dict[str, tuple[ProviderSpec, KeyChoice]]:
     """Every way to set a provider up with a key, by the id that `--auth-choice` takes."""
-    return {choice.id: (spec, choice) for spec in bench.plugins.providers() for choice in spec.key_choices}
+    return {choice.id: (spec, choice) for spec in app.plugins.providers() for choice in spec.key_choices}
 
 
-def callable_model(bench: Workbench, setup: KeySetup) -> CallableModel:
+def callable_model(app: App, setup: KeySetup) -> CallableModel:
     """The model of the choice, called as the config will have it, with the key that is not kept yet.
 
     Raises:
@@ -109,20 +109,20 @@ def callable_model(bench: Workbench, setup: KeySetup) -> CallableModel:
     from portico.models.loader import ModelLoader
     from portico.models.reference import ModelReference
 
-    spec, document = setup.spec, bench.config.document
+    spec, document = setup.spec, app.config.document
     block = _block(replace(setup, place="keyring", takes_over=True), _configured(document, spec))
     config, _ = examined(read_stack(document.merge({"models": {"providers": {spec.id: block}}})))
-    loader = ModelLoader(config, bench.plugins.providers(), (), bench.config.env)
+    loader = ModelLoader(config, app.plugins.providers(), (), app.config.env)
     reference = ModelReference(spec.id, setup.choice.model)
     return loader.with_key(reference, setup.model, setup.key, setup.choice.region, "the key that was given")
 
 
-async def check_key(bench: Workbench, model: CallableModel) -> Probe:
+async def check_key(app: App, model: CallableModel) -> Probe:
     """Ask the model that is called with the key one tiny question."""
     from portico.models.probe import probe
 
-    async with bench.http() as http:
-        return await probe(model, http=http, broker=bench.broker(http), clock=bench.clock)
+    async with app.http() as http:
+        return await probe(model, http=http, broker=app.broker(http), clock=app.clock)
 
 
 def refuse_wrong(checked: Probe) -> None:
@@ -146,7 +146,7 @@ def verdict(checked: Probe) -> str:
     return f"the key is taken, but: {' '.join(filter(None, said))}"
 
 
-def keep(bench: Workbench, setup: KeySetup) -> bool:
+def keep(app: App, setup: KeySetup) -> bool:
     """Store the key where it was decided, then write the config; whether that changed.
 
     Raises:
@@ -158,13 +158,13 @@ def keep(bench: Workbench, setup: KeySetup) -> bool:
 
         tokens = Tokens(setup.key, None, None)
         try:
-            bench.local_store(setup.store).commit(_profile(bench, setup), tokens, expect_generation=setup.expect_generation)
+            app.local_store(setup.store).commit(_profile(app, setup), tokens, expect_generation=setup.expect_generation)
         except GenerationChanged:
             raise key_exists(setup.profile_id) from None
     private = setup.place == "config" and setup.key is not None
-    listed = bench.models().catalog.allowed is not None
-    changed = bench.config.file.edit(partial(patched, setup=setup, listed=listed), private=private)
-    bench.reload_config()
+    listed = app.models().catalog.allowed is not None
+    changed = app.config.file.edit(partial(patched, setup=setup, listed=listed), private=private)
+    app.reload_config()
     return changed
 
 
@@ -244,7 +244,7 @@ def _base_url(setup: KeySetup) -> str:
     return bases.get(setup.choice.region) or next(iter(bases.values()))
 
 
-def _profile(bench: Workbench, setup: KeySetup) -> Profile:
+def _profile(app: App, setup: KeySetup) -> Profile:
     from portico.store.records import ApiKeyProfile
 
     return ApiKeyProfile(
@@ -252,7 +252,7 @@ def _profile(bench: Workbench, setup: KeySetup) -> Profile:
         provider=setup.spec.id,
         region=setup.choice.region,
         api_base=_base_url(setup),
-        created_at=bench.clock.wall_ms(),
+        created_at=app.clock.wall_ms(),
     )
 
 
@@ -263,17 +263,17 @@ _PLACES: Final = (
 )
 
 
-def ask_place(bench: Workbench, request: KeyRequest, choice: KeyChoice) -> KeyPlace:
+def ask_place(app: App, request: KeyRequest, choice: KeyChoice) -> KeyPlace:
     """Where the key is to be kept; in the keyring, where nobody can be asked."""
     if not choice.needs_key or request.place is not None:
         return request.place or "config"
-    if not bench.prompter.interactive:
+    if not app.prompter.interactive:
         return "keyring"
     places: dict[str, KeyPlace] = {"keyring": "keyring", "env": "env", "config": "config"}
-    return places[bench.prompter.choose("Where should the key be kept?", _PLACES, flag="--keep-key", default="keyring")]
+    return places[app.prompter.choose("Where should the key be kept?", _PLACES, flag="--keep-key", default="keyring")]
 
 
-def ask_key(bench: Workbench, request: KeyRequest, setup: KeySetup, refused: PorticoError | None) -> Secret | None:
+def ask_key(app: App, request: KeyRequest, setup: KeySetup, refused: PorticoError | None) -> Secret | None:
     """The key: given, found in the environment, or typed. After one that was `refused` an empty line gives up.
 
     Raises:
@@ -286,28 +286,28 @@ def ask_key(bench: Workbench, request: KeyRequest, setup: KeySetup, refused: Por
     if request.key is not None:
         return read_key(request.key.reveal())
     name = spec.env_keys[0]
-    found = bench.config.env.get(name)
-    if found and refused is None and (place == "env" or _wants_existing(bench, name)):
+    found = app.config.env.get(name)
+    if found and refused is None and (place == "env" or _wants_existing(app, name)):
         return read_key(found)
-    if place == "env" and not bench.prompter.interactive:
+    if place == "env" and not app.prompter.interactive:
         raise UsageError("key-not-set", f"{name} is not set.", hint=f"Set it, and run the command again: export {name}=...")
     again = " (empty: give up)" if refused is not None else ""
-    typed = bench.prompter.secret(f"Enter {spec.vendor or spec.label} API key{again}", flag="--api-key-stdin")
+    typed = app.prompter.secret(f"Enter {spec.vendor or spec.label} API key{again}", flag="--api-key-stdin")
     if refused is not None and not typed.reveal().strip():
         raise refused
     return read_key(typed.reveal())
 
 
-def may_ask_again(bench: Workbench, request: KeyRequest, setup: KeySetup) -> bool:
+def may_ask_again(app: App, request: KeyRequest, setup: KeySetup) -> bool:
     """Whether another key can be typed in the place of a wrong one: not where it was given, or where only the user can set it."""
-    set_elsewhere = setup.place == "env" and bool(bench.config.env.get(setup.spec.env_keys[0]))
-    return bench.prompter.interactive and setup.choice.needs_key and request.key is None and not set_elsewhere
+    set_elsewhere = setup.place == "env" and bool(app.config.env.get(setup.spec.env_keys[0]))
+    return app.prompter.interactive and setup.choice.needs_key and request.key is None and not set_elsewhere
 
 
-def _wants_existing(bench: Workbench, name: str) -> bool:
-    if not bench.prompter.interactive:
+def _wants_existing(app: App, name: str) -> bool:
+    if not app.prompter.interactive:
         return True
-    return bench.prompter.confirm(f"Use the key that {name} holds?", flag="--api-key-stdin", default=True)
+    return app.prompter.confirm(f"Use the key that {name} holds?", flag="--api-key-stdin", default=True)
 
 
 _NOT_CHECKED: Final = "not checked"
@@ -340,42 +340,42 @@ class KeyKept:
     profile: Profile | None
 
 
-def set_up(bench: Workbench, request: KeyRequest) -> KeyKept:
+def set_up(app: App, request: KeyRequest) -> KeyKept:
     """Ask what is left open, check the key, store it, write the config.
 
     Raises:
         PorticoError: nothing was written: the provider refused the key, the store or the config failed, nobody could be asked.
     """
-    return carry_out(bench, prepare(bench, request))
+    return carry_out(app, prepare(app, request))
 
 
-def prepare(bench: Workbench, request: KeyRequest) -> KeyPlan:
+def prepare(app: App, request: KeyRequest) -> KeyPlan:
     """Ask what `request` leaves open, and check the key; nothing is written.
 
     Raises:
         PorticoError: as `set_up`.
     """
-    spec, choice = key_choices(bench)[request.choice]
+    spec, choice = key_choices(app)[request.choice]
     choice = _with_region(spec, choice, request)
-    named = default_named(request.default_model, spec, bench.models()) if request.default_model is not None else None
+    named = default_named(request.default_model, spec, app.models()) if request.default_model is not None else None
     if named is not None and named.provider == spec.id and named.model != choice.model:
         choice = replace(choice, model=named.model, spec=None)
-    place = ask_place(bench, request, choice)
-    name = profile_named(bench, request.profile or "default", spec.id)
+    place = ask_place(app, request, choice)
+    name = profile_named(app, request.profile or "default", spec.id)
     setup, over = KeySetup(spec, choice, place, None, name, request.store), None
     if place == "keyring" and choice.needs_key:
-        setup = replace(setup, expect_generation=_agreed_generation(bench, setup, replace=request.replace))
-        over = decide(bench, spec.id, choice.region, name, make_default=not request.keep_default)
+        setup = replace(setup, expect_generation=_agreed_generation(app, setup, replace=request.replace))
+        over = decide(app, spec.id, choice.region, name, make_default=not request.keep_default)
     else:
         # A stored key comes before one of the environment or the config, and is sent to the base URL of its own region.
-        setup = replace(setup, takes_over=id_in_use(bench, spec.id) is None)
-    plan = _with_a_key_that_works(bench, request, setup)
-    plan = replace(plan, setup=replace(plan.setup, replaces=_agreed_key(bench, plan.setup, replace=request.replace)))
+        setup = replace(setup, takes_over=id_in_use(app, spec.id) is None)
+    plan = _with_a_key_that_works(app, request, setup)
+    plan = replace(plan, setup=replace(plan.setup, replaces=_agreed_key(app, plan.setup, replace=request.replace)))
     default = None if request.keep_default else str(named or plan.setup.reference)
     return replace(plan, setup=replace(plan.setup, default=default), over=over)
 
 
-def carry_out(bench: Workbench, plan: KeyPlan) -> KeyKept:
+def carry_out(app: App, plan: KeyPlan) -> KeyKept:
     """Show that the store works, put the key into it, write the config.
 
     Raises:
@@ -383,14 +383,14 @@ def carry_out(bench: Workbench, plan: KeyPlan) -> KeyKept:
     """
     setup = plan.setup
     if setup.place == "keyring" and setup.key is not None:
-        setup = replace(setup, store=storing.ready_store(bench, setup.store, choice=setup.choice.id))
-    bench.reload_config()  # it may have been changed while the key was typed
+        setup = replace(setup, store=storing.ready_store(app, setup.store, choice=setup.choice.id))
+    app.reload_config()  # it may have been changed while the key was typed
     if plan.over is not None:
-        setup = replace(setup, takes_over=plan.over.now(bench))
-    before = id_in_use(bench, setup.spec.id)
-    changed = keep(bench, setup)
-    profile = bench.token_store.get(setup.profile_id) if setup.place == "keyring" and setup.key is not None else None
-    after = in_use_after(bench, profile, before) if profile is not None else InUse(before, id_in_use(bench, setup.spec.id))
+        setup = replace(setup, takes_over=plan.over.now(app))
+    before = id_in_use(app, setup.spec.id)
+    changed = keep(app, setup)
+    profile = app.token_store.get(setup.profile_id) if setup.place == "keyring" and setup.key is not None else None
+    after = in_use_after(app, profile, before) if profile is not None else InUse(before, id_in_use(app, setup.spec.id))
     return KeyKept(setup, plan.told, changed, after, profile)
 
 
@@ -409,22 +409,22 @@ def _with_region(spec: ProviderSpec, choice: KeyChoice, request: KeyRequest) -> 
     return replace(choice, region=request.region)
 
 
-def _with_a_key_that_works(bench: Workbench, request: KeyRequest, setup: KeySetup) -> KeyPlan:
+def _with_a_key_that_works(app: App, request: KeyRequest, setup: KeySetup) -> KeyPlan:
     """Ask for a key, and again for as long as what is typed is none or is refused."""
     refused: PorticoError | None = None
     while True:
         try:
-            with_key = replace(setup, key=ask_key(bench, request, setup, refused))
-            plan = _with_model(bench, with_key)
-            return _checked(bench, plan) if request.check else plan
+            with_key = replace(setup, key=ask_key(app, request, setup, refused))
+            plan = _with_model(app, with_key)
+            return _checked(app, plan) if request.check else plan
         except PorticoError as error:
-            if error is refused or error.id not in _WRONG_KEY or not may_ask_again(bench, request, setup):
+            if error is refused or error.id not in _WRONG_KEY or not may_ask_again(app, request, setup):
                 raise
             refused = error
-            bench.out.warn("\n  ".join(filter(None, (error.message, error.why))))
+            app.out.warn("\n  ".join(filter(None, (error.message, error.why))))
 
 
-def _with_model(bench: Workbench, setup: KeySetup) -> KeyPlan:
+def _with_model(app: App, setup: KeySetup) -> KeyPlan:
     """A provider without a catalogue is asked which models it has, and the person which of them is meant.
 
     Raises:
@@ -437,26 +437,26 @@ def _with_model(bench: Workbench, setup: KeySetup) -> KeyPlan:
         return KeyPlan(setup, _NOT_CHECKED)
     text = f"Which model of {setup.spec.label}?"
     question = Question(text, f"{text} Its id", "--default-model MODEL")
-    listed = _listed_with(bench, setup) if bench.prompter.interactive else None
-    if bench.prompter.interactive and not listed:
-        bench.out.note(f"{setup.spec.label} has not listed its models.")
+    listed = _listed_with(app, setup) if app.prompter.interactive else None
+    if app.prompter.interactive and not listed:
+        app.out.note(f"{setup.spec.label} has not listed its models.")
     offers = offers_of(setup.spec.id, setup.spec.models, listed)
-    picked = pick(bench, question, offers, lambda text: model_of(setup.spec, text))
+    picked = pick(app, question, offers, lambda text: model_of(setup.spec, text))
     assert picked is not None  # noqa: S101 - there was none to keep
     return KeyPlan(replace(setup, choice=replace(setup.choice, model=picked.model)), _NOT_CHECKED, listed=listed)
 
 
-def listed_for(bench: Workbench, plan: KeyPlan) -> tuple[Discovered, ...] | None:
+def listed_for(app: App, plan: KeyPlan) -> tuple[Discovered, ...] | None:
     """The models that the provider of `plan` lists, None where it does not say so quickly."""
     if plan.listed is not None or not plan.reached:
         return plan.listed
     try:
-        return _listed_with(bench, plan.setup)
+        return _listed_with(app, plan.setup)
     except PorticoError:
         return None
 
 
-def _listed_with(bench: Workbench, setup: KeySetup) -> tuple[Discovered, ...] | None:
+def _listed_with(app: App, setup: KeySetup) -> tuple[Discovered, ...] | None:
     """The models that the provider lists for the key, None where it does not answer quickly.
 
     Raises:
@@ -465,7 +465,7 @@ def _listed_with(bench: Workbench, setup: KeySetup) -> tuple[Discovered, ...] | 
     from portico.accounts.choices import LISTED_WITHIN_S
     from portico.models.discovery import listed_now
 
-    listed = listed_now(bench, {setup.spec.id: callable_model(bench, setup)}, within_s=LISTED_WITHIN_S)[setup.spec.id]
+    listed = listed_now(app, {setup.spec.id: callable_model(app, setup)}, within_s=LISTED_WITHIN_S)[setup.spec.id]
     if isinstance(listed, PorticoError):
         if listed.id in _WRONG_KEY:
             raise listed
@@ -473,39 +473,39 @@ def _listed_with(bench: Workbench, setup: KeySetup) -> tuple[Discovered, ...] | 
     return listed
 
 
-def _agreed_generation(bench: Workbench, setup: KeySetup, *, replace: bool) -> int | None:
+def _agreed_generation(app: App, setup: KeySetup, *, replace: bool) -> int | None:
     """What the profile must be when the key is stored: as it is now; None if the user lets the key replace any other."""
     from portico.store.token_store import ABSENT
 
     if replace:
         return None
-    profile = bench.token_store.get(setup.profile_id)
+    profile = app.token_store.get(setup.profile_id)
     if profile is None:
         return ABSENT
     question = f"{setup.profile_id} holds a key already. Replace it?"
-    if bench.prompter.interactive and bench.prompter.confirm(question, flag="--replace"):
+    if app.prompter.interactive and app.prompter.confirm(question, flag="--replace"):
         return profile.generation
     raise key_exists(setup.profile_id)
 
 
-def _agreed_key(bench: Workbench, setup: KeySetup, *, replace: bool) -> Secret | None:
+def _agreed_key(app: App, setup: KeySetup, *, replace: bool) -> Secret | None:
     """The key in the config that the new one may replace, None if there is none."""
-    written = key_in(bench.config.document, setup)
+    written = key_in(app.config.document, setup)
     if written is None or written[1] == setup.key:
         return None
     place, present = format_path(written[0]), written[1]
     question = f"{place} in the config holds another key. Replace it?"
-    if replace or (bench.prompter.interactive and bench.prompter.confirm(question, flag="--replace")):
+    if replace or (app.prompter.interactive and app.prompter.confirm(question, flag="--replace")):
         return present
     raise key_exists(place)
 
 
-def _checked(bench: Workbench, plan: KeyPlan) -> KeyPlan:
+def _checked(app: App, plan: KeyPlan) -> KeyPlan:
     setup = plan.setup
-    model = callable_model(bench, setup)
+    model = callable_model(app, setup)
     elsewhere = "" if host_of(model.base_url) in declared_hosts(setup.spec) else f" at {model.base_url}"
-    bench.out.note(f"Checking {setup.reference}{elsewhere}...")
-    checked = signals.run(check_key(bench, model))
+    app.out.note(f"Checking {setup.reference}{elsewhere}...")
+    checked = signals.run(check_key(app, model))
     if setup.choice.needs_key:
         refuse_wrong(checked)
     return replace(plan, told=verdict(checked), reached=checked.status not in {"unreachable", "timeout"})

@@ -14,7 +14,7 @@ from portico.models.reference import ModelReference, did_you_mean
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from portico.accounts.workbench import Workbench
+    from portico.app import App
     from portico.interfaces.auth_method import AuthMethod, Region
     from portico.interfaces.provider_spec import KeyChoice
     from portico.models.discovery import Discovered
@@ -22,49 +22,49 @@ if TYPE_CHECKING:
     from portico.plugins.manifest import AuthChoice
 
 
-def choose(bench: Workbench, question: str = "Which provider?") -> str:
+def choose(app: App, question: str = "Which provider?") -> str:
     """Ask for one of the auth choices: those that the manifests name, then those with an API key.
 
     Raises:
         UsageError: nobody can be asked; the hint names the choices.
     """
-    choices = [Choice(choice.id, choice.label, choice.hint) for choice in announced(bench)]
-    choices += [Choice(choice.id, choice.label, choice.hint) for choice in _with_key(bench)]
-    return bench.prompter.choose(question, choices, flag="--auth-choice")
+    choices = [Choice(choice.id, choice.label, choice.hint) for choice in announced(app)]
+    choices += [Choice(choice.id, choice.label, choice.hint) for choice in _with_key(app)]
+    return app.prompter.choose(question, choices, flag="--auth-choice")
 
 
-def choose_provider(bench: Workbench) -> str:
+def choose_provider(app: App) -> str:
     """As `choose`, by the provider's name; the auth choice that signs in to it.
 
     Raises:
         UsageError: nobody can be asked; the hint names the providers.
     """
-    choices = [Choice(choice.provider, choice.label, choice.hint) for choice in announced(bench)]
-    return choice_of_provider(bench, bench.prompter.choose("Which provider?", choices, flag="--provider"))
+    choices = [Choice(choice.provider, choice.label, choice.hint) for choice in announced(app)]
+    return choice_of_provider(app, app.prompter.choose("Which provider?", choices, flag="--provider"))
 
 
-def choice_of_provider(bench: Workbench, provider: str) -> str:
+def choice_of_provider(app: App, provider: str) -> str:
     """The auth choice that signs in to `provider`, an id or an alias.
 
     Raises:
         UsageError: `unknown-provider`.
     """
-    aliases = {alias: spec.id for spec in bench.plugins.providers() for alias in spec.aliases}
-    choices = {choice.provider: choice.id for choice in announced(bench)}
+    aliases = {alias: spec.id for spec in app.plugins.providers() for alias in spec.aliases}
+    choices = {choice.provider: choice.id for choice in announced(app)}
     found = choices.get(provider) or choices.get(aliases.get(provider, ""))
     if found is None:
         raise UsageError("unknown-provider", f"Nothing signs in to provider {provider}.", hint=f"--provider {'|'.join(choices)}")
     return found
 
 
-def by_name(bench: Workbench, name: str, region: str | None) -> tuple[str, str | None]:
+def by_name(app: App, name: str, region: str | None) -> tuple[str, str | None]:
     """The auth choice that is called `name`, and its region: the one that was asked for, or that the name itself means.
 
     Raises:
         UsageError: `unknown-region`: the name means another region than `region`.
     """
-    key = next((choice for choice in _with_key(bench) if name in choice.aliases), None)
-    sign_in = next((choice for choice in announced(bench) if name in choice.aliases), None)
+    key = next((choice for choice in _with_key(app) if name in choice.aliases), None)
+    sign_in = next((choice for choice in announced(app) if name in choice.aliases), None)
     if key is not None:
         choice, meant = key.id, key.region or None
     elif sign_in is not None:
@@ -76,20 +76,20 @@ def by_name(bench: Workbench, name: str, region: str | None) -> tuple[str, str |
     return choice, meant
 
 
-def host_for(bench: Workbench, choice: str) -> PluginHost:
+def host_for(app: App, choice: str) -> PluginHost:
     """The host in which the plugin of `choice` is on: one that is off by default is on in it, and in the config by `enable` only.
 
     Raises:
         UsageError: `unknown-auth-choice`.
         ConfigError: `plugin-disabled`, with what blocks it.
     """
-    plugin_id = bench.plugins.plugin_for_choice(choice)
+    plugin_id = app.plugins.plugin_for_choice(choice)
     if plugin_id is None:
-        raise _unknown_choice(bench, choice)
-    return bench.plugins if bench.plugins.find(plugin_id).enabled else bench.plugins.enabling(plugin_id)
+        raise _unknown_choice(app, choice)
+    return app.plugins if app.plugins.find(plugin_id).enabled else app.plugins.enabling(plugin_id)
 
 
-def enable(bench: Workbench, choice: str) -> None:
+def enable(app: App, choice: str) -> None:
     """Write into the config that the plugin of `choice` is on, if it is off by default and has been seen to work.
 
     The config is then read again: it may have been changed while a sign-in waited for its user.
@@ -99,18 +99,18 @@ def enable(bench: Workbench, choice: str) -> None:
     """
     from portico.plugins.discovery import with_plugin_on
 
-    host = host_for(bench, choice)
-    plugin_id = bench.plugins.plugin_for_choice(choice)
-    if host is bench.plugins or plugin_id is None:
-        bench.reload_config()
+    host = host_for(app, choice)
+    plugin_id = app.plugins.plugin_for_choice(choice)
+    if host is app.plugins or plugin_id is None:
+        app.reload_config()
         return
     host.auth_method(choice)
-    bench.config.file.edit(lambda document: with_plugin_on(document, plugin_id))
-    bench.reload_config()
-    bench.out.note(f'Enabled plugin "{plugin_id}".')
+    app.config.file.edit(lambda document: with_plugin_on(document, plugin_id))
+    app.reload_config()
+    app.out.note(f'Enabled plugin "{plugin_id}".')
 
 
-def region_of(bench: Workbench, method: AuthMethod, asked: str | None, *, host: PluginHost | None = None) -> Region:
+def region_of(app: App, method: AuthMethod, asked: str | None, *, host: PluginHost | None = None) -> Region:
     """The region that was asked for, else the answer to the prompt; a method with one region asks nothing.
 
     Raises:
@@ -121,8 +121,8 @@ def region_of(bench: Workbench, method: AuthMethod, asked: str | None, *, host: 
         return method.regions[0]
     if asked is None:
         rows = [Choice(region.id, region.label, region.hint) for region in method.regions]
-        label = next((spec.label for spec in (host or bench.plugins).providers() if spec.id == method.provider), method.label)
-        asked = bench.prompter.choose(f"Select {label} endpoint", rows, flag="--region", default=rows[0].value)
+        label = next((spec.label for spec in (host or app.plugins).providers() if spec.id == method.provider), method.label)
+        asked = app.prompter.choose(f"Select {label} endpoint", rows, flag="--region", default=rows[0].value)
     if asked not in regions:
         near = next(iter(get_close_matches(asked.lower(), regions, n=1)), None)
         hint = f"Did you mean --region {near}?" if near else f"--region {'|'.join(regions)}"
@@ -130,12 +130,12 @@ def region_of(bench: Workbench, method: AuthMethod, asked: str | None, *, host: 
     return regions[asked]
 
 
-def announced(bench: Workbench) -> list[AuthChoice]:
+def announced(app: App) -> list[AuthChoice]:
     """The auth choices that plugins announce, those that are off included.
 
     A plugin whose code another user can change comes last, and takes no name from one that can be used.
     """
-    every = [(choice, record) for record in bench.plugins.records() for choice in record.manifest.auth_choices]
+    every = [(choice, record) for record in app.plugins.records() for choice in record.manifest.auth_choices]
     usable = [choice for choice, record in every if record.candidate.exposure is None]
     taken = {name for choice in usable for name in _names(choice)}
     return usable + [
@@ -147,14 +147,14 @@ def _names(choice: AuthChoice) -> set[str]:
     return {choice.id, choice.provider, *choice.aliases}
 
 
-def _with_key(bench: Workbench) -> list[KeyChoice]:
-    return [choice for spec in bench.plugins.providers() for choice in spec.key_choices]
+def _with_key(app: App) -> list[KeyChoice]:
+    return [choice for spec in app.plugins.providers() for choice in spec.key_choices]
 
 
-def _unknown_choice(bench: Workbench, choice: str) -> UsageError:
-    known = [*(each.id for each in announced(bench)), *(each.id for each in _with_key(bench))]
-    others = [name for each in announced(bench) for name in each.aliases]
-    others += [name for each in _with_key(bench) for name in each.aliases]
+def _unknown_choice(app: App, choice: str) -> UsageError:
+    known = [*(each.id for each in announced(app)), *(each.id for each in _with_key(app))]
+    others = [name for each in announced(app) for name in each.aliases]
+    others += [name for each in _with_key(app) for name in each.aliases]
     close = [id for id in known if id.startswith(f"{choice}-")] or get_close_matches(choice, [*known, *others], n=1)
     hint = f"Did you mean --auth-choice {close[0]}?" if close else f"--auth-choice {'|'.join(known)}"
     return UsageError("unknown-auth-choice", f"Unknown auth choice: {choice}", hint=hint)
@@ -210,59 +210,55 @@ def offers_of(provider: str, known: Sequence[ModelSpec], listed: Sequence[Discov
     return found
 
 
-def pick(
-    bench: Workbench, question: Question, offers: Sequence[Offer], read: Callable[[str], ModelReference]
-) -> ModelReference | None:
+def pick(app: App, question: Question, offers: Sequence[Offer], read: Callable[[str], ModelReference]) -> ModelReference | None:
     """The model that the person chooses, None to keep the one in use. `read` makes a reference of what is typed.
 
     Raises:
         UsageError: nobody can be asked.
     """
     if not offers and question.keep is None:
-        return _typed(bench, question, offers, read)
+        return _typed(app, question, offers, read)
     rows = [Choice(_KEEP, f"Keep current ({question.keep})")] if question.keep is not None else []
     rows += [offer.row for offer in offers]
     rows.append(Choice(_TYPED, "Enter model manually"))
     offered = {str(offer.reference): offer for offer in offers}
     default = str(question.proposed) if str(question.proposed) in offered else rows[0].value
-    answer = bench.prompter.choose(question.text, rows, flag=question.flag, default=default)
+    answer = app.prompter.choose(question.text, rows, flag=question.flag, default=default)
     if answer == _KEEP:
         return None
     if answer == _TYPED:
-        return _typed(bench, question, offers, read)
+        return _typed(app, question, offers, read)
     if (note := offered[answer].note) is not None:
-        bench.out.note(f"{offered[answer].reference}: {note}")
+        app.out.note(f"{offered[answer].reference}: {note}")
     return offered[answer].reference
 
 
-def _typed(
-    bench: Workbench, question: Question, offers: Sequence[Offer], read: Callable[[str], ModelReference]
-) -> ModelReference:
+def _typed(app: App, question: Question, offers: Sequence[Offer], read: Callable[[str], ModelReference]) -> ModelReference:
     while True:
-        text = bench.prompter.text(question.by_hand, flag=question.flag)
+        text = app.prompter.text(question.by_hand, flag=question.flag)
         try:
             reference = read(text)
         except UsageError as error:
             if error.id == "input-needed":
                 raise
-            bench.out.warn("\n  ".join(filter(None, (error.message, error.why, error.hint_for(bench.program)))))
+            app.out.warn("\n  ".join(filter(None, (error.message, error.why, error.hint_for(app.program)))))
             continue
-        if _is_meant(bench, question, offers, reference):
+        if _is_meant(app, question, offers, reference):
             return reference
 
 
-def _is_meant(bench: Workbench, question: Question, offers: Sequence[Offer], reference: ModelReference) -> bool:
+def _is_meant(app: App, question: Question, offers: Sequence[Offer], reference: ModelReference) -> bool:
     """Whether a model that its provider is not known to have is to be taken all the same: it may be newer than this version."""
     from difflib import get_close_matches
 
     beside = [str(offer.reference) for offer in offers if offer.reference.provider == reference.provider]
     if not beside or str(reference) in beside:
         return True
-    known = bench.models().catalog.find(reference)
+    known = app.models().catalog.find(reference)
     if known is not None:
         if known.note is not None:
-            bench.out.note(f"{reference}: {known.note}")
+            app.out.note(f"{reference}: {known.note}")
         return True
     meant = did_you_mean(get_close_matches(str(reference), beside, n=1))
     doubt = f"{reference.provider} is not known to have {reference.model}.{f' {meant}' if meant else ''}"
-    return bench.prompter.confirm(f"{doubt} Use {reference} all the same?", flag=question.flag)
+    return app.prompter.confirm(f"{doubt} Use {reference} all the same?", flag=question.flag)

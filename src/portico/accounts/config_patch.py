@@ -17,7 +17,7 @@ from portico.models.reference import ModelReference, did_you_mean, parse_referen
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from portico.accounts.workbench import Workbench
+    from portico.app import App
     from portico.config.document import Document
     from portico.config.schema import AgentDefaults
     from portico.config.sources import Effective
@@ -61,22 +61,22 @@ def kept_open(document: Document, agents: AgentDefaults, *, listed: bool) -> Doc
     return document if listed or agents.allow == "all" else document.set(ALLOW, "all")
 
 
-def write_config(bench: Workbench, profile: Profile, method: AuthMethod) -> bool:
+def write_config(app: App, profile: Profile, method: AuthMethod) -> bool:
     """Make the profile's models known to the config; say whether anything was changed.
 
     Raises:
         ConfigError: the file cannot be read or written.
     """
-    spec = next((spec for spec in bench.plugins.providers() if spec.id == method.provider), None)
+    spec = next((spec for spec in app.plugins.providers() if spec.id == method.provider), None)
     default_model = (profile.default_model or method.default_model) if profile.default_pending else None
-    listed = bench.models().catalog.allowed is not None
-    in_use = profile.use_pending or id_in_use(bench, profile.provider) in {None, profile.id}
-    changed = bench.config.file.edit(
+    listed = app.models().catalog.allowed is not None
+    in_use = profile.use_pending or id_in_use(app, profile.provider) in {None, profile.id}
+    changed = app.config.file.edit(
         lambda document: patched(document, profile, spec, in_use=in_use, default_model=default_model, listed=listed)
     )
     done: dict[str, Any] = {"config_pending": False, "default_pending": False, "default_model": None, "use_pending": False}
-    bench.token_store.update(profile.id, lambda current: replace(current, **done))
-    bench.reload_config()
+    app.token_store.update(profile.id, lambda current: replace(current, **done))
+    app.reload_config()
     return changed
 
 

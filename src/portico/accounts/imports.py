@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from portico.accounts.view import TakeOver
-    from portico.accounts.workbench import Workbench
+    from portico.app import App
     from portico.auth.importers.found import FoundCredential, Importer
     from portico.interfaces.auth_method import AuthMethod
     from portico.interfaces.authorization import OAuthServer
@@ -116,7 +116,7 @@ class Takeover:
     present: bool = False
 
 
-def find(bench: Workbench, request: ImportRequest) -> Findings:
+def find(app: App, request: ImportRequest) -> Findings:
     """What there is to take over, of one tool. A sign-in that stands in several of its files is one.
 
     A file that cannot be read is passed over, unless it was named or there is nothing else. Beside one of the same tool nothing
@@ -128,20 +128,20 @@ def find(bench: Workbench, request: ImportRequest) -> Findings:
         ConfigError: `import-unreadable`; `import-retired`: the tool does not read the file that was named.
         LockBusy: `source-busy`: a tool keeps its database locked.
     """
-    home = Path(bench.env.get("HOME") or Path.home())
+    home = Path(app.env.get("HOME") or Path.home())
     if request.path is not None and request.tool is None:
         raise UsageError("usage", "--path names a file of one tool.", hint=f"Give --from {'|'.join(_names())} as well.")
     places = [
         (importer, place)
         for importer in IMPORTERS
         if request.tool in {None, importer.name}
-        for place in ([place_named(request.path) or Path()] if request.path is not None else importer.places(bench.env, home))
+        for place in ([place_named(request.path) or Path()] if request.path is not None else importer.places(app.env, home))
     ]
     if request.path is not None and not os.path.exists(places[0][1]):  # noqa: PTH110 - Path raises where it may not look
         raise ConfigError("import-unreadable", f"There is no such file: {request.path}", why=f"expected {places[0][0].expected}")
     retired = _retired(places)
     if request.path is not None and retired:
-        raise _is_retired(retired[0], bench.clock.wall_ms())
+        raise _is_retired(retired[0], app.clock.wall_ms())
     passed_over = {each.path for each in retired}
     found: list[Candidate] = []
     unreadable: list[Unreadable] = []
@@ -155,9 +155,9 @@ def find(bench: Workbench, request: ImportRequest) -> Findings:
     if not found and unreadable:
         raise unreadable[0].error
     if not found:
-        _nothing(places, retired, bench.clock.wall_ms())
-    tool = _chosen(bench, found)
-    now_ms = bench.clock.wall_ms()
+        _nothing(places, retired, app.clock.wall_ms())
+    tool = _chosen(app, found)
+    now_ms = app.clock.wall_ms()
     own = _each_once([candidate for candidate in found if candidate.importer.name == tool], now_ms)
     older = [candidate for candidate in own if _is_older(candidate, own, now_ms)]
     taken = [candidate for candidate in own if candidate not in older]
@@ -243,16 +243,16 @@ def _with_copies(group: list[Candidate], now_ms: int) -> Candidate:
     return replace(newest, copies=tuple(each for each in group if each is not newest))
 
 
-def warnings(bench: Workbench) -> list[str]:
+def warnings(app: App) -> list[str]:
     """What to know about sign-ins that cannot be taken over."""
-    stores = minimax_code_stores(Path(bench.env.get("HOME") or Path.home()))
+    stores = minimax_code_stores(Path(app.env.get("HOME") or Path.home()))
     return [
         f"MiniMax Code is signed in too ({store}). Its sign-in stays its own: refreshed elsewhere, it would sign that app out."
         for store in stores
     ]
 
 
-def check(bench: Workbench, request: ImportRequest, candidates: Sequence[Candidate]) -> list[Takeover]:
+def check(app: App, request: ImportRequest, candidates: Sequence[Candidate]) -> list[Takeover]:
     """Hold each candidate to what a sign-in is held to. Nothing is written; the keyring is read only where a profile is there.
 
     Raises:
@@ -264,11 +264,11 @@ def check(bench: Workbench, request: ImportRequest, candidates: Sequence[Candida
         raise UsageError(
             "usage", "--profile names one sign-in, and the file has several.", why=names, hint="Leave --profile out."
         )
-    plugin_id = bench.plugins.plugin_for_choice(CHOICE)
+    plugin_id = app.plugins.plugin_for_choice(CHOICE)
     if plugin_id is None:
         hint = "install Portico again: its plugin for MiniMax is missing"
         raise ConfigError("plugin-not-found", "No plugin brings MiniMax's sign-in.", hint=hint)
-    host = bench.plugins if bench.plugins.find(plugin_id).enabled else bench.plugins.enabling(plugin_id)
+    host = app.plugins if app.plugins.find(plugin_id).enabled else app.plugins.enabling(plugin_id)
     own = host.auth_method(CHOICE)
     if not isinstance(own, KnowsClients):
         raise ConfigError("import-unsupported", f"Plugin {plugin_id} cannot take over another tool's sign-in.")
@@ -276,11 +276,11 @@ def check(bench: Workbench, request: ImportRequest, candidates: Sequence[Candida
     for candidate in candidates:
         method = own.for_client(candidate.credential.client_id)
         taken = {takeover.profile.id for takeover in takeovers}
-        takeovers.append(_takeover(bench, request, candidate, method, taken))
+        takeovers.append(_takeover(app, request, candidate, method, taken))
     return takeovers
 
 
-def keep(bench: Workbench, takeover: Takeover, *, chosen: StoreName | None) -> Profile:
+def keep(app: App, takeover: Takeover, *, chosen: StoreName | None) -> Profile:
     """Store the tokens, then write the config. The other tool's file is not touched, whatever fails.
 
     Raises:
@@ -289,17 +289,17 @@ def keep(bench: Workbench, takeover: Takeover, *, chosen: StoreName | None) -> P
     """
     from portico.store.token_store import ABSENT, GenerationChanged, Tokens
 
-    choices.enable(bench, CHOICE)
+    choices.enable(app, CHOICE)
     credential = takeover.candidate.credential
-    store = storing.ready_store(bench, chosen)
+    store = storing.ready_store(app, chosen)
     tokens = Tokens(credential.access, credential.refresh, credential.expires_at, generation=0)
-    bench.reload_config()  # it may have been changed while a question was open
-    profile = replace(takeover.profile, use_pending=takeover.over.now(bench))
+    app.reload_config()  # it may have been changed while a question was open
+    profile = replace(takeover.profile, use_pending=takeover.over.now(app))
     try:
-        stored = bench.local_store(store).commit(profile, tokens, expect_generation=ABSENT)
+        stored = app.local_store(store).commit(profile, tokens, expect_generation=ABSENT)
     except GenerationChanged:
         raise _exists(takeover.profile.id) from None
-    config_patch.write_config(bench, stored, takeover.method)
+    config_patch.write_config(app, stored, takeover.method)
     return stored
 
 
@@ -316,13 +316,13 @@ def remove(candidate: Candidate) -> str:
     return next(outcome for outcome in ("changed", "not-erased", "removed", "gone") if outcome in outcomes)
 
 
-def _takeover(bench: Workbench, request: ImportRequest, candidate: Candidate, method: AuthMethod, taken: set[str]) -> Takeover:
+def _takeover(app: App, request: ImportRequest, candidate: Candidate, method: AuthMethod, taken: set[str]) -> Takeover:
     credential = candidate.credential
-    region = _region(bench, request, candidate, method)
+    region = _region(app, request, candidate, method)
     server = method.server(region)
     _check_portal(candidate, server)
     api_base = _api_base(candidate, method, region)
-    now = bench.clock.wall_ms()
+    now = app.clock.wall_ms()
     if credential.refresh is None and credential.expires_at is not None and credential.expires_at <= now:
         raise ConfigError(
             "import-ended",
@@ -330,10 +330,10 @@ def _takeover(bench: Workbench, request: ImportRequest, candidate: Candidate, me
             why="its access token has expired and there is no refresh token beside it",
             hint=f"sign in instead: {{prog}} onboard --auth-choice {CHOICE}",
         )
-    name = _name(bench, request, candidate, method, region, taken)
-    over = decide(bench, method.provider, region, name, make_default=None)
+    name = _name(app, request, candidate, method, region, taken)
+    over = decide(app, method.provider, region, name, make_default=None)
     profile = new_profile(
-        bench,
+        app,
         method,
         server,
         _grant(credential),
@@ -343,17 +343,15 @@ def _takeover(bench: Workbench, request: ImportRequest, candidate: Candidate, me
         make_default=None,
         takes_over=over.chosen,
     )
-    return Takeover(candidate, profile, method, over, present=_is_present(bench, profile, credential))
+    return Takeover(candidate, profile, method, over, present=_is_present(app, profile, credential))
 
 
-def _name(
-    bench: Workbench, request: ImportRequest, candidate: Candidate, method: AuthMethod, region: str, taken: set[str]
-) -> str:
+def _name(app: App, request: ImportRequest, candidate: Candidate, method: AuthMethod, region: str, taken: set[str]) -> str:
     """The name that was asked for, or that the sign-in has already, or the region's; a further one of its file is numbered."""
     if request.profile is not None:
-        return profile_named(bench, request.profile, method.provider)
-    known = [profile.id for profile in bench.token_store.profiles() if profile.provider == method.provider]
-    holder = next((id for id in known if _holds(bench, id, candidate.credential)), None)
+        return profile_named(app, request.profile, method.provider)
+    known = [profile.id for profile in app.token_store.profiles() if profile.provider == method.provider]
+    holder = next((id for id in known if _holds(app, id, candidate.credential)), None)
     if holder is not None:
         return holder
     default = next(each.profile for each in method.regions if each.id == region)
@@ -363,7 +361,7 @@ def _name(
     return next(name for name in numbered if name not in {*taken, *known})
 
 
-def _region(bench: Workbench, request: ImportRequest, candidate: Candidate, method: AuthMethod) -> str:
+def _region(app: App, request: ImportRequest, candidate: Candidate, method: AuthMethod) -> str:
     """The region that the file tells, else the answer of a person: a token sent to the wrong one is shown to a stranger."""
     credential, known = candidate.credential, [region.id for region in method.regions]
     told = credential.region
@@ -379,7 +377,7 @@ def _region(bench: Workbench, request: ImportRequest, candidate: Candidate, meth
         raise UsageError(
             "unknown-region", f"That sign-in is not of region {request.region}.", why=why, hint="Leave --region out."
         )
-    return told or choices.region_of(bench, method, request.region).id
+    return told or choices.region_of(app, method, request.region).id
 
 
 def _check_portal(candidate: Candidate, server: OAuthServer) -> None:
@@ -410,21 +408,21 @@ def _grant(credential: FoundCredential) -> TokenGrant:
     return TokenGrant(credential.access, credential.refresh, credential.expires_at, resource_url=credential.api_url)
 
 
-def _is_present(bench: Workbench, profile: Profile, credential: FoundCredential) -> bool:
+def _is_present(app: App, profile: Profile, credential: FoundCredential) -> bool:
     """Whether this very sign-in is stored under this name already.
 
     Raises:
         UsageError: another is, or this one is under another name: it would have two owners in one house.
     """
-    for other in bench.token_store.profiles():
+    for other in app.token_store.profiles():
         if other.provider != profile.provider:
             continue
-        same = _holds(bench, other.id, credential)
+        same = _holds(app, other.id, credential)
         if same and other.id == profile.id:
             return True
         if same:
             raise UsageError("already-imported", f"That sign-in is stored already, as {other.id}.", hint="Leave --profile out.")
-    if bench.token_store.get(profile.id) is not None:
+    if app.token_store.get(profile.id) is not None:
         raise _exists(profile.id)
     return False
 
@@ -434,20 +432,20 @@ def _exists(profile_id: str) -> UsageError:
     return UsageError("profile-exists", f"{profile_id} is signed in already.", hint=hint)
 
 
-def _holds(bench: Workbench, profile_id: str, credential: FoundCredential) -> bool:
+def _holds(app: App, profile_id: str, credential: FoundCredential) -> bool:
     try:
-        tokens = bench.token_store.read(profile_id).tokens
+        tokens = app.token_store.read(profile_id).tokens
     except PorticoError:
         return False
     return tokens.access == credential.access or (tokens.refresh is not None and tokens.refresh == credential.refresh)
 
 
-def _chosen(bench: Workbench, found: Sequence[Candidate]) -> str:
+def _chosen(app: App, found: Sequence[Candidate]) -> str:
     tools = {candidate.importer.name: candidate for candidate in found}
     if len(tools) == 1:
         return next(iter(tools))
     rows = [Choice(name, candidate.importer.label, str(candidate.path)) for name, candidate in tools.items()]
-    return bench.prompter.choose("Whose sign-in should be taken over?", rows, flag="--from")
+    return app.prompter.choose("Whose sign-in should be taken over?", rows, flag="--from")
 
 
 def _names() -> list[str]:

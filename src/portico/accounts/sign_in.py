@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from portico.accounts.choices import Offer
     from portico.accounts.storing import Replaced
     from portico.accounts.view import InUse, TakeOver
-    from portico.accounts.workbench import Workbench
+    from portico.app import App
     from portico.interfaces.auth_method import AuthMethod, Region
     from portico.interfaces.authorization import OAuthServer, TokenDialect, TokenGrant
     from portico.interfaces.provider_spec import ProviderSpec
@@ -43,24 +43,24 @@ if TYPE_CHECKING:
     from portico.usage.plan import PlanReport
 
 
-def finish_pending(bench: Workbench) -> tuple[str, ...]:
+def finish_pending(app: App) -> tuple[str, ...]:
     """Write the config for each of them, where their plugin is still there; the ids of those that were pending.
 
     Raises:
         ConfigError, LockBusy, StoreError: the config or the index cannot be changed.
     """
-    pending = [profile for profile in bench.token_store.profiles() if profile.config_pending]
+    pending = [profile for profile in app.token_store.profiles() if profile.config_pending]
     for profile in pending:
         from portico.accounts.config_patch import write_config
 
-        method = _method_of(bench, profile)
+        method = _method_of(app, profile)
         if method is not None:
-            write_config(bench, profile, method)
+            write_config(app, profile, method)
     return tuple(profile.id for profile in pending)
 
 
-def _method_of(bench: Workbench, profile: Profile) -> AuthMethod | None:
-    methods = (method for method in bench.plugins.auth_methods() if method.provider == profile.provider)
+def _method_of(app: App, profile: Profile) -> AuthMethod | None:
+    methods = (method for method in app.plugins.auth_methods() if method.provider == profile.provider)
     return next((method for method in methods if profile.region in {region.id for region in method.regions}), None)
 
 
@@ -102,16 +102,16 @@ class Plan:
     host: PluginHost
 
 
-def sign_in(bench: Workbench, request: SignInRequest) -> SignedIn:
+def sign_in(app: App, request: SignInRequest) -> SignedIn:
     """Sign in as `request` says, asking only for what it leaves open.
 
     Raises:
         PorticoError: any of its kinds; nothing is stored then, or everything is and the config's write is finished next time.
     """
-    return carry_out(bench, prepare(bench, request))
+    return carry_out(app, prepare(app, request))
 
 
-def prepare(bench: Workbench, request: SignInRequest) -> Plan:
+def prepare(app: App, request: SignInRequest) -> Plan:
     """Ask what `request` leaves open, and refuse what cannot be done; nothing is written.
 
     Raises:
@@ -119,32 +119,32 @@ def prepare(bench: Workbench, request: SignInRequest) -> Plan:
     """
     from portico.oauth.sign_in import check_flow
 
-    host = choices.host_for(bench, request.choice)
+    host = choices.host_for(app, request.choice)
     method = host.auth_method(request.choice)
-    region = choices.region_of(bench, method, request.region, host=host)
+    region = choices.region_of(app, method, request.region, host=host)
     server = method.server(region.id)
     if request.callback_port is not None and server.redirect is not None:
         server = replace(server, redirect=replace(server.redirect, port=request.callback_port))
     flow = request.flow or method.flow(region.id)
     check_flow(server, flow, force=request.force)
     dialect = host.dialect(server.dialect)
-    profile_id = region.profile if request.profile is None else profile_named(bench, request.profile, method.provider)
-    replaced = to_replace(bench, request, profile_id, method, first=True)
+    profile_id = region.profile if request.profile is None else profile_named(app, request.profile, method.provider)
+    replaced = to_replace(app, request, profile_id, method, first=True)
     if request.default_model is not None:
-        request = replace(request, default_model=_default_model(bench, request.default_model, method, host))
-    over = decide(bench, method.provider, region.id, profile_id, make_default=request.make_default)
+        request = replace(request, default_model=_default_model(app, request.default_model, method, host))
+    over = decide(app, method.provider, region.id, profile_id, make_default=request.make_default)
     return Plan(request, method, region, profile_id, server, dialect, flow, replaced, over, host)
 
 
-def _default_model(bench: Workbench, text: str, method: AuthMethod, host: PluginHost) -> str:
+def _default_model(app: App, text: str, method: AuthMethod, host: PluginHost) -> str:
     from portico.accounts.config_patch import default_named, known_model
 
     spec = next((spec for spec in host.providers() if spec.id == method.provider), None)
-    loader = bench.models()
+    loader = app.models()
     return str(default_named(text, spec, loader) if spec is not None else known_model(text, loader))
 
 
-def carry_out(bench: Workbench, plan: Plan) -> SignedIn:
+def carry_out(app: App, plan: Plan) -> SignedIn:
     """Show that the store works, run the flow, keep what it brings.
 
     Raises:
@@ -152,34 +152,34 @@ def carry_out(bench: Workbench, plan: Plan) -> SignedIn:
     """
     from portico.util import signals
 
-    finish_pending(bench)
-    store = storing.ready_store(bench, plan.request.store, choice=plan.request.choice)
-    return signals.run(_carried_out(bench, plan, store))
+    finish_pending(app)
+    store = storing.ready_store(app, plan.request.store, choice=plan.request.choice)
+    return signals.run(_carried_out(app, plan, store))
 
 
-async def _carried_out(bench: Workbench, plan: Plan, store: StoreName | None) -> SignedIn:
+async def _carried_out(app: App, plan: Plan, store: StoreName | None) -> SignedIn:
     from asyncio import gather
 
     from portico.accounts.summary import plan_of
     from portico.oauth.discovery import discover
 
-    async with bench.http() as http:
+    async with app.http() as http:
         plan = replace(plan, server=await discover(plan.server, http))
         overwritten: list[Replaced] = []
         try:
-            done = await _run(bench, plan, store, http, overwritten)
+            done = await _run(app, plan, store, http, overwritten)
         except BaseException:
             # The new tokens are stored, and something after that failed or was interrupted.
             for replaced in overwritten:
-                await revoke_replaced(bench, replaced, http)
+                await revoke_replaced(app, replaced, http)
             raise
         # The browser has its page by now: neither of these keeps it waiting.
         old = next(iter(overwritten), None)
-        revoked, report = await gather(revoke_replaced(bench, old, http), plan_of(bench, done.profile, http))
+        revoked, report = await gather(revoke_replaced(app, old, http), plan_of(app, done.profile, http))
     return replace(done, old_revoked=revoked, plan=report)
 
 
-async def _run(bench: Workbench, plan: Plan, store: StoreName | None, http: HttpClient, overwritten: list[Replaced]) -> SignedIn:
+async def _run(app: App, plan: Plan, store: StoreName | None, http: HttpClient, overwritten: list[Replaced]) -> SignedIn:
     """Run the flow and keep what it brings. Whose place the new tokens have taken is added to `overwritten` at that moment."""
     from portico.oauth.browser import BrowserOpener
     from portico.oauth.sign_in import sign_in as run_flow
@@ -187,10 +187,10 @@ async def _run(bench: Workbench, plan: Plan, store: StoreName | None, http: Http
     done: list[SignedIn] = []
 
     async def finish(grant: TokenGrant) -> None:
-        done.append(await _keep(bench, plan, store, grant, http, overwritten))
+        done.append(await _keep(app, plan, store, grant, http, overwritten))
 
     request = plan.request
-    hint = plan.method.hint(plan.region.id).replace("{prog}", bench.program)
+    hint = plan.method.hint(plan.region.id).replace("{prog}", app.program)
     await run_flow(
         plan.server,
         plan.dialect,
@@ -198,23 +198,23 @@ async def _run(bench: Workbench, plan: Plan, store: StoreName | None, http: Http
         flow=plan.flow,
         force=request.force,
         finish=finish,
-        on_event=SignInView(bench.out, bench.env, bench.program, show_qr=bench.prompter.interactive, hint=hint),
-        opener=BrowserOpener(bench.env, enabled=request.open_browser),
-        paste=bench.read_line if bench.prompter.interactive else None,
+        on_event=SignInView(app.out, app.env, app.program, show_qr=app.prompter.interactive, hint=hint),
+        opener=BrowserOpener(app.env, enabled=request.open_browser),
+        paste=app.read_line if app.prompter.interactive else None,
         timeout_s=request.timeout_s or DEFAULT_TIMEOUT_S,
-        clock=bench.clock,
+        clock=app.clock,
     )
     return done[0]
 
 
 async def _keep(
-    bench: Workbench, plan: Plan, store: StoreName | None, grant: TokenGrant, http: HttpClient, overwritten: list[Replaced]
+    app: App, plan: Plan, store: StoreName | None, grant: TokenGrant, http: HttpClient, overwritten: list[Replaced]
 ) -> SignedIn:
     """Check the grant, store it, write the config: what the browser's page waits for. An interrupt waits for it, too."""
     import asyncio
 
     question = storing.Question()
-    keeping = asyncio.ensure_future(_kept(bench, plan, store, grant, http, overwritten, question))
+    keeping = asyncio.ensure_future(_kept(app, plan, store, grant, http, overwritten, question))
     try:
         return await asyncio.shield(keeping)
     except asyncio.CancelledError:
@@ -224,7 +224,7 @@ async def _keep(
 
 
 async def _kept(
-    bench: Workbench,
+    app: App,
     plan: Plan,
     store: StoreName | None,
     grant: TokenGrant,
@@ -244,12 +244,12 @@ async def _kept(
     async with _given_back(give_back):
         check_fit(grant)
         accepted = plan.method.accept(plan.region.id, grant)
-        await off_loop(lambda: choices.enable(bench, plan.request.choice))
-        over = await off_loop(lambda: plan.takes_over.now(bench))
-        before = await off_loop(lambda: id_in_use(bench, plan.method.provider))
+        await off_loop(lambda: choices.enable(app, plan.request.choice))
+        over = await off_loop(lambda: plan.takes_over.now(app))
+        before = await off_loop(lambda: id_in_use(app, plan.method.provider))
     profile = await off_loop(
         lambda: new_profile(
-            bench,
+            app,
             plan.method,
             plan.server,
             grant,
@@ -261,16 +261,16 @@ async def _kept(
             default_model=plan.request.default_model,
         )
     )
-    stored, replaced = await _stored(bench, plan, store, profile, tokens, give_back, question)
+    stored, replaced = await _stored(app, plan, store, profile, tokens, give_back, question)
     overwritten += [replaced] if replaced is not None else []
-    changed = await off_loop(lambda: config_patch.write_config(bench, stored, plan.method))
+    changed = await off_loop(lambda: config_patch.write_config(app, stored, plan.method))
     notes = (*accepted.notes, *remarks(plan.server, grant, replaced.profile if replaced is not None else None))
-    in_use = await off_loop(lambda: in_use_after(bench, stored, before))
+    in_use = await off_loop(lambda: in_use_after(app, stored, before))
     return SignedIn(stored, plan.method, plan.region, in_use, notes, changed)
 
 
 async def _stored(
-    bench: Workbench,
+    app: App,
     plan: Plan,
     store: StoreName | None,
     profile: Profile,
@@ -290,14 +290,14 @@ async def _stored(
     for left in reversed(range(_COMMIT_ROUNDS)):
         async with _given_back(give_back):
             replaced = await off_loop(
-                partial(to_replace, bench, plan.request, plan.profile_id, plan.method, first=False, agreed=agreed)
+                partial(to_replace, app, plan.request, plan.profile_id, plan.method, first=False, agreed=agreed)
             )
         expected = replaced.profile.generation if replaced is not None else ABSENT
         # An error of the store itself comes after `storing` has revoked the tokens, or has said that it could not.
         async with _given_back(give_back, errors=() if left else GenerationChanged):
             try:
                 kept = await storing.store(
-                    bench, profile, tokens, question=question, chosen=store, give_back=give_back, expect_generation=expected
+                    app, profile, tokens, question=question, chosen=store, give_back=give_back, expect_generation=expected
                 )
             except GenerationChanged:
                 if not left:
@@ -342,68 +342,66 @@ class Asked:
         return self.key.default_model is not None or self.key.keep_default
 
 
-def set_up(bench: Workbench, choice: str, asked: Asked, *, pick_default: bool = False) -> None:
+def set_up(app: App, choice: str, asked: Asked, *, pick_default: bool = False) -> None:
     """Ask what is left open, with `pick_default` also for the default model; then do it, and say what was done.
 
     Raises:
         PorticoError: nothing was written, or the sign-in was kept and its config is written by the next run.
     """
     picks = pick_default and not asked.settles_default
-    choice, region = choices.by_name(bench, choice, asked.sign_in.region)
-    if choice in key_choices(bench):
-        _with_key(bench, replace(asked.key, choice=choice), picks=picks)
+    choice, region = choices.by_name(app, choice, asked.sign_in.region)
+    if choice in key_choices(app):
+        _with_key(app, replace(asked.key, choice=choice), picks=picks)
     else:
-        sign_in_as(bench, replace(asked.sign_in, choice=choice, region=region), picks=picks)
+        sign_in_as(app, replace(asked.sign_in, choice=choice, region=region), picks=picks)
 
 
-def sign_in_as(bench: Workbench, request: SignInRequest, *, picks: bool = False) -> None:
+def sign_in_as(app: App, request: SignInRequest, *, picks: bool = False) -> None:
     """Sign in; every question comes before the browser, the one about the default model only where `picks`.
 
     Raises:
         PorticoError: as `set_up`.
     """
-    plan = prepare(bench, request)
+    plan = prepare(app, request)
     if picks:
-        plan = _with_default_picked(bench, plan)
-    stay = summary.is_wanted(bench, request.background)
-    done = carry_out(bench, plan)
-    summary.tell(bench, done, background=summary.settle(bench, wanted=stay))
+        plan = _with_default_picked(app, plan)
+    stay = summary.is_wanted(app, request.background)
+    done = carry_out(app, plan)
+    summary.tell(app, done, background=summary.settle(app, wanted=stay))
 
 
-def _with_default_picked(bench: Workbench, plan: Plan) -> Plan:
+def _with_default_picked(app: App, plan: Plan) -> Plan:
     own, provider = plan.method.default_model, plan.method.provider
     spec = next((spec for spec in plan.host.providers() if spec.id == provider), None)
     offers = offers_of(provider, spec.models, None) if spec is not None else []
-    picked = _picked_default(bench, spec, offers, parse_reference(own))
+    picked = _picked_default(app, spec, offers, parse_reference(own))
     chosen = None if picked is None or str(picked) == own else str(picked)
     return replace(plan, request=replace(plan.request, make_default=picked is not None, default_model=chosen))
 
 
-def _with_key(bench: Workbench, request: KeyRequest, *, picks: bool) -> None:
-    plan = api_key.prepare(bench, request)
+def _with_key(app: App, request: KeyRequest, *, picks: bool) -> None:
+    plan = api_key.prepare(app, request)
     # A provider without a catalogue has been asked about just now: only a default that could stay leaves a question.
-    if picks and (plan.setup.spec.models or plan.setup.choice.spec or bench.config.config.agents.primary):
-        plan = _with_model_picked(bench, plan)
-    summary.tell_key(bench, api_key.carry_out(bench, plan))
+    if picks and (plan.setup.spec.models or plan.setup.choice.spec or app.config.config.agents.primary):
+        plan = _with_model_picked(app, plan)
+    summary.tell_key(app, api_key.carry_out(app, plan))
 
 
-def _with_model_picked(bench: Workbench, plan: KeyPlan) -> KeyPlan:
+def _with_model_picked(app: App, plan: KeyPlan) -> KeyPlan:
     setup, spec, choice = plan.setup, plan.setup.spec, plan.setup.choice
     own = ModelReference(spec.id, choice.model)
-    offers = offers_of(spec.id, (setup.model, *spec.models), api_key.listed_for(bench, plan))
-    picked = _picked_default(bench, spec, offers, own)
+    offers = offers_of(spec.id, (setup.model, *spec.models), api_key.listed_for(app, plan))
+    picked = _picked_default(app, spec, offers, own)
     if picked is not None and picked.provider == spec.id and picked != own:
         choice = replace(choice, model=picked.model, spec=None)
     return replace(plan, setup=replace(setup, choice=choice, default=None if picked is None else str(picked)))
 
 
-def _picked_default(
-    bench: Workbench, spec: ProviderSpec | None, offers: list[Offer], own: ModelReference
-) -> ModelReference | None:
-    loader = bench.models()
-    question = Question("Default model", DEFAULT_BY_HAND, "--default-model MODEL", bench.config.config.agents.primary, own)
+def _picked_default(app: App, spec: ProviderSpec | None, offers: list[Offer], own: ModelReference) -> ModelReference | None:
+    loader = app.models()
+    question = Question("Default model", DEFAULT_BY_HAND, "--default-model MODEL", app.config.config.agents.primary, own)
     return pick(
-        bench, question, offers, lambda text: default_named(text, spec, loader) if spec is not None else known_model(text, loader)
+        app, question, offers, lambda text: default_named(text, spec, loader) if spec is not None else known_model(text, loader)
     )
 
 

@@ -18,7 +18,7 @@ from portico.store.token_store import GenerationChanged
 from portico.util.threads import off_loop, start_off_loop
 
 if TYPE_CHECKING:
-    from portico.accounts.workbench import Workbench
+    from portico.app import App
     from portico.interfaces.authorization import FormPoster, OAuthServer, TokenDialect
     from portico.store.records import Profile
     from portico.store.token_store import RefreshTurn, Tokens
@@ -60,7 +60,7 @@ class _Stored:
         return self.profile.generation if self.profile is not None else None
 
 
-async def sign_out(bench: Workbench, profile_id: str, http: FormPoster, *, agreed: Profile | None) -> SignedOut:
+async def sign_out(app: App, profile_id: str, http: FormPoster, *, agreed: Profile | None) -> SignedOut:
     """Revoke a profile's tokens (RFC 7009, at most 10 s) and delete every copy of them, also where its entry is damaged.
 
     `agreed` is the entry of the account that is to be signed out, None if it is damaged: another one, signed in under that name
@@ -70,17 +70,17 @@ async def sign_out(bench: Workbench, profile_id: str, http: FormPoster, *, agree
     """
     is_key = isinstance(agreed, ApiKeyProfile)
     # Nobody refreshes a key.
-    turn, may_be_left = (None, None) if is_key else await _turn_of_this_call(bench, profile_id)
+    turn, may_be_left = (None, None) if is_key else await _turn_of_this_call(app, profile_id)
     try:
         not_revoked: str | None = None
         for left in reversed(range(_ROUNDS)):
-            stored = await off_loop(partial(_stored, bench, profile_id))
+            stored = await off_loop(partial(_stored, app, profile_id))
             if stored.profile is not None and agreed is not None and stored.profile.created_at != agreed.created_at:
                 return SignedOut(profile_id, not_revoked, (), is_key, taken=True, may_be_left=may_be_left)
             if stored.profile is not None or stored.why_not is not None:
-                not_revoked = await _revoked(bench, stored, http)
+                not_revoked = await _revoked(app, stored, http)
             try:
-                stuck = await off_loop(partial(_deleted, bench, profile_id, stored.generation))
+                stuck = await off_loop(partial(_deleted, app, profile_id, stored.generation))
             except GenerationChanged as error:
                 if not left:
                     return SignedOut(profile_id, not_revoked, (str(error),), is_key, may_be_left=may_be_left)
@@ -92,59 +92,59 @@ async def sign_out(bench: Workbench, profile_id: str, http: FormPoster, *, agree
     raise AssertionError("unreachable: the last round returned")
 
 
-def _stored(bench: Workbench, profile_id: str) -> _Stored:
+def _stored(app: App, profile_id: str) -> _Stored:
     profile = None
     try:
-        profile = bench.token_store.get(profile_id)
+        profile = app.token_store.get(profile_id)
         if profile is None:
             return _Stored(None)
         # Reading may take as long as somebody unlocks the keyring: whose tokens these are is what the store says then.
-        stored = bench.token_store.read(profile_id)
+        stored = app.token_store.read(profile_id)
         return _Stored(stored.profile, stored.tokens)
     except PorticoError as error:
         return _Stored(profile, None, f"its tokens cannot be read: {error.message}")
 
 
-async def _revoked(bench: Workbench, stored: _Stored, http: FormPoster) -> str | None:
+async def _revoked(app: App, stored: _Stored, http: FormPoster) -> str | None:
     """Tell the provider to revoke what is stored; None when it has, else why it has not."""
     if stored.profile is None or stored.tokens is None:
         return stored.why_not
-    return await revoke_tokens(bench, stored.profile, stored.tokens, http)
+    return await revoke_tokens(app, stored.profile, stored.tokens, http)
 
 
-def _deleted(bench: Workbench, profile_id: str, generation: int | None) -> tuple[str, ...]:
+def _deleted(app: App, profile_id: str, generation: int | None) -> tuple[str, ...]:
     """Delete every copy; what could not be deleted, or why nothing could be. The entry then stays, as unfinished.
 
     Raises:
         GenerationChanged: the profile is no longer of `generation`.
     """
     try:
-        left = bench.token_store.delete(profile_id, expect_generation=generation, unfinished=_unfinished(bench))
+        left = app.token_store.delete(profile_id, expect_generation=generation, unfinished=_unfinished(app))
     except GenerationChanged:
         raise
     except (StoreError, LockBusy) as error:
-        _note_unfinished(bench, profile_id, generation)
+        _note_unfinished(app, profile_id, generation)
         return (str(error),)
-    Uses(bench.paths, bench.clock).forget(profile_id)
+    Uses(app.paths, app.clock).forget(profile_id)
     return left
 
 
-def _note_unfinished(bench: Workbench, profile_id: str, generation: int | None) -> None:
+def _note_unfinished(app: App, profile_id: str, generation: int | None) -> None:
     """Mark the entry, if it can be written, so that no command uses tokens that are revoked."""
     with contextlib.suppress(StoreError, LockBusy):
-        bench.token_store.update(
+        app.token_store.update(
             profile_id,
-            lambda profile: replace(profile, failure=_unfinished(bench)) if profile.generation == generation else profile,
+            lambda profile: replace(profile, failure=_unfinished(app)) if profile.generation == generation else profile,
         )
 
 
-def _unfinished(bench: Workbench) -> Failure:
-    return Failure(bench.clock.wall_ms(), SIGN_OUT_UNFINISHED, "Its tokens could not be deleted.", terminal=True)
+def _unfinished(app: App) -> Failure:
+    return Failure(app.clock.wall_ms(), SIGN_OUT_UNFINISHED, "Its tokens could not be deleted.", terminal=True)
 
 
-async def _turn_of_this_call(bench: Workbench, profile_id: str) -> tuple[RefreshTurn | None, str | None]:
+async def _turn_of_this_call(app: App, profile_id: str) -> tuple[RefreshTurn | None, str | None]:
     """`_turn`, which a caller that is cancelled does not keep: its thread may get the turn after that."""
-    begun = start_off_loop(partial(_turn, bench, profile_id))
+    begun = start_off_loop(partial(_turn, app, profile_id))
     try:
         return await asyncio.shield(begun)
     except asyncio.CancelledError:
@@ -158,22 +158,22 @@ def _end_turn(begun: asyncio.Future[tuple[RefreshTurn | None, str | None]]) -> N
         turn.end()
 
 
-def _turn(bench: Workbench, profile_id: str) -> tuple[RefreshTurn | None, str | None]:
+def _turn(app: App, profile_id: str) -> tuple[RefreshTurn | None, str | None]:
     """The turn with the refresh token; if it cannot be had, why a refresh may be under way all the same."""
     try:
-        return bench.token_store.begin_refresh(profile_id, wait_s=REFRESH_WITHIN_S), None
+        return app.token_store.begin_refresh(profile_id, wait_s=REFRESH_WITHIN_S), None
     except LockBusy as error:
         return None, f"{error.message}; a refresh that it has under way may still bring tokens, which it revokes itself"
     except StoreError as error:
         return None, f"{error}; a refresh that is under way may still bring tokens"
 
 
-async def revoke_tokens(bench: Workbench, profile: Profile, tokens: Tokens, http: FormPoster) -> str | None:
+async def revoke_tokens(app: App, profile: Profile, tokens: Tokens, http: FormPoster) -> str | None:
     """Tell the provider to revoke `tokens`; None when it has, or where there is nothing to revoke, else why it has not."""
     if not isinstance(profile, OAuthProfile):
         return None  # it was not issued to this program: it is the user's to withdraw, on the provider's own page
     try:
-        dialect = bench.plugins.dialect(profile.dialect)
+        dialect = app.plugins.dialect(profile.dialect)
     except PorticoError as error:
         return str(error)
     return await revoke_at(profile.server(), dialect, tokens, http)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from portico.accounts.sign_in import SignInRequest
-    from portico.accounts.workbench import Workbench
+    from portico.app import App
     from portico.interfaces.auth_method import AuthMethod
     from portico.interfaces.authorization import FormPoster, OAuthServer, TokenGrant
     from portico.store.records import OAuthProfile, Profile, StoreName
@@ -33,7 +33,7 @@ _OTHER: Final[dict[str, StoreName]] = {"keyring": "file", "file": "keyring"}
 _LABEL: Final = {"keyring": "the OS keyring", "file": "a file sealed with a passphrase"}
 
 
-def ready_store(bench: Workbench, asked: StoreName | None, *, choice: str | None = None) -> StoreName | None:
+def ready_store(app: App, asked: StoreName | None, *, choice: str | None = None) -> StoreName | None:
     """Show that the store works (write, read back, delete) before any browser opens; the store to use.
 
     That is the one `asked` for by an option, else the one that the config chooses. `choice` is the auth choice of the sign-in
@@ -42,31 +42,31 @@ def ready_store(bench: Workbench, asked: StoreName | None, *, choice: str | None
     Raises:
         StoreError: it does not, and nobody chose the other one.
     """
-    asked = asked or bench.store_choice()
-    last = bench.local_store().last_store
+    asked = asked or app.store_choice()
+    last = app.local_store().last_store
     if asked is None and last == "file":
-        bench.out.note("The tokens go into the sealed file, as last time; --store keyring puts them into the OS keyring.")
+        app.out.note("The tokens go into the sealed file, as last time; --store keyring puts them into the OS keyring.")
     try:
-        bench.local_store(asked).probe()
+        app.local_store(asked).probe()
     except StoreError as error:
         for reason in getattr(error, "reasons", ()):
-            bench.out.detail(reason)
+            app.out.detail(reason)
         if choice is not None and error.hint is not None:
             error.hint = error.hint.replace("{prog} onboard --store", f"{{prog}} onboard --auth-choice {choice} --store")
         other = _OTHER[last or "keyring"]
-        if asked is not None or not bench.prompter.interactive:
+        if asked is not None or not app.prompter.interactive:
             raise
-        if not _wants(bench, error, other):
+        if not _wants(app, error, other):
             error.why = None  # it was told with the question
             raise
-        bench.local_store(other).probe()
+        app.local_store(other).probe()
         return other
     return asked
 
 
-def _wants(bench: Workbench, error: StoreError, other: StoreName) -> bool:
-    bench.out.warn(str(error))
-    return bench.prompter.confirm(f"Keep the tokens in {_LABEL[other]} instead?", flag=f"--store {other}")
+def _wants(app: App, error: StoreError, other: StoreName) -> bool:
+    app.out.warn(str(error))
+    return app.prompter.confirm(f"Keep the tokens in {_LABEL[other]} instead?", flag=f"--store {other}")
 
 
 class Question:
@@ -91,7 +91,7 @@ class Question:
 
 
 async def store(
-    bench: Workbench,
+    app: App,
     profile: Profile,
     tokens: Tokens,
     *,
@@ -109,12 +109,12 @@ async def store(
     current: StoreName | None = chosen
     while True:
         try:
-            return await _commit(bench, profile, tokens, current, expect_generation)
+            return await _commit(app, profile, tokens, current, expect_generation)
         except GenerationChanged:
             raise
         except (StoreError, LockBusy) as error:
-            used = await off_loop(partial(_used, bench, profile.id, current))
-            answer = await question.answer(partial(_asked, bench, error, used))
+            used = await off_loop(partial(_used, app, profile.id, current))
+            answer = await question.answer(partial(_asked, app, error, used))
             if answer == "drop":
                 revoked = await give_back()
                 raise _not_kept(error, profile, used, revoked=revoked) from error
@@ -122,40 +122,38 @@ async def store(
                 current = _OTHER[used]
 
 
-async def _commit(
-    bench: Workbench, profile: Profile, tokens: Tokens, chosen: StoreName | None, expect_generation: int
-) -> Profile:
-    tries = 1 if bench.prompter.interactive else _TRIES
+async def _commit(app: App, profile: Profile, tokens: Tokens, chosen: StoreName | None, expect_generation: int) -> Profile:
+    tries = 1 if app.prompter.interactive else _TRIES
     for left in reversed(range(tries)):
         try:
-            return await off_loop(partial(bench.local_store(chosen).commit, profile, tokens, expect_generation=expect_generation))
+            return await off_loop(partial(app.local_store(chosen).commit, profile, tokens, expect_generation=expect_generation))
         except (StoreError, LockBusy) as error:
             if not left or isinstance(error, GenerationChanged):
                 raise
-            await bench.clock.sleep(_PAUSE_S)
+            await app.clock.sleep(_PAUSE_S)
     raise AssertionError("unreachable: the last try returned or raised")
 
 
-def _used(bench: Workbench, profile_id: str, chosen: StoreName | None) -> StoreName:
+def _used(app: App, profile_id: str, chosen: StoreName | None) -> StoreName:
     """The store that a commit goes to: chosen, the profile's, the one that worked last, the keyring."""
     if chosen is not None:
         return chosen
     try:
-        return bench.local_store().next_store(profile_id)
+        return app.local_store().next_store(profile_id)
     except StoreError:
         return "keyring"
 
 
-def _asked(bench: Workbench, error: StoreError | LockBusy, used: StoreName) -> str:
-    if not bench.prompter.interactive:
+def _asked(app: App, error: StoreError | LockBusy, used: StoreName) -> str:
+    if not app.prompter.interactive:
         return "drop"
-    bench.out.warn(f"{error}\nYou are signed in; the tokens are still in memory and wait for a place.")
+    app.out.warn(f"{error}\nYou are signed in; the tokens are still in memory and wait for a place.")
     rows = [
         Choice("again", "Try again", _LABEL[used]),
         Choice("other", "Use the other store", _LABEL[_OTHER[used]]),
         Choice("drop", "Give up", "the sign-in is revoked"),
     ]
-    return bench.prompter.choose("Where should they go?", rows, flag="--store", default="other")
+    return app.prompter.choose("Where should they go?", rows, flag="--store", default="other")
 
 
 def fate(*, revoked: bool) -> str:
@@ -184,7 +182,7 @@ class Replaced:
 
 
 def to_replace(
-    bench: Workbench, request: SignInRequest, profile_id: str, method: AuthMethod, *, first: bool, agreed: Replaced | None = None
+    app: App, request: SignInRequest, profile_id: str, method: AuthMethod, *, first: bool, agreed: Replaced | None = None
 ) -> Replaced | None:
     """The account that `profile_id` holds already and that the user agrees to lose; None if there is none.
 
@@ -195,7 +193,7 @@ def to_replace(
     Raises:
         UsageError: `profile-taken` by another provider; `profile-exists` if nothing can be asked; `profile-kept`.
     """
-    known = bench.token_store.snapshot()
+    known = app.token_store.snapshot()
     profile = None if profile_id in known.damaged else known.get(profile_id)
     if profile is None:
         return None
@@ -203,14 +201,14 @@ def to_replace(
         why = f"it is a profile of {profile.provider}"
         raise UsageError("profile-taken", f"Profile {profile_id} is taken.", why=why, hint="Choose another: --profile NAME")
     if not request.replace and (agreed is None or agreed.profile.created_at != profile.created_at):
-        _ask(bench, profile_id, method.provider, may_ask=first)
+        _ask(app, profile_id, method.provider, may_ask=first)
     try:
-        return Replaced(profile, bench.token_store.read(profile_id).tokens)
+        return Replaced(profile, app.token_store.read(profile_id).tokens)
     except PorticoError:
         return Replaced(profile, None)  # what cannot be read cannot be revoked; it is replaced all the same
 
 
-async def revoke_replaced(bench: Workbench, replaced: Replaced | None, http: FormPoster) -> bool | None:
+async def revoke_replaced(app: App, replaced: Replaced | None, http: FormPoster) -> bool | None:
     """Tell the provider to revoke the old tokens, now that the new ones are stored; whether it could be told."""
     from portico.accounts.sign_out import revoke_tokens
 
@@ -218,24 +216,24 @@ async def revoke_replaced(bench: Workbench, replaced: Replaced | None, http: For
         return None
     if replaced.tokens is None:
         return False
-    return await revoke_tokens(bench, replaced.profile, replaced.tokens, http) is None
+    return await revoke_tokens(app, replaced.profile, replaced.tokens, http) is None
 
 
-def _ask(bench: Workbench, profile_id: str, provider: str, *, may_ask: bool) -> None:
-    if not may_ask or not bench.prompter.interactive:
+def _ask(app: App, profile_id: str, provider: str, *, may_ask: bool) -> None:
+    if not may_ask or not app.prompter.interactive:
         raise UsageError(
             "profile-exists",
             f"{profile_id} is signed in already.",
             hint="Give --replace to sign in again (the old sign-in is revoked), or --profile NAME to keep both.",
         )
     question = f"{profile_id} is signed in already. Replace it? The old sign-in is revoked."
-    if not bench.prompter.confirm(question, flag="--replace"):
+    if not app.prompter.confirm(question, flag="--replace"):
         hint = f"To keep both: {{prog}} models auth login --provider {provider} --profile NAME"
         raise UsageError("profile-kept", f"{profile_id} stays as it is.", hint=hint)
 
 
 def new_profile(
-    bench: Workbench,
+    app: App,
     method: AuthMethod,
     server: OAuthServer,
     grant: TokenGrant,
@@ -258,7 +256,7 @@ def new_profile(
     return OAuthProfile(
         id=id,
         provider=method.provider,
-        plugin=bench.plugins.plugin_for_choice(method.choice) or "",
+        plugin=app.plugins.plugin_for_choice(method.choice) or "",
         region=region,
         issuer=server.issuer,
         client_id=server.client_id,
@@ -272,12 +270,12 @@ def new_profile(
         relocated=tuple(server.relocated.items()),
         expires_at=grant.expires_at,
         refresh_expires_at=grant.refresh_expires_at,
-        created_at=bench.clock.wall_ms(),
+        created_at=app.clock.wall_ms(),
         has_refresh=grant.refresh is not None,
         unread=grant.unread,
-        got=moment(bench.clock),
+        got=moment(app.clock),
         config_pending=True,
-        default_pending=bench.config.config.agents.primary is None if make_default is None else make_default,
+        default_pending=app.config.config.agents.primary is None if make_default is None else make_default,
         default_model=default_model,
         use_pending=takes_over,
     )
@@ -286,13 +284,13 @@ def new_profile(
 _NAME: Final = re.compile(r"[A-Za-z0-9._@:+-]+")
 
 
-def profile_named(bench: Workbench, asked: str, provider: str) -> str:
+def profile_named(app: App, asked: str, provider: str) -> str:
     """The id of the profile that `asked` names: with the provider before it, unless it has one or is an id that exists.
 
     Raises:
         UsageError: `bad-profile-name`: a character that is no part of names, which would have to be quoted everywhere.
     """
-    exists = any(profile.id == asked for profile in bench.token_store.profiles())
+    exists = any(profile.id == asked for profile in app.token_store.profiles())
     id = asked if ":" in asked or exists else f"{provider}:{asked}"
     if _NAME.fullmatch(asked) is None or len(id) > LONGEST_ID:
         why = f"a name has letters, digits and . _ @ : + - only, at most {LONGEST_ID} of them with the provider's"

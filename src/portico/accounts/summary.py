@@ -18,23 +18,23 @@ from portico.util.text import plain_text
 if TYPE_CHECKING:
     from portico.accounts.api_key import KeyKept
     from portico.accounts.sign_in import SignedIn
-    from portico.accounts.workbench import Workbench
+    from portico.app import App
     from portico.interfaces.authorization import OAuthServer, TokenGrant
     from portico.net.client import HttpClient
     from portico.store.records import Profile
     from portico.usage.plan import PlanReport
 
 
-def tell(bench: Workbench, done: SignedIn, *, background: str | None) -> None:
+def tell(app: App, done: SignedIn, *, background: str | None) -> None:
     """Print what was done: lines on stderr for a person, one JSON object on stdout for a program."""
-    if bench.out.is_json:
-        bench.out.event(as_json(bench, done, background=background))
+    if app.out.is_json:
+        app.out.event(as_json(app, done, background=background))
         return
-    for line in _lines(bench, done, background):
-        bench.out.note(line)
+    for line in _lines(app, done, background):
+        app.out.note(line)
 
 
-def as_json(bench: Workbench, done: SignedIn, *, background: str | None) -> dict[str, object]:
+def as_json(app: App, done: SignedIn, *, background: str | None) -> dict[str, object]:
     """The outcome as the last event of `--json` output."""
     profile = done.profile
     return {
@@ -47,19 +47,19 @@ def as_json(bench: Workbench, done: SignedIn, *, background: str | None) -> dict
         "wasInUse": done.in_use.before,
         "expiresAt": profile.expires_at,
         "store": profile.store,
-        "defaultModel": bench.config.config.agents.primary,
-        "config": str(bench.paths.config),
+        "defaultModel": app.config.config.agents.primary,
+        "config": str(app.paths.config),
         "oldRevoked": done.old_revoked,
         "background": background,
-        "plan": report_as_json(done.plan, bench.program) if done.plan is not None else None,
+        "plan": report_as_json(done.plan, app.program) if done.plan is not None else None,
         "notes": list(done.notes),
     }
 
 
-def tell_key(bench: Workbench, kept: KeyKept) -> None:
+def tell_key(app: App, kept: KeyKept) -> None:
     """Print what was set up with a key, or without one."""
-    setup, primary = kept.setup, bench.config.config.agents.primary
-    if bench.out.is_json:
+    setup, primary = kept.setup, app.config.config.agents.primary
+    if app.out.is_json:
         told = {
             "event": "set-up",
             "provider": setup.spec.id,
@@ -67,35 +67,35 @@ def tell_key(bench: Workbench, kept: KeyKept) -> None:
             "keptIn": setup.place if setup.key else None,
         }
         in_use = {"inUse": kept.in_use.now, "wasInUse": kept.in_use.before}
-        bench.out.event({**told, **in_use, "check": kept.told, "defaultModel": primary, "config": str(bench.paths.config)})
+        app.out.event({**told, **in_use, "check": kept.told, "defaultModel": primary, "config": str(app.paths.config)})
         return
     lines = ["", f"Set up: {setup.spec.label}, {setup.reference}"]
     if kept.profile is not None:
-        lines += summary_lines(kept.in_use, kept.profile, bench.program)
+        lines += summary_lines(kept.in_use, kept.profile, app.program)
     elif kept.in_use.now is not None:
         lines.append(f"In use: {kept.in_use.now} (unchanged): a stored credential comes before this one.")
     lines.append(f"  Check          {kept.told}")
-    lines += [f"  Key kept in    {_key_place(bench, kept)}"] if setup.choice.needs_key else []
-    lines += [f"  Default model  {primary}", f"  Config         {bench.paths.config}"]
-    for line in [*lines, "", f'Next:  {bench.program} ask "Hello"   |   {bench.program} models list', ""]:
-        bench.out.note(line)
+    lines += [f"  Key kept in    {_key_place(app, kept)}"] if setup.choice.needs_key else []
+    lines += [f"  Default model  {primary}", f"  Config         {app.paths.config}"]
+    for line in [*lines, "", f'Next:  {app.program} ask "Hello"   |   {app.program} models list', ""]:
+        app.out.note(line)
 
 
-def _key_place(bench: Workbench, kept: KeyKept) -> str:
+def _key_place(app: App, kept: KeyKept) -> str:
     setup = kept.setup
     if setup.place == "env":
         name = setup.spec.env_keys[0]
-        unset = name not in bench.config.env
+        unset = name not in app.config.env
         return f"the environment variable {name}, which has to {f'be set: export {name}=...' if unset else 'stay set'}"
     if setup.place == "config":
-        return f"{bench.paths.config}, as plain text"
-    return "the OS keyring" if (setup.store or bench.local_store().last_store) != "file" else "a sealed file"
+        return f"{app.paths.config}, as plain text"
+    return "the OS keyring" if (setup.store or app.local_store().last_store) != "file" else "a sealed file"
 
 
-def _lines(bench: Workbench, done: SignedIn, background: str | None) -> list[str]:
-    profile, prog = done.profile, bench.program
-    primary = bench.config.config.agents.primary
-    until = in_words(profile.expires_at, bench.clock.wall_ms())
+def _lines(app: App, done: SignedIn, background: str | None) -> list[str]:
+    profile, prog = done.profile, app.program
+    primary = app.config.config.agents.primary
+    until = in_words(profile.expires_at, app.clock.wall_ms())
     lines = ["", f"Signed in: {profile.id}", *summary_lines(done.in_use, profile, prog)]
     lines.append(f"  Region         {done.region.label} ({profile.api_base})")
     lines.append(f"  Access token   good for {until}" + (", then refreshed by itself" if profile.has_refresh else ""))
@@ -104,22 +104,22 @@ def _lines(bench: Workbench, done: SignedIn, background: str | None) -> list[str
         lines.append(f"  Default model  {primary}")
     else:
         lines.append(f"  Default model  {primary or 'none'} (unchanged); this sign-in also has {done.method.default_model}")
-    lines.append(f"  Config         {bench.paths.config}" + ("" if done.config_changed else " (already as it should be)"))
+    lines.append(f"  Config         {app.paths.config}" + ("" if done.config_changed else " (already as it should be)"))
     lines += [f"  Plan           {in_short(done.plan, prog)}"] if done.plan is not None else []
     lines += [f"  Background     {background}"] if background else []
     lines += [f"  Note           {note}" for note in done.notes]
     if done.old_revoked is not None:
         lines.append("  Old sign-in    " + ("revoked" if done.old_revoked else "replaced here; not revoked at the provider"))
-    return [*lines, "", f'Next:  {_ask(bench, done)} "Hello"   |   {prog} auth list   |   {prog} models list', ""]
+    return [*lines, "", f'Next:  {_ask(app, done)} "Hello"   |   {prog} auth list   |   {prog} models list', ""]
 
 
-def _ask(bench: Workbench, done: SignedIn) -> str:
+def _ask(app: App, done: SignedIn) -> str:
     """The command that asks a model of this sign-in: the default one and the sign-in in use need not be this one's."""
     from portico.models.loader import ModelLoader
 
-    config = bench.config.config
-    loader = ModelLoader(config, bench.plugins.providers(), bench.token_store.profiles(), bench.config.env)
-    words = [bench.program, "ask"]
+    config = app.config.config
+    loader = ModelLoader(config, app.plugins.providers(), app.token_store.profiles(), app.config.env)
+    words = [app.program, "ask"]
     primary = config.agents.primary
     if primary is None or loader.catalog.expand(primary).provider != done.profile.provider:
         words.append(f"--model {done.method.default_model}")
@@ -135,60 +135,60 @@ def when(profile_expiry: int | None, now_ms: int) -> str:
     return f"{in_words(profile_expiry, now_ms)} ({iso(profile_expiry)})"
 
 
-def forget_profile(bench: Workbench, profile_id: str) -> None:
+def forget_profile(app: App, profile_id: str) -> None:
     """Take a profile that is gone out of the config file: its own entry, and its place in `auth.order`.
 
     Raises:
         ConfigError, LockBusy: the file cannot be read or changed.
     """
-    if bench.config.file.edit(lambda document: without_profile(document, profile_id)):
-        bench.reload_config()
+    if app.config.file.edit(lambda document: without_profile(document, profile_id)):
+        app.reload_config()
 
 
-def follow_remaining(bench: Workbench, gone: Profile) -> None:
+def follow_remaining(app: App, gone: Profile) -> None:
     """Where the provider's `baseUrl` is still that of `gone`, make it that of the sign-in which is used from now on.
 
     Raises:
         ConfigError, LockBusy, StoreError: the config or the index cannot be read or changed.
     """
-    profiles = bench.token_store.profiles()
+    profiles = app.token_store.profiles()
     if all(profile.provider != gone.provider for profile in profiles):
         return
     from portico.models.catalog import Provider, host_of
     from portico.models.loader import ModelLoader
 
-    config = bench.config.config
+    config = app.config.config
     block = config.models.providers.get(gone.provider)
     written = block.base_url if block is not None else None
     if written is None or host_of(written) != host_of(gone.api_base):
         return
-    left = ModelLoader(config, (), profiles, bench.config.env).profile_for(Provider(gone.provider, (), config=block))
+    left = ModelLoader(config, (), profiles, app.config.env).profile_for(Provider(gone.provider, (), config=block))
     if left is None or host_of(left.api_base) == host_of(written):
         return
     path = ("models", "providers", gone.provider, "baseUrl")
-    bench.config.file.edit(lambda document: document.set(path, left.api_base))
-    bench.reload_config()
+    app.config.file.edit(lambda document: document.set(path, left.api_base))
+    app.reload_config()
 
 
 TIMEOUT_S: Final = 4.0
 
 
-async def plan_of(bench: Workbench, profile: Profile, http: HttpClient) -> PlanReport | None:
+async def plan_of(app: App, profile: Profile, http: HttpClient) -> PlanReport | None:
     """What the profile's plan has left; None where its provider has no plans that can be asked about."""
     from portico.usage.plan import PlanAsker, of_sign_in
 
     try:
-        reader = bench.plugins.plan_readers().get(profile.provider)
-        spec = next((spec for spec in bench.plugins.providers() if spec.id == profile.provider), None)
+        reader = app.plugins.plan_readers().get(profile.provider)
+        spec = next((spec for spec in app.plugins.providers() if spec.id == profile.provider), None)
         if reader is None or spec is None:
             return None
-        asker = PlanAsker(http, bench.broker(http), bench.clock)
+        asker = PlanAsker(http, app.broker(http), app.clock)
         report = await asker.ask(of_sign_in(profile, spec, reader), timeout_s=TIMEOUT_S)
     except PorticoError as error:
-        bench.out.detail(f"The plan was not asked about: {error}")
+        app.out.detail(f"The plan was not asked about: {error}")
         return None
     if report.error is not None:
-        bench.out.detail(f"The plan was not told: {report.error}")
+        app.out.detail(f"The plan was not told: {report.error}")
     return report
 
 
@@ -215,55 +215,55 @@ def _how_to_get_one(server: OAuthServer) -> str:
     return "Add `offline_access` to the scope to get one." if "openid" in scope and "offline_access" not in scope else ""
 
 
-def is_wanted(bench: Workbench, asked: bool | None) -> bool:
+def is_wanted(app: App, asked: bool | None) -> bool:
     """Whether the sign-in that is about to be made is to be kept fresh: `asked` None asks, where somebody is there."""
     if asked is not None:
         return asked
-    if bench.gateway_runs() or not bench.prompter.interactive:
+    if app.gateway_runs() or not app.prompter.interactive:
         return False
     question = "Stay signed in? A background process refreshes the tokens before they end."
-    return bench.prompter.confirm(question, flag="--background", default=True)
+    return app.prompter.confirm(question, flag="--background", default=True)
 
 
-def settle(bench: Workbench, *, wanted: bool) -> str:
+def settle(app: App, *, wanted: bool) -> str:
     """Start the background process if it is wanted, and say in words what is so.
 
     A process that cannot be started does not undo a sign-in.
     """
-    if bench.gateway_runs():
-        return _kept_by_the_one_that_runs(bench)
+    if app.gateway_runs():
+        return _kept_by_the_one_that_runs(app)
     if not wanted:
-        return f"none; tokens are refreshed when used (to change that: {bench.program} gateway start)"
+        return f"none; tokens are refreshed when used (to change that: {app.program} gateway start)"
     from portico.gateway import control
     from portico.gateway.port import port_of
 
     try:
-        port, store = port_of(bench.config.config, bench.env), bench.store_choice()
-        started = control.start(bench.paths, port=port, passphrase=bench.passphrase, env=bench.env, store=store)
+        port, store = port_of(app.config.config, app.env), app.store_choice()
+        started = control.start(app.paths, port=port, passphrase=app.passphrase, env=app.env, store=store)
     except PorticoError as error:
-        bench.out.warn(f"The background process did not start: {error}")
-        step = error.hint_for(bench.program)
+        app.out.warn(f"The background process did not start: {error}")
+        step = error.hint_for(app.program)
         return f"not started; {step.splitlines()[0]}" if step else "not started"
     return f"the gateway keeps it fresh (pid {started.pid}) until this machine restarts"
 
 
-def _kept_by_the_one_that_runs(bench: Workbench) -> str:
+def _kept_by_the_one_that_runs(app: App) -> str:
     """A gateway gets the sealed file store's passphrase when it starts: one that started without it is started anew."""
     from portico.gateway import control
     from portico.services.gateway_state import running
 
     try:
-        state = running(bench.paths)
-        if state is not None and control.lacks_passphrase(bench.paths, state):
-            _restart(bench, state.port)
+        state = running(app.paths)
+        if state is not None and control.lacks_passphrase(app.paths, state):
+            _restart(app, state.port)
             return "the gateway keeps it fresh; it was restarted, since it did not have the passphrase of the token store"
     except PorticoError as error:
-        bench.out.warn(f"The gateway was not restarted with the passphrase of the token store: {error}")
-        return f"the gateway cannot refresh it before it is restarted: {bench.program} gateway restart"
+        app.out.warn(f"The gateway was not restarted with the passphrase of the token store: {error}")
+        return f"the gateway cannot refresh it before it is restarted: {app.program} gateway restart"
     return "the gateway that runs keeps it fresh"
 
 
-def _restart(bench: Workbench, port: int) -> None:
+def _restart(app: App, port: int) -> None:
     """Start the gateway anew with the passphrase, on its port.
 
     A service manager would neither let go of the port that it keeps, nor know the passphrase: until the next login it stops its
@@ -276,11 +276,11 @@ def _restart(bench: Workbench, port: int) -> None:
     from portico.gateway.service import gateway_service
     from portico.services.manager import manager_here
 
-    store, manager, service = bench.store_choice(), manager_here(bench.env), gateway_service(bench)
+    store, manager, service = app.store_choice(), manager_here(app.env), gateway_service(app)
     if manager is None or not manager.path(service).exists():
-        control.restart(bench.paths, port=port, passphrase=bench.passphrase, env=bench.env, store=store)
+        control.restart(app.paths, port=port, passphrase=app.passphrase, env=app.env, store=store)
         return
-    control.passphrase_for(bench.paths, bench.passphrase, bench.env, store)  # before anything is stopped
+    control.passphrase_for(app.paths, app.passphrase, app.env, store)  # before anything is stopped
     manager.stop(service)
-    control.stop(bench.paths)
-    control.start(bench.paths, port=port, passphrase=bench.passphrase, env=bench.env, store=store)
+    control.stop(app.paths)
+    control.start(app.paths, port=port, passphrase=app.passphrase, env=app.env, store=store)

@@ -16,9 +16,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from typing import TextIO
 
-    from portico.accounts.workbench import Speaker, Workbench
+    from portico.app import App
     from portico.oauth import flow
     from portico.store.records import Profile
+    from portico.terminal.output import Output
 
 _ROOM_BESIDE_QR: Final = 14  # lines of a terminal for what is said after the QR code: all of it is to be in sight at once
 
@@ -29,7 +30,7 @@ class SignInView:
     Addresses and codes are what a sign-in is for: they are shown also when quiet.
     """
 
-    def __init__(self, out: Speaker, env: Mapping[str, str], program: str, *, show_qr: bool, hint: str = "") -> None:
+    def __init__(self, out: Output, env: Mapping[str, str], program: str, *, show_qr: bool, hint: str = "") -> None:
         self._out = out
         self._env = env
         self._program = program
@@ -225,62 +226,62 @@ class TakeOver:
     current: str | None
     chosen: bool
 
-    def now(self, bench: Workbench) -> bool:
+    def now(self, app: App) -> bool:
         """What was chosen; if another account has come into use since then, what the rules say of that one, unasked."""
-        current = profile_in_use(bench, self.provider)
+        current = profile_in_use(app, self.provider)
         if (current.id if current is not None else None) == self.current:
             return self.chosen
-        return _wanted(bench, current, self.provider, self.region, self.profile_id, self.make_default) is not False
+        return _wanted(app, current, self.provider, self.region, self.profile_id, self.make_default) is not False
 
 
-def profile_in_use(bench: Workbench, provider: str) -> Profile | None:
+def profile_in_use(app: App, provider: str) -> Profile | None:
     """The profile of `provider` that is used if the user names none; None if there is none, or the index cannot be read."""
     try:
-        return bench.models().profile_in_use(provider)
+        return app.models().profile_in_use(provider)
     except PorticoError:
         return None
 
 
-def id_in_use(bench: Workbench, provider: str) -> str | None:
+def id_in_use(app: App, provider: str) -> str | None:
     """The id of `profile_in_use`."""
-    profile = profile_in_use(bench, provider)
+    profile = profile_in_use(app, provider)
     return profile.id if profile is not None else None
 
 
-def in_use_after(bench: Workbench, profile: Profile, before: str | None) -> InUse:
+def in_use_after(app: App, profile: Profile, before: str | None) -> InUse:
     """Which account is in use after `profile` was stored."""
-    order = bench.models().credentials.order_of(profile.provider)
-    known = order or tuple(one.id for one in bench.token_store.profiles() if one.provider == profile.provider)
-    return InUse(before, id_in_use(bench, profile.provider), (profile.id, *(id for id in known if id != profile.id)))
+    order = app.models().credentials.order_of(profile.provider)
+    known = order or tuple(one.id for one in app.token_store.profiles() if one.provider == profile.provider)
+    return InUse(before, id_in_use(app, profile.provider), (profile.id, *(id for id in known if id != profile.id)))
 
 
-def decide(bench: Workbench, provider: str, region: str, profile_id: str, *, make_default: bool | None) -> TakeOver:
+def decide(app: App, provider: str, region: str, profile_id: str, *, make_default: bool | None) -> TakeOver:
     """Whether a new sign-in or key, stored as `profile_id`, becomes the account in use.
 
     It does if there is no other, or none that works. An account in an explicit `auth.order`, or of the same region, stays in use.
     One of another region is replaced if the new one is to be the default (`make_default`), after a question on a terminal; but
     not if the new region has an older account, which would then come into use without having been named.
     """
-    current = profile_in_use(bench, provider)
-    wanted = _wanted(bench, current, provider, region, profile_id, make_default)
+    current = profile_in_use(app, provider)
+    wanted = _wanted(app, current, provider, region, profile_id, make_default)
     if wanted is None:
         assert current is not None  # noqa: S101 - there is nothing to ask about otherwise
         question = f"{current.id} ({current.region}) is in use. Use {profile_id} ({region}) from now on?"
-        asks = bench.prompter.interactive
-        wanted = not asks or bench.prompter.confirm(question, flag="--keep-default", default=True)
+        asks = app.prompter.interactive
+        wanted = not asks or app.prompter.confirm(question, flag="--keep-default", default=True)
     return TakeOver(provider, region, profile_id, make_default, current.id if current is not None else None, wanted)
 
 
 def _wanted(
-    bench: Workbench, current: Profile | None, provider: str, region: str, profile_id: str, make_default: bool | None
+    app: App, current: Profile | None, provider: str, region: str, profile_id: str, make_default: bool | None
 ) -> bool | None:
     """Whether `profile_id` takes the place of `current`; None if it does unless the user says no."""
     if current is None or current.id == profile_id:
         return True
-    if make_default is False or bench.models().credentials.order_of(provider):
+    if make_default is False or app.models().credentials.order_of(provider):
         return False
     own = [
-        one for one in bench.token_store.profiles() if one.provider == provider and one.region == region and one.id != profile_id
+        one for one in app.token_store.profiles() if one.provider == provider and one.region == region and one.id != profile_id
     ]
     if any(not one.sign_out_unfinished for one in own):
         return False

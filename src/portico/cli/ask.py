@@ -12,7 +12,7 @@ from portico.usage.entry import ANSWERED, CUT, LEFT, entry_of
 if TYPE_CHECKING:
     import argparse
 
-    from portico.app import Runtime
+    from portico.app import App
     from portico.interfaces.basics import Clock
     from portico.models.failover import Attempt, Failover
     from portico.models.loader import CallableModel, Resolution
@@ -45,52 +45,52 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(handler=ask)
 
 
-def ask(args: argparse.Namespace, rt: Runtime) -> int:
+def ask(args: argparse.Namespace, app: App) -> int:
     """Stream one answer."""
     from portico.accounts.sign_in import finish_pending
     from portico.models.failover import Cooldowns, Failover
     from portico.util import signals
 
     question = _question(args)
-    finish_pending(rt)
-    resolution = _resolved(args, rt)
-    _say_passed(resolution, rt)
-    course = Course(Failover(resolution.candidates, Cooldowns(rt.clock), resolution.wanted), rt.clock)
+    finish_pending(app)
+    resolution = _resolved(args, app)
+    _say_passed(resolution, app)
+    course = Course(Failover(resolution.candidates, Cooldowns(app.clock), resolution.wanted), app.clock)
     try:
-        signals.run(_stream(course, question, args.max_tokens, rt))
+        signals.run(_stream(course, question, args.max_tokens, app))
     except BaseException as error:
         course.failed(error)
         raise
     finally:
-        course.note(rt)
+        course.note(app)
     return ExitCode.OK
 
 
-def _resolved(args: argparse.Namespace, rt: Runtime) -> Resolution:
+def _resolved(args: argparse.Namespace, app: App) -> Resolution:
     from portico.cli.auth_token import pick_profile, say_which
     from portico.models.loader import Resolution
 
-    loader = rt.models()
+    loader = app.models()
     if args.profile is not None:
-        return Resolution((loader.load(args.model, profile=pick_profile(args.profile, rt)),))
+        return Resolution((loader.load(args.model, profile=pick_profile(args.profile, app)),))
     if args.no_fallback:
         return Resolution((loader.load(args.model),))
     resolution = loader.resolve(args.model)
     first = resolution.model
     if first.profile_id is not None:
-        say_which(loader, first.profile_id, rt)
+        say_which(loader, first.profile_id, app)
     return resolution
 
 
-def _say_passed(resolution: Resolution, rt: Runtime) -> None:
+def _say_passed(resolution: Resolution, app: App) -> None:
     from portico.models.catalog import retired
 
     for passed in resolution.passed:
-        rt.out.note(f"{passed.reference} is passed over: {passed.error.why or passed.error.message}")
+        app.out.note(f"{passed.reference} is passed over: {passed.error.why or passed.error.message}")
     model = resolution.model
     if (told := retired(model.spec)) is not None:
-        rt.out.note(told)
-    rt.out.detail(f"{model.reference} at {model.base_url}, credential from {model.source}")
+        app.out.note(told)
+    app.out.detail(f"{model.reference} at {model.base_url}, credential from {model.source}")
 
 
 def _question(args: argparse.Namespace) -> Question:
@@ -127,43 +127,43 @@ def _image(path: str) -> Image:
     return Image(kind, base64.b64encode(data).decode())
 
 
-async def _stream(course: Course, question: Question, max_tokens: int | None, rt: Runtime) -> None:
+async def _stream(course: Course, question: Question, max_tokens: int | None, app: App) -> None:
     from portico.models.client import ask, fitted
     from portico.models.thinking import remark
 
     pieces = []
 
     def say_failed(attempt: Attempt) -> None:
-        rt.out.note(f"{attempt.model.reference} ({attempt.model.source}) does not answer: {attempt.why}")
+        app.out.note(f"{attempt.model.reference} ({attempt.model.source}) does not answer: {attempt.why}")
 
     def question_for(model: CallableModel) -> Question:
         fitting = fitted(question, model, max_tokens)
         if (told := remark(question, model)) is not None:
-            rt.out.note(told)
+            app.out.note(told)
         return fitting
 
-    async with rt.http() as http:
+    async with app.http() as http:
         course.begin()
-        answer = await ask(course.failover, question_for, http=http, broker=rt.broker(http), on_failed=say_failed)
+        answer = await ask(course.failover, question_for, http=http, broker=app.broker(http), on_failed=say_failed)
         async for piece in answer.pieces():
             course.piece(piece)
             pieces.append(piece.text)
-            if piece.text and not rt.out.is_json:
-                rt.out.write(piece.text)
+            if piece.text and not app.out.is_json:
+                app.out.write(piece.text)
     course.answered()
-    _tell(answer.model, course.failover, "".join(pieces), course.usage, rt)
+    _tell(answer.model, course.failover, "".join(pieces), course.usage, app)
 
 
-def _tell(model: CallableModel, failover: Failover, text: str, usage: Usage, rt: Runtime) -> None:
+def _tell(model: CallableModel, failover: Failover, text: str, usage: Usage, app: App) -> None:
     from portico.models.protocols.question import list_price
 
     cost = list_price(usage, model.spec.cost)
-    if not rt.out.is_json:
-        rt.out.line()
+    if not app.out.is_json:
+        app.out.line()
         if len(failover.attempts) > 1:
-            rt.out.note(f"Answered by {model.reference}.")
+            app.out.note(f"Answered by {model.reference}.")
         price = "" if cost is None else f", ${cost:.6f} at list prices"
-        rt.out.detail(f"{usage.input} tokens in, {usage.output} out{price}")
+        app.out.detail(f"{usage.input} tokens in, {usage.output} out{price}")
         return
     attempts = [
         {"model": str(one.model.reference), "source": one.model.source, "outcome": one.outcome} for one in failover.attempts
@@ -175,7 +175,7 @@ def _tell(model: CallableModel, failover: Failover, text: str, usage: Usage, rt:
     if usage.cache_write_1h:
         told["cacheWrite1h"] = usage.cache_write_1h
     whole = {"model": str(model.reference), "source": model.source, "answer": text, "usage": told, "cost": cost}
-    rt.out.json({**whole, "attempts": attempts})
+    app.out.json({**whole, "attempts": attempts})
 
 
 CLIENT: Final = "ask"
@@ -217,9 +217,9 @@ class Course:
         if isinstance(error, UsageError) and not self.failover.attempts:
             self._began = None  # what the question itself lacks is found out before it is sent
 
-    def note(self, rt: Runtime) -> None:
+    def note(self, app: App) -> None:
         """Write it down, unless the configuration says not to; two seconds at most."""
-        history = rt.history() if self._began is not None else None
+        history = app.history() if self._began is not None else None
         if history is None:
             return
         tried = [attempt for attempt in self._asked() if attempt.outcome != "passed over"]
@@ -236,7 +236,7 @@ class Course:
             )
         )
         if not history.close() and not history.dropped:
-            rt.out.detail("The usage history was busy: this request is not in it.")
+            app.out.detail("The usage history was busy: this request is not in it.")
 
     def _model(self) -> CallableModel:
         """The one that answered, else the one that was asked last."""

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
-    from portico.app import Runtime
+    from portico.app import App
     from portico.auth.health import Health
     from portico.store.records import Profile
     from portico.store.token_store import Snapshot
@@ -90,28 +90,28 @@ def add_logout(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser.set_defaults(handler=logout)
 
 
-def token_(args: argparse.Namespace, rt: Runtime) -> int:
+def token_(args: argparse.Namespace, app: App) -> int:
     """Print one access token and nothing else."""
     from portico.cli.auth_token import print_token
 
-    return print_token(args.profile, rt)
+    return print_token(args.profile, app)
 
 
-def list_(_args: argparse.Namespace, rt: Runtime) -> int:
+def list_(_args: argparse.Namespace, app: App) -> int:
     """List the profiles."""
-    return show_list(rt)
+    return show_list(app)
 
 
-def status_(args: argparse.Namespace, rt: Runtime) -> int:
+def status_(args: argparse.Namespace, app: App) -> int:
     """Say how each profile is."""
-    return show_status(rt, check=args.check)
+    return show_status(app, check=args.check)
 
 
-def logout(args: argparse.Namespace, rt: Runtime) -> int:
+def logout(args: argparse.Namespace, app: App) -> int:
     """Sign out of one profile or of all."""
     from portico.cli.logout import run_logout
 
-    return run_logout(args.profile, rt, all_profiles=args.all, yes=args.yes)
+    return run_logout(args.profile, app, all_profiles=args.all, yes=args.yes)
 
 
 _EPILOG = """examples:
@@ -140,7 +140,7 @@ def _add(
     name: str,
     summary: str,
     example: str,
-    handler: Callable[[argparse.Namespace, Runtime], int],
+    handler: Callable[[argparse.Namespace, App], int],
 ) -> argparse.ArgumentParser:
     epilog = f"example:\n  {{prog}} auth order {example}\n"
     parser = commands.add_parser(name, help=summary, description=f"{summary[:1].upper()}{summary[1:]}.", epilog=epilog)
@@ -149,56 +149,56 @@ def _add(
     return parser
 
 
-def get(args: argparse.Namespace, rt: Runtime) -> int:
+def get(args: argparse.Namespace, app: App) -> int:
     """Print the order."""
-    return _tell(_provider(args.provider, rt), rt)
+    return _tell(_provider(args.provider, app), app)
 
 
-def set_(args: argparse.Namespace, rt: Runtime) -> int:
+def set_(args: argparse.Namespace, app: App) -> int:
     """Write the order."""
     from portico.errors import UsageError
 
-    provider = _provider(args.provider, rt)
+    provider = _provider(args.provider, app)
     if not args.profiles:
-        raise UsageError("usage", "Missing profile ids.", hint=f"Give one or more of: {', '.join(_of(provider, rt)) or 'none'}")
+        raise UsageError("usage", "Missing profile ids.", hint=f"Give one or more of: {', '.join(_of(provider, app)) or 'none'}")
     order = list(dict.fromkeys(args.profiles))
     for id in order:
-        _check(id, provider, rt)
-    rt.settings.file.edit(lambda document: document.set(("auth", "order", provider), [*order]))
-    rt.reload_config()
-    left_out = [id for id in _of(provider, rt) if id not in order]
+        _check(id, provider, app)
+    app.settings.file.edit(lambda document: document.set(("auth", "order", provider), [*order]))
+    app.reload_config()
+    left_out = [id for id in _of(provider, app) if id not in order]
     if left_out:
-        rt.out.note(f"Not used while this order stands: {', '.join(left_out)}")
-    return _tell(provider, rt)
+        app.out.note(f"Not used while this order stands: {', '.join(left_out)}")
+    return _tell(provider, app)
 
 
-def clear(args: argparse.Namespace, rt: Runtime) -> int:
+def clear(args: argparse.Namespace, app: App) -> int:
     """Take the order away."""
-    provider = _provider(args.provider, rt)
+    provider = _provider(args.provider, app)
     path = ("auth", "order", provider)
-    rt.settings.file.edit(lambda document: document.unset(path) if document.has(path) else document)
-    rt.reload_config()
-    if not rt.out.is_json:
-        rt.out.line("Cleared the order.")
-    return _tell(provider, rt)
+    app.settings.file.edit(lambda document: document.unset(path) if document.has(path) else document)
+    app.reload_config()
+    if not app.out.is_json:
+        app.out.line("Cleared the order.")
+    return _tell(provider, app)
 
 
-def _tell(provider: str, rt: Runtime) -> int:
+def _tell(provider: str, app: App) -> int:
     from portico.errors import ExitCode
 
-    order = rt.config.config.auth.order.get(provider)
-    if rt.out.is_json:
-        value = {"provider": provider, "config": str(rt.paths.config), "order": None if order is None else list(order)}
-        rt.out.json({**value, "profiles": _of(provider, rt)})
+    order = app.config.config.auth.order.get(provider)
+    if app.out.is_json:
+        value = {"provider": provider, "config": str(app.paths.config), "order": None if order is None else list(order)}
+        app.out.json({**value, "profiles": _of(provider, app)})
         return ExitCode.OK
-    rt.out.line(f"Provider: {provider}")
-    rt.out.line(f"Config: {rt.paths.config}")
-    rt.out.line(f"Sign-ins: {', '.join(_of(provider, rt)) or '(none)'}")
-    rt.out.line(f"Order: {', '.join(order) if order else '(none)'}")
+    app.out.line(f"Provider: {provider}")
+    app.out.line(f"Config: {app.paths.config}")
+    app.out.line(f"Sign-ins: {', '.join(_of(provider, app)) or '(none)'}")
+    app.out.line(f"Order: {', '.join(order) if order else '(none)'}")
     return ExitCode.OK
 
 
-def _provider(asked: str | None, rt: Runtime) -> str:
+def _provider(asked: str | None, app: App) -> str:
     """The id behind `asked`, which may be an alias.
 
     Raises:
@@ -206,13 +206,13 @@ def _provider(asked: str | None, rt: Runtime) -> str:
     """
     from portico.errors import UsageError
 
-    used = sorted({profile.provider for profile in rt.token_store.profiles()})
+    used = sorted({profile.provider for profile in app.token_store.profiles()})
     if asked is None:
         raise UsageError("usage", "Missing --provider.", hint=f"Give --provider {'|'.join(used) or 'ID'}.")
-    config = rt.config.config
+    config = app.config.config
     if asked in used or asked in config.auth.order:
         return asked
-    specs = {spec.id: spec for spec in rt.plugins.providers()}
+    specs = {spec.id: spec for spec in app.plugins.providers()}
     aliases = {alias: spec.id for spec in specs.values() for alias in spec.aliases}
     if aliases.get(asked) in used:  # a built-in provider may have the alias's name, and no sign-in of its own
         return aliases[asked]
@@ -226,17 +226,17 @@ def _provider(asked: str | None, rt: Runtime) -> str:
     raise UsageError("unknown-provider", f"Unknown provider: {asked}", hint=hint)
 
 
-def _of(provider: str, rt: Runtime) -> list[str]:
-    return [profile.id for profile in rt.token_store.profiles() if profile.provider == provider]
+def _of(provider: str, app: App) -> list[str]:
+    return [profile.id for profile in app.token_store.profiles() if profile.provider == provider]
 
 
-def _check(id: str, provider: str, rt: Runtime) -> None:
+def _check(id: str, provider: str, app: App) -> None:
     from portico.errors import UsageError
 
-    profile = rt.token_store.get(id)
+    profile = app.token_store.get(id)
     if profile is None:
-        hint = f"Sign-ins of {provider}: {', '.join(_of(provider, rt)) or 'none'}"
-        raise UsageError("profile-not-found", f'Auth profile "{id}" not found in {rt.paths.index}.', hint=hint)
+        hint = f"Sign-ins of {provider}: {', '.join(_of(provider, app)) or 'none'}"
+        raise UsageError("profile-not-found", f'Auth profile "{id}" not found in {app.paths.index}.', hint=hint)
     if profile.provider != provider:
         raise UsageError("wrong-provider", f'Auth profile "{id}" is for {profile.provider}, not {provider}.')
 
@@ -244,27 +244,27 @@ def _check(id: str, provider: str, rt: Runtime) -> None:
 DAMAGED: Final = "damaged"  # its entry in the index, that is: nothing more is known
 
 
-def show_list(rt: Runtime) -> int:
+def show_list(app: App) -> int:
     """`auth list`: one row per profile; with `--verbose` also store, service and user."""
-    _check_config(rt)
-    finish_pending(rt)
-    index = rt.token_store.snapshot()
-    used = in_use(index, rt)
-    if rt.out.is_json:
-        rt.out.json({"profiles": all_as_json(index, rt, verbose=rt.out.verbose)})
+    _check_config(app)
+    finish_pending(app)
+    index = app.token_store.snapshot()
+    used = in_use(index, app)
+    if app.out.is_json:
+        app.out.json({"profiles": all_as_json(index, app, verbose=app.out.verbose)})
     elif not index.profiles and not index.damaged:
-        say_signed_out(rt)
-    elif rt.out.verbose:
+        say_signed_out(app)
+    elif app.out.verbose:
         for profile in index.profiles:
-            _show_one(profile, used, rt)
+            _show_one(profile, used, app)
         for id in index.damaged:
-            rt.out.line(f"{id}\n  {'status':<10} {DAMAGED}")
+            app.out.line(f"{id}\n  {'status':<10} {DAMAGED}")
     else:
-        _show_table(index, used, rt)
+        _show_table(index, used, app)
     return ExitCode.OK
 
 
-def in_use(index: Snapshot, rt: Runtime) -> frozenset[str] | None:
+def in_use(index: Snapshot, app: App) -> frozenset[str] | None:
     """The sign-ins that are used where nobody says which; None where the config's base would have a say and cannot be used.
 
     Raises:
@@ -272,61 +272,61 @@ def in_use(index: Snapshot, rt: Runtime) -> frozenset[str] | None:
     """
     from portico.models.loader import ModelLoader
 
-    if rt.settings.fault is not None:
+    if app.settings.fault is not None:
         return None
-    return ModelLoader(rt.config.config, (), index.profiles, rt.config.env).in_use()
+    return ModelLoader(app.config.config, (), index.profiles, app.config.env).in_use()
 
 
 def _is_used(profile: Profile, used: frozenset[str] | None) -> str:
     return "?" if used is None else "yes" if profile.id in used else "no"
 
 
-def _check_config(rt: Runtime) -> None:
-    if rt.options.config is not None and not rt.paths.config.exists():
-        raise ConfigError("config-missing", f"Config path not found: {rt.paths.config}")
+def _check_config(app: App) -> None:
+    if app.options.config is not None and not app.paths.config.exists():
+        raise ConfigError("config-missing", f"Config path not found: {app.paths.config}")
 
 
-def _show_table(index: Snapshot, used: frozenset[str] | None, rt: Runtime) -> None:
+def _show_table(index: Snapshot, used: frozenset[str] | None, app: App) -> None:
     rows = [
         [
             profile.id,
             profile.region,
-            condition(profile, rt),
-            expiry(profile, rt),
+            condition(profile, app),
+            expiry(profile, app),
             _is_used(profile, used),
         ]
         for profile in index.profiles
     ]
     rows += [[id, "?", DAMAGED, "?", "no"] for id in index.damaged]
-    rt.out.table(["Profile", "Region", "Status", "Access token", "In use"], rows)
+    app.out.table(["Profile", "Region", "Status", "Access token", "In use"], rows)
 
 
-def say_signed_out(rt: Runtime) -> None:
+def say_signed_out(app: App) -> None:
     """Say that nobody is signed in here, and how to sign in."""
-    rt.out.note(f"{SIGNED_OUT} {sign_in()}".replace("{prog}", rt.program))
+    app.out.note(f"{SIGNED_OUT} {sign_in()}".replace("{prog}", app.program))
 
 
-def now(rt: Runtime) -> int:
+def now(app: App) -> int:
     """Wall ms."""
-    return rt.clock.wall_ms()
+    return app.clock.wall_ms()
 
 
-def condition(profile: Profile, rt: Runtime) -> str:
+def condition(profile: Profile, app: App) -> str:
     """One word, or few: as `auth.health` sums it up."""
-    return health_now(profile, rt.clock).word
+    return health_now(profile, app.clock).word
 
 
-def expiry(profile: Profile, rt: Runtime) -> str:
+def expiry(profile: Profile, app: App) -> str:
     """When the access token ends, in words."""
-    words = in_words(profile.expires_at, own_time(profile, rt.clock))
+    words = in_words(profile.expires_at, own_time(profile, app.clock))
     return words if words.startswith(("expired", "as long")) else f"expires in {words}"
 
 
-def _show_one(profile: Profile, used: frozenset[str] | None, rt: Runtime) -> None:
-    place = rt.local_store().place(profile.id)
+def _show_one(profile: Profile, used: frozenset[str] | None, app: App) -> None:
+    place = app.local_store().place(profile.id)
     account = profile if isinstance(profile, OAuthProfile) else None
     fields = {
-        "status": f"{condition(profile, rt)}, access token {expiry(profile, rt)}",
+        "status": f"{condition(profile, app)}, access token {expiry(profile, app)}",
         "in use": _is_used(profile, used),
         "region": profile.region,
         "API base": profile.api_base,
@@ -339,26 +339,26 @@ def _show_one(profile: Profile, used: frozenset[str] | None, rt: Runtime) -> Non
         "signed in": iso(profile.created_at),
         "refreshed": iso(profile.refreshed_at) if profile.refreshed_at is not None else "never",
     }
-    rt.out.line(profile.id)
+    app.out.line(profile.id)
     for name, value in fields.items():
-        rt.out.line(f"  {name:<10} {value}")
+        app.out.line(f"  {name:<10} {value}")
 
 
-def all_as_json(index: Snapshot, rt: Runtime, *, verbose: bool) -> list[dict[str, object]]:
+def all_as_json(index: Snapshot, app: App, *, verbose: bool) -> list[dict[str, object]]:
     """Every profile, and then the damaged ones."""
     damaged: list[dict[str, object]] = [{"id": id, "status": DAMAGED} for id in index.damaged]
-    used = in_use(index, rt)
+    used = in_use(index, app)
     shown = [(profile, None if used is None else profile.id in used) for profile in index.profiles]
-    return [{**_list_as_json(profile, rt, verbose=verbose), "inUse": is_used} for profile, is_used in shown] + damaged
+    return [{**_list_as_json(profile, app, verbose=verbose), "inUse": is_used} for profile, is_used in shown] + damaged
 
 
-def _list_as_json(profile: Profile, rt: Runtime, *, verbose: bool) -> dict[str, object]:
+def _list_as_json(profile: Profile, app: App, *, verbose: bool) -> dict[str, object]:
     value: dict[str, object] = {
         "id": profile.id,
         "provider": profile.provider,
         "type": profile.type,
         "region": profile.region,
-        "status": condition(profile, rt),
+        "status": condition(profile, app),
         "expiresAt": profile.expires_at,
         "hasRefresh": profile.has_refresh,
         "store": profile.store,
@@ -366,7 +366,7 @@ def _list_as_json(profile: Profile, rt: Runtime, *, verbose: bool) -> dict[str, 
     if profile.failure is not None:
         value["failure"] = {"id": profile.failure.id, "message": profile.failure.message, "terminal": profile.failure.terminal}
     if verbose:
-        place = rt.local_store().place(profile.id)
+        place = app.local_store().place(profile.id)
         account = profile if isinstance(profile, OAuthProfile) else None
         value |= {"apiBase": profile.api_base, "issuer": account.issuer if account is not None else ""}
         value |= {"clientId": account.client_id if account is not None else ""}
@@ -388,31 +388,31 @@ class Trouble:
     error: PorticoError
 
 
-def show_status(rt: Runtime, *, check: bool = False) -> int:
+def show_status(app: App, *, check: bool = False) -> int:
     """Say how each account is.
 
     Returns:
         3 if there is none, or one needs a new sign-in; 7 if the store does not give the tokens back; 9 if a plugin that is needed
         cannot be used. With `check` also 12 if one ends within 24 hours and cannot be refreshed; the keyring may then ask.
     """
-    index = rt.token_store.snapshot()
-    unusable = _unusable(index, rt, may_ask=check)
-    code = _code(index, unusable, rt, check=check)
-    warning = shared_folder_warning(rt.paths.state)
+    index = app.token_store.snapshot()
+    unusable = _unusable(index, app, may_ask=check)
+    code = _code(index, unusable, app, check=check)
+    warning = shared_folder_warning(app.paths.state)
     if warning is not None:
-        rt.out.warn(warning)
-    if rt.out.is_json:
+        app.out.warn(warning)
+    if app.out.is_json:
         warnings = [] if warning is None else [warning]
-        profiles = _status_as_json(index, unusable, rt)
-        rt.out.json({"signedIn": bool(index.profiles), "exitCode": code, "profiles": profiles, "warnings": warnings})
+        profiles = _status_as_json(index, unusable, app)
+        app.out.json({"signedIn": bool(index.profiles), "exitCode": code, "profiles": profiles, "warnings": warnings})
     elif not index.profiles and not index.damaged:
-        say_signed_out(rt)
+        say_signed_out(app)
     else:
-        used = (in_use(index, rt) if len(index.profiles) > 1 else None) or frozenset()
+        used = (in_use(index, app) if len(index.profiles) > 1 else None) or frozenset()
         for profile in index.profiles:
-            _say(profile, unusable.get(profile.id), rt, in_use=profile.id in used)
+            _say(profile, unusable.get(profile.id), app, in_use=profile.id in used)
         for id in index.damaged:
-            rt.out.line(f"{id}: {DAMAGED}\n  to do         delete its tokens: {rt.program} auth logout {id}")
+            app.out.line(f"{id}: {DAMAGED}\n  to do         delete its tokens: {app.program} auth logout {id}")
     return code
 
 
@@ -429,8 +429,8 @@ def advice(profile: Profile, health: Health) -> str | None:
     return None
 
 
-def _code(index: Snapshot, unusable: dict[str, Trouble], rt: Runtime, *, check: bool) -> int:
-    code = ExitCode.SIGN_IN_NEEDED if index.damaged else check_code(index.profiles, rt.clock)
+def _code(index: Snapshot, unusable: dict[str, Trouble], app: App, *, check: bool) -> int:
+    code = ExitCode.SIGN_IN_NEEDED if index.damaged else check_code(index.profiles, app.clock)
     if code == ExitCode.SIGN_IN_NEEDED:
         return code
     codes = {trouble.error.exit_code for trouble in unusable.values()}
@@ -439,19 +439,21 @@ def _code(index: Snapshot, unusable: dict[str, Trouble], rt: Runtime, *, check: 
     return code if check else ExitCode.OK
 
 
-def _unusable(index: Snapshot, rt: Runtime, *, may_ask: bool) -> dict[str, Trouble]:
+def _unusable(index: Snapshot, app: App, *, may_ask: bool) -> dict[str, Trouble]:
     """The accounts that cannot be used, by id: for want of their plugin or of their tokens.
 
     With `may_ask` a keyring may open its window; a passphrase is never asked for.
     """
     found: dict[str, Trouble] = {}
-    store = local_token_store(rt.paths, passphrase=lambda: PassphraseSource(rt.env), env=rt.env, on_wait=rt.note, asks=may_ask)
+    store = local_token_store(
+        app.paths, passphrase=lambda: PassphraseSource(app.env), env=app.env, on_wait=app.note, asks=may_ask
+    )
     for profile in index.profiles:
         try:
             if profile.plugin:
-                rt.plugins.require(profile.plugin)
+                app.plugins.require(profile.plugin)
         except PorticoError as error:
-            found[profile.id] = Trouble("plugin off" if _is_off(profile.plugin, rt) else "plugin unusable", error)
+            found[profile.id] = Trouble("plugin off" if _is_off(profile.plugin, app) else "plugin unusable", error)
             continue
         try:
             store.read(profile.id)
@@ -460,21 +462,21 @@ def _unusable(index: Snapshot, rt: Runtime, *, may_ask: bool) -> dict[str, Troub
     return found
 
 
-def _is_off(plugin: str, rt: Runtime) -> bool:
+def _is_off(plugin: str, app: App) -> bool:
     try:
-        return not rt.plugins.find(plugin).enabled
+        return not app.plugins.find(plugin).enabled
     except PorticoError:
         return False
 
 
-def _say(profile: Profile, trouble: Trouble | None, rt: Runtime, *, in_use: bool) -> None:
-    health = health_now(profile, rt.clock)
+def _say(profile: Profile, trouble: Trouble | None, app: App, *, in_use: bool) -> None:
+    health = health_now(profile, app.clock)
     word = trouble.word if trouble is not None and health.exit_code != ExitCode.SIGN_IN_NEEDED else health.word
-    rt.out.line(f"{profile.id}: {word}{' (in use)' if in_use else ''}")
+    app.out.line(f"{profile.id}: {word}{' (in use)' if in_use else ''}")
     fields = {
-        "access token": expiry(profile, rt),
-        "refresh": _refresh_words(profile, health, rt),
-        "last failure": _failure_words(profile, rt),
+        "access token": expiry(profile, app),
+        "refresh": _refresh_words(profile, health, app),
+        "last failure": _failure_words(profile, app),
         "region": f"{profile.region} ({profile.api_base})" if profile.region else profile.api_base,
         "store": _STORES[profile.store],
         "problem": str(trouble.error) if trouble is not None else None,
@@ -482,7 +484,7 @@ def _say(profile: Profile, trouble: Trouble | None, rt: Runtime, *, in_use: bool
     }
     for name, value in fields.items():
         if value is not None:
-            rt.out.line(f"  {name:<13} {value.replace('{prog}', rt.program)}")
+            app.out.line(f"  {name:<13} {value.replace('{prog}', app.program)}")
 
 
 def _to_do(profile: Profile, health: Health, trouble: Trouble | None) -> str | None:
@@ -492,32 +494,32 @@ def _to_do(profile: Profile, health: Health, trouble: Trouble | None) -> str | N
     return advice(profile, health)
 
 
-def _refresh_words(profile: Profile, health: Health, rt: Runtime) -> str:
+def _refresh_words(profile: Profile, health: Health, app: App) -> str:
     if health.refresh == "none":
         return "none: there is no refresh token"
-    last = "never so far" if profile.refreshed_at is None else _when(profile.refreshed_at, rt)
+    last = "never so far" if profile.refreshed_at is None else _when(profile.refreshed_at, app)
     end = profile.refresh_expires_at
-    until = "" if end is None else f"; the refresh token {'ended' if health.refresh == 'ended' else 'ends'}: {_when(end, rt)}"
+    until = "" if end is None else f"; the refresh token {'ended' if health.refresh == 'ended' else 'ends'}: {_when(end, app)}"
     return f"{health.refresh}; last successful: {last}{until}"
 
 
-def _failure_words(profile: Profile, rt: Runtime) -> str | None:
+def _failure_words(profile: Profile, app: App) -> str | None:
     if profile.failure is None:
         return None
     code = f" [{profile.failure.code}]" if profile.failure.code else ""
-    return f"{_when(profile.failure.at, rt)}: {profile.failure.message}{code}"
+    return f"{_when(profile.failure.at, app)}: {profile.failure.message}{code}"
 
 
-def _when(at_ms: int, rt: Runtime) -> str:
-    ago = in_words(at_ms, now(rt)).removeprefix("expired ")
+def _when(at_ms: int, app: App) -> str:
+    ago = in_words(at_ms, now(app)).removeprefix("expired ")
     return f"{iso(at_ms)} ({ago})"
 
 
-def _status_as_json(index: Snapshot, unusable: dict[str, Trouble], rt: Runtime) -> list[dict[str, object]]:
-    values = all_as_json(index, rt, verbose=True)
+def _status_as_json(index: Snapshot, unusable: dict[str, Trouble], app: App) -> list[dict[str, object]]:
+    values = all_as_json(index, app, verbose=True)
     for profile, value in zip(index.profiles, values, strict=False):  # the damaged ones come after
-        own = own_time(profile, rt.clock)
-        health = health_now(profile, rt.clock)
+        own = own_time(profile, app.clock)
+        health = health_now(profile, app.clock)
         trouble = unusable.get(profile.id)
         what = _to_do(profile, health, trouble)
         value["access"] = health.access
@@ -526,10 +528,10 @@ def _status_as_json(index: Snapshot, unusable: dict[str, Trouble], rt: Runtime) 
         value["lastRefreshAt"] = profile.refreshed_at
         value["refreshExpiresAt"] = profile.refresh_expires_at
         value["lastFailure"] = None if profile.failure is None else _failure_json(profile)
-        value["advice"] = what.replace("{prog}", rt.program) if what is not None else None
+        value["advice"] = what.replace("{prog}", app.program) if what is not None else None
         if trouble is not None:
             kind = "storeError" if trouble.word == _UNREADABLE else "pluginError"
-            value[kind] = trouble.error.as_json(rt.program)
+            value[kind] = trouble.error.as_json(app.program)
             if health.exit_code != ExitCode.SIGN_IN_NEEDED:
                 value["status"] = trouble.word
     return values

@@ -7,7 +7,7 @@ if TYPE_CHECKING:
     import argparse
 
     from portico.accounts.imports import Candidate, Findings, ImportRequest, Retired, Takeover, Unreadable
-    from portico.app import Runtime
+    from portico.app import App
 
 TOOLS = ("openclaw", "mmx", "hermes", "opencode")
 _EPILOG = """examples:
@@ -49,7 +49,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(handler=import_, remove_source=None)
 
 
-def import_(args: argparse.Namespace, rt: Runtime) -> int:
+def import_(args: argparse.Namespace, app: App) -> int:
     """Take over what is found."""
     from portico.accounts import imports
     from portico.errors import ExitCode
@@ -64,42 +64,42 @@ def import_(args: argparse.Namespace, rt: Runtime) -> int:
         yes=args.yes,
         remove_source=args.remove_source,
     )
-    warnings = imports.warnings(rt)
+    warnings = imports.warnings(app)
     for warning in warnings:
-        rt.out.note(warning)
-    found = imports.find(rt, request)
-    passed_over = _passed_over(found, rt)
-    takeovers = imports.check(rt, request, found.candidates)
+        app.out.note(warning)
+    found = imports.find(app, request)
+    passed_over = _passed_over(found, app)
+    takeovers = imports.check(app, request, found.candidates)
     for takeover in takeovers:
-        rt.out.note(f"{'Would take over' if request.dry_run else 'Found'}: {_words(takeover, rt)}")
+        app.out.note(f"{'Would take over' if request.dry_run else 'Found'}: {_words(takeover, app)}")
     if request.dry_run:
-        if rt.out.is_json:
+        if app.out.is_json:
             would = [_as_json(each, None) for each in takeovers]
-            rt.out.json({"dryRun": True, "found": would, **passed_over, "warnings": warnings})
+            app.out.json({"dryRun": True, "found": would, **passed_over, "warnings": warnings})
         return ExitCode.OK
-    rt.out.note(_EXPLANATION.format(program=rt.program))
-    if not request.yes and not rt.prompter.confirm("Take over?", flag="--yes", default=True):
-        rt.out.note("Nothing was changed.")
+    app.out.note(_EXPLANATION.format(program=app.program))
+    if not request.yes and not app.prompter.confirm("Take over?", flag="--yes", default=True):
+        app.out.note("Nothing was changed.")
         return ExitCode.OK
-    done = [_as_json(takeover, _carry_out(takeover, request, rt)) for takeover in takeovers]
-    if rt.out.is_json:
-        rt.out.json({"imported": done, **passed_over, "warnings": warnings})
+    done = [_as_json(takeover, _carry_out(takeover, request, app)) for takeover in takeovers]
+    if app.out.is_json:
+        app.out.json({"imported": done, **passed_over, "warnings": warnings})
     spent = any(each["source"] == "changed" for each in done)
     return ExitCode.SIGN_IN_NEEDED if spent else ExitCode.OK
 
 
-def _passed_over(found: Findings, rt: Runtime) -> dict[str, object]:
+def _passed_over(found: Findings, app: App) -> dict[str, object]:
     """Say what nothing is taken from; the same as members of a `--json` answer."""
     from portico.accounts.imports import why_retired
 
     for each in found.retired:
-        rt.out.note(f"Retired: {each.path} ({why_retired(each, rt.clock.wall_ms())}). Nothing is taken from it.")
+        app.out.note(f"Retired: {each.path} ({why_retired(each, app.clock.wall_ms())}). Nothing is taken from it.")
     for older in found.older:
-        rt.out.note(_why_older(older, found, rt))
+        app.out.note(_why_older(older, found, app))
     for ended in found.ended:
-        rt.out.note(_why_ended(ended, rt))
+        app.out.note(_why_ended(ended, app))
     for unread in found.unreadable:
-        rt.out.warn(f"Not read: {unread.path} ({unread.error.why}). {_what_is_missed(unread, found)}")
+        app.out.warn(f"Not read: {unread.path} ({unread.error.why}). {_what_is_missed(unread, found)}")
     return {
         "retired": [_retired_as_json(each) for each in found.retired],
         "older": [_older_as_json(each) for each in found.older],
@@ -108,7 +108,7 @@ def _passed_over(found: Findings, rt: Runtime) -> dict[str, object]:
     }
 
 
-def _carry_out(takeover: Takeover, request: ImportRequest, rt: Runtime) -> str:
+def _carry_out(takeover: Takeover, request: ImportRequest, app: App) -> str:
     """Store, and then what becomes of the other copy: `removed`, `not-erased`, `kept`, `gone` or `changed`."""
     from portico.accounts import imports
     from portico.accounts.view import id_in_use, in_use_after, summary_lines
@@ -116,48 +116,48 @@ def _carry_out(takeover: Takeover, request: ImportRequest, rt: Runtime) -> str:
 
     profile = takeover.profile
     if takeover.present:
-        rt.out.note(f"{profile.id}: stored already")
+        app.out.note(f"{profile.id}: stored already")
     else:
-        before = id_in_use(rt, profile.provider)
-        stored = imports.keep(rt, takeover, chosen=request.store)
-        rt.out.note(f"{profile.id}: stored in {'the OS keyring' if stored.store == 'keyring' else 'a sealed file'}")
-        for line in summary_lines(in_use_after(rt, stored, before), stored, rt.program):
-            rt.out.note(line)
+        before = id_in_use(app, profile.provider)
+        stored = imports.keep(app, takeover, chosen=request.store)
+        app.out.note(f"{profile.id}: stored in {'the OS keyring' if stored.store == 'keyring' else 'a sealed file'}")
+        for line in summary_lines(in_use_after(app, stored, before), stored, app.program):
+            app.out.note(line)
     candidate = takeover.candidate
-    if not _wants_removal(candidate, request, rt):
+    if not _wants_removal(candidate, request, app):
         holds = f"{_and(candidate)} still hold{'' if candidate.copies else 's'} it"
-        rt.out.warn(f"{holds}: sign out in {candidate.importer.label} before it refreshes.")
+        app.out.warn(f"{holds}: sign out in {candidate.importer.label} before it refreshes.")
         return "kept"
     outcome = imports.remove(candidate)
     if outcome == "changed":
-        rt.out.warn(
+        app.out.warn(
             f"{candidate.importer.label} has refreshed meanwhile, so what was taken over is spent; its file was left alone."
         )
         # `--replace` revokes what was taken over, and with it perhaps the tokens that the tool has now (RFC 7009, 2.1).
-        rt.out.warn(f"  Sign in again: {new_tokens(profile).replace('{prog}', rt.program)}")
-        rt.out.warn(f"  {candidate.importer.label} may have to be signed in again as well after that.")
+        app.out.warn(f"  Sign in again: {new_tokens(profile).replace('{prog}', app.program)}")
+        app.out.warn(f"  {candidate.importer.label} may have to be signed in again as well after that.")
     else:
-        rt.out.note(f"{_and(candidate)}: that sign-in is {'no longer there' if outcome == 'gone' else 'taken out'}")
+        app.out.note(f"{_and(candidate)}: that sign-in is {'no longer there' if outcome == 'gone' else 'taken out'}")
     if outcome == "not-erased":
         label = candidate.importer.label
-        rt.out.warn(f"{label} has it open, and until it is closed the old tokens can be read in that file. End {label}.")
+        app.out.warn(f"{label} has it open, and until it is closed the old tokens can be read in that file. End {label}.")
     return outcome
 
 
-def _wants_removal(candidate: Candidate, request: ImportRequest, rt: Runtime) -> bool:
+def _wants_removal(candidate: Candidate, request: ImportRequest, app: App) -> bool:
     if request.remove_source is not None:
         return request.remove_source
-    if request.yes or not rt.prompter.interactive:
+    if request.yes or not app.prompter.interactive:
         return False
     question = f"Remove {candidate.importer.label}'s copy from {_and(candidate)}? {candidate.importer.label} is then signed out."
-    return rt.prompter.confirm(question, flag="--remove-source", default=False)
+    return app.prompter.confirm(question, flag="--remove-source", default=False)
 
 
-def _words(takeover: Takeover, rt: Runtime) -> str:
+def _words(takeover: Takeover, app: App) -> str:
     from portico.accounts.view import in_words
 
     candidate, profile = takeover.candidate, takeover.profile
-    until = in_words(profile.expires_at, rt.clock.wall_ms())
+    until = in_words(profile.expires_at, app.clock.wall_ms())
     lasting = until if until.startswith("expired") else f"good for {until}"
     refresh = "with a refresh token" if profile.has_refresh else "without a refresh token"
     already = "; stored already" if takeover.present else ""
@@ -171,10 +171,10 @@ def _and(candidate: Candidate) -> str:
     return " and ".join(map(str, candidate.paths))
 
 
-def _why_older(candidate: Candidate, found: Findings, rt: Runtime) -> str:
+def _why_older(candidate: Candidate, found: Findings, app: App) -> str:
     from portico.accounts.view import in_words
 
-    at_ms, words = candidate.credential.expires_at, in_words(candidate.credential.expires_at, rt.clock.wall_ms())
+    at_ms, words = candidate.credential.expires_at, in_words(candidate.credential.expires_at, app.clock.wall_ms())
     ends = "ends at an unknown time" if at_ms is None else words if words.startswith("expired") else f"ends in {words}"
     why = (
         f"Older: {_and(candidate)} (its access token {ends}, and another of the same name is newer: it may be a copy, whose "
@@ -182,16 +182,16 @@ def _why_older(candidate: Candidate, found: Findings, rt: Runtime) -> str:
     )
     if candidate.path in {path for each in found.candidates for path in each.paths}:
         return why  # naming the file would find the newer one again
-    return f"{why} If it is an account of its own:\n  {_by_its_path(candidate, rt)}"
+    return f"{why} If it is an account of its own:\n  {_by_its_path(candidate, app)}"
 
 
-def _why_ended(candidate: Candidate, rt: Runtime) -> str:
+def _why_ended(candidate: Candidate, app: App) -> str:
     from portico.accounts.view import in_words
 
-    words = in_words(candidate.credential.expires_at, rt.clock.wall_ms())
+    words = in_words(candidate.credential.expires_at, app.clock.wall_ms())
     return (
         f"Ended: {_and(candidate)} (its access token {words}, and a newer sign-in may be in a file that cannot be read). Nothing "
-        f"is taken from it. If it is an account of its own:\n  {_by_its_path(candidate, rt)}"
+        f"is taken from it. If it is an account of its own:\n  {_by_its_path(candidate, app)}"
     )
 
 
@@ -201,8 +201,8 @@ def _what_is_missed(unread: Unreadable, found: Findings) -> str:
     return f"{unread.importer.label} may be signed in too: nothing was looked for in it."
 
 
-def _by_its_path(candidate: Candidate, rt: Runtime) -> str:
-    return f"{rt.program} auth import --from {candidate.importer.name} --path {candidate.path}"
+def _by_its_path(candidate: Candidate, app: App) -> str:
+    return f"{app.program} auth import --from {candidate.importer.name} --path {candidate.path}"
 
 
 def _older_as_json(candidate: Candidate) -> dict[str, object]:

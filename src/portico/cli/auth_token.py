@@ -8,31 +8,31 @@ from portico.store.profiles import named_profile, not_signed_in
 
 TYPE_CHECKING = False  # `typing` is a visible part of what a fresh token costs
 if TYPE_CHECKING:
-    from portico.app import Runtime
+    from portico.app import App
     from portico.models.loader import ModelLoader
     from portico.secret import Secret
     from portico.store.records import Profile
 
 
-def print_token(asked: str | None, rt: Runtime) -> int:
+def print_token(asked: str | None, app: App) -> int:
     """Print the access token of `asked`, or of the profile that the default model uses; with `--json` also when it ends.
 
     Raises:
         SignInNeeded: there is none; nothing has been printed.
     """
-    profile = pick_profile(asked, rt)
-    token, expires_at = _fresh(profile, rt) or _refreshed(profile, rt)
-    Uses(rt.paths, rt.clock).note(profile.id)
-    if rt.out.stdout is not None and rt.out.stdout.isatty():
-        rt.out.note("This is a credential, and it stays in the terminal's scrollback: give it to a tool, and paste it nowhere.")
-    if rt.out.is_json:
-        rt.out.json({"profile": profile.id, "token": token.reveal(), "expiresAt": expires_at})
+    profile = pick_profile(asked, app)
+    token, expires_at = _fresh(profile, app) or _refreshed(profile, app)
+    Uses(app.paths, app.clock).note(profile.id)
+    if app.out.stdout is not None and app.out.stdout.isatty():
+        app.out.note("This is a credential, and it stays in the terminal's scrollback: give it to a tool, and paste it nowhere.")
+    if app.out.is_json:
+        app.out.json({"profile": profile.id, "token": token.reveal(), "expiresAt": expires_at})
     else:
-        rt.out.exact(token.reveal())
+        app.out.exact(token.reveal())
     return ExitCode.OK
 
 
-def pick_profile(asked: str | None, rt: Runtime) -> Profile:
+def pick_profile(asked: str | None, app: App) -> Profile:
     """The profile of this id, or the only one, or the default model's.
 
     Raises:
@@ -40,7 +40,7 @@ def pick_profile(asked: str | None, rt: Runtime) -> Profile:
         StoreError: `profile-damaged`.
         UsageError: `which-profile`, where nothing decides between several.
     """
-    index = rt.token_store.snapshot()
+    index = app.token_store.snapshot()
     profiles = {profile.id: profile for profile in index.profiles}
     wanted = asked if asked is not None or profiles else next(iter(index.damaged), None)
     if wanted is not None:
@@ -48,47 +48,47 @@ def pick_profile(asked: str | None, rt: Runtime) -> Profile:
     profiles = {id: profile for id, profile in profiles.items() if not profile.sign_out_unfinished}
     if not profiles:
         raise not_signed_in(None, [])
-    return next(iter(profiles.values())) if len(profiles) == 1 else _of_default_model(profiles, rt)
+    return next(iter(profiles.values())) if len(profiles) == 1 else _of_default_model(profiles, app)
 
 
-def _of_default_model(profiles: dict[str, Profile], rt: Runtime) -> Profile:
+def _of_default_model(profiles: dict[str, Profile], app: App) -> Profile:
     from portico.models.loader import ModelLoader
 
-    config = rt.config.config
-    loader = ModelLoader(config, (), tuple(profiles.values()), rt.config.env)
+    config = app.config.config
+    loader = ModelLoader(config, (), tuple(profiles.values()), app.config.env)
     if config.agents.primary is not None:
         provider = loader.catalog.providers.get(loader.catalog.expand(config.agents.primary).provider)
         profile = loader.profile_for(provider) if provider is not None else None
         if profile is not None:
-            say_which(loader, profile.id, rt)
+            say_which(loader, profile.id, app)
             return profile
     hint = "{prog} auth token " + "|".join(profiles)
     raise UsageError("which-profile", "There are several sign-ins, and the default model uses none of them.", hint=hint)
 
 
-def say_which(loader: ModelLoader, profile_id: str, rt: Runtime) -> None:
+def say_which(loader: ModelLoader, profile_id: str, app: App) -> None:
     """Name the sign-in that was taken, on stderr, where another could have been."""
     rivals = loader.rivals(profile_id)
     if rivals:
-        rt.out.note(f"Using {profile_id}, and not {' or '.join(rivals)}.")
+        app.out.note(f"Using {profile_id}, and not {' or '.join(rivals)}.")
 
 
-def _fresh(profile: Profile, rt: Runtime) -> tuple[Secret, int | None] | None:
+def _fresh(profile: Profile, app: App) -> tuple[Secret, int | None] | None:
     from portico.auth.freshness import is_usable, own_time, profile_due
 
-    now = own_time(profile, rt.clock)
+    now = own_time(profile, app.clock)
     if profile_due(profile, now) or not is_usable(profile.expires_at, now):
         return None
-    tokens = rt.token_store.read(profile.id).tokens
+    tokens = app.token_store.read(profile.id).tokens
     return (tokens.access, tokens.expires_at) if is_usable(tokens.expires_at, now) else None
 
 
-def _refreshed(profile: Profile, rt: Runtime) -> tuple[Secret, int | None]:
+def _refreshed(profile: Profile, app: App) -> tuple[Secret, int | None]:
     from portico.util import signals
 
     async def refresh() -> tuple[Secret, int | None]:
-        async with rt.http() as http:
-            token = await rt.broker(http).access(profile.id)
+        async with app.http() as http:
+            token = await app.broker(http).access(profile.id)
         return token.token, token.expires_at
 
     return signals.run(refresh())

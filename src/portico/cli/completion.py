@@ -13,7 +13,7 @@ from portico.errors import ExitCode
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from portico.app import Runtime
+    from portico.app import App
 
 _EXAMPLES = """examples:
   eval "$({prog} completion bash)"                                     in ~/.bashrc
@@ -50,13 +50,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(handler=completion, tells_trouble=False)
 
 
-def completion(args: argparse.Namespace, rt: Runtime) -> int:
+def completion(args: argparse.Namespace, app: App) -> int:
     """Print it."""
-    script = _SHELLS[args.shell](list(every_command(rt.program)), rt.program)
-    if rt.out.is_json:
-        rt.out.json({"shell": args.shell, "script": script})
+    script = _SHELLS[args.shell](list(every_command(app.program)), app.program)
+    if app.out.is_json:
+        app.out.json({"shell": args.shell, "script": script})
     else:
-        rt.out.write(script)
+        app.out.write(script)
     return ExitCode.OK
 
 

@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from portico.app import Runtime
+    from portico.app import App
     from portico.config.document import ConfigPath
     from portico.config.schema import Config
     from portico.config.sources import Effective, Origin, Stack
@@ -90,7 +90,7 @@ def _add(
     name: str,
     summary: str,
     example: str,
-    handler: Callable[[argparse.Namespace, Runtime], int] | str,
+    handler: Callable[[argparse.Namespace, App], int] | str,
 ) -> argparse.ArgumentParser:
     description = f"{summary[:1].upper()}{summary[1:]}."
     parser = commands.add_parser(name, help=summary, description=description, epilog=f"example:\n  {{prog}} {example}\n")
@@ -98,76 +98,76 @@ def _add(
     return parser
 
 
-def path(_args: argparse.Namespace, rt: Runtime) -> int:
+def path(_args: argparse.Namespace, app: App) -> int:
     """Print where the configuration file is, whether it exists or not."""
-    if rt.out.is_json:
-        rt.out.json({"path": str(rt.paths.config), "exists": rt.paths.config.exists()})
+    if app.out.is_json:
+        app.out.json({"path": str(app.paths.config), "exists": app.paths.config.exists()})
     else:
-        rt.out.exact(str(rt.paths.config))
+        app.out.exact(str(app.paths.config))
     return ExitCode.OK
 
 
-def get(args: argparse.Namespace, rt: Runtime) -> int:
+def get(args: argparse.Namespace, app: App) -> int:
     """Print one value; with `--verbose` also the file and line that it comes from."""
-    code = show(rt, args.path, reveal=args.reveal)
-    rt.tell_exposed()
+    code = show(app, args.path, reveal=args.reveal)
+    app.warn_if_exposed()
     return code
 
 
-def set_(args: argparse.Namespace, rt: Runtime) -> int:
+def set_(args: argparse.Namespace, app: App) -> int:
     """Set one value."""
-    code = set_value(rt, args.path, args.value, in_base=args.write_base)
-    rt.tell_exposed()
+    code = set_value(app, args.path, args.value, in_base=args.write_base)
+    app.warn_if_exposed()
     return code
 
 
-def insert(args: argparse.Namespace, rt: Runtime) -> int:
+def insert(args: argparse.Namespace, app: App) -> int:
     """Put one element between two others."""
-    code = insert_value(rt, args.path, args.value, in_base=args.write_base)
-    rt.tell_exposed()
+    code = insert_value(app, args.path, args.value, in_base=args.write_base)
+    app.warn_if_exposed()
     return code
 
 
-def unset(args: argparse.Namespace, rt: Runtime) -> int:
+def unset(args: argparse.Namespace, app: App) -> int:
     """Remove one value."""
-    code = unset_value(rt, args.path, in_base=args.write_base)
-    rt.tell_exposed()
+    code = unset_value(app, args.path, in_base=args.write_base)
+    app.warn_if_exposed()
     return code
 
 
-def validate(_args: argparse.Namespace, rt: Runtime) -> int:
+def validate(_args: argparse.Namespace, app: App) -> int:
     """Name every problem; exit 9 where one is an error."""
-    return show_problems(rt)
+    return show_problems(app)
 
 
-def schema(_args: argparse.Namespace, rt: Runtime) -> int:
+def schema(_args: argparse.Namespace, app: App) -> int:
     """Print what the file may hold, as JSON Schema."""
     from portico.config.schema import json_schema
 
-    rt.out.json(json_schema())
+    app.out.json(json_schema())
     return ExitCode.OK
 
 
-def show_problems(rt: Runtime) -> int:
+def show_problems(app: App) -> int:
     """Print every problem of the files; the exit code says whether one is an error."""
-    rt.refuse_missing_config()
-    config = rt.paths.config
-    document = ConfigFile(config, rt.paths.locks).load()
+    app.refuse_missing_config()
+    config = app.paths.config
+    document = ConfigFile(config, app.paths.locks).load()
     files = checked(document)
     others = [*files.stack.others, *(path for path in (config.parent / MODELS_FILE, config.parent / DOTENV) if path.exists())]
-    problems = [*problems_of(rt, files), *misfit_problems(rt, files), *_beside(config.parent)]
+    problems = [*problems_of(app, files), *misfit_problems(app, files), *_beside(config.parent)]
     problems += exposed((config, *others))
     errors = sum(problem.level == "error" for problem in problems)
-    if rt.out.is_json:
+    if app.out.is_json:
         listed = [problem.as_json() for problem in problems]
-        rt.out.json({"path": str(config), "valid": not errors, "files": [*map(str, others)], "problems": listed})
+        app.out.json({"path": str(config), "valid": not errors, "files": [*map(str, others)], "problems": listed})
         return ExitCode.CONFIG if errors else ExitCode.OK
-    for line in _lines(problems, rt.program):
-        rt.out.line(line)
+    for line in _lines(problems, app.program):
+        app.out.line(line)
     if not errors:
         missing = "" if config.exists() else " It does not exist, which is the same as an empty one."
         beside = f" So is what it rests on: {', '.join(map(str, others))}." if others else ""
-        rt.out.line(f"{config} is valid.{missing}{beside}")
+        app.out.line(f"{config} is valid.{missing}{beside}")
     return ExitCode.CONFIG if errors else ExitCode.OK
 
 
@@ -196,15 +196,15 @@ def checked(document: Document) -> Checked:
     return Checked(stack, *examined(stack))
 
 
-def problems_of(rt: Runtime, files: Checked) -> list[Problem]:
+def problems_of(app: App, files: Checked) -> list[Problem]:
     """What is wrong in the files; plugins' own settings are looked at too."""
     from portico.plugins.manager import entry_problems
 
-    entries = entry_problems(files.stack.effective, files.config.plugins, paths=rt.paths, env=rt.env)
+    entries = entry_problems(files.stack.effective, files.config.plugins, paths=app.paths, env=app.env)
     return [*files.problems, *entries]
 
 
-def misfit_problems(rt: Runtime, files: Checked) -> Iterator[Problem]:
+def misfit_problems(app: App, files: Checked) -> Iterator[Problem]:
     """The base URLs that do not fit their provider's `api`, as far as plugins that are on know it.
 
     Two keys make up such a problem, of which an edit may change one after the other.
@@ -215,7 +215,7 @@ def misfit_problems(rt: Runtime, files: Checked) -> Iterator[Problem]:
     from portico.models.endpoints import misfits
     from portico.plugins.manager import PluginHost
 
-    specs = PluginHost(config.plugins, paths=rt.paths, env=rt.env).providers()
+    specs = PluginHost(config.plugins, paths=app.paths, env=app.env).providers()
     for block, found in misfits(config, specs):
         path: ConfigPath = (*block, "baseUrl")
         origin, message = effective.origin(path), f"{named(path)} {found.message}"
@@ -294,56 +294,56 @@ def is_secret_place(path: ConfigPath) -> bool:
     return name.lower().replace("_", "").replace("-", "").removesuffix("s").endswith(_SECRET_ENDINGS)
 
 
-def set_value(rt: Runtime, at: str, text: str, *, in_base: bool) -> int:
+def set_value(app: App, at: str, text: str, *, in_base: bool) -> int:
     """Set the value at `at`."""
     path = parse_path(at)
-    value = given_value(text, strict=rt.out.is_json)
+    value = given_value(text, strict=app.out.is_json)
 
     def edit(document: Document) -> Document:
         return document.set(path, value)
 
-    changed = _change(rt, path, edit, in_base=in_base, private=_is_secret(path, value), wanted=value)
+    changed = _change(app, path, edit, in_base=in_base, private=_is_secret(path, value), wanted=value)
     if not is_known(str(path[0])):
-        rt.out.warn(f"{rt.program}: `{path[0]}` is not a key that Portico knows; it has no effect.")
-    return _done(rt, changed, f"Updated {at}", f"{at} is set to that already", in_base=in_base)
+        app.out.warn(f"{app.program}: `{path[0]}` is not a key that Portico knows; it has no effect.")
+    return _done(app, changed, f"Updated {at}", f"{at} is set to that already", in_base=in_base)
 
 
-def insert_value(rt: Runtime, at: str, text: str, *, in_base: bool) -> int:
+def insert_value(app: App, at: str, text: str, *, in_base: bool) -> int:
     """Put a value into the array that `at` leads to, at its last index."""
     path = parse_path(at)
-    value = given_value(text, strict=rt.out.is_json)
+    value = given_value(text, strict=app.out.is_json)
 
     def edit(document: Document) -> Document:
         return document.insert(path, value)
 
-    changed = _change(rt, path, edit, in_base=in_base, private=_is_secret(path, value), wanted=value)
-    return _done(rt, changed, f"Inserted {at}", "", in_base=in_base)
+    changed = _change(app, path, edit, in_base=in_base, private=_is_secret(path, value), wanted=value)
+    return _done(app, changed, f"Inserted {at}", "", in_base=in_base)
 
 
-def unset_value(rt: Runtime, at: str, *, in_base: bool) -> int:
+def unset_value(app: App, at: str, *, in_base: bool) -> int:
     """Remove the value at `at`, and say what counts in its place."""
     path = parse_path(at)
     try:
-        changed = _change(rt, path, lambda document: document.unset(path), in_base=in_base)
+        changed = _change(app, path, lambda document: document.unset(path), in_base=in_base)
     except KeyError:
-        raise _nothing_to_unset(rt, at, path) from None
+        raise _nothing_to_unset(app, at, path) from None
     if is_secret_place(path):
-        rt.out.note(f"It is still in the older versions beside the file, {_target(rt, in_base=in_base).name}.bak and so on.")
-    effective = _effective(rt)
+        app.out.note(f"It is still in the older versions beside the file, {_target(app, in_base=in_base).name}.bak and so on.")
+    effective = _effective(app)
     if effective.has(path):
-        rt.out.note(f"What counts now is the value at {effective.origin(path)}.")
-    return _done(rt, changed, f"Removed {at}", "", in_base=in_base)
+        app.out.note(f"What counts now is the value at {effective.origin(path)}.")
+    return _done(app, changed, f"Removed {at}", "", in_base=in_base)
 
 
-def _change(rt: Runtime, path: ConfigPath, edit: Edit, *, in_base: bool, private: bool = False, wanted: JsonValue = None) -> bool:
+def _change(app: App, path: ConfigPath, edit: Edit, *, in_base: bool, private: bool = False, wanted: JsonValue = None) -> bool:
     """Edit the file; what would make an error in it is refused, errors it had before are no hindrance to mending them.
 
     `private`: a secret comes into it, and nobody else is to read or write it from then on.
     """
     if in_base:
-        changed = rt.settings.edit_base(edit, private=private)
-        rt.reload_config()
-        _say_what_counts(rt, path)
+        changed = app.settings.edit_base(edit, private=private)
+        app.reload_config()
+        _say_what_counts(app, path)
         return changed
 
     def checked_edit(document: Document) -> Document:
@@ -351,34 +351,34 @@ def _change(rt: Runtime, path: ConfigPath, edit: Edit, *, in_base: bool, private
         _refuse_elsewhere(before.stack.effective, path)
         changed = edit(document)
         after = checked(changed)
-        _refuse_new_errors(rt, document.name, before, after)
+        _refuse_new_errors(app, document.name, before, after)
         _refuse_without_effect(after.stack.effective, path, wanted)
         return changed
 
-    return ConfigFile(rt.paths.config, rt.paths.locks).edit(checked_edit, private=private)
+    return ConfigFile(app.paths.config, app.paths.locks).edit(checked_edit, private=private)
 
 
-def _say_what_counts(rt: Runtime, path: ConfigPath) -> None:
+def _say_what_counts(app: App, path: ConfigPath) -> None:
     """Of a value in the base: what keeps it from having an effect here."""
-    effective = _effective(rt)
+    effective = _effective(app)
     if any(path[: len(other)] == other for other in NOT_FROM_BASE):
-        rt.out.warn(f"{rt.program}: it is about OpenClaw's own programs, and has no effect on Portico.")
+        app.out.warn(f"{app.program}: it is about OpenClaw's own programs, and has no effect on Portico.")
     elif effective.has(path) and effective.origin(path).layer == "own":
-        rt.out.warn(f"{rt.program}: it has no effect here while {effective.origin(path)} says something else.")
+        app.out.warn(f"{app.program}: it has no effect here while {effective.origin(path)} says something else.")
 
 
-def _refuse_new_errors(rt: Runtime, name: str, before: Checked, after: Checked) -> None:
+def _refuse_new_errors(app: App, name: str, before: Checked, after: Checked) -> None:
     """Refuse what `after` would make an error; of a URL and a protocol that do not fit, the other may be changed next.
 
     Plugins are looked for only if the edit changes what they are asked about.
     """
     old, new = before.problems, after.problems
     if after.config.plugins != before.config.plugins:
-        old, new = problems_of(rt, before), problems_of(rt, after)
+        old, new = problems_of(app, before), problems_of(app, after)
     refuse_errors(f"{name} as it would be", _new(old, new))
     if (after.config.plugins, after.config.models) != (before.config.plugins, before.config.models):
-        for problem in _new(misfit_problems(rt, before), misfit_problems(rt, after)):
-            rt.out.warn(f"{rt.program}: {problem}")
+        for problem in _new(misfit_problems(app, before), misfit_problems(app, after)):
+            app.out.warn(f"{app.program}: {problem}")
 
 
 def _new(before: Iterable[Problem], after: Iterable[Problem]) -> list[Problem]:
@@ -415,14 +415,14 @@ def _included_part(effective: Effective, path: ConfigPath) -> Origin:
     return next((place for place in places if place.file != effective.document.name), effective.origin(path))
 
 
-def _nothing_to_unset(rt: Runtime, at: str, path: ConfigPath) -> Exception:
-    effective = _effective(rt)
-    return stands_elsewhere(rt, path, f"`{at}`") if effective.has(path) else not_found(at, effective.value())
+def _nothing_to_unset(app: App, at: str, path: ConfigPath) -> Exception:
+    effective = _effective(app)
+    return stands_elsewhere(app, path, f"`{at}`") if effective.has(path) else not_found(at, effective.value())
 
 
-def stands_elsewhere(rt: Runtime, path: ConfigPath, what: str) -> ConfigError:
+def stands_elsewhere(app: App, path: ConfigPath, what: str) -> ConfigError:
     """The error of a value that cannot be taken out of the own file, because it stands in the base or in an included file."""
-    stack = _stack(rt)
+    stack = _stack(app)
     # `--write-base` writes the base alone, and none of the files that it includes.
     in_base = stack.base is not None and stack.base.has(path)
     hint = f"{{prog}} config unset --write-base {quote(format_path(path))}" if in_base else "take it out of that file"
@@ -434,36 +434,36 @@ def _is_secret(path: ConfigPath, value: JsonValue) -> bool:
     return masked(value, path) != value
 
 
-def _effective(rt: Runtime) -> Effective:
-    return _stack(rt).effective
+def _effective(app: App) -> Effective:
+    return _stack(app).effective
 
 
-def _stack(rt: Runtime) -> Stack:
-    return read_stack(ConfigFile(rt.paths.config, rt.paths.locks).load())
+def _stack(app: App) -> Stack:
+    return read_stack(ConfigFile(app.paths.config, app.paths.locks).load())
 
 
-def _target(rt: Runtime, *, in_base: bool) -> Path:
-    base = rt.settings.base if in_base else None
-    return base.path if base is not None else rt.paths.config
+def _target(app: App, *, in_base: bool) -> Path:
+    base = app.settings.base if in_base else None
+    return base.path if base is not None else app.paths.config
 
 
-def _done(rt: Runtime, changed: bool, done: str, nothing: str, *, in_base: bool) -> int:
-    target = _target(rt, in_base=in_base)
-    if rt.out.is_json:
-        rt.out.json({"changed": changed, "path": str(target)})
+def _done(app: App, changed: bool, done: str, nothing: str, *, in_base: bool) -> int:
+    target = _target(app, in_base=in_base)
+    if app.out.is_json:
+        app.out.json({"changed": changed, "path": str(target)})
     elif not changed:
-        rt.out.line(f"{nothing}.")
+        app.out.line(f"{nothing}.")
     else:
         place = f" in {target}" if in_base else ""
-        rt.out.line(f"{done}{place}. Restart the gateway to apply." if rt.gateway_runs() else f"{done}{place}.")
+        app.out.line(f"{done}{place}. Restart the gateway to apply." if app.gateway_runs() else f"{done}{place}.")
     return ExitCode.OK
 
 
-def show(rt: Runtime, at: str | None, *, reveal: bool) -> int:
+def show(app: App, at: str | None, *, reveal: bool) -> int:
     """Print the value at `at`, or all of it: text as it is, anything else as JSON, secrets masked unless `reveal`."""
-    rt.refuse_missing_config()
+    app.refuse_missing_config()
     path = parse_path(at) if at is not None else ()
-    config = rt.paths.config
+    config = app.paths.config
     stack = read_stack(read_document(config) or Document.parse("{}", name=str(config)))
     _refuse_what_is_not_known(stack, path)
     try:
@@ -471,15 +471,15 @@ def show(rt: Runtime, at: str | None, *, reveal: bool) -> int:
     except KeyError:
         raise not_found(at or "", stack.effective.value()) from None
     shown = value if reveal else masked(value, path)
-    if rt.out.is_json and rt.out.verbose:
+    if app.out.is_json and app.out.verbose:
         origins = {format_path(place): str(stack.effective.origin(place)) for place in _leaves(path, value)}
-        rt.out.json({"path": format_path(path), "value": shown, "origin": _origin(stack.effective, path), "origins": origins})
-    elif isinstance(shown, str) and not rt.out.is_json:
-        rt.out.exact(shown)
+        app.out.json({"path": format_path(path), "value": shown, "origin": _origin(stack.effective, path), "origins": origins})
+    elif isinstance(shown, str) and not app.out.is_json:
+        app.out.exact(shown)
     else:
-        rt.out.json(shown)
-    for place in _leaves(path, value) if not rt.out.is_json else ():
-        rt.out.detail(f"{format_path(place)}: {stack.effective.origin(place)}")
+        app.out.json(shown)
+    for place in _leaves(path, value) if not app.out.is_json else ():
+        app.out.detail(f"{format_path(place)}: {stack.effective.origin(place)}")
     return ExitCode.OK
 
 

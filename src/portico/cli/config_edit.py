@@ -19,21 +19,21 @@ from portico.paths import FILE_MODE, make_private_folder
 if TYPE_CHECKING:
     import argparse
 
-    from portico.app import Runtime
+    from portico.app import App
     from portico.config.document import Document
 
 _EMPTY: Final = b"{}\n"
 _FALLBACKS: Final = ("sensible-editor", "nano", "vi", "notepad")
 
 
-def edit(_args: argparse.Namespace, rt: Runtime) -> int:
+def edit(_args: argparse.Namespace, app: App) -> int:
     """Let a person edit a copy, and put it in place if it holds."""
-    code = edit_by_hand(rt)
-    rt.tell_exposed()
+    code = edit_by_hand(app)
+    app.warn_if_exposed()
     return code
 
 
-def edit_by_hand(rt: Runtime) -> int:
+def edit_by_hand(app: App) -> int:
     """Open a copy in the editor until it holds or the person gives up, then put it in the file's place.
 
     Raises:
@@ -41,45 +41,45 @@ def edit_by_hand(rt: Runtime) -> int:
         ConfigError: the copy does not hold (`config-edit-refused`), or the file was changed meanwhile. Where the copy is kept is
             said on stderr.
     """
-    if not rt.prompter.interactive:
+    if not app.prompter.interactive:
         hint = "`{prog} config set KEY VALUE` changes a value without one"
         raise UsageError("no-terminal", "`config edit` needs a terminal.", hint=hint)
-    editor = _editor(rt)
-    before = read_bytes(rt.paths.config)
-    copy = _copy(rt, _EMPTY if before is None else before)
+    editor = _editor(app)
+    before = read_bytes(app.paths.config)
+    copy = _copy(app, _EMPTY if before is None else before)
     try:
-        changed = _edit_and_replace(rt, editor, copy, before)
+        changed = _edit_and_replace(app, editor, copy, before)
     except BaseException:
         if _holds_something_new(copy, before):
-            rt.out.warn(f"{rt.program}: what you wrote is kept in {copy}")
+            app.out.warn(f"{app.program}: what you wrote is kept in {copy}")
         else:
             shutil.rmtree(copy.parent)
         raise
     shutil.rmtree(copy.parent)
-    restart = ". Restart the gateway to apply" if changed and rt.gateway_runs() else ""
-    rt.out.line(f"Updated {rt.paths.config}{restart}." if changed else "Nothing was changed.")
+    restart = ". Restart the gateway to apply" if changed and app.gateway_runs() else ""
+    app.out.line(f"Updated {app.paths.config}{restart}." if changed else "Nothing was changed.")
     return ExitCode.OK
 
 
-def _edit_and_replace(rt: Runtime, editor: list[str], copy: Path, before: bytes | None) -> bool:
+def _edit_and_replace(app: App, editor: list[str], copy: Path, before: bytes | None) -> bool:
     """Say whether there is something new in the file's place."""
     while True:
-        _run(rt, editor, copy)
+        _run(app, editor, copy)
         if copy.exists() and not _holds_something_new(copy, before):
             return False
         try:
-            after = _checked(rt, copy)
+            after = _checked(app, copy)
         except ConfigError as error:
-            rt.out.warn(f"{rt.program}: {error}")
-            if not rt.prompter.confirm("Edit it again?", flag="nothing", default=True):
-                raise ConfigError("config-edit-refused", f"{rt.paths.config} is as it was.") from None
+            app.out.warn(f"{app.program}: {error}")
+            if not app.prompter.confirm("Edit it again?", flag="nothing", default=True):
+                raise ConfigError("config-edit-refused", f"{app.paths.config} is as it was.") from None
         else:
             private = _holds_secret(after) and not (before is not None and _held_secret(before))
-            ConfigFile(rt.paths.config, rt.paths.locks).put(after, in_place_of=before, private=private)
+            ConfigFile(app.paths.config, app.paths.locks).put(after, in_place_of=before, private=private)
             return True
 
 
-def _checked(rt: Runtime, copy: Path) -> Document:
+def _checked(app: App, copy: Path) -> Document:
     """The copy as it would be in the file's place, if there is no error in it."""
     from portico.cli.config import checked, misfit_problems, problems_of
     from portico.config.document import refuse_errors
@@ -87,62 +87,62 @@ def _checked(rt: Runtime, copy: Path) -> Document:
     data = read_bytes(copy)
     if data is None:
         raise ConfigError("config-edit-refused", "the editor has deleted the file")
-    document = decoded(data, str(rt.paths.config))
+    document = decoded(data, str(app.paths.config))
     files = checked(document)
-    problems = (*problems_of(rt, files), *misfit_problems(rt, files))
+    problems = (*problems_of(app, files), *misfit_problems(app, files))
     refuse_errors("what you wrote", (problem for problem in problems if problem.layer == "own"))
     return document
 
 
-def _copy(rt: Runtime, data: bytes) -> Path:
+def _copy(app: App, data: bytes) -> Path:
     """A copy for the editor, in a folder that nobody else can look into: editors leave files of their own beside it."""
-    copy = Path(mkdtemp(prefix="edit-", dir=make_private_folder(rt.paths.state))) / rt.paths.config.name
+    copy = Path(mkdtemp(prefix="edit-", dir=make_private_folder(app.paths.state))) / app.paths.config.name
     copy.touch(mode=FILE_MODE)
     copy.write_bytes(data)
     return copy
 
 
-def _run(rt: Runtime, editor: list[str], copy: Path) -> None:
+def _run(app: App, editor: list[str], copy: Path) -> None:
     """Let the editor have the terminal, and Ctrl-C with it; it gets no secret of this process's environment."""
     from portico.util.children import child_environment, found_command
 
     try:
-        child = subprocess.Popen(found_command([*editor, str(copy)], rt.env), env=child_environment(rt.env))
+        child = subprocess.Popen(found_command([*editor, str(copy)], app.env), env=child_environment(app.env))
     except OSError as error:
-        raise UsageError("no-editor", f"{editor[0]} cannot be started: {error.strerror}", hint=_set_another(rt)) from None
+        raise UsageError("no-editor", f"{editor[0]} cannot be started: {error.strerror}", hint=_set_another(app)) from None
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         code = child.wait()
     finally:
         signal.signal(signal.SIGINT, handler)
     if code:
-        raise UsageError("editor-failed", f"{editor[0]} ended with exit code {code}; {rt.paths.config} is as it was")
+        raise UsageError("editor-failed", f"{editor[0]} ended with exit code {code}; {app.paths.config} is as it was")
 
 
-def _editor(rt: Runtime) -> list[str]:
+def _editor(app: App) -> list[str]:
     """The words of the editor's command."""
     from portico.util.children import find_program
 
-    chosen = rt.env.get(_variable(rt), "").strip()
+    chosen = app.env.get(_variable(app), "").strip()
     if chosen:
         try:
             return shlex.split(chosen, posix=os.name == "posix")
         except ValueError as error:
             message = f"{chosen} cannot be read as a command: {error}"
-            raise UsageError("no-editor", message, hint=_set_another(rt)) from None
-    found = next(filter(None, (find_program(name, rt.env) for name in _FALLBACKS)), None)
+            raise UsageError("no-editor", message, hint=_set_another(app)) from None
+    found = next(filter(None, (find_program(name, app.env) for name in _FALLBACKS)), None)
     if found is None:
-        raise UsageError("no-editor", "No editor is known.", hint=_set_another(rt))
+        raise UsageError("no-editor", "No editor is known.", hint=_set_another(app))
     return [found]
 
 
-def _variable(rt: Runtime) -> str:
+def _variable(app: App) -> str:
     """The variable that names the editor: VISUAL before EDITOR."""
-    return "VISUAL" if rt.env.get("VISUAL", "").strip() else "EDITOR"
+    return "VISUAL" if app.env.get("VISUAL", "").strip() else "EDITOR"
 
 
-def _set_another(rt: Runtime) -> str:
-    return f"set {_variable(rt)} to the command of an editor, or change one value without it: {{prog}} config set KEY VALUE"
+def _set_another(app: App) -> str:
+    return f"set {_variable(app)} to the command of an editor, or change one value without it: {{prog}} config set KEY VALUE"
 
 
 def _holds_something_new(copy: Path, before: bytes | None) -> bool:

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import AsyncIterator, Callable, Mapping
 
-    from portico.app import Runtime
+    from portico.app import App
     from portico.interfaces.plugin_parts import Emulator
     from portico.paths import Paths
 
@@ -53,14 +53,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(handler=demo, tells_trouble=False)
 
 
-def demo(args: argparse.Namespace, rt: Runtime) -> int:
+def demo(args: argparse.Namespace, app: App) -> int:
     """Play the whole sign-in."""
-    rt = rt.outside_emulator()
+    app = app.outside_emulator()
     play = Play(flow=args.flow, region=args.region, keep=args.keep)
     if not args.keep:
-        return run_on_stage(rt, play)
+        return run_on_stage(app, play)
 
-    return run_and_keep(rt, play)
+    return run_and_keep(app, play)
 
 
 # Of one family, because only Chromium's command line can be told of a proxy and of one CA to trust, without touching the system.
@@ -127,11 +127,11 @@ def _fingerprint(ca_file: Path) -> str:
 _END_S: Final = 30.0
 
 
-def run_and_keep(rt: Runtime, play: Play) -> int:
+def run_and_keep(app: App, play: Play) -> int:
     """Play, and leave emulator and sign-in; where the play fails, nothing is left."""
-    emulator = _start(rt)
+    emulator = _start(app)
     try:
-        stage = _stage(rt, emulator)
+        stage = _stage(app, emulator)
         code = signals.run(play.run(stage))
     except BaseException:
         emulator.terminate()  # it clears away what its commands have made
@@ -141,13 +141,13 @@ def run_and_keep(rt: Runtime, play: Play) -> int:
     return code
 
 
-def _start(rt: Runtime) -> subprocess.Popen[bytes]:
+def _start(app: App) -> subprocess.Popen[bytes]:
 
     options = ["--json", "--redirect", "--access-ttl", str(ACCESS_TTL_S)]
-    config = ["--config", rt.options.config] if rt.options.config else []
+    config = ["--config", app.options.config] if app.options.config else []
     return subprocess.Popen(
         portico_command(*config, "emulator", "run", *options),
-        env=portico_environment(child_environment(rt.env)),
+        env=portico_environment(child_environment(app.env)),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
@@ -155,14 +155,14 @@ def _start(rt: Runtime) -> subprocess.Popen[bytes]:
     )
 
 
-def _stage(rt: Runtime, emulator: subprocess.Popen[bytes]) -> Stage:
+def _stage(app: App, emulator: subprocess.Popen[bytes]) -> Stage:
     from portico.paths import resolve_paths
 
     ready = _first_word(emulator)
-    env = {**clean_environment(rt.env), **ready["env"]}
+    env = {**clean_environment(app.env), **ready["env"]}
     paths = resolve_paths(env=env)
     choose_port(paths.config, paths.locks)
-    return Stage(rt, Path(paths.state).parent, env, paths, tuple(ready["hosts"]))
+    return Stage(app, Path(paths.state).parent, env, paths, tuple(ready["hosts"]))
 
 
 def _first_word(emulator: subprocess.Popen[bytes]) -> dict[str, Any]:
@@ -181,7 +181,7 @@ def _first_word(emulator: subprocess.Popen[bytes]) -> dict[str, Any]:
 def _tell_what_next(stage: Stage, pid: int) -> None:
     from portico.store.encrypted_file import FILE_ENV
 
-    prog = stage.rt.program
+    prog = stage.app.program
     stage.tell("Emulator and sign-in stay. Three commands to try:")
     passphrase = f'; export {FILE_ENV}="{stage.env[FILE_ENV]}"' if FILE_ENV in stage.env else ""
     stage.more(f'eval "$({prog} emulator env)"{passphrase}')
@@ -256,7 +256,7 @@ class Play:
             async with asyncio.timeout(ACCESS_TTL_S * 3):
                 while True:
                     now = store.get(first.id)
-                    if now is not None and now.generation > first.generation and stage.rt.clock.wall_ms() > first.expires_at:
+                    if now is not None and now.generation > first.generation and stage.app.clock.wall_ms() > first.expires_at:
                         break
                     await asyncio.sleep(_LOOK_EVERY_S)
         except TimeoutError:
@@ -323,7 +323,7 @@ class Said:
 class Stage:
     """One demo's surroundings. `env` is the environment of its commands."""
 
-    rt: Runtime
+    app: App
     folder: Path
     env: dict[str, str]
     paths: Paths
@@ -333,17 +333,17 @@ class Stage:
     def tell(self, text: str) -> None:
         """One line of the transcript, with the seconds since the start."""
         seconds = time.monotonic() - self.began
-        if self.rt.out.is_json:
-            self.rt.out.event({"event": "step", "seconds": round(seconds, 1), "text": text})
+        if self.app.out.is_json:
+            self.app.out.event({"event": "step", "seconds": round(seconds, 1), "text": text})
         else:
-            self.rt.out.line(f"[{seconds:5.1f} s] {text}")
+            self.app.out.line(f"[{seconds:5.1f} s] {text}")
 
     def more(self, text: str) -> None:
         """A line that belongs to the one before."""
-        if self.rt.out.is_json:
-            self.rt.out.event({"event": "detail", "text": text})
+        if self.app.out.is_json:
+            self.app.out.event({"event": "detail", "text": text})
         else:
-            self.rt.out.line(f"            {text}")
+            self.app.out.line(f"            {text}")
 
     async def command(self, *words: str, on_line: Callable[[str], None] | None = None) -> Said:
         """Run one of Portico's commands as a user would; `on_line` is told each line of its result as it comes.
@@ -353,7 +353,7 @@ class Stage:
         """
         import shlex
 
-        self.tell(f"$ {self.rt.program} {shlex.join(words)}")
+        self.tell(f"$ {self.app.program} {shlex.join(words)}")
         env = await off_loop(self._environment)
         process = await asyncio.create_subprocess_exec(
             *portico_command(*words), env=env, stdin=asyncio.subprocess.DEVNULL, stdout=-1, stderr=-1
@@ -376,42 +376,42 @@ class Stage:
         return {**portico_environment(self.env), **own}
 
 
-def run_on_stage(rt: Runtime, play: Play) -> int:
+def run_on_stage(app: App, play: Play) -> int:
     """Set up, play, and clear away, whatever happens."""
     import shutil
     import tempfile
 
     folder = Path(tempfile.mkdtemp(prefix="portico-demo-")).resolve()
     try:
-        return signals.run(_play(rt, play, folder))
+        return signals.run(_play(app, play, folder))
     finally:
         with signals.blocked():
             clear_away(folder)
             shutil.rmtree(folder, ignore_errors=True)
 
 
-async def _play(rt: Runtime, play: Play, folder: Path) -> int:
-    async with set_up(rt, folder) as stage:
+async def _play(app: App, play: Play, folder: Path) -> int:
+    async with set_up(app, folder) as stage:
         return await play.run(stage)
 
 
 @contextlib.asynccontextmanager
-async def set_up(rt: Runtime, folder: Path) -> AsyncIterator[Stage]:
+async def set_up(app: App, folder: Path) -> AsyncIterator[Stage]:
     """The emulator, and the environment that leads to it and to nothing of the user's own."""
     from portico.emulation.run import run_emulation
     from portico.interfaces.plugin_parts import EmulatorOptions
     from portico.paths import resolve_paths
 
     began = time.monotonic()
-    emulators = [emulator for emulator in _emulators(rt) if emulator.id == "minimax"]
+    emulators = [emulator for emulator in _emulators(app) if emulator.id == "minimax"]
     options = EmulatorOptions(redirect=True, access_ttl_s=ACCESS_TTL_S)
     async with run_emulation(emulators, options, folder) as info:
-        env = {**clean_environment(rt.env), **info.env}
+        env = {**clean_environment(app.env), **info.env}
         paths = resolve_paths(env=env)
         env["BROWSER"] = window(env, folder, proxy_url=info.proxy_url, ca_file=info.ca_file) or env["BROWSER"]
         hosts = tuple(host for emulator in emulators for host in emulator.hosts)
         choose_port(paths.config, paths.locks)
-        yield Stage(rt, folder, env, paths, hosts, began)
+        yield Stage(app, folder, env, paths, hosts, began)
 
 
 def clean_environment(env: Mapping[str, str]) -> dict[str, str]:
@@ -441,13 +441,13 @@ def clear_away(folder: Path) -> None:
         os.kill(int(read_file(folder / PID_FILE, 64)), signal.SIGTERM)
 
 
-def _emulators(rt: Runtime) -> tuple[Emulator, ...]:
+def _emulators(app: App) -> tuple[Emulator, ...]:
     from portico.config.schema import PluginEntry, PluginsConfig
     from portico.plugins.manager import PluginHost
 
     # The user's own config may be broken or deny the plugin; the demo shows what it would be like without that.
     config = PluginsConfig(entries={PLUGIN: PluginEntry(enabled=True)})
-    return PluginHost(config, paths=rt.paths, env={}).emulators()
+    return PluginHost(config, paths=app.paths, env={}).emulators()
 
 
 def choose_port(config: Path, locks: Path) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import TextIO
 
-    from portico.app import Runtime
+    from portico.app import App
 
 
 def dispatch(words: list[str], program: str) -> int:
@@ -63,24 +63,24 @@ def _run_own(name: str, words: list[str], given: dict[str, str], program: str) -
     return _carry_out(load_function(handler) if isinstance(handler, str) else handler, args, _runtime(given, args, program))
 
 
-def _carry_out(handler: Callable[[Namespace, Runtime], int], args: Namespace, runtime: Runtime) -> int:
+def _carry_out(handler: Callable[[Namespace, App], int], args: Namespace, app: App) -> int:
     """Run the command; beside it, tell of sign-ins that have ended, unless that is what the command itself failed for."""
     if not getattr(args, "tells_trouble", True):
-        return handler(args, runtime)
+        return handler(args, app)
 
     try:
-        code = handler(args, runtime)
+        code = handler(args, app)
     except SignInNeeded:
         raise
     except PorticoError:
-        say_ended(runtime)
+        say_ended(app)
         raise
-    say_ended(runtime)
+    say_ended(app)
     return code
 
 
-def _runtime(given: dict[str, str], args: Namespace | None, program: str) -> Runtime:
-    from portico.app import Options, Runtime
+def _runtime(given: dict[str, str], args: Namespace | None, program: str) -> App:
+    from portico.app import App, Options
 
     after = vars(args) if args is not None else {}
     options = Options(
@@ -90,13 +90,13 @@ def _runtime(given: dict[str, str], args: Namespace | None, program: str) -> Run
         verbose=bool(after.get("verbose") or "verbose" in given),
         no_color=bool(after.get("no_color") or "no-color" in given),
     )
-    return Runtime(program, options)
+    return App(program, options)
 
 
 def _run_plugin_command(name: str, words: list[str], given: dict[str, str], program: str) -> int:
-    runtime = _runtime(given, None, program)
+    app = _runtime(given, None, program)
     try:
-        commands = {command.name: command for command in runtime.plugins.cli_commands()}
+        commands = {command.name: command for command in app.plugins.cli_commands()}
     except PorticoError:
         commands = {}  # a broken configuration must not hide that the word is misspelt
     if name not in commands:
@@ -165,7 +165,7 @@ def _say_help(program: str, stream: TextIO) -> int:
     return ExitCode.OK
 
 
-def say_ended(rt: Runtime) -> None:
+def say_ended(app: App) -> None:
     """One line on stderr for all sign-ins that the provider has refused to refresh for good; nothing when quiet.
 
     Whatever is wrong with the index is for the commands that need it to say.
@@ -173,18 +173,18 @@ def say_ended(rt: Runtime) -> None:
     from portico.errors import PorticoError
 
     try:
-        if not os.path.exists(rt.paths.index):  # noqa: PTH110 - Path's own raises where a folder may not be looked into
+        if not os.path.exists(app.paths.index):  # noqa: PTH110 - Path's own raises where a folder may not be looked into
             return  # nobody has ever signed in, which need not be asked of the index
         from portico.auth.health import refused
         from portico.store.profiles import new_tokens
 
-        ended = refused(rt.token_store.profiles())
+        ended = refused(app.token_store.profiles())
     except PorticoError:
         return
     if len(ended) == 1 and ended[0].failure is not None:
-        remedy = new_tokens(ended[0]).replace("{prog}", rt.program)
+        remedy = new_tokens(ended[0]).replace("{prog}", app.program)
         why = " ".join(ended[0].failure.message.split())
-        rt.out.note(f"{rt.program}: {ended[0].id} has to be signed in again: {why} - {remedy}")
+        app.out.note(f"{app.program}: {ended[0].id} has to be signed in again: {why} - {remedy}")
     elif ended:
         names = ", ".join(profile.id for profile in ended)
-        rt.out.note(f"{rt.program}: these have to be signed in again: {names} - see {rt.program} auth status")
+        app.out.note(f"{app.program}: these have to be signed in again: {names} - see {app.program} auth status")

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from portico.app import Runtime
+    from portico.app import App
     from portico.doctor.examination import Result
     from portico.doctor.finding import Found
 
@@ -34,7 +34,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(handler=doctor, tells_trouble=False)
 
 
-def doctor(args: argparse.Namespace, rt: Runtime) -> int:
+def doctor(args: argparse.Namespace, app: App) -> int:
     """Run every check and report; with `--fix`, fix what is safe first.
 
     Raises:
@@ -42,24 +42,24 @@ def doctor(args: argparse.Namespace, rt: Runtime) -> int:
     """
     from portico.doctor.examination import examine, worst_first
 
-    looking = rt.unattended()
+    looking = app.unattended()
     results = examine(looking)
     mended = _mend(worst_first(results)) if args.fix else []
     if mended:
-        again = rt.unattended()
+        again = app.unattended()
         again.passphrase = looking.passphrase  # the first one who read it has removed it from the environment
         results = examine(again)
     found = worst_first(results)
     if args.bundle is not None:
         from portico.doctor.bundle import write_bundle
 
-        write_bundle(args.bundle, rt, results)
+        write_bundle(args.bundle, app, results)
     code = ExitCode.CONFIG if any(each.level == "error" for each in found) else ExitCode.OK
-    if rt.out.is_json:
-        rt.out.json(
+    if app.out.is_json:
+        app.out.json(
             {
                 "exitCode": code,
-                "findings": [as_json(each, rt.program) for each in found],
+                "findings": [as_json(each, app.program) for each in found],
                 "mended": mended,
                 "checks": timings(results),
                 "results": [result_json(result) for result in results],
@@ -67,16 +67,16 @@ def doctor(args: argparse.Namespace, rt: Runtime) -> int:
         )
         return code
     for line in mended:
-        rt.out.line(f"mended: {_printable(line)}")
+        app.out.line(f"mended: {_printable(line)}")
     for result in results:
-        rt.out.line(_printable(f"{f'[{result.status}]':<{_MARK}}{result.check.label}: {result.saw}"))
-    rt.out.line()
+        app.out.line(_printable(f"{f'[{result.status}]':<{_MARK}}{result.check.label}: {result.saw}"))
+    app.out.line()
     for each in found:
-        _show(each, rt)
+        _show(each, app)
     if not found:
-        rt.out.line("Nothing is wrong.")
+        app.out.line("Nothing is wrong.")
     if args.bundle is not None:
-        rt.out.note(f"Written, without secrets, readable by you alone: {args.bundle}")
+        app.out.note(f"Written, without secrets, readable by you alone: {args.bundle}")
     return code
 
 
@@ -129,10 +129,10 @@ def _printable(line: str) -> str:
     return "".join(each if each.isprintable() else "?" for each in line)
 
 
-def _show(found: Found, rt: Runtime) -> None:
-    rt.out.line(_printable(f"{found.level}: {found.message} [{found.id}]"))
-    for text in (found.why, found.hint.replace("{prog}", rt.program) if found.hint else None):
+def _show(found: Found, app: App) -> None:
+    app.out.line(_printable(f"{found.level}: {found.message} [{found.id}]"))
+    for text in (found.why, found.hint.replace("{prog}", app.program) if found.hint else None):
         for line in text.split("\n") if text else ():
-            rt.out.line(_printable(f"  {line}"))
+            app.out.line(_printable(f"  {line}"))
     if found.mend is not None:
-        rt.out.line(f"  {rt.program} doctor --fix does it.")
+        app.out.line(f"  {app.program} doctor --fix does it.")

@@ -17,7 +17,7 @@ from portico.util import signals
 if TYPE_CHECKING:
     import argparse
 
-    from portico.app import Runtime
+    from portico.app import App
     from portico.emulation.run import EmulationInfo
     from portico.interfaces.plugin_parts import Emulator, EmulatorOptions
 
@@ -66,38 +66,38 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     approving.set_defaults(handler=approve, tells_trouble=False)
 
 
-def run(args: argparse.Namespace, rt: Runtime) -> int:
+def run(args: argparse.Namespace, app: App) -> int:
     """Answer for the providers' hosts until Ctrl-C, then leave nothing behind."""
     from portico.interfaces.plugin_parts import EmulatorOptions
 
-    rt = rt.outside_emulator()
+    app = app.outside_emulator()
     options = EmulatorOptions(
         redirect=args.redirect, access_ttl_s=args.access_ttl, auto_approve=args.auto_approve, knobs=_knobs(args.knob)
     )
-    return run_emulator(rt, options, region=args.region)
+    return run_emulator(app, options, region=args.region)
 
 
-def env(args: argparse.Namespace, rt: Runtime) -> int:
+def env(args: argparse.Namespace, app: App) -> int:
     """Print the variables that point a shell at the running emulator."""
     from portico.emulation.state import read_state
 
-    rt = rt.outside_emulator()
-    shell = "json" if rt.out.is_json else args.shell or shell_of(rt.env)
+    app = app.outside_emulator()
+    shell = "json" if app.out.is_json else args.shell or shell_of(app.env)
     try:
-        values = read_state(rt.paths.emulator).env
+        values = read_state(app.paths.emulator).env
     except PorticoError:
         if shell != "json":
-            rt.out.exact("false")  # what `eval` then carries out, in every shell: of nothing at all it would make a success
+            app.out.exact("false")  # what `eval` then carries out, in every shell: of nothing at all it would make a success
         raise
     if shell == "json":
-        rt.out.json(dict(values))
+        app.out.json(dict(values))
     else:
         for line in shell_lines(values, shell):
-            rt.out.exact(line)
+            app.out.exact(line)
     return ExitCode.OK
 
 
-def approve(args: argparse.Namespace, rt: Runtime) -> int:
+def approve(args: argparse.Namespace, app: App) -> int:
     """Approve or refuse a sign-in, on the emulator's own page.
 
     Raises:
@@ -110,8 +110,8 @@ def approve(args: argparse.Namespace, rt: Runtime) -> int:
     from portico.emulation.state import read_state
     from portico.util.children import child_environment, script_command
 
-    state = read_state(rt.outside_emulator().paths.emulator)
-    environment = child_environment({**rt.env, **state.env})
+    state = read_state(app.outside_emulator().paths.emulator)
+    environment = child_environment({**app.env, **state.env})
     deny = ["--deny"] if args.deny else []
     said = ""
     for url in state.approval_urls(args.code):
@@ -119,9 +119,9 @@ def approve(args: argparse.Namespace, rt: Runtime) -> int:
         command = script_command(approver.__file__, *deny, "-")
         done = subprocess.run(command, env=environment, input=f"{url}\n", capture_output=True, text=True, check=False)
         if done.returncode == ExitCode.OK:
-            rt.out.note("Refused." if args.deny else "Approved.")
-            if rt.out.is_json:
-                rt.out.json({"code": args.code, "approved": not args.deny})
+            app.out.note("Refused." if args.deny else "Approved.")
+            if app.out.is_json:
+                app.out.json({"code": args.code, "approved": not args.deny})
             return ExitCode.OK
         if done.returncode != approver.NOT_TAKEN:
             said = done.stderr.strip().removeprefix("approver: ")
@@ -157,7 +157,7 @@ def _positive(text: str) -> float:
 _SHOWN_HOSTS = 4
 
 
-def run_emulator(rt: Runtime, options: EmulatorOptions, *, region: str) -> int:
+def run_emulator(app: App, options: EmulatorOptions, *, region: str) -> int:
     """Run until Ctrl-C or SIGTERM; that is the end it is made for, so the code is 0.
 
     Raises:
@@ -171,8 +171,8 @@ def run_emulator(rt: Runtime, options: EmulatorOptions, *, region: str) -> int:
     from portico.paths import make_private_folder
     from portico.util.lock import FileLock
 
-    emulators = known_emulators(rt)
-    lock = FileLock(make_private_folder(rt.paths.locks) / "emulator.lock", what="the emulator")
+    emulators = known_emulators(app)
+    lock = FileLock(make_private_folder(app.paths.locks) / "emulator.lock", what="the emulator")
     if not lock.try_acquire():
         holder = lock.holder()
         why = f"process {holder}" if holder else None
@@ -180,26 +180,26 @@ def run_emulator(rt: Runtime, options: EmulatorOptions, *, region: str) -> int:
     folder = Path(tempfile.mkdtemp(prefix="portico-emulator-")).resolve()
     try:
         with contextlib.suppress(KeyboardInterrupt):
-            signals.run(_run(rt, emulators, options, folder, region))
+            signals.run(_run(app, emulators, options, folder, region))
     finally:
         with signals.blocked(), contextlib.ExitStack() as floor:
             floor.callback(lock.release)
             floor.callback(shutil.rmtree, folder, ignore_errors=True)
             clear_away(folder)
-    rt.out.note("The emulator has ended; what it made is removed.")
+    app.out.note("The emulator has ended; what it made is removed.")
     return ExitCode.OK
 
 
-def known_emulators(rt: Runtime) -> tuple[Emulator, ...]:
+def known_emulators(app: App) -> tuple[Emulator, ...]:
     """The emulators of every plugin that announces one, also of those that are off by default: running one enables nothing.
 
     Raises:
         NoWayToSignIn: `no-emulator`.
     """
     # Which plugins may be used is the user's word; their settings are for the real services, and may be wrong.
-    config = rt.settings.config.plugins
+    config = app.settings.config.plugins
     unset = {id: replace(entry, config={}) for id, entry in config.entries.items()}
-    host = rt.plugins.for_config(replace(config, entries=unset))
+    host = app.plugins.for_config(replace(config, entries=unset))
     off = []
     for record in host.records():
         if record.manifest.emulators and not record.enabled:
@@ -215,19 +215,19 @@ def known_emulators(rt: Runtime) -> tuple[Emulator, ...]:
     return emulators
 
 
-async def _run(rt: Runtime, emulators: tuple[Emulator, ...], options: EmulatorOptions, folder: Path, region: str) -> None:
+async def _run(app: App, emulators: tuple[Emulator, ...], options: EmulatorOptions, folder: Path, region: str) -> None:
     from portico.emulation.run import run_emulation
     from portico.emulation.state import remove_state, state_of, write_state
 
     ended = _ended()
     async with run_emulation(emulators, options, folder) as info:
-        state = state_of(info, emulators, rt.paths.state)
-        await asyncio.to_thread(write_state, state, rt.paths.emulator)
+        state = state_of(info, emulators, app.paths.state)
+        await asyncio.to_thread(write_state, state, app.paths.emulator)
         try:
-            _tell(rt, emulators, replace(info, env=state.env), options, region)
+            _tell(app, emulators, replace(info, env=state.env), options, region)
             await ended.wait()
         finally:
-            remove_state(rt.paths.emulator)
+            remove_state(app.paths.emulator)
 
 
 def _ended() -> asyncio.Event:
@@ -238,25 +238,25 @@ def _ended() -> asyncio.Event:
     return ended
 
 
-def _tell(rt: Runtime, emulators: tuple[Emulator, ...], info: EmulationInfo, options: EmulatorOptions, region: str) -> None:
+def _tell(app: App, emulators: tuple[Emulator, ...], info: EmulationInfo, options: EmulatorOptions, region: str) -> None:
     hosts = [host for emulator in emulators for host in emulator.hosts]
-    if rt.out.is_json:
+    if app.out.is_json:
         ready = {"event": "ready", "proxyUrl": info.proxy_url, "hosts": hosts, "loopback": dict(info.loopback)}
-        rt.out.event({**ready, "env": dict(info.env), "notes": list(info.notes)})
+        app.out.event({**ready, "env": dict(info.env), "notes": list(info.notes)})
         return
     flow = "browser" if options.redirect else "device"
     shown = ", ".join(hosts[:_SHOWN_HOSTS])
-    rt.out.line(f"Portico's emulator answers for {shown} and {len(hosts) - _SHOWN_HOSTS} more, on this machine only.")
+    app.out.line(f"Portico's emulator answers for {shown} and {len(hosts) - _SHOWN_HOSTS} more, on this machine only.")
     if options.redirect:
-        rt.out.line("Its redirect is an extension: MiniMax itself offers third parties only the device code.")
-    rt.out.line("")
-    rt.out.line("In another terminal:")
-    rt.out.exact(f'  eval "$({rt.program} emulator env)"')
-    rt.out.exact(f"  {rt.program} onboard --auth-choice minimax-portal --region {region} --flow {flow}")
-    rt.out.line("")
-    rt.out.line(f"$BROWSER approves there by itself; by hand: {rt.program} emulator approve CODE")
+        app.out.line("Its redirect is an extension: MiniMax itself offers third parties only the device code.")
+    app.out.line("")
+    app.out.line("In another terminal:")
+    app.out.exact(f'  eval "$({app.program} emulator env)"')
+    app.out.exact(f"  {app.program} onboard --auth-choice minimax-portal --region {region} --flow {flow}")
+    app.out.line("")
+    app.out.line(f"$BROWSER approves there by itself; by hand: {app.program} emulator approve CODE")
     for address in info.loopback.values():
-        rt.out.line(f"A local LM Studio is played at {address}/v1")
+        app.out.line(f"A local LM Studio is played at {address}/v1")
     for note in info.notes:
-        rt.out.note(note)
-    rt.out.line("Ctrl-C ends it and removes everything it made.")
+        app.out.note(note)
+    app.out.line("Ctrl-C ends it and removes everything it made.")

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
     from pathlib import Path
 
-    from portico.app import Runtime
+    from portico.app import App
     from portico.gateway.keys import GatewayKeys
     from portico.secret import Secret
     from portico.services.gateway_state import GatewayState
@@ -58,7 +58,7 @@ def add_exec_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(handler=run)
 
 
-def run(args: argparse.Namespace, rt: Runtime) -> int:
+def run(args: argparse.Namespace, app: App) -> int:
     """Run the tool; its exit code.
 
     Raises:
@@ -69,11 +69,11 @@ def run(args: argparse.Namespace, rt: Runtime) -> int:
     from portico.gateway.client_env import TAKEN_OUT, arguments, variables
 
     words = args.command[1:] if args.command[:1] == ["--"] else args.command
-    program = _found(words, rt.env)
+    program = _found(words, app.env)
     tool = os.path.basename(words[0]).removesuffix(".cmd").removesuffix(".exe")  # noqa: PTH119 - of a word, which may be no path
-    model = tool_model(rt, args.model)
-    with _signals() as tell, gateway_for_a_tool(rt, tool) as (state, key):
-        env = {name: value for name, value in tool_environment(rt.env).items() if name not in TAKEN_OUT}
+    model = tool_model(app, args.model)
+    with _signals() as tell, gateway_for_a_tool(app, tool) as (state, key):
+        env = {name: value for name, value in tool_environment(app.env).items() if name not in TAKEN_OUT}
         command = [program, *arguments(state.url, model, tool), *words[1:]]
         with subprocess.Popen(command, env=env | variables(state.url, key, model, tool)) as process:
             tell.append(process)
@@ -138,7 +138,7 @@ def add_env_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(handler=env)
 
 
-def env(args: argparse.Namespace, rt: Runtime) -> int:
+def env(args: argparse.Namespace, app: App) -> int:
     """Print them.
 
     Raises:
@@ -154,30 +154,30 @@ def env(args: argparse.Namespace, rt: Runtime) -> int:
     from portico.services import gateway_state
     from portico.util.children import without_proxy
 
-    model = tool_model(rt, args.model)
-    condition, state = gateway_state.status(rt.paths)
-    url = state.url if state is not None else f"http://127.0.0.1:{configured_port(rt)}"
+    model = tool_model(app, args.model)
+    condition, state = gateway_state.status(app.paths)
+    url = state.url if state is not None else f"http://127.0.0.1:{configured_port(app)}"
     if condition != "running":
         try:
-            bound(configured_port(rt)).close()
+            bound(configured_port(app)).close()
         except PortTaken as taken:
             # A gateway that does not answer may have the port itself, and a service manager keeps it while there is none.
             hers = taken.owner is None or taken.owner.is_other_user
-            if hers or (condition == "stopped" and kept_service(rt, configured_port(rt)) is None):
+            if hers or (condition == "stopped" and kept_service(app, configured_port(app)) is None):
                 raise
-    keys = gateway_keys(rt)
+    keys = gateway_keys(app)
     keys.ensure_one()
-    values = {**variables(url, keys.show(args.key), model), **without_proxy(rt.env)}
+    values = {**variables(url, keys.show(args.key), model), **without_proxy(app.env)}
     if condition == "unresponsive":
-        rt.out.note(f"The gateway does not answer; start it anew: {rt.program} gateway restart")
+        app.out.note(f"The gateway does not answer; start it anew: {app.program} gateway restart")
     elif state is None:
-        rt.out.note(f"No gateway is running; start it: {rt.program} gateway start")
-    shell = "json" if rt.out.is_json else args.shell or shell_of(rt.env)
+        app.out.note(f"No gateway is running; start it: {app.program} gateway start")
+    shell = "json" if app.out.is_json else args.shell or shell_of(app.env)
     if shell == "json":
-        rt.out.json(values)
+        app.out.json(values)
     else:
         for line in shell_lines(values, shell):
-            rt.out.exact(line)
+            app.out.exact(line)
     return ExitCode.OK
 
 
@@ -187,7 +187,7 @@ _LONGEST_S: Final = 90.0
 
 
 @contextmanager
-def gateway_for_a_tool(rt: Runtime, tool: str) -> Iterator[tuple[GatewayState, Secret]]:
+def gateway_for_a_tool(app: App, tool: str) -> Iterator[tuple[GatewayState, Secret]]:
     """A running gateway, and a key for `tool` that is refused afterwards.
 
     Raises:
@@ -195,44 +195,44 @@ def gateway_for_a_tool(rt: Runtime, tool: str) -> Iterator[tuple[GatewayState, S
     """
     from portico.cli.gateway_keys import gateway_keys
 
-    keys = gateway_keys(rt)
+    keys = gateway_keys(app)
     name = name_for(tool, os.getpid())
-    waits = _lock_of(name, rt)
-    with _one_at_a_time(rt):
-        _take_back(keys, rt)
+    waits = _lock_of(name, app)
+    with _one_at_a_time(app):
+        _take_back(keys, app)
         waits.acquire()
         try:
-            state = _running(rt)
+            state = _running(app)
             key = keys.add(name)
         except BaseException:
-            _clear_away(keys, waits, rt)
+            _clear_away(keys, waits, app)
             raise
     try:
         yield state, key
     finally:
-        with _one_at_a_time(rt):
-            _revoke(keys, name, rt)
-            _clear_away(keys, waits, rt)
+        with _one_at_a_time(app):
+            _revoke(keys, name, app)
+            _clear_away(keys, waits, app)
 
 
-def _running(rt: Runtime) -> GatewayState:
+def _running(app: App) -> GatewayState:
     from portico.gateway import control
     from portico.services.gateway_state import running
     from portico.util.files import write_private
 
-    present = running(rt.paths)
+    present = running(app.paths)
     if present is not None:
         return present
     with suppress(ConfigError):  # of a gateway of the tool's own more can be told
-        kept = _start_kept(rt)
+        kept = _start_kept(app)
         if kept is not None:
             return kept
-    state = control.start(rt.paths, port=_free_port(rt), passphrase=rt.passphrase, env=rt.env, store=rt.store_choice())
-    write_private(_note(rt), state.instance.encode(), durable=False)
+    state = control.start(app.paths, port=_free_port(app), passphrase=app.passphrase, env=app.env, store=app.store_choice())
+    write_private(_note(app), state.instance.encode(), durable=False)
     return state
 
 
-def _start_kept(rt: Runtime) -> GatewayState | None:
+def _start_kept(app: App) -> GatewayState | None:
     """The installed gateway, if its manager keeps its port open: it is between two processes, and another one could not start.
 
     Raises:
@@ -242,8 +242,8 @@ def _start_kept(rt: Runtime) -> GatewayState | None:
     from portico.gateway.port import PortTaken, bound
     from portico.gateway.service import kept_service
 
-    port = rt.settings.config.gateway.port
-    kept = kept_service(rt, port)
+    port = app.settings.config.gateway.port
+    kept = kept_service(app, port)
     if kept is None:
         return None
     try:
@@ -253,15 +253,15 @@ def _start_kept(rt: Runtime) -> GatewayState | None:
             return None
         manager, service = kept
         manager.start(service)
-        return wait_until_running(rt.paths, READY_S)
+        return wait_until_running(app.paths, READY_S)
     return None
 
 
-def _free_port(rt: Runtime) -> int:
+def _free_port(app: App) -> int:
     """The gateway's own port, where tools with an address of their own find this gateway too; any other if that is taken."""
     from portico.gateway.port import PortTaken, bound, configured_port
 
-    port = configured_port(rt)
+    port = configured_port(app)
     try:
         bound(port).close()
     except PortTaken:
@@ -269,7 +269,7 @@ def _free_port(rt: Runtime) -> int:
     return port
 
 
-def keep_running(rt: Runtime, state: GatewayState) -> bool:
+def keep_running(app: App, state: GatewayState) -> bool:
     """Leave a gateway running that was started for a tool, when that ends; whether it was one.
 
     Raises:
@@ -277,14 +277,14 @@ def keep_running(rt: Runtime, state: GatewayState) -> bool:
     """
     from portico.util.files import remove_private
 
-    with _one_at_a_time(rt):
-        if not is_for_tools(rt, state):
+    with _one_at_a_time(app):
+        if not is_for_tools(app, state):
             return False
-        remove_private(_note(rt))
+        remove_private(_note(app))
         return True
 
 
-def is_for_tools(rt: Runtime, state: GatewayState) -> bool:
+def is_for_tools(app: App, state: GatewayState) -> bool:
     """Whether this gateway was started for a tool, and ends with it.
 
     Raises:
@@ -292,10 +292,10 @@ def is_for_tools(rt: Runtime, state: GatewayState) -> bool:
     """
     from portico.util.files import read_private
 
-    return _note(rt).exists() and read_private(_note(rt)) == state.instance.encode()
+    return _note(app).exists() and read_private(_note(app)) == state.instance.encode()
 
 
-def _clear_away(keys: GatewayKeys, waits: FileLock, rt: Runtime) -> None:
+def _clear_away(keys: GatewayKeys, waits: FileLock, app: App) -> None:
     """End the gateway that was started for tools, unless another one still uses it."""
     from portico.gateway import control
     from portico.services.gateway_state import read_state
@@ -303,55 +303,55 @@ def _clear_away(keys: GatewayKeys, waits: FileLock, rt: Runtime) -> None:
 
     remove_private(waits.path)
     waits.release()
-    if not _note(rt).exists() or any(_waits(key.name, rt) for key in keys.all()):
+    if not _note(app).exists() or any(_waits(key.name, app) for key in keys.all()):
         return
-    state = read_state(rt.paths)  # whether it answers or hangs
-    if state is not None and is_for_tools(rt, state):
-        control.stop(rt.paths)
-    remove_private(_note(rt))
+    state = read_state(app.paths)  # whether it answers or hangs
+    if state is not None and is_for_tools(app, state):
+        control.stop(app.paths)
+    remove_private(_note(app))
 
 
-def _take_back(keys: GatewayKeys, rt: Runtime) -> None:
+def _take_back(keys: GatewayKeys, app: App) -> None:
     """Revoke the keys of processes that are gone."""
     for key in keys.all():
-        if tool_of(key.name) is not None and not _waits(key.name, rt):
-            _revoke(keys, key.name, rt)
+        if tool_of(key.name) is not None and not _waits(key.name, app):
+            _revoke(keys, key.name, app)
 
 
-def _revoke(keys: GatewayKeys, name: str, rt: Runtime) -> None:
+def _revoke(keys: GatewayKeys, name: str, app: App) -> None:
     for left in keys.revoke(name):
-        rt.out.warn(f"its record could not be deleted, and opens nothing any more: {left}")
+        app.out.warn(f"its record could not be deleted, and opens nothing any more: {left}")
 
 
-def _waits(name: str, rt: Runtime) -> bool:
+def _waits(name: str, app: App) -> bool:
     """Whether a process waits for the tool of this key."""
-    return tool_of(name) is not None and _lock_of(name, rt).is_taken()
+    return tool_of(name) is not None and _lock_of(name, app).is_taken()
 
 
-def _lock_of(name: str, rt: Runtime) -> FileLock:
+def _lock_of(name: str, app: App) -> FileLock:
     from portico.paths import make_private_folder
     from portico.util.lock import FileLock
 
-    return FileLock(make_private_folder(rt.paths.locks) / f"{name}.lock", what="a tool")
+    return FileLock(make_private_folder(app.paths.locks) / f"{name}.lock", what="a tool")
 
 
-def _one_at_a_time(rt: Runtime) -> AbstractContextManager[object]:
+def _one_at_a_time(app: App) -> AbstractContextManager[object]:
     from portico.paths import make_private_folder
     from portico.util.lock import file_lock
 
-    return file_lock(make_private_folder(rt.paths.locks) / "exec.lock", _LONGEST_S, "the start and the end of tools")
+    return file_lock(make_private_folder(app.paths.locks) / "exec.lock", _LONGEST_S, "the start and the end of tools")
 
 
-def _note(rt: Runtime) -> Path:
-    return rt.paths.state / "exec-gateway"
+def _note(app: App) -> Path:
+    return app.paths.state / "exec-gateway"
 
 
-def tool_model(rt: Runtime, name: str | None) -> str:
+def tool_model(app: App, name: str | None) -> str:
     """The reference that `name` stands for, or the default model's; something has to answer for it.
 
     Raises:
         SignInNeeded, UsageError, ConfigError: as `portico.models.loader.ModelLoader.resolve`.
     """
-    loader = rt.models()
+    loader = app.models()
     loader.resolve(name)
     return str(loader.reference(name))

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-    from portico.app import Runtime
+    from portico.app import App
 
 _EXAMPLES = """examples:
   {prog} explain keyring-locked     what has happened, and what to do
@@ -35,32 +35,32 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(handler=explain, tells_trouble=False)
 
 
-def explain(args: argparse.Namespace, rt: Runtime) -> int:
+def explain(args: argparse.Namespace, app: App) -> int:
     """Print a page, or the ids.
 
     Raises:
         UsageError: `unknown-error`.
     """
     if args.id is None:
-        return _list(every_id(), rt)
+        return _list(every_id(), app)
     page = page_of(args.id)
     if page is None:
         raise _unknown(args.id, every_id())
     text = page.read_text(encoding="utf-8")
-    if rt.out.is_json:
-        rt.out.json({"id": args.id, "page": text})
+    if app.out.is_json:
+        app.out.json({"id": args.id, "page": text})
         return ExitCode.OK
-    for paragraph in _paragraphs(text.replace("`portico", f"`{rt.program}")):
-        rt.out.line(paragraph)
+    for paragraph in _paragraphs(text.replace("`portico", f"`{app.program}")):
+        app.out.line(paragraph)
     return ExitCode.OK
 
 
-def _list(ids: list[str], rt: Runtime) -> int:
-    if rt.out.is_json:
-        rt.out.json({"ids": ids})
+def _list(ids: list[str], app: App) -> int:
+    if app.out.is_json:
+        app.out.json({"ids": ids})
     else:
         for id in ids:
-            rt.out.line(id)
+            app.out.line(id)
     return ExitCode.OK
 
 

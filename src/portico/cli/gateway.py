@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import AsyncIterator, Iterator
 
-    from portico.app import Runtime
+    from portico.app import App
     from portico.gateway.control import Ended
     from portico.gateway.ending import EndWatch
     from portico.gateway.server import Inside
@@ -92,83 +92,85 @@ def _add_port(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, metavar="PORT", help=help_text)
 
 
-def run(args: argparse.Namespace, rt: Runtime) -> int:
+def run(args: argparse.Namespace, app: App) -> int:
     """Serve until a signal asks to end."""
     from portico.gateway.ending import watched_end
     from portico.gateway.server import take_place
 
     # Both before anything that could hang: a config on a network folder, a keyring, a plugin.
     with watched_end() as watch:
-        lock = take_place(rt.paths)
+        lock = take_place(app.paths)
         watch.guard(lock)
         try:
-            return _serve(args, rt, watch, lock)
+            return _serve(args, app, watch, lock)
         except BaseException:
             lock.release()
             raise
 
 
-def _serve(args: argparse.Namespace, rt: Runtime, watch: EndWatch, lock: FileLock) -> int:
+def _serve(args: argparse.Namespace, app: App, watch: EndWatch, lock: FileLock) -> int:
     from portico.cli.gateway_keys import make_first_key
     from portico.gateway.control import passphrase_for
     from portico.gateway.metrics import log_to_stderr
     from portico.gateway.server import Terms, run_gateway
 
-    port = _port(args, rt)
+    port = _port(args, app)
     given = passphrase_from_stdin() if args.passphrase_stdin else None
-    passphrase = given or passphrase_for(rt.paths, rt.passphrase, rt.env, rt.store_choice())
-    log_to_stderr(rt.paths.gateway_log, verbose=rt.options.verbose)
-    make_first_key(rt, passphrase)
+    passphrase = given or passphrase_for(app.paths, app.passphrase, app.env, app.store_choice())
+    log_to_stderr(app.paths.gateway_log, verbose=app.options.verbose)
+    make_first_key(app, passphrase)
     opens_sealed = passphrase is not None
-    announce = partial(_say_running, rt.out)
-    terms = Terms(rt.paths, port, rt.clock, rt.env, announce, opens_sealed)
-    return run_gateway(terms, watch, lock, lambda started_at: serving(rt, passphrase, started_at))
+    announce = partial(_say_running, app.out)
+    terms = Terms(app.paths, port, app.clock, app.env, announce, opens_sealed)
+    return run_gateway(terms, watch, lock, lambda started_at: serving(app, passphrase, started_at))
 
 
-def start(args: argparse.Namespace, rt: Runtime) -> int:
+def start(args: argparse.Namespace, app: App) -> int:
     """Start it, unless it runs already; one that `exec` has started stays from then on."""
     from portico.cli.exec import keep_running
     from portico.cli.gateway_service import installed
     from portico.gateway import control
     from portico.services.gateway_state import running
 
-    port = _port(args, rt)
-    present = running(rt.paths)
+    port = _port(args, app)
+    present = running(app.paths)
     if present is not None:
-        if keep_running(rt, present) and not rt.options.json:
-            rt.out.note("It was started for a tool, and no longer ends with it.")
-        if port not in {0, present.port} and not rt.options.json:
-            _say_other_port(rt, port, is_service=installed(rt) is not None)
-        return _answer(rt, present, {"started": False}, f"The gateway is already running (pid {present.pid}) on {present.url}.")
-    kept = installed(rt)
+        if keep_running(app, present) and not app.options.json:
+            app.out.note("It was started for a tool, and no longer ends with it.")
+        if port not in {0, present.port} and not app.options.json:
+            _say_other_port(app, port, is_service=installed(app) is not None)
+        return _answer(app, present, {"started": False}, f"The gateway is already running (pid {present.pid}) on {present.url}.")
+    kept = installed(app)
     if kept is not None:
-        state = kept.start(rt, args.port)
+        state = kept.start(app, args.port)
     else:
-        state = control.start(rt.paths, port=port, passphrase=rt.passphrase, env=rt.env, store=rt.store_choice())
-    if not rt.options.json:
-        rt.out.note(f"What your tools show it: {rt.program} gateway key show")
-    return _answer(rt, state, {"started": True}, f"The gateway is running (pid {state.pid}) on {state.url}.")
+        state = control.start(app.paths, port=port, passphrase=app.passphrase, env=app.env, store=app.store_choice())
+    if not app.options.json:
+        app.out.note(f"What your tools show it: {app.program} gateway key show")
+    return _answer(app, state, {"started": True}, f"The gateway is running (pid {state.pid}) on {state.url}.")
 
 
-def _say_other_port(rt: Runtime, port: int, *, is_service: bool) -> None:
+def _say_other_port(app: App, port: int, *, is_service: bool) -> None:
     if is_service:
-        rt.out.note(f"To have it on port {port}: {rt.program} config set gateway.port {port}, then: {rt.program} gateway restart")
+        app.out.note(
+            f"To have it on port {port}: {app.program} config set gateway.port {port}, then: {app.program} gateway restart"
+        )
     else:
-        rt.out.note(f"To have it on port {port}: {rt.program} gateway restart --port {port}")
+        app.out.note(f"To have it on port {port}: {app.program} gateway restart --port {port}")
 
 
-def stop(_args: argparse.Namespace, rt: Runtime) -> int:
+def stop(_args: argparse.Namespace, app: App) -> int:
     """End it."""
     from portico.cli.gateway_service import installed
     from portico.gateway import control
 
-    kept = installed(rt)
-    ended = control.stop(rt.paths) if kept is None else kept.stop(rt)
-    if kept is not None and not rt.options.json:
-        rt.out.note(f"It starts again at the next login ({kept}); to end that: {rt.program} gateway uninstall")
+    kept = installed(app)
+    ended = control.stop(app.paths) if kept is None else kept.stop(app)
+    if kept is not None and not app.options.json:
+        app.out.note(f"It starts again at the next login ({kept}); to end that: {app.program} gateway uninstall")
     if ended is None:
-        return _answer(rt, None, {"stopped": False}, "No gateway is running.")
-    return _answer(rt, ended.state, {"stopped": True, "killed": ended.killed, "pid": ended.pid}, _how_it_ended(ended))
+        return _answer(app, None, {"stopped": False}, "No gateway is running.")
+    return _answer(app, ended.state, {"stopped": True, "killed": ended.killed, "pid": ended.pid}, _how_it_ended(ended))
 
 
 def _how_it_ended(ended: Ended) -> str:
@@ -179,79 +181,79 @@ def _how_it_ended(ended: Ended) -> str:
     return f"The gateway (pid {ended.pid}) has ended."
 
 
-def restart(args: argparse.Namespace, rt: Runtime) -> int:
+def restart(args: argparse.Namespace, app: App) -> int:
     """End it and start it anew."""
-    pair = _restarted(args, rt)
+    pair = _restarted(args, app)
     if pair is None:
-        text = f"No gateway is running; nothing was restarted. To start one: {rt.program} gateway start"
-        return _answer(rt, None, {"restarted": False}, text)
+        text = f"No gateway is running; nothing was restarted. To start one: {app.program} gateway start"
+        return _answer(app, None, {"restarted": False}, text)
     old, new = pair
     text = f"The gateway was restarted on {new.url} (pid {new.pid}; it was {old.pid})."
-    if old.killed and not rt.options.json:
-        rt.out.note(_how_it_ended(old))
-    return _answer(rt, new, {"restarted": True, "previousPid": old.pid, "killed": old.killed}, text)
+    if old.killed and not app.options.json:
+        app.out.note(_how_it_ended(old))
+    return _answer(app, new, {"restarted": True, "previousPid": old.pid, "killed": old.killed}, text)
 
 
-def _restarted(args: argparse.Namespace, rt: Runtime) -> tuple[Ended, GatewayState] | None:
+def _restarted(args: argparse.Namespace, app: App) -> tuple[Ended, GatewayState] | None:
     """The gateways before and after; None where none ran."""
     from portico.cli.gateway_service import installed
     from portico.gateway import control
     from portico.services import gateway_state
 
-    kept, port = installed(rt), _port(args, rt)
+    kept, port = installed(app), _port(args, app)
     if kept is None:
-        return control.restart(rt.paths, port=port, passphrase=rt.passphrase, env=rt.env, store=rt.store_choice())
+        return control.restart(app.paths, port=port, passphrase=app.passphrase, env=app.env, store=app.store_choice())
     kept.check_port(args.port)  # before anything is stopped
-    return kept.restart(rt) if gateway_state.status(rt.paths)[0] != "stopped" else None
+    return kept.restart(app) if gateway_state.status(app.paths)[0] != "stopped" else None
 
 
-def status(_args: argparse.Namespace, rt: Runtime) -> int:
+def status(_args: argparse.Namespace, app: App) -> int:
     """Say what is so, also of sign-ins that it cannot keep fresh any more."""
     from portico.accounts.view import iso
     from portico.cli.gateway_service import installed
     from portico.services import gateway_state
 
-    what, state = gateway_state.status(rt.paths)
-    ended, kept = _ended(rt), installed(rt)
-    fields: dict[str, object] = {"status": what, "log": str(rt.paths.gateway_log), "signInNeeded": ended}
+    what, state = gateway_state.status(app.paths)
+    ended, kept = _ended(app), installed(app)
+    fields: dict[str, object] = {"status": what, "log": str(app.paths.gateway_log), "signInNeeded": ended}
     fields["service"] = None if kept is None else {"kind": kept.manager.kind, "name": kept.service.name}
     if state is not None:
         text = f"The gateway is running (pid {state.pid}) on {state.url} since {iso(state.started_at)}."
         text += f"\nIt is started at each login: {kept}" if kept is not None else ""
-        text += _says_version(rt, state)
+        text += _says_version(app, state)
         text += f"\nIt cannot keep these fresh, sign in again: {', '.join(ended)}" if ended else ""
-        return _answer(rt, state, fields, text)
+        return _answer(app, state, fields, text)
     if what == "unresponsive":
-        text = f"A gateway process is there and does not answer; start it anew: {rt.program} gateway restart"
-        return _answer(rt, None, fields, f"{text}\nIts log: {rt.paths.gateway_log}")
-    later = f" It starts at the next login ({kept}), or now: {rt.program} gateway start" if kept is not None else ""
-    return _answer(rt, None, fields, f"No gateway is running.{later}")
+        text = f"A gateway process is there and does not answer; start it anew: {app.program} gateway restart"
+        return _answer(app, None, fields, f"{text}\nIts log: {app.paths.gateway_log}")
+    later = f" It starts at the next login ({kept}), or now: {app.program} gateway start" if kept is not None else ""
+    return _answer(app, None, fields, f"No gateway is running.{later}")
 
 
-def _says_version(rt: Runtime, state: GatewayState) -> str:
+def _says_version(app: App, state: GatewayState) -> str:
     """What a gateway of another version than this command's lacks; nothing for one of the same."""
     if state.version == __version__:
         return ""
     runs = "an earlier version" if state.version is None else f"Portico {state.version}"
-    return f"\nIt runs {runs}, and {__version__} is installed; to have that one: {rt.program} gateway restart"
+    return f"\nIt runs {runs}, and {__version__} is installed; to have that one: {app.program} gateway restart"
 
 
-def _ended(rt: Runtime) -> list[str]:
+def _ended(app: App) -> list[str]:
     """The sign-ins that were refused for good, as far as the index can be read."""
     from portico.auth.health import refused
     from portico.errors import PorticoError
 
     try:
-        return [profile.id for profile in refused(rt.token_store.profiles())]
+        return [profile.id for profile in refused(app.token_store.profiles())]
     except PorticoError:
         return []
 
 
-def _answer(rt: Runtime, state: GatewayState | None, fields: dict[str, object], text: str) -> int:
-    if rt.options.json:
-        rt.out.json({**fields, "running": state is not None and not fields.get("stopped"), **(state.as_json() if state else {})})
+def _answer(app: App, state: GatewayState | None, fields: dict[str, object], text: str) -> int:
+    if app.options.json:
+        app.out.json({**fields, "running": state is not None and not fields.get("stopped"), **(state.as_json() if state else {})})
     else:
-        rt.out.line(text)
+        app.out.line(text)
     return ExitCode.OK
 
 
@@ -262,13 +264,13 @@ def _say_running(out: Output, state: GatewayState) -> None:
         out.note(f"The gateway is running (pid {state.pid}) on {state.url}; Ctrl-C ends it.")
 
 
-def _port(args: argparse.Namespace, rt: Runtime) -> int:
+def _port(args: argparse.Namespace, app: App) -> int:
     """`--port`, else the configured one."""
     if args.port is None:
-        return configured_port(rt)
+        return configured_port(app)
     if not 0 <= args.port <= LAST_PORT:
         raise UsageError("usage", f"Argument --port: {args.port} is not a port (0 to {LAST_PORT}).")
-    _ = rt.settings  # it has to be right in any case
+    _ = app.settings  # it has to be right in any case
     return int(args.port)
 
 
@@ -295,22 +297,22 @@ _MAY_HAVE_CHANGED = frozenset({"unknown-dialect", "plugin-disabled"})
 _log = logging.getLogger(__name__)
 
 
-async def keep_fresh(rt: Runtime, passphrase: Secret | None) -> None:
+async def keep_fresh(app: App, passphrase: Secret | None) -> None:
     """Refresh every profile when it is due, until cancelled. `passphrase` opens the sealed file store."""
-    store = unattended_store(rt, passphrase)
-    async with refreshing(rt, store) as broker:
-        await refresh_for_good(rt, store, broker)
+    store = unattended_store(app, passphrase)
+    async with refreshing(app, store) as broker:
+        await refresh_for_good(app, store, broker)
 
 
-async def refresh_for_good(rt: Runtime, store: TokenStore, broker: TokenBroker) -> None:
+async def refresh_for_good(app: App, store: TokenStore, broker: TokenBroker) -> None:
     """Look for what killed processes have left, then refresh what is due, until cancelled."""
-    await tidy_up(rt, store)
-    await BackgroundRefresh(broker, store, rt.clock).run()
+    await tidy_up(app, store)
+    await BackgroundRefresh(broker, store, app.clock).run()
 
 
-async def tidy_up(rt: Runtime, store: TokenStore) -> None:
+async def tidy_up(app: App, store: TokenStore) -> None:
     """Delete what killed processes have left, and warn of a state folder that several machines share."""
-    warning = await off_loop(lambda: shared_folder_warning(rt.paths.state))
+    warning = await off_loop(lambda: shared_folder_warning(app.paths.state))
     if warning is not None:
         _log.warning("%s", warning)
     try:
@@ -320,16 +322,16 @@ async def tidy_up(rt: Runtime, store: TokenStore) -> None:
 
 
 @asynccontextmanager
-async def serving(rt: Runtime, passphrase: Secret | None, started_at: int) -> AsyncIterator[Inside]:
+async def serving(app: App, passphrase: Secret | None, started_at: int) -> AsyncIterator[Inside]:
     """The inside of a gateway process that started at `started_at` (wall ms)."""
     from portico.gateway.router import open_front
     from portico.gateway.server import Inside
 
-    installed = InstalledVersion(rt.clock)
+    installed = InstalledVersion(app.clock)
     await off_loop(import_all)
-    store = unattended_store(rt, passphrase)
-    async with refreshing(rt, store) as broker, open_front(rt, broker, started_at) as front:
-        yield Inside(lambda: refresh_for_good(rt, store, broker), front, installed.changed)
+    store = unattended_store(app, passphrase)
+    async with refreshing(app, store) as broker, open_front(app, broker, started_at) as front:
+        yield Inside(lambda: refresh_for_good(app, store, broker), front, installed.changed)
 
 
 def import_all() -> None:
@@ -383,37 +385,37 @@ class InstalledVersion:
 
 
 @asynccontextmanager
-async def refreshing(rt: Runtime, store: TokenStore) -> AsyncIterator[TokenBroker]:
+async def refreshing(app: App, store: TokenStore) -> AsyncIterator[TokenBroker]:
     """A broker that needs nobody to be asked."""
-    async with rt.http() as http:
+    async with app.http() as http:
         yield TokenBroker(
             store=store,
-            dialects=lambda name: find_dialect(rt, name),
+            dialects=lambda name: find_dialect(app, name),
             http=http,
-            clock=rt.clock,
-            paths=rt.paths,
+            clock=app.clock,
+            paths=app.paths,
         )
 
 
-def unattended_store(rt: Runtime, passphrase: Secret | None) -> TokenStore:
+def unattended_store(app: App, passphrase: Secret | None) -> TokenStore:
     """The token store, opened by `passphrase` or by what the environment has, and by nobody who would have to be asked."""
-    given = rt.env if passphrase is None else {TEXT_ENV: passphrase.reveal()}
-    return rt.local_store(passphrase=PassphraseSource(given), on_wait=lambda text: _log.warning("%s", text))
+    given = app.env if passphrase is None else {TEXT_ENV: passphrase.reveal()}
+    return app.local_store(passphrase=PassphraseSource(given), on_wait=lambda text: _log.warning("%s", text))
 
 
-def find_dialect(rt: Runtime, name: str) -> TokenDialect:
+def find_dialect(app: App, name: str) -> TokenDialect:
     """The token dialect of this name, from a plugin that may have been added or switched on since this process began.
 
     Raises:
         ConfigError: as `PluginHost.dialect` has it.
     """
     try:
-        return rt.plugins.dialect(name)
+        return app.plugins.dialect(name)
     except ConfigError as error:
         if error.id not in _MAY_HAVE_CHANGED:
             raise
-        rt.reload_config(look_for_plugins=True)
-        return rt.plugins.dialect(name)
+        app.reload_config(look_for_plugins=True)
+        return app.plugins.dialect(name)
 
 
 def passphrase_from_stdin() -> Secret:
@@ -426,7 +428,7 @@ _READ_LOG_EVERY_S: Final = 0.2
 _READ: Final = 1 << 20
 
 
-def logs(args: argparse.Namespace, rt: Runtime) -> int:
+def logs(args: argparse.Namespace, app: App) -> int:
     """Show the last lines, and with `--follow` each new one until Ctrl-C.
 
     Raises:
@@ -434,22 +436,22 @@ def logs(args: argparse.Namespace, rt: Runtime) -> int:
     """
     from portico.cli.gateway_service import installed
 
-    here = installed(rt)
+    here = installed(app)
     command = here.manager.log_command(here.service, args.lines, follow=args.follow) if here is not None else None
-    for line in _of_file(rt.paths.gateway_log, args.lines, follow=args.follow) if command is None else _printed(command, rt):
-        if rt.out.is_json:
-            rt.out.event({"line": line})
+    for line in _of_file(app.paths.gateway_log, args.lines, follow=args.follow) if command is None else _printed(command, app):
+        if app.out.is_json:
+            app.out.event({"line": line})
         else:
-            rt.out.exact(line)
+            app.out.exact(line)
         sys.stdout.flush()
     return ExitCode.OK
 
 
-def _printed(command: list[str], rt: Runtime) -> Iterator[str]:
+def _printed(command: list[str], app: App) -> Iterator[str]:
     try:
         process = subprocess.Popen(
-            found_command(command, rt.env),
-            env=child_environment(rt.env),
+            found_command(command, app.env),
+            env=child_environment(app.env),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             text=True,

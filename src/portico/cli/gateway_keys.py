@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
-    from portico.app import Runtime
+    from portico.app import App
     from portico.gateway.keys import GatewayKeys
     from portico.secret import Secret
     from portico.store.records import StoreName
@@ -40,7 +40,7 @@ def add_key_commands(commands: Commands) -> None:
 
 
 def _add(
-    actions: Commands, name: str, summary: str, handler: Callable[[argparse.Namespace, Runtime], int]
+    actions: Commands, name: str, summary: str, handler: Callable[[argparse.Namespace, App], int]
 ) -> argparse.ArgumentParser:
     example = f"example:\n  {{prog}} gateway key {name}{'' if name == 'list' else ' aider'}\n"
     parser = actions.add_parser(name, help=summary, description=f"{summary.capitalize()}.", epilog=example)
@@ -53,50 +53,50 @@ def _name(parser: argparse.ArgumentParser, default: str | None) -> None:
     parser.add_argument("name", metavar="NAME", nargs="?" if default else None, default=default, help=f"the key's name{given}")
 
 
-def list_keys(_args: argparse.Namespace, rt: Runtime) -> int:
+def list_keys(_args: argparse.Namespace, app: App) -> int:
     """List them."""
     from portico.accounts.view import iso
 
-    keys = gateway_keys(rt).all()
-    if rt.out.is_json:
-        rt.out.json({"keys": [{"name": key.name, "createdAt": key.created_at} for key in keys]})
+    keys = gateway_keys(app).all()
+    if app.out.is_json:
+        app.out.json({"keys": [{"name": key.name, "createdAt": key.created_at} for key in keys]})
     elif keys:
-        rt.out.table(["Key", "Made"], [[key.name, iso(key.created_at)] for key in keys])
+        app.out.table(["Key", "Made"], [[key.name, iso(key.created_at)] for key in keys])
     else:
-        rt.out.note(f"There is no gateway key yet. Make one: {rt.program} gateway key add NAME")
+        app.out.note(f"There is no gateway key yet. Make one: {app.program} gateway key add NAME")
     return ExitCode.OK
 
 
-def show(args: argparse.Namespace, rt: Runtime) -> int:
+def show(args: argparse.Namespace, app: App) -> int:
     """Print one; the first is made where there is none."""
-    keys = gateway_keys(rt)
+    keys = gateway_keys(app)
     keys.ensure_one()
-    return _told(args.name, keys.show(args.name), rt)
+    return _told(args.name, keys.show(args.name), app)
 
 
-def add(args: argparse.Namespace, rt: Runtime) -> int:
+def add(args: argparse.Namespace, app: App) -> int:
     """Make one and print it."""
-    return _told(args.name, gateway_keys(rt, store=args.store).add(args.name), rt)
+    return _told(args.name, gateway_keys(app, store=args.store).add(args.name), app)
 
 
-def rotate(args: argparse.Namespace, rt: Runtime) -> int:
+def rotate(args: argparse.Namespace, app: App) -> int:
     """Put another in its place and print that."""
-    return _told(args.name, gateway_keys(rt).rotate(args.name), rt)
+    return _told(args.name, gateway_keys(app).rotate(args.name), app)
 
 
-def revoke(args: argparse.Namespace, rt: Runtime) -> int:
+def revoke(args: argparse.Namespace, app: App) -> int:
     """Refuse it from now on, and delete it."""
-    left = gateway_keys(rt).revoke(args.name)
-    if rt.out.is_json:
-        rt.out.json({"name": args.name, "revoked": True, "left": list(left)})
+    left = gateway_keys(app).revoke(args.name)
+    if app.out.is_json:
+        app.out.json({"name": args.name, "revoked": True, "left": list(left)})
     else:
-        rt.out.line(f"{args.name} is refused from now on.")
+        app.out.line(f"{args.name} is refused from now on.")
     for each in left:
-        rt.out.warn(f"its record could not be deleted, and opens nothing any more: {each}")
+        app.out.warn(f"its record could not be deleted, and opens nothing any more: {each}")
     return ExitCode.OK
 
 
-def gateway_keys(rt: Runtime, *, store: StoreName | None = None, passphrase: Secret | None = None) -> GatewayKeys:
+def gateway_keys(app: App, *, store: StoreName | None = None, passphrase: Secret | None = None) -> GatewayKeys:
     """The keys; a new one goes to the named store, else to the one that the config chooses, else to that of the sign-ins."""
     from portico.gateway.keys import GatewayKeys, KeyPaths
     from portico.store.encrypted_file import TEXT_ENV, PassphraseSource
@@ -104,26 +104,26 @@ def gateway_keys(rt: Runtime, *, store: StoreName | None = None, passphrase: Sec
     source = None if passphrase is None else PassphraseSource({TEXT_ENV: passphrase.reveal()})
 
     def usual() -> StoreName | None:
-        return rt.store_choice() or rt.local_store().last_store
+        return app.store_choice() or app.local_store().last_store
 
-    kept = rt.local_store(store, paths=KeyPaths.of(rt.paths), usual=usual, passphrase=source)
-    return GatewayKeys(kept, rt.clock)
+    kept = app.local_store(store, paths=KeyPaths.of(app.paths), usual=usual, passphrase=source)
+    return GatewayKeys(kept, app.clock)
 
 
-def make_first_key(rt: Runtime, passphrase: Secret | None) -> None:
+def make_first_key(app: App, passphrase: Secret | None) -> None:
     """Make the first key where there is none; where it cannot be stored, say so and let the gateway refresh all the same."""
     try:
-        made = gateway_keys(rt, passphrase=passphrase).ensure_one()
+        made = gateway_keys(app, passphrase=passphrase).ensure_one()
     except PorticoError as error:
-        rt.out.warn(f"{rt.program}: no gateway key could be made, so no tool can use the gateway yet: {error}")
+        app.out.warn(f"{app.program}: no gateway key could be made, so no tool can use the gateway yet: {error}")
         return
     if made is not None:
-        rt.out.note(f"A key for your tools was made: {rt.program} gateway key show")
+        app.out.note(f"A key for your tools was made: {app.program} gateway key show")
 
 
-def _told(name: str, key: Secret, rt: Runtime) -> int:
-    if rt.out.is_json:
-        rt.out.json({"name": name, "key": key.reveal()})
+def _told(name: str, key: Secret, app: App) -> int:
+    if app.out.is_json:
+        app.out.json({"name": name, "key": key.reveal()})
     else:
-        rt.out.exact(key.reveal())
+        app.out.exact(key.reveal())
     return ExitCode.OK

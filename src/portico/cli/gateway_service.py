@@ -10,7 +10,7 @@ from portico.errors import ConfigError, ExitCode, UsageError
 if TYPE_CHECKING:
     import argparse
 
-    from portico.app import Runtime
+    from portico.app import App
     from portico.gateway.control import Ended
     from portico.services.gateway_state import GatewayState
     from portico.services.service import Manager, Service
@@ -26,7 +26,7 @@ class Installed:
     def __str__(self) -> str:
         return f"{self.manager.kind} {self.service.name}"
 
-    def start(self, rt: Runtime, port: int | None) -> GatewayState:
+    def start(self, app: App, port: int | None) -> GatewayState:
         """Start it; what runs then.
 
         Raises:
@@ -36,10 +36,10 @@ class Installed:
         from portico.gateway.service import with_configured_port
 
         self.check_port(port)
-        self.manager.start(with_configured_port(self.service, rt))
-        return _answering(rt)
+        self.manager.start(with_configured_port(self.service, app))
+        return _answering(app)
 
-    def restart(self, rt: Runtime) -> tuple[Ended, GatewayState] | None:
+    def restart(self, app: App) -> tuple[Ended, GatewayState] | None:
         """Have another process in the running one's place; (old, new), or None where none ran.
 
         Where the manager keeps the port, clients wait while the old one finishes what is under way, for 30 s at most.
@@ -50,9 +50,9 @@ class Installed:
         from portico.gateway.server import SERVICE_DRAIN_S
         from portico.gateway.service import with_configured_port
 
-        keeps_port = self.manager.keeps_port(with_configured_port(self.service, rt))
-        old = (control.give_way(rt.paths, SERVICE_DRAIN_S + control.TERM_S) if keeps_port else None) or self.stop(rt)
-        return None if old is None else (old, self.start(rt, None))
+        keeps_port = self.manager.keeps_port(with_configured_port(self.service, app))
+        old = (control.give_way(app.paths, SERVICE_DRAIN_S + control.TERM_S) if keeps_port else None) or self.stop(app)
+        return None if old is None else (old, self.start(app, None))
 
     def check_port(self, port: int | None) -> None:
         """Refuse a port that only the configuration can give it.
@@ -64,7 +64,7 @@ class Installed:
             hint = f"{{prog}} config set gateway.port {port}; or without the service: {{prog}} gateway uninstall"
             raise UsageError("usage", f"The port of the installed gateway ({self}) is the configuration's.", hint=hint)
 
-    def stop(self, rt: Runtime) -> Ended | None:
+    def stop(self, app: App) -> Ended | None:
         """Stop it; what ran until now, None where nothing did.
 
         Raises:
@@ -75,24 +75,24 @@ class Installed:
         from portico.gateway.control import Ended
         from portico.services.gateway_state import gateway_lock, running
 
-        before = running(rt.paths)
-        pid = before.pid if before is not None else gateway_lock(rt.paths).holder()  # one that hangs is ended too
+        before = running(app.paths)
+        pid = before.pid if before is not None else gateway_lock(app.paths).holder()  # one that hangs is ended too
         self.manager.stop(self.service)
-        ended = control.stop(rt.paths)  # one that was started by hand is no child of the manager
+        ended = control.stop(app.paths)  # one that was started by hand is no child of the manager
         return ended or (Ended(pid, before) if pid is not None else None)
 
 
-def installed(rt: Runtime) -> Installed | None:
+def installed(app: App) -> Installed | None:
     """The service of this installation, None where none is installed."""
     from portico.gateway.service import gateway_service
     from portico.services.manager import manager_here
 
-    manager = manager_here(rt.env)
-    here = gateway_service(rt)
+    manager = manager_here(app.env)
+    here = gateway_service(app)
     return Installed(here, manager) if manager is not None and manager.path(here).exists() else None
 
 
-def install(_args: argparse.Namespace, rt: Runtime) -> int:
+def install(_args: argparse.Namespace, app: App) -> int:
     """Hand the gateway to the service manager; one that runs already ends first.
 
     Raises:
@@ -104,52 +104,52 @@ def install(_args: argparse.Namespace, rt: Runtime) -> int:
     from portico.gateway.port import bound
     from portico.gateway.service import after_install, gateway_to_install, proxy_file, proxy_that_goes, usable_manager
 
-    here = gateway_to_install(rt)
-    manager, why = usable_manager(rt)
+    here = gateway_to_install(app)
+    manager, why = usable_manager(app)
     if manager is None:
         hint = "start it in the background, until this machine restarts: {prog} gateway start"
         raise ConfigError("no-service-manager", "Nothing was installed: no service manager can be used here.", why=why, hint=hint)
     without = proxy_that_goes(here, manager.environment(here))
     if without is not None:
-        rt.out.warn(without)
-    before = Installed(here, manager).stop(rt) if manager.path(here).exists() else control.stop(rt.paths)
+        app.out.warn(without)
+    before = Installed(here, manager).stop(app) if manager.path(here).exists() else control.stop(app.paths)
     if here.port is not None:
         bound(here.port).close()  # whoever has it is named here; the manager would only say that it failed
     path = manager.install(here)
-    state = _answering(rt)
-    if rt.out.is_json:
+    state = _answering(app)
+    if app.out.is_json:
         fields = {"installed": True, "kind": manager.kind, "name": here.name, "path": str(path), **proxy_file(here)}
-        rt.out.json({**fields, "previousPid": before.pid if before is not None else None, **state.as_json()})
+        app.out.json({**fields, "previousPid": before.pid if before is not None else None, **state.as_json()})
         return ExitCode.OK
     if before is not None:
-        rt.out.note(f"The gateway that ran (pid {before.pid}) has ended.")
-    rt.out.line(f"Installed and running (pid {state.pid}) on {state.url}: {path} ({manager.kind})")
-    rt.out.note(after_install(manager, here))
+        app.out.note(f"The gateway that ran (pid {before.pid}) has ended.")
+    app.out.line(f"Installed and running (pid {state.pid}) on {state.url}: {path} ({manager.kind})")
+    app.out.note(after_install(manager, here))
     return ExitCode.OK
 
 
-def uninstall(_args: argparse.Namespace, rt: Runtime) -> int:
+def uninstall(_args: argparse.Namespace, app: App) -> int:
     """Stop the service and take it away."""
     from portico.cli.exec import is_for_tools
     from portico.gateway import control
     from portico.gateway.service import gateway_service, take_away
     from portico.services.gateway_state import read_state
 
-    here = gateway_service(rt)
-    gone, had_file = take_away(here, rt)
-    state = read_state(rt.paths) if gone else None
-    if gone and not (state is not None and is_for_tools(rt, state)):
-        control.stop(rt.paths)  # a manager that does not answer has not stopped it
-    if rt.out.is_json:
-        rt.out.json({"uninstalled": gone, "name": here.name, **({"deleted": [str(here.secrets)]} if had_file else {})})
+    here = gateway_service(app)
+    gone, had_file = take_away(here, app)
+    state = read_state(app.paths) if gone else None
+    if gone and not (state is not None and is_for_tools(app, state)):
+        control.stop(app.paths)  # a manager that does not answer has not stopped it
+    if app.out.is_json:
+        app.out.json({"uninstalled": gone, "name": here.name, **({"deleted": [str(here.secrets)]} if had_file else {})})
     elif had_file:
-        rt.out.line(f"Deleted: {here.secrets}")
+        app.out.line(f"Deleted: {here.secrets}")
     else:
-        rt.out.line(f"Stopped and removed: {here.name}" if gone else "Nothing is installed; nothing was changed.")
+        app.out.line(f"Stopped and removed: {here.name}" if gone else "Nothing is installed; nothing was changed.")
     return ExitCode.OK
 
 
-def _answering(rt: Runtime) -> GatewayState:
+def _answering(app: App) -> GatewayState:
     from portico.gateway.control import READY_S, wait_until_running
 
-    return wait_until_running(rt.paths, READY_S)
+    return wait_until_running(app.paths, READY_S)

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from portico.app import Runtime
+    from portico.app import App
     from portico.auth.background import Outcome
     from portico.errors import PorticoError
     from portico.services.service import Service
@@ -37,19 +37,19 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(handler=keep_fresh)
 
 
-def keep_fresh(args: argparse.Namespace, rt: Runtime) -> int:
+def keep_fresh(args: argparse.Namespace, app: App) -> int:
     """Do what the options say; without any, run until a signal asks to end."""
     if args.install:
-        return install(rt)
+        return install(app)
     if args.uninstall:
-        return uninstall(rt)
+        return uninstall(app)
     from portico.gateway.ending import watched_end
 
     with watched_end():
-        return once(rt) if args.once else run(rt)
+        return once(app) if args.once else run(app)
 
 
-def run(rt: Runtime) -> int:
+def run(app: App) -> int:
     """Keep fresh in the foreground."""
     import asyncio
 
@@ -61,16 +61,16 @@ def run(rt: Runtime) -> int:
     from portico.services.systemd import tell_service_manager
     from portico.util import signals
 
-    passphrase = passphrase_for(rt.paths, rt.passphrase, rt.env)
-    log_to_stderr(_log(rt), verbose=rt.options.verbose)
+    passphrase = passphrase_for(app.paths, app.passphrase, app.env)
+    log_to_stderr(_log(app), verbose=app.options.verbose)
 
     async def until_asked() -> None:
         ending = asked_to_end()
-        working = asyncio.create_task(work(rt, passphrase), name="keep fresh")
-        tell_service_manager(rt.env, "READY=1")
-        _say_running(rt)
+        working = asyncio.create_task(work(app, passphrase), name="keep fresh")
+        tell_service_manager(app.env, "READY=1")
+        _say_running(app)
         await asyncio.wait([working, ending], return_when=asyncio.FIRST_COMPLETED)
-        tell_service_manager(rt.env, "STOPPING=1")
+        tell_service_manager(app.env, "STOPPING=1")
         if working.done():
             working.result()
         working.cancel()
@@ -80,7 +80,7 @@ def run(rt: Runtime) -> int:
     return ExitCode.OK
 
 
-def once(rt: Runtime) -> int:
+def once(app: App) -> int:
     """Refresh what is due; the exit code is that of `auth status --check`, without a look into the store."""
     from portico.auth.background import refresh_what_is_due
     from portico.auth.health import check_code
@@ -89,26 +89,26 @@ def once(rt: Runtime) -> int:
     from portico.util import signals
 
     async def refresh() -> list[Outcome]:
-        store = unattended_store(rt, passphrase_for(rt.paths, rt.passphrase, rt.env))
-        async with refreshing(rt, store) as broker:
-            await tidy_up(rt, store)
+        store = unattended_store(app, passphrase_for(app.paths, app.passphrase, app.env))
+        async with refreshing(app, store) as broker:
+            await tidy_up(app, store)
             return await refresh_what_is_due(broker, store)
 
-    outcomes = signals.run(refresh()) if rt.token_store.profiles() else []
-    code = check_code(rt.token_store.profiles(), rt.clock)
-    if rt.out.is_json:
-        rt.out.json({"exitCode": code, "profiles": [_as_json(outcome, rt) for outcome in outcomes]})
+    outcomes = signals.run(refresh()) if app.token_store.profiles() else []
+    code = check_code(app.token_store.profiles(), app.clock)
+    if app.out.is_json:
+        app.out.json({"exitCode": code, "profiles": [_as_json(outcome, app) for outcome in outcomes]})
         return code
     for outcome in outcomes:
-        rt.out.note(f"{outcome.profile_id}: {outcome.result}{f' ({outcome.error})' if outcome.error else ''}")
+        app.out.note(f"{outcome.profile_id}: {outcome.result}{f' ({outcome.error})' if outcome.error else ''}")
     if not outcomes:
         from portico.cli.auth import say_signed_out
 
-        say_signed_out(rt)
+        say_signed_out(app)
     return code
 
 
-def install(rt: Runtime) -> int:
+def install(app: App) -> int:
     """Hand it to the service manager.
 
     Raises:
@@ -119,56 +119,56 @@ def install(rt: Runtime) -> int:
     from portico.errors import ExitCode
     from portico.gateway.service import after_install, proxy_file, proxy_that_goes, usable_manager
 
-    service = _service(rt)
-    manager, why = usable_manager(rt)
+    service = _service(app)
+    manager, why = usable_manager(app)
     without = proxy_that_goes(service, manager.environment(service) if manager is not None else {})
     if without is not None:
-        rt.out.warn(without)
+        app.out.warn(without)
     if manager is None:
-        raise _no_manager(service, why, rt)
+        raise _no_manager(service, why, app)
     path = manager.install(service)
-    if rt.out.is_json:
+    if app.out.is_json:
         fields = {"installed": True, "kind": manager.kind, "name": service.name, "path": str(path)}
-        rt.out.json({**fields, **proxy_file(service)})
+        app.out.json({**fields, **proxy_file(service)})
         return ExitCode.OK
-    rt.out.line(f"Installed and started: {path} ({manager.kind})")
-    rt.out.note(after_install(manager, service))
+    app.out.line(f"Installed and started: {path} ({manager.kind})")
+    app.out.note(after_install(manager, service))
     return ExitCode.OK
 
 
-def uninstall(rt: Runtime) -> int:
+def uninstall(app: App) -> int:
     """Take it back from the service manager."""
     from portico.errors import ExitCode
     from portico.gateway.service import take_away
 
-    service = keep_fresh_service(rt)
-    gone, had_file = take_away(service, rt)
-    if rt.out.is_json:
-        rt.out.json({"uninstalled": gone, "name": service.name, **({"deleted": [str(service.secrets)]} if had_file else {})})
+    service = keep_fresh_service(app)
+    gone, had_file = take_away(service, app)
+    if app.out.is_json:
+        app.out.json({"uninstalled": gone, "name": service.name, **({"deleted": [str(service.secrets)]} if had_file else {})})
     elif had_file:
-        rt.out.line(f"Deleted: {service.secrets}; a line for cron that names it goes with `crontab -e`.")
+        app.out.line(f"Deleted: {service.secrets}; a line for cron that names it goes with `crontab -e`.")
     else:
-        rt.out.line(f"Stopped and removed: {service.name}" if gone else "Nothing is installed; nothing was changed.")
+        app.out.line(f"Stopped and removed: {service.name}" if gone else "Nothing is installed; nothing was changed.")
     return ExitCode.OK
 
 
-def keep_fresh_service(rt: Runtime) -> Service:
+def keep_fresh_service(app: App) -> Service:
     """The service by its names alone."""
     from portico.gateway.service import a_service
     from portico.services.service import Verb
 
     verb = Verb("auth keep-fresh --install", "auth keep-fresh --uninstall")
     words = ("auth", "keep-fresh")
-    return a_service(rt, "keep-fresh", "Portico keeps sign-ins fresh", verb=verb, words=words, log=_log(rt))
+    return a_service(app, "keep-fresh", "Portico keeps sign-ins fresh", verb=verb, words=words, log=_log(app))
 
 
-def _service(rt: Runtime) -> Service:
+def _service(app: App) -> Service:
     from portico.gateway.service import in_this_environment
 
-    return in_this_environment(keep_fresh_service(rt), rt)
+    return in_this_environment(keep_fresh_service(app), app)
 
 
-def _no_manager(service: Service, why: str, rt: Runtime) -> PorticoError:
+def _no_manager(service: Service, why: str, app: App) -> PorticoError:
     from portico.errors import ConfigError
     from portico.services.service import write_secrets
 
@@ -177,7 +177,7 @@ def _no_manager(service: Service, why: str, rt: Runtime) -> PorticoError:
         "no-service-manager",
         "Nothing was installed: no service manager can be used here.",
         why=why,
-        hint=f"with cron: {cron_line(service, rt.env)}\n  or keep this running: {{prog}} auth keep-fresh",
+        hint=f"with cron: {cron_line(service, app.env)}\n  or keep this running: {{prog}} auth keep-fresh",
     )
 
 
@@ -192,20 +192,22 @@ def cron_line(service: Service, env: Mapping[str, str]) -> str:
     return f"*/{_CRON_MINUTES} * * * * {variables} {command}".replace("%", "\\%")
 
 
-def _log(rt: Runtime) -> Path:
-    return rt.paths.state / "keep-fresh.log"
+def _log(app: App) -> Path:
+    return app.paths.state / "keep-fresh.log"
 
 
-def _say_running(rt: Runtime) -> None:
+def _say_running(app: App) -> None:
     import os
 
-    if rt.out.is_json:
-        rt.out.event({"event": "running", "pid": os.getpid(), "profiles": [profile.id for profile in rt.token_store.profiles()]})
+    if app.out.is_json:
+        app.out.event(
+            {"event": "running", "pid": os.getpid(), "profiles": [profile.id for profile in app.token_store.profiles()]}
+        )
         return
-    names = ", ".join(profile.id for profile in rt.token_store.profiles()) or "nobody yet; a sign-in is noticed when it comes"
-    rt.out.note(f"Keeping fresh: {names}. Ctrl-C ends it.")
+    names = ", ".join(profile.id for profile in app.token_store.profiles()) or "nobody yet; a sign-in is noticed when it comes"
+    app.out.note(f"Keeping fresh: {names}. Ctrl-C ends it.")
 
 
-def _as_json(outcome: Outcome, rt: Runtime) -> dict[str, object]:
+def _as_json(outcome: Outcome, app: App) -> dict[str, object]:
     value: dict[str, object] = {"id": outcome.profile_id, "result": outcome.result}
-    return value if outcome.error is None else {**value, "error": outcome.error.as_json(rt.program)}
+    return value if outcome.error is None else {**value, "error": outcome.error.as_json(app.program)}

@@ -9,11 +9,11 @@ from portico.store.profiles import SIGNED_OUT
 
 if TYPE_CHECKING:
     from portico.accounts.sign_out import SignedOut
-    from portico.app import Runtime
+    from portico.app import App
     from portico.store.records import Profile
 
 
-def run_logout(asked: str | None, rt: Runtime, *, all_profiles: bool, yes: bool) -> int:
+def run_logout(asked: str | None, app: App, *, all_profiles: bool, yes: bool) -> int:
     """Sign out of `asked`, of the only profile, or of all of them.
 
     Raises:
@@ -23,36 +23,36 @@ def run_logout(asked: str | None, rt: Runtime, *, all_profiles: bool, yes: bool)
     from portico.accounts.view import id_in_use
     from portico.util import signals
 
-    chosen = _chosen(asked, rt, all_profiles=all_profiles)
+    chosen = _chosen(asked, app, all_profiles=all_profiles)
     if not chosen:
-        rt.out.note(SIGNED_OUT)
-        return _told([], rt)
-    before = {profile.id: profile for profile in rt.token_store.profiles()}
-    used = {provider: id_in_use(rt, provider) for provider in {profile.provider for profile in before.values()}}
-    if not yes and not rt.prompter.confirm(f"Sign out of {', '.join(chosen)}?", flag="--yes"):
-        rt.out.note("Nothing was changed.")
+        app.out.note(SIGNED_OUT)
+        return _told([], app)
+    before = {profile.id: profile for profile in app.token_store.profiles()}
+    used = {provider: id_in_use(app, provider) for provider in {profile.provider for profile in before.values()}}
+    if not yes and not app.prompter.confirm(f"Sign out of {', '.join(chosen)}?", flag="--yes"):
+        app.out.note("Nothing was changed.")
         return ExitCode.OK
-    results = signals.run(_sign_out(chosen, before, rt))
+    results = signals.run(_sign_out(chosen, before, app))
     for result in results:
         if not result.left and not result.taken:
-            _forget(result.profile_id, before.get(result.profile_id), rt)
+            _forget(result.profile_id, before.get(result.profile_id), app)
     for provider, id in used.items():
-        now = id_in_use(rt, provider)
+        now = id_in_use(app, provider)
         if now not in {None, id}:
-            rt.out.note(f"In use: {now} (was {id})")
-    return _told(results, rt)
+            app.out.note(f"In use: {now} (was {id})")
+    return _told(results, app)
 
 
-def _forget(profile_id: str, gone: Profile | None, rt: Runtime) -> None:
+def _forget(profile_id: str, gone: Profile | None, app: App) -> None:
     """Take the profile out of the config. `gone` is what its entry was, None if that was damaged."""
     from portico.accounts.summary import follow_remaining, forget_profile
 
     try:
-        forget_profile(rt, profile_id)
+        forget_profile(app, profile_id)
         if gone is not None:
-            follow_remaining(rt, gone)
+            follow_remaining(app, gone)
     except PorticoError as error:
-        rt.out.warn(f"The config still names {profile_id}: {error}")
+        app.out.warn(f"The config still names {profile_id}: {error}")
 
 
 def _changed(profile_id: str, why: str) -> UsageError:
@@ -60,12 +60,12 @@ def _changed(profile_id: str, why: str) -> UsageError:
     return UsageError("profile-changed", f"{profile_id} is another sign-in now; that account was left alone.", why=why, hint=hint)
 
 
-def _chosen(asked: str | None, rt: Runtime, *, all_profiles: bool) -> list[str]:
+def _chosen(asked: str | None, app: App, *, all_profiles: bool) -> list[str]:
     from portico.store.profiles import not_signed_in
 
     if all_profiles and asked is not None:
         raise UsageError("usage", "Give a profile or --all, not both.")
-    index = rt.token_store.snapshot()
+    index = app.token_store.snapshot()
     everyone = [*(profile.id for profile in index.profiles), *index.damaged]
     if asked is None and not all_profiles and len(everyone) > 1:
         hint = f"{{prog}} auth logout {'|'.join(everyone)}, or --all"
@@ -75,19 +75,19 @@ def _chosen(asked: str | None, rt: Runtime, *, all_profiles: bool) -> list[str]:
     return everyone if asked is None else [asked]
 
 
-async def _sign_out(chosen: list[str], before: dict[str, Profile], rt: Runtime) -> list[SignedOut]:
+async def _sign_out(chosen: list[str], before: dict[str, Profile], app: App) -> list[SignedOut]:
     from portico.accounts.sign_out import sign_out
 
-    async with rt.http() as http:
-        return [await sign_out(rt, profile_id, http, agreed=before.get(profile_id)) for profile_id in chosen]
+    async with app.http() as http:
+        return [await sign_out(app, profile_id, http, agreed=before.get(profile_id)) for profile_id in chosen]
 
 
-def _told(results: list[SignedOut], rt: Runtime) -> int:
+def _told(results: list[SignedOut], app: App) -> int:
     for result in results:
         said = "Not signed out" if result.taken else "Sign-out unfinished" if result.left else "Signed out"
-        rt.out.note(f"{said}: {result.profile_id} ({_fate(result)})")
+        app.out.note(f"{said}: {result.profile_id} ({_fate(result)})")
     failure = _failure(results)
-    if rt.out.is_json:
+    if app.out.is_json:
         report = {
             "signedOut": [result.profile_id for result in results if not result.left and not result.taken],
             "taken": [result.profile_id for result in results if result.taken],
@@ -95,7 +95,7 @@ def _told(results: list[SignedOut], rt: Runtime) -> int:
             "mayBeLeft": {result.profile_id: result.may_be_left for result in results if result.may_be_left},
             "unfinished": {result.profile_id: result.left for result in results if result.left},
         }
-        rt.out.json(report if failure is None else {**report, "error": failure.as_json(rt.program)})
+        app.out.json(report if failure is None else {**report, "error": failure.as_json(app.program)})
     elif failure is not None:
         raise failure
     return ExitCode.OK if failure is None else failure.exit_code

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Callable
 
-    from portico.app import Runtime
+    from portico.app import App
     from portico.config.document import Document
 
     Commands = argparse._SubParsersAction[argparse.ArgumentParser]  # noqa: SLF001 - the only name this class has
@@ -107,7 +107,7 @@ def _add_fallbacks(commands: Commands) -> None:
 
 
 def _leaf(
-    actions: Commands, name: str, summary: str, handler: Callable[[argparse.Namespace, Runtime], int], example: str
+    actions: Commands, name: str, summary: str, handler: Callable[[argparse.Namespace, App], int], example: str
 ) -> argparse.ArgumentParser:
     parser = actions.add_parser(name, help=summary, epilog=f"example:\n  {{prog}} models {example}")
     parser.set_defaults(handler=handler)
@@ -132,63 +132,63 @@ def _configure_auth(parser: argparse.ArgumentParser) -> None:
     add_order(commands)
 
 
-def list_(args: argparse.Namespace, rt: Runtime) -> int:
+def list_(args: argparse.Namespace, app: App) -> int:
     """List models."""
     from portico.cli.models_list import show_models
 
-    return show_models(args, rt)
+    return show_models(args, app)
 
 
-def status(args: argparse.Namespace, rt: Runtime) -> int:
+def status(args: argparse.Namespace, app: App) -> int:
     """Say what is set up, and whether it works."""
     from portico.cli.models_status import show_status
 
-    return show_status(args, rt)
+    return show_status(args, app)
 
 
-def set_(args: argparse.Namespace, rt: Runtime) -> int:
+def set_(args: argparse.Namespace, app: App) -> int:
     """Choose the default model."""
-    return set_default(args.reference, rt, write_base=args.write_base)
+    return set_default(args.reference, app, write_base=args.write_base)
 
 
-def aliases_list(_args: argparse.Namespace, rt: Runtime) -> int:
+def aliases_list(_args: argparse.Namespace, app: App) -> int:
     """List the aliases."""
-    return show_aliases(rt)
+    return show_aliases(app)
 
 
-def aliases_add(args: argparse.Namespace, rt: Runtime) -> int:
+def aliases_add(args: argparse.Namespace, app: App) -> int:
     """Name a model."""
-    return add_alias(args.alias, args.reference, rt)
+    return add_alias(args.alias, args.reference, app)
 
 
-def aliases_remove(args: argparse.Namespace, rt: Runtime) -> int:
+def aliases_remove(args: argparse.Namespace, app: App) -> int:
     """Forget a name."""
-    return remove_alias(args.alias, rt)
+    return remove_alias(args.alias, app)
 
 
-def fallbacks_list(_args: argparse.Namespace, rt: Runtime) -> int:
+def fallbacks_list(_args: argparse.Namespace, app: App) -> int:
     """List the fallbacks."""
-    return show_fallbacks(rt)
+    return show_fallbacks(app)
 
 
-def fallbacks_add(args: argparse.Namespace, rt: Runtime) -> int:
+def fallbacks_add(args: argparse.Namespace, app: App) -> int:
     """Add a fallback."""
-    return add_fallback(args.reference, rt)
+    return add_fallback(args.reference, app)
 
 
-def fallbacks_remove(args: argparse.Namespace, rt: Runtime) -> int:
+def fallbacks_remove(args: argparse.Namespace, app: App) -> int:
     """Take a fallback out."""
-    return remove_fallback(args.reference, rt)
+    return remove_fallback(args.reference, app)
 
 
-def fallbacks_clear(_args: argparse.Namespace, rt: Runtime) -> int:
+def fallbacks_clear(_args: argparse.Namespace, app: App) -> int:
     """Take all fallbacks out."""
-    return clear_fallbacks(rt)
+    return clear_fallbacks(app)
 
 
-def login_(args: argparse.Namespace, rt: Runtime) -> int:
+def login_(args: argparse.Namespace, app: App) -> int:
     """Sign in; the default model changes only when asked, or where there is none."""
-    return login(args, rt)
+    return login(args, app)
 
 
 _ALIAS: Final = re.compile(r"[A-Za-z0-9_.:-]+")
@@ -198,21 +198,21 @@ class NotListed(PorticoError):
     """There is no such alias or fallback. OpenClaw's exit code for it is 1."""
 
 
-def show_aliases(rt: Runtime) -> int:
+def show_aliases(app: App) -> int:
     """Every alias and its model: the config's, and those that plugins propose."""
-    aliases = {alias: str(reference) for alias, reference in sorted(rt.models().catalog.aliases.items())}
-    if rt.out.is_json:
-        rt.out.json({"aliases": aliases})
+    aliases = {alias: str(reference) for alias, reference in sorted(app.models().catalog.aliases.items())}
+    if app.out.is_json:
+        app.out.json({"aliases": aliases})
         return ExitCode.OK
-    rt.out.line(f"Aliases ({len(aliases)}):")
+    app.out.line(f"Aliases ({len(aliases)}):")
     for alias, reference in aliases.items():
-        rt.out.line(f"- {alias} -> {reference}")
+        app.out.line(f"- {alias} -> {reference}")
     if not aliases:
-        rt.out.line("- none")
+        app.out.line("- none")
     return ExitCode.OK
 
 
-def add_alias(alias: str, text: str, rt: Runtime) -> int:
+def add_alias(alias: str, text: str, app: App) -> int:
     """Give a model a name.
 
     Raises:
@@ -221,119 +221,119 @@ def add_alias(alias: str, text: str, rt: Runtime) -> int:
     if _ALIAS.fullmatch(alias) is None:
         message = "Alias cannot be empty." if not alias.strip() else None
         raise UsageError("bad-alias", message or "Alias must use letters, numbers, dots, underscores, colons, or dashes.")
-    catalog = (loader := rt.models()).catalog
+    catalog = (loader := app.models()).catalog
     reference = known_model(text, loader)
     taken, listed = catalog.aliases.get(alias.lower()), catalog.allowed is not None
     # A name that only a plugin proposes is free: the config's comes before it.
-    if taken is not None and taken != reference and _holder(alias, rt) is not None:
+    if taken is not None and taken != reference and _holder(alias, app) is not None:
         raise UsageError(
             "alias-taken", f"Alias {alias} already points to {taken}.", hint=f"{{prog}} models aliases remove {alias}"
         )
 
     def change(document: Document) -> Document:
-        agents = rt.config.config.agents
+        agents = app.config.config.agents
         document = kept_open(with_allowed(document, str(reference), agents, listed=listed), agents, listed=listed)
         return document.set((*ALLOWED, str(reference), "alias"), alias)
 
-    return _edited(rt, change, f"Alias {alias} -> {reference}", {"alias": alias, "model": str(reference)})
+    return _edited(app, change, f"Alias {alias} -> {reference}", {"alias": alias, "model": str(reference)})
 
 
-def remove_alias(alias: str, rt: Runtime) -> int:
+def remove_alias(alias: str, app: App) -> int:
     """Forget a name; the model stays allowed, and what the name stood for takes its place wherever the file names it.
 
     Raises:
         NotListed: the config has no such alias.
         ConfigError: `config-elsewhere`: the base or an included file has it.
     """
-    holder = _holder(alias, rt)
+    holder = _holder(alias, app)
     if holder is None:
-        proposed = alias.lower() in rt.models().catalog.aliases
+        proposed = alias.lower() in app.models().catalog.aliases
         taken = f"a plugin proposes it; give the name to another model: {{prog}} models aliases add {alias} REF"
         hint = taken if proposed else "{prog} models aliases list"
         raise NotListed("alias-not-found", f"Alias not found: {alias}", hint=hint)
     path = (*ALLOWED, holder, "alias")
-    if not rt.config.document.has(path):
+    if not app.config.document.has(path):
         from portico.cli.config import stands_elsewhere
 
-        raise stands_elsewhere(rt, path, f"Alias {alias}")
+        raise stands_elsewhere(app, path, f"Alias {alias}")
 
     def change(document: Document) -> Document:
         return without_alias(document.unset(path), alias, holder)
 
-    code = _edited(rt, change, f"Removed alias {alias}", {"alias": alias, "model": holder})
-    rt.reload_config()
-    still = rt.models().catalog.aliases.get(alias.lower())
+    code = _edited(app, change, f"Removed alias {alias}", {"alias": alias, "model": holder})
+    app.reload_config()
+    still = app.models().catalog.aliases.get(alias.lower())
     if still is not None:
-        rt.out.note(f"{alias} still names {still}: its plugin proposes that.")
+        app.out.note(f"{alias} still names {still}: its plugin proposes that.")
     return code
 
 
-def show_fallbacks(rt: Runtime) -> int:
+def show_fallbacks(app: App) -> int:
     """The fallbacks, in their order."""
-    fallbacks = [*rt.config.config.agents.fallbacks]
-    if rt.out.is_json:
-        rt.out.json({"fallbacks": fallbacks})
+    fallbacks = [*app.config.config.agents.fallbacks]
+    if app.out.is_json:
+        app.out.json({"fallbacks": fallbacks})
         return ExitCode.OK
-    rt.out.line(f"Fallbacks ({len(fallbacks)}):")
+    app.out.line(f"Fallbacks ({len(fallbacks)}):")
     for text in fallbacks or ["none"]:
-        rt.out.line(f"- {text}")
+        app.out.line(f"- {text}")
     return ExitCode.OK
 
 
-def add_fallback(text: str, rt: Runtime) -> int:
+def add_fallback(text: str, app: App) -> int:
     """Add a model at the end of the fallbacks.
 
     Raises:
         UsageError: `unknown-model`.
     """
-    loader = rt.models()
+    loader = app.models()
     reference, listed = str(known_model(text, loader)), loader.catalog.allowed is not None
-    agents = rt.config.config.agents
+    agents = app.config.config.agents
     fallbacks = [*agents.fallbacks, *([] if reference in agents.fallbacks else [reference])]
 
     def change(document: Document) -> Document:
         return with_fallbacks(with_allowed(document, reference, agents, listed=listed), fallbacks, agents)
 
-    return _edited(rt, change, f"Fallbacks: {', '.join(fallbacks)}", {"fallbacks": fallbacks})
+    return _edited(app, change, f"Fallbacks: {', '.join(fallbacks)}", {"fallbacks": fallbacks})
 
 
-def remove_fallback(text: str, rt: Runtime) -> int:
+def remove_fallback(text: str, app: App) -> int:
     """Take a model out of the fallbacks.
 
     Raises:
         NotListed: it is none of them.
     """
-    agents, catalog = rt.config.config.agents, rt.models().catalog
+    agents, catalog = app.config.config.agents, app.models().catalog
     wanted = {text, *([str(catalog.aliases[text.lower()])] if text.lower() in catalog.aliases else [])}
     left = [one for one in agents.fallbacks if one not in wanted]
     if len(left) == len(agents.fallbacks):
         raise NotListed("fallback-not-found", f"Fallback not found: {text}", hint="{prog} models fallbacks list")
     told = f"Fallbacks: {', '.join(left) or 'none'}"
-    return _edited(rt, lambda document: with_fallbacks(document, left, agents), told, {"fallbacks": left})
+    return _edited(app, lambda document: with_fallbacks(document, left, agents), told, {"fallbacks": left})
 
 
-def clear_fallbacks(rt: Runtime) -> int:
+def clear_fallbacks(app: App) -> int:
     """Take all fallbacks out."""
-    agents = rt.config.config.agents
-    return _edited(rt, lambda document: with_fallbacks(document, [], agents), "Fallback list cleared.", {"fallbacks": []})
+    agents = app.config.config.agents
+    return _edited(app, lambda document: with_fallbacks(document, [], agents), "Fallback list cleared.", {"fallbacks": []})
 
 
-def _holder(alias: str, rt: Runtime) -> str | None:
+def _holder(alias: str, app: App) -> str | None:
     """The entry of the config that has this alias."""
-    entries = rt.config.config.agents.models
+    entries = app.config.config.agents.models
     return next((key for key, settings in entries.items() if (settings.alias or "").lower() == alias.lower()), None)
 
 
-def _edited(rt: Runtime, change: Callable[[Document], Document], told: str, as_json: dict[str, object]) -> int:
-    changed = rt.config.file.edit(change)
-    if rt.out.is_json:
-        rt.out.json({**as_json, "changed": changed, "config": str(rt.paths.config)})
+def _edited(app: App, change: Callable[[Document], Document], told: str, as_json: dict[str, object]) -> int:
+    changed = app.config.file.edit(change)
+    if app.out.is_json:
+        app.out.json({**as_json, "changed": changed, "config": str(app.paths.config)})
     else:
-        rt.out.line(told)
+        app.out.line(told)
     return ExitCode.OK
 
 
-def set_default(text: str, rt: Runtime, *, write_base: bool = False) -> int:
+def set_default(text: str, app: App, *, write_base: bool = False) -> int:
     """Make `text` the default model; fallbacks stay. `write_base` writes it into the OpenClaw file that `base` names.
 
     Raises:
@@ -344,45 +344,45 @@ def set_default(text: str, rt: Runtime, *, write_base: bool = False) -> int:
     from portico.accounts.sign_in import finish_pending
     from portico.models.catalog import retired
 
-    finish_pending(rt)
-    reference = str(known_model(text, rt.models()))
-    loaded = rt.config
+    finish_pending(app)
+    reference = str(known_model(text, app.models()))
+    loaded = app.config
     edit, path = (loaded.edit_base, loaded.base) if write_base else (loaded.file.edit, loaded.file)
     # OpenClaw takes any entry for a list of what is allowed.
-    listed = write_base or rt.models().catalog.allowed is not None
+    listed = write_base or app.models().catalog.allowed is not None
     changed = edit(lambda document: with_default(document, reference, listed=listed))
-    written = path.path if path is not None else rt.paths.config
-    counts = rt.reload_config().config.agents.primary
-    if rt.out.is_json:
-        rt.out.json({"defaultModel": reference, "config": str(written), "changed": changed, "counts": counts == reference})
+    written = path.path if path is not None else app.paths.config
+    counts = app.reload_config().config.agents.primary
+    if app.out.is_json:
+        app.out.json({"defaultModel": reference, "config": str(written), "changed": changed, "counts": counts == reference})
         return ExitCode.OK
     if changed:
-        rt.out.note(f"Updated {written}")
-    rt.out.line(f"Default model: {reference}")
-    spec = rt.models().catalog.find(rt.models().catalog.expand(reference))
+        app.out.note(f"Updated {written}")
+    app.out.line(f"Default model: {reference}")
+    spec = app.models().catalog.find(app.models().catalog.expand(reference))
     if spec is not None and (told := retired(spec)) is not None:
-        rt.out.warn(told)
+        app.out.warn(told)
     if counts != reference:
-        rt.out.warn(f"{rt.paths.config} names {counts}, which comes before it. To go by it: {_out_of_the_way(rt)}")
+        app.out.warn(f"{app.paths.config} names {counts}, which comes before it. To go by it: {_out_of_the_way(app)}")
     return ExitCode.OK
 
 
-def _out_of_the_way(rt: Runtime) -> str:
+def _out_of_the_way(app: App) -> str:
     """What takes the own default model away, which may have the short form, or stand in an included file."""
-    document = rt.config.document
+    document = app.config.document
     primary = (*MODEL, "primary")
     if document.has(primary):
-        return f"{rt.program} config unset agents.defaults.model.primary"
+        return f"{app.program} config unset agents.defaults.model.primary"
     if document.has(MODEL) and isinstance(document.get(MODEL), str):  # an object may hold the fallbacks alone
-        return f"{rt.program} config unset agents.defaults.model"
-    return f"take it out of {rt.config.effective.origin(primary)}"
+        return f"{app.program} config unset agents.defaults.model"
+    return f"take it out of {app.config.effective.origin(primary)}"
 
 
 # OpenClaw's names of the MiniMax methods.
 _REGION_OF_METHOD: Final = {"oauth": "global", "oauth-cn": "cn"}
 
 
-def login(args: argparse.Namespace, rt: Runtime) -> int:
+def login(args: argparse.Namespace, app: App) -> int:
     """Sign in to `--provider`.
 
     Raises:
@@ -392,10 +392,11 @@ def login(args: argparse.Namespace, rt: Runtime) -> int:
     from portico.accounts.sign_in import sign_in_as
     from portico.cli.sign_in_options import request_from
 
-    bench = rt.unattended() if args.non_interactive else rt
-    choice = choices.choice_of_provider(bench, args.provider) if args.provider else choices.choose_provider(bench)
+    if args.non_interactive:
+        app = app.unattended()
+    choice = choices.choice_of_provider(app, args.provider) if args.provider else choices.choose_provider(app)
     request = request_from(args, choice=choice, make_default=True if args.set_default else None)
-    sign_in_as(bench, replace(request, region=request.region or _region(args.method)))
+    sign_in_as(app, replace(request, region=request.region or _region(args.method)))
     return ExitCode.OK
 
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator
 
-    from portico.app import Runtime
+    from portico.app import App
     from portico.interfaces.basics import Clock
     from portico.interfaces.provider_spec import ModelCost, PriceTier
     from portico.models.catalog import Provider
@@ -43,27 +43,27 @@ class Row:
     listed_by: str | None = None
 
 
-def model_rows(rt: Runtime, *, everything: bool, live: bool, provider: str | None) -> list[Row]:
+def model_rows(app: App, *, everything: bool, live: bool, provider: str | None) -> list[Row]:
     """The models in use and those that the config names; with `everything` also those that are known, by provider and id.
 
     Where the config names none, the models of the providers that are set up all the same, by a key in the environment say. With
     `live` the providers are asked, and what only they know comes last.
     """
-    loader = rt.models()
-    tags = _tags(loader, rt)
+    loader = app.models()
+    tags = _tags(loader, app)
     for alias, reference in loader.catalog.aliases.items():
         if everything or reference in tags:
             tags.setdefault(reference, []).append(f"alias:{alias}")
     references = dict.fromkeys([*tags, *(loader.catalog.references() if everything else ())])
-    accounts = _Accounts(loader, rt)
+    accounts = _Accounts(loader, app)
     references = references or dict.fromkeys(accounts.references())
     wanted = [reference for reference in references if provider in {None, reference.provider}]
     rows = [_row(reference, tags.get(reference, []), accounts) for reference in wanted]
-    return _with_live(rows, accounts, rt, provider) if live else rows
+    return _with_live(rows, accounts, app, provider) if live else rows
 
 
-def _tags(loader: ModelLoader, rt: Runtime) -> dict[ModelReference, list[str]]:
-    agents = rt.config.config.agents
+def _tags(loader: ModelLoader, app: App) -> dict[ModelReference, list[str]]:
+    agents = app.config.config.agents
     named = [(agents.primary, "default")] if agents.primary else []
     named += [(text, f"fallback#{place}") for place, text in enumerate(agents.fallbacks, 1)]
     named += [(key, "configured") for key in agents.models]
@@ -72,8 +72,8 @@ def _tags(loader: ModelLoader, rt: Runtime) -> dict[ModelReference, list[str]]:
         try:
             tags.setdefault(loader.catalog.expand(text), []).append(tag)
         except UsageError as error:
-            rt.out.warn(f"{tag}: {error.message}")
-    for provider_id, provider in rt.config.config.models.providers.items():
+            app.out.warn(f"{tag}: {error.message}")
+    for provider_id, provider in app.config.config.models.providers.items():
         for model in provider.models:
             tags.setdefault(ModelReference(provider_id, model.id), [])
     return tags
@@ -82,9 +82,9 @@ def _tags(loader: ModelLoader, rt: Runtime) -> dict[ModelReference, list[str]]:
 class _Accounts:
     """What is known of each provider, found out once however many models it has."""
 
-    def __init__(self, loader: ModelLoader, rt: Runtime) -> None:
+    def __init__(self, loader: ModelLoader, app: App) -> None:
         self.loader = loader
-        self._rt = rt
+        self._app = app
         self._auth: dict[str, Auth] = {}
         self._local: dict[str, bool] = {}
 
@@ -110,16 +110,16 @@ class _Accounts:
         source = provider.prices.get(model_id)
         if source == CONFIG and provider.config is not None:
             index = next(index for index, model in enumerate(provider.config.models) if model.id == model_id)
-            origin = self._rt.config.effective.origin(("models", "providers", provider.id, "models", index, "cost"))
+            origin = self._app.config.effective.origin(("models", "providers", provider.id, "models", index, "cost"))
             return f"config: {origin}"
-        return str(self._rt.paths.config.parent / CORRECTIONS) if source == CORRECTIONS else source
+        return str(self._app.paths.config.parent / CORRECTIONS) if source == CORRECTIONS else source
 
     def _auth_of(self, provider: Provider) -> Auth:
         profile = self.loader.profile_for(provider)
         if profile is not None:
             from portico.auth.health import needs_sign_in
 
-            return "expired" if needs_sign_in(profile, self._rt.clock) else "yes"
+            return "expired" if needs_sign_in(profile, self._app.clock) else "yes"
         return "yes" if self.loader.has_credential(provider) else "no"
 
 
@@ -150,9 +150,9 @@ def _is_local(url: str | None) -> bool:
     return host in {"localhost", "127.0.0.1", "0.0.0.0", "::1"} or host.endswith(".local")  # noqa: S104 - compared, not bound
 
 
-def _with_live(rows: list[Row], accounts: _Accounts, rt: Runtime, provider: str | None) -> list[Row]:
+def _with_live(rows: list[Row], accounts: _Accounts, app: App, provider: str | None) -> list[Row]:
     """`rows`, each with whether its provider lists it, and behind them what only a provider knows."""
-    found = _asked(accounts, rt, provider)
+    found = _asked(accounts, app, provider)
     lists = {id: {model.id: model for model in listed} for id, listed in found.items()}
     seen = [_told(row, lists) for row in rows]
     known = {row.reference for row in rows}
@@ -184,15 +184,15 @@ def _live_row(reference: ModelReference, model: Discovered, accounts: _Accounts)
     return replace(row, spec=spec, missing=None, listed_by=reference.provider)
 
 
-def _asked(accounts: _Accounts, rt: Runtime, provider: str | None) -> dict[str, tuple[Discovered, ...]]:
+def _asked(accounts: _Accounts, app: App, provider: str | None) -> dict[str, tuple[Discovered, ...]]:
     """What the providers list that are set up, or that need no account; a failure of one is said and stops no other."""
     from portico.models.discovery import listed_now
 
     models = {id: model for id, model in accounts.loader.one_of_each().items() if provider in {None, id}}
     listed = {}
-    for id, outcome in listed_now(rt, models).items():
+    for id, outcome in listed_now(app, models).items():
         if isinstance(outcome, PorticoError):
-            rt.out.note(f"{id}: not asked: {outcome}" if outcome.id == "network" else f"{id}: {outcome}")
+            app.out.note(f"{id}: not asked: {outcome}" if outcome.id == "network" else f"{id}: {outcome}")
         else:
             listed[id] = outcome
     return listed
@@ -202,37 +202,37 @@ _K = 1000
 _M = 1_000_000
 
 
-def show_models(args: argparse.Namespace, rt: Runtime) -> int:
+def show_models(args: argparse.Namespace, app: App) -> int:
     """Print the models.
 
     Raises:
         UsageError: `--json` with `--plain`; `unknown-provider`.
     """
-    if args.plain and rt.out.is_json:
+    if args.plain and app.out.is_json:
         raise UsageError("usage", "Choose either --json or --plain, not both.")
-    finish_pending(rt)
+    finish_pending(app)
     if args.provider is not None:
-        _check_provider(args.provider, rt)
-    rows = model_rows(rt, everything=args.all, live=args.live or args.local, provider=args.provider)
+        _check_provider(args.provider, app)
+    rows = model_rows(app, everything=args.all, live=args.live or args.local, provider=args.provider)
     rows = [row for row in rows if row.local or not args.local]
-    if rt.out.is_json:
-        rt.out.json({"count": len(rows), "models": [_as_json(row) for row in rows]})
+    if app.out.is_json:
+        app.out.json({"count": len(rows), "models": [_as_json(row) for row in rows]})
     elif args.plain:
         for row in rows:
-            rt.out.line(str(row.reference))
+            app.out.line(str(row.reference))
     elif rows:
-        _say(rows, rt)
+        _say(rows, app)
     else:
         wider = not (args.all or args.local)
-        rt.out.note(f"No models found. See {rt.program} models list --all" if wider else "No models found.")
+        app.out.note(f"No models found. See {app.program} models list --all" if wider else "No models found.")
     return ExitCode.OK
 
 
-def _check_provider(provider: str, rt: Runtime) -> None:
+def _check_provider(provider: str, app: App) -> None:
     from difflib import get_close_matches
 
-    off = rt.plugins.providers_off()
-    known = rt.models().catalog.providers
+    off = app.plugins.providers_off()
+    known = app.models().catalog.providers
     if provider in known:
         return
     if provider in off:
@@ -243,15 +243,15 @@ def _check_provider(provider: str, rt: Runtime) -> None:
     raise UsageError("unknown-provider", f"Unknown provider: {provider}", hint=hint)
 
 
-def _say(rows: list[Row], rt: Runtime) -> None:
-    rt.out.table(["Model", "Input", "Ctx", "Local", "Auth", "Price in/out", "Tags"], [_cells(row) for row in rows])
+def _say(rows: list[Row], app: App) -> None:
+    app.out.table(["Model", "Input", "Ctx", "Local", "Auth", "Price in/out", "Tags"], [_cells(row) for row in rows])
     for row in rows:
         if row.missing is not None:
-            rt.out.note(f"{row.reference} is missing: {row.missing}")
+            app.out.note(f"{row.reference} is missing: {row.missing}")
     specs = {row.spec.id: row.spec for row in rows if row.spec is not None and row.spec.note}
     for spec in specs.values():
         # What may not answer any more is said in any case.
-        say = rt.out.note if spec.successor is not None else rt.out.detail
+        say = app.out.note if spec.successor is not None else app.out.detail
         say(f"{spec.id}: {spec.note}")
 
 
@@ -341,9 +341,9 @@ class Overview:
     probes: tuple[Probe, ...] = ()
 
 
-def overview_of(loader: ModelLoader, rt: Runtime, probes: tuple[Probe, ...] = ()) -> Overview:
+def overview_of(loader: ModelLoader, app: App, probes: tuple[Probe, ...] = ()) -> Overview:
     """Everything, as config, environment and profiles are now."""
-    return Overview(loader, _accounts(loader, rt), _missing(loader, rt), probes)
+    return Overview(loader, _accounts(loader, app), _missing(loader, app), probes)
 
 
 def status_of(profile: Profile, clock: Clock) -> str:
@@ -359,10 +359,10 @@ def resolved(loader: ModelLoader, text: str | None) -> ModelReference | None:
         return None
 
 
-def _accounts(loader: ModelLoader, rt: Runtime) -> tuple[Account, ...]:
+def _accounts(loader: ModelLoader, app: App) -> tuple[Account, ...]:
     found = []
     for provider in loader.catalog.providers.values():
-        profiles = tuple(one for one in rt.token_store.profiles() if one.provider == provider.id)
+        profiles = tuple(one for one in app.token_store.profiles() if one.provider == provider.id)
         credential = next(iter(loader.credentials.of(provider)), None)
         if profiles or (credential is not None and (provider.config is not None or credential.key is not None)):
             source = credential.source if credential is not None else "missing"
@@ -375,8 +375,8 @@ def _effective(source: str) -> tuple[str, str]:
     return {"environment": "env", "profile": "profiles", "no": "none"}.get(kind, kind), detail.removeprefix("variable ")
 
 
-def _missing(loader: ModelLoader, rt: Runtime) -> tuple[ModelReference, ...]:
-    agents = rt.config.config.agents
+def _missing(loader: ModelLoader, app: App) -> tuple[ModelReference, ...]:
+    agents = app.config.config.agents
     used = (resolved(loader, text) for text in filter(None, [agents.primary, *agents.fallbacks]))
     return tuple(reference for reference in used if reference is not None and not _is_answered(reference, loader))
 

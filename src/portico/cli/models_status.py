@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Sequence
 
-    from portico.app import Runtime
+    from portico.app import App
     from portico.auth.broker import TokenBroker
     from portico.cli.models_list import Account, Overview
     from portico.models.loader import CallableModel, ModelLoader
@@ -38,7 +38,7 @@ _MISSING: Final = 1
 _EXPIRING: Final = 2
 
 
-def show_status(args: argparse.Namespace, rt: Runtime) -> int:
+def show_status(args: argparse.Namespace, app: App) -> int:
     """Say what is set up.
 
     Returns:
@@ -48,26 +48,26 @@ def show_status(args: argparse.Namespace, rt: Runtime) -> int:
     Raises:
         UsageError: `--plain` with `--json` or `--probe`; `unknown-provider`, `not-signed-in` for what is to be probed.
     """
-    if args.plain and (rt.out.is_json or args.probe):
+    if args.plain and (app.out.is_json or args.probe):
         raise UsageError("usage", "--plain prints the default model alone: leave --json and --probe out.")
-    finish_pending(rt)
-    loader = rt.models()
+    finish_pending(app)
+    loader = app.models()
     if args.plain:
-        rt.out.line(str(loader.reference(None)))
+        app.out.line(str(loader.reference(None)))
         return 0
 
-    probes = probed(args, loader, rt) if args.probe else ()
-    overview = overview_of(loader, rt, probes)
-    if rt.out.is_json:
-        rt.out.json(as_json(overview, rt))
+    probes = probed(args, loader, app) if args.probe else ()
+    overview = overview_of(loader, app, probes)
+    if app.out.is_json:
+        app.out.json(as_json(overview, app))
     else:
-        say(overview, rt)
-    return _code(overview, rt) if args.check else 0
+        say(overview, app)
+    return _code(overview, app) if args.check else 0
 
 
-def _code(overview: Overview, rt: Runtime) -> int:
+def _code(overview: Overview, app: App) -> int:
     profiles: Sequence[Profile] = [profile for account in overview.accounts for profile in account.profiles]
-    states = {status_of(profile, rt.clock) for profile in profiles}
+    states = {status_of(profile, app.clock) for profile in profiles}
     if overview.missing or "expired" in states:
         return _MISSING
     return _EXPIRING if states & {"expiring", "failing"} else 0
@@ -76,21 +76,21 @@ def _code(overview: Overview, rt: Runtime) -> int:
 _WIDTH: Final = 14
 
 
-def say(overview: Overview, rt: Runtime) -> None:
+def say(overview: Overview, app: App) -> None:
     """Print it for a person."""
-    _say_models(overview, rt)
-    rt.out.line("\nAuth overview")
+    _say_models(overview, app)
+    app.out.line("\nAuth overview")
     for account in overview.accounts:
-        rt.out.line(f"- {account.provider.id} effective={account.effective}:{account.detail} | {_counted(account.profiles)}")
+        app.out.line(f"- {account.provider.id} effective={account.effective}:{account.detail} | {_counted(account.profiles)}")
         for profile in account.profiles:
-            rt.out.line(f"  - {profile.id} {status_of(profile, rt.clock)}{_ends(profile, rt)}")
+            app.out.line(f"  - {profile.id} {status_of(profile, app.clock)}{_ends(profile, app)}")
     if not overview.accounts:
-        rt.out.line(f"- none. {SIGNED_OUT} {sign_in()}".replace("{prog}", rt.program))
+        app.out.line(f"- none. {SIGNED_OUT} {sign_in()}".replace("{prog}", app.program))
     if overview.missing:
-        rt.out.line("\nMissing auth")
+        app.out.line("\nMissing auth")
         for reference in overview.missing:
-            rt.out.line(f"- {reference.provider}: {_first_step(reference, overview.loader)}".replace("{prog}", rt.program))
-    _say_probes(overview.probes, rt)
+            app.out.line(f"- {reference.provider}: {_first_step(reference, overview.loader)}".replace("{prog}", app.program))
+    _say_probes(overview.probes, app)
 
 
 def _first_step(reference: ModelReference, loader: ModelLoader) -> str:
@@ -102,25 +102,25 @@ def _first_step(reference: ModelReference, loader: ModelLoader) -> str:
     return f"{said}Run `{first_step(provider)}`."
 
 
-def _say_models(overview: Overview, rt: Runtime) -> None:
-    agents, catalog = rt.config.config.agents, overview.loader.catalog
+def _say_models(overview: Overview, app: App) -> None:
+    agents, catalog = app.config.config.agents, overview.loader.catalog
     primary, meant = agents.primary, resolved(overview.loader, agents.primary)
     allowed = sorted(map(str, catalog.allowed or ()))
     aliases = ", ".join(f"{alias} -> {reference}" for alias, reference in catalog.aliases.items())
     rows = {
-        "Config": str(rt.paths.config),
+        "Config": str(app.paths.config),
         "Default": (primary if meant is None or str(meant) == primary else f"{meant} (from {primary})") or "-",
         f"Fallbacks ({len(agents.fallbacks)})": ", ".join(agents.fallbacks) or "-",
         f"Aliases ({len(catalog.aliases)})": aliases or "-",
         f"Allowed ({len(allowed)})": ", ".join(allowed) or "all",
-        "Auth store": str(rt.paths.index),
+        "Auth store": str(app.paths.index),
     }
     for name, value in rows.items():
-        rt.out.line(f"{name:<{_WIDTH}}: {value}")
+        app.out.line(f"{name:<{_WIDTH}}: {value}")
 
 
-def _ends(profile: Profile, rt: Runtime) -> str:
-    words = in_words(profile.expires_at, own_time(profile, rt.clock))
+def _ends(profile: Profile, app: App) -> str:
+    words = in_words(profile.expires_at, own_time(profile, app.clock))
     if profile.type == API_KEY or profile.expires_at is None:
         return ""
     return f" ({words if words.startswith('expired') else f'expires in {words}'})"
@@ -131,14 +131,14 @@ def _counted(profiles: Sequence[Profile]) -> str:
     return f"profiles={len(profiles)} (oauth={kinds['oauth']}, token={kinds['token']}, api_key={kinds[API_KEY]})"
 
 
-def _say_probes(probes: Sequence[Probe], rt: Runtime) -> None:
+def _say_probes(probes: Sequence[Probe], app: App) -> None:
     if probes:
-        rt.out.line()
-        rt.out.table(["Model", "Credential", "Status"], [_probe_cells(probe) for probe in probes])
+        app.out.line()
+        app.out.table(["Model", "Credential", "Status"], [_probe_cells(probe) for probe in probes])
     for probe in probes:
         if probe.error is not None:
-            hint = probe.error.hint_for(rt.program)
-            rt.out.note(f"{probe.model.reference} ({probe.model.source}): {probe.error}{f' - {hint}' if hint else ''}")
+            hint = probe.error.hint_for(app.program)
+            app.out.note(f"{probe.model.reference} ({probe.model.source}): {probe.error}{f' - {hint}' if hint else ''}")
 
 
 def _probe_cells(probe: Probe) -> list[str]:
@@ -146,14 +146,14 @@ def _probe_cells(probe: Probe) -> list[str]:
     return [str(probe.model.reference), probe.model.profile_id or probe.model.source, f"{probe.status}{latency}"]
 
 
-def as_json(overview: Overview, rt: Runtime) -> dict[str, object]:
+def as_json(overview: Overview, app: App) -> dict[str, object]:
     """OpenClaw's fields, as far as there is something to say in them."""
-    agents, catalog = rt.config.config.agents, overview.loader.catalog
+    agents, catalog = app.config.config.agents, overview.loader.catalog
     meant = resolved(overview.loader, agents.primary)
-    oauth = [_profile_json(profile, rt) for account in overview.accounts for profile in account.profiles]
+    oauth = [_profile_json(profile, app) for account in overview.accounts for profile in account.profiles]
     with_oauth = {account.provider.id: sum(one.type != API_KEY for one in account.profiles) for account in overview.accounts}
     auth: dict[str, object] = {
-        "storePath": str(rt.paths.index),
+        "storePath": str(app.paths.index),
         "providersWithOAuth": [f"{provider} ({count})" for provider, count in with_oauth.items() if count],
         "missingProvidersInUse": list(dict.fromkeys(reference.provider for reference in overview.missing)),
         "providers": [_account_json(account) for account in overview.accounts],
@@ -162,7 +162,7 @@ def as_json(overview: Overview, rt: Runtime) -> dict[str, object]:
     if overview.probes:
         auth["probes"] = [_probe_json(probe) for probe in overview.probes]
     return {
-        "configPath": str(rt.paths.config),
+        "configPath": str(app.paths.config),
         "defaultModel": agents.primary,
         "resolvedDefault": str(meant) if meant is not None else None,
         "fallbacks": [*agents.fallbacks],
@@ -180,14 +180,14 @@ def _account_json(account: Account) -> dict[str, object]:
     return {"provider": account.provider.id, "effective": effective, "profiles": {**counts, "labels": labels}}
 
 
-def _profile_json(profile: Profile, rt: Runtime) -> dict[str, object]:
+def _profile_json(profile: Profile, app: App) -> dict[str, object]:
     return {
         "profileId": profile.id,
         "provider": profile.provider,
         "type": profile.type,
-        "status": status_of(profile, rt.clock),
+        "status": status_of(profile, app.clock),
         "expiresAt": profile.expires_at,
-        "remainingMs": None if profile.expires_at is None else profile.expires_at - own_time(profile, rt.clock),
+        "remainingMs": None if profile.expires_at is None else profile.expires_at - own_time(profile, app.clock),
         "source": "store",
         "label": profile.id,
     }
@@ -200,7 +200,7 @@ def _probe_json(probe: Probe) -> dict[str, object]:
     return {**told, "source": model.source, "status": probe.status, "latencyMs": probe.latency_ms, "error": error}
 
 
-def probed(args: argparse.Namespace, loader: ModelLoader, rt: Runtime) -> tuple[Probe, ...]:
+def probed(args: argparse.Namespace, loader: ModelLoader, app: App) -> tuple[Probe, ...]:
     """What came of each.
 
     Raises:
@@ -210,20 +210,25 @@ def probed(args: argparse.Namespace, loader: ModelLoader, rt: Runtime) -> tuple[
     if args.probe_timeout <= 0 or args.probe_concurrency < 1 or args.probe_max_tokens < 1:
         raise UsageError("usage", "--probe-timeout, --probe-concurrency and --probe-max-tokens are numbers above 0.")
     models = _models(args, loader)
-    rt.out.note(f"Probing {len(models)} credential{'s' if len(models) != 1 else ''}...")
-    return tuple(signals.run(_ask(models, args, rt)))
+    app.out.note(f"Probing {len(models)} credential{'s' if len(models) != 1 else ''}...")
+    return tuple(signals.run(_ask(models, args, app)))
 
 
-async def _ask(models: list[CallableModel], args: argparse.Namespace, rt: Runtime) -> list[Probe]:
+async def _ask(models: list[CallableModel], args: argparse.Namespace, app: App) -> list[Probe]:
 
     turns = asyncio.Semaphore(args.probe_concurrency)
-    async with rt.http() as http:
-        broker = rt.broker(http)
-        return await asyncio.gather(*(_one(model, args, rt, turns, http, broker) for model in models))
+    async with app.http() as http:
+        broker = app.broker(http)
+        return await asyncio.gather(*(_one(model, args, app, turns, http, broker) for model in models))
 
 
 async def _one(
-    model: CallableModel, args: argparse.Namespace, rt: Runtime, turns: asyncio.Semaphore, http: HttpClient, broker: TokenBroker
+    model: CallableModel,
+    args: argparse.Namespace,
+    app: App,
+    turns: asyncio.Semaphore,
+    http: HttpClient,
+    broker: TokenBroker,
 ) -> Probe:
     from portico.models.probe import probe
 
@@ -232,7 +237,7 @@ async def _one(
             model,
             http=http,
             broker=broker,
-            clock=rt.clock,
+            clock=app.clock,
             timeout_s=args.probe_timeout / 1000,
             max_tokens=args.probe_max_tokens,
         )

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
     from portico.accounts.sign_in import Asked
     from portico.accounts.wizard import Section
-    from portico.app import Runtime
+    from portico.app import App
 
 _ONBOARD_EXAMPLES = """examples:
   {prog} onboard                                                  choose a provider, a way and a model from menus
@@ -40,19 +40,20 @@ def add_onboard_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(handler=onboard)
 
 
-def onboard(args: argparse.Namespace, rt: Runtime) -> int:
+def onboard(args: argparse.Namespace, app: App) -> int:
     """Sign in as asked; what was not said is asked."""
     from portico.accounts import choices
     from portico.accounts.sign_in import set_up
     from portico.errors import ExitCode
 
-    bench = rt.unattended() if args.non_interactive else rt
-    if args.auth_choice is None and bench.prompter.interactive:
+    if args.non_interactive:
+        app = app.unattended()
+    if args.auth_choice is None and app.prompter.interactive:
         from portico.accounts.wizard import first_set_up
 
-        first_set_up(bench, asked_by(args))
+        first_set_up(app, asked_by(args))
     else:
-        set_up(bench, args.auth_choice or choices.choose(bench), asked_by(args))
+        set_up(app, args.auth_choice or choices.choose(app), asked_by(args))
     return ExitCode.OK
 
 
@@ -108,44 +109,46 @@ def add_configure_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(handler=configure)
 
 
-def configure(args: argparse.Namespace, rt: Runtime) -> int:
+def configure(args: argparse.Namespace, app: App) -> int:
     """Ask, section by section.
 
     Raises:
         UsageError: `input-needed`, with the commands that do the same.
     """
     wanted = args.section or []
-    if not rt.prompter.interactive:
+    if not app.prompter.interactive:
         same = "\n  ".join(_SAME[section] for section in (wanted or _SAME))
         message = "`configure` asks questions, and needs a terminal."
         raise UsageError("input-needed", message, hint=f"These do the same:\n  {same}")
-    by_id = {section.id: section for section in menu_sections(rt)}
+    by_id = {section.id: section for section in menu_sections(app)}
     if wanted:
         for id in dict.fromkeys(wanted):
             by_id[id].run()
         return ExitCode.OK
     from portico.accounts import wizard
 
-    wizard.offer_base(rt)
-    wizard.run_sections(rt, [*by_id.values()])
-    rt.out.note(f"Done: {rt.paths.config}")
-    if rt.reload_config().config.agents.primary is not None:  # without a default model there is none to ask
-        rt.out.note(f'Next:  {rt.program} ask "Hello"   |   {rt.program} models list')
+    wizard.offer_base(app)
+    wizard.run_sections(app, [*by_id.values()])
+    app.out.note(f"Done: {app.paths.config}")
+    if app.reload_config().config.agents.primary is not None:  # without a default model there is none to ask
+        app.out.note(f'Next:  {app.program} ask "Hello"   |   {app.program} models list')
     return ExitCode.OK
 
 
-def menu_sections(rt: Runtime) -> list[Section]:
+def menu_sections(app: App) -> list[Section]:
     """What can be configured, in the order of the menu."""
     from portico.accounts import wizard
     from portico.accounts.wizard import Section
 
     asked = _nothing_asked()
     return [
-        Section("model", "Model/auth", partial(wizard.model_auth_hint, rt), partial(wizard.model_auth, rt, asked)),
-        Section("default-model", "Default model", partial(wizard.default_model_hint, rt), partial(wizard.default_model, rt)),
-        Section("fallbacks", "Fallbacks", partial(wizard.fallbacks_hint, rt), partial(wizard.fallbacks, rt)),
-        Section("allowed-models", "Allowed models", partial(wizard.allowed_models_hint, rt), partial(wizard.allowed_models, rt)),
-        Section("health", "Health check", lambda: "one tiny question to each sign-in and key", partial(_probe_accounts, rt)),
+        Section("model", "Model/auth", partial(wizard.model_auth_hint, app), partial(wizard.model_auth, app, asked)),
+        Section("default-model", "Default model", partial(wizard.default_model_hint, app), partial(wizard.default_model, app)),
+        Section("fallbacks", "Fallbacks", partial(wizard.fallbacks_hint, app), partial(wizard.fallbacks, app)),
+        Section(
+            "allowed-models", "Allowed models", partial(wizard.allowed_models_hint, app), partial(wizard.allowed_models, app)
+        ),
+        Section("health", "Health check", lambda: "one tiny question to each sign-in and key", partial(_probe_accounts, app)),
     ]
 
 
@@ -158,11 +161,11 @@ def _nothing_asked() -> Asked:
     return asked_by(parser.parse_args([]))
 
 
-def _probe_accounts(rt: Runtime) -> None:
+def _probe_accounts(app: App) -> None:
     """As `models status --probe`."""
     from portico.cli import models
     from portico.cli.parser import make_parser
 
-    parser = make_parser(rt.program, "models", "")
+    parser = make_parser(app.program, "models", "")
     models.add_arguments(parser)
-    models.status(parser.parse_args(["status", "--probe"]), rt)
+    models.status(parser.parse_args(["status", "--probe"]), app)

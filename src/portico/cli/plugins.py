@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import Iterator, Sequence
 
-    from portico.app import Runtime
+    from portico.app import App
     from portico.interfaces.plugin_parts import DoctorCheck, Finding
     from portico.plugins.discovery import Diagnostic, PluginRecord
 
@@ -48,80 +48,80 @@ def _add_one(commands: argparse._SubParsersAction[argparse.ArgumentParser], name
     parser.set_defaults(handler=handler)
 
 
-def list_plugins(args: argparse.Namespace, rt: Runtime) -> int:
+def list_plugins(args: argparse.Namespace, app: App) -> int:
     """Print every plugin found; those that are on are loaded, so that `loaded` is the truth."""
-    rt.plugins.load()
-    rt.plugins.cli_commands()
-    show_list(rt, only_loaded=args.enabled)
+    app.plugins.load()
+    app.plugins.cli_commands()
+    show_list(app, only_loaded=args.enabled)
     return ExitCode.OK
 
 
-def info(args: argparse.Namespace, rt: Runtime) -> int:
+def info(args: argparse.Namespace, app: App) -> int:
     """Print what is known of one plugin."""
-    record = rt.plugins.find(args.id)
+    record = app.plugins.find(args.id)
     if record.enabled:
-        rt.plugins.load({record.id})
-        rt.plugins.cli_commands({record.id})
-    show_one(rt, rt.plugins.find(args.id))
+        app.plugins.load({record.id})
+        app.plugins.cli_commands({record.id})
+    show_one(app, app.plugins.find(args.id))
     return ExitCode.OK
 
 
-def enable(args: argparse.Namespace, rt: Runtime) -> int:
+def enable(args: argparse.Namespace, app: App) -> int:
     """Switch a plugin on, and say so only if it will load."""
-    return switch_on(rt, args.id)
+    return switch_on(app, args.id)
 
 
-def disable(args: argparse.Namespace, rt: Runtime) -> int:
+def disable(args: argparse.Namespace, app: App) -> int:
     """Switch a plugin off."""
-    return switch_off(rt, args.id)
+    return switch_off(app, args.id)
 
 
-def doctor(args: argparse.Namespace, rt: Runtime) -> int:  # noqa: ARG001 - a handler's signature
+def doctor(args: argparse.Namespace, app: App) -> int:  # noqa: ARG001 - a handler's signature
     """Say what is wrong with the plugins."""
-    return examine(rt)
+    return examine(app)
 
 
 _CHECK_TIMEOUT_S = 10.0
 
 
-def examine(rt: Runtime) -> int:
+def examine(app: App) -> int:
     """Load what is on, ask every hook once, run the plugins' checks; exit code 9 where something is broken."""
-    host = rt.plugins
+    host = app.plugins
     host.load()
     for ask in (host.providers, host.auth_methods, host.dialects, host.emulators, host.cli_commands):
         ask()
     findings = _run_checks(host.doctor_checks())
     broken = [record for record in host.records() if record.error is not None]
     diagnostics = host.diagnostics()
-    _show(rt, broken, diagnostics, findings)
+    _show(app, broken, diagnostics, findings)
     levels = {diagnostic.level for diagnostic in diagnostics} | {finding.level for finding in findings}
     return ExitCode.CONFIG if broken or "error" in levels else ExitCode.OK
 
 
-def _show(rt: Runtime, broken: list[PluginRecord], diagnostics: list[Diagnostic], findings: list[Finding]) -> None:
-    if rt.options.json:
-        rt.out.json(
+def _show(app: App, broken: list[PluginRecord], diagnostics: list[Diagnostic], findings: list[Finding]) -> None:
+    if app.options.json:
+        app.out.json(
             {
                 "errors": [record.as_json() for record in broken],
                 "diagnostics": [diagnostic.as_json() for diagnostic in diagnostics],
-                "findings": [_as_json(finding, rt.program) for finding in findings],
+                "findings": [_as_json(finding, app.program) for finding in findings],
             }
         )
         return
     bad = [finding for finding in findings if finding.level != "ok"]
     if not (broken or diagnostics or bad):
-        rt.out.line("No plugin issues detected.")
+        app.out.line("No plugin issues detected.")
     if broken:
-        rt.out.line("Plugin errors:")
+        app.out.line("Plugin errors:")
     for record in broken:
-        rt.out.line(f"- {record.id}: {record.error} ({record.source})")
+        app.out.line(f"- {record.id}: {record.error} ({record.source})")
     if diagnostics or bad:
-        rt.out.line("Diagnostics:")
+        app.out.line("Diagnostics:")
     for diagnostic in diagnostics:
-        rt.out.line(f"- {diagnostic.level}: {diagnostic.message}")
-    for finding in findings if rt.options.verbose else bad:
-        hint = f" {finding.hint.replace('{prog}', rt.program)}" if finding.hint else ""
-        rt.out.line(f"- {finding.level}: {finding.message}{hint}")
+        app.out.line(f"- {diagnostic.level}: {diagnostic.message}")
+    for finding in findings if app.options.verbose else bad:
+        hint = f" {finding.hint.replace('{prog}', app.program)}" if finding.hint else ""
+        app.out.line(f"- {finding.level}: {finding.message}{hint}")
 
 
 def _run_checks(checks: Sequence[DoctorCheck]) -> list[Finding]:
@@ -156,60 +156,60 @@ def _as_json(finding: Finding, program: str) -> dict[str, str]:
     return {name: value for name, value in fields.items() if value is not None}
 
 
-def switch_on(rt: Runtime, name: str) -> int:
+def switch_on(app: App, name: str) -> int:
     """Enable a plugin, then load it once: what keeps it from working is said now, not at the next start.
 
     Raises:
         ConfigError: `plugin-not-yours`: another user can change its code.
     """
-    before = rt.plugins.find(name)
+    before = app.plugins.find(name)
     if before.candidate.exposure is not None:
         raise not_yours(before)
-    changed = rt.settings.file.edit(lambda document: with_plugin_on(document, before.id)) if not before.enabled else False
+    changed = app.settings.file.edit(lambda document: with_plugin_on(document, before.id)) if not before.enabled else False
     if changed:
-        rt.reload_config()
-    record = _loaded(rt, before.id)
+        app.reload_config()
+    record = _loaded(app, before.id)
     if record.why is None and not changed:
-        return _say(rt, record, f'Plugin "{record.id}" is already enabled.', changed=False)
+        return _say(app, record, f'Plugin "{record.id}" is already enabled.', changed=False)
     if record.why is None:
-        return _say(rt, record, f'Enabled plugin "{record.id}".', changed=True)
+        return _say(app, record, f'Enabled plugin "{record.id}".', changed=True)
     verb = "Enabled" if changed else "Already enabled"
-    _say(rt, record, f'{verb}: plugin "{record.id}". But it will not load: {record.why}.', changed=changed)
+    _say(app, record, f'{verb}: plugin "{record.id}". But it will not load: {record.why}.', changed=changed)
     if record.decision.remedy:
-        rt.out.note(record.decision.remedy.replace("{prog}", rt.program))
+        app.out.note(record.decision.remedy.replace("{prog}", app.program))
     return ExitCode.CONFIG
 
 
-def switch_off(rt: Runtime, name: str) -> int:
+def switch_off(app: App, name: str) -> int:
     """Disable a plugin, and name the sign-ins that were made with it."""
-    record = rt.plugins.find(name)
-    entry = rt.settings.config.plugins.entries.get(record.id)
+    record = app.plugins.find(name)
+    entry = app.settings.config.plugins.entries.get(record.id)
     if not record.enabled and not (entry is not None and entry.enabled):
-        return _say(rt, record, f'Plugin "{record.id}" is already disabled.', changed=False)
-    changed = rt.settings.file.edit(lambda document: with_plugin_off(document, record.id))
-    rt.reload_config()
-    code = _say(rt, rt.plugins.find(record.id), f'Disabled plugin "{record.id}".', changed=changed)
-    profiles = [profile.id for profile in rt.token_store.profiles() if profile.plugin == record.id]
+        return _say(app, record, f'Plugin "{record.id}" is already disabled.', changed=False)
+    changed = app.settings.file.edit(lambda document: with_plugin_off(document, record.id))
+    app.reload_config()
+    code = _say(app, app.plugins.find(record.id), f'Disabled plugin "{record.id}".', changed=changed)
+    profiles = [profile.id for profile in app.token_store.profiles() if profile.plugin == record.id]
     if profiles:
-        rt.out.note(f"Its sign-ins stay stored, but are not refreshed while it is off: {', '.join(profiles)}.")
+        app.out.note(f"Its sign-ins stay stored, but are not refreshed while it is off: {', '.join(profiles)}.")
     return code
 
 
-def _loaded(rt: Runtime, id: str) -> PluginRecord:
-    if rt.plugins.find(id).enabled:
-        rt.plugins.load({id})
-    return rt.plugins.find(id)
+def _loaded(app: App, id: str) -> PluginRecord:
+    if app.plugins.find(id).enabled:
+        app.plugins.load({id})
+    return app.plugins.find(id)
 
 
-def _say(rt: Runtime, record: PluginRecord, text: str, *, changed: bool) -> int:
-    restart = changed and rt.gateway_runs()
-    if rt.options.json:
+def _say(app: App, record: PluginRecord, text: str, *, changed: bool) -> int:
+    restart = changed and app.gateway_runs()
+    if app.options.json:
         answer = {"id": record.id, "enabled": record.enabled, "status": record.status, "error": record.why}
-        rt.out.json({**answer, "changed": changed, "restartGateway": restart})
+        app.out.json({**answer, "changed": changed, "restartGateway": restart})
     else:
-        rt.out.line(f"{text} Restart the gateway to apply." if restart else text)
+        app.out.line(f"{text} Restart the gateway to apply." if restart else text)
         if restart:
-            rt.out.note(f"To restart it: {rt.program} gateway restart")
+            app.out.note(f"To restart it: {app.program} gateway restart")
     return ExitCode.OK
 
 
@@ -217,13 +217,13 @@ _COLUMNS = ("Name", "ID", "Status", "Source", "Version")
 _ROOM_FOR_SOURCE = 120
 
 
-def show_list(rt: Runtime, *, only_loaded: bool) -> None:
+def show_list(app: App, *, only_loaded: bool) -> None:
     """Print all plugins, or those that are loaded."""
-    every = rt.plugins.records()
+    every = app.plugins.records()
     shown = [record for record in every if record.status == "loaded"] if only_loaded else every
-    diagnostics = rt.plugins.diagnostics()
-    if rt.options.json:
-        rt.out.json(
+    diagnostics = app.plugins.diagnostics()
+    if app.options.json:
+        app.out.json(
             {
                 "plugins": [record.as_json() for record in shown],
                 "diagnostics": [diagnostic.as_json() for diagnostic in diagnostics],
@@ -231,23 +231,23 @@ def show_list(rt: Runtime, *, only_loaded: bool) -> None:
         )
         return
     if not shown:
-        rt.out.line("No plugins found.")
+        app.out.line("No plugins found.")
     else:
         loaded = sum(record.status == "loaded" for record in every)
-        rt.out.line(f"Plugins ({loaded}/{len(every)} loaded)")
-        rt.out.line()
-        if rt.options.verbose:
-            _show_blocks(rt, shown)
+        app.out.line(f"Plugins ({loaded}/{len(every)} loaded)")
+        app.out.line()
+        if app.options.verbose:
+            _show_blocks(app, shown)
         else:
-            _show_table(rt, [_row(record) for record in shown])
+            _show_table(app, [_row(record) for record in shown])
     for diagnostic in diagnostics:
-        rt.out.note(f"{diagnostic.level}: {diagnostic.message}")
+        app.out.note(f"{diagnostic.level}: {diagnostic.message}")
 
 
-def _show_table(rt: Runtime, rows: list[tuple[str, ...]]) -> None:
-    room = rt.out.room()
+def _show_table(app: App, rows: list[tuple[str, ...]]) -> None:
+    room = app.out.room()
     kept = [column for column in _COLUMNS if column != "Source" or room is None or room >= _ROOM_FOR_SOURCE]
-    rt.out.table(kept, [[row[_COLUMNS.index(column)] for column in kept] for row in rows])
+    app.out.table(kept, [[row[_COLUMNS.index(column)] for column in kept] for row in rows])
 
 
 def _row(record: PluginRecord) -> tuple[str, ...]:
@@ -261,30 +261,30 @@ def status_cell(record: PluginRecord) -> str:
     return f"{record.status} ({word})" if record.status == "disabled" and word else record.status
 
 
-def _show_blocks(rt: Runtime, records: list[PluginRecord]) -> None:
+def _show_blocks(app: App, records: list[PluginRecord]) -> None:
     for record in records:
-        rt.out.line(f"{record.name} ({record.id}) {status_cell(record)}")
+        app.out.line(f"{record.name} ({record.id}) {status_cell(record)}")
         for label, value in _details(record):
-            rt.out.line(f"  {label.lower()}: {value}")
-        rt.out.line()
+            app.out.line(f"  {label.lower()}: {value}")
+        app.out.line()
 
 
-def show_one(rt: Runtime, record: PluginRecord) -> None:
+def show_one(app: App, record: PluginRecord) -> None:
     """Print one plugin."""
-    if rt.options.json:
-        rt.out.json(record.as_json())
+    if app.options.json:
+        app.out.json(record.as_json())
         return
-    rt.out.line(record.name)
+    app.out.line(record.name)
     if record.name != record.id:
-        rt.out.line(f"id: {record.id}")
+        app.out.line(f"id: {record.id}")
     if record.manifest.description:
-        rt.out.line(record.manifest.description)
-    rt.out.line()
-    rt.out.line(f"Status: {status_cell(record)}")
+        app.out.line(record.manifest.description)
+    app.out.line()
+    app.out.line(f"Status: {status_cell(record)}")
     for label, value in _details(record):
-        rt.out.line(f"{label}: {value}")
+        app.out.line(f"{label}: {value}")
     if record.decision.remedy and not record.enabled:
-        rt.out.note("\n" + record.decision.remedy.replace("{prog}", rt.program))
+        app.out.note("\n" + record.decision.remedy.replace("{prog}", app.program))
 
 
 def _details(record: PluginRecord) -> Iterator[tuple[str, str]]:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from portico.accounts.sign_out import SignedOut
-    from portico.app import Runtime
+    from portico.app import App
 
 _EXAMPLES = """examples:
   {prog} purge                      asks first; revokes, stops and deletes everything of {prog}'s
@@ -54,56 +54,56 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(handler=purge, tells_trouble=False)
 
 
-def purge(args: argparse.Namespace, rt: Runtime) -> int:
+def purge(args: argparse.Namespace, app: App) -> int:
     """Revoke, stop and delete.
 
     Raises:
         UsageError: nobody can be asked, and `--yes` was not given.
     """
-    question = f"Sign out of everything, and delete {rt.paths.state}{'' if args.keep_config else f' and {rt.paths.config}'}?"
-    if not args.yes and not rt.prompter.confirm(question, flag="--yes", default=False):
-        rt.out.note("Nothing was changed.")
+    question = f"Sign out of everything, and delete {app.paths.state}{'' if args.keep_config else f' and {app.paths.config}'}?"
+    if not args.yes and not app.prompter.confirm(question, flag="--yes", default=False):
+        app.out.note("Nothing was changed.")
         return ExitCode.OK
     done = _Purged()
-    _end_services(done, rt)
-    _sign_out(done, rt)
-    _revoke_keys(done, rt)
+    _end_services(done, app)
+    _sign_out(done, app)
+    _revoke_keys(done, app)
     if args.keep_config or done.left:
-        _forget_in_config(done, rt)
+        _forget_in_config(done, app)
     if not done.left:
-        _delete_files(done, rt, keep_config=args.keep_config)
-    return _told(done, rt, keep_config=args.keep_config)
+        _delete_files(done, app, keep_config=args.keep_config)
+    return _told(done, app, keep_config=args.keep_config)
 
 
-def _end_services(done: _Purged, rt: Runtime) -> None:
+def _end_services(done: _Purged, app: App) -> None:
     from portico.cli.keep_fresh import keep_fresh_service
     from portico.gateway import control
     from portico.gateway.service import gateway_service
     from portico.services.manager import manager_here
 
-    manager = manager_here(rt.env)
-    for each in (gateway_service(rt), keep_fresh_service(rt)):
+    manager = manager_here(app.env)
+    for each in (gateway_service(app), keep_fresh_service(app)):
         try:
             if manager is not None and manager.uninstall(each):
                 done.services.append(each.name)
         except PorticoError as error:
             done.left.append(f"the service {each.name}: {error}")
     try:
-        stopped = control.stop(rt.paths)
+        stopped = control.stop(app.paths)
         done.gateway = stopped.pid if stopped is not None else None
     except PorticoError as error:
         done.left.append(f"the gateway: {error}")
 
 
-def _sign_out(done: _Purged, rt: Runtime) -> None:
+def _sign_out(done: _Purged, app: App) -> None:
     from portico.accounts.sign_out import sign_out
     from portico.util import signals
 
     async def every() -> list[SignedOut]:
-        view = rt.token_store.snapshot()
-        async with rt.http() as http:
+        view = app.token_store.snapshot()
+        async with app.http() as http:
             entries = {**{each.id: each for each in view.profiles}, **dict.fromkeys(view.damaged)}
-            return [await sign_out(rt, id, http, agreed=entry) for id, entry in entries.items()]
+            return [await sign_out(app, id, http, agreed=entry) for id, entry in entries.items()]
 
     try:
         results = signals.run(every())
@@ -123,36 +123,36 @@ def _sign_out(done: _Purged, rt: Runtime) -> None:
             done.may_be_left[result.profile_id] = result.may_be_left
 
 
-def _forget_in_config(done: _Purged, rt: Runtime) -> None:
+def _forget_in_config(done: _Purged, app: App) -> None:
     """Take what was signed out out of a config that is kept. It is not in the way of anything: a failure is a warning."""
     from portico.accounts.summary import forget_profile
 
     for profile_id in done.signed_out:
         try:
-            forget_profile(rt, profile_id)
+            forget_profile(app, profile_id)
         except PorticoError as error:
-            rt.out.warn(f"The config still names {profile_id}: {error}")
+            app.out.warn(f"The config still names {profile_id}: {error}")
 
 
-def _revoke_keys(done: _Purged, rt: Runtime) -> None:
+def _revoke_keys(done: _Purged, app: App) -> None:
     from portico.cli.gateway_keys import gateway_keys
 
     try:
-        keys = gateway_keys(rt)
+        keys = gateway_keys(app)
         for key in keys.all():
             done.left += [f"the gateway key {key.name}: {each}" for each in keys.revoke(key.name)]
             done.keys.append(key.name)
-        for each in rt.token_store.sweep():
+        for each in app.token_store.sweep():
             done.left.append(f"a leftover record: {each}")
     except PorticoError as error:
         done.left.append(f"the gateway keys: {error}")
 
 
-def _delete_files(done: _Purged, rt: Runtime, *, keep_config: bool) -> None:
+def _delete_files(done: _Purged, app: App, *, keep_config: bool) -> None:
     from portico.config.document import BACKUPS
     from portico.paths import resolve_paths
 
-    state, config = rt.paths.state, rt.paths.config
+    state, config = app.paths.state, app.paths.config
     # With their backups, what was set aside as damaged, and what a killed write has left.
     ours = [path for name in _OWN for pattern in (f"{name}*", f".{name}*") for path in state.glob(pattern)]
     if not keep_config:
@@ -183,9 +183,9 @@ def _delete(path: Path, done: _Purged) -> None:
         done.left.append(f"{path}: {error.strerror or error}")
 
 
-def _told(done: _Purged, rt: Runtime, *, keep_config: bool) -> int:
+def _told(done: _Purged, app: App, *, keep_config: bool) -> int:
     code = ExitCode.STORE_FAILED if done.left else ExitCode.NOT_REVOKED if done.not_revoked or done.may_be_left else ExitCode.OK
-    if rt.out.is_json:
+    if app.out.is_json:
         kept = {
             "services": done.services,
             "gatewayPid": done.gateway,
@@ -193,22 +193,22 @@ def _told(done: _Purged, rt: Runtime, *, keep_config: bool) -> int:
             "notRevoked": done.not_revoked,
             "mayBeLeft": done.may_be_left,
         }
-        rt.out.json({**kept, "gatewayKeys": done.keys, "deleted": done.files, "left": done.left, "exitCode": code})
+        app.out.json({**kept, "gatewayKeys": done.keys, "deleted": done.files, "left": done.left, "exitCode": code})
         return code
     for name in done.services:
-        rt.out.line(f"Stopped and removed: {name}")
+        app.out.line(f"Stopped and removed: {name}")
     for name in done.signed_out:
-        rt.out.line(f"Signed out: {name}{' (not revoked at the provider)' if name in done.not_revoked else ''}")
+        app.out.line(f"Signed out: {name}{' (not revoked at the provider)' if name in done.not_revoked else ''}")
     if done.keys:
-        rt.out.line(f"Gateway keys revoked: {', '.join(done.keys)}")
+        app.out.line(f"Gateway keys revoked: {', '.join(done.keys)}")
     for path in done.files:
-        rt.out.line(f"Deleted: {path}")
+        app.out.line(f"Deleted: {path}")
     if done.left:
         remedy = "Correct what is named here, then run: {prog} purge"
         hint = f"{remedy} --keep-config" if keep_config else remedy
         raise StoreError("not-purged", "Something is still there.", why="; ".join(done.left), hint=hint)
     for name, why in done.may_be_left.items():
-        rt.out.warn(f"{name}: perhaps not all revoked: {why}")
+        app.out.warn(f"{name}: perhaps not all revoked: {why}")
     told = "at the provider the sign-in goes on" if done.not_revoked or done.may_be_left else ""
-    rt.out.line(f"Deleted here; {told}." if told else "Nothing of Portico's is left but the program.")
+    app.out.line(f"Deleted here; {told}." if told else "Nothing of Portico's is left but the program.")
     return code

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     import argparse
     from collections.abc import AsyncIterator, Mapping, Sequence
 
-    from portico.app import Runtime
+    from portico.app import App
     from portico.interfaces.plan_reader import PlanWindow
     from portico.usage.cost import Spent
     from portico.usage.plan import PlanAccount, PlanReport, PlanState
@@ -62,14 +62,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     costs.set_defaults(handler=cost)
 
 
-def plan(args: argparse.Namespace, rt: Runtime) -> int:
+def plan(args: argparse.Namespace, app: App) -> int:
     """Say what is left."""
-    return show_plans(args, rt) if args.watch is None else watch_plans(args, rt)
+    return show_plans(args, app) if args.watch is None else watch_plans(args, app)
 
 
-def cost(args: argparse.Namespace, rt: Runtime) -> int:
+def cost(args: argparse.Namespace, app: App) -> int:
     """Say what requests have cost."""
-    return show_cost(args, rt)
+    return show_cost(args, app)
 
 
 _MOST_DAYS: Final = 4000
@@ -89,7 +89,7 @@ _M: Final = 1_000_000
 _CENT: Final = 0.01
 
 
-def show_cost(args: argparse.Namespace, rt: Runtime) -> int:
+def show_cost(args: argparse.Namespace, app: App) -> int:
     """Print one row for each model, profile, client or day, and the sum of them.
 
     Raises:
@@ -98,34 +98,34 @@ def show_cost(args: argparse.Namespace, rt: Runtime) -> int:
     """
     if not 1 <= args.days <= _MOST_DAYS:
         raise UsageError("usage", f"--days is a whole number from 1 to {_MOST_DAYS}.")
-    if args.csv and rt.out.is_json:
+    if args.csv and app.out.is_json:
         raise UsageError("usage", "Choose either --json or --csv, not both.")
-    since_ms = since(args.days, rt.clock.wall_ms())
-    spent = spending(HistoryFile(rt.paths, rt.out.warn), since_ms, args.by)
-    if rt.out.is_json:
-        rt.out.json(_cost_as_json(spent, args, since_ms))
+    since_ms = since(args.days, app.clock.wall_ms())
+    spent = spending(HistoryFile(app.paths, app.out.warn), since_ms, args.by)
+    if app.out.is_json:
+        app.out.json(_cost_as_json(spent, args, since_ms))
     elif args.csv:
-        _print_csv(spent, args.by, rt)
+        _print_csv(spent, args.by, app)
     elif spent.groups:
         rows = [_cells(name, each) for name, each in spent.groups.items()]
-        rt.out.table([args.by.capitalize(), *_COST_HEADERS], [*rows, _cells("Total", spent.total)])
+        app.out.table([args.by.capitalize(), *_COST_HEADERS], [*rows, _cells("Total", spent.total)])
     else:
-        rt.out.note(f"No request is noted since {iso(since_ms)}.{'' if rt.settings.config.history else _OFF}")
-    _say_what_is_missing(spent, rt)
+        app.out.note(f"No request is noted since {iso(since_ms)}.{'' if app.settings.config.history else _OFF}")
+    _say_what_is_missing(spent, app)
     return ExitCode.OK
 
 
 _OFF: Final = ' The configuration says `history: "off"`.'
 
 
-def _say_what_is_missing(spent: Spending, rt: Runtime) -> None:
+def _say_what_is_missing(spent: Spending, app: App) -> None:
     if spent.groups:
-        rt.out.note("Costs are at list prices; what a plan covers is not paid by the token.")
+        app.out.note("Costs are at list prices; what a plan covers is not paid by the token.")
     if spent.unpriced:
         named = ", ".join(f"{model} ({count})" for model, count in spent.unpriced.items())
-        rt.out.warn(
+        app.out.warn(
             f"Not in the sums, since their price or their tokens are not known: {named}.\n"
-            f"  Prices are set in {rt.paths.config.parent / 'models.json'} or in the configuration, for the requests to come."
+            f"  Prices are set in {app.paths.config.parent / 'models.json'} or in the configuration, for the requests to come."
         )
 
 
@@ -156,7 +156,7 @@ def _cost_as_json(spent: Spending, args: argparse.Namespace, since_ms: int) -> d
     return {"days": args.days, "since": since_ms, "by": args.by, "rows": rows, "total": total, "withoutKnownCost": unpriced}
 
 
-def _print_csv(spent: Spending, by: str, rt: Runtime) -> None:
+def _print_csv(spent: Spending, by: str, app: App) -> None:
     import csv
     import io
 
@@ -164,7 +164,7 @@ def _print_csv(spent: Spending, by: str, rt: Runtime) -> None:
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow([by, *_NAMES.values()])
     writer.writerows([name, *_fields(each).values()] for name, each in spent.groups.items())
-    rt.out.write(text.getvalue())
+    app.out.write(text.getvalue())
 
 
 def _fields(spent: Spent) -> dict[str, object]:
@@ -182,32 +182,32 @@ _WORDS: Final[Mapping[PlanState, str]] = {
 }
 
 
-def show(reports: Sequence[PlanReport], rt: Runtime) -> None:
+def show(reports: Sequence[PlanReport], app: App) -> None:
     """Print every account's windows, then what is to be done about those that have none."""
-    if rt.out.is_json:
-        rt.out.json(_plan_as_json(reports, rt))
+    if app.out.is_json:
+        app.out.json(_plan_as_json(reports, app))
         return
-    rt.out.table(_PLAN_HEADERS, [row for report in reports for row in _rows(report, rt)])
+    app.out.table(_PLAN_HEADERS, [row for report in reports for row in _rows(report, app)])
     for report in reports:
-        _explain(report, rt)
+        _explain(report, app)
 
 
-def show_again(reports: Sequence[PlanReport], rt: Runtime, *, every_s: float) -> None:
+def show_again(reports: Sequence[PlanReport], app: App, *, every_s: float) -> None:
     """The same for a watch: drawn over the last time on a terminal, one line for each window elsewhere."""
-    if rt.out.is_json:
-        rt.out.event(_plan_as_json(reports, rt))
-    elif rt.out.room() is not None and rt.env.get("TERM") != "dumb":
-        rt.out.clear()
-        show(reports, rt)
-        rt.out.note(f"{iso(rt.clock.wall_ms())}, again every {every_s:g} s; Ctrl-C ends it.")
+    if app.out.is_json:
+        app.out.event(_plan_as_json(reports, app))
+    elif app.out.room() is not None and app.env.get("TERM") != "dumb":
+        app.out.clear()
+        show(reports, app)
+        app.out.note(f"{iso(app.clock.wall_ms())}, again every {every_s:g} s; Ctrl-C ends it.")
     else:
-        now = iso(rt.clock.wall_ms())
-        for row in (row for report in reports for row in _rows(report, rt)):
-            rt.out.line("  ".join((now, *filter(None, row))))
+        now = iso(app.clock.wall_ms())
+        for row in (row for report in reports for row in _rows(report, app)):
+            app.out.line("  ".join((now, *filter(None, row))))
 
 
-def _rows(report: PlanReport, rt: Runtime) -> list[tuple[str, ...]]:
-    now, label = rt.clock.wall_ms(), report.account.label
+def _rows(report: PlanReport, app: App) -> list[tuple[str, ...]]:
+    now, label = app.clock.wall_ms(), report.account.label
     if not report.windows:
         return [(label, "-", "-", _in_a_word(report), "")]
     return [(label, window.kind, window.name, what_is_left(window), _reset(window, now)) for window in report.windows]
@@ -228,26 +228,26 @@ def _reset(window: PlanWindow, now_ms: int) -> str:
     return in_words(at_ms, now_ms) if at_ms > now_ms else "now"
 
 
-def _explain(report: PlanReport, rt: Runtime) -> None:
+def _explain(report: PlanReport, app: App) -> None:
     label, error = report.account.label, report.error
     if report.state == "no-plan":
         link = report.account.subscribe_url
-        rt.out.line(f"{label} has no plan." + (f" Subscribe: {link}" if link is not None else ""))
+        app.out.line(f"{label} has no plan." + (f" Subscribe: {link}" if link is not None else ""))
     elif error is not None:
-        hint = error.hint_for(rt.program)
-        rt.out.warn(f"{label}: {error}" + (f"\n  {hint}" if hint is not None else ""))
+        hint = error.hint_for(app.program)
+        app.out.warn(f"{label}: {error}" + (f"\n  {hint}" if hint is not None else ""))
     elif report.why is not None:
-        rt.out.note(f"{label}: {report.why}")
+        app.out.note(f"{label}: {report.why}")
 
 
-def _plan_as_json(reports: Sequence[PlanReport], rt: Runtime) -> dict[str, object]:
-    return {"checkedAt": rt.clock.wall_ms(), "accounts": [report_as_json(report, rt.program) for report in reports]}
+def _plan_as_json(reports: Sequence[PlanReport], app: App) -> dict[str, object]:
+    return {"checkedAt": app.clock.wall_ms(), "accounts": [report_as_json(report, app.program) for report in reports]}
 
 
 _SHORTEST_WATCH_S: Final = 5.0
 
 
-def show_plans(args: argparse.Namespace, rt: Runtime) -> int:
+def show_plans(args: argparse.Namespace, app: App) -> int:
     """Ask every account once, and say what is left.
 
     Returns:
@@ -257,19 +257,19 @@ def show_plans(args: argparse.Namespace, rt: Runtime) -> int:
         SignInNeeded: `not-signed-in`: there is no account to ask about.
         UsageError: `no-plan-reader`.
     """
-    finish_pending(rt)
-    accounts = _accounts(args, rt)
+    finish_pending(app)
+    accounts = _accounts(args, app)
 
     async def ask() -> tuple[PlanReport, ...]:
-        async with _asker(rt) as asker:
+        async with _asker(app) as asker:
             return await asker.ask_all(accounts)
 
     reports = signals.run(ask())
-    show(reports, rt)
+    show(reports, app)
     return exit_code(reports)
 
 
-def watch_plans(args: argparse.Namespace, rt: Runtime) -> int:
+def watch_plans(args: argparse.Namespace, app: App) -> int:
     """The same every so often, until it is interrupted; a failure is shown and ends nothing.
 
     Raises:
@@ -278,29 +278,29 @@ def watch_plans(args: argparse.Namespace, rt: Runtime) -> int:
     """
     if not args.watch >= _SHORTEST_WATCH_S:
         raise UsageError("usage", f"--watch takes {_SHORTEST_WATCH_S:g} seconds or more.", hint="{prog} usage --watch 60")
-    finish_pending(rt)
+    finish_pending(app)
 
     async def watch() -> int:
-        async with _asker(rt) as asker:
+        async with _asker(app) as asker:
             while True:
-                reports = await asker.ask_all(await off_loop(lambda: _accounts(args, rt)))
-                show_again(reports, rt, every_s=args.watch)
-                await rt.clock.sleep(args.watch)
+                reports = await asker.ask_all(await off_loop(lambda: _accounts(args, app)))
+                show_again(reports, app, every_s=args.watch)
+                await app.clock.sleep(args.watch)
 
     return signals.run(watch())
 
 
 @asynccontextmanager
-async def _asker(rt: Runtime) -> AsyncIterator[PlanAsker]:
-    async with rt.http() as http:
-        yield PlanAsker(http, rt.broker(http), rt.clock)
+async def _asker(app: App) -> AsyncIterator[PlanAsker]:
+    async with app.http() as http:
+        yield PlanAsker(http, app.broker(http), app.clock)
 
 
-def _accounts(args: argparse.Namespace, rt: Runtime) -> tuple[PlanAccount, ...]:
+def _accounts(args: argparse.Namespace, app: App) -> tuple[PlanAccount, ...]:
     if args.profile is not None:
-        named_profile(rt.token_store.snapshot(), args.profile)
-    readers = rt.plugins.plan_readers()
-    accounts = plan_accounts(rt.models(), readers, rt.token_store.profiles(), provider=args.provider, profile=args.profile)
+        named_profile(app.token_store.snapshot(), args.profile)
+    readers = app.plugins.plan_readers()
+    accounts = plan_accounts(app.models(), readers, app.token_store.profiles(), provider=args.provider, profile=args.profile)
     if not accounts:
         variables = next((reader.env_keys[0] for reader in readers.values() if reader.env_keys), None)
         hint = sign_in()

@@ -18,13 +18,13 @@ from portico.version import __version__
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from portico.app import Installation
+    from portico.app import App
     from portico.doctor.examination import Result
 
 _LOG_BYTES: Final = 64 << 10
 
 
-def write_bundle(place: str, here: Installation, results: Sequence[Result]) -> None:
+def write_bundle(place: str, app: App, results: Sequence[Result]) -> None:
     """Write the archive: the findings, versions, the sign-ins without their tokens, and the end of the gateway's log.
 
     The configuration is not in it: what it holds is the user's to show.
@@ -35,8 +35,8 @@ def write_bundle(place: str, here: Installation, results: Sequence[Result]) -> N
     parts = {
         "findings.json": json.dumps([_told(result) for result in results], indent=2),
         "versions.json": json.dumps(_versions(), indent=2),
-        "sign-ins.json": json.dumps(_sign_ins(here), indent=2),
-        "gateway.log": _log(here.paths.gateway_log),
+        "sign-ins.json": json.dumps(_sign_ins(app), indent=2),
+        "gateway.log": _log(app.paths.gateway_log),
     }
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w:gz") as archive:
@@ -66,15 +66,15 @@ def _versions() -> dict[str, str]:
     return {**own, **{each.name: each.version for each in distributions()}}
 
 
-def _sign_ins(here: Installation) -> list[dict[str, object]]:
+def _sign_ins(app: App) -> list[dict[str, object]]:
     from portico.auth.health import health_now
     from portico.errors import PorticoError
 
     try:
-        profiles = here.token_store.profiles()
+        profiles = app.token_store.profiles()
     except PorticoError:
         return []
-    words = [health_now(each, here.clock).word for each in profiles]
+    words = [health_now(each, app.clock).word for each in profiles]
     return [
         {"provider": each.provider, "region": each.region, "store": each.store, "health": word}
         for each, word in zip(profiles, words, strict=True)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from portico.doctor import files, gateway, models, sign_ins
-from portico.doctor.finding import Check, Found, Patient, Saw, Skipped
+from portico.doctor.finding import Check, CheckContext, Found, Saw, Skipped
 from portico.errors import PorticoError
 from portico.secret import redact
 from portico.util import signals
@@ -17,7 +17,7 @@ from portico.util.threads import Deadlines, start_off_loop
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from portico.app import Installation
+    from portico.app import App
     from portico.doctor.finding import Level, Seen, Status
     from portico.interfaces.plugin_parts import DoctorCheck, Finding
 
@@ -62,19 +62,19 @@ class Result:
         return worst or ("skipped" if self.skipped else "ok")
 
 
-def examine(here: Installation, *, checks: Sequence[Check] = CHECKS, longest_s: float = LONGEST_S) -> tuple[Result, ...]:
+def examine(app: App, *, checks: Sequence[Check] = CHECKS, longest_s: float = LONGEST_S) -> tuple[Result, ...]:
     """The result of each check, in their order."""
-    patient = Patient(here)
+    context = CheckContext(app)
     # Read once, before the checks look at them from threads of their own: from Python 3.12 each of these might make another one.
     for owner, parts in (
-        (here, ("token_store", "keyrings", "passphrase")),
-        (patient, ("config", "profiles", "models", "has_key", "accounts")),
+        (app, ("token_store", "keyrings", "passphrase")),
+        (context, ("config", "profiles", "models", "has_key", "accounts")),
     ):
         for part in parts:
             getattr(owner, part)
 
     async def run_all() -> tuple[Result, ...]:
-        return tuple(await asyncio.gather(*(_run(check, patient, longest_s) for check in (*checks, *_of_plugins(patient)))))
+        return tuple(await asyncio.gather(*(_run(check, context, longest_s) for check in (*checks, *_of_plugins(context)))))
 
     return signals.run(run_all())
 
@@ -90,11 +90,11 @@ def worst_first(results: Sequence[Result]) -> list[Found]:
     return sorted(every.values(), key=lambda found: _WORST_FIRST.index(found.level))
 
 
-async def _run(check: Check, patient: Patient, longest_s: float) -> Result:
+async def _run(check: Check, context: CheckContext, longest_s: float) -> Result:
     began = time.monotonic()
     seen: tuple[Seen, ...]
     try:
-        seen = await _outcome(check, patient, longest_s)
+        seen = await _outcome(check, context, longest_s)
     except PorticoError as error:
         seen = (Found(error.id, "error", f"{check.label}: {error.message}", error.why, error.hint),)
     except Exception as error:  # noqa: BLE001 - whatever a broken part raises, the other checks go on
@@ -109,11 +109,11 @@ def _result(check: Check, seen: tuple[Seen, ...], took_ms: int) -> Result:
     return Result(check, found, took_ms, "; ".join(saw) or "nothing wrong", bool(skipped))
 
 
-async def _outcome(check: Check, patient: Patient, longest_s: float) -> tuple[Seen, ...]:
-    work = start_off_loop(lambda: tuple(check.run(patient)))
+async def _outcome(check: Check, context: CheckContext, longest_s: float) -> tuple[Seen, ...]:
+    work = start_off_loop(lambda: tuple(check.run(context)))
     limit_s = longest_s
     await asyncio.wait({work}, timeout=longest_s)
-    if not work.done() and patient.is_asking(check.id):
+    if not work.done() and context.is_asking(check.id):
         limit_s += Deadlines().prompt_s
         await asyncio.wait({work}, timeout=limit_s - longest_s)
     if work.done():
@@ -122,17 +122,17 @@ async def _outcome(check: Check, patient: Patient, longest_s: float) -> tuple[Se
     return (Found("check-late", "error", f"{check.label}: no answer within {limit_s:g} s.", hint=hint),)
 
 
-def _of_plugins(patient: Patient) -> list[Check]:
+def _of_plugins(context: CheckContext) -> list[Check]:
     """The checks that plugins bring."""
-    if patient.config is None:
+    if context.config is None:
         return []
     try:
-        return [Check(each.id, each.label, _blocking(each)) for each in patient.here.plugins.doctor_checks()]
+        return [Check(each.id, each.label, _blocking(each)) for each in context.app.plugins.doctor_checks()]
     except PorticoError:
         return []
 
 
-def _blocking(check: DoctorCheck) -> Callable[[Patient], list[Seen]]:
+def _blocking(check: DoctorCheck) -> Callable[[CheckContext], list[Seen]]:
     def seen(each: Finding) -> Seen:
         return Saw(each.message) if each.level == "ok" else Found(each.id, each.level, each.message, each.why, each.hint)
 

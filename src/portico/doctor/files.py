@@ -21,60 +21,60 @@ if TYPE_CHECKING:
 
     from portico.config.document import ConfigPath, Document
     from portico.config.load import LoadedConfig
-    from portico.doctor.finding import Level, Patient, Seen
+    from portico.doctor.finding import CheckContext, Level, Seen
 
 _OTHERS: Final = 0o077
 _FOLDER_MODE: Final = 0o700
 _MOST_PROBLEMS: Final = 10
 
 
-def configuration(patient: Patient) -> Iterator[Seen]:
+def configuration(context: CheckContext) -> Iterator[Seen]:
     """Errors and doubts, each with its file, line and column."""
     try:
-        loaded = patient.here.config
+        loaded = context.app.config
     except PorticoError as error:
         yield of_error(error, why=error.why or "No command that chooses a model can go on.")
         return
-    path = patient.here.paths.config
+    path = context.app.paths.config
     yield Saw(str(path) if path.exists() else f"there is no {path}: the defaults are used")
-    elsewhere = {*exposed(guarded(loaded.sources, patient.here.paths, patient.here.env))}
+    elsewhere = {*exposed(guarded(loaded.sources, context.app.paths, context.app.env))}
     elsewhere |= {each for each in loaded.problems if each.path[-1:] == ("baseUrl",) and not each.standing}
     for problem in [each for each in loaded.problems if each not in elsewhere][:_MOST_PROBLEMS]:
         is_own = problem.where.startswith(f"{path}:")
         yield Found("config-doubt", "warning", str(problem), hint="{prog} config edit" if is_own else "correct it in that file")
 
 
-def who_may_read(patient: Patient) -> Iterator[Seen]:
+def who_may_read(context: CheckContext) -> Iterator[Seen]:
     """A folder or a file that others can read."""
     if os.name != "posix":
         yield Skipped("this system has no POSIX modes")
         return
-    paths, loaded = patient.here.paths, patient.config
+    paths, loaded = context.app.paths, context.config
     yield Saw(f"{paths.state}, {paths.config}")
     if paths.state.exists() and paths.state.stat().st_mode & _OTHERS:
         yield _open_to_others(
             "state-open", paths.state, _FOLDER_MODE, "It tells which accounts you have, and holds a sealed store."
         )
-    if loaded is not None and _holds_keys(patient, loaded) and paths.config.exists() and paths.config.stat().st_mode & _OTHERS:
+    if loaded is not None and _holds_keys(context, loaded) and paths.config.exists() and paths.config.stat().st_mode & _OTHERS:
         yield _open_to_others("config-open", paths.config, FILE_MODE, "It holds keys.")
 
 
-def who_may_change(patient: Patient) -> Iterator[Seen]:
+def who_may_change(context: CheckContext) -> Iterator[Seen]:
     """A file, or a folder above one, that another user owns or can write to."""
-    here = patient.here
-    sources = patient.config.sources if patient.config is not None else (here.paths.config,)
-    checked = guarded(sources, here.paths, here.env)
+    app = context.app
+    sources = context.config.sources if context.config is not None else (app.paths.config,)
+    checked = guarded(sources, app.paths, app.env)
     yield Saw(", ".join(map(str, checked)))
     for problem in exposed(checked):
         why = "She could choose the servers that your keys and tokens go to, or read them."
         yield Found("others-may-change", "warning", f"{problem.where}: {problem.message}", why, problem.hint)
 
 
-def _holds_keys(patient: Patient, loaded: LoadedConfig) -> bool:
+def _holds_keys(context: CheckContext, loaded: LoadedConfig) -> bool:
     """Whether a key stands in the file itself: not a variable's name, nor what a sign-in writes in its place."""
-    signed_in = {profile.provider for profile in patient.profiles}
+    signed_in = {profile.provider for profile in context.profiles}
     keys = {name: each.api_key for name, each in loaded.config.models.providers.items() if name not in signed_in}
-    specs = patient.models.catalog.specs if patient.models is not None else {}
+    specs = context.models.catalog.specs if context.models is not None else {}
     placeholders = {name: spec.placeholder_key for name, spec in specs.items()}
     written = {name: key.reveal() for name, key in keys.items() if key is not None}
     return bool(loaded.config.env) or any(
@@ -83,10 +83,10 @@ def _holds_keys(patient: Patient, loaded: LoadedConfig) -> bool:
     )
 
 
-def index(patient: Patient) -> Iterator[Seen]:
+def index(context: CheckContext) -> Iterator[Seen]:
     """The list of sign-ins cannot be read."""
     try:
-        yield Saw(_accounts(len(patient.here.token_store.profiles())))
+        yield Saw(_accounts(len(context.app.token_store.profiles())))
     except PorticoError as error:
         yield of_error(error)
 
@@ -106,20 +106,20 @@ def _open_to_others(id: str, path: Path, mode: int, why: str) -> Found:
 _MOST_NAMED: Final = 5
 
 
-def references(patient: Patient) -> Iterator[Seen]:
+def references(context: CheckContext) -> Iterator[Seen]:
     """A profile in an order, or a model name, that refers to nothing."""
-    if patient.config is None:
+    if context.config is None:
         yield Skipped("the configuration cannot be read")
         return
-    models, orders = len([*model_names(patient.config.config)]), len(patient.config.config.auth.order)
+    models, orders = len([*model_names(context.config.config)]), len(context.config.config.auth.order)
     yield Saw(f"names of models: {models}, orders of accounts: {orders}")
-    yield from _profiles(patient, patient.config)
-    yield from _models(patient, patient.config)
+    yield from _profiles(context, context.config)
+    yield from _models(context, context.config)
 
 
-def _profiles(patient: Patient, loaded: LoadedConfig) -> Iterator[Found]:
+def _profiles(context: CheckContext, loaded: LoadedConfig) -> Iterator[Found]:
     try:
-        sign_ins = patient.here.token_store.snapshot()
+        sign_ins = context.app.token_store.snapshot()
     except StoreError:
         return  # the index has a finding of its own, and nothing is known of what it holds
     known = {one.id: one.provider for one in sign_ins.profiles if not one.sign_out_unfinished}
@@ -130,11 +130,11 @@ def _profiles(patient: Patient, loaded: LoadedConfig) -> Iterator[Found]:
             place = format_path((*ORDER, provider))
             instead = shlex.join(["set", "--provider", provider, *left] if left else ["clear", "--provider", provider])
             message = f"{place} names {_listed(gone)}: no account of {provider} that is signed in."
-            mend = _reordered(patient, loaded, (*ORDER, provider), gone)
+            mend = _reordered(context, loaded, (*ORDER, provider), gone)
             yield Found("dangling-reference", "warning", message, "It is ignored.", f"{{prog}} auth order {instead}", mend)
     if gone := tuple(id for id in own_profiles(loaded.document) if id not in {*known, *damaged}):
         message = f"auth.profiles names {_listed(gone)}: not signed in."
-        yield Found("dangling-reference", "warning", message, "It is ignored.", None, partial(_removed, patient, gone))
+        yield Found("dangling-reference", "warning", message, "It is ignored.", None, partial(_removed, context, gone))
 
 
 def _listed(ids: Sequence[str]) -> str:
@@ -142,36 +142,36 @@ def _listed(ids: Sequence[str]) -> str:
     return f"{', '.join(ids[:_MOST_NAMED])}{more}"
 
 
-def _reordered(patient: Patient, loaded: LoadedConfig, path: ConfigPath, gone: Sequence[str]) -> Callable[[], str] | None:
+def _reordered(context: CheckContext, loaded: LoadedConfig, path: ConfigPath, gone: Sequence[str]) -> Callable[[], str] | None:
     """Take them out of the config file itself; None if only other files name them, which are not Portico's to change."""
     own = loaded.document.get(path) if loaded.document.has(path) else None
-    if not isinstance(own, list) or not (here := [id for id in gone if id in own]):
+    if not isinstance(own, list) or not (gone_here := [id for id in gone if id in own]):
         return None
     left = [id for id in own if id not in gone]
 
     def change() -> str:
-        patient.here.config.file.edit(lambda document: document.set(path, left) if left else document.unset(path))
-        return f"{_listed(here)} is no longer in {format_path(path)}"
+        context.app.config.file.edit(lambda document: document.set(path, left) if left else document.unset(path))
+        return f"{_listed(gone_here)} is no longer in {format_path(path)}"
 
     return change
 
 
-def _removed(patient: Patient, gone: Sequence[str]) -> str:
+def _removed(context: CheckContext, gone: Sequence[str]) -> str:
     def change(document: Document) -> Document:
         for id in gone:
             document = document.unset((*PROFILES, id)) if document.has((*PROFILES, id)) else document
         return document
 
-    patient.here.config.file.edit(change)
+    context.app.config.file.edit(change)
     return f"{_listed(gone)} is no longer in auth.profiles"
 
 
-def _models(patient: Patient, loaded: LoadedConfig) -> Iterator[Found]:
-    if patient.models is None:
+def _models(context: CheckContext, loaded: LoadedConfig) -> Iterator[Found]:
+    if context.models is None:
         return
     for path, text in model_names(loaded.config):
         try:
-            patient.models.check(text)
+            context.models.check(text)
         except PorticoError as error:
             place = format_path(path)
             level: Level = "error" if path[-1] == "primary" else "warning"

@@ -11,7 +11,7 @@ from portico.errors import PorticoError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from portico.app import Installation
+    from portico.app import App
     from portico.config.load import LoadedConfig
     from portico.models.loader import ModelLoader
     from portico.store.keyring import KeyringStore
@@ -61,7 +61,7 @@ class Check:
 
     id: str
     label: str
-    run: Callable[[Patient], Iterable[Seen]]
+    run: Callable[[CheckContext], Iterable[Seen]]
 
 
 def of_error(error: PorticoError, *, level: Level = "error", why: str | None = None) -> Found:
@@ -70,11 +70,11 @@ def of_error(error: PorticoError, *, level: Level = "error", why: str | None = N
     return Found(error.id, level, f"{error.message}{where}", why or error.why, error.hint)
 
 
-class Patient:
-    """`here`, part by part; each is None, or empty, where it cannot be read, which is for its own check to tell."""
+class CheckContext:
+    """`app`, part by part; a part is None, or empty, if it cannot be read, which its own check reports."""
 
-    def __init__(self, here: Installation) -> None:
-        self.here = here
+    def __init__(self, app: App) -> None:
+        self.app = app
         self._with_store: set[str] = set()
         self._has_asked = False
         self._keyrings: list[KeyringStore] = []
@@ -82,7 +82,7 @@ class Patient:
     def store(self, check: str, store: StoreName | None = None) -> LocalTokenStore:
         """The token store for a check, which may take as long as the user needs if the keyring asks something."""
         self._with_store.add(check)
-        return self.here.local_store(store, on_wait=self._wait, keyrings=self._keyrings)
+        return self.app.local_store(store, on_wait=self._wait, keyrings=self._keyrings)
 
     def is_asking(self, check: str) -> bool:
         """Whether a keyring has asked the user something for the check, or for one that is before it at the same keyring."""
@@ -90,13 +90,13 @@ class Patient:
 
     def _wait(self, text: str) -> None:
         self._has_asked = True
-        self.here.note(text)
+        self.app.note(text)
 
     @cached_property
     def config(self) -> LoadedConfig | None:
         """The configuration."""
         try:
-            return self.here.config
+            return self.app.config
         except PorticoError:
             return None
 
@@ -104,7 +104,7 @@ class Patient:
     def profiles(self) -> tuple[Profile, ...]:
         """The sign-ins and stored keys."""
         try:
-            return tuple(self.here.token_store.profiles())
+            return tuple(self.app.token_store.profiles())
         except PorticoError:
             return ()
 
@@ -112,7 +112,7 @@ class Patient:
     def models(self) -> ModelLoader | None:
         """Names and models."""
         try:
-            return self.here.models() if self.config is not None else None
+            return self.app.models() if self.config is not None else None
         except PorticoError:
             return None
 
@@ -132,6 +132,6 @@ class Patient:
         if self.models is None:
             return ()
         try:
-            return plan_accounts(self.models, self.here.plugins.plan_readers(), self.profiles)
+            return plan_accounts(self.models, self.app.plugins.plan_readers(), self.profiles)
         except PorticoError:
             return ()

@@ -15,21 +15,21 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-    from portico.doctor.finding import Patient, Seen
+    from portico.doctor.finding import CheckContext, Seen
     from portico.services.service import Service
 
 _FLOOR: Final = re.compile(r"^([A-Za-z0-9._-]+)\s*>=\s*([0-9.]+)")
 
 
-def running(patient: Patient) -> Iterator[Seen]:
+def running(context: CheckContext) -> Iterator[Seen]:
     """A gateway that does not answer, or whose port another program has."""
     from portico.gateway import control
     from portico.gateway.port import PortTaken, bound, configured_port
     from portico.gateway.service import kept_service
     from portico.services import gateway_state
 
-    here = patient.here
-    condition, state = gateway_state.status(here.paths)
+    app = context.app
+    condition, state = gateway_state.status(app.paths)
     yield Saw(f"{condition}, port {state.port}" if state is not None else condition)
     if condition == "unresponsive":
         why = "It neither refreshes tokens nor answers your tools."
@@ -40,41 +40,41 @@ def running(patient: Patient) -> Iterator[Seen]:
             why,
             "{prog} gateway restart",
         )
-    elif state is not None and control.lacks_passphrase(here.paths, state):
+    elif state is not None and control.lacks_passphrase(app.paths, state):
         yield Found("gateway-locked", "error", "The gateway cannot open the sealed file store.", hint="{prog} gateway restart")
-    if patient.config is None:
+    if context.config is None:
         return
     try:
-        port = configured_port(here)
+        port = configured_port(app)
         if state is None or state.port != port:  # tools may have been set up for either
             bound(port).close()
     except PortTaken as error:
         is_hers = error.owner is not None and error.owner.is_other_user
         # A gateway that does not answer may have the port itself, and a service manager keeps it while there is none.
-        if is_hers or not (condition == "unresponsive" or kept_service(here, port)):
+        if is_hers or not (condition == "unresponsive" or kept_service(app, port)):
             yield of_error(error, level="error" if is_hers else "warning")
     except PorticoError as error:
         yield of_error(error, level="warning")
 
 
-def service_file(patient: Patient) -> Iterator[Seen]:
+def service_file(context: CheckContext) -> Iterator[Seen]:
     """A service that is installed and would run something else than what is here now."""
     from portico.gateway.service import gateway_service, gateway_to_install
     from portico.net.proxy import names_a_way
     from portico.services.manager import manager_here
 
-    here = patient.here
-    manager = manager_here(here.env)
-    if manager is None or not manager.path(gateway_service(here)).exists():
+    app = context.app
+    manager = manager_here(app.env)
+    if manager is None or not manager.path(gateway_service(app)).exists():
         yield Skipped("there is no service manager here" if manager is None else "not installed")
         return
-    installed = manager.environment(gateway_service(here))
-    now = gateway_to_install(here, installed)
+    installed = manager.environment(gateway_service(app))
+    now = gateway_to_install(app, installed)
     path = manager.path(now)
     yield Saw(str(path))
     if all(_content(each) == content for each, content in manager.files(now).items()) and _has_its_secrets(now):
         return
-    differs = names_a_way(here.env) and not (_ways(installed) == _ways(now.environment) and _has_its_secrets(now))
+    differs = names_a_way(app.env) and not (_ways(installed) == _ways(now.environment) and _has_its_secrets(now))
 
     def renew() -> str:
         manager.install(now)
@@ -110,7 +110,7 @@ def _content(path: Path) -> bytes | None:
         return None
 
 
-def packages(_patient: Patient) -> Iterator[Seen]:
+def packages(_patient: CheckContext) -> Iterator[Seen]:
     """A package older than the oldest one without a known fault: the floors in Portico's own metadata."""
     from importlib.metadata import PackageNotFoundError, requires, version
 

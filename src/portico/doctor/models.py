@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
 
     from portico.config.document import ConfigPath
-    from portico.doctor.finding import Level, Patient, Seen
+    from portico.doctor.finding import CheckContext, Level, Seen
     from portico.models.loader import ModelLoader
     from portico.net.client import HttpClient
 
@@ -36,14 +36,14 @@ _MAYBE_404: Final = "Many providers have Anthropic's protocol under /anthropic, 
 _NOTHING: Final = "No model can answer: there is no account, no environment key and no key in the config."
 
 
-def credentials(patient: Patient) -> Iterator[Seen]:
+def credentials(context: CheckContext) -> Iterator[Seen]:
     """Nobody is signed in and there is no key, or a model in use has no credential."""
-    if patient.config is None or patient.models is None:
+    if context.config is None or context.models is None:
         yield Skipped("the configuration cannot be read")
         return
-    config, loader = patient.config.config, patient.models
+    config, loader = context.config.config, context.models
     primary = config.agents.primary
-    if not _anything_set_up(patient) and _is_of_a_sign_in(primary, loader):
+    if not _anything_set_up(context) and _is_of_a_sign_in(primary, loader):
         yield Found("not-signed-in", "error", SIGNED_OUT, _NOTHING, sign_in())
         return
     if primary is None:
@@ -64,8 +64,8 @@ def credentials(patient: Patient) -> Iterator[Seen]:
             yield Saw(f"{text}: {model.source}")
 
 
-def _anything_set_up(patient: Patient) -> bool:
-    return patient.has_key or any(not profile.sign_out_unfinished for profile in patient.profiles)
+def _anything_set_up(context: CheckContext) -> bool:
+    return context.has_key or any(not profile.sign_out_unfinished for profile in context.profiles)
 
 
 def _is_of_a_sign_in(primary: str | None, loader: ModelLoader) -> bool:
@@ -99,12 +99,12 @@ def _answers_instead(loader: ModelLoader) -> str | None:
         return None
 
 
-def base_urls(patient: Patient) -> Iterator[Seen]:
+def base_urls(context: CheckContext) -> Iterator[Seen]:
     """A `baseUrl` to which nothing is sent, or at which the provider's `api` is hardly served."""
-    if patient.config is None or patient.models is None:
+    if context.config is None or context.models is None:
         yield Skipped("the configuration cannot be read")
         return
-    catalog, env = patient.models.catalog, patient.here.env
+    catalog, env = context.models.catalog, context.app.env
     for provider in catalog.providers.values():
         try:
             own = [model.api for model in provider.config.models] if provider.config is not None else []
@@ -112,7 +112,7 @@ def base_urls(patient: Patient) -> Iterator[Seen]:
         except ConfigError as error:
             if error.id == _OF_BASE_URLS:
                 yield of_error(error)
-    config = patient.config.config
+    config = context.config.config
     for block, wrong in misfits(config, [*catalog.specs.values()]):
         if not wrong.is_certain:
             place = format_path(block)
@@ -132,32 +132,32 @@ _SET_CLOCK: Final = (
 )
 
 
-def hosts(patient: Patient) -> Iterable[Seen]:
+def hosts(context: CheckContext) -> Iterable[Seen]:
     """A proxy that cannot be used; a host that does not answer, once for each cause; a clock that is not the host's."""
     from portico.net import proxy
 
-    found = [*map(of_error, proxy.problems()), *signals.run(_hosts(patient))]
-    servers = sorted(_origins(patient))
+    found = [*map(of_error, proxy.problems()), *signals.run(_hosts(context))]
+    servers = sorted(_origins(context))
     looked = Saw(", ".join(servers)) if servers else Skipped("no account uses a server")
     return [looked, *{(each.id, each.message): each for each in found}.values()]
 
 
-def plans(patient: Patient) -> Iterable[Seen]:
+def plans(context: CheckContext) -> Iterable[Seen]:
     """A credential that its provider refuses: of the other region, of another kind, or revoked."""
-    if not patient.accounts:
+    if not context.accounts:
         return (Skipped("no account has a plan to ask about"),)
-    return (Saw(", ".join(account.label for account in patient.accounts)), *signals.run(_plans(patient)))
+    return (Saw(", ".join(account.label for account in context.accounts)), *signals.run(_plans(context)))
 
 
-async def _hosts(patient: Patient) -> list[Found]:
-    async with patient.here.http() as http:
-        origins = sorted(_origins(patient))
+async def _hosts(context: CheckContext) -> list[Found]:
+    async with context.app.http() as http:
+        origins = sorted(_origins(context))
         answers = await asyncio.gather(*(_asked(http, origin) for origin in origins))
     found = [each for each in answers if isinstance(each, Found)]
     # A server of the user's own, asked over http, may have a wrong clock itself.
     by_https = zip(origins, answers, strict=True)
     skews = [each for origin, each in by_https if isinstance(each, float) and origin.startswith("https:")]
-    own = patient.here.clock.wall_ms() / 1000
+    own = context.app.clock.wall_ms() / 1000
     skew = max((own - date for date in skews), key=abs, default=0.0)
     if abs(skew) > _SKEW_S:
         words = f"{abs(skew):.0f} seconds {'ahead of' if skew > 0 else 'behind'}"
@@ -190,19 +190,19 @@ async def _asked(http: HttpClient, origin: str) -> Found | float | None:
         return None
 
 
-def _origins(patient: Patient) -> Iterator[str]:
-    urls = {profile.api_base for profile in patient.profiles if profile.api_base}
-    urls |= {profile.token_endpoint for profile in patient.profiles if isinstance(profile, OAuthProfile)}
-    urls |= {account.base_url for account in patient.accounts if account.base_url}
-    for url in {*urls, *_configured(patient)}:
+def _origins(context: CheckContext) -> Iterator[str]:
+    urls = {profile.api_base for profile in context.profiles if profile.api_base}
+    urls |= {profile.token_endpoint for profile in context.profiles if isinstance(profile, OAuthProfile)}
+    urls |= {account.base_url for account in context.accounts if account.base_url}
+    for url in {*urls, *_configured(context)}:
         parts = urlsplit(url)
         if parts.scheme == "https" or (parts.scheme == "http" and is_nearby(parts.hostname or "")):
             yield f"{parts.scheme}://{parts.netloc}"
 
 
-def _configured(patient: Patient) -> Iterator[str]:
+def _configured(context: CheckContext) -> Iterator[str]:
     """The base URLs of the providers in the configuration that have a credential, or need none."""
-    loader = patient.models
+    loader = context.models
     for provider in loader.catalog.providers.values() if loader is not None else ():
         if loader is None or provider.config is None:
             continue
@@ -212,13 +212,13 @@ def _configured(patient: Patient) -> Iterator[str]:
                 yield url
 
 
-async def _plans(patient: Patient) -> list[Found]:
+async def _plans(context: CheckContext) -> list[Found]:
     from portico.usage.plan import PlanAsker
 
-    here = patient.here
-    async with here.http() as http:
-        broker = here.broker(http, store=patient.store("plans"))
-        reports = await PlanAsker(http, broker, here.clock).ask_all(patient.accounts, timeout_s=_ANSWER_S)
+    app = context.app
+    async with app.http() as http:
+        broker = app.broker(http, store=context.store("plans"))
+        reports = await PlanAsker(http, broker, app.clock).ask_all(context.accounts, timeout_s=_ANSWER_S)
     refused = [report for report in reports if report.error is not None and report.error.id == "credential-refused"]
     found = [
         Found("credential-refused", "error", each.error.message, each.error.why, each.error.hint)

@@ -13,22 +13,22 @@ from portico.store.records import OAuthProfile
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from portico.doctor.finding import Patient, Seen
+    from portico.doctor.finding import CheckContext, Seen
 
 _NOBODY: Final = Skipped("nobody is signed in")
 _FOR_KEYS_OF_TOOLS: Final = "The API key needs no store; `exec`, `env` and the gateway do, for the keys of your tools."
 
 
-def store(patient: Patient) -> Iterator[Seen]:
+def store(context: CheckContext) -> Iterator[Seen]:
     """The store that the next sign-in would use, by a record that is written, read back and deleted."""
-    chosen = patient.config.config.auth.store if patient.config is not None else None
+    chosen = context.config.config.auth.store if context.config is not None else None
     try:
-        yield Saw("an encrypted file" if (chosen or patient.here.local_store().last_store) == "file" else "the OS keyring")
-        patient.store("store").probe()
+        yield Saw("an encrypted file" if (chosen or context.app.local_store().last_store) == "file" else "the OS keyring")
+        context.store("store").probe()
     except ConfigError:
         return  # the check of the configuration tells it
     except PorticoError as error:
-        if patient.profiles or _gateway_keys(patient) or not patient.has_key:
+        if context.profiles or _gateway_keys(context) or not context.has_key:
             yield of_error(error, why=error.why or "No token can be kept or read.")
             return
         # Models answer by the key alone; only the keys of the gateway need a place.
@@ -36,22 +36,22 @@ def store(patient: Patient) -> Iterator[Seen]:
         yield replace(found, hint=without_sign_in(error.hint))
 
 
-def _gateway_keys(patient: Patient) -> bool:
+def _gateway_keys(context: CheckContext) -> bool:
     from portico.gateway.keys import KeyPaths
 
     try:
-        return bool(patient.here.local_store(paths=KeyPaths.of(patient.here.paths)).profiles())
+        return bool(context.app.local_store(paths=KeyPaths.of(context.app.paths)).profiles())
     except PorticoError:
         return True
 
 
-def records(patient: Patient) -> Iterator[Seen]:
+def records(context: CheckContext) -> Iterator[Seen]:
     """A sign-in whose tokens are gone from the store."""
-    if not patient.profiles:
+    if not context.profiles:
         yield _NOBODY
         return
-    store = patient.store("records")
-    for profile in patient.profiles:
+    store = context.store("records")
+    for profile in context.profiles:
         yield Saw(profile.id)
         try:
             store.read(profile.id)
@@ -59,14 +59,14 @@ def records(patient: Patient) -> Iterator[Seen]:
             yield replace(of_error(error), hint=sign_in_again(profile)) if error.id == "record-missing" else of_error(error)
 
 
-def health(patient: Patient) -> Iterator[Seen]:
+def health(context: CheckContext) -> Iterator[Seen]:
     """A sign-in that has ended, or is about to."""
     from portico.auth.health import health_now
 
-    if not patient.profiles:
+    if not context.profiles:
         yield _NOBODY
-    for profile in patient.profiles:
-        found = health_now(profile, patient.here.clock)
+    for profile in context.profiles:
+        found = health_now(profile, context.app.clock)
         yield Saw(f"{profile.id}: {found.word}")
         why = profile.failure.message if profile.failure is not None else None
         if found.word in {"sign in again", "sign-out unfinished"}:
@@ -93,14 +93,14 @@ def health(patient: Patient) -> Iterator[Seen]:
             )
 
 
-def plugins(patient: Patient) -> Iterator[Seen]:
+def plugins(context: CheckContext) -> Iterator[Seen]:
     """A plugin that is broken, or that is off while a sign-in needs it."""
-    if patient.config is None:
+    if context.config is None:
         yield Skipped("the configuration cannot be read")
         return
     from portico.plugins.manager import not_yours
 
-    host = patient.here.plugins
+    host = context.app.plugins
     host.load()
     on = {record.id for record in host.records() if record.enabled}
     off = {record.id for record in host.records()} - on  # of two copies of one plugin only the later one may be off
@@ -112,7 +112,7 @@ def plugins(patient: Patient) -> Iterator[Seen]:
             yield Found(
                 "plugin-broken", "error", f"{record.id}: {record.error}", str(record.source), "{prog} plugins info " + record.id
             )
-    for profile in patient.profiles:
+    for profile in context.profiles:
         if profile.plugin in off:
             why = f"{profile.id} cannot be refreshed without it."
             yield Found(
@@ -121,7 +121,7 @@ def plugins(patient: Patient) -> Iterator[Seen]:
                 f"The plugin {profile.plugin} is off.",
                 why,
                 f"{{prog}} plugins enable {profile.plugin}",
-                _on(patient, profile.plugin),
+                _on(context, profile.plugin),
             )
     for diagnostic in host.diagnostics():
         if diagnostic.level == "error":
@@ -134,11 +134,11 @@ def plugins(patient: Patient) -> Iterator[Seen]:
             yield Found("plugin-fault", "error", diagnostic.message, hint=hint)
 
 
-def _on(patient: Patient, plugin: str) -> Callable[[], str]:
+def _on(context: CheckContext, plugin: str) -> Callable[[], str]:
     from portico.plugins.discovery import with_plugin_on
 
     def switch_on() -> str:
-        patient.here.config.file.edit(lambda document: with_plugin_on(document, plugin))
+        context.app.config.file.edit(lambda document: with_plugin_on(document, plugin))
         return f"the plugin {plugin} is on"
 
     return switch_on

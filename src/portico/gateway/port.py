@@ -24,7 +24,7 @@ from portico.util.files import read_start
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from portico.app import Installation
+    from portico.app import App
     from portico.config.schema import Config
 
 PORT_ENV: Final = "PORTICO_GATEWAY_PORT"
@@ -75,13 +75,13 @@ class PortTaken(ConfigError):
         self.owner = owner
 
 
-def configured_port(here: Installation) -> int:
+def configured_port(app: App) -> int:
     """The environment's port, or the configuration's; that one is read, and has to be right, in any case.
 
     Raises:
         ConfigError: `bad-port`.
     """
-    return port_of(here.settings.config, here.env)
+    return port_of(app.settings.config, app.env)
 
 
 def port_of(config: Config, env: Mapping[str, str]) -> int:

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
-from portico.app import Installation
+from portico.app import App
 from portico.errors import PorticoError, UsageError, frames_of, internal_error, place_of
 from portico.gateway.access import Limits, Shares, most_connections, requests_within
 from portico.gateway.api import Front, log_outcome
@@ -121,15 +121,15 @@ class LiveModels:
         return model.bases or {model.api: model.base_url}
 
 
-def live_models(installation: Installation) -> tuple[LiveModels, tuple[Path, ...]]:
+def live_models(app: App) -> tuple[LiveModels, tuple[Path, ...]]:
     """The models as they are now, and the files that this rests on. Blocking.
 
     Raises:
         PorticoError: the config or the index cannot be read.
     """
-    loaded = installation.config
-    models = LiveModels(installation.models(), loaded.config.gateway.models)
-    return models, (*loaded.sources, *installation.token_store.files)
+    loaded = app.config
+    models = LiveModels(app.models(), loaded.config.gateway.models)
+    return models, (*loaded.sources, *app.token_store.files)
 
 
 RETRY_S: Final = 1.0
@@ -222,11 +222,11 @@ _GATHER_S: Final = 0.25
 
 
 @asynccontextmanager
-async def open_front(here: Installation, broker: TokenBroker, started_at: int) -> AsyncIterator[Front]:
+async def open_front(app: App, broker: TokenBroker, started_at: int) -> AsyncIterator[Front]:
     """The front, while its connections to providers are open. `started_at` is the gateway's start, in wall ms."""
-    metrics, keys_store = Metrics(), here.local_store(paths=KeyPaths.of(here.paths))
+    metrics, keys_store = Metrics(), app.local_store(paths=KeyPaths.of(app.paths))
 
-    history = await off_loop(lambda: here.history(gather_s=_GATHER_S))
+    history = await off_loop(lambda: app.history(gather_s=_GATHER_S))
 
     def done(outcome: Outcome) -> None:
         metrics.done(outcome)
@@ -236,7 +236,7 @@ async def open_front(here: Installation, broker: TokenBroker, started_at: int) -
             history.record(entry)
 
     def read_models() -> tuple[LiveModels, tuple[Path, ...]]:
-        return live_models(Installation(here.config_file, here.env, here.clock))
+        return live_models(App.without_terminal(app.config_file, app.env, app.clock))
 
     models = Reloading[LiveModels | None](read_models, None, keeps=True, every_s=_LOOK_EVERY_S)
     shares = Shares(Limits(requests=requests_within(most_connections())))
@@ -244,7 +244,7 @@ async def open_front(here: Installation, broker: TokenBroker, started_at: int) -
     async with HttpClient(silence_s=SILENCE_TIMEOUT_S, connections=0, unpacks=False) as upstream:
         # What a first request would wait for is read before there is a port to send one to.
         await asyncio.gather(models.now(), keys.now())
-        parts = Parts(upstream, broker, Cooldowns(here.clock), Cooldowns(here.clock), here.clock, done)
+        parts = Parts(upstream, broker, Cooldowns(app.clock), Cooldowns(app.clock), app.clock, done)
         try:
             yield Front(models, keys, parts, metrics, started_at, shares)
         finally:

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from portico.app import Installation
+    from portico.app import App
     from portico.paths import Paths
     from portico.services.service import Manager
 
@@ -33,14 +33,14 @@ class HasPaths(Protocol):
     def paths(self) -> Paths: ...
 
 
-def a_service(here: HasPaths, name: str, description: str, *, verb: Verb, words: tuple[str, ...], log: Path) -> Service:
+def a_service(app: HasPaths, name: str, description: str, *, verb: Verb, words: tuple[str, ...], log: Path) -> Service:
     """The service that runs `words` as a command of this installation, as far as its files are concerned."""
-    full_name = f"portico-{name}{f'-{here.paths.state_id}' if here.paths.state_id else ''}"
+    full_name = f"portico-{name}{f'-{app.paths.state_id}' if app.paths.state_id else ''}"
     command = tuple(portico_command(*words))
-    return Service(full_name, description, verb, command, {}, log, secrets=here.paths.state / f"{name}-proxy.env")
+    return Service(full_name, description, verb, command, {}, log, secrets=app.paths.state / f"{name}-proxy.env")
 
 
-def in_this_environment(service: Service, here: Installation, installed: Mapping[str, str] | None = None) -> Service:
+def in_this_environment(service: Service, app: App, installed: Mapping[str, str] | None = None) -> Service:
     """The service with what makes its process this installation, with this way to the network.
 
     The way is the variables that count here, which a service manager does not know. A proxy with a password goes into a file of
@@ -54,13 +54,13 @@ def in_this_environment(service: Service, here: Installation, installed: Mapping
         StoreError: the sealed file store is in use and its passphrase is in no file.
         ConfigError: `unknown-home`: that file's path begins with the home folder of an unknown user.
     """
-    env = here.env if installed is None else _with_what_stays(here.env, installed)
-    variables, secret = _way(service, here, env)
-    environment = {**same_installation(here.paths, here.env), **variables}
+    env = app.env if installed is None else _with_what_stays(app.env, installed)
+    variables, secret = _way(service, app, env)
+    environment = {**same_installation(app.paths, app.env), **variables}
     if proxy.names_a_way(environment) or secret:
         environment |= without_proxy(environment)
     environment |= {name: value for name in _CERTIFICATES if (value := env.get(name))}
-    if uses_encrypted_file(here.paths, here.store_choice()):
+    if uses_encrypted_file(app.paths, app.store_choice()):
         if not env.get(FILE_ENV):
             raise StoreError(
                 "passphrase-needed",
@@ -71,12 +71,12 @@ def in_this_environment(service: Service, here: Installation, installed: Mapping
     return replace(service, environment=environment, secret_environment=secret)
 
 
-def _way(service: Service, here: Installation, env: Mapping[str, str]) -> tuple[dict[str, str], dict[str, Secret]]:
+def _way(service: Service, app: App, env: Mapping[str, str]) -> tuple[dict[str, str], dict[str, Secret]]:
     """The variables of the way to the network: what the service's file may hold, and what it may not."""
     own, path = proxy.counting(env), proxy.file_in(env)
     of_file = proxy.behind(env, path) if path is not None else {}  # read in any case: a service with an unusable one is of no use
     # A file of Portico's own goes when its service goes, which may be the other one.
-    is_ours = path is not None and path.resolve().parent == here.paths.state.resolve()
+    is_ours = path is not None and path.resolve().parent == app.paths.state.resolve()
     if path is not None and not is_ours and not any(map(_may_hold_password, own.items())):
         return {**own, proxy.FILE_ENV: str(path)}, {}
     every = {**proxy.counting(of_file), **own}
@@ -137,7 +137,7 @@ def _proxies(env: Mapping[str, str], left: Path | None) -> dict[str, str]:
     return {**for_all, **{name: value for name, value in said.items() if name != "all"}}
 
 
-def take_away(service: Service, here: Installation) -> tuple[bool, bool]:
+def take_away(service: Service, app: App) -> tuple[bool, bool]:
     """Stop and remove the service, and the file with its proxy, which may be there for a line of cron's alone.
 
     Returns whether there was a service, and whether there was only that file.
@@ -145,7 +145,7 @@ def take_away(service: Service, here: Installation) -> tuple[bool, bool]:
     Raises:
         ConfigError, StoreError: as `Manager.uninstall`.
     """
-    manager = manager_here(here.env)
+    manager = manager_here(app.env)
     if manager is not None and manager.uninstall(service):
         return True, False
     had_file = service.secrets is not None and service.secrets.exists()
@@ -153,42 +153,42 @@ def take_away(service: Service, here: Installation) -> tuple[bool, bool]:
     return False, had_file
 
 
-def gateway_service(here: HasPaths) -> Service:
+def gateway_service(app: HasPaths) -> Service:
     """The gateway by its names alone."""
     verb, words = Verb("gateway install", "gateway uninstall"), ("gateway", "run")
     description = "Portico: models for the tools of this machine"
-    return a_service(here, "gateway", description, verb=verb, words=words, log=here.paths.gateway_log)
+    return a_service(app, "gateway", description, verb=verb, words=words, log=app.paths.gateway_log)
 
 
-def gateway_to_install(here: Installation, installed: Mapping[str, str] | None = None) -> Service:
+def gateway_to_install(app: App, installed: Mapping[str, str] | None = None) -> Service:
     """The gateway as it would be installed now; `installed` as in `in_this_environment`.
 
     Raises: as `in_this_environment`.
         ConfigError: the configuration cannot be used.
     """
-    return in_this_environment(with_configured_port(gateway_service(here), here), here, installed)
+    return in_this_environment(with_configured_port(gateway_service(app), app), app, installed)
 
 
-def with_configured_port(service: Service, here: Installation) -> Service:
+def with_configured_port(service: Service, app: App) -> Service:
     """The gateway's service with the port of the configuration, which alone counts for it; none where that is 0, which takes any.
 
     Raises:
         ConfigError: the configuration cannot be used.
     """
-    return replace(service, port=here.settings.config.gateway.port or None)
+    return replace(service, port=app.settings.config.gateway.port or None)
 
 
-def kept_service(here: Installation, port: int) -> tuple[Manager, Service] | None:
+def kept_service(app: App, port: int) -> tuple[Manager, Service] | None:
     """The installed gateway, if this is the port that its manager keeps open, also between two processes; with the manager."""
-    manager, service = manager_here(here.env), replace(gateway_service(here), port=port)
+    manager, service = manager_here(app.env), replace(gateway_service(app), port=port)
     if port == 0 or manager is None or not (manager.path(service).exists() and manager.keeps_port(service)):
         return None
     return manager, service
 
 
-def usable_manager(here: Installation) -> tuple[Manager | None, str]:
+def usable_manager(app: App) -> tuple[Manager | None, str]:
     """The service manager of this system, or None and why there is none that could be used."""
-    manager = manager_here(here.env)
+    manager = manager_here(app.env)
     why = manager.why_not() if manager is not None else "Portico knows no service manager of this system"
     return (manager, "") if why is None else (None, why)
 

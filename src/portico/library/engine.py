@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Coroutine, Iterator, Mapping
     from concurrent.futures import Future
 
-    from portico.app import Installation
+    from portico.app import App
     from portico.auth.broker import TokenBroker
     from portico.net.client import HttpClient
 
@@ -33,8 +33,8 @@ _LAST_WAIT_S: Final = 60.0
 class Engine:
     """Started by the first call, and again in a forked child; ended with the program."""
 
-    def __init__(self, installation: Installation) -> None:
-        self._installation = installation
+    def __init__(self, app: App) -> None:
+        self._app = app
         self._starting = threading.Lock()
         finish_first(self._end)
         self._started_in = 0
@@ -47,7 +47,7 @@ class Engine:
 
     async def signed_in_at(self) -> Mapping[str, int]:
         """When each profile was signed in (wall ms), as the profile index has it now."""
-        return {profile.id: profile.created_at for profile in (await off_loop(self._installation.token_store.snapshot)).profiles}
+        return {profile.id: profile.created_at for profile in (await off_loop(self._app.token_store.snapshot)).profiles}
 
     def run(self, work: Coroutine[object, object, T]) -> T:
         """The outcome of `work`, waited for by this thread."""
@@ -119,8 +119,8 @@ class Engine:
     async def _until_stopped(self, ready: Future[None]) -> None:
         self._loop, self._stop = asyncio.get_running_loop(), asyncio.Event()
         # A refresh has connections of its own: a program may have every other one in use, by answers that take minutes.
-        async with self._installation.http() as accounts, self._installation.http() as self.http:
-            self.broker = self._installation.broker(accounts)
+        async with self._app.http() as accounts, self._app.http() as self.http:
+            self.broker = self._app.broker(accounts)
             ready.set_result(None)
             await self._stop.wait()
             await self.broker.settle()

@@ -6,7 +6,7 @@ import os
 import threading
 from typing import TYPE_CHECKING, Final
 
-from portico.app import Installation
+from portico.app import App
 from portico.library.engine import Engine
 from portico.library.model import Model
 from portico.models.failover import Cooldowns
@@ -41,21 +41,21 @@ def load_model(
     Raises:
         PorticoError: it cannot be called; the message says why, `hint_for("portico")` what to do, and `id` is stable.
     """
-    installation = Installation(None if config is None else os.fspath(config), env)
-    engine, cooldowns = _engine_of(installation)
-    return Model(_resolved(installation, name, profile, fallback=fallback), engine, cooldowns)
+    app = App.without_terminal(None if config is None else os.fspath(config), env)
+    engine, cooldowns = _engine_of(app)
+    return Model(_resolved(app, name, profile, fallback=fallback), engine, cooldowns)
 
 
-def _resolved(installation: Installation, name: str | None, profile: str | None, *, fallback: bool) -> Resolution:
-    loader = installation.models()
+def _resolved(app: App, name: str | None, profile: str | None, *, fallback: bool) -> Resolution:
+    loader = app.models()
     if profile is not None:
-        return Resolution((loader.load(name, profile=named_profile(installation.token_store.snapshot(), profile)),))
+        return Resolution((loader.load(name, profile=named_profile(app.token_store.snapshot(), profile)),))
     return loader.resolve(name) if fallback else Resolution((loader.load(name),))
 
 
-def _engine_of(installation: Installation) -> tuple[Engine, Cooldowns]:
-    state = installation.paths.state
+def _engine_of(app: App) -> tuple[Engine, Cooldowns]:
+    state = app.paths.state
     with _guard:
         if state not in _engines:
-            _engines[state] = (Engine(installation), Cooldowns(installation.clock))
+            _engines[state] = (Engine(app), Cooldowns(app.clock))
         return _engines[state]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+    from logging import Logger
     from typing import TextIO
 
 _CLEARED: Final = "\x1b[2J\x1b[H"
@@ -27,7 +28,12 @@ class Output:
 
     `line` is the result; `note` is said beside it, unless quiet; `detail` only when verbose. With `json` a command prints one
     value by `json`, or a stream of one-line objects by `event`. On a terminal every control in a text is made visible.
+
+    Attributes:
+        most_warnings: of so many problems of the config each is said, None means of all.
     """
+
+    most_warnings: int | None = 5
 
     def __init__(
         self,
@@ -76,6 +82,10 @@ class Output:
     def warn(self, text: str) -> None:
         """Something that needs attention, on stderr; said also when quiet."""
         self._remark(text)
+
+    def config_warning(self, program: str, text: str, advice: str | None = None) -> None:
+        """What is wrong in the config and does not stop this command, with what to do."""
+        self._remark(f"{program}: {text}" + (f"\n  {advice}" if advice else ""))
 
     def json(self, value: object) -> None:
         """The whole result as JSON, on stdout."""
@@ -135,6 +145,27 @@ class Output:
             table.add_row(*map(Text, row))
         Console(file=self.stdout, highlight=False).print(table)
         return True
+
+
+class LogOutput(Output):
+    """What a run without a terminal says: remarks and warnings are records of the logger `portico`."""
+
+    most_warnings = None
+
+    def note(self, text: str) -> None:
+        _log().info("%s", text)
+
+    def warn(self, text: str) -> None:
+        _log().warning("%s", text)
+
+    def config_warning(self, program: str, text: str, advice: str | None = None) -> None:  # noqa: ARG002 - a log has no reader at a prompt
+        _log().warning("%s", text)
+
+
+def _log() -> Logger:
+    import logging
+
+    return logging.getLogger("portico")
 
 
 def plain_table(headers: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
