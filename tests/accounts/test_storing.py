@@ -91,7 +91,7 @@ class Bench:
 
 
 @pytest.fixture
-def bench(paths, monkeypatch):
+def app(paths, monkeypatch):
     monkeypatch.setattr(vault, "_LOCK_MARGIN_S", 0)
     monkeypatch.setattr(encrypted_file, "_COST", {"n": 16, "r": 1, "p": 1})
     yield Bench(paths)
