@@ -16,21 +16,26 @@ import asyncio
 import contextlib
 import json
 import sys
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Self
+
+from aiohttp import hdrs
+from multidict import istr
 
 from portico.gateway.replies import error_body
 from portico.gateway.routes import ROUTES
 from portico.net.server import QuietAnswer, is_for
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping
 
     from aiohttp import web
 
+# Names that are looked up in every request: an `istr` is found without being put in small letters first.
+_FETCH_SITE: Final = istr("Sec-Fetch-Site")
+_API_KEY: Final = istr("x-api-key")
 _SAME_SITE: Final = frozenset({"same-origin", "none"})
 _HEADERS: Final = {
     "Cache-Control": "no-store",
@@ -39,6 +44,7 @@ _HEADERS: Final = {
     "X-Content-Type-Options": "nosniff",
 }
 _NO_HEADERS: Final[Mapping[str, str]] = MappingProxyType({})
+_JSON: Final = "application/json"
 _BEARER: Final = "bearer "
 _LONGEST_KEY: Final = 512
 # The codings of a body that the server undoes itself.
@@ -60,9 +66,9 @@ def refusal(request: web.BaseRequest, hosts: frozenset[str]) -> QuietAnswer | No
     if not is_for(request, hosts):
         why = f"The request is not addressed to this gateway: its base URL is http://{min(hosts)}"
         return refused(421, "wrong-host", why, request)
-    site = request.headers.get("Sec-Fetch-Site", "none")
-    header = "Origin" if "Origin" in request.headers else "Sec-Fetch-Site" if site not in _SAME_SITE else None
-    if header is not None:
+    headers = request.headers
+    if hdrs.ORIGIN in headers or headers.get(_FETCH_SITE, "none") not in _SAME_SITE:
+        header = hdrs.ORIGIN if hdrs.ORIGIN in headers else _FETCH_SITE
         why = f"The request has the {header} header of a web page, and no web page may use the gateway: send it from a program"
         return refused(403, "wrong-origin", f"{why}, without that header.", request)
     return None
@@ -70,27 +76,31 @@ def refusal(request: web.BaseRequest, hosts: frozenset[str]) -> QuietAnswer | No
 
 def is_json(request: web.BaseRequest) -> bool:
     """Whether the body says that it is JSON, which no page can say without asking first (Fetch Standard, CORS-safelisted)."""
-    return request.headers.get("Content-Type", "").partition(";")[0].strip().lower() == "application/json"
+    content_type = request.headers.get(hdrs.CONTENT_TYPE, "")
+    return content_type == _JSON or content_type.partition(";")[0].strip().lower() == _JSON
 
 
 def is_readable(request: web.BaseRequest) -> bool:
     """Whether the body comes as it is, or in a coding that the server undoes."""
-    return request.headers.get("Content-Encoding", "").strip().lower() in {"", "identity", *_CODINGS}
+    coding = request.headers.get(hdrs.CONTENT_ENCODING)
+    return coding is None or coding.strip().lower() in {"", "identity", *_CODINGS}
 
 
 def shown_keys(request: web.BaseRequest) -> list[str]:
     """The keys that a request shows: `Authorization: Bearer` and `x-api-key`, each at most once; none where one comes twice."""
-    bearers, keys = request.headers.getall("Authorization", []), request.headers.getall("x-api-key", [])
+    bearers, keys = request.headers.getall(hdrs.AUTHORIZATION, ()), request.headers.getall(_API_KEY, ())
     if len(bearers) > 1 or len(keys) > 1:
         return []
-    tokens = [each[len(_BEARER) :].strip() for each in bearers if each[: len(_BEARER)].lower() == _BEARER]
-    return [each for each in (*tokens, *keys) if len(each) <= _LONGEST_KEY]
+    shown = [*keys]
+    if bearers and bearers[0][: len(_BEARER)].lower() == _BEARER:
+        shown.insert(0, bearers[0][len(_BEARER) :].strip())
+    return [each for each in shown if len(each) <= _LONGEST_KEY]
 
 
 def answer(status: int, value: object, headers: Mapping[str, str] = _NO_HEADERS, *, keeps_open: bool = False) -> QuietAnswer:
     """A JSON answer with the security headers."""
     body = json.dumps(value).encode()
-    return QuietAnswer(status, body, content_type="application/json", headers={**_HEADERS, **headers}, keeps_open=keeps_open)
+    return QuietAnswer(status, body, content_type=_JSON, headers={**_HEADERS, **headers}, keeps_open=keeps_open)
 
 
 def text(status: int, value: str, content_type: str) -> QuietAnswer:
@@ -177,9 +187,8 @@ class Shares:
         self._keys: dict[str, _Key] = {}
         self._waiting: set[asyncio.Future[None]] = set()
 
-    @contextmanager
-    def request(self, client: str) -> Iterator[Lease]:
-        """A place for one request of the key named `client`, for as long as the block runs.
+    def request(self, client: str) -> Lease:
+        """A place for one request of the key named `client`, to be held by a `with` block.
 
         Raises:
             ShareUsed: the key has its share of places.
@@ -190,15 +199,15 @@ class Shares:
         self._keys[client] = key
         self.requests += 1
         key.requests += 1
-        lease = Lease(self, key)
-        try:
-            yield lease
-        finally:
-            lease.free()
-            self.requests -= 1
-            key.requests -= 1
-            if not key.requests:
-                del self._keys[client]
+        return Lease(self, key, client)
+
+    def leave(self, client: str) -> None:
+        """Give the place of one request back."""
+        key = self._keys[client]
+        self.requests -= 1
+        key.requests -= 1
+        if not key.requests:
+            del self._keys[client]
 
     def take(self, key: _Key, amount: int) -> bool:
         """Count `amount` bytes more for `key`, if that is within its share."""
@@ -227,14 +236,22 @@ class Shares:
 
 
 class Lease:
-    """What one request has of its key's share. `turn` is for reading its body through."""
+    """What one request has of its key's share, until the `with` block ends. `turn` is for reading its body through."""
 
-    def __init__(self, shares: Shares, key: _Key) -> None:
+    def __init__(self, shares: Shares, key: _Key, client: str) -> None:
         self._shares = shares
         self._key = key
+        self._client = client
         self._amount = 0
         self.limits = shares.limits
         self.turn = key.turn
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_exc: object) -> None:
+        self.free()
+        self._shares.leave(self._client)
 
     async def hold(self, amount: int) -> None:
         """Count `amount` bytes more in memory, waiting for others to be freed for as long as the limits say.

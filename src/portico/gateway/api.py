@@ -14,10 +14,12 @@ import time
 from contextlib import suppress
 from dataclasses import dataclass
 from http import HTTPStatus
+from http.client import responses
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 from urllib.parse import unquote
 
-from aiohttp import HttpVersion11, web
+from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.helpers import rfc822_formatted_time
 
 from portico.errors import ConfigError, PorticoError, UsageError
@@ -80,8 +82,9 @@ def turned_away(used: ShareUsed) -> BadRequest:
 
 async def delivered(request: web.BaseRequest, response: web.StreamResponse) -> web.StreamResponse:
     """The response, once the client's connection has taken all of it."""
-    await response.prepare(request)
-    await response.write_eof()
+    if not isinstance(response, (SentAnswer, AnswerStream)):
+        await response.prepare(request)
+        await response.write_eof()
     return response
 
 
@@ -95,13 +98,15 @@ async def received_body(request: web.BaseRequest, lease: Lease) -> bytes | bytea
     length = request.content_length
     if length is not None and length > LIMIT:
         raise _too_long()
-    await lease.hold((length or 0) + _HEAD_COPIES * _head_size(request))
-    if request.headers.get("Expect", "").lower() == "100-continue":
+    head_size = sum(map(len, chain.from_iterable(request.raw_headers)))
+    await lease.hold((length or 0) + _HEAD_COPIES * head_size)
+    if request.headers.get(hdrs.EXPECT, "").lower() == "100-continue":
         await request.writer.write(_CONTINUE)
         request.writer.output_size = 0
     if request.content.is_eof():
         data = request.content.read_nowait()
-        await lease.hold(len(data) - (length or 0))
+        if len(data) != length:
+            await lease.hold(len(data) - (length or 0))
         return data
     with receiving(request):
         return await _pieces(request, lease, length or 0)
@@ -134,10 +139,6 @@ async def _pieces(request: web.BaseRequest, lease: Lease, held: int) -> bytearra
         raise BadRequest(400, "body-broken", "The body cannot be read.") from None
 
 
-def _head_size(request: web.BaseRequest) -> int:
-    return sum(len(name) + len(value) for name, value in request.raw_headers)
-
-
 class AnswerStream(web.StreamResponse):
     """A response that names no server software, and whose head goes out with its first piece."""
 
@@ -151,8 +152,8 @@ class AnswerStream(web.StreamResponse):
 class SentAnswer(web.StreamResponse):
     """An answer that has gone out by the time the server hears of it."""
 
-    def __init__(self, status: int, *, keeps_open: bool) -> None:
-        super().__init__(status=status)
+    def __init__(self, *, keeps_open: bool) -> None:
+        super().__init__()
         self._keeps_open = keeps_open
 
     @property
@@ -166,6 +167,9 @@ class SentAnswer(web.StreamResponse):
         """Nothing is left to be done."""
 
 
+_SENT: Final = {keeps_open: SentAnswer(keeps_open=keeps_open) for keeps_open in (False, True)}
+
+
 class AiohttpClient:
     """`ClientSide` for one request."""
 
@@ -176,13 +180,13 @@ class AiohttpClient:
     async def send(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         request = self._request
         keeps_open, version = request.keep_alive, request.version
-        self.response = response = SentAnswer(status, keeps_open=keeps_open)
+        self.response = _SENT[keeps_open]
         own = {"cache-control": "no-store", "date": rfc822_formatted_time()}
         if keeps_open is not (version >= HttpVersion11):
             own["connection"] = "keep-alive" if keeps_open else "close"
         if status != HTTPStatus.NO_CONTENT:
             own["content-length"] = str(len(body))
-        head = framed(f"HTTP/{version.major}.{version.minor} {status} {response.reason}", {**headers, **own})
+        head = framed(f"HTTP/{version.major}.{version.minor} {status} {responses.get(status, '')}", {**headers, **own})
         try:
             await request.writer.write(head + body)
         except OSError:

@@ -10,6 +10,7 @@ import asyncio
 import logging
 import re
 from dataclasses import dataclass
+from functools import cached_property
 from typing import TYPE_CHECKING, Final, Protocol
 
 from portico.errors import NetworkError, PorticoError, frames_of, place_of
@@ -107,7 +108,7 @@ class ClientSide(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Parts:
     """What every request needs. `cooldowns` is shared by all; `counting` by those that count tokens only."""
 
@@ -118,7 +119,7 @@ class Parts:
     clock: Clock
     done: Callable[[Outcome], None]
 
-    @property
+    @cached_property
     def patience(self) -> Patience:
         """How long a client is kept waiting for what may still turn out to be an error."""
         return Patience(ERROR_BODY_S, ERROR_BODY_S, None, HEAD_ALONE_S, COMMENTS_S, self.clock)
@@ -237,7 +238,7 @@ async def attempt_call(
     async def send(key: Secret | None) -> Response:
         headers = request_headers(model, key, PROTOCOLS[api].headers(), call.headers)
         url = call.route.url(model.bases.get(api, model.base_url), call.query)
-        return await upstream.send(url, body=body, headers={name.lower(): value for name, value in headers.items()})
+        return await upstream.send(url, body=body, headers=headers)
 
     try:
         return await attempt(model, broker, send, api=api, patience=patience)

@@ -11,6 +11,7 @@ import hmac
 import re
 import secrets
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from portico.errors import SignInNeeded, StoreError, UsageError
@@ -184,6 +185,7 @@ def owner(keys: Iterable[KeyInfo], shown: Iterable[str]) -> str | None:
     return found
 
 
+@lru_cache(maxsize=256)
 def tool_of(name: str) -> str | None:
     """The tool that `exec` has made the key of this name for; None for a key that a person has made."""
     found = _OF_TOOL.fullmatch(name)

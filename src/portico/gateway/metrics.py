@@ -63,13 +63,14 @@ class Metrics:
 
     def done(self, outcome: Outcome) -> None:
         """A request has ended."""
-        counts = self._counts
+        counts, label = self._counts, _OTHER
         counts["portico_requests_total", outcome.call.route.path, outcome.end, str(outcome.status)] += 1
         for attempt in outcome.attempts:
             what = attempt.refusal.word if attempt.outcome == "failed" and attempt.refusal is not None else attempt.outcome
-            counts["portico_attempts_total", self._label(attempt.model), what] += 1
-        if outcome.model is not None and outcome.usage is not None:
-            self._used(self._label(outcome.model), outcome.usage)
+            label = self._label(attempt.model)
+            counts["portico_attempts_total", label, what] += 1
+        if outcome.model is not None and outcome.usage is not None:  # the last attempt is the one that answered
+            self._used(label, outcome.usage)
         if outcome.first_byte_ms is not None:
             seconds = outcome.first_byte_ms / 1000
             self._first_byte_sum += seconds
@@ -86,7 +87,9 @@ class Metrics:
         return name
 
     def _used(self, model: str, used: Usage) -> None:
-        sums = self._tokens.setdefault(model, Counter())
+        sums = self._tokens.get(model)
+        if sums is None:
+            sums = self._tokens[model] = Counter()
         sums["input"] += used.input
         sums["output"] += used.output
         sums["cache_read"] += used.cache_read

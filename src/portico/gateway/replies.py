@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from portico.errors import ConfigError, LockBusy, NetworkError, SignInNeeded, StoreError, UsageError
-from portico.models.error_reply import ErrorReply, is_read
+from portico.models.error_reply import HEADER_PREFIXES, HEADERS, ErrorReply
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -44,13 +44,11 @@ def to_client(received: Iterable[tuple[str, str]]) -> dict[str, str]:
     return {
         lowered: value
         for name, value in received
-        if ((lowered := name.lower()) in _OF_BODY or is_read(lowered)) and _is_plain(value)
+        if ((lowered := name.lower()) in _OF_BODY or lowered in HEADERS or lowered.startswith(HEADER_PREFIXES))
+        # Printable ASCII and tabs, as new header fields are to be (RFC 9110 section 5.5).
+        and value.isascii()
+        and value.replace("\t", " ").isprintable()
     }
-
-
-def _is_plain(value: str) -> bool:
-    """Printable ASCII and tabs, as new header fields are to be (RFC 9110 section 5.5)."""
-    return value.isascii() and value.replace("\t", " ").isprintable()
 
 
 def framed(first: str, fields: Mapping[str, str]) -> bytes:

@@ -11,6 +11,7 @@ import codecs
 import json
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from json.decoder import scanstring  # type: ignore[attr-defined]  # undocumented and stable since 2.6: the C scanner of strings
 from time import perf_counter
 from typing import TYPE_CHECKING, Final
@@ -73,7 +74,7 @@ class Body:
 
     def naming(self, model_id: str) -> Payload:
         """The body, byte for byte but for the model's name: in pieces that copy nothing where it is large."""
-        name = json.dumps(model_id, ensure_ascii=False).encode()
+        name = _quoted(model_id)
         if self.model is None:
             comma = b"" if _next_byte(self.data, self.start) == _ENDS else b","
             name = b'"model":' + name + comma
@@ -96,6 +97,8 @@ def read_body(data: bytes | bytearray) -> Body:
         UsageError: `bad-json`: it is no JSON object; `too-many-values`; `bad-model-name`; `model-twice`: two places name a
             model, and servers differ in which counts.
     """
+    if _is_plain(data):
+        return _parsed(data)
     reading = _reading(data)
     while True:
         try:
@@ -108,8 +111,10 @@ def read_body(data: bytes | bytearray) -> Body:
 async def read_in_turn(data: bytes | bytearray, turn: asyncio.Lock) -> Body:
     """As `read_body`; others are served while a large body is read, and no second one of the same `turn` is read meanwhile."""
     if len(data) <= _SMALL:
-        return read_body(data)
+        return _parsed(data)
     async with turn:
+        if _is_plain(data):
+            return _parsed(data)
         reading = _reading(data)
         while True:
             try:
@@ -120,18 +125,20 @@ async def read_in_turn(data: bytes | bytearray, turn: asyncio.Lock) -> Body:
             await asyncio.sleep(_SLICE_S)  # not 0: others have more than one step to take, and would wait for a slice before each
 
 
+def _parsed(data: bytes | bytearray) -> Body:
+    """The body, read in one go by the C parser."""
+    try:
+        return _checked(_plain(data) or _walk(data.decode("utf-8")))
+    except _UNREADABLE as error:
+        raise _bad_json(error) from None
+
+
 def _reading(data: bytes | bytearray) -> Generator[None, None, Body]:
     """Read the body; after each slice of time there is a `yield`."""
     try:
-        if _is_plain(data):
-            body = _plain(data) or _walk(data.decode("utf-8"))
-        else:
-            body = yield from _Scan(data).body()
-    except (ValueError, IndexError, RecursionError) as error:
-        raise UsageError("bad-json", "The body is not a JSON object.", why=_place(error)) from None
-    if body.model is not None:
-        _check_name(body.model)
-    return body
+        return _checked((yield from _Scan(data).body()))
+    except _UNREADABLE as error:
+        raise _bad_json(error) from None
 
 
 def _is_plain(data: bytes | bytearray) -> bool:
@@ -146,7 +153,7 @@ def _plain(data: bytes | bytearray) -> Body | None:
     if data.count(b'"model"') != 1 or b"\\u" in data:
         return None
     text = data.decode("utf-8")
-    value, end = _decode_but_numbers(text, _skip(text, 0))
+    value, end = _decode_but_numbers(text, 0 if text[0] == "{" else _skip(text, 0))
     if text[end:].strip(_WHITESPACE):
         raise ValueError(f"something follows at character {end}")
     name = value.get("model") if isinstance(value, dict) else None
@@ -349,11 +356,18 @@ def _name(value: object) -> str:
     return value
 
 
-def _check_name(name: str) -> None:
-    if len(name) > LONGEST_NAME:
+@lru_cache(maxsize=256)
+def _quoted(name: str) -> bytes:
+    return json.dumps(name, ensure_ascii=False).encode()
+
+
+def _checked(body: Body) -> Body:
+    name = body.model
+    if name is not None and len(name) > LONGEST_NAME:
         raise _too_long(name[:_SHOWN])
-    if not name.isprintable():
+    if name is not None and not name.isprintable():
         raise UsageError("bad-model-name", "The model's name has control characters, line breaks or other invisible characters.")
+    return body
 
 
 def _too_long(start: str) -> UsageError:
@@ -376,6 +390,13 @@ def _next_byte(data: bytes | bytearray, at: int) -> int:
     while (end := _SPACE.match(data, at).end()) > at:  # type: ignore[union-attr]  # it matches nothing too
         at = end
     return data[at]
+
+
+_UNREADABLE: Final = (ValueError, IndexError, RecursionError)
+
+
+def _bad_json(error: Exception) -> UsageError:
+    return UsageError("bad-json", "The body is not a JSON object.", why=_place(error))
 
 
 def _place(error: Exception) -> str:

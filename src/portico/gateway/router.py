@@ -134,7 +134,7 @@ def live_models(app: App) -> tuple[LiveModels, tuple[Path, ...]]:
 
 RETRY_S: Final = 1.0
 T = TypeVar("T")
-Signature = tuple[tuple[str, int, int, int] | None, ...]
+Signature = tuple[tuple[object, int, int, int] | None, ...]
 _log = logging.getLogger(__name__)
 
 
@@ -154,9 +154,9 @@ class Reloading(Generic[T]):
         self._look_at = self._retry_at = 0.0
         self._value = self._failed = failed
         self._keeps = keeps
-        self._files: tuple[Path, ...] = ()
+        self._files: tuple[str, ...] = ()
         self._seen: Signature | None = None
-        self._loading: asyncio.Future[tuple[T, tuple[Path, ...], Signature]] | None = None
+        self._loading: asyncio.Future[tuple[T, tuple[str, ...], Signature]] | None = None
         self.fault: PorticoError | None = None
 
     async def now(self) -> T:
@@ -177,14 +177,14 @@ class Reloading(Generic[T]):
             return True
         return self._seen is None or signature(self._files) != self._seen
 
-    def _loaded(self) -> tuple[T, tuple[Path, ...], Signature]:
+    def _loaded(self) -> tuple[T, tuple[str, ...], Signature]:
         # Taken before and after: what changes in between is seen by the next look.
         before = signature(self._files)
-        value, files = self._load()
-        files = tuple(files)
+        value, paths = self._load()
+        files = tuple(map(str, paths))
         return value, files, before if files == self._files else signature(files)
 
-    def _settle(self, loading: asyncio.Future[tuple[T, tuple[Path, ...], Signature]]) -> None:
+    def _settle(self, loading: asyncio.Future[tuple[T, tuple[str, ...], Signature]]) -> None:
         self._loading = None
         error = loading.exception()
         if error is None:
@@ -200,12 +200,12 @@ class Reloading(Generic[T]):
             self._value = self._failed
 
 
-def signature(files: Iterable[Path]) -> Signature:
+def signature(files: Iterable[str | Path]) -> Signature:
     """What tells a changed file from the same one; None for one that is not there."""
-    return tuple(map(_seen, map(str, files)))
+    return tuple(map(_seen, files))
 
 
-def _seen(path: str) -> tuple[str, int, int, int] | None:
+def _seen(path: str | Path) -> tuple[object, int, int, int] | None:
     try:
         stat = os.stat(path)  # noqa: PTH116 - a few microseconds, at each request
     except OSError:

@@ -178,9 +178,13 @@ def _is_error(exchange: Exchange, event: bytes) -> bool:
 async def _of_whole(exchange: Exchange, response: Response) -> Accepted:
     # The start of a body of known length is not passed on before its end.
     body = None if "Content-Length" in response.headers else HeldBody(response, exchange.patience)
+    reading, whole_s = response.read(_HELD) if body is None else _held(body), exchange.patience.whole_s
     try:
-        async with asyncio.timeout(exchange.patience.whole_s):
-            start, complete = await (response.read(_HELD) if body is None else _held(body))
+        if whole_s is None:
+            start, complete = await reading
+        else:
+            async with asyncio.timeout(whole_s):
+                start, complete = await reading
     except TimeoutError:
         raise AnswerCut("its body did not end in time", timed_out=True) from None
     fields = json_object(start) if complete else None

@@ -111,10 +111,12 @@ class Failover:
         while self.goes_on and self._next < len(self.candidates):
             model = self.candidates[self._next]
             self._next += 1
-            if (unknown := self._unknown_at(model)) is not None:
+            if self.attempts and (unknown := self._unknown_at(model)) is not None:
                 why = f"not asked: {_server(model)} may still answer this request, and bill it"
                 self.attempts.append(Attempt(model, "passed over", why, unknown))
                 continue
+            if not self.cooldowns:
+                return model
             key = key_of(model)
             rest = self.cooldowns.resting(key)
             if rest is None:
@@ -125,7 +127,8 @@ class Failover:
 
     def answered(self, model: CallableModel) -> None:
         """It has begun to answer: from here on no other is tried."""
-        self.cooldowns.answered(key_of(model))
+        if self.cooldowns:
+            self.cooldowns.answered(key_of(model))
         self.attempts.append(Attempt(model, "answered"))
 
     def failed(self, model: CallableModel, refusal: ProviderError, error: PorticoError | None = None) -> None:
@@ -301,10 +304,12 @@ class Cooldowns:
         self._clock = clock
         self._rests: dict[Key, Cooldown] = {}
 
+    def __len__(self) -> int:
+        """How many pauses are kept, ended ones among them."""
+        return len(self._rests)
+
     def resting(self, key: Key) -> Cooldown | None:
         """The pause that keeps `key` from being tried now, None where it may be. Asking makes no trial."""
-        if not self._rests:
-            return None
         held = [rest for rest in self._of(key) if self._holds(rest)]
         return max(held, key=lambda rest: rest.until_ms, default=None)
 
@@ -319,8 +324,6 @@ class Cooldowns:
 
     def answered(self, key: Key) -> None:
         """It works."""
-        if not self._rests:
-            return
         for each in _keys(key):
             self._rests.pop(each, None)
 
@@ -345,8 +348,6 @@ class Cooldowns:
         self._rests[place] = Cooldown(refusal, until, now, failures)
 
     def _of(self, key: Key) -> list[Cooldown]:
-        if not self._rests:
-            return []
         return [rest for each in _keys(key) if (rest := self._rests.get(each)) is not None]
 
     def _holds(self, rest: Cooldown) -> bool:

@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Final
 
-from aiohttp import web
+from aiohttp import hdrs, web
 from aiohttp.http_exceptions import ContentEncodingError
 
 from portico.errors import REPORT_TO_AUTHOR, ConfigError, NoWayToSignIn
@@ -152,14 +152,15 @@ class _Handler(web.RequestHandler):
     def data_received(self, data: bytes) -> None:
         """Take what has come. A head that does not end is held in memory, so it may only be so long."""
         requests = self._request_count
-        self._head = self._head + len(data) if self._awaits_head() else 0
-        self._rest += len(data) if self._reads_rest() else 0
+        if data:  # aiohttp calls this without any once a body was read
+            self._head = self._head + len(data) if self._awaits_head() else 0
+            self._rest += len(data) if self._reads_rest() else 0
         super().data_received(data)
         if self._request_count > requests:
             self._head = self._rest = 0
         elif self._head > self._longest_head or self._rest > _LONGEST_REST:
             self.force_close()
-        if self._messages and self._is_far_ahead():
+        if len(self._messages) > 1 and self._is_far_ahead():
             self.force_close()
 
     def _awaits_head(self) -> bool:
@@ -221,7 +222,7 @@ def is_for(request: web.BaseRequest, hosts: Collection[str]) -> bool:
     `request.host` will not do: aiohttp takes it from the target where that is a whole URL, and from the socket where there is no
     header at all.
     """
-    given = request.headers.getall("Host", [])
+    given = request.headers.getall(hdrs.HOST, ())
     return len(given) == 1 and given[0].lower() in hosts and request.raw_path.startswith("/")
 
 
