@@ -11,15 +11,12 @@ from __future__ import annotations
 import asyncio
 import json
 import os
-import select
-import socket
 import ssl
 import time
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Final, Self
 from urllib.parse import urlencode, urljoin
-from weakref import WeakSet
 
 import aiohttp
 from yarl import URL
@@ -34,7 +31,7 @@ from portico.net.errors import (
     network_error,
     post_error,
 )
-from portico.net.proxy import DaemonResolver, proxy_off_loop
+from portico.net.proxy import ConnectedBody, Connections, proxy_off_loop
 from portico.secret import SHORTEST, Secret
 from portico.urls import check_endpoint_url, without_query
 from portico.util.clock import SystemClock
@@ -42,13 +39,10 @@ from portico.util.files import read_file
 from portico.version import __version__
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 
-    from aiohappyeyeballs import AddrInfoType
     from aiohttp.abc import AbstractStreamWriter
     from aiohttp.client_proto import ResponseHandler
-    from aiohttp.connector import Connection
-    from aiohttp.tracing import Trace
 
     from portico.interfaces.authorization import FormRequest
     from portico.interfaces.basics import Clock
@@ -62,17 +56,13 @@ ERROR_BODY_S: Final = 2.0
 REPLY_LIMIT: Final = 1 << 20
 """Bytes of the longest reply of an authorization server."""
 CERTIFICATES_ENV: Final = "SSL_CERT_FILE"
-KEPT_S: Final = 15.0
-"""Seconds for which an idle connection may be used again."""
 
 _MOST_CERTIFICATES: Final = 16 << 20  # bytes; a system's own file has about 250 KB
-_TURNS: Final = 20  # of the event loop, in which asyncio closes a socket that has ended; it needs about three
 _ROUTE_HOLDS_S: Final = 30.0
 _ROUTES: Final = 256
 _BUFFER: Final = 1 << 16
 _HEAD: Final = 16 << 10
 _SLICE: Final = 64 << 10
-_SURELY_SENT: Final = 64 << 10
 _FORBIDDEN: Final = 403
 _KEEPS_METHOD: Final = frozenset({307, 308})
 _REDIRECTS: Final = range(300, 400)
@@ -107,6 +97,8 @@ class HttpClient:
     ) -> None:
         self._clock: Clock = clock or SystemClock()
         self._timeout = aiohttp.ClientTimeout(total=None, connect=connect_timeout_s, sock_read=silence_s)
+        self._unwatched = aiohttp.ClientTimeout(total=None, connect=connect_timeout_s)
+        self._silence = _Silence(silence_s)
         self._connections = connections
         self._unpacks = unpacks
         self._session: aiohttp.ClientSession | None = None
@@ -121,6 +113,7 @@ class HttpClient:
 
     async def close(self) -> None:
         """Close what was opened."""
+        self._silence.close()
         if self._session is not None:
             session, self._session = self._session, None
             await session.close()
@@ -143,7 +136,7 @@ class HttpClient:
             NetworkError: it could not be sent.
             ConfigError: `endpoint-refused`: the URL may not be sent anything.
         """
-        sent = None if body is None else _Body((body,) if isinstance(body, bytes) else tuple(body))
+        sent = None if body is None else _Body((body,) if isinstance(body, bytes) else tuple(body), self._silence)
         route = self._routes.get(url)
         if route is None or route.until < time.monotonic():
             route = await self._route(url)
@@ -151,6 +144,9 @@ class HttpClient:
             return Response(await self._request(route, headers, sent), url, sent)
         except _BROKEN as error:
             raise (network_error(error, url) if sent is None else post_error(error, url, written=sent.begun)) from None
+        finally:
+            if sent is not None:
+                self._silence.ended(sent)
 
     async def post(self, url: str, *, body: object, headers: Mapping[str, str]) -> Response:
         """As `send`, with `body` written as JSON."""
@@ -187,7 +183,7 @@ class HttpClient:
             response = await self._request(route, headers, sent)
             async with response:
                 parts: list[bytes] = []
-                complete = await _read_into(parts, response, REPLY_LIMIT)
+                complete = await _read_into(parts, response.content.readany, REPLY_LIMIT)
         except _BROKEN as error:
             raise network_error(error, url, unsent=sent is not None and not sent.begun) from None
         if not complete:
@@ -216,6 +212,7 @@ class HttpClient:
                 data=body,
                 headers=headers,
                 allow_redirects=False,
+                timeout=self._timeout if body is None or body.silence is None else self._unwatched,
                 ssl=route.trust,
                 proxy=None if proxy is None else proxy.url,
                 proxy_headers=None if proxy is None or proxy.user is None else proxy.headers(),
@@ -293,6 +290,8 @@ class Response:
         self._end = None if self._protocol is None or response.content.is_eof() else self._protocol.closed
         if self._end is not None:
             self._end.add_done_callback(self._lost)
+        if body is not None:
+            body.content = response.content
 
     def _lost(self, _end: asyncio.Future[None]) -> None:
         """End the wait for a body whose framing broke: aiohttp then closes the connection and tells its reader nothing."""
@@ -329,7 +328,11 @@ class Response:
         """
         parts: list[bytes] = []
         try:
-            complete = await self._read_into(parts, limit, deadline_s)
+            if deadline_s is None:
+                complete = await self._read_into(parts, limit)
+            else:
+                async with asyncio.timeout(deadline_s):
+                    complete = await self._read_into(parts, limit)
         except _BROKEN as error:
             raise answer_cut(error, self._url) from None
         return parts[0] if len(parts) == 1 else b"".join(parts), complete
@@ -342,7 +345,8 @@ class Response:
         seconds, usual = (forbidden_s, FORBIDDEN_BODY_S) if self.status == _FORBIDDEN else (other_s, ERROR_BODY_S)
         parts: list[bytes] = []
         try:
-            await self._read_into(parts, BODY_LIMIT, usual if seconds is None else seconds)
+            async with asyncio.timeout(usual if seconds is None else seconds):
+                await self._read_into(parts, BODY_LIMIT)
         except TimeoutError:
             pass  # a server may keep the connection open after a body that has no length
         except _BROKEN:
@@ -356,21 +360,28 @@ class Response:
             AnswerCut: it broke off.
         """
         try:
-            while chunk := await self._response.content.readany():
+            while chunk := await self._next():
                 yield chunk
             self._check_end()
         except _BROKEN as error:
             raise answer_cut(error, self._url) from None
 
-    async def _read_into(self, parts: list[bytes], limit: int, deadline_s: float | None) -> bool:
-        if deadline_s is None:
-            complete = await _read_into(parts, self._response, limit)
-        else:
-            async with asyncio.timeout(deadline_s):
-                complete = await _read_into(parts, self._response, limit)
+    async def _read_into(self, parts: list[bytes], limit: int) -> bool:
+        complete = await _read_into(parts, self._next, limit)
         if complete:
             self._check_end()
         return complete
+
+    async def _next(self) -> bytes:
+        """The next piece of the body, empty at its end."""
+        body, content = self._body, self._response.content
+        if body is None or body.silence is None or content.is_eof():
+            return await content.readany()
+        body.silence.begins(body)
+        try:
+            return await content.readany()
+        finally:
+            body.silence.ended(body)
 
     def _check_end(self) -> None:
         """See whether the connection broke, which aiohttp takes for the end of a body without a length (RFC 9112 section 6.3).
@@ -396,11 +407,10 @@ class Response:
         self._response.close()
 
 
-async def _read_into(parts: list[bytes], response: aiohttp.ClientResponse, limit: int) -> bool:
+async def _read_into(parts: list[bytes], following: Callable[[], Awaitable[bytes]], limit: int) -> bool:
     """Add the body to `parts` as it comes; False once it is longer than `limit` bytes."""
     size = 0
-    # Not `content.read(limit)`: that returns as soon as any bytes are there.
-    while chunk := await response.content.readany():
+    while chunk := await following():
         parts.append(chunk)
         size += len(chunk)
         if size > limit:
@@ -408,18 +418,20 @@ async def _read_into(parts: list[bytes], response: aiohttp.ClientResponse, limit
     return True
 
 
-class _Body(aiohttp.Payload):
+class _Body(ConnectedBody):
     """A request's body, written once. A large one is written in slices, each made when the server has taken what came before.
 
     `begun`: its first byte was given to an open connection, and the request's head with it. `written`: its last one was, too.
+    `content` is the body of the response; without a `silence` aiohttp's own timer limits how long the server is silent.
     """
 
-    def __init__(self, pieces: tuple[Buffer, ...]) -> None:
+    def __init__(self, pieces: tuple[Buffer, ...], silence: _Silence | None = None) -> None:
         super().__init__(None)
+        self.silence = silence
+        self.content: aiohttp.StreamReader | None = None
         self._pieces = pieces
         self._size = sum(map(len, pieces))
         self._transport: asyncio.Transport | None = None
-        self.protocol: ResponseHandler | None = None
         self.begun = False
         self.written = False
 
@@ -436,9 +448,24 @@ class _Body(aiohttp.Payload):
         self.begun, self._transport = True, protocol.transport
         for piece in self._pieces:
             for at in range(0, len(piece), _SLICE):
-                protocol.start_timeout()  # a server that takes nothing more is silent
+                self._waits(protocol)  # a server that takes nothing more is silent
                 await writer.write(bytes(piece[at : at + _SLICE]))
+        self._waits(protocol)
         self.written, self._pieces = True, ()
+
+    def _waits(self, protocol: ResponseHandler) -> None:
+        if self.silence is None:
+            protocol.start_timeout()
+        else:
+            self.silence.begins(self)
+
+    def fall_silent(self) -> None:
+        """End the wait for the server, as aiohttp's own timer does."""
+        error = aiohttp.SocketTimeoutError("the server is silent")
+        if self.protocol is not None:
+            self.protocol.set_exception(error)
+        if self.content is not None:
+            self.content.set_exception(error)
 
     def abort(self) -> None:
         """Drop what has not gone out. aiohttp would close the connection once the server has taken it, which may be never."""
@@ -454,88 +481,40 @@ class _Body(aiohttp.Payload):
         return b"".join(self._pieces).decode(encoding, errors)
 
 
-class Connections(aiohttp.TCPConnector):
-    """At most `limit` connections at once (0: any number), and none after its end; names are looked up on daemon threads.
+class _Silence:
+    """Requests that wait for their server, and since when: one timer for all of them, where aiohttp makes three for each."""
 
-    aiohttp ends a TLS connection with a close_notify and forgets it (RFC 8446 section 6.1 lets a client close without waiting for
-    the server's). If the server is slow to answer, the socket is still open when the client is closed, and stays open.
-    """
+    def __init__(self, longest_s: float) -> None:
+        self._longest_s = longest_s
+        self._since: dict[_Body, float] = {}  # who has waited longest comes first
+        self._timer: asyncio.TimerHandle | None = None
 
-    def __init__(self, *, limit: int) -> None:
-        self._opened: WeakSet[socket.socket] = WeakSet()
-        self._known: WeakSet[ResponseHandler] = WeakSet()
-        super().__init__(resolver=DaemonResolver(), limit=limit, keepalive_timeout=KEPT_S, socket_factory=self._new_socket)
+    def begins(self, body: _Body) -> None:
+        """The request waits, from now on."""
+        self._since.pop(body, None)
+        self._since[body] = time.monotonic()
+        if self._timer is None:
+            self._timer = asyncio.get_running_loop().call_later(self._longest_s, self._look)
 
-    async def connect(self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout) -> Connection:  # noqa: ASYNC109 - aiohttp's name
-        """A connection for `req`. A kept one is used only if it is open, idle, and nothing has come since: its end, say."""
-        while True:
-            connection = await super().connect(req, traces, timeout)
-            protocol = connection.protocol
-            if protocol is None:
-                return connection
-            if protocol not in self._known:
-                self._known.add(protocol)
-                if protocol.closed is not None:
-                    protocol.closed.add_done_callback(_seen)
-            elif protocol.should_close or not _is_quiet(protocol):  # aiohttp would take what has come for the next response
-                protocol.abort()
-                connection.close()
-                continue
-            body = req.body
-            if isinstance(body, _Body):
-                body.protocol = protocol
-                if req.is_ssl() and (body.size or 0) > _SURELY_SENT:
-                    # A response may come before the whole request has gone out, and what waits below TLS cannot be asked: the
-                    # rest would go out before the next request.
-                    protocol.force_close()
-            return connection
+    def ended(self, body: _Body) -> None:
+        """The server has said something, or nobody waits any more."""
+        self._since.pop(body, None)
 
-    def _new_socket(self, address: AddrInfoType) -> socket.socket:
-        family, kind, protocol, *_ = address
-        made = socket.socket(family, kind, protocol)
-        self._opened.add(made)
-        return made
+    def close(self) -> None:
+        """Watch no longer."""
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
 
-    async def close(self, *, abort_ssl: bool = False) -> None:
-        """Close every connection, those as well whose server neither reads what was written nor answers the close."""
-        closing = super().close(abort_ssl=abort_ssl)
-        await self._let_close()
-        for each in self._left_open():
-            try:
-                # Ends both directions, which asyncio then reads as the end of the connection.
-                each.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                continue  # not connected, or ended by the server
-        await self._let_close()
-        await closing
-
-    async def _let_close(self) -> None:
-        for _ in range(_TURNS):
-            if not self._left_open():
+    def _look(self) -> None:
+        self._timer, now = None, time.monotonic()
+        for body, since in [*self._since.items()]:
+            left_s = since + self._longest_s - now
+            if left_s > 0:
+                self._timer = asyncio.get_running_loop().call_later(left_s, self._look)
                 return
-            await asyncio.sleep(0)
-
-    def _left_open(self) -> list[socket.socket]:
-        return [each for each in self._opened if each.fileno() != -1]
-
-
-def _seen(end: asyncio.Future[None]) -> None:
-    """Take notice of how a connection ended, which asyncio would log otherwise; whoever used it has its own error."""
-    if not end.cancelled():
-        end.exception()
-
-
-def _is_quiet(protocol: ResponseHandler) -> bool:
-    """Whether a kept connection has sent all that was written, and nothing waits to be read that the loop has not read yet."""
-    transport = protocol.transport
-    if transport is None or transport.get_write_buffer_size() > 0:
-        return False
-    opened: Any = transport.get_extra_info("socket")
-    if not hasattr(select, "poll"):  # Windows
-        return not select.select([opened], [], [], 0)[0]
-    looking = select.poll()
-    looking.register(opened, select.POLLIN)
-    return not looking.poll(0)
+            del self._since[body]
+            body.fall_silent()
 
 
 def trusted_certificates() -> ssl.SSLContext:

@@ -1,4 +1,4 @@
-"""How a request leaves this machine: through which proxy, and how a name is looked up.
+"""How a request leaves this machine: through which proxy, how a name is looked up, and by which connection.
 
 The proxy is the one that the environment names for a URL; this is the one rule for everything that Portico sends. aiohttp's
 `trust_env` would do this too, but it also sends the credentials of `~/.netrc` to whatever host they fit, and a `default` entry
@@ -15,11 +15,13 @@ without a network a failed command would hang until the resolver gives up.
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import contextlib
 import ipaddress
 import os
 import re
+import select
 import socket
 import stat
 import urllib.request
@@ -28,7 +30,9 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import unquote, urlsplit
+from weakref import WeakKeyDictionary, WeakSet
 
+import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from portico.errors import NetworkError
@@ -39,7 +43,12 @@ from portico.util.files import read_file
 from portico.util.threads import off_loop
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping
+
+    from aiohappyeyeballs import AddrInfoType
+    from aiohttp.client_proto import ResponseHandler
+    from aiohttp.connector import Connection
+    from aiohttp.tracing import Trace
 
 FILE_ENV: Final = "PORTICO_PROXY_FILE"
 """Names a file of `NAME=value` lines: proxy variables with a password in them, for a service whose own file may hold none."""
@@ -378,3 +387,104 @@ def _result(host: str, info: _AddressInfo) -> ResolveResult:
         proto=proto,
         flags=socket.AI_NUMERICHOST | socket.AI_NUMERICSERV,
     )
+
+
+KEPT_S: Final = 15.0
+"""Seconds for which an idle connection may be used again."""
+_TURNS: Final = 20  # of the event loop, in which asyncio closes a socket that has ended; it needs about three
+_SURELY_SENT: Final = 64 << 10
+
+
+class ConnectedBody(aiohttp.Payload):
+    """A request's body that is told by which connection it goes."""
+
+    protocol: ResponseHandler | None = None
+
+
+class Connections(aiohttp.TCPConnector):
+    """At most `limit` connections at once (0: any number), and none after its end; names are looked up on daemon threads.
+
+    aiohttp ends a TLS connection with a close_notify and forgets it (RFC 8446 section 6.1 lets a client close without waiting for
+    the server's). If the server is slow to answer, the socket is still open when the client is closed, and stays open.
+    """
+
+    def __init__(self, *, limit: int) -> None:
+        self._opened: WeakSet[socket.socket] = WeakSet()
+        self._arrivals: WeakKeyDictionary[ResponseHandler, Callable[[int], object]] = WeakKeyDictionary()
+        super().__init__(resolver=DaemonResolver(), limit=limit, keepalive_timeout=KEPT_S, socket_factory=self._new_socket)
+
+    async def connect(self, req: aiohttp.ClientRequest, traces: list[Trace], timeout: aiohttp.ClientTimeout) -> Connection:  # noqa: ASYNC109 - aiohttp's name
+        """A connection for `req`. A kept one is used only if it is open, idle, and nothing has come since: its end, say."""
+        while True:
+            connection = await super().connect(req, traces, timeout)
+            protocol = connection.protocol
+            if protocol is None:
+                return connection
+            arrived = self._arrivals.get(protocol)
+            if arrived is None:
+                self._arrivals[protocol] = _arrivals(protocol)
+                if protocol.closed is not None:
+                    protocol.closed.add_done_callback(_seen)
+            elif protocol.should_close or _is_unsent(protocol) or arrived(0):  # aiohttp would take that for the next response
+                protocol.abort()
+                connection.close()
+                continue
+            body = req.body
+            if isinstance(body, ConnectedBody):
+                body.protocol = protocol
+                if req.is_ssl() and (body.size or 0) > _SURELY_SENT:
+                    # A response may come before the whole request has gone out, and what waits below TLS cannot be asked: the
+                    # rest would go out before the next request.
+                    protocol.force_close()
+            return connection
+
+    def _new_socket(self, address: AddrInfoType) -> socket.socket:
+        family, kind, protocol, *_ = address
+        made = socket.socket(family, kind, protocol)
+        self._opened.add(made)
+        return made
+
+    async def close(self, *, abort_ssl: bool = False) -> None:
+        """Close every connection, those as well whose server neither reads what was written nor answers the close."""
+        closing = super().close(abort_ssl=abort_ssl)
+        await self._let_close()
+        for each in self._left_open():
+            try:
+                # Ends both directions, which asyncio then reads as the end of the connection.
+                each.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                continue  # not connected, or ended by the server
+        await self._let_close()
+        await closing
+
+    async def _let_close(self) -> None:
+        for _ in range(_TURNS):
+            if not self._left_open():
+                return
+            await asyncio.sleep(0)
+
+    def _left_open(self) -> list[socket.socket]:
+        return [each for each in self._opened if each.fileno() != -1]
+
+
+def _seen(end: asyncio.Future[None]) -> None:
+    """Take notice of how a connection ended, which asyncio would log otherwise; whoever used it has its own error."""
+    if not end.cancelled():
+        end.exception()
+
+
+def _is_unsent(protocol: ResponseHandler) -> bool:
+    """Whether a kept connection has not sent all that was written."""
+    return protocol.transport is None or protocol.transport.get_write_buffer_size() > 0
+
+
+def _arrivals(protocol: ResponseHandler) -> Callable[[int], object]:
+    """What tells, without waiting, of bytes that have come by a connection and that the event loop has not read yet."""
+    opened: Any = None if protocol.transport is None else protocol.transport.get_extra_info("socket")
+    if opened is None:
+        return lambda _ms: False
+    if not hasattr(select, "poll"):  # Windows
+        return lambda _ms: select.select([opened], [], [], 0)[0]
+    looking = select.poll()
+    looking.register(opened, select.POLLIN)
+    return looking.poll
