@@ -76,7 +76,7 @@ def test_pauses_of_any_number_of_names_are_bounded_and_the_longest_stay():
     cooldowns.failed(("acme: key", "acme/model"), limited)
     for number in range(1100):
         cooldowns.failed(("acme: key", f"acme/{number}"), ProviderError("server", "it is down"))
-    assert len(cooldowns._rests) == 1000
+    assert len(cooldowns.kept) == 1000
     assert cooldowns.resting(("acme: key", "acme/model")).refusal is limited
 
 

@@ -250,7 +250,8 @@ class Lease:
         return self
 
     def __exit__(self, *_exc: object) -> None:
-        self.free()
+        if self._amount:
+            self.free()
         self._shares.leave(self._client)
 
     async def hold(self, amount: int) -> None:

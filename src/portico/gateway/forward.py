@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-import re
 from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, Protocol
@@ -26,7 +25,7 @@ from portico.net.errors import AnswerCut
 from portico.net.sse import EventParser
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Awaitable, Callable, Mapping
 
     from portico.auth.broker import TokenBroker
     from portico.gateway.metrics import End
@@ -52,11 +51,15 @@ ERROR_BODY_S: Final = 30.0
 _METERED: Final = 1 << 20
 # An event that tells counts is small.
 _LONGEST_EVENT: Final = 1 << 20
-_TELLING: Final = re.compile(rb'usage": ?\{|"error"|\[DONE\]|message_stop|response\.(?:completed|incomplete|failed)')
+# What is in every event that tells counts, an error or the end.
+_TELLING: Final = (
+    *(b'usage":{', b'usage": {', b'"error"', b"[DONE]", b"message_stop"),
+    *(b"response.completed", b"response.incomplete", b"response.failed"),
+)
 _log: Final = logging.getLogger("portico.gateway")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Call:
     """A client's request, understood. `client` is the name of its key, `query` as it was written; `headers` may be passed on."""
 
@@ -133,7 +136,8 @@ class Forward:
         self._parts = parts
         self._candidates = candidates
         self._protocol = PROTOCOLS[call.route.api]
-        self._meter = StreamMeter(self._protocol)
+        self._meter: StreamMeter | None = None
+        self._usage: Usage | None = None
         self._piecewise = bytearray()
         self._began_at, self._began = parts.clock.wall_ms(), parts.clock.monotonic()
         self._first_byte: int | None = None
@@ -159,7 +163,7 @@ class Forward:
             raise
         fields = accepted.fields if accepted.complete or accepted.streams else json_object(bytes(self._piecewise))
         if fields is not None:
-            self._meter.usage = self._protocol.usage(fields)
+            self._usage = self._protocol.usage(fields)
         self._tell(end, accepted.response.status, accepted.model, why)
 
     def failed(self, status: int, why: str) -> None:
@@ -172,8 +176,8 @@ class Forward:
             return self._candidates.first_answers
         return headers_of(model, self.failover.attempts, self._candidates.passed)
 
-    async def _attempt(self, model: CallableModel) -> Accepted:
-        return await attempt_call(model, self._call, self._parts.upstream, self._parts.broker, self._parts.patience)
+    def _attempt(self, model: CallableModel) -> Awaitable[Accepted]:
+        return attempt_call(model, self._call, self._parts.upstream, self._parts.broker, self._parts.patience)
 
     def _log_failed(self, failed: Attempt) -> None:
         model, path = failed.model.reference, self._call.route.path
@@ -188,15 +192,16 @@ class Forward:
     async def _passed_on(self, accepted: Accepted, client: ClientSide) -> tuple[End, str]:
         response = accepted.response
         headers = {**to_client(response.headers.items()), **self.headers(accepted.model)}
+        meter = self._meter = StreamMeter(self._protocol) if accepted.streams else None
         try:
             if accepted.complete:
                 await client.send(response.status, headers, accepted.start)
             else:
                 await client.begin(response.status, headers)
-                await self._pass_on(accepted.start, accepted, client)
+                await self._pass_on(accepted.start, client)
                 async for chunk in accepted.rest():
-                    await self._pass_on(chunk, accepted, client)
-                if accepted.streams and not response.is_framed and self._meter.broke_off():
+                    await self._pass_on(chunk, client)
+                if meter is not None and not response.is_framed and meter.broke_off():
                     raise AnswerCut("its connection closed before the last event")
                 await client.end()
         except NetworkError as error:
@@ -206,18 +211,19 @@ class Forward:
             return "client-gone", ""
         finally:
             accepted.close()
-        return ("cut", shown(self._meter.refused, accepted.key)) if self._meter.refused is not None else ("answered", "")
+        refused = meter.refused if meter is not None else None
+        return ("cut", shown(refused, accepted.key)) if refused is not None else ("answered", "")
 
-    async def _pass_on(self, chunk: bytes, accepted: Accepted, client: ClientSide) -> None:
+    async def _pass_on(self, chunk: bytes, client: ClientSide) -> None:
         await client.write(chunk)
-        if accepted.streams:
+        if self._meter is not None:
             self._meter.feed(chunk)
         elif len(self._piecewise) <= _METERED:
             self._piecewise += chunk
 
     def _tell(self, end: End, status: int, model: CallableModel | None, why: str = "") -> None:
         whole = self._since_it_began()
-        attempts, usage = tuple(self.failover.attempts), self._meter.usage
+        attempts, usage = tuple(self.failover.attempts), self._usage if self._meter is None else self._meter.usage
         outcome = Outcome(self._call, end, status, attempts, self._began_at, whole, self._first_byte, model, usage, why)
         self._parts.done(outcome)
 
@@ -235,10 +241,10 @@ async def attempt_call(
     """
     api, body = call.route.api, call.body.naming(model.reference.model)
 
-    async def send(key: Secret | None) -> Response:
+    def send(key: Secret | None) -> Awaitable[Response]:
         headers = request_headers(model, key, PROTOCOLS[api].headers(), call.headers)
         url = call.route.url(model.bases.get(api, model.base_url), call.query)
-        return await upstream.send(url, body=body, headers=headers)
+        return upstream.send(url, body=body, headers=headers)
 
     try:
         return await attempt(model, broker, send, api=api, patience=patience)
@@ -275,9 +281,11 @@ class StreamMeter:
 
     def feed(self, chunk: bytes) -> None:
         """Read what has just passed."""
-        for data in self._events.feed(chunk):
-            if _TELLING.search(data) and (piece := read_event(self._protocol, data)) is not None:
-                self._read(piece)
+        blocks = self._events.blocks(chunk)
+        if _tells(blocks):
+            for data in self._events.events(blocks):
+                if _tells(data) and (piece := read_event(self._protocol, data)) is not None:
+                    self._read(piece)
 
     def broke_off(self) -> bool:
         """After the last piece of a stream that ends with its connection: whether that was in the middle.
@@ -294,3 +302,7 @@ class StreamMeter:
             self.usage = (self.usage or Usage()).updated(piece.usage)
         self.whole = self.whole or piece.end
         self.refused = piece.refused or self.refused
+
+
+def _tells(data: bytes) -> bool:
+    return any(word in data for word in _TELLING)

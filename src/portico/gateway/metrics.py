@@ -133,7 +133,7 @@ def _escaped(value: str) -> str:
 End = Literal["answered", "refused", "cut", "client-gone"]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Outcome:
     """For the log, the counters and the history. `began_at` is wall ms, the other times are spans in ms.
 

@@ -60,7 +60,7 @@ class Patience:
     clock: Clock | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Exchange:
     """Which model was asked over which protocol, with which credential."""
 
@@ -74,7 +74,7 @@ class Exchange:
         return AttemptFailed(read_provider_error(response.status, response.headers, body, self.model.error_codes, self.key))
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Accepted:
     """A response accepted as an answer. It is closed by whoever has it.
 
@@ -143,18 +143,19 @@ async def _error(exchange: Exchange, response: Response) -> AttemptFailed:
 
 
 async def _of_stream(exchange: Exchange, response: Response) -> Accepted:
-    events, found = EventParser(), list[bytes]()
+    parser, first = EventParser(), None
 
     def is_before_first_event(start: bytes, piece: bytes) -> bool:
-        found.extend(events.feed(piece))
-        return not found and len(start) < _FIRST_EVENT
+        nonlocal first
+        first = next(parser.events(parser.blocks(piece)), None)
+        return first is None and len(start) < _FIRST_EVENT
 
     body = HeldBody(response, exchange.patience)
     start, ended = await body.start(is_before_first_event)
     if ended:
         raise AnswerCut("its stream ended before its first event")
-    if found and _is_error(exchange, found[0]):
-        raise exchange.failed(response, found[0])
+    if first is not None and _is_error(exchange, first):
+        raise exchange.failed(response, first)
     return Accepted(exchange.model, response, exchange.key, start, complete=False, body=body)
 
 

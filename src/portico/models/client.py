@@ -78,10 +78,8 @@ async def with_credential(model: CallableModel, broker: TokenBroker, send: Calla
     async def sent(key: Secret | None) -> T:
         try:
             return await send(key)
-        except AnswerUnknown as error:
-            raise AttemptFailed(unreachable(error)) from error
         except NetworkError as error:
-            raise AttemptFailed(unreachable(error), error) from error
+            raise AttemptFailed(unreachable(error), None if isinstance(error, AnswerUnknown) else error) from error
 
     try:
         if model.profile_id is None:

@@ -42,7 +42,7 @@ _TRIAL_MS: Final = 1000
 _NOT_THERE: Final = frozenset({"unreachable", "answer-unknown"})
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Attempt:
     """What came of one candidate. `why` is for a person; `rest` is the pause that it was passed over for.
 
@@ -108,14 +108,14 @@ class Failover:
 
         Where every one of them rests, the one is tried whose pause is a guess and ends first.
         """
-        while self.goes_on and self._next < len(self.candidates):
+        while not self._ended and self._next < len(self.candidates):
             model = self.candidates[self._next]
             self._next += 1
             if self.attempts and (unknown := self._unknown_at(model)) is not None:
                 why = f"not asked: {_server(model)} may still answer this request, and bill it"
                 self.attempts.append(Attempt(model, "passed over", why, unknown))
                 continue
-            if not self.cooldowns:
+            if not self.cooldowns.kept:
                 return model
             key = key_of(model)
             rest = self.cooldowns.resting(key)
@@ -127,7 +127,7 @@ class Failover:
 
     def answered(self, model: CallableModel) -> None:
         """It has begun to answer: from here on no other is tried."""
-        if self.cooldowns:
+        if self.cooldowns.kept:
             self.cooldowns.answered(key_of(model))
         self.attempts.append(Attempt(model, "answered"))
 
@@ -298,15 +298,11 @@ class Cooldown:
 
 
 class Cooldowns:
-    """Every pause of one process. For one event loop; nothing here waits."""
+    """Every pause of one process, those in `kept` that have ended too. For one event loop; nothing here waits."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._rests: dict[Key, Cooldown] = {}
-
-    def __len__(self) -> int:
-        """How many pauses are kept, ended ones among them."""
-        return len(self._rests)
+        self.kept: dict[Key, Cooldown] = {}
 
     def resting(self, key: Key) -> Cooldown | None:
         """The pause that keeps `key` from being tried now, None where it may be. Asking makes no trial."""
@@ -325,7 +321,7 @@ class Cooldowns:
     def answered(self, key: Key) -> None:
         """It works."""
         for each in _keys(key):
-            self._rests.pop(each, None)
+            self.kept.pop(each, None)
 
     def gave_up(self, key: Key) -> None:
         """The trial ended without an outcome: its client left."""
@@ -338,17 +334,17 @@ class Cooldowns:
         if refusal.kind not in _PAUSES:
             return
         place = (key[0], "") if refusal.kind in _OF_CREDENTIAL else key
-        earlier, now = self._rests.get(place), self._clock.wall_ms()
+        earlier, now = self.kept.get(place), self._clock.wall_ms()
         failures = 1 if earlier is None else earlier.failures + (not self._holds(earlier))
         until = now + round(_seconds(refusal, failures, now) * 1000)
         if earlier is not None and self._holds(earlier):
             until = max(until, earlier.until_ms)
-        if earlier is None and len(self._rests) >= _MOST:
-            del self._rests[min(self._rests, key=lambda each: self._rests[each].until_ms)]
-        self._rests[place] = Cooldown(refusal, until, now, failures)
+        if earlier is None and len(self.kept) >= _MOST:
+            del self.kept[min(self.kept, key=lambda each: self.kept[each].until_ms)]
+        self.kept[place] = Cooldown(refusal, until, now, failures)
 
     def _of(self, key: Key) -> list[Cooldown]:
-        return [rest for each in _keys(key) if (rest := self._rests.get(each)) is not None]
+        return [rest for each in _keys(key) if (rest := self.kept.get(each)) is not None]
 
     def _holds(self, rest: Cooldown) -> bool:
         waits = rest.began_ms <= self._clock.wall_ms() < rest.until_ms  # a clock that was set back ends it

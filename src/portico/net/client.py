@@ -326,9 +326,13 @@ class Response:
         Raises:
             AnswerCut: the connection broke before the end of the body, or the deadline passed.
         """
-        parts: list[bytes] = []
+        content, parts = self._response.content, list[bytes]()
         try:
-            if deadline_s is None:
+            if content.is_eof() and content.total_bytes <= limit:  # as most are
+                parts.append(content.read_nowait())
+                self._check_end()
+                complete = True
+            elif deadline_s is None:
                 complete = await self._read_into(parts, limit)
             else:
                 async with asyncio.timeout(deadline_s):
@@ -397,7 +401,8 @@ class Response:
         if self._end is not None:
             self._end.remove_done_callback(self._lost)
         if self._response.content.at_eof():
-            self._response.release()
+            if not self._response.closed:
+                self._response.release()
             if self._body is not None and not self._body.written:
                 self._body.abort()
             return

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from portico.errors import NetworkError
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator
 
 EVENT_STREAM: Final = "text/event-stream"
 EVENT_LIMIT: Final = 4 << 20
@@ -32,22 +32,35 @@ class EventParser:
 
     def feed(self, chunk: bytes) -> list[bytes]:
         """The data of each event that `chunk` completes. An event without data is none."""
+        return [*self.events(self.blocks(chunk))]
+
+    def blocks(self, chunk: bytes) -> bytes:
+        """The events that `chunk` completes, not read yet, with an empty line between two."""
         data = chunk if self._mark is None else self._without_mark(chunk)
         if self._after_cr or b"\r" in data:
             data = self._with_lf(data)
         if not self._rest and data.endswith(b"\n\n"):
-            return self._events(data[:-2])
+            return data[:-2]
         searched = max(0, len(self._rest) - 1)
         self._rest += data
         end = self._rest.rfind(b"\n\n", searched)
+        found = bytes(self._rest[: max(end, 0)])
         if end >= 0:
-            data = bytes(self._rest[:end])
             del self._rest[: end + 2]
-        found = self._events(data) if end >= 0 else []
+            if self._dropping:
+                self._dropping, found = False, found.partition(b"\n\n")[2]
         if len(self._rest) > self._limit:
             self.overlong = self._dropping = True
             del self._rest[:-1]  # the last byte may be the first of an empty line
         return found
+
+    def events(self, blocks: bytes) -> Iterator[bytes]:
+        """The data of each event of what `blocks` has returned."""
+        for block in blocks.split(b"\n\n"):
+            if len(block) > self._limit:
+                self.overlong = True
+            elif (data := event_data(block)) is not None:
+                yield data
 
     @property
     def is_within_event(self) -> bool:
@@ -58,17 +71,6 @@ class EventParser:
     def rest(self) -> bytes | None:
         """The data of an event whose empty line has not come yet; None if it has none so far."""
         return None if self._dropping else event_data(bytes(self._rest))
-
-    def _events(self, blocks: bytes) -> list[bytes]:
-        found = []
-        for block in blocks.split(b"\n\n"):
-            if self._dropping:
-                self._dropping = False
-            elif len(block) > self._limit:
-                self.overlong = True
-            elif (data := event_data(block)) is not None:
-                found.append(data)
-        return found
 
     def _without_mark(self, chunk: bytes) -> bytes:
         start = (self._mark or b"") + chunk
