@@ -21,6 +21,7 @@ from urllib.parse import unquote
 
 from aiohttp import HttpVersion11, hdrs, web
 from aiohttp.helpers import rfc822_formatted_time
+from multidict import CIMultiDict
 
 from portico.errors import ConfigError, PorticoError, UsageError
 from portico.gateway import access
@@ -30,7 +31,6 @@ from portico.gateway.keys import owner
 from portico.gateway.metrics import CONTENT_TYPE
 from portico.gateway.replies import (
     error_body,
-    framed,
     is_long,
     provider_error_headers,
     status_of,
@@ -179,16 +179,17 @@ class AiohttpClient:
 
     async def send(self, status: int, headers: Mapping[str, str], body: bytes) -> None:
         request = self._request
-        keeps_open, version = request.keep_alive, request.version
+        keeps_open, version, writer = request.keep_alive, request.version, request.writer
         self.response = _SENT[keeps_open]
         own = {"cache-control": "no-store", "date": rfc822_formatted_time()}
         if keeps_open is not (version >= HttpVersion11):
             own["connection"] = "keep-alive" if keeps_open else "close"
         if status != HTTPStatus.NO_CONTENT:
             own["content-length"] = str(len(body))
-        head = framed(f"HTTP/{version.major}.{version.minor} {status} {responses.get(status, '')}", {**headers, **own})
+        first_line = f"HTTP/{version.major}.{version.minor} {status} {responses.get(status, '')}"
         try:
-            await request.writer.write(head + body)
+            await writer.write_headers(first_line, CIMultiDict({**headers, **own}))
+            await writer.write_eof(body)
         except OSError:
             raise Gone from None
 

@@ -51,18 +51,6 @@ def to_client(received: Iterable[tuple[str, str]]) -> dict[str, str]:
     }
 
 
-def framed(first: str, fields: Mapping[str, str]) -> bytes:
-    """The head of a message (RFC 9112 section 2.1) whose first line is `first`.
-
-    Raises:
-        ValueError: a field would break out of its line.
-    """
-    head = "\r\n".join([first, *[f"{name}: {value}" for name, value in fields.items()], "", ""])
-    if not head.count("\r") == head.count("\n") == len(fields) + 2 or "\0" in head:
-        raise ValueError("a header holds a line break")
-    return head.encode("utf-8", "surrogateescape")
-
-
 # A missing sign-in is not 401, which a client would take for its own key's and may answer by signing out of its own account.
 _OF_ERROR: Final[tuple[tuple[type[PorticoError], int], ...]] = (
     (SignInNeeded, 403),

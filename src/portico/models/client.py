@@ -43,14 +43,14 @@ _CHARACTERS_PER_TOKEN: Final = 4
 _LEAST_ANSWER: Final = 16
 
 
-async def attempt(
+def attempt(
     model: CallableModel,
     broker: TokenBroker,
     send: Callable[[Secret | None], Awaitable[Response]],
     *,
     api: ApiKind | None = None,
     patience: Patience | None = None,
-) -> Accepted:
+) -> Awaitable[Accepted]:
     """Ask `model` by `send`, which gets the credential. A token that the provider rejects is refreshed once, and sent once more.
 
     `api` is the protocol of the request, if it is another one than the model's own.
@@ -62,7 +62,7 @@ async def attempt(
     async def sent(key: Secret | None) -> Accepted:
         return await accepted(Exchange(model, api or model.api, key, patience or ASKING), await send(key))
 
-    return await with_credential(model, broker, sent)
+    return with_credential(model, broker, sent)
 
 
 async def with_credential(model: CallableModel, broker: TokenBroker, send: Callable[[Secret | None], Awaitable[T]]) -> T:
