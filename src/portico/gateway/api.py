@@ -181,14 +181,14 @@ class AiohttpClient:
         request = self._request
         keeps_open, version, writer = request.keep_alive, request.version, request.writer
         self.response = _SENT[keeps_open]
-        own = {"cache-control": "no-store", "date": rfc822_formatted_time()}
+        head = CIMultiDict(headers)
+        head[hdrs.CACHE_CONTROL], head[hdrs.DATE] = "no-store", rfc822_formatted_time()
         if keeps_open is not (version >= HttpVersion11):
-            own["connection"] = "keep-alive" if keeps_open else "close"
+            head[hdrs.CONNECTION] = "keep-alive" if keeps_open else "close"
         if status != HTTPStatus.NO_CONTENT:
-            own["content-length"] = str(len(body))
-        first_line = f"HTTP/{version.major}.{version.minor} {status} {responses.get(status, '')}"
+            head[hdrs.CONTENT_LENGTH] = str(len(body))
         try:
-            await writer.write_headers(first_line, CIMultiDict({**headers, **own}))
+            await writer.write_headers(f"HTTP/{version[0]}.{version[1]} {status} {responses.get(status, '')}", head)
             await writer.write_eof(body)
         except OSError:
             raise Gone from None

@@ -191,7 +191,7 @@ class Forward:
 
     async def _passed_on(self, accepted: Accepted, client: ClientSide) -> tuple[End, str]:
         response = accepted.response
-        headers = {**to_client(response.headers.items()), **self.headers(accepted.model)}
+        headers = to_client(response.headers.items()) | self.headers(accepted.model)
         meter = self._meter = StreamMeter(self._protocol) if accepted.streams else None
         try:
             if accepted.complete:

@@ -401,10 +401,14 @@ def _message(answer: Mapping[str, Any]) -> str | None:
 def json_object(data: bytes | str) -> dict[str, Any] | None:
     """The JSON object that `data` is; None if it is none."""
     try:
-        value = json.loads(data)
+        # `json.loads` would look for UTF-16 first, which no JSON between systems is in (RFC 8259 section 8.1).
+        value = _decoded(data if isinstance(data, str) else data.decode("utf-8", "surrogatepass").removeprefix("\ufeff"))
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
+
+
+_decoded: Final = json.JSONDecoder().decode
 
 
 def is_json(data: bytes) -> bool:

@@ -141,7 +141,7 @@ def cost_of(usage: Usage, cost: ModelCost) -> float:
 def count(fields: Mapping[str, object], name: str) -> int:
     """The count in member `name`; 0 where it is absent, or no count."""
     value = fields.get(name)
-    return value if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < _MOST else 0
+    return value if type(value) is int and 0 <= value < _MOST else 0  # no `bool`, which is an `int` too
 
 
 def member(fields: Mapping[str, object], name: str) -> Mapping[str, object]:
