@@ -275,7 +275,7 @@ def _port(args: argparse.Namespace, app: App) -> int:
 
 
 _LONGEST_LINE = 64 * 1024
-_LOOK_EVERY_S = 1.0
+_LOOK_EVERY_S = 2.0
 _SAME_LOOKS = 3
 _VERSION = re.compile(r'^__version__ = "([^"\n]+)"$', re.MULTILINE)
 # All that a request, a refresh, or a change of the config, the sign-ins or the keys runs through.
