@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import statistics
 import subprocess
 import sys
@@ -17,10 +16,11 @@ from typing import TYPE_CHECKING
 from figures import ROOT, Figure, compile_everything, environment
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator, Mapping, Sequence
 
 HERE = Path(__file__).parent
-SECONDS, ROUNDS = 4.0, 3
+# Many short turns: what else the machine does meanwhile then meets both servers alike.
+SECONDS, ROUNDS = 0.5, 16
 FLOOR = "x = a plain aiohttp pass-through of the same run (benchmarks/gateway_floor.py)"
 MESSAGES = [{"role": "user", "content": "Say two hundred words. " * 20}]
 FAILING = 10
@@ -42,9 +42,9 @@ class Server:
         return sum(int(fields[name].split()[0]) for name in ("Private_Clean", "Private_Dirty"))
 
     def cpu_s(self) -> float:
-        """Seconds of the processor so far, its own and the system's for it (proc_pid_stat(5))."""
-        fields = Path(f"/proc/{self.pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+        """Seconds of the processor so far, of all its threads and of the system for them, to the nanosecond."""
+        threads = Path(f"/proc/{self.pid}/task").glob("*/schedstat")
+        return sum(int(each.read_text(encoding="ascii").split()[0]) for each in threads) / 1e9
 
 
 def measure() -> list[Figure]:
@@ -60,34 +60,55 @@ def measure() -> list[Figure]:
 
 
 def compared(gateway: Server, floor: Server, what: str, *, stream: bool, clients: int) -> list[Figure]:
-    """Rate and first byte of one kind of request, the two servers taken in turns."""
+    """CPU time, rate and first byte of one kind of request, the two servers taken in turns."""
     cpu, rates, firsts = [], [], []
-    for number in range(ROUNDS + 1):
-        lower, upper = (asked(server, stream=stream, clients=clients) for server in (floor, gateway))
-        if number:  # the first round warms up
-            cpu.append(upper["cpu"] / lower["cpu"])
-            rates.append(lower["rate"] / upper["rate"])
-            firsts.append(upper["first"] / lower["first"])
-    name = f"{what}, {clients} at once"
-    return [
-        Figure(f"{name}: CPU time for a request", statistics.median(cpu), 1.5, "x", FLOOR),
-        Figure(f"{name}: the floor's rate over ours", statistics.median(rates), 1.25, "x", FLOOR),
-        Figure(f"{name}: time to the first byte", statistics.median(firsts), 1.5, "x", FLOOR),
-    ]
+    with loaded(floor, stream=stream, clients=clients) as lower, loaded(gateway, stream=stream, clients=clients) as upper:
+        for number in range(ROUNDS + 1):
+            plain, ours = asked(floor, lower), asked(gateway, upper)
+            if number:  # the first round warms up
+                cpu.append(ours["cpu"] / plain["cpu"])
+                rates.append(plain["rate"] / ours["rate"])
+                firsts.append(ours["first"] / plain["first"])
+    kinds = (
+        ("CPU time for a request", cpu, 1.5),
+        ("the floor's rate over ours", rates, 1.25),
+        ("time to the first byte", firsts, 1.5),
+    )
+    return [_figure(f"{what}, {clients} at once: {name}", ratios, goal) for name, ratios, goal in kinds]
 
 
-def asked(server: Server, *, stream: bool, clients: int) -> Mapping[str, float]:
-    """One run of the load, in a process of its own."""
+def _figure(name: str, ratios: Sequence[float], goal: float) -> Figure:
+    """The median of the rounds, and between which ratios the middle half of them lies."""
+    low, _, high = statistics.quantiles(ratios, n=4)
+    return Figure(name, statistics.median(ratios), goal, "x", f"{FLOOR}; half of the rounds: {low:.2f} to {high:.2f}")
+
+
+@contextlib.contextmanager
+def loaded(server: Server, *, stream: bool, clients: int) -> Iterator[subprocess.Popen[str]]:
+    """A process with so many connections to a server, for `asked`."""
     body = json.dumps({"model": "bench/model", "stream": stream, "messages": MESSAGES}, separators=(",", ":"))
-    given = json.dumps({"port": server.port, "body": body, "clients": clients, "seconds": SECONDS})
+    given = json.dumps({"port": server.port, "body": body, "clients": clients})
     command = [sys.executable, str(HERE / "gateway_load.py"), given]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as process:
+        _say(process, server.key)
+        yield process
+        process.communicate()
+
+
+def asked(server: Server, load: subprocess.Popen[str]) -> Mapping[str, float]:
+    """One turn of the load, and the server's seconds of the processor for each answer."""
     before = server.cpu_s()
-    done = subprocess.run(command, input=f"{server.key}\n", capture_output=True, text=True, check=True)
-    found: dict[str, float] = json.loads(done.stdout)
-    found["cpu"] = (server.cpu_s() - before) / found["rate"]  # of the whole run, which is as long for both
+    _say(load, str(SECONDS))
+    found: dict[str, float] = json.loads(load.stdout.readline())  # type: ignore[union-attr]
     if found["failed"]:
         raise RuntimeError(f"{found['failed']} requests failed")
-    return found
+    return {**found, "cpu": (server.cpu_s() - before) / found["answers"]}
+
+
+def _say(process: subprocess.Popen[str], line: str) -> None:
+    assert process.stdin is not None
+    process.stdin.write(f"{line}\n")
+    process.stdin.flush()
 
 
 @contextlib.contextmanager

@@ -1,4 +1,7 @@
-"""Load for the gateway's benchmark: so many clients at once, each asking again as soon as it was answered."""
+"""Load for the gateway's benchmark: so many clients at once, each asking again as soon as it was answered.
+
+After the key, each line of standard input is how many seconds they go on for, and gets a line of JSON with what came of it.
+"""
 
 from __future__ import annotations
 
@@ -34,12 +37,16 @@ class Client(asyncio.Protocol):
         self._ends = ends
         self.times: list[tuple[float, float]] = []
         self.failed = 0
-        self.going = True
+        self.going = False
         self.over: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)
         self._transport = transport
+
+    def start(self) -> None:
+        """Ask, until `going` is false; `over` is then done once the last answer has come."""
+        self.going, self.times, self.over = True, [], asyncio.get_running_loop().create_future()
         self._ask()
 
     def _ask(self) -> None:
@@ -60,7 +67,7 @@ class Client(asyncio.Protocol):
         if self.going:
             self._ask()
         else:
-            self._transport.close()
+            self.over.set_result(None)
 
     def _whole(self) -> bool:
         if self._ends is not None:
@@ -73,34 +80,36 @@ class Client(asyncio.Protocol):
         length = next(int(line[15:]) for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:"))
         return len(body) >= length
 
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self.going or exc is not None:
-            self.failed += 1
+    def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio's
+        self.failed += 1
         if not self.over.done():
             self.over.set_result(None)
 
 
-async def load(request: Request, *, clients: int, seconds: float) -> dict[str, float]:
-    """Answers a second, and the median seconds to the first byte."""
+async def turn(clients: list[Client], seconds: float) -> dict[str, float]:
+    """Answers in all, and a second, and the median seconds to the first byte."""
+    began = time.perf_counter()
+    for client in clients:
+        client.start()
+    await asyncio.sleep(seconds)
+    for client in clients:
+        client.going = False
+    await asyncio.wait([client.over for client in clients], timeout=90)
+    took = time.perf_counter() - began
+    firsts = [first for client in clients for first, _ in client.times] or [0.0]
+    failed = sum(client.failed for client in clients)
+    return {"answers": len(firsts), "rate": len(firsts) / took, "first": statistics.median(firsts), "failed": failed}
+
+
+async def main(request: Request, number: int) -> None:
     ends = b"\r\n0\r\n\r\n" if b'"stream":true' in request.body else None
     loop = asyncio.get_running_loop()
-    opened = [
-        await loop.create_connection(lambda: Client(request.raw(), ends), "127.0.0.1", request.port) for _ in range(clients)
-    ]
-    began = time.perf_counter()
-    await asyncio.sleep(seconds)
-    done = sum(len(client.times) for _, client in opened)
-    took = time.perf_counter() - began
-    for _, client in opened:
-        client.going = False
-    await asyncio.wait([client.over for _, client in opened], timeout=90)
-    times = [times for _, client in opened for times in client.times]
-    failed = sum(client.failed for _, client in opened)
-    firsts = [first for first, _ in times] or [0.0]
-    return {"rate": done / took, "first": statistics.median(firsts), "failed": failed}
+    opened = [await loop.create_connection(lambda: Client(request.raw(), ends), "127.0.0.1", request.port) for _ in range(number)]
+    while line := await asyncio.to_thread(sys.stdin.readline):
+        print(json.dumps(await turn([client for _, client in opened], float(line))), flush=True)
 
 
 if __name__ == "__main__":
     given = json.loads(sys.argv[1])
     request = Request(given["port"], sys.stdin.readline().strip(), given["body"].encode())
-    print(json.dumps(asyncio.run(load(request, clients=given["clients"], seconds=given["seconds"]))))
+    asyncio.run(main(request, given["clients"]))
