@@ -414,10 +414,10 @@ def test_an_editors_lock_and_a_file_that_goes_during_the_look_refuse_no_plugin(t
     assert Owners().exposure_within(folder) is None
 
     class Going(Owners):
-        def _of_entry(self, entry):
+        def _check_entry(self, entry):
             if entry.name == "plugin.pyc.1234":
                 Path(entry.path).unlink()
-            return super()._of_entry(entry)
+            return super()._check_entry(entry)
 
     (folder / "plugin.pyc.1234").touch()
     assert Going().exposure_within(folder) is None

@@ -37,8 +37,8 @@ class Launchd:
 
     def environment(self, service: Service) -> dict[str, str]:
         try:
-            found = plistlib.loads(read_service_file(self.path(service)) or b"")["EnvironmentVariables"]
-            return {name: value for name, value in found.items() if isinstance(value, str)}
+            variables = plistlib.loads(read_service_file(self.path(service)) or b"")["EnvironmentVariables"]
+            return {name: value for name, value in variables.items() if isinstance(value, str)}
         except (ValueError, LookupError, TypeError, AttributeError, ExpatError):
             return {}
 
@@ -51,7 +51,7 @@ class Launchd:
             ask(self._env, ["launchctl", "bootout", f"{_domain()}/{service.name}"])  # not running is as good
         write_secrets(service)
         write_file(path, content)
-        run(self._env, ["launchctl", "bootstrap", _domain(), str(path)], hint=_without(service))
+        run(self._env, ["launchctl", "bootstrap", _domain(), str(path)], hint=_uninstall_hint(service))
         return path
 
     def uninstall(self, service: Service) -> bool:
@@ -69,7 +69,7 @@ class Launchd:
         run(self._env, ["launchctl", "kickstart", f"{_domain()}/{service.name}"], hint=hint)
 
     def stop(self, service: Service) -> None:
-        run(self._env, ["launchctl", "bootout", f"{_domain()}/{service.name}"], hint=_without(service))
+        run(self._env, ["launchctl", "bootout", f"{_domain()}/{service.name}"], hint=_uninstall_hint(service))
 
     def log_command(self, service: Service, lines: int, *, follow: bool) -> list[str] | None:  # noqa: ARG002 - launchd keeps no log
         return None
@@ -93,7 +93,7 @@ def launchd_plist(service: Service) -> bytes:
     )
 
 
-def _without(service: Service) -> str:
+def _uninstall_hint(service: Service) -> str:
     return f"to do without the service: {{prog}} {service.verb.uninstall}"
 
 

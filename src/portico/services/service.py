@@ -204,16 +204,16 @@ def run(env: Mapping[str, str], command: Sequence[str], *, hint: str | None = No
     Raises:
         ConfigError: `service-failed`, with what it complained of.
     """
-    printed, complaint = ask(env, command)
-    if complaint is not None:
-        raise ConfigError("service-failed", f"`{' '.join(command)}` failed.", why=complaint, hint=hint)
-    return printed
+    output, error = ask(env, command)
+    if error is not None:
+        raise ConfigError("service-failed", f"`{' '.join(command)}` failed.", why=error, hint=hint)
+    return output
 
 
 def ask(env: Mapping[str, str], command: Sequence[str]) -> tuple[str, str | None]:
     """What `command` printed, and what it complained of; None where it ended well."""
     try:
-        done = subprocess.run(
+        result = subprocess.run(
             found_command(command, env),
             env=child_environment(env),
             stdin=subprocess.DEVNULL,
@@ -226,6 +226,6 @@ def ask(env: Mapping[str, str], command: Sequence[str]) -> tuple[str, str | None
         return "", f"there is no {command[0]} here"
     except (OSError, subprocess.TimeoutExpired) as error:
         return "", str(error)
-    if done.returncode == 0:
-        return done.stdout, None
-    return done.stdout, (done.stderr.strip() or done.stdout.strip() or f"exit code {done.returncode}")[:500]
+    if result.returncode == 0:
+        return result.stdout, None
+    return result.stdout, (result.stderr.strip() or result.stdout.strip() or f"exit code {result.returncode}")[:500]

@@ -51,8 +51,8 @@ TimeoutStopSec=80
 WantedBy=default.target
 """
 # Seconds until a service is started again: what has failed will hardly do better at once, but clients wait at a kept port.
-_PAUSE_S: Final = 30
-_PAUSE_WITH_PORT_S: Final = 5
+_RESTART_DELAY_S: Final = 30
+_RESTART_DELAY_WITH_PORT_S: Final = 5
 _SOCKET: Final = """\
 # Written by `portico {install}`; `portico {uninstall}` takes it away. Its service is not to lose a connection while it restarts.
 [Unit]
@@ -88,7 +88,7 @@ class Systemd:
 
     def environment(self, service: Service) -> dict[str, str]:
         lines = (read_service_file(self.path(service)) or b"").decode(errors="replace").splitlines()
-        words = [word for line in lines if line.startswith(_VARIABLES) for word in _words(line.removeprefix(_VARIABLES))]
+        words = [word for line in lines if line.startswith(_VARIABLES) for word in _split_words(line.removeprefix(_VARIABLES))]
         return {name: value for name, _, value in (word.partition("=") for word in words)}
 
     def why_not(self) -> str | None:
@@ -116,11 +116,11 @@ class Systemd:
             return False
         units = self._units(service)
         words = [*_SYSTEMCTL, "disable", "--now", *(each.name for each in units)]
-        complaint = ask(self._env, words)[1]
-        if complaint is not None and self.why_not() is None:
+        error = ask(self._env, words)[1]
+        if error is not None and self.why_not() is None:
             command = " ".join(words)
             hint = f"delete it yourself: rm {shlex.join(map(str, units))}"
-            raise ConfigError("service-failed", f"`{command}` failed.", why=complaint, hint=hint)
+            raise ConfigError("service-failed", f"`{command}` failed.", why=error, hint=hint)
         # Where no manager answers, what `enable` has made is taken away by hand, so that nothing starts it at the next login.
         for each in units:
             for folder in _WANTED:
@@ -180,7 +180,7 @@ def systemd_unit(service: Service) -> str:
         install=service.verb.install,
         uninstall=service.verb.uninstall,
         description=service.description,
-        pause=_PAUSE_S if service.port is None else _PAUSE_WITH_PORT_S,
+        pause=_RESTART_DELAY_S if service.port is None else _RESTART_DELAY_WITH_PORT_S,
         environment=environment,
         command=" ".join(_quoted(word).replace("$", "$$") for word in service.command),
     )
@@ -192,7 +192,7 @@ def systemd_socket(service: Service) -> str:
     return _SOCKET.format(install=verb.install, uninstall=verb.uninstall, description=service.description, port=service.port)
 
 
-def _words(text: str) -> list[str]:
+def _split_words(text: str) -> list[str]:
     """The words of a line that `_quoted` has made; none of one that breaks off within quotes."""
     try:
         return [word.replace("%%", "%") for word in shlex.split(text)]
@@ -203,8 +203,8 @@ def _words(text: str) -> list[str]:
 def _quoted(word: str) -> str:
     if not word.isprintable():
         raise ConfigError("service-failed", "A path has characters that no unit file can hold.", why=repr(word))
-    escaped = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
-    return f'"{escaped}"'
+    text = word.replace("\\", "\\\\").replace('"', '\\"').replace("%", "%%")
+    return f'"{text}"'
 
 
 _PREFIX: Final = "portico-"

@@ -103,10 +103,10 @@ def parse_encrypted(data: bytes, path: Path) -> dict[str, object]:
         StoreError: it is of a later version.
     """
     try:
-        document = json.loads(data.decode("utf-8-sig"))
+        fields = json.loads(data.decode("utf-8-sig"))
     except (ValueError, RecursionError):
         raise DecryptionError("not JSON") from None
-    version = document.get("v") if isinstance(document, dict) else None
+    version = fields.get("v") if isinstance(fields, dict) else None
     if type(version) is int and version > VERSION:
         raise StoreError(
             "record-newer",
@@ -116,7 +116,7 @@ def parse_encrypted(data: bytes, path: Path) -> dict[str, object]:
         )
     if version != VERSION:
         raise DecryptionError("`v` is missing or wrong")
-    return dict(document)
+    return dict(fields)
 
 
 class EncryptedRecords:
@@ -182,7 +182,7 @@ def _record_context(user: str) -> str:
 
 FILE_ENV, TEXT_ENV = SECRET_VARIABLES
 _FILE_LIMIT: Final = 64 * 1024
-_ANOTHER: Final = f"set {FILE_ENV} to a file that you can read, with the passphrase as UTF-8 in its first line"
+_USABLE_FILE_HINT: Final = f"set {FILE_ENV} to a file that you can read, with the passphrase as UTF-8 in its first line"
 
 
 class PassphraseSource:
@@ -197,11 +197,11 @@ class PassphraseSource:
     def __init__(self, env: Mapping[str, str] | None = None, prompt: Callable[[str], Secret | None] = lambda _: None) -> None:
         self._env = os.environ if env is None else env
         self._prompt = prompt
-        self._typed: Secret | None = None
-        self._taken: Secret | None = None
-        self._stretched: dict[str, tuple[Secret, bytes]] = {}
-        self._stretching = threading.Lock()
-        self._turn = threading.Lock()  # of two threads the second would find it taken away, or ask once more
+        self._prompted: Secret | None = None
+        self._from_environment: Secret | None = None
+        self._derived_keys: dict[str, tuple[Secret, bytes]] = {}
+        self._deriving = threading.Lock()
+        self._lock = threading.Lock()  # of two threads the second would find it taken away, or ask once more
 
     def get(self, *, new: bool = False) -> Secret:
         """The passphrase; `new` says that a store is about to be made with it.
@@ -209,8 +209,8 @@ class PassphraseSource:
         Raises:
             StoreError: there is none, it is empty, its file cannot be read, or the two that were typed differ.
         """
-        with self._turn:
-            return self._got(new=new)
+        with self._lock:
+            return self._read(new=new)
 
     def stretched(self, stretch: Callable[[Secret], bytes], how: str, *, new: bool = False) -> bytes:
         """The key that `stretch` makes of the passphrase. `how` names that function's salt and cost; `new` as for `get`.
@@ -218,46 +218,46 @@ class PassphraseSource:
         Raises:
             StoreError: as `get`.
         """
-        with self._stretching:
+        with self._deriving:
             passphrase = self.get(new=new)
-            known = self._stretched.get(how)
-            if known is None or known[0] != passphrase:
-                known = self._stretched[how] = passphrase, stretch(passphrase)
-            return known[1]
+            cached = self._derived_keys.get(how)
+            if cached is None or cached[0] != passphrase:
+                cached = self._derived_keys[how] = passphrase, stretch(passphrase)
+            return cached[1]
 
-    def _got(self, *, new: bool) -> Secret:
+    def _read(self, *, new: bool) -> Secret:
         path = self._env.get(FILE_ENV)
         if path:
-            return _not_empty(_first_line(_place(path)), f"the file in {FILE_ENV}")
-        if self._taken is not None:
-            return self._taken
+            return _not_empty(_read_first_line(_passphrase_path(path)), f"the file in {FILE_ENV}")
+        if self._from_environment is not None:
+            return self._from_environment
         if TEXT_ENV in self._env:
-            return self._taken_from_environment()
-        if self._typed is None or new:
-            self._typed = self._asked(new=new)
-        return self._typed
+            return self._take_from_environment()
+        if self._prompted is None or new:
+            self._prompted = self._ask(new=new)
+        return self._prompted
 
-    def _taken_from_environment(self) -> Secret:
-        self._taken = _not_empty(self._env[TEXT_ENV], TEXT_ENV)
+    def _take_from_environment(self) -> Secret:
+        self._from_environment = _not_empty(self._env[TEXT_ENV], TEXT_ENV)
         if self._env is os.environ:
             del os.environ[TEXT_ENV]
-        return self._taken
+        return self._from_environment
 
-    def _asked(self, *, new: bool) -> Secret:
-        first = self._prompt("New passphrase for the token store" if new else "Passphrase of the token store")
-        if first is None:
+    def _ask(self, *, new: bool) -> Secret:
+        passphrase = self._prompt("New passphrase for the token store" if new else "Passphrase of the token store")
+        if passphrase is None:
             raise StoreError(
                 "passphrase-needed",
                 "the sealed file store needs its passphrase",
                 why="nobody can be asked here",
                 hint=f"set {FILE_ENV} to a file that holds it, or {TEXT_ENV}",
             )
-        if new and first and self._prompt("The same passphrase again") != first:
+        if new and passphrase and self._prompt("The same passphrase again") != passphrase:
             raise StoreError("passphrase-mismatch", "the two passphrases differ", hint="run the command again")
-        return _not_empty(first.reveal(), "the passphrase typed")
+        return _not_empty(passphrase.reveal(), "the passphrase typed")
 
 
-def _place(text: str) -> Path:
+def _passphrase_path(text: str) -> Path:
     try:
         return expanded(text, FILE_ENV)
     except UnknownHome as error:
@@ -266,7 +266,7 @@ def _place(text: str) -> Path:
         ) from None
 
 
-def _first_line(path: Path) -> str:
+def _read_first_line(path: Path) -> str:
     from portico.util.ownership import Owners
 
     # Who owns it is the deployer's choice, and warned of (`others-may-change`): a secret that is mounted into a container belongs
@@ -276,24 +276,26 @@ def _first_line(path: Path) -> str:
         message = f"other users could choose the passphrase in {path}"
         raise StoreError("passphrase-unreadable", message, why=str(exposure), hint=exposure.hint)
     try:
-        return read_file(path, _FILE_LIMIT, check=_check).decode().split("\n", 1)[0].rstrip("\r")
+        return read_file(path, _FILE_LIMIT, check=_check_not_writable).decode().split("\n", 1)[0].rstrip("\r")
     except OSError as error:
-        raise file_error("passphrase-unreadable", f"cannot use the passphrase in {path}", error, advice=_ANOTHER) from error
+        raise file_error(
+            "passphrase-unreadable", f"cannot use the passphrase in {path}", error, advice=_USABLE_FILE_HINT
+        ) from error
     except UnicodeDecodeError:
         message = f"cannot use the passphrase in {path}"
-        raise StoreError("passphrase-unreadable", message, why="not UTF-8", hint=_ANOTHER) from None
+        raise StoreError("passphrase-unreadable", message, why="not UTF-8", hint=_USABLE_FILE_HINT) from None
 
 
-def _check(fd: int) -> None:
+def _check_not_writable(fd: int) -> None:
     # Who may read it is the deployer's choice: container secrets are often readable by all inside.
-    found = os.fstat(fd)
-    if stat.S_ISREG(found.st_mode) and os.name == "posix" and found.st_mode & 0o022:
+    status = os.fstat(fd)
+    if stat.S_ISREG(status.st_mode) and os.name == "posix" and status.st_mode & 0o022:
         raise OSError(errno.EPERM, "others may write to it")
 
 
-def _not_empty(value: str, what: str) -> Secret:
+def _not_empty(value: str, source: str) -> Secret:
     if not value:
-        raise StoreError("passphrase-needed", f"{what} is empty", hint=f"put a passphrase there, or unset {TEXT_ENV}")
+        raise StoreError("passphrase-needed", f"{source} is empty", hint=f"put a passphrase there, or unset {TEXT_ENV}")
     return Secret(value)
 
 
@@ -355,12 +357,12 @@ class EncryptedFileStore:
 
     def _make(self) -> bytes:
         key = new_key()
-        stretched: dict[str, Any] = {"name": "scrypt", "salt": to_base64(new_key()[:_SALT_BYTES]), **_COST}
-        derived = self._stretched(stretched, new=True)  # without one, the records wait for their key's backup
+        kdf: dict[str, Any] = {"name": "scrypt", "salt": to_base64(new_key()[:_SALT_BYTES]), **_COST}
+        derived_key = self._derive_key(kdf, new=True)  # without one, the records wait for their key's backup
         remove_private(self._key_path)  # what a killed process has left of it
         for orphan in self._records.all():  # sealed with a key that is gone
             set_aside(orphan)
-        data = json.dumps({"v": VERSION, "kdf": stretched, **encrypt(derived, key, _context(stretched))}).encode()
+        data = json.dumps({"v": VERSION, "kdf": kdf, **encrypt(derived_key, key, _context(kdf))}).encode()
         write_private(self._key_path, data)
         self._opened = (data, key)
         return data
@@ -369,13 +371,13 @@ class EncryptedFileStore:
         if self._opened is not None and self._opened[0] == data:
             return self._opened[1]
         try:
-            document = parse_encrypted(data, self._key_path)
-            stretched = _checked(document.get("kdf"))
-            from_base64(document.get("data"))
+            fields = parse_encrypted(data, self._key_path)
+            kdf = _checked_kdf(fields.get("kdf"))
+            from_base64(fields.get("data"))
         except DecryptionError as error:
             raise self._damaged(str(error)) from None
         try:
-            key = decrypt(self._stretched(stretched), document, _context(stretched))
+            key = decrypt(self._derive_key(kdf), fields, _context(kdf))
         except DecryptionError:
             raise StoreError(
                 "passphrase-wrong",
@@ -389,8 +391,8 @@ class EncryptedFileStore:
         self._opened = (data, key)
         return key
 
-    def _stretched(self, how: dict[str, Any], *, new: bool = False) -> bytes:
-        return self._passphrase.stretched(lambda passphrase: _stretch(passphrase, how), _context(how), new=new)
+    def _derive_key(self, kdf: dict[str, Any], *, new: bool = False) -> bytes:
+        return self._passphrase.stretched(lambda passphrase: _scrypt(passphrase, kdf), _context(kdf), new=new)
 
     def _damaged(self, why: str) -> StoreError:
         return StoreError(
@@ -401,29 +403,29 @@ class EncryptedFileStore:
         )
 
 
-def _checked(stretched: object) -> dict[str, Any]:
-    if not isinstance(stretched, dict) or stretched.get("name") != "scrypt":
+def _checked_kdf(kdf: object) -> dict[str, Any]:
+    if not isinstance(kdf, dict) or kdf.get("name") != "scrypt":
         raise DecryptionError("`kdf` is missing or wrong")
-    for name, most in _COST_LIMITS.items():  # a planted file could otherwise ask for all memory there is
-        value = stretched.get(name)
-        if type(value) is not int or not 0 < value <= most:
+    for name, limit in _COST_LIMITS.items():  # a planted file could otherwise ask for all memory there is
+        value = kdf.get(name)
+        if type(value) is not int or not 0 < value <= limit:
             raise DecryptionError(f"`kdf.{name}` is missing or wrong")
-    if stretched["n"] & (stretched["n"] - 1) or stretched["n"] == 1:
+    if kdf["n"] & (kdf["n"] - 1) or kdf["n"] == 1:
         raise DecryptionError("`kdf.n` is no power of two")
-    from_base64(stretched.get("salt"))
-    return dict(stretched)
+    from_base64(kdf.get("salt"))
+    return dict(kdf)
 
 
-def _stretch(passphrase: Secret, stretched: dict[str, Any]) -> bytes:
+def _scrypt(passphrase: Secret, params: dict[str, Any]) -> bytes:
     from cryptography.hazmat.primitives.kdf.scrypt import Scrypt
 
-    salt = from_base64(stretched["salt"])
-    kdf = Scrypt(salt=salt, length=KEY_BYTES, n=stretched["n"], r=stretched["r"], p=stretched["p"])
+    salt = from_base64(params["salt"])
+    kdf = Scrypt(salt=salt, length=KEY_BYTES, n=params["n"], r=params["r"], p=params["p"])
     return kdf.derive(passphrase.reveal().encode())
 
 
-def _context(stretched: dict[str, Any]) -> str:
-    return f"portico sealed store\0{VERSION}\0{json.dumps(stretched, sort_keys=True)}"
+def _context(kdf: dict[str, Any]) -> str:
+    return f"portico sealed store\0{VERSION}\0{json.dumps(kdf, sort_keys=True)}"
 
 
 # A record begins with `{"v":`, so this cannot be one.
@@ -438,7 +440,7 @@ class LongRecordStore:
     def __init__(self, keyring: KeyringStore, folder: Path, *, may_seal: bool = True, on_step: OnStep = no_step) -> None:
         self._keyring = keyring
         self._may_seal = may_seal
-        self._sealed = EncryptedRecords(folder, "keyed", on_step=on_step)
+        self._records = EncryptedRecords(folder, "keyed", on_step=on_step)
         self._on_step = on_step
 
     @property
@@ -460,9 +462,9 @@ class LongRecordStore:
         value = self._keyring.get(user, None if fits is None else lambda value: _is_pointer(value) or fits(value))
         if value is None or not _is_pointer(value):
             return value
-        record = self._sealed.read(user, _key_in(value, user))
+        record = self._records.read(user, _key_in(value, user))
         if record is None:
-            path = self._sealed.path(user)
+            path = self._records.path(user)
             raise StoreError("record-damaged", f"{path} is gone: the keyring holds only its key")
         return record
 
@@ -474,19 +476,19 @@ class LongRecordStore:
             StoreError: the keyring or the disk failed, or the record is too long and may not be sealed.
         """
         limit = self._keyring.limit
-        units = len(value.reveal().encode("utf-16-le")) // 2
-        if limit is None or units <= limit:
+        length = len(value.reveal().encode("utf-16-le")) // 2
+        if limit is None or length <= limit:
             self._keyring.set(user, value)
             return
         if not self._may_seal:
             raise StoreError(
                 "record-too-long",
                 f"the tokens are too long for {self.backend}",
-                why=f"{units:,} UTF-16 units, and {limit:,} is the most; --store keyring asks that no file be written",
+                why=f"{length:,} UTF-16 units, and {limit:,} is the most; --store keyring asks that no file be written",
                 hint="leave --store out: the record is then sealed in a file, and only its key is in the keyring",
             )
         key = new_key()
-        self._sealed.write(user, key, value)
+        self._records.write(user, key, value)
         self._on_step("sealed")
         self._keyring.set(user, Secret(json.dumps({"sealed": 1, "key": to_base64(key)}, separators=(",", ":"))))
 
@@ -499,7 +501,7 @@ class LongRecordStore:
         """
         self._keyring.delete(user, keep=None if keep is None else lambda value: _is_pointer(value) or keep(value), ask=ask)
         if keep is None:
-            self._sealed.delete(user)
+            self._records.delete(user)
 
 
 def _is_pointer(value: Secret) -> bool:

@@ -35,19 +35,19 @@ def open_session_bus() -> DBusConnection:
     Raises:
         ConnectionError: there is none, or none can be reached; it names the address.
     """
-    given = os.environ.get(ADDRESS_ENV)
-    if not given:
+    addresses = os.environ.get(ADDRESS_ENV)
+    if not addresses:
         try:
-            return _opened_in_runtime_folder()
+            return _connect_in_runtime_folder()
         except OSError as error:
             raise ConnectionError(f"{ADDRESS_ENV} is not set, and {error}") from None
-    faults = []
-    for address in filter(None, given.split(";")):
+    errors = []
+    for address in filter(None, addresses.split(";")):
         try:
-            return _opened(address)
+            return _connect_to_address(address)
         except (OSError, ValueError, RuntimeError) as error:  # ValueError: jeepney's for a failed authentication
-            faults.append(f"{address}: {error}")
-    raise ConnectionError(f"{ADDRESS_ENV} leads to no bus: {'; '.join(faults) or given}")
+            errors.append(f"{address}: {error}")
+    raise ConnectionError(f"{ADDRESS_ENV} leads to no bus: {'; '.join(errors) or addresses}")
 
 
 def why_not_here() -> str | None:
@@ -70,60 +70,60 @@ def why_not_here() -> str | None:
     return "no Secret Service runs on the session bus, and none can be started by it"
 
 
-def _opened(address: str) -> DBusConnection:
-    transport, colon, rest = address.partition(":")
+def _connect_to_address(address: str) -> DBusConnection:
+    transport, colon, parameters = address.partition(":")
     if not colon:
         raise ValueError("this is no D-Bus address")
     if transport == "disabled":
         raise ValueError("the session bus is switched off here")
     if transport != "unix":
         raise ValueError(f"Portico connects to `unix:` only, not to `{transport}:`")
-    values = dict(_key_and_value(part) for part in filter(None, rest.split(",")))
+    values = dict(_parse_parameter(part) for part in filter(None, parameters.split(",")))
     if values.get("runtime") == b"yes":
-        return _opened_in_runtime_folder()
+        return _connect_in_runtime_folder()
     if "path" in values:
-        return _connected(values["path"])
+        return _connect_to_socket(values["path"])
     if "abstract" in values:
-        return _connected(b"\0" + values["abstract"])
+        return _connect_to_socket(b"\0" + values["abstract"])
     raise ValueError("it has no `path`, `abstract` or `runtime`")
 
 
-def _key_and_value(part: str) -> tuple[str, bytes]:
+def _parse_parameter(part: str) -> tuple[str, bytes]:
     key, equals, value = part.partition("=")
     if not equals:
         raise ValueError("this is no D-Bus address")
     return key, unquote_to_bytes(value)
 
 
-def _opened_in_runtime_folder() -> DBusConnection:
+def _connect_in_runtime_folder() -> DBusConnection:
     """XDG Base Directory Specification: the folder is the user's, who "MUST be the only one having read and write access"."""
-    named = os.environ.get(_RUNTIME_ENV)
-    if not named:
+    runtime_folder = os.environ.get(_RUNTIME_ENV)
+    if not runtime_folder:
         raise ConnectionError(f"{_RUNTIME_ENV} is not set")
-    folder, bus = Path(named), Path(named) / "bus"
-    for fault in _faults(folder, bus):
-        raise ConnectionError(fault)
+    folder, bus = Path(runtime_folder), Path(runtime_folder) / "bus"
+    for problem in _problems(folder, bus):
+        raise ConnectionError(problem)
     try:
-        return _connected(os.fsencode(bus), of_this_user=True)
+        return _connect_to_socket(os.fsencode(bus), of_this_user=True)
     except (OSError, ValueError) as error:
         raise ConnectionError(f"{bus}: {error}") from None
 
 
-def _faults(folder: Path, bus: Path) -> Iterator[str]:
-    own = os.getuid()
+def _problems(folder: Path, bus: Path) -> Iterator[str]:
+    user_id = os.getuid()
     try:
-        about = folder.stat()
-        if about.st_uid != own or about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        folder_status = folder.stat()
+        if folder_status.st_uid != user_id or folder_status.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
             yield f"{_RUNTIME_ENV} is {folder}, which is not this user's own folder, or which others may write to"
-        found = bus.stat()
+        bus_status = bus.stat()
     except OSError:
         yield f"there is no {bus}"
     else:
-        if not stat.S_ISSOCK(found.st_mode) or found.st_uid != own or bus.lstat().st_uid != own:
+        if not stat.S_ISSOCK(bus_status.st_mode) or bus_status.st_uid != user_id or bus.lstat().st_uid != user_id:
             yield f"{bus} is not a socket of this user"
 
 
-def _connected(path: bytes, *, of_this_user: bool = False) -> DBusConnection:
+def _connect_to_socket(path: bytes, *, of_this_user: bool = False) -> DBusConnection:
     """A connection to the socket at `path`; `of_this_user`: only if who listens there is this user, or root.
 
     The socket may be another one by now than the one that was looked at.
@@ -133,14 +133,14 @@ def _connected(path: bytes, *, of_this_user: bool = False) -> DBusConnection:
     sock = prep_socket(path, timeout=_AUTH_S)
     try:
         if of_this_user:
-            _hold_listener_for_this_user(sock)
+            _check_listener(sock)
         return DBusConnection(sock)
     except BaseException:
         sock.close()
         raise
 
 
-def _hold_listener_for_this_user(sock: socket.socket) -> None:
+def _check_listener(sock: socket.socket) -> None:
     if hasattr(socket, "SO_PEERCRED"):
         _, user, _ = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
         if user not in {os.getuid(), 0}:

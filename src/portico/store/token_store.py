@@ -60,7 +60,7 @@ __all__ = (
 
 _READ_TRIES = 3
 # Between two looks at the lock and at what `unless` looks at, which cost some microseconds.
-_LOOK_S = 0.01
+_POLL_S = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -300,7 +300,7 @@ class LocalTokenStore:
                 return None
             if time.monotonic() >= deadline:
                 raise lock.busy(wait_s)
-            time.sleep(_LOOK_S)
+            time.sleep(_POLL_S)
         return _LocalTurn(self._index, lock)
 
     def delete(
@@ -308,17 +308,17 @@ class LocalTokenStore:
     ) -> tuple[str, ...]:
         """See `TokenStore.delete`."""
         before = next((profile for profile in self._index.profiles() if profile.id == profile_id), None)
-        left = self._vault.delete(profile_id, expect_generation=expect_generation)
-        if not left or unfinished is None or before is None:
-            return left
-        kept = replace(before, failure=unfinished, fence=None)
+        undeleted = self._vault.delete(profile_id, expect_generation=expect_generation)
+        if not undeleted or unfinished is None or before is None:
+            return undeleted
+        unfinished_profile = replace(before, failure=unfinished, fence=None)
 
         def put_back(draft: IndexDraft) -> None:
             if all(profile.id != profile_id for profile in draft.profiles):  # nobody has signed in anew meanwhile
-                draft.put(kept)
+                draft.put(unfinished_profile)
 
         self._index.edit(put_back)
-        return left
+        return undeleted
 
     def sweep(self) -> tuple[str, ...]:
         """See `TokenStore.sweep`."""
@@ -361,11 +361,11 @@ class _LocalTurn:
         self._lock = lock
 
     def note_sending(self, profile: Profile, entry: JournalEntry) -> Profile:
-        now = self._index.update(profile.id, _if_unchanged(profile, lambda now: replace(now, fence=entry)))
-        if now is None or now.generation != profile.generation:
+        updated = self._index.update(profile.id, _if_unchanged(profile, lambda updated: replace(updated, fence=entry)))
+        if updated is None or updated.generation != profile.generation:
             message = f"newer tokens of {profile.id} were stored"
             raise GenerationChanged("generation-changed", message, hint="run the command again")
-        return now
+        return updated
 
     def note_failure(self, profile: Profile, failure: Failure, entry: JournalEntry | None) -> None:
         self._index.update(profile.id, _if_unchanged(profile, lambda now: replace(now, failure=failure, fence=entry)))
@@ -390,11 +390,11 @@ def local_token_store(
 
     `passphrase` is called when tokens are needed; the other options are those of `Vault`.
     """
-    own = ProfileIndex(paths) if index is None else index
+    own_index = ProfileIndex(paths) if index is None else index
 
     def open_vault() -> Vault:
         from portico.store.vault import Vault
 
-        return Vault(paths, own, passphrase=passphrase(), **options)
+        return Vault(paths, own_index, passphrase=passphrase(), **options)
 
-    return LocalTokenStore(paths, own, open_vault)
+    return LocalTokenStore(paths, own_index, open_vault)

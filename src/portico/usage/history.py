@@ -60,18 +60,18 @@ class History:
         self._starting = threading.Lock()
         self._writer: threading.Thread | None = None
         self._closed = False
-        self._refused = 0
+        self._not_queued = 0
         self._unwritten = 0
 
     @property
     def dropped(self) -> int:
         """How many entries were not written: the queue was full, the database failed, or it was after the end."""
-        return self._refused + self._unwritten
+        return self._not_queued + self._unwritten
 
     def record(self, entry: Entry) -> None:
         """Hand `entry` to the writer. It is dropped, and counted, where more wait than the queue may hold."""
         if self._closed or self._queue.qsize() >= self._queue_limit:
-            self._refused += 1
+            self._not_queued += 1
             return
         self._queue.put(entry)
         if self._writer is None:
@@ -98,11 +98,11 @@ class History:
         from portico.usage.history_file import HistoryWriter  # SQLite takes milliseconds to import
 
         with HistoryWriter(self._paths, self._bounds, self._clock, self._say) as writer:
-            last = False
-            while not last:
+            closing = False
+            while not closing:
                 batch = self._next_batch()
                 entries = [entry for entry in batch if entry is not None]
-                last = len(entries) < len(batch)
+                closing = len(entries) < len(batch)
                 if entries and not writer.write(entries):
                     self._unwritten += len(entries)
 

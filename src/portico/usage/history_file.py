@@ -54,14 +54,14 @@ MIGRATIONS: Final = (
 COLUMNS: Final = Entry._fields
 BUSY_S: Final = 5.0
 # A name that came from a client may be of any length.
-_CUT: Final = frozenset({"model", "credential", "client", "api", "outcome"})
-_VALUES: Final = ", ".join("substr(?, 1, 200)" if name in _CUT else "?" for name in COLUMNS)
+_TRUNCATED: Final = frozenset({"model", "credential", "client", "api", "outcome"})
+_VALUES: Final = ", ".join("substr(?, 1, 200)" if name in _TRUNCATED else "?" for name in COLUMNS)
 INSERT: Final = f"INSERT INTO requests ({', '.join(COLUMNS)}) VALUES ({_VALUES})"  # noqa: S608 - the names are a class's own
 AT_ONCE: Final = 32
 INSERT_SOME: Final = INSERT + f", ({_VALUES})" * (AT_ONCE - 1)
 """As many rows in one statement, between whose steps no other thread has to wait for this one."""
 
-_LOOK: Final = f"SELECT {', '.join(COLUMNS)} FROM requests LIMIT 1"  # noqa: S608 - the same
+_SELECT_ONE: Final = f"SELECT {', '.join(COLUMNS)} FROM requests LIMIT 1"  # noqa: S608 - the same
 _OPEN_FLAGS: Final = os.O_RDWR | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
 # SQLITE_ERROR: the statements are fixed, so it is the table that is not ours.
 _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_ERROR})
@@ -141,11 +141,11 @@ class HistoryFile:
             check_folder(self.path.parent)
             fd = os.open(self.path, _OPEN_FLAGS, FILE_MODE)
             try:
-                found = os.fstat(fd)
-                own = os.name != "posix" or found.st_uid == os.geteuid()
-                if not stat.S_ISREG(found.st_mode) or not own:
+                status = os.fstat(fd)
+                own = os.name != "posix" or status.st_uid == os.geteuid()
+                if not stat.S_ISREG(status.st_mode) or not own:
                     raise StoreError("store-unsafe-file", f"refusing to use {self.path}", why="it is not a plain file of yours")
-                if os.name == "posix" and found.st_mode & 0o077:
+                if os.name == "posix" and status.st_mode & 0o077:
                     os.fchmod(fd, FILE_MODE)
             finally:
                 os.close(fd)
@@ -176,17 +176,17 @@ class HistoryFile:
         return version
 
     def _set_aside(self, why: str) -> bool:
-        kept = set_aside(self.path)
+        new_path = set_aside(self.path)
         for suffix in ("-wal", "-shm"):
             with contextlib.suppress(FileNotFoundError):
-                self.path.with_name(self.path.name + suffix).replace(kept.with_name(kept.name + suffix))
-        self._say(f"The usage history is damaged ({why}); it was renamed to {kept}, and a new one begins.")
+                self.path.with_name(self.path.name + suffix).replace(new_path.with_name(new_path.name + suffix))
+        self._say(f"The usage history is damaged ({why}); it was renamed to {new_path}, and a new one begins.")
         return True
 
     def _is_sound(self) -> bool:
         try:
             with contextlib.closing(sqlite3.connect(self.path, timeout=self._busy_s)) as connection:
-                connection.execute(_LOOK).fetchone()
+                connection.execute(_SELECT_ONE).fetchone()
                 return bool(connection.execute("PRAGMA quick_check(1)").fetchone()[0] == "ok")
         except sqlite3.Error:
             return False
@@ -195,7 +195,7 @@ class HistoryFile:
 _TRIES: Final = 2  # a damaged history is set aside by the first
 _PRUNED_EVERY: Final = 1000  # rows
 _DAY_MS: Final = 86_400_000
-_MOST: Final = 2**53
+_MAX_INTEGER: Final = 2**53
 
 
 class HistoryWriter:
@@ -216,7 +216,7 @@ class HistoryWriter:
         self._say = say
         self._connection: sqlite3.Connection | None = None
         self._opened: os.stat_result | None = None
-        self._trouble = ""
+        self._last_failure = ""
 
     def __enter__(self) -> Self:
         return self
@@ -232,11 +232,11 @@ class HistoryWriter:
             except (sqlite3.Error, PorticoError, OSError) as error:
                 self._close()
                 if not self._file.recover(error):
-                    return self._failed(str(error))
+                    return self._report_failure(str(error))
             else:
-                self._trouble = ""
+                self._last_failure = ""
                 return True
-        return self._failed("it is damaged each time it is made anew")
+        return self._report_failure("it is damaged each time it is made anew")
 
     def _current(self) -> sqlite3.Connection:
         """The connection, made anew where the file is another one by now: somebody has removed it, or set it aside."""
@@ -257,15 +257,15 @@ class HistoryWriter:
         try:
             self._insert_rows(connection, entries)
         except OverflowError:
-            self._insert_rows(connection, [[*map(_bounded, entry)] for entry in entries])
+            self._insert_rows(connection, [[*map(_clamped, entry)] for entry in entries])
 
     def _insert_rows(self, connection: sqlite3.Connection, rows: Sequence[Sequence[object]]) -> None:
         connection.execute("BEGIN IMMEDIATE")  # a transaction that begins by reading may not be allowed to write later
         try:
-            whole = len(rows) // AT_ONCE * AT_ONCE
-            some = (chain.from_iterable(rows[at : at + AT_ONCE]) for at in range(0, whole, AT_ONCE))
-            connection.executemany(INSERT_SOME, map(tuple, some))
-            connection.executemany(INSERT, rows[whole:])
+            batched_rows = len(rows) // AT_ONCE * AT_ONCE
+            batches = (chain.from_iterable(rows[start : start + AT_ONCE]) for start in range(0, batched_rows, AT_ONCE))
+            connection.executemany(INSERT_SOME, map(tuple, batches))
+            connection.executemany(INSERT, rows[batched_rows:])
             last: int = connection.execute("SELECT last_insert_rowid()").fetchone()[0]
             if last // _PRUNED_EVERY != (last - len(rows)) // _PRUNED_EVERY:
                 self._prune(connection, last)
@@ -280,9 +280,9 @@ class HistoryWriter:
         connection.execute("DELETE FROM requests WHERE at_ms < ?", (oldest,))
         connection.execute("DELETE FROM requests WHERE rowid <= ?", (last - self._bounds.rows,))
 
-    def _failed(self, why: str) -> bool:
-        if why != self._trouble:
-            self._trouble = why
+    def _report_failure(self, why: str) -> bool:
+        if why != self._last_failure:
+            self._last_failure = why
             self._say(f"The usage history cannot be written ({why}); requests go on without it.")
         return False
 
@@ -292,6 +292,6 @@ class HistoryWriter:
             self._connection = None
 
 
-def _bounded(value: object) -> object:
+def _clamped(value: object) -> object:
     """`value` as the database can hold it: a number may be of any size."""
-    return max(-_MOST, min(value, _MOST)) if isinstance(value, int) else value
+    return max(-_MAX_INTEGER, min(value, _MAX_INTEGER)) if isinstance(value, int) else value

@@ -65,20 +65,20 @@ def not_asked(account: PlanAccount) -> PlanReport:
 
 def refused(account: PlanAccount, refusal: ProviderError) -> PlanReport:
     """The row of an account that the provider refuses to tell of."""
-    said = _said(refusal)
+    text = _error_text(refusal)
     if refusal.kind == "no-plan":
-        return PlanReport(account, "no-plan", why=said)
+        return PlanReport(account, "no-plan", why=text)
     if refusal.kind == "auth":
         message = f"{account.spec.label} refuses the credential of {account.label} for plan usage."
-        return failed(account, SignInNeeded("credential-refused", message, why=said, hint=_both_causes(account)))
+        return failed(account, SignInNeeded("credential-refused", message, why=text, hint=_both_causes(account)))
     return failed(
-        account, NetworkError("plan-not-told", f"{account.spec.label} does not tell of the plan.", why=said, hint=_RETRY)
+        account, NetworkError("plan-not-told", f"{account.spec.label} does not tell of the plan.", why=text, hint=_RETRY)
     )
 
 
 def unsure(account: PlanAccount, refusal: ProviderError) -> PlanReport:
     """The row of an account of which only an endpoint has answered whose refusals are no verdict."""
-    why = f"{_said(refusal)}; from this endpoint that proves nothing about the account, which may have a plan"
+    why = f"{_error_text(refusal)}; from this endpoint that proves nothing about the account, which may have a plan"
     message = f"The plan usage of {account.label} could not be read."
     return failed(account, NetworkError("plan-not-told", message, why=why, hint=_RETRY))
 
@@ -95,10 +95,10 @@ def failed(account: PlanAccount, error: PorticoError) -> PlanReport:
     return PlanReport(account, "failed", error=error)
 
 
-def _said(refusal: ProviderError) -> str:
+def _error_text(refusal: ProviderError) -> str:
     """The provider's own words, with its number."""
-    told = refusal.code is not None and str(refusal.code) not in refusal.message
-    return f"{refusal} ({refusal.code})" if told else str(refusal)
+    adds_code = refusal.code is not None and str(refusal.code) not in refusal.message
+    return f"{refusal} ({refusal.code})" if adds_code else str(refusal)
 
 
 _RETRY: Final = "Try again in a moment."
@@ -109,12 +109,12 @@ def _both_causes(account: PlanAccount) -> str:
     spec = account.spec
     regions = f"this one was asked: {account.region}"
     if account.profile_id is None:
-        others = [f"{spec.region_env}={name}" for name in spec.base_urls if name != account.region and spec.region_env]
-        regions = "; ".join([regions, *(f"{setting}, or the config's baseUrl, names the other" for setting in others)])
-        kind = f"it is of another kind than the Subscription Key of a plan{_in_variable(account)}."
+        other_regions = [f"{spec.region_env}={name}" for name in spec.base_urls if name != account.region and spec.region_env]
+        regions = "; ".join([regions, *(f"{setting}, or the config's baseUrl, names the other" for setting in other_regions)])
+        key_cause = f"it is of another kind than the Subscription Key of a plan{_in_variable(account)}."
     else:
-        kind = f"it is of a kind that has no plan. Set it up again, in its own region: {account.sign_in_again}"
-    return f"Either it is of the other region ({regions}), or {kind}" if len(spec.base_urls) > 1 else f"Perhaps {kind}"
+        key_cause = f"it is of a kind that has no plan. Set it up again, in its own region: {account.sign_in_again}"
+    return f"Either it is of the other region ({regions}), or {key_cause}" if len(spec.base_urls) > 1 else f"Perhaps {key_cause}"
 
 
 def _in_variable(account: PlanAccount) -> str:
@@ -125,7 +125,7 @@ def _in_variable(account: PlanAccount) -> str:
 T = TypeVar("T")
 
 TIMEOUT_S: Final = 10.0
-_LONGEST: Final = 256 * 1024
+_MAX_BYTES: Final = 256 * 1024
 _OK: Final = 200
 _NOT_SERVED: Final = frozenset({404, 405, 410})
 
@@ -137,7 +137,7 @@ class PlanAsker:
         self._http = http
         self._broker = broker
         self._clock = clock
-        self._renewed: set[str] = set()
+        self._refreshed: set[str] = set()
 
     async def ask_all(self, accounts: Iterable[PlanAccount], *, timeout_s: float = TIMEOUT_S) -> tuple[PlanReport, ...]:
         """A report for each account, in their order."""
@@ -147,7 +147,7 @@ class PlanAsker:
         """What the account's plan has left, within `timeout_s` seconds. Never raises for what the provider or the store does."""
         try:
             async with asyncio.timeout(timeout_s):
-                return await self._asked(account, timeout_s)
+                return await self._ask_account(account, timeout_s)
         except TimeoutError:
             why = f"no answer within {timeout_s:g} s"
             return failed(account, NetworkError("network", f"{account.spec.label} did not tell of the plan.", why=why))
@@ -156,74 +156,74 @@ class PlanAsker:
         except PorticoError as error:
             return failed(account, error)
 
-    async def _asked(self, account: PlanAccount, timeout_s: float) -> PlanReport:
-        urls = _of_reader(account, account.urls)
+    async def _ask_account(self, account: PlanAccount, timeout_s: float) -> PlanReport:
+        urls = _call_reader(account, account.urls)
         if not urls:
             return not_asked(account)
         if account.profile_id is None:
-            return await self._told(account, account.key or Secret(""), urls, timeout_s)
+            return await self._ask_urls(account, account.key or Secret(""), urls, timeout_s)
         return await with_token(
             self._broker,
             account.profile_id,
-            lambda key: self._told(account, key, urls, timeout_s),
-            may_refresh=lambda: self._first_time(account.profile_id),
+            lambda key: self._ask_urls(account, key, urls, timeout_s),
+            may_refresh=lambda: self._may_refresh(account.profile_id),
         )
 
-    def _first_time(self, profile_id: str | None) -> bool:
+    def _may_refresh(self, profile_id: str | None) -> bool:
         """Whether no token of this profile has been refreshed for being rejected here."""
-        if profile_id is None or profile_id in self._renewed:
+        if profile_id is None or profile_id in self._refreshed:
             return False
-        self._renewed.add(profile_id)
+        self._refreshed.add(profile_id)
         return True
 
-    async def _told(self, account: PlanAccount, key: Secret, urls: tuple[str, ...], timeout_s: float) -> PlanReport:
+    async def _ask_urls(self, account: PlanAccount, key: Secret, urls: tuple[str, ...], timeout_s: float) -> PlanReport:
         """The answer of the first URL that gives one."""
-        if not _of_reader(account, lambda: account.reader.can_have_plan(key)):
+        if not _call_reader(account, lambda: account.reader.can_have_plan(key)):
             return needs_plan_key(account)
-        *others, last = urls
+        *first_urls, last_url = urls
         share_s = timeout_s / len(urls)
-        for url in others:
+        for url in first_urls:
             try:
                 async with asyncio.timeout(share_s):
-                    answer = await self._fetch(url, key, share_s * 0.7)
+                    response = await self._fetch(url, key, share_s * 0.7)
             except (TimeoutError, NetworkError):
                 continue
-            if not _is_elsewhere(account, url, answer, key) and not _is_unsure(account, url, answer, key):
-                return self._verdict(account, answer, key)
-        answer = await self._fetch(last, key, timeout_s * 0.7)
-        if not answer.is_page and _is_unsure(account, last, answer, key):
-            return unsure(account, _refusal(account, answer, key))
-        return self._verdict(account, answer, key)
+            if not _is_not_served(account, url, response, key) and not _is_inconclusive(account, url, response, key):
+                return self._report(account, response, key)
+        response = await self._fetch(last_url, key, timeout_s * 0.7)
+        if not response.is_page and _is_inconclusive(account, last_url, response, key):
+            return unsure(account, _provider_error(account, response, key))
+        return self._report(account, response, key)
 
-    async def _fetch(self, url: str, key: Secret, forbidden_s: float) -> _Answer:
+    async def _fetch(self, url: str, key: Secret, forbidden_s: float) -> _PlanResponse:
         headers = {"accept": "application/json", "Authorization": f"Bearer {key.reveal()}"}
         async with await self._http.send(url, headers=headers) as response:
             if response.status == _OK:
-                body, complete = await response.read(_LONGEST)
+                body, complete = await response.read(_MAX_BYTES)
             else:
                 body, complete = await response.read_error(forbidden_s=forbidden_s), True
-            return _Answer(response.status, response.headers, body, complete)
+            return _PlanResponse(response.status, response.headers, body, complete)
 
-    def _verdict(self, account: PlanAccount, answer: _Answer, key: Secret) -> PlanReport:
+    def _report(self, account: PlanAccount, response: _PlanResponse, key: Secret) -> PlanReport:
         """What the answer says of the account.
 
         Raises:
             AttemptFailed: the provider refuses to say.
         """
-        if answer.is_page:
-            return unreadable(account, f"a web page and no data came back (HTTP {answer.status})")
-        if answer.is_refusal(account):
-            raise AttemptFailed(_refusal(account, answer, key))
-        if not answer.complete:
-            return unreadable(account, f"what came back is longer than {_LONGEST >> 10} KiB")
-        fields = json_object(answer.body)
+        if response.is_page:
+            return unreadable(account, f"a web page and no data came back (HTTP {response.status})")
+        if response.is_refusal(account):
+            raise AttemptFailed(_provider_error(account, response, key))
+        if not response.complete:
+            return unreadable(account, f"what came back is longer than {_MAX_BYTES >> 10} KiB")
+        fields = json_object(response.body)
         if fields is None:
             return unreadable(account, "what came back is no data that can be read")
-        return PlanReport(account, "told", _of_reader(account, lambda: account.reader.read(fields, self._clock.wall_ms())))
+        return PlanReport(account, "told", _call_reader(account, lambda: account.reader.read(fields, self._clock.wall_ms())))
 
 
 @dataclass(frozen=True, slots=True)
-class _Answer:
+class _PlanResponse:
     """What came back from one URL. `complete` False: the body is longer than is read."""
 
     status: int
@@ -239,30 +239,30 @@ class _Answer:
         return self.status != _OK or is_error_body(self.body, account.spec.error_codes)
 
 
-def _refusal(account: PlanAccount, answer: _Answer, key: Secret) -> ProviderError:
-    return read_provider_error(answer.status, answer.headers, answer.body, account.spec.error_codes, key)
+def _provider_error(account: PlanAccount, response: _PlanResponse, key: Secret) -> ProviderError:
+    return read_provider_error(response.status, response.headers, response.body, account.spec.error_codes, key)
 
 
-def _is_elsewhere(account: PlanAccount, url: str, answer: _Answer, key: Secret) -> bool:
+def _is_not_served(account: PlanAccount, url: str, response: _PlanResponse, key: Secret) -> bool:
     """Whether the URL does not serve the data: it is not there, or a firewall before a host other than the API's has answered."""
-    if answer.status in _NOT_SERVED or answer.is_page:
+    if response.status in _NOT_SERVED or response.is_page:
         return True
     is_website = host_of(url) != host_of(account.base_url)
-    return is_website and answer.status != _OK and _refusal(account, answer, key).code is None
+    return is_website and response.status != _OK and _provider_error(account, response, key).code is None
 
 
-def _is_unsure(account: PlanAccount, url: str, answer: _Answer, key: Secret) -> bool:
+def _is_inconclusive(account: PlanAccount, url: str, response: _PlanResponse, key: Secret) -> bool:
     """Whether the answer is a number that proves nothing about the credential or the plan where `url` says it."""
-    return answer.is_refusal(account) and _refusal(account, answer, key).code in _unsure_codes(account, url)
+    return response.is_refusal(account) and _provider_error(account, response, key).code in _inconclusive_codes(account, url)
 
 
-def _unsure_codes(account: PlanAccount, url: str) -> frozenset[int]:
+def _inconclusive_codes(account: PlanAccount, url: str) -> frozenset[int]:
     """The numbers that are no verdict on the credential or the plan where `url` answers them; a reader need not name any."""
-    unsure = getattr(account.reader, "unsure_codes", None)
-    return frozenset() if unsure is None else frozenset(_of_reader(account, lambda: unsure(url)))
+    unsure_codes = getattr(account.reader, "unsure_codes", None)
+    return frozenset() if unsure_codes is None else frozenset(_call_reader(account, lambda: unsure_codes(url)))
 
 
-def _of_reader(account: PlanAccount, call: Callable[[], T]) -> T:
+def _call_reader(account: PlanAccount, call: Callable[[], T]) -> T:
     """What the plugin's reader says. It may fail in any way, which is then the failure of this account alone.
 
     Raises:
@@ -324,12 +324,12 @@ def plan_accounts(
     Raises:
         UsageError: `no-plan-reader`: nothing is known of such a provider's plans.
     """
-    named = next((one.provider for one in profiles if one.id == profile), None)
-    for wanted in (provider, named):
+    profile_provider = next((each.provider for each in profiles if each.id == profile), None)
+    for wanted in (provider, profile_provider):
         if wanted is not None and wanted not in readers:
             raise _no_reader(loader, readers, wanted)
-    found = (account for id, reader in readers.items() for account in _of_provider(loader, id, reader, profiles))
-    return tuple(account for account in found if provider in {None, account.spec.id} and profile in {None, account.profile_id})
+    accounts = (account for id, reader in readers.items() for account in _provider_accounts(loader, id, reader, profiles))
+    return tuple(account for account in accounts if provider in {None, account.spec.id} and profile in {None, account.profile_id})
 
 
 def of_sign_in(profile: Profile, spec: ProviderSpec, reader: PlanReader) -> PlanAccount:
@@ -337,7 +337,7 @@ def of_sign_in(profile: Profile, spec: ProviderSpec, reader: PlanReader) -> Plan
     return _account(of_profile(profile), Provider(spec.id, (), spec), spec, reader, profile.region)
 
 
-def _of_provider(loader: ModelLoader, id: str, reader: PlanReader, profiles: Sequence[Profile]) -> Iterator[PlanAccount]:
+def _provider_accounts(loader: ModelLoader, id: str, reader: PlanReader, profiles: Sequence[Profile]) -> Iterator[PlanAccount]:
     spec = loader.catalog.specs.get(id)
     if spec is None:
         return
@@ -387,9 +387,9 @@ def what_is_left(window: PlanWindow) -> str:
     """`89% left (1349 of 1500)`, `178% left (boost x2)`, `used up`, `unlimited`, `not in the plan`, `not told`."""
     if window.percent_left is None or window.state in _STATES:
         return _STATES.get(window.state, "not told")
-    remarks = [f"{window.left} of {window.total}"] if window.left is not None else []
-    remarks += [f"boost x{window.boost:g}"] if window.boost != 1 else []
-    return f"{round(window.percent_left, 1):g}% left" + (f" ({', '.join(remarks)})" if remarks else "")
+    details = [f"{window.left} of {window.total}"] if window.left is not None else []
+    details += [f"boost x{window.boost:g}"] if window.boost != 1 else []
+    return f"{round(window.percent_left, 1):g}% left" + (f" ({', '.join(details)})" if details else "")
 
 
 def in_short(report: PlanReport, program: str) -> str:
@@ -412,7 +412,7 @@ def report_as_json(report: PlanReport, program: str) -> dict[str, object]:
     window that has not `started`.
     """
     account = report.account
-    told: dict[str, object] = {
+    fields: dict[str, object] = {
         "account": account.label,
         "provider": account.spec.id,
         "profile": account.profile_id,
@@ -421,10 +421,10 @@ def report_as_json(report: PlanReport, program: str) -> dict[str, object]:
         "windows": [_window_as_json(window) for window in report.windows],
     }
     if report.state == "no-plan":
-        told["subscribeUrl"] = account.subscribe_url
+        fields["subscribeUrl"] = account.subscribe_url
     if report.error is not None:
-        told["error"] = report.error.as_json(program)
-    return told if report.why is None else {**told, "why": report.why}
+        fields["error"] = report.error.as_json(program)
+    return fields if report.why is None else {**fields, "why": report.why}
 
 
 def _window_as_json(window: PlanWindow) -> dict[str, object]:

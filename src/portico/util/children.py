@@ -62,16 +62,16 @@ def find_program(name: str, env: Mapping[str, str], platform: str = sys.platform
         return shutil.which(name)
     folders = [folder for folder in env.get("PATH", os.defpath).split(os.pathsep) if os.path.isabs(folder)]  # noqa: PTH117
     # By its whole path: of a bare name `which` too looks in the current folder first on Windows, and stops at what is there.
-    files = (os.path.join(folder, f"{name}{end}") for folder in folders for end in _endings(name, env, platform))  # noqa: PTH118
+    files = (os.path.join(folder, f"{name}{ending}") for folder in folders for ending in _executable_endings(name, env, platform))  # noqa: PTH118
     return next(filter(None, map(shutil.which, files)), None) if name else None
 
 
-def _endings(name: str, env: Mapping[str, str], platform: str) -> Sequence[str]:
+def _executable_endings(name: str, env: Mapping[str, str], platform: str) -> Sequence[str]:
     """What may follow a program's name in that of its file: on Windows one of `PATHEXT`, unless the name has it already."""
     if platform != "win32":
         return ("",)
-    endings = [end for end in env.get("PATHEXT", _WINDOWS_ENDINGS).split(";") if end]
-    return ("",) if name.lower().endswith(tuple(end.lower() for end in endings)) else endings
+    endings = [ending for ending in env.get("PATHEXT", _WINDOWS_ENDINGS).split(";") if ending]
+    return ("",) if name.lower().endswith(tuple(ending.lower() for ending in endings)) else endings
 
 
 def found_command(command: Sequence[str], env: Mapping[str, str]) -> list[str]:
@@ -93,15 +93,15 @@ def without_proxy(env: Mapping[str, str]) -> dict[str, str]:
 
     What the user has written stays as it is. Nothing is added to `*`, which is every host only where it stands alone (curl(1)).
     """
-    given = {name: env[name] for name in NO_PROXY if name in env}
-    return {name: _with_loopback(given.get(name, next(iter(given.values()), ""))) for name in NO_PROXY}
+    values = {name: env[name] for name in NO_PROXY if name in env}
+    return {name: _add_loopback(values.get(name, next(iter(values.values()), ""))) for name in NO_PROXY}
 
 
-def _with_loopback(hosts: str) -> str:
-    listed = hosts.lower().replace(",", " ").split()
-    if listed == ["*"]:
+def _add_loopback(hosts: str) -> str:
+    existing = hosts.lower().replace(",", " ").split()
+    if existing == ["*"]:
         return hosts
-    return ",".join([*filter(None, [hosts.strip().rstrip(",")]), *(name for name in LOOPBACK if name not in listed)])
+    return ",".join([*filter(None, [hosts.strip().rstrip(",")]), *(name for name in LOOPBACK if name not in existing)])
 
 
 def portico_environment(env: Mapping[str, str]) -> dict[str, str]:
@@ -109,9 +109,9 @@ def portico_environment(env: Mapping[str, str]) -> dict[str, str]:
 
     A child that needs the passphrase reads it from a pipe (`gateway run --passphrase-stdin`).
     """
-    kept = {name: value for name, value in tool_environment(env).items() if name != _PATH_ENV}
+    variables = {name: value for name, value in tool_environment(env).items() if name != _PATH_ENV}
     folders = import_folders(env)
-    return {**kept, **({_PATH_ENV: os.pathsep.join(folders)} if folders else {}), "PYTHONSAFEPATH": "1"}
+    return {**variables, **({_PATH_ENV: os.pathsep.join(folders)} if folders else {}), "PYTHONSAFEPATH": "1"}
 
 
 def tool_environment(env: Mapping[str, str]) -> dict[str, str]:

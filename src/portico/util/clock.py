@@ -14,10 +14,10 @@ _BOOT_ID = "/proc/sys/kernel/random/boot_id"
 
 if sys.platform == "linux":
 
-    def _steady() -> float:
+    def _monotonic() -> float:
         return time.clock_gettime(time.CLOCK_BOOTTIME)  # goes on while the machine sleeps (clock_gettime(2))
 else:
-    _steady = time.monotonic
+    _monotonic = time.monotonic
 
 
 def _read_boot_id() -> str:
@@ -38,7 +38,7 @@ class SystemClock:
     def wall_ms(self) -> int:
         return time.time_ns() // 1_000_000
 
-    monotonic = staticmethod(_steady)
+    monotonic = staticmethod(_monotonic)
 
     def boot(self) -> str:
         return BOOT

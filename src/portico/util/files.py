@@ -37,12 +37,12 @@ if TYPE_CHECKING:
 FILE_STEPS: Final = ("temp-opened", "temp-written", "temp-synced", "renamed", "folder-synced")
 INPUT_LIMIT: Final = 16 << 20  # characters: more than any model takes
 _READ_LIMIT: Final = 16 << 20
-_PIECE: Final = 1 << 20
-_RANDOM: Final = 6  # bytes in the name of a temporary file
-_NOT_A_LINK: Final = getattr(os, "O_NOFOLLOW", 0)
+_CHUNK_BYTES: Final = 1 << 20
+_RANDOM_BYTES: Final = 6  # bytes in the name of a temporary file
+_NO_FOLLOW: Final = getattr(os, "O_NOFOLLOW", 0)
 _SHARED_FLAGS: Final = getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_BINARY", 0)
 _READ_FLAGS: Final = os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_NOCTTY", 0) | _SHARED_FLAGS
-_CREATE_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NOT_A_LINK | _SHARED_FLAGS
+_CREATE_FLAGS: Final = os.O_WRONLY | os.O_CREAT | os.O_EXCL | _NO_FOLLOW | _SHARED_FLAGS
 _REPLACE_TRIES: Final = 20 if sys.platform == "win32" else 1
 _ADVICE: Final = {
     errno.ENOSPC: "free some space on that disk and run the command again; nothing stored before was touched",
@@ -76,7 +76,7 @@ def write_private(path: Path, data: bytes, *, durable: bool = True, on_step: OnS
         make_private_folder(path.parent)
         check_folder(path.parent)
         with contextlib.suppress(FileNotFoundError):
-            _check_plain(path, path.lstat())
+            _check_regular_file(path, path.lstat())
         temporary = write_temporary(path, data, durable=durable, on_step=on_step)
         try:
             replace(temporary, path)
@@ -99,9 +99,9 @@ def read_private(path: Path) -> bytes | None:
     """
 
     def check(fd: int) -> None:
-        found = os.fstat(fd)
-        _check_plain(path, found)
-        if os.name == "posix" and found.st_mode & 0o077:
+        status = os.fstat(fd)
+        _check_regular_file(path, status)
+        if os.name == "posix" and status.st_mode & 0o077:
             os.fchmod(fd, FILE_MODE)
 
     try:
@@ -110,10 +110,10 @@ def read_private(path: Path) -> bytes | None:
         return None
     except OSError as error:
         if error.errno == errno.ELOOP:
-            raise _unsafe(path, "it is a symbolic link") from None
+            raise _unsafe_file(path, "it is a symbolic link") from None
         raise file_error("store-read-failed", f"cannot read {path}", error) from error
     if len(data) > _READ_LIMIT:
-        raise _unsafe(path, f"it is larger than {_READ_LIMIT >> 20} MiB")
+        raise _unsafe_file(path, f"it is larger than {_READ_LIMIT >> 20} MiB")
     return data
 
 
@@ -125,7 +125,7 @@ def read_file(path: Path | str, limit: int, *, follow: bool = True, check: Calla
     """
     data = read_start(path, limit + 1, follow=follow, check=check)
     if len(data) > limit:
-        raise OSError(errno.EFBIG, f"it is larger than {_in_words(limit)}")
+        raise OSError(errno.EFBIG, f"it is larger than {_format_size(limit)}")
     return data
 
 
@@ -139,7 +139,7 @@ def read_start(
     Raises:
         OSError: as the system says it; EINVAL: it is not a regular file; EAGAIN: it has nothing to read now, as /proc/kmsg.
     """
-    fd = os.open(path, _READ_FLAGS if follow else _READ_FLAGS | _NOT_A_LINK)
+    fd = os.open(path, _READ_FLAGS if follow else _READ_FLAGS | _NO_FOLLOW)
     try:
         if check is not None:
             check(fd)
@@ -147,11 +147,11 @@ def read_start(
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR)) if stat.S_ISDIR(mode) else _not_a_file()
         if offset:
             os.lseek(fd, offset, os.SEEK_SET)
-        pieces: list[bytes] = []
-        while length > 0 and (piece := os.read(fd, min(length, _PIECE))):
-            pieces.append(piece)
-            length -= len(piece)
-        return b"".join(pieces)
+        chunks: list[bytes] = []
+        while length > 0 and (chunk := os.read(fd, min(length, _CHUNK_BYTES))):
+            chunks.append(chunk)
+            length -= len(chunk)
+        return b"".join(chunks)
     finally:
         os.close(fd)
 
@@ -184,7 +184,7 @@ def _not_a_file() -> OSError:
     return OSError(errno.EINVAL, "it is not a plain file")
 
 
-def _in_words(size: int) -> str:
+def _format_size(size: int) -> str:
     for unit, shift in (("MiB", 20), ("KiB", 10)):
         if size and not size % (1 << shift):
             return f"{size >> shift} {unit}"
@@ -197,14 +197,14 @@ def set_aside(path: Path) -> Path:
     Raises:
         StoreError: it cannot be renamed.
     """
-    kept = path.with_name(f"{path.name}.corrupt-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.urandom(3).hex()}")
+    new_path = path.with_name(f"{path.name}.corrupt-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}-{os.urandom(3).hex()}")
     try:
         if os.name == "posix":
             path.chmod(FILE_MODE)
-        path.rename(kept)
+        path.rename(new_path)
     except OSError as error:
         raise file_error("store-write-failed", f"cannot set the damaged {path} aside", error) from error
-    return kept
+    return new_path
 
 
 def remove_private(path: Path) -> None:
@@ -227,16 +227,16 @@ def write_temporary(path: Path, data: bytes, *, durable: bool = True, on_step: O
     Raises:
         OSError: as the system says it.
     """
-    temporary = path.with_name(f".{path.name}.{os.urandom(_RANDOM).hex()}.tmp")
+    temporary = path.with_name(f".{path.name}.{os.urandom(_RANDOM_BYTES).hex()}.tmp")
     fd = os.open(temporary, _CREATE_FLAGS, FILE_MODE)
     try:
         try:
             if os.name == "posix":
                 os.fchmod(fd, FILE_MODE)  # a umask of 0777 would have left no mode at all
             on_step("temp-opened")
-            rest = memoryview(data)
-            while rest:
-                rest = rest[os.write(fd, rest) :]
+            remaining = memoryview(data)
+            while remaining:
+                remaining = remaining[os.write(fd, remaining) :]
             on_step("temp-written")
             if durable:
                 os.fsync(fd)
@@ -268,7 +268,7 @@ def write_in_place(path: Path, data: bytes, *, mode: int = 0o777) -> None:
     sync_folder(path.parent)
 
 
-def look_like(temporary: Path, found: os.stat_result, *, mode: int = 0o777) -> None:
+def look_like(temporary: Path, status: os.stat_result, *, mode: int = 0o777) -> None:
     """Give `temporary` the group and at most `mode` of the mode of the file that it replaces, and as root its owner too.
 
     If the group cannot be given, the group's permissions are left out: they would be another group's.
@@ -278,22 +278,22 @@ def look_like(temporary: Path, found: os.stat_result, *, mode: int = 0o777) -> N
     """
     if os.name != "posix":
         return
-    new, wanted = temporary.stat(), stat.S_IMODE(found.st_mode) & mode
-    if os.geteuid() == 0 and found.st_uid != new.st_uid:
-        os.chown(temporary, found.st_uid, found.st_gid)
-    elif found.st_gid != new.st_gid:
+    temporary_status, new_mode = temporary.stat(), stat.S_IMODE(status.st_mode) & mode
+    if os.geteuid() == 0 and status.st_uid != temporary_status.st_uid:
+        os.chown(temporary, status.st_uid, status.st_gid)
+    elif status.st_gid != temporary_status.st_gid:
         try:
-            os.chown(temporary, -1, found.st_gid)
+            os.chown(temporary, -1, status.st_gid)
         except OSError:
-            wanted &= ~0o070
-    temporary.chmod(wanted)
+            new_mode &= ~0o070
+    temporary.chmod(new_mode)
 
 
 def temporaries(path: Path) -> Iterator[Path]:
     """What unfinished writes of `path` have left, including one that is going on now; no other program's temporary files."""
-    ours = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{{2 * _RANDOM}}}\.tmp")
+    pattern = re.compile(rf"\.{re.escape(path.name)}\.[0-9a-f]{{{2 * _RANDOM_BYTES}}}\.tmp")
     with contextlib.suppress(FileNotFoundError), os.scandir(path.parent) as entries:
-        yield from (Path(entry.path) for entry in entries if ours.fullmatch(entry.name))
+        yield from (Path(entry.path) for entry in entries if pattern.fullmatch(entry.name))
 
 
 def replace(temporary: Path, path: Path) -> None:
@@ -302,11 +302,11 @@ def replace(temporary: Path, path: Path) -> None:
     Raises:
         OSError: as the system says it.
     """
-    for left in reversed(range(_REPLACE_TRIES)):
+    for tries_left in reversed(range(_REPLACE_TRIES)):
         try:
             temporary.replace(path)
         except PermissionError:
-            if not left:
+            if not tries_left:
                 raise
             time.sleep(0.05)
         else:
@@ -336,7 +336,7 @@ def check_folder(folder: Path) -> None:
         OSError: it cannot be looked at.
     """
     if os.name == "posix" and {folder.stat().st_uid, folder.lstat().st_uid} != {os.geteuid()}:
-        raise _unsafe(folder, "it belongs to another user")
+        raise _unsafe_file(folder, "it belongs to another user")
 
 
 def file_error(id: str, message: str, error: OSError, *, advice: str | None = None) -> StoreError:
@@ -354,25 +354,25 @@ def disk_advice(error: OSError, advice: str | None = None) -> str | None:
     return _ADVICE.get(code) or (_STATE_ADVICE.get(code) if advice is None else advice)
 
 
-def _check_plain(path: Path, found: os.stat_result) -> None:
-    if not stat.S_ISREG(found.st_mode):
+def _check_regular_file(path: Path, status: os.stat_result) -> None:
+    if not stat.S_ISREG(status.st_mode):
         kinds = {stat.S_IFLNK: "a symbolic link", stat.S_IFDIR: "a folder", stat.S_IFIFO: "a FIFO"}
-        raise _unsafe(path, f"it is {kinds.get(stat.S_IFMT(found.st_mode), 'not a plain file')}")
-    if os.name == "posix" and found.st_uid != os.geteuid():
-        raise _unsafe(path, "it belongs to another user")
+        raise _unsafe_file(path, f"it is {kinds.get(stat.S_IFMT(status.st_mode), 'not a plain file')}")
+    if os.name == "posix" and status.st_uid != os.geteuid():
+        raise _unsafe_file(path, "it belongs to another user")
 
 
-def _unsafe(path: Path, why: str) -> StoreError:
+def _unsafe_file(path: Path, why: str) -> StoreError:
     return StoreError(
         "store-unsafe-file", f"refusing to use {path}", why=why, hint=f"look at who put it there, then move it away: {path}"
     )
 
 
 _MOUNTS: Final = Path("/proc/self/mountinfo")
-_KINDS: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "9p", "ceph", "glusterfs", "lustre"})
-_FUSE_KINDS: Final = frozenset({"fuse.sshfs", "fuse.rclone", "fuse.s3fs", "fuse.glusterfs"})
+_NETWORK_TYPES: Final = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "afs", "9p", "ceph", "glusterfs", "lustre"})
+_NETWORK_FUSE_TYPES: Final = frozenset({"fuse.sshfs", "fuse.rclone", "fuse.s3fs", "fuse.glusterfs"})
 _SEPARATOR: Final = " - "
-_MOUNT_POINT: Final = 4
+_MOUNT_POINT_FIELD: Final = 4
 
 
 def network_file_system(folder: Path, mounts: Path = _MOUNTS) -> str | None:
@@ -384,32 +384,38 @@ def network_file_system(folder: Path, mounts: Path = _MOUNTS) -> str | None:
         lines = mounts.read_text(encoding="utf-8", errors="surrogateescape").splitlines()
     except OSError:
         return None
-    real = os.path.realpath(folder)
-    found = {place: kind for line in lines if (entry := _entry(line)) for place, kind in [entry] if _holds(place, real)}
-    kind = found[max(found, key=len)] if found else ""
-    return kind if kind in _KINDS or kind in _FUSE_KINDS else None
+    real_path = os.path.realpath(folder)
+    mount_points = {
+        mount_point: fs_type
+        for line in lines
+        if (mount := _parse_mount(line))
+        for mount_point, fs_type in [mount]
+        if _contains(mount_point, real_path)
+    }
+    fs_type = mount_points[max(mount_points, key=len)] if mount_points else ""
+    return fs_type if fs_type in _NETWORK_TYPES or fs_type in _NETWORK_FUSE_TYPES else None
 
 
 def shared_folder_warning(folder: Path) -> str | None:
     """What to know where `folder` is a network one."""
-    kind = network_file_system(folder)
-    if kind is None:
+    fs_type = network_file_system(folder)
+    if fs_type is None:
         return None
     return (
-        f"{folder} lies on a network file system ({kind}): two machines that use it may refresh one sign-in at once, which ends "
-        "it. Set PORTICO_STATE_DIR to a folder of this machine."
+        f"{folder} lies on a network file system ({fs_type}): two machines that use it may refresh one sign-in at once, which "
+        "ends it. Set PORTICO_STATE_DIR to a folder of this machine."
     )
 
 
-def _entry(line: str) -> tuple[str, str] | None:
+def _parse_mount(line: str) -> tuple[str, str] | None:
     """Mount point and kind; spaces and the like are written as octal escapes there."""
     left, separator, right = line.partition(_SEPARATOR)
     fields = left.split(" ")
-    if not separator or len(fields) <= _MOUNT_POINT or not right:
+    if not separator or len(fields) <= _MOUNT_POINT_FIELD or not right:
         return None
-    place = fields[_MOUNT_POINT].encode("utf-8", "surrogateescape").decode("unicode_escape").encode("latin-1")
-    return os.fsdecode(place), right.split(" ")[0]
+    mount_point = fields[_MOUNT_POINT_FIELD].encode("utf-8", "surrogateescape").decode("unicode_escape").encode("latin-1")
+    return os.fsdecode(mount_point), right.split(" ")[0]
 
 
-def _holds(place: str, path: str) -> bool:
-    return path == place or path.startswith(place.rstrip("/") + "/")
+def _contains(mount_point: str, path: str) -> bool:
+    return path == mount_point or path.startswith(mount_point.rstrip("/") + "/")

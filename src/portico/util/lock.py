@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DEFAULT_TIMEOUT_S: Final = 10.0
-_FIRST_PAUSE_S: Final = 0.001
-_LONGEST_PAUSE_S: Final = 0.05
+_FIRST_DELAY_S: Final = 0.001
+_MAX_DELAY_S: Final = 0.05
 # Windows locks are mandatory: a byte far behind the text leaves the holder's process id readable to others.
 _LOCKED_BYTE: Final = 1 << 30
-_LOOK_FLAGS: Final = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
-_OPEN_FLAGS: Final = _LOOK_FLAGS | os.O_CREAT
+_EXISTING_FLAGS: Final = os.O_RDWR | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0)
+_OPEN_FLAGS: Final = _EXISTING_FLAGS | os.O_CREAT
 _FOREIGN_MODE: Final = 0o666  # less the umask, as the other program would make it
 
 if sys.platform == "win32":
@@ -41,7 +41,7 @@ if sys.platform == "win32":
             return False
         return True
 
-    _try_share = _try_lock  # there is no shared lock in msvcrt; two that look at the same instant may see each other
+    _try_lock_shared = _try_lock  # there is no shared lock in msvcrt; two that look at the same instant may see each other
 
     def _unlock(fd: int) -> None:
         os.lseek(fd, _LOCKED_BYTE, os.SEEK_SET)
@@ -56,7 +56,7 @@ else:
             return False
         return True
 
-    def _try_share(fd: int) -> bool:
+    def _try_lock_shared(fd: int) -> bool:
         return _try_lock(fd, fcntl.LOCK_SH)
 
     def _unlock(fd: int) -> None:
@@ -92,16 +92,16 @@ class FileLock:
         try:
             fd = self._open()
         except OSError as error:
-            raise self._failed(error) from error
+            raise self._lock_error(error) from error
         try:
             if not _try_lock(fd) or not self._is_current(fd):
                 os.close(fd)
                 return False
             if not self._foreign:
-                _sign(fd)
+                _write_pid(fd)
         except OSError as error:
             os.close(fd)
-            raise self._failed(error) from error
+            raise self._lock_error(error) from error
         self._fd = fd
         return True
 
@@ -117,13 +117,13 @@ class FileLock:
             StoreError: the lock file cannot be opened or locked at all.
         """
         deadline = time.monotonic() + timeout_s
-        pause = _FIRST_PAUSE_S
+        delay = _FIRST_DELAY_S
         while not self.try_acquire():
-            left = deadline - time.monotonic()
-            if left <= 0:
+            remaining = deadline - time.monotonic()
+            if remaining <= 0:
                 raise self.busy(timeout_s)
-            time.sleep(min(pause, left))
-            pause = min(pause * 2, _LONGEST_PAUSE_S)
+            time.sleep(min(delay, remaining))
+            delay = min(delay * 2, _MAX_DELAY_S)
 
     def release(self) -> None:
         """Let go. Releasing a lock that is not held does nothing."""
@@ -145,15 +145,15 @@ class FileLock:
             StoreError: the lock file cannot be opened or locked at all.
         """
         try:
-            fd = os.open(self.path, _LOOK_FLAGS)
+            fd = os.open(self.path, _EXISTING_FLAGS)
         except FileNotFoundError:
             return False
         except OSError as error:
-            raise self._failed(error) from error
+            raise self._lock_error(error) from error
         try:
-            return not _try_share(fd)
+            return not _try_lock_shared(fd)
         except OSError as error:
-            raise self._failed(error) from error
+            raise self._lock_error(error) from error
         finally:
             os.close(fd)
 
@@ -168,10 +168,10 @@ class FileLock:
     def busy(self, waited_s: float) -> LockBusy:
         """The error of a caller that has waited in vain."""
         pid = self.holder()
-        who = f"process {pid}" if pid is not None else "another process"
+        holder = f"process {pid}" if pid is not None else "another process"
         return LockBusy(
             "lock-busy",
-            f"{who} is using {self._what}",
+            f"{holder} is using {self._what}",
             why=f"waited {waited_s:g} s for {self.path}",
             hint="try again when it has finished" if pid is None else f"try again, or look at what process {pid} is doing",
         )
@@ -189,7 +189,7 @@ class FileLock:
         except FileNotFoundError:
             return False
 
-    def _failed(self, error: OSError) -> StoreError:
+    def _lock_error(self, error: OSError) -> StoreError:
         if self._foreign:
             advice = f"check that {self.path.parent} is a folder you own, on a file system that can lock files"
             hint = disk_advice(error, advice)
@@ -198,7 +198,7 @@ class FileLock:
         return StoreError("lock-failed", f"cannot lock {self._what}", why=f"{self.path}: {error.strerror}", hint=hint)
 
 
-def _sign(fd: int) -> None:
+def _write_pid(fd: int) -> None:
     """Leave this process's id for those who wait."""
     line = f"{os.getpid()}\n".encode()
     os.lseek(fd, 0, os.SEEK_SET)

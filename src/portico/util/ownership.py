@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from pathlib import Path
 
-_MOST_LINKS: Final = 40  # as Linux follows them
-_MOST_FILES: Final = 5_000
+_MAX_LINKS: Final = 40  # as Linux follows them
+_MAX_FILES: Final = 5_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,7 +54,7 @@ class Owners:
     def __init__(self, *also: int, modes_only: bool = False) -> None:
         self._trusted = {os.geteuid(), 0, *also} if os.name == "posix" else set()
         self._modes_only = modes_only
-        self._looked: dict[str, tuple[os.stat_result, Exposure | None]] = {}
+        self._checked: dict[str, tuple[os.stat_result, Exposure | None]] = {}
         self._groups: dict[int, set[int]] = {}
 
     def exposure(self, path: Path) -> Exposure | None:
@@ -62,7 +62,7 @@ class Owners:
         if os.name != "posix":
             return None
         try:
-            return self._on_the_way(str(path.absolute()))  # `..` stays: after a link it is not the folder that the text says
+            return self._check_path(str(path.absolute()))  # `..` stays: after a link it is not the folder that the text says
         except OSError:
             return None  # it is missing, or cannot be reached: the reader says so
 
@@ -70,105 +70,105 @@ class Owners:
         """As `exposure`, of the folder and of everything in it; nobody else may add a file to it either."""
         if os.name != "posix":
             return None
-        found = self.exposure(folder)
+        exposure = self.exposure(folder)
         try:
-            return found or self._in_tree(os.path.realpath(folder))
+            return exposure or self._check_tree(os.path.realpath(folder))
         except OSError as error:
-            return _unseen(folder, error)
+            return _unreadable(folder, error)
 
-    def exposure_beside(self, folder: Path, known: Path) -> Exposure | None:
-        """What lets a user change the content of `folder` who cannot change `known`; both lie in one folder."""
+    def exposure_beside(self, folder: Path, reference: Path) -> Exposure | None:
+        """What lets a user change the content of `folder` who cannot change `reference`; both lie in one folder."""
         if os.name != "posix":
             return None
         try:
-            state = known.stat()
-            among = Owners(state.st_uid)
-            if among._fault(str(known), state, may_be_sticky=False) is not None:
+            status = reference.stat()
+            checker = Owners(status.st_uid)
+            if checker._check_status(str(reference), status, may_be_sticky=False) is not None:
                 return None
-            return among._in_tree(os.path.realpath(folder))
+            return checker._check_tree(os.path.realpath(folder))
         except OSError as error:
-            return _unseen(folder, error)
+            return _unreadable(folder, error)
 
-    def _on_the_way(self, path: str) -> Exposure | None:
-        place, rest, links = "/", path.split("/")[::-1], 0
-        found = self._look("/")[1]
-        while rest and found is None:
-            part = rest.pop()
-            if part in {"", "."}:
+    def _check_path(self, path: str) -> Exposure | None:
+        current, remaining, links_followed = "/", path.split("/")[::-1], 0
+        exposure = self._check_component("/")[1]
+        while remaining and exposure is None:
+            component = remaining.pop()
+            if component in {"", "."}:
                 continue
-            if part == "..":
-                place = os.path.dirname(place)  # noqa: PTH120 - `place` has no link in it
+            if component == "..":
+                current = os.path.dirname(current)  # noqa: PTH120 - `current` has no link in it
                 continue
-            place = f"{place.rstrip('/')}/{part}"
-            state, found = self._look(place)
-            if stat.S_ISLNK(state.st_mode):
-                links += 1
-                if links > _MOST_LINKS:
+            current = f"{current.rstrip('/')}/{component}"
+            status, exposure = self._check_component(current)
+            if stat.S_ISLNK(status.st_mode):
+                links_followed += 1
+                if links_followed > _MAX_LINKS:
                     return None
-                target = os.readlink(place)  # noqa: PTH115 - a text is enough
-                place = "/" if target.startswith("/") else os.path.dirname(place)  # noqa: PTH120
-                rest += target.split("/")[::-1]
-        return found
+                target = os.readlink(current)  # noqa: PTH115 - a text is enough
+                current = "/" if target.startswith("/") else os.path.dirname(current)  # noqa: PTH120
+                remaining += target.split("/")[::-1]
+        return exposure
 
-    def _in_tree(self, folder: str) -> Exposure | None:
-        waiting, seen, count = [folder], set(), 0
-        while waiting:
-            current = waiting.pop()
+    def _check_tree(self, folder: str) -> Exposure | None:
+        pending, seen, count = [folder], set(), 0
+        while pending:
+            current = pending.pop()
             if current in seen:
                 continue
             seen.add(current)
-            found = self._fault(current, os.stat(current), may_be_sticky=False)  # noqa: PTH116
-            if found is not None:
-                return found
+            exposure = self._check_status(current, os.stat(current), may_be_sticky=False)  # noqa: PTH116
+            if exposure is not None:
+                return exposure
             with os.scandir(current) as entries:
                 for entry in entries:
                     count += 1
                     # Gone by now, as a .pyc's temporary file; or a link to nothing, as an editor's lock.
                     with contextlib.suppress(FileNotFoundError):
-                        found = self._of_entry(entry)
+                        exposure = self._check_entry(entry)
                     if entry.is_dir():
-                        waiting.append(os.path.realpath(entry.path))
-                    if found is not None:
-                        return found
-            if count > _MOST_FILES:
-                return Exposure(folder, f"it has more than {_MOST_FILES} files, too many to look at", f"ls {quote(folder)}")
+                        pending.append(os.path.realpath(entry.path))
+                    if exposure is not None:
+                        return exposure
+            if count > _MAX_FILES:
+                return Exposure(folder, f"it has more than {_MAX_FILES} files, too many to look at", f"ls {quote(folder)}")
         return None
 
-    def _of_entry(self, entry: os.DirEntry[str]) -> Exposure | None:
+    def _check_entry(self, entry: os.DirEntry[str]) -> Exposure | None:
         if entry.is_symlink():
-            return self._on_the_way(entry.path)
-        return self._fault(entry.path, entry.stat(follow_symlinks=False))
+            return self._check_path(entry.path)
+        return self._check_status(entry.path, entry.stat(follow_symlinks=False))
 
-    def _look(self, place: str) -> tuple[os.stat_result, Exposure | None]:
-        known = self._looked.get(place)
-        if known is None:
-            state = os.lstat(place)
-            known = self._looked[place] = state, self._fault(place, state)
-        return known
+    def _check_component(self, path: str) -> tuple[os.stat_result, Exposure | None]:
+        checked = self._checked.get(path)
+        if checked is None:
+            status = os.lstat(path)
+            checked = self._checked[path] = status, self._check_status(path, status)
+        return checked
 
-    def _fault(self, place: str, state: os.stat_result, *, may_be_sticky: bool = True) -> Exposure | None:
-        if state.st_uid not in self._trusted and not self._modes_only:
+    def _check_status(self, path: str, status: os.stat_result, *, may_be_sticky: bool = True) -> Exposure | None:
+        if status.st_uid not in self._trusted and not self._modes_only:
             hint = "move what is yours to a folder of your own"
-            if not stat.S_ISDIR(state.st_mode):  # a folder of hers holds files of hers, and may be her home
-                hint = f"move it to a folder of your own, or take it over: {_take_over(place)}"
-            return Exposure(place, f"it belongs to {_name(state.st_uid)}", hint)
-        mode = stat.S_IMODE(state.st_mode)
-        is_sticky = stat.S_ISDIR(state.st_mode) and bool(mode & stat.S_ISVTX) and may_be_sticky
+            if not stat.S_ISDIR(status.st_mode):  # a folder of hers holds files of hers, and may be her home
+                hint = f"move it to a folder of your own, or take it over: {_chown_command(path)}"
+            return Exposure(path, f"it belongs to {_user_name(status.st_uid)}", hint)
+        mode = stat.S_IMODE(status.st_mode)
+        is_sticky = stat.S_ISDIR(status.st_mode) and bool(mode & stat.S_ISVTX) and may_be_sticky
         # A device, as /dev/null, holds nothing that could be changed, and the whole system needs its mode.
-        if stat.S_ISLNK(state.st_mode) or stat.S_ISCHR(state.st_mode) or is_sticky or not mode & 0o022:
+        if stat.S_ISLNK(status.st_mode) or stat.S_ISCHR(status.st_mode) or is_sticky or not mode & 0o022:
             return None
-        if mode & 0o002 or not self._is_private(state) or _has_access_list(place):
-            return Exposure(place, f"its mode is {mode:04o}", f"chmod go-w {quote(place)}", is_by_mode=True)
+        if mode & 0o002 or not self._has_private_group(status) or _has_access_list(path):
+            return Exposure(path, f"its mode is {mode:04o}", f"chmod go-w {quote(path)}", is_by_mode=True)
         return None
 
-    def _is_private(self, state: os.stat_result) -> bool:
+    def _has_private_group(self, status: os.stat_result) -> bool:
         """Whether nobody but the owner, this user and root is in the group."""
-        if state.st_gid not in self._groups:
-            self._groups[state.st_gid] = _members(state.st_gid)
-        return self._groups[state.st_gid] <= self._trusted | {state.st_uid}
+        if status.st_gid not in self._groups:
+            self._groups[status.st_gid] = _members(status.st_gid)
+        return self._groups[status.st_gid] <= self._trusted | {status.st_uid}
 
 
-def _unseen(folder: Path, error: OSError) -> Exposure:
+def _unreadable(folder: Path, error: OSError) -> Exposure:
     return Exposure(str(folder), f"it cannot be looked at ({error.strerror})", f"ls -lR {quote(str(folder))}")
 
 
@@ -186,13 +186,13 @@ def _members(group: int) -> set[int]:
     except KeyError:
         return {-1}
     members = {user.pw_uid for user in pwd.getpwall() if user.pw_gid == group}
-    members |= {_user(name) for name in entry.gr_mem}
+    members |= {_user_id(name) for name in entry.gr_mem}
     if group not in {each.gr_gid for each in grp.getgrall()}:
-        members.add(_user(entry.gr_name))
+        members.add(_user_id(entry.gr_name))
     return members
 
 
-def _user(name: str) -> int:
+def _user_id(name: str) -> int:
     import pwd
 
     try:
@@ -201,18 +201,18 @@ def _user(name: str) -> int:
         return -1
 
 
-def _has_access_list(place: str) -> bool:
+def _has_access_list(path: str) -> bool:
     """Whether more users than owner and group are named (acl(5)); the group's bits then are the most that any of them has."""
     if sys.platform != "linux":
         return False
     try:
-        return bool(os.getxattr(place, "system.posix_acl_access", follow_symlinks=False))
+        return bool(os.getxattr(path, "system.posix_acl_access", follow_symlinks=False))
     except OSError:
         return False
 
 
-def _take_over(place: str) -> str:
-    """The command that makes `place` this user's; only root may give a file to another user."""
+def _chown_command(path: str) -> str:
+    """The command that makes `path` this user's; only root may give a file to another user."""
     import pwd
 
     user, sudo = os.geteuid(), "" if os.geteuid() == 0 else "sudo "
@@ -220,10 +220,10 @@ def _take_over(place: str) -> str:
         name = pwd.getpwuid(user).pw_name
     except KeyError:
         name = str(user)
-    return f"{sudo}chown -h {quote(name)} {quote(place)}"
+    return f"{sudo}chown -h {quote(name)} {quote(path)}"
 
 
-def _name(user: int) -> str:
+def _user_name(user: int) -> str:
     import pwd
 
     try:

@@ -24,11 +24,11 @@ NUMBERS: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "
 # What a shell reports for a program that a signal has ended.
 BY_SIGNAL: Final = 128
 # A closing terminal sends several signals, and then the clearing away should not be interrupted.
-_ONE_END_S: Final = 2.0
+_REPEAT_S: Final = 2.0
 # How long a program with the library stands still before it goes on until its work is finished.
-_STAND_STILL_S: Final = 5.0
+_MAX_BLOCK_S: Final = 5.0
 # How long work that must be finished may take at most, in seconds.
-_LONGEST_S: Final = 60.0
+_MAX_WAIT_S: Final = 60.0
 
 
 class EndedBySignal(KeyboardInterrupt):
@@ -43,24 +43,25 @@ class EndedBySignal(KeyboardInterrupt):
         return signal.Signals(self.number).name
 
 
-class _Ending:
+class _SignalState:
     """The process's one set of signals, which meet the main thread alone.
 
-    `cancel` ends what `run` is running there, None where nothing is. `first` is the signal that came first, and `at` when.
-    `unfinished` is what must be finished, and `changed` tells of that. `finishers` are the library's; `last` is how far they are.
+    `cancel` ends what `run` is running there, None where nothing is. `first` is the first signal, received at `received_at`.
+    `unfinished` is what must be finished, and `changed` is notified of changes to it. `finishers` are the library's, and
+    `finishing` says how far they are.
     """
 
     def __init__(self, finishers: list[Callable[[], None]]) -> None:
         self.cancel: Callable[[], None] | None = None
         self.first: int | None = None
-        self.at = 0.0
+        self.received_at = 0.0
         self.unfinished: set[object] = set()
         self.changed = threading.Condition()
         self.finishers = finishers
-        self.last: Literal["not asked", "at work", "done"] = "not asked"
+        self.finishing: Literal["idle", "running", "done"] = "idle"
 
 
-_ending = _Ending([])
+_state = _SignalState([])
 
 
 def _on_main_thread() -> bool:
@@ -77,30 +78,30 @@ def handled() -> Iterator[None]:
     Work of `run` is cancelled instead, once, however many come. At the end of the block what must be finished is waited for; a
     second Ctrl-C ends that.
     """
-    before: dict[int, Any] = {}
+    previous: dict[int, Any] = {}
     if _on_main_thread():
-        _ending.first = None
+        _state.first = None
         for number in NUMBERS:
             if signal.getsignal(number) is signal.SIG_DFL:
-                before[number] = signal.signal(number, _end)
+                previous[number] = signal.signal(number, _handle_signal)
     try:
         yield
     finally:
         try:
             wait_for_unfinished()
         finally:
-            for number, handler in before.items():
+            for number, handler in previous.items():
                 signal.signal(number, handler)
 
 
-def _end(number: int, _frame: object) -> None:
-    again = _ending.first is not None
-    if again and (_ending.cancel is not None or time.monotonic() - _ending.at < _ONE_END_S):
+def _handle_signal(number: int, _frame: object) -> None:
+    is_repeat = _state.first is not None
+    if is_repeat and (_state.cancel is not None or time.monotonic() - _state.received_at < _REPEAT_S):
         return
-    _ending.first, _ending.at = number, time.monotonic()
-    if _ending.cancel is None:
+    _state.first, _state.received_at = number, time.monotonic()
+    if _state.cancel is None:
         raise EndedBySignal(number)
-    _ending.cancel()
+    _state.cancel()
 
 
 def run(work: Coroutine[Any, Any, T]) -> T:
@@ -112,16 +113,16 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     """
     import asyncio
 
-    before = _ending.first
+    first_before = _state.first
     try:
         result = asyncio.run(_cancellable(work))
     except asyncio.CancelledError:
-        if _ending.first is before or not _on_main_thread():
+        if _state.first is first_before or not _on_main_thread():
             raise
     else:
-        if _ending.first is before or not _on_main_thread():
+        if _state.first is first_before or not _on_main_thread():
             return result
-    raise EndedBySignal(_ending.first or 0) from None
+    raise EndedBySignal(_state.first or 0) from None
 
 
 async def _cancellable(work: Coroutine[Any, Any, T]) -> T:
@@ -130,11 +131,11 @@ async def _cancellable(work: Coroutine[Any, Any, T]) -> T:
     task = asyncio.current_task()
     if task is None or not _on_main_thread():
         return await work
-    before, _ending.cancel = _ending.cancel, partial(_cancel, asyncio.get_running_loop(), task)
+    previous, _state.cancel = _state.cancel, partial(_cancel, asyncio.get_running_loop(), task)
     try:
         return await work
     finally:
-        _ending.cancel = before
+        _state.cancel = previous
 
 
 def _cancel(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
@@ -143,37 +144,37 @@ def _cancel(loop: asyncio.AbstractEventLoop, task: asyncio.Task[Any]) -> None:
 
 def must_finish(work: object) -> None:
     """The process is not to end before `work`, on whatever thread, is `finished`."""
-    with _ending.changed:
-        _ending.unfinished.add(work)
+    with _state.changed:
+        _state.unfinished.add(work)
 
 
-def wait_for_unfinished(longest_s: float = _LONGEST_S) -> None:
-    """Return once all that must be finished is, or after `longest_s` seconds."""
-    with _ending.changed:
-        _ending.changed.wait_for(lambda: not _ending.unfinished, longest_s)
+def wait_for_unfinished(timeout_s: float = _MAX_WAIT_S) -> None:
+    """Return once all that must be finished is, or after `timeout_s` seconds."""
+    with _state.changed:
+        _state.changed.wait_for(lambda: not _state.unfinished, timeout_s)
 
 
 def unfinished() -> bool:
     """Whether something must be finished before the process ends."""
-    with _ending.changed:
-        return bool(_ending.unfinished)
+    with _state.changed:
+        return bool(_state.unfinished)
 
 
 def finished(work: object) -> None:
     """`work` has ended; nothing happens where `must_finish` was never told of it."""
-    with _ending.changed:
-        _ending.unfinished.discard(work)
-        _ending.changed.notify_all()
+    with _state.changed:
+        _state.unfinished.discard(work)
+        _state.changed.notify_all()
 
 
 @contextlib.contextmanager
 def blocked() -> Iterator[None]:
     """No signal that ends a command, Ctrl-C among them, interrupts the block: clearing away takes a moment."""
-    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, *NUMBERS)}
+    previous = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, *NUMBERS)}
     try:
         yield
     finally:
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, handler)
 
 
@@ -185,49 +186,49 @@ def finish_first(finish: Callable[[], None]) -> None:
 
     Only the main thread can arrange that: `arrange` is called there, sooner or later.
     """
-    _ending.finishers.append(finish)
+    _state.finishers.append(finish)
     arrange()
 
 
 def arrange() -> None:
     """In the main thread, take the signals that nobody handles; elsewhere nothing happens, since Python does not allow it."""
-    if _ending.finishers and _on_main_thread():
+    if _state.finishers and _on_main_thread():
         with contextlib.suppress(ValueError):  # a sub-interpreter: its main thread is not the process's
             for number in NUMBERS:
                 if signal.getsignal(number) is signal.SIG_DFL:
-                    signal.signal(number, _end_after_the_last)
+                    signal.signal(number, _finish_and_end)
 
 
-def _end_after_the_last(number: int, _frame: object) -> None:
+def _finish_and_end(number: int, _frame: object) -> None:
     """The program stands still meanwhile, but not for long: what was interrupted here may hold a lock that the work needs."""
-    if _ending.last == "not asked":
-        _ending.last = "at work"
-        at_work = threading.Thread(target=_finish_all, args=(number,), name="portico-last", daemon=True)
+    if _state.finishing == "idle":
+        _state.finishing = "running"
+        thread = threading.Thread(target=_run_finishers, args=(number,), name="portico-last", daemon=True)
         try:
-            at_work.start()
+            thread.start()
         except RuntimeError:  # Python 3.12 begins no thread once the main program has ended, and nobody holds a lock then
-            _finish_all(number)
+            _run_finishers(number)
         else:
-            at_work.join(_STAND_STILL_S)
-    if _ending.last == "done":
+            thread.join(_MAX_BLOCK_S)
+    if _state.finishing == "done":
         signal.signal(number, signal.SIG_DFL)
         signal.raise_signal(number)
 
 
-def _finish_all(number: int) -> None:
-    for finish in tuple(_ending.finishers):
+def _run_finishers(number: int) -> None:
+    for finish in tuple(_state.finishers):
         with contextlib.suppress(Exception):
             finish()
     wait_for_unfinished()
-    _ending.last = "done"
+    _state.finishing = "done"
     os.kill(os.getpid(), number)
 
 
-def _begin_anew_in_child() -> None:
+def _reset_in_child() -> None:
     """What the parent has under way is not the child's to finish, and its locks may never be let go there."""
-    global _ending  # noqa: PLW0603 - a process has one
-    _ending = _Ending(_ending.finishers)
+    global _state  # noqa: PLW0603 - a process has one
+    _state = _SignalState(_state.finishers)
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_anew_in_child)
+    os.register_at_fork(after_in_child=_reset_in_child)

@@ -29,9 +29,9 @@ async def first_of(*work: Coroutine[Any, Any, Any]) -> int:
         done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
         await cancel_and_wait(*(task for task in tasks if not task.done()))
-    winner = min(tasks.index(task) for task in done)
-    tasks[winner].result()
-    return winner
+    first = min(tasks.index(task) for task in done)
+    tasks[first].result()
+    return first
 
 
 @asynccontextmanager
@@ -50,7 +50,7 @@ async def helpers() -> AsyncIterator[Callable[[Coroutine[Any, Any, None]], None]
             task.result()
 
 
-_STEP_S: Final = 5.0
+_POLL_S: Final = 5.0
 
 
 class Deadline:
@@ -62,18 +62,18 @@ class Deadline:
 
     def __init__(self, clock: Clock, seconds: float) -> None:
         self._clock = clock
-        self._goes_on_in_sleep = bool(clock.boot())
+        self._counts_suspend = bool(clock.boot())
         self._wall_ms = clock.wall_ms() + seconds * 1000
         self._monotonic = clock.monotonic() + seconds
 
     def remaining(self) -> float:
         """Seconds left, not below zero."""
-        left = self._monotonic - self._clock.monotonic()
-        if not self._goes_on_in_sleep:
-            left = min(left, (self._wall_ms - self._clock.wall_ms()) / 1000)
-        return max(0.0, left)
+        remaining_s = self._monotonic - self._clock.monotonic()
+        if not self._counts_suspend:
+            remaining_s = min(remaining_s, (self._wall_ms - self._clock.wall_ms()) / 1000)
+        return max(0.0, remaining_s)
 
     async def passed(self) -> None:
         """Return when it has passed; looked at often enough that sleep and clock changes are noticed."""
-        while (left := self.remaining()) > 0:
-            await self._clock.sleep(min(left, _STEP_S))
+        while (remaining_s := self.remaining()) > 0:
+            await self._clock.sleep(min(remaining_s, _POLL_S))

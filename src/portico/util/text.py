@@ -12,6 +12,6 @@ def plain_text(value: JsonValue, limit: int = 500) -> str | None:
     """`value` as text that a terminal can show: no control, format or bidirectional characters, at most `limit` long."""
     if not isinstance(value, str):
         return None
-    shown = "".join(character if character.isprintable() else " " for character in value[: limit * 4])
-    shown = " ".join(shown.split())
-    return (shown if len(shown) <= limit else shown[: limit - 1] + "…") or None
+    text = "".join(character if character.isprintable() else " " for character in value[: limit * 4])
+    text = " ".join(text.split())
+    return (text if len(text) <= limit else text[: limit - 1] + "…") or None

@@ -47,14 +47,14 @@ def start_off_loop(call: Callable[[], T]) -> asyncio.Future[T]:
         try:
             result = call()
         except BaseException as error:  # noqa: BLE001 - re-raised where the future is awaited, whatever it is
-            return partial(tell, partial(future.set_exception, _held(error)))
-        return partial(tell, partial(future.set_result, result))
+            return partial(deliver, partial(future.set_exception, _settable(error)))
+        return partial(deliver, partial(future.set_result, result))
 
-    def tell(settle: Callable[[], None]) -> None:
+    def deliver(resolve: Callable[[], None]) -> None:
         with contextlib.suppress(RuntimeError):  # the loop was closed: nobody is left to be told
-            loop.call_soon_threadsafe(lambda: None if future.done() else settle())
+            loop.call_soon_threadsafe(lambda: None if future.done() else resolve())
 
-    _on_a_thread(run)
+    _run_on_thread(run)
     return future
 
 
@@ -68,7 +68,7 @@ def idle_threads() -> frozenset[threading.Thread]:
     return frozenset(worker.thread for worker in [*_idle])
 
 
-def _held(error: BaseException) -> BaseException:
+def _settable(error: BaseException) -> BaseException:
     """`error`, or one that takes its place: a future refuses a `StopIteration`, and a `SystemExit` would end the event loop.
 
     A plugin raises the one by `next()` of something empty, and the other by `sys.exit()`, which on a thread ends nothing.
@@ -95,10 +95,10 @@ class _Worker:
                 except ValueError:
                     continue  # it was taken just now: its call is on the way
                 return
-            tell = call()
+            deliver = call()
             _idle.append(self)  # before the outcome is out, so that the next call finds this thread
-            tell()
-            del call, tell  # what they hold must not live until the next one
+            deliver()
+            del call, deliver  # what they hold must not live until the next one
 
 
 # The one that was used last is used first, so that all but a few have nothing to do, and end. Each change is one step of a list,
@@ -108,7 +108,7 @@ if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_idle.clear)  # a child has none of the threads
 
 
-def _on_a_thread(call: Callable[[], Callable[[], None]]) -> None:
+def _run_on_thread(call: Callable[[], Callable[[], None]]) -> None:
     try:
         worker = _idle.pop()
     except IndexError:
@@ -142,41 +142,41 @@ class Person:
         self.limit_s = limit_s
         self._on_wait = on_wait
         self._now = now
-        self._left_s = limit_s
-        self._opened: float | None = None
-        self._closed: float | None = None
+        self._remaining_s = limit_s
+        self._opened_at: float | None = None
+        self._closed_at: float | None = None
         self._meanwhile: Callable[[], AbstractContextManager[None]] = nullcontext
         self.is_undisturbed = False
 
     def begin(self, *, ask: bool = True, meanwhile: Callable[[], AbstractContextManager[None]] = nullcontext) -> None:
         """A new call: nothing was asked for it so far. `ask` False: nothing may be. `meanwhile` is entered for a window."""
-        self._left_s, self._opened, self._closed = self.limit_s, None, None
+        self._remaining_s, self._opened_at, self._closed_at = self.limit_s, None, None
         self.is_undisturbed, self._meanwhile = not ask, meanwhile
 
     @contextmanager
     def undisturbed(self) -> Iterator[None]:
         """While nothing is worth a window."""
-        before, self.is_undisturbed = self.is_undisturbed, True
+        previous, self.is_undisturbed = self.is_undisturbed, True
         try:
             yield
         finally:
-            self.is_undisturbed = before
+            self.is_undisturbed = previous
 
     @contextmanager
     def asked(self) -> Iterator[Person]:
         """While a window is open."""
-        self._opened = self._now()
+        self._opened_at = self._now()
         try:
             with self._meanwhile():
                 yield self
         finally:
-            self._left_s = self.left_s()
-            self._closed, self._opened = self._now(), None
+            self._remaining_s = self.left_s()
+            self._closed_at, self._opened_at = self._now(), None
 
     def left_s(self) -> float:
         """Seconds that the window that is open may still stay so."""
-        opened = self._opened
-        return self._left_s if opened is None else max(0.0, self._left_s - (self._now() - opened))
+        opened_at = self._opened_at
+        return self._remaining_s if opened_at is None else max(0.0, self._remaining_s - (self._now() - opened_at))
 
     def tell(self, text: str) -> None:
         """Tell the user that a window waits."""
@@ -185,11 +185,11 @@ class Person:
 
     def more_s(self, seconds: float) -> float:
         """For how much longer to wait for a call that may take `seconds` beside what its windows take; 0.0 when it is late."""
-        opened, closed = self._opened, self._closed
-        if opened is not None:
+        opened_at, closed_at = self._opened_at, self._closed_at
+        if opened_at is not None:
             # In slices, since the call goes on when the window closes. At the limit whoever opened it gives up by itself.
-            return min(seconds, max(0.0, opened + self._left_s + seconds - self._now()))
-        return 0.0 if closed is None else max(0.0, closed + seconds - self._now())
+            return min(seconds, max(0.0, opened_at + self._remaining_s + seconds - self._now()))
+        return 0.0 if closed_at is None else max(0.0, closed_at + seconds - self._now())
 
 
 class DeadlinePassed(Exception):
