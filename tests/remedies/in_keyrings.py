@@ -352,14 +352,14 @@ def a_secret_service_that_the_bus_cannot_start(desk):
 @scenario("{prog} onboard")
 def an_account_that_is_signed_out_at_this_very_moment(desk):
     session = desk.signed_in()
-    signed_in = Vault._signed_in
+    signed_in = Vault._require_profile
 
     def signed_out(self: Vault, id: str):
         ProfileIndex(session.paths).remove(id)
         return signed_in(self, id)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(Vault, "_signed_in", signed_out)
+        patch.setattr(Vault, "_require_profile", signed_out)
         error = desk.refused("auth", "token")
     desk.follow(error["hint"], *SIGN_IN[1:], *session.store)
     desk.ok("auth", "token")

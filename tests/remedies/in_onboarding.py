@@ -93,7 +93,7 @@ def a_store_that_fails_when_the_tokens_have_come(desk):
     commit = Vault.commit
 
     def away(vault, *args, **how):
-        if vault._chosen != "file":
+        if vault._chosen_store != "file":
             raise StoreError("keyring-failed", "The keyring went away.")
         return commit(vault, *args, **how)
 

@@ -348,7 +348,7 @@ def test_others_have_their_turn_to_write_while_a_person_is_asked(keepassxc, tmp_
 def test_a_child_process_has_a_connection_and_turns_of_its_own(keepassxc):
     store, value = a_store(), Secret(canary("at"))
     store.set(USER, value)
-    store._turn.acquire()  # by another thread, which is not in the child
+    store._call_lock.acquire()  # by another thread, which is not in the child
     name = store._service._bus.unique_name
     child = os.fork()
     if not child:
@@ -358,7 +358,7 @@ def test_a_child_process_has_a_connection_and_turns_of_its_own(keepassxc):
         finally:
             os._exit(4)
     _, status = os.waitpid(child, 0)
-    store._turn.release()
+    store._call_lock.release()
     assert (os.waitstatus_to_exitcode(status), store.get(USER), store._service._bus.unique_name) == (0, value, name)
     assert keepassxc.windows() == []
 

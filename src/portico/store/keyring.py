@@ -45,7 +45,7 @@ OF_THE_SYSTEM: Final = {"darwin": (MACOS,), "win32": (WINDOWS,)}.get(sys.platfor
 
 # Windows: CRED_MAX_CREDENTIAL_BLOB_SIZE is 2,560 bytes, python keyring #355 and #540.
 _LIMITS: Final = {WINDOWS: 1280}
-_REFUSED: Final = {
+_UNSAFE_BACKENDS: Final = {
     "keyring.backends.null": "it forgets what it is given",
     "keyring.backends.fail": "it only fails",
     "keyring.backends.chainer": "it deletes from one of its keyrings only",
@@ -55,8 +55,8 @@ _REFUSED: Final = {
 
 
 _SECRET_SERVICE_PRIORITY: Final = 5.0  # that of keyring 25
-_IMPORTING: Final = threading.RLock()
-_NOBODY_ANSWERS: Final = {
+_IMPORT_LOCK: Final = threading.RLock()
+_WHY_NONE: Final = {
     "darwin": "the macOS keychain cannot be used",
     "win32": "the Windows credential manager cannot be used",
 }.get(sys.platform, "no Secret Service (gnome-keyring, KeePassXC) and no KWallet answers in this session")
@@ -66,7 +66,7 @@ class NoKeyring(StoreError):
     """No keyring works here. `reasons` tells for each kind what it lacks."""
 
     def __init__(self, reasons: Sequence[str]) -> None:
-        super().__init__("no-keyring", "no keyring can be used here", why=_NOBODY_ANSWERS, hint=FILE_HINT)
+        super().__init__("no-keyring", "no keyring can be used here", why=_WHY_NONE, hint=FILE_HINT)
         self.reasons = tuple(reasons)
 
 
@@ -86,7 +86,7 @@ def imported(module: str) -> ModuleType:
 
     Its modules import each other, and two threads that begin at different ends are told of a deadlock (`_DeadlockError`).
     """
-    with _IMPORTING:
+    with _IMPORT_LOCK:
         return importlib.import_module(module)
 
 
@@ -100,14 +100,14 @@ def load_backend(name: str) -> KeyringBackend:
     try:
         kind = getattr(imported(module_name), attribute)
     except Exception as error:  # noqa: BLE001 - whatever a foreign module raises
-        raise _unusable(name, error) from None
-    reason = _refusal(kind)
+        raise _unusable_error(name, error) from None
+    reason = _why_refused(kind)
     if reason is not None and class_name(kind) != _CHAINER:
-        raise _refused(name, reason)
+        raise _refused_error(name, reason)
     try:
         return cast("KeyringBackend", kind())
     except Exception as error:  # noqa: BLE001 - whatever a foreign class raises
-        raise _unusable(name, error) from None
+        raise _unusable_error(name, error) from None
 
 
 def choose_backend(env: Mapping[str, str]) -> KeyringBackend:
@@ -118,23 +118,23 @@ def choose_backend(env: Mapping[str, str]) -> KeyringBackend:
     Raises:
         StoreError: there is none, or the one named cannot or must not be used.
     """
-    named = _named(env)
-    if named is None:
-        return _best_of_the_system()
-    backend = load_backend(named)
+    name = _configured_name(env)
+    if name is None:
+        return _best_system_backend()
+    backend = load_backend(name)
     if class_name(backend) == _CHAINER:
         return _first_member(backend)
     try:
         _priority(backend)
     except Exception as error:  # noqa: BLE001 - whatever a foreign class raises
-        raise _unusable(named, error) from None
+        raise _unusable_error(name, error) from None
     return backend
 
 
 _CHAINER: Final = "keyring.backends.chainer.ChainerBackend"
 
 
-def _named(env: Mapping[str, str]) -> str | None:
+def _configured_name(env: Mapping[str, str]) -> str | None:
     name = env.get(BACKEND_ENV)
     if name is not None:
         if not name.strip():
@@ -142,14 +142,14 @@ def _named(env: Mapping[str, str]) -> str | None:
         return name.strip()
     core = imported("keyring.core")
     try:
-        with _IMPORTING:  # the configured class is imported, if there is one
-            configured = core.load_config()
+        with _IMPORT_LOCK:  # the configured class is imported, if there is one
+            config_class = core.load_config()
     except Exception as error:  # noqa: BLE001 - whatever the configured class raises
-        raise _unusable("the backend named in keyringrc.cfg", error) from None
-    return None if configured is None else class_name(configured)
+        raise _unusable_error("the backend named in keyringrc.cfg", error) from None
+    return None if config_class is None else class_name(config_class)
 
 
-def _best_of_the_system() -> KeyringBackend:
+def _best_system_backend() -> KeyringBackend:
     viable: list[tuple[float, KeyringBackend]] = []
     reasons = []
     for name in OF_THE_SYSTEM:
@@ -162,7 +162,7 @@ def _best_of_the_system() -> KeyringBackend:
             reasons.append(f"{name}: {error}")
     if not viable:
         raise NoKeyring(reasons)
-    return max(viable, key=lambda entry: entry[0])[1]
+    return max(viable, key=lambda candidate: candidate[0])[1]
 
 
 def _priority(backend: KeyringBackend) -> float:
@@ -184,28 +184,28 @@ def _priority(backend: KeyringBackend) -> float:
 def _first_member(chainer: KeyringBackend) -> KeyringBackend:
     members = cast("list[KeyringBackend]", getattr(chainer, "backends", []))
     for member in members:
-        if _refusal(type(member)) is None:
+        if _why_refused(type(member)) is None:
             return member
-    raise _refused(_CHAINER, "none of its keyrings may be used")
+    raise _refused_error(_CHAINER, "none of its keyrings may be used")
 
 
-def _refusal(kind: object) -> str | None:
+def _why_refused(kind: object) -> str | None:
     if not isinstance(kind, type):
         return "it is not a class"
     for parent in kind.__mro__:
         if "plaintext" in parent.__name__.lower():
             return "it keeps secrets in plain text"
-        for module, reason in _REFUSED.items():
+        for module, reason in _UNSAFE_BACKENDS.items():
             if parent.__module__ == module or parent.__module__.startswith(f"{module}."):
                 return reason
     return None
 
 
-def _refused(name: str, reason: str) -> StoreError:
+def _refused_error(name: str, reason: str) -> StoreError:
     return StoreError("keyring-refused", f"the keyring {name} is not used for tokens", why=reason, hint=FILE_HINT)
 
 
-def _unusable(name: str, error: Exception) -> StoreError:
+def _unusable_error(name: str, error: Exception) -> StoreError:
     return StoreError(
         "keyring-unusable",
         f"the keyring {name} cannot be used",
@@ -221,9 +221,9 @@ _ABSENT: Final = frozenset({"NoKeyringError", "SecretServiceNotAvailableExceptio
 _MACOS_NO_PROMPT: Final = "-25308"  # errSecInteractionNotAllowed: an SSH session; keyring calls it "Unknown Error"
 _SERVICE_LOCKED: Final = "org.freedesktop.Secret.Error.IsLocked"
 _COPIES: Final = 8
-_UNLOCK: Final = "unlock the keyring (log in to the desktop, or answer its prompt) and run the command again"
-_UNLOCK_MACOS: Final = "unlock it (over SSH: security unlock-keychain) and run the command again"
-_AGAIN: Final = f"run the command again; if it stays so, do without: {FILE_HINT}"
+_UNLOCK_HINT: Final = "unlock the keyring (log in to the desktop, or answer its prompt) and run the command again"
+_UNLOCK_HINT_MACOS: Final = "unlock it (over SSH: security unlock-keychain) and run the command again"
+_RETRY_HINT: Final = f"run the command again; if it stays so, do without: {FILE_HINT}"
 
 _ALL: Final[weakref.WeakSet[KeyringStore]] = weakref.WeakSet()
 
@@ -251,7 +251,7 @@ class KeyringStore:
         lock: Path | None = None,
         asks: bool = True,
     ) -> None:
-        self._wanted = backend
+        self._backend_name = backend
         self._env = os.environ if env is None else env
         self._deadlines = deadlines or Deadlines()
         self._on_wait = on_wait
@@ -265,8 +265,8 @@ class KeyringStore:
 
     def begin_anew(self) -> None:
         """In a child process: no thread of the parent gives its turn back here, and the parent's connection is the parent's."""
-        self._loading = threading.Lock()
-        self._turn = threading.Lock()  # two prompts at once have been seen to deadlock (poetry#8623)
+        self._load_lock = threading.Lock()
+        self._call_lock = threading.Lock()  # two prompts at once have been seen to deadlock (poetry#8623)
         self._unfinished: list[threading.Thread] = []
         if self._service is not None:
             self._service.close()  # of the parent's socket nothing is shut down by that
@@ -287,24 +287,24 @@ class KeyringStore:
 
     def is_of(self, backend: str | None) -> bool:
         """Whether it is the keyring of that class; None is the best, and the class that it was found to be."""
-        return backend == self._wanted or (self._loaded is not None and backend == class_name(self._loaded))
+        return backend == self._backend_name or (self._loaded is not None and backend == class_name(self._loaded))
 
     def shared(self, opened: list[KeyringStore]) -> KeyringStore:
         """The one of `opened` that is the same keyring, else this one, which is one of them from now on."""
         with KeyringStore.sharing:
-            found = self._among(opened)
-            if found is None and opened:
+            same = self._find_same(opened)
+            if same is None and opened:
                 for each in (self, *opened):  # which class the best keyring is of, is known only when it is loaded
                     with contextlib.suppress(StoreError):
                         each.backend  # noqa: B018 - it loads
-                found = self._among(opened)
-            if found is None:
+                same = self._find_same(opened)
+            if same is None:
                 opened.append(self)
-            return found or self
+            return same or self
 
-    def _among(self, opened: list[KeyringStore]) -> KeyringStore | None:
-        known = {self._wanted, self._wanted_name()}
-        return next((each for each in opened if any(each.is_of(name) for name in known)), None)
+    def _find_same(self, opened: list[KeyringStore]) -> KeyringStore | None:
+        names = {self._backend_name, self._class_name()}
+        return next((each for each in opened if any(each.is_of(name) for name in names)), None)
 
     @property
     def unsettled(self) -> bool:
@@ -348,7 +348,7 @@ class KeyringStore:
             StoreError: the keyring failed or is locked, the record stays, or may be where it cannot be seen.
         """
         backend, service = self._backend(), self._service
-        failed: type[Exception] = imported("keyring.errors").PasswordDeleteError
+        delete_error: type[Exception] = imported("keyring.errors").PasswordDeleteError
 
         def remove() -> bool:
             if service is not None:
@@ -356,20 +356,20 @@ class KeyringStore:
             if keep is not None:
                 return True  # the other keyrings have one record by a name
             for _ in range(_COPIES):
-                with contextlib.suppress(failed):  # also what "there is none" is called
+                with contextlib.suppress(delete_error):  # also what "there is none" is called
                     backend.delete_password(SERVICE, user)
                 if backend.get_password(SERVICE, user) is None:
                     return True
             return False
 
         if not self._call("delete", remove, ask=ask):
-            raise StoreError("keyring-failed", f"{self.backend} still has a record that was deleted", hint=_AGAIN)
+            raise StoreError("keyring-failed", f"{self.backend} still has a record that was deleted", hint=_RETRY_HINT)
 
     def _backend(self) -> KeyringBackend:
-        with self._loading:
+        with self._load_lock:
             if self._loaded is None:
-                name = self._wanted
-                loaded = load_backend(name) if name is not None else self._call("read", lambda: choose_backend(self._env))
+                wanted = self._backend_name
+                loaded = load_backend(wanted) if wanted is not None else self._call("read", lambda: choose_backend(self._env))
                 if class_name(loaded) == FREEDESKTOP:
                     from portico.store.secret_service import SecretService
 
@@ -377,108 +377,108 @@ class KeyringStore:
                 self._loaded = loaded
             return self._loaded
 
-    def _call(self, doing: Literal["read", "write", "delete"], call: Callable[[], T], *known: Secret, ask: bool = True) -> T:
+    def _call(self, doing: Literal["read", "write", "delete"], call: Callable[[], T], *secrets: Secret, ask: bool = True) -> T:
         seconds = self._deadlines.read_s if doing == "read" else self._deadlines.write_s
-        if not self._turn.acquire(timeout=self._deadlines.prompt_s):
-            raise self._occupied()
+        if not self._call_lock.acquire(timeout=self._deadlines.prompt_s):
+            raise self._busy_error()
         if self.unsettled:  # a worker without a turn, inside all the same
-            self._turn.release()
-            raise self._occupied()
-        file_turn = _FileTurn(None if doing == "read" else self._lock, self._deadlines.read_s)
+            self._call_lock.release()
+            raise self._busy_error()
+        file_turn = _LockTurn(None if doing == "read" else self._lock, self._deadlines.read_s)
         self._person.begin(ask=ask and self._asks, meanwhile=file_turn.let_go)
         try:
             with file_turn:
-                return call_with_deadline(call, seconds, more=self._patience(seconds), break_off=self._break_off)
+                return call_with_deadline(call, seconds, more=self._extra_wait(seconds), break_off=self._break_off)
         except DeadlinePassed as late:
-            raise self._late(doing, late) from None
+            raise self._timeout_error(doing, late) from None
         except StoreError:
             raise
         except Exception as error:  # noqa: BLE001 - jeepney, pywin32 and GLib errors come through raw
-            raise self._translated(doing, error, *known) from None
+            raise self._translate_error(doing, error, *secrets) from None
         finally:
-            self._turn.release()
+            self._call_lock.release()
 
     def _break_off(self) -> None:
         if self._service is not None:
             self._service.break_off()
 
-    def _patience(self, seconds: float) -> Callable[[], float]:
+    def _extra_wait(self, seconds: float) -> Callable[[], float]:
         """Tells for how many further seconds to wait for a person, if it is a person that the keyring is waiting for.
 
         Only the Secret Service says whether it is. Of the others Windows asks nobody, and the rest are given the benefit once.
         """
         if self._service is not None:
             return lambda: self._person.more_s(seconds)
-        may_ask = self._asks and self._loaded is not None and self._wanted_name() != WINDOWS
-        grants = [self._deadlines.prompt_s] if may_ask else []
+        may_ask = self._asks and self._loaded is not None and self._class_name() != WINDOWS
+        extra_waits = [self._deadlines.prompt_s] if may_ask else []
 
-        def more() -> float:
-            if not grants:
+        def extra_s() -> float:
+            if not extra_waits:
                 return 0.0
             self._person.tell("The keyring may be locked: please answer its prompt.")
-            return grants.pop()
+            return extra_waits.pop()
 
-        return more
+        return extra_s
 
-    def _wanted_name(self) -> str | None:
-        return self._wanted if self._loaded is None else class_name(self._loaded)
+    def _class_name(self) -> str | None:
+        return self._backend_name if self._loaded is None else class_name(self._loaded)
 
-    def _occupied(self) -> StoreError:
-        return StoreError("keyring-timeout", "another call to the keyring has not come back", hint=self._when_silent())
+    def _busy_error(self) -> StoreError:
+        return StoreError("keyring-timeout", "another call to the keyring has not come back", hint=self._timeout_hint())
 
-    def _late(self, doing: str, late: DeadlinePassed) -> StoreError:
-        who = self._wanted_name() or "the keyring"
+    def _timeout_error(self, doing: str, error: DeadlinePassed) -> StoreError:
+        keyring = self._class_name() or "the keyring"
         if doing == "read" and self._service is not None:  # a read may be broken off: it changes nothing
             self._service.break_off()
-            late.worker.join(LETTING_GO_S)
-        self._unfinished.append(late.worker)
+            error.worker.join(LETTING_GO_S)
+        self._unfinished.append(error.worker)
         if doing == "read":
-            return StoreError("keyring-timeout", f"{who} did not answer", why=str(late), hint=self._when_silent())
+            return StoreError("keyring-timeout", f"{keyring} did not answer", why=str(error), hint=self._timeout_hint())
         return StoreUnknown(
             "keyring-unknown",
-            f"{who} did not say whether it could {doing} the record",
-            why=f"{late}; what may have been left is tidied up the next time",
-            hint=self._when_silent(),
+            f"{keyring} did not say whether it could {doing} the record",
+            why=f"{error}; what may have been left is tidied up the next time",
+            hint=self._timeout_hint(),
         )
 
-    def _translated(self, doing: str, error: Exception, *known: Secret) -> StoreError:
-        who = self._wanted_name() or "the keyring"
-        kinds = {kind.__name__ for kind in type(error).__mro__}
-        text = redact(str(error), *known)
+    def _translate_error(self, doing: str, error: Exception, *secrets: Secret) -> StoreError:
+        keyring = self._class_name() or "the keyring"
+        class_names = {kind.__name__ for kind in type(error).__mro__}
+        text = redact(str(error), *secrets)
         why = f"{type(error).__module__}.{type(error).__name__}: {text}"
-        if kinds & _LOCKED or _MACOS_NO_PROMPT in text or _SERVICE_LOCKED in text:
-            return StoreError("keyring-locked", f"{who} is locked", why=why, hint=self._unlocking())
-        if kinds & _ABSENT or isinstance(error, ConnectionError | FileNotFoundError):
+        if class_names & _LOCKED or _MACOS_NO_PROMPT in text or _SERVICE_LOCKED in text:
+            return StoreError("keyring-locked", f"{keyring} is locked", why=why, hint=self._unlock_hint())
+        if class_names & _ABSENT or isinstance(error, ConnectionError | FileNotFoundError):
             hint = f"start it (log in to the desktop) and run the command again, or do without: {FILE_HINT}"
-            return StoreError("keyring-unavailable", f"{who} cannot be reached", why=why, hint=hint)
-        return StoreError("keyring-failed", f"{who} could not {doing} the record", why=why, hint=_AGAIN)
+            return StoreError("keyring-unavailable", f"{keyring} cannot be reached", why=why, hint=hint)
+        return StoreError("keyring-failed", f"{keyring} could not {doing} the record", why=why, hint=_RETRY_HINT)
 
-    def _unlocking(self) -> str:
-        return _UNLOCK_MACOS if self._wanted_name() == MACOS else _UNLOCK
+    def _unlock_hint(self) -> str:
+        return _UNLOCK_HINT_MACOS if self._class_name() == MACOS else _UNLOCK_HINT
 
-    def _when_silent(self) -> str:
+    def _timeout_hint(self) -> str:
         """The Secret Service says when it waits for a person, and Windows never does; the others may be locked."""
-        return _AGAIN if self._wanted_name() in {FREEDESKTOP, WINDOWS} else self._unlocking()
+        return _RETRY_HINT if self._class_name() in {FREEDESKTOP, WINDOWS} else self._unlock_hint()
 
 
-class _FileTurn:
-    """A turn on the file `path`, waited for up to `patience_s` seconds; without a file, or without success, it is none.
+class _LockTurn:
+    """A turn on the file `path`, waited for up to `timeout_s` seconds; without a file, or without success, it is none.
 
     One thread has it, and the one that waits for that thread ends it, maybe before that thread has come back.
     """
 
-    def __init__(self, path: Path | None, patience_s: float) -> None:
+    def __init__(self, path: Path | None, timeout_s: float) -> None:
         self._lock = None if path is None else FileLock(path, what="the keyring")
-        self._patience_s = patience_s
+        self._timeout_s = timeout_s
         self._guard = threading.Lock()
-        self._over = False
+        self._ended = False
 
     def __enter__(self) -> None:
-        self._take()
+        self._acquire()
 
     def __exit__(self, *_exc: object) -> None:
         with self._guard:
-            self._over = True
+            self._ended = True
             self._release()
 
     @contextlib.contextmanager
@@ -489,26 +489,26 @@ class _FileTurn:
         try:
             yield
         finally:
-            self._take()
+            self._acquire()
 
-    def _take(self) -> None:
+    def _acquire(self) -> None:
         with self._guard, contextlib.suppress(LockBusy, StoreError):
-            if self._lock is not None and not self._over:
-                self._lock.acquire(self._patience_s)
+            if self._lock is not None and not self._ended:
+                self._lock.acquire(self._timeout_s)
 
     def _release(self) -> None:
         if self._lock is not None:
             self._lock.release()
 
 
-def _begin_anew_in_child() -> None:
+def _reset_in_child() -> None:
     KeyringStore.sharing = threading.Lock()
     for store in _ALL:
         store.begin_anew()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_begin_anew_in_child)
+    os.register_at_fork(after_in_child=_reset_in_child)
 
 
 def _get_password(backend: KeyringBackend, user: str) -> Secret | None:

@@ -50,7 +50,7 @@ class IndexFile:
         self.backup = paths.index.with_name(f"{paths.index.name}.bak")
         self._lock_path = paths.locks / LOCK_NAME
         self._on_step = on_step
-        self._seen: tuple[tuple[int, int, int], JsonObject] | None = None
+        self._cached: tuple[tuple[int, int, int], JsonObject] | None = None
 
     def load(self) -> JsonObject:
         """The index as it is now, empty where there is no file. Not to be changed by the caller.
@@ -59,9 +59,9 @@ class IndexFile:
             StoreError: it cannot be read, is of a later version, or is damaged (it is then set aside, and the last good copy put
                 back where there is one).
         """
-        mark = self._mark()
-        if mark is not None and self._seen is not None and self._seen[0] == mark:
-            return self._seen[1]
+        stamp = self._stamp()
+        if stamp is not None and self._cached is not None and self._cached[0] == stamp:
+            return self._cached[1]
         data = read_private(self.path)
         if data is None:
             return _empty()
@@ -70,8 +70,8 @@ class IndexFile:
         except ValueError as error:
             with self._locked():
                 raise self._recover(error) from None
-        if mark is not None and mark == self._mark():
-            self._seen = (mark, document)
+        if stamp is not None and stamp == self._stamp():
+            self._cached = (stamp, document)
         return document
 
     @contextlib.contextmanager
@@ -92,13 +92,13 @@ class IndexFile:
             text = (json.dumps(document, indent=2) + "\n").encode()
             if text == data or (data is None and document == _empty()):
                 return
-            for stale in temporaries(self.path):  # their writers are dead: they would hold the lock
-                stale.unlink(missing_ok=True)
+            for temporary in temporaries(self.path):  # their writers are dead: they would hold the lock
+                temporary.unlink(missing_ok=True)
             if data is not None:
-                self._keep_backup()
+                self._save_backup()
             write_private(self.path, text, durable=durable, on_step=self._on_step)
 
-    def _keep_backup(self) -> None:
+    def _save_backup(self) -> None:
         temporary = self.backup.with_name(f".{self.path.name}.bak.tmp")
         with contextlib.suppress(OSError):  # a file system without hard links goes without the second copy
             temporary.unlink(missing_ok=True)
@@ -109,15 +109,15 @@ class IndexFile:
     def _recover(self, cause: ValueError) -> StoreError:
         """Under the lock: set the damaged file aside and put the last good copy back. The error to raise."""
         data = read_private(self.path)
-        if data is not None and _is_sound(data, self.path):
+        if data is not None and _is_valid(data, self.path):
             return StoreError(_DAMAGED, f"{self.path} was damaged and has been put right", hint="run the command again")
-        kept = set_aside(self.path)
-        last = read_private(self.backup)
-        message = f"{self.path} was damaged; it is kept as {kept.name}"
+        corrupt_path = set_aside(self.path)
+        backup_data = read_private(self.backup)
+        message = f"{self.path} was damaged; it is kept as {corrupt_path.name}"
         why = f"not a profile index: {cause}"
-        if last is None or not _is_sound(last, self.backup):
+        if backup_data is None or not _is_valid(backup_data, self.backup):
             return StoreError(_DAMAGED, message, why=why, hint="sign in again: {prog} onboard")
-        write_private(self.path, last)
+        write_private(self.path, backup_data)
         return StoreError(
             _DAMAGED, f"{message}, and the last good copy is back in its place", why=why, hint="check it with: {prog} auth list"
         )
@@ -125,12 +125,12 @@ class IndexFile:
     def _locked(self) -> contextlib.AbstractContextManager[object]:
         return file_lock(self._lock_path, what="the profile index")
 
-    def _mark(self) -> tuple[int, int, int] | None:
+    def _stamp(self) -> tuple[int, int, int] | None:
         try:
-            found = self.path.lstat()
+            status = self.path.lstat()
         except OSError:
             return None
-        return found.st_ino, found.st_mtime_ns, found.st_size
+        return status.st_ino, status.st_mtime_ns, status.st_size
 
 
 def _empty() -> JsonObject:
@@ -157,7 +157,7 @@ def _parse(data: bytes, path: Path) -> JsonObject:
     return cast("JsonObject", document)
 
 
-def _is_sound(data: bytes, path: Path) -> bool:
+def _is_valid(data: bytes, path: Path) -> bool:
     try:
         _parse(data, path)
     except ValueError:
@@ -185,12 +185,12 @@ class IndexDraft:
     @property
     def profiles(self) -> tuple[Profile, ...]:
         """Every profile that can be understood, in the order they were signed in."""
-        return tuple(profile for id in self._entries if (profile := self._understood(id)) is not None)
+        return tuple(profile for id in self._entries if (profile := self._readable(id)) is not None)
 
     @property
     def damaged(self) -> tuple[str, ...]:
         """The ids of entries that cannot be understood; they stay in the file until they are signed in again or out."""
-        return tuple(id for id in self._entries if self._understood(id) is None)
+        return tuple(id for id in self._entries if self._readable(id) is None)
 
     def get(self, id: str) -> Profile | None:
         """The profile `id`, None where there is none.
@@ -232,22 +232,22 @@ class IndexDraft:
     def next_generation(self) -> int:
         """A generation that no profile has had before."""
         last = self._document.get("generation")
-        highest = max((profile.generation for profile in self.profiles), default=0)
-        generation = max(last if type(last) is int else 0, highest) + 1
+        highest_used = max((profile.generation for profile in self.profiles), default=0)
+        generation = max(last if type(last) is int else 0, highest_used) + 1
         self._document["generation"] = generation
         return generation
 
     @property
     def leftovers(self) -> tuple[Leftover, ...]:
         """Token records that may exist and that nothing needs, unless their profile points at them."""
-        listed = self._document.get("leftovers")
-        found = []
-        for value in listed if isinstance(listed, list) else []:
+        entries = self._document.get("leftovers")
+        leftovers = []
+        for value in entries if isinstance(entries, list) else []:
             try:
-                found.append(leftover_from_json(value))
+                leftovers.append(leftover_from_json(value))
             except ValueError:
                 continue
-        return tuple(found)
+        return tuple(leftovers)
 
     @leftovers.setter
     def leftovers(self, leftovers: tuple[Leftover, ...]) -> None:
@@ -275,7 +275,7 @@ class IndexDraft:
     def _entries(self) -> JsonObject:
         return cast("JsonObject", self._document["profiles"])
 
-    def _understood(self, id: str) -> Profile | None:
+    def _readable(self, id: str) -> Profile | None:
         try:
             return profile_from_json(id, self._entries[id])
         except ValueError:
@@ -373,21 +373,21 @@ def intend(draft: IndexDraft, new: Leftover) -> int:
 
 def forget(draft: IndexDraft, profile_id: str) -> None:
     """Take a profile out of the index, and note both slots of every store that may hold its tokens for deletion."""
-    both = [Leftover(profile_id, store.name, store.backend, slot) for store in _stores(draft, profile_id) for slot in SLOTS]
-    draft.leftovers = (*draft.leftovers, *both)
+    slots = [Leftover(profile_id, store.name, store.backend, slot) for store in _stores(draft, profile_id) for slot in SLOTS]
+    draft.leftovers = (*draft.leftovers, *slots)
     draft.remove(profile_id)
 
 
 def _stores(draft: IndexDraft, profile_id: str) -> list[RememberedStore]:
     """The store that the profile's entry names; where that cannot be read, every store there is."""
-    known = pointed_at(draft, profile_id)
-    if known is not None:
-        return [RememberedStore(known.store, known.backend)]
+    current = pointed_at(draft, profile_id)
+    if current is not None:
+        return [RememberedStore(current.store, current.backend)]
     if profile_id not in draft.damaged:
         return []
-    named = draft.store_of_damaged(profile_id)
-    if named is not None:
-        return [named]
+    named_store = draft.store_of_damaged(profile_id)
+    if named_store is not None:
+        return [named_store]
     remembered = draft.remembered
     keyring = remembered if remembered is not None and remembered.name == "keyring" else RememberedStore("keyring", None)
     return [keyring, RememberedStore("file", None)]
@@ -428,29 +428,29 @@ def without_sign_in(hint: str | None) -> str | None:
     return None if hint is None else hint.replace(FILE_COMMAND, "{prog} config set auth.store file")
 
 
-def named_profile(known: Snapshot, id: str) -> Profile:
+def named_profile(snapshot: Snapshot, id: str) -> Profile:
     """The profile of this id.
 
     Raises:
         SignInNeeded: `not-signed-in`: there is none, or it was signed out.
         StoreError: `profile-damaged`.
     """
-    profile = known.get(id)
+    profile = snapshot.get(id)
     if profile is None:
-        raise not_signed_in(id, [one.id for one in known.profiles])
+        raise not_signed_in(id, [each.id for each in snapshot.profiles])
     if profile.sign_out_unfinished:
         hint = f"Finish it: {{prog}} auth logout {id}"
         raise SignInNeeded("not-signed-in", f"{id} was signed out; its tokens are yet to be deleted.", hint=hint)
     return profile
 
 
-def not_signed_in(asked: str | None, known: list[str]) -> SignInNeeded:
+def not_signed_in(asked: str | None, profile_ids: list[str]) -> SignInNeeded:
     """The error of a profile that is not there, with the nearest that is."""
     from difflib import get_close_matches
 
-    close = [id for id in known if asked and (id.startswith(asked) or id.endswith(f":{asked}"))]
-    close = close or get_close_matches(asked or "", known, n=1)
-    otherwise = "{prog} auth list" if known else sign_in()
-    hint = f"Did you mean {' or '.join(close)}?" if close else otherwise
+    matches = [id for id in profile_ids if asked and (id.startswith(asked) or id.endswith(f":{asked}"))]
+    matches = matches or get_close_matches(asked or "", profile_ids, n=1)
+    fallback_hint = "{prog} auth list" if profile_ids else sign_in()
+    hint = f"Did you mean {' or '.join(matches)}?" if matches else fallback_hint
     message = SIGNED_OUT if asked is None else f"There is no sign-in called {asked}."
     return SignInNeeded("not-signed-in", message, hint=hint)

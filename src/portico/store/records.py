@@ -216,7 +216,7 @@ class Leftover:
 
 
 # Portico 0.2 ends a sign-in at the twelfth send, so it is not told of more than these.
-_SENDS_TOLD: Final = 11
+_MAX_SENDS_WRITTEN: Final = 11
 _ALL_SENDS: Final = "allSends"
 # What Portico 0.2 took for the end of a sign-in without one of the words that end one.
 _ENDED_BY_0_2: Final = frozenset(
@@ -237,10 +237,10 @@ _ENDED_BY_0_2: Final = frozenset(
     }
 )
 # The texts that a field of this type may hold in a file, where not every text will do.
-_WORDS: Final = {"StoreName": frozenset({"keyring", "file"}), "Slot": frozenset({"a", "b"})}
+_ALLOWED_TEXTS: Final = {"StoreName": frozenset({"keyring", "file"}), "Slot": frozenset({"a", "b"})}
 _KINDS: Final[dict[str, type[Profile]]] = {"oauth": OAuthProfile, "api_key": ApiKeyProfile, "gateway_key": GatewayKeyProfile}
 # What earlier versions look for in every entry, also in that of a key, with the order in which they write it.
-_IN_EACH: Final[JsonObject] = {
+_ALWAYS_WRITTEN: Final[JsonObject] = {
     "provider": None,
     "plugin": "",
     "region": "",
@@ -274,9 +274,9 @@ class _Column(NamedTuple):
 
 def profile_to_json(profile: Profile, previous: JsonObject) -> JsonObject:
     """`profile` for the file, on top of what the file had: fields that this version does not know stay."""
-    known = {**_IN_EACH, **_to_json(profile)}
-    last = {name: known.pop(name, None) for name in _WRITTEN_LAST}
-    return _without_none({**previous, **known, **last})
+    fields = {**_ALWAYS_WRITTEN, **_to_json(profile)}
+    last = {name: fields.pop(name, None) for name in _WRITTEN_LAST}
+    return _drop_none({**previous, **fields, **last})
 
 
 def profile_from_json(id: str, value: JsonValue) -> Profile:
@@ -285,7 +285,7 @@ def profile_from_json(id: str, value: JsonValue) -> Profile:
     Raises:
         ValueError: a field is missing or has the wrong type; the message names it.
     """
-    name = _object(value, "the profile").get("type")
+    name = _require_object(value, "the profile").get("type")
     kind = OAuthProfile if name is None else _KINDS.get(str(name))
     if kind is None:
         raise ValueError("type")
@@ -294,7 +294,7 @@ def profile_from_json(id: str, value: JsonValue) -> Profile:
 
 def leftover_to_json(leftover: Leftover) -> JsonObject:
     """`leftover` for the file."""
-    return _without_none(_to_json(leftover))
+    return _drop_none(_to_json(leftover))
 
 
 def leftover_from_json(value: JsonValue) -> Leftover:
@@ -308,7 +308,7 @@ def leftover_from_json(value: JsonValue) -> Leftover:
 
 def renewal_to_json(renewal: Renewal) -> JsonObject:
     """`renewal` for a record."""
-    return _without_none(_to_json(renewal))
+    return _drop_none(_to_json(renewal))
 
 
 def renewal_from_json(value: JsonValue) -> Renewal:
@@ -323,18 +323,18 @@ def renewal_from_json(value: JsonValue) -> Renewal:
 def _failure_from_json(value: JsonValue) -> Failure:
     """A failure; one that Portico 0.2 took for an end, and that was no verdict of the server's, may be tried again."""
     failure = Failure(**_from_json(Failure, value, "failure"))
-    may_pass = failure.id in _ENDED_BY_0_2 and failure.code not in ENDS_A_GRANT
-    return replace(failure, terminal=False) if may_pass else failure
+    is_transient = failure.id in _ENDED_BY_0_2 and failure.code not in ENDS_A_GRANT
+    return replace(failure, terminal=False) if is_transient else failure
 
 
-def _entry_to_json(fence: JournalEntry) -> JsonObject:
-    return {**_to_json(fence), "sends": min(fence.sends, _SENDS_TOLD), _ALL_SENDS: fence.sends}
+def _entry_to_json(entry: JournalEntry) -> JsonObject:
+    return {**_to_json(entry), "sends": min(entry.sends, _MAX_SENDS_WRITTEN), _ALL_SENDS: entry.sends}
 
 
 def _entry_from_json(value: JsonValue) -> JournalEntry:
-    fence = JournalEntry(**_from_json(JournalEntry, value, "fence"))
-    counted = _object(value, "fence").get(_ALL_SENDS)
-    return fence if type(counted) is not int else replace(fence, sends=max(counted, fence.sends))
+    entry = JournalEntry(**_from_json(JournalEntry, value, "fence"))
+    all_sends = _require_object(value, "fence").get(_ALL_SENDS)
+    return entry if type(all_sends) is not int else replace(entry, sends=max(all_sends, entry.sends))
 
 
 def _moment_from_json(value: JsonValue) -> Moment:
@@ -349,14 +349,14 @@ def _columns(record: type) -> tuple[_Column, ...]:
 
 def _column(field: Field[Any]) -> _Column:
     kind, optional = field.type.removesuffix(" | None"), field.type.endswith(" | None")  # annotations are strings here
-    first, *more = field.name.split("_")
-    key = field.metadata.get("key", first + "".join(word.title() for word in more))
+    first, *other_words = field.name.split("_")
+    key = field.metadata.get("key", first + "".join(word.title() for word in other_words))
     value: type = {"int": int, "bool": bool, _TEXTS: list, _PAIRS: dict}.get(kind, dict if kind in _OBJECTS else str)
     return _Column(field.name, key, kind, (value, type(None)) if optional else (value,), field.default is MISSING, field.init)
 
 
 def _to_json(record: DataclassInstance) -> JsonObject:
-    return {each.key: _value_to_json(each.kind, getattr(record, each.name)) for each in _columns(type(record))}
+    return {column.key: _value_to_json(column.kind, getattr(record, column.name)) for column in _columns(type(record))}
 
 
 def _value_to_json(kind: str, value: Any) -> JsonValue:
@@ -368,20 +368,21 @@ def _value_to_json(kind: str, value: Any) -> JsonValue:
 
 
 def _from_json(record: type, value: JsonValue, what: str) -> dict[str, Any]:
-    entry = _object(value, what)
-    found: dict[str, Any] = {}
+    entry = _require_object(value, what)
+    fields: dict[str, Any] = {}
     for name, key, kind, types, required, is_read in _columns(record):
         value = entry.get(key)
         if not is_read:
             continue
         if value is None and (not required or type(None) in types):
             if required:
-                found[name] = None
+                fields[name] = None
             continue
-        if type(value) not in types or (kind in _WORDS and value not in _WORDS[kind]):  # exact: True is no generation
+        # The types are exact: True is no generation.
+        if type(value) not in types or (kind in _ALLOWED_TEXTS and value not in _ALLOWED_TEXTS[kind]):
             raise ValueError(key)
-        found[name] = _value_from_json(kind, key, value)
-    return found
+        fields[name] = _value_from_json(kind, key, value)
+    return fields
 
 
 def _value_from_json(kind: str, key: str, value: Any) -> object:
@@ -394,11 +395,11 @@ def _value_from_json(kind: str, key: str, value: Any) -> object:
     return tuple(value if kind == _TEXTS else value.items())
 
 
-def _without_none(entry: JsonObject) -> JsonObject:
+def _drop_none(entry: JsonObject) -> JsonObject:
     return {key: value for key, value in entry.items() if value is not None}
 
 
-def _object(value: JsonValue, what: str) -> JsonObject:
+def _require_object(value: JsonValue, what: str) -> JsonObject:
     if not isinstance(value, dict):
         raise ValueError(what)  # noqa: TRY004 - one kind of error for every way a file can be wrong
     return value
@@ -500,14 +501,14 @@ def encode_record(profile: Profile, tokens: Tokens) -> Secret:
         StoreError: it is longer than any store takes.
     """
     refresh = None if tokens.refresh is None else tokens.refresh.reveal()
-    known = profile_to_json(profile, {})
+    profile_fields = profile_to_json(profile, {})
     record = {
         "v": RECORD_VERSION,
-        **{key: known[key] for key in ("generation", "type", "provider")},
+        **{key: profile_fields[key] for key in ("generation", "type", "provider")},
         "access": tokens.access.reveal(),
         "refresh": refresh,
         "expiresAt": tokens.expires_at,
-        **{key: known[key] for key in ("region", "apiBase", "clientId")},
+        **{key: profile_fields[key] for key in ("region", "apiBase", "clientId")},
         **({} if tokens.renewal is None else {"renewal": renewal_to_json(tokens.renewal)}),
     }
     text = json.dumps(record, ensure_ascii=False, separators=(",", ":"))

@@ -39,7 +39,7 @@ _BUS: Final = "org.freedesktop.DBus"
 _ROOT: Final = "/org/freedesktop/secrets"
 _PREFERRED_ENV: Final = "KEYRING_PROPERTY_PREFERRED_COLLECTION"
 _PROMPTER: Final = "org.gnome.keyring.SystemPrompter"
-_NOTHING: Final = "/"  # what the service answers for "no such object" and for "no prompt is needed"
+_NO_OBJECT: Final = "/"  # what the service answers for "no such object" and for "no prompt is needed"
 _OBJECT_PATH: Final = re.compile(r"(/[A-Za-z0-9_]+)+")
 _GNOME: Final = "gnome-keyring"
 _KEEPASSXC: Final = "keepassxc"
@@ -61,7 +61,7 @@ _NO_OWNER: Final = "org.freedesktop.DBus.Error.NameHasNoOwner"
 _IS_LOCKED: Final = "org.freedesktop.Secret.Error.IsLocked"
 _COPIES: Final = 8
 # KeePassXC answers every write by a prompt, and most of them are completed at once, with no window.
-_WINDOW_S: Final = 0.3
+_PROMPT_GRACE_S: Final = 0.3
 # How gnome-keyring is started with the password of its login keyring: by hand, and by PAM.
 _WITH_PASSWORD: Final = frozenset({"--unlock", "--login"})
 
@@ -97,28 +97,28 @@ class SecretService:
             OSError, Refused: the service failed.
         """
         self._connect()
-        for last in (False, True):
+        for is_last_try in (False, True):
             try:
-                return self._best(user, fits)
+                return self._read_best(user, fits)
             except Refused as refused:  # found, and gone or locked again before it could be read
-                if last or refused.name not in _GONE | {_IS_LOCKED}:
+                if is_last_try or refused.name not in _GONE | {_IS_LOCKED}:
                     raise
         raise AssertionError("unreachable: the last try returned or raised")
 
-    def _best(self, user: str, fits: Fits | None) -> Secret | None:
+    def _read_best(self, user: str, fits: Fits | None) -> Secret | None:
         first: Secret | None = None
-        default = self._default()
+        default = self._default_collection()
         for item in self._items(user, default):
             self._unlock(item)
-            secret = self._secret(item)
+            secret = self._get_secret(item)
             if fits is None or fits(secret):
                 return secret
             first = first or secret
         if first is None and default is None:
-            raise self._no_collection("No token can be read from it.")
-        self._see_locked(user, default)
+            raise self._no_collection_error("No token can be read from it.")
+        self._check_none_locked(user, default)
         if self._program() != _GNOME:
-            raise self._unseen(user)
+            raise self._not_found_error(user)
         return first
 
     def write(self, user: str, secret: Secret) -> None:
@@ -132,20 +132,20 @@ class SecretService:
         from secretstorage.util import format_secret
 
         self._connect()
-        collection = self._default()
+        collection = self._default_collection()
         if collection is None:
-            collection = self._made_collection()
+            collection = self._create_collection()
         self._unlock(collection)
         properties = {
             f"{_PREFIX}Item.Label": ("s", f"Password for '{user}' on '{SERVICE}'"),
             f"{_PREFIX}Item.Attributes": ("a{ss}", {**self._attributes(user), "application": self._keyring.appid}),
         }
-        sealed = format_secret(self._opened_session(), secret.reveal().encode(), "text/plain")
-        item, prompt = self._call(collection, "Collection", "CreateItem", "a{sv}(oayays)b", properties, sealed, True)
-        if item == _NOTHING:
-            dismissed, item = self._answer(prompt, "write the record")
+        encrypted = format_secret(self._open_session(), secret.reveal().encode(), "text/plain")
+        item, prompt = self._call(collection, "Collection", "CreateItem", "a{sv}(oayays)b", properties, encrypted, True)
+        if item == _NO_OBJECT:
+            dismissed, item = self._prompt(prompt, "write the record")
             if dismissed:
-                raise self._dismissal("Nothing was written.")
+                raise self._dismissed_error("Nothing was written.")
         self._remove_others(collection, user, item)
 
     def _remove_others(self, collection: str, user: str, written: str) -> None:
@@ -154,10 +154,10 @@ class SecretService:
         It is worth no window, and no failure: who reads tells the copies apart.
         """
         with suppress(StoreError, Refused, OSError), self._person.undisturbed():
-            found = self._found_in(collection, self._attributes(user))
-            for other in found if written in found else []:
-                if other != written:
-                    self._remove(other)
+            items = self._search(collection, self._attributes(user))
+            for item in items if written in items else []:
+                if item != written:
+                    self._remove(item)
 
     def delete(self, user: str, keep: Fits | None = None) -> bool:
         """Remove every copy of the secret of `user` but what `keep` wants; whether none is left. It is unlocked first.
@@ -169,12 +169,12 @@ class SecretService:
             OSError, Refused: the service failed.
         """
         self._connect()
-        default = self._default()
+        default = self._default_collection()
         removed = False
         for _ in range(_COPIES):
             items = list(self._items(user, default))
             if keep is not None:
-                items = [item for item in items if len(items) > 1 and not self._is_kept(item, keep)]
+                items = [item for item in items if len(items) > 1 and not self._wants(item, keep)]
             if not items:
                 break
             for item in items:
@@ -183,16 +183,16 @@ class SecretService:
         else:
             return False
         if default is None and not removed and keep is None:
-            raise self._no_collection("No token can be deleted from it.")
-        self._see_locked(user, default)
+            raise self._no_collection_error("No token can be deleted from it.")
+        self._check_none_locked(user, default)
         if not removed and keep is None and self._program() != _GNOME:
-            raise self._unseen(user)
+            raise self._not_found_error(user)
         return True
 
-    def _is_kept(self, item: str, keep: Fits) -> bool:
+    def _wants(self, item: str, keep: Fits) -> bool:
         try:
             self._unlock(item)
-            return keep(self._secret(item))
+            return keep(self._get_secret(item))
         except Refused as refused:
             if refused.name not in _GONE:
                 raise
@@ -206,8 +206,8 @@ class SecretService:
             if refused.name not in _GONE:
                 raise
             return  # found, and gone before it could be deleted
-        if prompt != _NOTHING and self._answer(prompt, "delete the record")[0]:
-            raise self._dismissal("Nothing was deleted.")
+        if prompt != _NO_OBJECT and self._prompt(prompt, "delete the record")[0]:
+            raise self._dismissed_error("Nothing was deleted.")
 
     def break_off(self) -> None:
         """End the connection under whoever waits on it, from any thread: gnome-keyring then closes its prompt."""
@@ -233,29 +233,29 @@ class SecretService:
             self._bus = open_session_bus()
             self._finalizer = weakref.finalize(self, self._bus.close)
         try:
-            owner = self._of_the_bus("GetNameOwner", SECRETS)
+            owner = self._call_bus("GetNameOwner", SECRETS)
         except Refused as refused:
             if refused.name != _NO_OWNER:
                 raise
             self._start()
-            owner = self._of_the_bus("GetNameOwner", SECRETS)
+            owner = self._call_bus("GetNameOwner", SECRETS)
         if owner != self._owner:
             self._owner, self._session = owner, None
 
     def _start(self) -> None:
         try:
-            self._of_the_bus("StartServiceByName", SECRETS)
+            self._call_bus("StartServiceByName", SECRETS)
         except Refused as refused:
             raise ConnectionError(str(refused)) from None
 
-    def _opened_session(self) -> Session:
+    def _open_session(self) -> Session:
         from secretstorage.util import open_session
 
         if self._session is None:
-            self._session = open_session(self._open_bus())
+            self._session = open_session(self._connected_bus())
         return self._session
 
-    def _open_bus(self) -> DBusConnection:
+    def _connected_bus(self) -> DBusConnection:
         if self._bus is None:
             raise ConnectionError("not connected")
         return self._bus
@@ -264,20 +264,20 @@ class SecretService:
         from jeepney import DBusAddress, new_method_call
 
         address = DBusAddress(path, SECRETS, interface if "." in interface else f"{_PREFIX}{interface}")
-        return _body(self._open_bus().send_and_get_reply(new_method_call(address, method, signature, body)))
+        return _body(self._connected_bus().send_and_get_reply(new_method_call(address, method, signature, body)))
 
-    def _of_the_bus(self, method: str, *body: object) -> Any:
+    def _call_bus(self, method: str, *body: object) -> Any:
         from jeepney.bus_messages import message_bus
 
-        return _body(self._open_bus().send_and_get_reply(getattr(message_bus, method)(*body)))[0]
+        return _body(self._connected_bus().send_and_get_reply(getattr(message_bus, method)(*body)))[0]
 
-    def _property(self, path: str, interface: str, name: str) -> Any:
+    def _get_property(self, path: str, interface: str, name: str) -> Any:
         ((_, value),) = self._call(path, "org.freedesktop.DBus.Properties", "Get", "ss", f"{_PREFIX}{interface}", name)
         return value
 
     # --- collections and items -----------------------------------------------------------------------------------------
 
-    def _default(self) -> str | None:
+    def _default_collection(self) -> str | None:
         """The collection of `KEYRING_PROPERTY_PREFERRED_COLLECTION`, else the default one; None where there is none.
 
         Raises:
@@ -285,16 +285,16 @@ class SecretService:
         """
         preferred = getattr(self._keyring, "preferred_collection", None)
         if preferred is not None:
-            return self._preferred(str(preferred))
+            return self._preferred_collection(str(preferred))
         (path,) = self._call(_ROOT, "Service", "ReadAlias", "s", "default")
-        return None if path == _NOTHING else str(path)
+        return None if path == _NO_OBJECT else str(path)
 
-    def _preferred(self, path: str) -> str:
+    def _preferred_collection(self, path: str) -> str:
         if _OBJECT_PATH.fullmatch(path):  # the bus ends the connection of whoever sends another
             with suppress(Refused):
-                self._property(path, "Collection", "Locked")
+                self._get_property(path, "Collection", "Locked")
                 return path
-        collections = self._property(_ROOT, "Service", "Collections")
+        collections = self._get_property(_ROOT, "Service", "Collections")
         raise StoreError(
             "keyring-no-collection",
             f"{_PREFERRED_ENV} names no collection of {self._program()}: {path}",
@@ -312,13 +312,13 @@ class SecretService:
         attributes = self._attributes(user)
         if default is not None:
             self._unlock(default)
-            yield from self._found_in(default, attributes)
+            yield from self._search(default, attributes)
         # KeePassXC calls the database of the tab that is in front the default one.
-        for path in self._property(_ROOT, "Service", "Collections"):
+        for path in self._get_property(_ROOT, "Service", "Collections"):
             if path != default:
-                yield from self._found_in(path, attributes)
+                yield from self._search(path, attributes)
 
-    def _see_locked(self, user: str, default: str | None) -> None:
+    def _check_none_locked(self, user: str, default: str | None) -> None:
         """Hold that no collection hides its items while it is locked: of gnome-keyring alone it is known that it does not.
 
         Raises:
@@ -326,9 +326,9 @@ class SecretService:
         """
         if self._program() == _GNOME:
             return
-        for path in self._property(_ROOT, "Service", "Collections"):
+        for path in self._get_property(_ROOT, "Service", "Collections"):
             try:
-                locked = path != default and bool(self._property(path, "Collection", "Locked"))
+                locked = path != default and bool(self._get_property(path, "Collection", "Locked"))
             except Refused:
                 continue
             if locked:
@@ -339,7 +339,7 @@ class SecretService:
                     hint="unlock that database, or bring to the front the one that has Portico's entries",
                 )
 
-    def _unseen(self, user: str) -> StoreError:
+    def _not_found_error(self, user: str) -> StoreError:
         """KeePassXC does not even name a database that is closed, or whose group is not exposed."""
         program = self._program()
         return StoreError(
@@ -349,7 +349,7 @@ class SecretService:
             hint=f"open the database that has Portico's entries in {program}, and run the command again",
         )
 
-    def _found_in(self, collection: str, attributes: dict[str, str]) -> list[str]:
+    def _search(self, collection: str, attributes: dict[str, str]) -> list[str]:
         try:
             (items,) = self._call(collection, "Collection", "SearchItems", "a{ss}", attributes)
         except Refused as refused:
@@ -358,27 +358,27 @@ class SecretService:
             return []
         return cast("list[str]", items)
 
-    def _made_collection(self) -> str:
+    def _create_collection(self) -> str:
         """A new default collection: its password is asked for by a prompt of the service."""
         if self._cannot_prompt():
-            raise self._no_collection("None can be made either: nothing here can ask for its password.")
+            raise self._no_collection_error("None can be made either: nothing here can ask for its password.")
         if self._program() == "KeePassXC":  # it would begin a new database, and its user has one that is closed or not exposed
-            raise self._no_collection("No token can be kept in it.")
+            raise self._no_collection_error("No token can be kept in it.")
         label = {f"{_PREFIX}Collection.Label": ("s", "Default")}
         path, prompt = self._call(_ROOT, "Service", "CreateCollection", "a{sv}s", label, "default")
-        if path != _NOTHING:
+        if path != _NO_OBJECT:
             return str(path)
-        if self._dismissed(prompt, "make a default collection"):
-            raise self._no_collection("Its prompt to make one was dismissed.")
-        made = self._default()
-        if made is None:
-            raise self._no_collection("None was made.")
-        return made
+        if self._prompt_was_dismissed(prompt, "make a default collection"):
+            raise self._no_collection_error("Its prompt to make one was dismissed.")
+        default = self._default_collection()
+        if default is None:
+            raise self._no_collection_error("None was made.")
+        return default
 
-    def _secret(self, item: str) -> Secret:
-        session = self._opened_session()
+    def _get_secret(self, item: str) -> Secret:
+        session = self._open_session()
         ((_, parameters, value, _),) = self._call(item, "Item", "GetSecret", "o", session.object_path)
-        return Secret(_decrypted(session, bytes(parameters), bytes(value)).decode())
+        return Secret(_decrypt(session, bytes(parameters), bytes(value)).decode())
 
     # --- unlocking -----------------------------------------------------------------------------------------------------
 
@@ -391,36 +391,36 @@ class SecretService:
         unlocked, prompt = self._call(_ROOT, "Service", "Unlock", "ao", [path])
         if path in unlocked:
             return
-        dismissed = prompt != _NOTHING and self._dismissed(prompt, "unlock the keyring")
+        dismissed = prompt != _NO_OBJECT and self._prompt_was_dismissed(prompt, "unlock the keyring")
         try:  # whoever dismissed the prompt may have unlocked it elsewhere
-            locked = bool(self._property(path, "Item" if _is_item(path) else "Collection", "Locked"))
+            locked = bool(self._get_property(path, "Item" if _is_item(path) else "Collection", "Locked"))
         except Refused as refused:
             if refused.name not in _GONE or _is_item(path):
                 raise
-            raise self._no_collection("Its default collection is a name with nothing behind it.") from None
+            raise self._no_collection_error("Its default collection is a name with nothing behind it.") from None
         if locked:
-            raise self._still_locked(dismissed=dismissed)
+            raise self._locked_error(dismissed=dismissed)
 
-    def _still_locked(self, *, dismissed: bool) -> StoreError:
+    def _locked_error(self, *, dismissed: bool) -> StoreError:
         if self._cannot_prompt():
             if self._started_without_password():
-                return self._started_early("Its login keyring is locked.")
+                return self._started_early_error("Its login keyring is locked.")
             return StoreError(
                 "keyring-locked",
-                f"{self._who()} is locked",
+                f"{self._service_name()} is locked",
                 why=f"nothing on this session bus can ask for its password ({_PROMPTER})",
-                hint=f"log in to the desktop, or {self._started_anew()}; or: {FILE_HINT}",
+                hint=f"log in to the desktop, or {self._restart_hint()}; or: {FILE_HINT}",
             )
         if dismissed:
-            return self._dismissal("It stays locked.")
+            return self._dismissed_error("It stays locked.")
         return StoreError(
             "keyring-locked",
-            f"{self._who()} is locked",
+            f"{self._service_name()} is locked",
             why="it did not unlock, and opened no prompt",
             hint="unlock the keyring and run the command again",
         )
 
-    def _dismissed(self, prompt: str, what: str) -> bool:
+    def _prompt_was_dismissed(self, prompt: str, what: str) -> bool:
         """Open a prompt for what only a person can allow, and wait for it; whether it was dismissed.
 
         Raises:
@@ -429,11 +429,11 @@ class SecretService:
         if self._person.is_undisturbed:
             hint = "Answer its window: `{prog} auth status --check` opens it."
             raise StoreError(
-                "keyring-locked", f"{self._who()} would have to ask you to {what}", why="it was not opened", hint=hint
+                "keyring-locked", f"{self._service_name()} would have to ask you to {what}", why="it was not opened", hint=hint
             )
-        return self._answer(prompt, what, sent=False)[0]
+        return self._prompt(prompt, what, sent=False)[0]
 
-    def _answer(self, prompt: str, what: str, *, sent: bool = True) -> tuple[bool, str]:
+    def _prompt(self, prompt: str, what: str, *, sent: bool = True) -> tuple[bool, str]:
         """Open a prompt and wait for as long as it is open, up to the limit for a person; if it was dismissed, and its result.
 
         Raises:
@@ -443,27 +443,27 @@ class SecretService:
         from jeepney import MatchRule
         from jeepney.bus_messages import message_bus
 
-        bus = self._open_bus()
+        bus = self._connected_bus()
         # Not every service sends the signal to its client alone. For this prompt only: an idle connection stays idle.
         completed = MatchRule(type="signal", sender=self._owner, path=prompt, interface=f"{_PREFIX}Prompt", member="Completed")
         ended = MatchRule(type="signal", sender=_BUS, interface=_BUS, member="NameOwnerChanged")
         ended.add_arg_condition(0, self._owner)
         for rule in (completed, ended):
             _body(bus.send_and_get_reply(message_bus.AddMatch(rule)))
-        came: deque[Message] = deque()
-        with self._person.asked() as asked, bus.filter(completed, queue=came), bus.filter(ended, queue=came):
+        signals: deque[Message] = deque()
+        with self._person.asked() as asked, bus.filter(completed, queue=signals), bus.filter(ended, queue=signals):
             self._call(prompt, "Prompt", "Prompt", "s", "")
             try:
                 try:
-                    message = bus.recv_until_filtered(came, timeout=min(_WINDOW_S, asked.left_s()))
+                    message = bus.recv_until_filtered(signals, timeout=min(_PROMPT_GRACE_S, asked.left_s()))
                 except TimeoutError:
                     asked.tell(f"{self._program()} is waiting for you: please answer its window.")
-                    message = bus.recv_until_filtered(came, timeout=asked.left_s())
+                    message = bus.recv_until_filtered(signals, timeout=asked.left_s())
             except TimeoutError:
-                late = self._unanswered(what, asked.limit_s, sent=sent)
+                error = self._unanswered_error(what, asked.limit_s, sent=sent)
                 # Without its client gnome-keyring closes the window; `Dismiss` aborts it (42: assertion in perform_next_unlock).
                 self.close()
-                raise late from None
+                raise error from None
         if ended.matches(message):
             raise ConnectionError("it ended while its prompt was open")
         for rule in (completed, ended):
@@ -473,12 +473,12 @@ class SecretService:
 
     # --- what is wrong, and who is at fault ------------------------------------------------------------------------------
 
-    def _who(self) -> str:
+    def _service_name(self) -> str:
         return f"{type(self._keyring).__module__}.{type(self._keyring).__qualname__} ({self._program()})"
 
     def _pid(self) -> int:
         try:
-            return int(self._of_the_bus("GetConnectionUnixProcessID", self._owner))
+            return int(self._call_bus("GetConnectionUnixProcessID", self._owner))
         except Refused:
             return 0
 
@@ -502,12 +502,12 @@ class SecretService:
 
         gcr is installed also where it has no display, and then ends as soon as the bus has started it.
         """
-        if self._program() != _GNOME or self._of_the_bus("NameHasOwner", _PROMPTER):
+        if self._program() != _GNOME or self._call_bus("NameHasOwner", _PROMPTER):
             return False
-        if _PROMPTER not in self._of_the_bus("ListActivatableNames"):
+        if _PROMPTER not in self._call_bus("ListActivatableNames"):
             return True
         try:
-            self._of_the_bus("StartServiceByName", _PROMPTER)
+            self._call_bus("StartServiceByName", _PROMPTER)
         except Refused:
             return True
         return False
@@ -516,31 +516,34 @@ class SecretService:
         command = self._command()
         return bool(command) and not _WITH_PASSWORD.intersection(command)
 
-    def _no_collection(self, consequence: str) -> StoreError:
+    def _no_collection_error(self, consequence: str) -> StoreError:
         program = self._program()
         if self._cannot_prompt() and self._started_without_password():
-            return self._started_early(consequence)
+            return self._started_early_error(consequence)
         hint = {
             _GNOME: "log in to the desktop with a password, or make a keyring there (Passwords and Keys)",
             "KeePassXC": "open a database, and expose a group of it in Database Settings, Secret Service Integration",
         }.get(program, "make a default keyring in it")
         return StoreError(
-            "keyring-no-collection", f"{self._who()} has no default collection", why=consequence, hint=f"{hint}; or: {FILE_HINT}"
+            "keyring-no-collection",
+            f"{self._service_name()} has no default collection",
+            why=consequence,
+            hint=f"{hint}; or: {FILE_HINT}",
         )
 
-    def _started_early(self, consequence: str) -> StoreError:
+    def _started_early_error(self, consequence: str) -> StoreError:
         """gnome-keyring-daemon(1): the password comes with `--unlock` or `--login`; a daemon that runs already heeds neither."""
         return StoreError(
             "keyring-started-early",
             f"gnome-keyring (process {self._pid()}) was started before it was given the password of the login keyring",
             why=f"{consequence} `gnome-keyring-daemon --unlock` does nothing while that process runs",
-            hint=f"{self._started_anew()}; or: {FILE_HINT}",
+            hint=f"{self._restart_hint()}; or: {FILE_HINT}",
         )
 
-    def _started_anew(self) -> str:
+    def _restart_hint(self) -> str:
         return f"kill {self._pid()}, then run gnome-keyring-daemon --unlock and type the password and Ctrl-D"
 
-    def _dismissal(self, consequence: str) -> StoreError:
+    def _dismissed_error(self, consequence: str) -> StoreError:
         return StoreError(
             "keyring-prompt-dismissed",
             f"the prompt of {self._program()} was dismissed, or access was denied",
@@ -548,7 +551,7 @@ class SecretService:
             hint=f"run the command again and allow it; or: {FILE_HINT}",
         )
 
-    def _unanswered(self, what: str, seconds: float, *, sent: bool) -> StoreError:
+    def _unanswered_error(self, what: str, seconds: float, *, sent: bool) -> StoreError:
         message = f"nobody answered the prompt of {self._program()} to {what}"
         why = f"it was open for {seconds:g} s"
         hint = "run the command again and answer its window"
@@ -585,7 +588,7 @@ def _body(reply: Message) -> Any:
     return reply.body
 
 
-def _decrypted(session: Session, parameters: bytes, value: bytes) -> bytes:
+def _decrypt(session: Session, parameters: bytes, value: bytes) -> bytes:
     """Secret Service API, "Transfer of Secrets": AES-128-CBC with PKCS#7 padding where the session is encrypted."""
     if not session.encrypted or session.aes_key is None:
         return value

@@ -64,8 +64,9 @@ def unfinished_refresh(draft: IndexDraft, profile_id: str) -> Leftover | None:
     if profile.failure is not None and profile.failure.terminal:
         return None
     live = pointed_at(draft, profile_id)
-    place = (profile_id, profile.store, profile.backend)
-    return next((one for one in draft.leftovers if one != live and (one.profile, one.store, one.backend) == place), None)
+    location = (profile_id, profile.store, profile.backend)
+    others = (leftover for leftover in draft.leftovers if leftover != live)
+    return next((each for each in others if (each.profile, each.store, each.backend) == location), None)
 
 
 def finish_refresh(draft: IndexDraft, written: Leftover, tokens: Tokens) -> None:
@@ -80,26 +81,26 @@ def finish_refresh(draft: IndexDraft, written: Leftover, tokens: Tokens) -> None
         return
     if tokens.refresh is not None and profile.fence.token == fingerprint(tokens.refresh):
         return
-    after = replace(
+    finished = replace(
         profile.renewed(renewal),
         slot=written.slot,
         generation=tokens.generation,
         expires_at=tokens.expires_at,
         has_refresh=tokens.refresh is not None,
     )
-    draft.put(after)
+    draft.put(finished)
 
 
 COMMIT_STEPS: Final = ("intent", "written", "verified", "flipped", "deleted", "cleared")
 DELETE_STEPS: Final = ("forgotten", "deleted", "cleared")
 _READ_TRIES: Final = 5
 # Another process may hold the lock while its keyring asks somebody; nobody here sees that window, so it is not waited out.
-_LONGEST_TURN_S: Final = 60.0
+_MAX_LOCK_WAIT_S: Final = 60.0
 _LOCK_MARGIN_S: Final = 15.0
 _KEY_LOST: Final = frozenset({"sealed-key-missing", "sealed-key-damaged"})
-_UNSEEN: Final = frozenset({"keyring-locked", "keyring-not-open"})
+_NOT_VISIBLE: Final = frozenset({"keyring-locked", "keyring-not-open"})
 # Whoever has refused a window, or not come to one, is shown no other by the same operation.
-_REFUSED: Final = frozenset({"keyring-prompt-dismissed", "keyring-timeout", "keyring-unknown"})
+_PROMPT_ENDED: Final = frozenset({"keyring-prompt-dismissed", "keyring-timeout", "keyring-unknown"})
 _PROBE: Final = "probe"
 
 
@@ -130,8 +131,8 @@ class Vault:
         self._asks = asks
         self._paths = paths
         self._index = index
-        self._chosen = store
-        self._usual = usual
+        self._chosen_store = store
+        self._usual_store = usual
         self._passphrase = passphrase
         self._env = os.environ if env is None else env
         self._deadlines = deadlines or Deadlines()
@@ -149,20 +150,20 @@ class Vault:
             ConfigError: as `usual`.
         """
         remembered = self._index.view().remembered
-        name = self._chosen or self._usual() or (remembered.name if remembered else "keyring")
+        name = self._chosen_store or self._usual_store() or (remembered.name if remembered else "keyring")
         store = self._store(name, None)
         user = record_user(_PROBE, _PROBE, self._paths.state_id)
         value = Secret(secrets.token_urlsafe(24))
         with self._locked(_PROBE):
             store.set(user, value)
-            found = store.get(user, lambda copy: copy == value)
+            read_back = store.get(user, lambda copy: copy == value)
             try:
                 store.delete(user)
             except StoreError as error:
                 if error.id != "keyring-locked":  # it opens nothing; another database may have a copy from before it was locked
                     raise
-        if found != value:
-            raise _forgetful(store)
+        if read_back != value:
+            raise _not_read_back_error(store)
         self._index.remember_store(store.name, store.backend)
         self._probed = store
         with contextlib.suppress(StoreError, LockBusy):
@@ -176,7 +177,7 @@ class Vault:
             SignInNeeded: no such profile.
             StoreError: the index cannot be read.
         """
-        profile, slot = self._signed_in(profile_id)
+        profile, slot = self._require_profile(profile_id)
         return self._place(profile.store, profile.backend, profile_id, slot)
 
     def read(self, profile_id: str, *, to_refresh: bool = False) -> Tokens:
@@ -193,16 +194,16 @@ class Vault:
         for _ in range(_READ_TRIES):
             if to_refresh:
                 self._finish_refresh(profile_id)
-            profile, slot = self._signed_in(profile_id)
+            profile, slot = self._require_profile(profile_id)
             place = self._place(profile.store, profile.backend, profile_id, slot)
             try:
-                tokens = self._record(profile, place)
+                tokens = self._read_record(profile, place)
             except StoreError as error:
-                if error.id not in _UNSEEN or self._index.get(profile_id) == profile:
+                if error.id not in _NOT_VISIBLE or self._index.get(profile_id) == profile:
                     raise
                 continue  # it has gone because the pointer was moved
             if tokens is not None and tokens.generation == profile.generation:
-                self._tidy(profile)
+                self._clean_after_read(profile)
                 return tokens
             if self._index.get(profile_id) == profile:
                 break  # nobody moved the pointer meanwhile: the record is truly not there
@@ -229,15 +230,15 @@ class Vault:
         """
         _check_id(profile.id)
         with self._locked(profile.id):
-            self._tidy_up(profile.id, _Windows(allowed=False))
-            current = self._current(profile.id)
+            self._try_discard(profile.id, _Prompts(allowed=False))
+            current = self._current_profile(profile.id)
             _check_generation(profile.id, current, expect_generation)
             store = self._store_for(current, anew=anew)
             slot: Slot = "b" if current is not None and current.slot == "a" else "a"
             new = Leftover(profile.id, store.name, store.backend, slot)
             generation = self._index.edit(lambda draft: intend(draft, new))
             self._on_step("intent")
-            stored = replace(
+            new_profile = replace(
                 profile,
                 store=store.name,
                 backend=store.backend,
@@ -246,11 +247,11 @@ class Vault:
                 expires_at=tokens.expires_at,
                 has_refresh=tokens.refresh is not None,
             )
-            self._write(store, stored, slot, encode_record(stored, tokens))
-            self._index.edit(lambda draft: draft.put(stored))
+            self._write(store, new_profile, slot, encode_record(new_profile, tokens))
+            self._index.edit(lambda draft: draft.put(new_profile))
             self._on_step("flipped")
-            self._tidy_up(profile.id, _Windows())
-            return stored
+            self._try_discard(profile.id, _Prompts())
+            return new_profile
 
     def delete(self, profile_id: str, *, expect_generation: int | None = None) -> tuple[str, ...]:
         """Forget a profile and delete every copy of its tokens; what could not be deleted, to be tried again by `sweep`.
@@ -263,12 +264,12 @@ class Vault:
             LockBusy: another process is storing tokens of this profile.
         """
         with self._locked(profile_id):
-            _check_generation(profile_id, self._current(profile_id), expect_generation)
-            before = self._index.view()
-            known = {*before.leftovers, pointed_at(before, profile_id)}
+            _check_generation(profile_id, self._current_profile(profile_id), expect_generation)
+            index = self._index.view()
+            possible = {*index.leftovers, pointed_at(index, profile_id)}
             self._index.edit(lambda draft: forget(draft, profile_id))
             self._on_step("forgotten")
-            return self._discard(profile_id, _Windows(), written=known if None not in known else None)
+            return self._discard(profile_id, _Prompts(), written=possible if None not in possible else None)
 
     def sweep(self) -> tuple[str, ...]:
         """Delete what killed or timed-out writes have left; what could not be deleted. Cheap where nothing was left.
@@ -277,54 +278,54 @@ class Vault:
             StoreError: the index cannot be read or written.
         """
         stuck: list[str] = []
-        windows = _Windows()
+        prompts = _Prompts()
         for profile_id in dict.fromkeys(leftover.profile for leftover in self._index.view().leftovers):
             lock = self._lock(profile_id)
             if not lock.try_acquire():
                 continue  # a commit is going on, and tidies up itself
             try:
-                stuck += self._collect(profile_id, windows)
+                stuck += self._collect(profile_id, prompts)
             finally:
                 lock.release()
         return tuple(stuck)
 
-    def _record(self, profile: Profile, place: RecordPlace) -> Tokens | None:
+    def _read_record(self, profile: Profile, place: RecordPlace) -> Tokens | None:
         try:
             fits = _of_generation(profile.generation, place)
             value = self._store(profile.store, profile.backend).get(place.user, fits)
             return None if value is None else decode_record(value, place)
         except StoreError as error:
-            _advise(error, profile)
+            _add_sign_in_hint(error, profile)
             raise
 
-    def _tidy(self, profile: Profile) -> None:
+    def _clean_after_read(self, profile: Profile) -> None:
         """Finish or delete what killed writes of `profile` have left, if that is in the store which has just answered."""
-        here = (profile.id, profile.store, profile.backend)
-        if all((leftover.profile, leftover.store, leftover.backend) != here for leftover in self._index.view().leftovers):
+        location = (profile.id, profile.store, profile.backend)
+        if all((leftover.profile, leftover.store, leftover.backend) != location for leftover in self._index.view().leftovers):
             return
         lock = self._lock(profile.id)
         with contextlib.suppress(StoreError, LockBusy):
             if lock.try_acquire():
                 try:
-                    self._collect(profile.id, _Windows(allowed=False))
+                    self._collect(profile.id, _Prompts(allowed=False))
                 finally:
                     lock.release()
 
-    def _collect(self, profile_id: str, windows: _Windows) -> tuple[str, ...]:
+    def _collect(self, profile_id: str, prompts: _Prompts) -> tuple[str, ...]:
         """Under the profile's lock: finish what a killed refresh had written, delete the rest; what could not be deleted."""
         try:
-            self._point_at_written(profile_id)
+            self._adopt_written(profile_id)
         except StoreError as error:
             return (str(error),)  # whatever is there, it stays
-        return self._discard(profile_id, windows)
+        return self._discard(profile_id, prompts)
 
     def _finish_refresh(self, profile_id: str) -> None:
         """Point at what a killed refresh has written, if there is such a thing; whoever is at it already is waited for."""
         if unfinished_refresh(self._index.view(), profile_id) is not None:
             with self._locked(profile_id):
-                self._point_at_written(profile_id)
+                self._adopt_written(profile_id)
 
-    def _point_at_written(self, profile_id: str) -> None:
+    def _adopt_written(self, profile_id: str) -> None:
         """Under the profile's lock.
 
         Raises:
@@ -336,14 +337,14 @@ class Vault:
             return
         place = self._place(written.store, written.backend, profile_id, written.slot)
         try:
-            tokens = self._whole_record(place, profile.generation)
+            tokens = self._read_complete_record(place, profile.generation)
         except StoreError as error:
-            _advise(error, profile)
+            _add_sign_in_hint(error, profile)
             raise
         if tokens is not None:
             self._index.edit(lambda draft: finish_refresh(draft, written, tokens))
 
-    def _whole_record(self, place: RecordPlace, replaces: int) -> Tokens | None:
+    def _read_complete_record(self, place: RecordPlace, replaces: int) -> Tokens | None:
         """The tokens there, of several copies those which a refresh has made from generation `replaces`."""
         try:
             value = self._store(place.store, place.backend).get(place.user, _of_generation(replaces, place, renewed=True))
@@ -358,81 +359,81 @@ class Vault:
                 raise
             return None  # cut short by the kill
 
-    def _write(self, store: RecordStore, stored: Profile, slot: Slot, record: Secret) -> None:
-        user = record_user(stored.id, slot, self._paths.state_id)
+    def _write(self, store: RecordStore, profile: Profile, slot: Slot, record: Secret) -> None:
+        user = record_user(profile.id, slot, self._paths.state_id)
         try:
             store.set(user, record)
             self._on_step("written")
             if store.get(user, lambda copy: copy == record) != record:
-                raise _forgetful(store)
+                raise _not_read_back_error(store)
             self._on_step("verified")
         except StoreUnknown:
             raise
         except StoreError:
-            self._tidy_up(stored.id, _Windows(allowed=False))
+            self._try_discard(profile.id, _Prompts(allowed=False))
             raise
 
-    def _tidy_up(self, profile_id: str, windows: _Windows) -> None:
+    def _try_discard(self, profile_id: str, prompts: _Prompts) -> None:
         """Discard what can be discarded: what a commit has done does not hang on it, and `sweep` collects the rest."""
         with contextlib.suppress(StoreError, LockBusy):
-            self._discard(profile_id, windows)
+            self._discard(profile_id, prompts)
 
     def _discard(
-        self, profile_id: str, windows: _Windows, *, written: Collection[Leftover | None] | None = None
+        self, profile_id: str, prompts: _Prompts, *, written: Collection[Leftover | None] | None = None
     ) -> tuple[str, ...]:
         """Under the profile's lock: delete its leftovers, but the tokens it points at; what could not be deleted.
 
         With `written` no other than these was ever written, as far as is known.
         """
         draft = self._index.view()
-        mine = [leftover for leftover in draft.leftovers if leftover.profile == profile_id]
-        if not mine:
+        leftovers = [leftover for leftover in draft.leftovers if leftover.profile == profile_id]
+        if not leftovers:
             return ()
         live, current = pointed_at(draft, profile_id), draft.get(profile_id)
-        gone, stuck = set(), []
-        for leftover in mine:
+        deleted, stuck = set(), []
+        for leftover in leftovers:
             place = self._place(leftover.store, leftover.backend, profile_id, leftover.slot)
             # The name is in use again, and an older copy may be where the keyring was locked when it was to be deleted.
             keep = _of_generation(current.generation, place) if current is not None and leftover == live else None
             try:
-                self._delete_record(place, keep, windows)
+                self._delete_record(place, keep, prompts)
             except StoreError as error:
                 if error.id == "keyring-not-open" and written is not None and leftover not in written:
-                    gone.add(leftover)
+                    deleted.add(leftover)
                 elif keep is None:
                     stuck.append(f"{place}: {error}")
                 continue
-            gone.add(leftover)
+            deleted.add(leftover)
             if keep is None:
                 self._on_step("deleted")
-        if not gone:
+        if not deleted:
             return tuple(stuck)
 
-        def clear(fresh: IndexDraft) -> None:
-            fresh.leftovers = tuple(leftover for leftover in fresh.leftovers if leftover not in gone)
+        def clear(draft: IndexDraft) -> None:
+            draft.leftovers = tuple(leftover for leftover in draft.leftovers if leftover not in deleted)
 
         self._index.edit(clear, durable=False)
         self._on_step("cleared")
         return tuple(stuck)
 
-    def _delete_record(self, place: RecordPlace, keep: Fits | None, windows: _Windows) -> None:
+    def _delete_record(self, place: RecordPlace, keep: Fits | None, prompts: _Prompts) -> None:
         store = self._store(place.store, place.backend)
         if store.unsettled:
             raise StoreUnknown("keyring-unknown", "a call that timed out is still going on")
         try:
-            store.delete(place.user, keep=keep, ask=windows.allowed)
+            store.delete(place.user, keep=keep, ask=prompts.allowed)
         except StoreError as error:
-            windows.allowed = windows.allowed and error.id not in _REFUSED
+            prompts.allowed = prompts.allowed and error.id not in _PROMPT_ENDED
             raise
 
-    def _signed_in(self, profile_id: str) -> tuple[Profile, Slot]:
+    def _require_profile(self, profile_id: str) -> tuple[Profile, Slot]:
         profile = self._index.get(profile_id)
         if profile is None or profile.slot is None:
             hint = "{prog} onboard" if profile is None else f"sign in again: {sign_in_again(profile)}"
             raise SignInNeeded("not-signed-in", f"{profile_id} is not signed in", hint=hint)
         return profile, profile.slot
 
-    def _current(self, profile_id: str) -> Profile | None:
+    def _current_profile(self, profile_id: str) -> Profile | None:
         draft = self._index.view()
         return None if profile_id in draft.damaged else draft.get(profile_id)
 
@@ -443,10 +444,10 @@ class Vault:
         """
         if self._probed is not None:
             return self._probed
-        held = current if current is not None and current.slot is not None else None
-        name = self._chosen or (self._usual() if held is None or anew else None)
-        if held is not None and name in {None, held.store}:
-            return self._store(held.store, held.backend)
+        current_profile = current if current is not None and current.slot is not None else None
+        name = self._chosen_store or (self._usual_store() if current_profile is None or anew else None)
+        if current_profile is not None and name in {None, current_profile.store}:
+            return self._store(current_profile.store, current_profile.backend)
         remembered = self._index.view().remembered
         if remembered is not None and name in {None, remembered.name}:
             return self._store(remembered.name, remembered.backend)
@@ -471,7 +472,7 @@ class Vault:
             backend, env=self._env, deadlines=self._deadlines, on_wait=self._on_wait, lock=lock, asks=self._asks
         )
         return LongRecordStore(
-            keyring.shared(self._keyrings), self._paths.sealed, may_seal=self._chosen != "keyring", on_step=self._on_step
+            keyring.shared(self._keyrings), self._paths.sealed, may_seal=self._chosen_store != "keyring", on_step=self._on_step
         )
 
     def _place(self, store: StoreName, backend: str | None, profile_id: str, slot: Slot) -> RecordPlace:
@@ -483,7 +484,7 @@ class Vault:
     @contextlib.contextmanager
     def _locked(self, profile_id: str) -> Iterator[None]:
         lock = self._lock(profile_id)
-        lock.acquire(min(self._deadlines.prompt_s, _LONGEST_TURN_S) + _LOCK_MARGIN_S)
+        lock.acquire(min(self._deadlines.prompt_s, _MAX_LOCK_WAIT_S) + _LOCK_MARGIN_S)
         try:
             yield
         finally:
@@ -491,7 +492,7 @@ class Vault:
 
 
 @dataclass(slots=True)
-class _Windows:
+class _Prompts:
     """Whether a keyring may open a window for what an operation tidies up."""
 
     allowed: bool = True
@@ -512,17 +513,17 @@ def _of_generation(generation: int, place: RecordPlace, *, renewed: bool = False
     return fits
 
 
-def _advise(error: StoreError, profile: Profile) -> None:
+def _add_sign_in_hint(error: StoreError, profile: Profile) -> None:
     """Name the command that signs `profile` in again: what found the error knows a place, and not whose it is."""
-    again = sign_in_again(profile)
+    command = sign_in_again(profile)
     if error.id == "record-damaged":
-        error.hint = f"sign in again: {again}"
+        error.hint = f"sign in again: {command}"
     elif error.id in _KEY_LOST:
-        error.hint = f"put it back from a backup, or sign in again: {again}"
+        error.hint = f"put it back from a backup, or sign in again: {command}"
     elif error.id == "keyring-not-open":
-        error.hint = f"{error.hint}; if nothing has it any more, sign in again: {again}"
+        error.hint = f"{error.hint}; if nothing has it any more, sign in again: {command}"
     elif error.hint is not None:
-        error.hint = error.hint.replace(FILE_COMMAND, f"{again} --store file")
+        error.hint = error.hint.replace(FILE_COMMAND, f"{command} --store file")
 
 
 def _check_id(profile_id: str) -> None:
@@ -531,14 +532,14 @@ def _check_id(profile_id: str) -> None:
 
 
 def _check_generation(profile_id: str, current: Profile | None, expected: int | None) -> None:
-    found = ABSENT if current is None else current.generation
-    if expected is None or found == expected:
+    actual = ABSENT if current is None else current.generation
+    if expected is None or actual == expected:
         return
-    why = f"expected generation {expected or 'none'}, found {found or 'none'}"
+    why = f"expected generation {expected or 'none'}, found {actual or 'none'}"
     raise GenerationChanged("generation-changed", f"newer tokens of {profile_id} have been stored meanwhile", why=why)
 
 
-def _forgetful(store: RecordStore) -> StoreError:
+def _not_read_back_error(store: RecordStore) -> StoreError:
     return StoreError(
         "store-forgetful",
         f"{store.backend or 'the sealed file store'} did not give back what it was given",
