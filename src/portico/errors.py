@@ -89,21 +89,21 @@ class PorticoError(Exception):
         self.hint = hint
 
     def __str__(self) -> str:
-        place = f"{self.where}: " if self.where else ""
+        location = f"{self.where}: " if self.where else ""
         cause = f" ({self.why})" if self.why else ""
-        return f"{place}{self.message}{cause}"
+        return f"{location}{self.message}{cause}"
 
     def as_json(self, program: str) -> dict[str, object]:
         """The error as the `error` object of `--json` output."""
         optional = {"why": self.why, "where": self.where, "hint": self.hint_for(program)}
-        known = {name: value for name, value in optional.items() if value is not None}
-        return {"id": self.id, "message": self.message, "exitCode": self.exit_code, **known}
+        optional_fields = {name: value for name, value in optional.items() if value is not None}
+        return {"id": self.id, "message": self.message, "exitCode": self.exit_code, **optional_fields}
 
     def copy(self) -> Self:
         """The same error without its traceback and cause, to be raised once more."""
-        again = type(self).__new__(type(self), *self.args)
-        again.__dict__.update(self.__dict__)
-        return again
+        duplicate = type(self).__new__(type(self), *self.args)
+        duplicate.__dict__.update(self.__dict__)
+        return duplicate
 
     def hint_for(self, program: str) -> str | None:
         """The hint with the program's name put in."""
@@ -121,15 +121,15 @@ def place_of(exc: BaseException) -> str:
     import traceback
 
     frames = traceback.extract_tb(exc.__traceback__)
-    at = f" at {os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else ""  # noqa: PTH119 - no more imports
-    return f"{type(exc).__name__}{at}"
+    location = f" at {os.path.basename(frames[-1].filename)}:{frames[-1].lineno}" if frames else ""  # noqa: PTH119 - no more imports
+    return f"{type(exc).__name__}{location}"
 
 
 def frames_of(exc: BaseException) -> str:
     """Where an exception came from, a line for each call, for a log. Its text is left out: it may quote a token."""
     import traceback
 
-    return "\n".join(f"  {each.filename}:{each.lineno} in {each.name}" for each in traceback.extract_tb(exc.__traceback__))
+    return "\n".join(f"  {frame.filename}:{frame.lineno} in {frame.name}" for frame in traceback.extract_tb(exc.__traceback__))
 
 
 class UsageError(PorticoError):

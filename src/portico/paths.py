@@ -165,20 +165,20 @@ def make_private_folder(folder: Path) -> Path:
 
 
 def _state_id(state: Path) -> str:
-    folder = _true_path(state)
-    if folder == _true_path(_unmoved_state()):
+    folder = _real_path(state)
+    if folder == _real_path(_standard_state()):
         return ""
     import hashlib  # milliseconds, which the usual folder does not cost
 
     return hashlib.sha256(os.fsencode(folder)).hexdigest()[:8]
 
 
-def _true_path(path: Path) -> str:
+def _real_path(path: Path) -> str:
     # A second spelling of one folder must not hide its records from a sign-out.
     return os.path.normcase(os.path.realpath(path))
 
 
-def _unmoved_state() -> Path:
+def _standard_state() -> Path:
     """The default state folder where XDG_STATE_HOME does not move it, as two of one account may be moved apart."""
     if os.name == "nt":
         return _default_state()

@@ -33,7 +33,7 @@ _FORMS_FROM: Final = 8
 _PART: Final = 12
 # A secret is looked up by pieces of this length that lie end to end: a run of `_PART` characters holds one of them whole.
 _PIECE: Final = 6
-_PLACES_OF_A_PIECE: Final = 4
+_MAX_POSITIONS: Final = 4
 _LAYERS: Final = 3
 _ESCAPE: Final = r"(?i)%[0-9a-f]{2}|\\u[0-9a-f]{4}|\\x[0-9a-f]{2}|\\.|&#(?:[0-9]{1,7}|x[0-9a-f]{1,6});|&(?:amp|lt|gt|quot|apos);"
 _ENTITIES: Final = {"amp": "&", "lt": "<", "gt": ">", "quot": '"', "apos": "'"}
@@ -81,34 +81,34 @@ class Secret:
         raise TypeError("a Secret cannot be pickled or copied")
 
 
-def redact(text: str, *known: Secret) -> str:
-    """`text` without the `known` secrets, as `hide` has it, and without anything that looks like a credential."""
+def redact(text: str, *secrets: Secret) -> str:
+    """`text` without the `secrets` secrets, as `hide` has it, and without anything that looks like a credential."""
     import re
 
-    text = re.sub(_FIELD, rf"\1{REDACTED}", hide(text, *known))
+    text = re.sub(_FIELD, rf"\1{REDACTED}", hide(text, *secrets))
     text = re.sub(_BEARER, rf"\1{REDACTED}", text)
     return re.sub(_SHAPE, REDACTED, text)
 
 
-def hide(text: str, *known: Secret) -> str:
-    """`text` without the `known` secrets, and otherwise as it is.
+def hide(text: str, *secrets: Secret) -> str:
+    """`text` without the `secrets` secrets, and otherwise as it is.
 
     A secret is found in each of its usual forms: as it is, URL-encoded, JSON- or HTML-escaped (up to three times over), in
     hex, in base64 also inside of a longer text, in any case. Twelve characters of one in a row count as the secret.
     """
-    return Hider(known)(text)
+    return Hider(secrets)(text)
 
 
 class Hider:
     """`hide` for many texts and the same secrets."""
 
-    def __init__(self, known: Iterable[Secret]) -> None:
+    def __init__(self, secrets: Iterable[Secret]) -> None:
         # The longest first: the end of a token that begins as another is shown no more than its beginning.
-        self._secrets = sorted({secret.reveal() for secret in known if secret}, key=len, reverse=True)
+        self._secrets = sorted({secret.reveal() for secret in secrets if secret}, key=len, reverse=True)
         long_enough = [secret for secret in self._secrets if len(secret) >= _FORMS_FROM]
         self._forms = [form for secret in long_enough for form in _forms(secret)]
         self._shortest = min((min(_PART, len(form)) for form in self._forms), default=0)
-        self._places: dict[str, list[tuple[int, int]]] = {}
+        self._positions: dict[str, list[tuple[int, int]]] = {}
 
     def __call__(self, text: str) -> str:
         for secret in self._secrets:
@@ -116,75 +116,75 @@ class Hider:
         if not self._forms or len(text) < self._shortest:
             return text
         # Once for all texts, and not before there is one: a reply may hold thousands of short ones.
-        places = self._places = self._places or _places_in(self._forms)
+        positions = self._positions = self._positions or _index_pieces(self._forms)
         spans: list[tuple[int, int]] = []
         for layer, starts, ends in _layers(text):
-            spans += [(starts[begin], ends[end - 1]) for begin, end in _found(_plain(layer), self._forms, places)]
+            spans += [(starts[begin], ends[end - 1]) for begin, end in _find_spans(_normalise(layer), self._forms, positions)]
         if not spans:
             return text
-        kept, at = [], 0
+        parts, position = [], 0
         for begin, end in sorted(spans):
-            if begin >= at:
-                kept += [text[at:begin], REDACTED]
-            at = max(at, end)
-        return "".join([*kept, text[at:]])
+            if begin >= position:
+                parts += [text[position:begin], REDACTED]
+            position = max(position, end)
+        return "".join([*parts, text[position:]])
 
 
 def _forms(secret: str) -> list[str]:
-    """How `secret` may be written, as `_plain` text: itself, in hex, and in base64 at each of its three alignments."""
+    """How `secret` may be written, as `_normalise` text: itself, in hex, and in base64 at each of its three alignments."""
     import base64
 
     raw = secret.encode("utf-8", "surrogatepass")
     forms = [raw.decode("latin-1"), raw.hex()]
-    for before in range(3):
-        encoded = base64.b64encode(b"\0" * before + raw).decode()
+    for shift in range(3):
+        encoded = base64.b64encode(b"\0" * shift + raw).decode()
         # A character at either end depends on what stands beside the secret.
-        forms.append(encoded[-(-before * 4 // 3) : (before + len(raw)) * 4 // 3])
-    return [_plain(form) for form in forms]
+        forms.append(encoded[-(-shift * 4 // 3) : (shift + len(raw)) * 4 // 3])
+    return [_normalise(form) for form in forms]
 
 
-def _plain(text: str) -> str:
+def _normalise(text: str) -> str:
     """`text` in small letters, and with one spelling for what base64 and a form write in two."""
     return text.lower().translate(_ONE_SPELLING)
 
 
-def _places_in(forms: list[str]) -> dict[str, list[tuple[int, int]]]:
+def _index_pieces(forms: list[str]) -> dict[str, list[tuple[int, int]]]:
     """The pieces of `forms`, and where each stands: the number of its form, and its place in it."""
-    places: dict[str, list[tuple[int, int]]] = {}
+    positions: dict[str, list[tuple[int, int]]] = {}
     for number, form in enumerate(forms):
-        for at in range(0, len(form) - _PIECE + 1, _PIECE):
-            known = places.setdefault(form[at : at + _PIECE], [])
-            if len(known) < _PLACES_OF_A_PIECE:
-                known.append((number, at))
-    return places
+        for offset in range(0, len(form) - _PIECE + 1, _PIECE):
+            found = positions.setdefault(form[offset : offset + _PIECE], [])
+            if len(found) < _MAX_POSITIONS:
+                found.append((number, offset))
+    return positions
 
 
-def _found(text: str, forms: list[str], places: dict[str, list[tuple[int, int]]]) -> list[tuple[int, int]]:
+def _find_spans(text: str, forms: list[str], positions: dict[str, list[tuple[int, int]]]) -> list[tuple[int, int]]:
     """The spans of `text` that are a form, or `_PART` characters of one."""
     spans, after = [], 0
-    for at in [at for at in range(len(text) - _PIECE + 1) if text[at : at + _PIECE] in places]:
-        if at < after:
+    for offset in [offset for offset in range(len(text) - _PIECE + 1) if text[offset : offset + _PIECE] in positions]:
+        if offset < after:
             continue
-        longest = (at, at)
-        for number, place in places[text[at : at + _PIECE]]:
-            begin, end = _run(text, at, forms[number], place)
-            if end - begin >= min(_PART, len(forms[number])) and end - begin > longest[1] - longest[0]:
-                longest = (begin, end)
-        if longest[1] > at:
-            spans.append(longest)
-        after = longest[1] - _PIECE + 1
+        longest_run = (offset, offset)
+        for number, form_offset in positions[text[offset : offset + _PIECE]]:
+            begin, end = _common_run(text, offset, forms[number], form_offset)
+            if end - begin >= min(_PART, len(forms[number])) and end - begin > longest_run[1] - longest_run[0]:
+                longest_run = (begin, end)
+        if longest_run[1] > offset:
+            spans.append(longest_run)
+        after = longest_run[1] - _PIECE + 1
     return spans
 
 
-def _run(text: str, at: int, form: str, place: int) -> tuple[int, int]:
-    """How far `text` around `at` is the same as `form` around `place`."""
+def _common_run(text: str, offset: int, form: str, form_offset: int) -> tuple[int, int]:
+    """How far `text` around `offset` is the same as `form` around `form_offset`."""
     before = 0
-    while before < min(at, place) and text[at - before - 1] == form[place - before - 1]:
+    while before < min(offset, form_offset) and text[offset - before - 1] == form[form_offset - before - 1]:
         before += 1
-    after, limit = _PIECE, min(len(text) - at, len(form) - place)
-    while after < limit and text[at + after] == form[place + after]:
+    after, limit = _PIECE, min(len(text) - offset, len(form) - form_offset)
+    while after < limit and text[offset + after] == form[form_offset + after]:
         after += 1
-    return at - before, at + after
+    return offset - before, offset + after
 
 
 def _layers(text: str) -> Iterator[tuple[str, Sequence[int], Sequence[int]]]:
@@ -195,27 +195,29 @@ def _layers(text: str) -> Iterator[tuple[str, Sequence[int], Sequence[int]]]:
     starts: Sequence[int] = range(len(text))
     ends: Sequence[int] = range(1, len(text) + 1)
     if not text.isascii():
-        layer, starts, ends = _bytes_of((_as_bytes(character), at, at + 1) for at, character in enumerate(text))
+        layer, starts, ends = _bytes_of((_as_bytes(character), position, position + 1) for position, character in enumerate(text))
     yield layer, starts, ends
     for _ in range(_LAYERS):
         if re.search(_ESCAPE, layer) is None:
             return
-        layer, starts, ends = _bytes_of(_unescaped(layer, starts, ends))
+        layer, starts, ends = _bytes_of(_unescape_layer(layer, starts, ends))
         yield layer, starts, ends
 
 
-def _unescaped(layer: str, starts: Sequence[int], ends: Sequence[int]) -> Iterator[tuple[str, int, int]]:
+def _unescape_layer(layer: str, starts: Sequence[int], ends: Sequence[int]) -> Iterator[tuple[str, int, int]]:
     import re
 
-    at = 0
+    position = 0
     for match in re.finditer(_ESCAPE, layer):
-        yield from zip(layer[at : match.start()], starts[at : match.start()], ends[at : match.start()], strict=True)
-        at = match.end()
-        yield _meant(match[0]), starts[match.start()], ends[at - 1]
-    yield from zip(layer[at:], starts[at:], ends[at:], strict=True)
+        yield from zip(
+            layer[position : match.start()], starts[position : match.start()], ends[position : match.start()], strict=True
+        )
+        position = match.end()
+        yield _unescape(match[0]), starts[match.start()], ends[position - 1]
+    yield from zip(layer[position:], starts[position:], ends[position:], strict=True)
 
 
-def _meant(escape: str) -> str:
+def _unescape(escape: str) -> str:
     """The character that an escape stands for."""
     if escape[0] == "&":
         name = escape[1:-1].lower()

@@ -32,7 +32,7 @@ _TOKEN: Final = re.compile(r"[!#$%&'*+.^`|~\w-]+", re.ASCII)
 _LINE_BREAK: Final = re.compile(r"[\r\n\0]")
 _NEAR_MISS: Final = 0.75
 _NOT_EMPTY: Final = "must be a string that is not empty"
-_UNREAD: Final = "is not read here: keep secrets out of this file"
+_NOT_READ: Final = "is not read here: keep secrets out of this file"
 
 
 def check(source: Document | Effective) -> tuple[Config, list[Problem]]:
@@ -45,11 +45,11 @@ def read(key: Key, source: Document | Effective) -> tuple[Any, list[Problem]]:
     """What `key` makes of the whole of `source`, None if nothing; and all problems, in the order of the text."""
     effective = source if isinstance(source, Effective) else Effective(source)
     problems: list[Problem] = []
-    top = Section(effective, problems, (), None)
+    section = Section(effective, problems, (), None)
     for path, origin in effective.hidden():
         message = f"{named(path)} is written twice; the later one counts"
         problems.append(Problem("warning", str(origin), path, message, layer=origin.layer))
-    value = _object(top, (), effective.value(), key)
+    value = _object(section, (), effective.value(), key)
     return value, sorted(problems, key=in_order_of(effective.document.name))
 
 
@@ -78,7 +78,7 @@ class Section:
     def __init__(self, source: Effective, problems: list[Problem], path: ConfigPath, value: JsonValue) -> None:
         self._source = source
         self._problems = problems
-        self._found_before = len(problems)
+        self._problem_start = len(problems)
         self.path = path
         self.value = value
 
@@ -92,12 +92,12 @@ class Section:
 
     def wrong(self, steps: ConfigPath, message: str, hint: str | None = None, *, of_key: bool = False) -> None:
         """Report that the value makes the config unusable."""
-        self._error((*self.path, *steps), message, hint, of_key=of_key)
+        self._report((*self.path, *steps), message, hint, of_key=of_key)
 
     def unusable(self, steps: ConfigPath, message: str, hint: str | None = None, *, alone: bool = False) -> str:
         """Report that this object cannot be used, or the value `alone`; nothing else is stopped. Returns the report's text."""
         path = (*self.path, *steps)
-        return self._error(path, message, hint, only=format_path(path if alone else self.path))
+        return self._report(path, message, hint, only=format_path(path if alone else self.path))
 
     def doubt(
         self, steps: ConfigPath, message: str, hint: str | None = None, *, of_key: bool = False, standing: bool = False
@@ -110,12 +110,12 @@ class Section:
 
     def assign_to_plugins(self) -> list[Problem]:
         """Make each problem below this map of plugins one that stops its plugin alone; all of them."""
-        found = self._problems[self._found_before :]
-        found = [replace(each, plugin=str(each.path[len(self.path)])) for each in found]
-        self._problems[self._found_before :] = found
-        return found
+        plugin_problems = self._problems[self._problem_start :]
+        plugin_problems = [replace(problem, plugin=str(problem.path[len(self.path)])) for problem in plugin_problems]
+        self._problems[self._problem_start :] = plugin_problems
+        return plugin_problems
 
-    def _error(self, path: ConfigPath, message: str, hint: str | None, *, of_key: bool = False, only: str | None = None) -> str:
+    def _report(self, path: ConfigPath, message: str, hint: str | None, *, of_key: bool = False, only: str | None = None) -> str:
         origin = self._source.origin(path, of_key=of_key)
         problem = Problem("error", str(origin), path, f"{named(path)} {message}", hint, origin.layer, only=only)
         self._problems.append(problem)
@@ -125,7 +125,7 @@ class Section:
 # --- the walk: each function reads one kind of value, which stands at `steps` of a section; None if it cannot be used ----------
 
 
-def _member(section: Section, name: str, value: JsonValue, key: Key) -> Any:
+def _read_member(section: Section, name: str, value: JsonValue, key: Key) -> Any:
     """The value of a key of an object or of a map."""
     if value is None and key.kind != "any":
         section.wrong((name,), "must not be null", "leave the key out")
@@ -141,50 +141,50 @@ def _object(section: Section, steps: ConfigPath, value: JsonValue, key: Key) -> 
         return None
     if not key.keys:
         return value
-    inside = section.at(steps, value)
+    inner_section = section.at(steps, value)
     fields: dict[str, Any] = {}
     complete = True
-    for name, inner in key.keys.items():
+    for name, inner_key in key.keys.items():
         if name in value:
-            found = _member(inside, name, value[name], inner)
-            if found is not None:
-                fields[_field(name)] = found
-        elif inner.required:
-            inside.wrong((), f"needs `{name}`")
-        complete = complete and (not inner.required or _field(name) in fields)
+            item = _read_member(inner_section, name, value[name], inner_key)
+            if item is not None:
+                fields[_field(name)] = item
+        elif inner_key.required:
+            inner_section.wrong((), f"needs `{name}`")
+        complete = complete and (not inner_key.required or _field(name) in fields)
     if len(fields) < len(value):
-        _report_unknown(inside, value, key)
-    read = _RULES[key.rule](inside, fields) if key.rule else fields
-    if read is None or not complete:
+        _report_unknown(inner_section, value, key)
+    result = _RULES[key.rule](inner_section, fields) if key.rule else fields
+    if result is None or not complete:
         return None
-    return key.makes(**read) if key.makes else read
+    return key.makes(**result) if key.makes else result
 
 
 def _map(section: Section, steps: ConfigPath, value: JsonValue, key: Key) -> Any:
     if not isinstance(value, dict):
         section.wrong(steps, "must be an object")
         return None
-    inside = section.at(steps, value)
-    found: dict[str, Any] = {}
+    inner_section = section.at(steps, value)
+    items: dict[str, Any] = {}
     for name, each in value.items():
-        inner = key.keys.get(name, key.of)
-        read = _member(inside, name, each, inner) if inner is not None else each
-        if read is not None:
-            found[name] = read
-    return _RULES[key.rule](inside, found) if key.rule else found
+        inner_key = key.keys.get(name, key.of)
+        item = _read_member(inner_section, name, each, inner_key) if inner_key is not None else each
+        if item is not None:
+            items[name] = item
+    return _RULES[key.rule](inner_section, items) if key.rule else items
 
 
 def _array(section: Section, steps: ConfigPath, value: JsonValue, key: Key) -> Any:
     if not isinstance(value, list) or key.of is None:
         section.wrong(steps, "must be an array of objects")
         return None
-    inside = section.at(steps, value)
-    found = {}
+    inner_section = section.at(steps, value)
+    items = {}
     for index, each in enumerate(value):
-        read = _READERS[key.of.kind](inside, (index,), each, key.of)
-        if read is not None:
-            found[index] = read
-    return _RULES[key.rule](inside, found) if key.rule else tuple(found.values())
+        item = _READERS[key.of.kind](inner_section, (index,), each, key.of)
+        if item is not None:
+            items[index] = item
+    return _RULES[key.rule](inner_section, items) if key.rule else tuple(items.values())
 
 
 def _text(section: Section, steps: ConfigPath, value: JsonValue, key: Key) -> str | None:
@@ -245,7 +245,7 @@ def _whole(section: Section, steps: ConfigPath, value: JsonValue, key: Key) -> i
     return None
 
 
-def _amount(section: Section, steps: ConfigPath, value: JsonValue, _key: Key) -> float | None:
+def _non_negative(section: Section, steps: ConfigPath, value: JsonValue, _key: Key) -> float | None:
     if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < float("inf"):
         return value
     section.wrong(steps, "must be a number that is not negative")
@@ -273,7 +273,7 @@ _READERS: Final[dict[Kind, Callable[[Section, ConfigPath, JsonValue, Key], Any]]
     "secret": _secret,
     "flag": _flag,
     "whole": _whole,
-    "amount": _amount,
+    "amount": _non_negative,
     "texts": _texts,
     "object": _object,
     "map": _map,
@@ -291,12 +291,12 @@ def _report_unknown(section: Section, members: dict[str, JsonValue], key: Key) -
     for name in members:
         if name in key.keys or name in key.foreign:
             continue
-        own = section.is_own(name)
-        meant = nearest(name, key.keys)
-        hint = f"did you mean `{meant}`?" if meant else None
-        if meant and own:
+        is_own = section.is_own(name)
+        near = nearest(name, key.keys)
+        hint = f"did you mean `{near}`?" if near else None
+        if near and is_own:
             section.wrong((name,), "is not a key that Portico knows", hint, of_key=True)
-        elif own or meant or section.path:
+        elif is_own or near or section.path:
             section.doubt((name,), "is not a key that Portico knows; it has no effect", hint, of_key=True)
 
 
@@ -304,9 +304,9 @@ def nearest(word: str, words: Iterable[str]) -> str | None:
     """The one of `words` that was probably meant, None where none is near."""
     import difflib
 
-    plain = {_folded(candidate): candidate for candidate in words}
-    found = difflib.get_close_matches(_folded(word), plain, n=1, cutoff=_NEAR_MISS)
-    return plain[found[0]] if found else None
+    by_folded = {_folded(candidate): candidate for candidate in words}
+    matches = difflib.get_close_matches(_folded(word), by_folded, n=1, cutoff=_NEAR_MISS)
+    return by_folded[matches[0]] if matches else None
 
 
 def _folded(word: str) -> str:
@@ -328,11 +328,11 @@ def _config(_section: Section, fields: dict[str, Any]) -> dict[str, Any]:
     return fields
 
 
-def _variables(section: Section, found: dict[str, Any]) -> dict[str, str]:
+def _variables(section: Section, entries: dict[str, Any]) -> dict[str, str]:
     """Both forms; a variable that the base has in the one form gives way to the own file's in the other."""
-    found.pop("shellEnv", None)
-    variables: dict[str, str] = found.pop("vars", {})
-    for name, text in found.items():
+    entries.pop("shellEnv", None)
+    variables: dict[str, str] = entries.pop("vars", {})
+    for name, text in entries.items():
         if name not in variables or section.is_own(name) or not section.is_own("vars", name):
             variables[name] = text
     return variables
@@ -364,11 +364,11 @@ def _folders(section: Section, folders: tuple[str, ...]) -> tuple[str, ...]:
 def _entries(section: Section, entries: dict[str, PluginEntry]) -> dict[str, PluginEntry]:
     """What is wrong with an entry keeps its own plugin from being used and stops nothing else."""
     errors = [problem for problem in section.assign_to_plugins() if problem.level == "error"]
-    found = {}
+    result = {}
     for id in section.value if isinstance(section.value, dict) else ():
         problem = "; ".join(str(error) for error in errors if error.plugin == id) or None
-        found[id] = replace(entries.get(id, PluginEntry()), problem=problem, inherited=not section.is_own(id))
-    return found
+        result[id] = replace(entries.get(id, PluginEntry()), problem=problem, inherited=not section.is_own(id))
+    return result
 
 
 def _provider(section: Section, fields: dict[str, Any]) -> dict[str, Any] | None:
@@ -389,35 +389,35 @@ def _speaks_another_protocol(section: Section) -> bool:
     return isinstance(api, str) and api not in API_KINDS and _is_foreign(section, ("api",), api, openclaw.API_KINDS)
 
 
-def _base_url(section: Section, written: str | None) -> tuple[str | None, str | None]:
+def _base_url(section: Section, text: str | None) -> tuple[str | None, str | None]:
     """The URL, if requests may go to it; and why they may not. One with `${VAR}` in it is checked when that is resolved."""
-    if written is None:
+    if text is None:
         return None, None
-    at = ("baseUrl",)
-    url = normalised_base_url(written)
-    if written != written.strip():
-        section.doubt(at, "has blanks around it, which are left out", "write it without them", standing=True)
+    steps = ("baseUrl",)
+    url = normalised_base_url(text)
+    if text != text.strip():
+        section.doubt(steps, "has blanks around it, which are left out", "write it without them", standing=True)
     if holds_reference(url):
         return url, None
     why = why_not_a_base_url(url)
     if why is not None:
-        return None, section.unusable(at, f"cannot be used: {why}", hint_for_base_url(url))
+        return None, section.unusable(steps, f"cannot be used: {why}", hint_for_base_url(url))
     if is_in_the_clear(url):
-        section.doubt(at, "is plain http: whoever shares that network can read the key and every answer", standing=True)
+        section.doubt(steps, "is plain http: whoever shares that network can read the key and every answer", standing=True)
     return url, None
 
 
 def hint_for_base_url(url: str) -> str | None:
     """What to write in the place of a base URL that cannot be used, where that is known."""
-    end = endpoint_end(url)
-    if end is not None:
-        return f"write it without `{end}`"
+    endpoint = endpoint_end(url)
+    if endpoint is not None:
+        return f"write it without `{endpoint}`"
     return None if url.isascii() else "write its host as it is in DNS: xn--..."
 
 
 def _headers(section: Section, headers: dict[str, str]) -> dict[str, str]:
     """The headers that can be sent as they are written."""
-    found = {}
+    usable = {}
     for name, value in headers.items():
         if not _TOKEN.fullmatch(name):
             hint = "write letters, digits and hyphens, such as X-Team"
@@ -427,8 +427,8 @@ def _headers(section: Section, headers: dict[str, str]) -> dict[str, str]:
         elif name.lower() in FRAMING:
             section.doubt((name,), "is Portico's own to send; it has no effect", "leave it out")
         else:
-            found[name] = value
-    return found
+            usable[name] = value
+    return usable
 
 
 def _cost(_section: Section, fields: dict[str, Any]) -> dict[str, Any] | None:
@@ -437,23 +437,23 @@ def _cost(_section: Section, fields: dict[str, Any]) -> dict[str, Any] | None:
 
 def _tiers(section: Section, tiers: dict[int, Any]) -> tuple[Any, ...]:
     """The tiers; of several with one bound the first is taken."""
-    found: dict[int, Any] = {}
+    by_bound: dict[int, Any] = {}
     for index, tier in tiers.items():
-        if tier.input_above in found:
+        if tier.input_above in by_bound:
             section.wrong((index, "inputAbove"), "is the same as that of an earlier tier")
-        found.setdefault(tier.input_above, tier)
-    return tuple(found.values())
+        by_bound.setdefault(tier.input_above, tier)
+    return tuple(by_bound.values())
 
 
 def _corrected_provider(section: Section, fields: dict[str, Any]) -> dict[str, Any]:
     for name in ("apiKey", "headers"):
         if isinstance(section.value, dict) and name in section.value:
-            section.doubt((name,), _UNREAD)
+            section.doubt((name,), _NOT_READ)
     return fields
 
 
 def _corrected_headers(section: Section, headers: dict[str, str]) -> dict[str, str]:
-    section.doubt((), _UNREAD)
+    section.doubt((), _NOT_READ)
     return _headers(section, headers)
 
 

@@ -54,11 +54,11 @@ _ESCAPED: Final = re.compile(r"\\(.)", re.DOTALL)
 _SPECIAL: Final = re.compile(r"([.\[\]\\])")
 
 BACKUPS: Final = (".bak", ".bak.1", ".bak.2", ".bak.3", ".bak.4")
-_ROUNDS: Final = 5
+_EDIT_TRIES: Final = 5
 MAX_BYTES: Final = 4 << 20
 _NOT_YOURS: Final = "make it yours (chown, chmod u+rw), or name another file with `--config` or PORTICO_CONFIG"
 _NO_FILE: Final = "name a regular file with `--config` or PORTICO_CONFIG"
-_ADVICE: Final = {
+_HINTS: Final = {
     errno.ENOSPC: "free some space on that disk and run the command again",
     errno.EDQUOT: "free some of your disk quota and run the command again",
     errno.EROFS: "that file system is read-only: name another file with `--config` or PORTICO_CONFIG",
@@ -91,7 +91,7 @@ class Document:
         try:
             document.root  # noqa: B018 - it is kept
         except Json5SyntaxError as error:
-            raise _not_json5(name, text, error) from None
+            raise _syntax_error(name, text, error) from None
         return document
 
     @cached_property
@@ -120,8 +120,8 @@ class Document:
 
     def find(self, path: ConfigPath, *, of_key: bool = False) -> tuple[Document, int]:
         """The document itself, and where in it stands what is at `path`, or the nearest thing around it that exists."""
-        node, rest = self._walk(path)
-        entry = self._entry(path[:-1], path[-1]) if of_key and path and not rest else None
+        node, missing = self._walk(path)
+        entry = self._entry(path[:-1], path[-1]) if of_key and path and not missing else None
         return self, entry.start if entry else node.start
 
     def where(self, path: ConfigPath, *, of_key: bool = False) -> str:
@@ -154,17 +154,17 @@ class Document:
         """
         from portico.config.json5_edit import nested, stale
 
-        node, rest = self._walk(path)
-        if rest and (isinstance(node, Container) or node.value is not None):
-            container = self._container(node, path, rest)
-            key = str(rest[0]) if container.is_object else None
-            return self._splice(self._editor().append(container, [(key, nested(rest[1:], value))]))
-        value = nested(rest, value)
-        at = path[: len(path) - len(rest)]
+        node, missing = self._walk(path)
+        if missing and (isinstance(node, Container) or node.value is not None):
+            container = self._container(node, path, missing)
+            key = str(missing[0]) if container.is_object else None
+            return self._splice(self._editor().append(container, [(key, nested(missing[1:], value))]))
+        value = nested(missing, value)
+        existing = path[: len(path) - len(missing)]
         document = self
-        for gone in stale(node, value, at):
-            document = document.unset(gone)
-        return document.overlay(at, value)
+        for stale_path in stale(node, value, existing):
+            document = document.unset(stale_path)
+        return document.overlay(existing, value)
 
     def insert(self, path: ConfigPath, value: JsonValue) -> Document:
         """The document with `value` as a new element of an array; `path` ends with its index, and what is there moves on.
@@ -172,11 +172,11 @@ class Document:
         Raises:
             ConfigError: there is no array to put it into, or a shorter one (`config-path-blocked`).
         """
-        node, rest = self._walk(path[:-1])
-        is_array = isinstance(node, Container) and not node.is_object and not rest
+        node, missing = self._walk(path[:-1])
+        is_array = isinstance(node, Container) and not node.is_object and not missing
         if isinstance(node, Container) and is_array and node.find(path[-1]) is not None:
             return self._splice(self._editor().insert(node, int(path[-1]), value))
-        if rest or is_array or not isinstance(node, Container):
+        if missing or is_array or not isinstance(node, Container):
             return self.set(path, value)
         raise self._blocked(node, path, path[-1:])
 
@@ -212,8 +212,8 @@ class Document:
         return node, ()
 
     def _node(self, path: ConfigPath) -> Node:
-        node, rest = self._walk(path)
-        if rest:
+        node, missing = self._walk(path)
+        if missing:
             raise KeyError(format_path(path))
         return node
 
@@ -224,22 +224,22 @@ class Document:
             raise KeyError(format_path((*parent, step)))
         return entry
 
-    def _container(self, node: Node, path: ConfigPath, rest: ConfigPath) -> Container:
-        step = rest[0]
+    def _container(self, node: Node, path: ConfigPath, missing: ConfigPath) -> Container:
+        step = missing[0]
         if isinstance(node, Container) and (isinstance(step, str) if node.is_object else str(step) == str(len(node.entries))):
             return node
-        raise self._blocked(node, path, rest)
+        raise self._blocked(node, path, missing)
 
-    def _blocked(self, node: Node, path: ConfigPath, rest: ConfigPath) -> ConfigError:
-        at = path[: len(path) - len(rest)]
-        what = "an object" if isinstance(node, Container) and node.is_object else "no object"
+    def _blocked(self, node: Node, path: ConfigPath, missing: ConfigPath) -> ConfigError:
+        existing = path[: len(path) - len(missing)]
+        kind = "an object" if isinstance(node, Container) and node.is_object else "no object"
         if isinstance(node, Container) and not node.is_object:
-            what = f"an array of {len(node.entries)}"
+            kind = f"an array of {len(node.entries)}"
         return ConfigError(
             "config-path-blocked",
             f"`{format_path(path)}` cannot be set",
-            why=f"`{format_path(at) or 'the configuration'}` is {what}, so it has no place for `{format_path((rest[0],))}`",
-            where=self.where(at),
+            why=f"{named(existing)} is {kind}, so it has no place for `{format_path(missing[:1])}`",
+            where=self.where(existing),
         )
 
     # What only edits need is loaded when there is one: most runs read a file and leave it.
@@ -252,18 +252,18 @@ class Document:
     def _splice(self, splices: Iterable[Splice]) -> Document:
         from portico.config.json5_edit import apply, check_edit
 
-        made = [*splices]
-        text = apply(self.text, made)
+        edits = [*splices]
+        text = apply(self.text, edits)
         if text == self.text:
             return self
         try:
-            check_edit(self.root, text, made, grown=len(text) - len(self.text))
+            check_edit(self.root, text, edits, grown=len(text) - len(self.text))
         except Json5SyntaxError as error:
-            raise _not_json5(self.name, text, error) from None
+            raise _syntax_error(self.name, text, error) from None
         return Document(self.name, text)
 
 
-def _not_json5(name: str, text: str, error: Json5SyntaxError) -> ConfigError:
+def _syntax_error(name: str, text: str, error: Json5SyntaxError) -> ConfigError:
     line, column = position(text, error.offset)
     message = error.message if text.strip("\ufeff \t\r\n") else "the file is empty; an empty configuration is `{}`"
     return ConfigError("config-syntax", message, where=f"{name}:{line}:{column}")
@@ -281,17 +281,17 @@ def parse_path(text: str) -> ConfigPath:
     steps: list[str | int] = []
     offset = 0
     while offset < len(text) or not steps:
-        found = _STEP.match(text, offset)
-        if found is None or (found["key"] is not None and bool(found["dot"]) == (offset == 0)):
+        match = _STEP.match(text, offset)
+        if match is None or (match["key"] is not None and bool(match["dot"]) == (offset == 0)):
             raise UsageError(
                 "config-path",
                 f"`{text}` is not a path into the configuration",
                 why=f"it cannot be read from character {offset + 1} on",
                 hint=r"write it as `models.providers.minimax.models[0].id`; a dot inside a key is written `\.`",
             )
-        key = found["key"] if found["quoted"] is None else found["quoted"]
-        steps.append(int(found["index"]) if key is None else _ESCAPED.sub(r"\1", key))
-        offset = found.end()
+        key = match["key"] if match["quoted"] is None else match["quoted"]
+        steps.append(int(match["index"]) if key is None else _ESCAPED.sub(r"\1", key))
+        offset = match.end()
     return tuple(steps)
 
 
@@ -323,7 +323,7 @@ class ConfigFile:
         Raises:
             ConfigError: it cannot be read (`config-unreadable`) or is not JSON5 in UTF-8 (`config-syntax`).
         """
-        return self._parsed(read_bytes(self.path))
+        return self._parse(read_bytes(self.path))
 
     def edit(self, change: Callable[[Document], Document], *, private: bool = False) -> bool:
         """Put what `change` makes of the file in its place, and say whether that differs.
@@ -338,9 +338,9 @@ class ConfigFile:
         """
         target = Path(os.path.realpath(self.path))
         with self._locked(target):
-            for _ in range(_ROUNDS):
+            for _ in range(_EDIT_TRIES):
                 before = read_bytes(self.path)
-                document = self._parsed(before)
+                document = self._parse(before)
                 text = change(document).text
                 if text == document.text:
                     return False
@@ -366,22 +366,22 @@ class ConfigFile:
     def _locked(self, target: Path) -> AbstractContextManager[object]:
         return file_lock(self._locks / f"config-{short_name(target)}.lock", what=f"the configuration {self.path}")
 
-    def _parsed(self, data: bytes | None) -> Document:
+    def _parse(self, data: bytes | None) -> Document:
         return Document.parse("{}\n", name=str(self.path)) if data is None else decoded(data, str(self.path))
 
     def _replace(self, target: Path, before: bytes | None, after: bytes, *, private: bool) -> bool:
         """Put `after` in the place of `before`; False if something else stands there by now."""
         try:
             make_folder(target.parent)
-            for leftover in temporaries(target):
-                leftover.unlink(missing_ok=True)
+            for old_temporary in temporaries(target):
+                old_temporary.unlink(missing_ok=True)
             temporary = write_temporary(target, after, on_step=self._on_step)
             try:
-                _take_over(temporary, target, mode=FILE_MODE if private else 0o777)
+                _copy_permissions(temporary, target, mode=FILE_MODE if private else 0o777)
                 if read_bytes(self.path) != before:
                     return False
                 if before is not None:
-                    _back_up(target, before)
+                    _write_backup(target, before)
                 self._on_step("backed-up")
                 replace(temporary, target)
             finally:
@@ -396,16 +396,16 @@ class ConfigFile:
         return True
 
 
-def _take_over(temporary: Path, target: Path, *, mode: int) -> None:
+def _copy_permissions(temporary: Path, target: Path, *, mode: int) -> None:
     """Make `temporary` look like `target`, unless the mode of `target` forbids writing."""
     with contextlib.suppress(FileNotFoundError):
-        found = target.stat()
+        status = target.stat()
         if not os.access(target, os.W_OK):
             raise PermissionError(errno.EACCES, "the file is read-only")
-        look_like(temporary, found, mode=mode)
+        look_like(temporary, status, mode=mode)
 
 
-def _back_up(target: Path, data: bytes) -> None:
+def _write_backup(target: Path, data: bytes) -> None:
     """Keep the last version, for the file's owner alone."""
     names = [target.with_name(target.name + suffix) for suffix in BACKUPS]
     for newer, older in reversed(list(pairwise(names))):
@@ -482,7 +482,7 @@ def read_document(path: Path) -> Document | None:
 def os_failure(message: str, error: OSError, id: str) -> ConfigError:
     """`error` as a user reads it: which file, the system's words, and what to do."""
     name = errno.errorcode.get(error.errno or 0, type(error).__name__)
-    return ConfigError(id, message, why=f"{error.strerror or error} [{name}]", hint=_ADVICE.get(error.errno or 0))
+    return ConfigError(id, message, why=f"{error.strerror or error} [{name}]", hint=_HINTS.get(error.errno or 0))
 
 
 Layer = Literal["own", "base"]
@@ -543,11 +543,11 @@ class InvalidConfig(ConfigError):
     """Several errors of one config: people see the first `MOST_SHOWN` of them, programs all, in `problems`."""
 
     def __init__(self, name: str, problems: Sequence[Problem]) -> None:
-        shown, rest = problems[:MOST_SHOWN], problems[MOST_SHOWN:]
-        lines = [*map(str, shown), *([f"and {len(rest)} more: `config validate --json` lists all"] if rest else [])]
-        listed = "".join(f"\n  {line}" for line in lines)
+        shown, others = problems[:MOST_SHOWN], problems[MOST_SHOWN:]
+        lines = [*map(str, shown), *([f"and {len(others)} more: `config validate --json` lists all"] if others else [])]
+        listing = "".join(f"\n  {line}" for line in lines)
         super().__init__(
-            "config-invalid", f"{len(problems)} errors in {name}:{listed}", hint="correct them and run the command again"
+            "config-invalid", f"{len(problems)} errors in {name}:{listing}", hint="correct them and run the command again"
         )
         self.problems = tuple(problems)
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 MAX_DEPTH: Final = 100
 MAX_INDEX_DIGITS: Final = 9  # of a place in an array; Python refuses to read thousands of them
-_MOST_HEX_DIGITS: Final = 3_000
+_MAX_HEX_DIGITS: Final = 3_000
 
 _SPACE: Final = "\\t\\n\\v\\f\\r \\u00a0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000\\ufeff"
 _TRIVIA: Final = rf"(?:[{_SPACE}]++|//[^\n\r\u2028\u2029]*+|/\*[\s\S]*?\*/)*+"
@@ -35,7 +35,7 @@ _ESCAPE: Final = re.compile(r"\\(\r\n|u[0-9a-fA-F]{4}|x[0-9a-fA-F]{2}|0(?![0-9])
 _SIMPLE_ESCAPES: Final = {"b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t", "v": "\v", "0": "\0"}
 _LINE_ENDS: Final = frozenset(("\r\n", "\n", "\r", "\u2028", "\u2029"))
 _NOT_ESCAPES: Final = frozenset("123456789ux")
-_WORDS: Final[dict[str, bool | float | None]] = {
+_LITERALS: Final[dict[str, bool | float | None]] = {
     "null": None,
     "true": True,
     "false": False,
@@ -133,10 +133,10 @@ def hidden(node: Node, path: tuple[str | int, ...]) -> Iterator[tuple[tuple[str 
     if not isinstance(node, Container):
         return
     last = {entry.key: entry for entry in node.entries} if node.is_object else None
-    complete = last is None or len(last) == len(node.entries)
+    all_unique = last is None or len(last) == len(node.entries)
     for index, entry in enumerate(node.entries):
         step = index if entry.key is None else entry.key
-        if not complete and last is not None and last[entry.key] is not entry:
+        if not all_unique and last is not None and last[entry.key] is not entry:
             yield (*path, step), entry
         elif isinstance(entry.node, Container):
             yield from hidden(entry.node, (*path, step))
@@ -155,9 +155,9 @@ def parse(text: str) -> Node:
     entry = reader.entry(-1, "]")
     if entry is None:
         raise _no_entry(text, 0, "]")
-    rest = _next_token(text, reader.offset)
-    if rest.kind != "end":
-        raise Json5SyntaxError(f"nothing may follow the value, but here is {_shown(text, rest)}", rest.start)
+    following = _next_token(text, reader.offset)
+    if following.kind != "end":
+        raise Json5SyntaxError(f"nothing may follow the value, but here is {_describe(text, following)}", following.start)
     return entry.node
 
 
@@ -187,7 +187,7 @@ def check_stretch(text: str, start: int, stop: int, *, is_object: bool, depth: i
         reader.offset = token.end
         token = _next_token(text, reader.offset)
     if token.start != stop:
-        raise Json5SyntaxError(f"unexpected {_shown(text, token)}", token.start)
+        raise Json5SyntaxError(f"unexpected {_describe(text, token)}", token.start)
 
 
 class _Reader:
@@ -200,41 +200,41 @@ class _Reader:
 
     def entry(self, depth: int, closing: str) -> Entry | None:
         """The member or element that begins at `offset`, in a container of this `depth`; None at its bracket `closing`."""
-        begun = self.offset
-        found = _match_token(self._text, begun)
-        if found is not None and found[_MARK] == closing:
-            self.offset = found.end(_MARK)
+        start_offset = self.offset
+        match = _match_token(self._text, start_offset)
+        if match is not None and match[_MARK] == closing:
+            self.offset = match.end(_MARK)
             return None
         if closing == "]":
-            node = self._value(found, depth + 1)
+            node = self._value(match, depth + 1)
             if node is not None:
                 return Entry(node.start, node.start, None, node)
-        elif found is not None and found[_FOLLOWING] == ":":
-            group = _QUOTED if found[_NAMED] is None else _NAMED
-            start, end = found.span(group)
+        elif match is not None and match[_FOLLOWING] == ":":
+            group = _QUOTED if match[_NAMED] is None else _NAMED
+            start, end = match.span(group)
             if end >= 0:
-                key = _key(found[group], start)
-                node = self._value(_match_token(self._text, found.end()), depth + 1)
+                key = _key(match[group], start)
+                node = self._value(_match_token(self._text, match.end()), depth + 1)
                 if node is not None:
                     return Entry(start, end, key, node)
-        raise _no_entry(self._text, begun, closing)
+        raise _no_entry(self._text, start_offset, closing)
 
-    def _value(self, found: re.Match[str] | None, depth: int) -> Node | None:
-        """The value that `found` begins, at this `depth`; None where it begins none."""
-        if found is None:
+    def _value(self, match: re.Match[str] | None, depth: int) -> Node | None:
+        """The value that `match` begins, at this `depth`; None where it begins none."""
+        if match is None:
             return None
-        string, number, name, mark, _ = found.groups()
+        string, number, name, mark, _ = match.groups()
         if mark is not None:
-            return self._container(found.start(_MARK), depth) if mark in "{[" else None
-        self._scalar = found
+            return self._container(match.start(_MARK), depth) if mark in "{[" else None
+        self._scalar = match
         if string is not None:
-            start, self.offset = found.span(_QUOTED)
+            start, self.offset = match.span(_QUOTED)
             return Scalar(start, self.offset, _string(string, start))
         if number is not None:
-            start, self.offset = found.span(_NUMERIC)
+            start, self.offset = match.span(_NUMERIC)
             return Scalar(start, self.offset, _number(number, start))
-        start, self.offset = found.span(_NAMED)
-        return Scalar(start, self.offset, _WORDS[name]) if name in _WORDS else None
+        start, self.offset = match.span(_NAMED)
+        return Scalar(start, self.offset, _LITERALS[name]) if name in _LITERALS else None
 
     def _container(self, start: int, depth: int) -> Container:
         if depth == MAX_DEPTH:
@@ -244,17 +244,17 @@ class _Reader:
         self.offset = start + 1
         while (entry := self.entry(depth, closing)) is not None:
             entries.append(entry)
-            if self._closed(closing):
+            if self._end_of_entry(closing):
                 break
         self._scalar = None
         return Container(start, self.offset, entries, closing == "}")
 
-    def _closed(self, closing: str) -> bool:
+    def _end_of_entry(self, closing: str) -> bool:
         """Move behind the comma or the closing bracket that follows an entry; whether it was the bracket."""
-        found, group = (_match_mark(self._text, self.offset), 1) if self._scalar is None else (self._scalar, _FOLLOWING)
-        mark = found[group] if found is not None else None
-        if found is not None and mark in {",", closing}:
-            self.offset = found.end()
+        match, group = (_match_mark(self._text, self.offset), 1) if self._scalar is None else (self._scalar, _FOLLOWING)
+        mark = match[group] if match is not None else None
+        if match is not None and mark in {",", closing}:
+            self.offset = match.end()
             return mark == closing
         raise _no_comma(self._text, self.offset, closing)
 
@@ -264,18 +264,18 @@ def _no_entry(text: str, offset: int, closing: str) -> Json5SyntaxError:
     token = _next_token(text, offset)
     if closing == "}":
         if token.kind not in {"string", "name"}:
-            return Json5SyntaxError(f"a key or `}}` is missing here: found {_shown(text, token)}", token.start)
+            return Json5SyntaxError(f"a key or `}}` is missing here: found {_describe(text, token)}", token.start)
         _key(text[token.start : token.end], token.start)
         token = _next_token(text, token.end)
         if text[token.start : token.end] != ":":
             return Json5SyntaxError("`:` is missing after the key", token.start)
         token = _next_token(text, token.end)
-    return Json5SyntaxError(f"a value is missing here: found {_shown(text, token)}", token.start)
+    return Json5SyntaxError(f"a value is missing here: found {_describe(text, token)}", token.start)
 
 
 def _no_comma(text: str, offset: int, closing: str) -> Json5SyntaxError:
     token = _next_token(text, offset)
-    return Json5SyntaxError(f"`,` or `{closing}` is missing before {_shown(text, token)}", token.start)
+    return Json5SyntaxError(f"`,` or `{closing}` is missing before {_describe(text, token)}", token.start)
 
 
 # --- tokens ------------------------------------------------------------------------------------------------------------------
@@ -291,8 +291,8 @@ class Token(NamedTuple):
 
 def trivia_end(text: str, offset: int) -> int:
     """Where the white space and comments that begin at `offset` end."""
-    found = re.compile(_TRIVIA).match(text, offset)  # kept by `re`; a run that only reads a valid text needs none of it
-    return found.end() if found else offset
+    match = re.compile(_TRIVIA).match(text, offset)  # kept by `re`; a run that only reads a valid text needs none of it
+    return match.end() if match else offset
 
 
 def _next_token(text: str, offset: int) -> Token:
@@ -301,10 +301,10 @@ def _next_token(text: str, offset: int) -> Token:
     Raises:
         Json5SyntaxError: there is neither a token nor the end of the text.
     """
-    found = _match_token(text, offset)
-    if found is not None:
-        group = next(group for group in _KINDS if found[group] is not None)
-        return Token(_KINDS[group], *found.span(group))
+    match = _match_token(text, offset)
+    if match is not None:
+        group = next(group for group in _KINDS if match[group] is not None)
+        return Token(_KINDS[group], *match.span(group))
     start = trivia_end(text, offset)
     if start == len(text):
         return Token("end", start, start)
@@ -321,7 +321,7 @@ def _no_token(text: str, offset: int) -> str:
     return "no key or value can begin with this character"
 
 
-def _shown(text: str, token: Token) -> str:
+def _describe(text: str, token: Token) -> str:
     """What `token` is; only punctuation is shown as it stands."""
     return _SHOWN.get(token.kind) or f"`{text[token.start]}`"
 
@@ -335,22 +335,22 @@ def _string(raw: str, start: int) -> str:
     if "\\" not in raw:
         return raw[1:-1]
 
-    def unescape(found: re.Match[str]) -> str:
-        body = found[1]
+    def unescape(match: re.Match[str]) -> str:
+        body = match[1]
         if body in _LINE_ENDS:
             return ""
         if len(body) > 1:
             return chr(int(body[1:], 16))
         if body in _NOT_ESCAPES:
-            raise Json5SyntaxError(f"`\\{body}` is not an escape", start + found.start())
+            raise Json5SyntaxError(f"`\\{body}` is not an escape", start + match.start())
         return _SIMPLE_ESCAPES.get(body, body)
 
-    return _joined(_ESCAPE.sub(unescape, raw)[1:-1], start)
+    return _join_surrogates(_ESCAPE.sub(unescape, raw)[1:-1], start)
 
 
 def _name(raw: str, start: int) -> str:
     """The meaning of an unquoted key."""
-    name = _joined(_ESCAPE.sub(lambda found: chr(int(found[1][1:], 16)), raw), start) if "\\" in raw else raw
+    name = _join_surrogates(_ESCAPE.sub(lambda found: chr(int(found[1][1:], 16)), raw), start) if "\\" in raw else raw
     if not name.isascii() or "\\" in raw:
         bare = name.replace("$", "_").replace("\u200c", "_").replace("\u200d", "_")
         if not bare.isidentifier():
@@ -363,7 +363,7 @@ def _number(raw: str, start: int) -> int | float:
     unsigned = raw.lstrip("+-")
     sign = -1 if raw[0] == "-" else 1
     if unsigned[:2] in {"0x", "0X"}:
-        if len(unsigned) > _MOST_HEX_DIGITS:  # Python reads it, and refuses to print it
+        if len(unsigned) > _MAX_HEX_DIGITS:  # Python reads it, and refuses to print it
             raise Json5SyntaxError("this number is too long", start)
         return sign * int(unsigned, 16)
     if unsigned in {"Infinity", "NaN"}:
@@ -374,7 +374,7 @@ def _number(raw: str, start: int) -> int | float:
         raise Json5SyntaxError("this number is too long", start) from None
 
 
-def _joined(value: str, start: int) -> str:
+def _join_surrogates(value: str, start: int) -> str:
     """`value` with its surrogate pairs joined (RFC 8259 section 7)."""
     try:
         return value.encode("utf-16", "surrogatepass").decode("utf-16")

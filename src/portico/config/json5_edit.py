@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 WIDTH: Final = 100
 _BARE_KEY: Final = re.compile(r"[A-Za-z_$][A-Za-z0-9_$]*")
 _HALF_PAIR: Final = re.compile("[\ud800-\udfff]")
-_UNSEEN: Final = {"\u2028": "\\u2028", "\u2029": "\\u2029", "\ufeff": "\\ufeff", "\x7f": "\\u007f"}
+_INVISIBLE: Final = {"\u2028": "\\u2028", "\u2029": "\\u2029", "\ufeff": "\\ufeff", "\x7f": "\\u007f"}
 # The first objects and arrays of a text show its habits, and so do their first entries; reading all of a long one would cost more
 # than the edit.
 _SAMPLE: Final = 8
@@ -113,16 +113,16 @@ def scalar(value: JsonValue, quote: str = '"') -> str:
 def quoted(text: str, quote: str) -> str:
     """`text` as a string in `quote`s; escaped are characters that cannot be seen, and halves of pairs, which nobody reads."""
     body = _HALF_PAIR.sub(lambda half: f"\\u{ord(half[0]):04x}", json.dumps(text, ensure_ascii=False)[1:-1])
-    for character, escape in _UNSEEN.items():
+    for character, escape in _INVISIBLE.items():
         body = body.replace(character, escape)
     if quote == "'":
         body = body.replace('\\"', '"').replace("'", "\\'")
     return f"{quote}{body}{quote}"
 
 
-def could_be_bare(written: str) -> bool:
+def could_be_bare(key: str) -> bool:
     """Whether a key, with or without its quotes, needs none."""
-    return _BARE_KEY.fullmatch(written.strip("\"'")) is not None
+    return _BARE_KEY.fullmatch(key.strip("\"'")) is not None
 
 
 def _items(value: dict[str, JsonValue] | list[JsonValue]) -> Iterable[JsonValue]:
@@ -169,14 +169,14 @@ def key_text(text: str, entry: Entry) -> str:
 
 def _first_filled(root: Node) -> list[Container]:
     """The first objects and arrays that hold something, in the order of the text."""
-    found: list[Container] = []
-    waiting = [root]
-    while waiting and len(found) < _SAMPLE:
-        node = waiting.pop()
+    containers: list[Container] = []
+    pending = [root]
+    while pending and len(containers) < _SAMPLE:
+        node = pending.pop()
         if isinstance(node, Container) and node.entries:
-            found.append(node)
-            waiting += [entry.node for entry in reversed(node.entries) if isinstance(entry.node, Container)]
-    return found
+            containers.append(node)
+            pending += [entry.node for entry in reversed(node.entries) if isinstance(entry.node, Container)]
+    return containers
 
 
 def _is_tall(text: str, container: Container) -> bool:
@@ -227,11 +227,11 @@ class Splice(NamedTuple):
 
 def apply(text: str, splices: Iterable[Splice]) -> str:
     """`text` after `splices`, which do not overlap."""
-    pieces, done = [], 0
+    parts, position = [], 0
     for splice in sorted(splices, key=lambda splice: (splice.start, splice.end)):
-        pieces += [text[done : splice.start], splice.replacement]
-        done = splice.end
-    return "".join([*pieces, text[done:]])
+        parts += [text[position : splice.start], splice.replacement]
+        position = splice.end
+    return "".join([*parts, text[position:]])
 
 
 def same(old: JsonValue, new: JsonValue) -> bool:
@@ -268,15 +268,15 @@ class Editor:
             yield Splice(node.start, node.end, self._replacement(node, value))
 
     def _put_members(self, node: Container, value: Mapping[str, JsonValue]) -> Iterator[Splice]:
-        fresh: list[tuple[str | None, JsonValue]] = []
+        new_members: list[tuple[str | None, JsonValue]] = []
         for key, item in value.items():
             entry = node.find(key)
             if entry is None:
-                fresh.append((key, item))
+                new_members.append((key, item))
             else:
                 yield from self.put(entry.node, item)
-        if fresh:
-            yield from self.append(node, fresh)
+        if new_members:
+            yield from self.append(node, new_members)
 
     def _replacement(self, node: Node, value: JsonValue) -> str:
         mark = self._text[node.start]
@@ -296,14 +296,14 @@ class Editor:
             return
         last = node.entries[-1]
         comma = comma_after(self._text, last.end)
-        at = comments_end(self._text, last.end if comma is None else comma + 1)
+        offset = comments_end(self._text, last.end if comma is None else comma + 1)
         if comma is None:
             yield Splice(last.end, last.end, ",")
-        tall = begins_line(self._text, last.start) or has_newline(self._text[at : node.end])
+        tall = begins_line(self._text, last.start) or has_newline(self._text[offset : node.end])
         indent = self._indent_of_entries(node) if tall else line_indent(self._text, node.start)
         lead = self._style.newline + indent if tall else self._style.after_comma
         added = ",".join(lead + self._entry(node, key, value, indent) for key, value in items)
-        yield Splice(at, at, added if comma is None else added + ",")
+        yield Splice(offset, offset, added if comma is None else added + ",")
 
     def insert(self, node: Container, index: int, value: JsonValue) -> Iterator[Splice]:
         """Add an element before the one at `index`: above the comments that stand above it, below those of the one before."""
@@ -312,31 +312,31 @@ class Editor:
         if not index and not tall:
             yield Splice(entry.start, entry.start, self._entry(node, None, value, "") + "," + self._style.after_comma)
             return
-        behind = comma_after(self._text, node.entries[index - 1].end) if index else node.start
-        at = comments_end(self._text, (node.start if behind is None else behind) + 1)
-        tall = tall or has_newline(self._text[at : entry.start])
+        previous_mark = comma_after(self._text, node.entries[index - 1].end) if index else node.start
+        offset = comments_end(self._text, (node.start if previous_mark is None else previous_mark) + 1)
+        tall = tall or has_newline(self._text[offset : entry.start])
         indent = line_indent(self._text, entry.start) if tall else line_indent(self._text, node.start)
         lead = self._style.newline + indent if tall else self._style.after_comma
-        yield Splice(at, at, lead + self._entry(node, None, value, indent) + ",")
+        yield Splice(offset, offset, lead + self._entry(node, None, value, indent) + ",")
 
     def _fill(self, node: Container, items: list[tuple[str | None, JsonValue]]) -> Splice:
         inside, end = node.start + 1, node.end - 1
-        at = inside + len(self._text[inside:end].rstrip())
+        offset = inside + len(self._text[inside:end].rstrip())
         outer = line_indent(self._text, node.start)
         is_root = trivia_end(self._text, 0) == node.start
-        if at == inside and not is_root:
+        if offset == inside and not is_root:
             value: JsonValue = {str(key): item for key, item in items} if node.is_object else [item for _, item in items]
             return Splice(node.start, node.end, self._style.value(value, outer, node.start - line_start(self._text, node.start)))
         if self._style.one_line:
             parts = f",{self._style.after_comma}".join(self._entry(node, key, value, outer) for key, value in items)
             pad = self._style.pad if node.is_object else ""
-            return Splice(at, end, f"{pad}{parts}{pad}")
+            return Splice(offset, end, f"{pad}{parts}{pad}")
         inner = outer + self._style.unit
         lead = self._style.newline + inner
         parts = ",".join(lead + self._entry(node, key, value, inner) for key, value in items)
-        tail = self._text[at:end]
+        tail = self._text[offset:end]
         closing = tail if has_newline(tail) else self._style.newline + outer
-        return Splice(at, end, parts + ("," if self._style.trailing_comma else "") + closing)
+        return Splice(offset, end, parts + ("," if self._style.trailing_comma else "") + closing)
 
     def _indent_of_entries(self, node: Container) -> str:
         for entry in reversed(node.entries):
@@ -356,16 +356,16 @@ class Editor:
         comma = comma_after(self._text, entry.end)
         end = entry.end if comma is None else comma + 1
         index = node.entries.index(entry)
-        alone = len(node.entries) == 1
-        if alone and not (self._text[node.start + 1 : entry.start] + self._text[end : node.end - 1]).strip():
+        is_only = len(node.entries) == 1
+        if is_only and not (self._text[node.start + 1 : entry.start] + self._text[end : node.end - 1]).strip():
             yield Splice(node.start + 1, node.end - 1, "")
             return
-        before = comma_after(self._text, node.entries[index - 1].end) if index and comma is None else None
-        if before is not None:
-            yield Splice(before, before + 1, "")
-        yield self._widened(entry.start, end)
+        previous_comma = comma_after(self._text, node.entries[index - 1].end) if index and comma is None else None
+        if previous_comma is not None:
+            yield Splice(previous_comma, previous_comma + 1, "")
+        yield self._widen(entry.start, end)
 
-    def _widened(self, start: int, end: int) -> Splice:
+    def _widen(self, start: int, end: int) -> Splice:
         """The stretch from `start` to `end` with the line or the spaces that it would leave empty."""
         text = self._text
         if begins_line(text, start):
@@ -389,7 +389,7 @@ def check_edit(root: Node, text: str, splices: Sequence[Splice], *, grown: int) 
         Json5SyntaxError: it is not JSON5.
     """
     low, high = min(splice.start for splice in splices), max(splice.end for splice in splices)
-    around = _around(root, low, high)
+    around = _innermost_container(root, low, high)
     if around is None:
         parse(text)
         return
@@ -397,23 +397,23 @@ def check_edit(root: Node, text: str, splices: Sequence[Splice], *, grown: int) 
     entries, first = container.entries, bisect_right(container.entries, low, key=_START) - 1
     following = bisect_left(entries, high, key=_START)
     stop = entries[following].start if following < len(entries) else container.end - 1
-    begun = entries[first] if first >= 0 else None
+    entry = entries[first] if first >= 0 else None
     # What may stand behind an entry, a comma, a bracket or a comment, runs together with none.
-    passed = begun is not None and low >= begun.end
-    start = container.start + 1 if begun is None else begun.end if passed else begun.start
-    check_stretch(text, start, stop + grown, is_object=container.is_object, depth=depth, after_entry=passed)
+    is_after_entry = entry is not None and low >= entry.end
+    start = container.start + 1 if entry is None else entry.end if is_after_entry else entry.start
+    check_stretch(text, start, stop + grown, is_object=container.is_object, depth=depth, after_entry=is_after_entry)
 
 
-def _around(node: Node, low: int, high: int) -> tuple[Container, int] | None:
+def _innermost_container(node: Node, low: int, high: int) -> tuple[Container, int] | None:
     """The innermost container whose brackets stand around `low` to `high`, and how deep it is."""
-    found, depth = None, 0
+    innermost, depth = None, 0
     while isinstance(node, Container) and node.start < low and high < node.end:
-        found = node, depth
+        innermost = node, depth
         index = bisect_right(node.entries, low, key=_START) - 1
         if index < 0:
             break
         node, depth = node.entries[index].node, depth + 1
-    return found
+    return innermost
 
 
 def nested(path: ConfigPath, value: JsonValue) -> JsonValue:
@@ -437,19 +437,19 @@ def stale(node: Node, value: JsonValue, path: ConfigPath) -> Iterator[ConfigPath
             elif entry is not None:
                 yield from stale(entry.node, value[key], (*path, key))
     elif not node.is_object and isinstance(value, list):
-        yield from _left_out([plain(entry.node) for entry in node.entries], value, path)
+        yield from _removed_elements([plain(entry.node) for entry in node.entries], value, path)
 
 
-def _left_out(old: list[JsonValue], new: list[JsonValue], path: ConfigPath) -> Iterator[ConfigPath]:
+def _removed_elements(old: list[JsonValue], new: list[JsonValue], path: ConfigPath) -> Iterator[ConfigPath]:
     """The elements of `old` to take away where `new` is `old` without them; none where it is anything else."""
-    gone, rest = [], list(new)
+    removed, kept_values = [], list(new)
     for index in range(len(old) - 1, -1, -1):
-        if rest and same(old[index], rest[-1]):
-            rest.pop()
+        if kept_values and same(old[index], kept_values[-1]):
+            kept_values.pop()
         else:
-            gone.append((*path, index))
-    if not rest:
-        yield from gone
+            removed.append((*path, index))
+    if not kept_values:
+        yield from removed
 
 
 # --- lines -------------------------------------------------------------------------------------------------------------------
@@ -473,21 +473,21 @@ def has_newline(text: str) -> bool:
 
 def blanks_end(text: str, offset: int) -> int:
     """Where the spaces and tabs that begin at `offset` end."""
-    found = _BLANKS.match(text, offset)
-    return found.end() if found else offset
+    match = _BLANKS.match(text, offset)
+    return match.end() if match else offset
 
 
 def comments_end(text: str, offset: int) -> int:
     """The end of the last comment that begins and ends on the line of `offset` with nothing else before it, or `offset`."""
-    while found := _SAME_LINE_COMMENT.match(text, offset):
-        offset = found.end()
+    while match := _SAME_LINE_COMMENT.match(text, offset):
+        offset = match.end()
     return offset
 
 
 def newline_at(text: str, offset: int) -> int:
     """The length of the line end that stands at `offset`, or 0."""
-    found = _NEWLINE.match(text, offset)
-    return len(found[0]) if found else 0
+    match = _NEWLINE.match(text, offset)
+    return len(match[0]) if match else 0
 
 
 def comma_after(text: str, offset: int) -> int | None:

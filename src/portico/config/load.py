@@ -95,36 +95,42 @@ def load_config(paths: Paths, env: Mapping[str, str] | None = None) -> LoadedCon
     stack = read_stack(document)
     config, problems = examined(stack)
     refuse_errors(document.name, (problem for problem in problems if problem.is_fatal and problem.layer == "own"))
-    corrections, doubts = read_corrections(paths.config.parent)
-    in_base = [problem for problem in problems if problem.is_fatal]
-    if in_base:
+    corrections, correction_problems = read_corrections(paths.config.parent)
+    base_errors = [problem for problem in problems if problem.is_fatal]
+    if base_errors:
         stack = replace(stack, effective=stack.own, base=None)
         config, problems = examined(stack)
-    in_models = [doubt for doubt in doubts if doubt.is_fatal]
-    fault = invalid(" and ".join(["the base"] * bool(in_base) + [MODELS_FILE] * bool(in_models)), (*in_base, *in_models))
-    merged, remarks = _environment(stack, config, paths.config.parent, os.environ if env is None else env)
-    sources = (paths.config, *stack.others, *_beside(paths.config, stack.base_path))
+    models_errors = [problem for problem in correction_problems if problem.is_fatal]
+    fault = invalid(
+        " and ".join(["the base"] * bool(base_errors) + [MODELS_FILE] * bool(models_errors)), (*base_errors, *models_errors)
+    )
+    merged, env_problems = _environment(stack, config, paths.config.parent, os.environ if env is None else env)
+    sources = (paths.config, *stack.others, *_implicit_files(paths.config, stack.base_path))
     # First, because only the first of many warnings are shown.
-    modes = exposed(guarded(sources, paths, os.environ if env is None else env))
-    warnings = (*modes, *(_lenient(each) for each in (*problems, *doubts) if not each.is_fatal), *remarks)
+    exposure_warnings = exposed(guarded(sources, paths, os.environ if env is None else env))
+    warnings = (
+        *exposure_warnings,
+        *(_as_warning(each) for each in (*problems, *correction_problems) if not each.is_fatal),
+        *env_problems,
+    )
     base = ConfigFile(stack.base_path, paths.locks) if stack.base_path is not None else None
     return LoadedConfig(config, document, file, stack.effective, warnings, merged, corrections, base, fault, sources)
 
 
 def guarded(sources: Iterable[Path], paths: Paths, env: Mapping[str, str]) -> tuple[Path, ...]:
     """The files and folders that another user must not be able to replace: the config's, the state folder, those of variables."""
-    named = [env.get(name) for name in _NAMES_OF_FILES]
-    named += env.get(_NAMES_OF_FOLDERS, "").split(os.pathsep)
-    return (*sources, paths.state, *(Path(each) for each in named if each))
+    variable_values = [env.get(name) for name in _NAMES_OF_FILES]
+    variable_values += env.get(_NAMES_OF_FOLDERS, "").split(os.pathsep)
+    return (*sources, paths.state, *(Path(each) for each in variable_values if each))
 
 
-def _beside(config: Path, base: Path | None) -> tuple[Path, ...]:
+def _implicit_files(config: Path, base: Path | None) -> tuple[Path, ...]:
     """The files that are read though no file names them, and the base, which may not exist."""
     more = () if base is None else (base, base.parent / DOTENV)
     return (config.parent / MODELS_FILE, config.parent / DOTENV, *more)
 
 
-def _lenient(problem: Problem) -> Problem:
+def _as_warning(problem: Problem) -> Problem:
     if problem.level == "warning":
         return problem
     unused = f"the plugin {problem.plugin}" if problem.plugin is not None else f"`{problem.only}`"
@@ -186,19 +192,19 @@ def checked_for_openclaw(before: Document, after: Document) -> Document:
     if after is before:
         return after
     old, new = alone(before), alone(after)
-    had = {_essence(problem) for problem in check(old)[1]}
-    found = [problem for problem in check(new)[1] if _essence(problem) not in had]
-    refuse_errors(f"{after.name} as it would be", found)
-    known = set(_complaints(old))
-    complaints = [complaint for complaint in _complaints(new) if complaint not in known]
-    complaints += [problem.message for problem in found if "is not a key" in problem.message]
+    known_problems = {_path_and_message(problem) for problem in check(old)[1]}
+    new_problems = [problem for problem in check(new)[1] if _path_and_message(problem) not in known_problems]
+    refuse_errors(f"{after.name} as it would be", new_problems)
+    known_complaints = set(_complaints(old))
+    complaints = [complaint for complaint in _complaints(new) if complaint not in known_complaints]
+    complaints += [problem.message for problem in new_problems if "is not a key" in problem.message]
     if complaints:
         hint = "leave out `--write-base` to write it to Portico's own file"
         raise ConfigError("config-not-openclaw", f"OpenClaw would refuse its file: {complaints[0]}", where=after.name, hint=hint)
     return after
 
 
-def _essence(problem: Problem) -> tuple[ConfigPath, str]:
+def _path_and_message(problem: Problem) -> tuple[ConfigPath, str]:
     return problem.path, problem.message
 
 
@@ -219,9 +225,9 @@ def without_profile(document: Document, profile_id: str) -> Document:
         document = document.unset((*PROFILES, profile_id))
     for provider, order in _entries(document, ORDER).items():
         if isinstance(order, list) and profile_id in order:
-            rest = [id for id in order if id != profile_id]
+            others = [id for id in order if id != profile_id]
             path = (*ORDER, provider)
-            document = document.set(path, rest) if rest else document.unset(path)
+            document = document.set(path, others) if others else document.unset(path)
     return document
 
 
@@ -259,9 +265,9 @@ def _model_names(document: Document) -> Iterator[tuple[ConfigPath, str]]:
         for number, name in enumerate(fallbacks if isinstance(fallbacks, list) else []):
             if isinstance(name, str):
                 yield (*_MODEL, "fallbacks", number), name
-    for asked, answers in _entries(document, _GATEWAY_MODELS).items():
-        if isinstance(answers, str):
-            yield (*_GATEWAY_MODELS, asked), answers
+    for client_name, reference in _entries(document, _GATEWAY_MODELS).items():
+        if isinstance(reference, str):
+            yield (*_GATEWAY_MODELS, client_name), reference
 
 
 def _entries(document: Document, path: ConfigPath) -> Mapping[str, object]:

@@ -75,9 +75,9 @@ class Stack:
 def read_stack(document: Document) -> Stack:
     """Read everything that `document`, the own file, leads to."""
     assembly = Assembly("own")
-    whole = assembly.whole(document) if may_include(document.text) else None
+    combined = assembly.whole(document) if may_include(document.text) else None
     included = tuple(assembly.documents.values())
-    own = Effective(document, whole, own=included)
+    own = Effective(document, combined, own=included)
     others, problems = _paths(assembly), (*dict.fromkeys(assembly.problems),)
     try:
         path = _base_path(own)
@@ -86,20 +86,20 @@ def read_stack(document: Document) -> Stack:
         return Stack(own, own, problems=(*problems, problem), others=others)
     if path is None:
         return Stack(own, own, problems=problems, others=others)
-    under = Assembly("base")
-    base, trouble = _read_base(own, path)
-    problems = (*problems, *trouble)
+    base_assembly = Assembly("base")
+    base, base_problems = _read_base(own, path)
+    problems = (*problems, *base_problems)
     if base is None:
         return Stack(own, own, path, problems=problems, others=others)
-    part = _of_use(under.whole(base))
+    part = _usable_base(base_assembly.whole(base))
     if not isinstance(part.content, dict):
-        under.problems.append(Problem("error", base.where(()), (BASE,), "the base must be an object", layer="base"))
-    over = whole if whole is not None else Assembly("own").whole(document)
-    whole = laid_over(with_long_form(part, ("agents", "defaults", "model"), "primary", over), over)
-    texts = (base, *under.documents.values())
-    effective = Effective(document, whole, base=texts, own=included)
-    problems = (*problems, *dict.fromkeys(under.problems))
-    return Stack(own, effective, path, base, problems, (*others, path, *_paths(under)))
+        base_assembly.problems.append(Problem("error", base.where(()), (BASE,), "the base must be an object", layer="base"))
+    own_part = combined if combined is not None else Assembly("own").whole(document)
+    combined = laid_over(with_long_form(part, ("agents", "defaults", "model"), "primary", own_part), own_part)
+    base_documents = (base, *base_assembly.documents.values())
+    effective = Effective(document, combined, base=base_documents, own=included)
+    problems = (*problems, *dict.fromkeys(base_assembly.problems))
+    return Stack(own, effective, path, base, problems, (*others, path, *_paths(base_assembly)))
 
 
 def alone(document: Document) -> Effective:
@@ -115,10 +115,10 @@ def _base_path(own: Effective) -> Path | None:
     Raises:
         UnknownHome: `unknown-home`.
     """
-    written = own.get((BASE,)) if own.has((BASE,)) else None
-    if not isinstance(written, str) or not written.strip():
+    text = own.get((BASE,)) if own.has((BASE,)) else None
+    if not isinstance(text, str) or not text.strip():
         return None  # the check reports it
-    return Path(os.path.normpath(Path(own.origin((BASE,)).file).parent / expanded(written, f"`{BASE}`")))
+    return Path(os.path.normpath(Path(own.origin((BASE,)).file).parent / expanded(text, f"`{BASE}`")))
 
 
 def _read_base(own: Effective, path: Path) -> tuple[Document | None, tuple[Problem, ...]]:
@@ -126,18 +126,18 @@ def _read_base(own: Effective, path: Path) -> tuple[Document | None, tuple[Probl
     if os.path.realpath(path) == os.path.realpath(own.document.name):
         return None, (Problem("error", where, (BASE,), "`base` names this file itself", layer="base"),)
     try:
-        found = read_document(path)
+        document = read_document(path)
     except ConfigError as error:
         if error.where is not None:  # the mistake is in the file itself
             return None, (Problem("error", error.where, (BASE,), error.message, error.hint, "base"),)
         return None, (Problem("error", where, (BASE,), f"`base` cannot be read: {error}", _NO_BASE, "base"),)
-    if found is None:
+    if document is None:
         message = f"`base` names a file that does not exist, {path}: nothing is read from it"
         return None, (Problem("warning", where, (BASE,), message, _NO_BASE),)
-    return found, ()
+    return document, ()
 
 
-def _of_use(part: Part) -> Part:
+def _usable_base(part: Part) -> Part:
     for path in NOT_FROM_BASE:
         part = without(part, path)
     return part
@@ -229,15 +229,15 @@ class Effective:
     def origin(self, path: ConfigPath, *, of_key: bool = False) -> Origin:
         """Where the value at `path` stands, or its key, or else the nearest thing around it that exists."""
         if self._whole is None:
-            return self._at(*self.document.find(path, of_key=of_key))
+            return self._origin_at(*self.document.find(path, of_key=of_key))
         part, depth = self._walk(self._whole, path)
-        return self._at(*part.place(of_key=of_key and depth == len(path)))
+        return self._origin_at(*part.place(of_key=of_key and depth == len(path)))
 
     def hidden(self) -> Iterator[tuple[ConfigPath, Origin]]:
         """Each member that a later one of the same key in the same object of the same text hides."""
         for document in (*self._own, *self._base):
             for path, offset in document.duplicates():
-                yield path, self._at(document, offset)
+                yield path, self._origin_at(document, offset)
 
     def _walk(self, part: Part, path: ConfigPath) -> tuple[Part, int]:
         """The deepest part on `path` that exists, and how many steps it is away."""
@@ -248,7 +248,7 @@ class Effective:
             part = inner
         return part, len(path)
 
-    def _at(self, document: Document, offset: int) -> Origin:
+    def _origin_at(self, document: Document, offset: int) -> Origin:
         line, column = document.line_and_column(offset)
         return Origin(document.name, line, column, "base" if document in self._base else "own")
 
@@ -325,10 +325,10 @@ def with_long_form(part: Part, path: ConfigPath, key: str, over: Part) -> Part:
     """
     if path:
         step = str(path[0])
-        inner, above = part.step(step), over.step(step)
-        if inner is None or above is None or not isinstance(part.content, dict):
+        inner, over_inner = part.step(step), over.step(step)
+        if inner is None or over_inner is None or not isinstance(part.content, dict):
             return part
-        return replace(part, content={**part.content, step: with_long_form(inner, path[1:], key, above)})
+        return replace(part, content={**part.content, step: with_long_form(inner, path[1:], key, over_inner)})
     return replace(part, content={key: part}) if part.content is None and isinstance(over.content, dict) else part
 
 
@@ -364,65 +364,65 @@ class Assembly:
         return own if include is None else self._with_included(own, include, (*path, INCLUDE), chain)
 
     def _with_included(self, own: Part, include: Entry, path: ConfigPath, chain: tuple[str, ...]) -> Part:
-        found = self._included(own.document, include.node, path, chain)
-        if found is None:
+        included = self._included(own.document, include.node, path, chain)
+        if included is None:
             return own
-        found = found.called(own.document, own.key)
+        included = included.called(own.document, own.key)
         if not own.content:
-            return found
-        if not isinstance(found.content, dict):
-            self._refuse(own.document, include.node, path, "must name objects, since other keys stand beside it")
+            return included
+        if not isinstance(included.content, dict):
+            self._report_error(own.document, include.node, path, "must name objects, since other keys stand beside it")
             return own
-        return laid_over(found, own, joins_arrays=True)
+        return laid_over(included, own, joins_arrays=True)
 
     def _included(self, document: Document, node: Node, path: ConfigPath, chain: tuple[str, ...]) -> Part | None:
         nodes = [entry.node for entry in node.entries] if isinstance(node, Container) and not node.is_object else [node]
-        found: Part | None = None
+        combined: Part | None = None
         for each in nodes:
             value = None if isinstance(each, Container) else each.value
             if not isinstance(value, str) or not value.strip():
-                self._refuse(document, each, path, "must be a path or an array of paths")
+                self._report_error(document, each, path, "must be a path or an array of paths")
                 continue
-            part = self._file(document, each, value, path, chain)
+            part = self._include_file(document, each, value, path, chain)
             if part is not None:
-                found = part if found is None else laid_over(found, part, joins_arrays=True)
-        return found
+                combined = part if combined is None else laid_over(combined, part, joins_arrays=True)
+        return combined
 
-    def _file(self, document: Document, node: Node, written: str, path: ConfigPath, chain: tuple[str, ...]) -> Part | None:
+    def _include_file(self, document: Document, node: Node, text: str, path: ConfigPath, chain: tuple[str, ...]) -> Part | None:
         try:
-            place = Path(os.path.normpath(Path(document.name).parent / expanded(written, named(path))))
+            target = Path(os.path.normpath(Path(document.name).parent / expanded(text, named(path))))
         except UnknownHome as error:
-            self._refuse(document, node, path, error.fault, error.hint)
+            self._report_error(document, node, path, error.fault, error.hint)
             return None
-        identity = _identity(str(place))
+        identity = _identity(str(target))
         self._count += 1
         if identity in chain:
-            self._refuse(document, node, path, f"goes round in a circle: {' -> '.join([*chain, identity])}")
+            self._report_error(document, node, path, f"goes round in a circle: {' -> '.join([*chain, identity])}")
         elif len(chain) > MAX_DEPTH:
-            self._refuse(document, node, path, f"leads more than {MAX_DEPTH} files deep")
+            self._report_error(document, node, path, f"leads more than {MAX_DEPTH} files deep")
         elif self._count > MAX_FILES:
-            self._refuse(document, node, path, f"leads to more than {MAX_FILES} files")
-        elif included := self._read(document, node, place, path, identity):
+            self._report_error(document, node, path, f"leads to more than {MAX_FILES} files")
+        elif included := self._read(document, node, target, path, identity):
             return self._part(included, included.root, None, path[:-1], (*chain, identity))
         return None
 
-    def _read(self, document: Document, node: Node, place: Path, path: ConfigPath, identity: str) -> Document | None:
+    def _read(self, document: Document, node: Node, target: Path, path: ConfigPath, identity: str) -> Document | None:
         if identity in self.documents:
             return self.documents[identity]
         try:
-            found = read_document(place)
+            included = read_document(target)
         except ConfigError as error:
             if error.where is None:
-                self._refuse(document, node, path, f"cannot be followed: {error}")
+                self._report_error(document, node, path, f"cannot be followed: {error}")
             else:  # the mistake is in the file itself
                 self.problems.append(Problem("error", error.where, path, error.message, error.hint, self.layer))
             return None
-        if found is None:
-            self._refuse(document, node, path, f"names a file that does not exist: {place}")
+        if included is None:
+            self._report_error(document, node, path, f"names a file that does not exist: {target}")
             return None
-        return self.documents.setdefault(identity, found)
+        return self.documents.setdefault(identity, included)
 
-    def _refuse(self, document: Document, node: Node, path: ConfigPath, message: str, hint: str | None = None) -> None:
+    def _report_error(self, document: Document, node: Node, path: ConfigPath, message: str, hint: str | None = None) -> None:
         line, column = document.line_and_column(node.start)
         where = f"{document.name}:{line}:{column}"
         self.problems.append(Problem("error", where, path, f"{named(path)} {message}", hint, self.layer))
@@ -459,10 +459,10 @@ def resolve_variables(text: str, env: Mapping[str, str], *, where: str) -> str:
         ConfigError: a variable is unset or empty (`variable-unset`); `where` is what the message calls the value's place.
     """
 
-    def resolve(found: re.Match[str]) -> str:
-        escaped, name = found.groups()
+    def resolve(match: re.Match[str]) -> str:
+        escaped, name = match.groups()
         if escaped:
-            return found[0][1:]
+            return match[0][1:]
         value = env.get(name)
         if value:
             return value
@@ -493,8 +493,8 @@ def resolve_header(text: str, env: Mapping[str, str], *, where: str) -> str:
 
 def is_reference(text: str) -> bool:
     """Whether `text` is one `${VAR}` and nothing else."""
-    found = _REFERENCE.fullmatch(text)
-    return found is not None and not found[1]
+    match = _REFERENCE.fullmatch(text)
+    return match is not None and not match[1]
 
 
 def holds_reference(text: str) -> bool:
@@ -526,24 +526,24 @@ def read_dotenv(folder: Path, layer: Layer = "own") -> tuple[Mapping[str, str], 
     if text is None:
         return {}, ()
     values: dict[str, str] = {}
-    problems = [*_private(path, layer)]
+    problems = [*_mode_problem(path, layer)]
     for number, line in enumerate(text.removeprefix("\ufeff").splitlines(), 1):
-        found = _LINE.fullmatch(line)
-        if found is not None:
-            values[found["name"]] = _value(found)
+        match = _LINE.fullmatch(line)
+        if match is not None:
+            values[match["name"]] = _value(match)
         elif not _NOTHING.fullmatch(line):
             message = "this line is not NAME=value; it has no effect"
             problems.append(Problem("warning", f"{path}:{number}:1", (), message, layer=layer))
     return {name: value for name, value in values.items() if value}, tuple(problems)
 
 
-def _value(found: re.Match[str]) -> str:
-    if found["double"] is not None:
-        return _ESCAPES.sub(lambda escape: _ESCAPED.get(escape[1], escape[1]), found["double"])
-    return found["single"] if found["single"] is not None else (found["bare"] or "")
+def _value(match: re.Match[str]) -> str:
+    if match["double"] is not None:
+        return _ESCAPES.sub(lambda escape: _ESCAPED.get(escape[1], escape[1]), match["double"])
+    return match["single"] if match["single"] is not None else (match["bare"] or "")
 
 
-def _private(path: Path, layer: Layer) -> tuple[Problem, ...]:
+def _mode_problem(path: Path, layer: Layer) -> tuple[Problem, ...]:
     mode = others_may(path, 0o077)
     if mode is None:
         return ()

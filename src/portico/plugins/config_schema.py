@@ -40,43 +40,45 @@ class SchemaProblem(NamedTuple):
 
 def config_problems(schema: Mapping[str, JsonValue], value: object) -> Iterator[SchemaProblem]:
     """What in `value` the schema does not allow."""
-    return _Checker(schema).problems(schema, value, ())
+    return _SchemaChecker(schema).problems(schema, value, ())
 
 
-class _Checker:
+class _SchemaChecker:
     def __init__(self, root: Mapping[str, Any]) -> None:
         self._definitions: Mapping[str, Any] = root.get("$defs") or {}
 
     def problems(self, schema: Mapping[str, Any], value: object, path: ConfigPath) -> Iterator[SchemaProblem]:
-        schema = self._resolved(schema)
+        schema = self._resolve(schema)
         wanted = schema.get("type")
         if wanted is not None and not _is_of_type(value, wanted):
-            yield SchemaProblem(path, f"must be {_named(wanted)}")
+            yield SchemaProblem(path, f"must be {_type_words(wanted)}")
             return
         for keyword, check in _CHECKS.items():
             if keyword in schema and not check(schema[keyword], value):
                 yield SchemaProblem(path, f"must satisfy {keyword} {schema[keyword]!r}")
-        if schema.get("format") == "uri" and isinstance(value, str) and (why := why_not_a_safe_url(value)):
-            yield SchemaProblem(path, f"cannot be used: {why}")
+        if schema.get("format") == "uri" and isinstance(value, str) and (reason := why_not_a_safe_url(value)):
+            yield SchemaProblem(path, f"cannot be used: {reason}")
         for keyword in ("anyOf", "oneOf"):
             choices = schema.get(keyword)
             if isinstance(choices, list) and not any(not [*self.problems(choice, value, path)] for choice in choices):
                 yield SchemaProblem(path, "matches none of what is allowed")
         if isinstance(value, dict):
-            yield from self._in_object(schema, value, path)
+            yield from self._object_problems(schema, value, path)
         items = schema.get("items")
         if isinstance(value, list) and isinstance(items, dict):
             for number, item in enumerate(value):
                 yield from self.problems(items, item, (*path, number))
 
-    def _resolved(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
+    def _resolve(self, schema: Mapping[str, Any]) -> Mapping[str, Any]:
         reference = schema.get("$ref")
         if not isinstance(reference, str):
             return schema
         target: Mapping[str, Any] = self._definitions.get(reference.removeprefix("#/$defs/"), {})
         return target
 
-    def _in_object(self, schema: Mapping[str, Any], value: Mapping[str, object], path: ConfigPath) -> Iterator[SchemaProblem]:
+    def _object_problems(
+        self, schema: Mapping[str, Any], value: Mapping[str, object], path: ConfigPath
+    ) -> Iterator[SchemaProblem]:
         known: Mapping[str, Any] = schema.get("properties") or {}
         others = schema.get("additionalProperties", True)
         for name in schema.get("required") or ():
@@ -119,5 +121,5 @@ _CHECKS: Final[dict[str, Callable[[Any, Any], bool]]] = {
 }
 
 
-def _named(wanted: object) -> str:
+def _type_words(wanted: object) -> str:
     return " or ".join(map(str, wanted)) if isinstance(wanted, list) else str(wanted)

@@ -46,28 +46,28 @@ ON: Final = Decision(enabled=True)
 
 def decide(id: str, config: PluginsConfig, env: Mapping[str, str], *, bundled: bool) -> Decision:
     """Whether the plugin `id` is on. `bundled`: it comes with Portico, so it is off until somebody asks for it."""
-    off = why_blocked(id, config, env) or off_by_entry(id, config)
-    if off is not None:
-        return off
+    decision = why_blocked(id, config, env) or off_by_entry(id, config)
+    if decision is not None:
+        return decision
     entry = config.entries.get(id)
     if bundled and (entry is None or entry.enabled is None):
-        return _off("bundled (disabled by default)", "bundled", f"Run `{{prog}} plugins enable {id}`.")
+        return _disabled("bundled (disabled by default)", "bundled", f"Run `{{prog}} plugins enable {id}`.")
     return ON
 
 
 def why_blocked(id: str, config: PluginsConfig, env: Mapping[str, str]) -> Decision | None:
     """What keeps the plugin `id` off whatever its own entry says; None where nothing does."""
     if not config.enabled:
-        return _off("plugins disabled", "plugins off", "Run `{prog} config set plugins.enabled true`.")
+        return _disabled("plugins disabled", "plugins off", "Run `{prog} config set plugins.enabled true`.")
     if id in config.deny:
         # Not `config unset` with an index: where an included file's array is joined, the own file counts otherwise.
         remedy = f"Remove {id} from `plugins.deny`: `{{prog}} config edit`, or edit the file that it includes or reads as `base`."
-        return _off("blocked by denylist", "denied", remedy)
+        return _disabled("blocked by denylist", "denied", remedy)
     if config.allow and id not in config.allow:
-        return _off("not in allowlist", "not allowed", f"Run `{{prog}} plugins enable {id}`.")  # which adds it
-    wanted = env.get(LOAD_ENV)
-    if wanted is not None and id not in {word.strip() for word in wanted.split(",")}:
-        return _off(f"not in {LOAD_ENV}", "environment", f"Unset {LOAD_ENV}, or add {id} to it.")
+        return _disabled("not in allowlist", "not allowed", f"Run `{{prog}} plugins enable {id}`.")  # which adds it
+    enabled_only = env.get(LOAD_ENV)
+    if enabled_only is not None and id not in {word.strip() for word in enabled_only.split(",")}:
+        return _disabled(f"not in {LOAD_ENV}", "environment", f"Unset {LOAD_ENV}, or add {id} to it.")
     return None
 
 
@@ -76,7 +76,7 @@ def off_by_entry(id: str, config: PluginsConfig) -> Decision | None:
     entry = config.entries.get(id)
     if entry is None or entry.enabled is not False:
         return None
-    return _off("disabled in config", "config", f"Run `{{prog}} plugins enable {id}`.")
+    return _disabled("disabled in config", "config", f"Run `{{prog}} plugins enable {id}`.")
 
 
 def with_entry_on(config: PluginsConfig, id: str) -> PluginsConfig:
@@ -84,9 +84,9 @@ def with_entry_on(config: PluginsConfig, id: str) -> PluginsConfig:
     from portico.config.schema import PluginEntry
 
     entry = config.entries.get(id)
-    on = PluginEntry(enabled=True) if entry is None else replace(entry, enabled=True)
+    enabled_entry = PluginEntry(enabled=True) if entry is None else replace(entry, enabled=True)
     allow = (*config.allow, id) if config.allow and id not in config.allow else config.allow
-    return replace(config, entries={**config.entries, id: on}, allow=allow)
+    return replace(config, entries={**config.entries, id: enabled_entry}, allow=allow)
 
 
 def with_plugin_on(document: Document, id: str) -> Document:
@@ -96,19 +96,19 @@ def with_plugin_on(document: Document, id: str) -> Document:
     """
     from portico.config.sources import read_stack
 
-    document, allow = document.set(_entry(id), value=True), ("plugins", "allow")
+    document, allow = document.set(_enabled_path(id), value=True), ("plugins", "allow")
     effective = read_stack(document).effective
-    listed = effective.get(allow) if effective.has(allow) else None
-    if isinstance(listed, list) and listed and id not in listed:
-        own = document.get(allow) if document.has(allow) else []  # an included file's array is joined with it
-        if isinstance(own, list):
-            document = document.set(allow, [*own, id])
+    allowed = effective.get(allow) if effective.has(allow) else None
+    if isinstance(allowed, list) and allowed and id not in allowed:
+        own_allowed = document.get(allow) if document.has(allow) else []  # an included file's array is joined with it
+        if isinstance(own_allowed, list):
+            document = document.set(allow, [*own_allowed, id])
     return document
 
 
 def with_plugin_off(document: Document, id: str) -> Document:
     """The document with the plugin `id` switched off."""
-    return document.set(_entry(id), value=False)
+    return document.set(_enabled_path(id), value=False)
 
 
 def refuse(id: str, decision: Decision) -> ConfigError:
@@ -116,11 +116,11 @@ def refuse(id: str, decision: Decision) -> ConfigError:
     return ConfigError("plugin-disabled", f'Plugin "{id}" is off.', why=decision.reason, hint=decision.remedy)
 
 
-def _entry(id: str) -> ConfigPath:
+def _enabled_path(id: str) -> ConfigPath:
     return ("plugins", "entries", id, "enabled")
 
 
-def _off(reason: str, word: str, remedy: str) -> Decision:
+def _disabled(reason: str, word: str, remedy: str) -> Decision:
     return Decision(enabled=False, reason=reason, word=word, remedy=remedy)
 
 
@@ -205,7 +205,7 @@ class PluginRecord:
 
 
 ENTRY_POINT_GROUP: Final = "portico.plugins"
-_LARGEST_TEXT: Final = 4 << 20  # bytes of a distribution's metadata, which holds its whole README
+_MAX_METADATA_BYTES: Final = 4 << 20  # bytes of a distribution's metadata, which holds its whole README
 Origin = Literal["config", "installed", "bundled"]
 
 
@@ -237,8 +237,8 @@ class Diagnostic:
     def as_json(self) -> dict[str, JsonValue]:
         """The diagnostic as `plugins list --json` prints it."""
         optional: dict[str, JsonValue] = {"pluginId": self.plugin, "source": self.source}
-        known = {name: value for name, value in optional.items() if value is not None}
-        return {"level": self.level, "message": self.message, **known}
+        optional_fields = {name: value for name, value in optional.items() if value is not None}
+        return {"level": self.level, "message": self.message, **optional_fields}
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,20 +263,20 @@ def find(load_paths: Iterable[str], base: Path, bundled: Sequence[Path] | None =
     folders = bundled_folders() if bundled is None else bundled
     trusted = {folder.resolve() for folder in folders}
     found = [*chain(in_load_paths(load_paths, base), installed(), (in_folder(folder, "bundled") for folder in folders))]
-    owners = Owners()
+    checker = Owners()
     return Found(
-        tuple(_with_exposure(each, owners, trusted) for each in found if isinstance(each, Candidate)),
-        tuple(each for each in found if isinstance(each, Diagnostic)),
+        tuple(_with_exposure(candidate, checker, trusted) for candidate in found if isinstance(candidate, Candidate)),
+        tuple(diagnostic for diagnostic in found if isinstance(diagnostic, Diagnostic)),
     )
 
 
-def _with_exposure(candidate: Candidate, owners: Owners, trusted: set[Path]) -> Candidate:
+def _with_exposure(candidate: Candidate, checker: Owners, trusted: set[Path]) -> Candidate:
     """The candidate with what lets another user change its code, who cannot change Portico itself where both lie together."""
     folder = candidate.manifest.path.parent
     if candidate.origin == "bundled" or folder.resolve() in trusted:
         return candidate
-    own = beside(folder)
-    exposure = owners.exposure_beside(folder, own) if own is not None else owners.exposure_within(folder)
+    reference = beside(folder)
+    exposure = checker.exposure_beside(folder, reference) if reference is not None else checker.exposure_within(folder)
     if exposure is None:
         return candidate
     return replace(candidate, exposure=exposure, problem=f"another user can change its code ({exposure})")
@@ -292,8 +292,8 @@ def bundled_folders() -> list[Path]:
 
 def beside(folder: Path) -> Path | None:
     """Portico's own package if `folder`, a plugin's, lies in the same folder, as in one `site-packages`; else None."""
-    own = PACKAGE.resolve()
-    return own if folder.resolve().parent == own.parent else None
+    package = PACKAGE.resolve()
+    return package if folder.resolve().parent == package.parent else None
 
 
 def in_folder(folder: Path, origin: Origin) -> Candidate:
@@ -317,8 +317,8 @@ def in_load_paths(paths: Iterable[str], base: Path) -> Iterator[Candidate | Diag
         if folders:
             yield from (in_folder(folder, "config") for folder in folders)
         else:
-            what = "plugin manifest not found" if root.exists() else "plugin path not found"
-            yield Diagnostic("error", f"{what}: {text}", source=str(path))
+            problem = "plugin manifest not found" if root.exists() else "plugin path not found"
+            yield Diagnostic("error", f"{problem}: {text}", source=str(path))
 
 
 def _plugin_folders(root: Path) -> list[Path]:
@@ -339,49 +339,51 @@ def _entry_points() -> Iterator[EntryPoint]:
     # Looking for the group's name in a few small files costs a tenth of importing `importlib.metadata`, which then reads only the
     # distributions that have it: it would wait for ever for a FIFO in any other one. What only `importlib.metadata` can find, in
     # an archive on the path or by another finder of distributions, is left to it.
-    if any(map(_finds_elsewhere, sys.meta_path)):
+    if any(map(_may_find_elsewhere, sys.meta_path)):
         yield from _all_entry_points()
         return
     seen: set[str] = set()
     for folder in sys.path:
         try:
-            infos = sorted(entry for entry in Path(folder).iterdir() if entry.name.endswith((".dist-info", ".egg-info")))
+            metadata_folders = sorted(
+                entry for entry in Path(folder).iterdir() if entry.name.endswith((".dist-info", ".egg-info"))
+            )
         except NotADirectoryError:
             if Path(folder).is_file():
                 yield from _entry_points_in(folder)
             continue
         except OSError:
             continue
-        for info in infos:
-            name = info.name.partition("-")[0].lower()
-            if name not in seen and _mentions_group(info):  # of two distributions of one name Python has the first
-                yield from _entry_points_of(info)
+        for metadata in metadata_folders:
+            name = metadata.name.partition("-")[0].lower()
+            if name not in seen and _has_group(metadata):  # of two distributions of one name Python has the first
+                yield from _entry_points_of(metadata)
             seen.add(name)
 
 
-def _finds_elsewhere(finder: object) -> bool:
+def _may_find_elsewhere(finder: object) -> bool:
     """Whether it may find distributions that are not in the folders of `sys.path`; the backport of Python's own does not."""
     backport = getattr(finder, "__module__", type(finder).__module__).partition(".")[0] == "importlib_metadata"
     return hasattr(finder, "find_distributions") and finder is not PathFinder and not backport
 
 
-def _mentions_group(info: Path) -> bool:
+def _has_group(metadata: Path) -> bool:
     """Whether a distribution has such entry points, and its files are ones that can be read."""
     try:
-        if ENTRY_POINT_GROUP.encode() not in read_file(info / "entry_points.txt", _LARGEST_TEXT):
+        if ENTRY_POINT_GROUP.encode() not in read_file(metadata / "entry_points.txt", _MAX_METADATA_BYTES):
             return False
         for name in ("METADATA", "PKG-INFO"):
-            if (info / name).exists():
-                read_file(info / name, _LARGEST_TEXT)
+            if (metadata / name).exists():
+                read_file(metadata / name, _MAX_METADATA_BYTES)
     except OSError:
         return False
     return True
 
 
-def _entry_points_of(info: Path) -> Iterable[EntryPoint]:
+def _entry_points_of(metadata: Path) -> Iterable[EntryPoint]:
     from importlib.metadata import Distribution
 
-    return Distribution.at(info).entry_points.select(group=ENTRY_POINT_GROUP)
+    return Distribution.at(metadata).entry_points.select(group=ENTRY_POINT_GROUP)
 
 
 def _entry_points_in(archive: str) -> Iterator[EntryPoint]:

@@ -69,16 +69,16 @@ def _import_package(name: str, folder: Path) -> None:
     loaded = sys.modules.get(name)
     if loaded is not None:
         if folder.resolve() not in _folders(loaded):
-            raise ConfigError("plugin-conflict", f"another package named {name} is already loaded", where=_place(loaded))
+            raise ConfigError("plugin-conflict", f"another package named {name} is already loaded", where=_file_of(loaded))
         return
-    start = folder / "__init__.py"
-    found = spec_from_file_location(name, start, submodule_search_locations=[str(folder)])
-    if found is None or found.loader is None or not start.is_file():
+    init_file = folder / "__init__.py"
+    spec = spec_from_file_location(name, init_file, submodule_search_locations=[str(folder)])
+    if spec is None or spec.loader is None or not init_file.is_file():
         raise ConfigError("plugin-code", f"package {name} has no __init__.py", where=str(folder))
-    package = module_from_spec(found)
+    package = module_from_spec(spec)
     sys.modules[name] = package
     try:
-        found.loader.exec_module(package)
+        spec.loader.exec_module(package)
     except BaseException:
         del sys.modules[name]
         raise
@@ -90,7 +90,7 @@ def _folders(package: ModuleType) -> set[Path]:
     return {Path(entry).resolve() for entry in getattr(package, "__path__", ())}
 
 
-def _place(package: ModuleType) -> str | None:
+def _file_of(package: ModuleType) -> str | None:
     return getattr(package, "__file__", None)
 
 
@@ -105,8 +105,8 @@ def register(registry: pluggy.PluginManager, plugin: object, name: str) -> tuple
     except (pluggy.PluginValidationError, ValueError) as exc:
         if registry.has_plugin(name):
             registry.unregister(name=name)
-        raise ConfigError("plugin-hooks", _one_line(exc)) from exc
-    problems = [*_misspelt(registry, plugin), *_unmarked(plugin, registry)]
+        raise ConfigError("plugin-hooks", _single_line(exc)) from exc
+    problems = [*_unknown_hooks(registry, plugin), *_unmarked_hooks(plugin, registry)]
     hooks = tuple(sorted(caller.name for caller in registry.get_hookcallers(plugin) or ()))
     if not hooks and not problems:
         problems = ["implements no hook"]
@@ -116,14 +116,14 @@ def register(registry: pluggy.PluginManager, plugin: object, name: str) -> tuple
     return hooks
 
 
-def _misspelt(registry: pluggy.PluginManager, plugin: object) -> Iterator[str]:
+def _unknown_hooks(registry: pluggy.PluginManager, plugin: object) -> Iterator[str]:
     for caller in registry.get_hookcallers(plugin) or ():
         optional = any(impl.optionalhook for impl in caller.get_hookimpls() if impl.plugin is plugin)
         if not caller.has_spec() and not optional:
             yield f"unknown hook {caller.name}{_suggestion(caller.name)}"
 
 
-def _unmarked(plugin: object, registry: pluggy.PluginManager) -> Iterator[str]:
+def _unmarked_hooks(plugin: object, registry: pluggy.PluginManager) -> Iterator[str]:
     for name, value in vars(plugin).items():
         if name.startswith(spec.PREFIX) and callable(value) and registry.parse_hookimpl_opts(plugin, name) is None:
             yield f"{name} is not marked with @hookimpl"
@@ -158,12 +158,12 @@ def _trace(registry: pluggy.PluginManager) -> None:
     def after(outcome: pluggy.Result[Any], hook: str, impls: Sequence[pluggy.HookImpl], _arguments: object) -> None:
         took = (perf_counter() - started.pop()) * 1000
         names = ", ".join(impl.plugin_name for impl in impls)
-        trace(f"{hook}: {names or 'nobody'} ({took:.1f} ms){_failed(outcome)}")
+        trace(f"{hook}: {names or 'nobody'} ({took:.1f} ms){_outcome_text(outcome)}")
 
     registry.add_hookcall_monitoring(before, after)
 
 
-def _failed(outcome: pluggy.Result[Any]) -> str:
+def _outcome_text(outcome: pluggy.Result[Any]) -> str:
     return f" raised {type(outcome.exception).__name__}" if outcome.exception is not None else ""
 
 
@@ -172,7 +172,7 @@ def trace(text: str) -> None:
     print(f"plugins: {text}", file=sys.stderr)  # noqa: T201 - a tracing aid, on stderr by its definition
 
 
-def _one_line(exc: Exception) -> str:
+def _single_line(exc: Exception) -> str:
     return " ".join(str(exc).split())
 
 
@@ -189,9 +189,9 @@ class Kind:
         """Why `item` cannot be one of these."""
         if self.type is not None and not isinstance(item, self.type):
             return f"{self.label} must be a {self.type.__name__}, not {type(item).__name__}"
-        missing = [name for name in self.attributes or (self.key,) if not hasattr(item, name)]
-        if missing:
-            return f"{self.label} of type {type(item).__name__} lacks {', '.join(missing)}"
+        missing_attributes = [name for name in self.attributes or (self.key,) if not hasattr(item, name)]
+        if missing_attributes:
+            return f"{self.label} of type {type(item).__name__} lacks {', '.join(missing_attributes)}"
         return None
 
 
@@ -215,7 +215,7 @@ KINDS: Final[Mapping[str, Kind]] = {
 
 
 # Dialects are asked for on the threads of refreshes, while stdout and the loaded modules belong to the whole process.
-_ONE_AT_A_TIME: Final = RLock()
+_LOADING: Final = RLock()
 
 
 class Registry:
@@ -226,30 +226,30 @@ class Registry:
         self._config = config
         self._env = env
         self._attempted: set[str] = set()
-        self._answers: dict[tuple[str, str], list[Any]] = {}
+        self._results: dict[tuple[str, str], list[Any]] = {}
 
     def load(self, only: Collection[str] | None = None) -> None:
         """Import and register the plugins that are on, or those of them that `only` names."""
-        with _ONE_AT_A_TIME:
+        with _LOADING:
             for record in list(self._inventory.records.values()):
-                wanted = record.enabled and record.error is None and (only is None or record.id in only)
-                if wanted and record.id not in self._attempted:
+                is_wanted = record.enabled and record.error is None and (only is None or record.id in only)
+                if is_wanted and record.id not in self._attempted:
                     self._attempted.add(record.id)
                     self._load_one(record)
 
     def gather(self, hook: str, only: Collection[str] | None = None) -> list[Any]:
         """What the built-ins and the plugins answer to `hook`; of two things of one name the first stays."""
-        with _ONE_AT_A_TIME:
+        with _LOADING:
             self.load(only)
-            return list(self._gathered(hook, only))
+            return list(self._gather_unique(hook, only))
 
-    def _gathered(self, hook: str, only: Collection[str] | None) -> Iterator[Any]:
+    def _gather_unique(self, hook: str, only: Collection[str] | None) -> Iterator[Any]:
         kind = KINDS[hook]
         owners: dict[str, str] = {}
         for name, plugin in self._implementers(hook):
             if only is not None and name not in only:
                 continue
-            for item in self._ask(hook, name, plugin):
+            for item in self._call_hook(hook, name, plugin):
                 key = getattr(item, kind.key)
                 owner = owners.setdefault(key, name)
                 if owner == name:
@@ -269,7 +269,7 @@ class Registry:
     def _load_one(self, record: PluginRecord) -> None:
         from portico.plugins.config_schema import config_problems
 
-        problems = [*config_problems(record.manifest.config_schema, self._config_of(record.id))]
+        problems = [*config_problems(record.manifest.config_schema, self._plugin_config(record.id))]
         if problems:
             self._update(record.id, error=f"invalid config: {'; '.join(map(str, problems))}")
             return
@@ -278,25 +278,25 @@ class Registry:
             hooks = register(self._pluggy, module, record.id)
             self._update(record.id, loaded=True, hooks=hooks)
 
-    def _config_of(self, id: str) -> dict[str, Any]:
+    def _plugin_config(self, id: str) -> dict[str, Any]:
         entry = self._config.entries.get(id)
         return dict(entry.config) if entry is not None else {}
 
-    def _ask(self, hook: str, name: str, plugin: object) -> list[Any]:
-        known = self._answers.get((hook, name))
-        if known is not None:
-            return known
+    def _call_hook(self, hook: str, name: str, plugin: object) -> list[Any]:
+        cached = self._results.get((hook, name))
+        if cached is not None:
+            return cached
         items: list[Any] = []
         with self._isolated(name, f"{hook} failed"):
-            items = self._answers_of(hook, name, plugin)
-        self._answers[hook, name] = items
+            items = self._call_and_check(hook, name, plugin)
+        self._results[hook, name] = items
         if hook == "portico_cli_commands":
             self._update(name, commands=tuple(command.name for command in items))
         return items
 
-    def _answers_of(self, hook: str, name: str, plugin: object) -> list[Any]:
+    def _call_and_check(self, hook: str, name: str, plugin: object) -> list[Any]:
 
-        arguments = {"config": self._config_of(name)} if hook == "portico_auth_methods" else {}
+        arguments = {"config": self._plugin_config(name)} if hook == "portico_auth_methods" else {}
         items = call_one(self._pluggy, hook, plugin, **arguments)
         problems = [problem for item in items if (problem := KINDS[hook].problem(item)) is not None]
         if problems:

@@ -67,21 +67,21 @@ class Inventory:
 
     def diagnostics(self) -> list[Diagnostic]:
         """What is wrong with the plugins section and with the places it names."""
-        return [*self._problems, *self._stale(), *self._unused()]
+        return [*self._problems, *self._unknown_ids(), *self._unused_configs()]
 
-    def _stale(self) -> Iterator[Diagnostic]:
+    def _unknown_ids(self) -> Iterator[Diagnostic]:
         entries = self._config.entries
-        named = {
+        listed = {
             "plugins.entries": [id for id in entries if not entries[id].inherited],
             "plugins.allow": self._config.allow or (),
             "plugins.deny": self._config.deny,
         }
-        for place, ids in named.items():
+        for setting, ids in listed.items():
             for id in ids:
                 if id not in self.records:
-                    yield Diagnostic("warning", f"{place}: plugin not found: {id}{self._suggestion(id)}", plugin=id)
+                    yield Diagnostic("warning", f"{setting}: plugin not found: {id}{self._suggestion(id)}", plugin=id)
 
-    def _unused(self) -> Iterator[Diagnostic]:
+    def _unused_configs(self) -> Iterator[Diagnostic]:
         for id, entry in self._config.entries.items():
             record = self.records.get(id)
             if entry.config and record is not None and not record.enabled and not entry.inherited:
@@ -95,8 +95,8 @@ class Inventory:
         """The id closest to a misspelt or shortened one."""
         from difflib import get_close_matches
 
-        begun = [id for id in self.records if id.startswith(name.lower())]
-        return next(iter([*get_close_matches(name.lower(), self.records, n=1), *begun]), None)
+        by_prefix = [id for id in self.records if id.startswith(name.lower())]
+        return next(iter([*get_close_matches(name.lower(), self.records, n=1), *by_prefix]), None)
 
 
 T = TypeVar("T")
@@ -111,10 +111,10 @@ class _Run:
         self.hosts: list[tuple[PluginsConfig, PluginHost]] = []
         self._bundled = bundled
         self._found: dict[tuple[str, ...], Found] = {}
-        self._turn = Lock()
+        self._lock = Lock()
 
     def found(self, load_paths: tuple[str, ...]) -> Found:
-        with self._turn:
+        with self._lock:
             if load_paths not in self._found:
                 self._found[load_paths] = find(load_paths, self.paths.config.parent, self._bundled)
             return self._found[load_paths]
@@ -147,14 +147,14 @@ class PluginHost:
 
     def for_config(self, config: PluginsConfig) -> PluginHost:
         """The host of this run for another `plugins` section; the same host for the same section."""
-        same = next((host for known, host in self._run.hosts if _alike(known, config)), None)
+        same = next((each for section, each in self._run.hosts if _same_host(section, config)), None)
         return same or PluginHost(config, paths=self._run.paths, env=self._env, run=self._run)
 
     # --- what there is, without importing anything ---
 
     @cached_property
     def _inventory(self) -> Inventory:
-        return _shared(self, "_inventory", Inventory(self._run.found(self._config.load_paths), self._config, self._env))
+        return _set_once(self, "_inventory", Inventory(self._run.found(self._config.load_paths), self._config, self._env))
 
     def records(self) -> list[PluginRecord]:
         """Every plugin found, first come first; then the later copies of an id, shown as overridden."""
@@ -163,8 +163,8 @@ class PluginHost:
     def record(self, name: str) -> PluginRecord | None:
         """The plugin of this id, or of this name in any case."""
         records = self._inventory.records
-        named = (record for record in records.values() if record.name.lower() == name.lower())
-        return records.get(name) or min(named, key=lambda record: record.candidate.exposure is not None, default=None)
+        by_name = (record for record in records.values() if record.name.lower() == name.lower())
+        return records.get(name) or min(by_name, key=lambda record: record.candidate.exposure is not None, default=None)
 
     def find(self, name: str) -> PluginRecord:
         """The plugin of this id or name.
@@ -182,9 +182,9 @@ class PluginHost:
     def providers_off(self) -> dict[str, str]:
         """The providers that only a plugin which is off, and could be used, would bring, with its id."""
         usable = [record for record in self.records() if record.candidate.exposure is None]
-        listed = [(provider, record) for record in usable for provider in record.manifest.providers]
-        on = {provider for provider, record in listed if record.enabled}
-        return {provider: record.id for provider, record in listed if provider not in on}
+        provided = [(provider, record) for record in usable for provider in record.manifest.providers]
+        enabled = {provider for provider, record in provided if record.enabled}
+        return {provider: record.id for provider, record in provided if provider not in enabled}
 
     def diagnostics(self) -> list[Diagnostic]:
         """What is wrong with the plugins section and with the places it names; none of it stops another command."""
@@ -196,17 +196,17 @@ class PluginHost:
 
     def plugin_for_choice(self, choice: str) -> str | None:
         """The id of the plugin whose manifest announces this auth choice."""
-        return self._claimant(lambda manifest: choice in {each.id for each in manifest.auth_choices})
+        return self._plugin_announcing(lambda manifest: choice in {each.id for each in manifest.auth_choices})
 
     def plugin_for_dialect(self, name: str) -> str | None:
         """The id of the plugin whose manifest announces this token dialect."""
-        return self._claimant(lambda manifest: name in manifest.dialects)
+        return self._plugin_announcing(lambda manifest: name in manifest.dialects)
 
     def plugin_for_emulator(self, id: str) -> str | None:
         """The id of the plugin whose manifest announces this emulator."""
-        return self._claimant(lambda manifest: id in manifest.emulators)
+        return self._plugin_announcing(lambda manifest: id in manifest.emulators)
 
-    def _claimant(self, announces: Callable[[Manifest], bool]) -> str | None:
+    def _plugin_announcing(self, announces: Callable[[Manifest], bool]) -> str | None:
         """Of several plugins that announce one thing, one that is on comes first, then one that comes with Portico.
 
         Last comes one whose code another user can change: her manifest takes no sign-in away from a plugin that can be used.
@@ -215,11 +215,11 @@ class PluginHost:
         def rank(record: PluginRecord) -> tuple[bool, ...]:
             return record.candidate.exposure is not None, not record.enabled, record.candidate.origin != "bundled"
 
-        claimants = [record for record in self._known() if announces(record.manifest)]
+        claimants = [record for record in self._records() if announces(record.manifest)]
         first = min(claimants, key=rank, default=None)
         return first.id if first is not None else None
 
-    def _known(self) -> Collection[PluginRecord]:
+    def _records(self) -> Collection[PluginRecord]:
         return self._inventory.records.values()
 
     def enabling(self, id: str) -> PluginHost:
@@ -231,16 +231,16 @@ class PluginHost:
             ConfigError: `plugin-disabled`: its own entry switches it off, or the config or the environment blocks it.
         """
         config = with_entry_on(self._config, self.find(id).id)
-        off = why_blocked(id, config, self._env) or off_by_entry(id, self._config)
-        if off is not None:
-            raise refuse(id, off)
+        decision = why_blocked(id, config, self._env) or off_by_entry(id, self._config)
+        if decision is not None:
+            raise refuse(id, decision)
         return self.for_config(config)
 
     # --- loading ---
 
     def load(self, only: Collection[str] | None = None) -> None:
         """Import and register the plugins that are on, or those of them that `only` names. Failures are recorded, not raised."""
-        if any(record.enabled for record in self._known()):
+        if any(record.enabled for record in self._records()):
             self._registry.load(only)
 
     def require(self, id: str) -> PluginRecord:
@@ -256,14 +256,14 @@ class PluginHost:
         self.load({record.id})
         record = self.find(id)
         if record.error is not None and not record.loaded:
-            raise _failed(record)
+            raise _failed_error(record)
         return record
 
     @cached_property
     def _registry(self) -> Registry:
         from portico.plugins.loading import Registry
 
-        return _shared(self, "_registry", Registry(self._inventory, self._config, self._env))
+        return _set_once(self, "_registry", Registry(self._inventory, self._config, self._env))
 
     # --- what the loaded plugins bring ---
 
@@ -293,7 +293,7 @@ class PluginHost:
 
     def cli_commands(self, only: Collection[str] | None = None) -> tuple[CliCommand, ...]:
         """The commands of every plugin that is on, or of those that `only` names."""
-        if not any(record.enabled for record in self._known()):
+        if not any(record.enabled for record in self._records()):
             return ()
         return tuple(self._registry.gather("portico_cli_commands", only))
 
@@ -307,7 +307,7 @@ class PluginHost:
         owner = self.plugin_for_choice(choice)
         if owner is None:
             raise UsageError("unknown-auth-choice", f"Unknown auth choice: {choice}")
-        method: AuthMethod = self._one("portico_auth_methods", owner, choice)
+        method: AuthMethod = self._get_one("portico_auth_methods", owner, choice)
         return method
 
     def dialect(self, name: str) -> TokenDialect:
@@ -324,10 +324,10 @@ class PluginHost:
         if owner is None:
             hint = "The plugin that this sign-in was made with is gone: see `{prog} plugins list`."
             raise ConfigError("unknown-dialect", f"No plugin knows the token dialect {name}.", hint=hint)
-        dialect: TokenDialect = self._one("portico_token_dialects", owner, name)
+        dialect: TokenDialect = self._get_one("portico_token_dialects", owner, name)
         return dialect
 
-    def _one(self, hook: str, owner: str, key: str) -> Any:
+    def _get_one(self, hook: str, owner: str, key: str) -> Any:
         from portico.plugins.loading import KINDS
 
         self.require(owner)
@@ -337,7 +337,7 @@ class PluginHost:
                 return item
         record = self.find(owner)
         if record.error is not None:
-            raise _failed(record)
+            raise _failed_error(record)
         raise ConfigError("plugin-incomplete", f'Plugin "{owner}" announces the {kind.label} {key} but does not bring it.')
 
 
@@ -358,7 +358,7 @@ def entry_problems(source: Effective, config: PluginsConfig, *, paths: Paths, en
             yield Problem("error", str(origin), path, f"{named(path)} {problem.message}", layer=origin.layer, plugin=id)
 
 
-def _alike(one: PluginsConfig, other: PluginsConfig) -> bool:
+def _same_host(one: PluginsConfig, other: PluginsConfig) -> bool:
     """Whether two sections make the same host: what is wrong with an entry takes no part in its comparison, and counts here."""
     return one == other and all(
         (entry.problem, entry.inherited) == (other.entries[id].problem, other.entries[id].inherited)
@@ -366,10 +366,10 @@ def _alike(one: PluginsConfig, other: PluginsConfig) -> bool:
     )
 
 
-def _shared(host: PluginHost, name: str, made: T) -> T:
-    """`made`, or what another thread has made first: from Python 3.12 on, `cached_property` lets two of them in."""
-    first: T = host.__dict__.setdefault(name, made)
-    return first
+def _set_once(host: PluginHost, name: str, value: T) -> T:
+    """`value`, or what another thread has made first: from Python 3.12 on, `cached_property` lets two of them in."""
+    shared_value: T = host.__dict__.setdefault(name, value)
+    return shared_value
 
 
 def not_yours(record: PluginRecord) -> ConfigError:
@@ -380,7 +380,7 @@ def not_yours(record: PluginRecord) -> ConfigError:
     return ConfigError("plugin-not-yours", message, why=str(exposure), hint=hint)
 
 
-def _failed(record: PluginRecord) -> ConfigError:
+def _failed_error(record: PluginRecord) -> ConfigError:
     if record.candidate.exposure is not None:
         return not_yours(record)
     hint = f"See `{{prog}} plugins info {record.id}`."

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 MANIFEST_NAME: Final = "portico.plugin.json"
 API: Final = 1
 """The version of the plugin API that this Portico offers."""
-_LARGEST: Final = 256 * 1024
+_MAX_BYTES: Final = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +75,7 @@ def read_manifest(path: Path) -> Manifest:
     fields = _read_object(path)
     problem = _first_problem(fields)
     if problem is not None:
-        raise _bad(path, problem)
+        raise _manifest_error(path, problem)
     return Manifest(
         path=path,
         id=fields["id"],
@@ -95,17 +95,17 @@ def _read_object(path: Path) -> dict[str, Any]:
     import json
 
     try:
-        text = read_file(path, _LARGEST)
+        text = read_file(path, _MAX_BYTES)
     except FileNotFoundError:
-        raise _bad(path, "plugin manifest not found") from None
+        raise _manifest_error(path, "plugin manifest not found") from None
     except OSError as exc:
-        raise _bad(path, f"plugin manifest cannot be read: {exc.strerror}") from exc
+        raise _manifest_error(path, f"plugin manifest cannot be read: {exc.strerror}") from exc
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as exc:
-        raise _bad(path, f"failed to parse plugin manifest: {exc}") from None
+        raise _manifest_error(path, f"failed to parse plugin manifest: {exc}") from None
     if not isinstance(value, dict):
-        raise _bad(path, "plugin manifest must be an object")
+        raise _manifest_error(path, "plugin manifest must be an object")
     return value
 
 
@@ -114,8 +114,8 @@ def _first_problem(fields: Mapping[str, object]) -> str | None:
 
 
 def _problems(fields: Mapping[str, object]) -> Iterator[str]:
-    yield from _problems_of_api(fields.get("api", API))
-    yield from _problems_of_texts(fields)
+    yield from _api_problems(fields.get("api", API))
+    yield from _text_problems(fields)
     if not _is_id(str(fields["id"])):
         yield f"plugin manifest id must be lower-case letters, digits and hyphens, not {fields['id']!r}"
     if not all(part.isidentifier() for part in str(fields["module"]).split(".")):
@@ -133,14 +133,14 @@ def _problems(fields: Mapping[str, object]) -> Iterator[str]:
         yield "plugin manifest configSchema must be an object"
 
 
-def _problems_of_api(api: object) -> Iterator[str]:
+def _api_problems(api: object) -> Iterator[str]:
     if not isinstance(api, int) or isinstance(api, bool) or api < 1:
         yield f"plugin manifest api must be a whole number from 1 on, not {api!r}"
     elif api > API:
         yield f"the plugin is written for version {api} of the plugin API, and this Portico offers {API}: upgrade Portico"
 
 
-def _problems_of_texts(fields: Mapping[str, object]) -> Iterator[str]:
+def _text_problems(fields: Mapping[str, object]) -> Iterator[str]:
     for name in ("id", "name", "description", "module"):
         value = fields.get(name)
         if not isinstance(value, str) or not value.strip():
@@ -169,5 +169,5 @@ def _choice(value: Mapping[str, Any]) -> AuthChoice:
     return AuthChoice(value["id"], value["provider"], value["label"], value.get("hint", ""), dict(value.get("aliases", {})))
 
 
-def _bad(path: Path, message: str) -> ConfigError:
+def _manifest_error(path: Path, message: str) -> ConfigError:
     return ConfigError("plugin-manifest", message, where=str(path))
