@@ -1,7 +1,7 @@
 """Nothing of the user's is used by a test run: not the environment, home, terminal, keyring or port, and no signal it ignores.
 
 `begin` runs once in each process of pytest, before a test module is imported. What it replaces, the tests cannot reach by accident;
-what cannot be replaced is behind a fence (`tests/fence.py`), in this process and in every Python that a test starts.
+what cannot be replaced is refused by an audit hook (`tests/audit_hook.py`), in this process and in every Python that a test starts.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final
 from portico.config.schema import DEFAULT_PORT
 from portico.errors import PorticoError
 from portico.paths import resolve_paths
-from tests import fence
+from tests import audit_hook
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -40,41 +40,41 @@ _HOMES: Final = ("HOME", "USERPROFILE", "APPDATA", "LOCALAPPDATA")
 
 
 class Isolation:
-    """The folder of a run: `home` in it for HOME, and the fence with its notes. The workers of pytest-xdist share their starter's."""
+    """The folder of a run: `home` in it for HOME, and the notes of the audit hook. The workers of pytest-xdist share their starter's."""
 
     def __init__(self) -> None:
         given = os.environ.get(_FOLDER_ENV) if _WORKER_ENV in os.environ else None
         self._is_ours = given is None
         self._folder = Path(given or tempfile.mkdtemp(prefix="portico-tests-"))
         self.home = self._folder / "home"
-        self._fence = self._folder / "fence"
+        self._hook_folder = self._folder / "audit-hook"
 
     def begin(self) -> None:
-        """Leave the user's environment and terminal, and put up the fence."""
+        """Leave the user's environment and terminal, and install the audit hook."""
         heed_signals()
-        if not self._is_ours:  # the starter has, and its fence is the `sitecustomize` of this process
+        if not self._is_ours:  # the starter has, and its hook is the `sitecustomize` of this process
             return
         self.home.mkdir()
-        self._fence.mkdir()
+        self._hook_folder.mkdir()
         session = os.getsid(0) if sys.platform != "win32" else 0
         refused = {"port": DEFAULT_PORT, "session": session, "sockets": buses(os.environ), "files": files_of_portico()}
         kept = environment(os.environ, self.home)
         os.environ.clear()
         os.environ.update(kept)
         leave_the_terminal()
-        notes = str(self._fence / _NOTES)
-        text = f"{inspect.getsource(fence)}\n\nput_up({notes!r}, **{refused!r})\n"
-        (self._fence / "sitecustomize.py").write_text(text, encoding="utf-8")
+        notes = str(self._hook_folder / _NOTES)
+        text = f"{inspect.getsource(audit_hook)}\n\ninstall({notes!r}, **{refused!r})\n"
+        (self._hook_folder / "sitecustomize.py").write_text(text, encoding="utf-8")
         # Some tests hand their own `sys.path` to a process, others their PYTHONPATH.
-        sys.path.append(str(self._fence))
+        sys.path.append(str(self._hook_folder))
         # First, since a `sitecustomize` of the user's would be found in its place.
-        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(self._fence), os.environ.get("PYTHONPATH"))))
+        os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (str(self._hook_folder), os.environ.get("PYTHONPATH"))))
         os.environ[_FOLDER_ENV] = str(self._folder)
-        fence.put_up(notes, **refused)
+        audit_hook.install(notes, **refused)
 
     def refused(self) -> list[str]:
-        """What the fence has refused, here and in the processes of this one's tests, since it was asked last."""
-        notes = self._fence / f"{_NOTES}-{os.environ.get(_WORKER_ENV, '')}"
+        """What the audit hook has refused, here and in the processes of this one's tests, since it was asked last."""
+        notes = self._hook_folder / f"{_NOTES}-{os.environ.get(_WORKER_ENV, '')}"
         try:
             found = notes.read_text(encoding="utf-8").splitlines()
             notes.unlink()
@@ -102,7 +102,7 @@ def environment(of_the_user: Mapping[str, str], home: Path) -> dict[str, str]:
 def leave_the_terminal() -> None:
     """Give up the controlling terminal, so that nothing below this process can open /dev/tty; Ctrl-C still arrives.
 
-    A process that leads its session keeps it, since everything in the session would be hung up on; there the fence has to do.
+    A process that leads its session keeps it, since everything in the session would be hung up on; there the audit hook has to do.
     """
     if sys.platform == "win32" or os.getsid(0) == os.getpid():
         return
@@ -110,7 +110,7 @@ def leave_the_terminal() -> None:
     import termios
 
     with suppress(OSError):  # there is none
-        fd = os.open(fence.TERMINAL, os.O_RDWR | os.O_NOCTTY)
+        fd = os.open(audit_hook.TERMINAL, os.O_RDWR | os.O_NOCTTY)
         try:
             fcntl.ioctl(fd, termios.TIOCNOTTY)
         finally:

@@ -12,7 +12,7 @@ import pytest
 
 from portico.testing import canary
 from tests.databases import Databases
-from tests.left_running import left_running
+from tests.leftover_processes import left_running
 from tests.source_tree import HOST, PLUGINS
 
 if TYPE_CHECKING:

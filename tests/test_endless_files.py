@@ -29,7 +29,7 @@ from portico.store.encrypted_file import FILE_ENV, PassphraseSource
 from portico.util.clock import SystemClock
 from portico.util.files import read_end, read_file, read_private, read_start
 from portico.util.lock import FileLock
-from tests.plugins.trees import write_plugin
+from tests.plugins.helpers import write_plugin
 from tests.source_tree import HOST, PLUGINS, modules
 
 resource = pytest.importorskip("resource")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from portico.config.schema import DEFAULT_PORT
-from tests import fence, inner_run, isolation
+from tests import audit_hook, inner_run, isolation
 
 pytestmark = pytest.mark.requirement("S11")
 POSIX = pytest.mark.skipif(os.name != "posix", reason="terminals, sockets and signals as POSIX has them")
@@ -185,9 +185,9 @@ def test_a_run_in_the_background_of_a_script_lets_its_tests_interrupt_what_they_
     assert done.returncode == 0, done.stdout
 
 
-def test_the_fence_is_up_in_this_run_and_in_its_processes():
-    """With the real default port, whoever has it: nothing is asked of the system, because the fence comes first."""
-    folder = Path(os.environ["PYTEST_PORTICO_ISOLATION"]) / "fence"
+def test_the_audit_hook_is_installed_in_this_run_and_in_its_processes():
+    """With the real default port, whoever has it: nothing is asked of the system, because the audit hook comes first."""
+    folder = Path(os.environ["PYTEST_PORTICO_ISOLATION"]) / "audit-hook"
     notes = folder / f"notes-{os.environ.get('PYTEST_XDIST_WORKER', '')}"
     code = f"import socket; socket.create_connection(('127.0.0.1', {DEFAULT_PORT}))"
 
@@ -196,7 +196,7 @@ def test_the_fence_is_up_in_this_run_and_in_its_processes():
     assert f"PermissionError: no test may use port {DEFAULT_PORT}" in done.stderr
     assert notes.read_text(encoding="utf-8").startswith(f"port {DEFAULT_PORT} (tests/test_isolation.py::")
     notes.unlink()
-    assert sys.modules[fence.__name__] is fence
+    assert sys.modules[audit_hook.__name__] is audit_hook
 
 
 @POSIX

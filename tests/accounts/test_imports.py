@@ -28,7 +28,7 @@ from tests.auth.importers.samples import (
 )
 from tests.minimax_session import CN, GLOBAL, any_store, events, in_this_process
 from tests.minimax_session import SIGN_IN as ONBOARD
-from tests.store.parts import a_profile, some_tokens
+from tests.store.helpers import a_profile, some_tokens
 
 FAMILY = {
     "openclaw": ("78257093-7e40-4613-99e0-527b14b39113", "minimax-user-code"),

@@ -20,7 +20,7 @@ from portico.testing.canary import canary
 from portico.testing.clock import FakeClock
 from portico.util.lock import file_lock
 from portico.util.threads import Deadlines
-from tests.store.parts import HERE, InMemory, a_profile, some_tokens
+from tests.store.helpers import HERE, InMemory, a_profile, some_tokens
 
 AWAY, THERE = f"{HERE}.Broken", f"{HERE}.InMemory"
 

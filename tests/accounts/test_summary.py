@@ -8,7 +8,7 @@ from portico.accounts.summary import remarks
 from portico.interfaces.authorization import OAuthServer, TokenGrant
 from portico.secret import Secret
 from portico.testing.canary import canary
-from tests.store.parts import a_profile
+from tests.store.helpers import a_profile
 
 SERVER = OAuthServer(
     issuer="https://as.example", client_id="c", token_endpoint="https://as.example/token", scope="profile models"

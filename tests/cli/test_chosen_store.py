@@ -12,7 +12,7 @@ from portico.testing.canary import canary
 from tests.gateway.parts import wait_until as until
 from tests.key_index import key_index
 from tests.minimax_session import GLOBAL
-from tests.store.parts import HERE, InMemory
+from tests.store.helpers import HERE, InMemory
 
 pytestmark = pytest.mark.requirement("E152")
 

@@ -14,7 +14,7 @@ from portico.doctor.examination import CHECKS, examine
 from portico.store.profiles import ProfileIndex
 from tests.commands import Commands
 from tests.minimax_session import GLOBAL, SIGN_IN, sealed_store
-from tests.store.parts import HERE
+from tests.store.helpers import HERE
 
 M21 = "minimax-portal/MiniMax-M2.1"
 KEY = {"MINIMAX_API_KEY": "sk-emulator-global"}

@@ -20,7 +20,7 @@ from portico.emulation.state import EmulatorState, write_state
 from portico.terminal.output import shell_lines
 from portico.testing.canary import canary
 from tests.free_port import free_port
-from tests.plugins.trees import was_imported, write_plugin
+from tests.plugins.helpers import was_imported, write_plugin
 
 Start = Callable[..., tuple[subprocess.Popen[str], dict[str, Any]]]
 

@@ -19,7 +19,7 @@ from portico.store.profiles import ProfileIndex
 from portico.testing.canary import canary
 from tests.gateway.parts import get, status_of, wait_until
 from tests.needs import needs
-from tests.services import little_systemd
+from tests.services import fake_systemd
 
 pytestmark = pytest.mark.linux
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.linux
 def systemd(minimax, tmp_path, unused_tcp_port):
     """A session of a user who has a service manager; `asked` is what that was told."""
     session, folder = minimax(), tmp_path / "systemd"
-    session.env |= little_systemd.install(folder, tmp_path / "home")
+    session.env |= fake_systemd.install(folder, tmp_path / "home")
     session.ok("config", "set", "gateway.port", str(unused_tcp_port))
     session.folder = folder
     yield session

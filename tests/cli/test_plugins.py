@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.plugins.trees import GOOD, install, was_imported, write_plugin
+from tests.plugins.helpers import GOOD, install, was_imported, write_plugin
 
 MINIMAX = "minimax-portal-auth"
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.config.parts import Files
+from tests.config.helpers import Files
 
 
 @pytest.fixture

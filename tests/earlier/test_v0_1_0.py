@@ -20,7 +20,7 @@ from portico.store.vault import Vault
 from tests.free_port import free_port
 from tests.key_index import key_index
 from tests.minimax_session import CN, GLOBAL, in_this_process, start
-from tests.services import little_systemd
+from tests.services import fake_systemd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -56,7 +56,7 @@ class Home:
 
     def manager(self, folder: Path) -> Callable[..., int]:
         """A service manager that knows the units of this home: what `systemctl --user` ends with."""
-        self.env |= little_systemd.install(folder, self.folder, config=self.folder / ".config")
+        self.env |= fake_systemd.install(folder, self.folder, config=self.folder / ".config")
         return lambda *words: subprocess.run(["systemctl", "--user", *words], env=self.env, check=False).returncode
 
 

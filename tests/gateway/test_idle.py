@@ -18,7 +18,7 @@ from portico.store.profiles import ProfileIndex
 from portico.testing.clock import FakeClock
 from tests.auth.parts import a_profile
 from tests.gateway.parts import wait_until
-from tests.plugins.trees import write_plugin
+from tests.plugins.helpers import write_plugin
 
 pytestmark = pytest.mark.requirement("E164")
 

@@ -7,7 +7,7 @@ import pytest
 from portico.config.schema import PluginEntry, PluginsConfig
 from portico.errors import ConfigError, UsageError
 from portico.oauth.standard import StandardDialect
-from tests.plugins.trees import DIALECT, GOOD, was_imported, write_plugin
+from tests.plugins.helpers import DIALECT, GOOD, was_imported, write_plugin
 
 METHOD = (
     GOOD

@@ -30,7 +30,7 @@ from portico.testing.canary import exempt
 from portico.util.lock import file_lock, named_lock
 from tests.auth.importers.samples import Sample
 from tests.minimax_session import CN, GLOBAL, sealed_store
-from tests.plugins.trees import write_plugin
+from tests.plugins.helpers import write_plugin
 from tests.remedies.in_configuring import MODEL, at_a_terminal
 from tests.remedies.in_doctor import with_an_open_state
 from tests.remedies.in_sign_in import BY_BROWSER, change, standard_input, taken_port, typed_key

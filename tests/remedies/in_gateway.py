@@ -25,7 +25,7 @@ from tests.gateway.fronts import CHAT, MESSAGES, configure, gateway
 from tests.gateway.providers import WHOLE, answered, provider
 from tests.minimax_session import sealed_store
 from tests.remedies.scenario import command_of, scenario
-from tests.services import little_systemd
+from tests.services import fake_systemd
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
@@ -136,7 +136,7 @@ def systemd(desk: Desk) -> Iterator[Path]:
     if sys.platform != "linux":
         pytest.skip("systemd")
     home = desk.commands.paths.config.parent / "home"
-    desk.commands.env |= little_systemd.install(home / "systemd", home)
+    desk.commands.env |= fake_systemd.install(home / "systemd", home)
     desk.ok("config", "set", "gateway.port", str(free_port()))
     try:
         yield home / "systemd"

@@ -27,8 +27,8 @@ from tests.minimax_session import GLOBAL, sealed_store
 from tests.needs import needs
 from tests.remedies.in_sign_in import BY_BROWSER, PORTAL
 from tests.remedies.scenario import command_of, scenario
+from tests.store.helpers import HERE, FakeWin32Cred, InMemory, WinError, a_profile, some_tokens
 from tests.store.keyrings import ALLOW, PASSWORD, SERVICE, Prompter, keepassxc, private_bus, put
-from tests.store.parts import HERE, FakeWin32Cred, InMemory, WinError, a_profile, some_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

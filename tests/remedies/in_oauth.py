@@ -10,7 +10,7 @@ from portico.net import peer
 from portico.testing.authorization_server import Fault
 from tests.free_port import free_port
 from tests.minimax_session import SIGN_IN
-from tests.plugins.trees import write_plugin
+from tests.plugins.helpers import write_plugin
 from tests.remedies.portal import own_portal
 from tests.remedies.scenario import command_of, scenario, typed
 

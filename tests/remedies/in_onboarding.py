@@ -19,7 +19,7 @@ from tests.minimax_session import GLOBAL, SIGN_IN, sealed_store
 from tests.person import sit_down
 from tests.remedies.in_sign_in import BY_BROWSER, KEY, PORTAL, typed_key
 from tests.remedies.scenario import command_of, scenario
-from tests.store.parts import HERE, InMemory
+from tests.store.helpers import HERE, InMemory
 
 BROWSER = ("--region", "global", "--flow", "browser")
 NO_PORT = {"PORTICO_GATEWAY_PORT": None}

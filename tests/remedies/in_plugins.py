@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING
 
-from tests.plugins.trees import DIALECT, write_plugin
+from tests.plugins.helpers import DIALECT, write_plugin
 from tests.remedies.in_doctor import edited
 from tests.remedies.scenario import command_of, scenario
 

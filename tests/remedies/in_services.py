@@ -24,7 +24,7 @@ from portico.services.systemd import Systemd
 from tests.free_port import free_port
 from tests.remedies.in_configuring import KEY, MODEL
 from tests.remedies.scenario import command_of, scenario
-from tests.services import little_systemd
+from tests.services import fake_systemd
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -139,7 +139,7 @@ def with_systemd(desk: Desk) -> tuple[Path, Path]:
     if sys.platform != "linux":
         pytest.skip("systemd is Linux's")
     folder = desk.commands.paths.config.parent / "systemd"
-    desk.commands.env |= little_systemd.install(folder, folder / "home")
+    desk.commands.env |= fake_systemd.install(folder, folder / "home")
     return folder / "bin", folder / "home" / "config" / "systemd" / "user"
 
 

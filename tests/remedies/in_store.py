@@ -21,7 +21,7 @@ from tests.auth.importers.samples import Sample
 from tests.minimax_session import GLOBAL, sealed_store
 from tests.remedies.in_sign_in import BY_BROWSER, KEY, PORTAL, standard_input, typed_key
 from tests.remedies.scenario import command_of, scenario
-from tests.store.parts import a_profile
+from tests.store.helpers import a_profile
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

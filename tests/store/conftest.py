@@ -15,9 +15,9 @@ from portico.testing.canary import canary
 from portico.testing.secret_service import missing_part
 from portico.testing.secret_service import secret_service as run_secret_service
 from tests.needs import needs
+from tests.store.helpers import HERE, FakeWin32Cred, InMemory, OtherInMemory, WinError
 from tests.store.keyrings import keepassxc as run_keepassxc
 from tests.store.keyrings import private_bus
-from tests.store.parts import HERE, FakeWin32Cred, InMemory, OtherInMemory, WinError
 
 
 @pytest.fixture

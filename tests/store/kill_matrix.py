@@ -31,7 +31,7 @@ from portico.store.profiles import ProfileIndex
 from portico.store.records import Tokens
 from portico.store.vault import Vault
 from portico.util.files import FILE_STEPS
-from tests.store.parts import a_profile
+from tests.store.helpers import a_profile
 
 ID = "minimax-portal:default"
 OLD, NEW = Tokens(Secret("old"), None, 1), Tokens(Secret("new" + "w" * 400), None, 2)

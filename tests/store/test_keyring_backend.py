@@ -10,7 +10,7 @@ import pytest
 
 from portico.errors import StoreError
 from portico.store.keyring import BACKEND_ENV, NoKeyring, choose_backend, class_name, load_backend, unit_limit
-from tests.store.parts import HERE
+from tests.store.helpers import HERE
 
 SECRET_SERVICE = "keyring.backends.SecretService.Keyring"
 
@@ -106,7 +106,7 @@ def test_choosing_a_keyring_runs_no_program_and_looks_at_none_of_another_system(
 def test_keyrings_that_forget_fail_or_keep_plain_text_are_refused(name, tmp_path, monkeypatch):
     package = tmp_path / "keyrings" / "alt"
     package.mkdir(parents=True)
-    (package / "file.py").write_text("from tests.store.parts import InMemory\nclass Any(InMemory): pass\n")
+    (package / "file.py").write_text("from tests.store.helpers import InMemory\nclass Any(InMemory): pass\n")
     monkeypatch.syspath_prepend(tmp_path)
     for act in (lambda: choose_backend({BACKEND_ENV: name}), lambda: load_backend(name)):
         with pytest.raises(StoreError) as caught:

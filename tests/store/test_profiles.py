@@ -24,7 +24,7 @@ from portico.store.records import (
     profile_to_json,
 )
 from portico.util.files import FILE_STEPS
-from tests.store.parts import a_profile
+from tests.store.helpers import a_profile
 
 WRITER = """
 import sys
@@ -32,7 +32,7 @@ from dataclasses import replace
 from pathlib import Path
 from portico.paths import Paths
 from portico.store.profiles import ProfileIndex
-from tests.store.parts import a_profile
+from tests.store.helpers import a_profile
 index = ProfileIndex(Paths(config=Path("none"), state=Path(sys.argv[1]), state_id="x"))
 name, count = sys.argv[2], int(sys.argv[3])
 for number in range(count):
@@ -45,7 +45,7 @@ import os, signal, sys
 from pathlib import Path
 from portico.paths import Paths
 from portico.store.profiles import ProfileIndex
-from tests.store.parts import a_profile
+from tests.store.helpers import a_profile
 def die(step):
     if step == sys.argv[2]:
         os.kill(os.getpid(), signal.SIGKILL)

@@ -29,9 +29,9 @@ from portico.util.lock import FileLock
 from portico.util.threads import Deadlines
 from tests.minimax_session import SIGN_IN
 from tests.needs import needs
+from tests.store.helpers import a_profile, some_tokens
 from tests.store.keyrings import ALLOW, PASSWORD, SERVICE, Prompter, private_bus, put
 from tests.store.keyrings import keepassxc as run_keepassxc
-from tests.store.parts import a_profile, some_tokens
 
 pytestmark = [pytest.mark.linux, pytest.mark.filterwarnings("ignore:unclosed .*portico-bus:ResourceWarning")]
 as_root = pytest.mark.skipif(not hasattr(os, "geteuid") or os.geteuid() != 0, reason="only root can be another user")

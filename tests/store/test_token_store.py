@@ -19,8 +19,8 @@ from portico.errors import LockBusy, SignInNeeded
 from portico.secret import Secret
 from portico.store.records import Failure, JournalEntry
 from portico.store.token_store import ABSENT, GenerationChanged, Tokens, TokenStore, local_token_store
+from tests.store.helpers import a_profile, some_tokens
 from tests.store.in_memory_store import Engine, SharedStore
-from tests.store.parts import a_profile, some_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -21,7 +21,7 @@ from portico.store.vault import Vault
 from portico.testing.canary import canary, find_canaries
 from portico.util.lock import file_lock
 from portico.util.threads import Deadlines
-from tests.store.parts import HERE, InMemory, Leaky, a_profile, some_tokens
+from tests.store.helpers import HERE, InMemory, Leaky, a_profile, some_tokens
 
 SECRET_SERVICE = "keyring.backends.SecretService.Keyring"
 WINDOWS = "keyring.backends.Windows.WinVaultKeyring"
@@ -36,7 +36,7 @@ from portico.paths import resolve_paths
 from portico.secret import Secret
 from portico.store.profiles import ProfileIndex
 from portico.store.vault import Tokens, Vault
-from tests.store.parts import a_profile
+from tests.store.helpers import a_profile
 paths = resolve_paths()
 vault = Vault(paths, ProfileIndex(paths))
 for number in range(int(sys.argv[2])):
@@ -201,7 +201,7 @@ def test_deleting_a_profile_whose_entry_is_damaged_leaves_none_of_its_tokens(pat
 @pytest.mark.requirement("E47")
 @pytest.mark.filterwarnings("ignore:unclosed .*portico-bus:ResourceWarning")  # keyring leaves it open when it stays locked
 def test_what_could_not_be_deleted_is_said_and_tried_again(own_secret_service, paths, index):
-    from tests.store.test_keyring_store import unlock
+    from tests.store.test_keyring import unlock
 
     vault = Vault(paths, index, deadlines=Deadlines(0.5, 0.5, 0.5))
     vault.commit(a_profile(), some_tokens())

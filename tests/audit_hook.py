@@ -18,7 +18,7 @@ _OF_FILES = frozenset(
 )
 
 
-def put_up(notes: str, *, port: int, session: int, sockets: tuple[str, ...] = (), files: tuple[str, ...] = ()) -> None:
+def install(notes: str, *, port: int, session: int, sockets: tuple[str, ...] = (), files: tuple[str, ...] = ()) -> None:
     """Refuse, from now on in this process: `port`, the Unix `sockets`, `files` and everything under them, and the terminal.
 
     A process outside the login `session` has a terminal that a test has made for it, or none, and may use that.

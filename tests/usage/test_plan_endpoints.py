@@ -8,7 +8,7 @@ from portico.errors import ExitCode, NetworkError, SignInNeeded
 from portico.plugins.builtin.minimax import PLANS
 from portico.plugins.builtin.minimax_plans import CURRENT, OLDER
 from portico.usage.plan import exit_code
-from tests.usage.test_asking import HERE, LOG_IN, NO_PLAN, TOLD, Broker, an_account, api, ask, status  # noqa: F401 - a fixture
+from tests.usage.test_plan import HERE, LOG_IN, NO_PLAN, TOLD, Broker, an_account, api, ask, status  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.requirement("E172")
 

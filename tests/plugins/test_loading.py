@@ -7,7 +7,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.plugins.trees import write_plugin
+from tests.plugins.helpers import write_plugin
 
 HOOKS = "from portico.plugin_api import *\nfrom portico.plugin_api import hookimpl\n"
 BROKEN = {

@@ -12,7 +12,7 @@ from portico.secret import Secret
 from portico.store.records import OAuthProfile, Tokens
 from portico.testing.canary import canary
 
-HERE = "tests.store.parts"
+HERE = "tests.store.helpers"
 
 
 def a_profile(id: str = "minimax-portal:default", **fields) -> OAuthProfile:

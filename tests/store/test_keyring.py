@@ -18,7 +18,7 @@ from portico.store.keyring import KeyringStore
 from portico.testing.canary import canary
 from portico.util.lock import file_lock
 from portico.util.threads import Deadlines
-from tests.store.parts import HERE
+from tests.store.helpers import HERE
 
 SECRET_SERVICE = "keyring.backends.SecretService.Keyring"
 USER = "minimax-portal:default#a"

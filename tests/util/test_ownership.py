@@ -19,7 +19,7 @@ from portico.errors import ConfigError, StoreError
 from portico.plugins.manager import PluginHost
 from portico.store.encrypted_file import FILE_ENV, PassphraseSource
 from portico.util.ownership import Owners
-from tests.plugins.trees import install, was_imported, write_plugin
+from tests.plugins.helpers import install, was_imported, write_plugin
 
 pytestmark = [pytest.mark.requirement("E122"), pytest.mark.skipif(os.name != "posix", reason="POSIX owners and modes")]
 

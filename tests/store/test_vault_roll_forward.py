@@ -10,7 +10,7 @@ from portico.errors import StoreError
 from portico.store.profiles import ProfileIndex
 from portico.store.records import Failure, JournalEntry, Renewal, fingerprint
 from portico.store.vault import Vault
-from tests.store.parts import HERE, InMemory, a_profile, some_tokens
+from tests.store.helpers import HERE, InMemory, a_profile, some_tokens
 
 ID = "minimax-portal:default"
 STARTED = 1_700_000_500_000

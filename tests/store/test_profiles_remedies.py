@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from portico.store.profiles import sign_in_again
-from tests.store.parts import a_profile
+from tests.store.helpers import a_profile
 
 
 def test_the_remedy_names_region_and_profile_as_a_shell_takes_them():

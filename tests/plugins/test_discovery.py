@@ -11,7 +11,7 @@ import pytest
 import portico
 from portico.config.schema import PluginEntry
 from portico.plugins import discovery
-from tests.plugins.trees import install, was_imported, write_plugin
+from tests.plugins.helpers import install, was_imported, write_plugin
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import pytest
 from portico.net.client import HttpClient
 from portico.usage.plan import PlanAsker
 from tests.segments import cut_server, failures, padded, response
-from tests.usage.test_asking import NO_PLAN, TOLD, an_account
+from tests.usage.test_plan import NO_PLAN, TOLD, an_account
 
 pytestmark = pytest.mark.requirement("E85")
 
