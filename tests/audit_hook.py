@@ -40,7 +40,7 @@ def install(notes: str, *, port: int, session: int, sockets: tuple[str, ...] = (
     def is_refused(path: str) -> bool:
         return path in files or path.startswith(below) or (path == TERMINAL and os.getsid(0) == session)
 
-    def look(event: str, args: tuple[object, ...]) -> None:
+    def audit(event: str, args: tuple[object, ...]) -> None:
         if event in _OF_FILES:
             for path in (os.fsdecode(each) for each in args[:2] if isinstance(each, (str, bytes))):
                 if is_refused(path):
@@ -53,4 +53,4 @@ def install(notes: str, *, port: int, session: int, sockets: tuple[str, ...] = (
             if isinstance(address, str) and address in sockets:
                 refuse(address)
 
-    sys.addaudithook(look)
+    sys.addaudithook(audit)

@@ -30,6 +30,6 @@ class Commands:
 
     def ok(self, *words: str, env: Mapping[str, str | None] | None = None) -> str:
         """Standard output of a command that ends well."""
-        done = self.run(*words, env=env)
-        assert done.returncode == 0, f"{words} ended with {done.returncode}:\n{done.stderr}\n{done.stdout}"
-        return done.stdout
+        result = self.run(*words, env=env)
+        assert result.returncode == 0, f"{words} ended with {result.returncode}:\n{result.stderr}\n{result.stdout}"
+        return result.stdout

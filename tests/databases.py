@@ -17,16 +17,16 @@ class Databases:
         self._opened: list[tuple[sqlite3.Connection, str]] = []
         sys.addaudithook(self._note)
 
-    def left_open(self) -> list[str]:
+    def unclosed_databases(self) -> list[str]:
         """One line for each connection that was opened since this was asked last and is not closed; it is closed now.
 
         Else Python would warn of it a second time, in whatever test it is collected.
         """
         opened, self._opened = self._opened, []
-        left = [(connection, place) for connection, place in opened if _is_open(connection)]
-        for connection, _ in left:
+        unclosed = [(connection, location) for connection, location in opened if _is_open(connection)]
+        for connection, _ in unclosed:
             connection.close()
-        return [f"database left open: {place}" for _, place in left]
+        return [f"database left open: {location}" for _, location in unclosed]
 
     def _note(self, event: str, args: tuple[object, ...]) -> None:
         if event == "sqlite3.connect/handle" and isinstance(args[0], sqlite3.Connection):

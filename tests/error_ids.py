@@ -43,9 +43,9 @@ PASSED_ON: Final = frozenset(
 )
 
 
-def told_ids() -> tuple[dict[str, set[int]], set[str]]:
+def ids_by_reporting() -> tuple[dict[str, set[int]], set[str]]:
     """Each id with the exit codes it comes with (none for what is no error), and the files that pass ids on."""
-    found: dict[str, set[int]] = {id: {errors.ExitCode.NETWORK} for id in _OF_TABLES}
+    codes_by_id: dict[str, set[int]] = {id: {errors.ExitCode.NETWORK} for id in _OF_TABLES}
     passing: set[str] = set()
     for source in (HOST, *PLUGINS):
         for module in modules(source):
@@ -58,8 +58,8 @@ def told_ids() -> tuple[dict[str, set[int]], set[str]]:
                 if not ids:
                     passing.add(module.path.relative_to(source).as_posix())
                 for id in ids:
-                    found.setdefault(id, set()).update({EXIT_CODES[name]} if name in EXIT_CODES else set())
-    return found, passing
+                    codes_by_id.setdefault(id, set()).update({EXIT_CODES[name]} if name in EXIT_CODES else set())
+    return codes_by_id, passing
 
 
 def _made(tree: ast.AST) -> Iterator[tuple[str, ast.expr]]:

@@ -28,11 +28,11 @@ END: Final = "<!-- end of faults -->"
 
 def claims() -> dict[str, list[str]]:
     """Entry -> the files with tests that claim it by `pytest.mark.requirement`, in order."""
-    found: dict[str, set[str]] = defaultdict(set)
+    claimed_by: dict[str, set[str]] = defaultdict(set)
     for path in _test_files():
         for entry in _claims_in(path):
-            found[entry].add(path.relative_to(ROOT).as_posix())
-    return {entry: sorted(files) for entry, files in found.items()}
+            claimed_by[entry].add(path.relative_to(ROOT).as_posix())
+    return {entry: sorted(files) for entry, files in claimed_by.items()}
 
 
 def table() -> str:
@@ -41,8 +41,8 @@ def table() -> str:
     rows = ["| fault | known from | what happens | shown by |", "|---|---|---|---|"]
     for entry, promise in REQUIREMENTS.items():
         if entry.startswith("E"):
-            shown = promise.why_not or ", ".join(f"`{file}`" for file in claimed.get(entry, []))
-            rows.append(f"| {entry} | {promise.source} | {promise.behaviour} | {shown} |")
+            cell = promise.why_not or ", ".join(f"`{file}`" for file in claimed.get(entry, []))
+            rows.append(f"| {entry} | {promise.source} | {promise.behaviour} | {cell} |")
     return "\n".join(rows)
 
 

@@ -29,8 +29,8 @@ def command(folder: Path, body: str) -> list[str]:
 
 def environment(**more: str) -> dict[str, str]:
     """This process's, as a user's shell would have it: of the outer run it shows nothing."""
-    kept = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_") and name != NO_SKIP_ENV}
-    return {**kept, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")]), **more}
+    variables = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST_") and name != NO_SKIP_ENV}
+    return {**variables, "PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "src")]), **more}
 
 
 def run(folder: Path, body: str, **env: str) -> subprocess.CompletedProcess[str]:

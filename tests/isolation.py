@@ -25,14 +25,14 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 # What a program needs to be found and to start, and what belongs to the run itself. A variable that is not here is the user's.
-_KEPT: Final = frozenset(
+_PASSED_ON: Final = frozenset(
     {
         *("PATH", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONPATH", "PYTHONHASHSEED", "CI"),
         *("TMPDIR", "TEMP", "TMP", "SYSTEMROOT", "SYSTEMDRIVE", "WINDIR", "COMSPEC", "PATHEXT"),
         *("PORTICO_NO_SKIP", "PORTICO_TEST_TIMEOUT_S", "HYPOTHESIS_PROFILE"),
     }
 )
-_KEPT_PREFIXES: Final = ("PYTEST_", "COV_CORE_", "COVERAGE_")
+_PASSED_ON_PREFIXES: Final = ("PYTEST_", "COV_CORE_", "COVERAGE_")
 _FOLDER_ENV: Final = "PYTEST_PORTICO_ISOLATION"
 _WORKER_ENV: Final = "PYTEST_XDIST_WORKER"
 _NOTES: Final = "notes"
@@ -43,9 +43,9 @@ class Isolation:
     """The folder of a run: `home` in it for HOME, and the notes of the audit hook. The workers of pytest-xdist share their starter's."""
 
     def __init__(self) -> None:
-        given = os.environ.get(_FOLDER_ENV) if _WORKER_ENV in os.environ else None
-        self._is_ours = given is None
-        self._folder = Path(given or tempfile.mkdtemp(prefix="portico-tests-"))
+        inherited = os.environ.get(_FOLDER_ENV) if _WORKER_ENV in os.environ else None
+        self._is_ours = inherited is None
+        self._folder = Path(inherited or tempfile.mkdtemp(prefix="portico-tests-"))
         self.home = self._folder / "home"
         self._hook_folder = self._folder / "audit-hook"
 
@@ -58,9 +58,9 @@ class Isolation:
         self._hook_folder.mkdir()
         session = os.getsid(0) if sys.platform != "win32" else 0
         refused = {"port": DEFAULT_PORT, "session": session, "sockets": buses(os.environ), "files": files_of_portico()}
-        kept = environment(os.environ, self.home)
+        variables = environment(os.environ, self.home)
         os.environ.clear()
-        os.environ.update(kept)
+        os.environ.update(variables)
         leave_the_terminal()
         notes = str(self._hook_folder / _NOTES)
         text = f"{inspect.getsource(audit_hook)}\n\ninstall({notes!r}, **{refused!r})\n"
@@ -76,11 +76,11 @@ class Isolation:
         """What the audit hook has refused, here and in the processes of this one's tests, since it was asked last."""
         notes = self._hook_folder / f"{_NOTES}-{os.environ.get(_WORKER_ENV, '')}"
         try:
-            found = notes.read_text(encoding="utf-8").splitlines()
+            lines = notes.read_text(encoding="utf-8").splitlines()
             notes.unlink()
         except FileNotFoundError:
             return []
-        return found
+        return lines
 
     def left_at_home(self) -> list[str]:
         """The files that a test has made in the home of the run, where a user's would be."""
@@ -93,10 +93,12 @@ class Isolation:
 
 def environment(of_the_user: Mapping[str, str], home: Path) -> dict[str, str]:
     """The environment of a run: nothing of the user's but what starts programs, and `home` for a home."""
-    kept = {
-        name: value for name, value in of_the_user.items() if name.upper() in _KEPT or name.upper().startswith(_KEPT_PREFIXES)
+    variables = {
+        name: value
+        for name, value in of_the_user.items()
+        if name.upper() in _PASSED_ON or name.upper().startswith(_PASSED_ON_PREFIXES)
     }
-    return kept | dict.fromkeys(_HOMES if sys.platform == "win32" else _HOMES[:1], str(home))
+    return variables | dict.fromkeys(_HOMES if sys.platform == "win32" else _HOMES[:1], str(home))
 
 
 def leave_the_terminal() -> None:
@@ -127,13 +129,13 @@ def heed_signals() -> None:
 
 def buses(of_the_user: Mapping[str, str]) -> tuple[str, ...]:
     """The sockets behind which the user's keyring is: the session bus by its address, and where it is without one."""
-    found = []
+    lines = []
     for address in of_the_user.get("DBUS_SESSION_BUS_ADDRESS", "").split(";"):
         for pair in address.removeprefix("unix:").split(","):
             key, _, value = pair.partition("=")
-            found += {"path": [value], "abstract": [f"\0{value}"]}.get(key, [])
+            lines += {"path": [value], "abstract": [f"\0{value}"]}.get(key, [])
     runtime = [of_the_user.get("XDG_RUNTIME_DIR"), f"/run/user/{os.getuid()}" if sys.platform != "win32" else None]
-    return (*found, *(f"{folder}/bus" for folder in runtime if folder))
+    return (*lines, *(f"{folder}/bus" for folder in runtime if folder))
 
 
 def files_of_portico() -> tuple[str, ...]:

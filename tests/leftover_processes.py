@@ -13,18 +13,18 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 # What was asked to end may still be doing so.
-_PATIENCE_S: Final = 5.0
-_LOOK_EVERY_S: Final = 0.1
+_MAX_WAIT_S: Final = 5.0
+_POLL_S: Final = 0.1
 
 
-def left_running(base: Path) -> list[str]:
+def leftover_processes(base: Path) -> list[str]:
     """One line for each process that has a file under `base` in its environment and does not end by itself; Linux only."""
     if sys.platform != "linux":
         return []
-    deadline = time.monotonic() + _PATIENCE_S
-    while (found := dict(_processes(os.fsencode(base)))) and time.monotonic() < deadline:
-        time.sleep(_LOOK_EVERY_S)
-    return [f"left running: {pid}: {line}" for pid, line in found.items()]
+    deadline = time.monotonic() + _MAX_WAIT_S
+    while (processes := dict(_processes(os.fsencode(base)))) and time.monotonic() < deadline:
+        time.sleep(_POLL_S)
+    return [f"left running: {pid}: {line}" for pid, line in processes.items()]
 
 
 def _processes(base: bytes) -> Iterator[tuple[int, str]]:

@@ -55,18 +55,18 @@ class MinimaxSession:
     def run(self, *args: str, env: Mapping[str, str | None] | None = None) -> CompletedProcess[str]:
         """One command, in this process: what a process of its own adds is what `tests/e2e` shows."""
         merged = self.run_portico.environment({**self.env, **(env or {})})
-        done = in_this_process(args, merged)
+        result = in_this_process(args, merged)
         outputs = self.run_portico.outputs
         outputs.mkdir(parents=True, exist_ok=True)
-        shown = done.stderr + ("" if args[:2] == ("auth", "token") else done.stdout)
-        (outputs / f"{len(list(outputs.iterdir())):03d}.txt").write_text(shown, encoding="utf-8")
-        return done
+        output = result.stderr + ("" if args[:2] == ("auth", "token") else result.stdout)
+        (outputs / f"{len(list(outputs.iterdir())):03d}.txt").write_text(output, encoding="utf-8")
+        return result
 
     def ok(self, *args: str, **more: Any) -> str:
         """Standard output of a command that ends well."""
-        done = self.run(*args, **more)
-        assert done.returncode == 0, f"{args} ended with {done.returncode}:\n{done.stderr}\n{done.stdout}"
-        return done.stdout
+        result = self.run(*args, **more)
+        assert result.returncode == 0, f"{args} ended with {result.returncode}:\n{result.stderr}\n{result.stdout}"
+        return result.stdout
 
     def sign_in(self, *options: str, **more: Any) -> list[dict[str, Any]]:
         """The events of a sign-in that ends well; by the browser flow, which waits for no poll, where it is on."""
@@ -106,8 +106,8 @@ def secret_service_users() -> list[str]:
     import secretstorage
 
     with closing(secretstorage.dbus_init()) as bus:
-        found = secretstorage.search_items(bus, {"service": "portico"})
-        return sorted(item.get_attributes()["username"] for item in found)
+        items = secretstorage.search_items(bus, {"service": "portico"})
+        return sorted(item.get_attributes()["username"] for item in items)
 
 
 def sealed_store() -> dict[str, str]:

@@ -66,5 +66,5 @@ def sit_down(
     with pytest.MonkeyPatch.context() as patch, os.fdopen(read) as keyboard, os.fdopen(write, "wb"):
         patch.setattr(prompts, "make_prompter", lambda **_: person)
         patch.setattr(sys, "stdin", keyboard)  # where a pasted redirect would be typed, and nothing is
-        done = session.run(*words, env=env)
-    return done, person
+        result = session.run(*words, env=env)
+    return result, person

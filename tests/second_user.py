@@ -71,7 +71,7 @@ def second_user() -> Iterator[SecondUser]:
     """A new user with the lowest free system id, gone at the end with her home and her processes."""
     home = Path(tempfile.mkdtemp(prefix="portico-user-"))
     name = home.name.lower().replace("_", "-")
-    _done(_ADD, "--system", "--no-create-home", "--home-dir", str(home), "--user-group", "--shell", "/bin/sh", name)
+    _run(_ADD, "--system", "--no-create-home", "--home-dir", str(home), "--user-group", "--shell", "/bin/sh", name)
     import pwd  # not on Windows
 
     try:
@@ -82,7 +82,7 @@ def second_user() -> Iterator[SecondUser]:
         yield user
     finally:
         _end_processes(pwd.getpwnam(name).pw_uid)
-        _done(_REMOVE, name)
+        _run(_REMOVE, name)
         shutil.rmtree(home, ignore_errors=True)
 
 
@@ -93,7 +93,7 @@ def _end_processes(uid: int) -> None:
                 os.kill(int(folder.name), signal.SIGKILL)
 
 
-def _done(*command: str) -> None:
+def _run(*command: str) -> None:
     for _ in range(_TRIES):
         ended = subprocess.run(command, capture_output=True, text=True, check=False)
         if ended.returncode == 0:

@@ -12,7 +12,7 @@ import pytest
 
 from portico.testing import canary
 from tests.databases import Databases
-from tests.leftover_processes import left_running
+from tests.leftover_processes import leftover_processes
 from tests.source_tree import HOST, PLUGINS
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class SessionRules:
             self.skipped.append(f"{report.nodeid}: {reason}")
         if report.passed:
             leaked = canary.in_text("\n".join(text for _, text in report.sections))
-            self.leaks.extend(f"{report.nodeid}: captured output: {found}" for found in leaked)
+            self.leaks.extend(f"{report.nodeid}: captured output: {leaks}" for leaks in leaked)
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         if report.skipped:
@@ -82,16 +82,16 @@ class SessionRules:
     def pytest_runtest_teardown(self) -> Iterator[None]:
         """Fail a test that has used what is the user's, or has left a database open; its fixtures have ended by now."""
         yield
-        found = [f"no test may use {line}" for line in self._isolation.refused()] + self._databases.left_open()
-        if found:
-            pytest.fail("\n".join(found), pytrace=False)
+        leaks = [f"no test may use {line}" for line in self._isolation.refused()] + self._databases.unclosed_databases()
+        if leaks:
+            pytest.fail("\n".join(leaks), pytrace=False)
 
     @pytest.hookimpl(optionalhook=True)
     def pytest_testnodedown(self, node: object) -> None:
         """Take over what a worker of pytest-xdist has found: each scans its own files, since it knows which are exempt."""
-        found = getattr(node, "workeroutput", {}).get(_WORKER_KEY, {"leaks": [], "shown": []})
-        self.leaks.extend(found["leaks"])
-        self.shown.extend(line for line in found["shown"] if line not in self.shown)
+        leaks = getattr(node, "workeroutput", {}).get(_WORKER_KEY, {"leaks": [], "shown": []})
+        self.leaks.extend(leaks["leaks"])
+        self.shown.extend(line for line in leaks["shown"] if line not in self.shown)
 
     @pytest.hookimpl(trylast=True)
     def pytest_sessionfinish(self, session: pytest.Session, exitstatus: int) -> None:
@@ -154,7 +154,7 @@ def lead_children_to_the_checkout() -> None:
 def leaks_of_the_run(base: Path | None) -> list[str]:
     """What a run may not leave: canaries in its files and in the environment of the process, and processes of its own."""
     in_environment = [f"environment: {name}" for name in canary.in_mapping(os.environ)]
-    return in_environment + (canary.find_canaries(base) + left_running(base) if base is not None else [])
+    return in_environment + (canary.find_canaries(base) + leftover_processes(base) if base is not None else [])
 
 
 def no_blocking_calls(item: pytest.Item) -> AbstractContextManager[object]:
@@ -170,9 +170,9 @@ def no_blocking_calls(item: pytest.Item) -> AbstractContextManager[object]:
 
 @contextmanager
 def _forbidding(rules: AbstractContextManager[BlockBuster]) -> Iterator[None]:
-    with rules as found:
+    with rules as leaks:
         # A few microseconds for each request, on purpose: a key that was revoked is refused by the next one.
-        found.functions["os.stat"].can_block_in("portico/gateway/router.py", "signature")
+        leaks.functions["os.stat"].can_block_in("portico/gateway/router.py", "signature")
         yield
 
 

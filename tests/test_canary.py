@@ -11,7 +11,7 @@ import pytest
 
 from portico.testing.canary import canary, find_canaries
 from tests.inner_run import run as run_inside
-from tests.leftover_processes import left_running
+from tests.leftover_processes import leftover_processes
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -57,10 +57,10 @@ def inner_run(tmp_path: Path) -> Callable[..., CompletedProcess[str]]:
 
 
 def test_a_run_with_leaks_is_red_and_names_each_place(inner_run: Callable[..., CompletedProcess[str]]) -> None:
-    done = inner_run(LEAKS)
-    assert done.returncode == pytest.ExitCode.TESTS_FAILED, done.stdout + done.stderr
-    assert "4 passed" in done.stdout
-    leaked = [line for line in done.stdout.splitlines() if line.startswith("LEAKED: ")]
+    result = inner_run(LEAKS)
+    assert result.returncode == pytest.ExitCode.TESTS_FAILED, result.stdout + result.stderr
+    assert "4 passed" in result.stdout
+    leaked = [line for line in result.stdout.splitlines() if line.startswith("LEAKED: ")]
     assert any("state.json: CANARY-file-" in line for line in leaked)
     assert any("portico-debug.log: CANARY-log-" in line for line in leaked)
     assert any("test_an_output: captured output: CANARY-output-" in line for line in leaked)
@@ -86,13 +86,13 @@ def test_output_of_a_portico_process_is_kept_where_the_scan_looks(run_portico, p
 @pytest.mark.linux
 def test_a_process_that_a_test_leaves_running_is_found_and_one_that_has_ended_is_not(tmp_path, monkeypatch) -> None:
     monkeypatch.setattr("tests.leftover_processes._PATIENCE_S", 0.0)
-    left = subprocess.Popen(["sleep", "60"], env={"PATH": os.environ["PATH"], "PORTICO_STATE_DIR": str(tmp_path)})
+    process = subprocess.Popen(["sleep", "60"], env={"PATH": os.environ["PATH"], "PORTICO_STATE_DIR": str(tmp_path)})
     try:
         deadline = time.monotonic() + 10  # a process shows its environment a moment after it has begun
-        while not (found := left_running(tmp_path)) and time.monotonic() < deadline:
+        while not (listed := leftover_processes(tmp_path)) and time.monotonic() < deadline:
             time.sleep(0.01)
-        assert found == [f"left running: {left.pid}: sleep 60 ; "]
+        assert listed == [f"left running: {process.pid}: sleep 60 ; "]
     finally:
-        left.kill()
-        left.wait()
-    assert left_running(tmp_path) == []
+        process.kill()
+        process.wait()
+    assert leftover_processes(tmp_path) == []

@@ -40,12 +40,12 @@ BODY = """
 
 
 def test_it_is_the_error_of_the_test_that_has_opened_it_and_names_the_place(tmp_path):
-    done = inner_run.run(tmp_path, BODY)
+    result = inner_run.run(tmp_path, BODY)
 
-    place = rf"database left open: {re.escape(str(tmp_path / 'test_inner.py'))}:(\d+)"
-    assert done.returncode == pytest.ExitCode.TESTS_FAILED
-    assert "5 passed" in done.stdout
-    assert "2 errors" in done.stdout
-    assert len(set(re.findall(place, done.stdout))) == 2
+    location = rf"database left open: {re.escape(str(tmp_path / 'test_inner.py'))}:(\d+)"
+    assert result.returncode == pytest.ExitCode.TESTS_FAILED
+    assert "5 passed" in result.stdout
+    assert "2 errors" in result.stdout
+    assert len(set(re.findall(location, result.stdout))) == 2
     for name in ("test_that_lets_it_go", "test_that_keeps_it"):
-        assert f"ERROR at teardown of {name} " in done.stdout
+        assert f"ERROR at teardown of {name} " in result.stdout

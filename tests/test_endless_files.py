@@ -81,17 +81,17 @@ KINDS: Final = {"fifo": _fifo, "device": _device, "3 GB": _huge}
 
 
 @pytest.fixture(params=KINDS.values(), ids=KINDS)
-def put(request):
+def make_endless(request):
     """Puts something without an end in the place of a file, and takes it away again: the search for secrets reads every file."""
     made = []
 
-    def place(path: Path) -> Path:
+    def make(path: Path) -> Path:
         path.parent.mkdir(parents=True, exist_ok=True)
         request.param(path)
         made.append(path)
         return path
 
-    yield place
+    yield make
     for path in made:
         path.unlink(missing_ok=True)
 
@@ -103,46 +103,46 @@ def portico(paths, capsys):
             paths.config.write_text(json.dumps(config), encoding="utf-8")
             paths.config.chmod(0o600)
         code = main([*words], program="portico")
-        said = capsys.readouterr()
-        return code, said.out + said.err
+        output = capsys.readouterr()
+        return code, output.out + output.err
 
     return run
 
 
-def test_the_config_its_base_and_an_include(put, portico, paths, tmp_path):
-    put(tmp_path / "other")
-    put(paths.config)
-    code, said = portico("models", "list")
-    assert (code, "config-unreadable" in said) == (9, True)
+def test_the_config_its_base_and_an_include(make_endless, portico, paths, tmp_path):
+    make_endless(tmp_path / "other")
+    make_endless(paths.config)
+    code, output = portico("models", "list")
+    assert (code, "config-unreadable" in output) == (9, True)
     paths.config.unlink()
     for key in ("base", "$include"):
-        code, said = portico("models", "list", config={key: str(tmp_path / "other")})
-        assert code == 9, said
-        assert "other" in said
+        code, output = portico("models", "list", config={key: str(tmp_path / "other")})
+        assert code == 9, output
+        assert "other" in output
 
 
-def test_models_json_and_dotenv_beside_the_config(put, portico, paths, tmp_path):
-    put(paths.config.with_name("models.json"))
+def test_models_json_and_dotenv_beside_the_config(make_endless, portico, paths, tmp_path):
+    make_endless(paths.config.with_name("models.json"))
     assert portico("models", "list", config={})[0] == 9
-    (warning,) = read_dotenv(put(tmp_path / "there" / ".env").parent)[1]
+    (warning,) = read_dotenv(make_endless(tmp_path / "there" / ".env").parent)[1]
     assert "it is not read" in warning.message
 
 
-def test_a_plugin_manifest_is_a_plugin_that_failed_and_the_others_go_on(put, portico, tmp_path):
+def test_a_plugin_manifest_is_a_plugin_that_failed_and_the_others_go_on(make_endless, portico, tmp_path):
     folder = write_plugin(tmp_path / "plugins", "acme-auth")
     (folder / "portico.plugin.json").unlink()
-    put(folder / "portico.plugin.json")
-    code, said = portico("plugins", "list", "--json", config={"plugins": {"load": {"paths": [str(folder)]}}})
-    listed = json.loads(said)["plugins"]
+    make_endless(folder / "portico.plugin.json")
+    code, output = portico("plugins", "list", "--json", config={"plugins": {"load": {"paths": [str(folder)]}}})
+    listed = json.loads(output)["plugins"]
     assert code == 0
     assert [each["status"] for each in listed if each["id"] == folder.name] == ["error"]
     assert "minimax-portal-auth" in {each["id"] for each in listed}
 
 
-def test_the_entry_points_and_the_metadata_of_an_installed_package(put, portico, tmp_path, monkeypatch):
+def test_the_entry_points_and_the_metadata_of_an_installed_package(make_endless, portico, tmp_path, monkeypatch):
     site = tmp_path / "site"
-    put(site / "odd-1.0.dist-info" / "entry_points.txt")
-    put(site / "even-1.0.dist-info" / "METADATA")
+    make_endless(site / "odd-1.0.dist-info" / "entry_points.txt")
+    make_endless(site / "even-1.0.dist-info" / "METADATA")
     (site / "even-1.0.dist-info" / "entry_points.txt").write_text("[portico.plugins]\neven = even.plugin\n", encoding="utf-8")
     package = write_plugin(site, "good-auth")
     info = site / "good-1.0.dist-info"
@@ -150,45 +150,45 @@ def test_the_entry_points_and_the_metadata_of_an_installed_package(put, portico,
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: good\nVersion: 1.0\n", encoding="utf-8")
     (info / "entry_points.txt").write_text(f"[portico.plugins]\ngood-auth = {package.name}.plugin\n", encoding="utf-8")
     monkeypatch.syspath_prepend(str(site))
-    monkeypatch.syspath_prepend(str(put(tmp_path / "archive.zip")))
-    code, said = portico("plugins", "list", "--json", config={})
+    monkeypatch.syspath_prepend(str(make_endless(tmp_path / "archive.zip")))
+    code, output = portico("plugins", "list", "--json", config={})
     assert code == 0
-    assert "good-auth" in {each["id"] for each in json.loads(said)["plugins"]}
+    assert "good-auth" in {each["id"] for each in json.loads(output)["plugins"]}
 
 
-def test_a_picture_to_ask_about(put, portico, tmp_path):
-    code, said = portico("ask", "--image", str(put(tmp_path / "picture.png")), "What is it?", config={})
-    assert (code, "not-an-image" in said) == (2, True)
+def test_a_picture_to_ask_about(make_endless, portico, tmp_path):
+    code, output = portico("ask", "--image", str(make_endless(tmp_path / "picture.png")), "What is it?", config={})
+    assert (code, "not-an-image" in output) == (2, True)
 
 
-def test_the_passphrase_file(put, tmp_path):
-    with pytest.raises(StoreError) as caught:
-        PassphraseSource({FILE_ENV: str(put(tmp_path / "passphrase"))}).get()
-    assert caught.value.id in {"passphrase-unreadable", "passphrase-needed"}
+def test_the_passphrase_file(make_endless, tmp_path):
+    with pytest.raises(StoreError) as exc_info:
+        PassphraseSource({FILE_ENV: str(make_endless(tmp_path / "passphrase"))}).get()
+    assert exc_info.value.id in {"passphrase-unreadable", "passphrase-needed"}
 
 
 @pytest.mark.parametrize("tool", ["openclaw", "mmx", "hermes", "opencode"])
-def test_another_tools_file(tool, put, portico, tmp_path):
-    path = put(tmp_path / ("openclaw.sqlite" if tool == "openclaw" else "auth.json"))
-    code, said = portico("auth", "import", "--from", tool, "--path", str(path), "--yes", config={})
-    assert (code, "import-unreadable" in said) == (9, True), said
+def test_another_tools_file(tool, make_endless, portico, tmp_path):
+    path = make_endless(tmp_path / ("openclaw.sqlite" if tool == "openclaw" else "auth.json"))
+    code, output = portico("auth", "import", "--from", tool, "--path", str(path), "--yes", config={})
+    assert (code, "import-unreadable" in output) == (9, True), output
 
 
-def test_what_an_importer_reads_besides(put, tmp_path):
-    put(tmp_path / "openclaw.json")
+def test_what_an_importer_reads_besides(make_endless, tmp_path):
+    make_endless(tmp_path / "openclaw.json")
     assert _configured_folders(tmp_path) == []
-    lock = put(tmp_path / "auth.lock")
+    lock = make_endless(tmp_path / "auth.lock")
     with contextlib.suppress(OSError):
         assert _holder(lock) is None
 
 
-def test_the_note_the_keys_the_index_and_the_log_of_the_state_folder(put, portico, paths):
+def test_the_note_the_keys_the_index_and_the_log_of_the_state_folder(make_endless, portico, paths):
     for name in ("gateway.json", "gateway-keys.json", "auth-profiles.json"):
-        put(paths.state / name)
+        make_endless(paths.state / name)
     for words in (("gateway", "status"), ("gateway", "key", "list"), ("auth", "status")):
-        code, said = portico(*words, config={})
-        assert (code, "store-unsafe-file" in said) == (7, True), (words, said)
-    log = put(paths.gateway_log)
+        code, output = portico(*words, config={})
+        assert (code, "store-unsafe-file" in output) == (7, True), (words, output)
+    log = make_endless(paths.gateway_log)
     assert portico("gateway", "logs")[0] in {0, 7}
     with contextlib.suppress(StoreError):
         _log(log)
@@ -199,32 +199,34 @@ def test_a_fifo_where_a_mark_or_the_log_is_written_is_not_waited_for(paths):
     uses.note("minimax-portal:default")
     (mark,) = paths.uses.iterdir()
     mark.unlink()
-    for place in (mark, paths.gateway_log):
-        os.mkfifo(place)
+    for path in (mark, paths.gateway_log):
+        os.mkfifo(path)
     uses.note("minimax-portal:default")
     with pytest.raises(StoreError):
         open_log(paths.gateway_log)
 
 
-def test_a_services_unit_its_proxy_file_and_a_lock(put, tmp_path):
+def test_a_services_unit_its_proxy_file_and_a_lock(make_endless, tmp_path):
     service = Service("portico-gateway", "", None, (), {}, tmp_path / "log")
     for manager in (Systemd({"HOME": str(tmp_path)}), Launchd({"HOME": str(tmp_path)})):
-        put(manager.path(service))
-        with pytest.raises(StoreError) as caught:
+        make_endless(manager.path(service))
+        with pytest.raises(StoreError) as exc_info:
             manager.environment(service)
-        assert caught.value.id == "store-read-failed"
+        assert exc_info.value.id == "store-read-failed"
     with pytest.raises(PorticoError) as refused:
-        proxy_file(put(tmp_path / "proxy.env"))
+        proxy_file(make_endless(tmp_path / "proxy.env"))
     assert refused.value.id == "proxy-unusable"
-    assert FileLock(put(tmp_path / "lock"), what="a lock").holder() is None
+    assert FileLock(make_endless(tmp_path / "lock"), what="a lock").holder() is None
 
 
-def test_a_certificate_file_is_an_error_that_names_it_and_not_a_request_that_never_ends(put, portico, tmp_path, monkeypatch):
-    monkeypatch.setenv("SSL_CERT_FILE", str(put(tmp_path / "ca.pem")))
+def test_a_certificate_file_is_an_error_that_names_it_and_not_a_request_that_never_ends(
+    make_endless, portico, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("SSL_CERT_FILE", str(make_endless(tmp_path / "ca.pem")))
     monkeypatch.setenv("MINIMAX_API_KEY", "sk-any")
-    code, said = portico("ask", "--model", "minimax/MiniMax-M2.1", "Hello", config={})
-    assert code == 8, said
-    assert "SSL_CERT_FILE" in said
+    code, output = portico("ask", "--model", "minimax/MiniMax-M2.1", "Hello", config={})
+    assert code == 8, output
+    assert "SSL_CERT_FILE" in output
 
 
 @pytest.mark.parametrize(
@@ -233,19 +235,19 @@ def test_a_certificate_file_is_an_error_that_names_it_and_not_a_request_that_nev
 def test_standard_input_without_an_end(words, portico, monkeypatch):
     with Path("/dev/zero").open(encoding="utf-8") as endless:
         monkeypatch.setattr(sys, "stdin", endless)
-        code, said = portico(*words, config={})
-    assert (code, "input-too-long" in said) == (2, True), said
+        code, output = portico(*words, config={})
+    assert (code, "input-too-long" in output) == (2, True), output
 
 
 def test_an_include_of_the_kernels_log_is_an_error_of_the_config(portico, tmp_path):
     for special in ("/proc/kmsg", "/proc/self/mem", "/dev/stdin", "/proc/self/fd/0", "/"):
-        code, said = portico("models", "list", config={"$include": special})
-        assert code == 9, (special, said)
-        assert "Traceback" not in said
+        code, output = portico("models", "list", config={"$include": special})
+        assert code == 9, (special, output)
+        assert "Traceback" not in output
 
 
-def test_the_shared_readers_say_what_is_wrong_and_take_no_more_than_they_are_told(put, tmp_path):
-    path = put(tmp_path / "any")
+def test_the_shared_readers_say_what_is_wrong_and_take_no_more_than_they_are_told(make_endless, tmp_path):
+    path = make_endless(tmp_path / "any")
     with pytest.raises(OSError, match=r"not a plain file|larger than"):
         read_file(path, 1024)
     with contextlib.suppress(OSError):

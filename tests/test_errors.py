@@ -30,7 +30,7 @@ def test_every_error_id_is_kebab_case():
     ids = raised_ids()
 
     assert len(ids) > 10
-    assert [f"{place}: {id}" for id, place in ids if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", id)] == []
+    assert [f"{location}: {id}" for id, location in ids if not re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", id)] == []
 
 
 def test_the_tree_in_the_docstring_is_the_tree_in_the_code():

@@ -43,16 +43,16 @@ def _python(*args: str) -> subprocess.CompletedProcess[str]:
 
 def test_every_module_imports_alone_with_warnings_as_errors() -> None:
     absent = [sdk for sdk in _SDKS if importlib.util.find_spec(sdk) is None]
-    done = _python("-W", "error", "-c", _PROBE, ",".join(absent), *MODULES)
-    assert done.returncode == 0, done.stdout + done.stderr
+    result = _python("-W", "error", "-c", _PROBE, ",".join(absent), *MODULES)
+    assert result.returncode == 0, result.stdout + result.stderr
 
 
 @pytest.mark.requirement("S4")
 @pytest.mark.parametrize("module", ["portico.cli.main", "portico.store.profiles", "portico.auth.freshness", "portico.errors"])
 def test_the_fast_path_imports_nothing_heavy(module: str) -> None:
-    done = _python("-c", f"import sys, {module}; print(*[name for name in {_HEAVY!r} if name in sys.modules])")
-    assert done.returncode == 0, done.stderr
-    assert done.stdout.split() == []
+    result = _python("-c", f"import sys, {module}; print(*[name for name in {_HEAVY!r} if name in sys.modules])")
+    assert result.returncode == 0, result.stderr
+    assert result.stdout.split() == []
 
 
 @pytest.mark.requirement("S4")
@@ -69,9 +69,9 @@ except SystemExit as exit:
 print(*[name for name in {_HEAVY!r} if name in sys.modules], file=sys.stderr)
 sys.exit(code)
 """
-    done = _python("-c", code)
-    assert done.returncode == 0, done.stderr
-    assert done.stderr.split() == []
+    result = _python("-c", code)
+    assert result.returncode == 0, result.stderr
+    assert result.stderr.split() == []
 
 
 def test_a_command_loads_no_module_of_the_commands_beside_it() -> None:

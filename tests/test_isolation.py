@@ -37,8 +37,8 @@ def user(tmp_path):
 
 
 def test_a_run_has_an_environment_of_its_own_and_so_have_its_processes(user, tmp_path):
-    given = isolation.environment({**user, "PATH": "p", "PORTICO_NO_SKIP": "1", "PYTEST_ADDOPTS": "-x"}, tmp_path)
-    assert given == {"PATH": "p", "PORTICO_NO_SKIP": "1", "PYTEST_ADDOPTS": "-x", "HOME": str(tmp_path)}
+    environment = isolation.environment({**user, "PATH": "p", "PORTICO_NO_SKIP": "1", "PYTEST_ADDOPTS": "-x"}, tmp_path)
+    assert environment == {"PATH": "p", "PORTICO_NO_SKIP": "1", "PYTEST_ADDOPTS": "-x", "HOME": str(tmp_path)}
 
     body = f"""
         USER = {user!r}
@@ -54,8 +54,8 @@ def test_a_run_has_an_environment_of_its_own_and_so_have_its_processes(user, tmp
             import json
             assert theirs(json.loads(subprocess.run([sys.executable, "-c", code], stdout=subprocess.PIPE).stdout)) == []
     """
-    done = inner_run.run(tmp_path, body, **user)
-    assert (done.returncode, "2 passed" in done.stdout) == (0, True), done.stdout
+    result = inner_run.run(tmp_path, body, **user)
+    assert (result.returncode, "2 passed" in result.stdout) == (0, True), result.stdout
 
 
 def test_this_very_run_has_no_variable_of_the_users():
@@ -101,15 +101,15 @@ def test_a_test_that_reaches_for_what_is_the_users_fails_even_if_it_goes_on(user
         def test_that_breaks_nothing():
             pass
     """
-    done = inner_run.run(tmp_path, body, **user)
+    result = inner_run.run(tmp_path, body, **user)
 
-    assert done.returncode == pytest.ExitCode.TESTS_FAILED
-    errors = [line for line in done.stdout.splitlines() if line.startswith("no test may use ")]
+    assert result.returncode == pytest.ExitCode.TESTS_FAILED
+    errors = [line for line in result.stdout.splitlines() if line.startswith("no test may use ")]
     for _, what in BREAKS.values():
-        assert len([line for line in errors if what in line]) >= 2, (what, done.stdout)
+        assert len([line for line in errors if what in line]) >= 2, (what, result.stdout)
     assert len(errors) == 2 * len(BREAKS)
-    assert f"{2 * len(BREAKS) + 1} passed" in done.stdout
-    assert f"{2 * len(BREAKS)} errors" in done.stdout
+    assert f"{2 * len(BREAKS) + 1} passed" in result.stdout
+    assert f"{2 * len(BREAKS)} errors" in result.stdout
     assert sorted(path.name for path in Path(user["HOME"]).iterdir()) == ["portico.json5", "state"]
 
 
@@ -120,10 +120,10 @@ def test_what_is_written_at_home_makes_the_run_red(user, tmp_path):
         def test_it():
             Path.home().joinpath("forgotten").touch()
     """
-    done = inner_run.run(tmp_path, body, **user)
+    result = inner_run.run(tmp_path, body, **user)
 
-    assert done.returncode == pytest.ExitCode.TESTS_FAILED
-    assert "LEAKED: left at home: forgotten" in done.stdout
+    assert result.returncode == pytest.ExitCode.TESTS_FAILED
+    assert "LEAKED: left at home: forgotten" in result.stdout
     assert not Path(user["HOME"], "forgotten").exists()
 
 
@@ -174,7 +174,7 @@ def test_a_run_in_the_background_of_a_script_lets_its_tests_interrupt_what_they_
                 process.send_signal(signal.SIGINT)
                 assert process.wait(20) == -signal.SIGINT
     """
-    done = subprocess.run(
+    result = subprocess.run(
         ["sh", "-c", 'trap "" INT QUIT; exec "$@"', "sh", *inner_run.command(tmp_path, body)],
         env=inner_run.environment(),
         capture_output=True,
@@ -182,7 +182,7 @@ def test_a_run_in_the_background_of_a_script_lets_its_tests_interrupt_what_they_
         check=False,
         timeout=60,
     )
-    assert done.returncode == 0, done.stdout
+    assert result.returncode == 0, result.stdout
 
 
 def test_the_audit_hook_is_installed_in_this_run_and_in_its_processes():
@@ -191,9 +191,9 @@ def test_the_audit_hook_is_installed_in_this_run_and_in_its_processes():
     notes = folder / f"notes-{os.environ.get('PYTEST_XDIST_WORKER', '')}"
     code = f"import socket; socket.create_connection(('127.0.0.1', {DEFAULT_PORT}))"
 
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
 
-    assert f"PermissionError: no test may use port {DEFAULT_PORT}" in done.stderr
+    assert f"PermissionError: no test may use port {DEFAULT_PORT}" in result.stderr
     assert notes.read_text(encoding="utf-8").startswith(f"port {DEFAULT_PORT} (tests/test_isolation.py::")
     notes.unlink()
     assert sys.modules[audit_hook.__name__] is audit_hook

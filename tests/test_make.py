@@ -26,7 +26,7 @@ MAY_LACK_A_PART = (
     "tests/e2e/test_independent_server.py",
     "tests/e2e/documents/test_tutorial.py",
 )
-GIVEN = ("authlib", "aiohttp", "keyring", "platformdirs", "pluggy", "pytest", "pytest_aiohttp")
+GIVEN_PACKAGES = ("authlib", "aiohttp", "keyring", "platformdirs", "pluggy", "pytest", "pytest_aiohttp")
 
 
 @pytest.fixture
@@ -54,7 +54,7 @@ def test_where_parts_are_missing_the_tests_pass_and_those_that_need_one_are_skip
     folder, env = bare
     path = os.pathsep.join([str(ROOT), *(str(source) for source in (ROOT / "src", *ROOT.glob("extensions/*/src")))])
 
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *MAY_LACK_A_PART],
         cwd=ROOT,
         env={**env, "PYTHONPATH": path},
@@ -64,30 +64,30 @@ def test_where_parts_are_missing_the_tests_pass_and_those_that_need_one_are_skip
         timeout=150,
     )
 
-    assert done.returncode == 0, done.stdout + done.stderr
-    reasons = re.findall(r"^SKIPPED \[\d+\] \S+: (.*)$", done.stdout, re.MULTILINE)
+    assert result.returncode == 0, result.stdout + result.stderr
+    reasons = re.findall(r"^SKIPPED \[\d+\] \S+: (.*)$", result.stdout, re.MULTILINE)
     # Some of the given packages are all that there may be.
     by_program = [reason for reason in reasons if reason != "playwright drives the browser"]
-    named = {
+    skip_reasons = {
         name for reason in by_program for name in re.fullmatch(r"(\S+(?: and \S+)*) not installed", reason)[1].split(" and ")
     }
-    assert {"gnome-keyring-daemon", "dbus-daemon", "bash", "zsh", "fish", "systemd-analyze"} <= named
-    assert [name for name in named if (folder / name).exists()] == []
+    assert {"gnome-keyring-daemon", "dbus-daemon", "bash", "zsh", "fish", "systemd-analyze"} <= skip_reasons
+    assert [name for name in skip_reasons if (folder / name).exists()] == []
 
 
 @pytest.mark.requirement("S12")
 @pytest.mark.parametrize("lacking", ["venv", "ensurepip"])
 def test_make_names_the_package_at_once_and_makes_nothing_where_python_lacks_venv_or_pip(bare, tmp_path, lacking):
     _, env = bare
-    here, shadow = checkout(tmp_path / "checkout"), tmp_path / "shadow"
+    folder, shadow = checkout(tmp_path / "checkout"), tmp_path / "shadow"
     shadow.mkdir()
-    for name in (lacking, *GIVEN):
+    for name in (lacking, *GIVEN_PACKAGES):
         (shadow / f"{name}.py").write_text(f"raise ImportError('no {name} here')\n", encoding="utf-8")
-    before = sorted(here.iterdir())
+    before = sorted(folder.iterdir())
 
-    done = subprocess.run(
+    result = subprocess.run(
         ["make", "test"],
-        cwd=here,
+        cwd=folder,
         env={**env, "PYTHONPATH": str(shadow)},
         capture_output=True,
         text=True,
@@ -95,11 +95,11 @@ def test_make_names_the_package_at_once_and_makes_nothing_where_python_lacks_ven
         timeout=50,
     )
 
-    assert (done.returncode, done.stdout) == (2, "")
-    assert "apt-get install python3-venv" in done.stderr
-    assert "Traceback" not in done.stderr
-    assert "Making" not in done.stderr
-    assert sorted(here.iterdir()) == before
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "apt-get install python3-venv" in result.stderr
+    assert "Traceback" not in result.stderr
+    assert "Making" not in result.stderr
+    assert sorted(folder.iterdir()) == before
     assert sorted(Path(env["HOME"]).iterdir()) == []
 
 
@@ -107,45 +107,47 @@ def test_make_names_the_package_at_once_and_makes_nothing_where_python_lacks_ven
 def test_a_python_that_has_the_given_packages_needs_no_venv(bare, tmp_path):
     """It is not asked for what it does not use."""
     _, env = bare
-    here, shadow = checkout(tmp_path / "checkout"), tmp_path / "shadow"
+    folder, shadow = checkout(tmp_path / "checkout"), tmp_path / "shadow"
     shadow.mkdir()
     for name in ("venv", "ensurepip"):
         (shadow / f"{name}.py").write_text("raise ImportError\n", encoding="utf-8")
-    for name in GIVEN:
+    for name in GIVEN_PACKAGES:
         (shadow / f"{name}.py").touch()
 
-    done = subprocess.run(
+    result = subprocess.run(
         ["make", "--dry-run", "test"],
-        cwd=here,
+        cwd=folder,
         env={**env, "PYTHONPATH": str(shadow)},
         capture_output=True,
         text=True,
         check=False,
     )
 
-    assert (done.returncode, done.stderr) == (0, "")
-    assert "python3 -m pytest" in done.stdout
+    assert (result.returncode, result.stderr) == (0, "")
+    assert "python3 -m pytest" in result.stdout
 
 
 @pytest.mark.requirement("S10")
 def test_an_environment_whose_python_is_gone_is_made_anew(bare, tmp_path):
     """As after an upgrade of Python: `venv` fails over a link that leads nowhere."""
     _, env = bare
-    here, shadow = checkout(tmp_path / "checkout"), tmp_path / "shadow"
-    (here / ".venv" / "bin").mkdir(parents=True)
-    (here / ".venv" / "bin" / "python").symlink_to(tmp_path / "gone")
+    folder, shadow = checkout(tmp_path / "checkout"), tmp_path / "shadow"
+    (folder / ".venv" / "bin").mkdir(parents=True)
+    (folder / ".venv" / "bin" / "python").symlink_to(tmp_path / "gone")
     shadow.mkdir()
-    for name in GIVEN:
+    for name in GIVEN_PACKAGES:
         (shadow / f"{name}.py").write_text(f"raise ImportError('no {name} here')\n", encoding="utf-8")
 
     command = ["make", "--dry-run", "test"]
-    done = subprocess.run(command, cwd=here, env={**env, "PYTHONPATH": str(shadow)}, capture_output=True, text=True, check=False)
+    result = subprocess.run(
+        command, cwd=folder, env={**env, "PYTHONPATH": str(shadow)}, capture_output=True, text=True, check=False
+    )
 
-    assert (done.returncode, done.stderr) == (0, "")
-    assert 0 < done.stdout.index("rm -rf .venv") < done.stdout.index("-m venv .venv")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert 0 < result.stdout.index("rm -rf .venv") < result.stdout.index("-m venv .venv")
 
 
-def python_that_says(path, version, implementation="cpython", *, works=True):
+def fake_python(path, version, implementation="cpython", *, works=True):
     """Something in the place of a Python: what it prints when it is asked for its version."""
     path.parent.mkdir(parents=True, exist_ok=True)
     new_enough = implementation == "cpython" and tuple(map(int, version.split("."))) >= (3, 11)
@@ -160,17 +162,17 @@ def test_every_cpython_of_path_and_of_pyenv_is_found_once_by_its_minor_version(b
     folder, env = bare
     (folder / "python3").unlink()
     versions = tmp_path / "empty-home" / ".pyenv" / "versions"
-    python_that_says(folder / "python3", "3.12")
-    python_that_says(folder / "python3.13", "3.13", works=False)  # the shim of a version that is not chosen
-    python_that_says(versions / "3.10.4" / "bin" / "python3", "3.10")
-    python_that_says(versions / "3.11.7" / "bin" / "python3", "3.11")
-    python_that_says(versions / "3.12.1" / "bin" / "python3", "3.12")
-    python_that_says(versions / "3.13.0" / "bin" / "python3", "3.13")
-    python_that_says(versions / "pypy3.11" / "bin" / "python3", "3.11", "pypy")
+    fake_python(folder / "python3", "3.12")
+    fake_python(folder / "python3.13", "3.13", works=False)  # the shim of a version that is not chosen
+    fake_python(versions / "3.10.4" / "bin" / "python3", "3.10")
+    fake_python(versions / "3.11.7" / "bin" / "python3", "3.11")
+    fake_python(versions / "3.12.1" / "bin" / "python3", "3.12")
+    fake_python(versions / "3.13.0" / "bin" / "python3", "3.13")
+    fake_python(versions / "pypy3.11" / "bin" / "python3", "3.11", "pypy")
 
     def found(**more):
-        done = subprocess.run([ROOT / ".ci" / "pythons"], env={**env, **more}, capture_output=True, text=True, check=True)
-        return dict(line.split(" ", 1) for line in done.stdout.splitlines())
+        result = subprocess.run([ROOT / ".ci" / "pythons"], env={**env, **more}, capture_output=True, text=True, check=True)
+        return dict(line.split(" ", 1) for line in result.stdout.splitlines())
 
     assert found() == {
         "3.11": str(versions / "3.11.7" / "bin" / "python3"),
@@ -184,8 +186,8 @@ def test_every_cpython_of_path_and_of_pyenv_is_found_once_by_its_minor_version(b
 def test_the_real_one_is_found_and_every_version_that_is_promised_is_looked_for(bare):
     pytest.importorskip("ensurepip", reason="python3-venv not installed")
     _, env = bare
-    done = subprocess.run([ROOT / ".ci" / "pythons"], env=env, capture_output=True, text=True, check=True)
-    ((version, _, path),) = (line.partition(" ") for line in done.stdout.splitlines())
+    result = subprocess.run([ROOT / ".ci" / "pythons"], env=env, capture_output=True, text=True, check=True)
+    ((version, _, path),) = (line.partition(" ") for line in result.stdout.splitlines())
     assert version == f"{sys.version_info.major}.{sys.version_info.minor}"
     assert Path(path).resolve() == Path(sys.base_prefix, "bin", "python3").resolve()
 

@@ -40,8 +40,8 @@ def _build(project: Path, folder: Path) -> list[str]:
 
 
 def _files(source: Path) -> set[str]:
-    found = (path for path in source.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
-    return {path.relative_to(source).as_posix() for path in found}
+    files = (path for path in source.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
+    return {path.relative_to(source).as_posix() for path in files}
 
 
 def test_the_host_wheel_holds_every_file_of_the_host_and_of_its_bundled_plugin(host_wheel: list[str]) -> None:
@@ -63,10 +63,10 @@ def test_the_plugin_wheel_holds_its_manifest_and_no_copy_of_the_host(plugin_whee
 
 
 def test_the_plugin_asks_for_a_range_of_hosts_that_holds_this_one() -> None:
-    (asked,) = tomllib.loads((PLUGIN / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
-    found = re.fullmatch(r"portico>=(\d+)\.(\d+),<(\d+)\.(\d+)", asked)
-    assert found is not None
-    low, high = tuple(map(int, found.groups()[:2])), tuple(map(int, found.groups()[2:]))
+    (requirement,) = tomllib.loads((PLUGIN / "pyproject.toml").read_text(encoding="utf-8"))["project"]["dependencies"]
+    files = re.fullmatch(r"portico>=(\d+)\.(\d+),<(\d+)\.(\d+)", requirement)
+    assert files is not None
+    low, high = tuple(map(int, files.groups()[:2])), tuple(map(int, files.groups()[2:]))
     assert low <= tuple(map(int, portico.__version__.split(".")[:2])) < high
 
 
@@ -78,5 +78,5 @@ def test_the_host_does_not_depend_on_the_plugin_by_name() -> None:
 
 def test_python_dash_m_answers_from_a_checkout() -> None:
     command = [sys.executable, "-m", "portico", "--version"]
-    done = subprocess.run(command, cwd=ROOT / "src", capture_output=True, encoding="utf-8", timeout=30, check=False)
-    assert (done.returncode, done.stdout.strip()) == (0, f"portico {portico.__version__}")
+    result = subprocess.run(command, cwd=ROOT / "src", capture_output=True, encoding="utf-8", timeout=30, check=False)
+    assert (result.returncode, result.stdout.strip()) == (0, f"portico {portico.__version__}")

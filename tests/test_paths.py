@@ -155,7 +155,7 @@ def test_the_folders_on_the_way_to_a_config_or_a_service_file_are_private_and_th
 
 @pytest.mark.requirement("E130")
 def test_no_other_part_of_the_program_makes_parents_with_the_modes_of_the_umask():
-    places = [
+    paths = [
         f"{module.path.relative_to(ROOT)}:{number}"
         for source in (HOST, *PLUGINS)
         for module in modules(source)
@@ -163,7 +163,7 @@ def test_no_other_part_of_the_program_makes_parents_with_the_modes_of_the_umask(
         for number, line in enumerate(module.path.read_text(encoding="utf-8").splitlines(), 1)
         if "parents=True" in line.partition("#")[0] or "makedirs(" in line
     ]
-    assert places == []
+    assert paths == []
 
 
 # --- `~` at the start of a path -----------------------------------------------------------------------------------------------

@@ -43,10 +43,10 @@ def test_the_bundled_plugins_use_these_names_alone():
 
 @pytest.mark.parametrize("name", plugin_api._LEAVING)
 def test_a_name_that_0_5_had_can_be_imported_and_warns_of_what_takes_its_place(name):
-    with pytest.warns(DeprecationWarning, match=rf"portico\.plugin_api\.{name} goes with 1\.0; use \w") as told:
+    with pytest.warns(DeprecationWarning, match=rf"portico\.plugin_api\.{name} goes with 1\.0; use \w") as warnings:
         assert getattr(plugin_api, name) is not None
 
-    replacement, _, member = re.search(r"use (\w+)(\.(\w+))?", str(told[0].message)).groups()
+    replacement, _, member = re.search(r"use (\w+)(\.(\w+))?", str(warnings[0].message)).groups()
     assert name not in plugin_api.__all__
     if member:
         taking_over = getattr(plugin_api, replacement)
@@ -55,8 +55,8 @@ def test_a_name_that_0_5_had_can_be_imported_and_warns_of_what_takes_its_place(n
 
 def test_importing_the_plugin_api_loads_no_oauth_engine():
     code = "import sys, portico.plugin_api; print([n for n in sys.modules if 'oauth' in n or n in ('aiohttp', 'authlib', 'ssl')])"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
-    assert done.stdout.strip() == "[]"
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
+    assert result.stdout.strip() == "[]"
 
 
 def test_the_quick_start_makes_a_working_plugin(paths, tmp_path):

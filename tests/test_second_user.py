@@ -16,7 +16,7 @@ pytestmark = pytest.mark.root
 def test_she_runs_programs_and_owns_files_as_herself_and_cannot_read_what_is_ours(another_user, tmp_path):
     ours = tmp_path / "ours"
     ours.write_text("private", encoding="utf-8")
-    told = another_user.run(
+    output = another_user.run(
         """
 try: pathlib.Path(sys.argv[1]).read_text()
 except OSError as error: refused = type(error).__name__
@@ -26,7 +26,7 @@ print(json.dumps([os.getuid(), os.getgroups(), refused, pathlib.Path("hers").sta
         str(ours),
     )
 
-    assert json.loads(told) == [another_user.uid, [another_user.gid], "PermissionError", another_user.uid, another_user.uid]
+    assert json.loads(output) == [another_user.uid, [another_user.gid], "PermissionError", another_user.uid, another_user.uid]
     assert another_user.uid not in {0, os.getuid()}
 
 

@@ -19,12 +19,12 @@ TEXT = "s3cr3t-value-0123456789"
 
 @pytest.mark.requirement("E48")
 @pytest.mark.parametrize(
-    "show",
+    "formatted",
     [str, repr, "{}".format, "{:>40}".format, lambda secret: f"{secret!r}", lambda secret: "%s" % secret],  # noqa: UP031 - the old operator is one of the ways
 )
 @pytest.mark.requirement("E48")
-def test_no_way_of_formatting_a_secret_shows_it(show):
-    assert TEXT not in show(Secret(TEXT))
+def test_no_way_of_formatting_a_secret_shows_it(formatted):
+    assert TEXT not in formatted(Secret(TEXT))
 
 
 @pytest.mark.requirement("E48")
@@ -44,10 +44,10 @@ def test_a_traceback_that_shows_locals_does_not_show_a_secret():
     try:
         fail(Secret(TEXT))
     except ValueError as error:
-        shown = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
+        text = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
 
-    assert REDACTED in shown
-    assert TEXT not in shown.replace(f"TEXT = '{TEXT}'", "")
+    assert REDACTED in text
+    assert TEXT not in text.replace(f"TEXT = '{TEXT}'", "")
 
 
 @pytest.mark.requirement("E48")
@@ -137,12 +137,12 @@ def test_a_known_secret_is_hidden_in_whatever_form_it_is_repeated(shape, form):
     secret = SHAPES[shape]
     repeated, without = FORMS[form](secret), FORMS[form](secret[0] + "x" * (len(secret) - 1))
 
-    shown = redact(f"the token «{repeated}» is unknown", Secret(secret))
+    text = redact(f"the token «{repeated}» is unknown", Secret(secret))
 
-    assert shown.startswith("the token «")
-    assert shown.endswith("» is unknown")
+    assert text.startswith("the token «")
+    assert text.endswith("» is unknown")
     parts = {repeated[at : at + 12] for at in range(len(repeated) - 11)}
-    assert not [part for part in parts if part in shown and part not in without]
+    assert not [part for part in parts if part in text and part not in without]
 
 
 @pytest.mark.requirement("E116")

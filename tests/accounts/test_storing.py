@@ -20,9 +20,9 @@ from portico.testing.canary import canary
 from portico.testing.clock import FakeClock
 from portico.util.lock import file_lock
 from portico.util.threads import Deadlines
-from tests.store.helpers import HERE, InMemory, a_profile, some_tokens
+from tests.store.helpers import HELPERS, InMemory, a_profile, some_tokens
 
-AWAY, THERE = f"{HERE}.Broken", f"{HERE}.InMemory"
+AWAY, THERE = f"{HELPERS}.Broken", f"{HELPERS}.InMemory"
 
 
 class Person:
@@ -95,7 +95,7 @@ def app(paths, monkeypatch):
     monkeypatch.setattr(vault, "_LOCK_MARGIN_S", 0)
     monkeypatch.setattr(encrypted_file, "_COST", {"n": 16, "r": 1, "p": 1})
     yield Bench(paths)
-    InMemory.kept.clear()
+    InMemory.passwords.clear()
 
 
 @pytest.mark.requirement("E37")

@@ -12,13 +12,13 @@ from portico.testing.canary import canary
 from tests.gateway.parts import wait_until as until
 from tests.key_index import key_index
 from tests.minimax_session import GLOBAL
-from tests.store.helpers import HERE, InMemory
+from tests.store.helpers import HELPERS, InMemory
 
 pytestmark = pytest.mark.requirement("E152")
 
 MODEL = "minimax/MiniMax-M2.1"
-NO_KEYRING = {"PYTHON_KEYRING_BACKEND": f"{HERE}.Broken"}
-A_KEYRING = {"PYTHON_KEYRING_BACKEND": f"{HERE}.InMemory"}
+NO_KEYRING = {"PYTHON_KEYRING_BACKEND": f"{HELPERS}.Broken"}
+A_KEYRING = {"PYTHON_KEYRING_BACKEND": f"{HELPERS}.InMemory"}
 KEY = {"MINIMAX_API_KEY": "sk-emulator-global"}
 
 

@@ -14,7 +14,7 @@ from portico.doctor.examination import CHECKS, examine
 from portico.store.profiles import ProfileIndex
 from tests.commands import Commands
 from tests.minimax_session import GLOBAL, SIGN_IN, sealed_store
-from tests.store.helpers import HERE
+from tests.store.helpers import HELPERS
 
 M21 = "minimax-portal/MiniMax-M2.1"
 KEY = {"MINIMAX_API_KEY": "sk-emulator-global"}
@@ -89,7 +89,7 @@ def test_a_machine_with_only_an_api_key_is_well(newcomer):
 
 @pytest.mark.requirement("E175")
 def test_a_machine_with_only_an_api_key_needs_no_token_store_until_the_gateway_has_a_key(newcomer):
-    newcomer.env |= {**KEY, "PYTHON_KEYRING_BACKEND": f"{HERE}.Broken", "PORTICO_PASSPHRASE": None}
+    newcomer.env |= {**KEY, "PYTHON_KEYRING_BACKEND": f"{HELPERS}.Broken", "PORTICO_PASSPHRASE": None}
     passphrase = sealed_store()
     newcomer.run("config", "unset", "auth.store")
 

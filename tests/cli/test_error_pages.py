@@ -8,10 +8,10 @@ import shlex
 
 from portico.cli.completion import every_command
 from portico.cli.explain import every_id, page_of
-from tests.error_ids import PASSED_ON, told_ids
+from tests.error_ids import PASSED_ON, ids_by_reporting
 from tests.source_tree import HOST, PLUGINS, ROOT
 
-IDS, PASSING = told_ids()
+IDS, PASSING = ids_by_reporting()
 SOURCE = "\n".join(path.read_text(encoding="utf-8") for root in (HOST, *PLUGINS) for path in sorted(root.rglob("*.py")))
 COMMANDS = {node.path: node for node in every_command("portico")}
 GLOBAL = {"--config", "--help", "--json", "--quiet", "--verbose", "--no-color", "--version"}

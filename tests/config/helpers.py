@@ -28,15 +28,15 @@ class Files:
         path.chmod(0o600)
         return path
 
-    def own_says(self, text: str) -> Path:
+    def write_own(self, text: str) -> Path:
         return self.write("portico/portico.json5", text)
 
-    def base_says(self, text: str) -> Path:
+    def write_base(self, text: str) -> Path:
         return self.write("openclaw/openclaw.json", text)
 
     def load(self, **env: str) -> LoadedConfig:
         return load_config(self.paths, env)
 
-    def told(self, loaded: LoadedConfig) -> list[str]:
+    def warnings(self, loaded: LoadedConfig) -> list[str]:
         """The warnings, with the folder left out of every place."""
         return [str(problem).replace(f"{self.home}/", "") for problem in loaded.problems]

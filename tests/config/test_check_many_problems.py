@@ -42,12 +42,12 @@ def _least_s(run) -> float:
     """The CPU time of the quickest of three runs, without the collector: a look at all that other tests left takes longer."""
     gc.disable()
     try:
-        took = []
+        durations = []
         for _ in range(3):
             began = time.process_time()
             assert run()
-            took.append(time.process_time() - began)
-        return min(took)
+            durations.append(time.process_time() - began)
+        return min(durations)
     finally:
         gc.enable()
 
@@ -95,8 +95,8 @@ def portico(paths, monkeypatch, capsys):
         paths.config.write_text(text, encoding="utf-8")
         paths.config.chmod(0o600)
         code = main([*words], program="portico")
-        said = capsys.readouterr()
-        return code, said.out, said.err
+        output = capsys.readouterr()
+        return code, output.out, output.err
 
     return run
 

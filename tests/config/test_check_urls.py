@@ -86,16 +86,16 @@ def test_a_plain_base_url_is_taken_and_one_with_a_variable_waits_for_its_value(u
 
 @pytest.mark.parametrize("url", NEARBY)
 def test_plain_http_in_the_local_network_is_taken_with_a_warning(url):
-    ((level, said),) = problems_of(provider(url))
-    assert (level, "plain http: whoever shares that network can read the key" in said) == ("warning", True)
+    ((level, message),) = problems_of(provider(url))
+    assert (level, "plain http: whoever shares that network can read the key" in message) == ("warning", True)
 
 
 @pytest.mark.requirement("E158")
 @pytest.mark.parametrize(("url", "end"), ENDPOINTS.items())
 def test_a_base_url_that_is_a_whole_endpoint_is_refused_with_what_to_leave_out(url, end):
-    ((level, said),) = problems_of(provider(url))
+    ((level, message),) = problems_of(provider(url))
     assert level == "error"
-    assert said == (
+    assert message == (
         "f:1:44: `models.providers.p.baseUrl` cannot be used: it is the address of one endpoint, to which requests add a path "
         f"of their own (write it without `{end}`)"
     )
@@ -106,8 +106,8 @@ def test_a_base_url_that_is_a_whole_endpoint_is_refused_with_what_to_leave_out(u
     "url", [" https://api.acme.example/v1", "https://api.acme.example/v1\n", "\thttps://api.acme.example/v1  "]
 )
 def test_blanks_around_a_base_url_are_left_out_with_a_warning(url):
-    ((level, said),) = problems_of(provider(url))
-    assert (level, "`models.providers.p.baseUrl` has blanks around it" in said) == ("warning", True)
+    ((level, message),) = problems_of(provider(url))
+    assert (level, "`models.providers.p.baseUrl` has blanks around it" in message) == ("warning", True)
     config, _ = check(Document.parse(json.dumps(provider(url)), name="f"))
     assert config.models.providers["p"].base_url == "https://api.acme.example/v1"
 
@@ -130,18 +130,18 @@ def test_the_scheme_of_a_base_url_may_be_in_capitals(url):
 @pytest.mark.parametrize("of_model", [False, True])
 def test_a_header_that_cannot_be_sent_is_found(headers, level, words, of_model):
     block = {"models": [{"id": "m", "headers": headers}]} if of_model else {"headers": headers}
-    ((found, said),) = problems_of({"models": {"providers": {"p": block}}})
-    assert (found, words in said) == (level, True), said
+    ((found, message),) = problems_of({"models": {"providers": {"p": block}}})
+    assert (found, words in message) == (level, True), message
 
 
 @pytest.mark.requirement("E76")
 @pytest.mark.parametrize("url", REFUSED.values(), ids=REFUSED)
 def test_any_other_base_url_is_refused_with_its_place_and_without_what_is_in_it(url):
-    ((level, said),) = problems_of(provider(url))
+    ((level, message),) = problems_of(provider(url))
     assert level == "error"
-    assert said.startswith("f:1:44: `models.providers.p.baseUrl` cannot be used: ")
-    assert url not in said
-    assert "hunter2" not in said
+    assert message.startswith("f:1:44: `models.providers.p.baseUrl` cannot be used: ")
+    assert url not in message
+    assert "hunter2" not in message
     assert why_not_a_base_url(url)
 
 

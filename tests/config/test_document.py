@@ -41,7 +41,7 @@ def changed_lines(before: str, after: str) -> tuple[list[str], list[str]]:
 
 @pytest.mark.requirement("S6")
 @pytest.mark.parametrize(
-    ("path", "value", "gone", "new"),
+    ("path", "value", "removed", "new"),
     [
         (("gateway", "port"), 18500, '  "gateway": { port: 0x4650, },', '  "gateway": { port: 18500, },'),
         (
@@ -59,10 +59,10 @@ def changed_lines(before: str, after: str) -> tuple[list[str], list[str]]:
         ),
     ],
 )
-def test_a_new_value_takes_the_place_and_the_quotes_of_the_old(path, value, gone, new):
+def test_a_new_value_takes_the_place_and_the_quotes_of_the_old(path, value, removed, new):
     before = document(PEOPLE_WRITE)
     after = before.set(path, value)
-    assert changed_lines(before.text, after.text) == ([gone], [new])
+    assert changed_lines(before.text, after.text) == ([removed], [new])
     assert after.get(path) == value
 
 
@@ -155,17 +155,17 @@ def test_an_element_is_put_between_its_neighbours_and_their_comments_stay_with_t
     ],
 )
 def test_what_is_no_place_in_an_array_takes_no_new_element(path, why):
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(ConfigError) as exc_info:
         document("{ a: 1, l: [1], o: { k: 1 } }").insert(path, 9)
-    assert (caught.value.id, caught.value.why) == ("config-path-blocked", why)
+    assert (exc_info.value.id, exc_info.value.why) == ("config-path-blocked", why)
 
 
 def test_an_edit_that_would_make_no_json5_is_refused_and_an_unread_tree_is_read_when_asked_for():
     before = document("{ a: 1 }")
     for path, value in ((("b",), "\ud800"), (("b",) * 120, 1)):
-        with pytest.raises(ConfigError) as caught:
+        with pytest.raises(ConfigError) as exc_info:
             before.set(path, value)
-        assert caught.value.id == "config-syntax"
+        assert exc_info.value.id == "config-syntax"
     assert before.set(("b",), 2).unset(("a",)).text == "{ b: 2 }"
 
 
@@ -207,9 +207,9 @@ def test_merging_writes_the_new_and_leaves_the_equal_and_the_rest():
     ],
 )
 def test_what_is_not_json5_is_refused_with_its_place(text, where, message):
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(ConfigError) as exc_info:
         document(text, "f")
-    assert (caught.value.id, caught.value.where, caught.value.message) == ("config-syntax", f"f:{where}", message)
+    assert (exc_info.value.id, exc_info.value.where, exc_info.value.message) == ("config-syntax", f"f:{where}", message)
 
 
 @pytest.mark.requirement("E75")
@@ -229,9 +229,9 @@ def test_what_is_not_json5_is_refused_with_its_place(text, where, message):
 )
 @pytest.mark.parametrize("key", ["sk-live-0123", "0123456789abcdef0123456789abcdef", "eyJhbGciOiJIUzI1NiJ9.e30.x"])
 def test_a_key_that_has_lost_its_place_is_not_read_out(text, key):
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(ConfigError) as exc_info:
         document(text.replace("KEY", key))
-    assert not any(key[start : start + 8] in str(caught.value) for start in range(len(key) - 7))
+    assert not any(key[start : start + 8] in str(exc_info.value) for start in range(len(key) - 7))
 
 
 def test_everything_json5_has_is_read():
@@ -259,9 +259,9 @@ y\v\0\'\😀", $c: null, d\u0065: true, """
     ],
 )
 def test_a_path_that_leads_nowhere_cannot_be_set(path, why):
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(ConfigError) as exc_info:
         document("{ a: 1, l: [1], o: {} }").set(path, 1)
-    assert (caught.value.id, caught.value.why) == ("config-path-blocked", why)
+    assert (exc_info.value.id, exc_info.value.why) == ("config-path-blocked", why)
 
 
 def test_a_new_array_begins_at_its_first_element():
@@ -270,17 +270,17 @@ def test_a_new_array_begins_at_its_first_element():
 
 
 def test_what_is_not_there_is_a_key_error():
-    for ask in (document("{}").get, document("{}").unset, document("{}").position):
+    for method in (document("{}").get, document("{}").unset, document("{}").position):
         with pytest.raises(KeyError, match="a"):
-            ask(("a",))
+            method(("a",))
     assert not document("{}").has(("a",))
 
 
 def test_a_place_is_told_as_editors_count_it():
-    told = document('\ufeff{\r\n  a: { "b": [1,\r\n 2] } }')
-    assert told.position(("a", "b", 1)) == (3, 2)
-    assert told.position(("a", "b"), of_key=True) == (2, 8)
-    assert told.where(("a", "x", "y")) == "portico.json5:2:6"
+    parsed = document('\ufeff{\r\n  a: { "b": [1,\r\n 2] } }')
+    assert parsed.position(("a", "b", 1)) == (3, 2)
+    assert parsed.position(("a", "b"), of_key=True) == (2, 8)
+    assert parsed.where(("a", "x", "y")) == "portico.json5:2:6"
 
 
 def test_a_text_of_two_thousand_lines_is_edited_in_one_line():

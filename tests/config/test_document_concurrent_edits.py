@@ -70,15 +70,15 @@ def test_random_edits_by_two_processes_at_once_lose_nothing(tmp_path, seed):
     command = [sys.executable, "-c", textwrap.dedent(EDIT_AT_RANDOM), str(path), str(tmp_path / "locks")]
     env = {**os.environ, "PYTHONPATH": str(SRC)}
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "text": True, "env": env}
-    children = [subprocess.Popen([*command, place, str(number)], **pipes) for place, number in (("a", seed), ("b", -seed))]
+    children = [subprocess.Popen([*command, point, str(number)], **pipes) for point, number in (("a", seed), ("b", -seed))]
     for child in children:
         assert child.stdout.readline() == "ready\n"
     for child in children:
         child.stdin.write("go\n")
         child.stdin.flush()
-    told = [json.loads(child.communicate(timeout=50)[0]) for child in children]
+    outcomes = [json.loads(child.communicate(timeout=50)[0]) for child in children]
 
     document = ConfigFile(path, tmp_path / "locks").load()
-    assert document.value() == {"a": told[0], "b": told[1], "c": {"kept": [1, 2]}}
+    assert document.value() == {"a": outcomes[0], "b": outcomes[1], "c": {"kept": [1, 2]}}
     for comment in ("// the first line", "// one's", "/* the other's */", "// nobody's"):
         assert comment in document.text

@@ -76,17 +76,17 @@ def test_a_new_file_is_private_whatever_the_umask_says(file):
 
 @posix
 @pytest.mark.requirement("E44")
-@pytest.mark.parametrize("given", [0o600, 0o640, 0o644])
-def test_an_edit_keeps_the_mode_and_is_never_wider_on_the_way(written, given):
-    written.path.chmod(given)
-    seen = []
+@pytest.mark.parametrize("original_mode", [0o600, 0o640, 0o644])
+def test_an_edit_keeps_the_mode_and_is_never_wider_on_the_way(written, original_mode):
+    written.path.chmod(original_mode)
+    modes = []
 
-    def look(_step: str) -> None:
-        seen.extend(mode(path) for path in written.path.parent.iterdir() if path != written.path)
+    def record_mode(_step: str) -> None:
+        modes.extend(mode(path) for path in written.path.parent.iterdir() if path != written.path)
 
-    ConfigFile(written.path, written.path.parents[1] / "locks", on_step=look).edit(port(2))
-    assert mode(written.path) == given
-    assert set(seen) <= {0o600, given}
+    ConfigFile(written.path, written.path.parents[1] / "locks", on_step=record_mode).edit(port(2))
+    assert mode(written.path) == original_mode
+    assert set(modes) <= {0o600, original_mode}
     assert mode(written.path.with_name("portico.json5.bak")) == 0o600
 
 
@@ -119,10 +119,10 @@ def test_an_edit_that_changes_nothing_does_not_touch_the_file(written):
 def test_the_five_last_versions_are_kept(written):
     for number in range(2, 9):
         assert written.edit(port(number))
-    kept = [written.path.with_name(f"portico.json5{end}") for end in (".bak", ".bak.1", ".bak.2", ".bak.3", ".bak.4")]
-    assert names(written) == ["portico.json5", *(path.name for path in kept)]
-    told = [path.read_text(encoding="utf-8") for path in kept]
-    assert told == [OLD.replace("port: 1", f"port: {number}") for number in range(7, 2, -1)]
+    backups = [written.path.with_name(f"portico.json5{end}") for end in (".bak", ".bak.1", ".bak.2", ".bak.3", ".bak.4")]
+    assert names(written) == ["portico.json5", *(path.name for path in backups)]
+    outcome = [path.read_text(encoding="utf-8") for path in backups]
+    assert outcome == [OLD.replace("port: 1", f"port: {number}") for number in range(7, 2, -1)]
 
 
 @posix
@@ -148,27 +148,27 @@ def test_what_is_not_a_file_is_refused_and_never_taken_for_an_empty_one(file, ki
     else:
         file.path.symlink_to(file.path if kind == "loop" else file.path.with_name("gone"))
     for use in (file.load, lambda: file.edit(port(2))):
-        with pytest.raises(ConfigError) as caught:
+        with pytest.raises(ConfigError) as exc_info:
             use()
-        assert caught.value.id == "config-unreadable"
-        assert str(file.path) in caught.value.message
+        assert exc_info.value.id == "config-unreadable"
+        assert str(file.path) in exc_info.value.message
     assert names(file) == ["portico.json5"]
 
 
 @pytest.mark.parametrize("data", [b'{ a: "\xff" }', "{ a: 1 }".encode("utf-16")])
 def test_a_file_that_is_not_utf8_is_refused_with_the_place(written, data):
     written.path.write_bytes(data)
-    with pytest.raises(ConfigError, match="not UTF-8") as caught:
+    with pytest.raises(ConfigError, match="not UTF-8") as exc_info:
         written.edit(port(2))
-    assert caught.value.where.startswith(f"{written.path}:1:")
+    assert exc_info.value.where.startswith(f"{written.path}:1:")
     assert written.path.read_bytes() == data
 
 
 def test_a_broken_file_is_left_as_it_is(written):
     written.path.write_text("{ gateway: ", encoding="utf-8")
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(ConfigError) as exc_info:
         written.edit(port(2))
-    assert caught.value.where == f"{written.path}:1:12"
+    assert exc_info.value.where == f"{written.path}:1:12"
     assert written.path.read_text(encoding="utf-8") == "{ gateway: "
 
 
@@ -194,9 +194,9 @@ EDIT_WITHOUT_ROOM = """
 @posix
 @pytest.mark.requirement("E42")
 def test_a_disk_without_room_leaves_the_old_file_whole(written, tmp_path):
-    told = run_child(EDIT_WITHOUT_ROOM, written.path, tmp_path / "locks")
-    assert told.stdout.startswith(f"config-write-failed 9 cannot write {written.path}; it is as it was"), told.stderr
-    assert "EFBIG" in told.stdout
+    outcome = run_child(EDIT_WITHOUT_ROOM, written.path, tmp_path / "locks")
+    assert outcome.stdout.startswith(f"config-write-failed 9 cannot write {written.path}; it is as it was"), outcome.stderr
+    assert "EFBIG" in outcome.stdout
     assert written.path.read_text(encoding="utf-8") == OLD
     assert names(written) == ["portico.json5"]
 
@@ -220,7 +220,7 @@ EDIT_AS_SOMEBODY = """
 @posix
 @pytest.mark.requirement("E42")
 @pytest.mark.parametrize(
-    ("of_folder", "of_file", "told"),
+    ("of_folder", "of_file", "outcome"),
     [
         (0o500, 0o600, "config-write-failed Permission denied [EACCES]"),
         (0o700, 0o400, "config-write-failed the file is read-only [EACCES]"),
@@ -228,7 +228,7 @@ EDIT_AS_SOMEBODY = """
         (0o000, 0o600, "config-unreadable Permission denied [EACCES]"),
     ],
 )
-def test_a_place_that_may_not_be_written_or_read_is_named_and_left_as_it_is(of_folder, of_file, told):
+def test_a_place_that_may_not_be_written_or_read_is_named_and_left_as_it_is(of_folder, of_file, outcome):
     top = Path(tempfile.mkdtemp(dir="/tmp"))  # a place that another user can reach
     folder, path = top / "config", top / "config" / "portico.json5"
     try:
@@ -237,10 +237,10 @@ def test_a_place_that_may_not_be_written_or_read_is_named_and_left_as_it_is(of_f
         path.chmod(of_file)
         folder.chmod(of_folder)
         if os.geteuid() == 0:
-            for place in (top, folder, path):
-                os.chown(place, 65534, 65534)
+            for location in (top, folder, path):
+                os.chown(location, 65534, 65534)
         child = run_child(EDIT_AS_SOMEBODY, path, top / "locks")
-        assert child.stdout.strip() == told, child.stderr
+        assert child.stdout.strip() == outcome, child.stderr
         folder.chmod(0o700)
         path.chmod(0o600)
         assert path.read_text(encoding="utf-8") == OLD
@@ -290,7 +290,8 @@ def test_two_processes_that_edit_at_once_lose_nothing(written, tmp_path):
     command = [sys.executable, "-c", textwrap.dedent(EDIT_OFTEN), str(written.path), str(tmp_path / "locks")]
     env = {**os.environ, "PYTHONPATH": str(SRC)}
     children = [
-        subprocess.Popen([*command, who], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env, text=True) for who in ("a", "b")
+        subprocess.Popen([*command, name], stdin=subprocess.PIPE, stdout=subprocess.PIPE, env=env, text=True)
+        for name in ("a", "b")
     ]
     for child in children:
         assert child.stdout.readline() == "ready\n"
@@ -326,7 +327,7 @@ def test_a_file_that_never_stops_changing_is_given_up(written):
         written.path.write_text(f"{{ theirs: {next(numbers)} }}", encoding="utf-8")
         return document.set(("ours",), 2)
 
-    with pytest.raises(LockBusy) as caught:
+    with pytest.raises(LockBusy) as exc_info:
         written.edit(change)
-    assert caught.value.id == "config-changing"
+    assert exc_info.value.id == "config-changing"
     assert names(written) == ["portico.json5"]

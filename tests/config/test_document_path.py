@@ -29,6 +29,6 @@ def test_a_key_with_dots_may_stand_in_quotes():
 
 @pytest.mark.parametrize("text", ["", ".", "a.", ".a", "a..b", "a[", "a[x]", "a]", "a[0]b", "a\\"])
 def test_what_is_no_path_is_refused(text):
-    with pytest.raises(UsageError) as caught:
+    with pytest.raises(UsageError) as exc_info:
         parse_path(text)
-    assert caught.value.id == "config-path"
+    assert exc_info.value.id == "config-path"

@@ -111,59 +111,59 @@ def documents(draw):
 
 def paths_of(value: object, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [path, *(found for key, item in inner for found in paths_of(item, (*path, key)))]
+    return [path, *(inner_path for key, item in inner for inner_path in paths_of(item, (*path, key)))]
 
 
-def at(value, path):
+def value_at(value, path):
     for step in path:
         value = value[step]
     return value
 
 
-def put(value, path, new):
+def with_value(value, path, new):
     if not path:
         return copy.deepcopy(new)
     changed = copy.deepcopy(value)
-    at(changed, path[:-1])[path[-1]] = copy.deepcopy(new)
+    value_at(changed, path[:-1])[path[-1]] = copy.deepcopy(new)
     return changed
 
 
-def laid_over(old, patch):
+def merged(old, patch):
     if not isinstance(old, dict) or not isinstance(patch, dict):
         return patch
-    return {**old, **{key: laid_over(old[key], item) if key in old else item for key, item in patch.items()}}
+    return {**old, **{key: merged(old[key], item) if key in old else item for key, item in patch.items()}}
 
 
 def comments(text: str) -> list[str]:
     return re.findall(r"(?://|/\*)(c[0-9]+) ", text)
 
 
-def is_left_of(short: str, long: str) -> bool:
+def is_subsequence(short: str, long: str) -> bool:
     """Whether `short` is `long` with characters taken away."""
-    rest = iter(long)
-    return all(character in rest for character in short)
+    remaining = iter(long)
+    return all(character in remaining for character in short)
 
 
-def read_by_others(text: str) -> object:
+def pyjson5_value(text: str) -> object:
     return pyjson5.decode(text.removeprefix("\ufeff"))
 
 
 @few
 @hypothesis.given(documents())
-def test_any_text_means_what_an_independent_reader_says(given_document):
-    document, value = given_document
-    assert document.value() == value == read_by_others(document.text)
+def test_any_text_means_what_an_independent_reader_says(generated):
+    document, value = generated
+    assert document.value() == value == pyjson5_value(document.text)
 
 
 @pytest.mark.requirement("S6")
 @few
 @hypothesis.given(documents(), st.data(), VALUES)
-def test_setting_a_value_changes_that_value_alone(given_document, data, new):
-    document, value = given_document
+def test_setting_a_value_changes_that_value_alone(generated, data, new):
+    document, value = generated
     path = data.draw(st.sampled_from(paths_of(value)))
     hypothesis.assume(path)
     changed = document.set(path, new)
-    assert changed.value() == put(value, path, new) == read_by_others(changed.text)
+    assert changed.value() == with_value(value, path, new) == pyjson5_value(changed.text)
     start, end = span(document, path)
     assert changed.text.startswith(document.text[:start])
     assert changed.text.endswith(document.text[end:])
@@ -172,62 +172,62 @@ def test_setting_a_value_changes_that_value_alone(given_document, data, new):
 @pytest.mark.requirement("S6")
 @few
 @hypothesis.given(documents(), st.data(), KEYS, VALUES)
-def test_a_new_member_takes_no_byte_away(given_document, data, key, new):
-    document, value = given_document
-    parents = [path for path in paths_of(value) if isinstance(at(value, path), dict) and key not in at(value, path)]
+def test_a_new_member_takes_no_byte_away(generated, data, key, new):
+    document, value = generated
+    parents = [path for path in paths_of(value) if isinstance(value_at(value, path), dict) and key not in value_at(value, path)]
     hypothesis.assume(parents)
     path = (*data.draw(st.sampled_from(parents)), key)
     changed = document.set(path, new)
-    assert changed.value() == put(value, path, new) == read_by_others(changed.text)
-    assert is_left_of(re.sub(r"\s", "", document.text), changed.text)
+    assert changed.value() == with_value(value, path, new) == pyjson5_value(changed.text)
+    assert is_subsequence(re.sub(r"\s", "", document.text), changed.text)
     assert comments(changed.text) == comments(document.text)
-    if at(value, path[:-1]):
-        assert is_left_of(document.text, changed.text)
+    if value_at(value, path[:-1]):
+        assert is_subsequence(document.text, changed.text)
 
 
 @pytest.mark.requirement("S6")
 @few
 @hypothesis.given(documents(), st.data(), VALUES)
-def test_an_inserted_element_moves_the_others_on_and_takes_no_byte_away(given_document, data, new):
-    document, value = given_document
-    arrays = [path for path in paths_of(value) if isinstance(at(value, path), list)]
+def test_an_inserted_element_moves_the_others_on_and_takes_no_byte_away(generated, data, new):
+    document, value = generated
+    arrays = [path for path in paths_of(value) if isinstance(value_at(value, path), list)]
     hypothesis.assume(arrays)
     path = data.draw(st.sampled_from(arrays))
-    index = data.draw(st.integers(0, len(at(value, path))))
+    index = data.draw(st.integers(0, len(value_at(value, path))))
     expected = copy.deepcopy(value)
-    at(expected, path).insert(index, copy.deepcopy(new))
+    value_at(expected, path).insert(index, copy.deepcopy(new))
     changed = document.insert((*path, index), new)
-    assert changed.value() == expected == read_by_others(changed.text)
+    assert changed.value() == expected == pyjson5_value(changed.text)
     assert comments(changed.text) == comments(document.text)
-    assert is_left_of(re.sub(r"\s", "", document.text), changed.text)
-    if at(value, path):
-        assert is_left_of(document.text, changed.text)
+    assert is_subsequence(re.sub(r"\s", "", document.text), changed.text)
+    if value_at(value, path):
+        assert is_subsequence(document.text, changed.text)
 
 
 @pytest.mark.requirement("S6")
 @few
 @hypothesis.given(documents(), st.data())
-def test_edits_one_after_the_other_end_where_a_dictionary_ends(given_document, data):
-    document, value = given_document
+def test_edits_one_after_the_other_end_where_a_dictionary_ends(generated, data):
+    document, value = generated
     for _ in range(4):
         path = data.draw(st.sampled_from(paths_of(value)))
         new = data.draw(VALUES)
         kind = data.draw(st.sampled_from(["set", "unset", "merge"]))
         if kind == "merge" or not path:
             patch = {"m": new}
-            document, value = document.merge(patch), laid_over(value, patch)
+            document, value = document.merge(patch), merged(value, patch)
         elif kind == "set":
-            document, value = document.set(path, new), put(value, path, new)
+            document, value = document.set(path, new), with_value(value, path, new)
         else:
             document, value = document.unset(path), copy.deepcopy(value)
-            del at(value, path[:-1])[path[-1]]
-    assert document.value() == value == read_by_others(document.text)
+            del value_at(value, path[:-1])[path[-1]]
+    assert document.value() == value == pyjson5_value(document.text)
 
 
 @few
 @hypothesis.given(documents(), st.data())
-def test_what_the_check_of_an_edit_lets_pass_is_json5(given_document, data):
-    document, _ = given_document
+def test_what_the_check_of_an_edit_lets_pass_is_json5(generated, data):
+    document, _ = generated
     low = data.draw(st.integers(0, len(document.text)))
     high = data.draw(st.integers(low, min(len(document.text), low + 6)))
     made = data.draw(
@@ -245,15 +245,15 @@ def test_what_the_check_of_an_edit_lets_pass_is_json5(given_document, data):
 @pytest.mark.requirement("S6")
 @few
 @hypothesis.given(documents(), st.data())
-def test_taking_a_value_away_adds_no_byte_and_keeps_the_comments_of_others(given_document, data):
-    document, value = given_document
+def test_taking_a_value_away_adds_no_byte_and_keeps_the_comments_of_others(generated, data):
+    document, value = generated
     path = data.draw(st.sampled_from(paths_of(value)))
     hypothesis.assume(path)
     expected = copy.deepcopy(value)
-    del at(expected, path[:-1])[path[-1]]
+    del value_at(expected, path[:-1])[path[-1]]
     changed = document.unset(path)
-    assert changed.value() == expected == read_by_others(changed.text)
-    assert is_left_of(changed.text, document.text)
+    assert changed.value() == expected == pyjson5_value(changed.text)
+    assert is_subsequence(changed.text, document.text)
     start, end = span(document, path)
     assert set(comments(document.text[:start])) <= set(comments(changed.text))
     lost = [name for name in comments(document.text[end:]) if name not in comments(changed.text)]
@@ -263,10 +263,10 @@ def test_taking_a_value_away_adds_no_byte_and_keeps_the_comments_of_others(given
 @pytest.mark.requirement("S6")
 @few
 @hypothesis.given(documents(), OBJECTS)
-def test_a_merged_patch_is_laid_over_the_value_and_keeps_every_comment_outside_of_what_it_replaces(given_document, patch):
-    document, value = given_document
+def test_a_merged_patch_is_laid_over_the_value_and_keeps_every_comment_outside_of_what_it_replaces(generated, patch):
+    document, value = generated
     changed = document.merge(patch)
-    assert changed.value() == laid_over(value, patch) == read_by_others(changed.text)
+    assert changed.value() == merged(value, patch) == pyjson5_value(changed.text)
     assert changed.merge(patch).text == changed.text
     if not any(key in value for key in patch):
         assert comments(changed.text) == comments(document.text)
@@ -274,10 +274,10 @@ def test_a_merged_patch_is_laid_over_the_value_and_keeps_every_comment_outside_o
 
 @few
 @hypothesis.given(documents(), st.data())
-def test_setting_what_is_there_already_changes_nothing(given_document, data):
-    document, value = given_document
+def test_setting_what_is_there_already_changes_nothing(generated, data):
+    document, value = generated
     path = data.draw(st.sampled_from(paths_of(value)))
-    assert document.set(path, at(value, path)) is document
+    assert document.set(path, value_at(value, path)) is document
 
 
 def span(document: Document, path: tuple[str | int, ...]) -> tuple[int, int]:

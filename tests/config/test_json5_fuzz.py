@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 hypothesis = pytest.importorskip("hypothesis", reason="hypothesis, which makes up the texts, is not installed")
 st = pytest.importorskip("hypothesis.strategies")
 
-PLACE = re.compile(r"f:[1-9][0-9]*:[1-9][0-9]*")
+LOCATION = re.compile(r"f:[1-9][0-9]*:[1-9][0-9]*")
 PIECES = [
     *"{}[]:,\"'\\/+-.0123456789 \t\n\r\v\u00a0\u2028\ufeff$_#`;()!aé\U0001f600\0",
     *("//", "/*", "*/", "\\u0041", "\\x4", "0x", "1e", "Infinity", "NaN", "null", "true", "$include", "\r\n", "{a:", "['", "},"),
@@ -59,12 +59,12 @@ TEXTS = st.one_of(
 @hypothesis.example(b"9" * 10_000)
 @hypothesis.example(b'"' + b"\\" * 9_999)
 def test_any_bytes_are_read_or_refused_with_their_place(data):
-    document, refusal = read(data)
+    document, error = read(data)
     if document is None:
-        assert (refusal.id, bool(PLACE.fullmatch(refusal.where))) == ("config-syntax", True)
+        assert (error.id, bool(LOCATION.fullmatch(error.where))) == ("config-syntax", True)
         return
     config, problems = check(document)
-    assert all(PLACE.fullmatch(problem.where) for problem in problems)
+    assert all(LOCATION.fullmatch(problem.where) for problem in problems)
     assert all(isinstance(provider.api_key, Secret | None) for provider in config.models.providers.values())
 
 

@@ -14,44 +14,44 @@ from portico.testing.canary import canary, exempt
 
 
 @pytest.fixture
-def places(tmp_path):
+def config_paths(tmp_path):
     return Paths(config=tmp_path / "portico.json5", state=tmp_path / "state", state_id="test")
 
 
-def test_a_missing_file_is_the_default_configuration(places):
-    loaded = load_config(places, {})
+def test_a_missing_file_is_the_default_configuration(config_paths):
+    loaded = load_config(config_paths, {})
     assert loaded.config.gateway.port == 18444
-    assert (loaded.problems, loaded.file.path) == ((), places.config)
-    assert not places.state.exists()
+    assert (loaded.problems, loaded.file.path) == ((), config_paths.config)
+    assert not config_paths.state.exists()
 
 
-def test_variables_come_from_the_process_first(places):
-    places.config.write_text("{ env: { A: 'config', B: 'config' } }", encoding="utf-8")
-    assert load_config(places, {"A": "process"}).env == {"A": "process", "B": "config"}
+def test_variables_come_from_the_process_first(config_paths):
+    config_paths.config.write_text("{ env: { A: 'config', B: 'config' } }", encoding="utf-8")
+    assert load_config(config_paths, {"A": "process"}).env == {"A": "process", "B": "config"}
 
 
-def test_warnings_do_not_stop_anybody(places):
-    places.config.write_text("{ plugins: { colour: 1 } }", encoding="utf-8")
-    (problem,) = load_config(places, {}).problems
-    assert (problem.level, problem.where) == ("warning", f"{places.config}:1:14")
+def test_warnings_do_not_stop_anybody(config_paths):
+    config_paths.config.write_text("{ plugins: { colour: 1 } }", encoding="utf-8")
+    (problem,) = load_config(config_paths, {}).problems
+    assert (problem.level, problem.where) == ("warning", f"{config_paths.config}:1:14")
 
 
-def test_one_error_is_told_with_its_place_and_what_was_meant(places):
-    places.config.write_text("{ gateway: { prot: 1 } }", encoding="utf-8")
-    with pytest.raises(ConfigError) as caught:
-        load_config(places, {})
-    error = caught.value
-    assert (error.id, error.where, error.hint) == ("config-invalid", f"{places.config}:1:14", "did you mean `port`?")
+def test_one_error_is_told_with_its_place_and_what_was_meant(config_paths):
+    config_paths.config.write_text("{ gateway: { prot: 1 } }", encoding="utf-8")
+    with pytest.raises(ConfigError) as exc_info:
+        load_config(config_paths, {})
+    error = exc_info.value
+    assert (error.id, error.where, error.hint) == ("config-invalid", f"{config_paths.config}:1:14", "did you mean `port`?")
 
 
-def test_all_errors_are_told_at_once(places):
-    places.config.write_text("{\n gateway: { prot: 1 },\n plugins: { enabled: 1 },\n}", encoding="utf-8")
-    with pytest.raises(ConfigError) as caught:
-        load_config(places, {})
-    assert caught.value.message.splitlines() == [
-        f"2 errors in {places.config}:",
-        f"  {places.config}:2:13: `gateway.prot` is not a key that Portico knows (did you mean `port`?)",
-        f"  {places.config}:3:22: `plugins.enabled` must be true or false",
+def test_all_errors_are_told_at_once(config_paths):
+    config_paths.config.write_text("{\n gateway: { prot: 1 },\n plugins: { enabled: 1 },\n}", encoding="utf-8")
+    with pytest.raises(ConfigError) as exc_info:
+        load_config(config_paths, {})
+    assert exc_info.value.message.splitlines() == [
+        f"2 errors in {config_paths.config}:",
+        f"  {config_paths.config}:2:13: `gateway.prot` is not a key that Portico knows (did you mean `port`?)",
+        f"  {config_paths.config}:3:22: `plugins.enabled` must be true or false",
     ]
 
 
@@ -59,9 +59,9 @@ def test_all_errors_are_told_at_once(places):
 
 
 def error_of(files) -> ConfigError:
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(ConfigError) as exc_info:
         files.load()
-    return caught.value
+    return exc_info.value
 
 
 @pytest.mark.requirement("E75")
@@ -78,23 +78,23 @@ def error_of(files) -> ConfigError:
     ],
 )
 def test_a_fault_is_told_with_the_file_the_line_and_the_column_of_an_editor(files, text, where):
-    files.own_says(text)
+    files.write_own(text)
     assert error_of(files).where == f"{files.own}:{where}"
 
 
 @pytest.mark.requirement("E75")
 def test_what_is_written_twice_is_warned_of_where_it_loses(files):
-    files.own_says("{ gateway: { port: 1111,\n port: 2222 } }")
+    files.write_own("{ gateway: { port: 1111,\n port: 2222 } }")
     loaded = files.load()
     assert loaded.config.gateway.port == 2222
-    assert files.told(loaded) == ["portico/portico.json5:1:14: `gateway.port` is written twice; the later one counts"]
+    assert files.warnings(loaded) == ["portico/portico.json5:1:14: `gateway.port` is written twice; the later one counts"]
 
 
 @pytest.mark.requirement("E75")
 def test_no_secret_is_in_what_is_told_of_a_faulty_file(files):
     exempt(files.home)
     key = canary("key")
-    files.own_says(
+    files.write_own(
         f"""{{
         env: {{ A: ["{key}"], vars: "{key}" }},
         models: {{ mode: "{key}", providers: {{
@@ -112,7 +112,7 @@ def test_no_secret_is_in_what_is_told_of_a_faulty_file(files):
 
 @pytest.mark.requirement("E75")
 def test_a_file_of_ten_megabytes_is_refused_at_once(files):
-    files.own_says("{ a: '" + "x" * 10_000_000 + "' }")
+    files.write_own("{ a: '" + "x" * 10_000_000 + "' }")
     error = error_of(files)
     assert (error.id, error.message) == ("config-unreadable", f"refusing to read {files.own}")
     assert error.why == "it is larger than 4 MiB, which no configuration is"
@@ -122,7 +122,7 @@ def test_a_file_of_ten_megabytes_is_refused_at_once(files):
 
 @pytest.mark.requirement("E75")
 def test_an_edit_that_would_make_the_file_too_large_to_be_read_again_is_refused(files):
-    files.own_says("{}")
+    files.write_own("{}")
     with pytest.raises(ConfigError, match="too large"):
         files.load().file.edit(lambda document: document.set(("a",), "x" * 5_000_000))
     assert files.own.read_text(encoding="utf-8") == "{}"
@@ -131,12 +131,12 @@ def test_an_edit_that_would_make_the_file_too_large_to_be_read_again_is_refused(
 @pytest.mark.skipif(os.name != "posix", reason="POSIX modes and links")
 @pytest.mark.requirement("E75")
 def test_files_that_others_may_write_are_each_warned_of_behind_a_link_too(files):
-    files.base_says("{ env: { $include: 'env.json5' } }").chmod(0o666)
+    files.write_base("{ env: { $include: 'env.json5' } }").chmod(0o666)
     files.write("openclaw/env.json5", "{ A: '1' }").chmod(0o622)
-    real = files.own_says("{ base: '../openclaw/openclaw.json' }").rename(files.home / "real.json5")
+    real = files.write_own("{ base: '../openclaw/openclaw.json' }").rename(files.home / "real.json5")
     files.own.symlink_to(real)
     real.chmod(0o602)
-    assert files.told(files.load()) == [
+    assert files.warnings(files.load()) == [
         "portico/portico.json5: other users may change it (its mode is 0602) (chmod go-w portico/portico.json5)",
         "openclaw/openclaw.json: other users may change it (its mode is 0666) (chmod go-w openclaw/openclaw.json)",
         "openclaw/env.json5: other users may change it (its mode is 0622) (chmod go-w openclaw/env.json5)",
@@ -148,7 +148,7 @@ def test_files_that_others_may_write_are_each_warned_of_behind_a_link_too(files)
 
 @pytest.mark.requirement("E75")
 @pytest.mark.parametrize(
-    ("entry", "where", "said"),
+    ("entry", "where", "message"),
     [
         ("5", "1:28", "`plugins.entries.x` must be an object"),
         ("null", "1:28", "`plugins.entries.x` must not be null"),
@@ -157,20 +157,20 @@ def test_files_that_others_may_write_are_each_warned_of_behind_a_link_too(files)
         ("{ config: [] }", "1:38", "`plugins.entries.x.config` must be an object"),
     ],
 )
-def test_a_bad_entry_of_a_plugin_is_a_warning_and_that_plugin_alone_is_unusable(files, entry, where, said):
-    files.own_says(f"{{ plugins: {{ entries: {{ x: {entry}, y: {{ enabled: true }} }} }}, gateway: {{ port: 18500 }} }}")
+def test_a_bad_entry_of_a_plugin_is_a_warning_and_that_plugin_alone_is_unusable(files, entry, where, message):
+    files.write_own(f"{{ plugins: {{ entries: {{ x: {entry}, y: {{ enabled: true }} }} }}, gateway: {{ port: 18500 }} }}")
     loaded = files.load()
     (warning,) = loaded.problems
     assert (warning.level, warning.where, warning.plugin) == ("warning", f"{files.own}:{where}", "x")
-    assert said in warning.message
+    assert message in warning.message
     assert warning.message.endswith("the plugin x is not used")
     entries = loaded.config.plugins.entries
-    assert said in entries["x"].problem
+    assert message in entries["x"].problem
     assert (entries["y"].problem, entries["y"].enabled, loaded.config.gateway.port) == (None, True, 18500)
 
 
 def test_a_variable_that_is_not_set_stops_nobody_who_does_not_use_it(files):
-    files.own_says(
+    files.write_own(
         "{ models: { providers: { p: { apiKey: '${NOWHERE}', headers: { A: '${NOR_HERE}' }, models: [{ id: 'm' }] } } } }"
     )
     loaded = files.load()

@@ -24,8 +24,8 @@ TEXT = """{
 
 @pytest.fixture
 def below(files):
-    files.base_says(TEXT)
-    files.own_says("{ base: '../openclaw/openclaw.json' }")
+    files.write_base(TEXT)
+    files.write_own("{ base: '../openclaw/openclaw.json' }")
     return files
 
 
@@ -56,7 +56,7 @@ def test_its_mode_and_a_link_to_it_stay(below):
 
 
 @pytest.mark.parametrize(
-    ("path", "value", "id", "said"),
+    ("path", "value", "id", "message"),
     [
         (("gateway", "models"), {"x": "p/m"}, "config-not-openclaw", "`gateway.models` is a key of Portico's own"),
         (("auth", "store"), "file", "config-not-openclaw", "`auth.store` is a key of Portico's own"),
@@ -68,29 +68,29 @@ def test_its_mode_and_a_link_to_it_stay(below):
         (("models", "mode"), "marge", "config-invalid", '`models.mode` must be "merge" or "replace"'),
     ],
 )  # fmt: skip
-def test_what_openclaw_would_refuse_is_not_written(below, path, value, id, said):
-    with pytest.raises(ConfigError) as caught:
+def test_what_openclaw_would_refuse_is_not_written(below, path, value, id, message):
+    with pytest.raises(ConfigError) as exc_info:
         below.load().edit_base(setting(path, value))
-    assert (caught.value.id, said in caught.value.message) == (id, True)
+    assert (exc_info.value.id, message in exc_info.value.message) == (id, True)
     assert below.base.read_text(encoding="utf-8") == TEXT
 
 
 def test_what_was_wrong_before_does_not_stand_in_the_way(below):
-    below.base_says('{ "models": { "mode": "marge", "providers": { "p": {} } }, "nobodys": 1 }')
+    below.write_base('{ "models": { "mode": "marge", "providers": { "p": {} } }, "nobodys": 1 }')
     assert below.load().edit_base(setting(("agents", "defaults", "model", "primary"), "c/d"))
     assert below.load().edit_base(setting(("models", "mode"), "merge"))
     assert below.load().fault is None
 
 
 def test_without_a_base_there_is_nothing_to_write_to(files):
-    files.own_says("{}")
-    with pytest.raises(ConfigError) as caught:
+    files.write_own("{}")
+    with pytest.raises(ConfigError) as exc_info:
         files.load().edit_base(setting(("models", "mode"), "merge"))
-    assert caught.value.id == "no-base"
-    files.own_says("{ base: '../openclaw/openclaw.json' }")
-    with pytest.raises(ConfigError) as caught:
+    assert exc_info.value.id == "no-base"
+    files.write_own("{ base: '../openclaw/openclaw.json' }")
+    with pytest.raises(ConfigError) as exc_info:
         files.load().edit_base(setting(("models", "mode"), "merge"))
-    assert (caught.value.id, files.base.exists()) == ("no-base", False)
+    assert (exc_info.value.id, files.base.exists()) == ("no-base", False)
 
 
 EDIT_OFTEN = """
@@ -107,6 +107,6 @@ EDIT_OFTEN = """
 def test_two_processes_that_write_into_it_at_once_lose_nothing(below):
     command = [sys.executable, "-c", textwrap.dedent(EDIT_OFTEN), str(below.own), str(below.home / "state")]
     env = {**os.environ, "PYTHONPATH": str(SRC)}
-    children = [subprocess.Popen([*command, who], env=env) for who in ("A", "B")]
+    children = [subprocess.Popen([*command, name], env=env) for name in ("A", "B")]
     assert [child.wait(timeout=50) for child in children] == [0, 0]
-    assert below.load().config.env == {f"{who}{number}": str(number) for who in ("A", "B") for number in range(20)}
+    assert below.load().config.env == {f"{name}{number}": str(number) for name in ("A", "B") for number in range(20)}

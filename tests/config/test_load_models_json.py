@@ -15,7 +15,7 @@ GOOD = """{ "providers": { "minimax": { "models": [
 
 
 def test_it_is_read_by_provider_and_model_and_keeps_what_is_not_said(files):
-    files.own_says("{}")
+    files.write_own("{}")
     files.write("portico/models.json", GOOD)
     loaded = files.load()
     assert (loaded.problems, loaded.fault) == ((), None)
@@ -34,7 +34,7 @@ def test_without_one_there_are_no_corrections(files):
 def test_keys_and_headers_in_it_are_warned_of_and_not_read(files):
     exempt(files.home)
     key = canary("key")
-    files.own_says("{}")
+    files.write_own("{}")
     files.write(
         "portico/models.json",
         f'{{"providers": {{"p": {{"baseUrl": "https://h.example", "api": "openai-completions",\n "apiKey": "{key}",\n'
@@ -42,7 +42,7 @@ def test_keys_and_headers_in_it_are_warned_of_and_not_read(files):
     )
     loaded = files.load()
     assert list(loaded.corrections) == [("p", "m")]
-    assert files.told(loaded) == [
+    assert files.warnings(loaded) == [
         "portico/models.json:2:12: `providers.p.apiKey` is not read here: keep secrets out of this file",
         "portico/models.json:3:13: `providers.p.headers` is not read here: keep secrets out of this file",
     ]
@@ -51,7 +51,7 @@ def test_keys_and_headers_in_it_are_warned_of_and_not_read(files):
 
 @pytest.mark.requirement("E75")
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("{", "portico/models.json:1:2: a key or `}` is missing here: found the end of the file"),
         ('{"providers": []}', "portico/models.json:1:15: `providers` must be an object"),
@@ -60,18 +60,18 @@ def test_keys_and_headers_in_it_are_warned_of_and_not_read(files):
         ('{"providers": {"p": {"models": [{"id": "m", "cost": {"input": -1}}]}}}', "portico/models.json:1:63: `providers.p.models[0].cost.input` must be a number that is not negative"),
     ],
 )  # fmt: skip
-def test_what_is_wrong_in_it_is_a_fault_with_its_place_for_those_who_need_it(files, text, said):
-    files.own_says("{ gateway: { port: 18500 } }")
+def test_what_is_wrong_in_it_is_a_fault_with_its_place_for_those_who_need_it(files, text, message):
+    files.write_own("{ gateway: { port: 18500 } }")
     files.write("portico/models.json", text)
     loaded = files.load()
-    assert f"{loaded.fault.where}: {loaded.fault.message}".replace(f"{files.home}/", "") == said
+    assert f"{loaded.fault.where}: {loaded.fault.message}".replace(f"{files.home}/", "") == message
     assert loaded.config.gateway.port == 18500
 
 
 @pytest.mark.parametrize("text", ["[1, 2]", '{"gpt": {"price": 1}}', "3"])
 def test_a_file_of_another_program_by_the_same_name_is_left_alone(files, text):
-    files.own_says("{}")
+    files.write_own("{}")
     files.write("portico/models.json", text)
     loaded = files.load()
     assert (loaded.corrections, loaded.fault) == ({}, None)
-    assert files.told(loaded) == ["portico/models.json:1:1: it has no `providers`, so nothing is read from it"]
+    assert files.warnings(loaded) == ["portico/models.json:1:1: it has no `providers`, so nothing is read from it"]

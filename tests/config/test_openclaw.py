@@ -87,9 +87,9 @@ class Machine:
     own: Path
 
     def ok(self, *words):
-        done = in_this_process(words, self.run_portico.environment())
-        assert done.returncode == 0, f"{words}: {done.stderr}{done.stdout}"
-        return done
+        result = in_this_process(words, self.run_portico.environment())
+        assert result.returncode == 0, f"{words}: {result.stderr}{result.stdout}"
+        return result
 
     def folder(self):
         """What stands beside the file under test, but for the copies that are kept of it."""
@@ -130,11 +130,11 @@ def value(data: bytes, path: Path):
     return {key: part for key, part in whole.items() if part not in ({}, {"defaults": {}})}, chosen
 
 
-def show_that_only_its_own_lines_changed(before: bytes, after: bytes, path: Path) -> None:
+def assert_only_own_lines_changed(before: bytes, after: bytes, path: Path) -> None:
     old, new = before.splitlines(keepends=True), after.splitlines(keepends=True)
     steps = difflib.SequenceMatcher(None, old, new, autojunk=False).get_opcodes()
-    gone = [line for kind, start, end, _, _ in steps if kind in {"replace", "delete"} for line in old[start:end]]
-    assert len(gone) <= 2, gone
+    removed = [line for kind, start, end, _, _ in steps if kind in {"replace", "delete"} for line in old[start:end]]
+    assert len(removed) <= 2, removed
     assert before[:3] == after[:3] or not before.startswith(b"\xef\xbb\xbf")
     assert after.count(b"\n") == after.count(b"\r\n") or before.count(b"\r\n") == 0
     assert after.count(b"//") >= before.count(b"//")
@@ -157,9 +157,9 @@ def test_it_is_valid_and_its_models_are_known(machine, case, layer):
     listed = json.loads(here.ok("models", "list", "--all", "--json").stdout)["models"]
     status = here.ok("models", "status", "--plain")
 
-    said = [line for line in validated.splitlines() if line.startswith(("warning", "error"))]
-    assert len(said) == len(case.warnings), said
-    assert all(any(words in line for line in said) for words in case.warnings), said
+    messages = [line for line in validated.splitlines() if line.startswith(("warning", "error"))]
+    assert len(messages) == len(case.warnings), messages
+    assert all(any(words in line for line in messages) for words in case.warnings), messages
     known = {model["key"] for model in listed if not model["missing"]}
     assert {case.primary, case.other, case.third} - known in (set(), {OPUS})
     assert (status.stdout, status.stderr) == (f"{case.primary}\n", "")
@@ -170,10 +170,10 @@ def test_as_portico_s_own_file_each_edit_changes_its_own_lines(machine, case):
     for words in edits(case):
         before, beside = here.file.read_bytes(), here.folder()
         here.ok(*words)
-        show_that_only_its_own_lines_changed(before, here.file.read_bytes(), here.file)
+        assert_only_own_lines_changed(before, here.file.read_bytes(), here.file)
         assert {**beside, here.file.name: b""} == {**here.folder(), here.file.name: b""}
 
-    show_what_was_chosen(here, case)
+    assert_chosen_models(here, case)
 
 
 def test_as_a_base_nothing_of_it_changes(machine, case):
@@ -185,7 +185,7 @@ def test_as_a_base_nothing_of_it_changes(machine, case):
         assert here.folder() == before
 
     assert here.own.read_bytes().startswith(b"// mine\n")
-    show_what_was_chosen(here, case)
+    assert_chosen_models(here, case)
 
 
 def test_with_write_base_each_edit_changes_its_own_lines_of_the_base(machine, case):
@@ -195,17 +195,17 @@ def test_with_write_base_each_edit_changes_its_own_lines_of_the_base(machine, ca
     for words in (("models", "set", case.other), ("config", "set", alias, "mine")):
         before = here.file.read_bytes()
         here.ok(*words, "--write-base")
-        show_that_only_its_own_lines_changed(before, here.file.read_bytes(), here.file)
+        assert_only_own_lines_changed(before, here.file.read_bytes(), here.file)
         assert here.own.read_bytes() == own
     assert {**beside, here.file.name: b""} == {**here.folder(), here.file.name: b""}
 
     here.ok("models", "fallbacks", "add", case.third)
-    show_what_was_chosen(here, case)
+    assert_chosen_models(here, case)
 
 
-def show_what_was_chosen(here, case):
-    told = json.loads(here.ok("models", "status", "--json").stdout)
-    assert told["defaultModel"] == case.other
-    assert told["fallbacks"][-1] == case.third
-    assert told["aliases"]["mine"] == case.other
-    assert here.ok("config", "validate").returncode == 0
+def assert_chosen_models(machine, case):
+    status = json.loads(machine.ok("models", "status", "--json").stdout)
+    assert status["defaultModel"] == case.other
+    assert status["fallbacks"][-1] == case.third
+    assert status["aliases"]["mine"] == case.other
+    assert machine.ok("config", "validate").returncode == 0

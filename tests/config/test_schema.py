@@ -41,14 +41,14 @@ def sample(key: Key, name: str = "") -> object:
     return "https://h.example" if name == "baseUrl" else key.words[0] if key.words else GOOD[key.kind]
 
 
-def places(key: Key, path: tuple[str | int, ...] = ()) -> list[tuple[tuple[str | int, ...], Key]]:
+def all_keys(key: Key, path: tuple[str | int, ...] = ()) -> list[tuple[tuple[str | int, ...], Key]]:
     """Every key of the table with a path to it."""
-    found = [(path, key)] if path else []
+    keys = [(path, key)] if path else []
     for name, inner in key.keys.items():
-        found += places(inner, (*path, name))
+        keys += all_keys(inner, (*path, name))
     if key.of is not None:
-        found += places(key.of, (*path, 0 if key.kind == "array" else "one"))
-    return found
+        keys += all_keys(key.of, (*path, 0 if key.kind == "array" else "one"))
+    return keys
 
 
 def changed(path: tuple[str | int, ...], value: object) -> Document:
@@ -56,7 +56,7 @@ def changed(path: tuple[str | int, ...], value: object) -> Document:
     return document.set(path, value)
 
 
-PLACES = [pytest.param(path, key, id=".".join(map(str, path))) for path, key in places(TOP)]
+ALL_KEYS = [pytest.param(path, key, id=".".join(map(str, path))) for path, key in all_keys(TOP)]
 
 
 def test_a_configuration_that_has_every_key_of_the_table_is_taken_without_a_word():
@@ -66,7 +66,7 @@ def test_a_configuration_that_has_every_key_of_the_table_is_taken_without_a_word
     assert (config.base, config.gateway.models, config.auth.store) == ("x", {"one": "x"}, "keyring")
 
 
-@pytest.mark.parametrize(("path", "key"), [place for place in PLACES if place.values[1].kind in BAD])
+@pytest.mark.parametrize(("path", "key"), [param for param in ALL_KEYS if param.values[1].kind in BAD])
 def test_a_value_of_another_type_is_an_error_for_the_checker_and_for_the_schema(path, key):
     wrong = changed(path, BAD[key.kind] if not key.or_text else ["x"])
     problems = check(wrong)[1]
@@ -74,7 +74,7 @@ def test_a_value_of_another_type_is_an_error_for_the_checker_and_for_the_schema(
     assert [*config_problems(json_schema(), wrong.value())]
 
 
-@pytest.mark.parametrize(("path", "key"), [place for place in PLACES if place.values[1].words])
+@pytest.mark.parametrize(("path", "key"), [param for param in ALL_KEYS if param.values[1].words])
 def test_a_word_that_is_none_of_those_is_an_error_for_both(path, key):
     wrong = changed(path, "nobodys")
     assert path in [problem.path for problem in check(wrong)[1] if problem.level == "error"]
@@ -83,7 +83,7 @@ def test_a_word_that_is_none_of_those_is_an_error_for_both(path, key):
         assert [*config_problems(json_schema(), changed(path, word).value())] == []
 
 
-@pytest.mark.parametrize(("path", "key"), [place for place in PLACES if place.values[1].kind == "whole"])
+@pytest.mark.parametrize(("path", "key"), [param for param in ALL_KEYS if param.values[1].kind == "whole"])
 def test_a_number_out_of_bounds_is_an_error_for_both(path, key):
     for number in [key.low - 1, *([] if key.high is None else [key.high + 1])]:
         wrong = changed(path, number)
@@ -92,7 +92,7 @@ def test_a_number_out_of_bounds_is_an_error_for_both(path, key):
 
 
 @pytest.mark.parametrize(
-    ("path", "key"), [place for place in PLACES if place.values[1].kind == "object" and place.values[1].keys]
+    ("path", "key"), [param for param in ALL_KEYS if param.values[1].kind == "object" and param.values[1].keys]
 )
 def test_a_key_that_is_not_in_the_table_is_not_read(path, key):
     problems = check(changed((*path, "zzzzzz"), 1))[1]
@@ -118,7 +118,7 @@ def test_what_is_marked_as_porticos_own_is_what_may_not_be_written_into_openclaw
     for path in porticos_own(sample(TOP)):
         before = Document.parse(json.dumps(one), name="f")
         with pytest.raises(ConfigError):
-            checked_for_openclaw(before, before.set(path, sample(dict(places(TOP))[path])))
+            checked_for_openclaw(before, before.set(path, sample(dict(all_keys(TOP))[path])))
 
 
 @pytest.mark.parametrize("path", sorted(DATA.iterdir()), ids=lambda path: path.name)
@@ -131,6 +131,6 @@ def test_the_schema_says_its_draft_describes_its_keys_and_allows_includes_anywhe
     schema = json_schema()
     assert schema["$schema"] == DRAFT == "https://json-schema.org/draft/2020-12/schema"
     assert json.loads(json.dumps(schema)) == schema
-    assert all(key.description for path, key in places(TOP) if isinstance(path[-1], str) and path[-1] != "one")
+    assert all(key.description for path, key in all_keys(TOP) if isinstance(path[-1], str) and path[-1] != "one")
     included = {"$include": ["a.json5"], "models": {"$include": "b.json5", "providers": {"$include": "c.json5"}}}
     assert [*config_problems(schema, included)] == []

@@ -47,21 +47,21 @@ def _error_of(text: str) -> ConfigError | None:
 @pytest.mark.parametrize("secret", SECRETS)
 def test_no_piece_of_an_unquoted_value_is_in_the_message_of_a_syntax_error(secret):
     errors = {text: error for text in TEXTS if (error := _error_of(text.replace("SECRET", secret))) is not None}
-    told = {text: json.dumps(error.as_json("portico"), ensure_ascii=False) for text, error in errors.items()}
+    rendered = {text: json.dumps(error.as_json("portico"), ensure_ascii=False) for text, error in errors.items()}
 
     assert len(errors) >= 8
-    assert {text: words for text, words in told.items() if secret[:3] in words or secret[-3:] in words} == {}
+    assert {text: words for text, words in rendered.items() if secret[:3] in words or secret[-3:] in words} == {}
     assert {error.id for error in errors.values()} == {"config-syntax"}
     assert all(error.where.startswith("portico.json5:1:") for error in errors.values())
 
 
 @pytest.mark.parametrize("character", ["§", "#", "ß", "\x1b", "€"])
 def test_a_character_that_no_json5_has_is_not_repeated_since_it_may_begin_a_password(character):
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(ConfigError) as exc_info:
         Document.parse(f"{{ apiKey: {character}ecret }}", name="portico.json5")
 
-    assert character not in caught.value.message
-    assert character.encode("unicode_escape").decode() not in caught.value.message
+    assert character not in exc_info.value.message
+    assert character.encode("unicode_escape").decode() not in exc_info.value.message
 
 
 @pytest.mark.parametrize(
@@ -86,8 +86,8 @@ def test_no_command_shows_a_value_that_it_refuses(text, paths, monkeypatch, caps
 
     for words in (("config", "validate"), ("models", "list"), ("config", "validate", "--json"), ("models", "list", "--json")):
         main([*words], program="portico")
-        said = capsys.readouterr()
-        assert "sk12345" not in said.out + said.err, words
+        output = capsys.readouterr()
+        assert "sk12345" not in output.out + output.err, words
 
 
 def test_a_value_typed_on_the_command_line_is_not_repeated_in_its_error(paths, monkeypatch, capsys):
@@ -96,5 +96,5 @@ def test_a_value_typed_on_the_command_line_is_not_repeated_in_its_error(paths, m
 
     assert main(["config", "set", "env.MINIMAX_API_KEY", "{ sk12345", "--json"], program="portico") == 2
     assert main(["config", "set", "auth.store", "sk12345"], program="portico") == 9
-    said = capsys.readouterr()
-    assert "sk12345" not in said.out + said.err
+    output = capsys.readouterr()
+    assert "sk12345" not in output.out + output.err

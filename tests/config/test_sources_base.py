@@ -29,24 +29,24 @@ BUSY = """{
 """
 
 
-def place(loaded, files, *path: str | int) -> str:
+def origin_of(loaded, files, *path: str | int) -> str:
     return str(loaded.effective.origin(path)).removeprefix(f"{files.home}/")
 
 
 def over(files, base: str, own: str = "{ base: '../openclaw/openclaw.json' }"):
-    files.base_says(base)
-    files.own_says(own)
+    files.write_base(base)
+    files.write_own(own)
     return files.load()
 
 
 def test_what_openclaw_wrote_loads_without_a_word_as_own_file_and_as_base(files):
-    files.own_says(OPENCLAW_WROTE)
+    files.write_own(OPENCLAW_WROTE)
     alone = files.load()
     below = over(files, OPENCLAW_WROTE)
     assert (alone.problems, below.problems, alone.fault, below.fault) == ((), (), None, None)
     assert alone.config.models == below.config.models
     assert below.config.agents.primary == "minimax-portal/MiniMax-M2.1"
-    assert place(below, files, "models", "providers", "minimax-portal", "baseUrl") == "openclaw/openclaw.json:42:20"
+    assert origin_of(below, files, "models", "providers", "minimax-portal", "baseUrl") == "openclaw/openclaw.json:42:20"
     assert below.effective.origin(("agents",)).layer == "base"
 
 
@@ -69,8 +69,8 @@ def test_the_own_file_comes_first_objects_key_by_key_arrays_whole(files):
     loaded = over(files, base, own)
     assert (loaded.config.agents.primary, loaded.config.agents.fallbacks) == ("b/b", ("o/1",))
     assert loaded.config.env == {"A": "own", "B": "base"}
-    assert place(loaded, files, "agents", "defaults", "model", "fallbacks", 0).startswith("portico/portico.json5:1:")
-    assert place(loaded, files, "agents", "defaults", "model", "primary").startswith("openclaw/openclaw.json:1:")
+    assert origin_of(loaded, files, "agents", "defaults", "model", "fallbacks", 0).startswith("portico/portico.json5:1:")
+    assert origin_of(loaded, files, "agents", "defaults", "model", "primary").startswith("openclaw/openclaw.json:1:")
 
 
 def test_both_forms_of_a_variable_give_way_to_the_own_file(files):
@@ -86,7 +86,7 @@ def test_a_base_may_include_files_of_its_own(files):
     files.write("openclaw/agents.json5", "{ defaults: {\n model: 'p/m' } }")
     loaded = over(files, "{ agents: { $include: './agents.json5' } }")
     assert loaded.config.agents.primary == "p/m"
-    assert place(loaded, files, "agents", "defaults", "model") == "openclaw/agents.json5:2:9"
+    assert origin_of(loaded, files, "agents", "defaults", "model") == "openclaw/agents.json5:2:9"
     assert loaded.effective.origin(("agents", "defaults", "model")).layer == "base"
 
 
@@ -99,18 +99,18 @@ def test_a_base_is_found_from_home_from_the_file_that_names_it_or_by_its_whole_p
 
 
 def test_a_base_that_is_not_there_is_a_warning_where_it_is_named(files):
-    files.own_says("{\n  base: '../openclaw/openclaw.json', gateway: { port: 18500 } }")
+    files.write_own("{\n  base: '../openclaw/openclaw.json', gateway: { port: 18500 } }")
     loaded = files.load()
     assert (loaded.config.gateway.port, loaded.fault) == (18500, None)
-    (said,) = files.told(loaded)
-    assert said.startswith(
+    (message,) = files.warnings(loaded)
+    assert message.startswith(
         "portico/portico.json5:2:9: `base` names a file that does not exist, openclaw/openclaw.json: nothing is"
     )
 
 
 @pytest.mark.requirement("E75")
 @pytest.mark.parametrize(
-    ("base", "said"),
+    ("base", "message"),
     [
         ("{\n  models: {,", "openclaw/openclaw.json:2:12: a key or `}` is missing here: found `,`"),
         ("{ models: { mode: 'marge' } }", 'openclaw/openclaw.json:1:19: `models.mode` must be "merge" or "replace"'),
@@ -127,34 +127,34 @@ def test_a_base_that_is_not_there_is_a_warning_where_it_is_named(files):
         ),
     ],
 )
-def test_a_base_that_cannot_be_used_is_a_fault_for_those_who_need_it_and_the_own_file_stands(files, base, said):
+def test_a_base_that_cannot_be_used_is_a_fault_for_those_who_need_it_and_the_own_file_stands(files, base, message):
     loaded = over(
         files, base, "{ base: '../openclaw/openclaw.json', gateway: { port: 18500 }, models: { providers: { p: {} } } }"
     )
     fault = loaded.fault
     assert fault.id == "config-invalid"
-    assert (f"{fault.where}: {fault.message}" if fault.where else fault.message).replace(f"{files.home}/", "") == said
+    assert (f"{fault.where}: {fault.message}" if fault.where else fault.message).replace(f"{files.home}/", "") == message
     assert (loaded.config.gateway.port, list(loaded.config.models.providers), loaded.config.env) == (18500, ["p"], {})
     assert loaded.problems == ()
     assert loaded.effective.get(("gateway", "port")) == 18500
 
 
 def test_a_base_that_is_the_file_itself_is_a_fault(files):
-    files.own_says("{ base: './portico.json5' }")
+    files.write_own("{ base: './portico.json5' }")
     assert "names this file itself" in files.load().fault.message
 
 
 def test_an_error_in_the_own_file_stops_everybody_and_names_that_file(files):
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(ConfigError) as exc_info:
         over(files, "{ gateway: { port: 'x' } }", "{ base: '../openclaw/openclaw.json',\n gateway: { port: 'y' } }")
-    assert caught.value.where == f"{files.own}:2:19"
+    assert exc_info.value.where == f"{files.own}:2:19"
 
 
 @pytest.mark.requirement("E75")
 def test_an_unknown_key_of_a_base_is_no_more_than_a_warning_since_openclaw_took_it(files):
     loaded = over(files, "{ models: { providr: {}, colour: 1 }, providers: {} }")
     assert loaded.fault is None
-    assert files.told(loaded) == [
+    assert files.warnings(loaded) == [
         "openclaw/openclaw.json:1:13: `models.providr` is not a key that Portico knows; it has no effect (did you mean `providers`?)",
         "openclaw/openclaw.json:1:26: `models.colour` is not a key that Portico knows; it has no effect",
     ]
@@ -162,10 +162,10 @@ def test_an_unknown_key_of_a_base_is_no_more_than_a_warning_since_openclaw_took_
 
 @pytest.mark.parametrize("value", ["5", "''", "['a']", "null"])
 def test_a_base_is_named_by_a_path(files, value):
-    files.own_says(f"{{ base: {value} }}")
-    with pytest.raises(ConfigError) as caught:
+    files.write_own(f"{{ base: {value} }}")
+    with pytest.raises(ConfigError) as exc_info:
         files.load()
-    assert caught.value.where == f"{files.own}:1:9"
+    assert exc_info.value.where == f"{files.own}:1:9"
 
 
 def test_a_fault_names_what_is_wrong_in_the_base_and_beside_the_file(files):
@@ -175,8 +175,8 @@ def test_a_fault_names_what_is_wrong_in_the_base_and_beside_the_file(files):
 
 @pytest.mark.requirement("S6")
 def test_an_edit_leaves_the_base_alone_and_what_it_says_is_not_copied(files):
-    base = files.base_says(BUSY)
-    own = files.own_says("{\n  base: '../openclaw/openclaw.json', // OpenClaw's\n}\n")
+    base = files.write_base(BUSY)
+    own = files.write_own("{\n  base: '../openclaw/openclaw.json', // OpenClaw's\n}\n")
     assert files.load().file.edit(lambda document: document.set(("agents", "defaults", "model", "primary"), "p/m"))
     assert base.read_text(encoding="utf-8") == BUSY
     assert own.read_text(encoding="utf-8").startswith("{\n  base: '../openclaw/openclaw.json', // OpenClaw's\n  agents: {")
@@ -185,8 +185,8 @@ def test_an_edit_leaves_the_base_alone_and_what_it_says_is_not_copied(files):
 
 
 def test_a_default_in_the_short_form_stays_under_fallbacks_in_the_long_one(files):
-    files.base_says('{ agents: { defaults: { model: "a/x" } } }')
-    files.own_says('{ base: "../openclaw/openclaw.json", agents: { defaults: { model: { fallbacks: ["b/y"] } } } }')
+    files.write_base('{ agents: { defaults: { model: "a/x" } } }')
+    files.write_own('{ base: "../openclaw/openclaw.json", agents: { defaults: { model: { fallbacks: ["b/y"] } } } }')
 
     loaded = files.load()
 

@@ -85,9 +85,9 @@ def test_one_that_cannot_be_read_is_a_warning_and_nothing_waits_for_it(files, ki
 
 @pytest.mark.requirement("E75")
 def test_the_process_comes_first_then_the_file_beside_the_config_then_the_config_and_then_the_base_in_the_same_order(files):
-    files.base_says("{ env: { BASE: 'base', BASE_FILE: 'base', CONFIG: 'base', FILE: 'base', PROCESS: 'base', EMPTY: 'base' } }")
+    files.write_base("{ env: { BASE: 'base', BASE_FILE: 'base', CONFIG: 'base', FILE: 'base', PROCESS: 'base', EMPTY: 'base' } }")
     files.write("openclaw/.env", "BASE_FILE=base.env\nCONFIG=base.env\nFILE=base.env\nPROCESS=base.env\n")
-    files.own_says(
+    files.write_own(
         "{ base: '../openclaw/openclaw.json', env: { CONFIG: 'config', FILE: 'config', vars: { PROCESS: 'config' } } }"
     )
     files.write("portico/.env", "FILE=file\nPROCESS=file\n")
@@ -106,7 +106,7 @@ def test_the_process_comes_first_then_the_file_beside_the_config_then_the_config
 def test_what_the_file_says_is_in_no_repr_and_not_in_the_environment_of_the_process(files):
     exempt(files.home)
     key = canary("key")
-    files.own_says("{}")
+    files.write_own("{}")
     files.write("portico/.env", f"PORTICO_TEST_KEY={key}")
     loaded = files.load()
     assert loaded.env["PORTICO_TEST_KEY"] == key

@@ -10,31 +10,31 @@ from portico.config.sources import MAX_DEPTH, MAX_FILES
 from portico.errors import ConfigError
 
 
-def place(files, *path: str | int) -> str:
+def origin_of(files, *path: str | int) -> str:
     return str(files.load().effective.origin(path)).removeprefix(f"{files.home}/")
 
 
 def refused(files) -> list[str]:
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(ConfigError) as exc_info:
         files.load()
-    error = caught.value
+    error = exc_info.value
     text = f"{error.where}: {error.message}" if error.where else error.message
     return [line.strip() for line in text.replace(f"{files.home}/", "").splitlines()]
 
 
 def test_an_included_file_stands_in_the_place_that_names_it_and_names_others_from_where_it_is(files):
-    files.own_says("{ agents: { $include: './agents.json5' }, gateway: { port: 18500 } }")
+    files.write_own("{ agents: { $include: './agents.json5' }, gateway: { port: 18500 } }")
     files.write("portico/agents.json5", "{ defaults: { $include: '../shared/defaults.json5' } }")
     files.write("shared/defaults.json5", "{\n  model: 'p/m' }")
     loaded = files.load()
     assert (loaded.config.agents.primary, loaded.config.gateway.port, loaded.problems) == ("p/m", 18500, ())
-    assert place(files, "agents", "defaults", "model") == "shared/defaults.json5:2:10"
-    assert place(files, "gateway", "port") == "portico/portico.json5:1:60"
+    assert origin_of(files, "agents", "defaults", "model") == "shared/defaults.json5:2:10"
+    assert origin_of(files, "gateway", "port") == "portico/portico.json5:1:60"
     assert loaded.effective.origin(("agents",)).layer == "own"
 
 
 def test_keys_beside_it_come_on_top_objects_key_by_key_and_arrays_are_joined(files):
-    files.own_says("{ $include: 'a.json5', models: { mode: 'replace' }, plugins: { deny: ['mine'] }, gateway: { port: 1111 } }")
+    files.write_own("{ $include: 'a.json5', models: { mode: 'replace' }, plugins: { deny: ['mine'] }, gateway: { port: 1111 } }")
     files.write(
         "portico/a.json5",
         "{ models: { mode: 'merge', providers: { p: {} } }, plugins: { deny: ['theirs'] }, gateway: { port: 2222 } }",
@@ -45,18 +45,18 @@ def test_keys_beside_it_come_on_top_objects_key_by_key_and_arrays_are_joined(fil
 
 
 def test_several_files_are_merged_in_their_order(files):
-    files.own_says("{ plugins: { $include: ['a.json5', 'b.json5'] } }")
+    files.write_own("{ plugins: { $include: ['a.json5', 'b.json5'] } }")
     files.write("portico/a.json5", "{ enabled: false, deny: ['a'], entries: { x: { enabled: true } } }")
     files.write("portico/b.json5", "{ enabled: true, deny: ['b'], entries: { x: { config: { k: 1 } } } }")
     plugins = files.load().config.plugins
     assert (plugins.enabled, plugins.deny) == (True, ("a", "b"))
     assert (plugins.entries["x"].enabled, plugins.entries["x"].config) == (True, {"k": 1})
-    assert place(files, "plugins", "deny", 0) == "portico/a.json5:1:26"
-    assert place(files, "plugins", "deny", 1) == "portico/b.json5:1:25"
+    assert origin_of(files, "plugins", "deny", 0) == "portico/a.json5:1:26"
+    assert origin_of(files, "plugins", "deny", 1) == "portico/b.json5:1:25"
 
 
 def test_a_problem_is_told_with_the_file_that_it_stands_in(files):
-    files.own_says("{ $include: ['a.json5', 'b.json5'], gateway: { port: 0 } }")
+    files.write_own("{ $include: ['a.json5', 'b.json5'], gateway: { port: 0 } }")
     files.write("portico/a.json5", "{\n  models: { mode: 'marge' } }")
     files.write("portico/b.json5", "{ plugins: { colour: 1,\n colour: 2, enabled: 'x' } }")
     assert refused(files) == [
@@ -68,7 +68,7 @@ def test_a_problem_is_told_with_the_file_that_it_stands_in(files):
 
 
 @pytest.mark.parametrize(
-    ("own", "said"),
+    ("own", "message"),
     [
         ("{ env: { $include: 'gone.json5' } }", "1:20: `env.$include` names a file that does not exist: portico/gone.json5"),
         ("{ env: { $include: 5 } }", "1:20: `env.$include` must be a path or an array of paths"),
@@ -79,25 +79,25 @@ def test_a_problem_is_told_with_the_file_that_it_stands_in(files):
         ("{ $include: '.' }", "1:13: `$include` cannot be followed: cannot read portico (Is a directory [EISDIR])"),
     ],
 )
-def test_what_cannot_be_included_is_an_error_where_it_is_named(files, own, said):
+def test_what_cannot_be_included_is_an_error_where_it_is_named(files, own, message):
     files.write("portico/x.json5", "{}")
     files.write("portico/list.json5", "[1]")
-    files.own_says(own)
-    assert refused(files) == [f"portico/portico.json5:{said.replace('{own}', 'portico/portico.json5')}"]
+    files.write_own(own)
+    assert refused(files) == [f"portico/portico.json5:{message.replace('{own}', 'portico/portico.json5')}"]
 
 
 def test_a_broken_file_is_named_itself_with_its_own_line(files):
-    files.own_says("{ $include: 'a.json5' }")
+    files.write_own("{ $include: 'a.json5' }")
     files.write("portico/a.json5", "{\n  env: {,\n}")
     assert refused(files) == ["portico/a.json5:2:9: a key or `}` is missing here: found `,`"]
 
 
 def test_a_circle_is_told_file_by_file(files):
-    files.own_says("{ env: { $include: 'a.json5' } }")
+    files.write_own("{ env: { $include: 'a.json5' } }")
     files.write("portico/a.json5", "{ $include: 'b.json5' }")
     files.write("portico/b.json5", "{ vars: { $include: ['a.json5'] } }")
-    (said,) = refused(files)
-    assert said == (
+    (message,) = refused(files)
+    assert message == (
         "portico/b.json5:1:22: `env.vars.$include` goes round in a circle: portico/portico.json5 -> portico/a.json5"
         " -> portico/b.json5 -> portico/a.json5"
     )
@@ -105,7 +105,7 @@ def test_a_circle_is_told_file_by_file(files):
 
 @pytest.mark.parametrize(("files_deep", "allowed"), [(MAX_DEPTH, True), (MAX_DEPTH + 1, False)])
 def test_files_may_lead_to_files_ten_deep(files, files_deep, allowed):
-    files.own_says("{ $include: '1.json5' }")
+    files.write_own("{ $include: '1.json5' }")
     for number in range(1, files_deep):
         files.write(f"portico/{number}.json5", f"{{ $include: '{number + 1}.json5' }}")
     files.write(f"portico/{files_deep}.json5", "{ gateway: { port: 18600 } }")
@@ -116,7 +116,7 @@ def test_files_may_lead_to_files_ten_deep(files, files_deep, allowed):
 
 
 def test_files_that_multiply_come_to_an_end(files):
-    files.own_says(f"{{ $include: {['1.json5'] * 10} }}")
+    files.write_own(f"{{ $include: {['1.json5'] * 10} }}")
     for number in range(1, 9):
         files.write(f"portico/{number}.json5", f"{{ $include: {[f'{number + 1}.json5'] * 10} }}")
     files.write("portico/9.json5", "{}")
@@ -124,22 +124,22 @@ def test_files_that_multiply_come_to_an_end(files):
 
 
 def test_an_include_is_found_however_its_key_is_spelled(files):
-    files.own_says(r"{ '\x24\u0069nclude': 'a.json5' }")
+    files.write_own(r"{ '\x24\u0069nclude': 'a.json5' }")
     files.write("portico/a.json5", "{ gateway: { port: 18600 } }")
     assert files.load().config.gateway.port == 18600
 
 
 def test_a_path_may_begin_at_home(files, monkeypatch):
     monkeypatch.setenv("HOME" if os.name == "posix" else "USERPROFILE", str(files.home))
-    files.own_says("{ $include: '~/shared/a.json5' }")
+    files.write_own("{ $include: '~/shared/a.json5' }")
     files.write("shared/a.json5", "{ gateway: { port: 18600 } }")
-    assert place(files, "gateway", "port") == "shared/a.json5:1:20"
+    assert origin_of(files, "gateway", "port") == "shared/a.json5:1:20"
 
 
 @pytest.mark.requirement("S6")
 def test_an_edit_writes_into_the_own_file_and_never_what_it_includes(files):
     text = "{\n  $include: 'a.json5', // shared\n  env: { $include: 'env.json5' },\n}\n"
-    own = files.own_says(text)
+    own = files.write_own(text)
     included = files.write("portico/a.json5", "{ gateway: { port: 18600 }, models: { mode: 'merge' } }")
     files.write("portico/env.json5", "{ A: '1' }")
     assert files.load().file.edit(lambda document: document.set(("gateway", "port"), 18700))

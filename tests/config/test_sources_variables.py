@@ -23,11 +23,11 @@ def test_variables_are_replaced_once(text, expected):
 
 @pytest.mark.parametrize("env", [{}, {"KEY": ""}])
 def test_a_variable_that_is_unset_or_empty_is_named_with_the_place_that_wants_it(env):
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(ConfigError) as exc_info:
         resolve_variables("${KEY}", env, where="models.providers.minimax.apiKey")
-    assert caught.value.id == "variable-unset"
-    assert "KEY" in caught.value.message
-    assert caught.value.why == "`models.providers.minimax.apiKey` refers to it"
+    assert exc_info.value.id == "variable-unset"
+    assert "KEY" in exc_info.value.message
+    assert exc_info.value.why == "`models.providers.minimax.apiKey` refers to it"
 
 
 def test_the_process_comes_before_the_configuration_and_an_empty_variable_after_it():

@@ -30,19 +30,19 @@ def test_without_a_plan_the_page_of_today_is_shown(minimax):
 
 def test_a_sign_in_says_before_it_begins_what_minimax_says_of_other_tools(minimax):
     session = minimax()
-    said = session.run(*SIGN_IN, "--region", "global", *session.store).stderr
+    text = session.run(*SIGN_IN, "--region", "global", *session.store).stderr
 
-    assert "MiniMax's M Plan FAQ says that tools other than MiniMax Code need a Subscription Key" in said
-    assert "portico onboard --auth-choice minimax-api" in said
+    assert "MiniMax's M Plan FAQ says that tools other than MiniMax Code need a Subscription Key" in text
+    assert "portico onboard --auth-choice minimax-api" in text
 
 
 def test_a_pay_as_you_go_key_is_told_that_the_plan_has_a_key_of_its_own(minimax):
-    done = minimax().run("usage", env={"MINIMAX_API_KEY": f"sk-api-{canary('key')}"})
+    result = minimax().run("usage", env={"MINIMAX_API_KEY": f"sk-api-{canary('key')}"})
 
-    assert done.returncode == 0
-    assert "needs a Subscription Key" in done.stdout
-    assert "plan usage needs the plan's Subscription Key (sk-cp-...)" in done.stderr
-    assert "MINIMAX_CODE_PLAN_KEY" in done.stderr
+    assert result.returncode == 0
+    assert "needs a Subscription Key" in result.stdout
+    assert "plan usage needs the plan's Subscription Key (sk-cp-...)" in result.stderr
+    assert "MINIMAX_CODE_PLAN_KEY" in result.stderr
 
 
 @pytest.mark.parametrize("name", ["docs/providers/minimax.md", "docs/providers/minimax.tr.md"])

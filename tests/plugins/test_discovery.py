@@ -121,7 +121,7 @@ def test_the_bundled_plugin_is_found_where_the_wheel_puts_it(tmp_path):
     shutil.copytree(extension, site / "portico" / "_bundled" / extension.name)
     words = ["plugins", "enable", "minimax-portal-auth"]
     env = {**os.environ, "PYTHONPATH": str(site), "PORTICO_STATE_DIR": str(tmp_path), "PORTICO_CONFIG": str(tmp_path / "c.json5")}
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "portico", *words], env=env, capture_output=True, encoding="utf-8", cwd=tmp_path, check=False
     )
-    assert (done.returncode, done.stdout, done.stderr) == (0, 'Enabled plugin "minimax-portal-auth".\n', "")
+    assert (result.returncode, result.stdout, result.stderr) == (0, 'Enabled plugin "minimax-portal-auth".\n', "")

@@ -36,13 +36,13 @@ def test_without_plugins_there_are_the_built_in_providers(make_host):
 def test_asking_everything_of_a_host_imports_no_plugin_that_is_off(tmp_path, make_host):
     folder = write_plugin(tmp_path, code=METHOD, authChoices=CHOICES, dialects=["acme-words"])
     host = make_host(bundled=[folder])
-    for ask in (host.providers, host.auth_methods, host.dialects, host.emulators, host.doctor_checks, host.cli_commands):
-        ask()
+    for method in (host.providers, host.auth_methods, host.dialects, host.emulators, host.doctor_checks, host.cli_commands):
+        method()
     host.load({"acme-auth"})
     for one in (lambda: host.auth_method("acme"), lambda: host.dialect("acme-words"), lambda: host.require("acme-auth")):
-        with pytest.raises(ConfigError) as caught:
+        with pytest.raises(ConfigError) as exc_info:
             one()
-        assert (caught.value.id, caught.value.why) == ("plugin-disabled", "bundled (disabled by default)")
+        assert (exc_info.value.id, exc_info.value.why) == ("plugin-disabled", "bundled (disabled by default)")
     assert not was_imported(folder)
 
 
@@ -74,10 +74,10 @@ def test_a_plugin_that_does_not_bring_what_it_announces_is_told_so(tmp_path, mak
 
 def test_a_plugin_that_failed_says_why_where_it_is_needed(tmp_path, make_host):
     host = make_host(write_plugin(tmp_path, code="raise OSError('no card reader')", dialects=["d"]))
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(ConfigError) as exc_info:
         host.dialect("d")
-    assert (caught.value.id, caught.value.why) == ("plugin-failed", "failed to load plugin: OSError: no card reader")
-    assert host.why_not("acme-auth") == caught.value.why
+    assert (exc_info.value.id, exc_info.value.why) == ("plugin-failed", "failed to load plugin: OSError: no card reader")
+    assert host.why_not("acme-auth") == exc_info.value.why
 
 
 def test_a_host_that_enables_a_plugin_leaves_the_first_host_as_it_was(tmp_path, make_host):
@@ -92,16 +92,16 @@ def test_a_host_that_enables_a_plugin_leaves_the_first_host_as_it_was(tmp_path, 
 )
 def test_a_plugin_that_the_config_blocks_cannot_be_enabled_in_passing(tmp_path, make_host, plugins):
     host = make_host(bundled=[write_plugin(tmp_path)], **plugins)
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(ConfigError) as exc_info:
         host.enabling("acme-auth")
-    assert caught.value.id == "plugin-disabled"
+    assert exc_info.value.id == "plugin-disabled"
 
 
 def test_a_plugin_that_the_user_switched_off_is_named_with_the_way_to_switch_it_on(tmp_path, make_host):
     host = make_host(write_plugin(tmp_path), entries={"acme-auth": PluginEntry(enabled=False)})
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(ConfigError) as exc_info:
         host.enabling("acme-auth")
-    assert caught.value.hint == "Run `{prog} plugins enable acme-auth`."
+    assert exc_info.value.hint == "Run `{prog} plugins enable acme-auth`."
 
 
 @pytest.mark.parametrize("off", [PluginEntry(enabled=False), PluginEntry(enabled=True)])
@@ -111,16 +111,16 @@ def test_of_several_plugins_that_announce_a_choice_one_that_is_on_comes_first_an
     own = write_plugin(tmp_path / "b", "own", **announced)
     host = make_host(other, bundled=[own], entries={"other": off})
     expected = "other" if off.enabled else "own"
-    found = {host.plugin_for_choice("acme"), host.plugin_for_dialect("acme-words"), host.plugin_for_emulator("acme")}
-    assert found == {expected}
+    plugin_ids = {host.plugin_for_choice("acme"), host.plugin_for_dialect("acme-words"), host.plugin_for_emulator("acme")}
+    assert plugin_ids == {expected}
 
 
 def test_a_plugin_is_found_by_id_or_by_name_and_a_typo_gets_the_nearest_id(tmp_path, make_host):
     host = make_host(write_plugin(tmp_path))
     assert host.find("acme-auth") is host.find("the ACME-auth")
-    with pytest.raises(UsageError, match="Plugin not found: acme-outh") as caught:
+    with pytest.raises(UsageError, match="Plugin not found: acme-outh") as exc_info:
         host.find("acme-outh")
-    assert caught.value.hint == "Did you mean acme-auth?"
+    assert exc_info.value.hint == "Did you mean acme-auth?"
 
 
 def test_the_trace_tells_each_hook_call_and_no_value(tmp_path, make_host, capsys):

@@ -62,9 +62,9 @@ def test_a_manifest_without_a_schema_takes_no_config(tmp_path):
 )
 def test_a_manifest_that_does_not_say_what_it_must_is_refused_with_its_place(tmp_path, content, message):
     path = _write(tmp_path, content)
-    with pytest.raises(ConfigError, match=message) as caught:
+    with pytest.raises(ConfigError, match=message) as exc_info:
         read_manifest(path)
-    assert (caught.value.id, caught.value.where) == ("plugin-manifest", str(path))
+    assert (exc_info.value.id, exc_info.value.where) == ("plugin-manifest", str(path))
 
 
 def test_a_missing_manifest_is_named(tmp_path):

@@ -27,8 +27,8 @@ from tests.minimax_session import GLOBAL, sealed_store
 from tests.needs import needs
 from tests.remedies.in_sign_in import BY_BROWSER, PORTAL
 from tests.remedies.scenario import command_of, scenario
-from tests.store.helpers import HERE, FakeWin32Cred, InMemory, WinError, a_profile, some_tokens
-from tests.store.keyrings import ALLOW, PASSWORD, SERVICE, Prompter, keepassxc, private_bus, put
+from tests.store.helpers import HELPERS, FakeWin32Cred, InMemory, WinError, a_profile, some_tokens
+from tests.store.keyrings import ALLOW, PASSWORD, SERVICE, Prompter, keepassxc, private_bus, put_item
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -111,13 +111,13 @@ def a_wallet_that_is_locked_or_does_not_answer(desk):
             assert desk.refused(*words, id)["id"] == id
             patch.setattr(Wallet, state, False)
             desk.ok(*words, id)
-    InMemory.kept.clear()
+    InMemory.passwords.clear()
 
 
 @scenario("choose another store: {prog} onboard --store file", "{prog} onboard --store file")
 def a_keyring_that_forgets(desk):
     session = desk.emulator()
-    session.env[BACKEND_ENV] = f"{HERE}.Forgetful"
+    session.env[BACKEND_ENV] = f"{HELPERS}.Forgetful"
     hint = desk.found("store-forgetful")["hint"]
     in_the_file(desk, hint, *SIGN_IN[1:])
 
@@ -403,7 +403,7 @@ def a_record_that_no_open_database_of_keepassxc_has(desk):
     with a_bus(desk, *_SCREEN) as bus, keepassxc(bus) as program:
         user, record = known(desk)
         error = desk.refused("auth", "token")
-        put(bus.default_collection(), record, user)
+        put_item(bus.default_collection(), record, user)
         with program.person(*ALLOW):
             desk.ok("auth", "token")
             desk.follow(error["hint"], *BY_BROWSER)
@@ -418,7 +418,7 @@ def a_record_that_may_be_in_a_locked_database_of_keepassxc(desk):
     with a_bus(desk, *_SCREEN) as bus, keepassxc(bus, ("one", "two")) as program:
         (aside,) = set(bus.collections()) - {bus.default_collection()}
         user, record = known(desk)
-        put(aside, record, user)
+        put_item(aside, record, user)
         program.lock(aside)
         assert aside.rpartition("/")[2] in desk.refused("auth", "token")["why"]
         program.unlock(aside)

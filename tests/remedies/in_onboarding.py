@@ -19,7 +19,7 @@ from tests.minimax_session import GLOBAL, SIGN_IN, sealed_store
 from tests.person import sit_down
 from tests.remedies.in_sign_in import BY_BROWSER, KEY, PORTAL, typed_key
 from tests.remedies.scenario import command_of, scenario
-from tests.store.helpers import HERE, InMemory
+from tests.store.helpers import HELPERS, InMemory
 
 BROWSER = ("--region", "global", "--flow", "browser")
 NO_PORT = {"PORTICO_GATEWAY_PORT": None}
@@ -89,7 +89,7 @@ def an_account_that_shall_not_be_replaced(desk):
 @scenario("{prog} models auth login --provider {} --store {}")
 def a_store_that_fails_when_the_tokens_have_come(desk):
     desk.emulator()
-    keyring = {"PYTHON_KEYRING_BACKEND": f"{HERE}.{InMemory.__name__}"} | sealed_store()
+    keyring = {"PYTHON_KEYRING_BACKEND": f"{HELPERS}.{InMemory.__name__}"} | sealed_store()
     commit = Vault.commit
 
     def away(vault, *args, **how):
@@ -104,7 +104,7 @@ def a_store_that_fails_when_the_tokens_have_come(desk):
         hint = desk.refused(*SIGN_IN, *BROWSER, env=keyring)["hint"]
         desk.follow(hint, *BY_BROWSER, env=keyring)
         desk.ok("auth", "token", env=keyring)
-    InMemory.kept.clear()
+    InMemory.passwords.clear()
 
 
 @scenario("{prog} config set base {}")

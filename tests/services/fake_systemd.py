@@ -38,9 +38,9 @@ def install(folder: Path, home: Path, *, config: Path | None = None) -> dict[str
 
 
 def systemctl(words: list[str], folder: Path, units: Path) -> int:
-    verb, *rest = [word for word in words if word != "--user"]
-    names = [word for word in rest if not word.startswith("-")]
-    if verb in {"stop", "restart"} or "--now" in rest:
+    verb, *arguments = [word for word in words if word != "--user"]
+    names = [word for word in arguments if not word.startswith("-")]
+    if verb in {"stop", "restart"} or "--now" in arguments:
         for name in names:
             _stop(folder, name)
     if verb in {"start", "restart"}:
@@ -62,16 +62,19 @@ def _start(folder: Path, unit: Path) -> int:
     needed = [line.partition("=")[2] for line in lines if line.startswith("Requires=")]
     listening = [_socket(folder, unit.with_name(name)) for name in needed]
     command = [*(word for each in listening for word in (sys.executable, "-c", PASSES_ON, str(each.fileno()))), *command]
-    place = folder / "notify"
-    place.unlink(missing_ok=True)
+    notify_path = folder / "notify"
+    notify_path.unlink(missing_ok=True)
     passed_on = ("HOME", "PATH", "DBUS_SESSION_BUS_ADDRESS")
     env = {name: os.environ[name] for name in passed_on if name in os.environ} | dict(each.split("=", 1) for each in own)
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as waiting, (folder / f"{unit.name}.journal").open("ab") as journal:
-        waiting.bind(str(place))
-        waiting.settimeout(READY_S)
+    with (
+        socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as notify_socket,
+        (folder / f"{unit.name}.journal").open("ab") as journal,
+    ):
+        notify_socket.bind(str(notify_path))
+        notify_socket.settimeout(READY_S)
         process = subprocess.Popen(
             command,
-            env=env | {"NOTIFY_SOCKET": str(place)},
+            env=env | {"NOTIFY_SOCKET": str(notify_path)},
             stdin=subprocess.DEVNULL,
             stdout=journal,
             stderr=journal,
@@ -80,11 +83,11 @@ def _start(folder: Path, unit: Path) -> int:
         )
         (folder / f"{unit.name}.pid").write_text(str(process.pid))
         try:
-            told = waiting.recv(4096)
+            notification = notify_socket.recv(4096)
         except TimeoutError:
             return 1
-    (folder / "told").write_bytes(told)
-    return 0 if b"READY=1" in told.split(b"\n") else 1
+    (folder / "told").write_bytes(notification)
+    return 0 if b"READY=1" in notification.split(b"\n") else 1
 
 
 def _socket(folder: Path, unit: Path) -> socket.socket:
@@ -95,33 +98,33 @@ def _socket(folder: Path, unit: Path) -> socket.socket:
         keeper = subprocess.Popen(command, stdin=subprocess.DEVNULL, stdout=pipe, stderr=subprocess.DEVNULL, cwd="/")
         (folder / f"{unit.name}.pid").write_text(str(keeper.pid))
         keeper.stdout.readline()
-    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asking:
-        asking.connect(str(folder / "keeper"))
-        return socket.socket(fileno=socket.recv_fds(asking, 1, 1)[1][0])
+    with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as connection:
+        connection.connect(str(folder / "keeper"))
+        return socket.socket(fileno=socket.recv_fds(connection, 1, 1)[1][0])
 
 
-def keep(folder: Path, unit: Path) -> None:
+def hold_socket(folder: Path, unit: Path) -> None:
     """Keep a unit's socket open, and give it to whoever asks at the socket `keeper`."""
     address = next(line.partition("=")[2] for line in unit.read_text().splitlines() if line.startswith("ListenStream="))
     host, _, port = address.rpartition(":")
     (folder / "keeper").unlink(missing_ok=True)
-    with socket.create_server((host, int(port))) as kept, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as asked:
-        asked.bind(str(folder / "keeper"))
-        asked.listen()
-        asked.settimeout(LONGEST_S)
+    with socket.create_server((host, int(port))) as listener, socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as control:
+        control.bind(str(folder / "keeper"))
+        control.listen()
+        control.settimeout(LONGEST_S)
         sys.stdout.write("\n")
         sys.stdout.flush()
         while True:
-            with asked.accept()[0] as asking:
-                socket.send_fds(asking, [b"1"], [kept.fileno()])
+            with control.accept()[0] as connection:
+                socket.send_fds(connection, [b"1"], [listener.fileno()])
 
 
 def _stop(folder: Path, name: str) -> None:
-    place = folder / f"{name}.pid"
-    if not place.exists():
+    pid_path = folder / f"{name}.pid"
+    if not pid_path.exists():
         return
-    pid = int(place.read_text())
-    place.unlink()
+    pid = int(pid_path.read_text())
+    pid_path.unlink()
     try:
         os.kill(pid, signal.SIGTERM)
         while True:
@@ -133,8 +136,8 @@ def _stop(folder: Path, name: str) -> None:
 
 if __name__ == "__main__":
     if sys.argv[1] == "keep":
-        keep(Path(sys.argv[2]), Path(sys.argv[3]))
-    program, place, units = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
-    with (place / "asked").open("a") as asked:
-        print(program, *sys.argv[4:], file=asked)
-    sys.exit(systemctl(sys.argv[4:], place, units) if program == "systemctl" else journalctl(sys.argv[4:], place))
+        hold_socket(Path(sys.argv[2]), Path(sys.argv[3]))
+    program, state, units = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+    with (state / "asked").open("a") as calls:
+        print(program, *sys.argv[4:], file=calls)
+    sys.exit(systemctl(sys.argv[4:], state, units) if program == "systemctl" else journalctl(sys.argv[4:], state))

@@ -51,10 +51,10 @@ def program(tmp_path):
         path.chmod(0o755)
         return {"PATH": str(folder), "HOME": str(tmp_path / "home")}
 
-    def asked():
+    def calls():
         return [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()] if log.exists() else []
 
-    make.asked = asked
+    make.calls = calls
     return make
 
 
@@ -77,10 +77,10 @@ def test_systemd_itself_finds_nothing_wrong_with_the_units(service, port, tmp_pa
         path.write_bytes(content)
 
     words = ["systemd-analyze", "--user", "verify", *map(str, files)]
-    done = subprocess.run(words, capture_output=True, text=True, check=False, timeout=30)
+    result = subprocess.run(words, capture_output=True, text=True, check=False, timeout=30)
 
     assert len(files) == (1 if port is None else 2)
-    assert [line for line in (done.stderr + done.stdout).splitlines() if service.name in line] == []
+    assert [line for line in (result.stderr + result.stdout).splitlines() if service.name in line] == []
 
 
 def test_the_port_of_a_service_is_kept_by_a_socket_that_the_service_needs(service, program, tmp_path):
@@ -97,7 +97,7 @@ def test_the_port_of_a_service_is_kept_by_a_socket_that_the_service_needs(servic
     manager.stop(served)
     manager.uninstall(service)
 
-    assert [words[2:] for words in program.asked()] == [
+    assert [words[2:] for words in program.calls()] == [
         ["daemon-reload"],
         ["enable", unit, socket],
         ["stop", socket, unit],
@@ -119,13 +119,13 @@ def test_only_a_service_whose_clients_wait_at_its_port_is_started_again_soon(ser
 def test_a_service_that_is_started_with_another_port_has_its_socket_moved_first(service, program, tmp_path):
     manager = Systemd(program("systemctl"))
     manager.install(replace(service, port=18444))
-    before = len(program.asked())
+    before = len(program.calls())
 
     for _ in range(2):
         manager.start(replace(service, port=18445))
 
     unit, socket = "portico-keep-fresh.service", "portico-keep-fresh.socket"
-    assert [words[2:] for words in program.asked()[before:]] == [
+    assert [words[2:] for words in program.calls()[before:]] == [
         ["stop", socket, unit],
         ["daemon-reload"],
         ["start", unit],
@@ -185,7 +185,7 @@ def test_systemd_is_asked_in_order_and_the_folders_mode_stays(service, program, 
     assert manager.uninstall(service) is False
 
     unit = "portico-keep-fresh.service"
-    assert program.asked() == [
+    assert program.calls() == [
         ["systemctl", "--user", "show", "--property=Version"],
         ["systemctl", "--user", "daemon-reload"],
         ["systemctl", "--user", "enable", unit],
@@ -203,7 +203,7 @@ def test_launchd_is_asked_in_order(service, program, tmp_path):
     assert path == tmp_path / "home/Library/LaunchAgents/portico-keep-fresh.plist"
     assert manager.uninstall(service) is True
 
-    assert [words[1] for words in program.asked()] == ["bootstrap", "bootout"]
+    assert [words[1] for words in program.calls()] == ["bootstrap", "bootout"]
     assert not path.exists()
 
 
@@ -212,11 +212,11 @@ def test_launchd_is_asked_in_order(service, program, tmp_path):
 def test_what_holds_a_password_is_in_a_file_of_its_own_and_goes_with_the_service(service, program, tmp_path, manager, name):
     own = tmp_path / "state/gateway-proxy.env"
     secret = {"HTTPS_PROXY": "http://me:hunter2@proxy.example:8080", "ALL_PROXY": "http://me:hunter2@proxy.example:8080"}
-    here = manager(program(name))
-    told = replace(service, secrets=own, secret_environment={name: Secret(value) for name, value in secret.items()})
-    assert "hunter2" not in repr(told)
+    service_manager = manager(program(name))
+    changed = replace(service, secrets=own, secret_environment={name: Secret(value) for name, value in secret.items()})
+    assert "hunter2" not in repr(changed)
 
-    path = here.install(told)
+    path = service_manager.install(changed)
 
     assert own.read_text(encoding="utf-8").splitlines() == [
         f"ALL_PROXY={secret['ALL_PROXY']}",
@@ -224,39 +224,39 @@ def test_what_holds_a_password_is_in_a_file_of_its_own_and_goes_with_the_service
     ]
     assert own.stat().st_mode & 0o777 == 0o600
     assert b"hunter2" not in path.read_bytes()
-    here.install(replace(told, secret_environment={}))
+    service_manager.install(replace(changed, secret_environment={}))
     assert not own.exists()
-    here.install(told)
-    assert here.uninstall(replace(service, secrets=own)) is True
+    service_manager.install(changed)
+    assert service_manager.uninstall(replace(service, secrets=own)) is True
     assert not own.exists()
 
 
 @pytest.mark.requirement("E113")
 def test_a_value_that_goes_on_in_the_next_line_is_refused_and_not_shown(service, program, tmp_path):
-    told = replace(
+    changed = replace(
         service, secrets=tmp_path / "proxy.env", secret_environment={"HTTPS_PROXY": Secret("http://me:hunter2@x\nhttp_proxy=y")}
     )
 
-    with pytest.raises(ConfigError, match="HTTPS_PROXY") as caught:
-        Systemd(program("systemctl")).install(told)
+    with pytest.raises(ConfigError, match="HTTPS_PROXY") as exc_info:
+        Systemd(program("systemctl")).install(changed)
 
-    assert "hunter2" not in f"{caught.value} {caught.value.why} {caught.value.hint}"
+    assert "hunter2" not in f"{exc_info.value} {exc_info.value.why} {exc_info.value.hint}"
     assert not (tmp_path / "proxy.env").exists()
 
 
 @pytest.mark.requirement("E113")
 @pytest.mark.parametrize(("manager", "name"), [(Systemd, "systemctl"), (Launchd, "launchctl")])
 def test_the_variables_of_an_installed_service_are_read_as_they_were_written(service, program, manager, name):
-    here = manager(program(name))
+    service_manager = manager(program(name))
     odd = {**service.environment, "https_proxy": "", "HTTP_PROXY": "http://a.test:1/?x='y'%20", "NO_PROXY": "*.a, b\\"}
-    assert here.environment(service) == {}
+    assert service_manager.environment(service) == {}
 
-    path = here.install(replace(service, environment=odd))
+    path = service_manager.install(replace(service, environment=odd))
 
-    assert here.environment(service) == odd
+    assert service_manager.environment(service) == odd
     for damaged in (b"", b'Environment="X', b"<plist", b"<plist><dict/></plist>", b"\xff\xfe", b"bplist00"):
         path.write_bytes(damaged)
-        assert here.environment(service) == {}
+        assert service_manager.environment(service) == {}
 
 
 @pytest.mark.requirement("E113")
@@ -273,10 +273,10 @@ def test_a_file_that_the_new_service_names_is_not_deleted(service, program, tmp_
 @pytest.mark.requirement("E113")
 def test_a_service_that_no_unit_can_hold_leaves_no_password_behind(service, program, tmp_path):
     secret = {"HTTPS_PROXY": Secret("http://me:hunter2@proxy.example:8080")}
-    told = replace(service, secrets=tmp_path / "proxy.env", secret_environment=secret, environment={"PORTICO_CONFIG": "/a\nb"})
+    changed = replace(service, secrets=tmp_path / "proxy.env", secret_environment=secret, environment={"PORTICO_CONFIG": "/a\nb"})
 
     with pytest.raises(ConfigError):
-        Systemd(program("systemctl")).install(told)
+        Systemd(program("systemctl")).install(changed)
 
     assert not (tmp_path / "proxy.env").exists()
 

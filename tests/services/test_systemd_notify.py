@@ -12,11 +12,11 @@ from portico.services.systemd import tell_service_manager
 
 @pytest.mark.parametrize("abstract", [False, pytest.param(True, marks=pytest.mark.linux)])
 def test_systemd_is_told_where_it_waits_and_nothing_happens_where_it_does_not(tmp_path, abstract):
-    place = f"@portico-test-{os.getpid()}" if abstract else str(tmp_path / "notify")
+    address = f"@portico-test-{os.getpid()}" if abstract else str(tmp_path / "notify")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as waiting:
-        waiting.bind(place.replace("@", "\0", 1))
+        waiting.bind(address.replace("@", "\0", 1))
         waiting.settimeout(5)
-        tell_service_manager({"NOTIFY_SOCKET": place}, "READY=1")
+        tell_service_manager({"NOTIFY_SOCKET": address}, "READY=1")
         assert waiting.recv(100) == b"READY=1"
-    tell_service_manager({"NOTIFY_SOCKET": place}, "READY=1")
+    tell_service_manager({"NOTIFY_SOCKET": address}, "READY=1")
     tell_service_manager({}, "READY=1")

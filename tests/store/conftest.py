@@ -15,7 +15,7 @@ from portico.testing.canary import canary
 from portico.testing.secret_service import missing_part
 from portico.testing.secret_service import secret_service as run_secret_service
 from tests.needs import needs
-from tests.store.helpers import HERE, FakeWin32Cred, InMemory, OtherInMemory, WinError
+from tests.store.helpers import HELPERS, FakeWin32Cred, InMemory, OtherInMemory, WinError
 from tests.store.keyrings import keepassxc as run_keepassxc
 from tests.store.keyrings import private_bus
 
@@ -70,9 +70,9 @@ def _let_calls_end():
 @pytest.fixture
 def in_memory():
     """The name of a backend that keeps what it is given, empty again afterwards."""
-    yield f"{HERE}.InMemory"
-    InMemory.kept.clear()
-    OtherInMemory.kept.clear()
+    yield f"{HELPERS}.InMemory"
+    InMemory.passwords.clear()
+    OtherInMemory.passwords.clear()
 
 
 @pytest.fixture

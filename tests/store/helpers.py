@@ -12,7 +12,7 @@ from portico.secret import Secret
 from portico.store.records import OAuthProfile, Tokens
 from portico.testing.canary import canary
 
-HERE = "tests.store.helpers"
+HELPERS = "tests.store.helpers"
 
 
 def a_profile(id: str = "minimax-portal:default", **fields) -> OAuthProfile:
@@ -38,22 +38,22 @@ class InMemory(KeyringBackend):
     """Keeps what it is given, for this process."""
 
     priority = 1
-    kept: ClassVar[dict[tuple[str, str], str]] = {}
+    passwords: ClassVar[dict[tuple[str, str], str]] = {}
 
     def get_password(self, service, username):
-        return self.kept.get((service, username))
+        return self.passwords.get((service, username))
 
     def set_password(self, service, username, password):
-        self.kept[service, username] = password
+        self.passwords[service, username] = password
 
     def delete_password(self, service, username):
-        if self.kept.pop((service, username), None) is None:
+        if self.passwords.pop((service, username), None) is None:
             raise PasswordDeleteError("none")
 
 
 class OtherInMemory(InMemory):
     priority = 2
-    kept: ClassVar[dict[tuple[str, str], str]] = {}
+    passwords: ClassVar[dict[tuple[str, str], str]] = {}
 
 
 class Forgetful(InMemory):

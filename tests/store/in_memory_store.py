@@ -141,7 +141,7 @@ def _same(now, profile) -> bool:
     return now.generation == profile.generation
 
 
-def _check(profile_id, found, expected) -> None:
-    generation = ABSENT if found is None else found.profile.generation
+def _check(profile_id, actual, expected) -> None:
+    generation = ABSENT if actual is None else actual.profile.generation
     if expected not in {None, generation}:
         raise GenerationChanged("generation-changed", f"newer tokens of {profile_id} have been stored meanwhile")

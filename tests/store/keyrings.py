@@ -151,7 +151,7 @@ def private_bus(*, of_the_machine: bool = False) -> Iterator[Bus]:
         yield Bus(folder, env, stack)
 
 
-def put(collection: str, value: str, user: str = "minimax-portal:default#a") -> None:
+def put_item(collection: str, value: str, user: str = "minimax-portal:default#a") -> None:
     """An item in a collection, as another program puts it there."""
     import secretstorage
 
@@ -169,23 +169,23 @@ class Prompter:
         self.bus = open_dbus_connection(address)
         self.bus.send_and_get_reply(message_bus.RequestName("org.gnome.keyring.SystemPrompter"))
 
-    def asked(self) -> list[Any]:
+    def requests(self) -> list[Any]:
         """What has been asked of it so far."""
         from jeepney import MessageType
 
-        found = []
+        messages = []
         while True:
             try:
                 message = self.bus.receive(timeout=0.1)
             except TimeoutError:
-                return found
+                return messages
             if message.header.message_type is MessageType.method_call:
-                found.append(message)
+                messages.append(message)
 
     def refuse(self, *_text: str) -> None:
         from jeepney import new_error
 
-        for message in self.asked():
+        for message in self.requests():
             self.bus.send(new_error(message, "org.gnome.keyring.Prompter.Refused"))
 
     def close(self) -> None:
@@ -194,16 +194,16 @@ class Prompter:
 
 @dataclass
 class KeePassXC:
-    """One that runs on a screen of its own. `asked` is what its windows were called that a person was there for."""
+    """One that runs on a screen of its own. `prompts` are the titles of the windows that a person answered."""
 
     bus: Bus
     process: subprocess.Popen[bytes]
-    asked: list[str] = field(default_factory=list)
+    prompts: list[str] = field(default_factory=list)
 
     def windows(self) -> list[str]:
         """The windows that it shows beside its main one."""
-        done = self._xdotool("search", "--onlyvisible", "--name", ".", "getwindowname", "%@")
-        names = done.splitlines()
+        result = self._xdotool("search", "--onlyvisible", "--name", ".", "getwindowname", "%@")
+        names = result.splitlines()
         return [name for name in names if name.startswith(_UNLOCK) or (name != _MAIN and not name.endswith(f" - {_MAIN}"))]
 
     @contextmanager
@@ -214,7 +214,7 @@ class KeePassXC:
         def answer() -> None:
             while not leaves.wait(0.05):
                 for name in self.windows()[-1:]:
-                    self.asked.append(name)
+                    self.prompts.append(name)
                     leaves.wait(after_s)
                     self._wait_for_focus(name)
                     for key in keys:

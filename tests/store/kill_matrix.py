@@ -43,7 +43,7 @@ def open_vault(paths: Paths, store: str, on_step=lambda _step: None) -> Vault:
     return Vault(paths, index, store="file" if store == "file" else None, passphrase=passphrase, on_step=on_step)
 
 
-def act(vault: Vault, scenario: str) -> None:
+def run_scenario(vault: Vault, scenario: str) -> None:
     if scenario == "delete":
         vault.delete(ID)
     else:
@@ -58,7 +58,7 @@ def in_a_child(call) -> int:
         try:
             call()
         except BaseException as error:  # noqa: BLE001 - a forked child must never return into its parent's code
-            tell({"failed": f"{type(error).__name__}: {error}"})
+            print_report({"failed": f"{type(error).__name__}: {error}"})
             os._exit(1)
         os._exit(0)
     return os.waitpid(pid, 0)[1]
@@ -68,7 +68,9 @@ def steps_of(store: str, scenario: str) -> list[str]:
     with tempfile.TemporaryDirectory() as folder:
         paths = prepare(Path(folder), store, scenario)
         pipe_out, pipe_in = os.pipe()
-        if in_a_child(lambda: act(open_vault(paths, store, lambda step: os.write(pipe_in, f"{step}\n".encode())), scenario)):
+        if in_a_child(
+            lambda: run_scenario(open_vault(paths, store, lambda step: os.write(pipe_in, f"{step}\n".encode())), scenario)
+        ):
             raise SystemExit("the undisturbed run failed")
         os.close(pipe_in)
         with os.fdopen(pipe_out) as reader:
@@ -97,7 +99,7 @@ def die_at(number: int):
     return on_step
 
 
-def look(paths: Paths, store: str, number: int, step: str) -> None:
+def report_state(paths: Paths, store: str, number: int, step: str) -> None:
     vault = open_vault(paths, store)
     before = state_of(vault, ID)
     stuck = vault.sweep()
@@ -109,23 +111,23 @@ def look(paths: Paths, store: str, number: int, step: str) -> None:
         "before": before,
         "after": after,
         "stuck": stuck,
-        "records": sum(name.endswith(".sealed") for name in files) if store == "file" else kept_in_the_keyring(paths),
+        "records": sum(name.endswith(".sealed") for name in files) if store == "file" else count_keyring_items(paths),
         "keyed": sum(name.endswith(".keyed") for name in files),
         "leftovers": len(ProfileIndex(paths).view().leftovers),
     }
     vault.commit(a_profile(), NEW)
     report["again"] = state_of(vault, ID)
     vault.delete(ID)
-    tell(report)
+    print_report(report)
 
 
-def kept_in_the_keyring(paths: Paths) -> int:
+def count_keyring_items(paths: Paths) -> int:
     with closing(secretstorage.dbus_init()) as bus:
         items = secretstorage.get_default_collection(bus).get_all_items()
         return sum(item.get_attributes()["username"].endswith(f"@{paths.state_id}") for item in items)
 
 
-def tell(report: dict[str, object]) -> None:
+def print_report(report: dict[str, object]) -> None:
     sys.stdout.write(json.dumps(report) + "\n")
     sys.stdout.flush()
 
@@ -139,13 +141,13 @@ def state_of(vault: Vault, id: str) -> str:
         return f"{error.id}: {error}"
 
 
-def kill_and_look(store: str, scenario: str, number: int, step: str) -> None:
+def kill_and_report(store: str, scenario: str, number: int, step: str) -> None:
     with tempfile.TemporaryDirectory() as folder:
         paths = prepare(Path(folder), store, scenario)
-        status = in_a_child(lambda: act(open_vault(paths, store, die_at(number)), scenario))
+        status = in_a_child(lambda: run_scenario(open_vault(paths, store, die_at(number)), scenario))
         if os.waitstatus_to_exitcode(status) != -signal.SIGKILL:
             raise SystemExit(f"{step}: not killed")
-        if in_a_child(lambda: look(paths, store, number, step)):
+        if in_a_child(lambda: report_state(paths, store, number, step)):
             raise SystemExit(f"{step}: the fresh process failed")
 
 
@@ -156,7 +158,7 @@ def main(store: str, scenario: str, which: str) -> None:
     for number, step in enumerate(steps_of(store, scenario)):
         if which == "own" and step in FILE_STEPS:
             continue
-        kill_and_look(store, scenario, number, step)
+        kill_and_report(store, scenario, number, step)
 
 
 if __name__ == "__main__":

@@ -21,8 +21,8 @@ def store(paths, passphrase):
 
 
 def record_file(paths):
-    (found,) = paths.sealed.glob("*.sealed")
-    return found
+    (path,) = paths.sealed.glob("*.sealed")
+    return path
 
 
 @pytest.mark.requirement("E39")
@@ -62,10 +62,10 @@ def test_a_wrong_passphrase_is_named_and_harms_nothing(paths, store, passphrase)
     value = Secret(canary("at"))
     store.set(USER, value)
     wrong = EncryptedFileStore(paths, PassphraseSource({"PORTICO_PASSPHRASE": canary("wrong")}))
-    for act in (lambda: wrong.get(USER), lambda: wrong.set(USER, Secret(canary("at")))):
-        with pytest.raises(StoreError) as caught:
-            act()
-        assert caught.value.id == "passphrase-wrong"
+    for operation in (lambda: wrong.get(USER), lambda: wrong.set(USER, Secret(canary("at")))):
+        with pytest.raises(StoreError) as exc_info:
+            operation()
+        assert exc_info.value.id == "passphrase-wrong"
     assert EncryptedFileStore(paths, passphrase).get(USER) == value
 
 
@@ -87,12 +87,12 @@ def test_a_damaged_record_is_kept_aside_and_the_others_survive(paths, store, dam
         "other user": theirs.read_bytes(),
         "not base64": json.dumps({**document, "data": "!"}).encode(),
     }[damage])  # fmt: skip
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(StoreError) as exc_info:
         store.get(USER)
-    assert caught.value.id == "record-damaged"
-    (kept,) = paths.sealed.glob("*.corrupt-*")
-    assert kept.name in caught.value.message
-    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert exc_info.value.id == "record-damaged"
+    (corrupt_file,) = paths.sealed.glob("*.corrupt-*")
+    assert corrupt_file.name in exc_info.value.message
+    assert stat.S_IMODE(corrupt_file.stat().st_mode) == 0o600
     assert store.get("other:one#a") == other
 
 
@@ -101,9 +101,9 @@ def test_records_without_their_key_file_are_named_and_then_kept_aside(paths, sto
     store.set(USER, Secret(canary("at")))
     (paths.sealed / "store.json").unlink()
     fresh = EncryptedFileStore(paths, passphrase)
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(StoreError) as exc_info:
         fresh.get(USER)
-    assert caught.value.id == "sealed-key-missing"
+    assert exc_info.value.id == "sealed-key-missing"
     fresh.set("new:one#a", Secret(canary("at")))
     assert len(list(paths.sealed.glob("*.corrupt-*"))) == 1
 
@@ -113,9 +113,9 @@ def test_records_without_their_key_file_stay_in_place_until_there_is_a_passphras
     value = Secret(canary("at"))
     store.set(USER, value)
     key = (paths.sealed / "store.json").rename(paths.state / "backup.json")
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(StoreError) as exc_info:
         EncryptedFileStore(paths, PassphraseSource({})).set("new:one#a", Secret(canary("at")))
-    assert caught.value.id == "passphrase-needed"
+    assert exc_info.value.id == "passphrase-needed"
     key.rename(paths.sealed / "store.json")
     assert EncryptedFileStore(paths, passphrase).get(USER) == value
 
@@ -130,9 +130,9 @@ def test_a_damaged_key_file_is_kept_aside(paths, store, passphrase, change):
     store.set(USER, Secret(canary("at")))
     path = paths.sealed / "store.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), **change}))
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(StoreError) as exc_info:
         EncryptedFileStore(paths, passphrase).get(USER)
-    assert caught.value.id == "sealed-key-damaged"
+    assert exc_info.value.id == "sealed-key-damaged"
     assert len(list(paths.sealed.glob("store.json.corrupt-*"))) == 1
 
 
@@ -143,9 +143,9 @@ def test_files_of_a_later_version_are_refused_and_not_touched(paths, store, pass
     path = paths.sealed / name if name == "store.json" else record_file(paths)
     text = json.dumps({**json.loads(path.read_text()), "v": 2})
     path.write_text(text)
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(StoreError) as exc_info:
         EncryptedFileStore(paths, passphrase).get(USER)
-    assert caught.value.id == "record-newer"
+    assert exc_info.value.id == "record-newer"
     assert path.read_text() == text
     assert list(paths.sealed.glob("*.corrupt-*")) == []
 

@@ -58,10 +58,10 @@ def test_characters_beyond_the_basic_plane_count_twice_and_are_never_cut(store, 
 @pytest.mark.requirement("E38")
 def test_a_keyring_that_was_asked_for_by_name_writes_no_file(paths, win_vault):
     store = LongRecordStore(KeyringStore(WINDOWS), paths.sealed, may_seal=False)
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(StoreError) as exc_info:
         store.set(USER, Secret(text_of(1281)))
-    assert caught.value.id == "record-too-long"
-    assert "1,281" in caught.value.why
+    assert exc_info.value.id == "record-too-long"
+    assert "1,281" in exc_info.value.why
     assert not paths.sealed.exists()
     assert win_vault.credentials == {}
 
@@ -72,13 +72,13 @@ def test_a_key_whose_file_is_gone_or_damaged_is_named(paths, store):
     (path,) = paths.sealed.iterdir()
     content = path.read_bytes()
     path.unlink()
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(StoreError) as exc_info:
         store.get(USER)
-    assert caught.value.id == "record-damaged"
+    assert exc_info.value.id == "record-damaged"
     path.write_bytes(content[:-20])
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(StoreError) as exc_info:
         store.get(USER)
-    assert caught.value.id == "record-damaged"
+    assert exc_info.value.id == "record-damaged"
     assert len(list(paths.sealed.glob("*.corrupt-*"))) == 1
 
 
@@ -86,6 +86,6 @@ def test_a_key_whose_file_is_gone_or_damaged_is_named(paths, store):
 @pytest.mark.parametrize("pointer", ['{"sealed":1}', '{"sealed":1,"key":"!"}', '{"sealed":2,"key":"AAAA"}', '{"sealed":'])
 def test_a_damaged_key_is_named(store, pointer):
     store._keyring.set(USER, Secret(pointer))
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(StoreError) as exc_info:
         store.get(USER)
-    assert caught.value.id == "record-damaged"
+    assert exc_info.value.id == "record-damaged"

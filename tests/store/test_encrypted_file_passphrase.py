@@ -19,8 +19,8 @@ FILE, TEXT = "PORTICO_PASSPHRASE_FILE", "PORTICO_PASSPHRASE"
 
 
 def answers(*texts):
-    given = iter(texts)
-    return lambda _question: Secret(next(given))
+    remaining = iter(texts)
+    return lambda _question: Secret(next(remaining))
 
 
 def test_the_file_comes_before_the_variable_and_both_before_a_person(tmp_path):
@@ -28,10 +28,10 @@ def test_the_file_comes_before_the_variable_and_both_before_a_person(tmp_path):
     path = exempt(tmp_path / "passphrase")
     path.write_text(f"{in_file}\r\nsecond line\n")
     path.chmod(0o600)
-    ask = answers(typed, typed)
-    assert PassphraseSource({FILE: str(path), TEXT: in_variable}, ask).get() == Secret(in_file)
-    assert PassphraseSource({TEXT: in_variable}, ask).get() == Secret(in_variable)
-    assert PassphraseSource({}, ask).get() == Secret(typed)
+    prompt = answers(typed, typed)
+    assert PassphraseSource({FILE: str(path), TEXT: in_variable}, prompt).get() == Secret(in_file)
+    assert PassphraseSource({TEXT: in_variable}, prompt).get() == Secret(in_variable)
+    assert PassphraseSource({}, prompt).get() == Secret(typed)
 
 
 def test_a_passphrase_that_was_read_is_no_longer_in_the_environment_of_child_processes(monkeypatch):
@@ -46,17 +46,17 @@ def test_a_passphrase_that_was_read_is_no_longer_in_the_environment_of_child_pro
 def test_a_new_passphrase_is_typed_twice():
     one, two = canary("one"), canary("two")
     assert PassphraseSource({}, answers(one, one)).get(new=True) == Secret(one)
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(StoreError) as exc_info:
         PassphraseSource({}, answers(one, two)).get(new=True)
-    assert caught.value.id == "passphrase-mismatch"
+    assert exc_info.value.id == "passphrase-mismatch"
 
 
 @pytest.mark.requirement("E36")
 def test_where_nobody_can_be_asked_the_variables_are_named():
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(StoreError) as exc_info:
         PassphraseSource({}).get()
-    assert caught.value.id == "passphrase-needed"
-    assert FILE in caught.value.hint
+    assert exc_info.value.id == "passphrase-needed"
+    assert FILE in exc_info.value.hint
 
 
 def test_an_empty_passphrase_is_refused(tmp_path):
@@ -64,9 +64,9 @@ def test_an_empty_passphrase_is_refused(tmp_path):
     path.write_text("\n")
     path.chmod(0o600)
     for source in (PassphraseSource({TEXT: ""}), PassphraseSource({FILE: str(path)}), PassphraseSource({}, answers(""))):
-        with pytest.raises(StoreError) as caught:
+        with pytest.raises(StoreError) as exc_info:
             source.get()
-        assert caught.value.id == "passphrase-needed"
+        assert exc_info.value.id == "passphrase-needed"
 
 
 @pytest.mark.requirement("E44")
@@ -78,10 +78,10 @@ def test_a_passphrase_file_that_cannot_be_trusted_is_named(tmp_path, kind):
     elif kind != "absent":
         path.write_bytes(b"\xff\xfe" if kind == "not text" else b"words")
         path.chmod(0o666 if kind == "writable by others" else 0o600)
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(StoreError) as exc_info:
         PassphraseSource({FILE: str(path)}).get()
-    assert caught.value.id == "passphrase-unreadable"
-    assert str(path) in caught.value.message
+    assert exc_info.value.id == "passphrase-unreadable"
+    assert str(path) in exc_info.value.message
 
 
 def test_threads_that_ask_at_once_all_get_it(monkeypatch):
@@ -97,8 +97,8 @@ def test_threads_that_ask_at_once_all_get_it(monkeypatch):
     monkeypatch.setattr("portico.store.encrypted_file.os.environ", slow)
     source = PassphraseSource()
     with ThreadPoolExecutor(8) as pool:
-        found = list(pool.map(lambda _: source.get(), range(8)))
-    assert len(set(map(Secret.reveal, found))) == 1
+        passphrases = list(pool.map(lambda _: source.get(), range(8)))
+    assert len(set(map(Secret.reveal, passphrases))) == 1
     assert TEXT not in slow
 
 

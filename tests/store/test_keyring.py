@@ -18,7 +18,7 @@ from portico.store.keyring import KeyringStore
 from portico.testing.canary import canary
 from portico.util.lock import file_lock
 from portico.util.threads import Deadlines
-from tests.store.helpers import HERE
+from tests.store.helpers import HELPERS
 
 SECRET_SERVICE = "keyring.backends.SecretService.Keyring"
 USER = "minimax-portal:default#a"
@@ -92,13 +92,13 @@ def test_a_locked_keyring_whose_prompt_is_dismissed_is_locked_and_not_empty(own_
     value = Secret(canary("at"))
     store.set(USER, value)
     own_secret_service.lock()
-    for act in (lambda: store.get(USER), lambda: store.set(USER, value), lambda: store.delete(USER)):
-        with pytest.raises(StoreError) as caught:
-            act()
-        assert caught.value.id == "keyring-locked"
-        assert SECRET_SERVICE in caught.value.message
-        assert "nothing on this session bus can ask for its password" in caught.value.why
-        assert "unlock" in caught.value.hint
+    for operation in (lambda: store.get(USER), lambda: store.set(USER, value), lambda: store.delete(USER)):
+        with pytest.raises(StoreError) as exc_info:
+            operation()
+        assert exc_info.value.id == "keyring-locked"
+        assert SECRET_SERVICE in exc_info.value.message
+        assert "nothing on this session bus can ask for its password" in exc_info.value.why
+        assert "unlock" in exc_info.value.hint
     unlock(own_secret_service)
     assert store.get(USER) == value
 
@@ -109,15 +109,15 @@ def test_a_prompt_that_nobody_answers_is_waited_for_no_longer_than_said(silent_p
     store = KeyringStore(SECRET_SERVICE, deadlines=QUICK, on_wait=waits.append)
     store.set(USER, Secret(canary("at")))
     silent_prompter.lock()
-    begun = time.monotonic()
-    with pytest.raises(StoreError) as caught:
+    started = time.monotonic()
+    with pytest.raises(StoreError) as exc_info:
         store.get(USER)
-    assert caught.value.id == "keyring-timeout"
-    assert time.monotonic() - begun < QUICK.read_s + QUICK.prompt_s + 0.5
+    assert exc_info.value.id == "keyring-timeout"
+    assert time.monotonic() - started < QUICK.read_s + QUICK.prompt_s + 0.5
     assert len(waits) == 1
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(StoreError) as exc_info:
         KeyringStore(SECRET_SERVICE, deadlines=QUICK).set(USER, Secret(canary("at")))
-    assert (caught.value.id, type(caught.value)) == ("keyring-timeout", StoreError)  # it got no further than to unlock
+    assert (exc_info.value.id, type(exc_info.value)) == ("keyring-timeout", StoreError)  # it got no further than to unlock
 
 
 @pytest.mark.requirement("E36")
@@ -139,10 +139,10 @@ def test_a_hung_service_is_given_up_and_its_late_write_is_known_to_be_going_on(o
     store.set(USER, Secret(canary("at")))
     own_secret_service.daemon.send_signal(signal.SIGSTOP)
     try:
-        begun = time.monotonic()
-        with pytest.raises(StoreError) as caught:
+        started = time.monotonic()
+        with pytest.raises(StoreError) as exc_info:
             KeyringStore(SECRET_SERVICE, deadlines=QUICK).get(USER)
-        assert (caught.value.id, time.monotonic() - begun < QUICK.read_s + 0.3) == ("keyring-timeout", True)
+        assert (exc_info.value.id, time.monotonic() - started < QUICK.read_s + 0.3) == ("keyring-timeout", True)
         with pytest.raises(StoreUnknown) as unknown:
             store.set(USER, Secret(canary("at")))
         assert unknown.value.id == "keyring-unknown"
@@ -163,31 +163,31 @@ def test_a_service_that_dies_in_the_middle_of_a_call_is_named(own_secret_service
     pid = own_secret_service.daemon.pid if victim == "service" else pid_of_bus(own_secret_service)
     killer = threading.Timer(0.2, os.kill, [pid, signal.SIGKILL])
     killer.start()
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(StoreError) as exc_info:
         store.get(USER)
     killer.join()
-    assert caught.value.id in {"keyring-unavailable", "keyring-failed"}
-    assert SECRET_SERVICE in caught.value.message
-    assert caught.value.hint
+    assert exc_info.value.id in {"keyring-unavailable", "keyring-failed"}
+    assert SECRET_SERVICE in exc_info.value.message
+    assert exc_info.value.hint
 
 
 @pytest.mark.requirement("E36")
 def test_without_a_bus_the_recorded_keyring_is_unavailable_and_not_empty(monkeypatch):
     monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nonexistent/bus")
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(StoreError) as exc_info:
         KeyringStore(SECRET_SERVICE).get(USER)
-    assert caught.value.id in {"keyring-unavailable", "keyring-failed"}
-    assert "--store file" in caught.value.hint
+    assert exc_info.value.id in {"keyring-unavailable", "keyring-failed"}
+    assert "--store file" in exc_info.value.hint
 
 
 @pytest.mark.requirement("E36")
 def test_an_error_that_is_no_keyring_error_is_wrapped_and_does_not_quote_the_secret(in_memory):
     value = canary("at")
-    with pytest.raises(StoreError) as caught:
-        KeyringStore(f"{HERE}.Leaky").set(USER, Secret(value))
-    assert caught.value.id == "keyring-failed"
-    assert "OSError" in caught.value.why
-    assert value not in f"{caught.value!r} {caught.value} {caught.value.__cause__!r}"
+    with pytest.raises(StoreError) as exc_info:
+        KeyringStore(f"{HELPERS}.Leaky").set(USER, Secret(value))
+    assert exc_info.value.id == "keyring-failed"
+    assert "OSError" in exc_info.value.why
+    assert value not in f"{exc_info.value!r} {exc_info.value} {exc_info.value.__cause__!r}"
 
 
 @pytest.mark.requirement("E36")
@@ -200,22 +200,22 @@ def test_the_keychain_s_refusal_over_ssh_counts_as_locked(in_memory):
         raise KeyringError("Can't get password from keychain: (-25308, 'Unknown Error')")
 
     store._backend().get_password = refuse
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(StoreError) as exc_info:
         store.get(USER)
-    assert caught.value.id == "keyring-locked"
+    assert exc_info.value.id == "keyring-locked"
 
 
 @pytest.mark.requirement("E177")
 def test_a_keyring_that_may_not_ask_is_not_waited_for_as_if_somebody_answered(in_memory):
-    told, answer = [], threading.Event()
-    store = KeyringStore(in_memory, deadlines=Deadlines(read_s=0.1, prompt_s=20), on_wait=told.append, asks=False)
+    messages, answer = [], threading.Event()
+    store = KeyringStore(in_memory, deadlines=Deadlines(read_s=0.1, prompt_s=20), on_wait=messages.append, asks=False)
     store._backend().get_password = lambda *_: answer.wait(30)
 
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(StoreError) as exc_info:
         store.get(USER)
 
     answer.set()
-    assert (caught.value.id, told) == ("keyring-timeout", [])
+    assert (exc_info.value.id, messages) == ("keyring-timeout", [])
 
 
 @pytest.mark.requirement("E36")
@@ -232,10 +232,15 @@ def test_while_a_read_that_timed_out_is_still_inside_the_keyring_nothing_else_go
         return honest(*args)
 
     backend.get_password = slow
-    for act in (lambda: store.get(USER), lambda: store.get(USER), lambda: store.set(USER, value), lambda: store.delete(USER)):
-        with pytest.raises(StoreError) as caught:
-            act()
-        assert (caught.value.id, type(caught.value), len(inside)) == ("keyring-timeout", StoreError, 1)
+    for operation in (
+        lambda: store.get(USER),
+        lambda: store.get(USER),
+        lambda: store.set(USER, value),
+        lambda: store.delete(USER),
+    ):
+        with pytest.raises(StoreError) as exc_info:
+            operation()
+        assert (exc_info.value.id, type(exc_info.value), len(inside)) == ("keyring-timeout", StoreError, 1)
     answer.set()
     inside[0].join(10)
     assert store.get(USER) == value
@@ -247,13 +252,13 @@ def test_a_call_that_never_comes_back_does_not_delay_the_end_of_the_process():
         "from portico.util.threads import Deadlines\n"
         "from portico.store.keyring import KeyringStore\n"
         "from portico.errors import StoreError\n"
-        f"store = KeyringStore('{HERE}.Stuck', deadlines=Deadlines(0.1, 0.1, 0.1))\n"
+        f"store = KeyringStore('{HELPERS}.Stuck', deadlines=Deadlines(0.1, 0.1, 0.1))\n"
         "try: store.get('a')\n"
         "except StoreError as error: print(error.id)\n"
     )
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=20, check=True)
-    assert done.stdout == "keyring-timeout\n"
+    result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=20, check=True)
+    assert result.stdout == "keyring-timeout\n"
 
 
 def test_a_turn_that_does_not_come_is_taken_all_the_same(in_memory, tmp_path):

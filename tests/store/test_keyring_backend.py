@@ -10,7 +10,7 @@ import pytest
 
 from portico.errors import StoreError
 from portico.store.keyring import BACKEND_ENV, NoKeyring, choose_backend, class_name, load_backend, unit_limit
-from tests.store.helpers import HERE
+from tests.store.helpers import HELPERS
 
 SECRET_SERVICE = "keyring.backends.SecretService.Keyring"
 
@@ -65,8 +65,8 @@ print(begun, [name for name in ("macOS", "Windows") if f"keyring.backends.{name}
 def in_a_new_process(code, *words):
     environment = {name: value for name, value in os.environ.items() if name != "DBUS_SESSION_BUS_ADDRESS"}
     environment["PYTHONPATH"] = os.pathsep.join(sys.path)
-    done = subprocess.run([sys.executable, "-c", code, *words], env=environment, capture_output=True, text=True, check=True)
-    return done.stdout.splitlines()
+    result = subprocess.run([sys.executable, "-c", code, *words], env=environment, capture_output=True, text=True, check=True)
+    return result.stdout.splitlines()
 
 
 @pytest.fixture
@@ -81,15 +81,15 @@ def test_the_secret_service_is_chosen_where_it_runs(secret_service):
 
 @pytest.mark.requirement("E36")
 def test_without_any_keyring_one_plain_line_says_so_and_each_kinds_reason_is_kept_for_who_asks(no_bus):
-    with pytest.raises(NoKeyring) as caught:
+    with pytest.raises(NoKeyring) as exc_info:
         choose_backend({})
-    assert caught.value.id == "no-keyring"
-    assert caught.value.why == "no Secret Service (gnome-keyring, KeePassXC) and no KWallet answers in this session"
+    assert exc_info.value.id == "no-keyring"
+    assert exc_info.value.why == "no Secret Service (gnome-keyring, KeePassXC) and no KWallet answers in this session"
     assert any(
         reason.startswith(f"{SECRET_SERVICE}: the session bus cannot be reached: DBUS_SESSION_BUS_ADDRESS is")
-        for reason in caught.value.reasons
+        for reason in exc_info.value.reasons
     )
-    assert "{prog} onboard --store file" in caught.value.hint
+    assert "{prog} onboard --store file" in exc_info.value.hint
 
 
 @pytest.mark.linux
@@ -101,19 +101,19 @@ def test_choosing_a_keyring_runs_no_program_and_looks_at_none_of_another_system(
 @pytest.mark.requirement("E38")
 @pytest.mark.parametrize(
     "name",
-    ["keyring.backends.null.Keyring", "keyring.backends.fail.Keyring", f"{HERE}.PlaintextKeyring", "keyrings.alt.file.Any"],
+    ["keyring.backends.null.Keyring", "keyring.backends.fail.Keyring", f"{HELPERS}.PlaintextKeyring", "keyrings.alt.file.Any"],
 )
 def test_keyrings_that_forget_fail_or_keep_plain_text_are_refused(name, tmp_path, monkeypatch):
     package = tmp_path / "keyrings" / "alt"
     package.mkdir(parents=True)
     (package / "file.py").write_text("from tests.store.helpers import InMemory\nclass Any(InMemory): pass\n")
     monkeypatch.syspath_prepend(tmp_path)
-    for act in (lambda: choose_backend({BACKEND_ENV: name}), lambda: load_backend(name)):
-        with pytest.raises(StoreError) as caught:
-            act()
-        assert caught.value.id == "keyring-refused"
-        assert name in caught.value.message
-        assert caught.value.hint
+    for operation in (lambda: choose_backend({BACKEND_ENV: name}), lambda: load_backend(name)):
+        with pytest.raises(StoreError) as exc_info:
+            operation()
+        assert exc_info.value.id == "keyring-refused"
+        assert name in exc_info.value.message
+        assert exc_info.value.hint
 
 
 @pytest.mark.requirement("E36")
@@ -122,27 +122,27 @@ def test_keyrings_that_forget_fail_or_keep_plain_text_are_refused(name, tmp_path
     [
         ("no.such.Thing", "ModuleNotFoundError"),
         ("nodots", "ValueError"),
-        (f"{HERE}.NoSuchClass", "AttributeError"),
-        (f"{HERE}.Broken", "RuntimeError: no such device"),
+        (f"{HELPERS}.NoSuchClass", "AttributeError"),
+        (f"{HELPERS}.Broken", "RuntimeError: no such device"),
         ("keyring.backends.macOS.Keyring", "RuntimeError: macOS required"),
     ],
 )
 def test_a_backend_that_cannot_be_used_is_named_with_its_reason(name, reason):
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(StoreError) as exc_info:
         choose_backend({BACKEND_ENV: name})
-    assert caught.value.id == "keyring-unusable"
-    assert name in caught.value.message
-    assert reason in caught.value.why
-    assert BACKEND_ENV in caught.value.hint
+    assert exc_info.value.id == "keyring-unusable"
+    assert name in exc_info.value.message
+    assert reason in exc_info.value.why
+    assert BACKEND_ENV in exc_info.value.hint
 
 
 @pytest.mark.requirement("E36")
 @pytest.mark.parametrize("value", ["", "  "])
 def test_an_empty_variable_is_named(value):
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(StoreError) as exc_info:
         choose_backend({BACKEND_ENV: value})
-    assert BACKEND_ENV in caught.value.message
-    assert "empty" in caught.value.message
+    assert BACKEND_ENV in exc_info.value.message
+    assert "empty" in exc_info.value.message
 
 
 @pytest.mark.requirement("E36")
@@ -165,16 +165,16 @@ def test_the_keyring_s_own_config_file_is_honoured_and_held_to_the_same_rules(mo
 
     monkeypatch.setattr(platform_, "config_root", lambda: tmp_path)
     config = tmp_path / "keyringrc.cfg"
-    config.write_text(f"[backend]\ndefault-keyring={HERE}.InMemory\n")
-    assert class_name(choose_backend({})) == f"{HERE}.InMemory"
+    config.write_text(f"[backend]\ndefault-keyring={HELPERS}.InMemory\n")
+    assert class_name(choose_backend({})) == f"{HELPERS}.InMemory"
     config.write_text("[backend]\ndefault-keyring=keyring.backends.null.Keyring\n")
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(StoreError) as exc_info:
         choose_backend({})
-    assert caught.value.id == "keyring-refused"
+    assert exc_info.value.id == "keyring-refused"
     config.write_text("[backend]\ndefault-keyring=no.such.Thing\n")
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(StoreError) as exc_info:
         choose_backend({})
-    assert caught.value.id == "keyring-unusable"
+    assert exc_info.value.id == "keyring-unusable"
 
 
 def test_the_limit_belongs_to_the_backend_class():
@@ -222,5 +222,5 @@ print(errors)
 def test_threads_that_load_the_keyring_at_once_are_told_of_no_deadlock():
     # A race of imports that are made once in a process: without the lock one in six of these goes wrong.
     for _ in range(12):
-        done = subprocess.run([sys.executable, "-c", AT_ONCE], capture_output=True, text=True, timeout=30, check=True)
-        assert done.stdout == "[]\n", done.stdout
+        result = subprocess.run([sys.executable, "-c", AT_ONCE], capture_output=True, text=True, timeout=30, check=True)
+        assert result.stdout == "[]\n", result.stdout

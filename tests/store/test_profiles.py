@@ -58,7 +58,7 @@ def environment():
     return {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
 
 
-def kept_aside(paths):
+def corrupt_files(paths):
     return list(paths.state.glob("*.corrupt-*"))
 
 
@@ -148,12 +148,16 @@ def test_an_index_of_a_later_version_is_refused_and_not_touched(paths, index):
     document = json.loads(paths.index.read_text())
     text = json.dumps({**document, "version": 2, "shape": "unknown"})
     paths.index.write_text(text)
-    for act in (index.profiles, lambda: index.put(a_profile("other:other")), lambda: index.remove("minimax-portal:default")):
-        with pytest.raises(StoreError) as caught:
-            act()
-        assert caught.value.id == "index-newer"
+    for operation in (
+        index.profiles,
+        lambda: index.put(a_profile("other:other")),
+        lambda: index.remove("minimax-portal:default"),
+    ):
+        with pytest.raises(StoreError) as exc_info:
+            operation()
+        assert exc_info.value.id == "index-newer"
     assert paths.index.read_text() == text
-    assert kept_aside(paths) == []
+    assert corrupt_files(paths) == []
 
 
 @pytest.mark.requirement("E43")
@@ -168,14 +172,14 @@ def test_a_damaged_index_is_kept_aside_and_the_last_good_copy_put_back(paths, in
     index.put(a_profile("second:two"))
     index.remember_store("keyring", "some.Class")
     paths.index.write_bytes(damage)
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(StoreError) as exc_info:
         index.profiles()
-    assert caught.value.id == "index-damaged"
-    assert caught.value.hint
-    (kept,) = kept_aside(paths)
-    assert kept.name in caught.value.message
-    assert kept.read_bytes() == damage
-    assert stat.S_IMODE(kept.stat().st_mode) == 0o600
+    assert exc_info.value.id == "index-damaged"
+    assert exc_info.value.hint
+    (corrupt_file,) = corrupt_files(paths)
+    assert corrupt_file.name in exc_info.value.message
+    assert corrupt_file.read_bytes() == damage
+    assert stat.S_IMODE(corrupt_file.stat().st_mode) == 0o600
     assert [profile.id for profile in index.profiles()] == ["first:one", "second:two"]
 
 
@@ -183,11 +187,11 @@ def test_a_damaged_index_is_kept_aside_and_the_last_good_copy_put_back(paths, in
 def test_a_damaged_index_without_a_good_copy_is_never_taken_for_an_empty_one(paths, index):
     index.put(a_profile())
     paths.index.write_bytes(b"{")
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(StoreError) as exc_info:
         index.put(a_profile("other:other"))
-    assert caught.value.id == "index-damaged"
-    assert "sign in again" in caught.value.hint
-    assert len(kept_aside(paths)) == 1
+    assert exc_info.value.id == "index-damaged"
+    assert "sign in again" in exc_info.value.hint
+    assert len(corrupt_files(paths)) == 1
 
 
 @pytest.mark.requirement("E43")
@@ -211,9 +215,9 @@ def test_one_damaged_entry_leaves_the_others_alone(paths, index, field, value):
     paths.index.write_text(json.dumps(document))
     assert [profile.id for profile in index.profiles()] == ["good:one"]
     assert index.view().damaged == ("bad:two",)
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(StoreError) as exc_info:
         index.get("bad:two")
-    assert caught.value.id == "profile-damaged"
+    assert exc_info.value.id == "profile-damaged"
     index.put(a_profile("new:three"))
     assert "bad:two" in json.loads(paths.index.read_text())["profiles"]
     index.put(a_profile("bad:two"))
@@ -239,17 +243,17 @@ def test_an_index_that_cannot_be_read_is_not_an_empty_one(paths, index, monkeypa
     before = paths.index.read_bytes()
     opened = os.open
 
-    def no_more_files(path, *rest, **more):
+    def no_more_files(path, *args, **more):
         if str(path) == str(paths.index):
             raise OSError(5, "Input/output error")
-        return opened(path, *rest, **more)
+        return opened(path, *args, **more)
 
     monkeypatch.setattr(os, "open", no_more_files)
     fresh = ProfileIndex(paths)
-    for act in (fresh.profiles, lambda: fresh.put(a_profile("other:other"))):
-        with pytest.raises(StoreError) as caught:
-            act()
-        assert caught.value.id == "store-read-failed"
+    for operation in (fresh.profiles, lambda: fresh.put(a_profile("other:other"))):
+        with pytest.raises(StoreError) as exc_info:
+            operation()
+        assert exc_info.value.id == "store-read-failed"
     monkeypatch.undo()
     assert paths.index.read_bytes() == before
 
@@ -259,8 +263,8 @@ def test_an_index_that_cannot_be_read_is_not_an_empty_one(paths, index, monkeypa
 def test_a_kill_at_any_step_of_a_save_leaves_the_old_or_the_new_index(paths, index, step):
     index.put(a_profile("old:one"))
     index.put(a_profile("old:two"))
-    done = subprocess.run([sys.executable, "-c", KILLED, str(paths.state), step], env=environment(), check=False)
-    assert done.returncode == -signal.SIGKILL
+    result = subprocess.run([sys.executable, "-c", KILLED, str(paths.state), step], env=environment(), check=False)
+    assert result.returncode == -signal.SIGKILL
     expected = ["old:one", "old:two"] + (["new:one"] if step in {"renamed", "folder-synced"} else [])
     fresh = ProfileIndex(paths)
     assert [profile.id for profile in fresh.profiles()] == expected
@@ -294,8 +298,8 @@ def test_two_processes_writing_different_profiles_lose_no_update(paths, index, c
     ],
 )
 def test_what_an_older_version_took_for_the_end_of_a_sign_in_may_be_tried_again(id, code, ends):
-    told = {"at": 1, "id": id, "message": "so it was", "terminal": True, **({"code": code} if code else {})}
-    entry = {**profile_to_json(a_profile(), {}), "failure": told}
+    failure = {"at": 1, "id": id, "message": "so it was", "terminal": True, **({"code": code} if code else {})}
+    entry = {**profile_to_json(a_profile(), {}), "failure": failure}
     assert profile_from_json("test:default", entry).failure.terminal == ends
 
 

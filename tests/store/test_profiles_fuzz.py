@@ -51,8 +51,8 @@ def test_any_index_is_read_or_refused_and_what_was_in_it_is_still_there(tmp_path
 
 @hypothesis.given(st.text(max_size=40), st.text(max_size=40))
 def test_any_spelling_of_a_place_is_a_whole_path_or_refused(config, state):
-    places = {name: text for name, text in (("PORTICO_CONFIG", config), ("PORTICO_STATE_DIR", state)) if "\0" not in text}
+    env = {name: text for name, text in (("PORTICO_CONFIG", config), ("PORTICO_STATE_DIR", state)) if "\0" not in text}
 
     with suppress(PorticoError):
-        paths = App(env={"HOME": "/home/somebody", **places}).paths
+        paths = App(env={"HOME": "/home/somebody", **env}).paths
         assert all(isinstance(path, Path) and path.is_absolute() for path in (paths.config, paths.state))

@@ -30,7 +30,7 @@ from portico.util.threads import Deadlines
 from tests.minimax_session import SIGN_IN
 from tests.needs import needs
 from tests.store.helpers import a_profile, some_tokens
-from tests.store.keyrings import ALLOW, PASSWORD, SERVICE, Prompter, private_bus, put
+from tests.store.keyrings import ALLOW, PASSWORD, SERVICE, Prompter, private_bus, put_item
 from tests.store.keyrings import keepassxc as run_keepassxc
 
 pytestmark = [pytest.mark.linux, pytest.mark.filterwarnings("ignore:unclosed .*portico-bus:ResourceWarning")]
@@ -65,12 +65,12 @@ def clients_counted(address):
     from jeepney.io.blocking import open_dbus_connection
 
     rule = MatchRule(type="signal", sender="org.freedesktop.DBus", member="NameOwnerChanged")
-    names, came = [], []
-    with closing(open_dbus_connection(address)) as bus, bus.filter(rule, queue=came):
+    names, signals = [], []
+    with closing(open_dbus_connection(address)) as bus, bus.filter(rule, queue=signals):
         bus.send_and_get_reply(message_bus.AddMatch(rule))
         yield names
         bus.send_and_get_reply(message_bus.GetId())
-        names += [name for name, old, new in (message.body for message in came) if name.startswith(":") and new and not old]
+        names += [name for name, old, new in (message.body for message in signals) if name.startswith(":") and new and not old]
 
 
 @pytest.fixture
@@ -105,7 +105,7 @@ def test_a_sign_in_asks_a_keepassxc_with_default_settings_nothing_and_each_later
     assert keepassxc.windows() == []
     with keepassxc.person(*ALLOW):
         assert session.ok("auth", "token").strip()
-        assert keepassxc.asked == ["KeePassXC -  Access Request"]
+        assert keepassxc.prompts == ["KeePassXC -  Access Request"]
         session.ok("doctor")
     with keepassxc.person(*DENY):
         denied = session.run("auth", "token")
@@ -121,7 +121,7 @@ def test_a_command_that_reads_two_sign_ins_asks_for_each_of_them_once(minimax, k
     session.sign_in("--region", "global", "--profile", "second")
     with keepassxc.person(*ALLOW):
         session.run(*command)
-    assert keepassxc.asked == ["KeePassXC -  Access Request"] * 2
+    assert keepassxc.prompts == ["KeePassXC -  Access Request"] * 2
 
 
 @pytest.mark.requirement("E177")
@@ -131,10 +131,10 @@ def test_auth_status_opens_no_window_and_names_the_command_that_does(minimax, ke
     session.sign_in("--region", "global")
     with keepassxc.person(*ALLOW):
         plain = session.run("auth", "status")
-        assert keepassxc.asked == []
+        assert keepassxc.prompts == []
         checked = session.run("auth", "status", "--check")
     assert (plain.returncode, "portico auth status --check" in plain.stdout) == (7, True)
-    assert (checked.returncode, keepassxc.asked) == (0, ["KeePassXC -  Access Request"])
+    assert (checked.returncode, keepassxc.prompts) == (0, ["KeePassXC -  Access Request"])
 
 
 @pytest.mark.requirement("E102")
@@ -144,14 +144,14 @@ def test_a_program_that_works_unattended_says_on_stderr_that_a_window_waits(mini
     session.env["DBUS_SESSION_BUS_ADDRESS"] = keepassxc.bus.address
     session.sign_in("--region", "global")
     words = [sys.executable, "-m", "portico", *command, *(["--port", str(unused_tcp_port)] if "gateway" in command else [])]
-    deadline, said = time.monotonic() + 20, False
-    while not said:  # `--once` ends where nothing is due yet
+    deadline, announced = time.monotonic() + 20, False
+    while not announced:  # `--once` ends where nothing is due yet
         assert time.monotonic() < deadline
         env = session.run_portico.environment(session.env)
         with subprocess.Popen(words, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True) as waiting:
             end = threading.Timer(15, waiting.kill)
             end.start()
-            said = any("KeePassXC is waiting for you" in line for line in waiting.stderr)
+            announced = any("KeePassXC is waiting for you" in line for line in waiting.stderr)
             end.cancel()
             waiting.kill()
 
@@ -161,11 +161,11 @@ def test_a_record_of_an_earlier_run_is_read_once_its_user_allows_it_however_long
     value, waits = stored_before(), []
     store = a_store(on_wait=waits.append)
     with keepassxc.person(*ALLOW, after_s=2.5):
-        begun = time.monotonic()
+        started = time.monotonic()
         assert store.get(USER) == value
-        assert time.monotonic() - begun > QUICK.read_s * 2
+        assert time.monotonic() - started > QUICK.read_s * 2
         assert store.get(USER) == value
-    assert (len(keepassxc.asked), waits) == (1, ["KeePassXC is waiting for you: please answer its window."])
+    assert (len(keepassxc.prompts), waits) == (1, ["KeePassXC is waiting for you: please answer its window."])
 
 
 @pytest.mark.requirement("E102")
@@ -173,29 +173,29 @@ def test_a_record_of_an_earlier_run_is_unlocked_before_it_is_deleted(keepassxc):
     stored_before()
     with keepassxc.person(*ALLOW):
         a_store().delete(USER)
-    assert len(keepassxc.asked) == 1
-    with pytest.raises(StoreError) as caught:  # it may be in a database that is closed
+    assert len(keepassxc.prompts) == 1
+    with pytest.raises(StoreError) as exc_info:  # it may be in a database that is closed
         a_store().get(USER)
-    assert caught.value.id == "keyring-not-open"
+    assert exc_info.value.id == "keyring-not-open"
 
 
 @pytest.mark.requirement("E102")
 @pytest.mark.requirement("E103")
 @pytest.mark.parametrize("keys", [CLOSE, DENY], ids=["closed", "denied"])
-@pytest.mark.parametrize("act", ["read", "write", "delete"])
-def test_access_that_is_denied_is_a_dismissed_prompt_and_neither_locked_nor_empty(keepassxc, keys, act):
+@pytest.mark.parametrize("operation", ["read", "write", "delete"])
+def test_access_that_is_denied_is_a_dismissed_prompt_and_neither_locked_nor_empty(keepassxc, keys, operation):
     value = stored_before()
     store = a_store()
-    acts = {
+    operations = {
         "read": lambda: store.get(USER),
         "write": lambda: store.set(USER, Secret(canary("at"))),
         "delete": lambda: store.delete(USER),
     }
-    with keepassxc.person(*keys), pytest.raises(StoreError) as caught:
-        acts[act]()
-    assert (caught.value.id, type(caught.value)) == ("keyring-prompt-dismissed", StoreError)
-    assert "KeePassXC" in caught.value.message
-    assert "--store file" in caught.value.hint
+    with keepassxc.person(*keys), pytest.raises(StoreError) as exc_info:
+        operations[operation]()
+    assert (exc_info.value.id, type(exc_info.value)) == ("keyring-prompt-dismissed", StoreError)
+    assert "KeePassXC" in exc_info.value.message
+    assert "--store file" in exc_info.value.hint
     with keepassxc.person(*ALLOW):
         assert a_store().get(USER) == value
 
@@ -204,11 +204,11 @@ def test_access_that_is_denied_is_a_dismissed_prompt_and_neither_locked_nor_empt
 def test_a_window_that_nobody_answers_is_waited_for_up_to_the_limit_for_a_person(keepassxc):
     stored_before()
     store = a_store(deadlines=Deadlines(read_s=0.4, write_s=0.4, prompt_s=1.0))
-    begun = time.monotonic()
-    with pytest.raises(StoreError) as caught:
+    started = time.monotonic()
+    with pytest.raises(StoreError) as exc_info:
         store.get(USER)
-    assert 1.0 <= time.monotonic() - begun < 5.0
-    assert (caught.value.id, "nobody answered" in caught.value.message) == ("keyring-timeout", True)
+    assert 1.0 <= time.monotonic() - started < 5.0
+    assert (exc_info.value.id, "nobody answered" in exc_info.value.message) == ("keyring-timeout", True)
     assert not store.unsettled
     with pytest.raises(StoreUnknown):  # its user may still allow it
         store.set(USER, Secret(canary("at")))
@@ -220,31 +220,33 @@ def test_a_locked_database_is_unlocked_by_its_user_and_the_record_is_read(keepas
     keepassxc.lock(keepassxc.bus.default_collection())
     with keepassxc.person(PASSWORD, "Return"):
         assert a_store().get(USER) == value
-    assert keepassxc.asked == ["Unlock Database - KeePassXC", "KeePassXC -  Access Request"]
+    assert keepassxc.prompts == ["Unlock Database - KeePassXC", "KeePassXC -  Access Request"]
 
 
 @pytest.mark.requirement("E102")
 def test_a_keyring_that_ends_while_its_window_is_open_is_waited_for_no_longer(keepassxc):
     stored_before()
     store = a_store(on_wait=lambda _: keepassxc.process.kill())
-    begun = time.monotonic()
-    with pytest.raises(StoreError) as caught:
+    started = time.monotonic()
+    with pytest.raises(StoreError) as exc_info:
         store.get(USER)
-    assert (caught.value.id, time.monotonic() - begun < QUICK.prompt_s / 2) == ("keyring-unavailable", True)
+    assert (exc_info.value.id, time.monotonic() - started < QUICK.prompt_s / 2) == ("keyring-unavailable", True)
 
 
 @pytest.mark.requirement("E103")
-@pytest.mark.parametrize("act", ["read", "write", "delete"])
-def test_without_an_open_database_the_advice_is_to_open_one_and_no_window_comes_up(monkeypatch, act):
+@pytest.mark.parametrize("operation", ["read", "write", "delete"])
+def test_without_an_open_database_the_advice_is_to_open_one_and_no_window_comes_up(monkeypatch, operation):
     needs("dbus-daemon", "keepassxc", "keepassxc-cli", "Xvfb", "xdotool")
     with private_bus() as bus, run_keepassxc(bus, ()) as program:
         monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", bus.address)
-        with pytest.raises(StoreError) as caught:
-            {"read": a_store().get, "write": lambda user: a_store().set(user, Secret("x")), "delete": a_store().delete}[act](USER)
+        with pytest.raises(StoreError) as exc_info:
+            {"read": a_store().get, "write": lambda user: a_store().set(user, Secret("x")), "delete": a_store().delete}[
+                operation
+            ](USER)
         assert program.windows() == []
-    assert caught.value.id == "keyring-no-collection"
-    assert "open a database" in caught.value.hint
-    assert "--store file" in caught.value.hint
+    assert exc_info.value.id == "keyring-no-collection"
+    assert "open a database" in exc_info.value.hint
+    assert "--store file" in exc_info.value.hint
 
 
 @pytest.mark.requirement("E103")
@@ -256,19 +258,19 @@ def test_a_record_that_may_be_in_a_locked_database_is_not_missing_and_what_was_d
         store.set(USER, value)
         (aside,) = set(bus.collections()) - {bus.default_collection()}
         program.lock(aside)
-        for act in (store.get, store.delete):
-            with pytest.raises(StoreError) as caught:
-                act("somebody#a")
-            assert (caught.value.id, aside.rpartition("/")[2] in caught.value.why) == ("keyring-locked", True)
+        for operation in (store.get, store.delete):
+            with pytest.raises(StoreError) as exc_info:
+                operation("somebody#a")
+            assert (exc_info.value.id, aside.rpartition("/")[2] in exc_info.value.why) == ("keyring-locked", True)
         assert store.get(USER) == value
         for _ in range(2):  # deleted, and none is seen any more: the locked database may have another
-            with pytest.raises(StoreError) as caught:
+            with pytest.raises(StoreError) as exc_info:
                 store.delete(USER)
-            assert caught.value.id == "keyring-locked"
+            assert exc_info.value.id == "keyring-locked"
         program.unlock(aside)
-        with pytest.raises(StoreError) as caught:
+        with pytest.raises(StoreError) as exc_info:
             store.get(USER)
-        assert caught.value.id == "keyring-not-open"
+        assert exc_info.value.id == "keyring-not-open"
 
 
 @pytest.fixture
@@ -284,17 +286,17 @@ def two_databases(monkeypatch):
 @pytest.mark.requirement("E103")
 def test_a_copy_in_a_locked_database_is_not_deleted_by_deleting_the_one_that_is_seen(two_databases):
     program, _, aside = two_databases
-    put(aside, "a copy of another day")
+    put_item(aside, "a copy of another day")
     program.lock(aside)
     store = a_store()
     store.set(USER, Secret(canary("at")))
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(StoreError) as exc_info:
         store.delete(USER)
-    assert (caught.value.id, aside.rpartition("/")[2] in caught.value.why) == ("keyring-locked", True)
+    assert (exc_info.value.id, aside.rpartition("/")[2] in exc_info.value.why) == ("keyring-locked", True)
     program.unlock(aside)
     with program.person(*ALLOW):
         store.delete(USER)
-        assert program.asked == ["KeePassXC -  Access Request"]
+        assert program.prompts == ["KeePassXC -  Access Request"]
 
 
 @pytest.mark.requirement("E103")
@@ -302,9 +304,9 @@ def test_a_record_in_a_database_that_was_closed_is_neither_missing_nor_deleted(t
     program, front, _ = two_databases
     profile = Vault(paths, index, deadlines=QUICK).commit(a_profile(), some_tokens())
     program.close(front)
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(StoreError) as exc_info:
         Vault(paths, index, deadlines=QUICK).read(profile.id)
-    assert (caught.value.id, "open the database" in caught.value.hint) == ("keyring-not-open", True)
+    assert (exc_info.value.id, "open the database" in exc_info.value.hint) == ("keyring-not-open", True)
     vault = Vault(paths, index, deadlines=QUICK)
     (stuck,) = vault.delete(profile.id)
     assert "databases that are open" in stuck
@@ -325,22 +327,22 @@ def test_a_keyring_of_an_unknown_name_may_hide_what_is_locked(monkeypatch):
     with private_bus() as bus, run_keepassxc(bus, ("one", "two"), name="xdg-dbus-proxy") as program:
         monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", bus.address)
         (aside,) = set(bus.collections()) - {bus.default_collection()}
-        put(aside, "the record")
+        put_item(aside, "the record")
         program.lock(aside)
-        for act in (a_store().get, a_store().delete):
-            with pytest.raises(StoreError) as caught:
-                act(USER)
-            assert caught.value.id == "keyring-locked"
+        for operation in (a_store().get, a_store().delete):
+            with pytest.raises(StoreError) as exc_info:
+                operation(USER)
+            assert exc_info.value.id == "keyring-locked"
 
 
 @pytest.mark.requirement("E102")
 def test_others_have_their_turn_to_write_while_a_person_is_asked(keepassxc, tmp_path):
     stored_before()
-    path, taken, value = tmp_path / "keyring.lock", [], Secret(canary("at"))
-    store = a_store(on_wait=lambda _: taken.append(FileLock(path).is_taken()), lock=path)
+    path, owners, value = tmp_path / "keyring.lock", [], Secret(canary("at"))
+    store = a_store(on_wait=lambda _: owners.append(FileLock(path).is_taken()), lock=path)
     with keepassxc.person(*ALLOW, after_s=1):
         store.set(USER, value)
-    assert (taken, FileLock(path).is_taken(), store.get(USER)) == ([False], False, value)
+    assert (owners, FileLock(path).is_taken(), store.get(USER)) == ([False], False, value)
 
 
 @pytest.mark.requirement("E102")
@@ -383,9 +385,9 @@ def test_the_best_keyring_and_the_one_of_that_name_are_opened_once(secret_servic
     env = run_portico.environment()
     profile = App(env=env).local_store("keyring").commit(a_profile(), some_tokens())
     app = App(env=env)
-    acts = [lambda: app.local_store().read(profile.id), app.local_store("keyring").probe]
-    for act in acts if first == "named" else reversed(acts):
-        act()
+    operations = [lambda: app.local_store().read(profile.id), app.local_store("keyring").probe]
+    for operation in operations if first == "named" else reversed(operations):
+        operation()
     assert len({store._service._bus.unique_name for store in app.keyrings}) == 1
 
 
@@ -423,7 +425,7 @@ def test_of_two_copies_the_one_of_the_profiles_generation_is_read(secret_service
     older = vault.commit(a_profile(), some_tokens())
     stale = a_store().get(user_of(vault, older))
     newer = vault.commit(older, tokens)
-    put("/org/freedesktop/secrets/collection/session", a_store().get(user_of(vault, newer)).reveal(), user_of(vault, newer))
+    put_item("/org/freedesktop/secrets/collection/session", a_store().get(user_of(vault, newer)).reveal(), user_of(vault, newer))
     a_store().set(user_of(vault, newer), stale)
     found = Vault(paths, index, deadlines=QUICK).read(newer.id)
     assert (found.generation, found.access) == (newer.generation, tokens.access)
@@ -446,11 +448,11 @@ def test_a_copy_that_could_not_be_deleted_is_deleted_later_although_its_name_is_
     session_bus.call(SERVICE, "org.freedesktop.Secret.Service", "SetAlias", "so", "default", login)
     assert vault.read(profile.id).generation == profile.generation
     attributes = {"service": "portico"}
-    kept = [
+    copies = [
         session_bus.call(path, "org.freedesktop.Secret.Collection", "SearchItems", "a{ss}", attributes)[0]
         for path in (login, work)
     ]
-    assert ([len(items) for items in kept], index.view().leftovers) == ([0, 1], ())
+    assert ([len(items) for items in copies], index.view().leftovers) == ([0, 1], ())
 
 
 @pytest.mark.requirement("E102")
@@ -466,11 +468,11 @@ def test_what_was_written_is_read_although_another_appid_has_a_copy(secret_servi
 @pytest.mark.parametrize("path", ["login", "/org/freedesktop/secrets/collection/nope"])
 def test_a_preferred_collection_that_does_not_exist_is_named(secret_service, monkeypatch, path):
     monkeypatch.setenv("KEYRING_PROPERTY_PREFERRED_COLLECTION", path)
-    for act in (a_store().get, a_store().delete, lambda user: a_store().set(user, Secret("x"))):
-        with pytest.raises(StoreError) as caught:
-            act(USER)
-        assert caught.value.id == "keyring-no-collection"
-        assert f"KEYRING_PROPERTY_PREFERRED_COLLECTION names no collection of gnome-keyring: {path}" in caught.value.message
+    for operation in (a_store().get, a_store().delete, lambda user: a_store().set(user, Secret("x"))):
+        with pytest.raises(StoreError) as exc_info:
+            operation(USER)
+        assert exc_info.value.id == "keyring-no-collection"
+        assert f"KEYRING_PROPERTY_PREFERRED_COLLECTION names no collection of gnome-keyring: {path}" in exc_info.value.message
     monkeypatch.setenv("KEYRING_PROPERTY_PREFERRED_COLLECTION", "/org/freedesktop/secrets/collection/session")
     assert a_store().get(USER) is None
 
@@ -487,7 +489,7 @@ def test_after_a_window_was_refused_the_same_operation_opens_no_other(session_bu
     vault = Vault(paths, index, deadlines=QUICK, on_wait=refuse)
     profile = vault.commit(a_profile(), some_tokens())
     session_bus.call(SERVICE, "org.freedesktop.Secret.Service", "Lock", "ao", session_bus.collections())
-    for act in (
+    for operation in (
         lambda: vault.commit(profile, some_tokens()),
         lambda: vault.commit(profile, some_tokens()),  # with what the one before has left
         vault.sweep,
@@ -496,7 +498,7 @@ def test_after_a_window_was_refused_the_same_operation_opens_no_other(session_bu
     ):
         windows.clear()
         with suppress(StoreError):
-            act()
+            operation()
         assert len(windows) == 1
 
 
@@ -507,9 +509,9 @@ def test_a_store_goes_on_after_its_keyring_was_started_anew(session_bus):
     store.set(USER, value)
     daemon.terminate()
     daemon.wait()
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(StoreError) as exc_info:
         store.get(USER)
-    assert caught.value.id == "keyring-unavailable"
+    assert exc_info.value.id == "keyring-unavailable"
     session_bus.gnome_keyring("--unlock", password=PASSWORD)
     assert store.get(USER) == value
 
@@ -532,20 +534,20 @@ def test_ctrl_c_ends_the_wait_for_a_window_and_stderr_has_said_that_it_waits(ses
 def test_a_read_makes_no_collection_and_asks_for_none(session_bus, prompter):
     session_bus.gnome_keyring("--start")
     before = session_bus.collections()
-    for act in (a_store().get, a_store().delete):
-        with pytest.raises(StoreError) as caught:
-            act(USER)
-        assert caught.value.id == "keyring-no-collection"
-        assert "--store file" in caught.value.hint
-    assert (session_bus.collections(), prompter.asked()) == (before, [])
+    for operation in (a_store().get, a_store().delete):
+        with pytest.raises(StoreError) as exc_info:
+            operation(USER)
+        assert exc_info.value.id == "keyring-no-collection"
+        assert "--store file" in exc_info.value.hint
+    assert (session_bus.collections(), prompter.requests()) == (before, [])
 
 
 @pytest.mark.requirement("E103")
 def test_a_write_asks_to_make_the_missing_collection_and_says_that_there_is_none_when_that_is_refused(session_bus, prompter):
     session_bus.gnome_keyring("--start")
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(StoreError) as exc_info:
         a_store(on_wait=prompter.refuse).set(USER, Secret(canary("at")))
-    assert (caught.value.id, "dismissed" in caught.value.why) == ("keyring-no-collection", True)
+    assert (exc_info.value.id, "dismissed" in exc_info.value.why) == ("keyring-no-collection", True)
 
 
 @pytest.mark.requirement("E103")
@@ -582,14 +584,14 @@ def started_again(bus):
 def test_a_gnome_keyring_started_before_its_password_was_given_is_named_and_its_remedy_works(session_bus, begin):
     begin(session_bus)
     store, value = a_store(), Secret(canary("at"))
-    for act in (lambda: store.get(USER), lambda: store.set(USER, value), lambda: store.delete(USER)):
-        with pytest.raises(StoreError) as caught:
-            act()
-        assert caught.value.id == "keyring-started-early"
-        assert "`gnome-keyring-daemon --unlock` does nothing" in caught.value.why
-    words = caught.value.hint.split(",")[0].split()
+    for operation in (lambda: store.get(USER), lambda: store.set(USER, value), lambda: store.delete(USER)):
+        with pytest.raises(StoreError) as exc_info:
+            operation()
+        assert exc_info.value.id == "keyring-started-early"
+        assert "`gnome-keyring-daemon --unlock` does nothing" in exc_info.value.why
+    words = exc_info.value.hint.split(",")[0].split()
     assert words[0] == "kill"
-    assert "run gnome-keyring-daemon --unlock" in caught.value.hint
+    assert "run gnome-keyring-daemon --unlock" in exc_info.value.hint
     os.kill(int(words[1]), signal.SIGTERM)
     session_bus.wait_for_end_of(int(words[1]))
     if not session_bus.has_service():  # the one that came too late takes its place at once
@@ -607,10 +609,10 @@ def test_a_prompter_that_is_installed_and_has_no_display_cannot_ask(monkeypatch)
     with private_bus(of_the_machine=True) as bus:
         monkeypatch.setenv("DBUS_SESSION_BUS_ADDRESS", bus.address)
         daemon = bus.gnome_keyring("--start")
-        for act in (a_store().get, lambda user: a_store().set(user, Secret("x"))):
-            with pytest.raises(StoreError) as caught:
-                act(USER)
-            assert caught.value.id == "keyring-started-early"
+        for operation in (a_store().get, lambda user: a_store().set(user, Secret("x"))):
+            with pytest.raises(StoreError) as exc_info:
+                operation(USER)
+            assert exc_info.value.id == "keyring-started-early"
         daemon.terminate()
         daemon.wait()
     with private_bus(of_the_machine=True) as bus:
@@ -618,17 +620,17 @@ def test_a_prompter_that_is_installed_and_has_no_display_cannot_ask(monkeypatch)
         bus.gnome_keyring("--unlock", password=PASSWORD)
         stored_before()
         bus.call(SERVICE, "org.freedesktop.Secret.Service", "Lock", "ao", bus.collections())
-        with pytest.raises(StoreError) as caught:
+        with pytest.raises(StoreError) as exc_info:
             a_store().get(USER)
-        assert (caught.value.id, "nothing on this session bus can ask" in caught.value.why) == ("keyring-locked", True)
+        assert (exc_info.value.id, "nothing on this session bus can ask" in exc_info.value.why) == ("keyring-locked", True)
 
 
 def in_words(session, *args):
     """The first error of a command with `--json`: its id, what it says, why, and what to do."""
-    done = session.run(*args, "--json")
+    result = session.run(*args, "--json")
     whole = args[0] == "doctor"  # the other prints one event a line
-    told = json.loads(done.stdout if whole else done.stdout.splitlines()[-1])
-    error = told["findings"][0] if whole else told["error"]
+    printed = json.loads(result.stdout if whole else result.stdout.splitlines()[-1])
+    error = printed["findings"][0] if whole else printed["error"]
     return {name: error[name] for name in ("id", "message", "why", "hint")}
 
 
@@ -650,11 +652,11 @@ def test_doctor_waits_for_a_person_whom_the_keyring_asks(session_bus, prompter, 
     session_bus.call(SERVICE, "org.freedesktop.Secret.Service", "Lock", "ao", session_bus.collections())
     person = threading.Timer(1.5, prompter.refuse)
     person.start()
-    (looked,) = examine(
+    (check_result,) = examine(
         App("portico", env=dict(os.environ)), checks=[check for check in CHECKS if check.id == "store"], longest_s=0.8
     )[:1]
     person.join()
-    assert [found.id for found in looked.found] == ["keyring-prompt-dismissed"]
+    assert [finding.id for finding in check_result.found] == ["keyring-prompt-dismissed"]
 
 
 # --- the session bus ---------------------------------------------------------------------------------------------------
@@ -719,9 +721,9 @@ def test_an_address_that_leads_to_no_bus_is_named_and_it_is_not_the_keyring_that
     with socket.socket(socket.AF_UNIX) as listener:
         listener.bind("silent")
         listener.listen()
-        with pytest.raises(StoreError) as caught:
+        with pytest.raises(StoreError) as exc_info:
             a_store(deadlines=Deadlines(read_s=3)).get(USER)
-    assert (caught.value.id, address in caught.value.why, fault in caught.value.why) == ("keyring-unavailable", True, True)
+    assert (exc_info.value.id, address in exc_info.value.why, fault in exc_info.value.why) == ("keyring-unavailable", True, True)
 
 
 @pytest.mark.requirement("E105")
@@ -739,9 +741,9 @@ def test_a_bus_that_this_user_may_not_enter_is_named(own_secret_service, monkeyp
         except StoreError as error:
             print(error.id, error.why)
     """
-    done = subprocess.run([sys.executable, "-c", code], env=os.environ, capture_output=True, text=True, timeout=30, check=True)
-    assert done.stdout.startswith("keyring-unavailable ")
-    assert own_secret_service.address in done.stdout
+    result = subprocess.run([sys.executable, "-c", code], env=os.environ, capture_output=True, text=True, timeout=30, check=True)
+    assert result.stdout.startswith("keyring-unavailable ")
+    assert own_secret_service.address in result.stdout
 
 
 @pytest.mark.requirement("E105")
@@ -769,7 +771,7 @@ def test_what_is_no_socket_of_this_user_is_no_bus(monkeypatch, tmp_path):
 @pytest.mark.requirement("E105")
 @as_root
 def test_a_socket_at_which_another_user_listens_is_no_bus_although_it_has_the_users_name_on_it(monkeypatch, tmp_path):
-    ready, told = os.pipe()
+    ready, printed = os.pipe()
     other = os.fork()
     if not other:  # the bus of somebody else, who has come to a socket of this user's
         with socket.socket(socket.AF_UNIX) as listener:
@@ -777,7 +779,7 @@ def test_a_socket_at_which_another_user_listens_is_no_bus_although_it_has_the_us
             listener.bind("bus")
             os.setuid(65534)
             listener.listen()
-            os.write(told, b".")
+            os.write(printed, b".")
             with listener.accept()[0] as client:
                 client.recv(100)
                 client.sendall(b"OK 0123\r\n")

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 ID = "minimax-portal:default"
-FENCE = JournalEntry(generation=0, token="f" * 64, started_at=1, sends=1, pid=1, boot_id="boot", sent_at=1)
+JOURNAL_ENTRY = JournalEntry(generation=0, token="f" * 64, started_at=1, sends=1, pid=1, boot_id="boot", sent_at=1)
 FAILED = Failure(1, "network", "The server did not answer.", terminal=False)
 
 # Begins a refresh, notes that the token is being sent, and lives until it is killed.
@@ -80,7 +80,7 @@ def _shared() -> Machines:
     def dead_owner() -> None:
         other = SharedStore(engine)
         turn, profile = other.begin_refresh(ID), other.get(ID)
-        turn.note_sending(profile, replace(FENCE, generation=profile.generation))
+        turn.note_sending(profile, replace(JOURNAL_ENTRY, generation=profile.generation))
         other.alive = False
 
     return Machines(lambda: SharedStore(engine), dead_owner)
@@ -185,7 +185,7 @@ def test_a_deleted_profile_is_gone_for_everybody(machines, store):
 
 def test_a_second_owner_gets_no_turn_and_sees_what_the_first_noted(machines, store):
     profile = store.commit(a_profile(), some_tokens())
-    entry = replace(FENCE, generation=profile.generation)
+    entry = replace(JOURNAL_ENTRY, generation=profile.generation)
     turn = store.begin_refresh(ID)
     other = machines.open()
 
@@ -201,10 +201,10 @@ def test_a_second_owner_gets_no_turn_and_sees_what_the_first_noted(machines, sto
 
 def test_a_turn_is_had_as_soon_as_the_first_owner_ends_its(machines, store):
     store.commit(a_profile(), some_tokens())
-    turn, asked = store.begin_refresh(ID), threading.Event()
-    ending = threading.Thread(target=lambda: (asked.wait(10), turn.end()))
+    turn, polled = store.begin_refresh(ID), threading.Event()
+    ending = threading.Thread(target=lambda: (polled.wait(10), turn.end()))
     ending.start()
-    second = machines.open().begin_refresh(ID, wait_s=10, unless=lambda: bool(asked.set()))
+    second = machines.open().begin_refresh(ID, wait_s=10, unless=lambda: bool(polled.set()))
     ending.join()
     assert second is not None
     second.end()
@@ -220,7 +220,7 @@ def test_turns_with_two_profiles_are_apart(store):
 def test_a_refresh_that_succeeds_leaves_no_journal_entry(machines, store):
     profile = store.commit(a_profile(), some_tokens())
     turn = store.begin_refresh(ID)
-    sending = turn.note_sending(profile, replace(FENCE, generation=profile.generation))
+    sending = turn.note_sending(profile, replace(JOURNAL_ENTRY, generation=profile.generation))
     new = some_tokens()
     store.commit(replace(sending, fence=None), new, expect_generation=sending.generation)
     turn.end()
@@ -232,7 +232,7 @@ def test_a_refresh_that_succeeds_leaves_no_journal_entry(machines, store):
 
 def test_a_refresh_that_fails_leaves_its_failure_and_what_may_be_spent(machines, store):
     profile = store.commit(a_profile(), some_tokens())
-    entry = replace(FENCE, generation=profile.generation)
+    entry = replace(JOURNAL_ENTRY, generation=profile.generation)
     turn = store.begin_refresh(ID)
     turn.note_failure(turn.note_sending(profile, entry), FAILED, entry)
     turn.end()
@@ -247,7 +247,7 @@ def test_the_journal_says_nothing_of_tokens_that_were_replaced_meanwhile(machine
     anew = machines.open().commit(a_profile(), some_tokens())
 
     with pytest.raises(GenerationChanged):
-        turn.note_sending(profile, replace(FENCE, generation=profile.generation))
+        turn.note_sending(profile, replace(JOURNAL_ENTRY, generation=profile.generation))
     turn.note_failure(profile, FAILED, None)
     turn.end()
     assert store.get(ID) == anew
@@ -258,9 +258,12 @@ def test_a_dead_owners_refresh_is_taken_over_with_its_journal_entry(machines, st
     machines.dead_owner()
 
     turn = store.begin_refresh(ID)
-    found = store.read(ID, to_refresh=True)
-    assert (found.profile.fence, found.profile.generation) == (replace(FENCE, generation=profile.generation), profile.generation)
-    again = turn.note_sending(found.profile, replace(found.profile.fence, sends=2))
+    tokens = store.read(ID, to_refresh=True)
+    assert (tokens.profile.fence, tokens.profile.generation) == (
+        replace(JOURNAL_ENTRY, generation=profile.generation),
+        profile.generation,
+    )
+    again = turn.note_sending(tokens.profile, replace(tokens.profile.fence, sends=2))
     store.commit(replace(again, fence=None), some_tokens(), expect_generation=again.generation)
     turn.end()
     assert store.get(ID).fence is None

@@ -21,7 +21,7 @@ from portico.store.vault import Vault
 from portico.testing.canary import canary, find_canaries
 from portico.util.lock import file_lock
 from portico.util.threads import Deadlines
-from tests.store.helpers import HERE, InMemory, Leaky, a_profile, some_tokens
+from tests.store.helpers import HELPERS, InMemory, Leaky, a_profile, some_tokens
 
 SECRET_SERVICE = "keyring.backends.SecretService.Keyring"
 WINDOWS = "keyring.backends.Windows.WinVaultKeyring"
@@ -64,11 +64,11 @@ def vault(paths, index, secret_service):
 
 @pytest.fixture
 def forgetful_env():
-    return {BACKEND_ENV: f"{HERE}.Forgetful"}
+    return {BACKEND_ENV: f"{HELPERS}.Forgetful"}
 
 
 def memory_vault(paths, **wiring):
-    return Vault(paths, ProfileIndex(paths), env={BACKEND_ENV: f"{HERE}.InMemory"}, **wiring)
+    return Vault(paths, ProfileIndex(paths), env={BACKEND_ENV: f"{HELPERS}.InMemory"}, **wiring)
 
 
 @pytest.fixture(params=["keyring", "file", "long"])
@@ -167,9 +167,9 @@ def test_deleting_leaves_nothing_of_a_profile(any_vault, request, paths):
     any_vault.commit(a_profile(), tokens_for(any_vault))
     assert any_vault.delete(ID) == ()
     assert any_vault.delete(ID) == ()
-    with pytest.raises(SignInNeeded) as caught:
+    with pytest.raises(SignInNeeded) as exc_info:
         any_vault.read(ID)
-    assert caught.value.id == "not-signed-in"
+    assert exc_info.value.id == "not-signed-in"
     assert any_vault.read("other:one")
     any_vault.delete("other:one")
     assert list(paths.sealed.glob("*.sealed")) + list(paths.sealed.glob("*.keyed")) == []
@@ -193,7 +193,7 @@ def test_deleting_a_profile_whose_entry_is_damaged_leaves_none_of_its_tokens(pat
 
     assert memory_vault(paths).delete(ID) == ()
 
-    assert InMemory.kept == {}
+    assert InMemory.passwords == {}
     assert list(paths.sealed.glob("*.sealed")) == []
     assert ProfileIndex(paths).view().damaged == ()
 
@@ -221,14 +221,14 @@ def test_a_generation_never_comes_back_after_signing_out_and_in(vault):
     first = vault.commit(a_profile(), some_tokens())
     vault.delete(ID)
     second = vault.commit(a_profile(), some_tokens())
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(StoreError) as exc_info:
         vault.commit(a_profile(), some_tokens(), expect_generation=first.generation)
-    assert caught.value.id == "generation-changed"
+    assert exc_info.value.id == "generation-changed"
     assert vault.read(ID).generation == second.generation
     vault.delete(ID)
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(StoreError) as exc_info:
         vault.commit(a_profile(), some_tokens(), expect_generation=second.generation)
-    assert caught.value.id == "generation-changed"
+    assert exc_info.value.id == "generation-changed"
 
 
 def test_a_commit_with_the_generation_it_saw_goes_through(vault):
@@ -249,10 +249,10 @@ def test_a_probe_writes_reads_back_deletes_and_remembers(any_vault, index, paths
 
 @pytest.mark.requirement("E37")
 def test_a_probe_finds_a_store_that_forgets_out(paths, index, in_memory, forgetful_env):
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(StoreError) as exc_info:
         Vault(paths, index, env=forgetful_env).probe()
-    assert caught.value.id == "store-forgetful"
-    assert f"{HERE}.Forgetful" in caught.value.message
+    assert exc_info.value.id == "store-forgetful"
+    assert f"{HELPERS}.Forgetful" in exc_info.value.message
     assert index.store_name is None
 
 
@@ -260,7 +260,7 @@ def test_a_probe_finds_a_store_that_forgets_out(paths, index, in_memory, forgetf
 def test_a_failed_write_keeps_the_tokens_for_another_store(paths, index, passphrase, in_memory):
     tokens = some_tokens()
     with pytest.raises(StoreError):
-        Vault(paths, index, env={BACKEND_ENV: f"{HERE}.Leaky"}).commit(a_profile(), tokens)
+        Vault(paths, index, env={BACKEND_ENV: f"{HELPERS}.Leaky"}).commit(a_profile(), tokens)
     assert index.get(ID) is None
     Vault(paths, index, store="file", passphrase=passphrase).commit(a_profile(), tokens)
     assert same(Vault(paths, index, passphrase=passphrase).read(ID), tokens)
@@ -271,11 +271,11 @@ def test_without_a_keyring_nothing_weaker_is_used_silently(paths, index, monkeyp
     monkeypatch.delenv("DBUS_SESSION_BUS_ADDRESS", raising=False)
     monkeypatch.setenv("XDG_RUNTIME_DIR", str(paths.state))
     for vault in (Vault(paths, index), Vault(paths, index, store="keyring")):
-        for act in (vault.probe, lambda vault=vault: vault.commit(a_profile(), some_tokens())):
-            with pytest.raises(StoreError) as caught:
-                act()
-            assert caught.value.id == "no-keyring"
-            assert "{prog} onboard --store file" in caught.value.hint
+        for operation in (vault.probe, lambda vault=vault: vault.commit(a_profile(), some_tokens())):
+            with pytest.raises(StoreError) as exc_info:
+                operation()
+            assert exc_info.value.id == "no-keyring"
+            assert "{prog} onboard --store file" in exc_info.value.hint
     assert not paths.sealed.exists()
     assert find_canaries(paths.state) == []
 
@@ -284,9 +284,9 @@ def test_without_a_keyring_nothing_weaker_is_used_silently(paths, index, monkeyp
 def test_a_keyring_asked_for_by_name_never_writes_a_file_of_tokens(paths, index, win_vault):
     index.remember_store("keyring", WINDOWS)
     vault = Vault(paths, index, store="keyring")
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(StoreError) as exc_info:
         vault.commit(a_profile(), tokens_for(vault))
-    assert caught.value.id == "record-too-long"
+    assert exc_info.value.id == "record-too-long"
     assert not paths.sealed.exists()
     assert win_vault.credentials == {}
 
@@ -296,12 +296,12 @@ def test_reading_goes_to_the_store_that_has_the_tokens_and_to_no_other(paths, in
     tokens = some_tokens()
     Vault(paths, index).commit(a_profile(), tokens)
     assert same(Vault(paths, index, store="file").read(ID), tokens)
-    assert same(Vault(paths, index, env={BACKEND_ENV: f"{HERE}.InMemory"}).read(ID), tokens)
+    assert same(Vault(paths, index, env={BACKEND_ENV: f"{HELPERS}.InMemory"}).read(ID), tokens)
     with monkeypatch.context() as patch:
         patch.setenv("DBUS_SESSION_BUS_ADDRESS", "unix:path=/nonexistent/bus")
-        with pytest.raises(StoreError) as caught:
+        with pytest.raises(StoreError) as exc_info:
             Vault(paths, index, store="file", passphrase=passphrase).read(ID)
-        assert caught.value.id == "keyring-unavailable"
+        assert exc_info.value.id == "keyring-unavailable"
     Vault(paths, index).delete(ID)
 
 
@@ -334,12 +334,12 @@ def test_a_damaged_record_is_named_and_left_for_a_look(paths, index, in_memory, 
     vault.commit(a_profile("other:one"), some_tokens())
     vault.commit(a_profile(CN, region="cn"), some_tokens())
     place = vault.place(CN)
-    InMemory.kept[place.service, place.user] = text
-    with pytest.raises(StoreError) as caught:
+    InMemory.passwords[place.service, place.user] = text
+    with pytest.raises(StoreError) as exc_info:
         vault.read(CN)
-    assert caught.value.id == "record-damaged"
-    assert caught.value.hint == CN_REMEDY
-    assert place.user in caught.value.why
+    assert exc_info.value.id == "record-damaged"
+    assert exc_info.value.hint == CN_REMEDY
+    assert place.user in exc_info.value.why
     assert vault.read("other:one")
 
 
@@ -349,28 +349,28 @@ def test_a_record_of_a_later_version_is_refused_and_not_touched(paths, index, in
     vault.commit(a_profile(), some_tokens())
     place = vault.place(ID)
     text = '{"v": 2, "tokens": {}}'
-    InMemory.kept[place.service, place.user] = text
-    with pytest.raises(StoreError) as caught:
+    InMemory.passwords[place.service, place.user] = text
+    with pytest.raises(StoreError) as exc_info:
         vault.read(ID)
-    assert caught.value.id == "record-newer"
-    assert InMemory.kept == {(place.service, place.user): text}
+    assert exc_info.value.id == "record-newer"
+    assert InMemory.passwords == {(place.service, place.user): text}
 
 
 def test_a_record_that_is_gone_is_not_a_profile_that_never_was(paths, index, in_memory):
     vault = memory_vault(paths)
     vault.commit(a_profile(CN, region="cn"), some_tokens())
-    InMemory.kept.clear()
-    with pytest.raises(StoreError) as caught:
+    InMemory.passwords.clear()
+    with pytest.raises(StoreError) as exc_info:
         vault.read(CN)
-    assert caught.value.id == "record-missing"
-    assert caught.value.hint == CN_REMEDY
+    assert exc_info.value.id == "record-missing"
+    assert exc_info.value.hint == CN_REMEDY
 
 
 def test_a_profile_that_never_got_tokens_is_told_how_it_gets_them(paths, index, in_memory):
     index.put(a_profile(CN, region="cn"))
-    with pytest.raises(SignInNeeded) as caught:
+    with pytest.raises(SignInNeeded) as exc_info:
         memory_vault(paths).read(CN)
-    assert caught.value.hint == CN_REMEDY
+    assert exc_info.value.hint == CN_REMEDY
 
 
 def test_a_reader_who_is_overtaken_by_a_commit_reads_again(paths, index, in_memory, monkeypatch):
@@ -379,13 +379,13 @@ def test_a_reader_who_is_overtaken_by_a_commit_reads_again(paths, index, in_memo
     newer = some_tokens()
     get_password = InMemory.get_password
 
-    def overtaken(self, service, username):
+    def read_after_commit(self, service, username):
         monkeypatch.setattr(InMemory, "get_password", get_password)
         # The reader has the turn at the keyring for as long as this takes.
         memory_vault(paths, deadlines=Deadlines(read_s=0.01)).commit(a_profile(), newer)
         return get_password(self, service, username)
 
-    monkeypatch.setattr(InMemory, "get_password", overtaken)
+    monkeypatch.setattr(InMemory, "get_password", read_after_commit)
     assert same(vault.read(ID), newer)
 
 
@@ -421,9 +421,9 @@ def test_what_a_killed_commit_has_left_goes_with_the_next_read(paths, index, in_
     memory_vault(paths).commit(a_profile(), some_tokens())
     with pytest.raises(Killed):
         memory_vault(paths, on_step=die).commit(a_profile(), some_tokens())
-    assert len(InMemory.kept) == 2
+    assert len(InMemory.passwords) == 2
     assert memory_vault(paths).read(ID).generation == 2
-    assert len(InMemory.kept) == 1
+    assert len(InMemory.passwords) == 1
     assert index.view().leftovers == ()
 
 
@@ -445,7 +445,7 @@ def test_a_commit_whose_tidying_up_fails_has_stored_its_tokens_all_the_same(path
     assert index.get(ID) == stored
     assert same(memory_vault(paths).read(ID), tokens)
     assert memory_vault(paths).sweep() == ()
-    assert len(InMemory.kept) == 1
+    assert len(InMemory.passwords) == 1
 
 
 def test_an_index_in_use_does_not_hide_what_failed_or_keep_a_commit_from_beginning(paths, index, in_memory, monkeypatch):
@@ -458,21 +458,21 @@ def test_an_index_in_use_does_not_hide_what_failed_or_keep_a_commit_from_beginni
     vault.commit(a_profile(), some_tokens())
     with monkeypatch.context() as patch:
         patch.setattr(InMemory, "set_password", Leaky.set_password)
-        with pytest.raises(StoreError) as caught:
+        with pytest.raises(StoreError) as exc_info:
             vault.commit(a_profile(), some_tokens())
-    assert caught.value.id == "keyring-failed"
+    assert exc_info.value.id == "keyring-failed"
 
 
 def test_a_sweep_leaves_a_commit_that_is_going_on_alone(paths, index, in_memory):
     vault = memory_vault(paths)
     swept = []
 
-    def look(step):
+    def sweep_meanwhile(step):
         if step == "written":
             swept.append(memory_vault(paths).sweep())
 
     tokens = some_tokens()
-    memory_vault(paths, on_step=look).commit(a_profile(), tokens)
+    memory_vault(paths, on_step=sweep_meanwhile).commit(a_profile(), tokens)
     assert swept == [()]
     assert same(vault.read(ID), tokens)
 
@@ -493,9 +493,9 @@ def test_a_sweep_drops_what_its_profile_points_at_without_deleting_it(paths, ind
 
 def test_a_commit_waits_for_another_s_and_says_who_it_is(paths, index, in_memory):
     vault = memory_vault(paths, deadlines=Deadlines(prompt_s=-15))
-    with file_lock(vault._lock(ID).path), pytest.raises(LockBusy) as caught:
+    with file_lock(vault._lock(ID).path), pytest.raises(LockBusy) as exc_info:
         vault.commit(a_profile(), some_tokens())
-    assert str(os.getpid()) in caught.value.message
+    assert str(os.getpid()) in exc_info.value.message
 
 
 @pytest.mark.requirement("E42")
@@ -513,13 +513,13 @@ def test_a_full_disk_leaves_the_old_tokens_in_place(paths, index, in_memory, mon
 
     if when == "intent":
         fill("intent")
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(StoreError) as exc_info:
         memory_vault(paths, on_step=fill).commit(a_profile(), some_tokens())
-    assert "ENOSPC" in str(caught.value)
+    assert "ENOSPC" in str(exc_info.value)
     monkeypatch.undo()
     assert same(memory_vault(paths).read(ID), tokens)
     memory_vault(paths).sweep()
-    assert len(InMemory.kept) == 1
+    assert len(InMemory.passwords) == 1
 
 
 @pytest.mark.parametrize("id", ["", "a\nb", "x" * 201])
@@ -530,20 +530,20 @@ def test_a_profile_name_that_cannot_be_shown_is_refused(paths, index, in_memory,
 
 @pytest.mark.requirement("E39")
 def test_what_is_longer_than_any_token_is_refused_clearly(paths, index, in_memory):
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(StoreError) as exc_info:
         memory_vault(paths).commit(a_profile(), Tokens(Secret("x" * 300_000), None, None))
-    assert caught.value.id == "record-too-long"
-    with pytest.raises(StoreError) as caught:
+    assert exc_info.value.id == "record-too-long"
+    with pytest.raises(StoreError) as exc_info:
         memory_vault(paths).commit(a_profile(), Tokens(Secret("\ud800"), None, None))
-    assert caught.value.id == "record-not-text"
-    assert InMemory.kept == {}
+    assert exc_info.value.id == "record-not-text"
+    assert InMemory.passwords == {}
     assert index.get(ID) is None
 
 
 def test_the_sealed_store_without_a_passphrase_says_where_to_put_it(paths, index):
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(StoreError) as exc_info:
         Vault(paths, index, store="file", env={}).probe()
-    assert caught.value.id == "passphrase-needed"
+    assert exc_info.value.id == "passphrase-needed"
 
 
 def test_a_passphrase_from_the_vault_s_environment_is_used(paths, index, quick_scrypt):

@@ -33,9 +33,9 @@ SCENARIOS = ("first", "again", "delete")
 def test_a_kill_at_any_step_leaves_the_old_or_the_new_state_whole(secret_service, store, scenario, which):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     command = [sys.executable, "-m", "tests.store.kill_matrix", store, scenario, which]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=False)
-    assert done.returncode == 0, done.stdout + done.stderr
-    reports = [json.loads(line) for line in done.stdout.splitlines()]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=False)
+    assert result.returncode == 0, result.stdout + result.stderr
+    reports = [json.loads(line) for line in result.stdout.splitlines()]
     expected = {*(DELETE_STEPS if scenario == "delete" else COMMIT_STEPS), *(FILE_STEPS if which == "every" else ())}
     if scenario == "first":
         expected.remove("deleted")  # there is nothing old to delete

@@ -10,7 +10,7 @@ from portico.errors import StoreError
 from portico.store.profiles import ProfileIndex
 from portico.store.records import Failure, JournalEntry, Renewal, fingerprint
 from portico.store.vault import Vault
-from tests.store.helpers import HERE, InMemory, a_profile, some_tokens
+from tests.store.helpers import HELPERS, InMemory, a_profile, some_tokens
 
 ID = "minimax-portal:default"
 STARTED = 1_700_000_500_000
@@ -25,14 +25,14 @@ def a_vault(paths, *, die_at=None):
         if step == die_at:
             raise Killed
 
-    return Vault(paths, ProfileIndex(paths), env={"PYTHON_KEYRING_BACKEND": f"{HERE}.InMemory"}, on_step=on_step)
+    return Vault(paths, ProfileIndex(paths), env={"PYTHON_KEYRING_BACKEND": f"{HELPERS}.InMemory"}, on_step=on_step)
 
 
 def refreshing(paths, index):
     """A signed-in profile whose refresh has been sent: the fence is up."""
     stored = a_vault(paths).commit(a_profile(), some_tokens())
-    fence = JournalEntry(generation=stored.generation, token="0" * 64, started_at=STARTED, sends=1, pid=1)
-    return index.update(ID, lambda profile: replace(profile, fence=fence))
+    entry = JournalEntry(generation=stored.generation, token="0" * 64, started_at=STARTED, sends=1, pid=1)
+    return index.update(ID, lambda profile: replace(profile, fence=entry))
 
 
 def killed_commit(paths, profile, tokens, *, at, expect_generation):
@@ -43,29 +43,29 @@ def killed_commit(paths, profile, tokens, *, at, expect_generation):
 
 
 def idle_user():
-    (user,) = [user for _, user in InMemory.kept if "#b" in user]
+    (user,) = [user for _, user in InMemory.passwords if "#b" in user]
     return user
 
 
 @pytest.mark.requirement("E51")
 @pytest.mark.parametrize("at", ["written", "verified"])
-@pytest.mark.parametrize("look", ["read", "refresh", "sweep"])
-def test_the_tokens_that_a_killed_refresh_has_written_are_the_profile_s(paths, index, in_memory, at, look):
+@pytest.mark.parametrize("how", ["read", "refresh", "sweep"])
+def test_the_tokens_that_a_killed_refresh_has_written_are_the_profile_s(paths, index, in_memory, at, how):
     before = refreshing(paths, index)
     new = some_tokens(expires_at=1_700_009_000_000)
     killed_commit(paths, replace(before, fence=None), new, at=at, expect_generation=before.generation)
 
-    if look == "sweep":
+    if how == "sweep":
         assert a_vault(paths).sweep() == ()
-    found = a_vault(paths).read(ID, to_refresh=look == "refresh")
-    if look == "read":  # it was given what there was, and finished the rest for the next one
-        assert found.generation == before.generation
-        found = a_vault(paths).read(ID)
-    assert (found.access, found.refresh) == (new.access, new.refresh)
+    tokens = a_vault(paths).read(ID, to_refresh=how == "refresh")
+    if how == "read":  # it was given what there was, and finished the rest for the next one
+        assert tokens.generation == before.generation
+        tokens = a_vault(paths).read(ID)
+    assert (tokens.access, tokens.refresh) == (new.access, new.refresh)
     after = index.get(ID)
-    assert after.generation == found.generation > before.generation
+    assert after.generation == tokens.generation > before.generation
     assert (after.fence, after.failure, after.expires_at, after.refreshed_at) == (None, None, new.expires_at, STARTED)
-    assert len(InMemory.kept) == 1
+    assert len(InMemory.passwords) == 1
     assert index.view().leftovers == ()
 
 
@@ -84,16 +84,16 @@ def test_the_tokens_of_a_killed_sign_in_never_become_another_sign_in_s(paths, in
 
     assert a_vault(paths).read(ID).generation == before.generation
     assert index.get(ID).created_at == before.created_at
-    assert len(InMemory.kept) == 1
+    assert len(InMemory.passwords) == 1
 
 
 def test_a_record_that_the_kill_has_cut_short_is_deleted(paths, index, in_memory):
     before = refreshing(paths, index)
     killed_commit(paths, before, some_tokens(), at="written", expect_generation=before.generation)
-    InMemory.kept["portico", idle_user()] = '{"v":1,"generation":2,"acc'
+    InMemory.passwords["portico", idle_user()] = '{"v":1,"generation":2,"acc'
 
     assert a_vault(paths).read(ID).generation == before.generation
-    assert len(InMemory.kept) == 1
+    assert len(InMemory.passwords) == 1
 
 
 def test_of_a_sign_in_that_has_ended_nothing_is_finished(paths, index, in_memory):
@@ -104,7 +104,7 @@ def test_of_a_sign_in_that_has_ended_nothing_is_finished(paths, index, in_memory
 
     assert a_vault(paths).sweep() == ()
     assert index.get(ID).failure == ended
-    assert len(InMemory.kept) == 1
+    assert len(InMemory.passwords) == 1
 
 
 def test_a_record_whose_own_refresh_token_was_sent_since_is_no_step_forward(paths, index, in_memory):

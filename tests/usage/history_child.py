@@ -15,23 +15,23 @@ from portico.util.clock import SystemClock
 
 
 def main(name: str, wanted: int) -> None:
-    def say(text: str) -> None:
+    def log(text: str) -> None:
         sys.stderr.write(f"{text}\n")
 
-    def tell(text: object) -> None:
+    def report(text: object) -> None:
         sys.stdout.write(f"{text}\n")
         sys.stdout.flush()
 
     written = 0
-    with HistoryWriter(resolve_paths(), Bounds(), SystemClock(), say) as writer:
-        tell("ready")
+    with HistoryWriter(resolve_paths(), Bounds(), SystemClock(), log) as writer:
+        report("ready")
         sys.stdin.readline()
         for number in range(wanted) if wanted else count():
             entry = Entry(at_ms=SystemClock().wall_ms(), model=f"m/{number}", credential="c", client=name, api="a")
             written += writer.write([entry])
             if number == 0:
-                tell("writing")
-    tell(written)
+                report("writing")
+    report(written)
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ def an_entry(**changes):
     return Entry(**{**known, "input_tokens": 10, "output_tokens": 5, "cost_usd": 0.5, **changes})
 
 
-def written(paths, *entries):
+def write_history(paths, *entries):
     with HistoryWriter(paths, Bounds(), FakeClock(0), pytest.fail) as writer:
         assert writer.write(entries)
     return HistoryFile(paths, pytest.fail)
@@ -30,35 +30,35 @@ def written(paths, *entries):
 def zone(monkeypatch):
     """Puts this process into a time zone."""
 
-    def put(name):
+    def set_zone(name):
         monkeypatch.setenv("TZ", name)
         time.tzset()
 
-    yield put
+    yield set_zone
     monkeypatch.undo()
     time.tzset()
 
 
-def at(text, zone_name):
+def wall_ms(text, zone_name):
     return round(datetime.fromisoformat(text).replace(tzinfo=ZoneInfo(zone_name)).timestamp() * 1000)
 
 
 @pytest.mark.requirement("P10")
 def test_sums_are_made_for_each_model_and_over_all(paths):
-    file = written(
+    file = write_history(
         paths,
         an_entry(cache_read_tokens=3, cache_write_tokens=2),
         an_entry(input_tokens=1, cost_usd=0.25),
         an_entry(model="acme/two", cost_usd=4.0),
     )
 
-    found = spending(file, 0, "model")
+    spent = spending(file, 0, "model")
 
-    assert list(found.groups) == ["acme/two", "acme/one"]  # the dearest first
-    one = found.groups["acme/one"]
+    assert list(spent.groups) == ["acme/two", "acme/one"]  # the dearest first
+    one = spent.groups["acme/one"]
     assert (one.requests, one.input_tokens, one.output_tokens, one.cache_read_tokens, one.cache_write_tokens) == (2, 11, 10, 3, 2)
-    assert (one.cost_usd, found.total.cost_usd, found.total.requests) == (0.75, 4.75, 3)
-    assert (found.total.unpriced, found.unpriced) == (0, {})
+    assert (one.cost_usd, spent.total.cost_usd, spent.total.requests) == (0.75, 4.75, 3)
+    assert (spent.total.unpriced, spent.unpriced) == (0, {})
 
 
 @pytest.mark.parametrize(
@@ -66,19 +66,19 @@ def test_sums_are_made_for_each_model_and_over_all(paths):
     [("model", {"m/1", "m/2"}), ("profile", {"p:1", "p:2"}), ("client", {"ask", "aider"})],
 )
 def test_requests_are_looked_at_by_model_profile_and_client(paths, by, names):
-    file = written(
+    file = write_history(
         paths, an_entry(model="m/1", credential="p:1", client="ask"), an_entry(model="m/2", credential="p:2", client="aider")
     )
 
-    found = spending(file, 0, by)
+    spent = spending(file, 0, by)
 
-    assert set(found.groups) == names
-    assert [each.cost_usd for each in found.groups.values()] == [0.5, 0.5]
+    assert set(spent.groups) == names
+    assert [each.cost_usd for each in spent.groups.values()] == [0.5, 0.5]
 
 
 @pytest.mark.requirement("P10")
 def test_a_cost_that_is_not_known_is_counted_and_named_and_not_taken_for_nothing(paths):
-    file = written(
+    file = write_history(
         paths,
         an_entry(model="acme/new", client="a", cost_usd=None),
         an_entry(model="acme/new", client="b", cost_usd=None),
@@ -86,15 +86,15 @@ def test_a_cost_that_is_not_known_is_counted_and_named_and_not_taken_for_nothing
         an_entry(client="b", cost_usd=0.0, input_tokens=0, output_tokens=0, outcome="rate-limit"),
     )
 
-    found = spending(file, 0, "client")
+    spent = spending(file, 0, "client")
 
-    assert (found.groups["a"].unpriced, found.groups["a"].cost_usd) == (1, 0)
-    assert (found.groups["b"].unpriced, found.groups["b"].cost_usd) == (1, 0.5)
-    assert found.unpriced == {"acme/new": 2}
+    assert (spent.groups["a"].unpriced, spent.groups["a"].cost_usd) == (1, 0)
+    assert (spent.groups["b"].unpriced, spent.groups["b"].cost_usd) == (1, 0.5)
+    assert spent.unpriced == {"acme/new": 2}
 
 
 def test_only_what_began_in_the_time_counts_in_whatever_order_it_was_written(paths):
-    file = written(paths, an_entry(at_ms=900), an_entry(at_ms=1000), an_entry(at_ms=100), an_entry(at_ms=2000))
+    file = write_history(paths, an_entry(at_ms=900), an_entry(at_ms=1000), an_entry(at_ms=100), an_entry(at_ms=2000))
 
     assert spending(file, 1000, "model").total.requests == 2
     assert spending(file, 3000, "model").total.requests == 0
@@ -104,20 +104,23 @@ def test_only_what_began_in_the_time_counts_in_whatever_order_it_was_written(pat
 @pytest.mark.parametrize("name", ["UTC", "Asia/Kathmandu", "America/New_York", "Pacific/Chatham"])
 def test_a_day_is_one_of_this_machines_time_zone(paths, zone, name):
     zone(name)
-    late, early = at("2026-11-01T23:59:59", name), at("2026-11-02T00:00:00", name)  # in New York summer time ends on the first
-    file = written(paths, an_entry(at_ms=late), an_entry(at_ms=early), an_entry(at_ms=at("2026-11-01T00:00:00", name)))
+    late, early = (
+        wall_ms("2026-11-01T23:59:59", name),
+        wall_ms("2026-11-02T00:00:00", name),
+    )  # in New York summer time ends on the first
+    file = write_history(paths, an_entry(at_ms=late), an_entry(at_ms=early), an_entry(at_ms=wall_ms("2026-11-01T00:00:00", name)))
 
-    found = spending(file, 0, "day")
+    spent = spending(file, 0, "day")
 
-    assert {day: each.requests for day, each in found.groups.items()} == {"2026-11-01": 2, "2026-11-02": 1}
+    assert {day: each.requests for day, each in spent.groups.items()} == {"2026-11-01": 2, "2026-11-02": 1}
     assert since(1, early) == early
-    assert since(2, early + 5) == at("2026-11-01T00:00:00", name)
+    assert since(2, early + 5) == wall_ms("2026-11-01T00:00:00", name)
 
 
 def test_without_a_history_there_is_nothing_and_none_is_made(paths):
-    found = spending(HistoryFile(paths, pytest.fail), 0, "model")
+    spent = spending(HistoryFile(paths, pytest.fail), 0, "model")
 
-    assert (found.groups, found.total.requests) == ({}, 0)
+    assert (spent.groups, spent.total.requests) == ({}, 0)
     assert not paths.history.exists()
 
 
@@ -127,7 +130,7 @@ def test_a_history_of_many_chunks_comes_to_the_same(paths, monkeypatch, by):
         an_entry(at_ms=number * 700_000, model=f"acme/{number % 7}", cost_usd=None if number % 5 else 1.0)
         for number in range(5000)
     ]
-    file = written(paths, *entries)
+    file = write_history(paths, *entries)
     whole = spending(file, 700_000 * 10, by)
     monkeypatch.setattr(cost, "_CHUNK", 37)
 

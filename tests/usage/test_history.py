@@ -53,18 +53,18 @@ def entries(paths):
     return HistoryFile(paths, pytest.fail).read(work) or []
 
 
-def recorded(paths, *given, **more):
+def record_all(paths, *new_entries, **more):
     """What the history says of having recorded them."""
-    said = []
-    history = History(paths, say=said.append, **more)
-    for entry in given:
+    messages = []
+    history = History(paths, say=messages.append, **more)
+    for entry in new_entries:
         history.record(entry)
     history.close(timeout_s=30)
-    return history, said
+    return history, messages
 
 
 @contextlib.contextmanager
-def held(paths, *, by):
+def hold_database(paths, *, by):
     """The database, held by a transaction of somebody else's."""
     with contextlib.closing(HistoryFile(paths, pytest.fail).open()) as connection:
         connection.execute(by)
@@ -88,7 +88,7 @@ def test_every_field_of_an_entry_comes_back_as_it_was(paths):
         attempts=3,
     )
 
-    recorded(paths, whole, an_entry())
+    record_all(paths, whole, an_entry())
 
     assert entries(paths) == [whole, an_entry()]
     assert entries(paths)[1].cost_usd is None
@@ -103,14 +103,14 @@ def test_an_entry_has_the_price_of_its_time_and_none_where_none_is_known():
         "environment variable MINIMAX_API_KEY",
         key=Secret(canary("key")),
     )
-    told = {"at_ms": 5, "client": "ask", "outcome": "answered", "attempts": 1}
+    fields = {"at_ms": 5, "client": "ask", "outcome": "answered", "attempts": 1}
 
-    priced = entry_of(model, Usage(1_000_000, 1_000_000), **told)
-    unpriced = entry_of(replace(model, spec=ModelSpec("x", "x"), profile_id="minimax:default"), Usage(5, 5), **told)
+    priced = entry_of(model, Usage(1_000_000, 1_000_000), **fields)
+    unpriced = entry_of(replace(model, spec=ModelSpec("x", "x"), profile_id="minimax:default"), Usage(5, 5), **fields)
 
     assert (priced.cost_usd, priced.credential) == (1.5, "environment variable MINIMAX_API_KEY")
     assert (unpriced.cost_usd, unpriced.credential) == (None, "minimax:default")
-    assert entry_of(model, Usage(5, 0), **told).cost_usd is None
+    assert entry_of(model, Usage(5, 0), **fields).cost_usd is None
     assert in_text(repr(priced)) == []
 
 
@@ -123,7 +123,7 @@ def test_no_column_is_for_what_was_asked_or_answered_or_for_a_secret():
 
 
 def test_names_and_numbers_of_any_size_are_kept_within_bounds(paths):
-    recorded(paths, an_entry(client="x" * 100_000, input_tokens=10**30, cost_usd=float("nan")))
+    record_all(paths, an_entry(client="x" * 100_000, input_tokens=10**30, cost_usd=float("nan")))
 
     [entry] = entries(paths)
     assert (len(entry.client), entry.input_tokens, entry.cost_usd) == (200, 2**53, None)
@@ -133,12 +133,12 @@ def test_names_and_numbers_of_any_size_are_kept_within_bounds(paths):
 
 
 async def test_recording_blocks_no_event_loop_while_another_process_holds_the_database(paths):
-    await asyncio.to_thread(recorded, paths, an_entry())
+    await asyncio.to_thread(record_all, paths, an_entry())
     history = History(paths, say=pytest.fail)
     holding, let_go = threading.Event(), threading.Event()
 
     def hold():
-        with held(paths, by="BEGIN IMMEDIATE"):
+        with hold_database(paths, by="BEGIN IMMEDIATE"):
             holding.set()
             let_go.wait(20)
 
@@ -155,9 +155,9 @@ async def test_recording_blocks_no_event_loop_while_another_process_holds_the_da
 
 
 def test_what_the_queue_cannot_hold_is_counted_and_the_rest_is_written(paths):
-    recorded(paths, an_entry())
+    record_all(paths, an_entry())
     history = History(paths, say=pytest.fail, queue_limit=3)
-    with held(paths, by="BEGIN IMMEDIATE") as holder:
+    with hold_database(paths, by="BEGIN IMMEDIATE") as holder:
         for number in range(100):
             history.record(an_entry(at_ms=number))
         dropped = history.dropped
@@ -169,16 +169,16 @@ def test_what_the_queue_cannot_hold_is_counted_and_the_rest_is_written(paths):
 
 
 def test_closing_waits_no_longer_than_it_is_told_to(paths):
-    recorded(paths, an_entry())
+    record_all(paths, an_entry())
     history = History(paths, say=lambda _text: None)
-    with held(paths, by="BEGIN IMMEDIATE"):
+    with hold_database(paths, by="BEGIN IMMEDIATE"):
         history.record(an_entry())
         assert history.close(timeout_s=0.05) is False
     assert history.close() is True
 
 
 def test_after_the_close_nothing_is_taken_and_that_is_counted(paths):
-    history, _ = recorded(paths, an_entry())
+    history, _ = record_all(paths, an_entry())
     history.record(an_entry())
 
     assert history.dropped == 1
@@ -196,9 +196,9 @@ def test_a_history_that_is_never_used_makes_no_file_and_no_thread(paths):
 def test_the_database_library_is_loaded_by_the_writers_thread_alone():
     code = "import sys, portico.usage.history; print('sqlite3' in sys.modules)"
 
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
+    result = subprocess.run([sys.executable, "-c", code], capture_output=True, encoding="utf-8", check=True)
 
-    assert done.stdout == "False\n"
+    assert result.stdout == "False\n"
 
 
 # --- several processes ---------------------------------------------------------------------------------------------------------
@@ -224,31 +224,31 @@ def test_processes_that_write_at_once_lose_nothing_and_make_the_database_once(pa
         process.stdin.write("go\n")
         process.stdin.flush()
 
-    said = {name: process.communicate(timeout=50) for name, process in writers.items()}
+    outputs = {name: process.communicate(timeout=50) for name, process in writers.items()}
 
-    assert said == dict.fromkeys(writers, ("writing\n300\n", ""))
-    found = [(entry.client, entry.model) for entry in entries(paths)]
-    assert sorted(found) == sorted((name, f"m/{number}") for name in writers for number in range(300))
+    assert outputs == dict.fromkeys(writers, ("writing\n300\n", ""))
+    rows = [(entry.client, entry.model) for entry in entries(paths)]
+    assert sorted(rows) == sorted((name, f"m/{number}") for name in writers for number in range(300))
 
 
 def test_somebody_who_reads_keeps_nobody_from_writing_and_sees_one_moment(paths):
-    recorded(paths, an_entry())
-    with held(paths, by="BEGIN") as reader:
-        history, said = recorded(paths, an_entry(), an_entry())
+    record_all(paths, an_entry())
+    with hold_database(paths, by="BEGIN") as reader:
+        history, messages = record_all(paths, an_entry(), an_entry())
 
-        assert (history.dropped, said) == (0, [])
+        assert (history.dropped, messages) == (0, [])
         assert reader.execute("SELECT count(*) FROM requests").fetchone() == (1,)
     assert len(entries(paths)) == 3
 
 
 def test_a_write_waits_for_another_one_that_is_going_on(paths):
-    recorded(paths, an_entry())
+    record_all(paths, an_entry())
 
     def write():
         with HistoryWriter(paths, Bounds(), FakeClock(0), pytest.fail) as writer:
             return writer.write([an_entry()])
 
-    with held(paths, by="BEGIN IMMEDIATE") as holder, ThreadPoolExecutor() as threads:
+    with hold_database(paths, by="BEGIN IMMEDIATE") as holder, ThreadPoolExecutor() as threads:
         written = threads.submit(write)
         holder.execute("COMMIT")
         assert written.result(20)
@@ -257,13 +257,16 @@ def test_a_write_waits_for_another_one_that_is_going_on(paths):
 
 
 def test_a_write_that_waits_too_long_is_dropped_and_said_once(paths):
-    recorded(paths, an_entry())
-    said = []
-    file = HistoryFile(paths, said.append, busy_s=0.0)
-    with held(paths, by="BEGIN IMMEDIATE"), HistoryWriter(paths, Bounds(), FakeClock(0), said.append, file=file) as writer:
+    record_all(paths, an_entry())
+    messages = []
+    file = HistoryFile(paths, messages.append, busy_s=0.0)
+    with (
+        hold_database(paths, by="BEGIN IMMEDIATE"),
+        HistoryWriter(paths, Bounds(), FakeClock(0), messages.append, file=file) as writer,
+    ):
         assert [writer.write([an_entry()]) for _ in range(3)] == [False, False, False]
 
-    assert said == ["The usage history cannot be written (database is locked); requests go on without it."]
+    assert messages == ["The usage history cannot be written (database is locked); requests go on without it."]
 
 
 @pytest.mark.linux
@@ -275,11 +278,11 @@ def test_a_process_that_is_killed_while_it_writes_leaves_a_sound_history(paths):
     process.send_signal(signal.SIGKILL)
     process.communicate(timeout=20)
 
-    recorded(paths, an_entry(client="after"))
+    record_all(paths, an_entry(client="after"))
 
-    found = entries(paths)
-    assert found[-1].client == "after"
-    assert [entry.model for entry in found[:-1]] == [f"m/{number}" for number in range(len(found) - 1)]
+    rows = entries(paths)
+    assert rows[-1].client == "after"
+    assert [entry.model for entry in rows[:-1]] == [f"m/{number}" for number in range(len(rows) - 1)]
     with contextlib.closing(sqlite3.connect(paths.history)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchone() == ("ok",)
 
@@ -300,7 +303,7 @@ def test_its_files_are_private_whatever_the_umask_and_a_wider_one_is_tightened(p
     assert modes == dict.fromkeys(("history.sqlite", "history.sqlite-wal", "history.sqlite-shm"), 0o600)
 
     paths.history.chmod(0o644)
-    recorded(paths, an_entry())
+    record_all(paths, an_entry())
     assert stat.S_IMODE(paths.history.stat().st_mode) == 0o600
 
 
@@ -319,11 +322,11 @@ def test_anything_but_a_file_of_ones_own_in_its_place_is_refused_and_stops_no_re
     }
     make[kind]()
 
-    history, said = recorded(paths, an_entry())
+    history, messages = record_all(paths, an_entry())
 
     assert history.dropped == 1
-    assert len(said) == 1
-    assert str(paths.history) in said[0]
+    assert len(messages) == 1
+    assert str(paths.history) in messages[0]
     assert elsewhere.read_bytes() == b""
 
 
@@ -350,43 +353,43 @@ def somebody_elses(path):
 
 @pytest.mark.parametrize("damage", [garbage, cut, a_bad_page, somebody_elses])
 def test_a_damaged_history_is_set_aside_and_said_and_the_request_is_noted_in_a_new_one(paths, damage):
-    recorded(paths, *(an_entry(at_ms=number) for number in range(200)))
+    record_all(paths, *(an_entry(at_ms=number) for number in range(200)))
     damage(paths.history)
     before = paths.history.read_bytes()
 
-    history, said = recorded(paths, an_entry(client="after"))
+    history, messages = record_all(paths, an_entry(client="after"))
 
     assert history.dropped == 0
     assert [entry.client for entry in entries(paths)] == ["after"]
-    [kept] = paths.state.glob("history.sqlite.corrupt-*")
-    assert kept.read_bytes() == before
-    assert os.name != "posix" or stat.S_IMODE(kept.stat().st_mode) == 0o600
-    assert len(said) == 1
-    assert str(kept) in said[0]
+    [corrupt_file] = paths.state.glob("history.sqlite.corrupt-*")
+    assert corrupt_file.read_bytes() == before
+    assert os.name != "posix" or stat.S_IMODE(corrupt_file.stat().st_mode) == 0o600
+    assert len(messages) == 1
+    assert str(corrupt_file) in messages[0]
 
 
 def test_a_damaged_history_that_is_only_read_is_set_aside_too(paths):
-    recorded(paths, an_entry())
+    record_all(paths, an_entry())
     garbage(paths.history)
-    said = []
+    messages = []
 
-    assert HistoryFile(paths, said.append).read(lambda connection: connection.execute("SELECT 1").fetchall()) is None
+    assert HistoryFile(paths, messages.append).read(lambda connection: connection.execute("SELECT 1").fetchall()) is None
 
-    assert len(said) == 1
+    assert len(messages) == 1
 
 
 def test_of_two_that_meet_the_damage_one_sets_it_aside_and_the_new_history_stays(paths):
-    recorded(paths, an_entry())
+    record_all(paths, an_entry())
     garbage(paths.history)
     files = [HistoryFile(paths, lambda _text: None) for _ in range(2)]
     errors = []
     for file in files:
-        with pytest.raises(sqlite3.DatabaseError) as caught:
+        with pytest.raises(sqlite3.DatabaseError) as exc_info:
             file.open()
-        errors.append(caught.value)
+        errors.append(exc_info.value)
 
     assert files[0].recover(errors[0])
-    recorded(paths, an_entry(client="after"))
+    record_all(paths, an_entry(client="after"))
     assert files[1].recover(errors[1])
 
     assert [entry.client for entry in entries(paths)] == ["after"]
@@ -405,33 +408,33 @@ def test_a_history_that_is_removed_while_it_is_written_begins_anew(paths):
 
 @pytest.mark.requirement("E46")
 def test_the_history_of_a_later_version_is_left_as_it_is_and_said(paths):
-    recorded(paths, an_entry())
+    record_all(paths, an_entry())
     with contextlib.closing(sqlite3.connect(paths.history)) as connection:
         connection.execute("PRAGMA user_version = 99")
         connection.commit()
     before = paths.history.read_bytes()
 
-    history, said = recorded(paths, an_entry())
+    history, messages = record_all(paths, an_entry())
 
     assert history.dropped == 1
-    assert "version 99" in said[0]
+    assert "version 99" in messages[0]
     assert paths.history.read_bytes() == before
     with pytest.raises(StoreError, match="later version"):
         entries(paths)
 
 
 def test_an_older_schema_is_brought_up_to_date_with_its_rows(paths):
-    recorded(paths, an_entry(client="old"))
+    record_all(paths, an_entry(client="old"))
     later = (*MIGRATIONS, "ALTER TABLE requests ADD COLUMN tenant TEXT NOT NULL DEFAULT ''")
     work = "SELECT client, tenant FROM requests"
 
-    found = HistoryFile(paths, pytest.fail, migrations=later).read(lambda connection: connection.execute(work).fetchall())
+    rows = HistoryFile(paths, pytest.fail, migrations=later).read(lambda connection: connection.execute(work).fetchall())
 
-    assert found == [("old", "")]
+    assert rows == [("old", "")]
 
 
 def test_a_migration_that_fails_leaves_the_history_as_it_was(paths):
-    recorded(paths, an_entry(client="old"))
+    record_all(paths, an_entry(client="old"))
     broken = (*MIGRATIONS, "ALTER TABLE requests ADD COLUMN tenant TEXT; SELECT nothing FROM nowhere")
 
     with pytest.raises(sqlite3.OperationalError):
@@ -448,18 +451,18 @@ def test_old_rows_go_after_a_while_and_the_rest_stays(paths, fake_clock):
     old = [an_entry(at_ms=now - 11 * DAY_MS)] * 10
     new = [an_entry(at_ms=now - 9 * DAY_MS)] * 989
 
-    recorded(paths, *old, *new, clock=fake_clock, bounds=Bounds(days=10))
+    record_all(paths, *old, *new, clock=fake_clock, bounds=Bounds(days=10))
     assert len(entries(paths)) == 999
 
-    recorded(paths, an_entry(at_ms=now), clock=fake_clock, bounds=Bounds(days=10))
+    record_all(paths, an_entry(at_ms=now), clock=fake_clock, bounds=Bounds(days=10))
     assert len(entries(paths)) == 990
 
 
 def test_there_are_never_many_more_rows_than_may_be_kept(paths, fake_clock):
-    given = [an_entry(at_ms=fake_clock.wall_ms(), attempts=number) for number in range(3000)]
+    new_entries = [an_entry(at_ms=fake_clock.wall_ms(), attempts=number) for number in range(3000)]
 
-    recorded(paths, *given, clock=fake_clock, bounds=Bounds(rows=500))
+    record_all(paths, *new_entries, clock=fake_clock, bounds=Bounds(rows=500))
 
-    kept = entries(paths)
-    assert 500 <= len(kept) < 1500
-    assert kept[-1].attempts == 2999
+    rows = entries(paths)
+    assert 500 <= len(rows) < 1500
+    assert rows[-1].attempts == 2999

@@ -18,7 +18,7 @@ from portico.testing.canary import canary, in_text
 from portico.usage.plan import PlanAccount, PlanAsker, exit_code, failed
 
 ROW = {"model_name": "general", "current_interval_remaining_percent": 80, "current_interval_status": 1}
-TOLD = {"model_remains": [ROW], "base_resp": {"status_code": 0, "status_msg": "success"}}
+PLAN_BODY = {"model_remains": [ROW], "base_resp": {"status_code": 0, "status_msg": "success"}}
 NO_PLAN = {"model_remains": None, "base_resp": {"status_code": 2062, "status_msg": "no active token plan subscription"}}
 LOG_IN = {"base_resp": {"status_code": 1004, "status_msg": "cookie is missing, log in again"}}
 
@@ -45,12 +45,12 @@ class Api:
     """Answers what it is told to, the last answer for ever, and keeps what it was sent."""
 
     def __init__(self):
-        self.seen = []
-        self.answers = [TOLD]
+        self.requests = []
+        self.answers = [PLAN_BODY]
         self.together = None
 
     async def handle(self, request):
-        self.seen.append((request.path, request.headers.get("Authorization")))
+        self.requests.append((request.path, request.headers.get("Authorization")))
         if self.together is not None:
             await self.together.wait()
         answer = self.answers.pop(0) if len(self.answers) > 1 else self.answers[0]
@@ -74,7 +74,7 @@ async def api(aiohttp_server):
     return api
 
 
-HERE = replace(PROVIDER, hosts={**PROVIDER.hosts, "here": frozenset({"127.0.0.1"})})
+LOCAL_PROVIDER = replace(PROVIDER, hosts={**PROVIDER.hosts, "here": frozenset({"127.0.0.1"})})
 
 
 class Plans:
@@ -88,7 +88,7 @@ class Plans:
 
 
 def an_account(api, **changes):
-    known = PlanAccount("MINIMAX_API_KEY", HERE, Plans(), "global", api.origin, key=Secret(canary("key")))
+    known = PlanAccount("MINIMAX_API_KEY", LOCAL_PROVIDER, Plans(), "global", api.origin, key=Secret(canary("key")))
     return replace(known, **changes)
 
 
@@ -100,7 +100,7 @@ async def ask(clock, *accounts, broker=None, timeout_s=10.0):
 async def test_one_account_is_one_request(api, fake_clock):
     [report] = await ask(fake_clock, account := an_account(api))
 
-    assert api.seen == [("/now", f"Bearer {account.key.reveal()}")]
+    assert api.requests == [("/now", f"Bearer {account.key.reveal()}")]
     assert (report.state, report.windows[0].percent_left, report.error) == ("told", 80, None)
 
 
@@ -126,20 +126,20 @@ async def test_no_redirect_is_followed_so_that_the_credential_goes_nowhere_else(
 
     [report] = await ask(fake_clock, an_account(api))
 
-    assert [path for path, _ in api.seen] == ["/now"]
+    assert [path for path, _ in api.requests] == ["/now"]
     assert report.error.exit_code == ExitCode.NETWORK
     assert "HTTP 307" in report.error.why
 
 
 @pytest.mark.parametrize("code", [404, 405, 410])
 async def test_the_older_place_is_asked_where_the_newer_is_not_served_and_only_then(api, fake_clock, code):
-    api.answers = [status(code, "404 page not found"), TOLD]
+    api.answers = [status(code, "404 page not found"), PLAN_BODY]
     assert (await ask(fake_clock, an_account(api)))[0].state == "told"
-    assert [path for path, _ in api.seen] == ["/now", "/older"]
+    assert [path for path, _ in api.requests] == ["/now", "/older"]
 
-    api.seen, api.answers = [], [status(503, "busy"), TOLD]
+    api.requests, api.answers = [], [status(503, "busy"), PLAN_BODY]
     assert (await ask(fake_clock, an_account(api)))[0].state == "failed"
-    assert [path for path, _ in api.seen] == ["/now"]
+    assert [path for path, _ in api.requests] == ["/now"]
 
 
 @pytest.mark.requirement("P11")
@@ -163,41 +163,41 @@ async def test_a_refused_key_may_be_of_the_other_region_or_of_another_kind_and_b
     [report] = await ask(fake_clock, an_account(api))
 
     assert isinstance(report.error, SignInNeeded)
-    for said in ("other region", "MINIMAX_REGION=cn", "another kind", "MINIMAX_CODE_PLAN_KEY"):
-        assert said in report.error.hint
+    for text in ("other region", "MINIMAX_REGION=cn", "another kind", "MINIMAX_CODE_PLAN_KEY"):
+        assert text in report.error.hint
     assert any(code in report.error.why for code in ("1004", "2049"))
 
 
 @pytest.mark.requirement("E143")
 async def test_the_other_region_is_not_named_where_the_provider_has_none(api, fake_clock):
     api.answers = [LOG_IN]
-    one_place = replace(HERE, base_urls={"": api.origin})
+    one_region = replace(LOCAL_PROVIDER, base_urls={"": api.origin})
 
-    [report] = await ask(fake_clock, an_account(api, spec=one_place, region=""))
+    [report] = await ask(fake_clock, an_account(api, spec=one_region, region=""))
 
     assert report.error.hint.startswith("Perhaps it is of another kind")
 
 
 async def test_a_refused_token_is_refreshed_and_asked_with_once_more(api, fake_clock):
-    api.answers = [LOG_IN, TOLD]
+    api.answers = [LOG_IN, PLAN_BODY]
     broker = Broker("old", "new")
 
     [report] = await ask(fake_clock, an_account(api, profile_id="p", key=None), broker=broker)
 
     assert report.state == "told"
-    assert [held for _, held in api.seen] == ["Bearer old", "Bearer new"]
+    assert [header for _, header in api.requests] == ["Bearer old", "Bearer new"]
     assert broker.rejected == [None, 1]
 
 
 @pytest.mark.requirement("E101")
 async def test_a_403_that_speaks_of_the_token_is_refreshed_and_one_about_rights_is_not(api, fake_clock):
-    api.answers = [status(403, '{"error": "invalid_token"}'), TOLD]
+    api.answers = [status(403, '{"error": "invalid_token"}'), PLAN_BODY]
     broker = Broker("old", "new")
     account = an_account(api, profile_id="p", key=None)
     assert (await ask(fake_clock, account, broker=broker))[0].state == "told"
     assert broker.rejected == [None, 1]
 
-    api.answers = [status(403, '{"error": {"type": "permission_error", "message": "no permission"}}'), TOLD]
+    api.answers = [status(403, '{"error": {"type": "permission_error", "message": "no permission"}}'), PLAN_BODY]
     broker = Broker("old", "new")
     [report] = await ask(fake_clock, account, broker=broker)
     assert (report.state, broker.rejected) == ("failed", [None])
@@ -214,7 +214,7 @@ async def test_what_the_older_place_says_of_a_good_token_costs_no_refresh_and_as
         def urls(self, base_url):
             return (f"{base_url}{OLDER}",)
 
-    api.answers = [answer, TOLD]
+    api.answers = [answer, PLAN_BODY]
     broker = Broker("good", "new")
     account = an_account(api, reader=Older(), profile_id="p", key=None)
 
@@ -250,7 +250,7 @@ async def test_a_profile_that_has_to_be_signed_in_again_is_its_own_row(api, fake
 
 
 @pytest.mark.parametrize(
-    ("answer", "said"),
+    ("answer", "text"),
     [
         (status(200, "<!DOCTYPE html><title>Just a moment...</title>"), "a web page and no data came back (HTTP 200)"),
         (status(403, "  <html>denied</html>"), "a web page and no data came back (HTTP 403)"),
@@ -262,20 +262,20 @@ async def test_a_profile_that_has_to_be_signed_in_again_is_its_own_row(api, fake
         ({"base_resp": {"status_code": 1024, "status_msg": "system error"}}, "system error (1024)"),
     ],
 )
-async def test_what_is_no_answer_is_said_and_is_a_network_failure(api, fake_clock, answer, said):
+async def test_what_is_no_answer_is_said_and_is_a_network_failure(api, fake_clock, answer, text):
     api.answers = [answer]
 
     [report] = await ask(fake_clock, an_account(api))
 
     assert isinstance(report.error, NetworkError)
-    assert said in report.error.why
+    assert text in report.error.why
 
 
 async def test_an_answer_that_comes_in_pieces_is_read_whole(api, fake_clock):
     async def slowly(request):
         response = web.StreamResponse(headers={"Content-Type": "application/json"})
         await response.prepare(request)
-        for piece in json.dumps(TOLD).encode().partition(b"percent"):
+        for piece in json.dumps(PLAN_BODY).encode().partition(b"percent"):
             await response.write(piece)
             await asyncio.sleep(0)
         return response
@@ -308,12 +308,12 @@ async def test_a_rejection_whose_body_hangs_is_waited_for_a_moment_and_the_token
         await response.write(b"{")
         await asyncio.Event().wait()
 
-    api.answers = [hangs, TOLD]
+    api.answers = [hangs, PLAN_BODY]
     signed_in = an_account(api, key=None, profile_id="minimax-portal:default")
 
     [report] = await ask(fake_clock, signed_in, broker=Broker(canary("one"), canary("two")), timeout_s=5)
 
-    assert (report.state, len(api.seen)) == ("told", 2)
+    assert (report.state, len(api.requests)) == ("told", 2)
 
 
 @pytest.mark.requirement("E101")
@@ -327,7 +327,7 @@ async def test_a_403_whose_body_hangs_is_the_answer_within_the_time_of_whoever_a
 
     [report] = await ask(fake_clock, an_account(api), timeout_s=1)
 
-    assert (report.error.id, len(api.seen)) == ("plan-not-told", 1)
+    assert (report.error.id, len(api.requests)) == ("plan-not-told", 1)
 
 
 async def test_a_server_that_does_not_answer_is_given_up_and_named(api, fake_clock):
@@ -340,12 +340,12 @@ async def test_a_server_that_does_not_answer_is_given_up_and_named(api, fake_clo
 
 async def test_a_pay_as_you_go_key_is_not_sent_and_is_told_what_it_needs(api, fake_clock):
     key = an_account(api, key=Secret(f"sk-api-{canary('key')}"))
-    kept = an_account(api, key=None, profile_id="minimax:default")
+    account = an_account(api, key=None, profile_id="minimax:default")
 
-    reports = await ask(fake_clock, key, kept, broker=Broker(f"sk-api-{canary('key')}"))
+    reports = await ask(fake_clock, key, account, broker=Broker(f"sk-api-{canary('key')}"))
 
     assert [report.state for report in reports] == ["needs-plan-key"] * 2
-    assert api.seen == []
+    assert api.requests == []
     assert "Subscription Key (sk-cp-...) in MINIMAX_CODE_PLAN_KEY" in reports[0].why
     assert exit_code(reports) == 0
 
@@ -360,7 +360,7 @@ async def test_an_account_at_a_foreign_host_is_not_asked(api, fake_clock, foreig
 
     [report] = await ask(fake_clock, account)
 
-    assert (report.state, api.seen, exit_code([report])) == ("not-asked", [], 0)
+    assert (report.state, api.requests, exit_code([report])) == ("not-asked", [], 0)
 
 
 @pytest.mark.requirement("E48")
@@ -377,9 +377,9 @@ async def test_no_form_of_an_account_or_of_its_failure_shows_the_credential(api,
     try:
         raise report.error
     except SignInNeeded as error:
-        shown = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
+        traceback_text = "".join(traceback.TracebackException.from_exception(error, capture_locals=True).format())
 
-    assert in_text(shown + repr(report) + str(report.error.as_json("portico"))) == []
+    assert in_text(traceback_text + repr(report) + str(report.error.as_json("portico"))) == []
 
 
 @pytest.mark.parametrize("what", ["urls", "can_have_plan", "read"])

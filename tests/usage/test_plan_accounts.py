@@ -39,7 +39,7 @@ def a_profile(id, region="global", **changes):
     return OAuthProfile(**{**known, **changes})
 
 
-def found(*profiles, config="{}", env=None, **wanted):
+def accounts_of(*profiles, config="{}", env=None, **wanted):
     settings, problems = check(Document.parse(config, name="t"))
     assert problems == []
     loader = ModelLoader(settings, [PROVIDER, PORTAL], profiles, env or {}, switched_off={"acme": "acme-auth"})
@@ -47,7 +47,7 @@ def found(*profiles, config="{}", env=None, **wanted):
 
 
 def test_a_key_is_one_account_however_many_providers_could_use_it():
-    assert list(found(env={"MINIMAX_API_KEY": canary("key")})) == ["MINIMAX_API_KEY"]
+    assert list(accounts_of(env={"MINIMAX_API_KEY": canary("key")})) == ["MINIMAX_API_KEY"]
 
 
 def test_every_sign_in_is_an_account_also_one_that_has_ended():
@@ -56,7 +56,7 @@ def test_every_sign_in_is_an_account_also_one_that_has_ended():
     ended = Failure(at=1, id="sign-in-expired", message="Refused.", terminal=True, code="invalid_grant")
     profiles = (a_profile("minimax-portal:old", failure=ended), a_profile("minimax-portal:cn", "cn"))
 
-    accounts = found(*profiles)
+    accounts = accounts_of(*profiles)
 
     assert {name: one.region for name, one in accounts.items()} == {"minimax-portal:cn": "cn", "minimax-portal:old": "global"}
 
@@ -64,13 +64,13 @@ def test_every_sign_in_is_an_account_also_one_that_has_ended():
 def test_a_sign_in_that_was_signed_out_is_none():
     from portico.store.records import SIGN_OUT_UNFINISHED, Failure
 
-    gone = Failure(at=1, id=SIGN_OUT_UNFINISHED, message="", terminal=True)
+    signed_out = Failure(at=1, id=SIGN_OUT_UNFINISHED, message="", terminal=True)
 
-    assert found(a_profile("minimax-portal:default", failure=gone)) == {}
+    assert accounts_of(a_profile("minimax-portal:default", failure=signed_out)) == {}
 
 
 def test_a_token_that_somebody_handed_out_is_the_portals():
-    [account] = found(env={"MINIMAX_OAUTH_TOKEN": canary("at")}).values()
+    [account] = accounts_of(env={"MINIMAX_OAUTH_TOKEN": canary("at")}).values()
 
     assert (account.label, account.spec.id) == ("MINIMAX_OAUTH_TOKEN", "minimax-portal")
 
@@ -90,8 +90,8 @@ def test_a_credential_is_asked_about_at_its_own_api_host_and_only_where_the_prov
     from urllib.parse import urlsplit
 
     for account in (
-        *found(config=f'{{ models: {{ providers: {{ minimax: {{ baseUrl: "{base}", apiKey: "k" }} }} }} }}').values(),
-        *found(a_profile("minimax-portal:default", api_base=base)).values(),
+        *accounts_of(config=f'{{ models: {{ providers: {{ minimax: {{ baseUrl: "{base}", apiKey: "k" }} }} }} }}').values(),
+        *accounts_of(a_profile("minimax-portal:default", api_base=base)).values(),
     ):
         assert {urlsplit(url).hostname for url in account.urls()} == hosts
 
@@ -99,7 +99,7 @@ def test_a_credential_is_asked_about_at_its_own_api_host_and_only_where_the_prov
 def test_the_region_is_that_of_the_host_whatever_the_environment_says():
     config = '{ models: { providers: { minimax: { baseUrl: "https://api.minimaxi.com/anthropic", apiKey: "k" } } } }'
 
-    [account] = found(config=config, env={"MINIMAX_REGION": "global"}).values()
+    [account] = accounts_of(config=config, env={"MINIMAX_REGION": "global"}).values()
 
     assert (account.region, account.subscribe_url) == ("cn", PROVIDER.subscribe_urls["cn"])
 
@@ -108,16 +108,16 @@ def test_accounts_can_be_narrowed_to_a_provider_or_a_profile():
     profiles = (a_profile("minimax-portal:default"), a_profile("minimax-portal:cn", "cn"))
     env = {"MINIMAX_API_KEY": canary("key")}
 
-    assert list(found(*profiles, env=env, provider="minimax")) == ["MINIMAX_API_KEY"]
-    assert list(found(*profiles, env=env, profile="minimax-portal:cn")) == ["minimax-portal:cn"]
+    assert list(accounts_of(*profiles, env=env, provider="minimax")) == ["MINIMAX_API_KEY"]
+    assert list(accounts_of(*profiles, env=env, profile="minimax-portal:cn")) == ["minimax-portal:cn"]
 
 
 def test_a_provider_of_whose_plans_nothing_is_known_is_said():
-    with pytest.raises(UsageError, match="acme") as caught:
-        found(provider="acme")
-    assert caught.value.hint == "{prog} plugins enable acme-auth"
+    with pytest.raises(UsageError, match="acme") as exc_info:
+        accounts_of(provider="acme")
+    assert exc_info.value.hint == "{prog} plugins enable acme-auth"
     with pytest.raises(UsageError, match="openai"):
-        found(a_profile("openai:default"), profile="openai:default")
+        accounts_of(a_profile("openai:default"), profile="openai:default")
 
 
 def test_a_provider_that_the_config_replaces_still_has_its_accounts():
@@ -125,10 +125,10 @@ def test_a_provider_that_the_config_replaces_still_has_its_accounts():
         '{ models: { mode: "replace", providers: { acme: { baseUrl: "https://a.example/v1", api: "openai-completions" } } } }'
     )
 
-    assert list(found(a_profile("minimax-portal:default"), config=config)) == ["minimax-portal:default"]
+    assert list(accounts_of(a_profile("minimax-portal:default"), config=config)) == ["minimax-portal:default"]
 
 
 def test_no_form_of_an_account_shows_its_key():
-    [account] = found(env={"MINIMAX_API_KEY": canary("key")}).values()
+    [account] = accounts_of(env={"MINIMAX_API_KEY": canary("key")}).values()
 
     assert in_text(f"{account!r} {account} {vars(type(account))}") == []

@@ -7,7 +7,7 @@ import pytest
 from portico.net.client import HttpClient
 from portico.usage.plan import PlanAsker
 from tests.segments import cut_server, failures, padded, response
-from tests.usage.test_plan import NO_PLAN, TOLD, an_account
+from tests.usage.test_plan import NO_PLAN, PLAN_BODY, an_account
 
 pytestmark = pytest.mark.requirement("E85")
 
@@ -18,34 +18,34 @@ async def ask(fake_clock):
     async with cut_server() as server, HttpClient() as http:
         account = an_account(server)
 
-        async def asked():
+        async def ask_plan():
             report = await PlanAsker(http, None, fake_clock).ask(account)
-            left, error = [window.percent_left for window in report.windows], report.error
-            return report.state, left, (error.id, error.why) if error is not None else None
+            percents, error = [window.percent_left for window in report.windows], report.error
+            return report.state, percents, (error.id, error.why) if error is not None else None
 
-        yield server, asked
+        yield server, ask_plan
 
 
-@pytest.mark.parametrize(("fields", "state"), [(TOLD, "told"), (NO_PLAN, "no-plan")])
+@pytest.mark.parametrize(("fields", "state"), [(PLAN_BODY, "told"), (NO_PLAN, "no-plan")])
 async def test_a_plan_is_the_same_wherever_its_response_is_cut(ask, fields, state):
-    server, asked = ask
-    whole, wrong = await failures(server, response(padded(fields, 300)), asked)
+    server, ask_plan = ask
+    whole, wrong = await failures(server, response(padded(fields, 300)), ask_plan)
 
     assert whole[0] == state
     assert wrong == {}
 
 
 async def test_a_plan_that_breaks_off_is_a_broken_answer(ask):
-    server, asked = ask
-    server.data = response(padded(TOLD, 300), missing=1)
+    server, ask_plan = ask
+    server.data = response(padded(PLAN_BODY, 300), missing=1)
 
-    assert (await asked())[2][0] == "answer-cut"
+    assert (await ask_plan())[2][0] == "answer-cut"
 
 
 async def test_a_plan_that_is_too_long_is_named_as_that(ask):
-    server, asked = ask
-    server.data = response(padded(TOLD, (256 << 10) + 1))
-    assert (await asked())[2] == ("plan-unreadable", "what came back is longer than 256 KiB")
+    server, ask_plan = ask
+    server.data = response(padded(PLAN_BODY, (256 << 10) + 1))
+    assert (await ask_plan())[2] == ("plan-unreadable", "what came back is longer than 256 KiB")
 
-    server.data = response(padded(TOLD, 256 << 10))
-    assert (await asked())[0] == "told"
+    server.data = response(padded(PLAN_BODY, 256 << 10))
+    assert (await ask_plan())[0] == "told"

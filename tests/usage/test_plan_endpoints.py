@@ -8,7 +8,7 @@ from portico.errors import ExitCode, NetworkError, SignInNeeded
 from portico.plugins.builtin.minimax import PLANS
 from portico.plugins.builtin.minimax_plans import CURRENT, OLDER
 from portico.usage.plan import exit_code
-from tests.usage.test_plan import HERE, LOG_IN, NO_PLAN, TOLD, Broker, an_account, api, ask, status  # noqa: F401 - a fixture
+from tests.usage.test_plan import LOCAL_PROVIDER, LOG_IN, NO_PLAN, PLAN_BODY, Broker, an_account, api, ask, status  # noqa: F401 - a fixture
 
 pytestmark = pytest.mark.requirement("E172")
 
@@ -78,13 +78,13 @@ def test_a_credential_may_go_to_the_documented_host_for_usage_and_for_nothing_el
     ],
 )
 async def test_what_the_documented_endpoint_cannot_tell_the_next_one_is_asked(api, account, fake_clock, first):  # noqa: F811
-    api.answers = [first, TOLD]
+    api.answers = [first, PLAN_BODY]
     broker = Broker("good", "new")
 
     [report] = await ask(fake_clock, account, broker=broker)
 
     assert (report.state, broker.rejected) == ("told", [None])
-    assert [path for path, _ in api.seen] == ["/www", "/api"]
+    assert [path for path, _ in api.requests] == ["/www", "/api"]
 
 
 async def test_a_host_that_cannot_be_reached_is_passed_over(api, account, fake_clock, unused_tcp_port):  # noqa: F811
@@ -94,7 +94,7 @@ async def test_a_host_that_cannot_be_reached_is_passed_over(api, account, fake_c
 
     [report] = await ask(fake_clock, an_account(api, reader=Away()))
 
-    assert (report.state, [path for path, _ in api.seen]) == ("told", ["/api"])
+    assert (report.state, [path for path, _ in api.requests]) == ("told", ["/api"])
 
 
 async def test_a_host_that_hangs_takes_only_its_share_of_the_time(api, account, fake_clock):  # noqa: F811
@@ -103,7 +103,7 @@ async def test_a_host_that_hangs_takes_only_its_share_of_the_time(api, account, 
     async def hangs(_request):
         await asyncio.Event().wait()
 
-    api.answers = [hangs, TOLD]
+    api.answers = [hangs, PLAN_BODY]
 
     [report] = await ask(fake_clock, an_account(api, reader=Ordered()), timeout_s=0.6)
 
@@ -129,17 +129,17 @@ async def test_what_the_api_host_says_is_the_verdict(api, account, fake_clock): 
     api.answers = [LOG_IN, NO_PLAN]
     assert (await ask(fake_clock, account, broker=Broker("good")))[0].state == "no-plan"
 
-    api.answers, api.seen = [LOG_IN, LOG_IN, TOLD], []
+    api.answers, api.requests = [LOG_IN, LOG_IN, PLAN_BODY], []
     broker = Broker("old", "new")
     [report] = await ask(fake_clock, account, broker=broker)
     assert (report.state, broker.rejected) == ("told", [None, 1])
-    assert [held for _, held in api.seen] == ["Bearer old", "Bearer old", "Bearer new"]
+    assert [header for _, header in api.requests] == ["Bearer old", "Bearer old", "Bearer new"]
 
 
 async def test_a_key_that_is_not_valid_anywhere_is_refused_with_its_code(api, fake_clock):  # noqa: F811
     api.answers = [NOT_VALID]
 
-    [report] = await ask(fake_clock, an_account(api, reader=Ordered(), spec=HERE))
+    [report] = await ask(fake_clock, an_account(api, reader=Ordered(), spec=LOCAL_PROVIDER))
 
     assert report.error.id == "credential-refused"
     assert "2049" in report.error.why

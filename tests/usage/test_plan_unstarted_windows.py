@@ -66,7 +66,7 @@ def test_a_plan_is_shown_as_not_started_until_its_first_use(minimax):
     session.sign_in("--region", "global")
 
     before = session.ok("usage").splitlines()
-    told = json.loads(session.ok("usage", "--json"))["accounts"][0]
+    account = json.loads(session.ok("usage", "--json"))["accounts"][0]
     session.ok("ask", "Hello")
     after = json.loads(session.ok("usage", "--json"))["accounts"][0]
 
@@ -74,8 +74,8 @@ def test_a_plan_is_shown_as_not_started_until_its_first_use(minimax):
         ["general", "5h", "100%", "left", "not", "started"],
         ["general", "week", "100%", "left", "not", "started"],
     ]
-    assert told["account"] == GLOBAL
-    assert [(window["started"], window["resetsAt"]) for window in told["windows"]] == [(False, None), (False, None)]
+    assert account["account"] == GLOBAL
+    assert [(window["started"], window["resetsAt"]) for window in account["windows"]] == [(False, None), (False, None)]
     assert [window["started"] for window in after["windows"]] == [True, True]
     assert after["windows"][0]["percentLeft"] == 99
     assert 4.9 * HOUR < after["windows"][0]["resetsAt"] - json.loads(session.ok("usage", "--json"))["checkedAt"] < 5 * HOUR
@@ -83,6 +83,6 @@ def test_a_plan_is_shown_as_not_started_until_its_first_use(minimax):
 
 def test_the_summary_of_a_sign_in_says_it(minimax):
     session = minimax(knobs={"remains": "m-plan"})
-    said = session.run(*SIGN_IN, "--region", "global", *session.store)
+    result = session.run(*SIGN_IN, "--region", "global", *session.store)
 
-    assert "5h 100% left, not started" in said.stdout + said.stderr
+    assert "5h 100% left, not started" in result.stdout + result.stderr

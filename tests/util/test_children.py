@@ -84,8 +84,8 @@ def test_the_emulator_that_the_demo_leaves_runs_nothing_of_the_current_folder_an
 
 @pytest.mark.requirement("E117")
 def test_the_runner_for_the_tests_of_plugins_does_not_either(hostile_folder, run_portico):
-    done = run_portico("plugins", "list")
-    assert done.returncode == 0, done.stderr
+    result = run_portico("plugins", "list")
+    assert result.returncode == 0, result.stderr
 
 
 @pytest.mark.requirement("E117")
@@ -102,8 +102,8 @@ def test_nor_does_a_service_of_the_operating_system(hostile_folder, paths, pytho
     app = App("portico", env={**os.environ, **({} if python_path is None else {"PYTHONPATH": python_path})})
     command = [*gateway_service(app).command[:-2], "--version"]
     env = {"PATH": os.environ["PATH"], **same_installation(paths, app.env)}
-    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
-    assert (done.returncode, done.stderr) == (0, "")
+    result = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert (result.returncode, result.stderr) == (0, "")
 
 
 @pytest.mark.requirement("E117")
@@ -111,13 +111,13 @@ def test_python_with_the_module_option_runs_portico_and_nothing_that_only_looks_
     hostile_folder, run_portico, paths
 ):
     (hostile_folder / "portico.py").unlink()  # Python itself runs that one before any line of ours: nothing here can forbid it
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-m", "portico", "config", "validate", "--json"],
         env=run_portico.environment(),
         capture_output=True,
         check=False,
     )
-    assert done.returncode == 0, done.stderr
+    assert result.returncode == 0, result.stderr
 
 
 @pytest.mark.requirement("E117")
@@ -126,8 +126,10 @@ def test_python_with_the_module_option_runs_portico_in_a_folder_that_was_deleted
     command = f'rmdir "$PWD" && exec "{sys.executable}" -m portico --version'
     folder = tmp_path / "deleted"
     folder.mkdir()
-    done = subprocess.run(["/bin/sh", "-c", command], cwd=folder, env=run_portico.environment(), capture_output=True, check=False)
-    assert (done.returncode, done.stderr) == (0, b"")
+    result = subprocess.run(
+        ["/bin/sh", "-c", command], cwd=folder, env=run_portico.environment(), capture_output=True, check=False
+    )
+    assert (result.returncode, result.stderr) == (0, b"")
 
 
 @pytest.fixture
@@ -143,7 +145,7 @@ def planted_program(hostile_folder):
 
 
 # An empty entry of PATH means the current folder; Windows looks there in any case.
-HERE_FIRST: Final = f"{os.pathsep}{os.environ['PATH']}{os.pathsep}."
+CURRENT_FOLDER_FIRST: Final = f"{os.pathsep}{os.environ['PATH']}{os.pathsep}."
 
 
 @pytest.mark.requirement("E117")
@@ -177,7 +179,7 @@ def test_a_tool_or_an_editor_that_is_named_without_a_folder_is_no_program_of_the
     planted_program, run_portico, tmp_path
 ):
     name = planted_program("claude")
-    app = App("portico", env=run_portico.environment({"PATH": HERE_FIRST}))
+    app = App("portico", env=run_portico.environment({"PATH": CURRENT_FOLDER_FIRST}))
     with pytest.raises(UsageError, match="There is no program claude"):
         exec_._found([name], app.env)
     with pytest.raises(UsageError, match="cannot be started"):
@@ -189,7 +191,7 @@ def test_a_tool_or_an_editor_that_is_named_without_a_folder_is_no_program_of_the
 @pytest.mark.linux
 def test_what_talks_to_the_service_manager_is_no_program_of_the_current_folder(planted_program, run_portico):
     name = planted_program("no-such-manager")
-    env = {"PATH": HERE_FIRST}
+    env = {"PATH": CURRENT_FOLDER_FIRST}
     assert ask(env, [name]) == ("", f"there is no {name} here")
     with pytest.raises(ConfigError, match="cannot be run"):
         list(gateway._printed([name], App("portico", env=run_portico.environment(env))))
@@ -344,12 +346,12 @@ def test_a_tool_that_exec_starts_gets_neither_the_passphrase_nor_the_name_of_its
     config = {"models": {"providers": {"acme": acme}}, "agents": {"defaults": {"model": "acme/model"}}}
     stopped_gateway.config.write_text(json.dumps(config), encoding="utf-8")
     env = {"PORTICO_PASSPHRASE_FILE": str(sealed_file), "PORTICO_PASSPHRASE": canary("passphrase")}
-    seen = tmp_path / "seen"
+    environment_file = tmp_path / "seen"
 
-    done = in_this_process(("exec", "--", str(tool), str(seen)), run_portico.environment(env))
+    result = in_this_process(("exec", "--", str(tool), str(environment_file)), run_portico.environment(env))
 
-    assert done.returncode == 0, done.stderr
-    names = seen.read_text(encoding="utf-8").split()
+    assert result.returncode == 0, result.stderr
+    names = environment_file.read_text(encoding="utf-8").split()
     assert "PORTICO_GATEWAY_KEY" in names
     assert not set(SECRET_VARIABLES) & set(names)
 
@@ -392,7 +394,7 @@ def test_a_command_of_the_demo_gets_no_key_and_no_passphrase_of_the_user():
 
 @pytest.mark.requirement("E150")
 @pytest.mark.parametrize(
-    ("given", "upper", "lower"),
+    ("no_proxy", "upper", "lower"),
     [
         ({}, "127.0.0.1,localhost,::1", "127.0.0.1,localhost,::1"),
         ({"NO_PROXY": "a.test"}, "a.test,127.0.0.1,localhost,::1", "a.test,127.0.0.1,localhost,::1"),
@@ -406,7 +408,9 @@ def test_a_command_of_the_demo_gets_no_key_and_no_passphrase_of_the_user():
     ],
 )
 @pytest.mark.parametrize("environment", [tool_environment, child_environment, portico_environment])
-def test_every_child_reaches_this_machine_without_a_proxy_and_keeps_what_the_user_has_excepted(environment, given, upper, lower):
-    child = environment({"HTTP_PROXY": "http://proxy.test:1", **given})
+def test_every_child_reaches_this_machine_without_a_proxy_and_keeps_what_the_user_has_excepted(
+    environment, no_proxy, upper, lower
+):
+    child = environment({"HTTP_PROXY": "http://proxy.test:1", **no_proxy})
 
     assert (child["NO_PROXY"], child["no_proxy"], child["HTTP_PROXY"]) == (upper, lower, "http://proxy.test:1")

@@ -60,12 +60,12 @@ def test_only_an_absent_file_is_read_as_none(tmp_path):
 def test_a_failing_disk_is_named_and_the_old_content_stays(tmp_path, monkeypatch, call, code):
     path = tmp_path / "file"
     write_private(path, b"old")
-    with monkeypatch.context() as patch, pytest.raises(StoreError) as caught:
+    with monkeypatch.context() as patch, pytest.raises(StoreError) as exc_info:
         patch.setattr(os, call, failing(code))
         write_private(path, b"new")
-    assert code in str(caught.value)
-    assert str(path) in caught.value.message
-    assert caught.value.hint
+    assert code in str(exc_info.value)
+    assert str(path) in exc_info.value.message
+    assert exc_info.value.hint
     assert read_private(path) == b"old"
     assert names_in(tmp_path) == ["file"]
 
@@ -76,10 +76,10 @@ def test_a_file_that_cannot_be_read_is_an_error_and_not_absent(tmp_path, monkeyp
     path = tmp_path / "file"
     write_private(path, b"old")
     monkeypatch.setattr(os, "open", failing(code))
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(StoreError) as exc_info:
         read_private(path)
-    assert caught.value.id == "store-read-failed"
-    assert code in str(caught.value)
+    assert exc_info.value.id == "store-read-failed"
+    assert code in str(exc_info.value)
 
 
 @pytest.mark.requirement("E42")
@@ -98,11 +98,11 @@ def test_a_write_that_hits_a_real_size_limit_leaves_the_old_content(tmp_path):
         resource.setrlimit(resource.RLIMIT_FSIZE, (4096, 4096))
 
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), "PYTHONDONTWRITEBYTECODE": "1"}
-    done = subprocess.run(
+    result = subprocess.run(
         [sys.executable, "-c", code, str(path)], preexec_fn=limit, env=environment, capture_output=True, text=True, check=True
     )
-    assert done.stdout.startswith("store-write-failed")
-    assert "EFBIG" in done.stdout
+    assert result.stdout.startswith("store-write-failed")
+    assert "EFBIG" in result.stdout
     assert read_private(path) == b"old"
     assert names_in(tmp_path) == ["file"]
 
@@ -113,18 +113,18 @@ def test_a_process_without_free_descriptors_is_told_so(tmp_path):
     write_private(path, b"old")
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     resource.setrlimit(resource.RLIMIT_NOFILE, (max(int(entry.name) for entry in Path("/proc/self/fd").iterdir()) + 1, hard))
-    held = []
+    descriptors = []
     try:
         with pytest.raises(OSError):
             while True:
-                held.append(os.open("/dev/null", os.O_RDONLY))
-        with pytest.raises(StoreError) as caught:
+                descriptors.append(os.open("/dev/null", os.O_RDONLY))
+        with pytest.raises(StoreError) as exc_info:
             read_private(path)
     finally:
-        for fd in held:
+        for fd in descriptors:
             os.close(fd)
         resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
-    assert "EMFILE" in str(caught.value)
+    assert "EMFILE" in str(exc_info.value)
 
 
 @pytest.mark.requirement("E44")
@@ -132,18 +132,18 @@ def test_a_umask_of_zero_never_makes_a_file_wider_than_0600(tmp_path):
     path = tmp_path / "state" / "file"
     modes = []
 
-    def look(step):
-        modes.extend((step, mode(found)) for found in path.parent.iterdir())
+    def record_modes(step):
+        modes.extend((step, mode(path_or_mode)) for path_or_mode in path.parent.iterdir())
         modes.append(("folder", mode(path.parent)))
 
     old = os.umask(0)
     try:
-        write_private(path, b"one", on_step=look)
+        write_private(path, b"one", on_step=record_modes)
     finally:
         os.umask(old)
     assert {step for step, _ in modes} >= {"temp-opened", "temp-written", "temp-synced", "renamed", "folder-synced"}
-    assert {found for step, found in modes if step != "folder"} == {0o600}
-    assert {found for step, found in modes if step == "folder"} == {0o700}
+    assert {path_or_mode for step, path_or_mode in modes if step != "folder"} == {0o600}
+    assert {path_or_mode for step, path_or_mode in modes if step == "folder"} == {0o700}
 
 
 @pytest.mark.requirement("E44")
@@ -185,10 +185,10 @@ def test_anything_but_a_plain_file_is_refused_and_not_waited_for(tmp_path, kind)
         os.mkfifo(path)
     else:
         path.mkdir()
-    for act in (lambda: read_private(path), lambda: write_private(path, b"ours")):
-        with pytest.raises(StoreError) as caught:
-            act()
-        assert caught.value.id == "store-unsafe-file"
+    for operation in (lambda: read_private(path), lambda: write_private(path, b"ours")):
+        with pytest.raises(StoreError) as exc_info:
+            operation()
+        assert exc_info.value.id == "store-unsafe-file"
     assert elsewhere.exists() == (kind == "link")
     if kind == "link":
         assert elsewhere.read_bytes() == b"theirs"
@@ -211,10 +211,14 @@ def test_what_belongs_to_another_user_is_refused(tmp_path, monkeypatch):
     folder.mkdir(mode=0o700)
     somebody_else = os.geteuid() + 1  # only root could give the file away; anybody can look at it as another would
     monkeypatch.setattr(os, "geteuid", lambda: somebody_else)
-    for act in (lambda: read_private(path), lambda: write_private(path, b"x"), lambda: write_private(folder / "file", b"x")):
-        with pytest.raises(StoreError) as caught:
-            act()
-        assert "another user" in str(caught.value)
+    for operation in (
+        lambda: read_private(path),
+        lambda: write_private(path, b"x"),
+        lambda: write_private(folder / "file", b"x"),
+    ):
+        with pytest.raises(StoreError) as exc_info:
+            operation()
+        assert "another user" in str(exc_info.value)
     assert names_in(folder) == []
 
 
@@ -230,6 +234,6 @@ def test_a_damaged_file_is_kept_beside_with_mode_0600(tmp_path):
     path = tmp_path / "file"
     path.write_bytes(b"damaged")
     path.chmod(0o644)
-    kept = set_aside(path)
-    assert kept.name.startswith("file.corrupt-")
-    assert (kept.read_bytes(), mode(kept), path.exists()) == (b"damaged", 0o600, False)
+    corrupt_path = set_aside(path)
+    assert corrupt_path.name.startswith("file.corrupt-")
+    assert (corrupt_path.read_bytes(), mode(corrupt_path), path.exists()) == (b"damaged", 0o600, False)

@@ -27,9 +27,9 @@ def edit(path, data):
 WRITERS = {"in place": write_in_place, "a service's file": write_file, "the config": edit}
 
 
-def seen(path):
-    found = path.stat()
-    return stat.S_IMODE(found.st_mode), found.st_uid, found.st_gid
+def mode_and_owner(path):
+    status = path.stat()
+    return stat.S_IMODE(status.st_mode), status.st_uid, status.st_gid
 
 
 @pytest.fixture(params=MODES, ids=oct)
@@ -46,43 +46,43 @@ def folder(request, tmp_path):
 
 @pytest.mark.parametrize("writer", WRITERS)
 def test_the_folder_stays_as_it_is_and_a_file_that_was_there_keeps_its_mode(folder, writer):
-    before = seen(folder), seen(folder / "file")
+    before = mode_and_owner(folder), mode_and_owner(folder / "file")
     WRITERS[writer](folder / "file", b"xyz")
 
-    assert (seen(folder), seen(folder / "file")) == before
+    assert (mode_and_owner(folder), mode_and_owner(folder / "file")) == before
     assert {each.name for each in folder.iterdir()} <= {"file", "file.bak"}
 
 
 @pytest.mark.parametrize("writer", WRITERS)
 def test_a_new_file_is_its_owners_alone(folder, writer):
-    before = seen(folder)
+    before = mode_and_owner(folder)
     WRITERS[writer](folder / "new", b"xyz")
 
-    assert seen(folder) == before
-    assert seen(folder / "new")[0] == 0o600
+    assert mode_and_owner(folder) == before
+    assert mode_and_owner(folder / "new")[0] == 0o600
 
 
 @as_root
 @pytest.mark.parametrize("writer", WRITERS)
 def test_a_file_of_another_user_and_group_stays_theirs_with_all_that_is_made_beside_it(folder, writer):
-    mode = seen(folder)[0]
+    mode = mode_and_owner(folder)[0]
     os.chown(folder, 4710, 4711)
     folder.chmod(mode)
     os.chown(folder / "file", 4712, 4713)
-    before = seen(folder), seen(folder / "file")
+    before = mode_and_owner(folder), mode_and_owner(folder / "file")
     WRITERS[writer](folder / "file", b"xyz")
 
-    assert (seen(folder), seen(folder / "file")) == before
-    assert {seen(each)[1:] for each in folder.iterdir()} == {(4712, 4713)}
+    assert (mode_and_owner(folder), mode_and_owner(folder / "file")) == before
+    assert {mode_and_owner(each)[1:] for each in folder.iterdir()} == {(4712, 4713)}
 
 
 @as_root
 def test_a_file_keeps_its_group_though_its_owner_is_who_writes_it(folder):
     os.chown(folder / "file", -1, 4713)
-    before = seen(folder / "file")
+    before = mode_and_owner(folder / "file")
     write_in_place(folder / "file", b"xyz")
 
-    assert seen(folder / "file") == before
+    assert mode_and_owner(folder / "file") == before
 
 
 def test_a_group_that_cannot_be_given_leaves_no_other_group_its_permissions(folder, monkeypatch):
@@ -91,10 +91,10 @@ def test_a_group_that_cannot_be_given_leaves_no_other_group_its_permissions(fold
 
     monkeypatch.setattr(files.os, "chown", refused)
     temporary = write_temporary(folder / "file", b"xyz")
-    found = temporary.stat()
-    look_like(temporary, SimpleNamespace(st_uid=found.st_uid, st_gid=found.st_gid + 1, st_mode=0o100664))
+    status = temporary.stat()
+    look_like(temporary, SimpleNamespace(st_uid=status.st_uid, st_gid=status.st_gid + 1, st_mode=0o100664))
 
-    assert seen(temporary)[0] == 0o604
+    assert mode_and_owner(temporary)[0] == 0o604
 
 
 @pytest.mark.parametrize("writer", ["in place", "a service's file"])
@@ -109,7 +109,7 @@ def test_a_write_that_fails_leaves_nothing_behind(folder, writer):
 def test_at_most_the_mode_that_was_asked_for_is_kept(folder):
     write_in_place(folder / "file", b"xyz", mode=0o600)
 
-    assert seen(folder / "file")[0] == 0o600
+    assert mode_and_owner(folder / "file")[0] == 0o600
 
 
 def test_no_other_programs_temporary_file_is_taken_for_ours(folder):

@@ -54,12 +54,12 @@ def environment():
 def test_a_lock_held_by_another_process_is_busy_and_names_that_process(tmp_path):
     path = tmp_path / "locks" / "one.lock"
     with start_holder(path) as child:
-        with pytest.raises(LockBusy) as caught, file_lock(path, 0.05, what="the profile index"):
+        with pytest.raises(LockBusy) as exc_info, file_lock(path, 0.05, what="the profile index"):
             pass
         child.stdin.write("\n\n")
-    assert caught.value.id == "lock-busy"
-    assert str(child.pid) in caught.value.message
-    assert "the profile index" in caught.value.message
+    assert exc_info.value.id == "lock-busy"
+    assert str(child.pid) in exc_info.value.message
+    assert "the profile index" in exc_info.value.message
 
 
 def test_the_lock_is_free_once_its_holder_lets_go_and_its_file_stays(tmp_path):
@@ -148,9 +148,9 @@ def test_many_processes_counting_under_the_lock_lose_no_count(tmp_path):
 @pytest.mark.requirement("E44")
 def test_a_symbolic_link_in_the_place_of_the_lock_is_refused(tmp_path):
     (tmp_path / "one.lock").symlink_to(tmp_path / "elsewhere")
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(StoreError) as exc_info:
         FileLock(tmp_path / "one.lock").try_acquire()
-    assert caught.value.id == "lock-failed"
+    assert exc_info.value.id == "lock-failed"
     assert not (tmp_path / "elsewhere").exists()
 
 
@@ -198,20 +198,20 @@ def in_a_child_of(user, path):
     reader, writer = os.pipe()
     pid = os.fork()
     if pid == 0:
-        said = "taken"
+        answer = "taken"
         try:
             if user is not None:
                 os.setgid(user)
                 os.setuid(user)
             FileLock(path).try_acquire()
         except StoreError as error:
-            said = f"{error.id}: {error.why}"
+            answer = f"{error.id}: {error.why}"
         except BaseException as error:  # noqa: BLE001 - a forked child must never return into its parent's code
-            said = repr(error)
-        os.write(writer, said.encode())
+            answer = repr(error)
+        os.write(writer, answer.encode())
         os._exit(0)
     os.close(writer)
     with os.fdopen(reader) as pipe:
-        said = pipe.read()
+        answer = pipe.read()
     os.waitpid(pid, 0)
-    return said
+    return answer

@@ -31,8 +31,8 @@ def portico(paths, capsys):
             paths.config.write_text(json.dumps(config), encoding="utf-8")
             paths.config.chmod(0o600)
         code = main([*words], program="portico")
-        said = capsys.readouterr()
-        return code, said.out, said.err
+        output = capsys.readouterr()
+        return code, output.out, output.err
 
     return run
 
@@ -51,8 +51,8 @@ def deep(tmp_path):
 
 
 def _exposed(path: Path) -> str | None:
-    found = Owners().exposure(path)
-    return found.path if found is not None else None
+    exposure = Owners().exposure(path)
+    return exposure.path if exposure is not None else None
 
 
 def test_a_file_of_ours_in_folders_of_ours_and_of_roots_is_ours(deep):
@@ -65,17 +65,17 @@ def test_a_file_of_ours_in_folders_of_ours_and_of_roots_is_ours(deep):
 def test_the_file_or_any_folder_above_it_that_others_may_write_is_named(deep, depth):
     open_one = [deep, *deep.parents][depth]
     open_one.chmod(0o777)
-    found = Owners().exposure(deep)
-    assert (found.path, found.why, found.hint) == (str(open_one), "its mode is 0777", f"chmod go-w {open_one}")
-    subprocess.run(found.hint.split(), check=True)
+    exposure = Owners().exposure(deep)
+    assert (exposure.path, exposure.why, exposure.hint) == (str(open_one), "its mode is 0777", f"chmod go-w {open_one}")
+    subprocess.run(exposure.hint.split(), check=True)
     assert _exposed(deep) is None
 
 
 def test_the_command_that_ends_it_can_be_run_as_it_is_whatever_the_folder_is_called(deep):
     odd = deep.parent.rename(deep.parent.with_name("Application Support; touch 'it'"))
     odd.chmod(0o777)
-    found = Owners().exposure(odd / "file")
-    subprocess.run(["/bin/sh", "-c", found.hint], check=True, cwd=odd.parent)
+    exposure = Owners().exposure(odd / "file")
+    subprocess.run(["/bin/sh", "-c", exposure.hint], check=True, cwd=odd.parent)
     assert [*odd.parent.iterdir()] == [odd]
     assert _exposed(odd / "file") is None
     (odd / "file").chmod(0o606)
@@ -122,12 +122,12 @@ def test_of_a_link_both_the_way_to_it_and_the_way_to_its_target_count(deep, tmp_
 
 @pytest.mark.root
 def test_another_users_file_folder_or_link_is_named_with_her_name(deep, another_user):
-    for place in (deep, deep.parent, deep.parents[2]):
-        os.chown(place, another_user.uid, another_user.gid)
-        found = Owners().exposure(deep)
-        assert (found.path, found.why) == (str(place), f"it belongs to {another_user.name}")
-        assert ("chown" in found.hint) == (place == deep)  # never a folder, which may be her home
-        os.chown(place, 0, 0)
+    for folder in (deep, deep.parent, deep.parents[2]):
+        os.chown(folder, another_user.uid, another_user.gid)
+        exposure = Owners().exposure(deep)
+        assert (exposure.path, exposure.why) == (str(folder), f"it belongs to {another_user.name}")
+        assert ("chown" in exposure.hint) == (folder == deep)  # never a folder, which may be her home
+        os.chown(folder, 0, 0)
     deep.parent.chmod(0o1777)
     link = deep.parent / "hers"
     link.symlink_to(deep)
@@ -207,8 +207,8 @@ def test_each_file_of_a_configuration_that_others_may_change_is_warned_of_once_a
     assert err.count("other users may change it (its mode is 0606)") == err.count("other users may change") == 1
     assert f"chmod go-w {folder / name}" in err
     findings = json.loads(portico("doctor", "--json")[1])["findings"]
-    told = [each for each in findings if each["id"] == "others-may-change"]
-    assert [(each["level"], each["hint"]) for each in told] == [("warning", f"chmod go-w {folder / name}")]
+    warnings = [each for each in findings if each["id"] == "others-may-change"]
+    assert [(each["level"], each["hint"]) for each in warnings] == [("warning", f"chmod go-w {folder / name}")]
     assert not [each for each in findings if each["id"] == "config-doubt" and "may change" in each["message"]]
 
 
@@ -264,9 +264,9 @@ def test_a_passphrase_file_that_others_could_replace_is_refused(deep, depth):
     deep.write_text("correct horse", encoding="utf-8")
     assert PassphraseSource({FILE_ENV: str(deep)}).get().reveal() == "correct horse"
     [deep, *deep.parents][depth].chmod(0o777)
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(StoreError) as exc_info:
         PassphraseSource({FILE_ENV: str(deep)}).get()
-    assert (caught.value.id, caught.value.hint) == ("passphrase-unreadable", f"chmod go-w {[deep, *deep.parents][depth]}")
+    assert (exc_info.value.id, exc_info.value.hint) == ("passphrase-unreadable", f"chmod go-w {[deep, *deep.parents][depth]}")
 
 
 @pytest.mark.root
@@ -294,9 +294,9 @@ def test_a_passphrase_file_in_another_users_folder_that_others_still_could_repla
     hers.chmod(0o775)  # as with a umask of 002: the group is hers alone
     assert PassphraseSource({FILE_ENV: str(deep)}).get().reveal() == "correct horse"
     [deep, deep.parent][depth].chmod(0o777)
-    with pytest.raises(StoreError) as caught:
+    with pytest.raises(StoreError) as exc_info:
         PassphraseSource({FILE_ENV: str(deep)}).get()
-    assert (caught.value.id, caught.value.hint) == ("passphrase-unreadable", f"chmod go-w {[deep, deep.parent][depth]}")
+    assert (exc_info.value.id, exc_info.value.hint) == ("passphrase-unreadable", f"chmod go-w {[deep, deep.parent][depth]}")
 
 
 # --- plugins --------------------------------------------------------------------------------------------------------------
@@ -441,9 +441,9 @@ def test_code_that_another_user_puts_into_a_shared_folder_does_not_run(another_u
         host.find("acme-auth").error
         == f"another user can change its code ({another_user.home}: it belongs to {another_user.name})"
     )
-    with pytest.raises(ConfigError) as caught:
+    with pytest.raises(ConfigError) as exc_info:
         host.require("acme-auth")
-    assert caught.value.id == "plugin-not-yours"
+    assert exc_info.value.id == "plugin-not-yours"
     assert not was_imported(folder)
 
 
@@ -482,11 +482,11 @@ def test_root_runs_the_plugins_beside_a_portico_of_another_user_but_not_those_of
 
 def test_a_look_at_the_files_of_a_command_costs_less_than_a_millisecond(deep):
     paths = [deep, *(deep.with_name(name) for name in ("models.json", ".env", "state"))] * 5
-    took = []
+    durations = []
     for _ in range(20):
         began = time.perf_counter()
         owners = Owners()
         for path in paths:
             owners.exposure(path)
-        took.append(time.perf_counter() - began)
-    assert min(took) < 0.001
+        durations.append(time.perf_counter() - began)
+    assert min(durations) < 0.001

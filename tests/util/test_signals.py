@@ -24,9 +24,9 @@ def said(text):
 
 def ran(program):
     """The exit code and the words of a program."""
-    done = subprocess.run([sys.executable, "-c", _HEAD + program], capture_output=True, text=True, timeout=30, check=False)
-    assert "RuntimeError" not in done.stderr, done.stderr
-    return done.returncode, done.stdout.split()
+    result = subprocess.run([sys.executable, "-c", _HEAD + program], capture_output=True, text=True, timeout=30, check=False)
+    assert "RuntimeError" not in result.stderr, result.stderr
+    return result.returncode, result.stdout.split()
 
 
 def test_a_signal_in_the_last_step_of_the_work_is_not_forgotten():

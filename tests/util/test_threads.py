@@ -29,15 +29,15 @@ async def test_an_exception_that_no_future_holds_or_that_would_end_the_loop_is_a
 
 
 async def test_a_caller_that_is_cancelled_leaves_the_call_running():
-    begun, go, ended = threading.Event(), threading.Event(), threading.Event()
+    started, go, ended = threading.Event(), threading.Event(), threading.Event()
 
     def call():
-        begun.set()
+        started.set()
         go.wait(5)
         ended.set()
 
     caller = asyncio.create_task(off_loop(call))
-    await off_loop(lambda: begun.wait(5))
+    await off_loop(lambda: started.wait(5))
     caller.cancel()
     with pytest.raises(asyncio.CancelledError):
         await caller
@@ -77,8 +77,8 @@ async def main():
         print("left")
 asyncio.run(main())
 """
-    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=True)
-    assert (done.stdout, done.stderr) == ("left\n", "")
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=20, check=True)
+    assert (result.stdout, result.stderr) == ("left\n", "")
 
 
 @pytest.mark.requirement("E164")
@@ -96,8 +96,8 @@ async def test_calls_one_after_the_other_start_one_thread_at_most(monkeypatch):
 @pytest.mark.requirement("E164")
 async def test_calls_at_once_wait_for_none_of_the_others():
     meet = threading.Barrier(8)
-    places = await asyncio.wait_for(asyncio.gather(*[off_loop(lambda: meet.wait(5)) for _ in range(8)]), 6)
-    assert sorted(places) == [*range(8)]
+    positions = await asyncio.wait_for(asyncio.gather(*[off_loop(lambda: meet.wait(5)) for _ in range(8)]), 6)
+    assert sorted(positions) == [*range(8)]
 
 
 @pytest.mark.requirement("E164")
@@ -111,18 +111,18 @@ async def test_a_call_that_hangs_keeps_its_thread_and_no_other():
 
 @pytest.mark.requirement("E164")
 async def test_what_a_call_held_is_let_go_when_it_has_ended():
-    class Held:
+    class Value:
         pass
 
-    held = Held()
-    gone = weakref.ref(held)
-    await off_loop(lambda held=held: None)
-    del held
+    value = Value()
+    reference = weakref.ref(value)
+    await off_loop(lambda value=value: None)
+    del value
     async with asyncio.timeout(5):
-        while gone() is not None:
+        while reference() is not None:
             gc.collect()
             await asyncio.sleep(0.005)
-    assert gone() is None
+    assert reference() is None
 
 
 @pytest.mark.requirement("E164")
@@ -148,5 +148,7 @@ if not child:
     os._exit(0)
 print(os.waitpid(child, 0)[1])
 """
-    done = subprocess.run([sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=20, check=True)
-    assert done.stdout == "called\n0\n", done.stderr
+    result = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", program], capture_output=True, text=True, timeout=20, check=True
+    )
+    assert result.stdout == "called\n0\n", result.stderr

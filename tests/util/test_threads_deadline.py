@@ -23,12 +23,12 @@ def test_a_call_runs_on_a_daemon_thread():
 
 def test_a_late_call_is_given_up_and_goes_on():
     release = threading.Event()
-    with pytest.raises(DeadlinePassed) as caught:
+    with pytest.raises(DeadlinePassed) as exc_info:
         call_with_deadline(release.wait, 0.01)
-    assert caught.value.worker.is_alive()
+    assert exc_info.value.worker.is_alive()
     release.set()
-    caught.value.worker.join(5)
-    assert not caught.value.worker.is_alive()
+    exc_info.value.worker.join(5)
+    assert not exc_info.value.worker.is_alive()
 
 
 def test_a_late_call_gets_the_further_time_that_is_granted():
@@ -43,9 +43,9 @@ def test_a_late_call_gets_the_further_time_that_is_granted():
 
 def test_a_late_call_is_given_up_when_no_further_time_is_granted():
     release, grants = threading.Event(), [0.01, 0.01, 0.0]
-    with pytest.raises(DeadlinePassed) as caught:
+    with pytest.raises(DeadlinePassed) as exc_info:
         call_with_deadline(release.wait, 0.01, more=lambda: grants.pop(0))
-    assert (grants, "0.03 s" in str(caught.value)) == ([], True)
+    assert (grants, "0.03 s" in str(exc_info.value)) == ([], True)
     release.set()
 
 
