@@ -82,7 +82,7 @@ class Secret:
 
 
 def redact(text: str, *secrets: Secret) -> str:
-    """`text` without the `secrets` secrets, as `hide` has it, and without anything that looks like a credential."""
+    """`text` without `secrets`, as `hide` has it, and without anything that looks like a credential."""
     import re
 
     text = re.sub(_FIELD, rf"\1{REDACTED}", hide(text, *secrets))
@@ -91,7 +91,7 @@ def redact(text: str, *secrets: Secret) -> str:
 
 
 def hide(text: str, *secrets: Secret) -> str:
-    """`text` without the `secrets` secrets, and otherwise as it is.
+    """`text` without `secrets`, and otherwise as it is.
 
     A secret is found in each of its usual forms: as it is, URL-encoded, JSON- or HTML-escaped (up to three times over), in
     hex, in base64 also inside of a longer text, in any case. Twelve characters of one in a row count as the secret.

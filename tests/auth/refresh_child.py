@@ -53,14 +53,14 @@ def without_re_read():
 
 
 def on_step_of(args):
-    def on_step(step):
+    def crash_point(step):
         if step == args.die_at:
             os.kill(os.getpid(), signal.Signals[args.of])
         if step == args.stop_at:
             say("stopping")
             os.kill(os.getpid(), signal.SIGSTOP)
 
-    return on_step
+    return crash_point
 
 
 def say(text):
@@ -82,11 +82,11 @@ async def watched(broker, index, vault):
 async def main(args) -> None:
     paths = resolve_paths()
     index = ProfileIndex(paths)
-    on_step = on_step_of(args)
-    vault = Vault(paths, index, store="file", on_step=on_step)
+    crash_point = on_step_of(args)
+    vault = Vault(paths, index, store="file", crash_point=crash_point)
     async with HttpClient() as http:
         store = LocalTokenStore(paths, index, lambda: vault)
-        broker = TokenBroker(store=store, dialects=dialects, http=http, clock=SystemClock(), paths=paths, on_step=on_step)
+        broker = TokenBroker(store=store, dialects=dialects, http=http, clock=SystemClock(), paths=paths, crash_point=crash_point)
         say("ready")
         sys.stdin.readline()
         try:
@@ -117,7 +117,7 @@ if __name__ == "__main__":
     if arguments.post_timeout is not None:
         refresh.POST_TIMEOUT_S = arguments.post_timeout
     try:
-        with signals.handled():
+        with signals.handle_signals():
             signals.run(main(arguments))
     except signals.EndedBySignal as ended:
-        sys.exit(signals.BY_SIGNAL + ended.number)
+        sys.exit(signals.SIGNAL_EXIT_BASE + ended.number)

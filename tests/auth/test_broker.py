@@ -70,7 +70,7 @@ async def test_the_token_is_stored_before_anybody_gets_it(account):
         steps.append(step)
         stored_at[step] = account.vault.real.read(PROFILE).generation
 
-    access = await account.broker(on_step=look).access(PROFILE)
+    access = await account.broker(crash_point=look).access(PROFILE)
     assert steps == ["locked", "decided", "fenced", "answered", "validated", "stored"]
     assert stored_at["validated"] < stored_at["stored"] == access.generation
 

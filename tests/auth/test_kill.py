@@ -10,7 +10,7 @@ import pytest
 
 from portico.auth.refresh import REFRESH_STEPS
 from portico.store import encrypted_file
-from portico.store.vault import COMMIT_STEPS
+from portico.store.vault import COMMIT_CRASH_POINTS
 from tests.auth.parts import PROFILE
 from tests.auth.processes import REUSE, said, scene
 
@@ -23,7 +23,7 @@ AT_ONCE = 3
 
 
 def test_every_step_has_its_place_in_the_matrix():
-    assert {*REFRESH_STEPS, *COMMIT_STEPS, "processed"} == {*STEPS}
+    assert {*REFRESH_STEPS, *COMMIT_CRASH_POINTS, "processed"} == {*STEPS}
 
 
 @pytest.mark.requirement("E51")

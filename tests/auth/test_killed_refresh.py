@@ -26,13 +26,13 @@ class Killed(BaseException):
     """Ends a commit where SIGKILL would."""
 
 
-def a_vault(account, on_step=lambda _step: None):
+def a_vault(account, crash_point=lambda _step: None):
     return Vault(
         account.paths,
         ProfileIndex(account.paths),
         store="file",
         passphrase=account.vault.real._passphrase,
-        on_step=on_step,
+        crash_point=crash_point,
     )
 
 

@@ -221,7 +221,7 @@ def test_a_gateway_of_its_own_that_does_not_answer_any_more_is_ended_with_the_to
     done = session.run("exec", "--", sys.executable, "-c", f"{code}; raise SystemExit(3)")
 
     assert done.returncode == 3
-    assert not gateway_lock(session.paths).is_taken()
+    assert not gateway_lock(session.paths).is_locked()
     assert names(session) == ["default"]
 
 

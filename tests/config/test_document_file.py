@@ -16,7 +16,7 @@ import pytest
 
 from portico.config.document import ConfigFile
 from portico.errors import ConfigError, LockBusy
-from portico.util.files import FILE_STEPS
+from portico.util.files import FILE_CRASH_POINTS
 
 SRC = Path(__file__).parents[2] / "src"
 posix = pytest.mark.skipif(os.name != "posix", reason="needs POSIX modes and signals")
@@ -84,7 +84,7 @@ def test_an_edit_keeps_the_mode_and_is_never_wider_on_the_way(written, original_
     def record_mode(_step: str) -> None:
         modes.extend(mode(path) for path in written.path.parent.iterdir() if path != written.path)
 
-    ConfigFile(written.path, written.path.parents[1] / "locks", on_step=record_mode).edit(port(2))
+    ConfigFile(written.path, written.path.parents[1] / "locks", crash_point=record_mode).edit(port(2))
     assert mode(written.path) == original_mode
     assert set(modes) <= {0o600, original_mode}
     assert mode(written.path.with_name("portico.json5.bak")) == 0o600
@@ -256,14 +256,14 @@ EDIT_AND_DIE = """
     def die(step):
         if step == sys.argv[3]:
             os.kill(os.getpid(), signal.SIGKILL)
-    file = ConfigFile(Path(sys.argv[1]), Path(sys.argv[2]), on_step=die)
+    file = ConfigFile(Path(sys.argv[1]), Path(sys.argv[2]), crash_point=die)
     file.edit(lambda document: document.set(("gateway", "port"), 2))
 """
 
 
 @posix
 @pytest.mark.requirement("E42")
-@pytest.mark.parametrize("step", [*(step for step in FILE_STEPS if step != "folder-synced"), "backed-up"])
+@pytest.mark.parametrize("step", [*(step for step in FILE_CRASH_POINTS if step != "folder-synced"), "backed-up"])
 def test_a_kill_at_any_step_leaves_the_old_or_the_new_file_whole_and_the_next_edit_cleans_up(written, tmp_path, step):
     child = run_child(EDIT_AND_DIE, written.path, tmp_path / "locks", step)
     assert child.returncode == -signal.SIGKILL, child.stderr

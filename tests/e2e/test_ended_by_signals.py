@@ -153,7 +153,7 @@ def test_a_gateway_gives_up_its_port_and_lock_and_stays_for_the_answer_that_is_o
     command = (sys.executable, "-P", "-c", _IN_A_HURRY)
     process = slow.start("gateway", "run", "--quiet", "--port", str(port), command=command, delay_s=3)
     process.send_signal(number)
-    until(lambda: not lock.is_taken(), process, 2)
+    until(lambda: not lock.is_locked(), process, 2)
     with socket.create_server(("127.0.0.1", port)):
         assert control.stop(slow.session.paths) is None
     assert process.poll() is None

@@ -55,7 +55,7 @@ def test_sigterm_ends_it_in_time_whatever_it_waits_for_and_it_has_a_port_only_if
         assert is_free(port) == (place in BEFORE_IT_SERVES)
         process.send_signal(signal.SIGTERM)
         assert process.wait(SOON_S) in {0, ENDED_BY + signal.SIGTERM}
-    assert not gateway_lock(gateway_paths).is_taken()
+    assert not gateway_lock(gateway_paths).is_locked()
 
 
 @pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGINT])
@@ -167,5 +167,5 @@ def test_open_connections_of_every_kind_do_not_keep_it_five_seconds(gateway_path
         began = time.monotonic()
         assert control.stop(gateway_paths).killed is False
         assert time.monotonic() - began < ending.DRAIN_S
-    assert not gateway_lock(gateway_paths).is_taken()
+    assert not gateway_lock(gateway_paths).is_locked()
     assert read_state(gateway_paths) is None

@@ -58,7 +58,7 @@ async def test_killed_under_load_it_has_lost_nothing_older_than_a_second(gateway
     assert count >= len(old)
     assert last > (killed - 1) * 1000
     os.waitpid(state.pid, 0)
-    assert not await asyncio.to_thread(gateway_lock(gateway_paths).is_taken)
+    assert not await asyncio.to_thread(gateway_lock(gateway_paths).is_locked)
     shown = await asyncio.to_thread(run_portico, "gateway", "key", "show", "load", env=env)
     assert shown.stdout.strip() == key
 
@@ -80,7 +80,7 @@ def test_killed_at_any_moment_it_leaves_neither_its_port_nor_its_lock_and_the_ne
             out = process.communicate(timeout=5)[0].decode()
         told = f"seed {seed}, round {number}, {kill.name}: {out}"
         assert process.returncode in {0, -kill, 128 + kill}, told
-        assert not lock.is_taken(), told
+        assert not lock.is_locked(), told
         bound(port).close()
         if number % 10 == 9 or number == rounds - 1:
             assert control.start(gateway_paths, port=port).port == port, told

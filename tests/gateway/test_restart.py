@@ -90,7 +90,7 @@ def test_a_stop_ends_the_process_that_still_finishes_a_stream_beside_the_gateway
     with a_stream(before.port, provider):
         control.restart(gateway_paths, port=before.port)
         control.stop(gateway_paths)
-        assert not gateway_lock(gateway_paths).is_taken()
+        assert not gateway_lock(gateway_paths).is_locked()
         assert alive(before.pid)
         wait_until(lambda: not alive(before.pid))
 

@@ -30,17 +30,17 @@ from portico.store.encrypted_file import PassphraseSource
 from portico.store.profiles import ProfileIndex
 from portico.store.records import Tokens
 from portico.store.vault import Vault
-from portico.util.files import FILE_STEPS
+from portico.util.files import FILE_CRASH_POINTS
 from tests.store.helpers import a_profile
 
 ID = "minimax-portal:default"
 OLD, NEW = Tokens(Secret("old"), None, 1), Tokens(Secret("new" + "w" * 400), None, 2)
 
 
-def open_vault(paths: Paths, store: str, on_step=lambda _step: None) -> Vault:
+def open_vault(paths: Paths, store: str, crash_point=lambda _step: None) -> Vault:
     passphrase = PassphraseSource({"PORTICO_PASSPHRASE": "throwaway"})
-    index = ProfileIndex(paths, on_step=on_step)
-    return Vault(paths, index, store="file" if store == "file" else None, passphrase=passphrase, on_step=on_step)
+    index = ProfileIndex(paths, crash_point=crash_point)
+    return Vault(paths, index, store="file" if store == "file" else None, passphrase=passphrase, crash_point=crash_point)
 
 
 def run_scenario(vault: Vault, scenario: str) -> None:
@@ -90,13 +90,13 @@ def prepare(folder: Path, store: str, scenario: str) -> Paths:
 def die_at(number: int):
     reached = 0
 
-    def on_step(_step: str) -> None:
+    def crash_point(_step: str) -> None:
         nonlocal reached
         if reached == number:
             os.kill(os.getpid(), signal.SIGKILL)
         reached += 1
 
-    return on_step
+    return crash_point
 
 
 def report_state(paths: Paths, store: str, number: int, step: str) -> None:
@@ -156,7 +156,7 @@ def main(store: str, scenario: str, which: str) -> None:
     if store == "long":
         keyring_backend._LIMITS[keyring_backend.FREEDESKTOP] = 300
     for number, step in enumerate(steps_of(store, scenario)):
-        if which == "own" and step in FILE_STEPS:
+        if which == "own" and step in FILE_CRASH_POINTS:
             continue
         kill_and_report(store, scenario, number, step)
 

@@ -23,7 +23,7 @@ from portico.store.records import (
     profile_from_json,
     profile_to_json,
 )
-from portico.util.files import FILE_STEPS
+from portico.util.files import FILE_CRASH_POINTS
 from tests.store.helpers import a_profile
 
 WRITER = """
@@ -49,7 +49,7 @@ from tests.store.helpers import a_profile
 def die(step):
     if step == sys.argv[2]:
         os.kill(os.getpid(), signal.SIGKILL)
-index = ProfileIndex(Paths(config=Path("none"), state=Path(sys.argv[1]), state_id="x"), on_step=die)
+index = ProfileIndex(Paths(config=Path("none"), state=Path(sys.argv[1]), state_id="x"), crash_point=die)
 index.put(a_profile("new:one"))
 """
 
@@ -259,7 +259,7 @@ def test_an_index_that_cannot_be_read_is_not_an_empty_one(paths, index, monkeypa
 
 
 @pytest.mark.requirement("E41")
-@pytest.mark.parametrize("step", FILE_STEPS)
+@pytest.mark.parametrize("step", FILE_CRASH_POINTS)
 def test_a_kill_at_any_step_of_a_save_leaves_the_old_or_the_new_index(paths, index, step):
     index.put(a_profile("old:one"))
     index.put(a_profile("old:two"))

@@ -339,10 +339,10 @@ def test_a_keyring_of_an_unknown_name_may_hide_what_is_locked(monkeypatch):
 def test_others_have_their_turn_to_write_while_a_person_is_asked(keepassxc, tmp_path):
     stored_before()
     path, owners, value = tmp_path / "keyring.lock", [], Secret(canary("at"))
-    store = a_store(on_wait=lambda _: owners.append(FileLock(path).is_taken()), lock=path)
+    store = a_store(on_wait=lambda _: owners.append(FileLock(path).is_locked()), lock=path)
     with keepassxc.person(*ALLOW, after_s=1):
         store.set(USER, value)
-    assert (owners, FileLock(path).is_taken(), store.get(USER)) == ([False], False, value)
+    assert (owners, FileLock(path).is_locked(), store.get(USER)) == ([False], False, value)
 
 
 @pytest.mark.requirement("E102")

@@ -420,7 +420,7 @@ def test_what_a_killed_commit_has_left_goes_with_the_next_read(paths, index, in_
 
     memory_vault(paths).commit(a_profile(), some_tokens())
     with pytest.raises(Killed):
-        memory_vault(paths, on_step=die).commit(a_profile(), some_tokens())
+        memory_vault(paths, crash_point=die).commit(a_profile(), some_tokens())
     assert len(InMemory.passwords) == 2
     assert memory_vault(paths).read(ID).generation == 2
     assert len(InMemory.passwords) == 1
@@ -439,7 +439,7 @@ def test_a_commit_whose_tidying_up_fails_has_stored_its_tokens_all_the_same(path
             monkeypatch.setattr(ProfileIndex, "edit", fail)
 
     tokens = some_tokens()
-    stored = memory_vault(paths, on_step=spoil).commit(a_profile(), tokens)
+    stored = memory_vault(paths, crash_point=spoil).commit(a_profile(), tokens)
     monkeypatch.undo()
 
     assert index.get(ID) == stored
@@ -472,7 +472,7 @@ def test_a_sweep_leaves_a_commit_that_is_going_on_alone(paths, index, in_memory)
             swept.append(memory_vault(paths).sweep())
 
     tokens = some_tokens()
-    memory_vault(paths, on_step=sweep_meanwhile).commit(a_profile(), tokens)
+    memory_vault(paths, crash_point=sweep_meanwhile).commit(a_profile(), tokens)
     assert swept == [()]
     assert same(vault.read(ID), tokens)
 
@@ -514,7 +514,7 @@ def test_a_full_disk_leaves_the_old_tokens_in_place(paths, index, in_memory, mon
     if when == "intent":
         fill("intent")
     with pytest.raises(StoreError) as exc_info:
-        memory_vault(paths, on_step=fill).commit(a_profile(), some_tokens())
+        memory_vault(paths, crash_point=fill).commit(a_profile(), some_tokens())
     assert "ENOSPC" in str(exc_info.value)
     monkeypatch.undo()
     assert same(memory_vault(paths).read(ID), tokens)

@@ -9,8 +9,8 @@ import sys
 
 import pytest
 
-from portico.store.vault import COMMIT_STEPS, DELETE_STEPS
-from portico.util.files import FILE_STEPS
+from portico.store.vault import COMMIT_CRASH_POINTS, DELETE_CRASH_POINTS
+from portico.util.files import FILE_CRASH_POINTS
 
 SCENARIOS = ("first", "again", "delete")
 
@@ -36,7 +36,10 @@ def test_a_kill_at_any_step_leaves_the_old_or_the_new_state_whole(secret_service
     result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=280, check=False)
     assert result.returncode == 0, result.stdout + result.stderr
     reports = [json.loads(line) for line in result.stdout.splitlines()]
-    expected = {*(DELETE_STEPS if scenario == "delete" else COMMIT_STEPS), *(FILE_STEPS if which == "every" else ())}
+    expected = {
+        *(DELETE_CRASH_POINTS if scenario == "delete" else COMMIT_CRASH_POINTS),
+        *(FILE_CRASH_POINTS if which == "every" else ()),
+    }
     if scenario == "first":
         expected.remove("deleted")  # there is nothing old to delete
     assert {report["step"] for report in reports} >= expected

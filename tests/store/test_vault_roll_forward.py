@@ -21,11 +21,11 @@ class Killed(BaseException):
 
 
 def a_vault(paths, *, die_at=None):
-    def on_step(step):
+    def crash_point(step):
         if step == die_at:
             raise Killed
 
-    return Vault(paths, ProfileIndex(paths), env={"PYTHON_KEYRING_BACKEND": f"{HELPERS}.InMemory"}, on_step=on_step)
+    return Vault(paths, ProfileIndex(paths), env={"PYTHON_KEYRING_BACKEND": f"{HELPERS}.InMemory"}, crash_point=crash_point)
 
 
 def refreshing(paths, index):

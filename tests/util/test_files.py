@@ -138,7 +138,7 @@ def test_a_umask_of_zero_never_makes_a_file_wider_than_0600(tmp_path):
 
     old = os.umask(0)
     try:
-        write_private(path, b"one", on_step=record_modes)
+        write_private(path, b"one", crash_point=record_modes)
     finally:
         os.umask(old)
     assert {step for step, _ in modes} >= {"temp-opened", "temp-written", "temp-synced", "renamed", "folder-synced"}

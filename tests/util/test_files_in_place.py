@@ -11,7 +11,7 @@ import pytest
 from portico.config.document import ConfigFile
 from portico.services.service import write_file
 from portico.util import files
-from portico.util.files import look_like, temporaries, write_in_place, write_temporary
+from portico.util.files import copy_permissions, temporaries, write_in_place, write_temporary
 
 pytest.importorskip("fcntl", reason="needs POSIX modes and owners")
 pytestmark = pytest.mark.requirement("E89")
@@ -92,7 +92,7 @@ def test_a_group_that_cannot_be_given_leaves_no_other_group_its_permissions(fold
     monkeypatch.setattr(files.os, "chown", refused)
     temporary = write_temporary(folder / "file", b"xyz")
     status = temporary.stat()
-    look_like(temporary, SimpleNamespace(st_uid=status.st_uid, st_gid=status.st_gid + 1, st_mode=0o100664))
+    copy_permissions(temporary, SimpleNamespace(st_uid=status.st_uid, st_gid=status.st_gid + 1, st_mode=0o100664))
 
     assert mode_and_owner(temporary)[0] == 0o604
 

@@ -89,7 +89,7 @@ def test_a_killed_holder_lets_go(tmp_path):
         child.kill()
         child.wait()
         with file_lock(path, 1) as lock:
-            assert lock.held
+            assert lock.is_held
 
 
 def test_a_second_holder_in_one_process_is_not_admitted(tmp_path):
@@ -156,14 +156,14 @@ def test_a_symbolic_link_in_the_place_of_the_lock_is_refused(tmp_path):
 
 def test_looking_takes_nothing_creates_nothing_and_is_not_fooled_by_the_dead(tmp_path):
     path = tmp_path / "locks" / "one.lock"
-    assert not FileLock(path).is_taken()
+    assert not FileLock(path).is_locked()
     assert not path.parent.exists()
     with start_holder(path) as child:
-        assert FileLock(path).is_taken()
+        assert FileLock(path).is_locked()
         assert FileLock(path).holder() == child.pid
         child.kill()
     assert path.read_text() == f"{child.pid}\n"
-    assert not FileLock(path).is_taken()
+    assert not FileLock(path).is_locked()
     assert FileLock(path).holder() is None
 
 

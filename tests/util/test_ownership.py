@@ -18,7 +18,7 @@ from portico.config.sources import exposed
 from portico.errors import ConfigError, StoreError
 from portico.plugins.manager import PluginHost
 from portico.store.encrypted_file import FILE_ENV, PassphraseSource
-from portico.util.ownership import Owners
+from portico.util.ownership import OwnershipCheck
 from tests.plugins.helpers import install, was_imported, write_plugin
 
 pytestmark = [pytest.mark.requirement("E122"), pytest.mark.skipif(os.name != "posix", reason="POSIX owners and modes")]
@@ -51,7 +51,7 @@ def deep(tmp_path):
 
 
 def _exposed(path: Path) -> str | None:
-    exposure = Owners().exposure(path)
+    exposure = OwnershipCheck().exposure(path)
     return exposure.path if exposure is not None else None
 
 
@@ -65,7 +65,7 @@ def test_a_file_of_ours_in_folders_of_ours_and_of_roots_is_ours(deep):
 def test_the_file_or_any_folder_above_it_that_others_may_write_is_named(deep, depth):
     open_one = [deep, *deep.parents][depth]
     open_one.chmod(0o777)
-    exposure = Owners().exposure(deep)
+    exposure = OwnershipCheck().exposure(deep)
     assert (exposure.path, exposure.why, exposure.hint) == (str(open_one), "its mode is 0777", f"chmod go-w {open_one}")
     subprocess.run(exposure.hint.split(), check=True)
     assert _exposed(deep) is None
@@ -74,7 +74,7 @@ def test_the_file_or_any_folder_above_it_that_others_may_write_is_named(deep, de
 def test_the_command_that_ends_it_can_be_run_as_it_is_whatever_the_folder_is_called(deep):
     odd = deep.parent.rename(deep.parent.with_name("Application Support; touch 'it'"))
     odd.chmod(0o777)
-    exposure = Owners().exposure(odd / "file")
+    exposure = OwnershipCheck().exposure(odd / "file")
     subprocess.run(["/bin/sh", "-c", exposure.hint], check=True, cwd=odd.parent)
     assert [*odd.parent.iterdir()] == [odd]
     assert _exposed(odd / "file") is None
@@ -124,7 +124,7 @@ def test_of_a_link_both_the_way_to_it_and_the_way_to_its_target_count(deep, tmp_
 def test_another_users_file_folder_or_link_is_named_with_her_name(deep, another_user):
     for folder in (deep, deep.parent, deep.parents[2]):
         os.chown(folder, another_user.uid, another_user.gid)
-        exposure = Owners().exposure(deep)
+        exposure = OwnershipCheck().exposure(deep)
         assert (exposure.path, exposure.why) == (str(folder), f"it belongs to {another_user.name}")
         assert ("chown" in exposure.hint) == (folder == deep)  # never a folder, which may be her home
         os.chown(folder, 0, 0)
@@ -404,16 +404,16 @@ def test_an_empty_folder_in_a_plugin_is_looked_at_as_well(tmp_path):
     compiled = folder / "__pycache__"
     compiled.mkdir()
     compiled.chmod(0o1777)  # others may add the compiled form of any module
-    assert Owners().exposure_within(folder).path == str(compiled)
+    assert OwnershipCheck().exposure_within(folder).path == str(compiled)
 
 
 @pytest.mark.requirement("E121")
 def test_an_editors_lock_and_a_file_that_goes_during_the_look_refuse_no_plugin(tmp_path, monkeypatch):
     folder = write_plugin(tmp_path, "acme-auth")
     (folder / ".#plugin.py").symlink_to("me@host.123:456")  # as Emacs makes it
-    assert Owners().exposure_within(folder) is None
+    assert OwnershipCheck().exposure_within(folder) is None
 
-    class Going(Owners):
+    class Going(OwnershipCheck):
         def _check_entry(self, entry):
             if entry.name == "plugin.pyc.1234":
                 Path(entry.path).unlink()
@@ -424,7 +424,7 @@ def test_an_editors_lock_and_a_file_that_goes_during_the_look_refuse_no_plugin(t
     (tmp_path / "open").mkdir()
     (tmp_path / "open").chmod(0o777)
     (folder / "later.py").symlink_to(tmp_path / "open" / "later.py")  # another user could make it
-    assert Owners().exposure_within(folder).path == str(tmp_path / "open")
+    assert OwnershipCheck().exposure_within(folder).path == str(tmp_path / "open")
 
 
 @pytest.mark.root
@@ -475,9 +475,9 @@ def test_root_runs_the_plugins_beside_a_portico_of_another_user_but_not_those_of
     for each in (own, folder, *folder.iterdir()):
         os.chown(each, another_user.uid, another_user.gid)
         each.chmod(each.stat().st_mode | 0o020)  # her own group
-    assert Owners().exposure_beside(folder, own) is None
+    assert OwnershipCheck().exposure_beside(folder, own) is None
     os.chown(folder / "plugin.py", another_user.uid + 1, -1)
-    assert Owners().exposure_beside(folder, own).path == str(folder / "plugin.py")
+    assert OwnershipCheck().exposure_beside(folder, own).path == str(folder / "plugin.py")
 
 
 def test_a_look_at_the_files_of_a_command_costs_less_than_a_millisecond(deep):
@@ -485,7 +485,7 @@ def test_a_look_at_the_files_of_a_command_costs_less_than_a_millisecond(deep):
     durations = []
     for _ in range(20):
         began = time.perf_counter()
-        owners = Owners()
+        owners = OwnershipCheck()
         for path in paths:
             owners.exposure(path)
         durations.append(time.perf_counter() - began)

@@ -35,7 +35,7 @@ async def work():
     send()
     return 1
 try:
-    with signals.handled():
+    with signals.handle_signals():
         signals.run(work())
         said("went-on")
 except signals.EndedBySignal as ended:
@@ -47,7 +47,7 @@ except signals.EndedBySignal as ended:
 def test_a_command_that_has_swallowed_one_signal_ends_at_a_later_one():
     program = """
 try:
-    with signals.handled():
+    with signals.handle_signals():
         try:
             send()
         except KeyboardInterrupt:
@@ -74,7 +74,7 @@ async def begins():
 async def work():
     await asyncio.sleep(5)
 try:
-    with signals.handled():
+    with signals.handle_signals():
         signals.run(begins()).join()
         threading.Timer(0.2, send).start()
         signals.run(work())
@@ -87,7 +87,7 @@ except signals.EndedBySignal as ended:
 def test_what_must_be_finished_is_waited_for_and_not_by_a_forked_child():
     program = """
 began = time.monotonic()
-with signals.handled():
+with signals.handle_signals():
     signals.must_finish("work")
     child = os.fork()
     if child:
@@ -103,7 +103,7 @@ said(time.monotonic() - began >= 0.5)
 def test_every_engine_of_a_program_is_finished_before_a_signal_ends_it():
     program = """
 for name in ("one", "two"):
-    signals.finish_first(lambda name=name: (time.sleep(0.2), said(name)))
+    signals.finish_before_exit(lambda name=name: (time.sleep(0.2), said(name)))
 send()
 send(signal.SIGHUP)
 time.sleep(5)

@@ -6,7 +6,7 @@ import threading
 
 import pytest
 
-from portico.util.threads import DeadlinePassed, Person, call_with_deadline
+from portico.util.threads import DeadlinePassed, PromptWatch, call_with_deadline
 
 
 def test_what_the_call_returns_or_raises_comes_through():
@@ -38,13 +38,13 @@ def test_a_late_call_gets_the_further_time_that_is_granted():
         release.set()
         return 5.0
 
-    assert call_with_deadline(release.wait, 0.01, more=grant)
+    assert call_with_deadline(release.wait, 0.01, extra_s=grant)
 
 
 def test_a_late_call_is_given_up_when_no_further_time_is_granted():
     release, grants = threading.Event(), [0.01, 0.01, 0.0]
     with pytest.raises(DeadlinePassed) as exc_info:
-        call_with_deadline(release.wait, 0.01, more=lambda: grants.pop(0))
+        call_with_deadline(release.wait, 0.01, extra_s=lambda: grants.pop(0))
     assert (grants, "0.03 s" in str(exc_info.value)) == ([], True)
     release.set()
 
@@ -52,28 +52,28 @@ def test_a_late_call_is_given_up_when_no_further_time_is_granted():
 @pytest.mark.requirement("E102")
 def test_a_call_is_waited_for_while_its_window_is_open_and_for_its_own_time_after_that():
     time = [0.0]
-    person = Person(60, now=lambda: time[0])
+    person = PromptWatch(60, now=lambda: time[0])
     person.begin()
-    assert person.more_s(3) == 0  # no window was opened: the call is late
-    with person.asked():
+    assert person.extra_s(3) == 0  # no window was opened: the call is late
+    with person.open_prompt():
         time[0] = 50
-        assert (person.left_s(), person.more_s(3)) == (10, 3)
+        assert (person.remaining_s(), person.extra_s(3)) == (10, 3)
         time[0] = 62
-        assert (person.left_s(), person.more_s(3)) == (0, 1)
+        assert (person.remaining_s(), person.extra_s(3)) == (0, 1)
         time[0] = 63
-        assert person.more_s(3) == 0  # also if whoever opened the window does not give up
+        assert person.extra_s(3) == 0  # also if whoever opened the window does not give up
     time[0] = 64
-    assert (person.left_s(), person.more_s(3)) == (0, 2)
+    assert (person.remaining_s(), person.extra_s(3)) == (0, 2)
     person.begin()
-    assert person.left_s() == 60
+    assert person.remaining_s() == 60
 
 
 @pytest.mark.requirement("E102")
 def test_the_windows_of_one_call_have_one_limit():
     time = [0.0]
-    person = Person(60, now=lambda: time[0])
+    person = PromptWatch(60, now=lambda: time[0])
     for _ in range(2):
-        with person.asked():
+        with person.open_prompt():
             time[0] += 25
         time[0] += 100
-    assert person.left_s() == 10
+    assert person.remaining_s() == 10

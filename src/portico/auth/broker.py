@@ -19,7 +19,7 @@ from portico.auth.tokens import AccessToken, Ages, Refreshed, TokenCache
 from portico.errors import LockBusy, PorticoError
 from portico.store.records import OAuthProfile
 from portico.store.token_store import ProfileTokens
-from portico.util.files import no_step
+from portico.util.files import no_crash_point
 from portico.util.threads import off_loop, start_off_loop
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from portico.paths import Paths
     from portico.store.records import Profile
     from portico.store.token_store import TokenStore
-    from portico.util.files import OnStep
+    from portico.util.files import CrashPoint
 
 __all__ = ("AccessToken", "TokenBroker")
 
@@ -61,13 +61,13 @@ class TokenBroker:
         http: FormPoster,
         clock: Clock,
         paths: Paths,
-        on_step: OnStep = no_step,
+        crash_point: CrashPoint = no_crash_point,
         spread: Callable[[], float] = _any_spread,
     ) -> None:
         self._ages = Ages(clock)
         self._store = store
         self._unstored = PendingTokens(store)
-        self._transactions = Transactions(store, dialects, clock, self._ages, self._unstored, on_step)
+        self._transactions = Transactions(store, dialects, clock, self._ages, self._unstored, crash_point)
         self._memory = TokenCache(clock, self._ages)
         self._uses = Uses(paths, clock)
         self._http = http

@@ -10,7 +10,7 @@ from __future__ import annotations
 import os
 
 from portico.paths import FILE_MODE, make_private_folder
-from portico.util.lock import short_name
+from portico.util.lock import hashed_name
 
 TYPE_CHECKING = False  # `typing` is a visible part of what a fresh token costs
 if TYPE_CHECKING:
@@ -160,7 +160,7 @@ class Uses:
             return
 
     def _mark(self, profile_id: str) -> Path:
-        return self._folder / short_name(profile_id)
+        return self._folder / hashed_name(profile_id)
 
 
 def _touch(mark: Path, now_ms: int) -> None:

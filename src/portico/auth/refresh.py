@@ -36,7 +36,7 @@ from portico.oauth.token_errors import NoAnswer
 from portico.oauth.token_response import SUCCESSFUL, check_fit, is_bearer
 from portico.store.records import Renewal
 from portico.store.token_store import GenerationChanged, ProfileTokens, Tokens
-from portico.util.files import no_step
+from portico.util.files import no_crash_point
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
     from portico.secret import Secret
     from portico.store.records import Failure, JournalEntry, Moment, OAuthProfile, Profile
     from portico.store.token_store import RefreshTurn, TokenStore
-    from portico.util.files import OnStep
+    from portico.util.files import CrashPoint
 
     class Send(Protocol):
         """The way from a refresh's thread to the server."""
@@ -75,7 +75,7 @@ class Exchange:
     turn: RefreshTurn
     dialects: Callable[[str], TokenDialect]
     clock: Clock
-    on_step: OnStep
+    crash_point: CrashPoint
     held: ProfileTokens
     refresh: Secret
     fence: JournalEntry | None = field(init=False)
@@ -109,7 +109,7 @@ class Exchange:
             if not _is_lost(error) or isinstance(error, RefreshInterrupted) or not self._may_repeat():
                 raise
             reply = self._sent(request, send, RETRY_TIMEOUT_S)
-        self.on_step("answered")
+        self.crash_point("answered")
         before, self.fence = self.fence, self.held.profile.fence
         try:
             access = self.held.tokens.access
@@ -121,12 +121,12 @@ class Exchange:
             if isinstance(error, (Denied, TimedOut)):
                 raise as_transient(error) from None
             raise
-        self.on_step("validated")
+        self.crash_point("validated")
         return grant, reply.sent_at_ms
 
     def _sent(self, request: FormRequest, send: Send, timeout_s: float) -> HttpReply:
         self._raise_fence()
-        self.on_step("fenced")
+        self.crash_point("fenced")
         try:
             return send.post(request, relocated=dict(self.held.account.relocated), timeout_s=timeout_s)
         except NetworkError as error:
@@ -217,7 +217,7 @@ class Transactions:
     clock: Clock
     ages: Ages
     unstored: PendingTokens
-    on_step: OnStep = no_step
+    crash_point: CrashPoint = no_crash_point
 
     def held(self, profile_id: str, *, to_refresh: bool = False) -> ProfileTokens:
         """The profile and its tokens; with `to_refresh` surely the newest.
@@ -242,7 +242,7 @@ class Transactions:
         if isinstance(turn, Refreshed):
             return turn
         try:
-            self.on_step("locked")
+            self.crash_point("locked")
             return self._refresh_alone(wish, turn, send)
         finally:
             self._end(wish.profile.id, turn)
@@ -286,8 +286,8 @@ class Transactions:
         pause = noted_backoff(held.profile, self.clock.wall_ms())
         if pause is not None:  # somebody's attempt has failed while this one waited for the lock
             raise pause.as_error()
-        self.on_step("decided")
-        exchange = Exchange(turn, self.dialects, self.clock, self.on_step, held, refresh)
+        self.crash_point("decided")
+        exchange = Exchange(turn, self.dialects, self.clock, self.crash_point, held, refresh)
         try:
             tokens = self._exchanged(exchange, send)
         except PorticoError as error:
@@ -339,7 +339,7 @@ class Transactions:
         self.ages.now(held.profile)  # from here on its age is known, whatever is done to the wall clock
         check_same_account(profile, held.profile)
         if held.stored:
-            self.on_step("stored")
+            self.crash_point("stored")
         else:
             _note(turn, profile, failure_of(self.unstored.failed[profile.id], self.clock.wall_ms()), profile.fence)
         return Refreshed(held, posted=True)

@@ -104,10 +104,10 @@ def _copy(app: App, data: bytes) -> Path:
 
 def _run(app: App, editor: list[str], copy: Path) -> None:
     """Let the editor have the terminal, and Ctrl-C with it; it gets no secret of this process's environment."""
-    from portico.util.children import child_environment, found_command
+    from portico.util.children import child_environment, resolve_command
 
     try:
-        child = subprocess.Popen(found_command([*editor, str(copy)], app.env), env=child_environment(app.env))
+        child = subprocess.Popen(resolve_command([*editor, str(copy)], app.env), env=child_environment(app.env))
     except OSError as error:
         raise UsageError("no-editor", f"{editor[0]} cannot be started: {error.strerror}", hint=_set_another(app)) from None
     handler = signal.signal(signal.SIGINT, signal.SIG_IGN)

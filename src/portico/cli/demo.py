@@ -385,7 +385,7 @@ def run_on_stage(app: App, play: Play) -> int:
     try:
         return signals.run(_play(app, play, folder))
     finally:
-        with signals.blocked():
+        with signals.block_signals():
             clear_away(folder)
             shutil.rmtree(folder, ignore_errors=True)
 

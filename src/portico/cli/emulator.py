@@ -182,7 +182,7 @@ def run_emulator(app: App, options: EmulatorOptions, *, region: str) -> int:
         with contextlib.suppress(KeyboardInterrupt):
             signals.run(_run(app, emulators, options, folder, region))
     finally:
-        with signals.blocked(), contextlib.ExitStack() as floor:
+        with signals.block_signals(), contextlib.ExitStack() as floor:
             floor.callback(lock.release)
             floor.callback(shutil.rmtree, folder, ignore_errors=True)
             clear_away(folder)

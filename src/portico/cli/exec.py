@@ -17,7 +17,7 @@ from portico.errors import ConfigError, ExitCode, UsageError
 from portico.gateway.keys import name_for, tool_of
 from portico.terminal.output import SHELLS, shell_lines, shell_of
 from portico.util.children import find_program, tool_environment
-from portico.util.signals import BY_SIGNAL, EndedBySignal
+from portico.util.signals import SIGNAL_EXIT_BASE, EndedBySignal
 
 if TYPE_CHECKING:
     import argparse
@@ -78,7 +78,7 @@ def run(args: argparse.Namespace, app: App) -> int:
         with subprocess.Popen(command, env=env | variables(state.url, key, model, tool)) as process:
             tell.append(process)
             code = process.wait()
-    return code if code >= 0 else BY_SIGNAL - code
+    return code if code >= 0 else SIGNAL_EXIT_BASE - code
 
 
 def _found(words: list[str], env: Mapping[str, str]) -> str:
@@ -325,7 +325,7 @@ def _revoke(keys: GatewayKeys, name: str, app: App) -> None:
 
 def _waits(name: str, app: App) -> bool:
     """Whether a process waits for the tool of this key."""
-    return tool_of(name) is not None and _lock_of(name, app).is_taken()
+    return tool_of(name) is not None and _lock_of(name, app).is_locked()
 
 
 def _lock_of(name: str, app: App) -> FileLock:

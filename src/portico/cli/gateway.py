@@ -24,7 +24,7 @@ from portico.gateway.router import signature
 from portico.secret import Secret
 from portico.store.encrypted_file import TEXT_ENV, PassphraseSource
 from portico.store.keyring import imported
-from portico.util.children import child_environment, found_command
+from portico.util.children import child_environment, resolve_command
 from portico.util.files import file_error, read_end, read_start, shared_folder_warning
 from portico.util.threads import off_loop
 from portico.version import __version__
@@ -450,7 +450,7 @@ def logs(args: argparse.Namespace, app: App) -> int:
 def _printed(command: list[str], app: App) -> Iterator[str]:
     try:
         process = subprocess.Popen(
-            found_command(command, app.env),
+            resolve_command(command, app.env),
             env=child_environment(app.env),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -96,9 +96,9 @@ def _answer(words: list[str], program: str) -> int:
         print(fitted_help(top_level_help(program), sys.stdout))  # noqa: T201 - answered before there is an Output
         return 0
     from portico.cli.dispatch import dispatch
-    from portico.util.signals import handled
+    from portico.util.signals import handle_signals
 
-    with handled():
+    with handle_signals():
         return dispatch(words, program)
 
 

@@ -31,8 +31,8 @@ from portico.config.json5 import (
 )
 from portico.errors import ConfigError, LockBusy, UsageError
 from portico.paths import FILE_MODE, make_folder
-from portico.util.files import look_like, no_step, read_start, replace, sync_folder, temporaries, write_temporary
-from portico.util.lock import file_lock, short_name
+from portico.util.files import copy_permissions, no_crash_point, read_start, replace, sync_folder, temporaries, write_temporary
+from portico.util.lock import file_lock, hashed_name
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
 
     from portico.config.json5_edit import Editor, Splice
     from portico.interfaces.basics import JsonValue
-    from portico.util.files import OnStep
+    from portico.util.files import CrashPoint
 
 ConfigPath = tuple[str | int, ...]
 
@@ -312,10 +312,10 @@ def format_path(path: ConfigPath) -> str:
 class ConfigFile:
     """A configuration file. `locks` is the folder for the lock of its edits."""
 
-    def __init__(self, path: Path, locks: Path, *, on_step: OnStep = no_step) -> None:
+    def __init__(self, path: Path, locks: Path, *, crash_point: CrashPoint = no_crash_point) -> None:
         self.path = path
         self._locks = locks
-        self._on_step = on_step
+        self._crash_point = crash_point
 
     def load(self) -> Document:
         """What the file says; a file that does not exist says `{}`.
@@ -364,7 +364,7 @@ class ConfigFile:
                 raise ConfigError("config-changed-meanwhile", f"another program has changed {self.path} meanwhile")
 
     def _locked(self, target: Path) -> AbstractContextManager[object]:
-        return file_lock(self._locks / f"config-{short_name(target)}.lock", what=f"the configuration {self.path}")
+        return file_lock(self._locks / f"config-{hashed_name(target)}.lock", what=f"the configuration {self.path}")
 
     def _parse(self, data: bytes | None) -> Document:
         return Document.parse("{}\n", name=str(self.path)) if data is None else decoded(data, str(self.path))
@@ -375,20 +375,20 @@ class ConfigFile:
             make_folder(target.parent)
             for old_temporary in temporaries(target):
                 old_temporary.unlink(missing_ok=True)
-            temporary = write_temporary(target, after, on_step=self._on_step)
+            temporary = write_temporary(target, after, crash_point=self._crash_point)
             try:
                 _copy_permissions(temporary, target, mode=FILE_MODE if private else 0o777)
                 if read_bytes(self.path) != before:
                     return False
                 if before is not None:
                     _write_backup(target, before)
-                self._on_step("backed-up")
+                self._crash_point("backed-up")
                 replace(temporary, target)
             finally:
                 temporary.unlink(missing_ok=True)
         except OSError as error:
             raise os_failure(f"cannot write {self.path}; it is as it was", error, "config-write-failed") from error
-        self._on_step("renamed")
+        self._crash_point("renamed")
         try:
             sync_folder(target.parent)
         except OSError as error:
@@ -402,7 +402,7 @@ def _copy_permissions(temporary: Path, target: Path, *, mode: int) -> None:
         status = target.stat()
         if not os.access(target, os.W_OK):
             raise PermissionError(errno.EACCES, "the file is read-only")
-        look_like(temporary, status, mode=mode)
+        copy_permissions(temporary, status, mode=mode)
 
 
 def _write_backup(target: Path, data: bytes) -> None:
@@ -413,7 +413,7 @@ def _write_backup(target: Path, data: bytes) -> None:
             newer.replace(older)
     copy = write_temporary(names[0], data)
     try:
-        look_like(copy, target.stat(), mode=FILE_MODE)
+        copy_permissions(copy, target.stat(), mode=FILE_MODE)
         replace(copy, names[0])
     finally:
         copy.unlink(missing_ok=True)

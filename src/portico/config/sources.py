@@ -27,7 +27,7 @@ from portico.config.json5 import Container, Scalar, array_index
 from portico.config.openclaw import INCLUDE
 from portico.errors import ConfigError
 from portico.paths import UnknownHome, expanded
-from portico.util.ownership import Owners
+from portico.util.ownership import OwnershipCheck
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Iterator, Mapping
@@ -152,7 +152,7 @@ def exposed(paths: Iterable[Path]) -> tuple[Problem, ...]:
 
     What exposes several of `paths` is reported once, for the first of them.
     """
-    owners, found = Owners(), dict[str, Problem]()
+    owners, found = OwnershipCheck(), dict[str, Problem]()
     for path in paths:
         exposure = owners.exposure(path)
         if exposure is None or exposure.path in found:

@@ -238,7 +238,7 @@ def _start(paths: Paths, port: int, secret: Secret | None, env: Mapping[str, str
 
 def _held(paths: Paths) -> bool:
     """Whether a gateway process is there, answering or not: the system takes the lock from one that has died."""
-    return gateway_lock(paths).is_taken()
+    return gateway_lock(paths).is_locked()
 
 
 def _reap(pid: int) -> None:

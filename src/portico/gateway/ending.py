@@ -19,7 +19,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from portico.util.signals import BY_SIGNAL, unfinished, wait_for_unfinished
+from portico.util.signals import SIGNAL_EXIT_BASE, unfinished, wait_for_unfinished
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -105,7 +105,7 @@ class EndWatch:
 
     def _look(self, lock: FileLock) -> None:
         while self._guard is lock:
-            if not lock.in_place() and self._guard is lock:
+            if not lock.is_valid() and self._guard is lock:
                 _log.warning("the lock in %s is gone or another's: ending", lock.path.parent)
                 self.hear(0)
                 return
@@ -147,7 +147,7 @@ class EndWatch:
         with contextlib.suppress(RuntimeError):  # the interpreter is at its end, and starts no more threads
             last.start()
             last.join(_LAST_WORDS_S)
-        os._exit(BY_SIGNAL + self.heard if self.heard else 0)
+        os._exit(SIGNAL_EXIT_BASE + self.heard if self.heard else 0)
 
     def _stay_for_answers(self) -> None:
         """Return once all that must be finished is, time is up, or the event loop hangs, by which no answer could be read."""

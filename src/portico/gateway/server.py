@@ -148,7 +148,7 @@ def take_place(paths: Paths) -> FileLock:
     lock = gateway_lock(paths)
     deadline = time.monotonic() + _LOOKING_S
     while not lock.try_acquire():
-        if lock.is_taken() or time.monotonic() > deadline:
+        if lock.is_locked() or time.monotonic() > deadline:
             raise already_running(paths)
         time.sleep(_TRY_EVERY_S)
     return lock
@@ -363,7 +363,7 @@ class _Process:
         left_s = _FIRST_GATEWAY_S
         while left_s > 0:
             await asyncio.sleep(_LOOK_FOR_GATEWAY_S)
-            left_s = _WITHOUT_GATEWAY_S if await off_loop(self._place.lock.is_taken) else left_s - _LOOK_FOR_GATEWAY_S
+            left_s = _WITHOUT_GATEWAY_S if await off_loop(self._place.lock.is_locked) else left_s - _LOOK_FOR_GATEWAY_S
 
 
 def _settle_memory() -> None:

@@ -13,7 +13,7 @@ import threading
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from portico.auth.backoff import RefreshInterrupted
-from portico.util.signals import arrange, finish_first
+from portico.util.signals import finish_before_exit, install_handlers
 from portico.util.threads import off_loop
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Engine:
     def __init__(self, app: App) -> None:
         self._app = app
         self._starting = threading.Lock()
-        finish_first(self._end)
+        finish_before_exit(self._end)
         self._started_in = 0
         self._ended_in = 0
         self._loop: asyncio.AbstractEventLoop
@@ -92,7 +92,7 @@ class Engine:
         self.close()
 
     def _submit(self, work: Coroutine[object, object, T]) -> Future[T]:
-        arrange()
+        install_handlers()
         if self._ended_in == os.getpid():
             work.close()
             raise RefreshInterrupted(unsent=True)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from portico.urls import check_endpoint_url
-from portico.util.children import child_environment, find_program, found_command
+from portico.util.children import child_environment, find_program, resolve_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -246,5 +246,5 @@ async def _started(argv: list[str], env: dict[str, str]) -> bool:
 
 def _spawn(argv: list[str], env: dict[str, str]) -> subprocess.Popen[bytes]:
     nothing = subprocess.DEVNULL
-    command = found_command(argv, env)
+    command = resolve_command(argv, env)
     return subprocess.Popen(command, env=env, stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True)

@@ -23,7 +23,7 @@ from portico.oauth.id_token import OPENID
 from portico.oauth.standard import PKCE_METHOD, challenge_of, checked, form_request, one_time_value
 from portico.oauth.token_response import invalid, read_json_object, read_token
 from portico.urls import check_endpoint_url
-from portico.util.tasks import Deadline, first_of, helpers
+from portico.util.tasks import Deadline, background_tasks, first_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -59,7 +59,7 @@ async def browser_flow(context: FlowContext, *, paste: Paste | None = None) -> N
         method="POST" if server.response_mode == "form_post" else "GET",
         on_stray=lambda reason: on_event(StrayRequest(reason)),
     )
-    async with helpers() as start, listener as callback:
+    async with background_tasks() as start, listener as callback:
         request = await begin_authorization(context, callback.redirect_uri)
         callback.expect(ExpectedAnswer.for_server(server, request.state))
         not_opened = await context.obstacle()
@@ -67,7 +67,7 @@ async def browser_flow(context: FlowContext, *, paste: Paste | None = None) -> N
         if not_opened is None:
             callback.start.lead_to(request.url)
             start(context.open_page(callback.start_url, callback.start))
-        async with helpers() as start_reading:
+        async with background_tasks() as start_reading:
             if paste is not None:
                 start_reading(_take_pasted(callback, paste, on_event))
             await _answered(callback, Deadline(context.clock, context.timeout_s))

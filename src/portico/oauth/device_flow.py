@@ -14,7 +14,7 @@ from portico.oauth.standard import challenge_of, one_time_value
 from portico.oauth.start_address import StartServer
 from portico.oauth.token_errors import NoAnswer
 from portico.urls import why_not_named_by
-from portico.util.tasks import Deadline, first_of, helpers
+from portico.util.tasks import Deadline, background_tasks, first_of
 
 if TYPE_CHECKING:
     from portico.interfaces.authorization import DeviceAuthorization, TokenGrant
@@ -53,7 +53,7 @@ async def device_flow(context: FlowContext) -> None:
     deadline = Deadline(clock, min(context.timeout_s, (device.expires_at - clock.wall_ms()) / 1000))
     not_opened = await context.obstacle()
     polling = _Polling(context, device, verifier, deadline)
-    async with AsyncExitStack() as servers, helpers() as start:
+    async with AsyncExitStack() as servers, background_tasks() as start:
         listener: StartServer | None = None
         if context.opener is not None and not_opened is None:
             listener = StartServer(page, on_stray=lambda reason: on_event(StrayRequest(reason)))

@@ -13,7 +13,7 @@ from portico.oauth.device_flow import device_flow
 from portico.oauth.discovery import Getter, discover
 from portico.oauth.flow import DEFAULT_TIMEOUT_S, BrowserNotOpened, DeviceUnavailable, FlowContext, RedirectCaught
 from portico.util.clock import SystemClock
-from portico.util.tasks import cancel_and_wait, helpers
+from portico.util.tasks import background_tasks, cancel_and_wait
 
 if TYPE_CHECKING:
     from portico.interfaces.authorization import OAuthServer, TokenDialect, TokenGrant
@@ -60,7 +60,7 @@ async def sign_in(
     check_flow(server, flow, force=force)
     server = await discover(server, http)
     run = _Run(FlowContext(server, dialect, http, finish, on_event, opener, timeout_s, clock or SystemClock()), paste)
-    async with helpers() as start:
+    async with background_tasks() as start:
         start(http.warm_up(server.token_endpoint))
         await run.flow(flow)
 

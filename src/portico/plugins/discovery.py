@@ -17,7 +17,7 @@ from portico.errors import ConfigError
 from portico.paths import PACKAGE, UnknownHome, expanded
 from portico.plugins.manifest import MANIFEST_NAME, Manifest, read_manifest
 from portico.util.files import read_file
-from portico.util.ownership import Owners
+from portico.util.ownership import OwnershipCheck
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -263,14 +263,14 @@ def find(load_paths: Iterable[str], base: Path, bundled: Sequence[Path] | None =
     folders = bundled_folders() if bundled is None else bundled
     trusted = {folder.resolve() for folder in folders}
     found = [*chain(in_load_paths(load_paths, base), installed(), (in_folder(folder, "bundled") for folder in folders))]
-    checker = Owners()
+    checker = OwnershipCheck()
     return Found(
         tuple(_with_exposure(candidate, checker, trusted) for candidate in found if isinstance(candidate, Candidate)),
         tuple(diagnostic for diagnostic in found if isinstance(diagnostic, Diagnostic)),
     )
 
 
-def _with_exposure(candidate: Candidate, checker: Owners, trusted: set[Path]) -> Candidate:
+def _with_exposure(candidate: Candidate, checker: OwnershipCheck, trusted: set[Path]) -> Candidate:
     """The candidate with what lets another user change its code, who cannot change Portico itself where both lie together."""
     folder = candidate.manifest.path.parent
     if candidate.origin == "bundled" or folder.resolve() in trusted:

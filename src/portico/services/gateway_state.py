@@ -112,7 +112,7 @@ def status(paths: Paths) -> tuple[Condition, GatewayState | None]:
     state = running(paths)
     if state is not None:
         return "running", state
-    return ("unresponsive" if gateway_lock(paths).is_taken() else "stopped"), None
+    return ("unresponsive" if gateway_lock(paths).is_locked() else "stopped"), None
 
 
 def holds_lock(paths: Paths, state: GatewayState) -> bool:

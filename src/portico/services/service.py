@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, Protocol
 
 from portico.errors import ConfigError
 from portico.paths import make_folder
-from portico.util.children import child_environment, found_command
+from portico.util.children import child_environment, resolve_command
 from portico.util.files import file_error, read_file, remove_private, write_in_place, write_private
 
 if TYPE_CHECKING:
@@ -214,7 +214,7 @@ def ask(env: Mapping[str, str], command: Sequence[str]) -> tuple[str, str | None
     """What `command` printed, and what it complained of; None where it ended well."""
     try:
         result = subprocess.run(
-            found_command(command, env),
+            resolve_command(command, env),
             env=child_environment(env),
             stdin=subprocess.DEVNULL,
             capture_output=True,

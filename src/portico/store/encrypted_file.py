@@ -25,7 +25,7 @@ from portico.errors import StoreError
 from portico.paths import UnknownHome, expanded
 from portico.secret import SECRET_VARIABLES, Secret
 from portico.store.records import SERVICE
-from portico.util.files import file_error, no_step, read_file, read_private, remove_private, set_aside, write_private
+from portico.util.files import file_error, no_crash_point, read_file, read_private, remove_private, set_aside, write_private
 from portico.util.lock import file_lock
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from portico.paths import Paths
     from portico.store.keyring import KeyringStore
     from portico.store.records import Fits, StoreName
-    from portico.util.files import OnStep
+    from portico.util.files import CrashPoint
 
 VERSION: Final = 1
 KEY_BYTES: Final = 32
@@ -122,10 +122,10 @@ def parse_encrypted(data: bytes, path: Path) -> dict[str, object]:
 class EncryptedRecords:
     """Sealed records in a folder, one file for each user. Its name is a hash: users differ in case, and file systems may not."""
 
-    def __init__(self, folder: Path, suffix: str, *, on_step: OnStep = no_step) -> None:
+    def __init__(self, folder: Path, suffix: str, *, crash_point: CrashPoint = no_crash_point) -> None:
         self._folder = folder
         self._suffix = suffix
-        self._on_step = on_step
+        self._crash_point = crash_point
 
     def path(self, user: str) -> Path:
         """Where the record of `user` is, if there is one."""
@@ -146,7 +146,7 @@ class EncryptedRecords:
             StoreError: it cannot be written; the one before stays.
         """
         document = {"v": VERSION, "user": user, **encrypt(key, value.reveal().encode(), _record_context(user))}
-        write_private(self.path(user), json.dumps(document).encode(), on_step=self._on_step)
+        write_private(self.path(user), json.dumps(document).encode(), crash_point=self._crash_point)
 
     def read(self, user: str, key: bytes) -> Secret | None:
         """The record of `user`, None where there is none. A damaged one is set aside.
@@ -267,11 +267,11 @@ def _passphrase_path(text: str) -> Path:
 
 
 def _read_first_line(path: Path) -> str:
-    from portico.util.ownership import Owners
+    from portico.util.ownership import OwnershipCheck
 
     # Who owns it is the deployer's choice, and warned of (`others-may-change`): a secret that is mounted into a container belongs
     # to the user that it has outside.
-    exposure = Owners(modes_only=True).exposure(path)
+    exposure = OwnershipCheck(modes_only=True).exposure(path)
     if exposure is not None:
         message = f"other users could choose the passphrase in {path}"
         raise StoreError("passphrase-unreadable", message, why=str(exposure), hint=exposure.hint)
@@ -313,11 +313,11 @@ class EncryptedFileStore:
     backend: str | None = None
     unsettled = False
 
-    def __init__(self, paths: Paths, passphrase: PassphraseSource, *, on_step: OnStep = no_step) -> None:
+    def __init__(self, paths: Paths, passphrase: PassphraseSource, *, crash_point: CrashPoint = no_crash_point) -> None:
         self._key_path = paths.sealed / _KEY_FILE
         self._lock_path = paths.locks / "sealed.lock"
         self._passphrase = passphrase
-        self._records = EncryptedRecords(paths.sealed, "sealed", on_step=on_step)
+        self._records = EncryptedRecords(paths.sealed, "sealed", crash_point=crash_point)
         self._opened: tuple[bytes, bytes] | None = None
 
     def get(self, user: str, fits: Fits | None = None) -> Secret | None:  # noqa: ARG002 - there is one copy
@@ -437,11 +437,13 @@ class LongRecordStore:
 
     name: StoreName = "keyring"
 
-    def __init__(self, keyring: KeyringStore, folder: Path, *, may_seal: bool = True, on_step: OnStep = no_step) -> None:
+    def __init__(
+        self, keyring: KeyringStore, folder: Path, *, may_seal: bool = True, crash_point: CrashPoint = no_crash_point
+    ) -> None:
         self._keyring = keyring
         self._may_seal = may_seal
-        self._records = EncryptedRecords(folder, "keyed", on_step=on_step)
-        self._on_step = on_step
+        self._records = EncryptedRecords(folder, "keyed", crash_point=crash_point)
+        self._crash_point = crash_point
 
     @property
     def backend(self) -> str:
@@ -489,7 +491,7 @@ class LongRecordStore:
             )
         key = new_key()
         self._records.write(user, key, value)
-        self._on_step("sealed")
+        self._crash_point("sealed")
         self._keyring.set(user, Secret(json.dumps({"sealed": 1, "key": to_base64(key)}, separators=(",", ":"))))
 
     def delete(self, user: str, *, keep: Fits | None = None, ask: bool = True) -> None:

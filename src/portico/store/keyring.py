@@ -21,7 +21,7 @@ from portico.secret import Secret, redact
 from portico.store.profiles import FILE_HINT
 from portico.store.records import SERVICE
 from portico.util.lock import FileLock
-from portico.util.threads import LETTING_GO_S, DeadlinePassed, Deadlines, Person, call_with_deadline
+from portico.util.threads import ABORT_GRACE_S, DeadlinePassed, Deadlines, PromptWatch, call_with_deadline
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -259,7 +259,7 @@ class KeyringStore:
         self._asks = asks
         self._loaded: KeyringBackend | None = None
         self._service: SecretService | None = None  # what is called in place of keyring's Secret Service backend
-        self._person = Person(self._deadlines.prompt_s, on_wait)
+        self._prompts = PromptWatch(self._deadlines.prompt_s, on_wait)
         self.begin_anew()
         _ALL.add(self)
 
@@ -373,7 +373,7 @@ class KeyringStore:
                 if class_name(loaded) == FREEDESKTOP:
                     from portico.store.secret_service import SecretService
 
-                    self._service = SecretService(loaded, self._person)
+                    self._service = SecretService(loaded, self._prompts)
                 self._loaded = loaded
             return self._loaded
 
@@ -385,10 +385,10 @@ class KeyringStore:
             self._call_lock.release()
             raise self._busy_error()
         file_turn = _LockTurn(None if doing == "read" else self._lock, self._deadlines.read_s)
-        self._person.begin(ask=ask and self._asks, meanwhile=file_turn.let_go)
+        self._prompts.begin_call(ask=ask and self._asks, during_prompt=file_turn.let_go)
         try:
             with file_turn:
-                return call_with_deadline(call, seconds, more=self._extra_wait(seconds), break_off=self._break_off)
+                return call_with_deadline(call, seconds, extra_s=self._extra_wait(seconds), abort=self._abort)
         except DeadlinePassed as late:
             raise self._timeout_error(doing, late) from None
         except StoreError:
@@ -398,9 +398,9 @@ class KeyringStore:
         finally:
             self._call_lock.release()
 
-    def _break_off(self) -> None:
+    def _abort(self) -> None:
         if self._service is not None:
-            self._service.break_off()
+            self._service.abort()
 
     def _extra_wait(self, seconds: float) -> Callable[[], float]:
         """Tells for how many further seconds to wait for a person, if it is a person that the keyring is waiting for.
@@ -408,14 +408,14 @@ class KeyringStore:
         Only the Secret Service says whether it is. Of the others Windows asks nobody, and the rest are given the benefit once.
         """
         if self._service is not None:
-            return lambda: self._person.more_s(seconds)
+            return lambda: self._prompts.extra_s(seconds)
         may_ask = self._asks and self._loaded is not None and self._class_name() != WINDOWS
         extra_waits = [self._deadlines.prompt_s] if may_ask else []
 
         def extra_s() -> float:
             if not extra_waits:
                 return 0.0
-            self._person.tell("The keyring may be locked: please answer its prompt.")
+            self._prompts.notify("The keyring may be locked: please answer its prompt.")
             return extra_waits.pop()
 
         return extra_s
@@ -429,8 +429,8 @@ class KeyringStore:
     def _timeout_error(self, doing: str, error: DeadlinePassed) -> StoreError:
         keyring = self._class_name() or "the keyring"
         if doing == "read" and self._service is not None:  # a read may be broken off: it changes nothing
-            self._service.break_off()
-            error.worker.join(LETTING_GO_S)
+            self._service.abort()
+            error.worker.join(ABORT_GRACE_S)
         self._unfinished.append(error.worker)
         if doing == "read":
             return StoreError("keyring-timeout", f"{keyring} did not answer", why=str(error), hint=self._timeout_hint())

@@ -24,7 +24,7 @@ from portico.store.records import (
     profile_from_json,
     profile_to_json,
 )
-from portico.util.files import no_step, read_private, set_aside, temporaries, write_private
+from portico.util.files import no_crash_point, read_private, set_aside, temporaries, write_private
 from portico.util.lock import file_lock
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from portico.paths import Paths
     from portico.store.records import JsonObject
     from portico.store.token_store import Snapshot
-    from portico.util.files import OnStep
+    from portico.util.files import CrashPoint
 
 VERSION: Final = 1
 LOCK_NAME: Final = "index.lock"
@@ -45,11 +45,11 @@ _DAMAGED: Final = "index-damaged"
 class IndexFile:
     """`auth-profiles.json`. Every save keeps the one before it as `.bak`, whose pointers to the tokens are still true."""
 
-    def __init__(self, paths: Paths, *, on_step: OnStep = no_step) -> None:
+    def __init__(self, paths: Paths, *, crash_point: CrashPoint = no_crash_point) -> None:
         self.path = paths.index
         self.backup = paths.index.with_name(f"{paths.index.name}.bak")
         self._lock_path = paths.locks / LOCK_NAME
-        self._on_step = on_step
+        self._crash_point = crash_point
         self._cached: tuple[tuple[int, int, int], JsonObject] | None = None
 
     def load(self) -> JsonObject:
@@ -96,7 +96,7 @@ class IndexFile:
                 temporary.unlink(missing_ok=True)
             if data is not None:
                 self._save_backup()
-            write_private(self.path, text, durable=durable, on_step=self._on_step)
+            write_private(self.path, text, durable=durable, crash_point=self._crash_point)
 
     def _save_backup(self) -> None:
         temporary = self.backup.with_name(f".{self.path.name}.bak.tmp")
@@ -289,8 +289,8 @@ class ProfileIndex:
     never an empty one. The methods that change it also raise `LockBusy`.
     """
 
-    def __init__(self, paths: Paths, *, on_step: OnStep = no_step) -> None:
-        self._file = IndexFile(paths, on_step=on_step)
+    def __init__(self, paths: Paths, *, crash_point: CrashPoint = no_crash_point) -> None:
+        self._file = IndexFile(paths, crash_point=crash_point)
 
     @property
     def path(self) -> Path:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from secretstorage.dhcrypto import Session
 
     from portico.store.records import Fits
-    from portico.util.threads import Person
+    from portico.util.threads import PromptWatch
 
 _PREFIX: Final = "org.freedesktop.Secret."
 _BUS: Final = "org.freedesktop.DBus"
@@ -77,12 +77,12 @@ class Refused(Exception):
 class SecretService:
     """The records of Portico in the Secret Service. One thread at a time.
 
-    `keyring` is python keyring's backend, which knows the attributes of an item; `person` is told when a prompt opens.
+    `keyring` is python keyring's backend, which knows the attributes of an item; `prompts` is told when a prompt opens.
     """
 
-    def __init__(self, keyring: KeyringBackend, person: Person) -> None:
+    def __init__(self, keyring: KeyringBackend, prompts: PromptWatch) -> None:
         self._keyring = cast("Any", keyring)
-        self._person = person
+        self._prompts = prompts
         self._bus: DBusConnection | None = None
         self._finalizer: weakref.finalize[..., SecretService] | None = None
         self._owner = ""
@@ -153,7 +153,7 @@ class SecretService:
 
         It is worth no window, and no failure: who reads tells the copies apart.
         """
-        with suppress(StoreError, Refused, OSError), self._person.undisturbed():
+        with suppress(StoreError, Refused, OSError), self._prompts.without_prompts():
             items = self._search(collection, self._attributes(user))
             for item in items if written in items else []:
                 if item != written:
@@ -209,7 +209,7 @@ class SecretService:
         if prompt != _NO_OBJECT and self._prompt(prompt, "delete the record")[0]:
             raise self._dismissed_error("Nothing was deleted.")
 
-    def break_off(self) -> None:
+    def abort(self) -> None:
         """End the connection under whoever waits on it, from any thread: gnome-keyring then closes its prompt."""
         bus = self._bus
         if bus is not None:
@@ -426,7 +426,7 @@ class SecretService:
         Raises:
             StoreError: nobody answered it, or nobody is to be asked now.
         """
-        if self._person.is_undisturbed:
+        if self._prompts.prompts_forbidden:
             hint = "Answer its window: `{prog} auth status --check` opens it."
             raise StoreError(
                 "keyring-locked", f"{self._service_name()} would have to ask you to {what}", why="it was not opened", hint=hint
@@ -451,16 +451,16 @@ class SecretService:
         for rule in (completed, ended):
             _body(bus.send_and_get_reply(message_bus.AddMatch(rule)))
         signals: deque[Message] = deque()
-        with self._person.asked() as asked, bus.filter(completed, queue=signals), bus.filter(ended, queue=signals):
+        with self._prompts.open_prompt() as watch, bus.filter(completed, queue=signals), bus.filter(ended, queue=signals):
             self._call(prompt, "Prompt", "Prompt", "s", "")
             try:
                 try:
-                    message = bus.recv_until_filtered(signals, timeout=min(_PROMPT_GRACE_S, asked.left_s()))
+                    message = bus.recv_until_filtered(signals, timeout=min(_PROMPT_GRACE_S, watch.remaining_s()))
                 except TimeoutError:
-                    asked.tell(f"{self._program()} is waiting for you: please answer its window.")
-                    message = bus.recv_until_filtered(signals, timeout=asked.left_s())
+                    watch.notify(f"{self._program()} is waiting for you: please answer its window.")
+                    message = bus.recv_until_filtered(signals, timeout=watch.remaining_s())
             except TimeoutError:
-                error = self._unanswered_error(what, asked.limit_s, sent=sent)
+                error = self._unanswered_error(what, watch.limit_s, sent=sent)
                 # Without its client gnome-keyring closes the window; `Dismiss` aborts it (42: assertion in perform_next_unlock).
                 self.close()
                 raise error from None

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from portico.store.profiles import IndexDraft
     from portico.store.records import Failure, JournalEntry, Profile, StoreName
     from portico.store.vault import Vault
-    from portico.util.files import OnStep
+    from portico.util.files import CrashPoint
     from portico.util.lock import FileLock
     from portico.util.threads import Deadlines
 
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
         deadlines: Deadlines | None
         on_wait: Callable[[str], None] | None
         keyrings: list[KeyringStore] | None
-        on_step: OnStep
+        crash_point: CrashPoint
         asks: bool
 
 
@@ -299,7 +299,7 @@ class LocalTokenStore:
             if unless():
                 return None
             if time.monotonic() >= deadline:
-                raise lock.busy(wait_s)
+                raise lock.busy_error(wait_s)
             time.sleep(_POLL_S)
         return _LocalTurn(self._index, lock)
 

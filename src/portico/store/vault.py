@@ -41,7 +41,7 @@ from portico.store.records import (
     fingerprint,
     record_user,
 )
-from portico.util.files import no_step
+from portico.util.files import no_crash_point
 from portico.util.lock import named_lock
 from portico.util.threads import Deadlines
 
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from portico.store.encrypted_file import PassphraseSource
     from portico.store.keyring import KeyringStore
     from portico.store.records import Fits
-    from portico.util.files import OnStep
+    from portico.util.files import CrashPoint
     from portico.util.lock import FileLock
 
 
@@ -91,8 +91,8 @@ def finish_refresh(draft: IndexDraft, written: Leftover, tokens: Tokens) -> None
     draft.put(finished)
 
 
-COMMIT_STEPS: Final = ("intent", "written", "verified", "flipped", "deleted", "cleared")
-DELETE_STEPS: Final = ("forgotten", "deleted", "cleared")
+COMMIT_CRASH_POINTS: Final = ("intent", "written", "verified", "flipped", "deleted", "cleared")
+DELETE_CRASH_POINTS: Final = ("forgotten", "deleted", "cleared")
 _READ_TRIES: Final = 5
 # Another process may hold the lock while its keyring asks somebody; nobody here sees that window, so it is not waited out.
 _MAX_LOCK_WAIT_S: Final = 60.0
@@ -125,7 +125,7 @@ class Vault:
         deadlines: Deadlines | None = None,
         on_wait: Callable[[str], None] | None = None,
         keyrings: list[KeyringStore] | None = None,
-        on_step: OnStep = no_step,
+        crash_point: CrashPoint = no_crash_point,
         asks: bool = True,
     ) -> None:
         self._asks = asks
@@ -138,7 +138,7 @@ class Vault:
         self._deadlines = deadlines or Deadlines()
         self._on_wait = on_wait
         self._keyrings = [] if keyrings is None else keyrings
-        self._on_step = on_step
+        self._crash_point = crash_point
         self._stores: dict[tuple[StoreName, str | None], RecordStore] = {}
         self._probed: RecordStore | None = None
 
@@ -237,7 +237,7 @@ class Vault:
             slot: Slot = "b" if current is not None and current.slot == "a" else "a"
             new = Leftover(profile.id, store.name, store.backend, slot)
             generation = self._index.edit(lambda draft: intend(draft, new))
-            self._on_step("intent")
+            self._crash_point("intent")
             new_profile = replace(
                 profile,
                 store=store.name,
@@ -249,7 +249,7 @@ class Vault:
             )
             self._write(store, new_profile, slot, encode_record(new_profile, tokens))
             self._index.edit(lambda draft: draft.put(new_profile))
-            self._on_step("flipped")
+            self._crash_point("flipped")
             self._try_discard(profile.id, _Prompts())
             return new_profile
 
@@ -268,7 +268,7 @@ class Vault:
             index = self._index.view()
             possible = {*index.leftovers, pointed_at(index, profile_id)}
             self._index.edit(lambda draft: forget(draft, profile_id))
-            self._on_step("forgotten")
+            self._crash_point("forgotten")
             return self._discard(profile_id, _Prompts(), written=possible if None not in possible else None)
 
     def sweep(self) -> tuple[str, ...]:
@@ -363,10 +363,10 @@ class Vault:
         user = record_user(profile.id, slot, self._paths.state_id)
         try:
             store.set(user, record)
-            self._on_step("written")
+            self._crash_point("written")
             if store.get(user, lambda copy: copy == record) != record:
                 raise _not_read_back_error(store)
-            self._on_step("verified")
+            self._crash_point("verified")
         except StoreUnknown:
             raise
         except StoreError:
@@ -405,7 +405,7 @@ class Vault:
                 continue
             deleted.add(leftover)
             if keep is None:
-                self._on_step("deleted")
+                self._crash_point("deleted")
         if not deleted:
             return tuple(stuck)
 
@@ -413,7 +413,7 @@ class Vault:
             draft.leftovers = tuple(leftover for leftover in draft.leftovers if leftover not in deleted)
 
         self._index.edit(clear, durable=False)
-        self._on_step("cleared")
+        self._crash_point("cleared")
         return tuple(stuck)
 
     def _delete_record(self, place: RecordPlace, keep: Fits | None, prompts: _Prompts) -> None:
@@ -463,7 +463,7 @@ class Vault:
         if name == "file":
             from portico.store.encrypted_file import EncryptedFileStore, PassphraseSource
 
-            return EncryptedFileStore(self._paths, self._passphrase or PassphraseSource(self._env), on_step=self._on_step)
+            return EncryptedFileStore(self._paths, self._passphrase or PassphraseSource(self._env), crash_point=self._crash_point)
         from portico.store.encrypted_file import LongRecordStore
         from portico.store.keyring import KeyringStore
 
@@ -472,7 +472,10 @@ class Vault:
             backend, env=self._env, deadlines=self._deadlines, on_wait=self._on_wait, lock=lock, asks=self._asks
         )
         return LongRecordStore(
-            keyring.shared(self._keyrings), self._paths.sealed, may_seal=self._chosen_store != "keyring", on_step=self._on_step
+            keyring.shared(self._keyrings),
+            self._paths.sealed,
+            may_seal=self._chosen_store != "keyring",
+            crash_point=self._crash_point,
         )
 
     def _place(self, store: StoreName, backend: str | None, profile_id: str, slot: Slot) -> RecordPlace:

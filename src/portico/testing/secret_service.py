@@ -19,7 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from portico.util.children import child_environment, find_program, found_command
+from portico.util.children import child_environment, find_program, resolve_command
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -155,7 +155,7 @@ def _start(command: list[str], env: dict[str, str], stack: ExitStack, *, stdin: 
     log = stack.enter_context((Path(env["HOME"]) / f"{command[0]}.log").open("wb"))
     # A session of its own: the terminal's Ctrl-C is for the program that uses the service, which still needs it to clean up.
     process = subprocess.Popen(
-        found_command(command, env),
+        resolve_command(command, env),
         env=child_environment(env),
         stdin=subprocess.PIPE,
         stdout=log,

@@ -74,7 +74,7 @@ def _executable_endings(name: str, env: Mapping[str, str], platform: str) -> Seq
     return ("",) if name.lower().endswith(tuple(ending.lower() for ending in endings)) else endings
 
 
-def found_command(command: Sequence[str], env: Mapping[str, str]) -> list[str]:
+def resolve_command(command: Sequence[str], env: Mapping[str, str]) -> list[str]:
     """`command` with the file of its program in the program's place (`find_program`), where it has only a name.
 
     Raises:

@@ -5,8 +5,8 @@ never more than the caller has use for (CWE-400). A read tells "absent" from eve
 an empty one gets other profiles erased.
 
 A write goes to a temporary file beside the target (0600 from its first instant), then fsync, rename, fsync of the folder. A
-process may be killed at any point of it; tests do so at the points that `FILE_STEPS` and the other lists name, by an `OnStep`
-that they hand in.
+process may be killed at any point of it; tests do so at the points that `FILE_CRASH_POINTS` and the other lists name, by a
+`CrashPoint` that they hand in.
 
 `network_file_system` says whether a folder lies on another machine, where two machines may share one profile, and a lock may
 not hold between them. Linux's NFS turns `flock` into a lock at the server (flock(2)); whether a server keeps it, and what SMB
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from typing import TextIO
 
-    OnStep = Callable[[str], None]
+    CrashPoint = Callable[[str], None]
 
-FILE_STEPS: Final = ("temp-opened", "temp-written", "temp-synced", "renamed", "folder-synced")
+FILE_CRASH_POINTS: Final = ("temp-opened", "temp-written", "temp-synced", "renamed", "folder-synced")
 INPUT_LIMIT: Final = 16 << 20  # characters: more than any model takes
 _READ_LIMIT: Final = 16 << 20
 _CHUNK_BYTES: Final = 1 << 20
@@ -58,11 +58,11 @@ _STATE_ADVICE: Final = {
 }
 
 
-def no_step(_name: str) -> None:
+def no_crash_point(_name: str) -> None:
     """Nobody is listening."""
 
 
-def write_private(path: Path, data: bytes, *, durable: bool = True, on_step: OnStep = no_step) -> None:
+def write_private(path: Path, data: bytes, *, durable: bool = True, crash_point: CrashPoint = no_crash_point) -> None:
     """Replace `path` by a 0600 file that holds `data`; on any failure what was there stays as it was.
 
     The folder is Portico's own: it is made if need be, and its mode set to 0700. For any other folder there is `write_in_place`.
@@ -77,16 +77,16 @@ def write_private(path: Path, data: bytes, *, durable: bool = True, on_step: OnS
         check_folder(path.parent)
         with contextlib.suppress(FileNotFoundError):
             _check_regular_file(path, path.lstat())
-        temporary = write_temporary(path, data, durable=durable, on_step=on_step)
+        temporary = write_temporary(path, data, durable=durable, crash_point=crash_point)
         try:
             replace(temporary, path)
         except BaseException:
             temporary.unlink(missing_ok=True)
             raise
-        on_step("renamed")
+        crash_point("renamed")
         if durable:
             sync_folder(path.parent)
-            on_step("folder-synced")
+            crash_point("folder-synced")
     except OSError as error:
         raise file_error("store-write-failed", f"cannot write {path}", error) from error
 
@@ -221,7 +221,7 @@ def remove_private(path: Path) -> None:
         raise file_error("store-write-failed", f"cannot delete {path}", error) from error
 
 
-def write_temporary(path: Path, data: bytes, *, durable: bool = True, on_step: OnStep = no_step) -> Path:
+def write_temporary(path: Path, data: bytes, *, durable: bool = True, crash_point: CrashPoint = no_crash_point) -> Path:
     """A new 0600 file beside `path` with `data` in it, on disk; the folder stays as it is, and nothing is left on failure.
 
     Raises:
@@ -233,14 +233,14 @@ def write_temporary(path: Path, data: bytes, *, durable: bool = True, on_step: O
         try:
             if os.name == "posix":
                 os.fchmod(fd, FILE_MODE)  # a umask of 0777 would have left no mode at all
-            on_step("temp-opened")
+            crash_point("temp-opened")
             remaining = memoryview(data)
             while remaining:
                 remaining = remaining[os.write(fd, remaining) :]
-            on_step("temp-written")
+            crash_point("temp-written")
             if durable:
                 os.fsync(fd)
-                on_step("temp-synced")
+                crash_point("temp-synced")
         finally:
             os.close(fd)
     except BaseException:
@@ -261,14 +261,14 @@ def write_in_place(path: Path, data: bytes, *, mode: int = 0o777) -> None:
     temporary = write_temporary(path, data)
     try:
         with contextlib.suppress(FileNotFoundError):
-            look_like(temporary, path.stat(), mode=mode)
+            copy_permissions(temporary, path.stat(), mode=mode)
         replace(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
     sync_folder(path.parent)
 
 
-def look_like(temporary: Path, status: os.stat_result, *, mode: int = 0o777) -> None:
+def copy_permissions(temporary: Path, status: os.stat_result, *, mode: int = 0o777) -> None:
     """Give `temporary` the group and at most `mode` of the mode of the file that it replaces, and as root its owner too.
 
     If the group cannot be given, the group's permissions are left out: they would be another group's.
@@ -340,12 +340,12 @@ def check_folder(folder: Path) -> None:
 
 
 def file_error(id: str, message: str, error: OSError, *, advice: str | None = None) -> StoreError:
-    """`error` as a user reads it: which file, the system's words, and what to do; `advice` as for `disk_advice`."""
+    """`error` as a user reads it: which file, the system's words, and what to do; `advice` as for `disk_hint`."""
     name = errno.errorcode.get(error.errno or 0, type(error).__name__)
-    return StoreError(id, message, why=f"{error.strerror or error} [{name}]", hint=disk_advice(error, advice))
+    return StoreError(id, message, why=f"{error.strerror or error} [{name}]", hint=disk_hint(error, advice))
 
 
-def disk_advice(error: OSError, advice: str | None = None) -> str | None:
+def disk_hint(error: OSError, advice: str | None = None) -> str | None:
     """What to do about `error`: `advice` where neither the disk nor the process is at its limit.
 
     None for `advice` says that the file is in the state folder, which PORTICO_STATE_DIR may put elsewhere.

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from portico.errors import LockBusy, StoreError
 from portico.paths import FILE_MODE, make_private_folder
-from portico.util.files import disk_advice, read_start
+from portico.util.files import disk_hint, read_start
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -77,7 +77,7 @@ class FileLock:
         self._fd: int | None = None
 
     @property
-    def held(self) -> bool:
+    def is_held(self) -> bool:
         """Whether this object holds the lock."""
         return self._fd is not None
 
@@ -105,7 +105,7 @@ class FileLock:
         self._fd = fd
         return True
 
-    def in_place(self) -> bool:
+    def is_valid(self) -> bool:
         """Whether this object holds the lock that others would ask for: its file may have been deleted, and made anew."""
         return self._fd is not None and self._is_current(self._fd)
 
@@ -121,7 +121,7 @@ class FileLock:
         while not self.try_acquire():
             remaining = deadline - time.monotonic()
             if remaining <= 0:
-                raise self.busy(timeout_s)
+                raise self.busy_error(timeout_s)
             time.sleep(min(delay, remaining))
             delay = min(delay * 2, _MAX_DELAY_S)
 
@@ -138,7 +138,7 @@ class FileLock:
         finally:
             os.close(fd)
 
-    def is_taken(self) -> bool:
+    def is_locked(self) -> bool:
         """Whether somebody holds the lock now. Looks do not see one another; an `acquire` that meets one has to try again.
 
         Raises:
@@ -161,11 +161,11 @@ class FileLock:
         """The process id that the holder wrote, None where nobody holds it or nothing can be read."""
         try:
             # One that was killed has left its id behind.
-            return int(read_start(self.path, 32, follow=False).partition(b"\n")[0]) if self.is_taken() else None
+            return int(read_start(self.path, 32, follow=False).partition(b"\n")[0]) if self.is_locked() else None
         except (OSError, ValueError, StoreError):
             return None
 
-    def busy(self, waited_s: float) -> LockBusy:
+    def busy_error(self, waited_s: float) -> LockBusy:
         """The error of a caller that has waited in vain."""
         pid = self.holder()
         holder = f"process {pid}" if pid is not None else "another process"
@@ -192,9 +192,9 @@ class FileLock:
     def _lock_error(self, error: OSError) -> StoreError:
         if self._foreign:
             advice = f"check that {self.path.parent} is a folder you own, on a file system that can lock files"
-            hint = disk_advice(error, advice)
+            hint = disk_hint(error, advice)
         else:
-            hint = disk_advice(error) or "set PORTICO_STATE_DIR to a folder of your own, on a file system that can lock files"
+            hint = disk_hint(error) or "set PORTICO_STATE_DIR to a folder of your own, on a file system that can lock files"
         return StoreError("lock-failed", f"cannot lock {self._what}", why=f"{self.path}: {error.strerror}", hint=hint)
 
 
@@ -208,10 +208,10 @@ def _write_pid(fd: int) -> None:
 
 def named_lock(folder: Path, kind: str, name: str | Path, *, what: str) -> FileLock:
     """The lock in `folder` for the one thing of its `kind` that is called `name`, whatever characters that has; not taken yet."""
-    return FileLock(folder / f"{kind}-{short_name(name)}.lock", what=what)
+    return FileLock(folder / f"{kind}-{hashed_name(name)}.lock", what=what)
 
 
-def short_name(name: str | Path) -> str:
+def hashed_name(name: str | Path) -> str:
     """A file's name for the one thing that is called `name`, whatever characters that has: 16 hexadecimal digits."""
     import hashlib
 

@@ -44,7 +44,7 @@ class Exposure:
         return f"{self.path}: {self.why}"
 
 
-class Owners:
+class OwnershipCheck:
     """Looks at files and folders, at each folder once: make a new one for each command, as modes change.
 
     `also` are users that are trusted besides this one and root. With `modes_only` every owner is, and only what is open to more
@@ -82,7 +82,7 @@ class Owners:
             return None
         try:
             status = reference.stat()
-            checker = Owners(status.st_uid)
+            checker = OwnershipCheck(status.st_uid)
             if checker._check_status(str(reference), status, may_be_sticky=False) is not None:
                 return None
             return checker._check_tree(os.path.realpath(folder))

@@ -20,9 +20,9 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-NUMBERS: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name))
+TERMINATION_SIGNALS: Final = tuple(getattr(signal, name) for name in ("SIGTERM", "SIGHUP", "SIGBREAK") if hasattr(signal, name))
 # What a shell reports for a program that a signal has ended.
-BY_SIGNAL: Final = 128
+SIGNAL_EXIT_BASE: Final = 128
 # A closing terminal sends several signals, and then the clearing away should not be interrupted.
 _REPEAT_S: Final = 2.0
 # How long a program with the library stands still before it goes on until its work is finished.
@@ -72,7 +72,7 @@ def _on_main_thread() -> bool:
 
 
 @contextlib.contextmanager
-def handled() -> Iterator[None]:
+def handle_signals() -> Iterator[None]:
     """For the length of a `with` block, in the main thread: the signals that would end the process raise `EndedBySignal` there.
 
     Work of `run` is cancelled instead, once, however many come. At the end of the block what must be finished is waited for; a
@@ -81,7 +81,7 @@ def handled() -> Iterator[None]:
     previous: dict[int, Any] = {}
     if _on_main_thread():
         _state.first = None
-        for number in NUMBERS:
+        for number in TERMINATION_SIGNALS:
             if signal.getsignal(number) is signal.SIG_DFL:
                 previous[number] = signal.signal(number, _handle_signal)
     try:
@@ -168,9 +168,9 @@ def finished(work: object) -> None:
 
 
 @contextlib.contextmanager
-def blocked() -> Iterator[None]:
+def block_signals() -> Iterator[None]:
     """No signal that ends a command, Ctrl-C among them, interrupts the block: clearing away takes a moment."""
-    previous = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, *NUMBERS)}
+    previous = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGINT, *TERMINATION_SIGNALS)}
     try:
         yield
     finally:
@@ -181,20 +181,20 @@ def blocked() -> Iterator[None]:
 # --- the library, in somebody else's program -------------------------------------------------------------------------------
 
 
-def finish_first(finish: Callable[[], None]) -> None:
+def finish_before_exit(finish: Callable[[], None]) -> None:
     """Before a signal ends the process that nobody handles, `finish` is called; it then ends by that signal, as it would have.
 
-    Only the main thread can arrange that: `arrange` is called there, sooner or later.
+    Only the main thread can arrange that: `install_handlers` is called there, sooner or later.
     """
     _state.finishers.append(finish)
-    arrange()
+    install_handlers()
 
 
-def arrange() -> None:
+def install_handlers() -> None:
     """In the main thread, take the signals that nobody handles; elsewhere nothing happens, since Python does not allow it."""
     if _state.finishers and _on_main_thread():
         with contextlib.suppress(ValueError):  # a sub-interpreter: its main thread is not the process's
-            for number in NUMBERS:
+            for number in TERMINATION_SIGNALS:
                 if signal.getsignal(number) is signal.SIG_DFL:
                     signal.signal(number, _finish_and_end)
 

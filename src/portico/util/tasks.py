@@ -35,7 +35,7 @@ async def first_of(*work: Coroutine[Any, Any, Any]) -> int:
 
 
 @asynccontextmanager
-async def helpers() -> AsyncIterator[Callable[[Coroutine[Any, Any, None]], None]]:
+async def background_tasks() -> AsyncIterator[Callable[[Coroutine[Any, Any, None]], None]]:
     """Work that runs while the body does: the body starts it, and what is left of it at the body's end is let go.
 
     A helper that fails does not end the body; its failure is raised after a body that went well.

@@ -117,7 +117,7 @@ def _run_on_thread(call: Callable[[], Callable[[], None]]) -> None:
     worker.calls.put(call)
 
 
-LETTING_GO_S: Final = 1.0  # for a call that was broken off to end
+ABORT_GRACE_S: Final = 1.0  # for a call that was broken off to end
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,11 +129,11 @@ class Deadlines:
     prompt_s: float = 300.0
 
 
-class Person:
+class PromptWatch:
     """Whom a keyring asks in a window of its own. One thread calls the keyring and another waits for it; both look here.
 
     `limit_s` is how long in all the windows of one call may stay open, `on_wait` is told of a window that does not close at once,
-    and `now` tells the time in seconds. While `is_undisturbed` no window is to be opened that asks for something.
+    and `now` tells the time in seconds. While `prompts_forbidden` no window is to be opened that asks for something.
     """
 
     def __init__(
@@ -145,45 +145,45 @@ class Person:
         self._remaining_s = limit_s
         self._opened_at: float | None = None
         self._closed_at: float | None = None
-        self._meanwhile: Callable[[], AbstractContextManager[None]] = nullcontext
-        self.is_undisturbed = False
+        self._during_prompt: Callable[[], AbstractContextManager[None]] = nullcontext
+        self.prompts_forbidden = False
 
-    def begin(self, *, ask: bool = True, meanwhile: Callable[[], AbstractContextManager[None]] = nullcontext) -> None:
-        """A new call: nothing was asked for it so far. `ask` False: nothing may be. `meanwhile` is entered for a window."""
+    def begin_call(self, *, ask: bool = True, during_prompt: Callable[[], AbstractContextManager[None]] = nullcontext) -> None:
+        """A new call: nothing was asked for it so far. `ask` False: nothing may be. `during_prompt` is entered for a window."""
         self._remaining_s, self._opened_at, self._closed_at = self.limit_s, None, None
-        self.is_undisturbed, self._meanwhile = not ask, meanwhile
+        self.prompts_forbidden, self._during_prompt = not ask, during_prompt
 
     @contextmanager
-    def undisturbed(self) -> Iterator[None]:
+    def without_prompts(self) -> Iterator[None]:
         """While nothing is worth a window."""
-        previous, self.is_undisturbed = self.is_undisturbed, True
+        previous, self.prompts_forbidden = self.prompts_forbidden, True
         try:
             yield
         finally:
-            self.is_undisturbed = previous
+            self.prompts_forbidden = previous
 
     @contextmanager
-    def asked(self) -> Iterator[Person]:
+    def open_prompt(self) -> Iterator[PromptWatch]:
         """While a window is open."""
         self._opened_at = self._now()
         try:
-            with self._meanwhile():
+            with self._during_prompt():
                 yield self
         finally:
-            self._remaining_s = self.left_s()
+            self._remaining_s = self.remaining_s()
             self._closed_at, self._opened_at = self._now(), None
 
-    def left_s(self) -> float:
+    def remaining_s(self) -> float:
         """Seconds that the window that is open may still stay so."""
         opened_at = self._opened_at
         return self._remaining_s if opened_at is None else max(0.0, self._remaining_s - (self._now() - opened_at))
 
-    def tell(self, text: str) -> None:
+    def notify(self, text: str) -> None:
         """Tell the user that a window waits."""
         if self._on_wait is not None:
             self._on_wait(text)
 
-    def more_s(self, seconds: float) -> float:
+    def extra_s(self, seconds: float) -> float:
         """For how much longer to wait for a call that may take `seconds` beside what its windows take; 0.0 when it is late."""
         opened_at, closed_at = self._opened_at, self._closed_at
         if opened_at is not None:
@@ -223,12 +223,12 @@ def call_with_deadline(
     call: Callable[[], T],
     seconds: float,
     *,
-    more: Callable[[], float] = lambda: 0.0,
-    break_off: Callable[[], None] = lambda: None,
+    extra_s: Callable[[], float] = lambda: 0.0,
+    abort: Callable[[], None] = lambda: None,
 ) -> T:
     """What `call` returns or raises, if it does so within `seconds`.
 
-    `more` is asked at the deadline for how many further seconds to wait, and again after these. Ctrl-C calls `break_off`, which
+    `extra_s` is asked at the deadline for how many further seconds to wait, and again after these. Ctrl-C calls `abort`, which
     makes `call` end if it can.
 
     Raises:
@@ -239,12 +239,12 @@ def call_with_deadline(
     try:
         worker.thread.join(seconds)
         waited = seconds
-        while worker.thread.is_alive() and (extra := more()) > 0:
+        while worker.thread.is_alive() and (extra := extra_s()) > 0:
             worker.thread.join(extra)
             waited += extra
     except KeyboardInterrupt:
-        break_off()
-        worker.thread.join(LETTING_GO_S)  # a thread that prints while the interpreter ends aborts it
+        abort()
+        worker.thread.join(ABORT_GRACE_S)  # a thread that prints while the interpreter ends aborts it
         raise
     if worker.thread.is_alive():
         raise DeadlinePassed(worker.thread, waited)

@@ -14,7 +14,7 @@ from portico.auth.importers.found import why_not_own
 from portico.auth.importers.sidecar import LockNotMadeError, sidecar
 from portico.config.document import Document
 from portico.errors import ConfigError, LockBusy, PorticoError
-from portico.util.files import look_like, read_start, replace, sync_folder, temporaries, write_temporary
+from portico.util.files import copy_permissions, read_start, replace, sync_folder, temporaries, write_temporary
 from portico.util.lock import file_lock
 
 if TYPE_CHECKING:
@@ -208,7 +208,7 @@ def _put(importer: Importer, target: Path, before: bytes, after: bytes) -> bool:
             leftover.unlink(missing_ok=True)
         temporary = write_temporary(target, after)
         try:
-            look_like(temporary, found)
+            copy_permissions(temporary, found)
             if _bytes_of(importer, target) != before:
                 return False
             replace(temporary, target)
