@@ -70,11 +70,11 @@ async def test_a_process_that_meets_another_one_finishing_it_waits_and_sends_not
     store = slow._store("file", None)
     honest = store.get
 
-    def wait(user, *fits):
+    def wait(user, *matches):
         if "#b" in user:
             inside.set()
             go.wait(10)
-        return honest(user, *fits)
+        return honest(user, *matches)
 
     store.get = wait
     sweeping = threading.Thread(target=slow.sweep)
@@ -111,10 +111,10 @@ async def test_while_what_was_written_cannot_be_read_nothing_is_sent(account):
     store = flaky._store("file", None)
     honest = store.get
 
-    def locked(user, *fits):
+    def locked(user, *matches):
         if "#b" in user:
             raise StoreError("keyring-timeout", "it did not answer")
-        return honest(user, *fits)
+        return honest(user, *matches)
 
     store.get = locked
     broker = account.broker(vault=flaky)

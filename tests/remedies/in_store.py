@@ -388,7 +388,7 @@ def tokens_of_a_length_that_none_has(desk):
 def tokens_of_a_later_version(desk):
     session = sealed(desk)
     vault = desk.store()._vault
-    store, user = vault._store("file", None), vault.place(GLOBAL).user
+    store, user = vault._store("file", None), vault.location(GLOBAL).user
     before = store.get(user)
     later = Secret(json.dumps(json.loads(before.reveal()) | {"v": 99}))
     store.set(user, later)

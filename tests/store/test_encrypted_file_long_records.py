@@ -57,7 +57,7 @@ def test_characters_beyond_the_basic_plane_count_twice_and_are_never_cut(store, 
 
 @pytest.mark.requirement("E38")
 def test_a_keyring_that_was_asked_for_by_name_writes_no_file(paths, win_vault):
-    store = LongRecordStore(KeyringStore(WINDOWS), paths.sealed, may_seal=False)
+    store = LongRecordStore(KeyringStore(WINDOWS), paths.sealed, may_encrypt=False)
     with pytest.raises(StoreError) as exc_info:
         store.set(USER, Secret(text_of(1281)))
     assert exc_info.value.id == "record-too-long"

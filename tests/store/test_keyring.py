@@ -146,12 +146,12 @@ def test_a_hung_service_is_given_up_and_its_late_write_is_known_to_be_going_on(o
         with pytest.raises(StoreUnknown) as unknown:
             store.set(USER, Secret(canary("at")))
         assert unknown.value.id == "keyring-unknown"
-        assert store.unsettled
+        assert store.has_pending_call
         worker = store._unfinished[0]
     finally:
         own_secret_service.daemon.send_signal(signal.SIGCONT)
     worker.join(10)
-    assert not store.unsettled
+    assert not store.has_pending_call
 
 
 @pytest.mark.requirement("E36")

@@ -9,7 +9,7 @@ import sys
 import pytest
 
 from portico.errors import StoreError
-from portico.store.keyring import BACKEND_ENV, NoKeyring, choose_backend, class_name, load_backend, unit_limit
+from portico.store.keyring import BACKEND_ENV, NoKeyring, choose_backend, class_name, load_backend, max_record_length
 from tests.store.helpers import HELPERS
 
 SECRET_SERVICE = "keyring.backends.SecretService.Keyring"
@@ -178,8 +178,8 @@ def test_the_keyring_s_own_config_file_is_honoured_and_held_to_the_same_rules(mo
 
 
 def test_the_limit_belongs_to_the_backend_class():
-    assert unit_limit("keyring.backends.Windows.WinVaultKeyring") == 1280
-    assert unit_limit(SECRET_SERVICE) is None
+    assert max_record_length("keyring.backends.Windows.WinVaultKeyring") == 1280
+    assert max_record_length(SECRET_SERVICE) is None
 
 
 @pytest.mark.requirement("S4")
@@ -198,10 +198,10 @@ def test_a_recorded_backend_is_loaded_without_looking_for_others():
 AT_ONCE = """
 import sys
 import threading
-from portico.store.keyring import FREEDESKTOP, choose_backend, imported, load_backend
+from portico.store.keyring import FREEDESKTOP, choose_backend, import_keyring_module, load_backend
 
 sys.setswitchinterval(1e-6)
-calls = [lambda: load_backend(FREEDESKTOP), lambda: imported("keyring.errors"), lambda: choose_backend({})] * 2
+calls = [lambda: load_backend(FREEDESKTOP), lambda: import_keyring_module("keyring.errors"), lambda: choose_backend({})] * 2
 barrier, errors = threading.Barrier(len(calls)), []
 
 def run(call):

@@ -54,7 +54,7 @@ def stored_before(user=USER):
 
 def user_of(vault, profile):
     """The user under which the record of `profile` is."""
-    return vault._place(profile.store, profile.backend, profile.id, profile.slot).user
+    return vault._location(profile.store, profile.backend, profile.id, profile.slot).user
 
 
 @contextmanager
@@ -209,7 +209,7 @@ def test_a_window_that_nobody_answers_is_waited_for_up_to_the_limit_for_a_person
         store.get(USER)
     assert 1.0 <= time.monotonic() - started < 5.0
     assert (exc_info.value.id, "nobody answered" in exc_info.value.message) == ("keyring-timeout", True)
-    assert not store.unsettled
+    assert not store.has_pending_call
     with pytest.raises(StoreUnknown):  # its user may still allow it
         store.set(USER, Secret(canary("at")))
 

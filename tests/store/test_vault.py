@@ -112,11 +112,11 @@ def test_a_record_names_what_its_profile_is(vault, index, secret_service):
 
 def test_the_place_of_a_record_names_service_and_user(vault, paths, secret_service):
     vault.commit(a_profile(), some_tokens())
-    place = vault.place(ID)
-    assert (place.store, place.backend, place.service) == ("keyring", SECRET_SERVICE, "portico")
-    assert place.user == f"{ID}#a@{paths.state_id}"
+    location = vault.location(ID)
+    assert (location.store, location.backend, location.service) == ("keyring", SECRET_SERVICE, "portico")
+    assert location.user == f"{ID}#a@{paths.state_id}"
     (item,) = secret_service.items()
-    assert (item.attributes["service"], item.attributes["username"]) == (place.service, place.user)
+    assert (item.attributes["service"], item.attributes["username"]) == (location.service, location.user)
     vault.delete(ID)
     assert secret_service.items() == []
 
@@ -125,7 +125,7 @@ def test_the_default_state_folder_has_no_state_id_in_its_users(paths, in_memory)
     paths = replace(paths, state_id="")
     vault = memory_vault(paths)
     vault.commit(a_profile(), some_tokens())
-    assert vault.place(ID).user == f"{ID}#a"
+    assert vault.location(ID).user == f"{ID}#a"
 
 
 @pytest.mark.requirement("E40")
@@ -241,9 +241,9 @@ def test_a_commit_with_the_generation_it_saw_goes_through(vault):
 
 @pytest.mark.requirement("E37")
 def test_a_probe_writes_reads_back_deletes_and_remembers(any_vault, index, paths, request):
-    place = any_vault.probe()
-    assert index.view().remembered.name == place.store
-    assert index.view().remembered.backend == place.backend
+    location = any_vault.probe()
+    assert index.view().remembered.name == location.store
+    assert index.view().remembered.backend == location.backend
     assert list(paths.sealed.glob("*.sealed")) + list(paths.sealed.glob("*.keyed")) == []
 
 
@@ -333,13 +333,13 @@ def test_a_damaged_record_is_named_and_left_for_a_look(paths, index, in_memory, 
     vault = memory_vault(paths)
     vault.commit(a_profile("other:one"), some_tokens())
     vault.commit(a_profile(CN, region="cn"), some_tokens())
-    place = vault.place(CN)
-    InMemory.passwords[place.service, place.user] = text
+    location = vault.location(CN)
+    InMemory.passwords[location.service, location.user] = text
     with pytest.raises(StoreError) as exc_info:
         vault.read(CN)
     assert exc_info.value.id == "record-damaged"
     assert exc_info.value.hint == CN_REMEDY
-    assert place.user in exc_info.value.why
+    assert location.user in exc_info.value.why
     assert vault.read("other:one")
 
 
@@ -347,13 +347,13 @@ def test_a_damaged_record_is_named_and_left_for_a_look(paths, index, in_memory, 
 def test_a_record_of_a_later_version_is_refused_and_not_touched(paths, index, in_memory):
     vault = memory_vault(paths)
     vault.commit(a_profile(), some_tokens())
-    place = vault.place(ID)
+    location = vault.location(ID)
     text = '{"v": 2, "tokens": {}}'
-    InMemory.passwords[place.service, place.user] = text
+    InMemory.passwords[location.service, location.user] = text
     with pytest.raises(StoreError) as exc_info:
         vault.read(ID)
     assert exc_info.value.id == "record-newer"
-    assert InMemory.passwords == {(place.service, place.user): text}
+    assert InMemory.passwords == {(location.service, location.user): text}
 
 
 def test_a_record_that_is_gone_is_not_a_profile_that_never_was(paths, index, in_memory):
@@ -398,7 +398,7 @@ def test_what_a_timed_out_write_has_left_is_swept_and_the_old_tokens_stay(own_se
         with pytest.raises(StoreUnknown):
             vault.commit(a_profile(), some_tokens())
         assert len(vault.sweep()) == 1
-        (store,) = [store for store in vault._keyrings if store.unsettled]
+        (store,) = [store for store in vault._keyrings if store.has_pending_call]
         worker = store._unfinished[0]
     finally:
         own_secret_service.daemon.send_signal(signal.SIGCONT)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from portico.errors import LockBusy, PorticoError, StoreError, UsageError
 from portico.interfaces.basics import Choice
-from portico.store.token_store import LONGEST_ID, GenerationChanged
+from portico.store.token_store import MAX_ID_LENGTH, GenerationChanged
 from portico.util.threads import off_loop, start_off_loop
 
 if TYPE_CHECKING:
@@ -292,7 +292,7 @@ def profile_named(app: App, asked: str, provider: str) -> str:
     """
     exists = any(profile.id == asked for profile in app.token_store.profiles())
     id = asked if ":" in asked or exists else f"{provider}:{asked}"
-    if _NAME.fullmatch(asked) is None or len(id) > LONGEST_ID:
-        why = f"a name has letters, digits and . _ @ : + - only, at most {LONGEST_ID} of them with the provider's"
+    if _NAME.fullmatch(asked) is None or len(id) > MAX_ID_LENGTH:
+        why = f"a name has letters, digits and . _ @ : + - only, at most {MAX_ID_LENGTH} of them with the provider's"
         raise UsageError("bad-profile-name", "This is no name for a sign-in.", why=why, hint="Choose another: --profile NAME")
     return id

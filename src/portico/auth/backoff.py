@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final
 
 from portico.auth.journal import describe_entry, wait_s
 from portico.errors import NetworkError, OAuthError, PorticoError, SignInNeeded
-from portico.store.profiles import new_tokens
+from portico.store.profiles import login_command
 from portico.store.records import Failure
 
 if TYPE_CHECKING:
@@ -63,10 +63,10 @@ def sign_in_expired(profile: Profile) -> SignInNeeded:
     if profile.failure is not None and profile.failure.code in _REGISTRATION:
         hint = (
             "the client id, or its registration, does not fit this server: correct it with {prog} config edit, "
-            f"then sign in again: {new_tokens(profile)}"
+            f"then sign in again: {login_command(profile)}"
         )
     else:
-        hint = f"sign in again: {new_tokens(profile)}"
+        hint = f"sign in again: {login_command(profile)}"
     return SignInNeeded("sign-in-expired", f"the sign-in {profile.id} has ended", why=why, hint=hint)
 
 
@@ -92,7 +92,7 @@ def answers_missing(error: NetworkError, entry: JournalEntry, profile: Profile) 
         why="; ".join(part for part in (error.why, describe_entry(entry)) if part),
         where=error.where,
         hint=f"run the command again in {round((wait_s(entry) or 0.0) / 60)} min; if you cannot wait, sign in again: "
-        f"{new_tokens(profile)}",
+        f"{login_command(profile)}",
     )
 
 

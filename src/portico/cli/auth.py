@@ -323,7 +323,7 @@ def expiry(profile: Profile, app: App) -> str:
 
 
 def _show_one(profile: Profile, used: frozenset[str] | None, app: App) -> None:
-    place = app.local_store().place(profile.id)
+    place = app.local_store().location(profile.id)
     account = profile if isinstance(profile, OAuthProfile) else None
     fields = {
         "status": f"{condition(profile, app)}, access token {expiry(profile, app)}",
@@ -366,7 +366,7 @@ def _list_as_json(profile: Profile, app: App, *, verbose: bool) -> dict[str, obj
     if profile.failure is not None:
         value["failure"] = {"id": profile.failure.id, "message": profile.failure.message, "terminal": profile.failure.terminal}
     if verbose:
-        place = app.local_store().place(profile.id)
+        place = app.local_store().location(profile.id)
         account = profile if isinstance(profile, OAuthProfile) else None
         value |= {"apiBase": profile.api_base, "issuer": account.issuer if account is not None else ""}
         value |= {"clientId": account.client_id if account is not None else ""}

@@ -112,7 +112,7 @@ def _carry_out(takeover: Takeover, request: ImportRequest, app: App) -> str:
     """Store, and then what becomes of the other copy: `removed`, `not-erased`, `kept`, `gone` or `changed`."""
     from portico.accounts import imports
     from portico.accounts.view import id_in_use, in_use_after, summary_lines
-    from portico.store.profiles import new_tokens
+    from portico.store.profiles import login_command
 
     profile = takeover.profile
     if takeover.present:
@@ -134,7 +134,7 @@ def _carry_out(takeover: Takeover, request: ImportRequest, app: App) -> str:
             f"{candidate.importer.label} has refreshed meanwhile, so what was taken over is spent; its file was left alone."
         )
         # `--replace` revokes what was taken over, and with it perhaps the tokens that the tool has now (RFC 7009, 2.1).
-        app.out.warn(f"  Sign in again: {new_tokens(profile).replace('{prog}', app.program)}")
+        app.out.warn(f"  Sign in again: {login_command(profile).replace('{prog}', app.program)}")
         app.out.warn(f"  {candidate.importer.label} may have to be signed in again as well after that.")
     else:
         app.out.note(f"{_and(candidate)}: that sign-in is {'no longer there' if outcome == 'gone' else 'taken out'}")

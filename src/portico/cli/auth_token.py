@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from portico.auth.freshness import Uses
 from portico.errors import ExitCode, UsageError
-from portico.store.profiles import named_profile, not_signed_in
+from portico.store.profiles import not_signed_in, require_profile
 
 TYPE_CHECKING = False  # `typing` is a visible part of what a fresh token costs
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def pick_profile(asked: str | None, app: App) -> Profile:
     profiles = {profile.id: profile for profile in index.profiles}
     wanted = asked if asked is not None or profiles else next(iter(index.damaged), None)
     if wanted is not None:
-        return named_profile(index, wanted)
+        return require_profile(index, wanted)
     profiles = {id: profile for id, profile in profiles.items() if not profile.sign_out_unfinished}
     if not profiles:
         raise not_signed_in(None, [])

@@ -176,13 +176,13 @@ def say_ended(app: App) -> None:
         if not os.path.exists(app.paths.index):  # noqa: PTH110 - Path's own raises where a folder may not be looked into
             return  # nobody has ever signed in, which need not be asked of the index
         from portico.auth.health import refused
-        from portico.store.profiles import new_tokens
+        from portico.store.profiles import login_command
 
         ended = refused(app.token_store.profiles())
     except PorticoError:
         return
     if len(ended) == 1 and ended[0].failure is not None:
-        remedy = new_tokens(ended[0]).replace("{prog}", app.program)
+        remedy = login_command(ended[0]).replace("{prog}", app.program)
         why = " ".join(ended[0].failure.message.split())
         app.out.note(f"{app.program}: {ended[0].id} has to be signed in again: {why} - {remedy}")
     elif ended:

@@ -23,7 +23,7 @@ from portico.gateway.port import LAST_PORT, PORT_ENV, configured_port
 from portico.gateway.router import signature
 from portico.secret import Secret
 from portico.store.encrypted_file import TEXT_ENV, PassphraseSource
-from portico.store.keyring import imported
+from portico.store.keyring import import_keyring_module
 from portico.util.children import child_environment, resolve_command
 from portico.util.files import file_error, read_end, read_start, shared_folder_warning
 from portico.util.threads import off_loop
@@ -343,7 +343,7 @@ def import_all() -> None:
     modules = [each.name for package in packages for each in pkgutil.iter_modules(package.__path__, f"{package.__name__}.")]
     for name in (*modules, *_LATER):
         with suppress(ImportError):
-            imported(name)
+            import_keyring_module(name)
     gc.collect()
     gc.freeze()  # what was imported stays: no collection need look at it again
 

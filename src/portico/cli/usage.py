@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from portico.accounts.sign_in import finish_pending
 from portico.accounts.view import in_words, iso
 from portico.errors import ExitCode, SignInNeeded, UsageError
-from portico.store.profiles import SIGNED_OUT, named_profile, sign_in
+from portico.store.profiles import SIGNED_OUT, require_profile, sign_in
 from portico.usage.cost import Spending, since, spending
 from portico.usage.history_file import HistoryFile
 from portico.usage.plan import PlanAsker, exit_code, plan_accounts, report_as_json, what_is_left
@@ -298,7 +298,7 @@ async def _asker(app: App) -> AsyncIterator[PlanAsker]:
 
 def _accounts(args: argparse.Namespace, app: App) -> tuple[PlanAccount, ...]:
     if args.profile is not None:
-        named_profile(app.token_store.snapshot(), args.profile)
+        require_profile(app.token_store.snapshot(), args.profile)
     readers = app.plugins.plan_readers()
     accounts = plan_accounts(app.models(), readers, app.token_store.profiles(), provider=args.provider, profile=args.profile)
     if not accounts:

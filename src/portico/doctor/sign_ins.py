@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from portico.doctor.finding import Found, Saw, Skipped, of_error
 from portico.errors import ConfigError, PorticoError
-from portico.store.profiles import sign_in_again, without_sign_in
+from portico.store.profiles import sign_in_again, without_sign_in_hint
 from portico.store.records import OAuthProfile
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def store(context: CheckContext) -> Iterator[Seen]:
             return
         # Models answer by the key alone; only the keys of the gateway need a place.
         found = of_error(error, level="warning", why=f"{error.why or 'No token can be kept or read'}. {_FOR_KEYS_OF_TOOLS}")
-        yield replace(found, hint=without_sign_in(error.hint))
+        yield replace(found, hint=without_sign_in_hint(error.hint))
 
 
 def _gateway_keys(context: CheckContext) -> bool:

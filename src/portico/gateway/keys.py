@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 from portico.errors import SignInNeeded, StoreError, UsageError
 from portico.paths import Paths
 from portico.secret import Secret
-from portico.store.profiles import sign_in_again, without_sign_in
+from portico.store.profiles import sign_in_again, without_sign_in_hint
 from portico.store.records import GatewayKeyProfile, Profile, fingerprint
 from portico.store.token_store import ABSENT, GenerationChanged, Tokens
 
@@ -163,7 +163,7 @@ class GatewayKeys:
         try:
             self._store.commit(profile, Tokens(key, None, None), expect_generation=expected, anew=True)
         except StoreError as error:
-            error.hint = without_sign_in(error.hint)
+            error.hint = without_sign_in_hint(error.hint)
             raise
         return key
 

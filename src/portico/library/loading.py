@@ -11,7 +11,7 @@ from portico.library.engine import Engine
 from portico.library.model import Model
 from portico.models.failover import Cooldowns
 from portico.models.loader import Resolution
-from portico.store.profiles import named_profile
+from portico.store.profiles import require_profile
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -49,7 +49,7 @@ def load_model(
 def _resolved(app: App, name: str | None, profile: str | None, *, fallback: bool) -> Resolution:
     loader = app.models()
     if profile is not None:
-        return Resolution((loader.load(name, profile=named_profile(app.token_store.snapshot(), profile)),))
+        return Resolution((loader.load(name, profile=require_profile(app.token_store.snapshot(), profile)),))
     return loader.resolve(name) if fallback else Resolution((loader.load(name),))
 
 

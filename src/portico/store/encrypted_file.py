@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from portico.paths import Paths
     from portico.store.keyring import KeyringStore
-    from portico.store.records import Fits, StoreName
+    from portico.store.records import RecordMatch, StoreName
     from portico.util.files import CrashPoint
 
 VERSION: Final = 1
@@ -311,7 +311,7 @@ class EncryptedFileStore:
 
     name: StoreName = "file"
     backend: str | None = None
-    unsettled = False
+    has_pending_call = False
 
     def __init__(self, paths: Paths, passphrase: PassphraseSource, *, crash_point: CrashPoint = no_crash_point) -> None:
         self._key_path = paths.sealed / _KEY_FILE
@@ -320,7 +320,7 @@ class EncryptedFileStore:
         self._records = EncryptedRecords(paths.sealed, "sealed", crash_point=crash_point)
         self._opened: tuple[bytes, bytes] | None = None
 
-    def get(self, user: str, fits: Fits | None = None) -> Secret | None:  # noqa: ARG002 - there is one copy
+    def get(self, user: str, matches: RecordMatch | None = None) -> Secret | None:  # noqa: ARG002 - there is one copy
         """The record of `user`, None only where there is none.
 
         Raises:
@@ -346,7 +346,7 @@ class EncryptedFileStore:
                 data = read_private(self._key_path) or self._make()
         self._records.write(user, self._open(data), value)
 
-    def delete(self, user: str, *, keep: Fits | None = None, ask: bool = True) -> None:  # noqa: ARG002 - it asks nobody
+    def delete(self, user: str, *, keep: RecordMatch | None = None, ask: bool = True) -> None:  # noqa: ARG002 - it asks nobody
         """Remove the record of `user`; with `keep` nothing, since there is one copy. Takes no passphrase.
 
         Raises:
@@ -433,15 +433,15 @@ _POINTER: Final = '{"sealed":'
 
 
 class LongRecordStore:
-    """A keyring that takes records of any length. `may_seal` False: one that is too long is refused, and no file is written."""
+    """A keyring that takes records of any length. `may_encrypt` False: one that is too long is refused."""
 
     name: StoreName = "keyring"
 
     def __init__(
-        self, keyring: KeyringStore, folder: Path, *, may_seal: bool = True, crash_point: CrashPoint = no_crash_point
+        self, keyring: KeyringStore, folder: Path, *, may_encrypt: bool = True, crash_point: CrashPoint = no_crash_point
     ) -> None:
         self._keyring = keyring
-        self._may_seal = may_seal
+        self._may_encrypt = may_encrypt
         self._records = EncryptedRecords(folder, "keyed", crash_point=crash_point)
         self._crash_point = crash_point
 
@@ -451,17 +451,17 @@ class LongRecordStore:
         return self._keyring.backend
 
     @property
-    def unsettled(self) -> bool:
+    def has_pending_call(self) -> bool:
         """Whether a call that timed out is still going on."""
-        return self._keyring.unsettled
+        return self._keyring.has_pending_call
 
-    def get(self, user: str, fits: Fits | None = None) -> Secret | None:
-        """The record of `user`, None only where there is none. Of several copies the first that `fits`, else the first.
+    def get(self, user: str, matches: RecordMatch | None = None) -> Secret | None:
+        """The record of `user`, None only where there is none. Of several copies the first that `matches`, else the first.
 
         Raises:
             StoreError: the keyring or the file failed, or the file is missing or damaged.
         """
-        value = self._keyring.get(user, None if fits is None else lambda value: _is_pointer(value) or fits(value))
+        value = self._keyring.get(user, None if matches is None else lambda value: _is_pointer(value) or matches(value))
         if value is None or not _is_pointer(value):
             return value
         record = self._records.read(user, _key_in(value, user))
@@ -482,7 +482,7 @@ class LongRecordStore:
         if limit is None or length <= limit:
             self._keyring.set(user, value)
             return
-        if not self._may_seal:
+        if not self._may_encrypt:
             raise StoreError(
                 "record-too-long",
                 f"the tokens are too long for {self.backend}",
@@ -494,7 +494,7 @@ class LongRecordStore:
         self._crash_point("sealed")
         self._keyring.set(user, Secret(json.dumps({"sealed": 1, "key": to_base64(key)}, separators=(",", ":"))))
 
-    def delete(self, user: str, *, keep: Fits | None = None, ask: bool = True) -> None:
+    def delete(self, user: str, *, keep: RecordMatch | None = None, ask: bool = True) -> None:
         """Remove the record of `user`: the key first, since what it sealed is then lost already. What `keep` wants stays.
 
         Raises:

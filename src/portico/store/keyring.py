@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from keyring.backend import KeyringBackend
 
-    from portico.store.records import Fits, StoreName
+    from portico.store.records import RecordMatch, StoreName
     from portico.store.secret_service import SecretService
 
 BACKEND_ENV: Final = "PYTHON_KEYRING_BACKEND"
@@ -41,7 +41,7 @@ MACOS: Final = "keyring.backends.macOS.Keyring"
 WINDOWS: Final = "keyring.backends.Windows.WinVaultKeyring"
 # Another system's backend is not even imported: macOS's looks for its framework by `ctypes.util.find_library`, which anywhere
 # else runs the compiler and the linker, with this process's environment.
-OF_THE_SYSTEM: Final = {"darwin": (MACOS,), "win32": (WINDOWS,)}.get(sys.platform, (FREEDESKTOP, KWALLET, LIBSECRET))
+SYSTEM_BACKENDS: Final = {"darwin": (MACOS,), "win32": (WINDOWS,)}.get(sys.platform, (FREEDESKTOP, KWALLET, LIBSECRET))
 
 # Windows: CRED_MAX_CREDENTIAL_BLOB_SIZE is 2,560 bytes, python keyring #355 and #540.
 _LIMITS: Final = {WINDOWS: 1280}
@@ -76,12 +76,12 @@ def class_name(backend: KeyringBackend | type[KeyringBackend]) -> str:
     return f"{kind.__module__}.{kind.__qualname__}"
 
 
-def unit_limit(backend: str) -> int | None:
+def max_record_length(backend: str) -> int | None:
     """The longest record that the backend of this class name keeps, in UTF-16 units; None where none is known."""
     return _LIMITS.get(backend)
 
 
-def imported(module: str) -> ModuleType:
+def import_keyring_module(module: str) -> ModuleType:
     """A module of `keyring`'s, imported by one thread at a time.
 
     Its modules import each other, and two threads that begin at different ends are told of a deadlock (`_DeadlockError`).
@@ -98,7 +98,7 @@ def load_backend(name: str) -> KeyringBackend:
     """
     module_name, _, attribute = name.rpartition(".")
     try:
-        kind = getattr(imported(module_name), attribute)
+        kind = getattr(import_keyring_module(module_name), attribute)
     except Exception as error:  # noqa: BLE001 - whatever a foreign module raises
         raise _unusable_error(name, error) from None
     reason = _why_refused(kind)
@@ -140,7 +140,7 @@ def _configured_name(env: Mapping[str, str]) -> str | None:
         if not name.strip():
             raise StoreError("keyring-unusable", f"{BACKEND_ENV} is set but empty", hint=f"unset {BACKEND_ENV}")
         return name.strip()
-    core = imported("keyring.core")
+    core = import_keyring_module("keyring.core")
     try:
         with _IMPORT_LOCK:  # the configured class is imported, if there is one
             config_class = core.load_config()
@@ -152,7 +152,7 @@ def _configured_name(env: Mapping[str, str]) -> str | None:
 def _best_system_backend() -> KeyringBackend:
     viable: list[tuple[float, KeyringBackend]] = []
     reasons = []
-    for name in OF_THE_SYSTEM:
+    for name in SYSTEM_BACKENDS:
         try:
             backend = load_backend(name)
             viable.append((_priority(backend), backend))
@@ -173,9 +173,9 @@ def _priority(backend: KeyringBackend) -> float:
     """
     if class_name(backend) != FREEDESKTOP:
         return backend.priority
-    from portico.store.session_bus import why_not_here
+    from portico.store.session_bus import why_unavailable
 
-    reason = why_not_here()  # keyring's own test knows no session bus but the one in the environment
+    reason = why_unavailable()  # keyring's own test knows no session bus but the one in the environment
     if reason is not None:
         raise RuntimeError(reason)
     return _SECRET_SERVICE_PRIORITY
@@ -260,10 +260,10 @@ class KeyringStore:
         self._loaded: KeyringBackend | None = None
         self._service: SecretService | None = None  # what is called in place of keyring's Secret Service backend
         self._prompts = PromptWatch(self._deadlines.prompt_s, on_wait)
-        self.begin_anew()
+        self.reset_after_fork()
         _ALL.add(self)
 
-    def begin_anew(self) -> None:
+    def reset_after_fork(self) -> None:
         """In a child process: no thread of the parent gives its turn back here, and the parent's connection is the parent's."""
         self._load_lock = threading.Lock()
         self._call_lock = threading.Lock()  # two prompts at once have been seen to deadlock (poetry#8623)
@@ -283,13 +283,13 @@ class KeyringStore:
     @property
     def limit(self) -> int | None:
         """The longest record in UTF-16 units, None where none is known."""
-        return unit_limit(self.backend)
+        return max_record_length(self.backend)
 
-    def is_of(self, backend: str | None) -> bool:
+    def is_backend(self, backend: str | None) -> bool:
         """Whether it is the keyring of that class; None is the best, and the class that it was found to be."""
         return backend == self._backend_name or (self._loaded is not None and backend == class_name(self._loaded))
 
-    def shared(self, opened: list[KeyringStore]) -> KeyringStore:
+    def same_or_new(self, opened: list[KeyringStore]) -> KeyringStore:
         """The one of `opened` that is the same keyring, else this one, which is one of them from now on."""
         with KeyringStore.sharing:
             same = self._find_same(opened)
@@ -304,22 +304,22 @@ class KeyringStore:
 
     def _find_same(self, opened: list[KeyringStore]) -> KeyringStore | None:
         names = {self._backend_name, self._class_name()}
-        return next((each for each in opened if any(each.is_of(name) for name in names)), None)
+        return next((each for each in opened if any(each.is_backend(name) for name in names)), None)
 
     @property
-    def unsettled(self) -> bool:
+    def has_pending_call(self) -> bool:
         """Whether a call that timed out is still going on."""
         self._unfinished = [thread for thread in self._unfinished if thread.is_alive()]
         return bool(self._unfinished)
 
-    def get(self, user: str, fits: Fits | None = None) -> Secret | None:
-        """The record of `user`, None only where there is none. Of several copies the first that `fits`, else the first.
+    def get(self, user: str, matches: RecordMatch | None = None) -> Secret | None:
+        """The record of `user`, None only where there is none. Of several copies the first that `matches`, else the first.
 
         Raises:
             StoreError: the keyring failed, is locked, may have the record where it cannot be seen, or did not answer in time.
         """
         backend, service = self._backend(), self._service
-        return self._call("read", lambda: _get_password(backend, user) if service is None else service.read(user, fits))
+        return self._call("read", lambda: _get_password(backend, user) if service is None else service.read(user, matches))
 
     def set(self, user: str, value: Secret) -> None:
         """Keep `value` as the record of `user`.
@@ -338,7 +338,7 @@ class KeyringStore:
 
         self._call("write", write, value)
 
-    def delete(self, user: str, *, keep: Fits | None = None, ask: bool = True) -> None:
+    def delete(self, user: str, *, keep: RecordMatch | None = None, ask: bool = True) -> None:
         """Remove the record of `user` and every copy that the keyring has made of it, but what `keep` wants.
 
         `ask` False: where the keyring would have to ask its user, it fails instead. Only the Secret Service heeds either.
@@ -348,7 +348,7 @@ class KeyringStore:
             StoreError: the keyring failed or is locked, the record stays, or may be where it cannot be seen.
         """
         backend, service = self._backend(), self._service
-        delete_error: type[Exception] = imported("keyring.errors").PasswordDeleteError
+        delete_error: type[Exception] = import_keyring_module("keyring.errors").PasswordDeleteError
 
         def remove() -> bool:
             if service is not None:
@@ -381,7 +381,7 @@ class KeyringStore:
         seconds = self._deadlines.read_s if doing == "read" else self._deadlines.write_s
         if not self._call_lock.acquire(timeout=self._deadlines.prompt_s):
             raise self._busy_error()
-        if self.unsettled:  # a worker without a turn, inside all the same
+        if self.has_pending_call:  # a worker without a turn, inside all the same
             self._call_lock.release()
             raise self._busy_error()
         file_turn = _LockTurn(None if doing == "read" else self._lock, self._deadlines.read_s)
@@ -504,7 +504,7 @@ class _LockTurn:
 def _reset_in_child() -> None:
     KeyringStore.sharing = threading.Lock()
     for store in _ALL:
-        store.begin_anew()
+        store.reset_after_fork()
 
 
 if hasattr(os, "register_at_fork"):

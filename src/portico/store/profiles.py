@@ -356,7 +356,7 @@ class ProfileIndex:
 SLOTS: Final[tuple[Slot, ...]] = ("a", "b")
 
 
-def pointed_at(draft: IndexDraft, profile_id: str) -> Leftover | None:
+def current_record(draft: IndexDraft, profile_id: str) -> Leftover | None:
     """The record that a profile's entry points at, None where it has none or cannot be understood."""
     profile = None if profile_id in draft.damaged else draft.get(profile_id)
     if profile is None or profile.slot is None:
@@ -364,14 +364,14 @@ def pointed_at(draft: IndexDraft, profile_id: str) -> Leftover | None:
     return Leftover(profile_id, profile.store, profile.backend, profile.slot)
 
 
-def intend(draft: IndexDraft, new: Leftover) -> int:
+def note_intent(draft: IndexDraft, new: Leftover) -> int:
     """Note that `new` is about to be written and that the profile's record of now will be old; the new record's generation."""
-    old = pointed_at(draft, new.profile)
+    old = current_record(draft, new.profile)
     draft.leftovers = (*draft.leftovers, new, *(() if old is None else (old,)))
     return draft.next_generation()
 
 
-def forget(draft: IndexDraft, profile_id: str) -> None:
+def remove_profile(draft: IndexDraft, profile_id: str) -> None:
     """Take a profile out of the index, and note both slots of every store that may hold its tokens for deletion."""
     slots = [Leftover(profile_id, store.name, store.backend, slot) for store in _stores(draft, profile_id) for slot in SLOTS]
     draft.leftovers = (*draft.leftovers, *slots)
@@ -380,7 +380,7 @@ def forget(draft: IndexDraft, profile_id: str) -> None:
 
 def _stores(draft: IndexDraft, profile_id: str) -> list[RememberedStore]:
     """The store that the profile's entry names; where that cannot be read, every store there is."""
-    current = pointed_at(draft, profile_id)
+    current = current_record(draft, profile_id)
     if current is not None:
         return [RememberedStore(current.store, current.backend)]
     if profile_id not in draft.damaged:
@@ -407,7 +407,7 @@ def sign_in(choice: str = "minimax-portal") -> str:
 def sign_in_again(profile: Profile) -> str:
     """The command that replaces `profile` and no other; `{prog}` stands for the program name."""
     if profile.type != "api_key":
-        return new_tokens(profile)
+        return login_command(profile)
     from shlex import quote
 
     region = f" --region {profile.region}" if profile.region else ""
@@ -415,7 +415,7 @@ def sign_in_again(profile: Profile) -> str:
     return f"{{prog}} onboard --auth-choice {profile.provider}-api{region} --profile {quote(profile.id)} --replace"
 
 
-def new_tokens(profile: Profile) -> str:
+def login_command(profile: Profile) -> str:
     """As `sign_in_again`, for a profile that has tokens and no key."""
     from shlex import quote
 
@@ -423,12 +423,12 @@ def new_tokens(profile: Profile) -> str:
     return f"{{prog}} models auth login --provider {profile.provider}{region} --profile {quote(profile.id)} --replace"
 
 
-def without_sign_in(hint: str | None) -> str | None:
+def without_sign_in_hint(hint: str | None) -> str | None:
     """`hint` for somebody who keeps a key and needs no sign-in: the sealed file is chosen in the configuration."""
     return None if hint is None else hint.replace(FILE_COMMAND, "{prog} config set auth.store file")
 
 
-def named_profile(snapshot: Snapshot, id: str) -> Profile:
+def require_profile(snapshot: Snapshot, id: str) -> Profile:
     """The profile of this id.
 
     Raises:

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from portico.interfaces.authorization import OAuthServer
     from portico.interfaces.basics import JsonValue
 
-    Fits = Callable[[Secret], bool]
+    RecordMatch = Callable[[Secret], bool]
 
 StoreName = Literal["keyring", "file"]
 Slot = Literal["a", "b"]
@@ -419,7 +419,7 @@ RECORD_LIMIT: Final = 256 * 1024
 # The generation of a profile that is not there; those of profiles begin with 1.
 ABSENT: Final = 0
 # Characters of a profile's id, which names its record.
-LONGEST_ID: Final = 200
+MAX_ID_LENGTH: Final = 200
 
 
 class GenerationChanged(StoreError):
@@ -441,7 +441,7 @@ class Tokens:
 
 
 @dataclass(frozen=True, slots=True)
-class RecordPlace:
+class RecordLocation:
     """Where a record lies: `service` and `user` are the keyring's words, and name the sealed file too."""
 
     store: StoreName
@@ -464,17 +464,17 @@ class RecordStore(Protocol):
         ...
 
     @property
-    def unsettled(self) -> bool:
+    def has_pending_call(self) -> bool:
         """Whether a call that timed out is still going on in this process."""
         ...
 
-    def get(self, user: str, fits: Fits | None = None) -> Secret | None:
-        """The record, None only where there is none. Of several copies the first that `fits`, else the first."""
+    def get(self, user: str, matches: RecordMatch | None = None) -> Secret | None:
+        """The record, None only where there is none. Of several copies the first that `matches`, else the first."""
         ...
 
     def set(self, user: str, value: Secret) -> None: ...
 
-    def delete(self, user: str, *, keep: Fits | None = None, ask: bool = True) -> None:
+    def delete(self, user: str, *, keep: RecordMatch | None = None, ask: bool = True) -> None:
         """Remove every copy of the record but what `keep` wants; if there is any. `ask` False: opens no window.
 
         The error is `keyring-not-open` where none was seen, and one may be where it cannot be seen.
@@ -523,7 +523,7 @@ def encode_record(profile: Profile, tokens: Tokens) -> Secret:
     return Secret(text)
 
 
-def decode_record(value: Secret, place: RecordPlace) -> Tokens:
+def decode_record(value: Secret, location: RecordLocation) -> Tokens:
     """The tokens in a record's text.
 
     Raises:
@@ -532,28 +532,28 @@ def decode_record(value: Secret, place: RecordPlace) -> Tokens:
     try:
         record = json.loads(value.reveal())
     except (ValueError, RecursionError):
-        raise _damaged(place, "not JSON") from None
+        raise _damaged(location, "not JSON") from None
     if not isinstance(record, dict):
-        raise _damaged(place, "not a JSON object")
+        raise _damaged(location, "not a JSON object")
     version = record.get("v")
     if type(version) is int and version > RECORD_VERSION:
         raise StoreError(
             "record-newer",
             "these tokens were stored by a later version of this program",
-            why=f"{place}: format {version}; this version knows {RECORD_VERSION}",
+            why=f"{location}: format {version}; this version knows {RECORD_VERSION}",
             hint="upgrade; nothing has been changed",
         )
     access, refresh, expires_at, generation = (record.get(key) for key in ("access", "refresh", "expiresAt", "generation"))
     if version != RECORD_VERSION or type(generation) is not int or not isinstance(access, str) or not access:
-        raise _damaged(place, "`v`, `generation` or `access` is missing or wrong")
+        raise _damaged(location, "`v`, `generation` or `access` is missing or wrong")
     if not isinstance(refresh, str | None) or type(expires_at) not in {int, type(None)}:
-        raise _damaged(place, "`refresh` or `expiresAt` is wrong")
+        raise _damaged(location, "`refresh` or `expiresAt` is wrong")
     try:
         renewal = renewal_from_json(record["renewal"]) if "renewal" in record else None
     except ValueError as error:
-        raise _damaged(place, f"`renewal`: {error}") from None
+        raise _damaged(location, f"`renewal`: {error}") from None
     return Tokens(Secret(access), Secret(refresh) if refresh else None, expires_at, generation, renewal)
 
 
-def _damaged(place: RecordPlace, why: str) -> StoreError:
-    return StoreError("record-damaged", "the stored tokens are damaged", why=f"{place}: {why}")
+def _damaged(location: RecordLocation, why: str) -> StoreError:
+    return StoreError("record-damaged", "the stored tokens are damaged", why=f"{location}: {why}")

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from keyring.backend import KeyringBackend
     from secretstorage.dhcrypto import Session
 
-    from portico.store.records import Fits
+    from portico.store.records import RecordMatch
     from portico.util.threads import PromptWatch
 
 _PREFIX: Final = "org.freedesktop.Secret."
@@ -88,8 +88,8 @@ class SecretService:
         self._owner = ""
         self._session: Session | None = None
 
-    def read(self, user: str, fits: Fits | None = None) -> Secret | None:
-        """The secret of `user`, None only where there is none. Of several copies the first that `fits`, else the first.
+    def read(self, user: str, matches: RecordMatch | None = None) -> Secret | None:
+        """The secret of `user`, None only where there is none. Of several copies the first that `matches`, else the first.
 
         Raises:
             StoreError: the keyring is locked, has no default collection, may have the secret where it cannot be seen, or the user
@@ -99,19 +99,19 @@ class SecretService:
         self._connect()
         for is_last_try in (False, True):
             try:
-                return self._read_best(user, fits)
+                return self._read_best(user, matches)
             except Refused as refused:  # found, and gone or locked again before it could be read
                 if is_last_try or refused.name not in _GONE | {_IS_LOCKED}:
                     raise
         raise AssertionError("unreachable: the last try returned or raised")
 
-    def _read_best(self, user: str, fits: Fits | None) -> Secret | None:
+    def _read_best(self, user: str, matches: RecordMatch | None) -> Secret | None:
         first: Secret | None = None
         default = self._default_collection()
         for item in self._items(user, default):
             self._unlock(item)
             secret = self._get_secret(item)
-            if fits is None or fits(secret):
+            if matches is None or matches(secret):
                 return secret
             first = first or secret
         if first is None and default is None:
@@ -159,7 +159,7 @@ class SecretService:
                 if item != written:
                     self._remove(item)
 
-    def delete(self, user: str, keep: Fits | None = None) -> bool:
+    def delete(self, user: str, keep: RecordMatch | None = None) -> bool:
         """Remove every copy of the secret of `user` but what `keep` wants; whether none is left. It is unlocked first.
 
         Raises:
@@ -189,7 +189,7 @@ class SecretService:
             raise self._not_found_error(user)
         return True
 
-    def _wants(self, item: str, keep: Fits) -> bool:
+    def _wants(self, item: str, keep: RecordMatch) -> bool:
         try:
             self._unlock(item)
             return keep(self._get_secret(item))

@@ -50,7 +50,7 @@ def open_session_bus() -> DBusConnection:
     raise ConnectionError(f"{ADDRESS_ENV} leads to no bus: {'; '.join(errors) or addresses}")
 
 
-def why_not_here() -> str | None:
+def why_unavailable() -> str | None:
     """Why no Secret Service can be used in this session, None where one answers or the bus can start one."""
     try:
         from jeepney.bus_messages import message_bus

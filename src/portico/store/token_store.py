@@ -14,8 +14,8 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Protocol
 
 from portico.errors import StoreError
-from portico.store.profiles import ProfileIndex, pointed_at
-from portico.store.records import ABSENT, LONGEST_ID, GenerationChanged, OAuthProfile, RecordPlace, Tokens
+from portico.store.profiles import ProfileIndex, current_record
+from portico.store.records import ABSENT, MAX_ID_LENGTH, GenerationChanged, OAuthProfile, RecordLocation, Tokens
 from portico.util.lock import named_lock
 
 if TYPE_CHECKING:
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
 __all__ = (
     "ABSENT",
-    "LONGEST_ID",
+    "MAX_ID_LENGTH",
     "GenerationChanged",
     "LocalTokenStore",
     "ProfileTokens",
@@ -233,8 +233,8 @@ class TokenStore(Protocol):
 class LocalTokenStore:
     """`TokenStore` on this machine: the profile index under its lock, and two slots for each profile's tokens (`Vault`).
 
-    `place`, `last_store` and `remember` are about this machine's own keyring and files, for those who choose between them or show
-    them: the sign-in, `auth list`, `gateway key`, `doctor`.
+    `location`, `last_store` and `next_store` are about this machine's own keyring and files, for those who choose between them
+    or show them: the sign-in, `auth list`, `gateway key`, `doctor`.
     """
 
     def __init__(self, paths: Paths, index: ProfileIndex, open_vault: Callable[[], Vault]) -> None:
@@ -324,22 +324,22 @@ class LocalTokenStore:
         """See `TokenStore.sweep`."""
         return self._vault.sweep()
 
-    def probe(self) -> RecordPlace:
+    def probe(self) -> RecordLocation:
         """See `TokenStore.probe`; the store that worked is remembered."""
         return self._vault.probe()
 
-    def place(self, profile_id: str) -> RecordPlace:
+    def location(self, profile_id: str) -> RecordLocation:
         """Where the tokens of a profile lie.
 
         Raises:
             SignInNeeded: `not-signed-in`.
         """
-        return self._vault.place(profile_id)
+        return self._vault.location(profile_id)
 
     def next_store(self, profile_id: str) -> StoreName:
         """The store that a commit of this profile goes to if none is chosen: its own, the last one, the keyring."""
         index = self._index.view()
-        record = pointed_at(index, profile_id)
+        record = current_record(index, profile_id)
         if record is not None:
             return record.store
         return index.remembered.name if index.remembered is not None else "keyring"
@@ -361,7 +361,7 @@ class _LocalTurn:
         self._lock = lock
 
     def note_sending(self, profile: Profile, entry: JournalEntry) -> Profile:
-        updated = self._index.update(profile.id, _if_unchanged(profile, lambda updated: replace(updated, fence=entry)))
+        updated = self._index.update(profile.id, _if_unchanged(profile, lambda now: replace(now, fence=entry)))
         if updated is None or updated.generation != profile.generation:
             message = f"newer tokens of {profile.id} were stored"
             raise GenerationChanged("generation-changed", message, hint="run the command again")

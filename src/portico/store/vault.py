@@ -22,16 +22,24 @@ from typing import TYPE_CHECKING, Final
 
 from portico.errors import LockBusy, SignInNeeded, StoreError, StoreUnknown
 from portico.secret import Secret
-from portico.store.profiles import FILE_COMMAND, IndexDraft, ProfileIndex, forget, intend, pointed_at, sign_in_again
+from portico.store.profiles import (
+    FILE_COMMAND,
+    IndexDraft,
+    ProfileIndex,
+    current_record,
+    note_intent,
+    remove_profile,
+    sign_in_again,
+)
 from portico.store.records import (
     ABSENT,
-    LONGEST_ID,
+    MAX_ID_LENGTH,
     SERVICE,
     GenerationChanged,
     Leftover,
     OAuthProfile,
     Profile,
-    RecordPlace,
+    RecordLocation,
     RecordStore,
     Slot,
     StoreName,
@@ -51,7 +59,7 @@ if TYPE_CHECKING:
     from portico.paths import Paths
     from portico.store.encrypted_file import PassphraseSource
     from portico.store.keyring import KeyringStore
-    from portico.store.records import Fits
+    from portico.store.records import RecordMatch
     from portico.util.files import CrashPoint
     from portico.util.lock import FileLock
 
@@ -63,7 +71,7 @@ def unfinished_refresh(draft: IndexDraft, profile_id: str) -> Leftover | None:
         return None
     if profile.failure is not None and profile.failure.terminal:
         return None
-    live = pointed_at(draft, profile_id)
+    live = current_record(draft, profile_id)
     location = (profile_id, profile.store, profile.backend)
     others = (leftover for leftover in draft.leftovers if leftover != live)
     return next((each for each in others if (each.profile, each.store, each.backend) == location), None)
@@ -142,7 +150,7 @@ class Vault:
         self._stores: dict[tuple[StoreName, str | None], RecordStore] = {}
         self._probed: RecordStore | None = None
 
-    def probe(self) -> RecordPlace:
+    def probe(self) -> RecordLocation:
         """Show that the chosen store works (write, read back, delete), and remember it. Before any browser opens.
 
         Raises:
@@ -168,9 +176,9 @@ class Vault:
         self._probed = store
         with contextlib.suppress(StoreError, LockBusy):
             self.sweep()
-        return RecordPlace(store.name, store.backend, SERVICE, user)
+        return RecordLocation(store.name, store.backend, SERVICE, user)
 
-    def place(self, profile_id: str) -> RecordPlace:
+    def location(self, profile_id: str) -> RecordLocation:
         """Where the tokens of a profile lie.
 
         Raises:
@@ -178,7 +186,7 @@ class Vault:
             StoreError: the index cannot be read.
         """
         profile, slot = self._require_profile(profile_id)
-        return self._place(profile.store, profile.backend, profile_id, slot)
+        return self._location(profile.store, profile.backend, profile_id, slot)
 
     def read(self, profile_id: str, *, to_refresh: bool = False) -> Tokens:
         """The tokens of a profile, from the store that holds them and no other.
@@ -195,9 +203,9 @@ class Vault:
             if to_refresh:
                 self._finish_refresh(profile_id)
             profile, slot = self._require_profile(profile_id)
-            place = self._place(profile.store, profile.backend, profile_id, slot)
+            location = self._location(profile.store, profile.backend, profile_id, slot)
             try:
-                tokens = self._read_record(profile, place)
+                tokens = self._read_record(profile, location)
             except StoreError as error:
                 if error.id not in _NOT_VISIBLE or self._index.get(profile_id) == profile:
                     raise
@@ -210,7 +218,7 @@ class Vault:
         raise StoreError(
             "record-missing",
             f"the tokens of {profile_id} are no longer in the store",
-            why=f"{place}: {'no record' if tokens is None else 'a record of another generation'}",
+            why=f"{location}: {'no record' if tokens is None else 'a record of another generation'}",
             hint=f"sign in again: {sign_in_again(profile)}",
         )
 
@@ -226,7 +234,7 @@ class Vault:
             StoreUnknown: a write timed out; the old tokens are still the profile's.
             LockBusy: another process is storing tokens of this profile.
             ConfigError: as `usual`; nothing was stored.
-            ValueError: the id has more than `LONGEST_ID` characters, or others than printable ones.
+            ValueError: the id has more than `MAX_ID_LENGTH` characters, or others than printable ones.
         """
         _check_id(profile.id)
         with self._locked(profile.id):
@@ -236,7 +244,7 @@ class Vault:
             store = self._store_for(current, anew=anew)
             slot: Slot = "b" if current is not None and current.slot == "a" else "a"
             new = Leftover(profile.id, store.name, store.backend, slot)
-            generation = self._index.edit(lambda draft: intend(draft, new))
+            generation = self._index.edit(lambda draft: note_intent(draft, new))
             self._crash_point("intent")
             new_profile = replace(
                 profile,
@@ -266,8 +274,8 @@ class Vault:
         with self._locked(profile_id):
             _check_generation(profile_id, self._current_profile(profile_id), expect_generation)
             index = self._index.view()
-            possible = {*index.leftovers, pointed_at(index, profile_id)}
-            self._index.edit(lambda draft: forget(draft, profile_id))
+            possible = {*index.leftovers, current_record(index, profile_id)}
+            self._index.edit(lambda draft: remove_profile(draft, profile_id))
             self._crash_point("forgotten")
             return self._discard(profile_id, _Prompts(), written=possible if None not in possible else None)
 
@@ -289,11 +297,11 @@ class Vault:
                 lock.release()
         return tuple(stuck)
 
-    def _read_record(self, profile: Profile, place: RecordPlace) -> Tokens | None:
+    def _read_record(self, profile: Profile, location: RecordLocation) -> Tokens | None:
         try:
-            fits = _of_generation(profile.generation, place)
-            value = self._store(profile.store, profile.backend).get(place.user, fits)
-            return None if value is None else decode_record(value, place)
+            matches = _of_generation(profile.generation, location)
+            value = self._store(profile.store, profile.backend).get(location.user, matches)
+            return None if value is None else decode_record(value, location)
         except StoreError as error:
             _add_sign_in_hint(error, profile)
             raise
@@ -335,25 +343,27 @@ class Vault:
         written, profile = unfinished_refresh(draft, profile_id), draft.get(profile_id)
         if written is None or profile is None:
             return
-        place = self._place(written.store, written.backend, profile_id, written.slot)
+        location = self._location(written.store, written.backend, profile_id, written.slot)
         try:
-            tokens = self._read_complete_record(place, profile.generation)
+            tokens = self._read_complete_record(location, profile.generation)
         except StoreError as error:
             _add_sign_in_hint(error, profile)
             raise
         if tokens is not None:
             self._index.edit(lambda draft: finish_refresh(draft, written, tokens))
 
-    def _read_complete_record(self, place: RecordPlace, replaces: int) -> Tokens | None:
+    def _read_complete_record(self, location: RecordLocation, replaces: int) -> Tokens | None:
         """The tokens there, of several copies those which a refresh has made from generation `replaces`."""
         try:
-            value = self._store(place.store, place.backend).get(place.user, _of_generation(replaces, place, renewed=True))
+            value = self._store(location.store, location.backend).get(
+                location.user, _of_generation(replaces, location, renewed=True)
+            )
         except StoreError as error:
             if error.id != "keyring-not-open":
                 raise
             return None  # the kill may have come before the write; the record that is replaced has to be seen all the same
         try:
-            return None if value is None else decode_record(value, place)
+            return None if value is None else decode_record(value, location)
         except StoreError as error:
             if error.id != "record-damaged":
                 raise
@@ -389,19 +399,19 @@ class Vault:
         leftovers = [leftover for leftover in draft.leftovers if leftover.profile == profile_id]
         if not leftovers:
             return ()
-        live, current = pointed_at(draft, profile_id), draft.get(profile_id)
+        live, current = current_record(draft, profile_id), draft.get(profile_id)
         deleted, stuck = set(), []
         for leftover in leftovers:
-            place = self._place(leftover.store, leftover.backend, profile_id, leftover.slot)
+            location = self._location(leftover.store, leftover.backend, profile_id, leftover.slot)
             # The name is in use again, and an older copy may be where the keyring was locked when it was to be deleted.
-            keep = _of_generation(current.generation, place) if current is not None and leftover == live else None
+            keep = _of_generation(current.generation, location) if current is not None and leftover == live else None
             try:
-                self._delete_record(place, keep, prompts)
+                self._delete_record(location, keep, prompts)
             except StoreError as error:
                 if error.id == "keyring-not-open" and written is not None and leftover not in written:
                     deleted.add(leftover)
                 elif keep is None:
-                    stuck.append(f"{place}: {error}")
+                    stuck.append(f"{location}: {error}")
                 continue
             deleted.add(leftover)
             if keep is None:
@@ -416,12 +426,12 @@ class Vault:
         self._crash_point("cleared")
         return tuple(stuck)
 
-    def _delete_record(self, place: RecordPlace, keep: Fits | None, prompts: _Prompts) -> None:
-        store = self._store(place.store, place.backend)
-        if store.unsettled:
+    def _delete_record(self, location: RecordLocation, keep: RecordMatch | None, prompts: _Prompts) -> None:
+        store = self._store(location.store, location.backend)
+        if store.has_pending_call:
             raise StoreUnknown("keyring-unknown", "a call that timed out is still going on")
         try:
-            store.delete(place.user, keep=keep, ask=prompts.allowed)
+            store.delete(location.user, keep=keep, ask=prompts.allowed)
         except StoreError as error:
             prompts.allowed = prompts.allowed and error.id not in _PROMPT_ENDED
             raise
@@ -472,14 +482,14 @@ class Vault:
             backend, env=self._env, deadlines=self._deadlines, on_wait=self._on_wait, lock=lock, asks=self._asks
         )
         return LongRecordStore(
-            keyring.shared(self._keyrings),
+            keyring.same_or_new(self._keyrings),
             self._paths.sealed,
-            may_seal=self._chosen_store != "keyring",
+            may_encrypt=self._chosen_store != "keyring",
             crash_point=self._crash_point,
         )
 
-    def _place(self, store: StoreName, backend: str | None, profile_id: str, slot: Slot) -> RecordPlace:
-        return RecordPlace(store, backend, SERVICE, record_user(profile_id, slot, self._paths.state_id))
+    def _location(self, store: StoreName, backend: str | None, profile_id: str, slot: Slot) -> RecordLocation:
+        return RecordLocation(store, backend, SERVICE, record_user(profile_id, slot, self._paths.state_id))
 
     def _lock(self, profile_id: str) -> FileLock:
         return named_lock(self._paths.locks, "vault", profile_id, what=f"the tokens of {profile_id}")
@@ -501,19 +511,19 @@ class _Prompts:
     allowed: bool = True
 
 
-def _of_generation(generation: int, place: RecordPlace, *, renewed: bool = False) -> Fits:
+def _of_generation(generation: int, location: RecordLocation, *, renewed: bool = False) -> RecordMatch:
     """Tells a record of that generation, or with `renewed` one that a refresh has made from it, from other copies."""
 
-    def fits(value: Secret) -> bool:
+    def matches(value: Secret) -> bool:
         try:
-            tokens = decode_record(value, place)
+            tokens = decode_record(value, location)
         except StoreError as error:
             return error.id == "record-newer"
         if renewed:
             return tokens.renewal is not None and tokens.renewal.replaces == generation
         return tokens.generation == generation
 
-    return fits
+    return matches
 
 
 def _add_sign_in_hint(error: StoreError, profile: Profile) -> None:
@@ -530,8 +540,8 @@ def _add_sign_in_hint(error: StoreError, profile: Profile) -> None:
 
 
 def _check_id(profile_id: str) -> None:
-    if not profile_id or not profile_id.isprintable() or len(profile_id) > LONGEST_ID:
-        raise ValueError(f"a profile's id is 1 to {LONGEST_ID} printable characters")
+    if not profile_id or not profile_id.isprintable() or len(profile_id) > MAX_ID_LENGTH:
+        raise ValueError(f"a profile's id is 1 to {MAX_ID_LENGTH} printable characters")
 
 
 def _check_generation(profile_id: str, current: Profile | None, expected: int | None) -> None:
