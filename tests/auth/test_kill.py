@@ -80,7 +80,7 @@ async def killed_at(step, folder, reuse):
         profile = here.index.get(PROFILE)
         if outcome == "has a token":
             assert again == got
-            assert (profile.fence, profile.failure) == (None, None)
+            assert (profile.journal_entry, profile.failure) == (None, None)
         else:
             assert (profile.failure.id, profile.failure.terminal) == ("refresh-answer-lost", True), got
             assert "lost on its way" in got

@@ -42,7 +42,7 @@ def killed_refresh(account, **brought):
     before = account.vault.read(PROFILE)
     issued = account.server.mint.rotate(before.refresh.reveal(), CLIENT_ID)
     now = account.clock.wall_ms()
-    profile = account.index.update(PROFILE, lambda each: replace(each, fence=fences.new_entry(each, before.refresh, now)))
+    profile = account.index.update(PROFILE, lambda each: replace(each, journal_entry=fences.new_entry(each, before.refresh, now)))
     renewal = Renewal(**{"replaces": profile.generation, "refreshed_at": now, **brought})
     new = Tokens(Secret(issued.access), Secret(issued.refresh), issued.expires_at, renewal=renewal)
 

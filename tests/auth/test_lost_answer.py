@@ -25,7 +25,7 @@ async def test_a_connection_dropped_before_the_request_was_seen_is_tried_again_a
     assert account.holds(await account.broker().access(PROFILE))
     assert account.posts == 2
     profile = account.index.get(PROFILE)
-    assert (profile.fence, profile.failure) == (None, None)
+    assert (profile.journal_entry, profile.failure) == (None, None)
 
 
 @pytest.mark.requirement("E32")
@@ -96,12 +96,12 @@ async def test_no_number_of_lost_answers_ends_a_sign_in(account, fault):
     assert len(sent) > 60
     profile = account.index.get(PROFILE)
     assert not profile.failure.terminal
-    assert profile.fence.sends == len(sent)
+    assert profile.journal_entry.sends == len(sent)
     account.server.faults.always("/token", None)
     account.clock.advance(3600)
     assert account.holds(await broker.access(PROFILE))
     profile = account.index.get(PROFILE)
-    assert (profile.failure, profile.fence) == (None, None)
+    assert (profile.failure, profile.journal_entry) == (None, None)
 
 
 @pytest.mark.requirement("E96")
@@ -154,7 +154,7 @@ async def test_a_server_that_hangs_ends_at_the_deadline_on_either_clock(account)
             await caller
     assert new_entry.value.why == "no answer in time"
     assert account.posts == 2
-    assert account.index.get(PROFILE).fence.sends == 2
+    assert account.index.get(PROFILE).journal_entry.sends == 2
 
 
 @pytest.mark.requirement("E56")
@@ -187,7 +187,7 @@ async def test_without_a_network_nothing_counts_as_sent_and_it_is_looked_for_eve
             with pytest.raises(NetworkError):
                 await broker.access(PROFILE)
             account.clock.advance(1)
-    assert account.index.get(PROFILE).fence is None
+    assert account.index.get(PROFILE).journal_entry is None
     account.index.update(PROFILE, lambda profile: replace(profile, token_endpoint=there))
     account.clock.advance(5)
     assert account.holds(await broker.access(PROFILE))
@@ -256,7 +256,7 @@ async def test_a_page_in_the_servers_place_is_tried_again_within_a_minute_and_sp
     account.server.faults.always("/token", Fault(status=200, body=b"<html>sign in to the hotel's network</html>"))
     broker = account.broker()
     await sends(account, 8, lambda: broker.access(PROFILE))
-    assert account.index.get(PROFILE).fence is None
+    assert account.index.get(PROFILE).journal_entry is None
     account.server.faults.always("/token", None)
     account.clock.advance(60)
     assert account.holds(await broker.access(PROFILE))
@@ -270,7 +270,7 @@ async def test_a_failure_by_name_under_http_200_has_spent_nothing(account, body)
     account.server.faults.add("/token", Fault(status=200, body=body))
     with pytest.raises(NetworkError):
         await account.broker().access(PROFILE)
-    assert account.index.get(PROFILE).fence is None
+    assert account.index.get(PROFILE).journal_entry is None
 
 
 @pytest.mark.requirement("E96")
@@ -280,7 +280,7 @@ async def test_a_token_whose_senders_are_killed_is_not_sent_at_each_start(accoun
     refresh = account.vault.read(PROFILE).refresh
     for _ in range(AT_ONCE):
         now = account.clock.wall_ms()
-        account.index.update(PROFILE, lambda profile, now=now: replace(profile, fence=new_entry(profile, refresh, now)))
+        account.index.update(PROFILE, lambda profile, now=now: replace(profile, journal_entry=new_entry(profile, refresh, now)))
     for _ in range(59):
         with pytest.raises(NetworkError, match="were lost"):
             await account.broker().access(PROFILE)

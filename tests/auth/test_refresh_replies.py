@@ -129,7 +129,7 @@ async def test_what_a_reply_does_to_a_sign_in(account, dialect, status, body, do
         assert stored.access.reveal() == "at-new"
         rotated = isinstance(body.get("refresh_token"), str)
         assert stored.refresh.reveal() == ("rt-new" if rotated else before.refresh.reveal())
-        assert (profile.failure, profile.fence) == (None, None)
+        assert (profile.failure, profile.journal_entry) == (None, None)
         assert (stored.expires_at is None) == (expected == UNKNOWN)
         assert (await broker.access(PROFILE)).token == got.token
         assert account.posts == 1
@@ -143,7 +143,7 @@ async def test_what_a_reply_does_to_a_sign_in(account, dialect, status, body, do
     if ended:
         return
     if expected == KEPT_NEXT:
-        assert profile.fence is None
+        assert profile.journal_entry is None
         return
     assert not is_terminal(error)
     account.clock.advance(3600)

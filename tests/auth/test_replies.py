@@ -128,4 +128,4 @@ def one_refresh(vault, index, paths, replies):
         assert stored.refresh in [Secret(NEW_REFRESH), before.refresh]
         assert stored.generation == after.generation > profile.generation
         assert stored.expires_at is None or stored.expires_at > clock.wall_ms()
-        assert (after.failure, after.fence) == (None, None)
+        assert (after.failure, after.journal_entry) == (None, None)

@@ -76,7 +76,7 @@ class Slow:
         """The sign-in has new tokens, and they work without another request."""
         profile = ProfileIndex(self.session.paths).get(GLOBAL)
         assert profile.generation > before
-        assert (profile.failure, profile.fence) == (None, None)
+        assert (profile.failure, profile.journal_entry) == (None, None)
         sent = self.sent
         token = json.loads(self.session.ok("auth", "token", "--json"))["token"]
         assert self.emulator.service.spaces["global"].mint.family_of(token) is not None

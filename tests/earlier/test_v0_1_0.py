@@ -87,18 +87,18 @@ def test_no_account_is_lost_and_each_opens(home):
 
 def test_the_tokens_that_were_stored_half_way_come_into_use_and_nothing_is_left_of_the_old_ones(home):
     before = home.index.get(CN)
-    assert (before.slot, before.fence is None) == ("a", False)
+    assert (before.slot, before.journal_entry is None) == ("a", False)
 
     tokens = home.vault.read(CN, to_refresh=True)
 
     assert tokens.access.reveal() != tokens.refresh.reveal() != ""
-    assert (home.index.get(CN).slot, home.index.get(CN).fence) == ("b", None)
+    assert (home.index.get(CN).slot, home.index.get(CN).journal_entry) == ("b", None)
     assert home.index.view().leftovers == ()
     assert home.vault.read(CN).access.reveal() == tokens.access.reveal()
 
 
 def test_a_refresh_that_was_begun_is_known_as_one_whose_fate_is_open(home):
-    assert home.index.get(WORK).fence is not None
+    assert home.index.get(WORK).journal_entry is not None
 
 
 def test_the_gateway_key_is_taken(home):

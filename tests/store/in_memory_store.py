@@ -123,13 +123,15 @@ class Turn:
     profile_id: str
 
     def note_sending(self, profile, entry):
-        now = self.store.update(profile.id, lambda now: replace(now, fence=entry) if _same(now, profile) else now)
+        now = self.store.update(profile.id, lambda now: replace(now, journal_entry=entry) if _same(now, profile) else now)
         if now is None or not _same(now, profile):
             raise GenerationChanged("generation-changed", "newer tokens were stored")
         return now
 
     def note_failure(self, profile, failure, entry):
-        self.store.update(profile.id, lambda now: replace(now, failure=failure, fence=entry) if _same(now, profile) else now)
+        self.store.update(
+            profile.id, lambda now: replace(now, failure=failure, journal_entry=entry) if _same(now, profile) else now
+        )
 
     def end(self):
         with self.store.engine.guard:

@@ -75,7 +75,7 @@ def test_a_profile_comes_back_as_it_was_put(paths, index):
         refreshed_at=2,
         has_refresh=True,
         failure=Failure(3, "network", "no answer", terminal=False, code=None),
-        fence=JournalEntry(generation=4, token="5e1f", started_at=5, sends=1, pid=6, boot_id="b"),
+        journal_entry=JournalEntry(generation=4, token="5e1f", started_at=5, sends=1, pid=6, boot_id="b"),
         config_pending=True,
     )
     index.put(profile)
@@ -306,9 +306,9 @@ def test_what_an_older_version_took_for_the_end_of_a_sign_in_may_be_tried_again(
 @pytest.mark.requirement("E96")
 def test_an_older_version_is_never_told_of_so_many_sends_that_it_ends_the_sign_in():
     fence = JournalEntry(generation=4, token="5e1f", started_at=5, sends=500, pid=6, sent_at=7)
-    entry = profile_to_json(replace(a_profile(), fence=fence), {})
+    entry = profile_to_json(replace(a_profile(), journal_entry=fence), {})
     assert entry["fence"]["sends"] < 12
-    assert profile_from_json("test:default", entry).fence == fence
+    assert profile_from_json("test:default", entry).journal_entry == fence
 
 
 @pytest.mark.parametrize(

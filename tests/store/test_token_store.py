@@ -191,9 +191,9 @@ def test_a_second_owner_gets_no_turn_and_sees_what_the_first_noted(machines, sto
 
     with pytest.raises(LockBusy):
         other.begin_refresh(ID)
-    assert turn.note_sending(profile, entry).fence == entry
-    assert other.get(ID).fence == entry
-    assert other.begin_refresh(ID, wait_s=30, unless=lambda: other.get(ID).fence is not None) is None
+    assert turn.note_sending(profile, entry).journal_entry == entry
+    assert other.get(ID).journal_entry == entry
+    assert other.begin_refresh(ID, wait_s=30, unless=lambda: other.get(ID).journal_entry is not None) is None
     turn.end()
     turn.end()
     other.begin_refresh(ID).end()
@@ -222,11 +222,11 @@ def test_a_refresh_that_succeeds_leaves_no_journal_entry(machines, store):
     turn = store.begin_refresh(ID)
     sending = turn.note_sending(profile, replace(JOURNAL_ENTRY, generation=profile.generation))
     new = some_tokens()
-    store.commit(replace(sending, fence=None), new, expect_generation=sending.generation)
+    store.commit(replace(sending, journal_entry=None), new, expect_generation=sending.generation)
     turn.end()
 
     after = machines.open().read(ID, to_refresh=True)
-    assert (after.profile.fence, after.profile.generation > profile.generation) == (None, True)
+    assert (after.profile.journal_entry, after.profile.generation > profile.generation) == (None, True)
     assert same(after.tokens, new)
 
 
@@ -238,7 +238,7 @@ def test_a_refresh_that_fails_leaves_its_failure_and_what_may_be_spent(machines,
     turn.end()
 
     after = machines.open().get(ID)
-    assert (after.failure, after.fence, after.generation) == (FAILED, entry, profile.generation)
+    assert (after.failure, after.journal_entry, after.generation) == (FAILED, entry, profile.generation)
 
 
 def test_the_journal_says_nothing_of_tokens_that_were_replaced_meanwhile(machines, store):
@@ -259,14 +259,14 @@ def test_a_dead_owners_refresh_is_taken_over_with_its_journal_entry(machines, st
 
     turn = store.begin_refresh(ID)
     tokens = store.read(ID, to_refresh=True)
-    assert (tokens.profile.fence, tokens.profile.generation) == (
+    assert (tokens.profile.journal_entry, tokens.profile.generation) == (
         replace(JOURNAL_ENTRY, generation=profile.generation),
         profile.generation,
     )
-    again = turn.note_sending(tokens.profile, replace(tokens.profile.fence, sends=2))
-    store.commit(replace(again, fence=None), some_tokens(), expect_generation=again.generation)
+    again = turn.note_sending(tokens.profile, replace(tokens.profile.journal_entry, sends=2))
+    store.commit(replace(again, journal_entry=None), some_tokens(), expect_generation=again.generation)
     turn.end()
-    assert store.get(ID).fence is None
+    assert store.get(ID).journal_entry is None
 
 
 def test_a_store_that_works_can_be_probed_and_holds_nothing_afterwards(store):

@@ -32,7 +32,7 @@ def refreshing(paths, index):
     """A signed-in profile whose refresh has been sent: the fence is up."""
     stored = a_vault(paths).commit(a_profile(), some_tokens())
     entry = JournalEntry(generation=stored.generation, token="0" * 64, started_at=STARTED, sends=1, pid=1)
-    return index.update(ID, lambda profile: replace(profile, fence=entry))
+    return index.update(ID, lambda profile: replace(profile, journal_entry=entry))
 
 
 def killed_commit(paths, profile, tokens, *, at, expect_generation):
@@ -53,7 +53,7 @@ def idle_user():
 def test_the_tokens_that_a_killed_refresh_has_written_are_the_profile_s(paths, index, in_memory, at, how):
     before = refreshing(paths, index)
     new = some_tokens(expires_at=1_700_009_000_000)
-    killed_commit(paths, replace(before, fence=None), new, at=at, expect_generation=before.generation)
+    killed_commit(paths, replace(before, journal_entry=None), new, at=at, expect_generation=before.generation)
 
     if how == "sweep":
         assert a_vault(paths).sweep() == ()
@@ -64,7 +64,7 @@ def test_the_tokens_that_a_killed_refresh_has_written_are_the_profile_s(paths, i
     assert (tokens.access, tokens.refresh) == (new.access, new.refresh)
     after = index.get(ID)
     assert after.generation == tokens.generation > before.generation
-    assert (after.fence, after.failure, after.expires_at, after.refreshed_at) == (None, None, new.expires_at, STARTED)
+    assert (after.journal_entry, after.failure, after.expires_at, after.refreshed_at) == (None, None, new.expires_at, STARTED)
     assert len(InMemory.passwords) == 1
     assert index.view().leftovers == ()
 
@@ -74,7 +74,7 @@ def test_a_killed_refresh_that_had_written_nothing_leaves_the_old_tokens_and_its
     killed_commit(paths, before, some_tokens(), at="intent", expect_generation=before.generation)
 
     assert a_vault(paths).read(ID).generation == before.generation
-    assert index.get(ID).fence == before.fence
+    assert index.get(ID).journal_entry == before.journal_entry
     assert index.view().leftovers == ()
 
 
@@ -111,7 +111,9 @@ def test_a_record_whose_own_refresh_token_was_sent_since_is_no_step_forward(path
     before = refreshing(paths, index)
     new = some_tokens()
     killed_commit(paths, before, new, at="verified", expect_generation=before.generation)
-    index.update(ID, lambda profile: replace(profile, fence=replace(profile.fence, token=fingerprint(new.refresh))))
+    index.update(
+        ID, lambda profile: replace(profile, journal_entry=replace(profile.journal_entry, token=fingerprint(new.refresh)))
+    )
 
     assert a_vault(paths).read(ID, to_refresh=True).generation == before.generation
 

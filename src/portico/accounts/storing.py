@@ -273,7 +273,7 @@ def new_profile(
         created_at=app.clock.wall_ms(),
         has_refresh=grant.refresh is not None,
         unread=grant.unread,
-        got=moment(app.clock),
+        received=moment(app.clock),
         config_pending=True,
         default_pending=app.config.config.agents.primary is None if make_default is None else make_default,
         default_model=default_model,

@@ -162,7 +162,7 @@ def failed_recently(profile: Profile, now_ms: int) -> bool:
 
 def _after_kill(profile: Profile) -> Backoff | None:
     """The pause after a send whose process was killed before it could note a failure: a token is not sent at each start."""
-    entry, failure = profile.fence, profile.failure
+    entry, failure = profile.journal_entry, profile.failure
     if entry is None or entry.generation != profile.generation or entry.sent_at is None:
         return None
     seconds = wait_s(entry)

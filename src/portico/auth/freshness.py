@@ -80,7 +80,7 @@ def own_time(profile: Profile, clock: Clock) -> int:
 
 def steady_time(profile: Profile, clock: Clock) -> int:
     """What time it is for a profile's tokens by the clock that nobody sets (wall ms); the wall clock's where that cannot tell."""
-    got = profile.got
+    got = profile.received
     if got is None or got.boot != clock.boot():
         return clock.wall_ms()
     return got.wall_ms + max(0, int(clock.monotonic() * 1000) - got.steady_ms)

@@ -38,7 +38,7 @@ _AGAIN_AFTER_S: Final = (60.0, 300.0, 1800.0, 3600.0)
 
 def entry_of(profile: Profile, refresh: Secret) -> JournalEntry | None:
     """The note that `refresh` was sent before, None where it was not."""
-    entry = profile.fence
+    entry = profile.journal_entry
     if entry is None or entry.generation != profile.generation or entry.token != fingerprint(refresh):
         return None
     return entry

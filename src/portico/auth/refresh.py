@@ -110,7 +110,7 @@ class Exchange:
                 raise
             reply = self._sent(request, send, RETRY_TIMEOUT_S)
         self.crash_point("answered")
-        before, self.fence = self.fence, self.held.profile.fence
+        before, self.fence = self.fence, self.held.profile.journal_entry
         try:
             access = self.held.tokens.access
             grant = read_reply(profile.dialect, reply, dialect.read_token_reply, access, self.refresh)
@@ -131,7 +131,7 @@ class Exchange:
             return send.post(request, relocated=dict(self.held.account.relocated), timeout_s=timeout_s)
         except NetworkError as error:
             if _is_lost(error):
-                self.lost, self.fence = True, self.held.profile.fence
+                self.lost, self.fence = True, self.held.profile.journal_entry
             raise
 
     def _may_repeat(self) -> bool:
@@ -176,7 +176,7 @@ def renewal_of(profile: OAuthProfile, grant: TokenGrant, asked_at: int, got: Mom
         scope=grant.scope or profile.scope,
         subject=grant.subject or profile.subject,
         unread=grant.unread,
-        got=got,
+        received=got,
     )
 
 
@@ -341,7 +341,7 @@ class Transactions:
         if held.stored:
             self.crash_point("stored")
         else:
-            _note(turn, profile, failure_of(self.unstored.failed[profile.id], self.clock.wall_ms()), profile.fence)
+            _note(turn, profile, failure_of(self.unstored.failed[profile.id], self.clock.wall_ms()), profile.journal_entry)
         return Refreshed(held, posted=True)
 
     def _settled(self, profile_id: str, send: Send) -> ProfileTokens:

@@ -58,7 +58,7 @@ class Ages:
 
     def now(self, profile: Profile) -> int:
         """Wall ms, for the tokens that `profile` has."""
-        if profile.got is not None and profile.got.boot == self._clock.boot():
+        if profile.received is not None and profile.received.boot == self._clock.boot():
             return own_time(profile, self._clock)
         seen = self._seen.get(profile.id)
         if seen is None or seen[0] != profile.generation:

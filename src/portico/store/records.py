@@ -31,8 +31,10 @@ ProfileType = Literal["oauth", "api_key", "gateway_key"]
 JsonObject = dict[str, "JsonValue"]
 
 SIGN_OUT_UNFINISHED: Final = "sign-out-unfinished"
-# In a file a field has its own name in camel case, and the order here is that of its keys; but for this one.
+# In a file a field has its own name in camel case, and the order here is that of its keys; but for these.
 _UNREAD: Final = {"key": "unreadFields"}
+_JOURNAL_ENTRY: Final = {"key": "fence"}
+_RECEIVED: Final = {"key": "got"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,8 +84,8 @@ class Moment:
 class Renewal:
     """What a refresh brought besides tokens: it stands in their record too, for whoever has to finish that refresh.
 
-    `replaces` is the generation that was refreshed; `refreshed_at` when that was asked for (wall ms); `got` and `unread` are as a
-    profile's.
+    `replaces` is the generation that was refreshed; `refreshed_at` when that was asked for (wall ms); `received` and `unread` are
+    as a profile's.
     """
 
     replaces: int
@@ -92,7 +94,7 @@ class Renewal:
     scope: str = ""
     subject: str | None = None
     unread: tuple[str, ...] = field(default=(), metadata=_UNREAD)
-    got: Moment | None = None
+    received: Moment | None = field(default=None, metadata=_RECEIVED)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,8 +105,8 @@ class Profile:
     `generation` changes with every token that is stored, and never comes back, not even by signing out and in again.
     `store`, `backend` and `slot` say where the tokens are; `backend` is the class of the keyring, None for the encrypted file.
     `refresh_expires_at` is the end of the refresh token, None where the server does not tell, as most do not.
-    `got` is when its tokens came, None where one of the clocks is not known. `unread` names the fields of the last token reply
-    that could not be read, and that count as absent.
+    `received` is when its tokens came, None where one of the clocks is not known. `unread` names the fields of the last token
+    reply that could not be read, and that count as absent.
     `config_pending` marks a sign-in whose config edit has not been made yet, `default_pending` that this edit also changes the
     default model: to `default_model`, or else to the sign-in's own, and `use_pending` that the provider's account in use becomes
     this one.
@@ -131,8 +133,8 @@ class Profile:
     default_model: str | None = None
     use_pending: bool = False
     failure: Failure | None = None
-    fence: JournalEntry | None = None
-    got: Moment | None = None
+    journal_entry: JournalEntry | None = field(default=None, metadata=_JOURNAL_ENTRY)
+    received: Moment | None = field(default=None, metadata=_RECEIVED)
 
     @property
     def sign_out_unfinished(self) -> bool:
@@ -167,9 +169,9 @@ class OAuthProfile(Profile):
             scope=renewal.scope,
             subject=renewal.subject,
             unread=renewal.unread,
-            got=renewal.got,
+            received=renewal.received,
             failure=None,
-            fence=None,
+            journal_entry=None,
         )
 
     def server(self) -> OAuthServer:

@@ -112,7 +112,7 @@ class Snapshot(Protocol):
 class RefreshTurn(Protocol):
     """The right to send a profile's refresh token. One owner has it at a time, among all that share the store.
 
-    An owner that dies loses it. Its journal entry stays in the profile (`fence`), and tells the next owner that the token may be
+    An owner that dies loses it. Its journal entry stays in the profile, and tells the next owner that the token may be
     spent. The commit of new tokens takes the entry out; of a refresh that failed, `note_failure` says what is to stay.
     """
 
@@ -311,7 +311,7 @@ class LocalTokenStore:
         undeleted = self._vault.delete(profile_id, expect_generation=expect_generation)
         if not undeleted or unfinished is None or before is None:
             return undeleted
-        unfinished_profile = replace(before, failure=unfinished, fence=None)
+        unfinished_profile = replace(before, failure=unfinished, journal_entry=None)
 
         def put_back(draft: IndexDraft) -> None:
             if all(profile.id != profile_id for profile in draft.profiles):  # nobody has signed in anew meanwhile
@@ -361,14 +361,14 @@ class _LocalTurn:
         self._lock = lock
 
     def note_sending(self, profile: Profile, entry: JournalEntry) -> Profile:
-        updated = self._index.update(profile.id, _if_unchanged(profile, lambda now: replace(now, fence=entry)))
+        updated = self._index.update(profile.id, _if_unchanged(profile, lambda now: replace(now, journal_entry=entry)))
         if updated is None or updated.generation != profile.generation:
             message = f"newer tokens of {profile.id} were stored"
             raise GenerationChanged("generation-changed", message, hint="run the command again")
         return updated
 
     def note_failure(self, profile: Profile, failure: Failure, entry: JournalEntry | None) -> None:
-        self._index.update(profile.id, _if_unchanged(profile, lambda now: replace(now, failure=failure, fence=entry)))
+        self._index.update(profile.id, _if_unchanged(profile, lambda now: replace(now, failure=failure, journal_entry=entry)))
 
     def end(self) -> None:
         self._lock.release()

@@ -7,7 +7,7 @@ leftovers, and is deleted.
 
 The exception is a refresh that a dead process had all but finished: its tokens are written, and only the pointer has not moved.
 The tokens before them are spent at the server, so deleting the new record would end the profile. A record says which generation
-a refresh made it from; the journal entry (`fence`) in the index says that this refresh was sent and never finished. Where both
+a refresh made it from; the journal entry in the index says that this refresh was sent and never finished. Where both
 name the tokens of now, the pointer is moved to the record; unless the journal entry is that of the record's own refresh token,
 which its writer has then spent from memory, or the profile has ended for good.
 """
@@ -67,7 +67,7 @@ if TYPE_CHECKING:
 def unfinished_refresh(draft: IndexDraft, profile_id: str) -> Leftover | None:
     """Where the tokens of a profile's unfinished refresh may lie, None where there is no such refresh."""
     profile = None if profile_id in draft.damaged else draft.get(profile_id)
-    if profile is None or profile.fence is None or profile.fence.generation != profile.generation:
+    if profile is None or profile.journal_entry is None or profile.journal_entry.generation != profile.generation:
         return None
     if profile.failure is not None and profile.failure.terminal:
         return None
@@ -82,12 +82,12 @@ def finish_refresh(draft: IndexDraft, written: Leftover, tokens: Tokens) -> None
     profile, renewal = draft.get(written.profile), tokens.renewal
     if (
         not isinstance(profile, OAuthProfile)
-        or profile.fence is None
+        or profile.journal_entry is None
         or renewal is None
         or renewal.replaces != profile.generation
     ):
         return
-    if tokens.refresh is not None and profile.fence.token == fingerprint(tokens.refresh):
+    if tokens.refresh is not None and profile.journal_entry.token == fingerprint(tokens.refresh):
         return
     finished = replace(
         profile.renewed(renewal),
