@@ -205,7 +205,7 @@ class App:
 
     def warn_of_problems(self, loaded: LoadedConfig) -> None:
         """Warn of what is wrong in the configuration and stops nothing."""
-        warnings = loaded.told_each_time
+        warnings = loaded.shown_warnings
         most = self.out.most_warnings or len(warnings)
         for warning in warnings[:most]:
             self.out.config_warning(self.program, str(warning))
@@ -214,10 +214,10 @@ class App:
 
     def warn_if_exposed(self) -> None:
         """Warn of a config file that other users can change, for commands that read its text alone."""
-        from portico.config.sources import exposed
+        from portico.config.sources import exposed_files
 
         if "_loaded" not in self.__dict__:
-            for warning in exposed((self.paths.config, self.paths.state)):
+            for warning in exposed_files((self.paths.config, self.paths.state)):
                 self.out.warn(f"{self.program}: {warning}")
 
     def refuse_missing_config(self) -> None:

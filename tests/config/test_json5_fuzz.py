@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from portico.config.check import check
-from portico.config.document import decoded
+from portico.config.document import decode_document
 from portico.errors import ConfigError
 from portico.secret import Secret
 
@@ -70,6 +70,6 @@ def test_any_bytes_are_read_or_refused_with_their_place(data):
 
 def read(data: bytes) -> tuple[Document | None, ConfigError | None]:
     try:
-        return decoded(data, "f"), None
+        return decode_document(data, "f"), None
     except ConfigError as error:
         return None, error

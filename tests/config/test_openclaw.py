@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from portico.config.document import Document
-from portico.config.sources import alone
+from portico.config.sources import read_alone
 from tests.minimax_session import in_this_process
 
 pytestmark = pytest.mark.requirement("E181")
@@ -124,7 +124,7 @@ def machine(run_portico, tmp_path):
 
 def value(data: bytes, path: Path):
     """What a file says with all that it includes, and of its default models what is not theirs to say."""
-    whole = alone(Document.parse(data.decode("utf-8-sig"), name=str(path))).value()
+    whole = read_alone(Document.parse(data.decode("utf-8-sig"), name=str(path))).value()
     defaults = whole.get("agents", {}).get("defaults", {})
     chosen = {key: defaults.pop(key, None) for key in ("model", "models", "allow")}
     return {key: part for key, part in whole.items() if part not in ({}, {"defaults": {}})}, chosen

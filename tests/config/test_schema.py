@@ -10,7 +10,7 @@ import pytest
 from portico.config.check import check
 from portico.config.document import Document
 from portico.config.load import checked_for_openclaw
-from portico.config.schema import DRAFT, TOP, Key, is_known, json_schema, porticos_own
+from portico.config.schema import DRAFT, TOP, Key, is_known, json_schema, portico_only_paths
 from portico.errors import ConfigError
 from portico.plugins.config_schema import config_problems
 
@@ -85,7 +85,7 @@ def test_a_word_that_is_none_of_those_is_an_error_for_both(path, key):
 
 @pytest.mark.parametrize(("path", "key"), [param for param in ALL_KEYS if param.values[1].kind == "whole"])
 def test_a_number_out_of_bounds_is_an_error_for_both(path, key):
-    for number in [key.low - 1, *([] if key.high is None else [key.high + 1])]:
+    for number in [key.minimum - 1, *([] if key.maximum is None else [key.maximum + 1])]:
         wrong = changed(path, number)
         assert path in [problem.path for problem in check(wrong)[1] if problem.level == "error"]
         assert [*config_problems(json_schema(), wrong.value())]
@@ -105,7 +105,7 @@ def test_every_section_is_known_by_name():
 
 def test_what_is_marked_as_porticos_own_is_what_may_not_be_written_into_openclaws_file():
     tiers = ("models", "providers", "one", "models", 0, "cost", "tiers")
-    assert [*porticos_own(sample(TOP))] == [
+    assert [*portico_only_paths(sample(TOP))] == [
         ("base",),
         ("history",),
         ("auth", "store"),
@@ -115,7 +115,7 @@ def test_what_is_marked_as_porticos_own_is_what_may_not_be_written_into_openclaw
     ]
     model = {"id": "x", "name": "x", "cost": {"input": 1}}
     one = {"models": {"providers": {"one": {"baseUrl": "https://h.example", "models": [model]}}}}
-    for path in porticos_own(sample(TOP)):
+    for path in portico_only_paths(sample(TOP)):
         before = Document.parse(json.dumps(one), name="f")
         with pytest.raises(ConfigError):
             checked_for_openclaw(before, before.set(path, sample(dict(all_keys(TOP))[path])))

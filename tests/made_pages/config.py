@@ -71,12 +71,12 @@ def _speaking(of: Key, around: Key) -> Key:
 
 def _takes(key: Key) -> str:
     if key.words:
-        return ", ".join(f"`{word}`" for word in (*key.words, *key.foreign_words))
+        return ", ".join(f"`{word}`" for word in (*key.words, *key.openclaw_words))
     if key.or_text:
         return "a text, or an object"
     text = _KINDS[key.kind]
     if key.kind == "whole":
-        text += f" from {key.low}" + (f" to {key.high}" if key.high is not None else "")
+        text += f" from {key.minimum}" + (f" to {key.maximum}" if key.maximum is not None else "")
     return text
 
 

@@ -14,7 +14,7 @@ import pytest
 from portico.accounts.choices import announced, by_name, choice_of_provider
 from portico.cli.main import main
 from portico.config.load import load_config
-from portico.config.sources import exposed
+from portico.config.sources import exposed_files
 from portico.errors import ConfigError, StoreError
 from portico.plugins.manager import PluginHost
 from portico.store.encrypted_file import FILE_ENV, PassphraseSource
@@ -79,7 +79,7 @@ def test_the_command_that_ends_it_can_be_run_as_it_is_whatever_the_folder_is_cal
     assert [*odd.parent.iterdir()] == [odd]
     assert _exposed(odd / "file") is None
     (odd / "file").chmod(0o606)
-    (warning,) = exposed([odd / "file"])
+    (warning,) = exposed_files([odd / "file"])
     subprocess.run(["/bin/sh", "-c", warning.hint], check=True, cwd=odd.parent)
     assert _exposed(odd / "file") is None
 

@@ -104,14 +104,14 @@ def callable_model(app: App, setup: KeySetup) -> CallableModel:
     Raises:
         ConfigError: as the config is, it cannot be called.
     """
-    from portico.config.check import examined
+    from portico.config.check import check_stack
     from portico.config.sources import read_stack
     from portico.models.loader import ModelLoader
     from portico.models.reference import ModelReference
 
     spec, document = setup.spec, app.config.document
     block = _block(replace(setup, place="keyring", takes_over=True), _configured(document, spec))
-    config, _ = examined(read_stack(document.merge({"models": {"providers": {spec.id: block}}})))
+    config, _ = check_stack(read_stack(document.merge({"models": {"providers": {spec.id: block}}})))
     loader = ModelLoader(config, app.plugins.providers(), (), app.config.env)
     reference = ModelReference(spec.id, setup.choice.model)
     return loader.with_key(reference, setup.model, setup.key, setup.choice.region, "the key that was given")

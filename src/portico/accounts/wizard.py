@@ -124,11 +124,11 @@ def _with_tilde(path: Path, env: Mapping[str, str]) -> str:
 
 def _error_as_base(app: App, written: str) -> str | None:
     """The first error that naming it as the base would bring, None where it can be read."""
-    from portico.config.check import examined
+    from portico.config.check import check_stack
     from portico.config.sources import read_stack
 
     try:
-        _, problems = examined(read_stack(app.config.document.set(_BASE, written)))
+        _, problems = check_stack(read_stack(app.config.document.set(_BASE, written)))
     except ConfigError as error:
         return str(error)
     return next((str(problem) for problem in problems if problem.is_fatal), None)

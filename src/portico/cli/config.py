@@ -11,22 +11,22 @@ from dataclasses import dataclass
 from shlex import quote
 from typing import TYPE_CHECKING, Final
 
-from portico.config.check import examined
+from portico.config.check import check_stack
 from portico.config.document import (
-    MOST_SHOWN,
+    MAX_SHOWN,
     ConfigFile,
     Document,
     Problem,
     format_path,
-    named,
     parse_path,
     read_document,
     refuse_errors,
+    shown_path,
 )
 from portico.config.json5_edit import same
 from portico.config.load import MODELS_FILE, read_corrections
 from portico.config.schema import is_known
-from portico.config.sources import DOTENV, NOT_FROM_BASE, exposed, is_reference, named_variable, read_dotenv, read_stack
+from portico.config.sources import DOTENV, NOT_FROM_BASE, exposed_files, is_reference, named_variable, read_dotenv, read_stack
 from portico.errors import ConfigError, ExitCode, PorticoError, UsageError
 from portico.secret import REDACTED, redact
 from portico.util.files import read_text
@@ -156,7 +156,7 @@ def show_problems(app: App) -> int:
     files = checked(document)
     others = [*files.stack.others, *(path for path in (config.parent / MODELS_FILE, config.parent / DOTENV) if path.exists())]
     problems = [*problems_of(app, files), *misfit_problems(app, files), *_beside(config.parent)]
-    problems += exposed((config, *others))
+    problems += exposed_files((config, *others))
     errors = sum(problem.level == "error" for problem in problems)
     if app.out.is_json:
         listed = [problem.as_json() for problem in problems]
@@ -174,8 +174,8 @@ def show_problems(app: App) -> int:
 def _lines(problems: list[Problem], program: str) -> Iterator[str]:
     """The problems in the order of the text; of very many the first, errors before warnings."""
     shown = problems
-    if len(problems) > MOST_SHOWN:
-        shown = sorted(problems, key=lambda problem: problem.level != "error")[:MOST_SHOWN]
+    if len(problems) > MAX_SHOWN:
+        shown = sorted(problems, key=lambda problem: problem.level != "error")[:MAX_SHOWN]
     yield from (f"{problem.level}: {problem}" for problem in shown)
     if len(problems) > len(shown):
         yield f"and {len(problems) - len(shown)} more: `{program} config validate --json` lists all"
@@ -193,7 +193,7 @@ class Checked:
 def checked(document: Document) -> Checked:
     """Read and check the own file's text, what it includes, and its base."""
     stack = read_stack(document)
-    return Checked(stack, *examined(stack))
+    return Checked(stack, *check_stack(stack))
 
 
 def problems_of(app: App, files: Checked) -> list[Problem]:
@@ -218,7 +218,7 @@ def misfit_problems(app: App, files: Checked) -> Iterator[Problem]:
     specs = PluginHost(config.plugins, paths=app.paths, env=app.env).providers()
     for block, found in misfits(config, specs):
         path: ConfigPath = (*block, "baseUrl")
-        origin, message = effective.origin(path), f"{named(path)} {found.message}"
+        origin, message = effective.origin(path), f"{shown_path(path)} {found.message}"
         if found.is_certain:
             yield Problem("error", str(origin), path, message, f"write {found.instead}", origin.layer, only=format_path(block))
         else:

@@ -12,7 +12,7 @@ from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Final
 
 from portico.cli.config import masked
-from portico.config.document import ConfigFile, decoded, read_bytes
+from portico.config.document import ConfigFile, decode_document, read_bytes
 from portico.errors import ConfigError, ExitCode, UsageError
 from portico.paths import FILE_MODE, make_private_folder
 
@@ -75,7 +75,7 @@ def _edit_and_replace(app: App, editor: list[str], copy: Path, before: bytes | N
                 raise ConfigError("config-edit-refused", f"{app.paths.config} is as it was.") from None
         else:
             private = _holds_secret(after) and not (before is not None and _held_secret(before))
-            ConfigFile(app.paths.config, app.paths.locks).put(after, in_place_of=before, private=private)
+            ConfigFile(app.paths.config, app.paths.locks).put(after, expected_data=before, private=private)
             return True
 
 
@@ -87,7 +87,7 @@ def _checked(app: App, copy: Path) -> Document:
     data = read_bytes(copy)
     if data is None:
         raise ConfigError("config-edit-refused", "the editor has deleted the file")
-    document = decoded(data, str(app.paths.config))
+    document = decode_document(data, str(app.paths.config))
     files = checked(document)
     problems = (*problems_of(app, files), *misfit_problems(app, files))
     refuse_errors("what you wrote", (problem for problem in problems if problem.layer == "own"))
@@ -154,7 +154,7 @@ def _holds_something_new(copy: Path, before: bytes | None) -> bool:
 
 def _held_secret(data: bytes) -> bool:
     try:
-        return _holds_secret(decoded(data, ""))
+        return _holds_secret(decode_document(data, ""))
     except ConfigError:
         return False
 

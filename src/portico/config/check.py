@@ -12,7 +12,7 @@ from functools import cache
 from typing import TYPE_CHECKING, Any, Final
 
 from portico.config import openclaw
-from portico.config.document import Problem, format_path, named
+from portico.config.document import Problem, format_path, shown_path
 from portico.config.schema import API_KINDS, FRAMING, TOP, AgentDefaults, Config, PluginEntry
 from portico.config.sources import Effective, holds_reference
 from portico.paths import UnknownHome, expanded
@@ -47,19 +47,19 @@ def read(key: Key, source: Document | Effective) -> tuple[Any, list[Problem]]:
     problems: list[Problem] = []
     section = Section(effective, problems, (), None)
     for path, origin in effective.hidden():
-        message = f"{named(path)} is written twice; the later one counts"
+        message = f"{shown_path(path)} is written twice; the later one counts"
         problems.append(Problem("warning", str(origin), path, message, layer=origin.layer))
     value = _object(section, (), effective.value(), key)
-    return value, sorted(problems, key=in_order_of(effective.document.name))
+    return value, sorted(problems, key=problem_order(effective.document.name))
 
 
-def examined(stack: Stack) -> tuple[Config, list[Problem]]:
+def check_stack(stack: Stack) -> tuple[Config, list[Problem]]:
     """What the files say together, and all that is wrong in any of them."""
     config, problems = check(stack.effective)
-    return config, sorted((*problems, *stack.problems), key=in_order_of(stack.own.document.name))
+    return config, sorted((*problems, *stack.problems), key=problem_order(stack.own.document.name))
 
 
-def in_order_of(name: str) -> Callable[[Problem], tuple[bool, bool, str, int, int]]:
+def problem_order(name: str) -> Callable[[Problem], tuple[bool, bool, str, int, int]]:
     """The order of problems: the file called `name` first, then what it includes, then the base; by line and column."""
 
     def key(problem: Problem) -> tuple[bool, bool, str, int, int]:
@@ -82,7 +82,7 @@ class Section:
         self.path = path
         self.value = value
 
-    def at(self, steps: ConfigPath, value: JsonValue) -> Section:
+    def section_at(self, steps: ConfigPath, value: JsonValue) -> Section:
         """What is under check at `steps`, where `value` stands."""
         return Section(self._source, self._problems, (*self.path, *steps), value)
 
@@ -90,22 +90,22 @@ class Section:
         """Whether Portico's own file, or one that it includes, says the value, and not the base alone."""
         return self._source.origin((*self.path, *steps)).layer == "own"
 
-    def wrong(self, steps: ConfigPath, message: str, hint: str | None = None, *, of_key: bool = False) -> None:
+    def report_error(self, steps: ConfigPath, message: str, hint: str | None = None, *, of_key: bool = False) -> None:
         """Report that the value makes the config unusable."""
         self._report((*self.path, *steps), message, hint, of_key=of_key)
 
-    def unusable(self, steps: ConfigPath, message: str, hint: str | None = None, *, alone: bool = False) -> str:
+    def report_unusable(self, steps: ConfigPath, message: str, hint: str | None = None, *, alone: bool = False) -> str:
         """Report that this object cannot be used, or the value `alone`; nothing else is stopped. Returns the report's text."""
         path = (*self.path, *steps)
         return self._report(path, message, hint, only=format_path(path if alone else self.path))
 
-    def doubt(
+    def report_warning(
         self, steps: ConfigPath, message: str, hint: str | None = None, *, of_key: bool = False, standing: bool = False
     ) -> None:
         """Report that the value has less effect than it seems to; `standing` is that of `Problem`."""
         path = (*self.path, *steps)
         origin = self._source.origin(path, of_key=of_key)
-        message = f"{named(path)} {message}"
+        message = f"{shown_path(path)} {message}"
         self._problems.append(Problem("warning", str(origin), path, message, hint, origin.layer, standing=standing))
 
     def assign_to_plugins(self) -> list[Problem]:
@@ -117,7 +117,7 @@ class Section:
 
     def _report(self, path: ConfigPath, message: str, hint: str | None, *, of_key: bool = False, only: str | None = None) -> str:
         origin = self._source.origin(path, of_key=of_key)
-        problem = Problem("error", str(origin), path, f"{named(path)} {message}", hint, origin.layer, only=only)
+        problem = Problem("error", str(origin), path, f"{shown_path(path)} {message}", hint, origin.layer, only=only)
         self._problems.append(problem)
         return str(problem)
 
@@ -128,7 +128,7 @@ class Section:
 def _read_member(section: Section, name: str, value: JsonValue, key: Key) -> Any:
     """The value of a key of an object or of a map."""
     if value is None and key.kind != "any":
-        section.wrong((name,), "must not be null", "leave the key out")
+        section.report_error((name,), "must not be null", "leave the key out")
         return None
     return _READERS[key.kind](section, (name,), value, key)
 
@@ -137,11 +137,11 @@ def _object(section: Section, steps: ConfigPath, value: JsonValue, key: Key) -> 
     if key.or_text and isinstance(value, str):
         return _text(section, steps, value, key)
     if not isinstance(value, dict):
-        section.wrong(steps, "must be an object")
+        section.report_error(steps, "must be an object")
         return None
     if not key.keys:
         return value
-    inner_section = section.at(steps, value)
+    inner_section = section.section_at(steps, value)
     fields: dict[str, Any] = {}
     complete = True
     for name, inner_key in key.keys.items():
@@ -150,21 +150,21 @@ def _object(section: Section, steps: ConfigPath, value: JsonValue, key: Key) -> 
             if item is not None:
                 fields[_field(name)] = item
         elif inner_key.required:
-            inner_section.wrong((), f"needs `{name}`")
+            inner_section.report_error((), f"needs `{name}`")
         complete = complete and (not inner_key.required or _field(name) in fields)
     if len(fields) < len(value):
         _report_unknown(inner_section, value, key)
     result = _RULES[key.rule](inner_section, fields) if key.rule else fields
     if result is None or not complete:
         return None
-    return key.makes(**result) if key.makes else result
+    return key.factory(**result) if key.factory else result
 
 
 def _map(section: Section, steps: ConfigPath, value: JsonValue, key: Key) -> Any:
     if not isinstance(value, dict):
-        section.wrong(steps, "must be an object")
+        section.report_error(steps, "must be an object")
         return None
-    inner_section = section.at(steps, value)
+    inner_section = section.section_at(steps, value)
     items: dict[str, Any] = {}
     for name, each in value.items():
         inner_key = key.keys.get(name, key.of)
@@ -176,9 +176,9 @@ def _map(section: Section, steps: ConfigPath, value: JsonValue, key: Key) -> Any
 
 def _array(section: Section, steps: ConfigPath, value: JsonValue, key: Key) -> Any:
     if not isinstance(value, list) or key.of is None:
-        section.wrong(steps, "must be an array of objects")
+        section.report_error(steps, "must be an array of objects")
         return None
-    inner_section = section.at(steps, value)
+    inner_section = section.section_at(steps, value)
     items = {}
     for index, each in enumerate(value):
         item = _READERS[key.of.kind](inner_section, (index,), each, key.of)
@@ -192,18 +192,18 @@ def _text(section: Section, steps: ConfigPath, value: JsonValue, key: Key) -> st
         return _word(section, steps, value, key)
     if isinstance(value, str) and value.strip():
         return value
-    section.wrong(steps, _NOT_EMPTY)
+    section.report_error(steps, _NOT_EMPTY)
     return None
 
 
 def _word(section: Section, steps: ConfigPath, value: JsonValue, key: Key) -> str | None:
     if isinstance(value, str) and value in key.words:
         return value
-    if isinstance(value, str) and key.foreign_words and _is_foreign(section, steps, value, key.foreign_words):
+    if isinstance(value, str) and key.openclaw_words and _is_foreign(section, steps, value, key.openclaw_words):
         return None
     near = nearest(value, key.words) if isinstance(value, str) else None
     choices = " or ".join(f'"{word}"' for word in key.words)
-    section.wrong(steps, f"must be {choices}", f"did you mean `{near}`?" if near else None)
+    section.report_error(steps, f"must be {choices}", f"did you mean `{near}`?" if near else None)
     return None
 
 
@@ -223,7 +223,7 @@ def _secret(section: Section, steps: ConfigPath, value: JsonValue, key: Key) -> 
         name = value.get("id")
         if value.get("source") == "env" and isinstance(name, str):
             return Secret(f"${{{name}}}")
-        section.doubt(steps, "is a reference that only OpenClaw follows; it is not used")
+        section.report_warning(steps, "is a reference that only OpenClaw follows; it is not used")
         return None
     text = _text(section, steps, value, key)
     return Secret(text) if text is not None else None
@@ -232,35 +232,35 @@ def _secret(section: Section, steps: ConfigPath, value: JsonValue, key: Key) -> 
 def _flag(section: Section, steps: ConfigPath, value: JsonValue, _key: Key) -> bool | None:
     if isinstance(value, bool):
         return value
-    section.wrong(steps, "must be true or false")
+    section.report_error(steps, "must be true or false")
     return None
 
 
 def _whole(section: Section, steps: ConfigPath, value: JsonValue, key: Key) -> int | None:
-    low, high = key.low, key.high
+    low, high = key.minimum, key.maximum
     is_whole = isinstance(value, (int, float)) and not isinstance(value, bool) and value % 1 == 0
     if is_whole and isinstance(value, (int, float)) and low <= value and (high is None or value <= high):
         return int(value)
-    section.wrong(steps, f"must be a whole number of {low} or more" if high is None else f"must be {low}-{high}")
+    section.report_error(steps, f"must be a whole number of {low} or more" if high is None else f"must be {low}-{high}")
     return None
 
 
 def _non_negative(section: Section, steps: ConfigPath, value: JsonValue, _key: Key) -> float | None:
     if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value < float("inf"):
         return value
-    section.wrong(steps, "must be a number that is not negative")
+    section.report_error(steps, "must be a number that is not negative")
     return None
 
 
 def _texts(section: Section, steps: ConfigPath, value: JsonValue, key: Key) -> Any:
     if not isinstance(value, list):
-        section.wrong(steps, "must be an array of strings")
+        section.report_error(steps, "must be an array of strings")
         return None
     for index, each in enumerate(value):
         if not isinstance(each, str) or not each.strip():
-            section.wrong((*steps, index), _NOT_EMPTY)
+            section.report_error((*steps, index), _NOT_EMPTY)
     texts = tuple(each for each in value if isinstance(each, str) and each.strip())
-    return _RULES[key.rule](section.at(steps, value), texts) if key.rule else texts
+    return _RULES[key.rule](section.section_at(steps, value), texts) if key.rule else texts
 
 
 def _any(_section: Section, _steps: ConfigPath, value: JsonValue, _key: Key) -> JsonValue:
@@ -289,15 +289,15 @@ def _report_unknown(section: Section, members: dict[str, JsonValue], key: Key) -
     unknown section of the whole file is not reported at all.
     """
     for name in members:
-        if name in key.keys or name in key.foreign:
+        if name in key.keys or name in key.openclaw_keys:
             continue
         is_own = section.is_own(name)
         near = nearest(name, key.keys)
         hint = f"did you mean `{near}`?" if near else None
         if near and is_own:
-            section.wrong((name,), "is not a key that Portico knows", hint, of_key=True)
+            section.report_error((name,), "is not a key that Portico knows", hint, of_key=True)
         elif is_own or near or section.path:
-            section.doubt((name,), "is not a key that Portico knows; it has no effect", hint, of_key=True)
+            section.report_warning((name,), "is not a key that Portico knows; it has no effect", hint, of_key=True)
 
 
 def nearest(word: str, words: Iterable[str]) -> str | None:
@@ -357,7 +357,7 @@ def _folders(section: Section, folders: tuple[str, ...]) -> tuple[str, ...]:
         try:
             expanded(path, "the path")
         except UnknownHome as error:
-            section.doubt((index,), f"{error.fault}: no plugin is looked for there", error.hint)
+            section.report_warning((index,), f"{error.fault}: no plugin is looked for there", error.hint)
     return folders
 
 
@@ -396,14 +396,16 @@ def _base_url(section: Section, text: str | None) -> tuple[str | None, str | Non
     steps = ("baseUrl",)
     url = normalised_base_url(text)
     if text != text.strip():
-        section.doubt(steps, "has blanks around it, which are left out", "write it without them", standing=True)
+        section.report_warning(steps, "has blanks around it, which are left out", "write it without them", standing=True)
     if holds_reference(url):
         return url, None
     why = why_not_a_base_url(url)
     if why is not None:
-        return None, section.unusable(steps, f"cannot be used: {why}", hint_for_base_url(url))
+        return None, section.report_unusable(steps, f"cannot be used: {why}", hint_for_base_url(url))
     if is_in_the_clear(url):
-        section.doubt(steps, "is plain http: whoever shares that network can read the key and every answer", standing=True)
+        section.report_warning(
+            steps, "is plain http: whoever shares that network can read the key and every answer", standing=True
+        )
     return url, None
 
 
@@ -421,11 +423,11 @@ def _headers(section: Section, headers: dict[str, str]) -> dict[str, str]:
     for name, value in headers.items():
         if not _TOKEN.fullmatch(name):
             hint = "write letters, digits and hyphens, such as X-Team"
-            section.unusable((name,), "is no name of a header", hint, alone=True)
+            section.report_unusable((name,), "is no name of a header", hint, alone=True)
         elif _LINE_BREAK.search(value):
-            section.unusable((name,), "holds a line break, which no header may", "write it in one line", alone=True)
+            section.report_unusable((name,), "holds a line break, which no header may", "write it in one line", alone=True)
         elif name.lower() in FRAMING:
-            section.doubt((name,), "is Portico's own to send; it has no effect", "leave it out")
+            section.report_warning((name,), "is Portico's own to send; it has no effect", "leave it out")
         else:
             usable[name] = value
     return usable
@@ -440,7 +442,7 @@ def _tiers(section: Section, tiers: dict[int, Any]) -> tuple[Any, ...]:
     by_bound: dict[int, Any] = {}
     for index, tier in tiers.items():
         if tier.input_above in by_bound:
-            section.wrong((index, "inputAbove"), "is the same as that of an earlier tier")
+            section.report_error((index, "inputAbove"), "is the same as that of an earlier tier")
         by_bound.setdefault(tier.input_above, tier)
     return tuple(by_bound.values())
 
@@ -448,12 +450,12 @@ def _tiers(section: Section, tiers: dict[int, Any]) -> tuple[Any, ...]:
 def _corrected_provider(section: Section, fields: dict[str, Any]) -> dict[str, Any]:
     for name in ("apiKey", "headers"):
         if isinstance(section.value, dict) and name in section.value:
-            section.doubt((name,), _NOT_READ)
+            section.report_warning((name,), _NOT_READ)
     return fields
 
 
 def _corrected_headers(section: Section, headers: dict[str, str]) -> dict[str, str]:
-    section.doubt((), _NOT_READ)
+    section.report_warning((), _NOT_READ)
     return _headers(section, headers)
 
 

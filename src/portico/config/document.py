@@ -238,7 +238,7 @@ class Document:
         return ConfigError(
             "config-path-blocked",
             f"`{format_path(path)}` cannot be set",
-            why=f"{named(existing)} is {kind}, so it has no place for `{format_path(missing[:1])}`",
+            why=f"{shown_path(existing)} is {kind}, so it has no place for `{format_path(missing[:1])}`",
             where=self.where(existing),
         )
 
@@ -344,14 +344,14 @@ class ConfigFile:
                 text = change(document).text
                 if text == document.text:
                     return False
-                if self._replace(target, before, encoded(text, self.path), private=private):
+                if self._replace(target, before, encode_document(text, self.path), private=private):
                     return True
         raise LockBusy(
             "config-changing", f"{self.path} is being changed by another program", hint="close it there and run the command again"
         )
 
-    def put(self, document: Document, *, in_place_of: bytes | None, private: bool = False) -> None:
-        """Put a whole new text in the file's place, if the file still is `in_place_of` (None: if there still is none).
+    def put(self, document: Document, *, expected_data: bytes | None, private: bool = False) -> None:
+        """Put a whole new text in the file's place, if the file still is `expected_data` (None: if there still is none).
 
         Raises:
             ConfigError: it is not (`config-changed-meanwhile`), or cannot be written (`config-write-failed`); it is as it was.
@@ -359,15 +359,15 @@ class ConfigFile:
         """
         target = Path(os.path.realpath(self.path))
         with self._locked(target):
-            data = encoded(document.text, self.path)
-            if read_bytes(self.path) != in_place_of or not self._replace(target, in_place_of, data, private=private):
+            data = encode_document(document.text, self.path)
+            if read_bytes(self.path) != expected_data or not self._replace(target, expected_data, data, private=private):
                 raise ConfigError("config-changed-meanwhile", f"another program has changed {self.path} meanwhile")
 
     def _locked(self, target: Path) -> AbstractContextManager[object]:
         return file_lock(self._locks / f"config-{hashed_name(target)}.lock", what=f"the configuration {self.path}")
 
     def _parse(self, data: bytes | None) -> Document:
-        return Document.parse("{}\n", name=str(self.path)) if data is None else decoded(data, str(self.path))
+        return Document.parse("{}\n", name=str(self.path)) if data is None else decode_document(data, str(self.path))
 
     def _replace(self, target: Path, before: bytes | None, after: bytes, *, private: bool) -> bool:
         """Put `after` in the place of `before`; False if something else stands there by now."""
@@ -387,12 +387,14 @@ class ConfigFile:
             finally:
                 temporary.unlink(missing_ok=True)
         except OSError as error:
-            raise os_failure(f"cannot write {self.path}; it is as it was", error, "config-write-failed") from error
+            raise config_file_error(f"cannot write {self.path}; it is as it was", error, "config-write-failed") from error
         self._crash_point("renamed")
         try:
             sync_folder(target.parent)
         except OSError as error:
-            raise os_failure(f"{self.path} is changed, but a power cut may undo it", error, "config-write-failed") from error
+            raise config_file_error(
+                f"{self.path} is changed, but a power cut may undo it", error, "config-write-failed"
+            ) from error
         return True
 
 
@@ -432,7 +434,7 @@ def read_bytes(path: Path) -> bytes | None:
             return None
         raise ConfigError("config-unreadable", f"{path} is a link to a file that does not exist") from None
     except OSError as error:
-        raise os_failure(f"cannot read {path}", error, "config-unreadable") from error
+        raise config_file_error(f"cannot read {path}", error, "config-unreadable") from error
     if len(data) > MAX_BYTES:
         why = f"it is larger than {MAX_BYTES >> 20} MiB, which no configuration is"
         raise ConfigError(
@@ -441,7 +443,7 @@ def read_bytes(path: Path) -> bytes | None:
     return data
 
 
-def decoded(data: bytes, name: str) -> Document:
+def decode_document(data: bytes, name: str) -> Document:
     """The document that the bytes of a file called `name` are.
 
     Raises:
@@ -456,7 +458,7 @@ def decoded(data: bytes, name: str) -> Document:
         raise ConfigError("config-syntax", "the file is not UTF-8 text", where=where, hint="save it as UTF-8") from None
 
 
-def encoded(text: str, path: Path) -> bytes:
+def encode_document(text: str, path: Path) -> bytes:
     """`text` as the bytes of the file at `path`.
 
     Raises:
@@ -473,20 +475,20 @@ def read_document(path: Path) -> Document | None:
     """What the file at `path` says, None where there is none.
 
     Raises:
-        ConfigError: as `read_bytes` and `decoded` do.
+        ConfigError: as `read_bytes` and `decode_document` do.
     """
     data = read_bytes(path)
-    return decoded(data, str(path)) if data is not None else None
+    return decode_document(data, str(path)) if data is not None else None
 
 
-def os_failure(message: str, error: OSError, id: str) -> ConfigError:
+def config_file_error(message: str, error: OSError, id: str) -> ConfigError:
     """`error` as a user reads it: which file, the system's words, and what to do."""
     name = errno.errorcode.get(error.errno or 0, type(error).__name__)
     return ConfigError(id, message, why=f"{error.strerror or error} [{name}]", hint=_HINTS.get(error.errno or 0))
 
 
 Layer = Literal["own", "base"]
-MOST_SHOWN: Final = 20  # of the problems of one configuration, to people
+MAX_SHOWN: Final = 20  # of the problems of one configuration, to people
 
 
 @dataclass(frozen=True, slots=True)
@@ -534,16 +536,16 @@ class Problem:
         return self.level == "error" and self.plugin is None and self.only is None
 
 
-def named(path: ConfigPath) -> str:
+def shown_path(path: ConfigPath) -> str:
     """`path` as messages show it."""
     return f"`{format_path(path)}`" if path else "the configuration"
 
 
 class InvalidConfig(ConfigError):
-    """Several errors of one config: people see the first `MOST_SHOWN` of them, programs all, in `problems`."""
+    """Several errors of one config: people see the first `MAX_SHOWN` of them, programs all, in `problems`."""
 
     def __init__(self, name: str, problems: Sequence[Problem]) -> None:
-        shown, others = problems[:MOST_SHOWN], problems[MOST_SHOWN:]
+        shown, others = problems[:MAX_SHOWN], problems[MAX_SHOWN:]
         lines = [*map(str, shown), *([f"and {len(others)} more: `config validate --json` lists all"] if others else [])]
         listing = "".join(f"\n  {line}" for line in lines)
         super().__init__(
@@ -555,7 +557,7 @@ class InvalidConfig(ConfigError):
         return {**super().as_json(program), "problems": [each.as_json() for each in self.problems]}
 
 
-def invalid(name: str, problems: Iterable[Problem]) -> ConfigError | None:
+def invalid_error(name: str, problems: Iterable[Problem]) -> ConfigError | None:
     """One ConfigError (`config-invalid`) for all errors among `problems`, None if there are none."""
     errors = [problem for problem in problems if problem.level == "error"]
     if not errors:
@@ -566,7 +568,7 @@ def invalid(name: str, problems: Iterable[Problem]) -> ConfigError | None:
 
 
 def refuse_errors(name: str, problems: Iterable[Problem]) -> None:
-    """Raise `invalid(name, problems)` if there is any error among them."""
-    error = invalid(name, problems)
+    """Raise `invalid_error(name, problems)` if there is any error among them."""
+    error = invalid_error(name, problems)
     if error is not None:
         raise error

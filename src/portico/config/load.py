@@ -10,10 +10,10 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from portico.config.check import check, examined, read
-from portico.config.document import ConfigFile, Problem, invalid, named, read_document, refuse_errors
-from portico.config.schema import CORRECTIONS, lacking_there, porticos_own
-from portico.config.sources import DOTENV, alone, exposed, read_dotenv, read_stack, with_defaults
+from portico.config.check import check, check_stack, read
+from portico.config.document import ConfigFile, Problem, invalid_error, read_document, refuse_errors, shown_path
+from portico.config.schema import CORRECTIONS, missing_for_openclaw, portico_only_paths
+from portico.config.sources import DOTENV, exposed_files, read_alone, read_dotenv, read_stack, with_defaults
 from portico.errors import ConfigError
 from portico.store.encrypted_file import FILE_ENV
 
@@ -41,7 +41,7 @@ class LoadedConfig:
         document: the own file's document, which edits change.
         file: the own file.
         effective: the effective value at each path, and the file and line that it comes from.
-        problems: the warnings of every file that was read; `told_each_time` are those that every command shows.
+        problems: the warnings of every file that was read; `shown_warnings` are those that every command shows.
         env: the environment that `${VAR}` is resolved in: the process's, then `.env` beside the file, then the file's `env`; and
             behind them the base's two in the same order.
         corrections: the models of `models.json` beside the file, by provider and model id.
@@ -63,7 +63,7 @@ class LoadedConfig:
     sources: tuple[Path, ...] = ()
 
     @property
-    def told_each_time(self) -> tuple[Problem, ...]:
+    def shown_warnings(self) -> tuple[Problem, ...]:
         """The warnings that every command shows first; `config validate` and `doctor` show all."""
         return tuple(problem for problem in self.problems if not problem.standing)
 
@@ -93,21 +93,21 @@ def load_config(paths: Paths, env: Mapping[str, str] | None = None) -> LoadedCon
     file = ConfigFile(paths.config, paths.locks)
     document = file.load()
     stack = read_stack(document)
-    config, problems = examined(stack)
+    config, problems = check_stack(stack)
     refuse_errors(document.name, (problem for problem in problems if problem.is_fatal and problem.layer == "own"))
     corrections, correction_problems = read_corrections(paths.config.parent)
     base_errors = [problem for problem in problems if problem.is_fatal]
     if base_errors:
         stack = replace(stack, effective=stack.own, base=None)
-        config, problems = examined(stack)
+        config, problems = check_stack(stack)
     models_errors = [problem for problem in correction_problems if problem.is_fatal]
-    fault = invalid(
+    fault = invalid_error(
         " and ".join(["the base"] * bool(base_errors) + [MODELS_FILE] * bool(models_errors)), (*base_errors, *models_errors)
     )
     merged, env_problems = _environment(stack, config, paths.config.parent, os.environ if env is None else env)
     sources = (paths.config, *stack.others, *_implicit_files(paths.config, stack.base_path))
     # First, because only the first of many warnings are shown.
-    exposure_warnings = exposed(guarded(sources, paths, os.environ if env is None else env))
+    exposure_warnings = exposed_files(protected_paths(sources, paths, os.environ if env is None else env))
     warnings = (
         *exposure_warnings,
         *(_as_warning(each) for each in (*problems, *correction_problems) if not each.is_fatal),
@@ -117,7 +117,7 @@ def load_config(paths: Paths, env: Mapping[str, str] | None = None) -> LoadedCon
     return LoadedConfig(config, document, file, stack.effective, warnings, merged, corrections, base, fault, sources)
 
 
-def guarded(sources: Iterable[Path], paths: Paths, env: Mapping[str, str]) -> tuple[Path, ...]:
+def protected_paths(sources: Iterable[Path], paths: Paths, env: Mapping[str, str]) -> tuple[Path, ...]:
     """The files and folders that another user must not be able to replace: the config's, the state folder, those of variables."""
     variable_values = [env.get(name) for name in _NAMES_OF_FILES]
     variable_values += env.get(_NAMES_OF_FOLDERS, "").split(os.pathsep)
@@ -191,7 +191,7 @@ def checked_for_openclaw(before: Document, after: Document) -> Document:
     """
     if after is before:
         return after
-    old, new = alone(before), alone(after)
+    old, new = read_alone(before), read_alone(after)
     known_problems = {_path_and_message(problem) for problem in check(old)[1]}
     new_problems = [problem for problem in check(new)[1] if _path_and_message(problem) not in known_problems]
     refuse_errors(f"{after.name} as it would be", new_problems)
@@ -209,8 +209,8 @@ def _path_and_message(problem: Problem) -> tuple[ConfigPath, str]:
 
 
 def _complaints(base: Effective) -> Iterator[str]:
-    yield from (f"{named(path)} is a key of Portico's own" for path in porticos_own(base.value()))
-    yield from (f"{named(path)} needs `{name}` there" for path, name in lacking_there(base.value()))
+    yield from (f"{shown_path(path)} is a key of Portico's own" for path in portico_only_paths(base.value()))
+    yield from (f"{shown_path(path)} needs `{name}` there" for path, name in missing_for_openclaw(base.value()))
 
 
 ORDER: Final = ("auth", "order")
@@ -231,7 +231,7 @@ def without_profile(document: Document, profile_id: str) -> Document:
     return document
 
 
-def own_profiles(document: Document) -> tuple[str, ...]:
+def profile_ids(document: Document) -> tuple[str, ...]:
     """The ids that one file's `auth.profiles` names."""
     return tuple(_entries(document, PROFILES))
 

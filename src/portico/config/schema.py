@@ -238,48 +238,48 @@ class Key:
     Attributes:
         kind: the type of its value.
         description: what it is for, as the reference page and editors show it.
-        words: the only texts it may be, if there are any; `foreign_words` are those that only OpenClaw understands.
-        low: the least of a whole number, `high` its greatest, None for no bound.
-        keys: the keys of an object; `foreign` are those that only OpenClaw uses. An object without `keys` is read as it is.
+        words: the only texts it may be, if there are any; `openclaw_words` are those that only OpenClaw understands.
+        minimum: the least of a whole number, `maximum` its greatest, None for no bound.
+        keys: the keys of an object; `openclaw_keys` are those that only OpenClaw uses. An object without `keys` is read as it is.
         of: what a map or an array holds.
         or_text: whether a plain text may stand in its place.
         own: whether it is Portico's own, so that OpenClaw's strict schema refuses it.
-        required: whether an object without it is an error; `required_there`: whether OpenClaw's strict schema refuses one.
+        required: whether an object without it is an error; `required_by_openclaw`: whether OpenClaw's strict schema refuses one.
         rule: what else is checked, and made of the value.
-        makes: the class whose fields the keys of an object are, in snake case; None leaves a dictionary of them.
+        factory: the class whose fields the keys of an object are, in snake case; None leaves a dictionary of them.
     """
 
     kind: Kind
     description: str = ""
     words: tuple[str, ...] = ()
-    foreign_words: tuple[str, ...] = ()
-    low: int = 0
-    high: int | None = None
+    openclaw_words: tuple[str, ...] = ()
+    minimum: int = 0
+    maximum: int | None = None
     keys: Mapping[str, Key] = field(default_factory=dict)
     of: Key | None = None
     or_text: bool = False
     own: bool = False
     required: bool = False
-    required_there: bool = False
-    foreign: tuple[str, ...] = ()
+    required_by_openclaw: bool = False
+    openclaw_keys: tuple[str, ...] = ()
     rule: Rule | None = None
-    makes: Callable[..., object] | None = None
+    factory: Callable[..., object] | None = None
 
 
-def _text(description: str, *words: str, own: bool = False, required: bool = False, required_there: bool = False) -> Key:
-    return Key("text", description, words, own=own, required=required, required_there=required_there)
+def _text(description: str, *words: str, own: bool = False, required: bool = False, required_by_openclaw: bool = False) -> Key:
+    return Key("text", description, words, own=own, required=required, required_by_openclaw=required_by_openclaw)
 
 
 def _object(
     description: str,
     keys: Mapping[str, Key],
-    makes: Callable[..., object] | None = None,
+    factory: Callable[..., object] | None = None,
     rule: Rule | None = None,
-    foreign: tuple[str, ...] = (),
+    openclaw_keys: tuple[str, ...] = (),
     *,
     or_text: bool = False,
 ) -> Key:
-    return Key("object", description, keys=keys, makes=makes, rule=rule, foreign=foreign, or_text=or_text)
+    return Key("object", description, keys=keys, factory=factory, rule=rule, openclaw_keys=openclaw_keys, or_text=or_text)
 
 
 def _map(description: str, of: Key, rule: Rule | None = None, *, own: bool = False) -> Key:
@@ -295,7 +295,7 @@ _PRICES: Final = {
 _TIER: Final = _object(
     "The prices of a request with more input than that; what is left out costs what it does below.",
     {
-        "inputAbove": Key("whole", "Above how many tokens of input, cached ones among them.", low=1, required=True, own=True),
+        "inputAbove": Key("whole", "Above how many tokens of input, cached ones among them.", minimum=1, required=True, own=True),
         **{name: replace(key, own=True) for name, key in _PRICES.items()},
     },
     TierConfig,
@@ -311,13 +311,13 @@ _MODEL_API: Final = Key("text", "The protocol that this model speaks, over the p
 _MODEL: Final = _object(
     "A model of the provider.",
     {
-        "id": _text("The provider's own name of the model; case matters.", required=True, required_there=True),
-        "name": _text("What people call it.", required_there=True),
+        "id": _text("The provider's own name of the model; case matters.", required=True, required_by_openclaw=True),
+        "name": _text("What people call it.", required_by_openclaw=True),
         "api": _MODEL_API,
         "reasoning": Key("flag", "Whether it thinks before it answers."),
         "input": Key("texts", "What it takes: text, image, video."),
-        "contextWindow": Key("whole", "How many tokens fit in.", low=1),
-        "maxTokens": Key("whole", "How many tokens an answer may have.", low=1),
+        "contextWindow": Key("whole", "How many tokens fit in.", minimum=1),
+        "maxTokens": Key("whole", "How many tokens an answer may have.", minimum=1),
         "cost": _COST,
         "headers": _HEADERS,
     },
@@ -330,7 +330,7 @@ _PROVIDER: Final = _object(
     {
         "baseUrl": _text(
             "Where its API is: https, or http on this machine or in the local network; without the endpoint's own path.",
-            required_there=True,
+            required_by_openclaw=True,
         ),
         "apiKey": Key(
             "secret", "Its key; `${NAME}`, or the bare name of a variable such as `ACME_API_KEY`, takes it from the environment."
@@ -338,7 +338,7 @@ _PROVIDER: Final = _object(
         "api": replace(_MODEL_API, description="The protocol it speaks."),
         "authHeader": Key("flag", "Send the key as `Authorization: Bearer`; false: in the protocol's own header."),
         "headers": replace(_HEADERS, description="Headers of every request; values may be variables, as in `apiKey`."),
-        "models": Key("array", "Its models, added to those that Portico knows.", of=_MODEL, required_there=True),
+        "models": Key("array", "Its models, added to those that Portico knows.", of=_MODEL, required_by_openclaw=True),
     },
     ProviderConfig,
     "provider",
@@ -364,7 +364,9 @@ _DEFAULTS: Final = _object(
         "model": _object("The model to use.", _CHOICE, or_text=True),
         "models": _map(
             "The models that may be used, by reference; empty: all.",
-            _object("One of them.", {"alias": _text("A short name for it.")}, ModelSettings, foreign=openclaw.MODEL_SETTINGS),
+            _object(
+                "One of them.", {"alias": _text("A short name for it.")}, ModelSettings, openclaw_keys=openclaw.MODEL_SETTINGS
+            ),
         ),
         "allow": _text("listed: only the models listed there; all: every model, listed or not.", "listed", "all", own=True),
     },
@@ -376,7 +378,7 @@ _ENTRY: Final = _object(
     "One plugin.",
     {"enabled": Key("flag", "Whether it is on."), "config": Key("object", "Its own settings: see `plugins info`.")},
     PluginEntry,
-    foreign=openclaw.PLUGIN_ENTRY,
+    openclaw_keys=openclaw.PLUGIN_ENTRY,
 )
 _PLUGINS: Final = {
     "enabled": Key("flag", "False switches every plugin off."),
@@ -410,7 +412,7 @@ TOP: Final = _object(
                 "store": _text("Where tokens are kept.", "keyring", "file", own=True),
             },
             AuthConfig,
-            foreign=openclaw.AUTH,
+            openclaw_keys=openclaw.AUTH,
         ),
         "models": _object(
             "Providers and their models.",
@@ -419,18 +421,18 @@ TOP: Final = _object(
                 "providers": _map("Providers by id.", _PROVIDER),
             },
             ModelsConfig,
-            foreign=openclaw.MODELS,
+            openclaw_keys=openclaw.MODELS,
         ),
-        "agents": _object("Which models are used.", {"defaults": _DEFAULTS}, foreign=openclaw.AGENTS),
+        "agents": _object("Which models are used.", {"defaults": _DEFAULTS}, openclaw_keys=openclaw.AGENTS),
         "plugins": _object("Plugins.", _PLUGINS, PluginsConfig, "plugins", openclaw.PLUGINS),
         "gateway": _object(
             "The background process on this machine.",
             {
-                "port": Key("whole", "Its port on 127.0.0.1.", low=1, high=65535),
+                "port": Key("whole", "Its port on 127.0.0.1.", minimum=1, maximum=65535),
                 "models": _map("Model names as clients send them, and the models that answer.", Key("text"), own=True),
             },
             GatewayConfig,
-            foreign=openclaw.GATEWAY,
+            openclaw_keys=openclaw.GATEWAY,
         ),
     },
     Config,
@@ -448,7 +450,7 @@ CORRECTIONS: Final = _object(
                 "A provider.",
                 {"models": Key("array", of=_CORRECTED_MODEL)},
                 rule="corrected-provider",
-                foreign=openclaw.CORRECTED_PROVIDER,
+                openclaw_keys=openclaw.CORRECTED_PROVIDER,
             ),
         )
     },
@@ -457,24 +459,24 @@ CORRECTIONS: Final = _object(
 
 def is_known(section: str) -> bool:
     """Whether Portico or OpenClaw has a use for this top-level key."""
-    return section in TOP.keys or section in TOP.foreign or section == openclaw.INCLUDE
+    return section in TOP.keys or section in TOP.openclaw_keys or section == openclaw.INCLUDE
 
 
-def porticos_own(value: JsonValue, key: Key = TOP, path: ConfigPath = ()) -> Iterator[ConfigPath]:
+def portico_only_paths(value: JsonValue, key: Key = TOP, path: ConfigPath = ()) -> Iterator[ConfigPath]:
     """The paths in `value` of the keys that OpenClaw's schema does not have."""
     for step, each, inner in _inside(value, key):
         if inner.own:
             yield (*path, step)
         else:
-            yield from porticos_own(each, inner, (*path, step))
+            yield from portico_only_paths(each, inner, (*path, step))
 
 
-def lacking_there(value: JsonValue, key: Key = TOP, path: ConfigPath = ()) -> Iterator[tuple[ConfigPath, str]]:
+def missing_for_openclaw(value: JsonValue, key: Key = TOP, path: ConfigPath = ()) -> Iterator[tuple[ConfigPath, str]]:
     """The paths of the objects in `value` that OpenClaw's schema refuses for want of a key, each with that key."""
     if isinstance(value, dict):
-        yield from ((path, name) for name, inner in key.keys.items() if inner.required_there and name not in value)
+        yield from ((path, name) for name, inner in key.keys.items() if inner.required_by_openclaw and name not in value)
     for step, each, inner in _inside(value, key):
-        yield from lacking_there(each, inner, (*path, step))
+        yield from missing_for_openclaw(each, inner, (*path, step))
 
 
 def _inside(value: JsonValue, key: Key) -> Iterator[tuple[str | int, JsonValue, Key]]:
@@ -510,9 +512,9 @@ def json_schema() -> dict[str, JsonValue]:
 def _schema(key: Key) -> dict[str, JsonValue]:
     schema = _SIMPLE[key.kind] if key.kind in _SIMPLE else _container(key)
     if key.kind == "text":
-        schema = {"enum": [*key.words, *key.foreign_words]} if key.words else schema
+        schema = {"enum": [*key.words, *key.openclaw_words]} if key.words else schema
     elif key.kind == "whole":
-        schema = {**schema, "minimum": key.low} | ({"maximum": key.high} if key.high is not None else {})
+        schema = {**schema, "minimum": key.minimum} | ({"maximum": key.maximum} if key.maximum is not None else {})
     if key.or_text:
         schema = {"anyOf": [{"type": "string", "minLength": 1}, schema]}
     return {"description": key.description, **schema} if key.description else dict(schema)

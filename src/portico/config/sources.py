@@ -22,7 +22,7 @@ from pathlib import Path
 from shlex import quote
 from typing import TYPE_CHECKING, Final
 
-from portico.config.document import Layer, Problem, format_path, named, read_bytes, read_document
+from portico.config.document import Layer, Problem, format_path, read_bytes, read_document, shown_path
 from portico.config.json5 import Container, Scalar, array_index
 from portico.config.openclaw import INCLUDE
 from portico.errors import ConfigError
@@ -95,14 +95,14 @@ def read_stack(document: Document) -> Stack:
     if not isinstance(part.content, dict):
         base_assembly.problems.append(Problem("error", base.where(()), (BASE,), "the base must be an object", layer="base"))
     own_part = combined if combined is not None else Assembly("own").whole(document)
-    combined = laid_over(with_long_form(part, ("agents", "defaults", "model"), "primary", own_part), own_part)
+    combined = merge_parts(with_long_form(part, ("agents", "defaults", "model"), "primary", own_part), own_part)
     base_documents = (base, *base_assembly.documents.values())
     effective = Effective(document, combined, base=base_documents, own=included)
     problems = (*problems, *dict.fromkeys(base_assembly.problems))
     return Stack(own, effective, path, base, problems, (*others, path, *_paths(base_assembly)))
 
 
-def alone(document: Document) -> Effective:
+def read_alone(document: Document) -> Effective:
     """A file by itself, with what it includes."""
     assembly = Assembly("own")
     whole = assembly.whole(document)
@@ -147,7 +147,7 @@ def _paths(assembly: Assembly) -> tuple[Path, ...]:
     return tuple(Path(document.name) for document in assembly.documents.values())
 
 
-def exposed(paths: Iterable[Path]) -> tuple[Problem, ...]:
+def exposed_files(paths: Iterable[Path]) -> tuple[Problem, ...]:
     """A warning for each file or folder that other users can change: they could name the hosts that keys are sent to.
 
     What exposes several of `paths` is reported once, for the first of them.
@@ -231,7 +231,7 @@ class Effective:
         if self._whole is None:
             return self._origin_at(*self.document.find(path, of_key=of_key))
         part, depth = self._walk(self._whole, path)
-        return self._origin_at(*part.place(of_key=of_key and depth == len(path)))
+        return self._origin_at(*part.location(of_key=of_key and depth == len(path)))
 
     def hidden(self) -> Iterator[tuple[ConfigPath, Origin]]:
         """Each member that a later one of the same key in the same object of the same text hides."""
@@ -269,13 +269,13 @@ class Part:
     key_document: Document | None = None
     key: Entry | None = None
 
-    def place(self, *, of_key: bool = False) -> tuple[Document, int]:
+    def location(self, *, of_key: bool = False) -> tuple[Document, int]:
         """The text that the value, or its key, stands in, and where in it."""
         if of_key and self.key is not None and self.key_document is not None:
             return self.key_document, self.key.start
         return self.document, self.node.start
 
-    def called(self, document: Document, key: Entry | None) -> Part:
+    def with_key(self, document: Document, key: Entry | None) -> Part:
         """The same value under a key of `document`."""
         return replace(self, key_document=document, key=key)
 
@@ -295,12 +295,12 @@ class Part:
         return self.content[index] if self.content is not None and index is not None and index < len(self.content) else None
 
 
-def laid_over(under: Part, over: Part, *, joins_arrays: bool = False) -> Part:
+def merge_parts(under: Part, over: Part, *, joins_arrays: bool = False) -> Part:
     """`over` on top of `under`: objects key by key, arrays joined if `joins_arrays`, anything else replaced."""
     if isinstance(under.content, dict) and isinstance(over.content, dict):
         members = dict(under.content)
         for key, part in over.content.items():
-            members[key] = laid_over(members[key], part, joins_arrays=joins_arrays) if key in members else part
+            members[key] = merge_parts(members[key], part, joins_arrays=joins_arrays) if key in members else part
         return replace(over, content=members)
     if joins_arrays and isinstance(under.content, list) and isinstance(over.content, list):
         return replace(over, content=[*under.content, *over.content])
@@ -367,13 +367,13 @@ class Assembly:
         included = self._included(own.document, include.node, path, chain)
         if included is None:
             return own
-        included = included.called(own.document, own.key)
+        included = included.with_key(own.document, own.key)
         if not own.content:
             return included
         if not isinstance(included.content, dict):
             self._report_error(own.document, include.node, path, "must name objects, since other keys stand beside it")
             return own
-        return laid_over(included, own, joins_arrays=True)
+        return merge_parts(included, own, joins_arrays=True)
 
     def _included(self, document: Document, node: Node, path: ConfigPath, chain: tuple[str, ...]) -> Part | None:
         nodes = [entry.node for entry in node.entries] if isinstance(node, Container) and not node.is_object else [node]
@@ -385,12 +385,12 @@ class Assembly:
                 continue
             part = self._include_file(document, each, value, path, chain)
             if part is not None:
-                combined = part if combined is None else laid_over(combined, part, joins_arrays=True)
+                combined = part if combined is None else merge_parts(combined, part, joins_arrays=True)
         return combined
 
     def _include_file(self, document: Document, node: Node, text: str, path: ConfigPath, chain: tuple[str, ...]) -> Part | None:
         try:
-            target = Path(os.path.normpath(Path(document.name).parent / expanded(text, named(path))))
+            target = Path(os.path.normpath(Path(document.name).parent / expanded(text, shown_path(path))))
         except UnknownHome as error:
             self._report_error(document, node, path, error.fault, error.hint)
             return None
@@ -425,7 +425,7 @@ class Assembly:
     def _report_error(self, document: Document, node: Node, path: ConfigPath, message: str, hint: str | None = None) -> None:
         line, column = document.line_and_column(node.start)
         where = f"{document.name}:{line}:{column}"
-        self.problems.append(Problem("error", where, path, f"{named(path)} {message}", hint, self.layer))
+        self.problems.append(Problem("error", where, path, f"{shown_path(path)} {message}", hint, self.layer))
 
 
 def may_include(text: str) -> bool:
@@ -544,13 +544,13 @@ def _value(match: re.Match[str]) -> str:
 
 
 def _mode_problem(path: Path, layer: Layer) -> tuple[Problem, ...]:
-    mode = others_may(path, 0o077)
+    mode = mode_for_others(path, 0o077)
     if mode is None:
         return ()
     return (Problem("warning", str(path), (), f"other users may read it ({mode})", f"chmod 600 {quote(str(path))}", layer),)
 
 
-def others_may(path: Path, bits: int) -> str | None:
+def mode_for_others(path: Path, bits: int) -> str | None:
     """The mode of `path`, in words, where it gives any of `bits` to users other than its owner; None where it does not."""
     if os.name != "posix":
         return None

@@ -9,8 +9,8 @@ from shlex import quote
 from typing import TYPE_CHECKING, Final
 
 from portico.config.document import format_path
-from portico.config.load import ORDER, PROFILES, guarded, model_names, own_profiles
-from portico.config.sources import exposed, named_variable
+from portico.config.load import ORDER, PROFILES, model_names, profile_ids, protected_paths
+from portico.config.sources import exposed_files, named_variable
 from portico.doctor.finding import Found, Saw, Skipped, of_error
 from portico.errors import PorticoError, StoreError
 from portico.paths import FILE_MODE
@@ -37,7 +37,7 @@ def configuration(context: CheckContext) -> Iterator[Seen]:
         return
     path = context.app.paths.config
     yield Saw(str(path) if path.exists() else f"there is no {path}: the defaults are used")
-    elsewhere = {*exposed(guarded(loaded.sources, context.app.paths, context.app.env))}
+    elsewhere = {*exposed_files(protected_paths(loaded.sources, context.app.paths, context.app.env))}
     elsewhere |= {each for each in loaded.problems if each.path[-1:] == ("baseUrl",) and not each.standing}
     for problem in [each for each in loaded.problems if each not in elsewhere][:_MOST_PROBLEMS]:
         is_own = problem.where.startswith(f"{path}:")
@@ -63,9 +63,9 @@ def who_may_change(context: CheckContext) -> Iterator[Seen]:
     """A file, or a folder above one, that another user owns or can write to."""
     app = context.app
     sources = context.config.sources if context.config is not None else (app.paths.config,)
-    checked = guarded(sources, app.paths, app.env)
+    checked = protected_paths(sources, app.paths, app.env)
     yield Saw(", ".join(map(str, checked)))
-    for problem in exposed(checked):
+    for problem in exposed_files(checked):
         why = "She could choose the servers that your keys and tokens go to, or read them."
         yield Found("others-may-change", "warning", f"{problem.where}: {problem.message}", why, problem.hint)
 
@@ -132,7 +132,7 @@ def _profiles(context: CheckContext, loaded: LoadedConfig) -> Iterator[Found]:
             message = f"{place} names {_listed(gone)}: no account of {provider} that is signed in."
             mend = _reordered(context, loaded, (*ORDER, provider), gone)
             yield Found("dangling-reference", "warning", message, "It is ignored.", f"{{prog}} auth order {instead}", mend)
-    if gone := tuple(id for id in own_profiles(loaded.document) if id not in {*known, *damaged}):
+    if gone := tuple(id for id in profile_ids(loaded.document) if id not in {*known, *damaged}):
         message = f"auth.profiles names {_listed(gone)}: not signed in."
         yield Found("dangling-reference", "warning", message, "It is ignored.", None, partial(_removed, context, gone))
 

@@ -343,7 +343,7 @@ class PluginHost:
 
 def entry_problems(source: Effective, config: PluginsConfig, *, paths: Paths, env: Mapping[str, str]) -> Iterator[Problem]:
     """What `plugins.entries.<id>.config` says against the plugin's `configSchema`, and where; no plugin is imported."""
-    from portico.config.document import Problem, named
+    from portico.config.document import Problem, shown_path
     from portico.plugins.config_schema import config_problems
 
     configured = {id: dict(entry.config) for id, entry in config.entries.items() if entry.config}
@@ -355,7 +355,7 @@ def entry_problems(source: Effective, config: PluginsConfig, *, paths: Paths, en
         for problem in config_problems(record.manifest.config_schema, settings):
             path = ("plugins", "entries", id, "config", *problem.path)
             origin = source.origin(path, of_key=True)
-            yield Problem("error", str(origin), path, f"{named(path)} {problem.message}", layer=origin.layer, plugin=id)
+            yield Problem("error", str(origin), path, f"{shown_path(path)} {problem.message}", layer=origin.layer, plugin=id)
 
 
 def _same_host(one: PluginsConfig, other: PluginsConfig) -> bool:
