@@ -269,11 +269,11 @@ class App:
         """The profiles and their tokens."""
         return self.local_store()
 
-    def history(self, *, gather_s: float = 0.0) -> History | None:
+    def history(self, *, batch_s: float = 0.0) -> History | None:
         """Where requests are noted, to be closed at the end; None where the configuration says that they are not."""
         from portico.usage.history import History
 
-        return History(self.paths, clock=self.clock, say=self.warn, gather_s=gather_s) if self.settings.config.history else None
+        return History(self.paths, clock=self.clock, warn=self.warn, batch_s=batch_s) if self.settings.config.history else None
 
     def http(self) -> HttpClient:
         """The HTTP client: an async context manager, for one command's run."""

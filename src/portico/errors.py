@@ -116,7 +116,7 @@ def internal_error(exc: BaseException) -> PorticoError:
     return PorticoError("internal-error", f"Internal error: {type(exc).__name__}.", hint=hint)
 
 
-def place_of(exc: BaseException) -> str:
+def error_location(exc: BaseException) -> str:
     """What an exception is and where it was raised, without its text: `TypeError at dialect.py:12`."""
     import traceback
 

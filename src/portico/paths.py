@@ -96,29 +96,29 @@ def resolve_paths(config: str | None = None, env: Mapping[str, str] | None = Non
     env = os.environ if env is None else env
     chosen_config = config or env.get(CONFIG_ENV)
     chosen_state = env.get(STATE_ENV)
-    named_by = "--config" if config else CONFIG_ENV
-    state = expanded(chosen_state, STATE_ENV).absolute() if chosen_state else _default_state()
-    config_file = expanded(chosen_config, named_by).absolute() if chosen_config else _default_config()
+    source = "--config" if config else CONFIG_ENV
+    state = expand_home(chosen_state, STATE_ENV).absolute() if chosen_state else _default_state()
+    config_file = expand_home(chosen_config, source).absolute() if chosen_config else _default_config()
     return Paths(config=config_file, state=state, state_id=_state_id(state))
 
 
 class UnknownHome(ConfigError):
     """A path begins with a home folder that this machine does not know. `fault` says so, without what the path comes from."""
 
-    def __init__(self, named_by: str, user: str) -> None:
+    def __init__(self, source: str, user: str) -> None:
         self.fault = (
             f"begins with the home folder of an unknown user: there is no user {user} on this machine"
             if user
             else "begins with `~`, and this user has no home folder"
         )
         hint = "Write the whole path, `~/...` for your own home folder, or `./~...` for a file whose name begins with `~`."
-        super().__init__("unknown-home", f"{named_by} {self.fault}", hint=hint if user else _SET_HOME)
+        super().__init__("unknown-home", f"{source} {self.fault}", hint=hint if user else _SET_HOME)
 
 
-def expanded(text: str, named_by: str) -> Path:
+def expand_home(text: str, source: str) -> Path:
     """`text` as a path, with the home folder in the place of a `~` or `~user` at its start. The one place that does so.
 
-    `named_by` is what the path comes from, a variable, an option or a key of the config, as the error calls it.
+    `source` is what the path comes from, a variable, an option or a key of the config, as the error calls it.
 
     Raises:
         UnknownHome: `unknown-home`.
@@ -129,7 +129,7 @@ def expanded(text: str, named_by: str) -> Path:
     try:
         return path.expanduser()
     except RuntimeError:  # its message does not name the user
-        raise UnknownHome(named_by, path.parts[0].removeprefix("~")) from None
+        raise UnknownHome(source, path.parts[0].removeprefix("~")) from None
 
 
 def no_home(why: str) -> ConfigError:

@@ -10,7 +10,7 @@ import sys
 
 import pytest
 
-from portico.usage.entry import Bounds, Entry
+from portico.usage.entry import Entry, Retention
 from portico.usage.history_file import HistoryWriter
 from portico.util.clock import SystemClock
 from tests.minimax_session import GLOBAL, in_this_process
@@ -24,7 +24,7 @@ def write(paths):
     def write(*changes):
         now = SystemClock().wall_ms()
         known = {"at_ms": now, "model": "acme/one", "credential": "acme:a", "client": "ask", "api": "openai-completions"}
-        with HistoryWriter(paths, Bounds(), SystemClock(), pytest.fail) as writer:
+        with HistoryWriter(paths, Retention(), SystemClock(), pytest.fail) as writer:
             writer.write([Entry(**{**known, **each, "at_ms": now + each.get("at_ms", 0)}) for each in changes])
 
     return write

@@ -19,7 +19,7 @@ from portico.integrations.serving import base_for
 from portico.library.loading import load_model
 from portico.services.gateway_state import gateway_lock, running
 from portico.services.launchd import Launchd
-from portico.services.service import Service, Verb
+from portico.services.service import Service, ServiceCommands
 from portico.services.systemd import Systemd
 from tests.free_port import free_port
 from tests.remedies.in_configuring import KEY, MODEL
@@ -214,8 +214,8 @@ def a_manager(desk: Desk, kind: type[Launchd | Systemd], program: str, place: in
     refused.write_text("", encoding="utf-8")
     (folder / program).write_text(f'#!/bin/sh\n[ "${place}" != "$(cat {shlex.quote(str(refused))})" ]\n', encoding="utf-8")
     (folder / program).chmod(0o755)
-    verb = Verb("gateway install", "gateway uninstall")
-    service = Service("portico-gateway", "Portico", verb, (sys.executable,), {}, folder / "log")
+    commands = ServiceCommands("gateway install", "gateway uninstall")
+    service = Service("portico-gateway", "Portico", commands, (sys.executable,), {}, folder / "log")
     return kind({"PATH": f"{folder}{os.pathsep}{os.environ['PATH']}", "HOME": str(folder / "home")}), service, refused
 
 

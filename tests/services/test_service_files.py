@@ -13,8 +13,8 @@ import pytest
 from portico.errors import ConfigError
 from portico.secret import Secret
 from portico.services.launchd import Launchd, launchd_plist
-from portico.services.manager import manager_here
-from portico.services.service import Service, Verb
+from portico.services.manager import service_manager
+from portico.services.service import Service, ServiceCommands
 from portico.services.systemd import Systemd, systemd_unit
 from tests.needs import needs
 
@@ -32,7 +32,7 @@ def service(tmp_path):
     return Service(
         "portico-keep-fresh",
         "Portico keeps sign-ins fresh",
-        Verb("auth keep-fresh --install", "auth keep-fresh --uninstall"),
+        ServiceCommands("auth keep-fresh --install", "auth keep-fresh --uninstall"),
         (sys.executable, "-P", "-m", "portico", "auth", "keep-fresh"),
         {"PORTICO_STATE_DIR": '/home/a b/100% "mine"', "PORTICO_CONFIG": "/home/a\\b/$HOME.json5"},
         tmp_path / "keep-fresh.log",
@@ -176,7 +176,7 @@ def test_systemd_is_asked_in_order_and_the_folders_mode_stays(service, program, 
     folder.mkdir(parents=True)
     folder.chmod(0o755)
 
-    assert manager.why_not() is None
+    assert manager.why_unavailable() is None
     path = manager.install(service)
     assert path == folder / "portico-keep-fresh.service"
     assert path.read_text(encoding="utf-8") == systemd_unit(service)
@@ -208,15 +208,15 @@ def test_launchd_is_asked_in_order(service, program, tmp_path):
 
 
 @pytest.mark.requirement("E113")
-@pytest.mark.parametrize(("manager", "name"), [(Systemd, "systemctl"), (Launchd, "launchctl")])
-def test_what_holds_a_password_is_in_a_file_of_its_own_and_goes_with_the_service(service, program, tmp_path, manager, name):
+@pytest.mark.parametrize(("kind", "name"), [(Systemd, "systemctl"), (Launchd, "launchctl")])
+def test_what_holds_a_password_is_in_a_file_of_its_own_and_goes_with_the_service(service, program, tmp_path, kind, name):
     own = tmp_path / "state/gateway-proxy.env"
     secret = {"HTTPS_PROXY": "http://me:hunter2@proxy.example:8080", "ALL_PROXY": "http://me:hunter2@proxy.example:8080"}
-    service_manager = manager(program(name))
+    manager = kind(program(name))
     changed = replace(service, secrets=own, secret_environment={name: Secret(value) for name, value in secret.items()})
     assert "hunter2" not in repr(changed)
 
-    path = service_manager.install(changed)
+    path = manager.install(changed)
 
     assert own.read_text(encoding="utf-8").splitlines() == [
         f"ALL_PROXY={secret['ALL_PROXY']}",
@@ -224,10 +224,10 @@ def test_what_holds_a_password_is_in_a_file_of_its_own_and_goes_with_the_service
     ]
     assert own.stat().st_mode & 0o777 == 0o600
     assert b"hunter2" not in path.read_bytes()
-    service_manager.install(replace(changed, secret_environment={}))
+    manager.install(replace(changed, secret_environment={}))
     assert not own.exists()
-    service_manager.install(changed)
-    assert service_manager.uninstall(replace(service, secrets=own)) is True
+    manager.install(changed)
+    assert manager.uninstall(replace(service, secrets=own)) is True
     assert not own.exists()
 
 
@@ -245,18 +245,18 @@ def test_a_value_that_goes_on_in_the_next_line_is_refused_and_not_shown(service,
 
 
 @pytest.mark.requirement("E113")
-@pytest.mark.parametrize(("manager", "name"), [(Systemd, "systemctl"), (Launchd, "launchctl")])
-def test_the_variables_of_an_installed_service_are_read_as_they_were_written(service, program, manager, name):
-    service_manager = manager(program(name))
+@pytest.mark.parametrize(("kind", "name"), [(Systemd, "systemctl"), (Launchd, "launchctl")])
+def test_the_variables_of_an_installed_service_are_read_as_they_were_written(service, program, kind, name):
+    manager = kind(program(name))
     odd = {**service.environment, "https_proxy": "", "HTTP_PROXY": "http://a.test:1/?x='y'%20", "NO_PROXY": "*.a, b\\"}
-    assert service_manager.environment(service) == {}
+    assert manager.environment(service) == {}
 
-    path = service_manager.install(replace(service, environment=odd))
+    path = manager.install(replace(service, environment=odd))
 
-    assert service_manager.environment(service) == odd
+    assert manager.environment(service) == odd
     for damaged in (b"", b'Environment="X', b"<plist", b"<plist><dict/></plist>", b"\xff\xfe", b"bplist00"):
         path.write_bytes(damaged)
-        assert service_manager.environment(service) == {}
+        assert manager.environment(service) == {}
 
 
 @pytest.mark.requirement("E113")
@@ -282,12 +282,12 @@ def test_a_service_that_no_unit_can_hold_leaves_no_password_behind(service, prog
 
 
 def test_what_the_manager_complains_of_is_told(service, program):
-    assert "No medium found" in str(Systemd(program("systemctl", refuses="show")).why_not())
+    assert "No medium found" in str(Systemd(program("systemctl", refuses="show")).why_unavailable())
     with pytest.raises(ConfigError, match="No medium found"):
         Systemd(program("systemctl", refuses="enable")).install(service)
 
 
 def test_without_the_managers_program_there_is_no_manager(tmp_path):
-    assert Systemd({"PATH": str(tmp_path)}).why_not() == "there is no systemctl here"
-    assert manager_here({}, "win32") is None
-    assert manager_here({}, "darwin").kind == "launchd agent"
+    assert Systemd({"PATH": str(tmp_path)}).why_unavailable() == "there is no systemctl here"
+    assert service_manager({}, "win32") is None
+    assert service_manager({}, "darwin").kind == "launchd agent"

@@ -7,7 +7,7 @@ import socket
 
 import pytest
 
-from portico.services.systemd import tell_service_manager
+from portico.services.systemd import notify_service_manager
 
 
 @pytest.mark.parametrize("abstract", [False, pytest.param(True, marks=pytest.mark.linux)])
@@ -16,7 +16,7 @@ def test_systemd_is_told_where_it_waits_and_nothing_happens_where_it_does_not(tm
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as waiting:
         waiting.bind(address.replace("@", "\0", 1))
         waiting.settimeout(5)
-        tell_service_manager({"NOTIFY_SOCKET": address}, "READY=1")
+        notify_service_manager({"NOTIFY_SOCKET": address}, "READY=1")
         assert waiting.recv(100) == b"READY=1"
-    tell_service_manager({"NOTIFY_SOCKET": address}, "READY=1")
-    tell_service_manager({}, "READY=1")
+    notify_service_manager({"NOTIFY_SOCKET": address}, "READY=1")
+    notify_service_manager({}, "READY=1")

@@ -9,7 +9,7 @@ import sys
 from itertools import count
 
 from portico.paths import resolve_paths
-from portico.usage.entry import Bounds, Entry
+from portico.usage.entry import Entry, Retention
 from portico.usage.history_file import HistoryWriter
 from portico.util.clock import SystemClock
 
@@ -23,7 +23,7 @@ def main(name: str, wanted: int) -> None:
         sys.stdout.flush()
 
     written = 0
-    with HistoryWriter(resolve_paths(), Bounds(), SystemClock(), log) as writer:
+    with HistoryWriter(resolve_paths(), Retention(), SystemClock(), log) as writer:
         report("ready")
         sys.stdin.readline()
         for number in range(wanted) if wanted else count():

@@ -11,7 +11,7 @@ import pytest
 from portico.testing.clock import FakeClock
 from portico.usage import cost
 from portico.usage.cost import since, spending
-from portico.usage.entry import Bounds, Entry
+from portico.usage.entry import Entry, Retention
 from portico.usage.history_file import HistoryFile, HistoryWriter
 
 
@@ -21,7 +21,7 @@ def an_entry(**changes):
 
 
 def write_history(paths, *entries):
-    with HistoryWriter(paths, Bounds(), FakeClock(0), pytest.fail) as writer:
+    with HistoryWriter(paths, Retention(), FakeClock(0), pytest.fail) as writer:
         assert writer.write(entries)
     return HistoryFile(paths, pytest.fail)
 

@@ -25,7 +25,7 @@ from portico.paths import STATE_ENV
 from portico.secret import Secret
 from portico.testing.canary import canary, in_text
 from portico.testing.clock import FakeClock
-from portico.usage.entry import Bounds, Entry, entry_of
+from portico.usage.entry import Entry, Retention, entry_of
 from portico.usage.history import History
 from portico.usage.history_file import COLUMNS, MIGRATIONS, HistoryFile, HistoryWriter
 
@@ -56,7 +56,7 @@ def entries(paths):
 def record_all(paths, *new_entries, **more):
     """What the history says of having recorded them."""
     messages = []
-    history = History(paths, say=messages.append, **more)
+    history = History(paths, warn=messages.append, **more)
     for entry in new_entries:
         history.record(entry)
     history.close(timeout_s=30)
@@ -134,7 +134,7 @@ def test_names_and_numbers_of_any_size_are_kept_within_bounds(paths):
 
 async def test_recording_blocks_no_event_loop_while_another_process_holds_the_database(paths):
     await asyncio.to_thread(record_all, paths, an_entry())
-    history = History(paths, say=pytest.fail)
+    history = History(paths, warn=pytest.fail)
     holding, let_go = threading.Event(), threading.Event()
 
     def hold():
@@ -156,7 +156,7 @@ async def test_recording_blocks_no_event_loop_while_another_process_holds_the_da
 
 def test_what_the_queue_cannot_hold_is_counted_and_the_rest_is_written(paths):
     record_all(paths, an_entry())
-    history = History(paths, say=pytest.fail, queue_limit=3)
+    history = History(paths, warn=pytest.fail, queue_limit=3)
     with hold_database(paths, by="BEGIN IMMEDIATE") as holder:
         for number in range(100):
             history.record(an_entry(at_ms=number))
@@ -170,7 +170,7 @@ def test_what_the_queue_cannot_hold_is_counted_and_the_rest_is_written(paths):
 
 def test_closing_waits_no_longer_than_it_is_told_to(paths):
     record_all(paths, an_entry())
-    history = History(paths, say=lambda _text: None)
+    history = History(paths, warn=lambda _text: None)
     with hold_database(paths, by="BEGIN IMMEDIATE"):
         history.record(an_entry())
         assert history.close(timeout_s=0.05) is False
@@ -245,7 +245,7 @@ def test_a_write_waits_for_another_one_that_is_going_on(paths):
     record_all(paths, an_entry())
 
     def write():
-        with HistoryWriter(paths, Bounds(), FakeClock(0), pytest.fail) as writer:
+        with HistoryWriter(paths, Retention(), FakeClock(0), pytest.fail) as writer:
             return writer.write([an_entry()])
 
     with hold_database(paths, by="BEGIN IMMEDIATE") as holder, ThreadPoolExecutor() as threads:
@@ -262,7 +262,7 @@ def test_a_write_that_waits_too_long_is_dropped_and_said_once(paths):
     file = HistoryFile(paths, messages.append, busy_s=0.0)
     with (
         hold_database(paths, by="BEGIN IMMEDIATE"),
-        HistoryWriter(paths, Bounds(), FakeClock(0), messages.append, file=file) as writer,
+        HistoryWriter(paths, Retention(), FakeClock(0), messages.append, file=file) as writer,
     ):
         assert [writer.write([an_entry()]) for _ in range(3)] == [False, False, False]
 
@@ -397,7 +397,7 @@ def test_of_two_that_meet_the_damage_one_sets_it_aside_and_the_new_history_stays
 
 
 def test_a_history_that_is_removed_while_it_is_written_begins_anew(paths):
-    with HistoryWriter(paths, Bounds(), FakeClock(0), pytest.fail) as writer:
+    with HistoryWriter(paths, Retention(), FakeClock(0), pytest.fail) as writer:
         writer.write([an_entry(client="before")])
         for path in paths.state.glob("history.sqlite*"):
             path.unlink()
@@ -451,17 +451,17 @@ def test_old_rows_go_after_a_while_and_the_rest_stays(paths, fake_clock):
     old = [an_entry(at_ms=now - 11 * DAY_MS)] * 10
     new = [an_entry(at_ms=now - 9 * DAY_MS)] * 989
 
-    record_all(paths, *old, *new, clock=fake_clock, bounds=Bounds(days=10))
+    record_all(paths, *old, *new, clock=fake_clock, retention=Retention(days=10))
     assert len(entries(paths)) == 999
 
-    record_all(paths, an_entry(at_ms=now), clock=fake_clock, bounds=Bounds(days=10))
+    record_all(paths, an_entry(at_ms=now), clock=fake_clock, retention=Retention(days=10))
     assert len(entries(paths)) == 990
 
 
 def test_there_are_never_many_more_rows_than_may_be_kept(paths, fake_clock):
     new_entries = [an_entry(at_ms=fake_clock.wall_ms(), attempts=number) for number in range(3000)]
 
-    record_all(paths, *new_entries, clock=fake_clock, bounds=Bounds(rows=500))
+    record_all(paths, *new_entries, clock=fake_clock, retention=Retention(rows=500))
 
     rows = entries(paths)
     assert 500 <= len(rows) < 1500

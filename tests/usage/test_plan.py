@@ -15,7 +15,7 @@ from portico.plugins.builtin.minimax import PLANS, PROVIDER
 from portico.plugins.builtin.minimax_plans import OLDER
 from portico.secret import Secret
 from portico.testing.canary import canary, in_text
-from portico.usage.plan import PlanAccount, PlanAsker, exit_code, failed
+from portico.usage.plan import PlanAccount, PlanClient, exit_code, failed
 
 ROW = {"model_name": "general", "current_interval_remaining_percent": 80, "current_interval_status": 1}
 PLAN_BODY = {"model_remains": [ROW], "base_resp": {"status_code": 0, "status_msg": "success"}}
@@ -94,7 +94,7 @@ def an_account(api, **changes):
 
 async def ask(clock, *accounts, broker=None, timeout_s=10.0):
     async with HttpClient() as http:
-        return await PlanAsker(http, broker, clock).ask_all(accounts, timeout_s=timeout_s)
+        return await PlanClient(http, broker, clock).ask_all(accounts, timeout_s=timeout_s)
 
 
 async def test_one_account_is_one_request(api, fake_clock):
@@ -231,7 +231,7 @@ async def test_a_token_that_stays_refused_is_not_rotated_again_by_each_further_q
     account = an_account(api, profile_id="p", key=None)
 
     async with HttpClient() as http:
-        asker = PlanAsker(http, broker, fake_clock)
+        asker = PlanClient(http, broker, fake_clock)
         reports = [await asker.ask(account) for _ in range(3)]
 
     assert {report.error.id for report in reports} == {"credential-refused"}

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from portico.net.client import HttpClient
-from portico.usage.plan import PlanAsker
+from portico.usage.plan import PlanClient
 from tests.segments import cut_server, failures, padded, response
 from tests.usage.test_plan import NO_PLAN, PLAN_BODY, an_account
 
@@ -19,7 +19,7 @@ async def ask(fake_clock):
         account = an_account(server)
 
         async def ask_plan():
-            report = await PlanAsker(http, None, fake_clock).ask(account)
+            report = await PlanClient(http, None, fake_clock).ask(account)
             percents, error = [window.percent_left for window in report.windows], report.error
             return report.state, percents, (error.id, error.why) if error is not None else None
 

@@ -25,7 +25,7 @@ from portico.gateway.control import same_installation
 from portico.gateway.service import gateway_service
 from portico.oauth.browser import BrowserOpener, Surroundings
 from portico.secret import SECRET_VARIABLES
-from portico.services.service import ask
+from portico.services.service import try_run
 from portico.store.encrypted_file import PassphraseSource
 from portico.store.profiles import ProfileIndex
 from portico.store.vault import Vault
@@ -192,7 +192,7 @@ def test_a_tool_or_an_editor_that_is_named_without_a_folder_is_no_program_of_the
 def test_what_talks_to_the_service_manager_is_no_program_of_the_current_folder(planted_program, run_portico):
     name = planted_program("no-such-manager")
     env = {"PATH": CURRENT_FOLDER_FIRST}
-    assert ask(env, [name]) == ("", f"there is no {name} here")
+    assert try_run(env, [name]) == ("", f"there is no {name} here")
     with pytest.raises(ConfigError, match="cannot be run"):
         list(gateway._printed([name], App("portico", env=run_portico.environment(env))))
 

@@ -97,7 +97,7 @@ def enable(app: App, choice: str) -> None:
     Raises:
         UsageError, ConfigError: as `host_for`; `plugin-failed`.
     """
-    from portico.plugins.discovery import with_plugin_on
+    from portico.plugins.discovery import with_plugin_enabled
 
     host = host_for(app, choice)
     plugin_id = app.plugins.plugin_for_choice(choice)
@@ -105,7 +105,7 @@ def enable(app: App, choice: str) -> None:
         app.reload_config()
         return
     host.auth_method(choice)
-    app.config.file.edit(lambda document: with_plugin_on(document, plugin_id))
+    app.config.file.edit(lambda document: with_plugin_enabled(document, plugin_id))
     app.reload_config()
     app.out.note(f'Enabled plugin "{plugin_id}".')
 

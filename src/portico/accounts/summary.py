@@ -12,7 +12,7 @@ from portico.accounts.view import in_words, iso, summary_lines
 from portico.config.load import without_profile
 from portico.errors import PorticoError
 from portico.store.records import OAuthProfile
-from portico.usage.plan import in_short, report_as_json
+from portico.usage.plan import plan_summary, report_as_json
 from portico.util.text import plain_text
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ def _lines(app: App, done: SignedIn, background: str | None) -> list[str]:
     else:
         lines.append(f"  Default model  {primary or 'none'} (unchanged); this sign-in also has {done.method.default_model}")
     lines.append(f"  Config         {app.paths.config}" + ("" if done.config_changed else " (already as it should be)"))
-    lines += [f"  Plan           {in_short(done.plan, prog)}"] if done.plan is not None else []
+    lines += [f"  Plan           {plan_summary(done.plan, prog)}"] if done.plan is not None else []
     lines += [f"  Background     {background}"] if background else []
     lines += [f"  Note           {note}" for note in done.notes]
     if done.old_revoked is not None:
@@ -175,15 +175,15 @@ TIMEOUT_S: Final = 4.0
 
 async def plan_of(app: App, profile: Profile, http: HttpClient) -> PlanReport | None:
     """What the profile's plan has left; None where its provider has no plans that can be asked about."""
-    from portico.usage.plan import PlanAsker, of_sign_in
+    from portico.usage.plan import PlanClient, profile_account
 
     try:
         reader = app.plugins.plan_readers().get(profile.provider)
         spec = next((spec for spec in app.plugins.providers() if spec.id == profile.provider), None)
         if reader is None or spec is None:
             return None
-        asker = PlanAsker(http, app.broker(http), app.clock)
-        report = await asker.ask(of_sign_in(profile, spec, reader), timeout_s=TIMEOUT_S)
+        asker = PlanClient(http, app.broker(http), app.clock)
+        report = await asker.ask(profile_account(profile, spec, reader), timeout_s=TIMEOUT_S)
     except PorticoError as error:
         app.out.detail(f"The plan was not asked about: {error}")
         return None
@@ -274,9 +274,9 @@ def _restart(app: App, port: int) -> None:
     """
     from portico.gateway import control
     from portico.gateway.service import gateway_service
-    from portico.services.manager import manager_here
+    from portico.services.manager import service_manager
 
-    store, manager, service = app.store_choice(), manager_here(app.env), gateway_service(app)
+    store, manager, service = app.store_choice(), service_manager(app.env), gateway_service(app)
     if manager is None or not manager.path(service).exists():
         control.restart(app.paths, port=port, passphrase=app.passphrase, env=app.env, store=store)
         return

@@ -15,7 +15,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Final, Literal
 
 from portico.auth.backoff import sign_in_expired
-from portico.errors import PorticoError, frames_of, internal_error, place_of
+from portico.errors import PorticoError, error_location, frames_of, internal_error
 from portico.util.threads import off_loop
 
 if TYPE_CHECKING:
@@ -105,7 +105,7 @@ class BackgroundRefresh:
             self._say(profile_id, error)
             return
         except Exception as error:  # noqa: BLE001 - a plugin that fails in one profile must not end the watch over the others
-            bug = f"{place_of(error)}\n{frames_of(error)}"
+            bug = f"{error_location(error)}\n{frames_of(error)}"
         else:
             return
         # Not while it is handled: a log that cannot be written would show it, and its text may quote a token.

@@ -85,9 +85,9 @@ class Installed:
 def installed(app: App) -> Installed | None:
     """The service of this installation, None where none is installed."""
     from portico.gateway.service import gateway_service
-    from portico.services.manager import manager_here
+    from portico.services.manager import service_manager
 
-    manager = manager_here(app.env)
+    manager = service_manager(app.env)
     here = gateway_service(app)
     return Installed(here, manager) if manager is not None and manager.path(here).exists() else None
 

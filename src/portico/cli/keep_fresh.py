@@ -58,7 +58,7 @@ def run(app: App) -> int:
     from portico.gateway.control import passphrase_for
     from portico.gateway.ending import asked_to_end
     from portico.gateway.metrics import log_to_stderr
-    from portico.services.systemd import tell_service_manager
+    from portico.services.systemd import notify_service_manager
     from portico.util import signals
 
     passphrase = passphrase_for(app.paths, app.passphrase, app.env)
@@ -67,10 +67,10 @@ def run(app: App) -> int:
     async def until_asked() -> None:
         ending = asked_to_end()
         working = asyncio.create_task(work(app, passphrase), name="keep fresh")
-        tell_service_manager(app.env, "READY=1")
+        notify_service_manager(app.env, "READY=1")
         _say_running(app)
         await asyncio.wait([working, ending], return_when=asyncio.FIRST_COMPLETED)
-        tell_service_manager(app.env, "STOPPING=1")
+        notify_service_manager(app.env, "STOPPING=1")
         if working.done():
             working.result()
         working.cancel()
@@ -155,11 +155,11 @@ def uninstall(app: App) -> int:
 def keep_fresh_service(app: App) -> Service:
     """The service by its names alone."""
     from portico.gateway.service import a_service
-    from portico.services.service import Verb
+    from portico.services.service import ServiceCommands
 
-    verb = Verb("auth keep-fresh --install", "auth keep-fresh --uninstall")
+    commands = ServiceCommands("auth keep-fresh --install", "auth keep-fresh --uninstall")
     words = ("auth", "keep-fresh")
-    return a_service(app, "keep-fresh", "Portico keeps sign-ins fresh", verb=verb, words=words, log=_log(app))
+    return a_service(app, "keep-fresh", "Portico keeps sign-ins fresh", commands=commands, words=words, log=_log(app))
 
 
 def _service(app: App) -> Service:

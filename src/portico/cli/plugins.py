@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from portico.errors import ExitCode
-from portico.plugins.discovery import with_plugin_off, with_plugin_on
-from portico.plugins.manager import not_yours
+from portico.plugins.discovery import with_plugin_disabled, with_plugin_enabled
+from portico.plugins.manager import not_yours_error
 
 if TYPE_CHECKING:
     import argparse
@@ -164,8 +164,8 @@ def switch_on(app: App, name: str) -> int:
     """
     before = app.plugins.find(name)
     if before.candidate.exposure is not None:
-        raise not_yours(before)
-    changed = app.settings.file.edit(lambda document: with_plugin_on(document, before.id)) if not before.enabled else False
+        raise not_yours_error(before)
+    changed = app.settings.file.edit(lambda document: with_plugin_enabled(document, before.id)) if not before.enabled else False
     if changed:
         app.reload_config()
     record = _loaded(app, before.id)
@@ -186,7 +186,7 @@ def switch_off(app: App, name: str) -> int:
     entry = app.settings.config.plugins.entries.get(record.id)
     if not record.enabled and not (entry is not None and entry.enabled):
         return _say(app, record, f'Plugin "{record.id}" is already disabled.', changed=False)
-    changed = app.settings.file.edit(lambda document: with_plugin_off(document, record.id))
+    changed = app.settings.file.edit(lambda document: with_plugin_disabled(document, record.id))
     app.reload_config()
     code = _say(app, app.plugins.find(record.id), f'Disabled plugin "{record.id}".', changed=changed)
     profiles = [profile.id for profile in app.token_store.profiles() if profile.plugin == record.id]

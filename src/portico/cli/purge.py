@@ -79,9 +79,9 @@ def _end_services(done: _Purged, app: App) -> None:
     from portico.cli.keep_fresh import keep_fresh_service
     from portico.gateway import control
     from portico.gateway.service import gateway_service
-    from portico.services.manager import manager_here
+    from portico.services.manager import service_manager
 
-    manager = manager_here(app.env)
+    manager = service_manager(app.env)
     for each in (gateway_service(app), keep_fresh_service(app)):
         try:
             if manager is not None and manager.uninstall(each):

@@ -12,7 +12,7 @@ from portico.errors import ExitCode, SignInNeeded, UsageError
 from portico.store.profiles import SIGNED_OUT, require_profile, sign_in
 from portico.usage.cost import Spending, since, spending
 from portico.usage.history_file import HistoryFile
-from portico.usage.plan import PlanAsker, exit_code, plan_accounts, report_as_json, what_is_left
+from portico.usage.plan import PlanClient, exit_code, plan_accounts, report_as_json, window_text
 from portico.util import signals
 from portico.util.threads import off_loop
 
@@ -210,7 +210,7 @@ def _rows(report: PlanReport, app: App) -> list[tuple[str, ...]]:
     now, label = app.clock.wall_ms(), report.account.label
     if not report.windows:
         return [(label, "-", "-", _in_a_word(report), "")]
-    return [(label, window.kind, window.name, what_is_left(window), _reset(window, now)) for window in report.windows]
+    return [(label, window.kind, window.name, window_text(window), _reset(window, now)) for window in report.windows]
 
 
 def _in_a_word(report: PlanReport) -> str:
@@ -291,9 +291,9 @@ def watch_plans(args: argparse.Namespace, app: App) -> int:
 
 
 @asynccontextmanager
-async def _asker(app: App) -> AsyncIterator[PlanAsker]:
+async def _asker(app: App) -> AsyncIterator[PlanClient]:
     async with app.http() as http:
-        yield PlanAsker(http, app.broker(http), app.clock)
+        yield PlanClient(http, app.broker(http), app.clock)
 
 
 def _accounts(args: argparse.Namespace, app: App) -> tuple[PlanAccount, ...]:

@@ -15,7 +15,7 @@ from portico.config import openclaw
 from portico.config.document import Problem, format_path, shown_path
 from portico.config.schema import API_KINDS, FRAMING, TOP, AgentDefaults, Config, PluginEntry
 from portico.config.sources import Effective, holds_reference
-from portico.paths import UnknownHome, expanded
+from portico.paths import UnknownHome, expand_home
 from portico.secret import Secret
 from portico.urls import endpoint_end, is_in_the_clear, normalised_base_url, why_not_a_base_url
 
@@ -355,7 +355,7 @@ def _plugins(_section: Section, fields: dict[str, Any]) -> dict[str, Any]:
 def _folders(section: Section, folders: tuple[str, ...]) -> tuple[str, ...]:
     for index, path in enumerate(folders):
         try:
-            expanded(path, "the path")
+            expand_home(path, "the path")
         except UnknownHome as error:
             section.report_warning((index,), f"{error.fault}: no plugin is looked for there", error.hint)
     return folders

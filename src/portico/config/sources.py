@@ -26,7 +26,7 @@ from portico.config.document import Layer, Problem, format_path, read_bytes, rea
 from portico.config.json5 import Container, Scalar, array_index
 from portico.config.openclaw import INCLUDE
 from portico.errors import ConfigError
-from portico.paths import UnknownHome, expanded
+from portico.paths import UnknownHome, expand_home
 from portico.util.ownership import OwnershipCheck
 
 if TYPE_CHECKING:
@@ -118,7 +118,7 @@ def _base_path(own: Effective) -> Path | None:
     text = own.get((BASE,)) if own.has((BASE,)) else None
     if not isinstance(text, str) or not text.strip():
         return None  # the check reports it
-    return Path(os.path.normpath(Path(own.origin((BASE,)).file).parent / expanded(text, f"`{BASE}`")))
+    return Path(os.path.normpath(Path(own.origin((BASE,)).file).parent / expand_home(text, f"`{BASE}`")))
 
 
 def _read_base(own: Effective, path: Path) -> tuple[Document | None, tuple[Problem, ...]]:
@@ -390,7 +390,7 @@ class Assembly:
 
     def _include_file(self, document: Document, node: Node, text: str, path: ConfigPath, chain: tuple[str, ...]) -> Part | None:
         try:
-            target = Path(os.path.normpath(Path(document.name).parent / expanded(text, shown_path(path))))
+            target = Path(os.path.normpath(Path(document.name).parent / expand_home(text, shown_path(path))))
         except UnknownHome as error:
             self._report_error(document, node, path, error.fault, error.hint)
             return None

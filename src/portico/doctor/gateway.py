@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from portico.doctor.finding import Found, Saw, Skipped, of_error
 from portico.errors import PorticoError
-from portico.services.service import LONGEST_FILE
+from portico.services.service import MAX_FILE_BYTES
 from portico.util.children import this_python
 from portico.util.files import read_file
 
@@ -61,10 +61,10 @@ def service_file(context: CheckContext) -> Iterator[Seen]:
     """A service that is installed and would run something else than what is here now."""
     from portico.gateway.service import gateway_service, gateway_to_install
     from portico.net.proxy import names_a_way
-    from portico.services.manager import manager_here
+    from portico.services.manager import service_manager
 
     app = context.app
-    manager = manager_here(app.env)
+    manager = service_manager(app.env)
     if manager is None or not manager.path(gateway_service(app)).exists():
         yield Skipped("there is no service manager here" if manager is None else "not installed")
         return
@@ -105,7 +105,7 @@ def _has_its_secrets(service: Service) -> bool:
 def _content(path: Path) -> bytes | None:
     """What is in a service's file; None where it is no such file, or cannot be read."""
     try:
-        return read_file(path, LONGEST_FILE)
+        return read_file(path, MAX_FILE_BYTES)
     except OSError:
         return None
 

@@ -213,12 +213,12 @@ def _configured(context: CheckContext) -> Iterator[str]:
 
 
 async def _plans(context: CheckContext) -> list[Found]:
-    from portico.usage.plan import PlanAsker
+    from portico.usage.plan import PlanClient
 
     app = context.app
     async with app.http() as http:
         broker = app.broker(http, store=context.store("plans"))
-        reports = await PlanAsker(http, broker, app.clock).ask_all(context.accounts, timeout_s=_ANSWER_S)
+        reports = await PlanClient(http, broker, app.clock).ask_all(context.accounts, timeout_s=_ANSWER_S)
     refused = [report for report in reports if report.error is not None and report.error.id == "credential-refused"]
     found = [
         Found("credential-refused", "error", each.error.message, each.error.why, each.error.hint)

@@ -98,7 +98,7 @@ def plugins(context: CheckContext) -> Iterator[Seen]:
     if context.config is None:
         yield Skipped("the configuration cannot be read")
         return
-    from portico.plugins.manager import not_yours
+    from portico.plugins.manager import not_yours_error
 
     host = context.app.plugins
     host.load()
@@ -107,7 +107,7 @@ def plugins(context: CheckContext) -> Iterator[Seen]:
     yield Saw(f"on: {', '.join(sorted(on)) or 'none'}")
     for record in host.records():
         if record.candidate.exposure is not None:
-            yield of_error(not_yours(record))
+            yield of_error(not_yours_error(record))
         elif record.error is not None:
             yield Found(
                 "plugin-broken", "error", f"{record.id}: {record.error}", str(record.source), "{prog} plugins info " + record.id
@@ -135,10 +135,10 @@ def plugins(context: CheckContext) -> Iterator[Seen]:
 
 
 def _on(context: CheckContext, plugin: str) -> Callable[[], str]:
-    from portico.plugins.discovery import with_plugin_on
+    from portico.plugins.discovery import with_plugin_enabled
 
     def switch_on() -> str:
-        context.app.config.file.edit(lambda document: with_plugin_on(document, plugin))
+        context.app.config.file.edit(lambda document: with_plugin_enabled(document, plugin))
         return f"the plugin {plugin} is on"
 
     return switch_on

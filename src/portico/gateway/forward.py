@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, Protocol
 
-from portico.errors import NetworkError, PorticoError, frames_of, place_of
+from portico.errors import NetworkError, PorticoError, error_location, frames_of
 from portico.gateway.metrics import Outcome, headers_of
 from portico.gateway.replies import to_client
 from portico.models.acceptance import Patience, read_event
@@ -251,7 +251,7 @@ async def attempt_call(
     except AttemptFailed:
         raise
     except Exception as error:  # noqa: BLE001 - one candidate's bug must not keep the others from answering
-        failed, place, frames = _of_bug(error), place_of(error), frames_of(error)
+        failed, place, frames = _of_bug(error), error_location(error), frames_of(error)
     # Not while it is handled: a log that cannot be written would show it, and its text may quote a token.
     _log.error("%s could not be asked: %s\n%s", model.reference, place, frames)
     raise failed
@@ -259,7 +259,7 @@ async def attempt_call(
 
 def _of_bug(error: Exception) -> AttemptFailed:
     """A bug, by its kind and place: its text may quote a token."""
-    why = place_of(error)
+    why = error_location(error)
     failure = PorticoError(
         "internal-error", "The gateway has a bug.", why=why, hint="Please report it, with what {prog} gateway logs shows."
     )

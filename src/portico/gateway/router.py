@@ -15,7 +15,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from portico.app import App
-from portico.errors import PorticoError, UsageError, frames_of, internal_error, place_of
+from portico.errors import PorticoError, UsageError, error_location, frames_of, internal_error
 from portico.gateway.access import Limits, Shares, most_connections, requests_within
 from portico.gateway.api import Front, log_outcome
 from portico.gateway.forward import Parts
@@ -194,7 +194,7 @@ class Reloading(Generic[T]):
         self._seen, self._retry_at = signature(self._files), time.monotonic() + RETRY_S
         fault = error if isinstance(error, PorticoError) else internal_error(error)
         if self.fault is None or str(self.fault) != str(fault):
-            _log.warning("%s%s", fault, "" if fault is error else f"\n{place_of(error)}\n{frames_of(error)}")
+            _log.warning("%s%s", fault, "" if fault is error else f"\n{error_location(error)}\n{frames_of(error)}")
         self.fault = fault
         if not self._keeps:
             self._value = self._failed
@@ -226,7 +226,7 @@ async def open_front(app: App, broker: TokenBroker, started_at: int) -> AsyncIte
     """The front, while its connections to providers are open. `started_at` is the gateway's start, in wall ms."""
     metrics, keys_store = Metrics(), app.local_store(paths=KeyPaths.of(app.paths))
 
-    history = await off_loop(lambda: app.history(gather_s=_GATHER_S))
+    history = await off_loop(lambda: app.history(batch_s=_GATHER_S))
 
     def done(outcome: Outcome) -> None:
         metrics.done(outcome)

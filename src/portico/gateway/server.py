@@ -34,7 +34,7 @@ from portico.services.gateway_state import (
     remove_state,
     write_state,
 )
-from portico.services.systemd import has_manager, tell_service_manager
+from portico.services.systemd import has_manager, notify_service_manager
 from portico.util import signals
 from portico.util.threads import off_loop
 from portico.version import __version__
@@ -247,7 +247,7 @@ class _Process:
             _settle_memory()
             await self._listen()
             await off_loop(lambda: write_state(self._terms.paths, self._state))
-            tell_service_manager(self._terms.env, f"READY=1\nSTATUS=Serving on {self._state.url}")
+            notify_service_manager(self._terms.env, f"READY=1\nSTATUS=Serving on {self._state.url}")
             self._terms.announce(self._state)
             reason = await self._until_over(working, giving_way)
             working.cancel()  # a refresh that was sent is waited for below, while requests finish
@@ -324,11 +324,11 @@ class _Process:
         """Take no more requests, and let those under way finish for as long as the `reason` allows."""
         if reason == "asked to end":
             _log.info("ending")
-            tell_service_manager(self._terms.env, "STOPPING=1")
+            notify_service_manager(self._terms.env, "STOPPING=1")
             await self._drain(DRAIN_S)
         elif reason == "upgraded" or self._place.is_kept:
             _log.info("ending, once the requests under way have finished, or after %g s", SERVICE_DRAIN_S)
-            tell_service_manager(self._terms.env, "STOPPING=1")
+            notify_service_manager(self._terms.env, "STOPPING=1")
             await self._drain_at_length(SERVICE_DRAIN_S)
         else:
             _log.info("giving way to another process")

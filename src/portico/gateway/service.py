@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Final, Protocol
 from portico.errors import NetworkError, StoreError
 from portico.gateway.control import same_installation, uses_encrypted_file
 from portico.net import proxy
-from portico.paths import expanded
+from portico.paths import expand_home
 from portico.secret import Secret
-from portico.services.manager import manager_here
-from portico.services.service import Service, Verb, remove_secrets
+from portico.services.manager import service_manager
+from portico.services.service import Service, ServiceCommands, remove_secrets
 from portico.store.encrypted_file import FILE_ENV
 from portico.util.children import LOOPBACK, NO_PROXY, portico_command, without_proxy
 
@@ -33,11 +33,13 @@ class HasPaths(Protocol):
     def paths(self) -> Paths: ...
 
 
-def a_service(app: HasPaths, name: str, description: str, *, verb: Verb, words: tuple[str, ...], log: Path) -> Service:
+def a_service(
+    app: HasPaths, name: str, description: str, *, commands: ServiceCommands, words: tuple[str, ...], log: Path
+) -> Service:
     """The service that runs `words` as a command of this installation, as far as its files are concerned."""
     full_name = f"portico-{name}{f'-{app.paths.state_id}' if app.paths.state_id else ''}"
     command = tuple(portico_command(*words))
-    return Service(full_name, description, verb, command, {}, log, secrets=app.paths.state / f"{name}-proxy.env")
+    return Service(full_name, description, commands, command, {}, log, secrets=app.paths.state / f"{name}-proxy.env")
 
 
 def in_this_environment(service: Service, app: App, installed: Mapping[str, str] | None = None) -> Service:
@@ -67,7 +69,7 @@ def in_this_environment(service: Service, app: App, installed: Mapping[str, str]
                 "the sealed file store needs its passphrase whenever a token is refreshed, and a unit file is no place for it",
                 hint=f"put it into a file that only you can read, set {FILE_ENV} to that file, and run the command again",
             )
-        environment[FILE_ENV] = str(expanded(env[FILE_ENV], FILE_ENV).absolute())
+        environment[FILE_ENV] = str(expand_home(env[FILE_ENV], FILE_ENV).absolute())
     return replace(service, environment=environment, secret_environment=secret)
 
 
@@ -145,7 +147,7 @@ def take_away(service: Service, app: App) -> tuple[bool, bool]:
     Raises:
         ConfigError, StoreError: as `Manager.uninstall`.
     """
-    manager = manager_here(app.env)
+    manager = service_manager(app.env)
     if manager is not None and manager.uninstall(service):
         return True, False
     had_file = service.secrets is not None and service.secrets.exists()
@@ -155,9 +157,9 @@ def take_away(service: Service, app: App) -> tuple[bool, bool]:
 
 def gateway_service(app: HasPaths) -> Service:
     """The gateway by its names alone."""
-    verb, words = Verb("gateway install", "gateway uninstall"), ("gateway", "run")
+    commands, words = ServiceCommands("gateway install", "gateway uninstall"), ("gateway", "run")
     description = "Portico: models for the tools of this machine"
-    return a_service(app, "gateway", description, verb=verb, words=words, log=app.paths.gateway_log)
+    return a_service(app, "gateway", description, commands=commands, words=words, log=app.paths.gateway_log)
 
 
 def gateway_to_install(app: App, installed: Mapping[str, str] | None = None) -> Service:
@@ -180,7 +182,7 @@ def with_configured_port(service: Service, app: App) -> Service:
 
 def kept_service(app: App, port: int) -> tuple[Manager, Service] | None:
     """The installed gateway, if this is the port that its manager keeps open, also between two processes; with the manager."""
-    manager, service = manager_here(app.env), replace(gateway_service(app), port=port)
+    manager, service = service_manager(app.env), replace(gateway_service(app), port=port)
     if port == 0 or manager is None or not (manager.path(service).exists() and manager.keeps_port(service)):
         return None
     return manager, service
@@ -188,8 +190,8 @@ def kept_service(app: App, port: int) -> tuple[Manager, Service] | None:
 
 def usable_manager(app: App) -> tuple[Manager | None, str]:
     """The service manager of this system, or None and why there is none that could be used."""
-    manager = manager_here(app.env)
-    why = manager.why_not() if manager is not None else "Portico knows no service manager of this system"
+    manager = service_manager(app.env)
+    why = manager.why_unavailable() if manager is not None else "Portico knows no service manager of this system"
     return (manager, "") if why is None else (None, why)
 
 

@@ -36,7 +36,7 @@ import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 
 from portico.errors import NetworkError
-from portico.paths import UnknownHome, expanded
+from portico.paths import UnknownHome, expand_home
 from portico.secret import Secret
 from portico.urls import is_loopback
 from portico.util.files import read_file
@@ -167,7 +167,7 @@ def file_in(env: Mapping[str, str]) -> Path | None:
     if why is not None:
         raise NetworkError("proxy-unusable", f"{FILE_ENV} is not the path of a file.", why=why, unsent=True, hint=hint)
     try:
-        return expanded(value, FILE_ENV).absolute()
+        return expand_home(value, FILE_ENV).absolute()
     except UnknownHome as error:
         raise _unusable_file(Path(value), str(error)) from None
 
@@ -177,7 +177,7 @@ def _why_an_address(value: str) -> str | None:
     if not ("@" in value or _SCHEME.match(value)):
         return None
     with contextlib.suppress(UnknownHome):
-        if os.path.exists(expanded(value, FILE_ENV)):  # noqa: PTH110 - Path's own raises for a name that no file can have
+        if os.path.exists(expand_home(value, FILE_ENV)):  # noqa: PTH110 - Path's own raises for a name that no file can have
             return None
     return "it looks like an address, which may hold a password and is not shown, and there is no such file"
 

@@ -15,7 +15,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
-from portico.errors import REPORT_TO_AUTHOR, OAuthError, PorticoError, place_of
+from portico.errors import REPORT_TO_AUTHOR, OAuthError, PorticoError, error_location
 from portico.interfaces.authorization import TokenGrant
 from portico.secret import SHORTEST, Hider, Secret
 
@@ -44,7 +44,7 @@ def call_dialect(dialect: str, call: Callable[[], T], *, again: bool = True) -> 
             "reply-invalid",
             "The provider's reply could not be understood." if again else "The provider cannot be asked.",
             transient=again,
-            why=f"the dialect {dialect} failed with {place_of(error)}",
+            why=f"the dialect {dialect} failed with {error_location(error)}",
             hint=REPORT_TO_AUTHOR,
         ) from None
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from portico.errors import ConfigError
-from portico.paths import PACKAGE, UnknownHome, expanded
+from portico.paths import PACKAGE, UnknownHome, expand_home
 from portico.plugins.manifest import MANIFEST_NAME, Manifest, read_manifest
 from portico.util.files import read_file
 from portico.util.ownership import OwnershipCheck
@@ -79,8 +79,8 @@ def off_by_entry(id: str, config: PluginsConfig) -> Decision | None:
     return _disabled("disabled in config", "config", f"Run `{{prog}} plugins enable {id}`.")
 
 
-def with_entry_on(config: PluginsConfig, id: str) -> PluginsConfig:
-    """The configuration as it is once `with_plugin_on(document, id)` has been written."""
+def with_entry_enabled(config: PluginsConfig, id: str) -> PluginsConfig:
+    """The configuration as it is once `with_plugin_enabled(document, id)` has been written."""
     from portico.config.schema import PluginEntry
 
     entry = config.entries.get(id)
@@ -89,7 +89,7 @@ def with_entry_on(config: PluginsConfig, id: str) -> PluginsConfig:
     return replace(config, entries={**config.entries, id: enabled_entry}, allow=allow)
 
 
-def with_plugin_on(document: Document, id: str) -> Document:
+def with_plugin_enabled(document: Document, id: str) -> Document:
     """The document with the plugin `id` switched on; it joins an allow list that has members.
 
     An empty allow list allows everything: a first member would switch every other plugin off.
@@ -106,12 +106,12 @@ def with_plugin_on(document: Document, id: str) -> Document:
     return document
 
 
-def with_plugin_off(document: Document, id: str) -> Document:
+def with_plugin_disabled(document: Document, id: str) -> Document:
     """The document with the plugin `id` switched off."""
     return document.set(_enabled_path(id), value=False)
 
 
-def refuse(id: str, decision: Decision) -> ConfigError:
+def disabled_error(id: str, decision: Decision) -> ConfigError:
     """The error of asking for a plugin that is off."""
     return ConfigError("plugin-disabled", f'Plugin "{id}" is off.', why=decision.reason, hint=decision.remedy)
 
@@ -242,7 +242,7 @@ class Diagnostic:
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class FoundPlugins:
     """What there is to choose from. `candidates` come first come first: load paths, installed distributions, bundled plugins.
 
     `problems` are about the places that were looked at.
@@ -252,7 +252,7 @@ class Found:
     problems: tuple[Diagnostic, ...]
 
 
-def find(load_paths: Iterable[str], base: Path, bundled: Sequence[Path] | None = None) -> Found:
+def find(load_paths: Iterable[str], base: Path, bundled: Sequence[Path] | None = None) -> FoundPlugins:
     """Look for plugins in every place.
 
     Args:
@@ -262,9 +262,9 @@ def find(load_paths: Iterable[str], base: Path, bundled: Sequence[Path] | None =
     """
     folders = bundled_folders() if bundled is None else bundled
     trusted = {folder.resolve() for folder in folders}
-    found = [*chain(in_load_paths(load_paths, base), installed(), (in_folder(folder, "bundled") for folder in folders))]
+    found = [*chain(in_load_paths(load_paths, base), installed(), (candidate_in(folder, "bundled") for folder in folders))]
     checker = OwnershipCheck()
-    return Found(
+    return FoundPlugins(
         tuple(_with_exposure(candidate, checker, trusted) for candidate in found if isinstance(candidate, Candidate)),
         tuple(diagnostic for diagnostic in found if isinstance(diagnostic, Diagnostic)),
     )
@@ -275,7 +275,7 @@ def _with_exposure(candidate: Candidate, checker: OwnershipCheck, trusted: set[P
     folder = candidate.manifest.path.parent
     if candidate.origin == "bundled" or folder.resolve() in trusted:
         return candidate
-    reference = beside(folder)
+    reference = package_beside(folder)
     exposure = checker.exposure_beside(folder, reference) if reference is not None else checker.exposure_within(folder)
     if exposure is None:
         return candidate
@@ -290,13 +290,13 @@ def bundled_folders() -> list[Path]:
     return sorted(manifest.parent for manifest in PACKAGE.glob(f"_bundled/*/{MANIFEST_NAME}"))
 
 
-def beside(folder: Path) -> Path | None:
+def package_beside(folder: Path) -> Path | None:
     """Portico's own package if `folder`, a plugin's, lies in the same folder, as in one `site-packages`; else None."""
     package = PACKAGE.resolve()
     return package if folder.resolve().parent == package.parent else None
 
 
-def in_folder(folder: Path, origin: Origin) -> Candidate:
+def candidate_in(folder: Path, origin: Origin) -> Candidate:
     """The plugin whose package is `folder`."""
     return _candidate(folder / MANIFEST_NAME, origin, fallback_id=folder.name, folder=folder)
 
@@ -308,14 +308,14 @@ def in_load_paths(paths: Iterable[str], base: Path) -> Iterator[Candidate | Diag
     """
     for text in paths:
         try:
-            path = base / expanded(text, "plugin path")
+            path = base / expand_home(text, "plugin path")
         except UnknownHome as error:
             yield Diagnostic("error", error.message, source=text)
             continue
         root = path.parent if path.name == MANIFEST_NAME else path
         folders = _plugin_folders(root)
         if folders:
-            yield from (in_folder(folder, "config") for folder in folders)
+            yield from (candidate_in(folder, "config") for folder in folders)
         else:
             problem = "plugin manifest not found" if root.exists() else "plugin path not found"
             yield Diagnostic("error", f"{problem}: {text}", source=str(path))

@@ -12,7 +12,16 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from portico.errors import ConfigError, UsageError
-from portico.plugins.discovery import Diagnostic, PluginRecord, decide, find, off_by_entry, refuse, why_blocked, with_entry_on
+from portico.plugins.discovery import (
+    Diagnostic,
+    PluginRecord,
+    decide,
+    disabled_error,
+    find,
+    off_by_entry,
+    why_blocked,
+    with_entry_enabled,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
@@ -27,7 +36,7 @@ if TYPE_CHECKING:
     from portico.interfaces.plugin_parts import CliCommand, DoctorCheck, Emulator
     from portico.interfaces.provider_spec import ProviderSpec
     from portico.paths import Paths
-    from portico.plugins.discovery import Candidate, Found
+    from portico.plugins.discovery import Candidate, FoundPlugins
     from portico.plugins.loading import Registry
     from portico.plugins.manifest import Manifest
 
@@ -38,7 +47,7 @@ class Inventory:
     `records` holds one plugin an id; `overridden` the later copies, without those that an installed distribution replaces.
     """
 
-    def __init__(self, found: Found, config: PluginsConfig, env: Mapping[str, str]) -> None:
+    def __init__(self, found: FoundPlugins, config: PluginsConfig, env: Mapping[str, str]) -> None:
         self._config = config
         self._env = env
         self._problems = found.problems
@@ -110,10 +119,10 @@ class _Run:
         self.env = env
         self.hosts: list[tuple[PluginsConfig, PluginHost]] = []
         self._bundled = bundled
-        self._found: dict[tuple[str, ...], Found] = {}
+        self._found: dict[tuple[str, ...], FoundPlugins] = {}
         self._lock = Lock()
 
-    def found(self, load_paths: tuple[str, ...]) -> Found:
+    def found(self, load_paths: tuple[str, ...]) -> FoundPlugins:
         with self._lock:
             if load_paths not in self._found:
                 self._found[load_paths] = find(load_paths, self.paths.config.parent, self._bundled)
@@ -223,17 +232,17 @@ class PluginHost:
         return self._inventory.records.values()
 
     def enabling(self, id: str) -> PluginHost:
-        """A host in which the plugin is on, as it will be once `with_plugin_on` has been written.
+        """A host in which the plugin is on, as it will be once `with_plugin_enabled` has been written.
 
         This lifts the default that keeps a bundled plugin off, and never what the user has said.
 
         Raises:
             ConfigError: `plugin-disabled`: its own entry switches it off, or the config or the environment blocks it.
         """
-        config = with_entry_on(self._config, self.find(id).id)
+        config = with_entry_enabled(self._config, self.find(id).id)
         decision = why_blocked(id, config, self._env) or off_by_entry(id, self._config)
         if decision is not None:
-            raise refuse(id, decision)
+            raise disabled_error(id, decision)
         return self.for_config(config)
 
     # --- loading ---
@@ -252,7 +261,7 @@ class PluginHost:
         """
         record = self.find(id)
         if not record.enabled:
-            raise refuse(id, record.decision)
+            raise disabled_error(id, record.decision)
         self.load({record.id})
         record = self.find(id)
         if record.error is not None and not record.loaded:
@@ -372,7 +381,7 @@ def _set_once(host: PluginHost, name: str, value: T) -> T:
     return shared_value
 
 
-def not_yours(record: PluginRecord) -> ConfigError:
+def not_yours_error(record: PluginRecord) -> ConfigError:
     """The error of a plugin whose code another user can change."""
     exposure = record.candidate.exposure
     message = f'Plugin "{record.id}" is not used: another user can change its code.'
@@ -382,6 +391,6 @@ def not_yours(record: PluginRecord) -> ConfigError:
 
 def _failed_error(record: PluginRecord) -> ConfigError:
     if record.candidate.exposure is not None:
-        return not_yours(record)
+        return not_yours_error(record)
     hint = f"See `{{prog}} plugins info {record.id}`."
     return ConfigError("plugin-failed", f'Plugin "{record.id}" cannot be used.', why=record.error, hint=hint)

@@ -8,7 +8,7 @@ import sys
 from typing import TYPE_CHECKING
 from xml.parsers.expat import ExpatError
 
-from portico.services.service import ask, home, read_service_file, remove_secrets, run, write_file, write_secrets
+from portico.services.service import home, read_service_file, remove_secrets, run_manager, try_run, write_file, write_secrets
 from portico.util.files import remove_private
 
 if TYPE_CHECKING:
@@ -42,34 +42,34 @@ class Launchd:
         except (ValueError, LookupError, TypeError, AttributeError, ExpatError):
             return {}
 
-    def why_not(self) -> str | None:
-        return ask(self._env, ["launchctl", "print", _domain()])[1]
+    def why_unavailable(self) -> str | None:
+        return try_run(self._env, ["launchctl", "print", _domain()])[1]
 
     def install(self, service: Service) -> Path:
         path, content = self.path(service), launchd_plist(service)
         if path.exists():
-            ask(self._env, ["launchctl", "bootout", f"{_domain()}/{service.name}"])  # not running is as good
+            try_run(self._env, ["launchctl", "bootout", f"{_domain()}/{service.name}"])  # not running is as good
         write_secrets(service)
         write_file(path, content)
-        run(self._env, ["launchctl", "bootstrap", _domain(), str(path)], hint=_uninstall_hint(service))
+        run_manager(self._env, ["launchctl", "bootstrap", _domain(), str(path)], hint=_uninstall_hint(service))
         return path
 
     def uninstall(self, service: Service) -> bool:
         path = self.path(service)
         if not path.exists():
             return False
-        ask(self._env, ["launchctl", "bootout", f"{_domain()}/{service.name}"])
+        try_run(self._env, ["launchctl", "bootout", f"{_domain()}/{service.name}"])
         remove_private(path)
         remove_secrets(service)
         return True
 
     def start(self, service: Service) -> None:
-        ask(self._env, ["launchctl", "bootstrap", _domain(), str(self.path(service))])  # known already is as good
-        hint = f"install it again: {{prog}} {service.verb.install}"
-        run(self._env, ["launchctl", "kickstart", f"{_domain()}/{service.name}"], hint=hint)
+        try_run(self._env, ["launchctl", "bootstrap", _domain(), str(self.path(service))])  # known already is as good
+        hint = f"install it again: {{prog}} {service.commands.install}"
+        run_manager(self._env, ["launchctl", "kickstart", f"{_domain()}/{service.name}"], hint=hint)
 
     def stop(self, service: Service) -> None:
-        run(self._env, ["launchctl", "bootout", f"{_domain()}/{service.name}"], hint=_uninstall_hint(service))
+        run_manager(self._env, ["launchctl", "bootout", f"{_domain()}/{service.name}"], hint=_uninstall_hint(service))
 
     def log_command(self, service: Service, lines: int, *, follow: bool) -> list[str] | None:  # noqa: ARG002 - launchd keeps no log
         return None
@@ -94,7 +94,7 @@ def launchd_plist(service: Service) -> bytes:
 
 
 def _uninstall_hint(service: Service) -> str:
-    return f"to do without the service: {{prog}} {service.verb.uninstall}"
+    return f"to do without the service: {{prog}} {service.commands.uninstall}"
 
 
 def _domain() -> str:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from portico.services.service import Manager
 
 
-def manager_here(env: Mapping[str, str], platform: str = sys.platform) -> Manager | None:
+def service_manager(env: Mapping[str, str], platform: str = sys.platform) -> Manager | None:
     """The service manager of this system, whether it answers or not; None where Portico knows none."""
     if platform == "darwin":
         return Launchd(env)

@@ -23,14 +23,14 @@ if TYPE_CHECKING:
 _ANSWER_S: Final = 30.0
 
 
-class Verb(NamedTuple):
+class ServiceCommands(NamedTuple):
     """The commands about one kind of service, without the program's name."""
 
     install: str
     uninstall: str
 
 
-LONGEST_FILE: Final = 1 << 20  # bytes of a service manager's file, and of what belongs to it
+MAX_FILE_BYTES: Final = 1 << 20  # bytes of a service manager's file, and of what belongs to it
 _YOURS: Final = "make its folder yours (chown), and run the command again"
 
 
@@ -38,14 +38,14 @@ _YOURS: Final = "make its folder yours (chown), and run the command again"
 class Service:
     """What is to run: `name` tells installations apart, `command` and `environment` are exact and hold no secret.
 
-    `description` is for people. `verb` has the commands that put it in place and take it away, as hints name them.
+    `description` is for people. `commands` has the commands that put it in place and take it away, as hints name them.
     `port` is one on 127.0.0.1 that a manager keeps open while the service restarts, if it can (sd_listen_fds(3)).
     `secrets` is a file of Portico's own for the variables that do hold one, and `secret_environment` what belongs into it.
     """
 
     name: str
     description: str
-    verb: Verb
+    commands: ServiceCommands
     command: tuple[str, ...]
     environment: Mapping[str, str]
     log: Path
@@ -83,7 +83,7 @@ class Manager(Protocol):
         """
         ...
 
-    def why_not(self) -> str | None:
+    def why_unavailable(self) -> str | None:
         """Why it cannot be used here; None where it can."""
         ...
 
@@ -137,7 +137,7 @@ def read_service_file(path: Path) -> bytes | None:
         StoreError: it is there and cannot be read.
     """
     try:
-        return read_file(path, LONGEST_FILE)
+        return read_file(path, MAX_FILE_BYTES)
     except FileNotFoundError:
         return None
     except OSError as error:
@@ -198,19 +198,19 @@ def remove_secrets(service: Service) -> None:
         remove_private(service.secrets)
 
 
-def run(env: Mapping[str, str], command: Sequence[str], *, hint: str | None = None) -> str:
+def run_manager(env: Mapping[str, str], command: Sequence[str], *, hint: str | None = None) -> str:
     """Run a manager's program; what it printed.
 
     Raises:
         ConfigError: `service-failed`, with what it complained of.
     """
-    output, error = ask(env, command)
+    output, error = try_run(env, command)
     if error is not None:
         raise ConfigError("service-failed", f"`{' '.join(command)}` failed.", why=error, hint=hint)
     return output
 
 
-def ask(env: Mapping[str, str], command: Sequence[str]) -> tuple[str, str | None]:
+def try_run(env: Mapping[str, str], command: Sequence[str]) -> tuple[str, str | None]:
     """What `command` printed, and what it complained of; None where it ended well."""
     try:
         result = subprocess.run(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from portico.errors import ConfigError
-from portico.services.service import ask, home, read_service_file, remove_secrets, run, write_file, write_secrets
+from portico.services.service import home, read_service_file, remove_secrets, run_manager, try_run, write_file, write_secrets
 from portico.util.files import remove_private
 
 if TYPE_CHECKING:
@@ -91,8 +91,8 @@ class Systemd:
         words = [word for line in lines if line.startswith(_VARIABLES) for word in _split_words(line.removeprefix(_VARIABLES))]
         return {name: value for name, _, value in (word.partition("=") for word in words)}
 
-    def why_not(self) -> str | None:
-        return ask(self._env, [*_SYSTEMCTL, "show", "--property=Version"])[1]
+    def why_unavailable(self) -> str | None:
+        return try_run(self._env, [*_SYSTEMCTL, "show", "--property=Version"])[1]
 
     def install(self, service: Service) -> Path:
         path, files = self.path(service), self.files(service)  # a path that no unit can hold fails before anything is written
@@ -116,8 +116,8 @@ class Systemd:
             return False
         units = self._units(service)
         words = [*_SYSTEMCTL, "disable", "--now", *(each.name for each in units)]
-        error = ask(self._env, words)[1]
-        if error is not None and self.why_not() is None:
+        error = try_run(self._env, words)[1]
+        if error is not None and self.why_unavailable() is None:
             command = " ".join(words)
             hint = f"delete it yourself: rm {shlex.join(map(str, units))}"
             raise ConfigError("service-failed", f"`{command}` failed.", why=error, hint=hint)
@@ -127,7 +127,7 @@ class Systemd:
                 remove_private(each.with_name(folder) / each.name)
             remove_private(each)
         remove_secrets(service)
-        ask(self._env, [*_SYSTEMCTL, "daemon-reload"])  # a manager that does not answer has nothing to forget
+        try_run(self._env, [*_SYSTEMCTL, "daemon-reload"])  # a manager that does not answer has nothing to forget
         return True
 
     def start(self, service: Service) -> None:
@@ -164,7 +164,7 @@ class Systemd:
         return [*([socket] if socket.exists() else []), self.path(service)]
 
     def _run(self, service: Service, *words: str) -> None:
-        run(self._env, [*_SYSTEMCTL, *words], hint=f"to do without the service: {{prog}} {service.verb.uninstall}")
+        run_manager(self._env, [*_SYSTEMCTL, *words], hint=f"to do without the service: {{prog}} {service.commands.uninstall}")
 
 
 def systemd_unit(service: Service) -> str:
@@ -177,8 +177,8 @@ def systemd_unit(service: Service) -> str:
     name = f"{service.name}.socket"
     return _UNIT.format(
         socket="" if service.port is None else f"Requires={name}\nAfter={name}\n",
-        install=service.verb.install,
-        uninstall=service.verb.uninstall,
+        install=service.commands.install,
+        uninstall=service.commands.uninstall,
         description=service.description,
         pause=_RESTART_DELAY_S if service.port is None else _RESTART_DELAY_WITH_PORT_S,
         environment=environment,
@@ -188,8 +188,10 @@ def systemd_unit(service: Service) -> str:
 
 def systemd_socket(service: Service) -> str:
     """The unit file of the socket that systemd keeps for the service (systemd.socket(5))."""
-    verb = service.verb
-    return _SOCKET.format(install=verb.install, uninstall=verb.uninstall, description=service.description, port=service.port)
+    commands = service.commands
+    return _SOCKET.format(
+        install=commands.install, uninstall=commands.uninstall, description=service.description, port=service.port
+    )
 
 
 def _split_words(text: str) -> list[str]:
@@ -215,7 +217,7 @@ def has_manager(env: Mapping[str, str]) -> bool:
     return bool(env.get("NOTIFY_SOCKET")) or env.get("XPC_SERVICE_NAME", "").startswith(_PREFIX)
 
 
-def tell_service_manager(env: Mapping[str, str], state: str) -> None:
+def notify_service_manager(env: Mapping[str, str], state: str) -> None:
     """Tell systemd, where it waits for that, that this process is `READY=1` or `STOPPING=1`."""
     address = env.get("NOTIFY_SOCKET", "")
     if not address or not hasattr(socket, "AF_UNIX"):

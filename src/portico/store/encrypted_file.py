@@ -22,7 +22,7 @@ import threading
 from typing import TYPE_CHECKING, Any, Final
 
 from portico.errors import StoreError
-from portico.paths import UnknownHome, expanded
+from portico.paths import UnknownHome, expand_home
 from portico.secret import SECRET_VARIABLES, Secret
 from portico.store.records import SERVICE
 from portico.util.files import file_error, no_crash_point, read_file, read_private, remove_private, set_aside, write_private
@@ -259,7 +259,7 @@ class PassphraseSource:
 
 def _passphrase_path(text: str) -> Path:
     try:
-        return expanded(text, FILE_ENV)
+        return expand_home(text, FILE_ENV)
     except UnknownHome as error:
         raise StoreError(
             "passphrase-unreadable", f"the file in {FILE_ENV} cannot be found", why=str(error), hint=error.hint

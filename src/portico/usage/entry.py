@@ -56,7 +56,7 @@ class Entry(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Bounds:
+class Retention:
     """How much is kept. Older rows are deleted about once in a thousand requests."""
 
     days: int = 400

@@ -15,7 +15,7 @@ import threading
 from queue import Empty, SimpleQueue
 from typing import TYPE_CHECKING, Final
 
-from portico.usage.entry import Bounds
+from portico.usage.entry import Retention
 from portico.util.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 QUEUE_LIMIT: Final = 10_000
 CLOSE_S: Final = 2.0
-_BOUNDS: Final = Bounds()
+_RETENTION: Final = Retention()
 _BATCH: Final = 5_000
 _log: Final = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ _log: Final = logging.getLogger(__name__)
 class History:
     """Takes entries from any thread or event loop, and writes them. For one process; many may write to one history.
 
-    `say` is told, on the writer's thread, of a damaged history and of rows that cannot be written. `gather_s`:
+    `warn` is told, on the writer's thread, of a damaged history and of rows that cannot be written. `batch_s`:
     seconds in which the writer lets entries come together, so that a busy process is not interrupted for each.
     """
 
@@ -44,18 +44,18 @@ class History:
         paths: Paths,
         *,
         clock: Clock | None = None,
-        say: Callable[[str], None] = _log.warning,
+        warn: Callable[[str], None] = _log.warning,
         queue_limit: int = QUEUE_LIMIT,
-        bounds: Bounds = _BOUNDS,
-        gather_s: float = 0.0,
+        retention: Retention = _RETENTION,
+        batch_s: float = 0.0,
     ) -> None:
         self._paths = paths
         self._clock = clock or SystemClock()
-        self._say = say
+        self._warn = warn
         self._queue_limit = queue_limit
-        self._bounds = bounds
+        self._retention = retention
         self._queue: SimpleQueue[Entry | None] = SimpleQueue()
-        self._gather_s = gather_s
+        self._batch_s = batch_s
         self._closing = threading.Event()
         self._starting = threading.Lock()
         self._writer: threading.Thread | None = None
@@ -97,7 +97,7 @@ class History:
     def _write_all(self) -> None:
         from portico.usage.history_file import HistoryWriter  # SQLite takes milliseconds to import
 
-        with HistoryWriter(self._paths, self._bounds, self._clock, self._say) as writer:
+        with HistoryWriter(self._paths, self._retention, self._clock, self._warn) as writer:
             closing = False
             while not closing:
                 batch = self._next_batch()
@@ -109,7 +109,7 @@ class History:
     def _next_batch(self) -> list[Entry | None]:
         """What waits, at most so much as goes into one transaction; None stands at the end of everything."""
         batch = [self._queue.get()]
-        self._closing.wait(self._gather_s)
+        self._closing.wait(self._batch_s)
         while len(batch) < _BATCH and batch[-1] is not None:
             try:
                 batch.append(self._queue.get_nowait())

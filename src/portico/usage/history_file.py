@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Self, TypeVar
 
 from portico.errors import PorticoError, StoreError
 from portico.paths import FILE_MODE, make_private_folder
-from portico.usage.entry import Bounds, Entry
+from portico.usage.entry import Entry, Retention
 from portico.util.files import check_folder, file_error, network_file_system, set_aside
 from portico.util.lock import FileLock
 
@@ -70,20 +70,20 @@ _DAMAGED: Final = frozenset({sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB, sqli
 class HistoryFile:
     """Where the database is, and how it is opened and mended. Blocking: for a thread, not for an event loop.
 
-    `busy_s` is how long a write waits for another process's. `say` is told of a database that was set aside.
+    `busy_s` is how long a write waits for another process's. `warn` is told of a database that was set aside.
     """
 
     def __init__(
         self,
         paths: Paths,
-        say: Callable[[str], None],
+        warn: Callable[[str], None],
         *,
         busy_s: float = BUSY_S,
         migrations: Sequence[str] = MIGRATIONS,
     ) -> None:
         self.path = paths.history
         self._lock = FileLock(paths.locks / "history.lock", what="the history")
-        self._say = say
+        self._warn = warn
         self._busy_s = busy_s
         self._migrations = migrations
 
@@ -180,7 +180,7 @@ class HistoryFile:
         for suffix in ("-wal", "-shm"):
             with contextlib.suppress(FileNotFoundError):
                 self.path.with_name(self.path.name + suffix).replace(new_path.with_name(new_path.name + suffix))
-        self._say(f"The usage history is damaged ({why}); it was renamed to {new_path}, and a new one begins.")
+        self._warn(f"The usage history is damaged ({why}); it was renamed to {new_path}, and a new one begins.")
         return True
 
     def _is_sound(self) -> bool:
@@ -204,16 +204,16 @@ class HistoryWriter:
     def __init__(
         self,
         paths: Paths,
-        bounds: Bounds,
+        retention: Retention,
         clock: Clock,
-        say: Callable[[str], None],
+        warn: Callable[[str], None],
         *,
         file: HistoryFile | None = None,
     ) -> None:
-        self._file = file or HistoryFile(paths, say)
-        self._bounds = bounds
+        self._file = file or HistoryFile(paths, warn)
+        self._retention = retention
         self._clock = clock
-        self._say = say
+        self._warn = warn
         self._connection: sqlite3.Connection | None = None
         self._opened: os.stat_result | None = None
         self._last_failure = ""
@@ -276,14 +276,14 @@ class HistoryWriter:
             raise
 
     def _prune(self, connection: sqlite3.Connection, last: int) -> None:
-        oldest = self._clock.wall_ms() - self._bounds.days * _DAY_MS
+        oldest = self._clock.wall_ms() - self._retention.days * _DAY_MS
         connection.execute("DELETE FROM requests WHERE at_ms < ?", (oldest,))
-        connection.execute("DELETE FROM requests WHERE rowid <= ?", (last - self._bounds.rows,))
+        connection.execute("DELETE FROM requests WHERE rowid <= ?", (last - self._retention.rows,))
 
     def _report_failure(self, why: str) -> bool:
         if why != self._last_failure:
             self._last_failure = why
-            self._say(f"The usage history cannot be written ({why}); requests go on without it.")
+            self._warn(f"The usage history cannot be written ({why}); requests go on without it.")
         return False
 
     def _close(self) -> None:

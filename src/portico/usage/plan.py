@@ -130,7 +130,7 @@ _OK: Final = 200
 _NOT_SERVED: Final = frozenset({404, 405, 410})
 
 
-class PlanAsker:
+class PlanClient:
     """Asks for one run of a command. A token that is refused is refreshed once, and once only however often it is asked again."""
 
     def __init__(self, http: HttpClient, broker: TokenBroker, clock: Clock) -> None:
@@ -332,7 +332,7 @@ def plan_accounts(
     return tuple(account for account in accounts if provider in {None, account.spec.id} and profile in {None, account.profile_id})
 
 
-def of_sign_in(profile: Profile, spec: ProviderSpec, reader: PlanReader) -> PlanAccount:
+def profile_account(profile: Profile, spec: ProviderSpec, reader: PlanReader) -> PlanAccount:
     """The account of a profile that was made by signing in."""
     return _account(of_profile(profile), Provider(spec.id, (), spec), spec, reader, profile.region)
 
@@ -383,7 +383,7 @@ _STATES: Final[Mapping[WindowState, str]] = {
 }
 
 
-def what_is_left(window: PlanWindow) -> str:
+def window_text(window: PlanWindow) -> str:
     """`89% left (1349 of 1500)`, `178% left (boost x2)`, `used up`, `unlimited`, `not in the plan`, `not told`."""
     if window.percent_left is None or window.state in _STATES:
         return _STATES.get(window.state, "not told")
@@ -392,7 +392,7 @@ def what_is_left(window: PlanWindow) -> str:
     return f"{round(window.percent_left, 1):g}% left" + (f" ({', '.join(details)})" if details else "")
 
 
-def in_short(report: PlanReport, program: str) -> str:
+def plan_summary(report: PlanReport, program: str) -> str:
     """The plan in one line: the windows of what it is first of all for, or where to buy one, or that it was not told."""
     if report.state == "no-plan":
         link = report.account.subscribe_url
@@ -401,7 +401,7 @@ def in_short(report: PlanReport, program: str) -> str:
         return f"not checked; `{program} usage` asks again"
     first = report.windows[0].kind
     return "; ".join(
-        f"{window.name} {what_is_left(window)}{'' if window.started else ', not started'}"
+        f"{window.name} {window_text(window)}{'' if window.started else ', not started'}"
         for window in report.windows
         if window.kind == first
     )

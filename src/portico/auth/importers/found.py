@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from portico.oauth.token_response import read_refresh_token, read_token
-from portico.paths import UnknownHome, expanded
+from portico.paths import UnknownHome, expand_home
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -114,7 +114,7 @@ def place(name: str | None) -> Path | None:
     if not name:
         return None
     try:
-        return expanded(name, "the setting")
+        return expand_home(name, "the setting")
     except UnknownHome:
         return Path(name)
 
