@@ -19,7 +19,7 @@ EXIT_CODES: Final = {
     if isinstance(kind, type) and issubclass(kind, errors.PorticoError)
 }
 # Functions that make such a thing, and which of their arguments is the id.
-_MAKERS: Final = {"file_error": 0, "os_failure": 2, "BadRequest": 1, "Found": 0, "kind": 0, "Interrupted": 0}
+_MAKERS: Final = {"file_error": 0, "config_file_error": 2, "BadRequest": 1, "Found": 0, "kind": 0, "Interrupted": 0}
 _REFUSERS: Final = {"_refused": 2, "refused": 1}
 _OF_TABLES: Final = frozenset(
     {word.replace("_", "-") for word in token_errors._MEANINGS} | {words.id for words in provider_errors._WORDS.values()}
@@ -30,7 +30,7 @@ PASSED_ON: Final = frozenset(
     for name in (
         *(
             "auth/backoff",
-            "cli/demo_keep",
+            "cli/demo",
             "config/document",
             "doctor/examination",
             "doctor/files",
@@ -38,7 +38,7 @@ PASSED_ON: Final = frozenset(
             "doctor/models",
             "gateway/api",
         ),
-        *("models/provider_errors", "oauth/flow", "oauth/token_errors", "plugins/discovery", "usage/plan", "util/files"),
+        *("models/provider_errors", "oauth/flow", "oauth/token_errors", "usage/plan", "util/files"),
     )
 )
 

@@ -16,14 +16,14 @@ FAMILY = {name for name, kind in inspect.getmembers(errors, inspect.isclass) if 
 
 def raised_ids() -> list[tuple[str, str]]:
     """Every literal error id in the sources, with its place."""
-    found = []
+    ids = []
     for source in SOURCES:
         for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id in FAMILY and node.args:
                 first = node.args[0]
                 if isinstance(first, ast.Constant) and isinstance(first.value, str):
-                    found.append((first.value, f"{source}:{node.lineno}"))
-    return found
+                    ids.append((first.value, f"{source}:{node.lineno}"))
+    return ids
 
 
 def test_every_error_id_is_kebab_case():

@@ -130,8 +130,8 @@ def test_the_scheme_of_a_base_url_may_be_in_capitals(url):
 @pytest.mark.parametrize("of_model", [False, True])
 def test_a_header_that_cannot_be_sent_is_found(headers, level, words, of_model):
     block = {"models": [{"id": "m", "headers": headers}]} if of_model else {"headers": headers}
-    ((found, message),) = problems_of({"models": {"providers": {"p": block}}})
-    assert (found, words in message) == (level, True), message
+    ((found_level, message),) = problems_of({"models": {"providers": {"p": block}}})
+    assert (found_level, words in message) == (level, True), message
 
 
 @pytest.mark.requirement("E76")

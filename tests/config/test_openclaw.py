@@ -151,11 +151,11 @@ def edits(case):
 
 @pytest.mark.parametrize("layer", ["own", "base"])
 def test_it_is_valid_and_its_models_are_known(machine, case, layer):
-    here = machine(case, layer)
+    case_machine = machine(case, layer)
 
-    validated = here.ok("config", "validate").stdout
-    listed = json.loads(here.ok("models", "list", "--all", "--json").stdout)["models"]
-    status = here.ok("models", "status", "--plain")
+    validated = case_machine.ok("config", "validate").stdout
+    listed = json.loads(case_machine.ok("models", "list", "--all", "--json").stdout)["models"]
+    status = case_machine.ok("models", "status", "--plain")
 
     messages = [line for line in validated.splitlines() if line.startswith(("warning", "error"))]
     assert len(messages) == len(case.warnings), messages
@@ -166,41 +166,41 @@ def test_it_is_valid_and_its_models_are_known(machine, case, layer):
 
 
 def test_as_portico_s_own_file_each_edit_changes_its_own_lines(machine, case):
-    here = machine(case, "own")
+    case_machine = machine(case, "own")
     for words in edits(case):
-        before, beside = here.file.read_bytes(), here.folder()
-        here.ok(*words)
-        assert_only_own_lines_changed(before, here.file.read_bytes(), here.file)
-        assert {**beside, here.file.name: b""} == {**here.folder(), here.file.name: b""}
+        before, beside = case_machine.file.read_bytes(), case_machine.folder()
+        case_machine.ok(*words)
+        assert_only_own_lines_changed(before, case_machine.file.read_bytes(), case_machine.file)
+        assert {**beside, case_machine.file.name: b""} == {**case_machine.folder(), case_machine.file.name: b""}
 
-    assert_chosen_models(here, case)
+    assert_chosen_models(case_machine, case)
 
 
 def test_as_a_base_nothing_of_it_changes(machine, case):
-    here = machine(case, "base")
-    before = here.folder()
+    case_machine = machine(case, "base")
+    before = case_machine.folder()
     for words in edits(case):
-        here.ok(*words)
-        assert {path.name for path in here.file.parent.iterdir()} == before.keys()
-        assert here.folder() == before
+        case_machine.ok(*words)
+        assert {path.name for path in case_machine.file.parent.iterdir()} == before.keys()
+        assert case_machine.folder() == before
 
-    assert here.own.read_bytes().startswith(b"// mine\n")
-    assert_chosen_models(here, case)
+    assert case_machine.own.read_bytes().startswith(b"// mine\n")
+    assert_chosen_models(case_machine, case)
 
 
 def test_with_write_base_each_edit_changes_its_own_lines_of_the_base(machine, case):
-    here = machine(case, "base")
-    own, beside = here.own.read_bytes(), here.folder()
+    case_machine = machine(case, "base")
+    own, beside = case_machine.own.read_bytes(), case_machine.folder()
     alias = f'agents.defaults.models["{case.other}"].alias'
     for words in (("models", "set", case.other), ("config", "set", alias, "mine")):
-        before = here.file.read_bytes()
-        here.ok(*words, "--write-base")
-        assert_only_own_lines_changed(before, here.file.read_bytes(), here.file)
-        assert here.own.read_bytes() == own
-    assert {**beside, here.file.name: b""} == {**here.folder(), here.file.name: b""}
+        before = case_machine.file.read_bytes()
+        case_machine.ok(*words, "--write-base")
+        assert_only_own_lines_changed(before, case_machine.file.read_bytes(), case_machine.file)
+        assert case_machine.own.read_bytes() == own
+    assert {**beside, case_machine.file.name: b""} == {**case_machine.folder(), case_machine.file.name: b""}
 
-    here.ok("models", "fallbacks", "add", case.third)
-    assert_chosen_models(here, case)
+    case_machine.ok("models", "fallbacks", "add", case.third)
+    assert_chosen_models(case_machine, case)
 
 
 def assert_chosen_models(machine, case):

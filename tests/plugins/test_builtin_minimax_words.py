@@ -49,8 +49,8 @@ def test_a_pay_as_you_go_key_is_told_that_the_plan_has_a_key_of_its_own(minimax)
 def test_the_provider_pages_name_the_plan_its_page_and_its_keys(name):
     text = (ROOT / name).read_text(encoding="utf-8")
 
-    for said in ("M Plan", PLAN_PAGE, PAGES_LINK, "Subscription Key", "sk-cp-", "sk-api-"):
-        assert said in text
+    for phrase in ("M Plan", PLAN_PAGE, PAGES_LINK, "Subscription Key", "sk-cp-", "sk-api-"):
+        assert phrase in text
 
 
 @pytest.mark.parametrize("name", ["no-plan", "minimax-refused", "credential-refused"])

@@ -106,8 +106,8 @@ def test_an_update_sees_the_profile_as_it_is_then(paths, index):
     stale = index.get("minimax-portal:default")
     ProfileIndex(paths).update(stale.id, lambda profile: replace(profile, expires_at=5))
     index.update(stale.id, lambda profile: replace(profile, config_pending=True))
-    found = index.get(stale.id)
-    assert (found.expires_at, found.config_pending) == (5, True)
+    updated = index.get(stale.id)
+    assert (updated.expires_at, updated.config_pending) == (5, True)
 
 
 def test_generations_never_come_back(index):
@@ -278,8 +278,8 @@ def test_two_processes_writing_different_profiles_lose_no_update(paths, index, c
     commands = [[sys.executable, "-c", WRITER, str(paths.state), name, str(count)] for name in ("left", "right")]
     writers = [subprocess.Popen(command, env=environment()) for command in commands]
     assert [writer.wait(600) for writer in writers] == [0, 0]
-    found = {profile.id for profile in index.profiles()}
-    assert found == {f"{name}:{number}" for name in ("left", "right") for number in range(count)}
+    profile_ids = {profile.id for profile in index.profiles()}
+    assert profile_ids == {f"{name}:{number}" for name in ("left", "right") for number in range(count)}
     assert [index.get(f"{name}:0").refreshed_at for name in ("left", "right")] == [count, count]
 
 
@@ -305,10 +305,10 @@ def test_what_an_older_version_took_for_the_end_of_a_sign_in_may_be_tried_again(
 
 @pytest.mark.requirement("E96")
 def test_an_older_version_is_never_told_of_so_many_sends_that_it_ends_the_sign_in():
-    fence = JournalEntry(generation=4, token="5e1f", started_at=5, sends=500, pid=6, sent_at=7)
-    entry = profile_to_json(replace(a_profile(), journal_entry=fence), {})
+    journal_entry = JournalEntry(generation=4, token="5e1f", started_at=5, sends=500, pid=6, sent_at=7)
+    entry = profile_to_json(replace(a_profile(), journal_entry=journal_entry), {})
     assert entry["fence"]["sends"] < 12
-    assert profile_from_json("test:default", entry).journal_entry == fence
+    assert profile_from_json("test:default", entry).journal_entry == journal_entry
 
 
 @pytest.mark.parametrize(

@@ -92,9 +92,9 @@ def tokens_for(vault):
 def test_tokens_come_back_as_they_were_committed(any_vault, paths):
     tokens = tokens_for(any_vault)
     stored = any_vault.commit(a_profile(), tokens)
-    found = any_vault.read(ID)
-    assert same(found, tokens)
-    assert found.generation == stored.generation
+    read_tokens = any_vault.read(ID)
+    assert same(read_tokens, tokens)
+    assert read_tokens.generation == stored.generation
     assert ProfileIndex(paths).get(ID) == stored
     assert (stored.expires_at, stored.has_refresh) == (tokens.expires_at, True)
     assert find_canaries(paths.state) == []
@@ -431,7 +431,7 @@ def test_what_a_killed_commit_has_left_goes_with_the_next_read(paths, index, in_
 def test_a_commit_whose_tidying_up_fails_has_stored_its_tokens_all_the_same(paths, index, in_memory, monkeypatch, error):
     memory_vault(paths).commit(a_profile(), some_tokens())
 
-    def fail(*_args, **_named):
+    def fail(*_args, **_kwargs):
         raise error
 
     def spoil(step):

@@ -151,8 +151,8 @@ def _environment(
 
 
 def _is_own(effective: Effective, name: str) -> bool:
-    places = (("env", name), ("env", "vars", name))
-    return any(effective.has(path) and effective.origin(path).layer == "own" for path in places)
+    paths = (("env", name), ("env", "vars", name))
+    return any(effective.has(path) and effective.origin(path).layer == "own" for path in paths)
 
 
 # --- models.json beside the config: prices and limits that correct the config and the built-ins ---------------------------------

@@ -444,13 +444,13 @@ def require_profile(snapshot: Snapshot, id: str) -> Profile:
     return profile
 
 
-def not_signed_in(asked: str | None, profile_ids: list[str]) -> SignInNeeded:
+def not_signed_in(wanted: str | None, profile_ids: list[str]) -> SignInNeeded:
     """The error of a profile that is not there, with the nearest that is."""
     from difflib import get_close_matches
 
-    matches = [id for id in profile_ids if asked and (id.startswith(asked) or id.endswith(f":{asked}"))]
-    matches = matches or get_close_matches(asked or "", profile_ids, n=1)
+    matches = [id for id in profile_ids if wanted and (id.startswith(wanted) or id.endswith(f":{wanted}"))]
+    matches = matches or get_close_matches(wanted or "", profile_ids, n=1)
     fallback_hint = "{prog} auth list" if profile_ids else sign_in()
     hint = f"Did you mean {' or '.join(matches)}?" if matches else fallback_hint
-    message = SIGNED_OUT if asked is None else f"There is no sign-in called {asked}."
+    message = SIGNED_OUT if wanted is None else f"There is no sign-in called {wanted}."
     return SignInNeeded("not-signed-in", message, hint=hint)

@@ -63,12 +63,12 @@ def not_asked(account: PlanAccount) -> PlanReport:
     return PlanReport(account, "not-asked", why=why)
 
 
-def refused(account: PlanAccount, refusal: ProviderError) -> PlanReport:
+def refused(account: PlanAccount, provider_error: ProviderError) -> PlanReport:
     """The row of an account that the provider refuses to tell of."""
-    text = _error_text(refusal)
-    if refusal.kind == "no-plan":
+    text = _error_text(provider_error)
+    if provider_error.kind == "no-plan":
         return PlanReport(account, "no-plan", why=text)
-    if refusal.kind == "auth":
+    if provider_error.kind == "auth":
         message = f"{account.spec.label} refuses the credential of {account.label} for plan usage."
         return failed(account, SignInNeeded("credential-refused", message, why=text, hint=_both_causes(account)))
     return failed(
@@ -76,9 +76,9 @@ def refused(account: PlanAccount, refusal: ProviderError) -> PlanReport:
     )
 
 
-def unsure(account: PlanAccount, refusal: ProviderError) -> PlanReport:
+def unsure(account: PlanAccount, provider_error: ProviderError) -> PlanReport:
     """The row of an account of which only an endpoint has answered whose refusals are no verdict."""
-    why = f"{_error_text(refusal)}; from this endpoint that proves nothing about the account, which may have a plan"
+    why = f"{_error_text(provider_error)}; from this endpoint that proves nothing about the account, which may have a plan"
     message = f"The plan usage of {account.label} could not be read."
     return failed(account, NetworkError("plan-not-told", message, why=why, hint=_RETRY))
 
@@ -95,10 +95,10 @@ def failed(account: PlanAccount, error: PorticoError) -> PlanReport:
     return PlanReport(account, "failed", error=error)
 
 
-def _error_text(refusal: ProviderError) -> str:
+def _error_text(provider_error: ProviderError) -> str:
     """The provider's own words, with its number."""
-    adds_code = refusal.code is not None and str(refusal.code) not in refusal.message
-    return f"{refusal} ({refusal.code})" if adds_code else str(refusal)
+    adds_code = provider_error.code is not None and str(provider_error.code) not in provider_error.message
+    return f"{provider_error} ({provider_error.code})" if adds_code else str(provider_error)
 
 
 _RETRY: Final = "Try again in a moment."
@@ -212,7 +212,7 @@ class PlanClient:
         """
         if response.is_page:
             return unreadable(account, f"a web page and no data came back (HTTP {response.status})")
-        if response.is_refusal(account):
+        if response.is_error(account):
             raise AttemptFailed(_provider_error(account, response, key))
         if not response.complete:
             return unreadable(account, f"what came back is longer than {_MAX_BYTES >> 10} KiB")
@@ -235,7 +235,7 @@ class _PlanResponse:
     def is_page(self) -> bool:
         return self.body.lstrip().startswith(b"<")
 
-    def is_refusal(self, account: PlanAccount) -> bool:
+    def is_error(self, account: PlanAccount) -> bool:
         return self.status != _OK or is_error_body(self.body, account.spec.error_codes)
 
 
@@ -253,7 +253,7 @@ def _is_not_served(account: PlanAccount, url: str, response: _PlanResponse, key:
 
 def _is_inconclusive(account: PlanAccount, url: str, response: _PlanResponse, key: Secret) -> bool:
     """Whether the answer is a number that proves nothing about the credential or the plan where `url` says it."""
-    return response.is_refusal(account) and _provider_error(account, response, key).code in _inconclusive_codes(account, url)
+    return response.is_error(account) and _provider_error(account, response, key).code in _inconclusive_codes(account, url)
 
 
 def _inconclusive_codes(account: PlanAccount, url: str) -> frozenset[int]:

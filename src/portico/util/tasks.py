@@ -26,10 +26,10 @@ async def first_of(*work: Coroutine[Any, Any, Any]) -> int:
     """Run `work` side by side until one has ended, let the others go, and return the index of that one; raise what it raised."""
     tasks = [asyncio.create_task(each) for each in work]
     try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        finished, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
     finally:
         await cancel_and_wait(*(task for task in tasks if not task.done()))
-    first = min(tasks.index(task) for task in done)
+    first = min(tasks.index(task) for task in finished)
     tasks[first].result()
     return first
 
