@@ -57,8 +57,8 @@ def _signed_in(env: dict[str, str]) -> tuple[str, str, str]:
         created_at=now,
     )
     vault.commit(profile, Tokens(Secret("a" * 900), Secret("r" * 300), now + HOUR_MS, generation=0))
-    place = vault.place(profile.id)
-    return place.service or "", place.user or "", profile.id
+    location = vault.location(profile.id)
+    return location.service or "", location.user or "", profile.id
 
 
 if __name__ == "__main__":
