@@ -25,17 +25,17 @@ _POSITIONAL: Final = {
     "Problem": 4,
     "error": 2,
     "warn": 2,
-    "unusable": 2,
-    "_refuse": 4,
-    "wrong": 2,
-    "doubt": 2,
-    "_off": 2,
+    "report_unusable": 2,
+    "_report_error": 4,
+    "report_error": 2,
+    "report_warning": 2,
+    "_disabled": 2,
     "_Meaning": 1,
     "Meaning": 1,
 }
 _NOT_PRINTED_BY_PORTICO: Final = ("portico.testing", "minimax_portal_auth.emulator.pages")
 _HELP: Final = frozenset({"_EXAMPLES", "epilog", "usage", "help", "description"})
-_WORDS: Final = (*_HOLDERS, "prog}", ".program", "did_you_mean", "Found(", "_off(", ".wrong(", ".doubt(")
+_WORDS: Final = (*_HOLDERS, "prog}", ".program", "did_you_mean", "Found(", "_disabled(", ".report_error(", ".report_warning(")
 _ENOUGH: Final = 12  # characters of its own by which a part of a longer remedy is recognised
 _MOST: Final = 40  # strings that one expression may stand for
 
