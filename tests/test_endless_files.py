@@ -14,8 +14,8 @@ from typing import Final
 import pytest
 
 from portico.auth.freshness import Uses
-from portico.auth.importers.openclaw import _configured_folders
-from portico.auth.importers.sidecar import _holder
+from portico.auth.importers.openclaw import _configured_agent_folders
+from portico.auth.importers.sidecar import _owner_pid
 from portico.cli.main import main
 from portico.config.sources import read_dotenv
 from portico.doctor.bundle import _log
@@ -176,10 +176,10 @@ def test_another_tools_file(tool, make_endless, portico, tmp_path):
 
 def test_what_an_importer_reads_besides(make_endless, tmp_path):
     make_endless(tmp_path / "openclaw.json")
-    assert _configured_folders(tmp_path) == []
+    assert _configured_agent_folders(tmp_path) == []
     lock = make_endless(tmp_path / "auth.lock")
     with contextlib.suppress(OSError):
-        assert _holder(lock) is None
+        assert _owner_pid(lock) is None
 
 
 def test_the_note_the_keys_the_index_and_the_log_of_the_state_folder(make_endless, portico, paths):

@@ -578,7 +578,7 @@ def test_a_file_beside_a_database_that_cannot_be_read_may_be_retired_and_is_left
 def test_a_tool_that_keeps_old_tokens_readable_is_to_be_ended(desk, monkeypatch):
     from portico.auth.importers import source
 
-    monkeypatch.setattr(source, "_LOCK_S", 0.1)
+    monkeypatch.setattr(source, "_LOCK_TIMEOUT_S", 0.1)
     (path,) = openclaw_at(desk, Sample("openclaw").profiles(), SHARED)
     with closing(sqlite3.connect(path, isolation_level=None)) as tool:
         tool.execute("BEGIN")

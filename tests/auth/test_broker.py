@@ -330,11 +330,11 @@ async def test_a_refresh_that_nobody_waits_for_is_not_sent(account):
     lock = OffLoop(FileLock(lock_path(account)))
     lock.acquire(1)
     caller = asyncio.create_task(broker.access(PROFILE))
-    await until(lambda: broker._flights)
+    await until(lambda: broker._single_flights)
     caller.cancel()
     with pytest.raises(asyncio.CancelledError):
         await caller
-    flight = next(iter(broker._flights.values()))
+    flight = next(iter(broker._single_flights.values()))
     lock.release()
     await until(flight.outcome.done)
     assert account.posts == 0

@@ -99,7 +99,7 @@ async def test_who_waits_for_another_process_to_refresh_is_handed_no_api_key_in_
     lock.acquire(1)
     caller = asyncio.create_task(broker.access(PROFILE))
     async with asyncio.timeout(5):
-        await until(lambda: broker._flights)
+        await until(lambda: broker._single_flights)
         store_a_key(account)
         with pytest.raises(StoreError, match="another account"):
             await caller

@@ -360,7 +360,7 @@ async def test_a_new_sign_in_is_adopted_by_a_refresh_that_brought_no_access_toke
 @pytest.mark.requirement("E52")
 async def test_a_loop_that_stands_still_sends_no_token_twice(account, monkeypatch):
     monkeypatch.setattr("portico.auth.single_flight._STEP_S", 0.05)
-    monkeypatch.setattr("portico.auth.single_flight._LOOKS", 2)
+    monkeypatch.setattr("portico.auth.single_flight._MAX_CHECKS", 2)
     account.sign_in(ttl_s=60)
     account.clock.advance(60)
     gate = Gate()

@@ -160,7 +160,7 @@ def a_tool_that_holds_its_file_or_its_database(desk):
     lock = path.with_name("auth-profiles.json.lock")
     lock.mkdir()  # of a process that was killed
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(source, "_LOCK_S", 0.1)
+        patch.setattr(source, "_LOCK_TIMEOUT_S", 0.1)
         hint = home.refused("--remove-source")["hint"]
         assert hint.endswith(f"; if it does not run, delete {lock}")
         lock.rmdir()

@@ -26,9 +26,9 @@ if TYPE_CHECKING:
 
 TICK_S: Final = 1.0
 # A token that lives for seconds is left to whoever needs it.
-_SHORTEST_PAUSE_MS: Final = 5_000
+_MIN_INTERVAL_MS: Final = 5_000
 # One that nobody uses is asked for its last use once in so long. Whoever uses it again gets a fresh token without this.
-_LOOK_AT_UNUSED_MS: Final = 60_000
+_IDLE_RECHECK_MS: Final = 60_000
 
 _log = logging.getLogger(__name__)
 
@@ -41,9 +41,9 @@ class BackgroundRefresh:
         self._store = store
         self._clock = clock
         self._running: dict[str, asyncio.Task[None]] = {}
-        self._began: dict[str, int] = {}
-        self._unused: dict[str, int] = {}
-        self._said: dict[str, str] = {}
+        self._started_at: dict[str, int] = {}
+        self._idle_seen_at: dict[str, int] = {}
+        self._logged_errors: dict[str, str] = {}
 
     async def run(self) -> None:
         """Watch and refresh. Cancelled, it waits for a refresh that was already sent."""
@@ -56,22 +56,22 @@ class BackgroundRefresh:
 
     async def _tick(self) -> None:
         for profile in await self._profiles():
-            self._tell_of_end(profile)
-            if self._wants(profile):
-                self._began[profile.id] = self._clock.wall_ms()
+            self._log_ended(profile)
+            if self._should_refresh(profile):
+                self._started_at[profile.id] = self._clock.wall_ms()
                 task = asyncio.create_task(self._refresh(profile), name=f"refresh {profile.id}")
                 self._running[profile.id] = task
-                task.add_done_callback(partial(self._done, profile.id))
+                task.add_done_callback(partial(self._forget_task, profile.id))
 
-    def _tell_of_end(self, profile: Profile) -> None:
+    def _log_ended(self, profile: Profile) -> None:
         """Log a refusal whoever met it, and be ready to log the next once the user has signed in again."""
-        ended = sign_in_expired(profile)
+        error = sign_in_expired(profile)
         if profile.failure is not None and profile.failure.terminal:
-            self._say(profile.id, ended)
-        elif self._said.get(profile.id) == ended.id:
-            del self._said[profile.id]
+            self._log_error(profile.id, error)
+        elif self._logged_errors.get(profile.id) == error.id:
+            del self._logged_errors[profile.id]
 
-    def _done(self, profile_id: str, _task: asyncio.Task[None]) -> None:
+    def _forget_task(self, profile_id: str, _task: asyncio.Task[None]) -> None:
         self._running.pop(profile_id, None)
 
     async def _profiles(self) -> tuple[Profile, ...]:
@@ -79,30 +79,30 @@ class BackgroundRefresh:
             # A look at the file's time and size, unless it has changed.
             profiles = await off_loop(self._store.profiles)
         except PorticoError as error:
-            self._say("the profile index", error)
+            self._log_error("the profile index", error)
             return ()
         except Exception as error:  # noqa: BLE001 - the watch goes on, and the next look may find it readable
-            self._say("the profile index", internal_error(error))
+            self._log_error("the profile index", internal_error(error))
             return ()
-        self._said.pop("the profile index", None)
+        self._logged_errors.pop("the profile index", None)
         return profiles
 
-    def _wants(self, profile: Profile) -> bool:
+    def _should_refresh(self, profile: Profile) -> bool:
         now = self._clock.wall_ms()
-        pauses = 0 <= now - self._began.get(profile.id, 0) < _SHORTEST_PAUSE_MS
-        unused = 0 <= now - self._unused.get(profile.id, 0) < _LOOK_AT_UNUSED_MS
-        return profile.id not in self._running and not pauses and not unused and self._broker.may_refresh(profile)
+        too_soon = 0 <= now - self._started_at.get(profile.id, 0) < _MIN_INTERVAL_MS
+        idle = 0 <= now - self._idle_seen_at.get(profile.id, 0) < _IDLE_RECHECK_MS
+        return profile.id not in self._running and not too_soon and not idle and self._broker.may_refresh(profile)
 
     async def _refresh(self, profile: Profile) -> None:
         profile_id = profile.id
         try:
             if await off_loop(lambda: self._broker.rests(profile)):
-                self._unused[profile_id] = self._clock.wall_ms()
+                self._idle_seen_at[profile_id] = self._clock.wall_ms()
             elif await self._broker.refresh_if_due(profile_id):
-                self._said.pop(profile_id, None)
+                self._logged_errors.pop(profile_id, None)
                 _log.info("%s: refreshed", profile_id)
         except PorticoError as error:
-            self._say(profile_id, error)
+            self._log_error(profile_id, error)
             return
         except Exception as error:  # noqa: BLE001 - a plugin that fails in one profile must not end the watch over the others
             bug = f"{error_location(error)}\n{frames_of(error)}"
@@ -111,11 +111,11 @@ class BackgroundRefresh:
         # Not while it is handled: a log that cannot be written would show it, and its text may quote a token.
         _log.error("%s: refreshing failed by a bug: %s", profile_id, bug)
 
-    def _say(self, what: str, error: PorticoError) -> None:
+    def _log_error(self, subject: str, error: PorticoError) -> None:
         """Log a failure when it begins or changes, not at every try."""
-        if self._said.get(what) != error.id:
-            self._said[what] = error.id
-            _log.warning("%s: %s [%s]", what, error, error.id)
+        if self._logged_errors.get(subject) != error.id:
+            self._logged_errors[subject] = error.id
+            _log.warning("%s: %s [%s]", subject, error, error.id)
 
     async def _stop(self) -> None:
         tasks = list(self._running.values())
@@ -157,7 +157,7 @@ async def _refresh(broker: TokenBroker, profile: Profile) -> Outcome:
     if await off_loop(lambda: broker.rests(profile)):
         return Outcome(profile.id, "resting")
     try:
-        asked = await broker.refresh_if_due(profile.id)
+        posted = await broker.refresh_if_due(profile.id)
     except PorticoError as error:
         return Outcome(profile.id, "failed", error)
-    return Outcome(profile.id, "refreshed" if asked else "left to another process")
+    return Outcome(profile.id, "refreshed" if posted else "left to another process")

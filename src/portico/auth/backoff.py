@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from portico.store.records import JournalEntry, Profile
 
 # RFC 6749 section 5.2: the registration is at fault, and another sign-in would meet the same.
-_REGISTRATION: Final = frozenset({"invalid_client", "unauthorized_client"})
+_REGISTRATION_ERRORS: Final = frozenset({"invalid_client", "unauthorized_client"})
 
 
 class RefreshInterrupted(NetworkError):
@@ -60,7 +60,7 @@ def sign_in_expired(profile: Profile) -> SignInNeeded:
         why = profile.failure.message
     else:
         why = "the access token has ended and there is no refresh token"
-    if profile.failure is not None and profile.failure.code in _REGISTRATION:
+    if profile.failure is not None and profile.failure.code in _REGISTRATION_ERRORS:
         hint = (
             "the client id, or its registration, does not fit this server: correct it with {prog} config edit, "
             f"then sign in again: {login_command(profile)}"
@@ -72,13 +72,13 @@ def sign_in_expired(profile: Profile) -> SignInNeeded:
 
 def answer_lost(error: OAuthError, entry: JournalEntry | None) -> OAuthError:
     """What a refusal means of a token that had been sent before: the new tokens were lost on their way."""
-    said = [describe_entry(entry)] if entry is not None else []
+    reasons = [describe_entry(entry)] if entry is not None else []
     return OAuthError(
         "refresh-answer-lost",
         "an answer with new tokens was lost on its way, and the server does not take the old token again",
         code=error.code,
         ends_grant=True,
-        why="; ".join(said + ([error.why] if error.why else [])) or None,
+        why="; ".join(reasons + ([error.why] if error.why else [])) or None,
         where=error.where,
         hint=error.hint,
     )
@@ -96,13 +96,13 @@ def answers_missing(error: NetworkError, entry: JournalEntry, profile: Profile) 
     )
 
 
-_FIRST_PAUSE_S: Final = 1.0
-_LONGEST_PAUSE_S: Final = 60.0
-_SHORTEST_PAUSE_S: Final = 0.25
-_LONGEST_ASKED_S: Final = 3600.0
+_FIRST_BACKOFF_S: Final = 1.0
+_MAX_BACKOFF_S: Final = 60.0
+_MIN_BACKOFF_S: Final = 0.25
+_MAX_RETRY_AFTER_S: Final = 3600.0
 # A machine without a network looks for it this often, for the first minute; that reaches no server.
-_LONGEST_OFFLINE_S: Final = 5.0
-_OFFLINE_LOOKS: Final = 12
+_MAX_OFFLINE_BACKOFF_S: Final = 5.0
+_OFFLINE_ATTEMPTS: Final = 12
 _RECENT_MS: Final = 5_000
 
 
@@ -119,18 +119,18 @@ class Backoff:
     def after(cls, error: PorticoError, previous: Backoff | None, now_ms: int, *, lost: JournalEntry | None = None) -> Backoff:
         """The pause that follows `error`; one that is going on is never made shorter. `lost`: the token may be spent."""
         attempts = previous.attempts + 1 if previous is not None else 1
-        longest = min(_LONGEST_PAUSE_S, _FIRST_PAUSE_S * 2.0 ** min(attempts, 12))
-        if isinstance(error, NetworkError) and error.unsent and attempts <= _OFFLINE_LOOKS:
-            longest = min(longest, _LONGEST_OFFLINE_S)
-        seconds = max(_SHORTEST_PAUSE_S, random.uniform(0, longest))  # noqa: S311 - spreads retries; nothing to guess
+        max_s = min(_MAX_BACKOFF_S, _FIRST_BACKOFF_S * 2.0 ** min(attempts, 12))
+        if isinstance(error, NetworkError) and error.unsent and attempts <= _OFFLINE_ATTEMPTS:
+            max_s = min(max_s, _MAX_OFFLINE_BACKOFF_S)
+        seconds = max(_MIN_BACKOFF_S, random.uniform(0, max_s))  # noqa: S311 - spreads retries; nothing to guess
         if lost is not None:
             seconds = wait_s(lost) or seconds
         if isinstance(error, OAuthError) and error.retry_after is not None:
-            seconds = max(seconds, min(error.retry_after, _LONGEST_ASKED_S))
-        until = now_ms + round(seconds * 1000)
+            seconds = max(seconds, min(error.retry_after, _MAX_RETRY_AFTER_S))
+        until_ms = now_ms + round(seconds * 1000)
         if previous is not None and previous.holds(now_ms):
-            until = max(until, previous.until_ms)
-        return cls(error, attempts, until, now_ms)
+            until_ms = max(until_ms, previous.until_ms)
+        return cls(error, attempts, until_ms, now_ms)
 
     def holds(self, now_ms: int) -> bool:
         """Whether to wait still; not where the clock was set back meanwhile."""
@@ -143,7 +143,7 @@ class Backoff:
 
 def noted_backoff(profile: Profile, now_ms: int) -> Backoff | None:
     """The pause that the index notes since the profile's last refresh, whichever process failed; None where there is none now."""
-    for backoff in (_noted(profile, now_ms), _after_kill(profile)):
+    for backoff in (_failure_backoff(profile, now_ms), _killed_send_backoff(profile)):
         if backoff is not None and backoff.holds(now_ms):
             return backoff
     return None
@@ -151,8 +151,8 @@ def noted_backoff(profile: Profile, now_ms: int) -> Backoff | None:
 
 def backoff_to_note(profile: Profile, error: PorticoError, now_ms: int, *, lost: JournalEntry | None = None) -> Backoff | None:
     """The pause that follows `error` for every process; None where no server has had the request."""
-    asked = isinstance(error, NetworkError) and not error.unsent
-    return Backoff.after(error, _noted(profile, now_ms), now_ms, lost=lost) if asked else None
+    was_sent = isinstance(error, NetworkError) and not error.unsent
+    return Backoff.after(error, _failure_backoff(profile, now_ms), now_ms, lost=lost) if was_sent else None
 
 
 def failed_recently(profile: Profile, now_ms: int) -> bool:
@@ -160,7 +160,7 @@ def failed_recently(profile: Profile, now_ms: int) -> bool:
     return profile.failure is not None and 0 <= now_ms - profile.failure.at < _RECENT_MS
 
 
-def _after_kill(profile: Profile) -> Backoff | None:
+def _killed_send_backoff(profile: Profile) -> Backoff | None:
     """The pause after a send whose process was killed before it could note a failure: a token is not sent at each start."""
     entry, failure = profile.journal_entry, profile.failure
     if entry is None or entry.generation != profile.generation or entry.sent_at is None:
@@ -172,17 +172,17 @@ def _after_kill(profile: Profile) -> Backoff | None:
     return Backoff(error, entry.sends, entry.sent_at + round(seconds * 1000), entry.sent_at)
 
 
-def _noted(profile: Profile, now_ms: int) -> Backoff | None:
+def _failure_backoff(profile: Profile, now_ms: int) -> Backoff | None:
     failure = profile.failure
     if failure is None or failure.terminal or failure.retry_at is None:
         return None
-    ago, left = (now_ms - failure.at) // 1000, -(-(failure.retry_at - now_ms) // 1000)
+    seconds_ago, seconds_left = (now_ms - failure.at) // 1000, -(-(failure.retry_at - now_ms) // 1000)
     error = OAuthError(
         failure.id,
         failure.message,
         code=failure.code,
         transient=True,
         retry_after=max(0.0, (failure.retry_at - now_ms) / 1000),
-        hint=f"tried {ago} s ago; run the command again in {left} s",
+        hint=f"tried {seconds_ago} s ago; run the command again in {seconds_left} s",
     )
     return Backoff(error, failure.attempts, failure.retry_at, failure.at)

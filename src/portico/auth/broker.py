@@ -43,7 +43,7 @@ REJECTED_AT_ONCE_MS: Final = 60_000
 REJECTED_AGAIN_S: Final = 300.0
 
 
-def _any_spread() -> float:
+def _random_spread() -> float:
     return random.uniform(-1, 1)  # noqa: S311 - spreads processes; nothing to guess
 
 
@@ -62,21 +62,21 @@ class TokenBroker:
         clock: Clock,
         paths: Paths,
         crash_point: CrashPoint = no_crash_point,
-        spread: Callable[[], float] = _any_spread,
+        spread: Callable[[], float] = _random_spread,
     ) -> None:
-        self._ages = Ages(clock)
+        self._token_clock = Ages(clock)
         self._store = store
-        self._unstored = PendingTokens(store)
-        self._transactions = Transactions(store, dialects, clock, self._ages, self._unstored, crash_point)
-        self._memory = TokenCache(clock, self._ages)
-        self._uses = Uses(paths, clock)
+        self._pending = PendingTokens(store)
+        self._transactions = Transactions(store, dialects, clock, self._token_clock, self._pending, crash_point)
+        self._cache = TokenCache(clock, self._token_clock)
+        self._last_uses = Uses(paths, clock)
         self._http = http
         self._clock = clock
         self._spread = spread()
-        self._flights: dict[tuple[str, bool], SingleFlight] = {}
-        self._looks: dict[str, asyncio.Future[ProfileTokens]] = {}
-        self._pauses: dict[str, tuple[int, Backoff]] = {}
-        self._in_place_of_rejected: dict[str, tuple[int, float]] = {}
+        self._single_flights: dict[tuple[str, bool], SingleFlight] = {}
+        self._reads: dict[str, asyncio.Future[ProfileTokens]] = {}
+        self._backoffs: dict[str, tuple[int, Backoff]] = {}
+        self._rejection_replacements: dict[str, tuple[int, float]] = {}
 
     async def access(self, profile_id: str, *, rejected_generation: int | None = None) -> AccessToken:
         """A token that is good now. What other processes do to the profile is seen within a second.
@@ -93,21 +93,23 @@ class TokenBroker:
             StoreError: the store failed, or the profile is another account's now.
             LockBusy: another process is refreshing and does not finish.
         """
-        remembered = self._memory.get(profile_id)
-        if remembered is not None and remembered.generation != rejected_generation:
-            return remembered
-        return await self._access(profile_id, self._unstored.stored_as.get(rejected_generation or 0, rejected_generation))
+        cached = self._cache.get(profile_id)
+        if cached is not None and cached.generation != rejected_generation:
+            return cached
+        return await self._access(profile_id, self._pending.stored_as.get(rejected_generation or 0, rejected_generation))
 
     async def _access(self, profile_id: str, rejected_generation: int | None) -> AccessToken:
-        held = await self._looked(profile_id)
-        good = self._usable(held) and (held.tokens.generation != rejected_generation or self._is_new(held))
-        if good and not self.may_refresh(held.profile):
-            return self._memory.keep(held, self._spread)
+        profile_tokens = await self._read_shared(profile_id)
+        usable = self._is_usable(profile_tokens) and (
+            profile_tokens.tokens.generation != rejected_generation or self._was_just_refreshed(profile_tokens)
+        )
+        if usable and not self.may_refresh(profile_tokens.profile):
+            return self._cache.keep(profile_tokens, self._spread)
         try:
-            return await self._refreshed(held, rejected_generation, needed=not good)
+            return await self._refresh(profile_tokens, rejected_generation, needed=not usable)
         except PorticoError:
-            if good and self._usable(held):
-                return AccessToken.of(held)
+            if usable and self._is_usable(profile_tokens):
+                return AccessToken.of(profile_tokens)
             raise
 
     async def refresh_if_due(self, profile_id: str) -> bool:
@@ -120,113 +122,116 @@ class TokenBroker:
         if not isinstance(profile, OAuthProfile) or not self.may_refresh(profile) or await off_loop(lambda: self.rests(profile)):
             return False
         try:
-            return (await self._fly(profile, self._stale(profile), needed=False)).posted
+            return (await self._refresh_once(profile, self._stale_generation(profile), needed=False)).posted
         except LockBusy:
             return False
 
     async def settle(self) -> None:
         """Return once no refresh is under way any more; one that has sent nothing is given up."""
-        for flight in tuple(self._flights.values()):
-            await flight.settle()
+        for single_flight in tuple(self._single_flights.values()):
+            await single_flight.settle()
 
     def may_refresh(self, profile: Profile) -> bool:
         """Whether it is time for the profile's next token, or to store the one in memory, and no failure says to wait."""
-        if not profile_due(profile, self._ages.now(profile), self._spread) and profile.id not in self._unstored.waiting:
+        if not profile_due(profile, self._token_clock.now(profile), self._spread) and profile.id not in self._pending.waiting:
             return False
-        return self._pause(profile) is None and not failed_recently(profile, self._clock.wall_ms())
+        return self._active_backoff(profile) is None and not failed_recently(profile, self._clock.wall_ms())
 
-    def _pause(self, profile: Profile) -> Backoff | None:
-        """The pause that is going on: this process's own, or one that the index notes."""
+    def _active_backoff(self, profile: Profile) -> Backoff | None:
+        """The backoff that is in force: this process's own, or one that the index holds."""
         now = self._clock.wall_ms()
-        generation, own = self._pauses.get(profile.id, (0, None))
-        return own if own is not None and generation == profile.generation and own.holds(now) else noted_backoff(profile, now)
+        generation, own_backoff = self._backoffs.get(profile.id, (0, None))
+        if own_backoff is not None and generation == profile.generation and own_backoff.holds(now):
+            return own_backoff
+        return noted_backoff(profile, now)
 
     def rests(self, profile: Profile) -> bool:
         """Whether a timer is to leave the profile alone, since nobody uses it. Blocking."""
-        waits = profile.id in self._unstored.waiting
-        return not waits and rests(profile, self._uses.last(profile.id), self._ages.now(profile))
+        pending = profile.id in self._pending.waiting
+        return not pending and rests(profile, self._last_uses.last(profile.id), self._token_clock.now(profile))
 
-    async def _looked(self, profile_id: str) -> ProfileTokens:
-        """What `_look` finds, once for all who ask at the same time."""
-        look = self._looks.get(profile_id)
-        if look is None or look.done():
-            look = self._looks[profile_id] = start_off_loop(lambda: self._look(profile_id))
-            look.add_done_callback(mark_seen)
-        return await asyncio.shield(look)
+    async def _read_shared(self, profile_id: str) -> ProfileTokens:
+        """As `_read_and_record_use`, once for all who ask at the same time."""
+        read = self._reads.get(profile_id)
+        if read is None or read.done():
+            read = self._reads[profile_id] = start_off_loop(lambda: self._read_and_record_use(profile_id))
+            read.add_done_callback(mark_seen)
+        return await asyncio.shield(read)
 
-    def _look(self, profile_id: str) -> ProfileTokens:
+    def _read_and_record_use(self, profile_id: str) -> ProfileTokens:
         """The tokens as they are now; the store is not asked again for those that the profile still has."""
-        held = self._found(profile_id)
-        self._uses.note(profile_id)
-        return held
+        profile_tokens = self._read_tokens(profile_id)
+        self._last_uses.note(profile_id)
+        return profile_tokens
 
-    def _found(self, profile_id: str) -> ProfileTokens:
-        known = self._memory.known(profile_id)
-        if known is not None and known.stored:
+    def _read_tokens(self, profile_id: str) -> ProfileTokens:
+        cached = self._cache.known(profile_id)
+        if cached is not None and cached.stored:
             profile = self._store.get(profile_id)
-            if profile is not None and profile.generation == known.profile.generation:
-                return ProfileTokens(profile, known.tokens)
+            if profile is not None and profile.generation == cached.profile.generation:
+                return ProfileTokens(profile, cached.tokens)
         return self._transactions.held(profile_id)
 
-    def _usable(self, held: ProfileTokens) -> bool:
-        return is_usable(held.tokens.expires_at, self._ages.now(held.profile))
+    def _is_usable(self, profile_tokens: ProfileTokens) -> bool:
+        return is_usable(profile_tokens.tokens.expires_at, self._token_clock.now(profile_tokens.profile))
 
-    async def _refreshed(self, held: ProfileTokens, rejected_generation: int | None, *, needed: bool) -> AccessToken:
-        profile = held.profile
+    async def _refresh(self, profile_tokens: ProfileTokens, rejected_generation: int | None, *, needed: bool) -> AccessToken:
+        profile = profile_tokens.profile
         if not isinstance(profile, OAuthProfile):
-            return AccessToken.of(held)  # there is no other
+            return AccessToken.of(profile_tokens)  # there is no other
         if not profile.has_refresh or (profile.failure is not None and profile.failure.terminal):
             raise sign_in_expired(profile)
-        pause = self._pause(profile)
-        if pause is not None:
-            raise pause.as_error()
-        stale = held.tokens.generation if needed else self._stale(profile)
-        fresh = (await self._fly(profile, stale, needed=needed)).held
-        rejected_generation = self._unstored.stored_as.get(rejected_generation or 0, rejected_generation)
-        if fresh.tokens.generation == rejected_generation and not self._is_new(fresh):  # joined a flight that only stored it
-            fresh = (await self._fly(fresh.account, fresh.tokens.generation, needed=needed)).held
+        backoff = self._active_backoff(profile)
+        if backoff is not None:
+            raise backoff.as_error()
+        stale_generation = profile_tokens.tokens.generation if needed else self._stale_generation(profile)
+        fresh = (await self._refresh_once(profile, stale_generation, needed=needed)).held
+        rejected_generation = self._pending.stored_as.get(rejected_generation or 0, rejected_generation)
+        if fresh.tokens.generation == rejected_generation and not self._was_just_refreshed(fresh):
+            # It joined a refresh that only stored a token that was in memory.
+            fresh = (await self._refresh_once(fresh.account, fresh.tokens.generation, needed=needed)).held
         if rejected_generation is not None and fresh.tokens.generation != rejected_generation:
-            self._in_place_of_rejected[profile.id] = (fresh.tokens.generation, self._clock.monotonic())
-        return self._memory.keep(fresh, self._spread)
+            self._rejection_replacements[profile.id] = (fresh.tokens.generation, self._clock.monotonic())
+        return self._cache.keep(fresh, self._spread)
 
-    def _is_new(self, held: ProfileTokens) -> bool:
+    def _was_just_refreshed(self, profile_tokens: ProfileTokens) -> bool:
         """Whether a refresh has just brought this token. If it is rejected all the same, so will be the next one."""
-        profile, tokens = held.profile, held.tokens
+        profile, tokens = profile_tokens.profile, profile_tokens.tokens
         if not profile.has_refresh or (profile.failure is not None and profile.failure.terminal):
             return False
-        came = profile.refreshed_at if tokens.renewal is None else tokens.renewal.refreshed_at
-        if came is not None and 0 <= self._ages.now(profile) - came < REJECTED_AT_ONCE_MS:
+        refreshed_at = profile.refreshed_at if tokens.renewal is None else tokens.renewal.refreshed_at
+        if refreshed_at is not None and 0 <= self._token_clock.now(profile) - refreshed_at < REJECTED_AT_ONCE_MS:
             return True
-        generation, at = self._in_place_of_rejected.get(profile.id, (0, 0.0))
-        same = tokens.generation == self._unstored.stored_as.get(generation, generation)
-        return same and 0 <= self._clock.monotonic() - at < REJECTED_AGAIN_S
+        generation, replaced_at = self._rejection_replacements.get(profile.id, (0, 0.0))
+        is_replacement = tokens.generation == self._pending.stored_as.get(generation, generation)
+        return is_replacement and 0 <= self._clock.monotonic() - replaced_at < REJECTED_AGAIN_S
 
-    def _stale(self, profile: Profile) -> int | None:
-        """The generation to replace; None where there is only a pair in memory to be stored."""
-        return profile.generation if profile_due(profile, self._ages.now(profile), self._spread) else None
+    def _stale_generation(self, profile: Profile) -> int | None:
+        """The generation to replace; None if there are only pending tokens to be stored."""
+        return profile.generation if profile_due(profile, self._token_clock.now(profile), self._spread) else None
 
-    async def _fly(self, profile: OAuthProfile, stale_generation: int | None, *, needed: bool) -> Refreshed:
-        """Join the refresh of this profile that is under way, or begin it."""
+    async def _refresh_once(self, profile: OAuthProfile, stale_generation: int | None, *, needed: bool) -> Refreshed:
+        """Join the single flight of this profile, or start one."""
         key = (profile.id, needed)
-        flight = self._flights.get(key)
-        if flight is None or flight.abandoned or flight.outcome.done():
-            wish = Wish(profile, stale_generation, needed, PATIENCE_S if needed else 0.0)
-            flight = SingleFlight(self._http, self._clock, lambda send: self._transactions.refresh(wish, send))
-            self._flights[key] = flight
+        single_flight = self._single_flights.get(key)
+        if single_flight is None or single_flight.abandoned or single_flight.outcome.done():
+            call = Wish(profile, stale_generation, needed, PATIENCE_S if needed else 0.0)
+            single_flight = SingleFlight(self._http, self._clock, lambda send: self._transactions.refresh(call, send))
+            self._single_flights[key] = single_flight
         try:
-            refreshed = await flight.join()
+            refreshed = await single_flight.join()
         except LockBusy:
             raise
         except PorticoError as error:
-            self._note(profile, error)
+            self._start_backoff(profile, error)
             raise
-        self._pauses.pop(profile.id, None)
+        self._backoffs.pop(profile.id, None)
         return refreshed
 
-    def _note(self, profile: Profile, error: PorticoError) -> None:
-        """Begin a pause, once for each flight however many callers see it fail."""
-        generation, previous = self._pauses.get(profile.id, (0, None))
+    def _start_backoff(self, profile: Profile, error: PorticoError) -> None:
+        """Start a backoff, once for each single flight, however many callers see it fail."""
+        generation, previous = self._backoffs.get(profile.id, (0, None))
         if generation != profile.generation:
             previous = None
         if previous is None or previous.error is not error:
-            self._pauses[profile.id] = (profile.generation, Backoff.after(error, previous, self._clock.wall_ms()))
+            self._backoffs[profile.id] = (profile.generation, Backoff.after(error, previous, self._clock.wall_ms()))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from portico.store.records import Moment, Profile
 
 LONGEST_MARGIN_MS = 300_000
-_SHARE_OF_LIFETIME = 5
+_MARGIN_DIVISOR = 5
 _SPREAD = 0.1
 _CLOCK_ERROR_MS = 60_000
 # A sign-in that nobody has used for a day rests: a timer refreshes it twice a day. Servers end refresh tokens that stay unused,
@@ -29,7 +29,7 @@ _CLOCK_ERROR_MS = 60_000
 USED_LATELY_MS = 24 * 3_600_000
 KEPT_ALIVE_EVERY_MS = 12 * 3_600_000
 # Closer to a refresh token's end than this, halves of what is left are no reason to refresh.
-_SHORT_REFRESH_MS = 600_000
+_SHORT_REFRESH_LIFETIME_MS = 600_000
 
 
 def margin_ms(lifetime_ms: int) -> int:
@@ -37,7 +37,7 @@ def margin_ms(lifetime_ms: int) -> int:
 
     A fixed margin longer than the lifetime would make each fresh token due at once, and each request a refresh.
     """
-    return max(0, min(LONGEST_MARGIN_MS, lifetime_ms // _SHARE_OF_LIFETIME))
+    return max(0, min(LONGEST_MARGIN_MS, lifetime_ms // _MARGIN_DIVISOR))
 
 
 def is_usable(expires_at: int | None, now_ms: int) -> bool:
@@ -80,10 +80,10 @@ def own_time(profile: Profile, clock: Clock) -> int:
 
 def steady_time(profile: Profile, clock: Clock) -> int:
     """What time it is for a profile's tokens by the clock that nobody sets (wall ms); the wall clock's where that cannot tell."""
-    got = profile.received
-    if got is None or got.boot != clock.boot():
+    received = profile.received
+    if received is None or received.boot != clock.boot():
         return clock.wall_ms()
-    return got.wall_ms + max(0, int(clock.monotonic() * 1000) - got.steady_ms)
+    return received.wall_ms + max(0, int(clock.monotonic() * 1000) - received.steady_ms)
 
 
 def issued_at(profile: Profile) -> int:
@@ -96,9 +96,9 @@ def profile_due(profile: Profile, now_ms: int, spread: float = 0.0) -> bool:
     if not profile.has_refresh or (profile.failure is not None and profile.failure.terminal):
         return False
     if profile.expires_at is None:  # nobody knows when it ends, and its refresh token wants exercise
-        since = issued_at(profile)
-        return not since - _CLOCK_ERROR_MS <= now_ms < min(since + KEPT_ALIVE_EVERY_MS, _half_of_refresh_token(profile))
-    return refresh_due(profile.expires_at, issued_at(profile), now_ms, spread) or now_ms >= _half_of_refresh_token(profile)
+        issued = issued_at(profile)
+        return not issued - _CLOCK_ERROR_MS <= now_ms < min(issued + KEPT_ALIVE_EVERY_MS, _refresh_token_halfway(profile))
+    return refresh_due(profile.expires_at, issued_at(profile), now_ms, spread) or now_ms >= _refresh_token_halfway(profile)
 
 
 def rests(profile: Profile, used_at: int | None, now_ms: int) -> bool:
@@ -106,24 +106,24 @@ def rests(profile: Profile, used_at: int | None, now_ms: int) -> bool:
 
     `used_at` is when a token of it was last handed out, None where that is not known. Whoever needs a token gets a fresh one.
     """
-    last, since = max(profile.created_at, used_at or 0), issued_at(profile)
-    alive_until: float = since + KEPT_ALIVE_EVERY_MS
+    last_use, issued = max(profile.created_at, used_at or 0), issued_at(profile)
+    refresh_by: float = issued + KEPT_ALIVE_EVERY_MS
     if profile.refresh_expires_at is not None:
-        alive_until = min(alive_until, since + (profile.refresh_expires_at - since) / 2)
+        refresh_by = min(refresh_by, issued + (profile.refresh_expires_at - issued) / 2)
     # A token from the future was given while the clock was wrong: nothing can be told from its age.
-    return since <= now_ms + _CLOCK_ERROR_MS and now_ms - last >= USED_LATELY_MS and now_ms < alive_until
+    return issued <= now_ms + _CLOCK_ERROR_MS and now_ms - last_use >= USED_LATELY_MS and now_ms < refresh_by
 
 
-def _half_of_refresh_token(profile: Profile) -> float:
+def _refresh_token_halfway(profile: Profile) -> float:
     """When half of the refresh token's life is over, where the server told its end: one that rotates then gives a new one."""
     if profile.refresh_expires_at is None:
         return float("inf")
-    left = profile.refresh_expires_at - issued_at(profile)
-    return issued_at(profile) + left / 2 if left > _SHORT_REFRESH_MS else float("inf")
+    lifetime_ms = profile.refresh_expires_at - issued_at(profile)
+    return issued_at(profile) + lifetime_ms / 2 if lifetime_ms > _SHORT_REFRESH_LIFETIME_MS else float("inf")
 
 
 # Which day somebody used a token matters, and which minute does not.
-_NOTED_FOR_MS = 60_000
+_RECORD_EVERY_MS = 60_000
 _FLAGS = os.O_WRONLY | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
@@ -133,44 +133,44 @@ class Uses:
     def __init__(self, paths: Paths, clock: Clock) -> None:
         self._folder = paths.uses
         self._clock = clock
-        self._noted: dict[str, int] = {}
+        self._recorded_at: dict[str, int] = {}
 
     def note(self, profile_id: str) -> None:
         """A token of the profile is being handed out."""
         now = self._clock.wall_ms()
-        if not 0 <= now - self._noted.get(profile_id, -_NOTED_FOR_MS) < _NOTED_FOR_MS:
-            self._noted[profile_id] = now
+        if not 0 <= now - self._recorded_at.get(profile_id, -_RECORD_EVERY_MS) < _RECORD_EVERY_MS:
+            self._recorded_at[profile_id] = now
             try:
-                _touch(self._mark(profile_id), now)
+                _touch(self._path(profile_id), now)
             except OSError:
                 return
 
     def last(self, profile_id: str) -> int | None:
         """When that was last noted (wall ms), None where it never was."""
         try:
-            return self._mark(profile_id).stat().st_mtime_ns // 1_000_000
+            return self._path(profile_id).stat().st_mtime_ns // 1_000_000
         except OSError:
             return None
 
     def forget(self, profile_id: str) -> None:
         """The profile is signed out."""
         try:
-            self._mark(profile_id).unlink()
+            self._path(profile_id).unlink()
         except OSError:
             return
 
-    def _mark(self, profile_id: str) -> Path:
+    def _path(self, profile_id: str) -> Path:
         return self._folder / hashed_name(profile_id)
 
 
-def _touch(mark: Path, now_ms: int) -> None:
+def _touch(path: Path, now_ms: int) -> None:
     try:
-        descriptor = os.open(mark, _FLAGS, FILE_MODE)
+        descriptor = os.open(path, _FLAGS, FILE_MODE)
     except FileNotFoundError:
-        make_private_folder(mark.parent)
-        descriptor = os.open(mark, _FLAGS, FILE_MODE)
+        make_private_folder(path.parent)
+        descriptor = os.open(path, _FLAGS, FILE_MODE)
     try:
-        # By descriptor where that can be done: a link in the mark's place must not lead to another file.
-        os.utime(descriptor if os.utime in os.supports_fd else mark, ns=(now_ms * 1_000_000, now_ms * 1_000_000))
+        # By descriptor where that can be done: a link in its place must not lead to another file.
+        os.utime(descriptor if os.utime in os.supports_fd else path, ns=(now_ms * 1_000_000, now_ms * 1_000_000))
     finally:
         os.close(descriptor)

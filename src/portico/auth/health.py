@@ -24,7 +24,7 @@ Word = Literal["ok", "expiring", "refresh due", "refresh failing", "sign in agai
 Access = Literal["good", "ended", "unknown"]
 Refresh = Literal["works", "not tried yet", "failing", "refused", "ended", "none"]
 # Ways to the next access token that lead nowhere, though no server has said so.
-_NO_WAY: Final = frozenset({"ended", "none"})
+_NO_NEXT_TOKEN: Final = frozenset({"ended", "none"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,12 +53,12 @@ def health_of(profile: Profile, now_ms: int, steady_ms: int | None = None) -> He
     refresh = _refresh(profile, now_ms if steady_ms is None else min(now_ms, steady_ms))
     if profile.sign_out_unfinished:
         return Health("sign-out unfinished", access, refresh, ExitCode.SIGN_IN_NEEDED)
-    if refresh == "refused" or (refresh in _NO_WAY and access == "ended"):
+    if refresh == "refused" or (refresh in _NO_NEXT_TOKEN and access == "ended"):
         return Health("sign in again", access, refresh, ExitCode.SIGN_IN_NEEDED)
     if refresh == "failing":
-        ending = access == "ended" or _ends_soon(profile.refresh_expires_at, now_ms)
-        return Health("refresh failing", access, refresh, ExitCode.EXPIRING if ending else ExitCode.OK)
-    if refresh in _NO_WAY and _ends_soon(profile.expires_at, now_ms):
+        expiring = access == "ended" or _ends_soon(profile.refresh_expires_at, now_ms)
+        return Health("refresh failing", access, refresh, ExitCode.EXPIRING if expiring else ExitCode.OK)
+    if refresh in _NO_NEXT_TOKEN and _ends_soon(profile.expires_at, now_ms):
         return Health("expiring", access, refresh, ExitCode.EXPIRING)
     return Health("refresh due" if access == "ended" else "ok", access, refresh, ExitCode.OK)
 
@@ -86,8 +86,8 @@ def _access(profile: Profile, now_ms: int) -> Access:
     return "good" if is_usable(profile.expires_at, now_ms) else "ended"
 
 
-def _ends_soon(at_ms: int | None, now_ms: int) -> bool:
-    return at_ms is not None and at_ms - now_ms <= EXPIRING_MS
+def _ends_soon(end_ms: int | None, now_ms: int) -> bool:
+    return end_ms is not None and end_ms - now_ms <= EXPIRING_MS
 
 
 def _refresh(profile: Profile, now_ms: int) -> Refresh:

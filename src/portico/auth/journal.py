@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
 # Sends of one token within some seconds: for so long many servers forgive another use, and a network takes to come back.
 AT_ONCE: Final = 3
-_AGAIN_AFTER_S: Final = (60.0, 300.0, 1800.0, 3600.0)
+_RESEND_AFTER_S: Final = (60.0, 300.0, 1800.0, 3600.0)
 
 
 def entry_of(profile: Profile, refresh: Secret) -> JournalEntry | None:
@@ -46,18 +46,18 @@ def entry_of(profile: Profile, refresh: Secret) -> JournalEntry | None:
 
 def wait_s(entry: JournalEntry) -> float | None:
     """Seconds until a token whose answers were lost is sent again; None while it is sent at once."""
-    rounds = entry.sends - AT_ONCE
-    return None if rounds < 0 else _AGAIN_AFTER_S[min(rounds, len(_AGAIN_AFTER_S) - 1)]
+    resends = entry.sends - AT_ONCE
+    return None if resends < 0 else _RESEND_AFTER_S[min(resends, len(_RESEND_AFTER_S) - 1)]
 
 
 def new_entry(profile: Profile, refresh: Secret, now_ms: int) -> JournalEntry:
     """The note that `refresh` is being sent by this process, counting earlier sends."""
-    earlier = entry_of(profile, refresh)
+    previous = entry_of(profile, refresh)
     return JournalEntry(
         generation=profile.generation,
         token=fingerprint(refresh),
-        started_at=now_ms if earlier is None else earlier.started_at,
-        sends=1 if earlier is None else earlier.sends + 1,
+        started_at=now_ms if previous is None else previous.started_at,
+        sends=1 if previous is None else previous.sends + 1,
         pid=os.getpid(),
         boot_id=BOOT,
         sent_at=now_ms,
@@ -66,12 +66,12 @@ def new_entry(profile: Profile, refresh: Secret, now_ms: int) -> JournalEntry:
 
 def describe_entry(entry: JournalEntry) -> str:
     """Who sent the token and when, for a person."""
-    who = f"process {entry.pid}" if entry.boot_id == BOOT else f"process {entry.pid}, before this machine was started"
+    sender = f"process {entry.pid}" if entry.boot_id == BOOT else f"process {entry.pid}, before this machine was started"
     at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(entry.started_at / 1000))
-    return f"sent at {at} by {who}"
+    return f"sent at {at} by {sender}"
 
 
-_TRIES: Final = 3
+_COMMIT_ATTEMPTS: Final = 3
 _log = logging.getLogger(__name__)
 
 
@@ -105,11 +105,11 @@ class PendingTokens:
 
     def get(self, profile_id: str) -> ProfileTokens | None:
         """What waits; None where nothing does, and where a new sign-in or a sign-out has come first."""
-        held = self.waiting.get(profile_id)
-        if held is None:
+        profile_tokens = self.waiting.get(profile_id)
+        if profile_tokens is None:
             return None
         current = self.store.get(profile_id)
-        return held if current is not None and current.generation == held.profile.generation else None
+        return profile_tokens if current is not None and current.generation == profile_tokens.profile.generation else None
 
     def forget(self, profile_id: str) -> None:
         """Drop what waits: the server refuses it."""
@@ -122,40 +122,42 @@ class PendingTokens:
         Raises:
             ProfileReplaced: nothing waits any more.
         """
-        held = self.waiting.get(profile_id)
-        if held is None:
+        profile_tokens = self.waiting.get(profile_id)
+        if profile_tokens is None:
             return None
         try:
-            stored = self._commit(held)
+            stored = self._commit(profile_tokens)
         except GenerationChanged:
             self.forget(profile_id)
-            raise ProfileReplaced(held) from None
+            raise ProfileReplaced(profile_tokens) from None
         except (StoreError, LockBusy) as error:
             if profile_id not in self.failed:
                 _log.error("%s: new tokens are in memory only, and lost if this program ends: %s", profile_id, error)
             self.failed[profile_id] = error
-            return held
+            return profile_tokens
         self.forget(profile_id)
         self.stored_as.pop(self.last_stored.get(profile_id, 0), None)
-        self.last_stored[profile_id] = held.tokens.generation
-        self.stored_as[held.tokens.generation] = stored.generation
-        return ProfileTokens(stored, replace(held.tokens, generation=stored.generation))
+        self.last_stored[profile_id] = profile_tokens.tokens.generation
+        self.stored_as[profile_tokens.tokens.generation] = stored.generation
+        return ProfileTokens(stored, replace(profile_tokens.tokens, generation=stored.generation))
 
-    def _commit(self, held: ProfileTokens) -> Profile:
+    def _commit(self, profile_tokens: ProfileTokens) -> Profile:
         """Store, and try again at once where it failed plainly: these may be the only copy."""
-        generation = held.profile.generation
-        for left in reversed(range(_TRIES)):
+        generation = profile_tokens.profile.generation
+        for attempts_left in reversed(range(_COMMIT_ATTEMPTS)):
             try:
-                return self.store.commit(self._updated(held), held.tokens, expect_generation=generation)
+                return self.store.commit(
+                    self._renewed_profile(profile_tokens), profile_tokens.tokens, expect_generation=generation
+                )
             except StoreError as error:
-                if not left or isinstance(error, (StoreUnknown, GenerationChanged)):
+                if not attempts_left or isinstance(error, (StoreUnknown, GenerationChanged)):
                     raise
         raise AssertionError("unreachable: the last try returned or raised")
 
-    def _updated(self, held: ProfileTokens) -> Profile:
+    def _renewed_profile(self, profile_tokens: ProfileTokens) -> Profile:
         """The profile as it is now, with what the refresh brought."""
-        profile, new = self.store.get(held.profile.id), held.profile
-        if not isinstance(profile, OAuthProfile) or profile.generation != new.generation:
-            raise GenerationChanged("generation-changed", f"{new.id} was signed in anew, or signed out")
-        assert held.tokens.renewal is not None  # noqa: S101 - only refreshes bring what waits here
-        return profile.renewed(held.tokens.renewal)
+        profile, refreshed = self.store.get(profile_tokens.profile.id), profile_tokens.profile
+        if not isinstance(profile, OAuthProfile) or profile.generation != refreshed.generation:
+            raise GenerationChanged("generation-changed", f"{refreshed.id} was signed in anew, or signed out")
+        assert profile_tokens.tokens.renewal is not None  # noqa: S101 - only refreshes bring what waits here
+        return profile.renewed(profile_tokens.tokens.renewal)

@@ -14,7 +14,7 @@ import logging
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
-from portico.auth import journal as fences
+from portico.auth import journal
 from portico.auth.backoff import (
     RefreshInterrupted,
     answer_lost,
@@ -65,7 +65,7 @@ if TYPE_CHECKING:
 POST_TIMEOUT_S: Final = 30.0
 RETRY_TIMEOUT_S: Final = 10.0
 # The server has answered; only its answer is of no use.
-_ANSWERED: Final = frozenset({"redirect-refused", "reply-too-long"})
+_UNUSABLE_REPLIES: Final = frozenset({"redirect-refused", "reply-too-long"})
 
 
 @dataclass(slots=True)
@@ -80,16 +80,16 @@ class Exchange:
     refresh: Secret
     fence: JournalEntry | None = field(init=False)
     lost: bool = field(init=False)
-    _earlier: JournalEntry | None = field(init=False)
+    _earlier_entry: JournalEntry | None = field(init=False)
 
     def __post_init__(self) -> None:
-        self.fence = self._earlier = fences.entry_of(self.held.profile, self.refresh)
+        self.fence = self._earlier_entry = journal.entry_of(self.held.profile, self.refresh)
         self.lost = self.fence is not None
 
     @property
     def may_have_spent(self) -> bool:
         """Whether this exchange has sent the token and cannot say that the server refused it."""
-        return self.fence is not None and self.fence != self._earlier
+        return self.fence is not None and self.fence != self._earlier_entry
 
     def run(self, send: Send) -> tuple[TokenGrant, int]:
         """The grant, and when it was asked for (wall ms).
@@ -104,28 +104,28 @@ class Exchange:
         )
         send.claim()
         try:
-            reply = self._sent(request, send, POST_TIMEOUT_S)
+            reply = self._post(request, send, POST_TIMEOUT_S)
         except NetworkError as error:
             if not _is_lost(error) or isinstance(error, RefreshInterrupted) or not self._may_repeat():
                 raise
-            reply = self._sent(request, send, RETRY_TIMEOUT_S)
+            reply = self._post(request, send, RETRY_TIMEOUT_S)
         self.crash_point("answered")
-        before, self.fence = self.fence, self.held.profile.journal_entry
+        sent_entry, self.fence = self.fence, self.held.profile.journal_entry
         try:
             access = self.held.tokens.access
             grant = read_reply(profile.dialect, reply, dialect.read_token_reply, access, self.refresh)
         except PorticoError as error:
-            named = isinstance(error, OAuthError) and error.code is not None
-            if reply.status not in SUCCESSFUL or named or isinstance(error, NoAnswer):
-                self.fence = before  # a failure by name, or a page of somebody else's, has spent nothing
+            has_error_code = isinstance(error, OAuthError) and error.code is not None
+            if reply.status not in SUCCESSFUL or has_error_code or isinstance(error, NoAnswer):
+                self.fence = sent_entry  # a failure by name, or a page of somebody else's, has spent nothing
             if isinstance(error, (Denied, TimedOut)):
                 raise as_transient(error) from None
             raise
         self.crash_point("validated")
         return grant, reply.sent_at_ms
 
-    def _sent(self, request: FormRequest, send: Send, timeout_s: float) -> HttpReply:
-        self._raise_fence()
+    def _post(self, request: FormRequest, send: Send, timeout_s: float) -> HttpReply:
+        self._write_journal()
         self.crash_point("fenced")
         try:
             return send.post(request, relocated=dict(self.held.account.relocated), timeout_s=timeout_s)
@@ -135,27 +135,27 @@ class Exchange:
             raise
 
     def _may_repeat(self) -> bool:
-        return self.fence is None or self.fence.sends < fences.AT_ONCE
+        return self.fence is None or self.fence.sends < journal.AT_ONCE
 
-    def _raise_fence(self) -> None:
+    def _write_journal(self) -> None:
         """Note durably that the token is being sent.
 
         For tokens in memory only as well as can be: nobody else has them, and what keeps them there may keep the note out too.
         """
         if self.held.stored:
-            self._note_sending()
+            self._write_entry()
             return
         with contextlib.suppress(StoreError, LockBusy):
-            self._note_sending()
+            self._write_entry()
 
-    def _note_sending(self) -> None:
-        entry = fences.new_entry(self.held.profile, self.refresh, self.clock.wall_ms())
+    def _write_entry(self) -> None:
+        entry = journal.new_entry(self.held.profile, self.refresh, self.clock.wall_ms())
         self.held = replace(self.held, profile=self.turn.note_sending(self.held.profile, entry))
 
 
 def _is_lost(error: NetworkError) -> bool:
     """Whether the server may have taken the token all the same."""
-    return not error.unsent and error.id not in _ANSWERED
+    return not error.unsent and error.id not in _UNUSABLE_REPLIES
 
 
 _log: Final = logging.getLogger(__name__)
@@ -168,11 +168,11 @@ def is_another_account(profile: OAuthProfile, grant: TokenGrant) -> bool:
 
 def renewal_of(profile: OAuthProfile, grant: TokenGrant, asked_at: int, got: Moment | None) -> Renewal:
     """What `grant`, asked for at `asked_at` (wall ms) and here since `got`, brings to `profile` besides tokens."""
-    kept = profile.refresh_expires_at if grant.refresh is None else None
+    refresh_expires_at = profile.refresh_expires_at if grant.refresh is None else None
     return Renewal(
         replaces=profile.generation,
         refreshed_at=asked_at,
-        refresh_expires_at=grant.refresh_expires_at or kept,
+        refresh_expires_at=grant.refresh_expires_at or refresh_expires_at,
         scope=grant.scope or profile.scope,
         subject=grant.subject or profile.subject,
         unread=grant.unread,
@@ -185,14 +185,14 @@ def tell_if_scope_grew(before: OAuthProfile, after: OAuthProfile) -> None:
 
     RFC 6749 section 3.3 lets a server grant another scope than was asked for, if it says so.
     """
-    more = set(after.scope.split()) - set(before.scope.split())
-    if more and before.scope:
-        _log.warning("%s: the scope has grown by %s", after.id, " ".join(sorted(more)))
+    added = set(after.scope.split()) - set(before.scope.split())
+    if added and before.scope:
+        _log.warning("%s: the scope has grown by %s", after.id, " ".join(sorted(added)))
 
 
 REFRESH_STEPS: Final = ("locked", "decided", "fenced", "answered", "validated", "stored")
 # What a server says of a token that was used before (RFC 6749 section 5.2).
-_SPENT: Final = "invalid_grant"
+_INVALID_GRANT: Final = "invalid_grant"
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,8 +229,8 @@ class Transactions:
         """
         return self.unstored.get(profile_id) or self.store.read(profile_id, to_refresh=to_refresh)
 
-    def refresh(self, wish: Wish, send: Send) -> Refreshed:
-        """What `wish` asks for.
+    def refresh(self, call: Wish, send: Send) -> Refreshed:
+        """Get the token that `call` asks for.
 
         Raises:
             LockBusy: somebody else was refreshing for all of `wait_s` seconds.
@@ -238,66 +238,66 @@ class Transactions:
             NetworkError: the server could not be asked, or did not answer well; trying again may help.
             StoreError: reading or storing failed, or the sign-in is another's now (`account-changed`).
         """
-        turn = self._turn(wish)
+        turn = self._take_turn(call)
         if isinstance(turn, Refreshed):
             return turn
         try:
             self.crash_point("locked")
-            return self._refresh_alone(wish, turn, send)
+            return self._refresh_locked(call, turn, send)
         finally:
-            self._end(wish.profile.id, turn)
+            self._end_turn(call.profile.id, turn)
 
-    def _turn(self, wish: Wish) -> RefreshTurn | Refreshed:
+    def _take_turn(self, call: Wish) -> RefreshTurn | Refreshed:
         """The turn, or what another owner has stored while it was waited for: that can be had by all at once."""
-        kept = self.unstored.turns.pop(wish.profile.id, None)
-        if kept is not None:
-            return kept
+        pending_turn = self.unstored.turns.pop(call.profile.id, None)
+        if pending_turn is not None:
+            return pending_turn
         adopted: list[Refreshed] = []
-        turn = self.store.begin_refresh(wish.profile.id, wait_s=wish.wait_s, unless=lambda: self._adopts(wish, adopted))
+        turn = self.store.begin_refresh(call.profile.id, wait_s=call.wait_s, unless=lambda: self._adopt_stored(call, adopted))
         return adopted[0] if turn is None else turn
 
-    def _adopts(self, wish: Wish, adopted: list[Refreshed]) -> bool:
-        """Whether another owner has stored what `wish` asks for, which is then put into `adopted`."""
-        profile = self.store.get(wish.profile.id)
-        if profile is None or wish.stale_generation is None or profile.generation == wish.profile.generation:
+    def _adopt_stored(self, call: Wish, adopted: list[Refreshed]) -> bool:
+        """Whether another owner has stored what `call` asks for; it is then put into `adopted`."""
+        profile = self.store.get(call.profile.id)
+        if profile is None or call.stale_generation is None or profile.generation == call.profile.generation:
             return False
-        held = self.held(profile.id)
-        if held.tokens.generation == wish.stale_generation or not self._usable(held):
+        profile_tokens = self.held(profile.id)
+        if profile_tokens.tokens.generation == call.stale_generation or not self._is_usable(profile_tokens):
             return False
-        check_same_account(wish.profile, held.profile)
-        adopted.append(Refreshed(held, posted=False))
+        check_same_account(call.profile, profile_tokens.profile)
+        adopted.append(Refreshed(profile_tokens, posted=False))
         return True
 
-    def _end(self, profile_id: str, turn: RefreshTurn) -> None:
+    def _end_turn(self, profile_id: str, turn: RefreshTurn) -> None:
         if profile_id in self.unstored.waiting:
             self.unstored.turns[profile_id] = turn
         else:
             turn.end()
 
-    def _refresh_alone(self, wish: Wish, turn: RefreshTurn, send: Send) -> Refreshed:
-        held = self._settled(wish.profile.id, send)
-        usable = self._usable(held)
-        if held.tokens.generation != wish.stale_generation and usable:
-            check_same_account(wish.profile, held.profile)
-            return Refreshed(held, posted=False)
-        refresh = held.tokens.refresh
-        if refresh is None or (held.profile.failure is not None and held.profile.failure.terminal):
-            raise sign_in_expired(held.profile)
-        pause = noted_backoff(held.profile, self.clock.wall_ms())
-        if pause is not None:  # somebody's attempt has failed while this one waited for the lock
-            raise pause.as_error()
+    def _refresh_locked(self, call: Wish, turn: RefreshTurn, send: Send) -> Refreshed:
+        profile_tokens = self._store_pending(call.profile.id, send)
+        usable = self._is_usable(profile_tokens)
+        if profile_tokens.tokens.generation != call.stale_generation and usable:
+            check_same_account(call.profile, profile_tokens.profile)
+            return Refreshed(profile_tokens, posted=False)
+        refresh = profile_tokens.tokens.refresh
+        if refresh is None or (profile_tokens.profile.failure is not None and profile_tokens.profile.failure.terminal):
+            raise sign_in_expired(profile_tokens.profile)
+        backoff = noted_backoff(profile_tokens.profile, self.clock.wall_ms())
+        if backoff is not None:  # somebody's attempt has failed while this one waited for the lock
+            raise backoff.as_error()
         self.crash_point("decided")
-        exchange = Exchange(turn, self.dialects, self.clock, self.crash_point, held, refresh)
+        exchange = Exchange(turn, self.dialects, self.clock, self.crash_point, profile_tokens, refresh)
         try:
-            tokens = self._exchanged(exchange, send)
+            tokens = self._exchange_tokens(exchange, send)
         except PorticoError as error:
-            return self._failed(exchange, error)
+            return self._handle_failure(exchange, error)
         self.unstored.add(exchange.held.profile, tokens)
-        refreshed = self._stored(exchange.held.account, turn, send)
+        refreshed = self._store_new(exchange.held.account, turn, send)
         tell_if_scope_grew(exchange.held.account, refreshed.held.account)
         return refreshed
 
-    def _exchanged(self, exchange: Exchange, send: Send) -> Tokens:
+    def _exchange_tokens(self, exchange: Exchange, send: Send) -> Tokens:
         """The new tokens; those of another account are revoked, and those of another type.
 
         Not an access token alone: a server may revoke the refresh token with it (RFC 7009 section 2.1), which is good still.
@@ -317,76 +317,76 @@ class Transactions:
                 revoke_orphaned(profile, tokens, self.dialects, send)
                 error.ends_grant = True  # it was in the place of the one that was sent
             elif grant.refresh is not None:
-                self._keep_refresh(exchange, tokens, send)
+                self._save_refresh_token(exchange, tokens, send)
             raise
         return tokens
 
-    def _keep_refresh(self, exchange: Exchange, tokens: Tokens, send: Send) -> None:
+    def _save_refresh_token(self, exchange: Exchange, tokens: Tokens, send: Send) -> None:
         """Store a refresh token that came without an access token of use: the one before it is spent."""
-        before = exchange.held
-        kept = replace(tokens, access=before.tokens.access, expires_at=before.tokens.expires_at)
-        self.unstored.add(before.profile, kept)
-        held = self._settled(before.profile.id, send)
-        if held.tokens.refresh != kept.refresh:
-            raise GenerationChanged("generation-changed", f"{before.profile.id} was signed in anew, or signed out")
-        if held.stored:
-            profile = replace(held.profile, failure=before.profile.failure)
-            exchange.held, exchange.fence = ProfileTokens(profile, held.tokens), None
+        previous = exchange.held
+        new_tokens = replace(tokens, access=previous.tokens.access, expires_at=previous.tokens.expires_at)
+        self.unstored.add(previous.profile, new_tokens)
+        profile_tokens = self._store_pending(previous.profile.id, send)
+        if profile_tokens.tokens.refresh != new_tokens.refresh:
+            raise GenerationChanged("generation-changed", f"{previous.profile.id} was signed in anew, or signed out")
+        if profile_tokens.stored:
+            profile = replace(profile_tokens.profile, failure=previous.profile.failure)
+            exchange.held, exchange.fence = ProfileTokens(profile, profile_tokens.tokens), None
 
-    def _stored(self, profile: OAuthProfile, turn: RefreshTurn, send: Send) -> Refreshed:
+    def _store_new(self, profile: OAuthProfile, turn: RefreshTurn, send: Send) -> Refreshed:
         """Store what has just been given, or serve it from memory and say so wherever that can be said."""
-        held = self._settled(profile.id, send)
-        self.ages.now(held.profile)  # from here on its age is known, whatever is done to the wall clock
-        check_same_account(profile, held.profile)
-        if held.stored:
+        profile_tokens = self._store_pending(profile.id, send)
+        self.ages.now(profile_tokens.profile)  # from here on its age is known, whatever is done to the wall clock
+        check_same_account(profile, profile_tokens.profile)
+        if profile_tokens.stored:
             self.crash_point("stored")
         else:
-            _note(turn, profile, failure_of(self.unstored.failed[profile.id], self.clock.wall_ms()), profile.journal_entry)
-        return Refreshed(held, posted=True)
+            _record_failure(turn, profile, failure_of(self.unstored.failed[profile.id], self.clock.wall_ms()), profile.journal_entry)
+        return Refreshed(profile_tokens, posted=True)
 
-    def _settled(self, profile_id: str, send: Send) -> ProfileTokens:
+    def _store_pending(self, profile_id: str, send: Send) -> ProfileTokens:
         """The tokens as they are, after trying to store those that are in memory only: the ones before them are spent."""
         try:
             return self.unstored.try_store(profile_id) or self.held(profile_id, to_refresh=True)
-        except ProfileReplaced as overtaken:
+        except ProfileReplaced as replaced:
             send.claim()
-            self._revoke_if_orphaned(overtaken.held, send)
+            self._revoke_if_orphaned(replaced.held, send)
             return self.held(profile_id, to_refresh=True)
 
-    def _revoke_if_orphaned(self, late: ProfileTokens, send: Send) -> None:
+    def _revoke_if_orphaned(self, orphaned: ProfileTokens, send: Send) -> None:
         """Revoke tokens that came after their profile was signed out, of which the sign-out did not know."""
-        profile = self.store.get(late.profile.id)
-        if profile is None or profile.created_at != late.profile.created_at:
-            revoke_orphaned(late.account, late.tokens, self.dialects, send)
+        profile = self.store.get(orphaned.profile.id)
+        if profile is None or profile.created_at != orphaned.profile.created_at:
+            revoke_orphaned(orphaned.account, orphaned.tokens, self.dialects, send)
 
-    def _failed(self, exchange: Exchange, error: PorticoError) -> Refreshed:
+    def _handle_failure(self, exchange: Exchange, error: PorticoError) -> Refreshed:
         """Adopt what a new sign-in has stored meanwhile; else note the failure and raise it."""
-        asked = exchange.held
+        sent = exchange.held
         terminal = is_terminal(error)
         if terminal or isinstance(error, GenerationChanged):
-            fresh = self.held(asked.profile.id, to_refresh=True)
-            if fresh.tokens.generation != asked.tokens.generation and self._usable(fresh):
-                check_same_account(asked.account, fresh.profile)
+            fresh = self.held(sent.profile.id, to_refresh=True)
+            if fresh.tokens.generation != sent.tokens.generation and self._is_usable(fresh):
+                check_same_account(sent.account, fresh.profile)
                 return Refreshed(fresh, posted=terminal)
         if terminal:
-            self.unstored.forget(asked.profile.id)
-            if exchange.lost and isinstance(error, OAuthError) and error.code == _SPENT:
+            self.unstored.forget(sent.profile.id)
+            if exchange.lost and isinstance(error, OAuthError) and error.code == _INVALID_GRANT:
                 error = answer_lost(error, exchange.fence)
         lost = exchange.fence if exchange.may_have_spent and not isinstance(error, RefreshInterrupted) else None
         if lost is not None and lost.sends >= AT_ONCE and isinstance(error, NetworkError) and not isinstance(error, OAuthError):
-            error = answers_missing(error, lost, asked.profile)
+            error = answers_missing(error, lost, sent.profile)
         now = self.clock.wall_ms()
-        failure = failure_of(error, now, backoff_to_note(asked.profile, error, now, lost=lost))
-        _note(exchange.turn, asked.profile, failure, None if terminal else exchange.fence)
+        failure = failure_of(error, now, backoff_to_note(sent.profile, error, now, lost=lost))
+        _record_failure(exchange.turn, sent.profile, failure, None if terminal else exchange.fence)
         if terminal:
-            raise sign_in_expired(replace(asked.profile, failure=failure)) from error
+            raise sign_in_expired(replace(sent.profile, failure=failure)) from error
         raise error
 
-    def _usable(self, held: ProfileTokens) -> bool:
-        return is_usable(held.tokens.expires_at, self.ages.now(held.profile))
+    def _is_usable(self, profile_tokens: ProfileTokens) -> bool:
+        return is_usable(profile_tokens.tokens.expires_at, self.ages.now(profile_tokens.profile))
 
 
-def _note(turn: RefreshTurn, profile: Profile, failure: Failure, entry: JournalEntry | None) -> None:
+def _record_failure(turn: RefreshTurn, profile: Profile, failure: Failure, entry: JournalEntry | None) -> None:
     """Note a failure of the refresh of `profile`'s tokens: it matters more than that it could not be written down."""
     with contextlib.suppress(StoreError, LockBusy):
         turn.note_failure(profile, failure, entry)

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 # Short enough that a suspended machine's wall clock ends a request right after it wakes.
 _STEP_S: Final = 1.0
 # For what has arrived by the deadline, which a process that was stopped till then could not read, in seconds.
-_READING_S: Final = 1.0
-_NEVER_S: Final = 7 * 86_400.0
+_READ_GRACE_S: Final = 1.0
+_NO_TIMEOUT_S: Final = 7 * 86_400.0
 # A loop that was not running at so many looks will not run again.
-_LOOKS: Final = 5
+_MAX_CHECKS: Final = 5
 
 
 class Abandoned(Exception):
@@ -42,14 +42,14 @@ class SingleFlight:
         self._http = http
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        self._waiting = 0
-        self._guard = threading.Lock()
+        self._waiters = 0
+        self._lock = threading.Lock()
         self._claimed = False
         self._abandoned = False
-        self.outcome: asyncio.Future[Refreshed] = start_off_loop(lambda: self._flown(run))
+        self.outcome: asyncio.Future[Refreshed] = start_off_loop(lambda: self._run_on_thread(run))
         self.outcome.add_done_callback(mark_seen)
 
-    def _flown(self, run: Callable[[Send], Refreshed]) -> Refreshed:
+    def _run_on_thread(self, run: Callable[[Send], Refreshed]) -> Refreshed:
         try:
             return run(self)
         finally:
@@ -61,20 +61,20 @@ class SingleFlight:
         A caller that is cancelled leaves at once while others wait on or nothing was sent. The last one stays until the reply is
         stored, since its leaving may end the program and with it the only copy of a rotated token.
         """
-        self._waiting += 1
+        self._waiters += 1
         try:
             return await asyncio.shield(self.outcome)
         except asyncio.CancelledError:
-            if self._waiting == 1:
+            if self._waiters == 1:
                 await self.settle()
             raise
         finally:
-            self._waiting -= 1
+            self._waiters -= 1
 
     async def settle(self) -> None:
         """Give the refresh up if nothing was sent; else return once it has ended."""
         if not self._abandon():
-            await self._settled()
+            await self._wait_ended()
 
     @property
     def abandoned(self) -> bool:
@@ -86,7 +86,7 @@ class SingleFlight:
         Raises:
             Abandoned: it has been.
         """
-        with self._guard:
+        with self._lock:
             if self._abandoned:
                 raise Abandoned
             self._claimed = True
@@ -98,52 +98,52 @@ class SingleFlight:
         Raises:
             NetworkError: nothing came back, or the program is ending (`refresh-interrupted`).
         """
-        posting = self._post(request, relocated, timeout_s)
+        coroutine = self._post(request, relocated, timeout_s)
         try:
-            sent = asyncio.run_coroutine_threadsafe(posting, self._loop)
+            future = asyncio.run_coroutine_threadsafe(coroutine, self._loop)
         except RuntimeError:  # the loop was closed
-            posting.close()
+            coroutine.close()
             raise RefreshInterrupted(unsent=True) from None
         try:
-            return self._outcome(sent)
+            return self._wait_for_reply(future)
         except concurrent.futures.CancelledError:
             raise RefreshInterrupted from None
 
-    def _outcome(self, sent: concurrent.futures.Future[HttpReply]) -> HttpReply:
+    def _wait_for_reply(self, future: concurrent.futures.Future[HttpReply]) -> HttpReply:
         """What the loop makes of the request, which keeps the deadline. A loop that does not run any more never will."""
-        for _ in range(_LOOKS):
+        for _ in range(_MAX_CHECKS):
             while True:
                 with contextlib.suppress(concurrent.futures.TimeoutError):
-                    return sent.result(_STEP_S)
-                if sent.done():
-                    return sent.result()
+                    return future.result(_STEP_S)
+                if future.done():
+                    return future.result()
                 if not self._loop.is_running():
                     break
-        sent.cancel()
+        future.cancel()
         raise RefreshInterrupted
 
     async def _post(self, request: FormRequest, relocated: Mapping[str, str], timeout_s: float) -> HttpReply:
         # The deadline here is the one that counts: a client's own would throw away an answer that came while the process stood.
-        later_s = timeout_s + _NEVER_S
-        posting = asyncio.ensure_future(self._http.post_form(request, relocated=relocated, timeout_s=later_s))
-        ending = asyncio.ensure_future(self._end_of(timeout_s))
+        client_timeout_s = timeout_s + _NO_TIMEOUT_S
+        post_task = asyncio.ensure_future(self._http.post_form(request, relocated=relocated, timeout_s=client_timeout_s))
+        deadline_task = asyncio.ensure_future(self._sleep_until_deadline(timeout_s))
         try:
-            await asyncio.wait((posting, ending), return_when=asyncio.FIRST_COMPLETED)
-            if not posting.done():
-                await asyncio.wait((posting,), timeout=_READING_S)
-            if posting.done():
-                return posting.result()
+            await asyncio.wait((post_task, deadline_task), return_when=asyncio.FIRST_COMPLETED)
+            if not post_task.done():
+                await asyncio.wait((post_task,), timeout=_READ_GRACE_S)
+            if post_task.done():
+                return post_task.result()
         finally:
-            await cancel_and_wait(posting, ending)
+            await cancel_and_wait(post_task, deadline_task)
         raise network_error(TimeoutError(), request.url)
 
-    async def _end_of(self, timeout_s: float) -> None:
+    async def _sleep_until_deadline(self, timeout_s: float) -> None:
         """Return at the deadline. A timer alone would stand still while the machine sleeps."""
         deadline = Deadline(self._clock, timeout_s)
-        while (left := deadline.remaining()) > 0:
-            await self._clock.sleep(min(left, _STEP_S))
+        while (remaining := deadline.remaining()) > 0:
+            await self._clock.sleep(min(remaining, _STEP_S))
 
-    async def _settled(self) -> None:
+    async def _wait_ended(self) -> None:
         while not self.outcome.done():
             try:
                 await asyncio.wait([self.outcome])
@@ -152,7 +152,7 @@ class SingleFlight:
 
     def _abandon(self) -> bool:
         """Give up, unless it was claimed; whether nothing was sent."""
-        with self._guard:
+        with self._lock:
             self._abandoned = not self._claimed
             return self._abandoned
 

@@ -32,9 +32,14 @@ class AccessToken:
     profile_id: str
 
     @classmethod
-    def of(cls, held: ProfileTokens) -> AccessToken:
+    def of(cls, profile_tokens: ProfileTokens) -> AccessToken:
         """The access token of a profile's tokens."""
-        return cls(held.tokens.access, held.tokens.generation, held.tokens.expires_at, held.profile.id)
+        return cls(
+            profile_tokens.tokens.access,
+            profile_tokens.tokens.generation,
+            profile_tokens.tokens.expires_at,
+            profile_tokens.profile.id,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,20 +59,20 @@ class Ages:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        self._seen: dict[str, tuple[int, int, float]] = {}
+        self._anchors: dict[str, tuple[int, int, float]] = {}
 
     def now(self, profile: Profile) -> int:
         """Wall ms, for the tokens that `profile` has."""
         if profile.received is not None and profile.received.boot == self._clock.boot():
             return own_time(profile, self._clock)
-        seen = self._seen.get(profile.id)
-        if seen is None or seen[0] != profile.generation:
-            seen = self._seen[profile.id] = (profile.generation, self._clock.wall_ms(), self._clock.monotonic())
-        _, wall, monotonic = seen
-        return max(self._clock.wall_ms(), wall + int((self._clock.monotonic() - monotonic) * 1000))
+        anchor = self._anchors.get(profile.id)
+        if anchor is None or anchor[0] != profile.generation:
+            anchor = self._anchors[profile.id] = (profile.generation, self._clock.wall_ms(), self._clock.monotonic())
+        _, anchor_wall_ms, anchor_monotonic = anchor
+        return max(self._clock.wall_ms(), anchor_wall_ms + int((self._clock.monotonic() - anchor_monotonic) * 1000))
 
 
-def check_same_account(asked: OAuthProfile, found: Profile) -> None:
+def check_same_account(expected: OAuthProfile, current: Profile) -> None:
     """Refuse tokens that another server, client or region has given under the same name, or the same one to another account.
 
     An API key under that name is another account too.
@@ -76,14 +81,14 @@ def check_same_account(asked: OAuthProfile, found: Profile) -> None:
         StoreError: `account-changed`.
     """
     names = ("provider", "region", "issuer", "client_id")
-    changed = [name for name in names if getattr(asked, name) != getattr(found, name, None)]
-    subject = found.subject if isinstance(found, OAuthProfile) else None
-    if None not in {asked.subject, subject} and asked.subject != subject:
+    changed = [name for name in names if getattr(expected, name) != getattr(current, name, None)]
+    subject = current.subject if isinstance(current, OAuthProfile) else None
+    if None not in {expected.subject, subject} and expected.subject != subject:
         changed.append("account")
     if changed:
         raise StoreError(
             "account-changed",
-            f"{asked.id} was signed in to another account while its token was refreshed",
+            f"{expected.id} was signed in to another account while its token was refreshed",
             why=f"another {' and '.join(changed).replace('_', ' ')}",
             hint="run the command again to use the new sign-in",
         )
@@ -109,31 +114,33 @@ class TokenCache:
 
     def __init__(self, clock: Clock, ages: Ages) -> None:
         self._clock = clock
-        self._ages = ages
-        self._kept: dict[str, _Cached] = {}
+        self._token_clock = ages
+        self._cached: dict[str, _Cached] = {}
 
     def get(self, profile_id: str) -> AccessToken | None:
         """The token, if the index was read within the last second and it is not due. Costs two readings of a clock."""
-        kept = self._kept.get(profile_id)
-        if kept is None or not 0 <= self._clock.monotonic() - kept.checked < GOOD_FOR_S:
+        cached = self._cached.get(profile_id)
+        if cached is None or not 0 <= self._clock.monotonic() - cached.checked < GOOD_FOR_S:
             return None
         now = self._clock.wall_ms()
         # A wall clock that was set back meanwhile says nothing about the token's end.
-        return kept.access if kept.checked_ms <= now and (kept.until_ms is None or now < kept.until_ms) else None
+        return cached.access if cached.checked_ms <= now and (cached.until_ms is None or now < cached.until_ms) else None
 
     def known(self, profile_id: str) -> ProfileTokens | None:
         """The tokens, however long ago they were kept."""
-        kept = self._kept.get(profile_id)
-        return None if kept is None else kept.held
+        cached = self._cached.get(profile_id)
+        return None if cached is None else cached.held
 
-    def keep(self, held: ProfileTokens, spread: float) -> AccessToken:
-        """Remember `held`, which has just been read or stored."""
-        access = AccessToken.of(held)
-        now = self._ages.now(held.profile)
-        until = held.tokens.expires_at
-        if until is not None and held.profile.has_refresh:
-            until = due_at(until, issued_at(held.profile), spread)
-        behind = now - self._clock.wall_ms()
-        until = None if until is None else until - behind
-        self._kept[held.profile.id] = _Cached(held, access, self._clock.monotonic(), self._clock.wall_ms(), until)
+    def keep(self, profile_tokens: ProfileTokens, spread: float) -> AccessToken:
+        """Cache `profile_tokens`, which have just been read or stored."""
+        access = AccessToken.of(profile_tokens)
+        now = self._token_clock.now(profile_tokens.profile)
+        valid_until_ms = profile_tokens.tokens.expires_at
+        if valid_until_ms is not None and profile_tokens.profile.has_refresh:
+            valid_until_ms = due_at(valid_until_ms, issued_at(profile_tokens.profile), spread)
+        offset_ms = now - self._clock.wall_ms()
+        valid_until_ms = None if valid_until_ms is None else valid_until_ms - offset_ms
+        self._cached[profile_tokens.profile.id] = _Cached(
+            profile_tokens, access, self._clock.monotonic(), self._clock.wall_ms(), valid_until_ms
+        )
         return access

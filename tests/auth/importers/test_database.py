@@ -230,7 +230,7 @@ def test_a_log_without_its_index_is_refused_since_it_could_be_read_by_making_a_f
 
 
 def test_a_database_without_a_log_that_is_being_written_to_is_busy(tmp_path, monkeypatch):
-    monkeypatch.setattr(source, "_LOCK_S", 0.1)
+    monkeypatch.setattr(source, "_LOCK_TIMEOUT_S", 0.1)
     path = openclaw_database(tmp_path / SHARED, Sample("openclaw").profiles(), wal=False)
     with closing(sqlite3.connect(path, isolation_level=None)) as theirs:
         theirs.execute("BEGIN EXCLUSIVE")
@@ -492,7 +492,7 @@ def test_openclaw_may_run_meanwhile_and_sees_the_change(tmp_path):
 
 
 def test_tokens_that_a_reader_of_the_database_keeps_in_its_file_are_not_called_erased(tmp_path, monkeypatch):
-    monkeypatch.setattr(source, "_LOCK_S", 0.1)
+    monkeypatch.setattr(source, "_LOCK_TIMEOUT_S", 0.1)
     sample = Sample("openclaw")
     path = openclaw_database(tmp_path / SHARED, sample.profiles())
     with closing(sqlite3.connect(path, isolation_level=None)) as tool:
@@ -535,7 +535,7 @@ def test_a_write_of_openclaws_at_the_last_moment_is_looked_at_again(tmp_path, mo
 
 
 def test_a_database_that_openclaw_is_writing_to_stays_as_it_is_and_is_named(tmp_path, monkeypatch):
-    monkeypatch.setattr(source, "_LOCK_S", 0.1)
+    monkeypatch.setattr(source, "_LOCK_TIMEOUT_S", 0.1)
     sample = Sample("openclaw")
     path = openclaw_database(tmp_path / SHARED, {})
     with writing(path, sample.profiles(), then=["BEGIN IMMEDIATE"]):
@@ -548,7 +548,7 @@ def test_a_database_that_openclaw_is_writing_to_stays_as_it_is_and_is_named(tmp_
 
 
 def test_a_refresh_that_openclaw_has_under_way_is_waited_for(tmp_path, monkeypatch):
-    monkeypatch.setattr(source, "_LOCK_S", 0.1)
+    monkeypatch.setattr(source, "_LOCK_TIMEOUT_S", 0.1)
     path = openclaw_database(tmp_path / SHARED, Sample("openclaw").profiles())
     # The name is what openclaw 2026.9.6 made of ["minimax-portal","minimax-portal:default"].
     lock = tmp_path / ".openclaw/locks/oauth-refresh/lock-dff9e703222e1f2656fb5ceb7c2e0043.lock"

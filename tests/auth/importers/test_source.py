@@ -87,7 +87,7 @@ def test_a_file_that_cannot_be_written_stays_whole_and_is_named(tmp_path, monkey
 def test_the_lock_that_openclaw_itself_takes_is_waited_for(tmp_path, monkeypatch):
     path = Sample("openclaw").write(tmp_path)
     (found,) = read_source(BY_NAME["openclaw"], path)
-    monkeypatch.setattr(source, "_LOCK_S", 0.1)
+    monkeypatch.setattr(source, "_LOCK_TIMEOUT_S", 0.1)
     lock = path.with_name("auth-profiles.json.lock")
     lock.mkdir()
 
@@ -110,7 +110,7 @@ def aged(path, seconds):
 def test_a_lock_folder_that_its_holder_has_not_touched_for_half_a_minute_is_taken_over(tmp_path, monkeypatch):
     path = Sample("openclaw").write(tmp_path)
     (found,) = read_source(BY_NAME["openclaw"], path)
-    monkeypatch.setattr(source, "_LOCK_S", 0.1)
+    monkeypatch.setattr(source, "_LOCK_TIMEOUT_S", 0.1)
     lock = path.with_name("auth-profiles.json.lock")
     lock.mkdir()
     aged(lock, 25)
@@ -154,7 +154,7 @@ def test_a_lock_file_is_nobodys_when_its_process_is_not_here_and_it_is_old(conte
     ended.wait()
     path = Sample("openclaw").write(tmp_path)
     (found,) = read_source(BY_NAME["openclaw"], path)
-    monkeypatch.setattr(source, "_LOCK_S", 0.1)
+    monkeypatch.setattr(source, "_LOCK_TIMEOUT_S", 0.1)
     lock = path.with_name("auth-profiles.json.lock")
     lock.write_text(content.replace("ENDED", str(ended.pid)).replace("RUNS", str(os.getpid())))
     aged(lock, age_s)
@@ -184,14 +184,14 @@ def test_of_two_that_find_one_lock_left_behind_only_one_gets_it(at, as_file, tmp
         def meanwhile(*args):
             """The first one takes the lock over while the second is at it; then what was asked for of a module."""
             monkeypatch.setattr(sidecar, at, modules[at])
-            first.enter_context(sidecar.sidecar(lock, busy=busy, wait_s=0.1, as_file=as_file))
+            first.enter_context(sidecar.sidecar(lock, busy_error=busy, wait_s=0.1, as_file=as_file))
             return time.time() if at == "time" else secrets.token_hex(*args)
 
         modules = {"time": time, "secrets": secrets}
         name = {"time": "time", "secrets": "token_hex"}[at]
         monkeypatch.setattr(sidecar, at, SimpleNamespace(**{**vars(modules[at]), name: meanwhile}))
 
-        with pytest.raises(LockBusy), sidecar.sidecar(lock, busy=busy, wait_s=0.1, as_file=as_file):
+        with pytest.raises(LockBusy), sidecar.sidecar(lock, busy_error=busy, wait_s=0.1, as_file=as_file):
             pytest.fail("both are inside")
 
         assert [each.name for each in tmp_path.iterdir()] == ["a.lock"]
@@ -204,10 +204,10 @@ def test_a_lock_that_was_taken_over_meanwhile_is_not_deleted_at_the_end(as_file,
     lock = tmp_path / "a.lock"
     busy = LockBusy("source-busy", "another has it")
     with ExitStack() as second:
-        with sidecar.sidecar(lock, busy=busy, wait_s=0.1, as_file=as_file):
+        with sidecar.sidecar(lock, busy_error=busy, wait_s=0.1, as_file=as_file):
             aged(lock, 1000)
             lock.rename(tmp_path / "taken")
-            second.enter_context(sidecar.sidecar(lock, busy=busy, wait_s=0.1, as_file=as_file))
+            second.enter_context(sidecar.sidecar(lock, busy_error=busy, wait_s=0.1, as_file=as_file))
 
         assert lock.exists()
     assert not lock.exists()
@@ -241,7 +241,7 @@ def test_a_lock_that_a_third_one_takes_meanwhile_is_not_replaced(as_file, tmp_pa
     for name in ("rename", "mkdir", "link"):
         monkeypatch.setattr(os, name, meanwhile(getattr(os, name)))
 
-    with pytest.raises(LockBusy), sidecar.sidecar(lock, busy=LockBusy("source-busy", "x"), wait_s=0, as_file=as_file):
+    with pytest.raises(LockBusy), sidecar.sidecar(lock, busy_error=LockBusy("source-busy", "x"), wait_s=0, as_file=as_file):
         pytest.fail("both are inside")
 
     now = lock.lstat()
@@ -289,7 +289,7 @@ def test_a_lock_file_that_cannot_be_filled_goes_again_and_nothing_is_done_withou
 def test_a_lock_folder_with_something_in_it_is_nobodys_to_delete_and_is_named(tmp_path, monkeypatch):
     path = Sample("openclaw").write(tmp_path)
     (found,) = read_source(BY_NAME["openclaw"], path)
-    monkeypatch.setattr(source, "_LOCK_S", 0.1)
+    monkeypatch.setattr(source, "_LOCK_TIMEOUT_S", 0.1)
     lock = path.with_name("auth-profiles.json.lock")
     (lock / "inside").mkdir(parents=True)
     aged(lock, 60)

@@ -31,21 +31,21 @@ HEAD: Final = b"SQLite format 3\0"
 
 Replaced = Literal["erased", "not-erased", "other-text"]
 
-_ROUNDS: Final = 5
+_MAX_ATTEMPTS: Final = 5
 _MAX_ROWS: Final = 100
 # What SQLite may do for one statement (https://www.sqlite.org/c3ref/progress_handler.html), and its longest value in bytes.
 _MAX_STEPS: Final = 5_000_000
 _MAX_VALUE: Final = 16 << 20
 _SIDE_FILES: Final = ("-wal", "-shm", "-journal")
-_ALONE: Final = "mode=ro&immutable=1"
+_IMMUTABLE: Final = "mode=ro&immutable=1"
 # Tables of the kind STRICT, such as openclaw 2026.9.6 makes, are unreadable to earlier versions.
-_STRICT_SINCE: Final = (3, 37)
-_BUSY: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
+_STRICT_VERSION: Final = (3, 37)
+_BUSY_CODES: Final = frozenset({sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED})
 # Only a program that may write to the files can finish this (https://www.sqlite.org/rescode.html).
-_CUT_OFF: Final = frozenset(
+_UNFINISHED_WRITE: Final = frozenset(
     {sqlite3.SQLITE_READONLY_ROLLBACK, sqlite3.SQLITE_READONLY_RECOVERY, sqlite3.SQLITE_READONLY_CANTINIT}
 )
-_WORDS: Final[Mapping[int, str]] = MappingProxyType(
+_MESSAGES: Final[Mapping[int, str]] = MappingProxyType(
     {
         sqlite3.SQLITE_CANTOPEN: "it cannot be opened",
         sqlite3.SQLITE_CORRUPT: "it is damaged",
@@ -62,32 +62,32 @@ class DatabaseBusyError(Exception):
     """Another process holds the database."""
 
 
-def read_cells(path: Path, tables: Sequence[CellTable], *, longest: int, busy_s: float) -> dict[CellName, str] | None:
-    """The texts in `tables`; None where the database has none of these tables. `longest` bounds all of them together, in bytes.
+def read_cells(path: Path, tables: Sequence[CellTable], *, max_bytes: int, busy_timeout_s: float) -> dict[CellName, str] | None:
+    """The texts in `tables`; None where the database has none of these tables. `max_bytes` bounds them all together.
 
     Raises:
         ValueError: it cannot be read, and why.
         OSError: the same, as the system says it.
-        DatabaseBusyError: another process keeps it locked for longer than `busy_s` seconds, or it never stops changing.
+        DatabaseBusyError: another process keeps it locked for longer than `busy_timeout_s` seconds, or it never stops changing.
     """
-    for _ in range(_ROUNDS):
-        before, how = _state(path), _how_to_read(path)
+    for _ in range(_MAX_ATTEMPTS):
+        before, mode = _file_stats(path), _read_mode(path)
         try:
-            with _open(path, how, busy_s) as connection:
-                there = [table for table in tables if _has(connection, table)]
-                cells = _cells(connection, there, longest)
+            with _open(path, mode, busy_timeout_s) as connection:
+                present = [table for table in tables if _has_table(connection, table)]
+                cells = _read_table_cells(connection, present, max_bytes)
         except sqlite3.Error as error:
-            if _how_to_read(path) != how:
+            if _read_mode(path) != mode:
                 continue  # the tool has begun or ended meanwhile
-            _refuse(error, path)
+            _raise_error(error, path)
         # Nothing is locked by a reader that leaves the log out, so what came meanwhile shows only by what has changed.
-        if how != _ALONE or _state(path) == before:
-            return cells if there else None
+        if mode != _IMMUTABLE or _file_stats(path) == before:
+            return cells if present else None
     raise DatabaseBusyError
 
 
-def replace_cell(path: Path, cell: CellName, before: str, after: str, *, busy_s: float) -> Replaced:
-    """Put `after` in the place of `before`, in one transaction.
+def replace_cell(path: Path, cell: CellName, old_text: str, new_text: str, *, busy_timeout_s: float) -> Replaced:
+    """Replace `old_text` by `new_text`, in one transaction.
 
     `erased`: the old text is overwritten, not only given free. `not-erased`: it stays in the file until the process that reads
     the database has closed it. `other-text`: something else stood there by now, and still does.
@@ -96,25 +96,27 @@ def replace_cell(path: Path, cell: CellName, before: str, after: str, *, busy_s:
     Raises:
         ValueError: it cannot be changed, and why; it is as it was.
         OSError: the same, as the system says it.
-        DatabaseBusyError: another process keeps it locked for longer than `busy_s` seconds.
+        DatabaseBusyError: another process keeps it locked for longer than `busy_timeout_s` seconds.
     """
     table = cell.table
     # The names are constants of this program; S608 sees an f-string.
-    change = f'UPDATE "{table.name}" SET "{table.text}" = ?, "{table.changed}" = ? WHERE "{table.key}" = ? AND "{table.text}" = ?'  # noqa: S608
+    statement = (
+        f'UPDATE "{table.name}" SET "{table.text}" = ?, "{table.changed}" = ? WHERE "{table.key}" = ? AND "{table.text}" = ?'  # noqa: S608
+    )
     try:
-        with _open(path, "mode=rw", busy_s) as connection:
+        with _open(path, "mode=rw", busy_timeout_s) as connection:
             connection.execute("PRAGMA secure_delete=ON")
             connection.execute("BEGIN IMMEDIATE")
-            changed = connection.execute(change, (after, time.time_ns() // 10**6, cell.key, before)).rowcount
+            row_count = connection.execute(statement, (new_text, time.time_ns() // 10**6, cell.key, old_text)).rowcount
             connection.execute("COMMIT")
-            if changed != 1:
+            if row_count != 1:
                 return "other-text"
-            return "erased" if _empties_log(connection) else "not-erased"
+            return "erased" if _empty_log(connection) else "not-erased"
     except sqlite3.Error as error:
-        _refuse(error, path)
+        _raise_error(error, path)
 
 
-def _empties_log(connection: sqlite3.Connection) -> bool:
+def _empty_log(connection: sqlite3.Connection) -> bool:
     """Whether everything in the log is in the database by now; a reader may be in the way, and the tool then does it later.
 
     The first number that the statement returns says so (https://www.sqlite.org/pragma.html#pragma_wal_checkpoint).
@@ -127,11 +129,11 @@ def _empties_log(connection: sqlite3.Connection) -> bool:
 
 
 @contextlib.contextmanager
-def _open(path: Path, how: str, busy_s: float) -> Iterator[sqlite3.Connection]:
+def _open(path: Path, mode: str, busy_timeout_s: float) -> Iterator[sqlite3.Connection]:
     for suffix in _SIDE_FILES:
-        _side(path, suffix)
-    name = f"file:{quote(str(path.absolute()))}?{how}"
-    connection = sqlite3.connect(name, uri=True, timeout=busy_s, isolation_level=None)
+        _side_file(path, suffix)
+    name = f"file:{quote(str(path.absolute()))}?{mode}"
+    connection = sqlite3.connect(name, uri=True, timeout=busy_timeout_s, isolation_level=None)
     try:
         # What is not UTF-8 is an error of SQLite's otherwise, and that quotes the text.
         connection.text_factory = bytes
@@ -143,102 +145,102 @@ def _open(path: Path, how: str, busy_s: float) -> Iterator[sqlite3.Connection]:
         connection.close()
 
 
-def _how_to_read(path: Path) -> str:
+def _read_mode(path: Path) -> str:
     """The parameters of SQLite's URI (https://www.sqlite.org/uri.html) that leave everything in the folder as it is.
 
     Raises:
         ValueError: there is a log that can be read by making a file only, or a file that is not to be believed.
     """
-    log, index, journal = (_side(path, suffix) for suffix in _SIDE_FILES)
+    log, index, journal = (_side_file(path, suffix) for suffix in _SIDE_FILES)
     if log is not None and index is not None:
         return "mode=ro&readonly_shm=1"
     if log is not None and log.st_size:
         raise ValueError(f"its log {path.name}-wal is there without {path.name}-shm; start the tool once")
-    return "mode=ro" if journal is not None else _ALONE
+    return "mode=ro" if journal is not None else _IMMUTABLE
 
 
-def _side(path: Path, suffix: str) -> os.stat_result | None:
+def _side_file(path: Path, suffix: str) -> os.stat_result | None:
     """The log, its index or the journal beside a database; None where it is not there.
 
     Raises:
         ValueError: SQLite would wait for it for ever, or believe a stranger.
     """
-    place = path.with_name(path.name + suffix)
+    side_path = path.with_name(path.name + suffix)
     try:
-        found = place.lstat()
+        info = side_path.lstat()
     except FileNotFoundError:
         return None
-    why = why_not_own(found)
-    if why is not None:
-        raise ValueError(f"{place.name} {why}")
-    return found
+    problem = why_not_own(info)
+    if problem is not None:
+        raise ValueError(f"{side_path.name} {problem}")
+    return info
 
 
-def _state(path: Path) -> list[tuple[int, int, int] | None]:
+def _file_stats(path: Path) -> list[tuple[int, int, int] | None]:
     """What a write changes of the database, its log and its journal."""
-    seen = (path.stat(), _side(path, "-wal"), _side(path, "-journal"))
-    return [(found.st_ino, found.st_size, found.st_mtime_ns) if found is not None else None for found in seen]
+    stats = (path.stat(), _side_file(path, "-wal"), _side_file(path, "-journal"))
+    return [(info.st_ino, info.st_size, info.st_mtime_ns) if info is not None else None for info in stats]
 
 
-def _has(connection: sqlite3.Connection, table: CellTable) -> bool:
+def _has_table(connection: sqlite3.Connection, table: CellTable) -> bool:
     """Whether it has this table.
 
     Raises:
         ValueError: the table is not one that only stores its columns.
     """
     query = "SELECT sql LIKE 'CREATE TABLE %' FROM sqlite_master WHERE type = 'table' AND name = ?"
-    found = connection.execute(query, (table.name,)).fetchone()
-    if found is None:
+    definition = connection.execute(query, (table.name,)).fetchone()
+    if definition is None:
         return False
     # `hidden` is 0 for a column that is stored and not computed (https://www.sqlite.org/pragma.html#pragma_table_xinfo).
     query = "SELECT name FROM pragma_table_xinfo(?) WHERE hidden = 0"
-    stored = {name for (name,) in connection.execute(query, (table.name,))} if found[0] else set()
-    if not {table.key.encode(), table.text.encode(), table.changed.encode()} <= stored:
+    stored_columns = {name for (name,) in connection.execute(query, (table.name,))} if definition[0] else set()
+    if not {table.key.encode(), table.text.encode(), table.changed.encode()} <= stored_columns:
         raise ValueError(f"its table {table.name} is not as it must be")
     return True
 
 
-def _cells(connection: sqlite3.Connection, tables: Sequence[CellTable], longest: int) -> dict[CellName, str]:
+def _read_table_cells(connection: sqlite3.Connection, tables: Sequence[CellTable], max_bytes: int) -> dict[CellName, str]:
     """Row by row, so that what is too much is never in memory; in the order of the tables, and of the keys in each."""
     cells: dict[CellName, str] = {}
-    left = longest
+    remaining = max_bytes
     for table in tables:
-        found: dict[str, str] = {}
-        for key, content in _rows(connection, table, longest):
-            left -= len(key) + len(content)
-            if left < 0:
-                raise ValueError(f"{table.name} has more than {longest >> 20} MiB of text")
-            if len(found) == _MAX_ROWS:
+        texts: dict[str, str] = {}
+        for key, content in _read_rows(connection, table, max_bytes):
+            remaining -= len(key) + len(content)
+            if remaining < 0:
+                raise ValueError(f"{table.name} has more than {max_bytes >> 20} MiB of text")
+            if len(texts) == _MAX_ROWS:
                 raise ValueError(f"{table.name} has more than {_MAX_ROWS} rows")
             try:
-                found[key.decode()] = content.decode()
+                texts[key.decode()] = content.decode()
             except UnicodeDecodeError:
                 raise ValueError(f"{table.name} has what is not UTF-8 text") from None
-        cells |= {CellName(table, key): found[key] for key in sorted(found)}
+        cells |= {CellName(table, key): texts[key] for key in sorted(texts)}
     return cells
 
 
-def _rows(connection: sqlite3.Connection, table: CellTable, longest: int) -> Iterator[tuple[bytes, bytes]]:
+def _read_rows(connection: sqlite3.Connection, table: CellTable, max_bytes: int) -> Iterator[tuple[bytes, bytes]]:
     columns = f'"{table.key}", typeof("{table.key}"), substr("{table.text}", 1, ?), typeof("{table.text}")'
-    where = f'"{table.key}" IN ({", ".join("?" * len(table.rows))})' if table.rows else "1"
-    query = f'SELECT {columns} FROM "{table.name}" WHERE {where}'  # noqa: S608 - the names are constants
-    for key, key_type, content, content_type in connection.execute(query, (longest + 1, *table.rows)):
+    condition = f'"{table.key}" IN ({", ".join("?" * len(table.rows))})' if table.rows else "1"
+    query = f'SELECT {columns} FROM "{table.name}" WHERE {condition}'  # noqa: S608 - the names are constants
+    for key, key_type, content, content_type in connection.execute(query, (max_bytes + 1, *table.rows)):
         if (key_type, content_type) != (b"text", b"text"):
             raise ValueError(f"{table.name} has something else than text")
         yield key, content
 
 
-def _refuse(error: sqlite3.Error, path: Path) -> NoReturn:
+def _raise_error(error: sqlite3.Error, path: Path) -> NoReturn:
     code = getattr(error, "sqlite_errorcode", 0)
-    if code & 0xFF in _BUSY:
+    if code & 0xFF in _BUSY_CODES:
         raise DatabaseBusyError from None
-    if code in _CUT_OFF:
+    if code in _UNFINISHED_WRITE:
         raise ValueError(f"a write to {path.name} was cut off; start the tool once") from None
     name = getattr(error, "sqlite_errorname", type(error).__name__)
-    words = _WORDS.get(code & 0xFF, "something in it is not as it must be")
-    old = f"; this Python's SQLite is {sqlite3.sqlite_version}, and STRICT tables need 3.37" if _is_old() else ""
-    raise ValueError(f"SQLite cannot use {path.name}: {words} ({name}){old}") from None
+    message = _MESSAGES.get(code & 0xFF, "something in it is not as it must be")
+    version_note = f"; this Python's SQLite is {sqlite3.sqlite_version}, and STRICT tables need 3.37" if _lacks_strict() else ""
+    raise ValueError(f"SQLite cannot use {path.name}: {message} ({name}){version_note}") from None
 
 
-def _is_old() -> bool:
-    return sqlite3.sqlite_version_info < _STRICT_SINCE
+def _lacks_strict() -> bool:
+    return sqlite3.sqlite_version_info < _STRICT_VERSION

@@ -119,11 +119,11 @@ def place(name: str | None) -> Path | None:
         return Path(name)
 
 
-def why_not_own(found: os.stat_result) -> str | None:
+def why_not_own(info: os.stat_result) -> str | None:
     """Why a file of another tool's is not to be opened or believed: it can hang, or a stranger wrote it; None where it may be."""
-    if not stat.S_ISREG(found.st_mode):
+    if not stat.S_ISREG(info.st_mode):
         return "is not a plain file"
-    if os.name == "posix" and found.st_uid != os.geteuid():
+    if os.name == "posix" and info.st_uid != os.geteuid():
         return "belongs to another user"
     return None
 
@@ -160,28 +160,28 @@ def tokens(fields: Mapping[str, JsonValue], access: str, refresh: str) -> tuple[
     return token, read_refresh_token(fields, refresh)
 
 
-def end_of(fields: Mapping[str, JsonValue], name: str) -> int | None:
+def end_of(fields: Mapping[str, JsonValue], field_name: str) -> int | None:
     """When the access token ends, in wall ms: from a number (ms since the epoch, or seconds where it is too small) or ISO 8601.
 
     None where nothing stands there, or something that is no such time: the tokens beside it are good all the same, and their end
     is then unknown.
     """
-    value = fields.get(name)
+    value = fields.get(field_name)
     if isinstance(value, str):
-        return _from_text(value.strip())
-    return _from_number(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
+        return _expiry_from_text(value.strip())
+    return _expiry_from_number(value) if isinstance(value, (int, float)) and not isinstance(value, bool) else None
 
 
-def _from_number(value: float) -> int | None:
-    at_ms = value if value >= _EPOCH_MS else value * 1000
-    return int(at_ms) if _EPOCH_MS <= at_ms < _LATEST_MS else None
+def _expiry_from_number(value: float) -> int | None:
+    expires_at = value if value >= _EPOCH_MS else value * 1000
+    return int(expires_at) if _EPOCH_MS <= expires_at < _LATEST_MS else None
 
 
-def _from_text(value: str) -> int | None:
+def _expiry_from_text(value: str) -> int | None:
     with contextlib.suppress(ValueError):
-        return _from_number(float(value))
+        return _expiry_from_number(float(value))
     try:
-        at = datetime.fromisoformat(value)
-        return _from_number(at.timestamp() * 1000) if at.tzinfo is not None else None
+        moment = datetime.fromisoformat(value)
+        return _expiry_from_number(moment.timestamp() * 1000) if moment.tzinfo is not None else None
     except (ValueError, OverflowError):
         return None

@@ -28,7 +28,7 @@ _PROVIDERS: Final = frozenset({_PROVIDER, "minimax-portal-cn", "minimax", "minim
 _REGION_NAMES: Final[Mapping[str, str]] = MappingProxyType(
     {"minimax:global": "global", "minimax:cn": "cn", f"{_PROVIDER}:global": "global", f"{_PROVIDER}:cn": "cn"}
 )
-_LONGEST_STORE: Final = 4 << 20
+_MAX_CONFIG_BYTES: Final = 4 << 20
 _FILE: Final = "auth-profiles.json"
 _AGENT_DATABASE: Final = "openclaw-agent.sqlite"
 _TABLES: Final = (
@@ -38,30 +38,30 @@ _TABLES: Final = (
     CellTable("auth_profile_stores", "store_key", "store_json", "updated_at"),
 )
 # A copy that OpenClaw makes of yet another tool's sign-in, which was granted to a client that no public source names.
-_COPIED: Final = f"{_PROVIDER}:minimax-cli"
+_COPIED_PROFILE: Final = f"{_PROVIDER}:minimax-cli"
 
 
-def _places(env: Mapping[str, str], home: Path) -> tuple[Path, ...]:
+def _default_paths(env: Mapping[str, str], home: Path) -> tuple[Path, ...]:
     state = place(env.get("OPENCLAW_STATE_DIR")) or (place(env.get("OPENCLAW_HOME")) or home) / ".openclaw"
-    own = place(env.get("OPENCLAW_AGENT_DIR")) or state / "agents" / "main" / "agent"
-    folders = [own, *_configured_folders(state), *sorted(state.glob("agents/*/agent"))]
+    main_agent = place(env.get("OPENCLAW_AGENT_DIR")) or state / "agents" / "main" / "agent"
+    folders = [main_agent, *_configured_agent_folders(state), *sorted(state.glob("agents/*/agent"))]
     folders = list(dict.fromkeys(folders))
     databases = (_shared_database(state), *(folder / _AGENT_DATABASE for folder in folders))
     return (*databases, *(folder / _FILE for folder in folders))
 
 
-def _configured_folders(state: Path) -> list[Path]:
+def _configured_agent_folders(state: Path) -> list[Path]:
     """The agents' folders that `openclaw.json` moves somewhere else, as far as it can be read."""
     path = state / "openclaw.json"
     try:
-        data = read_file(path, _LONGEST_STORE)
+        data = read_file(path, _MAX_CONFIG_BYTES)
         agents = section(Document.parse(data.decode(), name="openclaw.json").value(), "agents")
     except (OSError, ValueError, RecursionError, ConfigError):
         return []
     listed, entries = agents.get("list"), agents.get("entries")
-    each = [*(listed if isinstance(listed, list) else ()), *(entries.values() if isinstance(entries, dict) else ())]
-    named = [place(text(agent, "agentDir")) for agent in each if isinstance(agent, dict)]
-    return [folder for folder in named if folder is not None]
+    agent_entries = [*(listed if isinstance(listed, list) else ()), *(entries.values() if isinstance(entries, dict) else ())]
+    agent_folders = [place(text(agent, "agentDir")) for agent in agent_entries if isinstance(agent, dict)]
+    return [folder for folder in agent_folders if folder is not None]
 
 
 def _shared_database(state: Path) -> Path:
@@ -75,7 +75,7 @@ def _databases(path: Path) -> tuple[Path, ...]:
     return (folder / _AGENT_DATABASE, *(_shared_database(state) for state in states))
 
 
-def _state_of(database: Path) -> Path | None:
+def _state_folder(database: Path) -> Path | None:
     """The state folder of one of its databases, None for a copy that lies somewhere else."""
     folder = database.absolute().parent
     if folder.name == "state":
@@ -83,14 +83,14 @@ def _state_of(database: Path) -> Path | None:
     return next(iter(folder.parents[2:3]), None) if folder.name == "agent" else None
 
 
-def _beside(path: Path) -> tuple[Path, ...]:
-    folder, state = path.absolute().parent, _state_of(path)
+def _related_files(path: Path) -> tuple[Path, ...]:
+    folder, state = path.absolute().parent, _state_folder(path)
     return (*([state / "openclaw.json"] if state is not None else ()), folder / "openclaw.json")
 
 
 def _refresh_lock(database: Path, name: str) -> Path | None:
     """What OpenClaw holds while it refreshes the profile of this name, in any of its databases."""
-    state = _state_of(database)
+    state = _state_folder(database)
     folder = state / "locks" / "oauth-refresh" if state is not None else None
     if folder is None or not folder.is_dir():
         return None
@@ -107,25 +107,25 @@ def _digest(text: str) -> str:
     return f"{left:016x}{right:016x}"
 
 
-def _read(document: Document, beside: Document | None) -> tuple[FoundCredential, ...]:
+def _read(document: Document, related: Document | None) -> tuple[FoundCredential, ...]:
     profiles = section(document.value(), "profiles")
-    api_url = _configured_url(beside) if beside is not None else None
-    found = []
+    api_url = _configured_base_url(related) if related is not None else None
+    credentials = []
     for name, profile in profiles.items():
         if not isinstance(profile, dict) or profile.get("provider") not in _PROVIDERS or profile.get("type") != "oauth":
             continue
-        if name == _COPIED:
+        if name == _COPIED_PROFILE:
             continue
         access, refresh = tokens(profile, "access", "refresh")
         region = _REGION_NAMES.get(name) or ("cn" if str(profile["provider"]).endswith("-cn") else None)
         # One address for all profiles: it is the last sign-in's, and says nothing of one whose name has a region.
         url = api_url if region is None else None
-        ends = end_of(profile, "expires")
-        found.append(FoundCredential(("profiles", name), _CLIENT, access, refresh, ends, region=region, api_url=url))
-    return tuple(found)
+        expires_at = end_of(profile, "expires")
+        credentials.append(FoundCredential(("profiles", name), _CLIENT, access, refresh, expires_at, region=region, api_url=url))
+    return tuple(credentials)
 
 
-def _configured_url(config: Document) -> str | None:
+def _configured_base_url(config: Document) -> str | None:
     path = ("models", "providers", _PROVIDER)
     provider = config.get(path) if config.has(path) else None
     return text(provider, "baseUrl") if isinstance(provider, dict) else None
@@ -135,9 +135,9 @@ OPENCLAW: Final = Importer(
     name="openclaw",
     label="OpenClaw",
     expected=f"`profiles` with an entry of type oauth for provider {_PROVIDER}: access, refresh, expires",
-    places=_places,
+    places=_default_paths,
     read=_read,
-    beside=_beside,
+    beside=_related_files,
     lock="folder",
     tables=_TABLES,
     repair="openclaw doctor --fix",

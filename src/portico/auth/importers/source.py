@@ -23,9 +23,9 @@ if TYPE_CHECKING:
     from portico.auth.importers.found import CellName, FoundCredential, Importer
     from portico.config.document import ConfigPath
 
-_LONGEST: Final = 4 << 20
-_ROUNDS: Final = 5
-_LOCK_S: Final = 10.0
+_MAX_BYTES: Final = 4 << 20
+_MAX_ATTEMPTS: Final = 5
+_LOCK_TIMEOUT_S: Final = 10.0
 
 Removal = Literal["removed", "not-erased", "gone", "changed"]
 
@@ -38,9 +38,9 @@ def read_source(importer: Importer, path: Path) -> tuple[FoundCredential, ...]:
         LockBusy: a database that the tool keeps locked.
     """
     if _is_database(importer, path):
-        return tuple(credential for credential, _ in _in_database(importer, path, _cells_of(importer, path) or {}))
-    data = _bytes_of(importer, path)
-    return () if data is None else _found(importer, path, data)
+        return tuple(credential for credential, _ in _credentials_in_cells(importer, path, _read_cells(importer, path) or {}))
+    data = _read_bytes(importer, path)
+    return () if data is None else _parse(importer, path, data)
 
 
 def is_current_database(importer: Importer, path: Path) -> bool:
@@ -49,7 +49,7 @@ def is_current_database(importer: Importer, path: Path) -> bool:
     Raises:
         ConfigError, LockBusy: as `read_source`.
     """
-    return _is_database(importer, path) and _cells_of(importer, path) is not None
+    return _is_database(importer, path) and _read_cells(importer, path) is not None
 
 
 def remove_from_source(importer: Importer, path: Path, credential: FoundCredential) -> Removal:
@@ -64,152 +64,155 @@ def remove_from_source(importer: Importer, path: Path, credential: FoundCredenti
         LockBusy: the tool holds its lock, or the file never stops changing.
     """
     target = Path(os.path.realpath(path))
-    take = _take_from_database if _is_database(importer, path) else _take_from_file
+    remove = _remove_from_database if _is_database(importer, path) else _remove_from_file
     with _tool_lock(importer, target, credential):
-        for _ in range(_ROUNDS):
-            outcome = take(importer, path, target, credential)
+        for _ in range(_MAX_ATTEMPTS):
+            outcome = remove(importer, path, target, credential)
             if outcome is not None:
                 return outcome
-    raise _busy(importer, path)
+    raise _busy_error(importer, path)
 
 
-def _take_from_file(importer: Importer, path: Path, target: Path, credential: FoundCredential) -> Removal | None:
+def _remove_from_file(importer: Importer, path: Path, target: Path, credential: FoundCredential) -> Removal | None:
     """What became of the credential; None where the file has been replaced at the last moment."""
-    data = _bytes_of(importer, path)
-    found = () if data is None else _found(importer, path, data)
-    now = next((other for other in found if credential.is_entry(other)), None)
-    if data is None or now is None:
+    data = _read_bytes(importer, path)
+    credentials = () if data is None else _parse(importer, path, data)
+    current = next((other for other in credentials if credential.is_entry(other)), None)
+    if data is None or current is None:
         return "gone"
-    if not now.is_same(credential):
+    if not current.is_same(credential):
         return "changed"
-    return "removed" if _put(importer, target, data, _without(data.decode(), target.name, now).encode()) else None
+    return "removed" if _replace_content(importer, target, data, _without(data.decode(), target.name, current).encode()) else None
 
 
-def _take_from_database(importer: Importer, path: Path, target: Path, credential: FoundCredential) -> Removal | None:
-    """As `_take_from_file`."""
-    cells = _cells_of(importer, path) or {}
-    found = _in_database(importer, path, cells)
-    now, text = next(((other, text) for other, text in found if credential.is_entry(other)), (None, ""))
-    if now is None or now.cell is None:
+def _remove_from_database(importer: Importer, path: Path, target: Path, credential: FoundCredential) -> Removal | None:
+    """As `_remove_from_file`."""
+    cells = _read_cells(importer, path) or {}
+    credentials = _credentials_in_cells(importer, path, cells)
+    current, text = next(((other, text) for other, text in credentials if credential.is_entry(other)), (None, ""))
+    if current is None or current.cell is None:
         return "gone"
-    if not now.is_same(credential):
+    if not current.is_same(credential):
         return "changed"
     try:
-        done = replace_cell(target, now.cell, text, _without(text, target.name, now), busy_s=_LOCK_S)
+        result = replace_cell(target, current.cell, text, _without(text, target.name, current), busy_timeout_s=_LOCK_TIMEOUT_S)
     except DatabaseBusyError:
-        raise _busy(importer, path) from None
+        raise _busy_error(importer, path) from None
     except OSError as error:
-        raise _not_removed(importer, target, error.strerror or str(error)) from None
+        raise _not_removed_error(importer, target, error.strerror or str(error)) from None
     except ValueError as error:
-        raise _not_removed(importer, target, str(error)) from None
-    return {"erased": "removed", "not-erased": "not-erased", "other-text": None}[done]
+        raise _not_removed_error(importer, target, str(error)) from None
+    return {"erased": "removed", "not-erased": "not-erased", "other-text": None}[result]
 
 
-def _cells_of(importer: Importer, path: Path) -> dict[CellName, str] | None:
+def _read_cells(importer: Importer, path: Path) -> dict[CellName, str] | None:
     try:
-        return read_cells(Path(os.path.realpath(path)), importer.tables, longest=_LONGEST, busy_s=_LOCK_S)
+        return read_cells(Path(os.path.realpath(path)), importer.tables, max_bytes=_MAX_BYTES, busy_timeout_s=_LOCK_TIMEOUT_S)
     except DatabaseBusyError:
-        raise _busy(importer, path) from None
+        raise _busy_error(importer, path) from None
     except OSError as error:
-        raise _unreadable(importer, path, error.strerror or str(error)) from None
+        raise _unreadable_error(importer, path, error.strerror or str(error)) from None
     except ValueError as error:
-        raise _unreadable(importer, path, str(error)) from None
+        raise _unreadable_error(importer, path, str(error)) from None
 
 
-def _in_database(importer: Importer, path: Path, cells: Mapping[CellName, str]) -> list[tuple[FoundCredential, str]]:
+def _credentials_in_cells(importer: Importer, path: Path, cells: Mapping[CellName, str]) -> list[tuple[FoundCredential, str]]:
     """The credentials in the cells, each with the text that it stands in."""
     return [
         (dataclasses.replace(credential, cell=name), text)
         for name, text in cells.items()
-        for credential in _found(importer, path, text.encode())
+        for credential in _parse(importer, path, text.encode())
     ]
 
 
 def _without(text: str, name: str, credential: FoundCredential) -> str:
     document = Document.parse(text, name=name)
-    for place in sorted((credential.at, *credential.copies), key=_order, reverse=True):
-        document = document.unset(place)
+    for location in sorted((credential.at, *credential.copies), key=_removal_order, reverse=True):
+        document = document.unset(location)
     return document.text
 
 
-def _order(place: ConfigPath) -> list[str]:
+def _removal_order(location: ConfigPath) -> list[str]:
     """Later elements of an array come later: taking one out moves those behind it."""
-    return [str(step).zfill(9) for step in place]
+    return [str(step).zfill(9) for step in location]
 
 
 def _is_database(importer: Importer, path: Path) -> bool:
     """Whether a database of the tool's own kind is there.
 
     Raises:
-        ConfigError: as `_bytes_of`.
+        ConfigError: as `_read_bytes`.
     """
-    return bool(importer.tables) and _start_of(importer, path, len(HEAD)) == HEAD
+    return bool(importer.tables) and _read_start(importer, path, len(HEAD)) == HEAD
 
 
-def _bytes_of(importer: Importer, path: Path) -> bytes | None:
+def _read_bytes(importer: Importer, path: Path) -> bytes | None:
     """The whole file; None where there is none.
 
     Raises:
         ConfigError: `import-unreadable`: it is no plain file of this user's, or too large.
     """
-    data = _start_of(importer, path, _LONGEST + 1)
-    if data is not None and len(data) > _LONGEST:
-        raise _unreadable(importer, path, f"it is larger than {_LONGEST >> 20} MiB")
+    data = _read_start(importer, path, _MAX_BYTES + 1)
+    if data is not None and len(data) > _MAX_BYTES:
+        raise _unreadable_error(importer, path, f"it is larger than {_MAX_BYTES >> 20} MiB")
     return data
 
 
-def _start_of(importer: Importer, path: Path, length: int) -> bytes | None:
+def _read_start(importer: Importer, path: Path, length: int) -> bytes | None:
     def check(fd: int) -> None:
-        why = why_not_own(os.fstat(fd))
-        if why is not None:
-            raise _unreadable(importer, path, f"it {why}")
+        problem = why_not_own(os.fstat(fd))
+        if problem is not None:
+            raise _unreadable_error(importer, path, f"it {problem}")
 
     try:
         return read_start(path, length, check=check)
     except FileNotFoundError:
         return None
     except OSError as error:
-        raise _unreadable(importer, path, error.strerror or str(error)) from None
+        raise _unreadable_error(importer, path, error.strerror or str(error)) from None
     except ValueError:
-        raise _unreadable(importer, path, "no file can have such a name") from None
+        raise _unreadable_error(importer, path, "no file can have such a name") from None
 
 
-def _found(importer: Importer, path: Path, data: bytes) -> tuple[FoundCredential, ...]:
+def _parse(importer: Importer, path: Path, data: bytes) -> tuple[FoundCredential, ...]:
     if not data and path.suffix == ".sqlite":
         return ()  # a database that nothing was written to yet
-    beside = next((document for place in importer.beside(path) if (document := _beside(importer, place)) is not None), None)
+    related = next(
+        (document for related_path in importer.beside(path) if (document := _read_related(importer, related_path)) is not None),
+        None,
+    )
     try:
-        return importer.read(Document.parse(data.decode(), name=str(path)), beside)
+        return importer.read(Document.parse(data.decode(), name=str(path)), related)
     except UnicodeDecodeError:
-        raise _unreadable(importer, path, "it is not UTF-8 text") from None
+        raise _unreadable_error(importer, path, "it is not UTF-8 text") from None
     except ConfigError as error:
         # The place alone: a word of the text may be a token that lost its quotes.
-        raise _unreadable(importer, path, "it is not JSON", where=error.where) from None
+        raise _unreadable_error(importer, path, "it is not JSON", where=error.where) from None
     except RecursionError:
-        raise _unreadable(importer, path, "it is nested too deeply") from None
+        raise _unreadable_error(importer, path, "it is nested too deeply") from None
     except ValueError as error:
-        raise _unreadable(importer, path, str(error)) from None
+        raise _unreadable_error(importer, path, str(error)) from None
 
 
-def _beside(importer: Importer, place: Path) -> Document | None:
+def _read_related(importer: Importer, path: Path) -> Document | None:
     """The file that says more; what cannot be read there says nothing, and the user is asked."""
     try:
-        data = _bytes_of(importer, place)
-        return Document.parse(data.decode(), name=str(place)) if data is not None else None
+        data = _read_bytes(importer, path)
+        return Document.parse(data.decode(), name=str(path)) if data is not None else None
     except (PorticoError, ValueError, RecursionError):
         return None
 
 
-def _put(importer: Importer, target: Path, before: bytes, after: bytes) -> bool:
-    """Put `after` in the place of `before`; False if something else stands there by now."""
+def _replace_content(importer: Importer, target: Path, old_content: bytes, new_content: bytes) -> bool:
+    """Replace `old_content` by `new_content`; False if the file holds something else by now."""
     try:
-        found = target.stat()
+        info = target.stat()
         for leftover in temporaries(target):  # of a removal that was killed: it holds what else is in the file
             leftover.unlink(missing_ok=True)
-        temporary = write_temporary(target, after)
+        temporary = write_temporary(target, new_content)
         try:
-            copy_permissions(temporary, found)
-            if _bytes_of(importer, target) != before:
+            copy_permissions(temporary, info)
+            if _read_bytes(importer, target) != old_content:
                 return False
             replace(temporary, target)
         finally:
@@ -217,7 +220,7 @@ def _put(importer: Importer, target: Path, before: bytes, after: bytes) -> bool:
         sync_folder(target.parent)
     except OSError as error:
         why = f"{error.strerror or error} [{errno.errorcode.get(error.errno or 0, 'error')}]"
-        raise _not_removed(importer, target, why) from None
+        raise _not_removed_error(importer, target, why) from None
     return True
 
 
@@ -230,40 +233,42 @@ def _tool_lock(importer: Importer, target: Path, credential: FoundCredential) ->
     if not target.parent.is_dir():
         yield
         return
-    lock = _sidecar_of(importer, target, credential)
+    lock = _sidecar_path(importer, target, credential)
     if lock is not None:
         try:
-            with sidecar(lock, as_file=credential.cell is not None, busy=_busy(importer, target, lock), wait_s=_LOCK_S):
+            with sidecar(
+                lock, as_file=credential.cell is not None, busy_error=_busy_error(importer, target, lock), wait_s=_LOCK_TIMEOUT_S
+            ):
                 yield
         except LockNotMadeError as error:
-            raise _not_removed(importer, target, f"its lock {lock} cannot be made: {error}") from None
+            raise _not_removed_error(importer, target, f"its lock {lock} cannot be made: {error}") from None
     elif importer.lock == "flock":
-        what = f"{importer.label}'s {target.name}"
-        with file_lock(target.with_suffix(".lock"), _LOCK_S, what=what, foreign=True):
+        description = f"{importer.label}'s {target.name}"
+        with file_lock(target.with_suffix(".lock"), _LOCK_TIMEOUT_S, what=description, foreign=True):
             yield
     else:
         yield
 
 
-def _sidecar_of(importer: Importer, target: Path, credential: FoundCredential) -> Path | None:
+def _sidecar_path(importer: Importer, target: Path, credential: FoundCredential) -> Path | None:
     if credential.cell is not None:
         return importer.entry_lock(target, str(credential.at[-1]))
     return target.with_name(f"{target.name}.lock") if importer.lock == "folder" else None
 
 
-def _busy(importer: Importer, path: Path, lock: Path | None = None) -> LockBusy:
+def _busy_error(importer: Importer, path: Path, lock: Path | None = None) -> LockBusy:
     hint = f"end {importer.label} and run the command again"
     if lock is not None:
         hint += f"; if it does not run, delete {lock}"
     return LockBusy("source-busy", f"{importer.label} is using {path}", hint=hint)
 
 
-def _not_removed(importer: Importer, target: Path, why: str) -> ConfigError:
+def _not_removed_error(importer: Importer, target: Path, why: str) -> ConfigError:
     hint = f"correct that and run the command again, or sign out in {importer.label}"
     return ConfigError("source-not-removed", f"{target} cannot be changed; it is as it was", why=why, hint=hint)
 
 
-def _unreadable(importer: Importer, path: Path, why: str, *, where: str | None = None) -> ConfigError:
+def _unreadable_error(importer: Importer, path: Path, why: str, *, where: str | None = None) -> ConfigError:
     return ConfigError(
         "import-unreadable",
         f"{importer.label}'s file cannot be used: {path}",

@@ -36,20 +36,20 @@ _SNAPSHOT: Final = "oauth"
 _HERMES_CLIENT: Final = "78257093-7e40-4613-99e0-527b14b39113"
 
 
-def _hermes_places(env: Mapping[str, str], home: Path) -> tuple[Path, ...]:
+def _hermes_paths(env: Mapping[str, str], home: Path) -> tuple[Path, ...]:
     return ((place(env.get("HERMES_HOME")) or home / ".hermes") / "auth.json",)
 
 
 def _read_hermes(document: Document, _beside: Document | None) -> tuple[FoundCredential, ...]:
-    whole = document.value()
-    own = _of_provider(whole)
-    if own is None:
-        return tuple(_of_pool(whole))
-    return (replace(own, copies=tuple(_copies(whole, own))),)
+    data = document.value()
+    credential = _provider_credential(data)
+    if credential is None:
+        return tuple(_pool_credentials(data))
+    return (replace(credential, copies=tuple(_copy_locations(data, credential))),)
 
 
-def _of_provider(whole: JsonValue) -> FoundCredential | None:
-    state = section(section(whole, "providers"), _PROVIDER)
+def _provider_credential(data: JsonValue) -> FoundCredential | None:
+    state = section(section(data, "providers"), _PROVIDER)
     if not state or not state.get("access_token"):
         return None  # Hermes empties a sign-in whose refresh was refused, and keeps the rest of it
     access, refresh = tokens(state, "access_token", "refresh_token")
@@ -68,21 +68,23 @@ def _of_provider(whole: JsonValue) -> FoundCredential | None:
     )
 
 
-def _copies(whole: JsonValue, own: FoundCredential) -> Iterator[ConfigPath]:
+def _copy_locations(data: JsonValue, credential: FoundCredential) -> Iterator[ConfigPath]:
     """The places in the pool that hold the same tokens, or are the pool's snapshot of the same sign-in."""
-    pool = whole.get(_POOL) if isinstance(whole, dict) else None
+    pool = data.get(_POOL) if isinstance(data, dict) else None
     entries = pool.get(_PROVIDER) if isinstance(pool, dict) else None
     for index, entry in enumerate(entries if isinstance(entries, list) else ()):
         if not isinstance(entry, dict):
             continue
-        refresh = own.refresh.reveal() if own.refresh is not None else None
-        same = entry.get("access_token") == own.access.reveal() or (refresh is not None and entry.get("refresh_token") == refresh)
-        if same or entry.get("source") == _SNAPSHOT:
+        refresh = credential.refresh.reveal() if credential.refresh is not None else None
+        has_same_token = entry.get("access_token") == credential.access.reveal() or (
+            refresh is not None and entry.get("refresh_token") == refresh
+        )
+        if has_same_token or entry.get("source") == _SNAPSHOT:
             yield (_POOL, _PROVIDER, index)
 
 
-def _of_pool(whole: JsonValue) -> Iterator[FoundCredential]:
-    entries = section(whole, _POOL).get(_PROVIDER)
+def _pool_credentials(data: JsonValue) -> Iterator[FoundCredential]:
+    entries = section(data, _POOL).get(_PROVIDER)
     if entries is not None and not isinstance(entries, list):
         raise ValueError(f"{_POOL}.{_PROVIDER} is not an array")
     for index, entry in enumerate(entries or []):
@@ -93,13 +95,13 @@ def _of_pool(whole: JsonValue) -> Iterator[FoundCredential]:
         if entry.get("source") == _SNAPSHOT:
             continue
         access, refresh = tokens(entry, "access_token", "refresh_token")
-        ends = end_of(entry, "expires_at_ms") or end_of(entry, "expires_at")
+        expires_at = end_of(entry, "expires_at_ms") or end_of(entry, "expires_at")
         yield FoundCredential(
             (_POOL, _PROVIDER, index),
             text(entry, "client_id") or _HERMES_CLIENT,
             access,
             refresh,
-            ends,
+            expires_at,
             api_url=text(entry, "base_url"),
             mark=text(entry, "id"),
         )
@@ -109,7 +111,7 @@ HERMES: Final = Importer(
     name="hermes",
     label="Hermes Agent",
     expected=f"`providers.{_PROVIDER}` with access_token, refresh_token, expires_at, client_id and region, or a pool of such",
-    places=_hermes_places,
+    places=_hermes_paths,
     read=_read_hermes,
     lock="flock",
 )
@@ -118,23 +120,23 @@ HERMES: Final = Importer(
 _MMX_CLIENT: Final = "659cf4c1-615c-45f6-a5f6-4bf15eb476e5"
 
 
-def _mmx_places(env: Mapping[str, str], home: Path) -> tuple[Path, ...]:
+def _mmx_paths(env: Mapping[str, str], home: Path) -> tuple[Path, ...]:
     return ((place(env.get("MMX_CONFIG_DIR")) or home / ".mmx") / "config.json",)
 
 
 def _read_mmx(document: Document, _beside: Document | None) -> tuple[FoundCredential, ...]:
-    oauth = section(document.value(), "oauth")
-    if not oauth:
+    fields = section(document.value(), "oauth")
+    if not fields:
         return ()
-    access, refresh = tokens(oauth, "access_token", "refresh_token")
+    access, refresh = tokens(fields, "access_token", "refresh_token")
     credential = FoundCredential(
         ("oauth",),
         _MMX_CLIENT,
         access,
         refresh,
-        end_of(oauth, "expires_at"),
-        region=text(oauth, "region"),
-        api_url=text(oauth, "resource_url"),
+        end_of(fields, "expires_at"),
+        region=text(fields, "region"),
+        api_url=text(fields, "resource_url"),
     )
     return (credential,)
 
@@ -143,7 +145,7 @@ MMX: Final = Importer(
     name="mmx",
     label="mmx",
     expected="`oauth` with access_token, refresh_token, expires_at and region (a sign-in by API key has none)",
-    places=_mmx_places,
+    places=_mmx_paths,
     read=_read_mmx,
 )
 
@@ -152,28 +154,30 @@ _OPENCODE_CLIENT: Final = "d38bdbee-2b8c-4c74-9a9c-5875fabe6317"
 _REGIONS: Final[Mapping[str, str]] = MappingProxyType({"minimax-coding-plan": "global", "minimax-cn-coding-plan": "cn"})
 
 
-def _opencode_places(env: Mapping[str, str], home: Path) -> tuple[Path, ...]:
+def _opencode_paths(env: Mapping[str, str], home: Path) -> tuple[Path, ...]:
     data = place(env.get("XDG_DATA_HOME")) or home / ".local" / "share"
     return (data / "opencode" / "auth.json",)
 
 
 def _read_opencode(document: Document, _beside: Document | None) -> tuple[FoundCredential, ...]:
-    whole, found = document.value(), []
+    data, credentials = document.value(), []
     for provider, region in _REGIONS.items():
-        entry = section(whole, provider)
+        entry = section(data, provider)
         if entry.get("type") != "oauth":
             continue
         access, refresh = tokens(entry, "access", "refresh")
-        ends, api_url = end_of(entry, "expires"), text(entry, "enterpriseUrl")
-        found.append(FoundCredential((provider,), _OPENCODE_CLIENT, access, refresh, ends, region=region, api_url=api_url))
-    return tuple(found)
+        expires_at, api_url = end_of(entry, "expires"), text(entry, "enterpriseUrl")
+        credentials.append(
+            FoundCredential((provider,), _OPENCODE_CLIENT, access, refresh, expires_at, region=region, api_url=api_url)
+        )
+    return tuple(credentials)
 
 
 OPENCODE: Final = Importer(
     name="opencode",
     label="opencode",
     expected="`minimax-coding-plan` or `minimax-cn-coding-plan` of type oauth: access, refresh, expires",
-    places=_opencode_places,
+    places=_opencode_paths,
     read=_read_opencode,
 )
 
@@ -186,5 +190,5 @@ def minimax_code_stores(home: Path) -> tuple[Path, ...]:
 
     Its refresh tokens work once; refreshing one elsewhere signs that app out.
     """
-    places = (home / ".minimax" / "auth" / "prod" / region / "mcode-public" / "auth.json" for region in ("en", "cn"))
-    return tuple(place for place in places if os.path.isfile(place))  # noqa: PTH113 - where a folder may not be entered, Path raises
+    paths = (home / ".minimax" / "auth" / "prod" / region / "mcode-public" / "auth.json" for region in ("en", "cn"))
+    return tuple(path for path in paths if os.path.isfile(path))  # noqa: PTH113 - where a folder may not be entered, Path raises
