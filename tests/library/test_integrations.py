@@ -250,7 +250,7 @@ def unending(status, *, pause_s, part=b" ", first=b"", kind="application/json"):
 async def test_a_rejection_whose_body_never_ends_is_answered_with_a_fresh_token(
     signed_in, monkeypatch, how, status, pause_s, part
 ):
-    monkeypatch.setattr(httpx_auth, "_BODY_S", 0.2)
+    monkeypatch.setattr(httpx_auth, "_BODY_TIMEOUT_S", 0.2)
     model = await asyncio.to_thread(loaded)
     async with provider(unending(status, pause_s=pause_s, part=part), answered(WHOLE)) as far, asyncio.timeout(20):
         got = await post(how, to(far, model), far.base)
@@ -265,7 +265,7 @@ async def test_a_rejection_whose_body_never_ends_is_answered_with_a_fresh_token(
 @HOW
 @pytest.mark.parametrize("sized", [True, False])
 async def test_a_403_whose_body_hangs_is_handed_on_after_a_moment(signed_in, monkeypatch, how, sized):
-    monkeypatch.setattr(httpx_auth, "_BODY_S", 0.2)
+    monkeypatch.setattr(httpx_auth, "_BODY_TIMEOUT_S", 0.2)
     model = await asyncio.to_thread(loaded)
 
     async def hangs(writer):
@@ -283,7 +283,7 @@ async def test_a_403_whose_body_hangs_is_handed_on_after_a_moment(signed_in, mon
 @HOW
 async def test_a_403_that_falls_silent_once_it_was_looked_at_ends_with_what_came(signed_in, monkeypatch, how):
     """httpcore keeps the shorter timeout for the rest of a body."""
-    monkeypatch.setattr(httpx_auth, "_BODY_S", 0.5)
+    monkeypatch.setattr(httpx_auth, "_BODY_TIMEOUT_S", 0.5)
     model = await asyncio.to_thread(loaded)
 
     async def trickles(writer):
@@ -316,7 +316,7 @@ async def test_a_clients_own_timeout_for_the_body_of_a_403_is_kept(signed_in, ho
 
 @pytest.mark.requirement("E101")
 async def test_an_sdk_gets_the_status_of_a_403_whose_body_hangs_and_asks_once(signed_in, monkeypatch):
-    monkeypatch.setattr(httpx_auth, "_BODY_S", 0.2)
+    monkeypatch.setattr(httpx_auth, "_BODY_TIMEOUT_S", 0.2)
     model = await asyncio.to_thread(loaded)
 
     async def hangs(writer):

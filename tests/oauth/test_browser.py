@@ -272,7 +272,7 @@ async def test_a_launcher_that_fails_at_once_is_followed_by_the_next_and_the_fir
 @pytest.mark.requirement("E115")
 @pytest.mark.linux
 async def test_a_launcher_that_is_still_running_is_the_last(recording, tmp_path, monkeypatch):
-    monkeypatch.setattr(browser, "_FAILS_WITHIN_S", 0.2)
+    monkeypatch.setattr(browser, "_FAILURE_TIMEOUT_S", 0.2)
     recording("xdg-open", "exec sleep 1")
     recording("firefox", "exit 0")
 

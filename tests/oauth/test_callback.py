@@ -244,7 +244,7 @@ async def test_the_issuer_must_match_exactly_on_codes_and_on_errors(advertised, 
 @pytest.mark.requirement("E11")
 async def test_fifty_good_callbacks_at_once_make_one_token_request(monkeypatch):
     # Whose each of them is takes 10 ms to look up, and the result is asked for after the last.
-    monkeypatch.setattr("portico.oauth.callback._SHOW_S", LIMIT_S)
+    monkeypatch.setattr("portico.oauth.callback._RESULT_PAGE_TIMEOUT_S", LIMIT_S)
     server = AuthorizationServer()
     async with pending_login(server) as login:
         answer = login.answer()

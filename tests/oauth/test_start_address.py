@@ -277,7 +277,7 @@ async def test_where_no_port_can_be_opened_the_device_page_is_shown_and_no_brows
 
 @pytest.mark.parametrize("redirect", [True, False])
 async def test_a_browser_that_was_started_and_does_not_ask_for_the_page_is_told_and_the_sign_in_goes_on(redirect, monkeypatch):
-    monkeypatch.setattr("portico.oauth.flow._ASKS_WITHIN_S", 0.01)
+    monkeypatch.setattr("portico.oauth.flow._BROWSER_TIMEOUT_S", 0.01)
     run = Run(redirect=redirect)
     async with run.started() as task:
         await run.events.first(BrowserNotSeen)

@@ -72,14 +72,14 @@ class Portal:
     def sends_back(self, **changed: str | None) -> Iterator[None]:
         """Until the block ends, the browser comes back with `changed` parameters; None leaves one out."""
         endpoint = self.server.authorize
-        true = endpoint._back
+        true = endpoint._redirect_back
 
         def back(request: Any, asked: Any, answer: Any) -> Any:
             fields = {name: value for name, value in {**answer, **changed}.items() if value is not None}
             return true(request, asked, fields)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(endpoint, "_back", back)
+            patch.setattr(endpoint, "_redirect_back", back)
             yield
 
     def refused(self, *options: str, **more: Any) -> dict[str, Any]:

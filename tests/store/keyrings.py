@@ -141,7 +141,7 @@ def private_bus(*, of_the_machine: bool = False) -> Iterator[Bus]:
     """
     with ExitStack() as stack:
         folder = Path(stack.enter_context(TemporaryDirectory(prefix="portico-bus-", ignore_cleanup_errors=True)))
-        env = kit._own_environment(folder, f"unix:path={folder / 'bus'}")
+        env = kit._private_environment(folder, f"unix:path={folder / 'bus'}")
         config = kit._bus_config(folder)
         if of_the_machine:
             text = config.read_text(encoding="utf-8")

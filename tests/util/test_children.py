@@ -152,7 +152,7 @@ CURRENT_FOLDER_FIRST: Final = f"{os.pathsep}{os.environ['PATH']}{os.pathsep}."
 @pytest.mark.linux
 @pytest.mark.parametrize("variable", [{}, {"BROWSER": "firefox"}])
 def test_the_browser_is_no_program_of_the_current_folder(variable, planted_program, tmp_path, monkeypatch):
-    monkeypatch.setattr("portico.oauth.browser._FAILS_WITHIN_S", 30.0)  # it ends by itself, on a busy machine later
+    monkeypatch.setattr("portico.oauth.browser._FAILURE_TIMEOUT_S", 30.0)  # it ends by itself, on a busy machine later
     (tmp_path / "firefox").write_text(f"#!/bin/sh\n: > {tmp_path}/opened\n", encoding="utf-8")
     (tmp_path / "firefox").chmod(0o755)
     for name in ("xdg-open", "firefox"):

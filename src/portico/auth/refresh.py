@@ -113,7 +113,7 @@ class Exchange:
         sent_entry, self.fence = self.fence, self.held.profile.journal_entry
         try:
             access = self.held.tokens.access
-            grant = read_reply(profile.dialect, reply, dialect.read_token_reply, access, self.refresh)
+            token_set = read_reply(profile.dialect, reply, dialect.read_token_reply, access, self.refresh)
         except PorticoError as error:
             has_error_code = isinstance(error, OAuthError) and error.code is not None
             if reply.status not in SUCCESSFUL or has_error_code or isinstance(error, NoAnswer):
@@ -122,7 +122,7 @@ class Exchange:
                 raise as_transient(error) from None
             raise
         self.crash_point("validated")
-        return grant, reply.sent_at_ms
+        return token_set, reply.sent_at_ms
 
     def _post(self, request: FormRequest, send: Send, timeout_s: float) -> HttpReply:
         self._write_journal()
@@ -161,22 +161,22 @@ def _is_lost(error: NetworkError) -> bool:
 _log: Final = logging.getLogger(__name__)
 
 
-def is_another_account(profile: OAuthProfile, grant: TokenGrant) -> bool:
+def is_another_account(profile: OAuthProfile, token_set: TokenGrant) -> bool:
     """Whether the tokens are for somebody else (OpenID Connect Core section 12.2); False where the server does not tell."""
-    return profile.subject is not None and grant.subject not in {None, profile.subject}
+    return profile.subject is not None and token_set.subject not in {None, profile.subject}
 
 
-def renewal_of(profile: OAuthProfile, grant: TokenGrant, asked_at: int, got: Moment | None) -> Renewal:
-    """What `grant`, asked for at `asked_at` (wall ms) and here since `got`, brings to `profile` besides tokens."""
-    refresh_expires_at = profile.refresh_expires_at if grant.refresh is None else None
+def renewal_of(profile: OAuthProfile, token_set: TokenGrant, requested_at: int, received: Moment | None) -> Renewal:
+    """What `token_set`, requested at `requested_at` (wall ms) and received at `received`, changes in `profile` besides tokens."""
+    refresh_expires_at = profile.refresh_expires_at if token_set.refresh is None else None
     return Renewal(
         replaces=profile.generation,
-        refreshed_at=asked_at,
-        refresh_expires_at=grant.refresh_expires_at or refresh_expires_at,
-        scope=grant.scope or profile.scope,
-        subject=grant.subject or profile.subject,
-        unread=grant.unread,
-        received=got,
+        refreshed_at=requested_at,
+        refresh_expires_at=token_set.refresh_expires_at or refresh_expires_at,
+        scope=token_set.scope or profile.scope,
+        subject=token_set.subject or profile.subject,
+        unread=token_set.unread,
+        received=received,
     )
 
 
@@ -302,21 +302,21 @@ class Transactions:
 
         Not an access token alone: a server may revoke the refresh token with it (RFC 7009 section 2.1), which is good still.
         """
-        grant, sent_at = exchange.run(send)
+        token_set, sent_at = exchange.run(send)
         profile = exchange.held.account
-        tokens = Tokens(grant.access, grant.refresh or exchange.refresh, grant.expires_at)
-        if is_another_account(profile, grant):
-            revoke_orphaned(profile, replace(tokens, refresh=grant.refresh), self.dialects, send)
+        tokens = Tokens(token_set.access, token_set.refresh or exchange.refresh, token_set.expires_at)
+        if is_another_account(profile, token_set):
+            revoke_orphaned(profile, replace(tokens, refresh=token_set.refresh), self.dialects, send)
             message = f"the server answered {profile.id} with the tokens of another account"
             raise OAuthError("other-account", message, ends_grant=True)
-        tokens = replace(tokens, renewal=renewal_of(profile, grant, sent_at, moment(self.clock)))
+        tokens = replace(tokens, renewal=renewal_of(profile, token_set, sent_at, moment(self.clock)))
         try:
-            check_fit(grant)
+            check_fit(token_set)
         except OAuthError as error:
-            if grant.refresh is not None and not is_bearer(grant):
+            if token_set.refresh is not None and not is_bearer(token_set):
                 revoke_orphaned(profile, tokens, self.dialects, send)
                 error.ends_grant = True  # it was in the place of the one that was sent
-            elif grant.refresh is not None:
+            elif token_set.refresh is not None:
                 self._save_refresh_token(exchange, tokens, send)
             raise
         return tokens

@@ -50,7 +50,7 @@ class _Reader(HTMLParser):
         super().__init__()
         self._page = page
         self._in_form = False
-        self._hidden = 0
+        self._hidden_depth = 0
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         values = {name: value or "" for name, value in attrs}
@@ -61,7 +61,7 @@ class _Reader(HTMLParser):
             target = values.get("content", "").partition("=")[2]
             self._page.refresh = urllib.parse.urljoin(self._page.url, target) if target else None
         elif tag in {"style", "script", "title"}:
-            self._hidden += 1
+            self._hidden_depth += 1
         elif self._in_form and (name := values.get("name")):
             self._field(tag, name, values)
 
@@ -69,10 +69,10 @@ class _Reader(HTMLParser):
         if tag == "form":
             self._in_form = False
         elif tag in {"style", "script", "title"}:
-            self._hidden = max(0, self._hidden - 1)
+            self._hidden_depth = max(0, self._hidden_depth - 1)
 
     def handle_data(self, data: str) -> None:
-        if not self._hidden and data.strip():
+        if not self._hidden_depth and data.strip():
             self._page.text = f"{self._page.text} {data.strip()}".strip()
 
     def _field(self, tag: str, name: str, values: dict[str, str]) -> None:
@@ -91,7 +91,7 @@ def approve(url: str, *, decision: str = "approve", timeout_s: float = 20.0) -> 
     """
     page = _open(_request(url), timeout_s)
     # A command starts its browser on an address of its own, which leads to the page: that one names the redirect URI.
-    redirect = _redirect_of(page.url if _is_local(url) and _is_emulated(page.url) else url)
+    redirect = _redirect_uri(page.url if _is_local(url) and _is_emulated(page.url) else url)
     decided = False
     for _ in range(_MAX_PAGES):
         request = _next_step(page, None if decided else decision, redirect)
@@ -129,7 +129,7 @@ def _is_local(url: str) -> bool:
     return urllib.parse.urlsplit(url).hostname in _LOOPBACK
 
 
-def _redirect_of(url: str) -> str | None:
+def _redirect_uri(url: str) -> str | None:
     """The `redirect_uri` of an authorization request (RFC 6749 section 4.1.1)."""
     return next(iter(urllib.parse.parse_qs(urllib.parse.urlsplit(url).query).get("redirect_uri", ())), None)
 
@@ -142,22 +142,22 @@ def _request(url: str, form: dict[str, str] | None = None) -> urllib.request.Req
 
 
 def _open(request: urllib.request.Request, timeout_s: float) -> Page:
-    where = urllib.parse.urlsplit(request.full_url)
+    parts = urllib.parse.urlsplit(request.full_url)
     try:
         try:
             reply = urllib.request.urlopen(request, timeout=timeout_s)  # noqa: S310 - `_request` made it, for http(s) alone
         except urllib.error.HTTPError as error:
             reply = error
         with reply:
-            body = _body(reply)
+            body = _read_body(reply)
             page = Page(url=reply.url or request.full_url)
     except (OSError, ValueError, http.client.HTTPException) as error:
-        raise ApprovalFailed(f"cannot open {where.scheme}://{where.netloc}{where.path}: {error}") from error
+        raise ApprovalFailed(f"cannot open {parts.scheme}://{parts.netloc}{parts.path}: {error}") from error
     _Reader(page).feed(body.decode("utf-8", "replace"))
     return page
 
 
-def _body(reply: http.client.HTTPResponse | urllib.error.HTTPError) -> bytes:
+def _read_body(reply: http.client.HTTPResponse | urllib.error.HTTPError) -> bytes:
     """The start of a page, all of it if it has at most `_MAX_BODY` bytes.
 
     Raises:

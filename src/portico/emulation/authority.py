@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePrivateKey, EllipticCurvePublicKey
     from cryptography.x509 import Certificate, CertificateBuilder, KeyUsage, Name
 
-_VALID: Final = dt.timedelta(days=7)
+_VALIDITY: Final = dt.timedelta(days=7)
 _CLOCK_SKEW: Final = dt.timedelta(hours=1)
 
 
@@ -67,7 +67,7 @@ def _ca_certificate(key: EllipticCurvePrivateKey, hosts: Sequence[str]) -> Certi
     name = _name("Portico emulator (throwaway CA)")
     permitted = [x509.DNSName(host) for host in hosts]
     builder = (
-        _builder(name, name, key.public_key())
+        _certificate_builder(name, name, key.public_key())
         .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
         .add_extension(_key_usage(signs=True), critical=True)
         .add_extension(x509.NameConstraints(permitted_subtrees=permitted, excluded_subtrees=None), critical=True)
@@ -85,7 +85,7 @@ def _server_certificate(
 
     names = x509.SubjectAlternativeName([x509.DNSName(host) for host in hosts])
     builder = (
-        _builder(_name("Portico emulator"), ca.subject, key)
+        _certificate_builder(_name("Portico emulator"), ca.subject, key)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(_key_usage(signs=False), critical=True)
         .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
@@ -103,12 +103,12 @@ def _name(text: str) -> Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
 
-def _builder(subject: Name, issuer: Name, key: EllipticCurvePublicKey) -> CertificateBuilder:
+def _certificate_builder(subject: Name, issuer: Name, key: EllipticCurvePublicKey) -> CertificateBuilder:
     from cryptography import x509
 
     now = dt.datetime.now(dt.UTC)
     builder = x509.CertificateBuilder().subject_name(subject).issuer_name(issuer).public_key(key)
-    return builder.serial_number(x509.random_serial_number()).not_valid_before(now - _CLOCK_SKEW).not_valid_after(now + _VALID)
+    return builder.serial_number(x509.random_serial_number()).not_valid_before(now - _CLOCK_SKEW).not_valid_after(now + _VALIDITY)
 
 
 def _key_usage(*, signs: bool) -> KeyUsage:

@@ -1,4 +1,4 @@
-"""A CONNECT proxy on loopback that is the far side itself for emulated hosts and refuses all others.
+"""A CONNECT proxy on loopback that answers for emulated hosts itself and refuses all others.
 
 The proxy never opens a connection of its own: a program that is pointed at it either meets the emulator or nobody, so a test or a
 demo cannot reach the real service by mistake.
@@ -74,12 +74,12 @@ class _Connection(asyncio.Protocol):
         self,
         hosts: Mapping[str, Callable[[], asyncio.Protocol]],
         tls: ssl.SSLContext,
-        alive: set[_Connection],
+        open_connections: set[_Connection],
         sockets: weakref.WeakSet[asyncio.Transport],
     ) -> None:
         self._hosts = hosts
         self._tls = tls
-        self._alive = alive
+        self._open_connections = open_connections
         self._sockets = sockets
         self._head = b""
         self._transport: asyncio.Transport | None = None
@@ -89,22 +89,22 @@ class _Connection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         assert isinstance(transport, asyncio.Transport)  # noqa: S101 - create_server makes no other kind
         self._transport = transport
-        self._alive.add(self)
+        self._open_connections.add(self)
         self._sockets.add(transport)
         self._deadline = asyncio.get_running_loop().call_later(_HEAD_TIMEOUT_S, self.drop)
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
-        self._finished()
+        self._forget()
 
     def data_received(self, data: bytes) -> None:
         if self.handshake is not None:
             return
         self._head += data
         if _HEAD_END in self._head:
-            self._answer(self._head.split(b"\r\n", 1)[0].decode("latin-1"))
+            self._handle_request(self._head.split(b"\r\n", 1)[0].decode("latin-1"))
         elif len(self._head) > _HEAD_LIMIT:
-            self._refuse("431 Request Header Fields Too Large", "The request's head is too long.")
+            self._reject("431 Request Header Fields Too Large", "The request's head is too long.")
 
     def drop(self) -> None:
         """End this connection at once."""
@@ -113,43 +113,43 @@ class _Connection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
-    def _answer(self, request_line: str) -> None:
-        method, _, rest = request_line.partition(" ")
-        target = rest.partition(" ")[0]
+    def _handle_request(self, request_line: str) -> None:
+        method, _, remainder = request_line.partition(" ")
+        target = remainder.partition(" ")[0]
         host, _, port = target.rpartition(":")
         if method != "CONNECT":
-            self._refuse("403 Forbidden", "Portico's emulator answers only for HTTPS hosts, by CONNECT.")
+            self._reject("403 Forbidden", "Portico's emulator answers only for HTTPS hosts, by CONNECT.")
         elif port != _TLS_PORT or host.lower() not in self._hosts:
-            self._refuse("403 Forbidden", "Portico's emulator does not answer for this host, and passes nothing on.")
+            self._reject("403 Forbidden", "Portico's emulator does not answer for this host, and passes nothing on.")
         else:
-            self._take_over(self._hosts[host.lower()])
+            self._start_tls(self._hosts[host.lower()])
 
-    def _refuse(self, status: str, reason: str) -> None:
+    def _reject(self, status: str, reason: str) -> None:
         assert self._transport is not None  # noqa: S101 - data came over it
         head = f"HTTP/1.1 {status}\r\nContent-Type: text/plain\r\nContent-Length: {len(reason)}\r\nConnection: close\r\n\r\n"
         self._transport.write((head + reason).encode())
         self._transport.close()
 
-    def _take_over(self, accept: Callable[[], asyncio.Protocol]) -> None:
+    def _start_tls(self, make_protocol: Callable[[], asyncio.Protocol]) -> None:
         assert self._transport is not None  # noqa: S101 - data came over it
         self._transport.write(b"HTTP/1.1 200 Connection Established\r\n\r\n")
-        self.handshake = asyncio.get_running_loop().create_task(self._serve_tls(self._transport, accept))
+        self.handshake = asyncio.get_running_loop().create_task(self._serve_tls(self._transport, make_protocol))
 
-    async def _serve_tls(self, transport: asyncio.Transport, accept: Callable[[], asyncio.Protocol]) -> None:
-        protocol = accept()
+    async def _serve_tls(self, transport: asyncio.Transport, make_protocol: Callable[[], asyncio.Protocol]) -> None:
+        protocol = make_protocol()
         loop = asyncio.get_running_loop()
         try:
-            secured = await loop.start_tls(transport, protocol, self._tls, server_side=True)
+            tls_transport = await loop.start_tls(transport, protocol, self._tls, server_side=True)
         except (OSError, asyncio.CancelledError):  # the client went away or does not trust the throwaway CA
             transport.abort()
             return
         finally:
-            self._finished()
-        if secured is None or secured.is_closing():
+            self._forget()
+        if tls_transport is None or tls_transport.is_closing():
             return
-        protocol.connection_made(secured)
+        protocol.connection_made(tls_transport)
 
-    def _finished(self) -> None:
+    def _forget(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
-        self._alive.discard(self)
+        self._open_connections.discard(self)

@@ -56,47 +56,47 @@ async def run_emulation(emulators: Sequence[Emulator], options: EmulatorOptions,
     """
     import asyncio
 
-    places = await asyncio.to_thread(_make_places, emulators, options, folder)
+    files = await asyncio.to_thread(_make_files, emulators, options, folder)
     async with AsyncExitStack() as stack:
         hosts: dict[str, Callable[[], asyncio.Protocol]] = {}
         loopback: dict[str, str] = {}
         notes: list[str] = []
-        proxy = EmulationProxy(hosts, places.authority.server)
+        proxy = EmulationProxy(hosts, files.authority.server)
         stack.push_async_callback(proxy.abort)
         for emulator in emulators:
-            runner = await _served(emulator, options, stack)
+            runner = await _start_app(emulator, options, stack)
             assert runner.server is not None  # noqa: S101 - `setup` made it
             hosts.update(dict.fromkeys(emulator.hosts, runner.server))
-            loopback |= await _on_loopback(runner, emulator, options, notes)
+            loopback |= await _serve_on_loopback(runner, emulator, options, notes)
         await proxy.start()
         stack.push_async_callback(proxy.close)
         yield EmulationInfo(
             proxy_url=proxy.url,
-            ca_file=places.authority.ca_file,
-            config=places.config,
-            state=places.state,
-            env=_environment(proxy.url, places),
+            ca_file=files.authority.ca_file,
+            config=files.config,
+            state=files.state,
+            env=_environment(proxy.url, files),
             loopback=loopback,
             notes=tuple(notes),
         )
 
 
 @dataclass(frozen=True, slots=True)
-class _Places:
+class _RunFiles:
     authority: Authority
     config: Path
     state: Path
 
 
-def _make_places(emulators: Sequence[Emulator], options: EmulatorOptions, folder: Path) -> _Places:
+def _make_files(emulators: Sequence[Emulator], options: EmulatorOptions, folder: Path) -> _RunFiles:
     make_private_folder(folder)
     authority = make_authority(folder, [host for emulator in emulators for host in emulator.hosts])
     config = folder / "portico.json5"
     _write_config(config, emulators, options)
-    return _Places(authority, config, make_private_folder(folder / "state"))
+    return _RunFiles(authority, config, make_private_folder(folder / "state"))
 
 
-async def _served(emulator: Emulator, options: EmulatorOptions, stack: AsyncExitStack) -> web.AppRunner:
+async def _start_app(emulator: Emulator, options: EmulatorOptions, stack: AsyncExitStack) -> web.AppRunner:
     from aiohttp import web
 
     app = cast("web.Application", emulator.app(options))
@@ -106,7 +106,9 @@ async def _served(emulator: Emulator, options: EmulatorOptions, stack: AsyncExit
     return runner
 
 
-async def _on_loopback(runner: web.AppRunner, emulator: Emulator, options: EmulatorOptions, notes: list[str]) -> dict[str, str]:
+async def _serve_on_loopback(
+    runner: web.AppRunner, emulator: Emulator, options: EmulatorOptions, notes: list[str]
+) -> dict[str, str]:
     from aiohttp import web
 
     port = emulator.loopback_port(options)
@@ -129,16 +131,16 @@ def _write_config(path: Path, emulators: Sequence[Emulator], options: EmulatorOp
     path.write_text(json.dumps(merged, indent=2) + "\n", encoding="utf-8")
 
 
-def _merge(into: dict[str, JsonValue], more: Mapping[str, JsonValue]) -> None:
-    for key, value in more.items():
-        present = into.get(key)
-        if isinstance(present, dict) and isinstance(value, dict):
-            _merge(present, value)
+def _merge(target: dict[str, JsonValue], source: Mapping[str, JsonValue]) -> None:
+    for key, value in source.items():
+        existing = target.get(key)
+        if isinstance(existing, dict) and isinstance(value, dict):
+            _merge(existing, value)
         else:
-            into[key] = value
+            target[key] = value
 
 
-def _environment(proxy_url: str, places: _Places) -> Mapping[str, str]:
+def _environment(proxy_url: str, files: _RunFiles) -> Mapping[str, str]:
     """What leads a command here.
 
     Both spellings of the proxy names are set: programs differ in which they read first, and one set by the user would win. Plain
@@ -148,8 +150,8 @@ def _environment(proxy_url: str, places: _Places) -> Mapping[str, str]:
     return {
         **dict.fromkeys(_PROXY_VARIABLES, proxy_url),
         **without_proxy({}),
-        "SSL_CERT_FILE": str(places.authority.ca_file),
+        "SSL_CERT_FILE": str(files.authority.ca_file),
         "BROWSER": f"{shlex.join(script_command(approver.__file__))} %s",
-        STATE_ENV: str(places.state),
-        CONFIG_ENV: str(places.config),
+        STATE_ENV: str(files.state),
+        CONFIG_ENV: str(files.config),
     }

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from portico.interfaces.plugin_parts import Emulator
 
 _CODE: Final = "{code}"
-_REACHABLE_S: Final = 2.0
+_CONNECT_TIMEOUT_S: Final = 2.0
 
 
 class EmulatorNotRunning(UsageError):
@@ -76,15 +76,15 @@ def read_state(file: Path) -> EmulatorState:
         state = EmulatorState(fields["proxy_url"], fields["env"], fields["approvals"]) if fields else None
     except (ValueError, KeyError, TypeError):
         state = None
-    if state is None or not _answers(state.proxy_url):
+    if state is None or not _is_reachable(state.proxy_url):
         raise EmulatorNotRunning("emulator-not-running", "No emulator is running.", hint="Start one: `{prog} emulator run`.")
     return state
 
 
-def _answers(proxy_url: str) -> bool:
-    where = urlsplit(proxy_url)
+def _is_reachable(proxy_url: str) -> bool:
+    parts = urlsplit(proxy_url)
     try:
-        with socket.create_connection((where.hostname or "", where.port or 0), timeout=_REACHABLE_S):
+        with socket.create_connection((parts.hostname or "", parts.port or 0), timeout=_CONNECT_TIMEOUT_S):
             return True
     except OSError:
         return False

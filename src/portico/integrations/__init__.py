@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ("PorticoAuth", "anthropic_client", "async_anthropic_client", "async_openai_client", "openai_client")
 
-_HOMES = {
+_MODULES = {
     "PorticoAuth": "httpx_auth",
     "anthropic_client": "anthropic_sdk",
     "async_anthropic_client": "anthropic_sdk",
@@ -32,8 +32,8 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     from importlib import import_module
 
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    return getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)

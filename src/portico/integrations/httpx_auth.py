@@ -25,17 +25,17 @@ if TYPE_CHECKING:
 
 _FORBIDDEN: Final = 403
 _JSON: Final = "application/json"
-_BODY_S: Final = FORBIDDEN_BODY_S
+_BODY_TIMEOUT_S: Final = FORBIDDEN_BODY_S
 # How MiniMax's short error begins, and the bytes of a body without a length within which the error ends.
-_ENVELOPE: Final = b'{"base_resp"'
+_ENVELOPE_START: Final = b'{"base_resp"'
 _ENVELOPE_LIMIT: Final = 4096
 _DIGITS: Final = 10
 # What zlib calls the encodings of RFC 9110 section 8.4.1. Some servers send a `deflate` without the zlib header.
-_WINDOWS: Final = {"gzip": (31,), "x-gzip": (31,), "deflate": (15, -15)}
+_ZLIB_WINDOWS: Final = {"gzip": (31,), "x-gzip": (31,), "deflate": (15, -15)}
 # Encodings that Python cannot undo within a bound: an error in one of them would not be understood, so none is asked for.
-_UNBOUNDED: Final = frozenset({"br", "zstd"})
+_UNBOUNDED_ENCODINGS: Final = frozenset({"br", "zstd"})
 # SDKs add what they find in the environment; what is meant for their maker's servers goes to no other.
-_FOREIGN: Final = ("authorization", "x-api-key", "openai-organization", "openai-project")
+_FOREIGN_HEADERS: Final = ("authorization", "x-api-key", "openai-organization", "openai-project")
 
 
 class PorticoAuth(httpx.Auth):
@@ -57,52 +57,56 @@ class PorticoAuth(httpx.Auth):
         self._check(request)
         request.read()
         credential = self._model.credential()
-        response = yield self._with(request, credential)
-        if credential.generation is None or not self._rejects(response, _start(response) if _may_tell(response) else b""):
+        response = yield self._authorize(request, credential)
+        if credential.generation is None or not self._rejects(
+            response, _read_start(response) if _may_reject_token(response) else b""
+        ):
             return
         fresh = self._model.credential(rejected=credential)
         if fresh.generation != credential.generation:
             stream = response.stream
             assert isinstance(stream, httpx.SyncByteStream)  # noqa: S101 - a synchronous client's
             stream.close()
-            _empty(response)
-            yield self._with(request, fresh)
+            _discard_body(response)
+            yield self._authorize(request, fresh)
 
     async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
         self._check(request)
         await request.aread()
         credential = await self._model.acredential()
-        response = yield self._with(request, credential)
-        if credential.generation is None or not self._rejects(response, await _astart(response) if _may_tell(response) else b""):
+        response = yield self._authorize(request, credential)
+        if credential.generation is None or not self._rejects(
+            response, await _aread_start(response) if _may_reject_token(response) else b""
+        ):
             return
         fresh = await self._model.acredential(rejected=credential)
         if fresh.generation != credential.generation:
             stream = response.stream
             assert isinstance(stream, httpx.AsyncByteStream)  # noqa: S101 - an asynchronous client's
             await stream.aclose()
-            _empty(response)
-            yield self._with(request, fresh)
+            _discard_body(response)
+            yield self._authorize(request, fresh)
 
     def _rejects(self, response: httpx.Response, body: bytes) -> bool:
-        return self._model.rejects_token(response.status_code, response.headers, _decoded(response, body))
+        return self._model.rejects_token(response.status_code, response.headers, _decode(response, body))
 
     def _check(self, request: httpx.Request) -> None:
         if _origin(request.url) not in self._origins:
-            known = ", ".join(sorted(str(origin.host) for origin in self._origins))
-            raise UsageError("wrong-host", f"{request.url.host} is not where {self._model.reference} is served.", why=known)
+            hosts = ", ".join(sorted(str(origin.host) for origin in self._origins))
+            raise UsageError("wrong-host", f"{request.url.host} is not where {self._model.reference} is served.", why=hosts)
 
-    def _with(self, request: httpx.Request, credential: Credential) -> httpx.Request:
-        for name in _FOREIGN:
+    def _authorize(self, request: httpx.Request, credential: Credential) -> httpx.Request:
+        for name in _FOREIGN_HEADERS:
             request.headers.pop(name, None)
-        accepted = [each.strip() for each in request.headers.get("accept-encoding", "").split(",")]
-        kept = [each for each in accepted if each.partition(";")[0].strip().lower() not in _UNBOUNDED]
-        if kept != accepted:
-            request.headers["accept-encoding"] = ", ".join(kept) or "identity"
+        encodings = [encoding.strip() for encoding in request.headers.get("accept-encoding", "").split(",")]
+        allowed = [encoding for encoding in encodings if encoding.partition(";")[0].strip().lower() not in _UNBOUNDED_ENCODINGS]
+        if allowed != encodings:
+            request.headers["accept-encoding"] = ", ".join(allowed) or "identity"
         request.headers.update(self._model.headers_with(credential))
         return request
 
 
-def _may_tell(response: httpx.Response) -> bool:
+def _may_reject_token(response: httpx.Response) -> bool:
     """Whether to look at the body: a 403's, or JSON that is not too long by its own word."""
     if "content-length" in response.headers and not _is_short(response):
         return False
@@ -111,23 +115,23 @@ def _may_tell(response: httpx.Response) -> bool:
 
 
 def _is_short(response: httpx.Response) -> bool:
-    told = response.headers.get("content-length", "")
-    return told.isascii() and told.isdigit() and len(told) < _DIGITS and int(told) <= BODY_LIMIT
+    length = response.headers.get("content-length", "")
+    return length.isascii() and length.isdigit() and len(length) < _DIGITS and int(length) <= BODY_LIMIT
 
 
-def _wants_more(response: httpx.Response, begun: _Parts) -> bool:
+def _needs_more(response: httpx.Response, buffer: _Buffer) -> bool:
     """Whether to read one part more before the response is handed on.
 
     JSON without a length may be a stream: its first part tells, unless that is the start of MiniMax's error or of an encoding.
     """
     if response.status_code == _FORBIDDEN or _is_short(response):
-        return begun.size <= BODY_LIMIT
-    if not begun.parts:
+        return buffer.size <= BODY_LIMIT
+    if not buffer.parts:
         return True
-    if begun.size > _ENVELOPE_LIMIT:
+    if buffer.size > _ENVELOPE_LIMIT:
         return False
-    plain = _decoded(response, begun.start)
-    return (_ENVELOPE.startswith(plain) or plain.startswith(_ENVELOPE)) and not _is_json(plain)
+    decoded = _decode(response, buffer.start)
+    return (_ENVELOPE_START.startswith(decoded) or decoded.startswith(_ENVELOPE_START)) and not _is_json(decoded)
 
 
 def _is_json(body: bytes) -> bool:
@@ -138,7 +142,7 @@ def _is_json(body: bytes) -> bool:
     return True
 
 
-def _decoded(response: httpx.Response, body: bytes) -> bytes:
+def _decode(response: httpx.Response, body: bytes) -> bytes:
     """`body` without its content encoding; empty where that cannot be undone or brings more than `BODY_LIMIT`.
 
     A short body may hold a long one many times over, the more so with one encoding in another: httpx would make it whole.
@@ -146,79 +150,79 @@ def _decoded(response: httpx.Response, body: bytes) -> bytes:
     encoding = response.headers.get("content-encoding", "").strip().lower()
     if encoding in {"", "identity"}:
         return body
-    for window in _WINDOWS.get(encoding, ()):
-        unpacking = zlib.decompressobj(window)
+    for window in _ZLIB_WINDOWS.get(encoding, ()):
+        decompressor = zlib.decompressobj(window)
         try:
-            plain = unpacking.decompress(body, BODY_LIMIT + 1)
+            decoded = decompressor.decompress(body, BODY_LIMIT + 1)
         except zlib.error:
             continue
-        return plain if len(plain) <= BODY_LIMIT else b""
+        return decoded if len(decoded) <= BODY_LIMIT else b""
     return b""
 
 
-def _empty(response: httpx.Response) -> None:
+def _discard_body(response: httpx.Response) -> None:
     """Let nothing of `response` be read any more. httpx reads a rejected body to its end before it sends the request again."""
     response.stream = httpx.ByteStream(b"")
     response.headers.pop("content-encoding", None)
 
 
-class _Waiting:
+class _BodyTimeout:
     """Bounds the wait for the body of a 403, which costs its client the status: it reads the body only after the status.
 
     A success is waited for as long as its client would, since an answer that is cut off would be lost.
     """
 
     def __init__(self, response: httpx.Response) -> None:
-        self._until = time.monotonic() + _BODY_S
+        self._deadline = time.monotonic() + _BODY_TIMEOUT_S
         # httpcore reads the timeouts of a request when the body is first read.
-        self._timeouts = response.request.extensions.get("timeout", {}) if response.status_code == _FORBIDDEN else {}
-        self._read = self._timeouts.get("read")
-        self.shortened = "read" in self._timeouts and (self._read is None or self._read > _BODY_S)
+        self._request_timeouts = response.request.extensions.get("timeout", {}) if response.status_code == _FORBIDDEN else {}
+        self._read_timeout = self._request_timeouts.get("read")
+        self.shortened = "read" in self._request_timeouts and (self._read_timeout is None or self._read_timeout > _BODY_TIMEOUT_S)
 
     def __enter__(self) -> Self:
         if self.shortened:
-            self._timeouts["read"] = _BODY_S
+            self._request_timeouts["read"] = _BODY_TIMEOUT_S
         return self
 
     def __exit__(self, *_exc: object) -> None:
         if self.shortened:
-            self._timeouts["read"] = self._read  # for the request that is sent again
+            self._request_timeouts["read"] = self._read_timeout  # for the request that is sent again
 
     @property
     def over(self) -> bool:
-        return time.monotonic() > self._until
+        return time.monotonic() > self._deadline
 
 
-def _start(response: httpx.Response) -> bytes:
+def _read_start(response: httpx.Response) -> bytes:
     """The body as it came, or as much of it as there is within `BODY_LIMIT` and some seconds; empty if it is longer.
 
     Whoever reads the response gets every byte of it, and the error where it breaks off, unless that is a timeout of ours.
     """
     stream = response.stream
     assert isinstance(stream, httpx.SyncByteStream)  # noqa: S101 - a synchronous client's
-    begun = _Begun(stream)
-    with _Waiting(response) as waiting:
-        begun.may_end = waiting.shortened
-        while _wants_more(response, begun) and not waiting.over and begun.more():
+    buffered = _BufferedStream(stream)
+    with _BodyTimeout(response) as body_timeout:
+        buffered.may_end = body_timeout.shortened
+        while _needs_more(response, buffered) and not body_timeout.over and buffered.more():
             pass
-    response.stream = begun
-    return begun.start
+    response.stream = buffered
+    return buffered.start
 
 
-async def _astart(response: httpx.Response) -> bytes:
-    """As `_start`."""
+async def _aread_start(response: httpx.Response) -> bytes:
+    """As `_read_start`."""
     stream = response.stream
     assert isinstance(stream, httpx.AsyncByteStream)  # noqa: S101 - an asynchronous client's
-    begun = _AsyncBegun(stream)
-    with _Waiting(response) as waiting:
-        begun.may_end = waiting.shortened
-        while _wants_more(response, begun) and not waiting.over and await begun.more():
+    buffered = _AsyncBufferedStream(stream)
+    with _BodyTimeout(response) as body_timeout:
+        buffered.may_end = body_timeout.shortened
+        while _needs_more(response, buffered) and not body_timeout.over and await buffered.more():
             pass
-    response.stream = begun
-    return begun.start
+    response.stream = buffered
+    return buffered.start
 
 
-class _Parts:
+class _Buffer:
     """What has been read of a body: `parts`, and the error that it broke off with.
 
     `may_end`: its client would wait longer than the timeout that is set here, and a body that runs into that ends there.
@@ -242,18 +246,18 @@ class _Parts:
         return b"".join(self.parts) if self.size <= BODY_LIMIT else b""
 
 
-class _Begun(_Parts, httpx.SyncByteStream):
+class _BufferedStream(_Buffer, httpx.SyncByteStream):
     """A body of which the first parts have been read."""
 
     def __init__(self, stream: httpx.SyncByteStream) -> None:
         super().__init__()
         self._stream = stream
-        self._rest = iter(stream)
+        self._iterator = iter(stream)
 
     def more(self) -> bool:
         """Read one part more; False where there is none."""
         try:
-            self.add(next(self._rest))
+            self.add(next(self._iterator))
         except StopIteration:
             return False
         except httpx.TransportError as error:
@@ -266,7 +270,7 @@ class _Begun(_Parts, httpx.SyncByteStream):
         if self.broken is not None:
             raise self.broken
         try:
-            yield from self._rest
+            yield from self._iterator
         except httpx.TransportError as error:
             if not self.ends(error):
                 raise
@@ -275,18 +279,18 @@ class _Begun(_Parts, httpx.SyncByteStream):
         self._stream.close()
 
 
-class _AsyncBegun(_Parts, httpx.AsyncByteStream):
-    """As `_Begun`."""
+class _AsyncBufferedStream(_Buffer, httpx.AsyncByteStream):
+    """As `_BufferedStream`."""
 
     def __init__(self, stream: httpx.AsyncByteStream) -> None:
         super().__init__()
         self._stream = stream
-        self._rest = aiter(stream)
+        self._iterator = aiter(stream)
 
     async def more(self) -> bool:
-        """As `_Begun.more`."""
+        """As `_BufferedStream.more`."""
         try:
-            self.add(await anext(self._rest))
+            self.add(await anext(self._iterator))
         except StopAsyncIteration:
             return False
         except httpx.TransportError as error:
@@ -300,7 +304,7 @@ class _AsyncBegun(_Parts, httpx.AsyncByteStream):
         if self.broken is not None:
             raise self.broken
         try:
-            async for part in self._rest:
+            async for part in self._iterator:
                 yield part
         except httpx.TransportError as error:
             if not self.ends(error):

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 # What is under way when the program ends may be the reply with a rotated token: it is worth this wait, in seconds.
-_LAST_WAIT_S: Final = 60.0
+_SHUTDOWN_TIMEOUT_S: Final = 60.0
 
 
 class Engine:
@@ -35,10 +35,10 @@ class Engine:
 
     def __init__(self, app: App) -> None:
         self._app = app
-        self._starting = threading.Lock()
-        finish_before_exit(self._end)
-        self._started_in = 0
-        self._ended_in = 0
+        self._start_lock = threading.Lock()
+        finish_before_exit(self._shut_down)
+        self._started_pid = 0
+        self._ended_pid = 0
         self._loop: asyncio.AbstractEventLoop
         self._stop: asyncio.Event
         self._thread: threading.Thread
@@ -49,18 +49,18 @@ class Engine:
         """When each profile was signed in (wall ms), as the profile index has it now."""
         return {profile.id: profile.created_at for profile in (await off_loop(self._app.token_store.snapshot)).profiles}
 
-    def run(self, work: Coroutine[object, object, T]) -> T:
-        """The outcome of `work`, waited for by this thread."""
-        outcome = self._submit(work)
+    def run(self, coroutine: Coroutine[object, object, T]) -> T:
+        """Run `coroutine`, and wait for its result in this thread."""
+        outcome = self._submit(coroutine)
         try:
             return outcome.result()
         except BaseException:
             outcome.cancel()
             raise
 
-    async def wait(self, work: Coroutine[object, object, T]) -> T:
-        """The outcome of `work`, waited for by this task; cancelling the task cancels the work."""
-        return await asyncio.wrap_future(self._submit(work))
+    async def wait(self, coroutine: Coroutine[object, object, T]) -> T:
+        """Run `coroutine`, and wait for its result in this task; cancelling the task cancels it."""
+        return await asyncio.wrap_future(self._submit(coroutine))
 
     def each(self, pieces: AsyncGenerator[T, None]) -> Iterator[T]:
         """What `pieces` gives, for a synchronous reader."""
@@ -80,34 +80,34 @@ class Engine:
 
     def close(self) -> None:
         """End the loop, after what cannot be given up; whoever comes meanwhile waits for that, too."""
-        if self._started_in == os.getpid():
+        if self._started_pid == os.getpid():
             with contextlib.suppress(RuntimeError):  # it has ended
                 self._loop.call_soon_threadsafe(self._stop.set)
-            self._thread.join(_LAST_WAIT_S)
-            self._started_in = 0
+            self._thread.join(_SHUTDOWN_TIMEOUT_S)
+            self._started_pid = 0
 
-    def _end(self) -> None:
+    def _shut_down(self) -> None:
         """Close for good: the program ends."""
-        self._ended_in = os.getpid()
+        self._ended_pid = os.getpid()
         self.close()
 
-    def _submit(self, work: Coroutine[object, object, T]) -> Future[T]:
+    def _submit(self, coroutine: Coroutine[object, object, T]) -> Future[T]:
         install_handlers()
-        if self._ended_in == os.getpid():
-            work.close()
+        if self._ended_pid == os.getpid():
+            coroutine.close()
             raise RefreshInterrupted(unsent=True)
-        with self._starting:
-            if self._started_in != os.getpid():
+        with self._start_lock:
+            if self._started_pid != os.getpid():
                 self._start()
-        return asyncio.run_coroutine_threadsafe(work, self._loop)
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop)
 
     def _start(self) -> None:
         ready: Future[None] = _new_future()
         self._thread = threading.Thread(target=self._serve, args=(ready,), name="portico", daemon=True)
         self._thread.start()
         ready.result()
-        self._started_in = os.getpid()
-        atexit.register(self._end)
+        self._started_pid = os.getpid()
+        atexit.register(self._shut_down)
 
     def _serve(self, ready: Future[None]) -> None:
         try:

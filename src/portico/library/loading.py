@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-_guard: Final = threading.Lock()
+_lock: Final = threading.Lock()
 _engines: Final[dict[Path, tuple[Engine, Cooldowns]]] = {}
 
 
@@ -42,20 +42,20 @@ def load_model(
         PorticoError: it cannot be called; the message says why, `hint_for("portico")` what to do, and `id` is stable.
     """
     app = App.without_terminal(None if config is None else os.fspath(config), env)
-    engine, cooldowns = _engine_of(app)
-    return Model(_resolved(app, name, profile, fallback=fallback), engine, cooldowns)
+    engine, cooldowns = _engine_for(app)
+    return Model(_resolve(app, name, profile, fallback=fallback), engine, cooldowns)
 
 
-def _resolved(app: App, name: str | None, profile: str | None, *, fallback: bool) -> Resolution:
+def _resolve(app: App, name: str | None, profile: str | None, *, fallback: bool) -> Resolution:
     loader = app.models()
     if profile is not None:
         return Resolution((loader.load(name, profile=require_profile(app.token_store.snapshot(), profile)),))
     return loader.resolve(name) if fallback else Resolution((loader.load(name),))
 
 
-def _engine_of(app: App) -> tuple[Engine, Cooldowns]:
+def _engine_for(app: App) -> tuple[Engine, Cooldowns]:
     state = app.paths.state
-    with _guard:
+    with _lock:
         if state not in _engines:
             _engines[state] = (Engine(app), Cooldowns(app.clock))
         return _engines[state]

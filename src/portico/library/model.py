@@ -182,7 +182,7 @@ class Model:
         return Credential(token.token, token.expires_at, token.generation)
 
     async def _ask(self, question: Question, max_tokens: int | None) -> Reply:
-        answer, failover = await self._begun(question, max_tokens)
+        answer, failover = await self._start_answer(question, max_tokens)
         texts, usage = [], Usage()
         async for piece in answer.pieces():
             texts.append(piece.text)
@@ -191,24 +191,24 @@ class Model:
         return Reply("".join(texts), str(model.reference), usage, list_price(usage, model.spec.cost), tuple(failover.attempts))
 
     async def _texts(self, question: Question, max_tokens: int | None) -> AsyncGenerator[str, None]:
-        answer, _ = await self._begun(question, max_tokens)
+        answer, _ = await self._start_answer(question, max_tokens)
         async for piece in answer.pieces():
             if piece.text:
                 yield piece.text
 
     async def _candidates(self) -> Sequence[CallableModel]:
         """The candidates with the sign-ins of now, so that a new one of the same profile is used at once."""
-        found = self._resolution.candidates
-        if all(self._cooldowns.resting(key_of(model)) is None for model in found if model.profile_id is not None):
-            return found
+        candidates = self._resolution.candidates
+        if all(self._cooldowns.resting(key_of(model)) is None for model in candidates if model.profile_id is not None):
+            return candidates
         signed_in_at = await self._engine.signed_in_at()
-        return [replace(one, signed_in_at=signed_in_at.get(one.profile_id or "", one.signed_in_at)) for one in found]
+        return [replace(one, signed_in_at=signed_in_at.get(one.profile_id or "", one.signed_in_at)) for one in candidates]
 
-    async def _begun(self, question: Question, max_tokens: int | None) -> tuple[Answer, Failover]:
+    async def _start_answer(self, question: Question, max_tokens: int | None) -> tuple[Answer, Failover]:
         failover = Failover(await self._candidates(), self._cooldowns, self._resolution.wanted)
         answer = await ask(
             failover,
-            lambda model: _fitting(question, model, max_tokens),
+            lambda model: _fit_question(question, model, max_tokens),
             http=self._engine.http,
             broker=self._engine.broker,
             on_failed=lambda attempt: _log.info("%s does not answer: %s", attempt.model.reference, attempt.why),
@@ -216,8 +216,8 @@ class Model:
         return answer, failover
 
 
-def _fitting(question: Question, model: CallableModel, max_tokens: int | None) -> Question:
-    fitting = fitted(question, model, max_tokens)
-    if (told := remark(question, model)) is not None:
-        _log.warning(told)
-    return fitting
+def _fit_question(question: Question, model: CallableModel, max_tokens: int | None) -> Question:
+    fitted_question = fitted(question, model, max_tokens)
+    if (warning := remark(question, model)) is not None:
+        _log.warning(warning)
+    return fitted_question

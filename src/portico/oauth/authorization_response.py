@@ -29,9 +29,9 @@ if TYPE_CHECKING:
 
 # What this client reads. Other parameters are ignored, whatever they hold (RFC 6749 section 4.1.2), and the server's own words
 # are shown with what cannot be printed taken out.
-_READ: Final = frozenset({"code", "state", "iss", "error"})
+_KNOWN_PARAMETERS: Final = frozenset({"code", "state", "iss", "error"})
 _MAX_PARAMETERS: Final = 64
-_LONGEST_CODE: Final = 8 * 1024
+_MAX_CODE_LENGTH: Final = 8 * 1024
 _BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
@@ -93,11 +93,11 @@ class ExpectedAnswer:
         """
         self.check_state(parameters)
         try:
-            fields = _single(parameters)
+            fields = _unique_parameters(parameters)
             self._check_issuer(fields.get("iss"))
             return self._code_or_error(fields)
-        except CallbackRefused as refused:
-            return refused
+        except CallbackRefused as error:
+            return error
 
     def check_state(self, parameters: Parameters) -> None:
         """Hold each `state` of a response to the sign-in's own.
@@ -132,8 +132,8 @@ class ExpectedAnswer:
             raise CallbackRefused("neither-code-nor-error", "it holds neither a code nor an error")
         if not code:
             raise CallbackRefused("empty-parameter", "its code or its error is empty")
-        if len(code) > _LONGEST_CODE:
-            raise CallbackRefused("code-too-long", f"its code is too long: over {_LONGEST_CODE} characters")
+        if len(code) > _MAX_CODE_LENGTH:
+            raise CallbackRefused("code-too-long", f"its code is too long: over {_MAX_CODE_LENGTH} characters")
         return Secret(code)
 
 
@@ -144,7 +144,7 @@ def read_parameters(encoded: str) -> Parameters:
     for part in filter(None, encoded.split("&")):
         name, _, value = part.partition("=")
         pairs.append((unquote_plus(name, errors="replace"), unquote_plus(value, errors="replace")))
-        if pairs[-1][0] in _READ and _is_malformed(part):
+        if pairs[-1][0] in _KNOWN_PARAMETERS and _is_malformed(part):
             fault = fault or f"its `{pairs[-1][0]}` is malformed"
     if len(pairs) > _MAX_PARAMETERS:
         fault = fault or f"it has {len(pairs)} parameters"
@@ -166,18 +166,18 @@ def read_pasted(text: str, redirect_uri: str) -> Parameters:
     Raises:
         UnfitResponse: it is not a URL at this sign-in's own redirect URI. A bare code has no state and is not taken.
     """
-    place, mark, query = text.strip().partition("?")
-    if place != redirect_uri or not mark:
+    base, separator, query = text.strip().partition("?")
+    if base != redirect_uri or not separator:
         raise UnfitResponse("pasted-text-is-not-the-redirect-url")
     return read_parameters(query.partition("#")[0])
 
 
-def _single(parameters: Parameters) -> dict[str, str]:
+def _unique_parameters(parameters: Parameters) -> dict[str, str]:
     if parameters.fault is not None:
         raise CallbackRefused("malformed-parameters", parameters.fault)
     fields: dict[str, str] = {}
     for name, value in parameters.pairs:
-        if name in _READ and name in fields:
+        if name in _KNOWN_PARAMETERS and name in fields:
             raise CallbackRefused("duplicate-parameter", f"it holds `{name}` twice")
         fields[name] = value
     return fields

@@ -48,9 +48,9 @@ _SHELLS: Final = frozenset(
         "zsh",
     }
 )
-_CODE_FOLLOWS: Final = re.compile(r"-[a-z]{0,3}[ce]|--?(?:command|eval|exec|execute|print)=?|/[ck]", re.IGNORECASE)
+_CODE_SWITCH: Final = re.compile(r"-[a-z]{0,3}[ce]|--?(?:command|eval|exec|execute|print)=?|/[ck]", re.IGNORECASE)
 _LINUX_LAUNCHERS: Final = (("xdg-open",), ("gio", "open"), ("x-www-browser",), ("firefox",), ("chromium",), ("google-chrome",))
-_CONTAINER_MARKS: Final = ("/.dockerenv", "/run/.containerenv")
+_CONTAINER_FILES: Final = ("/.dockerenv", "/run/.containerenv")
 _CONTAINER_VARIABLES: Final = ("CODESPACES", "REMOTE_CONTAINERS", "KUBERNETES_SERVICE_HOST", "container")
 
 
@@ -83,32 +83,32 @@ class Surroundings:
     def choose(self) -> tuple[Launcher, ...] | str:
         """The launchers to try, in this order, or why there is none: a short phrase that follows "no browser was opened:"."""
         if self.env.get("BROWSER"):
-            return self._from_variable(self.env["BROWSER"])
+            return self._from_browser_variable(self.env["BROWSER"])
         if self.env.get("SSH_CONNECTION") or self.env.get("SSH_TTY"):
             return "this is an SSH session"
         if self.platform in {"darwin", "win32"}:
-            return (self._systems_own(),)
+            return (self._system_launcher(),)
         has_display = bool(self.env.get("DISPLAY") or self.env.get("WAYLAND_DISPLAY"))
         if self._is_wsl():
             # With a display (WSLg), Linux's own browsers can be seen too.
-            return self._all_of((*_WSL_LAUNCHERS, *_LINUX_LAUNCHERS) if has_display else _WSL_LAUNCHERS)
+            return self._installed((*_WSL_LAUNCHERS, *_LINUX_LAUNCHERS) if has_display else _WSL_LAUNCHERS)
         if not has_display:
             return "this is a container" if self._is_container() else "there is no graphical display"
-        return self._all_of(_LINUX_LAUNCHERS)
+        return self._installed(_LINUX_LAUNCHERS)
 
-    def _systems_own(self) -> Launcher:
+    def _system_launcher(self) -> Launcher:
         """By its whole path: CreateProcess looks for a bare name in the current folder before the system's."""
         if self.platform == "darwin":
             return Launcher(_MACOS_LAUNCHER)
         system = self.env.get("SYSTEMROOT") or self.env.get("SystemRoot") or r"C:\Windows"
         return Launcher((rf"{system}\System32\{_WINDOWS_LAUNCHER[0]}", *_WINDOWS_LAUNCHER[1:]))
 
-    def _from_variable(self, value: str) -> tuple[Launcher, ...] | str:
+    def _from_browser_variable(self, value: str) -> tuple[Launcher, ...] | str:
         """What `$BROWSER` names and nothing else: whoever sets it may want no other browser."""
         parsed = [self._parse(command) for command in value.split(os.pathsep)]
-        chosen = tuple(dict.fromkeys(each for each in parsed if isinstance(each, Launcher)))
-        whys = [each for each in parsed if isinstance(each, str)]
-        return chosen or (whys[-1] if whys else "$BROWSER names no program that is there")
+        launchers = tuple(dict.fromkeys(launcher for launcher in parsed if isinstance(launcher, Launcher)))
+        reasons = [launcher for launcher in parsed if isinstance(launcher, str)]
+        return launchers or (reasons[-1] if reasons else "$BROWSER names no program that is there")
 
     def _parse(self, command: str) -> Launcher | str | None:
         try:
@@ -123,45 +123,45 @@ class Surroundings:
         # A `%s` among other words of one argument is code for some interpreter, and a URL must not become part of it.
         if any("%s" in word and any(character.isspace() for character in word) for word in words):
             return "$BROWSER puts the address inside a script"
-        if _makes_code_of_it(words):
+        if _runs_as_code(words):
             return "$BROWSER would run the address as code"
         return Launcher(tuple(words))
 
-    def _all_of(self, launchers: Sequence[tuple[str, ...]]) -> tuple[Launcher, ...] | str:
+    def _installed(self, launchers: Sequence[tuple[str, ...]]) -> tuple[Launcher, ...] | str:
         """Those that are installed; a program that several of them are links to is there once."""
-        there: dict[tuple[Path, ...], Launcher] = {}
+        installed: dict[tuple[Path, ...], Launcher] = {}
         for words in launchers:
-            found = find_program(words[0], self.env)
-            if found is not None and Path(found).resolve().name not in _TEXT_BROWSERS:
-                there.setdefault((Path(found).resolve(), *map(Path, words[1:])), Launcher(words))
-        return tuple(there.values()) or "no browser is installed"
+            program = find_program(words[0], self.env)
+            if program is not None and Path(program).resolve().name not in _TEXT_BROWSERS:
+                installed.setdefault((Path(program).resolve(), *map(Path, words[1:])), Launcher(words))
+        return tuple(installed.values()) or "no browser is installed"
 
     def _is_wsl(self) -> bool:
         return self.platform == "linux" and bool(self.env.get("WSL_DISTRO_NAME"))
 
     def _is_container(self) -> bool:
-        marked = any((self.root / mark.lstrip("/")).exists() for mark in _CONTAINER_MARKS)
-        return marked or any(self.env.get(name) for name in _CONTAINER_VARIABLES)
+        has_container_file = any((self.root / path.lstrip("/")).exists() for path in _CONTAINER_FILES)
+        return has_container_file or any(self.env.get(name) for name in _CONTAINER_VARIABLES)
 
 
-def _makes_code_of_it(words: Sequence[str]) -> bool:
+def _runs_as_code(words: Sequence[str]) -> bool:
     """Whether a shell stands before the address, or a switch after which some interpreter expects code.
 
     A URL may hold `&`, and so more than one command.
     """
-    given = words if any("%s" in word for word in words) else (*words, "%s")
-    switches = [word.partition("%s")[0] or before for before, word in pairwise(given) if "%s" in word]
-    return any(_program(word) in _SHELLS for word in given) or any(map(_CODE_FOLLOWS.fullmatch, switches))
+    arguments = words if any("%s" in word for word in words) else (*words, "%s")
+    switches = [word.partition("%s")[0] or before for before, word in pairwise(arguments) if "%s" in word]
+    return any(_program_name(word) in _SHELLS for word in arguments) or any(map(_CODE_SWITCH.fullmatch, switches))
 
 
-def _program(word: str) -> str:
+def _program_name(word: str) -> str:
     """The name of a program without its folder, its `.exe` and its version."""
     name = re.split(r"[/\\]", word.strip("\"'"))[-1].lower().removesuffix(".exe")
     return name.rstrip("0123456789.")
 
 
 # A launcher that fails does so at once; one that is still there after this has a browser to show for it.
-_FAILS_WITHIN_S: Final = 3.0
+_FAILURE_TIMEOUT_S: Final = 3.0
 
 
 class BrowserOpener:
@@ -183,12 +183,12 @@ class BrowserOpener:
         self._env = os.environ if env is None else env
         self._enabled = enabled
         self._surroundings = surroundings or Surroundings(self._env)
-        self._chosen: tuple[Launcher, ...] | str | None = None
+        self._cached_launchers: tuple[Launcher, ...] | str | None = None
 
     def obstacle(self) -> str | None:
         """Why no browser can be opened here; None where one can. Looks at files."""
-        chosen = self._choice()
-        return chosen if isinstance(chosen, str) else None
+        launchers = self._launchers_or_reason()
+        return launchers if isinstance(launchers, str) else None
 
     async def open(self, url: str, *, is_shown: Callable[[], bool] = lambda: False) -> bool:
         """Start the browser on `url`; False where there is none, or where each launcher failed at once.
@@ -204,30 +204,30 @@ class BrowserOpener:
             ConfigError: `endpoint-refused`: the URL may not be opened.
         """
         check_endpoint_url(url, "page to open")
-        chosen = await asyncio.to_thread(self._choice)
-        if isinstance(chosen, str):
+        launchers = await asyncio.to_thread(self._launchers_or_reason)
+        if isinstance(launchers, str):
             return False
-        for launcher in chosen:
-            if await _started(launcher.argv(url), child_environment(self._env)) or is_shown():
+        for launcher in launchers:
+            if await _start_launcher(launcher.argv(url), child_environment(self._env)) or is_shown():
                 return True
         return False
 
-    def _choice(self) -> tuple[Launcher, ...] | str:
+    def _launchers_or_reason(self) -> tuple[Launcher, ...] | str:
         if not self._enabled:
             return "you asked for none (--no-browser)"
-        if self._chosen is None:
-            self._chosen = self._surroundings.choose()
-        return self._chosen
+        if self._cached_launchers is None:
+            self._cached_launchers = self._surroundings.choose()
+        return self._cached_launchers
 
 
-async def _started(argv: list[str], env: dict[str, str]) -> bool:
+async def _start_launcher(argv: list[str], env: dict[str, str]) -> bool:
     """Whether the program started and did not fail within a moment. A daemon thread awaits its end, so it leaves no zombie."""
     loop = asyncio.get_running_loop()
-    ended: asyncio.Future[int] = loop.create_future()
+    exited: asyncio.Future[int] = loop.create_future()
 
-    def settle(code: int) -> None:
-        if not ended.done():
-            ended.set_result(code)
+    def settle(exit_code: int) -> None:
+        if not exited.done():
+            exited.set_result(exit_code)
 
     def run() -> None:
         try:
@@ -240,11 +240,11 @@ async def _started(argv: list[str], env: dict[str, str]) -> bool:
             return  # the sign-in, and its loop, were over first
 
     threading.Thread(target=run, name="portico-browser", daemon=True).start()
-    done, _ = await asyncio.wait({ended}, timeout=_FAILS_WITHIN_S)
-    return not done or ended.result() == 0
+    done, _ = await asyncio.wait({exited}, timeout=_FAILURE_TIMEOUT_S)
+    return not done or exited.result() == 0
 
 
 def _spawn(argv: list[str], env: dict[str, str]) -> subprocess.Popen[bytes]:
-    nothing = subprocess.DEVNULL
+    devnull = subprocess.DEVNULL
     command = resolve_command(argv, env)
-    return subprocess.Popen(command, env=env, stdin=nothing, stdout=nothing, stderr=nothing, start_new_session=True)
+    return subprocess.Popen(command, env=env, stdin=devnull, stdout=devnull, stderr=devnull, start_new_session=True)

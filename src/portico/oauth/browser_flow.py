@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 Paste = Callable[[], Awaitable[str]]
 
 _OFFLINE_ACCESS: Final = "offline_access"
-_LONGEST_REQUEST_URI: Final = 2048
+_MAX_REQUEST_URI: Final = 2048
 _TIMED_OUT_HINT: Final = (
     "Run the command again. If the browser is on another machine, use `--flow device`, or forward the port that "
     "`--callback-port` names with `ssh -L`, or paste the address of the page that could not be opened."
@@ -69,11 +69,11 @@ async def browser_flow(context: FlowContext, *, paste: Paste | None = None) -> N
             start(context.open_page(callback.start_url, callback.start))
         async with background_tasks() as start_reading:
             if paste is not None:
-                start_reading(_take_pasted(callback, paste, on_event))
-            await _answered(callback, Deadline(context.clock, context.timeout_s))
+                start_reading(_read_pasted_lines(callback, paste, on_event))
+            await _wait_for_response(callback, Deadline(context.clock, context.timeout_s))
         on_event(RedirectCaught())
         try:
-            await _finish(context, callback, request)
+            await _exchange_and_finish(context, callback, request)
         except BaseException as error:
             callback.settle("denied" if isinstance(error, Denied) else "failed")
             raise
@@ -81,14 +81,14 @@ async def browser_flow(context: FlowContext, *, paste: Paste | None = None) -> N
     on_event(Finished("browser"))
 
 
-async def _answered(callback: CallbackServer, deadline: Deadline) -> None:
+async def _wait_for_response(callback: CallbackServer, deadline: Deadline) -> None:
     first = await first_of(callback.answer(), deadline.passed(), callback.start.misused.wait())
     callback.start.check()
     if first == 1:
         raise TimedOut("sign-in-timed-out", "Nobody finished the sign-in in time.", hint=_TIMED_OUT_HINT)
 
 
-async def _take_pasted(callback: CallbackServer, paste: Paste, on_event: EventHandler) -> None:
+async def _read_pasted_lines(callback: CallbackServer, paste: Paste, on_event: EventHandler) -> None:
     """Hold every pasted line to the same checks as a request, until one ends the sign-in or the input ends."""
     while True:
         try:
@@ -99,24 +99,24 @@ async def _take_pasted(callback: CallbackServer, paste: Paste, on_event: EventHa
             continue
         try:
             callback.take(read_pasted(line, callback.redirect_uri), pasted=True)
-        except UnfitResponse as unfit:
-            on_event(StrayRequest(unfit.reason))
+        except UnfitResponse as error:
+            on_event(StrayRequest(error.reason))
         else:
             return
 
 
-async def _finish(context: FlowContext, callback: CallbackServer, request: AuthorizationRequest) -> None:
+async def _exchange_and_finish(context: FlowContext, callback: CallbackServer, request: AuthorizationRequest) -> None:
     """From a genuine answer to a stored grant."""
-    answer = await callback.answer()
-    if isinstance(answer, PorticoError):
-        raise answer
+    code = await callback.answer()
+    if isinstance(code, PorticoError):
+        raise code
     context.on_event(Exchanging())
     dialect = context.dialect
-    make = partial(
-        dialect.code_request, context.server, code=answer, redirect_uri=request.redirect_uri, verifier=request.verifier
+    build_request = partial(
+        dialect.code_request, context.server, code=code, redirect_uri=request.redirect_uri, verifier=request.verifier
     )
-    own = (request.state, request.verifier, request.nonce, answer)
-    grant, reply = await context.exchange(make, dialect.read_token_reply, *own)
+    secrets = (request.state, request.verifier, request.nonce, code)
+    grant, reply = await context.exchange(build_request, dialect.read_token_reply, *secrets)
     await context.check_id_token(grant, reply, request.nonce)
     await context.check_start(grant, callback.start)
     await context.finish(grant)
@@ -149,8 +149,8 @@ def new_authorization_request(server: OAuthServer, redirect_uri: str) -> Authori
     scopes = server.scope.split()
     state, verifier = one_time_value(), one_time_value()
     nonce = one_time_value() if OPENID in scopes else None
-    asks_already = any(name == "prompt" for name, _ in parse_qsl(urlsplit(endpoint).query, keep_blank_values=True))
-    wanted = {
+    has_prompt = any(name == "prompt" for name, _ in parse_qsl(urlsplit(endpoint).query, keep_blank_values=True))
+    possible_parameters = {
         "response_type": "code",
         "client_id": server.client_id,
         "redirect_uri": redirect_uri,
@@ -158,12 +158,12 @@ def new_authorization_request(server: OAuthServer, redirect_uri: str) -> Authori
         "state": state.reveal(),
         "audience": server.audience,
         "nonce": nonce.reveal() if nonce is not None else None,
-        "prompt": "consent" if _OFFLINE_ACCESS in scopes and not asks_already else None,
+        "prompt": "consent" if _OFFLINE_ACCESS in scopes and not has_prompt else None,
         "response_mode": server.response_mode if server.response_mode != "query" else None,
         "code_challenge": challenge_of(verifier),
         "code_challenge_method": PKCE_METHOD,
     }
-    parameters = {name: value for name, value in wanted.items() if value is not None}
+    parameters = {name: value for name, value in possible_parameters.items() if value is not None}
     url = str(prepare_grant_uri(_without_parameters(endpoint, parameters), **parameters))
     return AuthorizationRequest(check_endpoint_url(url, "authorization URL"), state, verifier, redirect_uri, nonce)
 
@@ -190,7 +190,7 @@ async def begin_authorization(context: FlowContext, redirect_uri: str) -> Author
         hint = "Use `--flow device`." if server.device_authorization_endpoint else None
         raise NoWayToSignIn("no-flow-served", message, why=why, where=server.issuer, hint=hint)
     form = form_request(server.pushed_authorization_request_endpoint, urlsplit(request.url).query)
-    request_uri, _ = await context.exchange(lambda: form, _request_uri, request.state, request.verifier)
+    request_uri, _ = await context.exchange(lambda: form, _read_request_uri, request.state, request.verifier)
     parameters = {"client_id": server.client_id, "request_uri": request_uri.reveal()}
     endpoint = check_endpoint_url(server.authorization_endpoint, "authorization endpoint")
     url = add_params_to_uri(_without_parameters(endpoint, parameters), parameters)
@@ -203,16 +203,16 @@ def _without_parameters(endpoint: str, names: Collection[str]) -> str:
     Authlib's functions keep both.
     """
     parts = urlsplit(endpoint)
-    kept = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if pair[0] not in names]
-    return parts._replace(query=urlencode(kept)).geturl()
+    remaining = [pair for pair in parse_qsl(parts.query, keep_blank_values=True) if pair[0] not in names]
+    return parts._replace(query=urlencode(remaining)).geturl()
 
 
-def _request_uri(reply: HttpReply) -> Secret:
+def _read_request_uri(reply: HttpReply) -> Secret:
     """The reference to a request that was pushed (RFC 9126 section 2.2)."""
     try:
         value = read_token(checked(reply, read_json_object(reply)), "request_uri")
     except ValueError:
         value = None
-    if value is None or len(value.reveal()) > _LONGEST_REQUEST_URI:
+    if value is None or len(value.reveal()) > _MAX_REQUEST_URI:
         raise invalid(reply, "request_uri is missing or unusable")
     return value

@@ -34,13 +34,13 @@ if TYPE_CHECKING:
 Outcome = Literal["signed-in", "denied", "failed"]
 
 _TOKEN_BYTES: Final = 16
-_HOLD_S: Final = 30.0
-_SHOW_S: Final = 1.0
+_MAX_WAIT_S: Final = 30.0
+_RESULT_PAGE_TIMEOUT_S: Final = 1.0
 # A code that is too long ends the sign-in as that; in the usual bounds it would be a malformed request.
 _BOUNDS: Final = Bounds(line_cap=64 * 1024, head=96 * 1024)
 _METHODS: Final = ("GET", "POST")
 # What a part of an address looks like.
-_BADLY_COPIED: Final = frozenset({"neither-code-nor-error", "malformed-parameters", "empty-parameter", "iss-missing"})
+_COPY_ERRORS: Final = frozenset({"neither-code-nor-error", "malformed-parameters", "empty-parameter", "iss-missing"})
 
 
 class CallbackServer:
@@ -62,7 +62,7 @@ class CallbackServer:
         *,
         method: Literal["GET", "POST"] = "GET",
         on_stray: Callable[[str], None] = lambda _reason: None,
-        hold_s: float = _HOLD_S,
+        hold_s: float = _MAX_WAIT_S,
     ) -> None:
         self._redirect = redirect
         self._method = method
@@ -77,10 +77,10 @@ class CallbackServer:
 
     async def __aenter__(self) -> Self:
         loop = asyncio.get_running_loop()
-        self._answer: asyncio.Future[Secret | PorticoError] = loop.create_future()
+        self._response: asyncio.Future[Secret | PorticoError] = loop.create_future()
         self._outcome: asyncio.Future[Outcome] = loop.create_future()
         self._shown = asyncio.Event()
-        self._browser_waits = 0
+        self._waiting_browsers = 0
         sockets = bind_loopback(self._redirect)
         self._port = sockets[0].getsockname()[1]
         self._hosts = host_names(self._redirect.host, self._port)
@@ -91,7 +91,7 @@ class CallbackServer:
         if not self._outcome.done():
             self._outcome.set_result("failed")
         try:
-            async with asyncio.timeout(_SHOW_S if self._browser_waits else 0):
+            async with asyncio.timeout(_RESULT_PAGE_TIMEOUT_S if self._waiting_browsers else 0):
                 await self._shown.wait()
         except TimeoutError:
             pass
@@ -124,7 +124,7 @@ class CallbackServer:
 
     async def answer(self) -> Secret | PorticoError:
         """The code, or the error that the server reported."""
-        return await asyncio.shield(self._answer)
+        return await asyncio.shield(self._response)
 
     def take(self, parameters: Parameters, *, pasted: bool = False) -> None:
         """Accept an answer, however it came; a repeated one changes nothing. One that cannot be used ends the sign-in.
@@ -136,14 +136,14 @@ class CallbackServer:
         """
         if self._expected is None:
             raise UnfitResponse("too-early")
-        answer = self._expected.read(parameters)
-        if pasted and isinstance(answer, CallbackRefused) and answer.reason in _BADLY_COPIED:
-            raise UnfitResponse(answer.reason)
-        self._end(answer)
+        response = self._expected.read(parameters)
+        if pasted and isinstance(response, CallbackRefused) and response.reason in _COPY_ERRORS:
+            raise UnfitResponse(response.reason)
+        self._set_response(response)
 
-    def _end(self, answer: Secret | PorticoError) -> None:
-        if not self._answer.done():
-            self._answer.set_result(answer)
+    def _set_response(self, response: Secret | PorticoError) -> None:
+        if not self._response.done():
+            self._response.set_result(response)
 
     def settle(self, outcome: Outcome) -> None:
         """Tell the waiting browser how the sign-in ended."""
@@ -155,32 +155,32 @@ class CallbackServer:
         if self.start.is_meant_by(request):
             return await self.start.answer(request)
         if not is_for(request, self._hosts):
-            return self._refuse("host")
+            return self._reject("host")
         if path == self._result_path and request.method == "GET":
             return await self._show_result()
         if path != self._path:
-            return self._refuse("path")
-        return await self._answered(request, query)
+            return self._reject("path")
+        return await self._handle_response(request, query)
 
-    async def _answered(self, request: web.BaseRequest, query: str) -> web.StreamResponse:
+    async def _handle_response(self, request: web.BaseRequest, query: str) -> web.StreamResponse:
         """Hold the browser that brings the answer until the outcome is known; refuse what is not the answer."""
         try:
             await check_sender(request)
-        except UnfitResponse as unfit:
-            return self._refuse(unfit.reason)
+        except UnfitResponse as error:
+            return self._reject(error.reason)
         try:
-            await self._take_request(request, query)
-        except UnfitResponse as unfit:
+            await self._read_response(request, query)
+        except UnfitResponse as error:
             if request.method != self._method:
-                return self._refuse("method", Allow=self._method)
-            return self._refuse(unfit.reason)
-        self._browser_waits += 1
-        await self._outcome_within(self._hold_s)
+                return self._reject("method", Allow=self._method)
+            return self._reject(error.reason)
+        self._waiting_browsers += 1
+        await self._wait_for_outcome(self._hold_s)
         if request.transport is None or request.transport.is_closing():
-            self._one_has_gone()
+            self._browser_left()
         return Answer(303, Location=self._result_path)
 
-    async def _take_request(self, request: web.BaseRequest, query: str) -> None:
+    async def _read_response(self, request: web.BaseRequest, query: str) -> None:
         """Accept the answer in a request. In another response mode than was asked for, it ends the sign-in.
 
         Raises:
@@ -195,25 +195,25 @@ class CallbackServer:
         if self._expected is None:
             raise UnfitResponse("too-early")
         self._expected.check_state(parameters)
-        self._end(CallbackRefused("method", f"it came by {request.method}, and {self._method} was asked for"))
+        self._set_response(CallbackRefused("method", f"it came by {request.method}, and {self._method} was asked for"))
 
     async def _show_result(self) -> web.StreamResponse:
-        await self._outcome_within(self._hold_s)
+        await self._wait_for_outcome(self._hold_s)
         if not self._outcome.done():
             return page("pending")
         # The listener's shutdown lets requests in progress finish, and this is one.
         self._shown.set()
         return page(self._outcome.result())
 
-    def _one_has_gone(self) -> None:
+    def _browser_left(self) -> None:
         """A browser that closed its tab will not ask for the result; with the last one there is nobody to wait for."""
-        self._browser_waits -= 1
-        if not self._browser_waits:
+        self._waiting_browsers -= 1
+        if not self._waiting_browsers:
             self._shown.set()
 
-    async def _outcome_within(self, seconds: float) -> None:
+    async def _wait_for_outcome(self, seconds: float) -> None:
         await asyncio.wait({self._outcome}, timeout=seconds)
 
-    def _refuse(self, reason: str, **headers: str) -> Answer:
+    def _reject(self, reason: str, **headers: str) -> Answer:
         self._on_stray(reason)
         return refusal(reason, **headers)

@@ -39,8 +39,8 @@ async def serve(
 
 def host_names(host: str, port: int) -> frozenset[str]:
     """The Host headers of requests that are meant for a listener at `host` and `port`."""
-    shown = f"[{host}]" if ":" in host else host
-    return frozenset({f"{shown}:{port}"} | ({shown} if port == _HTTP_PORT else set()))
+    address = f"[{host}]" if ":" in host else host
+    return frozenset({f"{address}:{port}"} | ({address} if port == _HTTP_PORT else set()))
 
 
 class Answer(QuietAnswer):
@@ -52,10 +52,10 @@ class Answer(QuietAnswer):
 
 def page(name: PageName, status: int | None = None, **headers: str) -> Answer:
     """One of the fixed pages, with its own status or another."""
-    shown = PAGES[name]
-    if shown.refresh_s is not None:
-        headers["Refresh"] = str(shown.refresh_s)
-    return Answer(status or shown.status, shown.html(), **headers)
+    content = PAGES[name]
+    if content.refresh_s is not None:
+        headers["Refresh"] = str(content.refresh_s)
+    return Answer(status or content.status, content.html(), **headers)
 
 
 def refuse(status: int) -> Answer:

@@ -26,9 +26,9 @@ _SLOW_DOWN_S: Final = 5.0
 _MAX_BACKOFF_S: Final = 60.0
 _POLL_TIMEOUT_S: Final = 30.0
 # The last poll leaves this long before the code ends, so that it arrives before the server's own end of it.
-_LEAD_S: Final = 1.0
+_LAST_POLL_LEAD_S: Final = 1.0
 # At most this part of a short life.
-_LEAD_PART: Final = 0.1
+_MAX_LEAD_SHARE: Final = 0.1
 _LAST_POLL_TIMEOUT_S: Final = 10.0
 
 
@@ -46,45 +46,45 @@ async def device_flow(context: FlowContext) -> None:
     if not server.device_authorization_endpoint:
         raise NoWayToSignIn("no-flow-served", "This server offers no sign-in by device code.", where=server.issuer)
     verifier, state = one_time_value(), one_time_value()
-    make = partial(dialect.device_request, server, challenge=challenge_of(verifier), state=state.reveal())
-    read = partial(dialect.read_device_reply, state=state.reveal())
-    device, _ = await context.exchange(make, read, verifier, state)
-    page = _safe_page(device, server.device_authorization_endpoint)
+    build_request = partial(dialect.device_request, server, challenge=challenge_of(verifier), state=state.reveal())
+    read_reply = partial(dialect.read_device_reply, state=state.reveal())
+    device, _ = await context.exchange(build_request, read_reply, verifier, state)
+    page_url = _checked_page_url(device, server.device_authorization_endpoint)
     deadline = Deadline(clock, min(context.timeout_s, (device.expires_at - clock.wall_ms()) / 1000))
     not_opened = await context.obstacle()
     polling = _Polling(context, device, verifier, deadline)
-    async with AsyncExitStack() as servers, background_tasks() as start:
+    async with AsyncExitStack() as stack, background_tasks() as start:
         listener: StartServer | None = None
         if context.opener is not None and not_opened is None:
-            listener = StartServer(page, on_stray=lambda reason: on_event(StrayRequest(reason)))
+            listener = StartServer(page_url, on_stray=lambda reason: on_event(StrayRequest(reason)))
             try:
-                await servers.enter_async_context(listener)
+                await stack.enter_async_context(listener)
             except NoWayToSignIn as error:
                 listener, not_opened = None, error.message.rstrip(".")
         on_event(DeviceCode(device, listener is not None, not_opened))
         if listener is None:
-            grant = await polling.run()
+            token_set = await polling.run()
         else:
             start(context.open_page(listener.url, listener.address))
-            grant = await _grant_unless_misused(polling, listener.address)
-        await context.finish(grant)
+            token_set = await _poll_unless_misused(polling, listener.address)
+        await context.finish(token_set)
     on_event(Finished("device"))
 
 
-async def _grant_unless_misused(polling: _Polling, address: StartAddress) -> TokenGrant:
-    grants: list[TokenGrant] = []
+async def _poll_unless_misused(polling: _Polling, address: StartAddress) -> TokenGrant:
+    token_sets: list[TokenGrant] = []
 
     async def poll() -> None:
-        grants.append(await polling.run())
+        token_sets.append(await polling.run())
 
     await first_of(poll(), address.misused.wait())
-    for grant in grants:
-        await polling.context.check_start(grant, address)
+    for token_set in token_sets:
+        await polling.context.check_start(token_set, address)
     address.check()
-    return grants[0]
+    return token_sets[0]
 
 
-def _safe_page(device: DeviceAuthorization, endpoint: str) -> str:
+def _checked_page_url(device: DeviceAuthorization, endpoint: str) -> str:
     """The page to open, once both of its forms have been found safe to show: the device endpoint may name it."""
     for url in (device.verification_uri, device.verification_uri_complete):
         why = why_not_named_by(endpoint, url) if url is not None else None
@@ -115,57 +115,57 @@ class _Polling:
     unanswered: int = 0
 
     def __post_init__(self) -> None:
-        self.lead_s = min(_LEAD_S, self.deadline.remaining() * _LEAD_PART)
+        self.lead_s = min(_LAST_POLL_LEAD_S, self.deadline.remaining() * _MAX_LEAD_SHARE)
 
     async def run(self) -> TokenGrant:
-        interval, lost = self.device.interval, 0
-        pause = interval
+        interval, lost_polls = self.device.interval, 0
+        wait_s = interval
         while True:
-            last = await self._wait(pause, interval)
+            is_last = await self._wait_for_poll(wait_s, interval)
             try:
-                answer = await self._poll(last=last)
+                result = await self._poll(is_last=is_last)
             except TimedOut as error:
-                raise self._expired(error.why) if self.pages or self.unanswered else error from error
+                raise self._expired_error(error.why) if self.pages or self.unanswered else error from error
             except NetworkError as error:
                 if isinstance(error, OAuthError) and not error.transient:
                     raise
-                self._count(error)
-                if last:
-                    raise self._expired(f"the last of them: {error}") from error
-                lost += 1
+                self._count_failure(error)
+                if is_last:
+                    raise self._expired_error(f"the last of them: {error}") from error
+                lost_polls += 1
                 self.context.on_event(PollRetry(error.id))
-                pause = min(interval * 2**lost, max(interval, _MAX_BACKOFF_S)) + _asked_to_wait(error)
+                wait_s = min(interval * 2**lost_polls, max(interval, _MAX_BACKOFF_S)) + _retry_after_s(error)
                 continue
-            if not isinstance(answer, Pending):
-                return answer
-            if last:
-                raise self._expired()
-            lost = 0
-            if answer.slow_down:
+            if not isinstance(result, Pending):
+                return result
+            if is_last:
+                raise self._expired_error()
+            lost_polls = 0
+            if result.slow_down:
                 interval += _SLOW_DOWN_S
                 self.context.on_event(PollSlowed(interval))
-            pause = interval
+            wait_s = interval
 
-    async def _poll(self, *, last: bool) -> Pending | TokenGrant:
+    async def _poll(self, *, is_last: bool) -> Pending | TokenGrant:
         self.polls += 1
         server, dialect = self.context.server, self.context.dialect
-        make = partial(dialect.poll_request, server, self.device, verifier=self.verifier)
+        build_request = partial(dialect.poll_request, server, self.device, verifier=self.verifier)
         # A poll that hangs leaves room for the last one.
-        timeout_s = _LAST_POLL_TIMEOUT_S if last else max(1.0, min(_POLL_TIMEOUT_S, self._left()))
-        own = (self.verifier, self.device.device_code)
-        answer, reply = await self.context.exchange(make, dialect.read_poll_reply, *own, timeout_s=timeout_s)
-        if isinstance(answer, Pending):
-            return answer
-        await self.context.check_id_token(answer, reply)
-        return answer
+        timeout_s = _LAST_POLL_TIMEOUT_S if is_last else max(1.0, min(_POLL_TIMEOUT_S, self._remaining()))
+        secrets = (self.verifier, self.device.device_code)
+        result, reply = await self.context.exchange(build_request, dialect.read_poll_reply, *secrets, timeout_s=timeout_s)
+        if isinstance(result, Pending):
+            return result
+        await self.context.check_id_token(result, reply)
+        return result
 
-    def _count(self, error: NetworkError) -> None:
+    def _count_failure(self, error: NetworkError) -> None:
         if isinstance(error, NoAnswer) or error.id == "redirect-refused":
             self.pages += 1
         else:
             self.unanswered += 1
 
-    def _expired(self, last: str | None = None) -> TimedOut:
+    def _expired_error(self, last_error: str | None = None) -> TimedOut:
         """The end of the code. That nobody approved it is known only if the server has answered every poll."""
         counts = [f"{self.pages} of {self.polls} polls were answered with a web page"] if self.pages else []
         counts += [f"{self.unanswered} of {self.polls} polls got no answer"] if self.unanswered else []
@@ -173,23 +173,25 @@ class _Polling:
         hint = "Run the command again to get a new code."
         if self.pages:
             hint = f"A captive portal or a proxy answers in the server's place: open any page in a browser first. {hint}"
-        return TimedOut("code-expired", message, why="; ".join([*counts, *([last] if last else [])]) or None, hint=hint)
+        return TimedOut(
+            "code-expired", message, why="; ".join([*counts, *([last_error] if last_error else [])]) or None, hint=hint
+        )
 
-    async def _wait(self, seconds: float, interval: float) -> bool:
+    async def _wait_for_poll(self, seconds: float, interval: float) -> bool:
         """Wait for the next poll; whether it is the last one.
 
         Where the next poll would leave less than an interval to the last one, only the last one is made: two polls are never
         closer than the interval (RFC 8628 section 3.5), of which `read_interval` takes a minute at most.
         """
-        left = self._left()
-        last = seconds + interval > left
-        await self.context.clock.sleep(left if last else seconds)
-        return last or self._left() <= 0
+        remaining = self._remaining()
+        is_last = seconds + interval > remaining
+        await self.context.clock.sleep(remaining if is_last else seconds)
+        return is_last or self._remaining() <= 0
 
-    def _left(self) -> float:
+    def _remaining(self) -> float:
         """Seconds until the last poll, not below zero."""
         return max(0.0, self.deadline.remaining() - self.lead_s)
 
 
-def _asked_to_wait(error: NetworkError) -> float:
+def _retry_after_s(error: NetworkError) -> float:
     return (error.retry_after or 0.0) if isinstance(error, OAuthError) else 0.0

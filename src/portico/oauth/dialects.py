@@ -50,19 +50,19 @@ def call_dialect(dialect: str, call: Callable[[], T], *, again: bool = True) -> 
 
 
 # What a reply brings that is secret: it is read from these fields, and stands nowhere else.
-_BROUGHT: Final = frozenset({"access_token", "refresh_token", "id_token", "device_code", "request_uri"})
+_CREDENTIAL_FIELDS: Final = frozenset({"access_token", "refresh_token", "id_token", "device_code", "request_uri"})
 # A reply may name a page by a code that it brings, and a dialect may poll by the user code.
-_AS_THEY_ARE: Final = _BROUGHT | {"user_code", "verification_uri", "verification_url", "verification_uri_complete"}
+_UNCHANGED_FIELDS: Final = _CREDENTIAL_FIELDS | {"user_code", "verification_uri", "verification_url", "verification_uri_complete"}
 # RFC 6749 appendix A.12 and A.17; a URL is none.
-_COULD_BE_A_TOKEN: Final = re.compile(r"(?!.*://)[!-~]{1,131072}")
+_TOKEN_SHAPE: Final = re.compile(r"(?!.*://)[!-~]{1,131072}")
 # Of a longer text nobody reads more, and of a reply's texts together.
-_LONGEST_TEXT: Final = 64 * 1024
-_LONGEST_TEXTS: Final = 256 * 1024
+_MAX_TEXT: Final = 64 * 1024
+_MAX_TOTAL_TEXT: Final = 256 * 1024
 # No reply brings more credentials, or longer ones: each costs time for each text.
-_MOST_BROUGHT: Final = 32
-_LONGEST_BROUGHT: Final = 128 * 1024
+_MAX_CREDENTIALS: Final = 32
+_MAX_CREDENTIAL_LENGTH: Final = 128 * 1024
 # JSON that is nested deeper holds nothing that a dialect reads.
-_DEEPEST: Final = 32
+_MAX_DEPTH: Final = 32
 
 
 def without_repeated(reply: HttpReply, fields: dict[str, JsonValue]) -> dict[str, JsonValue]:
@@ -71,53 +71,55 @@ def without_repeated(reply: HttpReply, fields: dict[str, JsonValue]) -> dict[str
     One word of what a token is made of stays: a dialect may have its own names for the fields of credentials, and a new token
     often begins as the old one. What the dialect makes of it is cleared by `read_reply`.
     """
-    known = _long_enough([*reply.secrets, *_some_brought(fields)])
-    return cast("dict[str, JsonValue]", _Clearing(known).of(fields)) if known else fields
+    secrets = _long_enough([*reply.secrets, *_limited_credentials(fields)])
+    return cast("dict[str, JsonValue]", _Redactor(secrets).of(fields)) if secrets else fields
 
 
-def read_reply(dialect: str, reply: HttpReply, read: Callable[[HttpReply], T], *more: Secret | None) -> T:
-    """What `read`, a method of `dialect`, makes of `reply`. `more` are secrets that the server knows besides the request's.
+def read_reply(dialect: str, reply: HttpReply, read: Callable[[HttpReply], T], *extra_secrets: Secret | None) -> T:
+    """Read `reply` with `read`, a method of `dialect`. `extra_secrets` are known to the server besides the request's.
 
     Raises:
         PorticoError: as `read` raises it, without the secrets, and without its cause: a plugin's may quote the whole reply.
             Anything else is `reply-invalid`, and so is a grant with tokens that are no `Secret`.
     """
-    reply = replace(reply, secrets=(*reply.secrets, *(secret for secret in more if secret is not None)))
+    reply = replace(reply, secrets=(*reply.secrets, *(secret for secret in extra_secrets if secret is not None)))
 
     def read_and_clear() -> T:
         value = read(reply)
-        return cast("T", _cleared_grant(value, reply.secrets)) if isinstance(value, TokenGrant) else value
+        return cast("T", _redact_token_set(value, reply.secrets)) if isinstance(value, TokenGrant) else value
 
     try:
         return call_dialect(dialect, read_and_clear)
     except PorticoError as error:
-        hide_in(error, *reply.secrets, *_some_brought(_object(reply)))
+        hide_in(error, *reply.secrets, *_limited_credentials(_parse_body(reply)))
         raise error from None
 
 
-def make_request(dialect: str, make: Callable[[], FormRequest], *known: Secret | None, again: bool = False) -> FormRequest:
-    """The request that a method of `dialect` makes of the `known` secrets.
+def make_request(
+    dialect: str, build_request: Callable[[], FormRequest], *secrets: Secret | None, again: bool = False
+) -> FormRequest:
+    """Build a request with a method of `dialect` from the `secrets`.
 
     Raises:
         PorticoError: as the method raises it, without them and without its cause; anything else is `reply-invalid`, which may
             pass at the next try if `again`.
     """
     try:
-        return call_dialect(dialect, make, again=again)
+        return call_dialect(dialect, build_request, again=again)
     except PorticoError as error:
-        hide_in(error, *(secret for secret in known if secret is not None))
+        hide_in(error, *(secret for secret in secrets if secret is not None))
         raise error from None
 
 
-def hide_in(error: PorticoError, *known: Secret) -> None:
-    """Clear the texts of `error` of the `known` secrets."""
-    known = _long_enough(known)
-    if not known:
+def hide_in(error: PorticoError, *secrets: Secret) -> None:
+    """Remove `secrets` from the texts of `error`."""
+    secrets = _long_enough(secrets)
+    if not secrets:
         return
-    hider = Hider(known)
+    hider = Hider(secrets)
 
     def hide(text: str) -> str:
-        return hider(text[:_LONGEST_TEXT])
+        return hider(text[:_MAX_TEXT])
 
     error.message = hide(error.message)
     error.args = (error.message,)
@@ -126,69 +128,71 @@ def hide_in(error: PorticoError, *known: Secret) -> None:
         error.code = hide(error.code)
 
 
-def _cleared_grant(grant: TokenGrant, known: tuple[Secret, ...]) -> TokenGrant:
-    """`grant` without the secrets. What should be text and is none counts as absent: no other tokens may be good any more."""
-    known = _long_enough([*known, grant.access, *([grant.refresh] if grant.refresh is not None else [])])
-    texts = {name: getattr(grant, name) for name in ("scope", "resource_url", "notice", "subject", "token_type")}
-    hider = Hider(known)
-    cleared: dict[str, Any] = {name: hider(text) for name, text in texts.items() if isinstance(text, str)}
-    if cleared.get("subject") != grant.subject:
+def _redact_token_set(token_set: TokenGrant, secrets: tuple[Secret, ...]) -> TokenGrant:
+    """`token_set` without the secrets. What should be text and is none counts as absent: no other tokens may be good any more."""
+    secrets = _long_enough([*secrets, token_set.access, *([token_set.refresh] if token_set.refresh is not None else [])])
+    texts = {name: getattr(token_set, name) for name in ("scope", "resource_url", "notice", "subject", "token_type")}
+    hider = Hider(secrets)
+    redacted: dict[str, Any] = {name: hider(text) for name, text in texts.items() if isinstance(text, str)}
+    if redacted.get("subject") != token_set.subject:
         # A token may begin with the account's name. Half a name is another account's, and none is nobody's.
-        cleared["subject"] = None
-    odd = [name for name, text in texts.items() if not (text is None or isinstance(text, str))]
-    absent = {each.name: each.default for each in dataclass_fields(TokenGrant) if each.name in odd}
-    unfit = grant.unfit if grant.unfit is None else hider(grant.unfit)
-    return replace(grant, **cleared | absent, unfit=unfit, unread=(*grant.unread, *odd))
+        redacted["subject"] = None
+    not_text = [name for name, text in texts.items() if not (text is None or isinstance(text, str))]
+    defaults = {
+        token_field.name: token_field.default for token_field in dataclass_fields(TokenGrant) if token_field.name in not_text
+    }
+    unfit = token_set.unfit if token_set.unfit is None else hider(token_set.unfit)
+    return replace(token_set, **redacted | defaults, unfit=unfit, unread=(*token_set.unread, *not_text))
 
 
-def _some_brought(value: JsonValue) -> Iterator[Secret]:
-    usable = (secret for secret in _brought(value) if len(secret.reveal()) <= _LONGEST_BROUGHT)
-    return islice(usable, _MOST_BROUGHT)
+def _limited_credentials(value: JsonValue) -> Iterator[Secret]:
+    usable = (secret for secret in _find_credentials(value) if len(secret.reveal()) <= _MAX_CREDENTIAL_LENGTH)
+    return islice(usable, _MAX_CREDENTIALS)
 
 
-def _brought(value: JsonValue, depth: int = 0) -> Iterator[Secret]:
+def _find_credentials(value: JsonValue, depth: int = 0) -> Iterator[Secret]:
     """The credentials in a reply, at whatever depth."""
-    if depth > _DEEPEST:
+    if depth > _MAX_DEPTH:
         return
     if isinstance(value, list):
-        for each in value:
-            yield from _brought(each, depth + 1)
+        for item in value:
+            yield from _find_credentials(item, depth + 1)
     elif isinstance(value, dict):
-        for name, each in value.items():
-            if isinstance(each, str) and name in _BROUGHT:
-                yield Secret(each)
+        for name, item in value.items():
+            if isinstance(item, str) and name in _CREDENTIAL_FIELDS:
+                yield Secret(item)
             else:
-                yield from _brought(each, depth + 1)
+                yield from _find_credentials(item, depth + 1)
 
 
-class _Clearing:
-    """The fields of one reply, being cleared of the `known` secrets."""
+class _Redactor:
+    """Removes secrets from the fields of one reply."""
 
-    def __init__(self, known: tuple[Secret, ...]) -> None:
-        self._hide = Hider(known)
-        self._left = _LONGEST_TEXTS
+    def __init__(self, secrets: tuple[Secret, ...]) -> None:
+        self._hider = Hider(secrets)
+        self._remaining = _MAX_TOTAL_TEXT
 
     def of(self, value: JsonValue, depth: int = 0) -> JsonValue:
         if isinstance(value, str):
-            return value if _COULD_BE_A_TOKEN.fullmatch(value) else self._text(value)
+            return value if _TOKEN_SHAPE.fullmatch(value) else self._redact_text(value)
         if not isinstance(value, (list, dict)):
             return value
-        if depth > _DEEPEST:
+        if depth > _MAX_DEPTH:
             return None
         if isinstance(value, list):
-            return [self.of(each, depth + 1) for each in value]
+            return [self.of(item, depth + 1) for item in value]
         return {
-            name: each if isinstance(each, str) and name in _AS_THEY_ARE else self.of(each, depth + 1)
-            for name, each in value.items()
+            name: item if isinstance(item, str) and name in _UNCHANGED_FIELDS else self.of(item, depth + 1)
+            for name, item in value.items()
         }
 
-    def _text(self, text: str) -> str:
-        text = text[: min(_LONGEST_TEXT, self._left)]
-        self._left -= len(text)
-        return self._hide(text)
+    def _redact_text(self, text: str) -> str:
+        text = text[: min(_MAX_TEXT, self._remaining)]
+        self._remaining -= len(text)
+        return self._hider(text)
 
 
-def _object(reply: HttpReply) -> JsonValue:
+def _parse_body(reply: HttpReply) -> JsonValue:
     try:
         # The digits of a number are no credential, and Python refuses thousands of them.
         return cast("JsonValue", json.loads(reply.body.reveal().removeprefix("\ufeff"), parse_int=len))

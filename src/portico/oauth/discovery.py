@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from portico.interfaces.authorization import HttpReply, OAuthServer
     from portico.oauth.token_response import Fields
 
-_OPTIONAL: Final = (
+_OPTIONAL_ENDPOINTS: Final = (
     "authorization_endpoint",
     "device_authorization_endpoint",
     "revocation_endpoint",
     "pushed_authorization_request_endpoint",
 )
 # What is wrong with an answer, and so with the place where the metadata was looked for.
-_OF_THE_DOCUMENT: Final = frozenset({"redirect-refused", "reply-too-long"})
+_DOCUMENT_ERRORS: Final = frozenset({"redirect-refused", "reply-too-long"})
 
 
 class Getter(Protocol):
@@ -64,7 +64,7 @@ async def discover(server: OAuthServer, http: Getter) -> OAuthServer:
             "The server does not offer PKCE with S256, without which the sign-in could be stolen.",
             where=server.issuer,
         )
-    return _filled(server, metadata)
+    return _with_metadata(server, metadata)
 
 
 def metadata_urls(issuer: str) -> tuple[str, ...]:
@@ -85,7 +85,7 @@ async def _fetch_metadata(issuer: str, http: Getter) -> Fields:
                 continue
             fields = read_json_object(reply)
         except NetworkError as error:
-            if not isinstance(error, OAuthError) and error.id not in _OF_THE_DOCUMENT:
+            if not isinstance(error, OAuthError) and error.id not in _DOCUMENT_ERRORS:
                 raise  # the network, a proxy, certificates: nothing is known of the metadata
             why = error.message
             continue
@@ -102,20 +102,20 @@ async def _fetch_metadata(issuer: str, http: Getter) -> Fields:
     )
 
 
-def _filled(server: OAuthServer, metadata: Fields) -> OAuthServer:
-    filled = replace(
+def _with_metadata(server: OAuthServer, metadata: Fields) -> OAuthServer:
+    completed = replace(
         server,
-        token_endpoint=server.token_endpoint or _named(server, metadata, "token_endpoint"),
+        token_endpoint=server.token_endpoint or _named_endpoint(server, metadata, "token_endpoint"),
         iss_advertised=server.iss_advertised or metadata.get("authorization_response_iss_parameter_supported") is True,
         pushed_authorization_required=server.pushed_authorization_required
         or metadata.get("require_pushed_authorization_requests") is True,
     )
-    found: dict[str, str] = {}
-    for name in _OPTIONAL:
+    endpoints: dict[str, str] = {}
+    for name in _OPTIONAL_ENDPOINTS:
         if getattr(server, name) is None and metadata.get(name) is not None:
-            found[name] = _named(server, metadata, name)
-    return replace(filled, **found)  # type: ignore[arg-type]  # the keys are the optional endpoints
+            endpoints[name] = _named_endpoint(server, metadata, name)
+    return replace(completed, **endpoints)  # type: ignore[arg-type]  # the keys are the optional endpoints
 
 
-def _named(server: OAuthServer, metadata: Fields, name: str) -> str:
+def _named_endpoint(server: OAuthServer, metadata: Fields, name: str) -> str:
     return usable(metadata.get(name), why_not_named_by(server.issuer, metadata.get(name)), name.replace("_", " "))

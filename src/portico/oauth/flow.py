@@ -38,7 +38,7 @@ DEFAULT_TIMEOUT_S: Final = 300.0
 _REQUEST_TIMEOUT_S: Final = 30.0
 _REVOKE_TIMEOUT_S: Final = 5.0
 # A browser that starts cold asks for its page within this, in seconds.
-_ASKS_WITHIN_S: Final = 15.0
+_BROWSER_TIMEOUT_S: Final = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,41 +166,43 @@ class FlowContext:
 
     async def exchange(
         self,
-        make: Callable[[], FormRequest],
+        build_request: Callable[[], FormRequest],
         read: Callable[[HttpReply], T],
-        *known: Secret | None,
+        *secrets: Secret | None,
         timeout_s: float = _REQUEST_TIMEOUT_S,
     ) -> tuple[T, HttpReply]:
-        """Send the request that `make` words, and return what `read` makes of the reply, and the reply.
+        """Send the request of `build_request`; return what `read` makes of the reply, and the reply.
 
-        `known` are the sign-in's own secrets: they stand in no error and in no text that is read.
+        `secrets` are the sign-in's own: they stand in no error and in no text that is read.
 
         Raises:
             NetworkError, OAuthError, Denied, TimedOut: as the server or the user had it.
         """
-        request = make_request(self.server.dialect, make, *known)
+        request = make_request(self.server.dialect, build_request, *secrets)
         reply = await self.http.post_form(request, relocated=self.server.relocated, timeout_s=timeout_s)
-        return read_reply(self.server.dialect, reply, read, *known), reply
+        return read_reply(self.server.dialect, reply, read, *secrets), reply
 
-    async def check_id_token(self, grant: TokenGrant, reply: HttpReply, nonce: Secret | None = None) -> None:
-        """Revoke a grant whose ID token is of another sign-in. Nothing is checked unless `openid` was asked for.
+    async def check_id_token(self, token_set: TokenGrant, reply: HttpReply, nonce: Secret | None = None) -> None:
+        """Revoke a token set whose ID token is of another sign-in. Nothing is checked unless `openid` was asked for.
 
         `nonce` is what was sent, None where the flow has none (RFC 8628).
 
         Raises:
             OAuthError: `id-token-refused`.
         """
-        if grant.id_token is None or OPENID not in self.server.scope.split():
+        if token_set.id_token is None or OPENID not in self.server.scope.split():
             return
         # On a thread: what Authlib needs for it takes a while to load.
-        why = await asyncio.to_thread(why_not_of_this_sign_in, grant.id_token, reply, self.server, nonce)
+        why = await asyncio.to_thread(why_not_of_this_sign_in, token_set.id_token, reply, self.server, nonce)
         if why is not None:
-            raise refused(why, await self.revoke(grant), reply.url)
+            raise refused(why, await self.revoke(token_set), reply.url)
 
-    async def revoke(self, grant: TokenGrant, *, timeout_s: float = _REVOKE_TIMEOUT_S) -> NotRevoked | None:
-        """Revoke a grant that nothing keeps, in `timeout_s` seconds; why it is not revoked, None where it is."""
+    async def revoke(self, token_set: TokenGrant, *, timeout_s: float = _REVOKE_TIMEOUT_S) -> NotRevoked | None:
+        """Revoke a token set that nothing keeps, in `timeout_s` seconds; why it is not revoked, None where it is."""
         try:
-            await revoke(self.server, self.dialect, self.http, refresh=grant.refresh, access=grant.access, timeout_s=timeout_s)
+            await revoke(
+                self.server, self.dialect, self.http, refresh=token_set.refresh, access=token_set.access, timeout_s=timeout_s
+            )
         except NotRevoked as error:
             return error
         return None
@@ -209,23 +211,23 @@ class FlowContext:
         """Why no browser can be opened; None where one can, or none is to be."""
         return await asyncio.to_thread(self.opener.obstacle) if self.opener is not None else None
 
-    async def check_start(self, grant: TokenGrant, start: StartAddress) -> None:
-        """Revoke a grant if somebody else may have seen where `start` leads.
+    async def check_start(self, token_set: TokenGrant, start_address: StartAddress) -> None:
+        """Revoke a token set if somebody else may have seen where `start_address` leads.
 
         Raises:
             Denied: `start-address-used`.
         """
-        if start.misused.is_set():
-            await self.revoke(grant)
-        start.check()
+        if start_address.misused.is_set():
+            await self.revoke(token_set)
+        start_address.check()
 
-    async def open_page(self, url: str, start: StartAddress) -> None:
-        """Open `url`, the address of `start`. Report a browser that cannot be started, or that does not ask for the page."""
-        if self.opener is None or not await self.opener.open(url, is_shown=start.used.is_set):
+    async def open_page(self, url: str, start_address: StartAddress) -> None:
+        """Open `url`, the URL of `start_address`. Report a browser that cannot be started, or that does not ask for the page."""
+        if self.opener is None or not await self.opener.open(url, is_shown=start_address.used.is_set):
             self.on_event(BrowserNotOpened("the browser could not be started"))
             return
         try:
-            async with asyncio.timeout(_ASKS_WITHIN_S):
-                await start.used.wait()
+            async with asyncio.timeout(_BROWSER_TIMEOUT_S):
+                await start_address.used.wait()
         except TimeoutError:
             self.on_event(BrowserNotSeen())

@@ -21,26 +21,26 @@ OPENID: Final = "openid"
 # Seconds that the clocks of two machines may differ by.
 _LEEWAY_S: Final = 60
 # Authlib refuses odd types of other claims too, such as an `amr` that is text; nothing here uses those.
-_CHECKED: Final = ("nonce", "azp", "aud", "iss", "exp", "nbf", "iat", "sub")
+_CHECKED_CLAIMS: Final = ("nonce", "azp", "aud", "iss", "exp", "nbf", "iat", "sub")
 # Claims that are wrong each time if a setting is.
-_SET_HERE: Final = ("iss", "aud", "azp")
-_OF_SETTINGS: Final = (
+_CONFIGURED_CLAIMS: Final = ("iss", "aud", "azp")
+_SETTINGS_HINT: Final = (
     "Correct `issuer` and `clientId` in the provider's settings: `{prog} config edit`. Then run the command again."
 )
 
 
 def refused(why: str, failure: NotRevoked | None, where: str) -> OAuthError:
     """The error for an ID token of another sign-in, once its tokens were revoked, or were not because of `failure`."""
-    fate = "the tokens were revoked"
+    revocation = "the tokens were revoked"
     if failure is not None:
-        fate = f"the tokens have not been revoked ({failure.why or failure.id})"
+        revocation = f"the tokens have not been revoked ({failure.why or failure.id})"
     return OAuthError(
         "id-token-refused",
-        f"The server's ID token does not belong to this sign-in; {fate}.",
+        f"The server's ID token does not belong to this sign-in; {revocation}.",
         why=why,
         where=without_query(where),
-        hint=_OF_SETTINGS
-        if why.endswith(_SET_HERE)
+        hint=_SETTINGS_HINT
+        if why.endswith(_CONFIGURED_CLAIMS)
         else "Run the command again, and follow no sign-in link that you did not ask for.",
     )
 
@@ -49,10 +49,10 @@ def why_not_of_this_sign_in(token: Secret, reply: HttpReply, server: OAuthServer
     """Which claim of an ID token is wrong; None if none is. Blocking: it loads modules."""
     from authlib.oidc.core import CodeIDToken
 
-    parts = parts_of_jwt(token.reveal())
-    if parts is None:
+    decoded = parts_of_jwt(token.reveal())
+    if decoded is None:
         return "it is not a JSON Web Token"
-    header, claims = parts
+    header, claims = decoded
     options: dict[str, Any] = {"aud": {"essential": True, "value": server.client_id}}
     if server.issuer:
         options["iss"] = {"essential": True, "value": server.issuer}
@@ -60,14 +60,14 @@ def why_not_of_this_sign_in(token: Secret, reply: HttpReply, server: OAuthServer
     clock_ms = server_clock(reply)
     now = (reply.sent_at_ms if clock_ms is None else clock_ms) // 1000
     try:
-        checked = {name: claims[name] for name in _CHECKED if name in claims}
-        CodeIDToken(checked, header, options, params).validate(now, _LEEWAY_S)
+        checked_claims = {name: claims[name] for name in _CHECKED_CLAIMS if name in claims}
+        CodeIDToken(checked_claims, header, options, params).validate(now, _LEEWAY_S)
     except Exception as error:  # noqa: BLE001 - Authlib's classes differ between its versions, and odd claims raise others
-        return f"its claims are not those of this sign-in: {_claim_in(str(error))}"
+        return f"its claims are not those of this sign-in: {_claim_named_in(str(error))}"
     return None
 
 
-def _claim_in(text: str) -> str:
+def _claim_named_in(text: str) -> str:
     """The claim that an error speaks of; its text may repeat the claim's value."""
-    named = next((name for name in _CHECKED if f"'{name}'" in text), None)
-    return named or ("exp" if "expired" in text else "another")
+    claim = next((name for name in _CHECKED_CLAIMS if f"'{name}'" in text), None)
+    return claim or ("exp" if "expired" in text else "another")

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 DEFAULT_TIMEOUT_S: Final = 10.0
 _UNREACHABLE: Final = "The provider could not be reached to revoke the tokens."
-_OF_THE_CLIENT: Final = frozenset({"invalid_client", "unauthorized_client"})
+_CLIENT_ERRORS: Final = frozenset({"invalid_client", "unauthorized_client"})
 _UNAUTHORIZED: Final = 401
 _FORBIDDEN: Final = 403
 
@@ -99,7 +99,7 @@ class _Revocation:
         self._dialect = dialect
         tokens: tuple[tuple[TokenHint, Secret | None], ...] = (("refresh_token", refresh), ("access_token", access))
         self._tokens = {hint: token for hint, token in tokens if token}
-        self._known = tuple(self._tokens.values())
+        self._secrets = tuple(self._tokens.values())
         self.failures: list[NotRevoked] = []
 
     def requests(self) -> Iterator[tuple[TokenHint, FormRequest]]:
@@ -113,16 +113,16 @@ class _Revocation:
                 yield hint, request
 
     def _request(self, token: Secret, hint: TokenHint) -> FormRequest:
-        return make_request(self._server.dialect, lambda: self._dialect.revoke_request(self._server, token, hint), *self._known)
+        return make_request(self._server.dialect, lambda: self._dialect.revoke_request(self._server, token, hint), *self._secrets)
 
     def answered(self, hint: TokenHint, reply: HttpReply) -> None:
         """Note what the server has answered to the request for the token that `hint` names."""
-        failure = read_revocation(reply, hint, *self._known)
+        failure = read_revocation(reply, hint, *self._secrets)
         self.failures += [failure] if failure is not None else []
 
     def not_sent(self, error: PorticoError) -> None:
         """Note that a request got no answer."""
-        hide_in(error, *self._known)
+        hide_in(error, *self._secrets)
         self.failures.append(NotRevoked("not-revoked", _UNREACHABLE, why=error.why or error.message))
 
     def check(self) -> None:
@@ -140,15 +140,15 @@ class _Revocation:
             )
 
 
-def read_revocation(reply: HttpReply, hint: TokenHint, *known: Secret) -> NotRevoked | None:
-    """Why a server has not revoked a token, None where it has (RFC 7009 section 2.2). `known` are secrets that it may repeat.
+def read_revocation(reply: HttpReply, hint: TokenHint, *secrets: Secret) -> NotRevoked | None:
+    """Why a server has not revoked a token, None where it has (RFC 7009 section 2.2). `secrets` are those that it may repeat.
 
     Section 2.2.1: `invalid_client` and the like are of the client and not of the token; after a 503 the token is still good, and
     `Retry-After` says when the server can be asked again.
     """
     if reply.status == HTTP_OK:
         return None
-    reply = replace(reply, secrets=(*reply.secrets, *known))
+    reply = replace(reply, secrets=(*reply.secrets, *secrets))
     try:
         error: PorticoError = oauth_error(reply, read_json_object(reply))
     except PorticoError as unreadable:
@@ -157,15 +157,15 @@ def read_revocation(reply: HttpReply, hint: TokenHint, *known: Secret) -> NotRev
     # An access token that cannot be revoked by itself falls with its refresh token (RFC 7009 section 2.1).
     if hint == "access_token" and code == "unsupported_token_type":
         return None
-    said = [f"HTTP {reply.status}"]
-    said += [error.why] if error.id != "reply-unreadable" and error.why else []
+    reasons = [f"HTTP {reply.status}"]
+    reasons += [error.why] if error.id != "reply-unreadable" and error.why else []
     wait = retry_after(reply)
-    said += [f"it asks to try again in {round(wait)} s"] if wait else []
-    return NotRevoked("not-revoked", _message(reply.status, code), why=", ".join(said))
+    reasons += [f"it asks to try again in {round(wait)} s"] if wait else []
+    return NotRevoked("not-revoked", _message(reply.status, code), why=", ".join(reasons))
 
 
 def _message(status: int, code: str | None) -> str:
-    if code in _OF_THE_CLIENT or (status == _UNAUTHORIZED and code is None):
+    if code in _CLIENT_ERRORS or (status == _UNAUTHORIZED and code is None):
         return "The provider does not accept this client, so it has not revoked the tokens."
     if status == _FORBIDDEN and code is None:
         return "The provider does not let this client revoke tokens."

@@ -59,10 +59,10 @@ async def sign_in(
     """
     check_flow(server, flow, force=force)
     server = await discover(server, http)
-    run = _Run(FlowContext(server, dialect, http, finish, on_event, opener, timeout_s, clock or SystemClock()), paste)
+    running = _SignIn(FlowContext(server, dialect, http, finish, on_event, opener, timeout_s, clock or SystemClock()), paste)
     async with background_tasks() as start:
         start(http.warm_up(server.token_endpoint))
-        await run.flow(flow)
+        await running.flow(flow)
 
 
 def check_flow(server: OAuthServer, flow: Flow, *, force: bool = False) -> None:
@@ -85,12 +85,12 @@ def check_flow(server: OAuthServer, flow: Flow, *, force: bool = False) -> None:
 
 
 @dataclass(slots=True)
-class _Run:
+class _SignIn:
     context: FlowContext
     paste: Paste | None
     _finishing: asyncio.Task[None] | None = None
-    _winner: asyncio.Task[None] | None = None
-    _caught: bool = False
+    _first_finished: asyncio.Task[None] | None = None
+    _redirect_caught: bool = False
 
     async def flow(self, flow: Flow) -> None:
         server = self.context.server
@@ -105,7 +105,7 @@ class _Run:
         server = self.context.server
         if not server.authorization_endpoint:
             raise NoWayToSignIn("no-flow-served", "This server has no authorization endpoint.", where=server.issuer)
-        await browser_flow(replace(self.context, finish=self._finish_once, on_event=self._note), paste=self.paste)
+        await browser_flow(replace(self.context, finish=self._finish_once, on_event=self._on_event), paste=self.paste)
 
     async def device(self, opener: BrowserOpener | None) -> None:
         await device_flow(replace(self.context, finish=self._finish_once, opener=opener))
@@ -115,21 +115,21 @@ class _Run:
         browser, device = asyncio.create_task(self.browser()), asyncio.create_task(self.device(None))
         try:
             await asyncio.wait({browser, device}, return_when=asyncio.FIRST_COMPLETED)
-            decisive = self._winner or self._still_to_decide(browser, device)
-            await asyncio.wait({decisive})
-            if decisive is device and self._caught:
+            deciding = self._first_finished or self._remaining_flow(browser, device)
+            await asyncio.wait({deciding})
+            if deciding is device and self._redirect_caught:
                 # The page that the browser waits for can still tell the truth.
                 await asyncio.wait({browser}, timeout=_LAST_PAGE_S)
-            decisive.result()
+            deciding.result()
         finally:
             await cancel_and_wait(browser, device)
 
-    def _still_to_decide(self, browser: asyncio.Task[None], device: asyncio.Task[None]) -> asyncio.Task[None]:
+    def _remaining_flow(self, browser: asyncio.Task[None], device: asyncio.Task[None]) -> asyncio.Task[None]:
         """One of them has failed without a grant: the other, if it may still lead to the end, else the one that failed."""
         if not browser.done():
-            if _is_over(device):
+            if _has_decided(device):
                 return device
-            self.context.on_event(DeviceUnavailable(_reason(device)))
+            self.context.on_event(DeviceUnavailable(_error_id(device)))
             return browser
         failure = browser.exception()
         if not isinstance(failure, NoWayToSignIn):
@@ -137,26 +137,26 @@ class _Run:
         self.context.on_event(BrowserNotOpened(failure.message.rstrip(".")))
         return device
 
-    def _note(self, event: Event) -> None:
-        self._caught = self._caught or isinstance(event, RedirectCaught)
+    def _on_event(self, event: Event) -> None:
+        self._redirect_caught = self._redirect_caught or isinstance(event, RedirectCaught)
         self.context.on_event(event)
 
-    async def _finish_once(self, grant: TokenGrant) -> None:
+    async def _finish_once(self, token_set: TokenGrant) -> None:
         """Finish with the first grant. A second one, of the other flow, is given back, and its flow ends as the first does."""
         if self._finishing is not None:
             await asyncio.shield(self._finishing)
-            await self.context.revoke(grant, timeout_s=_LAST_PAGE_S)
+            await self.context.revoke(token_set, timeout_s=_LAST_PAGE_S)
             return
-        self._winner = asyncio.current_task()
-        self._finishing = asyncio.ensure_future(self.context.finish(grant))
+        self._first_finished = asyncio.current_task()
+        self._finishing = asyncio.ensure_future(self.context.finish(token_set))
         await self._finishing
 
 
-def _is_over(device: asyncio.Task[None]) -> bool:
+def _has_decided(device: asyncio.Task[None]) -> bool:
     error = device.exception()
     return not isinstance(error, PorticoError) or isinstance(error, Denied)
 
 
-def _reason(device: asyncio.Task[None]) -> str:
+def _error_id(device: asyncio.Task[None]) -> str:
     error = device.exception()
     return error.id if isinstance(error, PorticoError) else ""

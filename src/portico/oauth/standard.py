@@ -47,8 +47,8 @@ MAX_INTERVAL_S: Final = 60.0
 DEFAULT_CODE_LIFE_S: Final = 900.0
 _MAX_CODE: Final = 64
 # Nobody polls ten times a second: a number below this that should be milliseconds is seconds.
-_LEAST_MS: Final = 100
-_MOST: Final = 10**9
+_MIN_MILLISECONDS: Final = 100
+_MAX_INTERVAL_VALUE: Final = 10**9
 _ENTROPY_BYTES: Final = 32
 _SECRET_FIELDS: Final = frozenset({"code", "code_verifier", "refresh_token", "token", "device_code", "state", "nonce"})
 
@@ -92,7 +92,7 @@ class StandardDialect:
     def read_device_reply(self, reply: HttpReply, *, state: str) -> DeviceAuthorization:  # noqa: ARG002 - RFC 8628 has no state
         fields = checked(reply, read_json_object(reply))
         try:
-            return _device(fields, reply.sent_at_ms)
+            return _read_device(fields, reply.sent_at_ms)
         except ValueError as error:
             raise invalid(reply, str(error)) from None
 
@@ -142,7 +142,7 @@ def checked(reply: HttpReply, fields: Fields) -> Fields:
     return fields
 
 
-def _device(fields: Fields, now_ms: int) -> DeviceAuthorization:
+def _read_device(fields: Fields, now_ms: int) -> DeviceAuthorization:
     device_code = read_token(fields, "device_code")
     if device_code is None:
         raise ValueError("device_code is missing")
@@ -173,10 +173,10 @@ def read_code_expiry(value: JsonValue, now_ms: int, unit: Unit = "s", *, server_
     sign-in does not fail for it.
     """
     try:
-        at = normalise_expiry(value, now_ms, unit, server_now_ms=server_now_ms)
+        expires_at = normalise_expiry(value, now_ms, unit, server_now_ms=server_now_ms)
     except ValueError:
-        at = None
-    return at if at is not None and at > now_ms else now_ms + round(DEFAULT_CODE_LIFE_S * 1000)
+        expires_at = None
+    return expires_at if expires_at is not None and expires_at > now_ms else now_ms + round(DEFAULT_CODE_LIFE_S * 1000)
 
 
 def read_interval(
@@ -193,7 +193,7 @@ def read_interval(
     number = read_number(value)
     if number is None or number < 0:
         return default_s
-    seconds = number if number < _LEAST_MS else min(number, _MOST) / per_second
+    seconds = number if number < _MIN_MILLISECONDS else min(number, _MAX_INTERVAL_VALUE) / per_second
     return float(min(MAX_INTERVAL_S, max(least_s, seconds)))
 
 

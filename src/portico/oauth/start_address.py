@@ -57,10 +57,10 @@ async def check_sender(request: web.BaseRequest) -> peer.Peer:
         UnfitResponse: `other-user`, or `gone`: nobody can say any more whose it was.
     """
     connection: Any = request.transport and request.transport.get_extra_info("socket")
-    whose: peer.Peer = await asyncio.to_thread(peer.peer_of, connection) if connection else "gone"
-    if whose in {"other-user", "gone"}:
-        raise UnfitResponse(whose)
-    return whose
+    sender: peer.Peer = await asyncio.to_thread(peer.peer_of, connection) if connection else "gone"
+    if sender in {"other-user", "gone"}:
+        raise UnfitResponse(sender)
+    return sender
 
 
 class StartAddress:
@@ -83,7 +83,7 @@ class StartAddress:
         self.used = asyncio.Event()
         self._on_stray = on_stray
         self._target: str | None = None
-        self._first: peer.Peer | None = None
+        self._first_sender: peer.Peer | None = None
 
     def lead_to(self, url: str) -> None:
         """From now on, lead the first request to `url`."""
@@ -103,18 +103,18 @@ class StartAddress:
     async def answer(self, request: web.BaseRequest) -> Answer:
         """Lead the first GET on; refuse what only looks (HEAD, a prefetch), other users' processes, and every further GET."""
         if request.method != "GET":
-            return self._refuse("method", Allow="GET")
+            return self._reject("method", Allow="GET")
         if _is_prefetch(request):
-            return self._refuse("prefetch")
+            return self._reject("prefetch")
         try:
-            whose = await check_sender(request)
-        except UnfitResponse as unfit:
-            return self._refuse(unfit.reason)
-        if self._first is not None:
-            if self._first != "this-user":
+            sender = await check_sender(request)
+        except UnfitResponse as error:
+            return self._reject(error.reason)
+        if self._first_sender is not None:
+            if self._first_sender != "this-user":
                 self.misused.set()
-            return self._refuse("start-address-used")
-        self._first = whose
+            return self._reject("start-address-used")
+        self._first_sender = sender
         self.used.set()
         return Answer(303, Location=self._target or "")
 
@@ -132,7 +132,7 @@ class StartAddress:
                 hint="Run the command again. If it happens again, add `--no-browser` and open the printed address yourself.",
             )
 
-    def _refuse(self, reason: str, **headers: str) -> Answer:
+    def _reject(self, reason: str, **headers: str) -> Answer:
         self._on_stray(reason)
         return refusal(reason, **headers)
 
@@ -171,9 +171,9 @@ class StartServer:
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         if self.address.is_meant_by(request):
             return await self.address.answer(request)
-        return self._refuse("path" if _is_for_this_machine(request) else "host")
+        return self._reject("path" if _is_for_this_machine(request) else "host")
 
-    def _refuse(self, reason: str) -> Answer:
+    def _reject(self, reason: str) -> Answer:
         self._on_stray(reason)
         return refusal(reason)
 
@@ -190,5 +190,5 @@ def _is_local(host: str) -> bool:
 
 def _is_prefetch(request: web.BaseRequest) -> bool:
     """Whether a browser or a scanner only looks ahead (Sec-Purpose of the Fetch standard, and its older spellings)."""
-    said = ";".join(value.lower() for name in _PREFETCH_HEADERS for value in request.headers.getall(name, []))
-    return any(word in said for word in _PREFETCHES)
+    purposes = ";".join(value.lower() for name in _PREFETCH_HEADERS for value in request.headers.getall(name, []))
+    return any(purpose in purposes for purpose in _PREFETCHES)

@@ -26,7 +26,7 @@ class _Meaning:
     transient: bool = False
 
 
-_AGAIN: Final = "Run the command again."
+_RUN_AGAIN: Final = "Run the command again."
 _REGISTRATION: Final = (
     "The client id or its registration does not fit this server. If your config sets `clientId`, correct or remove it: "
     "`{prog} config edit`. If it does not, the provider has changed its registrations: upgrade Portico."
@@ -38,7 +38,7 @@ _RETRY: Final = "Try again in a moment."
 _MEANINGS: Final[Mapping[str, _Meaning]] = {
     "invalid_request": _Meaning("The server calls the request malformed.", _REGISTRATION),
     "invalid_client": _Meaning("The server does not know this client.", _REGISTRATION),
-    "invalid_grant": _Meaning("The server no longer accepts this code or token.", _AGAIN),
+    "invalid_grant": _Meaning("The server no longer accepts this code or token.", _RUN_AGAIN),
     "unauthorized_client": _Meaning("This client may not sign in this way.", _REGISTRATION),
     "unsupported_grant_type": _Meaning("The server does not offer this way of signing in.", _REGISTRATION),
     "unsupported_response_type": _Meaning("The server does not offer this way of signing in.", _REGISTRATION),
@@ -49,22 +49,22 @@ _MEANINGS: Final[Mapping[str, _Meaning]] = {
     "slow_down": _Meaning("The server asks for a slower pace.", _RETRY, transient=True),
     "authorization_pending": _Meaning("The sign-in has not been approved yet.", _RETRY, transient=True),
     # Beyond RFC 6749: RFC 6750 section 3.1, OpenID Connect Core section 3.1.2.6, and GitHub's word for a spent refresh token.
-    "invalid_token": _Meaning("The server no longer accepts this token.", _AGAIN),
-    "bad_refresh_token": _Meaning("The server no longer accepts this token.", _AGAIN),
-    "interaction_required": _Meaning("The server wants to ask the user something.", _AGAIN),
-    "login_required": _Meaning("The server wants the user to sign in again.", _AGAIN),
-    "consent_required": _Meaning("The server wants the user to agree again.", _AGAIN),
+    "invalid_token": _Meaning("The server no longer accepts this token.", _RUN_AGAIN),
+    "bad_refresh_token": _Meaning("The server no longer accepts this token.", _RUN_AGAIN),
+    "interaction_required": _Meaning("The server wants to ask the user something.", _RUN_AGAIN),
+    "login_required": _Meaning("The server wants the user to sign in again.", _RUN_AGAIN),
+    "consent_required": _Meaning("The server wants the user to agree again.", _RUN_AGAIN),
 }
 # The statuses that an authorization server says them with (RFC 6749 section 5.2).
-_VERDICTS: Final = frozenset({400, 401})
-_SERVER_SIDE: Final = frozenset({408, 425, 429})
+_OAUTH_ERROR_STATUSES: Final = frozenset({400, 401})
+_TRANSIENT_STATUSES: Final = frozenset({408, 425, 429})
 _FORBIDDEN: Final = 403
 _SERVER_ERROR: Final = 500
 SUCCESSFUL: Final = range(200, 300)
 # What a person did on the provider's page: it is told of a sign-in in progress (RFC 8628 section 3.5).
-_NO_FROM_THE_PAGE: Final = frozenset({"access_denied", "expired_token"})
+_USER_DECISIONS: Final = frozenset({"access_denied", "expired_token"})
 # So much of a text is read in order to show its beginning.
-_READ: Final = 4096
+_MAX_READ: Final = 4096
 
 
 def may_pass(status: int, *, named: bool) -> bool:
@@ -73,7 +73,7 @@ def may_pass(status: int, *, named: bool) -> bool:
     `named`: the reply names what is wrong with the grant or the client. A 403 without that is more often a firewall's or a
     gateway's than the authorization server's, which answers 400 or 401 (RFC 6749 section 5.2).
     """
-    return status in _SERVER_SIDE or status >= _SERVER_ERROR or (status == _FORBIDDEN and not named)
+    return status in _TRANSIENT_STATUSES or status >= _SERVER_ERROR or (status == _FORBIDDEN and not named)
 
 
 def oauth_error(reply: HttpReply, fields: Mapping[str, JsonValue]) -> PorticoError:
@@ -89,7 +89,7 @@ def oauth_error(reply: HttpReply, fields: Mapping[str, JsonValue]) -> PorticoErr
         code,
         description=fields.get("error_description"),
         where=without_query(reply.url),
-        transient=may_pass(reply.status, named=code in _MEANINGS or code in _NO_FROM_THE_PAGE),
+        transient=may_pass(reply.status, named=code in _MEANINGS or code in _USER_DECISIONS),
         ends_grant=ends_grant(reply.status, code),
         wait=retry_after(reply),
         known=reply.secrets,
@@ -98,7 +98,7 @@ def oauth_error(reply: HttpReply, fields: Mapping[str, JsonValue]) -> PorticoErr
 
 def ends_grant(status: int, code: str) -> bool:
     """Whether a refresh that is answered with `code` at this HTTP status ends the sign-in that it is for."""
-    return status in _VERDICTS and code in ENDS_A_GRANT
+    return status in _OAUTH_ERROR_STATUSES and code in ENDS_A_GRANT
 
 
 def error_for(
@@ -112,10 +112,10 @@ def error_for(
     known: Sequence[Secret] = (),
 ) -> PorticoError:
     """The error that `code` stands for. Text of the server's is shown without `known` secrets, redacted, escaped and capped."""
-    shown_code = plain_text(hide(code[:_READ], *known), 60) or "unknown"
+    shown_code = plain_text(hide(code[:_MAX_READ], *known), 60) or "unknown"
     # What is cut first could lose the end of a secret, and be recognised as one no more.
-    said = plain_text(hide(description[:_READ], *known) if isinstance(description, str) else None, 200)
-    why = redact(f"{shown_code}: {said}" if said else shown_code)
+    shown_description = plain_text(hide(description[:_MAX_READ], *known) if isinstance(description, str) else None, 200)
+    why = redact(f"{shown_code}: {shown_description}" if shown_description else shown_code)
     if code == "access_denied" and not transient:
         return Denied(
             "access-denied", "The sign-in was denied.", why=why, where=where, hint="Run the command again, and allow the access."
@@ -123,9 +123,9 @@ def error_for(
     if code == "expired_token" and not transient:
         return TimedOut("code-expired", "The code expired before it was approved.", why=why, where=where, hint=_NEW_CODE)
     meaning = _MEANINGS.get(code, _Meaning("The server refused, with an error that is not a standard one."))
-    identity = code.replace("_", "-") if code in _MEANINGS else "oauth-error"
+    error_id = code.replace("_", "-") if code in _MEANINGS else "oauth-error"
     return OAuthError(
-        identity,
+        error_id,
         meaning.message,
         code=shown_code,
         transient=transient or meaning.transient,
@@ -146,9 +146,9 @@ def unreadable(reply: HttpReply, why: str, *, foreign: bool = False) -> OAuthErr
 
     `foreign`: it is whole, and still no answer of an authorization server.
     """
-    start = reply.body.reveal().lstrip("\ufeff \t\r\n")[:1]
-    kind = OAuthError if start in {"", "{"} and not foreign else NoAnswer
-    return kind(
+    first_character = reply.body.reveal().lstrip("\ufeff \t\r\n")[:1]
+    error_class = OAuthError if first_character in {"", "{"} and not foreign else NoAnswer
+    return error_class(
         "reply-unreadable",
         f"The server's answer (HTTP {reply.status}) is not a token reply.",
         why=why,

@@ -63,7 +63,7 @@ __all__ = [
 ]
 
 # One of these is in each answer of a token endpoint, in the dialects that are known.
-_OF_AN_ANSWER: Final = frozenset(
+_TOKEN_REPLY_FIELDS: Final = frozenset(
     {
         *("access_token", "refresh_token", "id_token", "token_type", "expires_in", "expired_in", "scope"),
         *("error", "error_description", "status", "base_resp", "data", "code", "message", "msg"),
@@ -74,19 +74,19 @@ _MAX_REFRESH: Final = 128 * 1024
 _MAX_LIFETIME_MS: Final = 10 * 365 * 86_400_000
 _EPOCH_SECONDS: Final = 1e9
 _EPOCH_MS: Final = 1e12
-_LARGEST_TIME: Final = 10**15
-_LONGEST_INTEGER: Final = 20
+_MAX_TIME: Final = 10**15
+_MAX_DIGITS: Final = 20
 _DECIMAL: Final = re.compile(r"[0-9]{1,16}(?:\.[0-9]{1,16})?")
 # A `Date` leaves out what has passed of its second.
 _DATE_STEP_MS: Final = 1_000
 # A moment that is nearer than this by a clock which nothing confirms says nothing: each request would be a refresh.
-_LEAST_UNCONFIRMED_MS: Final = 60_000
+_MIN_UNCONFIRMED_MS: Final = 60_000
 # Keycloak's name for it, and that of GitHub and Microsoft Entra; both are seconds from now.
 _REFRESH_LIFETIMES: Final = ("refresh_expires_in", "refresh_token_expires_in")
-_LONGEST_S: Final = _MAX_LIFETIME_MS // 1000
-_LONGEST_SUBJECT: Final = 255
-_PARTS_OF_A_JWT: Final = 3
-_LONGEST_JWT: Final = 64 * 1024
+_MAX_LIFETIME_S: Final = _MAX_LIFETIME_MS // 1000
+_MAX_SUBJECT: Final = 255
+_JWT_PARTS: Final = 3
+_MAX_JWT: Final = 64 * 1024
 
 
 def read_json_object(reply: HttpReply) -> Fields:
@@ -106,7 +106,7 @@ def read_json_object(reply: HttpReply) -> Fields:
 
 
 def _integer(digits: str) -> float:
-    return int(digits) if len(digits) <= _LONGEST_INTEGER else math.inf
+    return int(digits) if len(digits) <= _MAX_DIGITS else math.inf
 
 
 def normalise_expiry(value: JsonValue, now_ms: int, unit: Unit = "s", *, server_now_ms: int | None = None) -> int | None:
@@ -126,22 +126,22 @@ def normalise_expiry(value: JsonValue, now_ms: int, unit: Unit = "s", *, server_
     if value is None:
         return None
     number = read_number(value)
-    if number is None or not 0 < number <= _LARGEST_TIME:
+    if number is None or not 0 < number <= _MAX_TIME:
         raise ValueError("the lifetime is not a number in range")
     if unit == "s" or (unit == "auto" and number < _EPOCH_SECONDS):
-        left = number * 1000
+        lifetime_ms = number * 1000
     else:
-        left = _left_until(number * 1000 if unit == "auto" and number < _EPOCH_MS else number, now_ms, server_now_ms)
-    if not 0 < left <= _MAX_LIFETIME_MS:
+        lifetime_ms = _lifetime_until(number * 1000 if unit == "auto" and number < _EPOCH_MS else number, now_ms, server_now_ms)
+    if not 0 < lifetime_ms <= _MAX_LIFETIME_MS:
         raise ValueError("the lifetime is out of range")
-    return int(now_ms + left)
+    return int(now_ms + lifetime_ms)
 
 
-def _left_until(moment_ms: float, now_ms: int, server_now_ms: int | None) -> float:
-    left = moment_ms - (now_ms if server_now_ms is None else server_now_ms)
-    if server_now_ms is None and left < _LEAST_UNCONFIRMED_MS:
+def _lifetime_until(moment_ms: float, now_ms: int, server_now_ms: int | None) -> float:
+    lifetime_ms = moment_ms - (now_ms if server_now_ms is None else server_now_ms)
+    if server_now_ms is None and lifetime_ms < _MIN_UNCONFIRMED_MS:
         raise ValueError("the moment is past by this machine's clock, and the server did not tell its own")
-    return left
+    return lifetime_ms
 
 
 def read_number(value: JsonValue) -> float | None:
@@ -191,7 +191,7 @@ def read_refresh_token(fields: Mapping[str, JsonValue], name: str) -> Secret | N
     value = fields.get(name)
     if value is None or value == "":
         return None
-    if not isinstance(value, str) or len(value) > _MAX_REFRESH or not _is_text(value):
+    if not isinstance(value, str) or len(value) > _MAX_REFRESH or not _is_encodable(value):
         raise ValueError(f"{name} is not a token")
     return Secret(value)
 
@@ -216,10 +216,10 @@ def read_token_fields(
         OAuthError: `reply-invalid`: it holds neither an access token nor a refresh token. `reply-unreadable`, transient: it is
             somebody else's answer.
     """
-    reading = _Reading(reply, fields)
-    access, unfit = reading.access()
-    refresh = reading.or_unread("refresh_token", lambda: read_refresh_token(fields, "refresh_token"))
-    if access is None and refresh is None and fields and _OF_AN_ANSWER.isdisjoint(fields):
+    reader = _FieldReader(reply, fields)
+    access, unfit = reader.access()
+    refresh = reader.or_unread("refresh_token", lambda: read_refresh_token(fields, "refresh_token"))
+    if access is None and refresh is None and fields and _TOKEN_REPLY_FIELDS.isdisjoint(fields):
         # A captive portal may answer in JSON, too (RFC 8908 section 5).
         raise unreadable(reply, "it holds no field of a token reply", foreign=True)
     if access is None and refresh is None:
@@ -227,16 +227,16 @@ def read_token_fields(
     return TokenGrant(
         access=access or Secret(""),
         refresh=refresh,
-        expires_at=reading.or_unread(expiry_field, lambda: reading.expiry(expiry_field, unit)),
-        scope=reading.or_unread("scope", lambda: read_text(_with_scope_as_text(fields), "scope")),
-        resource_url=reading.or_unread("resource_url", lambda: read_text(fields, "resource_url")),
+        expires_at=reader.or_unread(expiry_field, lambda: reader.expiry(expiry_field, unit)),
+        scope=reader.or_unread("scope", lambda: read_text(_join_scope_list(fields), "scope")),
+        resource_url=reader.or_unread("resource_url", lambda: read_text(fields, "resource_url")),
         notice=plain_text(fields.get("notification_message")),
         refresh_expires_at=refresh_token_end(fields, reply.sent_at_ms),
         subject=subject_of(fields),
         id_token=_id_token(fields.get("id_token")),
-        token_type=reading.token_type(required=type_required),
+        token_type=reader.token_type(required=type_required),
         unfit=unfit,
-        unread=tuple(reading.unread),
+        unread=tuple(reader.unread),
     )
 
 
@@ -245,7 +245,7 @@ def _id_token(value: JsonValue) -> Secret | None:
     return None if value is None or value == "" else Secret(value if isinstance(value, str) else "")
 
 
-class _Reading:
+class _FieldReader:
     """One reply being read; `unread` collects the fields that are not what they must be."""
 
     def __init__(self, reply: HttpReply, fields: Mapping[str, JsonValue]) -> None:
@@ -259,8 +259,8 @@ class _Reading:
             access = read_token(self._fields, "access_token")
         except ValueError as error:
             value = self._fields["access_token"]
-            whole = isinstance(value, str) and len(value) <= _MAX_TOKEN and _is_text(value)
-            return Secret(str(value)) if whole else None, str(error)
+            usable = isinstance(value, str) and len(value) <= _MAX_TOKEN and _is_encodable(value)
+            return Secret(str(value)) if usable else None, str(error)
         return access, None if access is not None else "access_token is missing"
 
     def expiry(self, field: str, unit: Unit) -> int | None:
@@ -283,7 +283,7 @@ class _Reading:
             return None
 
 
-def _is_text(value: str) -> bool:
+def _is_encodable(value: str) -> bool:
     """Whether it can be sent: JSON can hold half of a character, which no encoding has."""
     try:
         return bool(value.encode())
@@ -297,35 +297,35 @@ def server_clock(reply: HttpReply) -> int | None:
     That is this machine's own time where both clocks agree, since a `Date` is not as fine. Elsewhere a second is added for what a
     `Date` leaves out: a token may look older by that, and never younger.
     """
-    at = http_date(reply.headers.get("date", ""))
-    if at is None:
+    server_time = http_date(reply.headers.get("date", ""))
+    if server_time is None:
         return None
-    told_ms = round(at * 1000)
-    agree = reply.sent_at_ms - _DATE_STEP_MS <= told_ms <= reply.sent_at_ms + reply.took_ms
-    return reply.sent_at_ms if agree else told_ms + _DATE_STEP_MS
+    server_ms = round(server_time * 1000)
+    clocks_agree = reply.sent_at_ms - _DATE_STEP_MS <= server_ms <= reply.sent_at_ms + reply.took_ms
+    return reply.sent_at_ms if clocks_agree else server_ms + _DATE_STEP_MS
 
 
-def is_bearer(grant: TokenGrant) -> bool:
+def is_bearer(token_set: TokenGrant) -> bool:
     """Whether the tokens are of the only type that Portico can use."""
-    return grant.token_type.lower() == BEARER.lower()
+    return token_set.token_type.lower() == BEARER.lower()
 
 
-def check_fit(grant: TokenGrant) -> None:
+def check_fit(token_set: TokenGrant) -> None:
     """Refuse tokens that no request can carry.
 
     Raises:
         OAuthError: `tokens-unfit`: whoever asked for them revokes them.
     """
-    if grant.unfit is not None or not is_bearer(grant):
+    if token_set.unfit is not None or not is_bearer(token_set):
         raise OAuthError(
             "tokens-unfit",
             "The server granted tokens that cannot be used.",
-            why=grant.unfit if is_bearer(grant) else f"their type is {grant.token_type}, not {BEARER}",
+            why=token_set.unfit if is_bearer(token_set) else f"their type is {token_set.token_type}, not {BEARER}",
             hint=CHANGED,
         )
 
 
-def _with_scope_as_text(fields: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
+def _join_scope_list(fields: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]:
     """`fields` with a scope that is a list of texts as one text."""
     scope = fields.get("scope")
     if not isinstance(scope, list) or not all(isinstance(item, str) for item in scope):
@@ -337,7 +337,7 @@ def refresh_token_end(fields: Mapping[str, JsonValue], now_ms: int) -> int | Non
     """When the refresh token ends (wall ms); None where the reply does not tell, or says 0, as Keycloak does for "never"."""
     for name in _REFRESH_LIFETIMES:
         value = fields.get(name)
-        if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= _LONGEST_S:
+        if isinstance(value, (int, float)) and not isinstance(value, bool) and 0 < value <= _MAX_LIFETIME_S:
             return now_ms + int(value * 1000)
     return None
 
@@ -350,7 +350,7 @@ def subject_of(fields: Mapping[str, JsonValue]) -> str | None:
     """
     parts = parts_of_jwt(str(fields.get("id_token")))
     try:
-        return read_text(parts[1], "sub", longest=_LONGEST_SUBJECT) if parts is not None else None
+        return read_text(parts[1], "sub", longest=_MAX_SUBJECT) if parts is not None else None
     except ValueError:
         return None
 
@@ -358,7 +358,7 @@ def subject_of(fields: Mapping[str, JsonValue]) -> str | None:
 def parts_of_jwt(token: str) -> tuple[dict[str, JsonValue], dict[str, JsonValue]] | None:
     """Header and claims of a signed JSON Web Token (RFC 7519); None where it is none. The signature is not looked at."""
     parts = token.split(".")
-    if len(parts) != _PARTS_OF_A_JWT or len(token) > _LONGEST_JWT:
+    if len(parts) != _JWT_PARTS or len(token) > _MAX_JWT:
         return None
     try:
         header, claims = (json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))) for part in parts[:2])

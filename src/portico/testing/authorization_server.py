@@ -84,7 +84,7 @@ _PAGE = """<!doctype html>
 button,input{{font:inherit;padding:.5rem 1rem}}.note{{opacity:.75;font-size:.9rem}}</style>
 </head><body><main><h1>{title}</h1>{body}</main></body></html>
 """
-_DECIDE = (
+_DECISION_BUTTONS = (
     '<p><button name="decision" value="approve" id="approve">Allow</button> '
     '<button name="decision" value="deny" id="deny">Deny</button></p>'
 )
@@ -134,9 +134,9 @@ class AuthorizationServer:
 
     def description(self, base_url: str, *, redirect: bool = True) -> OAuthServer:
         """What a client of this server knows about it. Without `redirect`, no redirect URI is known for the client."""
-        return server_description(base_url, CLIENT_ID, **self._asked(), redirect=redirect)
+        return server_description(base_url, CLIENT_ID, **self._authorize_options(), redirect=redirect)
 
-    def _asked(self) -> dict[str, bool]:
+    def _authorize_options(self) -> dict[str, bool]:
         return {"send_iss": self.authorize.send_iss, "require_pushed": self.authorize.require_pushed}
 
     async def _pushed(self, request: web.Request) -> web.Response:
@@ -146,13 +146,13 @@ class AuthorizationServer:
         try:
             self._client_id(form)
             check_challenge(form.get("code_challenge"), form.get("code_challenge_method"))
-        except TokenRefused as refused:
-            return refusal(refused)
+        except TokenRefused as error:
+            return refusal(error)
         fields = {"request_uri": self.authorize.push(form), "expires_in": 60}
         return web.json_response(fields, status=201, headers=NO_STORE)
 
     async def _metadata(self, request: web.Request) -> web.Response:
-        standard = metadata_document(issuer_of(request), **self._asked())
+        standard = metadata_document(issuer_of(request), **self._authorize_options())
         merged = {**standard, **self.metadata_extra}
         return web.json_response({name: value for name, value in merged.items() if value is not None})
 
@@ -161,10 +161,10 @@ class AuthorizationServer:
         try:
             client_id = self._client_id(form)
             # PKCE is not part of RFC 8628; a client that sends a challenge is held to it.
-            sent = form.get("code_challenge")
-            challenge = check_challenge(sent, form.get("code_challenge_method")) if sent is not None else None
-        except TokenRefused as refused:
-            return refusal(refused)
+            sent_challenge = form.get("code_challenge")
+            challenge = check_challenge(sent_challenge, form.get("code_challenge_method")) if sent_challenge is not None else None
+        except TokenRefused as error:
+            return refusal(error)
         grant = self.devices.start(client_id, form.get("scope", ""), challenge)
         page = f"{issuer_of(request)}/device"
         fields = {
@@ -191,11 +191,11 @@ class AuthorizationServer:
         form = await read_form(request)
         try:
             client_id = self._client_id(form)
-            return self._granted(form, client_id, issuer_of(request))
-        except TokenRefused as refused:
-            return refusal(refused, status=401 if refused.code == "invalid_client" else 400)
+            return self._issue(form, client_id, issuer_of(request))
+        except TokenRefused as error:
+            return refusal(error, status=401 if error.code == "invalid_client" else 400)
 
-    def _granted(self, form: dict[str, str], client_id: str, issuer: str) -> web.Response:
+    def _issue(self, form: dict[str, str], client_id: str, issuer: str) -> web.Response:
         match form.get("grant_type"):
             case "authorization_code":
                 grant = self.codes.redeem(
@@ -208,8 +208,8 @@ class AuthorizationServer:
                 grant.family = issued.family
                 return self._reply(issued, issuer, nonce=grant.nonce, consent=grant.consent)
             case grant_type if grant_type == DEVICE_GRANT:
-                waiting = self.devices.by_device_code(form.get("device_code", ""))
-                device = self.devices.poll(waiting, client_id=client_id, verifier=form.get("code_verifier"))
+                pending = self.devices.by_device_code(form.get("device_code", ""))
+                device = self.devices.poll(pending, client_id=client_id, verifier=form.get("code_verifier"))
                 return self._reply(self.mint.start(client_id, device.scope), issuer, consent=True)
             case "refresh_token":
                 return token_reply(self.mint.rotate(form.get("refresh_token", ""), client_id))
@@ -222,15 +222,15 @@ class AuthorizationServer:
             return token_reply(issued)
         now = self.mint.clock.wall_ms() // 1000
         claims = {"iss": issuer, "sub": "ada", "aud": issued.family.client_id, "iat": now, "exp": now + 600, "nonce": nonce}
-        told = {name: value for name, value in {**claims, **self.id_claims}.items() if value is not None}
-        return token_reply(issued, refresh=consent and "offline_access" in scope, id_token=id_token(told))
+        id_token_claims = {name: value for name, value in {**claims, **self.id_claims}.items() if value is not None}
+        return token_reply(issued, refresh=consent and "offline_access" in scope, id_token=id_token(id_token_claims))
 
     async def _revoke(self, request: web.Request) -> web.Response:
         form = await read_form(request)
         try:
             self._client_id(form)
-        except TokenRefused as refused:
-            return refusal(refused, status=401)
+        except TokenRefused as error:
+            return refusal(error, status=401)
         if "token" not in form:
             return refusal(TokenRefused("invalid_request", "token is required"))
         self.mint.revoke(form["token"])
@@ -296,20 +296,20 @@ class Client:
 
     def takes(self, redirect_uri: str) -> bool:
         """Whether the browser may be sent back to `redirect_uri`."""
-        given = urlsplit(redirect_uri)
-        if given.fragment or given.username:
+        parts = urlsplit(redirect_uri)
+        if parts.fragment or parts.username:
             return False
-        loopback = given.scheme == "http" and given.hostname in _LOOPBACK
+        loopback = parts.scheme == "http" and parts.hostname in _LOOPBACK
         if not self.redirect_uris:
             return loopback
-        known = (urlsplit(uri) for uri in self.redirect_uris)
+        registered = (urlsplit(uri) for uri in self.redirect_uris)
         return redirect_uri in self.redirect_uris or (
-            loopback and any((uri.scheme, uri.hostname, uri.path) == ("http", given.hostname, given.path) for uri in known)
+            loopback and any((uri.scheme, uri.hostname, uri.path) == ("http", parts.hostname, parts.path) for uri in registered)
         )
 
 
 @dataclass(frozen=True, slots=True)
-class _Asked:
+class _PendingRequest:
     client: Client
     redirect_uri: str
     challenge: str
@@ -335,7 +335,7 @@ class AuthorizeEndpoint:
         self._clients = clients
         self._codes = codes
         self._issuer_for = issuer_for
-        self._waiting: dict[str, _Asked] = {}
+        self._pending: dict[str, _PendingRequest] = {}
 
     async def show(self, request: web.Request) -> web.StreamResponse:
         """The consent page. A client or redirect URI that is not known gets a page, every other fault goes back to the client."""
@@ -351,11 +351,11 @@ class AuthorizeEndpoint:
             return message_page("Not possible", "This client or its redirect URI is not registered here.", status=400)
         form_post = query.get("response_mode") == "form_post"
         try:
-            challenge = _checked_request(request, query)
-        except TokenRefused as refused:
-            asked = _Asked(client, redirect_uri, "", "", query.get("state"), form_post)
-            return self._back(request, asked, {"error": refused.code, "error_description": refused.description})
-        asked = _Asked(
+            challenge = _check_request(request, query)
+        except TokenRefused as error:
+            pending = _PendingRequest(client, redirect_uri, "", "", query.get("state"), form_post)
+            return self._redirect_back(request, pending, {"error": error.code, "error_description": error.description})
+        pending = _PendingRequest(
             client,
             redirect_uri,
             challenge,
@@ -366,10 +366,10 @@ class AuthorizeEndpoint:
             consent="consent" in query.get("prompt", "").split(),
         )
         if self.auto_approve:
-            return self._approved(request, asked)
+            return self._approve(request, pending)
         ticket = secrets.token_urlsafe(24)
-        self._waiting[ticket] = asked
-        return consent_page(request.path, {"ticket": ticket}, client=client.name, scope=asked.scope)
+        self._pending[ticket] = pending
+        return consent_page(request.path, {"ticket": ticket}, client=client.name, scope=pending.scope)
 
     def push(self, form: Mapping[str, str]) -> str:
         """Keep the parameters of a request that was pushed, and return its `request_uri` (RFC 9126 section 2.2)."""
@@ -380,32 +380,39 @@ class AuthorizeEndpoint:
     async def decide(self, request: web.Request) -> web.StreamResponse:
         """A person's answer: `decision` "approve", anything else is a no."""
         form = await request.post()
-        asked = self._waiting.pop(str(form.get("ticket")), None)
-        if asked is None:
+        pending = self._pending.pop(str(form.get("ticket")), None)
+        if pending is None:
             return message_page("Not possible", "This page is out of date.", status=400)
         if form.get("decision") != "approve":
-            return self._back(request, asked, {"error": "access_denied"})
-        return self._approved(request, asked)
+            return self._redirect_back(request, pending, {"error": "access_denied"})
+        return self._approve(request, pending)
 
-    def _approved(self, request: web.Request, asked: _Asked) -> web.StreamResponse:
+    def _approve(self, request: web.Request, pending: _PendingRequest) -> web.StreamResponse:
         code = self._codes.issue(
-            asked.client.id, asked.redirect_uri, asked.challenge, asked.scope, nonce=asked.nonce, consent=asked.consent
+            pending.client.id,
+            pending.redirect_uri,
+            pending.challenge,
+            pending.scope,
+            nonce=pending.nonce,
+            consent=pending.consent,
         )
-        return self._back(request, asked, {"code": code})
+        return self._redirect_back(request, pending, {"code": code})
 
-    def _back(self, request: web.Request, asked: _Asked, answer: Mapping[str, str]) -> web.StreamResponse:
-        state = {"state": asked.state} if asked.state is not None else {}
+    def _redirect_back(
+        self, request: web.Request, pending: _PendingRequest, response_fields: Mapping[str, str]
+    ) -> web.StreamResponse:
+        state = {"state": pending.state} if pending.state is not None else {}
         iss = {"iss": self._issuer_for(request)} if self.send_iss else {}
-        fields = {**answer, **state, **iss}
-        if asked.form_post:
-            return form_post_page(asked.redirect_uri, fields)
-        separator = "&" if urlsplit(asked.redirect_uri).query else "?"
+        fields = {**response_fields, **state, **iss}
+        if pending.form_post:
+            return form_post_page(pending.redirect_uri, fields)
+        separator = "&" if urlsplit(pending.redirect_uri).query else "?"
         # 303, so that the browser does not post the consent form to the client (RFC 9700 section 4.12).
-        headers = {"Location": f"{asked.redirect_uri}{separator}{urlencode(fields)}", "Cache-Control": "no-store"}
+        headers = {"Location": f"{pending.redirect_uri}{separator}{urlencode(fields)}", "Cache-Control": "no-store"}
         return web.Response(status=303, headers=headers)
 
 
-def _checked_request(request: web.Request, query: Mapping[str, str]) -> str:
+def _check_request(request: web.Request, query: Mapping[str, str]) -> str:
     if any(len(request.query.getall(name)) > 1 for name in request.query):
         raise TokenRefused("invalid_request", "a parameter is given twice")
     if query.get("response_type") != "code":
@@ -430,8 +437,8 @@ def message_page(title: str, text: str, *, status: int = 200) -> web.Response:
 
 def consent_page(action: str, hidden: Mapping[str, str], *, client: str, scope: str) -> web.Response:
     """Ask whether `client` may have `scope`; the answer is `decision`, "approve" or "deny"."""
-    asks = f"<p><strong>{escape(client)}</strong> asks for: {escape(scope or 'your account')}</p>"
-    return page("Allow access?", asks + _form(action, hidden, _DECIDE))
+    explanation = f"<p><strong>{escape(client)}</strong> asks for: {escape(scope or 'your account')}</p>"
+    return page("Allow access?", explanation + _form(action, hidden, _DECISION_BUTTONS))
 
 
 def device_page(action: str, user_code: str, note: str = "") -> web.Response:
@@ -440,7 +447,7 @@ def device_page(action: str, user_code: str, note: str = "") -> web.Response:
         f'<p><label>Code <input name="user_code" value="{escape(user_code)}" autocomplete="off" required></label></p>'
         '<p class="note">Go on only if you see this code on a device of your own.</p>'
     )
-    return page("Connect a device", (f"<p>{escape(note)}</p>" if note else "") + _form(action, {}, field + _DECIDE))
+    return page("Connect a device", (f"<p>{escape(note)}</p>" if note else "") + _form(action, {}, field + _DECISION_BUTTONS))
 
 
 def form_post_page(target: str, fields: Mapping[str, str]) -> web.Response:
@@ -451,9 +458,9 @@ def form_post_page(target: str, fields: Mapping[str, str]) -> web.Response:
     )
 
 
-def _form(action: str, hidden: Mapping[str, str], inner: str) -> str:
+def _form(action: str, hidden: Mapping[str, str], content: str) -> str:
     fields = "".join(f'<input type="hidden" name="{escape(name)}" value="{escape(value)}">' for name, value in hidden.items())
-    return f'<form method="post" action="{escape(action)}">{fields}{inner}</form>'
+    return f'<form method="post" action="{escape(action)}">{fields}{content}</form>'
 
 
 @asynccontextmanager

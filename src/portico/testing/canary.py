@@ -56,9 +56,9 @@ def find_canaries(folder: Path) -> list[str]:
 
 def _files(folder: Path) -> Iterator[Path]:
     for root, folders, names in os.walk(folder):
-        here = Path(root).absolute()
-        folders[:] = [name for name in folders if here / name not in _exempt]
-        yield from (here / name for name in names if here / name not in _exempt)
+        parent = Path(root).absolute()
+        folders[:] = [name for name in folders if parent / name not in _exempt]
+        yield from (parent / name for name in names if parent / name not in _exempt)
 
 
 def _in_file(path: Path) -> set[str]:
@@ -66,8 +66,8 @@ def _in_file(path: Path) -> set[str]:
     try:
         if stat.S_ISREG(path.lstat().st_mode):
             content = path.read_bytes()
-            found |= {hit.decode() for hit in _BYTES.findall(content)}
-            found |= {hit.decode("utf-16-le") for hit in _UTF16.findall(content)}
+            found |= {match.decode() for match in _BYTES.findall(content)}
+            found |= {match.decode("utf-16-le") for match in _UTF16.findall(content)}
     except OSError:
         return found
     return found

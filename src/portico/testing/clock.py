@@ -10,7 +10,7 @@ from typing import Final
 # A fixed, round instant (2033-05-18T03:33:20Z): failures show the same figures every time.
 START_MS: Final = 2_000_000_000_000
 # Passes of the event loop that a sleeper leaves to others before the clock moves on to it.
-_PASSES: Final = 3
+_LOOP_PASSES: Final = 3
 
 
 class FakeClock:
@@ -30,7 +30,7 @@ class FakeClock:
         self._wall_ms = wall_ms
         self._monotonic = 1_000.0
         self._order = itertools.count()
-        self._pumping_in: asyncio.AbstractEventLoop | None = None
+        self._waking_loop: asyncio.AbstractEventLoop | None = None
         self._sleepers: list[tuple[float, int, asyncio.Future[None]]] = []
 
     def wall_ms(self) -> int:
@@ -60,9 +60,9 @@ class FakeClock:
         loop = asyncio.get_running_loop()
         waiter = loop.create_future()
         heapq.heappush(self._sleepers, (self._monotonic + seconds, next(self._order), waiter))
-        if self.auto and self._pumping_in is not loop:
-            self._pumping_in = loop
-            self._wake_earliest_after(_PASSES)
+        if self.auto and self._waking_loop is not loop:
+            self._waking_loop = loop
+            self._wake_earliest_after(_LOOP_PASSES)
         await waiter
 
     def _wake_earliest_after(self, passes: int) -> None:
@@ -70,13 +70,13 @@ class FakeClock:
         while self._sleepers and self._sleepers[0][2].done():
             heapq.heappop(self._sleepers)
         if not self._sleepers:
-            self._pumping_in = None
+            self._waking_loop = None
             return
         if passes == 0:
             deadline, _, waiter = heapq.heappop(self._sleepers)
             self._move_to(max(deadline, self._monotonic))
             waiter.set_result(None)
-        asyncio.get_running_loop().call_soon(self._wake_earliest_after, passes - 1 if passes else _PASSES)
+        asyncio.get_running_loop().call_soon(self._wake_earliest_after, passes - 1 if passes else _LOOP_PASSES)
 
     def _move_to(self, monotonic: float) -> None:
         self._wall_ms += round((monotonic - self._monotonic) * 1000)

@@ -24,41 +24,41 @@ def emulated(emulators: Sequence[Emulator], options: EmulatorOptions, folder: Pa
     Raises:
         PorticoError: they cannot be run with these options.
     """
-    run = _Run(emulators, options, folder)
-    thread = threading.Thread(target=run, name="emulation", daemon=True)
+    emulation = _EmulationThread(emulators, options, folder)
+    thread = threading.Thread(target=emulation, name="emulation", daemon=True)
     thread.start()
     try:
-        yield run.info()
+        yield emulation.info()
     finally:
-        run.stop()
+        emulation.stop()
         thread.join(_START_S)
 
 
-class _Run:
+class _EmulationThread:
     def __init__(self, emulators: Sequence[Emulator], options: EmulatorOptions, folder: Path) -> None:
         self._arguments = (emulators, options, folder)
         self._ready = threading.Event()
         self._info: EmulationInfo | None = None
         self._failure: BaseException | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._over: asyncio.Event | None = None
+        self._stop_event: asyncio.Event | None = None
 
     def __call__(self) -> None:
         try:
-            asyncio.run(self._run())
+            asyncio.run(self._serve())
         except BaseException as error:  # noqa: BLE001 - re-raised on the test's thread
             self._failure = error
         finally:
             self._ready.set()
 
-    async def _run(self) -> None:
+    async def _serve(self) -> None:
         from portico.emulation.run import run_emulation
 
-        self._loop, self._over = asyncio.get_running_loop(), asyncio.Event()
+        self._loop, self._stop_event = asyncio.get_running_loop(), asyncio.Event()
         async with run_emulation(*self._arguments) as info:
             self._info = info
             self._ready.set()
-            await self._over.wait()
+            await self._stop_event.wait()
 
     def info(self) -> EmulationInfo:
         assert self._ready.wait(_START_S)
@@ -67,5 +67,5 @@ class _Run:
         return self._info
 
     def stop(self) -> None:
-        if self._loop is not None and self._over is not None and not self._loop.is_closed():
-            self._loop.call_soon_threadsafe(self._over.set)
+        if self._loop is not None and self._stop_event is not None and not self._loop.is_closed():
+            self._loop.call_soon_threadsafe(self._stop_event.set)

@@ -114,14 +114,14 @@ class Faults:
 
         @web.middleware
         async def meet(request: web.Request, handler: Handler) -> web.StreamResponse:
-            return await self._meet(request, handler)
+            return await self._apply(request, handler)
 
         return meet
 
     async def _shut_down(self, _app: web.Application) -> None:
         self.release_all()
 
-    async def _meet(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+    async def _apply(self, request: web.Request, handler: Handler) -> web.StreamResponse:
         self.requests[request.path] += 1
         queue = self._queues.get(request.path)
         fault = queue.popleft() if queue else self._always.get(request.path)
@@ -131,37 +131,37 @@ class Faults:
         if fault.gate is not None:
             await fault.gate.wait()
         if fault.drop == "before":
-            return _dropped(request)
-        return await _faulty_answer(request, handler, fault)
+            return _drop_connection(request)
+        return await _faulty_response(request, handler, fault)
 
 
-async def _faulty_answer(request: web.Request, handler: Handler, fault: Fault) -> web.StreamResponse:
-    answer: web.StreamResponse | None = None
+async def _faulty_response(request: web.Request, handler: Handler, fault: Fault) -> web.StreamResponse:
+    response: web.StreamResponse | None = None
     if fault.status is None or fault.processed:
-        answer = await handler(request)
+        response = await handler(request)
     if fault.drop == "after":
-        return _dropped(request)
+        return _drop_connection(request)
     if fault.status is not None:
-        made = fault.body(await read_form(request)) if callable(fault.body) else fault.body
-        body = made.encode() if isinstance(made, str) else made
-        answer = web.Response(status=fault.status, body=body, headers=fault.headers)
-    assert answer is not None
-    return await _half(request, answer) if fault.half else answer
+        content = fault.body(await read_form(request)) if callable(fault.body) else fault.body
+        body = content.encode() if isinstance(content, str) else content
+        response = web.Response(status=fault.status, body=body, headers=fault.headers)
+    assert response is not None
+    return await _half_response(request, response) if fault.half else response
 
 
-async def _half(request: web.Request, answer: web.StreamResponse) -> web.StreamResponse:
-    whole = answer.body if isinstance(answer, web.Response) else b""
-    assert isinstance(whole, bytes)
-    cut = web.StreamResponse(status=answer.status, headers=answer.headers)
-    cut.content_length = len(whole)
-    await cut.prepare(request)
-    await cut.write(whole[: len(whole) // 2])
+async def _half_response(request: web.Request, response: web.StreamResponse) -> web.StreamResponse:
+    body = response.body if isinstance(response, web.Response) else b""
+    assert isinstance(body, bytes)
+    partial = web.StreamResponse(status=response.status, headers=response.headers)
+    partial.content_length = len(body)
+    await partial.prepare(request)
+    await partial.write(body[: len(body) // 2])
     if request.transport is not None:
         request.transport.close()
-    return cut
+    return partial
 
 
-def _dropped(request: web.Request) -> web.StreamResponse:
+def _drop_connection(request: web.Request) -> web.StreamResponse:
     if request.transport is not None:
         request.transport.abort()
     return web.Response()

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from portico.interfaces.basics import Clock
 
 # No vowels and no look-alikes, as RFC 8628 section 6.1 advises.
-_LETTERS = "BCDFGHJKLMNPQRSTVWXZ"
+_USER_CODE_LETTERS = "BCDFGHJKLMNPQRSTVWXZ"
 _VERIFIER = re.compile(r"[A-Za-z0-9._~-]{43,128}")
 _CHALLENGE = re.compile(r"[A-Za-z0-9_-]{43}")
 NO_STORE = {"Cache-Control": "no-store", "Pragma": "no-cache"}
@@ -91,7 +91,7 @@ class PresentedTokens:
     @property
     def twice(self) -> list[str]:
         """The hashes of tokens that came more than once."""
-        return [name for name, times in Counter(self.hashes).items() if times > 1]
+        return [hash_ for hash_, count in Counter(self.hashes).items() if count > 1]
 
     def times(self, token: str) -> int:
         """How often `token` came."""
@@ -301,7 +301,7 @@ class DeviceTable:
     def start(self, client_id: str, scope: str = "", challenge: str | None = None, **context: str) -> DeviceGrant:
         """A fresh pair of codes. `context` stays with the grant."""
         expires_at = self._clock.wall_ms() + round(self.ttl_s * 1000)
-        user_code = "-".join("".join(secrets.choice(_LETTERS) for _ in range(4)) for _ in range(2))
+        user_code = "-".join("".join(secrets.choice(_USER_CODE_LETTERS) for _ in range(4)) for _ in range(2))
         grant = DeviceGrant(
             canary("devicecode"), user_code, client_id, scope, challenge, expires_at, self.interval_s, context=context
         )
@@ -310,8 +310,8 @@ class DeviceTable:
 
     def by_user_code(self, user_code: str) -> DeviceGrant | None:
         """The grant a person means; case and dashes do not matter to them."""
-        wanted = _plain(user_code)
-        return next((grant for grant in self.grants if _plain(grant.user_code) == wanted), None)
+        normalized = _normalize_user_code(user_code)
+        return next((grant for grant in self.grants if _normalize_user_code(grant.user_code) == normalized), None)
 
     def by_device_code(self, device_code: str) -> DeviceGrant | None:
         return next((grant for grant in self.grants if grant.device_code == device_code), None)
@@ -350,7 +350,7 @@ class DeviceTable:
         return grant
 
 
-def _plain(user_code: str) -> str:
+def _normalize_user_code(user_code: str) -> str:
     return user_code.replace("-", "").replace(" ", "").upper()
 
 
@@ -373,19 +373,19 @@ def token_reply(issued: Issued, *, refresh: bool = True, id_token: str | None = 
 
 def id_token(claims: Mapping[str, object]) -> str:
     """An ID token of `claims`, signed with a key that nobody has: a client takes it from the token endpoint as it is."""
-    head, body = (_part(json.dumps(part).encode()) for part in ({"alg": "HS256", "typ": "JWT"}, claims))
+    head, body = (_base64url(json.dumps(part).encode()) for part in ({"alg": "HS256", "typ": "JWT"}, claims))
     signature = hmac.new(secrets.token_bytes(32), f"{head}.{body}".encode(), hashlib.sha256).digest()
-    return f"{head}.{body}.{_part(signature)}"
+    return f"{head}.{body}.{_base64url(signature)}"
 
 
-def _part(value: bytes) -> str:
+def _base64url(value: bytes) -> str:
     return base64.urlsafe_b64encode(value).rstrip(b"=").decode()
 
 
-def refusal(refused: TokenRefused, *, status: int = 400) -> web.Response:
+def refusal(error: TokenRefused, *, status: int = 400) -> web.Response:
     """An error answer (section 5.2)."""
-    description = {"error_description": refused.description} if refused.description else {}
-    return web.json_response({"error": refused.code, **description}, status=status, headers=NO_STORE)
+    description = {"error_description": error.description} if error.description else {}
+    return web.json_response({"error": error.code, **description}, status=status, headers=NO_STORE)
 
 
 async def read_form(request: web.Request) -> dict[str, str]:

@@ -45,25 +45,25 @@ class PorticoRunner:
         """
         command = portico_command(*args)
         stdin = {"input": input} if input is not None else {"stdin": subprocess.DEVNULL}
-        done: subprocess.CompletedProcess[str] = subprocess.run(
+        result: subprocess.CompletedProcess[str] = subprocess.run(
             command, env=self.environment(env), capture_output=True, timeout=timeout, check=False, encoding="utf-8", **stdin
         )
-        self._keep(done, with_stdout=not prints_secret and args[: len(_PRINTS_SECRET)] != _PRINTS_SECRET)
-        return done
+        self._save_output(result, with_stdout=not prints_secret and args[: len(_PRINTS_SECRET)] != _PRINTS_SECRET)
+        return result
 
     def environment(self, env: Mapping[str, str | None] | None = None) -> dict[str, str]:
         """The environment a run gets, for tests that start the process themselves."""
-        own = {
+        overrides = {
             CONFIG_ENV: str(self.paths.config),
             STATE_ENV: str(self.paths.state),
             "PYTHONPATH": os.pathsep.join((str(PACKAGE.parent), *import_folders(os.environ))),
             "PYTHONIOENCODING": "utf-8",
         }
-        merged: dict[str, str | None] = {**os.environ, **own, **(env or {})}
+        merged: dict[str, str | None] = {**os.environ, **overrides, **(env or {})}
         return {name: value for name, value in merged.items() if value is not None}
 
-    def _keep(self, done: subprocess.CompletedProcess[str], *, with_stdout: bool) -> None:
+    def _save_output(self, result: subprocess.CompletedProcess[str], *, with_stdout: bool) -> None:
         self.outputs.mkdir(parents=True, exist_ok=True)
         number = len(list(self.outputs.iterdir()))
-        kept = done.stderr + (done.stdout if with_stdout else "")
-        (self.outputs / f"{number:03d}.txt").write_text(kept, encoding="utf-8")
+        output = result.stderr + (result.stdout if with_stdout else "")
+        (self.outputs / f"{number:03d}.txt").write_text(output, encoding="utf-8")

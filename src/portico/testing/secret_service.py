@@ -106,9 +106,9 @@ def missing_part() -> str | None:
     """Why no private Secret Service can run here, or None."""
     if sys.platform != "linux":
         return f"a Secret Service is a Linux thing; this is {sys.platform}"
-    absent = [program for program in PROGRAMS if find_program(program, os.environ) is None]
-    if absent:
-        return f"{' and '.join(absent)} not installed"
+    missing = [program for program in PROGRAMS if find_program(program, os.environ) is None]
+    if missing:
+        return f"{' and '.join(missing)} not installed"
     try:
         import secretstorage  # noqa: F401 - keyring brings it on Linux; without it nothing could speak to the service
     except ImportError:
@@ -130,7 +130,7 @@ def secret_service(password: str = "portico") -> Iterator[SecretService]:  # noq
         # A socket's path holds at most 107 bytes, so this lives right under the system's temporary folder.
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="portico-bus-", ignore_cleanup_errors=True)))
         address = f"unix:path={folder / 'bus'}"
-        env = _own_environment(folder, address)
+        env = _private_environment(folder, address)
         bus = _start(["dbus-daemon", "--nofork", f"--config-file={_bus_config(folder)}"], env, stack)
         _wait_for((folder / "bus").exists, bus)
         command = ["gnome-keyring-daemon", "--unlock", "--foreground", "--components=secrets", f"--control-directory={folder}"]
@@ -139,10 +139,10 @@ def secret_service(password: str = "portico") -> Iterator[SecretService]:  # noq
         yield SecretService(address, folder, daemon)
 
 
-def _own_environment(folder: Path, address: str) -> dict[str, str]:
-    kept = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL") if name in os.environ}
-    own = {"HOME": folder, "XDG_RUNTIME_DIR": folder, "XDG_DATA_HOME": folder / "data", "XDG_CONFIG_HOME": folder / "config"}
-    return {**kept, **{name: str(path) for name, path in own.items()}, "DBUS_SESSION_BUS_ADDRESS": address}
+def _private_environment(folder: Path, address: str) -> dict[str, str]:
+    inherited = {name: os.environ[name] for name in ("PATH", "LANG", "LC_ALL") if name in os.environ}
+    private = {"HOME": folder, "XDG_RUNTIME_DIR": folder, "XDG_DATA_HOME": folder / "data", "XDG_CONFIG_HOME": folder / "config"}
+    return {**inherited, **{name: str(path) for name, path in private.items()}, "DBUS_SESSION_BUS_ADDRESS": address}
 
 
 def _bus_config(folder: Path) -> Path:
