@@ -22,7 +22,7 @@ EXIT_CODES: Final = {
 _MAKERS: Final = {"file_error": 0, "config_file_error": 2, "BadRequest": 1, "Found": 0, "kind": 0, "Interrupted": 0}
 _REFUSERS: Final = {"_refused": 2, "refused": 1}
 _OF_TABLES: Final = frozenset(
-    {word.replace("_", "-") for word in token_errors._MEANINGS} | {words.id for words in provider_errors._WORDS.values()}
+    {word.replace("_", "-") for word in token_errors._MEANINGS} | {words.id for words in provider_errors._ERROR_TEXTS.values()}
 )
 # Where an id is passed on, or chosen between two that stand in the same expression or come from the tables above.
 PASSED_ON: Final = frozenset(

@@ -13,7 +13,7 @@ from typing import Final
 
 import pytest
 
-from portico.auth.freshness import Uses
+from portico.auth.freshness import LastUses
 from portico.auth.importers.openclaw import _configured_agent_folders
 from portico.auth.importers.sidecar import _owner_pid
 from portico.cli.main import main
@@ -195,13 +195,13 @@ def test_the_note_the_keys_the_index_and_the_log_of_the_state_folder(make_endles
 
 
 def test_a_fifo_where_a_mark_or_the_log_is_written_is_not_waited_for(paths):
-    uses = Uses(paths, SystemClock())
-    uses.note("minimax-portal:default")
+    uses = LastUses(paths, SystemClock())
+    uses.record("minimax-portal:default")
     (mark,) = paths.uses.iterdir()
     mark.unlink()
     for path in (mark, paths.gateway_log):
         os.mkfifo(path)
-    uses.note("minimax-portal:default")
+    uses.record("minimax-portal:default")
     with pytest.raises(StoreError):
         open_log(paths.gateway_log)
 

@@ -31,10 +31,10 @@ says what does not fit; `PORTICO_TRACE_PLUGINS=1` shows every hook call.
 What there is, by topic (`docs/reference/hooks.md` says which hook takes what):
 
 - hooks: `hookimpl`
-- providers and their models: `ProviderSpec`, `ApiKind`, `ModelSpec`, `ModelCost`, `PriceTier`, `KeyChoice`, `RefusalKind`;
+- providers and their models: `ProviderSpec`, `ApiKind`, `ModelSpec`, `ModelCost`, `PriceTier`, `KeyChoice`, `ProviderErrorKind`;
   `built_in` is a provider that comes with Portico
 - what a plan has left: `PlanReader`, `PlanWindow`, `WindowState`; `built_in_plans` is the reader of such a provider
-- signing in: `AuthMethod`, `Region`, `OAuthServer`, `Redirect`, `TokenGrant`, `AcceptedGrant`
+- signing in: `AuthMethod`, `Region`, `OAuthServer`, `Redirect`, `TokenSet`, `AcceptedTokens`
 - a server that leaves the RFCs: `TokenDialect`, and `StandardDialect` to build one on; `FormRequest`, `HttpReply`, and
   `ReplyReader` to read one with; `DeviceAuthorization`, `Pending`
 - emulators, checks of `doctor`, commands: `Emulator`, `EmulatorOptions`, `DoctorCheck`, `Finding`, `CliCommand`
@@ -50,7 +50,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Final
 
 from portico.errors import ConfigError, Denied, NetworkError, OAuthError, PorticoError, TimedOut, UsageError
-from portico.interfaces.auth_method import AcceptedGrant, AuthMethod, Region
+from portico.interfaces.auth_method import AcceptedTokens, AuthMethod, Region
 from portico.interfaces.authorization import (
     DeviceAuthorization,
     FormRequest,
@@ -59,12 +59,12 @@ from portico.interfaces.authorization import (
     Pending,
     Redirect,
     TokenDialect,
-    TokenGrant,
+    TokenSet,
 )
 from portico.interfaces.basics import Clock, JsonValue
 from portico.interfaces.plan_reader import PlanReader, PlanWindow, WindowState
 from portico.interfaces.plugin_parts import CliCommand, DoctorCheck, Emulator, EmulatorOptions, Finding
-from portico.interfaces.provider_spec import ApiKind, KeyChoice, ModelCost, ModelSpec, PriceTier, ProviderSpec, RefusalKind
+from portico.interfaces.provider_spec import ApiKind, KeyChoice, ModelCost, ModelSpec, PriceTier, ProviderErrorKind, ProviderSpec
 from portico.plugins.spec import hookimpl
 from portico.secret import Secret
 from portico.urls import is_loopback, why_not_a_safe_url
@@ -84,8 +84,8 @@ __all__ = [  # noqa: RUF022 - by topic
     "ModelCost",
     "ModelSpec",
     "PriceTier",
+    "ProviderErrorKind",
     "ProviderSpec",
-    "RefusalKind",
     "built_in",
     # what a plan has left
     "PlanReader",
@@ -93,12 +93,12 @@ __all__ = [  # noqa: RUF022 - by topic
     "WindowState",
     "built_in_plans",
     # signing in
-    "AcceptedGrant",
+    "AcceptedTokens",
     "AuthMethod",
     "OAuthServer",
     "Redirect",
     "Region",
-    "TokenGrant",
+    "TokenSet",
     # a server that leaves the RFCs
     "DeviceAuthorization",
     "FormRequest",
@@ -155,22 +155,29 @@ _LEAVING: Final = {
     "holds_tokens": ("portico.oauth.token_response", "ReplyReader.holds_tokens"),
     "invalid": ("portico.oauth.token_errors", "ReplyReader.invalid"),
     "may_pass": ("portico.oauth.token_errors", "ReplyReader.may_pass"),
-    "normalise_expiry": ("portico.oauth.token_response", "ReplyReader.grant"),
+    "normalise_expiry": ("portico.oauth.token_response", "ReplyReader.token_set"),
     "oauth_error": ("portico.oauth.token_errors", "ReplyReader.error"),
     "read_code_expiry": ("portico.oauth.standard", "ReplyReader.code_expiry"),
     "read_interval": ("portico.oauth.standard", "ReplyReader.interval"),
     "read_json_object": ("portico.oauth.token_response", "ReplyReader.fields"),
     "read_token": ("portico.oauth.token_response", "ReplyReader.token"),
-    "read_token_fields": ("portico.oauth.token_response", "ReplyReader.grant"),
+    "read_token_fields": ("portico.oauth.token_response", "ReplyReader.token_set"),
     "redact": ("portico.secret", "nothing: the host redacts what a plugin returns and raises"),
     "retry_after": ("portico.oauth.token_errors", "ReplyReader.retry_after"),
-    "server_clock": ("portico.oauth.token_response", "ReplyReader.grant"),
+    "server_clock": ("portico.oauth.token_response", "ReplyReader.token_set"),
     "unreadable": ("portico.oauth.token_errors", "ReplyReader.fields"),
     "without_query": ("portico.urls", "ReplyReader.where"),
 }
+# Names of 0.5 and 0.6, and what they are called now. They go with 1.0.
+_RENAMED: Final = {"AcceptedGrant": "AcceptedTokens", "RefusalKind": "ProviderErrorKind", "TokenGrant": "TokenSet"}
 
 
 def __getattr__(name: str) -> Any:
+    if name in _RENAMED:
+        import warnings
+
+        warnings.warn(f"portico.plugin_api.{name} goes with 1.0; use {_RENAMED[name]}", DeprecationWarning, stacklevel=2)
+        return globals()[_RENAMED[name]]
     if name in _LEAVING:
         import warnings
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from portico.accounts.summary import remarks
-from portico.interfaces.authorization import OAuthServer, TokenGrant
+from portico.interfaces.authorization import OAuthServer, TokenSet
 from portico.secret import Secret
 from portico.testing.canary import canary
 from tests.store.helpers import a_profile
@@ -16,7 +16,7 @@ SERVER = OAuthServer(
 
 
 def grant(*, refresh=True, **told):
-    return TokenGrant(Secret(canary("at")), Secret(canary("rt")) if refresh else None, None, **told)
+    return TokenSet(Secret(canary("at")), Secret(canary("rt")) if refresh else None, None, **told)
 
 
 @pytest.mark.requirement("E136")

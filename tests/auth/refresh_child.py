@@ -42,14 +42,14 @@ class NoLock:
 
 def without_re_read():
     """Under the lock, a process goes by what it read before it had the lock."""
-    honest, first = refresh.Transactions.held, {}
+    honest, first = refresh.Refresher.read, {}
 
     def held(self, profile_id, **_settled):
         if profile_id not in first:
             first[profile_id] = honest(self, profile_id)
         return first[profile_id]
 
-    refresh.Transactions.held = held
+    refresh.Refresher.read = held
 
 
 def on_step_of(args):

@@ -215,8 +215,8 @@ async def test_one_that_nobody_uses_is_looked_at_once_a_minute(account, monkeypa
     account.clock.advance(26 * 3600)
     refreshed_at = account.clock.wall_ms() - 5_400_000
     account.index.update(PROFILE, lambda one: replace(one, refreshed_at=refreshed_at))
-    rests = broker.rests
-    monkeypatch.setattr(broker, "rests", lambda profile: looks.append(profile.id) or rests(profile))
+    is_idle = broker.is_idle
+    monkeypatch.setattr(broker, "is_idle", lambda profile: looks.append(profile.id) or is_idle(profile))
     async with running(account, broker) as (ticks, _):
         await ticks(150)
     assert account.posts == 0
@@ -238,4 +238,4 @@ async def test_many_refreshes_leave_no_more_behind_than_one(account):
     for _ in range(20):
         in_memory, stored = await asyncio.to_thread(refreshed)
         assert unstored.stored_as == {in_memory: stored}
-    assert not unstored.waiting
+    assert not unstored.by_profile

@@ -7,8 +7,8 @@ from dataclasses import replace
 
 import pytest
 
-from portico.auth.freshness import own_time, refresh_due
-from portico.auth.health import health_of
+from portico.auth.freshness import effective_now_ms, refresh_due
+from portico.auth.health import health_at
 from portico.errors import NetworkError
 from portico.testing.authorization_server import Fault, Gate
 from portico.testing.clock import FakeClock
@@ -114,9 +114,9 @@ async def test_another_process_knows_how_old_a_token_is_after_the_clock_was_set_
     assert await account.broker().access(PROFILE) == first
     account.clock.advance(2)
     profile = account.index.get(PROFILE)
-    assert refresh_due(profile.expires_at, profile.refreshed_at, own_time(profile, account.clock))
+    assert refresh_due(profile.expires_at, profile.refreshed_at, effective_now_ms(profile, account.clock))
     account.clock.advance(299)
-    assert health_of(profile, own_time(profile, account.clock)).access == "ended"
+    assert health_at(profile, effective_now_ms(profile, account.clock)).access == "ended"
     assert (await account.broker().access(PROFILE)).token != first.token
     assert account.posts == 2
 
@@ -130,7 +130,7 @@ async def test_after_the_machine_was_started_anew_its_clock_is_believed(account)
     account.clock.boot_name = "another run"
     account.clock.advance(30)
     account.clock.jump(-20)
-    assert own_time(profile, account.clock) == account.clock.wall_ms()
+    assert effective_now_ms(profile, account.clock) == account.clock.wall_ms()
 
 
 @pytest.mark.requirement("E100")

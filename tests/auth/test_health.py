@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from portico.auth.health import check_code, health_of, needs_sign_in
+from portico.auth.health import health_at, needs_sign_in, worst_exit_code
 from portico.errors import ExitCode
 from portico.store.records import Failure
 from tests.auth.parts import a_profile
@@ -55,9 +55,9 @@ def test_each_state_has_its_own_word_and_code(profile, fake_clock, changed, left
         changed = {**changed, "refresh_expires_at": now + changed["refresh_in_h"] * HOUR}
         del changed["refresh_in_h"]
     profile = replace(profile, expires_at=ends, **changed)
-    health = health_of(profile, now)
+    health = health_at(profile, now)
 
-    assert (health.word, health.access, health.refresh, health.exit_code) == expected
+    assert (health.status, health.access, health.refresh, health.exit_code) == expected
     assert needs_sign_in(profile, fake_clock) == (expected[3] == 3)
 
 
@@ -65,7 +65,7 @@ def test_the_worst_of_several_counts(profile, fake_clock):
     now = fake_clock.wall_ms()
     ending = replace(profile, has_refresh=False, expires_at=now + HOUR)
 
-    assert check_code([], fake_clock) == ExitCode.SIGN_IN_NEEDED
-    assert check_code([profile], fake_clock) == ExitCode.OK
-    assert check_code([profile, ending], fake_clock) == ExitCode.EXPIRING
-    assert check_code([ending, replace(profile, failure=REFUSED)], fake_clock) == ExitCode.SIGN_IN_NEEDED
+    assert worst_exit_code([], fake_clock) == ExitCode.SIGN_IN_NEEDED
+    assert worst_exit_code([profile], fake_clock) == ExitCode.OK
+    assert worst_exit_code([profile, ending], fake_clock) == ExitCode.EXPIRING
+    assert worst_exit_code([ending, replace(profile, failure=REFUSED)], fake_clock) == ExitCode.SIGN_IN_NEEDED

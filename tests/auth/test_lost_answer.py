@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import pytest
 
-from portico.auth.journal import AT_ONCE, new_entry
+from portico.auth.journal import IMMEDIATE_SENDS, new_entry
 from portico.errors import NetworkError, SignInNeeded
 from portico.testing.authorization_server import CLIENT_ID, Fault, Gate
 from tests.auth.parts import PROFILE, until
@@ -79,7 +79,7 @@ async def test_a_token_whose_answers_stay_lost_is_sent_again_after_1_5_30_and_th
             await (one if who == "somebody who needs one" else account.broker()).access(PROFILE)
 
     sent = await sends(account, 6, ask, step_s=10)
-    at_once, later = sent[:AT_ONCE], sent[AT_ONCE:]
+    at_once, later = sent[:IMMEDIATE_SENDS], sent[IMMEDIATE_SENDS:]
     assert max(at_once) == 0
     gaps = [after - before for before, after in zip([0, *later], later, strict=False)]
     assert gaps == [1, 5, 30, 60, 60, 60, 60, 60]
@@ -130,7 +130,7 @@ async def test_while_the_access_token_serves_it_is_handed_out_and_the_next_one_i
     for _ in range(28):
         assert (await broker.access(PROFILE)).token == before.access
         account.clock.advance(10)
-    assert account.posts == AT_ONCE + 1
+    assert account.posts == IMMEDIATE_SENDS + 1
     assert before.refresh.reveal() not in account.paths.index.read_text()
 
 
@@ -278,7 +278,7 @@ async def test_a_token_whose_senders_are_killed_is_not_sent_at_each_start(accoun
     account.sign_in(ttl_s=60)
     account.clock.advance(60)
     refresh = account.vault.read(PROFILE).refresh
-    for _ in range(AT_ONCE):
+    for _ in range(IMMEDIATE_SENDS):
         now = account.clock.wall_ms()
         account.index.update(PROFILE, lambda profile, now=now: replace(profile, journal_entry=new_entry(profile, refresh, now)))
     for _ in range(59):

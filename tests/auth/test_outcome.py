@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from portico.auth.backoff import answers_missing, as_transient, failure_of, is_terminal, sign_in_expired
+from portico.auth.backoff import answers_missing_error, as_transient, is_terminal, make_failure, sign_in_expired
 from portico.errors import ENDS_A_GRANT, ConfigError, Denied, LockBusy, NetworkError, OAuthError, StoreError, TimedOut
 from portico.oauth.token_errors import error_for, oauth_error
 from portico.store.profiles import sign_in_again
@@ -19,7 +19,7 @@ from tests.oauth.parts import reply
 def test_ten_words_of_the_server_are_final(code, status):
     error = oauth_error(reply("", status), {"error": code})
     assert is_terminal(error)
-    assert failure_of(error, 5).code == code
+    assert make_failure(error, 5).code == code
 
 
 @pytest.mark.requirement("E97")
@@ -84,12 +84,12 @@ def test_a_no_from_the_page_ends_no_stored_sign_in(error):
 
 def test_every_remedy_names_the_sign_in_that_it_is_for(fake_clock):
     profile = replace(a_profile("https://as.example", fake_clock), id="minimax-portal:cn", region="cn")
-    refused = replace(profile, failure=failure_of(error_for("invalid_client"), 5))
+    refused = replace(profile, failure=make_failure(error_for("invalid_client"), 5))
     fence = JournalEntry(generation=1, token="", started_at=0, sends=3, pid=1)
     lost = NetworkError("network", "lost")
     for error in (
         sign_in_expired(profile),
         sign_in_expired(refused),
-        answers_missing(lost, fence, profile),
+        answers_missing_error(lost, fence, profile),
     ):
         assert sign_in_again(profile) in error.hint

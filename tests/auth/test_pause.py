@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from portico.auth.backoff import Backoff, backoff_to_note, failure_of, is_terminal, noted_backoff
+from portico.auth.backoff import Backoff, backoff_to_store, is_terminal, make_failure, stored_backoff
 from portico.errors import ConfigError, NetworkError, OAuthError, StoreError
 from portico.store.records import profile_from_json, profile_to_json
 from portico.testing.authorization_server import Fault
@@ -56,9 +56,9 @@ def test_retry_after_lengthens_a_pause_within_reason():
 
 def test_a_clock_that_is_set_back_ends_the_pause():
     pause = Backoff.after(NetworkError("network", "down"), None, 1_000_000)
-    assert pause.holds(1_000_249)
-    assert not pause.holds(999_999)
-    assert not pause.holds(pause.until_ms)
+    assert pause.is_active(1_000_249)
+    assert not pause.is_active(999_999)
+    assert not pause.is_active(pause.until_ms)
 
 
 def test_a_caller_in_a_pause_gets_the_same_kind_of_error():
@@ -90,12 +90,12 @@ def test_a_pause_goes_through_the_index_and_grows_there(fake_clock, monkeypatch)
     monkeypatch.setattr("random.uniform", lambda _low, high: high)
     profile, now, seconds = a_profile("https://as.example", fake_clock), 0, []
     for _ in range(3):
-        pause = backoff_to_note(profile, NetworkError("network", "no answer"), now)
-        failed = replace(profile, failure=failure_of(pause.error, now, pause))
+        pause = backoff_to_store(profile, NetworkError("network", "no answer"), now)
+        failed = replace(profile, failure=make_failure(pause.error, now, pause))
         profile = profile_from_json(profile.id, profile_to_json(failed, {}))
         seconds.append((pause.until_ms - now) / 1000)
-        assert noted_backoff(profile, now).attempts == len(seconds)
-        assert noted_backoff(profile, pause.until_ms) is None
+        assert stored_backoff(profile, now).attempts == len(seconds)
+        assert stored_backoff(profile, pause.until_ms) is None
         now = pause.until_ms
     assert seconds == [2, 4, 8]
 
@@ -104,7 +104,7 @@ def test_a_pause_goes_through_the_index_and_grows_there(fake_clock, monkeypatch)
     "error", [NetworkError("network", "no name", unsent=True), StoreError("disk-full", "full"), ConfigError("plugin-off", "off")]
 )
 def test_what_has_reached_no_server_holds_back_no_other_process(fake_clock, error):
-    assert backoff_to_note(a_profile("https://as.example", fake_clock), error, 0) is None
+    assert backoff_to_store(a_profile("https://as.example", fake_clock), error, 0) is None
 
 
 @pytest.mark.requirement("E58")

@@ -7,8 +7,8 @@ import json
 import pytest
 
 from portico.auth.journal import PendingTokens
-from portico.auth.refresh import Transactions, Wish
-from portico.auth.tokens import Ages
+from portico.auth.refresh import RefreshCall, Refresher
+from portico.auth.tokens import TokenClock
 from portico.errors import NetworkError, PorticoError, SignInNeeded
 from portico.interfaces.authorization import HttpReply
 from portico.secret import Secret
@@ -110,9 +110,9 @@ def one_refresh(vault, index, paths, replies):
     profile = vault.commit(a_profile("https://as.example", clock), before)
     server = Server(replies, clock)
     store = LocalTokenStore(paths, index, lambda: vault)
-    parts = Transactions(store, dialects, clock, Ages(clock), PendingTokens(store))
+    parts = Refresher(store, dialects, clock, TokenClock(clock), PendingTokens(store))
     try:
-        got = parts.refresh(Wish(profile, profile.generation, needed=True, wait_s=1), server)
+        got = parts.refresh(RefreshCall(profile, profile.generation, needed=True, wait_s=1), server)
     except PorticoError as error:
         got, failed = None, error
     stored, after = vault.read(PROFILE), index.get(PROFILE)
@@ -124,7 +124,7 @@ def one_refresh(vault, index, paths, replies):
         assert after.failure.terminal == isinstance(failed, SignInNeeded)
         assert "rt-old" not in server.given_back
     else:
-        assert stored.access == got.held.tokens.access == Secret(NEW_ACCESS)
+        assert stored.access == got.profile_tokens.tokens.access == Secret(NEW_ACCESS)
         assert stored.refresh in [Secret(NEW_REFRESH), before.refresh]
         assert stored.generation == after.generation > profile.generation
         assert stored.expires_at is None or stored.expires_at > clock.wall_ms()

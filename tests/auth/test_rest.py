@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from portico.auth.background import refresh_what_is_due
-from portico.auth.freshness import Uses, profile_due, rests
+from portico.auth.freshness import LastUses, is_idle, profile_due
 from portico.errors import SignInNeeded
 from tests.auth.parts import PROFILE, a_profile
 
@@ -24,17 +24,17 @@ def profile(fake_clock):
 
 
 def test_a_sign_in_rests_once_nobody_has_used_it_for_a_day_and_until_its_refresh_token_needs_it(profile):
-    assert not rests(profile, None, DAY_MS - 1), "a new sign-in counts as used"
+    assert not is_idle(profile, None, DAY_MS - 1), "a new sign-in counts as used"
     late = replace(profile, refreshed_at=DAY_MS - HOUR_MS)
-    assert rests(late, None, DAY_MS)
-    assert not rests(late, DAY_MS - HOUR_MS, DAY_MS)
-    assert not rests(late, None, DAY_MS + 11 * HOUR_MS), "twice a day it is refreshed all the same"
+    assert is_idle(late, None, DAY_MS)
+    assert not is_idle(late, DAY_MS - HOUR_MS, DAY_MS)
+    assert not is_idle(late, None, DAY_MS + 11 * HOUR_MS), "twice a day it is refreshed all the same"
 
 
 def test_a_refresh_token_that_ends_sooner_is_used_before_half_of_its_life_is_over(profile):
     late = replace(profile, refreshed_at=DAY_MS, refresh_expires_at=DAY_MS + 4 * HOUR_MS)
-    assert rests(late, None, DAY_MS + 2 * HOUR_MS - 1)
-    assert not rests(late, None, DAY_MS + 2 * HOUR_MS)
+    assert is_idle(late, None, DAY_MS + 2 * HOUR_MS - 1)
+    assert not is_idle(late, None, DAY_MS + 2 * HOUR_MS)
 
 
 def test_a_refresh_token_that_would_end_before_the_access_token_is_exercised_in_time(profile):
@@ -48,14 +48,14 @@ def test_a_refresh_token_that_would_end_before_the_access_token_is_exercised_in_
 
 def test_a_short_refresh_token_does_not_rest_to_its_end(profile):
     late = replace(profile, refreshed_at=DAY_MS, refresh_expires_at=DAY_MS + 600_000)
-    assert rests(late, None, DAY_MS + 299_999)
-    assert not rests(late, None, DAY_MS + 300_000)
+    assert is_idle(late, None, DAY_MS + 299_999)
+    assert not is_idle(late, None, DAY_MS + 300_000)
 
 
 def test_after_a_clock_that_was_ahead_nothing_rests_on_its_word(profile):
     ahead = replace(profile, refreshed_at=365 * DAY_MS, expires_at=365 * DAY_MS + HOUR_MS)
     assert profile_due(ahead, 2 * DAY_MS)
-    assert not rests(ahead, None, 2 * DAY_MS)
+    assert not is_idle(ahead, None, 2 * DAY_MS)
 
 
 async def test_only_who_is_signed_in_is_noted(account):
@@ -90,18 +90,18 @@ async def test_the_background_leaves_an_idle_sign_in_alone_and_a_caller_wakes_it
 
 
 def test_a_use_is_seen_by_every_process_and_costs_no_write_within_the_minute(paths, fake_clock):
-    uses, other = Uses(paths, fake_clock), Uses(paths, fake_clock)
+    uses, other = LastUses(paths, fake_clock), LastUses(paths, fake_clock)
     assert other.last(PROFILE) is None
-    uses.note(PROFILE)
+    uses.record(PROFILE)
     first = fake_clock.wall_ms()
     assert other.last(PROFILE) == first
     (mark,) = paths.uses.iterdir()
     assert (mark.stat().st_size, mark.stat().st_mode & 0o777, paths.uses.stat().st_mode & 0o777) == (0, 0o600, 0o700)
     fake_clock.advance(59)
-    uses.note(PROFILE)
+    uses.record(PROFILE)
     assert other.last(PROFILE) == first
     fake_clock.advance(1)
-    uses.note(PROFILE)
+    uses.record(PROFILE)
     assert other.last(PROFILE) == first + 60_000
     uses.forget(PROFILE)
     assert other.last(PROFILE) is None
@@ -113,15 +113,15 @@ def test_a_use_that_cannot_be_noted_stops_nobody_and_follows_no_link(paths, fake
     paths.state.mkdir(parents=True, exist_ok=True)
     target = paths.state / "elsewhere"
     paths.uses.write_text("")
-    Uses(paths, fake_clock).note(PROFILE)
+    LastUses(paths, fake_clock).record(PROFILE)
     paths.uses.unlink()
-    Uses(paths, fake_clock).note(PROFILE)
+    LastUses(paths, fake_clock).record(PROFILE)
     (mark,) = paths.uses.iterdir()
     mark.unlink()
     mark.symlink_to(target)
-    Uses(paths, fake_clock).note(PROFILE)
+    LastUses(paths, fake_clock).record(PROFILE)
     assert not target.exists()
     target.touch()
     os.utime(target, (1, 1))
-    Uses(paths, fake_clock).note(PROFILE)
+    LastUses(paths, fake_clock).record(PROFILE)
     assert target.stat().st_mtime == 1

@@ -34,7 +34,7 @@ async def test_the_browser_variable_approves_what_its_page_asks(emulation, small
 async def test_a_page_that_asks_again_has_not_taken_the_decision(emulation, small) -> None:
     small.then = "/approve?code=ABCD"
     done = await run_browser(emulation, small.approval_url("ABCD"))
-    assert done.returncode == approver.NOT_TAKEN
+    assert done.returncode == approver.NOT_ACCEPTED
     assert "asks again" in done.stderr
 
 

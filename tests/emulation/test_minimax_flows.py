@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncIterator
     from pathlib import Path
 
-    from portico.interfaces.authorization import OAuthServer, TokenGrant
+    from portico.interfaces.authorization import OAuthServer, TokenSet
     from portico.testing.clock import FakeClock
 
 BY_NAME = {dialect.name: dialect for dialect in DIALECTS}
@@ -44,7 +44,7 @@ class Desk:
         method = MinimaxPortal({"portals": {region: config}} if config else {})
         server, grants = method.server(region), []
 
-        async def finish(grant: TokenGrant) -> None:
+        async def finish(grant: TokenSet) -> None:
             grants.append(grant)
 
         def on_event(event: object) -> None:
@@ -56,7 +56,7 @@ class Desk:
         await device_flow(FlowContext(server, dialect, self.http, finish, on_event, timeout_s=600, clock=self.clock))
         return server, grants[0], method.accept(region, grants[0])
 
-    async def refresh(self, server: OAuthServer, grant: TokenGrant) -> TokenGrant:
+    async def refresh(self, server: OAuthServer, grant: TokenSet) -> TokenSet:
         dialect = BY_NAME[server.dialect]
         assert grant.refresh is not None
         request = dialect.refresh_request(server, grant.refresh)

@@ -11,8 +11,8 @@ from minimax_portal_auth.dialects import DIALECTS
 from minimax_portal_auth.emulator import MinimaxEmulator
 from minimax_portal_auth.plugin import MinimaxPortal
 from portico.auth.broker import TokenBroker
-from portico.auth.freshness import own_time
-from portico.auth.health import health_of
+from portico.auth.freshness import effective_now_ms
+from portico.auth.health import health_at
 from portico.emulation.run import run_emulation
 from portico.interfaces.plugin_parts import EmulatorOptions
 from portico.net.client import HttpClient
@@ -107,9 +107,9 @@ async def test_a_wrong_clock_costs_no_refresh_and_hands_out_no_ended_token(paths
                 token = await broker.access(PROFILE)
                 assert mint.family_of(token.token.reveal()) is not None, "the service would answer 401"
                 now = OffLoop(index).get(PROFILE)
-                assert health_of(now, own_time(now, clock)).word == "ok"
+                assert health_at(now, effective_now_ms(now, clock)).status == "ok"
             refreshes = emulator.service.presented.total - before
             # One for each four fifths of a life; a token of seconds loses one of them to what a `Date` leaves out.
             assert refreshes <= (6 if life_s < 60 else 4)
             true.advance(life_s + 1)
-            assert health_of(now, own_time(now, clock)).access == "ended"
+            assert health_at(now, effective_now_ms(now, clock)).access == "ended"

@@ -196,7 +196,7 @@ def refused(code, status=200):
 async def test_each_of_minimaxs_codes_moves_on_or_comes_back_as_its_kind_says(paths, code, monkeypatch):
     from portico.models.provider_errors import ProviderError
 
-    elsewhere = ProviderError(SPEC.error_codes[code], "").elsewhere
+    elsewhere = ProviderError(SPEC.error_codes[code], "").may_succeed_elsewhere
     async with provider(refused(code)) as acme, provider(answered(OTHER)) as backup:
         block = {"baseUrl": acme.base, "apiKey": "x"}
         configure(paths, {"minimax": {**block, "models": [{"id": "model"}]}, "backup": backup.base}, fallbacks=["backup/model"])

@@ -58,7 +58,7 @@ async def tried():
 async def refusal_of(tried):
     with pytest.raises(AttemptFailed) as caught:
         await tried()
-    return caught.value.refusal
+    return caught.value.provider_error
 
 
 @pytest.mark.parametrize("status", REFUSED)
@@ -108,8 +108,8 @@ async def test_of_a_response_that_breaks_off_its_status_holds_and_nothing_of_its
     with pytest.raises(AttemptFailed) as caught:
         await ask()
 
-    assert caught.value.refusal.kind == kind
-    assert (caught.value.refusal.unknown, caught.value.refusal.code) == (status == 200, None)
+    assert caught.value.provider_error.kind == kind
+    assert (caught.value.provider_error.unknown, caught.value.provider_error.code) == (status == 200, None)
 
 
 def request(here, body, *, missing=0):

@@ -17,7 +17,7 @@ from portico.models.client import begin
 from portico.models.discovery import discover
 from portico.models.loader import CallableModel
 from portico.models.protocols.question import Question, Usage
-from portico.models.provider_errors import AttemptFailed, error_of
+from portico.models.provider_errors import AttemptFailed, model_error
 from portico.models.reference import ModelReference
 from portico.net.client import HttpClient
 from portico.secret import Secret
@@ -108,7 +108,7 @@ async def ask(server, broker, *, question=Question("Why?", 8192), **changes):  #
 async def refusal(server, broker, **changes):
     with pytest.raises(AttemptFailed) as caught:
         await ask(server, broker, **changes)
-    return caught.value.refusal
+    return caught.value.provider_error
 
 
 async def test_the_answer_comes_piece_by_piece_with_the_profiles_token_and_the_exact_model_id(api):
@@ -299,7 +299,7 @@ async def test_a_fresh_token_that_is_refused_asks_for_a_sign_in_and_is_not_tried
 
     refused = await refusal(api, broker)
 
-    error = error_of(a_model(api), refused)
+    error = model_error(a_model(api), refused)
     assert (type(error), error.id, refused.kind) == (SignInNeeded, "credential-refused", "auth")
     assert "2049" in error.why
     assert echo not in str(error)
@@ -349,7 +349,7 @@ async def test_an_error_inside_an_answer_that_says_200_is_a_refusal(api, body):
     refused = await refusal(api, Broker(), subscribe_url="https://platform.example/subscribe")
 
     assert (refused.kind, refused.code) == ("no-plan", 2062)
-    error = error_of(a_model(api, subscribe_url="https://platform.example/subscribe"), refused)
+    error = model_error(a_model(api, subscribe_url="https://platform.example/subscribe"), refused)
     assert (error.id, error.hint) == ("no-plan", "Subscribe: https://platform.example/subscribe")
 
 
@@ -404,14 +404,14 @@ async def test_a_stream_that_begins_with_an_error_or_with_nothing_is_no_answer_s
 
     failed = await refusal(api, Broker(), api=kind, base_url=f"{api.origin}/{'anthropic' if 'anth' in kind else 'v1'}")
 
-    assert (str(failed), failed.elsewhere) == (refused, True)
+    assert (str(failed), failed.may_succeed_elsewhere) == (refused, True)
 
 
 async def test_a_host_that_is_not_there_is_unreachable_and_its_error_names_the_check(api, unused_tcp_port):
     with pytest.raises(AttemptFailed) as caught:
         await ask(api, Broker(), base_url=f"http://127.0.0.1:{unused_tcp_port}")
 
-    assert caught.value.refusal.kind == "unreachable"
+    assert caught.value.provider_error.kind == "unreachable"
     assert "{prog} doctor" in caught.value.error.hint
     assert "emulator" not in caught.value.error.hint
 
@@ -434,9 +434,9 @@ async def test_a_question_whose_connection_breaks_was_sent_once_and_is_told_as_p
             await begin(asked, Question("Why?", 10), http=http, broker=Broker())
 
     assert (len(far.requests), far.connections) == (2, 1)
-    refusal = caught.value.refusal
+    refusal = caught.value.provider_error
     assert (refusal.kind, refusal.unknown) == ("answer-unknown", True)
-    error = error_of(asked, refusal)
+    error = model_error(asked, refusal)
     assert (error.id, error.exit_code) == ("answer-unknown", 8)
     assert "may bill it" in error.hint
 
@@ -449,6 +449,6 @@ async def test_a_profile_without_a_token_is_no_refusal_of_its_provider_and_anoth
     with pytest.raises(AttemptFailed) as caught:
         await ask(api, Ended())
 
-    assert (caught.value.refusal.word, caught.value.refusal.elsewhere) == ("sign-in-expired", True)
+    assert (caught.value.provider_error.label, caught.value.provider_error.may_succeed_elsewhere) == ("sign-in-expired", True)
     assert caught.value.error.id == "sign-in-expired"
     assert not api.requests

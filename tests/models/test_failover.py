@@ -8,7 +8,7 @@ from portico.errors import UsageError
 from portico.interfaces.provider_spec import ModelSpec
 from portico.models.failover import Cooldowns, Failover, key_of
 from portico.models.loader import CallableModel
-from portico.models.provider_errors import ProviderError, no_answer
+from portico.models.provider_errors import ProviderError, no_answer_error
 from portico.models.reference import ModelReference
 
 
@@ -167,7 +167,7 @@ def test_where_all_rest_on_a_guess_the_one_that_is_back_first_is_tried(cooldowns
     seen, way = tried(cooldowns, FIRST, SECOND, refusals={id(SECOND): DOWN})
     assert seen == [SECOND]
     assert [one.outcome for one in way.attempts] == ["passed over", "failed"]
-    assert way.reason.refusal.kind == "unreachable", "a fallback does not hide why the model itself does not answer"
+    assert way.reason.provider_error.kind == "unreachable", "a fallback does not hide why the model itself does not answer"
 
 
 def test_where_all_rest_because_the_provider_said_so_none_is_tried_and_it_is_told_until_when(cooldowns, fake_clock):
@@ -175,7 +175,7 @@ def test_where_all_rest_because_the_provider_said_so_none_is_tried_and_it_is_tol
     cooldowns.failed(OTHER_ONE, ProviderError("rate-limit", "slow down", retry_after=50))
     seen, way = tried(cooldowns, FIRST, OTHER_SIGN_IN, refusals={})
     assert seen == []
-    assert way.reason.refusal.message == "slow down", "it is over sooner"
+    assert way.reason.provider_error.message == "slow down", "it is over sooner"
     assert way.wait_ms == 50_000
     assert way.back_at == fake_clock.wall_ms() + 50_000
 
@@ -193,4 +193,4 @@ def test_what_a_fallback_lacks_is_told_with_the_model_that_it_was_asked_for(cool
     way = Failover([FIRST], cooldowns, ModelReference("q", "wanted"))
     assert way.next() is FIRST
     way.failed(FIRST, ProviderError("invalid-request", "no"), UsageError("no-reasoning", "p/one is not a reasoning model."))
-    assert no_answer(way).why == "asked in place of q/wanted, which cannot be called"
+    assert no_answer_error(way).why == "asked in place of q/wanted, which cannot be called"

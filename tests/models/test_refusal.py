@@ -10,12 +10,12 @@ import pytest
 from multidict import CIMultiDict
 
 from portico.errors import LockBusy, NetworkError, StoreError
-from portico.interfaces.provider_spec import RefusalKind
+from portico.interfaces.provider_spec import ProviderErrorKind
 from portico.models.provider_errors import (
     MESSAGE_LIMIT,
     ProviderError,
     is_error_body,
-    local_trouble,
+    local_error,
     read_provider_error,
     rejects_token,
     shown,
@@ -53,9 +53,9 @@ def read(status, message="", *, headers=None, **fields):
     return read_provider_error(status, headers or {}, body, ERROR_CODES)
 
 
-@pytest.mark.parametrize("kind", get_args(RefusalKind))
+@pytest.mark.parametrize("kind", get_args(ProviderErrorKind))
 def test_each_kind_is_either_the_requests_own_fault_or_mended_elsewhere(kind):
-    assert ProviderError(kind, "").elsewhere == (kind in ELSEWHERE)
+    assert ProviderError(kind, "").may_succeed_elsewhere == (kind in ELSEWHERE)
 
 
 @pytest.mark.parametrize(
@@ -231,7 +231,7 @@ def test_an_answer_that_rejects_the_token_is_worth_a_refresh(status, challenge, 
     assert rejects_token(status, headers, data, codes)
     assert rejects_token(status, {name.lower(): value for name, value in headers.items()}, data, codes)
     refused = read_provider_error(status, headers, data, codes)
-    assert (refused.kind, refused.of_token, refused.elsewhere) == ("auth", True, True)
+    assert (refused.kind, refused.rejects_token, refused.may_succeed_elsewhere) == ("auth", True, True)
 
 
 @pytest.mark.requirement("E101")
@@ -293,7 +293,7 @@ def test_an_answer_about_rights_a_model_a_plan_or_a_place_is_not(status, challen
     data = body if isinstance(body, bytes) else json.dumps(body).encode()
     headers = {"WWW-Authenticate": challenge} if challenge else {}
     assert not rejects_token(status, headers, data, ERROR_CODES)
-    assert not read_provider_error(status, headers, data, ERROR_CODES).of_token
+    assert not read_provider_error(status, headers, data, ERROR_CODES).rejects_token
 
 
 @pytest.mark.requirement("E101")
@@ -319,8 +319,8 @@ def test_the_network_is_unreachable_or_too_slow():
 
 def test_the_answer_to_a_request_that_was_sent_is_unknown_or_too_slow():
     broken, late = unreachable(AnswerUnknown("it hung up")), unreachable(AnswerUnknown("no answer in time", timed_out=True))
-    assert (broken.kind, broken.unknown, broken.elsewhere) == ("answer-unknown", True, True)
-    assert (late.kind, late.unknown, late.elsewhere) == ("timeout", True, True)
+    assert (broken.kind, broken.unknown, broken.may_succeed_elsewhere) == ("answer-unknown", True, True)
+    assert (late.kind, late.unknown, late.may_succeed_elsewhere) == ("timeout", True, True)
 
 
 @pytest.mark.requirement("E144")
@@ -421,5 +421,5 @@ def test_trouble_on_this_machine_has_its_own_word_and_passes_by_itself_only_wher
         LockBusy("lock-busy", "busy"),
         NetworkError("network", "down"),
     )
-    told = [(one.word, one.temporary, one.elsewhere) for one in map(local_trouble, (locked, busy, down))]
+    told = [(one.label, one.temporary, one.may_succeed_elsewhere) for one in map(local_error, (locked, busy, down))]
     assert told == [("keyring-locked", False, True), ("lock-busy", True, True), ("network", True, True)]

@@ -13,7 +13,7 @@ from portico.gateway.router import LiveModels
 from portico.models.client import begin
 from portico.models.loader import CallableModel, ModelLoader
 from portico.models.protocols.question import Question
-from portico.models.provider_errors import AttemptFailed, error_of
+from portico.models.provider_errors import AttemptFailed, model_error
 from portico.models.reference import ModelReference
 from portico.net.client import HttpClient
 from portico.plugins.builtin.minimax import PROVIDER
@@ -155,7 +155,7 @@ async def test_a_known_model_that_the_provider_does_not_know_is_unknown_with_a_c
         with pytest.raises(AttemptFailed) as refused:
             await begin(model, Question("Why?", 10), http=http, broker=None)
 
-    error = error_of(model, refused.value.refusal)
+    error = model_error(model, refused.value.provider_error)
     assert isinstance(error, UsageError)
     assert (error.id, error.message) == ("unknown-model", f"minimax does not serve {id}.")
     assert hint in error.hint

@@ -41,7 +41,7 @@ async def asked(server, http):
 async def refused(server, http):
     with pytest.raises(AttemptFailed) as caught:
         await asked(server, http)
-    return caught.value.refusal
+    return caught.value.provider_error
 
 
 async def test_a_single_read_of_this_server_is_cut_at_every_place():
@@ -110,8 +110,8 @@ async def test_of_a_refusal_that_breaks_off_its_status_holds_and_nothing_of_its_
         with pytest.raises(AttemptFailed) as caught:
             await asked(server, http)
 
-    assert caught.value.refusal.kind == kind
-    assert (caught.value.refusal.unknown, caught.value.refusal.code) == (status == 200, None)
+    assert caught.value.provider_error.kind == kind
+    assert (caught.value.provider_error.unknown, caught.value.provider_error.code) == (status == 200, None)
 
 
 @pytest.mark.parametrize(("status", "error"), [(200, "answer-cut"), (401, "credential-refused"), (500, "provider-failed")])
@@ -125,7 +125,7 @@ async def test_a_list_that_breaks_off_is_a_broken_answer_though_what_came_is_jso
 
 
 async def test_a_list_that_is_too_long_is_refused_for_its_length(monkeypatch):
-    monkeypatch.setattr(discovery, "_LONGEST", 1 << 20)
+    monkeypatch.setattr(discovery, "_MAX_BYTES", 1 << 20)
     async with cut_server() as server, HttpClient() as http:
         server.data = response(padded(LISTED, (1 << 20) + 1))
         with pytest.raises(NetworkError, match="longer than 1 MiB") as caught:
@@ -152,7 +152,7 @@ async def test_a_refusal_that_never_ends_is_given_up(monkeypatch):
         with pytest.raises(AttemptFailed) as caught:
             await asyncio.wait_for(asked(server, http), 5)
 
-    assert caught.value.refusal.kind == "rate-limit"
+    assert caught.value.provider_error.kind == "rate-limit"
 
 
 async def test_the_shared_reader_says_whether_the_body_is_complete():

@@ -19,7 +19,7 @@ from portico.testing.authorization_server import AuthorizationServer, serve
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable
 
-    from portico.interfaces.authorization import OAuthServer, TokenDialect, TokenGrant
+    from portico.interfaces.authorization import OAuthServer, TokenDialect, TokenSet
 
 LIMIT_S = 5.0
 
@@ -84,7 +84,7 @@ class Login:
 
     task: asyncio.Task[None]
     events: Events
-    grants: list[TokenGrant]
+    grants: list[TokenSet]
     authorize_url: str
     issuer: str
     issue_code: Callable[[Login], str]
@@ -170,14 +170,14 @@ async def pending_login(
     dialect: TokenDialect | None = None,
     *,
     change: Callable[[OAuthServer], OAuthServer] = lambda described: described,
-    finish: Callable[[TokenGrant], Awaitable[None]] | None = None,
+    finish: Callable[[TokenSet], Awaitable[None]] | None = None,
     **options: Any,
 ) -> AsyncIterator[Login]:
     """A browser sign-in at a real authorization server, waiting for its redirect."""
     auth_server = server or AuthorizationServer()
     events, grants = Events(), []
 
-    async def keep(grant: TokenGrant) -> None:
+    async def keep(grant: TokenSet) -> None:
         if finish is not None:
             await finish(grant)
         grants.append(grant)

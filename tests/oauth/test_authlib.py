@@ -10,7 +10,7 @@ from authlib.oauth2.rfc6749.parameters import parse_authorization_code_response
 
 from portico.errors import Denied, OAuthError
 from portico.interfaces.authorization import DeviceAuthorization, OAuthServer
-from portico.oauth.authorization_response import CallbackRefused, ExpectedAnswer, Parameters, UnfitResponse, read_parameters
+from portico.oauth.authorization_response import CallbackRefused, ExpectedResponse, Parameters, UnrelatedResponse, read_parameters
 from portico.oauth.browser_flow import new_authorization_request
 from portico.oauth.standard import StandardDialect, one_time_value
 from portico.secret import Secret
@@ -86,12 +86,12 @@ def test_the_authorization_url_keeps_the_endpoints_own_query():
 
 
 def test_trap_a_state_of_none_is_no_state():
-    with pytest.raises(UnfitResponse):
-        ExpectedAnswer(Secret("s"), "https://as.test", iss_required=False).read(Parameters([("code", "c")]))
+    with pytest.raises(UnrelatedResponse):
+        ExpectedResponse(Secret("s"), "https://as.test", iss_required=False).read(Parameters([("code", "c")]))
 
 
 def test_trap_an_error_answer_is_never_taken_for_another_grant():
-    answer = ExpectedAnswer(Secret("s"), "https://as.test", iss_required=False).read(
+    answer = ExpectedResponse(Secret("s"), "https://as.test", iss_required=False).read(
         Parameters([("error", "access_denied"), ("state", "s")])
     )
 
@@ -115,7 +115,7 @@ def test_trap_the_grant_type_is_never_guessed():
 
 def test_trap_a_duplicate_code_is_refused_and_not_the_last_one_taken():
     parameters = Parameters([("code", "a"), ("code", "b"), ("state", "s")])
-    answer = ExpectedAnswer(Secret("s"), "i", iss_required=False).read(parameters)
+    answer = ExpectedResponse(Secret("s"), "i", iss_required=False).read(parameters)
 
     assert isinstance(answer, CallbackRefused)
     assert answer.reason == "duplicate-parameter"
@@ -124,7 +124,7 @@ def test_trap_a_duplicate_code_is_refused_and_not_the_last_one_taken():
 @pytest.mark.parametrize("code", ["c", "c+1 & é", "%41", "a;b=c"])
 def test_authlib_reads_the_same_code_out_of_a_response_that_is_taken(code):
     query = urlencode({"state": "s", "code": code, "x": ""})
-    taken = ExpectedAnswer(Secret("s"), "i", iss_required=False).read(read_parameters(query))
+    taken = ExpectedResponse(Secret("s"), "i", iss_required=False).read(read_parameters(query))
 
     assert isinstance(taken, Secret)
     assert taken.reveal() == parse_authorization_code_response(f"{REDIRECT}?{query}", "s")["code"] == code

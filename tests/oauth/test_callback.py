@@ -423,10 +423,10 @@ async def test_the_page_tells_that_storing_failed():
 
 async def test_the_browser_is_held_only_so_long_and_then_told_that_it_is_pending():
     async with CallbackServer(Redirect(), hold_s=0.01) as callback:
-        from portico.oauth.authorization_response import ExpectedAnswer
+        from portico.oauth.authorization_response import ExpectedResponse
         from portico.secret import Secret
 
-        callback.expect(ExpectedAnswer(Secret("s" * 43), "https://as.test", iss_required=False))
+        callback.expect(ExpectedResponse(Secret("s" * 43), "https://as.test", iss_required=False))
         port = callback.addresses[0][1]
         path = callback.redirect_uri.removeprefix(f"http://127.0.0.1:{port}")
         caught = await get(port, f"{path}?code=c&state={'s' * 43}")

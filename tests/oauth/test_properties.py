@@ -11,7 +11,13 @@ from urllib.parse import urlencode
 import pytest
 
 from portico.errors import PorticoError
-from portico.oauth.authorization_response import CallbackRefused, ExpectedAnswer, UnfitResponse, read_parameters, read_pasted
+from portico.oauth.authorization_response import (
+    CallbackRefused,
+    ExpectedResponse,
+    UnrelatedResponse,
+    read_parameters,
+    read_pasted,
+)
 from portico.oauth.standard import StandardDialect
 from portico.oauth.token_response import check_fit
 from portico.secret import Secret
@@ -26,7 +32,7 @@ from hypothesis import given  # noqa: E402 - behind the skip
 from hypothesis import strategies as st  # noqa: E402
 
 STATE = "s" * 43
-EXPECTED = ExpectedAnswer(Secret(STATE), "https://as.test", iss_required=True)
+EXPECTED = ExpectedResponse(Secret(STATE), "https://as.test", iss_required=True)
 REASONS = {
     "state-missing",
     "state-mismatch",
@@ -63,7 +69,7 @@ def reason(read: Callable[[], object]) -> str | None:
     """Why `read` refused; None where it did not."""
     try:
         read()
-    except UnfitResponse as unfit:
+    except UnrelatedResponse as unfit:
         return unfit.reason
     return None
 

@@ -13,7 +13,7 @@ from urllib.parse import quote
 import pytest
 
 from portico.errors import NotRevoked, PorticoError
-from portico.interfaces.authorization import FormRequest, HttpReply, TokenGrant
+from portico.interfaces.authorization import FormRequest, HttpReply, TokenSet
 from portico.net.client import HttpClient, secrets_of
 from portico.oauth.device_flow import device_flow
 from portico.oauth.dialects import read_reply
@@ -213,7 +213,7 @@ def test_a_dialect_with_names_of_its_own_gets_the_token_that_did_not_change():
     class Camel(StandardDialect):
         def read_token_reply(self, reply):
             fields = read_json_object(reply)
-            return TokenGrant(Secret(fields["accessToken"]), Secret(fields["refreshToken"]), expires_at=None)
+            return TokenSet(Secret(fields["accessToken"]), Secret(fields["refreshToken"]), expires_at=None)
 
     fields = {"accessToken": JWT, "refreshToken": LONG}
     grant = read_reply("odd", reply_of(fields, LONG), Camel().read_token_reply)
@@ -226,7 +226,7 @@ def test_new_tokens_that_begin_as_the_old_ones_are_whole_under_any_name():
 
     def read(reply):
         fields = read_json_object(reply)["data"]
-        return TokenGrant(Secret(fields["accessToken"]), Secret(fields["rt"]), expires_at=None)
+        return TokenSet(Secret(fields["accessToken"]), Secret(fields["rt"]), expires_at=None)
 
     fields = {"data": {"accessToken": new, "rt": "sk-odd-ort01-second/+x=="}, "msg": f"instead of {old}"}
     reply = reply_of(fields, old, "sk-odd-ort01-the-first")
@@ -246,7 +246,7 @@ def test_a_token_with_a_colon_that_did_not_change_is_whole_under_any_name_and_in
 
 @pytest.mark.parametrize("odd", [{"scope": ["a", "b"]}, {"subject": 7}, {"notice": {"a": LONG}}, {"token_type": True}])
 def test_a_text_of_a_grant_that_a_dialect_has_left_as_something_else_costs_no_token(odd):
-    grant = read_reply("odd", reply_of({}, LONG), lambda _reply: TokenGrant(Secret(JWT), None, expires_at=None, **odd))
+    grant = read_reply("odd", reply_of({}, LONG), lambda _reply: TokenSet(Secret(JWT), None, expires_at=None, **odd))
 
     (name,) = odd
     assert (grant.access, grant.unread) == (Secret(JWT), (name,))
@@ -255,7 +255,7 @@ def test_a_text_of_a_grant_that_a_dialect_has_left_as_something_else_costs_no_to
 
 def test_a_grant_whose_token_is_no_secret_is_an_invalid_reply():
     with pytest.raises(PorticoError) as raised:
-        read_reply("odd", reply_of({}, LONG), lambda _reply: TokenGrant(JWT, None, expires_at=None))
+        read_reply("odd", reply_of({}, LONG), lambda _reply: TokenSet(JWT, None, expires_at=None))
 
     assert raised.value.id == "reply-invalid"
 

@@ -12,8 +12,8 @@ from portico.errors import NetworkError
 from portico.interfaces.authorization import FormRequest
 from portico.net.client import HttpClient
 from portico.net.server import QuietServer
-from portico.oauth.authorization_response import UnfitResponse
-from portico.oauth.callback_http import Answer, read_form, refuse
+from portico.oauth.authorization_response import UnrelatedResponse
+from portico.oauth.callback_http import PageResponse, read_form, refuse
 from tests.segments import answer_to, cut_server, every_cut, failures, padded, response
 
 pytestmark = pytest.mark.requirement("E85")
@@ -62,9 +62,9 @@ async def form_server():
     async def handle(request):
         try:
             read.append(await read_form(request))
-        except UnfitResponse as unfit:
+        except UnrelatedResponse as unfit:
             read.append(unfit)
-        return Answer(200, b"ok")
+        return PageResponse(200, b"ok")
 
     runner = web.ServerRunner(QuietServer(handle, refuse))
     await runner.setup()

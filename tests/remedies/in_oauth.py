@@ -311,7 +311,7 @@ def tokens_for_an_api_of_elsewhere(desk):
 ACME = """
 import os
 from portico.oauth.standard import StandardDialect
-from portico.plugin_api import AcceptedGrant, OAuthServer, ProviderSpec, Redirect, Region, hookimpl
+from portico.plugin_api import AcceptedTokens, OAuthServer, ProviderSpec, Redirect, Region, hookimpl
 
 class Words(StandardDialect):
     name = "acme-words"
@@ -329,7 +329,7 @@ class Method:
     def hint(self, region):
         return ""
     def accept(self, region, grant):
-        return AcceptedGrant(api_base="BASE/v1")
+        return AcceptedTokens(api_base="BASE/v1")
 
 @hookimpl
 def portico_auth_methods(config):

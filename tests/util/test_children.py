@@ -234,8 +234,8 @@ def test_an_editor_that_may_not_be_run_is_not_called_missing(run_portico, tmp_pa
 @pytest.mark.requirement("E117")
 @pytest.mark.parametrize("variables", [{}, {"SYSTEMROOT": r"D:\Win"}, {"SystemRoot": r"D:\Win"}])
 def test_on_windows_the_launcher_is_named_by_its_whole_path_for_windows_looks_in_the_current_folder_first(variables):
-    (launcher,) = Surroundings(variables, platform="win32").choose()
-    assert launcher.words[0] == (r"D:\Win" if variables else r"C:\Windows") + r"\System32\rundll32.exe"
+    (launcher,) = Surroundings(variables, platform="win32").find_launchers()
+    assert launcher.command[0] == (r"D:\Win" if variables else r"C:\Windows") + r"\System32\rundll32.exe"
 
 
 def _starts(of: ast.AST) -> Iterator[ast.Call]:

@@ -12,7 +12,7 @@ import pytest
 from yarl import URL
 
 from minimax_portal_auth.emulator import MinimaxEmulator
-from minimax_portal_auth.emulator.knobs import parse_knobs
+from minimax_portal_auth.emulator.knobs import parse_settings
 from minimax_portal_auth.emulator.remains import TOTAL
 from minimax_portal_auth.portals import MCODE_CLIENT, MMX_CLIENT, OPENCLAW_CLIENT
 from portico.emulation.run import run_emulation
@@ -545,7 +545,7 @@ async def test_endpoints_can_be_made_to_fail(fault: str, status: int, clock: Fak
 )
 def test_a_knob_that_is_none_is_told(knobs: dict[str, str], says: str) -> None:
     with pytest.raises(UsageError) as raised:
-        parse_knobs(knobs)
+        parse_settings(knobs)
     assert says in f"{raised.value} {raised.value.hint}"
 
 

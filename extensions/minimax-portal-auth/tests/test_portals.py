@@ -8,7 +8,7 @@ import pytest
 from minimax_portal_auth.overrides import configured_portals
 from minimax_portal_auth.plugin import SPEC, MinimaxPortal
 from minimax_portal_auth.portals import MCODE_CLIENT, MMX_CLIENT, OPENCLAW_CLIENT, PORTALS
-from portico.plugin_api import ConfigError, OAuthError, Redirect, Secret, TokenGrant
+from portico.plugin_api import ConfigError, OAuthError, Redirect, Secret, TokenSet
 
 
 def server(config: dict | None = None, region: str = "global"):
@@ -16,7 +16,7 @@ def server(config: dict | None = None, region: str = "global"):
 
 
 def accept(resource_url: str | None, region: str = "global", config: dict | None = None) -> str:
-    grant = TokenGrant(access=Secret("t"), refresh=None, expires_at=None, resource_url=resource_url)
+    grant = TokenSet(access=Secret("t"), refresh=None, expires_at=None, resource_url=resource_url)
     method = MinimaxPortal({"portals": {region: config}} if config else {})
     return method.accept(region, grant).api_base
 
@@ -195,7 +195,7 @@ def test_a_portal_of_ones_own_keeps_its_tokens_to_its_own_api() -> None:
 
 
 def test_what_minimax_has_to_say_is_passed_on() -> None:
-    grant = TokenGrant(access=Secret("t"), refresh=None, expires_at=None, notice="Welcome.")
+    grant = TokenSet(access=Secret("t"), refresh=None, expires_at=None, notice="Welcome.")
     assert MinimaxPortal({}).accept("global", grant).notes == ("Welcome.",)
 
 

@@ -463,9 +463,9 @@ def _listed_with(app: App, setup: KeySetup) -> tuple[Discovered, ...] | None:
         SignInNeeded: it refused the key.
     """
     from portico.accounts.choices import LISTED_WITHIN_S
-    from portico.models.discovery import listed_now
+    from portico.models.discovery import list_models
 
-    listed = listed_now(app, {setup.spec.id: callable_model(app, setup)}, within_s=LISTED_WITHIN_S)[setup.spec.id]
+    listed = list_models(app, {setup.spec.id: callable_model(app, setup)}, within_s=LISTED_WITHIN_S)[setup.spec.id]
     if isinstance(listed, PorticoError):
         if listed.id in _WRONG_KEY:
             raise listed

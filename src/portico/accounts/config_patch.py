@@ -164,14 +164,14 @@ def known_model(text: str, loader: ModelLoader) -> ModelReference:
     Raises:
         UsageError: `unknown-model`, with the spelling that was meant; `invalid-model-reference`.
     """
-    from portico.models.reference import no_such_model, wrong_case
+    from portico.models.reference import unknown_model_error, wrong_case
 
     catalog = loader.catalog
     reference = catalog.expand(text)
     provider = catalog.providers.get(reference.provider)
     listed = provider is not None and (provider.model(reference.model) is not None or provider.config is not None)
     if not listed or (wrong_case(catalog, reference) and catalog.find(reference) is None):
-        raise no_such_model(catalog, reference, switched_off_by=loader.switched_off_by(reference), kind=UsageError)
+        raise unknown_model_error(catalog, reference, switched_off_by=loader.switched_off_by(reference), kind=UsageError)
     return parse_reference(str(reference))
 
 

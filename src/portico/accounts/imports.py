@@ -17,13 +17,13 @@ from urllib.parse import urlsplit
 from portico.accounts import choices, config_patch, storing
 from portico.accounts.storing import new_profile, profile_named
 from portico.accounts.view import decide, in_words
-from portico.auth.importers.found import place as place_named
+from portico.auth.importers.found import setting_path as place_named
 from portico.auth.importers.source import is_current_database, read_source, remove_from_source
 from portico.auth.importers.tools import IMPORTERS, minimax_code_stores
 from portico.config.document import format_path
 from portico.errors import ConfigError, OAuthError, PorticoError, SignInNeeded, UsageError
 from portico.interfaces.auth_method import KnowsClients
-from portico.interfaces.authorization import TokenGrant
+from portico.interfaces.authorization import TokenSet
 from portico.interfaces.basics import Choice
 
 if TYPE_CHECKING:
@@ -135,7 +135,9 @@ def find(app: App, request: ImportRequest) -> Findings:
         (importer, place)
         for importer in IMPORTERS
         if request.tool in {None, importer.name}
-        for place in ([place_named(request.path) or Path()] if request.path is not None else importer.places(app.env, home))
+        for place in (
+            [place_named(request.path) or Path()] if request.path is not None else importer.default_paths(app.env, home)
+        )
     ]
     if request.path is not None and not os.path.exists(places[0][1]):  # noqa: PTH110 - Path raises where it may not look
         raise ConfigError("import-unreadable", f"There is no such file: {request.path}", why=f"expected {places[0][0].expected}")
@@ -227,7 +229,7 @@ def _is_older(candidate: Candidate, others: Sequence[Candidate], now_ms: int) ->
     openclaw 2026.2 gave each new agent a copy of the main agent's sign-ins, and refreshed each where it was. Of several whose end
     nobody knows the first is taken: that is the one in the place that OpenClaw's agents share, or the main agent's.
     """
-    same_name = [other for other in others if other.credential.at == candidate.credential.at]
+    same_name = [other for other in others if other.credential.location == candidate.credential.location]
     newest = max(same_name, key=lambda other: _newness(other, now_ms))
     is_less_new = _newness(candidate, now_ms) < _newness(newest, now_ms)
     return candidate is not newest and (is_less_new or candidate.credential.expires_at is None)
@@ -260,7 +262,7 @@ def check(app: App, request: ImportRequest, candidates: Sequence[Candidate]) -> 
         ConfigError: `import-foreign`, `unknown-client`, `import-ended`, or the plugin cannot be used.
     """
     if request.profile is not None and len(candidates) > 1:
-        names = ", ".join(format_path(candidate.credential.at) for candidate in candidates)
+        names = ", ".join(format_path(candidate.credential.location) for candidate in candidates)
         raise UsageError(
             "usage", "--profile names one sign-in, and the file has several.", why=names, hint="Leave --profile out."
         )
@@ -404,8 +406,8 @@ def _accepts(method: AuthMethod, region: str, credential: FoundCredential) -> bo
     return True
 
 
-def _grant(credential: FoundCredential) -> TokenGrant:
-    return TokenGrant(credential.access, credential.refresh, credential.expires_at, resource_url=credential.api_url)
+def _grant(credential: FoundCredential) -> TokenSet:
+    return TokenSet(credential.access, credential.refresh, credential.expires_at, resource_url=credential.api_url)
 
 
 def _is_present(app: App, profile: Profile, credential: FoundCredential) -> bool:
@@ -469,7 +471,9 @@ def _nothing(places: Sequence[tuple[Importer, Path]], retired: Sequence[Retired]
         is_there = os.path.exists(place)  # noqa: PTH110 - Path raises where it may not look
         if is_there or not importer.tables or place == _usual_place(importer, places):
             looked.append(f"{place} ({'no sign-in with MiniMax in it' if is_there else 'not there'})")
-    move = f"let the tool take its old file over ({retired[0].importer.repair}), and run this again; or " if retired else ""
+    move = (
+        f"let the tool take its old file over ({retired[0].importer.repair_command}), and run this again; or " if retired else ""
+    )
     raise SignInNeeded(
         "nothing-to-import",
         "There is no MiniMax sign-in of another tool to take over.",

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from portico.accounts.view import InUse, TakeOver
     from portico.app import App
     from portico.interfaces.auth_method import AuthMethod, Region
-    from portico.interfaces.authorization import OAuthServer, TokenDialect, TokenGrant
+    from portico.interfaces.authorization import OAuthServer, TokenDialect, TokenSet
     from portico.interfaces.provider_spec import ProviderSpec
     from portico.net.client import HttpClient
     from portico.plugins.manager import PluginHost
@@ -186,7 +186,7 @@ async def _run(app: App, plan: Plan, store: StoreName | None, http: HttpClient, 
 
     done: list[SignedIn] = []
 
-    async def finish(grant: TokenGrant) -> None:
+    async def finish(grant: TokenSet) -> None:
         done.append(await _keep(app, plan, store, grant, http, overwritten))
 
     request = plan.request
@@ -208,7 +208,7 @@ async def _run(app: App, plan: Plan, store: StoreName | None, http: HttpClient, 
 
 
 async def _keep(
-    app: App, plan: Plan, store: StoreName | None, grant: TokenGrant, http: HttpClient, overwritten: list[Replaced]
+    app: App, plan: Plan, store: StoreName | None, grant: TokenSet, http: HttpClient, overwritten: list[Replaced]
 ) -> SignedIn:
     """Check the grant, store it, write the config: what the browser's page waits for. An interrupt waits for it, too."""
     import asyncio
@@ -227,7 +227,7 @@ async def _kept(
     app: App,
     plan: Plan,
     store: StoreName | None,
-    grant: TokenGrant,
+    grant: TokenSet,
     http: HttpClient,
     overwritten: list[Replaced],
     question: storing.Question,

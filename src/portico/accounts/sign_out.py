@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
-from portico.auth.freshness import Uses
+from portico.auth.freshness import LastUses
 from portico.errors import LockBusy, PorticoError, StoreError
 from portico.store.records import SIGN_OUT_UNFINISHED, ApiKeyProfile, Failure, OAuthProfile
 from portico.store.token_store import GenerationChanged
@@ -125,7 +125,7 @@ def _deleted(app: App, profile_id: str, generation: int | None) -> tuple[str, ..
     except (StoreError, LockBusy) as error:
         _note_unfinished(app, profile_id, generation)
         return (str(error),)
-    Uses(app.paths, app.clock).forget(profile_id)
+    LastUses(app.paths, app.clock).forget(profile_id)
     return left
 
 

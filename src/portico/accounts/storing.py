@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from portico.accounts.sign_in import SignInRequest
     from portico.app import App
     from portico.interfaces.auth_method import AuthMethod
-    from portico.interfaces.authorization import FormPoster, OAuthServer, TokenGrant
+    from portico.interfaces.authorization import FormPoster, OAuthServer, TokenSet
     from portico.store.records import OAuthProfile, Profile, StoreName
     from portico.store.token_store import Tokens
 
@@ -236,7 +236,7 @@ def new_profile(
     app: App,
     method: AuthMethod,
     server: OAuthServer,
-    grant: TokenGrant,
+    grant: TokenSet,
     *,
     id: str,
     region: str,

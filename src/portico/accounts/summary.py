@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from portico.accounts.api_key import KeyKept
     from portico.accounts.sign_in import SignedIn
     from portico.app import App
-    from portico.interfaces.authorization import OAuthServer, TokenGrant
+    from portico.interfaces.authorization import OAuthServer, TokenSet
     from portico.net.client import HttpClient
     from portico.store.records import Profile
     from portico.usage.plan import PlanReport
@@ -195,7 +195,7 @@ async def plan_of(app: App, profile: Profile, http: HttpClient) -> PlanReport | 
 _NOT_TO_REFRESH: Final = "The provider gave no refresh token: you have to sign in again when the access token ends."
 
 
-def remarks(server: OAuthServer, grant: TokenGrant, replaced: Profile | None) -> tuple[str, ...]:
+def remarks(server: OAuthServer, grant: TokenSet, replaced: Profile | None) -> tuple[str, ...]:
     """No refresh token, more than was asked for (RFC 6749 section 3.3), or another account than the one that is replaced."""
     said = []
     if grant.refresh is None:

@@ -250,7 +250,7 @@ def id_in_use(app: App, provider: str) -> str | None:
 
 def in_use_after(app: App, profile: Profile, before: str | None) -> InUse:
     """Which account is in use after `profile` was stored."""
-    order = app.models().credentials.order_of(profile.provider)
+    order = app.models().credentials.order_for(profile.provider)
     known = order or tuple(one.id for one in app.token_store.profiles() if one.provider == profile.provider)
     return InUse(before, id_in_use(app, profile.provider), (profile.id, *(id for id in known if id != profile.id)))
 
@@ -278,7 +278,7 @@ def _wanted(
     """Whether `profile_id` takes the place of `current`; None if it does unless the user says no."""
     if current is None or current.id == profile_id:
         return True
-    if make_default is False or app.models().credentials.order_of(provider):
+    if make_default is False or app.models().credentials.order_for(provider):
         return False
     own = [
         one for one in app.token_store.profiles() if one.provider == provider and one.region == region and one.id != profile_id

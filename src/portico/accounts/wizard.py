@@ -19,11 +19,11 @@ from typing import TYPE_CHECKING, Any, Final
 from portico.accounts.choices import DEFAULT_BY_HAND, LISTED_WITHIN_S, Offer, Question, announced, offers_of, pick
 from portico.accounts.config_patch import ALLOW, ALLOWED, known_model, with_allowed, with_default, with_fallbacks
 from portico.accounts.sign_in import set_up
-from portico.auth.importers.found import place
+from portico.auth.importers.found import setting_path
 from portico.errors import ConfigError, PorticoError, UsageError
 from portico.interfaces.basics import Choice
 from portico.models.credentials import API_KEY
-from portico.models.discovery import listed_now
+from portico.models.discovery import list_models
 from portico.paths import EMULATOR_ENV
 
 if TYPE_CHECKING:
@@ -111,8 +111,8 @@ def offer_base(app: App) -> None:
 def openclaw_file(env: Mapping[str, str]) -> Path | None:
     """Where OpenClaw keeps its configuration (docs.openclaw.ai/gateway/configuration), None where there is no file."""
     home = Path(env.get("HOME") or Path.home())
-    folder = place(env.get("OPENCLAW_STATE_DIR")) or home / ".openclaw"
-    path = (place(env.get("OPENCLAW_CONFIG_PATH")) or folder / "openclaw.json").absolute()
+    folder = setting_path(env.get("OPENCLAW_STATE_DIR")) or home / ".openclaw"
+    path = (setting_path(env.get("OPENCLAW_CONFIG_PATH")) or folder / "openclaw.json").absolute()
     return path if path.is_file() else None
 
 
@@ -222,7 +222,7 @@ def model_auth_hint(app: App) -> str:
 def offered_models(app: App, loader: ModelLoader) -> list[Offer]:
     """Each once: provider by provider, then what only the config names. Providers with a key, or without one, are asked too."""
     providers = [each for each in loader.catalog.providers.values() if loader.has_credential(each)]
-    listed = listed_now(app, _askable(app, loader), within_s=LISTED_WITHIN_S)
+    listed = list_models(app, _askable(app, loader), within_s=LISTED_WITHIN_S)
     found: dict[ModelReference, Offer] = {}
     for provider in providers:
         answer = listed.get(provider.id)

@@ -96,7 +96,7 @@ class BackgroundRefresh:
     async def _refresh(self, profile: Profile) -> None:
         profile_id = profile.id
         try:
-            if await off_loop(lambda: self._broker.rests(profile)):
+            if await off_loop(lambda: self._broker.is_idle(profile)):
                 self._idle_seen_at[profile_id] = self._clock.wall_ms()
             elif await self._broker.refresh_if_due(profile_id):
                 self._logged_errors.pop(profile_id, None)
@@ -154,7 +154,7 @@ async def _refresh(broker: TokenBroker, profile: Profile) -> Outcome:
     if not broker.may_refresh(profile):
         failed = profile.failure is not None and not profile.failure.terminal
         return Outcome(profile.id, "waiting" if failed else "not due")
-    if await off_loop(lambda: broker.rests(profile)):
+    if await off_loop(lambda: broker.is_idle(profile)):
         return Outcome(profile.id, "resting")
     try:
         posted = await broker.refresh_if_due(profile.id)

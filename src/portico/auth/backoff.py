@@ -1,7 +1,7 @@
 """What a failed refresh means, and how long its server is left alone: by this process, and through the index by every other.
 
 Exponential with full jitter, at most a minute; a server's Retry-After is kept, up to an hour. While nothing can be sent at all,
-the first pauses are short and this process's own: the network comes back seconds after a machine wakes, and a token that was
+the first waits are short and this process's own: the network comes back seconds after a machine wakes, and a token that was
 lost on its way is taken again for seconds only. A token whose answers were lost waits as `auth/journal.py` says.
 """
 
@@ -11,7 +11,7 @@ import random
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from portico.auth.journal import describe_entry, wait_s
+from portico.auth.journal import describe_entry, resend_wait_s
 from portico.errors import NetworkError, OAuthError, PorticoError, SignInNeeded
 from portico.store.profiles import login_command
 from portico.store.records import Failure
@@ -47,8 +47,8 @@ def as_transient(error: PorticoError) -> OAuthError:
     )
 
 
-def failure_of(error: PorticoError, now_ms: int, backoff: Backoff | None = None) -> Failure:
-    """`error` as the profile index keeps it, with the pause that follows it where a server is to be left alone."""
+def make_failure(error: PorticoError, now_ms: int, backoff: Backoff | None = None) -> Failure:
+    """`error` as the profile index keeps it, with the backoff that follows it where a server is to be left alone."""
     code = error.code if isinstance(error, OAuthError) else None
     failure = Failure(at=now_ms, id=error.id, message=str(error), terminal=is_terminal(error), code=code)
     return failure if backoff is None else replace(failure, attempts=backoff.attempts, retry_at=backoff.until_ms)
@@ -70,7 +70,7 @@ def sign_in_expired(profile: Profile) -> SignInNeeded:
     return SignInNeeded("sign-in-expired", f"the sign-in {profile.id} has ended", why=why, hint=hint)
 
 
-def answer_lost(error: OAuthError, entry: JournalEntry | None) -> OAuthError:
+def answer_lost_error(error: OAuthError, entry: JournalEntry | None) -> OAuthError:
     """What a refusal means of a token that had been sent before: the new tokens were lost on their way."""
     reasons = [describe_entry(entry)] if entry is not None else []
     return OAuthError(
@@ -84,14 +84,14 @@ def answer_lost(error: OAuthError, entry: JournalEntry | None) -> OAuthError:
     )
 
 
-def answers_missing(error: NetworkError, entry: JournalEntry, profile: Profile) -> NetworkError:
+def answers_missing_error(error: NetworkError, entry: JournalEntry, profile: Profile) -> NetworkError:
     """The error of a token that was sent more than once without an answer. It is sent again, ever more rarely."""
     return NetworkError(
         "refresh-answers-missing",
         f"the answers to {entry.sends} refreshes were lost",
         why="; ".join(part for part in (error.why, describe_entry(entry)) if part),
         where=error.where,
-        hint=f"run the command again in {round((wait_s(entry) or 0.0) / 60)} min; if you cannot wait, sign in again: "
+        hint=f"run the command again in {round((resend_wait_s(entry) or 0.0) / 60)} min; if you cannot wait, sign in again: "
         f"{login_command(profile)}",
     )
 
@@ -113,46 +113,50 @@ class Backoff:
     error: PorticoError
     attempts: int
     until_ms: int
-    began_ms: int
+    started_ms: int
 
     @classmethod
-    def after(cls, error: PorticoError, previous: Backoff | None, now_ms: int, *, lost: JournalEntry | None = None) -> Backoff:
-        """The pause that follows `error`; one that is going on is never made shorter. `lost`: the token may be spent."""
+    def after(
+        cls, error: PorticoError, previous: Backoff | None, now_ms: int, *, lost_entry: JournalEntry | None = None
+    ) -> Backoff:
+        """The backoff that follows `error`; one in force is never made shorter. `lost_entry`: the token may be spent."""
         attempts = previous.attempts + 1 if previous is not None else 1
         max_s = min(_MAX_BACKOFF_S, _FIRST_BACKOFF_S * 2.0 ** min(attempts, 12))
         if isinstance(error, NetworkError) and error.unsent and attempts <= _OFFLINE_ATTEMPTS:
             max_s = min(max_s, _MAX_OFFLINE_BACKOFF_S)
         seconds = max(_MIN_BACKOFF_S, random.uniform(0, max_s))  # noqa: S311 - spreads retries; nothing to guess
-        if lost is not None:
-            seconds = wait_s(lost) or seconds
+        if lost_entry is not None:
+            seconds = resend_wait_s(lost_entry) or seconds
         if isinstance(error, OAuthError) and error.retry_after is not None:
             seconds = max(seconds, min(error.retry_after, _MAX_RETRY_AFTER_S))
         until_ms = now_ms + round(seconds * 1000)
-        if previous is not None and previous.holds(now_ms):
+        if previous is not None and previous.is_active(now_ms):
             until_ms = max(until_ms, previous.until_ms)
         return cls(error, attempts, until_ms, now_ms)
 
-    def holds(self, now_ms: int) -> bool:
+    def is_active(self, now_ms: int) -> bool:
         """Whether to wait still; not where the clock was set back meanwhile."""
-        return self.began_ms <= now_ms < self.until_ms
+        return self.started_ms <= now_ms < self.until_ms
 
     def as_error(self) -> PorticoError:
-        """The error for a caller that comes during the pause."""
+        """The error for a caller that comes during the backoff."""
         return self.error.copy()
 
 
-def noted_backoff(profile: Profile, now_ms: int) -> Backoff | None:
-    """The pause that the index notes since the profile's last refresh, whichever process failed; None where there is none now."""
+def stored_backoff(profile: Profile, now_ms: int) -> Backoff | None:
+    """The backoff that the index holds since the profile's last refresh, whichever process failed; None if there is none now."""
     for backoff in (_failure_backoff(profile, now_ms), _killed_send_backoff(profile)):
-        if backoff is not None and backoff.holds(now_ms):
+        if backoff is not None and backoff.is_active(now_ms):
             return backoff
     return None
 
 
-def backoff_to_note(profile: Profile, error: PorticoError, now_ms: int, *, lost: JournalEntry | None = None) -> Backoff | None:
-    """The pause that follows `error` for every process; None where no server has had the request."""
+def backoff_to_store(
+    profile: Profile, error: PorticoError, now_ms: int, *, lost_entry: JournalEntry | None = None
+) -> Backoff | None:
+    """The backoff that `error` causes for every process; None if no server has had the request."""
     was_sent = isinstance(error, NetworkError) and not error.unsent
-    return Backoff.after(error, _failure_backoff(profile, now_ms), now_ms, lost=lost) if was_sent else None
+    return Backoff.after(error, _failure_backoff(profile, now_ms), now_ms, lost_entry=lost_entry) if was_sent else None
 
 
 def failed_recently(profile: Profile, now_ms: int) -> bool:
@@ -161,14 +165,14 @@ def failed_recently(profile: Profile, now_ms: int) -> bool:
 
 
 def _killed_send_backoff(profile: Profile) -> Backoff | None:
-    """The pause after a send whose process was killed before it could note a failure: a token is not sent at each start."""
+    """The backoff after a send whose process was killed before it could note a failure: a token is not sent at each start."""
     entry, failure = profile.journal_entry, profile.failure
     if entry is None or entry.generation != profile.generation or entry.sent_at is None:
         return None
-    seconds = wait_s(entry)
+    seconds = resend_wait_s(entry)
     if seconds is None or (failure is not None and failure.at >= entry.sent_at):
         return None
-    error = answers_missing(NetworkError("network", "no answer came"), entry, profile)
+    error = answers_missing_error(NetworkError("network", "no answer came"), entry, profile)
     return Backoff(error, entry.sends, entry.sent_at + round(seconds * 1000), entry.sent_at)
 
 

@@ -10,12 +10,12 @@ import asyncio
 import random
 from typing import TYPE_CHECKING, Final
 
-from portico.auth.backoff import Backoff, failed_recently, noted_backoff, sign_in_expired
-from portico.auth.freshness import Uses, is_usable, profile_due, rests
+from portico.auth.backoff import Backoff, failed_recently, sign_in_expired, stored_backoff
+from portico.auth.freshness import LastUses, is_idle, is_usable, profile_due
 from portico.auth.journal import PendingTokens
-from portico.auth.refresh import POST_TIMEOUT_S, RETRY_TIMEOUT_S, Transactions, Wish
-from portico.auth.single_flight import SingleFlight, mark_seen
-from portico.auth.tokens import AccessToken, Ages, Refreshed, TokenCache
+from portico.auth.refresh import POST_TIMEOUT_S, RETRY_TIMEOUT_S, RefreshCall, Refresher
+from portico.auth.single_flight import SingleFlight, retrieve_exception
+from portico.auth.tokens import AccessToken, Refreshed, TokenCache, TokenClock
 from portico.errors import LockBusy, PorticoError
 from portico.store.records import OAuthProfile
 from portico.store.token_store import ProfileTokens
@@ -64,12 +64,12 @@ class TokenBroker:
         crash_point: CrashPoint = no_crash_point,
         spread: Callable[[], float] = _random_spread,
     ) -> None:
-        self._token_clock = Ages(clock)
+        self._token_clock = TokenClock(clock)
         self._store = store
         self._pending = PendingTokens(store)
-        self._transactions = Transactions(store, dialects, clock, self._token_clock, self._pending, crash_point)
+        self._refresher = Refresher(store, dialects, clock, self._token_clock, self._pending, crash_point)
         self._cache = TokenCache(clock, self._token_clock)
-        self._last_uses = Uses(paths, clock)
+        self._last_uses = LastUses(paths, clock)
         self._http = http
         self._clock = clock
         self._spread = spread()
@@ -104,7 +104,7 @@ class TokenBroker:
             profile_tokens.tokens.generation != rejected_generation or self._was_just_refreshed(profile_tokens)
         )
         if usable and not self.may_refresh(profile_tokens.profile):
-            return self._cache.keep(profile_tokens, self._spread)
+            return self._cache.put(profile_tokens, self._spread)
         try:
             return await self._refresh(profile_tokens, rejected_generation, needed=not usable)
         except PorticoError:
@@ -119,7 +119,11 @@ class TokenBroker:
             PorticoError: as for `access`; not where another process is refreshing.
         """
         profile = await off_loop(lambda: self._store.get(profile_id))
-        if not isinstance(profile, OAuthProfile) or not self.may_refresh(profile) or await off_loop(lambda: self.rests(profile)):
+        if (
+            not isinstance(profile, OAuthProfile)
+            or not self.may_refresh(profile)
+            or await off_loop(lambda: self.is_idle(profile))
+        ):
             return False
         try:
             return (await self._refresh_once(profile, self._stale_generation(profile), needed=False)).posted
@@ -133,7 +137,7 @@ class TokenBroker:
 
     def may_refresh(self, profile: Profile) -> bool:
         """Whether it is time for the profile's next token, or to store the one in memory, and no failure says to wait."""
-        if not profile_due(profile, self._token_clock.now(profile), self._spread) and profile.id not in self._pending.waiting:
+        if not profile_due(profile, self._token_clock.now(profile), self._spread) and profile.id not in self._pending.by_profile:
             return False
         return self._active_backoff(profile) is None and not failed_recently(profile, self._clock.wall_ms())
 
@@ -141,36 +145,36 @@ class TokenBroker:
         """The backoff that is in force: this process's own, or one that the index holds."""
         now = self._clock.wall_ms()
         generation, own_backoff = self._backoffs.get(profile.id, (0, None))
-        if own_backoff is not None and generation == profile.generation and own_backoff.holds(now):
+        if own_backoff is not None and generation == profile.generation and own_backoff.is_active(now):
             return own_backoff
-        return noted_backoff(profile, now)
+        return stored_backoff(profile, now)
 
-    def rests(self, profile: Profile) -> bool:
+    def is_idle(self, profile: Profile) -> bool:
         """Whether a timer is to leave the profile alone, since nobody uses it. Blocking."""
-        pending = profile.id in self._pending.waiting
-        return not pending and rests(profile, self._last_uses.last(profile.id), self._token_clock.now(profile))
+        pending = profile.id in self._pending.by_profile
+        return not pending and is_idle(profile, self._last_uses.last(profile.id), self._token_clock.now(profile))
 
     async def _read_shared(self, profile_id: str) -> ProfileTokens:
         """As `_read_and_record_use`, once for all who ask at the same time."""
         read = self._reads.get(profile_id)
         if read is None or read.done():
             read = self._reads[profile_id] = start_off_loop(lambda: self._read_and_record_use(profile_id))
-            read.add_done_callback(mark_seen)
+            read.add_done_callback(retrieve_exception)
         return await asyncio.shield(read)
 
     def _read_and_record_use(self, profile_id: str) -> ProfileTokens:
         """The tokens as they are now; the store is not asked again for those that the profile still has."""
         profile_tokens = self._read_tokens(profile_id)
-        self._last_uses.note(profile_id)
+        self._last_uses.record(profile_id)
         return profile_tokens
 
     def _read_tokens(self, profile_id: str) -> ProfileTokens:
-        cached = self._cache.known(profile_id)
+        cached = self._cache.peek(profile_id)
         if cached is not None and cached.stored:
             profile = self._store.get(profile_id)
             if profile is not None and profile.generation == cached.profile.generation:
                 return ProfileTokens(profile, cached.tokens)
-        return self._transactions.held(profile_id)
+        return self._refresher.read(profile_id)
 
     def _is_usable(self, profile_tokens: ProfileTokens) -> bool:
         return is_usable(profile_tokens.tokens.expires_at, self._token_clock.now(profile_tokens.profile))
@@ -185,14 +189,14 @@ class TokenBroker:
         if backoff is not None:
             raise backoff.as_error()
         stale_generation = profile_tokens.tokens.generation if needed else self._stale_generation(profile)
-        fresh = (await self._refresh_once(profile, stale_generation, needed=needed)).held
+        fresh = (await self._refresh_once(profile, stale_generation, needed=needed)).profile_tokens
         rejected_generation = self._pending.stored_as.get(rejected_generation or 0, rejected_generation)
         if fresh.tokens.generation == rejected_generation and not self._was_just_refreshed(fresh):
             # It joined a refresh that only stored a token that was in memory.
-            fresh = (await self._refresh_once(fresh.account, fresh.tokens.generation, needed=needed)).held
+            fresh = (await self._refresh_once(fresh.account, fresh.tokens.generation, needed=needed)).profile_tokens
         if rejected_generation is not None and fresh.tokens.generation != rejected_generation:
             self._rejection_replacements[profile.id] = (fresh.tokens.generation, self._clock.monotonic())
-        return self._cache.keep(fresh, self._spread)
+        return self._cache.put(fresh, self._spread)
 
     def _was_just_refreshed(self, profile_tokens: ProfileTokens) -> bool:
         """Whether a refresh has just brought this token. If it is rejected all the same, so will be the next one."""
@@ -215,8 +219,8 @@ class TokenBroker:
         key = (profile.id, needed)
         single_flight = self._single_flights.get(key)
         if single_flight is None or single_flight.abandoned or single_flight.outcome.done():
-            call = Wish(profile, stale_generation, needed, PATIENCE_S if needed else 0.0)
-            single_flight = SingleFlight(self._http, self._clock, lambda send: self._transactions.refresh(call, send))
+            call = RefreshCall(profile, stale_generation, needed, PATIENCE_S if needed else 0.0)
+            single_flight = SingleFlight(self._http, self._clock, lambda send: self._refresher.refresh(call, send))
             self._single_flights[key] = single_flight
         try:
             refreshed = await single_flight.join()

@@ -26,8 +26,8 @@ _SPREAD = 0.1
 _CLOCK_ERROR_MS = 60_000
 # A sign-in that nobody has used for a day rests: a timer refreshes it twice a day. Servers end refresh tokens that stay unused,
 # the quickest of the well-known ones after 24 hours (Microsoft Entra, for single-page apps); most give days.
-USED_LATELY_MS = 24 * 3_600_000
-KEPT_ALIVE_EVERY_MS = 12 * 3_600_000
+IDLE_AFTER_MS = 24 * 3_600_000
+IDLE_REFRESH_EVERY_MS = 12 * 3_600_000
 # Closer to a refresh token's end than this, halves of what is left are no reason to refresh.
 _SHORT_REFRESH_LIFETIME_MS = 600_000
 
@@ -68,17 +68,17 @@ def moment(clock: Clock) -> Moment | None:
     return Moment(boot=boot, steady_ms=int(clock.monotonic() * 1000), wall_ms=clock.wall_ms()) if boot else None
 
 
-def own_time(profile: Profile, clock: Clock) -> int:
+def effective_now_ms(profile: Profile, clock: Clock) -> int:
     """What time it is for a profile's tokens: wall ms, but never less than has truly passed since they came.
 
     A wall clock that is set back would let a token live on after its end. The clock that nobody sets tells every process how old
     it is, until the machine is started anew. One that is set forward, or a machine that slept, counts: at worst a token is
     refreshed too early, and the next one's times are right by the new clock.
     """
-    return max(clock.wall_ms(), steady_time(profile, clock))
+    return max(clock.wall_ms(), steady_now_ms(profile, clock))
 
 
-def steady_time(profile: Profile, clock: Clock) -> int:
+def steady_now_ms(profile: Profile, clock: Clock) -> int:
     """What time it is for a profile's tokens by the clock that nobody sets (wall ms); the wall clock's where that cannot tell."""
     received = profile.received
     if received is None or received.boot != clock.boot():
@@ -97,21 +97,21 @@ def profile_due(profile: Profile, now_ms: int, spread: float = 0.0) -> bool:
         return False
     if profile.expires_at is None:  # nobody knows when it ends, and its refresh token wants exercise
         issued = issued_at(profile)
-        return not issued - _CLOCK_ERROR_MS <= now_ms < min(issued + KEPT_ALIVE_EVERY_MS, _refresh_token_halfway(profile))
+        return not issued - _CLOCK_ERROR_MS <= now_ms < min(issued + IDLE_REFRESH_EVERY_MS, _refresh_token_halfway(profile))
     return refresh_due(profile.expires_at, issued_at(profile), now_ms, spread) or now_ms >= _refresh_token_halfway(profile)
 
 
-def rests(profile: Profile, used_at: int | None, now_ms: int) -> bool:
+def is_idle(profile: Profile, used_at: int | None, now_ms: int) -> bool:
     """Whether a timer is to leave the profile alone: nobody has used it lately, and its refresh token needs no exercise yet.
 
     `used_at` is when a token of it was last handed out, None where that is not known. Whoever needs a token gets a fresh one.
     """
     last_use, issued = max(profile.created_at, used_at or 0), issued_at(profile)
-    refresh_by: float = issued + KEPT_ALIVE_EVERY_MS
+    refresh_by: float = issued + IDLE_REFRESH_EVERY_MS
     if profile.refresh_expires_at is not None:
         refresh_by = min(refresh_by, issued + (profile.refresh_expires_at - issued) / 2)
     # A token from the future was given while the clock was wrong: nothing can be told from its age.
-    return issued <= now_ms + _CLOCK_ERROR_MS and now_ms - last_use >= USED_LATELY_MS and now_ms < refresh_by
+    return issued <= now_ms + _CLOCK_ERROR_MS and now_ms - last_use >= IDLE_AFTER_MS and now_ms < refresh_by
 
 
 def _refresh_token_halfway(profile: Profile) -> float:
@@ -127,7 +127,7 @@ _RECORD_EVERY_MS = 60_000
 _FLAGS = os.O_WRONLY | os.O_CREAT | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_NONBLOCK", 0)
 
 
-class Uses:
+class LastUses:
     """The last use of each profile. Blocking, for some microseconds."""
 
     def __init__(self, paths: Paths, clock: Clock) -> None:
@@ -135,7 +135,7 @@ class Uses:
         self._clock = clock
         self._recorded_at: dict[str, int] = {}
 
-    def note(self, profile_id: str) -> None:
+    def record(self, profile_id: str) -> None:
         """A token of the profile is being handed out."""
         now = self._clock.wall_ms()
         if not 0 <= now - self._recorded_at.get(profile_id, -_RECORD_EVERY_MS) < _RECORD_EVERY_MS:

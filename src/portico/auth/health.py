@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Literal
 
-from portico.auth.freshness import is_usable, own_time, steady_time
+from portico.auth.freshness import effective_now_ms, is_usable, steady_now_ms
 from portico.errors import ExitCode
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 EXPIRING_MS: Final = 24 * 3_600_000
 
-Word = Literal["ok", "expiring", "refresh due", "refresh failing", "sign in again", "sign-out unfinished"]
+HealthStatus = Literal["ok", "expiring", "refresh due", "refresh failing", "sign in again", "sign-out unfinished"]
 Access = Literal["good", "ended", "unknown"]
 Refresh = Literal["works", "not tried yet", "failing", "refused", "ended", "none"]
 # Ways to the next access token that lead nowhere, though no server has said so.
@@ -29,12 +29,12 @@ _NO_NEXT_TOKEN: Final = frozenset({"ended", "none"})
 
 @dataclass(frozen=True, slots=True)
 class Health:
-    """One sign-in. `word` sums up; `access` is the token's state, `refresh` that of the way to the next one.
+    """One sign-in. `status` sums up; `access` is the token's state, `refresh` that of the way to the next one.
 
     `exit_code` is what a check of this sign-in alone ends with.
     """
 
-    word: Word
+    status: HealthStatus
     access: Access
     refresh: Refresh
     exit_code: int
@@ -42,10 +42,10 @@ class Health:
 
 def health_now(profile: Profile, clock: Clock) -> Health:
     """How `profile` is now."""
-    return health_of(profile, own_time(profile, clock), steady_time(profile, clock))
+    return health_at(profile, effective_now_ms(profile, clock), steady_now_ms(profile, clock))
 
 
-def health_of(profile: Profile, now_ms: int, steady_ms: int | None = None) -> Health:
+def health_at(profile: Profile, now_ms: int, steady_ms: int | None = None) -> Health:
     """How `profile` is at `now_ms`, the later of its clocks. `steady_ms` is the earlier one: only where that too says so has its
     refresh token ended, since nobody but the server knows.
     """
@@ -68,13 +68,13 @@ def needs_sign_in(profile: Profile, clock: Clock) -> bool:
     return health_now(profile, clock).exit_code == ExitCode.SIGN_IN_NEEDED
 
 
-def refused(profiles: Iterable[Profile]) -> list[Profile]:
+def ended_profiles(profiles: Iterable[Profile]) -> list[Profile]:
     """Those whose refresh the provider has refused for good."""
     ended = (profile for profile in profiles if profile.failure is not None and profile.failure.terminal)
     return [profile for profile in ended if not profile.sign_out_unfinished]
 
 
-def check_code(profiles: Iterable[Profile], clock: Clock) -> int:
+def worst_exit_code(profiles: Iterable[Profile], clock: Clock) -> int:
     """The exit code of a check of them all: the worst of theirs, and `SIGN_IN_NEEDED` where there is none."""
     codes = {health_now(profile, clock).exit_code for profile in profiles} or {ExitCode.SIGN_IN_NEEDED}
     return next(code for code in (ExitCode.SIGN_IN_NEEDED, ExitCode.EXPIRING, ExitCode.OK) if code in codes)

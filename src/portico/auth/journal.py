@@ -32,11 +32,11 @@ if TYPE_CHECKING:
     from portico.store.token_store import RefreshTurn, Tokens, TokenStore
 
 # Sends of one token within some seconds: for so long many servers forgive another use, and a network takes to come back.
-AT_ONCE: Final = 3
+IMMEDIATE_SENDS: Final = 3
 _RESEND_AFTER_S: Final = (60.0, 300.0, 1800.0, 3600.0)
 
 
-def entry_of(profile: Profile, refresh: Secret) -> JournalEntry | None:
+def find_entry(profile: Profile, refresh: Secret) -> JournalEntry | None:
     """The note that `refresh` was sent before, None where it was not."""
     entry = profile.journal_entry
     if entry is None or entry.generation != profile.generation or entry.token != fingerprint(refresh):
@@ -44,15 +44,15 @@ def entry_of(profile: Profile, refresh: Secret) -> JournalEntry | None:
     return entry
 
 
-def wait_s(entry: JournalEntry) -> float | None:
+def resend_wait_s(entry: JournalEntry) -> float | None:
     """Seconds until a token whose answers were lost is sent again; None while it is sent at once."""
-    resends = entry.sends - AT_ONCE
+    resends = entry.sends - IMMEDIATE_SENDS
     return None if resends < 0 else _RESEND_AFTER_S[min(resends, len(_RESEND_AFTER_S) - 1)]
 
 
 def new_entry(profile: Profile, refresh: Secret, now_ms: int) -> JournalEntry:
     """The note that `refresh` is being sent by this process, counting earlier sends."""
-    previous = entry_of(profile, refresh)
+    previous = find_entry(profile, refresh)
     return JournalEntry(
         generation=profile.generation,
         token=fingerprint(refresh),
@@ -76,11 +76,11 @@ _log = logging.getLogger(__name__)
 
 
 class ProfileReplaced(Exception):
-    """A new sign-in or a sign-out came before `held` was stored, and wins."""
+    """A new sign-in or a sign-out came before `profile_tokens` were stored, and wins."""
 
-    def __init__(self, held: ProfileTokens) -> None:
+    def __init__(self, profile_tokens: ProfileTokens) -> None:
         super().__init__("overtaken")
-        self.held = held
+        self.profile_tokens = profile_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,20 +92,20 @@ class PendingTokens:
     """
 
     store: TokenStore
-    waiting: dict[str, ProfileTokens] = field(default_factory=dict)
+    by_profile: dict[str, ProfileTokens] = field(default_factory=dict)
     turns: dict[str, RefreshTurn] = field(default_factory=dict)
-    failed: dict[str, StoreError | LockBusy] = field(default_factory=dict)
+    errors: dict[str, StoreError | LockBusy] = field(default_factory=dict)
     stored_as: dict[int, int] = field(default_factory=dict)
     last_stored: dict[str, int] = field(default_factory=dict)
-    numbers: Iterator[int] = field(default_factory=lambda: itertools.count(-1, -1))
+    generations: Iterator[int] = field(default_factory=lambda: itertools.count(-1, -1))
 
     def add(self, profile: Profile, tokens: Tokens) -> None:
         """Keep what a server has just given, in place of what waits."""
-        self.waiting[profile.id] = ProfileTokens(profile, replace(tokens, generation=next(self.numbers)))
+        self.by_profile[profile.id] = ProfileTokens(profile, replace(tokens, generation=next(self.generations)))
 
     def get(self, profile_id: str) -> ProfileTokens | None:
         """What waits; None where nothing does, and where a new sign-in or a sign-out has come first."""
-        profile_tokens = self.waiting.get(profile_id)
+        profile_tokens = self.by_profile.get(profile_id)
         if profile_tokens is None:
             return None
         current = self.store.get(profile_id)
@@ -113,8 +113,8 @@ class PendingTokens:
 
     def forget(self, profile_id: str) -> None:
         """Drop what waits: the server refuses it."""
-        self.waiting.pop(profile_id, None)
-        self.failed.pop(profile_id, None)
+        self.by_profile.pop(profile_id, None)
+        self.errors.pop(profile_id, None)
 
     def try_store(self, profile_id: str) -> ProfileTokens | None:
         """Try to store what waits: the tokens to use now, from the store or still from memory; None where nothing waits.
@@ -122,7 +122,7 @@ class PendingTokens:
         Raises:
             ProfileReplaced: nothing waits any more.
         """
-        profile_tokens = self.waiting.get(profile_id)
+        profile_tokens = self.by_profile.get(profile_id)
         if profile_tokens is None:
             return None
         try:
@@ -131,9 +131,9 @@ class PendingTokens:
             self.forget(profile_id)
             raise ProfileReplaced(profile_tokens) from None
         except (StoreError, LockBusy) as error:
-            if profile_id not in self.failed:
+            if profile_id not in self.errors:
                 _log.error("%s: new tokens are in memory only, and lost if this program ends: %s", profile_id, error)
-            self.failed[profile_id] = error
+            self.errors[profile_id] = error
             return profile_tokens
         self.forget(profile_id)
         self.stored_as.pop(self.last_stored.get(profile_id, 0), None)

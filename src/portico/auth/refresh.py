@@ -17,17 +17,17 @@ from typing import TYPE_CHECKING, Final
 from portico.auth import journal
 from portico.auth.backoff import (
     RefreshInterrupted,
-    answer_lost,
-    answers_missing,
+    answer_lost_error,
+    answers_missing_error,
     as_transient,
-    backoff_to_note,
-    failure_of,
+    backoff_to_store,
     is_terminal,
-    noted_backoff,
+    make_failure,
     sign_in_expired,
+    stored_backoff,
 )
 from portico.auth.freshness import is_usable, moment
-from portico.auth.journal import AT_ONCE, PendingTokens, ProfileReplaced
+from portico.auth.journal import IMMEDIATE_SENDS, PendingTokens, ProfileReplaced
 from portico.auth.tokens import Refreshed, check_same_account
 from portico.errors import Denied, LockBusy, NetworkError, OAuthError, PorticoError, StoreError, TimedOut
 from portico.oauth.dialects import make_request, read_reply
@@ -42,8 +42,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from typing import Protocol
 
-    from portico.auth.tokens import Ages
-    from portico.interfaces.authorization import FormRequest, HttpReply, TokenDialect, TokenGrant
+    from portico.auth.tokens import TokenClock
+    from portico.interfaces.authorization import FormRequest, HttpReply, TokenDialect, TokenSet
     from portico.interfaces.basics import Clock
     from portico.secret import Secret
     from portico.store.records import Failure, JournalEntry, Moment, OAuthProfile, Profile
@@ -70,34 +70,34 @@ _UNUSABLE_REPLIES: Final = frozenset({"redirect-refused", "reply-too-long"})
 
 @dataclass(slots=True)
 class Exchange:
-    """`fence` is what the journal is to say of the token if this fails; `lost` whether an answer to it was ever lost."""
+    """`entry` is the journal entry to keep if this fails; `response_lost` is whether a response to the token was ever lost."""
 
     turn: RefreshTurn
     dialects: Callable[[str], TokenDialect]
     clock: Clock
     crash_point: CrashPoint
-    held: ProfileTokens
+    profile_tokens: ProfileTokens
     refresh: Secret
-    fence: JournalEntry | None = field(init=False)
-    lost: bool = field(init=False)
+    entry: JournalEntry | None = field(init=False)
+    response_lost: bool = field(init=False)
     _earlier_entry: JournalEntry | None = field(init=False)
 
     def __post_init__(self) -> None:
-        self.fence = self._earlier_entry = journal.entry_of(self.held.profile, self.refresh)
-        self.lost = self.fence is not None
+        self.entry = self._earlier_entry = journal.find_entry(self.profile_tokens.profile, self.refresh)
+        self.response_lost = self.entry is not None
 
     @property
     def may_have_spent(self) -> bool:
         """Whether this exchange has sent the token and cannot say that the server refused it."""
-        return self.fence is not None and self.fence != self._earlier_entry
+        return self.entry is not None and self.entry != self._earlier_entry
 
-    def run(self, send: Send) -> tuple[TokenGrant, int]:
+    def run(self, send: Send) -> tuple[TokenSet, int]:
         """The grant, and when it was asked for (wall ms).
 
         Raises:
             PorticoError: there is none.
         """
-        profile = self.held.account
+        profile = self.profile_tokens.account
         dialect = self.dialects(profile.dialect)
         request = make_request(
             profile.dialect, lambda: dialect.refresh_request(profile.server(), self.refresh), self.refresh, again=True
@@ -110,14 +110,14 @@ class Exchange:
                 raise
             reply = self._post(request, send, RETRY_TIMEOUT_S)
         self.crash_point("answered")
-        sent_entry, self.fence = self.fence, self.held.profile.journal_entry
+        sent_entry, self.entry = self.entry, self.profile_tokens.profile.journal_entry
         try:
-            access = self.held.tokens.access
+            access = self.profile_tokens.tokens.access
             token_set = read_reply(profile.dialect, reply, dialect.read_token_reply, access, self.refresh)
         except PorticoError as error:
             has_error_code = isinstance(error, OAuthError) and error.code is not None
             if reply.status not in SUCCESSFUL or has_error_code or isinstance(error, NoAnswer):
-                self.fence = sent_entry  # a failure by name, or a page of somebody else's, has spent nothing
+                self.entry = sent_entry  # a failure by name, or a page of somebody else's, has spent nothing
             if isinstance(error, (Denied, TimedOut)):
                 raise as_transient(error) from None
             raise
@@ -128,29 +128,29 @@ class Exchange:
         self._write_journal()
         self.crash_point("fenced")
         try:
-            return send.post(request, relocated=dict(self.held.account.relocated), timeout_s=timeout_s)
+            return send.post(request, relocated=dict(self.profile_tokens.account.relocated), timeout_s=timeout_s)
         except NetworkError as error:
             if _is_lost(error):
-                self.lost, self.fence = True, self.held.profile.journal_entry
+                self.response_lost, self.entry = True, self.profile_tokens.profile.journal_entry
             raise
 
     def _may_repeat(self) -> bool:
-        return self.fence is None or self.fence.sends < journal.AT_ONCE
+        return self.entry is None or self.entry.sends < journal.IMMEDIATE_SENDS
 
     def _write_journal(self) -> None:
         """Note durably that the token is being sent.
 
         For tokens in memory only as well as can be: nobody else has them, and what keeps them there may keep the note out too.
         """
-        if self.held.stored:
+        if self.profile_tokens.stored:
             self._write_entry()
             return
         with contextlib.suppress(StoreError, LockBusy):
             self._write_entry()
 
     def _write_entry(self) -> None:
-        entry = journal.new_entry(self.held.profile, self.refresh, self.clock.wall_ms())
-        self.held = replace(self.held, profile=self.turn.note_sending(self.held.profile, entry))
+        entry = journal.new_entry(self.profile_tokens.profile, self.refresh, self.clock.wall_ms())
+        self.profile_tokens = replace(self.profile_tokens, profile=self.turn.note_sending(self.profile_tokens.profile, entry))
 
 
 def _is_lost(error: NetworkError) -> bool:
@@ -161,12 +161,12 @@ def _is_lost(error: NetworkError) -> bool:
 _log: Final = logging.getLogger(__name__)
 
 
-def is_another_account(profile: OAuthProfile, token_set: TokenGrant) -> bool:
+def is_another_account(profile: OAuthProfile, token_set: TokenSet) -> bool:
     """Whether the tokens are for somebody else (OpenID Connect Core section 12.2); False where the server does not tell."""
     return profile.subject is not None and token_set.subject not in {None, profile.subject}
 
 
-def renewal_of(profile: OAuthProfile, token_set: TokenGrant, requested_at: int, received: Moment | None) -> Renewal:
+def make_renewal(profile: OAuthProfile, token_set: TokenSet, requested_at: int, received: Moment | None) -> Renewal:
     """What `token_set`, requested at `requested_at` (wall ms) and received at `received`, changes in `profile` besides tokens."""
     refresh_expires_at = profile.refresh_expires_at if token_set.refresh is None else None
     return Renewal(
@@ -180,7 +180,7 @@ def renewal_of(profile: OAuthProfile, token_set: TokenGrant, requested_at: int, 
     )
 
 
-def tell_if_scope_grew(before: OAuthProfile, after: OAuthProfile) -> None:
+def log_scope_growth(before: OAuthProfile, after: OAuthProfile) -> None:
     """Log it, once the tokens are stored: refusing them would have ended the sign-in, since those before them are spent.
 
     RFC 6749 section 3.3 lets a server grant another scope than was asked for, if it says so.
@@ -196,7 +196,7 @@ _INVALID_GRANT: Final = "invalid_grant"
 
 
 @dataclass(frozen=True, slots=True)
-class Wish:
+class RefreshCall:
     """What a caller wants: a token of `profile` newer than `stale_generation`, or any that is good where that is None.
 
     `needed` says that the caller cannot do with the stale one; `wait_s` how long it waits while another process refreshes.
@@ -209,17 +209,17 @@ class Wish:
 
 
 @dataclass(frozen=True, slots=True)
-class Transactions:
+class Refresher:
     """The parts of a refresh."""
 
     store: TokenStore
     dialects: Callable[[str], TokenDialect]
     clock: Clock
-    ages: Ages
-    unstored: PendingTokens
+    token_clock: TokenClock
+    pending: PendingTokens
     crash_point: CrashPoint = no_crash_point
 
-    def held(self, profile_id: str, *, to_refresh: bool = False) -> ProfileTokens:
+    def read(self, profile_id: str, *, to_refresh: bool = False) -> ProfileTokens:
         """The profile and its tokens; with `to_refresh` surely the newest.
 
         Raises:
@@ -227,9 +227,9 @@ class Transactions:
             StoreError: the store failed.
             LockBusy: `to_refresh`, and another process is storing newer ones.
         """
-        return self.unstored.get(profile_id) or self.store.read(profile_id, to_refresh=to_refresh)
+        return self.pending.get(profile_id) or self.store.read(profile_id, to_refresh=to_refresh)
 
-    def refresh(self, call: Wish, send: Send) -> Refreshed:
+    def refresh(self, call: RefreshCall, send: Send) -> Refreshed:
         """Get the token that `call` asks for.
 
         Raises:
@@ -247,21 +247,21 @@ class Transactions:
         finally:
             self._end_turn(call.profile.id, turn)
 
-    def _take_turn(self, call: Wish) -> RefreshTurn | Refreshed:
+    def _take_turn(self, call: RefreshCall) -> RefreshTurn | Refreshed:
         """The turn, or what another owner has stored while it was waited for: that can be had by all at once."""
-        pending_turn = self.unstored.turns.pop(call.profile.id, None)
+        pending_turn = self.pending.turns.pop(call.profile.id, None)
         if pending_turn is not None:
             return pending_turn
         adopted: list[Refreshed] = []
         turn = self.store.begin_refresh(call.profile.id, wait_s=call.wait_s, unless=lambda: self._adopt_stored(call, adopted))
         return adopted[0] if turn is None else turn
 
-    def _adopt_stored(self, call: Wish, adopted: list[Refreshed]) -> bool:
+    def _adopt_stored(self, call: RefreshCall, adopted: list[Refreshed]) -> bool:
         """Whether another owner has stored what `call` asks for; it is then put into `adopted`."""
         profile = self.store.get(call.profile.id)
         if profile is None or call.stale_generation is None or profile.generation == call.profile.generation:
             return False
-        profile_tokens = self.held(profile.id)
+        profile_tokens = self.read(profile.id)
         if profile_tokens.tokens.generation == call.stale_generation or not self._is_usable(profile_tokens):
             return False
         check_same_account(call.profile, profile_tokens.profile)
@@ -269,12 +269,12 @@ class Transactions:
         return True
 
     def _end_turn(self, profile_id: str, turn: RefreshTurn) -> None:
-        if profile_id in self.unstored.waiting:
-            self.unstored.turns[profile_id] = turn
+        if profile_id in self.pending.by_profile:
+            self.pending.turns[profile_id] = turn
         else:
             turn.end()
 
-    def _refresh_locked(self, call: Wish, turn: RefreshTurn, send: Send) -> Refreshed:
+    def _refresh_locked(self, call: RefreshCall, turn: RefreshTurn, send: Send) -> Refreshed:
         profile_tokens = self._store_pending(call.profile.id, send)
         usable = self._is_usable(profile_tokens)
         if profile_tokens.tokens.generation != call.stale_generation and usable:
@@ -283,7 +283,7 @@ class Transactions:
         refresh = profile_tokens.tokens.refresh
         if refresh is None or (profile_tokens.profile.failure is not None and profile_tokens.profile.failure.terminal):
             raise sign_in_expired(profile_tokens.profile)
-        backoff = noted_backoff(profile_tokens.profile, self.clock.wall_ms())
+        backoff = stored_backoff(profile_tokens.profile, self.clock.wall_ms())
         if backoff is not None:  # somebody's attempt has failed while this one waited for the lock
             raise backoff.as_error()
         self.crash_point("decided")
@@ -292,9 +292,9 @@ class Transactions:
             tokens = self._exchange_tokens(exchange, send)
         except PorticoError as error:
             return self._handle_failure(exchange, error)
-        self.unstored.add(exchange.held.profile, tokens)
-        refreshed = self._store_new(exchange.held.account, turn, send)
-        tell_if_scope_grew(exchange.held.account, refreshed.held.account)
+        self.pending.add(exchange.profile_tokens.profile, tokens)
+        refreshed = self._store_new(exchange.profile_tokens.account, turn, send)
+        log_scope_growth(exchange.profile_tokens.account, refreshed.profile_tokens.account)
         return refreshed
 
     def _exchange_tokens(self, exchange: Exchange, send: Send) -> Tokens:
@@ -303,13 +303,13 @@ class Transactions:
         Not an access token alone: a server may revoke the refresh token with it (RFC 7009 section 2.1), which is good still.
         """
         token_set, sent_at = exchange.run(send)
-        profile = exchange.held.account
+        profile = exchange.profile_tokens.account
         tokens = Tokens(token_set.access, token_set.refresh or exchange.refresh, token_set.expires_at)
         if is_another_account(profile, token_set):
             revoke_orphaned(profile, replace(tokens, refresh=token_set.refresh), self.dialects, send)
             message = f"the server answered {profile.id} with the tokens of another account"
             raise OAuthError("other-account", message, ends_grant=True)
-        tokens = replace(tokens, renewal=renewal_of(profile, token_set, sent_at, moment(self.clock)))
+        tokens = replace(tokens, renewal=make_renewal(profile, token_set, sent_at, moment(self.clock)))
         try:
             check_fit(token_set)
         except OAuthError as error:
@@ -323,35 +323,35 @@ class Transactions:
 
     def _save_refresh_token(self, exchange: Exchange, tokens: Tokens, send: Send) -> None:
         """Store a refresh token that came without an access token of use: the one before it is spent."""
-        previous = exchange.held
+        previous = exchange.profile_tokens
         new_tokens = replace(tokens, access=previous.tokens.access, expires_at=previous.tokens.expires_at)
-        self.unstored.add(previous.profile, new_tokens)
+        self.pending.add(previous.profile, new_tokens)
         profile_tokens = self._store_pending(previous.profile.id, send)
         if profile_tokens.tokens.refresh != new_tokens.refresh:
             raise GenerationChanged("generation-changed", f"{previous.profile.id} was signed in anew, or signed out")
         if profile_tokens.stored:
             profile = replace(profile_tokens.profile, failure=previous.profile.failure)
-            exchange.held, exchange.fence = ProfileTokens(profile, profile_tokens.tokens), None
+            exchange.profile_tokens, exchange.entry = ProfileTokens(profile, profile_tokens.tokens), None
 
     def _store_new(self, profile: OAuthProfile, turn: RefreshTurn, send: Send) -> Refreshed:
         """Store what has just been given, or serve it from memory and say so wherever that can be said."""
         profile_tokens = self._store_pending(profile.id, send)
-        self.ages.now(profile_tokens.profile)  # from here on its age is known, whatever is done to the wall clock
+        self.token_clock.now(profile_tokens.profile)  # from here on its age is known, whatever is done to the wall clock
         check_same_account(profile, profile_tokens.profile)
         if profile_tokens.stored:
             self.crash_point("stored")
         else:
-            _record_failure(turn, profile, failure_of(self.unstored.failed[profile.id], self.clock.wall_ms()), profile.journal_entry)
+            _record_failure(turn, profile, make_failure(self.pending.errors[profile.id], self.clock.wall_ms()), profile.journal_entry)
         return Refreshed(profile_tokens, posted=True)
 
     def _store_pending(self, profile_id: str, send: Send) -> ProfileTokens:
         """The tokens as they are, after trying to store those that are in memory only: the ones before them are spent."""
         try:
-            return self.unstored.try_store(profile_id) or self.held(profile_id, to_refresh=True)
+            return self.pending.try_store(profile_id) or self.read(profile_id, to_refresh=True)
         except ProfileReplaced as replaced:
             send.claim()
-            self._revoke_if_orphaned(replaced.held, send)
-            return self.held(profile_id, to_refresh=True)
+            self._revoke_if_orphaned(replaced.profile_tokens, send)
+            return self.read(profile_id, to_refresh=True)
 
     def _revoke_if_orphaned(self, orphaned: ProfileTokens, send: Send) -> None:
         """Revoke tokens that came after their profile was signed out, of which the sign-out did not know."""
@@ -361,29 +361,34 @@ class Transactions:
 
     def _handle_failure(self, exchange: Exchange, error: PorticoError) -> Refreshed:
         """Adopt what a new sign-in has stored meanwhile; else note the failure and raise it."""
-        sent = exchange.held
+        sent = exchange.profile_tokens
         terminal = is_terminal(error)
         if terminal or isinstance(error, GenerationChanged):
-            fresh = self.held(sent.profile.id, to_refresh=True)
+            fresh = self.read(sent.profile.id, to_refresh=True)
             if fresh.tokens.generation != sent.tokens.generation and self._is_usable(fresh):
                 check_same_account(sent.account, fresh.profile)
                 return Refreshed(fresh, posted=terminal)
         if terminal:
-            self.unstored.forget(sent.profile.id)
-            if exchange.lost and isinstance(error, OAuthError) and error.code == _INVALID_GRANT:
-                error = answer_lost(error, exchange.fence)
-        lost = exchange.fence if exchange.may_have_spent and not isinstance(error, RefreshInterrupted) else None
-        if lost is not None and lost.sends >= AT_ONCE and isinstance(error, NetworkError) and not isinstance(error, OAuthError):
-            error = answers_missing(error, lost, sent.profile)
+            self.pending.forget(sent.profile.id)
+            if exchange.response_lost and isinstance(error, OAuthError) and error.code == _INVALID_GRANT:
+                error = answer_lost_error(error, exchange.entry)
+        lost_entry = exchange.entry if exchange.may_have_spent and not isinstance(error, RefreshInterrupted) else None
+        if (
+            lost_entry is not None
+            and lost_entry.sends >= IMMEDIATE_SENDS
+            and isinstance(error, NetworkError)
+            and not isinstance(error, OAuthError)
+        ):
+            error = answers_missing_error(error, lost_entry, sent.profile)
         now = self.clock.wall_ms()
-        failure = failure_of(error, now, backoff_to_note(sent.profile, error, now, lost=lost))
-        _record_failure(exchange.turn, sent.profile, failure, None if terminal else exchange.fence)
+        failure = make_failure(error, now, backoff_to_store(sent.profile, error, now, lost_entry=lost_entry))
+        _record_failure(exchange.turn, sent.profile, failure, None if terminal else exchange.entry)
         if terminal:
             raise sign_in_expired(replace(sent.profile, failure=failure)) from error
         raise error
 
     def _is_usable(self, profile_tokens: ProfileTokens) -> bool:
-        return is_usable(profile_tokens.tokens.expires_at, self.ages.now(profile_tokens.profile))
+        return is_usable(profile_tokens.tokens.expires_at, self.token_clock.now(profile_tokens.profile))
 
 
 def _record_failure(turn: RefreshTurn, profile: Profile, failure: Failure, entry: JournalEntry | None) -> None:

@@ -47,7 +47,7 @@ class SingleFlight:
         self._claimed = False
         self._abandoned = False
         self.outcome: asyncio.Future[Refreshed] = start_off_loop(lambda: self._run_on_thread(run))
-        self.outcome.add_done_callback(mark_seen)
+        self.outcome.add_done_callback(retrieve_exception)
 
     def _run_on_thread(self, run: Callable[[Send], Refreshed]) -> Refreshed:
         try:
@@ -157,7 +157,7 @@ class SingleFlight:
             return self._abandoned
 
 
-def mark_seen(outcome: asyncio.Future[Any]) -> None:
+def retrieve_exception(outcome: asyncio.Future[Any]) -> None:
     """Done callback: an outcome that nobody waits for any more is no mistake."""
     if not outcome.cancelled():
         outcome.exception()

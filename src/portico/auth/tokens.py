@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from portico.auth.freshness import due_at, issued_at, own_time
+from portico.auth.freshness import due_at, effective_now_ms, issued_at
 from portico.errors import StoreError
 from portico.store.records import OAuthProfile
 
@@ -46,15 +46,15 @@ class AccessToken:
 class Refreshed:
     """A usable token, and whether it was asked for now (or else adopted from the task or process that did)."""
 
-    held: ProfileTokens
+    profile_tokens: ProfileTokens
     posted: bool
 
 
-class Ages:
+class TokenClock:
     """What time it is for a profile's tokens: the wall clock, but never less than the time that has truly passed.
 
-    The index tells when they came, by a clock that nobody sets (`freshness.own_time`). Where it cannot, each generation is
-    anchored in both clocks when this process first sees it.
+    The index tells when they came, by a clock that nobody sets (`freshness.effective_now_ms`). Where it cannot, each generation
+    is anchored in both clocks when this process first sees it.
     """
 
     def __init__(self, clock: Clock) -> None:
@@ -64,7 +64,7 @@ class Ages:
     def now(self, profile: Profile) -> int:
         """Wall ms, for the tokens that `profile` has."""
         if profile.received is not None and profile.received.boot == self._clock.boot():
-            return own_time(profile, self._clock)
+            return effective_now_ms(profile, self._clock)
         anchor = self._anchors.get(profile.id)
         if anchor is None or anchor[0] != profile.generation:
             anchor = self._anchors[profile.id] = (profile.generation, self._clock.wall_ms(), self._clock.monotonic())
@@ -95,43 +95,45 @@ def check_same_account(expected: OAuthProfile, current: Profile) -> None:
 
 
 # Within this time a sign-out or a new sign-in by another process is noticed.
-GOOD_FOR_S: Final = 1.0
+CACHE_LIFETIME_S: Final = 1.0
 
 
 @dataclass(frozen=True, slots=True)
 class _Cached:
-    """`until_ms` (wall) is when there is something to do about it: None where its end is not known."""
+    """`valid_until_ms` (wall) is when the token ends or is due; None if its end is not known."""
 
-    held: ProfileTokens
+    profile_tokens: ProfileTokens
     access: AccessToken
-    checked: float
-    checked_ms: int
-    until_ms: int | None
+    read_at: float
+    read_at_ms: int
+    valid_until_ms: int | None
 
 
 class TokenCache:
     """One profile's tokens each, as they were when the index was last read."""
 
-    def __init__(self, clock: Clock, ages: Ages) -> None:
+    def __init__(self, clock: Clock, token_clock: TokenClock) -> None:
         self._clock = clock
-        self._token_clock = ages
+        self._token_clock = token_clock
         self._cached: dict[str, _Cached] = {}
 
     def get(self, profile_id: str) -> AccessToken | None:
         """The token, if the index was read within the last second and it is not due. Costs two readings of a clock."""
         cached = self._cached.get(profile_id)
-        if cached is None or not 0 <= self._clock.monotonic() - cached.checked < GOOD_FOR_S:
+        if cached is None or not 0 <= self._clock.monotonic() - cached.read_at < CACHE_LIFETIME_S:
             return None
         now = self._clock.wall_ms()
         # A wall clock that was set back meanwhile says nothing about the token's end.
-        return cached.access if cached.checked_ms <= now and (cached.until_ms is None or now < cached.until_ms) else None
+        return (
+            cached.access if cached.read_at_ms <= now and (cached.valid_until_ms is None or now < cached.valid_until_ms) else None
+        )
 
-    def known(self, profile_id: str) -> ProfileTokens | None:
+    def peek(self, profile_id: str) -> ProfileTokens | None:
         """The tokens, however long ago they were kept."""
         cached = self._cached.get(profile_id)
-        return None if cached is None else cached.held
+        return None if cached is None else cached.profile_tokens
 
-    def keep(self, profile_tokens: ProfileTokens, spread: float) -> AccessToken:
+    def put(self, profile_tokens: ProfileTokens, spread: float) -> AccessToken:
         """Cache `profile_tokens`, which have just been read or stored."""
         access = AccessToken.of(profile_tokens)
         now = self._token_clock.now(profile_tokens.profile)

@@ -83,12 +83,12 @@ def _resolved(args: argparse.Namespace, app: App) -> Resolution:
 
 
 def _say_passed(resolution: Resolution, app: App) -> None:
-    from portico.models.catalog import retired
+    from portico.models.catalog import retirement_notice
 
     for passed in resolution.passed:
         app.out.note(f"{passed.reference} is passed over: {passed.error.why or passed.error.message}")
     model = resolution.model
-    if (told := retired(model.spec)) is not None:
+    if (told := retirement_notice(model.spec)) is not None:
         app.out.note(told)
     app.out.detail(f"{model.reference} at {model.base_url}, credential from {model.source}")
 
@@ -129,7 +129,7 @@ def _image(path: str) -> Image:
 
 async def _stream(course: Course, question: Question, max_tokens: int | None, app: App) -> None:
     from portico.models.client import ask, fitted
-    from portico.models.thinking import remark
+    from portico.models.thinking import thinking_warning
 
     pieces = []
 
@@ -138,7 +138,7 @@ async def _stream(course: Course, question: Question, max_tokens: int | None, ap
 
     def question_for(model: CallableModel) -> Question:
         fitting = fitted(question, model, max_tokens)
-        if (told := remark(question, model)) is not None:
+        if (told := thinking_warning(question, model)) is not None:
             app.out.note(told)
         return fitting
 
@@ -252,9 +252,9 @@ class Course:
             return LEFT
         if any(attempt.outcome == "answered" for attempt in self.failover.attempts):
             return CUT
-        refusals = [attempt.refusal for attempt in self._asked() if attempt.refusal is not None]
+        refusals = [attempt.provider_error for attempt in self._asked() if attempt.provider_error is not None]
         if refusals:
-            return refusals[-1].word
+            return refusals[-1].label
         return error.id if isinstance(error, PorticoError) else type(error).__name__
 
     def _passed_ms(self) -> int | None:

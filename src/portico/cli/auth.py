@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Final
 
 from portico.accounts.sign_in import finish_pending
 from portico.accounts.view import in_words, iso
-from portico.auth.freshness import own_time
-from portico.auth.health import check_code, health_now
+from portico.auth.freshness import effective_now_ms
+from portico.auth.health import health_now, worst_exit_code
 from portico.errors import ConfigError, ExitCode, PorticoError
 from portico.store.encrypted_file import PassphraseSource
 from portico.store.profiles import SIGNED_OUT, sign_in, sign_in_again
@@ -313,12 +313,12 @@ def now(app: App) -> int:
 
 def condition(profile: Profile, app: App) -> str:
     """One word, or few: as `auth.health` sums it up."""
-    return health_now(profile, app.clock).word
+    return health_now(profile, app.clock).status
 
 
 def expiry(profile: Profile, app: App) -> str:
     """When the access token ends, in words."""
-    words = in_words(profile.expires_at, own_time(profile, app.clock))
+    words = in_words(profile.expires_at, effective_now_ms(profile, app.clock))
     return words if words.startswith(("expired", "as long")) else f"expires in {words}"
 
 
@@ -418,19 +418,19 @@ def show_status(app: App, *, check: bool = False) -> int:
 
 def advice(profile: Profile, health: Health) -> str | None:
     """What a person should do about it; None where nothing. `{prog}` stands for the program name."""
-    if health.word == "sign-out unfinished":
+    if health.status == "sign-out unfinished":
         return f"finish signing out: {{prog}} auth logout {profile.id}"
-    if health.word in {"sign in again", "expiring"}:
+    if health.status in {"sign in again", "expiring"}:
         return f"sign in again: {sign_in_again(profile)}"
-    if health.word == "refresh failing":
+    if health.status == "refresh failing":
         return "nothing yet: it is tried again; if it stays so, look at the network and the provider's own status"
-    if health.word == "refresh due":
+    if health.status == "refresh due":
         return "nothing: it is refreshed when it is used (to keep it fresh: {prog} auth keep-fresh)"
     return None
 
 
 def _code(index: Snapshot, unusable: dict[str, Trouble], app: App, *, check: bool) -> int:
-    code = ExitCode.SIGN_IN_NEEDED if index.damaged else check_code(index.profiles, app.clock)
+    code = ExitCode.SIGN_IN_NEEDED if index.damaged else worst_exit_code(index.profiles, app.clock)
     if code == ExitCode.SIGN_IN_NEEDED:
         return code
     codes = {trouble.error.exit_code for trouble in unusable.values()}
@@ -471,7 +471,7 @@ def _is_off(plugin: str, app: App) -> bool:
 
 def _say(profile: Profile, trouble: Trouble | None, app: App, *, in_use: bool) -> None:
     health = health_now(profile, app.clock)
-    word = trouble.word if trouble is not None and health.exit_code != ExitCode.SIGN_IN_NEEDED else health.word
+    word = trouble.word if trouble is not None and health.exit_code != ExitCode.SIGN_IN_NEEDED else health.status
     app.out.line(f"{profile.id}: {word}{' (in use)' if in_use else ''}")
     fields = {
         "access token": expiry(profile, app),
@@ -518,7 +518,7 @@ def _when(at_ms: int, app: App) -> str:
 def _status_as_json(index: Snapshot, unusable: dict[str, Trouble], app: App) -> list[dict[str, object]]:
     values = all_as_json(index, app, verbose=True)
     for profile, value in zip(index.profiles, values, strict=False):  # the damaged ones come after
-        own = own_time(profile, app.clock)
+        own = effective_now_ms(profile, app.clock)
         health = health_now(profile, app.clock)
         trouble = unusable.get(profile.id)
         what = _to_do(profile, health, trouble)

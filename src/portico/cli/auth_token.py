@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from portico.auth.freshness import Uses
+from portico.auth.freshness import LastUses
 from portico.errors import ExitCode, UsageError
 from portico.store.profiles import not_signed_in, require_profile
 
@@ -22,7 +22,7 @@ def print_token(asked: str | None, app: App) -> int:
     """
     profile = pick_profile(asked, app)
     token, expires_at = _fresh(profile, app) or _refreshed(profile, app)
-    Uses(app.paths, app.clock).note(profile.id)
+    LastUses(app.paths, app.clock).record(profile.id)
     if app.out.stdout is not None and app.out.stdout.isatty():
         app.out.note("This is a credential, and it stays in the terminal's scrollback: give it to a tool, and paste it nowhere.")
     if app.out.is_json:
@@ -74,9 +74,9 @@ def say_which(loader: ModelLoader, profile_id: str, app: App) -> None:
 
 
 def _fresh(profile: Profile, app: App) -> tuple[Secret, int | None] | None:
-    from portico.auth.freshness import is_usable, own_time, profile_due
+    from portico.auth.freshness import effective_now_ms, is_usable, profile_due
 
-    now = own_time(profile, app.clock)
+    now = effective_now_ms(profile, app.clock)
     if profile_due(profile, now) or not is_usable(profile.expires_at, now):
         return None
     tokens = app.token_store.read(profile.id).tokens

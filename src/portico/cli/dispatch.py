@@ -175,10 +175,10 @@ def say_ended(app: App) -> None:
     try:
         if not os.path.exists(app.paths.index):  # noqa: PTH110 - Path's own raises where a folder may not be looked into
             return  # nobody has ever signed in, which need not be asked of the index
-        from portico.auth.health import refused
+        from portico.auth.health import ended_profiles
         from portico.store.profiles import login_command
 
-        ended = refused(app.token_store.profiles())
+        ended = ended_profiles(app.token_store.profiles())
     except PorticoError:
         return
     if len(ended) == 1 and ended[0].failure is not None:

@@ -123,7 +123,7 @@ def approve(args: argparse.Namespace, app: App) -> int:
             if app.out.is_json:
                 app.out.json({"code": args.code, "approved": not args.deny})
             return ExitCode.OK
-        if done.returncode != approver.NOT_TAKEN:
+        if done.returncode != approver.NOT_ACCEPTED:
             said = done.stderr.strip().removeprefix("approver: ")
     if not said:
         hint = "A code is good once, and for a few minutes: start the sign-in again to get a new one."
@@ -217,11 +217,11 @@ def known_emulators(app: App) -> tuple[Emulator, ...]:
 
 async def _run(app: App, emulators: tuple[Emulator, ...], options: EmulatorOptions, folder: Path, region: str) -> None:
     from portico.emulation.run import run_emulation
-    from portico.emulation.state import remove_state, state_of, write_state
+    from portico.emulation.state import make_state, remove_state, write_state
 
     ended = _ended()
     async with run_emulation(emulators, options, folder) as info:
-        state = state_of(info, emulators, app.paths.state)
+        state = make_state(info, emulators, app.paths.state)
         await asyncio.to_thread(write_state, state, app.paths.emulator)
         try:
             _tell(app, emulators, replace(info, env=state.env), options, region)

@@ -240,11 +240,11 @@ def _says_version(app: App, state: GatewayState) -> str:
 
 def _ended(app: App) -> list[str]:
     """The sign-ins that were refused for good, as far as the index can be read."""
-    from portico.auth.health import refused
+    from portico.auth.health import ended_profiles
     from portico.errors import PorticoError
 
     try:
-        return [profile.id for profile in refused(app.token_store.profiles())]
+        return [profile.id for profile in ended_profiles(app.token_store.profiles())]
     except PorticoError:
         return []
 

@@ -83,7 +83,7 @@ def run(app: App) -> int:
 def once(app: App) -> int:
     """Refresh what is due; the exit code is that of `auth status --check`, without a look into the store."""
     from portico.auth.background import refresh_what_is_due
-    from portico.auth.health import check_code
+    from portico.auth.health import worst_exit_code
     from portico.cli.gateway import refreshing, tidy_up, unattended_store
     from portico.gateway.control import passphrase_for
     from portico.util import signals
@@ -95,7 +95,7 @@ def once(app: App) -> int:
             return await refresh_what_is_due(broker, store)
 
     outcomes = signals.run(refresh()) if app.token_store.profiles() else []
-    code = check_code(app.token_store.profiles(), app.clock)
+    code = worst_exit_code(app.token_store.profiles(), app.clock)
     if app.out.is_json:
         app.out.json({"exitCode": code, "profiles": [_as_json(outcome, app) for outcome in outcomes]})
         return code

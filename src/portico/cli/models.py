@@ -342,7 +342,7 @@ def set_default(text: str, app: App, *, write_base: bool = False) -> int:
     """
     from portico.accounts.config_patch import known_model
     from portico.accounts.sign_in import finish_pending
-    from portico.models.catalog import retired
+    from portico.models.catalog import retirement_notice
 
     finish_pending(app)
     reference = str(known_model(text, app.models()))
@@ -360,7 +360,7 @@ def set_default(text: str, app: App, *, write_base: bool = False) -> int:
         app.out.note(f"Updated {written}")
     app.out.line(f"Default model: {reference}")
     spec = app.models().catalog.find(app.models().catalog.expand(reference))
-    if spec is not None and (told := retired(spec)) is not None:
+    if spec is not None and (told := retirement_notice(spec)) is not None:
         app.out.warn(told)
     if counts != reference:
         app.out.warn(f"{app.paths.config} names {counts}, which comes before it. To go by it: {_out_of_the_way(app)}")

@@ -11,7 +11,7 @@ from portico.errors import ExitCode, PorticoError, UsageError
 from portico.interfaces.provider_spec import ModelSpec
 from portico.models.catalog import CONFIG, CORRECTIONS, host_of
 from portico.models.credentials import API_KEY
-from portico.models.reference import ModelReference, did_you_mean, no_such_model
+from portico.models.reference import ModelReference, did_you_mean, unknown_model_error
 
 if TYPE_CHECKING:
     import argparse
@@ -140,7 +140,7 @@ def _row(reference: ModelReference, tags: list[str], accounts: _Accounts) -> Row
 
 def _why_missing(reference: ModelReference, loader: ModelLoader) -> str:
     off = loader.switched_off_by(reference)
-    error = no_such_model(loader.catalog, reference, switched_off_by=off, kind=UsageError)
+    error = unknown_model_error(loader.catalog, reference, switched_off_by=off, kind=UsageError)
     meant = did_you_mean(loader.catalog.near(str(reference)))
     return f"{error.why}{f'. {meant}' if meant else ''}"
 
@@ -186,11 +186,11 @@ def _live_row(reference: ModelReference, model: Discovered, accounts: _Accounts)
 
 def _asked(accounts: _Accounts, app: App, provider: str | None) -> dict[str, tuple[Discovered, ...]]:
     """What the providers list that are set up, or that need no account; a failure of one is said and stops no other."""
-    from portico.models.discovery import listed_now
+    from portico.models.discovery import list_models
 
     models = {id: model for id, model in accounts.loader.one_of_each().items() if provider in {None, id}}
     listed = {}
-    for id, outcome in listed_now(app, models).items():
+    for id, outcome in list_models(app, models).items():
         if isinstance(outcome, PorticoError):
             app.out.note(f"{id}: not asked: {outcome}" if outcome.id == "network" else f"{id}: {outcome}")
         else:
@@ -348,7 +348,7 @@ def overview_of(loader: ModelLoader, app: App, probes: tuple[Probe, ...] = ()) -
 
 def status_of(profile: Profile, clock: Clock) -> str:
     """The profile's state in OpenClaw's words, and `failing`, which it does not have."""
-    return "static" if profile.type == API_KEY else _STATUS[health_now(profile, clock).word]
+    return "static" if profile.type == API_KEY else _STATUS[health_now(profile, clock).status]
 
 
 def resolved(loader: ModelLoader, text: str | None) -> ModelReference | None:
@@ -363,7 +363,7 @@ def _accounts(loader: ModelLoader, app: App) -> tuple[Account, ...]:
     found = []
     for provider in loader.catalog.providers.values():
         profiles = tuple(one for one in app.token_store.profiles() if one.provider == provider.id)
-        credential = next(iter(loader.credentials.of(provider)), None)
+        credential = next(iter(loader.credentials.for_provider(provider)), None)
         if profiles or (credential is not None and (provider.config is not None or credential.key is not None)):
             source = credential.source if credential is not None else "missing"
             found.append(Account(provider, profiles, *_effective(source)))

@@ -12,12 +12,12 @@ from typing import TYPE_CHECKING, Final
 
 from portico.accounts.sign_in import finish_pending
 from portico.accounts.view import in_words
-from portico.auth.freshness import own_time
+from portico.auth.freshness import effective_now_ms
 from portico.auth.health import EXPIRING_MS
 from portico.cli.models_list import overview_of, resolved, status_of
 from portico.errors import PorticoError, SignInNeeded, UsageError
 from portico.models.credentials import API_KEY
-from portico.models.reference import LIST, first_step, is_signed_in_to
+from portico.models.reference import LIST, is_signed_in_to, set_up_command
 from portico.store.profiles import SIGNED_OUT, sign_in
 from portico.util import signals
 
@@ -99,7 +99,7 @@ def _first_step(reference: ModelReference, loader: ModelLoader) -> str:
         off = loader.off_plugin(reference.provider)
         return f"{{prog}} plugins enable {off}" if off is not None else f"no plugin brings this provider: {LIST}"
     said = f"{SIGNED_OUT[:-1]} of it. " if is_signed_in_to(provider) else ""
-    return f"{said}Run `{first_step(provider)}`."
+    return f"{said}Run `{set_up_command(provider)}`."
 
 
 def _say_models(overview: Overview, app: App) -> None:
@@ -120,7 +120,7 @@ def _say_models(overview: Overview, app: App) -> None:
 
 
 def _ends(profile: Profile, app: App) -> str:
-    words = in_words(profile.expires_at, own_time(profile, app.clock))
+    words = in_words(profile.expires_at, effective_now_ms(profile, app.clock))
     if profile.type == API_KEY or profile.expires_at is None:
         return ""
     return f" ({words if words.startswith('expired') else f'expires in {words}'})"
@@ -187,7 +187,7 @@ def _profile_json(profile: Profile, app: App) -> dict[str, object]:
         "type": profile.type,
         "status": status_of(profile, app.clock),
         "expiresAt": profile.expires_at,
-        "remainingMs": None if profile.expires_at is None else profile.expires_at - own_time(profile, app.clock),
+        "remainingMs": None if profile.expires_at is None else profile.expires_at - effective_now_ms(profile, app.clock),
         "source": "store",
         "label": profile.id,
     }

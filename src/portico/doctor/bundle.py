@@ -74,7 +74,7 @@ def _sign_ins(app: App) -> list[dict[str, object]]:
         profiles = app.token_store.profiles()
     except PorticoError:
         return []
-    words = [health_now(each, app.clock).word for each in profiles]
+    words = [health_now(each, app.clock).status for each in profiles]
     return [
         {"provider": each.provider, "region": each.region, "store": each.store, "health": word}
         for each, word in zip(profiles, words, strict=True)

@@ -122,7 +122,7 @@ class CheckContext:
         if self.models is None:
             return False
         providers = self.models.catalog.providers.values()
-        return any(each.key is not None for provider in providers for each in self.models.credentials.of(provider))
+        return any(each.key is not None for provider in providers for each in self.models.credentials.for_provider(provider))
 
     @cached_property
     def accounts(self) -> tuple[PlanAccount, ...]:

@@ -17,7 +17,7 @@ from portico.config.load import model_names
 from portico.doctor.finding import Found, Saw, Skipped, of_error
 from portico.errors import ConfigError, PorticoError, SignInNeeded
 from portico.models.endpoints import checked_base_url, misfits
-from portico.models.reference import KeyNotSet, first_step, is_signed_in_to
+from portico.models.reference import KeyNotSet, is_signed_in_to, set_up_command
 from portico.store.profiles import SIGNED_OUT, sign_in
 from portico.store.records import OAuthProfile
 from portico.urls import is_nearby
@@ -86,7 +86,7 @@ def _unanswered(path: ConfigPath, text: str, error: PorticoError, loader: ModelL
     if isinstance(error, SignInNeeded) and not isinstance(error, KeyNotSet):
         provider = loader.catalog.providers[loader.reference(text).provider]
         message = f"{format_path(path)} names {text}, and there is no credential for {provider.id}."
-        hint = f"Run `{first_step(provider)}`."
+        hint = f"Run `{set_up_command(provider)}`."
     if level == "error" and (instead := _answers_instead(loader)) is not None:
         level, message = "warning", f"{message} {instead} answers instead."
     return Found(error.id, level, message, error.why, hint)

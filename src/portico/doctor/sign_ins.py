@@ -67,14 +67,14 @@ def health(context: CheckContext) -> Iterator[Seen]:
         yield _NOBODY
     for profile in context.profiles:
         found = health_now(profile, context.app.clock)
-        yield Saw(f"{profile.id}: {found.word}")
+        yield Saw(f"{profile.id}: {found.status}")
         why = profile.failure.message if profile.failure is not None else None
-        if found.word in {"sign in again", "sign-out unfinished"}:
-            hint = "{prog} auth logout " + profile.id if found.word == "sign-out unfinished" else sign_in_again(profile)
-            yield Found("sign-in-ended", "error", f"{profile.id}: {found.word}.", why, hint)
-        elif found.word in {"refresh failing", "expiring"}:
-            hint = "{prog} auth status" if found.word == "refresh failing" else sign_in_again(profile)
-            yield Found("refresh-failing", "warning", f"{profile.id}: {found.word}.", why, hint)
+        if found.status in {"sign in again", "sign-out unfinished"}:
+            hint = "{prog} auth logout " + profile.id if found.status == "sign-out unfinished" else sign_in_again(profile)
+            yield Found("sign-in-ended", "error", f"{profile.id}: {found.status}.", why, hint)
+        elif found.status in {"refresh failing", "expiring"}:
+            hint = "{prog} auth status" if found.status == "refresh failing" else sign_in_again(profile)
+            yield Found("refresh-failing", "warning", f"{profile.id}: {found.status}.", why, hint)
         elif isinstance(profile, OAuthProfile) and not profile.has_refresh and profile.expires_at is not None:
             why = (
                 "Its access token cannot be refreshed: you have to sign in again when it ends. "

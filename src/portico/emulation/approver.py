@@ -22,14 +22,14 @@ _MAX_PAGES: Final = 8
 _MAX_BODY: Final = 256 * 1024
 _LOOPBACK: Final = frozenset({"127.0.0.1", "::1", "localhost"})
 _DECISION: Final = "decision"
-NOT_TAKEN: Final = 3  # the exit code
+NOT_ACCEPTED: Final = 3  # the exit code
 
 
 class ApprovalFailed(Exception):
     """The pages did not lead to an approval."""
 
 
-class NotTaken(ApprovalFailed):
+class DecisionNotAccepted(ApprovalFailed):
     """The page asked again after the decision: what it names is not waiting for one."""
 
 
@@ -100,7 +100,7 @@ def approve(url: str, *, decision: str = "approve", timeout_s: float = 20.0) -> 
         decided = decided or decision in page.decisions
         page = _open(request, timeout_s)
     if decided and decision in page.decisions:
-        raise NotTaken(f"the page asks again: {page.text[:300]}")
+        raise DecisionNotAccepted(f"the page asks again: {page.text[:300]}")
     if not decided:
         raise ApprovalFailed(f"no page asked for a decision; the last one says: {page.text[:300] or '(nothing)'}")
     return page
@@ -179,7 +179,7 @@ def main(argv: list[str] | None = None) -> int:
         approve(sys.stdin.readline().strip() if args.url == "-" else args.url, decision="deny" if args.deny else "approve")
     except ApprovalFailed as failure:
         sys.stderr.write(f"approver: {failure}\n")
-        return NOT_TAKEN if isinstance(failure, NotTaken) else 1
+        return NOT_ACCEPTED if isinstance(failure, DecisionNotAccepted) else 1
     return 0
 
 

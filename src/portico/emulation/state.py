@@ -40,7 +40,7 @@ class EmulatorState:
         return [page.replace(_CODE, quote(user_code.strip(), safe="")) for page in self.approvals]
 
 
-def state_of(info: EmulationInfo, emulators: Sequence[Emulator], home: Path) -> EmulatorState:
+def make_state(info: EmulationInfo, emulators: Sequence[Emulator], home: Path) -> EmulatorState:
     """What to note of a running emulation. `home` is the state folder that the note lies in.
 
     It goes into the environment too: a shell that was pointed here has another state folder, one that ends with the emulator.

@@ -414,7 +414,7 @@ def log_outcome(outcome: Outcome) -> None:
 def _no_answer(forward: Forward, call: Call, none: NoAnswer, now_ms: int) -> web.StreamResponse:
     error, refusal = none.error, none.refusal
     status = status_of(error) if refusal.kind == "local" else status_of_provider_error(refusal.kind, refusal.status)
-    of_credential = refusal.of_token or refusal.kind == "auth"
+    of_credential = refusal.rejects_token or refusal.kind == "auth"
     reply = refusal.reply.without_fields() if of_credential and refusal.reply is not None else refusal.reply
     headers = {**provider_error_headers(error.id, status, refusal, none.wait_ms), **forward.headers(None)}
     forward.failed(status, str(error))

@@ -20,7 +20,7 @@ from portico.models.client import attempt, request_headers
 from portico.models.failover import Failover, first_answer
 from portico.models.protocols import PROTOCOLS
 from portico.models.protocols.question import Usage
-from portico.models.provider_errors import AttemptFailed, is_json, json_object, local_trouble, no_answer, shown
+from portico.models.provider_errors import AttemptFailed, is_json, json_object, local_error, no_answer_error, shown
 from portico.net.errors import AnswerCut
 from portico.net.sse import EventParser
 
@@ -181,13 +181,13 @@ class Forward:
 
     def _log_failed(self, failed: Attempt) -> None:
         model, path = failed.model.reference, self._call.route.path
-        _log.info("%s %s: %s does not answer: %s", self._call.client, path, model, failed.refusal)
+        _log.info("%s %s: %s does not answer: %s", self._call.client, path, model, failed.provider_error)
 
     def _no_answer(self) -> NoAnswer:
         reason = self.failover.reason
-        assert reason is not None  # noqa: S101 - as in `no_answer`
-        assert reason.refusal is not None  # noqa: S101 - only an answer has none
-        return NoAnswer(no_answer(self.failover), reason.refusal, self.failover.wait_ms)
+        assert reason is not None  # noqa: S101 - as in `no_answer_error`
+        assert reason.provider_error is not None  # noqa: S101 - only an answer has none
+        return NoAnswer(no_answer_error(self.failover), reason.provider_error, self.failover.wait_ms)
 
     async def _passed_on(self, accepted: Accepted, client: ClientSide) -> tuple[End, str]:
         response = accepted.response
@@ -263,7 +263,7 @@ def _of_bug(error: Exception) -> AttemptFailed:
     failure = PorticoError(
         "internal-error", "The gateway has a bug.", why=why, hint="Please report it, with what {prog} gateway logs shows."
     )
-    return AttemptFailed(local_trouble(failure), failure)
+    return AttemptFailed(local_error(failure), failure)
 
 
 class StreamMeter:
@@ -301,7 +301,7 @@ class StreamMeter:
         if piece.usage is not None:
             self.usage = (self.usage or Usage()).updated(piece.usage)
         self.whole = self.whole or piece.end
-        self.refused = piece.refused or self.refused
+        self.refused = piece.error or self.refused
 
 
 def _tells(data: bytes) -> bool:

@@ -66,7 +66,11 @@ class Metrics:
         counts, label = self._counts, _OTHER
         counts["portico_requests_total", outcome.call.route.path, outcome.end, str(outcome.status)] += 1
         for attempt in outcome.attempts:
-            what = attempt.refusal.word if attempt.outcome == "failed" and attempt.refusal is not None else attempt.outcome
+            what = (
+                attempt.provider_error.label
+                if attempt.outcome == "failed" and attempt.provider_error is not None
+                else attempt.outcome
+            )
             label = self._label(attempt.model)
             counts["portico_attempts_total", label, what] += 1
         if outcome.model is not None and outcome.usage is not None:  # the last attempt is the one that answered
@@ -162,12 +166,12 @@ def headers_of(model: CallableModel | None, attempts: Sequence[Attempt], passed:
 
 
 def _word(attempt: Attempt) -> str:
-    if attempt.outcome == "answered" or attempt.refusal is None:
+    if attempt.outcome == "answered" or attempt.provider_error is None:
         return "answered"
-    kind = attempt.refusal.word
+    kind = attempt.provider_error.label
     if attempt.outcome == "passed over":
         return f"{'skipped' if attempt.rest is None else 'resting'} after {kind}"
-    return f"{kind} {attempt.refusal.status}" if attempt.refusal.status is not None else kind
+    return f"{kind} {attempt.provider_error.status}" if attempt.provider_error.status is not None else kind
 
 
 def _plain(text: str) -> str:
@@ -183,13 +187,13 @@ def entry_for(outcome: Outcome) -> Entry | None:
     if outcome.call.route.counts or not outcome.attempts:
         return None
     asked = [attempt for attempt in outcome.attempts if attempt.outcome != "passed over"] or [outcome.attempts[-1]]
-    model, refusal = outcome.model or asked[-1].model, asked[-1].refusal
+    model, refusal = outcome.model or asked[-1].model, asked[-1].provider_error
     return entry_of(
         model,
         outcome.usage or Usage(),
         at_ms=outcome.began_at,
         client=tool_of(outcome.call.client) or outcome.call.client,
-        outcome=_WORDS.get(outcome.end) or (refusal.word if refusal is not None else "refused"),
+        outcome=_WORDS.get(outcome.end) or (refusal.label if refusal is not None else "refused"),
         attempts=len(asked),
         api=outcome.call.route.api,
         first_byte_ms=outcome.first_byte_ms,

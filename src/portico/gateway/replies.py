@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
     from portico.errors import PorticoError
-    from portico.interfaces.provider_spec import ApiKind, RefusalKind
+    from portico.interfaces.provider_spec import ApiKind, ProviderErrorKind
     from portico.models.provider_errors import ProviderError
 
 _TO_PROVIDER: Final = frozenset({"accept", "accept-language", "openai-beta", "user-agent", "idempotency-key"})
@@ -67,7 +67,7 @@ _OF_ID: Final = {
     "model-not-allowed": 403,
     "no-default-model": 400,
 }
-_OF_REFUSAL: Final[Mapping[RefusalKind, int]] = {
+_OF_REFUSAL: Final[Mapping[ProviderErrorKind, int]] = {
     "auth": 403,
     "account-refused": 403,
     "model-refused": 403,
@@ -120,7 +120,7 @@ def status_of(error: PorticoError) -> int:
     return next((status for kind, status in _OF_ERROR if isinstance(error, kind)), _SERVER)
 
 
-def status_of_provider_error(kind: RefusalKind, status: int | None) -> int:
+def status_of_provider_error(kind: ProviderErrorKind, status: int | None) -> int:
     """The status for a provider's refusal: its own, unless that is about the gateway's credential, or would mislead."""
     if status is None or status in {401, 403} or kind in _OF_KIND_ALONE:
         return _OF_REFUSAL.get(kind, 502)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import anthropic
 
 from portico.integrations.httpx_auth import PorticoAuth
-from portico.integrations.serving import REPLACED, base_for, loaded
+from portico.integrations.serving import PLACEHOLDER_KEY, base_for, loaded
 
 if TYPE_CHECKING:
     from portico.interfaces.provider_spec import ApiKind
@@ -24,14 +24,14 @@ def anthropic_client(model: Model | str | None = None, **options: Any) -> anthro
     """
     model = loaded(model)
     http = anthropic.DefaultHttpxClient(auth=PorticoAuth(model), follow_redirects=False)
-    return anthropic.Anthropic(base_url=_base(model), auth_token=REPLACED, http_client=http, **options)
+    return anthropic.Anthropic(base_url=_base(model), auth_token=PLACEHOLDER_KEY, http_client=http, **options)
 
 
 def async_anthropic_client(model: Model | str | None = None, **options: Any) -> anthropic.AsyncAnthropic:
     """As `anthropic_client`, for asynchronous programs."""
     model = loaded(model)
     http = anthropic.DefaultAsyncHttpxClient(auth=PorticoAuth(model), follow_redirects=False)
-    return anthropic.AsyncAnthropic(base_url=_base(model), auth_token=REPLACED, http_client=http, **options)
+    return anthropic.AsyncAnthropic(base_url=_base(model), auth_token=PLACEHOLDER_KEY, http_client=http, **options)
 
 
 def _base(model: Model) -> str:

@@ -189,7 +189,7 @@ class _BodyTimeout:
             self._request_timeouts["read"] = self._read_timeout  # for the request that is sent again
 
     @property
-    def over(self) -> bool:
+    def expired(self) -> bool:
         return time.monotonic() > self._deadline
 
 
@@ -202,8 +202,8 @@ def _read_start(response: httpx.Response) -> bytes:
     assert isinstance(stream, httpx.SyncByteStream)  # noqa: S101 - a synchronous client's
     buffered = _BufferedStream(stream)
     with _BodyTimeout(response) as body_timeout:
-        buffered.may_end = body_timeout.shortened
-        while _needs_more(response, buffered) and not body_timeout.over and buffered.more():
+        buffered.timeout_ends_body = body_timeout.shortened
+        while _needs_more(response, buffered) and not body_timeout.expired and buffered.read_part():
             pass
     response.stream = buffered
     return buffered.start
@@ -215,8 +215,8 @@ async def _aread_start(response: httpx.Response) -> bytes:
     assert isinstance(stream, httpx.AsyncByteStream)  # noqa: S101 - an asynchronous client's
     buffered = _AsyncBufferedStream(stream)
     with _BodyTimeout(response) as body_timeout:
-        buffered.may_end = body_timeout.shortened
-        while _needs_more(response, buffered) and not body_timeout.over and await buffered.more():
+        buffered.timeout_ends_body = body_timeout.shortened
+        while _needs_more(response, buffered) and not body_timeout.expired and await buffered.read_part():
             pass
     response.stream = buffered
     return buffered.start
@@ -225,21 +225,21 @@ async def _aread_start(response: httpx.Response) -> bytes:
 class _Buffer:
     """What has been read of a body: `parts`, and the error that it broke off with.
 
-    `may_end`: its client would wait longer than the timeout that is set here, and a body that runs into that ends there.
+    `timeout_ends_body`: its client would wait longer than the timeout that is set here, and a body that meets it ends there.
     """
 
     def __init__(self) -> None:
         self.parts: list[bytes] = []
         self.size = 0
         self.broken: Exception | None = None
-        self.may_end = False
+        self.timeout_ends_body = False
 
     def add(self, part: bytes) -> None:
         self.parts.append(part)
         self.size += len(part)
 
-    def ends(self, error: httpx.TransportError) -> bool:
-        return self.may_end and isinstance(error, httpx.ReadTimeout)
+    def is_own_timeout(self, error: httpx.TransportError) -> bool:
+        return self.timeout_ends_body and isinstance(error, httpx.ReadTimeout)
 
     @property
     def start(self) -> bytes:
@@ -254,14 +254,14 @@ class _BufferedStream(_Buffer, httpx.SyncByteStream):
         self._stream = stream
         self._iterator = iter(stream)
 
-    def more(self) -> bool:
+    def read_part(self) -> bool:
         """Read one part more; False where there is none."""
         try:
             self.add(next(self._iterator))
         except StopIteration:
             return False
         except httpx.TransportError as error:
-            self.broken = None if self.ends(error) else error
+            self.broken = None if self.is_own_timeout(error) else error
             return False
         return True
 
@@ -272,7 +272,7 @@ class _BufferedStream(_Buffer, httpx.SyncByteStream):
         try:
             yield from self._iterator
         except httpx.TransportError as error:
-            if not self.ends(error):
+            if not self.is_own_timeout(error):
                 raise
 
     def close(self) -> None:
@@ -287,14 +287,14 @@ class _AsyncBufferedStream(_Buffer, httpx.AsyncByteStream):
         self._stream = stream
         self._iterator = aiter(stream)
 
-    async def more(self) -> bool:
-        """As `_BufferedStream.more`."""
+    async def read_part(self) -> bool:
+        """As `_BufferedStream.read_part`."""
         try:
             self.add(await anext(self._iterator))
         except StopAsyncIteration:
             return False
         except httpx.TransportError as error:
-            self.broken = None if self.ends(error) else error
+            self.broken = None if self.is_own_timeout(error) else error
             return False
         return True
 
@@ -307,7 +307,7 @@ class _AsyncBufferedStream(_Buffer, httpx.AsyncByteStream):
             async for part in self._iterator:
                 yield part
         except httpx.TransportError as error:
-            if not self.ends(error):
+            if not self.is_own_timeout(error):
                 raise
 
     async def aclose(self) -> None:

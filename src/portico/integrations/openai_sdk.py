@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import openai
 
 from portico.integrations.httpx_auth import PorticoAuth
-from portico.integrations.serving import REPLACED, base_for, loaded
+from portico.integrations.serving import PLACEHOLDER_KEY, base_for, loaded
 from portico.models.protocols.completions import versioned
 
 if TYPE_CHECKING:
@@ -25,14 +25,14 @@ def openai_client(model: Model | str | None = None, **options: Any) -> openai.Op
     """
     model = loaded(model)
     http = openai.DefaultHttpxClient(auth=PorticoAuth(model), follow_redirects=False)
-    return openai.OpenAI(base_url=_base(model), api_key=REPLACED, http_client=http, **options)
+    return openai.OpenAI(base_url=_base(model), api_key=PLACEHOLDER_KEY, http_client=http, **options)
 
 
 def async_openai_client(model: Model | str | None = None, **options: Any) -> openai.AsyncOpenAI:
     """As `openai_client`, for asynchronous programs."""
     model = loaded(model)
     http = openai.DefaultAsyncHttpxClient(auth=PorticoAuth(model), follow_redirects=False)
-    return openai.AsyncOpenAI(base_url=_base(model), api_key=REPLACED, http_client=http, **options)
+    return openai.AsyncOpenAI(base_url=_base(model), api_key=PLACEHOLDER_KEY, http_client=http, **options)
 
 
 def _base(model: Model) -> str:

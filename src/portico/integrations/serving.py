@@ -11,7 +11,7 @@ from portico.library.model import Model
 if TYPE_CHECKING:
     from portico.interfaces.provider_spec import ApiKind
 
-REPLACED: Final = "replaced-in-each-request"
+PLACEHOLDER_KEY: Final = "replaced-in-each-request"
 """Stands where an SDK insists on a key; the one that is sent is put in by `PorticoAuth`."""
 
 

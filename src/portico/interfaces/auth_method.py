@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, Protocol, runtime_checkable
 
 if TYPE_CHECKING:
-    from portico.interfaces.authorization import OAuthServer, TokenGrant
+    from portico.interfaces.authorization import OAuthServer, TokenSet
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +20,7 @@ class Region:
 
 
 @dataclass(frozen=True, slots=True)
-class AcceptedGrant:
+class AcceptedTokens:
     """What a provider's own checks made of a validated reply: the API base to use, what to tell the user."""
 
     api_base: str
@@ -54,7 +54,7 @@ class AuthMethod(Protocol):
         """The flow the user's plugin config asks for."""
         ...
 
-    def accept(self, region: str, grant: TokenGrant) -> AcceptedGrant:
+    def accept(self, region: str, token_set: TokenSet) -> AcceptedTokens:
         """Hold what the reply says (its `resource_url`, say) to what this region may be.
 
         Raises:

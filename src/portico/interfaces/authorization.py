@@ -115,7 +115,7 @@ class Pending:
 
 
 @dataclass(frozen=True, slots=True)
-class TokenGrant:
+class TokenSet:
     """What a token reply holds. `expires_at` is wall ms, None where the server gave no lifetime that can be used.
 
     `refresh` None means that the reply carried none: on a refresh the old one stays. `refresh_expires_at` is its end, wall ms.
@@ -156,13 +156,13 @@ class TokenDialect(Protocol):
 
     def poll_request(self, server: OAuthServer, device: DeviceAuthorization, *, verifier: Secret) -> FormRequest: ...
 
-    def read_poll_reply(self, reply: HttpReply) -> Pending | TokenGrant: ...
+    def read_poll_reply(self, reply: HttpReply) -> Pending | TokenSet: ...
 
     def code_request(self, server: OAuthServer, *, code: Secret, redirect_uri: str, verifier: Secret) -> FormRequest: ...
 
     def refresh_request(self, server: OAuthServer, refresh: Secret) -> FormRequest: ...
 
-    def read_token_reply(self, reply: HttpReply) -> TokenGrant: ...
+    def read_token_reply(self, reply: HttpReply) -> TokenSet: ...
 
     def revoke_request(
         self, server: OAuthServer, token: Secret, hint: Literal["refresh_token", "access_token"]

@@ -13,7 +13,7 @@ ApiKind = Literal["anthropic-messages", "openai-completions", "openai-responses"
 
 # Why a model did not answer, in the terms that decide what to do next (`models/provider_errors.py`). `local` is no provider's
 # word: a failure on this machine (a locked keyring, a busy lock, a plugin's bug), which has an id of its own.
-RefusalKind = Literal[
+ProviderErrorKind = Literal[
     "local",
     "auth",
     "account-refused",
@@ -124,7 +124,7 @@ class ProviderSpec:
     aliases: tuple[str, ...] = ()
     placeholder_key: str | None = None
     paths: Mapping[ApiKind, str] = field(default_factory=dict)
-    error_codes: Mapping[int, RefusalKind] = field(default_factory=dict)
+    error_codes: Mapping[int, ProviderErrorKind] = field(default_factory=dict)
     subscribe_urls: Mapping[str, str] = field(default_factory=dict)
     region_env: str | None = None
     needs_credential: bool = True

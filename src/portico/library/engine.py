@@ -62,7 +62,7 @@ class Engine:
         """Run `coroutine`, and wait for its result in this task; cancelling the task cancels it."""
         return await asyncio.wrap_future(self._submit(coroutine))
 
-    def each(self, pieces: AsyncGenerator[T, None]) -> Iterator[T]:
+    def iterate(self, pieces: AsyncGenerator[T, None]) -> Iterator[T]:
         """What `pieces` gives, for a synchronous reader."""
         try:
             while (piece := self.run(_next(pieces))) is not None:
@@ -70,7 +70,7 @@ class Engine:
         finally:
             self.run(pieces.aclose())
 
-    async def follow(self, pieces: AsyncGenerator[T, None]) -> AsyncIterator[T]:
+    async def aiterate(self, pieces: AsyncGenerator[T, None]) -> AsyncIterator[T]:
         """What `pieces` gives, for a reader in another event loop."""
         try:
             while (piece := await self.wait(_next(pieces))) is not None:

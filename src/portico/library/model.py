@@ -10,7 +10,7 @@ from portico.models.client import ask, fitted, request_headers
 from portico.models.failover import Failover, key_of
 from portico.models.protocols.question import Question, Usage, list_price
 from portico.models.provider_errors import rejects_token
-from portico.models.thinking import remark
+from portico.models.thinking import thinking_warning
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping, Sequence
@@ -168,11 +168,11 @@ class Model:
 
     def stream(self, text: str, *, max_tokens: int | None = None) -> Iterator[str]:
         """The answer to `text` as it comes, as `ask` has it."""
-        return self._engine.each(self._texts(Question(text, 0), max_tokens))
+        return self._engine.iterate(self._texts(Question(text, 0), max_tokens))
 
     def astream(self, text: str, *, max_tokens: int | None = None) -> AsyncIterator[str]:
         """As `stream`."""
-        return self._engine.follow(self._texts(Question(text, 0), max_tokens))
+        return self._engine.aiterate(self._texts(Question(text, 0), max_tokens))
 
     async def _credential(self, rejected: Credential | None) -> Credential:
         if self._first.profile_id is None:
@@ -202,7 +202,10 @@ class Model:
         if all(self._cooldowns.resting(key_of(model)) is None for model in candidates if model.profile_id is not None):
             return candidates
         signed_in_at = await self._engine.signed_in_at()
-        return [replace(one, signed_in_at=signed_in_at.get(one.profile_id or "", one.signed_in_at)) for one in candidates]
+        return [
+            replace(candidate, signed_in_at=signed_in_at.get(candidate.profile_id or "", candidate.signed_in_at))
+            for candidate in candidates
+        ]
 
     async def _start_answer(self, question: Question, max_tokens: int | None) -> tuple[Answer, Failover]:
         failover = Failover(await self._candidates(), self._cooldowns, self._resolution.wanted)
@@ -218,6 +221,6 @@ class Model:
 
 def _fit_question(question: Question, model: CallableModel, max_tokens: int | None) -> Question:
     fitted_question = fitted(question, model, max_tokens)
-    if (warning := remark(question, model)) is not None:
+    if (warning := thinking_warning(question, model)) is not None:
         _log.warning(warning)
     return fitted_question

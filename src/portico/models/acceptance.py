@@ -173,7 +173,7 @@ def _is_error(exchange: Exchange, event: bytes) -> bool:
     if is_error_body(event, exchange.model.error_codes):
         return True
     piece = read_event(PROTOCOLS[exchange.api], event)
-    return (piece is None or piece.refused is not None) and b'"error"' in event
+    return (piece is None or piece.error is not None) and b'"error"' in event
 
 
 async def _of_whole(exchange: Exchange, response: Response) -> Accepted:

@@ -43,26 +43,26 @@ def merged_models(
     ids = listed if only_listed else {**known, **listed}
     models, prices = {}, {}
     for id in ids:
-        model, told = known.get(id) or ModelSpec(id, id, reasoning=reasons(id)), known[id].source if id in known else None
-        for source, said in ((CONFIG, listed.get(id)), (CORRECTIONS, corrections.get(id))):
-            if said is not None:
-                model = _over(model, said)
-                told = source if said.cost is not None else told
+        model, price_source = known.get(id) or ModelSpec(id, id, reasoning=reasons(id)), known[id].source if id in known else None
+        for source, override in ((CONFIG, listed.get(id)), (CORRECTIONS, corrections.get(id))):
+            if override is not None:
+                model = _with_overrides(model, override)
+                price_source = source if override.cost is not None else price_source
         models[id] = model
         if model.cost is not None:
-            prices[id] = told or "unknown"
+            prices[id] = price_source or "unknown"
     return models, prices
 
 
-def _over(model: ModelSpec, said: ModelConfig) -> ModelSpec:
+def _with_overrides(model: ModelSpec, override: ModelConfig) -> ModelSpec:
     return replace(
         model,
-        name=said.name or model.name,
-        context_window=said.context_window or model.context_window,
-        max_tokens=said.max_tokens or model.max_tokens,
-        cost=said.cost.over(model.cost) if said.cost is not None else model.cost,
-        reasoning=model.reasoning if said.reasoning is None else said.reasoning,
-        input=said.input or model.input,
+        name=override.name or model.name,
+        context_window=override.context_window or model.context_window,
+        max_tokens=override.max_tokens or model.max_tokens,
+        cost=override.cost.over(model.cost) if override.cost is not None else model.cost,
+        reasoning=model.reasoning if override.reasoning is None else override.reasoning,
+        input=override.input or model.input,
     )
 
 
@@ -86,14 +86,14 @@ class Provider:
             return self.config.api
         return self.spec.api if self.spec is not None else None
 
-    def written(self, model_id: str) -> ModelConfig | None:
+    def configured_model(self, model_id: str) -> ModelConfig | None:
         """What the config says of the model."""
         return next((model for model in self.config.models if model.id == model_id), None) if self.config is not None else None
 
     def api_of(self, model_id: str) -> ApiKind | None:
         """The protocol that the model speaks: its own in the config, else the provider's."""
-        own = self.written(model_id)
-        return own.api if own is not None and own.api is not None else self.api
+        configured = self.configured_model(model_id)
+        return configured.api if configured is not None and configured.api is not None else self.api
 
     def model(self, model_id: str) -> ModelSpec | None:
         """The model of exactly this id."""
@@ -117,14 +117,14 @@ class Catalog:
     def providers(self) -> Mapping[str, Provider]:
         """Providers by id; with `models.mode: "replace"` only those that the config lists."""
         configured = self._config.models.providers
-        named = dict.fromkeys(configured)
+        ids = dict.fromkeys(configured)
         if self._config.models.mode != "replace":
-            named = {**dict.fromkeys(self.specs), **named}
-        return {id: self._merged(id, configured.get(id)) for id in named}
+            ids = {**dict.fromkeys(self.specs), **ids}
+        return {id: self._merged(id, configured.get(id)) for id in ids}
 
     def _merged(self, id: str, config: ProviderConfig | None) -> Provider:
         spec = self.specs.get(id)
-        corrections = {model: said for (provider, model), said in self._corrections.items() if provider == id}
+        corrections = {model: override for (provider, model), override in self._corrections.items() if provider == id}
         replaces = self._config.models.mode == "replace"
         models, prices = merged_models(spec, config, corrections, only_listed=replaces)
         return Provider(id, tuple(models.values()), spec, config, prices)
@@ -155,11 +155,11 @@ class Catalog:
         agents = self._config.agents
         if agents.allow == "all" or all(self._is_shorthand(key, settings) for key, settings in agents.models.items()):
             return None
-        found = set()
+        references = set()
         for text in (*agents.models, *agents.fallbacks, *filter(None, [agents.primary])):
             with suppress(UsageError):
-                found.add(self.expand(text))
-        return frozenset(found)
+                references.add(self.expand(text))
+        return frozenset(references)
 
     def allows(self, reference: ModelReference) -> bool:
         """Whether `reference` may be named."""
@@ -169,7 +169,9 @@ class Catalog:
         """Whether this entry is just the alias that a plugin proposes for its own model."""
         provider, _, model = key.partition("/")
         spec = self.specs.get(provider)
-        proposed = next((one.alias for one in spec.models if one.id == model), None) if spec is not None else None
+        proposed = (
+            next((model_spec.alias for model_spec in spec.models if model_spec.id == model), None) if spec is not None else None
+        )
         return proposed is not None and settings.alias == proposed
 
     def references(self) -> Iterator[ModelReference]:
@@ -193,9 +195,9 @@ class Catalog:
         if alias is not None:
             return alias
         if "/" not in name:
-            holders = [reference for reference in self.references() if reference.model == name]
-            if len(holders) == 1:
-                return holders[0]
+            matches = [reference for reference in self.references() if reference.model == name]
+            if len(matches) == 1:
+                return matches[0]
         return parse_reference(name, near=() if "/" in name else self.near(name))
 
     def near(self, text: str, *, count: int = 3) -> list[str]:
@@ -204,24 +206,24 @@ class Catalog:
 
         names = [str(reference) for reference in self.references()]
         wanted = text.strip().lower()
-        same = [name for name in names if name.lower() == wanted or name.lower().partition("/")[2] == wanted]
-        if same:
-            return same[:count]
-        whole = sorted((name for name in names if wanted and _starts_a_part(wanted, name.lower())), key=len)
-        if whole:
-            return whole[:count]
+        same_name = [name for name in names if name.lower() == wanted or name.lower().partition("/")[2] == wanted]
+        if same_name:
+            return same_name[:count]
+        parts = sorted((name for name in names if wanted and _starts_word(wanted, name.lower())), key=len)
+        if parts:
+            return parts[:count]
         by_lower = {name.lower(): name for name in [*names, *self.aliases]}
         close = [by_lower[match] for match in difflib.get_close_matches(wanted, by_lower, n=count, cutoff=0.75)]
         return list(dict.fromkeys(close))
 
 
-def _starts_a_part(wanted: str, name: str) -> bool:
+def _starts_word(wanted: str, name: str) -> bool:
     """Whether `wanted`, with or without `name`'s provider, begins a hyphenated part of its model id: M2 of MiniMax-M2.1."""
     provider, _, model = name.partition("/")
     return f"-{wanted.removeprefix(f'{provider}/')}" in f"-{model}"
 
 
-def retired(spec: ModelSpec) -> str | None:
+def retirement_notice(spec: ModelSpec) -> str | None:
     """What a person who names `spec` should know; None for a model that its provider has not retired."""
     if spec.retired_on is None:
         return None

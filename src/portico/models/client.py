@@ -14,7 +14,7 @@ from portico.models.acceptance import Exchange, Patience, accepted, read_event
 from portico.models.failover import first_answer
 from portico.models.protocols import PROTOCOLS
 from portico.models.protocols.question import Piece
-from portico.models.provider_errors import AttemptFailed, ProviderError, local_trouble, no_answer, shown, unreachable
+from portico.models.provider_errors import AttemptFailed, ProviderError, local_error, no_answer_error, shown, unreachable
 from portico.models.thinking import check_thinking, thinks
 from portico.net.errors import AnswerUnknown
 from portico.net.sse import EVENT_STREAM, read_events
@@ -86,7 +86,7 @@ async def with_credential(model: CallableModel, broker: TokenBroker, send: Calla
             return await sent(model.key)
         return await with_token(broker, model.profile_id, sent)
     except PorticoError as error:
-        raise AttemptFailed(local_trouble(error), error) from error
+        raise AttemptFailed(local_error(error), error) from error
 
 
 async def with_token(
@@ -110,7 +110,7 @@ async def with_token(
     try:
         return await send(token.token)
     except AttemptFailed as failed:
-        if not failed.refusal.of_token or not may_refresh():
+        if not failed.provider_error.rejects_token or not may_refresh():
             raise
         rejected = failed
     fresh = await broker.access(profile_id, rejected_generation=token.generation)
@@ -154,8 +154,8 @@ class Answer:
         try:
             async for data in read_events(self._chunks()):
                 piece = read_event(protocol, data) or Piece()
-                if piece.refused is not None:
-                    raise NetworkError("answer-cut", "The answer broke off.", why=shown(piece.refused, self.accepted.key))
+                if piece.error is not None:
+                    raise NetworkError("answer-cut", "The answer broke off.", why=shown(piece.error, self.accepted.key))
                 yield piece
                 if piece.end:
                     return
@@ -217,7 +217,7 @@ async def ask(
             on_failed(attempt)
 
     if (answer := await first_answer(failover, one, on_failed=failed)) is None:
-        raise no_answer(failover)
+        raise no_answer_error(failover)
     return answer
 
 

@@ -49,15 +49,17 @@ class Credentials:
         self._profiles = profiles
         self._env = env
 
-    def of(self, provider: Provider) -> list[Credential]:
+    def for_provider(self, provider: Provider) -> list[Credential]:
         """Those to try for `provider`, best first; none where nobody has set it up."""
         profiles = self.profiles_of(provider)
         if profiles:
-            return [of_profile(profile) for profile in profiles]
-        key = self.key_of(provider, provider.spec.env_keys if provider.spec is not None else ()) or _none_needed(provider)
+            return [profile_credential(profile) for profile in profiles]
+        key = self.key_for(provider, provider.spec.env_keys if provider.spec is not None else ()) or _no_credential_needed(
+            provider
+        )
         return [key] if key is not None else []
 
-    def key_of(self, provider: Provider, env_keys: Sequence[str]) -> Credential | None:
+    def key_for(self, provider: Provider, env_keys: Sequence[str]) -> Credential | None:
         """The key for `provider` that stands in the first of these variables that is set, else in the config."""
         return self._environment_key(env_keys) or self._config_key(provider)
 
@@ -66,28 +68,30 @@ class Credentials:
 
         One that needs a new sign-in is used only if there is no other.
         """
-        order = self.order_of(provider.id)
-        own = [one for one in self._profiles if one.provider == provider.id and not one.sign_out_unfinished]
+        order = self.order_for(provider.id)
+        profiles = [
+            candidate for candidate in self._profiles if candidate.provider == provider.id and not candidate.sign_out_unfinished
+        ]
         if order:
-            own = [profile for profile in own if profile.id in order]
-        written = provider.config.base_url if provider.config is not None else None
-        region = self.region_of(provider)
+            profiles = [profile for profile in profiles if profile.id in order]
+        base_url = provider.config.base_url if provider.config is not None else None
+        region = self.region_for(provider)
 
         def rank(profile: Profile) -> tuple[int, bool, int]:
-            place = order.index(profile.id) if profile.id in order else 0
-            fits = host_of(written) == host_of(profile.api_base) if written else region in {"", profile.region}
-            return place, not fits, profile.created_at
+            position = order.index(profile.id) if profile.id in order else 0
+            matches_region = host_of(base_url) == host_of(profile.api_base) if base_url else region in {"", profile.region}
+            return position, not matches_region, profile.created_at
 
-        ranked = sorted(own, key=rank)
-        alive = [profile for profile in ranked if profile.failure is None or not profile.failure.terminal]
-        return alive or ranked
+        ranked = sorted(profiles, key=rank)
+        usable = [profile for profile in ranked if profile.failure is None or not profile.failure.terminal]
+        return usable or ranked
 
-    def order_of(self, provider: str) -> tuple[str, ...]:
+    def order_for(self, provider: str) -> tuple[str, ...]:
         """The provider's `auth.order`, without profiles that do not exist: an order that names no other is none."""
-        signed_in = {one.id for one in self._profiles if one.provider == provider and not one.sign_out_unfinished}
+        signed_in = {profile.id for profile in self._profiles if profile.provider == provider and not profile.sign_out_unfinished}
         return tuple(id for id in self._config.auth.order.get(provider, ()) if id in signed_in)
 
-    def region_of(self, provider: Provider) -> str:
+    def region_for(self, provider: Provider) -> str:
         """The region that the environment names for `provider`; empty where it names none."""
         name = provider.spec.region_env if provider.spec is not None else None
         return self._env.get(name, "").lower() if name is not None else ""
@@ -98,45 +102,47 @@ class Credentials:
                 return Credential(f"environment variable {name}", key=Secret(value))
         return None
 
-    def unset_variable_of(self, provider: Provider) -> str | None:
+    def unset_variable_for(self, provider: Provider) -> str | None:
         """The variable that the config's `apiKey` is the bare name of, where it is not set."""
-        name = named_variable(_written_key(provider))
+        name = named_variable(_configured_key(provider))
         return name if name is not None and not self._env.get(name) else None
 
     def _config_key(self, provider: Provider) -> Credential | None:
-        written, name = _written_key(provider), named_variable(_written_key(provider))
-        if not written:
+        configured, name = _configured_key(provider), named_variable(_configured_key(provider))
+        if not configured:
             return None
-        place = f"models.providers.{provider.id}.apiKey"
+        config_path = f"models.providers.{provider.id}.apiKey"
         try:
-            value = self._env.get(name, "") if name is not None else resolve_variables(written, self._env, where=place)
+            value = self._env.get(name, "") if name is not None else resolve_variables(configured, self._env, where=config_path)
         except ConfigError:
             return None  # the variable is not set: the same as no key, and `unknown-model` names the ways out
-        return Credential(f"config {place}", key=Secret(value)) if value else None
+        return Credential(f"config {config_path}", key=Secret(value)) if value else None
 
 
-def _written_key(provider: Provider) -> str:
+def _configured_key(provider: Provider) -> str:
     """The config's `apiKey` as it is written; empty where there is none, or the placeholder beside a sign-in."""
     spec, config = provider.spec, provider.config
-    written = config.api_key.reveal() if config is not None and config.api_key is not None else ""
-    return "" if spec is not None and written == spec.placeholder_key and spec.needs_credential else written
+    configured = config.api_key.reveal() if config is not None and config.api_key is not None else ""
+    return "" if spec is not None and configured == spec.placeholder_key and spec.needs_credential else configured
 
 
-def _none_needed(provider: Provider) -> Credential | None:
+def _no_credential_needed(provider: Provider) -> Credential | None:
     """For a server nearby: one that is known to ask for none, or one that the config alone names, without a key."""
     if provider.spec is not None:
         return None if provider.spec.needs_credential else Credential("no credential")
-    base = provider.config.base_url if provider.config is not None else None
-    own = base is not None and is_nearby(host_of(base)) and provider.config is not None and provider.config.api_key is None
-    return Credential("no credential") if own else None
+    base_url = provider.config.base_url if provider.config is not None else None
+    needs_none = (
+        base_url is not None and is_nearby(host_of(base_url)) and provider.config is not None and provider.config.api_key is None
+    )
+    return Credential("no credential") if needs_none else None
 
 
-def of_profile(profile: Profile) -> Credential:
+def profile_credential(profile: Profile) -> Credential:
     """The credential that a profile is. A token goes to the API base that it was issued for; a key where the config says."""
-    base = profile.api_base if profile.type != API_KEY else None
+    base_url = profile.api_base if profile.type != API_KEY else None
     return Credential(
         f"profile {profile.id}",
-        base,
+        base_url,
         profile.region,
         profile_id=profile.id,
         signed_in_at=profile.created_at,

@@ -14,7 +14,7 @@ from portico.errors import NetworkError, PorticoError
 from portico.models.client import request_headers, with_credential
 from portico.models.protocols.completions import versioned
 from portico.models.protocols.messages import API_VERSION
-from portico.models.provider_errors import AttemptFailed, error_of, is_error_body, read_provider_error, shown
+from portico.models.provider_errors import AttemptFailed, is_error_body, model_error, read_provider_error, shown
 from portico.util import signals
 
 if TYPE_CHECKING:
@@ -27,12 +27,12 @@ if TYPE_CHECKING:
     from portico.net.client import HttpClient
     from portico.secret import Secret
 
-    Listed = tuple["Discovered", ...] | PorticoError
+    ModelList = tuple["Discovered", ...] | PorticoError
 
 TIMEOUT_S: Final = 5.0
-_LONGEST: Final = 4 << 20
-_MOST: Final = 2000
-_LONGEST_ID: Final = 200
+_MAX_BYTES: Final = 4 << 20
+_MAX_MODELS: Final = 2000
+_MAX_ID_LENGTH: Final = 200
 _OK: Final = 200
 
 
@@ -64,40 +64,40 @@ async def discover(
     within_s = TIMEOUT_S if within_s is None else within_s
     try:
         async with asyncio.timeout(within_s):
-            return await with_credential(model, broker, lambda key: _listed(model, key, http, within_s))
-    except AttemptFailed as failed:
-        raise failed.error or _not_listed(model, failed.refusal) from None
+            return await with_credential(model, broker, lambda key: _fetch_models(model, key, http, within_s))
+    except AttemptFailed as failure:
+        raise failure.error or _not_listed_error(model, failure.provider_error) from None
     except TimeoutError:
         why = f"no answer within {within_s:g} s"
         raise NetworkError("network", f"{model.reference.provider} did not list its models.", why=why) from None
 
 
-def _not_listed(model: CallableModel, refusal: ProviderError) -> PorticoError:
+def _not_listed_error(model: CallableModel, provider_error: ProviderError) -> PorticoError:
     """The error for a list that was refused, which is about no single model."""
-    if refusal.kind != "model-refused":
-        return error_of(model, refusal)
+    if provider_error.kind != "model-refused":
+        return model_error(model, provider_error)
     return NetworkError(
-        "provider-refused", f"{model.reference.provider} does not list its models for this account.", why=str(refusal)
+        "provider-refused", f"{model.reference.provider} does not list its models for this account.", why=str(provider_error)
     )
 
 
-def listed_now(app: Connects, models: Mapping[str, CallableModel], *, within_s: float | None = None) -> dict[str, Listed]:
+def list_models(app: Connects, models: Mapping[str, CallableModel], *, within_s: float | None = None) -> dict[str, ModelList]:
     """What each provider lists for its model's credential, by its id, or why it does not. All are asked at once."""
-    return signals.run(_all_listed(app, models, within_s)) if models else {}
+    return signals.run(_list_all(app, models, within_s)) if models else {}
 
 
-async def _all_listed(app: Connects, models: Mapping[str, CallableModel], within_s: float | None) -> dict[str, Listed]:
+async def _list_all(app: Connects, models: Mapping[str, CallableModel], within_s: float | None) -> dict[str, ModelList]:
     async with app.http() as http:
         broker = app.broker(http)
 
-        async def one(model: CallableModel) -> Listed:
+        async def one(candidate: CallableModel) -> ModelList:
             try:
-                return await discover(model, http=http, broker=broker, within_s=within_s)
+                return await discover(candidate, http=http, broker=broker, within_s=within_s)
             except PorticoError as error:
                 return error
 
-        found = await asyncio.gather(*(one(model) for model in models.values()))
-    return dict(zip(models, found, strict=True))
+        lists = await asyncio.gather(*(one(model) for model in models.values()))
+    return dict(zip(models, lists, strict=True))
 
 
 def list_url(model: CallableModel) -> str:
@@ -109,36 +109,36 @@ def list_url(model: CallableModel) -> str:
     return f"{base}/models" if base.endswith("/v1") else f"{base}/v1/models"
 
 
-async def _listed(model: CallableModel, key: Secret | None, http: HttpClient, within_s: float) -> tuple[Discovered, ...]:
+async def _fetch_models(model: CallableModel, key: Secret | None, http: HttpClient, within_s: float) -> tuple[Discovered, ...]:
     headers = request_headers(model, key, {"anthropic-version": API_VERSION, "accept": "application/json"})
     async with await http.send(list_url(model), headers=headers) as response:
         if response.status != _OK:
             body = await response.read_error(forbidden_s=within_s * 0.7)
             raise AttemptFailed(read_provider_error(response.status, response.headers, body, model.error_codes, key))
-        body, complete = await response.read(_LONGEST)
+        body, complete = await response.read(_MAX_BYTES)
         if is_error_body(body, model.error_codes):
             raise AttemptFailed(read_provider_error(response.status, response.headers, body, model.error_codes, key))
     if not complete:
-        why = f"its answer is longer than {_LONGEST >> 20} MiB"
+        why = f"its answer is longer than {_MAX_BYTES >> 20} MiB"
         raise NetworkError("list-unreadable", f"{model.reference.provider} did not list its models.", why=why)
-    return tuple(_entries(body, model))
+    return tuple(_read_models(body, model))
 
 
-def _entries(body: bytes, model: CallableModel) -> list[Discovered]:
+def _read_models(body: bytes, model: CallableModel) -> list[Discovered]:
     try:
-        listed = json.loads(body)["data"]
-        found = [_entry(each) for each in listed[:_MOST]]
+        rows = json.loads(body)["data"]
+        models = [_read_model(entry) for entry in rows[:_MAX_MODELS]]
     except (ValueError, KeyError, TypeError, RecursionError):
         why = "its answer is not a list of models"
         raise NetworkError("list-unreadable", f"{model.reference.provider} did not list its models.", why=why) from None
-    return [each for each in found if each is not None]
+    return [entry for entry in models if entry is not None]
 
 
-def _entry(listed: Any) -> Discovered | None:
-    id = listed.get("id") if isinstance(listed, dict) else None
-    if not isinstance(id, str) or not 0 < len(id) <= _LONGEST_ID or not id.isprintable():
+def _read_model(fields: Any) -> Discovered | None:
+    id = fields.get("id") if isinstance(fields, dict) else None
+    if not isinstance(id, str) or not 0 < len(id) <= _MAX_ID_LENGTH or not id.isprintable():
         return None
-    name = listed.get("display_name")
-    window = listed.get("max_context_length")  # LM Studio's own addition
-    known = window if isinstance(window, int) and not isinstance(window, bool) and window > 0 else None
-    return Discovered(id, shown(name) if isinstance(name, str) and name else id, known)
+    name = fields.get("display_name")
+    window = fields.get("max_context_length")  # LM Studio's own addition
+    context_window = window if isinstance(window, int) and not isinstance(window, bool) and window > 0 else None
+    return Discovered(id, shown(name) if isinstance(name, str) and name else id, context_window)

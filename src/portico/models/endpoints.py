@@ -91,7 +91,7 @@ def headers_of(provider: Provider, model_id: str, env: Mapping[str, str]) -> dic
     """
     place = f"models.providers.{provider.id}"
     shared = provider.config.headers if provider.config is not None else {}
-    model = provider.written(model_id)
+    model = provider.configured_model(model_id)
     own = model.headers if model is not None else {}
     taken = {name.lower() for name in own}
     found = {

@@ -32,8 +32,8 @@ HEADERS: Final = frozenset(
 """The headers of a provider's answer that SDKs read, in small letters."""
 HEADER_PREFIXES: Final = ("anthropic-ratelimit-", "x-ratelimit-")
 """The beginnings of further ones."""
-_LONGEST_FIELD: Final = 256
-_LONGEST_HEADER: Final = 1024
+_MAX_FIELD_LENGTH: Final = 256
+_MAX_HEADER_LENGTH: Final = 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,87 +72,87 @@ def error_in(answer: Mapping[str, Any]) -> Mapping[str, Any]:
     return {}
 
 
-def read_error_reply(headers: Iterable[tuple[str, str]], body: Mapping[str, object], *known: Secret | None) -> ErrorReply:
-    """What `headers` and the JSON object `body` say to programs. `known` secrets are hidden."""
-    secrets = [secret for secret in known if secret is not None]
+def read_error_reply(headers: Iterable[tuple[str, str]], body: Mapping[str, object], *known_secrets: Secret | None) -> ErrorReply:
+    """What `headers` and the JSON object `body` say to programs. `known_secrets` are hidden."""
+    secrets = [secret for secret in known_secrets if secret is not None]
     hide = Hider(secrets)
     fields = error_in(body)
 
     def text(value: object) -> str | None:
-        return redact(value, *secrets) if isinstance(value, str) and 0 < len(value) <= _LONGEST_FIELD else None
+        return redact(value, *secrets) if isinstance(value, str) and 0 < len(value) <= _MAX_FIELD_LENGTH else None
 
     code = fields.get("code")
     number = code if isinstance(code, int) and not isinstance(code, bool) else None
-    passed = tuple(
+    sdk_headers = tuple(
         (lowered, hide(value))
         for name, value in headers
-        if is_read(lowered := name.lower()) and hide(lowered) == lowered and len(value) <= _LONGEST_HEADER
+        if is_sdk_header(lowered := name.lower()) and hide(lowered) == lowered and len(value) <= _MAX_HEADER_LENGTH
     )
     return ErrorReply(
-        text(fields.get("type")), text(code) or number, text(fields.get("param")), text(body.get("request_id")), passed
+        text(fields.get("type")), text(code) or number, text(fields.get("param")), text(body.get("request_id")), sdk_headers
     )
 
 
-def is_read(name: str) -> bool:
+def is_sdk_header(name: str) -> bool:
     """Whether SDKs read the header of this name, in small letters."""
     return name in HEADERS or name.startswith(HEADER_PREFIXES)
 
 
-_RESETS_AT: Final = re.compile(
+_RESETS_AT_PATTERN: Final = re.compile(
     r"(?:resets?|available(?: again)?|try again|retry) (?:at|after|on) "
     r"(?:(\d{4}-\d\d-\d\d[T ]\d\d:\d\d:\d\d(?:\.\d{1,6})?) ?(Z|UTC|GMT|[+-]\d\d:?\d\d)|(\d{10}|\d{13})(?!\d))",
     re.IGNORECASE,
 )
 _UNIT: Final = r"(?:ms|milliseconds?|s|secs?|seconds?|m|mins?|minutes?|h|hrs?|hours?|d|days?)(?![a-z])"
 _SPAN: Final = rf"(?:\d{{1,9}}(?:\.\d{{1,9}})? ?{_UNIT}[ ,]{{0,2}}(?:and )?){{1,5}}"
-_RESETS_IN: Final = re.compile(
+_RESETS_IN_PATTERN: Final = re.compile(
     rf"(?:resets?|available(?: again)?|try again|retry) (?:in|after) ({_SPAN})",
     re.IGNORECASE,
 )
 _PART: Final = re.compile(r"(\d{1,9}(?:\.\d{1,9})?) ?(milli|ms|[smhd])", re.IGNORECASE)
 _SECONDS: Final = {"milli": 0.001, "ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86_400.0}
 # Epoch seconds have ten digits until the year 2286, and milliseconds have thirteen.
-_LEAST_MS: Final = 10**12
+_MIN_EPOCH_MS: Final = 10**12
 
 
-def wait_of(headers: Mapping[str, str], body: Mapping[str, Any], message: str) -> float | None:
+def read_wait(headers: Mapping[str, str], body: Mapping[str, Any], message: str) -> float | None:
     """The seconds that an answer asks to wait; None where it names no span of time."""
     from portico.net.headers import seconds_to_wait
 
-    in_ms = _number(_header(headers, "retry-after-ms"))
-    if in_ms is not None:
-        return in_ms / 1000
-    by_header = seconds_to_wait(headers.get("Retry-After", ""), headers.get("Date", ""))
-    if by_header is not None:
-        return by_header
-    for place in _places(body):
-        seconds = _number(place.get("resets_in_seconds"))
-        delay = place.get("retryDelay")
+    wait_ms = _number(_header(headers, "retry-after-ms"))
+    if wait_ms is not None:
+        return wait_ms / 1000
+    header_wait = seconds_to_wait(headers.get("Retry-After", ""), headers.get("Date", ""))
+    if header_wait is not None:
+        return header_wait
+    for fields in _error_objects(body):
+        seconds = _number(fields.get("resets_in_seconds"))
+        delay = fields.get("retryDelay")
         if seconds is None and isinstance(delay, str):
             seconds = _span(delay)
         if seconds is not None:
             return seconds
-    told = _RESETS_IN.search(message)
-    return _span(told[1]) if told is not None else None
+    match = _RESETS_IN_PATTERN.search(message)
+    return _span(match[1]) if match is not None else None
 
 
-def reset_of(body: Mapping[str, Any], message: str) -> int | None:
+def read_reset(body: Mapping[str, Any], message: str) -> int | None:
     """The moment that an answer names for it, in wall ms; None where it names none, or one that is no time."""
-    for place in _places(body):
-        value = place.get("resets_at")
-        found = _number(value)
-        if found is not None:
-            return _epoch_ms(found)
-        if isinstance(value, str) and (named := _named_moment(f"resets at {value}")) is not None:
-            return named
-    return _named_moment(message)
+    for fields in _error_objects(body):
+        value = fields.get("resets_at")
+        epoch = _number(value)
+        if epoch is not None:
+            return _epoch_ms(epoch)
+        if isinstance(value, str) and (moment_ms := _moment_in(f"resets at {value}")) is not None:
+            return moment_ms
+    return _moment_in(message)
 
 
-def _named_moment(message: str) -> int | None:
-    told = _RESETS_AT.search(message)
-    if told is None:
+def _moment_in(message: str) -> int | None:
+    match = _RESETS_AT_PATTERN.search(message)
+    if match is None:
         return None
-    date, zone, epoch = told.groups()
+    date, zone, epoch = match.groups()
     if epoch is not None:
         return _epoch_ms(float(epoch))
     try:
@@ -163,7 +163,7 @@ def _named_moment(message: str) -> int | None:
 
 
 def _epoch_ms(number: float) -> int:
-    return round(number if number >= _LEAST_MS else number * 1000)
+    return round(number if number >= _MIN_EPOCH_MS else number * 1000)
 
 
 def moment(wall_ms: int) -> str:
@@ -171,12 +171,12 @@ def moment(wall_ms: int) -> str:
     return datetime.fromtimestamp(wall_ms / 1000, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
 
 
-def _places(body: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+def _error_objects(body: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
     """Where an error's fields may stand: in its own object, in the entries of its `details`, or beside it."""
     error = error_in(body)
     yield error
     details = error.get("details")
-    yield from (each for each in (details if isinstance(details, list) else []) if isinstance(each, dict))
+    yield from (detail for detail in (details if isinstance(details, list) else []) if isinstance(detail, dict))
     yield body
 
 

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from portico.errors import PorticoError
     from portico.interfaces.basics import Clock
-    from portico.interfaces.provider_spec import RefusalKind
+    from portico.interfaces.provider_spec import ProviderErrorKind
     from portico.models.loader import CallableModel
     from portico.models.provider_errors import ProviderError
     from portico.models.reference import ModelReference
@@ -46,14 +46,14 @@ _NOT_THERE: Final = frozenset({"unreachable", "answer-unknown"})
 class Attempt:
     """What came of one candidate. `why` is for a person; `rest` is the pause that it was passed over for.
 
-    Passed over without a `rest`: `refusal` is why its provider must not be sent this request again. `error` is the failure that a
-    person is to see, where it was not the provider's word.
+    Passed over without a `rest`: `provider_error` is why its provider must not be sent this request again. `error` is the failure
+    that a person is to see, where it was not the provider's word.
     """
 
     model: CallableModel
     outcome: Literal["answered", "failed", "passed over"]
     why: str = ""
-    refusal: ProviderError | None = None
+    provider_error: ProviderError | None = None
     rest: Cooldown | None = None
     error: PorticoError | None = None
 
@@ -61,7 +61,7 @@ class Attempt:
 def unanswered(attempts: Sequence[Attempt]) -> Attempt | None:
     """The first of `attempts` whose answer is unknown. What a candidate rests for is an earlier request's."""
     failed = (one for one in attempts if one.outcome == "failed")
-    return next((one for one in failed if one.refusal is not None and one.refusal.unknown), None)
+    return next((one for one in failed if one.provider_error is not None and one.provider_error.unknown), None)
 
 
 async def first_answer(
@@ -76,7 +76,7 @@ async def first_answer(
         try:
             answer = await attempt(model)
         except AttemptFailed as failed:
-            failover.failed(model, failed.refusal, failed.error)
+            failover.failed(model, failed.provider_error, failed.error)
             on_failed(failover.attempts[-1])
         except BaseException:
             failover.gave_up(model)
@@ -135,7 +135,7 @@ class Failover:
         """It did not answer. `error` is the failure itself where it was not the provider's word."""
         self.cooldowns.failed(key_of(model), refusal)
         self.attempts.append(Attempt(model, "failed", str(refusal), refusal, error=error))
-        self._ended = not refusal.elsewhere and self.is_wanted(model)
+        self._ended = not refusal.may_succeed_elsewhere and self.is_wanted(model)
 
     @property
     def goes_on(self) -> bool:
@@ -162,21 +162,25 @@ class Failover:
             return self.attempts[-1]
         own = [attempt for attempt in self.attempts if self._is_own(attempt)]
         # What an earlier request met is not said of this one.
-        now = [one for one in own if one.outcome == "failed" or one.refusal is None or not one.refusal.unknown]
-        others = [one for one in self.attempts if one.outcome == "failed" and one.refusal is not None and one.refusal.elsewhere]
+        now = [one for one in own if one.outcome == "failed" or one.provider_error is None or not one.provider_error.unknown]
+        others = [
+            one
+            for one in self.attempts
+            if one.outcome == "failed" and one.provider_error is not None and one.provider_error.may_succeed_elsewhere
+        ]
         return min(now or others or own or self.attempts, key=self._badness, default=None)
 
     @property
     def wait_ms(self) -> int | None:
         """After how many ms the same request is worth another try; None where that is not known, or a person has to act first."""
-        reason = self.reason.refusal if self.reason is not None else None
+        reason = self.reason.provider_error if self.reason is not None else None
         if reason is None or not reason.temporary or (reason.kind in _GUESSED and reason.retry_after is reason.resets_at is None):
             return None
-        waits = [self._wait_ms(one) for one in self.attempts if one.refusal is not None and one.refusal.temporary]
+        waits = [self._wait_ms(one) for one in self.attempts if one.provider_error is not None and one.provider_error.temporary]
         return min((wait for wait in waits if wait is not None), default=0) or None
 
     def _badness(self, attempt: Attempt) -> tuple[bool, int]:
-        refusal = attempt.refusal
+        refusal = attempt.provider_error
         if refusal is None or not refusal.temporary:
             return True, 0
         wait = self._wait_ms(attempt)
@@ -184,7 +188,7 @@ class Failover:
 
     def _wait_ms(self, attempt: Attempt) -> int | None:
         """Until its candidate may be asked again; None where it may not be there then either."""
-        refusal = attempt.refusal
+        refusal = attempt.provider_error
         if refusal is None or refusal.kind in _NOT_THERE:
             return None
         if refusal.kind == "local":
@@ -216,12 +220,12 @@ class Failover:
     def unknown(self) -> ProviderError | None:
         """Why the answer of a candidate is unknown: this request must not be repeated (RFC 9110 section 9.2.2)."""
         attempt = unanswered(self.attempts)
-        return attempt.refusal if attempt is not None else None
+        return attempt.provider_error if attempt is not None else None
 
     def _unknown_at(self, model: CallableModel) -> ProviderError | None:
         """Why `model` must not be asked: the same provider may have answered, by its id or, under two ids, by its server."""
         attempt = unanswered([one for one in self.attempts if _are_of_one_provider(one.model, model)])
-        return attempt.refusal if attempt is not None else None
+        return attempt.provider_error if attempt is not None else None
 
     def _despite_its_rest(self) -> CallableModel | None:
         if (
@@ -241,7 +245,7 @@ class Failover:
 
 def _says_why(attempt: Attempt) -> bool:
     """Whether a fallback's outcome counts: that it calls the request wrong says nothing of the model that was asked for."""
-    return attempt.refusal is None or attempt.refusal.elsewhere
+    return attempt.provider_error is None or attempt.provider_error.may_succeed_elsewhere
 
 
 def _are_of_one_provider(one: CallableModel, other: CallableModel) -> bool:
@@ -262,7 +266,7 @@ def key_of(model: CallableModel) -> Key:
 Key = tuple[str, str]
 
 # Seconds of the first pause and of the longest; each further failure in a row doubles it.
-_PAUSES: Final[Mapping[RefusalKind, tuple[float, float]]] = {
+_PAUSES: Final[Mapping[ProviderErrorKind, tuple[float, float]]] = {
     "server": (2.0, 60.0),
     "timeout": (2.0, 60.0),
     "unreachable": (2.0, 60.0),

@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Final, Literal
 from portico.errors import ConfigError, PorticoError, UsageError
 from portico.interfaces.provider_spec import ModelSpec
 from portico.models.catalog import Catalog, Provider
-from portico.models.credentials import Credential, Credentials, of_profile
+from portico.models.credentials import Credential, Credentials, profile_credential
 from portico.models.endpoints import all_bases, auth_header, base_url_of, checked_base_url, headers_of, with_base_urls
-from portico.models.reference import key_not_set, no_credential, no_such_model, wrong_case
+from portico.models.reference import key_not_set_error, no_credential_error, unknown_model_error, wrong_case
 from portico.models.thinking import reasons
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from portico.config.schema import Config, ModelConfig
-    from portico.interfaces.provider_spec import ApiKind, ProviderSpec, RefusalKind
+    from portico.interfaces.provider_spec import ApiKind, ProviderErrorKind, ProviderSpec
     from portico.models.reference import ModelReference
     from portico.secret import Secret
     from portico.store.records import Profile
@@ -52,7 +52,7 @@ class CallableModel:
     profile_id: str | None = None
     key: Secret | None = None
     bases: Mapping[ApiKind, str] = field(default_factory=dict)
-    error_codes: Mapping[int, RefusalKind] = field(default_factory=dict, repr=False)
+    error_codes: Mapping[int, ProviderErrorKind] = field(default_factory=dict, repr=False)
     subscribe_url: str | None = None
     listed: bool = True
     near: tuple[str, ...] = ()
@@ -189,7 +189,7 @@ class ModelLoader:
 
     def has_credential(self, provider: Provider) -> bool:
         """Whether a profile, an environment key or a key in the config would answer for `provider`."""
-        return bool(self.credentials.of(provider))
+        return bool(self.credentials.for_provider(provider))
 
     def profile_for(self, provider: Provider) -> Profile | None:
         """The profile whose token a request would carry."""
@@ -208,14 +208,14 @@ class ModelLoader:
     def rivals(self, profile_id: str) -> tuple[str, ...]:
         """The accounts that could have been taken in its place; none if `auth.order` says which comes first."""
         provider = next((one.provider for one in self._profiles if one.id == profile_id), None)
-        if provider is not None and self.credentials.order_of(provider):
+        if provider is not None and self.credentials.order_for(provider):
             return ()
         own = (one for one in self._profiles if one.provider == provider and not one.sign_out_unfinished)
         return tuple(one.id for one in own if one.id != profile_id)
 
     def base_url(self, provider: Provider) -> str | None:
         """Where `provider` is called without a profile; None where nobody says."""
-        return base_url_of(provider, self.credentials.region_of(provider))
+        return base_url_of(provider, self.credentials.region_for(provider))
 
     def _default(self) -> str:
         primary = self._config.agents.primary
@@ -247,7 +247,7 @@ class ModelLoader:
         spec = None if provider is None else self._spec(provider, reference)
         if provider is None or spec is None:
             off = self._switched_off.get(reference.provider)
-            raise no_such_model(self.catalog, reference, switched_off_by=off, kind=kind)
+            raise unknown_model_error(self.catalog, reference, switched_off_by=off, kind=kind)
         if named and not self.catalog.allows(reference):
             raise UsageError(
                 "model-not-allowed",
@@ -264,11 +264,11 @@ class ModelLoader:
             raise UsageError(
                 "wrong-provider", f"{profile.id} is a sign-in to {profile.provider}, not to {provider.id}.", hint=hint
             )
-        credentials = [of_profile(profile)] if profile is not None else self.credentials.of(provider)
-        if not credentials and (unset := self.credentials.unset_variable_of(provider)) is not None:
-            raise key_not_set(provider, unset)
+        credentials = [profile_credential(profile)] if profile is not None else self.credentials.for_provider(provider)
+        if not credentials and (unset := self.credentials.unset_variable_for(provider)) is not None:
+            raise key_not_set_error(provider, unset)
         if not credentials:
-            raise no_credential(
+            raise no_credential_error(
                 provider,
                 reference,
                 switched_off_by=self._switched_off.get(provider.id),
@@ -300,7 +300,7 @@ class ModelLoader:
         return replace(model, listed=True, near=())
 
     def _callable(self, provider: Provider, reference: ModelReference, spec: ModelSpec, credential: Credential) -> CallableModel:
-        region = credential.region or self.credentials.region_of(provider)
+        region = credential.region or self.credentials.region_for(provider)
         api = provider.api_of(reference.model)
         specs = self.catalog.specs.values()
         base_url = credential.base_url or checked_base_url(provider, region, self._env, specs, own=(api,))

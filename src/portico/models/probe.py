@@ -10,7 +10,7 @@ from portico.errors import NetworkError, SignInNeeded
 from portico.models.acceptance import Patience
 from portico.models.client import begin
 from portico.models.protocols.question import Question
-from portico.models.provider_errors import AttemptFailed, error_of
+from portico.models.provider_errors import AttemptFailed, model_error
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from portico.auth.broker import TokenBroker
     from portico.errors import PorticoError
     from portico.interfaces.basics import Clock
-    from portico.interfaces.provider_spec import RefusalKind
+    from portico.interfaces.provider_spec import ProviderErrorKind
     from portico.models.loader import CallableModel
     from portico.net.client import HttpClient
 
 Status = Literal["ok", "auth", "rate_limit", "billing", "timeout", "format", "no_model", "unreachable", "unknown"]
 
 _QUESTION: Final = "Reply with OK. Do not use tools."
-_STATUS: Final[Mapping[RefusalKind, Status]] = {
+_STATUS: Final[Mapping[ProviderErrorKind, Status]] = {
     "auth": "auth",
     "account-refused": "auth",
     "model-refused": "no_model",
@@ -64,29 +64,29 @@ async def probe(
     max_tokens: int = DEFAULT_MAX_TOKENS,
 ) -> Probe:
     """Ask `model` for a word, for at most `timeout_s` seconds. Never raises for what the provider or the network does."""
-    began = clock.monotonic()
+    started = clock.monotonic()
     try:
         async with asyncio.timeout(timeout_s):
             patience = Patience(forbidden_s=timeout_s / 2)
             answer = await begin(model, Question(_QUESTION, max_tokens), http=http, broker=broker, patience=patience)
-            latency = round((clock.monotonic() - began) * 1000)
+            latency_ms = round((clock.monotonic() - started) * 1000)
             async for _piece in answer.pieces():
                 pass
-    except AttemptFailed as failed:
-        return Probe(model, _status(failed), error=failed.error or error_of(model, failed.refusal))
+    except AttemptFailed as failure:
+        return Probe(model, _status(failure), error=failure.error or model_error(model, failure.provider_error))
     except TimeoutError:
         why = f"no answer within {timeout_s:g} s"
         return Probe(model, "timeout", error=NetworkError("network", f"{model.reference.provider} did not answer.", why=why))
     except NetworkError as error:
         return Probe(model, "unknown", error=error)
-    return Probe(model, "ok", latency)
+    return Probe(model, "ok", latency_ms)
 
 
-def _status(failed: AttemptFailed) -> Status:
-    if failed.error is not None and failed.error.id == "no-stream":
+def _status(failure: AttemptFailed) -> Status:
+    if failure.error is not None and failure.error.id == "no-stream":
         return "format"
-    if isinstance(failed.error, SignInNeeded):
+    if isinstance(failure.error, SignInNeeded):
         return "auth"
-    if failed.refusal.kind == "local" and isinstance(failed.error, NetworkError) and failed.error.unsent:
+    if failure.provider_error.kind == "local" and isinstance(failure.error, NetworkError) and failure.error.unsent:
         return "unreachable"  # a proxy that cannot be used, say: no provider has seen the credential
-    return _STATUS.get(failed.refusal.kind, "unknown")
+    return _STATUS.get(failure.provider_error.kind, "unknown")

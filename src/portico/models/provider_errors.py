@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from portico.errors import LockBusy, NetworkError, PorticoError, SignInNeeded, UsageError
-from portico.models.error_reply import error_in, moment, read_error_reply, reset_of, wait_of
+from portico.models.error_reply import error_in, moment, read_error_reply, read_reset, read_wait
 from portico.models.reference import did_you_mean
 from portico.net.errors import AnswerUnknown
 from portico.secret import redact
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from collections.abc import Set as AbstractSet
 
-    from portico.interfaces.provider_spec import RefusalKind
+    from portico.interfaces.provider_spec import ProviderErrorKind
     from portico.models.error_reply import ErrorReply
     from portico.models.failover import Attempt, Failover
     from portico.models.loader import CallableModel
@@ -32,9 +32,9 @@ MESSAGE_LIMIT: Final = 8 * 1024
 """Characters of the longest message that is kept of a refusal: some hundred faults of a tool's schema, say."""
 _SHOWN_LIMIT: Final = 300
 # So much more of a text is read than is shown of it: a stream may hold one of many MiB, and a secret may lie across the limit.
-_READ_BEYOND: Final = 4096
+_READ_AHEAD: Final = 4096
 _CODE: Final = re.compile(r"\((\d{4})\)\s*$")
-_BY_STATUS: Final[dict[int, RefusalKind]] = {
+_KIND_OF_STATUS: Final[dict[int, ProviderErrorKind]] = {
     401: "auth",
     402: "billing",
     404: "unknown-model",
@@ -42,7 +42,7 @@ _BY_STATUS: Final[dict[int, RefusalKind]] = {
     425: "server",
     429: "rate-limit",
 }
-_BY_WORDS: Final[tuple[tuple[RefusalKind, re.Pattern[str]], ...]] = (
+_KIND_PATTERNS: Final[tuple[tuple[ProviderErrorKind, re.Pattern[str]], ...]] = (
     (
         "billing",
         re.compile(r"credit balance|insufficient.(?:balance|credits|funds|quota)|payment required", re.IGNORECASE),
@@ -94,10 +94,10 @@ _TOKEN_FAULTS: Final = frozenset(
 # Those and the words, Anthropic's among them, that are also used where the token is good.
 _TOKEN_CODES: Final = _TOKEN_FAULTS | {"authentication_error", "authentication_failed", "unauthenticated", "not_authenticated"}
 # Anthropic's `type` of each 403, a revoked token's too (anthropics/claude-code#9635): its message tells which it is.
-_ANY_403: Final = frozenset({"permission_error"})
+_GENERIC_403_TYPES: Final = frozenset({"permission_error"})
 # What a 403 says of the account, the model, the place or the way. It outweighs a token that the same answer names ("your Token
 # Plan", an `authentication_error` about a plan), but not one of `_TOKEN_FAULTS`, beside which a text may speak of anything.
-_OF_RIGHTS: Final = re.compile(
+_RIGHTS_PATTERN: Final = re.compile(
     r"scope|permi(?:ssion|tted)|privilege|not (?:allowed|authori[sz]ed) to|not have access|no access|model|\bplan\b|subscription"
     r"|region|country|territor|quota|balance|billing|payment|credits?\b|limit|policy|organi[sz]ation|blocked|suspended|deactivated"
     r"|two[ _-]factor|multi[ _-]factor|\b[2m]fa\b|\bproxy\b|\b[cx]srf\b|captcha",
@@ -106,13 +106,14 @@ _OF_RIGHTS: Final = re.compile(
 # Other things are called token too ("Invalid CSRF token", "Token count required"), and others are authenticated than the sender
 # of a token ("proxy authentication failed"): what counts is the word for a fault right beside the word for a credential. For text
 # in small letters, each run of spaces, `_` and `-` one space.
-_BAD: Final = r"(?:invalid|expired|revoked|unknown|bad|malformed)"
+_FAULTS: Final = r"(?:invalid|expired|revoked|unknown|bad|malformed)"
 _KINDS: Final = (
     rf"(?:the|your|this|that|an?|or|and|supplied|provided|given|current|access|auth|authentication|authorization|bearer|oauth2?|api"
-    rf"|jwt|login|user|session|security|incoming|id|{_BAD})"
+    rf"|jwt|login|user|session|security|incoming|id|{_FAULTS})"
 )
-_OF_TOKEN: Final = re.compile(
-    rf"\b{_BAD} (?:{_KINDS} ){{0,6}}(?:tokens?|credentials?)\b(?! (?:count|limit|budget|length|usage|type|index|position|at)\b)"
+_TOKEN_PATTERN: Final = re.compile(
+    rf"\b{_FAULTS} (?:{_KINDS} ){{0,6}}(?:tokens?|credentials?)\b"
+    r"(?! (?:count|limit|budget|length|usage|type|index|position|at)\b)"
     rf"|(?:^|[^\w ] ?|\b{_KINDS} )(?:tokens?|credentials?)\b[^\w ]? ?(?:signature |validation |verification )?"
     r"(?:(?:is|was|has|have|had|are|were|included|provided|supplied|given|sent|you|in)\b[^.]{0,60}\b)?"
     r"(?:invalid|expired|revoked|ended|failed|not valid|no longer valid|not found|not recogni[sz]ed)\b"
@@ -123,31 +124,31 @@ _SPACES: Final = re.compile(r"[\s_-]+")
 # Where to read more: the path of a manual (".../models/auth") says nothing of this answer.
 _LINK: Final = re.compile(r"""\bhttps?://[^\s"'<>]+""", re.IGNORECASE)
 # Where a body says something to a person, beside `error`.
-_SAYING: Final = ("message", "msg", "error_description", "detail", "title")
+_MESSAGE_FIELDS: Final = ("message", "msg", "error_description", "detail", "title")
 # The request's own fault: no other credential would answer it.
-_FINAL: Final = frozenset({"unknown-model", "content", "invalid-request"})
+_FINAL_KINDS: Final = frozenset({"unknown-model", "content", "invalid-request"})
 # Over after a while without anybody's doing.
-_TEMPORARY: Final = frozenset({"server", "timeout", "unreachable", "answer-unknown", "rate-limit", "plan-used-up"})
+_TEMPORARY_KINDS: Final = frozenset({"server", "timeout", "unreachable", "answer-unknown", "rate-limit", "plan-used-up"})
 # Why a request could not be sent, where that is this machine's doing and not the way's.
-_NOT_SENT: Final = frozenset({"proxy-unusable", "certificates-unreadable", "request-refused"})
+_NOT_SENT_IDS: Final = frozenset({"proxy-unusable", "certificates-unreadable", "request-refused"})
 # Seconds after which a lock that another process holds may be free.
 _LOCK_WAIT_S: Final = 1.0
 # What a 403 says of the key, and of the account. Without such words it is about the model, so that one model does not hold back
 # the others (openclaw#3604). For text in small letters, each run of spaces, `_` and `-` one space.
-_FAULT: Final = (
+_KEY_FAULT: Final = (
     r"(?:invalid|incorrect|wrong|expired|revoked|disabled|deactivated|suspended|blocked|unknown|missing|leaked|not valid)"
 )
-_OF_KEY: Final = re.compile(
-    rf"\b{_FAULT} (?:\w+ ){{0,3}}keys?\b"
-    rf"|\bkeys?\b (?:(?:is|was|are|were|has|have|been|you|provided|supplied|reported|as) ){{0,5}}{_FAULT}\b"
+_KEY_PATTERN: Final = re.compile(
+    rf"\b{_KEY_FAULT} (?:\w+ ){{0,3}}keys?\b"
+    rf"|\bkeys?\b (?:(?:is|was|are|were|has|have|been|you|provided|supplied|reported|as) ){{0,5}}{_KEY_FAULT}\b"
 )
-_OF_ACCOUNT: Final = re.compile(
+_ACCOUNT_PATTERN: Final = re.compile(
     r"\b(?:account|organi[sz]ation|workspace|project|team|user|tenant|subscription)\b[^.]{0,40}"
     r"\b(?:suspended|deactivated|disabled|banned|blocked|terminated|restricted|closed|frozen|locked|deleted|inactive)\b"
 )
-_OF_BILL: Final = re.compile(r"\bbilling\b|\bpayment\b|\bunpaid\b|\boverdue\b|\barrears\b|\bbalance\b")
-_OF_MODEL: Final = re.compile(r"\bmodels?\b")
-_OF_PLACE: Final = re.compile(r"\b(?:country|countries|region|territory|territories|location|jurisdiction)\b")
+_BILL_PATTERN: Final = re.compile(r"\bbilling\b|\bpayment\b|\bunpaid\b|\boverdue\b|\barrears\b|\bbalance\b")
+_MODEL_PATTERN: Final = re.compile(r"\bmodels?\b")
+_PLACE_PATTERN: Final = re.compile(r"\b(?:country|countries|region|territory|territories|location|jurisdiction)\b")
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,33 +157,33 @@ class ProviderError:
 
     `code` is the provider's own number, `reply` what programs read of the provider's error, None where no answer came.
     `retry_after` is in seconds, `resets_at` wall ms: when it is worth another try, where the provider tells. `unknown`: the
-    request was sent and no whole answer came, so the provider may have answered it, and may bill it. `of_token`: the provider
-    rejected the token itself, so another token may be answered. `id` is the error's where `kind` is `local`.
+    request was sent and no whole answer came, so the provider may have answered it, and may bill it. `rejects_token`: the
+    provider rejected the token itself, so another token may be answered. `id` is the error's where `kind` is `local`.
     """
 
-    kind: RefusalKind
+    kind: ProviderErrorKind
     message: str
     status: int | None = None
     code: int | None = None
     retry_after: float | None = None
     resets_at: int | None = None
     unknown: bool = False
-    of_token: bool = False
+    rejects_token: bool = False
     reply: ErrorReply | None = field(default=None, compare=False, repr=False)
     id: str = ""
 
     @property
-    def elsewhere(self) -> bool:
+    def may_succeed_elsewhere(self) -> bool:
         """Whether another credential or another model may answer what this one did not."""
-        return self.kind not in _FINAL
+        return self.kind not in _FINAL_KINDS
 
     @property
     def temporary(self) -> bool:
         """Whether the same request may be answered later without anybody's doing."""
-        return self.kind in _TEMPORARY or (self.kind == "local" and self.retry_after is not None)
+        return self.kind in _TEMPORARY_KINDS or (self.kind == "local" and self.retry_after is not None)
 
     @property
-    def word(self) -> str:
+    def label(self) -> str:
         """The one word for it in headers, counters and the history: what failed on this machine has its own."""
         return self.id if self.kind == "local" else self.kind
 
@@ -192,15 +193,15 @@ class ProviderError:
     def text(self, limit: int) -> str:
         """The status or the kind, and the message up to `limit` characters."""
         head = f"HTTP {self.status}" if self.status is not None else self.kind
-        return f"{head}: {_cut(self.message, limit)}" if self.message else head
+        return f"{head}: {_shorten(self.message, limit)}" if self.message else head
 
 
 class AttemptFailed(Exception):
     """A candidate did not answer. `error` is the failure that a person is to see, if it was not the provider's word."""
 
-    def __init__(self, refusal: ProviderError, error: PorticoError | None = None) -> None:
-        super().__init__(str(refusal))
-        self.refusal = refusal
+    def __init__(self, provider_error: ProviderError, error: PorticoError | None = None) -> None:
+        super().__init__(str(provider_error))
+        self.provider_error = provider_error
         self.error = error
 
 
@@ -208,33 +209,33 @@ def read_provider_error(
     status: int,
     headers: Mapping[str, str],
     body: bytes,
-    codes: Mapping[int, RefusalKind],
-    *known: Secret | None,
+    codes: Mapping[int, ProviderErrorKind],
+    *known_secrets: Secret | None,
 ) -> ProviderError:
-    """What an answer with this status and body, at most `BODY_LIMIT` bytes of it, means. `known` are never shown."""
-    message, code = _said(body)
+    """What an answer with this status and body, at most `BODY_LIMIT` bytes of it, means. `known_secrets` are never shown."""
+    message, code = _read_message(body)
     answer = json_object(body) or {}
-    meant = _status_meant(status, answer)
-    of_token = rejects_token(status, headers, body, codes)
-    if of_token and status != _UNAUTHORIZED:
-        kind: RefusalKind = "auth"
+    effective_status = _effective_status(status, answer)
+    is_token_rejected = rejects_token(status, headers, body, codes)
+    if is_token_rejected and status != _UNAUTHORIZED:
+        kind: ProviderErrorKind = "auth"
     elif status == _FORBIDDEN and code not in codes:
         kind = _kind_of_403(message, _error_words(answer))
     else:
-        kind = _kind(meant, code, message, codes, _error_words(answer))
+        kind = _kind(effective_status, code, message, codes, _error_words(answer))
     return ProviderError(
         kind,
-        shown(message, *known, limit=MESSAGE_LIMIT),
+        shown(message, *known_secrets, limit=MESSAGE_LIMIT),
         status=status,
         code=code,
-        retry_after=wait_of(headers, answer, message),
-        resets_at=reset_of(answer, message),
-        of_token=of_token,
-        reply=read_error_reply(headers.items(), answer, *known),
+        retry_after=read_wait(headers, answer, message),
+        resets_at=read_reset(answer, message),
+        rejects_token=is_token_rejected,
+        reply=read_error_reply(headers.items(), answer, *known_secrets),
     )
 
 
-def _status_meant(status: int, answer: Mapping[str, Any]) -> int:
+def _effective_status(status: int, answer: Mapping[str, Any]) -> int:
     """`status`; where that is a success, the one that the error in the answer stands for by its `code` or its `type`.
 
     Not 401 or 403: an event in a stream that was accepted says nothing of the token (`rejects_token`).
@@ -249,7 +250,7 @@ def _status_meant(status: int, answer: Mapping[str, Any]) -> int:
     return next((_STATUS_OF_WORD[word] for word in words if word in _STATUS_OF_WORD), status)
 
 
-def rejects_token(status: int, headers: Mapping[str, str], body: bytes, codes: Mapping[int, RefusalKind]) -> bool:
+def rejects_token(status: int, headers: Mapping[str, str], body: bytes, codes: Mapping[int, ProviderErrorKind]) -> bool:
     """Whether an answer with this status and body rejects the token that was sent, so that it is worth one refresh.
 
     A 401 does (RFC 9110 section 15.5.2). A 403 does where its challenge or its body speaks of the token (RFC 6750 section 3.1 has
@@ -260,132 +261,134 @@ def rejects_token(status: int, headers: Mapping[str, str], body: bytes, codes: M
         return True
     if status in _SUCCESS:
         number = _envelope_number(json_object(body) or {})
-        return number is not None and _is_of_credential(number, codes)
+        return number is not None and _is_credential_number(number, codes)
     return status == _FORBIDDEN and _names_token(headers, body, codes)
 
 
-def _names_token(headers: Mapping[str, str], body: bytes, codes: Mapping[int, RefusalKind]) -> bool:
-    challenged = _challenge_errors(headers)
-    if challenged:
-        return not _TOKEN_CODES.isdisjoint(challenged)
+def _names_token(headers: Mapping[str, str], body: bytes, codes: Mapping[int, ProviderErrorKind]) -> bool:
+    challenge_errors = _challenge_errors(headers)
+    if challenge_errors:
+        return not _TOKEN_CODES.isdisjoint(challenge_errors)
     if body.lstrip().startswith(b"<"):
         return False  # a page, of a firewall or a proxy
     answer = json_object(body) or {}
-    words = _error_words(answer) - _ANY_403
-    message, number = _said(body)
-    sayings = [_message(answer), *(answer.get(name) for name in _SAYING)]
-    texts = [*([text for text in sayings if isinstance(text, str)] or [message]), *words]
+    words = _error_words(answer) - _GENERIC_403_TYPES
+    message, number = _read_message(body)
+    values = [_message(answer), *(answer.get(name) for name in _MESSAGE_FIELDS)]
+    texts = [*([text for text in values if isinstance(text, str)] or [message]), *words]
     texts = [_LINK.sub("", text) for text in texts]
     codes_alone = [word for word in words if " " not in word]  # `error` may be a sentence
-    if any(_OF_RIGHTS.search(text) for text in (texts if _TOKEN_FAULTS.isdisjoint(words) else codes_alone)):
+    if any(_RIGHTS_PATTERN.search(text) for text in (texts if _TOKEN_FAULTS.isdisjoint(words) else codes_alone)):
         return False
     if not _TOKEN_CODES.isdisjoint(words):
         return True
     if number is not None and (number in codes or number == _NOT_AUTHORIZED):
-        return _is_of_credential(number, codes)
-    return any(_OF_TOKEN.search(_SPACES.sub(" ", text.lower())) for text in texts)
+        return _is_credential_number(number, codes)
+    return any(_TOKEN_PATTERN.search(_SPACES.sub(" ", text.lower())) for text in texts)
 
 
 def _challenge_errors(headers: Mapping[str, str]) -> set[str]:
     """The `error` of each challenge (RFC 6750 section 3), of one header or of several, however its name is written."""
     challenges = ", ".join(value for name, value in headers.items() if name.lower() == "www-authenticate")
-    found = (match.groups() for match in _ATTRIBUTE.finditer(challenges))
-    return {(quoted or plain or "").lower() for name, quoted, plain in found if name.lower() == "error"}
+    matches = (match.groups() for match in _ATTRIBUTE.finditer(challenges))
+    return {(quoted or plain or "").lower() for name, quoted, plain in matches if name.lower() == "error"}
 
 
 def _error_words(answer: Mapping[str, Any]) -> set[str]:
     """What an error calls itself, in `error`, `type`, `code` and `status`, there or in the error's own object."""
-    values = [place.get(name) for place in (answer, error_in(answer)) for name in ("error", "type", "code", "status")]
+    values = [
+        error_object.get(name) for error_object in (answer, error_in(answer)) for name in ("error", "type", "code", "status")
+    ]
     return {value.lower() for value in values if isinstance(value, str)}
 
 
-def _is_of_credential(number: int, codes: Mapping[int, RefusalKind]) -> bool:
+def _is_credential_number(number: int, codes: Mapping[int, ProviderErrorKind]) -> bool:
     return codes.get(number, "auth" if number == _NOT_AUTHORIZED else "server") == "auth"
 
 
 def _envelope_number(answer: Mapping[str, Any]) -> int | None:
     """The number in MiniMax's `base_resp`."""
-    told = answer.get("base_resp")
-    number = told.get("status_code") if isinstance(told, dict) else None
+    envelope = answer.get("base_resp")
+    number = envelope.get("status_code") if isinstance(envelope, dict) else None
     return number if isinstance(number, int) else None
 
 
-def is_error_body(body: bytes, codes: Mapping[int, RefusalKind]) -> bool:
+def is_error_body(body: bytes, codes: Mapping[int, ProviderErrorKind]) -> bool:
     """Whether a body that came with HTTP 200 is an error all the same."""
     return is_error_object(json_object(body) or {}, codes)
 
 
-def is_error_object(answer: Mapping[str, Any], codes: Mapping[int, RefusalKind]) -> bool:
-    """As `refused_inside`, of the object in the body."""
+def is_error_object(answer: Mapping[str, Any], codes: Mapping[int, ProviderErrorKind]) -> bool:
+    """As `is_error_body`, of the object in the body."""
     number = _envelope_number(answer)
     return number is not None and number != 0 and (number in codes or number == _NOT_AUTHORIZED or "choices" not in answer)
 
 
 def unreachable(error: NetworkError) -> ProviderError:
     """What a failure on the way to a provider means, or before it."""
-    if error.id in _NOT_SENT:
-        return local_trouble(error)
+    if error.id in _NOT_SENT_IDS:
+        return local_error(error)
     if not isinstance(error, AnswerUnknown):
         return ProviderError("unreachable", shown(str(error)))
-    kind: RefusalKind = "timeout" if error.timed_out else "answer-unknown"
+    kind: ProviderErrorKind = "timeout" if error.timed_out else "answer-unknown"
     return ProviderError(kind, shown(error.why or error.message), unknown=True)
 
 
-def local_trouble(error: PorticoError) -> ProviderError:
+def local_error(error: PorticoError) -> ProviderError:
     """What a failure on this machine means, before any provider was asked: nothing about the credential or the model."""
     if isinstance(error, LockBusy):
         return ProviderError("local", shown(str(error)), id=error.id, retry_after=_LOCK_WAIT_S)
-    passes = isinstance(error, NetworkError) and error.id not in _NOT_SENT
-    wait = getattr(error, "retry_after", None) or 0.0
-    return ProviderError("local", shown(str(error)), id=error.id, retry_after=wait if passes else None)
+    is_temporary = isinstance(error, NetworkError) and error.id not in _NOT_SENT_IDS
+    retry_after = getattr(error, "retry_after", None) or 0.0
+    return ProviderError("local", shown(str(error)), id=error.id, retry_after=retry_after if is_temporary else None)
 
 
-def shown(text: str, *known: Secret | None, limit: int = _SHOWN_LIMIT) -> str:
+def shown(text: str, *known_secrets: Secret | None, limit: int = _SHOWN_LIMIT) -> str:
     """Received text, fit for a terminal: no control characters, no credential, at most `limit` characters."""
-    safe = redact(text[: limit + _READ_BEYOND], *(secret for secret in known if secret is not None))
-    return "".join(each if each.isprintable() else " " for each in safe[:limit]).strip()
+    safe = redact(text[: limit + _READ_AHEAD], *(secret for secret in known_secrets if secret is not None))
+    return "".join(character if character.isprintable() else " " for character in safe[:limit]).strip()
 
 
-def _cut(text: str, limit: int) -> str:
+def _shorten(text: str, limit: int) -> str:
     return text if len(text) <= limit else f"{text[: limit - 3].rstrip()}..."
 
 
 def _kind(
-    status: int, code: int | None, message: str, codes: Mapping[int, RefusalKind], error_words: AbstractSet[str]
-) -> RefusalKind:
+    status: int, code: int | None, message: str, codes: Mapping[int, ProviderErrorKind], error_words: AbstractSet[str]
+) -> ProviderErrorKind:
     if status != _UNAUTHORIZED and status < _SERVER_ERROR and not _BILLING_CODES.isdisjoint(error_words):
         return "billing"
-    by_status = "server" if status >= _SERVER_ERROR or status in _SUCCESS else _BY_STATUS.get(status, "invalid-request")
-    kind: RefusalKind = codes.get(code, by_status) if code is not None else by_status
-    worded = next((meant for meant, words in _BY_WORDS if words.search(message)), None)
+    by_status = "server" if status >= _SERVER_ERROR or status in _SUCCESS else _KIND_OF_STATUS.get(status, "invalid-request")
+    kind: ProviderErrorKind = codes.get(code, by_status) if code is not None else by_status
+    kind_by_words = next((pattern_kind for pattern_kind, words in _KIND_PATTERNS if words.search(message)), None)
     if kind == "invalid-request":
-        return worded or kind
+        return kind_by_words or kind
     if kind == "unknown-model":
-        return worded or (kind if "model" in message.lower() else "invalid-request")
-    return "billing" if (kind, worded) == ("rate-limit", "billing") else kind
+        return kind_by_words or (kind if "model" in message.lower() else "invalid-request")
+    return "billing" if (kind, kind_by_words) == ("rate-limit", "billing") else kind
 
 
-def _kind_of_403(message: str, words: set[str]) -> RefusalKind:
+def _kind_of_403(message: str, words: set[str]) -> ProviderErrorKind:
     """What a 403 is about that neither rejects the token nor has a number: the key, a bill, the account, else the model."""
     if message.lstrip().startswith("<"):
         return "model-refused"  # a page, of a firewall or a proxy
     text = _SPACES.sub(" ", _LINK.sub("", ". ".join([message, *sorted(words)])).lower())
-    if _OF_KEY.search(text):
+    if _KEY_PATTERN.search(text):
         return "auth"
-    if _OF_BILL.search(text) or _BY_WORDS[0][1].search(text):
+    if _BILL_PATTERN.search(text) or _KIND_PATTERNS[0][1].search(text):
         return "billing"
-    if _OF_ACCOUNT.search(text):
+    if _ACCOUNT_PATTERN.search(text):
         return "account-refused"
-    return "account-refused" if _OF_PLACE.search(text) and not _OF_MODEL.search(text) else "model-refused"
+    return "account-refused" if _PLACE_PATTERN.search(text) and not _MODEL_PATTERN.search(text) else "model-refused"
 
 
-def _said(body: bytes) -> tuple[str, int | None]:
+def _read_message(body: bytes) -> tuple[str, int | None]:
     """The provider's own words and number, else the body's start and the number that it ends in."""
     answer = json_object(body) or {}
     message, number = _message(answer), _envelope_number(answer)
     if message is None:
-        page = body.lstrip()[:1] in {b"", b"<"}
-        message = body[: _SHOWN_LIMIT if page else MESSAGE_LIMIT].decode(errors="replace")
+        is_page = body.lstrip()[:1] in {b"", b"<"}
+        message = body[: _SHOWN_LIMIT if is_page else MESSAGE_LIMIT].decode(errors="replace")
     code = _CODE.search(message) if number is None else None
     return message, int(code[1]) if code else number
 
@@ -422,64 +425,71 @@ def is_json(data: bytes) -> bool:
 
 _OTHER_REGION: Final = "one of the provider's other region is refused the same way"
 _NOT_FOUND: Final = 404
-_WRONG_ADDRESS: Final = (
+_WRONG_ADDRESS_HINT: Final = (
     "The provider serves nothing at this address. Compare baseUrl and api of the provider in your config: {prog} doctor"
 )
 
 
-def error_of(model: CallableModel, refusal: ProviderError) -> PorticoError:
+def model_error(model: CallableModel, provider_error: ProviderError) -> PorticoError:
     """The error for one model's refusal."""
-    name, said = model.reference.provider, _provider_said(refusal)
-    if refusal.kind == "unknown-model" and not model.listed:
+    name, provider_text = model.reference.provider, _provider_text(provider_error)
+    if provider_error.kind == "unknown-model" and not model.listed:
         near = did_you_mean(model.near) or "{prog} models list --all"
-        return UsageError("unknown-model", f"Unknown model: {model.reference}", why=f"{name} answers {said}", hint=near)
-    if refusal.kind == "unknown-model":
+        return UsageError("unknown-model", f"Unknown model: {model.reference}", why=f"{name} answers {provider_text}", hint=near)
+    if provider_error.kind == "unknown-model":
         message = f"{name} does not serve {model.reference.model}."
-        return UsageError("unknown-model", message, why=f"{name} answers {said}", hint=_current(model))
-    if refusal.kind == "auth":
+        return UsageError("unknown-model", message, why=f"{name} answers {provider_text}", hint=_newer_model_hint(model))
+    if provider_error.kind == "auth":
         message = f"{name} refuses the credential from {model.source}."
-        return SignInNeeded("credential-refused", message, why=said, hint=_other_credential(model))
-    if refusal.kind == "no-plan":
+        return SignInNeeded("credential-refused", message, why=provider_text, hint=_credential_hint(model))
+    if provider_error.kind == "no-plan":
         link = f"Subscribe: {model.subscribe_url}" if model.subscribe_url is not None else None
-        return NetworkError("no-plan", f"The account at {name} has no active plan.", why=said, hint=link)
-    if refusal.kind == "invalid-request" and refusal.status == _NOT_FOUND:
-        return NetworkError("provider-refused", f"{name} refused the request.", why=said, hint=_WRONG_ADDRESS)
-    kind = "answer-unknown" if refusal.unknown else refusal.kind
-    words = _WORDS.get(kind, _Words("{name} refused the request.", "provider-refused"))
-    message = words.message.format(name=name, model=model.reference.model)
-    return NetworkError(words.id, message, why=said, hint=_current(model) if kind == "plan-lacks-model" else words.hint)
+        return NetworkError("no-plan", f"The account at {name} has no active plan.", why=provider_text, hint=link)
+    if provider_error.kind == "invalid-request" and provider_error.status == _NOT_FOUND:
+        return NetworkError("provider-refused", f"{name} refused the request.", why=provider_text, hint=_WRONG_ADDRESS_HINT)
+    kind = "answer-unknown" if provider_error.unknown else provider_error.kind
+    error_text = _ERROR_TEXTS.get(kind, _ErrorText("{name} refused the request.", "provider-refused"))
+    message = error_text.message.format(name=name, model=model.reference.model)
+    return NetworkError(
+        error_text.id,
+        message,
+        why=provider_text,
+        hint=_newer_model_hint(model) if kind == "plan-lacks-model" else error_text.hint,
+    )
 
 
-def no_answer(failover: Failover) -> PorticoError:
+def no_answer_error(failover: Failover) -> PorticoError:
     """The error if no candidate answers: why `failover.reason` did not, what came of the others, and when one is asked again."""
     reason = failover.reason
     assert reason is not None  # noqa: S101 - there is at least one candidate, and each that does not answer leaves a reason
-    assert reason.refusal is not None  # noqa: S101 - only an answer has none
-    error = reason.error.copy() if reason.error is not None else error_of(reason.model, reason.refusal)
+    assert reason.provider_error is not None  # noqa: S101 - only an answer has none
+    error = reason.error.copy() if reason.error is not None else model_error(reason.model, reason.provider_error)
     others = [attempt for attempt in failover.attempts if attempt.outcome != "answered"]
-    again = moment(failover.back_at) if failover.back_at is not None else None
+    retry_moment = moment(failover.back_at) if failover.back_at is not None else None
     if len(others) > 1:
         share = MESSAGE_LIMIT // len(others)
-        told = "; ".join(f"{one.model.reference} ({one.model.source}): {_came_of(one, share)}" for one in others)
-        error.why = f"none of {len(others)} answered: {told}"
+        summary = "; ".join(
+            f"{other.model.reference} ({other.model.source}): {_attempt_result(other, share)}" for other in others
+        )
+        error.why = f"none of {len(others)} answered: {summary}"
     if failover.not_callable is not None:
-        instead = f"asked in place of {failover.not_callable}, which cannot be called"
-        error.why = f"{error.why}; {instead}" if error.why else instead
-    if again is not None and all(attempt.outcome == "passed over" for attempt in others):
-        what = "it was not asked again, and will be from" if len(others) == 1 else "the first of them is asked again from"
-        error.why = f"{error.why}; {what} {again}"
+        note = f"asked in place of {failover.not_callable}, which cannot be called"
+        error.why = f"{error.why}; {note}" if error.why else note
+    if retry_moment is not None and all(attempt.outcome == "passed over" for attempt in others):
+        explanation = "it was not asked again, and will be from" if len(others) == 1 else "the first of them is asked again from"
+        error.why = f"{error.why}; {explanation} {retry_moment}"
     return error
 
 
-def _came_of(attempt: Attempt, limit: int) -> str:
+def _attempt_result(attempt: Attempt, limit: int) -> str:
     """Why a candidate did not answer; of a provider's message so many characters."""
-    if attempt.outcome == "failed" and attempt.refusal is not None:
-        return attempt.refusal.text(limit)
+    if attempt.outcome == "failed" and attempt.provider_error is not None:
+        return attempt.provider_error.text(limit)
     return attempt.why
 
 
 @dataclass(frozen=True, slots=True)
-class _Words:
+class _ErrorText:
     """What is said of one kind of refusal. `message` has places for the provider's `name` and the `model`."""
 
     message: str
@@ -487,33 +497,35 @@ class _Words:
     hint: str | None = None
 
 
-_WORDS: Final = {
-    "rate-limit": _Words(
+_ERROR_TEXTS: Final = {
+    "rate-limit": _ErrorText(
         "{name} answers that the limit is reached.",
         "rate-limited",
         hint="Wait a minute and ask again, or use another model: {prog} models list",
     ),
-    "plan-used-up": _Words("The plan at {name} is used up for now.", "plan-used-up", hint="When its limits reset: {prog} usage"),
-    "plan-lacks-model": _Words("The plan at {name} does not include {model}.", "plan-lacks-model"),
-    "model-refused": _Words(
+    "plan-used-up": _ErrorText(
+        "The plan at {name} is used up for now.", "plan-used-up", hint="When its limits reset: {prog} usage"
+    ),
+    "plan-lacks-model": _ErrorText("The plan at {name} does not include {model}.", "plan-lacks-model"),
+    "model-refused": _ErrorText(
         "{name} refused the request for {model}.",
         "model-refused",
         hint="The provider's message says why. Other models: {prog} models list",
     ),
-    "account-refused": _Words(
+    "account-refused": _ErrorText(
         "{name} refused this account.",
         "account-refused",
         hint="Look at the account on the provider's website, or use another: {prog} auth list",
     ),
-    "billing": _Words(
+    "billing": _ErrorText(
         "{name} asks for payment first.",
         "billing",
         hint="Pay on the provider's website, or use another model: {prog} models list",
     ),
-    "server": _Words("{name} failed.", "provider-failed", hint="Try again in a moment."),
-    "timeout": _Words("{name} did not answer in time.", "provider-failed", hint="Try again in a moment."),
-    "unreachable": _Words("{name} cannot be reached.", "network", hint="Check the connection: {prog} doctor"),
-    "answer-unknown": _Words(
+    "server": _ErrorText("{name} failed.", "provider-failed", hint="Try again in a moment."),
+    "timeout": _ErrorText("{name} did not answer in time.", "provider-failed", hint="Try again in a moment."),
+    "unreachable": _ErrorText("{name} cannot be reached.", "network", hint="Check the connection: {prog} doctor"),
+    "answer-unknown": _ErrorText(
         "{name} may have answered the request, but its answer did not arrive.",
         "answer-unknown",
         hint="It was not sent again, because the provider may bill it twice. Send it again if that does not matter.",
@@ -521,20 +533,20 @@ _WORDS: Final = {
 }
 
 
-def _provider_said(refusal: ProviderError) -> str:
-    if refusal.status is None:
-        return refusal.message
-    return f"{refusal.status}: {refusal.message}" if refusal.message else f"HTTP {refusal.status}"
+def _provider_text(provider_error: ProviderError) -> str:
+    if provider_error.status is None:
+        return provider_error.message
+    return f"{provider_error.status}: {provider_error.message}" if provider_error.message else f"HTTP {provider_error.status}"
 
 
-def _current(model: CallableModel) -> str:
+def _newer_model_hint(model: CallableModel) -> str:
     """The command that makes a model the default which the provider is known to serve."""
     if model.spec.successor is None:
         return "Choose another: {prog} models list --all"
     return f"Use a current model: {{prog}} models set {model.reference.provider}/{model.spec.successor}"
 
 
-def _other_credential(model: CallableModel) -> str:
+def _credential_hint(model: CallableModel) -> str:
     if model.sign_in_again is None and model.has_regions:
         return f"Check {model.source} and its region: {_OTHER_REGION}."
     if model.sign_in_again is None:

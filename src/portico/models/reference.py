@@ -59,7 +59,7 @@ LIST: Final = "{prog} models list --all"
 AFTERWARDS: Final = (
     "then look: {prog} models list; where a gateway still refuses it, upgrade if you can, then: {prog} gateway restart"
 )
-_OR_SET_UP: Final = (
+_SET_UP_HINT: Final = (
     "or set it up: {prog} configure; a model newer than this version needs an upgrade, then: {prog} gateway restart"
 )
 
@@ -69,7 +69,7 @@ def wrong_case(catalog: Catalog, reference: ModelReference) -> bool:
     return any(str(known).lower() == str(reference).lower() for known in catalog.references())
 
 
-def no_such_model(
+def unknown_model_error(
     catalog: Catalog,
     reference: ModelReference,
     *,
@@ -89,16 +89,16 @@ def no_such_model(
         why = f"provider {provider.id} lists no model {reference.model}"
     hint = did_you_mean(catalog.near(str(reference))) or LIST
     if provider is None:
-        hint = f"{hint}\n  {_OR_SET_UP}"
+        hint = f"{hint}\n  {_SET_UP_HINT}"
     return kind("unknown-model", f"Unknown model: {reference}", why=why, hint=hint)
 
 
-def no_credential(
+def no_credential_error(
     provider: Provider, reference: ModelReference, *, switched_off_by: str | None, instead: Sequence[str], base_url: str | None
 ) -> SignInNeeded:
     """The error for a provider that has no credential. `instead` are models of the same name that can be called."""
-    missing = "no auth profile, no environment key, no key in the config"
-    configured = "" if provider.config is not None else f"models.providers has no {provider.id}, and there is "
+    missing_credentials = "no auth profile, no environment key, no key in the config"
+    missing_provider = "" if provider.config is not None else f"models.providers has no {provider.id}, and there is "
     others = [f"use {name}, which is set up: {{prog}} models set {name}" for name in instead]
     if switched_off_by is None and is_signed_in_to(provider):
         keys = provider.spec.env_keys if provider.spec is not None else ()
@@ -111,11 +111,11 @@ def no_credential(
         )
     if switched_off_by is not None:
         others.append(f"switch its plugin on: {{prog}} plugins enable {switched_off_by}")
-    steps = [*others, *_set_up(provider, reference, base_url)]
+    steps = [*others, *_set_up_steps(provider, reference, base_url)]
     return SignInNeeded(
         "unknown-model",
         f"Unknown model: {reference}",
-        why=f"no credential for provider {provider.id}: {configured}{missing}",
+        why=f"no credential for provider {provider.id}: {missing_provider}{missing_credentials}",
         hint="\n  ".join(["To fix this, do one of:", *(f"- {step}" for step in steps), AFTERWARDS]),
     )
 
@@ -124,13 +124,13 @@ class KeyNotSet(SignInNeeded):
     """The variable that the config's `apiKey` is the name of is not set."""
 
 
-def key_not_set(provider: Provider, name: str) -> KeyNotSet:
+def key_not_set_error(provider: Provider, name: str) -> KeyNotSet:
     """The error for a provider whose `apiKey` is the name of a variable that is not set. The name is never sent as a key."""
-    place = f"models.providers.{provider.id}.apiKey"
+    config_path = f"models.providers.{provider.id}.apiKey"
     return KeyNotSet(
         "key-not-set",
         f"{name} is not set, so there is no key for provider {provider.id}.",
-        why=f"`{place}` in the configuration is the name of this environment variable",
+        why=f"`{config_path}` in the configuration is the name of this environment variable",
         hint=f"{{prog}} config set env.{name} - reads the key and keeps it in the configuration; or: export {name}=...",
     )
 
@@ -140,30 +140,32 @@ def is_signed_in_to(provider: Provider) -> bool:
     return provider.spec is not None and provider.id in provider.spec.sign_in_choices
 
 
-def first_step(provider: Provider) -> str:
+def set_up_command(provider: Provider) -> str:
     """The one command that sets this provider up; `{prog}` stands for the program name."""
     spec = provider.spec
-    choices = (*(each.id for each in spec.key_choices), *spec.sign_in_choices) if spec is not None else ()
+    choices = (*(key_choice.id for key_choice in spec.key_choices), *spec.sign_in_choices) if spec is not None else ()
     choice = provider.id if is_signed_in_to(provider) else next(iter(choices), None)
     if choice is None:  # no menu offers it: only a key in the config does it
         return f"{{prog}} config set models.providers.{provider.id}.apiKey -"
     return f"{{prog}} onboard --auth-choice {choice}"
 
 
-def _set_up(provider: Provider, reference: ModelReference, base_url: str | None) -> list[str]:
+def _set_up_steps(provider: Provider, reference: ModelReference, base_url: str | None) -> list[str]:
     spec = provider.spec
     keys = spec.env_keys if spec is not None else ()
-    oauth = [f"sign in: {{prog}} onboard --auth-choice {choice}" for choice in (spec.sign_in_choices if spec is not None else ())]
-    by_key = [f"set {keys[0]} in the environment; a running gateway reads it after {{prog}} gateway restart"] if keys else []
-    menu = ["choose it in the menu: {prog} configure (Model/auth)"] if spec is not None else []
-    block = f"add models.providers.{provider.id} to the configuration: {_block(reference, spec, keys, base_url)}"
-    return [*by_key, *oauth, *menu, block]
+    sign_in_steps = [
+        f"sign in: {{prog}} onboard --auth-choice {choice}" for choice in (spec.sign_in_choices if spec is not None else ())
+    ]
+    key_steps = [f"set {keys[0]} in the environment; a running gateway reads it after {{prog}} gateway restart"] if keys else []
+    menu_steps = ["choose it in the menu: {prog} configure (Model/auth)"] if spec is not None else []
+    block = f"add models.providers.{provider.id} to the configuration: {_config_block(reference, spec, keys, base_url)}"
+    return [*key_steps, *sign_in_steps, *menu_steps, block]
 
 
-def _block(reference: ModelReference, spec: ProviderSpec | None, keys: Sequence[str], base_url: str | None) -> str:
+def _config_block(reference: ModelReference, spec: ProviderSpec | None, keys: Sequence[str], base_url: str | None) -> str:
     key = f"${{{keys[0]}}}" if keys else "..."
     api = spec.api if spec is not None else "openai-completions"
     name = next((model.name for model in spec.models if model.id == reference.model), reference.model) if spec is not None else ""
     model = f'{{ id: "{reference.model}", name: "{name or reference.model}" }}'
-    inner = f'baseUrl: "{base_url or "https://..."}", apiKey: "{key}", api: "{api}", models: [{model}]'
-    return f'models: {{ providers: {{ "{reference.provider}": {{ {inner} }} }} }}'
+    provider_fields = f'baseUrl: "{base_url or "https://..."}", apiKey: "{key}", api: "{api}", models: [{model}]'
+    return f'models: {{ providers: {{ "{reference.provider}": {{ {provider_fields} }} }} }}'

@@ -36,12 +36,12 @@ BUDGETS: Final[Mapping[str, int]] = {"low": 1024, "medium": 4096, "high": 16384}
 
 _SWITCHES_ON: Final[Effort] = "medium"
 
-_Off = Literal["omitted", "disabled", "between_tools"]
+_SwitchOff = Literal["omitted", "disabled", "between_tools"]
 _THREE: Final[tuple[Effort, ...]] = ("low", "medium", "high")
 _FOUR: Final[tuple[Effort, ...]] = (*_THREE, "max")
 _XHIGH: Final[tuple[Effort, ...]] = (*_THREE, "xhigh")
 _FIVE: Final[tuple[Effort, ...]] = (*_XHIGH, "max")
-_TUNES_M2: Final[frozenset[ApiKind]] = frozenset({"anthropic-messages"})
+_MESSAGES_ONLY: Final[frozenset[ApiKind]] = frozenset({"anthropic-messages"})
 _EVERYWHERE: Final[frozenset[ApiKind]] = frozenset({"anthropic-messages", "openai-completions", "openai-responses"})
 
 
@@ -56,7 +56,7 @@ class Family:
     """
 
     efforts: tuple[Effort, ...] = _THREE
-    off: _Off | None = "omitted"
+    off: _SwitchOff | None = "omitted"
     adaptive: bool = True
     tuned_over: frozenset[ApiKind] = _EVERYWHERE
     switch: bool = False
@@ -65,7 +65,7 @@ class Family:
     completion_limit: Literal["max_tokens", "max_completion_tokens"] = "max_tokens"
 
 
-def _openai(*efforts: Effort, off: _Off | None = None, reasons: bool = True) -> Family:
+def _openai(*efforts: Effort, off: _SwitchOff | None = None, reasons: bool = True) -> Family:
     return Family(efforts, off, starts_on=reasons, reasons=reasons, completion_limit="max_completion_tokens")
 
 
@@ -76,7 +76,7 @@ _FAMILIES: Final[tuple[tuple[re.Pattern[str], Family], ...]] = tuple(
     for pattern, family in (
         (r"minimax-m3[.-]1", Family(_FIVE, None, switch=True, starts_on=True)),
         (r"minimax-m3(?!\d)", Family((), "disabled", switch=True)),
-        (r"minimax-m2(?!\d)", Family(_THREE, None, adaptive=False, tuned_over=_TUNES_M2)),
+        (r"minimax-m2(?!\d)", Family(_THREE, None, adaptive=False, tuned_over=_MESSAGES_ONLY)),
         (r"claude-mythos-preview", Family(_FOUR, None, starts_on=True)),
         (r"claude-(?:fable|mythos)-\d|claude-opus-(?:5[.-][5-9]|[6-9])(?!\d)", Family(_FIVE, None, starts_on=True)),
         (r"claude-sonnet-(?:5[.-][5-9]|[6-9])(?!\d)", Family(_FIVE, "between_tools", starts_on=True)),
@@ -116,24 +116,26 @@ def check_thinking(question: Question, model: CallableModel) -> None:
     family = family_of(name)
     if question.thinking == "off":
         if family is None and model.spec.reasoning:
-            raise _not_offered(f"Portico does not know how to switch off thinking for {name}.", hint="Leave out --thinking off.")
+            raise _not_offered_error(
+                f"Portico does not know how to switch off thinking for {name}.", hint="Leave out --thinking off."
+            )
         if family is not None and family.off is None:
             lowest = next(iter(_levels(family, model.api)), None)
             if lowest is None:
-                raise _not_offered(f"{name} always thinks.", hint="Leave out --thinking off.")
-            raise _not_offered(
+                raise _not_offered_error(f"{name} always thinks.", hint="Leave out --thinking off.")
+            raise _not_offered_error(
                 f"{name} always thinks; the lowest is --effort {lowest}.", hint=f"Ask with --effort {lowest} instead."
             )
     levels = _THREE if family is None else _levels(family, model.api)
     if question.effort is not None and levels and question.effort not in levels:
-        why = f"it takes {_either(levels)}"
+        why = f"it takes {_join_levels(levels)}"
         nearest = levels[-1] if question.effort in {"xhigh", "max"} else levels[0]
-        raise _not_offered(
+        raise _not_offered_error(
             f"{name} does not take --effort {question.effort}.", why=why, hint=f"Ask with --effort {nearest} instead."
         )
 
 
-def remark(question: Question, model: CallableModel) -> str | None:
+def thinking_warning(question: Question, model: CallableModel) -> str | None:
     """What a person should know of the thinking that is asked of `model` and changes less than it says; None for nothing."""
     name, family = model.reference.model, family_of(model.reference.model)
     if question.effort is None or family is None or _levels(family, model.api):
@@ -169,10 +171,10 @@ def messages_fields(question: Question, model_id: str) -> dict[str, object]:
 def completions_fields(question: Question, model_id: str) -> dict[str, object]:
     """The members of a chat completion that ask for thinking."""
     family = family_of(model_id) or Family()
-    asked = question.thinking == "on" or question.effort is not None
+    wants_thinking = question.thinking == "on" or question.effort is not None
     fields: dict[str, object] = {}
-    if family.switch and (asked or question.thinking == "off"):
-        fields["thinking"] = {"type": "adaptive" if asked else "disabled"}
+    if family.switch and (wants_thinking or question.thinking == "off"):
+        fields["thinking"] = {"type": "adaptive" if wants_thinking else "disabled"}
     if question.thinking == "off":
         return fields if family.switch or family.off == "omitted" else {"reasoning_effort": "none"}
     level = _level(question, family, "openai-completions")
@@ -206,10 +208,10 @@ def _levels(family: Family, api: ApiKind) -> tuple[Effort, ...]:
     return family.efforts if api in family.tuned_over else ()
 
 
-def _either(levels: tuple[Effort, ...]) -> str:
-    *most, last = levels
-    return f"{', '.join(most)} or {last}" if most else last
+def _join_levels(levels: tuple[Effort, ...]) -> str:
+    *others, last = levels
+    return f"{', '.join(others)} or {last}" if others else last
 
 
-def _not_offered(message: str, *, hint: str, why: str | None = None) -> UsageError:
+def _not_offered_error(message: str, *, hint: str, why: str | None = None) -> UsageError:
     return UsageError("thinking-not-offered", message, why=why, hint=hint)

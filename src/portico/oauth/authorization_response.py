@@ -36,7 +36,7 @@ _BAD_ESCAPE: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 
 
-class UnfitResponse(ValueError):
+class UnrelatedResponse(ValueError):
     """The response is not the answer to this sign-in. `reason` is one of a fixed few and holds no received text."""
 
     def __init__(self, reason: str) -> None:
@@ -74,7 +74,7 @@ class Parameters(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class ExpectedAnswer:
+class ExpectedResponse:
     """What the answer must match."""
 
     state: Secret
@@ -82,7 +82,7 @@ class ExpectedAnswer:
     iss_required: bool
 
     @classmethod
-    def for_server(cls, server: OAuthServer, state: Secret) -> ExpectedAnswer:
+    def for_server(cls, server: OAuthServer, state: Secret) -> ExpectedResponse:
         return cls(state=state, issuer=server.issuer, iss_required=server.iss_advertised)
 
     def read(self, parameters: Parameters) -> Secret | PorticoError:
@@ -107,11 +107,11 @@ class ExpectedAnswer:
         """
         states = [value for name, value in parameters.pairs if name == "state"]
         if not any(states):
-            raise UnfitResponse("state-missing")
+            raise UnrelatedResponse("state-missing")
         expected = self.state.reveal().encode()
         matches = [hmac.compare_digest(state.encode("utf-8", "surrogatepass"), expected) for state in states]
         if not all(matches):
-            raise UnfitResponse("state-mismatch")
+            raise UnrelatedResponse("state-mismatch")
 
     def _check_issuer(self, issuer: str | None) -> None:
         # RFC 9207 section 2.4: simple string comparison, on error responses too.
@@ -168,7 +168,7 @@ def read_pasted(text: str, redirect_uri: str) -> Parameters:
     """
     base, separator, query = text.strip().partition("?")
     if base != redirect_uri or not separator:
-        raise UnfitResponse("pasted-text-is-not-the-redirect-url")
+        raise UnrelatedResponse("pasted-text-is-not-the-redirect-url")
     return read_parameters(query.partition("#")[0])
 
 

@@ -58,12 +58,12 @@ _CONTAINER_VARIABLES: Final = ("CODESPACES", "REMOTE_CONTAINERS", "KUBERNETES_SE
 class Launcher:
     """A program and its arguments; the URL goes where `%s` stands, or to the end."""
 
-    words: tuple[str, ...]
+    command: tuple[str, ...]
 
     def argv(self, url: str) -> list[str]:
-        if any("%s" in word for word in self.words):
-            return [word.replace("%s", url) for word in self.words]
-        return [*self.words, url]
+        if any("%s" in word for word in self.command):
+            return [word.replace("%s", url) for word in self.command]
+        return [*self.command, url]
 
 
 _WINDOWS_LAUNCHER: Final = ("rundll32.exe", "url.dll,FileProtocolHandler")
@@ -80,7 +80,7 @@ class Surroundings:
     platform: str = sys.platform
     root: Path = Path("/")
 
-    def choose(self) -> tuple[Launcher, ...] | str:
+    def find_launchers(self) -> tuple[Launcher, ...] | str:
         """The launchers to try, in this order, or why there is none: a short phrase that follows "no browser was opened:"."""
         if self.env.get("BROWSER"):
             return self._from_browser_variable(self.env["BROWSER"])
@@ -216,7 +216,7 @@ class BrowserOpener:
         if not self._enabled:
             return "you asked for none (--no-browser)"
         if self._cached_launchers is None:
-            self._cached_launchers = self._surroundings.choose()
+            self._cached_launchers = self._surroundings.find_launchers()
         return self._cached_launchers
 
 

@@ -16,11 +16,11 @@ from authlib.oauth2.rfc6749.parameters import prepare_grant_uri
 
 from portico.errors import Denied, NoWayToSignIn, PorticoError, TimedOut
 from portico.interfaces.authorization import Redirect
-from portico.oauth.authorization_response import ExpectedAnswer, UnfitResponse, read_pasted
+from portico.oauth.authorization_response import ExpectedResponse, UnrelatedResponse, read_pasted
 from portico.oauth.callback import CallbackServer
 from portico.oauth.flow import AuthorizeUrl, Exchanging, Finished, RedirectCaught, StrayRequest
 from portico.oauth.id_token import OPENID
-from portico.oauth.standard import PKCE_METHOD, challenge_of, checked, form_request, one_time_value
+from portico.oauth.standard import PKCE_METHOD, challenge_of, form_request, one_time_value, successful_fields
 from portico.oauth.token_response import invalid, read_json_object, read_token
 from portico.urls import check_endpoint_url
 from portico.util.tasks import Deadline, background_tasks, first_of
@@ -61,11 +61,11 @@ async def browser_flow(context: FlowContext, *, paste: Paste | None = None) -> N
     )
     async with background_tasks() as start, listener as callback:
         request = await begin_authorization(context, callback.redirect_uri)
-        callback.expect(ExpectedAnswer.for_server(server, request.state))
+        callback.expect(ExpectedResponse.for_server(server, request.state))
         not_opened = await context.obstacle()
         on_event(AuthorizeUrl(request.url, not_opened is None, callback.redirect_uri, not_opened))
         if not_opened is None:
-            callback.start.lead_to(request.url)
+            callback.start.redirect_to(request.url)
             start(context.open_page(callback.start_url, callback.start))
         async with background_tasks() as start_reading:
             if paste is not None:
@@ -82,8 +82,8 @@ async def browser_flow(context: FlowContext, *, paste: Paste | None = None) -> N
 
 
 async def _wait_for_response(callback: CallbackServer, deadline: Deadline) -> None:
-    first = await first_of(callback.answer(), deadline.passed(), callback.start.misused.wait())
-    callback.start.check()
+    first = await first_of(callback.wait_for_response(), deadline.passed(), callback.start.misused.wait())
+    callback.start.raise_if_misused()
     if first == 1:
         raise TimedOut("sign-in-timed-out", "Nobody finished the sign-in in time.", hint=_TIMED_OUT_HINT)
 
@@ -98,8 +98,8 @@ async def _read_pasted_lines(callback: CallbackServer, paste: Paste, on_event: E
         if not line.strip():
             continue
         try:
-            callback.take(read_pasted(line, callback.redirect_uri), pasted=True)
-        except UnfitResponse as error:
+            callback.accept(read_pasted(line, callback.redirect_uri), pasted=True)
+        except UnrelatedResponse as error:
             on_event(StrayRequest(error.reason))
         else:
             return
@@ -107,7 +107,7 @@ async def _read_pasted_lines(callback: CallbackServer, paste: Paste, on_event: E
 
 async def _exchange_and_finish(context: FlowContext, callback: CallbackServer, request: AuthorizationRequest) -> None:
     """From a genuine answer to a stored grant."""
-    code = await callback.answer()
+    code = await callback.wait_for_response()
     if isinstance(code, PorticoError):
         raise code
     context.on_event(Exchanging())
@@ -210,7 +210,7 @@ def _without_parameters(endpoint: str, names: Collection[str]) -> str:
 def _read_request_uri(reply: HttpReply) -> Secret:
     """The reference to a request that was pushed (RFC 9126 section 2.2)."""
     try:
-        value = read_token(checked(reply, read_json_object(reply)), "request_uri")
+        value = read_token(successful_fields(reply, read_json_object(reply)), "request_uri")
     except ValueError:
         value = None
     if value is None or len(value.reveal()) > _MAX_REQUEST_URI:

@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING, Final, Literal, Self
 from portico.net.server import Bounds, bind_loopback, is_for
 from portico.oauth.authorization_response import (
     CallbackRefused,
-    ExpectedAnswer,
+    ExpectedResponse,
     Parameters,
-    UnfitResponse,
+    UnrelatedResponse,
     read_parameters,
 )
-from portico.oauth.callback_http import Answer, host_names, page, read_form, serve
-from portico.oauth.start_address import StartAddress, check_sender, refusal
+from portico.oauth.callback_http import PageResponse, host_names, page, read_form, serve
+from portico.oauth.start_address import StartAddress, check_sender, rejection_page
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -71,7 +71,7 @@ class CallbackServer:
         self.start = StartAddress(on_stray)
         self._path = redirect.path
         self._result_path = f"/result/{secrets.token_urlsafe(_TOKEN_BYTES)}"
-        self._expected: ExpectedAnswer | None = None
+        self._expected: ExpectedResponse | None = None
         self._hosts: frozenset[str] = frozenset()
         self._port = 0
 
@@ -118,15 +118,15 @@ class CallbackServer:
         """The sockets' own addresses."""
         return self._runner.addresses
 
-    def expect(self, expected: ExpectedAnswer) -> None:
+    def expect(self, expected: ExpectedResponse) -> None:
         """From now on, take the answer that matches `expected`."""
         self._expected = expected
 
-    async def answer(self) -> Secret | PorticoError:
+    async def wait_for_response(self) -> Secret | PorticoError:
         """The code, or the error that the server reported."""
         return await asyncio.shield(self._response)
 
-    def take(self, parameters: Parameters, *, pasted: bool = False) -> None:
+    def accept(self, parameters: Parameters, *, pasted: bool = False) -> None:
         """Accept an answer, however it came; a repeated one changes nothing. One that cannot be used ends the sign-in.
 
         A `pasted` one that may only be copied badly ends nothing: it can be pasted once more.
@@ -135,10 +135,10 @@ class CallbackServer:
             UnfitResponse: it is not the answer to this sign-in.
         """
         if self._expected is None:
-            raise UnfitResponse("too-early")
+            raise UnrelatedResponse("too-early")
         response = self._expected.read(parameters)
         if pasted and isinstance(response, CallbackRefused) and response.reason in _COPY_ERRORS:
-            raise UnfitResponse(response.reason)
+            raise UnrelatedResponse(response.reason)
         self._set_response(response)
 
     def _set_response(self, response: Secret | PorticoError) -> None:
@@ -152,7 +152,7 @@ class CallbackServer:
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
         path, _, query = request.raw_path.partition("?")
-        if self.start.is_meant_by(request):
+        if self.start.matches(request):
             return await self.start.answer(request)
         if not is_for(request, self._hosts):
             return self._reject("host")
@@ -166,11 +166,11 @@ class CallbackServer:
         """Hold the browser that brings the answer until the outcome is known; refuse what is not the answer."""
         try:
             await check_sender(request)
-        except UnfitResponse as error:
+        except UnrelatedResponse as error:
             return self._reject(error.reason)
         try:
             await self._read_response(request, query)
-        except UnfitResponse as error:
+        except UnrelatedResponse as error:
             if request.method != self._method:
                 return self._reject("method", Allow=self._method)
             return self._reject(error.reason)
@@ -178,7 +178,7 @@ class CallbackServer:
         await self._wait_for_outcome(self._hold_s)
         if request.transport is None or request.transport.is_closing():
             self._browser_left()
-        return Answer(303, Location=self._result_path)
+        return PageResponse(303, Location=self._result_path)
 
     async def _read_response(self, request: web.BaseRequest, query: str) -> None:
         """Accept the answer in a request. In another response mode than was asked for, it ends the sign-in.
@@ -187,13 +187,13 @@ class CallbackServer:
             UnfitResponse: it is not the answer to this sign-in.
         """
         if request.method not in _METHODS:
-            raise UnfitResponse("method")
+            raise UnrelatedResponse("method")
         parameters = read_parameters(query if request.method == "GET" else await read_form(request))
         if request.method == self._method:
-            self.take(parameters)
+            self.accept(parameters)
             return
         if self._expected is None:
-            raise UnfitResponse("too-early")
+            raise UnrelatedResponse("too-early")
         self._expected.check_state(parameters)
         self._set_response(CallbackRefused("method", f"it came by {request.method}, and {self._method} was asked for"))
 
@@ -214,6 +214,6 @@ class CallbackServer:
     async def _wait_for_outcome(self, seconds: float) -> None:
         await asyncio.wait({self._outcome}, timeout=seconds)
 
-    def _reject(self, reason: str, **headers: str) -> Answer:
+    def _reject(self, reason: str, **headers: str) -> PageResponse:
         self._on_stray(reason)
-        return refusal(reason, **headers)
+        return rejection_page(reason, **headers)

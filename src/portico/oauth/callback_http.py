@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 from aiohttp import web
 
 from portico.net.server import Bounds, QuietAnswer, QuietServer
-from portico.oauth.authorization_response import UnfitResponse
+from portico.oauth.authorization_response import UnrelatedResponse
 from portico.oauth.pages import PAGES, SECURITY_HEADERS
 
 if TYPE_CHECKING:
@@ -43,22 +43,22 @@ def host_names(host: str, port: int) -> frozenset[str]:
     return frozenset({f"{address}:{port}"} | ({address} if port == _HTTP_PORT else set()))
 
 
-class Answer(QuietAnswer):
+class PageResponse(QuietAnswer):
     """An answer with the security headers of a page."""
 
     def __init__(self, status: int, body: bytes = b"", **headers: str) -> None:
         super().__init__(status, body, content_type="text/html", headers={**SECURITY_HEADERS, **headers})
 
 
-def page(name: PageName, status: int | None = None, **headers: str) -> Answer:
+def page(name: PageName, status: int | None = None, **headers: str) -> PageResponse:
     """One of the fixed pages, with its own status or another."""
     content = PAGES[name]
     if content.refresh_s is not None:
         headers["Refresh"] = str(content.refresh_s)
-    return Answer(status or content.status, content.html(), **headers)
+    return PageResponse(status or content.status, content.html(), **headers)
 
 
-def refuse(status: int) -> Answer:
+def refuse(status: int) -> PageResponse:
     """The page for a request that is none of ours."""
     return page("refused", status)
 
@@ -70,16 +70,16 @@ async def read_form(request: web.BaseRequest) -> str:
         UnfitResponse: it is longer, slower or not a form.
     """
     if request.content_type != _FORM:
-        raise UnfitResponse("not-a-form")
+        raise UnrelatedResponse("not-a-form")
     if (request.content_length or 0) > BODY_CAP:
-        raise UnfitResponse("body-too-long")
+        raise UnrelatedResponse("body-too-long")
     body = bytearray()
     try:
         async with asyncio.timeout(_BODY_TIMEOUT_S):
             async for chunk in request.content.iter_chunked(BODY_CAP):
                 body += chunk
                 if len(body) > BODY_CAP:
-                    raise UnfitResponse("body-too-long")
+                    raise UnrelatedResponse("body-too-long")
     except TimeoutError:
-        raise UnfitResponse("body-too-slow") from None
+        raise UnrelatedResponse("body-too-slow") from None
     return body.decode("latin-1")

@@ -17,7 +17,7 @@ from portico.urls import why_not_named_by
 from portico.util.tasks import Deadline, background_tasks, first_of
 
 if TYPE_CHECKING:
-    from portico.interfaces.authorization import DeviceAuthorization, TokenGrant
+    from portico.interfaces.authorization import DeviceAuthorization, TokenSet
     from portico.oauth.flow import FlowContext
     from portico.oauth.start_address import StartAddress
     from portico.secret import Secret
@@ -71,8 +71,8 @@ async def device_flow(context: FlowContext) -> None:
     on_event(Finished("device"))
 
 
-async def _poll_unless_misused(polling: _Polling, address: StartAddress) -> TokenGrant:
-    token_sets: list[TokenGrant] = []
+async def _poll_unless_misused(polling: _Polling, address: StartAddress) -> TokenSet:
+    token_sets: list[TokenSet] = []
 
     async def poll() -> None:
         token_sets.append(await polling.run())
@@ -80,7 +80,7 @@ async def _poll_unless_misused(polling: _Polling, address: StartAddress) -> Toke
     await first_of(poll(), address.misused.wait())
     for token_set in token_sets:
         await polling.context.check_start(token_set, address)
-    address.check()
+    address.raise_if_misused()
     return token_sets[0]
 
 
@@ -117,7 +117,7 @@ class _Polling:
     def __post_init__(self) -> None:
         self.lead_s = min(_LAST_POLL_LEAD_S, self.deadline.remaining() * _MAX_LEAD_SHARE)
 
-    async def run(self) -> TokenGrant:
+    async def run(self) -> TokenSet:
         interval, lost_polls = self.device.interval, 0
         wait_s = interval
         while True:
@@ -146,7 +146,7 @@ class _Polling:
                 self.context.on_event(PollSlowed(interval))
             wait_s = interval
 
-    async def _poll(self, *, is_last: bool) -> Pending | TokenGrant:
+    async def _poll(self, *, is_last: bool) -> Pending | TokenSet:
         self.polls += 1
         server, dialect = self.context.server, self.context.dialect
         build_request = partial(dialect.poll_request, server, self.device, verifier=self.verifier)

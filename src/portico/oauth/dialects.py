@@ -16,7 +16,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, TypeVar, cast
 
 from portico.errors import REPORT_TO_AUTHOR, OAuthError, PorticoError, error_location
-from portico.interfaces.authorization import TokenGrant
+from portico.interfaces.authorization import TokenSet
 from portico.secret import SHORTEST, Hider, Secret
 
 if TYPE_CHECKING:
@@ -65,14 +65,14 @@ _MAX_CREDENTIAL_LENGTH: Final = 128 * 1024
 _MAX_DEPTH: Final = 32
 
 
-def without_repeated(reply: HttpReply, fields: dict[str, JsonValue]) -> dict[str, JsonValue]:
+def without_secrets(reply: HttpReply, fields: dict[str, JsonValue]) -> dict[str, JsonValue]:
     """`fields` of `reply`, in which no sentence and no URL holds a secret of the request or the reply.
 
     One word of what a token is made of stays: a dialect may have its own names for the fields of credentials, and a new token
     often begins as the old one. What the dialect makes of it is cleared by `read_reply`.
     """
     secrets = _long_enough([*reply.secrets, *_limited_credentials(fields)])
-    return cast("dict[str, JsonValue]", _Redactor(secrets).of(fields)) if secrets else fields
+    return cast("dict[str, JsonValue]", _Redactor(secrets).redact(fields)) if secrets else fields
 
 
 def read_reply(dialect: str, reply: HttpReply, read: Callable[[HttpReply], T], *extra_secrets: Secret | None) -> T:
@@ -86,12 +86,12 @@ def read_reply(dialect: str, reply: HttpReply, read: Callable[[HttpReply], T], *
 
     def read_and_clear() -> T:
         value = read(reply)
-        return cast("T", _redact_token_set(value, reply.secrets)) if isinstance(value, TokenGrant) else value
+        return cast("T", _redact_token_set(value, reply.secrets)) if isinstance(value, TokenSet) else value
 
     try:
         return call_dialect(dialect, read_and_clear)
     except PorticoError as error:
-        hide_in(error, *reply.secrets, *_limited_credentials(_parse_body(reply)))
+        redact_error(error, *reply.secrets, *_limited_credentials(_parse_body(reply)))
         raise error from None
 
 
@@ -107,11 +107,11 @@ def make_request(
     try:
         return call_dialect(dialect, build_request, again=again)
     except PorticoError as error:
-        hide_in(error, *(secret for secret in secrets if secret is not None))
+        redact_error(error, *(secret for secret in secrets if secret is not None))
         raise error from None
 
 
-def hide_in(error: PorticoError, *secrets: Secret) -> None:
+def redact_error(error: PorticoError, *secrets: Secret) -> None:
     """Remove `secrets` from the texts of `error`."""
     secrets = _long_enough(secrets)
     if not secrets:
@@ -128,7 +128,7 @@ def hide_in(error: PorticoError, *secrets: Secret) -> None:
         error.code = hide(error.code)
 
 
-def _redact_token_set(token_set: TokenGrant, secrets: tuple[Secret, ...]) -> TokenGrant:
+def _redact_token_set(token_set: TokenSet, secrets: tuple[Secret, ...]) -> TokenSet:
     """`token_set` without the secrets. What should be text and is none counts as absent: no other tokens may be good any more."""
     secrets = _long_enough([*secrets, token_set.access, *([token_set.refresh] if token_set.refresh is not None else [])])
     texts = {name: getattr(token_set, name) for name in ("scope", "resource_url", "notice", "subject", "token_type")}
@@ -139,7 +139,7 @@ def _redact_token_set(token_set: TokenGrant, secrets: tuple[Secret, ...]) -> Tok
         redacted["subject"] = None
     not_text = [name for name, text in texts.items() if not (text is None or isinstance(text, str))]
     defaults = {
-        token_field.name: token_field.default for token_field in dataclass_fields(TokenGrant) if token_field.name in not_text
+        token_field.name: token_field.default for token_field in dataclass_fields(TokenSet) if token_field.name in not_text
     }
     unfit = token_set.unfit if token_set.unfit is None else hider(token_set.unfit)
     return replace(token_set, **redacted | defaults, unfit=unfit, unread=(*token_set.unread, *not_text))
@@ -172,7 +172,7 @@ class _Redactor:
         self._hider = Hider(secrets)
         self._remaining = _MAX_TOTAL_TEXT
 
-    def of(self, value: JsonValue, depth: int = 0) -> JsonValue:
+    def redact(self, value: JsonValue, depth: int = 0) -> JsonValue:
         if isinstance(value, str):
             return value if _TOKEN_SHAPE.fullmatch(value) else self._redact_text(value)
         if not isinstance(value, (list, dict)):
@@ -180,9 +180,9 @@ class _Redactor:
         if depth > _MAX_DEPTH:
             return None
         if isinstance(value, list):
-            return [self.of(item, depth + 1) for item in value]
+            return [self.redact(item, depth + 1) for item in value]
         return {
-            name: item if isinstance(item, str) and name in _UNCHANGED_FIELDS else self.of(item, depth + 1)
+            name: item if isinstance(item, str) and name in _UNCHANGED_FIELDS else self.redact(item, depth + 1)
             for name, item in value.items()
         }
 

@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from portico.errors import NotRevoked
-from portico.interfaces.authorization import TokenGrant
+from portico.interfaces.authorization import TokenSet
 from portico.oauth.dialects import make_request, read_reply
-from portico.oauth.id_token import OPENID, refused, why_not_of_this_sign_in
+from portico.oauth.id_token import OPENID, id_token_problem, id_token_refused
 from portico.oauth.revocation import revoke
 from portico.util.clock import SystemClock
 
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from portico.secret import Secret
 
 T = TypeVar("T")
-Finish = Callable[[TokenGrant], Awaitable[None]]
+Finish = Callable[[TokenSet], Awaitable[None]]
 
 DEFAULT_TIMEOUT_S: Final = 300.0
 _REQUEST_TIMEOUT_S: Final = 30.0
@@ -182,7 +182,7 @@ class FlowContext:
         reply = await self.http.post_form(request, relocated=self.server.relocated, timeout_s=timeout_s)
         return read_reply(self.server.dialect, reply, read, *secrets), reply
 
-    async def check_id_token(self, token_set: TokenGrant, reply: HttpReply, nonce: Secret | None = None) -> None:
+    async def check_id_token(self, token_set: TokenSet, reply: HttpReply, nonce: Secret | None = None) -> None:
         """Revoke a token set whose ID token is of another sign-in. Nothing is checked unless `openid` was asked for.
 
         `nonce` is what was sent, None where the flow has none (RFC 8628).
@@ -193,11 +193,11 @@ class FlowContext:
         if token_set.id_token is None or OPENID not in self.server.scope.split():
             return
         # On a thread: what Authlib needs for it takes a while to load.
-        why = await asyncio.to_thread(why_not_of_this_sign_in, token_set.id_token, reply, self.server, nonce)
+        why = await asyncio.to_thread(id_token_problem, token_set.id_token, reply, self.server, nonce)
         if why is not None:
-            raise refused(why, await self.revoke(token_set), reply.url)
+            raise id_token_refused(why, await self.revoke(token_set), reply.url)
 
-    async def revoke(self, token_set: TokenGrant, *, timeout_s: float = _REVOKE_TIMEOUT_S) -> NotRevoked | None:
+    async def revoke(self, token_set: TokenSet, *, timeout_s: float = _REVOKE_TIMEOUT_S) -> NotRevoked | None:
         """Revoke a token set that nothing keeps, in `timeout_s` seconds; why it is not revoked, None where it is."""
         try:
             await revoke(
@@ -211,7 +211,7 @@ class FlowContext:
         """Why no browser can be opened; None where one can, or none is to be."""
         return await asyncio.to_thread(self.opener.obstacle) if self.opener is not None else None
 
-    async def check_start(self, token_set: TokenGrant, start_address: StartAddress) -> None:
+    async def check_start(self, token_set: TokenSet, start_address: StartAddress) -> None:
         """Revoke a token set if somebody else may have seen where `start_address` leads.
 
         Raises:
@@ -219,7 +219,7 @@ class FlowContext:
         """
         if start_address.misused.is_set():
             await self.revoke(token_set)
-        start_address.check()
+        start_address.raise_if_misused()
 
     async def open_page(self, url: str, start_address: StartAddress) -> None:
         """Open `url`, the URL of `start_address`. Report a browser that cannot be started, or that does not ask for the page."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final
 
 from portico.errors import OAuthError
-from portico.oauth.token_response import parts_of_jwt, server_clock
+from portico.oauth.token_response import decode_jwt, server_clock
 from portico.urls import without_query
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ _SETTINGS_HINT: Final = (
 )
 
 
-def refused(why: str, failure: NotRevoked | None, where: str) -> OAuthError:
+def id_token_refused(why: str, failure: NotRevoked | None, where: str) -> OAuthError:
     """The error for an ID token of another sign-in, once its tokens were revoked, or were not because of `failure`."""
     revocation = "the tokens were revoked"
     if failure is not None:
@@ -45,11 +45,11 @@ def refused(why: str, failure: NotRevoked | None, where: str) -> OAuthError:
     )
 
 
-def why_not_of_this_sign_in(token: Secret, reply: HttpReply, server: OAuthServer, nonce: Secret | None) -> str | None:
+def id_token_problem(token: Secret, reply: HttpReply, server: OAuthServer, nonce: Secret | None) -> str | None:
     """Which claim of an ID token is wrong; None if none is. Blocking: it loads modules."""
     from authlib.oidc.core import CodeIDToken
 
-    decoded = parts_of_jwt(token.reveal())
+    decoded = decode_jwt(token.reveal())
     if decoded is None:
         return "it is not a JSON Web Token"
     header, claims = decoded

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from portico.errors import OAuthError, PorticoError
-    from portico.interfaces.authorization import HttpReply, TokenGrant
+    from portico.interfaces.authorization import HttpReply, TokenSet
     from portico.interfaces.basics import JsonValue
     from portico.oauth.token_response import Unit
     from portico.secret import Secret
@@ -60,14 +60,14 @@ class ReplyReader:
         except ValueError as error:
             raise self.invalid(str(error)) from None
 
-    def grant(self, *, expiry_field: str = "expires_in", unit: Unit = "s", type_required: bool = True) -> TokenGrant:
-        """The grant of a successful token reply (RFC 6749 section 5.1).
+    def token_set(self, *, expiry_field: str = "expires_in", unit: Unit = "s", type_required: bool = True) -> TokenSet:
+        """The token set of a successful token reply (RFC 6749 section 5.1).
 
         Args:
             expiry_field: the field that tells when the access token ends.
             unit: `s`: seconds from now. `ms`: milliseconds since the epoch. `auto`: by size, below 1e9 seconds from now, below
                 1e12 seconds since the epoch, above it milliseconds. A moment is measured by the reply's `Date`.
-            type_required: whether a missing `token_type` is noted in `TokenGrant.unread`.
+            type_required: whether a missing `token_type` is noted in `TokenSet.unread`.
 
         Raises:
             OAuthError: `reply-invalid`: it holds no token. `reply-unreadable`, transient: it is somebody else's answer.
@@ -76,8 +76,15 @@ class ReplyReader:
             self.reply, self.fields, expiry_field=expiry_field, unit=unit, type_required=type_required
         )
 
+    def grant(self, *, expiry_field: str = "expires_in", unit: Unit = "s", type_required: bool = True) -> TokenSet:
+        """The name of `token_set` in 0.6."""
+        import warnings
+
+        warnings.warn("ReplyReader.grant goes with 1.0; use ReplyReader.token_set", DeprecationWarning, stacklevel=2)
+        return self.token_set(expiry_field=expiry_field, unit=unit, type_required=type_required)
+
     def code_expiry(self, name: str = "expires_in", unit: Unit = "s") -> int:
-        """When a device code ends, wall ms; 900 seconds from now if the field is missing or unusable. `unit` as for `grant`."""
+        """When a device code ends, wall ms; 900 seconds from now if the field is unusable. `unit` as for `token_set`."""
         clock = None if unit == "s" else token_response.server_clock(self.reply)
         return read_code_expiry(self.fields.get(name), self.reply.sent_at_ms, unit, server_now_ms=clock)
 

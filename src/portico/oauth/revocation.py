@@ -8,7 +8,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Literal, Protocol
 
 from portico.errors import NotRevoked, OAuthError, PorticoError
-from portico.oauth.dialects import hide_in, make_request
+from portico.oauth.dialects import make_request, redact_error
 from portico.oauth.token_errors import may_pass, oauth_error, retry_after
 from portico.oauth.token_response import HTTP_OK, read_json_object
 
@@ -57,12 +57,12 @@ async def revoke(
         async with asyncio.timeout(timeout_s):
             for hint, request in revocation.requests():
                 try:
-                    revocation.answered(hint, await http.post_form(request, relocated=server.relocated))
+                    revocation.record_reply(hint, await http.post_form(request, relocated=server.relocated))
                 except PorticoError as error:
-                    revocation.not_sent(error)
+                    revocation.record_error(error)
     except TimeoutError:
         revocation.failures.append(NotRevoked("not-revoked", _UNREACHABLE, why="no answer in time"))
-    revocation.check()
+    revocation.raise_failures()
 
 
 def revoke_orphaned(
@@ -75,10 +75,10 @@ def revoke_orphaned(
         for hint, request in revocation.requests():
             try:
                 reply = poster.post(request, relocated=dict(profile.relocated), timeout_s=DEFAULT_TIMEOUT_S)
-                revocation.answered(hint, reply)
+                revocation.record_reply(hint, reply)
             except PorticoError as error:
-                revocation.not_sent(error)
-        revocation.check()
+                revocation.record_error(error)
+        revocation.raise_failures()
     except PorticoError as error:
         _log.warning("%s: tokens that nobody keeps are not revoked: %s", profile.id, error)
 
@@ -115,17 +115,17 @@ class _Revocation:
     def _request(self, token: Secret, hint: TokenHint) -> FormRequest:
         return make_request(self._server.dialect, lambda: self._dialect.revoke_request(self._server, token, hint), *self._secrets)
 
-    def answered(self, hint: TokenHint, reply: HttpReply) -> None:
+    def record_reply(self, hint: TokenHint, reply: HttpReply) -> None:
         """Note what the server has answered to the request for the token that `hint` names."""
         failure = read_revocation(reply, hint, *self._secrets)
         self.failures += [failure] if failure is not None else []
 
-    def not_sent(self, error: PorticoError) -> None:
+    def record_error(self, error: PorticoError) -> None:
         """Note that a request got no answer."""
-        hide_in(error, *self._secrets)
+        redact_error(error, *self._secrets)
         self.failures.append(NotRevoked("not-revoked", _UNREACHABLE, why=error.why or error.message))
 
-    def check(self) -> None:
+    def raise_failures(self) -> None:
         """Raise the first failure's message, with the reasons of all.
 
         Raises:

@@ -16,7 +16,7 @@ from portico.util.clock import SystemClock
 from portico.util.tasks import background_tasks, cancel_and_wait
 
 if TYPE_CHECKING:
-    from portico.interfaces.authorization import OAuthServer, TokenDialect, TokenGrant
+    from portico.interfaces.authorization import OAuthServer, TokenDialect, TokenSet
     from portico.interfaces.basics import Clock
     from portico.oauth.browser import BrowserOpener
     from portico.oauth.browser_flow import Paste
@@ -141,7 +141,7 @@ class _SignIn:
         self._redirect_caught = self._redirect_caught or isinstance(event, RedirectCaught)
         self.context.on_event(event)
 
-    async def _finish_once(self, token_set: TokenGrant) -> None:
+    async def _finish_once(self, token_set: TokenSet) -> None:
         """Finish with the first grant. A second one, of the other flow, is given back, and its flow ends as the first does."""
         if self._finishing is not None:
             await asyncio.shield(self._finishing)

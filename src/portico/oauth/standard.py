@@ -31,7 +31,7 @@ from portico.oauth.token_response import (
 from portico.secret import Secret
 
 if TYPE_CHECKING:
-    from portico.interfaces.authorization import HttpReply, OAuthServer, TokenGrant
+    from portico.interfaces.authorization import HttpReply, OAuthServer, TokenSet
     from portico.interfaces.basics import JsonValue
     from portico.oauth.token_response import Fields, Unit
 
@@ -44,7 +44,7 @@ MIN_INTERVAL_S: Final = 1.0
 MAX_INTERVAL_S: Final = 60.0
 # How long a code is polled for where the server does not say how long it lives, though RFC 8628 section 3.2 requires that. The
 # server says itself when it has ended (section 3.5, `expired_token`).
-DEFAULT_CODE_LIFE_S: Final = 900.0
+DEFAULT_CODE_LIFETIME_S: Final = 900.0
 _MAX_CODE: Final = 64
 # Nobody polls ten times a second: a number below this that should be milliseconds is seconds.
 _MIN_MILLISECONDS: Final = 100
@@ -90,7 +90,7 @@ class StandardDialect:
         return FormRequest(url=server.device_authorization_endpoint or "", form=form, headers=ACCEPT_JSON)
 
     def read_device_reply(self, reply: HttpReply, *, state: str) -> DeviceAuthorization:  # noqa: ARG002 - RFC 8628 has no state
-        fields = checked(reply, read_json_object(reply))
+        fields = successful_fields(reply, read_json_object(reply))
         try:
             return _read_device(fields, reply.sent_at_ms)
         except ValueError as error:
@@ -101,7 +101,7 @@ class StandardDialect:
             raise ValueError("this dialect polls by device code")
         return _token_request(server, DEVICE_GRANT, device_code=device.device_code.reveal())
 
-    def read_poll_reply(self, reply: HttpReply) -> Pending | TokenGrant:
+    def read_poll_reply(self, reply: HttpReply) -> Pending | TokenSet:
         fields = read_json_object(reply)
         code = None if holds_tokens(reply, fields) else fields.get("error")
         if isinstance(code, str) and code in {"authorization_pending", "slow_down"}:
@@ -117,9 +117,9 @@ class StandardDialect:
         # The scope of the original grant is asked for by naming none (RFC 6749 section 6).
         return _token_request(server, "refresh_token", refresh_token=refresh.reveal(), audience=server.audience or "")
 
-    def read_token_reply(self, reply: HttpReply) -> TokenGrant:
+    def read_token_reply(self, reply: HttpReply) -> TokenSet:
         fields = read_json_object(reply)
-        return read_token_fields(reply, fields if holds_tokens(reply, fields) else checked(reply, fields))
+        return read_token_fields(reply, fields if holds_tokens(reply, fields) else successful_fields(reply, fields))
 
     def revoke_request(self, server: OAuthServer, token: Secret, hint: Literal["refresh_token", "access_token"]) -> FormRequest:
         body, _ = prepare_revoke_token_request(token.reveal(), hint)
@@ -131,7 +131,7 @@ def _token_request(server: OAuthServer, grant_type: str, **fields: str) -> FormR
     return form_request(server.token_endpoint, prepare_token_request(grant_type, **fields, client_id=server.client_id))
 
 
-def checked(reply: HttpReply, fields: Fields) -> Fields:
+def successful_fields(reply: HttpReply, fields: Fields) -> Fields:
     """`fields`, if they stand in a reply with a status of success (2xx) and no error.
 
     Raises:
@@ -146,7 +146,7 @@ def _read_device(fields: Fields, now_ms: int) -> DeviceAuthorization:
     device_code = read_token(fields, "device_code")
     if device_code is None:
         raise ValueError("device_code is missing")
-    user_code = read_text(fields, "user_code", longest=_MAX_CODE)
+    user_code = read_text(fields, "user_code", max_length=_MAX_CODE)
     if user_code is None or not user_code.strip():
         raise ValueError("user_code is missing")
     return DeviceAuthorization(
@@ -169,14 +169,14 @@ def read_code_expiry(value: JsonValue, now_ms: int, unit: Unit = "s", *, server_
         unit: as for `normalise_expiry`.
         server_now_ms: as for `normalise_expiry`.
 
-    A lifetime that is missing, no number, not in the future or over ten years is taken for `DEFAULT_CODE_LIFE_S` seconds: a
+    A lifetime that is missing, no number, not in the future or over ten years is taken for `DEFAULT_CODE_LIFETIME_S` seconds: a
     sign-in does not fail for it.
     """
     try:
         expires_at = normalise_expiry(value, now_ms, unit, server_now_ms=server_now_ms)
     except ValueError:
         expires_at = None
-    return expires_at if expires_at is not None and expires_at > now_ms else now_ms + round(DEFAULT_CODE_LIFE_S * 1000)
+    return expires_at if expires_at is not None and expires_at > now_ms else now_ms + round(DEFAULT_CODE_LIFETIME_S * 1000)
 
 
 def read_interval(

@@ -18,8 +18,8 @@ from portico.errors import Denied
 from portico.interfaces.authorization import Redirect
 from portico.net import peer
 from portico.net.server import bind_loopback, is_for
-from portico.oauth.authorization_response import UnfitResponse
-from portico.oauth.callback_http import Answer, page, serve
+from portico.oauth.authorization_response import UnrelatedResponse
+from portico.oauth.callback_http import PageResponse, page, serve
 from portico.urls import is_loopback
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ _TOKEN_BYTES: Final = 32
 _PREFETCH_HEADERS: Final = ("Sec-Purpose", "Purpose", "X-Purpose", "X-Moz")
 _PREFETCHES: Final = ("prefetch", "prerender", "preview")
 # Of a request, by the reason why it is refused: the page that answers it, and its status where that is not the page's own.
-REFUSALS: Final[dict[str, tuple[PageName, int | None]]] = {
+REJECTIONS: Final[dict[str, tuple[PageName, int | None]]] = {
     "host": ("refused", 421),
     "path": ("refused", 404),
     "method": ("refused", 405),
@@ -44,9 +44,9 @@ REFUSALS: Final[dict[str, tuple[PageName, int | None]]] = {
 }
 
 
-def refusal(reason: str, **headers: str) -> Answer:
+def rejection_page(reason: str, **headers: str) -> PageResponse:
     """The answer to a request that is refused for `reason`."""
-    name, status = REFUSALS.get(reason, ("refused", None))
+    name, status = REJECTIONS.get(reason, ("refused", None))
     return page(name, status, **headers)
 
 
@@ -59,7 +59,7 @@ async def check_sender(request: web.BaseRequest) -> peer.Peer:
     connection: Any = request.transport and request.transport.get_extra_info("socket")
     sender: peer.Peer = await asyncio.to_thread(peer.peer_of, connection) if connection else "gone"
     if sender in {"other-user", "gone"}:
-        raise UnfitResponse(sender)
+        raise UnrelatedResponse(sender)
     return sender
 
 
@@ -85,11 +85,11 @@ class StartAddress:
         self._target: str | None = None
         self._first_sender: peer.Peer | None = None
 
-    def lead_to(self, url: str) -> None:
+    def redirect_to(self, url: str) -> None:
         """From now on, lead the first request to `url`."""
         self._target = url
 
-    def is_meant_by(self, request: web.BaseRequest) -> bool:
+    def matches(self, request: web.BaseRequest) -> bool:
         """Whether `request` is for this address, once it leads anywhere: by its path, and by any name and port of this machine.
 
         An editor that forwards the port to the machine of the browser may change both name and port; and no page that rebinds
@@ -100,7 +100,7 @@ class StartAddress:
             return False
         return _is_for_this_machine(request)
 
-    async def answer(self, request: web.BaseRequest) -> Answer:
+    async def answer(self, request: web.BaseRequest) -> PageResponse:
         """Lead the first GET on; refuse what only looks (HEAD, a prefetch), other users' processes, and every further GET."""
         if request.method != "GET":
             return self._reject("method", Allow="GET")
@@ -108,7 +108,7 @@ class StartAddress:
             return self._reject("prefetch")
         try:
             sender = await check_sender(request)
-        except UnfitResponse as error:
+        except UnrelatedResponse as error:
             return self._reject(error.reason)
         if self._first_sender is not None:
             if self._first_sender != "this-user":
@@ -116,9 +116,9 @@ class StartAddress:
             return self._reject("start-address-used")
         self._first_sender = sender
         self.used.set()
-        return Answer(303, Location=self._target or "")
+        return PageResponse(303, Location=self._target or "")
 
-    def check(self) -> None:
+    def raise_if_misused(self) -> None:
         """Raise if somebody else may have seen where this address leads.
 
         Raises:
@@ -132,9 +132,9 @@ class StartAddress:
                 hint="Run the command again. If it happens again, add `--no-browser` and open the printed address yourself.",
             )
 
-    def _reject(self, reason: str, **headers: str) -> Answer:
+    def _reject(self, reason: str, **headers: str) -> PageResponse:
         self._on_stray(reason)
-        return refusal(reason, **headers)
+        return rejection_page(reason, **headers)
 
 
 class StartServer:
@@ -150,7 +150,7 @@ class StartServer:
 
     def __init__(self, target: str, on_stray: Callable[[str], None]) -> None:
         self.address = StartAddress(on_stray)
-        self.address.lead_to(target)
+        self.address.redirect_to(target)
         self._on_stray = on_stray
         self._port = 0
 
@@ -169,13 +169,13 @@ class StartServer:
         await self._runner.cleanup()
 
     async def _handle(self, request: web.BaseRequest) -> web.StreamResponse:
-        if self.address.is_meant_by(request):
+        if self.address.matches(request):
             return await self.address.answer(request)
         return self._reject("path" if _is_for_this_machine(request) else "host")
 
-    def _reject(self, reason: str) -> Answer:
+    def _reject(self, reason: str) -> PageResponse:
         self._on_stray(reason)
-        return refusal(reason)
+        return rejection_page(reason)
 
 
 def _is_for_this_machine(request: web.BaseRequest) -> bool:

@@ -31,7 +31,7 @@ _REGISTRATION: Final = (
     "The client id or its registration does not fit this server. If your config sets `clientId`, correct or remove it: "
     "`{prog} config edit`. If it does not, the provider has changed its registrations: upgrade Portico."
 )
-CHANGED: Final = "Run the command again. If it happens again, the server has changed: upgrade Portico."
+SERVER_CHANGED_HINT: Final = "Run the command again. If it happens again, the server has changed: upgrade Portico."
 _NEW_CODE: Final = "Run the command again to get a new code."
 _RETRY: Final = "Try again in a moment."
 
@@ -170,7 +170,7 @@ def invalid(reply: HttpReply, why: str) -> OAuthError:
         why=why,
         where=without_query(reply.url),
         transient=reply.status not in SUCCESSFUL,
-        hint=CHANGED,
+        hint=SERVER_CHANGED_HINT,
     )
 
 

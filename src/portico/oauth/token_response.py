@@ -26,11 +26,11 @@ import re
 from typing import TYPE_CHECKING, Final, Literal, TypeVar
 
 from portico.errors import OAuthError
-from portico.interfaces.authorization import TokenGrant
+from portico.interfaces.authorization import TokenSet
 from portico.interfaces.basics import JsonValue
 from portico.net.headers import http_date
-from portico.oauth.dialects import without_repeated
-from portico.oauth.token_errors import CHANGED, SUCCESSFUL, invalid, oauth_error, retry_after, unreadable
+from portico.oauth.dialects import without_secrets
+from portico.oauth.token_errors import SERVER_CHANGED_HINT, SUCCESSFUL, invalid, oauth_error, retry_after, unreadable
 from portico.secret import Secret
 from portico.util.text import plain_text
 
@@ -102,7 +102,7 @@ def read_json_object(reply: HttpReply) -> Fields:
         raise unreadable(reply, "the body is not one JSON object") from None
     if not isinstance(value, dict):
         raise unreadable(reply, "the body is not one JSON object")
-    return without_repeated(reply, value)
+    return without_secrets(reply, value)
 
 
 def _integer(digits: str) -> float:
@@ -153,17 +153,17 @@ def read_number(value: JsonValue) -> float | None:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def read_text(fields: Mapping[str, JsonValue], name: str, *, longest: int = _MAX_TOKEN) -> str | None:
+def read_text(fields: Mapping[str, JsonValue], name: str, *, max_length: int = _MAX_TOKEN) -> str | None:
     """The text in field `name`; None where it is absent, null or empty.
 
     Raises:
-        ValueError: something else stands there: no text, longer than `longest` characters, or with some that cannot be shown
+        ValueError: something else stands there: no text, longer than `max_length` characters, or with some that cannot be shown
             (control characters, and those that turn the direction of writing).
     """
     value = fields.get(name)
     if value is None or value == "":
         return None
-    if not isinstance(value, str) or len(value) > longest or not value.isprintable():
+    if not isinstance(value, str) or len(value) > max_length or not value.isprintable():
         raise ValueError(f"{name} is not text")
     return value
 
@@ -209,8 +209,8 @@ def read_token_fields(
     expiry_field: str = "expires_in",
     unit: Unit = "s",
     type_required: bool = True,
-) -> TokenGrant:
-    """The grant in a successful token reply (RFC 6749 section 5.1).
+) -> TokenSet:
+    """The token set in a successful token reply (RFC 6749 section 5.1).
 
     Raises:
         OAuthError: `reply-invalid`: it holds neither an access token nor a refresh token. `reply-unreadable`, transient: it is
@@ -224,15 +224,15 @@ def read_token_fields(
         raise unreadable(reply, "it holds no field of a token reply", foreign=True)
     if access is None and refresh is None:
         raise invalid(reply, unfit or "access_token is missing")
-    return TokenGrant(
+    return TokenSet(
         access=access or Secret(""),
         refresh=refresh,
         expires_at=reader.or_unread(expiry_field, lambda: reader.expiry(expiry_field, unit)),
         scope=reader.or_unread("scope", lambda: read_text(_join_scope_list(fields), "scope")),
         resource_url=reader.or_unread("resource_url", lambda: read_text(fields, "resource_url")),
         notice=plain_text(fields.get("notification_message")),
-        refresh_expires_at=refresh_token_end(fields, reply.sent_at_ms),
-        subject=subject_of(fields),
+        refresh_expires_at=read_refresh_expiry(fields, reply.sent_at_ms),
+        subject=read_subject(fields),
         id_token=_id_token(fields.get("id_token")),
         token_type=reader.token_type(required=type_required),
         unfit=unfit,
@@ -305,12 +305,12 @@ def server_clock(reply: HttpReply) -> int | None:
     return reply.sent_at_ms if clocks_agree else server_ms + _DATE_STEP_MS
 
 
-def is_bearer(token_set: TokenGrant) -> bool:
+def is_bearer(token_set: TokenSet) -> bool:
     """Whether the tokens are of the only type that Portico can use."""
     return token_set.token_type.lower() == BEARER.lower()
 
 
-def check_fit(token_set: TokenGrant) -> None:
+def check_fit(token_set: TokenSet) -> None:
     """Refuse tokens that no request can carry.
 
     Raises:
@@ -321,7 +321,7 @@ def check_fit(token_set: TokenGrant) -> None:
             "tokens-unfit",
             "The server granted tokens that cannot be used.",
             why=token_set.unfit if is_bearer(token_set) else f"their type is {token_set.token_type}, not {BEARER}",
-            hint=CHANGED,
+            hint=SERVER_CHANGED_HINT,
         )
 
 
@@ -333,7 +333,7 @@ def _join_scope_list(fields: Mapping[str, JsonValue]) -> Mapping[str, JsonValue]
     return {**fields, "scope": " ".join(map(str, scope))}
 
 
-def refresh_token_end(fields: Mapping[str, JsonValue], now_ms: int) -> int | None:
+def read_refresh_expiry(fields: Mapping[str, JsonValue], now_ms: int) -> int | None:
     """When the refresh token ends (wall ms); None where the reply does not tell, or says 0, as Keycloak does for "never"."""
     for name in _REFRESH_LIFETIMES:
         value = fields.get(name)
@@ -342,20 +342,20 @@ def refresh_token_end(fields: Mapping[str, JsonValue], now_ms: int) -> int | Non
     return None
 
 
-def subject_of(fields: Mapping[str, JsonValue]) -> str | None:
+def read_subject(fields: Mapping[str, JsonValue]) -> str | None:
     """The account's `sub` from the reply's ID token; None where there is none.
 
     The signature is not checked: the token came from the token endpoint itself, over TLS (OpenID Connect Core section 3.1.3.7,
     item 6), and only tells one account of one issuer from another.
     """
-    parts = parts_of_jwt(str(fields.get("id_token")))
+    parts = decode_jwt(str(fields.get("id_token")))
     try:
-        return read_text(parts[1], "sub", longest=_MAX_SUBJECT) if parts is not None else None
+        return read_text(parts[1], "sub", max_length=_MAX_SUBJECT) if parts is not None else None
     except ValueError:
         return None
 
 
-def parts_of_jwt(token: str) -> tuple[dict[str, JsonValue], dict[str, JsonValue]] | None:
+def decode_jwt(token: str) -> tuple[dict[str, JsonValue], dict[str, JsonValue]] | None:
     """Header and claims of a signed JSON Web Token (RFC 7519); None where it is none. The signature is not looked at."""
     parts = token.split(".")
     if len(parts) != _JWT_PARTS or len(token) > _MAX_JWT:

@@ -35,7 +35,7 @@ class Entry(NamedTuple):
         first_byte_ms: from the beginning to the first piece of the answer; None where none came.
         latency_ms: from the beginning to the end.
         outcome: `answered`; `cut`, where the answer broke off; `left`, where whoever asked went away; else why nobody answered,
-            in the words of `portico.interfaces.provider_spec.RefusalKind`, or the id of the error that happened on this machine.
+            in the words of `portico.interfaces.provider_spec.ProviderErrorKind`, or the id of the error on this machine.
         attempts: how many candidates were asked.
     """
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Final, Literal, TypeVar
 from portico.errors import ConfigError, ExitCode, NetworkError, PorticoError, SignInNeeded, UsageError
 from portico.models.catalog import Provider, host_of
 from portico.models.client import with_token
-from portico.models.credentials import of_profile
+from portico.models.credentials import profile_credential
 from portico.models.endpoints import base_url_of, declared_hosts
 from portico.models.provider_errors import AttemptFailed, is_error_body, json_object, read_provider_error
 from portico.secret import Secret
@@ -152,7 +152,7 @@ class PlanClient:
             why = f"no answer within {timeout_s:g} s"
             return failed(account, NetworkError("network", f"{account.spec.label} did not tell of the plan.", why=why))
         except AttemptFailed as error:
-            return refused(account, error.refusal)
+            return refused(account, error.provider_error)
         except PorticoError as error:
             return failed(account, error)
 
@@ -334,7 +334,7 @@ def plan_accounts(
 
 def profile_account(profile: Profile, spec: ProviderSpec, reader: PlanReader) -> PlanAccount:
     """The account of a profile that was made by signing in."""
-    return _account(of_profile(profile), Provider(spec.id, (), spec), spec, reader, profile.region)
+    return _account(profile_credential(profile), Provider(spec.id, (), spec), spec, reader, profile.region)
 
 
 def _provider_accounts(loader: ModelLoader, id: str, reader: PlanReader, profiles: Sequence[Profile]) -> Iterator[PlanAccount]:
@@ -342,14 +342,14 @@ def _provider_accounts(loader: ModelLoader, id: str, reader: PlanReader, profile
     if spec is None:
         return
     provider = loader.catalog.providers.get(id) or Provider(id, (), spec)
-    region = loader.credentials.region_of(provider)
-    key = loader.credentials.key_of(provider, reader.env_keys)
+    region = loader.credentials.region_for(provider)
+    key = loader.credentials.key_for(provider, reader.env_keys)
     if key is not None:
         yield _account(key, provider, spec, reader, region)
     preferred = loader.credentials.profiles_of(provider)
     own = [one for one in profiles if one.provider == id and not one.sign_out_unfinished]
     for profile in [*preferred, *(one for one in own if one not in preferred)]:
-        yield _account(of_profile(profile), provider, spec, reader, profile.region)
+        yield _account(profile_credential(profile), provider, spec, reader, profile.region)
 
 
 def _account(credential: Credential, provider: Provider, spec: ProviderSpec, reader: PlanReader, region: str) -> PlanAccount:

@@ -88,8 +88,8 @@ def test_each_database_that_openclaw_keeps_sign_ins_in_is_looked_at(place, tmp_p
     sample = Sample("openclaw")
     sample.write_config(tmp_path)
     path = openclaw_database(tmp_path / place, sample.profiles())
-    assert path in OPENCLAW.places({}, tmp_path)
-    assert OPENCLAW.places({}, tmp_path)[0].name == "openclaw.sqlite"
+    assert path in OPENCLAW.default_paths({}, tmp_path)
+    assert OPENCLAW.default_paths({}, tmp_path)[0].name == "openclaw.sqlite"
 
     (found,) = read_source(OPENCLAW, path)
 
@@ -126,10 +126,10 @@ def test_openclaws_own_variables_and_its_config_say_where_its_databases_are(tmp_
     (tmp_path / "state").mkdir()
     (tmp_path / "state/openclaw.json").write_text(json.dumps(config), encoding="utf-8")
 
-    places = OPENCLAW.places(
+    places = OPENCLAW.default_paths(
         {"OPENCLAW_STATE_DIR": str(tmp_path / "state"), "OPENCLAW_AGENT_DIR": str(tmp_path / "own")}, tmp_path
     )
-    at_home = OPENCLAW.places({"OPENCLAW_HOME": str(tmp_path / "home")}, tmp_path)
+    at_home = OPENCLAW.default_paths({"OPENCLAW_HOME": str(tmp_path / "home")}, tmp_path)
 
     assert tmp_path / "state/state/openclaw.sqlite" in places
     for folder in ("own", "one", "two"):
@@ -143,7 +143,7 @@ def test_a_folder_of_an_agents_that_cannot_be_there_keeps_nobody_from_the_others
     config = {"agents": {"list": [{"id": "a", "agentDir": folder}, {"id": "b", "agentDir": str(tmp_path / "two")}]}}
     (tmp_path / ".openclaw/openclaw.json").write_text(json.dumps(config), encoding="utf-8")
 
-    places = OPENCLAW.places({}, tmp_path)
+    places = OPENCLAW.default_paths({}, tmp_path)
 
     assert tmp_path / "two/openclaw-agent.sqlite" in places
     assert all(str(place).isprintable() for place in places)
@@ -161,7 +161,7 @@ def test_a_folder_of_an_agents_that_cannot_be_there_keeps_nobody_from_the_others
     ],
 )
 def test_the_home_of_a_user_that_is_not_known_here_is_a_folder_of_that_name(tool, variable, tmp_path):
-    places = BY_NAME[tool].places({variable: "~no-such-user-here"}, tmp_path)
+    places = BY_NAME[tool].default_paths({variable: "~no-such-user-here"}, tmp_path)
     assert any(place.parts[0] == "~no-such-user-here" for place in places)
 
 

@@ -39,7 +39,7 @@ OF_OPENCLAW = """{
 def test_the_tools_own_file_gives_its_sign_in(tool, tmp_path):
     sample = Sample(tool)
     path = sample.write(tmp_path)
-    assert path in BY_NAME[tool].places({}, tmp_path)
+    assert path in BY_NAME[tool].default_paths({}, tmp_path)
 
     (found,) = read_source(BY_NAME[tool], path)
 
@@ -191,7 +191,7 @@ def test_beside_hermes_own_sign_in_its_pool_holds_copies_and_what_may_be_spent(t
     (own,) = read_source(BY_NAME["hermes"], path)
 
     place = ("credential_pool", "minimax-oauth")
-    assert (own.at, own.copies) == (("providers", "minimax-oauth"), ((*place, 0), (*place, 3)))
+    assert (own.location, own.copy_locations) == (("providers", "minimax-oauth"), ((*place, 0), (*place, 3)))
 
 
 def test_without_a_sign_in_of_its_own_the_living_ones_of_hermes_pool_are_read(tmp_path):

@@ -36,7 +36,7 @@ def test_only_that_credential_goes_and_the_mode_stays(tool, tmp_path):
     after = path.read_text(encoding="utf-8")
     assert sample.access not in after
     assert sample.refresh not in after
-    for place in (found.at, *found.copies):
+    for place in (found.location, *found.copy_locations):
         parent = before
         for step in place[:-1]:
             parent = parent[step]

@@ -56,7 +56,7 @@ def test_a_picture_and_an_effort_are_put_as_each_protocol_has_them():
 )
 def test_an_event_of_another_shape_says_nothing(kind, event):
     piece = PROTOCOLS[kind].read(event)
-    assert (piece.text, piece.end, piece.refused) == ("", False, None)
+    assert (piece.text, piece.end, piece.error) == ("", False, None)
     assert piece.usage in {None, Usage()}
 
 
@@ -82,4 +82,4 @@ def test_what_a_whole_answer_has_used(kind, answer, usage):
 
 
 def test_a_refusal_without_words_says_so():
-    assert PROTOCOLS["anthropic-messages"].read({"type": "error"}) == Piece(refused="the provider gave no reason")
+    assert PROTOCOLS["anthropic-messages"].read({"type": "error"}) == Piece(error="the provider gave no reason")

@@ -111,18 +111,18 @@ def test_a_level_that_the_family_does_not_have_is_refused_with_those_it_has(mode
 
 @pytest.mark.requirement("E165")
 def test_a_level_that_changes_nothing_is_told_and_a_level_that_does_is_not():
-    from portico.models.thinking import remark
+    from portico.models.thinking import thinking_warning
 
     question = Question("Why?", 0, effort="high")
 
     assert (
-        remark(question, a_model("MiniMax-M3"))
+        thinking_warning(question, a_model("MiniMax-M3"))
         == "MiniMax-M3 has no levels of thinking: --effort high only switches thinking on."
     )
-    told = remark(question, a_model("MiniMax-M2.1", COMPLETIONS))
+    told = thinking_warning(question, a_model("MiniMax-M2.1", COMPLETIONS))
     assert told == "MiniMax-M2.1 has no levels of thinking over openai-completions: the model decides how much it thinks."
     for model in (a_model("MiniMax-M3.1-Flash"), a_model("MiniMax-M2.1"), a_model("claude-opus-4-8"), a_model("mine")):
-        assert remark(question, model) is None
+        assert thinking_warning(question, model) is None
 
 
 @pytest.mark.requirement("E166")

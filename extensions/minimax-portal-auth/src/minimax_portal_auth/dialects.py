@@ -28,14 +28,14 @@ from portico.plugin_api import (
 )
 
 if TYPE_CHECKING:
-    from portico.plugin_api import HttpReply, JsonValue, OAuthServer, PorticoError, Secret, TokenGrant
+    from portico.plugin_api import HttpReply, JsonValue, OAuthServer, PorticoError, Secret, TokenSet
 
 ACCEPT: Final = {"Accept": "application/json"}
 
 _OK: Final = 200
 _MULTIPLE_CHOICES: Final = 300
 _PENDING: Final = frozenset({"pending", "authorization_pending"})
-_SLOWER: Final = frozenset({"slow_down"})
+_SLOW_DOWN: Final = frozenset({"slow_down"})
 _DENIED: Final = frozenset({"denied", "access_denied", "rejected"})
 _EXPIRED: Final = frozenset({"expired", "expired_token"})
 _SUCCESS: Final = "success"
@@ -45,7 +45,7 @@ _WORD_LIMIT: Final = 60
 # `base_resp.status_code` values that MiniMax documents as passing troubles of its own: unknown, timeout, rate, internal, system.
 _TRANSIENT_CODES: Final = frozenset({1000, 1001, 1002, 1024, 1033, 1039, 1041, 2045})
 # Those that are a verdict on the credential: not authorized, invalid key.
-_FINAL_CODES: Final = frozenset({1004, 2049})
+_CREDENTIAL_CODES: Final = frozenset({1004, 2049})
 _MAX_DIGITS: Final = 9
 _MS: Final = 1000.0
 _INTERVAL_S: Final = 2.0  # what OpenClaw's client takes where none is given, and the least it waits
@@ -64,12 +64,12 @@ class MinimaxReply(ReplyReader):
         """
         if self.holds_tokens:
             return None
-        word = self._word()
-        if word in _PENDING:
+        status_word = self._status_word()
+        if status_word in _PENDING:
             return Pending()
-        if word in _SLOWER:
+        if status_word in _SLOW_DOWN:
             return Pending(slow_down=True)
-        failure = self._failure(word)
+        failure = self._read_failure(status_word)
         if failure is not None:
             raise failure
         return None
@@ -84,11 +84,11 @@ class MinimaxReply(ReplyReader):
             raise self.error({"error": "authorization_pending"})
         return self
 
-    def grant_in_any_unit(self) -> TokenGrant:
+    def token_set_in_any_unit(self) -> TokenSet:
         """The tokens. They end at `expired_in`, whose unit shows in its size, or else after `expires_in` seconds."""
         if self.fields.get("expired_in") is None:
-            return self.grant(type_required=False)
-        return self.grant(expiry_field="expired_in", unit="auto", type_required=False)
+            return self.token_set(type_required=False)
+        return self.token_set(expiry_field="expired_in", unit="auto", type_required=False)
 
     def code_end(self) -> int:
         """When a code ends, wall ms: at `expired_in` (clients have met all three units), or else after `expires_in` seconds."""
@@ -140,23 +140,23 @@ class MinimaxReply(ReplyReader):
             hint="Run the command again. If it happens again, MiniMax has changed its service: upgrade Portico.",
         )
 
-    def _word(self) -> str | None:
+    def _status_word(self) -> str | None:
         error, status = self.fields.get("error"), self.fields.get("status")
         if isinstance(error, str) and error:
             return error
         return status if isinstance(status, str) and status else None
 
-    def _failure(self, word: str | None) -> PorticoError | None:
-        named = "access_denied" if word in _DENIED else "expired_token" if word in _EXPIRED else None
-        if named is not None:
-            return self.error({**self.fields, "error": named})
+    def _read_failure(self, status_word: str | None) -> PorticoError | None:
+        oauth_code = "access_denied" if status_word in _DENIED else "expired_token" if status_word in _EXPIRED else None
+        if oauth_code is not None:
+            return self.error({**self.fields, "error": oauth_code})
         if self.fields.get("error"):
             return self.error()
         envelope = self._envelope_failure()
         if envelope is not None:
             return envelope
-        if word is not None and word != _SUCCESS:
-            return self._bad_status(word)
+        if status_word is not None and status_word != _SUCCESS:
+            return self._bad_status(status_word)
         return None if _OK <= self.reply.status < _MULTIPLE_CHOICES else self.error()
 
     def _envelope_failure(self) -> PorticoError | None:
@@ -168,28 +168,28 @@ class MinimaxReply(ReplyReader):
             return None
         if message in {"invalid_grant", "access_denied", "expired_token", "invalid_client"}:
             return self.error({"error": message})
-        shown = str(code) if code is not None else None
+        shown_code = str(code) if code is not None else None
         return OAuthError(
             "minimax-refused",
             "MiniMax refused the request.",
-            code=shown,
-            transient=self.may_pass(named=code in _FINAL_CODES) or code in _TRANSIENT_CODES,
+            code=shown_code,
+            transient=self.may_pass(named=code in _CREDENTIAL_CODES) or code in _TRANSIENT_CODES,
             retry_after=self.retry_after,
-            why=": ".join(part for part in (shown, message) if part) or f"HTTP {self.reply.status}",
+            why=": ".join(part for part in (shown_code, message) if part) or f"HTTP {self.reply.status}",
             where=self.where,
             hint="Check that the account has an M Plan (earlier: Coding Plan), and that --region is the account's own.",
         )
 
-    def _bad_status(self, word: str) -> OAuthError:
-        known = word in _FAILED
+    def _bad_status(self, status_word: str) -> OAuthError:
+        is_known = status_word in _FAILED
         message = plain_text(self.fields.get("error_description") or self.fields.get("message"), 200)
         return OAuthError(
-            "sign-in-failed" if known else "unknown-status",
-            "MiniMax could not complete the sign-in." if known else "MiniMax answered with a status that is not known.",
-            code=plain_text(word, _WORD_LIMIT),
+            "sign-in-failed" if is_known else "unknown-status",
+            "MiniMax could not complete the sign-in." if is_known else "MiniMax answered with a status that is not known.",
+            code=plain_text(status_word, _WORD_LIMIT),
             transient=self.may_pass(named=False),
             retry_after=self.retry_after,
-            why=message or f"status: {plain_text(word, _WORD_LIMIT)}",
+            why=message or f"status: {plain_text(status_word, _WORD_LIMIT)}",
             where=self.where,
             hint="Run the command again. If it happens again, check on MiniMax's website that the account may use the portal.",
         )
@@ -198,12 +198,12 @@ class MinimaxReply(ReplyReader):
 class MinimaxDialect(StandardDialect):
     """What the dialects have in common: how tokens come."""
 
-    def read_poll_reply(self, reply: HttpReply) -> Pending | TokenGrant:
+    def read_poll_reply(self, reply: HttpReply) -> Pending | TokenSet:
         response = MinimaxReply(reply)
-        return response.pending() or response.grant_in_any_unit()
+        return response.pending() or response.token_set_in_any_unit()
 
-    def read_token_reply(self, reply: HttpReply) -> TokenGrant:
-        return MinimaxReply(reply).succeeded().grant_in_any_unit()
+    def read_token_reply(self, reply: HttpReply) -> TokenSet:
+        return MinimaxReply(reply).succeeded().token_set_in_any_unit()
 
 
 def with_audience(form: dict[str, str | Secret], server: OAuthServer) -> dict[str, str | Secret]:

@@ -32,7 +32,7 @@ _MAX_PORT: Final = 65535
 
 
 @dataclass(slots=True)
-class _Reader:
+class _ConfigReader:
     """Reads one object's fields, keeping what is wrong with them in place of stopping at the first."""
 
     path: str
@@ -43,8 +43,8 @@ class _Reader:
         for key in self.source:
             if key not in keys:
                 near = difflib.get_close_matches(key, list(keys), n=1)
-                meant = f" (did you mean `{near[0]}`?)" if near else ""
-                self.problems.append(f"{self.path}.{key}: unknown key{meant}")
+                suggestion = f" (did you mean `{near[0]}`?)" if near else ""
+                self.problems.append(f"{self.path}.{key}: unknown key{suggestion}")
 
     def wrong(self, key: str, expected: str) -> None:
         self.problems.append(f"{self.path}.{key}: expected {expected}")
@@ -68,12 +68,12 @@ class _Reader:
             return None
         return value
 
-    def group(self, key: str) -> _Reader:
+    def group(self, key: str) -> _ConfigReader:
         value = self.source.get(key, {})
         if not isinstance(value, dict):
             self.wrong(key, "an object")
             value = {}
-        return _Reader(f"{self.path}.{key}", value, self.problems)
+        return _ConfigReader(f"{self.path}.{key}", value, self.problems)
 
 
 def configured_portals(config: Mapping[str, JsonValue]) -> Mapping[str, Portal]:
@@ -83,9 +83,9 @@ def configured_portals(config: Mapping[str, JsonValue]) -> Mapping[str, Portal]:
         ConfigError: `plugin-config`, naming every key that cannot be used, with its path.
     """
     problems: list[str] = []
-    top = _Reader(CONFIG_PATH, config, problems)
-    top.known(("portals",))
-    overrides = top.group("portals")
+    reader = _ConfigReader(CONFIG_PATH, config, problems)
+    reader.known(("portals",))
+    overrides = reader.group("portals")
     overrides.known(PORTALS)
     portals = {region: _configured(portal, overrides.group(region)) for region, portal in PORTALS.items()}
     if problems:
@@ -93,7 +93,7 @@ def configured_portals(config: Mapping[str, JsonValue]) -> Mapping[str, Portal]:
     return portals
 
 
-def _configured(portal: Portal, reader: _Reader) -> Portal:
+def _configured(portal: Portal, reader: _ConfigReader) -> Portal:
     if not reader.source:
         return portal
     reader.known(_KEYS)
@@ -102,17 +102,17 @@ def _configured(portal: Portal, reader: _Reader) -> Portal:
     changes: dict[str, Any] = {name: value for key, name in _TEXTS.items() if (value := reader.text(key)) is not None}
     changes |= {name: value for key, name in _URLS.items() if (value := reader.url(key)) is not None}
     if "issuer" in changes:
-        portal = _elsewhere(portal, changes["issuer"])
-    redirect, known = _redirect(reader)
-    if known:
+        portal = _with_issuer(portal, changes["issuer"])
+    redirect, has_redirect = _redirect(reader)
+    if has_redirect:
         changes["redirect"] = redirect
     portal = replace(portal, server=replace(portal.server, **changes))
     if portal.server.redirect and "issuer" not in reader.source and not portal.server.authorization_endpoint:
         reader.wrong("redirect", "an `authorizationEndpoint` beside it, or the `issuer` alone so that discovery finds one")
-    return _with_api(portal, reader)
+    return _with_api_base(portal, reader)
 
 
-def _elsewhere(portal: Portal, issuer: str) -> Portal:
+def _with_issuer(portal: Portal, issuer: str) -> Portal:
     """`portal` at another issuer: nothing that is known of the old one's endpoints holds; discovery finds the new ones."""
     server = replace(
         portal.server,
@@ -126,7 +126,7 @@ def _elsewhere(portal: Portal, issuer: str) -> Portal:
     return replace(portal, server=server)
 
 
-def _with_api(portal: Portal, reader: _Reader) -> Portal:
+def _with_api_base(portal: Portal, reader: _ConfigReader) -> Portal:
     flow = reader.text("flow")
     if flow is not None and flow not in get_args(Flow):
         reader.wrong("flow", "one of " + ", ".join(get_args(Flow)))
@@ -137,7 +137,7 @@ def _with_api(portal: Portal, reader: _Reader) -> Portal:
     return replace(portal, flow=flow) if flow else portal  # type: ignore[arg-type]  # held to Flow's values above
 
 
-def _redirect(reader: _Reader) -> tuple[Redirect | None, bool]:
+def _redirect(reader: _ConfigReader) -> tuple[Redirect | None, bool]:
     if "redirect" not in reader.source:
         return None, False
     value = reader.source["redirect"]
@@ -149,7 +149,7 @@ def _redirect(reader: _Reader) -> tuple[Redirect | None, bool]:
     return _redirect_parts(reader.group("redirect")), True
 
 
-def _redirect_parts(reader: _Reader) -> Redirect:
+def _redirect_parts(reader: _ConfigReader) -> Redirect:
     reader.known(("host", "port", "path"))
     host = reader.text("host") or Redirect().host
     if not is_loopback(host):

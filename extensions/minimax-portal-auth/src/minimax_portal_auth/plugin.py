@@ -11,7 +11,7 @@ from minimax_portal_auth.dialects import DIALECTS
 from minimax_portal_auth.overrides import configured_portals
 from minimax_portal_auth.portals import DEVICE_CODE, FAMILIES, MCODE_CLIENT, OPENCLAW_CLIENT, PORTALS, api_base_for, check_scope
 from portico.plugin_api import (
-    AcceptedGrant,
+    AcceptedTokens,
     AuthMethod,
     ConfigError,
     ProviderSpec,
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from minimax_portal_auth.portals import Flow, Portal
-    from portico.plugin_api import Emulator, JsonValue, ModelSpec, OAuthServer, PlanReader, Region, TokenDialect, TokenGrant
+    from portico.plugin_api import Emulator, JsonValue, ModelSpec, OAuthServer, PlanReader, Region, TokenDialect, TokenSet
 
 PROVIDER: Final = "minimax-portal"
 DEFAULT_MODEL: Final = f"{PROVIDER}/MiniMax-M2.1"
@@ -52,7 +52,7 @@ _NOTES: Final = {
 }
 
 
-def _of_plan(model: ModelSpec) -> ModelSpec:
+def _plan_model(model: ModelSpec) -> ModelSpec:
     return replace(model, alias=_ALIASES.get(model.id), note=" ".join(filter(None, (_NOTES.get(model.id), model.note))) or None)
 
 
@@ -63,8 +63,8 @@ def _hosts(portal: Portal) -> frozenset[str]:
     return frozenset(host for base in bases if (host := urlsplit(base).hostname))
 
 
-_KEYED: Final = built_in("minimax")
-MODELS: Final = tuple(_of_plan(model) for model in _KEYED.models)
+_KEY_PROVIDER: Final = built_in("minimax")
+MODELS: Final = tuple(_plan_model(model) for model in _KEY_PROVIDER.models)
 SPEC: Final = ProviderSpec(
     id=PROVIDER,
     label="MiniMax",
@@ -74,12 +74,12 @@ SPEC: Final = ProviderSpec(
     models=MODELS,
     # In OpenClaw's order: a token that somebody handed out, then a key.
     env_keys=("MINIMAX_OAUTH_TOKEN", "MINIMAX_API_KEY"),
-    region_env=_KEYED.region_env,
+    region_env=_KEY_PROVIDER.region_env,
     aliases=("minimax",),
     placeholder_key="minimax-oauth",
-    paths=_KEYED.paths,
-    error_codes=_KEYED.error_codes,
-    subscribe_urls=_KEYED.subscribe_urls,
+    paths=_KEY_PROVIDER.paths,
+    error_codes=_KEY_PROVIDER.error_codes,
+    subscribe_urls=_KEY_PROVIDER.subscribe_urls,
     sign_in_choices=(PROVIDER,),
 )
 
@@ -98,10 +98,10 @@ class MinimaxPortal:
 
     def hint(self, region: str) -> str:
         client = self._portals[region].server.client_id
-        borrowed = BORROWED_CLIENT_HINT.format(region=region) if client == OPENCLAW_CLIENT else ""
-        of_a_tool = client in FAMILIES and client != MCODE_CLIENT
-        key = SUBSCRIPTION_KEY_HINT.format(choice=_KEY_CHOICES[region]) if of_a_tool else ""
-        return " ".join(filter(None, (borrowed, key)))
+        client_hint = BORROWED_CLIENT_HINT.format(region=region) if client == OPENCLAW_CLIENT else ""
+        is_other_tool = client in FAMILIES and client != MCODE_CLIENT
+        key_hint = SUBSCRIPTION_KEY_HINT.format(choice=_KEY_CHOICES[region]) if is_other_tool else ""
+        return " ".join(filter(None, (client_hint, key_hint)))
 
     def server(self, region: str) -> OAuthServer:
         return self._portals[region].server
@@ -109,11 +109,11 @@ class MinimaxPortal:
     def flow(self, region: str) -> Flow:
         return self._portals[region].flow
 
-    def accept(self, region: str, grant: TokenGrant) -> AcceptedGrant:
+    def accept(self, region: str, token_set: TokenSet) -> AcceptedTokens:
         if self._portals[region].server.dialect == DEVICE_CODE:
-            check_scope(grant)
-        notes = (grant.notice,) if grant.notice else ()
-        return AcceptedGrant(api_base=api_base_for(self._portals[region], grant.resource_url), notes=notes)
+            check_scope(token_set)
+        notes = (token_set.notice,) if token_set.notice else ()
+        return AcceptedTokens(api_base=api_base_for(self._portals[region], token_set.resource_url), notes=notes)
 
     def for_client(self, client_id: str) -> MinimaxPortal:
         """The choice as another product's client uses it, at MiniMax's own portals: where that product has signed in."""

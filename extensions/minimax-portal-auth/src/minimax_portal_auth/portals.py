@@ -25,7 +25,7 @@ from portico.plugin_api import OAuthError, OAuthServer, Region, plain_text, why_
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from portico.plugin_api import TokenGrant
+    from portico.plugin_api import TokenSet
 
 Flow = Literal["auto", "browser", "device"]
 
@@ -164,7 +164,7 @@ def _for_family(portal: Portal, client_id: str, family: Family) -> Portal:
     return replace(portal, server=server, api_base=api_base, origins=portal.origins | {origin(api_base)})
 
 
-def check_scope(grant: TokenGrant) -> None:
+def check_scope(token_set: TokenSet) -> None:
     """Refuse to sign in with tokens of MiniMax Code's client that are for something else than was asked for.
 
     Silence means the scope that was asked for (RFC 6749 section 5.1).
@@ -172,7 +172,7 @@ def check_scope(grant: TokenGrant) -> None:
     Raises:
         OAuthError: `scope-missing`.
     """
-    if grant.scope is not None and REQUIRED_SCOPE not in grant.scope.split():
+    if token_set.scope is not None and REQUIRED_SCOPE not in token_set.scope.split():
         raise OAuthError(
             "scope-missing",
             "MiniMax granted less than was asked for, so the token would not work.",
@@ -189,8 +189,8 @@ def api_base_for(portal: Portal, resource_url: str | None) -> str:
     """
     if not resource_url:
         return portal.api_base
-    place = origin(resource_url) if why_not_a_safe_url(resource_url) is None else None
-    if place not in portal.origins:
+    named_origin = origin(resource_url) if why_not_a_safe_url(resource_url) is None else None
+    if named_origin not in portal.origins:
         raise OAuthError(
             "resource-url",
             f"The token reply names an API that is not the {portal.region.label} portal's: {plain_text(resource_url, 100)}",
@@ -198,4 +198,4 @@ def api_base_for(portal: Portal, resource_url: str | None) -> str:
             hint="Sign in with the account's own --region. For a portal of your own, set its API: "
             f"{{prog}} config set plugins.entries.minimax-portal-auth.config.portals.{portal.region.id}.apiBase URL",
         )
-    return portal.api_base if place == origin(portal.api_base) else f"{place}/anthropic"
+    return portal.api_base if named_origin == origin(portal.api_base) else f"{named_origin}/anthropic"

@@ -17,7 +17,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal, NoReturn
 from urllib.parse import quote
 
-from portico.auth.importers.found import CellName, why_not_own
+from portico.auth.importers.found import CellName, untrusted_reason
 
 if TYPE_CHECKING:
     import os
@@ -170,7 +170,7 @@ def _side_file(path: Path, suffix: str) -> os.stat_result | None:
         info = side_path.lstat()
     except FileNotFoundError:
         return None
-    problem = why_not_own(info)
+    problem = untrusted_reason(info)
     if problem is not None:
         raise ValueError(f"{side_path.name} {problem}")
     return info

@@ -27,17 +27,17 @@ _LATEST_MS: Final = 10**14
 
 @dataclass(frozen=True, slots=True)
 class FoundCredential:
-    """One sign-in in another tool's file: `at` says where in it, `client_id` which public client it was granted to.
+    """One sign-in in another tool's file: `location` says where in it, `client_id` which public client it was granted to.
 
-    `mark` is the tool's own name for the entry, where its place in the file may change. `copies` are other places in the file
-    that belong to the same sign-in, which the tool would go on using. `cell` is the cell of a database that holds it, None for
-    one in a file.
+    `entry_id` is the tool's own name for the entry, where its place in the file may change. `copy_locations` are other places in
+    the file that belong to the same sign-in, which the tool would go on using. `cell` is the cell of a database that holds it,
+    None for one in a file.
     `expires_at` is wall ms, None where the file does not say, or says something that is no time; the past means that the access
     token has ended. `region` is None where the file names none; `api_url` is where the tool sends its requests, `portal_url`
     where it signs in, as far as it says.
     """
 
-    at: ConfigPath
+    location: ConfigPath
     client_id: str
     access: Secret
     refresh: Secret | None
@@ -45,15 +45,19 @@ class FoundCredential:
     region: str | None = None
     api_url: str | None = None
     portal_url: str | None = None
-    mark: str | None = None
-    copies: tuple[ConfigPath, ...] = ()
+    entry_id: str | None = None
+    copy_locations: tuple[ConfigPath, ...] = ()
     cell: CellName | None = None
 
-    def is_entry(self, other: FoundCredential) -> bool:
+    def is_same_entry(self, other: FoundCredential) -> bool:
         """Whether both are one entry of the tool's, whatever tokens it holds."""
-        return self.mark == other.mark if self.mark is not None else (self.cell, self.at) == (other.cell, other.at)
+        return (
+            self.entry_id == other.entry_id
+            if self.entry_id is not None
+            else (self.cell, self.location) == (other.cell, other.location)
+        )
 
-    def is_same(self, other: FoundCredential) -> bool:
+    def has_same_tokens(self, other: FoundCredential) -> bool:
         """Whether both are one grant at one moment: the same tokens."""
         return self.access == other.access and self.refresh == other.refresh
 
@@ -83,30 +87,30 @@ class CellTable:
 
 @dataclass(frozen=True, slots=True)
 class Importer:
-    """One tool. `expected` says in words what its file holds; `places` are the files to look at, given environment and home.
+    """One tool. `expected` says in words what its file holds; `default_paths` are the files to look at, by environment and home.
 
-    `tables` are where the tool keeps its entries in an SQLite database, if it has one. A file is retired as soon as one of the
-    places, or of `databases(file)`, is a database with such a table. `entry_lock` is the file that the tool locks while it
-    refreshes the credential of this name in this database. `repair` is the tool's command that moves a retired file's entries.
-    `beside` names a second file that says more about the first. `read` raises ValueError, naming a field, for a credential that
-    is not as it must be. `lock` is how the tool itself guards its file: `folder` makes `<file>.lock`, `flock` locks
+    `tables` are where the tool keeps its entries in an SQLite database, if it has one. A file is retired as soon as one of these,
+    or of `databases(file)`, is a database with such a table. `entry_lock` is the file that the tool locks while it refreshes the
+    credential of this name in this database. `repair_command` is the tool's command that moves a retired file's entries.
+    `related_files` names a second file that says more about the first. `read` raises ValueError, naming a field, for a credential
+    that is not as it must be. `lock` is how the tool itself guards its file: `folder` makes `<file>.lock`, `flock` locks
     `<stem>.lock`.
     """
 
     name: str
     label: str
     expected: str
-    places: Callable[[Mapping[str, str], Path], tuple[Path, ...]]
+    default_paths: Callable[[Mapping[str, str], Path], tuple[Path, ...]]
     read: Callable[[Document, Document | None], tuple[FoundCredential, ...]]
-    beside: Callable[[Path], tuple[Path, ...]] = field(default=lambda _path: ())
+    related_files: Callable[[Path], tuple[Path, ...]] = field(default=lambda _path: ())
     lock: Literal["none", "folder", "flock"] = "none"
     tables: tuple[CellTable, ...] = ()
-    repair: str = ""
+    repair_command: str = ""
     databases: Callable[[Path], tuple[Path, ...]] = field(default=lambda _path: ())
     entry_lock: Callable[[Path, str], Path | None] = field(default=lambda _path, _name: None)
 
 
-def place(name: str | None) -> Path | None:
+def setting_path(name: str | None) -> Path | None:
     """The file or folder that a setting names, `~` and `~user` at its start being home folders; None where it names none.
 
     A user whom this machine does not know has no home: `~user` is then the name of a folder, as for a shell.
@@ -119,7 +123,7 @@ def place(name: str | None) -> Path | None:
         return Path(name)
 
 
-def why_not_own(info: os.stat_result) -> str | None:
+def untrusted_reason(info: os.stat_result) -> str | None:
     """Why a file of another tool's is not to be opened or believed: it can hang, or a stranger wrote it; None where it may be."""
     if not stat.S_ISREG(info.st_mode):
         return "is not a plain file"
@@ -128,7 +132,7 @@ def why_not_own(info: os.stat_result) -> str | None:
     return None
 
 
-def section(value: JsonValue, name: str) -> dict[str, JsonValue]:
+def read_object(value: JsonValue, name: str) -> dict[str, JsonValue]:
     """The object in member `name` of `value`; empty where there is none.
 
     Raises:
@@ -142,13 +146,13 @@ def section(value: JsonValue, name: str) -> dict[str, JsonValue]:
     return found or {}
 
 
-def text(fields: Mapping[str, JsonValue], name: str) -> str | None:
+def read_text(fields: Mapping[str, JsonValue], name: str) -> str | None:
     """The text in member `name`; None where it is absent, empty or something else, which says nothing of the tokens beside it."""
     value = fields.get(name)
     return value if isinstance(value, str) and value and value.isprintable() else None
 
 
-def tokens(fields: Mapping[str, JsonValue], access: str, refresh: str) -> tuple[Secret, Secret | None]:
+def read_tokens(fields: Mapping[str, JsonValue], access: str, refresh: str) -> tuple[Secret, Secret | None]:
     """The access token, and the refresh token where there is one.
 
     Raises:
@@ -160,7 +164,7 @@ def tokens(fields: Mapping[str, JsonValue], access: str, refresh: str) -> tuple[
     return token, read_refresh_token(fields, refresh)
 
 
-def end_of(fields: Mapping[str, JsonValue], field_name: str) -> int | None:
+def read_expiry(fields: Mapping[str, JsonValue], field_name: str) -> int | None:
     """When the access token ends, in wall ms: from a number (ms since the epoch, or seconds where it is too small) or ISO 8601.
 
     None where nothing stands there, or something that is no such time: the tokens beside it are good all the same, and their end

@@ -12,7 +12,16 @@ import json
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from portico.auth.importers.found import CellTable, FoundCredential, Importer, end_of, place, section, text, tokens
+from portico.auth.importers.found import (
+    CellTable,
+    FoundCredential,
+    Importer,
+    read_expiry,
+    read_object,
+    read_text,
+    read_tokens,
+    setting_path,
+)
 from portico.config.document import Document
 from portico.errors import ConfigError
 from portico.util.files import read_file
@@ -42,8 +51,8 @@ _COPIED_PROFILE: Final = f"{_PROVIDER}:minimax-cli"
 
 
 def _default_paths(env: Mapping[str, str], home: Path) -> tuple[Path, ...]:
-    state = place(env.get("OPENCLAW_STATE_DIR")) or (place(env.get("OPENCLAW_HOME")) or home) / ".openclaw"
-    main_agent = place(env.get("OPENCLAW_AGENT_DIR")) or state / "agents" / "main" / "agent"
+    state = setting_path(env.get("OPENCLAW_STATE_DIR")) or (setting_path(env.get("OPENCLAW_HOME")) or home) / ".openclaw"
+    main_agent = setting_path(env.get("OPENCLAW_AGENT_DIR")) or state / "agents" / "main" / "agent"
     folders = [main_agent, *_configured_agent_folders(state), *sorted(state.glob("agents/*/agent"))]
     folders = list(dict.fromkeys(folders))
     databases = (_shared_database(state), *(folder / _AGENT_DATABASE for folder in folders))
@@ -55,12 +64,12 @@ def _configured_agent_folders(state: Path) -> list[Path]:
     path = state / "openclaw.json"
     try:
         data = read_file(path, _MAX_CONFIG_BYTES)
-        agents = section(Document.parse(data.decode(), name="openclaw.json").value(), "agents")
+        agents = read_object(Document.parse(data.decode(), name="openclaw.json").value(), "agents")
     except (OSError, ValueError, RecursionError, ConfigError):
         return []
     listed, entries = agents.get("list"), agents.get("entries")
     agent_entries = [*(listed if isinstance(listed, list) else ()), *(entries.values() if isinstance(entries, dict) else ())]
-    agent_folders = [place(text(agent, "agentDir")) for agent in agent_entries if isinstance(agent, dict)]
+    agent_folders = [setting_path(read_text(agent, "agentDir")) for agent in agent_entries if isinstance(agent, dict)]
     return [folder for folder in agent_folders if folder is not None]
 
 
@@ -108,7 +117,7 @@ def _digest(text: str) -> str:
 
 
 def _read(document: Document, related: Document | None) -> tuple[FoundCredential, ...]:
-    profiles = section(document.value(), "profiles")
+    profiles = read_object(document.value(), "profiles")
     api_url = _configured_base_url(related) if related is not None else None
     credentials = []
     for name, profile in profiles.items():
@@ -116,11 +125,11 @@ def _read(document: Document, related: Document | None) -> tuple[FoundCredential
             continue
         if name == _COPIED_PROFILE:
             continue
-        access, refresh = tokens(profile, "access", "refresh")
+        access, refresh = read_tokens(profile, "access", "refresh")
         region = _REGION_NAMES.get(name) or ("cn" if str(profile["provider"]).endswith("-cn") else None)
         # One address for all profiles: it is the last sign-in's, and says nothing of one whose name has a region.
         url = api_url if region is None else None
-        expires_at = end_of(profile, "expires")
+        expires_at = read_expiry(profile, "expires")
         credentials.append(FoundCredential(("profiles", name), _CLIENT, access, refresh, expires_at, region=region, api_url=url))
     return tuple(credentials)
 
@@ -128,19 +137,19 @@ def _read(document: Document, related: Document | None) -> tuple[FoundCredential
 def _configured_base_url(config: Document) -> str | None:
     path = ("models", "providers", _PROVIDER)
     provider = config.get(path) if config.has(path) else None
-    return text(provider, "baseUrl") if isinstance(provider, dict) else None
+    return read_text(provider, "baseUrl") if isinstance(provider, dict) else None
 
 
 OPENCLAW: Final = Importer(
     name="openclaw",
     label="OpenClaw",
     expected=f"`profiles` with an entry of type oauth for provider {_PROVIDER}: access, refresh, expires",
-    places=_default_paths,
+    default_paths=_default_paths,
     read=_read,
-    beside=_related_files,
+    related_files=_related_files,
     lock="folder",
     tables=_TABLES,
-    repair="openclaw doctor --fix",
+    repair_command="openclaw doctor --fix",
     databases=_databases,
     entry_lock=_refresh_lock,
 )

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Literal
 
 from portico.auth.importers.database import HEAD, DatabaseBusyError, read_cells, replace_cell
-from portico.auth.importers.found import why_not_own
+from portico.auth.importers.found import untrusted_reason
 from portico.auth.importers.sidecar import LockNotMadeError, sidecar
 from portico.config.document import Document
 from portico.errors import ConfigError, LockBusy, PorticoError
@@ -77,10 +77,10 @@ def _remove_from_file(importer: Importer, path: Path, target: Path, credential: 
     """What became of the credential; None where the file has been replaced at the last moment."""
     data = _read_bytes(importer, path)
     credentials = () if data is None else _parse(importer, path, data)
-    current = next((other for other in credentials if credential.is_entry(other)), None)
+    current = next((other for other in credentials if credential.is_same_entry(other)), None)
     if data is None or current is None:
         return "gone"
-    if not current.is_same(credential):
+    if not current.has_same_tokens(credential):
         return "changed"
     return "removed" if _replace_content(importer, target, data, _without(data.decode(), target.name, current).encode()) else None
 
@@ -89,10 +89,10 @@ def _remove_from_database(importer: Importer, path: Path, target: Path, credenti
     """As `_remove_from_file`."""
     cells = _read_cells(importer, path) or {}
     credentials = _credentials_in_cells(importer, path, cells)
-    current, text = next(((other, text) for other, text in credentials if credential.is_entry(other)), (None, ""))
+    current, text = next(((other, text) for other, text in credentials if credential.is_same_entry(other)), (None, ""))
     if current is None or current.cell is None:
         return "gone"
-    if not current.is_same(credential):
+    if not current.has_same_tokens(credential):
         return "changed"
     try:
         result = replace_cell(target, current.cell, text, _without(text, target.name, current), busy_timeout_s=_LOCK_TIMEOUT_S)
@@ -127,7 +127,7 @@ def _credentials_in_cells(importer: Importer, path: Path, cells: Mapping[CellNam
 
 def _without(text: str, name: str, credential: FoundCredential) -> str:
     document = Document.parse(text, name=name)
-    for location in sorted((credential.at, *credential.copies), key=_removal_order, reverse=True):
+    for location in sorted((credential.location, *credential.copy_locations), key=_removal_order, reverse=True):
         document = document.unset(location)
     return document.text
 
@@ -160,7 +160,7 @@ def _read_bytes(importer: Importer, path: Path) -> bytes | None:
 
 def _read_start(importer: Importer, path: Path, length: int) -> bytes | None:
     def check(fd: int) -> None:
-        problem = why_not_own(os.fstat(fd))
+        problem = untrusted_reason(os.fstat(fd))
         if problem is not None:
             raise _unreadable_error(importer, path, f"it {problem}")
 
@@ -178,7 +178,11 @@ def _parse(importer: Importer, path: Path, data: bytes) -> tuple[FoundCredential
     if not data and path.suffix == ".sqlite":
         return ()  # a database that nothing was written to yet
     related = next(
-        (document for related_path in importer.beside(path) if (document := _read_related(importer, related_path)) is not None),
+        (
+            document
+            for related_path in importer.related_files(path)
+            if (document := _read_related(importer, related_path)) is not None
+        ),
         None,
     )
     try:
@@ -252,7 +256,7 @@ def _tool_lock(importer: Importer, target: Path, credential: FoundCredential) ->
 
 def _sidecar_path(importer: Importer, target: Path, credential: FoundCredential) -> Path | None:
     if credential.cell is not None:
-        return importer.entry_lock(target, str(credential.at[-1]))
+        return importer.entry_lock(target, str(credential.location[-1]))
     return target.with_name(f"{target.name}.lock") if importer.lock == "folder" else None
 
 

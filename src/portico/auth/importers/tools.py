@@ -19,7 +19,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from portico.auth.importers.found import FoundCredential, Importer, end_of, place, section, text, tokens
+from portico.auth.importers.found import FoundCredential, Importer, read_expiry, read_object, read_text, read_tokens, setting_path
 from portico.auth.importers.openclaw import OPENCLAW
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ _HERMES_CLIENT: Final = "78257093-7e40-4613-99e0-527b14b39113"
 
 
 def _hermes_paths(env: Mapping[str, str], home: Path) -> tuple[Path, ...]:
-    return ((place(env.get("HERMES_HOME")) or home / ".hermes") / "auth.json",)
+    return ((setting_path(env.get("HERMES_HOME")) or home / ".hermes") / "auth.json",)
 
 
 def _read_hermes(document: Document, _beside: Document | None) -> tuple[FoundCredential, ...]:
@@ -45,15 +45,15 @@ def _read_hermes(document: Document, _beside: Document | None) -> tuple[FoundCre
     credential = _provider_credential(data)
     if credential is None:
         return tuple(_pool_credentials(data))
-    return (replace(credential, copies=tuple(_copy_locations(data, credential))),)
+    return (replace(credential, copy_locations=tuple(_copy_locations(data, credential))),)
 
 
 def _provider_credential(data: JsonValue) -> FoundCredential | None:
-    state = section(section(data, "providers"), _PROVIDER)
+    state = read_object(read_object(data, "providers"), _PROVIDER)
     if not state or not state.get("access_token"):
         return None  # Hermes empties a sign-in whose refresh was refused, and keeps the rest of it
-    access, refresh = tokens(state, "access_token", "refresh_token")
-    client_id = text(state, "client_id")
+    access, refresh = read_tokens(state, "access_token", "refresh_token")
+    client_id = read_text(state, "client_id")
     if client_id is None:
         raise ValueError("client_id is missing")
     return FoundCredential(
@@ -61,10 +61,10 @@ def _provider_credential(data: JsonValue) -> FoundCredential | None:
         client_id,
         access,
         refresh,
-        end_of(state, "expires_at"),
-        region=text(state, "region"),
-        api_url=text(state, "resource_url") or text(state, "inference_base_url"),
-        portal_url=text(state, "portal_base_url"),
+        read_expiry(state, "expires_at"),
+        region=read_text(state, "region"),
+        api_url=read_text(state, "resource_url") or read_text(state, "inference_base_url"),
+        portal_url=read_text(state, "portal_base_url"),
     )
 
 
@@ -84,7 +84,7 @@ def _copy_locations(data: JsonValue, credential: FoundCredential) -> Iterator[Co
 
 
 def _pool_credentials(data: JsonValue) -> Iterator[FoundCredential]:
-    entries = section(data, _POOL).get(_PROVIDER)
+    entries = read_object(data, _POOL).get(_PROVIDER)
     if entries is not None and not isinstance(entries, list):
         raise ValueError(f"{_POOL}.{_PROVIDER} is not an array")
     for index, entry in enumerate(entries or []):
@@ -94,16 +94,16 @@ def _pool_credentials(data: JsonValue) -> Iterator[FoundCredential]:
             continue
         if entry.get("source") == _SNAPSHOT:
             continue
-        access, refresh = tokens(entry, "access_token", "refresh_token")
-        expires_at = end_of(entry, "expires_at_ms") or end_of(entry, "expires_at")
+        access, refresh = read_tokens(entry, "access_token", "refresh_token")
+        expires_at = read_expiry(entry, "expires_at_ms") or read_expiry(entry, "expires_at")
         yield FoundCredential(
             (_POOL, _PROVIDER, index),
-            text(entry, "client_id") or _HERMES_CLIENT,
+            read_text(entry, "client_id") or _HERMES_CLIENT,
             access,
             refresh,
             expires_at,
-            api_url=text(entry, "base_url"),
-            mark=text(entry, "id"),
+            api_url=read_text(entry, "base_url"),
+            entry_id=read_text(entry, "id"),
         )
 
 
@@ -111,7 +111,7 @@ HERMES: Final = Importer(
     name="hermes",
     label="Hermes Agent",
     expected=f"`providers.{_PROVIDER}` with access_token, refresh_token, expires_at, client_id and region, or a pool of such",
-    places=_hermes_paths,
+    default_paths=_hermes_paths,
     read=_read_hermes,
     lock="flock",
 )
@@ -121,22 +121,22 @@ _MMX_CLIENT: Final = "659cf4c1-615c-45f6-a5f6-4bf15eb476e5"
 
 
 def _mmx_paths(env: Mapping[str, str], home: Path) -> tuple[Path, ...]:
-    return ((place(env.get("MMX_CONFIG_DIR")) or home / ".mmx") / "config.json",)
+    return ((setting_path(env.get("MMX_CONFIG_DIR")) or home / ".mmx") / "config.json",)
 
 
 def _read_mmx(document: Document, _beside: Document | None) -> tuple[FoundCredential, ...]:
-    fields = section(document.value(), "oauth")
+    fields = read_object(document.value(), "oauth")
     if not fields:
         return ()
-    access, refresh = tokens(fields, "access_token", "refresh_token")
+    access, refresh = read_tokens(fields, "access_token", "refresh_token")
     credential = FoundCredential(
         ("oauth",),
         _MMX_CLIENT,
         access,
         refresh,
-        end_of(fields, "expires_at"),
-        region=text(fields, "region"),
-        api_url=text(fields, "resource_url"),
+        read_expiry(fields, "expires_at"),
+        region=read_text(fields, "region"),
+        api_url=read_text(fields, "resource_url"),
     )
     return (credential,)
 
@@ -145,7 +145,7 @@ MMX: Final = Importer(
     name="mmx",
     label="mmx",
     expected="`oauth` with access_token, refresh_token, expires_at and region (a sign-in by API key has none)",
-    places=_mmx_paths,
+    default_paths=_mmx_paths,
     read=_read_mmx,
 )
 
@@ -155,18 +155,18 @@ _REGIONS: Final[Mapping[str, str]] = MappingProxyType({"minimax-coding-plan": "g
 
 
 def _opencode_paths(env: Mapping[str, str], home: Path) -> tuple[Path, ...]:
-    data = place(env.get("XDG_DATA_HOME")) or home / ".local" / "share"
+    data = setting_path(env.get("XDG_DATA_HOME")) or home / ".local" / "share"
     return (data / "opencode" / "auth.json",)
 
 
 def _read_opencode(document: Document, _beside: Document | None) -> tuple[FoundCredential, ...]:
     data, credentials = document.value(), []
     for provider, region in _REGIONS.items():
-        entry = section(data, provider)
+        entry = read_object(data, provider)
         if entry.get("type") != "oauth":
             continue
-        access, refresh = tokens(entry, "access", "refresh")
-        expires_at, api_url = end_of(entry, "expires"), text(entry, "enterpriseUrl")
+        access, refresh = read_tokens(entry, "access", "refresh")
+        expires_at, api_url = read_expiry(entry, "expires"), read_text(entry, "enterpriseUrl")
         credentials.append(
             FoundCredential((provider,), _OPENCODE_CLIENT, access, refresh, expires_at, region=region, api_url=api_url)
         )
@@ -177,7 +177,7 @@ OPENCODE: Final = Importer(
     name="opencode",
     label="opencode",
     expected="`minimax-coding-plan` or `minimax-cn-coding-plan` of type oauth: access, refresh, expires",
-    places=_opencode_paths,
+    default_paths=_opencode_paths,
     read=_read_opencode,
 )
 

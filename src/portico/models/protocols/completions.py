@@ -48,18 +48,18 @@ class Completions:
         if event is DONE:
             return Piece(end=True)
         if event.get("error") is not None:
-            return Piece(refused=failure_text(event))
+            return Piece(error=failure_text(event))
         choices = event.get("choices")
         first = choices[0] if isinstance(choices, list) and choices and isinstance(choices[0], dict) else {}
         text = member(first, "delta").get("content")
         return Piece(text if isinstance(text, str) else "", self.usage(event))
 
     def usage(self, answer: Mapping[str, object]) -> Usage | None:
-        told = member(answer, "usage")
-        if not told:
+        counts = member(answer, "usage")
+        if not counts:
             return None
-        cached = count(member(told, "prompt_tokens_details"), "cached_tokens")
-        return Usage(max(0, count(told, "prompt_tokens") - cached), count(told, "completion_tokens"), cached)
+        cached = count(member(counts, "prompt_tokens_details"), "cached_tokens")
+        return Usage(max(0, count(counts, "prompt_tokens") - cached), count(counts, "completion_tokens"), cached)
 
 
 def versioned(base_url: str) -> str:

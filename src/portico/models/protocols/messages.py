@@ -42,7 +42,7 @@ class Messages:
     def read(self, event: Mapping[str, object]) -> Piece:
         kind = event.get("type")
         if kind == "error":
-            return Piece(refused=failure_text(event))
+            return Piece(error=failure_text(event))
         if kind == "message_start":
             return Piece(usage=_usage(member(member(event, "message"), "usage")))
         text = member(event, "delta").get("text")
@@ -53,14 +53,14 @@ class Messages:
         return _usage(member(answer, "usage"))
 
 
-def _usage(told: Mapping[str, object]) -> Usage | None:
-    if not told:
+def _usage(counts: Mapping[str, object]) -> Usage | None:
+    if not counts:
         return None
-    written = member(told, "cache_creation")
-    hour, minutes = count(written, "ephemeral_1h_input_tokens"), count(written, "ephemeral_5m_input_tokens")
-    whole = count(told, "cache_creation_input_tokens") or hour + minutes
-    read = count(told, "cache_read_input_tokens")
-    return Usage(count(told, "input_tokens"), count(told, "output_tokens"), read, whole, min(hour, whole))
+    cache_creation = member(counts, "cache_creation")
+    hour, minutes = count(cache_creation, "ephemeral_1h_input_tokens"), count(cache_creation, "ephemeral_5m_input_tokens")
+    cache_write = count(counts, "cache_creation_input_tokens") or hour + minutes
+    cache_read = count(counts, "cache_read_input_tokens")
+    return Usage(count(counts, "input_tokens"), count(counts, "output_tokens"), cache_read, cache_write, min(hour, cache_write))
 
 
 def _image(image: Image) -> dict[str, object]:

@@ -39,12 +39,12 @@ class Question:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What one event of a stream says. `end`: the answer is whole; `refused`: the provider's words where it broke off."""
+    """What one event of a stream says. `end`: the answer is whole; `error`: the provider's message if it broke off."""
 
     text: str = ""
     usage: Usage | None = None
     end: bool = False
-    refused: str | None = None
+    error: str | None = None
 
 
 class ApiProtocol(Protocol):
@@ -81,8 +81,8 @@ def failure_text(event: Mapping[str, object]) -> str:
 
 
 _MILLION: Final = 1_000_000
-_HOUR_FACTOR: Final = 2
-_MOST: Final = 10**12
+_HOUR_CACHE_FACTOR: Final = 2
+_MAX_COUNT: Final = 10**12
 
 
 @dataclass(frozen=True, slots=True)
@@ -99,18 +99,18 @@ class Usage:
     cache_write_1h: int = 0
 
     @property
-    def whole_input(self) -> int:
+    def total_input(self) -> int:
         """The whole prompt, by whose size some prices go: cached tokens are input too."""
         return self.input + self.cache_read + self.cache_write
 
-    def updated(self, later: Usage) -> Usage:
-        """What is known after `later` was told as well: streams tell the counts piece by piece, each as a total."""
+    def updated(self, newer: Usage) -> Usage:
+        """What is known once `newer` has come as well: streams give the counts piece by piece, each as a total."""
         return Usage(
-            later.input or self.input,
-            later.output or self.output,
-            later.cache_read or self.cache_read,
-            later.cache_write or self.cache_write,
-            later.cache_write_1h or self.cache_write_1h,
+            newer.input or self.input,
+            newer.output or self.output,
+            newer.cache_read or self.cache_read,
+            newer.cache_write or self.cache_write,
+            newer.cache_write_1h or self.cache_write_1h,
         )
 
 
@@ -126,22 +126,22 @@ def cost_of(usage: Usage, cost: ModelCost) -> float:
     prompt's size, as BerriAI/litellm#30207 and junhoyeo/tokscale#862 have found. What Anthropic's cache keeps for an hour costs
     twice the input (https://platform.claude.com/docs/en/build-with-claude/prompt-caching); where writes are free, that is too.
     """
-    reached = (tier for tier in cost.tiers if usage.whole_input > tier.input_above)
-    prices = max(reached, key=lambda tier: tier.input_above, default=cost)
-    an_hour = prices.input * _HOUR_FACTOR if prices.cache_write else 0.0
+    reached_tiers = (tier for tier in cost.tiers if usage.total_input > tier.input_above)
+    prices = max(reached_tiers, key=lambda tier: tier.input_above, default=cost)
+    hour_cache_price = prices.input * _HOUR_CACHE_FACTOR if prices.cache_write else 0.0
     return (
         usage.input * prices.input
         + usage.output * prices.output
         + usage.cache_read * prices.cache_read
         + (usage.cache_write - usage.cache_write_1h) * prices.cache_write
-        + usage.cache_write_1h * an_hour
+        + usage.cache_write_1h * hour_cache_price
     ) / _MILLION
 
 
 def count(fields: Mapping[str, object], name: str) -> int:
     """The count in member `name`; 0 where it is absent, or no count."""
     value = fields.get(name)
-    return value if type(value) is int and 0 <= value < _MOST else 0  # no `bool`, which is an `int` too
+    return value if type(value) is int and 0 <= value < _MAX_COUNT else 0  # no `bool`, which is an `int` too
 
 
 def member(fields: Mapping[str, object], name: str) -> Mapping[str, object]:

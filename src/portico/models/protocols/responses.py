@@ -29,23 +29,23 @@ class Responses:
         return {}
 
     def body(self, model_id: str, question: Question) -> dict[str, object]:
-        asked: object = question.text
+        input_items: object = question.text
         if question.images:
             pictures = [{"type": "input_image", "image_url": data_url(image)} for image in question.images]
-            asked = [{"role": "user", "content": [{"type": "input_text", "text": question.text}, *pictures]}]
-        head = {"model": model_id, "max_output_tokens": question.max_tokens, "stream": True, "input": asked}
-        return {**head, **responses_fields(question, model_id)}
+            input_items = [{"role": "user", "content": [{"type": "input_text", "text": question.text}, *pictures]}]
+        base_fields = {"model": model_id, "max_output_tokens": question.max_tokens, "stream": True, "input": input_items}
+        return {**base_fields, **responses_fields(question, model_id)}
 
     def read(self, event: Mapping[str, object]) -> Piece:
         kind, response = event.get("type"), member(event, "response")
         if kind in {"error", "response.failed"}:
-            return Piece(refused=failure_text(response or event))
+            return Piece(error=failure_text(response or event))
         delta = event.get("delta") if kind == "response.output_text.delta" else None
         return Piece(delta if isinstance(delta, str) else "", self.usage(response), end=kind in _ENDS)
 
     def usage(self, answer: Mapping[str, object]) -> Usage | None:
-        told = member(answer, "usage")
-        if not told:
+        counts = member(answer, "usage")
+        if not counts:
             return None
-        cached = count(member(told, "input_tokens_details"), "cached_tokens")
-        return Usage(max(0, count(told, "input_tokens") - cached), count(told, "output_tokens"), cached)
+        cached = count(member(counts, "input_tokens_details"), "cached_tokens")
+        return Usage(max(0, count(counts, "input_tokens") - cached), count(counts, "output_tokens"), cached)

@@ -14,7 +14,7 @@ from portico.plugins.builtin.minimax_plans import MinimaxPlans
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from portico.interfaces.provider_spec import ApiKind, RefusalKind
+    from portico.interfaces.provider_spec import ApiKind, ProviderErrorKind
 
 _LITELLM: Final = "https://docs.litellm.ai/docs/providers/minimax"
 _LITELLM_TABLE: Final = "litellm 1.110.2 model_prices_and_context_window.json"
@@ -153,7 +153,7 @@ PATHS: Final[Mapping[ApiKind, str]] = {
 }
 # https://platform.minimax.io/docs/api-reference/errorcode; 2056 as in MiniMax-M2.7#36, 2061 and 1028, 1030 as mmx-cli 1.0.27 has
 # them, 2062 as CodexBar and others have met it.
-ERROR_CODES: Final[Mapping[int, RefusalKind]] = {
+ERROR_CODES: Final[Mapping[int, ProviderErrorKind]] = {
     1000: "server",
     1001: "timeout",
     1002: "rate-limit",

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from minimax_portal_auth.emulator.knobs import parse_knobs
+from minimax_portal_auth.emulator.knobs import parse_settings
 from minimax_portal_auth.emulator.pages import approval_path
-from minimax_portal_auth.emulator.places import PLACES
+from minimax_portal_auth.emulator.places import HOSTS
 from minimax_portal_auth.emulator.service import MinimaxService
 from minimax_portal_auth.portals import PORTALS
 
@@ -32,7 +32,7 @@ class MinimaxEmulator:
 
     id = "minimax"
     label = "MiniMax (account service and API, Global and CN)"
-    hosts = tuple(PLACES)
+    hosts = tuple(HOSTS)
 
     def __init__(self, *, clock: Clock | None = None) -> None:
         self._clock = clock
@@ -55,4 +55,4 @@ class MinimaxEmulator:
         return _APPROVAL_HOST + approval_path(user_code)
 
     def loopback_port(self, options: EmulatorOptions) -> int | None:
-        return parse_knobs(options.knobs).lmstudio
+        return parse_settings(options.knobs).lmstudio

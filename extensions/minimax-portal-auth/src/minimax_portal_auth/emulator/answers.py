@@ -19,7 +19,7 @@ Event = tuple[str | None, dict[str, object] | str]
 
 _FIXED_ID: Final = "emulated"
 _ITEM_ID: Final = f"msg_{_FIXED_ID}"
-_MOST_WORDS: Final = 400
+_MAX_WORDS: Final = 400
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,13 +50,13 @@ class Answer:
 
 def answer_to(body: dict[str, object]) -> Answer:
     """The answer to a request of any of the three shapes."""
-    model, said = str(body.get("model", "")), read_conversation(body)
-    input_tokens = len(said.text.split())
-    if said.call is not None:
-        return Answer(model, (), input_tokens, cut=False, call=said.call)
-    reply = f"The tool returned: {' '.join(said.results)}" if said.results else f"You said: {said.text}"
-    spoken = f"This is Portico's emulator, answering as {model}. {reply}".split(" ")[:_MOST_WORDS]
-    words = tuple(word if index == 0 else f" {word}" for index, word in enumerate(spoken))
+    model, last_turn = str(body.get("model", "")), read_conversation(body)
+    input_tokens = len(last_turn.text.split())
+    if last_turn.call is not None:
+        return Answer(model, (), input_tokens, cut=False, call=last_turn.call)
+    reply = f"The tool returned: {' '.join(last_turn.results)}" if last_turn.results else f"You said: {last_turn.text}"
+    spoken_words = f"This is Portico's emulator, answering as {model}. {reply}".split(" ")[:_MAX_WORDS]
+    words = tuple(word if index == 0 else f" {word}" for index, word in enumerate(spoken_words))
     limit = next((value for name in ("max_tokens", "max_output_tokens") if isinstance(value := body.get(name), int)), None)
     cut = limit is not None and limit < len(words)
     return Answer(model, words[:limit] if cut else words, input_tokens, cut)
@@ -86,7 +86,7 @@ def anthropic_events(answer: Answer) -> Iterator[Event]:
     empty: dict[str, object] = {"text": ""} if answer.call is None else {"input": {}}
     deltas: list[dict[str, object]] = [{"type": "text_delta", "text": word} for word in answer.words]
     if answer.call is not None:
-        deltas = [{"type": "input_json_delta", "partial_json": part} for part in _halves(answer.call.arguments)]
+        deltas = [{"type": "input_json_delta", "partial_json": part} for part in _split_in_two(answer.call.arguments)]
     yield "message_start", {"type": "message_start", "message": start}
     yield "content_block_start", {"type": "content_block_start", "index": 0, "content_block": _block(answer) | empty}
     yield "ping", {"type": "ping"}
@@ -108,7 +108,7 @@ def _stop_reason(answer: Answer) -> str:
     return answer.ends_with(cut="max_tokens", call="tool_use", whole="end_turn")
 
 
-def _halves(text: str) -> tuple[str, str]:
+def _split_in_two(text: str) -> tuple[str, str]:
     """A streamed call's arguments come in pieces, and no piece is JSON by itself."""
     return text[: len(text) // 2], text[len(text) // 2 :]
 
@@ -131,13 +131,13 @@ def chat_events(answer: Answer) -> Iterator[Event]:
     head = {"id": f"chatcmpl-{_FIXED_ID}", "object": "chat.completion.chunk", "created": 0, "model": answer.model}
     deltas: list[dict[str, object]] = [{"content": word} for word in answer.words]
     if answer.call is not None:
-        called = {"index": 0, **_chat_call(answer.call), "function": {"name": answer.call.name, "arguments": ""}}
-        deltas = [{"content": None, "tool_calls": [called]}]
-        for part in _halves(answer.call.arguments):
+        call_start = {"index": 0, **_chat_call(answer.call), "function": {"name": answer.call.name, "arguments": ""}}
+        deltas = [{"content": None, "tool_calls": [call_start]}]
+        for part in _split_in_two(answer.call.arguments):
             deltas.append({"tool_calls": [{"index": 0, "function": {"arguments": part}}]})
     for index, delta in enumerate(deltas):
-        piece = delta if index else {"role": "assistant", **delta}
-        yield None, {**head, "choices": [{"index": 0, "delta": piece, "finish_reason": None}]}
+        chunk_delta = delta if index else {"role": "assistant", **delta}
+        yield None, {**head, "choices": [{"index": 0, "delta": chunk_delta, "finish_reason": None}]}
     last = {"index": 0, "delta": {}, "finish_reason": _finish_reason(answer)}
     yield None, {**head, "choices": [last], "usage": _chat_usage(answer)}
     yield None, "[DONE]"
@@ -184,18 +184,21 @@ def response_events(answer: Answer) -> Iterator[Event]:
 
 
 def _text_events(words: tuple[str, ...], text: str) -> Iterator[dict[str, object]]:
-    where: dict[str, object] = {"item_id": _ITEM_ID, "output_index": 0, "content_index": 0}
+    item_position: dict[str, object] = {"item_id": _ITEM_ID, "output_index": 0, "content_index": 0}
     part = {"type": "output_text", "text": "", "annotations": []}
-    yield {"type": "response.content_part.added", **where, "part": part}
-    yield from ({"type": "response.output_text.delta", **where, "delta": word} for word in words)
-    yield {"type": "response.output_text.done", **where, "text": text}
-    yield {"type": "response.content_part.done", **where, "part": {**part, "text": text}}
+    yield {"type": "response.content_part.added", **item_position, "part": part}
+    yield from ({"type": "response.output_text.delta", **item_position, "delta": word} for word in words)
+    yield {"type": "response.output_text.done", **item_position, "text": text}
+    yield {"type": "response.content_part.done", **item_position, "part": {**part, "text": text}}
 
 
 def _call_events(call: ToolCall) -> Iterator[dict[str, object]]:
-    where: dict[str, object] = {"item_id": _ITEM_ID, "output_index": 0}
-    yield from ({"type": "response.function_call_arguments.delta", **where, "delta": part} for part in _halves(call.arguments))
-    yield {"type": "response.function_call_arguments.done", **where, "name": call.name, "arguments": call.arguments}
+    item_position: dict[str, object] = {"item_id": _ITEM_ID, "output_index": 0}
+    yield from (
+        {"type": "response.function_call_arguments.delta", **item_position, "delta": part}
+        for part in _split_in_two(call.arguments)
+    )
+    yield {"type": "response.function_call_arguments.done", **item_position, "name": call.name, "arguments": call.arguments}
 
 
 def _output(answer: Answer, *, done: bool = True) -> dict[str, object]:

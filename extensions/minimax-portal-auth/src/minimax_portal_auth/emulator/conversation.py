@@ -35,7 +35,7 @@ class ToolCall:
 
 
 @dataclass(frozen=True, slots=True)
-class Said:
+class LastTurn:
     """The end of a conversation. `text` is its last message, `results` what tools returned since the model spoke last, and `call`
     the tool call that the user asks for.
     """
@@ -45,20 +45,24 @@ class Said:
     call: ToolCall | None = None
 
 
-def read_conversation(body: dict[str, object]) -> Said:
+def read_conversation(body: dict[str, object]) -> LastTurn:
     """What the request's last turn says."""
-    given = body.get("messages", body.get("input", ""))
-    items = [item for item in given if isinstance(item, dict)] if isinstance(given, list) else [{"content": given}]
+    conversation = body.get("messages", body.get("input", ""))
+    items = (
+        [item for item in conversation if isinstance(item, dict)]
+        if isinstance(conversation, list)
+        else [{"content": conversation}]
+    )
     turn = _last_turn(items)
     results = tuple(_text(result) for result in _results(turn))
     text = _text(items[-1]) if items else ""
-    return Said(text, results, None if results else _call(turn, _tools(body), f"call_{len(items)}"))
+    return LastTurn(text, results, None if results else _call(turn, _tools(body), f"call_{len(items)}"))
 
 
 def _last_turn(items: Sequence[Item]) -> list[Item]:
     """What came after the model's last words or calls."""
-    spoken = [index for index, item in enumerate(items) if item.get("role") == "assistant" or _is_call(item)]
-    return list(items[spoken[-1] + 1 :] if spoken else items)
+    model_items = [index for index, item in enumerate(items) if item.get("role") == "assistant" or _is_call(item)]
+    return list(items[model_items[-1] + 1 :] if model_items else items)
 
 
 def _is_call(item: Item) -> bool:
@@ -86,13 +90,13 @@ def _tools(body: dict[str, object]) -> frozenset[str]:
     """The names of the tools that the client offers."""
     offered = body.get("tools")
     tools = [tool for tool in offered if isinstance(tool, dict)] if isinstance(offered, list) else []
-    inner = [tool["function"] if isinstance(tool.get("function"), dict) else tool for tool in tools]
-    return frozenset(str(tool.get("name")) for tool in inner)
+    definitions = [tool["function"] if isinstance(tool.get("function"), dict) else tool for tool in tools]
+    return frozenset(str(tool.get("name")) for tool in definitions)
 
 
 def _call(turn: Sequence[Item], tools: frozenset[str], id: str) -> ToolCall | None:
     """The call that the user asks for in this turn: the last one of a tool that is offered."""
-    found = None
+    call = None
     for text in (_text(item) for item in turn if item.get("role", "user") == "user"):
         for match in _CALL.finditer(text):
             try:
@@ -100,5 +104,5 @@ def _call(turn: Sequence[Item], tools: frozenset[str], id: str) -> ToolCall | No
             except ValueError:
                 continue
             if match[1] in tools:
-                found = ToolCall(id, match[1], json.dumps(arguments))
-    return found
+                call = ToolCall(id, match[1], json.dumps(arguments))
+    return call

@@ -22,7 +22,7 @@ _MAX_BOOST: Final = 100_000
 
 
 @dataclass(frozen=True, slots=True)
-class Knobs:
+class Settings:
     """The emulator's knobs; the defaults are the real service as its clients show it.
 
     `expiry`: unit of `expired_in`. `omit`: fields left out of replies. `resource_url`, `notice`: put into token replies.
@@ -58,26 +58,26 @@ class Knobs:
     lmstudio: int | None = None
 
 
-def parse_knobs(given: Mapping[str, str]) -> Knobs:
+def parse_settings(options: Mapping[str, str]) -> Settings:
     """The knobs as the command line named them.
 
     Raises:
         UsageError: `emulator-knob`: no such knob, or a value it does not take.
     """
     values: dict[str, object] = {}
-    for name, value in given.items():
+    for name, value in options.items():
         key = name.replace("-", "_")
-        if key not in _READ:
-            raise _unknown(name)
+        if key not in _PARSERS:
+            raise _unknown_error(name)
         try:
-            values[key] = _READ[key](value)
+            values[key] = _PARSERS[key](value)
         except ValueError as error:
             raise UsageError("emulator-knob", f"The knob {name} does not take {value!r}.", why=str(error) or None) from None
-    return Knobs(**values)  # type: ignore[arg-type]  # each reader gives its field's type
+    return Settings(**values)  # type: ignore[arg-type]  # each reader gives its field's type
 
 
-def _unknown(name: str) -> UsageError:
-    known = sorted(field.name.replace("_", "-") for field in fields(Knobs))
+def _unknown_error(name: str) -> UsageError:
+    known = sorted(field.name.replace("_", "-") for field in fields(Settings))
     near = difflib.get_close_matches(name, known, n=1)
     hint = f"Did you mean {near[0]}?" if near else "Knobs: " + ", ".join(known)
     return UsageError("emulator-knob", f"The emulator has no knob {name!r}.", hint=hint)
@@ -92,18 +92,18 @@ def _one_of(*choices: str) -> Callable[[str], str]:
     return read
 
 
-def _names(value: str) -> frozenset[str]:
+def _parse_names(value: str) -> frozenset[str]:
     names = frozenset(filter(None, value.split(",")))
     if not names <= set(OMITTABLE):
         raise ValueError("some of " + ",".join(OMITTABLE))
     return names
 
 
-def _switch(value: str) -> bool:
+def _parse_switch(value: str) -> bool:
     return _one_of("on", "off")(value) == "on"
 
 
-def _port(value: str) -> int | None:
+def _parse_port(value: str) -> int | None:
     if value == "off":
         return None
     if not value.isdigit() or int(value) > _MAX_PORT:
@@ -111,36 +111,36 @@ def _port(value: str) -> int | None:
     return int(value)
 
 
-def _permille(value: str) -> int:
+def _parse_permille(value: str) -> int:
     if not value.isdigit() or not 1 <= int(value) <= _MAX_BOOST:
         raise ValueError(f"a whole number from 1 to {_MAX_BOOST}")
     return int(value)
 
 
-def _seconds(value: str) -> float:
+def _parse_seconds(value: str) -> float:
     seconds = float(value)
     if not 0 <= seconds <= 600:  # noqa: PLR2004 - ten minutes is longer than any code lives
         raise ValueError("seconds from 0 to 600")
     return seconds
 
 
-_READ: Final[Mapping[str, Callable[[str], object]]] = {
+_PARSERS: Final[Mapping[str, Callable[[str], object]]] = {
     "expiry": _one_of(*EXPIRY_UNITS),
-    "omit": _names,
+    "omit": _parse_names,
     "resource_url": str,
     "notice": str,
     "status": str,
-    "interval": _seconds,
-    "www": _switch,
-    "legacy": _switch,
+    "interval": _parse_seconds,
+    "www": _parse_switch,
+    "legacy": _parse_switch,
     "device_fault": _one_of(*FAULTS),
     "token_fault": _one_of(*FAULTS),
     "quota": _one_of(*QUOTAS),
-    "boost": _permille,
+    "boost": _parse_permille,
     "remains": _one_of(*REMAINS),
     "refuse_model": str,
     "refusal": _one_of(*REFUSALS),
     "api_key": str,
     "anthropic": _one_of("overloaded"),
-    "lmstudio": _port,
+    "lmstudio": _parse_port,
 }

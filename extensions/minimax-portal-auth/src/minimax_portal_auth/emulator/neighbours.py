@@ -12,8 +12,8 @@ from minimax_portal_auth.emulator.inference import read_body
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from minimax_portal_auth.emulator.knobs import Knobs
-    from minimax_portal_auth.emulator.places import Place
+    from minimax_portal_auth.emulator.knobs import Settings
+    from minimax_portal_auth.emulator.places import EmulatedHost
 
 LM_STUDIO_MODEL: Final = "minimax-m2.1-gs32"
 _CLAUDE: Final = "claude-opus-4-6"
@@ -23,18 +23,18 @@ _OVERLOADED: Final = 529
 class Anthropic:
     """api.anthropic.com, for any key that looks like one."""
 
-    def __init__(self, knobs: Knobs) -> None:
+    def __init__(self, knobs: Settings) -> None:
         self._knobs = knobs
 
-    async def messages(self, request: web.Request, _place: Place) -> web.StreamResponse:
+    async def messages(self, request: web.Request, _place: EmulatedHost) -> web.StreamResponse:
         """POST /v1/messages."""
         if not request.headers.get("x-api-key", "").startswith("sk-ant-"):
             return _anthropic_error(401, "authentication_error", "invalid x-api-key")
         if self._knobs.anthropic == "overloaded":
             return _anthropic_error(_OVERLOADED, "overloaded_error", "Overloaded")
-        return await _answered(request, answers.anthropic_message, answers.anthropic_events)
+        return await _answer(request, answers.anthropic_message, answers.anthropic_events)
 
-    async def models(self, _request: web.Request, _place: Place) -> web.StreamResponse:
+    async def models(self, _request: web.Request, _place: EmulatedHost) -> web.StreamResponse:
         """GET /v1/models."""
         return web.json_response({"data": [{"type": "model", "id": _CLAUDE, "display_name": "Claude Opus"}], "has_more": False})
 
@@ -42,27 +42,27 @@ class Anthropic:
 class LmStudio:
     """A local LM Studio: no key, OpenAI's shapes, whatever model name it is asked for."""
 
-    async def chat(self, request: web.Request, _place: Place) -> web.StreamResponse:
+    async def chat(self, request: web.Request, _place: EmulatedHost) -> web.StreamResponse:
         """POST /v1/chat/completions."""
-        return await _answered(request, answers.chat_completion, answers.chat_events)
+        return await _answer(request, answers.chat_completion, answers.chat_events)
 
-    async def responses(self, request: web.Request, _place: Place) -> web.StreamResponse:
+    async def responses(self, request: web.Request, _place: EmulatedHost) -> web.StreamResponse:
         """POST /v1/responses."""
-        return await _answered(request, answers.response_object, answers.response_events)
+        return await _answer(request, answers.response_object, answers.response_events)
 
-    async def models(self, _request: web.Request, _place: Place) -> web.StreamResponse:
+    async def models(self, _request: web.Request, _place: EmulatedHost) -> web.StreamResponse:
         """GET /v1/models."""
         return answers.model_list([LM_STUDIO_MODEL])
 
 
-async def _answered(
-    request: web.Request, whole: Callable[[answers.Answer], dict[str, object]], events: Callable[[answers.Answer], Any]
+async def _answer(
+    request: web.Request, build_body: Callable[[answers.Answer], dict[str, object]], build_events: Callable[[answers.Answer], Any]
 ) -> web.StreamResponse:
     body = await read_body(request)
     answer = answers.answer_to(body)
     if body.get("stream") is True:
-        return await answers.stream(request, events(answer))
-    return web.json_response(whole(answer))
+        return await answers.stream(request, build_events(answer))
+    return web.json_response(build_body(answer))
 
 
 def _anthropic_error(status: int, kind: str, message: str) -> web.Response:

@@ -27,7 +27,7 @@ _ABSURD: Final[Row] = {
 }
 
 
-def turned(shape: str | None, rows: list[Row]) -> list[object] | None:
+def reshape(shape: str | None, rows: list[Row]) -> list[object] | None:
     """`rows` as the knob `remains` wants them told."""
     if shape == "null":
         return None
@@ -36,19 +36,19 @@ def turned(shape: str | None, rows: list[Row]) -> list[object] | None:
     if shape == "no-percent":
         return [{name: value for name, value in row.items() if "percent" not in name} for row in rows]
     if shape == "modalities":
-        return [{**rows[0], "model_name": "MiniMax-M*"}, *(_modality(rows[0], *each) for each in _MODALITIES)]
+        return [{**rows[0], "model_name": "MiniMax-M*"}, *(_modality(rows[0], *modality) for modality in _MODALITIES)]
     return [_ABSURD, "a row", None, *rows[1:]] if shape == "absurd" else [*rows]
 
 
-def _modality(like: Row, name: str, total: int, left: int) -> Row:
-    start = like["start_time"]
+def _modality(template: Row, name: str, total: int, left: int) -> Row:
+    start = template["start_time"]
     assert isinstance(start, int)  # noqa: S101 - the emulator's own row
     used = total - left
     return {
         "model_name": name,
         "start_time": start,
         "end_time": start + _DAY_MS,
-        "remains_time": like["remains_time"],
+        "remains_time": template["remains_time"],
         "current_interval_total_count": total,
         "current_interval_usage_count": used,
         "current_interval_remaining_percent": left * 100 // total if total else 100,

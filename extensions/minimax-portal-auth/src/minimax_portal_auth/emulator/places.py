@@ -14,7 +14,7 @@ RegionId = Literal["global", "cn"]
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class EmulatedHost:
     """One host: its part in the service, its region, and the domain its sister hosts share."""
 
     host: str
@@ -27,25 +27,25 @@ class Place:
         return f"https://{role}.{self.domain}"
 
 
-def _minimax(domain: str, region: RegionId, *roles: Role) -> list[Place]:
-    return [Place(f"{role}.{domain}", role, region, domain) for role in roles]
+def _minimax(domain: str, region: RegionId, *roles: Role) -> list[EmulatedHost]:
+    return [EmulatedHost(f"{role}.{domain}", role, region, domain) for role in roles]
 
 
-PLACES: Final[Mapping[str, Place]] = MappingProxyType(
+HOSTS: Final[Mapping[str, EmulatedHost]] = MappingProxyType(
     {
         place.host: place
         for place in (
             *_minimax("minimax.io", "global", "account", "api", "platform", "www", "agent"),
             *_minimax("minimaxi.com", "cn", "account", "api", "platform"),
             *_minimax("minimax.cn", "cn", "account", "api", "platform", "agent"),
-            Place("api.anthropic.com", "anthropic"),
+            EmulatedHost("api.anthropic.com", "anthropic"),
         )
     }
 )
-LM_STUDIO: Final = Place("127.0.0.1", "lmstudio")
+LM_STUDIO: Final = EmulatedHost("127.0.0.1", "lmstudio")
 
 
-def place_of(host: str) -> Place | None:
+def find_host(host: str) -> EmulatedHost | None:
     """The place that a Host header names; every loopback name is LM Studio."""
     name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
-    return LM_STUDIO if name in {"127.0.0.1", "localhost", "[::1]"} else PLACES.get(name.lower())
+    return LM_STUDIO if name in {"127.0.0.1", "localhost", "[::1]"} else HOSTS.get(name.lower())

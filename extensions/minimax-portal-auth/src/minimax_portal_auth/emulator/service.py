@@ -10,9 +10,9 @@ from aiohttp import web
 from minimax_portal_auth.emulator import pages
 from minimax_portal_auth.emulator.accounts import AccountSpace
 from minimax_portal_auth.emulator.inference import Inference
-from minimax_portal_auth.emulator.knobs import parse_knobs
+from minimax_portal_auth.emulator.knobs import parse_settings
 from minimax_portal_auth.emulator.neighbours import Anthropic, LmStudio
-from minimax_portal_auth.emulator.places import Place, place_of
+from minimax_portal_auth.emulator.places import EmulatedHost, find_host
 from minimax_portal_auth.emulator.remains import Remains
 from minimax_portal_auth.emulator.sign_in import SignIn
 from portico.testing.authorization_server import metadata_document
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from minimax_portal_auth.emulator.places import RegionId, Role
     from portico.plugin_api import Clock, EmulatorOptions
 
-Handler = Callable[[web.Request, Place], Awaitable[web.StreamResponse]]
+Handler = Callable[[web.Request, EmulatedHost], Awaitable[web.StreamResponse]]
 Routes = dict[tuple[str, str], Handler]
 
 _NOT_FOUND: Final = "404 page not found"
@@ -46,7 +46,7 @@ class MinimaxService:
     """
 
     def __init__(self, options: EmulatorOptions, *, clock: Clock | None = None) -> None:
-        self.knobs = parse_knobs(options.knobs)
+        self.knobs = parse_settings(options.knobs)
         self.spaces: dict[RegionId, AccountSpace] = {
             "global": AccountSpace("global", clock=clock, interval_s=self.knobs.interval),
             "cn": AccountSpace("cn", clock=clock, interval_s=self.knobs.interval),
@@ -70,7 +70,7 @@ class MinimaxService:
 
     def app(self) -> web.Application:
         """The aiohttp application."""
-        app = web.Application(middlewares=[note_refresh_tokens(self.presented), pages.say_whose_page_it_is])
+        app = web.Application(middlewares=[note_refresh_tokens(self.presented), pages.add_banner])
         self.faults.attach(app)
         tell_time(app, lambda: self.spaces["global"].mint.clock)
         for path, fault in (("/oauth2/device/code", self.knobs.device_fault), ("/oauth2/token", self.knobs.token_fault)):
@@ -79,12 +79,12 @@ class MinimaxService:
         return app
 
     async def _dispatch(self, request: web.Request) -> web.StreamResponse:
-        place = place_of(request.host)
-        routes = self._routes.get((place.region, place.role)) if place else None
+        host = find_host(request.host)
+        routes = self._routes.get((host.region, host.role)) if host else None
         handler = routes.get((request.method, request.path)) if routes else None
-        if place is None or handler is None:
+        if host is None or handler is None:
             return web.Response(status=404, text=_NOT_FOUND)
-        return await handler(request, place)
+        return await handler(request, host)
 
     def _add_region(self, region: RegionId, space: AccountSpace, other: AccountSpace) -> None:
         inference = Inference(space, other, self.knobs)
@@ -109,15 +109,15 @@ class MinimaxService:
         }
 
     def _account(self, sign_in: SignIn, space: AccountSpace) -> Routes:
-        served: Routes = {
+        routes: Routes = {
             ("POST", "/oauth2/device/code"): sign_in.device_code,
             ("POST", "/oauth2/token"): sign_in.token,
             ("POST", "/oauth2/revoke"): sign_in.revoke,
         }
         if not self._options.redirect:
-            return served
+            return routes
         space.authorize.auto_approve = self._options.auto_approve
-        return served | {
+        return routes | {
             ("GET", "/oauth2/authorize"): lambda request, _place: space.authorize.show(request),
             ("POST", "/oauth2/authorize"): lambda request, _place: space.authorize.decide(request),
             ("GET", "/.well-known/oauth-authorization-server"): _metadata,
@@ -127,21 +127,24 @@ class MinimaxService:
     def _legacy(self, sign_in: SignIn) -> Routes:
         if self.knobs.legacy:
             return {("POST", "/oauth/code"): sign_in.device_code, ("POST", "/oauth/token"): sign_in.token}
-        return {("POST", "/oauth/code"): _moved("/oauth2/device/code"), ("POST", "/oauth/token"): _moved("/oauth2/token")}
+        return {
+            ("POST", "/oauth/code"): _redirect_to("/oauth2/device/code"),
+            ("POST", "/oauth/token"): _redirect_to("/oauth2/token"),
+        }
 
 
-def _moved(path: str) -> Handler:
-    async def redirect(_request: web.Request, place: Place) -> web.StreamResponse:
-        return web.Response(status=307, headers={"Location": place.sister("account") + path})
+def _redirect_to(path: str) -> Handler:
+    async def redirect(_request: web.Request, host: EmulatedHost) -> web.StreamResponse:
+        return web.Response(status=307, headers={"Location": host.sister("account") + path})
 
     return redirect
 
 
-async def _to_homepage(_request: web.Request, _place: Place) -> web.StreamResponse:
+async def _to_homepage(_request: web.Request, _place: EmulatedHost) -> web.StreamResponse:
     return web.Response(status=307, headers={"Location": "/"})
 
 
-async def _metadata(request: web.Request, _place: Place) -> web.StreamResponse:
+async def _metadata(request: web.Request, _place: EmulatedHost) -> web.StreamResponse:
     issuer = issuer_of(request)
     endpoints = {
         "authorization_endpoint": f"{issuer}/oauth2/authorize",

@@ -16,8 +16,8 @@ from portico.testing.grants import NO_STORE, TokenRefused, check_challenge, read
 
 if TYPE_CHECKING:
     from minimax_portal_auth.emulator.accounts import AccountSpace, KnownClient
-    from minimax_portal_auth.emulator.knobs import Knobs
-    from minimax_portal_auth.emulator.places import Place
+    from minimax_portal_auth.emulator.knobs import Settings
+    from minimax_portal_auth.emulator.places import EmulatedHost
     from portico.plugin_api import EmulatorOptions
     from portico.testing.grants import DeviceGrant, Issued
 
@@ -25,99 +25,99 @@ Fields = dict[str, object]
 
 _POLL_GRANTS: Final = frozenset({USER_CODE_GRANT, DEVICE_CODE_GRANT})
 _REUSED: Final = "this refresh token can no longer be used, start a new authorization"
-_STATUS_WORDS: Final = {"authorization_pending": "pending", "access_denied": "denied", "expired_token": "expired"}
+_STATUS_OF_ERROR: Final = {"authorization_pending": "pending", "access_denied": "denied", "expired_token": "expired"}
 
 
 class SignIn:
     """The handlers of one region's account service."""
 
-    def __init__(self, space: AccountSpace, knobs: Knobs, options: EmulatorOptions) -> None:
+    def __init__(self, space: AccountSpace, knobs: Settings, options: EmulatorOptions) -> None:
         self._space = space
         self._knobs = knobs
         self._options = options
 
-    async def device_code(self, request: web.Request, place: Place) -> web.StreamResponse:
+    async def device_code(self, request: web.Request, host: EmulatedHost) -> web.StreamResponse:
         """POST /oauth2/device/code."""
         form = await read_form(request)
         try:
             client = known_client(form)
-            challenge = _checked_request(form, client)
-        except TokenRefused as refused:
-            return refusal(refused)
+            challenge = _check_request(form, client)
+        except TokenRefused as error:
+            return refusal(error)
         grant = self._space.devices.start(client.id, form.get("scope", ""), challenge)
         if self._options.auto_approve:
             self._space.devices.decide(grant.user_code, approved=True)
-        fields = self._standard_codes(grant, place) if client.standard else self._user_codes(grant, client, place, form)
+        fields = self._standard_codes(grant, host) if client.standard else self._user_codes(grant, client, host, form)
         return _reply({name: value for name, value in fields.items() if name not in self._knobs.omit})
 
-    async def token(self, request: web.Request, place: Place) -> web.StreamResponse:
+    async def token(self, request: web.Request, host: EmulatedHost) -> web.StreamResponse:
         """POST /oauth2/token."""
         form = await read_form(request)
         try:
             client = known_client(form)
             if self._knobs.status is not None and form.get("grant_type") in _POLL_GRANTS:
                 return _reply({"status": self._knobs.status})
-            return _reply(self._grant(form, client, place))
-        except TokenRefused as refused:
-            return self._refused(form, refused)
+            return _reply(self._issue(form, client, host))
+        except TokenRefused as error:
+            return self._error_reply(form, error)
 
-    async def revoke(self, request: web.Request, _place: Place) -> web.StreamResponse:
+    async def revoke(self, request: web.Request, _place: EmulatedHost) -> web.StreamResponse:
         """POST /oauth2/revoke: an empty 200, whatever the token was."""
         form = await read_form(request)
         try:
             known_client(form)
-        except TokenRefused as refused:
-            return refusal(refused)
+        except TokenRefused as error:
+            return refusal(error)
         self._space.mint.revoke(form.get("token", ""))
         return web.Response(headers=NO_STORE)
 
-    def _grant(self, form: dict[str, str], client: KnownClient, place: Place) -> Fields:
+    def _issue(self, form: dict[str, str], client: KnownClient, host: EmulatedHost) -> Fields:
         mint = self._space.mint
         mint.access_ttl_s = self._options.access_ttl_s or client.access_ttl_s
         grant_type = form.get("grant_type")
         if grant_type in _POLL_GRANTS:
-            waiting = self._waiting(form)
-            device = self._space.devices.poll(waiting, client_id=client.id, verifier=form.get("code_verifier"))
-            return self._granted(mint.start(client.id, device.scope), client, place)
+            pending = self._find_device(form)
+            device = self._space.devices.poll(pending, client_id=client.id, verifier=form.get("code_verifier"))
+            return self._token_fields(mint.start(client.id, device.scope), client, host)
         if grant_type == "refresh_token":
-            return self._granted(self._rotated(form, client), client, place)
+            return self._token_fields(self._rotate(form, client), client, host)
         if grant_type == "authorization_code" and self._options.redirect:
-            return self._granted(self._exchanged(form, client), client, place)
+            return self._token_fields(self._exchange_code(form, client), client, host)
         raise TokenRefused("unsupported_grant_type")
 
-    def _waiting(self, form: dict[str, str]) -> DeviceGrant | None:
+    def _find_device(self, form: dict[str, str]) -> DeviceGrant | None:
         if "device_code" in form:
             return self._space.devices.by_device_code(form["device_code"])
         return self._space.devices.by_user_code(form.get("user_code", ""))
 
-    def _rotated(self, form: dict[str, str], client: KnownClient) -> Issued:
+    def _rotate(self, form: dict[str, str], client: KnownClient) -> Issued:
         try:
             return self._space.mint.rotate(form.get("refresh_token", ""), client.id)
-        except TokenRefused as refused:
-            raise TokenRefused(refused.code, _REUSED) from None
+        except TokenRefused as error:
+            raise TokenRefused(error.code, _REUSED) from None
 
-    def _exchanged(self, form: dict[str, str], client: KnownClient) -> Issued:
+    def _exchange_code(self, form: dict[str, str], client: KnownClient) -> Issued:
         redirect_uri, verifier = form.get("redirect_uri"), form.get("code_verifier")
         code = self._space.codes.redeem(form.get("code", ""), client_id=client.id, redirect_uri=redirect_uri, verifier=verifier)
         issued = self._space.mint.start(client.id, code.scope)
         code.family = issued.family
         return issued
 
-    def _refused(self, form: dict[str, str], refused: TokenRefused) -> web.Response:
+    def _error_reply(self, form: dict[str, str], error: TokenRefused) -> web.Response:
         """A poll's "not yet" and "no" are an HTTP 200 in the user-code dialect; everything else is RFC 6749's."""
         client = CLIENTS.get(form.get("client_id", ""))
         polls = form.get("grant_type") in _POLL_GRANTS
-        if client is not None and not client.standard and polls and refused.code in _STATUS_WORDS:
-            return _reply({"status": _STATUS_WORDS[refused.code]})
-        return refusal(refused)
+        if client is not None and not client.standard and polls and error.code in _STATUS_OF_ERROR:
+            return _reply({"status": _STATUS_OF_ERROR[error.code]})
+        return refusal(error)
 
-    def _granted(self, issued: Issued, client: KnownClient, place: Place) -> Fields:
+    def _token_fields(self, issued: Issued, client: KnownClient, host: EmulatedHost) -> Fields:
         tokens: Fields = {"access_token": issued.access, "refresh_token": issued.refresh, "token_type": "Bearer"}
         if client.standard:
             fields = {**tokens, "expires_in": issued.ttl_s, "scope": issued.family.scope}
         else:
             fields = {"status": "success", **tokens, "expired_in": self._expired_in(issued.expires_at)}
-            fields["resource_url"] = self._knobs.resource_url or f"{place.sister('api')}{client.resource_suffix}"
+            fields["resource_url"] = self._knobs.resource_url or f"{host.sister('api')}{client.resource_suffix}"
         if self._knobs.notice is not None:
             fields["notification_message"] = self._knobs.notice
         return {name: value for name, value in fields.items() if name not in self._knobs.omit}
@@ -129,8 +129,8 @@ class SignIn:
             return at_ms // 1000
         return max(1, (at_ms - self._space.mint.clock.wall_ms()) // 1000)
 
-    def _user_codes(self, grant: DeviceGrant, client: KnownClient, place: Place, form: dict[str, str]) -> Fields:
-        base = place.sister("www" if self._knobs.www else "platform")
+    def _user_codes(self, grant: DeviceGrant, client: KnownClient, host: EmulatedHost, form: dict[str, str]) -> Fields:
+        base = host.sister("www" if self._knobs.www else "platform")
         product = client.product.replace(" ", "+")
         return {
             "user_code": grant.user_code,
@@ -140,8 +140,8 @@ class SignIn:
             "state": form.get("state"),
         }
 
-    def _standard_codes(self, grant: DeviceGrant, place: Place) -> Fields:
-        page = f"{place.sister('account')}/oauth-authorize"
+    def _standard_codes(self, grant: DeviceGrant, host: EmulatedHost) -> Fields:
+        page = f"{host.sister('account')}/oauth-authorize"
         return {
             "device_code": grant.device_code,
             "user_code": grant.user_code,
@@ -166,7 +166,7 @@ def known_client(form: dict[str, str]) -> KnownClient:
     return CLIENTS[client_id]
 
 
-def _checked_request(form: dict[str, str], client: KnownClient) -> str | None:
+def _check_request(form: dict[str, str], client: KnownClient) -> str | None:
     """The challenge of a device request. Whether MiniMax insists on one is not known; what is sent is held to."""
     if client.standard and client.scope not in form.get("scope", "").split():
         raise TokenRefused("invalid_scope", f"scope {client.scope} is required")
