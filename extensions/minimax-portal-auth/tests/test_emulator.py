@@ -12,8 +12,8 @@ import pytest
 from yarl import URL
 
 from minimax_portal_auth.emulator import MinimaxEmulator
-from minimax_portal_auth.emulator.knobs import parse_settings
-from minimax_portal_auth.emulator.remains import TOTAL
+from minimax_portal_auth.emulator.plan_usage import TOTAL
+from minimax_portal_auth.emulator.settings import parse_settings
 from minimax_portal_auth.portals import MCODE_CLIENT, MMX_CLIENT, OPENCLAW_CLIENT
 from portico.emulation.run import run_emulation
 from portico.plugin_api import EmulatorOptions, UsageError

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from minimax_portal_auth.emulator.knobs import parse_settings
+from minimax_portal_auth.emulator.hosts import HOSTS
 from minimax_portal_auth.emulator.pages import approval_path
-from minimax_portal_auth.emulator.places import HOSTS
 from minimax_portal_auth.emulator.service import MinimaxService
+from minimax_portal_auth.emulator.settings import parse_settings
 from minimax_portal_auth.portals import PORTALS
 
 if TYPE_CHECKING:

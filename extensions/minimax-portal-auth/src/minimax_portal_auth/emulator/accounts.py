@@ -16,7 +16,7 @@ from portico.testing.grants import CodeTable, DeviceTable, TokenMint, issuer_of
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from minimax_portal_auth.emulator.places import RegionId
+    from minimax_portal_auth.emulator.hosts import RegionId
     from portico.plugin_api import Clock
 
 PLAN_TTL_S: Final = 172_800.0  # OpenClaw's client sees two days (openclaw#79731)

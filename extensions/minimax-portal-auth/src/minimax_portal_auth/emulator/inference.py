@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from minimax_portal_auth.emulator.accounts import AccountSpace
-    from minimax_portal_auth.emulator.knobs import Settings
-    from minimax_portal_auth.emulator.places import EmulatedHost
+    from minimax_portal_auth.emulator.hosts import EmulatedHost
+    from minimax_portal_auth.emulator.settings import Settings
 
 _LOGIN_FAIL: Final = "login fail: Please carry the API secret key in the 'X-Api-Key' field of the request header"
 _USED_UP: Final = "usage limit exceeded, 5-hour usage limit reached for Token Plan Starter (0/0 used), resets at {} (2056)"
@@ -38,45 +38,45 @@ def credential(request: web.Request) -> str | None:
 class Inference:
     """One region's models. `own` is the region's account space, `other` the one whose tokens are refused by name."""
 
-    def __init__(self, space: AccountSpace, other_space: AccountSpace, knobs: Settings) -> None:
+    def __init__(self, space: AccountSpace, other_space: AccountSpace, settings: Settings) -> None:
         self._space = space
         self._other_space = other_space
-        self._knobs = knobs
+        self._settings = settings
 
-    async def messages(self, request: web.Request, _place: EmulatedHost) -> web.StreamResponse:
+    async def messages(self, request: web.Request, _host: EmulatedHost) -> web.StreamResponse:
         """POST /anthropic/v1/messages."""
         return await self._answer_request(request, answers.anthropic_message, answers.anthropic_events)
 
-    async def count_tokens(self, request: web.Request, _place: EmulatedHost) -> web.StreamResponse:
+    async def count_tokens(self, request: web.Request, _host: EmulatedHost) -> web.StreamResponse:
         """POST /anthropic/v1/messages/count_tokens."""
         rejection = self._reject_credential(request)
         if rejection is not None:
             return rejection
         return web.json_response({"input_tokens": answers.answer_to(await read_body(request)).input_tokens})
 
-    async def chat(self, request: web.Request, _place: EmulatedHost) -> web.StreamResponse:
+    async def chat(self, request: web.Request, _host: EmulatedHost) -> web.StreamResponse:
         """POST /v1/chat/completions."""
         return await self._answer_request(request, answers.chat_completion, answers.chat_events)
 
-    async def responses(self, request: web.Request, _place: EmulatedHost) -> web.StreamResponse:
+    async def responses(self, request: web.Request, _host: EmulatedHost) -> web.StreamResponse:
         """POST /v1/responses."""
         return await self._answer_request(request, answers.response_object, answers.response_events)
 
-    async def models(self, request: web.Request, _place: EmulatedHost) -> web.StreamResponse:
+    async def models(self, request: web.Request, _host: EmulatedHost) -> web.StreamResponse:
         """GET /v1/models."""
         return self._reject_credential(request) or answers.model_list(list(_IDS))
 
-    async def agent_messages(self, request: web.Request, place: EmulatedHost) -> web.StreamResponse:
+    async def agent_messages(self, request: web.Request, host: EmulatedHost) -> web.StreamResponse:
         """POST /mavis/api/v1/llm/v1/messages on the agent host: a bearer token of MiniMax Code, nothing else."""
         bearer = request.headers.get("Authorization", "").partition(" ")[2]
         client = self._space.client_of(bearer)
         if client is None or not client.standard:
             return web.json_response({"code": 401, "message": "token is required"}, status=401)
-        return await self.messages(request, place)
+        return await self.messages(request, host)
 
     def knows(self, key: str) -> bool:
         """Whether `key` is a credential of this region: a token it issued, or one of the emulator's own keys."""
-        if key in {self._knobs.api_key, f"{_EMULATED_KEY}-{self._space.region}"}:
+        if key in {self._settings.api_key, f"{_EMULATED_KEY}-{self._space.region}"}:
             return True
         return self._space.client_of(key) is not None
 
@@ -104,9 +104,9 @@ class Inference:
         key = credential(request)
         if key is not None and self.knows(key):
             return None
-        if self._knobs.refusal == "200":
+        if self._settings.refusal == "200":
             return web.json_response({"base_resp": {"status_code": 1004, "status_msg": _LOGIN_FAIL}})
-        if self._knobs.refusal == "403":
+        if self._settings.refusal == "403":
             return _error(403, "authorized_error", f"{_LOGIN_FAIL} (1004)", http_code="403")
         is_other_region = key is not None and self._other_space.client_of(key) is not None
         if request.path.startswith("/v1/"):
@@ -117,13 +117,13 @@ class Inference:
 
     def _reject_by_plan(self, request: web.Request, model: str) -> web.Response | None:
         more_fields = {"http_code": "400"} if request.path.startswith("/v1/") else {}
-        if self._knobs.quota == "none":
+        if self._settings.quota == "none":
             status = {"status_code": 2062, "status_msg": "no active token plan subscription"}
             return web.json_response({"base_resp": status})
-        if self._knobs.quota == "exhausted":
+        if self._settings.quota == "exhausted":
             now = dt.datetime.fromtimestamp(self._space.mint.clock.wall_ms() // 1000, dt.UTC)
             return _error(429, "rate_limit_error", _USED_UP.format(f"{now + _RESETS_IN:%Y-%m-%dT%H:%M:%SZ}"))
-        if model == self._knobs.refuse_model:
+        if model == self._settings.refuse_model:
             return _error(400, "invalid_request_error", f"your current plan does not support model {model} (2061)", **more_fields)
         pay_as_you_go = (credential(request) or "").startswith(_PAY_AS_YOU_GO_PREFIX)
         if model not in _IDS or (pay_as_you_go and model in _RETIRED):

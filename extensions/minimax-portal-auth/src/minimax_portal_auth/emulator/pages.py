@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from aiohttp.typedefs import Handler
 
     from minimax_portal_auth.emulator.accounts import AccountSpace
-    from minimax_portal_auth.emulator.places import EmulatedHost
+    from minimax_portal_auth.emulator.hosts import EmulatedHost
 
 BANNER: Final = "This is Portico's emulator, not MiniMax. No account is touched and no password is asked for."
 REDIRECT_BANNER: Final = (
@@ -36,10 +36,10 @@ class ApprovalPages:
     def __init__(self, own: AccountSpace, others: list[AccountSpace]) -> None:
         self._spaces = [own, *others]
 
-    async def show(self, request: web.Request, _place: EmulatedHost) -> web.StreamResponse:
+    async def show(self, request: web.Request, _host: EmulatedHost) -> web.StreamResponse:
         return device_page("/oauth-authorize", request.query.get("user_code", ""))
 
-    async def decide(self, request: web.Request, _place: EmulatedHost) -> web.StreamResponse:
+    async def decide(self, request: web.Request, _host: EmulatedHost) -> web.StreamResponse:
         form = await read_form(request)
         code, approved = form.get("user_code", ""), form.get("decision") == "approve"
         if not any(space.devices.decide(code, approved=approved) for space in self._spaces):
@@ -57,6 +57,6 @@ async def add_banner(request: web.Request, handler: Handler) -> web.StreamRespon
     return response
 
 
-async def homepage(_request: web.Request, _place: EmulatedHost) -> web.StreamResponse:
+async def homepage(_request: web.Request, _host: EmulatedHost) -> web.StreamResponse:
     """Where the stale www address leads: a page without any approval on it."""
     return message_page("Home", "There is nothing to approve on this page.")

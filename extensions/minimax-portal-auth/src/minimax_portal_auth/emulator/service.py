@@ -9,18 +9,18 @@ from aiohttp import web
 
 from minimax_portal_auth.emulator import pages
 from minimax_portal_auth.emulator.accounts import AccountSpace
+from minimax_portal_auth.emulator.hosts import EmulatedHost, find_host
 from minimax_portal_auth.emulator.inference import Inference
-from minimax_portal_auth.emulator.knobs import parse_settings
-from minimax_portal_auth.emulator.neighbours import Anthropic, LmStudio
-from minimax_portal_auth.emulator.places import EmulatedHost, find_host
-from minimax_portal_auth.emulator.remains import Remains
+from minimax_portal_auth.emulator.other_services import Anthropic, LmStudio
+from minimax_portal_auth.emulator.plan_usage import PlanUsage
+from minimax_portal_auth.emulator.settings import parse_settings
 from minimax_portal_auth.emulator.sign_in import SignIn
 from portico.testing.authorization_server import metadata_document
 from portico.testing.faults import Fault, Faults
 from portico.testing.grants import PresentedTokens, issuer_of, note_refresh_tokens, tell_time
 
 if TYPE_CHECKING:
-    from minimax_portal_auth.emulator.places import RegionId, Role
+    from minimax_portal_auth.emulator.hosts import RegionId, Role
     from portico.plugin_api import Clock, EmulatorOptions
 
 Handler = Callable[[web.Request, EmulatedHost], Awaitable[web.StreamResponse]]
@@ -46,10 +46,10 @@ class MinimaxService:
     """
 
     def __init__(self, options: EmulatorOptions, *, clock: Clock | None = None) -> None:
-        self.knobs = parse_settings(options.knobs)
+        self.settings = parse_settings(options.knobs)
         self.spaces: dict[RegionId, AccountSpace] = {
-            "global": AccountSpace("global", clock=clock, interval_s=self.knobs.interval),
-            "cn": AccountSpace("cn", clock=clock, interval_s=self.knobs.interval),
+            "global": AccountSpace("global", clock=clock, interval_s=self.settings.interval),
+            "cn": AccountSpace("cn", clock=clock, interval_s=self.settings.interval),
         }
         self.faults = Faults()
         self.presented = PresentedTokens()
@@ -57,7 +57,7 @@ class MinimaxService:
         self._routes: dict[tuple[RegionId, Role], Routes] = {}
         for region, space in self.spaces.items():
             self._add_region(region, space, self.spaces["cn" if region == "global" else "global"])
-        anthropic, lm_studio = Anthropic(self.knobs), LmStudio()
+        anthropic, lm_studio = Anthropic(self.settings), LmStudio()
         self._routes["global", "anthropic"] = {
             ("POST", "/v1/messages"): anthropic.messages,
             ("GET", "/v1/models"): anthropic.models,
@@ -73,7 +73,7 @@ class MinimaxService:
         app = web.Application(middlewares=[note_refresh_tokens(self.presented), pages.add_banner])
         self.faults.attach(app)
         tell_time(app, lambda: self.spaces["global"].mint.clock)
-        for path, fault in (("/oauth2/device/code", self.knobs.device_fault), ("/oauth2/token", self.knobs.token_fault)):
+        for path, fault in (("/oauth2/device/code", self.settings.device_fault), ("/oauth2/token", self.settings.token_fault)):
             self.faults.always(path, _FAULTS[fault] if fault else None)
         app.router.add_route("*", "/{path:.*}", self._dispatch)
         return app
@@ -87,9 +87,9 @@ class MinimaxService:
         return await handler(request, host)
 
     def _add_region(self, region: RegionId, space: AccountSpace, other: AccountSpace) -> None:
-        inference = Inference(space, other, self.knobs)
-        remains = Remains(space, inference, self.knobs)
-        sign_in = SignIn(space, self.knobs, self._options)
+        inference = Inference(space, other, self.settings)
+        remains = PlanUsage(space, inference, self.settings)
+        sign_in = SignIn(space, self.settings, self._options)
         approval = pages.ApprovalPages(space, [other])
         approve: Routes = {("GET", "/oauth-authorize"): approval.show, ("POST", "/oauth-authorize"): approval.decide}
         self._routes[region, "platform"] = approve
@@ -118,14 +118,14 @@ class MinimaxService:
             return routes
         space.authorize.auto_approve = self._options.auto_approve
         return routes | {
-            ("GET", "/oauth2/authorize"): lambda request, _place: space.authorize.show(request),
-            ("POST", "/oauth2/authorize"): lambda request, _place: space.authorize.decide(request),
+            ("GET", "/oauth2/authorize"): lambda request, _host: space.authorize.show(request),
+            ("POST", "/oauth2/authorize"): lambda request, _host: space.authorize.decide(request),
             ("GET", "/.well-known/oauth-authorization-server"): _metadata,
             ("GET", "/.well-known/openid-configuration"): _metadata,
         }
 
     def _legacy(self, sign_in: SignIn) -> Routes:
-        if self.knobs.legacy:
+        if self.settings.legacy:
             return {("POST", "/oauth/code"): sign_in.device_code, ("POST", "/oauth/token"): sign_in.token}
         return {
             ("POST", "/oauth/code"): _redirect_to("/oauth2/device/code"),
@@ -135,16 +135,16 @@ class MinimaxService:
 
 def _redirect_to(path: str) -> Handler:
     async def redirect(_request: web.Request, host: EmulatedHost) -> web.StreamResponse:
-        return web.Response(status=307, headers={"Location": host.sister("account") + path})
+        return web.Response(status=307, headers={"Location": host.base_url("account") + path})
 
     return redirect
 
 
-async def _to_homepage(_request: web.Request, _place: EmulatedHost) -> web.StreamResponse:
+async def _to_homepage(_request: web.Request, _host: EmulatedHost) -> web.StreamResponse:
     return web.Response(status=307, headers={"Location": "/"})
 
 
-async def _metadata(request: web.Request, _place: EmulatedHost) -> web.StreamResponse:
+async def _metadata(request: web.Request, _host: EmulatedHost) -> web.StreamResponse:
     issuer = issuer_of(request)
     endpoints = {
         "authorization_endpoint": f"{issuer}/oauth2/authorize",

@@ -16,8 +16,8 @@ from portico.testing.grants import NO_STORE, TokenRefused, check_challenge, read
 
 if TYPE_CHECKING:
     from minimax_portal_auth.emulator.accounts import AccountSpace, KnownClient
-    from minimax_portal_auth.emulator.knobs import Settings
-    from minimax_portal_auth.emulator.places import EmulatedHost
+    from minimax_portal_auth.emulator.hosts import EmulatedHost
+    from minimax_portal_auth.emulator.settings import Settings
     from portico.plugin_api import EmulatorOptions
     from portico.testing.grants import DeviceGrant, Issued
 
@@ -31,9 +31,9 @@ _STATUS_OF_ERROR: Final = {"authorization_pending": "pending", "access_denied": 
 class SignIn:
     """The handlers of one region's account service."""
 
-    def __init__(self, space: AccountSpace, knobs: Settings, options: EmulatorOptions) -> None:
+    def __init__(self, space: AccountSpace, settings: Settings, options: EmulatorOptions) -> None:
         self._space = space
-        self._knobs = knobs
+        self._settings = settings
         self._options = options
 
     async def device_code(self, request: web.Request, host: EmulatedHost) -> web.StreamResponse:
@@ -48,20 +48,20 @@ class SignIn:
         if self._options.auto_approve:
             self._space.devices.decide(grant.user_code, approved=True)
         fields = self._standard_codes(grant, host) if client.standard else self._user_codes(grant, client, host, form)
-        return _reply({name: value for name, value in fields.items() if name not in self._knobs.omit})
+        return _reply({name: value for name, value in fields.items() if name not in self._settings.omit})
 
     async def token(self, request: web.Request, host: EmulatedHost) -> web.StreamResponse:
         """POST /oauth2/token."""
         form = await read_form(request)
         try:
             client = known_client(form)
-            if self._knobs.status is not None and form.get("grant_type") in _POLL_GRANTS:
-                return _reply({"status": self._knobs.status})
+            if self._settings.status is not None and form.get("grant_type") in _POLL_GRANTS:
+                return _reply({"status": self._settings.status})
             return _reply(self._issue(form, client, host))
         except TokenRefused as error:
             return self._error_reply(form, error)
 
-    async def revoke(self, request: web.Request, _place: EmulatedHost) -> web.StreamResponse:
+    async def revoke(self, request: web.Request, _host: EmulatedHost) -> web.StreamResponse:
         """POST /oauth2/revoke: an empty 200, whatever the token was."""
         form = await read_form(request)
         try:
@@ -117,20 +117,20 @@ class SignIn:
             fields = {**tokens, "expires_in": issued.ttl_s, "scope": issued.family.scope}
         else:
             fields = {"status": "success", **tokens, "expired_in": self._expired_in(issued.expires_at)}
-            fields["resource_url"] = self._knobs.resource_url or f"{host.sister('api')}{client.resource_suffix}"
-        if self._knobs.notice is not None:
-            fields["notification_message"] = self._knobs.notice
-        return {name: value for name, value in fields.items() if name not in self._knobs.omit}
+            fields["resource_url"] = self._settings.resource_url or f"{host.base_url('api')}{client.resource_suffix}"
+        if self._settings.notice is not None:
+            fields["notification_message"] = self._settings.notice
+        return {name: value for name, value in fields.items() if name not in self._settings.omit}
 
     def _expired_in(self, at_ms: int) -> int:
-        if self._knobs.expiry == "ms":
+        if self._settings.expiry == "ms":
             return at_ms
-        if self._knobs.expiry == "s":
+        if self._settings.expiry == "s":
             return at_ms // 1000
         return max(1, (at_ms - self._space.mint.clock.wall_ms()) // 1000)
 
     def _user_codes(self, grant: DeviceGrant, client: KnownClient, host: EmulatedHost, form: dict[str, str]) -> Fields:
-        base = host.sister("www" if self._knobs.www else "platform")
+        base = host.base_url("www" if self._settings.www else "platform")
         product = client.product.replace(" ", "+")
         return {
             "user_code": grant.user_code,
@@ -141,7 +141,7 @@ class SignIn:
         }
 
     def _standard_codes(self, grant: DeviceGrant, host: EmulatedHost) -> Fields:
-        page = f"{host.sister('account')}/oauth-authorize"
+        page = f"{host.base_url('account')}/oauth-authorize"
         return {
             "device_code": grant.device_code,
             "user_code": grant.user_code,

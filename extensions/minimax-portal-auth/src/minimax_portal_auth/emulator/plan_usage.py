@@ -12,14 +12,14 @@ from aiohttp import web
 
 from minimax_portal_auth.emulator.accounts import USED_AT_START
 from minimax_portal_auth.emulator.inference import credential
-from minimax_portal_auth.emulator.odd_remains import reshape
+from minimax_portal_auth.emulator.usage_shapes import reshape
 
 if TYPE_CHECKING:
     from minimax_portal_auth.emulator.accounts import AccountSpace
+    from minimax_portal_auth.emulator.hosts import EmulatedHost
     from minimax_portal_auth.emulator.inference import Inference
-    from minimax_portal_auth.emulator.knobs import Settings
-    from minimax_portal_auth.emulator.odd_remains import Row
-    from minimax_portal_auth.emulator.places import EmulatedHost
+    from minimax_portal_auth.emulator.settings import Settings
+    from minimax_portal_auth.emulator.usage_shapes import Row
 
 TOTAL: Final = 1500
 _WEEKLY_TOTAL: Final = 15_000
@@ -30,42 +30,42 @@ _DELAY_MS: Final = 140
 _LIMITED, _EXHAUSTED, _UNLIMITED = 1, 2, 3
 
 
-class Remains:
+class PlanUsage:
     """One region's usage endpoints."""
 
-    def __init__(self, space: AccountSpace, inference: Inference, knobs: Settings) -> None:
+    def __init__(self, space: AccountSpace, inference: Inference, settings: Settings) -> None:
         self._space = space
         self._inference = inference
-        self._knobs = knobs
+        self._settings = settings
 
-    async def token_plan(self, request: web.Request, _place: EmulatedHost) -> web.StreamResponse:
+    async def token_plan(self, request: web.Request, _host: EmulatedHost) -> web.StreamResponse:
         """GET /v1/token_plan/remains. MiniMax Code's tokens are not taken here."""
-        if self._knobs.remains == "older":
+        if self._settings.remains == "older":
             return web.Response(status=404, text="404 page not found")
         key = credential(request)
         client = self._space.client_of(key) if key else None
         return self._reply(key if client is None or not client.standard else None, counts_used=True)
 
-    async def coding_plan(self, request: web.Request, _place: EmulatedHost) -> web.StreamResponse:
+    async def coding_plan(self, request: web.Request, _host: EmulatedHost) -> web.StreamResponse:
         """GET /v1/coding_plan/remains and its older path."""
         return self._reply(credential(request), counts_used=False)
 
     def _reply(self, key: str | None, *, counts_used: bool) -> web.Response:
-        if self._knobs.remains == "html":
+        if self._settings.remains == "html":
             return web.Response(text="<!DOCTYPE html><title>Just a moment...</title>", content_type="text/html")
         if key is None or not self._inference.knows(key):
             return web.json_response({"base_resp": {"status_code": 1004, "status_msg": "cookie is missing, log in again"}})
-        if self._knobs.quota == "none":
+        if self._settings.quota == "none":
             status = {"status_code": 2062, "status_msg": "no active token plan subscription"}
             return web.json_response({"model_remains": None, "base_resp": status})
-        if self._knobs.remains == "m-plan":
+        if self._settings.remains == "m-plan":
             rows: list[object] | None = [self._m_plan_row()]
         else:
-            rows = reshape(self._knobs.remains, [self._general_row(counts_used=counts_used), self._video_row()])
+            rows = reshape(self._settings.remains, [self._general_row(counts_used=counts_used), self._video_row()])
         return web.json_response({"model_remains": rows, "base_resp": {"status_code": 0, "status_msg": "success"}})
 
     def _general_row(self, *, counts_used: bool) -> Row:
-        quota, boost = self._knobs.quota, self._knobs.boost
+        quota, boost = self._settings.quota, self._settings.boost
         total, weekly_total = (0, 0) if quota == "not-in-plan" else (TOTAL, _WEEKLY_TOTAL)
         used = TOTAL if quota == "exhausted" else min(self._space.used, total)
         left, week_left = total - used, weekly_total - used

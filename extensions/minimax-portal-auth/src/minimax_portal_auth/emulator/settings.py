@@ -23,7 +23,7 @@ _MAX_BOOST: Final = 100_000
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """The emulator's knobs; the defaults are the real service as its clients show it.
+    """The emulator's settings (`--knob`); the defaults are the real service as its clients show it.
 
     `expiry`: unit of `expired_in`. `omit`: fields left out of replies. `resource_url`, `notice`: put into token replies.
     `status`: answered to every poll. `interval`: seconds between polls. `www`: send people to the stale www host.
@@ -59,7 +59,7 @@ class Settings:
 
 
 def parse_settings(options: Mapping[str, str]) -> Settings:
-    """The knobs as the command line named them.
+    """The settings as the command line names them.
 
     Raises:
         UsageError: `emulator-knob`: no such knob, or a value it does not take.

@@ -15,14 +15,14 @@ RegionId = Literal["global", "cn"]
 
 @dataclass(frozen=True, slots=True)
 class EmulatedHost:
-    """One host: its part in the service, its region, and the domain its sister hosts share."""
+    """One host: its role in the service, its region, and the domain that it shares with other hosts."""
 
-    host: str
+    name: str
     role: Role
     region: RegionId = "global"
     domain: str = ""
 
-    def sister(self, role: Role) -> str:
+    def base_url(self, role: Role) -> str:
         """The base URL of the host with `role` under the same domain."""
         return f"https://{role}.{self.domain}"
 
@@ -33,8 +33,8 @@ def _minimax(domain: str, region: RegionId, *roles: Role) -> list[EmulatedHost]:
 
 HOSTS: Final[Mapping[str, EmulatedHost]] = MappingProxyType(
     {
-        place.host: place
-        for place in (
+        host.name: host
+        for host in (
             *_minimax("minimax.io", "global", "account", "api", "platform", "www", "agent"),
             *_minimax("minimaxi.com", "cn", "account", "api", "platform"),
             *_minimax("minimax.cn", "cn", "account", "api", "platform", "agent"),
@@ -46,6 +46,6 @@ LM_STUDIO: Final = EmulatedHost("127.0.0.1", "lmstudio")
 
 
 def find_host(host: str) -> EmulatedHost | None:
-    """The place that a Host header names; every loopback name is LM Studio."""
+    """The host that a Host header names; every loopback name is LM Studio."""
     name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
     return LM_STUDIO if name in {"127.0.0.1", "localhost", "[::1]"} else HOSTS.get(name.lower())

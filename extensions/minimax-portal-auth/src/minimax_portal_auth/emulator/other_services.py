@@ -12,8 +12,8 @@ from minimax_portal_auth.emulator.inference import read_body
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from minimax_portal_auth.emulator.knobs import Settings
-    from minimax_portal_auth.emulator.places import EmulatedHost
+    from minimax_portal_auth.emulator.hosts import EmulatedHost
+    from minimax_portal_auth.emulator.settings import Settings
 
 LM_STUDIO_MODEL: Final = "minimax-m2.1-gs32"
 _CLAUDE: Final = "claude-opus-4-6"
@@ -23,18 +23,18 @@ _OVERLOADED: Final = 529
 class Anthropic:
     """api.anthropic.com, for any key that looks like one."""
 
-    def __init__(self, knobs: Settings) -> None:
-        self._knobs = knobs
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
 
-    async def messages(self, request: web.Request, _place: EmulatedHost) -> web.StreamResponse:
+    async def messages(self, request: web.Request, _host: EmulatedHost) -> web.StreamResponse:
         """POST /v1/messages."""
         if not request.headers.get("x-api-key", "").startswith("sk-ant-"):
             return _anthropic_error(401, "authentication_error", "invalid x-api-key")
-        if self._knobs.anthropic == "overloaded":
+        if self._settings.anthropic == "overloaded":
             return _anthropic_error(_OVERLOADED, "overloaded_error", "Overloaded")
         return await _answer(request, answers.anthropic_message, answers.anthropic_events)
 
-    async def models(self, _request: web.Request, _place: EmulatedHost) -> web.StreamResponse:
+    async def models(self, _request: web.Request, _host: EmulatedHost) -> web.StreamResponse:
         """GET /v1/models."""
         return web.json_response({"data": [{"type": "model", "id": _CLAUDE, "display_name": "Claude Opus"}], "has_more": False})
 
@@ -42,15 +42,15 @@ class Anthropic:
 class LmStudio:
     """A local LM Studio: no key, OpenAI's shapes, whatever model name it is asked for."""
 
-    async def chat(self, request: web.Request, _place: EmulatedHost) -> web.StreamResponse:
+    async def chat(self, request: web.Request, _host: EmulatedHost) -> web.StreamResponse:
         """POST /v1/chat/completions."""
         return await _answer(request, answers.chat_completion, answers.chat_events)
 
-    async def responses(self, request: web.Request, _place: EmulatedHost) -> web.StreamResponse:
+    async def responses(self, request: web.Request, _host: EmulatedHost) -> web.StreamResponse:
         """POST /v1/responses."""
         return await _answer(request, answers.response_object, answers.response_events)
 
-    async def models(self, _request: web.Request, _place: EmulatedHost) -> web.StreamResponse:
+    async def models(self, _request: web.Request, _host: EmulatedHost) -> web.StreamResponse:
         """GET /v1/models."""
         return answers.model_list([LM_STUDIO_MODEL])
 
