@@ -25,7 +25,7 @@ from portico.store.token_store import refresh_lock
 from portico.testing.authorization_server import Fault, Gate
 from portico.testing.canary import canary
 from portico.util.lock import FileLock, file_lock, named_lock
-from tests.auth.parts import PROFILE, OffLoop, as_api_key, dialects, until
+from tests.auth.helpers import PROFILE, OffLoop, as_api_key, dialects, until
 
 SOURCE = str(Path(portico.__file__).parent.parent)
 

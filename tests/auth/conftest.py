@@ -10,7 +10,7 @@ from portico.store.vault import Vault
 from portico.testing.authorization_server import AuthorizationServer, serve
 from portico.testing.canary import canary
 from portico.testing.clock import FakeClock
-from tests.auth.parts import Account, OffLoop
+from tests.auth.helpers import Account, OffLoop
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ from portico.store.vault import Vault
 from portico.testing.grants import token_hash
 from portico.util import signals
 from portico.util.clock import SystemClock
-from tests.auth.parts import PROFILE, dialects
+from tests.auth.helpers import PROFILE, dialects
 
 
 class NoLock:

@@ -12,7 +12,7 @@ from portico.auth.journal import PendingTokens
 from portico.store.profiles import ProfileIndex
 from portico.store.records import Failure, Renewal
 from portico.testing.authorization_server import Fault, Gate
-from tests.auth.parts import PROFILE, until
+from tests.auth.helpers import PROFILE, until
 
 
 @contextlib.asynccontextmanager

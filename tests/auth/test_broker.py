@@ -13,7 +13,7 @@ from portico.store.token_store import refresh_lock
 from portico.testing.authorization_server import CLIENT_ID, Fault, Gate
 from portico.testing.canary import canary
 from portico.util.lock import FileLock
-from tests.auth.parts import PROFILE, OffLoop, a_profile, turns, until
+from tests.auth.helpers import PROFILE, OffLoop, a_profile, turns, until
 
 
 async def test_a_fresh_token_is_handed_out_without_asking_anybody(account):

@@ -12,7 +12,7 @@ from portico.auth.health import health_at
 from portico.errors import NetworkError
 from portico.testing.authorization_server import Fault, Gate
 from portico.testing.clock import FakeClock
-from tests.auth.parts import PROFILE
+from tests.auth.helpers import PROFILE
 
 HOUR = 3600
 YEAR = 365 * 24 * HOUR

@@ -11,7 +11,7 @@ from portico.auth.background import BackgroundRefresh
 from portico.auth.freshness import margin_ms
 from portico.errors import NetworkError
 from portico.testing.authorization_server import Fault
-from tests.auth.parts import PROFILE, until
+from tests.auth.helpers import PROFILE, until
 
 HOUR = 3600
 STEP_S = 60

@@ -9,7 +9,7 @@ import pytest
 from portico.auth.health import health_at, needs_sign_in, worst_exit_code
 from portico.errors import ExitCode
 from portico.store.records import Failure
-from tests.auth.parts import a_profile
+from tests.auth.helpers import a_profile
 
 HOUR = 3_600_000
 REFUSED = Failure(at=1, id="sign-in-expired", message="refused", terminal=True, code="invalid_grant")

@@ -16,7 +16,7 @@ from portico.store.records import ApiKeyProfile, Tokens
 from portico.store.token_store import refresh_lock
 from portico.testing.authorization_server import CLIENT_ID, Fault, Gate
 from portico.util.lock import FileLock
-from tests.auth.parts import PROFILE, OffLoop, a_profile, until
+from tests.auth.helpers import PROFILE, OffLoop, a_profile, until
 
 
 def answer(subject, **extra):

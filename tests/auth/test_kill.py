@@ -11,8 +11,8 @@ import pytest
 from portico.auth.refresh import REFRESH_STEPS
 from portico.store import encrypted_file
 from portico.store.vault import COMMIT_CRASH_POINTS
-from tests.auth.parts import PROFILE
-from tests.auth.processes import REUSE, said, scene
+from tests.auth.helpers import PROFILE
+from tests.auth.process_group import REUSE, said, scene
 
 NOT_SENT = ("locked", "decided", "fenced")
 LOST = ("processed", "answered", "validated", "intent")

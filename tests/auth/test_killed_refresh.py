@@ -18,8 +18,8 @@ from portico.store.profiles import ProfileIndex
 from portico.store.records import Renewal, Tokens
 from portico.store.vault import Vault
 from portico.testing.authorization_server import CLIENT_ID
-from tests.auth.parts import PROFILE, dialects
-from tests.auth.processes import said, scene
+from tests.auth.helpers import PROFILE, dialects
+from tests.auth.process_group import said, scene
 
 
 class Killed(BaseException):

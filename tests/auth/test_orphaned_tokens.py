@@ -13,7 +13,7 @@ from portico.secret import Secret
 from portico.store.records import Tokens
 from portico.store.token_store import ProfileTokens
 from portico.testing.canary import canary
-from tests.auth.parts import a_profile, dialects
+from tests.auth.helpers import a_profile, dialects
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from portico.errors import NetworkError, PorticoError, SignInNeeded
 from portico.oauth.standard import StandardDialect
 from portico.testing.authorization_server import Fault
 from portico.testing.clock import START_MS
-from tests.auth.parts import PROFILE
+from tests.auth.helpers import PROFILE
 
 ENDS_AT = START_MS + 60_000  # of the token that is refreshed in each of these tests
 GOOD = {"access_token": "at-new", "refresh_token": "rt-new", "token_type": "Bearer", "expires_in": 3600}

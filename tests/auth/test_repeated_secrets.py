@@ -13,7 +13,7 @@ from portico.oauth.standard import StandardDialect
 from portico.secret import Secret
 from portico.store.records import Tokens
 from portico.testing.authorization_server import Fault
-from tests.auth.parts import a_profile
+from tests.auth.helpers import a_profile
 
 pytestmark = pytest.mark.requirement("E116")
 

@@ -9,7 +9,7 @@ import pytest
 
 from portico.store.profiles import ProfileIndex
 from portico.store.records import Failure
-from tests.auth.parts import a_profile
+from tests.auth.helpers import a_profile
 from tests.minimax_session import CN, GLOBAL, in_this_process
 
 WORK = "minimax-portal:work"

@@ -11,7 +11,7 @@ import pytest
 from portico.store.profiles import ProfileIndex
 from portico.store.records import Failure
 from portico.testing.canary import in_text
-from tests.auth.parts import a_profile
+from tests.auth.helpers import a_profile
 from tests.minimax_session import CN, GLOBAL, in_this_process
 
 HOUR = 3_600_000

@@ -18,7 +18,7 @@ from portico.store.records import Tokens
 from portico.store.vault import Vault
 from portico.testing.authorization_server import AuthorizationServer, Fault, serve
 from portico.testing.clock import FakeClock
-from tests.auth.parts import a_profile
+from tests.auth.helpers import a_profile
 from tests.minimax_session import in_this_process, sealed_store
 
 PROFILE = "minimax-portal:default"

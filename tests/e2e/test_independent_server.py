@@ -17,7 +17,7 @@ import pytest
 from tests.needs import needs
 
 HERE = Path(__file__).parent / "independent"
-PERSON = f"{shlex.quote(sys.executable)} {shlex.quote(str(HERE / 'person.py'))} %s"
+FORM_FILLER = f"{shlex.quote(sys.executable)} {shlex.quote(str(HERE / 'form_filler.py'))} %s"
 PROFILE = "minimax-portal:default"
 ACCESS_TTL_S = 1
 
@@ -60,7 +60,7 @@ def portico(run_portico, paths, issuer, secret_service):
     paths.config.write_text(json.dumps({"plugins": {"entries": {"minimax-portal-auth": entry}}}), encoding="utf-8")
 
     def run(*args: str) -> subprocess.CompletedProcess[str]:
-        return run_portico(*args, env={"BROWSER": PERSON, "DISPLAY": ":0"})
+        return run_portico(*args, env={"BROWSER": FORM_FILLER, "DISPLAY": ":0"})
 
     return run
 

@@ -25,7 +25,7 @@ from portico.store.token_store import LocalTokenStore
 from portico.store.vault import Vault
 from portico.testing.canary import canary
 from portico.testing.clock import FakeClock
-from tests.auth.parts import OffLoop
+from tests.auth.helpers import OffLoop
 
 PROFILE = "minimax-portal:default"
 BY_NAME = {dialect.name: dialect for dialect in DIALECTS}

@@ -16,7 +16,7 @@ from portico.paths import CONFIG_ENV, STATE_ENV
 from portico.services.gateway_state import read_state
 from portico.store.profiles import ProfileIndex
 from portico.testing.clock import FakeClock
-from tests.auth.parts import a_profile
+from tests.auth.helpers import a_profile
 from tests.gateway.parts import wait_until
 from tests.plugins.helpers import write_plugin
 

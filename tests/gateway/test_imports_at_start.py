@@ -21,7 +21,7 @@ from portico.store.vault import Vault
 from portico.testing.authorization_server import CLIENT_ID, AuthorizationServer, serve
 from portico.testing.canary import canary
 from portico.util.clock import SystemClock
-from tests.auth.parts import PROFILE, OffLoop, a_profile, until
+from tests.auth.helpers import PROFILE, OffLoop, a_profile, until
 from tests.gateway.fronts import CHAT, MESSAGES, RESPONSES, a_key, configure, with_key
 from tests.gateway.providers import WHOLE, answered, provider
 from tests.key_index import key_index

@@ -16,7 +16,7 @@ from portico.gateway import forward
 from portico.net.client import Connections, HttpClient
 from portico.testing.clock import FakeClock
 from portico.util.threads import off_loop
-from tests.auth.parts import PROFILE
+from tests.auth.helpers import PROFILE
 from tests.gateway.fronts import configure, gateway
 from tests.gateway.providers import DONE, STREAM_HEAD, WHOLE, answered, closed, event, provider, reset, streamed, word
 

@@ -32,7 +32,7 @@ from portico.store.vault import Vault
 from portico.testing.authorization_server import CLIENT_ID, AuthorizationServer, Fault, Gate, serve
 from portico.testing.canary import canary, in_text
 from portico.util.clock import SystemClock
-from tests.auth.parts import PROFILE, OffLoop, a_profile, until
+from tests.auth.helpers import PROFILE, OffLoop, a_profile, until
 from tests.gateway.parts import body_of, get, somebody_on, status_of, talk, wait_until
 
 pytestmark = pytest.mark.requirement("S9")

@@ -16,7 +16,7 @@ from portico.store.vault import Vault
 from portico.testing.canary import canary
 from portico.testing.clock import FakeClock
 from portico.util.lock import FileLock
-from tests.auth.parts import PROFILE, OffLoop
+from tests.auth.helpers import PROFILE, OffLoop
 from tests.gateway.fronts import CHAT, MESSAGES, RESPONSES, configure, gateway
 from tests.gateway.providers import WHOLE, answered, provider
 

@@ -23,7 +23,7 @@ from portico.library.loading import load_model
 from portico.paths import CONFIG_ENV, STATE_ENV
 from portico.testing.canary import in_text
 from tests.auth.conftest import account, clock
-from tests.auth.parts import PROFILE
+from tests.auth.helpers import PROFILE
 from tests.gateway.fronts import configure
 from tests.gateway.providers import DONE, STREAM_HEAD, answered, provider, streamed, word
 from tests.minimax_session import GLOBAL

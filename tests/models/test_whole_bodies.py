@@ -17,7 +17,7 @@ from portico.models.provider_errors import AttemptFailed
 from portico.net import client as net_client
 from portico.net.client import HttpClient
 from portico.secret import Secret
-from tests.models.test_asking import STOP, Broker, a_model, delta, sse
+from tests.models.test_client import STOP, Broker, a_model, delta, sse
 from tests.segments import Cut, cut_server, every_cut, failures, padded, response
 
 pytestmark = pytest.mark.requirement("E85")

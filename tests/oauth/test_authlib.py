@@ -15,7 +15,7 @@ from portico.oauth.browser_flow import new_authorization_request
 from portico.oauth.standard import StandardDialect, one_time_value
 from portico.secret import Secret
 from portico.testing.grants import s256
-from tests.oauth.parts import reply
+from tests.oauth.helpers import reply
 from tests.source_tree import HOST, modules
 
 REDIRECT = "http://127.0.0.1:1/callback/x"

@@ -16,7 +16,7 @@ from portico.oauth.browser import BrowserOpener, Launcher, Surroundings
 from portico.oauth.flow import BrowserNotOpened
 from portico.testing.canary import canary
 from portico.util.children import child_environment, without_proxy
-from tests.oauth.parts import LIMIT_S, pending_login
+from tests.oauth.helpers import LIMIT_S, pending_login
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -17,7 +17,7 @@ from portico.oauth.flow import AuthorizeUrl, BrowserNotOpened, Exchanging, Finis
 from portico.oauth.standard import StandardDialect
 from portico.testing.authorization_server import AuthorizationServer, Fault, serve
 from portico.testing.clock import FakeClock
-from tests.oauth.parts import Events, NoBrowser, Opener, get, in_browser, pending_login, visit
+from tests.oauth.helpers import Events, NoBrowser, Opener, get, in_browser, pending_login, visit
 
 HOSTILE = (
     "file:///etc/passwd",

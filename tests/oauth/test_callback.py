@@ -16,7 +16,7 @@ from portico.interfaces.authorization import Redirect
 from portico.oauth.callback import CallbackServer
 from portico.oauth.flow import AuthorizeUrl, RedirectCaught, StrayRequest
 from portico.testing.authorization_server import AuthorizationServer, Fault, Gate
-from tests.oauth.parts import LIMIT_S, get, pending_login, raw
+from tests.oauth.helpers import LIMIT_S, get, pending_login, raw
 
 TOKEN = "/token"
 XSS = (

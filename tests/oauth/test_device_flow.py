@@ -16,7 +16,7 @@ from portico.oauth.flow import DeviceCode, Finished, FlowContext, PollRetry, Pol
 from portico.oauth.standard import StandardDialect
 from portico.testing.authorization_server import AuthorizationServer, Fault, serve
 from portico.testing.clock import FakeClock
-from tests.oauth.parts import Events, Opener, reply
+from tests.oauth.helpers import Events, Opener, reply
 
 DEVICE, TOKEN = "/device_authorization", "/token"
 PENDING = Fault(status=400, body='{"error": "authorization_pending"}')

@@ -18,7 +18,7 @@ from portico.oauth.flow import DeviceCode, FlowContext
 from portico.oauth.standard import StandardDialect
 from portico.testing.authorization_server import AuthorizationServer, Fault, serve
 from portico.testing.clock import FakeClock
-from tests.oauth.parts import Events, NoBrowser, get, in_browser, pending_login
+from tests.oauth.helpers import Events, NoBrowser, get, in_browser, pending_login
 
 
 def with_scope(scope):

@@ -22,7 +22,7 @@ from portico.oauth.standard import StandardDialect
 from portico.oauth.token_response import check_fit
 from portico.secret import Secret
 from portico.urls import why_not_a_safe_url
-from tests.oauth.parts import reply
+from tests.oauth.helpers import reply
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -24,7 +24,7 @@ from portico.oauth.token_response import read_json_object
 from portico.secret import Secret
 from portico.testing.authorization_server import CLIENT_ID, AuthorizationServer, Fault, serve
 from portico.testing.clock import FakeClock
-from tests.oauth.parts import Events, get, pending_login
+from tests.oauth.helpers import Events, get, pending_login
 
 pytestmark = pytest.mark.requirement("E116")
 

@@ -19,7 +19,7 @@ from portico.oauth.sign_in import sign_in
 from portico.oauth.standard import StandardDialect
 from portico.testing.authorization_server import AuthorizationServer, Fault, Gate, serve
 from portico.util.clock import SystemClock
-from tests.oauth.parts import Events, NoBrowser, Opener, get, visit
+from tests.oauth.helpers import Events, NoBrowser, Opener, get, visit
 
 DEVICE, TOKEN = "/device_authorization", "/token"
 

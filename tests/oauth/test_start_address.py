@@ -16,7 +16,7 @@ from portico.interfaces.authorization import Redirect
 from portico.oauth.browser import BrowserOpener
 from portico.oauth.flow import AuthorizeUrl, BrowserNotOpened, BrowserNotSeen, DeviceCode, Exchanging, StrayRequest
 from portico.testing.authorization_server import AuthorizationServer, Fault, Gate
-from tests.oauth.parts import LIMIT_S, Events, Opener, get, pending_login, raw, visit
+from tests.oauth.helpers import LIMIT_S, Events, Opener, get, pending_login, raw, visit
 from tests.oauth.test_sign_in import Run
 
 pytestmark = pytest.mark.requirement("E118")

@@ -8,7 +8,7 @@ import json
 import pytest
 
 from portico.oauth.standard import StandardDialect
-from tests.oauth.parts import reply
+from tests.oauth.helpers import reply
 
 NOW = 1_000_000
 

@@ -22,7 +22,7 @@ from portico.oauth.token_response import (
 )
 from portico.testing.canary import canary
 from portico.util.text import plain_text
-from tests.oauth.parts import reply
+from tests.oauth.helpers import reply
 
 NOW = 1_000_000
 GOOD = {"access_token": "at-1", "token_type": "Bearer", "expires_in": 3600, "refresh_token": "rt-1", "scope": "profile"}

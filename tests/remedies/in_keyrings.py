@@ -22,7 +22,7 @@ from portico.store.records import Profile, encode_record, record_user
 from portico.store.vault import Vault
 from portico.testing.secret_service import missing_part
 from portico.util.threads import Deadlines
-from tests.auth.parts import as_api_key
+from tests.auth.helpers import as_api_key
 from tests.minimax_session import GLOBAL, sealed_store
 from tests.needs import needs
 from tests.remedies.in_sign_in import BY_BROWSER, PORTAL

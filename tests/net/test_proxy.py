@@ -12,7 +12,7 @@ from portico.errors import NetworkError
 from portico.net.client import HttpClient
 from portico.net.proxy import Proxy, may_hold_password, problems, proxy_for
 from portico.secret import Secret
-from tests.oauth.test_client import post
+from tests.net.test_client_policy import post
 
 # Every way to a provider, and the thread that opens the file in each.
 OPENED_BY = """

@@ -22,7 +22,7 @@ from portico.secret import Secret
 from portico.store.records import Tokens
 from portico.store.token_store import refresh_lock
 from portico.testing.authorization_server import CLIENT_ID, Fault, Gate
-from tests.auth.parts import PROFILE, a_profile, as_api_key
+from tests.auth.helpers import PROFILE, a_profile, as_api_key
 
 
 @pytest.mark.requirement("E62")

@@ -12,7 +12,7 @@ from portico.errors import Denied, OAuthError, PorticoError
 from portico.oauth.callback import CallbackServer
 from portico.oauth.flow import StrayRequest
 from portico.testing.authorization_server import AuthorizationServer
-from tests.oauth.parts import LIMIT_S, get, pending_login
+from tests.oauth.helpers import LIMIT_S, get, pending_login
 
 pytestmark = pytest.mark.requirement("E131")
 

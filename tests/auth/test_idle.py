@@ -11,7 +11,7 @@ import pytest
 from portico.auth.background import refresh_what_is_due
 from portico.auth.freshness import LastUses, is_idle, profile_due
 from portico.errors import SignInNeeded
-from tests.auth.parts import PROFILE, a_profile
+from tests.auth.helpers import PROFILE, a_profile
 
 HOUR = 3600
 HOUR_MS = HOUR * 1000

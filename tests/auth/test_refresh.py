@@ -21,7 +21,7 @@ from portico.store.vault import Vault
 from portico.testing.canary import canary
 from portico.testing.clock import FakeClock
 from portico.util import files
-from tests.auth.parts import PROFILE, a_profile, dialects
+from tests.auth.helpers import PROFILE, a_profile, dialects
 
 hypothesis = pytest.importorskip("hypothesis")
 st = hypothesis.strategies

@@ -1,4 +1,4 @@
-"""Somebody at a browser, for an authorization server that shows plain HTML forms: `person.py URL`.
+"""Somebody at a browser, for an authorization server that shows plain HTML forms: `form_filler.py URL`.
 
 Fills in and submits the first form of each page, with a cookie jar, until a page has none. Standard library only.
 """

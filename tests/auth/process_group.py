@@ -18,7 +18,7 @@ from portico.testing.authorization_server import CLIENT_ID, AuthorizationServer,
 from portico.testing.canary import canary, exempt
 from portico.testing.grants import TokenMint, TokenRefused, token_hash
 from portico.util.clock import SystemClock
-from tests.auth.parts import PROFILE, OffLoop, a_profile
+from tests.auth.helpers import PROFILE, OffLoop, a_profile
 
 # What a server does when a refresh token comes again: ends its family, refuses it, or gives the next pair once more.
 REUSE = ("ends its family", "is refused", "is forgiven")

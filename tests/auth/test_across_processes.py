@@ -12,8 +12,8 @@ import pytest
 from portico.store import encrypted_file
 from portico.testing.authorization_server import Fault
 from portico.util.clock import SystemClock
-from tests.auth.parts import PROFILE, until
-from tests.auth.processes import race, said, scene
+from tests.auth.helpers import PROFILE, until
+from tests.auth.process_group import race, said, scene
 
 
 @pytest.fixture(autouse=True)

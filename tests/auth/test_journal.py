@@ -14,7 +14,7 @@ import pytest
 from portico.auth.journal import IMMEDIATE_SENDS, new_entry
 from portico.errors import NetworkError, SignInNeeded
 from portico.testing.authorization_server import CLIENT_ID, Fault, Gate
-from tests.auth.parts import PROFILE, until
+from tests.auth.helpers import PROFILE, until
 
 
 @pytest.mark.requirement("E32")

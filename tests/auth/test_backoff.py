@@ -10,7 +10,7 @@ from portico.auth.backoff import Backoff, backoff_to_store, is_terminal, make_fa
 from portico.errors import ConfigError, NetworkError, OAuthError, StoreError
 from portico.store.records import profile_from_json, profile_to_json
 from portico.testing.authorization_server import Fault
-from tests.auth.parts import PROFILE, a_profile
+from tests.auth.helpers import PROFILE, a_profile
 
 BUSY = OAuthError("server-busy", "busy", transient=True, retry_after=90)
 

@@ -9,8 +9,8 @@ from portico.errors import ENDS_A_GRANT, ConfigError, Denied, LockBusy, NetworkE
 from portico.oauth.token_errors import error_for, oauth_error
 from portico.store.profiles import sign_in_again
 from portico.store.records import JournalEntry
-from tests.auth.parts import a_profile
-from tests.oauth.parts import reply
+from tests.auth.helpers import a_profile
+from tests.oauth.helpers import reply
 
 
 @pytest.mark.requirement("E97")
